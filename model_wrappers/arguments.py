@@ -1,0 +1,142 @@
+"""The `--model_args` of our backends: those of stock `hf`, and our own with their defaults."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from lm_eval.models.huggingface import HFLM
+
+from s2t_eval.policy import Policy
+from s2t_eval.triggers import TRIGGER_NAMES
+
+# Stock `hf` hands whatever it does not know to from_pretrained, typing errors included. These are
+# the keywords of from_pretrained that make sense here.
+LOADING_ARGS = frozenset(
+    """attn_implementation device_map low_cpu_mem_usage use_safetensors variant token code_revision
+    local_files_only cache_dir force_download load_in_4bit load_in_8bit bnb_4bit_compute_dtype
+    bnb_4bit_quant_type bnb_4bit_use_double_quant max_memory experts_implementation""".split()
+)
+STOCK_ARGS = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "kwargs"}
+
+
+@dataclass(frozen=True)
+class CommonArguments:
+    """What every backend takes beside stock `hf`'s arguments.
+
+    Args:
+        seed: of everything random; each text's own seed is derived from it, the task, the document
+            and the repeat.
+        trace: JSON-lines file to write, one line a generated text.
+    """
+
+    seed: int = 0
+    trace: str | None = None
+
+
+@dataclass(frozen=True)
+class SamplingArguments(CommonArguments):
+    """Arguments of `maj8`. Defaults as in the Qwen2.5 models' own sampling (METHODS: Maj@8)."""
+
+    num_samples: int = 8
+    temperature: float = 0.7
+    top_p: float = 0.8
+    sample_top_k: int = 20
+
+    def __post_init__(self) -> None:
+        require_int("num_samples", self.num_samples, 1)
+        require_int("sample_top_k", self.sample_top_k, 0)
+        require_number("temperature", self.temperature)
+        require_number("top_p", self.top_p)
+
+
+@dataclass(frozen=True)
+class SelectionArguments(CommonArguments):
+    """Arguments of `s2t` and `takeover`.
+
+    Args:
+        teacher: the larger model; a hub name, a folder or `embedded/teacher`.
+        teacher_dtype: None takes the student's argument `dtype`.
+        teacher_device: None takes the student's device.
+        top_k: candidates.
+        trigger: which divergence fires.
+        threshold: fires above it. Give this or `tau`.
+        tau: wanted rate; its threshold comes from `calibration`.
+        calibration: JSON file of `s2t-eval calibrate`.
+        kl_direction: see `KlTrigger`.
+        warmup: tokens at the start of a text at which nothing fires.
+    """
+
+    teacher: str | None = None
+    teacher_dtype: str | None = None
+    teacher_device: str | None = None
+    top_k: int = Policy.top_k
+    trigger: str = "kl"
+    threshold: float | None = None
+    tau: float | None = None
+    calibration: str | None = None
+    kl_direction: str = "student_teacher"
+    warmup: int = Policy.warmup
+
+    def __post_init__(self) -> None:
+        require_int("top_k", self.top_k, 1)
+        require_int("warmup", self.warmup, 0)
+        if self.trigger not in TRIGGER_NAMES:
+            raise ValueError(
+                f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {self.trigger!r}"
+            )
+        if self.trigger in ("always", "never"):
+            return
+        if (self.threshold is None) == (self.tau is None):
+            raise ValueError(
+                f"trigger={self.trigger} needs either threshold=NUMBER or tau=RATE with "
+                f"calibration=FILE; got threshold={self.threshold} and tau={self.tau}"
+            )
+        if self.threshold is not None:
+            require_number("threshold", self.threshold)
+        if self.tau is not None:
+            require_number("tau", self.tau)
+            if not 0 < self.tau < 1:
+                raise ValueError(f"tau: expected a rate between 0 and 1, got {self.tau}")
+            if self.calibration is None and self.trigger != "random":
+                raise ValueError(
+                    f"tau={self.tau} needs calibration=FILE: the threshold that fires at this rate "
+                    "is measured on training problems, with `s2t-eval calibrate`"
+                )
+
+
+def split_arguments(
+    method: str, own_class: type[CommonArguments], given: Mapping[str, Any]
+) -> tuple[CommonArguments, dict[str, Any]]:
+    """Part what the user gave into our arguments and stock `hf`'s.
+
+    Raises:
+        ValueError: an argument that neither knows; the message names the nearest known one.
+    """
+    own_names = {field.name for field in fields(own_class)}
+    stock_names = STOCK_ARGS | LOADING_ARGS
+    unknown = [name for name in given if name not in own_names | stock_names]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], sorted(own_names | stock_names), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"its own are {', '.join(sorted(own_names))}"
+        raise ValueError(f"--model {method}: unknown argument {unknown[0]!r}; {hint}")
+    required = [f.name for f in fields(own_class) if f.default is MISSING]
+    assert not required
+    own = own_class(**{name: given[name] for name in own_names if name in given})
+    return own, {name: given[name] for name in given if name not in own_names}
+
+
+def require_int(name: str, value: object, least: int) -> None:
+    """Raise `ValueError` unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+
+
+def require_number(name: str, value: object) -> None:
+    """Raise `ValueError` unless `value` is a finite or infinite number (not NaN, not text)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise ValueError(f"{name}: expected a number, got {value!r}")

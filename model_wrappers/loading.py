@@ -1,0 +1,47 @@
+"""Loading of students and teachers, with one clear message where a model cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from s2t_eval.embedded import embedded_path
+
+
+class ModelLoadError(ValueError):
+    """A model that is missing or unreadable."""
+
+
+def resolve_model(name: str) -> str:
+    """The folder of `embedded/...`; any other name is left to transformers."""
+    return str(embedded_path(name)) if name.startswith("embedded/") else name
+
+
+@contextmanager
+def loading(role: str, name: object) -> Iterator[None]:
+    """Turn what loading raises into one `ModelLoadError` that names role and model."""
+    try:
+        yield
+    except (OSError, SafetensorError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelLoadError(
+            f"{role}={name}: the model cannot be loaded ({reason}); expected a hub name, a folder "
+            "with config.json, weights and tokenizer, or embedded/student, embedded/teacher"
+        ) from error
+
+
+def load_teacher(
+    name: str, dtype: Any, device: Any, trust_remote_code: bool
+) -> tuple[PreTrainedModel, Any]:
+    """The teacher's model in evaluation mode, and its tokenizer."""
+    path = resolve_model(name)
+    with loading("teacher", name):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+    return model.to(device).eval(), tokenizer

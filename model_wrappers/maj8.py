@@ -1,0 +1,77 @@
+"""`--model maj8` (also `maj_at_k`): eight samples, and a text that ends in the answer most of them give."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, cast
+
+from lm_eval.api.instance import Instance
+
+from s2t_eval import policy
+from s2t_eval.engine import Request, Result, Sampling, derive_seed
+from s2t_eval.model_wrappers.arguments import SamplingArguments
+from s2t_eval.model_wrappers.engine_lm import EngineLM, Job
+from s2t_eval.model_wrappers.voting import extract_answer, remember_tasks, vote, votable_task
+from s2t_eval.policy import Policy
+
+remember_tasks()
+
+
+class MajorityVote(EngineLM):
+    """Self-consistency (Maj@8): plurality over answers, read and compared by the task's own rule.
+
+    The samples of a prompt share its prefill. The returned text is the first sample that gives the
+    winning answer, so any filter of the task reads the vote's outcome.
+
+    Raises:
+        NoVotableAnswerError: the task's outputs have no answer to vote on (code).
+    """
+
+    METHOD = "maj8"
+    ARGUMENTS = SamplingArguments
+
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        super().__init__(pretrained, **kwargs)
+        ours = self.sampling_arguments
+        self.sampling = Sampling(ours.temperature, ours.top_p, ours.sample_top_k)
+
+    @property
+    def sampling_arguments(self) -> SamplingArguments:
+        """Our arguments."""
+        return cast(SamplingArguments, self.arguments)
+
+    def policy(self) -> Policy:
+        """No step fires; the tokens are drawn."""
+        return replace(policy.greedy(), name=self.METHOD)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Refuses tasks without a votable answer before any token is generated."""
+        for name in {instance.task_name for instance in requests}:
+            votable_task(str(name))
+        return super().generate_until(requests, disable_tqdm)
+
+    def expand(self, request: Request, *key: object) -> list[Request]:
+        """`num_samples` draws, each with a seed of its own."""
+        return [
+            replace(
+                request,
+                sampling=self.sampling,
+                seed=derive_seed(self.arguments.seed, *key, sample),
+            )
+            for sample in range(self.sampling_arguments.num_samples)
+        ]
+
+    def settle(self, instance: Instance, samples: list[tuple[Job, Result]]) -> str:
+        """The first text of the winning answer."""
+        task = votable_task(str(instance.task_name))
+        texts = [self.text(instance, result) for _, result in samples]
+        answers = [extract_answer(task, instance.doc, text) for text in texts]
+        outcome = vote(answers)
+        for (job, result), answer in zip(samples, answers, strict=True):
+            self.write_trace(instance, job, result, answer=answer, vote=asdict(outcome))
+        return texts[outcome.winner]
+
+    def describe(self) -> dict[str, Any]:
+        """Model, sampling and seed."""
+        sampling = {**asdict(self.sampling), "num_samples": self.sampling_arguments.num_samples}
+        return {**super().describe(), "sampling": sampling}

@@ -1,0 +1,13 @@
+"""`--model takeover`: at the same steps the teacher writes its own token. The control of selection."""
+
+from __future__ import annotations
+
+from s2t_eval import policy
+from s2t_eval.model_wrappers.s2t import SelectToThink
+
+
+class Takeover(SelectToThink):
+    """The triggers of S2T, the teacher's argmax over the whole vocabulary."""
+
+    METHOD = "takeover"
+    PRESET = staticmethod(policy.takeover)

@@ -1,0 +1,133 @@
+"""Self-consistency: answers read by the task's own rule, equal ones counted together."""
+
+from __future__ import annotations
+
+import functools
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from weakref import WeakValueDictionary
+
+from lm_eval.api.task import Task
+
+INVALID = "[invalid]"
+"""What the harness's regex filter gives where it finds nothing."""
+
+_tasks: WeakValueDictionary[str, Task] = WeakValueDictionary()
+
+
+class NoVotableAnswerError(ValueError):
+    """A task whose outputs have no answer that could be counted."""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The outcome of a vote over the samples of one problem.
+
+    Args:
+        winner: index of the first sample with the winning answer; 0 where no answer is valid.
+        answer: the winning answer in normal form, None where no answer is valid.
+        share: of all samples, invalid ones included.
+        distinct: different valid answers.
+        valid: samples with a valid answer.
+    """
+
+    winner: int
+    answer: str | None
+    share: float
+    distinct: int
+    valid: int
+
+
+def vote(answers: Sequence[str | None]) -> Vote:
+    """Plurality over normalised answers; None never votes, the first seen wins a tie."""
+    counts = Counter(answer for answer in answers if answer is not None)
+    if not counts:
+        return Vote(0, None, 0.0, 0, 0)
+    answer, votes = counts.most_common(1)[0]  # equal counts keep the order of first sight
+    valid = sum(counts.values())
+    return Vote(answers.index(answer), answer, votes / len(answers), len(counts), valid)
+
+
+def remember_tasks() -> None:
+    """Note each task when it builds its requests: the harness never hands a model its tasks.
+
+    Remove when requests carry a way to their task.
+    """
+    build = Task.build_all_requests
+    if getattr(build, "is_noted_by_s2t_eval", False):
+        return
+
+    @functools.wraps(build)
+    def build_and_note(self: Task, *args: Any, **kwargs: Any) -> None:
+        _tasks[self.config.task] = self
+        build(self, *args, **kwargs)
+
+    build_and_note.is_noted_by_s2t_eval = True  # type: ignore[attr-defined]
+    Task.build_all_requests = build_and_note
+
+
+def votable_task(name: str) -> Task:
+    """The task of this name, if its answers can be voted on.
+
+    Raises:
+        NoVotableAnswerError: code, several answers, or answers that only the task's own scoring reads.
+    """
+    task = _tasks.get(name)
+    if task is None:
+        raise NoVotableAnswerError(
+            f"maj8: task {name} did not build its requests in this process, so its answer rule is "
+            "unknown; run it through lm_eval's own evaluation"
+        )
+    if getattr(task, "UNSAFE_CODE", False):
+        raise NoVotableAnswerError(
+            f"maj8: task {name} asks for code; programs have no answer to vote on (the paper leaves "
+            "this cell empty); use --model greedy for it"
+        )
+    if "exact_match" not in task._metric_fn_list or callable(task.config.process_results):
+        raise NoVotableAnswerError(
+            f"maj8: task {name} has no answer to vote on: expected the metric exact_match over a "
+            f"filtered answer, got {', '.join(task._metric_fn_list) or 'none'}"
+            f"{' through its own process_results' if callable(task.config.process_results) else ''}"
+        )
+    return task
+
+
+def extract_answer(task: Task, doc: Any, text: str) -> str | None:
+    """The answer that the task's filters read, in normal form: the first filter that finds one."""
+    for ensemble in task._filters:
+        responses: Any = [[text]]
+        for make in ensemble.filters:
+            responses = make().apply(responses, [doc])
+        answer = list(responses)[0]
+        if isinstance(answer, list | tuple):
+            answer = answer[0] if answer else INVALID
+        if isinstance(answer, str) and answer.strip() and answer != INVALID:
+            return normalise(answer, task._metric_fn_kwargs.get("exact_match", {}))
+    return None
+
+
+def normalise(answer: str, options: dict[str, Any]) -> str:
+    """Equal answers to equal text: the metric's own rules, then numbers by value.
+
+    Args:
+        answer: what a filter extracted.
+        options: the arguments of the task's exact_match metric.
+    """
+    for pattern in options.get("regexes_to_ignore") or []:
+        answer = re.sub(pattern, "", answer)
+    if options.get("ignore_case"):
+        answer = answer.lower()
+    if options.get("ignore_punctuation"):
+        answer = answer.translate(str.maketrans("", "", string.punctuation))
+    answer = answer.strip()
+    number = answer.removesuffix(".").replace(",", "").replace("$", "")
+    try:
+        value = Decimal(number)
+    except InvalidOperation:
+        return answer
+    return format(value.normalize() + 0, "f") if value.is_finite() else answer

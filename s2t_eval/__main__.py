@@ -1,0 +1,5 @@
+"""Run line: python -m s2t_eval --help"""
+
+from s2t_eval.cli import main
+
+main()

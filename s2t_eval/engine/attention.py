@@ -1,0 +1,145 @@
+"""Attention of a packed pass over the slot cache, plugged into transformers' attention interface.
+
+The tokens of all rows travel as ONE sequence through the model (no padding: projections and MLPs do
+not care which row a token belongs to). Only attention does; it is called here with the pass's plan,
+writes the new keys and values into their slots and lets every token see its own row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+
+from s2t_eval.engine.slots import SlotCache
+
+IMPLEMENTATION = "s2t_slots"
+
+
+@dataclass
+class Segment:
+    """Neighbouring rows with equally many new tokens, which attend together.
+
+    Args:
+        tokens: where the segment's tokens stand in the packed pass, row by row.
+        rows: the rows of the cache.
+        positions: position of each token, [rows, queries].
+        own: the slot each token was written to, [rows, queries]; differs from the position only for
+            branches, which share one position.
+        length: slots that any of the tokens can see.
+    """
+
+    tokens: slice
+    rows: slice
+    positions: Tensor
+    own: Tensor
+    length: int
+    _masks: dict[int | None, Tensor] = field(default_factory=dict)
+
+    def mask(self, window: int | None) -> Tensor:
+        """Who sees whom: bool [rows, 1, queries, length]; the prefix (or its window) and itself."""
+        if window not in self._masks:
+            slots = torch.arange(self.length, device=self.positions.device)
+            position = self.positions[..., None]
+            seen = slots < position
+            if window is not None:
+                seen &= slots > position - window
+            seen |= slots == self.own[..., None]
+            self._masks[window] = seen[:, None]
+        return self._masks[window]
+
+
+@dataclass
+class Pass:
+    """One forward's plan: where each packed token is written, and what it may see."""
+
+    cache: SlotCache
+    index: Tensor
+    segments: list[Segment]
+
+
+def slot_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    slots: Pass | None = None,
+    **unused: Any,
+) -> tuple[Tensor, None]:
+    """Attention of packed tokens [1, heads, tokens, head_dim], each over the slots of its own row.
+
+    Called by transformers' models in place of their own attention (see `slot_attention_enabled`).
+    Grouped query heads are folded into the query axis, so keys and values are never repeated.
+    """
+    if slots is None:
+        raise ValueError(
+            f"{type(module).__name__} does not hand on keyword arguments to its attention: "
+            "this model cannot be decoded by the slot engine; use --model hf"
+        )
+    layer_idx = module.layer_idx
+    assert isinstance(layer_idx, int)
+    cache = slots.cache
+    layer = cache.write(layer_idx, slots.index, key[0].transpose(0, 1), value[0].transpose(0, 1))
+    heads, kv_heads, head_dim = query.shape[1], key.shape[1], query.shape[-1]
+    group = heads // kv_heads
+    scale = head_dim**-0.5 if scaling is None else scaling
+    output = query.new_empty(query.shape[2], heads, value.shape[-1])
+    for segment in slots.segments:
+        num_rows, queries = segment.positions.shape
+        # [heads, rows * queries, head_dim] -> [rows, kv_heads, group * queries, head_dim]
+        asked = query[0, :, segment.tokens].reshape(kv_heads, group, num_rows, queries, head_dim)
+        asked = asked.permute(2, 0, 1, 3, 4).reshape(num_rows, kv_heads, group * queries, head_dim)
+        mask = segment.mask(sliding_window).to(query.device)
+        if queries > 1 and group > 1:
+            mask = mask[:, :, None].expand(-1, -1, group, -1, -1).flatten(2, 3)
+        told = attend(
+            asked,
+            cache.view(layer.keys, segment.rows, segment.length),
+            cache.view(layer.values, segment.rows, segment.length),
+            mask,
+            scale,
+            softcap,
+        )
+        told = told.reshape(num_rows, kv_heads, group, queries, -1).permute(0, 3, 1, 2, 4)
+        output[segment.tokens] = told.reshape(num_rows * queries, heads, -1)
+    return output[None], None
+
+
+def attend(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float, softcap: float | None
+) -> Tensor:
+    """Scaled dot-product attention, [rows, heads, queries, head_dim]; `softcap` as in Gemma 2."""
+    if softcap is None:
+        return nn.functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, scale=scale
+        )
+    scores = (query @ keys.transpose(-1, -2)) * scale
+    scores = softcap * torch.tanh(scores / softcap)
+    weights = scores.masked_fill(~mask, float("-inf")).softmax(-1, dtype=torch.float32)
+    return weights.to(query.dtype) @ values
+
+
+@contextmanager
+def slot_attention_enabled(model: PreTrainedModel) -> Iterator[None]:
+    """Let `model` attend through `slot_attention`; its own attention is back afterwards.
+
+    Scoring of log-likelihoods between two generations keeps the attention the user asked for.
+    """
+    ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, slot_attention)
+    config = model.config.get_text_config(decoder=True)
+    before = config._attn_implementation
+    config._attn_implementation = IMPLEMENTATION
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

@@ -1,0 +1,376 @@
+"""The loop that every method runs in: continuous batches, steps that may fire, one forward a token."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from s2t_eval.engine.request import Finish, FiredStep, Request, Result, Usage
+from s2t_eval.engine.sampling import sample
+from s2t_eval.engine.slot_model import SlotModel
+from s2t_eval.engine.stop import Decode, StopRule
+from s2t_eval.policy import Policy
+from s2t_eval.selectors import ReadoutSelector, Selection
+from s2t_eval.triggers import Step, Trigger
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLogitsError(RuntimeError):
+    """A model gave NaN or infinite logits; the message names model, request and step."""
+
+
+@dataclass
+class Row:
+    """One request in a row: what was said so far, and its own random numbers."""
+
+    index: int
+    request: Request
+    stop: StopRule
+    num_observed: int = 0
+    ids: list[int] = field(init=False)
+    output: list[int] = field(default_factory=list)
+    steps: list[FiredStep] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.ids = list(self.request.prompt_ids)
+        self.observed: list[list[float]] = [[] for _ in range(self.num_observed)]
+        # Two streams, so that a random trigger does not change what is sampled.
+        self.token_numbers = random.Random(self.request.seed)
+        self.trigger_numbers = random.Random(self.request.seed + 1)
+
+    def append(self, token: int) -> Finish | None:
+        """Take a token; says whether it ended the text."""
+        self.ids.append(token)
+        self.output.append(token)
+        self.usage.tokens += 1
+        return self.stop.finish(self.output)
+
+    def result(self, finish: Finish) -> Result:
+        """The finished text."""
+        self.usage.seconds = time.perf_counter() - self.started
+        return Result(self.index, self.output, finish, self.steps, self.usage, self.observed)
+
+
+@dataclass
+class Choice:
+    """Tokens of one step [n], as the trigger found the rows before anything was selected."""
+
+    default: list[int]
+    greedy: Tensor
+    fired: list[int]
+    divergence: Tensor
+    candidates: Tensor
+    """of the fired rows, [fired, K]"""
+
+
+class Decoder:
+    """Generates texts for requests under one policy.
+
+    Rows 0..n-1 are at work; a finished row is filled by the last one, and new requests enter behind.
+    Batch size, order and refilling do not change a text, but for rounding.
+
+    Args:
+        student: proposes every token.
+        policy: which steps fire and who picks there.
+        teacher: where the policy or an observed trigger needs one.
+        rows: sequences at work at once.
+        decode: token ids to text, for requests with stop strings.
+        observe: triggers whose divergence is recorded at every step (for calibration).
+
+    Raises:
+        ValueError: the policy needs a teacher and none is given, or `top_k` exceeds the vocabulary.
+
+    Example:
+        >>> decoder = Decoder(SlotModel(model), greedy(), rows=32)
+        >>> texts = {r.index: r.text_ids for r in decoder.run([Request((1, 2, 3), 64)])}
+    """
+
+    def __init__(
+        self,
+        student: SlotModel,
+        policy: Policy,
+        teacher: SlotModel | None = None,
+        rows: int = 32,
+        decode: Decode | None = None,
+        observe: Sequence[Trigger] = (),
+    ) -> None:
+        if rows < 1:
+            raise ValueError(f"rows: expected at least 1, got {rows}")
+        if policy.top_k > student.text_vocab:
+            raise ValueError(
+                f"top_k: expected at most the student's vocabulary of {student.text_vocab} tokens, "
+                f"got {policy.top_k}"
+            )
+        self.lockstep = policy.needs_lockstep or any(trigger.needs_teacher for trigger in observe)
+        if teacher is None and (policy.needs_teacher or self.lockstep):
+            raise ValueError(f"policy {policy.name}: it needs a teacher and none is given")
+        self.student = student
+        self.policy = policy
+        self.teacher = teacher
+        self.rows = rows
+        self.decode = decode
+        self.observe = tuple(observe)
+        self._active: list[Row] = []
+        self._state = torch.empty(0)
+        self._teacher_state = torch.empty(0)
+
+    def run(self, requests: Sequence[Request]) -> Iterator[Result]:
+        """Generate; each result comes as soon as its text has ended, in no fixed order.
+
+        When memory runs out, the rows are halved and unfinished texts begin again (to the same end).
+
+        Raises:
+            NonFiniteLogitsError: a model gave NaN or infinite logits.
+        """
+        queue = deque(enumerate(requests))
+        rows = min(self.rows, len(requests))
+        capacity = self.policy.branches + max(
+            (len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0
+        )
+        self._active = []
+        while queue:
+            try:
+                self._allocate(rows, capacity)
+                while queue or self._active:
+                    self._admit(queue, rows)
+                    yield from self._step()
+            except Exception as error:
+                self._release()  # a pass that broke off may have left slots unwritten
+                if not is_out_of_memory(error) or rows == 1:
+                    raise
+                queue.extendleft((row.index, row.request) for row in reversed(self._active))
+                self._active = []
+                rows //= 2
+                logger.warning("out of memory: going on with %d rows at once", rows)
+
+    # ---------------------------------------------------------------- rows
+
+    def _allocate(self, rows: int, capacity: int) -> None:
+        self.student.allocate(rows, capacity)
+        if self.teacher is not None:
+            self.teacher.allocate(rows, capacity)
+
+    def _release(self) -> None:
+        self.student.release()
+        if self.teacher is not None:
+            self.teacher.release()
+
+    @torch.inference_mode()
+    def _admit(self, queue: deque[tuple[int, Request]], rows: int) -> None:
+        """Let waiting requests into free rows: one ragged prefill, shared beginnings computed once."""
+        first = len(self._active)
+        while queue and len(self._active) < rows:
+            index, request = queue.popleft()
+            stop = StopRule(request, self.decode)
+            self._active.append(Row(index, request, stop, len(self.observe)))
+        new = range(first, len(self._active))
+        if not new:
+            return
+        prompts = [self._active[row].ids for row in new]
+        hidden, computed = self.student.sync(new, prompts)
+        self._state = _joined(self._state[:first], hidden)
+        for row, tokens in zip(new, computed, strict=True):
+            self._active[row].usage.forwards += 1
+            self._active[row].usage.prefill_tokens += tokens
+        if self.lockstep:
+            self._teacher_state = _joined(self._teacher_state[:first], self._ask_teacher(list(new)))
+
+    def _retire(self, finished: Sequence[int]) -> None:
+        """Free rows, the last row at work moving into each hole; states move along."""
+        order = list(range(len(self._active)))
+        for row in sorted(finished, reverse=True):
+            last = len(self._active) - 1
+            if row != last:
+                self.student.move(last, row)
+                if self.teacher is not None:
+                    self.teacher.move(last, row)
+                self._active[row] = self._active[last]
+                order[row] = order[last]
+            self._active.pop()
+            order.pop()
+        if finished:
+            self._state = self._state[order]
+            if self.lockstep:
+                self._teacher_state = self._teacher_state[order]
+
+    # ---------------------------------------------------------------- one step
+
+    @torch.inference_mode()
+    def _step(self) -> list[Result]:
+        """One token for every row at work; returns the texts that ended with it."""
+        choice = self._choose()
+        if choice.fired and isinstance(self.policy.selector, ReadoutSelector):
+            tokens = self._try_candidates(choice, self.policy.selector)
+            results, alive = self._append(tokens)
+        else:
+            tokens = self._ask_for_picks(choice) if choice.fired else choice.default
+            results, alive = self._append(tokens)
+            if alive:
+                self._state = self.student.append(torch.tensor(alive, device=self.student.device))
+                for sequence in self._active:
+                    sequence.usage.forwards += 1
+        if alive and self.lockstep:
+            assert self.teacher is not None
+            self._teacher_state = self.teacher.append(torch.tensor(alive, device=self.teacher.device))
+            for sequence in self._active:
+                sequence.usage.teacher_calls += 1
+                sequence.usage.teacher_tokens += 1
+        return results
+
+    def _choose(self) -> Choice:
+        """The student's tokens, and which rows fire with which candidates."""
+        logits = self.student.head(self._state)
+        best = logits.max(-1)
+        self._require_finite(self.student, best.values)
+        default = self._sampled(logits, best.indices)
+        policy = self.policy
+        if policy.trigger.name == "never" and not self.observe:
+            return Choice(default, best.indices, [], best.values, best.indices[:0, None])
+        step = Step(logits, self._teacher_at if self.lockstep else None, self._draw)
+        for i, trigger in enumerate(self.observe):
+            for sequence, value in zip(self._active, trigger.divergence(step).tolist(), strict=True):
+                sequence.observed[i].append(value)
+        divergence = policy.trigger.divergence(step)
+        fires = (divergence > policy.threshold).tolist()
+        fired = [
+            row
+            for row, sequence in enumerate(self._active)
+            if fires[row] and len(sequence.output) >= policy.warmup
+        ]
+        candidates = logits[fired].topk(policy.top_k, dim=-1).indices
+        return Choice(default, best.indices, fired, divergence, candidates)
+
+    def _ask_for_picks(self, choice: Choice) -> list[int]:
+        """Selection by the teacher at the fired rows; it catches up first if it is not in lockstep."""
+        selector = self.policy.selector
+        assert selector is not None and not isinstance(selector, ReadoutSelector)
+        assert self.teacher is not None
+        fired = choice.fired
+        hidden = self._teacher_state[fired] if self.lockstep else self._ask_teacher(fired)
+        logits = self.teacher.head(hidden)
+        self._require_finite(self.teacher, logits.amax(-1))
+        selection = selector.select(choice.candidates.to(logits.device), logits)
+        return self._record(choice, selection)
+
+    def _try_candidates(self, choice: Choice, selector: ReadoutSelector) -> list[int]:
+        """Branch in place, commit one: the winner's state already holds the next token's logits."""
+        rows, k = len(self._active), self.policy.top_k
+        first = torch.tensor(choice.default, device=choice.candidates.device)
+        first[choice.fired] = choice.candidates[:, 0]
+        hidden = self.student.branch(first, choice.fired, choice.candidates)
+        others = hidden[rows:].view(len(choice.fired), k - 1, -1)
+        lanes = torch.cat([hidden[choice.fired][:, None], others], dim=1)
+        selection = selector.select(lanes, choice.candidates)
+        winner = (choice.candidates == selection.picked[:, None]).int().argmax(-1)
+        tokens = self._record(choice, selection)
+        winners = winner.tolist()
+        self.student.commit(choice.fired, winners, [tokens[row] for row in choice.fired])
+        self._state = hidden[:rows].clone()
+        self._state[choice.fired] = lanes[torch.arange(len(winners)), winners]
+        for sequence in self._active:
+            sequence.usage.forwards += 1
+        return tokens
+
+    def _append(self, tokens: list[int]) -> tuple[list[Result], list[int]]:
+        """Hand each row its token; returns what ended, and the tokens of the rows that go on."""
+        finished: dict[int, Result] = {}
+        for row, (sequence, token) in enumerate(zip(self._active, tokens, strict=True)):
+            finish = sequence.append(token)
+            if finish is not None:
+                finished[row] = sequence.result(finish)
+        self._retire(list(finished))
+        return list(finished.values()), [sequence.output[-1] for sequence in self._active]
+
+    def _record(self, choice: Choice, selection: Selection) -> list[int]:
+        """Note every fired step; returns the tokens of all rows."""
+        tokens = list(choice.default)
+        columns = (
+            choice.divergence[choice.fired].tolist(),
+            choice.candidates.tolist(),
+            selection.scores.tolist(),
+            choice.greedy[choice.fired].tolist(),
+            selection.picked.tolist(),
+        )
+        for row, *values in zip(choice.fired, *columns, strict=True):
+            sequence = self._active[row]
+            step = FiredStep(len(sequence.output), *values)
+            sequence.steps.append(step)
+            sequence.usage.triggers += 1
+            sequence.usage.flips += step.picked != step.greedy
+            tokens[row] = step.picked
+        return tokens
+
+    # ---------------------------------------------------------------- what a step may look at
+
+    def _sampled(self, logits: Tensor, greedy: Tensor) -> list[int]:
+        """Greedy tokens, and for rows that sample a drawn one."""
+        tokens = greedy.tolist()
+        groups: dict[object, list[int]] = {}
+        for row, sequence in enumerate(self._active):
+            if sequence.request.sampling is not None:
+                groups.setdefault(sequence.request.sampling, []).append(row)
+        for rows in groups.values():
+            sampling = self._active[rows[0]].request.sampling
+            assert sampling is not None
+            numbers = [self._active[row].token_numbers.random() for row in rows]
+            drawn = sample(logits[rows], sampling, numbers).tolist()
+            for row, token in zip(rows, drawn, strict=True):
+                tokens[row] = token
+        return tokens
+
+    def _ask_teacher(self, rows: list[int]) -> Tensor:
+        """The teacher's states at the end of these rows' texts; it computes only what it has not seen."""
+        assert self.teacher is not None
+        hidden, computed = self.teacher.sync(rows, [self._active[row].ids for row in rows])
+        for row, tokens in zip(rows, computed, strict=True):
+            self._active[row].usage.teacher_calls += 1
+            self._active[row].usage.teacher_tokens += tokens
+        return hidden
+
+    def _teacher_at(self, ids: Tensor) -> Tensor:
+        assert self.teacher is not None
+        logits = self.teacher.head_at(self._teacher_state, ids.to(self.teacher.device))
+        self._require_finite(self.teacher, logits.amax(-1))
+        return logits
+
+    def _draw(self) -> Tensor:
+        numbers = [sequence.trigger_numbers.random() for sequence in self._active]
+        return torch.tensor(numbers, device=self.student.device)
+
+    def _require_finite(self, model: SlotModel, top: Tensor) -> None:
+        finite = top.isfinite()
+        if bool(finite.all()):
+            return
+        row = int((~finite).nonzero()[0])
+        at = ""
+        if len(top) == len(self._active):
+            sequence = self._active[row]
+            at = f" at step {len(sequence.output)} of request {sequence.index}"
+        raise NonFiniteLogitsError(
+            f"{model.name}: logits are not finite{at}; the weights may be damaged, or the dtype too "
+            "narrow for this model (try dtype=bfloat16 or float32)"
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
+    )
+
+
+def _joined(states: Tensor, new: Tensor) -> Tensor:
+    return new if len(states) == 0 else torch.cat([states, new.to(states)])

@@ -1,0 +1,105 @@
+"""What is asked of the decoder, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from s2t_eval.engine.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Request:
+    """One text to generate.
+
+    Args:
+        prompt_ids: the prompt, at least one token.
+        max_new_tokens: length limit of the answer, in tokens.
+        stop_ids: tokens that end the answer; they count as generated and are not text.
+        stop_strings: strings that end the answer as soon as they stand in its text.
+        sampling: None takes the most likely token.
+        seed: of this request's own random numbers.
+
+    Raises:
+        ValueError: an empty prompt or no token allowed.
+    """
+
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+    stop_ids: frozenset[int] = frozenset()
+    stop_strings: tuple[str, ...] = ()
+    sampling: Sampling | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.prompt_ids:
+            raise ValueError("prompt: expected at least one token, got an empty prompt")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_gen_toks: expected at least 1, got {self.max_new_tokens}")
+
+
+class Finish(Enum):
+    """Why a text ended."""
+
+    STOP_ID = "stop_id"
+    STOP_STRING = "stop_string"
+    LENGTH = "length"
+
+
+class FiredStep(NamedTuple):
+    """A step at which the policy fired: what stood to choice and what was taken."""
+
+    t: int
+    """index of the token in the answer, from 0"""
+    divergence: float
+    candidates: list[int]
+    """the student's top-K, most likely first"""
+    scores: list[float]
+    greedy: int
+    """what the student would have said"""
+    picked: int
+
+
+@dataclass
+class Usage:
+    """What one text cost.
+
+    `forwards` are the student's passes that its row took part in, the prefill included; teacher
+    calls are the teacher's passes, and its tokens those it had to compute.
+    """
+
+    tokens: int = 0
+    forwards: int = 0
+    prefill_tokens: int = 0
+    triggers: int = 0
+    flips: int = 0
+    teacher_calls: int = 0
+    teacher_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One generated text.
+
+    Args:
+        index: place of its request in the list handed to the decoder.
+        output_ids: the generated tokens, a final stop token included.
+        finish: why it ended.
+        steps: the steps that fired.
+        usage: what it cost.
+        observed: divergences of every step, one list per observed trigger, [triggers][tokens].
+    """
+
+    index: int
+    output_ids: list[int]
+    finish: Finish
+    steps: list[FiredStep]
+    usage: Usage
+    observed: list[list[float]] = field(default_factory=list)
+
+    @property
+    def text_ids(self) -> list[int]:
+        """The generated tokens without a final stop token."""
+        return self.output_ids[:-1] if self.finish is Finish.STOP_ID else self.output_ids

@@ -1,0 +1,64 @@
+"""Sampling whose outcome depends on a request's own seed alone, not on its neighbours in the batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn. The defaults sample from the plain distribution.
+
+    Args:
+        temperature: divides the logits; must be above 0.
+        top_p: smallest set of most likely tokens whose mass reaches this, in (0, 1].
+        top_k: most likely tokens kept; 0 keeps all.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: expected above 0 to sample, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p: expected in (0, 1], got {self.top_p}")
+        if self.top_k < 0:
+            raise ValueError(f"sample_top_k: expected 0 (all) or more, got {self.top_k}")
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from the parts' text, equal on every machine and in every process."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def sample(logits: Tensor, sampling: Sampling, uniform: Sequence[float]) -> Tensor:
+    """Draw one token a row by inverting the cumulative distribution at `uniform`.
+
+    Order of the filters as in transformers: temperature, top-k, top-p.
+
+    Args:
+        logits: float32 [batch, vocab].
+        uniform: a number in [0, 1) per row.
+
+    Returns:
+        Token ids [batch].
+    """
+    size = min(sampling.top_k or logits.shape[-1], logits.shape[-1])
+    top, ids = (logits / sampling.temperature).topk(size, dim=-1)
+    probs = top.softmax(-1)
+    before = probs.cumsum(-1) - probs
+    probs = probs.masked_fill(before >= sampling.top_p, 0.0)  # the first token always stays
+    total = probs.cumsum(-1)
+    drawn = torch.tensor(uniform, dtype=total.dtype, device=total.device)[:, None] * total[:, -1:]
+    # The first token whose cumulated mass exceeds the draw; rounding must not run off the end.
+    place = (total <= drawn).sum(-1, keepdim=True)
+    last = (probs > 0).sum(-1, keepdim=True) - 1
+    return ids.gather(-1, torch.minimum(place, last))[:, 0]

@@ -1,0 +1,67 @@
+"""The keys and values of a batch of sequences, one row of preallocated slots a sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class LayerSlots:
+    """Keys and values of one layer, flat over (row, slot): each [rows * capacity, kv_heads, head_dim]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class SlotCache:
+    """Keys and values of `rows` sequences of at most `capacity` tokens, in every layer.
+
+    A token's place is the flat index `row * capacity + slot`. Nothing is ever shifted or padded: who
+    may see which slot is decided by the masks of a `Pass`. Layers are allocated when they are first
+    written, in the shape, dtype and device of the keys that arrive, so layers may differ in all three.
+
+    Args:
+        rows: sequences held at once.
+        capacity: slots of a row, in tokens.
+    """
+
+    def __init__(self, rows: int, capacity: int) -> None:
+        self.rows = rows
+        self.capacity = capacity
+        self._layers: dict[int, LayerSlots] = {}
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes allocated for keys and values, over all layers."""
+        return sum(t.nbytes for layer in self._layers.values() for t in (layer.keys, layer.values))
+
+    def write(self, layer_idx: int, index: Tensor, keys: Tensor, values: Tensor) -> LayerSlots:
+        """Store keys and values [tokens, kv_heads, head_dim] at the flat `index` [tokens]."""
+        layer = self._layers.get(layer_idx)
+        if layer is None:
+            layer = self._layers[layer_idx] = LayerSlots(self._zeros(keys), self._zeros(values))
+        index = index.to(keys.device)
+        layer.keys.index_copy_(0, index, keys)
+        layer.values.index_copy_(0, index, values)
+        return layer
+
+    def view(self, states: Tensor, rows: slice, length: int) -> Tensor:
+        """A view [rows, kv_heads, length, head_dim] of the first `length` slots of neighbouring rows."""
+        by_row = states.view(self.rows, self.capacity, *states.shape[1:])
+        return by_row[rows, :length].transpose(1, 2)
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        """Copy slots between flat indices, both [tokens]; all sources are read before any is written."""
+        for layer in self._layers.values():
+            for states in (layer.keys, layer.values):
+                src, dst = source.to(states.device), target.to(states.device)
+                states.index_copy_(0, dst, states.index_select(0, src))
+
+    def _zeros(self, like: Tensor) -> Tensor:
+        # Not `empty`: a masked slot still meets its weight of 0, and 0 * NaN is NaN.
+        return torch.zeros(
+            self.rows * self.capacity, *like.shape[1:], dtype=like.dtype, device=like.device
+        )

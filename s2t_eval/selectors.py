@@ -1,0 +1,64 @@
+"""What to pick at a fired step: the teacher's choice among the candidates, its own, or a readout's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from s2t_eval.readout import Readout
+
+
+class Selection(NamedTuple):
+    """Scores of all candidates [fired, K], and the token taken [fired]."""
+
+    scores: Tensor
+    picked: Tensor
+
+
+class TeacherScorer(Protocol):
+    """A selector that reads the teacher's logits at the step itself."""
+
+    def select(self, candidates: Tensor, teacher_logits: Tensor) -> Selection:
+        """Pick from candidates [fired, K] by teacher logits float32 [fired, vocab]."""
+        ...
+
+
+@dataclass(frozen=True)
+class TeacherSelector:
+    """S2T: the candidate that the teacher finds most likely, S(c) = p_L(c | s) (equation 2)."""
+
+    def select(self, candidates: Tensor, teacher_logits: Tensor) -> Selection:
+        """Among equals the student's first wins."""
+        scores = _probabilities(candidates, teacher_logits)
+        best = scores.argmax(-1, keepdim=True)
+        return Selection(scores, candidates.gather(-1, best)[:, 0])
+
+
+@dataclass(frozen=True)
+class TakeoverSelector:
+    """The teacher's own argmax over the whole vocabulary: the control of selection."""
+
+    def select(self, candidates: Tensor, teacher_logits: Tensor) -> Selection:
+        """The candidates only serve the record; the token may be none of them."""
+        return Selection(_probabilities(candidates, teacher_logits), teacher_logits.argmax(-1))
+
+
+@dataclass(frozen=True)
+class ReadoutSelector:
+    """S2T-Local: append each candidate, read the reserved rows there, take the highest score."""
+
+    readout: Readout
+
+    def select(self, hidden: Tensor, candidates: Tensor) -> Selection:
+        """Pick from candidates [fired, K] by the hidden states at them, [fired, K, hidden]."""
+        scores = self.readout.score(hidden)
+        best = scores.argmax(-1, keepdim=True)
+        return Selection(scores, candidates.gather(-1, best.to(candidates.device))[:, 0])
+
+
+def _probabilities(candidates: Tensor, logits: Tensor) -> Tensor:
+    chosen = logits.gather(-1, candidates.to(logits.device))
+    return torch.exp(chosen - logits.logsumexp(-1, keepdim=True))

@@ -1,0 +1,169 @@
+"""Where to select: triggers give each step a divergence, and a step fires above a threshold.
+
+Every divergence is larger where the student is less to be trusted, so one rule serves all of them:
+fire iff divergence > threshold. The paper's trigger is the KL divergence of student and teacher
+(section 3); entropy and margin are stand-ins that need no teacher.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+KlDirection = Literal["student_teacher", "teacher_student"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a trigger may look at: one step of a batch of rows.
+
+    Args:
+        logits: the student's, float32 [batch, vocab].
+        teacher_at: gives the teacher's logits at ids [batch, m] as float32 [batch, m]; None where no
+            teacher runs in lockstep.
+        draw: gives a uniform number in [0, 1) per row, [batch], from the rows' own seeds.
+    """
+
+    logits: Tensor
+    teacher_at: Callable[[Tensor], Tensor] | None
+    draw: Callable[[], Tensor]
+
+
+class Trigger(Protocol):
+    """One rule that says how much a step asks for a selection."""
+
+    @property
+    def name(self) -> str:
+        """How command lines and calibration files call it."""
+        ...
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher has to run in lockstep."""
+        ...
+
+    def divergence(self, step: Step) -> Tensor:
+        """Larger is more diverging, float32 [batch]."""
+        ...
+
+
+@dataclass(frozen=True)
+class KlTrigger:
+    """KL divergence of student and teacher over the student's most likely tokens, in nats.
+
+    Both distributions are renormalised over the student's top `support` tokens, as in the paper's
+    released code; `support=0` takes the whole text vocabulary, which is exact and slower.
+
+    Args:
+        direction: "student_teacher" is KL(p_S || p_L), the released code's; "teacher_student" is
+            KL(p_L || p_S), the one named in the paper's figure.
+        support: size of the support in tokens.
+    """
+
+    direction: KlDirection = "student_teacher"
+    support: int = 64
+    name: str = "kl"
+    needs_teacher: bool = True
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("student_teacher", "teacher_student"):
+            raise ValueError(
+                f"kl_direction: expected 'student_teacher' or 'teacher_student', got {self.direction!r}"
+            )
+
+    def divergence(self, step: Step) -> Tensor:
+        """KL in nats, [batch]."""
+        assert step.teacher_at is not None
+        size = min(self.support or step.logits.shape[-1], step.logits.shape[-1])
+        student, ids = step.logits.topk(size, dim=-1)
+        p = student.log_softmax(-1)
+        q = step.teacher_at(ids).to(p.device).log_softmax(-1)
+        if self.direction == "teacher_student":
+            p, q = q, p
+        # 0 * log 0 = 0, also where a teacher's logit is minus infinity
+        return torch.where(p > -math.inf, p.exp() * (p - q), 0.0).sum(-1)
+
+
+@dataclass(frozen=True)
+class EntropyTrigger:
+    """Entropy of the student's next-token distribution, in nats."""
+
+    name: str = "entropy"
+    needs_teacher: bool = False
+
+    def divergence(self, step: Step) -> Tensor:
+        """Entropy in nats, [batch]."""
+        # H = log Z - E[logit]: one exponential a token, no [batch, vocab] log-probabilities kept
+        logits = step.logits - step.logits.amax(-1, keepdim=True)
+        weights = logits.exp()
+        total = weights.sum(-1)
+        # Masked tokens (-inf) have no weight; keep 0 * -inf from becoming NaN.
+        mean = (weights * logits.clamp(min=-1e30)).sum(-1) / total
+        return total.log() - mean
+
+
+@dataclass(frozen=True)
+class MarginTrigger:
+    """One minus the probability gap of the student's first and second token."""
+
+    name: str = "margin"
+    needs_teacher: bool = False
+
+    def divergence(self, step: Step) -> Tensor:
+        """1 - (p_1 - p_2), in [0, 1], [batch]."""
+        top = step.logits.topk(min(2, step.logits.shape[-1]), dim=-1).values
+        probs = (top - step.logits.logsumexp(-1, keepdim=True)).exp()
+        return 1 - (probs[:, 0] - (probs[:, 1] if probs.shape[1] > 1 else 0.0))
+
+
+@dataclass(frozen=True)
+class RandomTrigger:
+    """A uniform number: the control that any trigger has to beat at an equal rate."""
+
+    name: str = "random"
+    needs_teacher: bool = False
+
+    def divergence(self, step: Step) -> Tensor:
+        """Uniform in [0, 1), [batch]; a threshold of 1 - tau fires at the rate tau."""
+        return step.draw()
+
+
+@dataclass(frozen=True)
+class ConstantTrigger:
+    """`always` (infinite divergence) or `never` (minus infinity)."""
+
+    name: Literal["always", "never"]
+    needs_teacher: bool = False
+
+    def divergence(self, step: Step) -> Tensor:
+        """The same for every row, [batch]."""
+        value = math.inf if self.name == "always" else -math.inf
+        return torch.full(step.logits.shape[:1], value, device=step.logits.device)
+
+
+TRIGGER_NAMES = ("kl", "entropy", "margin", "random", "always", "never")
+
+
+def make_trigger(name: str, kl_direction: KlDirection = "student_teacher") -> Trigger:
+    """The trigger of this name; `kl_direction` matters to "kl" alone.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name == "kl":
+        return KlTrigger(kl_direction)
+    if name == "always" or name == "never":
+        return ConstantTrigger(name)
+    local: dict[str, Trigger] = {
+        "entropy": EntropyTrigger(),
+        "margin": MarginTrigger(),
+        "random": RandomTrigger(),
+    }
+    if name not in local:
+        raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {name!r}")
+    return local[name]
