@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
@@ -68,6 +69,8 @@ class EngineLM(HFLM):
         require_int("seed", self.arguments.seed, 0)
         trace = self.arguments.trace
         self._trace = TraceWriter(Path(trace)) if trace else None
+        if not torch.cuda.is_available() and stock.get("device") in (None, "cuda"):
+            stock["device"] = "cpu"  # stock's default is "cuda" even where there is none
         path = resolve_model(pretrained) if isinstance(pretrained, str) else pretrained
         with loading("pretrained", pretrained):
             super().__init__(path, **stock)

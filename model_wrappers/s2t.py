@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from lm_eval.models.utils import get_dtype
 
 from s2t_eval import policy
 from s2t_eval.calibration import Calibration
@@ -44,7 +43,7 @@ class SelectToThink(EngineLM):
         dtype = arguments.teacher_dtype or kwargs.get("dtype", "auto")
         device = arguments.teacher_device or self.device
         trust = bool(kwargs.get("trust_remote_code", False))
-        model, tokenizer = load_teacher(arguments.teacher, get_dtype(dtype), device, trust)
+        model, tokenizer = load_teacher(arguments.teacher, dtype, device, trust)
         require_same_vocabulary(self.tokenizer, tokenizer)
         self.teacher = SlotModel(model, arguments.teacher, text_vocabulary(tokenizer))
         self.teacher_fingerprint = model_fingerprint(model)

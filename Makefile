@@ -1,0 +1,62 @@
+# Set-up and checks in one command each: `make test` needs Python 3.11, pip and make, nothing else.
+#
+#   make test    install into $(VENV) if need be, then the quick tests
+#   make lint    formatter, linter, type checker
+#   make check   lint and test, what CI runs
+#   make slow    the tests marked slow
+#   make demo    the embedded pair, end to end
+#
+# The install is repeated only when one of $(INSTALL_INPUTS) changed. VENV, PYTHON, WORKERS and
+# PYTEST_ARGS can be given: `make test PYTEST_ARGS="-k registration"`.
+
+VENV ?= .venv
+PYTHON ?= $(firstword $(shell command -v python3.11 python3))
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+RUN := $(VENV)/bin/python -m
+INSTALL_INPUTS := pyproject.toml constraints.txt s2t_eval/startup.pth
+INSTALLED := $(VENV)/.s2t-eval-installed
+
+# Nothing here needs the network after the install. One thread a test process: two workers of torch
+# with all cores each are slower than one.
+export HF_HUB_OFFLINE := 1
+export HF_DATASETS_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+test slow: export OMP_NUM_THREADS := 1
+
+.PHONY: install test slow lint style types format check demo clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): $(INSTALL_INPUTS)
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+test: install
+	$(RUN) pytest -q -n $(WORKERS) $(PYTEST_ARGS)
+
+slow: install
+	$(RUN) pytest -q -m slow $(PYTEST_ARGS)
+
+lint: style types
+
+style: install
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: install
+	$(RUN) mypy
+
+format: install
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+check: lint test
+
+demo: install
+	$(RUN) s2t_eval.demo
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,32 @@
+"""The embedded pair: a tiny student, its teacher and their task, shipped inside the package.
+
+The pair lets every decoding method run in seconds, on a CPU, with no network. Both folders are
+ordinary transformers checkpoints with one shared tokenizer:
+
+    AutoModelForCausalLM.from_pretrained(embedded_path("embedded/student"))
+
+`arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights. Importing this
+module loads neither torch nor transformers.
+"""
+
+from pathlib import Path
+
+_FOLDERS = {"embedded/student": "student", "embedded/teacher": "teacher"}
+
+
+def embedded_path(name: str) -> Path:
+    """Resolve the name of a shipped model to its folder on disk.
+
+    Args:
+        name: "embedded/student" or "embedded/teacher".
+
+    Returns:
+        The folder that `from_pretrained` takes.
+
+    Raises:
+        ValueError: for any other name; the message lists the known ones.
+    """
+    if name not in _FOLDERS:
+        known = ", ".join(sorted(_FOLDERS))
+        raise ValueError(f"unknown embedded model {name!r}; known: {known}")
+    return Path(__file__).parent / _FOLDERS[name]
