@@ -268,7 +268,7 @@ class Decoder:
         first = torch.tensor(choice.default, device=choice.candidates.device)
         first[choice.fired] = choice.candidates[:, 0]
         hidden = self.student.branch(first, choice.fired, choice.candidates)
-        others = hidden[rows:].view(len(choice.fired), k - 1, -1)
+        others = hidden[rows:].view(len(choice.fired), k - 1, hidden.shape[-1])
         lanes = torch.cat([hidden[choice.fired][:, None], others], dim=1)
         selection = selector.select(lanes, choice.candidates)
         winner = (choice.candidates == selection.picked[:, None]).int().argmax(-1)

@@ -1,0 +1,33 @@
+"""Tiny random models, and the slow and obvious twins of what the engine does fast."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from tests.twins import tiny_model
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", params=["qwen2", "llama", "gemma3", "gemma2"])
+def family(request: pytest.FixtureRequest) -> str:
+    """Model families: grouped queries with biases, without, sliding windows, soft caps."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def student(family: str) -> PreTrainedModel:
+    return tiny_model(family, seed=0)
+
+
+@pytest.fixture(scope="session")
+def teacher(family: str) -> PreTrainedModel:
+    return tiny_model(family, seed=1, hidden_size=48)

@@ -1,0 +1,264 @@
+"""Short ways to run the backends through lm_eval, and models made for one test."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import lm_eval
+import torch
+from datasets import Dataset
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import Task
+from lm_eval.tasks import TaskManager
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from s2t_eval.embedded import embedded_path
+from s2t_eval.embedded.arith import format_prompt, make_split
+from s2t_eval.model_wrappers.engine_lm import EngineLM
+from s2t_eval.registration import TASK_FOLDER
+
+STUDENT, TEACHER = "embedded/student", "embedded/teacher"
+LIMIT = 8
+BIN = Path(sys.executable).parent
+
+Results = dict[str, Any]
+
+
+@functools.cache
+def task_manager() -> TaskManager:
+    """Our tasks alone: scanning lm_eval's 14,000 takes seconds."""
+    return TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
+
+
+@functools.cache
+def arith_task() -> Task:
+    """Our task, loaded once: making its 4,000 training problems takes half a second."""
+    task: Task = task_manager().load(["s2t_arith"])["tasks"]["s2t_arith"]
+    return task
+
+
+def evaluate(
+    model: str | EngineLM,
+    model_args: dict[str, Any] | str | None = None,
+    tasks: Sequence[Any] = ("s2t_arith",),
+    limit: int = LIMIT,
+    batch_size: int = 16,
+    **options: Any,
+) -> Results:
+    """`lm_eval.simple_evaluate` on the first problems; the student is the default model."""
+    if isinstance(model, str) and not isinstance(model_args, str):
+        student = str(embedded_path(STUDENT)) if model == "hf" else STUDENT
+        model_args = {"pretrained": student, "device": "cpu", **(model_args or {})}
+    # Generation arguments are written into a task, so only a run without them shares one.
+    share = "gen_kwargs" not in options
+    # The description of the machine asks pip for a list of packages, a second each time.
+    with patch("lm_eval.evaluator.add_env_info"):
+        results = lm_eval.simple_evaluate(
+            model=model,
+            model_args=model_args,
+            tasks=[arith_task() if share and task == "s2t_arith" else task for task in tasks],
+            limit=limit,
+            batch_size=batch_size,
+            task_manager=task_manager(),
+            bootstrap_iters=0,
+            **options,
+        )
+    assert results is not None
+    return results
+
+
+@functools.cache
+def plain_run(model: str, batch_size: int = 16, **model_args: Any) -> Results:
+    """`evaluate` for runs that several tests look at; not to be changed."""
+    if model != "greedy" and model != "hf" and not model.startswith("maj"):
+        model_args = {"teacher": TEACHER, **model_args}
+    return evaluate(model, model_args, batch_size=batch_size)
+
+
+def texts(results: Results, task: str = "s2t_arith") -> list[Any]:
+    """The generated texts in the order of the documents; lists where requests repeat."""
+    samples = sorted(results["samples"][task], key=lambda sample: int(sample["doc_id"]))
+    found = [sample["resps"][0] for sample in samples]
+    return [resps[0] if len(resps) == 1 else resps for resps in found]
+
+
+def ours(results: Results) -> dict[str, Any]:
+    """Our entry in the results file."""
+    entry: dict[str, Any] = results["config"]["s2t_eval"]
+    return entry
+
+
+def counts(results: Results) -> dict[str, Any]:
+    """What the run cost."""
+    report: dict[str, Any] = ours(results)["telemetry"]
+    return report
+
+
+def prompts(count: int = LIMIT) -> list[str]:
+    """The task's first prompts."""
+    return [format_prompt(problem.question) for problem in make_split("test")[:count]]
+
+
+def generation(
+    prompt: str, doc_id: int = 0, task: str = "asked", repeats: int = 1, **options: Any
+) -> Instance:
+    """A request as a task makes it."""
+    options = {"until": ["\n\n"], "max_gen_toks": 48, **options}
+    return Instance("generate_until", {}, (prompt, options), 0, (task, doc_id, repeats))
+
+
+def inline_task(name: str, docs: list[dict[str, Any]], **config: Any) -> dict[str, Any]:
+    """A task given as a dictionary: questions to generate answers to, by default as `s2t_arith`."""
+    return {
+        "task": name,
+        "custom_dataset": lambda **_: {"test": Dataset.from_list(docs)},
+        "output_type": "generate_until",
+        "test_split": "test",
+        "num_fewshot": 0,
+        "doc_to_text": "Question: {{question}}\nAnswer:",
+        "doc_to_target": "{{answer}}",
+        "generation_kwargs": {"until": ["\n\n", "Question:"], "do_sample": False, "max_gen_toks": 64},
+        "metric_list": [
+            {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
+        ],
+        **config,
+    }
+
+
+def arith_docs(count: int) -> list[dict[str, Any]]:
+    """Documents of the embedded pair's task."""
+    problems = make_split("test")[:count]
+    return [{"question": p.question, "answer": str(p.answer)} for p in problems]
+
+
+# ---------------------------------------------------------------- models
+
+
+@functools.cache
+def tokenizer() -> PreTrainedTokenizerBase:
+    """The embedded pair's."""
+    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(embedded_path(STUDENT))
+    return loaded
+
+
+@functools.cache
+def model(name: str) -> PreTrainedModel:
+    """A model of the embedded pair, by transformers alone."""
+    loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        embedded_path(name), dtype="float32"
+    )
+    return loaded.eval()
+
+
+def student_copy(folder: Path) -> Path:
+    """The student's folder, to be damaged."""
+    shutil.copytree(embedded_path(STUDENT), folder)
+    return folder
+
+
+def tiny_folder(folder: Path, seed: int = 0, vocab_size: int | None = None, **changes: Any) -> Path:
+    """A random Qwen2 with the embedded tokenizer; its vocabulary may be padded."""
+    torch.manual_seed(seed)
+    shape: dict[str, Any] = dict(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+        eos_token_id=tokenizer().eos_token_id,
+        bos_token_id=None,
+        pad_token_id=None,
+        tie_word_embeddings=False,
+    )
+    config = Qwen2Config(vocab_size=vocab_size or len(tokenizer()), **(shape | changes))
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+@torch.no_grad()
+def logits_after(model: PreTrainedModel, ids: Sequence[int]) -> torch.Tensor:
+    """Logits [vocab] after a text, encoded afresh, in float64."""
+    logits: torch.Tensor = model(torch.tensor([list(ids)])).logits[0, -1].double()
+    return logits
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel, ids: Sequence[int], max_new_tokens: int, **options: Any
+) -> list[int]:
+    """transformers' own greedy generation."""
+    inputs = torch.tensor([list(ids)])
+    output = model.generate(
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=0,
+        **options,
+    )
+    generated: list[int] = output[0, inputs.shape[1] :].tolist()
+    return generated
+
+
+# ---------------------------------------------------------------- files and processes
+
+
+def read_trace(path: Path) -> list[dict[str, Any]]:
+    """The lines of a trace; each must be JSON as the standard has it, without NaN and Infinity."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    lines = path.read_text().splitlines()
+    return [json.loads(line, parse_constant=refuse) for line in lines]
+
+
+@contextmanager
+def only_built_in_task(folder: Path) -> Iterator[None]:
+    """A folder of one task in place of lm_eval's own, for code that makes its own `TaskManager`."""
+    import lm_eval.tasks.manager as manager
+
+    folder.mkdir()
+    (folder / "stock.yaml").write_text("task: stock\n")
+    before = manager.__file__
+    manager.__file__ = str(folder / "manager.py")
+    try:
+        yield
+    finally:
+        manager.__file__ = before
+
+
+def run_command(
+    *command: str | Path, folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command away from the repository."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("S2T_EVAL_NO_HOOK", "PYTHONPATH")}
+    offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=folder,
+        env={**kept, **offline, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

@@ -1,0 +1,214 @@
+"""Votes of maj8: which answers are equal, who votes, and what the task's own rules read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lm_eval.api.task import Task
+
+from s2t_eval.model_wrappers.maj8 import MajorityVote
+from s2t_eval.model_wrappers.voting import (
+    NoVotableAnswerError,
+    Vote,
+    extract_answer,
+    normalise,
+    vote,
+    votable_task,
+)
+from tests.harness_helpers import STUDENT, arith_docs, evaluate, inline_task, task_manager, texts
+
+# ---------------------------------------------------------------- counting
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["1"], Vote(0, "1", 1.0, 1, 1)),
+        (["1", "2", "2"], Vote(1, "2", 2 / 3, 2, 3)),
+        (["1", "2", "3", "2", "1"], Vote(0, "1", 2 / 5, 3, 5)),
+        (["3", "1", "2", "2", "1"], Vote(1, "1", 2 / 5, 3, 5)),
+        ([None, None, None, "4"], Vote(3, "4", 1 / 4, 1, 1)),
+        ([None, "4", "5", None, "5", None], Vote(2, "5", 2 / 6, 2, 3)),
+        ([None, None], Vote(0, None, 0.0, 0, 0)),
+    ],
+)
+def test_plurality(answers: list[str | None], expected: Vote) -> None:
+    """Ties go to the answer seen first, None never votes, and the share is of all samples."""
+    assert vote(answers) == expected
+
+
+# ---------------------------------------------------------------- equal answers
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["18", "18.0", "18.", " 18 ", "$18", "$18.00", "018", "1.8e1", "1.8E+1", "18,", "+18"],
+)
+def test_one_number_written_in_many_ways(written: str) -> None:
+    assert normalise(written, {}) == "18"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("1,000", "1000"),
+        ("1e3", "1000"),
+        ("$1,234,567.50", "1234567.5"),
+        ("-3", "-3"),
+        ("-3.0", "-3"),
+        ("-0", "0"),
+        ("0.00", "0"),
+        (".5", "0.5"),
+        ("0.50", "0.5"),
+        ("1/2", "1/2"),
+        ("x + 1", "x + 1"),
+        ("A", "A"),
+        ("nan", "nan"),
+        ("inf", "inf"),
+        ("12 apples", "12 apples"),
+        ("", ""),
+    ],
+)
+def test_normal_form(written: str, expected: str) -> None:
+    assert normalise(written, {}) == expected
+
+
+def test_numbers_that_are_not_equal() -> None:
+    forms = [normalise(written, {}) for written in ("3", "-3", "0.3", "30", "3/1", "33")]
+    assert len(set(forms)) == len(forms)
+
+
+@pytest.mark.parametrize(
+    ("written", "options", "expected"),
+    [
+        ("#### 1,200", {"regexes_to_ignore": [",", r"\$", "(?s).*#### ", r"\.$"]}, "1200"),
+        ("Yes", {"ignore_case": True}, "yes"),
+        ("Yes", {}, "Yes"),
+        ("(B)", {"ignore_punctuation": True}, "B"),
+        ("(B)", {}, "(B)"),
+        ("$7. dollars", {"regexes_to_ignore": [" dollars"]}, "7"),
+    ],
+)
+def test_the_metric_s_own_rules_come_first(
+    written: str, options: dict[str, Any], expected: str
+) -> None:
+    assert normalise(written, options) == expected
+
+
+# ---------------------------------------------------------------- tasks
+
+GSM8K_METRIC = {
+    "metric": "exact_match",
+    "aggregation": "mean",
+    "higher_is_better": True,
+    "ignore_case": True,
+    "ignore_punctuation": False,
+    "regexes_to_ignore": [",", r"\$", "(?s).*#### ", r"\.$"],
+}
+GSM8K_FILTERS = [
+    {
+        "name": "strict-match",
+        "filter": [
+            {"function": "regex", "regex_pattern": r"#### (\-?[0-9\.\,]+)"},
+            {"function": "take_first"},
+        ],
+    },
+    {
+        "name": "flexible-extract",
+        "filter": [
+            {
+                "function": "regex",
+                "group_select": -1,
+                "regex_pattern": r"(-?[$0-9.,]{2,})|(-?[0-9]+)",
+            },
+            {"function": "take_first"},
+        ],
+    },
+]
+"""As the stock gsm8k task has them."""
+
+
+def load(**config: Any) -> Task:
+    name = config.pop("name", "votes")
+    task: Task = task_manager().load([inline_task(name, arith_docs(2), **config)])["tasks"][name]
+    return task
+
+
+@pytest.fixture(scope="module")
+def gsm8k() -> Task:
+    return load(name="gsm8k_like", metric_list=[GSM8K_METRIC], filter_list=GSM8K_FILTERS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("So 9 * 2 = 18.\n#### 18", "18"),
+        ("So 9 * 2 = 18.\n#### 18.00\n", "18"),
+        ("#### 1,200", "1200"),
+        ("#### 5\nor rather 6", "5"),
+        ("The answer is $1,200.", "1200"),
+        ("It costs 3 dollars and then -7", "-7"),
+        ("I do not know.", None),
+        ("", None),
+    ],
+)
+def test_filters_of_gsm8k_are_tried_in_their_order(
+    text: str, expected: str | None, gsm8k: Task
+) -> None:
+    """The strict filter reads first; where it finds nothing the flexible one does."""
+    assert extract_answer(gsm8k, {}, text) == expected
+
+
+def test_task_without_filters_votes_on_the_text() -> None:
+    task = load(name="plain", metric_list=[{"metric": "exact_match", "ignore_case": True}])
+    assert extract_answer(task, {}, " Yes ") == "yes"
+    assert extract_answer(task, {}, "  ") is None
+    assert extract_answer(task, {}, "[invalid]") is None
+
+
+def test_votes_through_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripted samples: the text handed on is the first that gives the answer most of them give."""
+    said = {
+        0: ["#### 1", "about 18", "#### 18.0", "no idea", "it is $18."],
+        1: ["dunno", "who knows", "hm", "no", "none"],
+    }
+    scripts = {doc: iter(lines) for doc, lines in said.items()}
+    monkeypatch.setattr(MajorityVote, "text", lambda self, asked, result: next(scripts[asked.doc_id]))
+    task = inline_task(
+        "scripted", arith_docs(2), metric_list=[GSM8K_METRIC], filter_list=GSM8K_FILTERS
+    )
+    results = evaluate("maj8", {"num_samples": 5}, tasks=[task])
+    assert texts(results, "scripted") == ["about 18", "dunno"]
+
+
+# ---------------------------------------------------------------- tasks that cannot vote
+
+CODE = {"unsafe_code": True}
+OWN_SCORING = {"process_results": lambda doc, results: {"exact_match": 1.0}}
+OTHER_METRIC = {"metric_list": [{"metric": "bleu", "aggregation": "bleu", "higher_is_better": True}]}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (CODE, r"^maj8: task unvotable asks for code; .* use --model greedy for it$"),
+        (OTHER_METRIC, r"^maj8: task unvotable has no answer to vote on: expected the metric exact_m.*"
+                       r"got bleu$"),
+        (OWN_SCORING, r"got exact_match through its own process_results$"),
+    ],
+)  # fmt: skip
+def test_task_without_an_answer_is_refused_before_anything_is_generated(
+    config: dict[str, Any], message: str
+) -> None:
+    lm = MajorityVote(STUDENT)
+    task = inline_task("unvotable", arith_docs(2), **config)
+    with pytest.raises(NoVotableAnswerError, match=message):
+        evaluate(lm, tasks=[task], confirm_run_unsafe_code=True)
+    assert lm.telemetry.texts == 0
+    assert lm.student.counters.passes == 0
+
+
+def test_task_that_nobody_built_is_refused() -> None:
+    with pytest.raises(NoVotableAnswerError, match=r"^maj8: task nonesuch did not build its requests"):
+        votable_task("nonesuch")
