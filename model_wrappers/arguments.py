@@ -86,9 +86,7 @@ class SelectionArguments(CommonArguments):
         require_int("top_k", self.top_k, 1)
         require_int("warmup", self.warmup, 0)
         if self.trigger not in TRIGGER_NAMES:
-            raise ValueError(
-                f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {self.trigger!r}"
-            )
+            raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {self.trigger!r}")
         if self.trigger in ("always", "never"):
             return
         if (self.threshold is None) == (self.tau is None):

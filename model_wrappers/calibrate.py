@@ -64,9 +64,7 @@ def calibrate(
     values: list[list[float]] = [[] for _ in observed]
     jobs = lm._jobs(problems.instances)
     decoder = lm.decoder(observed)
-    for result in tqdm(
-        decoder.run([job.request for job in jobs]), total=len(jobs), desc="Calibrating"
-    ):
+    for result in tqdm(decoder.run([job.request for job in jobs]), total=len(jobs), desc="Calibrating"):
         for mine, theirs in zip(values, result.observed, strict=True):
             mine.extend(theirs[warmup:])
     if not values[0]:
@@ -108,7 +106,10 @@ def task_problems(lm: EngineLM, name: str, limit: int, prompting: Prompting) -> 
     """
     task = TaskManager().load([name])["tasks"][name]
     split = task.config.training_split
-    if not task.has_training_docs() or split in (task.config.test_split, task.config.validation_split):
+    if not task.has_training_docs() or split in (
+        task.config.test_split,
+        task.config.validation_split,
+    ):
         raise CalibrationDataError(
             f"--task {name}: it has no training split beside the one it is scored on, and thresholds "
             "are never measured on a test split; calibrate on another data set with --data"
@@ -124,9 +125,7 @@ def task_problems(lm: EngineLM, name: str, limit: int, prompting: Prompting) -> 
     task.set_fewshot_seed(seed=1234)
     instances = []
     for i, doc in enumerate(docs):
-        context = task.fewshot_context(
-            doc, prompting.num_fewshot, prompting.system_instruction, **chat
-        )
+        context = task.fewshot_context(doc, prompting.num_fewshot, prompting.system_instruction, **chat)
         instances.append(task.construct_requests(doc=doc, ctx=context, metadata=(name, i, 1), **chat))
     return Problems(instances, name, str(split), data_hash(docs))
 
@@ -143,7 +142,7 @@ def data_problems(lm: EngineLM, spec: str, limit: int, prompting: Prompting) -> 
             f"--data {spec}: {split!r} is a split that models are scored on; thresholds are measured "
             "on training problems only"
         )
-    options = {"until": [], "max_gen_toks": prompting.max_gen_toks or lm.max_gen_toks}
+    options: dict[str, Any] = {"until": [], "max_gen_toks": prompting.max_gen_toks or lm.max_gen_toks}
     instances = []
     for i, row in enumerate(rows):
         question = next((row[name] for name in QUESTION_FIELDS if row.get(name)), None)

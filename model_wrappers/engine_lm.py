@@ -106,10 +106,11 @@ class EngineLM(HFLM):
         if peft:
             from peft import PeftModel
 
-            if len(self.tokenizer) > self._model.get_input_embeddings().weight.shape[0]:
-                self._model.resize_token_embeddings(len(self.tokenizer))
+            base: Any = self._model  # type: ignore[has-type]
+            if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
+                base.resize_token_embeddings(len(self.tokenizer))
             with loading("peft", peft):
-                self._model = PeftModel.from_pretrained(self._model, peft)
+                self._model = PeftModel.from_pretrained(base, peft, revision=kwargs.get("revision"))
 
     # ---------------------------------------------------------------- generation
 

@@ -34,14 +34,10 @@ def loading(role: str, name: object) -> Iterator[None]:
         ) from error
 
 
-def load_teacher(
-    name: str, dtype: Any, device: Any, trust_remote_code: bool
-) -> tuple[PreTrainedModel, Any]:
+def load_teacher(name: str, dtype: Any, device: Any, trust_remote_code: bool) -> tuple[PreTrainedModel, Any]:
     """The teacher's model in evaluation mode, and its tokenizer."""
     path = resolve_model(name)
     with loading("teacher", name):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, trust_remote_code=trust_remote_code
-        )
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=trust_remote_code)
     return model.to(device).eval(), tokenizer

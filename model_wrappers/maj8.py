@@ -11,7 +11,7 @@ from s2t_eval import policy
 from s2t_eval.engine import Request, Result, Sampling, derive_seed
 from s2t_eval.model_wrappers.arguments import SamplingArguments
 from s2t_eval.model_wrappers.engine_lm import EngineLM, Job
-from s2t_eval.model_wrappers.voting import extract_answer, remember_tasks, vote, votable_task
+from s2t_eval.model_wrappers.voting import extract_answer, remember_tasks, votable_task, vote
 from s2t_eval.policy import Policy
 
 remember_tasks()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-
 from s2t_eval import policy
 from s2t_eval.calibration import Calibration
 from s2t_eval.engine import SlotModel

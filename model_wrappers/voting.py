@@ -103,7 +103,7 @@ def extract_answer(task: Task, doc: Any, text: str) -> str | None:
         responses: Any = [[text]]
         for make in ensemble.filters:
             responses = make().apply(responses, [doc])
-        answer = list(responses)[0]
+        answer = next(iter(responses))
         if isinstance(answer, list | tuple):
             answer = answer[0] if answer else INVALID
         if isinstance(answer, str) and answer.strip() and answer != INVALID:

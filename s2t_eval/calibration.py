@@ -75,8 +75,7 @@ class Calibration:
             ) from None
         except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
             raise CalibrationError(
-                f"calibration: {path} is not a calibration file ({error}); make one with "
-                "`s2t-eval calibrate`"
+                f"calibration: {path} is not a calibration file ({error}); make one with `s2t-eval calibrate`"
             ) from error
         if calibration.format != FORMAT:
             raise CalibrationError(

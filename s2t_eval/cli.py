@@ -45,7 +45,10 @@ def calibrate(parsed: argparse.Namespace) -> None:
     if not out.parent.is_dir():
         raise ValueError(f"--out: there is no folder {out.parent}")
     prompting = calibration_run.Prompting(
-        parsed.system_instruction, parsed.apply_chat_template, parsed.num_fewshot, parsed.max_gen_toks
+        parsed.system_instruction,
+        parsed.apply_chat_template,
+        parsed.num_fewshot,
+        parsed.max_gen_toks,
     )
     lm = calibration_run.load_lm(
         parsed.pretrained,
@@ -63,7 +66,11 @@ def calibrate(parsed: argparse.Namespace) -> None:
     calibration.save(out)
     print(f"{out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")
     for trigger, rates in calibration.thresholds.items():
-        print(f"  {trigger:20}", *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()), sep="  ")
+        print(
+            f"  {trigger:20}",
+            *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()),
+            sep="  ",
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

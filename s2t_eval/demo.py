@@ -1,7 +1,7 @@
 """The main job on the embedded pair: every backend through the stock `lm_eval`, one table at the end.
 
-    python -m s2t_eval.demo                 # about two minutes on two CPU cores, no network
-    python -m s2t_eval.demo --limit 60 --out runs/demo
+python -m s2t_eval.demo                 # about two minutes on two CPU cores, no network
+python -m s2t_eval.demo --limit 60 --out runs/demo
 """
 
 from __future__ import annotations

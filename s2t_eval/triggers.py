@@ -157,9 +157,9 @@ def make_trigger(name: str, kl_direction: KlDirection = "student_teacher") -> Tr
     """
     if name == "kl":
         return KlTrigger(kl_direction)
-    if name == "always" or name == "never":
-        return ConstantTrigger(name)
     local: dict[str, Trigger] = {
+        "always": ConstantTrigger("always"),
+        "never": ConstantTrigger("never"),
         "entropy": EntropyTrigger(),
         "margin": MarginTrigger(),
         "random": RandomTrigger(),

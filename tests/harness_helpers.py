@@ -23,10 +23,10 @@ from lm_eval.tasks import TaskManager
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Qwen2Config,
-    Qwen2ForCausalLM,
 )
 
 from s2t_eval.embedded import embedded_path
@@ -94,9 +94,9 @@ def plain_run(model: str, batch_size: int = 16, **model_args: Any) -> Results:
 
 def texts(results: Results, task: str = "s2t_arith") -> list[Any]:
     """The generated texts in the order of the documents; lists where requests repeat."""
-    samples = sorted(results["samples"][task], key=lambda sample: int(sample["doc_id"]))
-    found = [sample["resps"][0] for sample in samples]
-    return [resps[0] if len(resps) == 1 else resps for resps in found]
+    # Each filter of a task has samples of its own, with the same responses.
+    found = {int(sample["doc_id"]): sample["resps"][0] for sample in results["samples"][task]}
+    return [resps[0] if len(resps) == 1 else resps for _, resps in sorted(found.items())]
 
 
 def ours(results: Results) -> dict[str, Any]:
@@ -135,9 +135,7 @@ def inline_task(name: str, docs: list[dict[str, Any]], **config: Any) -> dict[st
         "doc_to_text": "Question: {{question}}\nAnswer:",
         "doc_to_target": "{{answer}}",
         "generation_kwargs": {"until": ["\n\n", "Question:"], "do_sample": False, "max_gen_toks": 64},
-        "metric_list": [
-            {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
-        ],
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
         **config,
     }
 
@@ -161,9 +159,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 @functools.cache
 def model(name: str) -> PreTrainedModel:
     """A model of the embedded pair, by transformers alone."""
-    loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        embedded_path(name), dtype="float32"
-    )
+    loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(embedded_path(name), dtype="float32")
     return loaded.eval()
 
 
@@ -174,7 +170,10 @@ def student_copy(folder: Path) -> Path:
 
 
 def tiny_folder(folder: Path, seed: int = 0, vocab_size: int | None = None, **changes: Any) -> Path:
-    """A random Qwen2 with the embedded tokenizer; its vocabulary may be padded."""
+    """A random model with the embedded tokenizer; its vocabulary may be padded.
+
+    As the embedded pair a Llama: transformers gives a Qwen2 folder's tokenizer one more token.
+    """
     torch.manual_seed(seed)
     shape: dict[str, Any] = dict(
         hidden_size=32,
@@ -189,8 +188,8 @@ def tiny_folder(folder: Path, seed: int = 0, vocab_size: int | None = None, **ch
         pad_token_id=None,
         tie_word_embeddings=False,
     )
-    config = Qwen2Config(vocab_size=vocab_size or len(tokenizer()), **(shape | changes))
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    config = LlamaConfig(vocab_size=vocab_size or len(tokenizer()), **(shape | changes))
+    LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
 
@@ -203,9 +202,7 @@ def logits_after(model: PreTrainedModel, ids: Sequence[int]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def generate(
-    model: PreTrainedModel, ids: Sequence[int], max_new_tokens: int, **options: Any
-) -> list[int]:
+def generate(model: PreTrainedModel, ids: Sequence[int], max_new_tokens: int, **options: Any) -> list[int]:
     """transformers' own greedy generation."""
     inputs = torch.tensor([list(ids)])
     output = model.generate(
@@ -248,9 +245,7 @@ def only_built_in_task(folder: Path) -> Iterator[None]:
         manager.__file__ = before
 
 
-def run_command(
-    *command: str | Path, folder: Path, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run_command(*command: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command away from the repository."""
     kept = {k: v for k, v in os.environ.items() if k not in ("S2T_EVAL_NO_HOOK", "PYTHONPATH")}
     offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -76,9 +76,7 @@ def test_training_stream_starts_with_the_train_split_and_avoids_held_out(splits:
 
 
 def test_generator_is_deterministic() -> None:
-    one, two = (
-        [arith.make_problem(rng) for _ in range(50)] for rng in (random.Random(7), random.Random(7))
-    )
+    one, two = ([arith.make_problem(rng) for _ in range(50)] for rng in (random.Random(7), random.Random(7)))
     assert one == two
 
 
@@ -87,8 +85,7 @@ def test_generator_is_pinned(splits: Splits) -> None:
     assert splits["test"][0] == arith.Problem(
         question="Jon has 54 shells. Dan gives Jon 16 shells. Jon wins 16 shells from Dan. "
         "How many shells does Jon have now?",
-        solution="First Jon has 54 + 16 = 70 shells. Next Jon has 70 + 16 = 86 shells. "
-        "The answer is 86.",
+        solution="First Jon has 54 + 16 = 70 shells. Next Jon has 70 + 16 = 86 shells. The answer is 86.",
         answer=86,
         num_steps=2,
     )
@@ -146,9 +143,7 @@ def test_tokenizers_are_identical() -> None:
         assert (student / file).read_bytes() == (teacher / file).read_bytes()
 
 
-def test_shipped_tokenizer_is_the_built_one(
-    tokenizer: PreTrainedTokenizerBase, splits: Splits
-) -> None:
+def test_shipped_tokenizer_is_the_built_one(tokenizer: PreTrainedTokenizerBase, splits: Splits) -> None:
     texts = [f"{arith.format_prompt(p.question)} {p.solution}" for p in splits["train"]]
     assert tokenizer.get_vocab() == build_tokenizer(texts, 1024).get_vocab()
 
@@ -166,9 +161,7 @@ def test_round_trip(tokenizer: PreTrainedTokenizerBase, splits: Splits) -> None:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_words_and_numbers_are_single_tokens(
-    tokenizer: PreTrainedTokenizerBase, splits: Splits
-) -> None:
+def test_words_and_numbers_are_single_tokens(tokenizer: PreTrainedTokenizerBase, splits: Splits) -> None:
     """Regression: as a Qwen2 folder, transformers 5 rebuilt the tokenizer and split into bytes."""
     for problem in splits["test"]:
         assert len(tokenizer.encode(" " + problem.solution)) == len(
@@ -228,9 +221,7 @@ def test_teacher_token_is_among_the_students_first_8(greedy: Decoded) -> None:
     assert (rank < 8).float().mean() > 0.95
 
 
-def test_selection_at_a_tenth_of_the_steps_beats_greedy(
-    pair: Pair, greedy: Decoded, splits: Splits
-) -> None:
+def test_selection_at_a_tenth_of_the_steps_beats_greedy(pair: Pair, greedy: Decoded, splits: Splits) -> None:
     problems = splits["dev"][:NUM_ITEMS]
     threshold = pair.greedy(splits["train"][:NUM_ITEMS]).kl.quantile(0.9).item()
     selected = pair.select(problems, threshold=threshold)

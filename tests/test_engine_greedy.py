@@ -88,9 +88,7 @@ def test_stop_strings_may_span_tokens(student: PreTrainedModel) -> None:
     [free] = decode(student, greedy(), [Request((5, 6, 7), 20)])
     text = letters(free.output_ids)
     stop = text[10:20]  # begins inside the fourth token and ends inside the seventh
-    [result] = decode(
-        student, greedy(), [Request((5, 6, 7), 20, stop_strings=(stop,))], decode=letters
-    )
+    [result] = decode(student, greedy(), [Request((5, 6, 7), 20, stop_strings=(stop,))], decode=letters)
     first = next(n for n in range(1, 21) if stop in letters(free.output_ids[:n]))
     assert result.output_ids == free.output_ids[:first]
     assert result.finish is Finish.STOP_STRING

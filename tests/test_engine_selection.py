@@ -122,9 +122,7 @@ def test_one_candidate_is_greedy(student: PreTrainedModel, teacher: PreTrainedMo
     assert outputs(decode(student, by_readout, requests())) == expected
 
 
-def test_a_trigger_that_never_fires_is_greedy(
-    student: PreTrainedModel, teacher: PreTrainedModel
-) -> None:
+def test_a_trigger_that_never_fires_is_greedy(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     expected = outputs(decode(student, greedy(), requests()))
     for policy in (presets.s2t(NEVER, 0.0), presets.s2t(KlTrigger(), 1e9)):
         assert outputs(decode(student, policy, requests(), teacher)) == expected
@@ -178,9 +176,7 @@ def test_a_local_trigger_asks_the_teacher_only_where_it_fires(
     assert any(result.usage.triggers < result.usage.tokens for result in results)
 
 
-def test_lockstep_and_catching_up_pick_the_same(
-    student: PreTrainedModel, teacher: PreTrainedModel
-) -> None:
+def test_lockstep_and_catching_up_pick_the_same(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     trigger = EntropyTrigger()
     policy = presets.s2t(trigger, median_divergence(student, trigger))
     alone = decode(student, policy, requests(), teacher)
@@ -198,9 +194,7 @@ def test_teacher_with_more_rows_in_its_head_is_cut_to_the_text(student: PreTrain
     assert all(max(result.output_ids) < VOCAB - 20 for result in results)
 
 
-def test_records_hold_what_stood_to_choice(
-    student: PreTrainedModel, teacher: PreTrainedModel
-) -> None:
+def test_records_hold_what_stood_to_choice(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     policy = presets.s2t(KlTrigger(), median_divergence(student, KlTrigger(), teacher), top_k=4)
     for result, request in zip(decode(student, policy, requests(4), teacher), requests(4), strict=True):
         for step in result.steps:
@@ -238,9 +232,7 @@ def test_random_trigger_fires_by_the_request_s_seed(
 
 
 def test_observing_changes_no_text(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    observed = decode(
-        student, greedy(), requests(), teacher, observe=[KlTrigger(), EntropyTrigger()]
-    )
+    observed = decode(student, greedy(), requests(), teacher, observe=[KlTrigger(), EntropyTrigger()])
     assert outputs(observed) == outputs(decode(student, greedy(), requests()))
     assert all(len(values) == r.usage.tokens for r in observed for values in r.observed)
 

@@ -51,9 +51,7 @@ class Places(NamedTuple):
 def python(*arguments: str | Path, executable: Path | str = sys.executable, cwd: Path) -> str:
     """Run an interpreter, expect success and return what it printed."""
     kept = {k: v for k, v in os.environ.items() if k not in ("S2T_EVAL_NO_HOOK", "PYTHONPATH")}
-    done = subprocess.run(
-        [executable, *arguments], cwd=cwd, env=kept, capture_output=True, text=True
-    )
+    done = subprocess.run([executable, *arguments], cwd=cwd, env=kept, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

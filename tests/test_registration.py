@@ -199,9 +199,7 @@ def test_problem_while_registering_is_one_line(
 
     monkeypatch.setitem(_startup.ACTIONS, "lm_eval.models", fail)
     _startup._act("lm_eval.models")
-    assert capsys.readouterr().err == (
-        "s2t_eval: not added to lm_eval.models: TypeError: frozen, helpless\n"
-    )
+    assert capsys.readouterr().err == ("s2t_eval: not added to lm_eval.models: TypeError: frozen, helpless\n")
 
 
 def test_import_system_works_as_without_the_hook(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from s2t_eval.model_wrappers.voting import (
     Vote,
     extract_answer,
     normalise,
-    vote,
     votable_task,
+    vote,
 )
 from tests.harness_helpers import STUDENT, arith_docs, evaluate, inline_task, task_manager, texts
 
@@ -90,9 +90,7 @@ def test_numbers_that_are_not_equal() -> None:
         ("$7. dollars", {"regexes_to_ignore": [" dollars"]}, "7"),
     ],
 )
-def test_the_metric_s_own_rules_come_first(
-    written: str, options: dict[str, Any], expected: str
-) -> None:
+def test_the_metric_s_own_rules_come_first(written: str, options: dict[str, Any], expected: str) -> None:
     assert normalise(written, options) == expected
 
 
@@ -153,9 +151,7 @@ def gsm8k() -> Task:
         ("", None),
     ],
 )
-def test_filters_of_gsm8k_are_tried_in_their_order(
-    text: str, expected: str | None, gsm8k: Task
-) -> None:
+def test_filters_of_gsm8k_are_tried_in_their_order(text: str, expected: str | None, gsm8k: Task) -> None:
     """The strict filter reads first; where it finds nothing the flexible one does."""
     assert extract_answer(gsm8k, {}, text) == expected
 
@@ -175,9 +171,7 @@ def test_votes_through_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     scripts = {doc: iter(lines) for doc, lines in said.items()}
     monkeypatch.setattr(MajorityVote, "text", lambda self, asked, result: next(scripts[asked.doc_id]))
-    task = inline_task(
-        "scripted", arith_docs(2), metric_list=[GSM8K_METRIC], filter_list=GSM8K_FILTERS
-    )
+    task = inline_task("scripted", arith_docs(2), metric_list=[GSM8K_METRIC], filter_list=GSM8K_FILTERS)
     results = evaluate("maj8", {"num_samples": 5}, tasks=[task])
     assert texts(results, "scripted") == ["about 18", "dunno"]
 

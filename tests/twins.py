@@ -29,16 +29,16 @@ WINDOW = 8
 
 def tiny_model(family: str, seed: int, hidden_size: int = 64) -> PreTrainedModel:
     """A random model of three layers; weights large enough that texts do not fall into a loop."""
-    shape = dict(
-        vocab_size=VOCAB,
-        hidden_size=hidden_size,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        initializer_range=0.25,
-    )
+    shape = {
+        "vocab_size": VOCAB,
+        "hidden_size": hidden_size,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.25,
+    }
     layers = ["sliding_attention", "full_attention", "sliding_attention"]
     # Tied, Gemma's scaled embeddings make a random model repeat its last token for ever.
     windowed = dict(shape, head_dim=16, sliding_window=WINDOW, layer_types=layers)
@@ -52,7 +52,7 @@ def tiny_model(family: str, seed: int, hidden_size: int = 64) -> PreTrainedModel
         case "gemma3":
             model = Gemma3ForCausalLM(Gemma3TextConfig(**windowed))
         case "gemma2":
-            capped = dict(attn_logit_softcapping=5.0, final_logit_softcapping=8.0)
+            capped = {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 8.0}
             model = Gemma2ForCausalLM(Gemma2Config(**windowed, **capped, attn_implementation="eager"))
         case _:
             raise ValueError(family)

@@ -25,26 +25,26 @@ MAX_NUMBER = 99
 """No operand and no result is larger: every number is a token of its own."""
 
 NAMES = (
-    "Tom", "Mia", "Ben", "Zoe", "Sam", "Ida", "Leo", "Eva", "Max", "Amy", "Jon", "Kim",
-    "Dan", "Lea", "Gus", "Ana", "Tim", "Joy", "Ray", "Sue", "Ned", "Fay", "Rob", "Liv",
+    "Tom", "Mia", "Ben", "Zoe", "Sam", "Ida", "Leo", "Eva",
+    "Max", "Amy", "Jon", "Kim", "Dan", "Lea", "Gus", "Ana",
 )  # fmt: skip
 OBJECTS = (
     "apples", "books", "cards", "coins", "pens", "shells", "stamps", "stones", "cups", "balls",
     "plums", "nuts", "keys", "rings", "hats", "toys", "eggs", "pears", "beads", "buttons",
 )  # fmt: skip
 _CONTAINERS = ("boxes", "bags", "jars", "baskets")
-_CONNECTORS = ("So", "Then", "Now", "Next", "After that")
+_CONNECTORS = ("So", "Then", "Now", "Next")
 _GAINS = (
     "{owner} buys {n} more {obj}.",
     "{owner} finds {n} {obj}.",
+    "{owner} gets {n} {obj} from {other}.",
     "{other} gives {owner} {n} {obj}.",
-    "{owner} wins {n} {obj} from {other}.",
 )
 _LOSSES = (
     "{owner} sells {n} {obj}.",
     "{owner} loses {n} {obj}.",
+    "{owner} leaves {n} {obj} with {other}.",
     "{owner} gives {other} {n} {obj}.",
-    "{other} wins {n} {obj} from {owner}.",
 )
 
 _T = TypeVar("_T")

@@ -14,7 +14,7 @@ __all__ = [
     "Result",
     "Sampling",
     "SlotModel",
-    "Usage",
     "UnsupportedModelError",
+    "Usage",
     "derive_seed",
 ]

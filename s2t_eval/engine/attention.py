@@ -120,9 +120,7 @@ def attend(
 ) -> Tensor:
     """Scaled dot-product attention, [rows, heads, queries, head_dim]; `softcap` as in Gemma 2."""
     if softcap is None:
-        return nn.functional.scaled_dot_product_attention(
-            query, keys, values, attn_mask=mask, scale=scale
-        )
+        return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
     scores = (query @ keys.transpose(-1, -2)) * scale
     scores = softcap * torch.tanh(scores / softcap)
     weights = scores.masked_fill(~mask, float("-inf")).softmax(-1, dtype=torch.float32)

@@ -52,17 +52,17 @@ class SlotModel:
         UnsupportedModelError: recurrent, hybrid or other layers that cannot be branched.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, name: str = "model", text_vocab: int | None = None
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, name: str = "model", text_vocab: int | None = None) -> None:
         # A PEFT model has injected its adapters into the base model; generation needs no wrapper.
-        base: Any = model.get_base_model() if hasattr(model, "peft_config") else model
+        base: Any = model
+        if hasattr(model, "peft_config"):
+            base = base.get_base_model()
         self.name = name
         self.base: PreTrainedModel = base
         self.config = base.config.get_text_config(decoder=True)
         check_supported(self.config, name)
         self.body: nn.Module = base.get_decoder()
-        self._head: nn.Module = base.get_output_embeddings()
+        self._head: Any = base.get_output_embeddings()
         self._softcap: float | None = getattr(self.config, "final_logit_softcapping", None)
         self.vocab = int(self._head.weight.shape[0])
         self.text_vocab = self.vocab if text_vocab is None else min(text_vocab, self.vocab)

@@ -62,6 +62,4 @@ class SlotCache:
 
     def _zeros(self, like: Tensor) -> Tensor:
         # Not `empty`: a masked slot still meets its weight of 0, and 0 * NaN is NaN.
-        return torch.zeros(
-            self.rows * self.capacity, *like.shape[1:], dtype=like.dtype, device=like.device
-        )
+        return torch.zeros(self.rows * self.capacity, *like.shape[1:], dtype=like.dtype, device=like.device)

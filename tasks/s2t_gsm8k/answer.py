@@ -11,7 +11,7 @@ NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
 INVALID = "[invalid]"
 
 
-def last_number(responses: Sequence[Sequence[str]], docs: Sequence[dict]) -> list[list[str]]:
+def last_number(responses: Sequence[Sequence[str]], docs: Sequence[object]) -> list[list[str]]:
     """The last boxed number of each response, or else its last number, in plain decimal form."""
     return [[answer_of(text) for text in texts] for texts in responses]
 

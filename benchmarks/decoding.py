@@ -1,0 +1,104 @@
+"""One measured run of the engine, prefill and decoding apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from benchmarks.ratios import Ratio, Stopwatch, Target, divide
+from benchmarks.workload import Settings, load_model, load_prompts, load_tokenizer
+from s2t_eval.engine import Decoder, Request, SlotModel
+from s2t_eval.vocabulary import text_vocabulary
+
+
+class ClockedModel(SlotModel):
+    """A slot model that knows how long its prefills took."""
+
+    def __init__(self, model: PreTrainedModel, name: str, text_vocab: int | None) -> None:
+        super().__init__(model, name, text_vocab)
+        self.prefill = Stopwatch()
+
+    def sync(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
+        """As `SlotModel.sync`, with the clock running."""
+        with self.prefill.running():
+            return super().sync(rows, texts)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of the decoder took; seconds of decoding leave the prefill out."""
+
+    tokens: int
+    forwards: int
+    triggers: int
+    prefill_tokens: int
+    seconds: float
+    cpu: float
+    decode_seconds: float
+    decode_cpu: float
+
+
+def load_student(settings: Settings) -> tuple[ClockedModel, Any]:
+    """The student and its tokenizer."""
+    tokenizer = load_tokenizer(settings)
+    model = load_model(settings.student, settings)
+    return ClockedModel(model, settings.student, text_vocabulary(tokenizer)), tokenizer
+
+
+def make_requests(
+    settings: Settings, tokenizer: Any, num: int, new_tokens: int, shots: int = 0
+) -> list[Request]:
+    """Requests that only their length ends: all sides generate equally many tokens."""
+    prompts = load_prompts(settings, tokenizer, num, shots)
+    encoded = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    return [Request(tuple(ids), new_tokens, seed=i) for i, ids in enumerate(encoded)]
+
+
+def decode(decoder: Decoder, requests: Sequence[Request]) -> Run:
+    """Run requests from empty slots: what a run before left in them would spare its prefill."""
+    models = [m for m in (decoder.student, decoder.teacher) if isinstance(m, ClockedModel)]
+    for model in models:
+        model.release()
+        model.prefill = Stopwatch()
+    watch = Stopwatch()
+    with watch.running():
+        usages = [result.usage for result in decoder.run(requests)]
+    return Run(
+        tokens=sum(usage.tokens for usage in usages),
+        forwards=sum(usage.forwards for usage in usages),
+        triggers=sum(usage.triggers for usage in usages),
+        prefill_tokens=sum(usage.prefill_tokens for usage in usages),
+        seconds=watch.wall,
+        cpu=watch.cpu,
+        decode_seconds=watch.wall - sum(model.prefill.wall for model in models),
+        decode_cpu=watch.cpu - sum(model.prefill.cpu for model in models),
+    )
+
+
+def warm_up(decoder: Decoder, requests: Sequence[Request]) -> None:
+    """A short run that is not measured: checks of the model, first allocations, kernels chosen."""
+    decode(decoder, [replace(request, max_new_tokens=2) for request in requests])
+
+
+def compare(
+    name: str, over: Sequence[Run], under: Sequence[Run], target: Target | None, **details: Any
+) -> Ratio:
+    """Seconds of decoding a token, `over` to `under`, on the wall; the rest goes to the details."""
+    tokens = divide([run.tokens for run in over], [run.tokens for run in under])
+    decoding = divide([r.decode_seconds for r in over], [r.decode_seconds for r in under])
+    whole = divide([r.seconds for r in over], [r.seconds for r in under])
+    cpu = divide([r.decode_cpu for r in over], [r.decode_cpu for r in under])
+    seen = {
+        "with_prefill": divide(whole, tokens),
+        "cpu": divide(cpu, tokens),
+        "seconds": [run.decode_seconds for run in over],
+        "seconds_of_base": [run.decode_seconds for run in under],
+        "tokens": over[0].tokens,
+        "forwards_per_token": over[0].forwards / over[0].tokens,
+        "realised_rate": over[0].triggers / over[0].tokens,
+    }
+    return Ratio(name, divide(decoding, tokens), target, {**seen, **details})

@@ -1,0 +1,121 @@
+"""Tokens a second of our `greedy` backend against stock `hf`, through their `generate_until`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from benchmarks.ratios import Ratio, Stopwatch, Target, alternate, divide
+from benchmarks.workload import Settings, load_model, load_prompts, load_tokenizer
+from s2t_eval.model_wrappers.greedy import Greedy
+
+NEW_TOKENS = 96
+TARGET = Target(1.3, is_floor=True)
+NEVER_SAID = "\ue000\ue001"
+"""Two characters of the private use area: no model says them."""
+
+
+class EndlessHF(HFLM):
+    """Stock `hf` whose texts only their length ends; its stop rule runs, but looks in vain."""
+
+    def _model_generate(
+        self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any
+    ) -> Any:
+        return super()._model_generate(context, max_length, [NEVER_SAID] * len(stop), **generation_kwargs)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Texts of one measured run, and what they took."""
+
+    texts: list[str]
+    tokens: int
+    seconds: float
+    cpu: float
+
+
+def measure(settings: Settings) -> list[Ratio]:
+    """Tokens a second, ours to stock's: one model in memory, the same prompts, in turns."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    tokenizer = load_tokenizer(settings)
+    ours, stock = load_backends(settings, tokenizer)
+    num, limit = settings.requests or 2 * settings.batch, settings.new_tokens or NEW_TOKENS
+    requests = make_instances(settings, load_prompts(settings, tokenizer, num), limit)
+    for lm in (ours, stock):
+        lm.generate_until(make_instances(settings, load_prompts(settings, tokenizer, 2), 2), True)
+    count = partial(_count, tokenizer, num * limit if is_endless(settings) else None)
+    sides = {
+        "greedy": lambda: answer(ours, requests, count),
+        "hf": lambda: answer(stock, requests, count),
+    }
+    runs = alternate(sides, settings.repeats)
+    name = f"greedy to hf, tokens/s, batch {settings.batch}, {num} requests, "
+    name += "fixed length" if is_endless(settings) else "natural length"
+    speeds = {side: [run.tokens / run.seconds for run in found] for side, found in runs.items()}
+    details = {
+        "tokens_per_second": speeds,
+        "tokens": {side: found[0].tokens for side, found in runs.items()},
+        "cpu": divide(*([r.tokens / r.cpu for r in runs[side]] for side in ("greedy", "hf"))),
+        "equal_texts": equal_share(runs["greedy"][0].texts, runs["hf"][0].texts),
+        "max_gen_toks": limit,
+        "attention": stock.model.config._attn_implementation,
+    }
+    return [Ratio(name, divide(speeds["greedy"], speeds["hf"]), TARGET, details)]
+
+
+def load_backends(settings: Settings, tokenizer: Any) -> tuple[Greedy, HFLM]:
+    """Both backends over one model, without the penalty that a checkpoint may ask stock for."""
+    model = load_model(settings.student, settings)
+    assert model.generation_config is not None
+    model.generation_config.repetition_penalty = None
+    if is_endless(settings):
+        model.generation_config.eos_token_id = None
+    ours = Greedy(model, tokenizer=tokenizer, batch_size=settings.batch)
+    stock_class = EndlessHF if is_endless(settings) else HFLM
+    stock = stock_class(model, tokenizer=tokenizer, batch_size=settings.batch)
+    if is_endless(settings):
+        ours.stop_ids = frozenset()
+    return ours, stock
+
+
+def is_endless(settings: Settings) -> bool:
+    """Random weights never say a stop token."""
+    return settings.fixed_length or settings.is_random
+
+
+def make_instances(settings: Settings, prompts: Sequence[str], limit: int) -> list[Instance]:
+    """The harness's requests; s2t_arith's own stop strings for the problems of s2t_arith."""
+    until = [] if settings.data or is_endless(settings) else ["\n\n", "Question:"]
+    options = {"until": until, "do_sample": False, "max_gen_toks": limit}
+    return [
+        Instance("generate_until", {}, (prompt, dict(options)), 0, ("benchmark", i, 1))
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+def answer(lm: HFLM, requests: list[Instance], count: Any) -> Answers:
+    """One measured run, from empty slots where the backend has any."""
+    if isinstance(lm, Greedy):
+        lm.student.release()
+    watch = Stopwatch()
+    with watch.running():
+        texts = lm.generate_until(requests, disable_tqdm=True)
+    return Answers(texts, count(texts), watch.wall, watch.cpu)
+
+
+def _count(tokenizer: Any, fixed: int | None, texts: list[str]) -> int:
+    """Tokens of the texts, the same way for both sides; known where only the length ends a text."""
+    if fixed is not None:
+        return fixed
+    return sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+
+
+def equal_share(ours: Sequence[str], theirs: Sequence[str]) -> float:
+    """Share of requests that both sides answered with the same text."""
+    return sum(a == b for a, b in zip(ours, theirs, strict=True)) / len(ours)

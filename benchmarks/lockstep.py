@@ -1,0 +1,65 @@
+"""A teacher that watches every token against student and teacher each decoding alone."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.decoding import (
+    ClockedModel,
+    Run,
+    compare,
+    decode,
+    load_student,
+    make_requests,
+    warm_up,
+)
+from benchmarks.ratios import Ratio, Target, alternate, divide
+from benchmarks.workload import Settings, load_model
+from s2t_eval.engine import Decoder
+from s2t_eval.policy import greedy
+from s2t_eval.triggers import KlTrigger
+
+NEW_TOKENS = 64
+TARGET = Target(1.05)
+
+
+def measure(settings: Settings) -> list[Ratio]:
+    """Lockstep with the KL trigger measured at every step, to the sum of the two alone.
+
+    The teacher alone decodes texts of its own, as many tokens of the same prompts: its forwards
+    cost what they cost on the student's texts.
+    """
+    student, tokenizer = load_student(settings)
+    # Its head is read at the student's top tokens only, so its text vocabulary is the student's.
+    model = load_model(settings.teacher, settings)
+    teacher = ClockedModel(model, settings.teacher, student.text_vocab)
+    new_tokens = settings.new_tokens or NEW_TOKENS
+    requests = make_requests(settings, tokenizer, settings.batch, new_tokens)
+    decoders = {
+        "lockstep": Decoder(student, greedy(), teacher, settings.batch, observe=[KlTrigger()]),
+        "student": Decoder(student, greedy(), rows=settings.batch),
+        "teacher": Decoder(teacher, greedy(), rows=settings.batch),
+    }
+    for decoder in decoders.values():
+        warm_up(decoder, requests)
+    sides = {name: partial(decode, decoder, requests) for name, decoder in decoders.items()}
+    runs = alternate(sides, settings.repeats)
+    alone = [_sum(a, b) for a, b in zip(runs["student"], runs["teacher"], strict=True)]
+    share = divide([r.decode_seconds for r in runs["teacher"]], [r.decode_seconds for r in alone])
+    name = f"lockstep, batch {settings.batch}"
+    return [compare(name, runs["lockstep"], alone, TARGET, teacher_share=share)]
+
+
+def _sum(student: Run, teacher: Run) -> Run:
+    """Both one after the other; the tokens are counted once."""
+    assert student.tokens == teacher.tokens
+    return Run(
+        tokens=student.tokens,
+        forwards=student.forwards + teacher.forwards,
+        triggers=0,
+        prefill_tokens=student.prefill_tokens + teacher.prefill_tokens,
+        seconds=student.seconds + teacher.seconds,
+        cpu=student.cpu + teacher.cpu,
+        decode_seconds=student.decode_seconds + teacher.decode_seconds,
+        decode_cpu=student.decode_cpu + teacher.decode_cpu,
+    )

@@ -1,0 +1,46 @@
+"""Prompts that share a long beginning: computed once, against computed for every prompt."""
+
+from __future__ import annotations
+
+from functools import partial
+from unittest.mock import patch
+
+from benchmarks.decoding import Run, decode, load_student, make_requests, warm_up
+from benchmarks.ratios import Ratio, alternate, divide
+from benchmarks.workload import Settings
+from s2t_eval.engine import Decoder, Request, slot_model
+from s2t_eval.policy import greedy
+
+NEW_TOKENS = 32
+SHOTS = 8
+
+
+def measure(settings: Settings) -> list[Ratio]:
+    """How many times faster a whole run is for sharing; two waves of requests, so slots refill."""
+    student, tokenizer = load_student(settings)
+    num = settings.requests or 2 * settings.batch
+    new_tokens = settings.new_tokens or NEW_TOKENS
+    requests = make_requests(settings, tokenizer, num, new_tokens, SHOTS)
+    decoder = Decoder(student, greedy(), rows=settings.batch)
+    warm_up(decoder, requests[:2])
+    sides = {
+        "shared": partial(decode, decoder, requests),
+        "apart": partial(_decode_apart, decoder, requests),
+    }
+    runs = alternate(sides, settings.repeats)
+    shared, apart = runs["shared"], runs["apart"]
+    details = {
+        "cpu": divide([run.cpu for run in apart], [run.cpu for run in shared]),
+        "prefill_tokens": {name: found[0].prefill_tokens for name, found in runs.items()},
+        "seconds": {name: [run.seconds for run in found] for name, found in runs.items()},
+        "shots": SHOTS,
+        "new_tokens": new_tokens,
+        "requests": num,
+    }
+    faster = divide([run.seconds for run in apart], [run.seconds for run in shared])
+    return [Ratio(f"shared prefix, times faster, batch {settings.batch}", faster, None, details)]
+
+
+def _decode_apart(decoder: Decoder, requests: list[Request]) -> Run:
+    with patch.object(slot_model, "_common_prefix", return_value=0):
+        return decode(decoder, requests)

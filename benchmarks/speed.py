@@ -1,0 +1,106 @@
+"""Speed and memory of the decoding engine, each figure a ratio measured in one run.
+
+    python -m benchmarks.speed greedy-vs-hf                       # the embedded pair, seconds
+    python -m benchmarks.speed branch --random-shape qwen2.5-0.5b --json branch.json
+    python -m benchmarks.speed lockstep --student random/qwen2.5-0.5b --teacher random/qwen2.5-1.5b
+    python -m benchmarks.speed greedy-vs-hf --student FOLDER --data gsm8k.jsonl --new-tokens 320
+
+Figures: greedy-vs-hf, branch, lockstep, memory, prefix. Run them on a quiet machine
+(OMP_NUM_THREADS sets the threads): the sides of a ratio take turns, so a slow minute hits both,
+but not evenly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from transformers.utils import logging
+
+from benchmarks import branch, greedy_vs_hf, lockstep, memory, prefix
+from benchmarks.ratios import Ratio, this_machine
+from benchmarks.workload import RANDOM, SHAPES, Settings
+
+FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
+    "greedy-vs-hf": greedy_vs_hf.measure,
+    "branch": branch.measure,
+    "lockstep": lockstep.measure,
+    "memory": memory.measure,
+    "prefix": prefix.measure,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parsed = _parser().parse_args(argv)
+    logging.disable_progress_bar()
+    settings = read_settings(parsed)
+    machine = this_machine()
+    ratios = FIGURES[parsed.figure](settings)
+    where = f"{settings.student}, {settings.dtype}, {machine}"
+    report = {
+        "figure": parsed.figure,
+        "machine": asdict(machine),
+        "settings": asdict(settings),
+        "ratios": [ratio.as_json() for ratio in ratios],
+    }
+    if parsed.json == "-":
+        print(json.dumps(report))
+        return
+    for ratio in ratios:
+        print(f"{ratio}; {where}")
+    if parsed.json is not None:
+        Path(parsed.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def read_settings(parsed: argparse.Namespace) -> Settings:
+    """The figure's settings from the command line; `--quick` only shows that a figure works."""
+    student = RANDOM + parsed.random_shape if parsed.random_shape else parsed.student
+    settings = Settings(
+        student=student,
+        teacher=parsed.teacher,
+        dtype=parsed.dtype,
+        device=parsed.device,
+        batch=parsed.batch,
+        requests=parsed.requests,
+        new_tokens=parsed.new_tokens,
+        repeats=parsed.repeats,
+        data=parsed.data,
+        fixed_length=parsed.fixed_length,
+        taus=tuple(parsed.taus),
+        top_k=parsed.top_k,
+    )
+    if parsed.quick:
+        settings = replace(settings, batch=4, requests=6, new_tokens=8, repeats=1, taus=(0.1,))
+    return settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add, default = parser.add_argument, Settings()
+    add("figure", choices=FIGURES)
+    add("--json", nargs="?", const="-", metavar="FILE", help="JSON to a file, else to stdout")
+    add("--student", default=default.student, help="hub name, folder, embedded/..., random/SHAPE")
+    add("--teacher", default=default.teacher, help="the same, for lockstep")
+    add("--random-shape", choices=SHAPES, help="short for --student random/SHAPE")
+    add("--dtype", default=default.dtype, choices=("float32", "bfloat16", "float16"))
+    add("--device", default="cuda" if torch.cuda.is_available() else default.device)
+    add("--batch", type=int, default=default.batch, help="texts at work at once (32)")
+    add("--requests", type=int, help="texts a run; default: once or twice the batch")
+    add("--new-tokens", type=int, help="length limit of a text; default: the figure's own")
+    add("--repeats", type=int, default=default.repeats, help="rounds (5)")
+    add("--data", help="JSON-lines file with a question a line (GSM8k's)")
+    add("--fixed-length", action="store_true", help="greedy-vs-hf: only the length ends a text")
+    add("--taus", type=float, nargs="+", default=default.taus, help="rates (branch, memory)")
+    add("--top-k", type=int, default=default.top_k, help="candidates (8)")
+    add("--quick", action="store_true", help="tiny settings: shows that it works, measures nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

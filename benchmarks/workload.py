@@ -1,0 +1,182 @@
+"""What the figures decode: models (shipped, loaded, or random of a real shape) and prompts."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
+
+from s2t_eval.embedded import embedded_path
+from s2t_eval.embedded.arith import make_split
+from s2t_eval.embedded.tokenizer import build_tokenizer
+
+RANDOM = "random/"
+PROMPT_WORDS = (60, 160)
+"""Shortest and longest random prompt, in tokens: what GSM8k's questions take in a chat template."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that decide what a forward costs."""
+
+    family: Callable[..., PreTrainedConfig]
+    hidden: int
+    mlp: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocab: int
+    tied: bool = True
+
+    def config(self) -> PreTrainedConfig:
+        """A configuration of these sizes; the rest are the family's defaults."""
+        return self.family(
+            hidden_size=self.hidden,
+            intermediate_size=self.mlp,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            vocab_size=self.vocab,
+            max_position_embeddings=32768,
+            tie_word_embeddings=self.tied,
+        )
+
+
+SHAPES = {
+    "tiny": Shape(Qwen2Config, 64, 128, 2, 4, 2, 512),
+    "smollm2-135m": Shape(LlamaConfig, 576, 1536, 30, 9, 3, 49152),
+    "qwen2.5-0.5b": Shape(Qwen2Config, 896, 4864, 24, 14, 2, 151936),
+    "qwen2.5-1.5b": Shape(Qwen2Config, 1536, 8960, 28, 12, 2, 151936),
+    "qwen2.5-3b": Shape(Qwen2Config, 2048, 11008, 36, 16, 2, 151936),
+    "qwen2.5-7b": Shape(Qwen2Config, 3584, 18944, 28, 28, 4, 152064, tied=False),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the figures have in common.
+
+    Args:
+        student: hub name, folder, `embedded/student`, or `random/SHAPE` (see `SHAPES`).
+        teacher: the same; only `lockstep` loads it.
+        dtype: of both.
+        device: of both.
+        batch: texts at work at once.
+        requests: texts of a measured run; None takes the figure's own number.
+        new_tokens: length limit of a text; None takes the figure's own.
+        repeats: rounds, each with every side measured once.
+        data: JSON-lines file with a `question` a line; None takes problems of s2t_arith, and
+            random words for a random model.
+        fixed_length: whether nothing but the length limit ends a text (`greedy-vs-hf`; the other
+            figures always do so).
+        taus: rates at which steps fire.
+        top_k: candidates of a fired step.
+    """
+
+    student: str = "embedded/student"
+    teacher: str = "embedded/teacher"
+    dtype: str = "float32"
+    device: str = "cpu"
+    batch: int = 32
+    requests: int | None = None
+    new_tokens: int | None = None
+    repeats: int = 5
+    data: str | None = None
+    fixed_length: bool = False
+    taus: tuple[float, ...] = (0.01, 0.05, 0.1, 1.0)
+    top_k: int = 8
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the student has random weights, whose texts say nothing and do not end."""
+        return self.student.startswith(RANDOM)
+
+
+def load_model(name: str, settings: Settings) -> PreTrainedModel:
+    """A model in evaluation mode; random weights are drawn with a seed of their own."""
+    dtype = getattr(torch, settings.dtype)
+    if name.startswith(RANDOM):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = AutoModelForCausalLM.from_config(_shape(name).config(), dtype=dtype)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(_path(name), dtype=dtype)
+    loaded: PreTrainedModel = model.to(settings.device).eval()
+    return loaded
+
+
+def load_tokenizer(settings: Settings) -> Any:
+    """The student's tokenizer; for random weights one of the shape's size with a word a token."""
+    if settings.is_random:
+        size = _shape(settings.student).vocab
+        # Bytes, numbers and special tokens come on top, so some of the head's rows stay above it.
+        return build_tokenizer([" ".join(("", *islice(_words(), size - 384)))], 32768)
+    return AutoTokenizer.from_pretrained(_path(settings.student))
+
+
+def load_prompts(settings: Settings, tokenizer: Any, num: int, shots: int = 0) -> list[str]:
+    """Different prompts in the model's chat template, `shots` other questions before each.
+
+    Raises:
+        ValueError: fewer questions than that.
+    """
+    questions = list(islice(_questions(settings), shots + num))
+    if len(questions) < shots + num:
+        raise ValueError(
+            f"--requests: expected at most {len(questions) - shots}, the questions there are "
+            f"({settings.data or 'the test split of s2t_arith'}), got {num}"
+        )
+    prefix = "".join(f"{question}\n\n" for question in questions[:shots])
+    return [_templated(tokenizer, prefix + question) for question in questions[shots:]]
+
+
+def _path(name: str) -> str:
+    return str(embedded_path(name)) if name.startswith("embedded/") else name
+
+
+def _shape(name: str) -> Shape:
+    shape = SHAPES.get(name.removeprefix(RANDOM))
+    if shape is None:
+        raise ValueError(f"{name}: expected {RANDOM} and one of {', '.join(SHAPES)}")
+    return shape
+
+
+def _templated(tokenizer: Any, content: str) -> str:
+    if not tokenizer.chat_template:
+        return content
+    turns = [{"role": "user", "content": content}]
+    text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return text
+
+
+def _words() -> Iterator[str]:
+    return ("".join(letters) for letters in product(string.ascii_lowercase, repeat=4))
+
+
+def _questions(settings: Settings) -> Iterator[str]:
+    if settings.data is not None:
+        with Path(settings.data).open() as lines:
+            for line in lines:
+                yield json.loads(line)["question"]
+    elif settings.is_random:
+        words = list(islice(_words(), 100))
+        numbers = random.Random(0)
+        while True:
+            yield " ".join(numbers.choices(words, k=numbers.randint(*PROMPT_WORDS)))
+    else:
+        yield from (f"Question: {problem.question}\nAnswer:" for problem in make_split("test"))
