@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.branch import branching, with_rate
-from benchmarks.decoding import decode, load_student, make_requests
+from benchmarks.decoding import decode, load_student, make_requests, warm_up
 from benchmarks.ratios import Ratio, Target, alternate, divide
 from benchmarks.workload import Settings
 from s2t_eval.engine import Decoder
@@ -79,7 +79,8 @@ def measure_here(settings: Settings, tau: float) -> Peak:
     requests = make_requests(settings, tokenizer, settings.requests or settings.batch, new_tokens)
     policy = branching(student, tau, settings.top_k) if tau else greedy()
     decoder = Decoder(student, policy, rows=settings.batch)
-    student.allocate(1, 8)  # checks the model by a forward, which brings mapped weights into memory
+    # Brings mapped weights and the libraries' code into memory, for both sides alike.
+    warm_up(Decoder(student, branching(student, 1.0, settings.top_k)), requests[:1])
     student.release()
     gc.collect()
     loaded = start_peak()

@@ -19,7 +19,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from transformers.utils import logging
 
 from benchmarks import branch, greedy_vs_hf, lockstep, memory, prefix
 from benchmarks.ratios import Ratio, this_machine
@@ -37,7 +36,6 @@ FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parsed = _parser().parse_args(argv)
-    logging.disable_progress_bar()
     settings = read_settings(parsed)
     machine = this_machine()
     ratios = FIGURES[parsed.figure](settings)

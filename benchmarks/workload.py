@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
 )
+from transformers.utils import logging
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
@@ -109,6 +110,7 @@ class Settings:
 
 def load_model(name: str, settings: Settings) -> PreTrainedModel:
     """A model in evaluation mode; random weights are drawn with a seed of their own."""
+    logging.disable_progress_bar()
     dtype = getattr(torch, settings.dtype)
     if name.startswith(RANDOM):
         with torch.random.fork_rng(devices=[]):

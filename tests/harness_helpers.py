@@ -175,19 +175,19 @@ def tiny_folder(folder: Path, seed: int = 0, vocab_size: int | None = None, **ch
     As the embedded pair a Llama: transformers gives a Qwen2 folder's tokenizer one more token.
     """
     torch.manual_seed(seed)
-    shape: dict[str, Any] = dict(
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.3,
-        eos_token_id=tokenizer().eos_token_id,
-        bos_token_id=None,
-        pad_token_id=None,
-        tie_word_embeddings=False,
-    )
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.3,
+        "eos_token_id": tokenizer().eos_token_id,
+        "bos_token_id": None,
+        "pad_token_id": None,
+        "tie_word_embeddings": False,
+    }
     config = LlamaConfig(vocab_size=vocab_size or len(tokenizer()), **(shape | changes))
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)

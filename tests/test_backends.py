@@ -300,9 +300,9 @@ def test_real_commands(way: str, tmp_path: Path) -> None:
     [samples] = tmp_path.rglob("samples_*.jsonl")
     results = json.loads(written.read_text())
     here = plain_run("s2t", threshold=0.5)
-    assert results["results"]["s2t_arith"] == {
-        key: value for key, value in here["results"]["s2t_arith"].items()
-    } | {key: v for key, v in results["results"]["s2t_arith"].items() if "stderr" in key}
+    assert results["results"]["s2t_arith"] == dict(here["results"]["s2t_arith"].items()) | {
+        key: v for key, v in results["results"]["s2t_arith"].items() if "stderr" in key
+    }
     fixed = ("tokens", "forwards", "triggers", "flips", "teacher_calls", "teacher_tokens")
     assert {k: counts(results)[k] for k in fixed} == {k: counts(here)[k] for k in fixed}
     assert ours(results)["policy"] == ours(here)["policy"]

@@ -70,7 +70,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("filled")
     evaluate("greedy", limit=1, use_cache=str(folder / "greedy"))
     evaluate("s2t", SELECTION, limit=1, use_cache=str(folder / "s2t"))
-    yield str(folder)
+    return str(folder)
 
 
 @pytest.mark.parametrize(

@@ -37,14 +37,14 @@ _CONNECTORS = ("So", "Then", "Now", "Next")
 _GAINS = (
     "{owner} buys {n} more {obj}.",
     "{owner} finds {n} {obj}.",
+    "{owner} is given {n} {obj} by {other}.",
     "{owner} gets {n} {obj} from {other}.",
-    "{other} gives {owner} {n} {obj}.",
 )
 _LOSSES = (
     "{owner} sells {n} {obj}.",
     "{owner} loses {n} {obj}.",
+    "{owner} gives {n} {obj} to {other}.",
     "{owner} leaves {n} {obj} with {other}.",
-    "{owner} gives {other} {n} {obj}.",
 )
 
 _T = TypeVar("_T")
@@ -183,7 +183,7 @@ def _draw_chain(draft: _Draft) -> int:
     rng, num_steps = draft.rng, _between(draft.rng, 2, 4)
     count = _open_with_containers(draft) if rng.random() < 0.35 else _open_with_count(draft)
     if rng.random() < 0.3:
-        draft.tell("{other} has {n} {obj}.", n=_between(rng, 2, 60))
+        draft.tell("{other} is {n} years old.", n=_between(rng, 6, 60))
     while len(draft.steps) < num_steps:
         count = _change(draft, count)
     draft.tell("How many {obj} does {owner} have now?")
