@@ -37,8 +37,8 @@ class Peak(NamedTuple):
 
     @property
     def above(self) -> int:
-        """What decoding took beyond the model."""
-        return self.peak - self.loaded
+        """What decoding took beyond the model; a page at least, since a ratio is made of it."""
+        return max(self.peak - self.loaded, 4096)
 
 
 def measure(settings: Settings) -> list[Ratio]:

@@ -26,7 +26,7 @@ HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
 
 def test_recurrent_models() -> None:
     model = MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2))
-    with pytest.raises(UnsupportedModelError, match="snake: mamba has .*full_attention or sliding"):
+    with pytest.raises(UnsupportedModelError, match=r"snake: mamba has .*full_attention or sliding"):
         SlotModel(model, "snake")
 
 

@@ -83,7 +83,7 @@ def test_every_name_makes_its_trigger() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(ValueError, match="trigger: expected one of kl, entropy, .*, got 'kll'"):
+    with pytest.raises(ValueError, match=r"trigger: expected one of kl, entropy, .*, got 'kll'"):
         make_trigger("kll")
     with pytest.raises(ValueError, match="kl_direction: expected 'student_teacher' or"):
         KlTrigger("forward")  # type: ignore[arg-type]

@@ -34,17 +34,27 @@ OBJECTS = (
 )  # fmt: skip
 _CONTAINERS = ("boxes", "bags", "jars", "baskets")
 _CONNECTORS = ("So", "Then", "Now", "Next")
-_GAINS = (
-    "{owner} buys {n} more {obj}.",
-    "{owner} finds {n} {obj}.",
-    "{owner} is given {n} {obj} by {other}.",
-    "{owner} gets {n} {obj} from {other}.",
+_OWN_EVENTS = (
+    ("+", ("{owner} buys {n} more {obj}.", "{owner} finds {n} {obj}.")),
+    ("-", ("{owner} sells {n} {obj}.", "{owner} loses {n} {obj}.")),
 )
-_LOSSES = (
-    "{owner} sells {n} {obj}.",
-    "{owner} loses {n} {obj}.",
-    "{owner} gives {n} {obj} to {other}.",
-    "{owner} leaves {n} {obj} with {other}.",
+_EVENTS = (
+    (
+        "+",
+        (
+            *_OWN_EVENTS[0][1],
+            "{owner} is given {n} {obj} by {other}.",
+            "{owner} gets {n} {obj} from {other}.",
+        ),
+    ),
+    (
+        "-",
+        (
+            *_OWN_EVENTS[1][1],
+            "{owner} gives {n} {obj} to {other}.",
+            "{owner} leaves {n} {obj} with {other}.",
+        ),
+    ),
 )
 
 _T = TypeVar("_T")
@@ -185,7 +195,7 @@ def _draw_chain(draft: _Draft) -> int:
     if rng.random() < 0.3:
         draft.tell("{other} is {n} years old.", n=_between(rng, 6, 60))
     while len(draft.steps) < num_steps:
-        count = _change(draft, count)
+        count = _change(draft, count, _EVENTS)
     draft.tell("How many {obj} does {owner} have now?")
     return count
 
@@ -203,22 +213,25 @@ def _open_with_containers(draft: _Draft) -> int:
     return draft.compute(f"{draft.owner} has", boxes, "*", each)
 
 
-def _change(draft: _Draft, count: int) -> int:
+def _change(draft: _Draft, count: int, events: Sequence[tuple[str, tuple[str, ...]]]) -> int:
     """One event: the owner's count grows or shrinks by a number of the story."""
-    op, templates = _choose(draft.rng, (("+", _GAINS), ("-", _LOSSES)))
+    op, templates = _choose(draft.rng, events)
     amount = _between(draft.rng, 2, 40)
     draft.tell(_choose(draft.rng, templates), n=amount)
     return draft.compute(f"{draft.owner} has", count, op, amount)
 
 
 def _draw_comparison(draft: _Draft) -> int:
-    """Two people compared, perhaps an event, then one of them or both together."""
+    """Two people compared, perhaps an event, then one of them or both together.
+
+    The event leaves the first person's count alone, which the sum at the end takes as it was.
+    """
     rng = draft.rng
     first = _open_with_containers(draft) if rng.random() < 0.3 else _open_with_count(draft)
     second = _compare(draft, first)
     if rng.random() < 0.6:
         draft.owner, draft.other = draft.other, draft.owner
-        second = _change(draft, second)
+        second = _change(draft, second, _OWN_EVENTS)
         draft.owner, draft.other = draft.other, draft.owner
     if len(draft.steps) > 1 and rng.random() < 0.3:
         draft.tell("How many {obj} does {other} have now?")
