@@ -94,11 +94,10 @@ def compare(
     cpu = divide([r.decode_cpu for r in over], [r.decode_cpu for r in under])
     seen = {
         "with_prefill": divide(whole, tokens),
-        "cpu": divide(cpu, tokens),
         "seconds": [run.decode_seconds for run in over],
         "seconds_of_base": [run.decode_seconds for run in under],
         "tokens": over[0].tokens,
         "forwards_per_token": over[0].forwards / over[0].tokens,
         "realised_rate": over[0].triggers / over[0].tokens,
     }
-    return Ratio(name, divide(decoding, tokens), target, {**seen, **details})
+    return Ratio(name, divide(decoding, tokens), target, {**seen, **details}, cpu=divide(cpu, tokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +27,10 @@ class EndlessHF(HFLM):
     def _model_generate(
         self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any
     ) -> Any:
-        return super()._model_generate(context, max_length, [NEVER_SAID] * len(stop), **generation_kwargs)
+        never = [NEVER_SAID] * len(stop)
+        ids = super()._model_generate(context, max_length, never, **generation_kwargs)
+        assert ids.shape[1] == max_length
+        return ids
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,13 @@ def measure(settings: Settings) -> list[Ratio]:
     details = {
         "tokens_per_second": speeds,
         "tokens": {side: found[0].tokens for side, found in runs.items()},
-        "cpu": divide(*([r.tokens / r.cpu for r in runs[side]] for side in ("greedy", "hf"))),
         "equal_texts": equal_share(runs["greedy"][0].texts, runs["hf"][0].texts),
         "max_gen_toks": limit,
         "attention": stock.model.config._attn_implementation,
     }
-    return [Ratio(name, divide(speeds["greedy"], speeds["hf"]), TARGET, details)]
+    cpu = {side: [run.tokens / run.cpu for run in found] for side, found in runs.items()}
+    ratios, in_cpu = (divide(speed["greedy"], speed["hf"]) for speed in (speeds, cpu))
+    return [Ratio(name, ratios, TARGET, details, in_cpu)]
 
 
 def load_backends(settings: Settings, tokenizer: Any) -> tuple[Greedy, HFLM]:
@@ -99,7 +103,7 @@ def make_instances(settings: Settings, prompts: Sequence[str], limit: int) -> li
     ]
 
 
-def answer(lm: HFLM, requests: list[Instance], count: Any) -> Answers:
+def answer(lm: HFLM, requests: list[Instance], count: Callable[[list[str]], int]) -> Answers:
     """One measured run, from empty slots where the backend has any."""
     if isinstance(lm, Greedy):
         lm.student.release()

@@ -30,7 +30,6 @@ def measure(settings: Settings) -> list[Ratio]:
     runs = alternate(sides, settings.repeats)
     shared, apart = runs["shared"], runs["apart"]
     details = {
-        "cpu": divide([run.cpu for run in apart], [run.cpu for run in shared]),
         "prefill_tokens": {name: found[0].prefill_tokens for name, found in runs.items()},
         "seconds": {name: [run.seconds for run in found] for name, found in runs.items()},
         "shots": SHOTS,
@@ -38,7 +37,9 @@ def measure(settings: Settings) -> list[Ratio]:
         "requests": num,
     }
     faster = divide([run.seconds for run in apart], [run.seconds for run in shared])
-    return [Ratio(f"shared prefix, times faster, batch {settings.batch}", faster, None, details)]
+    cpu = divide([run.cpu for run in apart], [run.cpu for run in shared])
+    name = f"shared prefix, times faster, batch {settings.batch}"
+    return [Ratio(name, faster, None, details, cpu)]
 
 
 def _decode_apart(decoder: Decoder, requests: list[Request]) -> Run:

@@ -80,12 +80,14 @@ class Ratio:
         values: one ratio a round, both sides measured in it.
         target: what the median has to keep; None where no limit is set.
         details: what else was seen, in plain JSON values.
+        cpu: the same ratios in processor time, which neighbours on the machine disturb less.
     """
 
     name: str
     values: Sequence[float]
     target: Target | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    cpu: Sequence[float] = ()
 
     @property
     def median(self) -> float:
@@ -103,6 +105,7 @@ class Ratio:
             "target": str(self.target) if self.target else None,
             "is_met": self.target.is_met(self.median) if self.target else None,
             "values": list(self.values),
+            "cpu": list(self.cpu),
             "details": dict(self.details),
         }
 
@@ -112,7 +115,8 @@ class Ratio:
             met = "met" if self.target.is_met(self.median) else "MISSED"
             verdict = f", target {self.target} {met}"
         spread = f"{min(self.values):.3f} to {max(self.values):.3f}, n = {len(self.values)}"
-        return f"{self.name}: {self.median:.3f} ({spread}{verdict})"
+        cpu = f", processor time {statistics.median(self.cpu):.3f}" if self.cpu else ""
+        return f"{self.name}: {self.median:.3f} ({spread}{verdict}{cpu})"
 
 
 def divide(over: Sequence[float], under: Sequence[float]) -> list[float]:

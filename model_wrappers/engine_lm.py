@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_tex
 from tqdm import tqdm
 
 import s2t_eval
-from s2t_eval.engine import Decoder, Request, Result, Sampling, SlotModel, derive_seed
+from s2t_eval.engine import Decoder, FiredStep, Request, Result, Sampling, SlotModel, derive_seed
 from s2t_eval.files import TraceWriter
 from s2t_eval.fingerprint import model_fingerprint
 from s2t_eval.model_wrappers.arguments import CommonArguments, require_int, split_arguments
@@ -250,7 +251,7 @@ class EngineLM(HFLM):
                 "finish": result.finish.value,
                 "seconds": result.usage.seconds,
                 "usage": asdict(result.usage),
-                "steps": [step._asdict() for step in result.steps],
+                "steps": [_record(step) for step in result.steps],
                 **more,
             }
         )
@@ -260,6 +261,9 @@ class EngineLM(HFLM):
         return {
             "policy": self.policy().describe(),
             "student": self.student_fingerprint,
+            "dtype": str(self.model.dtype),
+            "add_bos_token": self.add_bos_token,
+            "think_end_token": self.think_end_token,
             "seed": self.arguments.seed,
             "max_length": self.max_length,
         }
@@ -295,6 +299,12 @@ class EngineLM(HFLM):
                 f"--use_cache: {getattr(cache, 'filename', 'this file')} was filled by "
                 f"{_difference(theirs, ours)}; name another file for this run"
             )
+
+
+def _record(step: FiredStep) -> dict[str, Any]:
+    """A step in JSON values; the trigger `always` has no finite divergence, and JSON no infinity."""
+    values = step._asdict()
+    return values if math.isfinite(step.divergence) else {**values, "divergence": None}
 
 
 def _difference(theirs: str | None, ours: str) -> str:

@@ -35,7 +35,7 @@ from s2t_eval.model_wrappers.engine_lm import EngineLM
 from s2t_eval.registration import TASK_FOLDER
 
 STUDENT, TEACHER = "embedded/student", "embedded/teacher"
-LIMIT = 8
+LIMIT = 6
 BIN = Path(sys.executable).parent
 
 Results = dict[str, Any]

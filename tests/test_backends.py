@@ -284,7 +284,7 @@ COMMANDS = {
     "way",
     [
         "lm_eval",
-        "without the hook",
+        pytest.param("without the hook", marks=pytest.mark.slow),
         pytest.param("module", marks=pytest.mark.slow),
         pytest.param("accelerate", marks=pytest.mark.slow),
     ],

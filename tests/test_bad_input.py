@@ -280,8 +280,8 @@ def lm() -> Greedy:
                                               r"1024 tokens, got 1024$"),
         ("Question:", {"num_beams": 4}, r"generation_kwargs: num_beams=4 is not supported by the slot "
                                         r"engine \(it knows until, .*top_k\); leave it out"),
-        ("Question:", {"repetition_penalty": 1.1}, r"generation_kwargs: repetition_penalty=1\.1 is not supported"),
-        ("Question:", {"num_return_sequences": 2}, r"generation_kwargs: num_return_sequences=2 is not supported"),
+        ("Question:", {"repetition_penalty": 1.1}, r"generation_kwargs: repetition_penalty=1\.1 is not"),
+        ("Question:", {"num_return_sequences": 2}, r"generation_kwargs: num_return_sequences=2 is not"),
         ("Question:", {"min_p": 0.1}, r"generation_kwargs: min_p=0\.1 is not supported"),
         ("Question:", {"do_sample": True, "temperature": -1}, r"temperature: expected above 0 to sample"),
         ("Question:", {"do_sample": True, "temperature": 1, "top_p": 0}, r"top_p: expected in \(0, 1\]"),
@@ -331,7 +331,8 @@ def test_long_prompts_lose_their_beginning(caplog: pytest.LogCaptureFixture) -> 
         found = lm.generate_until(asked)
     said = [record for record in caplog.records if "its beginning is cut off" in record.getMessage()]
     assert len(said) == 1
-    assert re.match(r"a prompt of \d+ tokens leaves no room for 28 new ones in a context of 128", said[0].getMessage())  # fmt: skip
+    message = r"a prompt of \d+ tokens leaves no room for 28 new ones in a context of 128: its beginning"
+    assert re.match(message, said[0].getMessage())
     assert lm.telemetry.truncated_prompts == 2
     for prompt, text in zip(long, found[:2], strict=True):
         ids = generate(model(STUDENT), tokenizer()(prompt)["input_ids"][-100:], 28)
@@ -432,6 +433,10 @@ def test_memory_that_runs_out_at_any_pass_loses_no_text(monkeypatch: pytest.Monk
 
 # ---------------------------------------------------------------- adapters
 
+peft_asks_the_old_name = pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
+
 
 @pytest.fixture
 def adapted(tmp_path: Path) -> tuple[Path, Path]:
@@ -444,6 +449,7 @@ def adapted(tmp_path: Path) -> tuple[Path, Path]:
     return base, tmp_path / "adapter"
 
 
+@peft_asks_the_old_name
 def test_adapter_changes_the_text_and_shrinks_nothing(adapted: tuple[Path, Path]) -> None:
     """Stock `hf` cuts the embeddings to the tokenizer's 447 entries here."""
     base, adapter = adapted
@@ -463,6 +469,7 @@ def test_adapter_changes_the_text_and_shrinks_nothing(adapted: tuple[Path, Path]
     assert without.student_fingerprint != lm.student_fingerprint
 
 
+@peft_asks_the_old_name
 def test_missing_adapter() -> None:
     with pytest.raises(ModelLoadError, match=r"^peft=/no/adapter: the model cannot be loaded \(.+\)"):
         Greedy(STUDENT, peft="/no/adapter")

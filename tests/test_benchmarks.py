@@ -15,7 +15,7 @@ from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.workload import Settings, load_prompts, load_tokenizer
 from s2t_eval.engine import Request
 
-RATIO_KEYS = {"name", "median", "low", "high", "n", "target", "is_met", "values", "details"}
+RATIO_KEYS = {"name", "median", "low", "high", "n", "target", "is_met", "values", "cpu", "details"}
 
 
 def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_questions_of_a_file_and_too_few_of_them(tmp_path: Path) -> None:
     settings = Settings(data=str(file))
     tokenizer = load_tokenizer(settings)
     assert load_prompts(settings, tokenizer, num=1, shots=2) == ["Why 0?\n\nWhy 1?\n\nWhy 2?"]
-    with pytest.raises(ValueError, match="--requests: expected at most 1.*got 2"):
+    with pytest.raises(ValueError, match=r"--requests: expected at most 1.*got 2"):
         load_prompts(settings, tokenizer, num=2, shots=2)
 
 

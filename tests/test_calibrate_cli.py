@@ -15,8 +15,13 @@ from lm_eval.tasks import TaskManager
 
 from s2t_eval import cli
 from s2t_eval.calibration import Calibration, quantile_thresholds
-from s2t_eval.model_wrappers import calibrate as calibration_run
-from s2t_eval.model_wrappers.calibrate import CalibrationDataError, Prompting, task_problems
+from s2t_eval.model_wrappers.calibrate import (
+    CalibrationDataError,
+    Prompting,
+    data_problems,
+    task_problems,
+)
+from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from tests.harness_helpers import (
     BIN,
@@ -36,7 +41,7 @@ from tests.harness_helpers import (
     tokenizer,
 )
 
-PROBLEMS = 6
+PROBLEMS = 4
 TAUS = (0.05, 0.2)
 TRIGGERS = {"kl:student_teacher", "kl:teacher_student", "entropy", "margin"}
 
@@ -291,6 +296,7 @@ def test_missing_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         "x:train+test",
         "x:test[:50]",
         "x:test[:10%]",
+        "x:train+validation",
     ],
 )
 def test_test_split_is_refused_before_it_is_loaded(
@@ -315,9 +321,10 @@ def test_file_named_after_a_test_split_is_refused(
 @pytest.mark.parametrize("name", ["train.jsonl", "contest.jsonl", "latest.jsonl", "tests4kids.jsonl"])
 def test_file_whose_name_only_looks_like_it_is_taken(name: str, tmp_path: Path) -> None:
     data = lines_file(tmp_path / name, {"question": "How many?"})
-    rows, _, split = calibration_run._read_rows(str(data), 1)
-    assert rows == [{"question": "How many?"}]
-    assert split == data.stem
+    lm = Greedy(STUDENT)
+    problems = data_problems(lm, str(data), 1, Prompting())
+    assert [instance.doc for instance in problems.instances] == [{"question": "How many?"}]
+    assert problems.split == data.stem
 
 
 @pytest.mark.parametrize("splits", [{}, {"training_split": "test"}])

@@ -53,8 +53,8 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("student", 64, 4, 2, 224, num_problems=60_000, learning_rate=4e-3),
-    Recipe("teacher", 160, 4, 5, 480, num_problems=60_000, learning_rate=2e-3),
+    Recipe("student", 64, 4, 2, 224, num_problems=50_000, learning_rate=4e-3),
+    Recipe("teacher", 160, 4, 5, 480, num_problems=45_000, learning_rate=3e-3),
 )
 
 
@@ -154,6 +154,8 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     model.config.save_pretrained(scratch)
     tokenizer.save_pretrained(scratch)
     scratch.chmod(0o755)
+    for file in scratch.iterdir():
+        file.chmod(0o644)
     if folder.exists():
         shutil.rmtree(folder)
     scratch.rename(folder)
