@@ -24,7 +24,7 @@ def model_fingerprint(model: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         flat = tensor.detach().flatten()
         step = max(1, len(flat) // PROBES)
-        digest.update(flat[::step][:PROBES].to("cpu", torch.bfloat16).view(torch.int16).numpy())
+        digest.update(flat[::step][:PROBES].to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy())
     return digest.hexdigest()[:16]
 
 

@@ -83,9 +83,9 @@ def test_generator_is_deterministic() -> None:
 def test_generator_is_pinned(splits: Splits) -> None:
     """The shipped weights and published figures belong to exactly these problems."""
     assert splits["test"][0] == arith.Problem(
-        question="Jon has 54 shells. Dan gives Jon 16 shells. Jon wins 16 shells from Dan. "
-        "How many shells does Jon have now?",
-        solution="First Jon has 54 + 16 = 70 shells. Next Jon has 70 + 16 = 86 shells. The answer is 86.",
+        question="Leo has 54 shells. Leo is given 16 shells by Max. Leo gets 16 shells from Max. "
+        "How many shells does Leo have now?",
+        solution="First Leo has 54 + 16 = 70 shells. Now Leo has 70 + 16 = 86 shells. The answer is 86.",
         answer=86,
         num_steps=2,
     )

@@ -5,8 +5,10 @@ ordinary transformers checkpoints with one shared tokenizer:
 
     AutoModelForCausalLM.from_pretrained(embedded_path("embedded/student"))
 
-`arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights. Importing this
-module loads neither torch nor transformers.
+`arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights, and
+`measure.py` measures what the pair shows. The models answer one question at a time: examples or
+instructions before it are unlike anything they were trained on. Importing this module loads neither
+torch nor transformers.
 """
 
 from pathlib import Path

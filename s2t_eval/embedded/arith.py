@@ -1,12 +1,14 @@
 """Multi-step arithmetic word problems with worked solutions: the embedded pair's task.
 
-    Question: Tom has 12 apples. Mia gives Tom 5 apples. ... How many apples does Tom have now?
+    Question: Tom has 12 apples. Tom gets 5 apples from Mia. ... How many apples does Tom have now?
     Answer: First Tom has 12 + 5 = 17 apples. ... The answer is 13.
 
 Each step of a solution asks for three decisions (which operand, which operation, which result);
-everything between them is wording. Problems come from three seeds: train, dev and test. Two
-problems that differ only in names and objects count as the same problem (`question_key`), and no
-problem of one split occurs in another: test is drawn first, dev skips test, train skips both.
+everything between them is wording. No number leaves 1..99.
+
+Problems come from three seeds: train, dev and test. Two problems that differ only in names and
+objects count as the same problem (`question_key`), and no problem of one split occurs in another:
+test is drawn first, dev skips test, train skips both.
 
 Only `random.Random.random()` is used, the one method whose sequence Python promises to keep, so a
 seed gives the same problems under every Python version.
@@ -14,8 +16,8 @@ seed gives the same problems under every Python version.
 
 import random
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 SPLIT_SEEDS = {"train": 20_260_401, "dev": 20_260_402, "test": 20_260_403}
@@ -34,28 +36,31 @@ OBJECTS = (
 )  # fmt: skip
 _CONTAINERS = ("boxes", "bags", "jars", "baskets")
 _CONNECTORS = ("So", "Then", "Now", "Next")
-_OWN_EVENTS = (
-    ("+", ("{owner} buys {n} more {obj}.", "{owner} finds {n} {obj}.")),
-    ("-", ("{owner} sells {n} {obj}.", "{owner} loses {n} {obj}.")),
-)
-_EVENTS = (
-    (
-        "+",
-        (
-            *_OWN_EVENTS[0][1],
-            "{owner} is given {n} {obj} by {other}.",
-            "{owner} gets {n} {obj} from {other}.",
-        ),
+_OWN_EVENTS = {
+    "+": ("{owner} buys {n} more {obj}.", "{owner} finds {n} {obj}."),
+    "-": ("{owner} sells {n} {obj}.", "{owner} loses {n} {obj}."),
+}
+_EVENTS = {
+    "+": (
+        *_OWN_EVENTS["+"],
+        "{owner} is given {n} {obj} by {other}.",
+        "{owner} gets {n} {obj} from {other}.",
     ),
-    (
-        "-",
-        (
-            *_OWN_EVENTS[1][1],
-            "{owner} gives {n} {obj} to {other}.",
-            "{owner} leaves {n} {obj} with {other}.",
-        ),
+    "-": (
+        *_OWN_EVENTS["-"],
+        "{owner} gives {n} {obj} to {other}.",
+        "{owner} leaves {n} {obj} with {other}.",
     ),
+}
+_COMPARISONS = (
+    ("{other} has {n} more {obj} than {owner}.", "+"),
+    ("{other} has {n} fewer {obj} than {owner}.", "-"),
+    ("{other} has {n} times as many {obj} as {owner}.", "*"),
+    ("That is {n} more than {other} has.", "-"),
+    ("That is {n} fewer than {other} has.", "+"),
 )
+_OBJECT_PATTERN = re.compile(r"\b(" + "|".join(OBJECTS) + r")\b")
+_NAME_PATTERN = re.compile(r"\b(" + "|".join(NAMES).lower() + r")\b")
 
 _T = TypeVar("_T")
 
@@ -110,10 +115,6 @@ def question_key(question: str) -> str:
     key = _OBJECT_PATTERN.sub("obj", key)
     order: dict[str, str] = {}
     return _NAME_PATTERN.sub(lambda m: order.setdefault(m[0], f"name{len(order)}"), key)
-
-
-_OBJECT_PATTERN = re.compile(r"\b(" + "|".join(OBJECTS) + r")\b")
-_NAME_PATTERN = re.compile(r"\b(" + "|".join(NAMES).lower() + r")\b")
 
 
 def make_problem(rng: random.Random) -> Problem:
@@ -213,11 +214,11 @@ def _open_with_containers(draft: _Draft) -> int:
     return draft.compute(f"{draft.owner} has", boxes, "*", each)
 
 
-def _change(draft: _Draft, count: int, events: Sequence[tuple[str, tuple[str, ...]]]) -> int:
+def _change(draft: _Draft, count: int, events: Mapping[str, Sequence[str]]) -> int:
     """One event: the owner's count grows or shrinks by a number of the story."""
-    op, templates = _choose(draft.rng, events)
+    op = _choose(draft.rng, ("+", "-"))
     amount = _between(draft.rng, 2, 40)
-    draft.tell(_choose(draft.rng, templates), n=amount)
+    draft.tell(_choose(draft.rng, events[op]), n=amount)
     return draft.compute(f"{draft.owner} has", count, op, amount)
 
 
@@ -230,9 +231,7 @@ def _draw_comparison(draft: _Draft) -> int:
     first = _open_with_containers(draft) if rng.random() < 0.3 else _open_with_count(draft)
     second = _compare(draft, first)
     if rng.random() < 0.6:
-        draft.owner, draft.other = draft.other, draft.owner
-        second = _change(draft, second, _OWN_EVENTS)
-        draft.owner, draft.other = draft.other, draft.owner
+        second = _change(replace(draft, owner=draft.other), second, _OWN_EVENTS)
     if len(draft.steps) > 1 and rng.random() < 0.3:
         draft.tell("How many {obj} does {other} have now?")
         return second
@@ -242,16 +241,7 @@ def _draw_comparison(draft: _Draft) -> int:
 
 def _compare(draft: _Draft, first: int) -> int:
     """Say how the other person's count follows from the owner's; two of five are said backwards."""
-    template, op = _choose(
-        draft.rng,
-        (
-            ("{other} has {n} more {obj} than {owner}.", "+"),
-            ("{other} has {n} fewer {obj} than {owner}.", "-"),
-            ("{other} has {n} times as many {obj} as {owner}.", "*"),
-            ("That is {n} more than {other} has.", "-"),
-            ("That is {n} fewer than {other} has.", "+"),
-        ),
-    )
+    template, op = _choose(draft.rng, _COMPARISONS)
     amount = _between(draft.rng, 2, 6 if op == "*" else 40)
     draft.tell(template, n=amount)
     return draft.compute(f"{draft.other} has", first, op, amount)
