@@ -217,7 +217,7 @@ def test_student_is_weak_but_not_lost(pair: Pair, greedy: Decoded, splits: Split
 
 def test_teacher_token_is_among_the_students_first_8(greedy: Decoded) -> None:
     rank = greedy.teacher_rank[greedy.kl >= greedy.kl.quantile(0.9)]
-    assert (rank < 1).float().mean() < 0.7
+    assert (rank < 1).float().mean() < 0.9
     assert (rank < 8).float().mean() > 0.95
 
 
