@@ -14,8 +14,9 @@ from transformers.modeling_utils import PreTrainedModel
 from s2t_eval.engine.attention import Pass, Segment, slot_attention_enabled
 from s2t_eval.engine.slots import SlotCache
 
-PASS_TOKENS = 4096
-"""Most tokens of one prefill pass: bounds the activations, and the masks."""
+PASS_TOKENS = {"cpu": 512}
+PASS_TOKENS_ELSEWHERE = 4096
+"""Most tokens of one prefill pass: bounds activations and masks; a CPU's caches like short passes."""
 
 MIN_SHARED = 16
 """A prefix shorter than this is computed rather than waited for."""
@@ -177,7 +178,8 @@ class SlotModel:
             now, kept, waiting = self._plan_sync(rows, texts, waiting)
             for i, n in zip(now, kept, strict=True):
                 computed[i] = len(texts[i]) - n
-            for part in _parts(now, computed):
+            limit = PASS_TOKENS.get(self.device.type, PASS_TOKENS_ELSEWHERE)
+            for part in _parts(now, computed, limit):
                 states = self._prefill([rows[i] for i in part], [texts[i] for i in part])
                 hidden.update(zip(part, states, strict=True))
         return torch.stack([hidden[i] for i in range(len(rows))]), computed
@@ -322,14 +324,14 @@ def _neighbours(rows: Sequence[int]) -> list[slice]:
     return runs
 
 
-def _parts(items: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
-    """Items in order, split where a pass would exceed `PASS_TOKENS`."""
+def _parts(items: Sequence[int], sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Items in order, split where a pass would exceed `limit` tokens."""
     parts: list[list[int]] = []
     room = 0
     for item in items:
         if not parts or sizes[item] > room:
             parts.append([])
-            room = PASS_TOKENS
+            room = limit
         parts[-1].append(item)
         room -= sizes[item]
     return parts
