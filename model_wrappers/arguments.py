@@ -7,12 +7,12 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from lm_eval.models.huggingface import HFLM
 
 from s2t_eval.policy import Policy
-from s2t_eval.triggers import TRIGGER_NAMES
+from s2t_eval.triggers import TRIGGER_NAMES, KlDirection
 
 # Stock `hf` hands whatever it does not know to from_pretrained, typing errors included. These are
 # the keywords of from_pretrained that make sense here.
@@ -87,6 +87,9 @@ class SelectionArguments(CommonArguments):
         require_int("warmup", self.warmup, 0)
         if self.trigger not in TRIGGER_NAMES:
             raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {self.trigger!r}")
+        if self.kl_direction not in get_args(KlDirection):
+            expected = " or ".join(map(repr, get_args(KlDirection)))
+            raise ValueError(f"kl_direction: expected {expected}, got {self.kl_direction!r}")
         if self.trigger in ("always", "never"):
             return
         if (self.threshold is None) == (self.tau is None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.triggers import EntropyTrigger, KlTrigger, MarginTrigger, Trigger
 
 TEST_NAMES = ("test", "eval", "validation")
+FILE_SUFFIXES = (".jsonl", ".json")
+SPEC_FIELDS = re.compile(r":(?![^\[]*\])")
+"""The colons of NAME:CONFIG:SPLIT, but not that of a slice such as train[:100]."""
 QUESTION_FIELDS = ("question", "problem", "prompt")
 
 
@@ -104,7 +108,12 @@ def task_problems(lm: EngineLM, name: str, limit: int, prompting: Prompting) -> 
     Raises:
         CalibrationDataError: the task has no training split of its own.
     """
-    task = TaskManager().load([name])["tasks"][name]
+    try:
+        task = TaskManager().load([name])["tasks"][name]
+    except KeyError as error:
+        raise CalibrationDataError(
+            f"--task {name}: lm_eval knows no single task of this name; `lm_eval ls tasks` lists them"
+        ) from error
     split = task.config.training_split
     if not task.has_training_docs() or split in (
         task.config.test_split,
@@ -136,12 +145,15 @@ def data_problems(lm: EngineLM, spec: str, limit: int, prompting: Prompting) -> 
     Raises:
         CalibrationDataError: a test split, no such file or split, or records without a question.
     """
-    rows, source, split = _read_rows(spec, limit)
-    if any(part in TEST_NAMES for part in split.lower().replace("-", "_").split("_")):
+    source, split = _source_and_split(spec)
+    if set(re.findall("[a-z]+", split.lower())) & set(TEST_NAMES):
         raise CalibrationDataError(
             f"--data {spec}: {split!r} is a split that models are scored on; thresholds are measured "
             "on training problems only"
         )
+    rows = _read_rows(spec, limit)
+    if not rows:
+        raise CalibrationDataError(f"--data {spec}: it has no problems")
     options: dict[str, Any] = {"until": [], "max_gen_toks": prompting.max_gen_toks or lm.max_gen_toks}
     instances = []
     for i, row in enumerate(rows):
@@ -164,11 +176,20 @@ def _prompt(lm: EngineLM, question: str, prompting: Prompting) -> str:
     return lm.apply_chat_template([*turns, {"role": "user", "content": question}])
 
 
-def _read_rows(spec: str, limit: int) -> tuple[list[dict[str, Any]], str, str]:
+def _source_and_split(spec: str) -> tuple[str, str]:
+    """A file's name and stem, or a data set's name and split ("train" where none is named)."""
     path = Path(spec)
-    if path.suffix in (".jsonl", ".json"):
-        return _read_lines(path, limit), path.name, path.stem
-    name, *config, split = spec.split(":") if ":" in spec else (spec, "train")
+    if path.suffix in FILE_SUFFIXES:
+        return path.name, path.stem
+    name, *rest = SPEC_FIELDS.split(spec)
+    return name, rest[-1] if rest else "train"
+
+
+def _read_rows(spec: str, limit: int) -> list[dict[str, Any]]:
+    if Path(spec).suffix in FILE_SUFFIXES:
+        return _read_lines(Path(spec), limit)
+    name, split = _source_and_split(spec)
+    config = SPEC_FIELDS.split(spec)[1:-1]
     from datasets import load_dataset
 
     try:
@@ -178,7 +199,7 @@ def _read_rows(spec: str, limit: int) -> tuple[list[dict[str, Any]], str, str]:
             f"--data {spec}: it cannot be loaded ({error}); expected FILE.jsonl, NAME:SPLIT or "
             "NAME:CONFIG:SPLIT"
         ) from error
-    return [dict(row) for row in data.select(range(min(limit, len(data))))], name, split
+    return [dict(row) for row in data.select(range(min(limit, len(data))))]
 
 
 def _read_lines(path: Path, limit: int) -> list[dict[str, Any]]:
@@ -188,9 +209,12 @@ def _read_lines(path: Path, limit: int) -> list[dict[str, Any]]:
     with path.open() as lines:
         for number, line in zip(range(1, limit + 1), lines, strict=False):
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                row = None
+            if not isinstance(row, dict):
                 raise CalibrationDataError(
                     f"--data {path}, line {number}: expected one JSON object, got {line[:60]!r}"
-                ) from error
+                )
+            rows.append(row)
     return rows

@@ -73,9 +73,8 @@ class EngineLM(HFLM):
         if not torch.cuda.is_available() and stock.get("device") in (None, "cuda"):
             stock["device"] = "cpu"  # stock's default is "cuda" even where there is none
         path = resolve_model(pretrained) if isinstance(pretrained, str) else pretrained
-        with loading("pretrained", pretrained):
-            super().__init__(path, **stock)
-        self.student_name = pretrained if isinstance(pretrained, str) else self.model.name_or_path
+        self.student_name = pretrained if isinstance(pretrained, str) else pretrained.name_or_path
+        super().__init__(path, **stock)
         if self.backend != "causal":
             raise ValueError(
                 f"pretrained={self.student_name}: expected a decoder-only model, got an encoder-decoder"
@@ -92,6 +91,14 @@ class EngineLM(HFLM):
 
     # ---------------------------------------------------------------- loading
 
+    def _get_config(self, *args: Any, **kwargs: Any) -> None:
+        with loading("pretrained", self.student_name):
+            super()._get_config(*args, **kwargs)
+
+    def _create_tokenizer(self, *args: Any, **kwargs: Any) -> None:
+        with loading("pretrained", self.student_name):
+            super()._create_tokenizer(*args, **kwargs)
+
     def _create_model(self, pretrained: str, *args: Any, **kwargs: Any) -> None:
         """Stock loading, but for two traps: GGUF blocks are unpacked, and adapters shrink nothing.
 
@@ -103,7 +110,8 @@ class EngineLM(HFLM):
             from transformers import GgufConfig
 
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
-        super()._create_model(pretrained, *args, **kwargs)
+        with loading("pretrained", self.student_name):
+            super()._create_model(pretrained, *args, **kwargs)
         if peft:
             from peft import PeftModel
 

@@ -11,6 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from s2t_eval.embedded import embedded_path
 
+UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, EOFError)
+"""What transformers, tokenizers, safetensors and peft raise over folders that they cannot read."""
+
 
 class ModelLoadError(ValueError):
     """A model that is missing or unreadable."""
@@ -26,7 +29,9 @@ def loading(role: str, name: object) -> Iterator[None]:
     """Turn what loading raises into one `ModelLoadError` that names role and model."""
     try:
         yield
-    except (OSError, SafetensorError, EOFError) as error:
+    except ModelLoadError:
+        raise
+    except UNREADABLE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelLoadError(
             f"{role}={name}: the model cannot be loaded ({reason}); expected a hub name, a folder "

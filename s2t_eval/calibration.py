@@ -73,7 +73,7 @@ class Calibration:
             raise CalibrationError(
                 f"calibration: there is no file {path}; make it with `s2t-eval calibrate --out {path}`"
             ) from None
-        except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
+        except (OSError, json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
             raise CalibrationError(
                 f"calibration: {path} is not a calibration file ({error}); make one with `s2t-eval calibrate`"
             ) from error

@@ -41,6 +41,9 @@ def calibrate(parsed: argparse.Namespace) -> None:
     outside = [tau for tau in parsed.tau if not 0 < tau < 1]
     if outside:
         raise ValueError(f"--tau: expected rates between 0 and 1, got {outside[0]}")
+    for flag, value, least in (("--limit", parsed.limit, 1), ("--warmup", parsed.warmup, 0)):
+        if value < least:
+            raise ValueError(f"{flag}: expected at least {least}, got {value}")
     out = Path(parsed.out)
     if not out.parent.is_dir():
         raise ValueError(f"--out: there is no folder {out.parent}")

@@ -121,6 +121,7 @@ class Decoder:
         self.decode = decode
         self.observe = tuple(observe)
         self._active: list[Row] = []
+        self._ended: list[Result] = []
         self._state = torch.empty(0)
         self._teacher_state = torch.empty(0)
 
@@ -138,12 +139,14 @@ class Decoder:
             (len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0
         )
         self._active = []
+        self._ended = []
         while queue:
             try:
                 self._allocate(rows, capacity)
                 while queue or self._active:
                     self._admit(queue, rows)
-                    yield from self._step()
+                    self._step()
+                    yield from self._take_ended()
             except Exception as error:
                 self._release()  # a pass that broke off may have left slots unwritten
                 if not is_out_of_memory(error) or rows == 1:
@@ -152,6 +155,11 @@ class Decoder:
                 self._active = []
                 rows //= 2
                 logger.warning("out of memory: going on with %d rows at once", rows)
+            yield from self._take_ended()  # also those that ended in the step that broke off
+
+    def _take_ended(self) -> list[Result]:
+        ended, self._ended = self._ended, []
+        return ended
 
     # ---------------------------------------------------------------- rows
 
@@ -206,15 +214,13 @@ class Decoder:
     # ---------------------------------------------------------------- one step
 
     @torch.inference_mode()
-    def _step(self) -> list[Result]:
-        """One token for every row at work; returns the texts that ended with it."""
+    def _step(self) -> None:
+        """One token for every row at work; texts that end with it leave their rows."""
         choice = self._choose()
         if choice.fired and isinstance(self.policy.selector, ReadoutSelector):
-            tokens = self._try_candidates(choice, self.policy.selector)
-            results, alive = self._append(tokens)
+            alive = self._append(self._try_candidates(choice, self.policy.selector))
         else:
-            tokens = self._ask_for_picks(choice) if choice.fired else choice.default
-            results, alive = self._append(tokens)
+            alive = self._append(self._ask_for_picks(choice) if choice.fired else choice.default)
             if alive:
                 self._state = self.student.append(torch.tensor(alive, device=self.student.device))
                 for sequence in self._active:
@@ -225,13 +231,12 @@ class Decoder:
             for sequence in self._active:
                 sequence.usage.teacher_calls += 1
                 sequence.usage.teacher_tokens += 1
-        return results
 
     def _choose(self) -> Choice:
         """The student's tokens, and which rows fire with which candidates."""
         logits = self.student.head(self._state)
         best = logits.max(-1)
-        self._require_finite(self.student, best.values)
+        self._require_finite(self.student, best.values, range(len(self._active)))
         default = self._sampled(logits, best.indices)
         policy = self.policy
         if policy.trigger.name == "never" and not self.observe:
@@ -258,7 +263,7 @@ class Decoder:
         fired = choice.fired
         hidden = self._teacher_state[fired] if self.lockstep else self._ask_teacher(fired)
         logits = self.teacher.head(hidden)
-        self._require_finite(self.teacher, logits.amax(-1))
+        self._require_finite(self.teacher, logits.amax(-1), fired)
         selection = selector.select(choice.candidates.to(logits.device), logits)
         return self._record(choice, selection)
 
@@ -281,15 +286,16 @@ class Decoder:
             sequence.usage.forwards += 1
         return tokens
 
-    def _append(self, tokens: list[int]) -> tuple[list[Result], list[int]]:
-        """Hand each row its token; returns what ended, and the tokens of the rows that go on."""
-        finished: dict[int, Result] = {}
+    def _append(self, tokens: list[int]) -> list[int]:
+        """Hand each row its token; returns the tokens of the rows that go on."""
+        finished = []
         for row, (sequence, token) in enumerate(zip(self._active, tokens, strict=True)):
             finish = sequence.append(token)
             if finish is not None:
-                finished[row] = sequence.result(finish)
-        self._retire(list(finished))
-        return list(finished.values()), [sequence.output[-1] for sequence in self._active]
+                finished.append(row)
+                self._ended.append(sequence.result(finish))
+        self._retire(finished)
+        return [sequence.output[-1] for sequence in self._active]
 
     def _record(self, choice: Choice, selection: Selection) -> list[int]:
         """Note every fired step; returns the tokens of all rows."""
@@ -340,25 +346,23 @@ class Decoder:
     def _teacher_at(self, ids: Tensor) -> Tensor:
         assert self.teacher is not None
         logits = self.teacher.head_at(self._teacher_state, ids.to(self.teacher.device))
-        self._require_finite(self.teacher, logits.amax(-1))
+        self._require_finite(self.teacher, logits.amax(-1), range(len(self._active)))
         return logits
 
     def _draw(self) -> Tensor:
         numbers = [sequence.trigger_numbers.random() for sequence in self._active]
         return torch.tensor(numbers, device=self.student.device)
 
-    def _require_finite(self, model: SlotModel, top: Tensor) -> None:
+    def _require_finite(self, model: SlotModel, top: Tensor, rows: Sequence[int]) -> None:
+        """Raise unless the largest logit of each of these rows is a number."""
         finite = top.isfinite()
         if bool(finite.all()):
             return
-        row = int((~finite).nonzero()[0])
-        at = ""
-        if len(top) == len(self._active):
-            sequence = self._active[row]
-            at = f" at step {len(sequence.output)} of request {sequence.index}"
+        row = self._active[rows[int((~finite).nonzero()[0])]]
         raise NonFiniteLogitsError(
-            f"{model.name}: logits are not finite{at}; the weights may be damaged, or the dtype too "
-            "narrow for this model (try dtype=bfloat16 or float32)"
+            f"{model.name}: logits are not finite at step {len(row.output)} of request {row.index}; the "
+            "weights may be damaged, or the dtype too narrow for this model (try dtype=bfloat16 or "
+            "float32)"
         )
 
 
