@@ -69,7 +69,7 @@ class EngineLM(HFLM):
         self.arguments, stock = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)
         require_int("seed", self.arguments.seed, 0)
         trace = self.arguments.trace
-        self._trace = TraceWriter(Path(trace)) if trace else None
+        self._trace = TraceWriter(Path(str(trace))) if trace else None
         if not torch.cuda.is_available() and stock.get("device") in (None, "cuda"):
             stock["device"] = "cpu"  # stock's default is "cuda" even where there is none
         path = resolve_model(pretrained) if isinstance(pretrained, str) else pretrained

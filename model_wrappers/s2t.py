@@ -9,7 +9,7 @@ from s2t_eval import policy
 from s2t_eval.calibration import Calibration
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import model_fingerprint
-from s2t_eval.model_wrappers.arguments import SelectionArguments
+from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
 from s2t_eval.model_wrappers.engine_lm import EngineLM
 from s2t_eval.model_wrappers.loading import load_teacher
 from s2t_eval.policy import Policy
@@ -31,6 +31,7 @@ class SelectToThink(EngineLM):
     PRESET = staticmethod(policy.s2t)
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
         if not kwargs.get("teacher"):
             raise ValueError(
                 f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger "

@@ -32,12 +32,14 @@ class TraceWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        if path.exists():
-            raise ValueError(f"trace: {path} exists; move it away or name another file")
+        partial = path.with_name(path.name + ".partial")
+        for taken in (path, partial):
+            if taken.exists():
+                raise ValueError(f"trace: {taken} exists; move it away or name another file")
         if not path.parent.is_dir():
             raise ValueError(f"trace: there is no folder {path.parent} to write {path.name} to")
         self.path = path
-        self.partial = path.with_name(path.name + ".partial")
+        self.partial = partial
         self.num_lines = 0
         self._file: TextIO | None = None
 

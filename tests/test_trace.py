@@ -240,6 +240,14 @@ def test_existing_trace_is_kept(tmp_path: Path) -> None:
     assert path.read_text() == "dear to someone\n"
 
 
+def test_what_a_broken_run_left_is_kept(tmp_path: Path) -> None:
+    partial = tmp_path / "trace.jsonl.partial"
+    partial.write_text("half a night's work\n")
+    with pytest.raises(ValueError, match=r"^trace: .*trace\.jsonl\.partial exists; move it away"):
+        TraceWriter(tmp_path / "trace.jsonl")
+    assert partial.read_text() == "half a night's work\n"
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^trace: there is no folder .*gone to write trace\.jsonl"):
         evaluate("greedy", {"trace": str(tmp_path / "gone" / "trace.jsonl")}, limit=1)
