@@ -1,7 +1,7 @@
 """Train the embedded pair from nothing, seeded, on one core of a CPU.
 
     python -m s2t_eval.embedded.train                  # both models, into this package
-    python -m s2t_eval.embedded.train --out /tmp/pair --only student
+    python -m s2t_eval.embedded.train --out runs/pair --only student
 
 Each model sees every training problem once, with the loss on the solution alone. The problems are
 `arith.training_stream()`: drawn from the train split's seed, never one of dev or test. Both see
