@@ -1,6 +1,6 @@
 """The main job on the embedded pair: every backend through the stock `lm_eval`, one table at the end.
 
-python -m s2t_eval.demo                 # about two minutes on two CPU cores, no network
+python -m s2t_eval.demo                 # about three minutes on one CPU core, no network
 python -m s2t_eval.demo --limit 60 --out runs/demo
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,14 +16,6 @@ class Selection(NamedTuple):
 
     scores: Tensor
     picked: Tensor
-
-
-class TeacherScorer(Protocol):
-    """A selector that reads the teacher's logits at the step itself."""
-
-    def select(self, candidates: Tensor, teacher_logits: Tensor) -> Selection:
-        """Pick from candidates [fired, K] by teacher logits float32 [fired, vocab]."""
-        ...
 
 
 @dataclass(frozen=True)

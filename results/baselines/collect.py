@@ -23,6 +23,8 @@ from scipy.stats import bootstrap
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
+from s2t_eval.demo import newest
+
 PATH = re.compile(r"(?<![\w.:/])/(?:[\w.@+ -]+/)+([\w.@+-]+)")
 LEFT_OUT = ("pretty_env_info", "upper_git_hash", "model_source")
 
@@ -38,8 +40,8 @@ class Baseline:
 
 def read(folder: Path, task: str) -> Baseline:
     """The newest results and samples below a run's folder."""
-    results = json.loads(_newest(folder, "results_*.json").read_text())
-    lines = _newest(folder, f"samples_{task}_*.jsonl").read_text().splitlines()
+    results = json.loads(newest(folder, "results_*.json").read_text())
+    lines = newest(folder, f"samples_{task}_*.jsonl").read_text().splitlines()
     samples = [json.loads(line) for line in lines]
     correct = {int(sample["doc_id"]): sample["exact_match"] == 1.0 for sample in samples}
     return Baseline(folder.name, results, correct)
@@ -83,10 +85,6 @@ HEADER = """\
 | run | n | correct | 95 % | Δ to control (95 %) | won / lost | p (McNemar) | fired steps | flips | \
 teacher tokens | forwards / token |
 |---|---|---|---|---|---|---|---|---|---|---|"""
-
-
-def _newest(folder: Path, pattern: str) -> Path:
-    return max(folder.rglob(pattern), key=lambda path: path.stat().st_mtime)
 
 
 def main() -> None:

@@ -33,11 +33,6 @@ class SlotCache:
         self.capacity = capacity
         self._layers: dict[int, LayerSlots] = {}
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes allocated for keys and values, over all layers."""
-        return sum(t.nbytes for layer in self._layers.values() for t in (layer.keys, layer.values))
-
     def write(self, layer_idx: int, index: Tensor, keys: Tensor, values: Tensor) -> LayerSlots:
         """Store keys and values [tokens, kv_heads, head_dim] at the flat `index` [tokens]."""
         layer = self._layers.get(layer_idx)
