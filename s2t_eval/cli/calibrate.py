@@ -1,0 +1,66 @@
+"""`s2t-eval calibrate`: thresholds that fire at a wanted rate, measured on training problems."""
+
+from __future__ import annotations
+
+import argparse
+
+from s2t_eval.cli.flags import Commands, add_model_flags, require_at_least, writable_file
+
+
+def add_to(commands: Commands) -> None:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "calibrate", help="measure thresholds that fire at a wanted rate, on training problems"
+    )
+    add_model_flags(parser)
+    add = parser.add_argument
+    add("--teacher", help="teacher; without one only local triggers are calibrated")
+    add("--task", help="lm_eval task with a training split")
+    add("--data", help="FILE.jsonl, NAME:SPLIT or NAME:CONFIG:SPLIT with a question field")
+    add("--limit", type=int, default=32, help="problems (default 32)")
+    add("--tau", type=float, nargs="+", default=[0.01, 0.05, 0.1], help="wanted rates")
+    add("--warmup", type=int, default=0, help="tokens at the start of a text that never fire")
+    add("--out", required=True, help="calibration file to write")
+    add("--num_fewshot", "--num-fewshot", type=int, default=0)
+    parser.set_defaults(function=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Write a calibration file, and say what it holds."""
+    from s2t_eval.model_wrappers import calibrate as calibration_run
+
+    if (parsed.task is None) == (parsed.data is None):
+        raise ValueError("expected one of --task NAME and --data FILE|NAME:SPLIT")
+    outside = [tau for tau in parsed.tau if not 0 < tau < 1]
+    if outside:
+        raise ValueError(f"--tau: expected rates between 0 and 1, got {outside[0]}")
+    require_at_least("--limit", parsed.limit, 1)
+    require_at_least("--warmup", parsed.warmup, 0)
+    out = writable_file(parsed.out)
+    prompting = calibration_run.Prompting(
+        parsed.system_instruction,
+        parsed.apply_chat_template,
+        parsed.num_fewshot,
+        parsed.max_gen_toks,
+    )
+    lm = calibration_run.load_lm(
+        parsed.pretrained,
+        parsed.teacher,
+        dtype=parsed.dtype,
+        device=parsed.device,
+        batch_size=parsed.batch_size,
+        trust_remote_code=parsed.trust_remote_code,
+    )
+    if parsed.task is not None:
+        problems = calibration_run.task_problems(lm, parsed.task, parsed.limit, prompting)
+    else:
+        problems = calibration_run.data_problems(lm, parsed.data, parsed.limit, prompting)
+    calibration = calibration_run.calibrate(lm, problems, prompting, parsed.tau, parsed.warmup)
+    calibration.save(out)
+    print(f"{out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")
+    for trigger, rates in calibration.thresholds.items():
+        print(
+            f"  {trigger:20}",
+            *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()),
+            sep="  ",
+        )
