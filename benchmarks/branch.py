@@ -23,7 +23,8 @@ from benchmarks.workload import Settings
 from s2t_eval.engine import Decoder, Request
 from s2t_eval.policy import Policy, greedy
 from s2t_eval.readout import Readout
-from s2t_eval.selectors import ReadoutSelector
+from s2t_eval.scores import LookaheadScore
+from s2t_eval.selectors import LocalSelector
 from s2t_eval.triggers import RandomTrigger
 
 BINS = 16
@@ -72,7 +73,7 @@ def branching(student: ClockedModel, tau: float, top_k: int) -> Policy:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(BINS, student.config.hidden_size, generator=generator)
     readout = Readout(weight.to(student.device, student.base.dtype))
-    return Policy("branch", RandomTrigger(), 1 - tau, ReadoutSelector(readout), top_k)
+    return Policy("branch", RandomTrigger(), 1 - tau, LocalSelector(LookaheadScore(readout)), top_k)
 
 
 def with_rate(requests: list[Request], tau: float, tries: int = 1000) -> list[Request]:

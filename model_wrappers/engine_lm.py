@@ -22,8 +22,8 @@ import s2t_eval
 from s2t_eval.engine import Decoder, FiredStep, Request, Result, Sampling, SlotModel, derive_seed
 from s2t_eval.files import TraceWriter
 from s2t_eval.fingerprint import model_fingerprint
+from s2t_eval.loading import loading, resolve_model
 from s2t_eval.model_wrappers.arguments import CommonArguments, require_int, split_arguments
-from s2t_eval.model_wrappers.loading import loading, resolve_model
 from s2t_eval.model_wrappers.telemetry import Telemetry
 from s2t_eval.policy import Policy
 from s2t_eval.triggers import Trigger

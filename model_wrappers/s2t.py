@@ -9,9 +9,9 @@ from s2t_eval import policy
 from s2t_eval.calibration import Calibration
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import model_fingerprint
+from s2t_eval.loading import load_model
 from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
 from s2t_eval.model_wrappers.engine_lm import EngineLM
-from s2t_eval.model_wrappers.loading import load_teacher
 from s2t_eval.policy import Policy
 from s2t_eval.triggers import KlDirection, make_trigger
 from s2t_eval.vocabulary import require_same_vocabulary, text_vocabulary
@@ -43,7 +43,7 @@ class SelectToThink(EngineLM):
         dtype = arguments.teacher_dtype or kwargs.get("dtype", "auto")
         device = arguments.teacher_device or self.device
         trust = bool(kwargs.get("trust_remote_code", False))
-        model, tokenizer = load_teacher(arguments.teacher, dtype, device, trust)
+        model, tokenizer = load_model("teacher", arguments.teacher, dtype, device, trust)
         require_same_vocabulary(self.tokenizer, tokenizer)
         self.teacher = SlotModel(model, arguments.teacher, text_vocabulary(tokenizer))
         self.teacher_fingerprint = model_fingerprint(model)

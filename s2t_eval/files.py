@@ -4,19 +4,68 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+
+from safetensors import SafetensorError
+
+
+class WriteError(ValueError):
+    """A file that could not be written; what was there before is untouched."""
 
 
 class TraceError(OSError):
     """A trace that could not be written; the message says how much of it is complete."""
 
 
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A temporary path to write to, which takes the name `path` once the block ends without an error.
+
+    Works for folders too: one of that name is replaced as a whole.
+
+    Raises:
+        WriteError: the disk is full, gone or not writable.
+    """
+    partial = path.with_name(path.name + ".partial")
+    _remove(partial)
+    try:
+        yield partial
+        if partial.is_dir() and path.exists():
+            old = path.with_name(path.name + ".old")
+            _remove(old)
+            os.replace(path, old)
+            os.replace(partial, path)
+            _remove(old)
+        else:
+            os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        _remove(partial)
+        if isinstance(error, SafetensorError) and "I/O" not in str(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise WriteError(
+            f"cannot write {path}: {reason}; make room (or name another place) and run again"
+        ) from error
+    except BaseException:
+        _remove(partial)
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file under a temporary name, then rename it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with replaced(path) as partial:
+        partial.write_text(text)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class TraceWriter:

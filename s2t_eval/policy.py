@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from s2t_eval.selectors import ReadoutSelector, TakeoverSelector, TeacherSelector
+from s2t_eval.scores import Score
+from s2t_eval.selectors import LocalSelector, TakeoverSelector, TeacherSelector
 from s2t_eval.triggers import ConstantTrigger, Trigger
 
 NEVER = ConstantTrigger("never")
@@ -31,7 +32,7 @@ class Policy:
     name: str
     trigger: Trigger = NEVER
     threshold: float = 0.0
-    selector: TeacherSelector | TakeoverSelector | ReadoutSelector | None = None
+    selector: TeacherSelector | TakeoverSelector | LocalSelector | None = None
     top_k: int = 8
     warmup: int = 0
 
@@ -59,18 +60,26 @@ class Policy:
     @property
     def branches(self) -> int:
         """Slots that a row needs beyond its text: the candidates tried side by side."""
-        return self.top_k if isinstance(self.selector, ReadoutSelector) else 1
+        selector = self.selector
+        return self.top_k if isinstance(selector, LocalSelector) and selector.score.looks_ahead else 1
 
     def describe(self) -> dict[str, Any]:
         """The policy in plain JSON values, for results and fingerprints."""
         return {
             "method": self.name,
-            "trigger": asdict(self.trigger),  # type: ignore[call-overload]
+            "trigger": _plain_fields(self.trigger),
             "threshold": self.threshold if math.isfinite(self.threshold) else str(self.threshold),
             "selector": type(self.selector).__name__ if self.selector else None,
+            "score": self.selector.score.form if isinstance(self.selector, LocalSelector) else None,
             "top_k": self.top_k,
             "warmup": self.warmup,
         }
+
+
+def _plain_fields(trigger: Trigger) -> dict[str, Any]:
+    """A trigger's settings; a router's weights are known by the selector folder's fingerprint."""
+    values = {item.name: getattr(trigger, item.name) for item in fields(trigger)}  # type: ignore[arg-type]
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float)}
 
 
 def greedy() -> Policy:
@@ -86,3 +95,8 @@ def s2t(trigger: Trigger, threshold: float, top_k: int = 8, warmup: int = 0) -> 
 def takeover(trigger: Trigger, threshold: float, top_k: int = 8, warmup: int = 0) -> Policy:
     """The same steps, decided by the teacher's argmax over the vocabulary."""
     return Policy("takeover", trigger, threshold, TakeoverSelector(), top_k, warmup)
+
+
+def s2t_local(trigger: Trigger, threshold: float, score: Score, top_k: int = 8, warmup: int = 0) -> Policy:
+    """Select to Think with the student's own score as the selector (S2T-Local, and PPS)."""
+    return Policy("s2t_local", trigger, threshold, LocalSelector(score), top_k, warmup)

@@ -1,4 +1,4 @@
-"""What to pick at a fired step: the teacher's choice among the candidates, its own, or a readout's."""
+"""What to pick at a fired step: the teacher's choice among candidates, its own, the student's score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from s2t_eval.readout import Readout
+from s2t_eval.scores import Evidence, Score
 
 
 class Selection(NamedTuple):
@@ -39,14 +39,14 @@ class TakeoverSelector:
 
 
 @dataclass(frozen=True)
-class ReadoutSelector:
-    """S2T-Local: append each candidate, read the reserved rows there, take the highest score."""
+class LocalSelector:
+    """S2T-Local: the candidate with the highest score of the student's own; no teacher."""
 
-    readout: Readout
+    score: Score
 
-    def select(self, hidden: Tensor, candidates: Tensor) -> Selection:
-        """Pick from candidates [fired, K] by the hidden states at them, [fired, K, hidden]."""
-        scores = self.readout.score(hidden)
+    def select(self, candidates: Tensor, evidence: Evidence) -> Selection:
+        """Pick from candidates [fired, K]; among equals the student's first wins."""
+        scores = self.score.score(evidence)
         best = scores.argmax(-1, keepdim=True)
         return Selection(scores, candidates.gather(-1, best.to(candidates.device))[:, 0])
 

@@ -15,6 +15,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from s2t_eval.router import NUM_LOG_PROBS, Router, step_features
+
 KlDirection = Literal["student_teacher", "teacher_student"]
 
 
@@ -27,11 +29,13 @@ class Step:
         teacher_at: gives the teacher's logits at ids [batch, m] as float32 [batch, m]; None where no
             teacher runs in lockstep.
         draw: gives a uniform number in [0, 1) per row, [batch], from the rows' own seeds.
+        hidden: the student's last hidden states [batch, hidden], for a learned router.
     """
 
     logits: Tensor
     teacher_at: Callable[[Tensor], Tensor] | None
     draw: Callable[[], Tensor]
+    hidden: Tensor | None = None
 
 
 class Trigger(Protocol):
@@ -81,12 +85,16 @@ class KlTrigger:
         assert step.teacher_at is not None
         size = min(self.support or step.logits.shape[-1], step.logits.shape[-1])
         student, ids = step.logits.topk(size, dim=-1)
-        p = student.log_softmax(-1)
-        q = step.teacher_at(ids).to(p.device).log_softmax(-1)
-        if self.direction == "teacher_student":
-            p, q = q, p
-        # 0 * log 0 = 0, also where a teacher's logit is minus infinity
-        return torch.where(p > -math.inf, p.exp() * (p - q), 0.0).sum(-1)
+        teacher = step.teacher_at(ids).to(student.device)
+        pair = (student, teacher) if self.direction == "student_teacher" else (teacher, student)
+        return kl_divergence(*pair)
+
+
+def kl_divergence(left: Tensor, right: Tensor) -> Tensor:
+    """KL(left || right) in nats [...] of logits (or log-probabilities) [..., m], each renormalised."""
+    p, q = left.log_softmax(-1), right.log_softmax(-1)
+    # 0 * log 0 = 0, also where a logit is minus infinity
+    return torch.where(p > -math.inf, p.exp() * (p - q), 0.0).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -146,15 +154,46 @@ class ConstantTrigger:
         return torch.full(step.logits.shape[:1], value, device=step.logits.device)
 
 
-TRIGGER_NAMES = ("kl", "entropy", "margin", "random", "always", "never")
+@dataclass(frozen=True)
+class RouterTrigger:
+    """A learned router's log-odds that the teacher diverges here; needs no teacher.
+
+    Args:
+        router: the network, on the student's device.
+    """
+
+    router: Router
+    name: str = "router"
+    needs_teacher: bool = False
+
+    def divergence(self, step: Step) -> Tensor:
+        """Log-odds, [batch]."""
+        assert step.hidden is not None
+        top = step.logits.topk(min(NUM_LOG_PROBS, step.logits.shape[-1]), dim=-1).values
+        log_probs = top - step.logits.logsumexp(-1, keepdim=True)
+        entropy = EntropyTrigger().divergence(step)
+        features = step_features(step.hidden.to(log_probs.device), log_probs, entropy)
+        odds: Tensor = self.router(features)
+        return odds
 
 
-def make_trigger(name: str, kl_direction: KlDirection = "student_teacher") -> Trigger:
-    """The trigger of this name; `kl_direction` matters to "kl" alone.
+TRIGGER_NAMES = ("kl", "entropy", "margin", "router", "random", "always", "never")
+
+
+def make_trigger(
+    name: str, kl_direction: KlDirection = "student_teacher", router: Router | None = None
+) -> Trigger:
+    """The trigger of this name; `kl_direction` matters to "kl" alone, `router` to "router".
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or no router for "router".
     """
+    if name == "router":
+        if router is None:
+            raise ValueError(
+                "trigger=router needs selector=FOLDER, a folder of `s2t-eval train` with a router"
+            )
+        return RouterTrigger(router)
     if name == "kl":
         return KlTrigger(kl_direction)
     local: dict[str, Trigger] = {

@@ -19,8 +19,8 @@ from s2t_eval.calibration import Calibration, CalibrationError
 from s2t_eval.engine import NonFiniteLogitsError, SlotModel, UnsupportedModelError
 from s2t_eval.engine.decoder import is_out_of_memory
 from s2t_eval.fingerprint import model_fingerprint
+from s2t_eval.loading import ModelLoadError
 from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.model_wrappers.loading import ModelLoadError
 from s2t_eval.model_wrappers.maj8 import MajorityVote
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.takeover import Takeover

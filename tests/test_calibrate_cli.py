@@ -15,13 +15,13 @@ from lm_eval.tasks import TaskManager
 
 from s2t_eval import cli
 from s2t_eval.calibration import Calibration, quantile_thresholds
-from s2t_eval.model_wrappers.calibrate import (
-    CalibrationDataError,
+from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.problems import (
     Prompting,
+    TrainingDataError,
     data_problems,
     task_problems,
 )
-from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from tests.harness_helpers import (
     BIN,
@@ -336,7 +336,7 @@ def test_task_without_training_problems_is_refused(
     monkeypatch.setattr(TaskManager, "load", lambda self, names: loaded)
     lm = SelectToThink(STUDENT, teacher=TEACHER, trigger="never")
     message = r"^--task untrained: it has no training split beside the one it is scored on, .* --data$"
-    with pytest.raises(CalibrationDataError, match=message):
+    with pytest.raises(TrainingDataError, match=message):
         task_problems(lm, "untrained", 2, Prompting())
 
 

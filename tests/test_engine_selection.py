@@ -12,7 +12,8 @@ from s2t_eval import policy as presets
 from s2t_eval.engine import Decoder, Request, SlotModel
 from s2t_eval.policy import Policy, greedy
 from s2t_eval.readout import Readout
-from s2t_eval.selectors import ReadoutSelector
+from s2t_eval.scores import LookaheadScore
+from s2t_eval.selectors import LocalSelector
 from s2t_eval.triggers import (
     ConstantTrigger,
     EntropyTrigger,
@@ -96,7 +97,7 @@ def test_text_after_a_commit_has_forgotten_the_losers(student: PreTrainedModel) 
 def test_readout_selection_is_its_slow_twin(student: PreTrainedModel, trigger: Trigger) -> None:
     threshold = 0.0 if trigger is ALWAYS else median_divergence(student, trigger)
     scorer = readout(student)
-    policy = Policy("s2t_local", trigger, threshold, ReadoutSelector(scorer), top_k=5, warmup=2)
+    policy = Policy("s2t_local", trigger, threshold, LocalSelector(LookaheadScore(scorer)), top_k=5, warmup=2)
     expected = slow_decode(student, policy, requests(4), readout_pick(student, scorer))
     for rows in (1, 3, 5):
         results = decode(student, policy, requests(4), rows=rows)
@@ -105,7 +106,7 @@ def test_readout_selection_is_its_slow_twin(student: PreTrainedModel, trigger: T
 
 
 def test_branching_costs_no_forward_but_at_a_text_s_last_token(student: PreTrainedModel) -> None:
-    policy = Policy("x", ALWAYS, 0.0, ReadoutSelector(readout(student)))
+    policy = Policy("x", ALWAYS, 0.0, LocalSelector(LookaheadScore(readout(student))))
     for result in decode(student, policy, requests()):
         assert result.usage.triggers == result.usage.tokens
         assert result.usage.forwards == result.usage.tokens + 1
@@ -118,7 +119,7 @@ def test_one_candidate_is_greedy(student: PreTrainedModel, teacher: PreTrainedMo
     expected = outputs(decode(student, greedy(), requests()))
     by_teacher = presets.s2t(ALWAYS, 0.0, top_k=1)
     assert outputs(decode(student, by_teacher, requests(), teacher)) == expected
-    by_readout = Policy("x", ALWAYS, 0.0, ReadoutSelector(readout(student)), top_k=1)
+    by_readout = Policy("x", ALWAYS, 0.0, LocalSelector(LookaheadScore(readout(student))), top_k=1)
     assert outputs(decode(student, by_readout, requests())) == expected
 
 

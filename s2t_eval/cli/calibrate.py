@@ -28,6 +28,7 @@ def add_to(commands: Commands) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Write a calibration file, and say what it holds."""
     from s2t_eval.model_wrappers import calibrate as calibration_run
+    from s2t_eval.model_wrappers import problems as training
 
     if (parsed.task is None) == (parsed.data is None):
         raise ValueError("expected one of --task NAME and --data FILE|NAME:SPLIT")
@@ -37,7 +38,7 @@ def run(parsed: argparse.Namespace) -> None:
     require_at_least("--limit", parsed.limit, 1)
     require_at_least("--warmup", parsed.warmup, 0)
     out = writable_file(parsed.out)
-    prompting = calibration_run.Prompting(
+    prompting = training.Prompting(
         parsed.system_instruction,
         parsed.apply_chat_template,
         parsed.num_fewshot,
@@ -52,9 +53,9 @@ def run(parsed: argparse.Namespace) -> None:
         trust_remote_code=parsed.trust_remote_code,
     )
     if parsed.task is not None:
-        problems = calibration_run.task_problems(lm, parsed.task, parsed.limit, prompting)
+        problems = training.task_problems(lm, parsed.task, parsed.limit, prompting)
     else:
-        problems = calibration_run.data_problems(lm, parsed.data, parsed.limit, prompting)
+        problems = training.data_problems(lm, parsed.data, parsed.limit, prompting)
     calibration = calibration_run.calibrate(lm, problems, prompting, parsed.tau, parsed.warmup)
     calibration.save(out)
     print(f"{out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from s2t_eval.engine.sampling import sample
 from s2t_eval.engine.slot_model import SlotModel
 from s2t_eval.engine.stop import Decode, StopRule
 from s2t_eval.policy import Policy
-from s2t_eval.selectors import ReadoutSelector, Selection
+from s2t_eval.scores import Evidence
+from s2t_eval.selectors import LocalSelector, Selection
 from s2t_eval.triggers import Step, Trigger
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Row:
     def __post_init__(self) -> None:
         self.ids = list(self.request.prompt_ids)
         self.observed: list[list[float]] = [[] for _ in range(self.num_observed)]
+        self.tops: list[tuple[Tensor, Tensor]] = []
         # Two streams, so that a random trigger does not change what is sampled.
         self.token_numbers = random.Random(self.request.seed)
         self.trigger_numbers = random.Random(self.request.seed + 1)
@@ -58,7 +61,8 @@ class Row:
     def result(self, finish: Finish) -> Result:
         """The finished text."""
         self.usage.seconds = time.perf_counter() - self.started
-        return Result(self.index, self.output, finish, self.steps, self.usage, self.observed)
+        tops = [torch.stack(column) for column in zip(*self.tops, strict=True)]
+        return Result(self.index, self.output, finish, self.steps, self.usage, self.observed, *tops)
 
 
 @dataclass
@@ -71,6 +75,8 @@ class Choice:
     divergence: Tensor
     candidates: Tensor
     """of the fired rows, [fired, K]"""
+    log_probs: Tensor
+    """of the candidates, [fired, K]"""
 
 
 class Decoder:
@@ -86,6 +92,9 @@ class Decoder:
         rows: sequences at work at once.
         decode: token ids to text, for requests with stop strings.
         observe: triggers whose divergence is recorded at every step (for calibration).
+        scorer: the model that scores a local selector's candidates, with slots of its own that catch
+            up where a step fires (proposer `base`, PPS). None: the student scores its own branches.
+        keep_top: at every step record this many of the student's most likely tokens (for labels).
 
     Raises:
         ValueError: the policy needs a teacher and none is given, or `top_k` exceeds the vocabulary.
@@ -103,6 +112,8 @@ class Decoder:
         rows: int = 32,
         decode: Decode | None = None,
         observe: Sequence[Trigger] = (),
+        scorer: SlotModel | None = None,
+        keep_top: int = 0,
     ) -> None:
         if rows < 1:
             raise ValueError(f"rows: expected at least 1, got {rows}")
@@ -120,6 +131,9 @@ class Decoder:
         self.rows = rows
         self.decode = decode
         self.observe = tuple(observe)
+        self.scorer = scorer
+        self.keep_top = min(keep_top, student.text_vocab)
+        self._models = [model for model in (student, teacher, scorer) if model is not None]
         self._active: list[Row] = []
         self._ended: list[Result] = []
         self._state = torch.empty(0)
@@ -164,14 +178,12 @@ class Decoder:
     # ---------------------------------------------------------------- rows
 
     def _allocate(self, rows: int, capacity: int) -> None:
-        self.student.allocate(rows, capacity)
-        if self.teacher is not None:
-            self.teacher.allocate(rows, capacity)
+        for model in self._models:
+            model.allocate(rows, capacity)
 
     def _release(self) -> None:
-        self.student.release()
-        if self.teacher is not None:
-            self.teacher.release()
+        for model in self._models:
+            model.release()
 
     @torch.inference_mode()
     def _admit(self, queue: deque[tuple[int, Request]], rows: int) -> None:
@@ -199,9 +211,8 @@ class Decoder:
         for row in sorted(finished, reverse=True):
             last = len(self._active) - 1
             if row != last:
-                self.student.move(last, row)
-                if self.teacher is not None:
-                    self.teacher.move(last, row)
+                for model in self._models:
+                    model.move(last, row)
                 self._active[row] = self._active[last]
                 order[row] = order[last]
             self._active.pop()
@@ -217,10 +228,11 @@ class Decoder:
     def _step(self) -> None:
         """One token for every row at work; texts that end with it leave their rows."""
         choice = self._choose()
-        if choice.fired and isinstance(self.policy.selector, ReadoutSelector):
-            alive = self._append(self._try_candidates(choice, self.policy.selector))
+        selector = self.policy.selector
+        if choice.fired and self._branches_in_place(selector):
+            alive = self._append(self._try_candidates(choice, selector))
         else:
-            alive = self._append(self._ask_for_picks(choice) if choice.fired else choice.default)
+            alive = self._append(self._picks(choice) if choice.fired else choice.default)
             if alive:
                 self._state = self.student.append(torch.tensor(alive, device=self.student.device))
                 for sequence in self._active:
@@ -232,6 +244,10 @@ class Decoder:
                 sequence.usage.teacher_calls += 1
                 sequence.usage.teacher_tokens += 1
 
+    def _branches_in_place(self, selector: object) -> TypeGuard[LocalSelector]:
+        """Whether the student tries the candidates in its own rows."""
+        return isinstance(selector, LocalSelector) and selector.score.looks_ahead and self.scorer is None
+
     def _choose(self) -> Choice:
         """The student's tokens, and which rows fire with which candidates."""
         logits = self.student.head(self._state)
@@ -239,9 +255,13 @@ class Decoder:
         self._require_finite(self.student, best.values, range(len(self._active)))
         default = self._sampled(logits, best.indices)
         policy = self.policy
+        if self.keep_top:
+            self._keep_top(logits)
         if policy.trigger.name == "never" and not self.observe:
-            return Choice(default, best.indices, [], best.values, best.indices[:0, None])
-        step = Step(logits, self._teacher_at if self.lockstep else None, self._draw)
+            return Choice(
+                default, best.indices, [], best.values, best.indices[:0, None], best.values[:0, None]
+            )
+        step = Step(logits, self._teacher_at if self.lockstep else None, self._draw, self._state)
         for i, trigger in enumerate(self.observe):
             for sequence, value in zip(self._active, trigger.divergence(step).tolist(), strict=True):
                 sequence.observed[i].append(value)
@@ -252,13 +272,27 @@ class Decoder:
             for row, sequence in enumerate(self._active)
             if fires[row] and len(sequence.output) >= policy.warmup
         ]
-        candidates = logits[fired].topk(policy.top_k, dim=-1).indices
-        return Choice(default, best.indices, fired, divergence, candidates)
+        # Log-probabilities serve a local selector alone: a teacher's selection skips the sum.
+        log_probs = logits[fired]
+        if fired and isinstance(policy.selector, LocalSelector):
+            log_probs = log_probs - log_probs.logsumexp(-1, keepdim=True)
+        top = log_probs.topk(policy.top_k, dim=-1)
+        return Choice(default, best.indices, fired, divergence, top.indices, top.values)
 
-    def _ask_for_picks(self, choice: Choice) -> list[int]:
-        """Selection by the teacher at the fired rows; it catches up first if it is not in lockstep."""
+    def _keep_top(self, logits: Tensor) -> None:
+        top = logits.topk(self.keep_top, dim=-1)
+        log_probs = (top.values - logits.logsumexp(-1, keepdim=True)).cpu()
+        for sequence, row in zip(
+            self._active, zip(top.indices.int().cpu(), log_probs, strict=True), strict=True
+        ):
+            sequence.tops.append(row)
+
+    def _picks(self, choice: Choice) -> list[int]:
+        """Selection at the fired rows by the teacher, or by the student's score without branching."""
         selector = self.policy.selector
-        assert selector is not None and not isinstance(selector, ReadoutSelector)
+        assert selector is not None
+        if isinstance(selector, LocalSelector):
+            return self._record(choice, self._ask_scorer(choice, selector))
         assert self.teacher is not None
         fired = choice.fired
         hidden = self._teacher_state[fired] if self.lockstep else self._ask_teacher(fired)
@@ -267,7 +301,25 @@ class Decoder:
         selection = selector.select(choice.candidates.to(logits.device), logits)
         return self._record(choice, selection)
 
-    def _try_candidates(self, choice: Choice, selector: ReadoutSelector) -> list[int]:
+    def _ask_scorer(self, choice: Choice, selector: LocalSelector) -> Selection:
+        """Scores without branching in the student's row: by another model, or from the step's own logits."""
+        if self.scorer is None:
+            # The adapted model proposes and scores, so its logits rank the candidates as they stand.
+            evidence = Evidence(choice.log_probs, own_logits=choice.log_probs)
+            return selector.select(choice.candidates, evidence)
+        fired = choice.fired
+        looked_at = choice.candidates if selector.score.looks_ahead else choice.candidates[:, :0]
+        state, lanes, computed = self.scorer.peek(fired, [self._active[row].ids for row in fired], looked_at)
+        for row, tokens in zip(fired, computed, strict=True):
+            self._active[row].usage.scorer_calls += 1
+            self._active[row].usage.scorer_tokens += tokens
+        if selector.score.looks_ahead:
+            return selector.select(choice.candidates, Evidence(choice.log_probs, hidden=lanes))
+        logits = self.scorer.head_at(state, choice.candidates)
+        self._require_finite(self.scorer, logits.amax(-1), fired)
+        return selector.select(choice.candidates, Evidence(choice.log_probs, own_logits=logits))
+
+    def _try_candidates(self, choice: Choice, selector: LocalSelector) -> list[int]:
         """Branch in place, commit one: the winner's state already holds the next token's logits."""
         rows, k = len(self._active), self.policy.top_k
         first = torch.tensor(choice.default, device=choice.candidates.device)
@@ -275,7 +327,7 @@ class Decoder:
         hidden = self.student.branch(first, choice.fired, choice.candidates)
         others = hidden[rows:].view(len(choice.fired), k - 1, hidden.shape[-1])
         lanes = torch.cat([hidden[choice.fired][:, None], others], dim=1)
-        selection = selector.select(lanes, choice.candidates)
+        selection = selector.select(choice.candidates, Evidence(choice.log_probs, hidden=lanes))
         winner = (choice.candidates == selection.picked[:, None]).int().argmax(-1)
         tokens = self._record(choice, selection)
         winners = winner.tolist()

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from torch import Tensor
+
 from s2t_eval.engine.sampling import Sampling
 
 
@@ -66,7 +68,8 @@ class Usage:
     """What one text cost.
 
     `forwards` are the student's passes that its row took part in, the prefill included; teacher
-    calls are the teacher's passes, and its tokens those it had to compute.
+    calls are the teacher's passes, and its tokens those it had to compute. The scorer is the adapted
+    model beside a base proposer (PPS); where the student scores its own branches it is not counted.
     """
 
     tokens: int = 0
@@ -76,6 +79,8 @@ class Usage:
     flips: int = 0
     teacher_calls: int = 0
     teacher_tokens: int = 0
+    scorer_calls: int = 0
+    scorer_tokens: int = 0
     seconds: float = 0.0
 
 
@@ -90,6 +95,8 @@ class Result:
         steps: the steps that fired.
         usage: what it cost.
         observed: divergences of every step, one list per observed trigger, [triggers][tokens].
+        top_ids: the student's most likely tokens at every step, int32 [tokens, m], if they were kept.
+        top_log_probs: their log-probabilities over the whole text vocabulary, float32 [tokens, m].
     """
 
     index: int
@@ -98,6 +105,8 @@ class Result:
     steps: list[FiredStep]
     usage: Usage
     observed: list[list[float]] = field(default_factory=list)
+    top_ids: Tensor | None = None
+    top_log_probs: Tensor | None = None
 
     @property
     def text_ids(self) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,17 +49,25 @@ class SlotModel:
         name: how messages call it.
         text_vocab: rows of the head that are text; what lies above (padding, reserved rows) is
             never proposed. None takes the head's size.
+        within: a context that every forward runs in, such as one that switches an adapter on.
 
     Raises:
         UnsupportedModelError: recurrent, hybrid or other layers that cannot be branched.
     """
 
-    def __init__(self, model: PreTrainedModel, name: str = "model", text_vocab: int | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        name: str = "model",
+        text_vocab: int | None = None,
+        within: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         # A PEFT model has injected its adapters into the base model; generation needs no wrapper.
         base: Any = model
-        if hasattr(model, "peft_config"):
+        if hasattr(model, "get_base_model"):
             base = base.get_base_model()
         self.name = name
+        self._within = within
         self.base: PreTrainedModel = base
         self.config = base.config.get_text_config(decoder=True)
         check_supported(self.config, name)
@@ -184,6 +193,73 @@ class SlotModel:
                 hidden.update(zip(part, states, strict=True))
         return torch.stack([hidden[i] for i in range(len(rows))]), computed
 
+    def peek(
+        self, rows: Sequence[int], texts: Sequence[Sequence[int]], candidates: Tensor
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """Catch up with these texts and, in the same pass, look at candidates behind each of them.
+
+        The rows hold the texts afterwards and none of the candidates: whoever decides may append
+        another token.
+
+        Args:
+            rows: rows to bring up to date.
+            texts: token ids of each, not empty.
+            candidates: what to try behind each text, [rows, K]; K = 0 only catches up.
+
+        Returns:
+            Hidden states at the last token of each text [rows, hidden] and at each candidate
+            [rows, K, hidden], and how many tokens of each row were computed.
+        """
+        num, lanes = candidates.shape
+        packed: list[Tensor] = []
+        index, segments, last = [], [], []
+        at = 0
+        computed = []
+        for row, text in zip(rows, texts, strict=True):
+            held = _common_prefix(np.asarray(text), np.asarray(self.tokens[row]))
+            start = min(held, len(text) - 1)  # the last token is computed: its state is asked for
+            positions = torch.arange(start, len(text))
+            segments.append(
+                _segment(
+                    slice(at, at + len(positions)), slice(row, row + 1), positions[None], positions[None]
+                )
+            )
+            index.append(row * self.cache.capacity + positions)
+            packed.append(torch.tensor(text[start:]))
+            at += len(positions)
+            last.append(at - 1)
+            computed.append(len(positions) + lanes)
+            self.tokens[row] = list(text)
+        for i, (row, text) in enumerate(zip(rows, texts, strict=True) if lanes else ()):
+            own = len(text) + torch.arange(lanes)
+            behind = torch.full((1, lanes), len(text))
+            segments.append(_segment(slice(at, at + lanes), slice(row, row + 1), behind, own[None]))
+            index.append(row * self.cache.capacity + own)
+            packed.append(candidates[i].cpu())
+            at += lanes
+        self.counters.row_passes += num
+        hidden = self._forward(torch.cat(packed), torch.cat(index), segments)
+        first_lane = last[-1] + 1
+        return hidden[last], hidden[first_lane:].view(num, lanes, hidden.shape[-1]), computed
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Hidden states at every token of each text, [len(text), hidden] each: a bare prefill.
+
+        Nothing is kept: the rows are empty again afterwards.
+        """
+        self.allocate(len(texts), max(len(text) for text in texts))
+        sizes = [len(text) for text in texts]
+        limit = PASS_TOKENS.get(self.device.type, PASS_TOKENS_ELSEWHERE)
+        states: list[Tensor] = []
+        for part in _parts(range(len(texts)), sizes, limit):
+            for row in part:
+                self.tokens[row] = []
+            hidden, _ = self._compute(part, [texts[i] for i in part])
+            states.extend(hidden.split([sizes[i] for i in part]))
+        self.tokens = [[] for _ in self.tokens]
+        return states
+
     def move(self, source: int, target: int) -> None:
         """Move a row's slots and tokens over another row's."""
         length = len(self.tokens[source])
@@ -234,6 +310,11 @@ class SlotModel:
 
     def _prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Tensor:
         """Compute what is missing in each row in one ragged pass; hidden states of the last tokens."""
+        hidden, last = self._compute(rows, texts)
+        return hidden[last]
+
+    def _compute(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
+        """One ragged pass over what is missing; all its hidden states, and where each text ends."""
         packed: list[int] = []
         index, segments, last = [], [], []
         for row, text in zip(rows, texts, strict=True):
@@ -246,7 +327,7 @@ class SlotModel:
             last.append(tokens.stop - 1)
             self.tokens[row] = list(text)
         self.counters.row_passes += len(rows)
-        return self._forward(torch.tensor(packed), torch.cat(index), segments)[last]
+        return self._forward(torch.tensor(packed), torch.cat(index), segments), last
 
     def _forward(self, ids: Tensor, index: Tensor, segments: list[Segment]) -> Tensor:
         """One pass of the body over packed tokens [tokens] -> hidden states [tokens, hidden]."""
@@ -257,7 +338,7 @@ class SlotModel:
         plan = Pass(self.cache, index.to(self.device), segments)
         self.counters.passes += 1
         self.counters.tokens += len(ids)
-        with slot_attention_enabled(self.base):
+        with self._within(), slot_attention_enabled(self.base):
             output = self.body(
                 input_ids=ids.to(self.device)[None],
                 position_ids=positions.to(self.device)[None],
@@ -273,7 +354,8 @@ class SlotModel:
     def _check_forward(self) -> None:
         """Refuse a model whose logits through the slots are not its own (unknown layers, scalings)."""
         ids = torch.arange(8) * 7 % self.text_vocab
-        expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
+        with self._within():
+            expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
         self.cache, self.tokens = SlotCache(1, 8), [[]]
         try:
             found = self.head(self.sync([0], [ids.tolist()])[0])[0]

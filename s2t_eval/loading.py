@@ -39,10 +39,23 @@ def loading(role: str, name: object) -> Iterator[None]:
         ) from error
 
 
-def load_teacher(name: str, dtype: Any, device: Any, trust_remote_code: bool) -> tuple[PreTrainedModel, Any]:
-    """The teacher's model in evaluation mode, and its tokenizer."""
+def load_model(
+    role: str, name: str, dtype: Any, device: Any, trust_remote_code: bool
+) -> tuple[PreTrainedModel, Any]:
+    """A causal model in evaluation mode, and its tokenizer.
+
+    Args:
+        role: the argument that named it, for messages.
+        name: hub name, folder or `embedded/...`.
+        dtype: as transformers takes it.
+        device: where it goes.
+        trust_remote_code: as in stock `hf`.
+
+    Raises:
+        ModelLoadError: missing or unreadable.
+    """
     path = resolve_model(name)
-    with loading("teacher", name):
+    with loading(role, name):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=trust_remote_code)
     return model.to(device).eval(), tokenizer

@@ -1,0 +1,42 @@
+"""A selector's model card, written from its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment
+
+TEMPLATE = """---
+library_name: peft
+base_model: {{ base_name }}
+tags: [s2t-eval, select-to-think]
+---
+
+# A Select-to-Think selector for {{ base_name }}
+
+At the steps that its trigger fires, this adapter scores the student's own first {{ top_k }} tokens and one
+of them is taken; no teacher is needed. Use it with [s2t-eval](https://pypi.org/project/s2t-eval/):
+
+    lm_eval --model s2t_local --model_args pretrained={{ base_name }},selector=THIS --tasks gsm8k
+
+| | |
+|---|---|
+| score form | {{ form }}, readout of {{ bins }} bins as {{ score_as }} |
+| trained on | {{ labels.data.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}) |
+| labelled by | {{ labels.teacher_name }} |
+| default | proposer {{ default.proposer }}, trigger {{ default.trigger }}, tau {{ default.tau }} |
+{% if training.held_out -%}
+| held-out Agree@1 | {{ "%.1f"|format(100 * training.held_out["agree@1"]) }} % (greedy agrees in \
+{{ "%.1f"|format(100 * training.held_out["greedy_agree@1"]) }} %; n = {{ training.held_out.groups }}) |
+| held-out Spearman | {{ "%.3f"|format(training.held_out.spearman) }} |
+{%- endif %}
+
+It fits the checkpoint with fingerprint `{{ base }}` alone. A score reached with it is the method's, not the
+plain model's: state method, K, tau and prompt beside it.
+"""
+
+
+def selector_card(info: Mapping[str, Any]) -> str:
+    """Markdown with the Hub's metadata block, from the content of `selector.json`."""
+    return Environment(autoescape=False).from_string(TEMPLATE).render(**info) + "\n"

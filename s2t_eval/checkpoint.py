@@ -1,0 +1,258 @@
+"""A selector folder: adapter, readout, router and all that must hold where it is used.
+
+    adapter_config.json, adapter_model.safetensors   a peft adapter, loadable as one
+    readout.safetensors                              rows [bins, hidden]
+    router.safetensors                               a router per proposer
+    selector.json                                    base, score form, thresholds, figures
+    README.md                                        the model card
+
+`load` compares the folder with the student in front of it and names what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from peft import PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from s2t_eval.calibration import trigger_key
+from s2t_eval.card import selector_card
+from s2t_eval.files import replaced, write_text
+from s2t_eval.readout import ScoreAs
+from s2t_eval.router import Router
+from s2t_eval.scores import SCORE_FORMS, ScoreForm
+from s2t_eval.triggers import Trigger
+
+FORMAT = 1
+SETTINGS = "selector.json"
+Proposer = Literal["tuned", "base"]
+PROPOSERS: tuple[Proposer, ...] = ("tuned", "base")
+
+
+class SelectorError(ValueError):
+    """A selector folder that cannot be used here; the message says what differs."""
+
+
+@dataclass(frozen=True)
+class SelectorInfo:
+    """What `selector.json` holds.
+
+    Args:
+        base: fingerprint of the student without adapter.
+        base_name: how it was called, for people.
+        vocabulary: hash of its tokenizer's text entries.
+        hidden_size: its width.
+        form: score form, see `scores.py`.
+        score_as: how bins become a score, see `Readout`.
+        bins: rows of the readout.
+        temperature: of the loss.
+        num_candidates: K in training.
+        top_k: K in decoding, unless the user says another.
+        thresholds: proposer -> trigger key -> tau -> threshold, from held-out training problems.
+        threshold_steps: steps they were measured on.
+        default: proposer, trigger and tau that did best on held-out training problems.
+        labels: what the label set was made of.
+        training: settings, and held-out figures with their n.
+        teacher: fingerprint of the teacher, which the KL thresholds hold for.
+    """
+
+    base: str
+    base_name: str
+    vocabulary: str
+    hidden_size: int
+    form: ScoreForm
+    score_as: ScoreAs
+    bins: int
+    temperature: float
+    num_candidates: int
+    top_k: int
+    thresholds: dict[str, dict[str, dict[str, float]]]
+    threshold_steps: int
+    default: dict[str, Any]
+    labels: dict[str, Any]
+    training: dict[str, Any]
+    teacher: str
+    format: int = field(default=FORMAT)
+
+    def threshold(self, proposer: str, trigger: Trigger, tau: float) -> float:
+        """The threshold at which a trigger fires at the rate tau.
+
+        Raises:
+            SelectorError: a trigger or rate without one; the message lists those with.
+        """
+        triggers = self.thresholds.get(proposer, {})
+        rates = triggers.get(trigger_key(trigger), {})
+        for rate, threshold in rates.items():
+            if abs(float(rate) - tau) < 1e-9:
+                return threshold
+        known = "; ".join(f"{name}: {', '.join(found)}" for name, found in triggers.items()) or "none"
+        raise SelectorError(
+            f"selector: it has no threshold for trigger {trigger_key(trigger)} at tau={tau} with "
+            f"proposer={proposer} (it has {known}); name one of these, or threshold=NUMBER"
+        )
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A loaded selector folder; the adapter stays on disk until `attach`.
+
+    Args:
+        folder: where it lies.
+        info: its settings.
+        readout: rows [bins, hidden], float32.
+        routers: proposer -> router, those that were trained.
+        hash: 16 hex digits over all its files.
+    """
+
+    folder: Path
+    info: SelectorInfo
+    readout: Tensor
+    routers: dict[str, Router]
+    hash: str
+
+    def attach(self, model: PreTrainedModel) -> PeftModel:
+        """Put the adapter into the student; its own weights stay untouched."""
+        try:
+            return PeftModel.from_pretrained(model, str(self.folder))
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise SelectorError(
+                f"selector: the adapter in {self.folder} cannot be loaded ({reason})"
+            ) from error
+
+
+def save_selector(
+    folder: Path,
+    info: SelectorInfo,
+    readout: Tensor,
+    routers: Mapping[str, Router],
+    peft: PeftModel,
+) -> None:
+    """Write a selector folder whole or not at all."""
+    with replaced(folder) as partial:
+        partial.mkdir()
+        peft.save_pretrained(str(partial))
+        config = partial / "adapter_config.json"
+        settings = json.loads(config.read_text())
+        settings["base_model_name_or_path"] = info.base_name
+        write_text(config, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        save_file({"rows": readout.detach().float().cpu().contiguous()}, partial / "readout.safetensors")
+        weights = {
+            f"{proposer}.{name}": value.detach().cpu().contiguous()
+            for proposer, router in routers.items()
+            for name, value in router.state_dict().items()
+        }
+        save_file(weights, partial / "router.safetensors", {"format": "pt"})
+        write_text(partial / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
+        write_text(partial / "README.md", selector_card(asdict(info)))
+
+
+def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> Selector:
+    """Read a selector folder (or one on the Hub) for this student.
+
+    Args:
+        name: folder, or a hub repository.
+        base: fingerprint of the student without adapter.
+        vocabulary: hash of its tokenizer's text entries.
+        hidden_size: its width.
+
+    Raises:
+        SelectorError: missing or damaged, or made for another student, tokenizer or shape.
+    """
+    folder = find_folder(name)
+    info = read_info(folder)
+    for what, ours, given in (
+        ("hidden size", info.hidden_size, hidden_size),
+        ("tokenizer", info.vocabulary, vocabulary),
+        ("base model", info.base, base),
+    ):
+        if ours != given:
+            raise SelectorError(
+                f"selector={name}: it was trained for another {what} ({ours}, of {info.base_name}; this "
+                f"student has {given}); use that student, or train a selector for this one"
+            )
+    try:
+        readout = load_file(folder / "readout.safetensors")["rows"]
+        routers = _load_routers(load_file(folder / "router.safetensors"), hidden_size)
+        files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
+        digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files))
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+        raise SelectorError(f"selector={name}: {folder} is damaged ({error}); train it anew") from error
+    if readout.shape != (info.bins, hidden_size):
+        raise SelectorError(
+            f"selector={name}: its readout is {tuple(readout.shape)}, expected {(info.bins, hidden_size)}"
+        )
+    return Selector(folder, info, readout, routers, digest.hexdigest()[:16])
+
+
+def find_folder(name: str | Path) -> Path:
+    """The local folder of this name, else the hub repository's snapshot.
+
+    Raises:
+        SelectorError: neither is to be had.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(name)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SelectorError(
+            f"selector={name}: expected a folder of `s2t-eval train` or a hub repository with one"
+        ) from error
+
+
+def read_info(folder: Path) -> SelectorInfo:
+    """The settings of a selector folder.
+
+    Raises:
+        SelectorError: there are none, or of another format.
+    """
+    path = folder / SETTINGS
+    try:
+        info = SelectorInfo(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise SelectorError(
+            f"selector={folder}: expected a folder of `s2t-eval train` with {SETTINGS} ({error})"
+        ) from error
+    if info.format != FORMAT or info.form not in SCORE_FORMS:
+        raise SelectorError(f"selector={folder}: format {info.format} ({info.form}) is not known here")
+    return info
+
+
+def _load_routers(weights: Mapping[str, Tensor], hidden_size: int) -> dict[str, Router]:
+    routers = {}
+    for proposer in sorted({name.split(".")[0] for name in weights}):
+        own = {
+            name.removeprefix(f"{proposer}."): value
+            for name, value in weights.items()
+            if name.split(".")[0] == proposer
+        }
+        router = Router(hidden_size, width=own["layers.0.weight"].shape[0])
+        router.load_state_dict(own)
+        routers[proposer] = router.eval()
+    return routers
+
+
+@contextmanager
+def adapter_on(model: PeftModel) -> Iterator[None]:
+    """Run with the adapter, in a model that rests without it (proposer `base`)."""
+    layers: Any = model.base_model
+    layers.enable_adapter_layers()
+    try:
+        yield
+    finally:
+        layers.disable_adapter_layers()

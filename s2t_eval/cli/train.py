@@ -1,0 +1,89 @@
+"""`s2t-eval train`: a selector and its router from a label set."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings, writable_file
+
+
+def add_to(commands: Commands) -> None:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "train", help="teach the student to select: adapter, readout, router and thresholds"
+    )
+    add_loading_flags(parser)
+    add = parser.add_argument
+    add("--labels", required=True, help="label folder of `s2t-eval collect`")
+    add("--out", required=True, help="selector folder; a broken-off run goes on where it stopped")
+    add("--form", choices=("lookahead", "residual", "direct"), help="score form")
+    add("--score_as", "--score-as", choices=("expected", "log_odds"), help="how bins become a score")
+    add("--bins", type=int, help="rows of the readout")
+    add("--loss", choices=("ce", "kl", "ranknet"))
+    add("--temperature", type=float, help="T of the loss (default: 0.1 for scores in [0, 1], else 1)")
+    add("--beta", type=float, help="weight of the regularizer; 0 for proposer base alone")
+    add("--reverse", action="store_true", help="regularize by KL(base || tuned)")
+    add("--rank", "--r", type=int, help="r of LoRA")
+    add("--alpha", type=int, help="alpha of LoRA")
+    add("--dropout", type=float, help="of LoRA")
+    add("--num_candidates", "--num-candidates", type=int, default=16, help="K in training (default 16)")
+    add("--top_k", "--top-k", type=int, default=8, help="K in decoding (default 8)")
+    add("--quiet", type=float, default=0.0, help="share of the other steps learnt from too (--steps all)")
+    add("--held_out", "--held-out", type=float, default=0.1, help="share of problems never trained on")
+    add("--proposer", choices=("tuned", "base", "both"), default="both", help="whom routers are made for")
+    add_loop_flags(parser)
+    parser.set_defaults(function=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Train, and say what was reached."""
+    out: Path = writable_file(parsed.out)
+    if out.exists():
+        raise ValueError(f"--out: {out} exists; name another folder")
+    from s2t_eval.checkpoint import PROPOSERS
+    from s2t_eval.fingerprint import model_fingerprint
+    from s2t_eval.loading import load_model
+    from s2t_eval.training.labels import LabelSet
+    from s2t_eval.training.selector_model import SelectorSettings
+    from s2t_eval.training.train import Student, TrainSettings, train_selector
+    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
+
+    selector = SelectorSettings(**given(parsed, SelectorSettings))
+    proposers = PROPOSERS if parsed.proposer == "both" else (parsed.proposer,)
+    settings = TrainSettings(
+        parsed.num_candidates,
+        parsed.top_k,
+        parsed.quiet,
+        parsed.held_out,
+        proposers,
+        "base" if "base" in proposers else "tuned",
+    )
+    loop = loop_settings(parsed)
+    labels = LabelSet.load(Path(parsed.labels))
+    model, tokenizer = load_model(
+        "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
+    )
+    student = Student(
+        model,
+        parsed.pretrained if parsed.pretrained.startswith("embedded/") else Path(parsed.pretrained).name,
+        model_fingerprint(model),
+        vocabulary_hash(tokenizer),
+        text_vocabulary(tokenizer),
+    )
+    info = train_selector(student, labels, selector, loop, settings, out)
+    print(f"{out}: {selector.form}, {info.training['problems']} problems, {info.training['steps']} steps")
+    print("held out:", ", ".join(f"{name} {value:.4g}" for name, value in info.training["held_out"].items()))
+    for proposer, report in info.training["triggers"].items():
+        for name, found in report.items():
+            shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+            print(f"  {proposer}, {name}: {shown} (n = {info.threshold_steps})")
+    print("default:", ", ".join(f"{name} {value}" for name, value in info.default.items()))
+
+
+def given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:
+    """Those of a dataclass's fields that the command line named."""
+    found = {item.name: getattr(parsed, item.name, None) for item in fields(settings)}
+    return {name: value for name, value in found.items() if value is not None}

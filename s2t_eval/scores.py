@@ -1,0 +1,95 @@
+"""Score forms of a local selector: what the student itself makes of its candidates, without a teacher.
+
+Training and decoding use the same classes, so a selector scores in both as it was trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from s2t_eval.readout import Readout
+
+ScoreForm = Literal["lookahead", "residual", "direct"]
+SCORE_FORMS: tuple[ScoreForm, ...] = ("lookahead", "residual", "direct")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a score may look at, for the K candidates of some steps.
+
+    Args:
+        log_probs: the proposer's log-probabilities of the candidates, float32 [..., K].
+        hidden: the scorer's hidden states at the appended candidates [..., K, hidden]; None where
+            the form does not look ahead.
+        own_logits: the scorer's logits of the candidates at the step itself, float32 [..., K]; None
+            where the form looks ahead.
+    """
+
+    log_probs: Tensor
+    hidden: Tensor | None = None
+    own_logits: Tensor | None = None
+
+
+class Score(Protocol):
+    """One way to score candidates; larger is better."""
+
+    @property
+    def form(self) -> ScoreForm:
+        """Its name in selector folders and on command lines."""
+        ...
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether each candidate is appended and run, or only the step itself is looked at."""
+        ...
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """Scores float32 [..., K]."""
+        ...
+
+
+@dataclass(frozen=True)
+class LookaheadScore:
+    """The paper's form: append each candidate, read the reserved rows there (section 4)."""
+
+    readout: Readout
+    form: ScoreForm = "lookahead"
+    looks_ahead: bool = True
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """The readout at each candidate."""
+        assert evidence.hidden is not None
+        return self.readout.score(evidence.hidden)
+
+
+@dataclass(frozen=True)
+class ResidualScore:
+    """log p_S(c) plus what the readout adds to it: rows of zeros add nothing and leave greedy's ranking.
+
+    The paper's form has to learn the student's own ranking back from labels; this one begins with it.
+    """
+
+    readout: Readout
+    form: ScoreForm = "residual"
+    looks_ahead: bool = True
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """Log-probability and learned correction."""
+        assert evidence.hidden is not None
+        return evidence.log_probs + self.readout.score(evidence.hidden)
+
+
+@dataclass(frozen=True)
+class DirectScore:
+    """The scorer's own logits of the candidates at the step: no candidate is appended at all."""
+
+    form: ScoreForm = "direct"
+    looks_ahead: bool = False
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """The adapted model's logits."""
+        assert evidence.own_logits is not None
+        return evidence.own_logits

@@ -1,0 +1,56 @@
+"""How well scores agree with a teacher on held-out groups (section 5: Agree@1, Spearman)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from s2t_eval.training.losses import LOSSES
+from s2t_eval.training.packing import Item
+from s2t_eval.training.selector_model import SelectorModel
+
+
+@torch.inference_mode()
+def score_items(model: SelectorModel, items: Sequence[Item], batch_size: int) -> list[Tensor]:
+    """Scores of every item's candidates, [groups, K] each, on the CPU."""
+    scores: list[Tensor] = []
+    for begin in range(0, len(items), batch_size):
+        part = items[begin : begin + batch_size]
+        found = model.scores(model.pack(part)).float().cpu()
+        scores.extend(found.split([len(item.steps) for item in part]))
+    return scores
+
+
+def agreement(model: SelectorModel, items: Sequence[Item], batch_size: int = 1) -> dict[str, float]:
+    """Held-out figures: agree@1, greedy's own agreement, Spearman, loss, and the number of groups.
+
+    The teacher's best is taken among the item's own candidates.
+    """
+    if not items:
+        return {"groups": 0}
+    scores = torch.cat(score_items(model, items, batch_size))
+    teacher = torch.cat([item.teacher_log_probs for item in items])
+    settings = model.settings
+    loss = LOSSES[settings.loss](scores, teacher, settings.effective_temperature)
+    best = teacher.argmax(-1)
+    return {
+        "agree@1": float((scores.argmax(-1) == best).float().mean()),
+        "greedy_agree@1": float((best == 0).float().mean()),
+        "spearman": spearman(scores.numpy(), teacher.numpy()),
+        "loss": float(loss.mean()),
+        "groups": len(best),
+    }
+
+
+def spearman(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Mean rank correlation within groups [groups, K]; groups without any order are left out."""
+    left, right = rankdata(scores, axis=-1), rankdata(targets, axis=-1)
+    left -= left.mean(-1, keepdims=True)
+    right -= right.mean(-1, keepdims=True)
+    norm = np.sqrt((left**2).sum(-1) * (right**2).sum(-1))
+    has_order = norm > 0
+    return float(((left * right).sum(-1)[has_order] / norm[has_order]).mean()) if has_order.any() else 0.0

@@ -1,0 +1,241 @@
+"""From a label set to a selector folder: selector, router, thresholds, and the figures of all three."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from s2t_eval.calibration import quantile_thresholds
+from s2t_eval.checkpoint import PROPOSERS, Proposer, SelectorInfo, adapter_on, save_selector
+from s2t_eval.engine import SlotModel
+from s2t_eval.fingerprint import data_hash
+from s2t_eval.router import Router
+from s2t_eval.training.agreement import agreement, score_items
+from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.loop import Loop, LoopSettings, Trained
+from s2t_eval.training.packing import Item, make_items
+from s2t_eval.training.router import StepTable, tabulate, train_router
+from s2t_eval.training.selector_model import SelectorModel, SelectorSettings
+from s2t_eval.training.triggers import trigger_report
+
+SCANNED_TAUS = (0.01, 0.05, 0.1, 0.2, 0.5)
+ROUTER_LOOP = LoopSettings(
+    epochs=20, lr=1e-3, batch_size=4, accumulate=1, weight_decay=0.05, evaluations=1, patience=5
+)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What to train beside the selector's form and the loop.
+
+    Args:
+        num_candidates: K in training.
+        top_k: K in decoding; held-out figures are taken with it.
+        quiet: share of the steps outside the top tau that is learnt from too (labels of `--steps all`).
+        held_out: share of the questions that is never trained on.
+        proposers: for which proposers routers and thresholds are made.
+        default_proposer: what the folder proposes with unless the user says otherwise.
+    """
+
+    num_candidates: int = 16
+    top_k: int = 8
+    quiet: float = 0.0
+    held_out: float = 0.1
+    proposers: tuple[Proposer, ...] = PROPOSERS
+    default_proposer: Proposer = "base"
+
+
+@dataclass(frozen=True)
+class Student:
+    """The student to adapt, and what identifies it."""
+
+    model: PreTrainedModel
+    name: str
+    fingerprint: str
+    vocabulary: str
+    text_vocab: int
+
+
+def train_selector(
+    student: Student,
+    labels: LabelSet,
+    selector: SelectorSettings,
+    loop: LoopSettings,
+    settings: TrainSettings,
+    out: Path,
+) -> SelectorInfo:
+    """Train selector and routers and write the folder `out`; checkpoints lie in `out.training` until then.
+
+    Raises:
+        LabelError: labels of another student or tokenizer, or too few.
+        TrainingError: a loss that is not a number.
+        WriteError: a checkpoint or the folder could not be written.
+    """
+    labels.require_student(student.fingerprint, student.vocabulary)
+    train, held_out = labels.split(settings.held_out)
+    identity = {
+        "labels": data_hash([asdict(labels.manifest)]),
+        "student": student.fingerprint,
+        "selector": asdict(selector),
+        "settings": asdict(settings),
+    }
+    work = out.with_name(out.name + ".training")
+    torch.manual_seed(loop.seed)
+    model = SelectorModel(student.model, selector, student.text_vocab)
+    trained = _fit(model, labels, train, held_out, loop, settings, work / "selector", identity)
+    top_k = min(settings.top_k, settings.num_candidates)
+    kl_above = labels.manifest.kl_threshold
+    held_out_items = make_items(held_out, top_k, kl_above)
+    figures: dict[str, Any] = {
+        "held_out": agreement(model, held_out_items),
+        "held_out_problems": len(held_out),
+        "problems": len(train),
+        "steps": trained.steps,
+        "best_step": trained.best_step,
+        "history": trained.history,
+        "settings": {**identity, "loop": asdict(loop)},
+    }
+    routers, thresholds, tables = _routers(student, model.peft, train, held_out, settings, work, identity)
+    figures["triggers"] = {
+        proposer: trigger_report(
+            tables[proposer].divergences(routers[proposer]), tables[proposer].all_kl.numpy()
+        )
+        for proposer in routers
+    }
+    default, scan = choose_default(
+        model, held_out, tables, routers, thresholds, settings, labels.manifest.steps == "all"
+    )
+    figures["scan"] = scan
+    info = SelectorInfo(
+        base=student.fingerprint,
+        base_name=student.name,
+        vocabulary=student.vocabulary,
+        hidden_size=int(model.readout.shape[1]),
+        form=selector.form,
+        score_as=selector.score_as,
+        bins=selector.bins,
+        temperature=selector.effective_temperature,
+        num_candidates=settings.num_candidates,
+        top_k=top_k,
+        thresholds=thresholds,
+        threshold_steps=sum(len(row.output_ids) for row in held_out),
+        default=default,
+        labels=asdict(labels.manifest),
+        training=figures,
+        teacher=labels.manifest.teacher,
+    )
+    save_selector(out, info, model.readout, routers, model.peft)
+    shutil.rmtree(work)
+    return info
+
+
+def _fit(
+    model: SelectorModel,
+    labels: LabelSet,
+    train: Sequence[Trajectory],
+    held_out: Sequence[Trajectory],
+    loop: LoopSettings,
+    settings: TrainSettings,
+    folder: Path,
+    identity: Mapping[str, Any],
+) -> Trained:
+    kl_above = labels.manifest.kl_threshold
+    items = make_items(train, settings.num_candidates, kl_above, settings.quiet)
+    checked = make_items(held_out, min(settings.top_k, settings.num_candidates), kl_above)
+
+    def evaluate() -> dict[str, float]:
+        return agreement(model, checked)
+
+    return Loop[Item](
+        model, items, model.pack, evaluate, "agree@1", loop, folder, identity, no_decay=("readout",)
+    ).run()
+
+
+def _routers(
+    student: Student,
+    peft: PeftModel,
+    train: Sequence[Trajectory],
+    held_out: Sequence[Trajectory],
+    settings: TrainSettings,
+    work: Path,
+    identity: Mapping[str, Any],
+) -> tuple[dict[str, Router], dict[str, dict[str, dict[str, float]]], dict[str, StepTable]]:
+    """Of each proposer: its router, its thresholds on held-out steps, and the table of those steps."""
+    routers: dict[str, Router] = {}
+    thresholds: dict[str, dict[str, dict[str, float]]] = {}
+    tables: dict[str, StepTable] = {}
+    layers: Any = peft.base_model
+    student.model.eval()
+    for proposer in settings.proposers:
+        layers.disable_adapter_layers()
+        model = SlotModel(student.model, student.name, student.text_vocab)
+        with adapter_on(peft) if proposer == "tuned" else nullcontext():
+            table, checked = tabulate(model, train), tabulate(model, held_out)
+        folder = work / f"router-{proposer}"
+        router, _ = train_router(
+            table, checked, ROUTER_LOOP, folder, {**identity, "proposer": proposer}, model.device
+        )
+        routers[proposer], tables[proposer] = router, checked
+        found = {
+            name: dict(quantile_thresholds(values.tolist(), SCANNED_TAUS))
+            for name, values in checked.divergences(router).items()
+        }
+        for direction in ("student_teacher", "teacher_student"):
+            values = np.concatenate([getattr(row, f"kl_{direction}") for row in held_out])
+            found[f"kl:{direction}"] = dict(quantile_thresholds(values.tolist(), SCANNED_TAUS))
+        thresholds[proposer] = found
+    layers.enable_adapter_layers()
+    return routers, thresholds, tables
+
+
+def choose_default(
+    model: SelectorModel,
+    held_out: Sequence[Trajectory],
+    tables: Mapping[str, StepTable],
+    routers: Mapping[str, Router],
+    thresholds: Mapping[str, Mapping[str, Mapping[str, float]]],
+    settings: TrainSettings,
+    has_all_steps: bool,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The local trigger and rate with the largest gain on held-out texts, up to firing at every step.
+
+    The gain of a step is the teacher's log-probability of what the selector picks minus that of the
+    student's own first token, in nats; a selector that harms quiet steps loses there. Without labels at
+    every step the gain outside the top tau is unknown, and the router at tau 5 % is the default.
+
+    Returns:
+        The default, and the mean gain a text of everything scanned.
+    """
+    proposer = settings.default_proposer if settings.default_proposer in tables else settings.proposers[0]
+    fallback = {"proposer": proposer, "trigger": "router", "tau": 0.05, "chosen": "not measured"}
+    if not has_all_steps:
+        return fallback, {}
+    items = make_items(held_out, min(settings.top_k, settings.num_candidates), -np.inf)
+    model.eval()
+    scores = torch.cat(score_items(model, items, 1))
+    teacher = torch.cat([item.teacher_log_probs for item in items]).clamp(min=-30)
+    picked = scores.argmax(-1, keepdim=True)
+    gain = (teacher.gather(-1, picked)[:, 0] - teacher[:, 0]).numpy()
+    divergences = tables[proposer].divergences(routers[proposer])
+    scan = {"always": float(gain.sum() / len(held_out))}
+    for name, values in divergences.items():
+        for tau, threshold in thresholds[proposer][name].items():
+            scan[f"{name}@{tau}"] = float(gain[values > threshold].sum() / len(held_out))
+    best = max(scan, key=lambda name: scan[name])
+    trigger, _, tau = best.partition("@")
+    found = {**fallback, "trigger": trigger, "tau": float(tau) if tau else None, "chosen": "held-out gain"}
+    return found, scan
+
+
+def with_default(info: SelectorInfo, **default: Any) -> SelectorInfo:
+    """The same settings with another default, for a choice made on development problems."""
+    return replace(info, default={**info.default, **default})
