@@ -56,7 +56,7 @@ class SamplingArguments(CommonArguments):
 
 @dataclass(frozen=True)
 class SelectionArguments(CommonArguments):
-    """Arguments of `s2t` and `takeover`.
+    """Arguments of `s2t` and `takeover`; `s2t_local` has them too, with other defaults.
 
     Args:
         teacher: the larger model; a hub name, a folder or `embedded/teacher`.
@@ -69,6 +69,7 @@ class SelectionArguments(CommonArguments):
         calibration: JSON file of `s2t-eval calibrate`.
         kl_direction: see `KlTrigger`.
         warmup: tokens at the start of a text at which nothing fires.
+        selector: folder of `s2t-eval train`, or a hub repository; holds the router and thresholds.
     """
 
     teacher: str | None = None
@@ -81,33 +82,81 @@ class SelectionArguments(CommonArguments):
     calibration: str | None = None
     kl_direction: str = "student_teacher"
     warmup: int = Policy.warmup
+    selector: str | None = None
 
     def __post_init__(self) -> None:
-        require_int("top_k", self.top_k, 1)
+        self._check_ranges()
+        self._check_firing(self.trigger)
+
+    def _check_ranges(self) -> None:
+        if self.top_k is not None:
+            require_int("top_k", self.top_k, 1)
         require_int("warmup", self.warmup, 0)
-        if self.trigger not in TRIGGER_NAMES:
-            raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {self.trigger!r}")
         if self.kl_direction not in get_args(KlDirection):
             expected = " or ".join(map(repr, get_args(KlDirection)))
             raise ValueError(f"kl_direction: expected {expected}, got {self.kl_direction!r}")
-        if self.trigger in ("always", "never"):
-            return
-        if (self.threshold is None) == (self.tau is None):
-            raise ValueError(
-                f"trigger={self.trigger} needs either threshold=NUMBER or tau=RATE with "
-                f"calibration=FILE; got threshold={self.threshold} and tau={self.tau}"
-            )
         if self.threshold is not None:
             require_number("threshold", self.threshold)
         if self.tau is not None:
             require_number("tau", self.tau)
             if not 0 < self.tau < 1:
                 raise ValueError(f"tau: expected a rate between 0 and 1, got {self.tau}")
-            if self.calibration is None and self.trigger != "random":
-                raise ValueError(
-                    f"tau={self.tau} needs calibration=FILE: the threshold that fires at this rate "
-                    "is measured on training problems, with `s2t-eval calibrate`"
-                )
+
+    def _check_firing(self, trigger: str) -> None:
+        """Which trigger fires, and above which threshold or at which rate."""
+        if trigger not in TRIGGER_NAMES:
+            raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {trigger!r}")
+        if trigger == "router" and self.selector is None:
+            raise ValueError(
+                "trigger=router needs selector=FOLDER, made by `s2t-eval train`: it holds the router"
+            )
+        if trigger in ("always", "never"):
+            return
+        if (self.threshold is None) == (self.tau is None):
+            raise ValueError(
+                f"trigger={trigger} needs either threshold=NUMBER or tau=RATE with "
+                f"calibration=FILE; got threshold={self.threshold} and tau={self.tau}"
+            )
+        if self.tau is not None and trigger != "random" and not (self.calibration or self.selector):
+            raise ValueError(
+                f"tau={self.tau} needs calibration=FILE: the threshold that fires at this rate "
+                "is measured on training problems, with `s2t-eval calibrate`"
+            )
+
+
+@dataclass(frozen=True)
+class LocalArguments(SelectionArguments):
+    """Arguments of `s2t_local` and `pps_local`: those of selection, without a need for a teacher.
+
+    Args:
+        selector: folder of `s2t-eval train`, or a hub repository; has to be given.
+        proposer: `tuned`: the adapted model writes and scores (the paper). `base`: the plain student
+            writes, the adapter only scores (PPS). None takes the backend's.
+        trigger: None takes the selector's default, with its tau.
+        top_k: None takes the selector's.
+        merge: fold the adapter into the weights where one model both writes and scores; without it
+            every step pays for the adapter.
+    """
+
+    top_k: int | None = None  # type: ignore[assignment]
+    trigger: str | None = None  # type: ignore[assignment]
+    proposer: str | None = None
+    merge: bool = True
+
+    def __post_init__(self) -> None:
+        if self.selector is None:
+            raise ValueError("--model s2t_local: it needs selector=FOLDER, made by `s2t-eval train`")
+        self._check_ranges()
+        if self.proposer not in (None, "tuned", "base"):
+            raise ValueError(f"proposer: expected 'tuned' or 'base', got {self.proposer!r}")
+        if not isinstance(self.merge, bool):
+            raise ValueError(f"merge: expected True or False, got {self.merge!r}")
+        if self.trigger is not None:
+            self._check_firing(self.trigger)
+            if self.trigger == "kl" and self.teacher is None:
+                raise ValueError("trigger=kl needs teacher=MODEL; a selector's own triggers need none")
+        elif self.threshold is not None:
+            raise ValueError("threshold: it is a trigger's; name the trigger too, or give tau alone")
 
 
 def split_arguments(

@@ -78,7 +78,7 @@ def collect(
     """
     posed = source.problems(lm, prompting)
     problems = _problems(lm, source, prompting, settings, posed)
-    assert lm.teacher is not None
+    assert lm.teacher is not None and lm.teacher_fingerprint is not None
     described = Manifest(
         student=lm.student_fingerprint,
         teacher=lm.teacher_fingerprint,

@@ -7,48 +7,43 @@ from typing import Any, cast
 
 from s2t_eval import policy
 from s2t_eval.calibration import Calibration
+from s2t_eval.checkpoint import Selector, load_selector
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import model_fingerprint
 from s2t_eval.loading import load_model
 from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
 from s2t_eval.model_wrappers.engine_lm import EngineLM
 from s2t_eval.policy import Policy
-from s2t_eval.triggers import KlDirection, make_trigger
-from s2t_eval.vocabulary import require_same_vocabulary, text_vocabulary
+from s2t_eval.triggers import KlDirection, Trigger, make_trigger
+from s2t_eval.vocabulary import require_same_vocabulary, text_vocabulary, vocabulary_hash
 
 
-class SelectToThink(EngineLM):
-    """S2T: with the KL trigger the teacher runs in lockstep, with a local one it catches up when asked.
+class SelectionLM(EngineLM):
+    """What backends that select have in common: a trigger, its threshold, and a teacher if there is one.
 
     Raises:
-        ValueError: no teacher, or arguments that do not fit.
+        ValueError: arguments that do not fit.
         VocabularyMismatchError: the teacher's tokens are not the student's.
         CalibrationError: a calibration of other models, triggers or rates.
+        SelectorError: a selector folder of another student.
     """
 
-    METHOD = "s2t"
     ARGUMENTS = SelectionArguments
-    PRESET = staticmethod(policy.s2t)
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
-        if not kwargs.get("teacher"):
-            raise ValueError(
-                f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger "
-                "model that selects"
-            )
         super().__init__(pretrained, **kwargs)
         arguments = self.selection
-        assert arguments.teacher is not None
-        dtype = arguments.teacher_dtype or kwargs.get("dtype", "auto")
-        device = arguments.teacher_device or self.device
-        trust = bool(kwargs.get("trust_remote_code", False))
-        model, tokenizer = load_model("teacher", arguments.teacher, dtype, device, trust)
-        require_same_vocabulary(self.tokenizer, tokenizer)
-        self.teacher = SlotModel(model, arguments.teacher, text_vocabulary(tokenizer))
-        self.teacher_fingerprint = model_fingerprint(model)
+        self.selector = self._load_selector()
+        self.teacher_fingerprint: str | None = None
+        if arguments.teacher is not None:
+            self._load_teacher(kwargs)
         self.calibration = self._load_calibration()
         self._policy = self._make_policy()
+
+    @property
+    def proposer(self) -> str:
+        """Who writes: decides which of a selector's routers and thresholds hold."""
+        return "base"
 
     @property
     def selection(self) -> SelectionArguments:
@@ -64,8 +59,29 @@ class SelectToThink(EngineLM):
         return min(own, getattr(self.teacher.config, "max_position_embeddings", own))
 
     def policy(self) -> Policy:
-        """S2T with the arguments' trigger and threshold."""
+        """The method with the arguments' trigger and threshold."""
         return self._policy
+
+    def _make_policy(self) -> Policy:
+        raise TypeError(f"{type(self).__name__} names no policy")
+
+    def _load_teacher(self, kwargs: dict[str, Any]) -> None:
+        arguments = self.selection
+        assert arguments.teacher is not None
+        dtype = arguments.teacher_dtype or kwargs.get("dtype", "auto")
+        device = arguments.teacher_device or self.device
+        trust = bool(kwargs.get("trust_remote_code", False))
+        model, tokenizer = load_model("teacher", arguments.teacher, dtype, device, trust)
+        require_same_vocabulary(self.tokenizer, tokenizer)
+        self.teacher = SlotModel(model, arguments.teacher, text_vocabulary(tokenizer))
+        self.teacher_fingerprint = model_fingerprint(model)
+
+    def _load_selector(self) -> Selector | None:
+        if self.selection.selector is None:
+            return None
+        hidden = int(self.student.config.hidden_size)
+        vocabulary = vocabulary_hash(self.tokenizer)
+        return load_selector(self.selection.selector, self.student_fingerprint, vocabulary, hidden)
 
     def _load_calibration(self) -> Calibration | None:
         arguments = self.selection
@@ -77,29 +93,79 @@ class SelectToThink(EngineLM):
         calibration.require(self.student_fingerprint, teacher, arguments.warmup)
         return calibration
 
-    def _make_policy(self) -> Policy:
-        arguments = self.selection
-        trigger = make_trigger(arguments.trigger, cast(KlDirection, arguments.kl_direction))
-        threshold = 0.0 if arguments.threshold is None else float(arguments.threshold)
-        if arguments.tau is not None and arguments.trigger == "random":
-            threshold = 1 - arguments.tau
-        elif arguments.tau is not None and arguments.trigger not in ("always", "never"):
-            assert self.calibration is not None
-            threshold = self.calibration.threshold(trigger, arguments.tau)
-        if arguments.top_k > self.student.text_vocab:
+    def _trigger(self, name: str) -> Trigger:
+        router = None
+        if name == "router":
+            assert self.selector is not None
+            router = self.selector.routers.get(self.proposer)
+            if router is None:
+                raise ValueError(
+                    f"trigger=router: {self.selector.folder} has no router for proposer={self.proposer} (it "
+                    f"has {', '.join(self.selector.routers) or 'none'}); train with --proposer both"
+                )
+            router = router.to(self.device)
+        return make_trigger(name, cast(KlDirection, self.selection.kl_direction), router)
+
+    def _threshold(self, trigger: Trigger, tau: float | None) -> float:
+        """Where the trigger fires: as given, else the calibration's for tau, else the selector's."""
+        if self.selection.threshold is not None:
+            return float(self.selection.threshold)
+        if tau is None or trigger.name in ("always", "never"):
+            return 0.0
+        if trigger.name == "random":
+            return 1 - tau
+        if self.calibration is not None:
+            return self.calibration.threshold(trigger, tau)
+        assert self.selector is not None
+        info = self.selector.info
+        if trigger.needs_teacher and self.teacher_fingerprint != info.teacher:
             raise ValueError(
-                f"top_k: expected at most the vocabulary of {self.student.text_vocab} tokens, got "
-                f"{arguments.top_k}"
+                f"tau={tau}: the selector's KL thresholds hold for its teacher ({info.teacher}), this one "
+                f"is {self.teacher_fingerprint}; calibrate with this teacher and name calibration=FILE"
             )
-        return type(self).PRESET(trigger, threshold, arguments.top_k, arguments.warmup)
+        return info.threshold(self.proposer, trigger, tau)
+
+    def _require_top_k(self, top_k: int) -> int:
+        if top_k > self.student.text_vocab:
+            raise ValueError(
+                f"top_k: expected at most the vocabulary of {self.student.text_vocab} tokens, got {top_k}"
+            )
+        return top_k
 
     def describe(self) -> dict[str, Any]:
-        """Models, policy, calibration and seed."""
-        calibration = self.calibration.hash if self.calibration else None
+        """Models, policy, calibration, selector and seed."""
         return {
             **super().describe(),
             "teacher_name": self.selection.teacher,
             "teacher": self.teacher_fingerprint,
             "tau": self.selection.tau,
-            "calibration": calibration,
+            "calibration": self.calibration.hash if self.calibration else None,
+            "selector": self.selector.hash if self.selector else None,
         }
+
+
+class SelectToThink(SelectionLM):
+    """S2T: with the KL trigger the teacher runs in lockstep, with a local one it catches up when asked.
+
+    Raises:
+        ValueError: no teacher, or arguments that do not fit.
+    """
+
+    METHOD = "s2t"
+    PRESET = staticmethod(policy.s2t)
+
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
+        if not kwargs.get("teacher"):
+            raise ValueError(
+                f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger "
+                "model that selects"
+            )
+        super().__init__(pretrained, **kwargs)
+
+    def _make_policy(self) -> Policy:
+        arguments = self.selection
+        trigger = self._trigger(arguments.trigger)
+        threshold = self._threshold(trigger, arguments.tau)
+        top_k = self._require_top_k(arguments.top_k)
+        return type(self).PRESET(trigger, threshold, top_k, arguments.warmup)

@@ -23,6 +23,8 @@ BACKENDS = {
     "maj8": "s2t_eval.model_wrappers.maj8:MajorityVote",
     "maj_at_k": "s2t_eval.model_wrappers.maj8:MajorityVote",
     "s2t": "s2t_eval.model_wrappers.s2t:SelectToThink",
+    "s2t_local": "s2t_eval.model_wrappers.s2t_local:S2TLocal",
+    "pps_local": "s2t_eval.model_wrappers.s2t_local:PPSLocal",
     "takeover": "s2t_eval.model_wrappers.takeover:Takeover",
 }
 TASK_FOLDER = (Path(__file__).parent / "tasks").resolve()

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 SPLIT_SEEDS = {"train": 20_260_401, "dev": 20_260_402, "test": 20_260_403}
-SPLIT_SIZES = {"train": 4_000, "dev": 300, "test": 300}
+SPLIT_SIZES = {"train": 20_000, "dev": 300, "test": 300}
 
 MAX_NUMBER = 99
 """No operand and no result is larger: every number is a token of its own."""
@@ -130,7 +130,7 @@ def make_split(name: str) -> list[Problem]:
     """The fixed problems of a split.
 
     Args:
-        name: "train" (4,000 problems), "dev" (300) or "test" (300).
+        name: "train" (20,000 problems), "dev" (300) or "test" (300).
 
     Raises:
         ValueError: for any other name.
@@ -146,7 +146,7 @@ def make_split(name: str) -> list[Problem]:
 
 
 def training_stream() -> Iterator[Problem]:
-    """Endless training problems; the first 4,000 are the train split. Never a dev or test one."""
+    """Endless training problems; it begins with the train split. Never a dev or test one."""
     held_out = {question_key(p.question) for split in ("test", "dev") for p in make_split(split)}
     return _distinct(random.Random(SPLIT_SEEDS["train"]), held_out)
 

@@ -7,6 +7,7 @@ an adapter is trained. Selector, distillation and looped models run in this loop
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -258,7 +259,7 @@ class Loop(Generic[ItemT]):
         if not bool(torch.isfinite(loss)):
             sources = "; ".join(item.source for item in part)
             raise TrainingError(
-                f"the loss is {float(loss)} at step {self.step} on {sources}: the row may "
+                f"the loss is {float(loss.detach())} at step {self.step} on {sources}: the row may "
                 "be damaged, or the learning rate too high; the last checkpoint is kept in "
                 f"{self.folder}"
             )
@@ -268,7 +269,7 @@ class Loop(Generic[ItemT]):
     def _evaluate(self, train_loss: float) -> None:
         self.module.eval()
         metrics = self.evaluate()
-        known = {} if train_loss != train_loss else {"train_loss": train_loss}
+        known = {} if math.isnan(train_loss) else {"train_loss": train_loss}
         self.history.append({"step": self.step, **known, **metrics})
         if self.settings.log_with:
             self.accelerator.log({f"held_out/{k}": v for k, v in metrics.items()}, step=self.step)
@@ -283,8 +284,10 @@ class Loop(Generic[ItemT]):
         self.accelerator.wait_for_everyone()
 
     def _score(self, metrics: Mapping[str, float]) -> float:
-        name = self.better.removeprefix("-")
-        return -metrics[name] if self.better.startswith("-") else metrics[name]
+        value = metrics[self.better.removeprefix("-")]
+        if math.isnan(value):
+            return -math.inf
+        return -value if self.better.startswith("-") else value
 
     def _is_out_of_patience(self) -> bool:
         if not self.settings.patience:

@@ -1,0 +1,103 @@
+"""`--model s2t_local`, `--model pps_local`: the student selects among its own candidates, no teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
+
+from s2t_eval import policy
+from s2t_eval.checkpoint import adapter_on
+from s2t_eval.engine import Decoder, SlotModel
+from s2t_eval.model_wrappers.arguments import LocalArguments
+from s2t_eval.model_wrappers.s2t import SelectionLM
+from s2t_eval.policy import Policy
+from s2t_eval.training.selector_model import make_score
+from s2t_eval.triggers import Trigger
+
+
+class S2TLocal(SelectionLM):
+    """S2T-Local: an adapter and a readout score the candidates at the steps that a local trigger fires.
+
+    With `proposer=tuned` the adapted model writes and tries the candidates in its own slots, so a fired
+    step costs no further pass. With `proposer=base` the plain student writes, and the adapted one keeps
+    slots of its own, which catch up by one chunked prefill where a step fires (PPS).
+
+    Raises:
+        ValueError: no selector, or arguments that do not fit.
+        SelectorError: a selector of another student, or without what is asked for.
+    """
+
+    METHOD = "s2t_local"
+    ARGUMENTS = LocalArguments
+    PROPOSER = "tuned"
+
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        if kwargs.get("peft"):
+            raise ValueError(
+                f"--model {self.METHOD}: peft= is not taken beside selector=, which is an adapter"
+            )
+        self.PROPOSER = kwargs.get("proposer") or type(self).PROPOSER
+        super().__init__(pretrained, **kwargs)
+        self.scorer = self._attach()
+
+    @property
+    def proposer(self) -> str:
+        """`tuned` or `base`."""
+        return self.local.proposer or self.PROPOSER
+
+    @property
+    def local(self) -> LocalArguments:
+        """Our arguments."""
+        return cast(LocalArguments, self.arguments)
+
+    def _attach(self) -> SlotModel | None:
+        """Put the adapter in place; returns the model that scores where it is not the one that writes."""
+        assert self.selector is not None
+        peft = self.selector.attach(self.student.base)
+        layers: Any = peft.base_model
+        if self.proposer == "tuned":
+            if self.local.merge:
+                layers.merge_adapter()
+            self._model = peft
+            return None
+        layers.disable_adapter_layers()
+        peft.eval()
+        return SlotModel(
+            self.student.base,
+            f"{self.student_name} with {self.local.selector}",
+            self.student.text_vocab,
+            partial(adapter_on, peft),
+        )
+
+    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
+        """A decoder whose candidates the adapted model scores."""
+        return Decoder(
+            self.student, self.policy(), self.teacher, self.rows, self.tok_decode, observe, self.scorer
+        )
+
+    def _make_policy(self) -> Policy:
+        assert self.selector is not None
+        info, arguments = self.selector.info, self.local
+        name = arguments.trigger or info.default["trigger"]
+        tau = arguments.tau
+        if tau is None and arguments.trigger is None:
+            tau = info.default["tau"]
+        if arguments.tau is not None and arguments.trigger is None and name == "always":
+            name = "router"  # a rate asks for a trigger that has one
+        trigger = self._trigger(name)
+        threshold = self._threshold(trigger, tau)
+        top_k = self._require_top_k(arguments.top_k or info.top_k)
+        score = make_score(info.form, self.selector.readout.to(self.device), info.score_as)
+        return policy.s2t_local(trigger, threshold, score, top_k, arguments.warmup)
+
+    def describe(self) -> dict[str, Any]:
+        """Models, policy, selector, proposer and seed."""
+        return {**super().describe(), "proposer": self.proposer, "merge": self.local.merge}
+
+
+class PPSLocal(S2TLocal):
+    """Proposal-preserving selection: `s2t_local` with `proposer=base`."""
+
+    METHOD = "pps_local"
+    PROPOSER = "base"
