@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 SPLIT_SEEDS = {"train": 20_260_401, "dev": 20_260_402, "test": 20_260_403}
-SPLIT_SIZES = {"train": 20_000, "dev": 300, "test": 300}
+SPLIT_SIZES = {"train": 4_000, "dev": 300, "test": 300}
 
 MAX_NUMBER = 99
 """No operand and no result is larger: every number is a token of its own."""
@@ -130,7 +130,7 @@ def make_split(name: str) -> list[Problem]:
     """The fixed problems of a split.
 
     Args:
-        name: "train" (20,000 problems), "dev" (300) or "test" (300).
+        name: "train" (4,000 problems), "dev" (300) or "test" (300).
 
     Raises:
         ValueError: for any other name.

@@ -1,0 +1,53 @@
+"""A small label set and selectors trained on it, made once for all tests of a process."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+from s2t_eval import cli
+from tests.harness_helpers import STUDENT, TEACHER, task_manager
+
+ROOT = Path(tempfile.mkdtemp(prefix="s2t-learning-"))
+COUNT = 24
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command line, but for the scan of lm_eval's 14,000 tasks, which takes seconds."""
+    with patch("s2t_eval.model_wrappers.problems.TaskManager", task_manager):
+        cli.main(arguments)
+
+
+def collect_arguments(out: Path, count: int = COUNT, *more: str) -> list[str]:
+    pair = ["--pretrained", STUDENT, "--teacher", TEACHER, "--task", "s2t_arith", "--device", "cpu"]
+    return ["collect", *pair, "--limit", str(count), "--batch_size", "8", "--out", str(out), *more]
+
+
+def train_arguments(labels: Path, out: Path, *more: str) -> list[str]:
+    loop = ["--epochs", "2", "--lr", "2e-3", "--batch_size", "4", "--accumulate", "1", "--evaluations", "1"]
+    given = ["--pretrained", STUDENT, "--labels", str(labels), "--device", "cpu", "--out", str(out)]
+    return ["train", *given, *loop, "--held_out", "0.25", *more]
+
+
+@functools.cache
+def labels() -> Path:
+    """Labels at every step of 24 training problems."""
+    folder = ROOT / "labels"
+    main(collect_arguments(folder, COUNT, "--steps", "all"))
+    return folder
+
+
+@functools.cache
+def selector(form: str = "residual", *more: str) -> Path:
+    """A selector folder of this form."""
+    folder = ROOT / f"selector-{form}{len(more)}"
+    main(train_arguments(labels(), folder, "--form", form, *more))
+    return folder
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
