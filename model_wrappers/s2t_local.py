@@ -35,9 +35,9 @@ class S2TLocal(SelectionLM):
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         if kwargs.get("peft"):
             raise ValueError(
-                f"--model {self.METHOD}: peft= is not taken beside selector=, which is an adapter"
+                f"--model {self.METHOD}: peft={kwargs['peft']} cannot stand beside selector=, which holds an "
+                "adapter itself; leave it out"
             )
-        self.PROPOSER = kwargs.get("proposer") or type(self).PROPOSER
         super().__init__(pretrained, **kwargs)
         self.scorer = self._attach()
 

@@ -42,11 +42,15 @@ def labels() -> Path:
 
 
 @functools.cache
-def selector(form: str = "residual", *more: str) -> Path:
-    """A selector folder of this form."""
-    folder = ROOT / f"selector-{form}{len(more)}"
-    main(train_arguments(labels(), folder, "--form", form, *more))
+def _selector(form: str) -> Path:
+    folder = ROOT / f"selector-{form}"
+    main(train_arguments(labels(), folder, "--form", form))
     return folder
+
+
+def selector(form: str = "residual") -> Path:
+    """A selector folder of this form."""
+    return _selector(form)
 
 
 if __name__ == "__main__":

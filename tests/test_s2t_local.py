@@ -1,0 +1,221 @@
+"""`s2t-eval train` and the backends that use what it makes, on the embedded pair through lm_eval."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from s2t_eval.checkpoint import SelectorError, load_selector, read_info
+from s2t_eval.embedded import embedded_path
+from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
+from tests.harness_helpers import STUDENT, TEACHER, counts, evaluate, ours, texts
+from tests.learning import labels, main, selector, train_arguments
+
+ARGUMENTS = {"pretrained": STUDENT, "device": "cpu", "batch_size": 4}
+
+
+def run(model: str, **arguments: Any) -> dict[str, Any]:
+    return evaluate(model, {"selector": str(selector()), **arguments}, limit=4)
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def test_a_selector_folder_says_what_it_is_and_reached() -> None:
+    info = read_info(selector())
+    student = Greedy(**ARGUMENTS)
+    assert info.base == student.student_fingerprint
+    figures = info.training["held_out"]
+    assert figures["groups"] > 0 and 0 <= figures["agree@1"] <= 1 and -1 <= figures["spearman"] <= 1
+    assert info.training["history"][0]["agree@1"] == figures["greedy_agree@1"]  # residual begins as greedy
+    assert figures["agree@1"] >= figures["greedy_agree@1"]  # the best evaluation is kept
+    for proposer in ("tuned", "base"):
+        assert set(info.thresholds[proposer]) == {
+            "router", "entropy", "margin", "kl:student_teacher", "kl:teacher_student"
+        }  # fmt: skip
+        report = info.training["triggers"][proposer]
+        assert {"router@0.01", "entropy@0.05", "margin@0.2"} <= report.keys()
+    assert info.default["trigger"] in ("router", "entropy", "margin", "always")
+    card = (selector() / "README.md").read_text()
+    assert f"n = {figures['groups']}" in card and card.startswith("---\nlibrary_name: peft\n")
+    assert not selector().with_name(selector().name + ".training").exists()
+    names = {path.suffix for path in selector().iterdir()}
+    assert names == {".json", ".safetensors", ".md"}
+
+
+def test_the_adapter_is_a_plain_peft_adapter() -> None:
+    base = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT))
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    peft = PeftModel.from_pretrained(base, str(selector()))
+    assert any(bool(p.any()) for name, p in peft.named_parameters() if "lora_B" in name)
+    for name, value in peft.get_base_model().state_dict().items():
+        if "lora" not in name:
+            assert torch.equal(value, before[name.replace(".base_layer", "")])
+
+
+def test_training_again_gives_the_same_weights(tmp_path: Path) -> None:
+    main(train_arguments(labels(), tmp_path / "again", "--form", "residual"))
+    for name in ("adapter_model.safetensors", "readout.safetensors", "router.safetensors"):
+        one, two = load_file(selector() / name), load_file(tmp_path / "again" / name)
+        assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+# ---------------------------------------------------------------- the backends
+
+
+def test_no_teacher_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by name nor by trigger: loading any second model fails the test."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a teacher was loaded")
+
+    monkeypatch.setattr("s2t_eval.model_wrappers.s2t.load_model", refuse)
+    for model in ("s2t_local", "pps_local"):
+        results = run(model)
+        assert ours(results)["teacher"] is None and counts(results)["teacher_tokens"] == 0
+
+
+def test_every_form_runs_under_both_proposers() -> None:
+    for form in ("residual", "direct"):
+        folder = str(selector(form))
+        for proposer, backend in (("tuned", "s2t_local"), ("base", "pps_local")):
+            results = evaluate(backend, {"selector": folder, "trigger": "always"}, limit=2)
+            entry = ours(results)
+            assert entry["proposer"] == proposer and entry["policy"]["score"] == form
+            assert counts(results)["realised_rate"] == 1.0
+            assert (counts(results)["scorer_calls"] > 0) == (proposer == "base")
+
+
+def test_s2t_local_with_a_base_proposer_is_pps_local() -> None:
+    one, two = run("s2t_local", proposer="base", tau=0.05), run("pps_local", tau=0.05)
+    assert texts(one) == texts(two)
+    assert ours(one)["policy"]["trigger"]["name"] == ours(two)["policy"]["trigger"]["name"]
+
+
+def test_merged_and_unmerged_adapters_give_the_same_texts() -> None:
+    assert texts(run("s2t_local", merge=True, tau=0.1)) == texts(run("s2t_local", merge=False, tau=0.1))
+
+
+def test_a_selector_that_never_fires_is_greedy_under_the_base_proposer() -> None:
+    assert texts(run("pps_local", trigger="never")) == texts(evaluate("greedy", limit=4))
+
+
+def test_teachers_are_allowed_for_study() -> None:
+    results = run("pps_local", trigger="kl", teacher=TEACHER, tau=0.1)
+    assert counts(results)["teacher_tokens"] > 0 and counts(results)["triggers"] > 0
+    threshold = read_info(selector()).thresholds["base"]["kl:student_teacher"]["0.1"]
+    assert ours(results)["policy"]["threshold"] == threshold
+
+
+def test_the_router_fires_in_every_backend_that_selects() -> None:
+    for model in ("s2t", "takeover"):
+        results = run(model, teacher=TEACHER, trigger="router", tau=0.1)
+        assert ours(results)["policy"]["trigger"]["name"] == "router"
+        assert 0 < counts(results)["realised_rate"] < 0.5
+
+
+def test_an_untrained_router_s_rate_is_the_calibrated_one() -> None:
+    """Over greedy texts the share above the threshold of tau is tau: thresholds come from such texts."""
+    lm = SelectToThink(**ARGUMENTS, teacher=TEACHER, selector=str(selector()), trigger="router", tau=0.1)
+    info = read_info(selector())
+    assert lm.policy().threshold == info.thresholds["base"]["router"]["0.1"]
+    tuned = S2TLocal(**ARGUMENTS, selector=str(selector()), trigger="router", tau=0.1)
+    assert tuned.policy().threshold == info.thresholds["tuned"]["router"]["0.1"]
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(selector(), tmp_path / "selector"))
+
+
+def change(folder: Path, **values: object) -> None:
+    path = folder / "selector.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"base": "0" * 16}, "another base model"),
+        ({"vocabulary": "0" * 16}, "another tokenizer"),
+        ({"hidden_size": 32}, "another hidden size"),
+        ({"bins": 9}, r"its readout is \(16, 64\), expected \(9, 64\)"),
+        ({"format": 7}, "format 7"),
+    ],
+)
+def test_a_selector_of_another_student_is_refused(
+    copied: Path, values: dict[str, object], message: str
+) -> None:
+    change(copied, **values)
+    with pytest.raises(SelectorError, match=message):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+
+
+def test_damaged_folders_are_named(copied: Path) -> None:
+    save_file({"other": torch.zeros(1)}, copied / "readout.safetensors")
+    with pytest.raises(SelectorError, match="damaged"):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+    (copied / "selector.json").write_text("{")
+    with pytest.raises(SelectorError, match="expected a folder of `s2t-eval train`"):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+    with pytest.raises(SelectorError, match="expected a folder of `s2t-eval train` or a hub repository"):
+        load_selector(copied / "nowhere", "", "", 64)
+
+
+def test_an_adapter_that_does_not_fit_is_named(copied: Path) -> None:
+    (copied / "adapter_model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(SelectorError, match="cannot be loaded"):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "needs selector=FOLDER"),
+        ({"selector": "x", "trigger": "kl", "tau": 0.1}, "trigger=kl needs teacher=MODEL"),
+        ({"selector": "x", "proposer": "teacher"}, "proposer: expected 'tuned' or 'base'"),
+        ({"selector": "x", "threshold": 1.0}, "name the trigger too"),
+        ({"selector": "x", "tau": 1.5}, "tau: expected a rate between 0 and 1"),
+        ({"selector": "x", "peft": "y"}, "peft=y cannot stand beside selector="),
+        ({"selektor": "x"}, "did you mean 'selector'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        S2TLocal(**ARGUMENTS, **arguments)
+
+
+def test_a_rate_without_a_threshold_lists_those_there_are() -> None:
+    with pytest.raises(SelectorError, match=r"no threshold for trigger router at tau=0\.03 .*router: 0\.01"):
+        PPSLocal(**ARGUMENTS, selector=str(selector()), tau=0.03, trigger="router")
+
+
+def test_kl_thresholds_hold_for_the_labelling_teacher(copied: Path) -> None:
+    change(copied, teacher="0" * 16)
+    with pytest.raises(ValueError, match="KL thresholds hold for its teacher"):
+        PPSLocal(**ARGUMENTS, selector=str(copied), trigger="kl", teacher=TEACHER, tau=0.1)
+
+
+def test_training_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out, more, message in (
+        (selector(), (), "exists; name another folder"),
+        (tmp_path / "a", ("--bins", "1"), "bins: expected at least 2"),
+        (tmp_path / "a", ("--num_candidates", "40"), "16 candidates a step, 40"),
+        (tmp_path / "a", ("--pretrained", TEACHER), "collected with another student"),
+    ):
+        with pytest.raises(SystemExit):
+            main(train_arguments(labels(), out, *more))
+        assert message in capsys.readouterr().err
