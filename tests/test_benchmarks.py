@@ -133,3 +133,17 @@ def test_targets() -> None:
 def test_seeds_that_fire_at_the_wanted_rate(tau: float) -> None:
     requests = with_rate([Request((1,), 100), Request((2,), 100)], tau)
     assert len({request.seed for request in requests}) == 2
+
+
+def test_local_figures_pay_for_router_and_scorer(capsys: pytest.CaptureFixture[str]) -> None:
+    ratios = report(capsys, "local")["ratios"]
+    assert [ratio["name"].split(",")[0] for ratio in ratios] == ["s2t_local", "pps_local"] * 2
+    for ratio in ratios:
+        assert ratio["details"]["realised_rate"] == pytest.approx(0.1, abs=0.05)
+
+
+def test_training_figures_run(capsys: pytest.CaptureFixture[str]) -> None:
+    (packed,) = report(capsys, "packing")["ratios"]
+    assert packed["details"]["groups"] == 1
+    (labelled,) = report(capsys, "labelling")["ratios"]
+    assert labelled["details"]["tokens_per_second"][0] > 0

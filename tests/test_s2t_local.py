@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from s2t_eval.checkpoint import SelectorError, load_selector, read_info
+from s2t_eval.checkpoint import Selector, SelectorError, load_selector, read_info
 from s2t_eval.embedded import embedded_path
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
+from s2t_eval.readout import Readout
+from s2t_eval.training.export import export_to_reserved_rows
 from tests.harness_helpers import STUDENT, TEACHER, counts, evaluate, ours, texts
 from tests.learning import labels, main, selector, train_arguments
 
@@ -219,3 +222,38 @@ def test_training_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.Capt
         with pytest.raises(SystemExit):
             main(train_arguments(labels(), out, *more))
         assert message in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- the paper's form
+
+
+def test_exported_rows_are_the_readout(tmp_path: Path) -> None:
+    """A student with a padded vocabulary: reserved logits are the readout's, text is the tuned one's."""
+    student = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT), dtype=torch.float32)
+    text = student.config.vocab_size
+    info = read_info(selector("lookahead"))
+    student.resize_token_embeddings(text + info.bins + 3)
+    found = Selector(selector("lookahead"), info, torch.randn(info.bins, 64), {}, "0")
+    tuned = PeftModel.from_pretrained(copy.deepcopy(student), str(selector("lookahead"))).eval()
+    tokenizer = AutoTokenizer.from_pretrained(embedded_path(STUDENT))
+    ids = export_to_reserved_rows(student, tokenizer, found, text, tmp_path / "out")
+    assert ids == list(range(text, text + info.bins))
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    asked = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        logits = again(asked).logits[0]
+        hidden = again.get_decoder()(asked).last_hidden_state[0]
+        expected = tuned(asked).logits[0, :, :text]
+    torch.testing.assert_close(logits[:, :text], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits[:, ids], hidden @ found.readout.T, atol=1e-4, rtol=1e-4)
+    values = torch.tensor(json.loads((tmp_path / "out" / "s2t_reserved_rows.json").read_text())["values"])
+    torch.testing.assert_close(logits[:, ids].softmax(-1) @ values, Readout(found.readout).score(hidden))
+
+
+def test_models_without_unused_rows_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for form, message in (("lookahead", "the model's head 0 unused"), ("direct", "has no readout to write")):
+        given = ["export", "--pretrained", STUDENT, "--device", "cpu", "--selector", str(selector(form))]
+        with pytest.raises(SystemExit):
+            main([*given, "--to-reserved-rows", "--out", str(tmp_path / form)])
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / form).exists()

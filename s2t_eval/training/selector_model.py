@@ -121,6 +121,11 @@ class SelectorModel(nn.Module):
         self.readout = nn.Parameter(rows.float(), requires_grad=settings.looks_ahead)
 
     @property
+    def plain(self) -> Any:
+        """The student itself, with the adapter's layers inside it."""
+        return self._plain[0]
+
+    @property
     def score(self) -> Score:
         """The score form over the present readout."""
         return make_score(self.settings.form, self.readout, self.settings.score_as)
@@ -150,8 +155,8 @@ class SelectorModel(nn.Module):
 
     def _hidden(self, batch: Batch) -> Tensor:
         """Hidden states of the flat batch, [batch * seq, hidden]."""
-        body = self._plain[0].get_decoder()
-        masks = attention_masks(self.config, batch, self._plain[0].dtype)
+        body = self.plain.get_decoder()
+        masks = attention_masks(self.config, batch, self.plain.dtype)
         output = body(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
@@ -164,7 +169,7 @@ class SelectorModel(nn.Module):
     def _scores(self, batch: Batch, hidden: Tensor) -> Tensor:
         if self.settings.looks_ahead:
             return self.score.score(Evidence(batch.student_log_probs, hidden=hidden[batch.branch_at]))
-        logits = head_rows(self._plain[0], self.config, hidden[batch.step_at], batch.candidates)
+        logits = head_rows(self.plain, self.config, hidden[batch.step_at], batch.candidates)
         return self.score.score(Evidence(batch.student_log_probs, own_logits=logits))
 
     def _regularizer(self, batch: Batch, tuned: Tensor) -> Tensor:
@@ -185,7 +190,7 @@ class SelectorModel(nn.Module):
         return (ours.exp() * (ours - theirs)).sum()
 
     def _log_probs(self, hidden: Tensor) -> Tensor:
-        logits = self._plain[0].get_output_embeddings()(hidden)[:, : self.text_vocab].float()
+        logits = self.plain.get_output_embeddings()(hidden)[:, : self.text_vocab].float()
         return capped(self.config, logits).log_softmax(-1)
 
 

@@ -1,0 +1,97 @@
+"""S2T-Local and PPS against greedy: seconds of decoding a token, router and residual score included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+
+from benchmarks.branch import BINS, NEW_TOKENS, with_rate
+from benchmarks.decoding import ClockedModel, Run, compare, decode, load_student, make_requests, warm_up
+from benchmarks.ratios import Ratio, Target, alternate
+from benchmarks.workload import Settings
+from s2t_eval import policy
+from s2t_eval.checkpoint import adapter_on
+from s2t_eval.engine import Decoder, SlotModel
+from s2t_eval.policy import Policy, greedy
+from s2t_eval.readout import Readout
+from s2t_eval.router import Router
+from s2t_eval.scores import ResidualScore
+from s2t_eval.triggers import RouterTrigger, Step
+
+TARGETS = {
+    "s2t_local": {1: Target(1.10), 32: Target(1.25)},
+    "pps_local": {1: Target(1.35), 32: Target(1.6)},
+}
+TARGET_RATE = 0.01
+RANK = 16
+
+
+@dataclass(frozen=True)
+class RoutedAtRandom:
+    """Pays for the router at every step and fires at random, so that the rate is exact without training."""
+
+    router: RouterTrigger
+    name: str = "router"
+    needs_teacher: bool = False
+
+    def divergence(self, step: Step) -> Tensor:
+        """Uniform numbers [batch], after the router has been asked."""
+        self.router.divergence(step)
+        return step.draw()
+
+
+def measure(settings: Settings) -> list[Ratio]:
+    """One ratio a proposer, rate and batch size, greedy measured in the same rounds.
+
+    All sides share one model with an adapter that rests: so `greedy` and `s2t_local`, whose adapter the
+    backend merges, pay the same small price for its being there. `pps_local` switches it on to score.
+    """
+    student, tokenizer = load_student(settings)
+    peft = get_peft_model(student.base, LoraConfig(r=RANK, target_modules="all-linear")).eval()
+    layers: Any = peft.base_model
+    layers.disable_adapter_layers()
+    scorer = SlotModel(student.base, "scorer", student.text_vocab, partial(adapter_on, peft))
+    new_tokens = settings.new_tokens or NEW_TOKENS
+    ratios = []
+    for batch in sorted({1, settings.batch}):
+        requests = make_requests(settings, tokenizer, batch, new_tokens)
+        for tau in settings.taus:
+            chosen = selecting(student, tau, settings.top_k)
+            fired = with_rate(requests, tau)
+            plain = Decoder(student, greedy(), rows=batch)
+            local = Decoder(student, chosen, rows=batch)
+            pps = Decoder(student, chosen, rows=batch, scorer=scorer)
+            for decoder in (plain, local, pps):
+                warm_up(decoder, requests)
+            sides: dict[str, Callable[[], Run]] = {
+                "greedy": partial(decode, plain, requests),
+                "s2t_local": partial(decode, local, fired),
+                "pps_local": partial(decode, pps, fired),
+            }
+            runs = alternate(sides, settings.repeats)
+            base = runs.pop("greedy")
+            ratios += [
+                compare(
+                    f"{side}, tau {tau:g}, K {settings.top_k}, batch {batch}",
+                    found,
+                    base,
+                    TARGETS[side].get(batch) if tau == TARGET_RATE else None,
+                )
+                for side, found in runs.items()
+            ]
+    return ratios
+
+
+def selecting(student: ClockedModel, tau: float, top_k: int) -> Policy:
+    """A residual score over random rows behind a router that is paid for at every step."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = int(student.config.hidden_size)
+    weight = torch.randn(BINS, hidden, generator=generator).to(student.device, student.base.dtype)
+    router = RoutedAtRandom(RouterTrigger(Router(hidden).eval().to(student.device)))
+    return policy.s2t_local(router, 1 - tau, ResidualScore(Readout(weight, "log_odds")), top_k)
