@@ -113,13 +113,17 @@ class EngineLM(HFLM):
         with loading("pretrained", self.student_name):
             super()._create_model(pretrained, *args, **kwargs)
         if peft:
-            from peft import PeftModel
+            self._attach(peft, kwargs.get("revision"))
 
-            base: Any = self._model  # type: ignore[has-type]
-            if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
-                base.resize_token_embeddings(len(self.tokenizer))
-            with loading("peft", peft):
-                self._model = PeftModel.from_pretrained(base, peft, revision=kwargs.get("revision"))
+    def _attach(self, peft: str, revision: str | None) -> None:
+        """Put an adapter into the loaded model."""
+        from peft import PeftModel
+
+        base: Any = self._model  # type: ignore[has-type]
+        if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
+            base.resize_token_embeddings(len(self.tokenizer))
+        with loading("peft", peft):
+            self._model = PeftModel.from_pretrained(base, peft, revision=revision)
 
     # ---------------------------------------------------------------- generation
 

@@ -1,4 +1,4 @@
-"""A selector's model card, written from its figures."""
+"""Model cards, written from the figures of what they describe."""
 
 from __future__ import annotations
 
@@ -40,3 +40,37 @@ plain model's: state method, K, tau and prompt beside it.
 def selector_card(info: Mapping[str, Any]) -> str:
     """Markdown with the Hub's metadata block, from the content of `selector.json`."""
     return Environment(autoescape=False).from_string(TEMPLATE).render(**info) + "\n"
+
+
+DISTILLED = """---
+{% if kind == "adapter" -%}
+library_name: peft
+{% endif -%}
+base_model: {{ base_name }}
+tags: [s2t-eval, distillation]
+---
+
+# {{ base_name }}, distilled from {{ teacher_name }}
+
+{% if kind == "adapter" %}An adapter{% else %}All weights{% endif %} of {{ base_name }} after distillation \
+with `--method {{ method }}`. Use it with [s2t-eval](https://pypi.org/project/s2t-eval/):
+
+    lm_eval --model distil --model_args {% if kind == "adapter" -%}
+pretrained={{ base_name }},peft=THIS{% else %}pretrained=THIS{% endif %} --tasks gsm8k
+
+| held out, {{ training.held_out_problems }} problems | before | after |
+|---|---|---|
+| KL(teacher, student), nats | {{ "%.4f"|format(training.before.forward_kl) }} | \
+{{ "%.4f"|format(training.after.forward_kl) }} |
+| same first token as the teacher | {{ "%.1f"|format(100 * training.before.agreement) }} % | \
+{{ "%.1f"|format(100 * training.after.agreement) }} % |
+| steps | {{ training.before.steps_measured|int }} | {{ training.after.steps_measured|int }} |
+
+Learnt on {{ training.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}). It belongs \
+to the checkpoint with fingerprint `{{ base }}`.
+"""
+
+
+def distilled_card(info: Mapping[str, Any]) -> str:
+    """Markdown with the Hub's metadata block, from the content of `distil.json`."""
+    return Environment(autoescape=False).from_string(DISTILLED).render(**info) + "\n"

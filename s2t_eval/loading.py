@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
@@ -48,13 +49,15 @@ def load_model(
         role: the argument that named it, for messages.
         name: hub name, folder or `embedded/...`.
         dtype: as transformers takes it.
-        device: where it goes.
+        device: where it goes; "cuda" means a GPU where there is one.
         trust_remote_code: as in stock `hf`.
 
     Raises:
         ModelLoadError: missing or unreadable.
     """
     path = resolve_model(name)
+    if device == "cuda" and not torch.cuda.is_available():
+        device = "cpu"
     with loading(role, name):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=trust_remote_code)

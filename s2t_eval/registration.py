@@ -19,6 +19,7 @@ from pathlib import Path
 
 # `--model` name -> where its class is. pyproject.toml repeats it as entry points; a test compares.
 BACKENDS = {
+    "distil": "s2t_eval.model_wrappers.distil:Distil",
     "greedy": "s2t_eval.model_wrappers.greedy:Greedy",
     "maj8": "s2t_eval.model_wrappers.maj8:MajorityVote",
     "maj_at_k": "s2t_eval.model_wrappers.maj8:MajorityVote",

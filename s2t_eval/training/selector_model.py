@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from s2t_eval.readout import Readout, ScoreAs
 from s2t_eval.scores import DirectScore, Evidence, LookaheadScore, ResidualScore, Score, ScoreForm
+from s2t_eval.training.adapter import with_lora
+from s2t_eval.training.chunks import recomputed_sum
 from s2t_eval.training.losses import LOSSES, LossName
 from s2t_eval.training.packing import Batch, Item, attention_masks, pack
-
-REGULARIZER_CHUNK = 256
-"""Positions whose logits over the vocabulary exist at once."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +103,7 @@ class SelectorModel(nn.Module):
         super().__init__()
         self.settings = settings
         self.text_vocab = text_vocab
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules="all-linear",  # attention and MLP; peft leaves the output head out
-            task_type="CAUSAL_LM",
-        )
-        self.peft: PeftModel = get_peft_model(base, config)
+        self.peft: PeftModel = with_lora(base, settings.rank, settings.alpha, settings.dropout)
         plain: Any = self.peft.get_base_model()
         self.config = plain.config.get_text_config(decoder=True)
         self._plain = [plain]  # in a list, so that its parameters are not registered twice
@@ -176,12 +167,7 @@ class SelectorModel(nn.Module):
         """Mean KL of tuned and frozen student over the text vocabulary, at every text position, in chunks."""
         with torch.no_grad(), self.peft.disable_adapter():
             frozen = self._hidden(batch)[batch.text_at]
-        total = tuned.new_zeros((), dtype=torch.float32)
-        for begin in range(0, len(tuned), REGULARIZER_CHUNK):
-            part = slice(begin, begin + REGULARIZER_CHUNK)
-            # Recomputed in the backward pass: logits of [positions, vocab] are never kept.
-            total = total + checkpoint(self._kl, tuned[part], frozen[part], use_reentrant=False)
-        return total / len(tuned)
+        return recomputed_sum(self._kl, tuned, frozen) / len(tuned)
 
     def _kl(self, tuned: Tensor, frozen: Tensor) -> Tensor:
         ours, theirs = (self._log_probs(states) for states in (tuned, frozen))

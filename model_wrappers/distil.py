@@ -1,0 +1,71 @@
+"""`--model distil`: a student that was taught by `s2t-eval distil`, decoded as every other method is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from s2t_eval import policy
+from s2t_eval.distilled import SETTINGS, DistilInfo, read_distilled
+from s2t_eval.fingerprint import model_fingerprint
+from s2t_eval.model_wrappers.arguments import split_arguments
+from s2t_eval.model_wrappers.engine_lm import EngineLM
+from s2t_eval.policy import Policy
+from s2t_eval.vocabulary import vocabulary_hash
+
+
+class Distil(EngineLM):
+    """Greedy under a name of its own: `peft=` names a distilled adapter, or `pretrained=` a checkpoint.
+
+    Raises:
+        ValueError: neither is given.
+        DistilledError: another base or tokenizer, changed weights, or a folder that was not distilled.
+    """
+
+    METHOD = "distil"
+
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
+        self._peft: str | None = kwargs.get("peft")
+        self.distilled = self._read(pretrained, kwargs.get("revision"))
+        super().__init__(pretrained, **kwargs)
+        self.distilled.require_result(self._peft or self.student_name, self.student_fingerprint)
+
+    def _read(self, pretrained: Any, revision: str | None) -> DistilInfo:
+        """What `distil.json` says of the adapter, or of the checkpoint."""
+        if self._peft:
+            info = read_distilled("peft", self._peft, revision)
+            if info.kind == "checkpoint":
+                raise ValueError(
+                    f"peft={self._peft}: this folder holds a whole distilled checkpoint; name it as "
+                    "pretrained="
+                )
+            return info
+        if not isinstance(pretrained, str) or pretrained.startswith("embedded/"):
+            raise ValueError(
+                f"--model {self.METHOD}: it needs peft=FOLDER (an adapter of `s2t-eval distil`) or "
+                f"pretrained=FOLDER (a checkpoint of `s2t-eval distil --full`, which has a {SETTINGS}); "
+                f"got pretrained={pretrained if isinstance(pretrained, str) else type(pretrained).__name__}"
+            )
+        info = read_distilled("pretrained", pretrained, revision)
+        if info.kind == "adapter":
+            raise ValueError(
+                f"pretrained={pretrained}: this folder holds a distilled adapter; give "
+                f"pretrained={info.base_name},peft={pretrained}"
+            )
+        return info
+
+    def _attach(self, peft: str, revision: str | None) -> None:
+        """The adapter goes into the student that it was made for, or nowhere."""
+        base = model_fingerprint(self._model)
+        self.distilled.require_base(peft, base, vocabulary_hash(self.tokenizer))
+        super()._attach(peft, revision)
+
+    def policy(self) -> Policy:
+        """Greedy."""
+        return policy.greedy()
+
+    def describe(self) -> dict[str, Any]:
+        """Models, seed, and how the student was taught."""
+        info = self.distilled
+        taught = {name: getattr(info, name) for name in ("kind", "method", "base", "base_name", "teacher")}
+        return {**super().describe(), "distilled": {**taught, "teacher_name": info.teacher_name}}

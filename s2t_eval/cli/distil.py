@@ -1,0 +1,113 @@
+"""`s2t-eval distil`: a student that learns a teacher's distribution on the texts of a label set."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from pathlib import Path
+
+from s2t_eval.cli.flags import (
+    Commands,
+    add_loading_flags,
+    add_loop_flags,
+    loop_settings,
+    require_at_least,
+    writable_file,
+)
+
+METHODS = ("kd", "reverse_kl", "jsd", "seqkd", "tsd_kd")
+FULL_LR = 2e-5
+"""Default rate where all weights are trained: a tenth of an adapter's."""
+
+
+def add_to(commands: Commands) -> None:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "distil", help="teach the student the teacher's distribution: an adapter, or all weights"
+    )
+    add_loading_flags(parser)
+    add = parser.add_argument
+    add("--teacher", required=True, help="the larger model that is learnt from")
+    add("--teacher_dtype", "--teacher-dtype", help="default: the student's")
+    add("--labels", required=True, help="label folder of `s2t-eval collect`")
+    add("--method", choices=METHODS, default="kd")
+    add("--out", required=True, help="folder to write; a broken-off run goes on where it stopped")
+    add("--full", action="store_true", help="train all weights instead of an adapter")
+    add("--beta", type=float, help="of jsd (default 0.5) and tsd_kd (default 0.9)")
+    add("--temperature", type=float, default=1.0, help="divides both models' logits in the loss")
+    add("--rank", "--r", type=int, help="r of LoRA (default 16)")
+    add("--alpha", type=int, help="alpha of LoRA (default 32)")
+    add("--dropout", type=float, help="of LoRA (default 0)")
+    add("--held_out", "--held-out", type=float, default=0.1, help="share of problems never trained on")
+    add("--until", nargs="+", default=[], help="strings that end the teacher's texts (seqkd)")
+    add("--rows", type=int, default=32, help="texts that the teacher writes at once (seqkd)")
+    add_loop_flags(parser)
+    parser.set_defaults(function=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Distil, and say how near the student came."""
+    out: Path = writable_file(parsed.out)
+    if out.exists():
+        raise ValueError(f"--out: {out} exists; name another folder")
+    require_at_least("--rows", parsed.rows, 1)
+    given = {name: getattr(parsed, name) for name in ("rank", "alpha", "dropout")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if parsed.full and given:
+        raise ValueError(f"--full trains all weights and has no {', '.join(given)}; leave one out")
+    from s2t_eval.fingerprint import model_fingerprint
+    from s2t_eval.loading import load_model
+    from s2t_eval.training.distil.model import Adapter
+    from s2t_eval.training.distil.run import DistilSettings, Teacher, distil
+    from s2t_eval.training.labels import LabelSet
+    from s2t_eval.training.train import Student
+    from s2t_eval.vocabulary import require_same_vocabulary, stop_ids, text_vocabulary, vocabulary_hash
+
+    settings = DistilSettings(
+        parsed.method,
+        parsed.beta,
+        parsed.temperature,
+        None if parsed.full else Adapter(**given),
+        parsed.held_out,
+        tuple(parsed.until),
+        parsed.rows,
+    )
+    loop = loop_settings(parsed, **({"lr": FULL_LR} if parsed.full else {}))
+    labels = LabelSet.load(Path(parsed.labels))
+    model, tokenizer = load_model(
+        "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
+    )
+    student = Student(
+        model,
+        short_name(parsed.pretrained),
+        model_fingerprint(model),
+        vocabulary_hash(tokenizer),
+        text_vocabulary(tokenizer),
+    )
+    labels.require_student(student.fingerprint, student.vocabulary)
+    dtype = parsed.teacher_dtype or parsed.dtype
+    larger, theirs = load_model("teacher", parsed.teacher, dtype, parsed.device, parsed.trust_remote_code)
+    require_same_vocabulary(tokenizer, theirs)
+    teacher = Teacher(
+        larger,
+        short_name(parsed.teacher),
+        model_fingerprint(larger),
+        stop_ids(theirs, larger.generation_config),
+        functools.partial(theirs.decode, skip_special_tokens=True),
+    )
+    info = distil(student, teacher, tokenizer, labels, settings, loop, out)
+    before, after = info.training["before"], info.training["after"]
+    print(
+        f"{out}: {info.kind}, {info.method}, {info.training['problems']} problems, "
+        f"{info.training['steps']} steps, the best at step {info.training['best_step']}"
+    )
+    print(
+        f"held out: KL(teacher, student) {before['forward_kl']:.4f} -> {after['forward_kl']:.4f} nats, same "
+        f"first token {100 * before['agreement']:.1f} -> {100 * after['agreement']:.1f} % "
+        f"(n = {after['steps_measured']:.0f} steps of {info.training['held_out_problems']} problems)"
+    )
+
+
+def short_name(name: str) -> str:
+    """How a model is called in what we write: no folder of this machine."""
+    return name if name.startswith("embedded/") else Path(name).name

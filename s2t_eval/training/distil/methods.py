@@ -1,0 +1,40 @@
+"""The distillation methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from s2t_eval.training.distil.jsd import JensenShannon
+from s2t_eval.training.distil.kd import ForwardKl
+from s2t_eval.training.distil.method import Method
+from s2t_eval.training.distil.reverse_kl import ReverseKl
+from s2t_eval.training.distil.seqkd import SequenceKd
+from s2t_eval.training.distil.tsd_kd import TokenSelectiveKd
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "kd": ForwardKl,
+    "reverse_kl": ReverseKl,
+    "jsd": JensenShannon,
+    "seqkd": SequenceKd,
+    "tsd_kd": TokenSelectiveKd,
+}
+WITH_BETA = ("jsd", "tsd_kd")
+
+
+def make_method(name: str, beta: float | None = None) -> Method:
+    """The method of this name.
+
+    Args:
+        name: a key of `METHODS`.
+        beta: of the Jensen-Shannon divergence; None takes the method's own default.
+
+    Raises:
+        ValueError: an unknown name, or a beta for a method that has none.
+    """
+    if name not in METHODS:
+        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {name!r}")
+    if beta is None:
+        return METHODS[name]()
+    if name not in WITH_BETA:
+        raise ValueError(f"beta: only {' and '.join(WITH_BETA)} have one, {name} has not; leave it out")
+    return METHODS[name](beta)
