@@ -177,12 +177,11 @@ class Loop(Generic[ItemT]):
         self.scheduler = get_scheduler(
             settings.schedule, optimizer, round(settings.warmup * self.total), self.total
         )
-        every = max(1, len(self.windows) // settings.evaluations)
         self._evaluates_at = {
-            epoch * len(self.windows) + min(len(self.windows), (i + 1) * every)
+            epoch * len(self.windows) + max(1, (i + 1) * len(self.windows) // settings.evaluations)
             for epoch in range(settings.epochs)
             for i in range(settings.evaluations)
-        } | {self.total}
+        }
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.best_step = 0
