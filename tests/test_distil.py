@@ -28,6 +28,7 @@ from s2t_eval.training.distil import texts
 from s2t_eval.training.labels import LabelSet, Manifest, write_labels
 from s2t_eval.training.loop import Loop, TrainingError
 from tests.harness_helpers import (
+    BIN,
     STUDENT,
     TEACHER,
     evaluate,
@@ -38,6 +39,7 @@ from tests.harness_helpers import (
     ours,
     plain_run,
     prompts,
+    run_command,
     tiny_folder,
     tokenizer,
 )
@@ -289,6 +291,31 @@ def test_checkpoints_of_other_settings_are_not_gone_on_with(
     with pytest.raises(SystemExit):
         distil(few, tmp_path / "out", "--temperature", "2")
     assert "checkpoints of another run (its settings differ)" in capsys.readouterr().err
+
+
+def test_bfloat16_learns_about_the_same(few: Path, tmp_path: Path) -> None:
+    whole, half = (
+        distil(few, tmp_path / precision, "--held-out", "0.25", "--precision", precision).training
+        for precision in ("no", "bf16")
+    )
+    assert half["history"] != whole["history"]
+    assert half["after"]["loss"] == pytest.approx(whole["after"]["loss"], rel=0.05)
+    assert half["after"]["loss"] < half["before"]["loss"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(few: Path, tmp_path: Path) -> None:
+    given = ["--pretrained", few.with_name("worn"), "--teacher", TEACHER, "--labels", few, "--device", "cpu"]
+    loop = ["--epochs", "2", "--accumulate", "1", "--lr", "1e-3"]
+    program = ["-m", "s2t_eval", "distil", *given, *loop]
+    one = ["python", *program, "--batch-size", "4", "--out", tmp_path / "one"]
+    two = ["torchrun", "--nproc_per_node", "2", *program, "--batch-size", "2", "--out", tmp_path / "two"]
+    for command, *arguments in (one, two):
+        done = run_command(BIN / command, *arguments, folder=tmp_path, ACCELERATE_USE_CPU="1")
+        assert done.returncode == 0, done.stderr
+    first, second = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 # ---------------------------------------------------------------- the backend

@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -154,6 +155,8 @@ class Loop(Generic[ItemT]):
         self.settings = settings
         self.folder = folder
         self.identity = json.loads(json.dumps({**identity, "loop": asdict(settings)}, default=str))
+        # accelerate holds a process to its first loop's precision; ours have each their own.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
             log_with=list(settings.log_with) or None,
