@@ -54,11 +54,11 @@ class Distil(EngineLM):
             )
         return info
 
-    def _attach(self, peft: str, revision: str | None) -> None:
+    def _attach_adapter(self, peft: str, revision: str | None) -> None:
         """The adapter goes into the student that it was made for, or nowhere."""
         base = model_fingerprint(self._model)
         self.distilled.require_base(peft, base, vocabulary_hash(self.tokenizer))
-        super()._attach(peft, revision)
+        super()._attach_adapter(peft, revision)
 
     def policy(self) -> Policy:
         """Greedy."""

@@ -113,9 +113,9 @@ class EngineLM(HFLM):
         with loading("pretrained", self.student_name):
             super()._create_model(pretrained, *args, **kwargs)
         if peft:
-            self._attach(peft, kwargs.get("revision"))
+            self._attach_adapter(peft, kwargs.get("revision"))
 
-    def _attach(self, peft: str, revision: str | None) -> None:
+    def _attach_adapter(self, peft: str, revision: str | None) -> None:
         """Put an adapter into the loaded model."""
         from peft import PeftModel
 

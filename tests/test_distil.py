@@ -44,10 +44,6 @@ from tests.harness_helpers import (
     tokenizer,
 )
 
-pytestmark = pytest.mark.filterwarnings(  # peft asks transformers under an old name
-    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
-)
-
 PROBLEMS = 64
 LOOP = ("--epochs", "1", "--batch-size", "8", "--accumulate", "1", "--lr", "2e-3")
 

@@ -20,10 +20,6 @@ from s2t_eval.training.distil.texts import Item, collate
 from s2t_eval.training.distil.tsd_kd import TokenSelectiveKd, plackett_luce
 from tests.twins import VOCAB, tiny_model
 
-pytestmark = pytest.mark.filterwarnings(  # peft asks transformers under an old name
-    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
-)
-
 STEPS = 7
 
 
