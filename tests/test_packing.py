@@ -84,7 +84,7 @@ def test_packed_scores_and_gradients_are_those_of_separate_sequences(family: str
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_regularizer_is_the_mean_kl_over_text_tokens(monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
-    monkeypatch.setattr("s2t_eval.training.selector_model.REGULARIZER_CHUNK", 7)
+    monkeypatch.setattr("s2t_eval.training.chunks.CHUNK", 7)
     model = selector("qwen2", form="lookahead", beta=0.5, reverse=reverse)
     given = items()
     losses = model(model.pack(given))
