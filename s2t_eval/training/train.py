@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from peft import PeftModel
 from transformers import PreTrainedModel
 
@@ -133,8 +134,11 @@ def train_selector(
         training=figures,
         teacher=labels.manifest.teacher,
     )
-    save_selector(out, info, model.readout, routers, model.peft)
-    shutil.rmtree(work)
+    processes = PartialState()
+    if processes.is_main_process:
+        save_selector(out, info, model.readout, routers, model.peft)
+        shutil.rmtree(work)
+    processes.wait_for_everyone()
     return info
 
 
