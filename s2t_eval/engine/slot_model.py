@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from s2t_eval.engine.attention import Pass, Segment, slot_attention_enabled
+from s2t_eval.engine.cpu_linear import transposed, worthwhile
 from s2t_eval.engine.slots import SlotCache
 
 PASS_TOKENS = {"cpu": 512}
@@ -81,10 +82,12 @@ class SlotModel:
         self.cache = SlotCache(0, 0)
         self.tokens: list[list[int]] = []
         self._is_checked = False
+        self._linears: list[nn.Linear] = []
 
     def allocate(self, rows: int, capacity: int) -> None:
         """Start afresh with `rows` empty rows of `capacity` slots; keeps a cache that fits."""
         if not self._is_checked:
+            self._linears = worthwhile(self.body)  # not earlier: an adapter may still be put in
             self._check_forward()
         if self.cache.rows != rows or self.cache.capacity < capacity:
             self.cache = SlotCache(rows, capacity)
@@ -100,7 +103,8 @@ class SlotModel:
     def head(self, hidden: Tensor) -> Tensor:
         """Logits of the text vocabulary, float32 [n, text_vocab], from hidden states [n, hidden]."""
         weight: Any = self._head.weight
-        logits = self._head(hidden.to(weight.device))[:, : self.text_vocab].float()
+        with transposed(worthwhile(self._head), len(hidden)):
+            logits = self._head(hidden.to(weight.device))[:, : self.text_vocab].float()
         return self._capped(logits)
 
     def head_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
@@ -338,7 +342,7 @@ class SlotModel:
         plan = Pass(self.cache, index.to(self.device), segments)
         self.counters.passes += 1
         self.counters.tokens += len(ids)
-        with self._within(), slot_attention_enabled(self.base):
+        with self._within(), slot_attention_enabled(self.base), transposed(self._linears, len(ids)):
             output = self.body(
                 input_ids=ids.to(self.device)[None],
                 position_ids=positions.to(self.device)[None],
