@@ -185,8 +185,10 @@ def _routers(
         with adapter_on(peft) if proposer == "tuned" else nullcontext():
             table, checked = tabulate(model, train), tabulate(model, held_out)
         folder = work / f"router-{proposer}"
+        # Large sets take larger batches: a few hundred steps an epoch are enough for so small a network.
+        loop = replace(ROUTER_LOOP, batch_size=max(ROUTER_LOOP.batch_size, len(train) // 400))
         router, _ = train_router(
-            table, checked, ROUTER_LOOP, folder, {**identity, "proposer": proposer}, model.device
+            table, checked, loop, folder, {**identity, "proposer": proposer}, model.device
         )
         routers[proposer], tables[proposer] = router, checked
         found = {
