@@ -1,0 +1,19 @@
+"""Reads answers and compares them as a careful person would; metrics with unbiased estimators."""
+
+from s2t_eval.grading.grader import Grader, shared_grader
+from s2t_eval.grading.rules import EXPRESSION, INTEGER, LETTER, NUMBER, QUANTITY, AnswerRule
+from s2t_eval.grading.scorer import INVALID, Answer, Scorer
+
+__all__ = [
+    "EXPRESSION",
+    "INTEGER",
+    "INVALID",
+    "LETTER",
+    "NUMBER",
+    "QUANTITY",
+    "Answer",
+    "AnswerRule",
+    "Grader",
+    "Scorer",
+    "shared_grader",
+]

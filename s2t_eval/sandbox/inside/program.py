@@ -1,0 +1,148 @@
+"""Runs in the sandbox: a hostile program, whose functions are called from outside, value by value.
+
+Started as `python -I -S program.py`. Everything in this process belongs to the program as soon as it
+runs: what it could learn or change here is worth nothing, because the checks run in another process
+in another sandbox, which gets plain data from this one. Few imports, since each start pays for them.
+
+Lines in: first a Python literal with the source and the limits, then a call each, `(name, args,
+kwargs)`. Lines out: one JSON list each (see `values.py` for the reading side).
+"""
+
+import os
+import resource
+import sys
+
+MOST_ITEMS = 1_000_000
+LITERALS = {
+    "__builtins__": {},
+    "set": set,
+    "frozenset": frozenset,
+    "nan": float("nan"),
+    "inf": float("inf"),
+}
+
+
+def limit(limits):
+    """Hard limits, which nothing in here can raise again."""
+    cpu, files = limits["cpu_seconds"], limits["file_bytes"]
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (files, files))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    resource.setrlimit(resource.RLIMIT_NPROC, (limits["processes"],) * 2)
+
+
+def channel():
+    """The two pipes at places of their own; standard input is empty, what is printed goes nowhere."""
+    calls, replies = os.dup(0), os.dup(1)
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    os.close(nowhere)
+    return os.fdopen(calls, "r", encoding="utf-8"), replies
+
+
+def send(replies, text):
+    """One line."""
+    data = text.encode() + b"\n"
+    while data:
+        data = data[os.write(replies, data) :]
+
+
+def text_of(value):
+    """A string as JSON, whatever is in it."""
+    return '"' + str.encode(value, "utf-8", "surrogatepass").hex() + '"'
+
+
+def encode(value, depth=0):
+    """A value of Python's own types as JSON; anything else says its type only."""
+    if depth > 200:
+        return '["opaque","too deep"]'
+    if value is None or value is True or value is False:
+        return f'["constant","{value}"]'
+    if isinstance(value, int):
+        return f'["int","{int.__index__(value):x}"]'
+    if isinstance(value, float):
+        return f'["float","{float.hex(value)}"]'
+    if isinstance(value, str):
+        return f'["str",{text_of(value)}]'
+    if isinstance(value, (bytes, bytearray)):
+        return f'["bytes","{bytes(value).hex()}"]'
+    if isinstance(value, complex):
+        return f'["complex","{value.real.hex()}","{value.imag.hex()}"]'
+    if isinstance(value, dict):
+        pairs = ",".join(
+            f"[{encode(k, depth + 1)},{encode(v, depth + 1)}]" for k, v in dict.items(value)
+        )
+        return f'["dict",[{pairs}]]'
+    for kind, name in ((list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "frozenset")):
+        if isinstance(value, kind):
+            return f'["{name}",[{",".join(encode(v, depth + 1) for v in kind.__iter__(value))}]]'
+    return encode_other(value, depth)
+
+
+def encode_other(value, depth):
+    """Numbers of the standard library, ranges, iterators; the rest is opaque."""
+    module, name = type(value).__module__, type(value).__name__
+    if isinstance(value, range):
+        return f'["range",{encode([value.start, value.stop, value.step])}]'
+    if module == "decimal":
+        return f'["decimal",{text_of(str(value))}]'
+    if module == "fractions":
+        return f'["fraction",{encode([value.numerator, value.denominator])}]'
+    if hasattr(type(value), "__next__") or name in ("dict_keys", "dict_values", "dict_items"):
+        items = []
+        for item in value:
+            items.append(encode(item, depth + 1))
+            if len(items) > MOST_ITEMS:
+                return '["opaque","an endless iterator"]'
+        return f'["iterator",[{",".join(items)}]]'
+    return f'["opaque",{text_of(name[:200])}]'
+
+
+def explain(error):
+    """A raised exception: the built-in type it is or descends from, and its text."""
+    kinds = type(error).__mro__
+    name = next((k.__name__ for k in kinds if k.__module__ == "builtins"), "Exception")
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = name
+    return f'["raised",{text_of(name)},{text_of(text[:500])}]'
+
+
+def answer(namespace, line):
+    """The reply to one call."""
+    name, args, kwargs = eval(line, dict(LITERALS))
+    try:
+        if name not in namespace:
+            raise NameError(f"the program defines no {name!r}")
+        return encode(namespace[name](*args, **kwargs))
+    except BaseException as error:
+        return explain(error)
+
+
+def main():
+    """Run the program, then answer calls until nobody asks any more."""
+    sys.set_int_max_str_digits(0)
+    os.environ.clear()
+    calls, replies = channel()
+    job = eval(calls.readline(), dict(LITERALS))
+    limit(job["limits"])
+    namespace = {"__name__": "program"}
+    try:
+        exec(compile(job["source"], "program.py", "exec"), namespace)
+        send(replies, '["ready"]')
+    except BaseException as error:
+        send(replies, explain(error))
+        return
+    for line in calls:
+        try:
+            reply = answer(namespace, line)
+        except BaseException as error:
+            reply = explain(error)
+        send(replies, reply)
+
+
+main()
