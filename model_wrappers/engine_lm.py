@@ -19,11 +19,22 @@ from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_tex
 from tqdm import tqdm
 
 import s2t_eval
-from s2t_eval.engine import Decoder, FiredStep, Request, Result, Sampling, SlotModel, derive_seed
+from s2t_eval.engine import (
+    Decoder,
+    Finish,
+    FiredStep,
+    Request,
+    Result,
+    Sampling,
+    SlotModel,
+    derive_seed,
+)
 from s2t_eval.files import TraceWriter
-from s2t_eval.fingerprint import model_fingerprint
+from s2t_eval.fingerprint import data_hash, model_fingerprint
+from s2t_eval.generated import GeneratedText
 from s2t_eval.loading import loading, resolve_model
 from s2t_eval.model_wrappers.arguments import CommonArguments, require_int, split_arguments
+from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import Telemetry
 from s2t_eval.policy import Policy
 from s2t_eval.triggers import Trigger
@@ -32,6 +43,8 @@ from s2t_eval.vocabulary import stop_ids, text_vocabulary
 logger = logging.getLogger(__name__)
 
 CACHE_KEY = "s2t_eval fingerprint"
+serve_stock_tasks()
+
 HARMLESS = {"use_cache": None, "num_beams": 1, "repetition_penalty": 1.0, "num_return_sequences": 1}
 """Generation arguments that change nothing at these values (None: at any)."""
 
@@ -84,6 +97,7 @@ class EngineLM(HFLM):
         self.student_fingerprint = model_fingerprint(self.model)
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
         self.telemetry = Telemetry()
+        self._prompts: dict[str, dict[int, str]] = defaultdict(dict)
 
     def policy(self) -> Policy:
         """The policy of this run."""
@@ -129,6 +143,8 @@ class EngineLM(HFLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Texts for the harness's requests, in their order."""
+        for instance in requests:
+            self._prompts[str(instance.task_name)][int(instance.doc_id or 0)] = instance.args[0]
         jobs = self._jobs(requests)
         expected = Counter(job.position for job in jobs)
         arrived: dict[int, list[tuple[Job, Result]]] = defaultdict(list)
@@ -186,7 +202,8 @@ class EngineLM(HFLM):
             text = text.lstrip()
         think_end = self.think_end_token if isinstance(self.think_end_token, str) else None
         until = normalize_gen_kwargs(instance.args[1], self.max_gen_toks)["until"]
-        return postprocess_generated_text(text, until, think_end)
+        text = postprocess_generated_text(text, until, think_end)
+        return GeneratedText(text, truncated=result.finish is Finish.LENGTH)
 
     def _jobs(self, requests: Sequence[Instance]) -> list[Job]:
         """Engine requests, longest prompts first as stock does it; equal prompts stand together."""
@@ -288,6 +305,10 @@ class EngineLM(HFLM):
             "pretrained": self.student_name,
             **self.describe(),
             "batch_size": self.rows,
+            "prompt_hashes": {
+                task: data_hash(prompts[doc_id] for doc_id in sorted(prompts))
+                for task, prompts in self._prompts.items()
+            },
             "telemetry": self.telemetry.report(),
         }
         return {**super().get_model_info(), "s2t_eval": ours}

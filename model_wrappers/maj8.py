@@ -11,7 +11,7 @@ from s2t_eval import policy
 from s2t_eval.engine import Request, Result, Sampling, derive_seed
 from s2t_eval.model_wrappers.arguments import SamplingArguments
 from s2t_eval.model_wrappers.engine_lm import EngineLM, Job
-from s2t_eval.model_wrappers.voting import extract_answer, remember_tasks, votable_task, vote
+from s2t_eval.model_wrappers.voting import remember_tasks, votable_answers, votable_task, vote
 from s2t_eval.policy import Policy
 
 remember_tasks()
@@ -65,7 +65,7 @@ class MajorityVote(EngineLM):
         """The first text of the winning answer."""
         task = votable_task(str(instance.task_name))
         texts = [self.text(instance, result) for _, result in samples]
-        answers = [extract_answer(task, instance.doc, text) for text in texts]
+        answers = votable_answers(task, instance.doc, texts)
         outcome = vote(answers)
         for (job, result), answer in zip(samples, answers, strict=True):
             self.write_trace(instance, job, result, answer=answer, vote=asdict(outcome))

@@ -14,8 +14,10 @@ from weakref import WeakValueDictionary
 
 from lm_eval.api.task import Task
 
-INVALID = "[invalid]"
-"""What the harness's regex filter gives where it finds nothing."""
+from s2t_eval.grading import EXPRESSION, INVALID, AnswerRule
+
+STOCK_RULES = {"lm_eval.tasks.minerva_math.utils": EXPRESSION}
+"""Stock modules with a `process_results` of their own, whose answers a rule of ours reads."""
 
 _tasks: WeakValueDictionary[str, Task] = WeakValueDictionary()
 
@@ -88,6 +90,8 @@ def votable_task(name: str) -> Task:
             f"maj8: task {name} asks for code; programs have no answer to vote on (the paper leaves "
             "this cell empty); use --model greedy for it"
         )
+    if answer_rule(task) is not None:
+        return task
     if "exact_match" not in task._metric_fn_list or callable(task.config.process_results):
         raise NoVotableAnswerError(
             f"maj8: task {name} has no answer to vote on: expected the metric exact_match over a "
@@ -95,6 +99,22 @@ def votable_task(name: str) -> Task:
             f"{' through its own process_results' if callable(task.config.process_results) else ''}"
         )
     return task
+
+
+def answer_rule(task: Task) -> AnswerRule | None:
+    """The rule that a task's own scoring follows; None where filters and exact_match decide."""
+    scoring = task.config.process_results
+    rule = getattr(scoring, "rule", None)
+    return rule if isinstance(rule, AnswerRule) else STOCK_RULES.get(getattr(scoring, "__module__", ""))
+
+
+def votable_answers(task: Task, doc: Any, texts: Sequence[str]) -> list[str | None]:
+    """One answer a text, None where it has none; equal answers, by the task's own rule, are one text."""
+    rule = answer_rule(task)
+    if rule is None:
+        return [extract_answer(task, doc, text) for text in texts]
+    answers = [rule.extract(text) for text in texts]
+    return [None if first is None else answers[first] for first in rule.classes(answers)]
 
 
 def extract_answer(task: Task, doc: Any, text: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 from s2t_eval.grading.latex import (
@@ -58,7 +59,7 @@ def forms(answer: str) -> list[str]:
 
 
 def _same(gold: str, answer: str, tolerance: float) -> bool:
-    if squeezed(gold) == squeezed(answer):
+    if squeezed(gold) == squeezed(answer) or _untexted(gold) == _untexted(answer):
         return True
     if (words := _words(gold)) is not None:
         return words == _words(answer, is_text=True)
@@ -138,7 +139,7 @@ def _same_in_base(gold: str, answer: str) -> bool:
 def _same_rows(rows: list[list[str]], others: list[list[str]] | None, tolerance: float) -> bool:
     if others is None or [len(row) for row in rows] != [len(row) for row in others]:
         return False
-    pairs = zip(sum(rows, []), sum(others, []), strict=True)
+    pairs = zip(chain(*rows), chain(*others), strict=True)
     return all(_same(a, b, tolerance) for a, b in pairs)
 
 
@@ -170,7 +171,11 @@ def _words(text: str, is_text: bool = False) -> str | None:
     bare = TEXT.sub(r"\1", text).strip(" $.*")
     if WORDS.fullmatch(bare) is None or (not is_text and re.fullmatch(r"[A-Za-z]{1,2}", bare)):
         return None
-    return bare.strip("()").strip().casefold()
+    return re.sub(r"^(?:an?|the) (?=.)", "", bare.strip("()").strip().casefold())
+
+
+def _untexted(text: str) -> str:
+    return squeezed(TEXT.sub(r"\1", text))
 
 
 # ---------------------------------------------------------------- math-verify

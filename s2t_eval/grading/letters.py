@@ -11,7 +11,9 @@ WRAPPED = r"[\s*_`$\"'“]*(?:\\(?:text|textbf|mathrm|mathbf|boldsymbol)\s*\{\s*
 IN_BOX = re.compile(rf"{WRAPPED}(?:option|choice|answer)?{WRAPPED}\(?\s*([A-Ja-j])\s*\)?(?![A-Za-z])", re.I)
 BRACKETED = re.compile(rf"{WRAPPED}(?:(?:option|choice)\s*)?{WRAPPED}[(\[]\s*([A-Ja-j])\s*[)\]]", re.I)
 BARE = re.compile(rf"{WRAPPED}(?:(?:option|choice)\s*)?{WRAPPED}(?-i:([A-J]))(?![\w'’\-])", re.I)
-AFTER_WORD = re.compile(r"[\s*_`\"'”}$]*(?:$|[.,;:)\]\n(—–]|because\b|since\b|as\b|which\b|with\b|and\b|for\b)")
+AFTER_WORD = re.compile(
+    r"[\s*_`\"'”}$]*(?:$|[.,;:)\]\n(—–]|because\b|since\b|as\b|which\b|with\b|and\b|for\b)"
+)
 """What may follow the letters that are also English words, so that "A large dog" is no answer."""
 TAKEN_BACK = re.compile(r"[\s*_`\"'”}$)\].,]*(?:is|was)\s+(?:wrong|incorrect|not\b)", re.I)
 
@@ -20,8 +22,7 @@ def letter_of(text: str) -> str | None:
     """The last letter that a box or an answer statement names, "A" to "J"; None where none does."""
     for box in reversed(boxes(text)):
         if found := IN_BOX.match(box):
-            if len(box) == 1 or not box[found.end() :][:1].isalnum():
-                return found[1].upper()
+            return found[1].upper()
     for statement in reversed(list(STATEMENT.finditer(text))):
         if letter := _after(text, statement.end()):
             return letter

@@ -15,8 +15,11 @@ TOKEN = re.compile(
 """A number in running text. A minus after a digit or a letter is a hyphen or a subtraction."""
 FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
 POWER = re.compile(r"(?:\\times|\\cdot|\*|x|×)\s*10\s*\^\s*(?:\{\s*([-+]?\d+)\s*\}|([-+]?\d+))")
+MODULUS = re.compile(r"\\p?mod\s*\{?\s*\d+\s*\}?|\\bmod\s*\{?\s*\d+\s*\}?|\(\s*mod\s+\d+\s*\)")
 SPACES = re.compile(r"\\[ ,;:!]|~|\\q?quad\b|\{,\}|\\left|\\right")
-TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox|textrm|operatorname)\s*\{([^{}]*)\}(\^(?:\{\d+\}|\d))?")
+TEXT = re.compile(
+    r"\\(?:text|mathrm|textbf|mathbf|mbox|textrm|operatorname)\s*\{([^{}]*)\}(\^(?:\{\d+\}|\d))?"
+)
 MULTIPLES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 UNIT = re.compile(
     rf"\s*(?P<multiple>{'|'.join(MULTIPLES)})?\s*"
@@ -32,6 +35,7 @@ def plain(text: str) -> str:
     text = text.translate(MINUS)
     text = SPACES.sub(lambda m: "," if m[0] == "{,}" else " " if m[0] in ("~", r"\ ") else "", text)
     text = TEXT.sub(r" \1 ", text)
+    text = MODULUS.sub(" ", text)
     text = FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]}", text)
     text = re.sub(r"(?<=[-+])\s+(?=\d+/)", "", text)
     text = POWER.sub(lambda m: f"e{m[1] or m[2]}", text)

@@ -11,7 +11,7 @@ from s2t_eval.grading.grader import shared_grader
 from s2t_eval.grading.latex import split
 from s2t_eval.grading.letters import letter_of
 from s2t_eval.grading.numbers import as_number, numbers_in, write
-from s2t_eval.grading.text import boxes, last_line, math_segments, statements
+from s2t_eval.grading.text import boxes, last_sentence, math_segments, statements
 
 LONGEST_WORDS = 6
 """Words that an answer in words has at most; what is longer is talk."""
@@ -61,10 +61,10 @@ def number_of(text: str) -> str | None:
 
 
 def integer_of(text: str) -> str | None:
-    """A whole number from a box or a statement, or else from the last line of an unbroken text."""
+    """A whole number from a box or a statement, or else from the last sentence of an unbroken text."""
     pieces = [*reversed(boxes(text)), *reversed(statements(text))]
     if not pieces and not was_truncated(text):
-        pieces = [last_line(text)]
+        pieces = [last_sentence(text)]
     for piece in pieces:
         if numbers_in(piece):
             answer = _number(piece, last=True)
@@ -73,7 +73,7 @@ def integer_of(text: str) -> str | None:
 
 
 def expression_of(text: str) -> str | None:
-    """The last box, or else the last statement, or else what the last line of an unbroken text ends in."""
+    """The last box, or else the last statement, or else the end of an unbroken text's last sentence."""
     if found := boxes(text):
         return found[-1]
     for said in reversed(statements(text)):
@@ -81,13 +81,13 @@ def expression_of(text: str) -> str | None:
             return answer
     if was_truncated(text):
         return None
-    line = last_line(text)
-    segments = math_segments(line)
+    said = last_sentence(text)
+    segments = math_segments(said)
     if segments:
         return segments[-1]
-    if as_number(line.split("=")[-1]) is not None:
-        return line.split("=")[-1].strip()
-    values = numbers_in(line)
+    if as_number(said.split("=")[-1]) is not None:
+        return said.split("=")[-1].strip()
+    values = numbers_in(said)
     return write(values[-1]) if values else None
 
 

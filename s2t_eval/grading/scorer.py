@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from s2t_eval.generated import was_truncated
@@ -26,7 +25,6 @@ class Answer(str):
         return made
 
 
-@dataclass(frozen=True)
 class Scorer:
     """`process_results` of a task whose answers are read by one rule.
 
@@ -40,8 +38,9 @@ class Scorer:
         gold: document -> the right answer.
     """
 
-    rule: AnswerRule
-    gold: Callable[[dict[str, Any]], str]
+    def __init__(self, rule: AnswerRule, gold: Callable[[dict[str, Any]], str]) -> None:
+        self.rule = rule
+        self.gold = gold
 
     def answers(self, resps: Sequence[Sequence[str]], docs: Sequence[object]) -> list[list[Answer]]:
         """The task's filter: every response to its answer, none left out."""

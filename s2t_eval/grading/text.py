@@ -63,10 +63,10 @@ def statements(text: str) -> list[str]:
     return found
 
 
-def last_line(text: str) -> str:
-    """The last line that says something."""
-    lines = [line.strip(MARKS) for line in text.splitlines()]
-    return next((line for line in reversed(lines) if line.strip("$[]\\(). ")), "")
+def last_sentence(text: str) -> str:
+    """The last sentence of the last line that says something."""
+    sentences = [said.strip(MARKS) for said in SENTENCE_END.split(text)]
+    return next((said for said in reversed(sentences) if said.strip("$[]\\(). ")), "")
 
 
 def math_segments(text: str) -> list[str]:

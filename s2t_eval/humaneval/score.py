@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,21 @@ from s2t_eval.humaneval.assemble import assemble
 from s2t_eval.sandbox import Limits, Program, Verdict, run_programs
 
 LIMITS = Limits()
-Outcome = dict[str, Any]
+
+
+class Outcome(str):
+    """What became of an answer: JSON in the harness's log, its parts as attributes."""
+
+    program: str | None
+    verdict: Verdict
+    truncated: bool | None
+
+    def __new__(cls, text: str, program: str | None, verdict: Verdict | None) -> Outcome:
+        verdict = verdict or Verdict(False, "the answer holds no program", 0.0, "")
+        logged = {**verdict.as_json(), "seconds": round(verdict.seconds, 3), "program": program}
+        made = super().__new__(cls, json.dumps(logged, ensure_ascii=False))
+        made.program, made.verdict, made.truncated = program, verdict, was_truncated(text)
+        return made
 
 
 def program_of(source: str, doc: dict[str, Any]) -> Program:
@@ -40,24 +55,14 @@ class HumanEvalScorer:
     def __init__(self) -> None:
         self.sandboxes: set[str] = set()
 
-    def outcomes(
-        self, resps: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]
-    ) -> list[list[Outcome]]:
+    def outcomes(self, resps: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[Outcome]]:
         """The task's filter: every response to what became of its program."""
         flat = [(text, doc) for texts, doc in zip(resps, docs, strict=True) for text in texts]
         sources = [assemble(text, doc["prompt"], doc["entry_point"]) for text, doc in flat]
-        verdicts = iter(
-            [
-                _outcome(text, source, verdict)
-                for (text, _), source, verdict in zip(
-                    flat, sources, score_solutions(sources, [doc for _, doc in flat]), strict=True
-                )
-            ]
-        )
-        found = [[next(verdicts) for _ in texts] for texts in resps]
-        seen = {outcome["sandbox"] for outcomes in found for outcome in outcomes}
-        self.sandboxes |= {str(name) for name in seen if name is not None}
-        return found
+        verdicts = score_solutions(sources, [doc for _, doc in flat])
+        self.sandboxes |= {verdict.sandbox for verdict in verdicts if verdict is not None}
+        given = iter(zip(sources, verdicts, strict=True))
+        return [[Outcome(text, *next(given)) for text in texts] for texts in resps]
 
     def __call__(self, doc: dict[str, Any], results: Sequence[Sequence[Outcome]]) -> dict[str, float]:
         """`pass@k` for k = 1, 2, 4 ... n of the responses that have a verdict, and shares beside it.
@@ -66,12 +71,13 @@ class HumanEvalScorer:
         `ungraded`; where no response has one, `pass@1` is left out.
         """
         outcomes = results[0]
-        graded = [outcome["passed"] for outcome in outcomes if outcome["passed"] is not None]
+        verdicts = [outcome.verdict.passed for outcome in outcomes]
+        graded = [passed for passed in verdicts if passed is not None]
         metrics = {
-            "extracted": sum(outcome["program"] is not None for outcome in outcomes) / len(outcomes),
+            "extracted": sum(outcome.program is not None for outcome in outcomes) / len(outcomes),
             "ungraded": 1 - len(graded) / len(outcomes),
         }
-        cut = [outcome["truncated"] for outcome in outcomes if outcome["truncated"] is not None]
+        cut = [outcome.truncated for outcome in outcomes if outcome.truncated is not None]
         if cut:
             metrics["truncated"] = sum(cut) / len(cut)
         if graded:
@@ -85,19 +91,6 @@ class HumanEvalScorer:
 
     def __repr__(self) -> str:
         return f"HumanEvalScorer(sandbox={', '.join(sorted(self.sandboxes)) or 'not used'})"
-
-
-def _outcome(text: str, source: str | None, verdict: Verdict | None) -> Outcome:
-    if verdict is None:
-        verdict = Verdict(False, "the answer holds no program", 0.0, "")
-    return {
-        "program": source,
-        "passed": verdict.passed,
-        "reason": verdict.reason,
-        "seconds": round(verdict.seconds, 3),
-        "sandbox": verdict.sandbox or None,
-        "truncated": was_truncated(text),
-    }
 
 
 scorer = HumanEvalScorer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -95,9 +96,7 @@ class Session:
         except ClosedError:
             raise KilledError("the sandbox of the checks was killed from outside") from None
 
-    def _ask(
-        self, lines: Lines, process: subprocess.Popen[bytes], line: bytes, deadline: float
-    ) -> bytes:
+    def _ask(self, lines: Lines, process: subprocess.Popen[bytes], line: bytes, deadline: float) -> bytes:
         """The program's reply, or in its place why there is none."""
         try:
             lines.send(line, deadline)
@@ -132,10 +131,8 @@ class Session:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all that it started: its namespace dies with it, or else its session."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it has ended by itself
     process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:

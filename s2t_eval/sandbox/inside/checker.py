@@ -8,15 +8,22 @@ Lines in: a job in JSON; then, after each call, the program's reply. Lines out: 
 `["verdict", passed, reason]`.
 """
 
+from __future__ import annotations
+
 import builtins
 import json
 import os
 import resource
 import sys
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, BinaryIO
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import values
+
+Ask = Callable[[str, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class ProgramError(Exception):
@@ -30,30 +37,30 @@ class UncheckableError(Exception):
 class Remote:
     """A function of the program."""
 
-    def __init__(self, name, ask):
+    def __init__(self, name: str, ask: Ask) -> None:
         self.__name__ = name
         self._ask = ask
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._ask(self.__name__, args, kwargs)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<the program's {self.__name__}>"
 
 
-def names_used(code):
+def names_used(code: CodeType) -> set[str]:
     """Global names of a code object and of all that are nested in it."""
     found = set(code.co_names)
     for constant in code.co_consts:
-        if hasattr(constant, "co_names"):
+        if isinstance(constant, CodeType):
             found |= names_used(constant)
     return found
 
 
-def asker(lines, say):
+def asker(lines: BinaryIO, say: Callable[[list[Any]], None]) -> Ask:
     """How a `Remote` calls: one line out, one line in."""
 
-    def ask(name, args, kwargs):
+    def ask(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             text = values.literal((name, args, kwargs))
         except values.NotPlainError as error:
@@ -67,7 +74,7 @@ def asker(lines, say):
     return ask
 
 
-def read(line):
+def read(line: bytes) -> tuple[str, Any]:
     """What a reply says: `("value", ...)`, `("raised", exception)` or `("dead", why)`."""
     try:
         reply = json.loads(line)
@@ -80,9 +87,9 @@ def read(line):
         return "dead", "the program's reply is not in the form that replies have"
 
 
-def check(job, ask):
+def check(job: dict[str, Any], ask: Ask) -> None:
     """Run the checks; raises what they raise."""
-    namespace = {"__name__": "checks"}
+    namespace: dict[str, Any] = {"__name__": "checks"}
     exec(compile(job["prelude"], "prelude.py", "exec"), namespace)
     code = compile(job["checks"], "checks.py", "exec")
     missing = names_used(code) - namespace.keys() - set(dir(builtins))
@@ -91,7 +98,7 @@ def check(job, ask):
     exec(code, namespace)
 
 
-def verdict(job, ask):
+def verdict(job: dict[str, Any], ask: Ask) -> tuple[bool | None, str]:
     """Whether every check held, and one line that says why not. None: the checks cannot be run."""
     try:
         check(job, ask)
@@ -108,7 +115,7 @@ def verdict(job, ask):
     return True, "passed"
 
 
-def main():
+def main() -> None:
     """Job after job."""
     sys.set_int_max_str_digits(0)
     lines = os.fdopen(os.dup(0), "rb")
@@ -117,7 +124,7 @@ def main():
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
 
-    def say(message):
+    def say(message: list[Any]) -> None:
         replies.write(json.dumps(message) + "\n")
         replies.flush()
 

@@ -1,10 +1,12 @@
 """Runs in a sandbox once a session: says `confined` where it is, else what it could do."""
 
+from __future__ import annotations
+
 import os
 import socket
 
 
-def possible():
+def possible() -> list[str]:
     """What a confined process cannot do, and this one can."""
     found = []
     if os.path.exists("/etc/passwd") or os.path.exists("/proc/self"):

@@ -1,11 +1,20 @@
 """Values between a program and its checks: Python's own types, read without running anything."""
 
+from __future__ import annotations
+
 import builtins
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
-BRACKETS = {list: ("[", "]"), set: ("{", "}"), tuple: ("(", ",)"), frozenset: ("frozenset([", "])")}
+BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    set: ("{", "}"),
+    tuple: ("(", ",)"),
+    frozenset: ("frozenset([", "])"),
+}
 
 
 class NotPlainError(ValueError):
@@ -15,14 +24,14 @@ class NotPlainError(ValueError):
 class Opaque:
     """A result of a type of the program's own: equal to nothing, itself aside."""
 
-    def __init__(self, kind):
+    def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<a {self.kind} of the program>"
 
 
-def literal(value):
+def literal(value: Any) -> str:
     """A value as a Python expression on one line.
 
     Raises:
@@ -40,7 +49,7 @@ def literal(value):
     raise NotPlainError(f"a {type(value).__name__}, which is not of Python's own types")
 
 
-def decode(reply):
+def decode(reply: list[Any]) -> Any:
     """The value that a program's reply stands for.
 
     Raises:
@@ -50,12 +59,12 @@ def decode(reply):
     return READERS[kind](*rest)
 
 
-def text_of(digits):
+def text_of(digits: str) -> str:
     """The string behind its bytes in hexadecimal."""
     return bytes.fromhex(digits).decode("utf-8", "surrogatepass")
 
 
-def exception(name, text):
+def exception(name: str, text: str) -> Exception:
     """A built-in exception of this name.
 
     One that would end the checks without failing them (SystemExit) comes as a RuntimeError.
@@ -69,11 +78,11 @@ def exception(name, text):
         return RuntimeError(text)
 
 
-def _decode_all(values):
+def _decode_all(values: list[Any]) -> list[Any]:
     return [decode(value) for value in values]
 
 
-READERS = {
+READERS: dict[str, Callable[..., Any]] = {
     "constant": {"None": None, "True": True, "False": False}.__getitem__,
     "int": lambda digits: int(digits, 16),
     "float": float.fromhex,
@@ -89,5 +98,5 @@ READERS = {
     "range": lambda bounds: range(*decode(bounds)),
     "decimal": lambda digits: Decimal(text_of(digits)),
     "fraction": lambda parts: Fraction(*decode(parts)),
-    "opaque": Opaque,
+    "opaque": lambda kind: Opaque(text_of(kind)),
 }
