@@ -2,7 +2,8 @@
 
 Stock `humaneval` fetches the metric `code_eval` from the hub and runs generated code without
 isolation; here it gets one that runs it in our sandbox. Stock `mmlu_pro` wants its examples' split
-even where no example is asked for; here only a run that asks for examples misses it.
+even where no example is asked for; here only a run that asks for examples misses it. And the
+harness's command line has no flag for a task's `repeats`: `--metadata '{"repeats": 8}'` sets them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import evaluate
-from lm_eval.api.task import ConfigurableTask
+from lm_eval.api.task import ConfigurableTask, Task
 
 from s2t_eval.grading.estimators import pass_at_k
+from s2t_eval.model_wrappers.arguments import require_int
 from s2t_eval.sandbox import Program, run_programs
 
 logger = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ def serve_stock_tasks() -> None:
         return
     evaluate.load = _with_code_eval(evaluate.load)
     ConfigurableTask.fewshot_docs = _where_examples_may_be_missing(ConfigurableTask.fewshot_docs)
-    ConfigurableTask.build_all_requests = _which_needs_its_examples(ConfigurableTask.build_all_requests)
+    Task.build_all_requests = _which_needs_its_examples(Task.build_all_requests)
 
 
 def _with_code_eval(load: Any) -> Any:
@@ -103,8 +105,11 @@ def _where_examples_may_be_missing(fewshot_docs: Any) -> Any:
 
 def _which_needs_its_examples(build: Any) -> Any:
     @functools.wraps(build)
-    def build_if_complete(self: ConfigurableTask, *args: Any, **kwargs: Any) -> None:
-        split = self.fewshot_cfg.split
+    def build_if_complete(self: Task, *args: Any, **kwargs: Any) -> None:
+        if (repeats := (self.config.metadata or {}).get("repeats")) is not None:
+            require_int("metadata repeats", repeats, 1)
+            self.set_config("repeats", repeats)
+        split = self.fewshot_cfg.split if isinstance(self, ConfigurableTask) else None
         if self.config.num_fewshot and split is not None and split not in self.dataset:
             raise ValueError(
                 f"task {self.config.task}: its examples come from split {split!r}, which these data do "

@@ -8,12 +8,13 @@ from typing import Any
 class GeneratedText(str):
     """What a backend hands to the harness: a text, and whether it ended at its length limit.
 
-    A plain text where somebody stores it (the harness's cache), so that nothing depends on it.
+    A plain text where somebody stores it (the harness's cache), so that nothing depends on it. The
+    harness makes another of the same type, out of a gold answer: of that nothing is known.
     """
 
-    truncated: bool
+    truncated: bool | None
 
-    def __new__(cls, text: str, truncated: bool) -> GeneratedText:
+    def __new__(cls, text: str, truncated: bool | None = None) -> GeneratedText:
         made = super().__new__(cls, text)
         made.truncated = truncated
         return made

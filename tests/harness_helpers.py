@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 import lm_eval
+import pytest
 import torch
 from datasets import Dataset
 from lm_eval.api.instance import Instance
@@ -218,6 +219,18 @@ def generate(model: PreTrainedModel, ids: Sequence[int], max_new_tokens: int, **
 
 
 # ---------------------------------------------------------------- files and processes
+
+
+def shared_data() -> Path:
+    """The benchmarks' data where this machine has them; the calling test is skipped elsewhere.
+
+    `S2T_DATA`, or `shared/data` beside the checkout.
+    """
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("S2T_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"the benchmarks' data are not at {folder}; set S2T_DATA to their folder")
+    return folder
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-BOX = re.compile(r"\\f?boxed?\s*(?=\{)|\\boxed\s+(?=[^\s{])")
+BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
 STATEMENT = re.compile(
     r"""(?:final|correct|right|best|my)?\s*\b(?:answer|result|option|choice|solution)\b
         (?:\s+(?:to|for)\s+(?:the|this)\s+(?:question|problem|exercise))?
         [\s*_]*(?:\b(?:is|are|equals|would\s+be|must\s+be|should\s+be|will\s+be|=)(?![a-z])|:)
-        [\s*_:]*(?!not\b)""",
+        (?![\s*_:]*not\b)[\s*_:]*""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What introduces an answer; a denied one ("the answer is not 5") introduces nothing."""
