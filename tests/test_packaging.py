@@ -121,6 +121,7 @@ def test_wheel_holds_backends_tasks_and_the_embedded_pair(wheels: tuple[Path, Pa
     modules = {target.split(":")[0] for target in registration.BACKENDS.values()}
     assert {f"{module.replace('.', '/')}.py" for module in modules} <= names
     assert "s2t_eval/tasks/s2t_arith/s2t_arith.yaml" in names
+    assert {"s2t_eval/tasks/_s2t_shared_yaml", "s2t_eval/sandbox/inside/program.py"} <= names
     assert any(n.startswith("s2t_eval/embedded/") and n.endswith(".safetensors") for n in names)
 
 

@@ -618,3 +618,18 @@ def test_filter_is_known_for_common_machines() -> None:
         code = process_filter(machine)
         assert code is not None and len(code) % 8 == 0
     assert process_filter("s390x") is None
+
+
+def test_benchmark_measures_a_rate_and_a_ratio(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import sandbox as benchmark
+
+    monkeypatch.setattr("sys.argv", ["sandbox", "--count", "4", "--repeats", "1"])
+    benchmark.main()
+    rate, ratio = capsys.readouterr().out.splitlines()
+    assert re.search(r"\d at once: [\d.]+ trivial programs/s \(.*n = 1 rounds of 4\), target >= 20/s", rate)
+    assert "sandbox over bare interpreter start" in ratio
+    monkeypatch.setattr(benchmark, "TRIVIAL", Program("def add(a, b): return 0", "assert add(2, 3) == 5"))
+    with pytest.raises(RuntimeError, match="4 of 4 programs did not pass"):
+        benchmark.main()

@@ -13,7 +13,8 @@ class Limits:
     """Limits of one program.
 
     Args:
-        wall_seconds: from the program's start to the end of its checks.
+        wall_seconds: from the program's start to the end of its checks; more than twice the processor
+            time, so that a busy machine fails nobody.
         cpu_seconds: processor time of the program, whole seconds.
         memory_bytes: address space of the program, which is a single process.
         file_bytes: size of any one file it writes.
@@ -22,7 +23,7 @@ class Limits:
         message_bytes: largest argument or result of one call, written out.
     """
 
-    wall_seconds: float = 10.0
+    wall_seconds: float = 20.0
     cpu_seconds: int = 8
     memory_bytes: int = 1024 * MIB
     file_bytes: int = 16 * MIB

@@ -1,0 +1,91 @@
+"""Programs a second in the sandbox, and what isolation costs: a ratio measured in turns.
+
+    python -m benchmarks.sandbox                 # trivial programs, one worker a core
+    python -m benchmarks.sandbox --data DIR      # HumanEval's canonical solutions, DIR as S2T_DATA
+
+A trivial program is a function and one check. Beside it stands the start of a bare
+`python -I -S -c pass`, which is the least that running a program in a process of its own can cost;
+so the ratio says what sandbox and checks add, whatever else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from benchmarks.ratios import Ratio, alternate, divide, this_machine
+from s2t_eval.humaneval import assemble, program_of
+from s2t_eval.sandbox import Program, find_isolation, run_programs, usable_cores
+
+TARGET = 20.0
+TRIVIAL = Program("def add(a, b):\n    return a + b\n", "assert add(2, 3) == 5\n")
+
+
+def programs(data: str | None, count: int) -> list[Program]:
+    """Trivial programs, or the canonical solutions below a folder of data sets."""
+    if data is None:
+        return [TRIVIAL] * count
+    lines = (Path(data) / "openai/openai_humaneval/test.jsonl").read_text().splitlines()
+    docs = [json.loads(line) for line in lines][:count]
+    sources = [assemble(doc["canonical_solution"], doc["prompt"], doc["entry_point"]) for doc in docs]
+    return [program_of(source or "", doc) for source, doc in zip(sources, docs, strict=True)]
+
+
+def seconds_in_sandbox(asked: list[Program], workers: int) -> float:
+    """Wall clock of running all; raises where one does not pass."""
+    began = time.perf_counter()
+    verdicts = run_programs(asked, workers=workers)
+    seconds = time.perf_counter() - began
+    failed = [verdict for verdict in verdicts if verdict.passed is not True]
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(asked)} programs did not pass, first: {failed[0]}")
+    return seconds
+
+
+def seconds_of_bare_starts(count: int, workers: int) -> float:
+    """Wall clock of as many interpreters that do nothing."""
+    command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
+    began = time.perf_counter()
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda _: subprocess.run(command, check=True), range(count)))
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sandbox", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--count", type=int, default=100, help="programs a round (100)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (3)")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="at once (the cores)")
+    parser.add_argument("--data", help="folder of data sets: HumanEval in place of trivial programs")
+    given = parser.parse_args()
+    asked = programs(given.data, given.count)
+    find_isolation()  # the first use probes it
+    sides = alternate(
+        {
+            "sandbox": lambda: seconds_in_sandbox(asked, given.workers),
+            "bare": lambda: seconds_of_bare_starts(len(asked), given.workers),
+        },
+        given.repeats,
+    )
+    rates = sorted(len(asked) / seconds for seconds in sides["sandbox"])
+    median = rates[len(rates) // 2]
+    what = "HumanEval solutions" if given.data else "trivial programs"
+    met = "met" if median >= TARGET else "MISSED"
+    print(
+        f"{find_isolation().name}, {given.workers} at once: {median:.1f} {what}/s ({rates[0]:.1f} to "
+        f"{rates[-1]:.1f}, n = {len(rates)} rounds of {len(asked)}), target >= {TARGET:.0f}/s {met}"
+    )
+    ratio = Ratio("sandbox over bare interpreter start, seconds", divide(sides["sandbox"], sides["bare"]))
+    print(f"{ratio}; {this_machine()}")
+
+
+if __name__ == "__main__":
+    main()
