@@ -84,8 +84,8 @@ class Session:
         reply = self._ask(lines, process, repr(job).encode() + b"\n", deadline)
         if reply != READY:
             return False, f"it does not load: {_explanation(reply)}"
-        checker = self._ready_checker(deadline)
         try:
+            checker = self._ready_checker(deadline)
             checker.send(_job(program), deadline)
             while True:
                 message = json.loads(checker.receive(deadline))
