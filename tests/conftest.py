@@ -11,9 +11,19 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from s2t_eval.sandbox import Isolation, SandboxUnavailableError, find_isolation
 from tests.twins import tiny_model
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Isolation:
+    """The sandbox of this machine; tests of generated code are skipped where none can work."""
+    try:
+        return find_isolation()
+    except SandboxUnavailableError as error:
+        pytest.skip(f"no sandbox works here: {error}")
 
 
 @pytest.fixture(scope="session", params=["qwen2", "llama", "gemma3", "gemma2"])

@@ -65,7 +65,7 @@ def run(tasks: Sequence[str], model: str = "greedy", **options: Any) -> Results:
     return evaluate(model, tasks=tasks, limit=2, **options)
 
 
-@pytest.mark.usefixtures("folder", "scripted")
+@pytest.mark.usefixtures("folder", "scripted", "sandbox")
 def test_all_of_the_paper_in_one_run() -> None:
     found = run(["s2t_paper", "s2t_minerva_math"])
     results = found["results"]
@@ -144,7 +144,7 @@ def test_options_are_lettered(folder: Path) -> None:
     assert task.doc_to_text(task.eval_docs[0]) == "Which is blue?\n\nOptions:\nA. Grass\nB. The sky\n"
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("folder", "sandbox")
 def test_code_needs_the_harness_s_word() -> None:
     with pytest.raises(ValueError, match="confirm_run_unsafe_code"):
         run(["s2t_humaneval"], confirm_run_unsafe_code=False)
@@ -169,6 +169,7 @@ def test_model_tells_which_texts_were_cut() -> None:
     assert found["results"]["s2t_gsm8k"]["truncated,answer"] == 1.0
 
 
+@pytest.mark.usefixtures("sandbox")
 def test_stock_command_runs_the_paper(folder: Path, tmp_path: Path) -> None:
     done = run_command(
         BIN / "lm_eval", "--model", "greedy", "--model_args", "pretrained=embedded/student,dtype=float32",
@@ -213,7 +214,7 @@ def test_votes_by_mathematics_letters_and_numbers(monkeypatch: pytest.MonkeyPatc
     assert (votes["s2t_gsm8k"]["share"], votes["s2t_gsm8k"]["distinct"]) == (3 / 5, 2)
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("folder", "sandbox")
 def test_humaneval_is_refused_before_anything_is_generated() -> None:
     with pytest.raises(
         NoVotableAnswerError, match=r"^maj8: task s2t_humaneval asks for code; .*leaves this cell"
@@ -241,6 +242,7 @@ def test_stock_minerva_votes_by_mathematics() -> None:
 # ---------------------------------------------------------------- stock tasks
 
 
+@pytest.mark.usefixtures("sandbox")
 def test_code_eval_without_a_network_runs_in_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     import evaluate as hf_evaluate
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pickle
 import signal
 import sys
 import time
@@ -203,6 +204,8 @@ def test_many_responses() -> None:
 
 def test_logged_answers_are_plain_text() -> None:
     assert json.dumps([Answer("5", None), Answer(None, True)]) == '["5", "[invalid]"]'
+    stored = pickle.loads(pickle.dumps([Answer("5", None), Answer(None, True)]))
+    assert (stored, {type(text) for text in stored}) == (["5", "[invalid]"], {str}), "as ranks gather them"
 
 
 def brute_majority(labels: list[str | None], right: set[str], k: int) -> float:

@@ -23,6 +23,7 @@ def document(prompt: str) -> dict[str, Any]:
     return {"prompt": prompt, "entry_point": entry, "test": check}
 
 
+@pytest.mark.usefixtures("sandbox")
 def test_shapes_of_answers() -> None:
     assert len(SHAPES) >= 30
     docs = [document(prompt) for _, prompt, _, _ in SHAPES]
@@ -44,6 +45,7 @@ def problems() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.usefixtures("sandbox")
 def test_all_canonical_solutions_pass_and_all_emptied_bodies_fail() -> None:
     """As a fenced whole, as a bare body, as a body that lost its indentation; then with `pass`."""
     docs = problems()
@@ -62,6 +64,7 @@ def test_all_canonical_solutions_pass_and_all_emptied_bodies_fail() -> None:
     ] == []
 
 
+@pytest.mark.usefixtures("sandbox")
 def test_metrics_of_one_answer_and_of_many() -> None:
     scorer, doc = HumanEvalScorer(), document(TWICE)
     right, wrong = "    return 2 * x", GeneratedText("    return x", truncated=True)

@@ -14,7 +14,7 @@ INVALID = "[invalid]"
 
 
 class Answer(str):
-    """An extracted answer as it is logged, and what is known beside it."""
+    """An extracted answer as it is logged, and what is known beside it; stored, a plain text."""
 
     found: bool
     truncated: bool | None
@@ -23,6 +23,9 @@ class Answer(str):
         made = super().__new__(cls, INVALID if answer is None else answer)
         made.found, made.truncated = answer is not None, truncated
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (str, (str(self),))
 
 
 class Scorer:

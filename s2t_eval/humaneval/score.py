@@ -17,7 +17,7 @@ LIMITS = Limits()
 
 
 class Outcome(str):
-    """What became of an answer: JSON in the harness's log, its parts as attributes."""
+    """What became of an answer: JSON in the harness's log, its parts as attributes; stored, a text."""
 
     program: str | None
     verdict: Verdict
@@ -29,6 +29,9 @@ class Outcome(str):
         made = super().__new__(cls, json.dumps(logged, ensure_ascii=False))
         made.program, made.verdict, made.truncated = program, verdict, was_truncated(text)
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (str, (str(self),))
 
 
 def program_of(source: str, doc: dict[str, Any]) -> Program:

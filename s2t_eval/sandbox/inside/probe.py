@@ -11,20 +11,25 @@ def possible() -> list[str]:
     found = []
     if os.path.exists("/etc/passwd") or os.path.exists("/proc/self"):
         found.append("sees the system's files")
-    for path in ("/probe", "/dev/probe", "/dev/shm/probe", os.path.join(os.path.dirname(__file__), "x")):
+    here = os.path.dirname(os.path.abspath(__file__))
+    for folder in ("/", "/dev", "/dev/shm", here):
+        path = os.path.join(folder, f"s2t_eval_probe_{os.getpid()}")
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
-            found.append(f"writes {path}")
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except OSError:
-            pass
+            continue
+        os.unlink(path)
+        found.append(f"writes {folder}")
     names = [name for _, name in socket.if_nameindex() if name != "lo"]
     if names:
         found.append(f"has the network {', '.join(names)}")
     if os.environ.keys() - {"PWD", "LC_CTYPE"}:
         found.append("has an environment")
     try:
-        with open("/tmp/probe", "w") as file:
+        path = f"/tmp/s2t_eval_probe_{os.getpid()}"
+        with open(path, "w") as file:
             file.write("x")
+        os.unlink(path)
     except OSError as error:
         found.append(f"cannot write /tmp ({error})")
     return found
