@@ -63,7 +63,7 @@ from tests.harness_helpers import (
         ({"threshold": 1, "top_k": 1000}, r"^top_k: expected at most the vocabulary of \d+ tokens, got"),
         ({"threshold": 1, "warmup": -1}, r"^warmup: expected a whole number of at least 0, got -1$"),
         ({"threshold": 1, "seed": -1}, r"^seed: expected a whole number of at least 0, got -1$"),
-        ({"trigger": "entropi"}, r"^trigger: expected one of kl, entropy, margin, random, always, "
+        ({"trigger": "entropi"}, r"^trigger: expected one of kl, entropy, margin, router, random, always, "
                                  r"never, got 'entropi'$"),
         ({"threshold": 1, "kl_direction": "up"}, r"^kl_direction: expected 'student_teacher' or "
                                                  r"'teacher_student', got 'up'$"),
