@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 
 from s2t_eval.calibration import trigger_key
 from s2t_eval.card import selector_card
+from s2t_eval.embedded import embedded_path
 from s2t_eval.files import replaced, write_text
 from s2t_eval.readout import ScoreAs
 from s2t_eval.router import Router
@@ -201,7 +202,7 @@ def find_folder(name: str | Path) -> Path:
     Raises:
         SelectorError: neither is to be had.
     """
-    folder = Path(name)
+    folder = embedded_path(str(name)) if str(name).startswith("embedded/") else Path(name)
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download

@@ -5,7 +5,8 @@ ordinary transformers checkpoints with one shared tokenizer:
 
     AutoModelForCausalLM.from_pretrained(embedded_path("embedded/student"))
 
-`arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights, and
+`arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights,
+`train_selector.py` the selector that `s2t_local` and `pps_local` show, and
 `measure.py` measures what the pair shows. The models answer one question at a time: examples or
 instructions before it are unlike anything they were trained on. Importing this module loads neither
 torch nor transformers.
@@ -13,17 +14,21 @@ torch nor transformers.
 
 from pathlib import Path
 
-_FOLDERS = {"embedded/student": "student", "embedded/teacher": "teacher"}
+_FOLDERS = {
+    "embedded/student": "student",
+    "embedded/teacher": "teacher",
+    "embedded/selector": "selector",
+}
 
 
 def embedded_path(name: str) -> Path:
     """Resolve the name of a shipped model to its folder on disk.
 
     Args:
-        name: "embedded/student" or "embedded/teacher".
+        name: "embedded/student", "embedded/teacher" or "embedded/selector".
 
     Returns:
-        The folder that `from_pretrained` takes.
+        The folder that `from_pretrained` takes; for the selector the one that `selector=` takes.
 
     Raises:
         ValueError: for any other name; the message lists the known ones.
