@@ -1,6 +1,5 @@
 """The embedded pair: its problems, tokenizer, task and the phenomenon it was made to show."""
 
-import math
 import random
 import re
 import subprocess
@@ -12,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from s2t_eval.embedded import arith, embedded_path
-from s2t_eval.embedded.measure import Decoded, Pair, final_number, wilson
+from s2t_eval.embedded.measure import Decoded, Pair, final_number
 from s2t_eval.embedded.tokenizer import build_tokenizer
 
 TASKS = Path(__file__).parent.parent / "tasks"
@@ -245,9 +244,3 @@ def test_greedy_is_the_models_own(pair: Pair, splits: Splits) -> None:
 def test_final_number() -> None:
     assert final_number("The answer is 3. The answer is 42.") == 42
     assert final_number("The answer is many.") is None
-
-
-def test_wilson_interval_solves_its_equation() -> None:
-    """Its ends are the rates at which the observation lies 1.96 standard errors away."""
-    for bound in wilson(7 / 40, 40):
-        assert abs(7 / 40 - bound) / math.sqrt(bound * (1 - bound) / 40) == pytest.approx(1.959964)

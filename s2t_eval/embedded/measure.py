@@ -28,6 +28,7 @@ from transformers import (
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import Problem, format_prompt, make_split
+from s2t_eval.statistics import wilson
 
 MAX_NEW_TOKENS = 64
 NUM_CALIBRATION = 300
@@ -151,17 +152,9 @@ def final_number(text: str) -> int | None:
     return int(found[-1]) if found else None
 
 
-def wilson(rate: float, n: int) -> tuple[float, float]:
-    """The Wilson 95 % interval of a rate measured on n items."""
-    z = 1.959964
-    centre = rate + z * z / (2 * n)
-    spread = z * math.sqrt(rate * (1 - rate) / n + (z / (2 * n)) ** 2)
-    return (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
-
-
 def _report(label: str, decoded: Decoded, problems: Sequence[Problem]) -> None:
     rate = decoded.accuracy(problems)
-    low, high = wilson(rate, len(problems))
+    low, high = wilson(round(rate * len(problems)), len(problems))
     fired = f"fired {int(decoded.is_fired.sum())} of {len(decoded.kl)} steps"
     print(f"{label:32s}{rate:6.1%} [{low:.1%}, {high:.1%}] n={len(problems)}  {fired}", flush=True)
 

@@ -1,0 +1,181 @@
+"""The statistics of every table, in one place: intervals, paired tests, and what n can resolve.
+
+Each function is a thin layer over scipy or statsmodels, and says what it does at the edges (no
+disagreement at all, a single pair), where those libraries warn, divide by zero or disagree.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+Scores = NDArray[np.float64]
+
+RESAMPLES = 10_000
+"""Resamples of a bootstrap or a permutation test: its own error is then under a percentile."""
+
+
+class Interval(NamedTuple):
+    """Bounds of a confidence interval, in the unit of what was measured."""
+
+    low: float
+    high: float
+
+
+def wilson(hits: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a share, as fractions.
+
+    Raises:
+        ValueError: no items, or more hits than items.
+    """
+    if not 0 <= hits <= n or n == 0:
+        raise ValueError(f"wilson: expected 0 <= hits <= n and n >= 1, got {hits} of {n}")
+    low, high = proportion_confint(hits, n, alpha=1 - confidence, method="wilson")
+    return Interval(float(low), float(high))
+
+
+def mcnemar_exact(won: int, lost: int) -> float:
+    """Two-sided exact McNemar p-value of items won and lost; 1 where nothing differs."""
+    if won + lost == 0:
+        return 1.0
+    return min(1.0, float(mcnemar([[0, won], [lost, 0]], exact=True).pvalue))
+
+
+def paired_bootstrap(
+    new: Sequence[float] | Scores,
+    base: Sequence[float] | Scores,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of mean(new - base), items resampled as pairs.
+
+    A single pair has no interval: it is (nan, nan).
+
+    Raises:
+        ValueError: sides of different length, or empty ones.
+    """
+    delta = differences(new, base)
+    if len(delta) == 1:
+        return Interval(float("nan"), float("nan"))
+    interval = stats.bootstrap(
+        (delta,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="percentile",
+        batch=max(1, 2_000_000 // len(delta)),
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(float(interval.low), float(interval.high))
+
+
+def paired_p(new: Sequence[float] | Scores, base: Sequence[float] | Scores, seed: int = 0) -> float:
+    """Two-sided p-value of paired scores: exact McNemar for 0/1 scores, else by exchanging signs.
+
+    Raises:
+        ValueError: sides of different length, or empty ones.
+    """
+    delta = differences(new, base)
+    is_binary = bool(np.isin(np.concatenate([new, base]), (0.0, 1.0)).all())
+    if is_binary:
+        return mcnemar_exact(int((delta > 0).sum()), int((delta < 0).sum()))
+    if not delta.any():
+        return 1.0
+    test = stats.permutation_test(
+        (delta,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=max(1, 2_000_000 // len(delta)),
+        rng=np.random.default_rng(seed),
+    )
+    return float(test.pvalue)
+
+
+def differences(new: Sequence[float] | Scores, base: Sequence[float] | Scores) -> Scores:
+    """new - base, [n]; raises `ValueError` for sides of different length or empty ones."""
+    left, right = np.asarray(new, dtype=float), np.asarray(base, dtype=float)
+    if left.shape != right.shape or left.ndim != 1 or len(left) == 0:
+        raise ValueError(
+            f"paired scores: expected two lists of one length, at least 1, got {len(left)} and {len(right)}"
+        )
+    return left - right
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given; each compares with alpha itself."""
+    if not len(p_values):
+        return []
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+
+
+def detectable_effect(n: int, won: int, lost: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Smallest true difference that the exact McNemar test would find with this power, as a fraction.
+
+    The items that change both ways are taken as noise that stays (twice the smaller of won and lost);
+    a difference adds changes in one direction. Exact, not by the normal approximation: with few changes
+    that one promises too much, and none at all would make every difference detectable.
+
+    Returns:
+        The difference, or nan where not even a change of every item would be found.
+    """
+    noise = 2 * min(won, lost) / n
+    most = 1 - noise
+    if _power(most, noise, n, alpha) < power:
+        return float("nan")
+    low, high = 0.0, most
+    while high - low > 1e-5:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _power(middle, noise, n, alpha) >= power else (middle, high)
+    return high
+
+
+def _power(difference: float, noise: float, n: int, alpha: float) -> float:
+    """Chance that n pairs show a significant loss, given the shares that change."""
+    changing = min(1.0, noise + difference)
+    counts = np.arange(stats.binom.ppf(1e-9, n, changing), stats.binom.ppf(1 - 1e-9, n, changing) + 1)
+    # Significant with c of m changes in the rarer direction: 2 P(X <= c) <= alpha, X ~ Bin(m, 1/2).
+    critical = stats.binom.ppf(alpha / 2, counts, 0.5)
+    critical -= 2 * stats.binom.cdf(critical, counts, 0.5) > alpha
+    to_loss = (noise / 2 + difference) / changing if changing else 0.5
+    found = stats.binom.cdf(critical, counts, 1 - to_loss)
+    return float((stats.binom.pmf(counts, n, changing) * found).sum())
+
+
+def spearman(left: Sequence[float], right: Sequence[float]) -> float:
+    """Spearman's rho; nan where one side is constant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        return float(stats.spearmanr(left, right).statistic)
+
+
+def share_of_gain(
+    new: Scores, full: Scores, base: Scores, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, Interval]:
+    """(mean(new) - mean(base)) / (mean(full) - mean(base)), and its percentile bootstrap interval, 95 %.
+
+    Items are resampled as triples; resamples in which `full` gains nothing have no share and are left out.
+    nan where `full` itself gains nothing.
+    """
+    gains = np.stack([differences(new, base), differences(full, base)])
+    n = gains.shape[1]
+    mine, whole = gains.mean(1)
+    if whole <= 0:
+        return float("nan"), Interval(float("nan"), float("nan"))
+    rng, batch = np.random.default_rng(seed), max(1, 2_000_000 // n)
+    sizes = [min(batch, resamples - begin) for begin in range(0, resamples, batch)]
+    draws = (rng.multinomial(n, np.full(n, 1 / n), size=size) for size in sizes)
+    top, bottom = np.concatenate([gains @ draw.T for draw in draws], axis=1)
+    shares = top[bottom > 0] / bottom[bottom > 0]
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return float(mine / whole), Interval(float(low), float(high))

@@ -1,0 +1,127 @@
+"""Statistics against their definitions, by brute force, on lopsided samples."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from s2t_eval.statistics import (
+    detectable_effect,
+    holm,
+    mcnemar_exact,
+    paired_bootstrap,
+    paired_p,
+    spearman,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 7), (1, 164), (7, 7), (150, 164), (21, 96)])
+def test_wilson_bounds_are_where_the_score_test_turns(hits: int, n: int) -> None:
+    """By definition a bound p solves (hits/n - p)^2 = z^2 p (1 - p) / n."""
+    z2 = stats.norm.ppf(0.975) ** 2
+    for bound in wilson(hits, n):
+        assert (hits / n - bound) ** 2 == pytest.approx(z2 * bound * (1 - bound) / n, abs=1e-12)
+
+
+def test_wilson_refuses_no_items() -> None:
+    with pytest.raises(ValueError, match="0 of 0"):
+        wilson(0, 0)
+    with pytest.raises(ValueError, match="5 of 4"):
+        wilson(5, 4)
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0, 0), (1, 0), (0, 6), (18, 1), (3, 3), (20, 2), (1, 40)])
+def test_mcnemar_is_the_exact_binomial_test(won: int, lost: int) -> None:
+    n = won + lost
+    tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1)) / 2**n
+    assert mcnemar_exact(won, lost) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_bootstrap_is_seeded_and_close_to_the_enumerated_one() -> None:
+    new, base = [1.0, 1, 1, 0, 0], [0.0, 0, 0, 0, 1]
+    delta = np.array(new) - np.array(base)
+    means = [np.mean(draw) for draw in itertools.product(delta, repeat=5)]
+    expected = np.quantile(means, [0.025, 0.975])
+    interval = paired_bootstrap(new, base)
+    assert interval == paired_bootstrap(new, base)
+    assert interval == pytest.approx(expected, abs=0.2)  # one step of the mean of five
+    assert interval != paired_bootstrap(new, base, resamples=37, seed=5)
+
+
+def test_bootstrap_covers_on_a_lopsided_sample() -> None:
+    """97 of 100 items alike, three lost: the interval reaches zero, and lies below it."""
+    base, new = np.ones(100), np.ones(100)
+    new[:3] = 0
+    low, high = paired_bootstrap(new, base)
+    assert -0.08 < low < -0.03
+    assert high == pytest.approx(0, abs=0.011)
+
+
+def test_bootstrap_of_one_pair_and_of_none() -> None:
+    assert all(math.isnan(bound) for bound in paired_bootstrap([1.0], [0.0]))
+    assert paired_bootstrap([1.0, 0.0], [1.0, 0.0]) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="got 0 and 0"):
+        paired_bootstrap([], [])
+    with pytest.raises(ValueError, match="got 2 and 1"):
+        paired_bootstrap([1.0, 0.0], [1.0])
+
+
+def test_p_of_graded_scores_is_the_share_of_sign_patterns() -> None:
+    new, base = [0.9, 0.7, 0.2, 0.5, 0.6], [0.1, 0.6, 0.3, 0.2, 0.2]
+    delta = np.array(new) - np.array(base)
+    means = [np.mean(delta * signs) for signs in itertools.product((1, -1), repeat=5)]
+    at_least = np.mean(np.array(means) >= delta.mean() - 1e-12)
+    at_most = np.mean(np.array(means) <= delta.mean() + 1e-12)
+    assert paired_p(new, base) == pytest.approx(min(1.0, 2 * min(at_least, at_most)))
+
+
+def test_p_of_right_and_wrong_is_mcnemar() -> None:
+    new, base = [1.0] * 9 + [0.0] * 3, [0.0] * 8 + [1.0] * 2 + [0.0] * 2
+    assert paired_p(new, base) == mcnemar_exact(8, 1)
+    assert paired_p([0.5, 0.5], [0.5, 0.5]) == 1.0
+
+
+def test_holm_is_the_step_down_rule() -> None:
+    p = [0.04, 0.001, 0.03, 0.5]
+    expected, running = {}, 0.0
+    for rank, index in enumerate(sorted(range(4), key=p.__getitem__)):
+        running = max(running, min(1.0, (4 - rank) * p[index]))
+        expected[index] = running
+    assert holm(p) == pytest.approx([expected[i] for i in range(4)])
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(("n", "won", "lost"), [(164, 0, 0), (96, 4, 2), (300, 12, 30), (1319, 80, 70)])
+def test_detectable_effect_is_found_as_often_as_it_says(n: int, won: int, lost: int) -> None:
+    """Simulated: changes drawn at that effect are significant in four of five samples."""
+    effect = detectable_effect(n, won, lost)
+    noise = 2 * min(won, lost) / n
+    shares = [noise / 2, noise / 2 + effect, 1 - noise - effect]
+    draws = np.random.default_rng(0).multinomial(n, shares, size=2000)
+    found = [mcnemar_exact(int(w), int(k)) <= 0.05 and k > w for w, k, _ in draws]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+
+
+def test_detectable_effect_is_near_the_normal_approximation_where_that_holds() -> None:
+    """Connor's formula at n = 5,000 and 10 % noise."""
+    n, noise = 5000, 0.1
+    effect = detectable_effect(n, 250, 250)
+    z_alpha, z_power = stats.norm.ppf(0.975), stats.norm.ppf(0.8)
+    share = noise + effect
+    needed = ((z_alpha * share**0.5 + z_power * (share - effect**2) ** 0.5) / effect) ** 2
+    assert needed == pytest.approx(n, rel=0.03)
+
+
+def test_five_items_can_show_nothing() -> None:
+    assert math.isnan(detectable_effect(5, 0, 0))  # 2 / 2^5 is more than 0.05
+    assert detectable_effect(164, 0, 0) > 6 / 164
+
+
+def test_spearman_of_a_constant_is_undefined() -> None:
+    assert math.isnan(spearman([1, 1, 1], [1, 2, 3]))
+    assert spearman([1, 2, 3], [1, 4, 9]) == pytest.approx(1)
