@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,17 @@ def require_at_least(flag: str, value: int, least: int) -> None:
     """Raise `ValueError` for a number that is too small."""
     if value < least:
         raise ValueError(f"{flag}: expected at least {least}, got {value}")
+
+
+def metric_choices(given: Sequence[str]) -> dict[str, str]:
+    """Task -> "metric,filter" from `--metric TASK=METRIC,FILTER ...`; raises `ValueError` otherwise."""
+    for text in given:
+        task, _, figure = text.partition("=")
+        if not task or "," not in figure:
+            raise ValueError(
+                f"--metric: expected TASK=METRIC,FILTER such as gsm8k=exact_match,strict-match, got {text!r}"
+            )
+    return dict(text.split("=", 1) for text in given)
 
 
 def writable_file(text: str) -> Path:

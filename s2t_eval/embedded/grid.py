@@ -1,0 +1,61 @@
+"""Every method on the embedded pair, a line each: what `make demo` shows and CI compares.
+
+A new backend is a new line in `GRID` (then `make baseline`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TASK = "s2t_arith"
+STUDENT, TEACHER = "embedded/student", "embedded/teacher"
+TAUS = (0.01, 0.05, 0.1)
+NUM_CALIBRATION = 100
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    Args:
+        name: of its baseline file.
+        label: in tables.
+        model: lm_eval's `--model`.
+        arguments: beside `pretrained`.
+        needs_pair: adds the teacher and the calibration file.
+        pretrained: the model that writes.
+    """
+
+    name: str
+    label: str
+    model: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    needs_pair: bool = False
+    pretrained: str = STUDENT
+
+    def model_args(self, calibration: Path) -> dict[str, Any]:
+        """The arguments in full."""
+        pair = {"teacher": TEACHER, "calibration": str(calibration)} if self.needs_pair else {}
+        return {"pretrained": self.pretrained, **pair, **self.arguments}
+
+
+def _pair(name: str, label: str, model: str, trigger: str, tau: float) -> Row:
+    return Row(name, label, model, {"trigger": trigger, "tau": tau}, needs_pair=True)
+
+
+GRID = (
+    Row("greedy", "greedy", "greedy"),
+    Row("maj1", "maj1", "maj_at_k", {"num_samples": 1}),
+    Row("maj2", "maj2", "maj_at_k", {"num_samples": 2}),
+    Row("maj4", "maj4", "maj_at_k", {"num_samples": 4}),
+    Row("maj8", "maj8", "maj8"),
+    _pair("s2t_kl_tau1", "s2t, kl, tau 1 %", "s2t", "kl", 0.01),
+    _pair("s2t_kl_tau5", "s2t, kl, tau 5 %", "s2t", "kl", 0.05),
+    _pair("s2t_entropy_tau5", "s2t, entropy, tau 5 %", "s2t", "entropy", 0.05),
+    _pair("s2t_random_tau5", "s2t, random, tau 5 %", "s2t", "random", 0.05),
+    _pair("takeover_kl_tau5", "takeover, kl, tau 5 %", "takeover", "kl", 0.05),
+    Row("teacher", "teacher alone", "greedy", pretrained=TEACHER),
+)

@@ -1,0 +1,1 @@
+"""From harness results to tables, figures, comparisons and leaderboard files."""

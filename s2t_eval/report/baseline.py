@@ -1,0 +1,58 @@
+"""Results small enough to commit: one file a run, a line a document instead of the samples."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from s2t_eval.files import write_text
+from s2t_eval.report.runs import Run, format_documents
+
+PATH = re.compile(r"(?<![\w.:/])/(?:[\w.@+ -]+/)+([\w.@+-]+)")
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+LEFT_OUT = ("pretty_env_info", "upper_git_hash", "model_source")
+
+
+def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """Write `FOLDER/NAME.json` for each results file that the runs come from, readable by `read_runs`.
+
+    Raises:
+        ResultsError: samples were not kept.
+        ValueError: two files of one name.
+    """
+    written: dict[Path, Path] = {}
+    for run in runs:
+        if run.source in written:
+            continue
+        path = folder / f"{run.name}.json"
+        if path in written.values():
+            raise ValueError(f"two runs are named {run.name!r}: {run.source} and another; rename a folder")
+        tasks = [other for other in runs if other.source == run.source]
+        content = baseline(run.results, {other.task: _documents(other) for other in tasks})
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        written[run.source] = path
+    return list(written.values())
+
+
+def baseline(results: dict[str, Any], documents: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """A results file without paths of the machine, and its documents, by task, as lines."""
+    lines = {task: format_documents(frame) for task, frame in documents.items()}
+    return {**without_paths(results), "documents": lines}
+
+
+def _documents(run: Run) -> pd.DataFrame:
+    return run.scored if run.documents is None else run.documents  # `scored` says what is missing
+
+
+def without_paths(value: Any) -> Any:
+    """The same JSON value, absolute paths cut to their last part, addresses of functions left out."""
+    if isinstance(value, dict):
+        return {key: without_paths(v) for key, v in value.items() if key not in LEFT_OUT}
+    if isinstance(value, list):
+        return [without_paths(v) for v in value]
+    return ADDRESS.sub("", PATH.sub(r"\1", value)) if isinstance(value, str) else value

@@ -1,0 +1,73 @@
+"""Whether two runs may stand side by side: same task version, documents, prompts and limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from s2t_eval.report.runs import Run
+
+
+class NotComparableError(ValueError):
+    """Runs that differ in more than the method."""
+
+
+def differences(one: Run, other: Run, *, need_documents: bool = False) -> list[str]:
+    """What, besides method and model, differs between two runs of one benchmark; empty if nothing.
+
+    Args:
+        one, other: the runs.
+        need_documents: whether documents must be there to be paired; else the harness's hash over all
+            of them will do.
+    """
+    found = []
+    for name, left, right in (
+        ("task", one.task, other.task),
+        ("task version", one.version, other.version),
+        ("metric", f"{one.metric},{one.filter}", f"{other.metric},{other.filter}"),
+        ("n", one.n, other.n),
+    ):
+        if left != right:
+            found.append(f"{name} {left} against {right}")
+    left_limits, right_limits = (json.dumps(run.limits, sort_keys=True) for run in (one, other))
+    if left_limits != right_limits:
+        found.append(f"decoding limits {left_limits} against {right_limits}")
+    if not found:
+        found += _document_differences(one, other, need_documents)
+    return found
+
+
+def _document_differences(one: Run, other: Run, need_documents: bool) -> list[str]:
+    if one.documents is None or other.documents is None:
+        if not need_documents and one.task_hash and other.task_hash:
+            same = one.task_hash == other.task_hash
+            return [] if same else [f"task hash {one.task_hash[:12]} against {other.task_hash[:12]}"]
+        without = [str(run.source) for run in (one, other) if run.documents is None]
+        return [f"samples are missing beside {' and '.join(without)}: run lm_eval with --log_samples"]
+    left, right = (set(pairing_keys(run.documents)) for run in (one, other))
+    if left == right:
+        return []
+    only = sorted({key[0] for key in left} ^ {key[0] for key in right})
+    if only:
+        return [f"document hashes: {len(only)} in one run alone ({', '.join(only[:3])} …)"]
+    changed = sorted({key[0] for key in left ^ right})
+    return [f"prompt hashes: {len(changed)} documents are put differently ({', '.join(changed[:3])} …)"]
+
+
+def pairing_keys(documents: pd.DataFrame) -> list[tuple[str, str, int]]:
+    """Document hash, prompt hash, and a count that tells equal documents apart."""
+    repeats = documents.groupby(["doc_hash", "prompt_hash"]).cumcount()
+    return list(zip(documents["doc_hash"], documents["prompt_hash"], repeats, strict=True))
+
+
+def require_comparable(runs: Sequence[Run], where: str) -> None:
+    """Raise `NotComparableError`, naming the runs and what differs, where they may not share a column."""
+    for run in runs[1:]:
+        found = differences(runs[0], run)
+        if found:
+            raise NotComparableError(
+                f"{where}: {runs[0].source} ({runs[0].label}) and {run.source} ({run.label}) may not share "
+                f"a column: {'; '.join(found)}"
+            )

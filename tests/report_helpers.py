@@ -1,0 +1,46 @@
+"""Result folders as lm_eval writes them, made from real runs of the embedded pair."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lm_eval.loggers import EvaluationTracker
+
+from tests.harness_helpers import Results, evaluate
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BASELINES = REPOSITORY / "results" / "baselines"
+EMBEDDED = BASELINES / "embedded"
+REAL = BASELINES / "gsm8k-qwen"
+
+
+def save(results: Results, folder: Path) -> Path:
+    """Write results and samples below a folder with the harness's own writer."""
+    kept = copy.deepcopy(results)
+    samples = kept.pop("samples")
+    kept["config"] = json.loads(json.dumps(kept["config"], default=str))
+    tracker = EvaluationTracker(output_path=str(folder))
+    tracker.general_config_tracker.model_name = "pair"
+    tracker.general_config_tracker.model_name_sanitized = "pair"
+    tracker.save_results_aggregated(results=kept, samples=samples)
+    for task, of_task in samples.items():
+        tracker.save_results_samples(task_name=task, samples=of_task)
+    return folder
+
+
+def run_to(folder: Path, model: str, limit: int = 12, **model_args: Any) -> Path:
+    """Evaluate a backend on the embedded pair into a folder."""
+    return save(evaluate(model, model_args, limit=limit), folder)
+
+
+def edited(path: Path, out: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a results file with a change made to its content."""
+    content = json.loads(path.read_text())
+    change(content)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(content))
+    return out

@@ -1,0 +1,262 @@
+"""`s2t-eval compare`: pairing, verdicts, refusals and exit codes, on real results."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from s2t_eval.cli import main
+from s2t_eval.embedded.grid import GRID
+from s2t_eval.report.comparable import NotComparableError, require_comparable
+from s2t_eval.report.compare import Rules, Verdict, compare, failures
+from s2t_eval.report.runs import Run, read_runs
+from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, edited
+
+GREEDY = EMBEDDED / "greedy.json"
+
+
+def run_of(path: Path) -> Run:
+    [run] = read_runs([path])
+    return run
+
+
+def exit_code(*arguments: object) -> int:
+    try:
+        main(["compare", *map(str, arguments)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def flip(number: int, scores: tuple[str, str]) -> Any:
+    """Change the first documents of one score to the other."""
+
+    def change(content: dict[str, Any]) -> None:
+        lines = content["documents"]["s2t_arith"]
+        places = [i for i, line in enumerate(lines) if i and line.split(" ")[-1] == scores[0]][:number]
+        for i in places:
+            lines[i] = " ".join([*lines[i].split(" ")[:-1], scores[1]])
+
+    return change
+
+
+def test_the_real_pair_as_published_here() -> None:
+    """The committed GSM8k runs: won 18, lost 1, as results/baselines/README says."""
+    [row] = compare(read_runs([REAL / "greedy.json"]), read_runs([REAL / "s2t_tau5.json"]))
+    assert (row.n, len(row.won), len(row.lost)) == (96, 18, 1)
+    assert row.verdict is Verdict.BETTER
+    assert row.p == pytest.approx(2 * (1 + 19) / 2**19)
+    assert row.delta == pytest.approx(17 / 96)
+    assert row.costs["tokens"] == (25472, 25681)
+
+
+def test_a_run_against_itself_is_within_noise() -> None:
+    rows = compare(read_runs([EMBEDDED]), read_runs([EMBEDDED]))
+    assert len(rows) == len(GRID)
+    assert all(row.verdict is Verdict.SAME and row.p_holm == 1 and not row.changed for row in rows)
+    assert failures(rows, ["regression", "cost", "change"]) == []
+
+
+def test_one_base_is_compared_with_every_method_and_holm_counts_them() -> None:
+    others = [EMBEDDED / "s2t_random_tau5.json", EMBEDDED / "s2t_kl_tau1.json"]
+    rows = compare(read_runs([GREEDY]), read_runs(others))
+    assert [row.p for row in rows] == pytest.approx([0.125, 0.004181], rel=1e-3)
+    assert [row.p_holm for row in rows] == pytest.approx([0.125, 2 * 0.004181], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("lost", "threshold", "verdict"),
+    [
+        (5, 0, Verdict.DOUBT),  # five of 300 in one direction: p = 0.0625
+        (6, 0, Verdict.REGRESSION),  # six: p = 0.031
+        (6, 0.02, Verdict.SAME),  # significant, and not more than two points
+        (7, 0.02, Verdict.REGRESSION),
+    ],
+)
+def test_a_regression_is_past_threshold_and_significance(
+    tmp_path: Path, lost: int, threshold: float, verdict: Verdict
+) -> None:
+    worse = edited(GREEDY, tmp_path / "greedy.json", flip(lost, ("1", "0")))
+    [row] = compare(read_runs([GREEDY]), read_runs([worse]), Rules(threshold=threshold))
+    assert len(row.lost) == lost and not row.won
+    assert row.verdict is verdict
+
+
+def test_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
+    def invert(content: dict[str, Any]) -> None:
+        content["higher_is_better"]["s2t_arith"]["exact_match"] = False
+
+    base = edited(GREEDY, tmp_path / "base" / "greedy.json", invert)
+    new = edited(base, tmp_path / "new" / "greedy.json", flip(9, ("0", "1")))
+    [row] = compare(read_runs([base]), read_runs([new]))
+    assert row.verdict is Verdict.REGRESSION and len(row.lost) == 9
+
+
+def test_unscored_documents_are_left_out_and_counted(tmp_path: Path) -> None:
+    part = edited(GREEDY, tmp_path / "greedy.json", flip(4, ("1", "-")))
+    [row] = compare(read_runs([GREEDY]), read_runs([part]))
+    assert (row.n, row.unscored, row.delta) == (296, 4, 0)
+
+
+def test_the_order_of_documents_changes_nothing(tmp_path: Path) -> None:
+    def turn(content: dict[str, Any]) -> None:
+        head, *lines = content["documents"]["s2t_arith"]
+        content["documents"]["s2t_arith"] = [head, *reversed(lines)]
+
+    new = edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / "s2t.json", turn)
+    [row] = compare(read_runs([GREEDY]), read_runs([new]))
+    [straight] = compare(read_runs([GREEDY]), read_runs([EMBEDDED / "s2t_kl_tau5.json"]))
+    assert (row.won, row.lost, row.p) == (straight.won, straight.lost, straight.p)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def reword(content: dict[str, Any]) -> None:
+    lines = content["documents"]["s2t_arith"]
+    parts = lines[5].split(" ")
+    lines[5] = " ".join([*parts[:2], "0" * 16, *parts[3:]])
+
+
+def other_document(content: dict[str, Any]) -> None:
+    lines = content["documents"]["s2t_arith"]
+    parts = lines[5].split(" ")
+    lines[5] = " ".join([parts[0], "0" * 16, *parts[2:]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["versions"].update(s2t_arith=2.0), r"task version 1\.0 against 2\.0"),
+        (lambda c: c["n-samples"]["s2t_arith"].update(effective=200), "n 300 against 200"),
+        (
+            lambda c: c["configs"]["s2t_arith"]["generation_kwargs"].update(max_gen_toks=9),
+            'decoding limits .*"max_gen_toks": 96.*"max_gen_toks": 9',
+        ),
+        (reword, "prompt hashes: 1 documents are put differently"),
+        (other_document, "document hashes: 2 in one run alone"),
+        (lambda c: c.pop("documents"), r"samples are missing beside .*new\.json: run lm_eval with --log"),
+    ],
+)
+def test_what_may_not_be_compared(tmp_path: Path, change: Any, message: str) -> None:
+    new = edited(GREEDY, tmp_path / "new.json", change)
+    with pytest.raises(NotComparableError, match=message):
+        compare(read_runs([GREEDY]), read_runs([new]))
+    assert exit_code(GREEDY, new) == 2
+
+
+def test_a_task_that_vanished(tmp_path: Path) -> None:
+    with pytest.raises(NotComparableError, match="task s2t_arith: the baseline has it, the new"):
+        compare(read_runs([GREEDY]), read_runs([REAL]))
+
+
+def test_a_method_that_vanished() -> None:
+    new = read_runs([GREEDY, EMBEDDED / "maj8.json"])
+    with pytest.raises(NotComparableError, match=r"maj1 .* has no counterpart among"):
+        compare(read_runs([EMBEDDED]), new)
+
+
+def test_the_teacher_alone_is_not_taken_for_the_student(tmp_path: Path) -> None:
+    """Both are `greedy`; once a baseline's teacher was compared with the new student, for want of its own."""
+    for path in EMBEDDED.glob("[!tc]*.json"):
+        (tmp_path / path.name).write_text(path.read_text())
+    (tmp_path / "takeover_kl_tau5.json").write_text((EMBEDDED / "takeover_kl_tau5.json").read_text())
+    with pytest.raises(NotComparableError, match=r"teacher \(Greedy, embedded/teacher\) has no counterpart"):
+        compare(read_runs([EMBEDDED]), read_runs([tmp_path]))
+
+
+def test_without_documents_the_harness_hash_over_all_will_do_for_a_column(tmp_path: Path) -> None:
+    def strip(task_hash: str) -> Any:
+        def change(content: dict[str, Any]) -> None:
+            content.pop("documents")
+            content["task_hashes"] = {"s2t_gsm8k": task_hash}
+
+        return change
+
+    one, same, other = (
+        run_of(edited(REAL / "greedy.json", tmp_path / f"{i}.json", strip(text)))
+        for i, text in enumerate(("x", "x", "y"))
+    )
+    require_comparable([one, same], "GSM8k")
+    with pytest.raises(NotComparableError, match=r"GSM8k: .*may not share a column: task hash x against y"):
+        require_comparable([one, other], "GSM8k")
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_exit_codes_table_and_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary, out = tmp_path / "summary.md", tmp_path / "compare.json"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    worse = edited(GREEDY, tmp_path / "worse.json", flip(20, ("1", "0")))
+    assert exit_code(GREEDY, GREEDY) == 0
+    assert exit_code(GREEDY, worse, "--json", out) == 1
+    assert exit_code(GREEDY, worse, "--fail-on", "nothing") == 0
+    text = capsys.readouterr().out
+    assert "❌ 1 of 1 comparisons failed" in text
+    assert "**failed:** s2t_arith, worse: Greedy: -6.7 points" in text
+    assert "<details>" in text
+    written = summary.read_text()
+    assert written.startswith("before\n") and written.count("### ") == 3
+    assert all(line in written for line in text.splitlines())
+    content = json.loads(out.read_text())
+    assert content["rows"][0]["verdict"] == "regression" and len(content["rows"][0]["lost"]) == 20
+    assert exit_code(GREEDY, tmp_path / "nonesuch") == 2
+
+
+def test_costs_are_compared_too(tmp_path: Path) -> None:
+    def grow(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["telemetry"]["forwards_per_token"] = 1.2
+
+    dearer = edited(GREEDY, tmp_path / "greedy.json", grow)
+    assert exit_code(GREEDY, dearer) == 0
+    assert exit_code(GREEDY, dearer, "--fail-on", "cost") == 1
+    assert exit_code(GREEDY, dearer, "--fail-on", "cost", "--cost-threshold", 25) == 0
+    rows = compare(read_runs([GREEDY]), read_runs([dearer]))
+    assert failures(rows, ["change"]) == [
+        "s2t_arith, greedy: Greedy: changed: 0 of 300 texts, forwards_per_token"
+    ]
+
+
+def test_another_text_is_a_change_even_where_the_score_stays(tmp_path: Path) -> None:
+    def reply(content: dict[str, Any]) -> None:
+        lines = content["documents"]["s2t_arith"]
+        parts = lines[7].split(" ")
+        lines[7] = " ".join([*parts[:4], "0" * 16, parts[5]])
+
+    new = edited(GREEDY, tmp_path / "greedy.json", reply)
+    assert exit_code(GREEDY, new) == 0
+    assert exit_code(GREEDY, new, "--fail-on", "change") == 1
+
+
+def test_the_workflow_for_users_says_what_the_command_takes() -> None:
+    """Its steps are run here as far as they need no other machine."""
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "regression.yml").read_text())
+    env = workflow["env"]
+    steps = {step.get("name"): step.get("run", "") for step in workflow["jobs"]["scores"]["steps"]}
+    command = shlex.split(string.Template(steps["Compare"]).substitute(env))
+    assert command[:2] == ["s2t-eval", "compare"]
+    baseline = REPOSITORY / env["BASELINE"]
+    arguments = [str(baseline) if word in (env["BASELINE"], "results-new") else word for word in command[2:]]
+    arguments[arguments.index("--json") + 1 :] = []
+    assert exit_code(*arguments[:-1]) == 0
+    run = run_of(baseline)
+    assert (run.results["config"]["model"], run.task) == (env["MODEL"], env["TASKS"])
+    assert run.model == env["MODEL_ARGS"].removeprefix("pretrained=")
+    for flag in ("--log_samples", "--output_path results-new", '--model "$MODEL"', '--tasks "$TASKS"'):
+        assert flag in steps["Run"]
+
+
+def test_wrong_flags() -> None:
+    assert exit_code(GREEDY, GREEDY, "--alpha", 2) == 2
+    assert exit_code(GREEDY, GREEDY, "--metric", "exact_match") == 2
+    assert exit_code(GREEDY, GREEDY, "--threshold", -1) == 2

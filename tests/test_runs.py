@@ -1,0 +1,161 @@
+"""Reading results: lm_eval's own folders, committed baselines, and whatever is broken about them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from s2t_eval.report.baseline import without_paths, write_baselines
+from s2t_eval.report.methods import benchmark_of, method_of
+from s2t_eval.report.runs import ResultsError, format_documents, parse_documents, read_runs
+from tests.harness_helpers import TEACHER
+from tests.report_helpers import EMBEDDED, edited, run_to
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two methods, each in a folder of its own, as a user keeps them."""
+    folder = tmp_path_factory.mktemp("outputs")
+    run_to(folder / "plain", "greedy")
+    run_to(folder / "selected", "s2t", teacher=TEACHER, trigger="entropy", threshold=1.5)
+    return folder
+
+
+@pytest.fixture
+def broken(outputs: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(outputs / "plain", tmp_path / "plain"))
+
+
+def test_a_folder_of_runs_tells_methods_apart_by_the_model(outputs: Path) -> None:
+    plain, selected = sorted(read_runs([outputs]), key=lambda run: run.name)
+    assert (plain.name, plain.method.key, selected.name, selected.method.key) == (
+        *("plain", "greedy"),
+        *("selected", "s2t"),
+    )
+    assert selected.label == "S2T (teacher), entropy, threshold 1.5, K 8"
+    assert plain.n == 12 and len(plain.scored) == 12
+    assert plain.scored["score"].mean() == plain.value
+    assert plain.limits["max_gen_toks"] == 96
+    assert plain.cost["tokens"] > 0
+
+
+def test_a_baseline_keeps_what_pairing_needs(outputs: Path, tmp_path: Path) -> None:
+    runs = read_runs([outputs])
+    write_baselines(runs, tmp_path)
+    again = {run.name: run for run in read_runs([tmp_path])}
+    for run in runs:
+        assert run.documents is not None
+        assert format_documents(run.documents) == format_documents(again[run.name].documents)  # type: ignore[arg-type]
+        assert again[run.name].identity == run.identity
+        assert again[run.name].value == run.value
+
+
+def test_documents_without_a_score_stay_unscored() -> None:
+    lines = ["doc_id doc_hash prompt_hash target_hash output_hash score", "3 a b c d -", "4 a b c d 0.5"]
+    documents = parse_documents(lines)
+    assert documents["score"].isna().tolist() == [True, False]
+    assert format_documents(documents) == lines
+
+
+def test_paths_and_addresses_are_cut() -> None:
+    value = {"a": "file /home/me/x/model.bin", "pretty_env_info": 1, "f": "<function f at 0x7f60>"}
+    assert without_paths(value) == {"a": "file model.bin", "f": "<function f>"}
+
+
+def test_committed_baselines_hold_no_path() -> None:
+    for path in EMBEDDED.parent.rglob("*.json"):
+        assert not any(root in path.read_text() for root in ('"/', "/home/", "/root/", "/tmp/")), path
+
+
+def test_benchmarks_by_task_name() -> None:
+    assert benchmark_of("s2t_gsm8k").title == benchmark_of("gsm8k_cot").title == "GSM8k"
+    assert benchmark_of("s2t_math_500").title == "MATH500"
+    assert benchmark_of("mmlu_pro").title == "MMLU-Pro"
+    assert benchmark_of("my_own").title == "my_own"
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"no results in it; expected results_\*\.json"):
+        read_runs([tmp_path])
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="no such file or folder"):
+        read_runs([tmp_path / "nonesuch"])
+
+
+def test_results_cut_off(broken: Path) -> None:
+    [path] = broken.rglob("results_*.json")
+    path.write_text(path.read_text()[:900])
+    with pytest.raises(ResultsError, match=r"results_.*not complete JSON \(line \d+.*run it again"):
+        read_runs([broken])
+
+
+def test_samples_cut_off(broken: Path) -> None:
+    [path] = broken.rglob("samples_*.jsonl")
+    path.write_text(path.read_text()[:-300])
+    with pytest.raises(ResultsError, match=r"samples_.*:12: not complete JSON"):
+        read_runs([broken])
+
+
+def test_a_sample_that_is_not_lm_evals(broken: Path) -> None:
+    [path] = broken.rglob("samples_*.jsonl")
+    path.write_text('{"doc_id": 0, "filter": "answer"}\n')
+    with pytest.raises(ResultsError, match=r":1: a sample without 'doc_hash'"):
+        read_runs([broken])
+
+
+def test_samples_missing(broken: Path) -> None:
+    [path] = broken.rglob("samples_*.jsonl")
+    path.unlink()
+    [run] = read_runs([broken])
+    with pytest.raises(ResultsError, match="no samples of task s2t_arith; run lm_eval with --log_samples"):
+        _ = run.scored
+
+
+def test_unknown_method(tmp_path: Path) -> None:
+    path = edited(EMBEDDED / "greedy.json", tmp_path / "odd.json", lambda c: c["config"].update(model="odd"))
+    with pytest.raises(ResultsError, match=r"odd\.json: unknown method: config\.model is 'odd'.*METHODS"):
+        read_runs([path])
+    with pytest.raises(ValueError, match="the table knows hf, greedy"):
+        method_of("odd")
+
+
+def test_not_a_results_file(tmp_path: Path) -> None:
+    path = tmp_path / "results_1.json"
+    path.write_text("{}")
+    with pytest.raises(ResultsError, match="not a results file of lm_eval"):
+        read_runs([path])
+    path.write_text("[]")
+    with pytest.raises(ResultsError, match="expected a JSON object, got list"):
+        read_runs([path])
+
+
+def test_of_duplicate_runs_the_newest_wins_and_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, date in (("a", 30.0), ("b", 20.0), ("c", 10.0)):
+        edited(EMBEDDED / "greedy.json", tmp_path / f"{name}.json", lambda c, date=date: c.update(date=date))
+    [run] = read_runs([tmp_path])
+    assert run.name == "a"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and all("taking the newer" in line for line in said)
+    assert "a.json, leaving out" in said[1] and "b.json" in said[1]
+
+
+def test_a_figure_that_the_task_does_not_have() -> None:
+    with pytest.raises(ResultsError, match=r"no figure 'f1,none'; it has exact_match,answer"):
+        read_runs([EMBEDDED / "greedy.json"], {"s2t_arith": "f1,none"})
+
+
+def test_two_runs_of_one_name_are_not_written_over_each_other(tmp_path: Path) -> None:
+    runs = read_runs([EMBEDDED / "greedy.json", EMBEDDED / "teacher.json"])
+    twice = [runs[0], *read_runs([edited(EMBEDDED / "teacher.json", tmp_path / "greedy.json", len)])]
+    with pytest.raises(ValueError, match="two runs are named 'greedy'"):
+        write_baselines(twice, tmp_path)
