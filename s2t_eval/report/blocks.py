@@ -1,0 +1,87 @@
+"""Which rows a report has: runs sorted by student, benchmark and method, and checked against each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from s2t_eval.report.comparable import require_comparable
+from s2t_eval.report.methods import BENCHMARKS, METHODS, Benchmark, benchmark_of
+from s2t_eval.report.runs import Run
+
+TEACHER_ALONE = "Teacher alone"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run in its place: the student it belongs to, its row's label, its column."""
+
+    student: str
+    label: str
+    benchmark: Benchmark
+    run: Run
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether it is the teacher's own text, a bound rather than a method."""
+        return self.label == TEACHER_ALONE
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Where its row stands: methods as in the paper, then settings, the teacher alone last."""
+        settings = self.run.settings
+        return (
+            self.is_teacher,
+            METHODS.index(self.run.method),
+            settings.trigger or "",
+            settings.tau or 0.0,
+            settings.threshold or 0.0,
+            settings.top_k or 0,
+            settings.samples or 0,
+            settings.seed,
+        )
+
+
+def arrange(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[Entry]:
+    """Runs in the order of the table; greedy on another run's teacher becomes "Teacher alone".
+
+    Args:
+        runs: at least one.
+        names: model -> the student in whose block it belongs, for checkpoints derived from it.
+
+    Raises:
+        NotComparableError: runs of one column whose task version, prompts, n or limits differ.
+    """
+    names = names or {}
+    students: dict[str, str] = {}  # fingerprint of a teacher -> its student
+    for run in runs:
+        teacher = run.ours.get("teacher")
+        if teacher is not None:
+            students[teacher] = names.get(run.model, short_name(run.model))
+    entries = []
+    for run in runs:
+        student, label = names.get(run.model, short_name(run.model)), run.label
+        if run.method.key == "greedy" and run.ours.get("student") in students:
+            student, label = students[run.ours["student"]], TEACHER_ALONE
+        entries.append(Entry(student, label, benchmark_of(run.task), run))
+    places = Counter((e.student, e.label, e.benchmark) for e in entries)
+    entries = [  # two selectors, or seeds of a vote: their files tell them apart
+        replace(e, label=f"{e.label} ({e.run.name})") if places[e.student, e.label, e.benchmark] > 1 else e
+        for e in entries
+    ]
+    columns = {entry.benchmark for entry in entries}
+    for benchmark in columns:
+        require_comparable([e.run for e in entries if e.benchmark == benchmark], benchmark.title)
+    return sorted(entries, key=lambda e: (e.student, e.order, column_order(e.benchmark)))
+
+
+def column_order(benchmark: Benchmark) -> tuple[int, str]:
+    """The paper's columns first, in its order."""
+    known = BENCHMARKS.index(benchmark) if benchmark in BENCHMARKS else len(BENCHMARKS)
+    return (known, benchmark.title)
+
+
+def short_name(model: str) -> str:
+    """A model's name without the folders that it lies in; hub names and the embedded pair's stay whole."""
+    return model.rstrip("/").rsplit("/", 1)[-1] if model.startswith(("/", ".", "~")) else model

@@ -1,0 +1,191 @@
+"""Figures made from results, each returned with the numbers behind it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from s2t_eval.files import write_text
+from s2t_eval.report.blocks import TEACHER_ALONE, Entry
+from s2t_eval.report.efficiency_table import costs
+from s2t_eval.report.methods import METHODS
+from s2t_eval.statistics import wilson
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "s2t-eval",  # the same numbers give the same file
+    "figure.constrained_layout.use": True,
+}
+COLOURS = ("#4c566a", "#7f7f7f", "#8c6d31", "#2a9d8f", "#6a51a3", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00")
+"""One a method, in the order of the table."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure and its numbers.
+
+    Args:
+        name: of its files.
+        title: what it shows.
+        data: the numbers behind it.
+        figure: drawn.
+    """
+
+    name: str
+    title: str
+    data: pd.DataFrame
+    figure: Figure
+
+    def svg(self) -> str:
+        """The figure as SVG without a date."""
+        text = io.StringIO()
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        # matplotlib leaves spaces at the ends of lines
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+    def files(self, folder: Path) -> list[Path]:
+        """What `write` makes in a folder."""
+        return [folder / f"{self.name}.svg", folder / f"{self.name}.csv"]
+
+    def write(self, folder: Path, *, png: bool = False) -> None:
+        """NAME.svg and NAME.csv (NAME.png on request) into a folder."""
+        write_text(folder / f"{self.name}.svg", self.svg())
+        write_text(folder / f"{self.name}.csv", csv_text(self.data))
+        if png:
+            self.figure.savefig(folder / f"{self.name}.png", dpi=150)
+
+
+def csv_text(data: pd.DataFrame) -> str:
+    """Six significant digits: the last bits of a float are nobody's result."""
+    return str(data.to_csv(index=False, float_format="%.6g"))
+
+
+@contextmanager
+def canvas(width: float = 6.0, height: float = 3.6, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure in the house style, with axes side by side; no window, no global state."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(1, columns, squeeze=False)[0]
+        yield figure, list(axes)
+
+
+def colour(method_key: str) -> str:
+    """The colour that a method has in all figures."""
+    keys = [method.key for method in METHODS]
+    return COLOURS[keys.index(method_key)]
+
+
+def accuracy_plot(entries: Sequence[Entry]) -> Plot:
+    """Accuracy with 95 % intervals, a panel for each student and benchmark, greedy as a line."""
+    panels = list(dict.fromkeys((e.student, e.benchmark.title) for e in entries))
+    rows = []
+    for e in entries:
+        low, high = wilson(round(e.run.value * e.run.n), e.run.n)
+        key = "teacher" if e.is_teacher else e.run.method.key
+        numbers = {"value": 100 * e.run.value, "low": 100 * low, "high": 100 * high}
+        rows.append((e.student, e.benchmark.title, e.label, key, e.run.n, *numbers.values()))
+    names = ["student", "benchmark", "method", "method_key", "n", "value", "low", "high"]
+    data = pd.DataFrame(rows, columns=names)
+    most = max(len(data[(data.student == s) & (data.benchmark == b)]) for s, b in panels)
+    with canvas(2.6 + 3.2 * len(panels), 1.3 + 0.32 * most, len(panels)) as (figure, axes):
+        for ax, (student, benchmark) in zip(axes, panels, strict=True):
+            part = data[(data["student"] == student) & (data["benchmark"] == benchmark)]
+            _dots(ax, part)
+            ax.set_title(f"{student}\n{benchmark}, n = {part['n'].iloc[0]}", fontsize=9)
+    return Plot("accuracy", "Accuracy by method, with 95 % intervals (Wilson)", data, figure)
+
+
+def _dots(ax: Axes, part: pd.DataFrame) -> None:
+    for at, row in enumerate(part.itertuples(index=False)):
+        shade = "black" if row.method_key == "teacher" else colour(str(row.method_key))
+        error = [[row.value - row.low], [row.high - row.value]]
+        ax.errorbar(row.value, at, xerr=error, fmt="o", color=shade, capsize=2, markersize=5)
+        ax.annotate(f"{row.value:.1f}", (row.value, at), (0, 5), textcoords="offset points", ha="center")
+    greedy = part.loc[part["method_key"] == "greedy", "value"]
+    if len(greedy):
+        ax.axvline(greedy.iloc[0], color=colour("greedy"), linewidth=0.8, linestyle=":")
+    ax.set_yticks(range(len(part)), part["method"])
+    ax.set_ylim(len(part) - 0.4, -0.7)
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("correct, %")
+    ax.grid(axis="y", visible=False)
+
+
+def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> Plot | None:
+    """Accuracy against work (parameters times tokens, student's and teacher's); the best edge is marked.
+
+    A panel where some teacher's size is unknown counts tokens instead, and leaves the teacher alone out:
+    its tokens are not the student's.
+
+    Args:
+        entries: runs with costs.
+        more: further points with the columns of `costs`, such as Maj@k for smaller k.
+
+    Returns:
+        None where no run tells what it cost.
+    """
+    points = pd.concat([costs(entries), more], ignore_index=True) if more is not None else costs(entries)
+    if points.empty:
+        return None
+    panels = [part for _, part in points.groupby(["student", "tasks"], sort=False)]
+    drawn = []
+    with canvas(4.6 * len(panels) + 0.4, 3.8, len(panels)) as (figure, axes):
+        for ax, part in zip(axes, panels, strict=True):
+            is_known = bool(part["billions_of_work"].notna().all())
+            if not is_known:
+                part = part[part["method"] != TEACHER_ALONE]
+            cost = part["billions_of_work"] if is_known else part["tokens"] + part["teacher_tokens"]
+            unit = "parameters × tokens a problem, billions" if is_known else "tokens a problem"
+            part = part.assign(cost=cost, unit=unit).sort_values("cost", kind="stable")
+            part["is_on_edge"] = part["accuracy"] > part["accuracy"].cummax().shift(fill_value=-1)
+            _scatter(ax, part)
+            drawn.append(part)
+        axes[0].set_ylabel("correct, %")
+    columns = ["student", "tasks", "method", "method_key", "problems", "accuracy", "tokens", "teacher_tokens"]
+    data = pd.concat(drawn, ignore_index=True)[[*columns, "cost", "unit", "is_on_edge"]]
+    return Plot("pareto", "Accuracy against cost (grey line: nothing cheaper is better)", data, figure)
+
+
+def _scatter(ax: Axes, part: pd.DataFrame) -> None:
+    edge = part[part["is_on_edge"]]
+    ax.step(edge["cost"], edge["accuracy"], where="post", color="#b0b0b0", linewidth=1)
+    ax.set_xscale("log")
+    low, high = part["cost"].min(), part["cost"].max()
+    ax.set_xlim(low / 1.3, high * max(2.5, (high / low) ** 0.8))
+    bottom, top = part["accuracy"].min(), part["accuracy"].max()
+    gap = max(top - bottom, 5.0) / 14
+    ax.set_ylim(bottom - 2 * gap, top + 2 * gap)
+    placed = -float("inf")
+    for row in part.sort_values("accuracy").itertuples(index=False):
+        shade = "black" if row.method == TEACHER_ALONE else colour(str(row.method_key))
+        ax.scatter(row.cost, row.accuracy, color=shade, s=28, zorder=3)
+        placed = max(placed + gap, row.accuracy)  # labels of neighbours do not overlap
+        ax.annotate(
+            str(row.method).replace(", K 8", ""),
+            (row.cost, row.accuracy),
+            (high * (high / low) ** 0.1 * 1.05, placed),
+            va="center",
+            fontsize=7,
+            arrowprops={"arrowstyle": "-", "color": "#c8c8c8", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
+        )
+    ax.set_title(f"{part['student'].iloc[0]}, {part['tasks'].iloc[0]}", fontsize=9)
+    ax.set_xlabel(part["unit"].iloc[0])
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")

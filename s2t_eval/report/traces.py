@@ -1,0 +1,138 @@
+"""Traces of runs, and the texts of one in the form that the page's viewer shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s2t_eval.embedded import embedded_path
+from s2t_eval.report.runs import ResultsError, Run, read_json_lines
+
+NEEDED = ("task", "doc_id", "method", "output_ids", "prompt_ids", "steps")
+BROKEN = "\ufffd"
+Decode = Callable[[list[int]], str]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A trace file: one record a text, as the backends write them (`trace=FILE`)."""
+
+    path: Path
+    records: list[dict[str, Any]]
+
+    @property
+    def method(self) -> str:
+        """Of its first text."""
+        return str(self.records[0]["method"])
+
+
+def read_trace(path: Path) -> Trace:
+    """Raises `ResultsError` for a file that is missing, cut off, empty or no trace."""
+    if not path.exists():
+        raise ResultsError(f"{path}: there is no such trace; run a backend with trace={path.name}")
+    records = read_json_lines(path)
+    if not records:
+        raise ResultsError(f"{path}: an empty trace")
+    for number, record in enumerate(records, 1):
+        missing = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
+        if missing:
+            raise ResultsError(f"{path}:{number}: not a trace of s2t-eval: it has no {', '.join(missing)}")
+    return Trace(path, records)
+
+
+def run_of_trace(trace: Trace, runs: Sequence[Run]) -> Run | None:
+    """The run that wrote the trace: the one whose arguments name the file, else the one of its settings."""
+    first = trace.records[0]
+    alike = [run for run in runs if (run.method.key, run.task) == (trace.method, first["task"])]
+    for run in alike:
+        arguments = run.results["config"].get("model_args")
+        named = arguments.get("trace") if isinstance(arguments, dict) else None
+        if named and Path(str(named)).name == trace.path.name:
+            return run
+    if first.get("trigger") not in (None, "never"):
+        wanted = (first["trigger"], first["threshold"])
+        alike = [run for run in alike if (run.settings.trigger, run.settings.threshold) == wanted]
+    return alike[0] if len(alike) == 1 else None
+
+
+def load_decode(model: str) -> Decode:
+    """Token ids -> text by a model's tokenizer; raises `ResultsError` where it cannot be loaded."""
+    from transformers import AutoTokenizer
+
+    path = str(embedded_path(model)) if model.startswith("embedded/") else model
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"--tokenizer: {model}: no tokenizer there; give --tokenizer MODEL") from error
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+    return decode
+
+
+def pieces(ids: Sequence[int], decode: Decode) -> list[str]:
+    """The text of each token; a character of several tokens stands at the last of them."""
+    out, pending = [], []
+    for token in ids:
+        pending.append(token)
+        text = decode(pending)
+        is_whole = not text.endswith(BROKEN) or len(pending) > 4
+        out.append(text if is_whole else "")
+        if is_whole:
+            pending = []
+    if pending:
+        out[-1] = decode(pending)
+    return out
+
+
+def trajectory(record: dict[str, Any], decode: Decode, score: float | None) -> dict[str, Any]:
+    """One text for the viewer, in JSON values.
+
+    `scores` are the teacher's probabilities where the teacher picked (s2t, takeover); a readout's scores
+    stand beside the teacher's only where the trace has those (`teacher_probs`).
+    """
+    is_teacher = record["method"] in ("s2t", "takeover")
+    steps = [_step(step, decode, is_teacher) for step in record["steps"]]
+    return {
+        "task": record["task"],
+        "doc": record["doc_id"],
+        "sample": record.get("sample", 0),
+        "method": record["method"],
+        "trigger": record.get("trigger"),
+        "threshold": record.get("threshold"),
+        "score": score,
+        "finish": record.get("finish"),
+        "prompt": decode(list(record["prompt_ids"])),
+        "tokens": pieces(record["output_ids"], decode),
+        "steps": steps,
+    }
+
+
+def _step(step: dict[str, Any], decode: Decode, is_teacher: bool) -> dict[str, Any]:
+    probabilities = step["scores"] if is_teacher else step.get("teacher_probs")
+    return {
+        "t": step["t"],
+        "divergence": step["divergence"],
+        "candidates": [decode([token]) for token in step["candidates"]],
+        "scores": None if is_teacher else step["scores"],
+        "teacher": probabilities,
+        "greedy": decode([step["greedy"]]),
+        "picked": decode([step["picked"]]),
+        "picked_at": step["candidates"].index(step["picked"]) if step["picked"] in step["candidates"] else -1,
+        "is_flip": step["picked"] != step["greedy"],
+    }
+
+
+def choose(trace: Trace, most: int, scores: dict[int, float], control: dict[int, float]) -> Iterator[int]:
+    """Which records to show, at most `most`: answers that changed first, then in document order."""
+
+    def order(index: int) -> tuple[bool, int, int]:
+        record = trace.records[index]
+        doc = record["doc_id"]
+        changed = doc in control and doc in scores and control[doc] != scores[doc]
+        return (not changed, doc, record.get("sample", 0))
+
+    yield from sorted(range(len(trace.records)), key=order)[:most]

@@ -1,0 +1,118 @@
+"""Everything that `s2t-eval report` writes, from runs and traces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from s2t_eval.files import write_text
+from s2t_eval.report.ablation_table import ablation_table
+from s2t_eval.report.blocks import Entry, arrange
+from s2t_eval.report.efficiency_table import efficiency_table
+from s2t_eval.report.figures import accuracy_plot, csv_text, pareto_plot
+from s2t_eval.report.main_table import main_table
+from s2t_eval.report.page import page
+from s2t_eval.report.runs import Run
+from s2t_eval.report.table import Table
+from s2t_eval.report.traces import Decode, Trace, choose, run_of_trace, trajectory
+
+FORMATS = ("md", "latex", "csv", "html")
+LATEX_FRAME = """\\documentclass{{article}}
+\\usepackage[utf8]{{inputenc}}
+\\usepackage[margin=2cm,landscape]{{geometry}}
+\\usepackage{{booktabs,graphicx,xcolor}}
+\\begin{{document}}
+{tables}\\end{{document}}
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a report shows.
+
+    Args:
+        title: of the page.
+        formats: of FORMATS.
+        intervals: n and 95 % intervals in the main table.
+        beside: published numbers beside measured ones.
+        times: seconds and memory.
+        names: model -> the student in whose block it belongs.
+    """
+
+    title: str = "s2t-eval report"
+    formats: Sequence[str] = FORMATS
+    intervals: bool = False
+    beside: bool = True
+    times: bool = True
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def report(
+    runs: Sequence[Run], folder: Path, options: Options, trajectories: Sequence[dict[str, Any]] = ()
+) -> list[Path]:
+    """Write tables, figures and page into a folder that exists; returns the files, sorted.
+
+    Raises:
+        NotComparableError: runs that may not share a column.
+    """
+    entries = arrange(runs, options.names)
+    tables = _tables(entries, options)
+    plots = [plot for plot in (accuracy_plot(entries), pareto_plot(entries)) if plot is not None]
+    texts: dict[str, str] = {}
+    if "md" in options.formats:
+        texts["report.md"] = f"# {options.title}\n\n" + "\n".join(table.markdown() for table in tables)
+    if "latex" in options.formats:
+        texts |= {f"{table.name}.tex": table.latex() for table in tables}
+        texts["report.tex"] = LATEX_FRAME.format(
+            tables="".join(f"\\input{{{table.name}.tex}}\n" for table in tables)
+        )
+    if "csv" in options.formats:
+        texts |= {f"{table.name}.csv": csv_text(table.data) for table in tables}
+    if "html" in options.formats:
+        texts["report.html"] = page(options.title, _subtitle(entries), tables, plots, trajectories)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    for plot in plots:
+        plot.write(folder)
+    return sorted([*(folder / name for name in texts), *(f for plot in plots for f in plot.files(folder))])
+
+
+def _tables(entries: Sequence[Entry], options: Options) -> list[Table]:
+    tables = (
+        main_table(entries, intervals=options.intervals, beside=options.beside),
+        ablation_table(entries),
+        efficiency_table(entries, times=options.times),
+    )
+    return [table for table in tables if table is not None]
+
+
+def _subtitle(entries: Sequence[Entry]) -> str:
+    students = ", ".join(dict.fromkeys(entry.student for entry in entries))
+    versions = sorted({str(entry.run.results.get("lm_eval_version")) for entry in entries} - {"None"})
+    harness = f"; lm_eval {', '.join(versions)}" if versions else ""
+    return f"{len(entries)} runs of {students}{harness}."
+
+
+def viewer_texts(
+    traces: Sequence[Trace], runs: Sequence[Run], decode: Decode, most: int
+) -> list[dict[str, Any]]:
+    """Texts of traces for the page, scored where the runs that wrote them are among `runs`."""
+    texts = []
+    for trace in traces:
+        run = run_of_trace(trace, runs)
+        scores = _scores(run)
+        control = next((r for r in runs if run and r.method.key == "greedy" and r.model == run.model), None)
+        before = _scores(control) if control is not run else {}
+        for index in choose(trace, most, scores, before):
+            record = trace.records[index]
+            text = trajectory(record, decode, scores.get(record["doc_id"]))
+            texts.append({**text, "was": before.get(record["doc_id"])})
+    return texts
+
+
+def _scores(run: Run | None) -> dict[int, float]:
+    if run is None or run.documents is None:
+        return {}
+    return dict(zip(run.scored["doc_id"].tolist(), run.scored["score"].tolist(), strict=True))

@@ -1,0 +1,286 @@
+"""Tables and figures from the committed results, and what may not stand in one column."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from s2t_eval.cli import main
+from s2t_eval.report.ablation_table import ablation_table
+from s2t_eval.report.blocks import arrange
+from s2t_eval.report.comparable import NotComparableError
+from s2t_eval.report.efficiency_table import costs, efficiency_table
+from s2t_eval.report.figures import accuracy_plot, pareto_plot
+from s2t_eval.report.main_table import main_table
+from s2t_eval.report.methods import BENCHMARKS, BY_KEY
+from s2t_eval.report.published import published, quantities, size_of, sources
+from s2t_eval.report.runs import ResultsError, Run, read_runs
+from s2t_eval.report.table import Block, Cell, Table, tex
+from s2t_eval.report.traces import pieces, read_trace
+from tests.harness_helpers import tokenizer
+from tests.report_helpers import BASELINES, EMBEDDED, REAL, edited
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return read_runs([EMBEDDED, REAL / "greedy.json", REAL / "s2t_tau5.json"])
+
+
+def row_of(table: Table, block: int, label: str) -> dict[str, Cell]:
+    [row] = [row for row in table.blocks[block].rows if row[0].text == label]
+    return dict(zip(table.head, row, strict=True))
+
+
+# ---------------------------------------------------------------- tables
+
+
+def test_main_table_puts_measured_beside_published(runs: list[Run]) -> None:
+    table = main_table(arrange(runs))
+    assert [block.heading for block in table.blocks] == [
+        "embedded/student",
+        "qwen-0.5b",
+        "1.5B, published only",
+    ]
+    cell = row_of(table, 1, "S2T (teacher), kl, tau 5 %, K 8")["GSM8k"]
+    assert cell == Cell("39.6", "83.2", is_best=True)
+    assert row_of(table, 1, "Greedy")["GSM8k"] == Cell("21.9", "44.5", is_best=False)
+    assert row_of(table, 1, "Distil")["GSM8k"] == Cell("", "?")
+    assert row_of(table, 2, "Maj@8")["HumanEval"].text == "–"
+    assert row_of(table, 0, "Maj@8")["HumanEval"].text == "–"
+    assert row_of(table, 2, "PPS-Local")["Math Avg"].published == "48.8"
+
+
+def test_the_teacher_alone_is_no_method_of_the_student(runs: list[Run]) -> None:
+    table = main_table(arrange(runs))
+    labels = [row[0].text for row in table.blocks[0].rows]
+    assert labels[0] == "Greedy" and labels[-1] == "Teacher alone"
+    assert row_of(table, 0, "Teacher alone")["Arith (embedded)"] == Cell("93.7")
+    assert row_of(table, 0, "S2T (teacher), entropy, tau 5 %, K 8")["Arith (embedded)"].is_best
+
+
+def test_two_selectors_of_one_setting_keep_rows_of_their_own(tmp_path: Path) -> None:
+    paths = []
+    for name in ("first", "second"):
+
+        def select(content: dict[str, Any], name: str = name) -> None:
+            content["config"]["s2t_eval"]["selector"] = name
+
+        paths.append(edited(EMBEDDED / "s2t_kl_tau1.json", tmp_path / f"{name}.json", select))
+    labels = [entry.label for entry in arrange(read_runs(paths))]
+    assert labels == [f"S2T (teacher), kl, tau 1 %, K 8 ({name})" for name in ("first", "second")]
+
+
+def test_intervals_on_request(runs: list[Run]) -> None:
+    table = main_table(arrange(runs), intervals=True, beside=False)
+    assert table.head == ["method", "GSM8k", "Arith (embedded)"]
+    assert row_of(table, 1, "Greedy")["GSM8k"].text == "21.9 [14.8, 31.1] n=96"
+
+
+def benchmark_runs(tmp_path: Path, values: dict[str, float]) -> list[Run]:
+    """The greedy run as if it were of other benchmarks."""
+    paths = []
+    for task, value in values.items():
+
+        def rename(content: dict[str, Any], task: str = task, value: float = value) -> None:
+            for name in ("results", "configs", "versions", "n-samples", "higher_is_better", "documents"):
+                content[name] = {task: content[name]["s2t_gsm8k"]}
+            content["results"][task]["exact_match,answer"] = value
+
+        paths.append(edited(REAL / "greedy.json", tmp_path / f"{task}.json", rename))
+    return read_runs(paths)
+
+
+def test_math_average_needs_all_four(tmp_path: Path) -> None:
+    values = {"gsm8k": 0.5, "s2t_math500": 0.25, "s2t_olympiadbench": 0.125, "s2t_aime25": 0.0}
+    runs = benchmark_runs(tmp_path, values)
+    assert row_of(main_table(arrange(runs)), 0, "Greedy")["Math Avg"] == Cell("21.9", "20.2")
+    table = main_table(arrange(runs[:3]))
+    assert row_of(table, 0, "Greedy")["Math Avg"] == Cell("", "20.2")
+    assert "Math Avg" not in main_table(arrange(runs[:3]), beside=False).head
+
+
+def test_ablation_and_efficiency(runs: list[Run]) -> None:
+    entries = arrange(runs)
+    ablation = ablation_table(entries)
+    assert ablation is not None
+    random = row_of(ablation, 0, "S2T (teacher), random, tau 5 %, K 8")
+    assert random["won / lost"].text == "6 / 1"
+    kl = row_of(ablation, 0, "S2T (teacher), kl, tau 5 %, K 8")
+    assert kl["share of gap"].text == f"{100 * (241 - 133) / (281 - 133):.1f} %"  # right of 300
+    efficiency = efficiency_table(entries)
+    assert efficiency is not None
+    assert row_of(efficiency, 0, "Maj@8")["tokens"].text == "272.0"
+    assert row_of(efficiency, 0, "Greedy")["seconds"].text == "–"
+    assert "seconds" not in efficiency_table(entries, times=False).head  # type: ignore[union-attr]
+
+
+def test_no_control_no_ablation() -> None:
+    assert ablation_table(arrange(read_runs([EMBEDDED / "maj8.json"]))) is None
+
+
+def test_work_counts_both_models(runs: list[Run]) -> None:
+    entries = arrange(runs)
+    table = costs(entries).set_index(["student", "method"])["billions_of_work"]
+    greedy = next(run for run in runs if run.name == "greedy" and "embedded" in run.model)
+    teacher = next(run for run in runs if run.name == "teacher")
+    s2t = next(run for run in runs if run.name == "s2t_kl_tau5")
+    small, large = (run.results["config"]["model_num_parameters"] for run in (greedy, teacher))
+    own = s2t.cost["tokens"] + s2t.cost["prefill_tokens"]
+    expected = (small * own + large * s2t.cost["teacher_tokens"]) / 300 / 1e9
+    assert table["embedded/student", s2t.label] == pytest.approx(expected)
+    assert pd.isna(table["qwen-0.5b", "S2T (teacher), kl, tau 5 %, K 8"])  # its teacher was not run alone
+
+
+def test_figures_come_with_their_numbers_and_twice_the_same(runs: list[Run], tmp_path: Path) -> None:
+    entries = arrange(runs)
+    for make in (accuracy_plot, pareto_plot):
+        one, two = make(entries), make(entries)
+        assert one is not None and two is not None
+        assert one.svg() == two.svg()
+        one.write(tmp_path)
+        assert len(pd.read_csv(tmp_path / f"{one.name}.csv")) == len(entries) if one.name == "accuracy" else 1
+    edge = pareto_plot(entries)
+    assert edge is not None
+    on_edge = edge.data[edge.data["is_on_edge"]].sort_values("cost")
+    assert on_edge["accuracy"].groupby(on_edge["student"]).apply(lambda a: a.is_monotonic_increasing).all()
+
+
+# ---------------------------------------------------------------- published numbers
+
+
+def test_published_numbers_are_whole() -> None:
+    table = published()
+    assert set(table["source"]) <= set(sources())
+    assert set(quantities()["source"]) <= set(sources())
+    assert set(table["method"]) <= set(BY_KEY)
+    assert set(table["benchmark"]) <= {b.key for b in BENCHMARKS} | {"math_avg"}
+    assert not table.duplicated(["size", "benchmark", "method"]).any()
+    assert (table["value"].notna() == (table["status"] == "published")).all()
+
+
+def test_published_math_averages_are_means_of_their_benchmarks() -> None:
+    """The check that the numbers were copied well: where all four are known, their mean is the average."""
+    table = published()[lambda t: t["status"] == "published"]
+    math = [b.key for b in BENCHMARKS if b.is_math]
+    checked = 0
+    for (_, method), part in table.groupby(["size", "method"]):
+        values = part.set_index("benchmark")["value"]
+        if "math_avg" in values and set(math) <= set(values.index):
+            assert values[math].mean() == pytest.approx(values["math_avg"], abs=0.11), method
+            checked += 1
+    assert checked == 7
+
+
+def test_sizes_by_name() -> None:
+    assert size_of("qwen-0.5b") == "0.5B" and size_of("Qwen/Qwen2.5-1.5B-Instruct") == "1.5B"
+    assert size_of("embedded/student") is None and size_of("model-4bit") is None
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def other_limit(content: dict[str, Any]) -> None:
+    content["configs"]["s2t_arith"]["generation_kwargs"]["max_gen_toks"] = 512
+
+
+def other_version(content: dict[str, Any]) -> None:
+    content["versions"]["s2t_arith"] = 3.0
+
+
+@pytest.mark.parametrize(
+    ("change", "what"), [(other_limit, "decoding limits"), (other_version, "task version")]
+)
+def test_unlike_runs_share_no_column(tmp_path: Path, change: Any, what: str) -> None:
+    odd = edited(EMBEDDED / "maj8.json", tmp_path / "odd.json", change)
+    with pytest.raises(
+        NotComparableError, match=rf"Arith \(embedded\): .*greedy.*odd.*share a column: {what}"
+    ):
+        arrange(read_runs([EMBEDDED / "greedy.json", odd]))
+
+
+def exit_code(*arguments: object) -> int:
+    try:
+        main(["report", *map(str, arguments)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ("--out", tmp_path / "out")
+    greedy = EMBEDDED / "greedy.json"
+    trace = tmp_path / "t.jsonl"
+    trace.write_text('{"task": "a"}\n')
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    for arguments, message in (
+        ((greedy, "--format", "pdf"), "--format: expected some of md, latex, csv, html, got 'pdf'"),
+        ((greedy, "--student", "a"), "--student: expected MODEL=STUDENT"),
+        ((greedy, "--trace", trace), "t.jsonl:1: not a trace of s2t-eval: it has no doc_id"),
+        ((greedy, "--trace", empty), "empty.jsonl: an empty trace"),
+        ((greedy, "--trace", tmp_path / "none"), "there is no such trace; run a backend with trace="),
+        ((greedy, "--trace", EMBEDDED / "traces" / "s2t_kl_tau5.jsonl"), "give --tokenizer MODEL"),
+        ((tmp_path,), "no results in it"),
+    ):
+        assert exit_code(*arguments, *out) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_committed_tables_hold_the_committed_results() -> None:
+    """`make report-check` compares every byte; this is its quick part."""
+    tables = BASELINES.parent / "tables"
+    text = (tables / "report.md").read_text()
+    assert main_table(arrange(read_runs([BASELINES]))).markdown().strip() in text
+
+
+def test_latex_compiles(tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex on this machine (Debian: texlive-latex-recommended)")
+    assert exit_code(BASELINES, "--format", "latex", "--intervals", "--out", tmp_path) == 0
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_latex_is_balanced_and_escaped() -> None:
+    """What holds without a TeX: pairs of environments and braces, no raw specials."""
+    rows = [[Cell("50 % & #1_x"), Cell("1.0", "2.0", is_best=True)]]
+    text = Table("t", "Δ ~ {x}", ["a", "b"], [Block("h$", rows)], ["n^2 ≥ 4\\"], pd.DataFrame()).latex()
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    plain = text.replace(r"\{", "").replace(r"\}", "")
+    assert plain.count("{") == plain.count("}")
+    assert r"50 \% \& \#1\_x & \textbf{1.0} \textcolor{gray}{(2.0)} \\" in text
+    assert tex("a\\b~c^d–e") == r"a\textbackslash{}b\textasciitilde{}c\textasciicircum{}d--e"
+
+
+def test_markdown_cells_hold_no_bars() -> None:
+    table = Table("t", "T", ["a|b"], [Block("", [[Cell("c|d")]])], [], pd.DataFrame())
+    assert "| a\\|b |" in table.markdown() and "| c\\|d |" in table.markdown()
+
+
+# ---------------------------------------------------------------- traces
+
+
+def test_pieces_join_to_the_text() -> None:
+    ids = tokenizer()("Ünïcödé 5 + 3 = 8 ✓ balls")["input_ids"]
+    parts = pieces(ids, lambda part: str(tokenizer().decode(part)))
+    assert len(parts) == len(ids)
+    assert "".join(parts) == tokenizer().decode(ids)
+
+
+def test_a_trace_that_was_cut_off(tmp_path: Path) -> None:
+    text = (EMBEDDED / "traces" / "s2t_kl_tau5.jsonl").read_text()
+    path = tmp_path / "cut.jsonl"
+    path.write_text(text[:-40])
+    with pytest.raises(ResultsError, match=r"cut\.jsonl:12: not complete JSON"):
+        read_trace(path)

@@ -1,0 +1,141 @@
+"""Leaderboard files: read back by the libraries that define them, and honest about the method."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from s2t_eval.cli import main
+from s2t_eval.embedded.grid import GRID
+from s2t_eval.report.runs import read_runs
+from s2t_eval.report.submission import details, notes, prompt_hash
+from tests.report_helpers import EMBEDDED, REAL, edited
+
+SLM, TINY = REAL / "greedy.json", EMBEDDED / "greedy.json"
+DATASET = ("--dataset", "s2t_arith=me/arith:arith")
+VALIDATOR = os.environ.get("S2T_EVAL_EEE_VALIDATOR") or shutil.which("every_eval_ever")
+
+
+def submit(*arguments: object) -> int:
+    try:
+        main(["submit", *map(str, arguments)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_eval_results_are_read_back_by_the_hubs_own_class(tmp_path: Path) -> None:
+    assert submit(EMBEDDED, "--to", "eval-results", "--out", tmp_path, *DATASET) == 0
+    files = sorted(tmp_path.rglob("*.yaml"))
+    assert len(files) == len(GRID)  # greedy of the student and of the teacher do not meet
+    assert all(path.parent.name == ".eval_results" for path in files)
+    [path] = (tmp_path / "embedded-student-s2t-teacher-kl-tau-5-k-8").rglob("*.yaml")
+    [entry] = parse_eval_result_entries(yaml.safe_load(path.read_text()))
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("me/arith", "arith", 80.33)
+    assert entry.date and entry.date.endswith("Z")
+    for said in ("NOT the plain model's score", "K 8", "tau 0.05", "TeacherSelector", "n 300 of 300"):
+        assert said in str(entry.notes)
+    run = read_runs([EMBEDDED / "s2t_kl_tau5.json"])[0]
+    assert f"prompt_hash {prompt_hash(run)}" in str(entry.notes)
+
+
+def test_only_plain_decoding_goes_without_the_warning() -> None:
+    for run in read_runs([EMBEDDED]):
+        assert ("NOT the plain model's" in notes(run)) == (run.method.key != "greedy")
+        assert {"method", "prompt_hash", "task_version", "n"} <= details(run).keys()
+
+
+def test_a_model_card_names_the_method_wherever_a_score_stands(tmp_path: Path) -> None:
+    arguments = (EMBEDDED / "maj8.json", "--to", "model-index", "--out", tmp_path, *DATASET)
+    assert submit(*arguments, "--model-id", "org/tiny", "--source-url", "https://example.org/e") == 0
+    [path] = tmp_path.rglob("README.md")
+    name, results = model_index_to_eval_results(ModelCard.load(path).data.to_dict()["model-index"])
+    assert name == "org/tiny decoded with Maj@8"
+    assert results[0].metric_value == 31.33
+    assert "decoded with Maj@8" in str(results[0].metric_name)
+    assert results[0].metric_args["samples"] == "8"
+    assert ModelCard.load(path).data.base_model == "org/tiny"
+
+
+def test_every_eval_ever_accepts_what_is_written(tmp_path: Path) -> None:
+    if VALIDATOR is None:
+        pytest.skip("every-eval-ever is not installed (Python 3.12 or later; S2T_EVAL_EEE_VALIDATOR=command)")
+    arguments = (EMBEDDED, "--to", "every-eval-ever", "--out", tmp_path, *DATASET, "--validator", VALIDATOR)
+    assert submit(*arguments) == 0
+    files = sorted(tmp_path.rglob("*.json"))
+    assert len(files) == len(GRID)
+    records = [json.loads(path.read_text()) for path in files]
+    ids = [record["model_info"]["id"] for record in records]
+    assert len(set(ids)) == len(GRID)
+    assert "embedded/student" in ids and "embedded/student-maj-8" in ids
+    for path, record in zip(files, records, strict=True):
+        assert path.relative_to(tmp_path / "data").parts[1:3] == tuple(record["model_info"]["id"].split("/"))
+
+
+def test_files_that_the_validator_rejects_are_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picky = tmp_path / "picky"
+    picky.write_text("#!/bin/sh\necho no: $2\nexit 1\n")
+    picky.chmod(0o755)
+    out = tmp_path / "out"
+    arguments = (EMBEDDED / "greedy.json", "--to", "every-eval-ever", "--out", out, *DATASET)
+    assert submit(*arguments, "--validator", picky) == 2
+    assert "rejects the files:\nno: data/arith-embedded/embedded/student/" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((SLM, "--to", "eval-results"), "run on 96 of 1319 documents"),
+        (
+            (EMBEDDED / "greedy.json", "--to", "eval-results"),
+            "no known dataset on the Hub; give --dataset s2t_",
+        ),
+        (
+            (REAL / "greedy.json", "--to", "model-index", "--allow-partial"),
+            "'qwen-0.5b': expected a Hub name",
+        ),
+        (
+            (EMBEDDED / "greedy.json", "--to", "model-index", "--dataset", "x"),
+            "expected TASK=ORG/DATASET:TASK",
+        ),
+        (
+            (TINY, "--to", "every-eval-ever", *DATASET, "--validator", "none-such"),
+            "no validator: none-such is not on the path; pip install",
+        ),
+    ],
+)
+def test_what_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: Any, message: str
+) -> None:
+    out = tmp_path / "out"
+    assert submit(*arguments, "--out", out) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_documents_without_a_score_are_refused_too(tmp_path: Path) -> None:
+    def forget(content: dict[str, Any]) -> None:
+        lines = content["documents"]["s2t_arith"]
+        lines[1] = lines[1].rsplit(" ", 1)[0] + " -"
+
+    path = edited(EMBEDDED / "greedy.json", tmp_path / "greedy.json", forget)
+    arguments = (path, "--to", "eval-results", "--out", tmp_path / "out", *DATASET)
+    assert submit(*arguments) == 2
+    assert submit(*arguments, "--allow-partial") == 0
+
+
+def test_without_samples_there_is_no_prompt_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = edited(EMBEDDED / "greedy.json", tmp_path / "greedy.json", lambda c: c.pop("documents"))
+    assert submit(path, "--to", "eval-results", "--out", tmp_path / "out", *DATASET) == 2
+    assert "run lm_eval with --log_samples" in capsys.readouterr().err
