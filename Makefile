@@ -5,6 +5,9 @@
 #   make check   lint and test, what CI runs
 #   make slow    the tests marked slow
 #   make demo    the embedded pair, end to end
+#   make regress every method on the embedded pair, compared with results/baselines/embedded
+#   make baseline  makes that baseline anew
+#   make report  results/tables from the committed results; make report-check says whether they are stale
 #
 # The install is repeated only when one of $(INSTALL_INPUTS) changed. VENV, PYTHON, WORKERS and
 # PYTEST_ARGS can be given: `make test PYTEST_ARGS="-k registration"`.
@@ -25,7 +28,7 @@ export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 test slow: export OMP_NUM_THREADS := 1
 
-.PHONY: install test slow lint style types format check demo clean
+.PHONY: install test slow lint style types format check demo regress baseline report report-check clean
 
 install: $(INSTALLED)
 
@@ -57,6 +60,28 @@ check: lint test
 
 demo: install
 	$(RUN) s2t_eval.demo
+
+# Deterministic, so any changed text, score or count fails.
+regress: export OMP_NUM_THREADS := 1
+regress: install
+	$(VENV)/bin/python results/baselines/embedded.py --out runs/regress
+	$(RUN) s2t_eval compare results/baselines/embedded runs/regress --fail-on regression cost change
+
+baseline: export OMP_NUM_THREADS := 1
+baseline: install
+	$(VENV)/bin/python results/baselines/embedded.py --out results/baselines/embedded --calibrate
+
+# Seconds stay out: those of the committed runs were measured on busy machines.
+REPORT := s2t_eval report results/baselines --no-times --title "Committed results" \
+	--trace results/baselines/embedded/traces/*.jsonl
+
+report: install
+	$(RUN) $(REPORT) --out results/tables
+
+report-check: install
+	rm -rf runs/tables
+	$(RUN) $(REPORT) --out runs/tables > /dev/null
+	diff -rq results/tables runs/tables || { echo "results/tables is stale: make report, and commit"; exit 1; }
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,139 @@
+"""K scan and tau scan, from whatever runs are there; and takeover against selection at equal triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from s2t_eval.report.blocks import Entry
+from s2t_eval.report.compare import compare_pair
+from s2t_eval.report.figures import Plot, canvas, colour
+from s2t_eval.statistics import holm, wilson
+
+FIRING = ("s2t", "s2t_local", "pps_local", "takeover")
+
+
+def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
+    """A row a run that can fire: what it was set to, its accuracy (percent, 95 %) and what it did.
+
+    Columns: student, benchmark, method, method_key, trigger, k, tau (nan where a threshold was given),
+    threshold, n, accuracy, low, high, realised_rate, flip_rate (percent of tokens), tokens a problem.
+    """
+    rows = []
+    for entry in entries:
+        run, settings = entry.run, entry.run.settings
+        if run.method.key not in FIRING or settings.trigger is None:
+            continue
+        low, high = wilson(round(run.value * run.n), run.n)
+        rates = [100 * run.cost.get(name, float("nan")) for name in ("realised_rate", "flip_rate")]
+        where = (entry.student, entry.benchmark.title, run.method.title, run.method.key)
+        asked = (settings.trigger, settings.top_k, settings.tau, settings.threshold)
+        numbers = (run.n, 100 * run.value, 100 * low, 100 * high, *rates)
+        rows.append((*where, *asked, *numbers, run.cost.get("tokens", float("nan")) / run.n))
+    names = "student benchmark method method_key trigger k tau threshold n accuracy low high".split()
+    return pd.DataFrame(rows, columns=[*names, "realised_rate", "flip_rate", "tokens"])
+
+
+def k_scan(entries: Sequence[Entry]) -> Plot | None:
+    """Accuracy over K, a line a method, trigger and tau; None where no line has two points."""
+    return _scan(entries, "k", ["tau", "trigger"], "K, candidates")
+
+
+def tau_scan(entries: Sequence[Entry]) -> Plot | None:
+    """Accuracy over the realised rate of fired steps, a line a method, trigger and K."""
+    return _scan(entries, "tau", ["k", "trigger"], "fired steps, % of tokens")
+
+
+def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str) -> Plot | None:
+    data = scan_data(entries)
+    keys = ["student", "benchmark", "method", "method_key", *fixed]
+    lines = [
+        (key, part) for key, part in data.groupby(keys, sort=False, dropna=False) if part[axis].nunique() > 1
+    ]
+    if not lines:
+        return None
+    kept = pd.concat([part for _, part in lines]).sort_values([*keys, axis], ignore_index=True)
+    panels = list(kept.groupby(["student", "benchmark"], sort=False))
+    with canvas(4.6 * len(panels), 3.6, len(panels)) as (figure, axes):
+        for ax, ((student, benchmark), part) in zip(axes, panels, strict=True):
+            _lines(ax, part, axis, keys[2:])
+            greedy = [e.run.value for e in entries if _is_control(e, student, benchmark)]
+            for value in greedy[:1]:
+                ax.axhline(100 * value, color=colour("greedy"), linestyle=":", linewidth=0.9)
+                ax.annotate(
+                    "greedy", (0, 100 * value), (3, 2), ("axes fraction", "data"), "offset points", fontsize=7
+                )
+            ax.set_title(f"{student}, {benchmark}, n = {part['n'].iloc[0]}", fontsize=9)
+            ax.set_xlabel(label)
+            ax.legend(fontsize=7)
+        axes[0].set_ylabel("correct, %")
+    title = {"k": "K scan", "tau": "tau scan"}[axis]
+    return Plot(f"{axis}_scan", f"{title}: accuracy with 95 % intervals", kept, figure)
+
+
+def _is_control(entry: Entry, student: str, benchmark: str) -> bool:
+    here = (entry.student, entry.benchmark.title) == (student, benchmark)
+    return here and entry.run.method.key == "greedy" and not entry.is_teacher
+
+
+def _lines(ax: Axes, data: pd.DataFrame, axis: str, keys: Sequence[str]) -> None:
+    marks = iter("osD^vP*X" * 4)
+    for _, part in data.groupby(list(keys), sort=False, dropna=False):
+        first = part.iloc[0]
+        x = part["k"] if axis == "k" else part["realised_rate"]
+        error = [part["accuracy"] - part["low"], part["high"] - part["accuracy"]]
+        rest = f"K {first['k']:g}" if axis == "tau" else f"tau {100 * first['tau']:g} %"
+        shade, mark = colour(str(first["method_key"])), next(marks)
+        label = f"{first['method']}, {first['trigger']}, {rest}"
+        ax.errorbar(x, part["accuracy"], yerr=error, fmt=f"{mark}-", color=shade, capsize=2, label=label)
+    ax.set_xscale("log", base=2 if axis == "k" else 10)
+    if axis == "k":
+        ticks = sorted(data["k"].unique())
+    else:
+        low, high = data["realised_rate"].min(), data["realised_rate"].max()
+        ticks = [rate for rate in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low / 2 < rate < high * 2]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+
+
+def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
+    """At equal triggers, thresholds and documents: what writing its own token gains the teacher.
+
+    Returns:
+        Columns student, benchmark, trigger, tau, threshold, n, selection, takeover (percent), delta (points,
+        takeover less selection), low, high, won, lost, p (exact McNemar), p_holm; None without a pair.
+    """
+    rows = []
+    for entry in entries:
+        if entry.run.method.key != "takeover" or entry.run.documents is None:
+            continue
+        for other in entries:
+            alike = (other.student, other.benchmark) == (entry.student, entry.benchmark)
+            left, right = entry.run.settings, other.run.settings
+            same = (left.trigger, left.tau, left.threshold) == (right.trigger, right.tau, right.threshold)
+            if other.run.method.key == "s2t" and alike and same and other.run.documents is not None:
+                pair = compare_pair(other.run, entry.run)
+                where = (entry.student, entry.benchmark.title, left.trigger, left.tau, left.threshold)
+                scores = (100 * pair.base_score, 100 * pair.new_score, 100 * pair.delta)
+                bounds = (100 * pair.interval.low, 100 * pair.interval.high)
+                rows.append((*where, pair.n, *scores, *bounds, len(pair.won), len(pair.lost), pair.p))
+    if not rows:
+        return None
+    names = "student benchmark trigger tau threshold n selection takeover delta low high won lost p".split()
+    data = pd.DataFrame(rows, columns=names)
+    data["p_holm"] = holm(data["p"].tolist())
+    with canvas(6.0, 1.2 + 0.45 * len(data)) as (figure, [ax]):
+        for at, row in enumerate(data.itertuples(index=False)):
+            error = [[row.delta - row.low], [row.high - row.delta]]
+            ax.errorbar(row.delta, at, xerr=error, fmt="o", color=colour("takeover"), capsize=2)
+            text = f"{row.delta:+.1f} (won {row.won}, lost {row.lost})"
+            ax.annotate(text, (row.delta, at), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        labels = [f"{r.benchmark}\n{r.trigger}, tau {100 * r.tau:g} %" for r in data.itertuples(index=False)]
+        ax.set_yticks(range(len(data)), labels)
+        ax.set_ylim(len(data) - 0.4, -0.8)
+        ax.axvline(0, color="#888888", linewidth=0.8)
+        ax.set_xlabel("takeover less selection, points (95 %)")
+        ax.grid(axis="y", visible=False)
+    return Plot("takeover", "Takeover against selection at equal triggers", data, figure)

@@ -1,0 +1,71 @@
+"""Labelled steps as data frames: what every analysis of labels works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MISSED = 10_000
+"""Rank of a teacher's token that is none of the kept candidates."""
+
+
+def positions(trajectories: Iterable[Any], benchmark: str) -> pd.DataFrame:
+    """A row a step: benchmark, problem_id, t, kl (student to teacher), kl_reverse, entropy, margin.
+
+    Args:
+        trajectories: with the columns of a label set (`training.labels.Trajectory`).
+        benchmark: where they come from.
+    """
+    frames = []
+    for one in trajectories:
+        columns = {
+            "benchmark": benchmark,
+            "problem_id": one.problem_id,
+            "t": np.arange(len(one.output_ids)),
+            "kl": one.kl_student_teacher,
+            "kl_reverse": one.kl_teacher_student,
+            "entropy": one.entropy,
+            "margin": one.margin,
+        }
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def groups(trajectories: Iterable[Any], benchmark: str) -> pd.DataFrame:
+    """A row a step with candidates: benchmark, problem_id, t, kl, rank, student, teacher.
+
+    `rank` is the place of the teacher's token (argmax over its vocabulary) among the candidates, from 1, or
+    MISSED; `student` and `teacher` are the candidates' log-probabilities [K], most likely of the student
+    first.
+    """
+    rows = []
+    for one in trajectories:
+        for at, t in enumerate(one.kept):
+            found = np.flatnonzero(one.candidates[at] == one.teacher_argmax[t])
+            rank = int(found[0]) + 1 if len(found) else MISSED
+            scores = (one.student_log_probs[at], one.teacher_log_probs[at])
+            rows.append((benchmark, one.problem_id, int(t), float(one.kl_student_teacher[t]), rank, *scores))
+    return pd.DataFrame(rows, columns=["benchmark", "problem_id", "t", "kl", "rank", "student", "teacher"])
+
+
+def top(steps: pd.DataFrame, all_steps: pd.DataFrame, tau: float) -> pd.DataFrame:
+    """The rows of `steps` whose KL is among the top `tau` of all steps of their benchmark.
+
+    Raises:
+        ValueError: labels that keep candidates at fewer steps than that.
+    """
+    parts = []
+    for benchmark, part in all_steps.groupby("benchmark", sort=False):
+        threshold = part["kl"].quantile(1 - tau)
+        chosen = steps[(steps["benchmark"] == benchmark) & (steps["kl"] > threshold)]
+        expected = int((part["kl"] > threshold).sum())
+        if len(chosen) < expected:
+            raise ValueError(
+                f"tau {tau}: {expected} steps of {benchmark} lie above KL {threshold:.3g}, the labels have "
+                f"candidates at {len(chosen)} of them; take a smaller --tau, or collect with a larger one"
+            )
+        parts.append(chosen)
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,111 @@
+"""The trigger study: how well a local signal finds the steps that KL would choose, and what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from s2t_eval.analysis.sufficiency import SHADES
+from s2t_eval.report.blocks import Entry
+from s2t_eval.report.figures import Plot, canvas
+from s2t_eval.statistics import share_of_gain
+
+SIGNALS = ("entropy", "margin", "router")
+
+
+def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] = SIGNALS) -> Plot:
+    """ROC of local signals against the top `tau` of steps by KL.
+
+    AUROC flatters a signal where few steps count: `recall` is the share of the top steps that it finds when
+    it fires as often as KL does.
+
+    Args:
+        steps: of `steps.positions`, with a column `router` where there is one.
+        tau: rate of the steps that count.
+        signals: columns; those that are missing are left out.
+
+    Returns:
+        Columns signal, tau, n, positives, auroc, recall (percent).
+    """
+    is_top = (steps["kl"] > steps["kl"].quantile(1 - tau)).to_numpy()
+    rows = []
+    with canvas(4.4, 4.0) as (figure, [ax]):
+        ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle=":")
+        for shade, name in zip(SHADES, [s for s in signals if s in steps], strict=False):
+            values = steps[name].to_numpy()
+            false, true, _ = roc_curve(is_top, values)
+            auroc = float(roc_auc_score(is_top, values))
+            chosen = np.argsort(-values, kind="stable")[: int(is_top.sum())]
+            recall = 100 * float(is_top[chosen].mean())
+            rows.append((name, tau, len(steps), int(is_top.sum()), auroc, recall))
+            label = f"{name}: AUROC {auroc:.3f}, recall {recall:.0f} %"
+            ax.plot(false, true, color=shade, label=label)
+            ax.plot(
+                1 - (~is_top)[np.argsort(-values)[len(chosen) :]].sum() / (~is_top).sum(),
+                recall / 100,
+                "o",
+                color=shade,
+            )
+        ax.set_xlabel("other steps that fire, share")
+        ax.set_ylabel(f"top {100 * tau:g} % by KL that fire, share")
+        ax.legend(loc="lower right", fontsize=7, title="dot: at the rate of KL", title_fontsize=7)
+    data = pd.DataFrame(rows, columns=["signal", "tau", "n", "positives", "auroc", "recall"])
+    return Plot("trigger_roc", f"Local triggers against the top {100 * tau:g} % of steps by KL", data, figure)
+
+
+def gain_kept(entries: Sequence[Entry]) -> Plot | None:
+    """What share of s2t's gain with the KL trigger other triggers keep, the teacher selecting, at one tau.
+
+    Returns:
+        Columns student, benchmark, trigger, tau, k, n, gain (points over greedy), share, low, high
+        (percent, paired bootstrap); None where no two such runs are there.
+    """
+    rows = []
+    for entry in entries:
+        run, settings = entry.run, entry.run.settings
+        if run.method.key != "s2t" or settings.trigger in (None, "kl") or settings.tau is None:
+            continue
+        alike = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
+        full = [e for e in alike if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
+        base = [e for e in alike if e.run.method.key == "greedy" and not e.is_teacher]
+        if not full or not base:
+            continue
+        new, whole, control = (_scores(e) for e in (entry, full[0], base[0]))
+        table = pd.concat([new, whole, control], axis=1, join="inner").dropna().to_numpy().T
+        share, interval = share_of_gain(*table)
+        gain = 100 * float((table[0] - table[2]).mean())
+        numbers = (table.shape[1], gain, 100 * share, 100 * interval.low, 100 * interval.high)
+        where = (entry.student, entry.benchmark.title, settings.trigger, settings.tau, settings.top_k)
+        rows.append((*where, *numbers))
+    if not rows:
+        return None
+    names = ["student", "benchmark", "trigger", "tau", "k", "n", "gain", "share", "low", "high"]
+    data = pd.DataFrame(rows, columns=names)
+    with canvas(6.2, 1.2 + 0.4 * len(data)) as (figure, [ax]):
+        for at, row in enumerate(data.itertuples(index=False)):
+            error = [[row.share - row.low], [row.high - row.share]]
+            ax.errorbar(row.share, at, xerr=error, fmt="o", color="#d1495b", capsize=2)
+            ax.annotate(
+                f"{row.share:.0f} %", (row.share, at), (0, 5), textcoords="offset points", ha="center"
+            )
+        labels = [f"{r.trigger}, tau {100 * r.tau:g} %\n{r.benchmark}" for r in data.itertuples(index=False)]
+        ax.set_yticks(range(len(data)), labels)
+        ax.set_ylim(len(data) - 0.4, -0.7)
+        ax.axvline(100, color="#888888", linewidth=0.8, linestyle=":")
+        ax.axvline(0, color="#888888", linewidth=0.8)
+        ax.set_xlabel("share of the KL trigger's gain over greedy, % (95 %)")
+        ax.grid(axis="y", visible=False)
+    return Plot("gain_kept", "What each trigger keeps of the gain, the teacher selecting", data, figure)
+
+
+def _same_but_trigger(one: Entry, other: Entry) -> bool:
+    left, right = one.run.settings, other.run.settings
+    return left.trigger == "kl" and (left.tau, left.top_k) == (right.tau, right.top_k)
+
+
+def _scores(entry: Entry) -> pd.Series:
+    scored = entry.run.scored
+    return scored.set_index("doc_id")["score"]

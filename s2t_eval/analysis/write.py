@@ -1,0 +1,152 @@
+"""Everything that `s2t-eval analyze` writes, from labels, results and traces, as far as each is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from s2t_eval.analysis.rescore import Rescorer
+from s2t_eval.analysis.rescue import flips_text, picks, rescue_map
+from s2t_eval.analysis.scans import k_scan, takeover_against_selection, tau_scan
+from s2t_eval.analysis.selection import error_split
+from s2t_eval.analysis.steps import groups, positions, top
+from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
+from s2t_eval.analysis.triggers import gain_kept, trigger_roc
+from s2t_eval.files import write_text
+from s2t_eval.report.blocks import Entry, arrange
+from s2t_eval.report.efficiency_table import efficiency_table
+from s2t_eval.report.figures import Plot, pareto_plot
+from s2t_eval.report.page import page
+from s2t_eval.report.runs import ResultsError, Run
+from s2t_eval.report.table import Block, Cell, Table
+from s2t_eval.report.traces import Trace, load_decode, run_of_trace
+
+MOST_ROWS = 40
+"""Rows of a table that the page and the Markdown show; its CSV has all."""
+
+
+def of_labels(label_sets: Mapping[str, Any], tau: float, ks: Sequence[int]) -> list[Plot]:
+    """Local sufficiency, the error split of student and teacher, and the triggers' ROC.
+
+    Args:
+        label_sets: benchmark -> trajectories.
+        tau: rate of the steps that count.
+        ks: numbers of candidates for the error split.
+
+    Raises:
+        ValueError: labels whose candidates do not cover the top `tau`.
+    """
+    every = pd.concat([positions(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
+    kept = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
+    chosen = top(kept, every, tau)
+    selectors = {"greedy's own order": "student", "the teacher": "teacher"}
+    return [
+        hit_rates(chosen),
+        smallest_k(chosen),
+        error_split(chosen, selectors, ks),
+        trigger_roc(every, tau),
+    ]
+
+
+def of_results(entries: Sequence[Entry]) -> list[Plot]:
+    """Scans, what triggers keep, takeover against selection, cost; each where the runs for it are there."""
+    made = (
+        tau_scan(entries),
+        k_scan(entries),
+        gain_kept(entries),
+        takeover_against_selection(entries),
+        pareto_plot(entries),
+    )
+    return [plot for plot in made if plot is not None]
+
+
+def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tuple[list[Plot], str]:
+    """Rescue map over all traces of a teacher's picks, and the list of flips; empty without such traces.
+
+    Raises:
+        ResultsError: a trace whose run is not among the results.
+    """
+    frames = []
+    models: dict[str, Rescorer] = {}
+    for trace in traces:
+        if trace.method not in ("s2t", "takeover"):
+            continue
+        run = run_of_trace(trace, runs)
+        if run is None:
+            raise ResultsError(
+                f"{trace.path}: none of the given results wrote this trace, so its answers and its student "
+                "are unknown; give its output folder with --results"
+            )
+        control = [r for r in runs if (r.method.key, r.model, r.task) == ("greedy", run.model, run.task)]
+        if run.model not in models:
+            models[run.model] = Rescorer(run.model, device)
+        before = _scores(control[0]) if control else {}
+        frame = picks(trace, _scores(run), before, models[run.model], load_decode(run.model))
+        frames.append(frame.assign(method=run.label))
+    if not frames:
+        return [], ""
+    data = pd.concat(frames, ignore_index=True)
+    return [rescue_map(data)], flips_text(data)
+
+
+def _scores(run: Run) -> dict[int, float]:
+    return dict(zip(run.scored["doc_id"].tolist(), run.scored["score"].tolist(), strict=True))
+
+
+def analyze(
+    label_sets: Mapping[str, Any],
+    runs: Sequence[Run],
+    traces: Sequence[Trace],
+    folder: Path,
+    *,
+    tau: float = 0.1,
+    ks: Sequence[int] = (1, 2, 4, 8, 16),
+    device: str = "cpu",
+) -> list[Path]:
+    """Write NAME.svg and NAME.csv of each analysis, `analysis.md`, `analysis.html` and `flips.md`.
+
+    Raises:
+        ValueError: nothing that could be analysed.
+    """
+    entries = arrange(runs) if runs else []
+    plots = of_labels(label_sets, tau, ks) if label_sets else []
+    plots += of_results(entries)
+    more, flips = of_traces(traces, runs, device)
+    plots += more
+    costs = efficiency_table(entries) if entries else None
+    if not plots and costs is None:
+        raise ValueError(
+            "nothing to analyse: expected --labels of `s2t-eval collect`, --results with runs that tell "
+            "their cost, or --trace with --results"
+        )
+    tables = [_table(plot) for plot in plots] + ([costs] if costs else [])
+    shown = ", ".join([*label_sets, *dict.fromkeys(entry.benchmark.title for entry in entries)])
+    texts = {
+        "analysis.md": "\n".join(["# Analysis\n", *(table.markdown() for table in tables)]),
+        "analysis.html": page("Analysis", f"{shown}.", tables, plots),
+        **({"flips.md": flips} if flips else {}),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    for plot in plots:
+        plot.write(folder)
+    return sorted([*(folder / name for name in texts), *(f for plot in plots for f in plot.files(folder))])
+
+
+def _table(plot: Plot) -> Table:
+    """The numbers behind a figure; of long ones (a row a step) only what they come to."""
+    data = plot.data
+    if len(data) > MOST_ROWS:
+        data = data.describe(include="number").T.reset_index(names="column")
+    rows = [[Cell(_text(value)) for value in row] for row in data.itertuples(index=False)]
+    return Table(f"table-{plot.name}", plot.title, list(map(str, data.columns)), [Block("", rows)], [], data)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if value != value else f"{value:.4g}"
+    return str(value)

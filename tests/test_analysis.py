@@ -1,0 +1,291 @@
+"""Analyses against hand-made steps, the committed results, and the embedded pair itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from s2t_eval.analysis.grid import Point, is_done, points, run_grid
+from s2t_eval.analysis.rescore import Rescorer
+from s2t_eval.analysis.rescue import flips_text, outcome, picks, rescue_map
+from s2t_eval.analysis.scans import k_scan, scan_data, takeover_against_selection, tau_scan
+from s2t_eval.analysis.selection import error_split
+from s2t_eval.analysis.steps import MISSED, groups, positions, top
+from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
+from s2t_eval.analysis.triggers import gain_kept, trigger_roc
+from s2t_eval.cli import main
+from s2t_eval.report.blocks import arrange
+from s2t_eval.report.runs import read_runs
+from s2t_eval.report.traces import load_decode, read_trace
+from s2t_eval.statistics import share_of_gain
+from tests.harness_helpers import STUDENT, TEACHER, logits_after, model
+from tests.report_helpers import EMBEDDED, edited
+
+TRACE = EMBEDDED / "traces" / "s2t_kl_tau5.jsonl"
+
+
+@dataclass
+class Labelled:
+    """The columns of a label set that analysis reads."""
+
+    problem_id: str
+    output_ids: Any
+    kl_student_teacher: Any
+    kl_teacher_student: Any
+    entropy: Any
+    margin: Any
+    teacher_argmax: Any
+    kept: Any
+    candidates: Any
+    student_log_probs: Any
+    teacher_log_probs: Any
+
+
+@pytest.fixture
+def labelled() -> list[Labelled]:
+    """Ten steps, candidates at the four highest in KL; the teacher's token is 1st, 2nd, 3rd, missing."""
+    kl = np.array([0.1, 9, 0.2, 8, 0.3, 7, 0.4, 6, 0.5, 0.6])
+    kept = np.array([1, 3, 5, 7])
+    argmax = np.zeros(10, dtype=int)
+    argmax[kept] = [10, 11, 12, 99]
+    student = np.log([[0.5, 0.3, 0.1]] * 4)
+    teacher = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.2, 0.3, 0.4], [0.3, 0.2, 0.1]])
+    candidates = np.array([[10, 11, 12]] * 4)
+    entropy = np.array([0, 9, 0, 8, 0, 1, 5, 0.5, 0, 0.1])
+    return [Labelled("p", kl, kl, kl * 2, entropy, -kl, argmax, kept, candidates, student, teacher)]
+
+
+def test_steps_and_hit_rates(labelled: list[Labelled]) -> None:
+    steps = groups(labelled, "B")
+    assert steps["rank"].tolist() == [1, 2, 3, MISSED]
+    assert steps["t"].tolist() == [1, 3, 5, 7]
+    data = hit_rates(steps).data
+    assert data["k"].tolist() == [1, 2, 3]  # no more than there are candidates
+    assert data["hit_rate"].tolist() == [25, 50, 75] and (data["n"] == 4).all()
+    assert (data["low"] < data["hit_rate"]).all() and (data["hit_rate"] < data["high"]).all()
+    assert smallest_k(steps).data["kl"].tolist() == [9, 8, 7, 6]
+
+
+def test_top_steps_by_benchmark(labelled: list[Labelled]) -> None:
+    every, steps = positions(labelled, "B"), groups(labelled, "B")
+    assert top(steps, every, 0.2)["t"].tolist() == [1, 3]
+    with pytest.raises(ValueError, match=r"5 steps of B lie above KL .* candidates at 4 of them; take a sm"):
+        top(steps, every, 0.5)
+
+
+def test_error_split_by_hand(labelled: list[Labelled]) -> None:
+    data = error_split(groups(labelled, "B"), {"greedy": "student", "oracle": "teacher"}, (1, 2, 3, 16)).data
+    greedy, oracle = (data[data["selector"] == name].set_index("k") for name in ("greedy", "oracle"))
+    assert list(greedy.index) == [1, 2, 3]
+    assert greedy["delta_hit"].tolist() == [75, 50, 25]
+    assert greedy["delta_sel"].tolist() == [0, 25, 50]  # greedy takes the first, the teacher 2nd and 3rd
+    assert oracle["delta_sel"].tolist() == [0, 0, 0]
+    # The last step's token is no candidate, but the teacher likes the first candidate best.
+    assert greedy.loc[3, "agree_at_1"] == 50 and oracle.loc[3, "agree_at_1"] == 100
+    assert oracle.loc[3, "spearman"] == pytest.approx(1)
+    assert greedy.loc[2, "spearman"] == pytest.approx((1 - 1 - 1 + 1) / 4)
+
+
+def test_trigger_roc_by_hand(labelled: list[Labelled]) -> None:
+    data = trigger_roc(positions(labelled, "B"), tau=0.4).data.set_index("signal")
+    assert list(data.index) == ["entropy", "margin"]  # no router here
+    assert data.loc["entropy", "positives"] == 4
+    assert data.loc["entropy", "recall"] == 75  # 9, 8, 5, 1 fire; 5 is no top step
+    # 24 pairs of a top and another step; only (1, 5) and (0.5, 5) are in the wrong order.
+    assert data.loc["entropy", "auroc"] == pytest.approx(22 / 24)
+    assert data.loc["margin", "auroc"] == 0
+
+
+def test_share_of_gain_on_a_lopsided_sample() -> None:
+    base = np.zeros(50)
+    full, half, none = base.copy(), base.copy(), base.copy()
+    full[:8] = half[:4] = 1
+    share, (low, high) = share_of_gain(half, full, base)
+    assert share == 0.5 and 0.1 < low < 0.5 < high < 0.9
+    assert share_of_gain(full, full, base) == (1.0, (1.0, 1.0))
+    assert np.isnan(share_of_gain(full, none, base)[0])
+
+
+# ---------------------------------------------------------------- results
+
+
+def test_gain_kept_from_the_committed_results() -> None:
+    plot = gain_kept(arrange(read_runs([EMBEDDED])))
+    assert plot is not None
+    data = plot.data.set_index("trigger")
+    right = {
+        p: read_runs([EMBEDDED / f"{p}.json"])[0].scored["score"].sum() for p in ("greedy", "s2t_kl_tau5")
+    }
+    random = read_runs([EMBEDDED / "s2t_random_tau5.json"])[0].scored["score"].sum()
+    expected = 100 * (random - right["greedy"]) / (right["s2t_kl_tau5"] - right["greedy"])
+    assert data.loc["random", "share"] == pytest.approx(expected)
+    assert data.loc["random", "low"] < expected < data.loc["random", "high"] < data.loc["entropy", "low"]
+    assert gain_kept(arrange(read_runs([EMBEDDED / "greedy.json"]))) is None
+
+
+def test_takeover_against_selection_pairs_equal_triggers() -> None:
+    plot = takeover_against_selection(arrange(read_runs([EMBEDDED])))
+    assert plot is not None
+    [row] = plot.data.to_dict("records")
+    assert (row["trigger"], row["tau"], row["n"]) == ("kl", 0.05, 300)
+    assert row["takeover"] - row["selection"] == pytest.approx(row["delta"])
+    assert row["won"] - row["lost"] == pytest.approx(3 * row["delta"])
+
+
+def with_k(tmp_path: Path, k: int) -> Path:
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["policy"]["top_k"] = k
+
+    return edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / f"k{k}.json", change)
+
+
+def test_scans_need_two_points_of_one_line(tmp_path: Path) -> None:
+    entries = arrange(read_runs([EMBEDDED, with_k(tmp_path, 4)]))
+    tau, k = tau_scan(entries), k_scan(entries)
+    assert tau is not None and k is not None
+    assert tau.data["tau"].tolist() == [0.01, 0.05] and (tau.data["k"] == 8).all()
+    assert k.data["k"].tolist() == [4, 8] and (k.data["tau"] == 0.05).all()
+    assert k_scan(arrange(read_runs([EMBEDDED]))) is None
+    [row] = scan_data(entries).query("method_key == 'takeover'").to_dict("records")
+    run = read_runs([EMBEDDED / "takeover_kl_tau5.json"])[0]
+    assert row["realised_rate"] == pytest.approx(100 * run.cost["triggers"] / run.cost["tokens"])
+    assert row["tokens"] == run.cost["tokens"] / 300
+
+
+# ---------------------------------------------------------------- traces
+
+
+def test_rescored_probabilities_are_a_fresh_forward_each() -> None:
+    record = next(r for r in read_trace(TRACE).records if len(r["steps"]) > 1)
+    wanted = [(step["t"], step["picked"]) for step in record["steps"]]
+    found = Rescorer(STUDENT)(record["prompt_ids"], record["output_ids"], wanted)
+    for (t, token), p in zip(wanted, found, strict=True):
+        logits = logits_after(model(STUDENT), [*record["prompt_ids"], *record["output_ids"][:t]])
+        assert p == pytest.approx(float(logits.softmax(-1)[token]), abs=1e-5)
+
+
+def test_the_trace_holds_the_teachers_probabilities() -> None:
+    """What the rescue map's other axis relies on."""
+    record = next(r for r in read_trace(TRACE).records if r["steps"])
+    step = record["steps"][0]
+    logits = logits_after(model(TEACHER), [*record["prompt_ids"], *record["output_ids"][: step["t"]]])
+    probabilities = logits.softmax(-1)[step["candidates"]]
+    assert step["scores"] == pytest.approx(probabilities.tolist(), abs=1e-5)
+
+
+def test_picks_tell_what_became_of_the_answer() -> None:
+    trace = read_trace(TRACE)
+    scores = {r["doc_id"]: 1.0 for r in trace.records}
+    control = {**scores, 2: 0.0}
+    data = picks(trace, scores, control, lambda *_: [0.25] * len(_[2]), load_decode(STUDENT))
+    assert len(data) == sum(len(r["steps"]) for r in trace.records)
+    assert set(data.loc[data["doc_id"] == 2, "outcome"]) == {"became right"}
+    assert set(data.loc[data["doc_id"] != 2, "outcome"]) == {"stayed right"}
+    row = data[data["doc_id"] == 2].iloc[0]
+    step = next(r for r in trace.records if r["doc_id"] == 2)["steps"][0]
+    assert row["p_teacher"] == max(step["scores"]) and row["p_student"] == 0.25
+    text = flips_text(data)
+    assert "2 flips in 1 documents" in text and "`s2t_arith 2: became right`" not in text
+    assert "## s2t_arith 2: became right" in text and "` 7` → ` 8`" in text
+    assert len(rescue_map(data).data) == len(data)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (0.0, 1.0, "became right"),
+        (1.0, 0.0, "became wrong"),
+        (0.0, 0.0, "stayed wrong"),
+        (None, 1.0, "unknown"),
+        (1.0, float("nan"), "unknown"),
+    ],
+)
+def test_outcomes(before: float | None, now: float | None, expected: str) -> None:
+    assert outcome(before, now) == expected
+
+
+def test_a_readouts_trace_has_no_teacher_in_it(tmp_path: Path) -> None:
+    records = [{**json.loads(line), "method": "s2t_local"} for line in TRACE.read_text().splitlines()]
+    path = tmp_path / "local.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(ValueError, match="a trace of s2t_local has the selector's scores"):
+        picks(read_trace(path), {}, {}, lambda *_: [], str)
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def exit_code(*arguments: object) -> int:
+    try:
+        main([*map(str, arguments)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_analyze_end_to_end(tmp_path: Path) -> None:
+    labels, out = tmp_path / "labels", tmp_path / "out"
+    pair = ("--pretrained", STUDENT, "--teacher", TEACHER, "--task", "s2t_arith", "--device", "cpu")
+    assert exit_code("collect", *pair, "--limit", 12, "--out", labels) == 0
+    given = ("--labels", f"Arith={labels}", "--results", EMBEDDED, "--trace", TRACE)
+    assert exit_code("analyze", *given, "--out", out) == 0
+    names = {path.name for path in out.iterdir()}
+    for (
+        name
+    ) in "hit_rates smallest_k error_split trigger_roc tau_scan gain_kept takeover pareto rescue_map".split():
+        assert {f"{name}.svg", f"{name}.csv"} <= names, name
+    assert {"analysis.md", "analysis.html", "flips.md"} <= names
+    manifest = json.loads((labels / "manifest.json").read_text())
+    hits = pd.read_csv(out / "hit_rates.csv").set_index("k")["hit_rate"]
+    assert hits[8] == pytest.approx(100 * manifest["hit_rate"]["8"], abs=0.01)
+
+
+def test_analyze_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ("--out", tmp_path / "out")
+    for arguments, message in (
+        ((), "nothing to analyse: expected --labels"),
+        (("--labels", tmp_path), "expected a folder of `s2t-eval collect`"),
+        (("--trace", TRACE), "none of the given results wrote this trace"),
+        (("--tau", 2), "--tau: expected a rate between 0 and 1"),
+        (("--k", 0), "--k: expected at least 1"),
+    ):
+        assert exit_code("analyze", *arguments, *out) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_grid_names_its_points() -> None:
+    grid = list(points(["s2t", "takeover"], [4, 8], [0.05], "pretrained=a,teacher=b", "pretrained=a"))
+    assert grid[0] == Point("greedy", "pretrained=a", "greedy")
+    assert grid[1] == Point("s2t", "pretrained=a,teacher=b,top_k=4,tau=0.05", "s2t_k4_tau5")
+    assert [p.name for p in grid[2:]] == ["s2t_k8_tau5", "takeover_k4_tau5", "takeover_k8_tau5"]
+
+
+def test_a_grid_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = (
+        "--model_args",
+        f"pretrained={STUDENT},teacher={TEACHER},calibration={EMBEDDED / 'calibration.json'}",
+    )
+    scan = ("scan", *given, "--tasks", "s2t_arith", "--tau", "0.05", "--out", tmp_path, "--")
+    assert exit_code(*scan, "--limit", "2", "--bogus") == 2
+    assert "greedy failed (exit 2)" in capsys.readouterr().err
+    assert exit_code(*scan, "--limit", "2") == 0
+    assert capsys.readouterr().out.splitlines() == ["greedy: done", "s2t_k8_tau5: done"]
+    [results] = (tmp_path / "s2t_k8_tau5").rglob("results_*.json")
+    results.write_text(results.read_text()[:100])  # as if it had been broken off
+    assert not is_done(tmp_path / "s2t_k8_tau5")
+    results.unlink()
+    assert exit_code(*scan, "--limit", "2") == 0
+    assert capsys.readouterr().out.splitlines() == ["greedy: was there", "s2t_k8_tau5: done"]
+    assert all(not is_new for _, is_new in run_grid([Point("greedy", "", "greedy")], tmp_path, []))
+
+
+def test_a_grid_sets_k_and_tau_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("scan", "--model_args", "tau=1", "--tasks", "t", "--tau", 0.1, "--out", tmp_path) == 2
+    assert "without top_k, tau, threshold; got ['tau=1']" in capsys.readouterr().err
