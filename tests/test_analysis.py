@@ -267,6 +267,7 @@ def test_a_grid_names_its_points() -> None:
     assert [p.name for p in grid[2:]] == ["s2t_k8_tau5", "takeover_k4_tau5", "takeover_k8_tau5"]
 
 
+@pytest.mark.slow
 def test_a_grid_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = (
         "--model_args",
