@@ -56,9 +56,7 @@ def smallest_k(steps: pd.DataFrame, seed: int = 0) -> Plot:
                 x, y, s=7, alpha=0.5, color=shade, linewidth=0, label=benchmark, rasterized=len(x) > 2000
             )
         ax.axhline(8.5, color="#888888", linewidth=0.8, linestyle=":")
-        ax.annotate(
-            "K = 8", (1, 8.5), (-2, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize=7
-        )
+        ax.annotate("K = 8", (0, 8.5), (3, 3), ("axes fraction", "data"), "offset points", fontsize=7)
         ticks = [k for k in (1, 2, 4, 8, 12, 16) if k <= width]
         ax.set_yticks([*ticks, width + 1], [*map(str, ticks), "none"])
         ax.set_xlabel("KL of student and teacher, nats")
