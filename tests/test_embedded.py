@@ -105,7 +105,9 @@ def test_unknown_split() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(ValueError, match="'embedded/x'; known: embedded/selector, embedded/student, embedded/teacher"):
+    with pytest.raises(
+        ValueError, match="'embedded/x'; known: embedded/selector, embedded/student"
+    ):
         embedded_path("embedded/x")
 
 
