@@ -306,7 +306,7 @@ def test_test_split_is_refused_before_it_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: pytest.fail("loaded"))
-    message = "is a split that models are scored on; thresholds are measured on training problems only"
+    message = "is a split that models are scored on; thresholds are measured and selectors trained"
     refused(capsys, message, "--data", spec, "--out", tmp_path / "out.json")
 
 
