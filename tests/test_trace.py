@@ -168,6 +168,7 @@ def test_entry_in_the_results_file(traced: Callable[..., tuple[Results, list[Any
         },
         "threshold": 0.4,
         "selector": "TeacherSelector",
+        "score": None,
         "top_k": 8,
         "warmup": 0,
     }

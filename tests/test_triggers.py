@@ -9,6 +9,7 @@ import torch
 from scipy.stats import entropy
 from torch import Tensor
 
+from s2t_eval.router import Router
 from s2t_eval.triggers import (
     TRIGGER_NAMES,
     EntropyTrigger,
@@ -77,9 +78,13 @@ def test_constants() -> None:
 
 
 def test_every_name_makes_its_trigger() -> None:
-    assert [make_trigger(name).name for name in TRIGGER_NAMES] == list(TRIGGER_NAMES)
+    router = Router(8)
+    made = [make_trigger(name, router=router) for name in TRIGGER_NAMES]
+    assert [trigger.name for trigger in made] == list(TRIGGER_NAMES)
     assert make_trigger("kl", "teacher_student") == KlTrigger("teacher_student")
-    assert [name for name in TRIGGER_NAMES if make_trigger(name).needs_teacher] == ["kl"]
+    assert [trigger.name for trigger in made if trigger.needs_teacher] == ["kl"]
+    with pytest.raises(ValueError, match="trigger=router needs selector=FOLDER"):
+        make_trigger("router")
 
 
 def test_mistakes() -> None:

@@ -6,7 +6,7 @@ ordinary transformers checkpoints with one shared tokenizer:
     AutoModelForCausalLM.from_pretrained(embedded_path("embedded/student"))
 
 `arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights,
-`train_selector.py` the selector that `s2t_local` and `pps_local` show, and
+`results/baselines/embedded_selector.py` the selector of `s2t_local` and `pps_local`, and
 `measure.py` measures what the pair shows. The models answer one question at a time: examples or
 instructions before it are unlike anything they were trained on. Importing this module loads neither
 torch nor transformers.

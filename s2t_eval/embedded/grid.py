@@ -14,6 +14,7 @@ TASK = "s2t_arith"
 STUDENT, TEACHER = "embedded/student", "embedded/teacher"
 TAUS = (0.01, 0.05, 0.1)
 NUM_CALIBRATION = 100
+SELECTOR = {"selector": "embedded/selector"}
 
 
 @dataclass(frozen=True)
@@ -57,5 +58,19 @@ GRID = (
     _pair("s2t_entropy_tau5", "s2t, entropy, tau 5 %", "s2t", "entropy", 0.05),
     _pair("s2t_random_tau5", "s2t, random, tau 5 %", "s2t", "random", 0.05),
     _pair("takeover_kl_tau5", "takeover, kl, tau 5 %", "takeover", "kl", 0.05),
+    Row("s2t_local", "s2t_local (adapted model writes)", "s2t_local", {**SELECTOR, "trigger": "always"}),
+    Row("pps_local", "pps_local, its default", "pps_local", SELECTOR),
+    Row(
+        "pps_local_tau1",
+        "pps_local, router, tau 1 %",
+        "pps_local",
+        {**SELECTOR, "trigger": "router", "tau": 0.01},
+    ),
+    Row(
+        "pps_local_tau5",
+        "pps_local, router, tau 5 %",
+        "pps_local",
+        {**SELECTOR, "trigger": "router", "tau": 0.05},
+    ),
     Row("teacher", "teacher alone", "greedy", pretrained=TEACHER),
 )

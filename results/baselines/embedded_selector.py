@@ -1,6 +1,6 @@
 """Make the shipped selector of the embedded student: labels of its own training problems, then training.
 
-    python -m s2t_eval.embedded.train_selector            # about half an hour on one CPU core
+    python results/baselines/embedded_selector.py            # about half an hour on one CPU core
 
 Settings were chosen on held-out problems of the label set; LOG.md has what was tried. Dev and test
 problems of `s2t_arith` are in neither.
@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from s2t_eval import cli
-from s2t_eval.embedded import arith
+from s2t_eval.embedded import arith, embedded_path
 
 NUM_PROBLEMS = 20_000
 """More than the task's train split has: it is drawn on from the same stream."""
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/embedded-selector"))
     parser.add_argument("--problems", type=int, default=NUM_PROBLEMS)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "selector")
+    parser.add_argument("--out", type=Path, default=embedded_path("embedded/selector"))
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     labels = given.work / "labels"
