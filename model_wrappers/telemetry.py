@@ -48,6 +48,8 @@ class Telemetry:
             "realised_rate": self.usage.triggers / tokens,
             "flip_rate": self.usage.flips / tokens,
             "forwards_per_token": self.usage.forwards / tokens,
+            "mean_depth": 1 + self.usage.deeper_passes / tokens,
+            "continued_rate": self.usage.continued / tokens,
             "length_limited": self.length_limited,
             "truncated_prompts": self.truncated_prompts,
             "seconds": self.seconds,

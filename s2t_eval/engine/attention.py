@@ -7,7 +7,7 @@ writes the new keys and values into their slots and lets every token see its own
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,16 +26,16 @@ class Segment:
     """Neighbouring rows with equally many new tokens, which attend together.
 
     Args:
-        tokens: where the segment's tokens stand in the packed pass, row by row.
-        rows: the rows of the cache.
+        tokens: where the segment's tokens stand in the packed pass, row by row; a slice, or their indices.
+        rows: the rows of the cache, in the same way.
         positions: position of each token, [rows, queries].
         own: the slot each token was written to, [rows, queries]; differs from the position only for
             branches, which share one position.
         length: slots that any of the tokens can see.
     """
 
-    tokens: slice
-    rows: slice
+    tokens: slice | Tensor
+    rows: slice | Tensor
     positions: Tensor
     own: Tensor
     length: int
@@ -53,6 +53,10 @@ class Segment:
             self._masks[window] = seen[:, None]
         return self._masks[window]
 
+    def view(self, cache: SlotCache, states: Tensor) -> Tensor:
+        """The slots that the mask speaks of, [rows, kv_heads, slots, head_dim], of a layer's keys or values."""
+        return cache.view(states, self.rows, self.length)
+
 
 @dataclass
 class Pass:
@@ -60,7 +64,7 @@ class Pass:
 
     cache: SlotCache
     index: Tensor
-    segments: list[Segment]
+    segments: Sequence[Segment]
 
 
 def slot_attention(
@@ -104,8 +108,8 @@ def slot_attention(
             mask = mask[:, :, None].expand(-1, -1, group, -1, -1).flatten(2, 3)
         told = attend(
             asked,
-            cache.view(layer.keys, segment.rows, segment.length),
-            cache.view(layer.values, segment.rows, segment.length),
+            segment.view(cache, layer.keys),
+            segment.view(cache, layer.values),
             mask,
             scale,
             softcap,

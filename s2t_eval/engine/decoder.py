@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeGuard
+from typing import ClassVar, TypeGuard
 
 import torch
 from torch import Tensor
@@ -104,6 +104,8 @@ class Decoder:
         >>> texts = {r.index: r.text_ids for r in decoder.run([Request((1, 2, 3), 64)])}
     """
 
+    ROW: ClassVar[type[Row]] = Row
+
     def __init__(
         self,
         student: SlotModel,
@@ -192,7 +194,7 @@ class Decoder:
         while queue and len(self._active) < rows:
             index, request = queue.popleft()
             stop = StopRule(request, self.decode)
-            self._active.append(Row(index, request, stop, len(self.observe)))
+            self._active.append(self.ROW(index, request, stop, len(self.observe)))
         new = range(first, len(self._active))
         if not new:
             return

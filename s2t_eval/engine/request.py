@@ -70,6 +70,7 @@ class Usage:
     `forwards` are the student's passes that its row took part in, the prefill included; teacher
     calls are the teacher's passes, and its tokens those it had to compute. The scorer is the adapted
     model beside a base proposer (PPS); where the student scores its own branches it is not counted.
+    A looped model (Think-at-Hard) counts the tokens it thought about again, and the passes that took.
     """
 
     tokens: int = 0
@@ -81,6 +82,8 @@ class Usage:
     teacher_tokens: int = 0
     scorer_calls: int = 0
     scorer_tokens: int = 0
+    continued: int = 0
+    deeper_passes: int = 0
     seconds: float = 0.0
 
 

@@ -333,18 +333,37 @@ class SlotModel:
         self.counters.row_passes += len(rows)
         return self._forward(torch.tensor(packed), torch.cat(index), segments), last
 
-    def _forward(self, ids: Tensor, index: Tensor, segments: list[Segment]) -> Tensor:
-        """One pass of the body over packed tokens [tokens] -> hidden states [tokens, hidden]."""
-        positions = torch.cat([segment.positions.flatten() for segment in segments])
+    def _forward(
+        self,
+        ids: Tensor,
+        index: Tensor,
+        segments: Sequence[Segment],
+        positions: Tensor | None = None,
+        embeds: Tensor | None = None,
+    ) -> Tensor:
+        """One pass of the body over packed tokens [tokens] -> hidden states [tokens, hidden].
+
+        Args:
+            ids: the tokens.
+            index: the flat slot that each is written to, [tokens].
+            segments: who attends to what.
+            positions: of each token, [tokens]; None: the segments', which then follow one another.
+            embeds: what goes in instead of the tokens' embeddings, [tokens, hidden].
+        """
+        if positions is None:
+            positions = torch.cat([segment.positions.flatten() for segment in segments])
         for segment in segments:
             segment.positions = segment.positions.to(self.device)
             segment.own = segment.own.to(self.device)
         plan = Pass(self.cache, index.to(self.device), segments)
         self.counters.passes += 1
         self.counters.tokens += len(ids)
+        inputs = (
+            {"input_ids": ids.to(self.device)[None]} if embeds is None else {"inputs_embeds": embeds[None]}
+        )
         with self._within(), slot_attention_enabled(self.base), transposed(self._linears, len(ids)):
             output = self.body(
-                input_ids=ids.to(self.device)[None],
+                **inputs,
                 position_ids=positions.to(self.device)[None],
                 # A ready 4D mask is passed on untouched; slot attention makes its own from the plan.
                 attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device),

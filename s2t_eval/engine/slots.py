@@ -43,10 +43,26 @@ class SlotCache:
         layer.values.index_copy_(0, index, values)
         return layer
 
-    def view(self, states: Tensor, rows: slice, length: int) -> Tensor:
-        """A view [rows, kv_heads, length, head_dim] of the first `length` slots of neighbouring rows."""
+    def view(self, states: Tensor, rows: slice | Tensor, length: int, first: int = 0) -> Tensor:
+        """`length` slots of some rows from the slot `first` on, [rows, kv_heads, length, head_dim].
+
+        Of neighbouring rows (a slice) nothing is copied.
+        """
         by_row = states.view(self.rows, self.capacity, *states.shape[1:])
-        return by_row[rows, :length].transpose(1, 2)
+        return by_row[:, first : first + length][rows].transpose(1, 2)
+
+    def grown(self, capacity: int) -> SlotCache:
+        """A cache of more slots a row that holds the same at the same places of its rows."""
+        larger = SlotCache(self.rows, capacity)
+        for layer_idx, layer in self._layers.items():
+            copies = [larger._zeros(states) for states in (layer.keys, layer.values)]
+            for copy, states in zip(copies, (layer.keys, layer.values), strict=True):
+                shape = (self.rows, capacity, *states.shape[1:])
+                copy.view(shape)[:, : self.capacity] = states.view(
+                    self.rows, self.capacity, *states.shape[1:]
+                )
+            larger._layers[layer_idx] = LayerSlots(*copies)
+        return larger
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copy slots between flat indices, both [tokens]; all sources are read before any is written."""

@@ -1,0 +1,61 @@
+"""Duo-causal attention: a query sees slots of no later position and of no greater depth.
+
+A slot is keyed by the position of its token and by the pass (depth, from 0) that wrote it. This rule is
+the only one, in training, where a depth runs over the whole sequence at once, and in decoding.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+NOWHERE = 1 << 30
+"""Position of padding: after every query, so that none sees it."""
+
+
+class Places(NamedTuple):
+    """Where queries or slots stand, [batch, count] each."""
+
+    positions: Tensor
+    depths: Tensor
+
+    def and_also(self, more: Places) -> Places:
+        """These, then more."""
+        return Places(*(torch.cat(pair, dim=1) for pair in zip(self, more, strict=True)))
+
+
+def sees(queries: Places, slots: Places, window: int | None = None) -> Tensor:
+    """Who sees whom, bool [batch, queries, slots]; `window` counts positions, as in sliding layers."""
+    at, of = queries.positions[..., :, None], slots.positions[..., None, :]
+    seen = (of <= at) & (slots.depths[..., None, :] <= queries.depths[..., :, None])
+    return seen if window is None else seen & (of > at - window)
+
+
+def layer_masks(
+    config: Any, queries: Places, slots: Places, only_own: Tensor, dtype: torch.dtype
+) -> Tensor | dict[str, Tensor]:
+    """Masks for transformers: one for every kind of layer; additive where the model attends eagerly.
+
+    Args:
+        config: the model's text configuration.
+        queries: of this pass; their own slots are the last.
+        slots: everything in the cache, this pass's slots included.
+        only_own: queries whose slot no other query may see, bool [batch, queries].
+        dtype: of additive masks.
+    """
+    count = queries.positions.shape[1]
+    hidden = only_own[:, None, :] & ~torch.eye(count, dtype=torch.bool, device=only_own.device)
+    masks = {}
+    for kind in set(getattr(config, "layer_types", None) or ["full_attention"]):
+        seen = sees(queries, slots, config.sliding_window if kind == "sliding_attention" else None)
+        seen[..., -count:] &= ~hidden
+        mask = seen[:, None]
+        if config._attn_implementation == "eager":
+            mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
+                ~mask, torch.finfo(dtype).min
+            )
+        masks[kind] = mask
+    is_mixed = len(masks) > 1 or "full_attention" not in masks
+    return masks if is_mixed else masks["full_attention"]

@@ -1,0 +1,96 @@
+"""What a looped model is, apart from its weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+TOP_N = 100
+NUM_LAYERS_READ = 5
+
+
+class TahError(ValueError):
+    """Settings, labels or a folder that cannot be used here; the message says what differs."""
+
+
+@dataclass(frozen=True)
+class LoopedSettings:
+    """How a student loops.
+
+    Args:
+        max_depth: most passes a token; 1 is the plain student.
+        top_n: tokens whose embeddings are mixed into the next pass's input.
+        rank: r of LoRA, which is on from the second pass on.
+        alpha: of LoRA.
+        dropout: of LoRA.
+        train_base: train the student's own weights too (as the paper does), not the adapter alone.
+
+    Raises:
+        TahError: a value outside its range.
+    """
+
+    max_depth: int = 2
+    top_n: int = TOP_N
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.1
+    train_base: bool = False
+
+    def __post_init__(self) -> None:
+        require_depth(self.max_depth)
+        for name in ("top_n", "rank"):
+            if getattr(self, name) < 1:
+                raise TahError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class DeciderSettings:
+    """Size of the decider.
+
+    Args:
+        layers: decoder layers whose outputs it reads, counted from 0; empty: five, evenly from the first
+            to the last but one, which are the paper's 0, 7, 13, 20, 26 of a model with 28.
+        width: of its blocks.
+        blocks: how many.
+        dropout: in training.
+
+    Raises:
+        TahError: a value outside its range.
+    """
+
+    layers: tuple[int, ...] = ()
+    width: int = 256
+    blocks: int = 6
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("width", "blocks"):
+            if getattr(self, name) < 1:
+                raise TahError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+    def layers_of(self, num_layers: int) -> tuple[int, ...]:
+        """The layers to read in a model of this many.
+
+        Raises:
+            TahError: a layer that the model does not have.
+        """
+        outside = [layer for layer in self.layers if not 0 <= layer < num_layers]
+        if outside:
+            raise TahError(f"layers: expected numbers from 0 to {num_layers - 1}, got {outside[0]}")
+        if self.layers:
+            return self.layers
+        last = max(0, num_layers - 2)
+        steps = NUM_LAYERS_READ - 1
+        return tuple(sorted({math.floor(last * i / steps + 0.5) for i in range(steps + 1)}))
+
+
+def require_depth(depth: int) -> None:
+    """Raise `TahError` unless it is a whole number of at least 1."""
+    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+        raise TahError(f"max_depth: expected a whole number of at least 1, got {depth!r}")
+
+
+def require_threshold(threshold: float) -> None:
+    """Raise `TahError` unless it is a probability."""
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise TahError(f"threshold: expected a probability from 0 to 1, got {threshold!r}")
