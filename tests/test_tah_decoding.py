@@ -131,7 +131,7 @@ def test_parallel_logits_are_sequential_logits(peft: PeftModel) -> None:
 
 def test_the_adapter_changes_what_is_said(peft: PeftModel) -> None:
     """Without this the twins could agree because nothing deeper ever matters."""
-    asked = requests()
+    asked = requests(4)
     thought = run(peft, always, asked, max_depth=2)
     assert outputs(thought) != outputs(run(peft, never, asked))
 
@@ -140,7 +140,7 @@ def test_the_adapter_changes_what_is_said(peft: PeftModel) -> None:
 
 
 def test_a_decider_that_never_continues_is_greedy(peft: PeftModel, family: str) -> None:
-    asked = requests()
+    asked = requests(6)
     expected = outputs(decode(tiny_model(family, seed=0).double(), greedy(), asked))
     for found in (run(peft, never, asked), run(peft, always, asked, max_depth=1)):
         assert outputs(found) == expected
@@ -158,7 +158,7 @@ def test_depth_one_everywhere_is_the_plain_model(peft: PeftModel, family: str) -
 
 
 def test_always_at_depth_two_takes_two_passes_a_token(peft: PeftModel) -> None:
-    for result in run(peft, always, requests(), max_depth=2):
+    for result in run(peft, always, requests(3), max_depth=2):
         usage = result.usage
         assert usage.continued == usage.deeper_passes == usage.tokens
         assert usage.forwards == 2 * usage.tokens
@@ -167,15 +167,17 @@ def test_always_at_depth_two_takes_two_passes_a_token(peft: PeftModel) -> None:
 # ---------------------------------------------------------------- rows
 
 
-@pytest.mark.parametrize("rows", [1, 3, 10])
-def test_batch_size_and_refilling_change_no_text(peft: PeftModel, rows: int) -> None:
-    asked = requests()
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_batch_size_and_refilling_change_no_text(family: str) -> None:
+    peft = adapted(family)
+    asked = requests(7)
     # `rows=1` serves one request after the other: the index, hence the schedule, stays the same.
     expected = run(peft, Script(), asked, rows=1)
-    found = run(peft, Script(), asked, rows=rows)
-    assert outputs(found) == outputs(expected)
-    for a, b in zip(found, expected, strict=True):
-        assert (a.usage.continued, a.usage.deeper_passes) == (b.usage.continued, b.usage.deeper_passes)
+    for rows in (3, 7):
+        found = run(peft, Script(), asked, rows=rows)
+        assert outputs(found) == outputs(expected)
+        for a, b in zip(found, expected, strict=True):
+            assert (a.usage.continued, a.usage.deeper_passes) == (b.usage.continued, b.usage.deeper_passes)
 
 
 def test_rows_share_their_passes() -> None:
@@ -219,7 +221,7 @@ def test_sampling_draws_from_accumulated_logits() -> None:
 
 def test_memory_running_out_changes_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     peft = adapted("llama")
-    asked = requests()
+    asked = requests(8)
     expected = outputs(run(peft, Script(), asked, rows=8))
     advance = LoopedSlots.advance
 
@@ -233,7 +235,7 @@ def test_memory_running_out_changes_no_text(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_student_itself_is_untouched(peft: PeftModel, family: str) -> None:
-    run(peft, always, requests())
+    run(peft, always, requests(2))
     plain: PreTrainedModel = tiny_model(family, seed=0).double()
     ids = torch.tensor([[3, 1, 4, 1, 5]])
     with torch.no_grad(), peft.disable_adapter():

@@ -54,7 +54,7 @@ class Segment:
         return self._masks[window]
 
     def view(self, cache: SlotCache, states: Tensor) -> Tensor:
-        """The slots that the mask speaks of, [rows, kv_heads, slots, head_dim], of a layer's keys or values."""
+        """The slots that the mask speaks of, of a layer's keys or values [rows, kv_heads, slots, dim]."""
         return cache.view(states, self.rows, self.length)
 
 

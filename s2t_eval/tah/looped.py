@@ -124,9 +124,9 @@ class LoopedModel(nn.Module):
         batch, seq = ids.shape
         positions = torch.arange(seq, device=ids.device).expand(batch, seq)
         memory = Memory(Places(positions, torch.zeros_like(positions)))
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.train_base):
-            with self.peft.disable_adapter():
-                hidden = self._run(memory, input_ids=ids, position_ids=positions)
+        is_trained = torch.is_grad_enabled() and self.settings.train_base
+        with torch.set_grad_enabled(is_trained), self.peft.disable_adapter():
+            hidden = self._run(memory, input_ids=ids, position_ids=positions)
         return hidden, self._taps.take() if self._taps else None, memory
 
     def deepen(

@@ -76,8 +76,7 @@ class LoopedSlots(SlotModel):
     def __init__(
         self, peft: PeftModel, name: str = "model", text_vocab: int | None = None, read: Sequence[int] = ()
     ) -> None:
-        layers: Any = peft.base_model
-        layers.disable_adapter_layers()
+        self._layers: Any = peft.base_model
         super().__init__(peft, name, text_vocab)
         self.hidden_size = int(self.config.hidden_size)
         self.embedding: nn.Module = self.base.get_input_embeddings()
@@ -94,6 +93,7 @@ class LoopedSlots(SlotModel):
 
     def allocate(self, rows: int, capacity: int) -> None:
         """As `SlotModel.allocate`; `capacity` counts the slots of texts."""
+        self._layers.disable_adapter_layers()  # training's passes of the same student leave it on
         if self.cache.rows != rows or self._beyond < capacity:
             self.release()
             self._beyond = capacity
