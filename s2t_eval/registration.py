@@ -26,6 +26,7 @@ BACKENDS = {
     "s2t": "s2t_eval.model_wrappers.s2t:SelectToThink",
     "s2t_local": "s2t_eval.model_wrappers.s2t_local:S2TLocal",
     "pps_local": "s2t_eval.model_wrappers.s2t_local:PPSLocal",
+    "tah": "s2t_eval.model_wrappers.tah:ThinkAtHard",
     "takeover": "s2t_eval.model_wrappers.takeover:Takeover",
 }
 TASK_FOLDER = (Path(__file__).parent / "tasks").resolve()

@@ -98,7 +98,7 @@ def test_parallel_logits_are_sequential_logits(peft: PeftModel) -> None:
     asked = requests()
     script = Script()
     results = run(peft, script, asked)
-    looped = LoopedModel(peft, LoopedSettings(max_depth=4, top_n=TOP_N), VOCAB, adapter=peft).eval()
+    looped = LoopedModel(peft, LoopedSettings(max_depth=4, top_n=TOP_N), VOCAB).eval()
     checked = 0
     # Two texts in one right-padded batch.
     for pair in zip(range(0, len(asked), 2), range(1, len(asked), 2), strict=True):
@@ -150,7 +150,7 @@ def test_a_decider_that_never_continues_is_greedy(peft: PeftModel, family: str) 
 
 def test_depth_one_everywhere_is_the_plain_model(peft: PeftModel, family: str) -> None:
     ids = torch.tensor([[5, 9, 2, 7, 7, 3, 80, 4, 61, 1, 0, 3]])
-    looped = LoopedModel(peft, LoopedSettings(max_depth=1), VOCAB, adapter=peft).eval()
+    looped = LoopedModel(peft, LoopedSettings(max_depth=1), VOCAB).eval()
     with torch.no_grad():
         [look] = walk(looped, ids, torch.ones_like(ids, dtype=torch.bool), lambda *_: torch.tensor([]))
         plain = tiny_model(family, seed=0).double()(ids).logits[0].float()
@@ -281,7 +281,7 @@ def test_windows_are_counted_in_positions() -> None:
     request = Request(tuple(range(3 * WINDOW)), 3 * WINDOW)
     script = Script(most=2)
     [result] = run(peft, script, [request])
-    looped = LoopedModel(peft, LoopedSettings(max_depth=3, top_n=TOP_N), VOCAB, adapter=peft).eval()
+    looped = LoopedModel(peft, LoopedSettings(max_depth=3, top_n=TOP_N), VOCAB).eval()
     ids = torch.tensor([[*request.prompt_ids, *result.output_ids]])
     steps = torch.zeros_like(ids, dtype=torch.bool)
     steps[0, len(request.prompt_ids) - 1 : -1] = True

@@ -64,3 +64,9 @@ class Decider(nn.Module):
         mixed = self.mix(torch.cat([normal, self.logits_in(top_logits.float())], dim=-1))
         odds: Tensor = self.odds(self.blocks(mixed))[..., 0]
         return odds
+
+
+def vote(decider: Decider, states: Tensor, totals: Tensor, top_n: int) -> Tensor:
+    """Log-odds to continue, [n], from the layers' outputs and accumulated logits [n, vocab]."""
+    odds: Tensor = decider(states, totals.topk(min(top_n, totals.shape[-1]), dim=-1).values)
+    return odds

@@ -58,18 +58,16 @@ class LoopedModel(nn.Module):
     """A student with an adapter that is off at depth 0 and on deeper.
 
     Args:
-        base: the student.
+        base: the student, which gets a new adapter, or the student with a trained one.
         settings: how it loops.
         text_vocab: leading rows of the head that are text.
-        adapter: a trained adapter around `base`; None makes a new one.
     """
 
     def __init__(
         self,
-        base: PreTrainedModel,
+        base: PreTrainedModel | PeftModel,
         settings: LoopedSettings,
         text_vocab: int,
-        adapter: PeftModel | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -81,7 +79,7 @@ class LoopedModel(nn.Module):
             target_modules="all-linear",  # attention and MLP; peft leaves the output head out
             task_type="CAUSAL_LM",
         )
-        self.peft: PeftModel = get_peft_model(base, config) if adapter is None else adapter
+        self.peft: PeftModel = base if isinstance(base, PeftModel) else get_peft_model(base, config)
         plain: Any = self.peft.get_base_model()
         self._plain = [plain]  # in a list, so that its parameters are not registered twice
         self.config = plain.config.get_text_config(decoder=True)
@@ -128,6 +126,13 @@ class LoopedModel(nn.Module):
         with torch.set_grad_enabled(is_trained), self.peft.disable_adapter():
             hidden = self._run(memory, input_ids=ids, position_ids=positions)
         return hidden, self._taps.take() if self._taps else None, memory
+
+    def adapted(self, ids: Tensor) -> Tensor:
+        """Hidden states [batch, seq, hidden] of one plain pass with the adapter on: ordinary tuning."""
+        layers: Any = self.peft.base_model
+        layers.enable_adapter_layers()
+        hidden: Tensor = self._plain[0].get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        return hidden
 
     def deepen(
         self, memory: Memory, embeds: Tensor, at: Tokens, depth: int, alone: Tensor | None = None

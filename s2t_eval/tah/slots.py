@@ -77,14 +77,16 @@ class LoopedSlots(SlotModel):
         self, peft: PeftModel, name: str = "model", text_vocab: int | None = None, read: Sequence[int] = ()
     ) -> None:
         self._layers: Any = peft.base_model
-        super().__init__(peft, name, text_vocab)
+        base: Any = peft  # `SlotModel` looks through the wrapper
+        super().__init__(base, name, text_vocab)
         self.hidden_size = int(self.config.hidden_size)
         self.embedding: nn.Module = self.base.get_input_embeddings()
         self._taps = LayerTaps(decoder_layers(self.body, self.config.num_hidden_layers), read)
         self._deep: Tensor | None = None
         for module in peft.modules():
             if isinstance(module, LoraLayer):
-                module.register_forward_hook(self._adapt)
+                layer: Any = module
+                layer.register_forward_hook(self._adapt)
         self._beyond = 0
         # Position and depth of each deeper slot of a row.
         self._thoughts: dict[int, list[tuple[int, int]]] = {}

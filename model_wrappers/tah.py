@@ -1,0 +1,136 @@
+"""`--model tah`: Think-at-Hard, the student looks again at the tokens its decider finds hard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from lm_eval.api.instance import Instance
+
+from s2t_eval.engine import Decoder
+from s2t_eval.loading import resolve_model
+from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
+from s2t_eval.model_wrappers.engine_lm import EngineLM, Job
+from s2t_eval.policy import Policy
+from s2t_eval.tah.checkpoint import TahFolder, load_tah
+from s2t_eval.tah.decoder import TAH, LoopedDecoder, Vote
+from s2t_eval.tah.settings import TahError, require_depth, require_threshold
+from s2t_eval.tah.slots import LoopedSlots
+from s2t_eval.tah.votes import DeciderVote, OracleVote
+from s2t_eval.triggers import Trigger
+from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
+
+
+@dataclass(frozen=True)
+class TahArguments(CommonArguments):
+    """Arguments of `tah`.
+
+    Args:
+        tah: folder of `s2t-eval tah train`, or `embedded/tah`.
+        threshold: a token continues where the decider's probability is above it; None takes the folder's.
+        max_depth: most passes a token; None takes the folder's.
+        oracle: a trace of a reference run on the same prompts, which decides in the decider's place.
+    """
+
+    tah: str | None = None
+    threshold: float | None = None
+    max_depth: int | None = None
+    oracle: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None:
+            require_threshold(self.threshold)
+        if self.max_depth is not None:
+            require_depth(self.max_depth)
+
+
+class ThinkAtHard(EngineLM):
+    """TaH. Log-likelihoods are the plain student's (its own weights trained, if the folder has such).
+
+    Raises:
+        TahError: no folder, one of another student, or without a decider.
+    """
+
+    METHOD = "tah"
+    ARGUMENTS = TahArguments
+
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
+        if not kwargs.get("tah"):
+            raise TahError("--model tah: it needs tah=FOLDER, a folder of `s2t-eval tah train`")
+        if kwargs.get("peft"):
+            raise TahError(
+                "--model tah: peft= does not go with it, the folder has an adapter of its own; merge yours "
+                "into the student first"
+            )
+        super().__init__(pretrained, **kwargs)
+        text_vocab = text_vocabulary(self.tokenizer)
+        self.folder: TahFolder = load_tah(
+            resolve_model(str(self.thinking.tah)),
+            self.student_fingerprint,
+            vocabulary_hash(self.tokenizer),
+            int(self.model.config.get_text_config(decoder=True).hidden_size),
+        )
+        self._vote = self._make_vote()
+        plain: Any = self._model
+        peft = self.folder.attach(plain)
+        layers = self.folder.info.decider.layers if self.folder.info.decider else ()
+        self.looped = LoopedSlots(peft.to(self.device), self.student_name, text_vocab, layers)
+        self.student = self.looped
+
+    @property
+    def thinking(self) -> TahArguments:
+        """Our arguments."""
+        return cast(TahArguments, self.arguments)
+
+    @property
+    def threshold(self) -> float:
+        """Above which a token continues."""
+        given = self.thinking.threshold
+        return self.folder.info.threshold if given is None else given
+
+    @property
+    def max_depth(self) -> int:
+        """Most passes a token."""
+        return self.thinking.max_depth or self.folder.info.looped.max_depth
+
+    def policy(self) -> Policy:
+        """The policy that never fires: what is thought again is not selected."""
+        return TAH
+
+    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
+        """A decoder whose rows may look again."""
+        assert not observe
+        top_n = self.folder.info.looped.top_n
+        return LoopedDecoder(self.looped, self._vote, self.max_depth, top_n, self.rows, self.tok_decode)
+
+    def _make_vote(self) -> Vote:
+        if self.thinking.oracle is not None:
+            return OracleVote.read(Path(self.thinking.oracle))
+        if self.folder.decider is None:
+            raise TahError(
+                f"tah={self.thinking.tah}: it has no decider yet; run `s2t-eval tah train --stage 2`, or "
+                "give oracle=FILE"
+            )
+        decider = self.folder.decider.to(self.device)
+        return DeciderVote(decider, self.threshold, self.folder.info.looped.top_n)
+
+    def _jobs(self, requests: Sequence[Instance]) -> list[Job]:
+        jobs = super()._jobs(requests)
+        if isinstance(self._vote, OracleVote):
+            self._vote.require([job.request.prompt_ids for job in jobs], str(self.thinking.oracle))
+        return jobs
+
+    def describe(self) -> dict[str, Any]:
+        """Models, folder, threshold, depth and seed."""
+        oracle = self._vote.hash if isinstance(self._vote, OracleVote) else None
+        return {
+            **super().describe(),
+            "tah": Path(str(self.thinking.tah)).name,
+            "tah_hash": self.folder.hash,
+            "threshold": self.threshold,
+            "max_depth": self.max_depth,
+            "oracle": oracle,
+        }

@@ -1,0 +1,171 @@
+"""`s2t-eval tah label | train`: Think-at-Hard's labels, its passes (stage 1) and its decider (stage 2)."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from s2t_eval.cli.flags import (
+    Commands,
+    add_loading_flags,
+    add_loop_flags,
+    add_model_flags,
+    loop_settings,
+    require_at_least,
+    writable_file,
+)
+
+LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
+DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy")
+DECIDER_FLAGS = ("layers", "width", "blocks", "positive_weight", "threshold", "decoding_threshold")
+
+
+def add_to(commands: Commands) -> None:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "tah", help="train a looped student (Think-at-Hard)"
+    )
+    parts = parser.add_subparsers(dest="part", required=True)
+    _add_label(parts.add_parser("label", help="find out which tokens of reference texts are hard"))
+    _add_train(parts.add_parser("train", help="train the passes (--stage 1), then the decider (--stage 2)"))
+
+
+def _add_label(parser: argparse.ArgumentParser) -> None:
+    add_model_flags(parser)
+    add = parser.add_argument
+    add("--task", help="lm_eval task with a training split; its solutions are the texts")
+    add("--data", help="FILE.jsonl, NAME:SPLIT or NAME:CONFIG:SPLIT with a question and a solution field")
+    add("--texts", help="label folder of `s2t-eval collect`; its texts are used, such as a teacher's")
+    add("--limit", type=int, default=500, help="problems (default 500)")
+    add("--skip", type=int, default=0, help="problems to leave out at the beginning")
+    add("--num_fewshot", "--num-fewshot", type=int, default=0)
+    add("--drop_overlap", "--drop-overlap", action="store_true", help="leave evaluation problems out")
+    add("--out", required=True, help="folder to write")
+    parser.set_defaults(function=label)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    add_loading_flags(parser)
+    add = parser.add_argument
+    add("--labels", required=True, help="folder of `s2t-eval tah label`")
+    add("--stage", type=int, choices=(1, 2), required=True)
+    add("--out", required=True, help="tah folder: stage 1 makes it, stage 2 completes it")
+    add("--held_out", "--held-out", type=float, help="share of questions never trained on (0.1)")
+    one = parser.add_argument_group("stage 1")
+    one.add_argument("--max_depth", "--max-depth", type=int, help="most passes a token (2)")
+    one.add_argument("--top_n", "--top-n", type=int, help="tokens mixed into the next input (100)")
+    one.add_argument("--rank", "--r", type=int, help="r of LoRA (16)")
+    one.add_argument("--alpha", type=int, help="alpha of LoRA (32)")
+    one.add_argument("--dropout", type=float, help="of LoRA (0.1)")
+    one.add_argument("--train_base", "--train-base", action="store_true", default=None)
+    one.add_argument("--easy", type=float, help="share of easy tokens looked at again too (0)")
+    two = parser.add_argument_group("stage 2")
+    two.add_argument("--layers", type=int, nargs="+", help="layers that the decider reads")
+    two.add_argument("--width", type=int, help="of the decider (256)")
+    two.add_argument("--blocks", type=int, help="of the decider (6)")
+    two.add_argument("--positive_weight", "--positive-weight", type=float, help="of hard tokens (5)")
+    two.add_argument("--threshold", type=float, help="of held-out figures (0.8)")
+    two.add_argument(
+        "--decoding_threshold", "--decoding-threshold", type=float, help="kept as decoding's (0.9)"
+    )
+    add_loop_flags(parser)
+    parser.set_defaults(function=train)
+
+
+def label(parsed: argparse.Namespace) -> None:
+    """Write labels, and say how many tokens are hard."""
+    from s2t_eval.model_wrappers import problems as training
+    from s2t_eval.model_wrappers import tah_labels
+    from s2t_eval.model_wrappers.calibrate import load_lm
+
+    if sum(given is not None for given in (parsed.task, parsed.data, parsed.texts)) != 1:
+        raise ValueError("expected one of --task NAME, --data FILE|NAME:SPLIT and --texts FOLDER")
+    require_at_least("--limit", parsed.limit, 1)
+    require_at_least("--skip", parsed.skip, 0)
+    out = writable_file(parsed.out)
+    if out.exists():
+        raise ValueError(f"--out: {out} exists; name another folder")
+    lm = load_lm(
+        parsed.pretrained,
+        None,
+        dtype=parsed.dtype,
+        device=parsed.device,
+        batch_size=parsed.batch_size,
+        trust_remote_code=parsed.trust_remote_code,
+    )
+    prompt: dict[str, Any] = {}
+    if parsed.texts is not None:
+        texts, data = tah_labels.collected(lm, Path(parsed.texts))
+    else:
+        prompting = training.Prompting(
+            parsed.system_instruction, parsed.apply_chat_template, parsed.num_fewshot, parsed.max_gen_toks
+        )
+        if parsed.task is not None:
+            posed = training.task_problems(lm, parsed.task, parsed.limit, prompting, parsed.skip)
+        else:
+            posed = training.data_problems(lm, parsed.data, parsed.limit, prompting, parsed.skip)
+        texts = tah_labels.solutions(lm, posed, prompting, parsed.drop_overlap)
+        data = {"source": posed.source, "split": posed.split, "skip": posed.skip}
+        prompt = vars(prompting)
+    labels = tah_labels.label(lm, texts, data, prompt)
+    labels.save(out)
+    found = labels.manifest
+    hard = f"{found.num_hard} of them hard ({found.num_hard / found.num_steps:.1%})"
+    print(f"{out}: {len(labels)} texts, {found.num_steps} tokens, {hard}")
+
+
+def train(parsed: argparse.Namespace) -> None:
+    """Train one stage, and say what was reached."""
+    from s2t_eval.fingerprint import model_fingerprint
+    from s2t_eval.loading import load_model
+    from s2t_eval.tah.labels import TahLabels
+    from s2t_eval.tah.settings import DeciderSettings, LoopedSettings
+    from s2t_eval.tah.train import (
+        DecisionSettings,
+        DepthSettings,
+        TahStudent,
+        train_decider,
+        train_depths,
+    )
+    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
+
+    out: Path = writable_file(parsed.out)
+    foreign = DECIDER_FLAGS if parsed.stage == 1 else DEPTH_FLAGS
+    misplaced = [name for name in foreign if getattr(parsed, name) is not None]
+    if misplaced:
+        raise ValueError(f"--{misplaced[0]}: it belongs to stage {3 - parsed.stage}, this is {parsed.stage}")
+    if parsed.stage == 1 and out.exists():
+        raise ValueError(f"--out: {out} exists; name another folder, or train its --stage 2")
+    lr = DECIDER_LR if parsed.stage == 2 else BASE_LR if parsed.train_base else LORA_LR
+    loop = loop_settings(parsed, lr=lr, warmup=0.03, clip=0.2)
+    looped = LoopedSettings(**_given(parsed, LoopedSettings))
+    depths = DepthSettings(**_given(parsed, DepthSettings))
+    parsed.layers = tuple(parsed.layers) if parsed.layers else None
+    decider = DeciderSettings(**{k: v for k, v in _given(parsed, DeciderSettings).items() if k != "dropout"})
+    decisions = DecisionSettings(**_given(parsed, DecisionSettings))
+    labels = TahLabels.load(Path(parsed.labels))
+    model, tokenizer = load_model(
+        "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
+    )
+    student = TahStudent(
+        model,
+        parsed.pretrained if parsed.pretrained.startswith("embedded/") else Path(parsed.pretrained).name,
+        model_fingerprint(model),
+        vocabulary_hash(tokenizer),
+        text_vocabulary(tokenizer),
+    )
+    if parsed.stage == 1:
+        info = train_depths(student, labels, looped, loop, depths, out)
+    else:
+        info = train_decider(student, labels, decider, loop, decisions, out)
+    stage = info.training[f"stage-{parsed.stage}"]
+    print(f"{out}: stage {parsed.stage}, {stage['texts']} texts, {stage['steps']} steps")
+    print("held out:", ", ".join(f"{name} {value:.4g}" for name, value in stage["held_out"].items()))
+
+
+def _given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:
+    """The flags that were given and belong to these settings."""
+    names = [item.name for item in fields(settings)]
+    return {name: getattr(parsed, name) for name in names if getattr(parsed, name, None) is not None}
