@@ -5,9 +5,9 @@
     python -m benchmarks.speed lockstep --student random/qwen2.5-0.5b --teacher random/qwen2.5-1.5b
     python -m benchmarks.speed greedy-vs-hf --student FOLDER --data gsm8k.jsonl --new-tokens 320
 
-Figures: greedy-vs-hf, branch, labelling, local, lockstep, memory, packing, prefix. Run them on a quiet
-machine (OMP_NUM_THREADS sets the threads): the sides of a ratio take turns, so a slow minute hits
-both, but not evenly.
+Figures: greedy-vs-hf, branch, labelling, local, lockstep, memory, packing, prefix, tah, tah-training. Run
+them on a quiet machine (OMP_NUM_THREADS sets the threads): the sides of a ratio take turns, so a slow
+minute hits both, but not evenly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import branch, greedy_vs_hf, labelling, local, lockstep, memory, packing, prefix
+from benchmarks import branch, greedy_vs_hf, labelling, local, lockstep, memory, packing, prefix, tah
 from benchmarks.ratios import Ratio, this_machine
 from benchmarks.workload import RANDOM, SHAPES, Settings
 
@@ -33,6 +33,8 @@ FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
     "memory": memory.measure,
     "packing": packing.measure,
     "prefix": prefix.measure,
+    "tah": tah.measure,
+    "tah-training": tah.measure_training,
 }
 
 

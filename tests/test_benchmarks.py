@@ -147,3 +147,16 @@ def test_training_figures_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert packed["details"]["groups"] == 1
     (labelled,) = report(capsys, "labelling")["ratios"]
     assert labelled["details"]["tokens_per_second"][0] > 0
+
+
+def test_thinking_again_costs_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    for ratio in report(capsys, "tah", "--random-shape", "tiny")["ratios"]:
+        assert ratio["details"]["mean_depth"] == ratio["details"]["forwards_per_token"] >= 1
+        assert ratio["target"]
+
+
+def test_training_of_the_looped_student_is_compared_with_plain_tuning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    [ratio] = report(capsys, "tah-training")["ratios"]
+    assert ratio["target"] == ">= 0.40"

@@ -6,7 +6,7 @@ import copy
 import functools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -265,7 +265,7 @@ def test_second_looks_are_their_definition(labels: TahLabels) -> None:
             steps = torch.zeros_like(batch.steps)
             steps[0, [*company, asked]] = True
             with torch.no_grad():
-                first, second = walk(looped, batch.ids, steps, lambda d, at, t, s: torch.ones(len(t)).bool())
+                _, second = walk(looped, batch.ids, steps, lambda d, at, t, s: torch.ones(len(t)).bool())
             assert int(second.at.positions[-1]) == asked
             right = int(second.totals[-1].argmax()) == int(item.ids[asked + 1])
             count = counts["hard@2" if asked_is_hard else "easy@2"]
@@ -371,11 +371,11 @@ def test_plain_tuning_is_cross_entropy(labels: TahLabels) -> None:
 
 
 @pytest.fixture
-def damaged(folder: Path, tmp_path: Path) -> Iterator[Path]:
+def damaged(folder: Path, tmp_path: Path) -> Path:
     """A copy of the folder, to be damaged."""
     copied = tmp_path / "tah"
     shutil.copytree(folder, copied)
-    yield copied
+    return copied
 
 
 def test_a_decider_of_another_width(damaged: Path) -> None:
