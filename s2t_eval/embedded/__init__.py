@@ -5,11 +5,11 @@ ordinary transformers checkpoints with one shared tokenizer:
 
     AutoModelForCausalLM.from_pretrained(embedded_path("embedded/student"))
 
-`arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights,
-`results/baselines/embedded_selector.py` the selector of `s2t_local` and `pps_local`, and
-`measure.py` measures what the pair shows. The models answer one question at a time: examples or
-instructions before it are unlike anything they were trained on. Importing this module loads neither
-torch nor transformers.
+`arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights, and `measure.py`
+measures what the pair shows. The selector that `s2t_local` and `pps_local` show, and the second looks of
+`tah` (`embedded/tah`), are made by results/baselines/embedded_selector.py and embedded_tah.py. The models
+answer one question at a time: examples or instructions before it are unlike anything they were trained
+on. Importing this module loads neither torch nor transformers.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ _FOLDERS = {
     "embedded/student": "student",
     "embedded/teacher": "teacher",
     "embedded/selector": "selector",
+    "embedded/tah": "tah",
 }
 
 
@@ -25,10 +26,10 @@ def embedded_path(name: str) -> Path:
     """Resolve the name of a shipped model to its folder on disk.
 
     Args:
-        name: "embedded/student", "embedded/teacher" or "embedded/selector".
+        name: "embedded/student", "embedded/teacher", "embedded/selector" or "embedded/tah".
 
     Returns:
-        The folder that `from_pretrained` takes; for the selector the one that `selector=` takes.
+        The folder that `from_pretrained` takes, or `selector=`, or `tah=`.
 
     Raises:
         ValueError: for any other name; the message lists the known ones.

@@ -121,7 +121,8 @@ def save_tah(folder: Path, info: TahInfo, peft: PeftModel, decider: Decider | No
     """Write a tah folder whole or not at all."""
     with replaced(folder) as partial:
         partial.mkdir()
-        peft.save_pretrained(str(partial))
+        # The vocabulary is never resized; "auto" would ask the Hub for the student.
+        peft.save_pretrained(str(partial), save_embedding_layers=False)
         config = partial / "adapter_config.json"
         settings = json.loads(config.read_text())
         settings["base_model_name_or_path"] = info.base_name
