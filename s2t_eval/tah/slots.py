@@ -77,6 +77,7 @@ class LoopedSlots(SlotModel):
         self, peft: PeftModel, name: str = "model", text_vocab: int | None = None, read: Sequence[int] = ()
     ) -> None:
         self._layers: Any = peft.base_model
+        self._layers.disable_adapter_layers()
         base: Any = peft  # `SlotModel` looks through the wrapper
         super().__init__(base, name, text_vocab)
         self.hidden_size = int(self.config.hidden_size)
