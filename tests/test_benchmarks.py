@@ -149,12 +149,19 @@ def test_training_figures_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert labelled["details"]["tokens_per_second"][0] > 0
 
 
+peft_asks_the_old_name = pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
+
+
+@peft_asks_the_old_name
 def test_thinking_again_costs_passes(capsys: pytest.CaptureFixture[str]) -> None:
     for ratio in report(capsys, "tah", "--random-shape", "tiny")["ratios"]:
         assert ratio["details"]["mean_depth"] == ratio["details"]["forwards_per_token"] >= 1
         assert ratio["target"]
 
 
+@peft_asks_the_old_name
 def test_training_of_the_looped_student_is_compared_with_plain_tuning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
