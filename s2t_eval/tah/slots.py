@@ -76,8 +76,9 @@ class LoopedSlots(SlotModel):
     def __init__(
         self, peft: PeftModel, name: str = "model", text_vocab: int | None = None, read: Sequence[int] = ()
     ) -> None:
-        self._layers: Any = peft.base_model
-        self._layers.disable_adapter_layers()
+        layers: Any = peft.base_model
+        layers.disable_adapter_layers()
+        self._layers = layers
         base: Any = peft  # `SlotModel` looks through the wrapper
         super().__init__(base, name, text_vocab)
         self.hidden_size = int(self.config.hidden_size)
