@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from s2t_eval import cli
+from s2t_eval.embedded import embedded_path
 from s2t_eval.fingerprint import model_fingerprint
 from s2t_eval.model_wrappers.tah import ThinkAtHard
 from s2t_eval.tah.labels import TahLabels
@@ -201,6 +202,14 @@ def test_log_likelihoods_are_the_students(folder: Path) -> None:
     asked = [Instance("loglikelihood", {}, ("Question: 1", " 2 apples"), 0)]
     lm = ThinkAtHard(STUDENT, tah=str(folder), device="cpu")
     assert lm.loglikelihood(asked) == Greedy(STUDENT, device="cpu").loglikelihood(asked)
+
+
+def test_the_shipped_folder_thinks_again() -> None:
+    folder = embedded_path("embedded/tah")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+    results = evaluate("tah", {"tah": "embedded/tah"}, limit=24, batch_size=24)
+    assert 1 < counts(results)["mean_depth"] < 1.2
+    assert ours(results)["threshold"] == 0.9
 
 
 # ---------------------------------------------------------------- bad input

@@ -5,8 +5,7 @@
 
 Both learn from the solutions of the 4,000 problems of s2t_arith's train split, with one adapter of one
 size, for as many steps. `--plain FOLDER` writes the plainly tuned student, merged, to be run under
-`--model greedy`. Rates, epochs and the threshold were chosen on the dev split. About six minutes each on
-one quiet core; low bits, and so the weights, depend on the machine.
+`--model greedy`. The threshold was chosen on the dev split. A few minutes each on one quiet core; low bits, and so the weights, depend on the machine.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ LOOPED = LoopedSettings(dropout=0.0)
 DEPTHS = LoopSettings(epochs=3, lr=3e-3, batch_size=32, accumulate=1, warmup=0.03, evaluations=1)
 PLAIN = replace(DEPTHS, lr=1e-3)
 EASY = 1.0
-"""Every easy token is looked at again too: a decider errs at uncertain tokens, and a second look that was
-trained on hard ones turns those wrong (LOG.md, 2026-11-23)."""
+"""Every easy token is looked at again too: a decider errs at uncertain tokens, where a second look that was
+trained on hard ones does harm (LOG.md, 2026-11-23)."""
 DECIDER = DeciderSettings(width=64, blocks=2)
 DECISIONS = LoopSettings(epochs=2, lr=2e-3, batch_size=32, accumulate=1, warmup=0.03, evaluations=1)
 THRESHOLD = 0.9
@@ -123,6 +122,7 @@ def main() -> None:
     train_depths(student, labels, LOOPED, DEPTHS, DepthSettings(easy=EASY), unfinished)
     settings = DecisionSettings(decoding_threshold=THRESHOLD)
     train_decider(load_student()[0], labels, DECIDER, DECISIONS, settings, unfinished)
+    (unfinished / "README.md").unlink()
     shutil.rmtree(out, ignore_errors=True)
     unfinished.rename(out)
 

@@ -195,11 +195,11 @@ class LoopedSlots(SlotModel):
             return hidden
         return torch.cat([hidden, self._taps.take()[0].to(hidden)], dim=-1)
 
-    def _adapt(self, layer: LoraLayer, given: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        """What the adapter adds at the deeper tokens of a pass; `layer` itself rests."""
+    def _adapt(self, layer: LoraLayer, given: tuple[Tensor, ...], output: Tensor) -> None:
+        """Add in place what the adapter says at the deeper tokens of a pass; `layer` itself rests."""
         if self._deep is None:
-            return None
+            return
         (name,) = layer.active_adapters
         states = given[0][:, self._deep]
         added = layer.lora_B[name](layer.lora_A[name](states)) * layer.scaling[name]
-        return output.index_add(1, self._deep, added.to(output))
+        output.index_add_(1, self._deep, added.to(output))
