@@ -5,7 +5,8 @@
 
 Both learn from the solutions of the 4,000 problems of s2t_arith's train split, with one adapter of one
 size, for as many steps. `--plain FOLDER` writes the plainly tuned student, merged, to be run under
-`--model greedy`. The threshold was chosen on the dev split. A few minutes each on one quiet core; low bits, and so the weights, depend on the machine.
+`--model greedy`. The threshold was chosen on the dev split. A few minutes each on one quiet core; low
+bits, and so the weights, depend on the machine.
 """
 
 from __future__ import annotations
