@@ -10,7 +10,19 @@ import runpy
 import sys
 from collections.abc import Sequence
 
-from s2t_eval.cli import analyze, calibrate, collect, compare, distil, export, report, scan, submit, tah, train
+from s2t_eval.cli import (
+    analyze,
+    calibrate,
+    collect,
+    compare,
+    distil,
+    export,
+    report,
+    scan,
+    submit,
+    tah,
+    train,
+)
 
 COMMANDS = (analyze, calibrate, collect, compare, distil, export, report, scan, submit, tah, train)
 """Modules with `add_to(commands)`: it declares the command's flags and sets `function`, what it runs.
