@@ -1,7 +1,7 @@
 """Train the embedded student's second looks (Think-at-Hard), seeded, and what they are compared with.
 
-    python -m s2t_eval.embedded.train_tah                       # embedded/tah, into this package
-    python -m s2t_eval.embedded.train_tah --out runs/tah --plain runs/plain
+    python results/baselines/embedded_tah.py                          # embedded/tah, into the package
+    python results/baselines/embedded_tah.py --plain runs/plain       # the control
 
 Both learn from the solutions of the 4,000 problems of s2t_arith's train split, with one adapter of one
 size, for as many steps. `--plain FOLDER` writes the plainly tuned student, merged, to be run under
