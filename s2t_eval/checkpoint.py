@@ -92,6 +92,11 @@ class SelectorInfo:
             SelectorError: a trigger or rate without one; the message lists those with.
         """
         triggers = self.thresholds.get(proposer, {})
+        if not triggers:
+            raise SelectorError(
+                f"selector: it was trained for proposer={', '.join(self.thresholds)} alone, got "
+                f"proposer={proposer}; use that one, or trigger=always, or train with --proposer both"
+            )
         rates = triggers.get(trigger_key(trigger), {})
         for rate, threshold in rates.items():
             if abs(float(rate) - tau) < 1e-9:

@@ -206,6 +206,22 @@ def test_a_rate_without_a_threshold_lists_those_there_are() -> None:
         PPSLocal(**ARGUMENTS, selector=str(selector()), tau=0.03, trigger="router")
 
 
+def test_a_selector_for_one_proposer_says_so() -> None:
+    """The shipped one is: no thresholds where the adapted model writes."""
+    with pytest.raises(SelectorError, match=r"trained for proposer=base alone, got proposer=tuned; .*always"):
+        S2TLocal(**ARGUMENTS, selector="embedded/selector")
+    assert S2TLocal(**ARGUMENTS, selector="embedded/selector", trigger="always").scorer is None
+    default = PPSLocal(**ARGUMENTS, selector="embedded/selector")
+    assert default.policy().trigger.name == default.selector.info.default["trigger"]  # type: ignore[union-attr]
+
+
+def test_the_shipped_selector_is_small_and_was_measured() -> None:
+    folder = embedded_path("embedded/selector")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 2_000_000
+    figures = read_info(folder).training["held_out"]
+    assert figures["groups"] > 1000 and figures["agree@1"] > figures["greedy_agree@1"] + 0.1
+
+
 def test_kl_thresholds_hold_for_the_labelling_teacher(copied: Path) -> None:
     change(copied, teacher="0" * 16)
     with pytest.raises(ValueError, match="KL thresholds hold for its teacher"):
