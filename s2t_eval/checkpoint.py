@@ -147,7 +147,8 @@ def save_selector(
     """Write a selector folder whole or not at all."""
     with replaced(folder) as partial:
         partial.mkdir()
-        peft.save_pretrained(str(partial))
+        # "auto" asks the hub for the student to see whether its embeddings grew; ours never do
+        peft.save_pretrained(str(partial), save_embedding_layers=False)
         config = partial / "adapter_config.json"
         settings = json.loads(config.read_text())
         settings["base_model_name_or_path"] = info.base_name
