@@ -34,6 +34,7 @@ RATE = 0.07
 """Share of tokens that continue: the paper says 93 % do not."""
 NEW_TOKENS = 100
 ALLOWANCE = 0.15
+REFILLS = 4
 TEXT, PROMPT, BATCH, WINDOWS = 200, 80, 8, 4
 """Tokens of a training text and of its prompt, texts of a batch, batches of a measured side."""
 TRAINING_TARGET = Target(0.4, is_floor=True)
@@ -62,7 +63,10 @@ def measure(settings: Settings) -> list[Ratio]:
     looped, vote_of = _looped(settings, student.text_vocab)
     ratios = []
     for batch in sorted({1, settings.batch}):
-        requests = make_requests(settings, tokenizer, batch, settings.new_tokens or NEW_TOKENS)
+        # Rows that are refilled: rows that think more end later, and a last, half-empty batch would be
+        # charged to thinking.
+        num = settings.requests or REFILLS * batch
+        requests = make_requests(settings, tokenizer, num, settings.new_tokens or NEW_TOKENS)
         sides: dict[str, Decoder] = {
             "tah": LoopedDecoder(looped, vote_of, rows=batch),
             "greedy": Decoder(student, greedy(), rows=batch),
