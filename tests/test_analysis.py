@@ -149,7 +149,8 @@ def test_scans_need_two_points_of_one_line(tmp_path: Path) -> None:
     entries = arrange(read_runs([EMBEDDED, with_k(tmp_path, 4)]))
     tau, k = tau_scan(entries), k_scan(entries)
     assert tau is not None and k is not None
-    assert tau.data["tau"].tolist() == [0.01, 0.05] and (tau.data["k"] == 8).all()
+    # a line of s2t and one of pps_local
+    assert tau.data["tau"].tolist() == [0.01, 0.05] * 2 and (tau.data["k"] == 8).all()
     assert k.data["k"].tolist() == [4, 8] and (k.data["tau"] == 0.05).all()
     assert k_scan(arrange(read_runs([EMBEDDED]))) is None
     [row] = scan_data(entries).query("method_key == 'takeover'").to_dict("records")
