@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from s2t_eval.calibration import trigger_key
 from s2t_eval.card import selector_card
 from s2t_eval.embedded import embedded_path
 from s2t_eval.files import replaced, write_text
+from s2t_eval.fingerprint import folder_hash
 from s2t_eval.readout import ScoreAs
 from s2t_eval.router import Router
 from s2t_eval.scores import SCORE_FORMS, ScoreForm
@@ -191,15 +191,14 @@ def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int
     try:
         readout = load_file(folder / "readout.safetensors")["rows"]
         routers = _load_routers(load_file(folder / "router.safetensors"), hidden_size)
-        files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
-        digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files))
+        identity = folder_hash(folder)
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise SelectorError(f"selector={name}: {folder} is damaged ({error}); train it anew") from error
     if readout.shape != (info.bins, hidden_size):
         raise SelectorError(
             f"selector={name}: its readout is {tuple(readout.shape)}, expected {(info.bins, hidden_size)}"
         )
-    return Selector(folder, info, readout, routers, digest.hexdigest()[:16])
+    return Selector(folder, info, readout, routers, identity)
 
 
 def find_folder(name: str | Path) -> Path:

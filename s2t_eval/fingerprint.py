@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,4 +34,11 @@ def data_hash(items: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for item in items:
         digest.update(json.dumps(item, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()[:16]
+
+
+def folder_hash(folder: Path) -> str:
+    """16 hex digits over the JSON and safetensors files of a folder."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
+    digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files))
     return digest.hexdigest()[:16]

@@ -9,7 +9,6 @@ README.md                                        the model card
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from s2t_eval.files import replaced, write_text
+from s2t_eval.fingerprint import folder_hash
 from s2t_eval.tah.decider import Decider
 from s2t_eval.tah.settings import DeciderSettings, LoopedSettings, TahError
 
@@ -163,11 +163,10 @@ def load_tah(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> 
             )
     try:
         decider = None if info.decider is None else _load_decider(folder, info)
-        files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
-        digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files))
+        identity = folder_hash(folder)
     except (OSError, SafetensorError) as error:
         raise TahError(f"tah={name}: {folder} is damaged ({error}); train it anew") from error
-    return TahFolder(folder, info, decider, digest.hexdigest()[:16])
+    return TahFolder(folder, info, decider, identity)
 
 
 def read_info(folder: Path) -> TahInfo:

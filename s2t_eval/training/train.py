@@ -240,8 +240,3 @@ def choose_default(
     trigger, _, tau = best.partition("@")
     found = {**fallback, "trigger": trigger, "tau": float(tau) if tau else None, "chosen": "held-out gain"}
     return found, scan
-
-
-def with_default(info: SelectorInfo, **default: Any) -> SelectorInfo:
-    """The same settings with another default, for a choice made on development problems."""
-    return replace(info, default={**info.default, **default})
