@@ -32,7 +32,7 @@ from s2t_eval.engine import (
 from s2t_eval.files import TraceWriter
 from s2t_eval.fingerprint import data_hash, model_fingerprint
 from s2t_eval.generated import GeneratedText
-from s2t_eval.loading import loading, resolve_model
+from s2t_eval.loading import loading, require_dtype, resolve_model
 from s2t_eval.model_wrappers.arguments import CommonArguments, require_int, split_arguments
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import Telemetry
@@ -81,6 +81,7 @@ class EngineLM(HFLM):
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         self.arguments, stock = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)
         require_int("seed", self.arguments.seed, 0)
+        require_dtype("dtype", stock.get("dtype"))
         trace = self.arguments.trace
         self._trace = TraceWriter(Path(str(trace))) if trace else None
         if not torch.cuda.is_available() and stock.get("device") in (None, "cuda"):

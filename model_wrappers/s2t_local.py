@@ -54,7 +54,8 @@ class S2TLocal(SelectionLM):
     def _attach(self) -> SlotModel | None:
         """Put the adapter in place; returns the model that scores where it is not the one that writes."""
         assert self.selector is not None
-        peft = self.selector.attach(self.student.base)
+        is_merged = self.proposer == "tuned" and self.local.merge
+        peft = self.selector.attach(self.student.base, full_precision=is_merged)
         layers: Any = peft.base_model
         if self.proposer == "tuned":
             if self.local.merge:

@@ -126,10 +126,16 @@ class Selector:
     routers: dict[str, Router]
     hash: str
 
-    def attach(self, model: PreTrainedModel) -> PeftModel:
-        """Put the adapter into the student; its own weights stay untouched."""
+    def attach(self, model: PreTrainedModel, full_precision: bool = True) -> PeftModel:
+        """Put the adapter into the student; its own weights stay untouched.
+
+        Args:
+            model: the student.
+            full_precision: float32 adapter weights beside a student of lower precision, for exact merging;
+                else the student's own precision, in which an adapter that stays apart is faster.
+        """
         try:
-            return PeftModel.from_pretrained(model, str(self.folder))
+            return PeftModel.from_pretrained(model, str(self.folder), autocast_adapter_dtype=full_precision)
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise SelectorError(

@@ -40,6 +40,13 @@ def loading(role: str, name: object) -> Iterator[None]:
         ) from error
 
 
+def require_dtype(argument: str, value: Any) -> None:
+    """Raise `ValueError` unless torch has a dtype of this name for weights, or it is "auto"."""
+    dtype = getattr(torch, value, None) if isinstance(value, str) else value
+    if value not in (None, "auto") and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"{argument}: expected auto, float32, bfloat16 or float16, got {value!r}")
+
+
 def load_model(
     role: str, name: str, dtype: Any, device: Any, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, Any]:
@@ -54,7 +61,9 @@ def load_model(
 
     Raises:
         ModelLoadError: missing or unreadable.
+        ValueError: a dtype that torch does not have.
     """
+    require_dtype(f"{role}'s dtype", dtype)
     path = resolve_model(name)
     if device == "cuda" and not torch.cuda.is_available():
         device = "cpu"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from functools import cached_property
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +19,19 @@ from torch import Tensor
 from s2t_eval.router import NUM_LOG_PROBS, Router, step_features
 
 KlDirection = Literal["student_teacher", "teacher_student"]
+
+
+class Weights(NamedTuple):
+    """exp(logit - largest) of every token."""
+
+    largest: Tensor
+    """[batch, 1]"""
+    shifted: Tensor
+    """logit - largest, [batch, vocab]"""
+    values: Tensor
+    """[batch, vocab]"""
+    total: Tensor
+    """[batch, 1]"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,19 @@ class Step:
     teacher_at: Callable[[Tensor], Tensor] | None
     draw: Callable[[], Tensor]
     hidden: Tensor | None = None
+
+    @cached_property
+    def weights(self) -> Weights:
+        """exp of the logits, made once for all who ask."""
+        largest = self.logits.amax(-1, keepdim=True)
+        shifted = self.logits - largest  # without it an entropy drowns in the rounding of large logits
+        values = shifted.exp()
+        return Weights(largest, shifted, values, values.sum(-1, keepdim=True))
+
+    @property
+    def log_total(self) -> Tensor:
+        """log of the sum of exp(logits), [batch, 1]: logits minus this are log-probabilities."""
+        return self.weights.total.log() + self.weights.largest
 
 
 class Trigger(Protocol):
@@ -107,12 +134,13 @@ class EntropyTrigger:
     def divergence(self, step: Step) -> Tensor:
         """Entropy in nats, [batch]."""
         # H = log Z - E[logit]: one exponential a token, no [batch, vocab] log-probabilities kept
-        logits = step.logits - step.logits.amax(-1, keepdim=True)
-        weights = logits.exp()
-        total = weights.sum(-1)
-        # Masked tokens (-inf) have no weight; keep 0 * -inf from becoming NaN.
-        mean = (weights * logits.clamp(min=-1e30)).sum(-1) / total
-        return total.log() - mean
+        weights = step.weights
+        mean = torch.linalg.vecdot(weights.values, weights.shifted)
+        if not bool(mean.isfinite().all()):
+            # Masked tokens (-inf) have no weight; keep 0 * -inf from becoming NaN.
+            mean = torch.linalg.vecdot(weights.values, weights.shifted.clamp(min=-1e30))
+        total = weights.total[:, 0]
+        return total.log() - mean / total
 
 
 @dataclass(frozen=True)
@@ -125,7 +153,7 @@ class MarginTrigger:
     def divergence(self, step: Step) -> Tensor:
         """1 - (p_1 - p_2), in [0, 1], [batch]."""
         top = step.logits.topk(min(2, step.logits.shape[-1]), dim=-1).values
-        probs = (top - step.logits.logsumexp(-1, keepdim=True)).exp()
+        probs = (top - step.log_total).exp()
         return 1 - (probs[:, 0] - (probs[:, 1] if probs.shape[1] > 1 else 0.0))
 
 
@@ -170,7 +198,7 @@ class RouterTrigger:
         """Log-odds, [batch]."""
         assert step.hidden is not None
         top = step.logits.topk(min(NUM_LOG_PROBS, step.logits.shape[-1]), dim=-1).values
-        log_probs = top - step.logits.logsumexp(-1, keepdim=True)
+        log_probs = top - step.log_total
         entropy = EntropyTrigger().divergence(step)
         features = step_features(step.hidden.to(log_probs.device), log_probs, entropy)
         odds: Tensor = self.router(features)

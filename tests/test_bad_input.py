@@ -70,6 +70,8 @@ from tests.harness_helpers import (
         ({"trigger": "entropy", "threshold": 1, "kl_direction": "up"}, r"^kl_direction: expected"),
         ({"treshold": 1}, r"^--model s2t: unknown argument 'treshold'; did you mean 'threshold'\?$"),
         ({"threshold": 1, "teacher": None, "techer": "x"}, r"'techer'; did you mean 'teacher'\?$"),
+        ({"threshold": 1, "dtype": "float99"}, r"^dtype: expected auto, float32, bfloat16 .* got 'float99'$"),
+        ({"threshold": 1, "teacher_dtype": "int8"}, r"^teacher's dtype: expected auto.* got 'int8'$"),
         ({"threshold": 1, "dtyp": "float32"}, r"unknown argument 'dtyp'; did you mean 'dtype'\?$"),
         ({"threshold": 1, "zzz": 1}, r"unknown argument 'zzz'; its own are calibration, kl_direction"),
         ({"threshold": 1, "teacher": None}, r"^--model s2t: it needs teacher=MODEL \(a hub name"),

@@ -257,13 +257,13 @@ class Decoder:
         self._require_finite(self.student, best.values, range(len(self._active)))
         default = self._sampled(logits, best.indices)
         policy = self.policy
+        step = Step(logits, self._teacher_at if self.lockstep else None, self._draw, self._state)
         if self.keep_top:
-            self._keep_top(logits)
+            self._keep_top(step)
         if policy.trigger.name == "never" and not self.observe:
             return Choice(
                 default, best.indices, [], best.values, best.indices[:0, None], best.values[:0, None]
             )
-        step = Step(logits, self._teacher_at if self.lockstep else None, self._draw, self._state)
         for i, trigger in enumerate(self.observe):
             for sequence, value in zip(self._active, trigger.divergence(step).tolist(), strict=True):
                 sequence.observed[i].append(value)
@@ -275,15 +275,15 @@ class Decoder:
             if fires[row] and len(sequence.output) >= policy.warmup
         ]
         # Log-probabilities serve a local selector alone: a teacher's selection skips the sum.
-        log_probs = logits[fired]
+        top = logits[fired].topk(policy.top_k, dim=-1)
+        log_probs = top.values
         if fired and isinstance(policy.selector, LocalSelector):
-            log_probs = log_probs - log_probs.logsumexp(-1, keepdim=True)
-        top = log_probs.topk(policy.top_k, dim=-1)
-        return Choice(default, best.indices, fired, divergence, top.indices, top.values)
+            log_probs = log_probs - step.log_total[fired]
+        return Choice(default, best.indices, fired, divergence, top.indices, log_probs)
 
-    def _keep_top(self, logits: Tensor) -> None:
-        top = logits.topk(self.keep_top, dim=-1)
-        log_probs = (top.values - logits.logsumexp(-1, keepdim=True)).cpu()
+    def _keep_top(self, step: Step) -> None:
+        top = step.logits.topk(self.keep_top, dim=-1)
+        log_probs = (top.values - step.log_total).cpu()
         for sequence, row in zip(
             self._active, zip(top.indices.int().cpu(), log_probs, strict=True), strict=True
         ):

@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -117,6 +117,13 @@ class Trained:
     def best(self) -> dict[str, float]:
         """Metrics of the parameters that were kept."""
         return next(entry for entry in self.history if entry["step"] == self.best_step)
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The loop's precision for what is measured outside of it."""
+    if precision == "no":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 class Loop(Generic[ItemT]):
@@ -270,7 +277,8 @@ class Loop(Generic[ItemT]):
 
     def _evaluate(self, train_loss: float) -> None:
         self.module.eval()
-        metrics = self.evaluate()
+        with self.accelerator.autocast():
+            metrics = self.evaluate()
         known = {} if math.isnan(train_loss) else {"train_loss": train_loss}
         self.history.append({"step": self.step, **known, **metrics})
         if self.settings.log_with:

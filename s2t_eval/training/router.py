@@ -58,19 +58,21 @@ class StepTable:
 
 
 @torch.inference_mode()
-def tabulate(model: SlotModel, trajectories: Sequence[Trajectory]) -> StepTable:
+def tabulate(model: SlotModel, trajectories: Sequence[Trajectory], has_written: bool) -> StepTable:
     """Run the student (adapted or not) over its labelled texts, one prefill each.
 
     Args:
         model: the proposer whose steps the router will see.
         trajectories: labelled texts.
+        has_written: whether the texts are this model's own; its probabilities at each step then stand in
+            the labels, and its head rests.
     """
     features, entropies, margins = [], [], []
     for row in tqdm(trajectories, desc="Reading steps", leave=False):
         (states,) = model.encode([row.text_ids[:-1].tolist()])
         steps = states[len(row.prompt_ids) - 1 :]
-        parts = [_look(model, steps[i : i + HEAD_CHUNK]) for i in range(0, len(steps), HEAD_CHUNK)]
-        log_probs, entropy, margin = (torch.cat(column) for column in zip(*parts, strict=True))
+        look = _recorded(row) if has_written else _look(model, steps)
+        log_probs, entropy, margin = (values.to(steps.device) for values in look)
         features.append(step_features(steps, log_probs, entropy).half().cpu())
         entropies.append(entropy.cpu())
         margins.append(margin.cpu())
@@ -84,11 +86,21 @@ def tabulate(model: SlotModel, trajectories: Sequence[Trajectory]) -> StepTable:
     )
 
 
-def _look(model: SlotModel, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    logits = model.head(states)
+def _recorded(row: Trajectory) -> tuple[Tensor, ...]:
+    """Top log-probabilities, entropy and margin as they were when the text was written."""
+    return tuple(map(torch.from_numpy, (row.top_log_probs, row.entropy, row.margin)))
+
+
+def _look(model: SlotModel, states: Tensor) -> tuple[Tensor, ...]:
+    """The same of any model, from its hidden states [steps, hidden]."""
+    parts = [_look_at(model.head(part)) for part in states.split(HEAD_CHUNK)]
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def _look_at(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     step = Step(logits, None, lambda: logits[:, 0])
     top = logits.topk(min(NUM_LOG_PROBS, logits.shape[-1]), dim=-1).values
-    log_probs = top - logits.logsumexp(-1, keepdim=True)
+    log_probs = top - step.log_total
     return log_probs, EntropyTrigger().divergence(step), MarginTrigger().divergence(step)
 
 

@@ -22,7 +22,7 @@ from s2t_eval.fingerprint import data_hash
 from s2t_eval.router import Router
 from s2t_eval.training.agreement import agreement, score_items
 from s2t_eval.training.labels import LabelSet, Trajectory
-from s2t_eval.training.loop import Loop, LoopSettings, Trained
+from s2t_eval.training.loop import Loop, LoopSettings, Trained, autocast
 from s2t_eval.training.packing import Item, make_items
 from s2t_eval.training.router import StepTable, tabulate, train_router
 from s2t_eval.training.selector_model import SelectorModel, SelectorSettings
@@ -94,10 +94,8 @@ def train_selector(
     model = SelectorModel(student.model, selector, student.text_vocab)
     trained = _fit(model, labels, train, held_out, loop, settings, work / "selector", identity)
     top_k = min(settings.top_k, settings.num_candidates)
-    kl_above = labels.manifest.kl_threshold
-    held_out_items = make_items(held_out, top_k, kl_above)
     figures: dict[str, Any] = {
-        "held_out": agreement(model, held_out_items),
+        "held_out": {k: v for k, v in trained.best.items() if k not in ("step", "train_loss")},
         "held_out_problems": len(held_out),
         "problems": len(train),
         "steps": trained.steps,
@@ -112,9 +110,10 @@ def train_selector(
         )
         for proposer in routers
     }
-    default, scan = choose_default(
-        model, held_out, tables, routers, thresholds, settings, labels.manifest.steps == "all"
-    )
+    with autocast(loop.precision, model.readout.device):
+        default, scan = choose_default(
+            model, held_out, tables, routers, thresholds, settings, labels.manifest.steps == "all"
+        )
     figures["scan"] = scan
     info = SelectorInfo(
         base=student.fingerprint,
@@ -183,7 +182,8 @@ def _routers(
         layers.disable_adapter_layers()
         model = SlotModel(student.model, student.name, student.text_vocab)
         with adapter_on(peft) if proposer == "tuned" else nullcontext():
-            table, checked = tabulate(model, train), tabulate(model, held_out)
+            has_written = proposer == "base"
+            table, checked = (tabulate(model, part, has_written) for part in (train, held_out))
         folder = work / f"router-{proposer}"
         # Large sets take larger batches: a few hundred steps an epoch are enough for so small a network.
         loop = replace(ROUTER_LOOP, batch_size=max(ROUTER_LOOP.batch_size, len(train) // 400))
