@@ -24,6 +24,8 @@ from s2t_eval.report.blocks import arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import load_decode, read_trace
 from s2t_eval.statistics import share_of_gain
+from s2t_eval.training.labels import LabelSet
+from tests import learning
 from tests.harness_helpers import STUDENT, TEACHER, logits_after, model
 from tests.report_helpers import EMBEDDED, edited
 
@@ -245,6 +247,27 @@ def test_analyze_end_to_end(tmp_path: Path) -> None:
     manifest = json.loads((labels / "manifest.json").read_text())
     hits = pd.read_csv(out / "hit_rates.csv").set_index("k")["hit_rate"]
     assert hits[8] == pytest.approx(100 * manifest["hit_rate"]["8"], abs=0.01)
+
+
+def test_a_trained_selector_is_judged_on_what_it_has_not_seen(tmp_path: Path) -> None:
+    labels, folder = learning.labels(), learning.selector("direct")
+    given = ("--labels", f"Arith={labels}", "--selector", folder, "--pretrained", STUDENT)
+    assert exit_code("analyze", *given, "--out", tmp_path / "out", "--k", 8) == 0
+    info = json.loads((folder / "selector.json").read_text())["training"]
+    split = pd.read_csv(tmp_path / "out" / "error_split.csv").set_index("selector")
+    roc = pd.read_csv(tmp_path / "out" / "trigger_roc.csv").set_index("signal")
+    held_out = LabelSet.load(labels).split(0.25)[1]
+    assert set(roc["n"]) == {sum(len(row.output_ids) for row in held_out)}
+    assert set(roc.index) == {"entropy", "margin", "router"}
+    # The set's own top tenth, so the groups of selector.json but for those at the threshold itself.
+    assert split.loc["the trained selector", "n"] == info["held_out"]["groups"]
+    for name, key in (("the trained selector", "agree@1"), ("greedy's own order", "greedy_agree@1")):
+        assert split.loc[name, "agree_at_1"] == pytest.approx(100 * info["held_out"][key], abs=1e-3)
+
+
+def test_a_selector_needs_its_student_and_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("analyze", "--selector", "embedded/selector", "--out", tmp_path / "out") == 2
+    assert "--selector: expected it together with --pretrained" in capsys.readouterr().err
 
 
 def test_analyze_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

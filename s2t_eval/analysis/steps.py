@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,28 @@ def groups(trajectories: Iterable[Any], benchmark: str) -> pd.DataFrame:
             scores = (one.student_log_probs[at], one.teacher_log_probs[at])
             rows.append((benchmark, one.problem_id, int(t), float(one.kl_student_teacher[t]), rank, *scores))
     return pd.DataFrame(rows, columns=["benchmark", "problem_id", "t", "kl", "rank", "student", "teacher"])
+
+
+def with_selector(
+    every: pd.DataFrame, steps: pd.DataFrame, learned: Mapping[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of `positions` and `groups` whose texts a trained selector was shown, with what it says there.
+
+    Args:
+        every: of `positions`.
+        steps: of `groups`.
+        learned: problem -> its router's log-odds at every step or None (`router`), and its scores of the
+            candidates by step (`scores`).
+
+    Returns:
+        Both frames, the first with a column `router`, the second with a column `selector`.
+    """
+    every, steps = (frame[frame["problem_id"].isin(learned)] for frame in (every, steps))
+    if all(one.router is not None for one in learned.values()):
+        odds = [float(learned[p].router[t]) for p, t in zip(every["problem_id"], every["t"], strict=True)]
+        every = every.assign(router=odds)
+    scores = [learned[p].scores[t] for p, t in zip(steps["problem_id"], steps["t"], strict=True)]
+    return every.reset_index(drop=True), steps.assign(selector=scores).reset_index(drop=True)
 
 
 def top(steps: pd.DataFrame, all_steps: pd.DataFrame, tau: float) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from s2t_eval.analysis.rescore import Rescorer
 from s2t_eval.analysis.rescue import flips_text, picks, rescue_map
 from s2t_eval.analysis.scans import k_scan, takeover_against_selection, tau_scan
 from s2t_eval.analysis.selection import error_split
-from s2t_eval.analysis.steps import groups, positions, top
+from s2t_eval.analysis.steps import groups, positions, top, with_selector
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
 from s2t_eval.files import write_text
@@ -28,13 +28,17 @@ MOST_ROWS = 40
 """Rows of a table that the page and the Markdown show; its CSV has all."""
 
 
-def of_labels(label_sets: Mapping[str, Any], tau: float, ks: Sequence[int]) -> list[Plot]:
+def of_labels(
+    label_sets: Mapping[str, Any], tau: float, ks: Sequence[int], learned: Mapping[str, Any]
+) -> list[Plot]:
     """Local sufficiency, the error split of student and teacher, and the triggers' ROC.
 
     Args:
         label_sets: benchmark -> trajectories.
         tau: rate of the steps that count.
         ks: numbers of candidates for the error split.
+        learned: problem -> what a trained selector says there (`training.judge`); where it is not empty,
+            error split and ROC are of these problems alone.
 
     Raises:
         ValueError: labels whose candidates do not cover the top `tau`.
@@ -43,10 +47,14 @@ def of_labels(label_sets: Mapping[str, Any], tau: float, ks: Sequence[int]) -> l
     kept = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
     chosen = top(kept, every, tau)
     selectors = {"greedy's own order": "student", "the teacher": "teacher"}
+    split = chosen
+    if learned:
+        selectors["the trained selector"] = "selector"
+        every, split = with_selector(every, chosen, learned)
     return [
         hit_rates(chosen),
         smallest_k(chosen),
-        error_split(chosen, selectors, ks),
+        error_split(split, selectors, ks),
         trigger_roc(every, tau),
     ]
 
@@ -102,6 +110,7 @@ def analyze(
     traces: Sequence[Trace],
     folder: Path,
     *,
+    learned: Mapping[str, Any] | None = None,
     tau: float = 0.1,
     ks: Sequence[int] = (1, 2, 4, 8, 16),
     device: str = "cpu",
@@ -112,7 +121,7 @@ def analyze(
         ValueError: nothing that could be analysed.
     """
     entries = arrange(runs) if runs else []
-    plots = of_labels(label_sets, tau, ks) if label_sets else []
+    plots = of_labels(label_sets, tau, ks, learned or {}) if label_sets else []
     plots += of_results(entries)
     more, flips = of_traces(traces, runs, device)
     plots += more

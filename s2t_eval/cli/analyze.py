@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from s2t_eval.cli.flags import Commands, metric_choices, require_at_least
+
+if TYPE_CHECKING:
+    from s2t_eval.training.judge import Judged
+    from s2t_eval.training.labels import LabelSet
 
 
 def add_to(commands: Commands) -> None:
@@ -17,6 +22,9 @@ def add_to(commands: Commands) -> None:
     add("--labels", nargs="+", default=[], help="label folders of `s2t-eval collect`, FOLDER or NAME=FOLDER")
     add("--results", type=Path, nargs="+", default=[], help="output folders of lm_eval, or baselines")
     add("--trace", type=Path, nargs="+", default=[], help="traces of s2t or takeover; need their --results")
+    add("--selector", help="folder of `s2t-eval train`: its router and its picks, on labels it has not seen")
+    add("--pretrained", help="the selector's student")
+    add("--dtype", default="auto", help="of that student")
     add("--tau", type=float, default=0.1, help="rate of the steps that count, by KL (default 0.1)")
     add("--k", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="for the error split")
     add("--device", default="cpu", help="where the student rescores traces (default cpu)")
@@ -36,11 +44,34 @@ def run(parsed: argparse.Namespace) -> None:
         raise ValueError(f"--tau: expected a rate between 0 and 1, got {parsed.tau}")
     for k in parsed.k:
         require_at_least("--k", k, 1)
+    if (parsed.selector is None) != (parsed.pretrained is None) or (parsed.selector and not parsed.labels):
+        raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
     labels = {}
     for text in parsed.labels:
         name, _, folder = text.rpartition("=")
         labels[name or Path(folder).name] = LabelSet.load(Path(folder))
     runs = read_runs(parsed.results, metric_choices(parsed.metric)) if parsed.results else []
     traces = [read_trace(path) for path in parsed.trace]
-    paths = analyze(labels, runs, traces, parsed.out, tau=parsed.tau, ks=parsed.k, device=parsed.device)
+    learned = _judged(parsed, labels) if parsed.selector else {}
+    device = parsed.device
+    paths = analyze(
+        labels, runs, traces, parsed.out, learned=learned, tau=parsed.tau, ks=parsed.k, device=device
+    )
     print(*paths, sep="\n")
+
+
+def _judged(parsed: argparse.Namespace, labels: dict[str, LabelSet]) -> dict[str, Judged]:
+    """What the selector says of the problems of these label sets that it was not trained on."""
+    from s2t_eval.checkpoint import load_selector
+    from s2t_eval.fingerprint import model_fingerprint
+    from s2t_eval.loading import load_model
+    from s2t_eval.training.judge import judge, unseen
+    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
+
+    student, tokenizer = load_model("pretrained", parsed.pretrained, parsed.dtype, parsed.device, False)
+    base, vocabulary = model_fingerprint(student), vocabulary_hash(tokenizer)
+    selector = load_selector(parsed.selector, base, vocabulary, int(student.config.hidden_size))
+    for found in labels.values():
+        found.require_student(base, vocabulary)
+    trajectories = [trajectory for found in labels.values() for trajectory in unseen(selector, found)]
+    return judge(selector, student, text_vocabulary(tokenizer), trajectories)
