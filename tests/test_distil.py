@@ -172,6 +172,11 @@ def test_command_says_what_was_reached(few: Path, tmp_path: Path, capsys: pytest
     assert "pretrained=worn,peft=THIS" in card
 
 
+def test_limit_leaves_problems_out_of_training_alone(few: Path, tmp_path: Path) -> None:
+    info = distil(few, tmp_path / "out", "--limit", "4", "--held-out", "0.5")
+    assert (info.training["problems"], info.training["held_out_problems"]) == (4, 6)
+
+
 # ---------------------------------------------------------------- seqkd: the teacher's texts
 
 
@@ -413,6 +418,7 @@ def test_loss_that_is_no_number_names_shard_and_row(few: Path, tmp_path: Path) -
         (("--beta", "0.5"), "beta: only jsd and tsd_kd have one, kd has not"),
         (("--temperature", "0"), "temperature: expected a number above 0, got 0.0"),
         (("--rank", "0"), "rank: expected at least 1, got 0"),
+        (("--limit", "0"), "--limit: expected at least 1, got 0"),
         (("--rows", "0"), "--rows: expected at least 1, got 0"),
         (("--held-out", "1"), "12 different questions cannot be split"),
         (("--lr", "0"), "lr: expected a rate above 0, got 0.0"),

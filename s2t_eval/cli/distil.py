@@ -39,6 +39,7 @@ def add_to(commands: Commands) -> None:
     add("--alpha", type=int, help="alpha of LoRA (default 32)")
     add("--dropout", type=float, help="of LoRA (default 0)")
     add("--held_out", "--held-out", type=float, default=0.1, help="share of problems never trained on")
+    add("--limit", type=int, help="learn from this many problems (default: all that are not held out)")
     add("--until", nargs="+", default=[], help="strings that end the teacher's texts (seqkd)")
     add("--rows", type=int, default=32, help="texts that the teacher writes at once (seqkd)")
     add_loop_flags(parser)
@@ -51,6 +52,8 @@ def run(parsed: argparse.Namespace) -> None:
     if out.exists():
         raise ValueError(f"--out: {out} exists; name another folder")
     require_at_least("--rows", parsed.rows, 1)
+    if parsed.limit is not None:
+        require_at_least("--limit", parsed.limit, 1)
     given = {name: getattr(parsed, name) for name in ("rank", "alpha", "dropout")}
     given = {name: value for name, value in given.items() if value is not None}
     if parsed.full and given:
@@ -71,6 +74,7 @@ def run(parsed: argparse.Namespace) -> None:
         parsed.held_out,
         tuple(parsed.until),
         parsed.rows,
+        parsed.limit,
     )
     loop = loop_settings(parsed, **({"lr": FULL_LR} if parsed.full else {}))
     labels = LabelSet.load(Path(parsed.labels))

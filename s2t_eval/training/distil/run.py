@@ -58,6 +58,7 @@ class DistilSettings:
         held_out: share of the questions that is never trained on.
         until: strings that end a text of the teacher (`seqkd`); stop tokens always do.
         rows: texts that the teacher writes at once (`seqkd`).
+        limit: learn from this many problems; None: from all that are not held out.
     """
 
     method: str = "kd"
@@ -67,6 +68,7 @@ class DistilSettings:
     held_out: float = 0.1
     until: tuple[str, ...] = ()
     rows: int = 32
+    limit: int | None = None
 
 
 def distil(
@@ -89,6 +91,7 @@ def distil(
     labels.require_student(student.fingerprint, student.vocabulary)
     method = make_method(settings.method, settings.beta)
     train, held_out = labels.split(settings.held_out)
+    train = train[: settings.limit]
     identity = {
         "labels": data_hash([asdict(labels.manifest)]),
         "student": student.fingerprint,
