@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -144,7 +145,8 @@ class SlotModel:
         packed = [ids]
         index = [torch.arange(len(ids)) * self.cache.capacity + lengths]
         at = len(ids)
-        for run in _neighbours(fired) if lanes else []:
+        for part in _alike(fired, [lanes] * len(fired)) if lanes else []:
+            run = _rows_of(fired, part)
             rows = torch.arange(run.start, run.stop)
             positions = lengths[rows][:, None].expand(-1, lanes)
             own = positions + torch.arange(1, lanes + 1)
@@ -215,35 +217,27 @@ class SlotModel:
             [rows, K, hidden], and how many tokens of each row were computed.
         """
         num, lanes = candidates.shape
-        packed: list[Tensor] = []
-        index, segments, last = [], [], []
-        at = 0
-        computed = []
         for row, text in zip(rows, texts, strict=True):
             held = _common_prefix(np.asarray(text), np.asarray(self.tokens[row]))
-            start = min(held, len(text) - 1)  # the last token is computed: its state is asked for
-            positions = torch.arange(start, len(text))
-            segments.append(
-                _segment(
-                    slice(at, at + len(positions)), slice(row, row + 1), positions[None], positions[None]
-                )
-            )
-            index.append(row * self.cache.capacity + positions)
-            packed.append(torch.tensor(text[start:]))
-            at += len(positions)
-            last.append(at - 1)
-            computed.append(len(positions) + lanes)
+            # The last token is computed: its state is asked for.
+            self.tokens[row] = list(text[: min(held, len(text) - 1)])
+        packed, index, segments, last = self._missing(rows, texts)
+        computed = [len(text) - len(self.tokens[row]) + lanes for row, text in zip(rows, texts, strict=True)]
+        first_lane = len(packed)
+        ids = [torch.tensor(packed)]
+        if lanes:
+            lengths = torch.tensor([len(text) for text in texts])
+            own = lengths[:, None] + torch.arange(lanes)
+            for run in _alike(rows, [lanes] * num):
+                tokens = slice(first_lane + run.start * lanes, first_lane + run.stop * lanes)
+                behind = lengths[run, None].expand(-1, lanes)
+                segments.append(_segment(tokens, _rows_of(rows, run), behind, own[run]))
+            index.append((torch.tensor(rows)[:, None] * self.cache.capacity + own).flatten())
+            ids.append(candidates.cpu().flatten())
+        for row, text in zip(rows, texts, strict=True):
             self.tokens[row] = list(text)
-        for i, (row, text) in enumerate(zip(rows, texts, strict=True) if lanes else ()):
-            own = len(text) + torch.arange(lanes)
-            behind = torch.full((1, lanes), len(text))
-            segments.append(_segment(slice(at, at + lanes), slice(row, row + 1), behind, own[None]))
-            index.append(row * self.cache.capacity + own)
-            packed.append(candidates[i].cpu())
-            at += lanes
         self.counters.row_passes += num
-        hidden = self._forward(torch.cat(packed), torch.cat(index), segments)
-        first_lane = last[-1] + 1
+        hidden = self._forward(torch.cat(ids), torch.cat(index), segments)
         return hidden[last], hidden[first_lane:].view(num, lanes, hidden.shape[-1]), computed
 
     @torch.inference_mode()
@@ -319,19 +313,30 @@ class SlotModel:
 
     def _compute(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
         """One ragged pass over what is missing; all its hidden states, and where each text ends."""
-        packed: list[int] = []
-        index, segments, last = [], [], []
+        packed, index, segments, last = self._missing(rows, texts)
         for row, text in zip(rows, texts, strict=True):
-            start = len(self.tokens[row])
-            positions = torch.arange(start, len(text))
-            tokens = slice(len(packed), len(packed) + len(positions))
-            segments.append(_segment(tokens, slice(row, row + 1), positions[None], positions[None]))
-            index.append(row * self.cache.capacity + positions)
-            packed.extend(text[start:])
-            last.append(tokens.stop - 1)
             self.tokens[row] = list(text)
         self.counters.row_passes += len(rows)
         return self._forward(torch.tensor(packed), torch.cat(index), segments), last
+
+    def _missing(
+        self, rows: Sequence[int], texts: Sequence[Sequence[int]]
+    ) -> tuple[list[int], list[Tensor], list[Segment], list[int]]:
+        """What these rows lack of their texts: tokens, flat slots, who attends to what, where each ends.
+
+        Neighbouring rows that lack equally many tokens attend together.
+        """
+        starts = [len(self.tokens[row]) for row in rows]
+        sizes = [len(text) - start for start, text in zip(starts, texts, strict=True)]
+        ends = list(itertools.accumulate(sizes))
+        packed = [token for start, text in zip(starts, texts, strict=True) for token in text[start:]]
+        index, segments = [], []
+        for run in _alike(rows, sizes):
+            positions = torch.tensor(starts[run])[:, None] + torch.arange(sizes[run.start])
+            tokens = slice(ends[run.start] - sizes[run.start], ends[run.stop - 1])
+            segments.append(_segment(tokens, _rows_of(rows, run), positions, positions))
+            index.append((torch.tensor(rows[run])[:, None] * self.cache.capacity + positions).flatten())
+        return packed, index, segments, [end - 1 for end in ends]
 
     def _forward(
         self,
@@ -418,15 +423,20 @@ def _segment(tokens: slice, rows: slice, positions: Tensor, own: Tensor) -> Segm
     return Segment(tokens, rows, positions, own, int(own.max()) + 1)
 
 
-def _neighbours(rows: Sequence[int]) -> list[slice]:
-    """Runs of neighbouring rows: [0, 1, 4] -> [0:2, 4:5]."""
+def _alike(rows: Sequence[int], sizes: Sequence[int]) -> list[slice]:
+    """Runs of neighbouring rows of one size, as slices of both lists: [0, 1, 4], [1, 1, 1] -> [0:2, 2:3]."""
     runs: list[slice] = []
-    for row in rows:
-        if runs and runs[-1].stop == row:
-            runs[-1] = slice(runs[-1].start, row + 1)
+    for i, (row, size) in enumerate(zip(rows, sizes, strict=True)):
+        if runs and row == rows[i - 1] + 1 and size == sizes[i - 1]:
+            runs[-1] = slice(runs[-1].start, i + 1)
         else:
-            runs.append(slice(row, row + 1))
+            runs.append(slice(i, i + 1))
     return runs
+
+
+def _rows_of(rows: Sequence[int], run: slice) -> slice:
+    """The rows of one of `_alike`'s runs."""
+    return slice(rows[run.start], rows[run.stop - 1] + 1)
 
 
 def _parts(items: Sequence[int], sizes: Sequence[int], limit: int) -> list[list[int]]:
