@@ -39,19 +39,36 @@ class Segment:
     positions: Tensor
     own: Tensor
     length: int
-    _masks: dict[int | None, Tensor] = field(default_factory=dict)
+    _masks: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
 
-    def mask(self, window: int | None) -> Tensor:
-        """Who sees whom: bool [rows, 1, queries, length]; the prefix (or its window) and itself."""
-        if window not in self._masks:
-            slots = torch.arange(self.length, device=self.positions.device)
-            position = self.positions[..., None]
-            seen = slots < position
-            if window is not None:
-                seen &= slots > position - window
-            seen |= slots == self.own[..., None]
-            self._masks[window] = seen[:, None]
-        return self._masks[window]
+    def sees(self, window: int | None) -> Tensor:
+        """Who sees whom: bool [rows, queries, length]; the prefix (or its window) and itself."""
+        slots = torch.arange(self.length, device=self.positions.device)
+        position = self.positions[..., None]
+        seen = slots < position
+        if window is not None:
+            seen &= slots > position - window
+        return seen | (slots == self.own[..., None])
+
+    def mask(self, window: int | None, group: int, like: Tensor) -> Tensor:
+        """What is added to scores: 0 where a query sees a slot, else minus infinity; made once a pass.
+
+        Args:
+            window: of sliding layers.
+            group: query heads folded into the query axis.
+            like: gives dtype and device.
+
+        Returns:
+            [rows, 1, group * queries, length], or with one query a row [rows, 1, 1, length].
+        """
+        key = (window, group, like.dtype, like.device)
+        if key not in self._masks:
+            seen = self.sees(window)[:, None].to(like.device)
+            if seen.shape[2] > 1 and group > 1:
+                seen = seen[:, :, None].expand(-1, -1, group, -1, -1).flatten(2, 3)
+            mask = torch.zeros(seen.shape, dtype=like.dtype, device=like.device)
+            self._masks[key] = mask.masked_fill_(~seen, float("-inf"))
+        return self._masks[key]
 
     def view(self, cache: SlotCache, states: Tensor) -> Tensor:
         """The slots that the mask speaks of, of a layer's keys or values [rows, kv_heads, slots, dim]."""
@@ -103,14 +120,11 @@ def slot_attention(
         # [heads, rows * queries, head_dim] -> [rows, kv_heads, group * queries, head_dim]
         asked = query[0, :, segment.tokens].reshape(kv_heads, group, num_rows, queries, head_dim)
         asked = asked.permute(2, 0, 1, 3, 4).reshape(num_rows, kv_heads, group * queries, head_dim)
-        mask = segment.mask(sliding_window).to(query.device)
-        if queries > 1 and group > 1:
-            mask = mask[:, :, None].expand(-1, -1, group, -1, -1).flatten(2, 3)
         told = attend(
             asked,
             segment.view(cache, layer.keys),
             segment.view(cache, layer.values),
-            mask,
+            segment.mask(sliding_window, group, query),
             scale,
             softcap,
         )
@@ -122,12 +136,15 @@ def slot_attention(
 def attend(
     query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float, softcap: float | None
 ) -> Tensor:
-    """Scaled dot-product attention, [rows, heads, queries, head_dim]; `softcap` as in Gemma 2."""
+    """Scaled dot-product attention, [rows, heads, queries, head_dim]; `softcap` as in Gemma 2.
+
+    `mask` is added to the scores.
+    """
     if softcap is None:
         return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
     scores = (query @ keys.transpose(-1, -2)) * scale
     scores = softcap * torch.tanh(scores / softcap)
-    weights = scores.masked_fill(~mask, float("-inf")).softmax(-1, dtype=torch.float32)
+    weights = (scores + mask).softmax(-1, dtype=torch.float32)
     return weights.to(query.dtype) @ values
 
 

@@ -44,11 +44,9 @@ class DeepSegment(Segment):
     queries: Places
     slots: Places
 
-    def mask(self, window: int | None) -> Tensor:
-        """The duo-causal rule, bool [rows, 1, 1, slots]."""
-        if window not in self._masks:
-            self._masks[window] = sees(self.queries, self.slots, window)[:, None]
-        return self._masks[window]
+    def sees(self, window: int | None) -> Tensor:
+        """The duo-causal rule, bool [rows, 1, slots]."""
+        return sees(self.queries, self.slots, window)
 
     def view(self, cache: SlotCache, states: Tensor) -> Tensor:
         """The text's slots, then the deeper ones."""
