@@ -53,7 +53,9 @@ def measure(settings: Settings) -> list[Ratio]:
     backend merges, pay the same small price for its being there. `pps_local` switches it on to score.
     """
     student, tokenizer = load_student(settings)
-    peft = get_peft_model(student.base, LoraConfig(r=RANK, target_modules="all-linear")).eval()
+    config = LoraConfig(r=RANK, target_modules="all-linear")
+    # in the student's precision, as the backend has it
+    peft = get_peft_model(student.base, config, autocast_adapter_dtype=False).eval()
     layers: Any = peft.base_model
     layers.disable_adapter_layers()
     scorer = SlotModel(student.base, "scorer", student.text_vocab, partial(adapter_on, peft))

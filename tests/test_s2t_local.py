@@ -21,7 +21,7 @@ from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.readout import Readout
 from s2t_eval.training.export import export_to_reserved_rows
-from tests.harness_helpers import STUDENT, TEACHER, counts, evaluate, ours, texts
+from tests.harness_helpers import BIN, STUDENT, TEACHER, counts, evaluate, ours, run_command, texts
 from tests.learning import labels, main, selector, train_arguments
 
 ARGUMENTS = {"pretrained": STUDENT, "device": "cpu", "batch_size": 4}
@@ -71,6 +71,32 @@ def test_training_again_gives_the_same_weights(tmp_path: Path) -> None:
     for name in ("adapter_model.safetensors", "readout.safetensors", "router.safetensors"):
         one, two = load_file(selector() / name), load_file(tmp_path / "again" / name)
         assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_bfloat16_training_chooses_a_default_like_any_other(tmp_path: Path) -> None:
+    """The router was once asked within the loop's precision, and its odds could not be read."""
+    main(train_arguments(labels(), tmp_path / "half", "--form", "direct", "--precision", "bf16"))
+    half, whole = read_info(tmp_path / "half"), read_info(selector("direct"))
+    assert half.default["chosen"] == whole.default["chosen"] == "held-out gain"
+    losses = [info.training["held_out"]["loss"] for info in (half, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    given = ["--pretrained", STUDENT, "--labels", labels(), "--device", "cpu", "--form", "residual"]
+    loop = ["--epochs", "2", "--accumulate", "1", "--lr", "1e-3"]
+    program = ["-m", "s2t_eval", "train", *given, *loop]
+    one = ["python", *program, "--batch-size", "4", "--out", tmp_path / "one"]
+    two = ["torchrun", "--nproc_per_node", "2", *program, "--batch-size", "2", "--out", tmp_path / "two"]
+    for command, *arguments in (one, two):
+        done = run_command(BIN / command, *arguments, folder=tmp_path, ACCELERATE_USE_CPU="1")
+        assert done.returncode == 0, done.stderr
+    for file in ("adapter_model.safetensors", "readout.safetensors"):
+        first, second = (load_file(tmp_path / name / file) for name in ("one", "two"))
+        assert any(bool(value.any()) for value in first.values())
+        for name, value in first.items():
+            torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 # ---------------------------------------------------------------- the backends

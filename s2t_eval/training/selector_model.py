@@ -40,7 +40,7 @@ class SelectorSettings:
         ValueError: a value outside its range.
     """
 
-    form: ScoreForm = "residual"
+    form: ScoreForm = "direct"
     score_as: ScoreAs = "log_odds"
     bins: int = 16
     loss: LossName = "kl"

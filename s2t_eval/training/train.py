@@ -110,10 +110,10 @@ def train_selector(
         )
         for proposer in routers
     }
-    with autocast(loop.precision, model.readout.device):
-        default, scan = choose_default(
-            model, held_out, tables, routers, thresholds, settings, labels.manifest.steps == "all"
-        )
+    scored = labels.manifest.steps == "all"
+    default, scan = choose_default(
+        model, held_out if scored else None, tables, routers, thresholds, settings, loop.precision
+    )
     figures["scan"] = scan
     info = SelectorInfo(
         base=student.fingerprint,
@@ -205,29 +205,31 @@ def _routers(
 
 def choose_default(
     model: SelectorModel,
-    held_out: Sequence[Trajectory],
+    held_out: Sequence[Trajectory] | None,
     tables: Mapping[str, StepTable],
     routers: Mapping[str, Router],
     thresholds: Mapping[str, Mapping[str, Mapping[str, float]]],
     settings: TrainSettings,
-    has_all_steps: bool,
+    precision: str = "no",
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """The local trigger and rate with the largest gain on held-out texts, up to firing at every step.
 
     The gain of a step is the teacher's log-probability of what the selector picks minus that of the
     student's own first token, in nats; a selector that harms quiet steps loses there. Without labels at
-    every step the gain outside the top tau is unknown, and the router at tau 5 % is the default.
+    every step (`held_out` None) the gain outside the top tau is unknown, and the router at tau 5 % is the
+    default.
 
     Returns:
         The default, and the mean gain a text of everything scanned.
     """
     proposer = settings.default_proposer if settings.default_proposer in tables else settings.proposers[0]
     fallback = {"proposer": proposer, "trigger": "router", "tau": 0.05, "chosen": "not measured"}
-    if not has_all_steps:
+    if held_out is None:
         return fallback, {}
     items = make_items(held_out, min(settings.top_k, settings.num_candidates), -np.inf)
     model.eval()
-    scores = torch.cat(score_items(model, items, 1))
+    with autocast(precision, model.readout.device):
+        scores = torch.cat(score_items(model, items, 1))
     teacher = torch.cat([item.teacher_log_probs for item in items]).clamp(min=-30)
     picked = scores.argmax(-1, keepdim=True)
     gain = (teacher.gather(-1, picked)[:, 0] - teacher[:, 0]).numpy()
