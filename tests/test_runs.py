@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,20 @@ def test_documents_without_a_score_stay_unscored() -> None:
 def test_paths_and_addresses_are_cut() -> None:
     value = {"a": "file /home/me/x/model.bin", "pretty_env_info": 1, "f": "<function f at 0x7f60>"}
     assert without_paths(value) == {"a": "file model.bin", "f": "<function f>"}
+
+
+def test_a_score_is_not_how_many_had_an_answer(tmp_path: Path) -> None:
+    """s2t_humaneval's figures begin with `extracted`, which was once taken for its score."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["results"]["s2t_arith"] = {
+            "extracted,answer": 1.0,
+            "truncated,answer": 0.0,
+            "pass@1,answer": 0.4,
+        }
+
+    [run] = read_runs([edited(EMBEDDED / "greedy.json", tmp_path / "code.json", change)])
+    assert (run.metric, run.value) == ("pass@1", 0.4)
 
 
 def test_committed_baselines_hold_no_path() -> None:

@@ -19,6 +19,9 @@ import pandas as pd
 from s2t_eval.report.methods import Method, method_of
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash", "output_hash")
+ABOUT_ANSWERS = ("extracted", "ungraded", "truncated")
+"""Figures of our tasks that stand beside a score and are none; HumanEval's come before its pass@1."""
+
 HASH_LENGTH = 16
 """Hexadecimal digits that are kept of a sha256: enough to tell documents apart."""
 
@@ -137,7 +140,7 @@ def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> l
 
     Args:
         paths: output folders, or single results files.
-        metrics: task -> "metric,filter" where a task has several figures; by default the first.
+        metrics: task -> "metric,filter" where a task has several scores; by default the first.
 
     Raises:
         ResultsError: nothing there, a file that is not whole, a method unknown to the table.
@@ -301,7 +304,8 @@ def _metric(file: Path, task: str, figures: dict[str, Any], wanted: str | None) 
         raise ResultsError(f"{file}: task {task} has no figure {wanted!r}; it has {', '.join(known)}")
     if not known:
         raise ResultsError(f"{file}: task {task} has no score; expected a figure such as exact_match,none")
-    metric, filter_name = (wanted or known[0]).split(",", 1)
+    scores = [name for name in known if name.split(",")[0] not in ABOUT_ANSWERS]
+    metric, filter_name = (wanted or (scores or known)[0]).split(",", 1)
     return metric, filter_name
 
 

@@ -58,7 +58,7 @@ def judge(
     found = {}
     for row, own in zip(tqdm(trajectories, desc="Judging"), odds, strict=True):
         items = make_items([row], row.candidates.shape[1], -np.inf)
-        scores = score_items(model, items, 1)[0].numpy() if items else []
+        scores: Sequence[np.ndarray] = list(score_items(model, items, 1)[0].numpy()) if items else []
         found[row.problem_id] = Judged(own, dict(zip(row.kept.tolist(), scores, strict=True)))
     return found
 
