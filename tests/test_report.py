@@ -236,17 +236,25 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
 # ---------------------------------------------------------------- files
 
 
-def test_committed_tables_hold_the_committed_results() -> None:
+@pytest.mark.parametrize(
+    ("pages", "results"),
+    [
+        ("", ("embedded", "gsm8k-qwen")),
+        ("gsm8k-qwen-200", ("gsm8k-qwen-200",)),
+        ("paper-qwen-40", ("paper-qwen-40",)),
+    ],
+)
+def test_committed_tables_hold_the_committed_results(pages: str, results: tuple[str, ...]) -> None:
     """`make report-check` compares every byte; this is its quick part."""
-    tables = BASELINES.parent / "tables"
-    text = (tables / "report.md").read_text()
-    assert main_table(arrange(read_runs([BASELINES]))).markdown().strip() in text
+    text = (BASELINES.parent / "tables" / pages / "report.md").read_text()
+    runs = read_runs([BASELINES / name for name in results])
+    assert main_table(arrange(runs)).markdown().strip() in text
 
 
 def test_latex_compiles(tmp_path: Path) -> None:
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex on this machine (Debian: texlive-latex-recommended)")
-    assert exit_code(BASELINES, "--format", "latex", "--intervals", "--out", tmp_path) == 0
+    assert exit_code(EMBEDDED, REAL, "--format", "latex", "--intervals", "--out", tmp_path) == 0
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]

@@ -14,7 +14,7 @@ import pytest
 
 from s2t_eval.cli import main
 from s2t_eval.embedded.grid import GRID
-from tests.report_helpers import BASELINES, EMBEDDED
+from tests.report_helpers import EMBEDDED, REAL
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page's test drives it with playwright")
 
@@ -29,7 +29,7 @@ SCREENSHOTS = os.environ.get("S2T_EVAL_SCREENSHOTS")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     traces = [str(path) for path in TRACES]
-    main(["report", str(BASELINES), "--format", "html", "--out", str(folder), "--trace", *traces])
+    main(["report", str(EMBEDDED), str(REAL), "--format", "html", "--out", str(folder), "--trace", *traces])
     return folder / "report.html"
 
 
