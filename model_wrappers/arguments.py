@@ -136,12 +136,15 @@ class LocalArguments(SelectionArguments):
         top_k: None takes the selector's.
         merge: fold the adapter into the weights where one model both writes and scores; without it
             every step pays for the adapter.
+        proposal_weight: how much of the proposer's log-probability a score contains. None takes the
+            selector's under proposer `base`, for which it was measured, and 0 under `tuned`.
     """
 
     top_k: int | None = None  # type: ignore[assignment]
     trigger: str | None = None  # type: ignore[assignment]
     proposer: str | None = None
     merge: bool = True
+    proposal_weight: float | None = None
 
     def __post_init__(self) -> None:
         if self.selector is None:
@@ -151,6 +154,10 @@ class LocalArguments(SelectionArguments):
             raise ValueError(f"proposer: expected 'tuned' or 'base', got {self.proposer!r}")
         if not isinstance(self.merge, bool):
             raise ValueError(f"merge: expected True or False, got {self.merge!r}")
+        if self.proposal_weight is not None:
+            require_number("proposal_weight", self.proposal_weight)
+            if not 0 <= self.proposal_weight < math.inf:
+                raise ValueError(f"proposal_weight: expected 0 or more, got {self.proposal_weight}")
         if self.trigger is not None:
             self._check_firing(self.trigger)
             if self.trigger == "kl" and self.teacher is None:

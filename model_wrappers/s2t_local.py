@@ -89,7 +89,10 @@ class S2TLocal(SelectionLM):
         trigger = self._trigger(name)
         threshold = self._threshold(trigger, tau)
         top_k = self._require_top_k(arguments.top_k or info.top_k)
-        score = make_score(info.form, self.selector.readout.to(self.device), info.score_as)
+        weight = arguments.proposal_weight
+        if weight is None:
+            weight = info.proposal_weight if self.proposer == "base" else 0.0
+        score = make_score(info.form, self.selector.readout.to(self.device), info.score_as, weight)
         return policy.s2t_local(trigger, threshold, score, top_k, arguments.warmup)
 
     def describe(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from peft import PeftModel
+from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -65,6 +65,8 @@ class SelectorInfo:
         labels: what the label set was made of.
         training: settings, and held-out figures with their n.
         teacher: fingerprint of the teacher, which the KL thresholds hold for.
+        proposal_weight: how much of the proposer's log-probability is added to a score under proposer
+            `base`; what did best on held-out training problems.
     """
 
     base: str
@@ -83,6 +85,7 @@ class SelectorInfo:
     labels: dict[str, Any]
     training: dict[str, Any]
     teacher: str
+    proposal_weight: float = 0.0
     format: int = field(default=FORMAT)
 
     def threshold(self, proposer: str, trigger: Trigger, tau: float) -> float:
@@ -125,6 +128,10 @@ class Selector:
     readout: Tensor
     routers: dict[str, Router]
     hash: str
+
+    def load_adapter(self, model: PeftModel) -> None:
+        """Copy the adapter's weights into a new adapter of the same shape."""
+        set_peft_model_state_dict(model, load_peft_weights(str(self.folder), device=str(model.device)))
 
     def attach(self, model: PreTrainedModel, full_precision: bool = True) -> PeftModel:
         """Put the adapter into the student; its own weights stay untouched.

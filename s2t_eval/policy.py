@@ -70,10 +70,18 @@ class Policy:
             "trigger": _plain_fields(self.trigger),
             "threshold": self.threshold if math.isfinite(self.threshold) else str(self.threshold),
             "selector": type(self.selector).__name__ if self.selector else None,
-            "score": self.selector.score.form if isinstance(self.selector, LocalSelector) else None,
+            **_score_fields(self.selector),
             "top_k": self.top_k,
             "warmup": self.warmup,
         }
+
+
+def _score_fields(selector: object) -> dict[str, Any]:
+    """A local selector's form, and its share of the proposer's own where it has one."""
+    if not isinstance(selector, LocalSelector):
+        return {"score": None}
+    weight = getattr(selector.score, "proposal_weight", 0.0)
+    return {"score": selector.score.form, **({"proposal_weight": weight} if weight else {})}
 
 
 def _plain_fields(trigger: Trigger) -> dict[str, Any]:

@@ -93,3 +93,28 @@ class DirectScore:
         """The adapted model's logits."""
         assert evidence.own_logits is not None
         return evidence.own_logits
+
+
+@dataclass(frozen=True)
+class WithProposal:
+    """Another form's score plus the proposer's own log-probability, weighted.
+
+    A selector that never saw a quiet step unlearns what the student knew there; its proposer still knows.
+    """
+
+    score_alone: Score
+    proposal_weight: float
+
+    @property
+    def form(self) -> ScoreForm:
+        """The other form's."""
+        return self.score_alone.form
+
+    @property
+    def looks_ahead(self) -> bool:
+        """As the other form does."""
+        return self.score_alone.looks_ahead
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """S(c) + weight * log p_S(c)."""
+        return self.score_alone.score(evidence) + self.proposal_weight * evidence.log_probs

@@ -21,6 +21,9 @@ from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.readout import Readout
 from s2t_eval.training.export import export_to_reserved_rows
+from s2t_eval.training.judge import judge, unseen
+from s2t_eval.training.labels import LabelSet
+from s2t_eval.vocabulary import text_vocabulary
 from tests.harness_helpers import BIN, STUDENT, TEACHER, counts, evaluate, ours, run_command, texts
 from tests.learning import labels, main, selector, train_arguments
 
@@ -82,6 +85,58 @@ def test_bfloat16_training_chooses_a_default_like_any_other(tmp_path: Path) -> N
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
 
+def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
+    """Its twin: step by step, what the teacher thinks of the pick and of the student's own first token."""
+    info = read_info(selector("direct"))
+    tokenizer = AutoTokenizer.from_pretrained(embedded_path(STUDENT))
+    student = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT), dtype=torch.float32)
+    found = load_selector(selector("direct"), info.base, info.vocabulary, info.hidden_size)
+    held_out = unseen(found, LabelSet.load(labels()))
+    judged = judge(found, student, text_vocabulary(tokenizer), held_out)
+    for weight in (0.0, 0.5):
+        total = 0.0
+        for row in held_out:
+            for number, step in enumerate(row.kept.tolist()):
+                own = judged[row.problem_id].scores[step][: info.top_k]
+                mixed = [
+                    s + weight * float(p) for s, p in zip(own, row.student_log_probs[number], strict=False)
+                ]
+                pick = max(range(len(mixed)), key=lambda k: mixed[k])
+                values = [max(-30.0, float(row.teacher_log_probs[number][k])) for k in (pick, 0)]
+                total += values[0] - values[1]
+        name = f"always+{weight}" if weight else "always"
+        assert info.training["scan"][name] == pytest.approx(total / len(held_out), abs=1e-3)
+    suffix = f"+{info.proposal_weight}" if info.proposal_weight else ""
+    tau = "" if info.default["tau"] is None else f"@{info.default['tau']}"
+    best = max(info.training["scan"].values())
+    assert info.training["scan"][f"{info.default['trigger']}{tau}{suffix}"] == best
+
+
+def test_training_goes_on_from_a_selector(tmp_path: Path) -> None:
+    first = selector("direct")
+    main(train_arguments(labels(), tmp_path / "next", "--form", "direct", "--start", str(first)))
+    before, after = read_info(first).training, read_info(tmp_path / "next").training
+    assert after["history"][0]["loss"] == pytest.approx(before["held_out"]["loss"], rel=1e-4)
+    assert after["settings"]["start"] and "start" not in before["settings"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--rank", "4"), "trained with rank=16, got rank=4"),
+        (("--form", "residual"), "trained with form=direct, got form=residual"),
+        (("--held_out", "0.5"), "problems that are held out here may have been learnt from"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_named(
+    more: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ("--form", "direct", "--start", str(selector("direct")))
+    with pytest.raises(SystemExit):
+        main(train_arguments(labels(), tmp_path / "next", *start, *more))
+    assert message in capsys.readouterr().err and not (tmp_path / "next").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     given = ["--pretrained", STUDENT, "--labels", labels(), "--device", "cpu", "--form", "residual"]
@@ -133,6 +188,19 @@ def test_s2t_local_with_a_base_proposer_is_pps_local() -> None:
 
 def test_merged_and_unmerged_adapters_give_the_same_texts() -> None:
     assert texts(run("s2t_local", merge=True, tau=0.1)) == texts(run("s2t_local", merge=False, tau=0.1))
+
+
+def test_a_proposal_that_outweighs_all_is_greedy() -> None:
+    never_mind = run("pps_local", trigger="always", proposal_weight=1e6)
+    assert ours(never_mind)["policy"]["proposal_weight"] == 1e6
+    assert texts(never_mind) == texts(evaluate("greedy", limit=4))
+
+
+def test_the_selector_s_weight_holds_for_proposer_base_alone(copied: Path) -> None:
+    change(copied, proposal_weight=0.5)
+    for model, expected in ((PPSLocal, 0.5), (S2TLocal, None)):
+        described = model(**ARGUMENTS, selector=str(copied), trigger="always").policy().describe()
+        assert described.get("proposal_weight") == expected
 
 
 def test_a_selector_that_never_fires_is_greedy_under_the_base_proposer() -> None:
@@ -217,6 +285,8 @@ def test_an_adapter_that_does_not_fit_is_named(copied: Path) -> None:
         ({"selector": "x", "trigger": "kl", "tau": 0.1}, "trigger=kl needs teacher=MODEL"),
         ({"selector": "x", "proposer": "teacher"}, "proposer: expected 'tuned' or 'base'"),
         ({"selector": "x", "threshold": 1.0}, "name the trigger too"),
+        ({"selector": "x", "proposal_weight": -1}, "proposal_weight: expected 0 or more, got -1"),
+        ({"selector": "x", "proposal_weight": "a"}, "proposal_weight: expected a number"),
         ({"selector": "x", "tau": 1.5}, "tau: expected a rate between 0 and 1"),
         ({"selector": "x", "peft": "y"}, "peft=y cannot stand beside selector="),
         ({"selektor": "x"}, "did you mean 'selector'"),

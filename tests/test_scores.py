@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from s2t_eval.policy import s2t_local
 from s2t_eval.readout import Readout
-from s2t_eval.scores import DirectScore, Evidence, LookaheadScore, ResidualScore
+from s2t_eval.scores import DirectScore, Evidence, LookaheadScore, ResidualScore, WithProposal
 from s2t_eval.selectors import LocalSelector
+from s2t_eval.triggers import ConstantTrigger
 
 
 def hidden() -> torch.Tensor:
@@ -63,6 +65,20 @@ def test_forms_look_where_they_say() -> None:
     )
     assert torch.equal(DirectScore().score(Evidence(log_probs, own_logits=own)), own)
     assert not DirectScore().looks_ahead and ResidualScore(readout).looks_ahead
+
+
+def test_a_weighted_proposal_is_added_to_any_form() -> None:
+    log_probs = -torch.rand(3, 5, generator=torch.Generator().manual_seed(3))
+    for alone, evidence in (
+        (DirectScore(), Evidence(log_probs, own_logits=torch.arange(15.0).view(3, 5))),
+        (LookaheadScore(Readout(weight())), Evidence(log_probs, hidden=hidden())),
+    ):
+        both = WithProposal(alone, 0.5)
+        assert torch.equal(both.score(evidence), alone.score(evidence) + 0.5 * log_probs)
+        assert (both.form, both.looks_ahead) == (alone.form, alone.looks_ahead)
+        described = s2t_local(ConstantTrigger("always"), 0.0, both).describe()
+        assert described["score"] == alone.form and described["proposal_weight"] == 0.5
+        assert "proposal_weight" not in s2t_local(ConstantTrigger("always"), 0.0, alone).describe()
 
 
 def test_among_equals_the_student_s_first_wins() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from peft import PeftModel
 
 from s2t_eval import cli
 from s2t_eval.embedded import embedded_path
@@ -192,6 +195,40 @@ def test_oracle_decides_by_a_reference_run(half_trained: Path, tmp_path: Path) -
     own = run(half_trained, oracle=str(tmp_path / "greedy.jsonl"))
     assert counts(own)["continued"] == 0
     assert texts(own) == texts(greedy)
+
+
+def test_the_control_is_an_adapter_that_greedy_takes(labels: Path, tmp_path: Path) -> None:
+    """It learns texts that the student would not write: its solutions backwards."""
+    out, texts_backwards = tmp_path / "plain", tmp_path / "backwards"
+    known = TahLabels.load(labels)
+    backwards = [replace(text, output_ids=text.output_ids[::-1]) for text in known]
+    TahLabels(known.manifest, backwards).save(texts_backwards)
+    given = ("--pretrained", STUDENT, "--labels", texts_backwards, "--out", out)
+    command("tah", "plain", *given, "--rank", 4, "--lr", 3e-3, *SHORT)
+    figures = json.loads((out / "plain.json").read_text())
+    begin, end = (figures["history"][i]["nll"] for i in (0, -1))
+    assert end < begin and figures["held_out"]["nll"] == end
+    tuned = PeftModel.from_pretrained(model(STUDENT), str(out))
+    nll, tokens = 0.0, 0
+    for text in TahLabels.load(texts_backwards).split(0.1)[1]:  # one text at a time, through transformers
+        ids = torch.tensor([[*text.prompt_ids, *text.output_ids]])
+        with torch.no_grad():
+            logits = tuned(ids).logits[0, len(text.prompt_ids) - 1 : -1]
+        nll += float(torch.nn.functional.cross_entropy(logits, ids[0, -len(logits) :], reduction="sum"))
+        tokens += len(logits)
+    assert end == pytest.approx(nll / tokens, rel=1e-4)
+    assert figures["held_out"]["tokens"] == tokens
+    assert texts(evaluate("greedy", {"peft": str(out)})) != texts(evaluate("greedy"))
+    assert not out.with_name("plain.training").exists()
+
+
+def test_low_precision_trains_both_stages(labels: Path, tmp_path: Path) -> None:
+    """Autocast gives votes in bfloat16, which numpy cannot read."""
+    given = ("--pretrained", STUDENT, "--labels", labels, "--out", tmp_path / "tah", "--precision", "bf16")
+    command("tah", "train", *given, "--stage", 1, "--rank", 4, *SHORT)
+    command("tah", "train", *given, "--stage", 2, "--width", 16, "--blocks", 1, *SHORT)
+    stages = json.loads((tmp_path / "tah" / "tah.json").read_text())["training"]
+    assert 0 <= stages["stage-2"]["held_out"]["auroc"] <= 1
 
 
 def test_log_likelihoods_are_the_students(folder: Path) -> None:

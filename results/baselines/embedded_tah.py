@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,8 @@ from s2t_eval.engine import SlotModel
 from s2t_eval.files import replaced
 from s2t_eval.fingerprint import model_fingerprint
 from s2t_eval.tah.labels import Manifest, TahLabels, Text, label_hard
-from s2t_eval.tah.looped import LoopedModel
-from s2t_eval.tah.plain import PlainTraining
+from s2t_eval.tah.plain import fit_plain
 from s2t_eval.tah.settings import DeciderSettings, LoopedSettings
-from s2t_eval.tah.stages import StageItem, collate
 from s2t_eval.tah.train import (
     DecisionSettings,
     DepthSettings,
@@ -39,7 +36,7 @@ from s2t_eval.tah.train import (
     train_depths,
 )
 from s2t_eval.training.evaluation import question_hash
-from s2t_eval.training.loop import Loop, LoopSettings
+from s2t_eval.training.loop import LoopSettings
 from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
 
 STUDENT = "embedded/student"
@@ -81,27 +78,6 @@ def make_labels(student: TahStudent, tokenizer: Any) -> TahLabels:
     return TahLabels(Manifest(*identity, data, {}, steps, hard), found)
 
 
-def train_plain(student: TahStudent, labels: TahLabels, work: Path) -> torch.nn.Module:
-    """The same adapter tuned plainly on the same texts for as many steps; merged into the student."""
-    model = LoopedModel(student.model, LOOPED, student.text_vocab)
-    stage = PlainTraining(model)
-    train, held_out = labels.split(DepthSettings.held_out)
-    checked = collate([stage.item(text) for text in held_out[: DepthSettings.checked]], model.device)
-    Loop[StageItem](
-        stage,
-        [stage.item(text) for text in train],
-        partial(collate, device=model.device),
-        lambda: {"nll": stage.nll(checked)},
-        "-nll",
-        PLAIN,
-        work,
-        {"stage": "plain", "student": student.fingerprint},
-    ).run()
-    shutil.rmtree(work)
-    merged: torch.nn.Module = model.peft.merge_and_unload()
-    return merged
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded student's second looks.")
     parser.add_argument("--out", type=Path, default=embedded_path("embedded/tah"))
@@ -112,7 +88,10 @@ def main() -> None:
     student, tokenizer = load_student()
     labels = make_labels(student, tokenizer)
     if args.plain is not None:
-        model: Any = train_plain(student, labels, args.plain.with_name(args.plain.name + ".training"))
+        work = args.plain.with_name(args.plain.name + ".training")
+        looped, _ = fit_plain(student, labels, LOOPED, PLAIN, DepthSettings(), work)
+        shutil.rmtree(work)
+        model: Any = looped.peft.merge_and_unload()
         with replaced(args.plain) as partial_folder:
             model.save_pretrained(partial_folder)
             tokenizer.save_pretrained(partial_folder)

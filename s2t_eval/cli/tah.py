@@ -1,11 +1,11 @@
-"""`s2t-eval tah label | train`: Think-at-Hard's labels, its passes (stage 1) and its decider (stage 2)."""
+"""`s2t-eval tah label | train | plain`: labels, passes (stage 1) and decider (stage 2), and their control."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s2t_eval.cli.flags import (
     Commands,
@@ -16,6 +16,9 @@ from s2t_eval.cli.flags import (
     require_at_least,
     writable_file,
 )
+
+if TYPE_CHECKING:
+    from s2t_eval.tah.train import TahStudent
 
 LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
 DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy")
@@ -30,6 +33,9 @@ def add_to(commands: Commands) -> None:
     parts = parser.add_subparsers(dest="part", required=True)
     _add_label(parts.add_parser("label", help="find out which tokens of reference texts are hard"))
     _add_train(parts.add_parser("train", help="train the passes (--stage 1), then the decider (--stage 2)"))
+    _add_plain(
+        parts.add_parser("plain", help="the control: plain tuning of the same adapter on the same texts")
+    )
 
 
 def _add_label(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +78,23 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     add_loop_flags(parser)
     parser.set_defaults(function=train)
+
+
+def _add_plain(parser: argparse.ArgumentParser) -> None:
+    add_loading_flags(parser)
+    add = parser.add_argument
+    add("--labels", required=True, help="folder of `s2t-eval tah label`; only its texts are used")
+    add(
+        "--out",
+        required=True,
+        help="adapter to write, for --model greedy --model_args pretrained=...,peft=OUT",
+    )
+    add("--held_out", "--held-out", type=float, help="share of questions never trained on (0.1)")
+    add("--rank", "--r", type=int, help="r of LoRA (16)")
+    add("--alpha", type=int, help="alpha of LoRA (32)")
+    add("--dropout", type=float, help="of LoRA (0.1)")
+    add_loop_flags(parser)
+    parser.set_defaults(function=plain)
 
 
 def label(parsed: argparse.Namespace) -> None:
@@ -118,18 +141,14 @@ def label(parsed: argparse.Namespace) -> None:
 
 def train(parsed: argparse.Namespace) -> None:
     """Train one stage, and say what was reached."""
-    from s2t_eval.fingerprint import model_fingerprint
-    from s2t_eval.loading import load_model
     from s2t_eval.tah.labels import TahLabels
     from s2t_eval.tah.settings import DeciderSettings, LoopedSettings
     from s2t_eval.tah.train import (
         DecisionSettings,
         DepthSettings,
-        TahStudent,
         train_decider,
         train_depths,
     )
-    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
 
     out: Path = writable_file(parsed.out)
     foreign = DECIDER_FLAGS if parsed.stage == 1 else DEPTH_FLAGS
@@ -146,16 +165,7 @@ def train(parsed: argparse.Namespace) -> None:
     decider = DeciderSettings(**{k: v for k, v in _given(parsed, DeciderSettings).items() if k != "dropout"})
     decisions = DecisionSettings(**_given(parsed, DecisionSettings))
     labels = TahLabels.load(Path(parsed.labels))
-    model, tokenizer = load_model(
-        "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
-    )
-    student = TahStudent(
-        model,
-        parsed.pretrained if parsed.pretrained.startswith("embedded/") else Path(parsed.pretrained).name,
-        model_fingerprint(model),
-        vocabulary_hash(tokenizer),
-        text_vocabulary(tokenizer),
-    )
+    student = _student(parsed)
     if parsed.stage == 1:
         info = train_depths(student, labels, looped, loop, depths, out)
     else:
@@ -163,6 +173,43 @@ def train(parsed: argparse.Namespace) -> None:
     stage = info.training[f"stage-{parsed.stage}"]
     print(f"{out}: stage {parsed.stage}, {stage['texts']} texts, {stage['steps']} steps")
     print("held out:", ", ".join(f"{name} {value:.4g}" for name, value in stage["held_out"].items()))
+
+
+def plain(parsed: argparse.Namespace) -> None:
+    """Tune plainly, and say what was reached."""
+    from s2t_eval.tah.labels import TahLabels
+    from s2t_eval.tah.plain import train_plain
+    from s2t_eval.tah.settings import LoopedSettings
+    from s2t_eval.tah.train import DepthSettings
+
+    out: Path = writable_file(parsed.out)
+    if out.exists():
+        raise ValueError(f"--out: {out} exists; name another folder")
+    loop = loop_settings(parsed, lr=LORA_LR, warmup=0.03, clip=0.2)
+    looped = LoopedSettings(**_given(parsed, LoopedSettings))
+    settings = DepthSettings(**_given(parsed, DepthSettings))
+    labels = TahLabels.load(Path(parsed.labels))
+    trained = train_plain(_student(parsed), labels, looped, loop, settings, out)
+    print(f"{out}: plain tuning, {trained.steps} steps, the best after {trained.best_step}")
+    print(f"held out: nll {trained.best['nll']:.4g} (before {trained.history[0]['nll']:.4g})")
+
+
+def _student(parsed: argparse.Namespace) -> TahStudent:
+    from s2t_eval.fingerprint import model_fingerprint
+    from s2t_eval.loading import load_model
+    from s2t_eval.tah.train import TahStudent
+    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
+
+    model, tokenizer = load_model(
+        "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
+    )
+    return TahStudent(
+        model,
+        parsed.pretrained if parsed.pretrained.startswith("embedded/") else Path(parsed.pretrained).name,
+        model_fingerprint(model),
+        vocabulary_hash(tokenizer),
+        text_vocabulary(tokenizer),
+    )
 
 
 def _given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def add_to(commands: Commands) -> None:
     add = parser.add_argument
     add("--labels", required=True, help="label folder of `s2t-eval collect`")
     add("--out", required=True, help="selector folder; a broken-off run goes on where it stopped")
+    add("--start", help="selector folder to go on from: of this student, these labels and this size")
     add("--form", choices=("lookahead", "residual", "direct"), help="score form")
     add("--score_as", "--score-as", choices=("expected", "log_odds"), help="how bins become a score")
     add("--bins", type=int, help="rows of the readout")
@@ -43,7 +44,7 @@ def run(parsed: argparse.Namespace) -> None:
     out: Path = writable_file(parsed.out)
     if out.exists():
         raise ValueError(f"--out: {out} exists; name another folder")
-    from s2t_eval.checkpoint import PROPOSERS
+    from s2t_eval.checkpoint import PROPOSERS, load_selector
     from s2t_eval.fingerprint import model_fingerprint
     from s2t_eval.loading import load_model
     from s2t_eval.training.labels import LabelSet
@@ -73,14 +74,19 @@ def run(parsed: argparse.Namespace) -> None:
         vocabulary_hash(tokenizer),
         text_vocabulary(tokenizer),
     )
-    info = train_selector(student, labels, selector, loop, settings, out)
+    start = None
+    if parsed.start is not None:
+        hidden_size = model.get_output_embeddings().weight.shape[1]
+        start = load_selector(parsed.start, student.fingerprint, student.vocabulary, hidden_size)
+    info = train_selector(student, labels, selector, loop, settings, out, start)
     print(f"{out}: {selector.form}, {info.training['problems']} problems, {info.training['steps']} steps")
     print("held out:", ", ".join(f"{name} {value:.4g}" for name, value in info.training["held_out"].items()))
     for proposer, report in info.training["triggers"].items():
         for name, found in report.items():
             shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
             print(f"  {proposer}, {name}: {shown} (n = {info.threshold_steps})")
-    print("default:", ", ".join(f"{name} {value}" for name, value in info.default.items()))
+    default = {**info.default, "proposal_weight": info.proposal_weight}
+    print("default:", ", ".join(f"{name} {value}" for name, value in default.items()))
 
 
 def given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:

@@ -67,6 +67,6 @@ class Decider(nn.Module):
 
 
 def vote(decider: Decider, states: Tensor, totals: Tensor, top_n: int) -> Tensor:
-    """Log-odds to continue, [n], from the layers' outputs and accumulated logits [n, vocab]."""
+    """Log-odds to continue, float32 [n], from the layers' outputs and accumulated logits [n, vocab]."""
     odds: Tensor = decider(states, totals.topk(min(top_n, totals.shape[-1]), dim=-1).values)
-    return odds
+    return odds.float()  # autocast gives bfloat16

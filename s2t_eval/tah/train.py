@@ -111,7 +111,7 @@ def train_depths(
         identity,
     ).run()
     model.eval()
-    figures = _record(trained, identity, loop, train, second_looks(model, checked))
+    figures = record(trained, identity, loop, train, second_looks(model, checked))
     info = TahInfo(
         base=student.fingerprint,
         base_name=student.name,
@@ -198,7 +198,7 @@ def train_decider(
         identity,
     ).run()
     voter.eval()
-    figures = _record(trained, identity, loop, train, decisions(model, voter, checked, settings.threshold))
+    figures = record(trained, identity, loop, train, decisions(model, voter, checked, settings.threshold))
     info = replace(
         found.info,
         decider=named,
@@ -214,13 +214,14 @@ def _checked(texts: Sequence[Text], most: int) -> list[StageItem]:
     return [make_item(text, len(text.hard)) for text in texts[:most]]
 
 
-def _record(
+def record(
     trained: Trained,
     identity: dict[str, Any],
     loop: LoopSettings,
     train: Sequence[Text],
     held_out: dict[str, float],
 ) -> dict[str, Any]:
+    """What a folder keeps of a stage."""
     return {
         "held_out": held_out,
         "texts": len(train),

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
-from peft import load_peft_weights, set_peft_model_state_dict
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -67,5 +66,5 @@ def load_trained(selector: Selector, student: PreTrainedModel, text_vocab: int) 
     """The model that training optimised, as it was kept, in evaluation mode."""
     settings = SelectorSettings(**selector.info.training["settings"]["selector"])
     model = SelectorModel(student, settings, text_vocab, readout=selector.readout.to(student.device))
-    set_peft_model_state_dict(model.peft, load_peft_weights(str(selector.folder), device=str(student.device)))
+    selector.load_adapter(model.peft)
     return model.eval()

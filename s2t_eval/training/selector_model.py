@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from s2t_eval.readout import Readout, ScoreAs
-from s2t_eval.scores import DirectScore, Evidence, LookaheadScore, ResidualScore, Score, ScoreForm
+from s2t_eval.scores import (
+    DirectScore,
+    Evidence,
+    LookaheadScore,
+    ResidualScore,
+    Score,
+    ScoreForm,
+    WithProposal,
+)
 from s2t_eval.training.adapter import with_lora
 from s2t_eval.training.chunks import recomputed_sum
 from s2t_eval.training.losses import LOSSES, LossName
@@ -180,12 +188,13 @@ class SelectorModel(nn.Module):
         return capped(self.config, logits).log_softmax(-1)
 
 
-def make_score(form: ScoreForm, weight: Tensor, score_as: ScoreAs) -> Score:
-    """The score form of this name over readout rows [bins, hidden]."""
-    if form == "direct":
-        return DirectScore()
-    readout = Readout(weight, score_as)
-    return LookaheadScore(readout) if form == "lookahead" else ResidualScore(readout)
+def make_score(form: ScoreForm, weight: Tensor, score_as: ScoreAs, proposal_weight: float = 0.0) -> Score:
+    """The score form of this name over readout rows [bins, hidden], with so much of the proposer's own."""
+    score: Score = DirectScore()
+    if form != "direct":
+        readout = Readout(weight, score_as)
+        score = LookaheadScore(readout) if form == "lookahead" else ResidualScore(readout)
+    return WithProposal(score, proposal_weight) if proposal_weight else score
 
 
 def first_rows(model: Any, settings: SelectorSettings, text_vocab: int) -> Tensor:

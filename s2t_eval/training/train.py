@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,15 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from s2t_eval.calibration import quantile_thresholds
-from s2t_eval.checkpoint import PROPOSERS, Proposer, SelectorInfo, adapter_on, save_selector
+from s2t_eval.checkpoint import (
+    PROPOSERS,
+    Proposer,
+    Selector,
+    SelectorError,
+    SelectorInfo,
+    adapter_on,
+    save_selector,
+)
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import data_hash
 from s2t_eval.router import Router
@@ -29,6 +37,7 @@ from s2t_eval.training.selector_model import SelectorModel, SelectorSettings
 from s2t_eval.training.triggers import trigger_report
 
 SCANNED_TAUS = (0.01, 0.05, 0.1, 0.2, 0.5)
+PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 ROUTER_LOOP = LoopSettings(
     epochs=20, lr=1e-3, batch_size=4, accumulate=1, weight_decay=0.05, evaluations=1, patience=5
 )
@@ -73,17 +82,28 @@ def train_selector(
     loop: LoopSettings,
     settings: TrainSettings,
     out: Path,
+    start: Selector | None = None,
 ) -> SelectorInfo:
     """Train selector and routers and write the folder `out`; checkpoints lie in `out.training` until then.
 
+    Args:
+        student: the plain student.
+        labels: of this student.
+        selector: what to train.
+        loop: how long and how fast.
+        settings: the rest.
+        out: folder to write.
+        start: a selector of this student to begin with, instead of an untrained one.
+
     Raises:
         LabelError: labels of another student or tokenizer, or too few.
+        SelectorError: a `start` of another form or size, or one that learnt from problems held out here.
         TrainingError: a loss that is not a number.
         WriteError: a checkpoint or the folder could not be written.
     """
     labels.require_student(student.fingerprint, student.vocabulary)
     train, held_out = labels.split(settings.held_out)
-    identity = {
+    identity: dict[str, Any] = {
         "labels": data_hash([asdict(labels.manifest)]),
         "student": student.fingerprint,
         "selector": asdict(selector),
@@ -91,7 +111,13 @@ def train_selector(
     }
     work = out.with_name(out.name + ".training")
     torch.manual_seed(loop.seed)
-    model = SelectorModel(student.model, selector, student.text_vocab)
+    if start is not None:
+        identity["start"] = start.hash
+        _require_continuation(start, selector, labels, settings)
+    rows = None if start is None else start.readout.to(student.model.device)
+    model = SelectorModel(student.model, selector, student.text_vocab, rows)
+    if start is not None:
+        start.load_adapter(model.peft)
     trained = _fit(model, labels, train, held_out, loop, settings, work / "selector", identity)
     top_k = min(settings.top_k, settings.num_candidates)
     figures: dict[str, Any] = {
@@ -111,10 +137,10 @@ def train_selector(
         for proposer in routers
     }
     scored = labels.manifest.steps == "all"
-    default, scan = choose_default(
+    default = choose_default(
         model, held_out if scored else None, tables, routers, thresholds, settings, loop.precision
     )
-    figures["scan"] = scan
+    figures["scan"] = default.scan
     info = SelectorInfo(
         base=student.fingerprint,
         base_name=student.name,
@@ -128,10 +154,11 @@ def train_selector(
         top_k=top_k,
         thresholds=thresholds,
         threshold_steps=sum(len(row.output_ids) for row in held_out),
-        default=default,
+        default=default.settings,
         labels=asdict(labels.manifest),
         training=figures,
         teacher=labels.manifest.teacher,
+        proposal_weight=default.proposal_weight,
     )
     processes = PartialState()
     if processes.is_main_process:
@@ -139,6 +166,25 @@ def train_selector(
         shutil.rmtree(work)
     processes.wait_for_everyone()
     return info
+
+
+def _require_continuation(
+    start: Selector, selector: SelectorSettings, labels: LabelSet, settings: TrainSettings
+) -> None:
+    """Raise `SelectorError` unless training can go on from `start` and its figures stay honest."""
+    trained = start.info.training["settings"]
+    for name in ("form", "score_as", "bins", "rank", "alpha"):
+        ours, given = trained["selector"][name], getattr(selector, name)
+        if ours != given:
+            raise SelectorError(
+                f"start={start.folder}: it was trained with {name}={ours}, got {name}={given}; give the same"
+            )
+    same_split = trained["settings"]["held_out"] == settings.held_out
+    if start.info.labels != asdict(labels.manifest) or not same_split:
+        raise SelectorError(
+            f"start={start.folder}: it was trained on other labels or another --held_out, so problems that "
+            "are held out here may have been learnt from; use the same, or train from the beginning"
+        )
 
 
 def _fit(
@@ -203,6 +249,16 @@ def _routers(
     return routers, thresholds, tables
 
 
+class Default(NamedTuple):
+    """What `choose_default` found."""
+
+    settings: dict[str, Any]
+    """proposer, trigger and tau, and how they were chosen"""
+    proposal_weight: float
+    scan: dict[str, float]
+    """mean gain a text, nats, of everything scanned: by trigger and tau, and by weight where it is not 0"""
+
+
 def choose_default(
     model: SelectorModel,
     held_out: Sequence[Trajectory] | None,
@@ -211,34 +267,39 @@ def choose_default(
     thresholds: Mapping[str, Mapping[str, Mapping[str, float]]],
     settings: TrainSettings,
     precision: str = "no",
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """The local trigger and rate with the largest gain on held-out texts, up to firing at every step.
+) -> Default:
+    """The local trigger, rate and share of the proposer's own with the largest gain on held-out texts.
 
-    The gain of a step is the teacher's log-probability of what the selector picks minus that of the
-    student's own first token, in nats; a selector that harms quiet steps loses there. Without labels at
-    every step (`held_out` None) the gain outside the top tau is unknown, and the router at tau 5 % is the
-    default.
-
-    Returns:
-        The default, and the mean gain a text of everything scanned.
+    Triggers go up to firing at every step. The gain of a step is the teacher's log-probability of what the
+    selector picks minus that of the student's own first token, in nats; a selector that harms quiet steps
+    loses there. Without labels at every step (`held_out` None) the gain outside the top tau is unknown, and
+    the router at tau 5 % is the default.
     """
     proposer = settings.default_proposer if settings.default_proposer in tables else settings.proposers[0]
     fallback = {"proposer": proposer, "trigger": "router", "tau": 0.05, "chosen": "not measured"}
     if held_out is None:
-        return fallback, {}
+        return Default(fallback, 0.0, {})
     items = make_items(held_out, min(settings.top_k, settings.num_candidates), -np.inf)
     model.eval()
     with autocast(precision, model.readout.device):
         scores = torch.cat(score_items(model, items, 1))
+    student = torch.cat([item.student_log_probs for item in items])
     teacher = torch.cat([item.teacher_log_probs for item in items]).clamp(min=-30)
-    picked = scores.argmax(-1, keepdim=True)
-    gain = (teacher.gather(-1, picked)[:, 0] - teacher[:, 0]).numpy()
     divergences = tables[proposer].divergences(routers[proposer])
-    scan = {"always": float(gain.sum() / len(held_out))}
-    for name, values in divergences.items():
-        for tau, threshold in thresholds[proposer][name].items():
-            scan[f"{name}@{tau}"] = float(gain[values > threshold].sum() / len(held_out))
-    best = max(scan, key=lambda name: scan[name])
+    scan: dict[str, float] = {}
+    best, weight_of_best = "", 0.0
+    # Only proposer `base` proposes what the labels hold of the student.
+    for weight in PROPOSAL_WEIGHTS if proposer == "base" else (0.0,):
+        picked = (scores + weight * student).argmax(-1, keepdim=True)
+        gain = (teacher.gather(-1, picked)[:, 0] - teacher[:, 0]).numpy()
+        found = {"always": float(gain.sum() / len(held_out))}
+        for name, values in divergences.items():
+            for tau, threshold in thresholds[proposer][name].items():
+                found[f"{name}@{tau}"] = float(gain[values > threshold].sum() / len(held_out))
+        best_here = max(found, key=lambda name: found[name])
+        if not best or found[best_here] > max(scan.values()):
+            best, weight_of_best = best_here, weight
+        scan.update({f"{name}+{weight}" if weight else name: value for name, value in found.items()})
     trigger, _, tau = best.partition("@")
-    found = {**fallback, "trigger": trigger, "tau": float(tau) if tau else None, "chosen": "held-out gain"}
-    return found, scan
+    named = {**fallback, "trigger": trigger, "tau": float(tau) if tau else None, "chosen": "held-out gain"}
+    return Default(named, weight_of_best, scan)
