@@ -197,6 +197,11 @@ def test_oracle_decides_by_a_reference_run(half_trained: Path, tmp_path: Path) -
     assert texts(own) == texts(greedy)
 
 
+def test_a_student_in_bfloat16_thinks_again(folder: Path) -> None:
+    results = evaluate("tah", {"tah": str(folder), "dtype": "bfloat16"}, limit=2)
+    assert counts(results)["deeper_passes"] > 0
+
+
 def test_the_control_is_an_adapter_that_greedy_takes(labels: Path, tmp_path: Path) -> None:
     """It learns texts that the student would not write: its solutions backwards."""
     out, texts_backwards = tmp_path / "plain", tmp_path / "backwards"
