@@ -7,6 +7,7 @@ from typing import Any
 from s2t_eval import policy
 from s2t_eval.distilled import SETTINGS, DistilInfo, read_distilled
 from s2t_eval.fingerprint import model_fingerprint
+from s2t_eval.loading import resolve_model
 from s2t_eval.model_wrappers.arguments import split_arguments
 from s2t_eval.model_wrappers.engine_lm import EngineLM
 from s2t_eval.policy import Policy
@@ -26,6 +27,8 @@ class Distil(EngineLM):
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
         self._peft: str | None = kwargs.get("peft")
+        if self._peft:
+            kwargs["peft"] = self._peft = resolve_model(self._peft)
         self.distilled = self._read(pretrained, kwargs.get("revision"))
         super().__init__(pretrained, **kwargs)
         self.distilled.require_result(self._peft or self.student_name, self.student_fingerprint)

@@ -51,6 +51,15 @@ class S2TLocal(SelectionLM):
         """Our arguments."""
         return cast(LocalArguments, self.arguments)
 
+    @property
+    def tau(self) -> float | None:
+        """The rate in force: as given, or with the selector's default trigger the default rate."""
+        assert self.selector is not None
+        if self.local.tau is None and self.local.trigger is None:
+            rate: float | None = self.selector.info.default["tau"]
+            return rate
+        return self.local.tau
+
     def _attach(self) -> SlotModel | None:
         """Put the adapter in place; returns the model that scores where it is not the one that writes."""
         assert self.selector is not None
@@ -81,13 +90,10 @@ class S2TLocal(SelectionLM):
         assert self.selector is not None
         info, arguments = self.selector.info, self.local
         name = arguments.trigger or info.default["trigger"]
-        tau = arguments.tau
-        if tau is None and arguments.trigger is None:
-            tau = info.default["tau"]
         if arguments.tau is not None and arguments.trigger is None and name == "always":
             name = "router"  # a rate asks for a trigger that has one
         trigger = self._trigger(name)
-        threshold = self._threshold(trigger, tau)
+        threshold = self._threshold(trigger, self.tau)
         top_k = self._require_top_k(arguments.top_k or info.top_k)
         weight = arguments.proposal_weight
         if weight is None:
@@ -97,7 +103,8 @@ class S2TLocal(SelectionLM):
 
     def describe(self) -> dict[str, Any]:
         """Models, policy, selector, proposer and seed."""
-        return {**super().describe(), "proposer": self.proposer, "merge": self.local.merge}
+        ours = {"tau": self.tau, "proposer": self.proposer, "merge": self.local.merge}
+        return {**super().describe(), **ours}
 
 
 class PPSLocal(S2TLocal):

@@ -105,7 +105,7 @@ def test_unknown_split() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(ValueError, match="'embedded/x'; known: embedded/selector, embedded/student"):
+    with pytest.raises(ValueError, match="'embedded/x'; known: embedded/distilled, embedded/selector"):
         embedded_path("embedded/x")
 
 

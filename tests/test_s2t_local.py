@@ -118,6 +118,9 @@ def test_training_goes_on_from_a_selector(tmp_path: Path) -> None:
     before, after = read_info(first).training, read_info(tmp_path / "next").training
     assert after["history"][0]["loss"] == pytest.approx(before["held_out"]["loss"], rel=1e-4)
     assert after["settings"]["start"] and "start" not in before["settings"]
+    one, two = (load_file(folder / "router.safetensors") for folder in (first, tmp_path / "next"))
+    base = [name for name in one if name.startswith("base.")]
+    assert base and all(torch.equal(one[name], two[name]) for name in base)  # the labels are the same
 
 
 @pytest.mark.parametrize(
@@ -308,6 +311,7 @@ def test_a_selector_for_one_proposer_says_so() -> None:
         S2TLocal(**ARGUMENTS, selector="embedded/selector")
     assert S2TLocal(**ARGUMENTS, selector="embedded/selector", trigger="always").scorer is None
     default = PPSLocal(**ARGUMENTS, selector="embedded/selector")
+    assert default.describe()["tau"] == default.selector.info.default["tau"] == 0.2  # type: ignore[union-attr]
     assert default.policy().trigger.name == default.selector.info.default["trigger"]  # type: ignore[union-attr]
 
 

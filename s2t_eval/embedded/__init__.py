@@ -6,8 +6,8 @@ ordinary transformers checkpoints with one shared tokenizer:
     AutoModelForCausalLM.from_pretrained(embedded_path("embedded/student"))
 
 `arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights, and `measure.py`
-measures what the pair shows. The selector that `s2t_local` and `pps_local` show, and the second looks of
-`tah` (`embedded/tah`), are made by results/baselines/embedded_selector.py and embedded_tah.py. The models
+measures what the pair shows. What stands beside them, `embedded/selector` (for `s2t_local` and `pps_local`),
+`embedded/tah` and `embedded/distilled`, is made by the scripts embedded_*.py of results/baselines. The models
 answer one question at a time: examples or instructions before it are unlike anything they were trained
 on. Importing this module loads neither torch nor transformers.
 """
@@ -19,6 +19,7 @@ _FOLDERS = {
     "embedded/teacher": "teacher",
     "embedded/selector": "selector",
     "embedded/tah": "tah",
+    "embedded/distilled": "distilled",
 }
 
 
@@ -26,10 +27,10 @@ def embedded_path(name: str) -> Path:
     """Resolve the name of a shipped model to its folder on disk.
 
     Args:
-        name: "embedded/student", "embedded/teacher", "embedded/selector" or "embedded/tah".
+        name: "embedded/" and student, teacher, selector, tah or distilled.
 
     Returns:
-        The folder that `from_pretrained` takes, or `selector=`, or `tah=`.
+        The folder that `from_pretrained` takes, or `selector=`, `tah=` or `peft=`.
 
     Raises:
         ValueError: for any other name; the message lists the known ones.

@@ -129,7 +129,11 @@ def train_selector(
         "history": trained.history,
         "settings": {**identity, "loop": asdict(loop)},
     }
-    routers, thresholds, tables = _routers(student, model.peft, train, held_out, settings, work, identity)
+    # The plain student's router has nothing to do with the adapter: of the same labels it is the same.
+    known = {"base": start.routers["base"]} if start is not None and "base" in start.routers else {}
+    routers, thresholds, tables = _routers(
+        student, model.peft, train, held_out, settings, work, identity, known
+    )
     figures["triggers"] = {
         proposer: trigger_report(
             tables[proposer].divergences(routers[proposer]), tables[proposer].all_kl.numpy()
@@ -217,8 +221,9 @@ def _routers(
     settings: TrainSettings,
     work: Path,
     identity: Mapping[str, Any],
+    known: Mapping[str, Router],
 ) -> tuple[dict[str, Router], dict[str, dict[str, dict[str, float]]], dict[str, StepTable]]:
-    """Of each proposer: its router, its thresholds on held-out steps, and the table of those steps."""
+    """Of each proposer: its router (trained, unless known), its thresholds on held-out steps, their table."""
     routers: dict[str, Router] = {}
     thresholds: dict[str, dict[str, dict[str, float]]] = {}
     tables: dict[str, StepTable] = {}
@@ -229,13 +234,17 @@ def _routers(
         model = SlotModel(student.model, student.name, student.text_vocab)
         with adapter_on(peft) if proposer == "tuned" else nullcontext():
             has_written = proposer == "base"
-            table, checked = (tabulate(model, part, has_written) for part in (train, held_out))
-        folder = work / f"router-{proposer}"
-        # Large sets take larger batches: a few hundred steps an epoch are enough for so small a network.
-        loop = replace(ROUTER_LOOP, batch_size=max(ROUTER_LOOP.batch_size, len(train) // 400))
-        router, _ = train_router(
-            table, checked, loop, folder, {**identity, "proposer": proposer}, model.device
-        )
+            checked = tabulate(model, held_out, has_written)
+            table = None if proposer in known else tabulate(model, train, has_written)
+        if table is None:
+            router = known[proposer].to(model.device)
+        else:
+            folder = work / f"router-{proposer}"
+            # Large sets take larger batches: a few hundred steps an epoch are enough for so small a network.
+            loop = replace(ROUTER_LOOP, batch_size=max(ROUTER_LOOP.batch_size, len(train) // 400))
+            router, _ = train_router(
+                table, checked, loop, folder, {**identity, "proposer": proposer}, model.device
+            )
         routers[proposer], tables[proposer] = router, checked
         found = {
             name: dict(quantile_thresholds(values.tolist(), SCANNED_TAUS))
