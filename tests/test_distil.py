@@ -43,6 +43,7 @@ from tests.harness_helpers import (
     tiny_folder,
     tokenizer,
 )
+from tests.harness_helpers import texts as written
 
 PROBLEMS = 64
 LOOP = ("--epochs", "1", "--batch-size", "8", "--accumulate", "1", "--lr", "2e-3")
@@ -495,3 +496,11 @@ def test_adapter_and_checkpoint_taken_for_each_other(adapter: Path, tmp_path: Pa
     path.write_text(json.dumps({**json.loads(path.read_text()), "kind": "checkpoint"}))
     with pytest.raises(ValueError, match=r"holds a whole distilled checkpoint; name it as pretrained="):
         Distil(STUDENT, peft=str(whole))
+
+
+def test_the_shipped_adapter_is_small_and_runs() -> None:
+    folder = embedded_path("embedded/distilled")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+    results = evaluate("distil", {"peft": "embedded/distilled"}, limit=8)
+    assert ours(results)["distilled"]["method"] == "kd"
+    assert written(results) != written(evaluate("greedy", limit=8))
