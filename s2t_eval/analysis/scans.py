@@ -62,9 +62,8 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
             greedy = [e.run.value for e in entries if _is_control(e, student, benchmark)]
             for value in greedy[:1]:
                 ax.axhline(100 * value, color=colour("greedy"), linestyle=":", linewidth=0.9)
-                ax.annotate(
-                    "greedy", (0, 100 * value), (3, 2), ("axes fraction", "data"), "offset points", fontsize=7
-                )
+                at = (1, 100 * value), (-3, 2), ("axes fraction", "data"), "offset points"
+                ax.annotate("greedy", *at, fontsize=7, ha="right")
             ax.set_title(f"{student}, {benchmark}, n = {part['n'].iloc[0]}", fontsize=9)
             ax.set_xlabel(label)
             ax.legend(fontsize=7)
