@@ -112,6 +112,16 @@ def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
     assert info.training["scan"][f"{info.default['trigger']}{tau}{suffix}"] == best
 
 
+def test_the_best_by_gain_is_kept_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(train_arguments(labels(), tmp_path / "kept", "--form", "direct", "--keep", "gain"))
+    training = read_info(tmp_path / "kept").training
+    assert training["held_out"]["gain"] == max(entry["gain"] for entry in training["history"])
+    assert training["held_out"]["gain"] == pytest.approx(training["scan"]["always"], abs=1e-4)
+    with pytest.raises(SystemExit):
+        main(train_arguments(labels(), tmp_path / "a", "--form", "residual", "--keep", "gain"))
+    assert "keep=gain: it needs labels at every step" in capsys.readouterr().err
+
+
 def test_training_goes_on_from_a_selector(tmp_path: Path) -> None:
     first = selector("direct")
     main(train_arguments(labels(), tmp_path / "next", "--form", "direct", "--start", str(first)))

@@ -35,6 +35,9 @@ def add_to(commands: Commands) -> None:
     add("--quiet", type=float, default=0.0, help="share of the other steps learnt from too (--steps all)")
     add("--held_out", "--held-out", type=float, default=0.1, help="share of problems never trained on")
     add("--proposer", choices=("tuned", "base", "both"), default="both", help="whom routers are made for")
+    add(
+        "--keep", choices=("agree@1", "gain"), default="agree@1", help="held-out figure that chooses the best"
+    )
     add_loop_flags(parser)
     parser.set_defaults(function=run)
 
@@ -61,6 +64,7 @@ def run(parsed: argparse.Namespace) -> None:
         parsed.held_out,
         proposers,
         "base" if "base" in proposers else "tuned",
+        parsed.keep,
     )
     loop = loop_settings(parsed)
     labels = LabelSet.load(Path(parsed.labels))

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from s2t_eval.training.losses import LOSSES
 from s2t_eval.training.packing import Item
-from s2t_eval.training.selector_model import SelectorModel
+from s2t_eval.training.selector_model import SelectorModel, SelectorSettings
+
+LEAST_LOG_PROB = -30.0
+"""A candidate that the teacher excludes costs no more than this, in nats."""
 
 
 @torch.inference_mode()
@@ -30,11 +33,17 @@ def agreement(model: SelectorModel, items: Sequence[Item], batch_size: int = 1) 
 
     The teacher's best is taken among the item's own candidates.
     """
+    return agreement_of(score_items(model, items, batch_size), items, model.settings)
+
+
+def agreement_of(
+    item_scores: Sequence[Tensor], items: Sequence[Item], settings: SelectorSettings
+) -> dict[str, float]:
+    """The figures of `agreement` from scores of each item's groups, [groups, K] each."""
     if not items:
         return {"groups": 0}
-    scores = torch.cat(score_items(model, items, batch_size))
+    scores = torch.cat(list(item_scores))
     teacher = torch.cat([item.teacher_log_probs for item in items])
-    settings = model.settings
     loss = LOSSES[settings.loss](scores, teacher, settings.effective_temperature)
     best = teacher.argmax(-1)
     return {
@@ -44,6 +53,20 @@ def agreement(model: SelectorModel, items: Sequence[Item], batch_size: int = 1) 
         "loss": float(loss.mean()),
         "groups": len(best),
     }
+
+
+def gains(scores: Tensor, items: Sequence[Item], proposal_weight: float = 0.0) -> Tensor:
+    """What a pick gains at each step: the teacher's log-probability of it minus that of greedy's token, nats.
+
+    Args:
+        scores: of all items' groups, [groups, K].
+        items: with the same groups in the same order.
+        proposal_weight: how much of the student's log-probability is added to a score.
+    """
+    student = torch.cat([item.student_log_probs for item in items])
+    teacher = torch.cat([item.teacher_log_probs for item in items]).clamp(min=LEAST_LOG_PROB)
+    picked = (scores + proposal_weight * student).argmax(-1, keepdim=True)
+    return teacher.gather(-1, picked)[:, 0] - teacher[:, 0]
 
 
 def spearman(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from s2t_eval.checkpoint import (
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import data_hash
 from s2t_eval.router import Router
-from s2t_eval.training.agreement import agreement, score_items
+from s2t_eval.training.agreement import agreement, agreement_of, gains, score_items
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Trained, autocast
 from s2t_eval.training.packing import Item, make_items
@@ -38,6 +38,7 @@ from s2t_eval.training.triggers import trigger_report
 
 SCANNED_TAUS = (0.01, 0.05, 0.1, 0.2, 0.5)
 PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+Keep = Literal["agree@1", "gain"]
 ROUTER_LOOP = LoopSettings(
     epochs=20, lr=1e-3, batch_size=4, accumulate=1, weight_decay=0.05, evaluations=1, patience=5
 )
@@ -54,6 +55,9 @@ class TrainSettings:
         held_out: share of the questions that is never trained on.
         proposers: for which proposers routers and thresholds are made.
         default_proposer: what the folder proposes with unless the user says otherwise.
+        keep: the held-out figure whose best evaluation is kept: `agree@1` at the top steps, or `gain`, what
+            the picks at every step gain a text in the teacher's log-probability (for proposer `tuned`, which
+            writes every token).
     """
 
     num_candidates: int = 16
@@ -62,6 +66,7 @@ class TrainSettings:
     held_out: float = 0.1
     proposers: tuple[Proposer, ...] = PROPOSERS
     default_proposer: Proposer = "base"
+    keep: Keep = "agree@1"
 
 
 @dataclass(frozen=True)
@@ -205,11 +210,31 @@ def _fit(
     items = make_items(train, settings.num_candidates, kl_above, settings.quiet)
     checked = make_items(held_out, min(settings.top_k, settings.num_candidates), kl_above)
 
+    every: list[Item] = []
+    if (
+        labels.manifest.steps == "all" and not model.settings.looks_ahead
+    ):  # no dearer than the top steps alone
+        every = make_items(held_out, min(settings.top_k, settings.num_candidates), -np.inf)
+    if settings.keep == "gain" and not every:
+        raise ValueError(
+            "keep=gain: it needs labels at every step (`s2t-eval collect --steps all`) and the form direct"
+        )
+
     def evaluate() -> dict[str, float]:
-        return agreement(model, checked)
+        if not every:
+            return agreement(model, checked)
+        scores = score_items(model, every, 1)
+        top = {item.source: item.steps for item in checked}
+        of_top = [
+            of_text[torch.isin(item.steps, top[item.source])]
+            for item, of_text in zip(every, scores, strict=True)
+            if item.source in top
+        ]
+        gain = float(gains(torch.cat(scores), every).sum()) / len(held_out)
+        return {**agreement_of(of_top, checked, model.settings), "gain": gain}
 
     return Loop[Item](
-        model, items, model.pack, evaluate, "agree@1", loop, folder, identity, no_decay=("readout",)
+        model, items, model.pack, evaluate, settings.keep, loop, folder, identity, no_decay=("readout",)
     ).run()
 
 
@@ -292,15 +317,12 @@ def choose_default(
     model.eval()
     with autocast(precision, model.readout.device):
         scores = torch.cat(score_items(model, items, 1))
-    student = torch.cat([item.student_log_probs for item in items])
-    teacher = torch.cat([item.teacher_log_probs for item in items]).clamp(min=-30)
     divergences = tables[proposer].divergences(routers[proposer])
     scan: dict[str, float] = {}
     best, weight_of_best = "", 0.0
     # Only proposer `base` proposes what the labels hold of the student.
     for weight in PROPOSAL_WEIGHTS if proposer == "base" else (0.0,):
-        picked = (scores + weight * student).argmax(-1, keepdim=True)
-        gain = (teacher.gather(-1, picked)[:, 0] - teacher[:, 0]).numpy()
+        gain = gains(scores, items, weight).numpy()
         found = {"always": float(gain.sum() / len(held_out))}
         for name, values in divergences.items():
             for tau, threshold in thresholds[proposer][name].items():
