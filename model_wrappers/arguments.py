@@ -138,6 +138,8 @@ class LocalArguments(SelectionArguments):
             every step pays for the adapter.
         proposal_weight: how much of the proposer's log-probability a score contains. None takes the
             selector's under proposer `base`, for which it was measured, and 0 under `tuned`.
+        adapter_scale: how much of the adapter is added to the student. None takes the selector's under
+            proposer `tuned`, for which it was measured, and 1 under `base`.
     """
 
     top_k: int | None = None  # type: ignore[assignment]
@@ -145,6 +147,7 @@ class LocalArguments(SelectionArguments):
     proposer: str | None = None
     merge: bool = True
     proposal_weight: float | None = None
+    adapter_scale: float | None = None
 
     def __post_init__(self) -> None:
         if self.selector is None:
@@ -154,10 +157,12 @@ class LocalArguments(SelectionArguments):
             raise ValueError(f"proposer: expected 'tuned' or 'base', got {self.proposer!r}")
         if not isinstance(self.merge, bool):
             raise ValueError(f"merge: expected True or False, got {self.merge!r}")
-        if self.proposal_weight is not None:
-            require_number("proposal_weight", self.proposal_weight)
-            if not 0 <= self.proposal_weight < math.inf:
-                raise ValueError(f"proposal_weight: expected 0 or more, got {self.proposal_weight}")
+        for name in ("proposal_weight", "adapter_scale"):
+            value = getattr(self, name)
+            if value is not None:
+                require_number(name, value)
+                if not 0 <= value < math.inf:
+                    raise ValueError(f"{name}: expected 0 or more, got {value}")
         if self.trigger is not None:
             self._check_firing(self.trigger)
             if self.trigger == "kl" and self.teacher is None:

@@ -60,11 +60,19 @@ class S2TLocal(SelectionLM):
             return rate
         return self.local.tau
 
+    @property
+    def adapter_scale(self) -> float:
+        """How much of the adapter is added to the student."""
+        assert self.selector is not None
+        if self.local.adapter_scale is not None:
+            return self.local.adapter_scale
+        return self.selector.info.adapter_scale if self.proposer == "tuned" else 1.0
+
     def _attach(self) -> SlotModel | None:
         """Put the adapter in place; returns the model that scores where it is not the one that writes."""
         assert self.selector is not None
         is_merged = self.proposer == "tuned" and self.local.merge
-        peft = self.selector.attach(self.student.base, full_precision=is_merged)
+        peft = self.selector.attach(self.student.base, full_precision=is_merged, scale=self.adapter_scale)
         layers: Any = peft.base_model
         if self.proposer == "tuned":
             if self.local.merge:
@@ -104,7 +112,8 @@ class S2TLocal(SelectionLM):
     def describe(self) -> dict[str, Any]:
         """Models, policy, selector, proposer and seed."""
         ours = {"tau": self.tau, "proposer": self.proposer, "merge": self.local.merge}
-        return {**super().describe(), **ours}
+        scaled = {"adapter_scale": self.adapter_scale} if self.adapter_scale != 1 else {}
+        return {**super().describe(), **ours, **scaled}
 
 
 class PPSLocal(S2TLocal):

@@ -27,6 +27,7 @@ of them is taken; no teacher is needed. Use it with [s2t-eval](https://pypi.org/
 | labelled by | {{ labels.teacher_name }} |
 | default | proposer {{ default.proposer }}, trigger {{ default.trigger }}, tau {{ default.tau }} |
 | weight of the proposal (proposer base) | {{ proposal_weight }} |
+| scale of the adapter (proposer tuned) | {{ adapter_scale }} |
 {% if training.held_out -%}
 | held-out Agree@1 | {{ "%.1f"|format(100 * training.held_out["agree@1"]) }} % (greedy agrees in \
 {{ "%.1f"|format(100 * training.held_out["greedy_agree@1"]) }} %; n = {{ training.held_out.groups }}) |

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -67,6 +68,8 @@ class SelectorInfo:
         teacher: fingerprint of the teacher, which the KL thresholds hold for.
         proposal_weight: how much of the proposer's log-probability is added to a score under proposer
             `base`; what did best on held-out training problems.
+        adapter_scale: how much of the adapter is added to the student under proposer `tuned`; 1 is what was
+            trained, and less does better where training overshot at quiet steps. Measured in the same way.
     """
 
     base: str
@@ -86,6 +89,7 @@ class SelectorInfo:
     training: dict[str, Any]
     teacher: str
     proposal_weight: float = 0.0
+    adapter_scale: float = 1.0
     format: int = field(default=FORMAT)
 
     def threshold(self, proposer: str, trigger: Trigger, tau: float) -> float:
@@ -133,16 +137,19 @@ class Selector:
         """Copy the adapter's weights into a new adapter of the same shape."""
         set_peft_model_state_dict(model, load_peft_weights(str(self.folder), device=str(model.device)))
 
-    def attach(self, model: PreTrainedModel, full_precision: bool = True) -> PeftModel:
+    def attach(self, model: PreTrainedModel, full_precision: bool = True, scale: float = 1.0) -> PeftModel:
         """Put the adapter into the student; its own weights stay untouched.
 
         Args:
             model: the student.
             full_precision: float32 adapter weights beside a student of lower precision, for exact merging;
                 else the student's own precision, in which an adapter that stays apart is faster.
+            scale: how much of the adapter is added.
         """
         try:
-            return PeftModel.from_pretrained(model, str(self.folder), autocast_adapter_dtype=full_precision)
+            peft = PeftModel.from_pretrained(model, str(self.folder), autocast_adapter_dtype=full_precision)
+            scale_adapter(peft, scale)
+            return peft
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise SelectorError(
@@ -264,6 +271,15 @@ def _load_routers(weights: Mapping[str, Tensor], hidden_size: int) -> dict[str, 
         router.load_state_dict(own)
         routers[proposer] = router.eval()
     return routers
+
+
+def scale_adapter(model: PeftModel, scale: float) -> None:
+    """Let the adapter add `scale` times what it was trained to add."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            layer: Any = module
+            for name in layer.active_adapters:
+                layer.set_scale(name, scale)
 
 
 @contextmanager

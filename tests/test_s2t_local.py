@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -16,13 +17,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2t_eval.checkpoint import Selector, SelectorError, load_selector, read_info
 from s2t_eval.embedded import embedded_path
+from s2t_eval.engine import SlotModel
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.readout import Readout
+from s2t_eval.training.agreement import gains, score_items
 from s2t_eval.training.export import export_to_reserved_rows
-from s2t_eval.training.judge import judge, unseen
+from s2t_eval.training.judge import judge, load_trained
 from s2t_eval.training.labels import LabelSet
+from s2t_eval.training.packing import make_items
+from s2t_eval.training.router import tabulate
+from s2t_eval.training.train import TrainSettings, choose_default, scan_scales
 from s2t_eval.vocabulary import text_vocabulary
 from tests.harness_helpers import BIN, STUDENT, TEACHER, counts, evaluate, ours, run_command, texts
 from tests.learning import labels, main, selector, train_arguments
@@ -85,31 +91,61 @@ def test_bfloat16_training_chooses_a_default_like_any_other(tmp_path: Path) -> N
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
 
-def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
-    """Its twin: step by step, what the teacher thinks of the pick and of the student's own first token."""
-    info = read_info(selector("direct"))
+def shipped() -> tuple[Selector, Any, int]:
+    """The selector that was trained for long, and its student."""
     tokenizer = AutoTokenizer.from_pretrained(embedded_path(STUDENT))
     student = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT), dtype=torch.float32)
-    found = load_selector(selector("direct"), info.base, info.vocabulary, info.hidden_size)
-    held_out = unseen(found, LabelSet.load(labels()))
-    judged = judge(found, student, text_vocabulary(tokenizer), held_out)
+    info = read_info(embedded_path("embedded/selector"))
+    found = load_selector("embedded/selector", info.base, info.vocabulary, info.hidden_size)
+    return found, student, text_vocabulary(tokenizer)
+
+
+def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
+    """Its twin: step by step, what the teacher thinks of the pick and of the student's own first token."""
+    found, student, text_vocab = shipped()
+    rows = list(LabelSet.load(labels()))[:8]
+    tables = {"base": tabulate(SlotModel(student, "student", text_vocab), rows, has_written=True)}
+    model = load_trained(found, student, text_vocab)
+    given = (tables, found.routers, found.info.thresholds, TrainSettings())
+    chosen = choose_default(model, rows, *given)
+    judged = judge(found, shipped()[1], text_vocab, rows)
     for weight in (0.0, 0.5):
-        total = 0.0
-        for row in held_out:
+        total = {"always": 0.0, "entropy@0.05": 0.0}
+        for row in rows:
             for number, step in enumerate(row.kept.tolist()):
-                own = judged[row.problem_id].scores[step][: info.top_k]
-                mixed = [
-                    s + weight * float(p) for s, p in zip(own, row.student_log_probs[number], strict=False)
-                ]
+                own = judged[row.problem_id].scores[step][: found.info.top_k].tolist()
+                proposed = row.student_log_probs[number].tolist()
+                mixed = [score + weight * p for score, p in zip(own, proposed, strict=False)]
                 pick = max(range(len(mixed)), key=lambda k: mixed[k])
-                values = [max(-30.0, float(row.teacher_log_probs[number][k])) for k in (pick, 0)]
-                total += values[0] - values[1]
-        name = f"always+{weight}" if weight else "always"
-        assert info.training["scan"][name] == pytest.approx(total / len(held_out), abs=1e-3)
-    suffix = f"+{info.proposal_weight}" if info.proposal_weight else ""
-    tau = "" if info.default["tau"] is None else f"@{info.default['tau']}"
-    best = max(info.training["scan"].values())
-    assert info.training["scan"][f"{info.default['trigger']}{tau}{suffix}"] == best
+                of_pick, of_first = (max(-30.0, float(row.teacher_log_probs[number][k])) for k in (pick, 0))
+                total["always"] += of_pick - of_first
+                if row.entropy[step] > found.info.thresholds["base"]["entropy"]["0.05"]:
+                    total["entropy@0.05"] += of_pick - of_first
+        for name, expected in total.items():
+            assert expected != 0
+            key = f"{name}+{weight}" if weight else name
+            assert chosen.scan[key] == pytest.approx(expected / len(rows), abs=2e-3)
+    suffix = f"+{chosen.proposal_weight}" if chosen.proposal_weight else ""
+    tau = "" if chosen.settings["tau"] is None else f"@{chosen.settings['tau']}"
+    best = max(chosen.scan.values())
+    assert chosen.scan[f"{chosen.settings['trigger']}{tau}{suffix}"] == best > 0
+
+
+def test_scales_are_measured_as_if_the_adapter_were_smaller() -> None:
+    """Its twin: the second matrices themselves are halved."""
+    found, student, text_vocab = shipped()
+    model = load_trained(found, student, text_vocab)
+    texts_seen = list(LabelSet.load(labels()))[:6]
+    scales = scan_scales(model, texts_seen, TrainSettings())
+    items = make_items(texts_seen, 8, -np.inf)
+    for factor, scale in ((1.0, "1.0"), (0.5, "0.5")):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_B" in name:
+                    parameter *= factor
+        expected = float(gains(torch.cat(score_items(model, items, 1)), items).sum()) / len(texts_seen)
+        assert scales[scale] == pytest.approx(expected, abs=1e-4)
+    assert len(set(scales.values())) == 3
 
 
 def test_the_best_by_gain_is_kept_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,6 +252,29 @@ def test_the_selector_s_weight_holds_for_proposer_base_alone(copied: Path) -> No
         assert described.get("proposal_weight") == expected
 
 
+def test_a_scaled_adapter_adds_so_much_of_what_it_learnt() -> None:
+    given: dict[str, Any] = {"selector": "embedded/selector", "trigger": "always"}
+    assert texts(run("s2t_local", **given, adapter_scale=0)) == texts(evaluate("greedy", limit=4))
+    name = "model.layers.1.mlp.up_proj.weight"
+
+    def merged(scale: float) -> torch.Tensor:
+        lm = S2TLocal(**ARGUMENTS, **given, adapter_scale=scale)
+        assert lm.describe().get("adapter_scale", 1.0) == scale
+        return dict(lm.student.base.named_parameters())[name.replace("weight", "base_layer.weight")]
+
+    plain = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT), dtype=torch.float32)
+    learnt = merged(1.0) - plain.state_dict()[name]
+    assert bool(learnt.any())
+    torch.testing.assert_close(merged(0.5) - plain.state_dict()[name], learnt / 2, atol=1e-6, rtol=1e-4)
+
+
+def test_the_selector_s_scale_holds_for_proposer_tuned_alone(copied: Path) -> None:
+    change(copied, adapter_scale=0.5)
+    for model, expected in ((PPSLocal, None), (S2TLocal, 0.5)):
+        described = model(**ARGUMENTS, selector=str(copied), trigger="always").describe()
+        assert described.get("adapter_scale") == expected
+
+
 def test_a_selector_that_never_fires_is_greedy_under_the_base_proposer() -> None:
     assert texts(run("pps_local", trigger="never")) == texts(evaluate("greedy", limit=4))
 
@@ -299,6 +358,7 @@ def test_an_adapter_that_does_not_fit_is_named(copied: Path) -> None:
         ({"selector": "x", "proposer": "teacher"}, "proposer: expected 'tuned' or 'base'"),
         ({"selector": "x", "threshold": 1.0}, "name the trigger too"),
         ({"selector": "x", "proposal_weight": -1}, "proposal_weight: expected 0 or more, got -1"),
+        ({"selector": "x", "adapter_scale": float("inf")}, "adapter_scale: expected 0 or more, got inf"),
         ({"selector": "x", "proposal_weight": "a"}, "proposal_weight: expected a number"),
         ({"selector": "x", "tau": 1.5}, "tau: expected a rate between 0 and 1"),
         ({"selector": "x", "peft": "y"}, "peft=y cannot stand beside selector="),

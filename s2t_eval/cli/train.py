@@ -89,7 +89,7 @@ def run(parsed: argparse.Namespace) -> None:
         for name, found in report.items():
             shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
             print(f"  {proposer}, {name}: {shown} (n = {info.threshold_steps})")
-    default = {**info.default, "proposal_weight": info.proposal_weight}
+    default = {**info.default, "proposal_weight": info.proposal_weight, "adapter_scale": info.adapter_scale}
     print("default:", ", ".join(f"{name} {value}" for name, value in default.items()))
 
 

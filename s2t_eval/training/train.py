@@ -24,6 +24,7 @@ from s2t_eval.checkpoint import (
     SelectorInfo,
     adapter_on,
     save_selector,
+    scale_adapter,
 )
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import data_hash
@@ -38,6 +39,7 @@ from s2t_eval.training.triggers import trigger_report
 
 SCANNED_TAUS = (0.01, 0.05, 0.1, 0.2, 0.5)
 PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+ADAPTER_SCALES = (1.0, 0.7, 0.5)
 Keep = Literal["agree@1", "gain"]
 ROUTER_LOOP = LoopSettings(
     epochs=20, lr=1e-3, batch_size=4, accumulate=1, weight_decay=0.05, evaluations=1, patience=5
@@ -150,6 +152,10 @@ def train_selector(
         model, held_out if scored else None, tables, routers, thresholds, settings, loop.precision
     )
     figures["scan"] = default.scan
+    scale = 1.0
+    if scored and not selector.looks_ahead:
+        figures["adapter_scales"] = scan_scales(model, held_out, settings, loop.precision)
+        scale = float(max(figures["adapter_scales"], key=figures["adapter_scales"].__getitem__))
     info = SelectorInfo(
         base=student.fingerprint,
         base_name=student.name,
@@ -168,6 +174,7 @@ def train_selector(
         training=figures,
         teacher=labels.manifest.teacher,
         proposal_weight=default.proposal_weight,
+        adapter_scale=scale,
     )
     processes = PartialState()
     if processes.is_main_process:
@@ -334,3 +341,19 @@ def choose_default(
     trigger, _, tau = best.partition("@")
     named = {**fallback, "trigger": trigger, "tau": float(tau) if tau else None, "chosen": "held-out gain"}
     return Default(named, weight_of_best, scan)
+
+
+def scan_scales(
+    model: SelectorModel, held_out: Sequence[Trajectory], settings: TrainSettings, precision: str = "no"
+) -> dict[str, float]:
+    """What picks at every step gain a text, nats, by how much of the adapter is added (form `direct`)."""
+    items = make_items(held_out, min(settings.top_k, settings.num_candidates), -np.inf)
+    model.eval()
+    found = {}
+    for scale in ADAPTER_SCALES:
+        scale_adapter(model.peft, scale)
+        with autocast(precision, model.readout.device):
+            scores = torch.cat(score_items(model, items, 1))
+        found[str(scale)] = float(gains(scores, items).sum()) / len(held_out)
+    scale_adapter(model.peft, 1.0)
+    return found
