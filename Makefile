@@ -74,7 +74,7 @@ baseline: install
 # Seconds stay out: those of the committed runs were measured on busy machines. Each real comparison has pages of
 # its own: of one method, the runs of different documents or limits do not belong into one column.
 REPORT := $(RUN) s2t_eval report --no-times
-REAL := gsm8k-qwen-200 paper-qwen-40
+REAL := gsm8k-qwen-200 paper-qwen-40 tah-qwen-100
 report_into = $(REPORT) results/baselines/embedded results/baselines/gsm8k-qwen --title "Committed results" \
 	--trace results/baselines/embedded/traces/*.jsonl --out $(1) $(foreach name,$(REAL),&& \
 	$(REPORT) results/baselines/$(name) --title "Committed results: $(name)" --out $(1)/$(name))
