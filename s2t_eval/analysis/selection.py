@@ -60,5 +60,5 @@ def error_split(
             ax.set_ylabel(label)
             ax.set_ylim(bottom=0)
         handles = left.get_lines()
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7)
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3), fontsize=7)
     return Plot("error_split", "Errors of candidates and of selectors by K", data, figure)
