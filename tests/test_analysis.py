@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from s2t_eval.analysis.bottleneck import trigger_or_selection
 from s2t_eval.analysis.grid import Point, is_done, points, run_grid
 from s2t_eval.analysis.rescore import Rescorer
 from s2t_eval.analysis.rescue import flips_text, outcome, picks, rescue_map
@@ -256,6 +257,8 @@ def test_a_trained_selector_is_judged_on_what_it_has_not_seen(tmp_path: Path) ->
     info = json.loads((folder / "selector.json").read_text())["training"]
     split = pd.read_csv(tmp_path / "out" / "error_split.csv").set_index("selector")
     roc = pd.read_csv(tmp_path / "out" / "trigger_roc.csv").set_index("signal")
+    crossed = pd.read_csv(tmp_path / "out" / "bottleneck.csv")
+    assert set(crossed["trigger"]) == {"kl", "router", "entropy", "margin"} and (crossed["texts"] == 6).all()
     held_out = LabelSet.load(labels).split(0.25)[1]
     assert set(roc["n"]) == {sum(len(row.output_ids) for row in held_out)}
     assert set(roc.index) == {"entropy", "margin", "router"}
@@ -263,6 +266,39 @@ def test_a_trained_selector_is_judged_on_what_it_has_not_seen(tmp_path: Path) ->
     assert split.loc["the trained selector", "n"] == info["held_out"]["groups"]
     for name, key in (("the trained selector", "agree@1"), ("greedy's own order", "greedy_agree@1")):
         assert split.loc[name, "agree_at_1"] == pytest.approx(100 * info["held_out"][key], abs=1e-3)
+
+
+def test_trigger_and_selection_are_crossed() -> None:
+    """Its twin: text by text, step by step, by hand."""
+    numbers = np.random.default_rng(3)
+    rows, kept = [], []
+    for problem in ("b", "a", "c"):
+        for t in range(40):
+            kl, odds = numbers.random(2)
+            rows.append(("x", problem, t, kl, odds))
+            values = [numbers.normal(size=10), -numbers.exponential(2, 10), numbers.normal(size=10)]
+            kept.append(("x", problem, t, *values))
+    every = pd.DataFrame(rows, columns=["benchmark", "problem_id", "t", "kl", "router"])
+    groups_ = pd.DataFrame(kept, columns=["benchmark", "problem_id", "t", "student", "teacher", "selector"])
+    plot = trigger_or_selection(every, groups_.sample(frac=1, random_state=0), top_k=8, rates=(0.25, 1.0))
+    assert plot is not None
+    found = plot.data.set_index(["trigger", "tau", "picks"])
+    for trigger, tau, who in (
+        ("kl", 0.25, "teacher"),
+        ("router", 0.25, "selector"),
+        ("router", 1.0, "teacher"),
+    ):
+        threshold = np.quantile(every[trigger], 1 - tau)
+        total = 0.0
+        for step, candidates in zip(every.itertuples(), groups_.itertuples(), strict=True):
+            if getattr(step, trigger) >= threshold:
+                pick = max(range(8), key=lambda k: getattr(candidates, who)[k])
+                total += candidates.teacher[pick] - candidates.teacher[0]
+        row = found.loc[trigger, tau, f"the {who}"]
+        assert row["gain"] == pytest.approx(total / 3)
+        assert row["low"] <= row["gain"] <= row["high"] and row["texts"] == 3 and row["steps"] == 120
+    assert (found.xs("the teacher", level="picks").xs("kl")["share"] == 100).all()
+    assert trigger_or_selection(every, groups_.iloc[1:]) is None  # labels of the top steps alone
 
 
 def test_a_selector_needs_its_student_and_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from s2t_eval.analysis.bottleneck import trigger_or_selection
 from s2t_eval.analysis.rescore import Rescorer
 from s2t_eval.analysis.rescue import flips_text, picks, rescue_map
 from s2t_eval.analysis.scans import k_scan, takeover_against_selection, tau_scan
@@ -31,7 +32,7 @@ MOST_ROWS = 40
 def of_labels(
     label_sets: Mapping[str, Any], tau: float, ks: Sequence[int], learned: Mapping[str, Any]
 ) -> list[Plot]:
-    """Local sufficiency, the error split of student and teacher, and the triggers' ROC.
+    """Local sufficiency, the error split of student and teacher, the triggers' ROC, trigger or selection.
 
     Args:
         label_sets: benchmark -> trajectories.
@@ -47,16 +48,19 @@ def of_labels(
     kept = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
     chosen = top(kept, every, tau)
     selectors = {"greedy's own order": "student", "the teacher": "teacher"}
-    split = chosen
+    split, crossed = chosen, None
     if learned:
         selectors["the trained selector"] = "selector"
-        every, split = with_selector(every, chosen, learned)
-    return [
+        _, split = with_selector(every, chosen, learned)
+        every, of_all = with_selector(every, kept, learned)
+        crossed = trigger_or_selection(every, of_all)
+    plots = [
         hit_rates(chosen),
         smallest_k(chosen),
         error_split(split, selectors, ks),
         trigger_roc(every, tau),
     ]
+    return plots if crossed is None else [*plots, crossed]
 
 
 def of_results(entries: Sequence[Entry]) -> list[Plot]:
