@@ -15,6 +15,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from s2t_eval.cli import main
 from s2t_eval.embedded.grid import GRID
+from s2t_eval.report.blocks import arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.submission import details, notes, prompt_hash
 from tests.report_helpers import EMBEDDED, REAL, edited
@@ -51,6 +52,26 @@ def test_only_plain_decoding_goes_without_the_warning() -> None:
     for run in read_runs([EMBEDDED]):
         assert ("NOT the plain model's" in notes(run)) == (run.method.key != "greedy")
         assert {"method", "prompt_hash", "task_version", "n"} <= details(run).keys()
+
+
+def test_greedy_of_an_adapted_student_is_not_the_plain_model(tmp_path: Path) -> None:
+    def adapt(content: dict[str, Any]) -> None:
+        content["config"]["model_args"] = {**content["config"]["model_args"], "peft": "plain"}
+
+    path = edited(TINY, tmp_path / "tuned.json", adapt)
+    [run] = read_runs([path])
+    assert run.method.title == "Tuned" and "NOT the plain model's" in notes(run)
+    [entry] = arrange([run])
+    assert entry.label == "Tuned" and not entry.is_teacher
+
+
+def test_notes_tell_what_a_selector_was_weighed_with(tmp_path: Path) -> None:
+    def weigh(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["adapter_scale"] = 0.7
+        content["config"]["s2t_eval"]["policy"]["proposal_weight"] = 0.5
+
+    [run] = read_runs([edited(EMBEDDED / "pps_local.json", tmp_path / "weighed.json", weigh)])
+    assert "proposal_weight 0.5" in notes(run) and "adapter_scale 0.7" in notes(run)
 
 
 def test_a_model_card_names_the_method_wherever_a_score_stands(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class Method:
 METHODS = (
     Method("hf", "Stock hf", ("hf",), "lm_eval's own hf backend"),
     Method("greedy", "Greedy", ("greedy",), "the model's own argmax at every step"),
+    Method("tuned", "Tuned", (), "a student with an adapter of its own, decoded greedily"),
     Method("distil", "Distil", ("distil",), "a student distilled from the teacher, decoded greedily"),
     Method("maj8", "Maj@8", ("maj8", "maj_at_k"), "plurality over sampled answers", votes=True),
     Method("tah", "TaH", ("tah",), "Think-at-Hard: a second iteration at hard tokens"),
@@ -71,8 +72,13 @@ BENCHMARKS = (
 MATH_AVG = "Math Avg"
 
 
-def method_of(model: str) -> Method:
-    """The method that a `--model` name runs; raises `ValueError` for one that the table lacks."""
+def method_of(model: str, has_adapter: bool = False) -> Method:
+    """The method that a `--model` name runs; raises `ValueError` for one that the table lacks.
+
+    Plain decoding of a student with an adapter (`peft=`) is not the plain student's.
+    """
+    if has_adapter and model in ("hf", "greedy"):
+        return BY_KEY["tuned"]
     if model not in BY_MODEL:
         raise ValueError(
             f"unknown method: config.model is {model!r}; the table knows {', '.join(BY_MODEL)}; leave "

@@ -41,6 +41,8 @@ class Settings:
     selector: str | None = None
     checkpoint: str | None = None  # hash of the folder that a learned selector or router came from
     proposer: str | None = None
+    proposal_weight: float | None = None
+    adapter_scale: float | None = None
     samples: int | None = None
     seed: int = 0
 
@@ -255,7 +257,7 @@ def _runs_of(file: Path, name: str, results: dict[str, Any], metrics: dict[str, 
 
 def _method(file: Path, config: dict[str, Any]) -> Method:
     try:
-        return method_of(str(config.get("model")))
+        return method_of(str(config.get("model")), bool(_model_args(config).get("peft")))
     except ValueError as error:
         raise ResultsError(f"{file}: {error}") from error
 
@@ -281,6 +283,8 @@ def _settings(config: dict[str, Any]) -> Settings:
         selector=policy.get("selector"),
         checkpoint=ours.get("selector"),
         proposer=ours.get("proposer"),
+        proposal_weight=policy.get("proposal_weight"),
+        adapter_scale=ours.get("adapter_scale"),
         samples=sampling.get("num_samples"),
         seed=int(ours.get("seed") or 0),
     )

@@ -89,6 +89,8 @@ def details(run: Run) -> dict[str, str]:
         "threshold": settings.threshold,
         "selector": settings.selector,
         "selector_checkpoint": settings.checkpoint,
+        "proposal_weight": settings.proposal_weight,
+        "adapter_scale": settings.adapter_scale,
         "proposer": settings.proposer,
         "samples": settings.samples,
         "seed": settings.seed,
