@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -213,7 +214,7 @@ def test_the_control_is_an_adapter_that_greedy_takes(labels: Path, tmp_path: Pat
     figures = json.loads((out / "plain.json").read_text())
     begin, end = (figures["history"][i]["nll"] for i in (0, -1))
     assert end < begin and figures["held_out"]["nll"] == end
-    tuned = PeftModel.from_pretrained(model(STUDENT), str(out))
+    tuned = PeftModel.from_pretrained(copy.deepcopy(model(STUDENT)), str(out))
     nll, tokens = 0.0, 0
     for text in TahLabels.load(texts_backwards).split(0.1)[1]:  # one text at a time, through transformers
         ids = torch.tensor([[*text.prompt_ids, *text.output_ids]])
