@@ -68,6 +68,14 @@ class S2TLocal(SelectionLM):
             return self.local.adapter_scale
         return self.selector.info.adapter_scale if self.proposer == "tuned" else 1.0
 
+    @property
+    def proposal_weight(self) -> float:
+        """How much of the proposer's log-probability a score contains."""
+        assert self.selector is not None
+        if self.local.proposal_weight is not None:
+            return self.local.proposal_weight
+        return self.selector.info.proposal_weight if self.proposer == "base" else 0.0
+
     def _attach(self) -> SlotModel | None:
         """Put the adapter in place; returns the model that scores where it is not the one that writes."""
         assert self.selector is not None
@@ -103,10 +111,8 @@ class S2TLocal(SelectionLM):
         trigger = self._trigger(name)
         threshold = self._threshold(trigger, self.tau)
         top_k = self._require_top_k(arguments.top_k or info.top_k)
-        weight = arguments.proposal_weight
-        if weight is None:
-            weight = info.proposal_weight if self.proposer == "base" else 0.0
-        score = make_score(info.form, self.selector.readout.to(self.device), info.score_as, weight)
+        rows = self.selector.readout.to(self.device)
+        score = make_score(info.form, rows, info.score_as, self.proposal_weight)
         return policy.s2t_local(trigger, threshold, score, top_k, arguments.warmup)
 
     def describe(self) -> dict[str, Any]:

@@ -21,6 +21,8 @@ Scores = NDArray[np.float64]
 
 RESAMPLES = 10_000
 """Resamples of a bootstrap or a permutation test: its own error is then under a percentile."""
+LEAST_LOG_PROB = -30.0
+"""A candidate that the teacher excludes costs no more than this, in nats."""
 
 
 class Interval(NamedTuple):
@@ -157,6 +159,18 @@ def spearman(left: Sequence[float], right: Sequence[float]) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
         return float(stats.spearmanr(left, right).statistic)
+
+
+def teacher_gain(teacher: np.ndarray, picked: np.ndarray) -> np.ndarray:
+    """What a pick gains at each step, nats: the teacher's log-probability of it minus that of greedy's token.
+
+    Args:
+        teacher: the teacher's log-probabilities of the candidates, greedy's token first, [steps, K].
+        picked: the place of each pick among them, [steps].
+    """
+    values = teacher.clip(LEAST_LOG_PROB)
+    gained: np.ndarray = values[np.arange(len(values)), picked] - values[:, 0]
+    return gained
 
 
 def share_of_gain(

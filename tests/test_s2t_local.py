@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.readout import Readout
-from s2t_eval.training.agreement import gains, score_items
+from s2t_eval.training.agreement import agreement, gains, score_items
 from s2t_eval.training.export import export_to_reserved_rows
 from s2t_eval.training.judge import judge, load_trained
 from s2t_eval.training.labels import LabelSet
@@ -167,6 +168,25 @@ def test_training_goes_on_from_a_selector(tmp_path: Path) -> None:
     one, two = (load_file(folder / "router.safetensors") for folder in (first, tmp_path / "next"))
     base = [name for name in one if name.startswith("base.")]
     assert base and all(torch.equal(one[name], two[name]) for name in base)  # the labels are the same
+
+
+def test_a_start_brings_what_it_has_learnt(tmp_path: Path) -> None:
+    """The long-trained selector, as if it came of these labels: training begins where it ended."""
+    start = Path(shutil.copytree(embedded_path("embedded/selector"), tmp_path / "start"))
+    info = read_info(start)
+    settings = copy.deepcopy(info.training["settings"])
+    settings["settings"]["held_out"] = 0.25
+    ours = asdict(LabelSet.load(labels()).manifest)
+    change(start, labels=ours, training={**info.training, "settings": settings})
+    size = ("--form", "direct", "--rank", "64", "--alpha", "128", "--lr", "1e-9")
+    main(train_arguments(labels(), tmp_path / "next", *size, "--start", str(start)))
+    found, student, text_vocab = shipped()
+    held_out = LabelSet.load(labels()).split(0.25)[1]
+    items = make_items(held_out, 8, LabelSet.load(labels()).manifest.kl_threshold)
+    expected = agreement(load_trained(found, student, text_vocab), items)
+    begun = read_info(tmp_path / "next").training["history"][0]
+    assert {name: begun[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert begun["agree@1"] > begun["greedy_agree@1"]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,10 @@ from matplotlib.figure import Figure
 
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.figures import Plot, canvas
-from s2t_eval.statistics import paired_bootstrap
+from s2t_eval.statistics import paired_bootstrap, teacher_gain
 
 TRIGGERS = ("kl", "router", "entropy", "margin")
 RATES = (0.01, 0.05, 0.1, 0.2, 1.0)
-LEAST_LOG_PROB = -30.0
-"""A pick that the teacher excludes costs no more than this, in nats."""
 
 
 def trigger_or_selection(
@@ -42,10 +40,12 @@ def trigger_or_selection(
         return None
     order = ["benchmark", "problem_id", "t"]
     every, kept = (frame.sort_values(order, ignore_index=True) for frame in (every, kept))
-    teacher = np.stack([np.asarray(row[:top_k]) for row in kept["teacher"]]).clip(LEAST_LOG_PROB)
+    teacher = np.stack([np.asarray(row[:top_k]) for row in kept["teacher"]])
     scores = np.stack([np.asarray(row[:top_k]) for row in kept["selector"]])
-    picks = {"the teacher": teacher.argmax(-1), "the selector": scores.argmax(-1)}
-    at = np.arange(len(teacher))
+    gained = {
+        "the teacher": teacher_gain(teacher, teacher.argmax(-1)),
+        "the selector": teacher_gain(teacher, scores.argmax(-1)),
+    }
     texts = pd.factorize(every["benchmark"] + "\0" + every["problem_id"])[0]
     num = int(texts.max()) + 1
     rows = []
@@ -53,11 +53,10 @@ def trigger_or_selection(
         values = every[trigger].to_numpy()
         for tau in rates:
             fires = values >= np.quantile(values, 1 - tau)
-            for who, picked in picks.items():
-                of_steps = (teacher[at, picked] - teacher[:, 0]) * fires
-                gain = np.bincount(texts, of_steps, minlength=num).astype(np.float64)
+            for who, of_steps in gained.items():
+                gain = np.bincount(texts, of_steps * fires, minlength=num).astype(np.float64)
                 interval = paired_bootstrap(gain, np.zeros(num))
-                rows.append((trigger, tau, who, num, len(at), gain.mean(), interval.low, interval.high))
+                rows.append((trigger, tau, who, num, len(values), gain.mean(), interval.low, interval.high))
     names = ["trigger", "tau", "picks", "texts", "steps", "gain", "low", "high"]
     data = pd.DataFrame(rows, columns=names)
     whole = data[(data["trigger"] == "kl") & (data["picks"] == "the teacher")].set_index("tau")["gain"]

@@ -51,9 +51,9 @@ def of_labels(
     split, crossed = chosen, None
     if learned:
         selectors["the trained selector"] = "selector"
-        _, split = with_selector(every, chosen, learned)
-        every, of_all = with_selector(every, kept, learned)
-        crossed = trigger_or_selection(every, of_all)
+        every, shown = with_selector(every, kept, learned)
+        split = shown.merge(chosen[["benchmark", "problem_id", "t"]])
+        crossed = trigger_or_selection(every, shown)
     plots = [
         hit_rates(chosen),
         smallest_k(chosen),

@@ -14,6 +14,7 @@ from s2t_eval.cli.flags import (
     require_at_least,
     writable_file,
 )
+from s2t_eval.cli.student import load_student, short_name
 
 METHODS = ("kd", "reverse_kl", "jsd", "seqkd", "tsd_kd")
 FULL_LR = 2e-5
@@ -64,7 +65,7 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.training.distil.run import DistilSettings, Teacher, distil
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.train import Student
-    from s2t_eval.vocabulary import require_same_vocabulary, stop_ids, text_vocabulary, vocabulary_hash
+    from s2t_eval.vocabulary import require_same_vocabulary, stop_ids
 
     settings = DistilSettings(
         parsed.method,
@@ -78,16 +79,7 @@ def run(parsed: argparse.Namespace) -> None:
     )
     loop = loop_settings(parsed, **({"lr": FULL_LR} if parsed.full else {}))
     labels = LabelSet.load(Path(parsed.labels))
-    model, tokenizer = load_model(
-        "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
-    )
-    student = Student(
-        model,
-        short_name(parsed.pretrained),
-        model_fingerprint(model),
-        vocabulary_hash(tokenizer),
-        text_vocabulary(tokenizer),
-    )
+    student, tokenizer = load_student(parsed, Student)
     labels.require_student(student.fingerprint, student.vocabulary)
     dtype = parsed.teacher_dtype or parsed.dtype
     larger, theirs = load_model("teacher", parsed.teacher, dtype, parsed.device, parsed.trust_remote_code)
@@ -110,8 +102,3 @@ def run(parsed: argparse.Namespace) -> None:
         f"first token {100 * before['agreement']:.1f} -> {100 * after['agreement']:.1f} % "
         f"(n = {after['steps_measured']:.0f} steps of {info.training['held_out_problems']} problems)"
     )
-
-
-def short_name(name: str) -> str:
-    """How a model is called in what we write: no folder of this machine."""
-    return name if name.startswith("embedded/") else Path(name).name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from s2t_eval.cli.flags import (
     Commands,
@@ -16,9 +16,7 @@ from s2t_eval.cli.flags import (
     require_at_least,
     writable_file,
 )
-
-if TYPE_CHECKING:
-    from s2t_eval.tah.train import TahStudent
+from s2t_eval.cli.student import load_student
 
 LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
 DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy")
@@ -146,6 +144,7 @@ def train(parsed: argparse.Namespace) -> None:
     from s2t_eval.tah.train import (
         DecisionSettings,
         DepthSettings,
+        TahStudent,
         train_decider,
         train_depths,
     )
@@ -165,7 +164,7 @@ def train(parsed: argparse.Namespace) -> None:
     decider = DeciderSettings(**{k: v for k, v in _given(parsed, DeciderSettings).items() if k != "dropout"})
     decisions = DecisionSettings(**_given(parsed, DecisionSettings))
     labels = TahLabels.load(Path(parsed.labels))
-    student = _student(parsed)
+    student, _ = load_student(parsed, TahStudent)
     if parsed.stage == 1:
         info = train_depths(student, labels, looped, loop, depths, out)
     else:
@@ -180,7 +179,7 @@ def plain(parsed: argparse.Namespace) -> None:
     from s2t_eval.tah.labels import TahLabels
     from s2t_eval.tah.plain import train_plain
     from s2t_eval.tah.settings import LoopedSettings
-    from s2t_eval.tah.train import DepthSettings
+    from s2t_eval.tah.train import DepthSettings, TahStudent
 
     out: Path = writable_file(parsed.out)
     if out.exists():
@@ -189,27 +188,10 @@ def plain(parsed: argparse.Namespace) -> None:
     looped = LoopedSettings(**_given(parsed, LoopedSettings))
     settings = DepthSettings(**_given(parsed, DepthSettings))
     labels = TahLabels.load(Path(parsed.labels))
-    trained = train_plain(_student(parsed), labels, looped, loop, settings, out)
+    student, _ = load_student(parsed, TahStudent)
+    trained = train_plain(student, labels, looped, loop, settings, out)
     print(f"{out}: plain tuning, {trained.steps} steps, the best after {trained.best_step}")
     print(f"held out: nll {trained.best['nll']:.4g} (before {trained.history[0]['nll']:.4g})")
-
-
-def _student(parsed: argparse.Namespace) -> TahStudent:
-    from s2t_eval.fingerprint import model_fingerprint
-    from s2t_eval.loading import load_model
-    from s2t_eval.tah.train import TahStudent
-    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
-
-    model, tokenizer = load_model(
-        "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
-    )
-    return TahStudent(
-        model,
-        parsed.pretrained if parsed.pretrained.startswith("embedded/") else Path(parsed.pretrained).name,
-        model_fingerprint(model),
-        vocabulary_hash(tokenizer),
-        text_vocabulary(tokenizer),
-    )
 
 
 def _given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings, writable_file
+from s2t_eval.cli.student import load_student
 
 
 def add_to(commands: Commands) -> None:
@@ -48,12 +49,9 @@ def run(parsed: argparse.Namespace) -> None:
     if out.exists():
         raise ValueError(f"--out: {out} exists; name another folder")
     from s2t_eval.checkpoint import PROPOSERS, load_selector
-    from s2t_eval.fingerprint import model_fingerprint
-    from s2t_eval.loading import load_model
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.selector_model import SelectorSettings
     from s2t_eval.training.train import Student, TrainSettings, train_selector
-    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
 
     selector = SelectorSettings(**given(parsed, SelectorSettings))
     proposers = PROPOSERS if parsed.proposer == "both" else (parsed.proposer,)
@@ -68,19 +66,10 @@ def run(parsed: argparse.Namespace) -> None:
     )
     loop = loop_settings(parsed)
     labels = LabelSet.load(Path(parsed.labels))
-    model, tokenizer = load_model(
-        "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
-    )
-    student = Student(
-        model,
-        parsed.pretrained if parsed.pretrained.startswith("embedded/") else Path(parsed.pretrained).name,
-        model_fingerprint(model),
-        vocabulary_hash(tokenizer),
-        text_vocabulary(tokenizer),
-    )
+    student, _ = load_student(parsed, Student)
     start = None
     if parsed.start is not None:
-        hidden_size = model.get_output_embeddings().weight.shape[1]
+        hidden_size = student.model.get_output_embeddings().weight.shape[1]
         start = load_selector(parsed.start, student.fingerprint, student.vocabulary, hidden_size)
     info = train_selector(student, labels, selector, loop, settings, out, start)
     print(f"{out}: {selector.form}, {info.training['problems']} problems, {info.training['steps']} steps")

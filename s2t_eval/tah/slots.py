@@ -86,10 +86,9 @@ class LoopedSlots(SlotModel):
         self._adapters: dict[LoraLayer, tuple[Tensor, Tensor]] = {}
         # Several layers are given the same states; what they are given, and its deeper tokens.
         self._given: tuple[Tensor, Tensor] | None = None
-        for module in peft.modules():
-            if isinstance(module, LoraLayer):
-                layer: Any = module
-                layer.register_forward_hook(self._adapt)
+        self._adapted: list[Any] = [module for module in peft.modules() if isinstance(module, LoraLayer)]
+        for layer in self._adapted:
+            layer.register_forward_hook(self._adapt)
         self._beyond = 0
         # Position and depth of each deeper slot of a row.
         self._thoughts: dict[int, list[tuple[int, int]]] = {}
@@ -211,9 +210,7 @@ class LoopedSlots(SlotModel):
 
         Transposed and in float32: the few rows of a deeper pass are multiplied twice as fast that way.
         """
-        for module in self._layers.modules():
-            if isinstance(module, LoraLayer):
-                layer: Any = module
-                (name,) = layer.active_adapters
-                down, up = layer.lora_A[name].weight, layer.lora_B[name].weight * layer.scaling[name]
-                self._adapters[module] = tuple(m.detach().float().T.contiguous() for m in (down, up))
+        for layer in self._adapted:
+            (name,) = layer.active_adapters
+            down, up = layer.lora_A[name].weight, layer.lora_B[name].weight * layer.scaling[name]
+            self._adapters[layer] = tuple(m.detach().float().T.contiguous() for m in (down, up))

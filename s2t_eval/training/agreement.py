@@ -9,12 +9,10 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from s2t_eval.statistics import teacher_gain
 from s2t_eval.training.losses import LOSSES
 from s2t_eval.training.packing import Item
 from s2t_eval.training.selector_model import SelectorModel, SelectorSettings
-
-LEAST_LOG_PROB = -30.0
-"""A candidate that the teacher excludes costs no more than this, in nats."""
 
 
 @torch.inference_mode()
@@ -55,8 +53,8 @@ def agreement_of(
     }
 
 
-def gains(scores: Tensor, items: Sequence[Item], proposal_weight: float = 0.0) -> Tensor:
-    """What a pick gains at each step: the teacher's log-probability of it minus that of greedy's token, nats.
+def gains(scores: Tensor, items: Sequence[Item], proposal_weight: float = 0.0) -> np.ndarray:
+    """What the pick of each step gains, nats [groups]; see `statistics.teacher_gain`.
 
     Args:
         scores: of all items' groups, [groups, K].
@@ -64,9 +62,9 @@ def gains(scores: Tensor, items: Sequence[Item], proposal_weight: float = 0.0) -
         proposal_weight: how much of the student's log-probability is added to a score.
     """
     student = torch.cat([item.student_log_probs for item in items])
-    teacher = torch.cat([item.teacher_log_probs for item in items]).clamp(min=LEAST_LOG_PROB)
-    picked = (scores + proposal_weight * student).argmax(-1, keepdim=True)
-    return teacher.gather(-1, picked)[:, 0] - teacher[:, 0]
+    teacher = torch.cat([item.teacher_log_probs for item in items])
+    picked = (scores + proposal_weight * student).argmax(-1)
+    return teacher_gain(teacher.numpy(), picked.numpy())
 
 
 def spearman(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from peft import PeftModel
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.calibration import quantile_thresholds
@@ -117,16 +118,12 @@ def train_selector(
         "settings": asdict(settings),
     }
     work = out.with_name(out.name + ".training")
-    torch.manual_seed(loop.seed)
     if start is not None:
         identity["start"] = start.hash
         _require_continuation(start, selector, labels, settings)
-    rows = None if start is None else start.readout.to(student.model.device)
-    model = SelectorModel(student.model, selector, student.text_vocab, rows)
-    if start is not None:
-        start.load_adapter(model.peft)
+    torch.manual_seed(loop.seed)
+    model = _make_model(student, selector, start)
     trained = _fit(model, labels, train, held_out, loop, settings, work / "selector", identity)
-    top_k = min(settings.top_k, settings.num_candidates)
     figures: dict[str, Any] = {
         "held_out": {k: v for k, v in trained.best.items() if k not in ("step", "train_loss")},
         "held_out_problems": len(held_out),
@@ -152,10 +149,12 @@ def train_selector(
         model, held_out if scored else None, tables, routers, thresholds, settings, loop.precision
     )
     figures["scan"] = default.scan
-    scale = 1.0
+    scales: dict[str, float] = {}
     if scored and not selector.looks_ahead:
-        figures["adapter_scales"] = scan_scales(model, held_out, settings, loop.precision)
-        scale = float(max(figures["adapter_scales"], key=figures["adapter_scales"].__getitem__))
+        known_scales = {"1.0": default.scan["always"]}
+        scales = figures["adapter_scales"] = scan_scales(
+            model, held_out, settings, loop.precision, known_scales
+        )
     info = SelectorInfo(
         base=student.fingerprint,
         base_name=student.name,
@@ -166,7 +165,7 @@ def train_selector(
         bins=selector.bins,
         temperature=selector.effective_temperature,
         num_candidates=settings.num_candidates,
-        top_k=top_k,
+        top_k=min(settings.top_k, settings.num_candidates),
         thresholds=thresholds,
         threshold_steps=sum(len(row.output_ids) for row in held_out),
         default=default.settings,
@@ -174,7 +173,7 @@ def train_selector(
         training=figures,
         teacher=labels.manifest.teacher,
         proposal_weight=default.proposal_weight,
-        adapter_scale=scale,
+        adapter_scale=float(max(scales, key=scales.__getitem__, default=1.0)),
     )
     processes = PartialState()
     if processes.is_main_process:
@@ -182,6 +181,16 @@ def train_selector(
         shutil.rmtree(work)
     processes.wait_for_everyone()
     return info
+
+
+def _make_model(student: Student, selector: SelectorSettings, start: Selector | None) -> SelectorModel:
+    """An untrained selector, or one with what `start` has learnt."""
+    if start is None:
+        return SelectorModel(student.model, selector, student.text_vocab)
+    rows = start.readout.to(student.model.device)
+    model = SelectorModel(student.model, selector, student.text_vocab, rows)
+    start.load_adapter(model.peft)
+    return model
 
 
 def _require_continuation(
@@ -217,11 +226,9 @@ def _fit(
     items = make_items(train, settings.num_candidates, kl_above, settings.quiet)
     checked = make_items(held_out, min(settings.top_k, settings.num_candidates), kl_above)
 
-    every: list[Item] = []
-    if (
-        labels.manifest.steps == "all" and not model.settings.looks_ahead
-    ):  # no dearer than the top steps alone
-        every = make_items(held_out, min(settings.top_k, settings.num_candidates), -np.inf)
+    # Without branches all steps of a text cost no more than its top ones.
+    sees_all = labels.manifest.steps == "all" and not model.settings.looks_ahead
+    every = _every_step(held_out, settings) if sees_all else []
     if settings.keep == "gain" and not every:
         raise ValueError(
             "keep=gain: it needs labels at every step (`s2t-eval collect --steps all`) and the form direct"
@@ -320,16 +327,14 @@ def choose_default(
     fallback = {"proposer": proposer, "trigger": "router", "tau": 0.05, "chosen": "not measured"}
     if held_out is None:
         return Default(fallback, 0.0, {})
-    items = make_items(held_out, min(settings.top_k, settings.num_candidates), -np.inf)
-    model.eval()
-    with autocast(precision, model.readout.device):
-        scores = torch.cat(score_items(model, items, 1))
+    items = _every_step(held_out, settings)
+    scores = _scores(model, items, precision)
     divergences = tables[proposer].divergences(routers[proposer])
     scan: dict[str, float] = {}
     best, weight_of_best = "", 0.0
     # Only proposer `base` proposes what the labels hold of the student.
     for weight in PROPOSAL_WEIGHTS if proposer == "base" else (0.0,):
-        gain = gains(scores, items, weight).numpy()
+        gain = gains(scores, items, weight)
         found = {"always": float(gain.sum() / len(held_out))}
         for name, values in divergences.items():
             for tau, threshold in thresholds[proposer][name].items():
@@ -344,16 +349,39 @@ def choose_default(
 
 
 def scan_scales(
-    model: SelectorModel, held_out: Sequence[Trajectory], settings: TrainSettings, precision: str = "no"
+    model: SelectorModel,
+    held_out: Sequence[Trajectory],
+    settings: TrainSettings,
+    precision: str = "no",
+    known: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """What picks at every step gain a text, nats, by how much of the adapter is added (form `direct`)."""
-    items = make_items(held_out, min(settings.top_k, settings.num_candidates), -np.inf)
-    model.eval()
-    found = {}
+    """What picks at every step gain a text, nats, by how much of the adapter is added (form `direct`).
+
+    Args:
+        model: the trained selector; its adapter is whole again afterwards.
+        held_out: texts with candidates at every step.
+        settings: of its training.
+        precision: the loop's.
+        known: scales that were measured already, with their gain.
+    """
+    items = _every_step(held_out, settings)
+    found = dict(known or {})
     for scale in ADAPTER_SCALES:
-        scale_adapter(model.peft, scale)
-        with autocast(precision, model.readout.device):
-            scores = torch.cat(score_items(model, items, 1))
-        found[str(scale)] = float(gains(scores, items).sum()) / len(held_out)
+        if str(scale) not in found:
+            scale_adapter(model.peft, scale)
+            gain = gains(_scores(model, items, precision), items)
+            found[str(scale)] = float(gain.sum()) / len(held_out)
     scale_adapter(model.peft, 1.0)
     return found
+
+
+def _every_step(trajectories: Sequence[Trajectory], settings: TrainSettings) -> list[Item]:
+    """Items of all steps, with the candidates of decoding."""
+    return make_items(trajectories, min(settings.top_k, settings.num_candidates), -np.inf)
+
+
+def _scores(model: SelectorModel, items: Sequence[Item], precision: str) -> Tensor:
+    """Scores of all items' groups, [groups, K], as the loop's precision has them."""
+    model.eval()
+    with autocast(precision, model.readout.device):
+        return torch.cat(score_items(model, items, 1))
