@@ -42,11 +42,13 @@ class Telemetry:
         counts = asdict(self.usage)
         counts.pop("seconds")
         tokens = max(1, self.usage.tokens)
+        asked = self.usage.hits + self.usage.misses
         return {
             "texts": self.texts,
             **counts,
             "realised_rate": self.usage.triggers / tokens,
             "flip_rate": self.usage.flips / tokens,
+            "hit_rate": self.usage.hits / asked if asked else None,
             "forwards_per_token": self.usage.forwards / tokens,
             "mean_depth": 1 + self.usage.deeper_passes / tokens,
             "continued_rate": self.usage.continued / tokens,

@@ -12,10 +12,14 @@ from s2t_eval.scores import Evidence, Score
 
 
 class Selection(NamedTuple):
-    """Scores of all candidates [fired, K], and the token taken [fired]."""
+    """What a selector made of the candidates of some steps."""
 
     scores: Tensor
+    """of all candidates, [fired, K]"""
     picked: Tensor
+    """the token taken, [fired]"""
+    teacher: Tensor | None = None
+    """the teacher's own token, candidate or not, [fired]"""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class TeacherSelector:
         """Among equals the student's first wins."""
         scores = _probabilities(candidates, teacher_logits)
         best = scores.argmax(-1, keepdim=True)
-        return Selection(scores, candidates.gather(-1, best)[:, 0])
+        return Selection(scores, candidates.gather(-1, best)[:, 0], teacher_logits.argmax(-1))
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class TakeoverSelector:
 
     def select(self, candidates: Tensor, teacher_logits: Tensor) -> Selection:
         """The candidates only serve the record; the token may be none of them."""
-        return Selection(_probabilities(candidates, teacher_logits), teacher_logits.argmax(-1))
+        best = teacher_logits.argmax(-1)
+        return Selection(_probabilities(candidates, teacher_logits), best, best)
 
 
 @dataclass(frozen=True)

@@ -17,21 +17,43 @@ import torch
 from torch import Tensor
 
 from s2t_eval.router import NUM_LOG_PROBS, Router, step_features
+from s2t_eval.top_tokens import top_tokens
 
 KlDirection = Literal["student_teacher", "teacher_student"]
 
 
-class Weights(NamedTuple):
-    """exp(logit - largest) of every token."""
+CACHED = {"cpu": 2**21}
+CACHED_ELSEWHERE = 2**30
+"""Bytes of logits that are summed over at a time: what a CPU's cache holds is read from memory once."""
+
+
+class Sums(NamedTuple):
+    """Sums over the vocabulary of w = exp(logit - largest), [batch] each."""
 
     largest: Tensor
-    """[batch, 1]"""
-    shifted: Tensor
-    """logit - largest, [batch, vocab]"""
-    values: Tensor
-    """[batch, vocab]"""
     total: Tensor
-    """[batch, 1]"""
+    """of w"""
+    weighted: Tensor
+    """of w * (logit - largest)"""
+
+
+def sums(logits: Tensor) -> Sums:
+    """Sums of logits [batch, vocab], a few rows at a time."""
+    limit = CACHED.get(logits.device.type, CACHED_ELSEWHERE)
+    size = max(1, limit // (logits.element_size() * logits.shape[-1]))
+    parts = [_sums(part) for part in logits.split(size)]
+    return Sums(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _sums(logits: Tensor) -> Sums:
+    largest = logits.amax(-1, keepdim=True)
+    shifted = logits - largest  # without it an entropy drowns in the rounding of large logits
+    weights = shifted.exp()
+    weighted = torch.linalg.vecdot(weights, shifted)
+    if not bool(weighted.isfinite().all()):
+        # Masked tokens (-inf) have no weight; keep 0 * -inf from becoming NaN.
+        weighted = torch.linalg.vecdot(weights, shifted.clamp(min=-1e30))
+    return Sums(largest[:, 0], weights.sum(-1), weighted)
 
 
 @dataclass(frozen=True)
@@ -52,17 +74,14 @@ class Step:
     hidden: Tensor | None = None
 
     @cached_property
-    def weights(self) -> Weights:
-        """exp of the logits, made once for all who ask."""
-        largest = self.logits.amax(-1, keepdim=True)
-        shifted = self.logits - largest  # without it an entropy drowns in the rounding of large logits
-        values = shifted.exp()
-        return Weights(largest, shifted, values, values.sum(-1, keepdim=True))
+    def sums(self) -> Sums:
+        """Sums of exponentials, made once for all who ask."""
+        return sums(self.logits)
 
     @property
     def log_total(self) -> Tensor:
         """log of the sum of exp(logits), [batch, 1]: logits minus this are log-probabilities."""
-        return self.weights.total.log() + self.weights.largest
+        return (self.sums.total.log() + self.sums.largest)[:, None]
 
 
 class Trigger(Protocol):
@@ -111,7 +130,7 @@ class KlTrigger:
         """KL in nats, [batch]."""
         assert step.teacher_at is not None
         size = min(self.support or step.logits.shape[-1], step.logits.shape[-1])
-        student, ids = step.logits.topk(size, dim=-1)
+        student, ids = top_tokens(step.logits, size)
         teacher = step.teacher_at(ids).to(student.device)
         pair = (student, teacher) if self.direction == "student_teacher" else (teacher, student)
         return kl_divergence(*pair)
@@ -133,14 +152,9 @@ class EntropyTrigger:
 
     def divergence(self, step: Step) -> Tensor:
         """Entropy in nats, [batch]."""
-        # H = log Z - E[logit]: one exponential a token, no [batch, vocab] log-probabilities kept
-        weights = step.weights
-        mean = torch.linalg.vecdot(weights.values, weights.shifted)
-        if not bool(mean.isfinite().all()):
-            # Masked tokens (-inf) have no weight; keep 0 * -inf from becoming NaN.
-            mean = torch.linalg.vecdot(weights.values, weights.shifted.clamp(min=-1e30))
-        total = weights.total[:, 0]
-        return total.log() - mean / total
+        # H = log Z - E[logit]: no [batch, vocab] log-probabilities are made
+        total = step.sums.total
+        return total.log() - step.sums.weighted / total
 
 
 @dataclass(frozen=True)
@@ -152,7 +166,7 @@ class MarginTrigger:
 
     def divergence(self, step: Step) -> Tensor:
         """1 - (p_1 - p_2), in [0, 1], [batch]."""
-        top = step.logits.topk(min(2, step.logits.shape[-1]), dim=-1).values
+        top = top_tokens(step.logits, 2).values
         probs = (top - step.log_total).exp()
         return 1 - (probs[:, 0] - (probs[:, 1] if probs.shape[1] > 1 else 0.0))
 
@@ -197,7 +211,7 @@ class RouterTrigger:
     def divergence(self, step: Step) -> Tensor:
         """Log-odds, [batch]."""
         assert step.hidden is not None
-        top = step.logits.topk(min(NUM_LOG_PROBS, step.logits.shape[-1]), dim=-1).values
+        top = top_tokens(step.logits, NUM_LOG_PROBS).values
         log_probs = top - step.log_total
         entropy = EntropyTrigger().divergence(step)
         features = step_features(step.hidden.to(log_probs.device), log_probs, entropy)

@@ -162,6 +162,25 @@ def test_scans_need_two_points_of_one_line(tmp_path: Path) -> None:
     assert row["tokens"] == run.cost["tokens"] / 300
 
 
+def test_scans_show_how_often_the_teacher_s_token_is_a_candidate(tmp_path: Path) -> None:
+    """From what the runs counted; runs of before, and runs without a teacher, have no rate."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["policy"]["top_k"] = 4
+        content["config"]["s2t_eval"]["telemetry"].update(hits=30, misses=10)
+
+    entries = arrange(
+        read_runs(
+            [EMBEDDED / "greedy.json", edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / "a.json", change)]
+        )
+    )
+    [row] = scan_data(entries).to_dict("records")
+    assert (row["asked"], row["hit_rate"]) == (40, 75)
+    assert row["hit_low"] == pytest.approx(100 * 0.5981, abs=0.01) and row["hit_high"] < 90
+    [local] = scan_data(arrange(read_runs([EMBEDDED / "pps_local_tau5.json"]))).to_dict("records")
+    assert local["asked"] == 0 and np.isnan(local["hit_rate"])
+
+
 # ---------------------------------------------------------------- traces
 
 

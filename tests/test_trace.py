@@ -115,6 +115,7 @@ def test_every_step_can_be_replayed_by_plain_forwards(
             best = step["candidates"][scores.index(max(scores))]
             picked = int(teacher.argmax()) if method == "takeover" else best
             assert step["picked"] == picked == token
+            assert step["teacher"] == int(teacher.argmax())
         assert not steps
     assert fired > REPLAYED
 
@@ -132,6 +133,10 @@ def test_lines_and_results_agree(name: str, traced: Callable[..., tuple[Results,
     assert report["forwards"] == report["tokens"]
     assert report["triggers"] == len(steps)
     assert report["flips"] == sum(step["picked"] != step["greedy"] for step in steps)
+    hits = [step["teacher"] in step["candidates"] for step in steps if step["teacher"] is not None]
+    assert (report["hits"], report["misses"]) == (sum(hits), len(hits) - sum(hits))
+    assert report["hit_rate"] == (sum(hits) / len(hits) if hits else None)
+    assert bool(hits) == (name in ("kl", "entropy", "takeover"))
     assert report["realised_rate"] == report["triggers"] / report["tokens"]
     assert report["flip_rate"] == report["flips"] / report["tokens"]
     assert report["length_limited"] == sum(line["finish"] == "length" for line in lines)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,7 +20,9 @@ def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
     """A row a run that can fire: what it was set to, its accuracy (percent, 95 %) and what it did.
 
     Columns: student, benchmark, method, method_key, trigger, k, tau (nan where a threshold was given),
-    threshold, n, accuracy, low, high, realised_rate, flip_rate (percent of tokens), tokens a problem.
+    threshold, n, accuracy, low, high, realised_rate, flip_rate (percent of tokens), tokens a problem, asked
+    (fired steps at which a teacher picked), and how often its own token was among the K there: hit_rate,
+    hit_low, hit_high (percent, 95 %, as if steps were independent; nan where no teacher picks).
     """
     rows = []
     for entry in entries:
@@ -31,18 +34,29 @@ def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
         where = (entry.student, entry.benchmark.title, run.method.title, run.method.key)
         asked = (settings.trigger, settings.top_k, settings.tau, settings.threshold)
         numbers = (run.n, 100 * run.value, 100 * low, 100 * high, *rates)
-        rows.append((*where, *asked, *numbers, run.cost.get("tokens", float("nan")) / run.n))
+        tokens = run.cost.get("tokens", float("nan")) / run.n
+        rows.append((*where, *asked, *numbers, tokens, *_hits(run.cost)))
     names = "student benchmark method method_key trigger k tau threshold n accuracy low high".split()
-    return pd.DataFrame(rows, columns=[*names, "realised_rate", "flip_rate", "tokens"])
+    names += "realised_rate flip_rate tokens asked hit_rate hit_low hit_high".split()
+    return pd.DataFrame(rows, columns=names)
+
+
+def _hits(cost: Mapping[str, Any]) -> tuple[float, ...]:
+    """Steps at which a teacher was asked, and the rate (percent, 95 %) at which its token was a candidate."""
+    hits = cost.get("hits", 0)
+    asked = hits + cost.get("misses", 0)
+    if not asked:
+        return 0, *[float("nan")] * 3
+    return asked, *(100 * rate for rate in (hits / asked, *wilson(hits, asked)))
 
 
 def k_scan(entries: Sequence[Entry]) -> Plot | None:
-    """Accuracy over K, a line a method, trigger and tau; None where no line has two points."""
+    """Accuracy and hit rate over K, a line a method, trigger and tau; None where no line has two points."""
     return _scan(entries, "k", ["tau", "trigger"], "K, candidates")
 
 
 def tau_scan(entries: Sequence[Entry]) -> Plot | None:
-    """Accuracy over the realised rate of fired steps, a line a method, trigger and K."""
+    """Accuracy and hit rate over the realised rate of fired steps, a line a method, trigger and K."""
     return _scan(entries, "tau", ["k", "trigger"], "fired steps, % of tokens")
 
 
@@ -56,8 +70,10 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
         return None
     kept = pd.concat([part for _, part in lines]).sort_values([*keys, axis], ignore_index=True)
     panels = list(kept.groupby(["student", "benchmark"], sort=False))
-    with canvas(4.6 * len(panels), 3.6, len(panels)) as (figure, axes):
-        for ax, ((student, benchmark), part) in zip(axes, panels, strict=True):
+    hits = [(where, part.dropna(subset="hit_rate")) for where, part in panels]
+    hits = [(where, part) for where, part in hits if len(part) > 1]
+    with canvas(4.6 * len(panels + hits), 3.6, len(panels + hits)) as (figure, axes):
+        for ax, ((student, benchmark), part) in zip(axes, panels, strict=False):
             _lines(ax, part, axis, keys[2:])
             greedy = [e.run.value for e in entries if _is_control(e, student, benchmark)]
             for value in greedy[:1]:
@@ -67,9 +83,16 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
             ax.set_title(f"{student}, {benchmark}, n = {part['n'].iloc[0]}", fontsize=9)
             ax.set_xlabel(label)
             ax.legend(fontsize=7)
-        axes[0].set_ylabel("correct, %")
+            ax.set_ylabel("correct, %")
+        for ax, ((student, benchmark), part) in zip(axes[len(panels) :], hits, strict=True):
+            _lines(ax, part, axis, keys[2:], ("hit_rate", "hit_low", "hit_high"))
+            ax.set_title(f"{student}, {benchmark}: teacher's token among the K", fontsize=9)
+            ax.set_xlabel(label)
+            ax.set_ylabel("of the fired steps, %")
+            ax.legend(fontsize=7)
     title = {"k": "K scan", "tau": "tau scan"}[axis]
-    return Plot(f"{axis}_scan", f"{title}: accuracy with 95 % intervals", kept, figure)
+    shown = "accuracy and hit rate" if hits else "accuracy"
+    return Plot(f"{axis}_scan", f"{title}: {shown} with 95 % intervals", kept, figure)
 
 
 def _is_control(entry: Entry, student: str, benchmark: str) -> bool:
@@ -77,22 +100,29 @@ def _is_control(entry: Entry, student: str, benchmark: str) -> bool:
     return here and entry.run.method.key == "greedy" and not entry.is_teacher
 
 
-def _lines(ax: Axes, data: pd.DataFrame, axis: str, keys: Sequence[str]) -> None:
+def _lines(
+    ax: Axes,
+    data: pd.DataFrame,
+    axis: str,
+    keys: Sequence[str],
+    columns: tuple[str, str, str] = ("accuracy", "low", "high"),
+) -> None:
     marks = iter("osD^vP*X" * 4)
     for _, part in data.groupby(list(keys), sort=False, dropna=False):
         first = part.iloc[0]
         x = part["k"] if axis == "k" else part["realised_rate"]
-        error = [part["accuracy"] - part["low"], part["high"] - part["accuracy"]]
+        value, low, high = (part[column] for column in columns)
         rest = f"K {first['k']:g}" if axis == "tau" else f"tau {100 * first['tau']:g} %"
         shade, mark = colour(str(first["method_key"])), next(marks)
         label = f"{first['method']}, {first['trigger']}, {rest}"
-        ax.errorbar(x, part["accuracy"], yerr=error, fmt=f"{mark}-", color=shade, capsize=2, label=label)
+        error = [value - low, high - value]
+        ax.errorbar(x, value, yerr=error, fmt=f"{mark}-", color=shade, capsize=2, label=label)
     ax.set_xscale("log", base=2 if axis == "k" else 10)
     if axis == "k":
         ticks = sorted(data["k"].unique())
     else:
-        low, high = data["realised_rate"].min(), data["realised_rate"].max()
-        ticks = [rate for rate in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low / 2 < rate < high * 2]
+        least, most = data["realised_rate"].min(), data["realised_rate"].max()
+        ticks = [rate for rate in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if least / 2 < rate < most * 2]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
 

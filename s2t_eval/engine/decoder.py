@@ -20,6 +20,7 @@ from s2t_eval.engine.stop import Decode, StopRule
 from s2t_eval.policy import Policy
 from s2t_eval.scores import Evidence
 from s2t_eval.selectors import LocalSelector, Selection
+from s2t_eval.top_tokens import top_tokens
 from s2t_eval.triggers import Step, Trigger
 
 logger = logging.getLogger(__name__)
@@ -253,17 +254,15 @@ class Decoder:
     def _choose(self) -> Choice:
         """The student's tokens, and which rows fire with which candidates."""
         logits = self.student.head(self._state)
-        best = logits.max(-1)
-        self._require_finite(self.student, best.values, range(len(self._active)))
-        default = self._sampled(logits, best.indices)
+        highest, best = (column[:, 0] for column in top_tokens(logits, 1))
+        self._require_finite(self.student, highest, range(len(self._active)))
+        default = self._sampled(logits, best)
         policy = self.policy
         step = Step(logits, self._teacher_at if self.lockstep else None, self._draw, self._state)
         if self.keep_top:
             self._keep_top(step)
         if policy.trigger.name == "never" and not self.observe:
-            return Choice(
-                default, best.indices, [], best.values, best.indices[:0, None], best.values[:0, None]
-            )
+            return Choice(default, best, [], highest, best[:0, None], highest[:0, None])
         for i, trigger in enumerate(self.observe):
             for sequence, value in zip(self._active, trigger.divergence(step).tolist(), strict=True):
                 sequence.observed[i].append(value)
@@ -275,14 +274,14 @@ class Decoder:
             if fires[row] and len(sequence.output) >= policy.warmup
         ]
         # Log-probabilities serve a local selector alone: a teacher's selection skips the sum.
-        top = logits[fired].topk(policy.top_k, dim=-1)
+        top = top_tokens(logits[fired], policy.top_k)
         log_probs = top.values
         if fired and isinstance(policy.selector, LocalSelector):
             log_probs = log_probs - step.log_total[fired]
-        return Choice(default, best.indices, fired, divergence, top.indices, log_probs)
+        return Choice(default, best, fired, divergence, top.indices, log_probs)
 
     def _keep_top(self, step: Step) -> None:
-        top = step.logits.topk(self.keep_top, dim=-1)
+        top = top_tokens(step.logits, self.keep_top)
         log_probs = (top.values - step.log_total).cpu()
         for sequence, row in zip(
             self._active, zip(top.indices.int().cpu(), log_probs, strict=True), strict=True
@@ -360,6 +359,7 @@ class Decoder:
             selection.scores.tolist(),
             choice.greedy[choice.fired].tolist(),
             selection.picked.tolist(),
+            [None] * len(choice.fired) if selection.teacher is None else selection.teacher.tolist(),
         )
         for row, *values in zip(choice.fired, *columns, strict=True):
             sequence = self._active[row]
@@ -367,6 +367,10 @@ class Decoder:
             sequence.steps.append(step)
             sequence.usage.triggers += 1
             sequence.usage.flips += step.picked != step.greedy
+            if step.teacher is not None:
+                is_hit = step.teacher in step.candidates
+                sequence.usage.hits += is_hit
+                sequence.usage.misses += not is_hit
             tokens[row] = step.picked
         return tokens
 

@@ -61,6 +61,8 @@ class FiredStep(NamedTuple):
     greedy: int
     """what the student would have said"""
     picked: int
+    teacher: int | None = None
+    """what the teacher would have said of its whole vocabulary; None where no teacher picks"""
 
 
 @dataclass
@@ -70,6 +72,8 @@ class Usage:
     `forwards` are the student's passes that its row took part in, the prefill included; teacher
     calls are the teacher's passes, and its tokens those it had to compute. The scorer is the adapted
     model beside a base proposer (PPS); where the student scores its own branches it is not counted.
+    Hits and misses are the fired steps at which the teacher's own token was, or was not, among the
+    candidates; where no teacher picks, neither is counted.
     A looped model (Think-at-Hard) counts the tokens it thought about again, and the passes that took.
     """
 
@@ -78,6 +82,8 @@ class Usage:
     prefill_tokens: int = 0
     triggers: int = 0
     flips: int = 0
+    hits: int = 0
+    misses: int = 0
     teacher_calls: int = 0
     teacher_tokens: int = 0
     scorer_calls: int = 0
