@@ -8,6 +8,8 @@ from s2t_eval.data import Source, load
 from s2t_eval.sandbox import find_isolation
 
 TEST = {"test": ("test",)}
+DEV_PROBLEMS = 500
+"""To choose settings by; neither trained on nor reported."""
 PROBLEM = {"problem": ("problem", "question"), "answer": ("answer", "final_answer")}
 
 GSM8K = Source(
@@ -42,8 +44,14 @@ MMLU_PRO = Source(
 
 
 def gsm8k(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
-    """Splits of GSM8k."""
-    return load(GSM8K, data)
+    """Splits of GSM8k; the training split's last problems become `dev`, at most a tenth of it."""
+    splits = load(GSM8K, data)
+    train = splits["train"]
+    count = min(DEV_PROBLEMS, len(train) // 10)
+    if count:
+        first = len(train) - count
+        splits |= {"train": train.select(range(first)), "dev": train.select(range(first, len(train)))}
+    return splits
 
 
 def math500(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:

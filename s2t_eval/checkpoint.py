@@ -62,7 +62,8 @@ class SelectorInfo:
         top_k: K in decoding, unless the user says another.
         thresholds: proposer -> trigger key -> tau -> threshold, from held-out training problems.
         threshold_steps: steps they were measured on.
-        default: proposer, trigger and tau that did best on held-out training problems.
+        default: proposer, trigger and tau that did best on held-out training problems, or by answers to
+            development problems (`s2t-eval choose`); `chosen` says which.
         labels: what the label set was made of.
         training: settings, and held-out figures with their n.
         teacher: fingerprint of the teacher, which the KL thresholds hold for.
@@ -180,8 +181,13 @@ def save_selector(
             for name, value in router.state_dict().items()
         }
         save_file(weights, partial / "router.safetensors", {"format": "pt"})
-        write_text(partial / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
-        write_text(partial / "README.md", selector_card(asdict(info)))
+        write_info(partial, info)
+
+
+def write_info(folder: Path, info: SelectorInfo) -> None:
+    """Give a selector folder other settings, and the card that goes with them."""
+    write_text(folder / "README.md", selector_card(asdict(info)))
+    write_text(folder / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
 
 
 def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> Selector:

@@ -1,4 +1,4 @@
-"""The most likely tokens of a step: exact, in a fixed order, without going through a vocabulary more than once.
+"""The most likely tokens of a step: exact, in a fixed order, and the vocabulary is read once.
 
 Logits of low precision tie often. `torch.topk` breaks ties as it happens; here the smaller id comes first,
 so the first candidate is always the token that greedy decoding takes.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from s2t_eval.cli import (
     analyze,
     calibrate,
+    choose,
     collect,
     compare,
     distil,
@@ -24,7 +25,7 @@ from s2t_eval.cli import (
     train,
 )
 
-COMMANDS = (analyze, calibrate, collect, compare, distil, export, report, scan, submit, tah, train)
+COMMANDS = (analyze, calibrate, choose, collect, compare, distil, export, report, scan, submit, tah, train)
 """Modules with `add_to(commands)`: it declares the command's flags and sets `function`, what it runs.
 
 They import torch and lm_eval only inside that function, so that `--help` is quick.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+DEV = "_dev"
+"""How tasks of development problems end: settings are chosen by them, and no table shows them."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -90,5 +93,6 @@ def method_of(model: str, has_adapter: bool = False) -> Method:
 def benchmark_of(task: str) -> Benchmark:
     """The benchmark of a task; a task of no known one is a benchmark of its own."""
     plain = re.sub(r"[^a-z0-9]", "", task.lower().removeprefix("s2t_"))
-    known = [benchmark for benchmark in BENCHMARKS if plain.startswith(benchmark.key)]
+    is_dev = task.endswith(DEV)  # what settings were chosen by stands in no benchmark's column
+    known = [benchmark for benchmark in BENCHMARKS if plain.startswith(benchmark.key) and not is_dev]
     return known[0] if known else Benchmark(plain, task)

@@ -121,6 +121,7 @@ def _step(step: dict[str, Any], decode: Decode, is_teacher: bool) -> dict[str, A
         "teacher": probabilities,
         "greedy": decode([step["greedy"]]),
         "picked": decode([step["picked"]]),
+        "teacher_token": None if step.get("teacher") is None else decode([step["teacher"]]),
         "picked_at": step["candidates"].index(step["picked"]) if step["picked"] in step["candidates"] else -1,
         "is_flip": step["picked"] != step["greedy"],
     }

@@ -1,0 +1,40 @@
+"""`s2t-eval choose`: a selector's default is what answers most development problems rightly."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from s2t_eval.cli.flags import Commands
+
+
+def add_to(commands: Commands) -> None:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "choose", help="a selector's default trigger and tau, by answers to development problems"
+    )
+    add = parser.add_argument
+    add("results", type=Path, nargs="+", help="runs on a task ending in _dev, such as those of `scan`")
+    add("--selector", type=Path, required=True, help="selector folder; its default is rewritten")
+    add("--proposer", choices=("base", "tuned"), default="base", help="whose runs to compare (default base)")
+    parser.set_defaults(function=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Choose, write, and show what it was chosen from."""
+    from s2t_eval.checkpoint import write_info
+    from s2t_eval.report.choose import choose
+    from s2t_eval.report.runs import read_runs
+    from s2t_eval.statistics import wilson
+
+    chosen = choose(parsed.selector, read_runs(parsed.results), parsed.proposer)
+    write_info(parsed.selector, chosen.info)
+    for found in chosen.among:
+        right = round(found.value * found.n)
+        low, high = (100 * bound for bound in wilson(right, found.n))
+        rate = 100 * found.cost.get("realised_rate", float("nan"))
+        print(
+            f"{'->' if found is chosen.best else '  '} {found.label}: {right} of {found.n} right, "
+            f"{100 * found.value:.1f} % (95 % {low:.1f} to {high:.1f}), fired at {rate:.1f} % of tokens"
+        )
+    print(f"{parsed.selector}: default {', '.join(f'{k} {v}' for k, v in chosen.info.default.items())}")

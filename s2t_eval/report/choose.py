@@ -1,0 +1,90 @@
+"""Which local trigger, rate and weight a selector should decode with: the one with most right answers.
+
+Training chooses by what picks gain in a teacher's log-probability, which costs no decoding; answers on
+development problems are the better guide, and cost a scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from s2t_eval.checkpoint import Proposer, SelectorError, SelectorInfo, read_info
+from s2t_eval.fingerprint import folder_hash
+from s2t_eval.report.comparable import require_comparable
+from s2t_eval.report.methods import DEV
+from s2t_eval.report.runs import Run
+
+LOCAL = ("s2t_local", "pps_local")
+
+
+class Chosen(NamedTuple):
+    """The run that did best, and those it was chosen from."""
+
+    best: Run
+    among: list[Run]
+    """best first"""
+    info: SelectorInfo
+    """the selector's, with the best run's settings as its default"""
+
+
+def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Chosen:
+    """The best of this selector's runs on one development task; of equals the one that fires least.
+
+    Args:
+        folder: of the selector.
+        runs: of any method; those of other methods and selectors are passed over.
+        proposer: whose runs are compared.
+
+    Raises:
+        SelectorError: fewer than two runs of this selector, runs without a rate, of another K, or on
+            problems that are not for development.
+        NotComparableError: runs on different problems, prompts or limits.
+    """
+    info = read_info(folder)
+    # A folder's hash changes with its default; runs from before are still its own.
+    known = {folder_hash(folder), *info.default.get("runs_of", [])}
+    local = [run for run in runs if run.method.key in LOCAL and run.settings.proposer == proposer]
+    ours = [run for run in local if run.settings.checkpoint in known]
+    if len(ours) < 2:
+        raise SelectorError(
+            f"selector={folder}: expected at least two runs of it with proposer={proposer} to choose from, "
+            f"got {len(ours)} (and {len(local) - len(ours)} of other selectors); `s2t-eval scan --model "
+            "pps_local --tasks s2t_gsm8k_dev` makes some"
+        )
+    for run in ours:
+        _require_usable(run, info)
+    require_comparable(ours, f"selector={folder}")
+    ranked = sorted(ours, key=lambda run: (-run.value, run.cost.get("realised_rate", 0.0)))
+    best = ranked[0]
+    chosen = {
+        "proposer": proposer,
+        "trigger": best.settings.trigger,
+        "tau": best.settings.tau,
+        "chosen": f"answers to {best.n} problems of {best.task}",
+        "runs_of": sorted(known),
+    }
+    if proposer == "base":
+        info = replace(info, proposal_weight=best.settings.proposal_weight or 0.0)
+    else:
+        info = replace(info, adapter_scale=best.settings.adapter_scale or 1.0)
+    return Chosen(best, ranked, replace(info, default=chosen))
+
+
+def _require_usable(run: Run, info: SelectorInfo) -> None:
+    """Raise `SelectorError` unless a run's settings may become a default."""
+    settings = run.settings
+    if not run.task.endswith(DEV):
+        raise SelectorError(
+            f"{run.source}: it is of task {run.task}; settings are chosen on development problems alone "
+            f"(s2t_gsm8k{DEV}, s2t_arith{DEV}, or a task of your own whose name ends in {DEV})"
+        )
+    if settings.trigger == "kl" or (settings.trigger != "always" and settings.tau is None):
+        raise SelectorError(
+            f"{run.source}: {run.label} cannot become a default: it takes a trigger that needs no teacher "
+            "and a rate (tau=), or trigger=always"
+        )
+    if settings.top_k != info.top_k:
+        raise SelectorError(f"{run.source}: it ran with K {settings.top_k}, the selector's is {info.top_k}")
