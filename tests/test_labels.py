@@ -194,13 +194,16 @@ def test_benchmarks_questions_are_known_without_their_data() -> None:
     known = evaluation_hashes()
     sizes = {name: len(hashes) for name, hashes in known.items()}
     assert sizes["gsm8k"] == 1319 and sizes["math500"] == 500 and sizes["humaneval"] == 164
+    assert sizes["gsm8k_dev"] == 500 and not known["gsm8k_dev"] & known["gsm8k"]
     first = (
         "Janet’s ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes "
         "muffins for her friends every day with four. She sells the remainder at the farmers' market "
         "daily for $2 per fresh duck egg. How much in dollars does she make every day at the farmers' "
         "market?"
     )
+    last = "At 30, Anika is 4/3 the age of Maddie. What would be their average age in 15 years?"
     assert find_overlap([question_hash("What is 1 + 1?"), question_hash(first)]) == {1: "gsm8k"}
+    assert find_overlap([question_hash(last)]) == {0: "gsm8k_dev"}, "the end of GSM8k's training split"
     assert (
         question_hash("How  many\nEggs?") == question_hash("how many eggs") != question_hash("how many egg")
     )

@@ -1,7 +1,7 @@
 """Questions that models are scored on, and the refusal to learn from them.
 
-`evaluation_questions.json` holds hashes of the questions of every benchmark we ship a task for, so that
-the check needs neither network nor data. Made anew by
+`evaluation_questions.json` holds hashes of the questions of every benchmark we ship a task for, and of the
+development problems that settings are chosen by, so that the check needs neither network nor data. Made anew by
 
     python -m s2t_eval.training.evaluation DATA      # a folder laid out like the hub
 """
@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from s2t_eval.benchmark_data import gsm8k
 from s2t_eval.files import write_text
 
 HASHES = Path(__file__).with_name("evaluation_questions.json")
@@ -83,12 +84,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder whose layout is the hub's")
     data: Path = parser.parse_args().data
-    content = {}
+    questions = {}
     for name, (folder, field) in SOURCES.items():
         (path,) = sorted((data / folder).rglob("test*.jsonl"))
-        rows = [json.loads(line) for line in path.open(encoding="utf-8")]
-        content[name] = "".join(sorted({question_hash(row[field])[:HASH_DIGITS] for row in rows}))
-        print(f"{name}: {len(content[name]) // HASH_DIGITS} of {len(rows)} questions")
+        questions[name] = [json.loads(line)[field] for line in path.open(encoding="utf-8")]
+    questions["gsm8k_dev"] = list(gsm8k(str(data))["dev"]["question"])
+    content = {}
+    for name, texts in questions.items():
+        content[name] = "".join(sorted({question_hash(text)[:HASH_DIGITS] for text in texts}))
+        print(f"{name}: {len(content[name]) // HASH_DIGITS} of {len(texts)} questions")
     write_text(HASHES, json.dumps(content, indent=0, sort_keys=True) + "\n")
 
 
