@@ -65,7 +65,7 @@ class SelectionArguments(CommonArguments):
         top_k: candidates.
         trigger: which divergence fires.
         threshold: fires above it. Give this or `tau`.
-        tau: wanted rate; its threshold comes from `calibration`.
+        tau: wanted rate; its threshold comes from `calibration`, and 1 is every step.
         calibration: JSON file of `s2t-eval calibrate`.
         kl_direction: see `KlTrigger`.
         warmup: tokens at the start of a text at which nothing fires.
@@ -99,8 +99,8 @@ class SelectionArguments(CommonArguments):
             require_number("threshold", self.threshold)
         if self.tau is not None:
             require_number("tau", self.tau)
-            if not 0 < self.tau < 1:
-                raise ValueError(f"tau: expected a rate between 0 and 1, got {self.tau}")
+            if not 0 < self.tau <= 1:
+                raise ValueError(f"tau: expected a rate above 0, at most 1 (every step), got {self.tau}")
 
     def _check_firing(self, trigger: str) -> None:
         """Which trigger fires, and above which threshold or at which rate."""
@@ -117,7 +117,8 @@ class SelectionArguments(CommonArguments):
                 f"trigger={trigger} needs either threshold=NUMBER or tau=RATE with "
                 f"calibration=FILE; got threshold={self.threshold} and tau={self.tau}"
             )
-        if self.tau is not None and trigger != "random" and not (self.calibration or self.selector):
+        needs_threshold = self.tau not in (None, 1) and trigger != "random"
+        if needs_threshold and not (self.calibration or self.selector):
             raise ValueError(
                 f"tau={self.tau} needs calibration=FILE: the threshold that fires at this rate "
                 "is measured on training problems, with `s2t-eval calibrate`"

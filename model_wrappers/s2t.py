@@ -93,6 +93,13 @@ class SelectionLM(EngineLM):
         calibration.require(self.student_fingerprint, teacher, arguments.warmup)
         return calibration
 
+    def _firing(self, name: str, tau: float | None) -> tuple[Trigger, float]:
+        """The trigger and its threshold; at the rate 1 every step fires, whatever the trigger would say."""
+        if tau == 1:
+            return make_trigger("always"), 0.0
+        trigger = self._trigger(name)
+        return trigger, self._threshold(trigger, tau)
+
     def _trigger(self, name: str) -> Trigger:
         router = None
         if name == "router":
@@ -165,7 +172,6 @@ class SelectToThink(SelectionLM):
 
     def _make_policy(self) -> Policy:
         arguments = self.selection
-        trigger = self._trigger(arguments.trigger)
-        threshold = self._threshold(trigger, arguments.tau)
+        trigger, threshold = self._firing(arguments.trigger, arguments.tau)
         top_k = self._require_top_k(arguments.top_k)
         return type(self).PRESET(trigger, threshold, top_k, arguments.warmup)

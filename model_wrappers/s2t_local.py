@@ -108,8 +108,7 @@ class S2TLocal(SelectionLM):
         name = arguments.trigger or info.default["trigger"]
         if arguments.tau is not None and arguments.trigger is None and name == "always":
             name = "router"  # a rate asks for a trigger that has one
-        trigger = self._trigger(name)
-        threshold = self._threshold(trigger, self.tau)
+        trigger, threshold = self._firing(name, self.tau)
         top_k = self._require_top_k(arguments.top_k or info.top_k)
         rows = self.selector.readout.to(self.device)
         score = make_score(info.form, rows, info.score_as, self.proposal_weight)

@@ -85,6 +85,16 @@ def test_triggers_fire_at_their_rates(run: str, low: float, high: float) -> None
     assert low <= counts(plain_run(name, **model_args))["realised_rate"] <= high
 
 
+def test_at_the_rate_one_every_step_fires() -> None:
+    """No threshold is needed for it, and none is looked for."""
+    every = plain_run("s2t", trigger="entropy", tau=1)
+    assert counts(every)["realised_rate"] == 1
+    name, model_args = RUNS["always"]
+    assert texts(every) == texts(plain_run(name, **model_args))
+    local = plain_run("pps_local", selector="embedded/selector", trigger="router", tau=1.0)
+    assert counts(local)["realised_rate"] == 1 and ours(local)["policy"]["trigger"]["name"] == "always"
+
+
 def test_alias_is_the_same_method() -> None:
     assert texts(plain_run("maj_at_k", num_samples=3)) == texts(plain_run("maj8", num_samples=3))
 

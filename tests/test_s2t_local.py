@@ -380,7 +380,7 @@ def test_an_adapter_that_does_not_fit_is_named(copied: Path) -> None:
         ({"selector": "x", "proposal_weight": -1}, "proposal_weight: expected 0 or more, got -1"),
         ({"selector": "x", "adapter_scale": float("inf")}, "adapter_scale: expected 0 or more, got inf"),
         ({"selector": "x", "proposal_weight": "a"}, "proposal_weight: expected a number"),
-        ({"selector": "x", "tau": 1.5}, "tau: expected a rate between 0 and 1"),
+        ({"selector": "x", "tau": 1.5}, "tau: expected a rate above 0, at most 1"),
         ({"selector": "x", "peft": "y"}, "peft=y cannot stand beside selector="),
         ({"selektor": "x"}, "did you mean 'selector'"),
     ],

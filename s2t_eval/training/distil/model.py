@@ -164,4 +164,5 @@ class DistilModel(nn.Module):
         model: Any = self._plain[which]
         logits = model.get_output_embeddings()(hidden)[:, : self.text_vocab].float()
         config = model.config.get_text_config(decoder=True)
-        return (capped(config, logits) / temperature).log_softmax(-1)
+        logits = capped(config, logits)
+        return (logits if temperature == 1 else logits / temperature).log_softmax(-1)
