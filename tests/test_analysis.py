@@ -162,6 +162,22 @@ def test_scans_need_two_points_of_one_line(tmp_path: Path) -> None:
     assert row["tokens"] == run.cost["tokens"] / 300
 
 
+def test_every_step_ends_each_trigger_s_line(tmp_path: Path) -> None:
+    """At tau 1 no trigger matters: the run stands in all lines of its method, and in none as a trigger."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"].update(tau=None)
+        content["config"]["s2t_eval"]["policy"]["trigger"]["name"] = "always"
+
+    every = edited(EMBEDDED / "s2t_entropy_tau5.json", tmp_path / "always.json", change)
+    plot = tau_scan(arrange(read_runs([EMBEDDED, every])))
+    assert plot is not None
+    data = plot.data[plot.data["method_key"] == "s2t"]
+    ends = data[data["tau"] == 1]
+    assert sorted(ends["trigger"]) == ["entropy", "kl", "random"]
+    assert data.groupby("trigger")["tau"].apply(list)["kl"] == [0.01, 0.05, 1]
+
+
 def test_scans_show_how_often_the_teacher_s_token_is_a_candidate(tmp_path: Path) -> None:
     """From what the runs counted; runs of before, and runs without a teacher, have no rate."""
 

@@ -55,7 +55,7 @@ from tests.harness_helpers import (
         ({"threshold": float("nan")}, r"^threshold: expected a number, got nan$"),
         ({"threshold": True}, r"^threshold: expected a number, got True$"),
         ({"tau": 0.1}, r"^tau=0\.1 needs calibration=FILE: .* with `s2t-eval calibrate`$"),
-        ({"tau": 1.5, "calibration": "x"}, r"^tau: expected a rate above 0, at most 1 \(every step\), got 1\.5$"),
+        ({"tau": 1.5, "calibration": "x"}, r"^tau: expected a rate above 0, at most 1 .*got 1\.5$"),
         ({"tau": "often", "calibration": "x"}, r"^tau: expected a number, got 'often'$"),
         ({"threshold": 1, "top_k": 0}, r"^top_k: expected a whole number of at least 1, got 0$"),
         ({"threshold": 1, "top_k": 2.5}, r"^top_k: expected a whole number of at least 1, got 2\.5$"),

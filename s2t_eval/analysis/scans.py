@@ -62,6 +62,8 @@ def tau_scan(entries: Sequence[Entry]) -> Plot | None:
 
 def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str) -> Plot | None:
     data = scan_data(entries)
+    if axis == "tau":
+        data = _with_every_step(data)
     keys = ["student", "benchmark", "method", "method_key", *fixed]
     lines = [
         (key, part) for key, part in data.groupby(keys, sort=False, dropna=False) if part[axis].nunique() > 1
@@ -93,6 +95,15 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
     title = {"k": "K scan", "tau": "tau scan"}[axis]
     shown = "accuracy and hit rate" if hits else "accuracy"
     return Plot(f"{axis}_scan", f"{title}: {shown} with 95 % intervals", kept, figure)
+
+
+def _with_every_step(data: pd.DataFrame) -> pd.DataFrame:
+    """Firing at every step is the end of each trigger's line: a row for each of them, at tau 1."""
+    every = data[data["trigger"] == "always"].assign(tau=1.0)
+    same = ["student", "benchmark", "method_key", "k"]
+    triggers = data.loc[data["trigger"] != "always", [*same, "trigger"]].drop_duplicates()
+    ends = every.drop(columns="trigger").merge(triggers, on=same)[data.columns]
+    return pd.concat([data[data["trigger"] != "always"], ends], ignore_index=True) if len(ends) else data
 
 
 def _is_control(entry: Entry, student: str, benchmark: str) -> bool:

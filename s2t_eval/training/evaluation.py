@@ -1,7 +1,7 @@
 """Questions that models are scored on, and the refusal to learn from them.
 
 `evaluation_questions.json` holds hashes of the questions of every benchmark we ship a task for, and of the
-development problems that settings are chosen by, so that the check needs neither network nor data. Made anew by
+development problems that settings are chosen by: the check needs no network and no data. Made anew by
 
     python -m s2t_eval.training.evaluation DATA      # a folder laid out like the hub
 """
