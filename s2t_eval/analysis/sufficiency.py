@@ -61,5 +61,5 @@ def smallest_k(steps: pd.DataFrame, seed: int = 0) -> Plot:
         ax.set_yticks([*ticks, width + 1], [*map(str, ticks), "none"])
         ax.set_xlabel("KL of student and teacher, nats")
         ax.set_ylabel("smallest K with the teacher's token")
-        ax.legend(loc="center right", markerscale=2.5)
+        ax.legend(loc="upper right", bbox_to_anchor=(1, 0.9), markerscale=2.5, frameon=True, edgecolor="none")
     return Plot("smallest_k", "The smallest sufficient K against KL, a dot a step", data, figure)
