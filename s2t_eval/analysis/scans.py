@@ -88,9 +88,9 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
             ax.set_ylabel("correct, %")
         for ax, ((student, benchmark), part) in zip(axes[len(panels) :], hits, strict=True):
             _lines(ax, part, axis, keys[2:], ("hit_rate", "hit_low", "hit_high"))
-            ax.set_title(f"{student}, {benchmark}: teacher's token among the K", fontsize=9)
+            ax.set_title(f"{student}, {benchmark}, the fired steps", fontsize=9)
             ax.set_xlabel(label)
-            ax.set_ylabel("of the fired steps, %")
+            ax.set_ylabel("teacher's token among the K, %")
             ax.legend(fontsize=7)
     title = {"k": "K scan", "tau": "tau scan"}[axis]
     shown = "accuracy and hit rate" if hits else "accuracy"

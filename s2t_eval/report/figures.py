@@ -13,6 +13,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from s2t_eval.files import write_text
 from s2t_eval.report.blocks import TEACHER_ALONE, Entry
@@ -190,5 +191,6 @@ def _scatter(ax: Axes, part: pd.DataFrame) -> None:
         )
     ax.set_title(f"{part['student'].iloc[0]}, {part['tasks'].iloc[0]}", fontsize=9)
     ax.set_xlabel(part["unit"].iloc[0])
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("")
