@@ -295,7 +295,7 @@ def test_stock_command_lists_our_tasks_and_none_hides_a_built_in(tmp_path: Path)
 # ---------------------------------------------------------------- who imports whom
 
 # The parts below the adapters, lowest first; whatever is not named here is an upper part.
-LOWER_PARTS = ("readout", "scores", "router", "triggers", "selectors", "policy", "engine")
+LOWER_PARTS = ("readout", "top_tokens", "scores", "router", "triggers", "selectors", "policy", "engine")
 
 
 def sources() -> Iterator[tuple[str, Path]]:
