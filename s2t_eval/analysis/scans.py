@@ -14,6 +14,9 @@ from s2t_eval.report.figures import Plot, canvas, colour
 from s2t_eval.statistics import holm, wilson
 
 FIRING = ("s2t", "s2t_local", "pps_local", "takeover")
+ACCURACY = ("accuracy", "low", "high")
+HIT_RATE = ("hit_rate", "hit_low", "hit_high")
+"""Columns of what a panel shows, with its interval."""
 
 
 def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -71,26 +74,22 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
     if not lines:
         return None
     kept = pd.concat([part for _, part in lines]).sort_values([*keys, axis], ignore_index=True)
-    panels = list(kept.groupby(["student", "benchmark"], sort=False))
-    hits = [(where, part.dropna(subset="hit_rate")) for where, part in panels]
-    hits = [(where, part) for where, part in hits if len(part) > 1]
-    with canvas(4.6 * len(panels + hits), 3.6, len(panels + hits)) as (figure, axes):
-        for ax, ((student, benchmark), part) in zip(axes, panels, strict=False):
-            _lines(ax, part, axis, keys[2:])
+    parts = list(kept.groupby(["student", "benchmark"], sort=False))
+    known = [(where, part.dropna(subset="hit_rate")) for where, part in parts]
+    hits = [(where, part) for where, part in known if len(part) > 1]
+    panels = [(*part, ACCURACY) for part in parts] + [(*part, HIT_RATE) for part in hits]
+    with canvas(4.6 * len(panels), 3.6, len(panels)) as (figure, axes):
+        for ax, ((student, benchmark), part, columns) in zip(axes, panels, strict=True):
+            _lines(ax, part, axis, keys[2:], columns)
+            of = f"n = {part['n'].iloc[0]}" if columns is ACCURACY else "the fired steps"
             greedy = [e.run.value for e in entries if _is_control(e, student, benchmark)]
-            for value in greedy[:1]:
+            for value in greedy[:1] if columns is ACCURACY else []:
                 ax.axhline(100 * value, color=colour("greedy"), linestyle=":", linewidth=0.9)
                 at = (1, 100 * value), (-3, 2), ("axes fraction", "data"), "offset points"
                 ax.annotate("greedy", *at, fontsize=7, ha="right")
-            ax.set_title(f"{student}, {benchmark}, n = {part['n'].iloc[0]}", fontsize=9)
+            ax.set_title(f"{student}, {benchmark}, {of}", fontsize=9)
             ax.set_xlabel(label)
-            ax.legend(fontsize=7)
-            ax.set_ylabel("correct, %")
-        for ax, ((student, benchmark), part) in zip(axes[len(panels) :], hits, strict=True):
-            _lines(ax, part, axis, keys[2:], ("hit_rate", "hit_low", "hit_high"))
-            ax.set_title(f"{student}, {benchmark}, the fired steps", fontsize=9)
-            ax.set_xlabel(label)
-            ax.set_ylabel("teacher's token among the K, %")
+            ax.set_ylabel("correct, %" if columns is ACCURACY else "teacher's token among the K, %")
             ax.legend(fontsize=7)
     title = {"k": "K scan", "tau": "tau scan"}[axis]
     shown = "accuracy and hit rate" if hits else "accuracy"
@@ -116,7 +115,7 @@ def _lines(
     data: pd.DataFrame,
     axis: str,
     keys: Sequence[str],
-    columns: tuple[str, str, str] = ("accuracy", "low", "high"),
+    columns: tuple[str, str, str],
 ) -> None:
     marks = iter("osD^vP*X" * 4)
     for _, part in data.groupby(list(keys), sort=False, dropna=False):
