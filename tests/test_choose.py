@@ -61,16 +61,19 @@ def results_file(folder: Path) -> Path:
     return next(folder.rglob("results_*.json"))
 
 
+def changed(run: Path, out: Path, change: Change) -> Path:
+    """A run's folder with a change made to its results, samples beside them."""
+    source = results_file(run)
+    copied = edited(source, out / "x" / source.name, change)
+    for samples in source.parent.glob("samples_*.jsonl"):
+        shutil.copy(samples, copied.parent)
+    return out
+
+
 def given_values(runs: list[Path], folder: Path, *values: int) -> list[str]:
-    """The runs' results with other numbers of right answers, samples beside them."""
-    files = []
-    for i, (run, value) in enumerate(zip(runs, values, strict=True)):
-        source = results_file(run)
-        copied = edited(source, folder / str(i) / "x" / source.name, with_value(value))
-        for samples in source.parent.glob("samples_*.jsonl"):
-            shutil.copy(samples, copied.parent)
-        files.append(str(folder / str(i)))
-    return files
+    """The runs' results with other numbers of right answers."""
+    pairs = enumerate(zip(runs, values, strict=True))
+    return [str(changed(run, folder / str(i), with_value(value))) for i, (run, value) in pairs]
 
 
 def test_the_most_right_answers_become_the_default(
@@ -121,12 +124,9 @@ def test_what_cannot_be_chosen_from(
 ) -> None:
     selector = Path(shutil.copytree(made[0], tmp_path / "selector"))
     before = read_info(selector)
-    source = results_file(made[1][1])
-    edited(source, tmp_path / "changed" / "x" / source.name, change)
-    for samples in source.parent.glob("samples_*.jsonl"):
-        shutil.copy(samples, tmp_path / "changed" / "x")
+    other = changed(made[1][1], tmp_path / "changed", change)
     with pytest.raises(SystemExit):
-        main(["choose", "--selector", str(selector), str(made[1][0]), str(tmp_path / "changed")])
+        main(["choose", "--selector", str(selector), str(made[1][0]), str(other)])
     assert message in capsys.readouterr().err
     assert read_info(selector) == before
 

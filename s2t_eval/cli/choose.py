@@ -29,12 +29,12 @@ def run(parsed: argparse.Namespace) -> None:
 
     chosen = choose(parsed.selector, read_runs(parsed.results), parsed.proposer)
     write_info(parsed.selector, chosen.info)
-    for found in chosen.among:
+    for place, found in enumerate(chosen.among):
         right = round(found.value * found.n)
         low, high = (100 * bound for bound in wilson(right, found.n))
         rate = 100 * found.cost.get("realised_rate", float("nan"))
         print(
-            f"{'->' if found is chosen.best else '  '} {found.label}: {right} of {found.n} right, "
+            f"{'  ' if place else '->'} {found.label}: {right} of {found.n} right, "
             f"{100 * found.value:.1f} % (95 % {low:.1f} to {high:.1f}), fired at {rate:.1f} % of tokens"
         )
     print(f"{parsed.selector}: default {', '.join(f'{k} {v}' for k, v in chosen.info.default.items())}")

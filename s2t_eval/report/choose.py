@@ -21,9 +21,8 @@ LOCAL = ("s2t_local", "pps_local")
 
 
 class Chosen(NamedTuple):
-    """The run that did best, and those it was chosen from."""
+    """What was chosen from, and what follows."""
 
-    best: Run
     among: list[Run]
     """best first"""
     info: SelectorInfo
@@ -70,7 +69,7 @@ def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Ch
         info = replace(info, proposal_weight=best.settings.proposal_weight or 0.0)
     else:
         info = replace(info, adapter_scale=best.settings.adapter_scale or 1.0)
-    return Chosen(best, ranked, replace(info, default=chosen))
+    return Chosen(ranked, replace(info, default=chosen))
 
 
 def _require_usable(run: Run, info: SelectorInfo) -> None:
