@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from s2t_eval.router import NUM_LOG_PROBS, Router, step_features
-from s2t_eval.top_tokens import top_tokens
+from s2t_eval.top_tokens import TopTokens, top_tokens
 
 KlDirection = Literal["student_teacher", "teacher_student"]
 
@@ -72,6 +72,11 @@ class Step:
     teacher_at: Callable[[Tensor], Tensor] | None
     draw: Callable[[], Tensor]
     hidden: Tensor | None = None
+
+    @cached_property
+    def top(self) -> TopTokens:
+        """The most likely tokens, at most `NUM_LOG_PROBS`; looked for once for all who ask."""
+        return top_tokens(self.logits, NUM_LOG_PROBS)
 
     @cached_property
     def sums(self) -> Sums:
@@ -166,8 +171,7 @@ class MarginTrigger:
 
     def divergence(self, step: Step) -> Tensor:
         """1 - (p_1 - p_2), in [0, 1], [batch]."""
-        top = top_tokens(step.logits, 2).values
-        probs = (top - step.log_total).exp()
+        probs = (step.top.values[:, :2] - step.log_total).exp()
         return 1 - (probs[:, 0] - (probs[:, 1] if probs.shape[1] > 1 else 0.0))
 
 
@@ -211,8 +215,7 @@ class RouterTrigger:
     def divergence(self, step: Step) -> Tensor:
         """Log-odds, [batch]."""
         assert step.hidden is not None
-        top = top_tokens(step.logits, NUM_LOG_PROBS).values
-        log_probs = top - step.log_total
+        log_probs = step.top.values - step.log_total
         entropy = EntropyTrigger().divergence(step)
         features = step_features(step.hidden.to(log_probs.device), log_probs, entropy)
         odds: Tensor = self.router(features)

@@ -254,11 +254,11 @@ class Decoder:
     def _choose(self) -> Choice:
         """The student's tokens, and which rows fire with which candidates."""
         logits = self.student.head(self._state)
-        highest, best = (column[:, 0] for column in top_tokens(logits, 1))
+        step = Step(logits, self._teacher_at if self.lockstep else None, self._draw, self._state)
+        highest, best = (column[:, 0] for column in step.top)
         self._require_finite(self.student, highest, range(len(self._active)))
         default = self._sampled(logits, best)
         policy = self.policy
-        step = Step(logits, self._teacher_at if self.lockstep else None, self._draw, self._state)
         if self.keep_top:
             self._keep_top(step)
         if policy.trigger.name == "never" and not self.observe:

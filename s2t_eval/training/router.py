@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from s2t_eval.engine import SlotModel
-from s2t_eval.router import NUM_LOG_PROBS, Router, step_features
-from s2t_eval.top_tokens import top_tokens
+from s2t_eval.router import Router, step_features
 from s2t_eval.training.labels import Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
 from s2t_eval.training.triggers import TAUS, trigger_report
@@ -100,8 +99,7 @@ def _look(model: SlotModel, states: Tensor) -> tuple[Tensor, ...]:
 
 def _look_at(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     step = Step(logits, None, lambda: logits[:, 0])
-    top = top_tokens(logits, NUM_LOG_PROBS).values
-    log_probs = top - step.log_total
+    log_probs = step.top.values - step.log_total
     return log_probs, EntropyTrigger().divergence(step), MarginTrigger().divergence(step)
 
 
