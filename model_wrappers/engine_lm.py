@@ -2,55 +2,51 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.defaults import DEFAULT_OTHER_SEED
+from lm_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
 import s2t_eval
-from s2t_eval.engine import (
-    Decoder,
-    Finish,
-    FiredStep,
-    Request,
-    Result,
-    Sampling,
-    SlotModel,
-    derive_seed,
-)
-from s2t_eval.files import TraceWriter
+from s2t_eval.engine import Decoder, FiredStep, Request, Result, SlotModel, derive_seed
+from s2t_eval.files import TraceWriter, require_new_trace
 from s2t_eval.fingerprint import data_hash, model_fingerprint
-from s2t_eval.generated import GeneratedText
 from s2t_eval.loading import loading, require_dtype, resolve_model
 from s2t_eval.model_wrappers.arguments import CommonArguments, require_int, split_arguments
+from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
+from s2t_eval.model_wrappers.processes import SharedWork
+from s2t_eval.model_wrappers.response_cache import (
+    TextCache,
+    TimedResult,
+    argument_values,
+    config_hash,
+    keep_own_texts,
+    require_same_run,
+    software,
+)
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
-from s2t_eval.model_wrappers.telemetry import Telemetry
+from s2t_eval.model_wrappers.telemetry import Telemetry, peak_memory, together
+from s2t_eval.model_wrappers.thoughts import Thoughts
 from s2t_eval.policy import Policy
 from s2t_eval.triggers import Trigger
 from s2t_eval.vocabulary import stop_ids, text_vocabulary
 
 logger = logging.getLogger(__name__)
 
-CACHE_KEY = "s2t_eval fingerprint"
 serve_stock_tasks()
 
-HARMLESS = {"use_cache": None, "num_beams": 1, "repetition_penalty": 1.0, "num_return_sequences": 1}
-"""Generation arguments that change nothing at these values (None: at any)."""
-
-
-class CacheMismatchError(ValueError):
-    """A response cache that holds another method's or model's texts."""
+TORCH_SEED = torch.default_generator.initial_seed()
+"""torch's own, where nobody has set one."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,18 @@ class Job:
     request: Request
 
 
-class EngineLM(HFLM):
+Prompts = dict[str, dict[int, str]]
+"""Task -> document -> prompt."""
+
+
+class Part(NamedTuple):
+    """What one process did."""
+
+    telemetry: Telemetry
+    prompts: Prompts
+
+
+class EngineLM(SharedWork):
     """A backend: subclasses name their method, their arguments and their policy.
 
     Log-likelihoods are stock `hf`'s. Differences from stock in generation: a penalty in the
@@ -82,8 +89,8 @@ class EngineLM(HFLM):
         self.arguments, stock = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)
         require_int("seed", self.arguments.seed, 0)
         require_dtype("dtype", stock.get("dtype"))
-        trace = self.arguments.trace
-        self._trace = TraceWriter(Path(str(trace))) if trace else None
+        if self.arguments.trace:
+            require_new_trace(Path(str(self.arguments.trace)))
         if not torch.cuda.is_available() and stock.get("device") in (None, "cuda"):
             stock["device"] = "cpu"  # stock's default is "cuda" even where there is none
         path = resolve_model(pretrained) if isinstance(pretrained, str) else pretrained
@@ -93,12 +100,39 @@ class EngineLM(HFLM):
             raise ValueError(
                 f"pretrained={self.student_name}: expected a decoder-only model, got an encoder-decoder"
             )
+        self._given = kwargs
+        self.join_processes()
+        self._trace = self._make_trace()
         self.student = SlotModel(self.model, self.student_name, text_vocabulary(self.tokenizer))
         self.teacher: SlotModel | None = None
         self.student_fingerprint = model_fingerprint(self.model)
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
+        self.thoughts = Thoughts(self.tokenizer, self.tok_decode, self.think_end_token, self.enable_thinking)
         self.telemetry = Telemetry()
-        self._prompts: dict[str, dict[int, str]] = defaultdict(dict)
+        self._texts = TextCache()
+        self._prompts: Prompts = defaultdict(dict)
+        self._parts: list[Part] = []
+        self._special = {
+            token.content: i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special
+        }
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Self:
+        """How the harness makes a model of `--model_args` as text."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> Self:
+        """How the harness makes a model; its `--seed` holds where `seed=` is not given."""
+        made: Self = super().create_from_arg_obj({**_harness_seed(), **arg_dict}, additional_config)
+        return made
+
+    def _make_trace(self) -> TraceWriter | None:
+        if not self.arguments.trace or self.is_copy:
+            return None
+        return TraceWriter(Path(str(self.arguments.trace)), self.rank)
 
     def policy(self) -> Policy:
         """The policy of this run."""
@@ -146,36 +180,70 @@ class EngineLM(HFLM):
         """Texts for the harness's requests, in their order."""
         for instance in requests:
             self._prompts[str(instance.task_name)][int(instance.doc_id or 0)] = instance.args[0]
-        jobs = self._jobs(requests)
+        padded = self.padding(requests)
+        jobs = self._jobs([None if i in padded else instance for i, instance in enumerate(requests)])
         expected = Counter(job.position for job in jobs)
         arrived: dict[int, list[tuple[Job, Result]]] = defaultdict(list)
         texts: dict[int, str] = {}
-        began = time.perf_counter()
-        decoder = self.decoder()
         bar = tqdm(
-            total=len(requests),
+            total=len(expected),
             disable=disable_tqdm or self.rank != 0,
             desc=f"Running {self.METHOD} generate_until requests",
         )
         with bar:
-            for result in decoder.run([job.request for job in jobs]):
-                job = jobs[result.index]
-                self.telemetry.add(result)
+            for job, result in self._results(jobs):
                 arrived[job.position].append((job, result))
                 if len(arrived[job.position]) == expected[job.position]:
-                    instance = requests[job.position]
                     samples = sorted(arrived.pop(job.position), key=lambda pair: pair[0].sample)
-                    texts[job.position] = self.settle(instance, samples)
-                    self.cache_hook.add_partial("generate_until", instance.args, texts[job.position])
+                    texts[job.position] = self.settle(requests[job.position], samples)
                     bar.update()
-        self.telemetry.seconds += time.perf_counter() - began
-        if self._trace is not None:
-            self._trace.finish()
-        return [texts[position] for position in range(len(requests))]
+        self._finish()
+        return [texts[padded.get(position, position)] for position in range(len(requests))]
+
+    def _results(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Result]]:
+        """The texts of all jobs as they come, those first that an earlier run of this cache finished."""
+        waiting = []
+        for position, job in enumerate(jobs):
+            known = self._texts.get(job.request, position)
+            if known is None:
+                waiting.append(job)
+            else:
+                self.telemetry.add(known)
+                yield job, known.result
+        if len(waiting) < len(jobs):
+            logger.info("%d of %d texts come from the cache", len(jobs) - len(waiting), len(jobs))
+        last = time.perf_counter()
+        for result in self.decoder().run([job.request for job in waiting]):
+            job, now = waiting[result.index], time.perf_counter()
+            timed = TimedResult(result, now - last, peak_memory())
+            last = now
+            self.telemetry.add(timed)
+            self._texts.put(job.request, timed)
+            yield job, result
+
+    def _finish(self) -> None:
+        """Complete the trace; the first of several processes takes what the others have."""
+        lines = self._trace.hand_over() if self._trace is not None and self.rank else []
+        parts = self.gather_object((Part(self.telemetry, self._prompts), lines))
+        if parts is not None:
+            self._parts = [part for part, _ in parts]
+            if self._trace is not None:
+                self._trace.finish(line for _, others in parts for line in others)
+        self.wait()
+        if self._trace is not None and self.rank:
+            self._trace.discard()
 
     def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
         """A decoder for this run's policy."""
-        return Decoder(self.student, self.policy(), self.teacher, self.rows, self.tok_decode, observe)
+        return Decoder(
+            self.student,
+            self.policy(),
+            self.teacher,
+            self.rows,
+            self.tok_decode,
+            observe,
+            answer_of=self.thoughts.answer_of,
+        )
 
     @property
     def rows(self) -> int:
@@ -195,22 +263,19 @@ class EngineLM(HFLM):
 
     def text(self, instance: Instance, result: Result) -> str:
         """A result's text as stock hands it on: cut at the first stop string, thinking left out."""
-        ids = result.text_ids
-        if isinstance(self.think_end_token, int) and self.think_end_token in ids:
-            ids = ids[len(ids) - ids[::-1].index(self.think_end_token) :]
-        text = self.tok_decode(ids)
-        if isinstance(self.think_end_token, int):
-            text = text.lstrip()
-        think_end = self.think_end_token if isinstance(self.think_end_token, str) else None
-        until = normalize_gen_kwargs(instance.args[1], self.max_gen_toks)["until"]
-        text = postprocess_generated_text(text, until, think_end)
-        return GeneratedText(text, truncated=result.finish is Finish.LENGTH)
+        prompt, gen_kwargs = instance.args
+        return self.thoughts.text(result, prompt, self._asked(gen_kwargs).until)
 
-    def _jobs(self, requests: Sequence[Instance]) -> list[Job]:
-        """Engine requests, longest prompts first as stock does it; equal prompts stand together."""
+    def _jobs(self, requests: Sequence[Instance | None]) -> list[Job]:
+        """Engine requests, longest prompts first as stock does it; equal prompts stand together.
+
+        None stands for a request that needs no text of its own.
+        """
         jobs: list[Job] = []
         seen: Counter[tuple[object, ...]] = Counter()
         for position, instance in enumerate(requests):
+            if instance is None:
+                continue
             key = (instance.task_name, instance.doc_id, instance.idx)
             repeat = seen[key]
             seen[key] += 1
@@ -223,20 +288,24 @@ class EngineLM(HFLM):
                 jobs.append(Job(position, repeat, sample, expanded))
         return sorted(jobs, key=lambda job: (-len(job.request.prompt_ids), job.request.prompt_ids))
 
+    def _asked(self, gen_kwargs: dict[str, Any]) -> GenerationArguments:
+        return read_generation_arguments(
+            gen_kwargs, self.max_gen_toks, self.stop_ids, self.student.text_vocab
+        )
+
     def _request(self, instance: Instance, *key: object) -> Request:
-        context, gen_kwargs = instance.args
-        options: dict[str, Any] = dict(normalize_gen_kwargs(gen_kwargs, self.max_gen_toks))
-        until, limit = options.pop("until"), options.pop("max_gen_toks")
-        sampling = _sampling(options)
-        vocab = self.tokenizer.get_added_vocab()
+        prompt, gen_kwargs = instance.args
+        asked = self._asked(gen_kwargs)
+        # Special tokens vanish from decoded text, so a stop string that names one is an id.
+        named = {self._special[stop] for stop in asked.until if stop in self._special}
         return Request(
-            prompt_ids=self._encode(context, limit),
-            max_new_tokens=limit,
-            # Special tokens vanish from decoded text, so a stop string that names one is an id.
-            stop_ids=self.stop_ids | {vocab[stop] for stop in until if stop in vocab},
-            stop_strings=tuple(stop for stop in until if stop not in vocab),
-            sampling=sampling,
+            prompt_ids=self._encode(prompt, asked.max_new_tokens),
+            max_new_tokens=asked.max_new_tokens,
+            stop_ids=self.stop_ids | asked.stop_ids | named,
+            stop_strings=tuple(stop for stop in asked.until if stop not in self._special),
+            sampling=asked.sampling,
             seed=derive_seed(self.arguments.seed, *key),
+            in_thought=self.thoughts.begins_inside(prompt, asked.until),
         )
 
     def _encode(self, context: str, limit: int) -> tuple[int, ...]:
@@ -300,6 +369,10 @@ class EngineLM(HFLM):
 
     def get_model_info(self) -> dict[str, Any]:
         """Stock's entry for the results file, with ours under `s2t_eval`."""
+        parts = self._parts or [Part(self.telemetry, self._prompts)]
+        prompts: Prompts = defaultdict(dict)
+        for task, asked in (item for part in parts for item in part.prompts.items()):
+            prompts[task].update(asked)
         ours = {
             "version": s2t_eval.__version__,
             "method": self.METHOD,
@@ -307,32 +380,42 @@ class EngineLM(HFLM):
             **self.describe(),
             "batch_size": self.rows,
             "prompt_hashes": {
-                task: data_hash(prompts[doc_id] for doc_id in sorted(prompts))
-                for task, prompts in self._prompts.items()
+                task: data_hash(asked[doc_id] for doc_id in sorted(asked)) for task, asked in prompts.items()
             },
-            "telemetry": self.telemetry.report(),
+            "telemetry": together([part.telemetry for part in parts]).report(),
         }
         return {**super().get_model_info(), "s2t_eval": ours}
 
     def set_cache_hook(self, cache_hook: Any) -> None:
-        """Take the harness's response cache, unless another method or model filled it.
+        """Take the harness's response cache, unless another run filled it.
 
-        The harness's keys hold the prompt and the generation arguments alone (#4063), so without
-        this a greedy cache would answer for `s2t`.
+        Raises:
+            CacheMismatchError: another method, model or argument that may change a text.
         """
         super().set_cache_hook(cache_hook)
-        cache = getattr(cache_hook, "dbdict", None)
-        if cache is None:
-            return
-        ours = json.dumps({"backend": self.METHOD, **self.describe()}, sort_keys=True, default=str)
-        theirs = cache.get(CACHE_KEY)
-        if theirs is None and len(cache) == 0:
-            cache[CACHE_KEY] = ours
-        elif theirs != ours:
-            raise CacheMismatchError(
-                f"--use_cache: {getattr(cache, 'filename', 'this file')} was filled by "
-                f"{_difference(theirs, ours)}; name another file for this run"
-            )
+        store = getattr(cache_hook, "dbdict", None)
+        if store is not None:
+            require_same_run(store, getattr(store, "filename", "this file"), self.identity())
+            self._texts = TextCache(store)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that may change a text: every argument but those known not to, and what they came to."""
+        teacher = {}
+        if self.teacher is not None:
+            teacher = {
+                "teacher_config": config_hash(self.teacher.base),
+                "teacher_dtype": str(self.teacher.base.dtype),
+                "teacher_device": self.teacher.device.type,
+            }
+        return {
+            "backend": self.METHOD,
+            **argument_values(self.arguments, self._given),
+            **software(),
+            "config": config_hash(self.model),
+            "device": self.device.type,
+            **teacher,
+            **self.describe(),
+        }
 
 
 def _record(step: FiredStep) -> dict[str, Any]:
@@ -341,26 +424,10 @@ def _record(step: FiredStep) -> dict[str, Any]:
     return values if math.isfinite(step.divergence) else {**values, "divergence": None}
 
 
-def _difference(theirs: str | None, ours: str) -> str:
-    if theirs is None:
-        return "another backend, which left no note of its model and method"
-    before, now = json.loads(theirs), json.loads(ours)
-    differing = [key for key in now if before.get(key) != now[key]]
-    return "another run: " + ", ".join(f"{k} {before.get(k)} (now {now[k]})" for k in differing)
+def _harness_seed() -> dict[str, int]:
+    """The harness's `--seed`, which it has just given to torch; its default leaves ours as it is."""
+    seed = torch.initial_seed()
+    return {} if seed in (DEFAULT_OTHER_SEED, TORCH_SEED) else {"seed": seed}
 
 
-def _sampling(options: dict[str, Any]) -> Sampling | None:
-    """How a task's generation arguments ask to sample; refuses what the engine does not do."""
-    do_sample = options.pop("do_sample", False)
-    temperature = float(options.pop("temperature", 0.0))
-    top_p, top_k = float(options.pop("top_p", 1.0)), int(options.pop("top_k", 0) or 0)
-    for name, value in options.items():
-        if name not in HARMLESS or HARMLESS[name] not in (None, value):
-            raise ValueError(
-                f"generation_kwargs: {name}={value} is not supported by the slot engine (it knows "
-                "until, max_gen_toks, do_sample, temperature, top_p, top_k); leave it out, for the "
-                "control too"
-            )
-    if not do_sample or temperature == 0.0:
-        return None
-    return Sampling(temperature, top_p, max(top_k, 0))
+keep_own_texts(EngineLM)

@@ -99,7 +99,14 @@ class S2TLocal(SelectionLM):
     def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
         """A decoder whose candidates the adapted model scores."""
         return Decoder(
-            self.student, self.policy(), self.teacher, self.rows, self.tok_decode, observe, self.scorer
+            self.student,
+            self.policy(),
+            self.teacher,
+            self.rows,
+            self.tok_decode,
+            observe,
+            self.scorer,
+            answer_of=self.thoughts.answer_of,
         )
 
     def _make_policy(self) -> Policy:

@@ -104,7 +104,15 @@ class ThinkAtHard(EngineLM):
         """A decoder whose rows may look again."""
         assert not observe
         top_n = self.folder.info.looped.top_n
-        return LoopedDecoder(self.looped, self._vote, self.max_depth, top_n, self.rows, self.tok_decode)
+        return LoopedDecoder(
+            self.looped,
+            self._vote,
+            self.max_depth,
+            top_n,
+            self.rows,
+            self.tok_decode,
+            self.thoughts.answer_of,
+        )
 
     def _make_vote(self) -> Vote:
         if self.thinking.oracle is not None:
@@ -117,7 +125,7 @@ class ThinkAtHard(EngineLM):
         decider = self.folder.decider.to(self.device)
         return DeciderVote(decider, self.threshold, self.folder.info.looped.top_n)
 
-    def _jobs(self, requests: Sequence[Instance]) -> list[Job]:
+    def _jobs(self, requests: Sequence[Instance | None]) -> list[Job]:
         jobs = super()._jobs(requests)
         if isinstance(self._vote, OracleVote):
             self._vote.require([job.request.prompt_ids for job in jobs], str(self.thinking.oracle))

@@ -4,37 +4,51 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
-from s2t_eval.engine import Result, Usage
+from s2t_eval.engine import Usage
+from s2t_eval.model_wrappers.response_cache import TimedResult
 
 
 @dataclass
 class Telemetry:
-    """Sums over all generated texts.
+    """Sums over all texts of a run, also those that an earlier, interrupted part of it generated.
 
     Args:
         texts: texts generated (each sample of maj8 is one).
+        cached_texts: those among them that came from the cache (`--use_cache`), with their costs.
         usage: summed usage; its seconds are replaced by the wall clock of decoding.
-        seconds: wall clock spent in decoding.
+        seconds: wall clock spent in decoding; of several processes the slowest one's.
+        memory: peak memory in bytes; of several processes the largest one's.
         truncated_prompts: prompts whose beginning was cut to fit the context.
         length_limited: texts that ended at their length limit.
+        processes: that shared the work.
     """
 
     texts: int = 0
+    cached_texts: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    memory: int = 0
     truncated_prompts: int = 0
     length_limited: int = 0
+    processes: int = 1
 
-    def add(self, result: Result) -> None:
+    def add(self, timed: TimedResult) -> None:
         """Count one text."""
         self.texts += 1
-        self.length_limited += result.finish.value == "length"
-        for name, value in asdict(result.usage).items():
+        self.cached_texts += timed.is_cached
+        self.length_limited += timed.result.finish.value == "length"
+        self.seconds += timed.seconds
+        self.memory = max(self.memory, timed.memory)
+        self._add_usage(timed.result.usage)
+
+    def _add_usage(self, usage: Usage) -> None:
+        for name, value in asdict(usage).items():
             setattr(self.usage, name, getattr(self.usage, name) + value)
 
     def report(self) -> dict[str, Any]:
@@ -45,6 +59,7 @@ class Telemetry:
         asked = self.usage.hits + self.usage.misses
         return {
             "texts": self.texts,
+            "cached_texts": self.cached_texts,
             **counts,
             "realised_rate": self.usage.triggers / tokens,
             "flip_rate": self.usage.flips / tokens,
@@ -54,10 +69,23 @@ class Telemetry:
             "continued_rate": self.usage.continued / tokens,
             "length_limited": self.length_limited,
             "truncated_prompts": self.truncated_prompts,
+            "processes": self.processes,
             "seconds": self.seconds,
             "tokens_per_second": self.usage.tokens / self.seconds if self.seconds else None,
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": max(self.memory, peak_memory()),
         }
+
+
+def together(parts: Sequence[Telemetry]) -> Telemetry:
+    """The telemetry of processes that shared the work: counts are summed, time and memory the largest."""
+    total = Telemetry(processes=len(parts))
+    for part in parts:
+        total._add_usage(part.usage)
+        for name in ("texts", "cached_texts", "truncated_prompts", "length_limited"):
+            setattr(total, name, getattr(total, name) + getattr(part, name))
+        total.seconds = max(total.seconds, part.seconds)
+        total.memory = max(total.memory, part.memory)
+    return total
 
 
 def peak_memory() -> int:

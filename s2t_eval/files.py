@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -68,27 +68,42 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def require_new_trace(path: Path) -> None:
+    """Raise `ValueError` unless a trace can be made there: nothing is overwritten."""
+    for taken in (path, _partial(path)):
+        if taken.exists():
+            raise ValueError(f"trace: {taken} exists; move it away or name another file")
+    if not path.parent.is_dir():
+        raise ValueError(f"trace: there is no folder {path.parent} to write {path.name} to")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ValueError(f"trace: no permission to write {path.name} in {path.parent}; name another folder")
+
+
+def _partial(path: Path, rank: int = 0) -> Path:
+    return path.with_name(path.name + (f".rank{rank}" if rank else "") + ".partial")
+
+
 class TraceWriter:
     """One JSON line a generated text. The file bears its name only when the run has ended.
 
-    Until then it is `FILE.partial`, whole line by whole line, so that a broken run leaves what it had.
+    Until then it is `FILE.partial`, whole line by whole line, so that a broken run leaves what it had. Of
+    several processes each writes a file of its own, `FILE.rank1.partial` and so on; at the end the first
+    one takes the lines of all.
 
     Args:
         path: the file to make.
+        rank: of this process.
 
     Raises:
-        ValueError: the file exists, or its folder does not.
+        ValueError: the file exists, or its folder does not or is not writable.
     """
 
-    def __init__(self, path: Path) -> None:
-        partial = path.with_name(path.name + ".partial")
-        for taken in (path, partial):
-            if taken.exists():
-                raise ValueError(f"trace: {taken} exists; move it away or name another file")
-        if not path.parent.is_dir():
-            raise ValueError(f"trace: there is no folder {path.parent} to write {path.name} to")
+    def __init__(self, path: Path, rank: int = 0) -> None:
+        require_new_trace(path)
         self.path = path
-        self.partial = partial
+        self.partial = _partial(path, rank)
+        if self.partial.exists():
+            raise ValueError(f"trace: {self.partial} exists; move it away or name another file")
         self.num_lines = 0
         self._file: TextIO | None = None
 
@@ -98,9 +113,11 @@ class TraceWriter:
         Raises:
             TraceError: the disk is full or gone.
         """
+        self._write_line(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def _write_line(self, line: str) -> None:
         if self._file is None:
             self._file = self._open()
-        line = json.dumps(record, ensure_ascii=False) + "\n"
         begin = self._file.tell()
         try:
             self._file.write(line)
@@ -113,8 +130,28 @@ class TraceWriter:
             ) from error
         self.num_lines += 1
 
-    def finish(self) -> None:
-        """Close the file and give it its name. A later `write` goes on with the same file."""
+    def hand_over(self) -> list[str]:
+        """The lines of a process that is not the first, for it to take; `discard` follows."""
+        if self._file is None:
+            return []
+        self._file.close()
+        self._file = None
+        with self.partial.open(encoding="utf-8", newline="\n") as file:
+            return list(file)
+
+    def discard(self) -> None:
+        """Remove the lines that were handed over."""
+        self.partial.unlink(missing_ok=True)
+        self.num_lines = 0
+
+    def finish(self, others: Iterable[str] = ()) -> None:
+        """Close the file and give it its name. A later `write` goes on with the same file.
+
+        Args:
+            others: lines of other processes, to be added.
+        """
+        for line in others:
+            self._write_line(line)
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -16,7 +16,7 @@ from torch import Tensor
 from s2t_eval.engine.request import Finish, FiredStep, Request, Result, Usage
 from s2t_eval.engine.sampling import sample
 from s2t_eval.engine.slot_model import SlotModel
-from s2t_eval.engine.stop import Decode, StopRule
+from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.policy import Policy
 from s2t_eval.scores import Evidence
 from s2t_eval.selectors import LocalSelector, Selection
@@ -96,6 +96,7 @@ class Decoder:
         scorer: the model that scores a local selector's candidates, with slots of its own that catch
             up where a step fires (proposer `base`, PPS). None: the student scores its own branches.
         keep_top: at every step record this many of the student's most likely tokens (for labels).
+        answer_of: what a text says outside of its thoughts, for requests that tell them apart.
 
     Raises:
         ValueError: the policy needs a teacher and none is given, or `top_k` exceeds the vocabulary.
@@ -117,6 +118,7 @@ class Decoder:
         observe: Sequence[Trigger] = (),
         scorer: SlotModel | None = None,
         keep_top: int = 0,
+        answer_of: AnswerOf | None = None,
     ) -> None:
         if rows < 1:
             raise ValueError(f"rows: expected at least 1, got {rows}")
@@ -136,6 +138,7 @@ class Decoder:
         self.observe = tuple(observe)
         self.scorer = scorer
         self.keep_top = min(keep_top, student.text_vocab)
+        self.answer_of = answer_of
         self._models = [model for model in (student, teacher, scorer) if model is not None]
         self._active: list[Row] = []
         self._ended: list[Result] = []
@@ -194,7 +197,7 @@ class Decoder:
         first = len(self._active)
         while queue and len(self._active) < rows:
             index, request = queue.popleft()
-            stop = StopRule(request, self.decode)
+            stop = StopRule(request, self.decode, self.answer_of)
             self._active.append(self.ROW(index, request, stop, len(self.observe)))
         new = range(first, len(self._active))
         if not new:

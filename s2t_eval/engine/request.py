@@ -22,6 +22,8 @@ class Request:
         stop_strings: strings that end the answer as soon as they stand in its text.
         sampling: None takes the most likely token.
         seed: of this request's own random numbers.
+        in_thought: whether the answer begins inside a thought, in which stop strings end nothing. None:
+            thoughts are not told apart from the answer.
 
     Raises:
         ValueError: an empty prompt or no token allowed.
@@ -33,6 +35,7 @@ class Request:
     stop_strings: tuple[str, ...] = ()
     sampling: Sampling | None = None
     seed: int = 0
+    in_thought: bool | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from s2t_eval.engine.decoder import Decoder, Row
-from s2t_eval.engine.stop import Decode
+from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.policy import Policy
 from s2t_eval.tah.looped import top_mixture
 from s2t_eval.tah.settings import TOP_N, require_depth
@@ -65,6 +65,7 @@ class LoopedDecoder(Decoder):
         top_n: tokens mixed into the next pass's input.
         rows: sequences at work at once.
         decode: token ids to text, for requests with stop strings.
+        answer_of: what a text says outside of its thoughts, for requests that tell them apart.
 
     Raises:
         TahError: a depth below 1.
@@ -80,8 +81,9 @@ class LoopedDecoder(Decoder):
         top_n: int = TOP_N,
         rows: int = 32,
         decode: Decode | None = None,
+        answer_of: AnswerOf | None = None,
     ) -> None:
-        super().__init__(student, TAH, rows=rows, decode=decode)
+        super().__init__(student, TAH, rows=rows, decode=decode, answer_of=answer_of)
         require_depth(max_depth)
         self.looped = student
         self.vote = vote

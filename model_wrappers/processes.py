@@ -1,0 +1,67 @@
+"""Several processes (torchrun, `accelerate launch`) that share the documents of one evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+
+class SharedWork(HFLM):
+    """Stock `hf` whose processes share the work on every device, and repeat none of it.
+
+    Stock shares documents out over several GPUs alone: elsewhere every process generates them all. It
+    also takes a process's index on its machine for the rank, which several machines have twice (#1081).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._padded: list[Instance] = []
+
+    def join_processes(self) -> None:
+        """Take this process's rank among those that were started together."""
+        accelerator = getattr(self, "accelerator", None)
+        if accelerator is not None and accelerator.num_processes > 1:
+            self._rank = accelerator.process_index
+            self._world_size = accelerator.num_processes
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether another process decodes the same texts: with tensor parallelism all do."""
+        return self.world_size == 1 and int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+    def padding(self, requests: Sequence[Instance]) -> dict[int, int]:
+        """Positions of requests that only fill up this process's share -> that of the text they repeat.
+
+        The harness gives all processes equally many requests by repeating a process's last one.
+        """
+        if self.world_size == 1:
+            return {}
+        positions: dict[int, list[int]] = defaultdict(list)
+        padding = {}
+        for position, instance in enumerate(requests):
+            seen = positions[id(instance)]
+            if len(seen) == instance.repeats:
+                padding[position] = seen[0]
+                self._padded.append(instance)
+            else:
+                seen.append(position)
+        return padding
+
+    def wait(self) -> None:
+        """Wait for the other processes."""
+        super().barrier()
+
+    def barrier(self) -> None:
+        """Wait for the other processes, as the harness does once it has all responses.
+
+        What filled up this process's share is no answer of its document and is taken from it.
+        """
+        self.wait()
+        for instance in self._padded:
+            del instance.resps[instance.repeats :]
+        self._padded = []
