@@ -408,8 +408,8 @@ class EngineLM(SharedWork):
                 "teacher_device": self.teacher.device.type,
             }
         return {
-            "backend": self.METHOD,
             **argument_values(self.arguments, self._given),
+            "backend": self.METHOD,  # stock's argument of this name is another thing
             **software(),
             "config": config_hash(self.model),
             "device": self.device.type,

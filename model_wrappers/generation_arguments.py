@@ -105,8 +105,10 @@ def read_generation_arguments(
     """
     if "until" in given:
         _require_texts(given["until"])
-    # None means "not given" throughout; stock would fail on some of them.
+    # None means "not given" throughout; stock would fail on some of them, and takes no tuple.
     options = {name: value for name, value in given.items() if value is not None}
+    if isinstance(given.get("until"), tuple):
+        options["until"] = list(given["until"])
     for name in LENGTH_NAMES:
         if name in options:
             options[name] = _whole_number(name, options[name])

@@ -174,6 +174,8 @@ def _difference(theirs: str | None, ours: str) -> str:
         return "another backend, which left no note of its model and method"
     before, now = json.loads(theirs), json.loads(ours)
     differing = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+    if "backend" in differing:
+        differing = ["backend"]  # the arguments of another method differ in any case
     return "another run: " + ", ".join(f"{k} {before.get(k)} (now {now.get(k)})" for k in differing)
 
 
