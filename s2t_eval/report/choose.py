@@ -6,6 +6,7 @@ development problems are the better guide, and cost a scan.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +57,7 @@ def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Ch
     for run in ours:
         _require_usable(run, info)
     require_comparable(ours, f"selector={folder}")
-    ranked = sorted(ours, key=lambda run: (-run.value, run.cost.get("realised_rate", 0.0)))
+    ranked = sorted(ours, key=lambda run: (-run.value, run.cost.get("realised_rate", math.inf)))
     best = ranked[0]
     chosen = {
         "proposer": proposer,

@@ -52,7 +52,8 @@ class Comparison:
     """One task of one method, base against new; scores as fractions, better is larger.
 
     `won` and `lost` name document ids; `unscored` counts pairs in which a side has no score, which are
-    left out; `changed` counts documents whose generated text is another.
+    left out; `changed` counts documents whose generated text is another; `costs` are those that are known
+    of both.
     """
 
     task: str
@@ -196,8 +197,17 @@ def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
         rows: the comparisons.
         fail_on: `regression` (score), `cost` (a cost grew too much), `change` (any text, score or count
             differs: for runs that are deterministic).
+
+    Raises:
+        NotComparableError: `cost` where a run does not tell what it cost.
     """
     found = []
+    for row in rows:
+        if "cost" in fail_on and not row.costs:
+            raise NotComparableError(
+                f"task {row.task}: what {row.base} or {row.new} cost is unknown (another backend, or a run "
+                "that took texts from a cache); leave out --fail-on cost, or run it again"
+            )
     for row in rows:
         name = f"{row.task}, {row.new}"
         if "regression" in fail_on and row.verdict is Verdict.REGRESSION:

@@ -81,7 +81,8 @@ class Run:
         limits: generation arguments (stops, lengths).
         documents: a row a document (columns doc_id, HASHES, score); None where no samples were kept.
         date: of the run, seconds since 1970.
-        cost: the run's telemetry, summed over all of its tasks; empty for backends not ours.
+        cost: the run's telemetry, summed over all of its tasks; empty where it is unknown: for backends
+            not ours, and where it is a part's (a resumed run of an earlier version).
         results: the whole results file.
     """
 
@@ -227,6 +228,7 @@ def _runs_of(file: Path, name: str, results: dict[str, Any], metrics: dict[str, 
     arguments = _model_args(config)
     groups = _groups(results)
     leaves = {leaf for members in groups.values() for leaf in members}
+    cost = _cost(file, results)
     for task, figures in results["results"].items():
         members = groups.get(task, [task])
         if task in leaves or members[0] not in results["configs"]:
@@ -250,9 +252,32 @@ def _runs_of(file: Path, name: str, results: dict[str, Any], metrics: dict[str, 
             limits=dict(results["configs"][members[0]].get("generation_kwargs") or {}),
             documents=_documents(file, results, task, members, metric, filter_name),
             date=float(results.get("date") or 0.0),
-            cost=config.get("s2t_eval", {}).get("telemetry", {}),
+            cost=cost,
             results=results,
         )
+
+
+def _cost(file: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """The run's telemetry, unless it counts fewer texts than were evaluated: then it is a fraction."""
+    ours = results["config"].get("s2t_eval", {})
+    cost: dict[str, Any] = ours.get("telemetry", {})
+    samples = ours.get("sampling", {}).get("num_samples", 1)
+    expected = sum(
+        int(results["n-samples"].get(task, {}).get("effective", 0))
+        * int(config.get("repeats") or 1)
+        * samples
+        for task, config in results["configs"].items()
+        if config.get("output_type") == "generate_until"
+    )
+    texts = cost.get("texts", expected)
+    if texts >= expected:
+        return cost
+    print(
+        f"note: {file}: its costs are unknown: they count {texts} of {expected} texts, the others came from a "
+        "cache; run it again with another cache",
+        file=sys.stderr,
+    )
+    return {}
 
 
 def _method(file: Path, config: dict[str, Any]) -> Method:
