@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.defaults import DEFAULT_OTHER_SEED
 from lm_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
 import s2t_eval
-from s2t_eval.engine import Decoder, FiredStep, Request, Result, SlotModel, derive_seed
+from s2t_eval.engine import Decoder, Request, Result, SlotModel, derive_seed
 from s2t_eval.files import TraceWriter, require_new_trace
 from s2t_eval.fingerprint import data_hash, model_fingerprint
 from s2t_eval.loading import loading, require_dtype, resolve_model
@@ -29,14 +27,16 @@ from s2t_eval.model_wrappers.response_cache import (
     TextCache,
     TimedResult,
     argument_values,
-    config_hash,
     keep_own_texts,
+    loaded_as,
     require_same_run,
     software,
 )
+from s2t_eval.model_wrappers.seeds import harness_seed
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import Telemetry, peak_memory, together
 from s2t_eval.model_wrappers.thoughts import Thoughts
+from s2t_eval.model_wrappers.trace_lines import trace_line
 from s2t_eval.policy import Policy
 from s2t_eval.triggers import Trigger
 from s2t_eval.vocabulary import stop_ids, text_vocabulary
@@ -44,9 +44,6 @@ from s2t_eval.vocabulary import stop_ids, text_vocabulary
 logger = logging.getLogger(__name__)
 
 serve_stock_tasks()
-
-TORCH_SEED = torch.default_generator.initial_seed()
-"""torch's own, where nobody has set one."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +109,6 @@ class EngineLM(SharedWork):
         self._texts = TextCache()
         self._prompts: Prompts = defaultdict(dict)
         self._parts: list[Part] = []
-        self._special = {
-            token.content: i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special
-        }
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Self:
@@ -126,7 +120,7 @@ class EngineLM(SharedWork):
         cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
     ) -> Self:
         """How the harness makes a model; its `--seed` holds where `seed=` is not given."""
-        made: Self = super().create_from_arg_obj({**_harness_seed(), **arg_dict}, additional_config)
+        made: Self = super().create_from_arg_obj({**harness_seed(), **arg_dict}, additional_config)
         return made
 
     def _make_trace(self) -> TraceWriter | None:
@@ -297,12 +291,13 @@ class EngineLM(SharedWork):
         prompt, gen_kwargs = instance.args
         asked = self._asked(gen_kwargs)
         # Special tokens vanish from decoded text, so a stop string that names one is an id.
-        named = {self._special[stop] for stop in asked.until if stop in self._special}
+        special = self.thoughts.special_ids
+        named = {special[stop] for stop in asked.until if stop in special}
         return Request(
             prompt_ids=self._encode(prompt, asked.max_new_tokens),
             max_new_tokens=asked.max_new_tokens,
             stop_ids=self.stop_ids | asked.stop_ids | named,
-            stop_strings=tuple(stop for stop in asked.until if stop not in self._special),
+            stop_strings=tuple(stop for stop in asked.until if stop not in special),
             sampling=asked.sampling,
             seed=derive_seed(self.arguments.seed, *key),
             in_thought=self.thoughts.begins_inside(prompt, asked.until),
@@ -335,7 +330,6 @@ class EngineLM(SharedWork):
         """One line a text, enough to replay every choice."""
         if self._trace is None:
             return
-        policy = self.policy()
         self._trace.write(
             {
                 "task": instance.task_name,
@@ -343,14 +337,7 @@ class EngineLM(SharedWork):
                 "repeat": job.repeat,
                 "sample": job.sample,
                 "method": self.METHOD,
-                "trigger": policy.trigger.name,
-                "threshold": policy.threshold,
-                "prompt_ids": list(job.request.prompt_ids),
-                "output_ids": result.output_ids,
-                "finish": result.finish.value,
-                "seconds": result.usage.seconds,
-                "usage": asdict(result.usage),
-                "steps": [_record(step) for step in result.steps],
+                **trace_line(job.request, result, self.policy()),
                 **more,
             }
         )
@@ -400,34 +387,14 @@ class EngineLM(SharedWork):
 
     def identity(self) -> dict[str, Any]:
         """Everything that may change a text: every argument but those known not to, and what they came to."""
-        teacher = {}
-        if self.teacher is not None:
-            teacher = {
-                "teacher_config": config_hash(self.teacher.base),
-                "teacher_dtype": str(self.teacher.base.dtype),
-                "teacher_device": self.teacher.device.type,
-            }
         return {
             **argument_values(self.arguments, self._given),
             "backend": self.METHOD,  # stock's argument of this name is another thing
             **software(),
-            "config": config_hash(self.model),
-            "device": self.device.type,
-            **teacher,
+            **loaded_as("student", self.model),
+            **(loaded_as("teacher", self.teacher.base) if self.teacher is not None else {}),
             **self.describe(),
         }
-
-
-def _record(step: FiredStep) -> dict[str, Any]:
-    """A step in JSON values; the trigger `always` has no finite divergence, and JSON no infinity."""
-    values = step._asdict()
-    return values if math.isfinite(step.divergence) else {**values, "divergence": None}
-
-
-def _harness_seed() -> dict[str, int]:
-    """The harness's `--seed`, which it has just given to torch; its default leaves ours as it is."""
-    seed = torch.initial_seed()
-    return {} if seed in (DEFAULT_OTHER_SEED, TORCH_SEED) else {"seed": seed}
 
 
 keep_own_texts(EngineLM)

@@ -145,11 +145,15 @@ def software() -> dict[str, str]:
     }
 
 
-def config_hash(model: Any) -> str:
-    """Of what a model's configuration says beside its weights (positions, scaling, an adapter's alpha)."""
+def loaded_as(role: str, model: Any) -> dict[str, str]:
+    """What a model is beside its weights: its configuration (with an adapter's), dtype and kind of device."""
     configs = [model.config, *getattr(model, "peft_config", {}).values()]
     values = [{k: v for k, v in config.to_dict().items() if k not in NAMES_ONLY} for config in configs]
-    return data_hash([json.loads(json.dumps(values, sort_keys=True, default=_plain))])
+    return {
+        f"{role}_config": data_hash([json.loads(json.dumps(values, sort_keys=True, default=_plain))]),
+        f"{role}_dtype": str(model.dtype),
+        f"{role}_device": model.device.type,
+    }
 
 
 def _plain(value: Any) -> Any:

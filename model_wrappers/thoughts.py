@@ -35,7 +35,11 @@ class Thoughts:
         end: str | int | None = None,
         is_enabled: bool | None = None,
     ) -> None:
-        special = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        special: dict[str, int] = {
+            token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
+        end = None if end == "" else end
+        self.special_ids = special
         self._marks = {i: name for name, i in special.items() if BEGIN.fullmatch(name) or END.fullmatch(name)}
         self._plain = decode
         self._end = end if isinstance(end, str) else None

@@ -220,7 +220,7 @@ def test_models_that_differ_in_their_configuration_alone(cache: str, tmp_path: P
     evaluate("greedy", {"pretrained": str(tmp_path / "one"), "max_length": 256}, limit=1, use_cache=cache)
     model_args = {"pretrained": str(tmp_path / "other"), "max_length": 256}
     with pytest.raises(
-        CacheMismatchError, match=r"by another run: config [0-9a-f]{16} \(now [0-9a-f]{16}\);"
+        CacheMismatchError, match=r"by another run: student_config [0-9a-f]{16} \(now [0-9a-f]{16}\);"
     ):
         evaluate("greedy", model_args, limit=1, use_cache=cache)
 

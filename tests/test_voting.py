@@ -16,7 +16,7 @@ from s2t_eval.model_wrappers.voting import (
     votable_task,
     vote,
 )
-from tests.harness_helpers import STUDENT, arith_docs, evaluate, inline_task, task_manager, texts
+from tests.harness_helpers import STUDENT, arith_docs, evaluate, inline_task, ours, task_manager, texts
 
 # ---------------------------------------------------------------- counting
 
@@ -174,6 +174,22 @@ def test_votes_through_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:
     task = inline_task("scripted", arith_docs(2), metric_list=[GSM8K_METRIC], filter_list=GSM8K_FILTERS)
     results = evaluate("maj8", {"num_samples": 5}, tasks=[task])
     assert texts(results, "scripted") == ["about 18", "dunno"]
+
+
+def test_seed_of_the_harness_reaches_the_samples() -> None:
+    """`--seed` did not: every run of maj8 drew the same samples, whatever was given there."""
+    model_args = {"num_samples": 1, "temperature": 3.0, "top_p": 1.0, "sample_top_k": 0}
+    found = evaluate("maj8", model_args, limit=2, torch_random_seed=5)
+    named = evaluate("maj8", {**model_args, "seed": 5}, limit=2)
+    assert ours(found)["seed"] == ours(named)["seed"] == 5
+    assert texts(found) == texts(named)
+    default = evaluate("maj8", model_args, limit=2)
+    assert ours(default)["seed"] == 0
+    assert texts(default) != texts(found)
+    both = evaluate("maj8", {**model_args, "seed": 0}, limit=2, torch_random_seed=5)
+    assert (ours(both)["seed"], texts(both)) == (0, texts(default))
+    as_text = evaluate("maj8", f"pretrained={STUDENT},num_samples=1", limit=1, torch_random_seed=7)
+    assert ours(as_text)["seed"] == 7
 
 
 # ---------------------------------------------------------------- tasks that cannot vote
