@@ -40,7 +40,7 @@ INSTALL = (
 )
 
 
-class SandboxUnavailableError(RuntimeError):
+class SandboxUnavailableError(OSError):
     """There is no sandbox to run generated code in, and nobody allowed to do without."""
 
 

@@ -155,9 +155,7 @@ def process_filter(machine: str = platform.machine()) -> bytes | None:
 def rules(machine: str) -> list[Rule]:
     """The calls that are refused on a machine, whatever their arguments."""
     answers = [(REFUSED, errno.EPERM), (NEW_PROCESS, errno.EAGAIN), ({"clone3": CLONE3}, errno.ENOSYS)]
-    return [
-        Rule(number, error) for calls, error in answers for number in _numbers(calls, machine).values()
-    ]
+    return [Rule(number, error) for calls, error in answers for number in _numbers(calls, machine).values()]
 
 
 def _numbers(calls: dict[str, Numbers], machine: str) -> dict[str, int]:

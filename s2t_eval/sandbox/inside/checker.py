@@ -76,8 +76,8 @@ def asker(lines: BinaryIO, say: Callable[[list[Any]], None], most: int) -> Ask:
             raise ProgramError(f"an argument of {name} is the program's own {error}") from None
         if len(text) > most:
             # Before its first reply a program has no part in what the checks hand over.
-            kind = ProgramError if replies else UncheckableError
-            raise kind(f"an argument of {name} is longer than {most} bytes")
+            why = f"an argument of {name} is longer than {most} bytes"
+            raise ProgramError(why) if replies else UncheckableError(why)
         say(["call", text])
         kind, value = read(lines.readline())
         replies += 1

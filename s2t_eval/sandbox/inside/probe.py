@@ -11,7 +11,6 @@ import socket
 import struct
 import sys
 
-VSOCK, NETLINK = 40, 16
 FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 """Addresses that nobody has. Connecting a datagram socket sends nothing, and needs a route only."""
 INTERFACES = 4096
@@ -63,9 +62,9 @@ def network() -> list[str]:
     names = interfaces()
     if names:
         found.append(f"has the network {', '.join(names)}")
-    for name, family in (("vsock", VSOCK), ("netlink", NETLINK)):
+    for name, number, kind in (("vsock", 40, socket.SOCK_STREAM), ("netlink", 16, socket.SOCK_RAW)):
         try:
-            socket.socket(family, socket.SOCK_STREAM if family == VSOCK else socket.SOCK_RAW).close()
+            socket.socket(number, kind).close()
         except OSError:
             continue
         found.append(f"opens {name} sockets")
