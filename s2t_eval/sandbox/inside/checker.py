@@ -24,24 +24,28 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import values
 
-Ask = Callable[[str, tuple[Any, ...], dict[str, Any]], Any]
 MOST_DIGITS = 50_000
 """Longest whole number that the checks may read or write in decimal, which takes time in its square."""
 MOST_TEXT = 300
 
 
-class ProgramError(Exception):
+class EndOfChecks(BaseException):
+    """Nothing that follows can be checked. No `except Exception` of the checks takes it for an error of
+    the program's that they wanted to see."""
+
+
+class ProgramError(EndOfChecks):
     """The program is gone, or said something that is no reply."""
 
 
-class UncheckableError(Exception):
+class UncheckableError(EndOfChecks):
     """The checks want something of the program that cannot be carried over."""
 
 
 class Remote(values.Reference):
     """A function of the program."""
 
-    def __init__(self, name: str, ask: Ask) -> None:
+    def __init__(self, name: str, ask: Caller) -> None:
         super().__init__(f"program[{name!r}]")
         self.__name__ = name
         self._ask = ask
@@ -62,30 +66,51 @@ def names_used(code: CodeType) -> set[str]:
     return found
 
 
-def asker(lines: BinaryIO, say: Callable[[list[Any]], None], most: int) -> Ask:
-    """How a `Remote` calls: one line out of at most `most` bytes, one line in."""
-    replies = 0
+class Caller:
+    """How a `Remote` calls: one line out, one line in.
 
-    def ask(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        nonlocal replies
+    Args:
+        lines: from the session.
+        say: to the session.
+        most: longest line out, in bytes.
+    """
+
+    def __init__(self, lines: BinaryIO, say: Callable[[list[Any]], None], most: int) -> None:
+        self.end: EndOfChecks | None = None
+        self._lines = lines
+        self._say = say
+        self._most = most
+        self._has_reply = False
+
+    def __call__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The program's result; raises what it raised, or `EndOfChecks`, now and at every later call."""
+        try:
+            if self.end is not None:
+                raise self.end
+            self._say(["call", self._written(name, args, kwargs)])
+            kind, value = read(self._lines.readline())
+            self._has_reply = True
+            if kind == "dead":
+                raise ProgramError(value)
+        except EndOfChecks as error:
+            self.end = error
+            raise
+        if kind == "raised":
+            raise value
+        return value
+
+    def _written(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         try:
             text = values.literal((name, args, kwargs))
         except values.NotPlainError as error:
             raise UncheckableError(f"an argument of {name} is {error}") from None
         except values.ForeignError as error:
-            raise ProgramError(f"an argument of {name} is the program's own {error}") from None
-        if len(text) > most:
+            raise ProgramError(f"an argument of {name} is the program's own: {error}") from None
+        if len(text) > self._most:
             # Before its first reply a program has no part in what the checks hand over.
-            why = f"an argument of {name} is longer than {most} bytes"
-            raise ProgramError(why) if replies else UncheckableError(why)
-        say(["call", text])
-        kind, value = read(lines.readline())
-        replies += 1
-        if kind == "value":
-            return value
-        raise value if kind == "raised" else ProgramError(value)
-
-    return ask
+            why = f"an argument of {name} is longer than {self._most} bytes"
+            raise ProgramError(why) if self._has_reply else UncheckableError(why)
+        return text
 
 
 def read(line: bytes) -> tuple[str, Any]:
@@ -101,7 +126,7 @@ def read(line: bytes) -> tuple[str, Any]:
         return "dead", "the program's reply is not in the form that replies have"
 
 
-def check(job: dict[str, Any], ask: Ask) -> None:
+def check(job: dict[str, Any], ask: Caller) -> None:
     """Run the checks; raises what they raise."""
     namespace: dict[str, Any] = {"__name__": "checks"}
     exec(compile(job["prelude"], "prelude.py", "exec"), namespace)
@@ -112,10 +137,12 @@ def check(job: dict[str, Any], ask: Ask) -> None:
     exec(code, namespace)
 
 
-def verdict(job: dict[str, Any], ask: Ask) -> tuple[bool | None, str]:
+def verdict(job: dict[str, Any], ask: Caller) -> tuple[bool | None, str]:
     """Whether every check held, and one line that says why not. None: the checks cannot be run."""
     try:
         check(job, ask)
+        if ask.end is not None:
+            raise ask.end  # a bare `except` of the checks caught it
     except ProgramError as error:
         return False, str(error)
     except UncheckableError as error:
@@ -162,7 +189,7 @@ def main() -> None:
     lower(resource.RLIMIT_FSIZE, limits["file_bytes"])
     say(["started"])
     for line in lines:
-        passed, reason = verdict(json.loads(line), asker(lines, say, limits["message_bytes"]))
+        passed, reason = verdict(json.loads(line), Caller(lines, say, limits["message_bytes"]))
         say(["verdict", passed, reason])
 
 
