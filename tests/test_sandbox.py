@@ -411,6 +411,24 @@ return str(done) if done else 'contained'
     assert reported(session, body).passed
 
 
+def test_no_descriptor_leads_out(session: Session) -> None:
+    """Three to /dev/null and the two pipes of the session; not bubblewrap's own, on which we rely."""
+    body = """
+import os, stat
+found = []
+for fd in range(64):
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        continue
+    found.append((fd, 'pipe' if stat.S_ISFIFO(mode) else 'device' if stat.S_ISCHR(mode) else oct(mode)))
+expected = [(0, 'device'), (1, 'device'), (2, 'device')]
+pipes = [kind for fd, kind in found[3:]]
+return 'contained' if found[:3] == expected and pipes == ['pipe', 'pipe'] else str(found)
+"""
+    assert reported(session, body).passed
+
+
 def test_nothing_outlives_its_program() -> None:
     before = children()
     source = (
@@ -423,10 +441,15 @@ def test_nothing_outlives_its_program() -> None:
 
 def test_nothing_outlives_the_harness(tmp_path: Path) -> None:
     """The harness itself is killed while a program runs: bubblewrap dies with it, and all inside."""
-    script = (
-        "from s2t_eval.sandbox import *\n"
-        "run_programs([Program('def f():\\n  while True: pass', 'f()')], Limits(60, 60))"
-    )
+    source = """
+import ctypes, signal, time
+SET_PARENT_DEATH_SIGNAL = 1
+ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, 0)
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+def f():
+    while True: time.sleep(1)
+"""
+    script = f"from s2t_eval.sandbox import *\nrun_programs([Program({source!r}, 'f()')], Limits(60, 60))"
     harness = subprocess.Popen([sys.executable, "-c", script])
     inside: list[psutil.Process] = []
 

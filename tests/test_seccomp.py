@@ -18,7 +18,7 @@ HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": Path("/usr/include/asm-generic/unistd.h"),
 }
-NAMED = {**REFUSED, **SOCKETS, **seccomp.NEW_PROCESS, "clone3": seccomp.CLONE3}
+NAMED = {**REFUSED, **SOCKETS, **seccomp.NEW_PROCESS, "clone3": seccomp.CLONE3, "prctl": seccomp.PRCTL}
 
 
 def number_of(name: str, machine: str) -> int | None:
@@ -90,6 +90,15 @@ def test_later_calls_and_other_architectures_do_not_exist(machine: str) -> None:
         assert answer(machine, number) == "ENOSYS", number
     for other in (0x40000003, 0x40000028, *(AUDIT[name] for name in MACHINES if name != machine)):
         assert answer(machine, 0, audit=other) == "kill"
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_nothing_may_outlive_its_parent(machine: str) -> None:
+    number = number_of("prctl", machine)
+    assert number is not None
+    assert [answer(machine, number, option) for option in (0, 1, 2, 15, 38, 1 | 1 << 32)] == [
+        "allow", "EPERM", "allow", "allow", "allow", "EPERM",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("machine", MACHINES)

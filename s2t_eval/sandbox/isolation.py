@@ -80,7 +80,10 @@ class Isolation:
                 command[1:1] = ["--info-fd", str(told)]
             if self.filter_path is not None:
                 passed.append(os.open(self.filter_path, os.O_RDONLY))
-                command[1:1] = ["--seccomp", str(passed[-1])]
+                # As process 1 the script is bubblewrap's own child, which bubblewrap waits for; with a
+                # reaper between them bubblewrap would end first and leave the reaper a zombie. Without the
+                # filter the reaper stays: it ends with the harness, whatever the script does.
+                command[1:1] = ["--as-pid-1", "--seccomp", str(passed[-1])]
             return SandboxProcess(self._open(command, passed), info)
         except OSError as error:
             if info is not None:

@@ -36,6 +36,10 @@ FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 """Socket families that a network namespace confines. Others reach past it (vsock is the machine's own)
 or into the kernel (netlink, AF_ALG)."""
 
+PRCTL: Numbers = (157, 167)
+SET_PARENT_DEATH_SIGNAL = 1
+"""The option of `prctl` by which a program would outlive a harness that is killed."""
+
 OTHER_PROCESSES: dict[str, Numbers] = {
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
@@ -149,7 +153,12 @@ def process_filter(machine: str = platform.machine()) -> bytes | None:
     code += [_jump(JGE, NEWEST + 1, 0, 1), _fail(errno.ENOSYS)]
     for rule in rules(machine):
         code += [_jump(JEQ, rule.number, 0, 1), _fail(rule.error)]
-    return b"".join([*code, *_socket_families(machine), _return(ALLOW)])
+    for number in _numbers(SOCKETS, machine).values():
+        allowed = [_jump(JEQ, family, len(FAMILIES) - i, 0) for i, family in enumerate(FAMILIES)]
+        code += _by_first_argument(number, [*allowed, _fail(errno.EAFNOSUPPORT)])
+    for number in _numbers({"prctl": PRCTL}, machine).values():
+        code += _by_first_argument(number, [_jump(JEQ, SET_PARENT_DEATH_SIGNAL, 0, 1), _fail(errno.EPERM)])
+    return b"".join([*code, _return(ALLOW)])
 
 
 def rules(machine: str) -> list[Rule]:
@@ -163,15 +172,9 @@ def _numbers(calls: dict[str, Numbers], machine: str) -> dict[str, int]:
     return {name: number for name, both in calls.items() if (number := both[column]) is not None}
 
 
-def _socket_families(machine: str) -> list[bytes]:
-    """Allow a socket of `FAMILIES` and refuse any other; passes over calls that make no socket."""
-    by_family = [_load(FIRST_ARGUMENT)]
-    for family in FAMILIES:
-        by_family += [_jump(JEQ, family, 0, 1), _return(ALLOW)]
-    by_family.append(_fail(errno.EAFNOSUPPORT))
-    calls = list(_numbers(SOCKETS, machine).values())
-    is_socket = [_jump(JEQ, number, len(calls) - i, 0) for i, number in enumerate(calls)]
-    return [*is_socket, _jump(JGE, 0, len(by_family), 0), *by_family]
+def _by_first_argument(number: int, test: list[bytes]) -> list[bytes]:
+    """Tests of one call's first argument; where none of them returns, the call is allowed."""
+    return [_jump(JEQ, number, 0, len(test) + 2), _load(FIRST_ARGUMENT), *test, _return(ALLOW)]
 
 
 def _load(offset: int) -> bytes:
