@@ -8,8 +8,6 @@ length and no faster, and no answer makes it raise: text that Python cannot read
 
 from __future__ import annotations
 
-import __future__
-
 import ast
 import functools
 import re
@@ -62,10 +60,10 @@ def _assembled(answer: str, prompt: str, entry_point: str) -> str | None:
     reader, start = Reader(entry_point, len(text)), _entry_start(prompt, entry_point)
     sections = [Section(block, reader) for block in found]
     is_body = found[0].kind == BETWEEN and begins_with_body(text, entry_point)
-    continued = functools.partial(_continued, sections, prompt[start:].rstrip(), entry_point, is_body)
+    continued = functools.partial(_continued, sections, prompt[start:].rstrip(), entry_point)
     whole = functools.partial(_whole, sections, entry_point)
-    statements = continued() if is_body else None
-    statements = statements or whole(CUT) or continued() or whole(STUB)
+    statements = continued(is_body=True) if is_body else None
+    statements = statements or whole(CUT) or continued(is_body=False) or whole(STUB)
     return _program(prompt[:start].rstrip(), statements, sections) if statements else None
 
 
@@ -89,7 +87,8 @@ def _continued(
     sections: Sequence[Section], signature: str, entry_point: str, is_body: bool
 ) -> list[Statement] | None:
     """The prompt's function with the body that a block holds, and what it needs; the last block with a result."""
-    for place in sorted(range(len(sections)), key=lambda i: (sections[i].block.kind, i), reverse=True):
+    places = sorted(range(len(sections)), key=lambda i: (sections[i].block.kind, i), reverse=True)
+    for place in [0] if is_body else places:
         section = sections[place]
         if section.block.kind == INLINE or (not is_body and _rank(section, entry_point)):
             continue
@@ -97,8 +96,8 @@ def _continued(
         if body is not None and (body.has_result or is_body):
             function = _function(signature, body)
             if function is not None:
-                main = [function, *(part for part in body.rest if part is not None)]
-                return _needed(main, sections, place, entry_point)
+                rest = [part for part in body.rest if part is not None and not part.binds(entry_point)]
+                return _needed([function, *rest], sections, place, entry_point)
     return None
 
 
@@ -145,7 +144,7 @@ def _program(beginning: str, statements: Iterable[Statement], sections: Iterable
         part.source: None
         for section in sections
         for part in section.statements
-        if part.is_future and part.names.bound <= set(__future__.all_feature_names)
+        if part.is_known_future
     }
-    pieces = [*futures, beginning, *(part.source for part in statements if not part.is_future)]
+    pieces = [*futures, beginning, *(part.source for part in statements if not part.is_known_future)]
     return "\n\n".join(filter(None, pieces)) + "\n"

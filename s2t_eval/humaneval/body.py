@@ -58,8 +58,10 @@ def _regions(text: str) -> Iterator[tuple[str, str]]:
         first, _, region = region.partition("\n")
     else:
         yield text, ""
-    if newline and region.strip() and DEFINITION.match(first) is None:
-        yield dedent(f"{_margin(region)}{first.strip()}\n{region}"), rest
+    margin = _margin(region)
+    has_deeper = re.match(rf"\s*^{margin}[ ]", region, re.MULTILINE) is not None
+    if newline and region.strip() and (has_deeper or DEFINITION.match(first) is None):
+        yield dedent(f"{margin}{first.strip()}\n{region}"), rest
 
 
 def _margin(region: str) -> str:

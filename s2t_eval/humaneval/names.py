@@ -26,10 +26,11 @@ class Names:
         read: those it uses, now or in the bodies of functions that it defines.
         used_now: those it uses when it is run.
         changed: those whose value it changes; of a definition, when it is called.
-        called: functions that it calls by their bare name and whose result it does not use.
+        called: functions that it calls by their bare name.
         passed: those it gives to calls, which may change them.
+        bases: of a class.
         module: of an import, the package.
-        is_definition: whether it defines a function or class.
+        is_definition, is_assignment: whether it is one, of a function or class.
         is_demonstration: whether it reads input, ends the process or cannot stand at the top level;
             of a definition, whether a call of it does.
     """
@@ -40,8 +41,10 @@ class Names:
     changed: set[str] = field(default_factory=set)
     called: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
+    bases: set[str] = field(default_factory=set)
     module: str | None = None
     is_definition: bool = False
+    is_assignment: bool = False
     is_demonstration: bool = False
 
 
@@ -108,25 +111,26 @@ def _add_from_tree(names: Names, node: ast.stmt) -> None:
         for part in now
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load) and id(part) not in stored
     } - local
-    is_assignment = isinstance(node, Assignment)
+    names.is_assignment = isinstance(node, Assignment)
+    if isinstance(node, ast.ClassDef):
+        names.bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
     for part in body:
         if isinstance(part, ast.Call):
-            _add_call(names, part, is_assignment)
+            _add_call(names, part)
     if names.is_definition:
         names.changed &= names.read
         names.passed.clear()
     names.is_demonstration = _is_demonstration(names, node, now, body)
 
 
-def _add_call(names: Names, call: ast.Call, is_assignment: bool) -> None:
+def _add_call(names: Names, call: ast.Call) -> None:
     if isinstance(call.func, ast.Name):
         if call.func.id in SHOWS:
             return
-        if not is_assignment:
-            names.called.add(call.func.id)
+        names.called.add(call.func.id)
     elif (root := _root(call.func)) is not None:
-        (names.passed if is_assignment else names.changed).add(root.id)
-    if not is_assignment:
+        (names.passed if names.is_assignment else names.changed).add(root.id)
+    if not names.is_assignment:
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
         names.passed |= {value.id for value in given if isinstance(value, ast.Name)}
 

@@ -114,11 +114,13 @@ class _Selection:
         """Statements that change what a name stands for touch it as those that bind it do."""
         for statement in self.statements:
             names = statement.names
+            touched = names.bases - self.modules.keys()
             if not names.is_definition:
-                passed = names.passed & self.variables
-                called = {name for name in names.called if name in self.modules or self._is_unknown(name)}
-                for name in (names.changed | passed | called) - self.taken[statement]:
-                    self.touching[name].append(statement)
+                touched |= names.changed | (names.passed & self.variables)
+            if not (names.is_definition or names.is_assignment):
+                touched |= {name for name in names.called if name in self.modules or self._is_unknown(name)}
+            for name in touched - self.taken[statement]:
+                self.touching[name].append(statement)
 
     def _touching(self, name: str) -> Iterator[Statement]:
         """Statements that give a name its value, change it, or call a function that does."""
@@ -165,7 +167,8 @@ class _Selection:
                 continue
             seen.add(name)
             for statement in self.users[name]:
-                found.add(statement)
+                if name in statement.names.called or not statement.names.is_assignment:
+                    found.add(statement)
                 if statement.names.is_definition:
                     waiting += statement.names.bound
         return {statement for statement in found if not statement.names.is_definition}

@@ -6,6 +6,8 @@ terms or an integer of five thousand digits stays what it was.
 
 from __future__ import annotations
 
+import __future__
+
 import ast
 import functools
 import keyword
@@ -60,9 +62,12 @@ class Statement:
         return name in self.source and name in self.names.bound
 
     @property
-    def is_future(self) -> bool:
-        """Whether it is a `from __future__ import`, which has to stand first in a program."""
-        return isinstance(self.node, ast.ImportFrom) and self.node.module == "__future__"
+    def is_known_future(self) -> bool:
+        """Whether it is a `from __future__ import` that Python knows, which has to stand first in a program."""
+        node = self.node
+        if not isinstance(node, ast.ImportFrom) or node.module != "__future__":
+            return False
+        return all(alias.name in __future__.all_feature_names for alias in node.names)
 
     @property
     def ends_function(self) -> bool:
