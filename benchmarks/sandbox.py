@@ -11,7 +11,7 @@ so the ratio says what sandbox and checks add, whatever else the machine does.
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import os
 import subprocess
 import sys
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.ratios import Ratio, alternate, divide, this_machine
 from s2t_eval.humaneval import assemble, program_of
+from s2t_eval.json_lines import read_json_lines
 from s2t_eval.sandbox import Program, find_isolation, run_programs, usable_cores
 
 TARGET = 20.0
@@ -31,8 +32,8 @@ def programs(data: str | None, count: int) -> list[Program]:
     """Trivial programs, or the canonical solutions below a folder of data sets."""
     if data is None:
         return [TRIVIAL] * count
-    lines = (Path(data) / "openai/openai_humaneval/test.jsonl").read_text().splitlines()
-    docs = [json.loads(line) for line in lines][:count]
+    lines = read_json_lines(Path(data) / "openai/openai_humaneval/test.jsonl")
+    docs = [line.record for line in itertools.islice(lines, count)]
     sources = [assemble(doc["canonical_solution"], doc["prompt"], doc["entry_point"]) for doc in docs]
     return [program_of(source or "", doc) for source, doc in zip(sources, docs, strict=True)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import string
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from transformers.utils import logging
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.embedded.tokenizer import build_tokenizer
+from s2t_eval.json_lines import read_json_lines
 
 RANDOM = "random/"
 PROMPT_WORDS = (60, 160)
@@ -172,9 +172,8 @@ def _words() -> Iterator[str]:
 
 def _questions(settings: Settings) -> Iterator[str]:
     if settings.data is not None:
-        with Path(settings.data).open() as lines:
-            for line in lines:
-                yield json.loads(line)["question"]
+        for line in read_json_lines(Path(settings.data)):
+            yield line.record["question"]
     elif settings.is_random:
         words = list(islice(_words(), 100))
         numbers = random.Random(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from s2t_eval.json_lines import read_json_lines
 from s2t_eval.model_wrappers.calibrate import load_lm
 from s2t_eval.model_wrappers.problems import (
     QUESTION_FIELDS,
@@ -206,14 +206,4 @@ def _file_hashes(path: str) -> list[str]:
 def _json_lines(path: Path, flag: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise TrainingDataError(f"{flag} {path}: there is no such file")
-    rows = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                row = None
-            if not isinstance(row, dict):
-                raise TrainingDataError(f"{flag} {path}, line {number}: expected one JSON object")
-            rows.append(row)
-    return rows
+    return [line.record for line in read_json_lines(path, TrainingDataError, f"{flag} ")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
 from s2t_eval.fingerprint import data_hash
+from s2t_eval.json_lines import read_json_lines
 from s2t_eval.model_wrappers.engine_lm import EngineLM
 
 TEST_NAMES = ("test", "eval", "validation")
@@ -166,16 +166,5 @@ def _read_rows(spec: str, limit: int) -> list[dict[str, Any]]:
 def _read_lines(path: Path, limit: int) -> list[dict[str, Any]]:
     if not path.is_file():
         raise TrainingDataError(f"--data {path}: there is no such file")
-    rows = []
-    with path.open() as lines:
-        for number, line in zip(range(1, limit + 1), lines, strict=False):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                row = None
-            if not isinstance(row, dict):
-                raise TrainingDataError(
-                    f"--data {path}, line {number}: expected one JSON object, got {line[:60]!r}"
-                )
-            rows.append(row)
-    return rows
+    lines = read_json_lines(path, TrainingDataError, "--data ")
+    return [line.record for line in itertools.islice(lines, limit)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,9 @@ class SandboxedCodeEval:
     ) -> tuple[dict[str, float], dict[int, list[dict[str, Any]]]]:
         """pass@k over problems, for each k that has enough candidates, and each candidate's verdict.
 
+        A candidate without a verdict, whose sandbox the machine could not start or somebody killed, is
+        left out; where too few are left, the figure is NaN, which no mean can hide, and never 0.
+
         Raises:
             ValueError: running generated code is not allowed.
             SandboxUnavailableError: nothing to run it in.
@@ -59,7 +63,7 @@ class SandboxedCodeEval:
             results[task] = [next(verdicts).as_json() for _ in sources]
         for verdict in (verdict for found in results.values() for verdict in found):
             if verdict["passed"] is None:
-                logger.warning("code_eval: counted as failed without a verdict: %s", verdict["reason"])
+                logger.warning("code_eval: left out, for it has no verdict: %s", verdict["reason"])
         means = {
             f"pass@{size}": sum(_pass_at_k(found, size) for found in results.values()) / len(results)
             for size in k
@@ -69,7 +73,8 @@ class SandboxedCodeEval:
 
 
 def _pass_at_k(found: list[dict[str, Any]], k: int) -> float:
-    return pass_at_k(len(found), sum(item["passed"] is True for item in found), k)
+    graded = [item["passed"] for item in found if item["passed"] is not None]
+    return pass_at_k(len(graded), sum(graded), k) if len(graded) >= k else math.nan
 
 
 def serve_stock_tasks() -> None:

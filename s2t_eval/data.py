@@ -7,7 +7,6 @@ run before anything is generated, and names the file and the line.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from datasets import (
     load_dataset,
     load_dataset_builder,
 )
+
+from s2t_eval.json_lines import read_json_lines
 
 SUFFIXES = (".jsonl", ".json")
 Record = dict[str, Any]
@@ -102,21 +103,10 @@ def _read(path: Path, source: Source) -> list[Record]:
     if path.suffix not in SUFFIXES:
         rows = Dataset.from_parquet(str(path)) if path.suffix == ".parquet" else Dataset.from_csv(str(path))
         return [_checked(row, source, f"{path}, record {i}") for i, row in enumerate(rows, start=1)]
-    records = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = None
-            if not isinstance(record, dict):
-                raise BenchmarkDataError(
-                    f"{path}, line {number}: expected one JSON object, got {line.strip()[:60]!r}"
-                )
-            records.append(_checked(record, source, f"{path}, line {number}"))
-    return records
+    return [
+        _checked(record, source, f"{path}, line {number}")
+        for number, record in read_json_lines(path, BenchmarkDataError)
+    ]
 
 
 def _checked(record: Record, source: Source, where: str) -> Record:

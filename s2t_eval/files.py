@@ -12,6 +12,9 @@ from typing import Any, TextIO
 
 from safetensors import SafetensorError
 
+ESCAPED = "backslashreplace"
+"""How a lone surrogate is written, which UTF-8 does not have: as JSON writes it, so that no file is lost."""
+
 
 class WriteError(ValueError):
     """A file that could not be written; what was there before is untouched."""
@@ -58,7 +61,7 @@ def replaced(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a file under a temporary name, then rename it."""
     with replaced(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8", errors=ESCAPED)
 
 
 def _remove(path: Path) -> None:
@@ -123,8 +126,8 @@ class TraceWriter:
     def _open(self) -> TextIO:
         if self.num_lines:
             os.replace(self.path, self.partial)
-            return self.partial.open("a", encoding="utf-8")
-        return self.partial.open("w", encoding="utf-8")
+            return self.partial.open("a", encoding="utf-8", errors=ESCAPED)
+        return self.partial.open("w", encoding="utf-8", errors=ESCAPED)
 
     def _give_up(self, begin: int) -> None:
         assert self._file is not None

@@ -239,7 +239,7 @@ def read_trace(path: Path) -> list[dict[str, Any]]:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")  # not splitlines: see json_lines
     return [json.loads(line, parse_constant=refuse) for line in lines]
 
 

@@ -218,7 +218,7 @@ GOOD = '{"question": "How many?"}\n'
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (GOOD + "{broken\n", r"bad.jsonl, line 2: expected one JSON object, got '{broken\n'"),
+        (GOOD + "{broken\n", r"bad.jsonl, line 2: expected one JSON object, got '{broken'"),
         (GOOD + GOOD + "[1, 2]\n", "bad.jsonl, line 3: expected one JSON object, got '[1, 2]"),
         (GOOD + "7\n", "bad.jsonl, line 2: expected one JSON object, got '7"),
         (GOOD + '{"text": "x"}\n', "bad.jsonl: record 1 has no text under question, problem, prompt"),

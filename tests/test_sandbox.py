@@ -70,8 +70,6 @@ def reported(session: Session, body: str) -> Verdict:
         ("calls = []\ndef f():\n  calls.append(0)\n  return len(calls)", "assert [f(), f()] == [1, 2]"),
         ("def f(): raise KeyError('no')", "try:\n  f()\nexcept KeyError:\n  pass\nelse:\n  assert False"),
         ("import math\nf = lambda: math.floor(1.5)", "def check(c):\n  assert c() == 1\ncheck(f)"),
-        ("def f():\n  import threading\n  t = threading.Thread(target=int)\n  t.start()\n  t.join()\n"
-         "  return 1", "assert f() == 1"),
         ("def f():\n  open('/tmp/note', 'w').write('x')\n  return len(open('/tmp/note').read())",
          "assert f() == 1"),
         ("print('hello')\ndef f():\n  print('x' * 10**6)\n  return 1", "assert f() == 1"),
@@ -99,6 +97,8 @@ def test_right_program_passes(source: str, checks: str, session: Session) -> Non
         ("while True: pass", r"it does not load: it was ended by SIGKILL \(a limit\)"),
         ("def f():\n  import time\n  time.sleep(60)", r"it ran longer than 2 s"),
         ("def f(): return f()", r"a check failed: RecursionError"),
+        ("def f():\n  import threading\n  threading.Thread(target=int).start()\n  return 1",
+         r"a check failed: RuntimeError: RuntimeError: can't start new thread"),
         ("def f():\n  x = []\n  x.append(x)\n  return x", r"a check failed: AssertionError"),
         ("def f(): return 'x' * 10**7", r"a result is longer than \d+ bytes"),
         ("def f():\n  import itertools\n  return itertools.count()", r"longer|Assertion|a limit"),
@@ -299,12 +299,12 @@ return str(made) if made else 'contained'
 def test_thread_bomb(session: Session) -> None:
     source = (
         "import threading, time\nmade = 0\n"
-        "def f():\n  global made\n  while True:\n"
-        "    threading.Thread(target=time.sleep, args=(5,), daemon=True).start()\n    made += 1"
+        "def f():\n  global made\n  try:\n    while True:\n"
+        "      threading.Thread(target=time.sleep, args=(5,), daemon=True).start()\n      made += 1\n"
+        "  except RuntimeError:\n    return made"
     )
-    found = verdict(session, source)
-    assert found.passed is False
-    assert "RuntimeError: can't start new thread" in found.reason or "limit" in found.reason
+    found = verdict(session, source, "assert f() == 0, f()")
+    assert found.passed, found.reason
 
 
 def test_memory_bomb(session: Session) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from s2t_eval.files import TraceError, TraceWriter, write_text
+from s2t_eval.files import TraceError, TraceWriter, replaced, write_text
 from tests.harness_helpers import (
     LIMIT,
     STUDENT,
@@ -276,8 +276,14 @@ def test_file_bears_its_name_when_it_is_whole(tmp_path: Path) -> None:
 def test_write_text_leaves_the_old_file_where_it_fails(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "\ud800")
+
+    def write_half() -> None:
+        with replaced(path) as partial:
+            partial.write_text("half of it")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert path.read_text() == "old"
     write_text(path, "new")
     assert path.read_text() == "new"

@@ -23,6 +23,7 @@ from lm_eval.tasks import TaskManager
 
 from s2t_eval.embedded.grid import GRID, NUM_CALIBRATION, STUDENT, TASK, TAUS, TEACHER, Row
 from s2t_eval.files import write_text
+from s2t_eval.json_lines import read_json_lines
 from s2t_eval.registration import TASK_FOLDER, register
 from s2t_eval.report.baseline import baseline
 from s2t_eval.report.runs import documents_of
@@ -78,7 +79,7 @@ def trace(name: str, manager: TaskManager) -> None:
             task_manager=manager,
             bootstrap_iters=0,
         )
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [line.record for line in read_json_lines(path)]
     for record in lines:
         record.pop("seconds")
         record["usage"].pop("seconds")

@@ -10,10 +10,11 @@ for every document on which they differ, the stock task by each of its filters.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+from s2t_eval.json_lines import read_json_lines
 
 SHOWN = 60
 HEADER = """\
@@ -27,8 +28,7 @@ def read(folder: Path, task: str) -> dict[str, dict[int, dict[str, Any]]]:
     if not files:
         raise SystemExit(f"{folder}: no samples of {task}; run lm_eval with --log_samples")
     found: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
-    for line in files[-1].open():
-        sample = json.loads(line)
+    for _, sample in read_json_lines(files[-1]):
         found[sample.get("filter", "none")][sample["doc_id"]] = sample
     return found
 

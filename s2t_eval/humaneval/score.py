@@ -26,7 +26,9 @@ class Outcome(str):
     def __new__(cls, text: str, program: str | None, verdict: Verdict | None) -> Outcome:
         verdict = verdict or Verdict(False, "the answer holds no program", 0.0, "")
         logged = {**verdict.as_json(), "seconds": round(verdict.seconds, 3), "program": program}
-        made = super().__new__(cls, json.dumps(logged, ensure_ascii=False))
+        # A lone surrogate, which no file can hold, becomes the escape that JSON has for it.
+        written = json.dumps(logged, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+        made = super().__new__(cls, written)
         made.program, made.verdict, made.truncated = program, verdict, was_truncated(text)
         return made
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from s2t_eval import json_lines
 from s2t_eval.report.methods import Method, method_of
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash", "output_hash")
@@ -208,17 +209,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a JSON-lines file; raises `ResultsError` that names the line of a broken one."""
-    records = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ResultsError(
-                f"{path}:{number}: not complete JSON ({error.msg}); the file may have been cut off; run "
-                "again or remove the file"
-            ) from error
-        records.append(record)
-    return records
+    advice = "the file may have been cut off; run again or remove the file"
+    return [line.record for line in json_lines.read_json_lines(path, ResultsError, advice=advice)]
 
 
 def _runs_of(file: Path, name: str, results: dict[str, Any], metrics: dict[str, str]) -> Iterator[Run]:

@@ -13,6 +13,7 @@ and no exit status to forge, and a program passes only if the real checks ran to
 
 from s2t_eval.sandbox.isolation import (
     Isolation,
+    SandboxFailedError,
     SandboxUnavailableError,
     bubblewrap_candidates,
     find_isolation,
@@ -25,6 +26,7 @@ __all__ = [
     "Isolation",
     "Limits",
     "Program",
+    "SandboxFailedError",
     "SandboxUnavailableError",
     "Session",
     "Verdict",

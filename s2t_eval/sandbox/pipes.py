@@ -13,7 +13,7 @@ class ClosedError(Exception):
 
 
 class TooLongError(Exception):
-    """A line that is longer than allowed."""
+    """A line that is longer than allowed; its text is how many bytes are."""
 
 
 class LateError(Exception):
@@ -65,7 +65,7 @@ class Lines:
         pieces, size = [self._rest], len(self._rest)
         while b"\n" not in pieces[-1]:
             if size > self._most:
-                raise TooLongError
+                raise TooLongError(self._most)
             _wait(self._in, select.POLLIN, deadline)
             try:
                 piece = os.read(self._in, 1 << 16)

@@ -30,7 +30,7 @@ def run_programs(
         Verdicts in the order of the programs.
 
     Raises:
-        SandboxUnavailableError: no sandbox works here.
+        SandboxUnavailableError: no sandbox works here, or none works any more.
     """
     limits, ours = limits or Limits(), find_isolation()
     waiting: SimpleQueue[tuple[int, Program]] = SimpleQueue()
@@ -43,8 +43,9 @@ def run_programs(
         threading.Thread(target=_work, args=(ours, limits, waiting, done, stop), name=f"sandbox {i}")
         for i in range(count)
     ]
-    for thread in threads:
-        thread.start()
+    started = _start(threads)
+    if not started:  # the machine has no thread to spare
+        _work(ours, limits, waiting, done, stop)
     verdicts: dict[int, Verdict] = {}
     try:
         for place, verdict in _arrivals(done, len(programs)):
@@ -53,7 +54,7 @@ def run_programs(
                 progress()
     finally:
         stop.set()
-        for thread in threads:
+        for thread in started:
             thread.join()
     return [verdicts[place] for place in range(len(programs))]
 
@@ -61,6 +62,18 @@ def run_programs(
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start(threads: Sequence[threading.Thread]) -> list[threading.Thread]:
+    """Those of the threads that the machine can start."""
+    started = []
+    for thread in threads:
+        try:
+            thread.start()
+        except RuntimeError:  # out of process ids: fewer do the same work
+            break
+        started.append(thread)
+    return started
 
 
 def _arrivals(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from s2t_eval.fingerprint import data_hash
+from s2t_eval.json_lines import read_json_lines
 from s2t_eval.tah.decider import Decider, vote
 from s2t_eval.tah.decoder import Votes
 from s2t_eval.tah.settings import TahError, require_threshold
@@ -72,13 +72,9 @@ class OracleVote:
             TahError: no such file, or a line without these.
         """
         references: dict[tuple[int, ...], list[int]] = {}
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise TahError(f"oracle={path}: it cannot be read ({error.strerror})") from error
-        for number, line in enumerate(lines, 1):
+        advice = "name a file that trace=FILE wrote"
+        for number, record in read_json_lines(path, TahError, "oracle=", advice):
             try:
-                record = json.loads(line)
                 prompt, text = tuple(map(int, record["prompt_ids"])), list(map(int, record["output_ids"]))
             except (ValueError, TypeError, KeyError) as error:
                 raise TahError(

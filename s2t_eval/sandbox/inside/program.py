@@ -5,7 +5,8 @@ runs: what it could learn or change here is worth nothing, because the checks ru
 in another sandbox, which gets plain data from this one. Few imports, since each start pays for them.
 
 Lines in: first a Python literal with the source and the limits, then a call each, `(name, args,
-kwargs)`. Lines out: one JSON list each (see `values.py` for the reading side).
+kwargs)`. Lines out: `["started"]` before the source is touched, so that what fails earlier is never laid
+to the program; then one JSON list each (see `values.py` for the reading side).
 """
 
 from __future__ import annotations
@@ -24,20 +25,30 @@ LITERALS: dict[str, object] = {
     "__builtins__": {},
     "set": set,
     "frozenset": frozenset,
+    "complex": complex,
+    "range": range,
+    "iter": iter,
     "nan": float("nan"),
     "inf": float("inf"),
 }
+KEPT: list[object] = []
+"""Results that only this process can read; the checks hold their places, and may hand them back."""
 
 
 def limit(limits: dict[str, int]) -> None:
     """Hard limits, which nothing in here can raise again."""
-    cpu, files = limits["cpu_seconds"], limits["file_bytes"]
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
-    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (files, files))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    resource.setrlimit(resource.RLIMIT_NPROC, (limits["processes"],) * 2)
+    wanted = {
+        resource.RLIMIT_CPU: limits["cpu_seconds"],
+        resource.RLIMIT_AS: limits["memory_bytes"],
+        resource.RLIMIT_FSIZE: limits["file_bytes"],
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_NPROC: limits["processes"],
+    }
+    for kind, value in wanted.items():
+        _, hard = resource.getrlimit(kind)  # what this process was started with may be lower already
+        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (least, least))
 
 
 def channel() -> tuple[TextIOWrapper, int]:
@@ -65,7 +76,7 @@ def text_of(value: str) -> str:
 def encode(value: Any, depth: int = 0) -> str:
     """A value of Python's own types as JSON; anything else says its type only."""
     if depth > 200:
-        return f'["opaque",{text_of("value that is nested too deep")}]'
+        return opaque(value, "value that is nested too deep")
     if value is None or value is True or value is False:
         return f'["constant","{value}"]'
     if isinstance(value, int):
@@ -103,9 +114,15 @@ def encode_other(value: Any, depth: int) -> str:
         for item in value:
             items.append(encode(item, depth + 1))
             if len(items) > MOST_ITEMS:
-                return f'["opaque",{text_of("endless iterator")}]'
+                return opaque(value, "endless iterator")
         return f'["iterator",[{",".join(items)}]]'
-    return f'["opaque",{text_of(name[:200])}]'
+    return opaque(value, name)
+
+
+def opaque(value: object, kind: str) -> str:
+    """A value that stays here, by its place."""
+    KEPT.append(value)
+    return f'["opaque",{text_of(kind[:200])},{len(KEPT) - 1}]'
 
 
 def explain(error: BaseException) -> str:
@@ -121,7 +138,13 @@ def explain(error: BaseException) -> str:
 
 def answer(namespace: dict[str, Any], line: str) -> str:
     """The reply to one call."""
-    name, args, kwargs = eval(line, dict(LITERALS))
+    names = {**LITERALS, "kept": KEPT, "program": namespace}
+    if "Decimal(" in line or "Fraction(" in line:
+        from decimal import Decimal
+        from fractions import Fraction
+
+        names.update(Decimal=Decimal, Fraction=Fraction)
+    name, args, kwargs = eval(line, names)
     try:
         if name not in namespace:
             raise NameError(f"the program defines no {name!r}")
@@ -137,6 +160,7 @@ def main() -> None:
     calls, replies = channel()
     job = eval(calls.readline(), dict(LITERALS))
     limit(job["limits"])
+    send(replies, '["started"]')
     namespace: dict[str, Any] = {"__name__": "program"}
     try:
         exec(compile(job["source"], "program.py", "exec"), namespace)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-PLAIN = (type(None), bool, int, float, complex, str, bytes)
+PLAIN = (type(None), bool, int, float, str, bytes)
+LARGE = 10**15
+MOST_KIND = 200
+MOST_ITEMS = 1_000_000
 BRACKETS: dict[type, tuple[str, str]] = {
     list: ("[", "]"),
     set: ("{", "}"),
@@ -18,13 +22,34 @@ BRACKETS: dict[type, tuple[str, str]] = {
 
 
 class NotPlainError(ValueError):
-    """A value that cannot be written down."""
+    """A value that cannot be written down, and that the checks made themselves."""
 
 
-class Opaque:
-    """A result of a type of the program's own: equal to nothing, itself aside."""
+class ForeignError(ValueError):
+    """A value that cannot be written down, and that came from the program."""
 
-    def __init__(self, kind: str) -> None:
+
+class Reference:
+    """A thing of the program's that stays there, and may be an argument of a call.
+
+    Args:
+        expression: what it is called there.
+    """
+
+    def __init__(self, expression: str) -> None:
+        self.expression = expression
+
+
+class Opaque(Reference):
+    """A result of a type of the program's own: equal to nothing, itself aside.
+
+    Args:
+        kind: name of its type.
+        place: where the program keeps it, so that it can be an argument of another call.
+    """
+
+    def __init__(self, kind: str, place: int) -> None:
+        super().__init__(f"kept[{place}]")
         self.kind = kind
 
     def __repr__(self) -> str:
@@ -36,7 +61,10 @@ def literal(value: Any) -> str:
 
     Raises:
         NotPlainError: a value that is not of Python's own types.
+        ForeignError: the same, but the program made it.
     """
+    if type(value) is int and abs(value) > LARGE:
+        return hex(value)  # in decimal it takes time in the square of its length
     if type(value) in PLAIN:
         return repr(value)
     if type(value) is dict:
@@ -46,7 +74,28 @@ def literal(value: Any) -> str:
             return "set()" if type(value) is set else "()"
         begin, end = BRACKETS[type(value)]
         return begin + ",".join(map(literal, value)) + end
-    raise NotPlainError(f"a {type(value).__name__}, which is not of Python's own types")
+    return _other_literal(value)
+
+
+def _other_literal(value: Any) -> str:
+    """What replies may hold besides: it can be an argument again, so that no result ends the checks."""
+    if type(value) is complex:
+        return f"complex({value.real!r},{value.imag!r})"  # its own repr may hold `infj`
+    if type(value) is range:
+        return f"range({hex(value.start)},{hex(value.stop)},{hex(value.step)})"
+    if type(value) is Decimal:
+        return f"Decimal({str(value)!r})"
+    if type(value) is Fraction:
+        return f"Fraction({hex(value.numerator)},{hex(value.denominator)})"
+    if isinstance(value, Reference):
+        return value.expression
+    if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)):
+        items = list(itertools.islice(value, MOST_ITEMS + 1))
+        if len(items) > MOST_ITEMS:
+            raise NotPlainError(f"an iterator of more than {MOST_ITEMS} items")
+        return f"iter({literal(items)})"
+    kind = f"a {type(value).__name__}, which is not of Python's own types"
+    raise (ForeignError if isinstance(value, Exception) and is_raised(value) else NotPlainError)(kind)
 
 
 def decode(reply: list[Any]) -> Any:
@@ -73,9 +122,22 @@ def exception(name: str, text: str) -> Exception:
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         kind = RuntimeError
     try:
-        return kind(text)
+        error = kind(text)
     except TypeError:  # UnicodeDecodeError and its like want five arguments
-        return RuntimeError(text)
+        error = RuntimeError(text)
+    error.is_raised_by_the_program = True  # type: ignore[attr-defined]
+    return error
+
+
+def is_raised(error: Exception) -> bool:
+    """Whether the program raised it."""
+    return getattr(error, "is_raised_by_the_program", False)
+
+
+def _opaque(kind: str, place: int) -> Opaque:
+    if type(place) is not int:
+        raise TypeError(f"expected a whole number for a place, got {type(place).__name__}")
+    return Opaque(text_of(kind)[:MOST_KIND], place)
 
 
 def _decode_all(values: list[Any]) -> list[Any]:
@@ -98,5 +160,5 @@ READERS: dict[str, Callable[..., Any]] = {
     "range": lambda bounds: range(*decode(bounds)),
     "decimal": lambda digits: Decimal(text_of(digits)),
     "fraction": lambda parts: Fraction(*decode(parts)),
-    "opaque": lambda kind: Opaque(text_of(kind)),
+    "opaque": _opaque,
 }
