@@ -1,35 +1,42 @@
 """Makes a program out of what a chat model answers to "complete this function".
 
 An answer comes fenced or bare, with prose around it, with the signature repeated or as the body
-alone, whole or cut off. What is taken are definitions, imports and assignments; a demonstration
-(`print(f(3))`, `if __name__ ...`, asserts of the model's own) is left out, since it says nothing
-about the function and may read from a terminal that is not there.
+alone, whole or cut off. Its parts are read as statements (`statements`), and the program is what the
+function needs of them (`selection`), in their own words. The time this takes grows with the answer's
+length and no faster, and no answer makes it raise: text that Python cannot read is not a program.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import re
-import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.M)
-CODE_STARTS = re.compile(r"(?:async\s+def|def|class|from|import|@)\b|@")
-NOT_CODE = {"bash", "sh", "shell", "console", "text", "plaintext", "output", "json"}
+from s2t_eval.humaneval.blocks import BETWEEN, FENCED, INLINE, Block, answer_text, blocks
+from s2t_eval.humaneval.body import Body, begins_with_body, read_body
+from s2t_eval.humaneval.layout import indent
+from s2t_eval.humaneval.selection import is_stub, needed
+from s2t_eval.humaneval.statements import Reader, Statement, parse
+
+WHOLE, CUT, STUB = 3, 2, 1
+"""How much of the function a block defines."""
 INDENT = "    "
-MOST_LINES = 400
-KEPT = (
-    ast.FunctionDef,
-    ast.AsyncFunctionDef,
-    ast.ClassDef,
-    ast.Import,
-    ast.ImportFrom,
-    ast.Try,
-    ast.If,
-    ast.Assign,
-    ast.AnnAssign,
-)
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A block of the answer, read when it is asked for."""
+
+    block: Block
+    reader: Reader
+
+    @functools.cached_property
+    def statements(self) -> list[Statement]:
+        """Its statements without what is no Python."""
+        return [statement for statement in self.reader.read(self.block.text) if statement is not None]
 
 
 def assemble(answer: str, prompt: str, entry_point: str) -> str | None:
@@ -40,158 +47,104 @@ def assemble(answer: str, prompt: str, entry_point: str) -> str | None:
         prompt: the function's beginning as the benchmark gives it: imports, helpers, signature, docstring.
         entry_point: the function's name.
     """
-    answer = answer.replace("\r\n", "\n").expandtabs(4)
-    beginning = before_entry(prompt, entry_point)
-    blocks = _fenced(answer) or [answer]
-    for place in range(len(blocks) - 1, -1, -1):
-        code = _whole(blocks[place], entry_point)
-        if code is not None:
-            helpers = [_definitions(block) for block in blocks[:place]]
-            return "\n\n".join([beginning, *filter(None, helpers), code])
-    for block in reversed(blocks):
-        if (code := _continued(block, prompt, entry_point)) is not None:
-            return code
-    return None
-
-
-def before_entry(prompt: str, entry_point: str) -> str:
-    """What stands before the function in the prompt: imports and helpers that an answer may use."""
-    found = re.search(rf"^(?:async )?def {re.escape(entry_point)}\b", prompt, re.MULTILINE)
-    return prompt[: found.start()].rstrip() if found else ""
-
-
-def _fenced(answer: str) -> list[str]:
-    found = [match for match in FENCE.finditer(answer) if match[2].lower() not in NOT_CODE]
-    return [match[3] for match in found if match[3].strip()]
-
-
-def _whole(block: str, entry_point: str) -> str | None:
-    """The definitions of a block that defines the function, prose around them left out."""
-    for text in (textwrap.dedent(_without_prompts(block)), *_from_code_on(block)):
-        tree, _ = _longest(text, lambda tree: _defines(tree, entry_point))
-        if tree is not None:
-            return _cleaned(tree, entry_point)
-    return None
-
-
-def _definitions(block: str) -> str | None:
-    """A block without the function: helpers that a later one may need."""
-    tree = _parse(textwrap.dedent(block))
-    return _cleaned(tree, "") if tree is not None else None
-
-
-def _continued(block: str, prompt: str, entry_point: str) -> str | None:
-    """The prompt with a body, whatever became of the body's indentation."""
-    lines = block.strip("\n").split("\n")
-    first, rest = lines[0], lines[1:]
-    dedented = textwrap.dedent("\n".join(lines))
-    bodies = [
-        "\n".join(lines),
-        textwrap.indent(dedented, INDENT),
-        "\n".join([INDENT + first.lstrip(), *rest]),
-        "\n".join([INDENT + first.lstrip(), textwrap.indent(textwrap.dedent("\n".join(rest)), INDENT)]),
-    ]
-    given = len(prompt.rstrip().split("\n"))
-    best, most = None, given
-    for body in bodies:
-        text = prompt.rstrip() + "\n" + body
-        tree, count = _longest(text, lambda tree: _has_body(tree, entry_point), given)
-        if tree is not None and count > most:
-            best, most = tree, count
-    return _cleaned(best, entry_point) if best is not None else None
-
-
-def _from_code_on(block: str) -> Iterator[str]:
-    """A block from each line on that looks like the beginning of code."""
-    lines = block.split("\n")
-    for place, line in enumerate(lines):
-        if CODE_STARTS.match(line.strip()):
-            indent = len(line) - len(line.lstrip())
-            yield "\n".join(part[indent:] if not part[:indent].strip() else part for part in lines[place:])
-
-
-def _without_prompts(block: str) -> str:
-    """An interactive session's input lines, where the block is one."""
-    lines = block.split("\n")
-    if not any(re.match(r"\s*>>> (def|import|from|class) ", line) for line in lines):
-        return block
-    return "\n".join(line.strip()[4:] for line in lines if re.match(r"\s*(>>>|\.\.\.)", line))
-
-
-def _longest(
-    text: str, wanted: Callable[[ast.Module], bool], fewest: int = 1
-) -> tuple[ast.Module | None, int]:
-    """The longest beginning that is Python and holds what is wanted, and its length in lines."""
-    lines = text.split("\n")[:MOST_LINES]
-    for count in range(len(lines), fewest - 1, -1):
-        tree = _parse("\n".join(lines[:count]))
-        if tree is not None and wanted(tree):
-            return tree, count
-    return None, 0
-
-
-def _parse(text: str) -> ast.Module | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
-        try:
-            return ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+        warnings.simplefilter("ignore")  # of escapes and comparisons in the model's code
+        return _assembled(answer, prompt, entry_point)
 
 
-def _defines(tree: ast.Module, name: str) -> bool:
-    return any(name in _names(node) for node in tree.body)
+def _assembled(answer: str, prompt: str, entry_point: str) -> str | None:
+    text = answer_text(answer)
+    found = blocks(text) if text else []
+    if not text or not found:
+        return None
+    reader, start = Reader(entry_point, len(text)), _entry_start(prompt, entry_point)
+    sections = [Section(block, reader) for block in found]
+    is_body = found[0].kind == BETWEEN and begins_with_body(text, entry_point)
+    continued = functools.partial(_continued, sections, prompt[start:].rstrip(), entry_point)
+    whole = functools.partial(_whole, sections, entry_point)
+    statements = continued(is_body=True) if is_body else None
+    statements = statements or whole(CUT) or continued(is_body=False) or whole(STUB)
+    return _program(prompt[:start].rstrip(), statements, sections) if statements else None
 
 
-def _names(node: ast.stmt) -> set[str]:
-    """What a statement defines."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {node.name}
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {alias.asname or alias.name for alias in node.names}
-    if isinstance(node, ast.Assign):
-        return {target.id for target in node.targets if isinstance(target, ast.Name)}
-    if isinstance(node, ast.If | ast.Try):
-        return set().union(*(_names(inner) for inner in node.body))
-    return set()
+def _entry_start(prompt: str, entry_point: str) -> int:
+    """Where the function begins in the prompt, behind imports and helpers that an answer may use."""
+    found = re.search(rf"^(?:async )?def {re.escape(entry_point)}\b", prompt, re.MULTILINE)
+    return found.start() if found else 0
 
 
-def _has_body(tree: ast.Module, name: str) -> bool:
-    """Whether the function does more than carry its docstring."""
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return len(node.body) > (ast.get_docstring(node) is not None)
-    return False
+def _whole(sections: Sequence[Section], entry_point: str, lowest: int) -> list[Statement] | None:
+    """What the function needs, where a block defines it; the last of the best such blocks."""
+    ranks = [(_rank(section, entry_point), section.block.kind, i) for i, section in enumerate(sections)]
+    rank, _, place = max(ranks, default=(0, 0, 0))
+    if rank < lowest:
+        return None
+    main = [part for part in sections[place].statements if _rank_of(part, entry_point) in (0, rank)]
+    return _needed(main, sections, place, entry_point)
 
 
-def _cleaned(tree: ast.Module, entry_point: str) -> str:
-    """The program without its demonstrations."""
-    tree.body = [node for node in tree.body if _is_kept(node, entry_point)]
-    return ast.unparse(tree)
+def _continued(
+    sections: Sequence[Section], signature: str, entry_point: str, is_body: bool
+) -> list[Statement] | None:
+    """The prompt's function with the body that a block holds, and what it needs; the last block with a result."""
+    places = sorted(range(len(sections)), key=lambda i: (sections[i].block.kind, i), reverse=True)
+    for place in [0] if is_body else places:
+        section = sections[place]
+        if section.block.kind == INLINE or (not is_body and _rank(section, entry_point)):
+            continue
+        body = read_body(section.block.text, section.reader)
+        if body is not None and (body.has_result or is_body):
+            function = _function(signature, body)
+            if function is not None:
+                rest = [part for part in body.rest if part is not None and not part.binds(entry_point)]
+                return _needed([function, *rest], sections, place, entry_point)
+    return None
 
 
-def _is_kept(node: ast.stmt, entry_point: str) -> bool:
-    if isinstance(node, ast.Expr):  # a deeper stack is part of a solution
-        return isinstance(node.value, ast.Call) and "setrecursionlimit" in ast.unparse(node.value.func)
-    if not isinstance(node, KEPT):
-        return False
-    if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
-        return False
-    if isinstance(node, ast.Assign | ast.AnnAssign | ast.If | ast.Try):
-        return not _calls(node) & {"input", "open", "print", "exit", "quit", entry_point}
-    return True
+def _function(signature: str, body: Body) -> Statement | None:
+    source = f"{signature}\n{indent(body.source, INDENT)}"
+    tree = parse(source)
+    if isinstance(tree, ast.Module):
+        return Statement(source, tree.body[-1]) if tree.body else None
+    return Statement(source, None) if isinstance(tree, RecursionError | MemoryError) else None
 
 
-def _calls(node: ast.stmt) -> set[str]:
-    """Functions that a statement calls by name, but for those inside its own definitions."""
-    inner = {
-        call
-        for definition in ast.walk(node)
-        if isinstance(definition, ast.FunctionDef | ast.Lambda | ast.ClassDef)
-        for call in ast.walk(definition)
+def _needed(
+    main: list[Statement], sections: Sequence[Section], place: int, entry_point: str
+) -> list[Statement]:
+    """What the function needs, in the answer's order: of its own block first, then of fences, then of the text."""
+    others = [section for i, section in enumerate(sections) if i != place]
+    groups = [main] + [
+        [part for section in others if section.block.kind == kind for part in section.statements if part.is_whole]
+        for kind in (FENCED, BETWEEN)
+    ]
+    kept = needed(groups, entry_point)
+    order = [main if i == place else section.statements for i, section in enumerate(sections)]
+    return [part for statements in order for part in statements if part in kept]
+
+
+def _rank(section: Section, entry_point: str) -> int:
+    if entry_point not in section.block.text:
+        return 0
+    return max((_rank_of(part, entry_point) for part in section.statements), default=0)
+
+
+def _rank_of(statement: Statement, entry_point: str) -> int:
+    """How much of the function a statement defines; 0 for another statement."""
+    if not statement.binds(entry_point):
+        return 0
+    if is_stub(statement):
+        return STUB
+    return WHOLE if statement.is_whole else CUT
+
+
+def _program(beginning: str, statements: Iterable[Statement], sections: Iterable[Section]) -> str:
+    """The source text; imports from `__future__` have to come before the prompt's own beginning."""
+    futures = {
+        part.source: None
+        for section in sections
+        for part in section.statements
+        if part.is_known_future
     }
-    return {
-        call.func.id
-        for call in ast.walk(node)
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call not in inner
-    }
+    pieces = [*futures, beginning, *(part.source for part in statements if not part.is_known_future)]
+    return "\n\n".join(filter(None, pieces)) + "\n"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
@@ -13,7 +16,10 @@ from s2t_eval.grading.estimators import pass_at_k, sizes
 from s2t_eval.humaneval.assemble import assemble
 from s2t_eval.sandbox import Limits, Program, Verdict, run_programs
 
+logger = logging.getLogger(__name__)
 LIMITS = Limits()
+NO_PROGRAM = "the answer holds no program"
+MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '(?!program\b)([\w.]+)'")
 
 
 class Outcome(str):
@@ -24,7 +30,7 @@ class Outcome(str):
     truncated: bool | None
 
     def __new__(cls, text: str, program: str | None, verdict: Verdict | None) -> Outcome:
-        verdict = verdict or Verdict(False, "the answer holds no program", 0.0, "")
+        verdict = verdict or Verdict(False, NO_PROGRAM, 0.0, "")
         logged = {**verdict.as_json(), "seconds": round(verdict.seconds, 3), "program": program}
         # A lone surrogate, which no file can hold, becomes the escape that JSON has for it.
         written = json.dumps(logged, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
@@ -50,8 +56,32 @@ def score_solutions(sources: Sequence[str | None], docs: Sequence[dict[str, Any]
         found = run_programs([program for _, program in given], LIMITS, progress=bar.update)
     verdicts: list[Verdict | None] = [None] * len(sources)
     for (place, _), verdict in zip(given, found, strict=True):
-        verdicts[place] = verdict
+        verdicts[place] = _with_missing_module(verdict)
     return verdicts
+
+
+def _with_missing_module(verdict: Verdict) -> Verdict:
+    """The verdict; where a program imports what the sandbox lacks, its reason says what the sandbox has."""
+    missing = MISSING_MODULE.search(verdict.reason) if not verdict.passed else None
+    if missing is None:
+        return verdict
+    if missing[1].split(".")[0] == "numpy":
+        hint = "numpy is absent from this sandbox: it is taken from the Python that runs the evaluation"
+    else:
+        hint = "the sandbox has Python's standard library and numpy, nothing else"
+    return replace(verdict, reason=f"{verdict.reason} ({hint})")
+
+
+def _program_in(text: str, doc: dict[str, Any]) -> str | Verdict | None:
+    """The program in an answer; where reading it fails, the verdict that says so, and the run goes on."""
+    try:
+        return assemble(text, doc["prompt"], doc["entry_point"])
+    except (RecursionError, MemoryError) as error:
+        passed, why = False, f"the answer is nested too deep or too long to be read: {type(error).__name__}"
+    except Exception as error:  # ours to mend: the answer has no score, and the log says why
+        logger.exception("%s: an answer could not be searched for a program", doc.get("task_id", doc["entry_point"]))
+        passed, why = None, f"the answer could not be searched for a program: {type(error).__name__}: {error}"
+    return Verdict(passed, why, 0.0, "")
 
 
 class HumanEvalScorer:
@@ -63,9 +93,13 @@ class HumanEvalScorer:
     def outcomes(self, resps: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[Outcome]]:
         """The task's filter: every response to what became of its program."""
         flat = [(text, doc) for texts, doc in zip(resps, docs, strict=True) for text in texts]
-        sources = [assemble(text, doc["prompt"], doc["entry_point"]) for text, doc in flat]
+        programs = [_program_in(text, doc) for text, doc in flat]
+        sources = [program if isinstance(program, str) else None for program in programs]
         verdicts = score_solutions(sources, [doc for _, doc in flat])
         self.sandboxes |= {verdict.sandbox for verdict in verdicts if verdict is not None}
+        for place, program in enumerate(programs):
+            if isinstance(program, Verdict):
+                verdicts[place] = program
         given = iter(zip(sources, verdicts, strict=True))
         return [[Outcome(text, *next(given)) for text in texts] for texts in resps]
 

@@ -7,6 +7,7 @@ generated code with limits alone and is refused unless `HF_ALLOW_CODE_EVAL=1` sa
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import platform
@@ -25,6 +26,8 @@ from s2t_eval.sandbox.seccomp import process_filter
 
 INSIDE = Path(__file__).parent / "inside"
 MOUNTED = "/sandbox"
+PACKAGES = "/packages"
+"""Where `program.py` looks for packages besides the standard library's."""
 SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/nix/store")
 """Where a Python may find the libraries that it is linked with."""
 OLDEST = (0, 8)
@@ -218,8 +221,19 @@ def _options(bwrap: Path) -> tuple[str, ...]:
             options += ["--ro-bind-try", folder, folder]
     options += ["--ro-bind", f"{base}/lib", f"{base}/lib", "--ro-bind", python, python]
     options += ["--ro-bind", str(INSIDE), MOUNTED, "--dev", "/dev", "--remount-ro", "/dev"]
+    options += _numpy_options()
     options += ["--perms", "1777", "--size", "{disk}", "--tmpfs", "/tmp", "--chdir", "/tmp"]
     return (*options, "--remount-ro", "/")
+
+
+def _numpy_options() -> list[str]:
+    """Numpy as it is installed for this Python, and nothing else of its folder; empty where it is not."""
+    found = importlib.util.find_spec("numpy")
+    options = []
+    for folder in (found.submodule_search_locations or []) if found is not None else []:
+        for package in (Path(folder), Path(folder).with_name("numpy.libs")):
+            options += ["--ro-bind-try", str(package), f"{PACKAGES}/{package.name}"]
+    return options
 
 
 def _filter_file() -> Path | None:

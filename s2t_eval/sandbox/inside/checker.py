@@ -97,6 +97,9 @@ class Caller:
             raise
         if kind == "raised":
             raise value
+        if kind == "changed":
+            value, changed = value
+            values.change_arguments(args, kwargs, changed)
         return value
 
     def _written(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -114,13 +117,16 @@ class Caller:
 
 
 def read(line: bytes) -> tuple[str, Any]:
-    """What a reply says: `("value", ...)`, `("raised", exception)` or `("dead", why)`."""
+    """What a reply says: `("value", ...)`, `("changed", (value, arguments))`, `("raised", exception)` or
+    `("dead", why)`."""
     if line[:1] == b"!":
         return "dead", str(json.loads(line[1:]))
     try:
         reply = json.loads(line[1:])
         if reply[0] == "raised":
             return "raised", values.exception(values.text_of(reply[1]), values.text_of(reply[2]))
+        if reply[0] == "changed":
+            return "changed", (values.decode(reply[1]), values.decode(reply[2]))
         return "value", values.decode(reply)
     except (ValueError, TypeError, LookupError, RecursionError, ArithmeticError):
         return "dead", "the program's reply is not in the form that replies have"

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 MOST_ITEMS = 1_000_000
+PACKAGES = "/packages"
+"""Where the sandbox has numpy, if the machine has it."""
+CHANGEABLE = (list, dict, set)
 LITERALS: dict[str, object] = {
     "__builtins__": {},
     "set": set,
@@ -107,6 +110,8 @@ def encode_other(value: Any, depth: int) -> str:
         return f'["range",{encode([value.start, value.stop, value.step])}]'
     if module == "decimal":
         return f'["decimal",{text_of(str(value))}]'
+    if module == "numpy" and name != "ndarray" and hasattr(value, "item"):
+        return encode(value.item(), depth + 1)
     if module == "fractions":
         return f'["fraction",{encode([value.numerator, value.denominator])}]'
     if hasattr(type(value), "__next__") or name in ("dict_keys", "dict_values", "dict_items"):
@@ -136,6 +141,11 @@ def explain(error: BaseException) -> str:
     return f'["raised",{text_of(name)},{text_of(text[:500])}]'
 
 
+def changeable(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Arguments that a function may have changed, which its caller sees."""
+    return [value for value in (*args, *kwargs.values()) if type(value) in CHANGEABLE]
+
+
 def answer(namespace: dict[str, Any], line: str) -> str:
     """The reply to one call."""
     names = {**LITERALS, "kept": KEPT, "program": namespace}
@@ -148,7 +158,11 @@ def answer(namespace: dict[str, Any], line: str) -> str:
     try:
         if name not in namespace:
             raise NameError(f"the program defines no {name!r}")
-        return encode(namespace[name](*args, **kwargs))
+        value = encode(namespace[name](*args, **kwargs))
+        after = encode(changeable(args, kwargs))
+        if after != '["list",[]]' and after != encode(changeable(*eval(line, names)[1:])):
+            return f'["changed",{value},{after}]'
+        return value
     except BaseException as error:
         return explain(error)
 
@@ -157,13 +171,17 @@ def main() -> None:
     """Run the program, then answer calls until nobody asks any more."""
     sys.set_int_max_str_digits(0)
     os.environ.clear()
+    os.putenv("OPENBLAS_NUM_THREADS", "1")  # numpy ends a process in which it can start no thread
+    sys.path.append(PACKAGES)
     calls, replies = channel()
     job = eval(calls.readline(), dict(LITERALS))
     limit(job["limits"])
     send(replies, '["started"]')
-    namespace: dict[str, Any] = {"__name__": "program"}
+    module = type(sys)("program")
+    sys.modules["program"] = module  # dataclasses look up the module that they are defined in
+    namespace = vars(module)
     try:
-        exec(compile(job["source"], "program.py", "exec"), namespace)
+        exec(compile(job["source"], "program.py", "exec", dont_inherit=True), namespace)
         send(replies, '["ready"]')
     except BaseException as error:
         send(replies, explain(error))

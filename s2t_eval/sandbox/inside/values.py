@@ -12,6 +12,7 @@ from typing import Any
 PLAIN = (type(None), bool, int, float, str, bytes)
 LARGE = 10**15
 MOST_KIND = 200
+CHANGEABLE = (list, dict, set)
 MOST_ITEMS = 1_000_000
 BRACKETS: dict[type, tuple[str, str]] = {
     list: ("[", "]"),
@@ -132,6 +133,42 @@ def exception(name: str, text: str) -> Exception:
 def is_raised(error: Exception) -> bool:
     """Whether the program raised it."""
     return getattr(error, "is_raised_by_the_program", False)
+
+
+def change_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], changed: list[Any]) -> None:
+    """Make the arguments of a call what the function made of its own, as their caller would see it.
+
+    Args:
+        args, kwargs: of the call.
+        changed: what became of those of them that are lists, dictionaries and sets.
+    """
+    before = [value for value in (*args, *kwargs.values()) if type(value) in CHANGEABLE]
+    for value, after in zip(before, changed, strict=False):
+        _change(value, after)
+
+
+def _change(value: Any, after: Any) -> None:
+    """Give a container the content of another of its type; one inside that is still there stays itself."""
+    if type(value) is not type(after) or type(value) not in CHANGEABLE:
+        return
+    if type(value) is list:
+        for place, item in enumerate(value[: len(after)]):
+            after[place] = _changed_item(item, after[place])
+        value[:] = after
+    elif type(value) is dict:
+        content = {key: _changed_item(value.get(key), item) for key, item in after.items()}
+        value.clear()
+        value.update(content)
+    else:
+        value.clear()
+        value.update(after)
+
+
+def _changed_item(item: Any, after: Any) -> Any:
+    if type(item) is not type(after) or type(item) not in CHANGEABLE:
+        return after
+    _change(item, after)
+    return item
 
 
 def _opaque(kind: str, place: int) -> Opaque:
