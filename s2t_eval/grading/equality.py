@@ -34,7 +34,7 @@ from s2t_eval.grading.units import Measured, measured
 from s2t_eval.grading.values import close, equal, read
 from s2t_eval.grading.words import choice, chosen, in_base, without_text, words
 
-LONGEST = 2000
+LONGEST = 600
 """Characters that an answer may have beyond ten times its reference: what is longer is a loop."""
 NAME = re.compile(
     r"(?:\\?[a-zA-Z]+(?:_\{[^{}]*(?:\{[^{}]*\})?\s*\})?'*(?:\^\{(?:-1|\\prime)\})?"
@@ -46,6 +46,10 @@ REMARK = re.compile(
     r"|\(\s*(?:\\text\{\s*)?(?:or|i\.e\.|about|approximately|that is|=|\\approx)\s*\}?)"
     r"\s*(?P<other>.+?)\s*(?:\)|\\text\{\s*\)\s*\})"
 )
+SAID = re.compile(
+    r"^.*\\text\{(?![^{}]*\b(?:not|no)\b)[^{}]*\b(?:is|are|equals?|has|have|gives|be)\b(?:[^{}]*)\}\s*(?=.)", re.DOTALL
+)
+"""`\\triangle ABC \\text{ has area } 6`: the value stands behind the sentence."""
 OR = re.compile(r"\\text\{\s*,?\s*or\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])")
 DECIMAL = re.compile(r"-?\d*\.(\d+)")
 WRITTEN_DECIMAL = re.compile(r"\d\.\d|\.\d|\d[eE][-+]?\d|10\s*\^")
@@ -59,7 +63,7 @@ def same(gold: str, answer: str, tolerance: float = 0.0) -> bool:
         answer: what was extracted.
         tolerance: relative, for gold answers that are decimal numbers.
     """
-    if len(answer) > LONGEST + 10 * len(gold):
+    if is_too_long(gold, answer):
         return False
     wanted, given = normal(gold), normal(answer)
     if (remark := REMARK.fullmatch(given)) is not None:
@@ -69,11 +73,17 @@ def same(gold: str, answer: str, tolerance: float = 0.0) -> bool:
     return any(_same(wanted, form, tolerance) for form in forms(given))
 
 
+def is_too_long(gold: str, answer: str) -> bool:
+    """Whether an answer is so much longer than its reference that comparing it is a waste of time."""
+    return len(answer) > LONGEST + 10 * len(gold)
+
+
 def forms(answer: str) -> list[str]:
     """The answer; both sides of an approximation; the answer without a reason behind it."""
     parts = [part for part in re.split(r"\\approx(?![a-z])", answer) if part.strip()]
     found = [answer] if len(parts) == 1 else parts
-    return list(dict.fromkeys([*found, *(without_explanation(part) for part in found)]))
+    found = [*found, *(without_explanation(part) for part in found)]
+    return list(dict.fromkeys([*found, *(SAID.sub("", part).strip() or part for part in found)]))
 
 
 def _same(gold: str, answer: str, tolerance: float) -> bool:
@@ -81,12 +91,12 @@ def _same(gold: str, answer: str, tolerance: float) -> bool:
     if _flat(gold) == _flat(answer):
         return True
     if (letter := choice(gold)) is not None:
-        return letter == chosen(answer)
+        return letter == chosen(EQUALS.split(answer)[-1].strip())
     if (said := words(gold)) is not None:
-        return said == words(answer)
+        return said in (words(answer), words(EQUALS.split(answer)[-1]))
     if (based := _same_in_base(gold, answer)) is not None:
         return based
-    gold, answer = without_braces(gold), without_braces(answer)
+    gold, answer = (without_braces(text).strip(" .") for text in (gold, answer))
     if looks_like_set(gold) or looks_like_set(answer):
         verdict = same_set(gold, answer)
         if verdict is not None:

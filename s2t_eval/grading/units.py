@@ -35,7 +35,7 @@ POWER = r"(?:\s*\^\s*(?:\{\s*-?\d+\s*\}|-?\d))?"
 NAMES = "|".join(sorted((name for name in SCALES | MULTIPLES if name.isalpha()), key=len, reverse=True))
 NO_UNIT = r"(?!(?:and|or|base|in|mod|to|by|if|for|where|is)(?![a-zA-Z]))"
 PLAIN = rf"(?<=[\d}})\s]){NO_UNIT}(?:(?:{NAMES})|(?<=\s)[a-zA-Z]{{3,}})(?![a-zA-Z_^(\\])"
-UNIT = rf"(?:\\text\s*\{{[^{{}}]*\}}|\^\s*\\circ(?:\s*[CFK](?![a-zA-Z]))?|%|[$€£]|{PLAIN})"
+UNIT = rf"(?:\\text\s*\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}|\^\s*\\circ(?:\s*[CFK](?![a-zA-Z]))?|%|[$€£]|{PLAIN})"
 BEHIND = re.compile(rf"(?:\s*{UNIT}{POWER}(?:\s*(?:/|\\cdot)\s*(?=\\text|[a-zA-Z]))?)+\s*$")
 LETTER = re.compile(r"(?<=[\d})])\s+[mgshLNJVWKAC](?:\s*/\s*(?:[a-zA-Z]{1,3}))?" + POWER + r"\s*$|(?<=[\d})])\s*[a-zA-Z]{1,3}\s*/\s*[a-zA-Z]{1,3}" + POWER + r"\s*$")
 """A unit without any mark: `5 m`, `60 km/h`; a variable times a number where the gold answer has letters."""

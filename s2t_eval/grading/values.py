@@ -7,6 +7,8 @@ nothing, so that 1/2004! equals 1/2006! and 0.333333 is a third.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +17,9 @@ from s2t_eval.grading.symbols import encoded
 
 LETTERS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 DIGITS, AGREEING = 30, 20
+MOST_DIGITS = 20_000
+DEEPEST = 40
+"""Brackets inside each other that are still read; the grammar is slow where they do not close."""
 LONGEST_NUMBER = 4000
 """Python refuses to read integers of more than 4,300 digits."""
 PLAIN = re.compile(r"([-+]?)\s*(\d+(?:\.\d+)?|\.\d+)")
@@ -33,10 +38,11 @@ COUNTING = set("ijklmnpqrsNMK")
 """Names of whole numbers by habit."""
 
 
+@functools.lru_cache(4096)
 def read(text: str, bare_derivatives: bool = False) -> Any | None:
     """A normal form as an exact sympy expression; None where it is not one."""
     text = text.strip()
-    if len(max(re.findall(r"\d+", text), key=len, default="")) > LONGEST_NUMBER:
+    if len(max(re.findall(r"\d+", text), key=len, default="")) > LONGEST_NUMBER or _depth(text) > DEEPEST:
         return None
     from sympy import Integer, Rational
 
@@ -65,6 +71,11 @@ def _prepared(text: str, bare_derivatives: bool) -> str:
     return text.replace("$", "").replace("%", "")
 
 
+def _depth(text: str) -> int:
+    depths = itertools.accumulate((char in "([{") - (char in ")]}") for char in text)
+    return max(depths, key=abs, default=0)
+
+
 def _mixed(match: re.Match[str]) -> str:
     """`3\\frac12` is three and a half; `2\\frac43` is a product."""
     whole, above, below = match.groups()
@@ -72,9 +83,20 @@ def _mixed(match: re.Match[str]) -> str:
     return rf"({whole}{sign}\frac{{{above}}}{{{below}}})"
 
 
-def _parsed(text: str) -> Any | None:
+def grammar() -> tuple[Any, Any]:
+    """math-verify's LaTeX grammar and its settings; never its other parser, which hands the text to eval.
+
+    Raises:
+        ImportError: it is not installed, or not with a version of antlr that it has tables for.
+    """
     from latex2sympy2_extended import latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+
+    return latex2sympy, ConversionConfig
+
+
+def _parsed(text: str) -> Any | None:
+    latex2sympy, ConversionConfig = grammar()  # noqa: N806  a class
 
     config = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
     try:
@@ -128,8 +150,23 @@ def close(gold: Any, answer: Any, tolerance: float | None) -> bool:
     if wanted is None or given is None:
         return False
     if tolerance is None:
-        return _agree(wanted, given)
+        return _same_to_the_unit(gold, answer, wanted, given)
     return bool(abs(wanted - given) <= tolerance * abs(wanted))
+
+
+def _same_to_the_unit(gold: Any, answer: Any, wanted: Any, given: Any) -> bool:
+    """Numbers that agree in their first digits agree in all digits before the point and twenty behind."""
+    import mpmath
+
+    if not _agree(wanted, given):
+        return False
+    digits = int(mpmath.log10(abs(wanted))) if wanted else 0
+    if digits < AGREEING // 2:
+        return True
+    if digits > MOST_DIGITS:
+        return bool(gold.doit() == answer.doit())
+    wanted, given = _number(gold, {}, digits + DIGITS), _number(answer, {}, digits + DIGITS)
+    return wanted is not None and given is not None and _agree(wanted, given, digits + AGREEING)
 
 
 def _identical(gold: Any, answer: Any) -> bool:
@@ -182,37 +219,47 @@ def _points(symbols: list[Any], is_whole: bool) -> Iterator[tuple[dict[Any, Any]
             yield {s: v * sign for s, v, sign in zip(symbols, values, signs, strict=True)}, False
 
 
-def _number(expression: Any, point: dict[Any, Any]) -> Any | None:
+def _number(expression: Any, point: dict[Any, Any], digits: int = DIGITS) -> Any | None:
     """The value at a point to thirty digits, None where there is none."""
     import mpmath
     import sympy
 
     try:
-        value = expression.subs(point).doit() if point else expression.doit()
-        if value in (sympy.oo, -sympy.oo):
-            return None
-        value = value.evalf(DIGITS)
+        value = expression.subs(point) if point else expression
+        # An unevaluated power is evaluated as a float: 9^{9^9} exactly has 370 million digits.
+        value = (value.doit() if value.has(*_lazy_heads()) else value).evalf(digits)
         real, imaginary = value.as_real_imag()
     except (TypeError, ValueError, ArithmeticError, AttributeError, NotImplementedError):
         return None
     if not (real.is_Number and imaginary.is_Number and real.is_finite and imaginary.is_finite):
         return None
-    with mpmath.workdps(DIGITS + 10):
-        return mpmath.mpc(_settled(real), _settled(imaginary))
+    with mpmath.workdps(digits + 10):
+        return mpmath.mpc(_settled(real, digits), _settled(imaginary, digits))
 
 
-def _settled(number: Any) -> Any:
+def _lazy_heads() -> tuple[Any, ...]:
+    """What has a value only once it is worked out."""
+    import sympy
+
+    return (
+        sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative, sympy.UnevaluatedExpr,
+        sympy.factorial, sympy.binomial, sympy.Mod, sympy.floor, sympy.ceiling, sympy.Max, sympy.Min,
+    )  # fmt: skip
+
+
+def _settled(number: Any, digits: int) -> Any:
     """Zero for what evaluation cannot tell from zero: sympy marks it by a precision of one bit."""
     import mpmath
 
-    return mpmath.mpf(0) if getattr(number, "_prec", DIGITS) == 1 else mpmath.mpf(number._to_mpmath(150))
+    bits = int((digits + 10) * 3.33)
+    return mpmath.mpf(0) if getattr(number, "_prec", bits) == 1 else mpmath.mpf(number._to_mpmath(bits))
 
 
-def _agree(first: Any, second: Any) -> bool:
+def _agree(first: Any, second: Any, digits: int = AGREEING) -> bool:
     import mpmath
 
-    with mpmath.workdps(DIGITS + 10):
-        return bool(abs(first - second) <= mpmath.mpf(10) ** -AGREEING * max(abs(first), abs(second)))
+    with mpmath.workdps(digits + 20):
+        return bool(abs(first - second) <= mpmath.mpf(10) ** -digits * max(abs(first), abs(second)))
 
 
 def _with_names_of(gold: Any, answer: Any) -> Any:

@@ -20,7 +20,7 @@ NUMERALS = {
     )
     for name in names.split()
 }  # fmt: skip
-BASE = re.compile(r"(?P<digits>[0-9A-Z]+)(?:_|,?(?:in)?base)(?P<base>\d+|[a-z]+)", re.IGNORECASE)
+BASE = re.compile(r"(?P<digits>[0-9A-Z]+?)(?:_|,?(?:in)?base)(?P<base>\d+|[a-z]+)", re.IGNORECASE)
 BASE_BEFORE = re.compile(r"(?:in)?base(?P<base>\d+|[a-z]+)[:,](?P<digits>[0-9A-Z]+)", re.IGNORECASE)
 
 
@@ -35,7 +35,7 @@ def words(text: str) -> str | None:
     if "\\" in bare or WORDS.fullmatch(bare) is None:
         return None
     is_text = TEXT.search(text) is not None
-    if not is_text and (len(bare) < 3 or not re.match(r"[A-Za-z]{3}|\d", bare)):
+    if not is_text and re.search(r"(?<![A-Za-z])[A-Za-z]{3}", bare) is None:
         return None
     bare = re.sub(r"[-,]", " ", bare.casefold())
     bare = re.sub(r"(?<=\d)(?:st|nd|rd|th)\b|\bof\b", "", bare)
