@@ -65,7 +65,7 @@ def _text(content: str, name: str) -> str:
             return said
     if re.fullmatch(r"(?:[\d\s.,;+\-/()%$:^{}=]|\\)*", said):
         return said
-    number = re.match(r"([-+]?\s*[$€£]?\s*\d[\d.,/]*)\s+(?=[a-zA-Z])", said)
+    number = re.match(r"([-+]?\s*[$€£]?\s*\d[\d.,/:]*)\s+(?=[a-zA-Z])", said)
     if number and not re.match(r"(?:and|or|base|in base)\b", said[number.end() :]):
         return rf"{number[1]}\text{{{re.sub('[{}]', '', said[number.end() :])}}}"
     return rf"\text{{{re.sub('[{}]', '', said)}}}"

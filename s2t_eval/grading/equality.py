@@ -23,7 +23,6 @@ from s2t_eval.grading.latex import (
     without_explanation,
 )
 from s2t_eval.grading.relations import (
-    EQUALS,
     ORDERS,
     looks_like_set,
     same_equation,
@@ -91,9 +90,9 @@ def _same(gold: str, answer: str, tolerance: float) -> bool:
     if _flat(gold) == _flat(answer):
         return True
     if (letter := choice(gold)) is not None:
-        return letter == chosen(EQUALS.split(answer)[-1].strip())
+        return letter == chosen(_sides(answer)[-1].strip())
     if (said := words(gold)) is not None:
-        return said in (words(answer), words(EQUALS.split(answer)[-1]))
+        return said in (words(answer), words(_sides(answer)[-1]))
     if (based := _same_in_base(gold, answer)) is not None:
         return based
     gold, answer = (without_braces(text).strip(" .") for text in (gold, answer))
@@ -120,7 +119,7 @@ def _same_structure(gold: str, answer: str, tolerance: float) -> bool:
         gold, answer = golds[0], answers[0]
     if len(split(gold, ORDERS)) > 1 and len(split(answer, ORDERS)) > 1:
         return same_inequality(gold, answer)
-    if "=" in gold or "=" in answer:
+    if len(_sides(gold)) > 1 or len(_sides(answer)) > 1:
         return _same_sides(gold, answer, tolerance)
     rows, other_rows = rows_of(gold), rows_of(answer)
     if rows is not None or other_rows is not None:
@@ -149,7 +148,7 @@ def _is_grouped(text: str) -> bool:
 def _without_member(text: str) -> str:
     """`x \\in \\{1, 2\\}` and `S = \\{1, 2\\}` are the set."""
     member = MEMBER.match(text)
-    sides = EQUALS.split(text)
+    sides = _sides(text)
     if member is None and len(sides) == 2 and (group := group_of(sides[1])) and group.begin == "\\{":
         return sides[1] if NAME.fullmatch(sides[0].strip()) else text
     return text[member.end() :] if member else text
@@ -169,7 +168,7 @@ def _same_list(golds: list[str], answers: list[str], answer: str, tolerance: flo
 
 def _unnamed(listed: list[str]) -> list[str]:
     """`x = 1, 2, 3` names its first item alone; the name is that of all."""
-    sides = EQUALS.split(listed[0])
+    sides = _sides(listed[0])
     if len(sides) == 2 and NAME.fullmatch(sides[0].strip()) and not any("=" in item for item in listed[1:]):
         return [sides[1].strip(), *listed[1:]]
     return listed
@@ -191,7 +190,7 @@ def _same_items(golds: list[str], answers: list[str], tolerance: float) -> bool:
 def _same_named_tuple(whole: str, named: list[str], tolerance: float) -> bool:
     """`x = 1, y = 2` is the pair (1, 2): names in the order of the alphabet."""
     group = group_of(whole)
-    sides = [EQUALS.split(item) for item in named]
+    sides = [_sides(item) for item in named]
     names = [side[0].strip() for side in sides]
     if group is None or group.begin not in ("(", "\\langle") or len(group.items) != len(named):
         return False
@@ -204,9 +203,14 @@ def _same_named_tuple(whole: str, named: list[str], tolerance: float) -> bool:
 # ---------------------------------------------------------------- equals signs
 
 
+def _sides(text: str) -> list[str]:
+    """What stands between equals signs outside brackets: `\\sum_{k=1}^{n} k` has one side."""
+    return split(text, ("=",)) or [text]
+
+
 def _same_sides(gold: str, answer: str, tolerance: float) -> bool:
     """`x = 5` is 5 and not `y = 5`; an equation is itself however it is moved about."""
-    mine, theirs = [[side.strip() for side in EQUALS.split(text)] for text in (gold, answer)]
+    mine, theirs = (_sides(text) for text in (gold, answer))
     is_named = len(mine) > 1 and NAME.fullmatch(mine[0]) is not None
     if len(mine) == 1:
         return _same_chain(gold, theirs, tolerance)
@@ -242,8 +246,11 @@ def _is_rounded(text: str, exact: str) -> bool:
     value = read(measured(exact).value)
     if decimal is None or not isinstance(value, sympy.Expr) or value.free_symbols:
         return False
-    distance = abs(sympy.Rational(decimal[0].strip()) - value).evalf()
-    return bool(distance.is_number and distance < sympy.Rational(1, 10 ** len(decimal[1])))
+    written, unit = sympy.Rational(decimal[0].strip()), sympy.Rational(1, 10 ** len(decimal[1]))
+    distance = abs(written - value).evalf()
+    if not distance.is_number or not distance.is_real:
+        return False
+    return bool(distance <= unit / 2 or (distance < unit and abs(written) < abs(value)))
 
 
 # ---------------------------------------------------------------- brackets, bases, values
@@ -252,10 +259,10 @@ def _is_rounded(text: str, exact: str) -> bool:
 def _same_in_base(gold: str, answer: str) -> bool | None:
     """`40_9` is written `40` where the problem names the base, and never 36."""
     wanted = in_base(gold)
-    given = in_base(answer) or in_base(EQUALS.split(answer)[-1])
+    given = in_base(answer) or in_base(_sides(answer)[-1])
     if wanted is None:
         return given is not None and re.sub(r"\s", "", gold) == given[0] if given else None
-    bare = re.sub(r"\s|\\text|[{}()]", "", EQUALS.split(answer)[-1])
+    bare = re.sub(r"\s|\\text|[{}()]", "", _sides(answer)[-1])
     return wanted == given if given else wanted[0] == bare.upper()
 
 

@@ -9,12 +9,11 @@ from typing import Any
 from s2t_eval.grading.latex import AND, group_of, split, without_braces
 from s2t_eval.grading.values import POINTS, equal, read
 
-EQUALS = re.compile(r"(?<![<>!\\:])=")
 ORDERS = ("<", ">", "\\le", "\\ge", "\\ne")
 FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\ne": "\\ne"}
 SET = re.compile(
     r"\\(?:cup|cap|infty|setminus|emptyset|le|ge|ne|in)(?![a-zA-Z])|\\mathbb\{|[<>]|\\\{.*(?:[:|]|\\colon).*\\\}"
-    r"|^\s*\].*\[\s*$|\\text\{all real"
+    r"|^\s*\]|\[\s*$|\\text\{all real"
 )
 BUILDER = re.compile(r"\\\{(?P<name>[^:|]*?)\s*(?::|\||\\colon)\s*(?P<condition>.*)\\\}")
 ALL_REALS = re.compile(r"\\mathbb\{R\}|\\text\{(?:all|the set of(?: all)?|any)? ?reals?(?: numbers?)?\}|all real numbers")
@@ -41,7 +40,7 @@ def _one_side(text: str, is_bare: bool) -> Any | None:
     """The numerator of left minus right."""
     import sympy
 
-    sides = EQUALS.split(text)
+    sides = split(text, ("=",))
     left, right = read(sides[0], is_bare), read(sides[-1], is_bare)
     if len(sides) < 2 or not isinstance(left, sympy.Expr) or not isinstance(right, sympy.Expr):
         return None

@@ -50,6 +50,8 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (rf"\\!|\\negthinspace{END}", ""),
     (rf"(?<!\\)\\[,;:> ]|~|\\(?:thinspace|medspace|thickspace|enspace|space){END}", " "),
     (r"\\%", "%"),
+    (r"\\&", r"\\text{and}"),
+    (rf"\\colon{END}", ":"),
     (rf"\\(?:cr|newline|tabularnewline){END}", r"\\\\"),
     (r"(?:np|math|numpy|sympy)\.(?=[a-z])", ""),
     (rf"{WORD}a(sin|cos|tan)(?=\()", r"\\arc\1"),
@@ -75,6 +77,7 @@ REPEATING = re.compile(
 
 def normal(text: str) -> str:
     """One spelling for what is written alike."""
+    text = text.strip().strip("*")
     text = re.sub(r"^\s*\\[\[(]|\\[\])]\s*$|(?<!\\)\$", " ", ascii_latex(text)).replace(r"\$", " $ ")
     text = without_macros(text)
     for pattern, replacement in COMMANDS:

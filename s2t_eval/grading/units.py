@@ -32,7 +32,7 @@ SCALES: dict[str, tuple[str, Fraction]] = {
 """Units that must not be mixed up, each with its kind and its size; others are taken as decoration."""
 MULTIPLES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 POWER = r"(?:\s*\^\s*(?:\{\s*-?\d+\s*\}|-?\d))?"
-NAMES = "|".join(sorted((name for name in SCALES | MULTIPLES if name.isalpha()), key=len, reverse=True))
+NAMES = "|".join(sorted((name for name in SCALES | MULTIPLES if name.isalpha() and len(name) > 1), key=len, reverse=True))
 NO_UNIT = r"(?!(?:and|or|base|in|mod|to|by|if|for|where|is)(?![a-zA-Z]))"
 PLAIN = rf"(?<=[\d}})\s]){NO_UNIT}(?:(?:{NAMES})|(?<=\s)[a-zA-Z]{{3,}})(?![a-zA-Z_^(\\])"
 UNIT = rf"(?:\\text\s*\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}|\^\s*\\circ(?:\s*[CFK](?![a-zA-Z]))?|%|[$€£]|{PLAIN})"
@@ -40,6 +40,7 @@ BEHIND = re.compile(rf"(?:\s*{UNIT}{POWER}(?:\s*(?:/|\\cdot)\s*(?=\\text|[a-zA-Z
 LETTER = re.compile(r"(?<=[\d})])\s+[mgshLNJVWKAC](?:\s*/\s*(?:[a-zA-Z]{1,3}))?" + POWER + r"\s*$|(?<=[\d})])\s*[a-zA-Z]{1,3}\s*/\s*[a-zA-Z]{1,3}" + POWER + r"\s*$")
 """A unit without any mark: `5 m`, `60 km/h`; a variable times a number where the gold answer has letters."""
 BEFORE = re.compile(r"^\s*([-+]?)\s*(?:[$€£]|\\text\{\s*(?:Rs\.?|USD|EUR)\s*\})\s*(?=[-+\d.\\(])")
+RATIO = re.compile(rf"\\frac\s*\{{\s*\\text\{{([^{{}}]*)\}}({POWER})\s*\}}\{{\s*\\text\{{([^{{}}]*)\}}({POWER})\s*\}}")
 APPROXIMATE = re.compile(r"^\s*(?:\\text\{\s*)?(?:about|approximately|roughly|around)(?:\s*\})?\s*(?=[-\d\\])")
 
 
@@ -67,7 +68,7 @@ def measured(text: str, is_lettered: bool = True) -> Measured:
         text: a normal form.
         is_lettered: whether the gold answer has variables, which a single letter then is.
     """
-    text = APPROXIMATE.sub("", text)
+    text = RATIO.sub(r"\\text{\1/\3}\4", APPROXIMATE.sub("", text))
     money = BEFORE.match(text)
     value = f"{money[1]}{text[money.end() :]}" if money else text
     unit = ""

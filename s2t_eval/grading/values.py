@@ -31,7 +31,7 @@ PRODUCT = re.compile(
     r"|[\d)}]\s*(?=\()|\\pi\s*(?=\()|\)\s*(?=\d)"
 )
 """The grammar adds what stands side by side where both are numbers: (2)(3) is 5 to it."""
-GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\s?\d{3})+(?![\d,])")
+GROUPED = re.compile(r"(?<![\d.,(\[])\d{1,3}(?:,\s?\d{3})+(?![\d,)\]])")
 POINTS = ("0.37", "1.83", "3.19", "7.71", "21.3")
 WHOLE_POINTS = range(2, 12)
 COUNTING = set("ijklmnpqrsNMK")
@@ -150,11 +150,11 @@ def close(gold: Any, answer: Any, tolerance: float | None) -> bool:
     if wanted is None or given is None:
         return False
     if tolerance is None:
-        return _same_to_the_unit(gold, answer, wanted, given)
+        return _same_to_the_unit(gold, answer, {}, wanted, given)
     return bool(abs(wanted - given) <= tolerance * abs(wanted))
 
 
-def _same_to_the_unit(gold: Any, answer: Any, wanted: Any, given: Any) -> bool:
+def _same_to_the_unit(gold: Any, answer: Any, point: dict[Any, Any], wanted: Any, given: Any) -> bool:
     """Numbers that agree in their first digits agree in all digits before the point and twenty behind."""
     import mpmath
 
@@ -164,8 +164,8 @@ def _same_to_the_unit(gold: Any, answer: Any, wanted: Any, given: Any) -> bool:
     if digits < AGREEING // 2:
         return True
     if digits > MOST_DIGITS:
-        return bool(gold.doit() == answer.doit())
-    wanted, given = _number(gold, {}, digits + DIGITS), _number(answer, {}, digits + DIGITS)
+        return bool(gold.subs(point).doit() == answer.subs(point).doit())
+    wanted, given = _number(gold, point, digits + DIGITS), _number(answer, point, digits + DIGITS)
     return wanted is not None and given is not None and _agree(wanted, given, digits + AGREEING)
 
 
@@ -181,12 +181,22 @@ def _identical(gold: Any, answer: Any) -> bool:
         wanted, given = _number(gold, point), _number(answer, point)
         if wanted is None or given is None:
             continue
-        if not is_positive and not (wanted.imag == given.imag == 0):
+        if not is_positive and not (wanted.imag == given.imag == 0 and _is_real(gold + answer, point)):
             continue
-        if not _agree(wanted, given):
+        if not _same_to_the_unit(gold, answer, point, wanted, given):
             return False
         compared += 1
     return compared >= 3
+
+
+def _is_real(expression: Any, point: dict[Any, Any]) -> bool:
+    """Whether no root or logarithm in the expression is of a negative number."""
+    import sympy
+
+    inner = [power.base for power in expression.atoms(sympy.Pow) if power.exp.is_Rational and not power.exp.is_Integer]
+    inner += [logarithm.args[0] for logarithm in expression.atoms(sympy.log)]
+    values = [_number(base, point) for base in inner]
+    return all(value is not None and value.imag == 0 and value.real >= 0 for value in values)
 
 
 def _counts(gold: Any, answer: Any, symbols: list[Any]) -> bool:

@@ -6,10 +6,12 @@ import re
 
 TEXT = re.compile(r"\\text\{([^{}]*)\}")
 WORDS = re.compile(r"[A-Za-z][\w' ,.\-/]*|\d{1,2}(?:st|nd|rd|th)?(?: of)? [A-Z][a-z]+(?:,? \d{4})?")
-CHOICE = re.compile(r"(?:option|choice|answer)?\s*\(?\s*([A-J])\s*\)?")
+CHOICE = re.compile(r"(?i:option|choice|answer)?\s*\(?\s*([A-J])\s*\)?")
 LETTERED = re.compile(
-    r"(?:(?:option|choice|answer)\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:]|([A-J])\s*$)(?P<rest>.*)", re.DOTALL
+    r"(?:(?i:option|choice|answer)\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:]|([A-J])\s*$)(?P<rest>.*)", re.DOTALL
 )
+SECOND = re.compile(r"^\s*(?:or|and|,|;|/)\s*\(?\s*[A-J]\s*(?:\)|[,;]|$)")
+"""Two letters are no choice."""
 NUMERALS = {
     name: base
     for base, names in enumerate(
@@ -20,7 +22,7 @@ NUMERALS = {
     )
     for name in names.split()
 }  # fmt: skip
-BASE = re.compile(r"(?P<digits>[0-9A-Z]+?)(?:_|,?(?:in)?base)(?P<base>\d+|[a-z]+)", re.IGNORECASE)
+BASE = re.compile(r"(?P<digits>[0-9A-Z]+?)(?:_(?:base)?|,?(?:in)?base)(?P<base>\d+|[a-z]+)", re.IGNORECASE)
 BASE_BEFORE = re.compile(r"(?:in)?base(?P<base>\d+|[a-z]+)[:,](?P<digits>[0-9A-Z]+)", re.IGNORECASE)
 
 
@@ -53,7 +55,9 @@ def choice(text: str) -> str | None:
 def chosen(text: str) -> str | None:
     """The letter that an answer begins with, whatever the choice says behind it: `C) 5`."""
     found = LETTERED.match(without_text(text).strip(" .*"))
-    return found[1] or found[2] or found[3] if found else None
+    if found is None or SECOND.search(found["rest"]):
+        return None
+    return found[1] or found[2] or found[3]
 
 
 def in_base(text: str) -> tuple[str, int] | None:
