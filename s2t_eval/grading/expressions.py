@@ -164,4 +164,4 @@ def _without_explanation(said: str) -> str:
     if (found := EXPLAINED.search(said, first.end() if first else 0)) is None or found.start() == 0:
         return said
     before = said[: found.start()]
-    return said if before.count("{") != before.count("}") or before.count("(") > before.count(")") else before.strip(MARKS + ",;")
+    return said if len(re.findall(r"[({\[]", before)) != len(re.findall(r"[)}\]]", before)) else before.strip(MARKS + ",;")

@@ -34,7 +34,7 @@ REMARK = re.compile(
         \s+(?:\w+ly\s+|also\s+|thus\s+|therefore\s+|indeed\s+)?(?:{EVALUATIVE}|(?:the|our|my)\s+(?:\w+\s+){{0,2}}answer)
     |(?:{SUBJECT})(?:\s+(?:\w+\s+){{0,2}}?(?:answer|solution|result|value|proof|work)s?)?\s+
         (?:makes?\s+sense|checks?\s+out|holds|works|agrees|matches|completes|confirms|satisf|verif|proves|concludes)
-    |I\s+(?:hope|am\s+(?:sure|confident|certain|not\s+sure))|hope|let\s+me\s+know|feel\s+free|please|thank|is\s+there|if\s+you
+    |I\s+(?:hope|am\s+(?:sure|confident|certain))|hope|let\s+me\s+know|feel\s+free|please|thank|is\s+there|if\s+you
     |do\s+you|would\s+you|any\s+(?:other|more)?\s*questions|checks?\b|checking|(?:double[-\s]?)check|verif|to\s+(?:verify|check)
     |we\s+(?:can\s+)?(?:verify|check|double)|q\.?\s?e\.?\s?d|done|as\s+(?:desired|required|claimed|expected|needed)
     |note\s+that\s+(?:the|this|our)\s+(?:answer|solution|result)|good\s+luck|have\s+a
@@ -54,7 +54,7 @@ DENIED = re.compile(r"(?:not|neither|never|no\s+longer|unlikely|isn['’]t|nothi
 EXPLAINED = re.compile(
     r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which|so\s+that
     |by\s+(?:\w+ing|elimination|the|definition)|thanks\s+to|considering|following\s+from|rather\s+than|instead\s+of|and\s+not
-    |but\s+not|not|i\.e\.|namely|from\s+which|obtained|for\s+the\s+following)\b|∵|\\because)|\s+[-—–]\s+""",
+    |but\s+not|not|i\.e\.|namely|from\s+which|obtained|for\s+the\s+following)\b|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Where an explanation begins behind an answer."""

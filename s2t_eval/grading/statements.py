@@ -15,7 +15,7 @@ BE = r"""(?:(?:would|must|should|will|shall|can\s+only|could\s+only|may|might|ha
     |happens\s+to|proves\s+to)\s+be|comes\s+(?:out\s+)?(?:to|as)|turns\s+out\s+as|is|are|was|were|equals?|becomes|remains)"""
 INTRO = re.compile(
     rf"""\b(?:(?P<certain>answers?|ans)|(?P<weak>results?|solutions?|option|choice))\b
-    (?!\s+(?:choices|options|key)\b)(?P<between>[^.:;!?\n=：→]{{0,80}}?)
+    (?!\s+(?:choices|options|key)\b)(?P<between>[^.:;!?\n=：→<>\[\]]{{0,80}}?)
     (?P<verb>(?<![\w\\]){BE}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=[rt*])\s+[-—–](?=\s))
     [\s*_:]*""",
     re.IGNORECASE | re.VERBOSE,

@@ -19,7 +19,7 @@ DELIMITER = re.compile(
     rf"|\\begin{ENVIRONMENTS}|\\end{ENVIRONMENTS}"
 )
 LONGEST_INLINE = 2000
-SENTENCE_END = re.compile(r"(?<=[^\s.])[.!?。](?=[*_\"'”)\]]{0,4}(?:\s|$))|。|\n")
+SENTENCE_END = re.compile(r"(?<=[^\s.\\])[.!?。](?=[*_\"'”)\]]{0,4}(?:\s|$))|。|\n")
 ABBREVIATED = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|approx|resp|Dr|Mr|Mrs|Ms|St|No|Eq|Fig)|\b[ap]\.m)$", re.I)
 ROWS = re.compile(r"\\begin\{|\\end\{|\\\\(?:\[[^\]\n]{0,20}\])?")
 MARKS = " \t\r\n*_`\"'"
