@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from itertools import chain
 
-from s2t_eval.grading.remarks import is_denied, without_filler
+from s2t_eval.grading.remarks import is_denied, is_remark, without_filler
 from s2t_eval.grading.reply import Reply
 from s2t_eval.grading.text import MARKS, lines
 
@@ -20,9 +20,10 @@ DRESS = re.compile(
 )
 LABEL = r"(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:option|choice|answer|letter|statement)s?\s*(?:is\s*)?[:#]?\s*)?"
 MARKED = re.compile(rf"\s*{LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])", re.I)
-BARE = re.compile(rf"\s*{LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/(\[{{≈~_-])(?!\s+-\d)", re.I)
+BARE = re.compile(rf"\s*{LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/(\[{{≈~_])(?!\s*[-–—]\s*(?:\d|[a-z]\b))", re.I)
 DASH = re.compile(r"\s+[-—–]+\s+\S")
-END = re.compile(r"[\s.!,;:)\]]*$")
+END = re.compile(r"[\s.!,;:)\]。]*$")
+SLASHED = re.compile(rf"\s*{LABEL}\(?[A-J]\)?(?:\s*/\s*\(?[A-J]\)?)+(?![\w/^(])")
 OPTION_TEXT = re.compile(r"\s*[.:)]\s+(?![A-J]\.(?:\s|$))\S|\s*\n")
 REASON = re.compile(
     r"""\s*(?:[,;—–(]|--|because\b|since\b|as\b|due\b|by\b|which\b|with\b|for\b|given\b|based\b|where\b|so\b|according\b|per\b|via\b|after\b|on\b
@@ -98,6 +99,8 @@ def _stated(line: str) -> str | None:
 
 def _leading(line: str, boxed: bool) -> str | None:
     """The letter that a line begins with, if what follows lets it be an answer."""
+    if (slashed := SLASHED.match(line)) is not None:
+        return " ".join(slashed[0].split())
     found = MARKED.match(line)
     if found is None:
         found = BARE.match(line)
@@ -180,13 +183,14 @@ def _own_line(line: str) -> str | None:
 
 def _chosen(reply: Reply) -> str | None:
     """The letter that the last sentence chooses: `So it has to be C`, `which matches option (C)`."""
-    if not reply.saying:
-        return None
-    said = _undressed(reply.saying[-1].inside)
-    for found in reversed(list(CHOSEN.finditer(said))):
-        rest = said[found.end() :]
-        if not is_denied(rest) and (letter := _leading(rest, boxed=False)) is not None:
-            return letter
+    for part in reversed(reply.sentences):
+        said = _undressed(part.inside)
+        for found in reversed(list(CHOSEN.finditer(said))):
+            rest = said[found.end() :]
+            if not is_denied(rest) and (letter := _leading(rest, boxed=False)) is not None:
+                return letter
+        if not is_remark(part.inside):
+            return None
     return None
 
 

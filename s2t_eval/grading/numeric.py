@@ -45,7 +45,7 @@ def _of_statement(reply: Reply, item: Statement) -> Reading | None:
         return None
     is_last = _is_last(reply, item)
     found = read_number(_first_formula(said), boxed=False)
-    if found is not None and (is_last or (item.certain and (found.is_whole or not item.heading or "=" not in said))):
+    if found is not None and (is_last or (item.certain and (not item.heading or not re.search(r"\d[^=]*=", said)))):
         return found
     if found is None and (is_last or (item.certain and not item.heading)):
         return _end_of(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import NamedTuple
 
 from s2t_eval.grading.closed import closed_value
@@ -17,13 +18,16 @@ UNIT_FRACTION = re.compile(
     r"\\[dtc]?frac\s*\{\s*(?:\\(?:text|mathrm)\s*\{)?[A-Za-z ]+\}?\s*\}\s*\{\s*(?:\\(?:text|mathrm)\s*\{)?[A-Za-z ]+\}?\s*\}"
 )
 CLOCK = re.compile(r"(?<![\w.:])([01]?\d|2[0-4]):00(?![\d:])(?=\s*(?:[ap]\.?\s?m\b|$|[.,;!?)\"'*]|\\|\s[a-z]|o))", re.I)
-PAIRED = re.compile(r"(?<![\w.])\d[\d.,]*\s?:\s?\d[\d.,:]*")
+PAIRED = re.compile(r"(?<![\w.])\d[\d.,]*(?::|\s:\s?)\d[\d.,:]*")
 LETTER_UNITS = set("mgshLlNJWVAKCFMTkBbax")
-WORDS = re.compile(r"[A-Za-z\s.,;!?'’\"%°()/*_-]*")
+WORDS = re.compile(r"[A-Za-z\s.,;!?'’\"%°()/*-]*")
 JOINED = re.compile(
     r"(?:[\s$)]*(?:[a-z%°]+\s+){0,2}[\s$]*)(?:,\s*)?(?:or|and|to|till|until|through|&|–|—|-|/|±|\\pm|\+)\s*(?:[a-z]+\s+)?[$]?\s*", re.I
 )
-LISTED = re.compile(r"[\s$]*[,;:][\s$]*(?:(?:or|and)\s+)?[$]?")
+OPERATOR = re.compile(r"\d\s*[-+*/^×÷]\s*[\d(]")
+LISTED = re.compile(r"[\s$]*[,;][\s$]*(?:(?:or|and)\s+)?[$]?")
+NEXT_NAME = re.compile(r"\d\W*(?:\\text\W*)?(?:or|and|[,;])\W*\\?[A-Za-z]\w{0,3}\W*$")
+"""What ends the first of two equations: `x = 18 \\text{ or } x = 20`."""
 RANGED = re.compile(r"\b(?:between|from)\s*$", re.I)
 FAMILIES = (
     {"hour", "hr", "h", "minute", "min", "second", "sec", "s", "day", "week", "month", "year"},
@@ -70,6 +74,8 @@ def read_number(piece: str, boxed: bool) -> Reading | None:
     if not piece or not re.search(r"\d", piece):
         return None
     whole = as_number(piece)
+    if whole is None and (repeated := re.fullmatch(r"([^()]+?)\s*\(([^()]+)\)", piece)):
+        whole = _repeated(repeated[1], repeated[2])
     if whole is None:
         whole = closed_value(piece)
     if whole is not None:
@@ -106,13 +112,17 @@ def has_number(piece: str) -> bool:
 
 def _bare(piece: str) -> str:
     """A piece without what only dresses it, from the beginning of a long one."""
-    piece = UNIT_FRACTION.sub(" units", COLOUR.sub("", piece[:LONGEST]))
+    piece = piece[:LONGEST]
+    piece = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])", "×", piece)
+    piece = UNIT_FRACTION.sub(" units", COLOUR.sub("", piece))
     piece = re.sub(r"\\\[|\\\]|\\\(|\\\)|\$\$|(?<!\\)\$(?=[\s.,;)]|$)|\\(?:displaystyle|large|Large|checkmark|blacksquare|square)\b", " ", piece)
     return STYLES.sub("", CLOCK.sub(r"\1", piece)).strip(" \t\r\n*_`\"'.,;:") if "\\" in piece or ":" in piece else piece.strip(" \t\r\n*_`\"'.,;:")
 
 
 def _of_sides(sides: list[str], boxed: bool) -> Reading | None:
     """Of an equation the last side that is one number, or else the first: `18 = 9 \\times 2`, `5 = x`."""
+    if any(NEXT_NAME.search(side) for side in sides[1:-1]):
+        return Reading("=".join(sides)[:100], False, True)
     for side in (sides[-1], sides[0]):
         read = read_number(side, boxed) if side.strip() else None
         if read is not None:
@@ -133,7 +143,7 @@ def _leading(piece: str, boxed: bool) -> Reading | None:
     if first.value is None or PAIRED.match(text, first.start):
         return Reading(piece[:100], False, True)
     run = re.match(r"[\d\s.,()+\-*/^×÷]+", text)
-    if run and (value := closed_value(run[0].rstrip(" ,.("))) is not None and _is_unit(text[run.end() :], boxed):
+    if run and OPERATOR.search(run[0]) and (value := closed_value(run[0].rstrip(" ,.("))) is not None and _is_unit(text[run.end() :], boxed):
         return Reading(write(value), True, False)
     if len(numbers) == 1:
         closed = boxed or not ACTS.search(_without_explanation(rest))
@@ -145,7 +155,7 @@ def _leading(piece: str, boxed: bool) -> Reading | None:
         return Reading(piece[:100], False, True)
     if not _is_unit(between.rstrip(" $(=+*/×x-"), False):
         return None
-    if not boxed and ACTS.search(_without_explanation(between)):
+    if not boxed and ACTS.search(_without_explanation(rest)):
         return None
     return Reading(write(first.value), True, False)
 
@@ -214,7 +224,13 @@ def _trailing(text: str, numbers: list[Written]) -> str:
         return ""
     begin = re.search(r"[\d\s.,()+\-*/^×÷{}]*$", text[: numbers[-1].end])
     found = begin[0].strip(" ,.") if begin else ""
-    return found if re.search(r"\d\s*[-+*/^×÷]\s*[\d(]", found) else ""
+    return found if OPERATOR.search(found) else ""
+
+
+def _repeated(said: str, bracketed: str) -> Fraction | None:
+    """The value of `18 (9 * 2)`, which is no product."""
+    value = closed_value(said)
+    return value if value is not None and value == closed_value(bracketed) else None
 
 
 __all__ = ["MULTIPLES", "Reading", "has_number", "last_number", "read_number"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from s2t_eval.generated import was_truncated
-from s2t_eval.grading.remarks import is_remark
+from s2t_eval.grading.remarks import is_about_answer, is_remark
 from s2t_eval.grading.statements import Statement, statements
 from s2t_eval.grading.text import Span, box_spans, sentences
 from s2t_eval.grading.thinking import without_thoughts
@@ -66,8 +66,9 @@ class Reply:
 
     @cached_property
     def saying(self) -> list[Span]:
-        """The sentences that are no remarks about the answer, or all where there are no others."""
-        return [part for part in self.sentences if not is_remark(part.inside)] or self.sentences
+        """The sentences that are no remarks, or where there are no others, those not about the answer."""
+        saying = [part for part in self.sentences if not is_remark(part.inside)]
+        return saying or [part for part in self.sentences if not is_about_answer(part.inside)]
 
 
 def answer_of(text: str, read: Callable[[Reply], str | None]) -> str | None:

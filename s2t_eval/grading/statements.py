@@ -116,5 +116,5 @@ def _is_stated(text: str, item: Statement, steps: list[int]) -> bool:
     said, _ = without_filler(item.said)
     if not said or is_denied(said) or text[item.end : item.end + 1] == "?":
         return False
-    before = bisect_right(steps, item.start)
+    before = bisect_right(steps, item.end)
     return not 0 < before < len(steps)
