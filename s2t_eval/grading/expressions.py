@@ -28,11 +28,19 @@ PROSE = re.compile(
 
 
 class Reading(NamedTuple):
-    """An answer; whether it is mathematics, not words; whether the piece was nothing else."""
+    """An answer, and how far it is one.
+
+    Args:
+        answer: what was read.
+        is_math: it is mathematics, not words.
+        is_whole: the piece was nothing else.
+        is_first: the piece began with it.
+    """
 
     answer: str
     is_math: bool
     is_whole: bool
+    is_first: bool = True
 
 
 def read_expression(reply: Reply) -> str | None:
@@ -48,8 +56,8 @@ def read_expression(reply: Reply) -> str | None:
                 return read.answer
         return boxed[-1].inside
     stated = [read for _, read in readings if read is not None]
-    for read in (*(read for read in stated if read.is_math), *stated):
-        return read.answer
+    if stated:
+        return max(stated, key=lambda read: (read.is_math, read.is_math and read.is_first)).answer
     if reply.truncated:
         return None
     return unclosed_box(reply.text) or _of_last_sentence(reply)
@@ -96,7 +104,7 @@ def _of_spans(said: str, spans: list[Span], is_rough: bool) -> Reading | None:
     if first and not re.fullmatch(r"[A-Za-z]\s*=|[$]|-|(?:an?|the|either|both)", first):
         cut = _explanation(said, spans)
         before = [span for span in spans if span.start < cut]
-        return Reading(display_value((before or spans)[-1].inside), True, False)
+        return Reading(display_value((before or spans)[-1].inside), True, False, is_first=False)
     group = [spans[0]]
     for span in spans[1:]:
         if not LIST.fullmatch(said[group[-1].end : span.start]):
@@ -121,7 +129,7 @@ def _of_last_sentence(reply: Reply) -> str | None:
         before = [span for span in spans if span.start < cut] or spans
         return display_value(before[-1].inside) or None
     said = _without_explanation(said)
-    if (ended := _last_side(said)) is not None:
+    if (ended := _last_side(said) or _last_complement(said)) is not None:
         return ended
     if looks_mathematical(said) and (len(reply.sentences) == 1 or re.search(r"[\d\\]", said)):
         return said.strip(MARKS)
@@ -149,6 +157,14 @@ def _last_side(said: str) -> str | None:
     if as_number(side) is not None or (side and looks_mathematical(side)):
         return side
     return None
+
+
+def _last_complement(said: str) -> str | None:
+    """What a sentence in plain words says something is: `The domain is [1,2)`; None where that is no formula."""
+    found = re.search(r".*\b(?:is|are|equals?|be|gives?|get|obtain|have|find)\s+(.+)", said, re.DOTALL)
+    if found is None or not re.search(r"[\d\\√π∞]", found[1]) or not looks_mathematical(found[1]):
+        return None
+    return found[1].strip(MARKS)
 
 
 def _explanation(said: str, spans: list[Span]) -> int:

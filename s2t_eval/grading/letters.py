@@ -16,11 +16,12 @@ from s2t_eval.grading.text import MARKS, lines
 LETTERS = "ABCDEFGHIJ"
 DRESS = re.compile(
     r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mathsf|mathcal|bm|boldsymbol|boxed|fbox|underline|mbox|rm|bf|large|Large)\s*(?=[{\s])"
-    r"|\\[()\[\],;:! ]|\\(?:left|right|q?quad)(?![a-z])|[${}`\"“”'‘’~*]|(?<![A-Za-z\d}])_+|_+(?=[\s.)\]]|$)|\\\\"
+    r"|\\[()\[\],;:! ]|\\(?:left|right|q?quad)(?![a-z])|[${}`\"“”~*]|(?<![A-Za-z\d}])_+|_+(?=[\s.)\]]|$)|\\\\"
 )
-LABEL = r"(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:option|choice|answer|letter|statement)s?\s*(?:is\s*)?[:#]?\s*)?"
+QUOTED = re.compile(r"['‘](\(?[A-Ja-j]\)?)['’](?![A-Za-z])")
+LABEL = r"(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:answer\s+)?(?:option|choice|answer|letter|statement)s?\s*(?:is\s*)?[:#]?\s*)?"
 MARKED = re.compile(rf"\s*{LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])", re.I)
-BARE = re.compile(rf"\s*{LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/(\[{{≈~_])(?!\s*[-–—]\s*(?:\d|[a-z]\b))", re.I)
+BARE = re.compile(rf"\s*{LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s*\((?![a-z]{{2,}}\s))(?!\s*[-–—]\s*(?:\d|[a-z]\b))", re.I)
 DASH = re.compile(r"\s+[-—–]+\s+\S")
 END = re.compile(r"[\s.!,;:)\]。]*$")
 SLASHED = re.compile(rf"\s*{LABEL}\(?[A-J]\)?(?:\s*/\s*\(?[A-J]\)?)+(?![\w/^(])")
@@ -53,18 +54,28 @@ NAMED = re.compile(
     r"(?:(?:option|choice|answer|letter)\s*[(\[<]?\s*((?-i:[A-J]))(?![\w'’^=+(-])\s*[)\]>]?|[(\[]\s*((?-i:[A-J]))\s*[)\]])", re.I
 )
 CHOSEN = re.compile(
-    r"""\b(?:(?:it|this|that|which|he|answer)(?:\s+(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|can\s+only\s+be)|['’]s)
-    |has\s+to\s+be|must\s+be|(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer)
-    |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|consistent)\s+(?:to|with)?
-    |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
-    |namely|i\.e\.,?|therefore|thus|hence|so)\b\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
+    r"""(?:\b(?:
+        (?:it|this|that|which|he|answer)(?:\s+(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|can\s+only\s+be)|['’]s)
+        |has\s+to\s+be|must\s+be
+        |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer)
+        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|consistent)(?:\s+(?:to|with))?
+        |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
+        |namely|therefore|thus|hence|so
+    )\b|\bi\.e\.)\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
     re.IGNORECASE | re.VERBOSE,
 )
 JUDGED = re.compile(
-    r"""(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|seems(?:\s+to\s+be)?|appears\s+to\s+be|looks)\s+(?:\w+ly\s+)?(?:the\s+)?(?:only\s+)?(?:(?:most|single|one)\s+)?
+    r"""(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|are(?:\s+(?:both|all))?|seems(?:\s+to\s+be)?|appears\s+to\s+be|looks)\s+(?:\w+ly\s+)?(?:the\s+)?(?:only\s+)?(?:(?:most|single|one)\s+)?
     (?:correct|right|best|true|appropriate|accurate|intended|suitable|likely)\b(?!\s+(?:if|when|only|that|for\s+\w+\s+but))""",
     re.IGNORECASE | re.VERBOSE,
 )
+LAST_LETTER = re.compile(r"(?:^|[\s,:;])[(\[]?([A-J])[)\]]?\s*$")
+LABELLED = re.compile(
+    r"(?:[(\[]([A-J])[)\]]|\b(?:option|choice|answer|statement)\s+[(\[]?((?-i:[A-J]))[)\]]?(?![\w'’]))(?:[.:)]?\s+[^.,;:()]{1,60})?\s*$", re.I
+)
+"""A letter before `is correct`, with its option's text at most."""
+OPTION_DOT = re.compile(r"(?:^|[\s*(])[A-J]\.\s[^.]*$")
+ALSO = re.compile(r"(?:^|[\s(])((?-i:[A-J]))[)\]]?\s*(?:,|and|or|&|/)\s*(?:(?:option|choice)\s+)?[(\[]?$", re.I)
 SUPPOSED = re.compile(r"\b(?:if|whether|suppose|assum\w*|unless|why|that)\b[^.,;:\n]*$", re.I)
 
 
@@ -148,20 +159,15 @@ def _judged(text: str) -> list[tuple[int, str]]:
     """Letters that are called the answer: `(C) is the correct answer`, `Option C must be right`."""
     found = []
     for match in JUDGED.finditer(text):
-        before = _undressed(text[max(0, match.start() - 120) : match.start()].rsplit("\n", 1)[-1])
-        letter = re.search(
-            r"(?:^|[\s,:;])(?:[(\[]([A-J])[)\]]|(?:(?:option|choice|answer|statement)\s+)?[(\[]?([A-J])[)\]]?)(?:[.:)]?\s+[^.,;:()]{1,60})?\s*$", before, re.I
-        )
-        name = next((group for group in (letter.groups() if letter else ()) if group), "")
-        alone = letter is not None and re.search(r"(?:^|[\s,:;(\[])[A-J][)\]]?\s*$", before) is not None
-        marked = letter is not None and re.search(rf"[(\[]{name}[)\]]|(?:option|choice)\s+{name}\b", letter[0], re.I)
-        if name and (alone or marked) and not SUPPOSED.search(before) and text[match.end() : match.end() + 60].split("\n")[0].find("?") < 0:
-            others = re.findall(r"(?:^|[\s(])([A-J])(?:[)\],]|\s+(?:and|or)\s)", before[: letter.start()] if letter else "")
-            several = re.search(r"\b(?:and|or|nor)\s*$|[,/&]\s*$", before[: letter.start() + 1]) if letter else None
-            if several and others:
-                found.append((match.start(), f"{others[-1]}, {name.upper()}"))
-            else:
-                found.append((match.start(), name.upper()))
+        line = text[max(0, match.start() - 120) : match.start()].rsplit("\n", 1)[-1]
+        before = _undressed(re.split(r"(?<=[^\s.][.!?])\s", line)[-1] if not OPTION_DOT.search(line) else line)
+        asked = "?" in text[match.end() : match.end() + 60].split("\n")[0].split(".")[0]
+        letter = LAST_LETTER.search(before) or LABELLED.search(before)
+        if letter is None or asked or SUPPOSED.search(before):
+            continue
+        name = next(group for group in letter.groups() if group).upper()
+        others = ALSO.search(before[: letter.start(letter.lastindex or 0)])
+        found.append((match.start(), f"{others[1]}, {name}" if others else name))
     return found
 
 
@@ -196,6 +202,7 @@ def _chosen(reply: Reply) -> str | None:
 
 def _undressed(text: str) -> str:
     """A text without markup around its words and letters."""
+    text = QUOTED.sub(r"\1", text)
     previous = None
     while previous != text:
         previous, text = text, DRESS.sub(lambda m: " " if m[0] in ("~", r"\ ", r"\,") else "", text)

@@ -29,13 +29,14 @@ def _explicit_number(reply: Reply) -> str | None:
     """The last box that can be read, unless a later statement is a number and nothing else."""
     boxed = [(box, found) for box in reply.boxes if (found := read_number(box.inside, boxed=True))]
     for item in reversed(reply.statements):
-        found = read_number(item.said, boxed=False)
-        if boxed:
-            if item.start >= boxed[-1][0].end and item.certain and found and found.is_number and found.is_whole:
+        if boxed and item.certain and item.start >= boxed[-1][0].end:
+            found = read_number(item.said, boxed=False)
+            if found is not None and found.is_number and found.is_whole:
                 return found.answer
-        elif (found := _of_statement(reply, item)) is not None:
-            return found.answer
-    return boxed[-1][1].answer if boxed else None
+    if boxed:
+        return boxed[-1][1].answer
+    stated = [found for item in reversed(reply.statements) if (found := _of_statement(reply, item))]
+    return max(stated, key=lambda found: found.is_first).answer if stated else None
 
 
 def _of_statement(reply: Reply, item: Statement) -> Reading | None:
@@ -48,7 +49,8 @@ def _of_statement(reply: Reply, item: Statement) -> Reading | None:
     if found is not None and (is_last or (item.certain and (not item.heading or not re.search(r"\d[^=]*=", said)))):
         return found
     if found is None and (is_last or (item.certain and not item.heading)):
-        return _end_of(said)
+        found = _end_of(said)
+        return found and found._replace(is_first=False)
     return None
 
 

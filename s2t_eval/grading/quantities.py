@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from s2t_eval.grading.closed import closed_value
-from s2t_eval.grading.numbers import MULTIPLES, NO_UNITS, Written, as_number, running, write, written
+from s2t_eval.grading.numbers import MULTIPLES, NO_UNITS, Written, as_number, running, spelled, write, written
 from s2t_eval.grading.remarks import EXPLAINED, without_filler
 
 LONGEST = 1500
@@ -22,12 +22,17 @@ PAIRED = re.compile(r"(?<![\w.])\d[\d.,]*(?::|\s:\s?)\d[\d.,:]*")
 LETTER_UNITS = set("mgshLlNJWVAKCFMTkBbax")
 WORDS = re.compile(r"[A-Za-z\s.,;!?'’\"%°()/*-]*")
 JOINED = re.compile(
-    r"(?:[\s$)]*(?:[a-z%°]+\s+){0,2}[\s$]*)(?:,\s*)?(?:or|and|to|till|until|through|&|–|—|-|/|±|\\pm|\+)\s*(?:[a-z]+\s+)?[$]?\s*", re.I
+    r"(?:[\s$)]*(?:[a-z%°]+\s+){0,2}[\s$]*)(?:,\s*)?(?:or|and|to|till|until|through|&|-|/|±|\\pm|\+)\s*(?:[a-z]+\s+)?[$]?\s*", re.I
 )
 OPERATOR = re.compile(r"\d\s*[-+*/^×÷]\s*[\d(]")
 LISTED = re.compile(r"[\s$]*[,;][\s$]*(?:(?:or|and)\s+)?[$]?")
 NEXT_NAME = re.compile(r"\d\W*(?:\\text\W*)?(?:or|and|[,;])\W*\\?[A-Za-z]\w{0,3}\W*$")
 """What ends the first of two equations: `x = 18 \\text{ or } x = 20`."""
+PURPOSE = re.compile(
+    r"""(?<=[a-z])\s+to\s+(?:walk|run|read|make|get|reach|finish|complete|cover|travel|drive|ride|buy|pay|save|eat|fill|build
+    |paint|write|fly|swim|cook|bake|clean|cut|climb|earn|sell|feed|share|produce|type|watch|do|go|have|be)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
 RANGED = re.compile(r"\b(?:between|from)\s*$", re.I)
 FAMILIES = (
     {"hour", "hr", "h", "minute", "min", "second", "sec", "s", "day", "week", "month", "year"},
@@ -53,11 +58,13 @@ class Reading(NamedTuple):
         answer: the number as it is written, or the piece itself where it is an answer but not one number.
         is_number: whether it is one number.
         is_whole: whether the piece is nothing but that.
+        is_first: whether the piece begins with it.
     """
 
     answer: str
     is_number: bool
     is_whole: bool
+    is_first: bool = True
 
 
 def read_number(piece: str, boxed: bool) -> Reading | None:
@@ -71,7 +78,7 @@ def read_number(piece: str, boxed: bool) -> Reading | None:
         None where it has no number or is a formula or a sentence.
     """
     piece = _bare(piece)
-    if not piece or not re.search(r"\d", piece):
+    if not re.search(r"\d", piece):
         return None
     whole = as_number(piece)
     if whole is None and (repeated := re.fullmatch(r"([^()]+?)\s*\(([^()]+)\)", piece)):
@@ -96,6 +103,8 @@ def last_number(sentence: str) -> Reading | None:
     numbers = written(text)
     if not numbers:
         return None
+    if len(numbers) > 1 and _is_price(text, numbers):
+        numbers = numbers[:-1]
     last = numbers[-1]
     if (closed := closed_value(_trailing(text, numbers))) is not None:
         return Reading(write(closed), True, False)
@@ -107,12 +116,12 @@ def last_number(sentence: str) -> Reading | None:
 
 def has_number(piece: str) -> bool:
     """Whether a piece has a number, as opposed to an index or a name."""
-    return bool(re.search(r"\d", piece)) and bool(written(running(_bare(piece))))
+    return bool(written(running(_bare(piece))))
 
 
 def _bare(piece: str) -> str:
     """A piece without what only dresses it, from the beginning of a long one."""
-    piece = piece[:LONGEST]
+    piece = spelled(piece[:LONGEST].replace(" – ", " — ") if "=" not in piece[:LONGEST] else piece[:LONGEST])
     piece = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])", "×", piece)
     piece = UNIT_FRACTION.sub(" units", COLOUR.sub("", piece))
     piece = re.sub(r"\\\[|\\\]|\\\(|\\\)|\$\$|(?<!\\)\$(?=[\s.,;)]|$)|\\(?:displaystyle|large|Large|checkmark|blacksquare|square)\b", " ", piece)
@@ -123,10 +132,9 @@ def _of_sides(sides: list[str], boxed: bool) -> Reading | None:
     """Of an equation the last side that is one number, or else the first: `18 = 9 \\times 2`, `5 = x`."""
     if any(NEXT_NAME.search(side) for side in sides[1:-1]):
         return Reading("=".join(sides)[:100], False, True)
-    for side in (sides[-1], sides[0]):
-        read = read_number(side, boxed) if side.strip() else None
-        if read is not None:
-            return Reading(read.answer, read.is_number, read.is_whole)
+    found = [read for side in (sides[-1], sides[0]) if side.strip() and (read := read_number(side, boxed))]
+    if found:
+        return next((read for read in found if read.is_number and "." not in read.answer), found[0])
     value = closed_value(_trailing(sides[0], written(sides[0]))) if sides[-1].strip() else None
     return None if value is None else Reading(write(value), True, False)
 
@@ -164,7 +172,7 @@ def _are_several(before: str, between: str, rest: str, numbers: list[Written], t
     """Whether a second number belongs to the answer as the first one does."""
     if RANGED.search(before) or JOINED.fullmatch(between):
         return True
-    if LISTED.fullmatch(between):
+    if LISTED.fullmatch(between) and (boxed or ";" not in between):
         return not EXPLAINED.match(between.lstrip(" ,;") or " ")
     first = re.match(r"\s*([a-z]+)", between, re.I)
     second = re.match(r"\s*([a-z]+)", text[numbers[1].end :], re.I)
@@ -203,14 +211,24 @@ def _is_range(text: str, numbers: list[Written]) -> bool:
     return bool(choice or ranged)
 
 
+def _is_price(text: str, numbers: list[Written]) -> bool:
+    """Whether the last number only says for what the money before it is: `36 dollars for 3 toys`."""
+    between = text[numbers[-2].end : numbers[-1].start]
+    behind = text[numbers[-1].end :]
+    is_money = re.match(r"\s*(?:dollars?|cents?|euros?|pounds|rupees)\b", between, re.I)
+    linked = re.search(r"\b(?:for|in|over|within|after|from|per|every|on|each)\s+(?:the\s+|all\s+|those\s+|these\s+)?$", between, re.I)
+    return bool(is_money and linked and not re.match(r"\s*(?:dollars?|cents?|euros?|pounds|rupees)\b", behind, re.I))
+
+
 def _without_explanation(text: str) -> str:
     """A text without the explanation behind its first number, and without what stands in brackets there."""
     first = re.search(r"\d", text)
     if first is None:
         return text
     text = re.sub(r"(?<=[\w%°])(\s*)\((?:[^()]*\d[^()]*)\)", lambda m: m[1] if _follows_number(text, m.start()) else m[0], text)
-    if (cut := EXPLAINED.search(text, first.end())) is not None:
-        return text[: cut.start()]
+    cuts = [cut.start() for pattern in (EXPLAINED, PURPOSE) if (cut := pattern.search(text, first.end()))]
+    if cuts:
+        return text[: min(cuts)]
     return text
 
 

@@ -15,7 +15,7 @@ EVALUATIVE = r"""(?:
     |agreement|accordance|line)|based|supposed|meant|going|to\s+\w+|due|from|what|that\s+which|looks?|seems?|makes?
     |checks?|correctly|within|between\s+0\s+and|legitimate|sound|robust|trustworthy|logical|believable|realistic
     |feasible|self-consistent|achievable|attained|guaranteed|certain|sure|uniquely|fully|completely|rigorous
-    |nonsense|absurd|too|very|quite|so\s+\w+|not|no\s+longer|never|neither|unlikely|unknown|unclear
+    |nonsense|absurd|too|very|quite|so\s+\w+|not|no\s+longer|never|neither|unlikely|unknown|unclear|(?:in)?dependent\s+(?:of|on)
     |(?:this|that|it|these|those|which|there)(?=\W*$)
 )\b"""
 """First words of a remark; an answer that begins with one is none."""
@@ -31,7 +31,7 @@ ABOUT = re.compile(
     rf"""[\s*_\#>~-]*(?:
     (?:{SUBJECT})(?:\s+(?:\w+\s+){{0,2}}?(?:answer|solution|result|value|proof|work|reasoning|computation|calculation
         |check|equation|conditions?|one)s?)?\s+(?:is|are|was|were|has\s+been|looks?|seems?|must\s+be|should\s+be)
-        \s+(?:\w+ly\s+|also\s+|thus\s+|therefore\s+|indeed\s+)?(?:(?!as\s+follows\s*:){EVALUATIVE}|{DESCRIBED.pattern}|(?:the|our|my)\s+(?:\w+\s+){{0,2}}(?:answer|solution|result|value)\b)
+        \s+(?:\w+ly\s+|also\s+|thus\s+|therefore\s+|indeed\s+)?(?:(?!as\s+follows\s*:|(?:obtained|given|found|derived|computed|calculated|determined|shown)\s+(?:by|from|as|using|to|in)\b){EVALUATIVE}|{DESCRIBED.pattern}|(?:the|our|my)\s+(?:\w+\s+){{0,2}}(?:answer|solution|result|value)\b)
     |(?:{SUBJECT})(?:\s+(?:\w+\s+){{0,2}}?(?:answer|solution|result|value|proof|work)s?)?\s+
         (?:makes?\s+sense|checks?\s+out|holds|works|agrees|matches|completes|confirms|satisf|verif|proves|concludes)
     )""",
@@ -59,7 +59,7 @@ DENIED = re.compile(r"(?:not|neither|never|no\s+longer|unlikely|isn['’]t|nothi
 EXPLAINED = re.compile(
     r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads))
     |by\s+(?:\w+ing|elimination|the|definition)|thanks\s+to|considering|following\s+from|rather\s+than|instead\s+of|and\s+not
-    |but\s+not|not|i\.e\.|namely|from\s+which|obtained|for\s+the\s+following)\b|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
+    |but\s+not|not|namely|from\s+which|obtained|for\s+the\s+following)\b|\bi\.e\.|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Where an explanation begins behind an answer."""

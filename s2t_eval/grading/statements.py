@@ -10,7 +10,7 @@ from typing import NamedTuple
 from s2t_eval.grading.remarks import is_denied, without_filler
 from s2t_eval.grading.text import MARKS, Span, sentences
 
-BE = r"""(?:(?:would|must|should|will|shall|can\s+only|could\s+only|may|might|has\s+to|have\s+to|had\s+to|needs\s+to
+BE = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)?|may|might|has\s+to|have\s+to|had\s+to|needs\s+to
     |ought\s+to|turns?\s+out\s+to|turned\s+out\s+to|seems?\s+to|appears?\s+to|works\s+out\s+to|comes\s+out\s+to
     |happens\s+to|proves\s+to)\s+be|comes\s+(?:out\s+)?(?:to|as)|turns\s+out\s+as|is|are|was|were|equals?|becomes|remains)"""
 INTRO = re.compile(
