@@ -11,6 +11,7 @@ from s2t_eval.grading.reply import Reply
 from s2t_eval.grading.statements import Statement
 from s2t_eval.grading.text import MARKS, Span, box_spans, display_value, math_spans, unclosed_box
 
+LONGEST = 1500
 LONGEST_WORDS = 6
 """Words that an answer in words has at most; what is longer is talk."""
 PLACEHOLDER = re.compile(r"(?:\\(?:text|textbf|mathrm)\{)?(?:(?:the|your|my|final|correct|answer|here|result|value|solution|in|box|goes)[\s_]*)+\}?|(?:\\[lc]?dots|\.{2,}|…|\?+|_+)|[Xx]{2,}", re.I)
@@ -122,16 +123,18 @@ def _of_last_sentence(reply: Reply) -> str | None:
     if not reply.saying:
         return None
     last = reply.saying[-1]
-    said, _ = without_filler(last.inside)
+    said, _ = without_filler(last.inside[-LONGEST:])
     spans = math_spans(said)
     if spans:
         cut = _explanation(said, spans)
         before = [span for span in spans if span.start < cut] or spans
         return display_value(before[-1].inside) or None
     said = _without_explanation(said)
+    if looks_mathematical(said) and len(reply.sentences) == 1:
+        return said.strip(MARKS)
     if (ended := _last_side(said) or _last_complement(said)) is not None:
         return ended
-    if looks_mathematical(said) and (len(reply.sentences) == 1 or re.search(r"[\d\\]", said)):
+    if looks_mathematical(said) and re.search(r"[\d\\]", said):
         return said.strip(MARKS)
     values = numbers_in(said)
     if values:
@@ -161,7 +164,7 @@ def _last_side(said: str) -> str | None:
 
 def _last_complement(said: str) -> str | None:
     """What a sentence in plain words says something is: `The domain is [1,2)`; None where that is no formula."""
-    found = re.search(r".*\b(?:is|are|equals?|be|gives?|get|obtain|have|find)\s+(.+)", said, re.DOTALL)
+    found = re.match(r".*\b(?:is|are|equals?|be|gives?|get|obtain|have|find)\s+(.+)", said, re.DOTALL)
     if found is None or not re.search(r"[\d\\√π∞]", found[1]) or not looks_mathematical(found[1]):
         return None
     return found[1].strip(MARKS)

@@ -7,7 +7,7 @@ import re
 from s2t_eval.grading.quantities import Reading, has_number, last_number, read_number
 from s2t_eval.grading.remarks import is_judgement, without_filler
 from s2t_eval.grading.reply import Reply
-from s2t_eval.grading.statements import Statement
+from s2t_eval.grading.statements import MOST, Statement
 from s2t_eval.grading.text import math_spans, display_value, unclosed_box
 
 
@@ -27,24 +27,30 @@ def read_integer(reply: Reply) -> str | None:
 
 def _explicit_number(reply: Reply) -> str | None:
     """The last box that can be read, unless a later statement is a number and nothing else."""
-    boxed = [(box, found) for box in reply.boxes if (found := read_number(box.inside, boxed=True))]
+    boxes = ((box, read_number(box.inside, boxed=True)) for box in reversed(reply.boxes[-MOST:]))
+    boxed = next(((box, found) for box, found in boxes if found), None)
     for item in reversed(reply.statements):
-        if boxed and item.certain and item.start >= boxed[-1][0].end:
+        if boxed and item.certain and item.start >= boxed[0].end:
             found = read_number(item.said, boxed=False)
             if found is not None and found.is_number and found.is_whole:
                 return found.answer
     if boxed:
-        return boxed[-1][1].answer
-    stated = [found for item in reversed(reply.statements) if (found := _of_statement(reply, item))]
+        return boxed[1].answer
+    last = next((part.start for part in reversed(reply.saying) if has_number(part.inside)), 0)
+    stated = [found for item in reversed(reply.statements) if (found := _of_statement(item, item.end > last))]
     return max(stated, key=lambda found: found.is_first).answer if stated else None
 
 
-def _of_statement(reply: Reply, item: Statement) -> Reading | None:
-    """The number that a statement gives; one that may be on the way has to be the last that is said."""
+def _of_statement(item: Statement, is_last: bool) -> Reading | None:
+    """The number that a statement gives.
+
+    Args:
+        item: the statement.
+        is_last: whether nothing with a number is said behind it; one that may be on the way has to be.
+    """
     said, is_rough = without_filler(item.said)
     if is_judgement(said) or "\\boxed" in said:
         return None
-    is_last = _is_last(reply, item)
     found = read_number(_first_formula(said), boxed=False)
     if found is not None and (is_last or (item.certain and (not item.heading or not re.search(r"\d[^=]*=", said)))):
         return found
@@ -52,11 +58,6 @@ def _of_statement(reply: Reply, item: Statement) -> Reading | None:
         found = _end_of(said)
         return found and found._replace(is_first=False)
     return None
-
-
-def _is_last(reply: Reply, item: Statement) -> bool:
-    """Whether nothing with a number is said behind a statement."""
-    return not any(part.start >= item.end and has_number(part.inside) for part in reply.saying)
 
 
 def _last_number(reply: Reply) -> str | None:

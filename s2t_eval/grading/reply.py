@@ -23,7 +23,7 @@ NEXT_QUESTION = re.compile(
     r"^[^\S\n]{0,9}(?:[#*>]{1,6}\s?)?(?:(?:Question|Q|Human|User|Instruction|Input)|(?:Problem|Exercise)(?:\s*\d+)?)(?:\*\*)?\s?[:：]",
     re.MULTILINE,
 )
-MOST_CUTS = 8
+MOST_CUTS, MOST_BOXES = 8, 200
 JOINT = re.compile(
     r"[\s$.]{0,9}(?:\\[)\]]\s?)?(?:[,;&]|and|or|\\(?:text|mbox)\{\s?(?:and|or)\s?\}|,\s?(?:and|or))\s?(?:\\[(\[]|\$)?\s?(?:\w{1,9}(?:_\{?\w\}?)?\s?=)?\s?(?:\\[(\[]|\$)?\s?"
 )
@@ -46,7 +46,7 @@ class Reply:
     def boxes(self) -> list[Span]:
         """Boxes in their order; such that give one answer together are one, separated by commas."""
         found: list[Span] = []
-        for box in box_spans(self.text):
+        for box in box_spans(self.text)[-MOST_BOXES:]:
             if found and _is_joined(self.text, found[-1], box):
                 first = found.pop()
                 inside = first.inside if first.inside == box.inside else f"{first.inside}, {box.inside}"

@@ -32,6 +32,8 @@ REVERSED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 SUPPOSED = re.compile(r"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine)\b[^.,;:\n]*$", re.I)
+MOST, LONGEST, LONGEST_LINE = 64, 1500, 400
+"""The last statements that are looked at, and how far: a text that repeats itself for ever has more."""
 STEP = re.compile(r"\bStep\s*\d", re.I)
 
 
@@ -65,22 +67,26 @@ def statements(text: str, parts: Sequence[Span] | None = None) -> list[Statement
     parts = sentences(text) if parts is None else parts
     starts = [part.start for part in parts]
     found = [*_tagged(text), *_reversed(text, parts)]
-    for pattern in (INTRO, CHINESE, HASHES, HEADING):
-        for match in pattern.finditer(text):
-            place = bisect_right(starts, match.end()) - 1
-            if place < 0 or match.end() >= parts[place].end or _is_supposed(text, match.start()):
-                continue
-            verb = match.groupdict().get("verb") or "\n"
-            found.append(_statement(text, match, parts[place].end, heading=not verb.strip(" *_")[:1].isalpha()))
+    for match in _introductions(text):
+        place = bisect_right(starts, match.end()) - 1
+        if place >= 0 and match.end() < parts[place].end and not _is_supposed(text, match.start()):
+            found.append(_statement(text, match, parts[place].end))
     steps = [step.start() for step in STEP.finditer(text)]
-    return sorted(item for item in found if _is_stated(text, item, steps))
+    return [item for item in sorted(found)[-MOST:] if _is_stated(text, item, steps)]
 
 
-def _statement(text: str, match: re.Match[str], end: int, heading: bool) -> Statement:
-    weak = bool(match.groupdict().get("weak"))
-    line = text[match.end() : match.end() + 400].split("\n", 1)[0]
-    said = text[match.end() : end].strip(MARKS)
-    return Statement(match.start(), said, line.strip(), end, not weak, heading)
+def _introductions(text: str) -> list[re.Match[str]]:
+    """What introduces a statement, in the order of the text; the last ones of very many."""
+    matches = [match for pattern in (INTRO, CHINESE, HASHES, HEADING) for match in pattern.finditer(text)]
+    return sorted(matches, key=lambda match: match.start())[-MOST:]
+
+
+def _statement(text: str, match: re.Match[str], end: int) -> Statement:
+    groups = match.groupdict()
+    verb = (groups.get("verb") or ":").strip(" *_")
+    line = text[match.end() : match.end() + LONGEST_LINE].split("\n", 1)[0]
+    said = text[match.end() : min(end, match.end() + LONGEST)].strip(MARKS)
+    return Statement(match.start(), said, line.strip(), end, not groups.get("weak"), not verb[:1].isalpha())
 
 
 def _tagged(text: str) -> list[Statement]:
@@ -90,10 +96,10 @@ def _tagged(text: str) -> list[Statement]:
         closes = tag is None or bool(tag[1] or tag[2])
         if opened is not None and (closes or tag is None):
             end = len(text) if tag is None else tag.start()
-            said = text[opened.end() : end].strip()
-            found.append(Statement(opened.start(), said, said[:400], end, True, True))
+            said = text[opened.end() : min(end, opened.end() + LONGEST)].strip()
+            found.append(Statement(opened.start(), said, said[:LONGEST_LINE], end, True, True))
         opened = None if closes else tag
-    return found
+    return found[-MOST:]
 
 
 def _reversed(text: str, parts: Sequence[Span]) -> list[Statement]:
@@ -103,9 +109,9 @@ def _reversed(text: str, parts: Sequence[Span]) -> list[Statement]:
         match = REVERSED.search(text, part.start, part.end)
         if match is None or _is_supposed(text, match.start()):
             continue
-        said = text[part.start : match.start()].strip(MARKS + "#>,")
-        found.append(Statement(part.start, said, said[:400], part.end, True, False))
-    return found
+        said = text[max(part.start, match.start() - LONGEST) : match.start()].strip(MARKS + "#>,")
+        found.append(Statement(part.start, said, said[:LONGEST_LINE], part.end, True, False))
+    return found[-MOST:]
 
 
 def _is_supposed(text: str, start: int) -> bool:
