@@ -5,7 +5,7 @@ that the text gives none. The pairs were written beside those of `grader_pairs.p
 not its first instance.
 """
 
-# ruff: noqa: E501, RUF001  (one pair a line reads as a table; full-width characters are what is tested)
+# ruff: noqa: E501  (one pair a line reads as a table)
 from __future__ import annotations
 
 RIGHT, WRONG, NONE = "right", "wrong", "none"
@@ -37,7 +37,11 @@ NUMBER = {
         ("7", "Step 1: the answer is 10. Step 2: subtract 3. That leaves 7 apples.", RIGHT),
         ("7", "Step 1: Add. The result is 10.\nStep 2: Subtract 3. The result is 7.", RIGHT),
         ("7", "First, 4 + 6: the result is 10. Then she gives 3 away, which leaves 7.", RIGHT),
-        ("18", "The answer is 18.\n\nStep 1: 16 - 3 - 4 = 9.\nStep 2: 9 * 2 = 18 dollars for 9 eggs at 2 dollars.", RIGHT),
+        (
+            "18",
+            "The answer is 18.\n\nStep 1: 16 - 3 - 4 = 9.\nStep 2: 9 * 2 = 18 dollars for 9 eggs at 2 dollars.",
+            RIGHT,
+        ),
         ("18", "## Answer\n18", RIGHT),
         ("18", "**Final Answer**\n\n$18", RIGHT),
         ("18", "#### Step 1: 16 - 3 = 13\n#### Step 2: 13 + 5 = 18", RIGHT),
@@ -159,7 +163,11 @@ NUMBER = {
         ("18", "[THINK]\\boxed{20}[/THINK]18", RIGHT),
         ("18", "◁think▷\\boxed{20}◁/think▷18", RIGHT),
         ("18", "<seed:think>\\boxed{20}</seed:think>18", RIGHT),
-        ("18", "<|channel|>analysis<|message|>\\boxed{20}<|end|><|start|>assistant<|channel|>final<|message|>18<|return|>", RIGHT),
+        (
+            "18",
+            "<|channel|>analysis<|message|>\\boxed{20}<|end|><|start|>assistant<|channel|>final<|message|>18<|return|>",
+            RIGHT,
+        ),
         ("20", "<|channel|>analysis<|message|>\\boxed{20}<|end|>", NONE),
         ("18", "analysisWe need 20.assistantfinalThe answer is 18.", RIGHT),
         ("18", "<think>\n\n</think>\n\n18", RIGHT),
@@ -183,8 +191,42 @@ NUMBER = {
 
 LETTER = {
     "whole replies": [
-        *(("D", text, RIGHT) for text in ("D", "D.", "(D)", "**D**", "**(D)**", "D)", "[D]", "$D$", "\\(D\\)", "`D`", '"D"', " D\n", "d", "(d)")),
-        *(("B", text, RIGHT) for text in ("B) Mitosis", "B. Mitosis", "(B) Mitosis", "B: Mitosis", "**B. Mitosis**", "**B**: Mitosis", "B\n\nMitosis divides the cell.", "Option B", "Choice (B)", "Letter B", "B, because it divides.", "B - Mitosis")),
+        *(
+            ("D", text, RIGHT)
+            for text in (
+                "D",
+                "D.",
+                "(D)",
+                "**D**",
+                "**(D)**",
+                "D)",
+                "[D]",
+                "$D$",
+                "\\(D\\)",
+                "`D`",
+                '"D"',
+                " D\n",
+                "d",
+                "(d)",
+            )
+        ),
+        *(
+            ("B", text, RIGHT)
+            for text in (
+                "B) Mitosis",
+                "B. Mitosis",
+                "(B) Mitosis",
+                "B: Mitosis",
+                "**B. Mitosis**",
+                "**B**: Mitosis",
+                "B\n\nMitosis divides the cell.",
+                "Option B",
+                "Choice (B)",
+                "Letter B",
+                "B, because it divides.",
+                "B - Mitosis",
+            )
+        ),
         ("B", "It divides.\n\n**B**", RIGHT),
         ("B", "It divides.\n\n(B) Mitosis", RIGHT),
         ("A", "A. 3\nB. 4\nC. 5\nWe need more time.", NONE),
@@ -197,12 +239,37 @@ LETTER = {
             (letter, form.format(letter), RIGHT)
             for letter in "ABCDEFGHIJ"
             for form in (
-                "{}", "({})", "**{}**", "{}) text", "{}. Text", "The answer is {}.", "The answer is ({}).", "The answer is {}!",
-                "The answer is {} because it is so.", "The answer is {}, since it is so.", "The answer is {} by elimination.",
-                "The answer is {} due to the law.", "Answer: {}", "answer: {}", "Answer：{}", "**Answer:** {}", "### Answer\n{}",
-                "<answer>{}</answer>", "\\boxed{{{}}}", "\\boxed{{\\text{{{}}}}}", "\\( {} \\)", "The answer is \\( {} \\).",
-                "({}) is the correct answer.", "{} is the correct answer.", "Option {} is the correct answer.", "It has to be {}.",
-                "So the answer has to be {}.", "This matches option ({}).", "The answer is {} as shown.", "The correct choice is {}", "{} is correct.",
+                "{}",
+                "({})",
+                "**{}**",
+                "{}) text",
+                "{}. Text",
+                "The answer is {}.",
+                "The answer is ({}).",
+                "The answer is {}!",
+                "The answer is {} because it is so.",
+                "The answer is {}, since it is so.",
+                "The answer is {} by elimination.",
+                "The answer is {} due to the law.",
+                "Answer: {}",
+                "answer: {}",
+                "Answer：{}",
+                "**Answer:** {}",
+                "### Answer\n{}",
+                "<answer>{}</answer>",
+                "\\boxed{{{}}}",
+                "\\boxed{{\\text{{{}}}}}",
+                "\\( {} \\)",
+                "The answer is \\( {} \\).",
+                "({}) is the correct answer.",
+                "{} is the correct answer.",
+                "Option {} is the correct answer.",
+                "It has to be {}.",
+                "So the answer has to be {}.",
+                "This matches option ({}).",
+                "The answer is {} as shown.",
+                "The correct choice is {}",
+                "{} is correct.",
             )
         ),
         *((letter, f"answer: {letter.lower()}", RIGHT) for letter in "ABCDEFGHIJ"),
@@ -347,10 +414,18 @@ EXPRESSION = {
         ("2\\sqrt{3}", "Therefore\n\\[\nx = 2\\sqrt{3}.\n\\]", RIGHT),
         ("2\\sqrt{3}", "Therefore\n\\begin{equation}\nx = 2\\sqrt{3}\n\\end{equation}", RIGHT),
         ("12", "\\begin{align*}\nx &= 3 \\cdot 4 \\\\\n&= 12\n\\end{align*}", RIGHT),
-        ("12", "\\begin{align}\nx &= 3 \\cdot 4 \\\\\n&= 12. \\tag{1}\n\\end{align}\nThis completes the solution.", RIGHT),
+        (
+            "12",
+            "\\begin{align}\nx &= 3 \\cdot 4 \\\\\n&= 12. \\tag{1}\n\\end{align}\nThis completes the solution.",
+            RIGHT,
+        ),
         ("12", "$$\\begin{aligned} x &= 3 \\cdot 4 \\\\ &= 12 \\end{aligned}$$", RIGHT),
         ("12", "\\[\n\\begin{split}\nx &= 3 \\cdot 4 \\\\[4pt]\n&= 12\n\\end{split}\n\\]", RIGHT),
-        ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "Hence\n$$\n\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}\n$$", RIGHT),
+        (
+            "\\begin{pmatrix}1\\\\2\\end{pmatrix}",
+            "Hence\n$$\n\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}\n$$",
+            RIGHT,
+        ),
         ("\\frac{3}{4}", "The probability is\n\\[\\frac{3}{4}\\]", RIGHT),
         ("12", "The answer is\n\n$$\n12\n$$\n\nas desired.", RIGHT),
         ("12", "The answer is:\n\\[\n\\boxed{12}\n\\]", RIGHT),
@@ -435,4 +510,10 @@ QUANTITY = {
     ],
 }
 
-NEIGHBOURS = {"number": NUMBER, "letter": LETTER, "expression": EXPRESSION, "integer": INTEGER, "quantity": QUANTITY}
+NEIGHBOURS = {
+    "number": NUMBER,
+    "letter": LETTER,
+    "expression": EXPRESSION,
+    "integer": INTEGER,
+    "quantity": QUANTITY,
+}

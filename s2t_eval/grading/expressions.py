@@ -14,13 +14,42 @@ from s2t_eval.grading.text import MARKS, Span, box_spans, display_value, math_sp
 LONGEST = 1500
 LONGEST_WORDS = 6
 """Words that an answer in words has at most; what is longer is talk."""
-PLACEHOLDER = re.compile(r"(?:\\(?:text|textbf|mathrm)\{)?(?:(?:the|your|my|final|correct|answer|here|result|value|solution|in|box|goes)[\s_]*)+\}?|(?:\\[lc]?dots|\.{2,}|…|\?+|_+)|[Xx]{2,}", re.I)
-COMMANDS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|operatorname|mbox|hbox)\s*\{[^{}]*\}|\\(?:begin|end)\{[a-z]+\*?\}(?:\{[lcr|]*\})?|\\[a-zA-Z]+")
+PLACEHOLDER = re.compile(
+    r"(?:\\(?:text|textbf|mathrm)\{)?(?:(?:the|your|my|final|correct|answer|here|result|value|solution|in|box|goes)[\s_]*)+\}?|(?:\\[lc]?dots|\.{2,}|…|\?+|_+)|[Xx]{2,}",
+    re.I,
+)
+COMMANDS = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|operatorname|mbox|hbox)\s*\{[^{}]*\}|\\(?:begin|end)\{[a-z]+\*?\}(?:\{[lcr|]*\})?|\\[a-zA-Z]+"
+)
 FUNCTIONS = {
-    "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "max", "min", "gcd", "lcm", "mod",
-    "and", "or", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "abs", "floor", "ceil", "infinity", "inf", "det", "dx", "dy", "dt",
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log",
+    "ln", "exp", "sqrt", "abs",
+    "floor", "ceil", "max", "min", "gcd", "lcm", "mod", "det", "pi", "infinity", "inf",
+    "dx", "dy", "dt", "and", "or",
 }  # fmt: skip
-SHORT_WORDS = {"is", "it", "in", "as", "at", "by", "of", "on", "to", "we", "no", "so", "an", "be", "do", "he", "if", "me", "my", "up", "us"}
+SHORT_WORDS = {
+    "is",
+    "it",
+    "in",
+    "as",
+    "at",
+    "by",
+    "of",
+    "on",
+    "to",
+    "we",
+    "no",
+    "so",
+    "an",
+    "be",
+    "do",
+    "he",
+    "if",
+    "me",
+    "my",
+    "up",
+    "us",
+}
 LIST = re.compile(r"\s*(?:,|;|and|or|,\s*and|,\s*or)\s*")
 PROSE = re.compile(
     r"\b(?:is|are|was|were|be|we|I|you|he|she|they|it|let|have|has|had|get|gets|find|use|using|can|cannot|will|that|this|there|which|because|if|then)\b|^(?:to|that|by|in|at|from|with|for|on|obtained|found)\b|[:?]",
@@ -145,10 +174,12 @@ def _of_last_sentence(reply: Reply) -> str | None:
 
 def looks_mathematical(text: str) -> bool:
     """Whether a text without marks is a formula and not words."""
-    if not text.strip(MARKS + ".,;:!?") or text.startswith("\\text") is False and not re.search(r"[\w\\∞π]", text):
+    if not text.startswith("\\text") and not re.search(r"[\w\\∞π√]", text):
         return False
     words = re.findall(r"[A-Za-z]{2,}", COMMANDS.sub(" ", text))
-    return all(word.lower() in FUNCTIONS or (len(word) == 2 and word.lower() not in SHORT_WORDS) for word in words)
+    return all(
+        word.lower() in FUNCTIONS or (len(word) == 2 and word.lower() not in SHORT_WORDS) for word in words
+    )
 
 
 def _last_side(said: str) -> str | None:
@@ -163,7 +194,7 @@ def _last_side(said: str) -> str | None:
 
 
 def _last_complement(said: str) -> str | None:
-    """What a sentence in plain words says something is: `The domain is [1,2)`; None where that is no formula."""
+    """The formula that a sentence in plain words ends with: `The domain is [1,2)`; None of words."""
     found = re.match(r".*\b(?:is|are|equals?|be|gives?|get|obtain|have|find)\s+(.+)", said, re.DOTALL)
     if found is None or not re.search(r"[\d\\√π∞]", found[1]) or not looks_mathematical(found[1]):
         return None
@@ -183,4 +214,8 @@ def _without_explanation(said: str) -> str:
     if (found := EXPLAINED.search(said, first.end() if first else 0)) is None or found.start() == 0:
         return said
     before = said[: found.start()]
-    return said if len(re.findall(r"[({\[]", before)) != len(re.findall(r"[)}\]]", before)) else before.strip(MARKS + ",;")
+    return (
+        said
+        if len(re.findall(r"[({\[]", before)) != len(re.findall(r"[)}\]]", before))
+        else before.strip(MARKS + ",;")
+    )

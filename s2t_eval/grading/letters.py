@@ -19,9 +19,17 @@ DRESS = re.compile(
     r"|\\[()\[\],;:! ]|\\(?:left|right|q?quad)(?![a-z])|[${}`\"“”~*]|(?<![A-Za-z\d}])_+|_+(?=[\s.)\]]|$)|\\\\"
 )
 QUOTED = re.compile(r"['‘](\(?[A-Ja-j]\)?)['’](?![A-Za-z])")
-LABEL = r"(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:answer\s+)?(?:option|choice|answer|letter|statement)s?\s*(?:is\s*)?[:#]?\s*)?"
-MARKED = re.compile(rf"\s*{LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])", re.I)
-BARE = re.compile(rf"\s*{LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s*\((?![a-z]{{2,}}\s))(?!\s*[-–—]\s*(?:\d|[a-z]\b))", re.I)
+LABEL = (
+    r"(?:(?:the\s+)?(?:(?:correct|right|best|final|answer)\s+)*"
+    r"(?:option|choice|answer|letter|statement)s?\s*(?:is\s*)?[:#]?\s*)?"
+)
+MARKED = re.compile(
+    rf"\s*{LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])", re.I
+)
+BARE = re.compile(
+    rf"\s*{LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s*\((?![a-z]{{2,}}\s))(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
+    re.I,
+)
 DASH = re.compile(r"\s+[-—–]+\s+\S")
 END = re.compile(r"[\s.!,;:)\]。]*$")
 SLASHED = re.compile(rf"\s*{LABEL}\(?[A-J]\)?(?:\s*/\s*\(?[A-J]\)?)+(?![\w/^(])")
@@ -43,15 +51,19 @@ SPECIES = re.compile(
     |burnetii|henselae|pertussis|abortus|baumannii|fumigatus|flavus|niger|neoformans|immitis|dermatitidis|capsulatum
     |granulosus|vermicularis|lumbricoides|duodenale|gallus|rerio|discoideum|nidulans|crassa|reinhardtii|glabrata
     |auris|vaginalis|mellifera|aegypti|gambiae|robusta|arabica|afarensis|africanus|floridanus|domestica|taurus
-    |hominis|equina|japonica|gorilla|familiaris|catus|caballus|diff|g\.|e\.|a\.)(?![a-z])"""
-    , re.VERBOSE,
+    |hominis|equina|japonica|gorilla|familiaris|catus|caballus|diff|g\.|e\.|a\.)(?![a-z])""",
+    re.VERBOSE,
 )
 """What makes `C. difficile` the name of a species, or `e.g.` an abbreviation, and no choice."""
 INITIAL = re.compile(r"\s*\.\s*[A-Z]\.")
 ARTICLE = re.compile(r"[aAI]$")
-TAKEN_BACK = re.compile(r"[\s)\].,*]*(?:is|was|would\s+be|seems)\s+(?:wrong|incorrect|not\b|false|tempting|out\b)|[\s)\].,*]*(?:isn|wasn|can)['’]?t\b", re.I)
+TAKEN_BACK = re.compile(
+    r"[\s)\].,*]*(?:is|was|would\s+be|seems)\s+(?:wrong|incorrect|not\b|false|tempting|out\b)|[\s)\].,*]*(?:isn|wasn|can)['’]?t\b",
+    re.I,
+)
 NAMED = re.compile(
-    r"(?:(?:option|choice|answer|letter)\s*[(\[<]?\s*((?-i:[A-J]))(?![\w'’^=+(-])\s*[)\]>]?|[(\[]\s*((?-i:[A-J]))\s*[)\]])", re.I
+    r"(?:(?:option|choice|answer|letter)\s*[(\[<]?\s*((?-i:[A-J]))(?![\w'’^=+(-])\s*[)\]>]?|[(\[]\s*((?-i:[A-J]))\s*[)\]])",
+    re.I,
 )
 CHOSEN = re.compile(
     r"""(?:\b(?:
@@ -71,11 +83,14 @@ JUDGED = re.compile(
 )
 LAST_LETTER = re.compile(r"(?:^|[\s,:;])[(\[]?([A-J])[)\]]?\s*$")
 LABELLED = re.compile(
-    r"(?:[(\[]([A-J])[)\]]|\b(?:option|choice|answer|statement)\s+[(\[]?((?-i:[A-J]))[)\]]?(?![\w'’]))(?:[.:)]?\s+[^.,;:()]{1,60})?\s*$", re.I
+    r"(?:[(\[]([A-J])[)\]]|\b(?:option|choice|answer|statement)\s+[(\[]?((?-i:[A-J]))[)\]]?(?![\w'’]))(?:[.:)]?\s+[^.,;:()]{1,60})?\s*$",
+    re.I,
 )
 """A letter before `is correct`, with its option's text at most."""
 OPTION_DOT = re.compile(r"(?:^|[\s*(])[A-J]\.\s[^.]*$")
-ALSO = re.compile(r"(?:^|[\s(])((?-i:[A-J]))[)\]]?\s*(?:,|and|or|&|/)\s*(?:(?:option|choice)\s+)?[(\[]?$", re.I)
+ALSO = re.compile(
+    r"(?:^|[\s(])((?-i:[A-J]))[)\]]?\s*(?:,|and|or|&|/)\s*(?:(?:option|choice)\s+)?[(\[]?$", re.I
+)
 SUPPOSED = re.compile(r"\b(?:if|whether|suppose|assum\w*|unless|why|that)\b[^.,;:\n]*$", re.I)
 
 
@@ -87,7 +102,9 @@ def read_letter(reply: Reply) -> str | None:
     boxed = [(box.start, _boxed(box.inside)) for box in reply.boxes]
     stated = [(item.start, _stated(item.line)) for item in reply.statements]
     judged = [(match_start, letter) for match_start, letter in _judged(reply.text)]
-    given = [item for item in sorted(chain(boxed, stated, judged), key=lambda item: item[0]) if item[1] is not None]
+    given = [
+        item for item in sorted(chain(boxed, stated, judged), key=lambda item: item[0]) if item[1] is not None
+    ]
     if given:
         return given[-1][1]
     return _alone(reply.text) or _chosen(reply)
@@ -137,7 +154,9 @@ def _may_follow(line: str, found: re.Match[str], boxed: bool) -> bool:
         return True
     if DASH.match(rest):
         return True
-    return bool(not boxed and REASON.match(rest)) or bool(boxed and re.match(r"\s*(?:[,;]|because|since)", rest))
+    return bool(not boxed and REASON.match(rest)) or bool(
+        boxed and re.match(r"\s*(?:[,;]|because|since)", rest)
+    )
 
 
 def _named_later(line: str) -> str | None:
@@ -148,7 +167,8 @@ def _named_later(line: str) -> str | None:
     letters = [
         next(group for group in found.groups() if group)
         for found in NAMED.finditer(sentence)
-        if not TAKEN_BACK.match(sentence, found.end()) and not re.search(r"\b(?:not|than|of|like|unlike)\s+$", sentence[: found.start()])
+        if not TAKEN_BACK.match(sentence, found.end())
+        and not re.search(r"\b(?:not|than|of|like|unlike)\s+$", sentence[: found.start()])
     ]
     if not letters:
         return None
@@ -160,7 +180,9 @@ def _judged(text: str) -> list[tuple[int, str]]:
     found = []
     for match in JUDGED.finditer(text):
         line = text[max(0, match.start() - 120) : match.start()].rsplit("\n", 1)[-1]
-        before = _undressed(re.split(r"(?<=[^\s.][.!?])\s", line)[-1] if not OPTION_DOT.search(line) else line)
+        before = _undressed(
+            re.split(r"(?<=[^\s.][.!?])\s", line)[-1] if not OPTION_DOT.search(line) else line
+        )
         asked = "?" in text[match.end() : match.end() + 60].split("\n")[0].split(".")[0]
         letter = LAST_LETTER.search(before) or LABELLED.search(before)
         if letter is None or asked or SUPPOSED.search(before):

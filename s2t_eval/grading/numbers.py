@@ -42,7 +42,9 @@ RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 VULGAR = re.compile("(?:(?<=\\d)\\s?)?([¼½¾⅐-⅞])")
 CURRENCY = r"(?:US|A|C)?[$€£₹¥]"
 MONEY = re.compile(rf"(?<![\w)])([-+]?)\s?{CURRENCY}\s?([-+]?)(?=[\d.])")
-NEGATIVE = re.compile(r"\bnegative\s+(?=\$?[\d.])|(?:^|(?<=is )|(?<=be )|(?<=: )|(?<== ))minus\s+(?=\$?[\d.])", re.I)
+NEGATIVE = re.compile(
+    r"\bnegative\s+(?=\$?[\d.])|(?:^|(?<=is )|(?<=be )|(?<=: )|(?<== ))minus\s+(?=\$?[\d.])", re.I
+)
 UNIT_POWER = re.compile(r"(?<=[A-Za-z])\s?\^\s?(?:\{\s?-?\d+\s?\}|-?\d+)")
 
 
@@ -100,13 +102,19 @@ def as_number(text: str) -> Fraction | None:
     """
     if len(text) > LONGEST:
         return None
-    text = TEXT.sub(lambda m: m[1] if re.search(r"\d", m[1]) or m[1].strip() in MULTIPLES else _unit(m[1]), spelled(text))
+    text = TEXT.sub(
+        lambda m: m[1] if re.search(r"\d", m[1]) or m[1].strip() in MULTIPLES else _unit(m[1]), spelled(text)
+    )
     text = re.sub(r"^[\s$*]+|[\s$*]+$|(?<=[\w}%°])\s*\.$", "", plain(text))
     text = re.sub(r"^[a-zA-Z]\w*\s*=", "", text)
     text = NEGATIVE.sub("-", text.strip())
     text = re.sub(rf"^\s*([-+]?)\s*(?:{CURRENCY})?\s*([-+]?)\s*(?=[\d.])", r"\1\2", text)
     text = re.sub(r"(?<=\d),\s+(?=\d{3}\b)", ",", text)
-    text = re.sub(r"(?<=\d) (?=\d{3}\b)", ",", text) if re.match(r"[-+]?\d{1,3}(?: \d{3})+(?![\d/]|\s*/)", text) else text
+    text = (
+        re.sub(r"(?<=\d) (?=\d{3}\b)", ",", text)
+        if re.match(r"[-+]?\d{1,3}(?: \d{3})+(?![\d/]|\s*/)", text)
+        else text
+    )
     number = TOKEN.match(text)
     value = _value(number) if number is not None else None
     if number is None or value is None:

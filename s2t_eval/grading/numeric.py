@@ -8,7 +8,7 @@ from s2t_eval.grading.quantities import Reading, has_number, last_number, read_n
 from s2t_eval.grading.remarks import is_judgement, without_filler
 from s2t_eval.grading.reply import Reply
 from s2t_eval.grading.statements import MOST, Statement
-from s2t_eval.grading.text import math_spans, display_value, unclosed_box
+from s2t_eval.grading.text import display_value, math_spans, unclosed_box
 
 
 def read_last_number(reply: Reply) -> str | None:
@@ -48,11 +48,13 @@ def _of_statement(item: Statement, is_last: bool) -> Reading | None:
         item: the statement.
         is_last: whether nothing with a number is said behind it; one that may be on the way has to be.
     """
-    said, is_rough = without_filler(item.said)
+    said, _ = without_filler(item.said)
     if is_judgement(said) or "\\boxed" in said:
         return None
     found = read_number(_first_formula(said), boxed=False)
-    if found is not None and (is_last or (item.certain and (not item.heading or not re.search(r"\d[^=]*=", said)))):
+    if found is not None and (
+        is_last or (item.certain and (not item.heading or not re.search(r"\d[^=]*=", said)))
+    ):
         return found
     if found is None and (is_last or (item.certain and not item.heading)):
         found = _end_of(said)

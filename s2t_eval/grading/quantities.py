@@ -12,17 +12,24 @@ from s2t_eval.grading.remarks import EXPLAINED, without_filler
 
 LONGEST = 1500
 EQUAL = re.compile(r"(?<![<>!\\])=(?!=)|\\approx|≈|\\simeq|\\Rightarrow|\\implies|⇒")
-STYLES = re.compile(r"\\(?:boxed|fbox|textbf|textit|mathbf|mathrm|mathit|mathsf|bm|boldsymbol|underline|text|mbox)\s*(?=\{)")
-COLOUR = re.compile(r"\\(?:textcolor|color|colorbox)\s*\{[^{}]*\}")
-UNIT_FRACTION = re.compile(
-    r"\\[dtc]?frac\s*\{\s*(?:\\(?:text|mathrm)\s*\{)?[A-Za-z ]+\}?\s*\}\s*\{\s*(?:\\(?:text|mathrm)\s*\{)?[A-Za-z ]+\}?\s*\}"
+STYLES = re.compile(
+    r"\\(?:boxed|fbox|textbf|textit|mathbf|mathrm|mathit|mathsf|bm|boldsymbol|underline|text|mbox)\s*(?=\{)"
 )
-CLOCK = re.compile(r"(?<![\w.:])([01]?\d|2[0-4]):00(?![\d:])(?=\s*(?:[ap]\.?\s?m\b|$|[.,;!?)\"'*]|\\|\s[a-z]|o))", re.I)
+COLOUR = re.compile(r"\\(?:textcolor|color|colorbox)\s*\{[^{}]*\}")
+UNIT = r"\{\s*(?:\\(?:text|mathrm)\s*\{)?[A-Za-z ]+\}?\s*\}"
+UNIT_FRACTION = re.compile(rf"\\[dtc]?frac\s*{UNIT}\s*{UNIT}")
+DISPLAY = re.compile(
+    r"\\[\[\]()]|\$\$|(?<!\\)\$(?=[\s.,;)]|$)|\\(?:displaystyle|large|Large|checkmark|blacksquare|square)\b"
+)
+CLOCK = re.compile(
+    r"(?<![\w.:])([01]?\d|2[0-4]):00(?![\d:])(?=\s*(?:[ap]\.?\s?m\b|$|[.,;!?)\"'*]|\\|\s[a-z]|o))", re.I
+)
 PAIRED = re.compile(r"(?<![\w.])\d[\d.,]*(?::|\s:\s?)\d[\d.,:]*")
 LETTER_UNITS = set("mgshLlNJWVAKCFMTkBbax")
 WORDS = re.compile(r"[A-Za-z\s.,;!?'’\"%°()/*-]*")
 JOINED = re.compile(
-    r"(?:[\s$)]*(?:[a-z%°]+\s+){0,2}[\s$]*)(?:,\s*)?(?:or|and|to|till|until|through|&|-|/|±|\\pm|\+)\s*(?:[a-z]+\s+)?[$]?\s*", re.I
+    r"(?:[\s$)]*(?:[a-z%°]+\s+){0,2}[\s$]*)(?:,\s*)?(?:or|and|to|till|until|through|&|-|/|±|\\pm|\+)\s*(?:[a-z]+\s+)?[$]?\s*",
+    re.I,
 )
 OPERATOR = re.compile(r"\d\s*[-+*/^×÷]\s*[\d(]")
 LISTED = re.compile(r"[\s$]*[,;][\s$]*(?:(?:or|and)\s+)?[$]?")
@@ -121,11 +128,12 @@ def has_number(piece: str) -> bool:
 
 def _bare(piece: str) -> str:
     """A piece without what only dresses it, from the beginning of a long one."""
-    piece = spelled(piece[:LONGEST].replace(" – ", " — ") if "=" not in piece[:LONGEST] else piece[:LONGEST])
-    piece = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])", "×", piece)
-    piece = UNIT_FRACTION.sub(" units", COLOUR.sub("", piece))
-    piece = re.sub(r"\\\[|\\\]|\\\(|\\\)|\$\$|(?<!\\)\$(?=[\s.,;)]|$)|\\(?:displaystyle|large|Large|checkmark|blacksquare|square)\b", " ", piece)
-    return STYLES.sub("", CLOCK.sub(r"\1", piece)).strip(" \t\r\n*_`\"'.,;:") if "\\" in piece or ":" in piece else piece.strip(" \t\r\n*_`\"'.,;:")
+    piece = piece[:LONGEST]
+    if "=" not in piece:
+        piece = piece.replace(" – ", " — ")  # a dash between clauses; in an equation it is a minus
+    piece = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])", "×", spelled(piece))
+    piece = DISPLAY.sub(" ", UNIT_FRACTION.sub(" units", COLOUR.sub("", piece)))
+    return STYLES.sub("", CLOCK.sub(r"\1", piece)).strip(" \t\r\n*_`\"'.,;:")
 
 
 def _of_sides(sides: list[str], boxed: bool) -> Reading | None:
@@ -151,7 +159,12 @@ def _leading(piece: str, boxed: bool) -> Reading | None:
     if first.value is None or PAIRED.match(text, first.start):
         return Reading(piece[:100], False, True)
     run = re.match(r"[\d\s.,()+\-*/^×÷]+", text)
-    if run and OPERATOR.search(run[0]) and (value := closed_value(run[0].rstrip(" ,.("))) is not None and _is_unit(text[run.end() :], boxed):
+    if (
+        run
+        and OPERATOR.search(run[0])
+        and (value := closed_value(run[0].rstrip(" ,.("))) is not None
+        and _is_unit(text[run.end() :], boxed)
+    ):
         return Reading(write(value), True, False)
     if len(numbers) == 1:
         closed = boxed or not ACTS.search(_without_explanation(rest))
@@ -168,7 +181,9 @@ def _leading(piece: str, boxed: bool) -> Reading | None:
     return Reading(write(first.value), True, False)
 
 
-def _are_several(before: str, between: str, rest: str, numbers: list[Written], text: str, boxed: bool) -> bool:
+def _are_several(
+    before: str, between: str, rest: str, numbers: list[Written], text: str, boxed: bool
+) -> bool:
     """Whether a second number belongs to the answer as the first one does."""
     if RANGED.search(before) or JOINED.fullmatch(between):
         return True
@@ -188,7 +203,10 @@ def _family(unit: str) -> int | None:
 
 def _is_unit(text: str, boxed: bool) -> bool:
     """Whether what follows a number is words, not the rest of a formula."""
-    if not WORDS.fullmatch(text.replace("$", "").replace("€", "").replace("£", "").replace("₹", "")) and boxed:
+    if (
+        not WORDS.fullmatch(text.replace("$", "").replace("€", "").replace("£", "").replace("₹", ""))
+        and boxed
+    ):
         return False
     text = text if boxed else _without_explanation(text)
     words = re.findall(r"\\?[A-Za-z]+", text)
@@ -207,7 +225,9 @@ def _is_range(text: str, numbers: list[Written]) -> bool:
         return False
     between = text[numbers[-2].end : numbers[-1].start]
     choice = re.fullmatch(r"\s*(?:[a-z]+\s+)?or\s*\$?", between, re.I)
-    ranged = re.fullmatch(r"\s*(?:[a-z]+\s+)?(?:and|to)\s*\$?", between, re.I) and RANGED.search(text[: numbers[-2].start])
+    ranged = re.fullmatch(r"\s*(?:[a-z]+\s+)?(?:and|to)\s*\$?", between, re.I) and RANGED.search(
+        text[: numbers[-2].start]
+    )
     return bool(choice or ranged)
 
 
@@ -216,8 +236,14 @@ def _is_price(text: str, numbers: list[Written]) -> bool:
     between = text[numbers[-2].end : numbers[-1].start]
     behind = text[numbers[-1].end :]
     is_money = re.match(r"\s*(?:dollars?|cents?|euros?|pounds|rupees)\b", between, re.I)
-    linked = re.search(r"\b(?:for|in|over|within|after|from|per|every|on|each)\s+(?:the\s+|all\s+|those\s+|these\s+)?$", between, re.I)
-    return bool(is_money and linked and not re.match(r"\s*(?:dollars?|cents?|euros?|pounds|rupees)\b", behind, re.I))
+    linked = re.search(
+        r"\b(?:for|in|over|within|after|from|per|every|on|each)\s+(?:the\s+|all\s+|those\s+|these\s+)?$",
+        between,
+        re.I,
+    )
+    return bool(
+        is_money and linked and not re.match(r"\s*(?:dollars?|cents?|euros?|pounds|rupees)\b", behind, re.I)
+    )
 
 
 def _without_explanation(text: str) -> str:
@@ -225,7 +251,11 @@ def _without_explanation(text: str) -> str:
     first = re.search(r"\d", text)
     if first is None:
         return text
-    text = re.sub(r"(?<=[\w%°])(\s*)\((?:[^()]*\d[^()]*)\)", lambda m: m[1] if _follows_number(text, m.start()) else m[0], text)
+    text = re.sub(
+        r"(?<=[\w%°])(\s*)\((?:[^()]*\d[^()]*)\)",
+        lambda m: m[1] if _follows_number(text, m.start()) else m[0],
+        text,
+    )
     cuts = [cut.start() for pattern in (EXPLAINED, PURPOSE) if (cut := pattern.search(text, first.end()))]
     if cuts:
         return text[: min(cuts)]

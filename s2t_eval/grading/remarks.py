@@ -25,7 +25,7 @@ DESCRIBED = re.compile(
     re.IGNORECASE,
 )
 """What an answer has to be, in a restated problem: "an integer between 0 and 999"."""
-SUBJECT = r"""(?:(?:so|thus|hence|therefore|and|also|clearly|indeed|now|finally|we\s+see\s+that|we\s+conclude\s+that)
+SUBJECT = r"""(?:(?:so|thus|hence|therefore|and|also|clearly|indeed|now|finally|we\s+(?:see|conclude)\s+that)
     [\s,]+)*(?:the|this|that|our|my|these|it|which|all|both|everything|he|she|they)"""
 ABOUT = re.compile(
     rf"""[\s*_\#>~-]*(?:
@@ -54,7 +54,9 @@ FILLER = re.compile(
     |ultimately|equal\s+to|given\s+by|found\s+to\s+be|as\s+follows(?=\s*:)|a\s+total\s+of|in\s+total|overall)\b(?:[\s,:]+|$))+""",
     re.IGNORECASE | re.VERBOSE,
 )
-ROUGHLY = re.compile(r"[\s,:]*(?:approximately|about|roughly|around|nearly|almost|circa|ca\.|≈|~|\\approx|\\sim)\s*", re.I)
+ROUGHLY = re.compile(
+    r"[\s,:]*(?:approximately|about|roughly|around|nearly|almost|circa|ca\.|≈|~|\\approx|\\sim)\s*", re.I
+)
 DENIED = re.compile(r"(?:not|neither|never|no\s+longer|unlikely|isn['’]t|nothing)\b", re.I)
 EXPLAINED = re.compile(
     r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads))

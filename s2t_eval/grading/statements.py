@@ -10,7 +10,8 @@ from typing import NamedTuple
 from s2t_eval.grading.remarks import is_denied, without_filler
 from s2t_eval.grading.text import MARKS, Span, sentences
 
-BE = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)?|may|might|has\s+to|have\s+to|had\s+to|needs\s+to
+BE = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)?|may|might
+    |ha(?:s|ve|d)\s+to|needs\s+to
     |ought\s+to|turns?\s+out\s+to|turned\s+out\s+to|seems?\s+to|appears?\s+to|works\s+out\s+to|comes\s+out\s+to
     |happens\s+to|proves\s+to)\s+be|comes\s+(?:out\s+)?(?:to|as)|turns\s+out\s+as|is|are|was|were|equals?|becomes|remains)"""
 INTRO = re.compile(
@@ -23,7 +24,9 @@ INTRO = re.compile(
 CHINESE = re.compile(r"(?P<certain>答案)(?P<weak>)(?:应该|应)?(?P<verb>是|为|[:：])[\s*_:：]*")
 HASHES = re.compile(r"^[^\S\n]*#{4}[^\S\n]*(?=\S)", re.MULTILINE)
 HEADING = re.compile(
-    r"^[^\S\n]*(?=[\w#*_>])[#*_>\s]{0,12}(?:the\s+)?(?:final\s+|correct\s+)?(?P<certain>answer)s?[ \t*_.]{0,9}\n\s*", re.I | re.MULTILINE
+    r"^[^\S\n]*(?=[\w#*_>])[#*_>\s]{0,12}(?:the\s+)?(?:final\s+|correct\s+)?"
+    r"(?P<certain>answer)s?[ \t*_.]{0,9}\n\s*",
+    re.I | re.MULTILINE,
 )
 TAG = re.compile(r"<(/?)(?:final_?)?answer>|\[(/?)(?:FINAL_)?ANSWER\]", re.I)
 REVERSED = re.compile(
@@ -31,7 +34,9 @@ REVERSED = re.compile(
     (?:answer|choice|option|solution)\b(?!\s*[:=]|\s+(?:is|are|choices)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
-SUPPOSED = re.compile(r"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine)\b[^.,;:\n]*$", re.I)
+SUPPOSED = re.compile(
+    r"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine)\b[^.,;:\n]*$", re.I
+)
 MOST, LONGEST, LONGEST_LINE = 64, 1500, 400
 """The last statements that are looked at, and how far: a text that repeats itself for ever has more."""
 STEP = re.compile(r"\bStep\s*\d", re.I)

@@ -103,7 +103,11 @@ def math_spans(text: str) -> list[Span]:
 
 def display_value(inside: str) -> str:
     """What a display comes to: the last row of an alignment without its marks, or else all of it."""
-    inside = re.sub(rf"\\(?:begin|end){ENVIRONMENTS}(?:\{{\d+\}})?|\\(?:tag\*?|label)\{{[^{{}}]*\}}|\\nonumber", "", inside)
+    inside = re.sub(
+        rf"\\(?:begin|end){ENVIRONMENTS}(?:\{{\d+\}})?|\\(?:tag\*?|label)\{{[^{{}}]*\}}|\\nonumber",
+        "",
+        inside,
+    )
     if re.search(r"&\s*=\s*&", inside):
         inside = re.sub(r"\\begin\{array\}(?:\{[^{}]*\})?|\\end\{array\}", "", inside)
     depth, begin, rows = 0, 0, []
