@@ -2,43 +2,56 @@
 
 Structure is compared here, because it decides: order matters in a tuple and not in a list of
 solutions, an open end of an interval is not a closed one, words are words. What is left, single
-expressions, is math-verify's. Runs in `worker.py`: comparing expressions may take for ever.
+expressions, is read and compared in `values.py`. Runs in `worker.py`: comparing expressions may take
+for ever.
 """
 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from itertools import chain
 from typing import Any
 
 from s2t_eval.grading.latex import (
+    AND,
     group_of,
     items,
     normal,
     rows_of,
     split,
-    squeezed,
     without_braces,
+    without_explanation,
 )
-from s2t_eval.grading.numbers import TEXT, as_number
+from s2t_eval.grading.relations import (
+    ORDERS,
+    looks_like_set,
+    same_equation,
+    same_inequality,
+    same_set,
+)
+from s2t_eval.grading.units import Measured, measured
+from s2t_eval.grading.values import close, equal, read
+from s2t_eval.grading.words import choice, chosen, in_base, without_text, words
 
-NAME = r"(?:\\?[a-zA-Z]+(?:_\{?\w+\}?)?|[a-zA-Z]\s*\(\s*\\?[a-zA-Z]+\s*\))'*"
-ASSIGNED = re.compile(rf"^\s*({NAME})\s*(?:=|\\in(?![a-z]))\s*(?=\S)")
-WORDS = re.compile(r"\(?(?:[A-Za-z][A-Za-z' -]+|[A-J])\)?")
-BASE = re.compile(r"([0-9A-Z]+)_\{?(\d+)\}?")
-UNITS = {
-    "percent": "%", "percents": "%", "%": "%",
-    "degree": "degree", "degrees": "degree", "circ": "degree",
-    "cm": "cm", "centimeter": "cm", "centimeters": "cm", "m": "m", "meter": "m", "meters": "m",
-    "km": "km", "kilometer": "km", "kilometers": "km", "inch": "inch", "inches": "inch", "in": "inch",
-    "foot": "foot", "feet": "foot", "ft": "foot", "mile": "mile", "miles": "mile",
-    "second": "s", "seconds": "s", "s": "s", "minute": "min", "minutes": "min", "min": "min",
-    "hour": "h", "hours": "h", "h": "h", "day": "day", "days": "day", "week": "week", "weeks": "week",
-    "cent": "cent", "cents": "cent", "dollar": "dollar", "dollars": "dollar",
-    "gram": "g", "grams": "g", "g": "g", "kg": "kg", "kilogram": "kg", "kilograms": "kg",
-}  # fmt: skip
-"""Spellings of units that must not be mixed up; others are taken as decoration."""
+LONGEST = 600
+"""Characters that an answer may have beyond ten times its reference: what is longer is a loop."""
+NAME = re.compile(
+    r"(?:\\?[a-zA-Z]+(?:_\{[^{}]*(?:\{[^{}]*\})?\s*\})?'*(?:\^\{(?:-1|\\prime)\})?"
+    r"(?:\s*\(\s*\\?[a-zA-Z]+(?:\s*,\s*[a-zA-Z]+)*\s*\))?'*)"
+)
+MEMBER = re.compile(r"\s*(?P<name>\\?[a-zA-Z]+)\s*\\in(?![a-z])\s*(?=\\\{)")
+REMARK = re.compile(
+    r"(?P<answer>.+?)\s*(?:\\text\{\s*\(\s*(?:or|i\.e\.|about|approximately|that is)?,?\s*\}"
+    r"|\(\s*(?:\\text\{\s*)?(?:or|i\.e\.|about|approximately|that is|=|\\approx)\s*\}?)"
+    r"\s*(?P<other>.+?)\s*(?:\)|\\text\{\s*\)\s*\})"
+)
+SAID = re.compile(
+    r"^.*\\text\{(?![^{}]*\b(?:not|no)\b)[^{}]*\b(?:is|are|equals?|has|have|gives|be)\b(?:[^{}]*)\}\s*(?=.)", re.DOTALL
+)
+"""`\\triangle ABC \\text{ has area } 6`: the value stands behind the sentence."""
+OR = re.compile(r"\\text\{\s*,?\s*or\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])")
+DECIMAL = re.compile(r"-?\d*\.(\d+)")
+WRITTEN_DECIMAL = re.compile(r"\d\.\d|\.\d|\d[eE][-+]?\d|10\s*\^")
 
 
 def same(gold: str, answer: str, tolerance: float = 0.0) -> bool:
@@ -49,51 +62,116 @@ def same(gold: str, answer: str, tolerance: float = 0.0) -> bool:
         answer: what was extracted.
         tolerance: relative, for gold answers that are decimal numbers.
     """
-    return any(_same(gold, form, tolerance) for form in forms(answer))
+    if is_too_long(gold, answer):
+        return False
+    wanted, given = normal(gold), normal(answer)
+    if (remark := REMARK.fullmatch(given)) is not None:
+        return _same(wanted, remark["answer"], tolerance) and (
+            _same(wanted, remark["other"], tolerance) or _is_rounded(remark["other"], wanted)
+        )
+    return any(_same(wanted, form, tolerance) for form in forms(given))
+
+
+def is_too_long(gold: str, answer: str) -> bool:
+    """Whether an answer is so much longer than its reference that comparing it is a waste of time."""
+    return len(answer) > LONGEST + 10 * len(gold)
 
 
 def forms(answer: str) -> list[str]:
-    """The answer, and where it gives an approximation both sides of that."""
-    parts = re.split(r"\\approx|≈|\\simeq", answer)
-    return [answer] if len(parts) == 1 else [part for part in parts if part.strip()]
+    """The answer; both sides of an approximation; the answer without a reason behind it."""
+    parts = [part for part in re.split(r"\\approx(?![a-z])", answer) if part.strip()]
+    found = [answer] if len(parts) == 1 else parts
+    found = [*found, *(without_explanation(part) for part in found)]
+    return list(dict.fromkeys([*found, *(SAID.sub("", part).strip() or part for part in found)]))
 
 
 def _same(gold: str, answer: str, tolerance: float) -> bool:
-    if squeezed(gold) == squeezed(answer) or _untexted(gold) == _untexted(answer):
+    gold, answer = gold.strip(), answer.strip()
+    if _flat(gold) == _flat(answer):
         return True
-    if (words := _words(gold)) is not None:
-        return words == _words(answer, is_text=True)
-    mine, theirs = ASSIGNED.match(normal(gold)), ASSIGNED.match(normal(answer))
-    if mine and theirs and squeezed(mine[1]) != squeezed(theirs[1]):
-        return _same_equation(normal(gold), normal(answer))
-    value = as_number(gold)
-    if value is not None and (given := as_number(_last_side(answer))) is not None:
-        return _same_number(value, given, gold, answer, tolerance)
-    return _same_shape(without_braces(normal(gold)), without_braces(normal(answer)), tolerance)
+    if (letter := choice(gold)) is not None:
+        return letter == chosen(_sides(answer)[-1].strip())
+    if (said := words(gold)) is not None:
+        return said in (words(answer), words(_sides(answer)[-1]))
+    if (based := _same_in_base(gold, answer)) is not None:
+        return based
+    gold, answer = (without_braces(text).strip(" .") for text in (gold, answer))
+    if looks_like_set(gold) or looks_like_set(answer):
+        verdict = same_set(gold, answer)
+        if verdict is not None:
+            return verdict
+    return _same_structure(gold, answer, tolerance)
 
 
-def _same_shape(gold: str, answer: str, tolerance: float) -> bool:
-    golds, answers = items(gold), items(answer)
-    if len(pieces := split(gold, ("\\cup",))) > 1 and len(answers) > 1:
-        return _same_items(pieces, answers, tolerance)
+def _flat(text: str) -> str:
+    """Without spaces and text commands, but for spaces between digits: `2 2/3` is not `22/3`."""
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", without_text(without_braces(text)))
+
+
+def _same_structure(gold: str, answer: str, tolerance: float) -> bool:
+    unions, others = split(gold, ("\\cup",)), split(answer, ("\\cup",))
+    if len(unions) > 1 or len(others) > 1:
+        return _same_items(unions, others if len(others) > 1 else items(answer), tolerance)
+    golds, answers = _listed(gold, answer)
     if len(golds) > 1 or len(answers) > 1:
-        return _same_items(golds, answers, tolerance) or _same_assigned(gold, answer, tolerance)
-    if ASSIGNED.match(gold) or ("=" in answer and "=" not in gold) or ASSIGNED.match(answer):
-        return _same_assigned(gold, answer, tolerance)
-    if BASE.fullmatch(gold) or BASE.fullmatch(answer):
-        return _same_in_base(gold, answer)
-    others = split(answer, ("\\cup",))
-    if len(pieces) > 1 or len(others) > 1:
-        return _same_items(pieces, others, tolerance)
-    if (rows := rows_of(gold)) is not None:
-        return _same_rows(rows, rows_of(answer), tolerance)
-    group, other = group_of(gold), group_of(answer)
-    if group is not None and other is not None and max(len(group.items), len(other.items)) > 1:
-        return (
-            (group.begin, group.end, len(group.items)) == (other.begin, other.end, len(other.items))
-            and all(_same(a, b, tolerance) for a, b in zip(group.items, other.items, strict=True))
-        )  # fmt: skip
-    return _same_expression(gold, answer, tolerance)
+        return _same_list(golds, answers, answer, tolerance)
+    if golds and answers:
+        gold, answer = golds[0], answers[0]
+    if len(split(gold, ORDERS)) > 1 and len(split(answer, ORDERS)) > 1:
+        return same_inequality(gold, answer)
+    if len(_sides(gold)) > 1 or len(_sides(answer)) > 1:
+        return _same_sides(gold, answer, tolerance)
+    rows, other_rows = rows_of(gold), rows_of(answer)
+    if rows is not None or other_rows is not None:
+        return _same_rows(rows or _column(gold), other_rows or _column(answer), tolerance)
+    return _same_group(gold, answer, tolerance)
+
+
+# ---------------------------------------------------------------- lists
+
+
+def _listed(gold: str, answer: str) -> tuple[list[str], list[str]]:
+    """The items of both, where one long number with commas is no list."""
+    golds = [gold] if _is_grouped(gold) else items(_without_member(gold))
+    spaced = re.sub(r"(?<=\d),\s+(?=\d{3}(?!\d))", ",", answer)
+    if len(golds) == 1 and _is_grouped(spaced):
+        return golds, [spaced]
+    return golds, [answer] if _is_grouped(answer) else items(_without_member(answer))
+
+
+def _is_grouped(text: str) -> bool:
+    """Whether the commas of a text all group the digits of one number."""
+    found = re.findall(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])", text)
+    return len(found) == 1 and len(split(re.sub(r"(?<=\d),(?=\d{3})", "", text))) == 1 and "(" not in text
+
+
+def _without_member(text: str) -> str:
+    """`x \\in \\{1, 2\\}` and `S = \\{1, 2\\}` are the set."""
+    member = MEMBER.match(text)
+    sides = _sides(text)
+    if member is None and len(sides) == 2 and (group := group_of(sides[1])) and group.begin == "\\{":
+        return sides[1] if NAME.fullmatch(sides[0].strip()) else text
+    return text[member.end() :] if member else text
+
+
+def _same_list(golds: list[str], answers: list[str], answer: str, tolerance: float) -> bool:
+    if len(golds) == 1:
+        if OR.search(answer) and not any("=" in item for item in answers):  # `3/4 or 0.75` is one number twice
+            return any(_same(golds[0], item, tolerance) for item in answers) and all(
+                _same(golds[0], item, tolerance) or _is_rounded(item, golds[0]) for item in answers
+            )
+        return _same_named_tuple(golds[0], answers, tolerance)
+    if len(answers) == 1:
+        return _same_named_tuple(answers[0], golds, tolerance)
+    return _same_items(_unnamed(golds), _unnamed(answers), tolerance)
+
+
+def _unnamed(listed: list[str]) -> list[str]:
+    """`x = 1, 2, 3` names its first item alone; the name is that of all."""
+    sides = _sides(listed[0])
+    if len(sides) == 2 and NAME.fullmatch(sides[0].strip()) and not any("=" in item for item in listed[1:]):
+        return [sides[1].strip(), *listed[1:]]
+    return listed
 
 
 def _same_items(golds: list[str], answers: list[str], tolerance: float) -> bool:
@@ -109,122 +187,155 @@ def _same_items(golds: list[str], answers: list[str], tolerance: float) -> bool:
     return True
 
 
-def _same_assigned(gold: str, answer: str, tolerance: float) -> bool:
-    """`x = 5` is 5 and not `y = 5`; an equation is any multiple of itself."""
-    mine, theirs = ASSIGNED.match(gold), ASSIGNED.match(answer)
-    if mine is None and theirs is None and "=" in gold:
-        return _same_equation(gold, answer)
-    bare_gold = gold[mine.end() :] if mine else gold
-    if mine and theirs is None and "=" in answer:
-        return _same_equation(gold, answer)
-    bare = answer[theirs.end() :] if theirs else answer
-    if (bare_gold, _last_side(bare)) == (gold, answer):
+def _same_named_tuple(whole: str, named: list[str], tolerance: float) -> bool:
+    """`x = 1, y = 2` is the pair (1, 2): names in the order of the alphabet."""
+    group = group_of(whole)
+    sides = [_sides(item) for item in named]
+    names = [side[0].strip() for side in sides]
+    if group is None or group.begin not in ("(", "\\langle") or len(group.items) != len(named):
         return False
-    return _same(bare_gold, _last_side(bare), tolerance)
-
-
-def _last_side(text: str) -> str:
-    """What stands behind the last equals sign."""
-    return re.split(r"(?<![<>!\\])=", text)[-1]
-
-
-def _same_in_base(gold: str, answer: str) -> bool:
-    """`40_9` is written `40` where the problem names the base, and never 36."""
-    mine, theirs = BASE.fullmatch(squeezed(gold)), BASE.fullmatch(squeezed(answer))
-    digits = mine[1] if mine else squeezed(gold)
-    other = theirs[1] if theirs else squeezed(answer)
-    return digits == other and (not (mine and theirs) or mine[2] == theirs[2])
-
-
-def _same_rows(rows: list[list[str]], others: list[list[str]] | None, tolerance: float) -> bool:
-    if others is None or [len(row) for row in rows] != [len(row) for row in others]:
+    if any(len(side) != 2 or NAME.fullmatch(side[0].strip()) is None for side in sides) or len(set(names)) < len(names):
         return False
-    pairs = zip(chain(*rows), chain(*others), strict=True)
-    return all(_same(a, b, tolerance) for a, b in pairs)
+    values = [side[1] for side in sorted(sides, key=lambda side: side[0].strip().casefold())]
+    return all(_same(item, value, tolerance) for item, value in zip(group.items, values, strict=True))
 
 
-def _same_number(value: Fraction, given: Fraction, gold: str, answer: str, tolerance: float) -> bool:
-    mine, theirs = _units(gold), _units(answer)
-    allowed = {value, value / 100} if "%" in mine else {value}
-    if "%" in theirs and "%" not in mine:
-        allowed = {value, value * 100}
-    elif "%" in theirs:
-        allowed = {value}
-    if {"%"} ^ (mine | {"%"}) and {"%"} ^ (theirs | {"%"}) and not mine & theirs:
-        return False
-    margin = Fraction(tolerance) if _is_decimal(gold) else Fraction(0)
-    return any(abs(given - wanted) <= margin * abs(wanted) for wanted in allowed)
+# ---------------------------------------------------------------- equals signs
 
 
-def _is_decimal(text: str) -> bool:
-    return re.search(r"\d\.\d|\.\d|\de[-+]?\d|10\s*\^", text) is not None
+def _sides(text: str) -> list[str]:
+    """What stands between equals signs outside brackets: `\\sum_{k=1}^{n} k` has one side."""
+    return split(text, ("=",)) or [text]
 
 
-def _units(text: str) -> set[str]:
-    words = re.findall(r"[A-Za-z]+|%|°", TEXT.sub(r" \1 ", text).replace("°", " circ "))
-    return {UNITS[word.lower()] for word in words if word.lower() in UNITS}
+def _same_sides(gold: str, answer: str, tolerance: float) -> bool:
+    """`x = 5` is 5 and not `y = 5`; an equation is itself however it is moved about."""
+    mine, theirs = (_sides(text) for text in (gold, answer))
+    is_named = len(mine) > 1 and NAME.fullmatch(mine[0]) is not None
+    if len(mine) == 1:
+        return _same_chain(gold, theirs, tolerance)
+    if len(theirs) == 1:
+        return is_named and _same(mine[-1], answer, tolerance)
+    if is_named and _flat(mine[0]) == _flat(theirs[0]):
+        return _same(mine[-1], theirs[-1], tolerance)
+    if is_named and (words(theirs[0]) is not None or not _is_symbolic(theirs[0])):
+        return _same(mine[-1], theirs[-1], tolerance)
+    return same_equation(gold, answer)
 
 
-def _words(text: str, is_text: bool = False) -> str | None:
-    """An answer in words, or a choice's letter, without case, brackets and text commands."""
-    is_text = is_text or TEXT.fullmatch(text.strip(" $.")) is not None
-    bare = TEXT.sub(r"\1", text).strip(" $.*")
-    if WORDS.fullmatch(bare) is None or (not is_text and re.fullmatch(r"[A-Za-z]{1,2}", bare)):
-        return None
-    return re.sub(r"^(?:an?|the) (?=.)", "", bare.strip("()").strip().casefold())
+def _is_symbolic(side: str) -> bool:
+    """Whether a side is mathematics, not the name of a thing: `\\angle ABC`."""
+    return read(side) is not None
 
 
-def _untexted(text: str) -> str:
-    return squeezed(TEXT.sub(r"\1", text))
-
-
-# ---------------------------------------------------------------- math-verify
-
-
-def _same_expression(gold: str, answer: str, tolerance: float) -> bool:
-    from math_verify import verify
-
-    mine, theirs = _parse(gold), _parse(answer)
-    if not mine or not theirs:
-        return False
-    if verify(mine, theirs, strict=True, allow_set_relation_comp=True, timeout_seconds=None):
+def _same_chain(gold: str, sides: list[str], tolerance: float) -> bool:
+    """A chain gives its last value, or its first where the last is a name or a rounding of it."""
+    first, last = sides[0], sides[-1]
+    if _same(gold, last, tolerance):
         return True
-    return tolerance > 0 and _is_decimal(gold) and _close(mine[0], theirs[0], tolerance)
+    if NAME.fullmatch(last) and not re.fullmatch(r"\\?(?:pi|e|i|infty)", last):
+        return len(sides) == 2 and _same(gold, first, tolerance)
+    return _is_rounded(last, gold) and any(_same(gold, side, tolerance) for side in sides[:-1])
 
 
-def _parse(text: str) -> list[Any]:
-    """math-verify's reading. Only its LaTeX parser: the other one hands the text to eval."""
-    from math_verify import LatexExtractionConfig, parse
-
-    config = LatexExtractionConfig(boxed_match_priority=-1)
-    return parse(f"${text}$", [config], parsing_timeout=None, fallback_mode="no_fallback")
-
-
-def _close(gold: Any, answer: Any, tolerance: float) -> bool:
-    try:
-        wanted, given = complex(gold.evalf()), complex(answer.evalf())
-    except (TypeError, ValueError, AttributeError):
-        return False  # not a number
-    return abs(given - wanted) <= tolerance * abs(wanted)
-
-
-def _same_equation(gold: str, answer: str) -> bool:
-    """Whether two equations have the same solutions because one is a multiple of the other."""
+def _is_rounded(text: str, exact: str) -> bool:
+    """Whether a decimal number is another value cut or rounded to its digits."""
     import sympy
 
-    sides = []
-    for text in (gold, answer):
-        parts = re.split(r"(?<![<>!\\])=", text)
-        if len(parts) != 2:
-            return False
-        left, right = _parse(parts[0]), _parse(parts[1])
-        if not left or not right:
-            return False
-        try:
-            sides.append(left[0] - right[0])
-        except TypeError:
-            return False
-    if sides[1] == 0:
+    decimal = DECIMAL.fullmatch(measured(text).value.strip(" ."))
+    value = read(measured(exact).value)
+    if decimal is None or not isinstance(value, sympy.Expr) or value.free_symbols:
         return False
-    ratio = sympy.simplify(sides[0] / sides[1])
-    return bool(ratio.is_number and ratio.is_nonzero and ratio.is_finite)
+    written, unit = sympy.Rational(decimal[0].strip()), sympy.Rational(1, 10 ** len(decimal[1]))
+    distance = abs(written - value).evalf()
+    if not distance.is_number or not distance.is_real:
+        return False
+    return bool(distance <= unit / 2 or (distance < unit and abs(written) < abs(value)))
+
+
+# ---------------------------------------------------------------- brackets, bases, values
+
+
+def _same_in_base(gold: str, answer: str) -> bool | None:
+    """`40_9` is written `40` where the problem names the base, and never 36."""
+    wanted = in_base(gold)
+    given = in_base(answer) or in_base(_sides(answer)[-1])
+    if wanted is None:
+        return given is not None and re.sub(r"\s", "", gold) == given[0] if given else None
+    bare = re.sub(r"\s|\\text|[{}()]", "", _sides(answer)[-1])
+    return wanted == given if given else wanted[0] == bare.upper()
+
+
+def _column(text: str) -> list[list[str]] | None:
+    """A vector written as a tuple."""
+    group = group_of(text)
+    if group is None or group.begin not in ("(", "\\langle") or len(group.items) < 2:
+        return None
+    return [[item] for item in group.items]
+
+
+def _same_rows(rows: list[list[str]] | None, others: list[list[str]] | None, tolerance: float) -> bool:
+    if rows is None or others is None or [len(row) for row in rows] != [len(row) for row in others]:
+        return False
+    return all(_same(a, b, tolerance) for a, b in zip(chain(*rows), chain(*others), strict=True))
+
+
+def _same_group(gold: str, answer: str, tolerance: float) -> bool:
+    group, other = group_of(gold), group_of(answer)
+    if group is not None and other is not None and max(len(group.items), len(other.items)) > 1:
+        kinds = [(g.begin.replace("\\langle", "("), g.end.replace("\\rangle", ")")) for g in (group, other)]
+        return (
+            kinds[0] == kinds[1]
+            and len(group.items) == len(other.items)
+            and all(_same(a, b, tolerance) for a, b in zip(group.items, other.items, strict=True))
+        )
+    parts, others = split(gold, (":",)), split(answer, (":",))
+    if len(parts) > 1 or len(others) > 1:
+        return _same_ratio(parts, others, tolerance)
+    return _same_value(gold, answer, tolerance)
+
+
+def _same_ratio(golds: list[str], answers: list[str], tolerance: float) -> bool:
+    """A ratio or a time of day, part by part."""
+    if len(golds) != len(answers):
+        return False
+    return all(_same(gold, answer, tolerance) for gold, answer in zip(golds, answers, strict=True))
+
+
+def _same_value(gold: str, answer: str, tolerance: float) -> bool:
+    wanted = measured(gold)
+    value = read(wanted.value.lstrip("+ "))
+    if value is None:
+        return False
+    given = measured(answer, is_lettered=bool(getattr(value, "free_symbols", True)))
+    other = read(given.value.lstrip("+ "))
+    if other is None or (wanted.kind and given.kind and wanted.kind != given.kind):
+        return False
+    if any(_same_number(value, number, gold, tolerance) for number in _in_units_of(wanted, given, value, other)):
+        return True
+    if re.search(r"\\log(?!\s*_)", gold + answer):  # of base ten or e: the problem says which
+        natural = [re.sub(r"\\log(?!\s*_)(?![a-z])", r"\\ln", text) for text in (gold, answer)]
+        return natural != [gold, answer] and _same_value(*natural, tolerance)
+    return False
+
+
+def _in_units_of(wanted: Measured, given: Measured, value: Any, other: Any) -> list[Any]:
+    """What the answer may mean, in the gold answer's unit."""
+    import sympy
+
+    other = other * sympy.Rational(given.times, wanted.times) if given.times != wanted.times else other
+    if wanted.kind == given.kind:
+        factor = given.scale / wanted.scale
+        return [other * sympy.Rational(factor.numerator, factor.denominator)] if factor != 1 else [other]
+    if "percent" not in (wanted.kind, given.kind):
+        return [other]
+    return [other, other * 100 if wanted.kind else other / 100]
+
+
+def _same_number(gold: Any, answer: Any, written: str, tolerance: float) -> bool:
+    if equal(gold, answer):
+        return True
+    return tolerance > 0 and WRITTEN_DECIMAL.search(written) is not None and close(gold, answer, tolerance)
+
+
+__all__ = ["AND", "forms", "same"]

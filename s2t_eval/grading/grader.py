@@ -10,12 +10,17 @@ import subprocess
 import sys
 import time
 
-from s2t_eval.sandbox.pipes import ClosedError, LateError, Lines
+from s2t_eval.grading.equality import is_too_long
+from s2t_eval.sandbox.pipes import ClosedError, LateError, Lines, TooLongError
 
 MOST = 1 << 16
 START_SECONDS = 120.0
 """The first comparison loads sympy, which on a busy machine takes its time."""
 WORKER = (sys.executable, "-m", "s2t_eval.grading.worker")
+
+
+class GraderBrokenError(RuntimeError):
+    """No answer can be compared on this machine; a score would be zero for want of a grader."""
 
 
 class Grader:
@@ -34,11 +39,23 @@ class Grader:
         self._known: dict[tuple[str, str, float], bool | None] = {}
 
     def same(self, gold: str, answer: str, tolerance: float = 0.0) -> bool | None:
-        """Whether the answers are equal; None where the comparison did not come to an end."""
+        """Whether the answers are equal; None where this one comparison broke or did not end in time.
+
+        Raises:
+            GraderBrokenError: the grader itself does not work, whatever it compares.
+        """
         key = (gold, answer, tolerance)
         if key not in self._known:
-            self._known[key] = self._ask(key)
+            self._known[key] = False if is_too_long(gold, answer) else self._compare(key)
         return self._known[key]
+
+    def check(self) -> None:
+        """Start the worker, which tries itself on known pairs.
+
+        Raises:
+            GraderBrokenError: with what was found, what is expected and the command that installs it.
+        """
+        self._ready()
 
     def close(self) -> None:
         """End the worker."""
@@ -50,9 +67,7 @@ class Grader:
                     pipe.close()
         self._process = self._lines = None
 
-    def _ask(self, key: tuple[str, str, float]) -> bool | None:
-        if len(key[1]) > MOST:
-            return None
+    def _compare(self, key: tuple[str, str, float]) -> bool | None:
         for _ in range(2):  # a worker that somebody else killed is no verdict
             lines = self._ready()
             deadline = time.monotonic() + self.seconds
@@ -68,30 +83,35 @@ class Grader:
         return None
 
     def _ready(self) -> Lines:
-        """The worker's lines, once it has answered a first question."""
+        """The worker's lines, once it has said that it works."""
         if self._lines is None:
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-                bufsize=0,
-            )
-            self._lines = Lines(self._process, MOST)
-            deadline = time.monotonic() + START_SECONDS
+            lines = self._start()
             try:
-                self._lines.send(b'["x+1", "1+x", 0]\n', deadline)
-                self._lines.receive(deadline)
-            except (ClosedError, LateError) as error:
+                works, reason = json.loads(lines.receive(time.monotonic() + START_SECONDS))
+            except (ClosedError, LateError, TooLongError, ValueError) as error:
                 self.close()
-                raise RuntimeError(
+                raise GraderBrokenError(
                     f"the grader's worker ({' '.join(self.command[1:])}) does not start; math-verify "
                     "has to be installed: `pip install math-verify`"
                 ) from error
+            if works is not True:
+                self.close()
+                raise GraderBrokenError(str(reason))
+            self._lines = lines
         return self._lines
+
+    def _start(self) -> Lines:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+            bufsize=0,
+        )
+        return Lines(self._process, MOST)
 
 
 @functools.cache

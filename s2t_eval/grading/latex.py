@@ -1,45 +1,38 @@
-"""The shape of a written answer: one spelling for many, lists, brackets, unions, matrices."""
+"""The structure of a normal form: lists, brackets, unions, matrices."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
-from s2t_eval.grading.numbers import MINUS
+from s2t_eval.grading.arguments import matching
+from s2t_eval.grading.spelling import normal, squeezed
 from s2t_eval.grading.text import closing_brace
 
-SPELLINGS = (
-    (r"\\(?:d|t|c)frac(?![a-zA-Z])", r"\\frac"),
-    (r"\\(?:left|right|displaystyle|textstyle|limits|big|Big|bigg|Bigg)(?![a-zA-Z])", ""),
-    (r"\\geqslant|\\geq(?![a-z])|≥", r"\\ge"),
-    (r"\\leqslant|\\leq(?![a-z])|≤", r"\\le"),
-    (r"\\neq(?![a-z])|≠", r"\\ne"),
-    (r"\\(?:to|rightarrow)(?![a-z])", r"\\to"),
-    (r"\\lbrace", r"\\{"),
-    (r"\\rbrace", r"\\}"),
-    (r"∞|\\infin(?![a-z])", r"\\infty"),
-    (r"π", r"\\pi"),
-    (r"√\s*\(?(\d+)\)?", r"\\sqrt{\1}"),
-    (r"∪", r"\\cup"),
-    (r"±", r"\\pm"),
-    (r"×", r"\\times"),
-    (r"°|\\degree(?![a-z])|\^\s*\{\s*\\circ\s*\}", r"^\\circ"),
-    (r"\{,\}", ","),
-    (r",\\!|\\!", lambda m: "," if m[0].startswith(",") else ""),
-    (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-z])", " "),
-    (r"\\%", "%"),
-    (r"\\\$|(?<!\\)\\[()\[\]](?=\s|$)|^\\[(\[]|\$", ""),
-    (r"\\(?:mathrm|mathbf|mathit|boldsymbol|operatorname|rm|bf)(?![a-zA-Z])\s*", ""),
-    (r"\\(?:text|textbf|textit|textrm|mbox|hbox)\s*", r"\\text"),
-    (r"\\lvert|\\rvert|\\vert|\\mid", "|"),
-    (r"\\sqrt\s*(\d)(?!\d*\])", r"\\sqrt{\1}"),
-    (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
-    (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
-    (r"(\\frac\s*\{[^{}]*\})\s*(\d)", r"\1{\2}"),
-)
+__all__ = [
+    "Group", "group_of", "items", "normal", "rows_of", "split", "squeezed", "variants", "without_braces",
+    "without_explanation",
+]  # fmt: skip
+
 PAIRS = {"(": ")", "[": "]", "\\{": "\\}", "\\langle": "\\rangle"}
-AND = re.compile(r"\\text\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b")
-MATRIX = re.compile(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+OPENING = {*PAIRS, "{", "\\lfloor", "\\lceil"}
+CLOSING = {*PAIRS.values(), "}", "\\rfloor", "\\rceil"}
+AND = re.compile(r",?\s*\\text\{\s*,?\s*(?:and|or)\s*,?\s*\}|,?\s*(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])")
+MATRIX = re.compile(
+    r"(?P<scalar>[^&]*?)(?P<open>[(\[|]?)\s*\\begin\{(?P<name>[pbvBV]?(?:small)?matrix|array)\}"
+    r"(?:\s*\[[a-z]\])?(?:\s*\{[lcr|@\s]*\})?"
+    r"(?P<cells>.*)\\end\{(?P=name)\}\s*(?P<close>[)\]|]?)(?P<turned>\s*\^\s*\{?\s*\\?(?:T|top|intercal)\s*\}?)?",
+    re.DOTALL,
+)
+EXPLAINED = re.compile(
+    r"\s*,?\s*[(\[]?\s*(?:\\text\{\s*[,(]*\s*|(?<![a-zA-Z\\])(?=[a-z]+ ))"
+    r"(?:for (?:all|any|every|each|some)|for(?=\s*[\}$a-z\\])|where|if|when|since|because|as (?:required|desired|needed)"
+    r"|with|provided|by|from|which|so|thus|hence|i\.e\.|assuming|given|per)(?![a-z]).*$",
+    re.DOTALL,
+)
+"""A condition or a reason behind an answer."""
+MOST_SIGNS = 3
 
 
 @dataclass(frozen=True)
@@ -51,19 +44,6 @@ class Group:
     end: str
 
 
-def normal(text: str) -> str:
-    """One spelling for what is written alike: no spacing, no styles, one minus."""
-    text = text.translate(MINUS).strip()
-    for pattern, replacement in SPELLINGS:
-        text = re.sub(pattern, replacement, text)
-    return text.strip(" .;:*\n")
-
-
-def squeezed(text: str) -> str:
-    """The normal form without any space: equal texts are equal answers."""
-    return re.sub(r"\s+", "", normal(text))
-
-
 def split(text: str, separators: tuple[str, ...] = (",", ";")) -> list[str]:
     """Parts of a normal form between separators that stand outside brackets of any kind."""
     parts, depth, begin, place = [], 0, 0, 0
@@ -73,11 +53,11 @@ def split(text: str, separators: tuple[str, ...] = (",", ";")) -> list[str]:
             command = re.match(r"\\(?:[a-zA-Z]+|.)", text[place:])
             step = len(command[0]) if command else 1
         token = text[place : place + step]
-        if token in ("(", "[", "{", "\\{", "\\langle"):
+        if token in OPENING:
             depth += 1
-        elif token in (")", "]", "}", "\\}", "\\rangle"):
+        elif token in CLOSING:
             depth -= 1
-        elif depth == 0 and token in separators:
+        elif depth <= 0 and token in separators:
             parts.append(text[begin:place])
             begin = place + step
         place += step
@@ -89,9 +69,27 @@ def items(text: str) -> list[str]:
     """The answers of a list: `1, 2 and 3` -> three, with `a \\pm b` as two; sets are unwrapped."""
     text = AND.sub(",", text)
     group = group_of(text)
-    if group is not None and group.begin == "\\{" and group.end == "\\}":
+    if group is not None and group.begin == "\\{":
         return [item for part in group.items for item in items(part)]
-    return [item for part in split(text) for item in _both_signs(part)]
+    return [item for part in split(text, (",", ";", "\\quad", "\\qquad")) for item in variants(part)]
+
+
+def variants(text: str) -> list[str]:
+    """`a \\pm b` -> `a+b` and `a-b`; several independent signs give every combination."""
+    count = text.count("\\pm")
+    if not 0 < count <= MOST_SIGNS:
+        return [text]
+    if "\\mp" in text:
+        return [_signed(text, (sign,) * count) for sign in "+-"]
+    return [_signed(text, signs) for signs in itertools.product("+-", repeat=count)]
+
+
+def _signed(text: str, signs: tuple[str, ...]) -> str:
+    other = "-" if signs[0] == "+" else "+"
+    for sign in signs:
+        text = re.sub(r"\\pm\s*", sign, text, count=1)
+    text = re.sub(r"\\mp\s*", other, text)
+    return re.sub(r"(^|[=({,\[]\s*)\+", r"\1", text)
 
 
 def group_of(text: str) -> Group | None:
@@ -108,34 +106,40 @@ def group_of(text: str) -> Group | None:
 
 
 def rows_of(text: str) -> list[list[str]] | None:
-    """The cells of a matrix, None where there is none."""
+    """The cells of a matrix with a factor in front of it multiplied in; None where there is none."""
     found = MATRIX.fullmatch(text.strip())
-    if found is None:
+    if found is None or found["name"].startswith(("v", "V")) or found["open"] == "|":
         return None
-    rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", found[2]) if row.strip()]
-    return [[cell.strip() for cell in row.split("&")] for row in rows]
+    scalar = found["scalar"].strip().removesuffix("\\cdot").strip()
+    if "\\begin" in scalar or "=" in scalar:
+        return None
+    rows = [row for row in re.split(r"\\\\(?:\s*\[[^\]&]*\])?", found["cells"]) if row.strip()]
+    cells = [[cell.strip() for cell in row.split("&")] for row in rows]
+    if scalar:
+        cells = [[f"({scalar if scalar != '-' else '-1'})\\cdot ({cell})" for cell in row] for row in cells]
+    return [list(column) for column in zip(*cells, strict=False)] if found["turned"] else cells
 
 
 def without_braces(text: str) -> str:
-    """`{x}` -> `x` where the braces enclose everything."""
+    """`{x}` -> `x` and `(x)` -> `x` where they enclose everything and are no tuple."""
     text = text.strip()
-    while text.startswith("{") and closing_brace(text, 0) == len(text) - 1:
+    while (text.startswith("{") and closing_brace(text, 0) == len(text) - 1) or (
+        text.startswith("(") and matching(text, 0) == len(text) - 1 and len(split(text[1:-1])) == 1
+    ):
         text = text[1:-1].strip()
     return text
 
 
-def _both_signs(text: str) -> list[str]:
-    if text.count("\\pm") != 1 or "=" in text:
-        return [text]
-    before, after = text.split("\\pm")
-    return [f"{before}+{after}" if before.strip() else after, f"{before}-{after}"]
+def without_explanation(text: str) -> str:
+    """The answer without the condition or the reason that stands behind it."""
+    bare = EXPLAINED.sub("", text).strip(" ,")
+    return bare or text
 
 
 def _is_balanced(text: str) -> bool:
     depth = 0
     for token in re.findall(r"\\[a-zA-Z]+|\\.|[()\[\]{}]", text):
-        depth += {"(": 1, "[": 1, "{": 1, "\\{": 1, "\\langle": 1}.get(token, 0)
-        depth -= {")": 1, "]": 1, "}": 1, "\\}": 1, "\\rangle": 1}.get(token, 0)
+        depth += (token in OPENING) - (token in CLOSING)
         if depth < 0:
             return False
     return depth == 0

@@ -1,0 +1,82 @@
+"""Names that math-verify's grammar misreads, in a spelling that it reads: `\\text{…}`.
+
+It takes `E_0` for nothing it knows, `I` for the imaginary unit, `\\gamma` for Euler's constant, a prime
+for decoration and a derivative of a name for zero.
+"""
+
+from __future__ import annotations
+
+import re
+
+GREEK = (
+    r"\\(?:alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau"
+    r"|upsilon|phi|varphi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Phi|Psi|Omega|hbar|ell|odot)(?![a-zA-Z])"
+)
+BASE = rf"(?:\\text\{{[a-zA-Z]+\}}|{GREEK}|[a-zA-Z])"
+SUBSCRIPT = r"_\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-zA-Z0-9])"
+NAME = rf"{BASE}(?:\s*{SUBSCRIPT})?(?:\([a-z]\))?"
+DERIVATIVE = re.compile(
+    rf"\\frac\{{\s*d\s*(?:\^\{{(?P<order>\d)\}})?\s*(?P<of>{NAME})\s*\}}\{{\s*d\s*(?P<by>[a-z])\s*(?:\^\{{\d\}})?\s*\}}"
+    r"|(?<![a-zA-Z\\])d(?P<of_plain>[a-zA-Z])\s*/\s*d(?P<by_plain>[a-z])(?![a-zA-Z])"
+)
+ACCENT = re.compile(
+    rf"\\(?P<accent>dot|ddot|vec|hat|bar|tilde|overline|overrightarrow|widehat|mathbb)\s*"
+    rf"(?:\{{\s*(?P<of>[a-zA-Z]{{1,3}}|{NAME})\s*\}}(?P<of_at>\([a-z]\))?|(?P<plain>[a-zA-Z]))"
+)
+MARKED = re.compile(
+    rf"(?P<base>{BASE})(?P<subscript>\s*{SUBSCRIPT})?"
+    r"(?P<primes>\s*(?:'+|\^\s*\{\s*(?:\\prime\s*)+\})(?:\([a-z]\))?)?"
+)
+MISREAD = {"E", "I", "S", "Q", "N", "O", "C", r"\gamma", r"\Gamma", r"\odot", r"\ell", r"\hbar"}
+NO_NAMES = re.compile(r"\\(?:log|sum|prod|int|lim|max|min)(?![a-zA-Z])|\\begin|\\(?!text)[a-zA-Z]+")
+
+
+def encoded(text: str, bare_derivatives: bool = False) -> str:
+    """The text with every such name as one word.
+
+    Args:
+        text: a normal form.
+        bare_derivatives: `\\frac{dy}{dt}` is the same name as `y'` and `\\dot y`; otherwise it keeps its t.
+    """
+    text = DERIVATIVE.sub(lambda m: _derivative(m, bare_derivatives), text)
+    text = ACCENT.sub(_accent, text)
+    return re.sub(rf"{MARKED.pattern}|{NO_NAMES.pattern}", _marked, _with_greek(text))
+
+
+def _with_greek(text: str) -> str:
+    return re.sub(r"(?<=[a-zA-Z}])\s+(?=_)", "", text)
+
+
+def _derivative(match: re.Match[str], is_bare: bool) -> str:
+    name = re.sub(r"\([a-z]\)$", "", (match["of"] or match["of_plain"]).strip())
+    by = "" if is_bare else match["by"] or match["by_plain"]
+    return _word(name + "'" * int(match["order"] or 1) + by)
+
+
+def _accent(match: re.Match[str]) -> str:
+    name = re.sub(r"\([a-z]\)$", "", (match["of"] or match["plain"]).strip())
+    if match["accent"] in ("dot", "ddot"):
+        return _word(name + "'" * (2 if match["accent"] == "ddot" else 1))
+    return _word(f"{match['accent']}{name}") + (match["of_at"] or "")
+
+
+def _marked(match: re.Match[str]) -> str:
+    if match["base"] is None:
+        return match[0] if match[0] not in MISREAD else _word(match[0])
+    subscript, primes = match["subscript"], match["primes"]
+    if not (subscript or primes or match["base"] in MISREAD):
+        return match[0]
+    inner = re.sub(r"[\s{}_]|\\text", "", subscript or "")
+    base = match["base"].removeprefix("\\text{").removesuffix("}")
+    count = len(re.findall(r"'|\\prime", primes or ""))
+    return _word(base + inner + "'" * count)
+
+
+def _word(name: str) -> str:
+    """Letters alone: whatever else is in the name becomes letters."""
+    name = re.sub(r"[\s\\{}]|text", "", name)
+    letters = "".join(
+        char if char.isascii() and char.isalpha() else "q" + chr(97 + ord(char) // 16 % 16) + chr(97 + ord(char) % 16)
+        for char in name
+    )
+    return rf"\text{{v{letters}}}"
