@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import platform
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from s2t_eval.model_wrappers.stock_tasks import SandboxedCodeEval
@@ -139,6 +141,23 @@ def test_stock_code_eval_leaves_out_what_has_no_verdict(
     flag.unlink()
     means, _ = SandboxedCodeEval().compute([RIGHT.checks], [[RIGHT.source, WRONG.source]], k=[1, 2])
     assert means == {"pass@1": 0.5, "pass@2": 1.0}
+
+
+def test_the_probe_finds_what_a_missing_option_lets_through() -> None:
+    """Each is a real sandbox without one of its walls; the whole one passes."""
+    whole = find_isolation()
+    assert whole.fault() is None
+    unfiltered = dataclasses.replace(whole, filter_path=None).fault()
+    assert unfiltered is not None
+    assert "opens netlink sockets" in unfiltered
+    assert ("starts more than 64 threads" in unfiltered) == (os.geteuid() == 0)
+    assert unfiltered.endswith(f"no system-call filter is known for {platform.machine()}")
+    at = whole.command.index("--unshare-all")
+    shared = (*whole.command[: at + 1], "--share-net", *whole.command[at + 1 :])
+    if any(psutil.net_if_stats()[name].isup for name in psutil.net_if_stats() if name != "lo"):
+        assert "has the network" in (dataclasses.replace(whole, command=shared).fault() or "")
+    written = tuple("--bind" if part == "--ro-bind" else part for part in whole.command)
+    assert dataclasses.replace(whole, command=written).fault() is not None
 
 
 def run_apart(script: str, *before: str) -> str:

@@ -106,8 +106,8 @@ class HumanEvalScorer:
     def __call__(self, doc: dict[str, Any], results: Sequence[Sequence[Outcome]]) -> dict[str, float]:
         """`pass@k` for k = 1, 2, 4 ... n of the responses that have a verdict, and shares beside it.
 
-        A program whose sandbox was killed from outside has none: it is left out and counted by
-        `ungraded`; where no response has one, `pass@1` is left out.
+        A program whose sandbox could not be started or was killed from outside has none: it is left
+        out and counted by `ungraded`; where no response has one, `pass@1` is left out.
         """
         outcomes = results[0]
         verdicts = [outcome.verdict.passed for outcome in outcomes]
