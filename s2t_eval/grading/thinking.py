@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 TAGS = r"(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis|inner_monologue)"
-"""Names of the tags: `<think>` (DeepSeek-R1, Qwen3, Phi-4), `<thought>` (EXAONE, Marco-o1), `<seed:think>` ..."""
+"""Names of tags: `<think>` (DeepSeek-R1, Qwen3, Phi-4), `<thought>` (EXAONE, Marco-o1), `<seed:think>`."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def without_thoughts(text: str, is_open: bool = False, end: str | None = None) -
     """
     if end and end in text:
         text, is_open = text.rsplit(end, 1)[1], False
-    kept, place = [], 0
+    kept: list[str] = []
+    place = 0
     if is_open:
         if (closing := END.search(text)) is None:
             return None
@@ -95,9 +96,7 @@ def without_thoughts(text: str, is_open: bool = False, end: str | None = None) -
 
 def opens_thought(prompt: str) -> bool:
     """Whether a prompt ends inside a thought, as those of many reasoning models' chat templates do."""
-    last = None
-    for last in EITHER.finditer(prompt):
-        pass
+    last = max(EITHER.finditer(prompt), key=lambda mark: mark.start(), default=None)
     return (
         last is not None and _opened_by(prompt, last.start()) is not None and not prompt[last.end() :].strip()
     )
