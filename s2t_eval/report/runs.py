@@ -265,8 +265,8 @@ def _cost(file: Path, results: dict[str, Any]) -> dict[str, Any]:
     if texts >= expected:
         return cost
     print(
-        f"note: {file}: its costs are unknown: they count {texts} of {expected} texts, the others came from a "
-        "cache; run it again with another cache",
+        f"note: {file}: its costs are unknown: they count {texts} of {expected} texts, the others came from "
+        "a cache; run it again with another cache",
         file=sys.stderr,
     )
     return {}
