@@ -3,6 +3,7 @@
 These were written after the readers, as a check of what `answer_neighbours.py` does not name.
 """
 
+# ruff: noqa: E501  (one pair a line reads as a table)
 from __future__ import annotations
 
 REPLIES = {

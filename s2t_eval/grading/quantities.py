@@ -170,13 +170,7 @@ def _leading(piece: str, boxed: bool) -> Reading | None:
         return None
     if first.value is None or PAIRED.match(text, first.start):
         return Reading(piece[:100], False, True)
-    run = re.match(r"[\d\s.,()+\-*/^×÷]+", text)
-    if (
-        run
-        and OPERATOR.search(run[0])
-        and (value := closed_value(run[0].rstrip(" ,.("))) is not None
-        and _is_unit(text[run.end() :], boxed)
-    ):
+    if (value := _beginning(text, boxed)) is not None:
         return Reading(write(value), True, False)
     if len(numbers) == 1:
         closed = boxed or not ACTS.search(_without_explanation(rest))
@@ -191,6 +185,14 @@ def _leading(piece: str, boxed: bool) -> Reading | None:
     if not boxed and ACTS.search(_without_explanation(rest)):
         return None
     return Reading(write(first.value), True, False)
+
+
+def _beginning(text: str, boxed: bool) -> Fraction | None:
+    """The value of the arithmetic that a text begins with, where units follow: `9 × 2 dollars`."""
+    run = re.match(r"[\d\s.,()+\-*/^×÷]+", text)
+    if run is None or not OPERATOR.search(run[0]) or not _is_unit(text[run.end() :], boxed):
+        return None
+    return closed_value(run[0].rstrip(" ,.("))
 
 
 def _are_several(
