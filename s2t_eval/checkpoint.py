@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -35,14 +36,37 @@ from s2t_eval.router import Router
 from s2t_eval.scores import SCORE_FORMS, ScoreForm
 from s2t_eval.triggers import Trigger
 
-FORMAT = 1
+FORMAT = 2
 SETTINGS = "selector.json"
 Proposer = Literal["tuned", "base"]
 PROPOSERS: tuple[Proposer, ...] = ("tuned", "base")
+COMPLETE = "`s2t-eval train --complete FOLDER --labels LABELS` adds it"
 
 
 class SelectorError(ValueError):
     """A selector folder that cannot be used here; the message says what differs."""
+
+
+@dataclass(frozen=True)
+class ProposerDefault:
+    """How a selector decodes under one proposer unless the user says otherwise.
+
+    Args:
+        trigger: its name.
+        tau: rate, None for a trigger without one.
+        chosen: by what: gain on held-out training problems, answers to development problems
+            (`s2t-eval choose`), or nothing.
+        runs_of: hashes of the folder that the compared runs were made with.
+    """
+
+    trigger: str
+    tau: float | None
+    chosen: str
+    runs_of: tuple[str, ...] = ()
+
+
+NO_DEFAULT = ProposerDefault("always", None, "nothing was measured")
+"""Needs neither a router nor a threshold."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +86,7 @@ class SelectorInfo:
         top_k: K in decoding, unless the user says another.
         thresholds: proposer -> trigger key -> tau -> threshold, from held-out training problems.
         threshold_steps: steps they were measured on.
-        default: proposer, trigger and tau that did best on held-out training problems, or by answers to
-            development problems (`s2t-eval choose`); `chosen` says which.
+        defaults: proposer -> how to decode under it.
         labels: what the label set was made of.
         training: settings, and held-out figures with their n.
         teacher: fingerprint of the teacher, which the KL thresholds hold for.
@@ -85,13 +108,20 @@ class SelectorInfo:
     top_k: int
     thresholds: dict[str, dict[str, dict[str, float]]]
     threshold_steps: int
-    default: dict[str, Any]
+    defaults: dict[str, ProposerDefault]
     labels: dict[str, Any]
     training: dict[str, Any]
     teacher: str
     proposal_weight: float = 0.0
     adapter_scale: float = 1.0
     format: int = field(default=FORMAT)
+
+    def default(self, proposer: str) -> ProposerDefault:
+        """How to decode under this proposer.
+
+        Folders of format 1 have a default for one proposer alone: under the other one every step fires.
+        """
+        return self.defaults.get(proposer, NO_DEFAULT)
 
     def threshold(self, proposer: str, trigger: Trigger, tau: float) -> float:
         """The threshold at which a trigger fires at the rate tau.
@@ -102,8 +132,8 @@ class SelectorInfo:
         triggers = self.thresholds.get(proposer, {})
         if not triggers:
             raise SelectorError(
-                f"selector: it was trained for proposer={', '.join(self.thresholds)} alone, got "
-                f"proposer={proposer}; use that one, or trigger=always, or train with --proposer both"
+                f"selector: it has thresholds for proposer={', '.join(self.thresholds) or 'none'} alone, got "
+                f"proposer={proposer}; use trigger=always or threshold=NUMBER ({COMPLETE})"
             )
         rates = triggers.get(trigger_key(trigger), {})
         for rate, threshold in rates.items():
@@ -251,17 +281,67 @@ def read_info(folder: Path) -> SelectorInfo:
     """The settings of a selector folder.
 
     Raises:
-        SelectorError: there are none, or of another format.
+        SelectorError: there are none, of another format, or with numbers that are not finite.
     """
     path = folder / SETTINGS
     try:
-        info = SelectorInfo(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(path.read_text())
+        version = content.get("format") if isinstance(content, dict) else None
+        if version not in (1, FORMAT):
+            raise SelectorError(
+                f"selector={folder}: {SETTINGS} has format {version}, this version of s2t-eval reads 1 and "
+                f"{FORMAT}; update s2t-eval or train the selector anew"
+            )
+        info = _info(_upgraded(content))
+    except SelectorError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SelectorError(
             f"selector={folder}: expected a folder of `s2t-eval train` with {SETTINGS} ({error})"
         ) from error
-    if info.format != FORMAT or info.form not in SCORE_FORMS:
-        raise SelectorError(f"selector={folder}: format {info.format} ({info.form}) is not known here")
+    if info.form not in SCORE_FORMS:
+        raise SelectorError(
+            f"selector={folder}: expected a form among {', '.join(SCORE_FORMS)}, got {info.form!r}"
+        )
+    return info
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """The content as the present format has it: format 1 named one default, and whom it was for."""
+    if content["format"] == FORMAT:
+        return content
+    old = dict(content.pop("default"))
+    proposer = old.pop("proposer")
+    training = dict(content["training"])
+    if "scan" in training:
+        training["scan"] = {proposer: training["scan"]}
+    return {**content, "defaults": {proposer: old}, "training": training, "format": FORMAT}
+
+
+def _info(content: dict[str, Any]) -> SelectorInfo:
+    """The settings, with every number that decoding uses checked.
+
+    Raises:
+        ValueError: a value that cannot be one; TypeError, KeyError and AttributeError likewise.
+    """
+    defaults = {
+        proposer: ProposerDefault(**{**value, "runs_of": tuple(value.get("runs_of", ()))})
+        for proposer, value in content["defaults"].items()
+    }
+    info = SelectorInfo(**{**content, "defaults": defaults})
+    used: dict[str, object] = {
+        name: getattr(info, name) for name in ("temperature", "proposal_weight", "adapter_scale")
+    }
+    for proposer, triggers in info.thresholds.items():
+        for trigger, rates in triggers.items():
+            used |= {f"thresholds {proposer}, {trigger}, tau {tau}": value for tau, value in rates.items()}
+    used |= {f"default tau of {p}": d.tau for p, d in info.defaults.items() if d.tau is not None}
+    for name, value in used.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{name}: expected a finite number, got {value!r}")
+    for name in ("hidden_size", "bins", "num_candidates", "top_k"):
+        if type(getattr(info, name)) is not int:
+            raise ValueError(f"{name}: expected a whole number, got {getattr(info, name)!r}")
     return info
 
 

@@ -14,8 +14,9 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,9 @@ SOURCES = {
     "minerva_math": ("minerva_math", "problem"),
 }
 """Benchmark -> its folder and the field that holds the question."""
+
+
+LEAVE_OUT = "leave them out with --drop-overlap or choose other data"
 
 
 class OverlapError(ValueError):
@@ -101,6 +105,17 @@ def require_no_overlap(overlap: Mapping[int, str], total: int, advice: str) -> N
         f"{len(overlap)} of {total} problems are also evaluation problems of {names} (the first is problem "
         f"{first}, of {name}): what is measured on them must not be learnt from; {advice}"
     )
+
+
+def require_no_evaluation_prompts(prompts: Sequence[Any], decode: Callable[[list[int]], str]) -> None:
+    """Raise `OverlapError` if one of a label set's prompts holds a question that models are scored on.
+
+    Args:
+        prompts: token ids of each.
+        decode: of their tokenizer.
+    """
+    overlap = find_overlap([decode([int(i) for i in prompt]) for prompt in prompts])
+    require_no_overlap(overlap, len(prompts), "collect labels of other problems (or with --drop-overlap)")
 
 
 def main() -> None:

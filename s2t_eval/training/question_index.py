@@ -9,6 +9,7 @@ one data set differ in nothing else, and those are other problems.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import zlib
 from collections import Counter, defaultdict
@@ -106,7 +107,7 @@ class QuestionIndex:
 
     def _sentence(self, text: str) -> int | None:
         parts = [part for part in map(normalised, SENTENCES.split(text)) if part]
-        pairs = [first + second for first, second in zip(parts, parts[1:], strict=False)]
+        pairs = [first + second for first, second in itertools.pairwise(parts)]
         for part in parts + pairs:
             if SHORTEST <= len(part) < SHORT and (value := _hash(part)) in self._sentences:
                 return self._texts[value]
@@ -116,8 +117,10 @@ class QuestionIndex:
         known = {piece for piece in _windows(letters) if piece in self._pieces}
         hits = Counter(number for piece in known for number in self._pieces[piece])
         numbers = DIGITS.findall(letters)
-        fitting = (number for number, count in hits.most_common() if self._fits(number, count, known, numbers))
-        return next(fitting, None)
+        for number, count in hits.most_common():
+            if self._fits(number, count, known, numbers):
+                return number
+        return None
 
     def _fits(self, number: int, count: int, known: set[int], numbers: Sequence[str]) -> bool:
         """Whether so many of a question's pieces, and its numbers among a text's, are enough."""
@@ -140,7 +143,7 @@ def _record(question: str) -> tuple[Any, ...]:
     # A text around the question may go on with a number at either end: there the piece must be the same.
     ends = letters[:1].isdigit() + 2 * letters[-1:].isdigit()
     found = DIGITS.finditer(letters)
-    inner = [number[0] for number in found if 0 < number.start() and number.end() < len(letters)][:255]
+    inner = [number[0] for number in found if number.start() > 0 and number.end() < len(letters)][:255]
     return _hash(letters), match, len(pieces), ends, len(inner), _joined(inner), padded
 
 

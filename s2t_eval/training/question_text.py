@@ -9,27 +9,35 @@ import re
 import unicodedata
 
 LAYOUT_COMMANDS = frozenset(
-    """left right middle big bigg bigl bigr biggl biggr displaystyle textstyle scriptstyle limits nolimits quad qquad hspace vspace hfill hline noindent newline linebreak par text textbf
-    textit textrm textsf texttt textnormal emph underline mathrm mathbf mathit mathsf mathtt mathcal mathbb
-    mathfrak mathscr boldsymbol bm operatorname mbox hbox fbox boxed phantom hphantom vphantom item label tag
-    nonumber protect ensuremath centering tiny small large""".split()
+    """left right middle big bigg bigl bigr biggl biggr displaystyle textstyle scriptstyle limits nolimits
+    quad qquad hspace vspace hfill hline noindent newline linebreak par text textbf textit textrm
+    textsf texttt textnormal emph underline mathrm mathbf mathit mathsf mathtt mathcal mathbb
+    mathfrak mathscr boldsymbol bm operatorname mbox hbox fbox boxed phantom hphantom vphantom item
+    label tag nonumber protect ensuremath centering tiny small large""".split()
 )
 """LaTeX that sets a text and does not change what it says; in lower case, as all names are compared."""
 
 SIGN_COMMANDS = frozenset(
-    """times cdot div pm mp ast star le leq leqslant ge geq geqslant lt gt ne neq approx equiv sim simeq cong
-    infty in notin ni cup cap setminus subset subseteq supset emptyset varnothing to gets mapsto rightarrow
-    leftarrow leftrightarrow longrightarrow implies iff ldots cdots dots
-    vdots ddots circ degree angle triangle perp parallel mid langle rangle lfloor rfloor lceil rceil lbrace
-    rbrace lvert rvert vert prime backslash colon land lor neg forall exists
-    frac dfrac tfrac cfrac over overline overrightarrow bar vec hat widehat tilde widetilde""".split()
+    """times cdot div pm mp ast star le leq leqslant ge geq geqslant lt gt ne neq approx equiv sim simeq
+    cong infty in notin ni cup cap setminus subset subseteq supset emptyset varnothing to gets
+    mapsto rightarrow leftarrow leftrightarrow longrightarrow implies iff ldots cdots dots vdots
+    ddots circ degree angle triangle perp parallel mid langle rangle lfloor rfloor lceil rceil
+    lbrace rbrace lvert rvert vert prime backslash colon land lor neg forall exists frac dfrac tfrac
+    cfrac over overline overrightarrow bar vec hat widehat tilde widetilde""".split()
 )
 """LaTeX for signs that Unicode spells without a letter: neither spelling leaves anything."""
 
-SIGNS = str.maketrans({"√": " sqrt ", "∑": " sum ", "∏": " prod ", "∫": " int ", "∂": " partial ", "∇": " nabla "})
+SIGNS = str.maketrans(
+    {"√": " sqrt ", "∑": " sum ", "∏": " prod ", "∫": " int ", "∂": " partial ", "∇": " nabla "}
+)
 COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
-ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]+\*?\}")
-TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>")
+ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]+\*?\}", re.IGNORECASE)
+# No other tags: `<y and z>` in "x <y and z> 3" is none.
+TAG = re.compile(
+    r"</?(?:a|b|i|u|p|br|em|strong|sub|sup|span|div|code|pre|font|center|h[1-6]|ul|ol|li|t[rdh]|table|tbody)"
+    r"(?:\s[^<>]*)?/?>",
+    re.IGNORECASE,
+)
 ENTITY = re.compile(r"&(?:[A-Za-z]+|#\d+);")
 LETTERS_AND_DIGITS = re.compile(r"[^\W_]+")
 
