@@ -16,6 +16,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
 import s2t_eval
@@ -32,8 +33,16 @@ from s2t_eval.engine import (
 from s2t_eval.files import TraceWriter
 from s2t_eval.fingerprint import data_hash, model_fingerprint
 from s2t_eval.generated import GeneratedText
-from s2t_eval.loading import loading, require_dtype, resolve_model
+from s2t_eval.loading import (
+    WholeCheckpoints,
+    attach_adapter,
+    loading,
+    require_dtype,
+    require_finite,
+    resolve_model,
+)
 from s2t_eval.model_wrappers.arguments import CommonArguments, require_int, split_arguments
+from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import Telemetry
 from s2t_eval.policy import Policy
@@ -93,12 +102,27 @@ class EngineLM(HFLM):
             raise ValueError(
                 f"pretrained={self.student_name}: expected a decoder-only model, got an encoder-decoder"
             )
+        require_finite("pretrained", self.student_name, self.model)
         self.student = SlotModel(self.model, self.student_name, text_vocabulary(self.tokenizer))
         self.teacher: SlotModel | None = None
         self.student_fingerprint = model_fingerprint(self.model)
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
         self.telemetry = Telemetry()
         self._prompts: dict[str, dict[int, str]] = defaultdict(dict)
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> EngineLM:
+        """The backend from `--model_args` as a text; without `pretrained` on the embedded pair."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> EngineLM:
+        """The same from a dictionary."""
+        return super().create_from_arg_obj(with_embedded_pair(cls.METHOD, arg_dict), additional_config)
 
     def policy(self) -> Policy:
         """The policy of this run."""
@@ -125,20 +149,23 @@ class EngineLM(HFLM):
             from transformers import GgufConfig
 
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
-        with loading("pretrained", self.student_name):
-            super()._create_model(pretrained, *args, **kwargs)
+        auto: Any = self.AUTO_MODEL_CLASS  # type: ignore[has-type]
+        try:
+            self.AUTO_MODEL_CLASS = WholeCheckpoints(auto, "pretrained", self.student_name)
+            with loading("pretrained", self.student_name):
+                super()._create_model(pretrained, *args, **kwargs)
+        finally:
+            self.AUTO_MODEL_CLASS = auto
         if peft:
             self._attach_adapter(peft, kwargs.get("revision"))
 
     def _attach_adapter(self, peft: str, revision: str | None) -> None:
         """Put an adapter into the loaded model."""
-        from peft import PeftModel
-
         base: Any = self._model  # type: ignore[has-type]
         if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
             base.resize_token_embeddings(len(self.tokenizer))
         with loading("peft", peft):
-            self._model = PeftModel.from_pretrained(base, peft, revision=revision)
+            self._model = attach_adapter("peft", base, peft, revision=revision)
 
     # ---------------------------------------------------------------- generation
 

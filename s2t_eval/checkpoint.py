@@ -19,18 +19,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
+from peft import PeftModel, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from s2t_eval.adapter_folder import save_adapter
 from s2t_eval.calibration import trigger_key
 from s2t_eval.card import selector_card
 from s2t_eval.embedded import embedded_path
 from s2t_eval.files import replaced, write_text
 from s2t_eval.fingerprint import folder_hash
+from s2t_eval.loading import ModelLoadError, adapter_weights, attach_adapter, require_finite_tensors
 from s2t_eval.readout import ScoreAs
 from s2t_eval.router import Router
 from s2t_eval.scores import SCORE_FORMS, ScoreForm
@@ -166,7 +168,7 @@ class Selector:
 
     def load_adapter(self, model: PeftModel) -> None:
         """Copy the adapter's weights into a new adapter of the same shape."""
-        set_peft_model_state_dict(model, load_peft_weights(str(self.folder), device=str(model.device)))
+        set_peft_model_state_dict(model, adapter_weights("selector", model, str(self.folder)))
 
     def attach(self, model: PreTrainedModel, full_precision: bool = True, scale: float = 1.0) -> PeftModel:
         """Put the adapter into the student; its own weights stay untouched.
@@ -178,7 +180,7 @@ class Selector:
             scale: how much of the adapter is added.
         """
         try:
-            peft = PeftModel.from_pretrained(model, str(self.folder), autocast_adapter_dtype=full_precision)
+            peft = attach_adapter("selector", model, str(self.folder), autocast_adapter_dtype=full_precision)
             scale_adapter(peft, scale)
             return peft
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -198,12 +200,7 @@ def save_selector(
     """Write a selector folder whole or not at all."""
     with replaced(folder) as partial:
         partial.mkdir()
-        # "auto" asks the hub for the student to see whether its embeddings grew; ours never do
-        peft.save_pretrained(str(partial), save_embedding_layers=False)
-        config = partial / "adapter_config.json"
-        settings = json.loads(config.read_text())
-        settings["base_model_name_or_path"] = info.base_name
-        write_text(config, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        save_adapter(partial, peft, info.base_name)
         save_file({"rows": readout.detach().float().cpu().contiguous()}, partial / "readout.safetensors")
         weights = {
             f"{proposer}.{name}": value.detach().cpu().contiguous()
@@ -245,9 +242,12 @@ def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int
                 f"student has {given}); use that student, or train a selector for this one"
             )
     try:
-        readout = load_file(folder / "readout.safetensors")["rows"]
-        routers = _load_routers(load_file(folder / "router.safetensors"), hidden_size)
+        rows, weights = (load_file(folder / f"{part}.safetensors") for part in ("readout", "router"))
+        require_finite_tensors("selector", name, {**rows, **weights})
+        readout, routers = rows["rows"], _load_routers(weights, hidden_size)
         identity = folder_hash(folder)
+    except ModelLoadError as error:
+        raise SelectorError(str(error)) from None
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise SelectorError(f"selector={name}: {folder} is damaged ({error}); train it anew") from error
     if readout.shape != (info.bins, hidden_size):
