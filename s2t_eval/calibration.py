@@ -138,7 +138,7 @@ def quantile_thresholds(divergences: Sequence[float], taus: Sequence[float]) -> 
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         raise CalibrationError(
-            f"calibration: {count} of {len(values)} divergences are not finite numbers; a model's weights are "
-            "damaged, or its dtype is too narrow (try float32)"
+            f"calibration: {count} of {len(values)} divergences are not finite numbers; a model's weights "
+            "are damaged, or its dtype is too narrow (try float32)"
         )
     return {str(tau): float(np.quantile(values, 1 - tau)) for tau in taus}
