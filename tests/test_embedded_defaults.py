@@ -53,7 +53,8 @@ def test_a_backend_without_arguments_runs_on_the_embedded_pair(
 
 def test_the_stock_command_line_without_arguments(tmp_path: Path) -> None:
     command = (BIN / "lm_eval", "--model", "s2t_local", "--tasks", "s2t_arith", "--limit", "4")
-    done = run_command(*command, "--output_path", tmp_path / "out", folder=tmp_path)
+    here = str(Path(__file__).parents[1] / ".editable")
+    done = run_command(*command, "--output_path", tmp_path / "out", folder=tmp_path, PYTHONPATH=here)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("it runs on the embedded pair, with pretrained=embedded/student,selector=") == 1
     assert "s2t_arith" in done.stdout and len(list((tmp_path / "out").rglob("results_*.json"))) == 1
@@ -75,7 +76,7 @@ def test_arguments_that_are_given_stay() -> None:
 @pytest.mark.parametrize(
     ("backend", "arguments", "message"),
     [
-        ("s2t", f"pretrained={STUDENT}", "it needs teacher=MODEL"),
+        ("s2t", f"pretrained={STUDENT},trigger=always", "it needs teacher=MODEL"),
         ("s2t_local", f"pretrained={STUDENT}", "needs selector=FOLDER"),
         ("tah", f"pretrained={STUDENT}", "it needs tah=FOLDER"),
         ("distil", f"pretrained={STUDENT}", "it needs peft=FOLDER"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
 import sys
 from dataclasses import asdict
@@ -541,10 +540,7 @@ def test_adapter_files_are_the_same_in_every_process(tmp_path: Path) -> None:
     written = []
     for seed in ("1", "2", "3"):
         (tmp_path / seed).mkdir()
-        environment = {
-            "PYTHONHASHSEED": seed,
-            **({"PYTHONPATH": path} if (path := os.environ.get("PYTHONPATH")) else {}),
-        }
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[1] / ".editable")}
         done = run_command(sys.executable, "-c", program, tmp_path / seed, folder=tmp_path, **environment)
         assert done.returncode == 0, done.stderr
         written.append((tmp_path / seed / "adapter_config.json").read_bytes())
