@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
@@ -10,8 +11,9 @@ from tqdm import tqdm
 from s2t_eval.calibration import Calibration, quantile_thresholds, trigger_key
 from s2t_eval.model_wrappers.engine_lm import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.model_wrappers.problems import Problems, Prompting, TrainingDataError
+from s2t_eval.model_wrappers.problems import Problems, Prompting, TrainingDataError, question_of
 from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.training.evaluation import LEAVE_OUT, find_overlap, require_no_overlap
 from s2t_eval.triggers import EntropyTrigger, KlTrigger, MarginTrigger, Trigger
 
 
@@ -48,6 +50,22 @@ def calibrate(
         student=lm.student_fingerprint,
         teacher=lm.teacher_fingerprint if isinstance(lm, SelectToThink) else None,
     )
+
+
+def without_evaluation_problems(problems: Problems, drop: bool) -> Problems:
+    """The problems, if none of them is one that models are scored on; with `drop`, the others alone.
+
+    Raises:
+        OverlapError: there are such problems, and they are not to be dropped.
+        TrainingDataError: nothing is left.
+    """
+    overlap = find_overlap([question_of(instance) for instance in problems.instances])
+    if not drop:
+        require_no_overlap(overlap, len(problems.instances), LEAVE_OUT)
+    kept = [instance for i, instance in enumerate(problems.instances) if i not in overlap]
+    if not kept:
+        raise TrainingDataError(f"all {len(overlap)} problems are evaluation problems; choose other data")
+    return replace(problems, instances=kept)
 
 
 def load_lm(pretrained: str, teacher: str | None, **stock: Any) -> EngineLM:

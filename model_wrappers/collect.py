@@ -18,11 +18,12 @@ from s2t_eval.model_wrappers.problems import (
     TrainingDataError,
     data_problems,
     first_text,
+    question_of,
     task_problems,
 )
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.training.collect import LabelFolder, Problem, finish, label, roll_out
-from s2t_eval.training.evaluation import find_overlap, question_hash, require_no_overlap
+from s2t_eval.training.evaluation import LEAVE_OUT, find_overlap, question_hash, require_no_overlap
 from s2t_eval.training.labels import Manifest
 from s2t_eval.vocabulary import vocabulary_hash
 
@@ -126,12 +127,12 @@ def load_pair(pretrained: str, teacher: str, **stock: Any) -> SelectToThink:
 def _problems(
     lm: SelectToThink, source: Source, prompting: Prompting, settings: Collection, posed: Problems
 ) -> list[Problem]:
-    questions = [_question(instance.doc, instance.args[0]) for instance in posed.instances]
+    questions = [question_of(instance) for instance in posed.instances]
     hashes = [question_hash(question) for question in questions]
-    further = {Path(path).stem: _file_hashes(path) for path in settings.evaluation}
-    overlap = find_overlap(hashes, further)
+    further = {Path(path).stem: _file_questions(path) for path in settings.evaluation}
+    overlap = find_overlap(questions, further)
     if not settings.drop_overlap:
-        require_no_overlap(overlap, len(hashes))
+        require_no_overlap(overlap, len(hashes), LEAVE_OUT)
     prompts = {job.position: job.request for job in lm._jobs(posed.instances)}
     contexts = _contexts(settings.teacher_context, posed, questions)
     problems = []
@@ -146,10 +147,6 @@ def _problems(
     if not problems:
         raise TrainingDataError(f"all {len(hashes)} problems are evaluation problems; choose other data")
     return problems
-
-
-def _question(doc: dict[str, Any], context: str) -> str:
-    return first_text(doc, QUESTION_FIELDS) or context
 
 
 def _contexts(kind: str | None, posed: Problems, questions: Sequence[str]) -> list[str] | None:
@@ -192,7 +189,7 @@ def _prompt_with(
     return job.request.prompt_ids
 
 
-def _file_hashes(path: str) -> list[str]:
+def _file_questions(path: str) -> list[str]:
     rows = _json_lines(Path(path), "--evaluation")
     questions = [first_text(row, QUESTION_FIELDS) for row in rows]
     if None in questions:
@@ -200,7 +197,7 @@ def _file_hashes(path: str) -> list[str]:
             f"--evaluation {path}, line {questions.index(None) + 1}: it has no text under "
             f"{', '.join(QUESTION_FIELDS)}"
         )
-    return [question_hash(str(question)) for question in questions]
+    return list(map(str, questions))
 
 
 def _json_lines(path: Path, flag: str) -> list[dict[str, Any]]:

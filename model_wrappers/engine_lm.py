@@ -19,8 +19,16 @@ import s2t_eval
 from s2t_eval.engine import Decoder, Request, Result, SlotModel, derive_seed
 from s2t_eval.files import TraceWriter, require_new_trace
 from s2t_eval.fingerprint import data_hash, model_fingerprint
-from s2t_eval.loading import loading, require_dtype, resolve_model
+from s2t_eval.loading import (
+    WholeCheckpoints,
+    attach_adapter,
+    loading,
+    require_dtype,
+    require_finite,
+    resolve_model,
+)
 from s2t_eval.model_wrappers.arguments import CommonArguments, require_int, split_arguments
+from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
 from s2t_eval.model_wrappers.processes import SharedWork
 from s2t_eval.model_wrappers.response_cache import (
@@ -97,6 +105,7 @@ class EngineLM(SharedWork):
             raise ValueError(
                 f"pretrained={self.student_name}: expected a decoder-only model, got an encoder-decoder"
             )
+        require_finite("pretrained", self.student_name, self.model)
         self._given = kwargs
         self.join_processes()
         self._trace = self._make_trace()
@@ -119,8 +128,12 @@ class EngineLM(SharedWork):
     def create_from_arg_obj(
         cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
     ) -> Self:
-        """How the harness makes a model; its `--seed` holds where `seed=` is not given."""
-        made: Self = super().create_from_arg_obj({**harness_seed(), **arg_dict}, additional_config)
+        """How the harness makes a model, by default of the embedded pair.
+
+        The harness's `--seed` holds where `seed=` is not given.
+        """
+        arguments = {**harness_seed(), **with_embedded_pair(cls.METHOD, arg_dict)}
+        made: Self = super().create_from_arg_obj(arguments, additional_config)
         return made
 
     def _make_trace(self) -> TraceWriter | None:
@@ -153,20 +166,23 @@ class EngineLM(SharedWork):
             from transformers import GgufConfig
 
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
-        with loading("pretrained", self.student_name):
-            super()._create_model(pretrained, *args, **kwargs)
+        auto: Any = self.AUTO_MODEL_CLASS  # type: ignore[has-type]
+        try:
+            self.AUTO_MODEL_CLASS = WholeCheckpoints(auto, "pretrained", self.student_name)
+            with loading("pretrained", self.student_name):
+                super()._create_model(pretrained, *args, **kwargs)
+        finally:
+            self.AUTO_MODEL_CLASS = auto
         if peft:
             self._attach_adapter(peft, kwargs.get("revision"))
 
     def _attach_adapter(self, peft: str, revision: str | None) -> None:
         """Put an adapter into the loaded model."""
-        from peft import PeftModel
-
         base: Any = self._model  # type: ignore[has-type]
         if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
             base.resize_token_embeddings(len(self.tokenizer))
         with loading("peft", peft):
-            self._model = PeftModel.from_pretrained(base, peft, revision=revision)
+            self._model = attach_adapter("peft", base, peft, revision=revision)
 
     # ---------------------------------------------------------------- generation
 

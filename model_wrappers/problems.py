@@ -121,6 +121,11 @@ def data_problems(lm: EngineLM, spec: str, limit: int, prompting: Prompting, ski
     return Problems(instances, source, split, data_hash(rows), skip)
 
 
+def question_of(instance: Instance) -> str:
+    """The problem's own question, or the whole prompt where its record names none."""
+    return first_text(instance.doc, QUESTION_FIELDS) or str(instance.args[0])
+
+
 def first_text(row: dict[str, Any], names: Sequence[str]) -> str | None:
     """The first of these fields that holds a text."""
     found = (row[name] for name in names if row.get(name))

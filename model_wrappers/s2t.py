@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from s2t_eval import policy
 from s2t_eval.calibration import Calibration
-from s2t_eval.checkpoint import Selector, load_selector
+from s2t_eval.checkpoint import COMPLETE, Selector, load_selector
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import model_fingerprint
 from s2t_eval.loading import load_model
@@ -108,7 +108,7 @@ class SelectionLM(EngineLM):
             if router is None:
                 raise ValueError(
                     f"trigger=router: {self.selector.folder} has no router for proposer={self.proposer} (it "
-                    f"has {', '.join(self.selector.routers) or 'none'}); train with --proposer both"
+                    f"has {', '.join(self.selector.routers) or 'none'}); {COMPLETE}"
                 )
             router = router.to(self.device)
         return make_trigger(name, cast(KlDirection, self.selection.kl_direction), router)

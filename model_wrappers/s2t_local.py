@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
 from s2t_eval import policy
-from s2t_eval.checkpoint import adapter_on
+from s2t_eval.checkpoint import COMPLETE, NO_DEFAULT, SelectorInfo, adapter_on
 from s2t_eval.engine import Decoder, SlotModel
 from s2t_eval.model_wrappers.arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.policy import Policy
 from s2t_eval.training.selector_model import make_score
 from s2t_eval.triggers import Trigger
+
+logger = logging.getLogger(__name__)
 
 
 class S2TLocal(SelectionLM):
@@ -56,8 +59,7 @@ class S2TLocal(SelectionLM):
         """The rate in force: as given, or with the selector's default trigger the default rate."""
         assert self.selector is not None
         if self.local.tau is None and self.local.trigger is None:
-            rate: float | None = self.selector.info.default["tau"]
-            return rate
+            return self.selector.info.default(self.proposer).tau
         return self.local.tau
 
     @property
@@ -112,7 +114,7 @@ class S2TLocal(SelectionLM):
     def _make_policy(self) -> Policy:
         assert self.selector is not None
         info, arguments = self.selector.info, self.local
-        name = arguments.trigger or info.default["trigger"]
+        name = arguments.trigger or self._default_trigger(info)
         if arguments.tau is not None and arguments.trigger is None and name == "always":
             name = "router"  # a rate asks for a trigger that has one
         trigger, threshold = self._firing(name, self.tau)
@@ -120,6 +122,18 @@ class S2TLocal(SelectionLM):
         rows = self.selector.readout.to(self.device)
         score = make_score(info.form, rows, info.score_as, self.proposal_weight)
         return policy.s2t_local(trigger, threshold, score, top_k, arguments.warmup)
+
+    def _default_trigger(self, info: SelectorInfo) -> str:
+        default = info.default(self.proposer)
+        if default is NO_DEFAULT:
+            logger.warning(
+                "selector=%s: it was measured for proposer=%s alone; with proposer=%s every step fires (%s)",
+                self.local.selector,
+                ", ".join(info.defaults),
+                self.proposer,
+                COMPLETE,
+            )
+        return default.trigger
 
     def describe(self) -> dict[str, Any]:
         """Models, policy, selector, proposer and seed."""

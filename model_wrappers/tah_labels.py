@@ -13,15 +13,21 @@ from s2t_eval.fingerprint import data_hash
 from s2t_eval.model_wrappers.collect import SOLUTION_FIELDS
 from s2t_eval.model_wrappers.engine_lm import EngineLM
 from s2t_eval.model_wrappers.problems import (
-    QUESTION_FIELDS,
     Problems,
     Prompting,
     TrainingDataError,
     first_text,
+    question_of,
 )
 from s2t_eval.tah.labels import Manifest, TahLabels, Text, label_hard
 from s2t_eval.tah.settings import TahError
-from s2t_eval.training.evaluation import find_overlap, question_hash, require_no_overlap
+from s2t_eval.training.evaluation import (
+    LEAVE_OUT,
+    find_overlap,
+    question_hash,
+    require_no_evaluation_prompts,
+    require_no_overlap,
+)
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.vocabulary import END_OF_TURN, vocabulary_hash
 
@@ -50,11 +56,11 @@ def solutions(lm: EngineLM, posed: Problems, prompting: Prompting, drop_overlap:
     """
     docs: list[dict[str, Any]] = [instance.doc for instance in posed.instances]
     contexts = [instance.args[0] for instance in posed.instances]
-    pairs = zip(docs, contexts, strict=True)
-    hashes = [question_hash(first_text(doc, QUESTION_FIELDS) or context) for doc, context in pairs]
-    overlap = find_overlap(hashes)
+    questions = [question_of(instance) for instance in posed.instances]
+    hashes = [question_hash(question) for question in questions]
+    overlap = find_overlap(questions)
     if not drop_overlap:
-        require_no_overlap(overlap, len(hashes))
+        require_no_overlap(overlap, len(hashes), LEAVE_OUT)
     prompts = {job.position: job.request.prompt_ids for job in lm._jobs(posed.instances)}
     end = _end_of_answer(lm, prompting)
     texts = []
@@ -80,6 +86,7 @@ def collected(lm: EngineLM, folder: Path) -> tuple[list[Text], dict[str, Any]]:
 
     Raises:
         LabelError: no label set.
+        OverlapError: texts on problems that models are scored on.
         TahError: another tokenizer, or texts of this very student, which finds none of them hard.
     """
     labels = LabelSet.load(folder)
@@ -95,6 +102,7 @@ def collected(lm: EngineLM, folder: Path) -> tuple[list[Text], dict[str, Any]]:
             f"--texts {folder}: {manifest.student_name} wrote these texts itself, so it finds no token hard; "
             "run `s2t-eval collect` with the teacher as --pretrained"
         )
+    require_no_evaluation_prompts([row.prompt_ids for row in labels], lm.tok_decode)
     texts = [
         Text(row.problem_id, row.question_hash, row.prompt_ids.tolist(), row.output_ids.tolist())
         for row in labels

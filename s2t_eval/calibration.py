@@ -77,6 +77,13 @@ class Calibration:
             raise CalibrationError(
                 f"calibration: {path} is not a calibration file ({error}); make one with `s2t-eval calibrate`"
             ) from error
+        for trigger, rates in calibration.thresholds.items():
+            for rate, threshold in rates.items():
+                if not isinstance(threshold, int | float) or not math.isfinite(threshold):
+                    raise CalibrationError(
+                        f"calibration: {path} has threshold {threshold!r} for {trigger} at tau={rate}, "
+                        "expected a finite number; make it anew"
+                    )
         if calibration.format != FORMAT:
             raise CalibrationError(
                 f"calibration: {path} has format {calibration.format}, expected {FORMAT}; make it anew"
@@ -128,4 +135,10 @@ def trigger_key(trigger: Trigger) -> str:
 def quantile_thresholds(divergences: Sequence[float], taus: Sequence[float]) -> Mapping[str, float]:
     """For each rate tau the (1 - tau) quantile: a share tau of the divergences lies above it."""
     values = np.asarray(divergences, dtype=np.float64)
+    if not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise CalibrationError(
+            f"calibration: {count} of {len(values)} divergences are not finite numbers; a model's weights "
+            "are damaged, or its dtype is too narrow (try float32)"
+        )
     return {str(tau): float(np.quantile(values, 1 - tau)) for tau in taus}

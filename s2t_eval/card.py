@@ -25,7 +25,10 @@ of them is taken; no teacher is needed. Use it with [s2t-eval](https://pypi.org/
 | score form | {{ form }}, readout of {{ bins }} bins as {{ score_as }} |
 | trained on | {{ labels.data.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}) |
 | labelled by | {{ labels.teacher_name }} |
-| default | proposer {{ default.proposer }}, trigger {{ default.trigger }}, tau {{ default.tau }} |
+{% for proposer, found in defaults.items() -%}
+| default of `{{ "s2t_local" if proposer == "tuned" else "pps_local" }}` (proposer {{ proposer }}) | trigger \
+{{ found.trigger }}, tau {{ found.tau }}: {{ found.chosen }} |
+{% endfor -%}
 | weight of the proposal (proposer base) | {{ proposal_weight }} |
 | scale of the adapter (proposer tuned) | {{ adapter_scale }} |
 {% if training.held_out -%}

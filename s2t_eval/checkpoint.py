@@ -12,37 +12,63 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
+from peft import PeftModel, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from s2t_eval.adapter_folder import save_adapter
 from s2t_eval.calibration import trigger_key
 from s2t_eval.card import selector_card
 from s2t_eval.embedded import embedded_path
 from s2t_eval.files import replaced, write_text
 from s2t_eval.fingerprint import folder_hash
+from s2t_eval.loading import ModelLoadError, adapter_weights, attach_adapter, require_finite_tensors
 from s2t_eval.readout import ScoreAs
 from s2t_eval.router import Router
 from s2t_eval.scores import SCORE_FORMS, ScoreForm
 from s2t_eval.triggers import Trigger
 
-FORMAT = 1
+FORMAT = 2
 SETTINGS = "selector.json"
 Proposer = Literal["tuned", "base"]
 PROPOSERS: tuple[Proposer, ...] = ("tuned", "base")
+COMPLETE = "`s2t-eval train --complete FOLDER --labels LABELS` adds it"
 
 
 class SelectorError(ValueError):
     """A selector folder that cannot be used here; the message says what differs."""
+
+
+@dataclass(frozen=True)
+class ProposerDefault:
+    """How a selector decodes under one proposer unless the user says otherwise.
+
+    Args:
+        trigger: its name.
+        tau: rate, None for a trigger without one.
+        chosen: by what: gain on held-out training problems, answers to development problems
+            (`s2t-eval choose`), or nothing.
+        runs_of: hashes of the folder that the compared runs were made with.
+    """
+
+    trigger: str
+    tau: float | None
+    chosen: str
+    runs_of: tuple[str, ...] = ()
+
+
+NO_DEFAULT = ProposerDefault("always", None, "nothing was measured")
+"""Needs neither a router nor a threshold."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +88,7 @@ class SelectorInfo:
         top_k: K in decoding, unless the user says another.
         thresholds: proposer -> trigger key -> tau -> threshold, from held-out training problems.
         threshold_steps: steps they were measured on.
-        default: proposer, trigger and tau that did best on held-out training problems, or by answers to
-            development problems (`s2t-eval choose`); `chosen` says which.
+        defaults: proposer -> how to decode under it.
         labels: what the label set was made of.
         training: settings, and held-out figures with their n.
         teacher: fingerprint of the teacher, which the KL thresholds hold for.
@@ -85,13 +110,20 @@ class SelectorInfo:
     top_k: int
     thresholds: dict[str, dict[str, dict[str, float]]]
     threshold_steps: int
-    default: dict[str, Any]
+    defaults: dict[str, ProposerDefault]
     labels: dict[str, Any]
     training: dict[str, Any]
     teacher: str
     proposal_weight: float = 0.0
     adapter_scale: float = 1.0
     format: int = field(default=FORMAT)
+
+    def default(self, proposer: str) -> ProposerDefault:
+        """How to decode under this proposer.
+
+        Folders of format 1 have a default for one proposer alone: under the other one every step fires.
+        """
+        return self.defaults.get(proposer, NO_DEFAULT)
 
     def threshold(self, proposer: str, trigger: Trigger, tau: float) -> float:
         """The threshold at which a trigger fires at the rate tau.
@@ -102,8 +134,8 @@ class SelectorInfo:
         triggers = self.thresholds.get(proposer, {})
         if not triggers:
             raise SelectorError(
-                f"selector: it was trained for proposer={', '.join(self.thresholds)} alone, got "
-                f"proposer={proposer}; use that one, or trigger=always, or train with --proposer both"
+                f"selector: it has thresholds for proposer={', '.join(self.thresholds) or 'none'} alone, got "
+                f"proposer={proposer}; use trigger=always or threshold=NUMBER ({COMPLETE})"
             )
         rates = triggers.get(trigger_key(trigger), {})
         for rate, threshold in rates.items():
@@ -136,7 +168,7 @@ class Selector:
 
     def load_adapter(self, model: PeftModel) -> None:
         """Copy the adapter's weights into a new adapter of the same shape."""
-        set_peft_model_state_dict(model, load_peft_weights(str(self.folder), device=str(model.device)))
+        set_peft_model_state_dict(model, adapter_weights("selector", model, str(self.folder)))
 
     def attach(self, model: PreTrainedModel, full_precision: bool = True, scale: float = 1.0) -> PeftModel:
         """Put the adapter into the student; its own weights stay untouched.
@@ -148,7 +180,7 @@ class Selector:
             scale: how much of the adapter is added.
         """
         try:
-            peft = PeftModel.from_pretrained(model, str(self.folder), autocast_adapter_dtype=full_precision)
+            peft = attach_adapter("selector", model, str(self.folder), autocast_adapter_dtype=full_precision)
             scale_adapter(peft, scale)
             return peft
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -168,12 +200,7 @@ def save_selector(
     """Write a selector folder whole or not at all."""
     with replaced(folder) as partial:
         partial.mkdir()
-        # "auto" asks the hub for the student to see whether its embeddings grew; ours never do
-        peft.save_pretrained(str(partial), save_embedding_layers=False)
-        config = partial / "adapter_config.json"
-        settings = json.loads(config.read_text())
-        settings["base_model_name_or_path"] = info.base_name
-        write_text(config, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        save_adapter(partial, peft, info.base_name)
         save_file({"rows": readout.detach().float().cpu().contiguous()}, partial / "readout.safetensors")
         weights = {
             f"{proposer}.{name}": value.detach().cpu().contiguous()
@@ -215,9 +242,12 @@ def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int
                 f"student has {given}); use that student, or train a selector for this one"
             )
     try:
-        readout = load_file(folder / "readout.safetensors")["rows"]
-        routers = _load_routers(load_file(folder / "router.safetensors"), hidden_size)
+        rows, weights = (load_file(folder / f"{part}.safetensors") for part in ("readout", "router"))
+        require_finite_tensors("selector", name, {**rows, **weights})
+        readout, routers = rows["rows"], _load_routers(weights, hidden_size)
         identity = folder_hash(folder)
+    except ModelLoadError as error:
+        raise SelectorError(str(error)) from None
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise SelectorError(f"selector={name}: {folder} is damaged ({error}); train it anew") from error
     if readout.shape != (info.bins, hidden_size):
@@ -251,17 +281,67 @@ def read_info(folder: Path) -> SelectorInfo:
     """The settings of a selector folder.
 
     Raises:
-        SelectorError: there are none, or of another format.
+        SelectorError: there are none, of another format, or with numbers that are not finite.
     """
     path = folder / SETTINGS
     try:
-        info = SelectorInfo(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(path.read_text())
+        version = content.get("format") if isinstance(content, dict) else None
+        if version not in (1, FORMAT):
+            raise SelectorError(
+                f"selector={folder}: {SETTINGS} has format {version}, this version of s2t-eval reads 1 and "
+                f"{FORMAT}; update s2t-eval or train the selector anew"
+            )
+        info = _info(_upgraded(content))
+    except SelectorError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SelectorError(
             f"selector={folder}: expected a folder of `s2t-eval train` with {SETTINGS} ({error})"
         ) from error
-    if info.format != FORMAT or info.form not in SCORE_FORMS:
-        raise SelectorError(f"selector={folder}: format {info.format} ({info.form}) is not known here")
+    if info.form not in SCORE_FORMS:
+        raise SelectorError(
+            f"selector={folder}: expected a form among {', '.join(SCORE_FORMS)}, got {info.form!r}"
+        )
+    return info
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """The content as the present format has it: format 1 named one default, and whom it was for."""
+    if content["format"] == FORMAT:
+        return content
+    old = dict(content.pop("default"))
+    proposer = old.pop("proposer")
+    training = dict(content["training"])
+    if "scan" in training:
+        training["scan"] = {proposer: training["scan"]}
+    return {**content, "defaults": {proposer: old}, "training": training, "format": FORMAT}
+
+
+def _info(content: dict[str, Any]) -> SelectorInfo:
+    """The settings, with every number that decoding uses checked.
+
+    Raises:
+        ValueError: a value that cannot be one; TypeError, KeyError and AttributeError likewise.
+    """
+    defaults = {
+        proposer: ProposerDefault(**{**value, "runs_of": tuple(value.get("runs_of", ()))})
+        for proposer, value in content["defaults"].items()
+    }
+    info = SelectorInfo(**{**content, "defaults": defaults})
+    used: dict[str, object] = {
+        name: getattr(info, name) for name in ("temperature", "proposal_weight", "adapter_scale")
+    }
+    for proposer, triggers in info.thresholds.items():
+        for trigger, rates in triggers.items():
+            used |= {f"thresholds {proposer}, {trigger}, tau {tau}": value for tau, value in rates.items()}
+    used |= {f"default tau of {p}": d.tau for p, d in info.defaults.items() if d.tau is not None}
+    for name, value in used.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{name}: expected a finite number, got {value!r}")
+    for name in ("hidden_size", "bins", "num_candidates", "top_k"):
+        if type(getattr(info, name)) is not int:
+            raise ValueError(f"{name}: expected a whole number, got {getattr(info, name)!r}")
     return info
 
 

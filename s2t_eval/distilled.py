@@ -14,6 +14,7 @@ from typing import Any, Literal
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from s2t_eval.adapter_folder import save_adapter
 from s2t_eval.card import distilled_card
 from s2t_eval.files import replaced, write_text
 
@@ -87,13 +88,10 @@ def save_distilled(
     """
     with replaced(folder) as partial:
         partial.mkdir()
-        model.save_pretrained(str(partial))
-        if info.kind == "adapter":
-            path = partial / "adapter_config.json"
-            config = json.loads(path.read_text())
-            config["base_model_name_or_path"] = info.base_name
-            write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        if isinstance(model, PeftModel):
+            save_adapter(partial, model, info.base_name)
         else:
+            model.save_pretrained(str(partial))
             tokenizer.save_pretrained(str(partial))
         write_text(partial / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
         write_text(partial / "README.md", distilled_card(asdict(info)))

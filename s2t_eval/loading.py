@@ -1,13 +1,19 @@
-"""Loading of students and teachers, with one clear message where a model cannot be had."""
+"""Loading of students, teachers and adapters, with one clear message where one cannot be had whole.
+
+transformers and peft fill tensors that a checkpoint lacks with random numbers or zeros and only log it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from s2t_eval.embedded import embedded_path
@@ -69,5 +75,92 @@ def load_model(
         device = "cpu"
     with loading(role, name):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=trust_remote_code)
+        model = WholeCheckpoints(AutoModelForCausalLM, role, name).from_pretrained(
+            path, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+        require_finite(role, name, model)
     return model.to(device).eval(), tokenizer
+
+
+class WholeCheckpoints:
+    """One of transformers' Auto classes that refuses a checkpoint without all of the model's tensors.
+
+    Tensors that are tied to others, and those that a model's class names as made anew, count as there:
+    transformers takes both from what it reports as missing.
+
+    Args:
+        auto: the class.
+        role: the argument that named the model, for messages.
+        name: the model.
+    """
+
+    def __init__(self, auto: Any, role: str, name: object) -> None:
+        self.auto = auto
+        self.role = role
+        self.name = name
+
+    def from_pretrained(self, path: Any, **options: Any) -> Any:
+        """The model; options as the class takes them."""
+        model, report = self.auto.from_pretrained(path, output_loading_info=True, **options)
+        require_all(self.role, self.name, report["missing_keys"])
+        return model
+
+
+def attach_adapter(role: str, model: Any, name: str, **options: Any) -> PeftModel:
+    """Put a peft adapter into a model, all of it or none.
+
+    Args:
+        role: the argument that named the adapter, for messages.
+        model: its own weights stay untouched.
+        name: folder or hub repository.
+        options: as `PeftModel.from_pretrained` takes them.
+
+    Raises:
+        ModelLoadError: the adapter lacks tensors, or holds numbers that are not finite.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
+        adapted: PeftModel = PeftModel.from_pretrained(model, name, **options)
+    adapter_weights(role, adapted, name, options.get("revision"))
+    return adapted
+
+
+def adapter_weights(role: str, model: PeftModel, name: str, revision: str | None = None) -> dict[str, Tensor]:
+    """The stored weights of an adapter of this model's shape, on the CPU.
+
+    Raises:
+        ModelLoadError: the adapter lacks tensors, or holds numbers that are not finite.
+    """
+    options: dict[str, Any] = {"revision": revision} if revision else {}
+    stored = load_peft_weights(name, device="cpu", **options)
+    own = get_peft_model_state_dict(model, save_embedding_layers=False)
+    require_all(role, name, own.keys() - stored.keys())
+    require_finite_tensors(role, name, stored)
+    return stored
+
+
+def require_all(role: str, name: object, missing: Collection[str]) -> None:
+    """Raise `ModelLoadError` if tensors are missing."""
+    if missing:
+        raise ModelLoadError(
+            f"{role}={name}: its files lack {len(missing)} of its tensors ({min(missing)}"
+            f"{', ...' if len(missing) > 1 else ''}), which would be filled with numbers that nothing was "
+            "trained to; get the files again, or save it again"
+        )
+
+
+def require_finite(role: str, name: object, model: nn.Module) -> None:
+    """Raise `ModelLoadError` if a weight is infinite or not a number."""
+    require_finite_tensors(role, name, dict(model.named_parameters()))
+
+
+def require_finite_tensors(role: str, name: object, tensors: dict[str, Tensor]) -> None:
+    """The same of any tensors; those of packed types, and those that are not in memory, are passed over."""
+    for key, tensor in tensors.items():
+        is_plain = tensor.is_floating_point() and tensor.element_size() > 1 and not tensor.is_meta
+        # The smallest and largest value are NaN if any is, and need no memory beside the tensor.
+        if is_plain and tensor.numel() and not all(bound.isfinite() for bound in tensor.detach().aminmax()):
+            raise ModelLoadError(
+                f"{role}={name}: {key} holds numbers that are infinite or none (NaN); its files are damaged, "
+                "or its training went wrong"
+            )

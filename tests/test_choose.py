@@ -86,13 +86,10 @@ def test_the_most_right_answers_become_the_default(
     assert "tau 20 %" in out[0] and "5 of 8 right, 62.5 %" in out[0] and out[0].startswith("->")
     assert [line.startswith("->") for line in out].count(True) == 1
     info = read_info(selector)
-    chosen = {name: info.default[name] for name in ("proposer", "trigger", "tau", "chosen")}
-    assert chosen == {
-        "proposer": "base",
-        "trigger": "router",
-        "tau": 0.2,
-        "chosen": "answers to 8 problems of s2t_arith_dev",
-    }
+    default = info.default("base")
+    assert (default.trigger, default.tau) == ("router", 0.2)
+    assert default.chosen == "answers to 8 problems of s2t_arith_dev"
+    assert info.default("tuned") == read_info(made[0]).default("tuned")
     assert info.proposal_weight == 0.5
     assert "trigger router, tau 0.2" in (selector / "README.md").read_text()
     [again], [before] = (read_runs([path]) for path in (run_dev(selector, tmp_path / "again"), made[1][1]))
@@ -100,10 +97,11 @@ def test_the_most_right_answers_become_the_default(
     assert again.scored["output_hash"].tolist() == before.scored["output_hash"].tolist()
     # Runs from before the change are still this selector's; equals are told apart by what they cost.
     main(["choose", "--selector", str(selector), *given_values(made[1], tmp_path / "b", 6, 6, 5)])
-    assert read_info(selector).default["tau"] == 0.01
+    assert read_info(selector).default("base").tau == 0.01
     main(["choose", "--selector", str(selector), *given_values(made[1], tmp_path / "c", 6, 6, 7)])
     info = read_info(selector)
-    assert (info.default["trigger"], info.default["tau"], info.proposal_weight) == ("always", None, 0.0)
+    assert (info.default("base").trigger, info.default("base").tau) == ("always", None)
+    assert info.proposal_weight == 0.0
 
 
 @pytest.mark.parametrize(

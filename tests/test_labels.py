@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -15,12 +16,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.training import collect as collecting
-from s2t_eval.training.evaluation import OverlapError, evaluation_hashes, find_overlap, question_hash
+from s2t_eval.training.evaluation import OverlapError, find_overlap, question_hash
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.triggers import kl_divergence
 from tests.harness_helpers import STUDENT, TEACHER
@@ -111,36 +113,68 @@ def test_a_question_is_never_on_both_sides(found: LabelSet) -> None:
 # ---------------------------------------------------------------- resuming
 
 
-def test_a_killed_run_goes_on_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "labels"
-    command = [sys.executable, "-m", "tests.learning", *collect_arguments(out, 120)]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=quiet, stderr=quiet)
-    rollouts = out / "work" / "rollouts"
-    for _ in range(1200):
-        if rollouts.is_dir() and len(list(rollouts.glob("*.safetensors"))) >= 20:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = {path.name: path.stat().st_mtime_ns for path in rollouts.glob("*.safetensors")}
-    assert 20 <= len(done) < 120
+def test_a_killed_run_ends_with_the_same_numbers_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed among the rollouts: floats once differed by 4e-5, and with them the threshold."""
+    out, whole = tmp_path / "labels", tmp_path / "whole"
+    kill_when(out, 70, "rollouts", collect_arguments(out, 150))
+    done = len(list((out / "work" / "rollouts").glob("*.safetensors")))
+    assert 70 <= done < 150
     with pytest.raises(LabelError, match="broken off; run the same command again"):
         LabelSet.load(out)
     with pytest.raises(SystemExit):
         main(collect_arguments(out, 30))  # another run must not mix with it
 
-    written = []
+    written = watch_saves(monkeypatch)
+    main(collect_arguments(out, 150))
+    again = [index for kind, index in written if kind == "rollouts"]
+    assert len(again) < 150 and 0 not in again, "a group that was finished is not repeated"
+    main(collect_arguments(whole, 150))
+    assert contents(out) == contents(whole)
+
+
+def test_a_kill_among_the_labels_changes_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, whole = tmp_path / "labels", tmp_path / "whole"
+    kill_when(out, 30, "labels", collect_arguments(out, 100))
+    written = watch_saves(monkeypatch)
+    main(collect_arguments(out, 100))
+    assert {kind for kind, _ in written} == {"labels"} and 0 < len(written) < 100
+    main(collect_arguments(whole, 100))
+    assert contents(out) == contents(whole)
+
+
+def kill_when(out: Path, count: int, kind: str, arguments: list[str]) -> None:
+    """Run the command in a process of its own and kill it when there are so many files of this kind."""
+    command = [sys.executable, "-m", "tests.learning", *arguments]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=quiet, stderr=quiet)
+    folder = out / "work" / kind
+    while process.poll() is None:
+        if folder.is_dir() and len(list(folder.glob("*.safetensors"))) >= count:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def watch_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What is saved from here on: kind and index of each file."""
+    written: list[tuple[str, int]] = []
     save = collecting.LabelFolder.save
     monkeypatch.setattr(
         collecting.LabelFolder,
         "save",
         lambda self, kind, index, tensors: (written.append((kind, index)), save(self, kind, index, tensors)),
     )
-    main(collect_arguments(out, 120))
-    assert len(LabelSet.load(out)) == 120
-    again = {f"{index:06d}.safetensors" for kind, index in written if kind == "rollouts"}
-    assert len(again) == 120 - len(done) and not again & done.keys()
+    return written
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_texts_do_not_depend_on_where_a_run_stopped(found: LabelSet, tmp_path: Path) -> None:
@@ -191,10 +225,6 @@ def test_evaluation_problems_are_refused_or_left_out(
 
 
 def test_benchmarks_questions_are_known_without_their_data() -> None:
-    known = evaluation_hashes()
-    sizes = {name: len(hashes) for name, hashes in known.items()}
-    assert sizes["gsm8k"] == 1319 and sizes["math500"] == 500 and sizes["humaneval"] == 164
-    assert sizes["gsm8k_dev"] == 500 and not known["gsm8k_dev"] & known["gsm8k"]
     first = (
         "Janet’s ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes "
         "muffins for her friends every day with four. She sells the remainder at the farmers' market "
@@ -202,8 +232,8 @@ def test_benchmarks_questions_are_known_without_their_data() -> None:
         "market?"
     )
     last = "At 30, Anika is 4/3 the age of Maddie. What would be their average age in 15 years?"
-    assert find_overlap([question_hash("What is 1 + 1?"), question_hash(first)]) == {1: "gsm8k"}
-    assert find_overlap([question_hash(last)]) == {0: "gsm8k_dev"}, "the end of GSM8k's training split"
+    assert find_overlap(["What is 1 + 1?", first]) == {1: "gsm8k"}
+    assert find_overlap([last]) == {0: "gsm8k_dev"}, "the end of GSM8k's training split"
     assert (
         question_hash("How  many\nEggs?") == question_hash("how many eggs") != question_hash("how many egg")
     )
@@ -265,8 +295,64 @@ def test_columns_that_do_not_fit_are_named(copied: Path) -> None:
 def test_numbers_that_are_none_are_named(copied: Path) -> None:
     found = LabelSet.load(copied).trajectories[0]
     damaged(copied, kl_student_teacher=[float("nan")] * len(found.output_ids))
-    with pytest.raises(LabelError, match="are not numbers"):
+    with pytest.raises(LabelError, match="kl_student_teacher are not numbers"):
         LabelSet.load(copied)
+
+
+@pytest.mark.parametrize("name", ["kl_teacher_student", "entropy", "margin", "teacher_mass"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_every_column_is_looked_at(name: str, value: float, copied: Path) -> None:
+    found = LabelSet.load(copied).trajectories[0]
+    damaged(copied, **{name: [value, *getattr(found, name)[1:].tolist()]})
+    with pytest.raises(LabelError, match=f"{name} are not numbers"):
+        LabelSet.load(copied)
+
+
+@pytest.mark.parametrize("name", ["top_log_probs", "student_log_probs", "teacher_log_probs"])
+def test_a_log_probability_may_be_minus_infinity_and_nothing_else(name: str, copied: Path) -> None:
+    """A token that its model never gives."""
+    found = LabelSet.load(copied).trajectories[0]
+
+    def write(value: float) -> None:
+        values = getattr(found, name).tolist()
+        values[0][-1] = value
+        damaged(copied, **{name: values})
+
+    write(float("-inf"))
+    assert len(LabelSet.load(copied)) == COUNT
+    for value in (float("nan"), float("inf")):
+        write(value)
+        with pytest.raises(LabelError, match=f"{name} are not numbers"):
+            LabelSet.load(copied)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "null", '"0.1"'])
+def test_a_threshold_that_is_none_is_refused(value: str, copied: Path) -> None:
+    path = copied / "manifest.json"
+    path.write_text(re.sub(r'"kl_threshold": [^,]+', f'"kl_threshold": {value}', path.read_text()))
+    with pytest.raises(LabelError, match=r"kl_threshold .* expected a finite number"):
+        LabelSet.load(copied)
+
+
+def test_a_teacher_of_nan_makes_no_label_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once made a finished one, with `kl_threshold` NaN; said of the weights, and of what they compute."""
+    teacher = Path(shutil.copytree(embedded_path(TEACHER), tmp_path / "teacher"))
+    tensors = load_file(teacher / "model.safetensors")
+    tensors["model.norm.weight"].fill_(float("nan"))
+    save_file(tensors, teacher / "model.safetensors", {"format": "pt"})
+    arguments = [a.replace(TEACHER, str(teacher)) for a in collect_arguments(tmp_path / "out", 4)]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "model.norm.weight holds numbers that are infinite or none" in capsys.readouterr().err
+    monkeypatch.setattr("s2t_eval.loading.require_finite", lambda *_: None)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    message = capsys.readouterr().err
+    assert "on problem s2t_arith/train/0 its kl_student_teacher" in message and "are not numbers" in message
+    with pytest.raises(LabelError, match="broken off"):
+        LabelSet.load(tmp_path / "out")
 
 
 def test_another_student_or_format_is_refused(copied: Path, found: LabelSet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from s2t_eval.checkpoint import Selector, SelectorError, load_selector, read_info
+from s2t_eval.checkpoint import (
+    PROPOSERS,
+    ProposerDefault,
+    Selector,
+    SelectorError,
+    load_selector,
+    read_info,
+)
 from s2t_eval.embedded import embedded_path
 from s2t_eval.engine import SlotModel
 from s2t_eval.model_wrappers.greedy import Greedy
@@ -28,10 +36,20 @@ from s2t_eval.training.export import export_to_reserved_rows
 from s2t_eval.training.judge import judge, load_trained
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.packing import make_items
+from s2t_eval.training.proposers import Routing, every_step, scan_scales, scan_triggers
 from s2t_eval.training.router import tabulate
-from s2t_eval.training.train import TrainSettings, choose_default, scan_scales
 from s2t_eval.vocabulary import text_vocabulary
-from tests.harness_helpers import BIN, STUDENT, TEACHER, counts, evaluate, ours, run_command, texts
+from tests.harness_helpers import (
+    BIN,
+    STUDENT,
+    TEACHER,
+    counts,
+    evaluate,
+    logits_after,
+    ours,
+    run_command,
+    texts,
+)
 from tests.learning import labels, main, selector, train_arguments
 
 ARGUMENTS = {"pretrained": STUDENT, "device": "cpu", "batch_size": 4}
@@ -58,7 +76,13 @@ def test_a_selector_folder_says_what_it_is_and_reached() -> None:
         }  # fmt: skip
         report = info.training["triggers"][proposer]
         assert {"router@0.01", "entropy@0.05", "margin@0.2"} <= report.keys()
-    assert info.default["trigger"] in ("router", "entropy", "margin", "always")
+        default = info.default(proposer)
+        assert default.trigger in ("router", "entropy", "margin", "always")
+        assert default.chosen == "held-out gain"
+        best = max(info.training["scan"][proposer].values())
+        name = default.trigger if default.tau is None else f"{default.trigger}@{default.tau}"
+        weight = info.proposal_weight if proposer == "base" else 0
+        assert info.training["scan"][proposer][f"{name}+{weight}" if weight else name] == best
     card = (selector() / "README.md").read_text()
     assert f"n = {figures['groups']}" in card and card.startswith("---\nlibrary_name: peft\n")
     assert not selector().with_name(selector().name + ".training").exists()
@@ -87,7 +111,8 @@ def test_bfloat16_training_chooses_a_default_like_any_other(tmp_path: Path) -> N
     """The router was once asked within the loop's precision, and its odds could not be read."""
     main(train_arguments(labels(), tmp_path / "half", "--form", "direct", "--precision", "bf16"))
     half, whole = read_info(tmp_path / "half"), read_info(selector("direct"))
-    assert half.default["chosen"] == whole.default["chosen"] == "held-out gain"
+    for info in (half, whole):
+        assert {default.chosen for default in info.defaults.values()} == {"held-out gain"}
     losses = [info.training["held_out"]["loss"] for info in (half, whole)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
@@ -105,10 +130,10 @@ def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
     """Its twin: step by step, what the teacher thinks of the pick and of the student's own first token."""
     found, student, text_vocab = shipped()
     rows = list(LabelSet.load(labels()))[:8]
-    tables = {"base": tabulate(SlotModel(student, "student", text_vocab), rows, has_written=True)}
+    table = tabulate(SlotModel(student, "student", text_vocab), rows, has_written=True)
+    routing = Routing(found.routers["base"], found.info.thresholds["base"], table)
     model = load_trained(found, student, text_vocab)
-    given = (tables, found.routers, found.info.thresholds, TrainSettings())
-    chosen = choose_default(model, rows, *given)
+    chosen = scan_triggers(model, every_step(rows, 8), len(rows), "base", routing)
     judged = judge(found, shipped()[1], text_vocab, rows)
     for weight in (0.0, 0.5):
         total = {"always": 0.0, "entropy@0.05": 0.0}
@@ -127,9 +152,50 @@ def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
             key = f"{name}+{weight}" if weight else name
             assert chosen.scan[key] == pytest.approx(expected / len(rows), abs=2e-3)
     suffix = f"+{chosen.proposal_weight}" if chosen.proposal_weight else ""
-    tau = "" if chosen.settings["tau"] is None else f"@{chosen.settings['tau']}"
+    tau = "" if chosen.default.tau is None else f"@{chosen.default.tau}"
     best = max(chosen.scan.values())
-    assert chosen.scan[f"{chosen.settings['trigger']}{tau}{suffix}"] == best > 0
+    assert chosen.scan[f"{chosen.default.trigger}{tau}{suffix}"] == best > 0
+
+
+@pytest.mark.parametrize("form", ["direct", "residual"])
+def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) -> None:
+    """Its twin: where its trigger does not fire, the adapted model's own token of the student's first K."""
+    student, text_vocab = shipped()[1:]
+    info = read_info(selector(form))
+    found = load_selector(selector(form), info.base, info.vocabulary, info.hidden_size)
+    rows = list(LabelSet.load(labels()))[:6]
+    model = load_trained(found, student, text_vocab)
+    table = tabulate(SlotModel(model.peft, "tuned", text_vocab), rows, has_written=False)
+    routing = Routing(found.routers["tuned"], info.thresholds["tuned"], table)
+    chosen = scan_triggers(model, every_step(rows, 8), len(rows), "tuned", routing)
+    threshold = info.thresholds["tuned"]["entropy"]["0.2"]
+    total = {"always": 0.0, "entropy@0.2": 0.0}
+    for row, entropy in zip(rows, table.entropy, strict=True):
+        for number, step in enumerate(row.kept.tolist()):
+            ids = row.text_ids[: len(row.prompt_ids) + step].tolist()
+            candidates = row.candidates[number][:8].tolist()
+            logits = logits_after(model.peft, ids)[candidates]
+            own = int(logits.argmax())
+            pick = own
+            if form != "direct":
+                states = [hidden_after(model.peft, [*ids, candidate]) for candidate in candidates]
+                added = Readout(found.readout, info.score_as).score(torch.stack(states))
+                pick = int((logits.log_softmax(-1) + added).argmax())
+            gain = [max(-30.0, float(row.teacher_log_probs[number][k])) for k in (pick, own, 0)]
+            total["always"] += gain[0] - gain[2]
+            fires = float(entropy[step]) > threshold
+            total["entropy@0.2"] += (gain[0] if fires else gain[1]) - gain[2]
+    for name, expected in total.items():
+        assert chosen.scan[name] == pytest.approx(expected / len(rows), abs=5e-3)
+    if form == "direct":  # its picks are its own tokens, and firing at every step costs nothing
+        assert chosen.default == ProposerDefault("always", None, "held-out gain")
+
+
+@torch.no_grad()
+def hidden_after(model: Any, ids: list[int]) -> torch.Tensor:
+    """The last hidden state of a text, encoded afresh."""
+    states: torch.Tensor = model.get_base_model().get_decoder()(torch.tensor([ids])).last_hidden_state
+    return states[0, -1].float()
 
 
 def test_scales_are_measured_as_if_the_adapter_were_smaller() -> None:
@@ -137,7 +203,7 @@ def test_scales_are_measured_as_if_the_adapter_were_smaller() -> None:
     found, student, text_vocab = shipped()
     model = load_trained(found, student, text_vocab)
     texts_seen = list(LabelSet.load(labels()))[:6]
-    scales = scan_scales(model, texts_seen, TrainSettings())
+    scales = scan_scales(model, every_step(texts_seen, 8), len(texts_seen))
     items = make_items(texts_seen, 8, -np.inf)
     for factor, scale in ((1.0, "1.0"), (0.5, "0.5")):
         with torch.no_grad():
@@ -153,7 +219,7 @@ def test_the_best_by_gain_is_kept_where_asked(tmp_path: Path, capsys: pytest.Cap
     main(train_arguments(labels(), tmp_path / "kept", "--form", "direct", "--keep", "gain"))
     training = read_info(tmp_path / "kept").training
     assert training["held_out"]["gain"] == max(entry["gain"] for entry in training["history"])
-    assert training["held_out"]["gain"] == pytest.approx(training["scan"]["always"], abs=1e-4)
+    assert training["held_out"]["gain"] == pytest.approx(training["scan"]["base"]["always"], abs=1e-4)
     with pytest.raises(SystemExit):
         main(train_arguments(labels(), tmp_path / "a", "--form", "residual", "--keep", "gain"))
     assert "keep=gain: it needs labels at every step" in capsys.readouterr().err
@@ -395,14 +461,118 @@ def test_a_rate_without_a_threshold_lists_those_there_are() -> None:
         PPSLocal(**ARGUMENTS, selector=str(selector()), tau=0.03, trigger="router")
 
 
-def test_a_selector_for_one_proposer_says_so() -> None:
-    """The shipped one is: no thresholds where the adapted model writes."""
-    with pytest.raises(SelectorError, match=r"trained for proposer=base alone, got proposer=tuned; .*always"):
-        S2TLocal(**ARGUMENTS, selector="embedded/selector")
-    assert S2TLocal(**ARGUMENTS, selector="embedded/selector", trigger="always").scorer is None
-    default = PPSLocal(**ARGUMENTS, selector="embedded/selector")
-    assert default.describe()["tau"] == default.selector.info.default["tau"] == 0.2  # type: ignore[union-attr]
-    assert default.policy().trigger.name == default.selector.info.default["trigger"]  # type: ignore[union-attr]
+def test_every_selector_runs_under_both_proposers_with_nothing_but_its_name() -> None:
+    """The shipped one once ended in "it was trained for proposer=base alone"."""
+    for folder in (str(selector("direct")), str(selector("residual")), "embedded/selector"):
+        for backend, proposer in (("s2t_local", "tuned"), ("pps_local", "base")):
+            results = evaluate(backend, {"selector": folder}, limit=2)
+            info = read_info(embedded_path(folder) if folder.startswith("embedded") else Path(folder))
+            default = info.default(proposer)
+            entry = ours(results)
+            name = "always" if default.tau == 1 else default.trigger
+            assert (entry["policy"]["trigger"]["name"], entry["tau"]) == (name, default.tau)
+            assert default.chosen == "held-out gain"
+
+
+def as_format_1(folder: Path, proposer: str) -> Path:
+    """The folder as an earlier version wrote it for one proposer."""
+    content = json.loads((folder / "selector.json").read_text())
+    default = content.pop("defaults")[proposer]
+    default.pop("runs_of")
+    training = content["training"]
+    training["scan"] = training["scan"][proposer]
+    content["thresholds"] = {proposer: content["thresholds"][proposer]}
+    training["triggers"] = {proposer: training["triggers"][proposer]}
+    content |= {"default": {"proposer": proposer, **default}, "format": 1}
+    (folder / "selector.json").write_text(json.dumps(content))
+    routers = load_file(folder / "router.safetensors")
+    kept = {name: value for name, value in routers.items() if name.startswith(proposer)}
+    save_file(kept, folder / "router.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(("proposer", "other"), [("base", S2TLocal), ("tuned", PPSLocal)])
+def test_an_older_folder_runs_under_the_other_proposer_with_every_step_fired(
+    proposer: str, other: type[S2TLocal], copied: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = as_format_1(copied, proposer)
+    lm = other(**ARGUMENTS, selector=str(old))
+    assert lm.policy().trigger.name == "always" and lm.describe()["tau"] is None
+    (said,) = [record.getMessage() for record in caplog.records if record.name.startswith("s2t_eval")]
+    assert f"measured for proposer={proposer} alone" in said and "`s2t-eval train --complete FOLDER" in said
+    own = (PPSLocal if proposer == "base" else S2TLocal)(**ARGUMENTS, selector=str(old))
+    assert own.policy().describe() == type(own)(**ARGUMENTS, selector=str(selector())).policy().describe()
+    assert len(caplog.records) == 1
+    for arguments in ({"tau": 0.1}, {"trigger": "entropy", "tau": 0.1}):
+        with pytest.raises(ValueError, match=r"s2t-eval train --complete"):
+            other(**ARGUMENTS, selector=str(old), **arguments)
+
+
+@pytest.mark.parametrize("proposer", PROPOSERS)
+def test_completing_an_older_folder_gives_what_training_gives_now(
+    proposer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = selector("direct")
+    old = as_format_1(Path(shutil.copytree(whole, tmp_path / "old")), proposer)
+    given = ["--pretrained", STUDENT, "--labels", str(labels()), "--device", "cpu"]
+    main(["train", *given, "--complete", str(old), "--out", str(tmp_path / "new")])
+    for name in ("adapter_model.safetensors", "readout.safetensors", "router.safetensors"):
+        one, two = load_file(whole / name), load_file(tmp_path / "new" / name)
+        assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+    before, after = read_info(whole), read_info(tmp_path / "new")
+    assert after.thresholds == before.thresholds and after.defaults == before.defaults
+    assert after.training["scan"] == before.training["scan"]
+    assert (after.proposal_weight, after.adapter_scale) == (before.proposal_weight, before.adapter_scale)
+    with pytest.raises(SystemExit):
+        main(["train", *given, "--complete", str(whole), "--out", str(tmp_path / "again")])
+    assert "it has all for proposer tuned and base" in capsys.readouterr().err
+
+
+def test_adapter_files_are_the_same_in_every_process(tmp_path: Path) -> None:
+    """peft keeps the names of layers as a set, whose order depends on a process's hash seed."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom transformers import AutoModelForCausalLM\n"
+        "from s2t_eval.adapter_folder import save_adapter\nfrom s2t_eval.embedded import embedded_path\n"
+        "from s2t_eval.training.adapter import with_lora\n"
+        "model = AutoModelForCausalLM.from_pretrained(embedded_path('embedded/student'))\n"
+        "save_adapter(Path(sys.argv[1]), with_lora(model, 2, 4, 0.0), 'embedded/student')\n"
+    )
+    written = []
+    for seed in ("1", "2", "3"):
+        (tmp_path / seed).mkdir()
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[1] / ".editable")}
+        done = run_command(sys.executable, "-c", program, tmp_path / seed, folder=tmp_path, **environment)
+        assert done.returncode == 0, done.stderr
+        written.append((tmp_path / seed / "adapter_config.json").read_bytes())
+    assert written[0] == written[1] == written[2] and b"target_modules" in written[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": float("nan")}, "temperature: expected a finite number, got nan"),
+        ({"proposal_weight": float("inf")}, "proposal_weight: expected a finite number"),
+        ({"adapter_scale": None}, "adapter_scale: expected a finite number"),
+        ({"thresholds": {"base": {"entropy": {"0.1": float("nan")}}}}, "thresholds base, entropy, tau 0.1"),
+        ({"thresholds": "none"}, "expected a folder of `s2t-eval train`"),
+        ({"defaults": {"base": {"trigger": "always"}}}, "expected a folder of `s2t-eval train`"),
+        ({"defaults": {"base": {"trigger": "margin", "tau": "a", "chosen": "x"}}}, "default tau of base"),
+        ({"top_k": 2.5}, "top_k: expected a whole number"),
+        ({"format": 99}, "has format 99, this version of s2t-eval reads 1 and 2; update"),
+        ({"format": None}, "has format None"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(values: dict[str, object], message: str, copied: Path) -> None:
+    change(copied, **values)
+    with pytest.raises(SelectorError, match=message):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "null", "[" * 100_000, '{"format": 2}'])
+def test_settings_of_another_kind_are_refused(text: str, copied: Path) -> None:
+    (copied / "selector.json").write_text(text)
+    with pytest.raises(SelectorError, match="selector="):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
 
 
 def test_the_shipped_selector_is_small_and_was_measured() -> None:

@@ -22,6 +22,7 @@ def add_to(commands: Commands) -> None:
     add("--warmup", type=int, default=0, help="tokens at the start of a text that never fire")
     add("--out", required=True, help="calibration file to write")
     add("--num_fewshot", "--num-fewshot", type=int, default=0)
+    add("--drop_overlap", "--drop-overlap", action="store_true", help="leave evaluation problems out")
     parser.set_defaults(function=run)
 
 
@@ -56,6 +57,7 @@ def run(parsed: argparse.Namespace) -> None:
         problems = training.task_problems(lm, parsed.task, parsed.limit, prompting)
     else:
         problems = training.data_problems(lm, parsed.data, parsed.limit, prompting)
+    problems = calibration_run.without_evaluation_problems(problems, parsed.drop_overlap)
     calibration = calibration_run.calibrate(lm, problems, prompting, parsed.tau, parsed.warmup)
     calibration.save(out)
     print(f"{out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")

@@ -37,4 +37,8 @@ def run(parsed: argparse.Namespace) -> None:
             f"{'  ' if place else '->'} {found.label}: {right} of {found.n} right, "
             f"{100 * found.value:.1f} % (95 % {low:.1f} to {high:.1f}), fired at {rate:.1f} % of tokens"
         )
-    print(f"{parsed.selector}: default {', '.join(f'{k} {v}' for k, v in chosen.info.default.items())}")
+    default = chosen.info.default(parsed.proposer)
+    print(
+        f"{parsed.selector}: default of proposer {parsed.proposer}: trigger {default.trigger}, tau "
+        f"{default.tau}, chosen by {default.chosen}"
+    )

@@ -63,8 +63,9 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.loading import load_model
     from s2t_eval.training.distil.model import Adapter
     from s2t_eval.training.distil.run import DistilSettings, Teacher, distil
+    from s2t_eval.training.evaluation import require_no_evaluation_prompts
     from s2t_eval.training.labels import LabelSet
-    from s2t_eval.training.train import Student
+    from s2t_eval.training.proposers import Student
     from s2t_eval.vocabulary import require_same_vocabulary, stop_ids
 
     settings = DistilSettings(
@@ -81,6 +82,7 @@ def run(parsed: argparse.Namespace) -> None:
     labels = LabelSet.load(Path(parsed.labels))
     student, tokenizer = load_student(parsed, Student)
     labels.require_student(student.fingerprint, student.vocabulary)
+    require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
     dtype = parsed.teacher_dtype or parsed.dtype
     larger, theirs = load_model("teacher", parsed.teacher, dtype, parsed.device, parsed.trust_remote_code)
     require_same_vocabulary(tokenizer, theirs)

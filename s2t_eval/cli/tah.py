@@ -148,6 +148,7 @@ def train(parsed: argparse.Namespace) -> None:
         train_decider,
         train_depths,
     )
+    from s2t_eval.training.evaluation import require_no_evaluation_prompts
 
     out: Path = writable_file(parsed.out)
     foreign = DECIDER_FLAGS if parsed.stage == 1 else DEPTH_FLAGS
@@ -164,7 +165,8 @@ def train(parsed: argparse.Namespace) -> None:
     decider = DeciderSettings(**{k: v for k, v in _given(parsed, DeciderSettings).items() if k != "dropout"})
     decisions = DecisionSettings(**_given(parsed, DecisionSettings))
     labels = TahLabels.load(Path(parsed.labels))
-    student, _ = load_student(parsed, TahStudent)
+    student, tokenizer = load_student(parsed, TahStudent)
+    require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
     if parsed.stage == 1:
         info = train_depths(student, labels, looped, loop, depths, out)
     else:
@@ -180,6 +182,7 @@ def plain(parsed: argparse.Namespace) -> None:
     from s2t_eval.tah.plain import train_plain
     from s2t_eval.tah.settings import LoopedSettings
     from s2t_eval.tah.train import DepthSettings, TahStudent
+    from s2t_eval.training.evaluation import require_no_evaluation_prompts
 
     out: Path = writable_file(parsed.out)
     if out.exists():
@@ -188,7 +191,8 @@ def plain(parsed: argparse.Namespace) -> None:
     looped = LoopedSettings(**_given(parsed, LoopedSettings))
     settings = DepthSettings(**_given(parsed, DepthSettings))
     labels = TahLabels.load(Path(parsed.labels))
-    student, _ = load_student(parsed, TahStudent)
+    student, tokenizer = load_student(parsed, TahStudent)
+    require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
     trained = train_plain(student, labels, looped, loop, settings, out)
     print(f"{out}: plain tuning, {trained.steps} steps, the best after {trained.best_step}")
     print(f"held out: nll {trained.best['nll']:.4g} (before {trained.history[0]['nll']:.4g})")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings, writable_file
 from s2t_eval.cli.student import load_student
+
+if TYPE_CHECKING:
+    from s2t_eval.checkpoint import SelectorInfo
 
 
 def add_to(commands: Commands) -> None:
@@ -21,12 +24,16 @@ def add_to(commands: Commands) -> None:
     add("--labels", required=True, help="label folder of `s2t-eval collect`")
     add("--out", required=True, help="selector folder; a broken-off run goes on where it stopped")
     add("--start", help="selector folder to go on from: of this student, these labels and this size")
+    add(
+        "--complete",
+        help="selector folder that lacks a router and a default for one proposer: make these alone",
+    )
     add("--form", choices=("lookahead", "residual", "direct"), help="score form")
     add("--score_as", "--score-as", choices=("expected", "log_odds"), help="how bins become a score")
     add("--bins", type=int, help="rows of the readout")
     add("--loss", choices=("ce", "kl", "ranknet"))
     add("--temperature", type=float, help="T of the loss (default: 0.1 for scores in [0, 1], else 1)")
-    add("--beta", type=float, help="weight of the regularizer; 0 for proposer base alone")
+    add("--beta", type=float, help="weight of the regularizer; 0 for a selector that only scores (pps_local)")
     add("--reverse", action="store_true", help="regularize by KL(base || tuned)")
     add("--rank", "--r", type=int, help="r of LoRA")
     add("--alpha", type=int, help="alpha of LoRA")
@@ -35,7 +42,6 @@ def add_to(commands: Commands) -> None:
     add("--top_k", "--top-k", type=int, default=8, help="K in decoding (default 8)")
     add("--quiet", type=float, default=0.0, help="share of the other steps learnt from too (--steps all)")
     add("--held_out", "--held-out", type=float, default=0.1, help="share of problems never trained on")
-    add("--proposer", choices=("tuned", "base", "both"), default="both", help="whom routers are made for")
     add(
         "--keep", choices=("agree@1", "gain"), default="agree@1", help="held-out figure that chooses the best"
     )
@@ -48,38 +54,45 @@ def run(parsed: argparse.Namespace) -> None:
     out: Path = writable_file(parsed.out)
     if out.exists():
         raise ValueError(f"--out: {out} exists; name another folder")
-    from s2t_eval.checkpoint import PROPOSERS, load_selector
+    from s2t_eval.checkpoint import load_selector
+    from s2t_eval.training.complete import complete_selector
+    from s2t_eval.training.evaluation import require_no_evaluation_prompts
     from s2t_eval.training.labels import LabelSet
+    from s2t_eval.training.proposers import Student
     from s2t_eval.training.selector_model import SelectorSettings
-    from s2t_eval.training.train import Student, TrainSettings, train_selector
+    from s2t_eval.training.train import TrainSettings, train_selector
 
+    if parsed.start is not None and parsed.complete is not None:
+        raise ValueError("--start and --complete: expected one of them; --complete trains no adapter")
     selector = SelectorSettings(**given(parsed, SelectorSettings))
-    proposers = PROPOSERS if parsed.proposer == "both" else (parsed.proposer,)
-    settings = TrainSettings(
-        parsed.num_candidates,
-        parsed.top_k,
-        parsed.quiet,
-        parsed.held_out,
-        proposers,
-        "base" if "base" in proposers else "tuned",
-        parsed.keep,
-    )
+    settings = TrainSettings(parsed.num_candidates, parsed.top_k, parsed.quiet, parsed.held_out, parsed.keep)
     loop = loop_settings(parsed)
     labels = LabelSet.load(Path(parsed.labels))
-    student, _ = load_student(parsed, Student)
-    start = None
-    if parsed.start is not None:
+    student, tokenizer = load_student(parsed, Student)
+    labels.require_student(student.fingerprint, student.vocabulary)
+    require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
+    earlier = None
+    if (name := parsed.start or parsed.complete) is not None:
         hidden_size = student.model.get_output_embeddings().weight.shape[1]
-        start = load_selector(parsed.start, student.fingerprint, student.vocabulary, hidden_size)
-    info = train_selector(student, labels, selector, loop, settings, out, start)
-    print(f"{out}: {selector.form}, {info.training['problems']} problems, {info.training['steps']} steps")
+        earlier = load_selector(name, student.fingerprint, student.vocabulary, hidden_size)
+    if parsed.complete is not None:
+        assert earlier is not None
+        info = complete_selector(student, labels, earlier, out)
+    else:
+        info = train_selector(student, labels, selector, loop, settings, out, earlier)
+    _show(out, info)
+
+
+def _show(out: Path, info: SelectorInfo) -> None:
+    print(f"{out}: {info.form}, {info.training['problems']} problems, {info.training['steps']} steps")
     print("held out:", ", ".join(f"{name} {value:.4g}" for name, value in info.training["held_out"].items()))
     for proposer, report in info.training["triggers"].items():
         for name, found in report.items():
             shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
             print(f"  {proposer}, {name}: {shown} (n = {info.threshold_steps})")
-    default = {**info.default, "proposal_weight": info.proposal_weight, "adapter_scale": info.adapter_scale}
-    print("default:", ", ".join(f"{name} {value}" for name, value in default.items()))
+    for proposer, default in info.defaults.items():
+        print(f"default of {proposer}: trigger {default.trigger}, tau {default.tau}, by {default.chosen}")
+    print(f"proposal_weight (base) {info.proposal_weight}, adapter_scale (tuned) {info.adapter_scale}")
 
 
 def given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from s2t_eval.checkpoint import Proposer, SelectorError, SelectorInfo, read_info
+from s2t_eval.checkpoint import Proposer, ProposerDefault, SelectorError, SelectorInfo, read_info
 from s2t_eval.fingerprint import folder_hash
 from s2t_eval.report.comparable import require_comparable
 from s2t_eval.report.methods import DEV
@@ -27,7 +27,7 @@ class Chosen(NamedTuple):
     among: list[Run]
     """best first"""
     info: SelectorInfo
-    """the selector's, with the best run's settings as its default"""
+    """the selector's, with the best run's settings as the default of the runs' proposer"""
 
 
 def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Chosen:
@@ -45,7 +45,8 @@ def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Ch
     """
     info = read_info(folder)
     # A folder's hash changes with its default; runs from before are still its own.
-    known = {folder_hash(folder), *info.default.get("runs_of", [])}
+    earlier = (run for default in info.defaults.values() for run in default.runs_of)
+    known = {folder_hash(folder), *earlier}
     local = [run for run in runs if run.method.key in LOCAL and run.settings.proposer == proposer]
     ours = [run for run in local if run.settings.checkpoint in known]
     if len(ours) < 2:
@@ -59,18 +60,18 @@ def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Ch
     require_comparable(ours, f"selector={folder}")
     ranked = sorted(ours, key=lambda run: (-run.value, run.cost.get("realised_rate", math.inf)))
     best = ranked[0]
-    chosen = {
-        "proposer": proposer,
-        "trigger": best.settings.trigger,
-        "tau": best.settings.tau,
-        "chosen": f"answers to {best.n} problems of {best.task}",
-        "runs_of": sorted(known),
-    }
+    assert best.settings.trigger is not None  # `_require_usable` has seen it
+    chosen = ProposerDefault(
+        best.settings.trigger,
+        best.settings.tau,
+        f"answers to {best.n} problems of {best.task}",
+        tuple(sorted(known)),
+    )
     if proposer == "base":
         info = replace(info, proposal_weight=best.settings.proposal_weight or 0.0)
     else:
         info = replace(info, adapter_scale=best.settings.adapter_scale or 1.0)
-    return Chosen(ranked, replace(info, default=chosen))
+    return Chosen(ranked, replace(info, defaults={**info.defaults, proposer: chosen}))
 
 
 def _require_usable(run: Run, info: SelectorInfo) -> None:

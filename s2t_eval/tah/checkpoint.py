@@ -22,8 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from s2t_eval.adapter_folder import save_adapter
 from s2t_eval.files import replaced, write_text
 from s2t_eval.fingerprint import folder_hash
+from s2t_eval.loading import attach_adapter, require_finite_tensors
 from s2t_eval.tah.decider import Decider
 from s2t_eval.tah.settings import DeciderSettings, LoopedSettings, TahError
 
@@ -108,8 +110,10 @@ class TahFolder:
         """
         try:
             if self.info.looped.train_base:
-                load_base(model, load_file(self.folder / BASE))
-            return PeftModel.from_pretrained(model, str(self.folder))
+                weights = load_file(self.folder / BASE)
+                require_finite_tensors("tah", self.folder, weights)
+                load_base(model, weights)
+            return attach_adapter("tah", model, str(self.folder))
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise TahError(
@@ -121,12 +125,7 @@ def save_tah(folder: Path, info: TahInfo, peft: PeftModel, decider: Decider | No
     """Write a tah folder whole or not at all."""
     with replaced(folder) as partial:
         partial.mkdir()
-        # The vocabulary is never resized; "auto" would ask the Hub for the student.
-        peft.save_pretrained(str(partial), save_embedding_layers=False)
-        config = partial / "adapter_config.json"
-        settings = json.loads(config.read_text())
-        settings["base_model_name_or_path"] = info.base_name
-        write_text(config, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        save_adapter(partial, peft, info.base_name)
         if info.looped.train_base:
             save_file(base_weights(peft.get_base_model()), partial / BASE)
         if decider is not None:
@@ -200,6 +199,7 @@ def make_decider(info: TahInfo, settings: DeciderSettings, text_vocab: int) -> D
 def _load_decider(folder: Path, info: TahInfo) -> Decider:
     assert info.decider is not None
     weights = load_file(folder / DECIDER)
+    require_finite_tensors("tah", folder, weights)
     top_n = weights["logits_in.weight"].shape[1] if "logits_in.weight" in weights else info.looped.top_n
     decider = Decider(info.hidden_size, len(info.decider.layers), top_n, info.decider)
     expected = {key: tuple(value.shape) for key, value in decider.state_dict().items()}

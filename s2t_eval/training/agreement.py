@@ -26,6 +26,12 @@ def score_items(model: SelectorModel, items: Sequence[Item], batch_size: int) ->
     return scores
 
 
+@torch.inference_mode()
+def own_logits(model: SelectorModel, items: Sequence[Item]) -> list[Tensor]:
+    """The adapted model's logits of every item's candidates before any is appended, [groups, K] each."""
+    return [model.own_logits(model.pack([item])).float().cpu() for item in items]
+
+
 def agreement(model: SelectorModel, items: Sequence[Item], batch_size: int = 1) -> dict[str, float]:
     """Held-out figures: agree@1, greedy's own agreement, Spearman, loss, and the number of groups.
 

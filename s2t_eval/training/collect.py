@@ -1,14 +1,16 @@
 """Rollouts and labels of many problems, one file a problem until all are there; then a label set.
 
-Every finished problem is a file of its own, written whole or not at all, so a run that was killed goes on
-where it stopped. Student and teacher need not be in memory together: all rollouts come first.
+Problems are worked on in groups that depend on nothing but their order and the number of rows, each from
+empty slots: the rounding of a text depends on what is computed beside it. A run that was killed repeats the
+group it was killed in and ends with the same numbers, to the last bit, as one that was not. Student and
+teacher need not be in memory together: all rollouts come first.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from s2t_eval.engine.stop import Decode
 from s2t_eval.files import replaced, write_text
 from s2t_eval.policy import greedy
 from s2t_eval.training.labelling import label_texts
-from s2t_eval.training.labels import MANIFEST, LabelError, Manifest, write_labels
+from s2t_eval.training.labels import MANIFEST, LabelError, Manifest, not_numbers, write_labels
 from s2t_eval.triggers import EntropyTrigger, MarginTrigger, Trigger
 
 KEEP_TOP = 64
@@ -32,6 +34,8 @@ NUM_CANDIDATES = 16
 NUM_ROUTER_LOG_PROBS = 8
 HIT_RATE_KS = (1, 2, 4, 8, 16)
 LABEL_BATCH_TOKENS = 1024
+ROWS_FILLED = 8
+"""Problems of a group a row: more would be repeated after a kill, fewer leave rows empty at its end."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,41 @@ def roll_out(
     advance: Advance,
 ) -> None:
     """The student's greedy texts of all problems that have none yet, with its top tokens at every step."""
-    todo = work.missing("rollouts", len(problems))
-    advance(len(problems) - len(todo))
     observe: list[Trigger] = [EntropyTrigger(), MarginTrigger()]
     decoder = Decoder(student, greedy(), rows=rows, decode=decode, observe=observe, keep_top=KEEP_TOP)
-    for result in decoder.run([problems[i].request for i in todo]):
-        work.save("rollouts", todo[result.index], _rollout(result))
-        advance(1)
+    size = ROWS_FILLED * rows
+    groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
+    for group in _unfinished(groups, "rollouts", work, advance):
+        student.release()  # what earlier groups left in the slots would be copied
+        for result in decoder.run([problems[i].request for i in group]):
+            problem = problems[group[result.index]]
+            rollout = _rollout(result)
+            _require_numbers("student", student.name, problem, rollout)
+            work.save("rollouts", group[result.index], rollout)
+            advance(1)
+
+
+def _unfinished(
+    groups: Sequence[Sequence[int]], kind: str, work: LabelFolder, advance: Advance
+) -> Iterator[Sequence[int]]:
+    """The groups of which a problem has no file of this kind yet; the others are reported as done."""
+    missing = set(work.missing(kind, sum(map(len, groups))))
+    for group in groups:
+        if missing.isdisjoint(group):
+            advance(len(group))
+        else:
+            yield group
+
+
+def _require_numbers(role: str, name: str, problem: Problem, columns: dict[str, Tensor]) -> None:
+    """Raise `LabelError` if a model gave NaN, or infinities where there can be none."""
+    kept = {key: values.numpy() for key, values in columns.items() if values.is_floating_point()}
+    broken = not_numbers(kept)
+    if broken:
+        raise LabelError(
+            f"{role} {name}: on problem {problem.problem_id} its {', '.join(broken)} are not numbers; its "
+            "weights are damaged, or its dtype is too narrow (try float32)"
+        )
 
 
 def _rollout(result: Result) -> dict[str, Tensor]:
@@ -141,9 +173,9 @@ def _rollout(result: Result) -> dict[str, Tensor]:
 
 def label(teacher: SlotModel, problems: Sequence[Problem], work: LabelFolder, advance: Advance) -> None:
     """One teacher prefill for every rollout that has no labels yet."""
-    todo = work.missing("labels", len(problems))
-    advance(len(problems) - len(todo))
-    for part in _batches(todo, work, problems):
+    groups = list(_batches(work, problems))
+    for part in _unfinished(groups, "labels", work, advance):
+        teacher.release()
         rollouts = [work.load("rollouts", i) for i in part]
         labels = label_texts(
             teacher,
@@ -154,16 +186,17 @@ def label(teacher: SlotModel, problems: Sequence[Problem], work: LabelFolder, ad
             NUM_CANDIDATES,
         )
         for i, found in zip(part, labels, strict=True):
+            _require_numbers("teacher", teacher.name, problems[i], found._asdict())
             work.save("labels", i, found._asdict())
         advance(len(part))
 
 
-def _batches(todo: Sequence[int], work: LabelFolder, problems: Sequence[Problem]) -> Iterable[list[int]]:
+def _batches(work: LabelFolder, problems: Sequence[Problem]) -> Iterator[list[int]]:
     """Problems in order, as many at once as fill a prefill pass."""
     part: list[int] = []
     tokens = 0
-    for i in todo:
-        size = len(problems[i].teacher_prompt_ids) + len(work.load("rollouts", i)["output_ids"])
+    for i, problem in enumerate(problems):
+        size = len(problem.teacher_prompt_ids) + len(work.load("rollouts", i)["output_ids"])
         if part and tokens + size > LABEL_BATCH_TOKENS:
             yield part
             part, tokens = [], 0

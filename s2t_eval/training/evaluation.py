@@ -9,17 +9,22 @@ development problems that settings are chosen by: the check needs no network and
 from __future__ import annotations
 
 import argparse
+import base64
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from s2t_eval.benchmark_data import gsm8k
 from s2t_eval.files import write_text
+from s2t_eval.training.question_index import RECORD, QuestionIndex, Records, records
 
 HASHES = Path(__file__).with_name("evaluation_questions.json")
-HASH_DIGITS = 12
 
 SOURCES = {
     "gsm8k": ("openai/gsm8k", "question"),
@@ -33,50 +38,84 @@ SOURCES = {
 """Benchmark -> its folder and the field that holds the question."""
 
 
+LEAVE_OUT = "leave them out with --drop-overlap or choose other data"
+
+
 class OverlapError(ValueError):
     """Training problems that are also evaluation problems."""
 
 
 def question_hash(question: str) -> str:
-    """16 hex digits of a question without its case, spacing and punctuation."""
+    """16 hex digits of a question without its case, spacing and punctuation.
+
+    Label sets hold it, and their split into training and held-out problems follows its order: it stays as
+    it is. What is compared with benchmarks is `find_overlap`'s.
+    """
     words = re.findall(r"[^\W_]+|[^\w\s]", question.lower())
     letters = [word for word in words if word not in ".,;:!?'\"`$"]
     return hashlib.sha256(" ".join(letters).encode()).hexdigest()[:16]
 
 
-def evaluation_hashes() -> dict[str, frozenset[str]]:
-    """Benchmark -> hashes of its questions, `HASH_DIGITS` hex digits each."""
+@functools.cache
+def evaluation_records() -> dict[str, Records]:
+    """Benchmark -> records of its questions, as they are shipped."""
     content: dict[str, str] = json.loads(HASHES.read_text())
-    return {
-        name: frozenset(text[i : i + HASH_DIGITS] for i in range(0, len(text), HASH_DIGITS))
-        for name, text in content.items()
-    }
+    return {name: np.frombuffer(base64.b64decode(text), RECORD) for name, text in content.items()}
 
 
-def find_overlap(hashes: Sequence[str], further: Mapping[str, Iterable[str]] | None = None) -> dict[int, str]:
-    """Index -> benchmark, for those of these question hashes that a benchmark holds.
+@functools.cache
+def _evaluation_index() -> QuestionIndex:
+    return QuestionIndex(evaluation_records())
+
+
+def find_overlap(texts: Sequence[str], further: Mapping[str, Iterable[str]] | None = None) -> dict[int, str]:
+    """Index -> benchmark, for those of these texts that are or hold a question of a benchmark.
+
+    Spelling, markup and typesetting do not matter, nor does what stands around the question; see
+    `question_index`.
 
     Args:
-        hashes: of the training questions.
-        further: more evaluation sets, name -> question hashes.
+        texts: training questions or whole prompts.
+        further: more evaluation sets, name -> questions.
     """
-    known = {name: set(found) for name, found in evaluation_hashes().items()}
-    for name, more in (further or {}).items():
-        known.setdefault(name, set()).update(value[:HASH_DIGITS] for value in more)
-    return {i: name for i, value in enumerate(hashes) for name in known if value[:HASH_DIGITS] in known[name]}
+    indices = [_evaluation_index()]
+    if further:
+        indices.append(QuestionIndex({name: records(questions) for name, questions in further.items()}))
+    found: dict[int, str] = {}
+    for i, text in enumerate(texts):
+        name = next((name for index in indices if (name := index.find(text)) is not None), None)
+        if name is not None:
+            found[i] = name
+    return found
 
 
-def require_no_overlap(overlap: Mapping[int, str], total: int) -> None:
-    """Raise `OverlapError` that names how many problems are whose, and the first."""
+def require_no_overlap(overlap: Mapping[int, str], total: int, advice: str) -> None:
+    """Raise `OverlapError` that names how many problems are whose, and the first.
+
+    Args:
+        overlap: what `find_overlap` found.
+        total: problems that were looked at.
+        advice: what to do.
+    """
     if not overlap:
         return
     first, name = next(iter(overlap.items()))
     names = ", ".join(sorted(set(overlap.values())))
     raise OverlapError(
         f"{len(overlap)} of {total} problems are also evaluation problems of {names} (the first is problem "
-        f"{first}, of {name}): what is measured on them must not be learnt from; leave them out with "
-        "--drop-overlap or choose other data"
+        f"{first}, of {name}): what is measured on them must not be learnt from; {advice}"
     )
+
+
+def require_no_evaluation_prompts(prompts: Sequence[Any], decode: Callable[[list[int]], str]) -> None:
+    """Raise `OverlapError` if one of a label set's prompts holds a question that models are scored on.
+
+    Args:
+        prompts: token ids of each.
+        decode: of their tokenizer.
+    """
+    overlap = find_overlap([decode([int(i) for i in prompt]) for prompt in prompts])
+    require_no_overlap(overlap, len(prompts), "collect labels of other problems (or with --drop-overlap)")
 
 
 def main() -> None:
@@ -87,12 +126,14 @@ def main() -> None:
     questions = {}
     for name, (folder, field) in SOURCES.items():
         (path,) = sorted((data / folder).rglob("test*.jsonl"))
-        questions[name] = [json.loads(line)[field] for line in path.open(encoding="utf-8")]
+        with path.open(encoding="utf-8") as lines:
+            questions[name] = [json.loads(line)[field] for line in lines]
     questions["gsm8k_dev"] = list(gsm8k(str(data))["dev"]["question"])
     content = {}
     for name, texts in questions.items():
-        content[name] = "".join(sorted({question_hash(text)[:HASH_DIGITS] for text in texts}))
-        print(f"{name}: {len(content[name]) // HASH_DIGITS} of {len(texts)} questions")
+        found = records(texts)
+        content[name] = base64.b64encode(found.tobytes()).decode()
+        print(f"{name}: {len(found)} of {len(texts)} questions")
     write_text(HASHES, json.dumps(content, indent=0, sort_keys=True) + "\n")
 
 

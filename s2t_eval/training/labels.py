@@ -7,7 +7,8 @@ One row a trajectory; steps are counted from the first generated token.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from s2t_eval.files import replaced, write_text
 FORMAT = 1
 SHARD_ROWS = 128
 MANIFEST = "manifest.json"
+
+FINITE = ("kl_student_teacher", "kl_teacher_student", "entropy", "margin", "teacher_mass")
+LOG_PROBS = ("top_log_probs", "student_log_probs", "teacher_log_probs")
+"""Of a trajectory's columns."""
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -248,6 +253,11 @@ def _read_manifest(folder: Path) -> Manifest:
         raise LabelError(f"labels: {path} cannot be read ({error}); collect the labels anew") from error
     if manifest.format != FORMAT:
         raise LabelError(f"labels: {path} has format {manifest.format}, expected {FORMAT}; collect anew")
+    if not isinstance(manifest.kl_threshold, float) or not math.isfinite(manifest.kl_threshold):
+        raise LabelError(
+            f"labels: {path} has kl_threshold {manifest.kl_threshold!r}, expected a finite number; collect "
+            "anew"
+        )
     return manifest
 
 
@@ -300,7 +310,21 @@ def _checked(row: Trajectory) -> Trajectory:
         raise LabelError(
             f"{where}: a step has {row.candidates.shape[-1]} candidate; expected at least 2 to choose from"
         )
-    finite = np.isfinite(row.kl_student_teacher).all() and not np.isnan(row.teacher_log_probs).any()
-    if not finite:
-        raise LabelError(f"{where}: divergences or log-probabilities are not numbers; collect it anew")
+    broken = not_numbers({name: getattr(row, name) for name in (*FINITE, *LOG_PROBS)})
+    if broken:
+        raise LabelError(f"{where}: {', '.join(broken)} are not numbers; collect it anew")
     return row
+
+
+def not_numbers(columns: Mapping[str, npt.ArrayLike]) -> list[str]:
+    """Names of the columns that hold NaN, or an infinity that cannot be.
+
+    A log-probability may be minus infinity: a token that its model never gives.
+    """
+    broken = []
+    for name, values in columns.items():
+        array = np.asarray(values, dtype=np.float64)
+        fine = array < np.inf if name in LOG_PROBS else np.isfinite(array)
+        if not fine.all():
+            broken.append(name)
+    return broken

@@ -152,6 +152,10 @@ class SelectorModel(nn.Module):
         """Scores of all candidates, float32 [groups, K]."""
         return self._scores(batch, self._hidden(batch))
 
+    def own_logits(self, batch: Batch) -> Tensor:
+        """The adapted model's logits of all candidates at their steps, float32 [groups, K]."""
+        return self._logits(batch, self._hidden(batch))
+
     def _hidden(self, batch: Batch) -> Tensor:
         """Hidden states of the flat batch, [batch * seq, hidden]."""
         body = self.plain.get_decoder()
@@ -168,8 +172,10 @@ class SelectorModel(nn.Module):
     def _scores(self, batch: Batch, hidden: Tensor) -> Tensor:
         if self.settings.looks_ahead:
             return self.score.score(Evidence(batch.student_log_probs, hidden=hidden[batch.branch_at]))
-        logits = head_rows(self.plain, self.config, hidden[batch.step_at], batch.candidates)
-        return self.score.score(Evidence(batch.student_log_probs, own_logits=logits))
+        return self.score.score(Evidence(batch.student_log_probs, own_logits=self._logits(batch, hidden)))
+
+    def _logits(self, batch: Batch, hidden: Tensor) -> Tensor:
+        return head_rows(self.plain, self.config, hidden[batch.step_at], batch.candidates)
 
     def _regularizer(self, batch: Batch, tuned: Tensor) -> Tensor:
         """Mean KL of tuned and frozen student over the text vocabulary, at every text position, in chunks."""

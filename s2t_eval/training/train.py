@@ -1,50 +1,43 @@
-"""From a label set to a selector folder: selector, router, thresholds, and the figures of all three."""
+"""From a label set to a selector folder: selector, routers, thresholds, and the figures of all of them."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from accelerate import PartialState
-from peft import PeftModel
-from torch import Tensor
-from transformers import PreTrainedModel
 
-from s2t_eval.calibration import quantile_thresholds
 from s2t_eval.checkpoint import (
     PROPOSERS,
-    Proposer,
     Selector,
     SelectorError,
     SelectorInfo,
-    adapter_on,
     save_selector,
-    scale_adapter,
 )
-from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import data_hash
-from s2t_eval.router import Router
 from s2t_eval.training.agreement import agreement, agreement_of, gains, score_items
 from s2t_eval.training.labels import LabelSet, Trajectory
-from s2t_eval.training.loop import Loop, LoopSettings, Trained, autocast
+from s2t_eval.training.loop import Loop, LoopSettings, Trained
 from s2t_eval.training.packing import Item, make_items
-from s2t_eval.training.router import StepTable, tabulate, train_router
-from s2t_eval.training.selector_model import SelectorModel, SelectorSettings
-from s2t_eval.training.triggers import trigger_report
-
-SCANNED_TAUS = (0.01, 0.05, 0.1, 0.2, 0.5)
-PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
-ADAPTER_SCALES = (1.0, 0.7, 0.5)
-Keep = Literal["agree@1", "gain"]
-ROUTER_LOOP = LoopSettings(
-    epochs=20, lr=1e-3, batch_size=4, accumulate=1, weight_decay=0.05, evaluations=1, patience=5
+from s2t_eval.training.proposers import (
+    UNMEASURED,
+    Routing,
+    Scanned,
+    Student,
+    every_step,
+    make_routing,
+    scan_scales,
+    scan_triggers,
 )
+from s2t_eval.training.selector_model import SelectorModel, SelectorSettings
+
+MADE_OF = ("student", "teacher", "vocabulary", "data", "prompt", "teacher_context", "steps", "tau")
+"""Of a label set's manifest; the rest was measured."""
+Keep = Literal["agree@1", "gain"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +49,6 @@ class TrainSettings:
         top_k: K in decoding; held-out figures are taken with it.
         quiet: share of the steps outside the top tau that is learnt from too (labels of `--steps all`).
         held_out: share of the questions that is never trained on.
-        proposers: for which proposers routers and thresholds are made.
-        default_proposer: what the folder proposes with unless the user says otherwise.
         keep: the held-out figure whose best evaluation is kept: `agree@1` at the top steps, or `gain`, what
             the picks at every step gain a text in the teacher's log-probability (for proposer `tuned`, which
             writes every token).
@@ -67,20 +58,12 @@ class TrainSettings:
     top_k: int = 8
     quiet: float = 0.0
     held_out: float = 0.1
-    proposers: tuple[Proposer, ...] = PROPOSERS
-    default_proposer: Proposer = "base"
     keep: Keep = "agree@1"
 
-
-@dataclass(frozen=True)
-class Student:
-    """The student to adapt, and what identifies it."""
-
-    model: PreTrainedModel
-    name: str
-    fingerprint: str
-    vocabulary: str
-    text_vocab: int
+    @property
+    def decoding_k(self) -> int:
+        """K in decoding: never more than was trained with."""
+        return min(self.top_k, self.num_candidates)
 
 
 def train_selector(
@@ -122,7 +105,7 @@ def train_selector(
         identity["start"] = start.hash
         _require_continuation(start, selector, labels, settings)
     torch.manual_seed(loop.seed)
-    model = _make_model(student, selector, start)
+    model = make_model(student, selector, start)
     trained = _fit(model, labels, train, held_out, loop, settings, work / "selector", identity)
     figures: dict[str, Any] = {
         "held_out": {k: v for k, v in trained.best.items() if k not in ("step", "train_loss")},
@@ -135,55 +118,90 @@ def train_selector(
     }
     # The plain student's router has nothing to do with the adapter: of the same labels it is the same.
     known = {"base": start.routers["base"]} if start is not None and "base" in start.routers else {}
-    routers, thresholds, tables = _routers(
-        student, model.peft, train, held_out, settings, work, identity, known
-    )
-    figures["triggers"] = {
-        proposer: trigger_report(
-            tables[proposer].divergences(routers[proposer]), tables[proposer].all_kl.numpy()
+    routings: dict[str, Routing] = {
+        proposer: make_routing(
+            student, model.peft, proposer, train, held_out, work / f"router-{proposer}", identity,
+            known.get(proposer),
         )
-        for proposer in routers
-    }
-    scored = labels.manifest.steps == "all"
-    default = choose_default(
-        model, held_out if scored else None, tables, routers, thresholds, settings, loop.precision
-    )
-    figures["scan"] = default.scan
-    scales: dict[str, float] = {}
-    if scored and not selector.looks_ahead:
-        known_scales = {"1.0": default.scan["always"]}
-        scales = figures["adapter_scales"] = scan_scales(
-            model, held_out, settings, loop.precision, known_scales
-        )
-    info = SelectorInfo(
-        base=student.fingerprint,
-        base_name=student.name,
-        vocabulary=student.vocabulary,
-        hidden_size=int(model.readout.shape[1]),
-        form=selector.form,
-        score_as=selector.score_as,
-        bins=selector.bins,
-        temperature=selector.effective_temperature,
-        num_candidates=settings.num_candidates,
-        top_k=min(settings.top_k, settings.num_candidates),
-        thresholds=thresholds,
-        threshold_steps=sum(len(row.output_ids) for row in held_out),
-        default=default.settings,
-        labels=asdict(labels.manifest),
-        training=figures,
-        teacher=labels.manifest.teacher,
-        proposal_weight=default.proposal_weight,
-        adapter_scale=float(max(scales, key=scales.__getitem__, default=1.0)),
-    )
+        for proposer in PROPOSERS
+    }  # fmt: skip
+    info = _describe(student, labels, selector, settings, held_out, routings, figures)
+    info = with_defaults(info, model, labels, held_out, settings, routings, loop.precision)
     processes = PartialState()
     if processes.is_main_process:
+        routers = {proposer: routing.router for proposer, routing in routings.items()}
         save_selector(out, info, model.readout, routers, model.peft)
         shutil.rmtree(work)
     processes.wait_for_everyone()
     return info
 
 
-def _make_model(student: Student, selector: SelectorSettings, start: Selector | None) -> SelectorModel:
+def _describe(
+    student: Student,
+    labels: LabelSet,
+    selector: SelectorSettings,
+    settings: TrainSettings,
+    held_out: Sequence[Trajectory],
+    routings: Mapping[str, Routing],
+    figures: dict[str, Any],
+) -> SelectorInfo:
+    """What the folder says of itself, but for its defaults."""
+    figures["triggers"] = {proposer: routing.report() for proposer, routing in routings.items()}
+    return SelectorInfo(
+        base=student.fingerprint,
+        base_name=student.name,
+        vocabulary=student.vocabulary,
+        hidden_size=int(student.model.get_output_embeddings().weight.shape[1]),
+        form=selector.form,
+        score_as=selector.score_as,
+        bins=selector.bins,
+        temperature=selector.effective_temperature,
+        num_candidates=settings.num_candidates,
+        top_k=settings.decoding_k,
+        thresholds={proposer: routing.thresholds for proposer, routing in routings.items()},
+        threshold_steps=sum(len(row.output_ids) for row in held_out),
+        defaults={},
+        labels=asdict(labels.manifest),
+        training=figures,
+        teacher=labels.manifest.teacher,
+    )
+
+
+def with_defaults(
+    info: SelectorInfo,
+    model: SelectorModel,
+    labels: LabelSet,
+    held_out: Sequence[Trajectory],
+    settings: TrainSettings,
+    routings: Mapping[str, Routing],
+    precision: str,
+) -> SelectorInfo:
+    """The same with a default for each of these proposers, and the gains that it follows from.
+
+    Without labels at every step the gain outside the top tau is unknown, and the router at tau 5 % is the
+    default.
+    """
+    if labels.manifest.steps != "all":
+        return replace(info, defaults={**info.defaults, **dict.fromkeys(routings, UNMEASURED)})
+    items = every_step(held_out, settings.decoding_k)
+    scanned: dict[str, Scanned] = {
+        proposer: scan_triggers(model, items, len(held_out), proposer, routing, precision)
+        for proposer, routing in routings.items()
+    }
+    scans = {**info.training.get("scan", {}), **{key: found.scan for key, found in scanned.items()}}
+    figures = {**info.training, "scan": scans}
+    defaults = {**info.defaults, **{key: found.default for key, found in scanned.items()}}
+    info = replace(info, defaults=defaults, training=figures)
+    if "base" in scanned:
+        info = replace(info, proposal_weight=scanned["base"].proposal_weight)
+    if "tuned" in scanned and not model.settings.looks_ahead:
+        scales = scan_scales(model, items, len(held_out), precision)
+        best = float(max(scales, key=scales.__getitem__))
+        info = replace(info, adapter_scale=best, training={**figures, "adapter_scales": scales})
+    return info
+
+
+def make_model(student: Student, selector: SelectorSettings, start: Selector | None) -> SelectorModel:
     """An untrained selector, or one with what `start` has learnt."""
     if start is None:
         return SelectorModel(student.model, selector, student.text_vocab)
@@ -204,11 +222,22 @@ def _require_continuation(
             raise SelectorError(
                 f"start={start.folder}: it was trained with {name}={ours}, got {name}={given}; give the same"
             )
-    same_split = trained["settings"]["held_out"] == settings.held_out
-    if start.info.labels != asdict(labels.manifest) or not same_split:
+    require_same_labels(f"start={start.folder}", start.info, labels, settings.held_out)
+
+
+def require_same_labels(
+    what: str, info: SelectorInfo, labels: LabelSet, held_out: float | None = None
+) -> None:
+    """Raise `SelectorError` unless problems that are held out now were held out before.
+
+    Labels that were collected twice differ in the last digits of what was measured, not in their problems.
+    """
+    same_split = held_out is None or info.training["settings"]["settings"]["held_out"] == held_out
+    before, now = info.labels, asdict(labels.manifest)
+    if any(before.get(name) != now[name] for name in MADE_OF) or not same_split:
         raise SelectorError(
-            f"start={start.folder}: it was trained on other labels or another --held_out, so problems that "
-            "are held out here may have been learnt from; use the same, or train from the beginning"
+            f"{what}: it was trained on other labels or another --held_out, so problems that are held out "
+            "here may have been learnt from; use the same, or train from the beginning"
         )
 
 
@@ -224,11 +253,11 @@ def _fit(
 ) -> Trained:
     kl_above = labels.manifest.kl_threshold
     items = make_items(train, settings.num_candidates, kl_above, settings.quiet)
-    checked = make_items(held_out, min(settings.top_k, settings.num_candidates), kl_above)
+    checked = make_items(held_out, settings.decoding_k, kl_above)
 
     # Without branches all steps of a text cost no more than its top ones.
     sees_all = labels.manifest.steps == "all" and not model.settings.looks_ahead
-    every = _every_step(held_out, settings) if sees_all else []
+    every = every_step(held_out, settings.decoding_k) if sees_all else []
     if settings.keep == "gain" and not every:
         raise ValueError(
             "keep=gain: it needs labels at every step (`s2t-eval collect --steps all`) and the form direct"
@@ -250,138 +279,3 @@ def _fit(
     return Loop[Item](
         model, items, model.pack, evaluate, settings.keep, loop, folder, identity, no_decay=("readout",)
     ).run()
-
-
-def _routers(
-    student: Student,
-    peft: PeftModel,
-    train: Sequence[Trajectory],
-    held_out: Sequence[Trajectory],
-    settings: TrainSettings,
-    work: Path,
-    identity: Mapping[str, Any],
-    known: Mapping[str, Router],
-) -> tuple[dict[str, Router], dict[str, dict[str, dict[str, float]]], dict[str, StepTable]]:
-    """Of each proposer: its router (trained, unless known), its thresholds on held-out steps, their table."""
-    routers: dict[str, Router] = {}
-    thresholds: dict[str, dict[str, dict[str, float]]] = {}
-    tables: dict[str, StepTable] = {}
-    layers: Any = peft.base_model
-    student.model.eval()
-    for proposer in settings.proposers:
-        layers.disable_adapter_layers()
-        model = SlotModel(student.model, student.name, student.text_vocab)
-        with adapter_on(peft) if proposer == "tuned" else nullcontext():
-            has_written = proposer == "base"
-            checked = tabulate(model, held_out, has_written)
-            table = None if proposer in known else tabulate(model, train, has_written)
-        if table is None:
-            router = known[proposer].to(model.device)
-        else:
-            folder = work / f"router-{proposer}"
-            # Large sets take larger batches: a few hundred steps an epoch are enough for so small a network.
-            loop = replace(ROUTER_LOOP, batch_size=max(ROUTER_LOOP.batch_size, len(train) // 400))
-            router, _ = train_router(
-                table, checked, loop, folder, {**identity, "proposer": proposer}, model.device
-            )
-        routers[proposer], tables[proposer] = router, checked
-        found = {
-            name: dict(quantile_thresholds(values.tolist(), SCANNED_TAUS))
-            for name, values in checked.divergences(router).items()
-        }
-        for direction in ("student_teacher", "teacher_student"):
-            values = np.concatenate([getattr(row, f"kl_{direction}") for row in held_out])
-            found[f"kl:{direction}"] = dict(quantile_thresholds(values.tolist(), SCANNED_TAUS))
-        thresholds[proposer] = found
-    layers.enable_adapter_layers()
-    return routers, thresholds, tables
-
-
-class Default(NamedTuple):
-    """What `choose_default` found."""
-
-    settings: dict[str, Any]
-    """proposer, trigger and tau, and how they were chosen"""
-    proposal_weight: float
-    scan: dict[str, float]
-    """mean gain a text, nats, of everything scanned: by trigger and tau, and by weight where it is not 0"""
-
-
-def choose_default(
-    model: SelectorModel,
-    held_out: Sequence[Trajectory] | None,
-    tables: Mapping[str, StepTable],
-    routers: Mapping[str, Router],
-    thresholds: Mapping[str, Mapping[str, Mapping[str, float]]],
-    settings: TrainSettings,
-    precision: str = "no",
-) -> Default:
-    """The local trigger, rate and share of the proposer's own with the largest gain on held-out texts.
-
-    Triggers go up to firing at every step. The gain of a step is the teacher's log-probability of what the
-    selector picks minus that of the student's own first token, in nats; a selector that harms quiet steps
-    loses there. Without labels at every step (`held_out` None) the gain outside the top tau is unknown, and
-    the router at tau 5 % is the default.
-    """
-    proposer = settings.default_proposer if settings.default_proposer in tables else settings.proposers[0]
-    fallback = {"proposer": proposer, "trigger": "router", "tau": 0.05, "chosen": "not measured"}
-    if held_out is None:
-        return Default(fallback, 0.0, {})
-    items = _every_step(held_out, settings)
-    scores = _scores(model, items, precision)
-    divergences = tables[proposer].divergences(routers[proposer])
-    scan: dict[str, float] = {}
-    best, weight_of_best = "", 0.0
-    # Only proposer `base` proposes what the labels hold of the student.
-    for weight in PROPOSAL_WEIGHTS if proposer == "base" else (0.0,):
-        gain = gains(scores, items, weight)
-        found = {"always": float(gain.sum() / len(held_out))}
-        for name, values in divergences.items():
-            for tau, threshold in thresholds[proposer][name].items():
-                found[f"{name}@{tau}"] = float(gain[values > threshold].sum() / len(held_out))
-        best_here = max(found, key=lambda name: found[name])
-        if not best or found[best_here] > max(scan.values()):
-            best, weight_of_best = best_here, weight
-        scan.update({f"{name}+{weight}" if weight else name: value for name, value in found.items()})
-    trigger, _, tau = best.partition("@")
-    named = {**fallback, "trigger": trigger, "tau": float(tau) if tau else None, "chosen": "held-out gain"}
-    return Default(named, weight_of_best, scan)
-
-
-def scan_scales(
-    model: SelectorModel,
-    held_out: Sequence[Trajectory],
-    settings: TrainSettings,
-    precision: str = "no",
-    known: Mapping[str, float] | None = None,
-) -> dict[str, float]:
-    """What picks at every step gain a text, nats, by how much of the adapter is added (form `direct`).
-
-    Args:
-        model: the trained selector; its adapter is whole again afterwards.
-        held_out: texts with candidates at every step.
-        settings: of its training.
-        precision: the loop's.
-        known: scales that were measured already, with their gain.
-    """
-    items = _every_step(held_out, settings)
-    found = dict(known or {})
-    for scale in ADAPTER_SCALES:
-        if str(scale) not in found:
-            scale_adapter(model.peft, scale)
-            gain = gains(_scores(model, items, precision), items)
-            found[str(scale)] = float(gain.sum()) / len(held_out)
-    scale_adapter(model.peft, 1.0)
-    return found
-
-
-def _every_step(trajectories: Sequence[Trajectory], settings: TrainSettings) -> list[Item]:
-    """Items of all steps, with the candidates of decoding."""
-    return make_items(trajectories, min(settings.top_k, settings.num_candidates), -np.inf)
-
-
-def _scores(model: SelectorModel, items: Sequence[Item], precision: str) -> Tensor:
-    """Scores of all items' groups, [groups, K], as the loop's precision has them."""
-    model.eval()
-    with autocast(precision, model.readout.device):
-        return torch.cat(score_items(model, items, 1))

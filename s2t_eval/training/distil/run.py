@@ -24,7 +24,7 @@ from s2t_eval.training.distil.teacher_texts import teacher_texts
 from s2t_eval.training.distil.texts import Item, collate, make_items
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.loop import Loop, LoopSettings
-from s2t_eval.training.train import Student
+from s2t_eval.training.proposers import Student
 
 
 @dataclass(frozen=True)
