@@ -24,7 +24,9 @@ SIGNS = {
     "、": ",", "。": ".", "〈": r"\langle ", "〉": r"\rangle ", "【": "[", "】": "]", "∆": r"\Delta ", "µ": r"\mu ",
     "−": "-", "–": "-", "—": "-", "✓": "", "✔": "", "■": "", "□": "", "∎": "",
 }  # fmt: skip
-SPACES = dict.fromkeys("\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000", " ")
+SPACES = dict.fromkeys(
+    "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000", " "
+)
 IGNORED = dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u2061\u2062", "")
 GREEK = {
     name: command

@@ -24,7 +24,9 @@ FUNCTION = re.compile(
 )
 FRACTIONS = set("frac dfrac tfrac cfrac nicefrac sfrac xfrac".split())
 BINOMIALS = set("binom dbinom tbinom".split())
-TAKING = re.compile(rf"\\({'|'.join(sorted(FRACTIONS | BINOMIALS))}|sqrt)(?![a-zA-Z])|[\^_](?=\s*\\(?:[dtc]?frac|sqrt))")
+TAKING = re.compile(
+    rf"\\({'|'.join(sorted(FRACTIONS | BINOMIALS))}|sqrt)(?![a-zA-Z])|[\^_](?=\s*\\(?:[dtc]?frac|sqrt))"
+)
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -82,7 +84,7 @@ def with_braces(text: str) -> str:
         head = r"\frac" if name in FRACTIONS else r"\binom" if name in BINOMIALS else command[0]
         if name == "sqrt" and (root := re.match(r"\s*\[([^\[\]]*)\]", text[place:])):
             head, place = rf"\sqrt[{root[1].strip()}]", place + root.end()
-            head = r"\sqrt" if root[1].strip() == "2" else head
+            head = r"\sqrt" if root[1].strip() in ("", "2") else head
         parts.append(head)
         for _ in range(count):
             argument, place = _argument(text, place, is_root=name == "sqrt")

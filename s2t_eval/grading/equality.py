@@ -39,6 +39,8 @@ NAME = re.compile(
     r"(?:\\?[a-zA-Z]+(?:_\{[^{}]*(?:\{[^{}]*\})?\s*\})?'*(?:\^\{(?:-1|\\prime)\})?"
     r"(?:\s*\(\s*\\?[a-zA-Z]+(?:\s*,\s*[a-zA-Z]+)*\s*\))?'*)"
 )
+THING = re.compile(r"m?\s*\\(?:angle|overline|triangle|text)(?![a-zA-Z])|\||\[[A-Z]+\]$")
+"""Names of angles, lengths, areas and things in words."""
 MEMBER = re.compile(r"\s*(?P<name>\\?[a-zA-Z]+)\s*\\in(?![a-z])\s*(?=\\\{)")
 REMARK = re.compile(
     r"(?P<answer>.+?)\s*(?:\\text\{\s*\(\s*(?:or|i\.e\.|about|approximately|that is)?,?\s*\}"
@@ -46,10 +48,11 @@ REMARK = re.compile(
     r"\s*(?P<other>.+?)\s*(?:\)|\\text\{\s*\)\s*\})"
 )
 SAID = re.compile(
-    r"^.*\\text\{(?![^{}]*\b(?:not|no)\b)[^{}]*\b(?:is|are|equals?|has|have|gives|be)\b(?:[^{}]*)\}\s*(?=.)", re.DOTALL
+    r"^.*\\text\{(?![^{}]*\b(?:not|no)\b)[^{}]*\b(?:is|are|equals?|has|have|gives|be)\b(?:[^{}]*)\}\s*(?=.)",
+    re.DOTALL,
 )
 """`\\triangle ABC \\text{ has area } 6`: the value stands behind the sentence."""
-OR = re.compile(r"\\text\{\s*,?\s*or\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])")
+OR = re.compile(r"\\text\{\s*,?\s*or(?: also| approximately| about)?\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])")
 DECIMAL = re.compile(r"-?\d*\.(\d+)")
 WRITTEN_DECIMAL = re.compile(r"\d\.\d|\.\d|\d[eE][-+]?\d|10\s*\^")
 
@@ -92,10 +95,11 @@ def _same(gold: str, answer: str, tolerance: float) -> bool:
     if (letter := choice(gold)) is not None:
         return letter == chosen(_sides(answer)[-1].strip())
     if (said := words(gold)) is not None:
-        return said in (words(answer), words(_sides(answer)[-1]))
+        ways = (answer, _sides(answer)[-1], re.split(r"\bis\b", without_text(answer))[-1])
+        return said in [words(way, is_text=True) for way in ways]
     if (based := _same_in_base(gold, answer)) is not None:
         return based
-    gold, answer = (without_braces(text).strip(" .") for text in (gold, answer))
+    gold, answer = (without_braces(text).strip().rstrip(" .") for text in (gold, answer))
     if looks_like_set(gold) or looks_like_set(answer):
         verdict = same_set(gold, answer)
         if verdict is not None:
@@ -156,7 +160,9 @@ def _without_member(text: str) -> str:
 
 def _same_list(golds: list[str], answers: list[str], answer: str, tolerance: float) -> bool:
     if len(golds) == 1:
-        if OR.search(answer) and not any("=" in item for item in answers):  # `3/4 or 0.75` is one number twice
+        if OR.search(answer) and not any(
+            "=" in item for item in answers
+        ):  # `3/4 or 0.75` is one number twice
             return any(_same(golds[0], item, tolerance) for item in answers) and all(
                 _same(golds[0], item, tolerance) or _is_rounded(item, golds[0]) for item in answers
             )
@@ -194,9 +200,11 @@ def _same_named_tuple(whole: str, named: list[str], tolerance: float) -> bool:
     names = [side[0].strip() for side in sides]
     if group is None or group.begin not in ("(", "\\langle") or len(group.items) != len(named):
         return False
-    if any(len(side) != 2 or NAME.fullmatch(side[0].strip()) is None for side in sides) or len(set(names)) < len(names):
+    if any(len(side) != 2 or NAME.fullmatch(side[0].strip()) is None for side in sides) or len(
+        set(names)
+    ) < len(names):
         return False
-    values = [side[1] for side in sorted(sides, key=lambda side: side[0].strip().casefold())]
+    values = [side[1] for side in sorted(sides, key=lambda side: side[0].strip(" \\").casefold())]
     return all(_same(item, value, tolerance) for item, value in zip(group.items, values, strict=True))
 
 
@@ -211,7 +219,7 @@ def _sides(text: str) -> list[str]:
 def _same_sides(gold: str, answer: str, tolerance: float) -> bool:
     """`x = 5` is 5 and not `y = 5`; an equation is itself however it is moved about."""
     mine, theirs = (_sides(text) for text in (gold, answer))
-    is_named = len(mine) > 1 and NAME.fullmatch(mine[0]) is not None
+    is_named = len(mine) > 1 and (NAME.fullmatch(mine[0]) or THING.match(mine[0])) is not None
     if len(mine) == 1:
         return _same_chain(gold, theirs, tolerance)
     if len(theirs) == 1:
@@ -219,7 +227,7 @@ def _same_sides(gold: str, answer: str, tolerance: float) -> bool:
     if is_named and _flat(mine[0]) == _flat(theirs[0]):
         return _same(mine[-1], theirs[-1], tolerance)
     if is_named and (words(theirs[0]) is not None or not _is_symbolic(theirs[0])):
-        return _same(mine[-1], theirs[-1], tolerance)
+        return _same(mine[-1], theirs[-1], tolerance) or same_equation(gold, answer)
     return same_equation(gold, answer)
 
 
@@ -242,7 +250,7 @@ def _is_rounded(text: str, exact: str) -> bool:
     """Whether a decimal number is another value cut or rounded to its digits."""
     import sympy
 
-    decimal = DECIMAL.fullmatch(measured(text).value.strip(" ."))
+    decimal = DECIMAL.fullmatch(measured(text).value.rstrip(" ."))
     value = read(measured(exact).value)
     if decimal is None or not isinstance(value, sympy.Expr) or value.free_symbols:
         return False
@@ -268,6 +276,8 @@ def _same_in_base(gold: str, answer: str) -> bool | None:
 
 def _column(text: str) -> list[list[str]] | None:
     """A vector written as a tuple."""
+    if (pair := re.fullmatch(r"\\binom\{([^{}]*)\}\{([^{}]*)\}", text)) is not None:
+        return [[pair[1]], [pair[2]]]
     group = group_of(text)
     if group is None or group.begin not in ("(", "\\langle") or len(group.items) < 2:
         return None
@@ -297,9 +307,12 @@ def _same_group(gold: str, answer: str, tolerance: float) -> bool:
 
 def _same_ratio(golds: list[str], answers: list[str], tolerance: float) -> bool:
     """A ratio or a time of day, part by part."""
-    if len(golds) != len(answers):
-        return False
-    return all(_same(gold, answer, tolerance) for gold, answer in zip(golds, answers, strict=True))
+    if len(golds) == len(answers):
+        return all(_same(gold, answer, tolerance) for gold, answer in zip(golds, answers, strict=True))
+    pair, single = (golds, answers) if len(golds) == 2 else (answers, golds)
+    if (len(pair), len(single)) != (2, 1) or re.fullmatch(r"\d\d", pair[1]):
+        return False  # a time of day is no fraction
+    return _same(f"\\frac{{{pair[0]}}}{{{pair[1]}}}", single[0], tolerance)
 
 
 def _same_value(gold: str, answer: str, tolerance: float) -> bool:
@@ -309,14 +322,20 @@ def _same_value(gold: str, answer: str, tolerance: float) -> bool:
         return False
     given = measured(answer, is_lettered=bool(getattr(value, "free_symbols", True)))
     other = read(given.value.lstrip("+ "))
-    if other is None or (wanted.kind and given.kind and wanted.kind != given.kind):
+    if other is None or not _compatible(wanted.kind, given.kind):
         return False
-    if any(_same_number(value, number, gold, tolerance) for number in _in_units_of(wanted, given, value, other)):
+    if any(
+        _same_number(value, number, gold, tolerance) for number in _in_units_of(wanted, given, value, other)
+    ):
         return True
     if re.search(r"\\log(?!\s*_)", gold + answer):  # of base ten or e: the problem says which
         natural = [re.sub(r"\\log(?!\s*_)(?![a-z])", r"\\ln", text) for text in (gold, answer)]
         return natural != [gold, answer] and _same_value(*natural, tolerance)
     return False
+
+
+def _compatible(kind: str | None, other: str | None) -> bool:
+    return not (kind and other) or kind == other or {kind, other} == {"degree", "radian"}
 
 
 def _in_units_of(wanted: Measured, given: Measured, value: Any, other: Any) -> list[Any]:
@@ -327,13 +346,15 @@ def _in_units_of(wanted: Measured, given: Measured, value: Any, other: Any) -> l
     if wanted.kind == given.kind:
         factor = given.scale / wanted.scale
         return [other * sympy.Rational(factor.numerator, factor.denominator)] if factor != 1 else [other]
+    if "degree" in (wanted.kind, given.kind) and (other if wanted.kind == "degree" else value).has(sympy.pi):
+        return [other, other * 180 / sympy.pi if wanted.kind == "degree" else other * sympy.pi / 180]
     if "percent" not in (wanted.kind, given.kind):
         return [other]
     return [other, other * 100 if wanted.kind else other / 100]
 
 
 def _same_number(gold: Any, answer: Any, written: str, tolerance: float) -> bool:
-    if equal(gold, answer):
+    if equal(gold, answer, is_positive=tolerance > 0):  # quantities of physics are positive
         return True
     return tolerance > 0 and WRITTEN_DECIMAL.search(written) is not None and close(gold, answer, tolerance)
 

@@ -18,7 +18,9 @@ __all__ = [
 PAIRS = {"(": ")", "[": "]", "\\{": "\\}", "\\langle": "\\rangle"}
 OPENING = {*PAIRS, "{", "\\lfloor", "\\lceil"}
 CLOSING = {*PAIRS.values(), "}", "\\rfloor", "\\rceil"}
-AND = re.compile(r",?\s*\\text\{\s*,?\s*(?:and|or)\s*,?\s*\}|,?\s*(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])")
+AND = re.compile(
+    r",?\s*\\text\{\s*,?\s*(?:and|or)(?: also| approximately| about)?\s*,?\s*\}|,?\s*(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])"
+)
 MATRIX = re.compile(
     r"(?P<scalar>[^&]*?)(?P<open>[(\[|]?)\s*\\begin\{(?P<name>[pbvBV]?(?:small)?matrix|array)\}"
     r"(?:\s*\[[a-z]\])?(?:\s*\{[lcr|@\s]*\})?"

@@ -16,7 +16,9 @@ SET = re.compile(
     r"|^\s*\]|\[\s*$|\\text\{all real"
 )
 BUILDER = re.compile(r"\\\{(?P<name>[^:|]*?)\s*(?::|\||\\colon)\s*(?P<condition>.*)\\\}")
-ALL_REALS = re.compile(r"\\mathbb\{R\}|\\text\{(?:all|the set of(?: all)?|any)? ?reals?(?: numbers?)?\}|all real numbers")
+ALL_REALS = re.compile(
+    r"\\mathbb\{R\}|\\text\{(?:all|the set of(?: all)?|any)? ?reals?(?: numbers?)?\}|all real numbers"
+)
 FRENCH = re.compile(r"(?P<begin>[\][(])(?P<left>[^,;\][]*)[,;](?P<right>[^,;\][]*)(?P<end>[\][)])")
 
 
@@ -33,7 +35,7 @@ def same_equation(gold: str, answer: str) -> bool:
     first, second = _one_side(gold, is_bare), _one_side(answer, is_bare)
     if first is None or second is None or first.free_symbols != second.free_symbols:
         return False
-    return _is_constant_ratio(first, second)
+    return _is_constant_ratio(first, second) or _same_solved(first, second)
 
 
 def _one_side(text: str, is_bare: bool) -> Any | None:
@@ -46,6 +48,25 @@ def _one_side(text: str, is_bare: bool) -> Any | None:
         return None
     numerator = sympy.fraction(sympy.together((left - right).doit()))[0]
     return numerator if numerator.free_symbols else None
+
+
+def _same_solved(first: Any, second: Any) -> bool:
+    """Whether both have the same one solution for a name: `\\ln y = 2x` and `y = e^{2x}`."""
+    import sympy
+
+    if not (first.has(sympy.exp, sympy.log) or second.has(sympy.exp, sympy.log)):
+        return False
+    for symbol in first.free_symbols:
+        for side, other in ((first, second), (second, first)):
+            slope = side.diff(symbol)
+            if not slope.is_number or slope.is_zero:
+                continue
+            try:
+                solutions = sympy.solve(other, symbol)
+            except NotImplementedError:
+                continue
+            return len(solutions) == 1 and equal(symbol - side / slope, solutions[0])
+    return False
 
 
 def _is_constant_ratio(first: Any, second: Any, is_positive: bool = False) -> bool:
@@ -98,7 +119,11 @@ def real_set(text: str) -> RealSet | None:
     import sympy
 
     text = without_braces(text)
-    for separator, join in (("\\text{or}", sympy.Union), ("\\cup", sympy.Union), ("\\cap", sympy.Intersection)):
+    for separator, join in (
+        ("\\text{or}", sympy.Union),
+        ("\\cup", sympy.Union),
+        ("\\cap", sympy.Intersection),
+    ):
         parts = split(re.sub(r",?\s*\\text\{\s*or\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])", r"\\cup ", text)
                       if separator == "\\text{or}" else text, ("\\cup" if separator == "\\text{or}" else separator,))  # fmt: skip
         if len(parts) > 1:
@@ -214,7 +239,10 @@ def _interval(text: str) -> RealSet | None:
     found = FRENCH.fullmatch(text)
     if found is None:
         return None
-    ends = [read(found["left"].replace("+\\infty", "\\infty")), read(found["right"].replace("+\\infty", "\\infty"))]
+    ends = [
+        read(found["left"].replace("+\\infty", "\\infty")),
+        read(found["right"].replace("+\\infty", "\\infty")),
+    ]
     if not all(isinstance(end, sympy.Expr) and not end.free_symbols and end.is_extended_real for end in ends):
         return None
     try:

@@ -12,7 +12,9 @@ KNOWN = (
 )
 """Pairs that need math-verify's grammar, with their verdicts."""
 PACKAGES = ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime", "sympy")
-EXPECTED = "antlr4-python3-runtime 4.9.3, 4.11.0 or 4.13.2, whichever latex2sympy2_extended finds a grammar for"
+EXPECTED = (
+    "antlr4-python3-runtime 4.9.3, 4.11.0 or 4.13.2, whichever latex2sympy2_extended finds a grammar for"
+)
 INSTALL = "pip install 'math-verify[antlr4-11-0]'"
 
 
@@ -32,7 +34,9 @@ def fault() -> str | None:
     if wrong is None:
         return None
     gold, answer, is_same = wrong
-    return _line(f"`{gold}` and `{answer}` should{'' if is_same else ' not'} be equal and are{' not' if is_same else ''}")
+    return _line(
+        f"`{gold}` and `{answer}` should{'' if is_same else ' not'} be equal and are{' not' if is_same else ''}"
+    )
 
 
 def _line(reason: str) -> str:

@@ -23,6 +23,7 @@ STYLES = (
 )
 """Commands that say how an answer looks, or that a proof has ended."""
 COMMANDS: tuple[tuple[str, Replacement], ...] = (
+    (r"\\(?:left|right)\s*\.", ""),
     (rf"\\(?:left|right|middle|[bB]igg?[lrm]?){END}\s*", ""),
     (rf"\\(?:{STYLES}){END}", " "),
     (rf"\\(?:geqslant|geqq?){END}|>=", r"\\ge "),
@@ -34,6 +35,8 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (rf"\\lbrace{END}", r"\\{"),
     (rf"\\rbrace{END}", r"\\}"),
     (rf"\\(?:infin|infinity){END}|{WORD}(?:infinity|inf|oo)(?![a-zA-Z(])", r"\\infty "),
+    (r"\\text\{(?:infinity|Infinity)\}", r"\\infty "),
+    (r"\\text\{(?:there (?:is|are) )?[nN]o solutions?\}|\\text\{(?:the )?empty set\}", r"\\emptyset "),
     (rf"\\varnothing{END}|\\\{{\s*\\\}}", r"\\emptyset "),
     (rf"\\(?:R|reals|Reals){END}|\\mathbb\s*R{END}", r"\\mathbb{R}"),
     (rf"\\backslash{END}", r"\\setminus "),
@@ -65,6 +68,7 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (r"\^\s*(-?\d+(?:\.\d+)?|-?[a-zA-Z](?![a-zA-Z]*\())", r"^{\1}"),
     (r"\^\s*(\([^()]*\))", r"^{\1}"),
     (rf"_\s*(\d+|[a-zA-Z]{END}|[a-zA-Z](?=[\d\W]))", r"_{\1}"),
+    (r"_\s*(\\text\{[^{}]*\}|\\(?!text)[a-zA-Z]+)", r"_{\1}"),
     (r"(?<!\\)\{\s*\}", ""),
 )  # fmt: skip
 REPEATING = re.compile(

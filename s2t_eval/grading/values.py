@@ -112,7 +112,9 @@ def _exact(expression: Any) -> Any | None:
 
     if not isinstance(expression, sympy.Expr):
         return expression if isinstance(expression, sympy.MatrixBase) else None
-    changes: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)}
+    changes: dict[Any, Any] = {
+        number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)
+    }
     for applied in expression.atoms(AppliedUndef):
         name = applied.func.__name__.removeprefix("\\text{").removesuffix("}").removeprefix("\\")
         is_of_name = all(argument.is_Symbol for argument in applied.args)
@@ -124,8 +126,8 @@ def _exact(expression: Any) -> Any | None:
 # ---------------------------------------------------------------- comparison
 
 
-def equal(gold: Any, answer: Any) -> bool:
-    """Whether two expressions have the same value, whatever their variables are."""
+def equal(gold: Any, answer: Any, is_positive: bool = False) -> bool:
+    """Whether two expressions have the same value, whatever their variables are; or positive ones."""
     import sympy
 
     if gold == answer:
@@ -134,7 +136,7 @@ def equal(gold: Any, answer: Any) -> bool:
         return False
     answer = _with_names_of(gold, answer)
     if gold.free_symbols or answer.free_symbols:
-        return gold == answer or _identical(gold, answer)
+        return gold == answer or _identical(gold, answer, is_positive)
     return close(gold, answer, None)
 
 
@@ -169,7 +171,7 @@ def _same_to_the_unit(gold: Any, answer: Any, point: dict[Any, Any], wanted: Any
     return wanted is not None and given is not None and _agree(wanted, given, digits + AGREEING)
 
 
-def _identical(gold: Any, answer: Any) -> bool:
+def _identical(gold: Any, answer: Any, only_positive: bool) -> bool:
     """Equal at every point tried: an identity, for everything people write as an answer.
 
     Evaluation to thirty digits proves what `simplify` cannot and takes milliseconds. Where variables
@@ -179,7 +181,7 @@ def _identical(gold: Any, answer: Any) -> bool:
     compared = 0
     for point, is_positive in _points(symbols, _counts(gold, answer, symbols)):
         wanted, given = _number(gold, point), _number(answer, point)
-        if wanted is None or given is None:
+        if wanted is None or given is None or (only_positive and not is_positive):
             continue
         if not is_positive and not (wanted.imag == given.imag == 0 and _is_real(gold + answer, point)):
             continue
@@ -193,7 +195,11 @@ def _is_real(expression: Any, point: dict[Any, Any]) -> bool:
     """Whether no root or logarithm in the expression is of a negative number."""
     import sympy
 
-    inner = [power.base for power in expression.atoms(sympy.Pow) if power.exp.is_Rational and not power.exp.is_Integer]
+    inner = [
+        power.base
+        for power in expression.atoms(sympy.Pow)
+        if power.exp.is_Rational and not power.exp.is_Integer
+    ]
     inner += [logarithm.args[0] for logarithm in expression.atoms(sympy.log)]
     values = [_number(base, point) for base in inner]
     return all(value is not None and value.imag == 0 and value.real >= 0 for value in values)
@@ -219,7 +225,10 @@ def _points(symbols: list[Any], is_whole: bool) -> Iterator[tuple[dict[Any, Any]
     if is_whole:
         for number in WHOLE_POINTS:
             yield {symbol: sympy.Integer(number + 3 * place) for place, symbol in enumerate(symbols)}, True
-            yield {symbol: sympy.Integer(number + 40 - 7 * place) for place, symbol in enumerate(symbols)}, True
+            yield (
+                {symbol: sympy.Integer(number + 40 - 7 * place) for place, symbol in enumerate(symbols)},
+                True,
+            )
         return
     for turn in range(len(POINTS)):
         values = [sympy.Rational(POINTS[(turn + 2 * place) % 5]) + place for place in range(len(symbols))]

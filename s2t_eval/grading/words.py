@@ -8,7 +8,8 @@ TEXT = re.compile(r"\\text\{([^{}]*)\}")
 WORDS = re.compile(r"[A-Za-z][\w' ,.\-/]*|\d{1,2}(?:st|nd|rd|th)?(?: of)? [A-Z][a-z]+(?:,? \d{4})?")
 CHOICE = re.compile(r"(?i:option|choice|answer)?\s*\(?\s*([A-J])\s*\)?")
 LETTERED = re.compile(
-    r"(?:(?i:option|choice|answer)\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:]|([A-J])\s*$)(?P<rest>.*)", re.DOTALL
+    r"(?:(?i:option|choice|answer)\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:]|([A-J]|[a-j])\s*$)(?P<rest>.*)",
+    re.DOTALL,
 )
 SECOND = re.compile(r"^\s*(?:or|and|,|;|/)\s*\(?\s*[A-J]\s*(?:\)|[,;]|$)")
 """Two letters are no choice."""
@@ -31,12 +32,12 @@ def without_text(text: str) -> str:
     return TEXT.sub(r" \1 ", text)
 
 
-def words(text: str) -> str | None:
+def words(text: str, is_text: bool = False) -> str | None:
     """An answer in words without case, articles, hyphens and ordinal endings; None for mathematics."""
     bare = re.sub(r"\s+", " ", without_text(text)).strip(" .*()\"'")
     if "\\" in bare or WORDS.fullmatch(bare) is None:
         return None
-    is_text = TEXT.search(text) is not None
+    is_text = is_text or TEXT.search(text) is not None
     if not is_text and re.search(r"(?<![A-Za-z])[A-Za-z]{3}", bare) is None:
         return None
     bare = re.sub(r"[-,]", " ", bare.casefold())
@@ -57,7 +58,7 @@ def chosen(text: str) -> str | None:
     found = LETTERED.match(without_text(text).strip(" .*"))
     if found is None or SECOND.search(found["rest"]):
         return None
-    return found[1] or found[2] or found[3]
+    return (found[1] or found[2] or found[3]).upper()
 
 
 def in_base(text: str) -> tuple[str, int] | None:
