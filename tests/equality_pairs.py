@@ -725,6 +725,7 @@ UNEQUAL: Pairs = {
         (r"\gamma^2-1", r"\gamma-1"),
         ("Mm", "m^2"),
         ("x_1", "x_2"),
+        ("a_{12}", "a"),
         (r"\alpha", "a"),
         ("I(0)e^{-t}", "I(1)e^{-t}"),
         (r"\theta_w", r"\theta"),

@@ -12,7 +12,8 @@ KEPT = set(
 )
 """Commands of one argument that change how it looks, not what it is."""
 TEXTS = set(
-    "text textbf textit textrm textsf texttt textnormal textsc textup mbox hbox emph mathrm operatorname".split()
+    "text textbf textit textrm textsf texttt textnormal textsc textup mbox hbox emph mathrm "
+    "operatorname".split()
 )
 DROPPED = set("color phantom hphantom vphantom hspace vspace label tag".split())
 COLOURED = {"textcolor", "colorbox"}
@@ -74,7 +75,7 @@ def _text(content: str, name: str) -> str:
 
 
 def with_braces(text: str) -> str:
-    """`\\frac12`, `\\frac\\pi2`, `\\sqrt2`, `\\sqrt(2)`, `\\nicefrac{1}{2}` with braces around each argument."""
+    """`\\frac12`, `\\frac\\pi2`, `\\sqrt2`, `\\sqrt(2)` with braces around each argument."""
     parts, place = [], 0
     while (command := TAKING.search(text, place)) is not None:
         parts.append(text[place : command.start()])

@@ -29,14 +29,13 @@ def fault() -> str | None:
 
         grammar()
         wrong = next((pair for pair in KNOWN if same(pair[0], pair[1]) is not pair[2]), None)
-    except Exception as error:  # noqa: BLE001  whatever a mixed installation raises is the fault
+    except Exception as error:
         return _line(f"{type(error).__name__}: {error}")
     if wrong is None:
         return None
     gold, answer, is_same = wrong
-    return _line(
-        f"`{gold}` and `{answer}` should{'' if is_same else ' not'} be equal and are{' not' if is_same else ''}"
-    )
+    wanted, got = ("be equal", "are not") if is_same else ("differ", "do not")
+    return _line(f"`{gold}` and `{answer}` should {wanted} and {got}")
 
 
 def _line(reason: str) -> str:

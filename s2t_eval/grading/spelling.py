@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from s2t_eval.grading.alphabet import ascii_latex
-from s2t_eval.grading.arguments import matching, with_braces, without_infix, without_macros
+from s2t_eval.grading.arguments import with_braces, without_infix, without_macros
 
 Replacement = str | Callable[[re.Match[str]], str]
 END = r"(?![a-zA-Z])"
@@ -47,7 +47,7 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (r"\*\*", "^"),
     (rf"\\ast{END}|\*(?=\s*[\w({{\\])", r"\\cdot "),
     (rf"\\(?:lvert|rvert|vert|mid){END}", "|"),
-    (rf"\\(?:degree|textdegree){END}|(?:\{{\}})?\s*\^\s*\{{\s*\\circ\s*\}}|\{{\}}\s*\^\s*\\circ", r"^\\circ "),
+    (rf"\\(?:text)?degree{END}|(?:\{{\}})?\s*\^\s*\{{\s*\\circ\s*\}}|\{{\}}\s*\^\s*\\circ", r"^\\circ "),
     (r"\{,\}|,\s*\\!\s*(?=\d)", ","),
     (r"(?<![\d.,])\d{1,3}(?:(?:\\[, ;:]|~|\s)+\d{3})+(?![\d.])", lambda m: re.sub(r"\D", "", m[0])),
     (rf"\\!|\\negthinspace{END}", ""),
@@ -71,12 +71,19 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (r"_\s*(\\text\{[^{}]*\}|\\(?!text)[a-zA-Z]+)", r"_{\1}"),
     (r"(?<!\\)\{\s*\}", ""),
 )  # fmt: skip
+LONGEST = 600
+"""Characters that an answer may have beyond ten times its reference: what is longer is a loop."""
 REPEATING = re.compile(
     r"(?P<whole>\d*)\.(?P<fixed>\d*?)(?:\\(?:overline|bar|dot)\s*(?:\{(?P<bar>\d+)\}|(?P<digit>\d))"
     r"(?:(?P<between>\d*)\\dot\s*\{?(?P<last>\d)\}?)?|\((?P<round>\d+)\)(?!\s*[\w(\\])"
     r"|(?P<dots>\d{1,6}?)(?P=dots){2,}\s*\\ldots)"
 )
 """0.1\\overline{6}, 0.\\dot{1}4285\\dot{7}, 0.1(6) and 0.333..."""
+
+
+def is_too_long(gold: str, answer: str) -> bool:
+    """Whether an answer is so much longer than its reference that comparing it is a waste of time."""
+    return len(answer) > LONGEST + 10 * len(gold)
 
 
 def normal(text: str) -> str:
@@ -117,6 +124,3 @@ def _balanced(text: str) -> str:
         if depth < 0:
             return _balanced(text[:place] + " " + text[place + 1 :]) if len(text) < 1000 else text
     return text + "}" * depth
-
-
-__all__ = ["matching", "normal", "squeezed"]

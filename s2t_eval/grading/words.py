@@ -23,8 +23,10 @@ NUMERALS = {
     )
     for name in names.split()
 }  # fmt: skip
-BASE = re.compile(r"(?P<digits>[0-9A-Z]+?)(?:_(?:base)?|,?(?:in)?base)(?P<base>\d+|[a-z]+)", re.IGNORECASE)
-BASE_BEFORE = re.compile(r"(?:in)?base(?P<base>\d+|[a-z]+)[:,](?P<digits>[0-9A-Z]+)", re.IGNORECASE)
+DIGITS = r"(?P<digits>[A-Z]*\d[0-9A-Z]*?)"
+"""At least one is a digit: `a_{12}` is a name."""
+BASE = re.compile(rf"{DIGITS}(?i:_(?:base)?|,?(?:in)?base)(?P<base>\d+|[a-zA-Z]+)")
+BASE_BEFORE = re.compile(rf"(?i:(?:in)?base)(?P<base>\d+|[a-zA-Z]+)[:,]{DIGITS}")
 
 
 def without_text(text: str) -> str:
@@ -72,3 +74,13 @@ def in_base(text: str) -> tuple[str, int] | None:
     if not 2 <= base <= 36 or not all(int(digit, 36) < base for digit in digits):
         return None
     return digits.upper(), base
+
+
+def same_in_base(gold: str, last_side: str, answer: str) -> bool | None:
+    """`40_9` is written `40` where the problem names the base, and never 36."""
+    wanted = in_base(gold)
+    given = in_base(answer) or in_base(last_side)
+    if wanted is None:
+        return given is not None and re.sub(r"\s", "", gold) == given[0] if given else None
+    bare = re.sub(r"\s|\\text|[{}()]", "", last_side)
+    return wanted == given if given else wanted[0] == bare.upper()
