@@ -18,7 +18,8 @@ from s2t_eval.generated import GeneratedText
 from s2t_eval.grading import EXPRESSION, INTEGER, LETTER, NUMBER, QUANTITY, Answer, Grader, Scorer
 from s2t_eval.grading.estimators import majority_at_k, pass_at_k, sizes
 from s2t_eval.grading.numbers import as_number, numbers_in, write
-from s2t_eval.grading.text import boxes, statements
+from s2t_eval.grading.statements import statements
+from s2t_eval.grading.text import boxes
 from tests.grader_pairs import NONE, PAIRS, RIGHT, WRONG
 from tests.harness_helpers import shared_data
 
@@ -110,7 +111,8 @@ def test_boxes_and_statements() -> None:
     assert boxes(r"\boxed{\frac{1}{2}} \fbox{3} \boxed{} \boxed{a\}b} \boxed 7. \boxed{open") == [
         r"\frac{1}{2}", "3", r"a\}b", "7",
     ]  # fmt: skip
-    assert statements("The answer is $x$ or so. Answer: 3.5 cm. More.\n#### 9") == ["x", "3.5 cm", "9"]
+    found = statements("The answer is $x$ or so. Answer: 3.5 cm. More.\n#### 9")
+    assert [item.said for item in found] == ["$x$ or so", "3.5 cm", "9"]
     assert statements("The answer is not 5") == []
 
 

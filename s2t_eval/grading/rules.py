@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
-from s2t_eval.generated import was_truncated
+from s2t_eval.grading.expressions import read_expression
 from s2t_eval.grading.grader import shared_grader
-from s2t_eval.grading.latex import split
-from s2t_eval.grading.letters import letter_of
-from s2t_eval.grading.numbers import as_number, numbers_in, write
-from s2t_eval.grading.text import boxes, last_sentence, math_segments, statements
-
-LONGEST_WORDS = 6
-"""Words that an answer in words has at most; what is longer is talk."""
+from s2t_eval.grading.letters import read_letter
+from s2t_eval.grading.numbers import as_number
+from s2t_eval.grading.numeric import read_integer, read_last_number
+from s2t_eval.grading.reply import answer_of
 
 
 @dataclass(frozen=True)
@@ -50,45 +46,22 @@ class AnswerRule:
 
 def number_of(text: str) -> str | None:
     """The last boxed number, or else the last stated one, or else the last number of the text."""
-    for box in reversed(boxes(text)):
-        if numbers_in(box):
-            return _number(box, last=True)
-    for said in reversed(statements(text)):
-        if numbers_in(said):
-            return _number(said, last=False)
-    found = numbers_in(text)
-    return write(found[-1]) if found else None
+    return answer_of(text, read_last_number)
 
 
 def integer_of(text: str) -> str | None:
-    """A whole number from a box or a statement, or else from the last sentence of an unbroken text."""
-    pieces = [*reversed(boxes(text)), *reversed(statements(text))]
-    if not pieces and not was_truncated(text):
-        pieces = [last_sentence(text)]
-    for piece in pieces:
-        if numbers_in(piece):
-            answer = _number(piece, last=True)
-            return answer
-    return None
+    """A number from a box or a statement, or else from the last sentence of an unbroken text."""
+    return answer_of(text, read_integer)
+
+
+def letter_of(text: str) -> str | None:
+    """The letter of a choice, "A" to "J"; None where the text gives none."""
+    return answer_of(text, read_letter)
 
 
 def expression_of(text: str) -> str | None:
     """The last box, or else the last statement, or else the end of an unbroken text's last sentence."""
-    if found := boxes(text):
-        return found[-1]
-    for said in reversed(statements(text)):
-        if (answer := _expression(said)) is not None:
-            return answer
-    if was_truncated(text):
-        return None
-    said = last_sentence(text)
-    segments = math_segments(said)
-    if segments:
-        return segments[-1]
-    if as_number(said.split("=")[-1]) is not None:
-        return said.split("=")[-1].strip()
-    values = numbers_in(said)
-    return write(values[-1]) if values else None
+    return answer_of(text, read_expression)
 
 
 def same_number(gold: str, answer: str) -> bool:
@@ -117,25 +90,3 @@ INTEGER = AnswerRule("integer", integer_of, same_number)
 LETTER = AnswerRule("letter", letter_of, same_letter)
 EXPRESSION = AnswerRule("expression", expression_of, same_expression)
 QUANTITY = AnswerRule("quantity", expression_of, same_quantity)
-
-
-def _number(piece: str, last: bool) -> str:
-    """The number that a box or a statement means."""
-    whole: Fraction | None = as_number(piece)
-    if whole is not None:
-        return write(whole)
-    side = piece.rsplit("=", 1)[-1]
-    found = numbers_in(side) or numbers_in(piece)
-    if len(found) > 1 and len(split(side)) == len(found):
-        return side.strip()  # a list of numbers is not one of them
-    return write(found[-1] if last else found[0])
-
-
-def _expression(said: str) -> str | None:
-    segments = math_segments(said)
-    if segments:
-        return segments[-1]
-    if as_number(said) is not None or "\\" in said or len(said.split()) <= LONGEST_WORDS:
-        return said
-    values = numbers_in(said)
-    return write(values[0]) if len(values) == 1 else None

@@ -1,0 +1,97 @@
+"""What is said about an answer and is none: "the answer is correct", "I hope this helps"."""
+
+from __future__ import annotations
+
+import re
+
+EVALUATIVE = r"""(?:
+    correct|incorrect|right|wrong|valid|invalid|unique|verified|confirmed|consistent|complete|exact|reasonable
+    |sensible|plausible|clear|obvious|evident|simple|easy|surprising|interesting|known|given|found|shown|obtained
+    |derived|computed|calculated|determined|checked|boxed|below|above|here|as\s+(?:follows|desired|required|expected
+    |claimed|needed|stated|above|shown|before)|following|final|done|ready|acceptable|accurate|precise|proven|proved
+    |established|justified|meaningful|good|fine|ok|okay|perfect|satisfactory|satisfied|expected|desired|required
+    |needed|stated|written|expressed|presented|supported|trivial|immediate|well-defined|well\s+defined|close|similar
+    |(?:in\s+)?agree(?:s|ment)|the\s+same|identical|always|already|indeed|in\s+(?:the\s+)?(?:\w+\s+)?(?:form|terms
+    |agreement|accordance|line)|based|supposed|meant|going|to\s+\w+|due|from|what|that\s+which|looks?|seems?|makes?
+    |checks?|correctly|within|between\s+0\s+and|legitimate|sound|robust|trustworthy|logical|believable|realistic
+    |feasible|self-consistent|achievable|attained|guaranteed|certain|sure|uniquely|fully|completely|rigorous
+    |nonsense|absurd|too|very|quite|so\s+\w+|not|no\s+longer|never|neither|unlikely|unknown|unclear|(?:in)?dependent\s+(?:of|on)
+    |(?:this|that|it|these|those|which|there)(?=\W*$)
+)\b"""
+"""First words of a remark; an answer that begins with one is none."""
+JUDGED = re.compile(EVALUATIVE, re.IGNORECASE | re.VERBOSE)
+DESCRIBED = re.compile(
+    r"(?:an?|one|some)\s+(?:\S+\s+){0,3}?(?:integer|number|decimal|fraction|value|expression|letter|result|answer)\b",
+    re.IGNORECASE,
+)
+"""What an answer has to be, in a restated problem: "an integer between 0 and 999"."""
+SUBJECT = r"""(?:(?:so|thus|hence|therefore|and|also|clearly|indeed|now|finally|we\s+(?:see|conclude)\s+that)
+    [\s,]+)*(?:the|this|that|our|my|these|it|which|all|both|everything|he|she|they)"""
+ABOUT = re.compile(
+    rf"""[\s*_\#>~-]*(?:
+    (?:{SUBJECT})(?:\s+(?:\w+\s+){{0,2}}?(?:answer|solution|result|value|proof|work|reasoning|computation|calculation
+        |check|equation|conditions?|one)s?)?\s+(?:is|are|was|were|has\s+been|looks?|seems?|must\s+be|should\s+be)
+        \s+(?:\w+ly\s+|also\s+|thus\s+|therefore\s+|indeed\s+)?(?:(?!as\s+follows\s*:|(?:obtained|given|found|derived|computed|calculated|determined|shown)\s+(?:by|from|as|using|to|in)\b){EVALUATIVE}|{DESCRIBED.pattern}|(?:the|our|my)\s+(?:\w+\s+){{0,2}}(?:answer|solution|result|value)\b)
+    |(?:{SUBJECT})(?:\s+(?:\w+\s+){{0,2}}?(?:answer|solution|result|value|proof|work)s?)?\s+
+        (?:makes?\s+sense|checks?\s+out|holds|works|agrees|matches|completes|confirms|satisf|verif|proves|concludes)
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A sentence about the answer."""
+ADDRESS = re.compile(
+    r"""[\s*_\#>~-]*(?:
+    I\s+(?:hope|am\s+(?:sure|confident|certain))|hope|let\s+me\s+know|feel\s+free|please|thank|is\s+there|if\s+you
+    |do\s+you|would\s+you|any\s+(?:other|more)?\s*questions|checks?\b|checking|(?:double[-\s]?)check|verif|to\s+(?:verify|check)
+    |we\s+(?:can\s+)?(?:verify|check|double)|q\.?\s?e\.?\s?d|done|as\s+(?:desired|required|claimed|expected|needed)
+    |note\s+that\s+(?:the|this|our)\s+(?:answer|solution|result)|good\s+luck|have\s+a
+    |\\(?:blacksquare|square|qed)|[□■∎]
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+FILLER = re.compile(
+    r"""(?:[\s,:]*(?:therefore|thus|hence|then|so|now|indeed|clearly|obviously|simply|just|only|exactly|precisely
+    |definitely|certainly|surely|probably|most\s+likely|likely|also|still|again|actually|in\s+fact|of\s+course|finally
+    |ultimately|equal\s+to|given\s+by|found\s+to\s+be|as\s+follows(?=\s*:)|a\s+total\s+of|in\s+total|overall)\b(?:[\s,:]+|$))+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+ROUGHLY = re.compile(
+    r"[\s,:]*(?:approximately|about|roughly|around|nearly|almost|circa|ca\.|≈|~|\\approx|\\sim)\s*", re.I
+)
+DENIED = re.compile(r"(?:not|neither|never|no\s+longer|unlikely|isn['’]t|nothing)\b", re.I)
+EXPLAINED = re.compile(
+    r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads))
+    |by\s+(?:\w+ing|elimination|the|definition)|thanks\s+to|considering|following\s+from|rather\s+than|instead\s+of|and\s+not
+    |but\s+not|not|namely|from\s+which|obtained|for\s+the\s+following)\b|\bi\.e\.|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Where an explanation begins behind an answer."""
+
+
+def is_about_answer(sentence: str) -> bool:
+    """Whether a sentence judges the answer, or says what it has to be, and gives none."""
+    return ABOUT.match(sentence) is not None
+
+
+def is_remark(sentence: str) -> bool:
+    """Whether a sentence is about the answer, checks it, or speaks to the reader."""
+    return is_about_answer(sentence) or ADDRESS.match(sentence) is not None
+
+
+def is_judgement(said: str) -> bool:
+    """Whether what stands behind "the answer is" judges or describes it: "correct", "an integer"."""
+    return JUDGED.match(said) is not None or DESCRIBED.match(said) is not None
+
+
+def without_filler(said: str) -> tuple[str, bool]:
+    """An answer without the adverbs before it, and whether they make it an approximation."""
+    filler = FILLER.match(said)
+    said = said[filler.end() :] if filler else said
+    rough = ROUGHLY.match(said)
+    if rough:
+        return said[rough.end() :], True
+    return said, False
+
+
+def is_denied(said: str) -> bool:
+    """Whether an answer is named as what it is not."""
+    return DENIED.match(said) is not None
