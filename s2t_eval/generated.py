@@ -6,19 +6,17 @@ from typing import Any
 
 
 class GeneratedText(str):
-    """What a backend hands to the harness: a text, whether it ended at its length limit, and how it began.
+    """What a backend hands to the harness: a text, and whether it ended at its length limit.
 
     A plain text where somebody stores it (the harness's cache), so that nothing depends on it. The
     harness makes another of the same type, out of a gold answer: of that nothing is known.
     """
 
     truncated: bool | None
-    in_thought: bool
-    """whether the prompt left a thought open, in which the text begins"""
 
-    def __new__(cls, text: str, truncated: bool | None = None, in_thought: bool = False) -> GeneratedText:
+    def __new__(cls, text: str, truncated: bool | None = None) -> GeneratedText:
         made = super().__new__(cls, text)
-        made.truncated, made.in_thought = truncated, in_thought
+        made.truncated = truncated
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -28,8 +26,3 @@ class GeneratedText(str):
 def was_truncated(text: str) -> bool | None:
     """Whether a text ended at its length limit; None where its backend does not tell."""
     return text.truncated if isinstance(text, GeneratedText) else None
-
-
-def began_in_thought(text: str) -> bool:
-    """Whether a text began inside a thought that its prompt opened; False where its backend does not tell."""
-    return text.in_thought if isinstance(text, GeneratedText) else False

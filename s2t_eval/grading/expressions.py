@@ -157,7 +157,7 @@ def _of_last_sentence(reply: Reply) -> str | None:
     if spans:
         cut = _explanation(said, spans)
         before = [span for span in spans if span.start < cut] or spans
-        return display_value(before[-1].inside) or None
+        return _same_name(said, before) or display_value(before[-1].inside) or None
     said = _without_explanation(said)
     if looks_mathematical(said) and len(reply.sentences) == 1:
         return said.strip(MARKS)
@@ -170,6 +170,21 @@ def _of_last_sentence(reply: Reply) -> str | None:
         return write(values[-1])
     is_word = len(reply.sentences) == 1 and re.fullmatch(r"[A-Za-z-]{2,20}", said.strip(MARKS + "."))
     return said.strip(MARKS + ".") if is_word and not is_judgement(said) else None
+
+
+def _same_name(said: str, spans: list[Span]) -> str | None:
+    """The values that a sentence ends with for one name: `$x=2$ or $x=3$`; None where there is one."""
+    name = re.match(r"\s*(\\?[A-Za-z]\w{0,9})\s*=", spans[-1].inside)
+    if name is None:
+        return None
+    group = [spans[-1]]
+    for span in reversed(spans[:-1]):
+        if not re.match(rf"\s*{re.escape(name[1])}\s*=", span.inside) or not LIST.fullmatch(
+            said[span.end : group[0].start]
+        ):
+            break
+        group.insert(0, span)
+    return ", ".join(span.inside for span in group) if len(group) > 1 else None
 
 
 def looks_mathematical(text: str) -> bool:

@@ -21,7 +21,7 @@ DRESS = re.compile(
 QUOTED = re.compile(r"['‘](\(?[A-Ja-j]\)?)['’](?![A-Za-z])")
 LABEL = (
     r"(?:(?:the\s+)?(?:(?:correct|right|best|final|answer)\s+)*"
-    r"(?:option|choice|answer|letter|statement)s?\s*(?:is\s*)?[:#]?\s*)?"
+    r"(?:option|choice|answers?|letter|statement)\s*(?:is\s*)?[:#]?\s*)?"
 )
 MARKED = re.compile(
     rf"\s*{LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])", re.I

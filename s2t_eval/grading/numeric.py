@@ -67,8 +67,12 @@ def _last_number(reply: Reply) -> str | None:
     if not reply.truncated and (box := unclosed_box(reply.text)) and (found := read_number(box, boxed=True)):
         return found.answer
     for part in reversed(reply.saying):
-        if "\\boxed" not in part.inside and has_number(part.inside) and (found := _end_of(part.inside)):
-            return found.answer
+        if "\\boxed" not in part.inside and has_number(part.inside):
+            found = read_number(part.inside, boxed=False)
+            if found is None or not found.is_whole:
+                found = _end_of(part.inside)
+            if found is not None:
+                return found.answer
     return None
 
 

@@ -7,7 +7,17 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from s2t_eval.grading.closed import closed_value
-from s2t_eval.grading.numbers import MULTIPLES, NO_UNITS, Written, as_number, running, spelled, write, written
+from s2t_eval.grading.numbers import (
+    CURRENCY,
+    MULTIPLES,
+    NO_UNITS,
+    Written,
+    as_number,
+    running,
+    spelled,
+    write,
+    written,
+)
 from s2t_eval.grading.remarks import EXPLAINED, without_filler
 
 LONGEST = 1500
@@ -33,11 +43,13 @@ JOINED = re.compile(
 )
 OPERATOR = re.compile(r"\d\s*[-+*/^×÷]\s*[\d(]")
 LISTED = re.compile(r"[\s$]*[,;][\s$]*(?:(?:or|and)\s+)?[$]?")
+PRICE = re.compile(rf"{CURRENCY}\s?(\d[\d,]*(?:\.\d+)?)(?![\d,.]*\d|[\s-]*(?:{'|'.join(MULTIPLES)})\b)")
 NEXT_NAME = re.compile(r"\d\W*(?:\\text\W*)?(?:or|and|[,;])\W*\\?[A-Za-z]\w{0,3}\W*$")
 """What ends the first of two equations: `x = 18 \\text{ or } x = 20`."""
 PURPOSE = re.compile(
     r"""(?<=[a-z])\s+to\s+(?:walk|run|read|make|get|reach|finish|complete|cover|travel|drive|ride|buy|pay|save|eat|fill|build
-    |paint|write|fly|swim|cook|bake|clean|cut|climb|earn|sell|feed|share|produce|type|watch|do|go|have|be)\b""",
+    |paint|write|fly|swim|cook|bake|clean|cut|climb|earn|sell|feed|share|produce|type|watch|do|go|have|be)\b
+    |,\s+\d+\s+of\s+(?:which|whom|them|these|those)\b|,?\s+(?:having|including|with\s+\d+\s+of)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 RANGED = re.compile(r"\b(?:between|from)\s*$", re.I)
@@ -106,7 +118,7 @@ def last_number(sentence: str) -> Reading | None:
     sides = EQUAL.split(sentence)
     if len(sides) > 1 and (read := _of_sides(sides, boxed=False)) is not None:
         return read
-    text = running(CLOCK.sub(r"\1", sides[-1]))
+    text = running(PRICE.sub(r"\1 dollars ", CLOCK.sub(r"\1", sides[-1])))
     numbers = written(text)
     if not numbers:
         return None

@@ -61,7 +61,7 @@ DENIED = re.compile(r"(?:not|neither|never|no\s+longer|unlikely|isn['’]t|nothi
 EXPLAINED = re.compile(
     r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads))
     |by\s+(?:\w+ing|elimination|the|definition)|thanks\s+to|considering|following\s+from|rather\s+than|instead\s+of|and\s+not
-    |but\s+not|not|namely|from\s+which|obtained|for\s+the\s+following)\b|\bi\.e\.|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
+    |but\s+not|not|namely|from\s+which|obtained|attained|achieved|when|at\s+which|for\s+the\s+following)\b|\bi\.e\.|(?<=\()(?:or|about|approx\w*)\b|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Where an explanation begins behind an answer."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 
-from s2t_eval.generated import began_in_thought, was_truncated
+from s2t_eval.generated import was_truncated
 from s2t_eval.grading.remarks import is_about_answer, is_remark
 from s2t_eval.grading.statements import Statement, statements
 from s2t_eval.grading.text import Span, box_spans, sentences
@@ -81,7 +81,7 @@ def answer_of(text: str, read: Callable[[Reply], str | None]) -> str | None:
         text: what it wrote; a `GeneratedText` knows whether it was truncated.
         read: the rule.
     """
-    shown = without_thoughts(text, is_open=began_in_thought(text))
+    shown = without_thoughts(text)
     if shown is None:
         return None
     shown = SPECIAL.sub("\n", ENDS.split(shown.lstrip(), maxsplit=1)[0].translate(WIDTHS))
