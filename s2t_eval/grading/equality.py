@@ -26,7 +26,11 @@ NAME = re.compile(
 )
 THING = re.compile(r"m?\s*\\(?:angle|overline|triangle|text)(?![a-zA-Z])|\||\[[A-Z]+\]$")
 """Names of angles, lengths, areas and things in words."""
-MEMBER = re.compile(r"\s*(?P<name>\\?[a-zA-Z]+)\s*\\in(?![a-z])\s*(?=\\\{)")
+MODULUS = re.compile(r"\s*(?:\\pmod|\\bmod|\\mod|\(?\\text\{mod\})\s*\{?\s*(\d+)\s*\}?\)?\s*$")
+FUNCTION = re.compile(r"[fgh]\(x\)")
+MEMBER = re.compile(
+    r"\s*(?P<name>\\?[a-zA-Z]+|\([a-zA-Z]+(?:\s*,\s*[a-zA-Z]+)*\))\s*\\in(?![a-z])\s*(?=\\\{)"
+)
 OR = re.compile(r"\\text\{\s*,?\s*or(?: also| approximately| about)?\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])")
 
 
@@ -52,6 +56,11 @@ def _same(gold: str, answer: str, tolerance: float) -> bool:
     gold, answer = gold.strip(), answer.strip()
     if _flat(gold) == _flat(answer):
         return True
+    modulus, other = MODULUS.search(gold), MODULUS.search(answer)
+    if modulus or other:
+        gold, answer = MODULUS.sub("", gold), MODULUS.sub("", answer)
+        if modulus and other and modulus[1] != other[1]:
+            return False
     if (letter := choice(gold)) is not None:
         return letter == chosen(_sides(answer)[-1].strip())
     if (said := words(gold)) is not None:
@@ -184,11 +193,18 @@ def _same_sides(gold: str, answer: str, tolerance: float) -> bool:
         return _same_chain(gold, theirs, tolerance)
     if len(theirs) == 1:
         return is_named and _same(mine[-1], answer, tolerance)
-    if is_named and _flat(mine[0]) == _flat(theirs[0]):
+    if is_named and _same_name(mine[0], theirs[0]):
         return _same(mine[-1], theirs[-1], tolerance)
     if is_named and (words(theirs[0]) is not None or not _is_symbolic(theirs[0])):
         return _same(mine[-1], theirs[-1], tolerance) or same_equation(gold, answer)
     return same_equation(gold, answer)
+
+
+def _same_name(name: str, other: str) -> bool:
+    """Whether two left sides name one thing: `a_n` is `a(n)`, and `y` a function of x."""
+    if re.sub(r"[\s_(){}]", "", _flat(name)) == re.sub(r"[\s_(){}]", "", _flat(other)):
+        return True
+    return any(one == "y" and FUNCTION.fullmatch(_flat(two)) for one, two in ((name, other), (other, name)))
 
 
 def _is_symbolic(side: str) -> bool:

@@ -18,7 +18,7 @@ REMARK = re.compile(
     r"\s*(?P<other>.+?)\s*(?:\)|\\text\{\s*\)\s*\})"
 )
 SAID = re.compile(
-    r"^.*\\text\{(?![^{}]*\b(?:not|no)\b)[^{}]*\b(?:is|are|equals?|has|have|gives|be)\b(?:[^{}]*)\}\s*(?=.)",
+    r"^.*\\text\{(?![^{}]*\b(?:not|no)\b)[^{}]*\b(?:(?:is|are|equals?|has|have|gives|be)\b[^{}]*|:\s*)\}\s*(?=.)",
     re.DOTALL,
 )
 """`\\triangle ABC \\text{ has area } 6`: the value stands behind the sentence."""

@@ -13,7 +13,7 @@ from typing import Any
 import mpmath
 import sympy
 
-DIGITS, AGREEING = 30, 20
+DIGITS, AGREEING = 60, 40
 MOST_DIGITS = 20_000
 POINTS = ("0.37", "1.83", "3.19", "7.71", "21.3")
 WHOLE_POINTS = range(2, 12)
@@ -51,6 +51,8 @@ def _same_to_the_unit(gold: Any, answer: Any, point: dict[Any, Any], wanted: Any
     """Numbers that agree in their first digits agree in all digits before the point and twenty behind."""
     if not _agree(wanted, given):
         return False
+    if not point and gold.is_rational and answer.is_rational:
+        return bool(gold.doit() == answer.doit())
     digits = int(mpmath.log10(abs(wanted))) if wanted else 0
     if digits < AGREEING // 2:
         return True
@@ -63,7 +65,7 @@ def _same_to_the_unit(gold: Any, answer: Any, point: dict[Any, Any], wanted: Any
 def _identical(gold: Any, answer: Any, only_positive: bool) -> bool:
     """Equal at every point tried: an identity, for everything people write as an answer.
 
-    Evaluation to thirty digits proves what `simplify` cannot and takes milliseconds. Where variables
+    Evaluation to sixty digits proves what `simplify` cannot and takes milliseconds. Where variables
     are negative only real values count: `\\ln x^2` is `2 \\ln x` wherever both are defined.
     """
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
@@ -122,7 +124,7 @@ def _points(symbols: list[Any], is_whole: bool) -> Iterator[tuple[dict[Any, Any]
 
 
 def _number(expression: Any, point: dict[Any, Any], digits: int = DIGITS) -> Any | None:
-    """The value at a point to thirty digits, None where there is none."""
+    """The value at a point to sixty digits, None where there is none."""
     try:
         value = expression.subs(point) if point else expression
         # An unevaluated power is evaluated as a float: 9^{9^9} exactly has 370 million digits.

@@ -19,7 +19,7 @@ SET = re.compile(
 )
 BUILDER = re.compile(r"\\\{(?P<name>[^:|]*?)\s*(?::|\||\\colon)\s*(?P<condition>.*)\\\}")
 ALL_REALS = re.compile(
-    r"\\mathbb\{R\}|\\text\{(?:all|the set of(?: all)?|any)? ?reals?(?: numbers?)?\}|all real numbers"
+    r"(?i)\\mathbb\{R\}|\\text\{(?:all|the set of(?: all)?|any)? ?reals?(?: numbers?)?\}|all real numbers"
 )
 FRENCH = re.compile(r"(?P<begin>[\][(])(?P<left>[^,;\][]*)[,;](?P<right>[^,;\][]*)(?P<end>[\][)])")
 
@@ -134,7 +134,7 @@ def _plain_set(text: str) -> RealSet | None:
         return RealSet(sympy.S.Reals, None)
     if text == "\\emptyset" or re.fullmatch(r"\\text\{(?:no solutions?|none|empty set)\}", text):
         return RealSet(sympy.S.EmptySet, None)
-    difference = split(text, ("\\setminus",))
+    difference = split(re.sub(r"^\\mathbb\{R\}\s*-", r"\\mathbb{R}\\setminus ", text), ("\\setminus",))
     if len(difference) == 2:
         whole, part = real_set(difference[0]), real_set(difference[1])
         return RealSet(sympy.Complement(whole.values, part.values), None) if whole and part else None

@@ -32,6 +32,12 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (rf"\\lt{END}", "<"),
     (rf"\\gt{END}", ">"),
     (rf"\\(?:long)?rightarrow{END}|->", r"\\to "),
+    (rf"^\s*\\(?:therefore|implies|Rightarrow|Longrightarrow|iff){END}", " "),
+    (rf"\\equiv{END}", "="),
+    (r"\\q?quad\s*(?=\\text\{\(|$)", " "),
+    (r"\\text\{[aA]ll real numbers,? except(?: for)?\}\s*\\?\{?([^{}\\]+?)(?:\\?\}|$)", r"\\mathbb{R}\\setminus\\{\1\\}"),
+    (rf"\\lbrack{END}", "["),
+    (rf"\\rbrack{END}", "]"),
     (rf"\\lbrace{END}", r"\\{"),
     (rf"\\rbrace{END}", r"\\}"),
     (rf"\\(?:infin|infinity){END}|{WORD}(?:infinity|inf|oo)(?![a-zA-Z(])", r"\\infty "),
@@ -90,7 +96,7 @@ def normal(text: str) -> str:
     """One spelling for what is written alike."""
     text = text.strip().strip("*")
     text = re.sub(r"^\s*\\[\[(]|\\[\])]\s*$|(?<!\\)\$", " ", ascii_latex(text)).replace(r"\$", " $ ")
-    text = without_macros(text)
+    text = without_macros(re.sub(r"(^|\\in)\s*\\math(?:bf|rm)\s*\{R\}", r"\1\\mathbb{R}", text))
     for pattern, replacement in COMMANDS:
         text = re.sub(pattern, replacement, text)
     text = with_braces(without_infix(without_infix(text, "over", "frac"), "choose", "binom"))

@@ -17,6 +17,8 @@ from sympy.core.function import AppliedUndef
 from s2t_eval.grading.symbols import encoded
 
 ANGLES = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
+DERIVED = re.compile(r"[\d)]\s*'")
+"""A prime that belongs to no name: the grammar drops it."""
 DEEPEST = 40
 """Brackets inside each other that are still read; the grammar is slow where they do not close."""
 LONGEST_NUMBER = 4000
@@ -38,7 +40,11 @@ GROUPED = re.compile(r"(?<![\d.,(\[])\d{1,3}(?:,\s?\d{3})+(?![\d,)\]])")
 def read(text: str, bare_derivatives: bool = False) -> Any | None:
     """A normal form as an exact sympy expression; None where it is not one."""
     text = text.strip()
-    if len(max(re.findall(r"\d+", text), key=len, default="")) > LONGEST_NUMBER or _depth(text) > DEEPEST:
+    if (
+        len(max(re.findall(r"\d+", text), key=len, default="")) > LONGEST_NUMBER
+        or _depth(text) > DEEPEST
+        or DERIVED.search(text)
+    ):
         return None
     if (number := PLAIN.fullmatch(text)) is not None:
         return sympy.Rational(number[1] + number[2])

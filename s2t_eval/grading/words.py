@@ -57,7 +57,7 @@ def choice(text: str) -> str | None:
 
 def chosen(text: str) -> str | None:
     """The letter that an answer begins with, whatever the choice says behind it: `C) 5`."""
-    found = LETTERED.match(without_text(text).strip(" .*"))
+    found = LETTERED.match(re.split(r"\bis\b", without_text(text))[-1].strip(" .*"))
     if found is None or SECOND.search(found["rest"]):
         return None
     return (found[1] or found[2] or found[3]).upper()
