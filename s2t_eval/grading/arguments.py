@@ -17,9 +17,8 @@ TEXTS = set(
 )
 DROPPED = set("color phantom hphantom vphantom hspace vspace label tag".split())
 COLOURED = {"textcolor", "colorbox"}
-MACRO = re.compile(
-    rf"\\({'|'.join(sorted(KEPT | TEXTS | DROPPED | COLOURED, key=len, reverse=True))})(?![a-zA-Z])\*?(?:\[[^\[\]]*\])?\s*"
-)
+NAMES = "|".join(sorted(KEPT | TEXTS | DROPPED | COLOURED, key=len, reverse=True))
+MACRO = re.compile(rf"\\({NAMES})(?![a-zA-Z])\*?(?:\[[^\[\]]*\])?\s*")
 FUNCTION = re.compile(
     "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|max|min|gcd|lcm|det"
 )

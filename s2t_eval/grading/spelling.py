@@ -35,7 +35,10 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (rf"^\s*\\(?:therefore|implies|Rightarrow|Longrightarrow|iff){END}", " "),
     (rf"\\equiv{END}", "="),
     (r"\\q?quad\s*(?=\\text\{\(|$)", " "),
-    (r"\\text\{[aA]ll real numbers,? except(?: for)?\}\s*\\?\{?([^{}\\]+?)(?:\\?\}|$)", r"\\mathbb{R}\\setminus\\{\1\\}"),
+    (
+        r"\\text\{[aA]ll real numbers,? except(?: for)?\}\s*\\?\{?([^{}\\]+?)(?:\\?\}|$)",
+        r"\\mathbb{R}\\setminus\\{\1\\}",
+    ),
     (rf"\\lbrack{END}", "["),
     (rf"\\rbrack{END}", "]"),
     (rf"\\lbrace{END}", r"\\{"),

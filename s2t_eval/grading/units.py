@@ -27,7 +27,8 @@ SCALES: dict[str, tuple[str, Fraction]] = {
             "lb lbs pound pounds": "45359237/100000", "oz ounce ounces": "28349523125/1000000000",
         },
         "length^3": {
-            "liter liters litre litres": "1/1000", "ml milliliter milliliters millilitre millilitres": "1/1000000",
+            "liter liters litre litres": "1/1000",
+            "ml milliliter milliliters millilitre millilitres": "1/1000000",
             "gallon gallons": "3785411784/1000000000000",
         },
         "length/time": {"mph": "1609344/3600000", "kph kmh": "1000/3600"},
@@ -46,7 +47,8 @@ NAMES = "|".join(
 NO_UNIT = r"(?!(?:and|or|base|in|mod|to|by|if|for|where|is)(?![a-zA-Z]))"
 PLAIN = rf"(?<=[\d}})\s]){NO_UNIT}(?:(?:{NAMES})|(?<=\s)[a-zA-Z]{{3,}})(?![a-zA-Z_^(\\])"
 NO_WORDS = r"(?![^{}]*\b(?:not|or|and|more|less|fewer|greater|least|most|wrong|incorrect)\b)"
-UNIT = rf"(?:\\text\s*\{{{NO_WORDS}(?:[^{{}}]|\{{[^{{}}]*\}})*\}}|\^\s*\\circ(?:\s*[CFK](?![a-zA-Z]))?|%|[$€£]|{PLAIN})"
+WORDS = rf"\\text\s*\{{{NO_WORDS}(?:[^{{}}]|\{{[^{{}}]*\}})*\}}"
+UNIT = rf"(?:{WORDS}|\^\s*\\circ(?:\s*[CFK](?![a-zA-Z]))?|%|[$€£]|{PLAIN})"
 BEHIND = re.compile(rf"(?:\s*{UNIT}{POWER}(?:\s*(?:/|\\cdot)\s*(?=\\text|[a-zA-Z]))?)+\s*$")
 LETTER = re.compile(
     r"(?<=[\d})])\s+[mgshLNJVWKAC](?:\s*/\s*(?:[a-zA-Z]{1,3}))?"
