@@ -1,6 +1,6 @@
 """Reads answers and compares them as a careful person would; metrics with unbiased estimators."""
 
-from s2t_eval.grading.grader import Grader, shared_grader
+from s2t_eval.grading.grader import Grader, GraderBrokenError, shared_grader
 from s2t_eval.grading.rules import EXPRESSION, INTEGER, LETTER, NUMBER, QUANTITY, AnswerRule
 from s2t_eval.grading.scorer import INVALID, Answer, Scorer
 
@@ -14,6 +14,7 @@ __all__ = [
     "Answer",
     "AnswerRule",
     "Grader",
+    "GraderBrokenError",
     "Scorer",
     "shared_grader",
 ]

@@ -21,26 +21,22 @@ SIGNS = {
     "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℕ": r"\mathbb{N}", "ℂ": r"\mathbb{C}",
     "∨": r"\lor ", "∧": r"\land ", "→": r"\to ", "⇒": r"\Rightarrow ", "…": r"\ldots ", "⋯": r"\ldots ",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∂": r"\partial ", "ℏ": r"\hbar ", "∣": "|", "∶": ":",
-    "、": ",", "。": ".", "〈": r"\langle ", "〉": r"\rangle ", "【": "[", "】": "]", "∆": r"\Delta ", "µ": r"\mu ",
+    "、": ",", "。": ".", "〈": r"\langle ", "〉": r"\rangle ", "【": "[", "】": "]",
+    "∆": r"\Delta ", "µ": r"\mu ",
     "−": "-", "–": "-", "—": "-", "✓": "", "✔": "", "■": "", "□": "", "∎": "",
 }  # fmt: skip
-SPACES = dict.fromkeys("\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000", " ")
+SPACES = dict.fromkeys(
+    "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000", " "
+)
 IGNORED = dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u2061\u2062", "")
+SMALL = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa mu nu xi pi rho sigma tau upsilon phi chi psi "
+    "omega"
+).split()
+CAPITAL = "gamma delta theta xi pi sigma upsilon phi psi omega".split()
 GREEK = {
-    name: command
-    for name, command in (
-        (f"GREEK {size} LETTER {letter.upper()}", letter if size == "SMALL" else letter.title())
-        for size, letters in (
-            (
-                "SMALL",
-                "alpha beta gamma delta epsilon zeta eta theta iota kappa mu nu xi pi rho sigma tau "
-                "upsilon phi chi psi omega",
-            ),
-            ("CAPITAL", "gamma delta theta xi pi sigma upsilon phi psi omega"),
-        )
-        for letter in letters.split()
-    )
-} | {
+    **{f"GREEK SMALL LETTER {letter.upper()}": letter for letter in SMALL},
+    **{f"GREEK CAPITAL LETTER {letter.upper()}": letter.title() for letter in CAPITAL},
     "GREEK SMALL LETTER LAMDA": "lambda",
     "GREEK CAPITAL LETTER LAMDA": "Lambda",
     "GREEK PHI SYMBOL": "phi",

@@ -12,19 +12,21 @@ KEPT = set(
 )
 """Commands of one argument that change how it looks, not what it is."""
 TEXTS = set(
-    "text textbf textit textrm textsf texttt textnormal textsc textup mbox hbox emph mathrm operatorname".split()
+    "text textbf textit textrm textsf texttt textnormal textsc textup mbox hbox emph mathrm "
+    "operatorname".split()
 )
 DROPPED = set("color phantom hphantom vphantom hspace vspace label tag".split())
 COLOURED = {"textcolor", "colorbox"}
-MACRO = re.compile(
-    rf"\\({'|'.join(sorted(KEPT | TEXTS | DROPPED | COLOURED, key=len, reverse=True))})(?![a-zA-Z])\*?\s*"
-)
+NAMES = "|".join(sorted(KEPT | TEXTS | DROPPED | COLOURED, key=len, reverse=True))
+MACRO = re.compile(rf"\\({NAMES})(?![a-zA-Z])\*?(?:\[[^\[\]]*\])?\s*")
 FUNCTION = re.compile(
     "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|max|min|gcd|lcm|det"
 )
 FRACTIONS = set("frac dfrac tfrac cfrac nicefrac sfrac xfrac".split())
 BINOMIALS = set("binom dbinom tbinom".split())
-TAKING = re.compile(rf"\\({'|'.join(sorted(FRACTIONS | BINOMIALS))}|sqrt)(?![a-zA-Z])|[\^_](?=\s*\\(?:[dtc]?frac|sqrt))")
+TAKING = re.compile(
+    rf"\\({'|'.join(sorted(FRACTIONS | BINOMIALS))}|sqrt)(?![a-zA-Z])|[\^_](?=\s*\\(?:[dtc]?frac|sqrt))"
+)
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -72,7 +74,7 @@ def _text(content: str, name: str) -> str:
 
 
 def with_braces(text: str) -> str:
-    """`\\frac12`, `\\frac\\pi2`, `\\sqrt2`, `\\sqrt(2)`, `\\nicefrac{1}{2}` with braces around each argument."""
+    """`\\frac12`, `\\frac\\pi2`, `\\sqrt2`, `\\sqrt(2)` with braces around each argument."""
     parts, place = [], 0
     while (command := TAKING.search(text, place)) is not None:
         parts.append(text[place : command.start()])
@@ -82,7 +84,7 @@ def with_braces(text: str) -> str:
         head = r"\frac" if name in FRACTIONS else r"\binom" if name in BINOMIALS else command[0]
         if name == "sqrt" and (root := re.match(r"\s*\[([^\[\]]*)\]", text[place:])):
             head, place = rf"\sqrt[{root[1].strip()}]", place + root.end()
-            head = r"\sqrt" if root[1].strip() == "2" else head
+            head = r"\sqrt" if root[1].strip() in ("", "2") else head
         parts.append(head)
         for _ in range(count):
             argument, place = _argument(text, place, is_root=name == "sqrt")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from s2t_eval.grading.equality import is_too_long
+from s2t_eval.grading.spelling import is_too_long
 from s2t_eval.sandbox.pipes import ClosedError, LateError, Lines, TooLongError
 
 MOST = 1 << 16

@@ -12,26 +12,21 @@ from s2t_eval.grading.text import closing_brace
 
 __all__ = [
     "Group", "group_of", "items", "normal", "rows_of", "split", "squeezed", "variants", "without_braces",
-    "without_explanation",
 ]  # fmt: skip
 
 PAIRS = {"(": ")", "[": "]", "\\{": "\\}", "\\langle": "\\rangle"}
 OPENING = {*PAIRS, "{", "\\lfloor", "\\lceil"}
 CLOSING = {*PAIRS.values(), "}", "\\rfloor", "\\rceil"}
-AND = re.compile(r",?\s*\\text\{\s*,?\s*(?:and|or)\s*,?\s*\}|,?\s*(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])")
+AND = re.compile(
+    r",?\s*\\text\{\s*,?\s*(?:and|or)(?: also| approximately| about)?\s*,?\s*\}"
+    r"|,?\s*(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])"
+)
 MATRIX = re.compile(
     r"(?P<scalar>[^&]*?)(?P<open>[(\[|]?)\s*\\begin\{(?P<name>[pbvBV]?(?:small)?matrix|array)\}"
     r"(?:\s*\[[a-z]\])?(?:\s*\{[lcr|@\s]*\})?"
     r"(?P<cells>.*)\\end\{(?P=name)\}\s*(?P<close>[)\]|]?)(?P<turned>\s*\^\s*\{?\s*\\?(?:T|top|intercal)\s*\}?)?",
     re.DOTALL,
 )
-EXPLAINED = re.compile(
-    r"\s*,?\s*[(\[]?\s*(?:\\text\{\s*[,(]*\s*|(?<![a-zA-Z\\])(?=[a-z]+ ))"
-    r"(?:for (?:all|any|every|each|some)|for(?=\s*[\}$a-z\\])|where|if|when|since|because|as (?:required|desired|needed)"
-    r"|with|provided|by|from|which|so|thus|hence|i\.e\.|assuming|given|per)(?![a-z]).*$",
-    re.DOTALL,
-)
-"""A condition or a reason behind an answer."""
 MOST_SIGNS = 3
 
 
@@ -128,12 +123,6 @@ def without_braces(text: str) -> str:
     ):
         text = text[1:-1].strip()
     return text
-
-
-def without_explanation(text: str) -> str:
-    """The answer without the condition or the reason that stands behind it."""
-    bare = EXPLAINED.sub("", text).strip(" ,")
-    return bare or text
 
 
 def _is_balanced(text: str) -> bool:

@@ -12,7 +12,9 @@ KNOWN = (
 )
 """Pairs that need math-verify's grammar, with their verdicts."""
 PACKAGES = ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime", "sympy")
-EXPECTED = "antlr4-python3-runtime 4.9.3, 4.11.0 or 4.13.2, whichever latex2sympy2_extended finds a grammar for"
+EXPECTED = (
+    "antlr4-python3-runtime 4.9.3, 4.11.0 or 4.13.2, whichever latex2sympy2_extended finds a grammar for"
+)
 INSTALL = "pip install 'math-verify[antlr4-11-0]'"
 
 
@@ -27,12 +29,13 @@ def fault() -> str | None:
 
         grammar()
         wrong = next((pair for pair in KNOWN if same(pair[0], pair[1]) is not pair[2]), None)
-    except Exception as error:  # noqa: BLE001  whatever a mixed installation raises is the fault
+    except Exception as error:
         return _line(f"{type(error).__name__}: {error}")
     if wrong is None:
         return None
     gold, answer, is_same = wrong
-    return _line(f"`{gold}` and `{answer}` should{'' if is_same else ' not'} be equal and are{' not' if is_same else ''}")
+    wanted, got = ("be equal", "are not") if is_same else ("differ", "do not")
+    return _line(f"`{gold}` and `{answer}` should {wanted} and {got}")
 
 
 def _line(reason: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from s2t_eval.grading.alphabet import ascii_latex
-from s2t_eval.grading.arguments import matching, with_braces, without_infix, without_macros
+from s2t_eval.grading.arguments import with_braces, without_infix, without_macros
 
 Replacement = str | Callable[[re.Match[str]], str]
 END = r"(?![a-zA-Z])"
@@ -23,6 +23,7 @@ STYLES = (
 )
 """Commands that say how an answer looks, or that a proof has ended."""
 COMMANDS: tuple[tuple[str, Replacement], ...] = (
+    (r"\\(?:left|right)\s*\.", ""),
     (rf"\\(?:left|right|middle|[bB]igg?[lrm]?){END}\s*", ""),
     (rf"\\(?:{STYLES}){END}", " "),
     (rf"\\(?:geqslant|geqq?){END}|>=", r"\\ge "),
@@ -31,9 +32,20 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (rf"\\lt{END}", "<"),
     (rf"\\gt{END}", ">"),
     (rf"\\(?:long)?rightarrow{END}|->", r"\\to "),
+    (rf"^\s*\\(?:therefore|implies|Rightarrow|Longrightarrow|iff){END}", " "),
+    (rf"\\equiv{END}", "="),
+    (r"\\q?quad\s*(?=\\text\{\(|$)", " "),
+    (
+        r"\\text\{[aA]ll real numbers,? except(?: for)?\}\s*\\?\{?([^{}\\]+?)(?:\\?\}|$)",
+        r"\\mathbb{R}\\setminus\\{\1\\}",
+    ),
+    (rf"\\lbrack{END}", "["),
+    (rf"\\rbrack{END}", "]"),
     (rf"\\lbrace{END}", r"\\{"),
     (rf"\\rbrace{END}", r"\\}"),
     (rf"\\(?:infin|infinity){END}|{WORD}(?:infinity|inf|oo)(?![a-zA-Z(])", r"\\infty "),
+    (r"\\text\{(?:infinity|Infinity)\}", r"\\infty "),
+    (r"\\text\{(?:there (?:is|are) )?[nN]o solutions?\}|\\text\{(?:the )?empty set\}", r"\\emptyset "),
     (rf"\\varnothing{END}|\\\{{\s*\\\}}", r"\\emptyset "),
     (rf"\\(?:R|reals|Reals){END}|\\mathbb\s*R{END}", r"\\mathbb{R}"),
     (rf"\\backslash{END}", r"\\setminus "),
@@ -44,7 +56,7 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (r"\*\*", "^"),
     (rf"\\ast{END}|\*(?=\s*[\w({{\\])", r"\\cdot "),
     (rf"\\(?:lvert|rvert|vert|mid){END}", "|"),
-    (rf"\\(?:degree|textdegree){END}|(?:\{{\}})?\s*\^\s*\{{\s*\\circ\s*\}}|\{{\}}\s*\^\s*\\circ", r"^\\circ "),
+    (rf"\\(?:text)?degree{END}|(?:\{{\}})?\s*\^\s*\{{\s*\\circ\s*\}}|\{{\}}\s*\^\s*\\circ", r"^\\circ "),
     (r"\{,\}|,\s*\\!\s*(?=\d)", ","),
     (r"(?<![\d.,])\d{1,3}(?:(?:\\[, ;:]|~|\s)+\d{3})+(?![\d.])", lambda m: re.sub(r"\D", "", m[0])),
     (rf"\\!|\\negthinspace{END}", ""),
@@ -65,8 +77,11 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (r"\^\s*(-?\d+(?:\.\d+)?|-?[a-zA-Z](?![a-zA-Z]*\())", r"^{\1}"),
     (r"\^\s*(\([^()]*\))", r"^{\1}"),
     (rf"_\s*(\d+|[a-zA-Z]{END}|[a-zA-Z](?=[\d\W]))", r"_{\1}"),
+    (r"_\s*(\\text\{[^{}]*\}|\\(?!text)[a-zA-Z]+)", r"_{\1}"),
     (r"(?<!\\)\{\s*\}", ""),
 )  # fmt: skip
+LONGEST = 600
+"""Characters that an answer may have beyond ten times its reference: what is longer is a loop."""
 REPEATING = re.compile(
     r"(?P<whole>\d*)\.(?P<fixed>\d*?)(?:\\(?:overline|bar|dot)\s*(?:\{(?P<bar>\d+)\}|(?P<digit>\d))"
     r"(?:(?P<between>\d*)\\dot\s*\{?(?P<last>\d)\}?)?|\((?P<round>\d+)\)(?!\s*[\w(\\])"
@@ -75,11 +90,16 @@ REPEATING = re.compile(
 """0.1\\overline{6}, 0.\\dot{1}4285\\dot{7}, 0.1(6) and 0.333..."""
 
 
+def is_too_long(gold: str, answer: str) -> bool:
+    """Whether an answer is so much longer than its reference that comparing it is a waste of time."""
+    return len(answer) > LONGEST + 10 * len(gold)
+
+
 def normal(text: str) -> str:
     """One spelling for what is written alike."""
     text = text.strip().strip("*")
     text = re.sub(r"^\s*\\[\[(]|\\[\])]\s*$|(?<!\\)\$", " ", ascii_latex(text)).replace(r"\$", " $ ")
-    text = without_macros(text)
+    text = without_macros(re.sub(r"(^|\\in)\s*\\math(?:bf|rm)\s*\{R\}", r"\1\\mathbb{R}", text))
     for pattern, replacement in COMMANDS:
         text = re.sub(pattern, replacement, text)
     text = with_braces(without_infix(without_infix(text, "over", "frac"), "choose", "binom"))
@@ -113,6 +133,3 @@ def _balanced(text: str) -> str:
         if depth < 0:
             return _balanced(text[:place] + " " + text[place + 1 :]) if len(text) < 1000 else text
     return text + "}" * depth
-
-
-__all__ = ["matching", "normal", "squeezed"]

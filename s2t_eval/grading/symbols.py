@@ -21,7 +21,7 @@ DERIVATIVE = re.compile(
 )
 ACCENT = re.compile(
     rf"\\(?P<accent>dot|ddot|vec|hat|bar|tilde|overline|overrightarrow|widehat|mathbb)\s*"
-    rf"(?:\{{\s*(?P<of>[a-zA-Z]{{1,3}}|{NAME})\s*\}}(?P<of_at>\([a-z]\))?|(?P<plain>[a-zA-Z]))"
+    rf"(?:\{{\s*(?P<of>[a-zA-Z]{{1,3}}|{NAME})\s*\}}|(?P<plain>[a-zA-Z]|{GREEK}))(?P<below>{SUBSCRIPT})?(?P<of_at>\([a-z]\))?"
 )
 MARKED = re.compile(
     rf"(?P<base>{BASE})(?P<subscript>\s*{SUBSCRIPT})?"
@@ -55,6 +55,7 @@ def _derivative(match: re.Match[str], is_bare: bool) -> str:
 
 def _accent(match: re.Match[str]) -> str:
     name = re.sub(r"\([a-z]\)$", "", (match["of"] or match["plain"]).strip())
+    name += re.sub(r"[\s{}]", "", match["below"] or "")
     if match["accent"] in ("dot", "ddot"):
         return _word(name + "'" * (2 if match["accent"] == "ddot" else 1))
     return _word(f"{match['accent']}{name}") + (match["of_at"] or "")
@@ -74,9 +75,11 @@ def _marked(match: re.Match[str]) -> str:
 
 def _word(name: str) -> str:
     """Letters alone: whatever else is in the name becomes letters."""
-    name = re.sub(r"[\s\\{}]|text", "", name)
+    name = re.sub(r"[\s\\{}_]|text", "", name)
     letters = "".join(
-        char if char.isascii() and char.isalpha() else "q" + chr(97 + ord(char) // 16 % 16) + chr(97 + ord(char) % 16)
+        char
+        if char.isascii() and char.isalpha()
+        else "q" + chr(97 + ord(char) // 16 % 16) + chr(97 + ord(char) % 16)
         for char in name
     )
     return rf"\text{{v{letters}}}"

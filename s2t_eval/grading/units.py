@@ -10,7 +10,7 @@ SCALES: dict[str, tuple[str, Fraction]] = {
     name: (kind, Fraction(factor))
     for kind, names in {
         "percent": {"percent percents percentage %": "1/100"},
-        "degree": {"degree degrees deg circ": "1"},
+        "degree": {"degree degrees deg circ": "1"}, "radian": {"radian radians rad": "1"},
         "length": {
             "m meter meters metre metres": "1", "cm centimeter centimeters centimetre centimetres": "1/100",
             "mm millimeter millimeters": "1/1000", "km kilometer kilometers kilometre kilometres": "1000",
@@ -22,9 +22,18 @@ SCALES: dict[str, tuple[str, Fraction]] = {
             "day days": "86400", "week weeks": "604800", "ms millisecond milliseconds": "1/1000",
         },
         "money": {"cent cents": "1/100", "dollar dollars $ usd": "1"},
-        "mass": {"g gram grams": "1", "kg kilogram kilograms": "1000", "mg milligram milligrams": "1/1000"},
+        "mass": {
+            "g gram grams": "1", "kg kilogram kilograms": "1000", "mg milligram milligrams": "1/1000",
+            "lb lbs pound pounds": "45359237/100000", "oz ounce ounces": "28349523125/1000000000",
+        },
+        "length^3": {
+            "liter liters litre litres": "1/1000",
+            "ml milliliter milliliters millilitre millilitres": "1/1000000",
+            "gallon gallons": "3785411784/1000000000000",
+        },
+        "length/time": {"mph": "1609344/3600000", "kph kmh": "1000/3600"},
         "euro": {"€ euro euros": "1"}, "pound": {"£": "1"},
-        "half day am": {"am": "1"}, "half day pm": {"pm": "1"},
+        "half day am": {"am AM": "1"}, "half day pm": {"pm PM": "1"},
     }.items()
     for spellings, factor in names.items()
     for name in spellings.split()
@@ -32,16 +41,30 @@ SCALES: dict[str, tuple[str, Fraction]] = {
 """Units that must not be mixed up, each with its kind and its size; others are taken as decoration."""
 MULTIPLES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 POWER = r"(?:\s*\^\s*(?:\{\s*-?\d+\s*\}|-?\d))?"
-NAMES = "|".join(sorted((name for name in SCALES | MULTIPLES if name.isalpha() and len(name) > 1), key=len, reverse=True))
+NAMES = "|".join(
+    sorted((name for name in SCALES | MULTIPLES if name.isalpha() and len(name) > 1), key=len, reverse=True)
+)
 NO_UNIT = r"(?!(?:and|or|base|in|mod|to|by|if|for|where|is)(?![a-zA-Z]))"
 PLAIN = rf"(?<=[\d}})\s]){NO_UNIT}(?:(?:{NAMES})|(?<=\s)[a-zA-Z]{{3,}})(?![a-zA-Z_^(\\])"
-UNIT = rf"(?:\\text\s*\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}|\^\s*\\circ(?:\s*[CFK](?![a-zA-Z]))?|%|[$€£]|{PLAIN})"
+NO_WORDS = r"(?![^{}]*\b(?:not|or|and|more|less|fewer|greater|least|most|wrong|incorrect)\b)"
+WORDS = rf"\\text\s*\{{{NO_WORDS}(?:[^{{}}]|\{{[^{{}}]*\}})*\}}"
+UNIT = rf"(?:{WORDS}|\^\s*\\circ(?:\s*[CFK](?![a-zA-Z]))?|%|[$€£]|{PLAIN})"
 BEHIND = re.compile(rf"(?:\s*{UNIT}{POWER}(?:\s*(?:/|\\cdot)\s*(?=\\text|[a-zA-Z]))?)+\s*$")
-LETTER = re.compile(r"(?<=[\d})])\s+[mgshLNJVWKAC](?:\s*/\s*(?:[a-zA-Z]{1,3}))?" + POWER + r"\s*$|(?<=[\d})])\s*[a-zA-Z]{1,3}\s*/\s*[a-zA-Z]{1,3}" + POWER + r"\s*$")
+LETTER = re.compile(
+    r"(?<=[\d})])\s+[mgshLNJVWKAC](?:\s*/\s*(?:[a-zA-Z]{1,3}))?"
+    + POWER
+    + r"\s*$|(?<=[\d})])\s*[a-zA-Z]{1,3}\s*/\s*[a-zA-Z]{1,3}"
+    + POWER
+    + r"\s*$"
+)
 """A unit without any mark: `5 m`, `60 km/h`; a variable times a number where the gold answer has letters."""
 BEFORE = re.compile(r"^\s*([-+]?)\s*(?:[$€£]|\\text\{\s*(?:Rs\.?|USD|EUR)\s*\})\s*(?=[-+\d.\\(])")
-RATIO = re.compile(rf"\\frac\s*\{{\s*\\text\{{([^{{}}]*)\}}({POWER})\s*\}}\{{\s*\\text\{{([^{{}}]*)\}}({POWER})\s*\}}")
-APPROXIMATE = re.compile(r"^\s*(?:\\text\{\s*)?(?:about|approximately|roughly|around)(?:\s*\})?\s*(?=[-\d\\])")
+RATIO = re.compile(
+    rf"\\frac\s*\{{\s*\\text\{{([^{{}}]*)\}}({POWER})\s*\}}\{{\s*\\text\{{([^{{}}]*)\}}({POWER})\s*\}}"
+)
+APPROXIMATE = re.compile(
+    r"^\s*(?:\\text\{\s*)?(?:about|approximately|roughly|around)(?:\s*\})?\s*(?=[-\d\\])"
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +118,9 @@ def measured(text: str, is_lettered: bool = True) -> Measured:
 
 def _is_angle(value: str, unit: str) -> bool:
     """Whether the degree sign belongs to the argument of a function: `\\sin 10^\\circ`."""
-    return "circ" in unit and re.search(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])[^+)]*$", value) is not None
+    return (
+        "circ" in unit and re.search(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])[^+)]*$", value) is not None
+    )
 
 
 def _power(unit: str) -> int:

@@ -1,8 +1,7 @@
-"""Single expressions: read by math-verify's LaTeX grammar, compared exactly or to thirty digits.
+"""Single expressions, read exactly by math-verify's LaTeX grammar.
 
-Only the grammar is math-verify's (latex2sympy2_extended). Its comparison is not used: it rounds to
-six decimals as soon as one side has a decimal point and takes every difference below 1e-15 for
-nothing, so that 1/2004! equals 1/2006! and 0.333333 is a third.
+Only the grammar is math-verify's (latex2sympy2_extended); its comparison is not used, see
+`identity.py`, nor its other parser, which hands the text to eval.
 """
 
 from __future__ import annotations
@@ -10,14 +9,16 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator
 from typing import Any
+
+import sympy
+from sympy.core.function import AppliedUndef
 
 from s2t_eval.grading.symbols import encoded
 
-LETTERS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
-DIGITS, AGREEING = 30, 20
-MOST_DIGITS = 20_000
+ANGLES = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
+DERIVED = re.compile(r"[\d)]\s*'")
+"""A prime that belongs to no name: the grammar drops it."""
 DEEPEST = 40
 """Brackets inside each other that are still read; the grammar is slow where they do not close."""
 LONGEST_NUMBER = 4000
@@ -27,33 +28,32 @@ FRACTION = re.compile(r"([-+]?)\s*\\frac\{([-+]?\d+)\}\{(\d+)\}")
 MIXED = re.compile(r"(?<![\d.\w}^)])(\d+)\s*\\frac\{\s*(\d+)\s*\}\{\s*(\d+)\s*\}")
 SLASHED = re.compile(r"(?<![\d.\w}^)])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d.])")
 PRODUCT = re.compile(
-    r"(?P<argument>\\(?:sum|prod|int|lim)\s*_\s*\{[^{}]*\}(?:\s*\^\s*\{[^{}]*\})?\s*(?=\()|\\(?:text|(?:log|ln|exp|sin|cos|tan|cot|sec|csc|sinh|cosh|tanh)\s*[_^])\s*\{[^{}]*\}\s*(?=\())"
+    r"(?P<argument>\\(?:sum|prod|int|lim)\s*_\s*\{[^{}]*\}(?:\s*\^\s*\{[^{}]*\})?\s*(?=\()"
+    r"|\\(?:text|(?:log|ln|exp|sin|cos|tan|cot|sec|csc|sinh|cosh|tanh)\s*[_^])\s*\{[^{}]*\}\s*(?=\())"
     r"|[\d)}]\s*(?=\()|\\pi\s*(?=\()|\)\s*(?=\d)"
 )
 """The grammar adds what stands side by side where both are numbers: (2)(3) is 5 to it."""
 GROUPED = re.compile(r"(?<![\d.,(\[])\d{1,3}(?:,\s?\d{3})+(?![\d,)\]])")
-POINTS = ("0.37", "1.83", "3.19", "7.71", "21.3")
-WHOLE_POINTS = range(2, 12)
-COUNTING = set("ijklmnpqrsNMK")
-"""Names of whole numbers by habit."""
 
 
 @functools.lru_cache(4096)
 def read(text: str, bare_derivatives: bool = False) -> Any | None:
     """A normal form as an exact sympy expression; None where it is not one."""
     text = text.strip()
-    if len(max(re.findall(r"\d+", text), key=len, default="")) > LONGEST_NUMBER or _depth(text) > DEEPEST:
+    if (
+        len(max(re.findall(r"\d+", text), key=len, default="")) > LONGEST_NUMBER
+        or _depth(text) > DEEPEST
+        or DERIVED.search(text)
+    ):
         return None
-    from sympy import Integer, Rational
-
     if (number := PLAIN.fullmatch(text)) is not None:
-        return Rational(number[1] + number[2])
+        return sympy.Rational(number[1] + number[2])
     if (fraction := FRACTION.fullmatch(text)) is not None and int(fraction[3]):
-        return Rational(int(fraction[1] + "1") * int(fraction[2]), int(fraction[3]))
+        return sympy.Rational(int(fraction[1] + "1") * int(fraction[2]), int(fraction[3]))
     expression = _parsed(_prepared(text, bare_derivatives))
     if expression is None:
         return None
-    return Integer(expression) if isinstance(expression, int) else _exact(expression)
+    return sympy.Integer(expression) if isinstance(expression, int) else _exact(expression)
 
 
 def _prepared(text: str, bare_derivatives: bool) -> str:
@@ -61,10 +61,9 @@ def _prepared(text: str, bare_derivatives: bool) -> str:
     text = GROUPED.sub(lambda m: re.sub(r"[,\s]", "", m[0]), text)
     text = re.sub(r"(?<=[\d.])[eE]([-+]?\d+)(?![\d.]*[a-zA-Z])", r"\\cdot 10^{\1}", text)
     text = MIXED.sub(_mixed, SLASHED.sub(_mixed, text))
-    angle = r"\\frac{(\1)\\cdot \\pi }{180}" if LETTERS.search(text) else r"\1"
+    angle = r"\\frac{(\1)\\cdot \\pi }{180}" if ANGLES.search(text) else r"\1"
     text = re.sub(r"(\d+(?:\.\d+)?|\\?[a-zA-Z]+|\([^()]*\))\s*\^\s*\\circ", rf"({angle})", text)
-    text = re.sub(r"\\(?:text\{([a-zA-Z]+)\}|lg(?![a-zA-Z]))", lambda m: m[0] if m[1] else r"\log_{10}", text)
-    text = encoded(text, bare_derivatives)
+    text = encoded(re.sub(r"\\lg(?![a-zA-Z])", r"\\log_{10}", text), bare_derivatives)
     text = re.sub(r"\\(exp|sin|cos|tan|ln|log|arcsin|arccos|arctan)\s*\{([^{}]*)\}", r"\\\1(\2)", text)
     text = PRODUCT.sub(lambda m: m[0] if m["argument"] else m[0] + r"\cdot ", text)
     text = re.sub(r"(?<=\d)\s*(?=\\(?:frac|binom)\{)", r"\\cdot ", text)
@@ -96,186 +95,26 @@ def grammar() -> tuple[Any, Any]:
 
 
 def _parsed(text: str) -> Any | None:
-    latex2sympy, ConversionConfig = grammar()  # noqa: N806  a class
-
-    config = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
+    latex2sympy, configuration = grammar()
+    config = configuration(interpret_as_mixed_fractions=False, lowercase_symbols=False)
     try:
         return latex2sympy(text, is_real=True, normalization_config=None, conversion_config=config)
-    except Exception:  # noqa: BLE001  the grammar raises Exception itself for what it cannot read
+    except (
+        Exception
+    ):  # the grammar raises Exception itself, and sympy what it likes, for what is no expression
         return None
 
 
 def _exact(expression: Any) -> Any | None:
     """Decimals as fractions, i as the imaginary unit, functions of a name as names."""
-    import sympy
-    from sympy.core.function import AppliedUndef
-
     if not isinstance(expression, sympy.Expr):
         return expression if isinstance(expression, sympy.MatrixBase) else None
-    changes: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)}
+    changes: dict[Any, Any] = {
+        number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)
+    }
     for applied in expression.atoms(AppliedUndef):
         name = applied.func.__name__.removeprefix("\\text{").removesuffix("}").removeprefix("\\")
         is_of_name = all(argument.is_Symbol for argument in applied.args)
         changes[applied] = sympy.Symbol(name if is_of_name else f"{name}{applied.args}", real=True)
     expression = expression.xreplace(changes)
     return expression.subs(sympy.Symbol("i", real=True), sympy.I)
-
-
-# ---------------------------------------------------------------- comparison
-
-
-def equal(gold: Any, answer: Any) -> bool:
-    """Whether two expressions have the same value, whatever their variables are."""
-    import sympy
-
-    if gold == answer:
-        return True
-    if isinstance(gold, sympy.MatrixBase) or isinstance(answer, sympy.MatrixBase):
-        return False
-    answer = _with_names_of(gold, answer)
-    if gold.free_symbols or answer.free_symbols:
-        return gold == answer or _identical(gold, answer)
-    return close(gold, answer, None)
-
-
-def close(gold: Any, answer: Any, tolerance: float | None) -> bool:
-    """Whether two numbers agree relatively: within the tolerance, or None for the same number."""
-    import sympy
-
-    if gold.free_symbols or answer.free_symbols:
-        return False
-    if gold.is_Rational and answer.is_Rational:
-        return bool(abs(gold - answer) <= sympy.Rational(str(tolerance or 0)) * abs(gold))
-    wanted, given = _number(gold, {}), _number(answer, {})
-    if wanted is None or given is None:
-        return False
-    if tolerance is None:
-        return _same_to_the_unit(gold, answer, {}, wanted, given)
-    return bool(abs(wanted - given) <= tolerance * abs(wanted))
-
-
-def _same_to_the_unit(gold: Any, answer: Any, point: dict[Any, Any], wanted: Any, given: Any) -> bool:
-    """Numbers that agree in their first digits agree in all digits before the point and twenty behind."""
-    import mpmath
-
-    if not _agree(wanted, given):
-        return False
-    digits = int(mpmath.log10(abs(wanted))) if wanted else 0
-    if digits < AGREEING // 2:
-        return True
-    if digits > MOST_DIGITS:
-        return bool(gold.subs(point).doit() == answer.subs(point).doit())
-    wanted, given = _number(gold, point, digits + DIGITS), _number(answer, point, digits + DIGITS)
-    return wanted is not None and given is not None and _agree(wanted, given, digits + AGREEING)
-
-
-def _identical(gold: Any, answer: Any) -> bool:
-    """Equal at every point tried: an identity, for everything people write as an answer.
-
-    Evaluation to thirty digits proves what `simplify` cannot and takes milliseconds. Where variables
-    are negative only real values count: `\\ln x^2` is `2 \\ln x` wherever both are defined.
-    """
-    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
-    compared = 0
-    for point, is_positive in _points(symbols, _counts(gold, answer, symbols)):
-        wanted, given = _number(gold, point), _number(answer, point)
-        if wanted is None or given is None:
-            continue
-        if not is_positive and not (wanted.imag == given.imag == 0 and _is_real(gold + answer, point)):
-            continue
-        if not _same_to_the_unit(gold, answer, point, wanted, given):
-            return False
-        compared += 1
-    return compared >= 3
-
-
-def _is_real(expression: Any, point: dict[Any, Any]) -> bool:
-    """Whether no root or logarithm in the expression is of a negative number."""
-    import sympy
-
-    inner = [power.base for power in expression.atoms(sympy.Pow) if power.exp.is_Rational and not power.exp.is_Integer]
-    inner += [logarithm.args[0] for logarithm in expression.atoms(sympy.log)]
-    values = [_number(base, point) for base in inner]
-    return all(value is not None and value.imag == 0 and value.real >= 0 for value in values)
-
-
-def _counts(gold: Any, answer: Any, symbols: list[Any]) -> bool:
-    """Whether the variables are whole numbers: by habitual names, in functions of whole numbers."""
-    import sympy
-
-    heads = (sympy.floor, sympy.ceiling, sympy.factorial, sympy.binomial, sympy.Mod, sympy.Sum, sympy.Product)
-    powers = [power for side in (gold, answer) for power in side.atoms(sympy.Pow)]
-    return all(str(symbol) in COUNTING for symbol in symbols) and (
-        gold.has(*heads)
-        or answer.has(*heads)
-        or any(power.base.is_negative and power.exp.free_symbols for power in powers)
-    )
-
-
-def _points(symbols: list[Any], is_whole: bool) -> Iterator[tuple[dict[Any, Any], bool]]:
-    """Values of the variables, and whether all are positive."""
-    import sympy
-
-    if is_whole:
-        for number in WHOLE_POINTS:
-            yield {symbol: sympy.Integer(number + 3 * place) for place, symbol in enumerate(symbols)}, True
-            yield {symbol: sympy.Integer(number + 40 - 7 * place) for place, symbol in enumerate(symbols)}, True
-        return
-    for turn in range(len(POINTS)):
-        values = [sympy.Rational(POINTS[(turn + 2 * place) % 5]) + place for place in range(len(symbols))]
-        yield dict(zip(symbols, values, strict=True)), True
-        for flips in (-1, 1 if turn % 2 else -1):
-            signs = [-1 if place % 2 == (turn % 2) or flips < 0 else 1 for place in range(len(symbols))]
-            yield {s: v * sign for s, v, sign in zip(symbols, values, signs, strict=True)}, False
-
-
-def _number(expression: Any, point: dict[Any, Any], digits: int = DIGITS) -> Any | None:
-    """The value at a point to thirty digits, None where there is none."""
-    import mpmath
-    import sympy
-
-    try:
-        value = expression.subs(point) if point else expression
-        # An unevaluated power is evaluated as a float: 9^{9^9} exactly has 370 million digits.
-        value = (value.doit() if value.has(*_lazy_heads()) else value).evalf(digits)
-        real, imaginary = value.as_real_imag()
-    except (TypeError, ValueError, ArithmeticError, AttributeError, NotImplementedError):
-        return None
-    if not (real.is_Number and imaginary.is_Number and real.is_finite and imaginary.is_finite):
-        return None
-    with mpmath.workdps(digits + 10):
-        return mpmath.mpc(_settled(real, digits), _settled(imaginary, digits))
-
-
-def _lazy_heads() -> tuple[Any, ...]:
-    """What has a value only once it is worked out."""
-    import sympy
-
-    return (
-        sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative, sympy.UnevaluatedExpr,
-        sympy.factorial, sympy.binomial, sympy.Mod, sympy.floor, sympy.ceiling, sympy.Max, sympy.Min,
-    )  # fmt: skip
-
-
-def _settled(number: Any, digits: int) -> Any:
-    """Zero for what evaluation cannot tell from zero: sympy marks it by a precision of one bit."""
-    import mpmath
-
-    bits = int((digits + 10) * 3.33)
-    return mpmath.mpf(0) if getattr(number, "_prec", bits) == 1 else mpmath.mpf(number._to_mpmath(bits))
-
-
-def _agree(first: Any, second: Any, digits: int = AGREEING) -> bool:
-    import mpmath
-
-    with mpmath.workdps(digits + 20):
-        return bool(abs(first - second) <= mpmath.mpf(10) ** -digits * max(abs(first), abs(second)))
-
-
-def _with_names_of(gold: Any, answer: Any) -> Any:
-    """The answer with the gold's capital letters where a name is otherwise the same."""
-    names = {str(symbol).casefold(): symbol for symbol in gold.free_symbols}
-    own = {str(symbol).casefold() for symbol in answer.free_symbols}
-    if len(names) < len(gold.free_symbols) or len(own) < len(answer.free_symbols) or own - set(names):
-        return answer
-    return answer.xreplace({symbol: names[str(symbol).casefold()] for symbol in answer.free_symbols})

@@ -8,7 +8,8 @@ TEXT = re.compile(r"\\text\{([^{}]*)\}")
 WORDS = re.compile(r"[A-Za-z][\w' ,.\-/]*|\d{1,2}(?:st|nd|rd|th)?(?: of)? [A-Z][a-z]+(?:,? \d{4})?")
 CHOICE = re.compile(r"(?i:option|choice|answer)?\s*\(?\s*([A-J])\s*\)?")
 LETTERED = re.compile(
-    r"(?:(?i:option|choice|answer)\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:]|([A-J])\s*$)(?P<rest>.*)", re.DOTALL
+    r"(?:(?i:option|choice|answer)\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:]|([A-J]|[a-j])\s*$)(?P<rest>.*)",
+    re.DOTALL,
 )
 SECOND = re.compile(r"^\s*(?:or|and|,|;|/)\s*\(?\s*[A-J]\s*(?:\)|[,;]|$)")
 """Two letters are no choice."""
@@ -22,8 +23,10 @@ NUMERALS = {
     )
     for name in names.split()
 }  # fmt: skip
-BASE = re.compile(r"(?P<digits>[0-9A-Z]+?)(?:_(?:base)?|,?(?:in)?base)(?P<base>\d+|[a-z]+)", re.IGNORECASE)
-BASE_BEFORE = re.compile(r"(?:in)?base(?P<base>\d+|[a-z]+)[:,](?P<digits>[0-9A-Z]+)", re.IGNORECASE)
+DIGITS = r"(?P<digits>[A-Z]*\d[0-9A-Z]*?)"
+"""At least one is a digit: `a_{12}` is a name."""
+BASE = re.compile(rf"{DIGITS}(?i:_(?:base)?|,?(?:in)?base)(?P<base>\d+|[a-zA-Z]+)")
+BASE_BEFORE = re.compile(rf"(?i:(?:in)?base)(?P<base>\d+|[a-zA-Z]+)[:,]{DIGITS}")
 
 
 def without_text(text: str) -> str:
@@ -31,12 +34,12 @@ def without_text(text: str) -> str:
     return TEXT.sub(r" \1 ", text)
 
 
-def words(text: str) -> str | None:
+def words(text: str, is_text: bool = False) -> str | None:
     """An answer in words without case, articles, hyphens and ordinal endings; None for mathematics."""
     bare = re.sub(r"\s+", " ", without_text(text)).strip(" .*()\"'")
     if "\\" in bare or WORDS.fullmatch(bare) is None:
         return None
-    is_text = TEXT.search(text) is not None
+    is_text = is_text or TEXT.search(text) is not None
     if not is_text and re.search(r"(?<![A-Za-z])[A-Za-z]{3}", bare) is None:
         return None
     bare = re.sub(r"[-,]", " ", bare.casefold())
@@ -54,10 +57,10 @@ def choice(text: str) -> str | None:
 
 def chosen(text: str) -> str | None:
     """The letter that an answer begins with, whatever the choice says behind it: `C) 5`."""
-    found = LETTERED.match(without_text(text).strip(" .*"))
+    found = LETTERED.match(re.split(r"\bis\b", without_text(text))[-1].strip(" .*"))
     if found is None or SECOND.search(found["rest"]):
         return None
-    return found[1] or found[2] or found[3]
+    return (found[1] or found[2] or found[3]).upper()
 
 
 def in_base(text: str) -> tuple[str, int] | None:
@@ -71,3 +74,13 @@ def in_base(text: str) -> tuple[str, int] | None:
     if not 2 <= base <= 36 or not all(int(digit, 36) < base for digit in digits):
         return None
     return digits.upper(), base
+
+
+def same_in_base(gold: str, last_side: str, answer: str) -> bool | None:
+    """`40_9` is written `40` where the problem names the base, and never 36."""
+    wanted = in_base(gold)
+    given = in_base(answer) or in_base(last_side)
+    if wanted is None:
+        return given is not None and re.sub(r"\s", "", gold) == given[0] if given else None
+    bare = re.sub(r"\s|\\text|[{}()]", "", last_side)
+    return wanted == given if given else wanted[0] == bare.upper()

@@ -36,7 +36,7 @@ def main() -> None:
     for line in lines:
         try:
             reply = [same(*json.loads(line)), ""]
-        except Exception as error:  # noqa: BLE001  one answer that breaks sympy is ungraded, the next is not
+        except Exception as error:
             reply = [None, f"{type(error).__name__}: {error}"[:200]]
         replies.write(json.dumps(reply) + "\n")
         replies.flush()

@@ -1,4 +1,4 @@
-"""Equations, inequalities and sets of real numbers, compared by their solutions."""
+"""Sets of real numbers, as intervals, unions, conditions or in braces, compared by what is in them."""
 
 from __future__ import annotations
 
@@ -6,67 +6,22 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from s2t_eval.grading.latex import AND, group_of, split, without_braces
-from s2t_eval.grading.values import POINTS, equal, read
+import sympy
 
-ORDERS = ("<", ">", "\\le", "\\ge", "\\ne")
-FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\ne": "\\ne"}
+from s2t_eval.grading.equations import FLIPPED, ORDER, ORDERS
+from s2t_eval.grading.identity import equal
+from s2t_eval.grading.latex import AND, group_of, split, without_braces
+from s2t_eval.grading.values import read
+
 SET = re.compile(
     r"\\(?:cup|cap|infty|setminus|emptyset|le|ge|ne|in)(?![a-zA-Z])|\\mathbb\{|[<>]|\\\{.*(?:[:|]|\\colon).*\\\}"
     r"|^\s*\]|\[\s*$|\\text\{all real"
 )
 BUILDER = re.compile(r"\\\{(?P<name>[^:|]*?)\s*(?::|\||\\colon)\s*(?P<condition>.*)\\\}")
-ALL_REALS = re.compile(r"\\mathbb\{R\}|\\text\{(?:all|the set of(?: all)?|any)? ?reals?(?: numbers?)?\}|all real numbers")
+ALL_REALS = re.compile(
+    r"(?i)\\mathbb\{R\}|\\text\{(?:all|the set of(?: all)?|any)? ?reals?(?: numbers?)?\}|all real numbers"
+)
 FRENCH = re.compile(r"(?P<begin>[\][(])(?P<left>[^,;\][]*)[,;](?P<right>[^,;\][]*)(?P<end>[\][)])")
-
-
-# ---------------------------------------------------------------- equations
-
-
-def same_equation(gold: str, answer: str) -> bool:
-    """Whether two equations have the same solutions: one is the other, moved about.
-
-    Both sides are brought to one, over one denominator; then one has to be a constant times the
-    other. So an equation may be solved for another of its names, and `xy = 0` is not `x = 0`.
-    """
-    is_bare = any(re.search(r"'|\\prime|\\d?dot", text) for text in (gold, answer))
-    first, second = _one_side(gold, is_bare), _one_side(answer, is_bare)
-    if first is None or second is None or first.free_symbols != second.free_symbols:
-        return False
-    return _is_constant_ratio(first, second)
-
-
-def _one_side(text: str, is_bare: bool) -> Any | None:
-    """The numerator of left minus right."""
-    import sympy
-
-    sides = split(text, ("=",))
-    left, right = read(sides[0], is_bare), read(sides[-1], is_bare)
-    if len(sides) < 2 or not isinstance(left, sympy.Expr) or not isinstance(right, sympy.Expr):
-        return None
-    numerator = sympy.fraction(sympy.together((left - right).doit()))[0]
-    return numerator if numerator.free_symbols else None
-
-
-def _is_constant_ratio(first: Any, second: Any, is_positive: bool = False) -> bool:
-    """Whether one is a constant, not zero, times the other: their ratio is the same at every point tried."""
-    import sympy
-
-    symbols = sorted(first.free_symbols | second.free_symbols, key=str)
-    ratios = []
-    for turn in range(len(POINTS)):
-        values = [sympy.Rational(POINTS[(turn + 2 * place) % 5]) + place for place in range(len(symbols))]
-        ratio = (first / second).subs(dict(zip(symbols, values, strict=True))).evalf(30)
-        if ratio.is_number and ratio.is_finite:
-            ratios.append(ratio)
-    if len(ratios) < 3 or ratios[0].is_zero is not False:
-        return False
-    if is_positive and ratios[0].is_positive is not True:
-        return False
-    return all(abs(ratio - ratios[0]) <= abs(ratios[0]) * sympy.Float("1e-18") for ratio in ratios)
-
-
-# ---------------------------------------------------------------- sets
 
 
 @dataclass(frozen=True)
@@ -95,12 +50,10 @@ def same_set(gold: str, answer: str) -> bool | None:
 
 def real_set(text: str) -> RealSet | None:
     """An interval, a union, a condition or `x \\in …` as a set of reals."""
-    import sympy
-
     text = without_braces(text)
-    for separator, join in (("\\text{or}", sympy.Union), ("\\cup", sympy.Union), ("\\cap", sympy.Intersection)):
-        parts = split(re.sub(r",?\s*\\text\{\s*or\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])", r"\\cup ", text)
-                      if separator == "\\text{or}" else text, ("\\cup" if separator == "\\text{or}" else separator,))  # fmt: skip
+    text = re.sub(r",?\s*\\text\{\s*or\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])", r"\\cup ", text)
+    for separator, join in (("\\cup", sympy.Union), ("\\cap", sympy.Intersection)):
+        parts = split(text, (separator,))
         if len(parts) > 1:
             return _joined([real_set(part) for part in parts], join)
     membership = re.fullmatch(r"(?P<name>\\?[a-zA-Z]+)\s*\\in(?![a-z])\s*(?P<set>.+)", text)
@@ -127,8 +80,6 @@ def _joined(parts: list[RealSet | None], join: Any) -> RealSet | None:
 
 def _conditions(parts: list[str]) -> RealSet | None:
     """Conditions in a list hold together; where they cannot, each is a case."""
-    import sympy
-
     sets = [_condition(part) for part in parts]
     together = _joined(sets, sympy.Intersection)
     if together is not None and together.values == sympy.S.EmptySet:
@@ -138,10 +89,8 @@ def _conditions(parts: list[str]) -> RealSet | None:
 
 def _condition(text: str) -> RealSet | None:
     """`1 < x \\le 2`, `x \\ne 3` or an inequality in one variable."""
-    import sympy
-
     terms = split(text, ORDERS)
-    signs = re.findall(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])", text)
+    signs = ORDER.findall(text)
     if len(terms) != len(signs) + 1:
         return None
     sides = [read(term) for term in terms]
@@ -161,8 +110,6 @@ def _condition(text: str) -> RealSet | None:
 
 
 def _solution(left: Any, sign: str, right: Any, symbol: Any) -> Any | None:
-    import sympy
-
     if left == symbol and not right.free_symbols:
         return _ray(sign, right)
     if right == symbol and not left.free_symbols:
@@ -175,8 +122,6 @@ def _solution(left: Any, sign: str, right: Any, symbol: Any) -> Any | None:
 
 
 def _ray(sign: str, end: Any) -> Any:
-    import sympy
-
     if sign == "\\ne":
         return sympy.Complement(sympy.S.Reals, sympy.FiniteSet(end))
     if sign in ("<", "\\le"):
@@ -185,13 +130,11 @@ def _ray(sign: str, end: Any) -> Any:
 
 
 def _plain_set(text: str) -> RealSet | None:
-    import sympy
-
     if ALL_REALS.fullmatch(text):
         return RealSet(sympy.S.Reals, None)
     if text == "\\emptyset" or re.fullmatch(r"\\text\{(?:no solutions?|none|empty set)\}", text):
         return RealSet(sympy.S.EmptySet, None)
-    difference = split(text, ("\\setminus",))
+    difference = split(re.sub(r"^\\mathbb\{R\}\s*-", r"\\mathbb{R}\\setminus ", text), ("\\setminus",))
     if len(difference) == 2:
         whole, part = real_set(difference[0]), real_set(difference[1])
         return RealSet(sympy.Complement(whole.values, part.values), None) if whole and part else None
@@ -209,12 +152,13 @@ def _plain_set(text: str) -> RealSet | None:
 
 def _interval(text: str) -> RealSet | None:
     """`(a, b]`, and `]a, b]` as the French write it."""
-    import sympy
-
     found = FRENCH.fullmatch(text)
     if found is None:
         return None
-    ends = [read(found["left"].replace("+\\infty", "\\infty")), read(found["right"].replace("+\\infty", "\\infty"))]
+    ends = [
+        read(found["left"].replace("+\\infty", "\\infty")),
+        read(found["right"].replace("+\\infty", "\\infty")),
+    ]
     if not all(isinstance(end, sympy.Expr) and not end.free_symbols and end.is_extended_real for end in ends):
         return None
     try:
@@ -225,8 +169,6 @@ def _interval(text: str) -> RealSet | None:
 
 def _pieces(values: Any) -> list[tuple[Any, Any, bool, bool]] | None:
     """The intervals and points of a set from left to right; None for any other set."""
-    import sympy
-
     parts = values.args if isinstance(values, sympy.Union) else [values]
     found = []
     for part in parts:
@@ -248,23 +190,3 @@ def _pieces_agree(gold: Any, answer: Any) -> bool | None:
         first[2:] == second[2:] and equal(first[0], second[0]) and equal(first[1], second[1])
         for first, second in zip(gold, answer, strict=True)
     )
-
-
-def same_inequality(gold: str, answer: str) -> bool:
-    """Whether two inequalities in several variables are the same one, moved about."""
-    import sympy
-
-    sides = []
-    for text in (gold, answer):
-        terms = split(text, ORDERS)
-        signs = re.findall(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])", text)
-        values = [read(term) for term in terms]
-        if len(terms) != 2 or len(signs) != 1 or not all(isinstance(value, sympy.Expr) for value in values):
-            return False
-        difference = values[0] - values[1]
-        sign = signs[0]
-        if sign in (">", "\\ge"):
-            difference, sign = -difference, FLIPPED[sign]
-        sides.append((difference, sign))
-    (first, sign), (second, other) = sides
-    return sign == other and _is_constant_ratio(first, second, is_positive=sign != "\\ne")
