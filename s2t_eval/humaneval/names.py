@@ -105,12 +105,9 @@ def _add_from_tree(names: Names, node: ast.stmt) -> None:
     body = list(ast.walk(node)) if names.is_definition else now
     stored = {id(root): root.id for root in map(_stored_root, body) if root is not None}
     names.changed |= set(stored.values())
-    local = {part.id for part in now if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)} - names.bound
-    names.used_now |= {
-        part.id
-        for part in now
-        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load) and id(part) not in stored
-    } - local
+    used = [part for part in now if isinstance(part, ast.Name) and id(part) not in stored]
+    local = {part.id for part in used if isinstance(part.ctx, ast.Store)} - names.bound
+    names.used_now |= {part.id for part in used if isinstance(part.ctx, ast.Load)} - local
     names.is_assignment = isinstance(node, Assignment)
     if isinstance(node, ast.ClassDef):
         names.bases = {base.id for base in node.bases if isinstance(base, ast.Name)}

@@ -13,7 +13,7 @@ import builtins
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from s2t_eval.humaneval.names import STAR, Names
+from s2t_eval.humaneval.names import STAR
 from s2t_eval.humaneval.statements import Statement
 
 DYNAMIC = {"globals", "eval", "exec", "vars", "locals", "__import__"}

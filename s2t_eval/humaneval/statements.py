@@ -5,7 +5,6 @@ terms or an integer of five thousand digits stays what it was.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -27,7 +26,9 @@ UNFINISHED = re.compile(r"(?:.*:|\s*@.*)\s*(?:#.*)?")
 EMPTY = re.compile(r"\s*(?:#[^\n]*(?:\n\s*|\Z))*\Z")
 """Comments and empty lines."""
 WORDS = "|".join([*keyword.kwlist, *keyword.softkwlist, "print", "exec"])
-PROSE = re.compile(rf"(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[,:]?[ ]+(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[ ]+[^\W\d]")
+PROSE = re.compile(
+    rf"(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[,:]?[ ]+(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[ ]+[^\W\d]"
+)
 """Three words one after another that begin no statement: most prose is known without the parser."""
 MOST_CUTS = 12
 MOST_REREADS = 8
@@ -63,7 +64,7 @@ class Statement:
 
     @property
     def is_known_future(self) -> bool:
-        """Whether it is a `from __future__ import` that Python knows, which has to stand first in a program."""
+        """Whether it is a `from __future__ import` that Python knows; it has to stand first in a program."""
         node = self.node
         if not isinstance(node, ast.ImportFrom) or node.module != "__future__":
             return False
