@@ -49,7 +49,7 @@ def test_numpy_computes_and_its_numbers_equal_pythons(body: str, checks: str, se
 @pytest.mark.parametrize(
     ("body", "want"),
     [
-        ("import os\n    return sorted(os.listdir('PACKAGES'))", "['numpy', 'numpy.libs']"),
+        ("import os\n    return set(os.listdir('PACKAGES')) - {'numpy', 'numpy.libs'}", "set()"),
         ("import os\n    return dict(os.environ)", "{}"),
         (
             "try:\n        open('PACKAGES/numpy/x', 'w')\n    except OSError as e:\n        return e.errno",

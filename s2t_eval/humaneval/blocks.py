@@ -18,7 +18,7 @@ MARK = re.compile(r"`{3,}|~{3,}")
 BEGINNING = re.compile(
     r"\A(?:[ \t]*(?:<s>|<bos>|<\|begin_of_text\|>|<\|im_start\|>(?:assistant)?|<start_of_turn>(?:model)?"
     r"|<\|assistant\|>|<\|start_header_id\|>\w*<\|end_header_id\|>|<\|start\|>\w*|<\|channel\|>\w*|<\|message\|>"
-    r"|\[/INST\]|<\|python_tag\|>|<｜Assistant｜>|\n))+"
+    r"|\[/INST\]|<\|python_tag\|>|<｜Assistant｜>|<\|\w{1,30}\|>|\n))+"
 )
 """Special tokens before the answer; the spaces behind them may be a body's indentation."""
 END_OF_TURN = re.compile(
@@ -27,7 +27,8 @@ END_OF_TURN = re.compile(
     re.VERBOSE,
 )
 TAG = re.compile(
-    r"""(?m:^)\[(?:PYTHON|CODE|ANSWER|SOLUTION|BEGIN)\]|\[/(?:PYTHON|CODE|ANSWER|SOLUTION)\]
+    r"""(?m:^(?:'{3}|"{3})(?:python|py)[ ]*$)
+    |(?m:^)\[(?:PYTHON|CODE|ANSWER|SOLUTION|BEGIN)\]|\[/(?:PYTHON|CODE|ANSWER|SOLUTION)\]
     |(?<!["'\w])(?:
         </?(?:python|code|pre|answer|solution)(?:[ ][^>\n]{0,60})?>
         |\\(?:begin|end)\{(?:lstlisting|verbatim|minted|python|code)\}(?:[\[{][^\n\]}]*[\]}])?

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from s2t_eval.humaneval.layout import chunks, dedent, tokens, with_plain_tabs
 from s2t_eval.humaneval.names import Names, names_of
 
-END_MARK = re.compile(r"```|~~~|<\|[^|>\n]{1,40}\|>|</?[\w:]{1,20}>|\[/\w{1,20}\]|\\end\{")
+END_MARK = re.compile(r"```|~~~|<\|[^|>\n]{1,40}\|>|</?[\w:]{1,20}>|\[/\w{1,20}\]|\\end\{|\\\s*\Z")
 """What follows an answer on its last line: a fence, a special token, a closing tag."""
 COMPOUND = re.compile(r"@|(?:async\s+)?(?:def|class|for|while|if|with|try)\b")
 LONG_NUMBER = re.compile(r"\b[1-9][0-9_]{3000,}\b")
