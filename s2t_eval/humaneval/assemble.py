@@ -86,7 +86,7 @@ def _whole(sections: Sequence[Section], entry_point: str, lowest: int) -> list[S
 def _continued(
     sections: Sequence[Section], signature: str, entry_point: str, is_body: bool
 ) -> list[Statement] | None:
-    """The prompt's function with the body that a block holds, and what it needs; the last block with a result."""
+    """The prompt's function with the body of the last block that returns something, and what it needs."""
     places = sorted(range(len(sections)), key=lambda i: (sections[i].block.kind, i), reverse=True)
     for place in [0] if is_body else places:
         section = sections[place]
@@ -112,10 +112,16 @@ def _function(signature: str, body: Body) -> Statement | None:
 def _needed(
     main: list[Statement], sections: Sequence[Section], place: int, entry_point: str
 ) -> list[Statement]:
-    """What the function needs, in the answer's order: of its own block first, then of fences, then of the text."""
+    """What the function needs, in the answer's order; its own block has precedence, then fences have it."""
     others = [section for i, section in enumerate(sections) if i != place]
     groups = [main] + [
-        [part for section in others if section.block.kind == kind for part in section.statements if part.is_whole]
+        [
+            part
+            for section in others
+            if section.block.kind == kind
+            for part in section.statements
+            if part.is_whole
+        ]
         for kind in (FENCED, BETWEEN)
     ]
     kept = needed(groups, entry_point)
@@ -141,10 +147,7 @@ def _rank_of(statement: Statement, entry_point: str) -> int:
 def _program(beginning: str, statements: Iterable[Statement], sections: Iterable[Section]) -> str:
     """The source text; imports from `__future__` have to come before the prompt's own beginning."""
     futures = {
-        part.source: None
-        for section in sections
-        for part in section.statements
-        if part.is_known_future
+        part.source: None for section in sections for part in section.statements if part.is_known_future
     }
     pieces = [*futures, beginning, *(part.source for part in statements if not part.is_known_future)]
     return "\n\n".join(filter(None, pieces)) + "\n"

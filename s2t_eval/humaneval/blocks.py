@@ -18,19 +18,24 @@ MARK = re.compile(r"`{3,}|~{3,}")
 BEGINNING = re.compile(
     r"\A(?:[ \t]*(?:<s>|<bos>|<\|begin_of_text\|>|<\|im_start\|>(?:assistant)?|<start_of_turn>(?:model)?"
     r"|<\|assistant\|>|<\|start_header_id\|>\w*<\|end_header_id\|>|<\|start\|>\w*|<\|channel\|>\w*|<\|message\|>"
-    r"|\[/INST\]|<\|python_tag\|>|<｜Assistant｜>|\n))+"
+    r"|\[/INST\]|<\|python_tag\|>|<｜Assistant｜>|<\|\w{1,30}\|>|\n))+"
 )
 """Special tokens before the answer; the spaces behind them may be a body's indentation."""
 END_OF_TURN = re.compile(
-    r"""(?<!["'])(?:<\|[\w. -]{1,40}\|>|<｜[^｜>\n]{1,40}｜>|</s>|<eos>|<pad>|<EOT>|<end_of_(?:turn|text)>|\[/?INST\]
-    |(?m:^[ \t]*\[(?:DONE|EOS|END)\][ \t]*$))""",
+    r"""(?<!["'])(?:<\|[\w. -]{1,40}\|>|<｜[^｜>\n]{1,40}｜>|</s>|<eos>|<pad>|<EOT>|<end_of_(?:turn|text)>
+    |\[/?INST\]|(?m:^[ \t]*\[(?:DONE|EOS|END)\][ \t]*$))""",
     re.VERBOSE,
 )
 TAG = re.compile(
-    r"""(?<!["'\w])(?:\[/?(?:PYTHON|CODE|ANSWER|SOLUTION|BEGIN)\]|</?(?:python|code|pre|answer|solution)(?:[ ][^>\n]{0,60})?>
-    |\\(?:begin|end)\{(?:lstlisting|verbatim|minted|python|code)\}(?:[\[{][^\n\]}]*[\]}])?)(?!["'])""",
+    r"""(?m:^(?:'{3}|"{3})(?:python|py)[ ]*$)
+    |(?m:^)\[(?:PYTHON|CODE|ANSWER|SOLUTION|BEGIN)\]|\[/(?:PYTHON|CODE|ANSWER|SOLUTION)\]
+    |(?<!["'\w])(?:
+        </?(?:python|code|pre|answer|solution)(?:[ ][^>\n]{0,60})?>
+        |\\(?:begin|end)\{(?:lstlisting|verbatim|minted|python|code)\}(?:[\[{][^\n\]}]*[\]}])?
+    )(?!["'])""",
     re.VERBOSE,
 )
+"""What stands around code in place of a fence. `return [CODE]` is code."""
 PROMPTS = (
     re.compile(r"[ \t]*(?:>>>|\.\.\.)(?: |$)"),
     re.compile(r"[ \t]*(?:In \[\d+\]:|\.{3,}:)(?: |$)"),
@@ -105,7 +110,9 @@ def _opened(text: str, line: re.Match[str]) -> Fence | None:
     mark = MARK.search(line[0])
     assert mark is not None
     before, info = line[0][: mark.start()], line[0][mark.end() :]
-    if mark[0][0] in info or (before.strip() and (mark[0][0] == "~" or re.fullmatch(r"[\w+.#-]*\s*", info) is None)):
+    if mark[0][0] in info or (
+        before.strip() and (mark[0][0] == "~" or re.fullmatch(r"[\w+.#-]*\s*", info) is None)
+    ):
         return None
     code = CODE_FOLLOWS.match(info.lstrip())
     start = line.end() - len(info.lstrip()) + code.end() if code else min(line.end() + 1, len(text))
@@ -115,7 +122,7 @@ def _opened(text: str, line: re.Match[str]) -> Fence | None:
 
 
 def _closed(fence: Fence, line: re.Match[str]) -> int | None:
-    """Where the content ends if a line closes the fence: at its own line, glued to it, or by another's opening."""
+    """Where the content ends if a line closes the fence, be it glued to code or the opening of another."""
     mark = MARK.search(line[0])
     assert mark is not None
     before, after = line[0][: mark.start()], line[0][mark.end() :]
@@ -151,7 +158,11 @@ def _fenced(fence: Fence, content: str) -> list[Block]:
 
 
 def _unfenced(text: str) -> list[Block]:
-    return [Block(BETWEEN, _plain(text)), *(Block(INLINE, span) for span in _inline(text))] if text.strip() else []
+    return (
+        [Block(BETWEEN, _plain(text)), *(Block(INLINE, span) for span in _inline(text))]
+        if text.strip()
+        else []
+    )
 
 
 def _inline(text: str) -> list[str]:

@@ -12,7 +12,6 @@ from s2t_eval.humaneval.layout import dedent, layout, with_plain_tabs
 from s2t_eval.humaneval.names import run_at_once
 from s2t_eval.humaneval.statements import Reader, Statement
 
-
 DEFINITION = re.compile(r"\s*(?:async\s+def|def|class)\b")
 """What follows it belongs to it, whatever the indentation."""
 
@@ -34,7 +33,7 @@ class Body(NamedTuple):
 
 
 def begins_with_body(text: str, entry_point: str) -> bool:
-    """Whether the first line of code is indented and the lines of that indentation do not define the function."""
+    """Whether the first line of code is indented, and the indented lines do not define the function."""
     region, _ = _indented_region(text.lstrip("\n"))
     name = re.escape(entry_point)
     defines = re.compile(rf"^\s*(?:(?:async\s+)?def\s+{name}\b|{name}\s*=[^=])", re.MULTILINE)

@@ -141,7 +141,9 @@ def dedent(text: str) -> str:
     """A text without the indentation that all its lines have; lines inside strings do not count."""
     if re.match(r"\s*^\S", text, re.MULTILINE):
         return text
-    margin = min((_indentation(line) for line, is_code in _lines(text) if is_code and line.strip()), default=0)
+    margin = min(
+        (_indentation(line) for line, is_code in _lines(text) if is_code and line.strip()), default=0
+    )
     return change_lines(text, lambda line: line[min(margin, _indentation(line)) :]) if margin else text
 
 

@@ -12,6 +12,7 @@ STAR = "*"
 """Stands for whatever `from module import *` binds."""
 READS_OR_ENDS = {"input", "raw_input", "exit", "quit", "SystemExit"}
 READING_OR_ENDING_ATTRIBUTES = {"stdin", "exit", "_exit", "abort"}
+CHANGES_FIRST = {"setattr", "delattr"}
 SHOWS = {"print", "pprint", "display", "help", "repr", "len"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Assignment = ast.Assign | ast.AnnAssign | ast.AugAssign
@@ -29,6 +30,7 @@ class Names:
         called: functions that it calls by their bare name.
         passed: those it gives to calls, which may change them.
         bases: of a class.
+        aliased: the name that an assignment gives another name to, or to a part of its value.
         module: of an import, the package.
         is_definition, is_assignment: whether it is one, of a function or class.
         is_demonstration: whether it reads input, ends the process or cannot stand at the top level;
@@ -42,6 +44,7 @@ class Names:
     called: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
     bases: set[str] = field(default_factory=set)
+    aliased: str | None = None
     module: str | None = None
     is_definition: bool = False
     is_assignment: bool = False
@@ -105,13 +108,12 @@ def _add_from_tree(names: Names, node: ast.stmt) -> None:
     body = list(ast.walk(node)) if names.is_definition else now
     stored = {id(root): root.id for root in map(_stored_root, body) if root is not None}
     names.changed |= set(stored.values())
-    local = {part.id for part in now if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)} - names.bound
-    names.used_now |= {
-        part.id
-        for part in now
-        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load) and id(part) not in stored
-    } - local
+    used = [part for part in now if isinstance(part, ast.Name) and id(part) not in stored]
+    local = {part.id for part in used if isinstance(part.ctx, ast.Store)} - names.bound
+    names.used_now |= {part.id for part in used if isinstance(part.ctx, ast.Load)} - local
     names.is_assignment = isinstance(node, Assignment)
+    if isinstance(node, Assignment) and not isinstance(node.value, ast.Call) and node.value is not None:
+        names.aliased = root.id if (root := _root(node.value)) is not None else None
     if isinstance(node, ast.ClassDef):
         names.bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
     for part in body:
@@ -128,6 +130,8 @@ def _add_call(names: Names, call: ast.Call) -> None:
         if call.func.id in SHOWS:
             return
         names.called.add(call.func.id)
+        if call.func.id in CHANGES_FIRST and call.args and (root := _root(call.args[0])) is not None:
+            names.changed.add(root.id)
     elif (root := _root(call.func)) is not None:
         (names.passed if names.is_assignment else names.changed).add(root.id)
     if not names.is_assignment:

@@ -79,7 +79,9 @@ def _program_in(text: str, doc: dict[str, Any]) -> str | Verdict | None:
     except (RecursionError, MemoryError) as error:
         passed, why = False, f"the answer is nested too deep or too long to be read: {type(error).__name__}"
     except Exception as error:  # ours to mend: the answer has no score, and the log says why
-        logger.exception("%s: an answer could not be searched for a program", doc.get("task_id", doc["entry_point"]))
+        logger.exception(
+            "%s: an answer could not be searched for a program", doc.get("task_id", doc["entry_point"])
+        )
         passed, why = None, f"the answer could not be searched for a program: {type(error).__name__}: {error}"
     return Verdict(passed, why, 0.0, "")
 

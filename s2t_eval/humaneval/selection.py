@@ -13,7 +13,7 @@ import builtins
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from s2t_eval.humaneval.names import STAR, Names
+from s2t_eval.humaneval.names import STAR
 from s2t_eval.humaneval.statements import Statement
 
 DYNAMIC = {"globals", "eval", "exec", "vars", "locals", "__import__"}
@@ -64,6 +64,8 @@ class _Selection:
         self.modules: defaultdict[str, set[str]] = defaultdict(set)
         """Modules that a name was imported from, and below, names that were imported from a module."""
         self.imported: defaultdict[str, set[str]] = defaultdict(set)
+        self.aliases: defaultdict[str, set[str]] = defaultdict(set)
+        """Other names of what a name stands for, through which it may be changed."""
         self.taken: dict[Statement, set[str]] = {}
         self.variables: set[str] = set()
         self.bound: set[str] = set()
@@ -79,6 +81,8 @@ class _Selection:
             self.touching[name].append(statement)
         for name in names.read if names.is_definition else names.used_now:
             self.users[name].append(statement)
+        if names.aliased is not None:
+            self.aliases[names.aliased] |= names.bound
         if names.is_definition:
             for name in names.changed:
                 self.changers[name] += names.bound
@@ -118,7 +122,8 @@ class _Selection:
             if not names.is_definition:
                 touched |= names.changed | (names.passed & self.variables)
             if not (names.is_definition or names.is_assignment):
-                touched |= {name for name in names.called if name in self.modules or self._is_unknown(name)}
+                touched |= names.called & (self.modules.keys() | self.variables)
+                touched |= set(filter(self._is_unknown, names.called))
             for name in touched - self.taken[statement]:
                 self.touching[name].append(statement)
 
@@ -147,6 +152,8 @@ class _Selection:
         found = {STAR} if self._is_unknown(name) else set[str]()
         if name in DYNAMIC:
             found |= self.bound
+        if name in self.variables:
+            found |= self.aliases[name]
         if name == STAR:
             found |= {other for other in self.touching if self._is_unknown(other)}
         return found.union(*(self.imported.pop(module, set()) for module in self.modules[name]))

@@ -5,7 +5,6 @@ terms or an integer of five thousand digits stays what it was.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from s2t_eval.humaneval.layout import chunks, dedent, tokens, with_plain_tabs
 from s2t_eval.humaneval.names import Names, names_of
 
-END_MARK = re.compile(r"```|~~~|<\|[^|>\n]{1,40}\|>|</?[\w:]{1,20}>|\[/\w{1,20}\]|\\end\{")
+END_MARK = re.compile(r"```|~~~|<\|[^|>\n]{1,40}\|>|</?[\w:]{1,20}>|\[/\w{1,20}\]|\\end\{|\\\s*\Z")
 """What follows an answer on its last line: a fence, a special token, a closing tag."""
 COMPOUND = re.compile(r"@|(?:async\s+)?(?:def|class|for|while|if|with|try)\b")
 LONG_NUMBER = re.compile(r"\b[1-9][0-9_]{3000,}\b")
@@ -27,7 +26,9 @@ UNFINISHED = re.compile(r"(?:.*:|\s*@.*)\s*(?:#.*)?")
 EMPTY = re.compile(r"\s*(?:#[^\n]*(?:\n\s*|\Z))*\Z")
 """Comments and empty lines."""
 WORDS = "|".join([*keyword.kwlist, *keyword.softkwlist, "print", "exec"])
-PROSE = re.compile(rf"(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[,:]?[ ]+(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[ ]+[^\W\d]")
+PROSE = re.compile(
+    rf"(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[,:]?[ ]+(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[ ]+[^\W\d]"
+)
 """Three words one after another that begin no statement: most prose is known without the parser."""
 MOST_CUTS = 12
 MOST_REREADS = 8
@@ -63,7 +64,7 @@ class Statement:
 
     @property
     def is_known_future(self) -> bool:
-        """Whether it is a `from __future__ import` that Python knows, which has to stand first in a program."""
+        """Whether it is a `from __future__ import` that Python knows; it has to stand first in a program."""
         node = self.node
         if not isinstance(node, ast.ImportFrom) or node.module != "__future__":
             return False
