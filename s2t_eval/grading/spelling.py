@@ -105,8 +105,8 @@ def normal(text: str) -> str:
     text = with_braces(without_infix(without_infix(text, "over", "frac"), "choose", "binom"))
     text = REPEATING.sub(_fraction, text)
     text = re.sub(r"(?<=\d)\.(?![\d\w])", "", text)
-    text = _balanced(text.lstrip(" ;:*,\n").rstrip(" .;:*,\n"))
-    return re.sub(r"\s+", " ", text).lstrip(" ;:*,").rstrip(" .;:*,")
+    text = _balanced(text.lstrip(" =;:*,\n").rstrip(" .;:*,\n"))
+    return re.sub(r"\s+", " ", text).lstrip(" =;:*,").rstrip(" .;:*,")
 
 
 def squeezed(text: str) -> str:
