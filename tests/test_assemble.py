@@ -14,8 +14,8 @@ import pytest
 
 from s2t_eval.humaneval import HumanEvalScorer, assemble, score_solutions
 from s2t_eval.humaneval import score as score_module
-from tests.program_neighbours import BODY, CHECK, GOOD, NEIGHBOURS, PROMPT, fenced
 from tests.harness_helpers import shared_data
+from tests.program_neighbours import BODY, CHECK, GOOD, NEIGHBOURS, PROMPT, fenced
 
 DOC = {"prompt": PROMPT, "entry_point": "f", "test": CHECK}
 
