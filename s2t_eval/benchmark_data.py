@@ -5,6 +5,7 @@ from __future__ import annotations
 from datasets import Dataset
 
 from s2t_eval.data import Source, load
+from s2t_eval.grading import shared_grader
 from s2t_eval.sandbox import find_isolation
 
 TEST = {"test": ("test",)}
@@ -55,7 +56,12 @@ def gsm8k(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
 
 
 def math500(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
-    """Splits of MATH500."""
+    """Splits of MATH500.
+
+    Raises:
+        GraderBrokenError: nothing to compare expressions with, raised before anything is generated.
+    """
+    shared_grader().check()
     return load(MATH500, data)
 
 
@@ -65,12 +71,22 @@ def aime25(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
 
 
 def olympiadbench(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
-    """Splits of OlympiadBench's English text-only problems with a final answer."""
+    """Splits of OlympiadBench's English text-only problems with a final answer.
+
+    Raises:
+        GraderBrokenError: nothing to compare expressions with, raised before anything is generated.
+    """
+    shared_grader().check()
     return load(OLYMPIADBENCH, data)
 
 
 def minerva_math(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
-    """Splits of Minerva's undergraduate problems (OCWCourses)."""
+    """Splits of Minerva's undergraduate problems (OCWCourses).
+
+    Raises:
+        GraderBrokenError: nothing to compare expressions with, raised before anything is generated.
+    """
+    shared_grader().check()
     return load(MINERVA_MATH, data)
 
 

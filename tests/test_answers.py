@@ -232,20 +232,22 @@ def test_what_is_not_one_number(text: str) -> None:
     ],
 )  # fmt: skip
 def test_work_is_bounded_on_long_texts(rule: str, unit: str) -> None:
-    """A reply that repeats itself for ever cost time that grew with the square of its length."""
+    """A reply that repeats itself for ever cost time that grew with the square of its length.
+
+    Processor time within one run: eight times the text is 8 times the work, or 64 where it grows with the
+    square; the bound between them leaves a factor of four to a busy machine.
+    """
     seconds = []
-    for size in (20_000, 80_000):
+    for size in (10_000, 80_000):
         began = time.process_time()
         RULES[rule].extract(unit * (size // len(unit)))
         seconds.append(time.process_time() - began)
-    assert seconds[1] < max(1.0, 8 * seconds[0]), seconds
+    assert seconds[1] < 32 * max(seconds[0], 0.01), seconds
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("form", ["{}", "The answer is {}.", "\\boxed{{{}}}", "1e{}", "2^{{{}}}", "{}/{}"])
 def test_a_number_of_a_million_digits(rule: str, form: str) -> None:
     """Python refuses to read more than 4,300 digits at once."""
-    began = time.process_time()
     answer = RULES[rule].extract(form.replace("{}", "9" * 1_000_000, 1).format("9"))
     assert answer is None or answer != "9"
-    assert time.process_time() - began < 20

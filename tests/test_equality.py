@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,11 +119,9 @@ def grader() -> Iterator[Grader]:
     ],
 )
 def test_nothing_keeps_the_grader_busy(grader: Grader, gold: str, answer: str, verdict: bool) -> None:
-    """A million digits kept it eighteen seconds."""
+    """A million digits kept it eighteen seconds; a comparison past the grader's limit would be None."""
     grader.check()
-    began = time.monotonic()
     assert grader.same(gold, answer) is verdict
-    assert time.monotonic() - began < 6
 
 
 def _graded_with(
@@ -214,3 +211,11 @@ def test_broken_grader_is_no_verdict_and_one_broken_comparison_is() -> None:
     grader = Grader(command=(sys.executable, "-c", one_broken))
     assert grader.same("x", "y") is None
     grader.close()
+
+
+def test_a_broken_grader_ends_the_run_before_anything_is_generated(tmp_path: Path) -> None:
+    """It was noticed at the first comparison, which comes after all texts are written."""
+    shim = _with_antlr(tmp_path, "4.12.0")
+    done = _graded_with(shim, "from s2t_eval import benchmark_data\nbenchmark_data.math500()")
+    assert done.returncode == 1
+    assert "GraderBrokenError" in done.stderr.strip().splitlines()[-1]
