@@ -350,7 +350,7 @@ def nan_model(folder: Path) -> Path:
     """Its weights are finite, so it loads; what it computes of them overflows."""
     student_copy(folder)
     weights = load_file(folder / "model.safetensors")
-    weights["model.norm.weight"].fill_(3e38)
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], 3e38, dtype=torch.float32)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
