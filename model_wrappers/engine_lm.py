@@ -16,6 +16,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
 import s2t_eval
@@ -32,8 +33,14 @@ from s2t_eval.engine import (
 from s2t_eval.files import TraceWriter
 from s2t_eval.fingerprint import data_hash, model_fingerprint
 from s2t_eval.generated import GeneratedText
-from s2t_eval.loading import loading, require_dtype, resolve_model
-from s2t_eval.model_wrappers.arguments import CommonArguments, require_int, split_arguments
+from s2t_eval.loading import load_adapter, loading, require_safetensors, resolve_model
+from s2t_eval.model_wrappers.arguments import (
+    CommonArguments,
+    one_of_each,
+    require_context,
+    require_stock,
+    split_arguments,
+)
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import Telemetry
 from s2t_eval.policy import Policy
@@ -80,11 +87,10 @@ class EngineLM(HFLM):
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         self.arguments, stock = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)
-        require_int("seed", self.arguments.seed, 0)
-        require_dtype("dtype", stock.get("dtype"))
+        require_stock(stock)
         trace = self.arguments.trace
         self._trace = TraceWriter(Path(str(trace))) if trace else None
-        if not torch.cuda.is_available() and stock.get("device") in (None, "cuda"):
+        if not torch.cuda.is_available() and stock.get("device") is None:
             stock["device"] = "cpu"  # stock's default is "cuda" even where there is none
         path = resolve_model(pretrained) if isinstance(pretrained, str) else pretrained
         self.student_name = pretrained if isinstance(pretrained, str) else pretrained.name_or_path
@@ -93,12 +99,23 @@ class EngineLM(HFLM):
             raise ValueError(
                 f"pretrained={self.student_name}: expected a decoder-only model, got an encoder-decoder"
             )
+        require_context("model", stock.get("max_length"), self.model.config)
         self.student = SlotModel(self.model, self.student_name, text_vocabulary(self.tokenizer))
         self.teacher: SlotModel | None = None
         self.student_fingerprint = model_fingerprint(self.model)
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
         self.telemetry = Telemetry()
         self._prompts: dict[str, dict[int, str]] = defaultdict(dict)
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: Any = None) -> EngineLM:
+        """A backend from the text of `--model_args` and the harness's own flags."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: Any = None) -> EngineLM:
+        """A backend from `--model_args` and the harness's own flags, which may repeat each other."""
+        return cls(**arg_dict, **one_of_each(arg_dict, additional_config))
 
     def policy(self) -> Policy:
         """The policy of this run."""
@@ -125,6 +142,9 @@ class EngineLM(HFLM):
             from transformers import GgufConfig
 
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
+        elif not kwargs.get("autogptq") and not kwargs.get("gptqmodel"):
+            require_safetensors("pretrained", pretrained)
+            kwargs["use_safetensors"] = True
         with loading("pretrained", self.student_name):
             super()._create_model(pretrained, *args, **kwargs)
         if peft:
@@ -132,13 +152,10 @@ class EngineLM(HFLM):
 
     def _attach_adapter(self, peft: str, revision: str | None) -> None:
         """Put an adapter into the loaded model."""
-        from peft import PeftModel
-
         base: Any = self._model  # type: ignore[has-type]
         if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
             base.resize_token_embeddings(len(self.tokenizer))
-        with loading("peft", peft):
-            self._model = PeftModel.from_pretrained(base, peft, revision=revision)
+        self._model = load_adapter("peft", peft, base, revision=revision)
 
     # ---------------------------------------------------------------- generation
 

@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 from safetensors import SafetensorError
 
+from s2t_eval.places import require_file_place
+
 
 class WriteError(ValueError):
     """A file that could not be written; what was there before is untouched."""
@@ -85,8 +87,7 @@ class TraceWriter:
         for taken in (path, partial):
             if taken.exists():
                 raise ValueError(f"trace: {taken} exists; move it away or name another file")
-        if not path.parent.is_dir():
-            raise ValueError(f"trace: there is no folder {path.parent} to write {path.name} to")
+        require_file_place("trace", path)
         self.path = path
         self.partial = partial
         self.num_lines = 0

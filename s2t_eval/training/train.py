@@ -29,6 +29,7 @@ from s2t_eval.checkpoint import (
 )
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import data_hash
+from s2t_eval.ranges import PART, SHARE, require_ranges, whole
 from s2t_eval.router import Router
 from s2t_eval.training.agreement import agreement, agreement_of, gains, score_items
 from s2t_eval.training.labels import LabelSet, Trajectory
@@ -41,6 +42,9 @@ from s2t_eval.training.triggers import trigger_report
 SCANNED_TAUS = (0.01, 0.05, 0.1, 0.2, 0.5)
 PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 ADAPTER_SCALES = (1.0, 0.7, 0.5)
+MOST_CANDIDATES = 16
+"""What `s2t-eval collect` keeps at a step."""
+
 Keep = Literal["agree@1", "gain"]
 ROUTER_LOOP = LoopSettings(
     epochs=20, lr=1e-3, batch_size=4, accumulate=1, weight_decay=0.05, evaluations=1, patience=5
@@ -61,6 +65,9 @@ class TrainSettings:
         keep: the held-out figure whose best evaluation is kept: `agree@1` at the top steps, or `gain`, what
             the picks at every step gain a text in the teacher's log-probability (for proposer `tuned`, which
             writes every token).
+
+    Raises:
+        ValueError: a value outside its range, or more candidates in decoding than in training.
     """
 
     num_candidates: int = 16
@@ -70,6 +77,15 @@ class TrainSettings:
     proposers: tuple[Proposer, ...] = PROPOSERS
     default_proposer: Proposer = "base"
     keep: Keep = "agree@1"
+
+    def __post_init__(self) -> None:
+        candidates = whole(2, MOST_CANDIDATES)
+        require_ranges(self, num_candidates=candidates, top_k=candidates, quiet=SHARE, held_out=PART)
+        if self.top_k > self.num_candidates:
+            raise ValueError(
+                f"top_k: expected at most the {self.num_candidates} candidates of training "
+                f"(num_candidates), got {self.top_k}"
+            )
 
 
 @dataclass(frozen=True)
@@ -110,6 +126,11 @@ def train_selector(
         WriteError: a checkpoint or the folder could not be written.
     """
     labels.require_student(student.fingerprint, student.vocabulary)
+    if settings.quiet and labels.manifest.steps != "all":
+        raise ValueError(
+            f"quiet: {settings.quiet} of the other steps are asked for, and these labels have candidates at "
+            "the top steps alone; run `s2t-eval collect --steps all`, or leave it out"
+        )
     train, held_out = labels.split(settings.held_out)
     identity: dict[str, Any] = {
         "labels": data_hash([asdict(labels.manifest)]),
@@ -165,7 +186,7 @@ def train_selector(
         bins=selector.bins,
         temperature=selector.effective_temperature,
         num_candidates=settings.num_candidates,
-        top_k=min(settings.top_k, settings.num_candidates),
+        top_k=settings.top_k,
         thresholds=thresholds,
         threshold_steps=sum(len(row.output_ids) for row in held_out),
         default=default.settings,
@@ -224,7 +245,7 @@ def _fit(
 ) -> Trained:
     kl_above = labels.manifest.kl_threshold
     items = make_items(train, settings.num_candidates, kl_above, settings.quiet)
-    checked = make_items(held_out, min(settings.top_k, settings.num_candidates), kl_above)
+    checked = make_items(held_out, settings.top_k, kl_above)
 
     # Without branches all steps of a text cost no more than its top ones.
     sees_all = labels.manifest.steps == "all" and not model.settings.looks_ahead
@@ -377,7 +398,7 @@ def scan_scales(
 
 def _every_step(trajectories: Sequence[Trajectory], settings: TrainSettings) -> list[Item]:
     """Items of all steps, with the candidates of decoding."""
-    return make_items(trajectories, min(settings.top_k, settings.num_candidates), -np.inf)
+    return make_items(trajectories, settings.top_k, -np.inf)
 
 
 def _scores(model: SelectorModel, items: Sequence[Item], precision: str) -> Tensor:
