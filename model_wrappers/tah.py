@@ -45,8 +45,8 @@ class TahArguments(CommonArguments):
             require_threshold(self.threshold)
             if self.oracle is not None:
                 raise TahError(
-                    f"threshold: the oracle decides in the decider's place and has none, got {self.threshold}; "
-                    "leave one out"
+                    f"threshold: an oracle decides in the decider's place and has none, got {self.threshold}"
+                    "; leave one of the two out"
                 )
         if self.max_depth is not None:
             require_depth(self.max_depth)

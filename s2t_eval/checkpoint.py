@@ -28,12 +28,15 @@ from transformers import PreTrainedModel
 from s2t_eval.calibration import trigger_key
 from s2t_eval.card import selector_card
 from s2t_eval.embedded import embedded_path
+from s2t_eval.errors import one_line
 from s2t_eval.files import replaced, write_text
 from s2t_eval.fingerprint import folder_hash
+from s2t_eval.loading import UNREADABLE
 from s2t_eval.readout import ScoreAs
 from s2t_eval.router import Router
-from s2t_eval.scores import SCORE_FORMS, ScoreForm
-from s2t_eval.triggers import Trigger
+from s2t_eval.saved import OtherFormatError, conform, read_object, read_saved
+from s2t_eval.scores import ScoreForm
+from s2t_eval.triggers import TRIGGER_NAMES, Trigger
 
 FORMAT = 1
 SETTINGS = "selector.json"
@@ -151,8 +154,8 @@ class Selector:
             peft = PeftModel.from_pretrained(model, str(self.folder), autocast_adapter_dtype=full_precision)
             scale_adapter(peft, scale)
             return peft
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except UNREADABLE as error:
+            reason = one_line(error)
             raise SelectorError(
                 f"selector: the adapter in {self.folder} cannot be loaded ({reason})"
             ) from error
@@ -214,6 +217,7 @@ def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int
                 f"selector={name}: it was trained for another {what} ({ours}, of {info.base_name}; this "
                 f"student has {given}); use that student, or train a selector for this one"
             )
+    _require_adapter(folder)
     try:
         readout = load_file(folder / "readout.safetensors")["rows"]
         routers = _load_routers(load_file(folder / "router.safetensors"), hidden_size)
@@ -255,14 +259,44 @@ def read_info(folder: Path) -> SelectorInfo:
     """
     path = folder / SETTINGS
     try:
-        info = SelectorInfo(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        info = read_saved(SelectorInfo, path, FORMAT)
+        _require_default(info.default)
+    except OtherFormatError as error:
+        raise SelectorError(f"selector={folder}: its {SETTINGS} {error}; train it anew") from error
+    except (OSError, ValueError) as error:
         raise SelectorError(
             f"selector={folder}: expected a folder of `s2t-eval train` with {SETTINGS} ({error})"
         ) from error
-    if info.format != FORMAT or info.form not in SCORE_FORMS:
-        raise SelectorError(f"selector={folder}: format {info.format} ({info.form}) is not known here")
     return info
+
+
+def _require_default(default: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless a selector's default names what decoding reads of it."""
+    missing = [name for name in ("proposer", "trigger", "tau") if name not in default]
+    if missing:
+        raise ValueError(f"default: it has no {missing[0]!r}")
+    if default["trigger"] not in TRIGGER_NAMES:
+        raise ValueError(f"default.trigger: expected one of {', '.join(TRIGGER_NAMES)}")
+    conform(default["tau"], float | None, "default.tau")
+
+
+def _require_adapter(folder: Path) -> None:
+    """Raise `SelectorError` unless the folder holds LoRA weights as safetensors."""
+    try:
+        kind = read_object(folder / "adapter_config.json").get("peft_type")
+    except (OSError, ValueError) as error:
+        raise SelectorError(
+            f"selector={folder}: its adapter_config.json cannot be read ({error}); train it anew"
+        ) from error
+    if kind != "LORA":
+        raise SelectorError(
+            f"selector={folder}: expected an adapter of kind LORA, got {kind}; train it with `s2t-eval train`"
+        )
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise SelectorError(
+            f"selector={folder}: it has no adapter_model.safetensors; weights of another form, such as a "
+            "pickle, are not read: reading one can run its code"
+        )
 
 
 def _load_routers(weights: Mapping[str, Tensor], hidden_size: int) -> dict[str, Router]:

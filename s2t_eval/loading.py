@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -13,7 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from s2t_eval.embedded import embedded_path
 
-UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, EOFError)
+UNREADABLE = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError, EOFError),
+    UnpicklingError,
+)
 """What transformers, tokenizers, safetensors and peft raise over folders that they cannot read."""
 
 
@@ -66,10 +70,10 @@ def devices() -> list[str]:
     return ["cpu", accelerator.type, *numbered]
 
 
-def require_safetensors(role: str, name: str) -> None:
+def require_safetensors(role: str, name: str, weights: str = "*.safetensors") -> None:
     """Raise `ModelLoadError` for a folder whose weights are pickles alone: reading one can run its code."""
     folder = Path(name)
-    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+    if not folder.is_dir() or any(folder.glob(weights)):
         return
     pickled = sorted(path.name for kind in ("*.bin", "*.pt", "*.pth") for path in folder.glob(kind))
     if pickled:
@@ -88,16 +92,15 @@ def load_adapter(role: str, name: str, model: Any, **options: Any) -> Any:
     from peft import PeftModel
 
     path = resolve_model(name)
-    require_safetensors(role, path)
+    require_safetensors(role, path, "adapter_model.safetensors")
     with loading(role, name):
-        adapted = PeftModel.from_pretrained(model, path, use_safetensors=True, **options)
-    kinds = [
-        str(config.peft_type.value) for config in adapted.peft_config.values() if config.is_prompt_learning
-    ]
+        adapted = PeftModel.from_pretrained(model, path, **options)
+    configs: Any = adapted.peft_config.values()
+    kinds = [str(config.peft_type.value) for config in configs if config.is_prompt_learning]
     if kinds:
         raise ModelLoadError(
-            f"{role}={name}: an adapter of kind {kinds[0]} puts tokens into the prompt, which the engine does "
-            "not do; expected one that changes weights, such as LORA"
+            f"{role}={name}: an adapter of kind {kinds[0]} puts tokens into the prompt, which the engine "
+            "does not do; expected one that changes weights, such as LORA"
         )
     return adapted
 

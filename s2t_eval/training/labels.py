@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2t_eval.files import replaced, write_text
+from s2t_eval.saved import OtherFormatError, read_saved
 
 FORMAT = 1
 SHARD_ROWS = 128
@@ -234,8 +235,7 @@ def _plain(value: Any) -> Any:
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text())
-        manifest = Manifest(**content)
+        return read_saved(Manifest, path, FORMAT)
     except FileNotFoundError:
         unfinished = (folder / "work").is_dir()
         hint = (
@@ -244,11 +244,10 @@ def _read_manifest(folder: Path) -> Manifest:
         raise LabelError(
             f"labels: expected a folder of `s2t-eval collect` with {MANIFEST}, {folder} has none ({hint})"
         ) from None
-    except (OSError, ValueError, TypeError) as error:
+    except OtherFormatError as error:
+        raise LabelError(f"labels: {path} {error}; collect anew") from error
+    except (OSError, ValueError) as error:
         raise LabelError(f"labels: {path} cannot be read ({error}); collect the labels anew") from error
-    if manifest.format != FORMAT:
-        raise LabelError(f"labels: {path} has format {manifest.format}, expected {FORMAT}; collect anew")
-    return manifest
 
 
 def _read_shard(path: Path, expected: int) -> list[Trajectory]:
