@@ -38,7 +38,7 @@ def run(parsed: argparse.Namespace) -> None:
     unusable = [part for part in pairs if "=" not in part or part.split("=")[0] in SCANNED]
     if unusable:
         raise ValueError(
-            f"--model_args: expected name=value pairs without {', '.join(SCANNED)}; got {unusable[0]!r}"
+            f"--model_args: expected name=value pairs without {', '.join(SCANNED)}; got {unusable}"
         )
     require_flags(parsed, top_k=AT_LEAST_1, tau=RATE)
     require_own_folder("--out", parsed.out, "one of `s2t-eval scan`", ["greedy/", "*_k*_tau*/"])
