@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from lm_eval.models.huggingface import HFLM
 
-from s2t_eval.loading import require_device, require_dtype
+from s2t_eval.loading import devices, require_device, require_dtype
 from s2t_eval.policy import Policy
 from s2t_eval.ranges import AT_LEAST_1, SEED, SHARE, Range
 from s2t_eval.triggers import TRIGGER_NAMES, KlDirection
@@ -23,6 +24,7 @@ LOADING_ARGS = frozenset(
     local_files_only cache_dir force_download load_in_4bit load_in_8bit bnb_4bit_compute_dtype
     bnb_4bit_quant_type bnb_4bit_use_double_quant max_memory experts_implementation""".split()
 )
+HARNESS_DEVICE = "cuda:0"
 STOCK_ARGS = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "kwargs"}
 
 
@@ -295,6 +297,15 @@ def context_of(config: Any) -> int | None:
     return max(int(positions), int(original * factor)) if factor else int(positions)
 
 
+def _is_harness_default(device: object, arguments: Mapping[str, Any]) -> bool:
+    """Whether the device is the one that lm_eval's command hands over without `--device`, and not to be used.
+
+    It names a GPU also where there is none, and where `--model_args` names another device.
+    """
+    is_default = device == HARNESS_DEVICE and not any(text.startswith("--dev") for text in sys.argv[1:])
+    return is_default and ("device" in arguments or device not in devices())
+
+
 def one_of_each(arguments: Mapping[str, Any], flags: Mapping[str, Any] | None) -> dict[str, Any]:
     """The harness's flags that `--model_args` does not repeat; it hands over both, which is a TypeError.
 
@@ -303,7 +314,7 @@ def one_of_each(arguments: Mapping[str, Any], flags: Mapping[str, Any] | None) -
     """
     kept = {}
     for name, value in (flags or {}).items():
-        if value is None:
+        if value is None or (name == "device" and _is_harness_default(value, arguments)):
             continue
         if name not in arguments:
             kept[name] = value

@@ -26,6 +26,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def said(error: BaseException) -> str:
+    """What an error of ours says, as it was written: some hold another program's output. Others: one line."""
+    is_written = is_ours(error) and not (isinstance(error, OSError) and error.strerror)
+    return str(error) if is_written and str(error) else one_line(error)
+
+
 def is_ours(error: BaseException) -> bool:
     """Whether it is a mistake in what was given, found by us: an error class of ours, or our own `raise`."""
     if not isinstance(error, ValueError | OSError):

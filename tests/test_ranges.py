@@ -74,7 +74,7 @@ SETTINGS: list[tuple[type, dict[str, tuple[Any, ...]]]] = [
     (
         TrainSettings,
         {
-            "num_candidates": (1, 0, 17, 100, 2.5),
+            "num_candidates": (1, 0, -3, 2.5, True),
             "top_k": (1, 0, 17, 100, 2.5),
             "quiet": (2, -0.1, NAN),
             "held_out": SHARES_PART,
@@ -316,6 +316,20 @@ def test_flags_and_arguments_that_differ() -> None:
     assert one_of_each({"batch_size": 2}, {"batch_size": 1, "device": None}) == {}
 
 
+def test_the_harness_s_own_default_is_no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm_eval's command hands over cuda:0 where nobody said so; stock takes the CPU then, and so do we."""
+    monkeypatch.setattr("sys.argv", ["lm_eval", "--model", "greedy"])
+    monkeypatch.setattr("s2t_eval.model_wrappers.arguments.devices", lambda: ["cpu"])
+    assert one_of_each({}, {"device": "cuda:0"}) == {}
+    assert one_of_each({"device": "cpu"}, {"device": "cuda:0"}) == {}
+    monkeypatch.setattr("s2t_eval.model_wrappers.arguments.devices", lambda: ["cpu", "cuda", "cuda:0"])
+    assert one_of_each({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
+    assert one_of_each({"device": "cpu"}, {"device": "cuda:0"}) == {}
+    for given in (["--device", "cuda:0"], ["--device=cuda:0"]):
+        monkeypatch.setattr("sys.argv", ["lm_eval", *given])
+        assert one_of_each({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
+
+
 def test_an_embedded_adapter_is_found_as_distil_finds_it() -> None:
     lm = Greedy(STUDENT, peft="embedded/distilled")
     assert lm.student_fingerprint != Greedy(STUDENT).student_fingerprint
@@ -351,8 +365,8 @@ SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", 
     ("arguments", "message"),
     [
         ((*TRAIN, "--quiet", "2"), "quiet: expected a share from 0 to 1, got 2.0"),
-        ((*TRAIN, "--num_candidates", "1"), "num_candidates: expected a whole number from 2 to 16, got 1"),
-        ((*TRAIN, "--top_k", "100"), "top_k: expected a whole number from 2 to 16, got 100"),
+        ((*TRAIN, "--num_candidates", "1"), "num_candidates: expected at least 2, got 1"),
+        ((*TRAIN, "--top_k", "100"), "top_k: expected at most the 16 candidates of training"),
         ((*TRAIN, "--held_out", "0"), "held_out: expected a share above 0 and below 1, got 0.0"),
         ((*TRAIN, "--warmup", "2"), "warmup: expected a share from 0 to 1, got 2.0"),
         ((*TRAIN, "--clip", "-1"), "clip: expected a number above 0, got -1.0"),

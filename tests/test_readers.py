@@ -280,10 +280,7 @@ def test_a_model_without_safetensors(role: str, tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     message = rf"^{role}={folder}: its weights are a pickle \(pytorch_model\.bin\).*; expected safetensors"
     with pytest.raises(ModelLoadError, match=message):
-        if role == "pretrained":
-            Greedy(str(folder))
-        else:
-            load_model("teacher", str(folder), "auto", "cpu", False)
+        Greedy(str(folder)) if role == "pretrained" else load_model(role, str(folder), "auto", "cpu", False)
 
 
 def test_formats_are_compared_before_anything_else(tmp_path: Path) -> None:

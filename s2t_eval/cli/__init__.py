@@ -24,7 +24,7 @@ from s2t_eval.cli import (
     train,
 )
 from s2t_eval.cli.flags import Parser
-from s2t_eval.errors import one_line
+from s2t_eval.errors import is_ours, one_line, said
 
 COMMANDS = (analyze, calibrate, choose, collect, compare, distil, export, report, scan, submit, tah, train)
 """Modules with `add_to(commands)`: it declares the command's flags and sets `function`, what it runs.
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         parsed.function(parsed)
     except (ValueError, OSError) as error:
-        print(f"s2t-eval {parsed.command}: {one_line(error)}", file=sys.stderr)
+        print(f"s2t-eval {parsed.command}: {said(error)}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
@@ -56,7 +56,13 @@ def run(arguments: Sequence[str]) -> None:
 
     register()
     sys.argv = ["lm_eval", *arguments]
-    runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
+    except (ValueError, OSError) as error:
+        if not is_ours(error):
+            raise
+        print(f"s2t-eval: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 def _parser() -> Parser:

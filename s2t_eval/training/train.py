@@ -29,7 +29,7 @@ from s2t_eval.checkpoint import (
 )
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import data_hash
-from s2t_eval.ranges import PART, SHARE, require_ranges, whole
+from s2t_eval.ranges import AT_LEAST_2, PART, SHARE, require_ranges
 from s2t_eval.router import Router
 from s2t_eval.training.agreement import agreement, agreement_of, gains, score_items
 from s2t_eval.training.labels import LabelSet, Trajectory
@@ -42,9 +42,6 @@ from s2t_eval.training.triggers import trigger_report
 SCANNED_TAUS = (0.01, 0.05, 0.1, 0.2, 0.5)
 PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 ADAPTER_SCALES = (1.0, 0.7, 0.5)
-MOST_CANDIDATES = 16
-"""What `s2t-eval collect` keeps at a step."""
-
 Keep = Literal["agree@1", "gain"]
 ROUTER_LOOP = LoopSettings(
     epochs=20, lr=1e-3, batch_size=4, accumulate=1, weight_decay=0.05, evaluations=1, patience=5
@@ -79,8 +76,7 @@ class TrainSettings:
     keep: Keep = "agree@1"
 
     def __post_init__(self) -> None:
-        candidates = whole(2, MOST_CANDIDATES)
-        require_ranges(self, num_candidates=candidates, top_k=candidates, quiet=SHARE, held_out=PART)
+        require_ranges(self, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2, quiet=SHARE, held_out=PART)
         if self.top_k > self.num_candidates:
             raise ValueError(
                 f"top_k: expected at most the {self.num_candidates} candidates of training "
