@@ -34,13 +34,8 @@ from s2t_eval.files import TraceWriter
 from s2t_eval.fingerprint import data_hash, model_fingerprint
 from s2t_eval.generated import GeneratedText
 from s2t_eval.loading import load_adapter, loading, require_safetensors, resolve_model
-from s2t_eval.model_wrappers.arguments import (
-    CommonArguments,
-    one_of_each,
-    require_context,
-    require_stock,
-    split_arguments,
-)
+from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
+from s2t_eval.model_wrappers.stock_arguments import one_of_each, require_context, require_stock
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import Telemetry
 from s2t_eval.policy import Policy

@@ -11,8 +11,9 @@ from s2t_eval.checkpoint import Selector, load_selector
 from s2t_eval.engine import SlotModel
 from s2t_eval.fingerprint import model_fingerprint
 from s2t_eval.loading import load_model
-from s2t_eval.model_wrappers.arguments import SelectionArguments, require_context, split_arguments
+from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
 from s2t_eval.model_wrappers.engine_lm import EngineLM
+from s2t_eval.model_wrappers.stock_arguments import require_context
 from s2t_eval.policy import Policy
 from s2t_eval.triggers import KlDirection, Trigger, make_trigger
 from s2t_eval.vocabulary import require_same_vocabulary, text_vocabulary, vocabulary_hash

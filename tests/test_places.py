@@ -11,9 +11,9 @@ import pytest
 from s2t_eval import places
 from s2t_eval.cli import main
 from s2t_eval.model_wrappers.greedy import Greedy
+from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, tiny_folder
 from tests.report_helpers import EMBEDDED
-from tests.test_ranges import refused
 
 PAIR = ("--pretrained", STUDENT, "--device", "cpu")
 RESULTS = EMBEDDED / "greedy.json"

@@ -28,9 +28,9 @@ from s2t_eval.saved import conform, parse_json
 from s2t_eval.tah.checkpoint import read_info as read_tah
 from s2t_eval.tah.settings import TahError
 from s2t_eval.training.labels import LabelError, LabelSet
+from tests.commands import refused
 from tests.harness_helpers import STUDENT, student_copy
 from tests.report_helpers import EMBEDDED, edited
-from tests.test_ranges import refused
 
 DEEP = "[" * 100_000
 Change = Callable[[dict[str, Any]], object]
