@@ -11,7 +11,9 @@ from typing import Any, get_args
 
 from lm_eval.models.huggingface import HFLM
 
+from s2t_eval.loading import require_device, require_dtype
 from s2t_eval.policy import Policy
+from s2t_eval.ranges import SEED, SHARE, Range
 from s2t_eval.triggers import TRIGGER_NAMES, KlDirection
 
 # Stock `hf` hands whatever it does not know to from_pretrained, typing errors included. These are
@@ -22,6 +24,15 @@ LOADING_ARGS = frozenset(
     bnb_4bit_quant_type bnb_4bit_use_double_quant max_memory experts_implementation""".split()
 )
 STOCK_ARGS = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "kwargs"}
+
+
+DIVERGENCES = {
+    "kl": Range("a divergence of 0 or more (nats)", 0),
+    "entropy": Range("an entropy of 0 or more (nats)", 0),
+    "margin": SHARE,
+    "random": SHARE,
+}
+"""What a threshold can be compared with; a router's log-odds have no bounds."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,12 @@ class CommonArguments:
     seed: int = 0
     trace: str | None = None
 
+    def __post_init__(self) -> None:
+        require_int("seed", self.seed, 0)
+        SEED.require("seed", self.seed)
+        if self.trace is not None and not (isinstance(self.trace, str) and self.trace):
+            raise ValueError(f"trace: expected the name of a file to write, got {self.trace!r}")
+
 
 @dataclass(frozen=True)
 class SamplingArguments(CommonArguments):
@@ -48,10 +65,15 @@ class SamplingArguments(CommonArguments):
     sample_top_k: int = 20
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_int("num_samples", self.num_samples, 1)
         require_int("sample_top_k", self.sample_top_k, 0)
         require_number("temperature", self.temperature)
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature: expected above 0 to sample, got {self.temperature}")
         require_number("top_p", self.top_p)
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p: expected in (0, 1], got {self.top_p}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +111,9 @@ class SelectionArguments(CommonArguments):
         self._check_firing(self.trigger)
 
     def _check_ranges(self) -> None:
+        super().__post_init__()
+        require_dtype("teacher's dtype", self.teacher_dtype)
+        require_device("teacher_device", self.teacher_device)
         if self.top_k is not None:
             require_int("top_k", self.top_k, 1)
         require_int("warmup", self.warmup, 0)
@@ -110,6 +135,7 @@ class SelectionArguments(CommonArguments):
             raise ValueError(
                 "trigger=router needs selector=FOLDER, made by `s2t-eval train`: it holds the router"
             )
+        self._check_conflicts(trigger)
         if trigger in ("always", "never"):
             return
         if (self.threshold is None) == (self.tau is None):
@@ -122,6 +148,28 @@ class SelectionArguments(CommonArguments):
             raise ValueError(
                 f"tau={self.tau} needs calibration=FILE: the threshold that fires at this rate "
                 "is measured on training problems, with `s2t-eval calibrate`"
+            )
+
+    def _check_conflicts(self, trigger: str) -> None:
+        """Refuse what the trigger would not read, and thresholds that its divergence never reaches."""
+        if trigger in ("always", "never"):
+            agrees = trigger == "always" and self.tau == 1
+            for name in ("threshold", "tau"):
+                if getattr(self, name) is not None and not (agrees and name == "tau"):
+                    raise ValueError(
+                        f"trigger={trigger} does not depend on {name}, got {name}={getattr(self, name)}; "
+                        "leave it out, or name another trigger"
+                    )
+        if trigger != "kl" and self.kl_direction != SelectionArguments.kl_direction:
+            raise ValueError(
+                f"kl_direction: trigger={trigger} does not read it, got {self.kl_direction!r}; leave it out"
+            )
+        if self.threshold is not None and trigger in DIVERGENCES:
+            DIVERGENCES[trigger].require(f"threshold of trigger={trigger}", _finite(self.threshold, trigger))
+        if self.threshold is not None and self.tau is None and self.calibration is not None:
+            raise ValueError(
+                f"calibration={self.calibration}: nothing is read from it beside threshold={self.threshold}; "
+                "give tau=RATE in place of the threshold, or leave it out"
             )
 
 
@@ -151,9 +199,10 @@ class LocalArguments(SelectionArguments):
     adapter_scale: float | None = None
 
     def __post_init__(self) -> None:
-        if self.selector is None:
-            raise ValueError("--model s2t_local: it needs selector=FOLDER, made by `s2t-eval train`")
         self._check_ranges()
+        for name in ("teacher_dtype", "teacher_device"):
+            if getattr(self, name) is not None and self.teacher is None:
+                raise ValueError(f"{name}: there is no teacher it could hold for; leave it out")
         if self.proposer not in (None, "tuned", "base"):
             raise ValueError(f"proposer: expected 'tuned' or 'base', got {self.proposer!r}")
         if not isinstance(self.merge, bool):
@@ -201,3 +250,8 @@ def require_number(name: str, value: object) -> None:
     """Raise `ValueError` unless `value` is a finite or infinite number (not NaN, not text)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         raise ValueError(f"{name}: expected a number, got {value!r}")
+
+
+def _finite(threshold: float, trigger: str) -> float:
+    """An infinite threshold, at which an unbounded divergence never fires, counts as a large one."""
+    return 1e300 if threshold == math.inf and trigger in ("kl", "entropy") else threshold

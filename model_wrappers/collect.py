@@ -22,6 +22,7 @@ from s2t_eval.model_wrappers.problems import (
     task_problems,
 )
 from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, require_ranges
 from s2t_eval.training.collect import LabelFolder, Problem, finish, label, roll_out
 from s2t_eval.training.evaluation import LEAVE_OUT, find_overlap, question_hash, require_no_overlap
 from s2t_eval.training.labels import Manifest
@@ -39,6 +40,9 @@ class Source:
     data: str | None
     limit: int
     skip: int = 0
+
+    def __post_init__(self) -> None:
+        require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
 
     def problems(self, lm: SelectToThink, prompting: Prompting) -> Problems:
         """The problems, put to the model."""
@@ -65,6 +69,11 @@ class Collection:
     teacher_context: str | None = None
     drop_overlap: bool = False
     evaluation: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_ranges(self, tau=RATE)
+        if self.steps not in ("top", "all"):
+            raise ValueError(f"steps: expected 'top' or 'all', got {self.steps!r}")
 
 
 def collect(

@@ -21,13 +21,13 @@ from s2t_eval.files import TraceWriter, require_new_trace
 from s2t_eval.fingerprint import data_hash, model_fingerprint
 from s2t_eval.loading import (
     WholeCheckpoints,
-    attach_adapter,
+    load_adapter,
     loading,
-    require_dtype,
     require_finite,
+    require_safetensors,
     resolve_model,
 )
-from s2t_eval.model_wrappers.arguments import CommonArguments, require_int, split_arguments
+from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
 from s2t_eval.model_wrappers.processes import SharedWork
@@ -41,6 +41,7 @@ from s2t_eval.model_wrappers.response_cache import (
     software,
 )
 from s2t_eval.model_wrappers.seeds import harness_seed
+from s2t_eval.model_wrappers.stock_arguments import one_of_each, require_context, require_stock
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import Telemetry, peak_memory, together
 from s2t_eval.model_wrappers.thoughts import Thoughts
@@ -92,11 +93,10 @@ class EngineLM(SharedWork):
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         self.arguments, stock = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)
-        require_int("seed", self.arguments.seed, 0)
-        require_dtype("dtype", stock.get("dtype"))
+        require_stock(stock)
         if self.arguments.trace:
             require_new_trace(Path(str(self.arguments.trace)))
-        if not torch.cuda.is_available() and stock.get("device") in (None, "cuda"):
+        if not torch.cuda.is_available() and stock.get("device") is None:
             stock["device"] = "cpu"  # stock's default is "cuda" even where there is none
         path = resolve_model(pretrained) if isinstance(pretrained, str) else pretrained
         self.student_name = pretrained if isinstance(pretrained, str) else pretrained.name_or_path
@@ -106,6 +106,7 @@ class EngineLM(SharedWork):
                 f"pretrained={self.student_name}: expected a decoder-only model, got an encoder-decoder"
             )
         require_finite("pretrained", self.student_name, self.model)
+        require_context("model", stock.get("max_length"), self.model.config)
         self._given = kwargs
         self.join_processes()
         self._trace = self._make_trace()
@@ -133,8 +134,7 @@ class EngineLM(SharedWork):
         The harness's `--seed` holds where `seed=` is not given.
         """
         arguments = {**harness_seed(), **with_embedded_pair(cls.METHOD, arg_dict)}
-        made: Self = super().create_from_arg_obj(arguments, additional_config)
-        return made
+        return cls(**arguments, **one_of_each(arguments, additional_config))
 
     def _make_trace(self) -> TraceWriter | None:
         if not self.arguments.trace or self.is_copy:
@@ -166,6 +166,9 @@ class EngineLM(SharedWork):
             from transformers import GgufConfig
 
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
+        elif not kwargs.get("autogptq") and not kwargs.get("gptqmodel"):
+            require_safetensors("pretrained", pretrained)
+            kwargs["use_safetensors"] = True
         auto: Any = self.AUTO_MODEL_CLASS  # type: ignore[has-type]
         try:
             self.AUTO_MODEL_CLASS = WholeCheckpoints(auto, "pretrained", self.student_name)
@@ -181,8 +184,7 @@ class EngineLM(SharedWork):
         base: Any = self._model  # type: ignore[has-type]
         if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
             base.resize_token_embeddings(len(self.tokenizer))
-        with loading("peft", peft):
-            self._model = attach_adapter("peft", base, peft, revision=revision)
+        self._model = load_adapter("peft", peft, base, revision=revision)
 
     # ---------------------------------------------------------------- generation
 

@@ -15,6 +15,7 @@ from lm_eval.tasks import TaskManager
 from s2t_eval.fingerprint import data_hash
 from s2t_eval.json_lines import read_json_lines
 from s2t_eval.model_wrappers.engine_lm import EngineLM
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
 
 TEST_NAMES = ("test", "eval", "validation")
 FILE_SUFFIXES = (".jsonl", ".json")
@@ -42,6 +43,9 @@ class Prompting:
     apply_chat_template: bool = False
     num_fewshot: int = 0
     max_gen_toks: int | None = None
+
+    def __post_init__(self) -> None:
+        require_ranges(self, num_fewshot=AT_LEAST_0, max_gen_toks=AT_LEAST_1)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ def task_problems(lm: EngineLM, name: str, limit: int, prompting: Prompting, ski
             "are never measured on a test split; calibrate on another data set with --data"
         )
     docs = list(itertools.islice(task.training_docs(), skip, skip + limit))
+    if not docs:
+        raise TrainingDataError(_nothing_left(f"--task {name}", skip, len(list(task.training_docs()))))
     if prompting.max_gen_toks is not None:
         update = {"max_gen_toks": prompting.max_gen_toks}
         task.set_config(key="generation_kwargs", value=update, update=True)
@@ -106,7 +112,7 @@ def data_problems(lm: EngineLM, spec: str, limit: int, prompting: Prompting, ski
         )
     rows = _read_rows(spec, skip + limit)[skip:]
     if not rows:
-        raise TrainingDataError(f"--data {spec}: it has no problems")
+        raise TrainingDataError(_nothing_left(f"--data {spec}", skip, len(_read_rows(spec, skip))))
     options: dict[str, Any] = {"until": [], "max_gen_toks": prompting.max_gen_toks or lm.max_gen_toks}
     instances = []
     for i, row in enumerate(rows):
@@ -124,6 +130,13 @@ def data_problems(lm: EngineLM, spec: str, limit: int, prompting: Prompting, ski
 def question_of(instance: Instance) -> str:
     """The problem's own question, or the whole prompt where its record names none."""
     return first_text(instance.doc, QUESTION_FIELDS) or str(instance.args[0])
+
+
+def _nothing_left(where: str, skip: int, count: int) -> str:
+    """Why there is no problem."""
+    if not count:
+        return f"{where}: it has no problems"
+    return f"{where}: --skip {skip} leaves none of its {count} problems; skip fewer"
 
 
 def first_text(row: dict[str, Any], names: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ from s2t_eval.fingerprint import model_fingerprint
 from s2t_eval.loading import load_model
 from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
 from s2t_eval.model_wrappers.engine_lm import EngineLM
+from s2t_eval.model_wrappers.stock_arguments import require_context
 from s2t_eval.policy import Policy
 from s2t_eval.triggers import KlDirection, Trigger, make_trigger
 from s2t_eval.vocabulary import require_same_vocabulary, text_vocabulary, vocabulary_hash
@@ -73,6 +74,7 @@ class SelectionLM(EngineLM):
         trust = bool(kwargs.get("trust_remote_code", False))
         model, tokenizer = load_model("teacher", arguments.teacher, dtype, device, trust)
         require_same_vocabulary(self.tokenizer, tokenizer)
+        require_context("teacher", kwargs.get("max_length"), model.config)
         self.teacher = SlotModel(model, arguments.teacher, text_vocabulary(tokenizer))
         self.teacher_fingerprint = model_fingerprint(model)
 

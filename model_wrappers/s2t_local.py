@@ -10,7 +10,7 @@ from typing import Any, cast
 from s2t_eval import policy
 from s2t_eval.checkpoint import COMPLETE, NO_DEFAULT, SelectorInfo, adapter_on
 from s2t_eval.engine import Decoder, SlotModel
-from s2t_eval.model_wrappers.arguments import LocalArguments
+from s2t_eval.model_wrappers.arguments import LocalArguments, split_arguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.policy import Policy
 from s2t_eval.training.selector_model import make_score
@@ -36,6 +36,9 @@ class S2TLocal(SelectionLM):
     PROPOSER = "tuned"
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
+        if not kwargs.get("selector"):
+            raise ValueError(f"--model {self.METHOD}: it needs selector=FOLDER, made by `s2t-eval train`")
         if kwargs.get("peft"):
             raise ValueError(
                 f"--model {self.METHOD}: peft={kwargs['peft']} cannot stand beside selector=, which holds an "

@@ -40,8 +40,14 @@ class TahArguments(CommonArguments):
     oracle: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.threshold is not None:
             require_threshold(self.threshold)
+            if self.oracle is not None:
+                raise TahError(
+                    f"threshold: an oracle decides in the decider's place and has none, got {self.threshold}"
+                    "; leave one of the two out"
+                )
         if self.max_depth is not None:
             require_depth(self.max_depth)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from s2t_eval.files import write_text
+from s2t_eval.saved import OtherFormatError, read_saved
 from s2t_eval.triggers import KlTrigger, Trigger
 
 FORMAT = 1
@@ -67,28 +68,17 @@ class Calibration:
             CalibrationError: missing, not JSON, or of another format.
         """
         try:
-            content = json.loads(path.read_text())
-            calibration = cls(**content)
+            return read_saved(cls, path, FORMAT)
         except FileNotFoundError:
             raise CalibrationError(
                 f"calibration: there is no file {path}; make it with `s2t-eval calibrate --out {path}`"
             ) from None
-        except (OSError, json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
+        except OtherFormatError as error:
+            raise CalibrationError(f"calibration: {path} {error}; make it anew") from error
+        except (OSError, ValueError) as error:
             raise CalibrationError(
                 f"calibration: {path} is not a calibration file ({error}); make one with `s2t-eval calibrate`"
             ) from error
-        for trigger, rates in calibration.thresholds.items():
-            for rate, threshold in rates.items():
-                if not isinstance(threshold, int | float) or not math.isfinite(threshold):
-                    raise CalibrationError(
-                        f"calibration: {path} has threshold {threshold!r} for {trigger} at tau={rate}, "
-                        "expected a finite number; make it anew"
-                    )
-        if calibration.format != FORMAT:
-            raise CalibrationError(
-                f"calibration: {path} has format {calibration.format}, expected {FORMAT}; make it anew"
-            )
-        return calibration
 
     def threshold(self, trigger: Trigger, tau: float) -> float:
         """The threshold at which `trigger` fires at the rate `tau`.

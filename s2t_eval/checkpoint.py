@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,13 +29,21 @@ from s2t_eval.adapter_folder import save_adapter
 from s2t_eval.calibration import trigger_key
 from s2t_eval.card import selector_card
 from s2t_eval.embedded import embedded_path
+from s2t_eval.errors import one_line
 from s2t_eval.files import replaced, write_text
 from s2t_eval.fingerprint import folder_hash
-from s2t_eval.loading import ModelLoadError, adapter_weights, attach_adapter, require_finite_tensors
+from s2t_eval.loading import (
+    UNREADABLE,
+    ModelLoadError,
+    adapter_weights,
+    attach_adapter,
+    require_finite_tensors,
+)
 from s2t_eval.readout import ScoreAs
 from s2t_eval.router import Router
+from s2t_eval.saved import conform, read_object
 from s2t_eval.scores import SCORE_FORMS, ScoreForm
-from s2t_eval.triggers import Trigger
+from s2t_eval.triggers import TRIGGER_NAMES, Trigger
 
 FORMAT = 2
 SETTINGS = "selector.json"
@@ -183,8 +190,8 @@ class Selector:
             peft = attach_adapter("selector", model, str(self.folder), autocast_adapter_dtype=full_precision)
             scale_adapter(peft, scale)
             return peft
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except UNREADABLE as error:
+            reason = one_line(error)
             raise SelectorError(
                 f"selector: the adapter in {self.folder} cannot be loaded ({reason})"
             ) from error
@@ -241,6 +248,7 @@ def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int
                 f"selector={name}: it was trained for another {what} ({ours}, of {info.base_name}; this "
                 f"student has {given}); use that student, or train a selector for this one"
             )
+    _require_adapter(folder)
     try:
         rows, weights = (load_file(folder / f"{part}.safetensors") for part in ("readout", "router"))
         require_finite_tensors("selector", name, {**rows, **weights})
@@ -285,25 +293,19 @@ def read_info(folder: Path) -> SelectorInfo:
     """
     path = folder / SETTINGS
     try:
-        content = json.loads(path.read_text())
-        version = content.get("format") if isinstance(content, dict) else None
-        if version not in (1, FORMAT):
+        content = read_object(path)
+        if content.get("format") not in (1, FORMAT):
             raise SelectorError(
-                f"selector={folder}: {SETTINGS} has format {version}, this version of s2t-eval reads 1 and "
-                f"{FORMAT}; update s2t-eval or train the selector anew"
+                f"selector={folder}: its {SETTINGS} has format {content.get('format')}, expected {FORMAT} "
+                "(or 1); update s2t-eval or train the selector anew"
             )
-        info = _info(_upgraded(content))
+        return _conforming(_upgraded(content))
     except SelectorError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SelectorError(
             f"selector={folder}: expected a folder of `s2t-eval train` with {SETTINGS} ({error})"
         ) from error
-    if info.form not in SCORE_FORMS:
-        raise SelectorError(
-            f"selector={folder}: expected a form among {', '.join(SCORE_FORMS)}, got {info.form!r}"
-        )
-    return info
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
@@ -318,31 +320,39 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "defaults": {proposer: old}, "training": training, "format": FORMAT}
 
 
-def _info(content: dict[str, Any]) -> SelectorInfo:
-    """The settings, with every number that decoding uses checked.
+def _conforming(content: dict[str, Any]) -> SelectorInfo:
+    """The settings, each value of its declared type, numbers finite.
 
     Raises:
-        ValueError: a value that cannot be one; TypeError, KeyError and AttributeError likewise.
+        ValueError: a value that cannot be one.
     """
-    defaults = {
-        proposer: ProposerDefault(**{**value, "runs_of": tuple(value.get("runs_of", ()))})
-        for proposer, value in content["defaults"].items()
-    }
-    info = SelectorInfo(**{**content, "defaults": defaults})
-    used: dict[str, object] = {
-        name: getattr(info, name) for name in ("temperature", "proposal_weight", "adapter_scale")
-    }
-    for proposer, triggers in info.thresholds.items():
-        for trigger, rates in triggers.items():
-            used |= {f"thresholds {proposer}, {trigger}, tau {tau}": value for tau, value in rates.items()}
-    used |= {f"default tau of {p}": d.tau for p, d in info.defaults.items() if d.tau is not None}
-    for name, value in used.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{name}: expected a finite number, got {value!r}")
-    for name in ("hidden_size", "bins", "num_candidates", "top_k"):
-        if type(getattr(info, name)) is not int:
-            raise ValueError(f"{name}: expected a whole number, got {getattr(info, name)!r}")
+    info: SelectorInfo = conform(content, SelectorInfo, "")
+    if info.form not in SCORE_FORMS:
+        raise ValueError(f"form: expected one of {', '.join(SCORE_FORMS)}, got {info.form!r}")
+    for proposer, default in info.defaults.items():
+        if default.trigger not in TRIGGER_NAMES:
+            raise ValueError(f"defaults.{proposer}.trigger: expected one of {', '.join(TRIGGER_NAMES)}")
     return info
+    return info
+
+
+def _require_adapter(folder: Path) -> None:
+    """Raise `SelectorError` unless the folder holds LoRA weights as safetensors."""
+    try:
+        kind = read_object(folder / "adapter_config.json").get("peft_type")
+    except (OSError, ValueError) as error:
+        raise SelectorError(
+            f"selector={folder}: its adapter_config.json cannot be read ({error}); train it anew"
+        ) from error
+    if kind != "LORA":
+        raise SelectorError(
+            f"selector={folder}: expected an adapter of kind LORA, got {kind}; train it with `s2t-eval train`"
+        )
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise SelectorError(
+            f"selector={folder}: it has no adapter_model.safetensors; weights of another form, such as a "
+            "pickle, are not read: reading one can run its code"
+        )
 
 
 def _load_routers(weights: Mapping[str, Tensor], hidden_size: int) -> dict[str, Router]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from s2t_eval.adapter_folder import save_adapter
 from s2t_eval.card import distilled_card
 from s2t_eval.files import replaced, write_text
+from s2t_eval.saved import OtherFormatError, read_saved
 
 FORMAT = 1
 SETTINGS = "distil.json"
@@ -111,16 +112,15 @@ def read_distilled(argument: str, name: str, revision: str | None = None) -> Dis
     expected = f"{argument}={name}: expected a folder of `s2t-eval distil` with {SETTINGS}"
     path = Path(name) / SETTINGS if Path(name).is_dir() else _from_hub(name, revision, expected)
     try:
-        info = DistilInfo(**json.loads(path.read_text()))
+        return read_saved(DistilInfo, path, FORMAT)
     except FileNotFoundError:
         raise DistilledError(
             f"{expected}, it has none; run other models and adapters with --model greedy"
         ) from None
-    except (OSError, ValueError, TypeError) as error:
+    except OtherFormatError as error:
+        raise DistilledError(f"{expected} of format {FORMAT}, it {error}; distil anew") from error
+    except (OSError, ValueError) as error:
         raise DistilledError(f"{expected}; it cannot be read ({error})") from error
-    if info.format != FORMAT:
-        raise DistilledError(f"{expected} of format {FORMAT}, got format {info.format}; distil anew")
-    return info
 
 
 def _from_hub(name: str, revision: str | None, expected: str) -> Path:

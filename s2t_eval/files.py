@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 from safetensors import SafetensorError
 
+from s2t_eval.places import require_file_place
+
 ESCAPED = "backslashreplace"
 """How a lone surrogate is written, which UTF-8 does not have: as JSON writes it, so that no file is lost."""
 
@@ -76,10 +78,7 @@ def require_new_trace(path: Path) -> None:
     for taken in (path, _partial(path)):
         if taken.exists():
             raise ValueError(f"trace: {taken} exists; move it away or name another file")
-    if not path.parent.is_dir():
-        raise ValueError(f"trace: there is no folder {path.parent} to write {path.name} to")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ValueError(f"trace: no permission to write {path.name} in {path.parent}; name another folder")
+    require_file_place("trace", path)
 
 
 def _partial(path: Path, rank: int = 0) -> Path:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,7 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from s2t_eval.embedded import embedded_path
 
-UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, EOFError)
+UNREADABLE = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError, EOFError),
+    UnpicklingError,
+)
 """What transformers, tokenizers, safetensors and peft raise over folders that they cannot read."""
 
 
@@ -53,6 +58,57 @@ def require_dtype(argument: str, value: Any) -> None:
         raise ValueError(f"{argument}: expected auto, float32, bfloat16 or float16, got {value!r}")
 
 
+def require_device(argument: str, value: Any) -> None:
+    """Raise `ValueError` unless this machine has the device; None, a GPU where there is one, passes."""
+    if value is None or isinstance(value, torch.device):
+        return
+    known = devices()
+    if value not in known:
+        raise ValueError(f"{argument}: expected a device of this machine ({', '.join(known)}), got {value!r}")
+
+
+def devices() -> list[str]:
+    """The devices that torch can use here, as arguments name them."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None:
+        return ["cpu"]
+    numbered = [f"{accelerator.type}:{i}" for i in range(torch.accelerator.device_count())]
+    return ["cpu", accelerator.type, *numbered]
+
+
+def require_safetensors(role: str, name: str, weights: str = "*.safetensors") -> None:
+    """Raise `ModelLoadError` for a folder whose weights are pickles alone: reading one can run its code."""
+    folder = Path(name)
+    if not folder.is_dir() or any(folder.glob(weights)):
+        return
+    pickled = sorted(path.name for kind in ("*.bin", "*.pt", "*.pth") for path in folder.glob(kind))
+    if pickled:
+        raise ModelLoadError(
+            f"{role}={name}: its weights are a pickle ({pickled[0]}), which can run code when it is read; "
+            "expected safetensors; convert it with save_pretrained of transformers or peft"
+        )
+
+
+def load_adapter(role: str, name: str, model: Any, **options: Any) -> Any:
+    """A peft adapter put into a model; the options are those of `PeftModel.from_pretrained`.
+
+    Raises:
+        ModelLoadError: missing, unreadable, a pickle, or of a kind that does not change weights.
+    """
+    path = resolve_model(name)
+    require_safetensors(role, path, "adapter_model.safetensors")
+    with loading(role, name):
+        adapted = attach_adapter(role, model, path, **options)
+    configs: Any = adapted.peft_config.values()
+    kinds = [str(config.peft_type.value) for config in configs if config.is_prompt_learning]
+    if kinds:
+        raise ModelLoadError(
+            f"{role}={name}: an adapter of kind {kinds[0]} puts tokens into the prompt, which the engine "
+            "does not do; expected one that changes weights, such as LORA"
+        )
+    return adapted
+
+
 def load_model(
     role: str, name: str, dtype: Any, device: Any, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, Any]:
@@ -62,21 +118,23 @@ def load_model(
         role: the argument that named it, for messages.
         name: hub name, folder or `embedded/...`.
         dtype: as transformers takes it.
-        device: where it goes; "cuda" means a GPU where there is one.
+        device: where it goes; None takes a GPU where there is one, else the CPU.
         trust_remote_code: as in stock `hf`.
 
     Raises:
         ModelLoadError: missing or unreadable.
-        ValueError: a dtype that torch does not have.
+        ValueError: a dtype that torch does not have, or a device that this machine does not have.
     """
     require_dtype(f"{role}'s dtype", dtype)
+    require_device(f"{role}'s device", device)
     path = resolve_model(name)
-    if device == "cuda" and not torch.cuda.is_available():
-        device = "cpu"
+    require_safetensors(role, path)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     with loading(role, name):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
         model = WholeCheckpoints(AutoModelForCausalLM, role, name).from_pretrained(
-            path, dtype=dtype, trust_remote_code=trust_remote_code
+            path, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True
         )
         require_finite(role, name, model)
     return model.to(device).eval(), tokenizer

@@ -17,6 +17,8 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+from s2t_eval.errors import install_for_harness_command
+
 # `--model` name -> where its class is. pyproject.toml repeats it as entry points; a test compares.
 BACKENDS = {
     "distil": "s2t_eval.model_wrappers.distil:Distil",
@@ -47,6 +49,7 @@ def add_models() -> None:
     """
     from lm_eval.api.registry import model_registry
 
+    install_for_harness_command()
     registered = dict(model_registry.items())
     for name, target in BACKENDS.items():
         if name not in registered:

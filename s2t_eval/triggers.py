@@ -130,6 +130,8 @@ class KlTrigger:
             raise ValueError(
                 f"kl_direction: expected 'student_teacher' or 'teacher_student', got {self.direction!r}"
             )
+        if self.support < 0:
+            raise ValueError(f"support: expected 0 (the whole vocabulary) or more tokens, got {self.support}")
 
     def divergence(self, step: Step) -> Tensor:
         """KL in nats, [batch]."""

@@ -421,7 +421,8 @@ def test_loss_that_is_no_number_names_shard_and_row(few: Path, tmp_path: Path) -
         (("--rank", "0"), "rank: expected at least 1, got 0"),
         (("--limit", "0"), "--limit: expected at least 1, got 0"),
         (("--rows", "0"), "--rows: expected at least 1, got 0"),
-        (("--held-out", "1"), "12 different questions cannot be split"),
+        (("--held-out", "1"), "held_out: expected a share above 0 and below 1, got 1.0"),
+        (("--held-out", "0.99"), "12 different questions cannot be split"),
         (("--lr", "0"), "lr: expected a rate above 0, got 0.0"),
     ],
 )

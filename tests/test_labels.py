@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.training import collect as collecting
-from s2t_eval.training.evaluation import OverlapError, find_overlap, question_hash
+from s2t_eval.training.evaluation import find_overlap, question_hash, require_no_overlap
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.triggers import kl_divergence
 from tests.harness_helpers import STUDENT, TEACHER
@@ -240,7 +240,12 @@ def test_benchmarks_questions_are_known_without_their_data() -> None:
 
 
 def test_overlap_is_an_error_of_the_caller() -> None:
-    assert issubclass(OverlapError, ValueError)
+    """A `ValueError`, so that each command ends in one line; it names set, number and first problem."""
+    with pytest.raises(
+        ValueError, match=r"^1 of 3 problems are also evaluation problems of gsm8k .*problem 1"
+    ):
+        require_no_overlap({1: "gsm8k"}, 3, "leave them out")
+    require_no_overlap({}, 3, "leave them out")
 
 
 # ---------------------------------------------------------------- damaged sets

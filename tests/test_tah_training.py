@@ -489,6 +489,14 @@ def test_depth_one_cannot_be_trained(labels: TahLabels, tmp_path: Path) -> None:
         train_depths(student(), labels, LoopedSettings(max_depth=1), QUICK, DepthSettings(), tmp_path / "x")
 
 
+def test_more_tokens_mixed_than_the_vocabulary_has(labels: TahLabels, tmp_path: Path) -> None:
+    """`--top_n 5000` was cut to the vocabulary without a word."""
+    message = rf"^top_n: expected at most the vocabulary of {VOCAB} tokens, got 5000$"
+    with pytest.raises(TahError, match=message):
+        train_depths(student(), labels, LoopedSettings(top_n=5000), QUICK, DepthSettings(), tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_papers_layers_are_the_default() -> None:
     assert DeciderSettings().layers_of(28) == (0, 7, 13, 20, 26)
     assert DeciderSettings().layers_of(1) == (0,)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from s2t_eval.report.figures import Plot, canvas
+from s2t_eval.report.table import md
 from s2t_eval.report.traces import Decode, Trace
 
 OUTCOMES = {
@@ -130,7 +132,7 @@ def flips_text(data: pd.DataFrame, most: int = 200) -> str:
         "",
     ]
     for (task, doc, became), part in list(changed.groupby(["task", "doc_id", "outcome"], sort=True))[:most]:
-        lines += [f"## {task} {doc}: {became}", ""]
+        lines += [f"## {md(str(task))} {doc}: {became}", ""]
         for row in part.itertuples(index=False):
             before = _code("…" + str(row.context))
             lines.append(
@@ -142,6 +144,8 @@ def flips_text(data: pd.DataFrame, most: int = 200) -> str:
 
 
 def _code(text: object) -> str:
-    shown = str(text).replace("\n", "⏎")
-    fence = "``" if "`" in shown else "`"
-    return f"{fence}{shown or '∅'}{fence}"
+    shown = str(text).replace("\n", "⏎").replace("\r", "⏎") or "∅"
+    longest = max(map(len, re.findall("`+", shown)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if "`" in (shown[0], shown[-1]) else ""
+    return f"{fence}{space}{shown}{space}{fence}"

@@ -25,27 +25,31 @@ from s2t_eval.report.runs import ResultsError, Run
 from s2t_eval.report.table import Block, Cell, Table
 from s2t_eval.report.traces import Trace, load_decode, run_of_trace
 
+DEFAULT_KS = (1, 2, 4, 8, 16)
 MOST_ROWS = 40
 """Rows of a table that the page and the Markdown show; its CSV has all."""
 
 
 def of_labels(
-    label_sets: Mapping[str, Any], tau: float, ks: Sequence[int], learned: Mapping[str, Any]
+    label_sets: Mapping[str, Any], tau: float, ks: Sequence[int] | None, learned: Mapping[str, Any]
 ) -> list[Plot]:
     """Local sufficiency, the error split of student and teacher, the triggers' ROC, trigger or selection.
 
     Args:
         label_sets: benchmark -> trajectories.
         tau: rate of the steps that count.
-        ks: numbers of candidates for the error split.
+        ks: numbers of candidates for the error split; None takes the powers of two that the labels hold.
         learned: problem -> what a trained selector says there (`training.judge`); where it is not empty,
             error split and ROC are of these problems alone.
 
     Raises:
-        ValueError: labels whose candidates do not cover the top `tau`.
+        ValueError: labels whose candidates do not cover the top `tau`, or more candidates than they hold.
     """
     every = pd.concat([positions(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
     kept = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
+    width = min(len(scores) for scores in kept["student"])
+    if ks is not None and max(ks) > width:
+        raise ValueError(f"k: expected at most the {width} candidates a step of the labels, got {max(ks)}")
     chosen = top(kept, every, tau)
     selectors = {"greedy's own order": "student", "the teacher": "teacher"}
     split, crossed = chosen, None
@@ -57,7 +61,7 @@ def of_labels(
     plots = [
         hit_rates(chosen),
         smallest_k(chosen),
-        error_split(split, selectors, ks),
+        error_split(split, selectors, ks or DEFAULT_KS),
         trigger_roc(every, tau),
     ]
     return plots if crossed is None else [*plots, crossed]
@@ -116,7 +120,7 @@ def analyze(
     *,
     learned: Mapping[str, Any] | None = None,
     tau: float = 0.1,
-    ks: Sequence[int] = (1, 2, 4, 8, 16),
+    ks: Sequence[int] | None = None,
     device: str = "cpu",
 ) -> list[Path]:
     """Write NAME.svg and NAME.csv of each analysis, `analysis.md`, `analysis.html` and `flips.md`.

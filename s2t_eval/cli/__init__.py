@@ -5,7 +5,6 @@ argparse, because commands take several values after one flag (`--tau 0.01 0.05`
 
 from __future__ import annotations
 
-import argparse
 import runpy
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,8 @@ from s2t_eval.cli import (
     tah,
     train,
 )
+from s2t_eval.cli.flags import Parser
+from s2t_eval.errors import is_ours, one_line, said
 
 COMMANDS = (analyze, calibrate, choose, collect, compare, distil, export, report, scan, submit, tah, train)
 """Modules with `add_to(commands)`: it declares the command's flags and sets `function`, what it runs.
@@ -33,7 +34,10 @@ They import torch and lm_eval only inside that function, so that `--help` is qui
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; a mistake in what was given ends in one line on stderr and exit code 2."""
+    """Run a command; a mistake in what was given ends in one line on stderr and exit code 2.
+
+    So does what the system refuses: a file that cannot be read, a folder that cannot be written to.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
         run(arguments[1:])
@@ -41,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parsed = _parser().parse_args(arguments)
     try:
         parsed.function(parsed)
-    except ValueError as error:
-        print(f"s2t-eval {parsed.command}: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"s2t-eval {parsed.command}: {said(error)}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
@@ -52,11 +56,17 @@ def run(arguments: Sequence[str]) -> None:
 
     register()
     sys.argv = ["lm_eval", *arguments]
-    runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
+    except (ValueError, OSError) as error:
+        if not is_ours(error):
+            raise
+        print(f"s2t-eval: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="s2t-eval", description=(__doc__ or "").splitlines()[0])
+def _parser() -> Parser:
+    parser = Parser(prog="s2t-eval", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="lm_eval with our backends; takes lm_eval's arguments")
     for command in COMMANDS:

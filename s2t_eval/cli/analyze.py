@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s2t_eval.cli.flags import Commands, metric_choices, require_at_least
+from s2t_eval.cli.flags import Commands, metric_choices, require_flags, require_used
+from s2t_eval.places import require_own_folder
+from s2t_eval.ranges import AT_LEAST_1, RATE
 
 if TYPE_CHECKING:
     from s2t_eval.training.judge import Judged
@@ -26,7 +28,7 @@ def add_to(commands: Commands) -> None:
     add("--pretrained", help="the selector's student")
     add("--dtype", default="auto", help="of that student")
     add("--tau", type=float, default=0.1, help="rate of the steps that count, by KL (default 0.1)")
-    add("--k", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="for the error split")
+    add("--k", type=int, nargs="+", help="for the error split (default: powers of two)")
     add("--device", default="cpu", help="where the student rescores traces (default cpu)")
     add("--metric", nargs="+", default=[], help="TASK=METRIC,FILTER where a task has several")
     add("--out", type=Path, required=True, help="folder to write; made if need be")
@@ -40,17 +42,19 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.report.traces import read_trace
     from s2t_eval.training.labels import LabelSet
 
-    if not 0 < parsed.tau < 1:
-        raise ValueError(f"--tau: expected a rate between 0 and 1, got {parsed.tau}")
-    for k in parsed.k:
-        require_at_least("--k", k, 1)
+    require_flags(parsed, tau=RATE, k=AT_LEAST_1)
+    if parsed.k and not parsed.labels:
+        raise ValueError("--k: it is of the error split, which needs --labels; give both, or leave it out")
+    require_own_folder("--out", parsed.out, "one of `s2t-eval analyze`", ["analysis.md", "analysis.html"])
     if (parsed.selector is None) != (parsed.pretrained is None) or (parsed.selector and not parsed.labels):
         raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
     labels = {}
     for text in parsed.labels:
         name, _, folder = text.rpartition("=")
         labels[name or Path(folder).name] = LabelSet.load(Path(folder))
-    runs = read_runs(parsed.results, metric_choices(parsed.metric)) if parsed.results else []
+    metrics = metric_choices(parsed.metric)
+    runs = read_runs(parsed.results, metrics) if parsed.results else []
+    require_used(metrics, [run.task for run in runs])
     traces = [read_trace(path) for path in parsed.trace]
     learned = _judged(parsed, labels) if parsed.selector else {}
     device = parsed.device

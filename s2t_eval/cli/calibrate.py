@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from s2t_eval.cli.flags import Commands, add_model_flags, require_at_least, writable_file
+from s2t_eval.cli.flags import Commands, add_model_flags, require_flags, require_model_flags
+from s2t_eval.places import require_file_place
+from s2t_eval.ranges import AT_LEAST_0, Range
+
+RATES = Range("rates between 0 and 1", 0, 1, without=(0, 1))
 
 
 def add_to(commands: Commands) -> None:
@@ -33,12 +38,11 @@ def run(parsed: argparse.Namespace) -> None:
 
     if (parsed.task is None) == (parsed.data is None):
         raise ValueError("expected one of --task NAME and --data FILE|NAME:SPLIT")
-    outside = [tau for tau in parsed.tau if not 0 < tau < 1]
-    if outside:
-        raise ValueError(f"--tau: expected rates between 0 and 1, got {outside[0]}")
-    require_at_least("--limit", parsed.limit, 1)
-    require_at_least("--warmup", parsed.warmup, 0)
-    out = writable_file(parsed.out)
+    require_flags(parsed, tau=RATES, warmup=AT_LEAST_0)
+    require_model_flags(parsed)
+    out = Path(parsed.out)
+    require_file_place("--out", out)
+    _require_no_other_file(out)
     prompting = training.Prompting(
         parsed.system_instruction,
         parsed.apply_chat_template,
@@ -67,3 +71,15 @@ def run(parsed: argparse.Namespace) -> None:
             *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()),
             sep="  ",
         )
+
+
+def _require_no_other_file(path: Path) -> None:
+    """Raise `ValueError` for a file that is no calibration: it would be lost."""
+    from s2t_eval.calibration import Calibration, CalibrationError
+
+    if not path.exists():
+        return
+    try:
+        Calibration.load(path)
+    except CalibrationError as error:
+        raise ValueError(f"--out: {path} is there and is no calibration file; name another file") from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2t_eval.cli.flags import Commands, add_model_flags, require_at_least, writable_file
+from s2t_eval.cli.flags import Commands, add_model_flags, require_flags, require_model_flags
+from s2t_eval.places import require_own_folder
+from s2t_eval.ranges import RATE
 
 
 def add_to(commands: Commands) -> None:
@@ -41,11 +43,11 @@ def run(parsed: argparse.Namespace) -> None:
 
     if (parsed.task is None) == (parsed.data is None):
         raise ValueError("expected one of --task NAME and --data FILE|NAME:SPLIT")
-    if not 0 < parsed.tau < 1:
-        raise ValueError(f"--tau: expected a rate between 0 and 1, got {parsed.tau}")
-    require_at_least("--limit", parsed.limit, 1)
-    require_at_least("--skip", parsed.skip, 0)
-    folder: Path = writable_file(parsed.out)
+    require_flags(parsed, tau=RATE)
+    require_model_flags(parsed)
+    folder = Path(parsed.out)
+    signs = ["manifest.json", "work/settings.json"]
+    require_own_folder("--out", folder, "an unfinished one of `s2t-eval collect`", signs, parents=False)
     prompting = Prompting(
         parsed.system_instruction, parsed.apply_chat_template, parsed.num_fewshot, parsed.max_gen_toks
     )

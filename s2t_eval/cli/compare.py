@@ -7,7 +7,12 @@ import json
 import os
 from pathlib import Path
 
-from s2t_eval.cli.flags import Commands, metric_choices, writable_file
+from s2t_eval.cli.flags import Commands, metric_choices, require_used
+from s2t_eval.places import require_file_place
+from s2t_eval.ranges import NOT_NEGATIVE, Range
+
+POINTS = Range("points from 0 to 100", 0, 100)
+SIGNIFICANCE = Range("a probability between 0 and 1", 0, 1, without=(0, 1))
 
 EXITS = "exit codes: 0 within noise, 1 what --fail-on names has happened, 2 not comparable"
 
@@ -38,22 +43,30 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.report.compare_text import markdown
     from s2t_eval.report.runs import read_runs
 
-    if not 0 < parsed.alpha < 1:
-        raise ValueError(f"--alpha: expected a probability between 0 and 1, got {parsed.alpha}")
-    if parsed.threshold < 0 or parsed.cost_threshold < 0:
-        raise ValueError("--threshold, --cost-threshold: expected 0 or more")
+    # Not a number fails no gate: each limit is checked, so that none passes whatever the results are.
+    POINTS.require("--threshold", parsed.threshold)
+    SIGNIFICANCE.require("--alpha", parsed.alpha)
+    NOT_NEGATIVE.require("--cost-threshold", parsed.cost_threshold)
+    if "nothing" in parsed.fail_on and len(set(parsed.fail_on)) > 1:
+        raise ValueError(f"--fail-on: expected `nothing` alone or without it, got {' '.join(parsed.fail_on)}")
     metrics = metric_choices(parsed.metric)
-    files = {name: writable_file(name) for name in (parsed.json, parsed.markdown) if name}
+    for flag, name in (("--json", parsed.json), ("--markdown", parsed.markdown)):
+        if name:
+            require_file_place(flag, Path(name))
+    if parsed.json and parsed.markdown and Path(parsed.json).resolve() == Path(parsed.markdown).resolve():
+        raise ValueError(f"--json, --markdown: expected two files, got {parsed.json} for both")
     rules = Rules(parsed.threshold / 100, parsed.alpha, parsed.cost_threshold / 100)
-    rows = compare(read_runs([parsed.baseline], metrics), read_runs(parsed.new, metrics), rules)
+    base, new = read_runs([parsed.baseline], metrics), read_runs(parsed.new, metrics)
+    require_used(metrics, [run.task for run in [*base, *new]])
+    rows = compare(base, new, rules)
     problems = failures(rows, parsed.fail_on)
     text = markdown(rows, problems, rules)
     print(text)
     if parsed.markdown:
-        write_text(files[parsed.markdown], text)
+        write_text(Path(parsed.markdown), text)
     if parsed.json:
         content = {"failures": problems, "rows": [row.report() for row in rows]}
-        write_text(files[parsed.json], json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(Path(parsed.json), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with Path(summary).open("a", encoding="utf-8") as file:

@@ -11,10 +11,11 @@ from s2t_eval.cli.flags import (
     add_loading_flags,
     add_loop_flags,
     loop_settings,
-    require_at_least,
-    writable_file,
+    require_flags,
 )
 from s2t_eval.cli.student import load_student, short_name
+from s2t_eval.places import require_new_folder
+from s2t_eval.ranges import AT_LEAST_1
 
 METHODS = ("kd", "reverse_kl", "jsd", "seqkd", "tsd_kd")
 FULL_LR = 2e-5
@@ -42,19 +43,18 @@ def add_to(commands: Commands) -> None:
     add("--held_out", "--held-out", type=float, default=0.1, help="share of problems never trained on")
     add("--limit", type=int, help="learn from this many problems (default: all that are not held out)")
     add("--until", nargs="+", default=[], help="strings that end the teacher's texts (seqkd)")
-    add("--rows", type=int, default=32, help="texts that the teacher writes at once (seqkd)")
+    add("--rows", type=int, help="texts that the teacher writes at once (seqkd; default 32)")
     add_loop_flags(parser)
     parser.set_defaults(function=run)
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Distil, and say how near the student came."""
-    out: Path = writable_file(parsed.out)
-    if out.exists():
-        raise ValueError(f"--out: {out} exists; name another folder")
-    require_at_least("--rows", parsed.rows, 1)
-    if parsed.limit is not None:
-        require_at_least("--limit", parsed.limit, 1)
+    out = Path(parsed.out)
+    require_new_folder("--out", out)
+    require_flags(parsed, rows=AT_LEAST_1, limit=AT_LEAST_1)
+    if parsed.rows is not None and parsed.method != "seqkd":
+        raise ValueError(f"--rows: only seqkd has the teacher write texts; leave it out for {parsed.method}")
     given = {name: getattr(parsed, name) for name in ("rank", "alpha", "dropout")}
     given = {name: value for name, value in given.items() if value is not None}
     if parsed.full and given:
@@ -75,7 +75,7 @@ def run(parsed: argparse.Namespace) -> None:
         None if parsed.full else Adapter(**given),
         parsed.held_out,
         tuple(parsed.until),
-        parsed.rows,
+        parsed.rows or DistilSettings.rows,
         parsed.limit,
     )
     loop = loop_settings(parsed, **({"lr": FULL_LR} if parsed.full else {}))

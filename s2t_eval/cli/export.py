@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from s2t_eval.cli.flags import Commands, add_loading_flags, writable_file
+from s2t_eval.cli.flags import Commands, add_loading_flags
+from s2t_eval.places import require_new_folder
 
 
 def add_to(commands: Commands) -> None:
@@ -22,9 +24,8 @@ def add_to(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Export, and say which rows were taken."""
-    out = writable_file(parsed.out)
-    if out.exists():
-        raise ValueError(f"--out: {out} exists; name another folder")
+    out = Path(parsed.out)
+    require_new_folder("--out", out)
     from s2t_eval.checkpoint import load_selector
     from s2t_eval.fingerprint import model_fingerprint
     from s2t_eval.loading import load_model

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, Range
 
 if TYPE_CHECKING:
     from s2t_eval.training.loop import LoopSettings
@@ -14,12 +16,21 @@ Commands = Any
 """What `ArgumentParser.add_subparsers` returns; its class is private."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all our errors are; argparse prints the whole usage first."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        print(f"{self.prog}: {message.removeprefix('argument ')} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     """The student, and how it is loaded."""
     add = parser.add_argument
     add("--pretrained", required=True, help="student: hub name, folder or embedded/student")
     add("--dtype", default="auto")
-    add("--device", default="cuda", help="default: a GPU where there is one")
+    add("--device", help="default: a GPU where there is one, else the CPU")
     add("--trust_remote_code", "--trust-remote-code", action="store_true")
 
 
@@ -65,10 +76,34 @@ def loop_settings(parsed: argparse.Namespace, **defaults: Any) -> LoopSettings:
     return LoopSettings(**{**defaults, **given, "log_with": tuple(parsed.log_with or ())})
 
 
-def require_at_least(flag: str, value: int, least: int) -> None:
-    """Raise `ValueError` for a number that is too small."""
-    if value < least:
-        raise ValueError(f"{flag}: expected at least {least}, got {value}")
+def require_flags(parsed: argparse.Namespace, **ranges: Range) -> None:
+    """Raise `ValueError` for a flag, or one of a flag's values, outside its range; flags not given pass."""
+    for name, allowed in ranges.items():
+        values = getattr(parsed, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None:
+                allowed.require(f"--{name}", value)
+
+
+def require_model_flags(parsed: argparse.Namespace) -> None:
+    """Check what `add_model_flags` and the flags for problems (`--limit`, `--skip`, ...) were given."""
+    require_flags(parsed, max_gen_toks=AT_LEAST_1, batch_size=AT_LEAST_1, num_fewshot=AT_LEAST_0)
+    require_flags(parsed, limit=AT_LEAST_1)
+    if getattr(parsed, "skip", None) is not None:
+        require_flags(parsed, skip=AT_LEAST_0)
+    if getattr(parsed, "data", None) is not None and parsed.num_fewshot:
+        raise ValueError(
+            f"--num_fewshot: a task's examples are shown with --task alone, got {parsed.num_fewshot} with "
+            "--data; leave it out"
+        )
+
+
+def require_used(metrics: Iterable[str], tasks: Iterable[str]) -> None:
+    """Raise `ValueError` for a `--metric` of a task that none of the results has."""
+    known = sorted(set(tasks))
+    for task in metrics:
+        if task not in known:
+            raise ValueError(f"--metric: no run of task {task!r} is given; there are {', '.join(known)}")
 
 
 def metric_choices(given: Sequence[str]) -> dict[str, str]:
@@ -80,11 +115,3 @@ def metric_choices(given: Sequence[str]) -> dict[str, str]:
                 f"--metric: expected TASK=METRIC,FILTER such as gsm8k=exact_match,strict-match, got {text!r}"
             )
     return dict(text.split("=", 1) for text in given)
-
-
-def writable_file(text: str) -> Path:
-    """The file that `--out` names; raises `ValueError` where its folder is missing."""
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise ValueError(f"--out: there is no folder {path.parent}")
-    return path

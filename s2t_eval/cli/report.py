@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.cli.flags import Commands, metric_choices
+from s2t_eval.cli.flags import Commands, metric_choices, require_flags, require_used
+from s2t_eval.places import require_own_folder
+from s2t_eval.ranges import AT_LEAST_0
 
 
 def add_to(commands: Commands) -> None:
@@ -41,14 +43,22 @@ def run(parsed: argparse.Namespace) -> None:
         raise ValueError(f"--format: expected some of {', '.join(FORMATS)}, got {unknown[0]!r}")
     if any("=" not in pair for pair in parsed.student):
         raise ValueError(f"--student: expected MODEL=STUDENT, got {' '.join(parsed.student)!r}")
-    runs = read_runs(parsed.results, metric_choices(parsed.metric))
+    require_flags(parsed, texts=AT_LEAST_0)
+    require_own_folder("--out", parsed.out, "one of `s2t-eval report`", ["accuracy.svg"])
+    metrics, names = metric_choices(parsed.metric), dict(pair.rsplit("=", 1) for pair in parsed.student)
+    runs = read_runs(parsed.results, metrics)
+    require_used(metrics, [run.task for run in runs])
+    models = sorted({run.model for run in runs})
+    foreign = [model for model in names if model not in models]
+    if foreign:
+        raise ValueError(f"--student: no run is of model {foreign[0]!r}; there are {', '.join(models)}")
     options = Options(
         title=parsed.title,
         formats=formats,
         intervals=parsed.intervals,
         beside=not parsed.no_published,
         times=not parsed.no_times,
-        names=dict(pair.rsplit("=", 1) for pair in parsed.student),
+        names=names,
     )
     texts = _texts(parsed, runs)
     parsed.out.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2t_eval.cli.flags import Commands
+from s2t_eval.cli.flags import Commands, require_flags
+from s2t_eval.places import require_own_folder
+from s2t_eval.ranges import AT_LEAST_1, Range
+
+SCANNED = ("top_k", "tau", "threshold")
+MODELS = ("s2t", "takeover", "s2t_local", "pps_local")
+RATE = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
 
 
 def add_to(commands: Commands) -> None:
@@ -14,7 +20,7 @@ def add_to(commands: Commands) -> None:
         "scan", help="re-run a grid of K and tau; a broken-off one goes on where it stopped"
     )
     add = parser.add_argument
-    add("--model", nargs="+", default=["s2t"], help="methods (default s2t)")
+    add("--model", nargs="+", choices=MODELS, default=["s2t"], help="methods (default s2t)")
     add("--model_args", required=True, help="of all points: pretrained=…,teacher=…,calibration=…")
     add("--top_k", "--top-k", type=int, nargs="+", default=[8])
     add("--tau", type=float, nargs="+", required=True, help="rates that the calibration holds")
@@ -29,11 +35,13 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.analysis.grid import points, run_grid
 
     pairs = [part for part in parsed.model_args.split(",") if part]
-    taken = [part for part in pairs if part.split("=")[0] in ("top_k", "tau", "threshold")]
-    if taken or any("=" not in part for part in pairs):
+    unusable = [part for part in pairs if "=" not in part or part.split("=")[0] in SCANNED]
+    if unusable:
         raise ValueError(
-            f"--model_args: expected name=value pairs without top_k, tau, threshold; got {taken}"
+            f"--model_args: expected name=value pairs without {', '.join(SCANNED)}; got {unusable}"
         )
+    require_flags(parsed, top_k=AT_LEAST_1, tau=RATE)
+    require_own_folder("--out", parsed.out, "one of `s2t-eval scan`", ["greedy/", "*_k*_tau*/"])
     shared = ("pretrained", "dtype", "device", "seed", "revision", "gguf_file", "trust_remote_code")
     control = ",".join(part for part in pairs if part.split("=")[0] in shared)
     grid = list(points(parsed.model, parsed.top_k, parsed.tau, parsed.model_args, control))

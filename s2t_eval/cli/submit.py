@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2t_eval.cli.flags import Commands, metric_choices
+from s2t_eval.cli.flags import Commands, metric_choices, require_used
+from s2t_eval.places import require_own_folder
 
+SIGNS = ("*/.eval_results/*.yaml", "*-*/README.md", "data/*/*/*/*.json")
+"""What each of the forms puts into its folder."""
 FORMS = ("eval-results", "model-index", "every-eval-ever")
 
 
@@ -34,7 +37,10 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.report.runs import read_runs
     from s2t_eval.report.submission import Claim
 
-    runs = read_runs(parsed.results, metric_choices(parsed.metric))
+    require_own_folder("--out", parsed.out, "one of `s2t-eval submit`", SIGNS)
+    metrics = metric_choices(parsed.metric)
+    runs = read_runs(parsed.results, metrics)
+    require_used(metrics, [run.task for run in runs])
     claim = Claim(
         model_id=parsed.model_id,
         datasets=dict(map(_dataset, parsed.dataset)),

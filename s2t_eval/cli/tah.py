@@ -13,10 +13,10 @@ from s2t_eval.cli.flags import (
     add_loop_flags,
     add_model_flags,
     loop_settings,
-    require_at_least,
-    writable_file,
+    require_model_flags,
 )
 from s2t_eval.cli.student import load_student
+from s2t_eval.places import require_new_folder, require_own_folder
 
 LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
 DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy")
@@ -42,8 +42,8 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
     add("--task", help="lm_eval task with a training split; its solutions are the texts")
     add("--data", help="FILE.jsonl, NAME:SPLIT or NAME:CONFIG:SPLIT with a question and a solution field")
     add("--texts", help="label folder of `s2t-eval collect`; its texts are used, such as a teacher's")
-    add("--limit", type=int, default=500, help="problems (default 500)")
-    add("--skip", type=int, default=0, help="problems to leave out at the beginning")
+    add("--limit", type=int, help="problems (default 500)")
+    add("--skip", type=int, help="problems to leave out at the beginning")
     add("--num_fewshot", "--num-fewshot", type=int, default=0)
     add("--drop_overlap", "--drop-overlap", action="store_true", help="leave evaluation problems out")
     add("--out", required=True, help="folder to write")
@@ -103,11 +103,10 @@ def label(parsed: argparse.Namespace) -> None:
 
     if sum(given is not None for given in (parsed.task, parsed.data, parsed.texts)) != 1:
         raise ValueError("expected one of --task NAME, --data FILE|NAME:SPLIT and --texts FOLDER")
-    require_at_least("--limit", parsed.limit, 1)
-    require_at_least("--skip", parsed.skip, 0)
-    out = writable_file(parsed.out)
-    if out.exists():
-        raise ValueError(f"--out: {out} exists; name another folder")
+    _require_texts_alone(parsed)
+    require_model_flags(parsed)
+    out = Path(parsed.out)
+    require_new_folder("--out", out)
     lm = load_lm(
         parsed.pretrained,
         None,
@@ -117,6 +116,7 @@ def label(parsed: argparse.Namespace) -> None:
         trust_remote_code=parsed.trust_remote_code,
     )
     prompt: dict[str, Any] = {}
+    limit, skip = parsed.limit or 500, parsed.skip or 0
     if parsed.texts is not None:
         texts, data = tah_labels.collected(lm, Path(parsed.texts))
     else:
@@ -124,9 +124,9 @@ def label(parsed: argparse.Namespace) -> None:
             parsed.system_instruction, parsed.apply_chat_template, parsed.num_fewshot, parsed.max_gen_toks
         )
         if parsed.task is not None:
-            posed = training.task_problems(lm, parsed.task, parsed.limit, prompting, parsed.skip)
+            posed = training.task_problems(lm, parsed.task, limit, prompting, skip)
         else:
-            posed = training.data_problems(lm, parsed.data, parsed.limit, prompting, parsed.skip)
+            posed = training.data_problems(lm, parsed.data, limit, prompting, skip)
         texts = tah_labels.solutions(lm, posed, prompting, parsed.drop_overlap)
         data = {"source": posed.source, "split": posed.split, "skip": posed.skip}
         prompt = vars(prompting)
@@ -135,6 +135,14 @@ def label(parsed: argparse.Namespace) -> None:
     found = labels.manifest
     hard = f"{found.num_hard} of them hard ({found.num_hard / found.num_steps:.1%})"
     print(f"{out}: {len(labels)} texts, {found.num_steps} tokens, {hard}")
+
+
+def _require_texts_alone(parsed: argparse.Namespace) -> None:
+    """Raise `ValueError` for flags that choose or pose problems beside `--texts`, which has both."""
+    names = ("limit", "skip", "num_fewshot", "drop_overlap", "system_instruction", "apply_chat_template")
+    given = [name for name in (*names, "max_gen_toks") if getattr(parsed, name)]
+    if parsed.texts is not None and given:
+        raise ValueError(f"--{given[0]}: the texts of --texts are taken as they are; leave it out")
 
 
 def train(parsed: argparse.Namespace) -> None:
@@ -150,13 +158,17 @@ def train(parsed: argparse.Namespace) -> None:
     )
     from s2t_eval.training.evaluation import require_no_evaluation_prompts
 
-    out: Path = writable_file(parsed.out)
+    out = Path(parsed.out)
     foreign = DECIDER_FLAGS if parsed.stage == 1 else DEPTH_FLAGS
     misplaced = [name for name in foreign if getattr(parsed, name) is not None]
     if misplaced:
         raise ValueError(f"--{misplaced[0]}: it belongs to stage {3 - parsed.stage}, this is {parsed.stage}")
-    if parsed.stage == 1 and out.exists():
+    if parsed.stage == 1 and (out / "tah.json").exists():
         raise ValueError(f"--out: {out} exists; name another folder, or train its --stage 2")
+    if parsed.stage == 1:
+        require_new_folder("--out", out)
+    else:
+        require_own_folder("--out", out, "one of `s2t-eval tah train --stage 1`", ["tah.json"], parents=False)
     lr = DECIDER_LR if parsed.stage == 2 else BASE_LR if parsed.train_base else LORA_LR
     loop = loop_settings(parsed, lr=lr, warmup=0.03, clip=0.2)
     looped = LoopedSettings(**_given(parsed, LoopedSettings))
@@ -184,9 +196,8 @@ def plain(parsed: argparse.Namespace) -> None:
     from s2t_eval.tah.train import DepthSettings, TahStudent
     from s2t_eval.training.evaluation import require_no_evaluation_prompts
 
-    out: Path = writable_file(parsed.out)
-    if out.exists():
-        raise ValueError(f"--out: {out} exists; name another folder")
+    out = Path(parsed.out)
+    require_new_folder("--out", out)
     loop = loop_settings(parsed, lr=LORA_LR, warmup=0.03, clip=0.2)
     looped = LoopedSettings(**_given(parsed, LoopedSettings))
     settings = DepthSettings(**_given(parsed, DepthSettings))

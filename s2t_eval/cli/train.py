@@ -7,8 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings, writable_file
+from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings
 from s2t_eval.cli.student import load_student
+from s2t_eval.places import require_new_folder
 
 if TYPE_CHECKING:
     from s2t_eval.checkpoint import SelectorInfo
@@ -51,9 +52,8 @@ def add_to(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Train, and say what was reached."""
-    out: Path = writable_file(parsed.out)
-    if out.exists():
-        raise ValueError(f"--out: {out} exists; name another folder")
+    out = Path(parsed.out)
+    require_new_folder("--out", out)
     from s2t_eval.checkpoint import load_selector
     from s2t_eval.training.complete import complete_selector
     from s2t_eval.training.evaluation import require_no_evaluation_prompts

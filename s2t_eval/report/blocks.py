@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from s2t_eval.report.comparable import require_comparable
 from s2t_eval.report.methods import BENCHMARKS, METHODS, Benchmark, benchmark_of
 from s2t_eval.report.runs import Run
+from s2t_eval.report.table import plain
 
 TEACHER_ALONE = "Teacher alone"
 
@@ -64,7 +65,8 @@ def arrange(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list
         student, label = names.get(run.model, short_name(run.model)), run.label
         if run.method.key == "greedy" and run.ours.get("student") in students:
             student, label = students[run.ours["student"]], TEACHER_ALONE
-        entries.append(Entry(student, label, benchmark_of(run.task), run))
+        # What stands in tables and figures is on one line, whatever a model is called.
+        entries.append(Entry(plain(student), plain(label), benchmark_of(run.task), run))
     places = Counter((e.student, e.label, e.benchmark) for e in entries)
     entries = [  # two selectors, or seeds of a vote: their files tell them apart
         replace(e, label=f"{e.label} ({e.run.name})") if places[e.student, e.label, e.benchmark] > 1 else e

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 from s2t_eval.report.compare import Comparison, Rules, Verdict
+from s2t_eval.report.table import md, plain
 
 HEADER = """\
 | | task | base | new | n | base % | new % | Δ points (95 %) | won / lost | p (exact, Holm) | \
@@ -16,7 +18,7 @@ MOST_IDS = 50
 def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) -> str:
     """Headline, table, what is won and lost, and how to read it."""
     lines = ["### " + _headline(rows, problems), "", HEADER, *map(_row, rows), ""]
-    lines += [f"- **failed:** {problem}" for problem in problems]
+    lines += [f"- **failed:** {md(problem)}" for problem in problems]
     if problems:
         lines.append("")
     for row in rows:
@@ -28,7 +30,7 @@ def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) 
         f"{rules.alpha:g}. Interval: paired bootstrap, seeded. *Detectable*: the true difference that this "
         f"test would find in four of five repetitions."
     )
-    unscored = [f"{row.task}, {row.new}: {row.unscored}" for row in rows if row.unscored]
+    unscored = [f"{md(row.task)}, {md(row.new)}: {row.unscored}" for row in rows if row.unscored]
     if unscored:
         lines.append(f"\nPairs without a score on a side, left out: {'; '.join(unscored)}.")
     return "\n".join(lines) + "\n"
@@ -49,9 +51,9 @@ def _row(row: Comparison) -> str:
     detectable = f"{100 * row.detectable:.1f}" if row.detectable == row.detectable else "–"
     cells = (
         row.verdict.value,
-        row.task,
-        row.base,
-        row.new,
+        md(row.task),
+        md(row.base),
+        md(row.new),
         row.n,
         f"{100 * row.base_score:.1f}",
         f"{100 * row.new_score:.1f}",
@@ -75,8 +77,9 @@ def _cost(row: Comparison, name: str) -> str:
 
 
 def _flips(row: Comparison) -> list[str]:
+    name = html.escape(plain(f"{row.task}, {row.new}"), quote=False)
     return [
-        f"<details><summary>{row.task}, {row.new}: {len(row.won)} won, {len(row.lost)} lost</summary>",
+        f"<details><summary>{name}: {len(row.won)} won, {len(row.lost)} lost</summary>",
         "",
         f"won (doc_id): {_ids(row.won)}",
         "",

@@ -31,8 +31,12 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "svg.hashsalt": "s2t-eval",  # the same numbers give the same file
+    "text.parse_math": False,  # names of models and methods are no formulas, whatever dollars they hold
     "figure.constrained_layout.use": True,
 }
+FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet takes for a formula."""
+
 COLOURS = (
     *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#2a9d8f"),
     *("#6a51a3", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00"),
@@ -77,8 +81,24 @@ class Plot:
 
 
 def csv_text(data: pd.DataFrame) -> str:
-    """Six significant digits: the last bits of a float are nobody's result."""
-    return str(data.to_csv(index=False, float_format="%.6g"))
+    """Six significant digits: the last bits of a float are nobody's result.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers.
+    """
+    texts = data.select_dtypes(exclude="number")
+    safe = data.assign(**{str(name): texts[name].map(_no_formula) for name in texts.columns})
+    safe.columns = [_no_formula(str(name)) for name in safe.columns]
+    return str(safe.to_csv(index=False, float_format="%.6g"))
+
+
+def _no_formula(value: object) -> object:
+    if not isinstance(value, str) or not value.lstrip().startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from s2t_eval.report.submission import (
     score,
     slug,
 )
+from s2t_eval.report.table import md
 
 
 def write_eval_results(runs: Sequence[Run], folder: Path, claim: Claim) -> list[Path]:
@@ -74,9 +75,9 @@ def write_model_index(runs: Sequence[Run], folder: Path, claim: Claim) -> list[P
             tags=["s2t-eval", part[0].method.key],
             eval_results=[_eval_result(run, claim) for run in part],
         )
-        lines = [f"# {title}", ""]
+        lines = [f"# {md(title)}", ""]
         for run in part:
-            lines += [f"- {benchmark_of(run.task).title}: {score(run)} % {run.metric}. {notes(run)}", ""]
+            lines += [f"- {benchmark_of(run.task).title}: {score(run)} % {run.metric}. {md(notes(run))}", ""]
         text = f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines)
         index = ModelCard(text).data.to_dict()["model-index"]
         assert len(model_index_to_eval_results(index)[1]) == len(part)

@@ -18,6 +18,8 @@ import pandas as pd
 
 from s2t_eval import json_lines
 from s2t_eval.report.methods import Method, method_of
+from s2t_eval.report.shape import require_results
+from s2t_eval.saved import parse_json
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash", "output_hash")
 ABOUT_ANSWERS = ("extracted", "ungraded", "truncated")
@@ -176,6 +178,10 @@ def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
         results = read_json(file)
         if not {"results", "configs", "config"} <= results.keys():
             raise ResultsError(f"{file}: not a results file of lm_eval: it has no results, configs, config")
+        try:
+            require_results(results)
+        except ValueError as error:
+            raise ResultsError(f"{file}: not as lm_eval writes results: {error}") from error
         yield from _runs_of(file, _name(file, path), results, metrics)
 
 
@@ -197,12 +203,14 @@ def _name(file: Path, given: Path) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises `ResultsError` that names file and place for one that is not whole."""
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ResultsError(
             f"{path}: not complete JSON (line {error.lineno}, column {error.colno}: {error.msg}); the run "
             "that wrote it may have been interrupted; run it again or remove the file"
         ) from error
+    except ValueError as error:
+        raise ResultsError(f"{path}: it cannot be read as JSON ({error})") from error
     if not isinstance(content, dict):
         raise ResultsError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
@@ -226,6 +234,11 @@ def _runs_of(file: Path, name: str, results: dict[str, Any], metrics: dict[str, 
         if task in leaves or members[0] not in results["configs"]:
             continue
         metric, filter_name = _metric(file, task, figures, metrics.get(task))
+        counted = [member for member in members if "effective" not in results["n-samples"].get(member, {})]
+        if counted:
+            raise ResultsError(
+                f"{file}: not as lm_eval writes results: n-samples says no effective number of {counted[0]}"
+            )
         yield Run(
             name=name,
             source=file,
@@ -311,8 +324,10 @@ def _groups(results: dict[str, Any]) -> dict[str, list[str]]:
     """Group -> its tasks, for the outermost groups that have figures of their own."""
     members = {k: v for k, v in results.get("group_subtasks", {}).items() if v and k in results["results"]}
 
-    def tasks(name: str) -> list[str]:
-        return [leaf for part in members[name] for leaf in (tasks(part) if part in members else [part])]
+    def tasks(name: str, above: tuple[str, ...] = ()) -> list[str]:
+        inside = (*above, name)  # a group that is part of itself ends there
+        parts = [part for part in members[name] if part not in inside]
+        return [leaf for part in parts for leaf in (tasks(part, inside) if part in members else [part])]
 
     inner = {part for parts in members.values() for part in parts}
     scored = {k for k, figures in results["results"].items() if any("," in name for name in figures)}
@@ -351,7 +366,10 @@ def _documents(
 ) -> pd.DataFrame | None:
     kept = results.get("documents", {})
     if name in kept:
-        return parse_documents(kept[name])
+        try:
+            return parse_documents(kept[name])
+        except (ValueError, KeyError, IndexError, AttributeError) as error:
+            raise ResultsError(f"{file}: its documents of {name} cannot be read ({error})") from error
     tables = []
     for task in tasks:
         stamp = file.stem.removeprefix("results_")
@@ -372,6 +390,8 @@ def documents_of(
     """
     rows = []
     for number, sample in enumerate(samples, 1):
+        if not isinstance(sample, dict):
+            raise ResultsError(f"{source}:{number}: expected a JSON object, one of lm_eval's samples")
         if sample.get("filter", filter_name) != filter_name:
             continue
         try:
@@ -380,6 +400,8 @@ def documents_of(
             rows.append((int(sample["doc_id"]), *hashes, output, _number(sample.get(metric))))
         except KeyError as error:
             raise ResultsError(f"{source}:{number}: a sample without {error}; expected lm_eval's") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ResultsError(f"{source}:{number}: not one of lm_eval's samples ({error})") from error
     frame = pd.DataFrame(rows, columns=["doc_id", *HASHES, "score"])
     frame["score"] = frame["score"].astype(float)
     return frame.sort_values("doc_id", ignore_index=True)

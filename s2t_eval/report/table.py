@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ LATEX = {
     "≥": r"$\geq$",
     "→": r"$\to$",
     "−": "$-$",
+    "|": r"\textbar{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
 }
@@ -64,13 +66,13 @@ class Table:
 
     def markdown(self) -> str:
         """GitHub's tables."""
-        lines = [f"## {self.title}", "", _line([name.replace("|", "\\|") for name in self.head])]
+        lines = [f"## {md(self.title)}", "", _line(list(map(md, self.head)))]
         lines.append(_line(["---"] + ["---:"] * (len(self.head) - 1)))
         for block in self.blocks:
             if block.heading:
-                lines.append(_line([f"**{block.heading}**"] + [""] * (len(self.head) - 1)))
+                lines.append(_line([f"**{md(block.heading)}**"] + [""] * (len(self.head) - 1)))
             lines += [_line([_markdown(cell) for cell in row]) for row in block.rows]
-        return "\n".join([*lines, "", *(f"{note}\n" for note in self.notes)])
+        return "\n".join([*lines, "", *(f"{md(note)}\n" for note in self.notes)])
 
     def latex(self) -> str:
         """A table environment; needs booktabs, graphicx and xcolor."""
@@ -110,8 +112,20 @@ class Table:
 
 
 def tex(text: str) -> str:
-    """Text with what LaTeX reads as commands escaped."""
-    return "".join(LATEX.get(character, character) for character in text)
+    """Text with what LaTeX reads as commands escaped; behind the end of a row `[` and `*` are such too."""
+    escaped = "".join(LATEX.get(character, character) for character in plain(text))
+    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("[", "*") else escaped
+
+
+def md(text: str) -> str:
+    """Text that stays text in Markdown: no HTML, no link, no cell of its own; emphasis is left alone."""
+    escaped = plain(text).replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(")
+    return re.sub(r"&(?=[#\w])", "&amp;", escaped).replace("<", "&lt;")
+
+
+def plain(text: str) -> str:
+    """Text on one line, without characters that have no shape."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -119,9 +133,8 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _markdown(cell: Cell) -> str:
-    text = cell.text.replace("|", "\\|")
-    text = f"**{text}**" if cell.is_best else text
-    return f"{text} ({cell.published})".strip() if cell.published else text
+    text = f"**{md(cell.text)}**" if cell.is_best else md(cell.text)
+    return f"{text} ({md(cell.published)})".strip() if cell.published else text
 
 
 def _latex(cell: Cell) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.report.runs import ResultsError, Run, read_json_lines
+from s2t_eval.report.shape import require_trace
 
-NEEDED = ("task", "doc_id", "method", "output_ids", "prompt_ids", "steps")
 BROKEN = "\ufffd"
 Decode = Callable[[list[int]], str]
 
@@ -36,9 +36,10 @@ def read_trace(path: Path) -> Trace:
     if not records:
         raise ResultsError(f"{path}: an empty trace")
     for number, record in enumerate(records, 1):
-        missing = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
-        if missing:
-            raise ResultsError(f"{path}:{number}: not a trace of s2t-eval: it has no {', '.join(missing)}")
+        try:
+            require_trace(record)
+        except ValueError as error:
+            raise ResultsError(f"{path}:{number}: not a trace of s2t-eval: {error}") from error
     return Trace(path, records)
 
 

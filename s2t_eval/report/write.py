@@ -15,7 +15,7 @@ from s2t_eval.report.figures import accuracy_plot, csv_text, pareto_plot
 from s2t_eval.report.main_table import main_table
 from s2t_eval.report.page import page
 from s2t_eval.report.runs import Run
-from s2t_eval.report.table import Table
+from s2t_eval.report.table import Table, md
 from s2t_eval.report.traces import Decode, Trace, choose, run_of_trace, trajectory
 
 FORMATS = ("md", "latex", "csv", "html")
@@ -62,7 +62,7 @@ def report(
     plots = [plot for plot in (accuracy_plot(entries), pareto_plot(entries)) if plot is not None]
     texts: dict[str, str] = {}
     if "md" in options.formats:
-        texts["report.md"] = f"# {options.title}\n\n" + "\n".join(table.markdown() for table in tables)
+        texts["report.md"] = f"# {md(options.title)}\n\n" + "\n".join(table.markdown() for table in tables)
     if "latex" in options.formats:
         texts |= {f"{table.name}.tex": table.latex() for table in tables}
         texts["report.tex"] = LATEX_FRAME.format(

@@ -26,6 +26,7 @@ from s2t_eval.adapter_folder import save_adapter
 from s2t_eval.files import replaced, write_text
 from s2t_eval.fingerprint import folder_hash
 from s2t_eval.loading import attach_adapter, require_finite_tensors
+from s2t_eval.saved import OtherFormatError, read_saved
 from s2t_eval.tah.decider import Decider
 from s2t_eval.tah.settings import DeciderSettings, LoopedSettings, TahError
 
@@ -175,19 +176,13 @@ def read_info(folder: Path) -> TahInfo:
         TahError: there are none, or of another format.
     """
     try:
-        content = json.loads((folder / SETTINGS).read_text())
-        content["looped"] = LoopedSettings(**content["looped"])
-        if content["decider"] is not None:
-            layers = tuple(content["decider"].pop("layers"))
-            content["decider"] = DeciderSettings(layers=layers, **content["decider"])
-        info = TahInfo(**content)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return read_saved(TahInfo, folder / SETTINGS, FORMAT)
+    except OtherFormatError as error:
+        raise TahError(f"tah={folder}: it {error}; train it anew") from error
+    except (OSError, ValueError) as error:
         raise TahError(
             f"tah={folder}: expected a folder of `s2t-eval tah train` with {SETTINGS} ({error})"
         ) from error
-    if info.format != FORMAT:
-        raise TahError(f"tah={folder}: it has format {info.format}, expected {FORMAT}; train it anew")
-    return info
 
 
 def make_decider(info: TahInfo, settings: DeciderSettings, text_vocab: int) -> Decider:

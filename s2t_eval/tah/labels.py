@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 import torch
 
 from s2t_eval.engine import SlotModel
+from s2t_eval.errors import one_line
 from s2t_eval.files import replaced, write_text
+from s2t_eval.saved import OtherFormatError, read_saved
 from s2t_eval.tah.settings import TahError
 
 FORMAT = 1
@@ -107,16 +109,16 @@ class TahLabels:
             TahError: missing or damaged; the message names the row.
         """
         try:
-            manifest = Manifest(**json.loads((folder / MANIFEST).read_text()))
+            manifest = read_saved(Manifest, folder / MANIFEST, FORMAT)
             table = pq.read_table(folder / TEXTS, schema=SCHEMA)
-        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0]
+        except OtherFormatError as error:
+            raise TahError(f"labels: {folder} {error}; label anew") from error
+        except (OSError, ValueError, pa.ArrowException) as error:
+            reason = one_line(error)
             raise TahError(
                 f"labels: expected a folder of `s2t-eval tah label` with {MANIFEST} and {TEXTS}, {folder} "
                 f"cannot be read ({reason})"
             ) from error
-        if manifest.format != FORMAT:
-            raise TahError(f"labels: {folder} has format {manifest.format}, expected {FORMAT}; label anew")
         texts = [Text(**row) for row in table.to_pylist()]
         for number, text in enumerate(texts):
             if not text.prompt_ids or not text.output_ids or len(text.hard) != len(text.output_ids):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from s2t_eval.ranges import AT_LEAST_1, DROPOUT, PROBABILITY, require_ranges
+
 TOP_N = 100
+MOST_DEPTH = 8
+"""Passes a token; the paper takes 2. Each adds a slot for every hard token to the cache."""
 NUM_LAYERS_READ = 5
 
 
@@ -38,9 +42,7 @@ class LoopedSettings:
 
     def __post_init__(self) -> None:
         require_depth(self.max_depth)
-        for name in ("top_n", "rank"):
-            if getattr(self, name) < 1:
-                raise TahError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        require_ranges(self, TahError, top_n=AT_LEAST_1, rank=AT_LEAST_1, alpha=AT_LEAST_1, dropout=DROPOUT)
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ class DeciderSettings:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("width", "blocks"):
-            if getattr(self, name) < 1:
-                raise TahError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        require_ranges(self, TahError, width=AT_LEAST_1, blocks=AT_LEAST_1, dropout=DROPOUT)
+        if len(set(self.layers)) < len(self.layers):
+            raise TahError(f"layers: expected each layer once, got {', '.join(map(str, self.layers))}")
 
     def layers_of(self, num_layers: int) -> tuple[int, ...]:
         """The layers to read in a model of this many.
@@ -85,12 +87,13 @@ class DeciderSettings:
 
 
 def require_depth(depth: int) -> None:
-    """Raise `TahError` unless it is a whole number of at least 1."""
+    """Raise `TahError` unless it is a whole number from 1 to `MOST_DEPTH`."""
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
         raise TahError(f"max_depth: expected a whole number of at least 1, got {depth!r}")
+    if depth > MOST_DEPTH:
+        raise TahError(f"max_depth: expected at most {MOST_DEPTH} passes a token, got {depth}")
 
 
 def require_threshold(threshold: float) -> None:
     """Raise `TahError` unless it is a probability."""
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-        raise TahError(f"threshold: expected a probability from 0 to 1, got {threshold!r}")
+    PROBABILITY.require("threshold", threshold, TahError)

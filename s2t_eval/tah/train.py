@@ -13,11 +13,12 @@ import torch
 from transformers import PreTrainedModel
 
 from s2t_eval.fingerprint import data_hash
+from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, PROBABILITY, SHARE, require_ranges
 from s2t_eval.tah.checkpoint import TahInfo, load_tah, make_decider, save_tah
 from s2t_eval.tah.figures import decisions, second_looks
 from s2t_eval.tah.labels import TahLabels, Text
 from s2t_eval.tah.looped import LoopedModel
-from s2t_eval.tah.settings import DeciderSettings, LoopedSettings, TahError, require_threshold
+from s2t_eval.tah.settings import TOP_N, DeciderSettings, LoopedSettings, TahError
 from s2t_eval.tah.stages import DeciderTraining, DepthTraining, StageItem, collate, make_item
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
 
@@ -57,9 +58,7 @@ class DepthSettings:
     checked: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("easy", "held_out"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise TahError(f"{name}: expected a share from 0 to 1, got {getattr(self, name)}")
+        require_ranges(self, TahError, easy=SHARE, held_out=PART, checked=AT_LEAST_1)
 
 
 def train_depths(
@@ -81,6 +80,10 @@ def train_depths(
     labels.require_vocabulary(student.vocabulary, student.name)
     if looped.max_depth < 2:
         raise TahError("max_depth: with 1 there is no second look to train; expected at least 2")
+    if looped.top_n > max(student.text_vocab, TOP_N):  # the default fits every vocabulary
+        raise TahError(
+            f"top_n: expected at most the vocabulary of {student.text_vocab} tokens, got {looped.top_n}"
+        )
     train, held_out = labels.split(settings.held_out)
     torch.manual_seed(loop.seed)
     model = LoopedModel(student.model, looped, student.text_vocab)
@@ -147,10 +150,15 @@ class DecisionSettings:
     decoding_threshold: float = DECODING_THRESHOLD
 
     def __post_init__(self) -> None:
-        require_threshold(self.threshold)
-        require_threshold(self.decoding_threshold)
-        if not self.positive_weight > 0:
-            raise TahError(f"positive_weight: expected a number above 0, got {self.positive_weight}")
+        require_ranges(
+            self,
+            TahError,
+            positive_weight=POSITIVE,
+            held_out=PART,
+            checked=AT_LEAST_1,
+            threshold=PROBABILITY,
+            decoding_threshold=PROBABILITY,
+        )
 
 
 def train_decider(

@@ -7,7 +7,6 @@ One row a trajectory; steps are counted from the first generated token.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2t_eval.files import replaced, write_text
+from s2t_eval.saved import OtherFormatError, read_saved
 
 FORMAT = 1
 SHARD_ROWS = 128
@@ -239,8 +239,7 @@ def _plain(value: Any) -> Any:
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text())
-        manifest = Manifest(**content)
+        return read_saved(Manifest, path, FORMAT)
     except FileNotFoundError:
         unfinished = (folder / "work").is_dir()
         hint = (
@@ -249,16 +248,10 @@ def _read_manifest(folder: Path) -> Manifest:
         raise LabelError(
             f"labels: expected a folder of `s2t-eval collect` with {MANIFEST}, {folder} has none ({hint})"
         ) from None
-    except (OSError, ValueError, TypeError) as error:
+    except OtherFormatError as error:
+        raise LabelError(f"labels: {path} {error}; collect anew") from error
+    except (OSError, ValueError) as error:
         raise LabelError(f"labels: {path} cannot be read ({error}); collect the labels anew") from error
-    if manifest.format != FORMAT:
-        raise LabelError(f"labels: {path} has format {manifest.format}, expected {FORMAT}; collect anew")
-    if not isinstance(manifest.kl_threshold, float) or not math.isfinite(manifest.kl_threshold):
-        raise LabelError(
-            f"labels: {path} has kl_threshold {manifest.kl_threshold!r}, expected a finite number; collect "
-            "anew"
-        )
-    return manifest
 
 
 def _read_shard(path: Path, expected: int) -> list[Trajectory]:

@@ -18,14 +18,32 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
 from s2t_eval.files import replaced, write_text
+from s2t_eval.ranges import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    SHARE,
+    Range,
+    require_ranges,
+)
 
 STATE = "state.json"
+LEARNING_RATE = Range("a rate above 0", 0, without=(0,))
+PRECISIONS = ("no", "bf16", "fp16")
+SCHEDULES = (
+    *("linear", "cosine", "cosine_with_restarts", "polynomial"),
+    *("constant", "constant_with_warmup", "inverse_sqrt"),
+)
+"""Those of transformers' `get_scheduler` that need a number of steps and nothing else."""
 
 
 class TrainingError(ValueError):
@@ -56,7 +74,7 @@ class LoopSettings:
     Args:
         epochs: passes over the items.
         lr: peak learning rate.
-        schedule: a name of transformers' `get_scheduler`.
+        schedule: one of `SCHEDULES`.
         warmup: share of all steps in which the rate rises.
         batch_size: items of one forward, on each process.
         accumulate: forwards of one optimizer step; the last, partial window is stepped too.
@@ -87,11 +105,36 @@ class LoopSettings:
     log_with: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "evaluations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if not self.lr > 0:
-            raise ValueError(f"lr: expected a rate above 0, got {self.lr}")
+        require_ranges(
+            self,
+            epochs=AT_LEAST_1,
+            lr=LEARNING_RATE,
+            warmup=SHARE,
+            batch_size=AT_LEAST_1,
+            accumulate=AT_LEAST_1,
+            weight_decay=NOT_NEGATIVE,
+            clip=POSITIVE,
+            evaluations=AT_LEAST_1,
+            patience=AT_LEAST_0,
+            seed=SEED,
+        )
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        _require_trackers(self.log_with)
+
+
+def _require_trackers(names: Sequence[str]) -> None:
+    """Raise `ValueError` for a tracker that accelerate does not have or that is not installed."""
+    if not names:
+        return
+    available = [str(getattr(name, "value", name)) for name in get_available_trackers()]
+    for name in names:
+        if name not in available:
+            raise ValueError(
+                f"log_with: expected trackers of accelerate that are installed here "
+                f"({', '.join(available) or 'there are none'}), got {name!r}"
+            )
 
 
 Metrics = dict[str, float]

@@ -71,7 +71,7 @@ def make_items(
         if row.candidates.shape[1] < num_candidates:
             raise LabelError(
                 f"labels: shard {row.shard}, row {row.row}: {row.candidates.shape[1]} candidates a step, "
-                f"{num_candidates} are asked for; lower --top-k"
+                f"{num_candidates} are asked for; lower --num_candidates"
             )
         used = slice(None, num_candidates)
         items.append(

@@ -11,6 +11,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from s2t_eval.ranges import AT_LEAST_1, AT_LEAST_2, DROPOUT, NOT_NEGATIVE, POSITIVE, require_ranges
 from s2t_eval.readout import Readout, ScoreAs
 from s2t_eval.scores import (
     DirectScore,
@@ -60,14 +61,17 @@ class SelectorSettings:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.bins < 2:
-            raise ValueError(f"bins: expected at least 2, got {self.bins}")
-        if self.temperature is not None and not self.temperature > 0:
-            raise ValueError(f"temperature: expected a number above 0, got {self.temperature}")
-        if self.beta < 0:
-            raise ValueError(f"beta: expected 0 or more, got {self.beta}")
-        if self.rank < 1:
-            raise ValueError(f"rank: expected at least 1, got {self.rank}")
+        require_ranges(
+            self,
+            bins=AT_LEAST_2,
+            temperature=POSITIVE,
+            beta=NOT_NEGATIVE,
+            rank=AT_LEAST_1,
+            alpha=AT_LEAST_1,
+            dropout=DROPOUT,
+        )
+        if self.reverse and not self.beta:
+            raise ValueError("reverse: with beta 0 there is no regularizer to reverse; give one of the two")
 
     @property
     def effective_temperature(self) -> float:

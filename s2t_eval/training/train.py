@@ -19,6 +19,7 @@ from s2t_eval.checkpoint import (
     save_selector,
 )
 from s2t_eval.fingerprint import data_hash
+from s2t_eval.ranges import AT_LEAST_2, PART, SHARE, require_ranges
 from s2t_eval.training.agreement import agreement, agreement_of, gains, score_items
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
@@ -52,6 +53,9 @@ class TrainSettings:
         keep: the held-out figure whose best evaluation is kept: `agree@1` at the top steps, or `gain`, what
             the picks at every step gain a text in the teacher's log-probability (for proposer `tuned`, which
             writes every token).
+
+    Raises:
+        ValueError: a value outside its range, or more candidates in decoding than in training.
     """
 
     num_candidates: int = 16
@@ -60,10 +64,13 @@ class TrainSettings:
     held_out: float = 0.1
     keep: Keep = "agree@1"
 
-    @property
-    def decoding_k(self) -> int:
-        """K in decoding: never more than was trained with."""
-        return min(self.top_k, self.num_candidates)
+    def __post_init__(self) -> None:
+        require_ranges(self, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2, quiet=SHARE, held_out=PART)
+        if self.top_k > self.num_candidates:
+            raise ValueError(
+                f"top_k: expected at most the {self.num_candidates} candidates of training "
+                f"(num_candidates), got {self.top_k}"
+            )
 
 
 def train_selector(
@@ -93,6 +100,11 @@ def train_selector(
         WriteError: a checkpoint or the folder could not be written.
     """
     labels.require_student(student.fingerprint, student.vocabulary)
+    if settings.quiet and labels.manifest.steps != "all":
+        raise ValueError(
+            f"quiet: {settings.quiet} of the other steps are asked for, and these labels have candidates at "
+            "the top steps alone; run `s2t-eval collect --steps all`, or leave it out"
+        )
     train, held_out = labels.split(settings.held_out)
     identity: dict[str, Any] = {
         "labels": data_hash([asdict(labels.manifest)]),
@@ -157,7 +169,7 @@ def _describe(
         bins=selector.bins,
         temperature=selector.effective_temperature,
         num_candidates=settings.num_candidates,
-        top_k=settings.decoding_k,
+        top_k=settings.top_k,
         thresholds={proposer: routing.thresholds for proposer, routing in routings.items()},
         threshold_steps=sum(len(row.output_ids) for row in held_out),
         defaults={},
@@ -183,7 +195,7 @@ def with_defaults(
     """
     if labels.manifest.steps != "all":
         return replace(info, defaults={**info.defaults, **dict.fromkeys(routings, UNMEASURED)})
-    items = every_step(held_out, settings.decoding_k)
+    items = every_step(held_out, settings.top_k)
     scanned: dict[str, Scanned] = {
         proposer: scan_triggers(model, items, len(held_out), proposer, routing, precision)
         for proposer, routing in routings.items()
@@ -253,11 +265,11 @@ def _fit(
 ) -> Trained:
     kl_above = labels.manifest.kl_threshold
     items = make_items(train, settings.num_candidates, kl_above, settings.quiet)
-    checked = make_items(held_out, settings.decoding_k, kl_above)
+    checked = make_items(held_out, settings.top_k, kl_above)
 
     # Without branches all steps of a text cost no more than its top ones.
     sees_all = labels.manifest.steps == "all" and not model.settings.looks_ahead
-    every = every_step(held_out, settings.decoding_k) if sees_all else []
+    every = every_step(held_out, settings.top_k) if sees_all else []
     if settings.keep == "gain" and not every:
         raise ValueError(
             "keep=gain: it needs labels at every step (`s2t-eval collect --steps all`) and the form direct"

@@ -10,6 +10,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from s2t_eval.ranges import AT_LEAST_1, DROPOUT, require_ranges
 from s2t_eval.training.adapter import with_lora
 from s2t_eval.training.chunks import CHUNK, recomputed_sum
 from s2t_eval.training.distil.method import Method, Positions, entropy_of, kl
@@ -27,7 +28,7 @@ class Adapter:
         dropout: of LoRA.
 
     Raises:
-        ValueError: a rank below 1.
+        ValueError: a value outside its range.
     """
 
     rank: int = 16
@@ -35,8 +36,7 @@ class Adapter:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank: expected at least 1, got {self.rank}")
+        require_ranges(self, rank=AT_LEAST_1, alpha=AT_LEAST_1, dropout=DROPOUT)
 
 
 class Loss(NamedTuple):

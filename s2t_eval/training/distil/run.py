@@ -18,6 +18,7 @@ from s2t_eval.distilled import DistilInfo, save_distilled
 from s2t_eval.engine import Request, SlotModel
 from s2t_eval.engine.stop import Decode
 from s2t_eval.fingerprint import data_hash, model_fingerprint
+from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, require_ranges
 from s2t_eval.training.distil.methods import make_method
 from s2t_eval.training.distil.model import Adapter, Closeness, DistilModel
 from s2t_eval.training.distil.teacher_texts import teacher_texts
@@ -59,6 +60,9 @@ class DistilSettings:
         until: strings that end a text of the teacher (`seqkd`); stop tokens always do.
         rows: texts that the teacher writes at once (`seqkd`).
         limit: learn from this many problems; None: from all that are not held out.
+
+    Raises:
+        ValueError: a value outside its range, or one that the method does not read.
     """
 
     method: str = "kd"
@@ -69,6 +73,16 @@ class DistilSettings:
     until: tuple[str, ...] = ()
     rows: int = 32
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        require_ranges(self, temperature=POSITIVE, held_out=PART, rows=AT_LEAST_1, limit=AT_LEAST_1)
+        method = make_method(self.method, self.beta)
+        if self.until and method.texts != "teacher":
+            raise ValueError(
+                f"until: only seqkd has the teacher write texts, {self.method} does not; leave it out"
+            )
+        if not all(self.until):
+            raise ValueError("until: expected texts of at least one character, got an empty one")
 
 
 def distil(

@@ -1,0 +1,80 @@
+"""Stock `hf`'s own arguments: what would fail late, or be replaced without a word, is refused at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from s2t_eval.loading import devices, require_device, require_dtype
+from s2t_eval.model_wrappers.arguments import require_int
+from s2t_eval.ranges import AT_LEAST_1
+
+HARNESS_DEVICE = "cuda:0"
+"""What lm_eval's command hands over where nobody named a device."""
+
+
+def require_stock(stock: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for one of stock `hf`'s arguments that would fail late, or be replaced silently."""
+    require_dtype("dtype", stock.get("dtype"))
+    require_device("device", stock.get("device"))
+    for name in ("batch_size", "max_batch_size"):
+        size = stock.get(name)
+        number, _, repeats = str(size).partition(":")
+        if size is None or (
+            name == "batch_size" and number == "auto" and (not repeats or repeats.isdecimal())
+        ):
+            continue
+        value = int(size) if isinstance(size, str) and size.isdecimal() else size
+        if not AT_LEAST_1.holds(value):
+            also = ", or auto" if name == "batch_size" else ""
+            raise ValueError(f"{name}: expected a whole number of at least 1{also}, got {size!r}")
+    if stock.get("max_length") is not None:
+        require_int("max_length", stock["max_length"], 1)
+
+
+def require_context(role: str, given: int | None, config: Any) -> None:
+    """Raise `ValueError` for a `max_length` above the positions that a model was made for."""
+    limit = context_of(config)
+    if given is not None and limit is not None and given > limit:
+        raise ValueError(f"max_length: expected at most the {role}'s context of {limit} tokens, got {given}")
+
+
+def context_of(config: Any) -> int | None:
+    """Positions of a model, scaled ones included; None where its config names no limit."""
+    text = config.get_text_config(decoder=True)
+    positions = getattr(text, "max_position_embeddings", None)
+    if positions is None:
+        return None
+    rope = getattr(text, "rope_parameters", None) or {}
+    factor = rope.get("factor") if isinstance(rope, dict) else None
+    original = rope.get("original_max_position_embeddings") or positions if factor else positions
+    return max(int(positions), int(original * factor)) if factor else int(positions)
+
+
+def _is_harness_default(device: object, arguments: Mapping[str, Any]) -> bool:
+    """Whether the device is the one that lm_eval's command hands over without `--device`, and not to be used.
+
+    It names a GPU also where there is none, and where `--model_args` names another device.
+    """
+    is_default = device == HARNESS_DEVICE and not any(text.startswith("--dev") for text in sys.argv[1:])
+    return is_default and ("device" in arguments or device not in devices())
+
+
+def one_of_each(arguments: Mapping[str, Any], flags: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The harness's flags that `--model_args` does not repeat; it hands over both, which is a TypeError.
+
+    Raises:
+        ValueError: a flag and an argument that say different things.
+    """
+    kept = {}
+    for name, value in (flags or {}).items():
+        if value is None or (name == "device" and _is_harness_default(value, arguments)):
+            continue
+        if name not in arguments:
+            kept[name] = value
+        elif arguments[name] != value and not (name == "batch_size" and value == 1):  # the flag's default
+            raise ValueError(
+                f"{name}: --{name} {value} and {name}={arguments[name]} of --model_args differ; give one"
+            )
+    return kept

@@ -1,0 +1,65 @@
+"""Which numbers a setting may have: one declaration a field, one message for what lies outside."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Range:
+    """Finite numbers from `low` to `high`; NaN, infinities, texts and booleans are never among them.
+
+    Args:
+        text: what a message says was expected.
+        low: smallest number.
+        high: largest number.
+        without: ends that are themselves left out.
+        is_whole: whether only whole numbers count.
+    """
+
+    text: str
+    low: float = -math.inf
+    high: float = math.inf
+    without: tuple[float, ...] = ()
+    is_whole: bool = False
+
+    def holds(self, value: object) -> bool:
+        """Whether the value is such a number."""
+        kinds = (int,) if self.is_whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            return False
+        return self.low <= value <= self.high and abs(value) != math.inf and value not in self.without
+
+    def require(self, name: str, value: object, error: type[ValueError] = ValueError) -> None:
+        """Raise `error` unless the value is such a number; the message names setting, range and value."""
+        if not self.holds(value):
+            raise error(f"{name}: expected {self.text}, got {value!r}")
+
+
+def whole(low: int, high: float = math.inf) -> Range:
+    """Whole numbers from `low` to `high`."""
+    text = f"at least {low}" if high == math.inf else f"a whole number from {low} to {high}"
+    return Range(text, low, high, is_whole=True)
+
+
+AT_LEAST_0, AT_LEAST_1, AT_LEAST_2 = (whole(low) for low in range(3))
+NOT_NEGATIVE = Range("0 or more", 0)
+POSITIVE = Range("a number above 0", 0, without=(0,))
+SHARE = Range("a share from 0 to 1", 0, 1)
+PART = Range("a share above 0 and below 1", 0, 1, without=(0, 1))
+DROPOUT = Range("a share of at least 0 and below 1", 0, 1, without=(1,))
+RATE = Range("a rate between 0 and 1", 0, 1, without=(0, 1))
+PROBABILITY = Range("a probability from 0 to 1", 0, 1)
+SEED = whole(0, 2**63 - 1)
+
+
+def require_ranges(settings: object, error: type[ValueError] = ValueError, **ranges: Range) -> None:
+    """Raise `error` unless every named field of some settings lies in its range; None passes.
+
+    A field whose value may not be None has a type that says so; None here means "not given".
+    """
+    for name, allowed in ranges.items():
+        value = getattr(settings, name)
+        if value is not None:
+            allowed.require(name, value, error)

@@ -1,0 +1,114 @@
+"""What a results file, a sample and a trace must look like to be read; all else is refused with its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from s2t_eval.saved import conform
+
+Objects = dict[str, dict[str, Any]]
+RESULTS: dict[str, Any] = {
+    "results": Objects,
+    "configs": Objects,
+    "config": dict[str, Any],
+    "n-samples": dict[str, dict[str, int]],
+}
+"""Of a results file, as lm_eval writes it."""
+
+OPTIONAL: dict[str, Any] = {
+    "versions": dict[str, Any],
+    "higher_is_better": dict[str, dict[str, Any] | None],
+    "group_subtasks": dict[str, list[str]],
+    "task_hashes": dict[str, str | None],
+    "documents": dict[str, list[str]],
+    "n-shot": dict[str, Any],
+    "date": float,
+}
+OURS: dict[str, Any] = {
+    "telemetry": dict[str, float | None],
+    "policy": dict[str, Any],
+    "sampling": dict[str, Any],
+    "tau": float,
+    "seed": int,
+    "pretrained": str,
+    "student": str,
+    "teacher": str,
+    "teacher_name": str,
+    "proposer": str,
+    "selector": str,
+    "adapter_scale": float,
+}
+"""Of what our backends write about themselves; each may be missing."""
+
+
+def require_results(content: dict[str, Any]) -> None:
+    """Raise `ValueError` that names the first entry of a results file that is not as lm_eval writes it."""
+    missing = [name for name in RESULTS if name not in content]
+    if missing:
+        raise ValueError(f"it has no {missing[0]}")
+    for name, hint in RESULTS.items():
+        conform(content[name], hint, name)
+    _require_known(content, OPTIONAL, "")
+    config = content["config"]
+    conform(config.get("model_args"), str | dict[str, Any] | None, "config.model_args")
+    ours = conform(config.get("s2t_eval", {}), dict[str, Any], "config.s2t_eval")
+    _require_known(ours, OURS, "config.s2t_eval.")
+    policy = ours.get("policy") or {}
+    _require_known(policy, {"trigger": dict[str, Any], "top_k": int}, "config.s2t_eval.policy.")
+    for task, settings in content["configs"].items():
+        name = f"configs.{task}.generation_kwargs"
+        conform(settings.get("generation_kwargs"), dict[str, Any] | None, name)
+    for task, figures in content["results"].items():
+        for figure, value in figures.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                _require_float(value, f"results.{task}.{figure}")
+
+
+def _require_known(content: dict[str, Any], hints: dict[str, Any], prefix: str) -> None:
+    for name, hint in hints.items():
+        if content.get(name) is not None:
+            conform(content[name], hint, f"{prefix}{name}")
+
+
+def _require_float(value: float, name: str) -> None:
+    try:
+        float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name}: the number is too large") from error
+
+
+TRACE: dict[str, Any] = {
+    "task": str,
+    "doc_id": int,
+    "method": str,
+    "prompt_ids": list[int],
+    "output_ids": list[int],
+    "steps": list[dict[str, Any]],
+}
+STEP: dict[str, Any] = {
+    "t": int,
+    "candidates": list[int],
+    "scores": list[float],
+    "greedy": int,
+    "picked": int,
+    "divergence": float | None,
+}
+
+
+def require_trace(record: Any) -> None:
+    """Raise `ValueError` that names what a line of a trace lacks, or has of another kind."""
+    if not isinstance(record, dict):
+        raise ValueError("expected a JSON object")
+    missing = [name for name in TRACE if name not in record]
+    if missing:
+        raise ValueError(f"it has no {', '.join(missing)}")
+    for name, hint in TRACE.items():
+        conform(record[name], hint, name)
+    for number, step in enumerate(record["steps"]):
+        lacking = [name for name in STEP if name not in step]
+        if lacking:
+            raise ValueError(f"steps.{number}: it has no {', '.join(lacking)}")
+        for name, hint in STEP.items():
+            conform(step[name], hint, f"steps.{number}.{name}")
+        if len(step["scores"]) != len(step["candidates"]) or not 0 <= step["t"] < len(record["output_ids"]):
+            raise ValueError(f"steps.{number}: its scores, candidates and t do not fit together")

@@ -1,0 +1,175 @@
+"""`--model_args` that say two things, or what the model or the machine does not have: refused at once."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2t_eval.model_wrappers.arguments import (
+    LocalArguments,
+    SelectionArguments,
+)
+from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
+from s2t_eval.model_wrappers.stock_arguments import context_of, one_of_each, require_stock
+from s2t_eval.model_wrappers.tah import TahArguments
+from tests.harness_helpers import STUDENT, evaluate, model, texts, tiny_folder
+
+NAN, INF = math.nan, math.inf
+
+# ---------------------------------------------------------------- model arguments
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"trigger": "always", "threshold": 3}, "trigger=always does not depend on threshold, got thres"),
+        ({"trigger": "always", "tau": 0.5}, "trigger=always does not depend on tau, got tau=0.5"),
+        ({"trigger": "never", "tau": 0.5}, "trigger=never does not depend on tau"),
+        ({"trigger": "never", "tau": 1}, "trigger=never does not depend on tau"),
+        ({"trigger": "never", "threshold": 0}, "trigger=never does not depend on threshold"),
+        ({"trigger": "random", "threshold": 5}, "threshold of trigger=random: expected a share from 0"),
+        ({"trigger": "random", "threshold": -1}, "threshold of trigger=random: expected a share from 0"),
+        ({"trigger": "random", "threshold": INF}, "threshold of trigger=random: expected a share from"),
+        ({"trigger": "margin", "threshold": 1.5}, "threshold of trigger=margin: expected a share from 0"),
+        ({"trigger": "kl", "threshold": -0.5}, "threshold of trigger=kl: expected a divergence of 0 or"),
+        ({"trigger": "entropy", "threshold": -1}, "threshold of trigger=entropy: expected an entropy"),
+        ({"trigger": "entropy", "threshold": 1, "kl_direction": "teacher_student"}, "kl_direction: trigg"),
+        ({"threshold": 1, "calibration": "c.json"}, "calibration=c.json: nothing is read from it beside"),
+        ({"threshold": 1, "teacher_device": "cuda:9"}, "teacher_device: expected a device of this machine"),
+        ({"threshold": 1, "teacher_device": "quux"}, "teacher_device: expected a device of this machine"),
+    ],
+)  # fmt: skip
+def test_arguments_that_say_two_things(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{message}"):
+        SelectionArguments(**given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"trigger": "always"},
+        {"trigger": "always", "tau": 1},
+        {"trigger": "never"},
+        {"trigger": "random", "tau": 0.1},
+        {"trigger": "random", "threshold": 0.9},
+        {"trigger": "kl", "threshold": INF},
+        {"trigger": "entropy", "threshold": 0},
+        {"tau": 1, "calibration": "c.json"},
+        {"threshold": 1, "kl_direction": "teacher_student"},
+        {"threshold": 1, "teacher_device": "cpu"},
+    ],
+)
+def test_arguments_that_agree(given: dict[str, Any]) -> None:
+    SelectionArguments(**given)
+
+
+def test_a_teacher_s_arguments_need_a_teacher() -> None:
+    for name, value in (("teacher_dtype", "float32"), ("teacher_device", "cpu")):
+        with pytest.raises(ValueError, match=rf"^{name}: there is no teacher it could hold for"):
+            LocalArguments(selector="x", **{name: value})
+
+
+@pytest.mark.parametrize("backend", [S2TLocal, PPSLocal])
+def test_a_local_backend_names_itself(backend: type[S2TLocal]) -> None:
+    """`pps_local` spoke of `s2t_local`."""
+    with pytest.raises(ValueError, match=rf"^--model {backend.METHOD}: it needs selector=FOLDER"):
+        backend(STUDENT, selector=None)
+    with pytest.raises(ValueError, match=rf"^--model {backend.METHOD}: unknown argument 'selektor'"):
+        backend(STUDENT, selektor="x")
+
+
+def test_an_oracle_has_no_threshold() -> None:
+    with pytest.raises(ValueError, match=r"^threshold: an oracle decides in the decider's place"):
+        TahArguments(tah="x", oracle="trace.jsonl", threshold=0.5)
+
+
+@pytest.mark.parametrize(
+    ("stock", "message"),
+    [
+        ({"batch_size": 0}, r"^batch_size: expected a whole number of at least 1, or auto, got 0$"),
+        ({"batch_size": "0"}, r"^batch_size: .* got '0'$"),
+        ({"batch_size": -3}, r"^batch_size: .* got -3$"),
+        ({"batch_size": "auto:x"}, r"^batch_size: .* got 'auto:x'$"),
+        ({"batch_size": "many"}, r"^batch_size: .* got 'many'$"),
+        ({"batch_size": 1.5}, r"^batch_size: .* got 1\.5$"),
+        ({"max_batch_size": 0}, r"^max_batch_size: expected a whole number of at least 1, got 0$"),
+        ({"device": "quux"}, r"^device: expected a device of this machine \(cpu.*\), got 'quux'$"),
+        ({"device": "cuda:99"}, r"^device: expected a device of this machine"),
+        ({"device": 0}, r"^device: expected a device of this machine"),
+        ({"max_length": 0}, r"^max_length: expected a whole number of at least 1, got 0$"),
+    ],
+)  # fmt: skip
+def test_stock_arguments_are_refused_before_anything_is_loaded(stock: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Greedy("/no/folder", **stock)
+
+
+def test_stock_arguments_that_are_right() -> None:
+    for stock in ({"batch_size": "auto"}, {"batch_size": "auto:4"}, {"batch_size": "8"}, {"device": "cpu"}):
+        require_stock(stock)
+
+
+def test_max_length_above_the_model_s(tmp_path: Path) -> None:
+    message = r"^max_length: expected at most the model's context of 1024 tokens, got 100000$"
+    with pytest.raises(ValueError, match=message):
+        Greedy(STUDENT, max_length=100000)
+    Greedy(STUDENT, max_length=1024)
+    short = tiny_folder(tmp_path / "short", max_position_embeddings=128)
+    message = r"^max_length: expected at most the teacher's context of 128 tokens, got 512$"
+    with pytest.raises(ValueError, match=message):
+        SelectToThink(STUDENT, teacher=str(short), threshold=1, max_length=512)
+
+
+def test_scaled_positions_count() -> None:
+    config = model(STUDENT).config
+    before = config.rope_parameters
+    try:
+        config.rope_parameters = {**before, "rope_type": "yarn", "factor": 4.0}
+        assert context_of(config) == 4096
+        config.rope_parameters = {**before, "factor": 8.0, "original_max_position_embeddings": 64}
+        assert context_of(config) == 1024
+    finally:
+        config.rope_parameters = before
+    assert context_of(config) == 1024
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_device_among_the_model_arguments(device: str | None) -> None:
+    """The harness handed both over, which was a TypeError."""
+    arguments = f"pretrained={STUDENT},device=cpu,batch_size=2"
+    found = evaluate("greedy", arguments, limit=2, batch_size=1, device=device)
+    assert texts(found) == texts(evaluate("greedy", limit=2))
+
+
+def test_flags_and_arguments_that_differ() -> None:
+    with pytest.raises(ValueError, match=r"^device: --device cuda and device=cpu of --model_args differ"):
+        one_of_each({"device": "cpu"}, {"device": "cuda", "batch_size": 1})
+    with pytest.raises(ValueError, match=r"^batch_size: --batch_size 4 and batch_size=2 of"):
+        one_of_each({"batch_size": 2}, {"batch_size": 4})
+    assert one_of_each({"batch_size": 2}, {"batch_size": 1, "device": None}) == {}
+
+
+def test_the_harness_s_own_default_is_no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm_eval's command hands over cuda:0 where nobody said so; stock takes the CPU then, and so do we."""
+    monkeypatch.setattr("sys.argv", ["lm_eval", "--model", "greedy"])
+    monkeypatch.setattr("s2t_eval.model_wrappers.stock_arguments.devices", lambda: ["cpu"])
+    assert one_of_each({}, {"device": "cuda:0"}) == {}
+    assert one_of_each({"device": "cpu"}, {"device": "cuda:0"}) == {}
+    monkeypatch.setattr("s2t_eval.model_wrappers.stock_arguments.devices", lambda: ["cpu", "cuda", "cuda:0"])
+    assert one_of_each({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
+    assert one_of_each({"device": "cpu"}, {"device": "cuda:0"}) == {}
+    for given in (["--device", "cuda:0"], ["--device=cuda:0"]):
+        monkeypatch.setattr("sys.argv", ["lm_eval", *given])
+        assert one_of_each({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
+
+
+def test_an_embedded_adapter_is_found_as_distil_finds_it() -> None:
+    lm = Greedy(STUDENT, peft="embedded/distilled")
+    assert lm.student_fingerprint != Greedy(STUDENT).student_fingerprint
+    with pytest.raises(ValueError, match=r"unknown embedded model 'embedded/distiled'"):
+        Greedy(STUDENT, peft="embedded/distiled")
