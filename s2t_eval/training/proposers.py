@@ -152,18 +152,7 @@ def scan_triggers(
         routing: the proposer's.
         precision: the loop's.
     """
-    unfired = np.zeros(sum(len(item.steps) for item in items))
-    scores = held_out_scores(model, items, precision)
-    if proposer == "tuned":
-        own = _own_logits(model, items, precision) if model.settings.looks_ahead else scores
-        unfired = gains(own, items)
-        if model.settings.looks_ahead:
-            sizes = [len(item.steps) for item in items]
-            proposed = [
-                replace(item, student_log_probs=logits)
-                for item, logits in zip(items, own.split(sizes), strict=True)
-            ]
-            scores = held_out_scores(model, proposed, precision)
+    scores, unfired = _scores_and_unfired(model, items, proposer, precision)
     divergences = routing.table.divergences(routing.router)
     scan: dict[str, float] = {}
     best, weight_of_best = "", 0.0
@@ -181,6 +170,23 @@ def scan_triggers(
     trigger, _, tau = best.partition("@")
     default = ProposerDefault(trigger, float(tau) if tau else None, "held-out gain")
     return Scanned(default, weight_of_best, scan)
+
+
+def _scores_and_unfired(
+    model: SelectorModel, items: Sequence[Item], proposer: str, precision: str
+) -> tuple[Tensor, np.ndarray]:
+    """Scores under this proposer [groups, K], and what its own token gains where no step fires [groups]."""
+    scores = held_out_scores(model, items, precision)
+    if proposer == "base":
+        return scores, np.zeros(len(scores))
+    if not model.settings.looks_ahead:  # the scores are the adapted model's own logits
+        return scores, gains(scores, items)
+    own = _own_logits(model, items, precision)
+    sizes = [len(item.steps) for item in items]
+    proposed = [
+        replace(item, student_log_probs=logits) for item, logits in zip(items, own.split(sizes), strict=True)
+    ]
+    return held_out_scores(model, proposed, precision), gains(own, items)
 
 
 def scan_scales(
