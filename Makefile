@@ -50,7 +50,7 @@ style: install
 	$(RUN) ruff format --check .
 
 types: install
-	$(RUN) mypy
+	$(RUN) scripts.type_check
 
 format: install
 	$(RUN) ruff check --fix .
@@ -59,17 +59,17 @@ format: install
 check: lint test
 
 demo: install
-	$(RUN) s2t_eval.demo
+	$(RUN) s2t_eval.cli.demo
 
 # Deterministic, so any changed text, score or count fails.
 regress: export OMP_NUM_THREADS := 1
 regress: install
-	$(VENV)/bin/python results/baselines/embedded.py --out runs/regress
+	$(RUN) scripts.run_embedded_baseline --out runs/regress
 	$(RUN) s2t_eval compare results/baselines/embedded runs/regress --fail-on regression cost change
 
 baseline: export OMP_NUM_THREADS := 1
 baseline: install
-	$(VENV)/bin/python results/baselines/embedded.py --out results/baselines/embedded --calibrate
+	$(RUN) scripts.run_embedded_baseline --out results/baselines/embedded --calibrate
 
 # Seconds stay out: those of the committed runs were measured on busy machines. Each real comparison has pages of
 # its own: of one method, the runs of different documents or limits do not belong into one column.

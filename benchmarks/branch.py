@@ -21,11 +21,11 @@ from benchmarks.decoding import (
 from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.workload import Settings
 from s2t_eval.engine import Decoder, Request
-from s2t_eval.policy import Policy, greedy
-from s2t_eval.readout import Readout
-from s2t_eval.scores import LookaheadScore
-from s2t_eval.selectors import LocalSelector
-from s2t_eval.triggers import RandomTrigger
+from s2t_eval.selection.policy import Policy, greedy
+from s2t_eval.selection.readout import Readout
+from s2t_eval.selection.scores import LookaheadScore
+from s2t_eval.selection.selectors import LocalSelector
+from s2t_eval.selection.triggers import RandomTrigger
 
 BINS = 16
 NEW_TOKENS = 100

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from benchmarks.ratios import Ratio, Stopwatch, Target, divide
 from benchmarks.workload import Settings, load_model, load_prompts, load_tokenizer
 from s2t_eval.engine import Decoder, Request, SlotModel
-from s2t_eval.vocabulary import text_vocabulary
+from s2t_eval.models.vocabulary import text_vocabulary
 
 
 class ClockedModel(SlotModel):

@@ -15,14 +15,14 @@ from benchmarks.branch import BINS, NEW_TOKENS, with_rate
 from benchmarks.decoding import ClockedModel, Run, compare, decode, load_student, make_requests, warm_up
 from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.workload import Settings
-from s2t_eval import policy
-from s2t_eval.checkpoint import adapter_on
 from s2t_eval.engine import Decoder, SlotModel
-from s2t_eval.policy import Policy, greedy
-from s2t_eval.readout import Readout
-from s2t_eval.router import Router
-from s2t_eval.scores import ResidualScore
-from s2t_eval.triggers import RouterTrigger, Step
+from s2t_eval.selection import policy
+from s2t_eval.selection.policy import Policy, greedy
+from s2t_eval.selection.readout import Readout
+from s2t_eval.selection.router import Router
+from s2t_eval.selection.scores import ResidualScore
+from s2t_eval.selection.selector_folder import adapter_on
+from s2t_eval.selection.triggers import RouterTrigger, Step
 
 TARGETS = {
     "s2t_local": {1: Target(1.10), 32: Target(1.25)},

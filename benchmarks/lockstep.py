@@ -16,8 +16,8 @@ from benchmarks.decoding import (
 from benchmarks.ratios import Ratio, Target, alternate, divide
 from benchmarks.workload import Settings, load_model
 from s2t_eval.engine import Decoder
-from s2t_eval.policy import greedy
-from s2t_eval.triggers import KlTrigger
+from s2t_eval.selection.policy import greedy
+from s2t_eval.selection.triggers import KlTrigger
 
 NEW_TOKENS = 64
 TARGET = Target(1.05)

@@ -23,7 +23,7 @@ from benchmarks.decoding import decode, load_student, make_requests, warm_up
 from benchmarks.ratios import Ratio, Target, alternate, divide
 from benchmarks.workload import Settings
 from s2t_eval.engine import Decoder
-from s2t_eval.policy import greedy
+from s2t_eval.selection.policy import greedy
 
 NEW_TOKENS = 64
 TARGET = Target(1.05)

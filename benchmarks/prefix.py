@@ -9,7 +9,7 @@ from benchmarks.decoding import Run, decode, load_student, make_requests, warm_u
 from benchmarks.ratios import Ratio, alternate, divide
 from benchmarks.workload import Settings
 from s2t_eval.engine import Decoder, Request, slot_model
-from s2t_eval.policy import greedy
+from s2t_eval.selection.policy import greedy
 
 NEW_TOKENS = 32
 SHOTS = 8

@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.ratios import Ratio, alternate, divide, this_machine
-from s2t_eval.humaneval import assemble, program_of
-from s2t_eval.json_lines import read_json_lines
-from s2t_eval.sandbox import Program, find_isolation, run_programs, usable_cores
+from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.evaluation.humaneval import assemble, program_of
+from s2t_eval.evaluation.sandbox import Program, find_isolation, run_programs, usable_cores
 
 TARGET = 20.0
 TRIVIAL = Program("def add(a, b):\n    return a + b\n", "assert add(2, 3) == 5\n")

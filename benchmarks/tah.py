@@ -21,14 +21,14 @@ from benchmarks.decoding import (
 from benchmarks.ratios import Ratio, Stopwatch, Target, alternate, divide
 from benchmarks.workload import Settings, load_model
 from s2t_eval.engine import Decoder, Request
-from s2t_eval.policy import greedy
-from s2t_eval.tah.decider import Decider, vote
-from s2t_eval.tah.decoder import LoopedDecoder, Votes
-from s2t_eval.tah.looped import LoopedModel
-from s2t_eval.tah.plain import PlainTraining
-from s2t_eval.tah.settings import TOP_N, DeciderSettings, LoopedSettings
-from s2t_eval.tah.slots import LoopedSlots
-from s2t_eval.tah.stages import DepthTraining, Loss, StageBatch, StageItem, collate
+from s2t_eval.methods.tah.decider import Decider, vote
+from s2t_eval.methods.tah.decoder import LoopedDecoder, Votes
+from s2t_eval.methods.tah.settings import TOP_N, DeciderSettings, LoopedSettings
+from s2t_eval.methods.tah.slots import LoopedSlots
+from s2t_eval.selection.policy import greedy
+from s2t_eval.training.tah.looped import LoopedModel
+from s2t_eval.training.tah.plain import PlainTraining
+from s2t_eval.training.tah.stages import DepthTraining, Loss, StageBatch, StageItem, collate
 
 RATE = 0.07
 """Share of tokens that continue: the paper says 93 % do not."""

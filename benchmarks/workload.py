@@ -21,10 +21,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.embedded.tokenizer import build_tokenizer
-from s2t_eval.json_lines import read_json_lines
 
 RANDOM = "random/"
 PROMPT_WORDS = (60, 160)

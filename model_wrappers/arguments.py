@@ -11,10 +11,10 @@ from typing import Any, get_args
 
 from lm_eval.models.huggingface import HFLM
 
-from s2t_eval.loading import require_device, require_dtype
-from s2t_eval.policy import Policy
+from s2t_eval.models.loading import require_device, require_dtype
 from s2t_eval.ranges import SEED, SHARE, Range
-from s2t_eval.triggers import TRIGGER_NAMES, KlDirection
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.triggers import TRIGGER_NAMES, KlDirection
 
 # Stock `hf` hands whatever it does not know to from_pretrained, typing errors included. These are
 # the keywords of from_pretrained that make sense here.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from s2t_eval import policy
-from s2t_eval.distilled import SETTINGS, DistilInfo, read_distilled
-from s2t_eval.fingerprint import model_fingerprint
-from s2t_eval.loading import resolve_model
+from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.methods.distilled import SETTINGS, DistilInfo, read_distilled
 from s2t_eval.model_wrappers.arguments import split_arguments
-from s2t_eval.model_wrappers.engine_lm import EngineLM
-from s2t_eval.policy import Policy
-from s2t_eval.vocabulary import vocabulary_hash
+from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.models.loading import resolve_model
+from s2t_eval.models.vocabulary import vocabulary_hash
+from s2t_eval.selection import policy
+from s2t_eval.selection.policy import Policy
 
 
 class Distil(EngineLM):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from s2t_eval import policy
-from s2t_eval.model_wrappers.engine_lm import EngineLM
-from s2t_eval.policy import Policy
+from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.selection import policy
+from s2t_eval.selection.policy import Policy
 
 
 class Greedy(EngineLM):

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 from lm_eval.api.instance import Instance
 
-from s2t_eval import policy
 from s2t_eval.engine import Request, Result, Sampling, derive_seed
 from s2t_eval.model_wrappers.arguments import SamplingArguments
-from s2t_eval.model_wrappers.engine_lm import EngineLM, Job
+from s2t_eval.model_wrappers.base import EngineLM, Job
 from s2t_eval.model_wrappers.voting import remember_tasks, votable_answers, votable_task, vote
-from s2t_eval.policy import Policy
+from s2t_eval.selection import policy
+from s2t_eval.selection.policy import Policy
 
 remember_tasks()
 

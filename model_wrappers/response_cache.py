@@ -24,8 +24,8 @@ from lm_eval.api.model import LM, CachingLM
 from lm_eval.models.huggingface import HFLM
 
 import s2t_eval
+from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.engine import Finish, FiredStep, Request, Result, Usage
-from s2t_eval.fingerprint import data_hash
 
 CACHE_KEY = "s2t_eval fingerprint"
 TEXT_KEY = "s2t_eval text "

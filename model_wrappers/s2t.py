@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from s2t_eval import policy
-from s2t_eval.calibration import Calibration
-from s2t_eval.checkpoint import COMPLETE, Selector, load_selector
+from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import SlotModel
-from s2t_eval.fingerprint import model_fingerprint
-from s2t_eval.loading import load_model
 from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
-from s2t_eval.model_wrappers.engine_lm import EngineLM
+from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.stock_arguments import require_context
-from s2t_eval.policy import Policy
-from s2t_eval.triggers import KlDirection, Trigger, make_trigger
-from s2t_eval.vocabulary import require_same_vocabulary, text_vocabulary, vocabulary_hash
+from s2t_eval.models.loading import load_model
+from s2t_eval.models.vocabulary import require_same_vocabulary, text_vocabulary, vocabulary_hash
+from s2t_eval.selection import policy
+from s2t_eval.selection.calibration import Calibration
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.selector_folder import COMPLETE, Selector, load_selector
+from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
 
 
 class SelectionLM(EngineLM):

@@ -18,9 +18,9 @@ from typing import Any
 import evaluate
 from lm_eval.api.task import ConfigurableTask, Task
 
-from s2t_eval.grading.estimators import pass_at_k
+from s2t_eval.evaluation.grading.estimators import pass_at_k
+from s2t_eval.evaluation.sandbox import Program, run_programs
 from s2t_eval.model_wrappers.arguments import require_int
-from s2t_eval.sandbox import Program, run_programs
 
 logger = logging.getLogger(__name__)
 

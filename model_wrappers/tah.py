@@ -10,17 +10,17 @@ from typing import Any, cast
 from lm_eval.api.instance import Instance
 
 from s2t_eval.engine import Decoder
-from s2t_eval.loading import resolve_model
+from s2t_eval.methods.tah.checkpoint import TahFolder, load_tah
+from s2t_eval.methods.tah.decoder import TAH, LoopedDecoder, Vote
+from s2t_eval.methods.tah.settings import TahError, require_depth, require_threshold
+from s2t_eval.methods.tah.slots import LoopedSlots
+from s2t_eval.methods.tah.votes import DeciderVote, OracleVote
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
-from s2t_eval.model_wrappers.engine_lm import EngineLM, Job
-from s2t_eval.policy import Policy
-from s2t_eval.tah.checkpoint import TahFolder, load_tah
-from s2t_eval.tah.decoder import TAH, LoopedDecoder, Vote
-from s2t_eval.tah.settings import TahError, require_depth, require_threshold
-from s2t_eval.tah.slots import LoopedSlots
-from s2t_eval.tah.votes import DeciderVote, OracleVote
-from s2t_eval.triggers import Trigger
-from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
+from s2t_eval.model_wrappers.base import EngineLM, Job
+from s2t_eval.models.loading import resolve_model
+from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.triggers import Trigger
 
 
 @dataclass(frozen=True)

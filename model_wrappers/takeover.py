@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from s2t_eval import policy
 from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.selection import policy
 
 
 class Takeover(SelectToThink):

@@ -9,14 +9,14 @@ from typing import Any
 from lm_eval.models.utils import postprocess_generated_text
 
 from s2t_eval.engine import Finish, Result
-from s2t_eval.generated import GeneratedText
-from s2t_eval.grading.thinking import BEGIN, END, opens_thought, without_thoughts
+from s2t_eval.evaluation.generated import GeneratedText
+from s2t_eval.evaluation.grading.thinking import BEGIN, END, opens_thought, without_thoughts
 
 
 class Thoughts:
     """Tells thoughts from answers, for one tokenizer.
 
-    Thoughts are marked as `s2t_eval.grading.thinking` knows them. With a `think_end_token` a text begins
+    Thoughts are marked as `s2t_eval.evaluation.grading.thinking` knows them. With a `think_end_token` a text begins
     inside a thought, unless `enable_thinking` is false or its prompt has already closed one; what comes
     before the last such token is left out. Without it the thought stays in the text, as in stock, for
     the task's rule to pass over.

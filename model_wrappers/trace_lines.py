@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from s2t_eval.engine import FiredStep, Request, Result
-from s2t_eval.policy import Policy
+from s2t_eval.selection.policy import Policy
 
 
 def trace_line(request: Request, result: Result, policy: Policy) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from lm_eval.api.task import Task
 
-from s2t_eval.grading import EXPRESSION, INVALID, AnswerRule
+from s2t_eval.evaluation.grading import EXPRESSION, INVALID, AnswerRule
 
 STOCK_RULES = {"lm_eval.tasks.minerva_math.utils": EXPRESSION}
 """Stock modules with a `process_results` of their own, whose answers a rule of ours reads."""

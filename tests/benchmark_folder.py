@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.answer_shapes import TWICE, TWICE_CHECK
+from tests.evaluation.answer_shapes import TWICE, TWICE_CHECK
 
 Rows = list[dict[str, Any]]
 

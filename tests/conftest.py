@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from s2t_eval.sandbox import Isolation, SandboxUnavailableError, find_isolation
+from s2t_eval.evaluation.sandbox import Isolation, SandboxUnavailableError, find_isolation
 from tests.twins import tiny_model
 
 torch.set_num_threads(1)

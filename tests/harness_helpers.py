@@ -32,8 +32,8 @@ from transformers import (
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
-from s2t_eval.model_wrappers.engine_lm import EngineLM
-from s2t_eval.registration import TASK_FOLDER
+from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.registration import TASK_FOLDER
 
 STUDENT, TEACHER = "embedded/student", "embedded/teacher"
 LIMIT = 6

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
+from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
 from s2t_eval.model_wrappers.arguments import (
     SamplingArguments,
 )
-from s2t_eval.model_wrappers.collect import Collection, Source
-from s2t_eval.model_wrappers.problems import Prompting
 from s2t_eval.model_wrappers.tah import TahArguments
+from s2t_eval.pipelines.collect import Collection, Source
+from s2t_eval.pipelines.problems import Prompting
 from s2t_eval.ranges import PART, POSITIVE, SHARE, whole
-from s2t_eval.tah.settings import DeciderSettings, LoopedSettings
-from s2t_eval.tah.train import DecisionSettings, DepthSettings
 from s2t_eval.training.distil.model import Adapter
 from s2t_eval.training.distil.run import DistilSettings
 from s2t_eval.training.loop import LoopSettings
-from s2t_eval.training.selector_model import SelectorSettings
-from s2t_eval.training.train import TrainSettings
+from s2t_eval.training.selector.model import SelectorSettings
+from s2t_eval.training.selector.run import TrainSettings
+from s2t_eval.training.tah.train import DecisionSettings, DepthSettings
 
 NAN, INF, HUGE = math.nan, math.inf, 10**400
 

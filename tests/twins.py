@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from s2t_eval.engine import Decoder, Request, Result, SlotModel
-from s2t_eval.policy import Policy
-from s2t_eval.readout import Readout
-from s2t_eval.triggers import Step
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.readout import Readout
+from s2t_eval.selection.triggers import Step
 
 VOCAB = 120
 WINDOW = 8

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from s2t_eval.loading import load_model
+from s2t_eval.models.loading import load_model
 
 
 class Rescorer:

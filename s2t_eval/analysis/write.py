@@ -16,7 +16,7 @@ from s2t_eval.analysis.selection import error_split
 from s2t_eval.analysis.steps import groups, positions, top, with_selector
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
-from s2t_eval.files import write_text
+from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import Plot, pareto_plot

@@ -9,6 +9,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 
+from s2t_eval.artifacts.errors import is_ours, one_line, said
 from s2t_eval.cli import (
     analyze,
     calibrate,
@@ -24,7 +25,6 @@ from s2t_eval.cli import (
     train,
 )
 from s2t_eval.cli.flags import Parser
-from s2t_eval.errors import is_ours, one_line, said
 
 COMMANDS = (analyze, calibrate, choose, collect, compare, distil, export, report, scan, submit, tah, train)
 """Modules with `add_to(commands)`: it declares the command's flags and sets `function`, what it runs.
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> None:
     """lm_eval's own command line with our backends and tasks, without the start-up hook."""
-    from s2t_eval.registration import register
+    from s2t_eval.model_wrappers.registration import register
 
     register()
     sys.argv = ["lm_eval", *arguments]

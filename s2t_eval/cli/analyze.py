@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from s2t_eval.artifacts.places import require_own_folder
 from s2t_eval.cli.flags import Commands, metric_choices, require_flags, require_used
-from s2t_eval.places import require_own_folder
 from s2t_eval.ranges import AT_LEAST_1, RATE
 
 if TYPE_CHECKING:
-    from s2t_eval.training.judge import Judged
     from s2t_eval.training.labels import LabelSet
+    from s2t_eval.training.selector.judge import Judged
 
 
 def add_to(commands: Commands) -> None:
@@ -66,11 +66,11 @@ def run(parsed: argparse.Namespace) -> None:
 
 def _judged(parsed: argparse.Namespace, labels: dict[str, LabelSet]) -> dict[str, Judged]:
     """What the selector says of the problems of these label sets that it was not trained on."""
-    from s2t_eval.checkpoint import load_selector
-    from s2t_eval.fingerprint import model_fingerprint
-    from s2t_eval.loading import load_model
-    from s2t_eval.training.judge import judge, unseen
-    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
+    from s2t_eval.artifacts.fingerprint import model_fingerprint
+    from s2t_eval.models.loading import load_model
+    from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
+    from s2t_eval.selection.selector_folder import load_selector
+    from s2t_eval.training.selector.judge import judge, unseen
 
     student, tokenizer = load_model("pretrained", parsed.pretrained, parsed.dtype, parsed.device, False)
     base, vocabulary = model_fingerprint(student), vocabulary_hash(tokenizer)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from s2t_eval.artifacts.places import require_file_place
 from s2t_eval.cli.flags import Commands, add_model_flags, require_flags, require_model_flags
-from s2t_eval.places import require_file_place
 from s2t_eval.ranges import AT_LEAST_0, Range
 
 RATES = Range("rates between 0 and 1", 0, 1, without=(0, 1))
@@ -33,8 +33,8 @@ def add_to(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Write a calibration file, and say what it holds."""
-    from s2t_eval.model_wrappers import calibrate as calibration_run
-    from s2t_eval.model_wrappers import problems as training
+    from s2t_eval.pipelines import calibrate as calibration_run
+    from s2t_eval.pipelines import problems as training
 
     if (parsed.task is None) == (parsed.data is None):
         raise ValueError("expected one of --task NAME and --data FILE|NAME:SPLIT")
@@ -75,7 +75,7 @@ def run(parsed: argparse.Namespace) -> None:
 
 def _require_no_other_file(path: Path) -> None:
     """Raise `ValueError` for a file that is no calibration: it would be lost."""
-    from s2t_eval.calibration import Calibration, CalibrationError
+    from s2t_eval.selection.calibration import Calibration, CalibrationError
 
     if not path.exists():
         return

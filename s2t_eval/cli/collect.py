@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from s2t_eval.artifacts.places import require_own_folder
 from s2t_eval.cli.flags import Commands, add_model_flags, require_flags, require_model_flags
-from s2t_eval.places import require_own_folder
 from s2t_eval.ranges import RATE
 
 
@@ -38,8 +38,8 @@ def add_to(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Collect, and say what the set holds."""
-    from s2t_eval.model_wrappers import collect as collection
-    from s2t_eval.model_wrappers.problems import Prompting
+    from s2t_eval.pipelines import collect as collection
+    from s2t_eval.pipelines.problems import Prompting
 
     if (parsed.task is None) == (parsed.data is None):
         raise ValueError("expected one of --task NAME and --data FILE|NAME:SPLIT")

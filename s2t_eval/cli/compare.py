@@ -7,8 +7,8 @@ import json
 import os
 from pathlib import Path
 
+from s2t_eval.artifacts.places import require_file_place
 from s2t_eval.cli.flags import Commands, metric_choices, require_used
-from s2t_eval.places import require_file_place
 from s2t_eval.ranges import NOT_NEGATIVE, Range
 
 POINTS = Range("points from 0 to 100", 0, 100)
@@ -38,7 +38,7 @@ def add_to(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Print the comparison; exit with 1 where it fails."""
-    from s2t_eval.files import write_text
+    from s2t_eval.artifacts.files import write_text
     from s2t_eval.report.compare import Rules, compare, failures
     from s2t_eval.report.compare_text import markdown
     from s2t_eval.report.runs import read_runs

@@ -6,6 +6,7 @@ import argparse
 import functools
 from pathlib import Path
 
+from s2t_eval.artifacts.places import require_new_folder
 from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,
@@ -14,7 +15,6 @@ from s2t_eval.cli.flags import (
     require_flags,
 )
 from s2t_eval.cli.student import load_student, short_name
-from s2t_eval.places import require_new_folder
 from s2t_eval.ranges import AT_LEAST_1
 
 METHODS = ("kd", "reverse_kl", "jsd", "seqkd", "tsd_kd")
@@ -59,14 +59,14 @@ def run(parsed: argparse.Namespace) -> None:
     given = {name: value for name, value in given.items() if value is not None}
     if parsed.full and given:
         raise ValueError(f"--full trains all weights and has no {', '.join(given)}; leave one out")
-    from s2t_eval.fingerprint import model_fingerprint
-    from s2t_eval.loading import load_model
+    from s2t_eval.artifacts.fingerprint import model_fingerprint
+    from s2t_eval.models.loading import load_model
+    from s2t_eval.models.vocabulary import require_same_vocabulary, stop_ids
+    from s2t_eval.training.contamination import require_no_evaluation_prompts
     from s2t_eval.training.distil.model import Adapter
     from s2t_eval.training.distil.run import DistilSettings, Teacher, distil
-    from s2t_eval.training.evaluation import require_no_evaluation_prompts
     from s2t_eval.training.labels import LabelSet
-    from s2t_eval.training.proposers import Student
-    from s2t_eval.vocabulary import require_same_vocabulary, stop_ids
+    from s2t_eval.training.selector.proposers import Student
 
     settings = DistilSettings(
         parsed.method,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from s2t_eval.artifacts.places import require_new_folder
 from s2t_eval.cli.flags import Commands, add_loading_flags
-from s2t_eval.places import require_new_folder
 
 
 def add_to(commands: Commands) -> None:
@@ -26,11 +26,11 @@ def run(parsed: argparse.Namespace) -> None:
     """Export, and say which rows were taken."""
     out = Path(parsed.out)
     require_new_folder("--out", out)
-    from s2t_eval.checkpoint import load_selector
-    from s2t_eval.fingerprint import model_fingerprint
-    from s2t_eval.loading import load_model
-    from s2t_eval.training.export import export_to_reserved_rows
-    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
+    from s2t_eval.artifacts.fingerprint import model_fingerprint
+    from s2t_eval.models.loading import load_model
+    from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
+    from s2t_eval.selection.selector_folder import load_selector
+    from s2t_eval.training.selector.export import export_to_reserved_rows
 
     model, tokenizer = load_model(
         "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code

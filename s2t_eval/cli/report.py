@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.artifacts.places import require_own_folder
 from s2t_eval.cli.flags import Commands, metric_choices, require_flags, require_used
-from s2t_eval.places import require_own_folder
 from s2t_eval.ranges import AT_LEAST_0
 
 

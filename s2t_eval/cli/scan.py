@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from s2t_eval.artifacts.places import require_own_folder
 from s2t_eval.cli.flags import Commands, require_flags
-from s2t_eval.places import require_own_folder
 from s2t_eval.ranges import AT_LEAST_1, Range
 
 SCANNED = ("top_k", "tau", "threshold")

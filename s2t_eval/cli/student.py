@@ -17,9 +17,9 @@ def load_student(parsed: argparse.Namespace, make: Callable[..., StudentT]) -> t
         parsed: with the flags of `add_loading_flags`.
         make: called with model, name, fingerprint, hash of the tokenizer and size of the text vocabulary.
     """
-    from s2t_eval.fingerprint import model_fingerprint
-    from s2t_eval.loading import load_model
-    from s2t_eval.vocabulary import text_vocabulary, vocabulary_hash
+    from s2t_eval.artifacts.fingerprint import model_fingerprint
+    from s2t_eval.models.loading import load_model
+    from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
 
     model, tokenizer = load_model(
         "pretrained", parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code

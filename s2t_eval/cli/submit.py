@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from s2t_eval.artifacts.places import require_own_folder
 from s2t_eval.cli.flags import Commands, metric_choices, require_used
-from s2t_eval.places import require_own_folder
 
 SIGNS = ("*/.eval_results/*.yaml", "*-*/README.md", "data/*/*/*/*.json")
 """What each of the forms puts into its folder."""

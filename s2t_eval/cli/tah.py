@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.artifacts.places import require_new_folder, require_own_folder
 from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,
@@ -16,7 +17,6 @@ from s2t_eval.cli.flags import (
     require_model_flags,
 )
 from s2t_eval.cli.student import load_student
-from s2t_eval.places import require_new_folder, require_own_folder
 
 LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
 DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy")
@@ -97,9 +97,9 @@ def _add_plain(parser: argparse.ArgumentParser) -> None:
 
 def label(parsed: argparse.Namespace) -> None:
     """Write labels, and say how many tokens are hard."""
-    from s2t_eval.model_wrappers import problems as training
-    from s2t_eval.model_wrappers import tah_labels
-    from s2t_eval.model_wrappers.calibrate import load_lm
+    from s2t_eval.pipelines import problems as training
+    from s2t_eval.pipelines import tah_labels
+    from s2t_eval.pipelines.calibrate import load_lm
 
     if sum(given is not None for given in (parsed.task, parsed.data, parsed.texts)) != 1:
         raise ValueError("expected one of --task NAME, --data FILE|NAME:SPLIT and --texts FOLDER")
@@ -147,16 +147,16 @@ def _require_texts_alone(parsed: argparse.Namespace) -> None:
 
 def train(parsed: argparse.Namespace) -> None:
     """Train one stage, and say what was reached."""
-    from s2t_eval.tah.labels import TahLabels
-    from s2t_eval.tah.settings import DeciderSettings, LoopedSettings
-    from s2t_eval.tah.train import (
+    from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
+    from s2t_eval.training.contamination import require_no_evaluation_prompts
+    from s2t_eval.training.tah.labels import TahLabels
+    from s2t_eval.training.tah.train import (
         DecisionSettings,
         DepthSettings,
         TahStudent,
         train_decider,
         train_depths,
     )
-    from s2t_eval.training.evaluation import require_no_evaluation_prompts
 
     out = Path(parsed.out)
     foreign = DECIDER_FLAGS if parsed.stage == 1 else DEPTH_FLAGS
@@ -190,11 +190,11 @@ def train(parsed: argparse.Namespace) -> None:
 
 def plain(parsed: argparse.Namespace) -> None:
     """Tune plainly, and say what was reached."""
-    from s2t_eval.tah.labels import TahLabels
-    from s2t_eval.tah.plain import train_plain
-    from s2t_eval.tah.settings import LoopedSettings
-    from s2t_eval.tah.train import DepthSettings, TahStudent
-    from s2t_eval.training.evaluation import require_no_evaluation_prompts
+    from s2t_eval.methods.tah.settings import LoopedSettings
+    from s2t_eval.training.contamination import require_no_evaluation_prompts
+    from s2t_eval.training.tah.labels import TahLabels
+    from s2t_eval.training.tah.plain import train_plain
+    from s2t_eval.training.tah.train import DepthSettings, TahStudent
 
     out = Path(parsed.out)
     require_new_folder("--out", out)

@@ -7,12 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s2t_eval.artifacts.places import require_new_folder
 from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings
 from s2t_eval.cli.student import load_student
-from s2t_eval.places import require_new_folder
 
 if TYPE_CHECKING:
-    from s2t_eval.checkpoint import SelectorInfo
+    from s2t_eval.selection.selector_folder import SelectorInfo
 
 
 def add_to(commands: Commands) -> None:
@@ -54,13 +54,13 @@ def run(parsed: argparse.Namespace) -> None:
     """Train, and say what was reached."""
     out = Path(parsed.out)
     require_new_folder("--out", out)
-    from s2t_eval.checkpoint import load_selector
-    from s2t_eval.training.complete import complete_selector
-    from s2t_eval.training.evaluation import require_no_evaluation_prompts
+    from s2t_eval.selection.selector_folder import load_selector
+    from s2t_eval.training.contamination import require_no_evaluation_prompts
     from s2t_eval.training.labels import LabelSet
-    from s2t_eval.training.proposers import Student
-    from s2t_eval.training.selector_model import SelectorSettings
-    from s2t_eval.training.train import TrainSettings, train_selector
+    from s2t_eval.training.selector.complete import complete_selector
+    from s2t_eval.training.selector.model import SelectorSettings
+    from s2t_eval.training.selector.proposers import Student
+    from s2t_eval.training.selector.run import TrainSettings, train_selector
 
     if parsed.start is not None and parsed.complete is not None:
         raise ValueError("--start and --complete: expected one of them; --complete trains no adapter")

@@ -17,11 +17,11 @@ from s2t_eval.engine.request import Finish, FiredStep, Request, Result, Usage
 from s2t_eval.engine.sampling import sample
 from s2t_eval.engine.slot_model import SlotModel
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
-from s2t_eval.policy import Policy
-from s2t_eval.scores import Evidence
-from s2t_eval.selectors import LocalSelector, Selection
-from s2t_eval.top_tokens import top_tokens
-from s2t_eval.triggers import Step, Trigger
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.scores import Evidence
+from s2t_eval.selection.selectors import LocalSelector, Selection
+from s2t_eval.selection.top_tokens import top_tokens
+from s2t_eval.selection.triggers import Step, Trigger
 
 logger = logging.getLogger(__name__)
 

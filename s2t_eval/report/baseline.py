@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from s2t_eval.files import write_text
+from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.runs import Run, format_documents
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[\w.@+ -]+/)+([\w.@+-]+)")

@@ -12,11 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from s2t_eval.checkpoint import Proposer, ProposerDefault, SelectorError, SelectorInfo, read_info
-from s2t_eval.fingerprint import folder_hash
+from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.report.comparable import require_comparable
 from s2t_eval.report.methods import DEV
 from s2t_eval.report.runs import Run
+from s2t_eval.selection.selector_folder import (
+    Proposer,
+    ProposerDefault,
+    SelectorError,
+    SelectorInfo,
+    read_info,
+)
 
 LOCAL = ("s2t_local", "pps_local")
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from s2t_eval.files import write_text
+from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.blocks import TEACHER_ALONE, Entry
 from s2t_eval.report.efficiency_table import costs
 from s2t_eval.report.methods import METHODS

@@ -16,10 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from s2t_eval import json_lines
+from s2t_eval.artifacts import json_lines
+from s2t_eval.artifacts.saved import parse_json
 from s2t_eval.report.methods import Method, method_of
 from s2t_eval.report.shape import require_results
-from s2t_eval.saved import parse_json
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash", "output_hash")
 ABOUT_ANSWERS = ("extracted", "ungraded", "truncated")

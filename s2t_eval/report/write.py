@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.files import write_text
+from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.ablation_table import ablation_table
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.efficiency_table import efficiency_table

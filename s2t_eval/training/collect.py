@@ -21,13 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from s2t_eval.artifacts.files import replaced, write_text
 from s2t_eval.engine import Decoder, Request, Result, SlotModel
 from s2t_eval.engine.stop import Decode
-from s2t_eval.files import replaced, write_text
-from s2t_eval.policy import greedy
+from s2t_eval.selection.policy import greedy
+from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, Trigger
 from s2t_eval.training.labelling import label_texts
 from s2t_eval.training.labels import MANIFEST, LabelError, Manifest, not_numbers, write_labels
-from s2t_eval.triggers import EntropyTrigger, MarginTrigger, Trigger
 
 KEEP_TOP = 64
 NUM_CANDIDATES = 16

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from s2t_eval.engine import SlotModel
-from s2t_eval.triggers import kl_divergence
+from s2t_eval.selection.triggers import kl_divergence
 
 CHUNK = 128
 """Positions whose logits over the whole vocabulary exist at once."""

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2t_eval.files import replaced, write_text
-from s2t_eval.saved import OtherFormatError, read_saved
+from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.saved import OtherFormatError, read_saved
 
 FORMAT = 1
 SHARD_ROWS = 128

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from s2t_eval.files import replaced, write_text
+from s2t_eval.artifacts.files import replaced, write_text
 from s2t_eval.ranges import (
     AT_LEAST_0,
     AT_LEAST_1,

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from s2t_eval.engine import SlotModel
-from s2t_eval.router import Router, step_features
+from s2t_eval.selection.router import Router, step_features
+from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, Step
 from s2t_eval.training.labels import Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
-from s2t_eval.training.triggers import TAUS, trigger_report
-from s2t_eval.triggers import EntropyTrigger, MarginTrigger, Step
+from s2t_eval.training.trigger_recall import TAUS, trigger_report
 
 HEAD_CHUNK = 256
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from s2t_eval.ranges import AT_LEAST_1, DROPOUT, require_ranges
-from s2t_eval.training.adapter import with_lora
 from s2t_eval.training.chunks import CHUNK, recomputed_sum
 from s2t_eval.training.distil.method import Method, Positions, entropy_of, kl
 from s2t_eval.training.distil.texts import Batch, Texts
-from s2t_eval.training.selector_model import capped
+from s2t_eval.training.lora import with_lora
+from s2t_eval.training.selector.model import capped
 
 
 @dataclass(frozen=True)

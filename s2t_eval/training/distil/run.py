@@ -14,10 +14,10 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from s2t_eval.distilled import DistilInfo, save_distilled
+from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
 from s2t_eval.engine import Request, SlotModel
 from s2t_eval.engine.stop import Decode
-from s2t_eval.fingerprint import data_hash, model_fingerprint
+from s2t_eval.methods.distilled import DistilInfo, save_distilled
 from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, require_ranges
 from s2t_eval.training.distil.methods import make_method
 from s2t_eval.training.distil.model import Adapter, Closeness, DistilModel
@@ -25,7 +25,7 @@ from s2t_eval.training.distil.teacher_texts import teacher_texts
 from s2t_eval.training.distil.texts import Item, collate, make_items
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.loop import Loop, LoopSettings
-from s2t_eval.training.proposers import Student
+from s2t_eval.training.selector.proposers import Student
 
 
 @dataclass(frozen=True)

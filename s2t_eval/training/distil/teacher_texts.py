@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.artifacts.files import write_text
 from s2t_eval.engine import Decoder, Request, SlotModel
 from s2t_eval.engine.stop import Decode
-from s2t_eval.files import write_text
-from s2t_eval.policy import greedy
+from s2t_eval.selection.policy import greedy
 from s2t_eval.training.labels import LabelError, Trajectory
 
 SETTINGS = "settings.json"

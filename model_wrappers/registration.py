@@ -1,0 +1,104 @@
+"""Makes our decoding methods and tasks known to lm_eval, by name.
+
+The one module under `s2t_eval/`, besides the backends themselves, that imports lm_eval. The
+start-up hook (`startup.py`) calls `add_models` and `add_task_folder`; where it is switched off:
+
+    from s2t_eval.model_wrappers.registration import register
+    register()
+    lm_eval.simple_evaluate(model="s2t", ...)
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+from s2t_eval.artifacts.errors import install_for_harness_command
+
+# `--model` name -> where its class is. pyproject.toml repeats it as entry points; a test compares.
+BACKENDS = {
+    "distil": "s2t_eval.model_wrappers.distil:Distil",
+    "greedy": "s2t_eval.model_wrappers.greedy:Greedy",
+    "maj8": "s2t_eval.model_wrappers.maj8:MajorityVote",
+    "maj_at_k": "s2t_eval.model_wrappers.maj8:MajorityVote",
+    "s2t": "s2t_eval.model_wrappers.s2t:SelectToThink",
+    "s2t_local": "s2t_eval.model_wrappers.s2t_local:S2TLocal",
+    "pps_local": "s2t_eval.model_wrappers.s2t_local:PPSLocal",
+    "tah": "s2t_eval.model_wrappers.tah:ThinkAtHard",
+    "takeover": "s2t_eval.model_wrappers.takeover:Takeover",
+}
+TASK_FOLDER = (Path(__file__).parents[1] / "tasks").resolve()
+"""Beside this package, in a checkout and in a wheel alike."""
+
+
+def register() -> None:
+    """Make every backend and task of ours known to lm_eval. Calling it again changes nothing."""
+    # The built-in models come first: lm_eval loads its own only while its registry is empty.
+    importlib.import_module("lm_eval.models")
+    add_models()
+    add_task_folder()
+
+
+def add_models() -> None:
+    """Add the backends to lm_eval's model registry, by name only: none is imported before its use.
+
+    A name that is already there stays as it is, with a warning where it is not ours.
+    """
+    from lm_eval.api.registry import model_registry
+
+    install_for_harness_command()
+    registered = dict(model_registry.items())
+    for name, target in BACKENDS.items():
+        if name not in registered:
+            model_registry.register(name, target=target)
+        elif _location(registered[name]) != target:
+            print(
+                f"s2t_eval: the model name {name!r} already means {_location(registered[name])}; "
+                f"{target} is not registered",
+                file=sys.stderr,
+            )
+
+
+def _location(entry: object) -> str:
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, EntryPoint):
+        return entry.value
+    return f"{getattr(entry, '__module__', '?')}:{getattr(entry, '__qualname__', entry)}"
+
+
+def add_task_folder() -> None:
+    """Have every new `TaskManager` scan our tasks: after lm_eval's own, before `include_path`."""
+    from lm_eval.tasks.manager import TaskManager
+
+    scan = TaskManager.__init__
+    if getattr(scan, "scans_s2t_eval", False):
+        return
+    signature = inspect.signature(scan)
+
+    @functools.wraps(scan)
+    def scan_ours_too(*args: object, **kwargs: object) -> None:
+        call = signature.bind(*args, **kwargs)
+        call.apply_defaults()
+        include_path = call.arguments["include_path"]
+        if call.arguments["include_defaults"]:
+            call.arguments["include_path"] = _with_task_folder(include_path)
+        scan(*call.args, **call.kwargs)
+        call.arguments["self"].include_path = include_path
+
+    scan_ours_too.scans_s2t_eval = True  # type: ignore[attr-defined]
+    TaskManager.__init__ = scan_ours_too
+
+
+def _with_task_folder(include_path: str | Path | list[str | Path] | None) -> list[str | Path]:
+    if not include_path:
+        return [TASK_FOLDER]
+    given = list(include_path) if isinstance(include_path, (list, tuple)) else [include_path]
+    # Naming our folder, or one around it, must not scan it twice: lm_eval warns of each task.
+    if any(TASK_FOLDER.is_relative_to(Path(folder).resolve()) for folder in given):
+        return given
+    return [TASK_FOLDER, *given]

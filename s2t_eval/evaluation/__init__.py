@@ -1,0 +1,1 @@
+"""Benchmarks, graders, the HumanEval programs and their sandbox."""

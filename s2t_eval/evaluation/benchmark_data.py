@@ -1,0 +1,105 @@
+"""Where each benchmark's data are, as the task YAMLs name it: `custom_dataset: !function ...gsm8k`."""
+
+from __future__ import annotations
+
+from datasets import Dataset
+
+from s2t_eval.evaluation.data import Source, load
+from s2t_eval.evaluation.grading import shared_grader
+from s2t_eval.evaluation.sandbox import find_isolation
+
+TEST = {"test": ("test",)}
+DEV_PROBLEMS = 500
+"""To choose settings by; neither trained on nor reported."""
+PROBLEM = {"problem": ("problem", "question"), "answer": ("answer", "final_answer")}
+
+GSM8K = Source(
+    hub="openai/gsm8k",
+    config="main",
+    folder="openai/gsm8k",
+    splits={"train": ("train",), **TEST},
+    fields={"question": ("question",), "answer": ("answer",)},
+)
+MATH500 = Source("HuggingFaceH4/MATH-500", "HuggingFaceH4/MATH-500", TEST, PROBLEM)
+AIME25 = Source("math-ai/aime25", "math-ai/aime25", TEST, PROBLEM)
+OLYMPIADBENCH = Source(
+    hub="Hothan/OlympiadBench",
+    config="OE_TO_maths_en_COMP",
+    folder="olympiadbench",
+    splits={"test": ("test", "train")},  # the hub's only split is called train
+    fields=PROBLEM,
+)
+MINERVA_MATH = Source("math-ai/minervamath", "minerva_math", TEST, PROBLEM)
+HUMANEVAL = Source(
+    hub="openai/openai_humaneval",
+    folder="openai/openai_humaneval",
+    splits=TEST,
+    fields={name: (name,) for name in ("prompt", "test", "entry_point", "canonical_solution")},
+)
+MMLU_PRO = Source(
+    hub="TIGER-Lab/MMLU-Pro",
+    folder="TIGER-Lab/MMLU-Pro",
+    splits=TEST,
+    fields={"question": ("question",), "options": ("options",), "answer": ("answer",)},
+)
+
+
+def gsm8k(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
+    """Splits of GSM8k; the training split's last problems become `dev`, at most a tenth of it."""
+    splits = load(GSM8K, data)
+    train = splits["train"]
+    count = min(DEV_PROBLEMS, len(train) // 10)
+    if count:
+        first = len(train) - count
+        splits |= {"train": train.select(range(first)), "dev": train.select(range(first, len(train)))}
+    return splits
+
+
+def math500(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
+    """Splits of MATH500.
+
+    Raises:
+        GraderBrokenError: nothing to compare expressions with, raised before anything is generated.
+    """
+    shared_grader().check()
+    return load(MATH500, data)
+
+
+def aime25(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
+    """Splits of AIME 2025."""
+    return load(AIME25, data)
+
+
+def olympiadbench(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
+    """Splits of OlympiadBench's English text-only problems with a final answer.
+
+    Raises:
+        GraderBrokenError: nothing to compare expressions with, raised before anything is generated.
+    """
+    shared_grader().check()
+    return load(OLYMPIADBENCH, data)
+
+
+def minerva_math(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
+    """Splits of Minerva's undergraduate problems (OCWCourses).
+
+    Raises:
+        GraderBrokenError: nothing to compare expressions with, raised before anything is generated.
+    """
+    shared_grader().check()
+    return load(MINERVA_MATH, data)
+
+
+def humaneval(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
+    """Splits of HumanEval.
+
+    Raises:
+        SandboxUnavailableError: nothing to run programs in, said before anything is generated.
+    """
+    find_isolation()
+    return load(HUMANEVAL, data)
+
+
+def mmlu_pro(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
+    """Splits of MMLU-Pro."""
+    return load(MMLU_PRO, data)

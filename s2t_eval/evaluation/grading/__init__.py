@@ -1,0 +1,20 @@
+"""Reads answers and compares them as a careful person would; metrics with unbiased estimators."""
+
+from s2t_eval.evaluation.grading.grader import Grader, GraderBrokenError, shared_grader
+from s2t_eval.evaluation.grading.rules import EXPRESSION, INTEGER, LETTER, NUMBER, QUANTITY, AnswerRule
+from s2t_eval.evaluation.grading.scorer import INVALID, Answer, Scorer
+
+__all__ = [
+    "EXPRESSION",
+    "INTEGER",
+    "INVALID",
+    "LETTER",
+    "NUMBER",
+    "QUANTITY",
+    "Answer",
+    "AnswerRule",
+    "Grader",
+    "GraderBrokenError",
+    "Scorer",
+    "shared_grader",
+]

@@ -1,0 +1,1 @@
+"""Decoding methods that are not selection."""

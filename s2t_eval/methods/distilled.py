@@ -1,0 +1,133 @@
+"""A distilled folder: an adapter or a whole checkpoint, and `distil.json` that says what it was made of.
+
+An adapter folder is a peft adapter and loads as one; a checkpoint folder is a model of transformers with
+its tokenizer. What `distil.json` says is compared with what is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from s2t_eval.artifacts.adapter_folder import save_adapter
+from s2t_eval.artifacts.card import distilled_card
+from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.saved import OtherFormatError, read_saved
+
+FORMAT = 1
+SETTINGS = "distil.json"
+Kind = Literal["adapter", "checkpoint"]
+
+
+class DistilledError(ValueError):
+    """A distilled folder that cannot be used here; the message says what differs."""
+
+
+@dataclass(frozen=True)
+class DistilInfo:
+    """What `distil.json` holds.
+
+    Args:
+        kind: whether the folder holds an adapter or all weights.
+        method: see `training/distil/methods.py`.
+        base: fingerprint of the student before distillation.
+        base_name: how it was called, for people.
+        result: fingerprint of the student with the adapter, or of the checkpoint.
+        vocabulary: hash of the tokenizer's text entries.
+        teacher: fingerprint of the teacher.
+        teacher_name: how it was called.
+        labels: the label set's manifest.
+        training: settings, steps, and held-out figures before and after with their n.
+    """
+
+    kind: Kind
+    method: str
+    base: str
+    base_name: str
+    result: str
+    vocabulary: str
+    teacher: str
+    teacher_name: str
+    labels: dict[str, Any]
+    training: dict[str, Any]
+    format: int = field(default=FORMAT)
+
+    def require_base(self, folder: str, fingerprint: str, vocabulary: str) -> None:
+        """Raise `DistilledError` unless the adapter was made for this student."""
+        for what, ours, given in (
+            ("tokenizer", self.vocabulary, vocabulary),
+            ("base model", self.base, fingerprint),
+        ):
+            if ours != given:
+                raise DistilledError(
+                    f"peft={folder}: it was distilled into another {what} ({ours}, of {self.base_name}; "
+                    f"this student has {given}); use that student, or distil this one"
+                )
+
+    def require_result(self, folder: str, fingerprint: str) -> None:
+        """Raise `DistilledError` unless the loaded weights are those that were saved."""
+        if self.result != fingerprint:
+            raise DistilledError(
+                f"{folder}: its weights are not those that its {SETTINGS} describes (fingerprint "
+                f"{fingerprint}, expected {self.result}); they were changed after distillation, so "
+                "distil anew, or run them with --model greedy"
+            )
+
+
+def save_distilled(
+    folder: Path, info: DistilInfo, model: PreTrainedModel | PeftModel, tokenizer: Any
+) -> None:
+    """Write an adapter or a checkpoint folder whole or not at all.
+
+    Raises:
+        WriteError: the disk is full or not writable.
+    """
+    with replaced(folder) as partial:
+        partial.mkdir()
+        if isinstance(model, PeftModel):
+            save_adapter(partial, model, info.base_name)
+        else:
+            model.save_pretrained(str(partial))
+            tokenizer.save_pretrained(str(partial))
+        write_text(partial / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
+        write_text(partial / "README.md", distilled_card(asdict(info)))
+
+
+def read_distilled(argument: str, name: str, revision: str | None = None) -> DistilInfo:
+    """What `distil.json` of a folder, or of a repository on the Hub, says.
+
+    Args:
+        argument: what named it, `peft` or `pretrained`, for messages.
+        name: folder or hub repository.
+        revision: of the repository.
+
+    Raises:
+        DistilledError: there is none, it cannot be read, or it is of another format.
+    """
+    expected = f"{argument}={name}: expected a folder of `s2t-eval distil` with {SETTINGS}"
+    path = Path(name) / SETTINGS if Path(name).is_dir() else _from_hub(name, revision, expected)
+    try:
+        return read_saved(DistilInfo, path, FORMAT)
+    except FileNotFoundError:
+        raise DistilledError(
+            f"{expected}, it has none; run other models and adapters with --model greedy"
+        ) from None
+    except OtherFormatError as error:
+        raise DistilledError(f"{expected} of format {FORMAT}, it {error}; distil anew") from error
+    except (OSError, ValueError) as error:
+        raise DistilledError(f"{expected}; it cannot be read ({error})") from error
+
+
+def _from_hub(name: str, revision: str | None, expected: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(hf_hub_download(name, SETTINGS, revision=revision))
+    except (HFValidationError, HfHubHTTPError, EntryNotFoundError, OSError) as error:
+        raise DistilledError(f"{expected}, or a hub repository with one") from error

@@ -1,0 +1,236 @@
+"""A tah folder: adapter, decider and all that must hold where they are used.
+
+adapter_config.json, adapter_model.safetensors   a peft adapter, on from the second pass on
+base.safetensors                                 the student's own weights, if they were trained too
+decider.safetensors                              after stage 2
+tah.json                                         student, sizes, threshold, figures
+README.md                                        the model card
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment
+from peft import PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from s2t_eval.artifacts.adapter_folder import save_adapter
+from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.fingerprint import folder_hash
+from s2t_eval.artifacts.saved import OtherFormatError, read_saved
+from s2t_eval.methods.tah.decider import Decider
+from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
+from s2t_eval.models.loading import attach_adapter, require_finite_tensors
+
+FORMAT = 1
+SETTINGS = "tah.json"
+BASE, DECIDER = "base.safetensors", "decider.safetensors"
+
+CARD = """---
+library_name: peft
+base_model: {{ base_name }}
+tags: [s2t-eval, think-at-hard]
+---
+
+# Think-at-Hard for {{ base_name }}
+
+At the tokens that its decider finds hard, the student looks again: the adapter is on in that pass alone.
+
+    lm_eval --model tah --model_args pretrained={{ base_name }},tah=THIS --tasks gsm8k
+
+| | |
+|---|---|
+| passes a token | at most {{ looped.max_depth }} |
+| trained on | {{ labels.data.texts }} texts of {{ labels.data.source }}, {{ labels.num_hard }} of \
+{{ labels.num_steps }} tokens hard |
+| trained | {{ "the student and the adapter" if looped.train_base else "the adapter alone" }}\
+{{ ", then the decider" if decider else "" }} |
+
+It fits the checkpoint with fingerprint `{{ base }}` alone. A score reached with it is the method's, not the
+plain model's.
+"""
+
+
+@dataclass(frozen=True)
+class TahInfo:
+    """What `tah.json` holds.
+
+    Args:
+        base: fingerprint of the student before any training.
+        base_name: how it was called, for people.
+        vocabulary: hash of its tokenizer's text entries.
+        hidden_size: its width.
+        looped: how it loops.
+        decider: size of the decider, its layers named; None before stage 2.
+        threshold: probability above which a token continues, unless the user says another.
+        labels: what the labels were made of.
+        training: stage -> settings, history and held-out figures with their n.
+    """
+
+    base: str
+    base_name: str
+    vocabulary: str
+    hidden_size: int
+    looped: LoopedSettings
+    decider: DeciderSettings | None
+    threshold: float
+    labels: dict[str, Any]
+    training: dict[str, Any]
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class TahFolder:
+    """A loaded folder; the adapter stays on disk until `attach`.
+
+    Args:
+        folder: where it lies.
+        info: its settings.
+        decider: in evaluation mode; None before stage 2.
+        hash: 16 hex digits over its weights and settings.
+    """
+
+    folder: Path
+    info: TahInfo
+    decider: Decider | None
+    hash: str
+
+    def attach(self, model: PreTrainedModel) -> PeftModel:
+        """Put the adapter (and the student's trained weights, if there are any) into the student.
+
+        Raises:
+            TahError: weights that do not fit.
+        """
+        try:
+            if self.info.looped.train_base:
+                weights = load_file(self.folder / BASE)
+                require_finite_tensors("tah", self.folder, weights)
+                load_base(model, weights)
+            return attach_adapter("tah", model, str(self.folder))
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise TahError(
+                f"tah={self.folder}: its adapter cannot be loaded ({reason}); train it anew"
+            ) from error
+
+
+def save_tah(folder: Path, info: TahInfo, peft: PeftModel, decider: Decider | None) -> None:
+    """Write a tah folder whole or not at all."""
+    with replaced(folder) as partial:
+        partial.mkdir()
+        save_adapter(partial, peft, info.base_name)
+        if info.looped.train_base:
+            save_file(base_weights(peft.get_base_model()), partial / BASE)
+        if decider is not None:
+            weights = {name: value.cpu().contiguous() for name, value in decider.state_dict().items()}
+            save_file(weights, partial / DECIDER)
+        write_text(partial / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
+        card = Environment(autoescape=False).from_string(CARD).render(**asdict(info))
+        write_text(partial / "README.md", card + "\n")
+
+
+def load_tah(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> TahFolder:
+    """Read a tah folder for this student.
+
+    Args:
+        name: the folder.
+        base: fingerprint of the student.
+        vocabulary: hash of its tokenizer's text entries.
+        hidden_size: its width.
+
+    Raises:
+        TahError: missing or damaged, or made for another student, tokenizer or width.
+    """
+    folder = Path(name)
+    info = read_info(folder)
+    for what, ours, given in (
+        ("hidden size", info.hidden_size, hidden_size),
+        ("tokenizer", info.vocabulary, vocabulary),
+        ("base model", info.base, base),
+    ):
+        if ours != given:
+            raise TahError(
+                f"tah={name}: it was trained for another {what} ({ours}, of {info.base_name}; this student "
+                f"has {given}); use that student, or train one for this"
+            )
+    try:
+        decider = None if info.decider is None else _load_decider(folder, info)
+        identity = folder_hash(folder)
+    except (OSError, SafetensorError) as error:
+        raise TahError(f"tah={name}: {folder} is damaged ({error}); train it anew") from error
+    return TahFolder(folder, info, decider, identity)
+
+
+def read_info(folder: Path) -> TahInfo:
+    """The settings of a tah folder.
+
+    Raises:
+        TahError: there are none, or of another format.
+    """
+    try:
+        return read_saved(TahInfo, folder / SETTINGS, FORMAT)
+    except OtherFormatError as error:
+        raise TahError(f"tah={folder}: it {error}; train it anew") from error
+    except (OSError, ValueError) as error:
+        raise TahError(
+            f"tah={folder}: expected a folder of `s2t-eval tah train` with {SETTINGS} ({error})"
+        ) from error
+
+
+def make_decider(info: TahInfo, settings: DeciderSettings, text_vocab: int) -> Decider:
+    """An untrained decider for this student; `settings` names its layers."""
+    top_n = min(info.looped.top_n, text_vocab)
+    return Decider(info.hidden_size, len(settings.layers), top_n, settings)
+
+
+def _load_decider(folder: Path, info: TahInfo) -> Decider:
+    assert info.decider is not None
+    weights = load_file(folder / DECIDER)
+    require_finite_tensors("tah", folder, weights)
+    top_n = weights["logits_in.weight"].shape[1] if "logits_in.weight" in weights else info.looped.top_n
+    decider = Decider(info.hidden_size, len(info.decider.layers), top_n, info.decider)
+    expected = {key: tuple(value.shape) for key, value in decider.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    if differing:
+        first = differing[0]
+        raise TahError(
+            f"tah={folder}: its decider has another width than {SETTINGS} says ({first} is "
+            f"{found.get(first)}, expected {expected.get(first)}); train stage 2 anew"
+        )
+    decider.load_state_dict(weights)
+    return decider.eval()
+
+
+# ---------------------------------------------------------------- the student's own weights
+
+
+def base_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The student's parameters without the adapter's, by their names in the plain student."""
+    return {
+        name.replace(".base_layer", ""): value.detach().cpu().contiguous()
+        for name, value in model.named_parameters()
+        if "lora_" not in name
+    }
+
+
+@torch.no_grad()
+def load_base(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Take trained weights over into a plain student.
+
+    Raises:
+        ValueError: other names or shapes than the student's.
+    """
+    parameters = dict(model.named_parameters())
+    if parameters.keys() != weights.keys():
+        raise ValueError(f"{BASE} names other parameters than the student has")
+    for name, value in weights.items():
+        parameters[name].copy_(value)

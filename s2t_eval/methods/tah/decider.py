@@ -1,0 +1,72 @@
+"""The decider: after a pass, whether a token should be thought about once more."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from s2t_eval.methods.tah.settings import DeciderSettings
+
+
+class Block(nn.Module):
+    """A residual MLP: LayerNorm, four times the width, GELU, dropout."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[n, width] -> [n, width]."""
+        added: Tensor = states + self.layers(states)
+        return added
+
+
+class Decider(nn.Module):
+    """Log-odds to continue, from hidden states of a few layers and the largest accumulated logits.
+
+    As in the paper, but for one thing: each layer's state is normalised (without parameters), because
+    the middle layers of some students have entries in the thousands.
+
+    Args:
+        hidden_size: width of the student.
+        num_read: layers it reads.
+        top_n: accumulated logits it reads.
+        settings: its own size.
+    """
+
+    def __init__(self, hidden_size: int, num_read: int, top_n: int, settings: DeciderSettings) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.num_read = num_read
+        self.logits_in = nn.Linear(top_n, hidden_size)
+        self.mix = nn.Linear((num_read + 1) * hidden_size, settings.width)
+        self.blocks = nn.Sequential(
+            *(Block(settings.width, settings.dropout) for _ in range(settings.blocks))
+        )
+        self.odds = nn.Linear(settings.width, 1)
+
+    def forward(self, states: Tensor, top_logits: Tensor) -> Tensor:
+        """Log-odds float32 [n].
+
+        Args:
+            states: outputs of the layers it reads, side by side, [n, layers * hidden].
+            top_logits: the largest accumulated logits, largest first, [n, top_n].
+        """
+        by_layer = states.float().unflatten(-1, (self.num_read, self.hidden_size))
+        normal = nn.functional.layer_norm(by_layer, (self.hidden_size,)).flatten(-2)
+        mixed = self.mix(torch.cat([normal, self.logits_in(top_logits.float())], dim=-1))
+        odds: Tensor = self.odds(self.blocks(mixed))[..., 0]
+        return odds
+
+
+def vote(decider: Decider, states: Tensor, totals: Tensor, top_n: int) -> Tensor:
+    """Log-odds to continue, float32 [n], from the layers' outputs and accumulated logits [n, vocab]."""
+    odds: Tensor = decider(states, totals.topk(min(top_n, totals.shape[-1]), dim=-1).values)
+    return odds.float()  # autocast gives bfloat16

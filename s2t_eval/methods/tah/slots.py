@@ -1,0 +1,216 @@
+"""The looped student in decoding: rows at different depths take one packed pass together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from s2t_eval.engine.attention import Segment
+from s2t_eval.engine.slot_model import SlotModel
+from s2t_eval.engine.slots import SlotCache
+from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, sees
+from s2t_eval.methods.tah.taps import LayerTaps, decoder_layers
+
+FIRST_ROOM = 32
+"""Slots for deeper passes that a row begins with; doubled as needed."""
+
+
+class Deeper(NamedTuple):
+    """One row's next pass about the token it is at."""
+
+    row: int
+    depth: int
+    embeds: Tensor
+    """the mixture that goes in, [hidden]"""
+
+
+@dataclass(kw_only=True)
+class DeepSegment(Segment):
+    """Rows that think again, one query each: they look at their text's slots and at their deeper ones.
+
+    Args:
+        beyond: where a row's deeper slots begin.
+        queries: position and depth of each query, [rows, 1].
+        slots: position and depth of the slots looked at, the text's first, [rows, slots].
+    """
+
+    beyond: int
+    queries: Places
+    slots: Places
+
+    def sees(self, window: int | None) -> Tensor:
+        """The duo-causal rule, bool [rows, 1, slots]."""
+        return sees(self.queries, self.slots, window)
+
+    def view(self, cache: SlotCache, states: Tensor) -> Tensor:
+        """The text's slots, then the deeper ones."""
+        deeper = self.slots.positions.shape[1] - self.length
+        parts = (
+            cache.view(states, self.rows, self.length),
+            cache.view(states, self.rows, deeper, first=self.beyond),
+        )
+        return torch.cat(parts, dim=2)
+
+
+class LoopedSlots(SlotModel):
+    """A `SlotModel` whose rows may look again at their last token.
+
+    The slots of depth 0 are the plain student's, where they always are; a row's deeper slots lie behind
+    its text's. A state is the last hidden state with the outputs of the layers that the decider reads.
+
+    Args:
+        peft: the student with its adapter, which is switched off: it acts on deeper passes alone.
+        name: how messages call it.
+        text_vocab: rows of the head that are text.
+        read: layers whose outputs join the state.
+    """
+
+    def __init__(
+        self, peft: PeftModel, name: str = "model", text_vocab: int | None = None, read: Sequence[int] = ()
+    ) -> None:
+        layers: Any = peft.base_model
+        layers.disable_adapter_layers()
+        self._layers = layers
+        base: Any = peft  # `SlotModel` looks through the wrapper
+        super().__init__(base, name, text_vocab)
+        self.hidden_size = int(self.config.hidden_size)
+        self.embedding: nn.Module = self.base.get_input_embeddings()
+        self._taps = LayerTaps(decoder_layers(self.body, self.config.num_hidden_layers), read)
+        self._deep: Tensor | None = None
+        self._adapters: dict[LoraLayer, tuple[Tensor, Tensor]] = {}
+        # Several layers are given the same states; what they are given, and its deeper tokens.
+        self._given: tuple[Tensor, Tensor] | None = None
+        self._adapted: list[Any] = [module for module in peft.modules() if isinstance(module, LoraLayer)]
+        for layer in self._adapted:
+            layer.register_forward_hook(self._adapt)
+        self._beyond = 0
+        # Position and depth of each deeper slot of a row.
+        self._thoughts: dict[int, list[tuple[int, int]]] = {}
+
+    # ---------------------------------------------------------------- rows
+
+    def allocate(self, rows: int, capacity: int) -> None:
+        """As `SlotModel.allocate`; `capacity` counts the slots of texts."""
+        self._layers.disable_adapter_layers()  # training's passes of the same student leave it on
+        self._read_adapters()
+        if self.cache.rows != rows or self._beyond < capacity:
+            self.release()
+            self._beyond = capacity
+        super().allocate(rows, self._beyond + FIRST_ROOM)
+
+    def sync(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
+        """As `SlotModel.sync`: prompts are read once, at depth 0."""
+        for row in rows:
+            self._thoughts.pop(row, None)
+        return super().sync(rows, texts)
+
+    def move(self, source: int, target: int) -> None:
+        """Move a row over another, deeper slots included."""
+        super().move(source, target)
+        thoughts = self._thoughts.pop(source, [])
+        slots = self._beyond + torch.arange(len(thoughts))
+        self.cache.copy(slots + source * self.cache.capacity, slots + target * self.cache.capacity)
+        self._thoughts[target] = thoughts
+
+    # ---------------------------------------------------------------- passes
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [n, text_vocab] from states [n, state]."""
+        return super().head(hidden[:, : self.hidden_size])
+
+    def read(self, states: Tensor) -> Tensor:
+        """Of states, the outputs of the layers that the decider reads, [n, layers * hidden]."""
+        return states[:, self.hidden_size :]
+
+    def advance(self, ids: Tensor, deeper: Sequence[Deeper]) -> Tensor:
+        """One pass for rows 0..n-1: the next token, or another look at the last one.
+
+        Args:
+            ids: each row's new token; of the rows that look again, their last one, [n].
+            deeper: the rows that look again, ascending.
+
+        Returns:
+            States [n, state].
+        """
+        if not deeper:
+            return self.append(ids)
+        shallow = sorted(set(range(len(ids))) - {item.row for item in deeper})
+        lengths = torch.tensor([len(self.tokens[row]) for row in range(len(ids))])
+        rows = torch.tensor([item.row for item in deeper])
+        positions = lengths.clone()
+        positions[rows] -= 1
+        for item in deeper:
+            self._thoughts.setdefault(item.row, []).append((int(positions[item.row]), item.depth))
+        self._make_room()
+        own = positions.clone()
+        own[rows] = torch.tensor([self._beyond + len(self._thoughts[item.row]) - 1 for item in deeper])
+        index = torch.arange(len(ids)) * self.cache.capacity + own
+        segments = []
+        if shallow:  # the deeper rows in it are answered anew by the next segment
+            everyone = slice(0, len(ids))
+            size = int(positions.max()) + 1
+            segments.append(Segment(everyone, everyone, positions[:, None], positions[:, None], size))
+        segments.append(self._deep_segment(rows, positions[rows], deeper))
+        embeds = self.embedding(ids.to(self.device))
+        embeds[rows] = torch.stack([item.embeds for item in deeper]).to(embeds)
+        self._deep = rows.to(self.device)
+        try:
+            hidden = self._forward(ids, index, segments, positions, embeds)
+        finally:
+            self._deep = self._given = None
+        for row in shallow:
+            self.tokens[row].append(int(ids[row]))
+        self.counters.row_passes += len(ids)
+        return hidden
+
+    def _deep_segment(self, rows: Tensor, positions: Tensor, deeper: Sequence[Deeper]) -> DeepSegment:
+        length = int(positions.max()) + 1
+        thoughts = [self._thoughts[item.row] for item in deeper]
+        widest = max(map(len, thoughts))
+        padded = [[*slots, *[(NOWHERE, 0)] * (widest - len(slots))] for slots in thoughts]
+        found = torch.tensor(padded, device=self.device)
+        text = torch.arange(length, device=self.device).expand(len(rows), length)
+        slots = Places(text, torch.zeros_like(text)).and_also(Places(found[..., 0], found[..., 1]))
+        at = positions[:, None].to(self.device)
+        depths = torch.tensor([[item.depth] for item in deeper], device=self.device)
+        indices = rows.to(self.device)
+        return DeepSegment(
+            indices, indices, at, at, length, beyond=self._beyond, queries=Places(at, depths), slots=slots
+        )
+
+    def _make_room(self) -> None:
+        room = self.cache.capacity - self._beyond
+        needed = max(map(len, self._thoughts.values()))
+        if needed > room:
+            self.cache = self.cache.grown(self._beyond + max(needed, 2 * room))
+
+    def _forward(self, *given: Any, **named: Any) -> Tensor:
+        hidden = super()._forward(*given, **named)
+        if not self._taps.read:
+            return hidden
+        return torch.cat([hidden, self._taps.take()[0].to(hidden)], dim=-1)
+
+    def _adapt(self, layer: LoraLayer, given: tuple[Tensor, ...], output: Tensor) -> None:
+        """Add in place what the adapter says at the deeper tokens of a pass; `layer` itself rests."""
+        if self._deep is None:
+            return
+        if self._given is None or self._given[0] is not given[0]:
+            self._given = given[0], given[0][0].index_select(0, self._deep).float()
+        down, up = self._adapters[layer]
+        output[0].index_add_(0, self._deep, (self._given[1] @ down @ up).to(output.dtype))
+
+    def _read_adapters(self) -> None:
+        """Each adapted layer's two matrices, the scale in the second.
+
+        Transposed and in float32: the few rows of a deeper pass are multiplied twice as fast that way.
+        """
+        for layer in self._adapted:
+            (name,) = layer.active_adapters
+            down, up = layer.lora_A[name].weight, layer.lora_B[name].weight * layer.scaling[name]
+            self._adapters[layer] = tuple(m.detach().float().T.contiguous() for m in (down, up))

@@ -1,0 +1,1 @@
+"""Long commands over the harness's prompts: calibration, label collection, TaH labelling."""

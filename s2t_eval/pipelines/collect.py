@@ -1,0 +1,215 @@
+"""Roll out a student on training problems and have a teacher label every step (`s2t-eval collect`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.models.vocabulary import vocabulary_hash
+from s2t_eval.pipelines.calibrate import load_lm
+from s2t_eval.pipelines.problems import (
+    QUESTION_FIELDS,
+    Problems,
+    Prompting,
+    TrainingDataError,
+    data_problems,
+    first_text,
+    question_of,
+    task_problems,
+)
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, require_ranges
+from s2t_eval.training.collect import LabelFolder, Problem, finish, label, roll_out
+from s2t_eval.training.contamination import LEAVE_OUT, find_overlap, question_hash, require_no_overlap
+from s2t_eval.training.labels import Manifest
+
+SOLUTION_FIELDS = ("solution", "rationale", "answer")
+CONTEXT = "This is a correct solution, for you alone to see:\n{context}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which problems: a harness task or a data set, and which part of it."""
+
+    task: str | None
+    data: str | None
+    limit: int
+    skip: int = 0
+
+    def __post_init__(self) -> None:
+        require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
+
+    def problems(self, lm: SelectToThink, prompting: Prompting) -> Problems:
+        """The problems, put to the model."""
+        if self.task is not None:
+            return task_problems(lm, self.task, self.limit, prompting, self.skip)
+        assert self.data is not None
+        return data_problems(lm, self.data, self.limit, prompting, self.skip)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Settings of one collection.
+
+    Args:
+        tau: rate of steps, by KL over the whole set, that count as top.
+        steps: "top" keeps candidates there alone, "all" at every step.
+        teacher_context: None, "solution", or a JSON-lines file of `question` and `context`.
+        drop_overlap: leave evaluation problems out instead of refusing them.
+        evaluation: further JSON-lines files of evaluation problems.
+    """
+
+    tau: float = 0.1
+    steps: str = "top"
+    teacher_context: str | None = None
+    drop_overlap: bool = False
+    evaluation: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_ranges(self, tau=RATE)
+        if self.steps not in ("top", "all"):
+            raise ValueError(f"steps: expected 'top' or 'all', got {self.steps!r}")
+
+
+def collect(
+    lm: SelectToThink, source: Source, prompting: Prompting, settings: Collection, folder: Path
+) -> Manifest:
+    """Make the label set `folder`, or go on with it where an earlier run was broken off.
+
+    Raises:
+        OverlapError: problems that are also evaluation problems.
+        LabelError: the folder holds something else.
+        TrainingDataError: unusable problems or teacher context.
+    """
+    posed = source.problems(lm, prompting)
+    problems = _problems(lm, source, prompting, settings, posed)
+    assert lm.teacher is not None and lm.teacher_fingerprint is not None
+    described = Manifest(
+        student=lm.student_fingerprint,
+        teacher=lm.teacher_fingerprint,
+        student_name=Path(lm.student_name).name,
+        teacher_name=Path(str(lm.selection.teacher)).name,
+        vocabulary=vocabulary_hash(lm.tokenizer),
+        data={
+            "source": posed.source,
+            "split": posed.split,
+            "hash": posed.hash,
+            "skip": posed.skip,
+            "problems": len(problems),
+            "left_out_as_evaluation_problems": len(posed.instances) - len(problems),
+        },
+        prompt={**asdict(prompting), "max_gen_toks": problems[0].request.max_new_tokens},
+        seed=lm.arguments.seed,
+        teacher_context=settings.teacher_context and Path(settings.teacher_context).name,
+        steps=settings.steps,
+        tau=settings.tau,
+        kl_threshold=0.0,
+        num_steps=0,
+        num_kept=0,
+        num_top=0,
+        hit_rate={},
+        shards={},
+    )
+    work = LabelFolder(folder, asdict(described))
+    with tqdm(total=len(problems), desc="Rolling out") as bar:
+        roll_out(lm.student, problems, work, lm.rows, lm.tok_decode, bar.update)
+    lm.student.release()
+    with tqdm(total=len(problems), desc="Labelling") as bar:
+        label(lm.teacher, problems, work, bar.update)
+    manifest = finish(work, problems, described)
+    work.clear()
+    return manifest
+
+
+def load_pair(pretrained: str, teacher: str, **stock: Any) -> SelectToThink:
+    """Student and teacher, checked to share one vocabulary."""
+    lm = load_lm(pretrained, teacher, **stock)
+    assert isinstance(lm, SelectToThink)
+    return lm
+
+
+def _problems(
+    lm: SelectToThink, source: Source, prompting: Prompting, settings: Collection, posed: Problems
+) -> list[Problem]:
+    questions = [question_of(instance) for instance in posed.instances]
+    hashes = [question_hash(question) for question in questions]
+    further = {Path(path).stem: _file_questions(path) for path in settings.evaluation}
+    overlap = find_overlap(questions, further)
+    if not settings.drop_overlap:
+        require_no_overlap(overlap, len(hashes), LEAVE_OUT)
+    prompts = {job.position: job.request for job in lm._jobs(posed.instances)}
+    contexts = _contexts(settings.teacher_context, posed, questions)
+    problems = []
+    for i, found in enumerate(hashes):
+        if i in overlap:
+            continue
+        teacher_prompt = prompts[i].prompt_ids
+        if contexts is not None:
+            teacher_prompt = _prompt_with(lm, source, prompting, posed.skip + i, contexts[i])
+        name = f"{posed.source}/{posed.split}/{posed.skip + i}"
+        problems.append(Problem(name, found, prompts[i], teacher_prompt))
+    if not problems:
+        raise TrainingDataError(f"all {len(hashes)} problems are evaluation problems; choose other data")
+    return problems
+
+
+def _contexts(kind: str | None, posed: Problems, questions: Sequence[str]) -> list[str] | None:
+    """What the teacher sees beside each problem, or None."""
+    if kind is None:
+        return None
+    if kind == "solution":
+        found = [first_text(instance.doc, SOLUTION_FIELDS) for instance in posed.instances]
+    else:
+        by_question = {question_hash(row["question"]): row["context"] for row in _context_rows(Path(kind))}
+        found = [by_question.get(question_hash(question)) for question in questions]
+    missing = [i for i, text in enumerate(found) if text is None]
+    if missing:
+        raise TrainingDataError(
+            f"--teacher-context {kind}: {len(missing)} of {len(found)} problems have none (the first is "
+            f"problem {posed.skip + missing[0]}); a solution is read from {', '.join(SOLUTION_FIELDS)}, a "
+            "file holds one JSON object a line with `question` and `context`"
+        )
+    return [str(text) for text in found]
+
+
+def _context_rows(path: Path) -> list[dict[str, str]]:
+    rows = _json_lines(path, "--teacher-context")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row.get("question"), str) or not isinstance(row.get("context"), str):
+            raise TrainingDataError(
+                f"--teacher-context {path}, line {number}: expected texts `question` and `context`"
+            )
+    return rows
+
+
+def _prompt_with(
+    lm: SelectToThink, source: Source, prompting: Prompting, index: int, context: str
+) -> tuple[int, ...]:
+    """The problem's prompt with the context in the system turn (or in front, without a template)."""
+    instructions = [prompting.system_instruction, CONTEXT.format(context=context)]
+    informed = replace(prompting, system_instruction="\n\n".join(text for text in instructions if text))
+    one = replace(source, limit=1, skip=index).problems(lm, informed)
+    (job,) = lm._jobs(one.instances)
+    return job.request.prompt_ids
+
+
+def _file_questions(path: str) -> list[str]:
+    rows = _json_lines(Path(path), "--evaluation")
+    questions = [first_text(row, QUESTION_FIELDS) for row in rows]
+    if None in questions:
+        raise TrainingDataError(
+            f"--evaluation {path}, line {questions.index(None) + 1}: it has no text under "
+            f"{', '.join(QUESTION_FIELDS)}"
+        )
+    return list(map(str, questions))
+
+
+def _json_lines(path: Path, flag: str) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise TrainingDataError(f"{flag} {path}: there is no such file")
+    return [line.record for line in read_json_lines(path, TrainingDataError, f"{flag} ")]

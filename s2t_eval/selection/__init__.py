@@ -1,0 +1,1 @@
+"""Selection at a step: triggers, candidates, scores, selectors, thresholds."""

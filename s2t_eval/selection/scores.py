@@ -1,0 +1,129 @@
+"""Score forms of a local selector: what the student itself makes of its candidates, without a teacher.
+
+Training and decoding use the same classes, so a selector scores in both as it was trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from s2t_eval.selection.readout import Readout, ScoreAs
+
+ScoreForm = Literal["lookahead", "residual", "direct"]
+SCORE_FORMS: tuple[ScoreForm, ...] = ("lookahead", "residual", "direct")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a score may look at, for the K candidates of some steps.
+
+    Args:
+        log_probs: the proposer's log-probabilities of the candidates, float32 [..., K].
+        hidden: the scorer's hidden states at the appended candidates [..., K, hidden]; None where
+            the form does not look ahead.
+        own_logits: the scorer's logits of the candidates at the step itself, float32 [..., K]; None
+            where the form looks ahead.
+    """
+
+    log_probs: Tensor
+    hidden: Tensor | None = None
+    own_logits: Tensor | None = None
+
+
+class Score(Protocol):
+    """One way to score candidates; larger is better."""
+
+    @property
+    def form(self) -> ScoreForm:
+        """Its name in selector folders and on command lines."""
+        ...
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether each candidate is appended and run, or only the step itself is looked at."""
+        ...
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """Scores float32 [..., K]."""
+        ...
+
+
+@dataclass(frozen=True)
+class LookaheadScore:
+    """The paper's form: append each candidate, read the reserved rows there (section 4)."""
+
+    readout: Readout
+    form: ScoreForm = "lookahead"
+    looks_ahead: bool = True
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """The readout at each candidate."""
+        assert evidence.hidden is not None
+        return self.readout.score(evidence.hidden)
+
+
+@dataclass(frozen=True)
+class ResidualScore:
+    """log p_S(c) plus what the readout adds to it: rows of zeros add nothing and leave greedy's ranking.
+
+    The paper's form has to learn the student's own ranking back from labels; this one begins with it.
+    """
+
+    readout: Readout
+    form: ScoreForm = "residual"
+    looks_ahead: bool = True
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """Log-probability and learned correction."""
+        assert evidence.hidden is not None
+        return evidence.log_probs + self.readout.score(evidence.hidden)
+
+
+@dataclass(frozen=True)
+class DirectScore:
+    """The scorer's own logits of the candidates at the step: no candidate is appended at all."""
+
+    form: ScoreForm = "direct"
+    looks_ahead: bool = False
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """The adapted model's logits."""
+        assert evidence.own_logits is not None
+        return evidence.own_logits
+
+
+@dataclass(frozen=True)
+class WithProposal:
+    """Another form's score plus the proposer's own log-probability, weighted.
+
+    A selector that never saw a quiet step unlearns what the student knew there; its proposer still knows.
+    """
+
+    score_alone: Score
+    proposal_weight: float
+
+    @property
+    def form(self) -> ScoreForm:
+        """The other form's."""
+        return self.score_alone.form
+
+    @property
+    def looks_ahead(self) -> bool:
+        """As the other form does."""
+        return self.score_alone.looks_ahead
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """S(c) + weight * log p_S(c)."""
+        return self.score_alone.score(evidence) + self.proposal_weight * evidence.log_probs
+
+
+def make_score(form: ScoreForm, weight: Tensor, score_as: ScoreAs, proposal_weight: float = 0.0) -> Score:
+    """The score form of this name over readout rows [bins, hidden], with so much of the proposer's own."""
+    score: Score = DirectScore()
+    if form != "direct":
+        readout = Readout(weight, score_as)
+        score = LookaheadScore(readout) if form == "lookahead" else ResidualScore(readout)
+    return WithProposal(score, proposal_weight) if proposal_weight else score

@@ -1,0 +1,389 @@
+"""A selector folder: adapter, readout, router and all that must hold where it is used.
+
+    adapter_config.json, adapter_model.safetensors   a peft adapter, loadable as one
+    readout.safetensors                              rows [bins, hidden]
+    router.safetensors                               a router per proposer
+    selector.json                                    base, score form, thresholds, figures
+    README.md                                        the model card
+
+`load` compares the folder with the student in front of it and names what differs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from peft import PeftModel, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from s2t_eval.artifacts.adapter_folder import save_adapter
+from s2t_eval.artifacts.card import selector_card
+from s2t_eval.artifacts.errors import one_line
+from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.fingerprint import folder_hash
+from s2t_eval.artifacts.saved import conform, read_object
+from s2t_eval.embedded import embedded_path
+from s2t_eval.models.loading import (
+    UNREADABLE,
+    ModelLoadError,
+    adapter_weights,
+    attach_adapter,
+    require_finite_tensors,
+)
+from s2t_eval.selection.calibration import trigger_key
+from s2t_eval.selection.readout import ScoreAs
+from s2t_eval.selection.router import Router
+from s2t_eval.selection.scores import SCORE_FORMS, ScoreForm
+from s2t_eval.selection.triggers import TRIGGER_NAMES, Trigger
+
+FORMAT = 2
+SETTINGS = "selector.json"
+Proposer = Literal["tuned", "base"]
+PROPOSERS: tuple[Proposer, ...] = ("tuned", "base")
+COMPLETE = "`s2t-eval train --complete FOLDER --labels LABELS` adds it"
+
+
+class SelectorError(ValueError):
+    """A selector folder that cannot be used here; the message says what differs."""
+
+
+@dataclass(frozen=True)
+class ProposerDefault:
+    """How a selector decodes under one proposer unless the user says otherwise.
+
+    Args:
+        trigger: its name.
+        tau: rate, None for a trigger without one.
+        chosen: by what: gain on held-out training problems, answers to development problems
+            (`s2t-eval choose`), or nothing.
+        runs_of: hashes of the folder that the compared runs were made with.
+    """
+
+    trigger: str
+    tau: float | None
+    chosen: str
+    runs_of: tuple[str, ...] = ()
+
+
+NO_DEFAULT = ProposerDefault("always", None, "nothing was measured")
+"""Needs neither a router nor a threshold."""
+
+
+@dataclass(frozen=True)
+class SelectorInfo:
+    """What `selector.json` holds.
+
+    Args:
+        base: fingerprint of the student without adapter.
+        base_name: how it was called, for people.
+        vocabulary: hash of its tokenizer's text entries.
+        hidden_size: its width.
+        form: score form, see `scores.py`.
+        score_as: how bins become a score, see `Readout`.
+        bins: rows of the readout.
+        temperature: of the loss.
+        num_candidates: K in training.
+        top_k: K in decoding, unless the user says another.
+        thresholds: proposer -> trigger key -> tau -> threshold, from held-out training problems.
+        threshold_steps: steps they were measured on.
+        defaults: proposer -> how to decode under it.
+        labels: what the label set was made of.
+        training: settings, and held-out figures with their n.
+        teacher: fingerprint of the teacher, which the KL thresholds hold for.
+        proposal_weight: how much of the proposer's log-probability is added to a score under proposer
+            `base`; what did best on held-out training problems.
+        adapter_scale: how much of the adapter is added to the student under proposer `tuned`; 1 is what was
+            trained, and less does better where training overshot at quiet steps. Measured in the same way.
+    """
+
+    base: str
+    base_name: str
+    vocabulary: str
+    hidden_size: int
+    form: ScoreForm
+    score_as: ScoreAs
+    bins: int
+    temperature: float
+    num_candidates: int
+    top_k: int
+    thresholds: dict[str, dict[str, dict[str, float]]]
+    threshold_steps: int
+    defaults: dict[str, ProposerDefault]
+    labels: dict[str, Any]
+    training: dict[str, Any]
+    teacher: str
+    proposal_weight: float = 0.0
+    adapter_scale: float = 1.0
+    format: int = field(default=FORMAT)
+
+    def default(self, proposer: str) -> ProposerDefault:
+        """How to decode under this proposer.
+
+        Folders of format 1 have a default for one proposer alone: under the other one every step fires.
+        """
+        return self.defaults.get(proposer, NO_DEFAULT)
+
+    def threshold(self, proposer: str, trigger: Trigger, tau: float) -> float:
+        """The threshold at which a trigger fires at the rate tau.
+
+        Raises:
+            SelectorError: a trigger or rate without one; the message lists those with.
+        """
+        triggers = self.thresholds.get(proposer, {})
+        if not triggers:
+            raise SelectorError(
+                f"selector: it has thresholds for proposer={', '.join(self.thresholds) or 'none'} alone, got "
+                f"proposer={proposer}; use trigger=always or threshold=NUMBER ({COMPLETE})"
+            )
+        rates = triggers.get(trigger_key(trigger), {})
+        for rate, threshold in rates.items():
+            if abs(float(rate) - tau) < 1e-9:
+                return threshold
+        known = "; ".join(f"{name}: {', '.join(found)}" for name, found in triggers.items()) or "none"
+        raise SelectorError(
+            f"selector: it has no threshold for trigger {trigger_key(trigger)} at tau={tau} with "
+            f"proposer={proposer} (it has {known}); name one of these, or threshold=NUMBER"
+        )
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A loaded selector folder; the adapter stays on disk until `attach`.
+
+    Args:
+        folder: where it lies.
+        info: its settings.
+        readout: rows [bins, hidden], float32.
+        routers: proposer -> router, those that were trained.
+        hash: 16 hex digits over all its files.
+    """
+
+    folder: Path
+    info: SelectorInfo
+    readout: Tensor
+    routers: dict[str, Router]
+    hash: str
+
+    def load_adapter(self, model: PeftModel) -> None:
+        """Copy the adapter's weights into a new adapter of the same shape."""
+        set_peft_model_state_dict(model, adapter_weights("selector", model, str(self.folder)))
+
+    def attach(self, model: PreTrainedModel, full_precision: bool = True, scale: float = 1.0) -> PeftModel:
+        """Put the adapter into the student; its own weights stay untouched.
+
+        Args:
+            model: the student.
+            full_precision: float32 adapter weights beside a student of lower precision, for exact merging;
+                else the student's own precision, in which an adapter that stays apart is faster.
+            scale: how much of the adapter is added.
+        """
+        try:
+            peft = attach_adapter("selector", model, str(self.folder), autocast_adapter_dtype=full_precision)
+            scale_adapter(peft, scale)
+            return peft
+        except UNREADABLE as error:
+            reason = one_line(error)
+            raise SelectorError(
+                f"selector: the adapter in {self.folder} cannot be loaded ({reason})"
+            ) from error
+
+
+def save_selector(
+    folder: Path,
+    info: SelectorInfo,
+    readout: Tensor,
+    routers: Mapping[str, Router],
+    peft: PeftModel,
+) -> None:
+    """Write a selector folder whole or not at all."""
+    with replaced(folder) as partial:
+        partial.mkdir()
+        save_adapter(partial, peft, info.base_name)
+        save_file({"rows": readout.detach().float().cpu().contiguous()}, partial / "readout.safetensors")
+        weights = {
+            f"{proposer}.{name}": value.detach().cpu().contiguous()
+            for proposer, router in routers.items()
+            for name, value in router.state_dict().items()
+        }
+        save_file(weights, partial / "router.safetensors", {"format": "pt"})
+        write_info(partial, info)
+
+
+def write_info(folder: Path, info: SelectorInfo) -> None:
+    """Give a selector folder other settings, and the card that goes with them."""
+    write_text(folder / "README.md", selector_card(asdict(info)))
+    write_text(folder / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
+
+
+def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> Selector:
+    """Read a selector folder (or one on the Hub) for this student.
+
+    Args:
+        name: folder, or a hub repository.
+        base: fingerprint of the student without adapter.
+        vocabulary: hash of its tokenizer's text entries.
+        hidden_size: its width.
+
+    Raises:
+        SelectorError: missing or damaged, or made for another student, tokenizer or shape.
+    """
+    folder = find_folder(name)
+    info = read_info(folder)
+    for what, ours, given in (
+        ("hidden size", info.hidden_size, hidden_size),
+        ("tokenizer", info.vocabulary, vocabulary),
+        ("base model", info.base, base),
+    ):
+        if ours != given:
+            raise SelectorError(
+                f"selector={name}: it was trained for another {what} ({ours}, of {info.base_name}; this "
+                f"student has {given}); use that student, or train a selector for this one"
+            )
+    _require_adapter(folder)
+    try:
+        rows, weights = (load_file(folder / f"{part}.safetensors") for part in ("readout", "router"))
+        require_finite_tensors("selector", name, {**rows, **weights})
+        readout, routers = rows["rows"], _load_routers(weights, hidden_size)
+        identity = folder_hash(folder)
+    except ModelLoadError as error:
+        raise SelectorError(str(error)) from None
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+        raise SelectorError(f"selector={name}: {folder} is damaged ({error}); train it anew") from error
+    if readout.shape != (info.bins, hidden_size):
+        raise SelectorError(
+            f"selector={name}: its readout is {tuple(readout.shape)}, expected {(info.bins, hidden_size)}"
+        )
+    return Selector(folder, info, readout, routers, identity)
+
+
+def find_folder(name: str | Path) -> Path:
+    """The local folder of this name, else the hub repository's snapshot.
+
+    Raises:
+        SelectorError: neither is to be had.
+    """
+    folder = embedded_path(str(name)) if str(name).startswith("embedded/") else Path(name)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(name)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SelectorError(
+            f"selector={name}: expected a folder of `s2t-eval train` or a hub repository with one"
+        ) from error
+
+
+def read_info(folder: Path) -> SelectorInfo:
+    """The settings of a selector folder.
+
+    Raises:
+        SelectorError: there are none, of another format, or with numbers that are not finite.
+    """
+    path = folder / SETTINGS
+    try:
+        content = read_object(path)
+        if content.get("format") not in (1, FORMAT):
+            raise SelectorError(
+                f"selector={folder}: its {SETTINGS} has format {content.get('format')}, expected {FORMAT} "
+                "(or 1); update s2t-eval or train the selector anew"
+            )
+        return _conforming(_upgraded(content))
+    except SelectorError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SelectorError(
+            f"selector={folder}: expected a folder of `s2t-eval train` with {SETTINGS} ({error})"
+        ) from error
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """The content as the present format has it: format 1 named one default, and whom it was for."""
+    if content["format"] == FORMAT:
+        return content
+    old = dict(content.pop("default"))
+    proposer = old.pop("proposer")
+    training = dict(content["training"])
+    if "scan" in training:
+        training["scan"] = {proposer: training["scan"]}
+    return {**content, "defaults": {proposer: old}, "training": training, "format": FORMAT}
+
+
+def _conforming(content: dict[str, Any]) -> SelectorInfo:
+    """The settings, each value of its declared type, numbers finite.
+
+    Raises:
+        ValueError: a value that cannot be one.
+    """
+    info: SelectorInfo = conform(content, SelectorInfo, "")
+    if info.form not in SCORE_FORMS:
+        raise ValueError(f"form: expected one of {', '.join(SCORE_FORMS)}, got {info.form!r}")
+    for proposer, default in info.defaults.items():
+        if default.trigger not in TRIGGER_NAMES:
+            raise ValueError(f"defaults.{proposer}.trigger: expected one of {', '.join(TRIGGER_NAMES)}")
+    return info
+    return info
+
+
+def _require_adapter(folder: Path) -> None:
+    """Raise `SelectorError` unless the folder holds LoRA weights as safetensors."""
+    try:
+        kind = read_object(folder / "adapter_config.json").get("peft_type")
+    except (OSError, ValueError) as error:
+        raise SelectorError(
+            f"selector={folder}: its adapter_config.json cannot be read ({error}); train it anew"
+        ) from error
+    if kind != "LORA":
+        raise SelectorError(
+            f"selector={folder}: expected an adapter of kind LORA, got {kind}; train it with `s2t-eval train`"
+        )
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise SelectorError(
+            f"selector={folder}: it has no adapter_model.safetensors; weights of another form, such as a "
+            "pickle, are not read: reading one can run its code"
+        )
+
+
+def _load_routers(weights: Mapping[str, Tensor], hidden_size: int) -> dict[str, Router]:
+    routers = {}
+    for proposer in sorted({name.split(".")[0] for name in weights}):
+        own = {
+            name.removeprefix(f"{proposer}."): value
+            for name, value in weights.items()
+            if name.split(".")[0] == proposer
+        }
+        router = Router(hidden_size, width=own["layers.0.weight"].shape[0])
+        router.load_state_dict(own)
+        routers[proposer] = router.eval()
+    return routers
+
+
+def scale_adapter(model: PeftModel, scale: float) -> None:
+    """Let the adapter add `scale` times what it was trained to add."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            layer: Any = module
+            for name in layer.active_adapters:
+                layer.set_scale(name, scale)
+
+
+@contextmanager
+def adapter_on(model: PeftModel) -> Iterator[None]:
+    """Run with the adapter, in a model that rests without it (proposer `base`)."""
+    layers: Any = model.base_model
+    layers.enable_adapter_layers()
+    try:
+        yield
+    finally:
+        layers.disable_adapter_layers()

@@ -1,0 +1,1 @@
+"""Training of a selector: packing, losses, model, run."""

@@ -1,0 +1,219 @@
+"""The student with an adapter and a score form: what `s2t-eval train` optimises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from s2t_eval.ranges import AT_LEAST_1, AT_LEAST_2, DROPOUT, NOT_NEGATIVE, POSITIVE, require_ranges
+from s2t_eval.selection.readout import ScoreAs
+from s2t_eval.selection.scores import (
+    Evidence,
+    Score,
+    ScoreForm,
+    make_score,
+)
+from s2t_eval.training.chunks import recomputed_sum
+from s2t_eval.training.lora import with_lora
+from s2t_eval.training.selector.losses import LOSSES, LossName
+from s2t_eval.training.selector.packing import Batch, Item, attention_masks, pack
+
+
+@dataclass(frozen=True)
+class SelectorSettings:
+    """What a selector is.
+
+    Args:
+        form: `lookahead`, `residual` or `direct`, see `scores.py`.
+        score_as: how a readout's bins become a score; see `Readout`.
+        bins: rows of the readout.
+        loss: `ce`, `kl` or `ranknet`.
+        temperature: T of the loss. None: 0.1 for scores in [0, 1], else 1. Scores in [0, 1] at T = 1
+            cannot reach a small loss: with K = 16 the best softmax mass is 0.15.
+        beta: weight of the regularizer, the KL of tuned and frozen student at the text's positions.
+        reverse: take KL(base || tuned) instead of KL(tuned || base).
+        rank: r of LoRA.
+        alpha: of LoRA.
+        dropout: of LoRA.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    form: ScoreForm = "direct"
+    score_as: ScoreAs = "log_odds"
+    bins: int = 16
+    loss: LossName = "kl"
+    temperature: float | None = None
+    beta: float = 0.1
+    reverse: bool = False
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            self,
+            bins=AT_LEAST_2,
+            temperature=POSITIVE,
+            beta=NOT_NEGATIVE,
+            rank=AT_LEAST_1,
+            alpha=AT_LEAST_1,
+            dropout=DROPOUT,
+        )
+        if self.reverse and not self.beta:
+            raise ValueError("reverse: with beta 0 there is no regularizer to reverse; give one of the two")
+
+    @property
+    def effective_temperature(self) -> float:
+        """T, or its default for this form."""
+        if self.temperature is not None:
+            return self.temperature
+        return 0.1 if self.form == "lookahead" and self.score_as == "expected" else 1.0
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether candidates are appended."""
+        return self.form != "direct"
+
+
+class Losses(NamedTuple):
+    """Sums over the groups of a batch."""
+
+    loss: Tensor
+    selection: Tensor
+    regularizer: Tensor
+
+
+class SelectorModel(nn.Module):
+    """A student with LoRA on attention and MLP, and the readout rows.
+
+    Args:
+        base: the student; its weights are frozen and never change.
+        settings: what the selector is.
+        text_vocab: leading rows of the head that are text; the regularizer runs over them alone.
+        readout: rows to begin with, [bins, hidden]; None: the head's unused rows where it has as many
+            and the form is the paper's, else zeros.
+    """
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        settings: SelectorSettings,
+        text_vocab: int,
+        readout: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.text_vocab = text_vocab
+        self.peft: PeftModel = with_lora(base, settings.rank, settings.alpha, settings.dropout)
+        plain: Any = self.peft.get_base_model()
+        self.config = plain.config.get_text_config(decoder=True)
+        self._plain = [plain]  # in a list, so that its parameters are not registered twice
+        rows = first_rows(plain, settings, text_vocab) if readout is None else readout
+        # A readout that is not read keeps no optimizer state.
+        self.readout = nn.Parameter(rows.float(), requires_grad=settings.looks_ahead)
+
+    @property
+    def plain(self) -> Any:
+        """The student itself, with the adapter's layers inside it."""
+        return self._plain[0]
+
+    @property
+    def score(self) -> Score:
+        """The score form over the present readout."""
+        return make_score(self.settings.form, self.readout, self.settings.score_as)
+
+    def pack(self, items: Sequence[Item]) -> Batch:
+        """Lay items out as this model needs them."""
+        batch = pack(items, branches=self.settings.looks_ahead, whole_text=self.settings.beta > 0)
+        return batch.to(self.readout.device)
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses summed over the batch's groups; `loss` is what is optimised."""
+        hidden = self._hidden(batch)
+        scores = self._scores(batch, hidden)
+        per_group = LOSSES[self.settings.loss](
+            scores, batch.teacher_log_probs, self.settings.effective_temperature
+        )
+        selection = per_group.sum()
+        regularizer = selection.new_zeros(())
+        if self.settings.beta:
+            # A mean over positions, weighted like the batch's groups.
+            regularizer = self._regularizer(batch, hidden[batch.text_at]) * len(per_group)
+        return Losses(selection + self.settings.beta * regularizer, selection, regularizer)
+
+    def scores(self, batch: Batch) -> Tensor:
+        """Scores of all candidates, float32 [groups, K]."""
+        return self._scores(batch, self._hidden(batch))
+
+    def own_logits(self, batch: Batch) -> Tensor:
+        """The adapted model's logits of all candidates at their steps, float32 [groups, K]."""
+        return self._logits(batch, self._hidden(batch))
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        """Hidden states of the flat batch, [batch * seq, hidden]."""
+        body = self.plain.get_decoder()
+        masks = attention_masks(self.config, batch, self.plain.dtype)
+        output = body(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=masks,
+            use_cache=False,
+        )
+        hidden: Tensor = output.last_hidden_state.flatten(0, 1)
+        return hidden
+
+    def _scores(self, batch: Batch, hidden: Tensor) -> Tensor:
+        if self.settings.looks_ahead:
+            return self.score.score(Evidence(batch.student_log_probs, hidden=hidden[batch.branch_at]))
+        return self.score.score(Evidence(batch.student_log_probs, own_logits=self._logits(batch, hidden)))
+
+    def _logits(self, batch: Batch, hidden: Tensor) -> Tensor:
+        return head_rows(self.plain, self.config, hidden[batch.step_at], batch.candidates)
+
+    def _regularizer(self, batch: Batch, tuned: Tensor) -> Tensor:
+        """Mean KL of tuned and frozen student over the text vocabulary, at every text position, in chunks."""
+        with torch.no_grad(), self.peft.disable_adapter():
+            frozen = self._hidden(batch)[batch.text_at]
+        return recomputed_sum(self._kl, tuned, frozen) / len(tuned)
+
+    def _kl(self, tuned: Tensor, frozen: Tensor) -> Tensor:
+        ours, theirs = (self._log_probs(states) for states in (tuned, frozen))
+        if self.settings.reverse:
+            ours, theirs = theirs, ours
+        return (ours.exp() * (ours - theirs)).sum()
+
+    def _log_probs(self, hidden: Tensor) -> Tensor:
+        logits = self.plain.get_output_embeddings()(hidden)[:, : self.text_vocab].float()
+        return capped(self.config, logits).log_softmax(-1)
+
+
+def first_rows(model: Any, settings: SelectorSettings, text_vocab: int) -> Tensor:
+    """Readout rows to begin with, float32 [bins, hidden]."""
+    weight: Tensor = model.get_output_embeddings().weight
+    unused = weight[text_vocab:]
+    if settings.form == "lookahead" and len(unused) >= settings.bins:
+        return unused[: settings.bins].detach().float().clone()
+    return torch.zeros(settings.bins, weight.shape[1], device=weight.device)
+
+
+def head_rows(model: Any, config: Any, hidden: Tensor, ids: Tensor) -> Tensor:
+    """Logits float32 [n, m] of chosen ids [n, m] at hidden states [n, hidden]: the other rows rest."""
+    head = model.get_output_embeddings()
+    logits = torch.einsum("nmh,nh->nm", head.weight[ids], hidden.to(head.weight.dtype)).float()
+    if getattr(head, "bias", None) is not None:
+        logits = logits + head.bias[ids].float()
+    return capped(config, logits)
+
+
+def capped(config: Any, logits: Tensor) -> Tensor:
+    """Logits under the model's soft cap, if it has one (Gemma 2)."""
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)

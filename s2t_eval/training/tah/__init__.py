@@ -1,0 +1,1 @@
+"""Training of a Think-at-Hard student."""

@@ -1,0 +1,1 @@
+"""Programs that make what the repository ships: the embedded pair, its artifacts, the baselines."""

@@ -1,0 +1,115 @@
+"""Run every method on the embedded pair and write a file a run, as results/baselines/embedded holds them.
+
+    python scripts/run_embedded_baseline.py --out runs/embedded # `make regress` does this, then compares
+    python scripts/run_embedded_baseline.py --out results/baselines/embedded --calibrate  # `make baseline`
+
+All rows run in one process, through lm_eval's own `simple_evaluate`; everything is seeded, float32 and on
+the CPU, so texts, scores and counts come out the same each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import lm_eval
+import torch
+from lm_eval.tasks import TaskManager
+
+from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.embedded.grid import GRID, NUM_CALIBRATION, STUDENT, TASK, TAUS, TEACHER, Row
+from s2t_eval.model_wrappers.registration import TASK_FOLDER, register
+from s2t_eval.report.baseline import baseline
+from s2t_eval.report.runs import documents_of
+
+BASELINE = Path(__file__).parent / "embedded"
+CALIBRATION = BASELINE / "calibration.json"
+TRACES, TRACED_ITEMS = BASELINE / "traces", 12
+MEASURED_ON_THE_WAY = ("seconds", "tokens_per_second", "peak_memory_bytes")
+
+
+def calibrate() -> None:
+    """Thresholds from training problems, into the committed file."""
+    command = [sys.executable, "-m", "s2t_eval", "calibrate", "--pretrained", STUDENT, "--teacher", TEACHER]
+    command += ["--task", TASK, "--limit", str(NUM_CALIBRATION), "--out", str(CALIBRATION)]
+    subprocess.run([*command, "--tau", *map(str, TAUS)], check=True)
+
+
+def run(row: Row, manager: TaskManager, limit: int | None, out: Path) -> None:
+    """Evaluate one row and write its file."""
+    with patch("lm_eval.evaluator.add_env_info"):  # it asks pip for a list of packages
+        results = lm_eval.simple_evaluate(
+            model=row.model,
+            model_args={**row.model_args(CALIBRATION), "device": "cpu", "dtype": "float32"},
+            tasks=[TASK],
+            batch_size=64,
+            limit=limit,
+            task_manager=manager,
+            bootstrap_iters=0,
+        )
+    assert results is not None
+    documents = documents_of(results.pop("samples")[TASK], "exact_match", "answer", str(out))
+    content = json.loads(json.dumps(results, default=str))
+    for name in MEASURED_ON_THE_WAY:  # they differ from run to run, and say nothing here
+        content["config"]["s2t_eval"]["telemetry"].pop(name)
+    text = json.dumps(baseline(content, {TASK: documents}), indent=1, ensure_ascii=False)
+    write_text(out / f"{row.name}.json", text + "\n")
+
+
+def trace(name: str, manager: TaskManager) -> None:
+    """A few texts with their fired steps, for the page's viewer."""
+    row = next(row for row in GRID if row.name == name)
+    TRACES.mkdir(exist_ok=True)
+    path = TRACES / f"{name}.jsonl"
+    path.unlink(missing_ok=True)
+    arguments = {**row.model_args(CALIBRATION), "device": "cpu", "dtype": "float32", "trace": str(path)}
+    with patch("lm_eval.evaluator.add_env_info"):
+        lm_eval.simple_evaluate(
+            model=row.model,
+            model_args=arguments,
+            tasks=[TASK],
+            batch_size=64,
+            limit=TRACED_ITEMS,
+            task_manager=manager,
+            bootstrap_iters=0,
+        )
+    lines = [line.record for line in read_json_lines(path)]
+    for record in lines:
+        record.pop("seconds")
+        record["usage"].pop("seconds")
+    lines.sort(key=lambda record: record["doc_id"])
+    write_text(path, "".join(json.dumps(record) + "\n" for record in lines))
+
+
+def main() -> None:
+    """Run the grid."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--calibrate", action="store_true", help="measure the thresholds again first")
+    parser.add_argument("--limit", type=int, help="test items (default: all 300)")
+    parser.add_argument("--only", nargs="+", help="names of rows")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    if given.calibrate:
+        calibrate()
+    register()
+    manager = TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
+    for row in GRID:
+        if not given.only or row.name in given.only:
+            began = time.perf_counter()
+            run(row, manager, given.limit, given.out)
+            print(f"{row.name}: {time.perf_counter() - began:.1f} s", flush=True)
+    if given.calibrate:
+        for name in ("s2t_kl_tau5", "takeover_kl_tau5"):
+            trace(name, manager)
+
+
+if __name__ == "__main__":
+    main()

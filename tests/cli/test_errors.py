@@ -1,0 +1,159 @@
+"""A mistake in what was given is one line: of `s2t-eval`, and last and alone of the harness's command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from s2t_eval.artifacts import errors
+from s2t_eval.cli import main
+from s2t_eval.models.loading import ModelLoadError
+from tests.harness_helpers import BIN, STUDENT, run_command
+
+WRONG = f"pretrained={STUDENT},teacher=embedded/teacher,trigger=never,tau=0.5"
+SAID = "s2t-eval: trigger=never does not depend on tau, got tau=0.5; leave it out, or name another trigger"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (sys.executable, "-m", "lm_eval"),
+        pytest.param((BIN / "lm_eval",), marks=pytest.mark.slow),  # each scans lm_eval's 14,000 tasks
+        pytest.param((sys.executable, "-m", "s2t_eval", "run"), marks=pytest.mark.slow),
+    ],
+    ids=["module", "script", "ours"],
+)
+def test_our_line_stands_last_and_alone(command: tuple[str | Path, ...], tmp_path: Path) -> None:
+    """The harness printed a traceback of fifty lines."""
+    given = ("--model", "s2t", "--model_args", WRONG, "--tasks", "s2t_arith", "--limit", "1")
+    done = run_command(*command, *given, folder=tmp_path)
+    assert done.returncode == (2 if "s2t_eval" in command else 1)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.rstrip().splitlines()[-1] == SAID
+    assert done.stderr.count("trigger=never does not depend") == 1
+
+
+@pytest.mark.slow
+def test_an_error_while_texts_are_written_is_one_line_too(tmp_path: Path) -> None:
+    given = ("--model", "greedy", "--model_args", f"pretrained={STUDENT}", "--tasks", "s2t_arith")
+    done = run_command(
+        *(sys.executable, "-m", "lm_eval", *given, "--limit", "1", "--gen_kwargs", "num_beams=4"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.rstrip().splitlines()[-1].startswith("s2t-eval: task s2t_arith, document 0: ")
+
+
+PROGRAM = f"""
+import sys
+import lm_eval.models
+from lm_eval.api.registry import get_model
+from lm_eval.models.huggingface import HFLM
+assert sys.excepthook is sys.__excepthook__
+get_model("s2t").create_from_arg_string({WRONG!r})
+"""
+
+
+def test_a_program_of_the_user_s_keeps_its_tracebacks(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PROGRAM)
+    done = run_command(sys.executable, "mine.py", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback") or "\nTraceback" in done.stderr
+    assert done.stderr.rstrip().endswith(SAID.removeprefix("s2t-eval: "))
+
+
+@pytest.mark.parametrize(
+    ("spec", "file", "expected"),
+    [
+        ("lm_eval.__main__", "/x/lm_eval/__main__.py", True),
+        (None, "/venv/bin/lm_eval", True),
+        (None, "/venv/bin/lm-eval", True),
+        (None, "/home/me/evaluate.py", False),
+        (None, "", False),
+        ("pytest.__main__", "/x/pytest/__main__.py", False),
+        ("lm_eval.tasks", "/x/lm_eval/tasks.py", False),
+    ],
+)
+def test_which_process_is_the_harness_s_command(
+    spec: str | None, file: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("__main__")
+    module.__spec__ = None if spec is None else SimpleNamespace(name=spec)  # type: ignore[assignment]
+    module.__file__ = file
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    assert errors.is_harness_command() is expected
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+def from_us(code: str) -> BaseException:
+    try:
+        exec(compile(code, "ours.py", "exec"), {"__name__": "s2t_eval.somewhere"})
+    except BaseException as caught:
+        return caught
+    raise AssertionError("it raised nothing")
+
+
+def test_whose_an_error_is() -> None:
+    assert errors.is_ours(raised(ModelLoadError("x")))
+    assert errors.is_ours(from_us("raise ValueError('x')"))
+    assert not errors.is_ours(raised(ValueError("x")))
+    assert not errors.is_ours(raised(OSError("x")))
+    assert not errors.is_ours(from_us("raise TypeError('x')"))
+    assert not errors.is_ours(from_us("raise KeyboardInterrupt"))
+    assert not errors.is_ours(ValueError("never raised"))
+
+
+def test_hook_prints_ours_and_hands_on_the_rest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handed_on = []
+    monkeypatch.setattr(sys, "excepthook", lambda *args: handed_on.append(args))
+    monkeypatch.setattr(errors, "is_harness_command", lambda: True)
+    monkeypatch.setenv(errors.SHOW, "1")
+    before = sys.excepthook
+    errors.install_for_harness_command()
+    assert sys.excepthook is before, f"{errors.SHOW}=1 leaves tracebacks on"
+    monkeypatch.delenv(errors.SHOW)
+    errors.install_for_harness_command()
+    ours, other = raised(ModelLoadError("one\n  two")), raised(TypeError("theirs"))
+    for error in (ours, other):
+        sys.excepthook(type(error), error, error.__traceback__)
+    assert capsys.readouterr().err == "s2t-eval: one two\n"
+    assert [args[1] for args in handed_on] == [other]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "x.json"), "x.json: No such file or directory"),
+        (PermissionError(13, "Permission denied", "/proc/x"), "/proc/x: Permission denied"),
+        (OSError("bad\nthing"), "bad thing"),
+        (ValueError("a\n  b"), "a b"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_one_line(error: Exception, said: str) -> None:
+    assert errors.one_line(error) == said
+
+
+def test_help_is_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["compare", "--help"])
+    assert caught.value.code == 0
+    assert "--cost-threshold" in capsys.readouterr().out
+
+
+def test_no_hook_in_this_process() -> None:
+    assert not errors.is_harness_command()
+    assert os.environ.get(errors.SHOW) is None

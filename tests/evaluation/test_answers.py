@@ -1,0 +1,253 @@
+"""Answers are read as people write them: each kind of shape, controls on real solutions, and bounded work."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from s2t_eval.evaluation.generated import GeneratedText
+from s2t_eval.evaluation.grading import EXPRESSION, INTEGER, LETTER, NUMBER, QUANTITY
+from s2t_eval.evaluation.grading.closed import closed_value
+from s2t_eval.evaluation.grading.numbers import as_number, write
+from s2t_eval.evaluation.grading.thinking import MARKERS, opens_thought, without_thoughts
+from tests.evaluation.answer_neighbours import NEIGHBOURS
+from tests.evaluation.answer_replies import REPLIES
+from tests.harness_helpers import shared_data
+
+RULES = {rule.name: rule for rule in (NUMBER, EXPRESSION, INTEGER, LETTER, QUANTITY)}
+VERDICTS = {True: "right", False: "wrong", None: "timeout"}
+Pair = tuple[str, str, str]
+TABLES = {
+    **{
+        f"{rule}: {kind}": (rule, pairs)
+        for rule, kinds in NEIGHBOURS.items()
+        for kind, pairs in kinds.items()
+    },
+    **{f"{rule}: replies": (rule, pairs) for rule, pairs in REPLIES.items()},
+}
+DISPUTED: dict[tuple[str, str], str] = {}
+"""(gold, text) of pairs whose wanted verdict seems wrong, and why: none at present."""
+
+
+def verdict(rule: str, gold: str, text: str) -> str:
+    answer = RULES[rule].extract(text)
+    return "none" if answer is None else VERDICTS[RULES[rule].same(gold, answer)]
+
+
+def failing(rule: str, pairs: list[Pair]) -> list[tuple[str, str, str, str | None]]:
+    """(gold, text, wanted verdict, what was read) of the pairs with another verdict."""
+    return [
+        (gold, text, wanted, RULES[rule].extract(text))
+        for gold, text, wanted in pairs
+        if verdict(rule, gold, text) != wanted
+    ]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_answers_in_the_shapes_that_models_write(table: str) -> None:
+    rule, pairs = TABLES[table]
+    assert len(pairs) >= 10
+    assert not failing(rule, pairs)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_answers_that_public_bug_reports_describe(rule: str) -> None:
+    lines = (shared_data() / "answers" / "pairs.jsonl").read_text(encoding="utf-8").split("\n")
+    pairs = [pair for pair in map(json.loads, filter(None, lines)) if pair["kind"] == rule]
+    wanted = [
+        (pair["gold"], pair["text"], pair["right"])
+        for pair in pairs
+        if (pair["gold"], pair["text"]) not in DISPUTED
+    ]
+    assert len(wanted) >= 10
+    assert not failing(rule, wanted)
+
+
+# ---------------------------------------------------------------- controls on real solutions
+
+
+def test_reference_solutions_of_gsm8k_are_right() -> None:
+    lines = (shared_data() / "openai/gsm8k/main/test.jsonl").read_text(encoding="utf-8").split("\n")
+    solutions = [json.loads(line)["answer"] for line in lines if line]
+    assert len(solutions) == 1319
+    assert not failing("number", [(text.split("#### ")[-1], text, "right") for text in solutions])
+
+
+def math500() -> list[dict[str, Any]]:
+    lines = (shared_data() / "HuggingFaceH4/MATH-500/test.jsonl").read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
+
+
+def test_reference_solutions_of_math500_are_right() -> None:
+    docs = math500()
+    assert len(docs) == 500
+    assert not failing("expression", [(doc["answer"], doc["solution"], "right") for doc in docs])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "The answer is {}. Check: both sides agree, so the answer is correct.",
+        "The answer is ${}$. Check: both sides agree, so the answer is correct.",
+        "The answer is {}. The solution is unique.",
+        "The answer is ${}$. The result is valid.",
+        "So the answer is ${}$. I hope the answer is right.",
+        "The answer is therefore {}. This is the only solution, so the result is verified.",
+        "${}$ is the answer. This is correct.",
+        "The result is ${}$. The solution is complete.",
+        "**Final Answer:**\n\n${}$\n\nThe answer has been verified.",
+        "Final Answer: The final answer is ${}$. I hope it is correct.",
+        "## Answer\n\n${}$",
+        "### Final Answer\n{}",
+        "**Answer:** {}",
+        "<answer>{}</answer>",
+        "#### {}",
+        "{}",
+        "Step 1: the result is $99$. Step 2: So the answer is ${}$.",
+        "**Solution:** We compute. Therefore the answer is ${}$.",
+        "<think>Is it 7? \\boxed{{7}}</think>The answer is ${}$.",
+        "Therefore\n\\[\n{}\n\\]",
+        "Therefore we get\n$$\n{}\n$$\n",
+        "Therefore\n\n\\[\n{}.\n\\]\n\nThis completes the solution.",
+        "We have\n\\begin{{align*}}\nx &= y \\\\\n&= {}\n\\end{{align*}}",
+        "\\[\n\\begin{{aligned}}\nT &= 1 \\\\\n&= {}\n\\end{{aligned}}\n\\]",
+    ],
+)
+def test_every_gold_of_math500_is_read_from_a_sentence(form: str) -> None:
+    """A remark about the answer took its place: all golds were wrong when put so."""
+    golds = sorted({doc["answer"] for doc in math500()})
+    assert len(golds) > 300
+    assert not failing("expression", [(gold, form.format(gold), "right") for gold in golds])
+
+
+# ---------------------------------------------------------------- thoughts
+
+
+def test_every_family_of_marks() -> None:
+    marks = [
+        ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<thought>", "</thought>"),
+        ("<reasoning>", "</reasoning>"), ("<seed:think>", "</seed:think>"), ("[THINK]", "[/THINK]"),
+        ("◁think▷", "◁/think▷"), ("<|begin_of_thought|>", "<|end_of_thought|>"),
+        ("<|START_THINKING|>", "<|END_THINKING|>"), ("<|inner_prefix|>", "<|inner_suffix|>"),
+        ("<|channel>thought", "<channel|>"), ("<unused94>", "<unused95>"),
+        ("<|im_start|>think", "<|im_start|>answer"),
+        ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+        ("analysisWe", "assistantfinal"), ("Here is my thought process:", "Here is my response:"),
+    ]  # fmt: skip
+    assert len({marker.name for marker in MARKERS}) == len(MARKERS) <= len(marks)
+    for begin, end in marks:
+        assert without_thoughts(f"{begin} 20 {end} 18") == " 18", begin
+        assert without_thoughts(f"{begin} 20") is None, begin
+        assert NUMBER.extract(f"{begin} \\boxed{{20}} {end} 18") == "18", begin
+        if begin != "Here is my thought process:":
+            assert without_thoughts(f" 20 {end} 18") == " 18", end
+
+
+def test_thoughts_and_what_is_none() -> None:
+    assert without_thoughts("a<think>b</think>c<think>d</think>e") == "ace"
+    assert without_thoughts("<think>a<think>b</think>c</think>d") == "d"
+    assert without_thoughts("Analysis: 1 < 2 and x[THIN]") == "Analysis: 1 < 2 and x[THIN]"
+    assert without_thoughts("Here is my response: 5") == "Here is my response: 5"
+    assert without_thoughts("hm", is_open=True) is None
+    assert without_thoughts("hm</think>5", is_open=True) == "5"
+    assert without_thoughts("hm ### 5", is_open=True, end="###") == " 5"
+    assert opens_thought("<|im_start|>assistant\n<think>\n")
+    assert not opens_thought("<think>\n\n</think>\n\n") and not opens_thought("Use <think> tags.")
+
+
+def test_truncated_texts() -> None:
+    assert NUMBER.extract(GeneratedText("<think>The answer is 5", truncated=True)) is None
+    assert EXPRESSION.extract(GeneratedText(r"So \boxed{12", truncated=True)) is None
+    assert EXPRESSION.extract(GeneratedText(r"So \boxed{12", truncated=False)) == "12"
+    assert INTEGER.extract(GeneratedText("Hence it is 12", truncated=True)) is None
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2^5", "32"), (r"4 \times 5", "20"), (r"3\sqrt{4}", "6"), (r"\sqrt[3]{8}", "2"),
+        (r"\binom{10}{3}", "120"),
+        (r"{10 \choose 3}", "120"), ("10-15", "-5"), (r"\frac{36}{2}", "18"), (r"3\frac12", "3.5"),
+        (r"-3\frac{1}{2}", "-3.5"), ("2(3+4)", "14"), ("5!", "120"), ("4^{1.5}", "8"), ("2^{-1}", "0.5"),
+        ("|3-5|", "2"), ("9 x 2", "18"), ("12 ÷ 4", "3"), (r"\left(2+3\right)^2", "25"), ("3/4/2", "0.375"),
+    ],
+)  # fmt: skip
+def test_closed_arithmetic(text: str, value: str) -> None:
+    found = closed_value(text)
+    assert found is not None and write(found) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"3\sqrt5", r"2\pi", "x+1", "1/0", "0^0", "9^{9^{9^{9}}}", "2^{100000}", "10000!", "((((", "",
+        "e", "3 4",
+        "__import__('os')", "1;2", "(" * 300 + "1" + ")" * 300, "9" * 10_000, r"\sqrt{-1}",
+    ],
+)  # fmt: skip
+def test_what_is_no_closed_arithmetic(text: str) -> None:
+    assert closed_value(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2½", "2.5"), ("-½", "-0.5"), ("1\u202f234", "1234"), ("1 234 567", "1234567"),
+        (r"1\,234", "1234"),
+        ("1'234", "1234"), ("1,00,000", "100000"), ("1.5 million", "1500000"), ("negative 10", "-10"),
+        ("minus 10", "-10"), ("₹18", "18"), ("US$ 5", "5"), ("１８", "18"), ("18 €", "18"),
+        ("-3 1/2", "-3.5"),
+        (r"2 \text{ thousand}", "2000"),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_write_them(text: str, value: str) -> None:
+    found = as_number(text)
+    assert found is not None and write(found) == value
+
+
+@pytest.mark.parametrize(
+    "text", [r"1 \quad 2", r"1\quad 234", "1 12", "1e99999999", "1e" + "9" * 5000, "3:5"]
+)
+def test_what_is_not_one_number(text: str) -> None:
+    assert as_number(text) is None
+
+
+# ---------------------------------------------------------------- sizes
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "the answer is 5. ", "answer is ", "\\boxed{5} ", "\\boxed{", "<think>", "$x$ ", "\\[", "5 ",
+        "5", "a", "(A) ",
+        "Question: a\n", "\n", " ", "Step 1 ", "<answer>", "5, ", "{", "is the answer. ",
+        "C is correct. ", "9\\,",
+    ],
+)  # fmt: skip
+def test_work_is_bounded_on_long_texts(rule: str, unit: str) -> None:
+    """A reply that repeats itself for ever cost time that grew with the square of its length.
+
+    Processor time within one run: eight times the text is 8 times the work, or 64 where it grows with the
+    square; the bound between them leaves a factor of four to a busy machine.
+    """
+    seconds = []
+    for size in (10_000, 80_000):
+        began = time.process_time()
+        RULES[rule].extract(unit * (size // len(unit)))
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 32 * max(seconds[0], 0.01), seconds
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("form", ["{}", "The answer is {}.", "\\boxed{{{}}}", "1e{}", "2^{{{}}}", "{}/{}"])
+def test_a_number_of_a_million_digits(rule: str, form: str) -> None:
+    """Python refuses to read more than 4,300 digits at once."""
+    answer = RULES[rule].extract(form.replace("{}", "9" * 1_000_000, 1).format("9"))
+    assert answer is None or answer != "9"

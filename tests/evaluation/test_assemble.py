@@ -1,0 +1,224 @@
+"""Answers as models write them become programs, whatever is in them, in time that grows with their length."""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+import textwrap
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from s2t_eval.evaluation.humaneval import HumanEvalScorer, assemble, score_solutions
+from s2t_eval.evaluation.humaneval import score as score_module
+from tests.evaluation.program_neighbours import BODY, CHECK, GOOD, NEIGHBOURS, PROMPT, fenced
+from tests.harness_helpers import shared_data
+
+DOC = {"prompt": PROMPT, "entry_point": "f", "test": CHECK}
+
+
+def verdicts(texts: list[str], docs: list[dict[str, Any]]) -> list[str]:
+    """`right`, `wrong`, `none` or `unscored`, as the task's filter finds them."""
+    found = HumanEvalScorer().outcomes([[text] for text in texts], docs)
+    names = {True: "right", False: "wrong", None: "unscored"}
+    return [names[one.verdict.passed] if one.program else "none" for [one] in found]
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_neighbours_of_reported_answers() -> None:
+    assert len(NEIGHBOURS) > 230
+    found = verdicts([text for _, text, _ in NEIGHBOURS], [DOC] * len(NEIGHBOURS))
+    wrong = [(name, want, got) for (name, _, want), got in zip(NEIGHBOURS, found, strict=True) if want != got]
+    assert wrong == []
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_reported_answers() -> None:
+    """The shapes that public bug reports describe; the endless one is `test_sandbox`'s."""
+    path = shared_data() / "answers/pairs.jsonl"
+    if not path.is_file():
+        pytest.skip(f"the reported answers are not at {path}")
+    lines = path.read_text().split("\n")
+    pairs = [pair for line in lines if line and (pair := json.loads(line))["kind"] == "program"]
+    pairs = [pair for pair in pairs if pair["note"] != "endless"]
+    assert len(pairs) > 70
+    found = verdicts([pair["text"] for pair in pairs], [pair["gold"] for pair in pairs])
+    wrong = [
+        (pair["note"], pair["right"], got)
+        for pair, got in zip(pairs, found, strict=True)
+        if got != pair["right"]
+    ]
+    assert wrong == []
+
+
+FORMS: dict[str, Callable[[str, str], str]] = {
+    "closing fence glued to the last line": lambda prompt, body: f"```python\n{prompt}{body.rstrip()}```",
+    "end mark glued to the last line": lambda prompt, body: f"{prompt}{body.rstrip()}<|im_end|>",
+    "end mark behind the fence": lambda prompt, body: f"{fenced(prompt + body)}</s>",
+    "from __future__": lambda prompt, body: fenced(f"from __future__ import annotations\n{prompt}{body}"),
+    "byte order mark": lambda prompt, body: fenced(f"\ufeff{prompt}{body}"),
+    "CRLF": lambda prompt, body: fenced(prompt + body).replace("\n", "\r\n"),
+    "thinking before": lambda prompt, body: f"<think>{prompt}    return 0</think>\n{fenced(prompt + body)}",
+    "thinking in the prompt": lambda prompt, body: f"Hmm, {prompt}</think>{fenced(prompt + body)}",
+    "list item": lambda prompt, body: f"1. Code:\n\n{textwrap.indent(fenced(prompt + body), '   ')}",
+    "no fence, prose around": lambda prompt, body: f"Sure (here:\n\n{prompt}{body}\n\nThat's all (really.",
+    "body, stripped": lambda prompt, body: body.strip(),
+    "body, one space too many": lambda prompt, body: textwrap.indent(body, " "),
+    "body, then prose": lambda prompt, body: f"{body}\n\nThis isn't (too) hard.",
+    "body, then a wrong one": lambda prompt, body: f"{body}\n\n{prompt}    return None\n",
+    "body before a fence's end": lambda prompt, body: f"{body}```\nIt works as follows.",
+    "special token in front": lambda prompt, body: f"<|im_start|>assistant\n{prompt}{body}",
+    "tags": lambda prompt, body: f"[PYTHON]\n{prompt}{body}[/PYTHON]",
+    "interactive session": lambda prompt, body: "\n".join(
+        f">>> {line}" if line[:1].strip() else f"... {line}" for line in f"{prompt}{body}".split("\n")
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_canonical_solutions_are_read_in_every_form(form: str) -> None:
+    """The function is the same as in a plain fence, which `test_humaneval` runs in the sandbox."""
+    lines = (shared_data() / "openai/openai_humaneval/test.jsonl").read_text().split("\n")
+    docs = [json.loads(line) for line in lines if line]
+    assert len(docs) == 164
+    different = []
+    for doc in docs:
+        prompt, body, entry = doc["prompt"], doc["canonical_solution"], doc["entry_point"]
+        wanted = assemble(fenced(prompt + body), prompt, entry)
+        found = assemble(FORMS[form](prompt, body), prompt, entry)
+        if found is None or wanted is None or function(found, entry) != function(wanted, entry):
+            different.append(doc["task_id"])
+    assert different == []
+
+
+def function(program: str, name: str) -> str:
+    """The last function of a name, without its docstring and other constants."""
+    functions = [node for node in ast.parse(program).body if isinstance(node, ast.FunctionDef)]
+    [*_, found] = [node for node in functions if node.name == name]
+    constants = [
+        node for node in found.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    return ast.dump(ast.Module([node for node in found.body if node not in constants], []))
+
+
+def test_source_is_kept_to_the_letter() -> None:
+    """What a syntax tree cannot be written back from, or writes otherwise: it once ended the run."""
+    odd = "def f(xs):\n    a = 0xFF + 1_000  # why\n    return f\"{'\u3000'.join([])}\" 'x\ty' + (a)\n"
+    assert assemble(fenced(odd), PROMPT, "f") == f"from typing import List\n\n{odd.rstrip()}\n"
+
+
+DEEP = {
+    "minus": "-" * 100_000 + "1",
+    "not": "not " * 50_000 + "1",
+    "calls": "x" + "()" * 20_000,
+    "sum": " + ".join(["x"] * 20_000),
+    "powers": "**".join(["x"] * 50_000),
+    "open brackets": "(" * 100_000,
+    "brackets": "(" * 5_000 + ")" * 5_000,
+    "lambda": "lambda:" * 50_000 + "1",
+    "conditions": "1 if 1 else " * 20_000 + "1",
+    "comparisons": "<".join(["a"] * 20_000),
+    "digits": "9" * 200_000,
+}
+
+
+@pytest.mark.parametrize("expression", DEEP.values(), ids=DEEP)
+def test_nested_or_long_source_is_no_exception(expression: str) -> None:
+    """Python's parser gives up by three kinds of exceptions; a function beside such a line is still read."""
+    program = assemble(fenced(f"X = {expression}\n{GOOD}"), PROMPT, "f")
+    assert program is not None and program.endswith(GOOD)
+    for answer in (f"def f(xs):\n    return {expression}\n", f"    return {expression}\n", expression):
+        assemble(answer, PROMPT, "f")
+
+
+BITS = [
+    "```", "```python\n", "'''", '"""', "\n", "\n    ", "(", ")", "\t", "\u00a0", "\\", "def f(xs):", "@",
+    "<think>", "</think>", "<|im_end|>", "~~~", "#", "'", '"', "f'{", "else:", "\0", "\ud800", "return ", "*",
+    "[PYTHON]", ">>> ", "\f", "\u2028", "if x:", "try:", "from __future__ import annotations\n", "0777",
+    "global f", "nonlocal x", "yield", "await f()", "import *", "del f", "class f:", "async ", "1__0", "\x1a",
+    "lambda", "`",
+]  # fmt: skip
+
+
+def test_no_answer_raises() -> None:
+    """Known answers cut, mixed and sprinkled with what readers stumble over (5,000 more were tried)."""
+    rng = random.Random(7)
+    texts = [text for _, text, _ in NEIGHBOURS if len(text) < 2_000]
+    for _ in range(400):
+        text = rng.choice(texts)
+        for _ in range(rng.randint(1, 6)):
+            place = rng.randint(0, len(text))
+            kept = rng.choice([0, rng.randint(0, 20)])
+            text = text[:place] + rng.choice([*BITS, rng.choice(texts)[:50]]) + text[place + kept :]
+        program = assemble(text, PROMPT, "f")
+        assert program is None or program.encode()
+
+
+LONG = {
+    "imports": lambda n: "import a\n" * n,
+    "imports and the function": lambda n: "import a\n" * n + GOOD,
+    "functions": lambda n: "".join(f"def g{i}(x):\n    return g{i + 1}(x)\n" for i in range(n // 2)) + GOOD,
+    "one function": lambda n: "def f(xs):\n" + "    y = [1, (2, 3)]\n" * n + "    return 0\n",
+    "cut off inside brackets": lambda n: "def f(xs):\n" + "    y = 1\n" * n + "    return (",
+    "body": lambda n: "    y = 1\n" * n + BODY,
+    "prose": lambda n: "This isn't code (or is it?\n" * n,
+    "prose and indented lines": lambda n: "Note that\n    x = 1\nis nice\n" * (n // 3),
+    "fences": lambda n: "```\nx\n" * n,
+    "docstrings with fences": lambda n: "```python\n" + "'''\n```\na\n```\n'''\n" * (n // 5),
+    "nested headers": lambda n: "def f():\n" + "".join(" " * (i % 80 + 1) + "if a:\n" for i in range(n)),
+    "quotes": lambda n: "\\\"\"\"" * n,
+    "backquotes": lambda n: "` `` " * n,
+    "statements in a line": lambda n: "a = 1;" * n,
+    "thoughts": lambda n: "<think>a</think>" * n,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("long", LONG.values(), ids=LONG)
+def test_time_grows_with_the_length(long: Callable[[int], str]) -> None:
+    """200 lines of `import a` once took 25 seconds: the longest text that parses was looked for line by line.
+
+    Processor time within one run: ten times the text is 10 times the work, or 100 where it grows with the
+    square; the bound between them leaves a factor of three to a busy machine.
+    """
+
+    def seconds(count: int) -> float:
+        text = long(count)
+        began = time.process_time()
+        assemble(text, PROMPT, "f")
+        return time.process_time() - began
+
+    seconds(200)
+    short = min(seconds(500) for _ in range(3))
+    assert min(seconds(5_000) for _ in range(2)) < 32 * max(short, 0.005)
+
+
+def test_answer_that_cannot_be_read_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Too deep is wrong, a fault of ours is unscored and logged, other answers keep their verdicts."""
+
+    def failing(answer: str, prompt: str, entry_point: str) -> str | None:
+        if answer == "deep":
+            raise RecursionError("maximum recursion depth exceeded")
+        if answer == "fault":
+            raise KeyError("oops")
+        return assemble(answer, prompt, entry_point)
+
+    monkeypatch.setattr(score_module, "assemble", failing)
+    [deep], [fault], [none] = HumanEvalScorer().outcomes([["deep"], ["fault"], ["no"]], [DOC] * 3)
+    assert (deep.verdict.passed, fault.verdict.passed, none.verdict.passed) == (False, None, False)
+    assert deep.verdict.reason.endswith("too deep or too long to be read: RecursionError")
+    assert fault.verdict.reason == "the answer could not be searched for a program: KeyError: 'oops'"
+    assert none.verdict.reason == "the answer holds no program"
+    assert "an answer could not be searched for a program" in caplog.text
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_reason_says_what_the_sandbox_lacks() -> None:
+    missing = "import surely_not_installed\ndef f(xs):\n    return surely_not_installed.f(xs)\n"
+    [verdict] = score_solutions([missing], [DOC])
+    assert verdict is not None and verdict.passed is False
+    assert verdict.reason.endswith("(the sandbox has Python's standard library and numpy, nothing else)")

@@ -1,0 +1,107 @@
+"""The benchmarks' data from a folder, and every way in which a folder can be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from s2t_eval.evaluation import benchmark_data
+from s2t_eval.evaluation.benchmark_data import GSM8K, HUMANEVAL, MATH500, OLYMPIADBENCH
+from s2t_eval.evaluation.data import BenchmarkDataError, load
+from tests.benchmark_folder import write_benchmarks
+from tests.harness_helpers import shared_data
+
+SIZES = {
+    "gsm8k": 1319, "math500": 500, "olympiadbench": 674, "aime25": 30, "minerva_math": 272,
+    "humaneval": 164, "mmlu_pro": 12_032,
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("S2T_DATA", str(tmp_path))
+    return write_benchmarks(tmp_path)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_real_data(name: str) -> None:
+    splits = getattr(benchmark_data, name)(data=str(shared_data()), version=1.0)
+    assert len(splits["test"]) == SIZES[name]
+
+
+def test_folder_by_environment_and_by_metadata(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(GSM8K)["test"][0]["question"] == "What is 9 times 2?"
+    assert len(load(GSM8K)["train"]) == 1
+    monkeypatch.delenv("S2T_DATA")
+    assert isinstance(benchmark_data.math500(data=str(folder), version=1.0)["test"], Dataset)
+
+
+def test_other_names_of_fields_and_splits(folder: Path) -> None:
+    """As the hub has OlympiadBench: its split is called train, its answers are lists."""
+    place = folder / "olympiadbench"
+    (place / "test.jsonl").unlink()
+    row = {"question": "Solve it.", "final_answer": ["$1$", "$-1$"], "id": 7}
+    (place / "train.jsonl").write_text(json.dumps(row) + "\n")
+    assert load(OLYMPIADBENCH)["test"][0] == {"id": 7, "problem": "Solve it.", "answer": "$1$,$-1$"}
+
+
+def test_numbers_as_answers_become_text(folder: Path) -> None:
+    (folder / "HuggingFaceH4/MATH-500/test.jsonl").write_text('{"problem": "2?", "answer": 2}\n')
+    assert load(MATH500)["test"][0]["answer"] == "2"
+
+
+def breaks(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
+
+
+GOOD = '{"problem": "p", "answer": "1"}\n'
+FILE = "HuggingFaceH4/MATH-500/test.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "{broken\n", r"MATH-500/test\.jsonl, line 2: expected one JSON object, got '\{broken'$"),
+        (GOOD + "[1]\n", r"line 2: expected one JSON object, got '\[1\]'$"),
+        (GOOD + "\n" + GOOD[:-3], r"line 3: expected one JSON object"),
+        ('{"problem": "p"}\n', r"line 1: there is no field 'answer' or 'final_answer'; it has 'problem'$"),
+        ('{"answer": "1"}\n', r"line 1: there is no field 'problem' or 'question'; it has 'answer'$"),
+        (
+            GOOD + '{"problem": "p", "answer": " "}\n',
+            r"line 2: an item without an answer: its field 'answer'",
+        ),
+        ('{"problem": "p", "answer": null}\n', r"line 1: an item without an answer"),
+        ('{"problem": "", "answer": "1"}\n', r"line 1: an item without a problem: its field 'problem' is"),
+        ("\n", r"split 'test' is empty$"),
+    ],
+)
+def test_broken_file_is_named_with_its_line(text: str, message: str, folder: Path) -> None:
+    breaks(folder, FILE, text)
+    with pytest.raises(BenchmarkDataError, match=message) as caught:
+        load(MATH500)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_split_names_what_is_there(folder: Path) -> None:
+    (folder / FILE).rename((folder / FILE).with_name("validation.jsonl"))
+    with pytest.raises(BenchmarkDataError, match=r"there is no split 'test'; it has .*'validation'$"):
+        load(MATH500)
+
+
+def test_missing_folder_names_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2T_DATA", str(tmp_path))
+    with pytest.raises(BenchmarkDataError, match=r"^S2T_DATA=.*: there is no folder openai/openai_humaneval"):
+        load(HUMANEVAL)
+    (tmp_path / "olympiadbench").mkdir()
+    with pytest.raises(BenchmarkDataError, match=r"no data files are found .*expected test\.jsonl"):
+        load(OLYMPIADBENCH)
+
+
+def test_no_network_and_no_folder_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("S2T_DATA", raising=False)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(BenchmarkDataError, match=r"without a network set S2T_DATA=DIR to a folder that hold"):
+        load(MATH500)

@@ -1,0 +1,92 @@
+"""HumanEval: answers of every shape become programs, programs run in the sandbox, verdicts are right."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import Any
+
+import pytest
+
+from s2t_eval.evaluation.generated import GeneratedText
+from s2t_eval.evaluation.humaneval import HumanEvalScorer, assemble, score_solutions
+from s2t_eval.evaluation.humaneval import score as score_module
+from s2t_eval.evaluation.sandbox import Verdict
+from tests.evaluation.answer_shapes import ROTATE, ROTATE_CHECK, SHAPES, TWICE, TWICE_CHECK
+from tests.harness_helpers import shared_data
+
+NAMES = {TWICE: ("twice", TWICE_CHECK), ROTATE: ("rotate", ROTATE_CHECK)}
+
+
+def document(prompt: str) -> dict[str, Any]:
+    entry, check = NAMES[prompt]
+    return {"prompt": prompt, "entry_point": entry, "test": check}
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_shapes_of_answers() -> None:
+    assert len(SHAPES) >= 30
+    docs = [document(prompt) for _, prompt, _, _ in SHAPES]
+    sources = [
+        assemble(answer, prompt, NAMES[prompt][0]) for (_, prompt, answer, _) in SHAPES
+    ]  # fmt: skip
+    verdicts = score_solutions(sources, docs)
+    for (name, _, _, passes), source, verdict in zip(SHAPES, sources, verdicts, strict=True):
+        assert (verdict is not None and verdict.passed) is passes, (name, source, verdict)
+
+
+@pytest.mark.parametrize("answer", ["", "Just multiply it by two.", "```\n???\n```", "x " * 5_000])
+def test_answer_without_a_program(answer: str) -> None:
+    assert assemble(answer, TWICE, "twice") is None
+
+
+def problems() -> list[dict[str, Any]]:
+    lines = (shared_data() / "openai/openai_humaneval/test.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_all_canonical_solutions_pass_and_all_emptied_bodies_fail() -> None:
+    """As a fenced whole, as a bare body, as a body that lost its indentation; then with `pass`."""
+    docs = problems()
+    assert len(docs) == 164
+    whole = [f"```python\n{doc['prompt']}{doc['canonical_solution']}```" for doc in docs]
+    bodies = [doc["canonical_solution"] for doc in docs]
+    dedented = [textwrap.dedent(doc["canonical_solution"]).strip() for doc in docs]
+    for answers in (whole, bodies, dedented):
+        sources = [assemble(a, d["prompt"], d["entry_point"]) for a, d in zip(answers, docs, strict=True)]
+        verdicts = score_solutions(sources, docs)
+        failed = [(d["task_id"], v) for d, v in zip(docs, verdicts, strict=True) if not (v and v.passed)]
+        assert failed == []
+    empty = score_solutions([doc["prompt"] + "    pass\n" for doc in docs], docs)
+    assert [
+        d["task_id"] for d, v in zip(docs, empty, strict=True) if v is None or v.passed is not False
+    ] == []
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_metrics_of_one_answer_and_of_many() -> None:
+    scorer, doc = HumanEvalScorer(), document(TWICE)
+    right, wrong = "    return 2 * x", GeneratedText("    return x", truncated=True)
+    found = scorer.outcomes([[right], [wrong], [right, wrong, "no code", right]], [doc] * 3)
+    assert scorer(doc, [found[0]]) == {"extracted": 1.0, "ungraded": 0.0, "pass@1": 1.0}
+    assert scorer(doc, [found[1]]) == {"extracted": 1.0, "ungraded": 0.0, "truncated": 1.0, "pass@1": 0.0}
+    many = scorer(doc, [found[2]])
+    assert many["pass@1"] == 0.5
+    assert many["pass@2"] == pytest.approx(5 / 6)
+    assert many["pass@4"] == 1.0
+    assert many["extracted"] == 0.75
+    logged = json.loads(found[1][0])
+    assert logged["passed"] is False
+    assert logged["reason"].startswith("a check failed: AssertionError")
+    assert logged["program"].startswith("def twice")
+    assert repr(scorer).startswith("HumanEvalScorer(sandbox=bubblewrap 0.")
+
+
+def test_program_without_a_verdict_is_unscored_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that was killed from outside twice says nothing about the program."""
+    lost = Verdict(None, "the sandbox was killed from outside (signal 9)", 1.0, "bubblewrap 0.11.0")
+    monkeypatch.setattr(score_module, "run_programs", lambda programs, *_, **__: [lost for _ in programs])
+    scorer, doc = HumanEvalScorer(), document(TWICE)
+    [outcomes] = scorer.outcomes([["    return 2 * x"]], [doc])
+    assert scorer(doc, [outcomes]) == {"extracted": 1.0, "ungraded": 1.0}

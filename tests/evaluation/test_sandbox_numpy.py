@@ -1,0 +1,92 @@
+"""Numpy inside the sandbox: there where it is installed outside, alone, and within all limits."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from s2t_eval.evaluation.humaneval import score_solutions
+from s2t_eval.evaluation.sandbox import Isolation, Limits, Program, Session, Verdict, pool
+from s2t_eval.evaluation.sandbox.isolation import PACKAGES
+
+pytestmark = [
+    pytest.mark.usefixtures("sandbox"),
+    pytest.mark.skipif(importlib.util.find_spec("numpy") is None, reason="numpy is not installed here"),
+]
+
+
+@pytest.fixture(scope="module")
+def session(sandbox: Isolation) -> Iterator[Session]:
+    with Session(sandbox, Limits()) as opened:
+        yield opened
+
+
+def verdict(session: Session, source: str, checks: str) -> Verdict:
+    return session.run(Program(source, checks))
+
+
+@pytest.mark.parametrize(
+    ("body", "checks"),
+    [
+        ("return int(np.array(x).sum())", "assert f([1, 2]) == 3"),
+        ("return np.array(x).sum()", "assert f([1, 2]) == 3 and f([0.5]) == 0.5"),
+        ("return np.array(x).max() > 1", "assert f([1, 2]) and f([1, 2]) == True and not f([0])"),
+        ("return list(np.array(x) * 2)", "assert f([1, 2]) == [2, 4]"),
+        ("return [np.float32(0.5), np.str_('a')]", "assert f([]) == [0.5, 'a']"),
+        ("return np.array(x).tolist()", "assert f([1, 2]) == [1, 2]"),
+        ("a = np.random.rand(200, 200)\n    np.linalg.svd(a @ a)\n    return 1", "assert f([]) == 1"),
+        ("from numpy.fft import fft\n    return round(abs(fft([1, 1])[0]))", "assert f([]) == 2"),
+    ],
+)
+def test_numpy_computes_and_its_numbers_equal_pythons(body: str, checks: str, session: Session) -> None:
+    found = verdict(session, f"import numpy as np\ndef f(x):\n    {body}\n", checks)
+    assert found.passed is True, found
+
+
+@pytest.mark.parametrize(
+    ("body", "want"),
+    [
+        ("import os\n    return set(os.listdir('PACKAGES')) - {'numpy', 'numpy.libs'}", "set()"),
+        ("import os\n    return dict(os.environ)", "{}"),
+        (
+            "try:\n        open('PACKAGES/numpy/x', 'w')\n    except OSError as e:\n        return e.errno",
+            "30",
+        ),
+        ("try:\n        np.ones(1 << 28)\n    except MemoryError:\n        return 'refused'", "'refused'"),
+        ("try:\n        import torch\n    except ModuleNotFoundError:\n        return 'absent'", "'absent'"),
+    ],
+)
+def test_limits_hold_with_numpy(body: str, want: str, session: Session) -> None:
+    """Nothing else of the folder is seen, nothing written, no memory beyond the limit, no environment."""
+    source = f"import numpy as np\ndef f():\n    {body}\n".replace("PACKAGES", PACKAGES)
+    found = verdict(session, source, f"found = f()\nassert found == {want}, found")
+    assert found.passed is True, found
+
+
+def test_reason_says_that_numpy_is_absent(sandbox: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sandbox without it, as on a machine whose Python has none."""
+    kept, parts = [], iter(sandbox.command)
+    for part in parts:
+        if part == "--ro-bind-try" and "numpy" in (source := next(parts)):
+            next(parts)
+        elif part == "--ro-bind-try":
+            kept += [part, source, next(parts)]
+        else:
+            kept.append(part)
+    without = replace(sandbox, command=tuple(kept))
+    monkeypatch.setattr(pool, "find_isolation", lambda: without)
+    doc = {
+        "prompt": "def f(x):\n    pass\n",
+        "entry_point": "f",
+        "test": "def check(c):\n    assert c([1]) == 1\n",
+    }
+    at_top = "import numpy as np\ndef f(x):\n    return np.sum(x)\n"
+    inside = "def f(x):\n    import numpy.linalg\n    return 1\n"
+    for found in score_solutions([at_top, inside], [doc, doc]):
+        assert found is not None and found.passed is False
+        assert found.reason.endswith(
+            "(numpy is absent from this sandbox: it is taken from the Python that runs the evaluation)"
+        )

@@ -1,0 +1,635 @@
+"""`s2t-eval train` and the backends that use what it makes, on the embedded pair through lm_eval."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from s2t_eval.embedded import embedded_path
+from s2t_eval.engine import SlotModel
+from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
+from s2t_eval.models.vocabulary import text_vocabulary
+from s2t_eval.selection.readout import Readout
+from s2t_eval.selection.selector_folder import (
+    PROPOSERS,
+    ProposerDefault,
+    Selector,
+    SelectorError,
+    load_selector,
+    read_info,
+)
+from s2t_eval.training.labels import LabelSet
+from s2t_eval.training.router import tabulate
+from s2t_eval.training.selector.agreement import agreement, gains, score_items
+from s2t_eval.training.selector.export import export_to_reserved_rows
+from s2t_eval.training.selector.judge import judge, load_trained
+from s2t_eval.training.selector.packing import make_items
+from s2t_eval.training.selector.proposers import Routing, every_step, scan_scales, scan_triggers
+from tests.harness_helpers import (
+    BIN,
+    STUDENT,
+    TEACHER,
+    counts,
+    evaluate,
+    logits_after,
+    ours,
+    run_command,
+    texts,
+)
+from tests.learning import labels, main, selector, train_arguments
+
+ARGUMENTS = {"pretrained": STUDENT, "device": "cpu", "batch_size": 4}
+
+
+def run(model: str, **arguments: Any) -> dict[str, Any]:
+    return evaluate(model, {"selector": str(selector()), **arguments}, limit=4)
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def test_a_selector_folder_says_what_it_is_and_reached() -> None:
+    info = read_info(selector())
+    student = Greedy(**ARGUMENTS)
+    assert info.base == student.student_fingerprint
+    figures = info.training["held_out"]
+    assert figures["groups"] > 0 and 0 <= figures["agree@1"] <= 1 and -1 <= figures["spearman"] <= 1
+    assert info.training["history"][0]["agree@1"] == figures["greedy_agree@1"]  # residual begins as greedy
+    assert figures["agree@1"] >= figures["greedy_agree@1"]  # the best evaluation is kept
+    for proposer in ("tuned", "base"):
+        assert set(info.thresholds[proposer]) == {
+            "router", "entropy", "margin", "kl:student_teacher", "kl:teacher_student"
+        }  # fmt: skip
+        report = info.training["triggers"][proposer]
+        assert {"router@0.01", "entropy@0.05", "margin@0.2"} <= report.keys()
+        default = info.default(proposer)
+        assert default.trigger in ("router", "entropy", "margin", "always")
+        assert default.chosen == "held-out gain"
+        best = max(info.training["scan"][proposer].values())
+        name = default.trigger if default.tau is None else f"{default.trigger}@{default.tau}"
+        weight = info.proposal_weight if proposer == "base" else 0
+        assert info.training["scan"][proposer][f"{name}+{weight}" if weight else name] == best
+    card = (selector() / "README.md").read_text()
+    assert f"n = {figures['groups']}" in card and card.startswith("---\nlibrary_name: peft\n")
+    assert not selector().with_name(selector().name + ".training").exists()
+    names = {path.suffix for path in selector().iterdir()}
+    assert names == {".json", ".safetensors", ".md"}
+
+
+def test_the_adapter_is_a_plain_peft_adapter() -> None:
+    base = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT))
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    peft = PeftModel.from_pretrained(base, str(selector()))
+    assert any(bool(p.any()) for name, p in peft.named_parameters() if "lora_B" in name)
+    for name, value in peft.get_base_model().state_dict().items():
+        if "lora" not in name:
+            assert torch.equal(value, before[name.replace(".base_layer", "")])
+
+
+def test_training_again_gives_the_same_weights(tmp_path: Path) -> None:
+    main(train_arguments(labels(), tmp_path / "again", "--form", "residual"))
+    for name in ("adapter_model.safetensors", "readout.safetensors", "router.safetensors"):
+        one, two = load_file(selector() / name), load_file(tmp_path / "again" / name)
+        assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_bfloat16_training_chooses_a_default_like_any_other(tmp_path: Path) -> None:
+    """The router was once asked within the loop's precision, and its odds could not be read."""
+    main(train_arguments(labels(), tmp_path / "half", "--form", "direct", "--precision", "bf16"))
+    half, whole = read_info(tmp_path / "half"), read_info(selector("direct"))
+    for info in (half, whole):
+        assert {default.chosen for default in info.defaults.values()} == {"held-out gain"}
+    losses = [info.training["held_out"]["loss"] for info in (half, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def shipped() -> tuple[Selector, Any, int]:
+    """The selector that was trained for long, and its student."""
+    tokenizer = AutoTokenizer.from_pretrained(embedded_path(STUDENT))
+    student = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT), dtype=torch.float32)
+    info = read_info(embedded_path("embedded/selector"))
+    found = load_selector("embedded/selector", info.base, info.vocabulary, info.hidden_size)
+    return found, student, text_vocabulary(tokenizer)
+
+
+def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
+    """Its twin: step by step, what the teacher thinks of the pick and of the student's own first token."""
+    found, student, text_vocab = shipped()
+    rows = list(LabelSet.load(labels()))[:8]
+    table = tabulate(SlotModel(student, "student", text_vocab), rows, has_written=True)
+    routing = Routing(found.routers["base"], found.info.thresholds["base"], table)
+    model = load_trained(found, student, text_vocab)
+    chosen = scan_triggers(model, every_step(rows, 8), len(rows), "base", routing)
+    judged = judge(found, shipped()[1], text_vocab, rows)
+    for weight in (0.0, 0.5):
+        total = {"always": 0.0, "entropy@0.05": 0.0}
+        for row in rows:
+            for number, step in enumerate(row.kept.tolist()):
+                own = judged[row.problem_id].scores[step][: found.info.top_k].tolist()
+                proposed = row.student_log_probs[number].tolist()
+                mixed = [score + weight * p for score, p in zip(own, proposed, strict=False)]
+                pick = max(range(len(mixed)), key=lambda k: mixed[k])
+                of_pick, of_first = (max(-30.0, float(row.teacher_log_probs[number][k])) for k in (pick, 0))
+                total["always"] += of_pick - of_first
+                if row.entropy[step] > found.info.thresholds["base"]["entropy"]["0.05"]:
+                    total["entropy@0.05"] += of_pick - of_first
+        for name, expected in total.items():
+            assert expected != 0
+            key = f"{name}+{weight}" if weight else name
+            assert chosen.scan[key] == pytest.approx(expected / len(rows), abs=2e-3)
+    suffix = f"+{chosen.proposal_weight}" if chosen.proposal_weight else ""
+    tau = "" if chosen.default.tau is None else f"@{chosen.default.tau}"
+    best = max(chosen.scan.values())
+    assert chosen.scan[f"{chosen.default.trigger}{tau}{suffix}"] == best > 0
+
+
+@pytest.mark.parametrize("form", ["direct", "residual"])
+def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) -> None:
+    """Its twin: where its trigger does not fire, the adapted model's own token of the student's first K."""
+    student, text_vocab = shipped()[1:]
+    info = read_info(selector(form))
+    found = load_selector(selector(form), info.base, info.vocabulary, info.hidden_size)
+    rows = list(LabelSet.load(labels()))[:6]
+    model = load_trained(found, student, text_vocab)
+    table = tabulate(SlotModel(model.peft, "tuned", text_vocab), rows, has_written=False)
+    routing = Routing(found.routers["tuned"], info.thresholds["tuned"], table)
+    chosen = scan_triggers(model, every_step(rows, 8), len(rows), "tuned", routing)
+    threshold = info.thresholds["tuned"]["entropy"]["0.2"]
+    total = {"always": 0.0, "entropy@0.2": 0.0}
+    for row, entropy in zip(rows, table.entropy, strict=True):
+        for number, step in enumerate(row.kept.tolist()):
+            ids = row.text_ids[: len(row.prompt_ids) + step].tolist()
+            candidates = row.candidates[number][:8].tolist()
+            logits = logits_after(model.peft, ids)[candidates]
+            own = int(logits.argmax())
+            pick = own
+            if form != "direct":
+                states = [hidden_after(model.peft, [*ids, candidate]) for candidate in candidates]
+                added = Readout(found.readout, info.score_as).score(torch.stack(states))
+                pick = int((logits.log_softmax(-1) + added).argmax())
+            gain = [max(-30.0, float(row.teacher_log_probs[number][k])) for k in (pick, own, 0)]
+            total["always"] += gain[0] - gain[2]
+            fires = float(entropy[step]) > threshold
+            total["entropy@0.2"] += (gain[0] if fires else gain[1]) - gain[2]
+    for name, expected in total.items():
+        assert chosen.scan[name] == pytest.approx(expected / len(rows), abs=5e-3)
+    if form == "direct":  # its picks are its own tokens, and firing at every step costs nothing
+        assert chosen.default == ProposerDefault("always", None, "held-out gain")
+
+
+@torch.no_grad()
+def hidden_after(model: Any, ids: list[int]) -> torch.Tensor:
+    """The last hidden state of a text, encoded afresh."""
+    states: torch.Tensor = model.get_base_model().get_decoder()(torch.tensor([ids])).last_hidden_state
+    return states[0, -1].float()
+
+
+def test_scales_are_measured_as_if_the_adapter_were_smaller() -> None:
+    """Its twin: the second matrices themselves are halved."""
+    found, student, text_vocab = shipped()
+    model = load_trained(found, student, text_vocab)
+    texts_seen = list(LabelSet.load(labels()))[:6]
+    scales = scan_scales(model, every_step(texts_seen, 8), len(texts_seen))
+    items = make_items(texts_seen, 8, -np.inf)
+    for factor, scale in ((1.0, "1.0"), (0.5, "0.5")):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_B" in name:
+                    parameter *= factor
+        expected = float(gains(torch.cat(score_items(model, items, 1)), items).sum()) / len(texts_seen)
+        assert scales[scale] == pytest.approx(expected, abs=1e-4)
+    assert len(set(scales.values())) == 3
+
+
+def test_the_best_by_gain_is_kept_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(train_arguments(labels(), tmp_path / "kept", "--form", "direct", "--keep", "gain"))
+    training = read_info(tmp_path / "kept").training
+    assert training["held_out"]["gain"] == max(entry["gain"] for entry in training["history"])
+    assert training["held_out"]["gain"] == pytest.approx(training["scan"]["base"]["always"], abs=1e-4)
+    with pytest.raises(SystemExit):
+        main(train_arguments(labels(), tmp_path / "a", "--form", "residual", "--keep", "gain"))
+    assert "keep=gain: it needs labels at every step" in capsys.readouterr().err
+
+
+def test_training_goes_on_from_a_selector(tmp_path: Path) -> None:
+    first = selector("direct")
+    main(train_arguments(labels(), tmp_path / "next", "--form", "direct", "--start", str(first)))
+    before, after = read_info(first).training, read_info(tmp_path / "next").training
+    assert after["history"][0]["loss"] == pytest.approx(before["held_out"]["loss"], rel=1e-4)
+    assert after["settings"]["start"] and "start" not in before["settings"]
+    one, two = (load_file(folder / "router.safetensors") for folder in (first, tmp_path / "next"))
+    base = [name for name in one if name.startswith("base.")]
+    assert base and all(torch.equal(one[name], two[name]) for name in base)  # the labels are the same
+
+
+def test_a_start_brings_what_it_has_learnt(tmp_path: Path) -> None:
+    """The long-trained selector, as if it came of these labels: training begins where it ended."""
+    start = Path(shutil.copytree(embedded_path("embedded/selector"), tmp_path / "start"))
+    info = read_info(start)
+    settings = copy.deepcopy(info.training["settings"])
+    settings["settings"]["held_out"] = 0.25
+    ours = asdict(LabelSet.load(labels()).manifest)
+    change(start, labels=ours, training={**info.training, "settings": settings})
+    size = ("--form", "direct", "--rank", "64", "--alpha", "128", "--lr", "1e-9")
+    main(train_arguments(labels(), tmp_path / "next", *size, "--start", str(start)))
+    found, student, text_vocab = shipped()
+    held_out = LabelSet.load(labels()).split(0.25)[1]
+    items = make_items(held_out, 8, LabelSet.load(labels()).manifest.kl_threshold)
+    expected = agreement(load_trained(found, student, text_vocab), items)
+    begun = read_info(tmp_path / "next").training["history"][0]
+    assert {name: begun[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert begun["agree@1"] > begun["greedy_agree@1"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--rank", "4"), "trained with rank=16, got rank=4"),
+        (("--form", "residual"), "trained with form=direct, got form=residual"),
+        (("--held_out", "0.5"), "problems that are held out here may have been learnt from"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_named(
+    more: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ("--form", "direct", "--start", str(selector("direct")))
+    with pytest.raises(SystemExit):
+        main(train_arguments(labels(), tmp_path / "next", *start, *more))
+    assert message in capsys.readouterr().err and not (tmp_path / "next").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    given = ["--pretrained", STUDENT, "--labels", labels(), "--device", "cpu", "--form", "residual"]
+    loop = ["--epochs", "2", "--accumulate", "1", "--lr", "1e-3"]
+    program = ["-m", "s2t_eval", "train", *given, *loop]
+    one = ["python", *program, "--batch-size", "4", "--out", tmp_path / "one"]
+    two = ["torchrun", "--nproc_per_node", "2", *program, "--batch-size", "2", "--out", tmp_path / "two"]
+    for command, *arguments in (one, two):
+        done = run_command(BIN / command, *arguments, folder=tmp_path, ACCELERATE_USE_CPU="1")
+        assert done.returncode == 0, done.stderr
+    alone, shared = (read_info(tmp_path / name).training["history"] for name in ("one", "two"))
+    assert alone[-1]["loss"] != alone[0]["loss"]  # something was learnt, kept or not
+    for first, second in zip(alone, shared, strict=True):
+        # Adam divides by tiny gradients at first, which makes rounding of another order 3e-4 large
+        assert second == pytest.approx(first, rel=2e-3)
+
+
+# ---------------------------------------------------------------- the backends
+
+
+def test_no_teacher_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by name nor by trigger: loading any second model fails the test."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a teacher was loaded")
+
+    monkeypatch.setattr("s2t_eval.model_wrappers.s2t.load_model", refuse)
+    for model in ("s2t_local", "pps_local"):
+        results = run(model)
+        assert ours(results)["teacher"] is None and counts(results)["teacher_tokens"] == 0
+
+
+def test_every_form_runs_under_both_proposers() -> None:
+    for form in ("residual", "direct"):
+        folder = str(selector(form))
+        for proposer, backend in (("tuned", "s2t_local"), ("base", "pps_local")):
+            results = evaluate(backend, {"selector": folder, "trigger": "always"}, limit=2)
+            entry = ours(results)
+            assert entry["proposer"] == proposer and entry["policy"]["score"] == form
+            assert counts(results)["realised_rate"] == 1.0
+            assert (counts(results)["scorer_calls"] > 0) == (proposer == "base")
+
+
+def test_s2t_local_with_a_base_proposer_is_pps_local() -> None:
+    one, two = run("s2t_local", proposer="base", tau=0.05), run("pps_local", tau=0.05)
+    assert texts(one) == texts(two)
+    assert ours(one)["policy"]["trigger"]["name"] == ours(two)["policy"]["trigger"]["name"]
+
+
+def test_merged_and_unmerged_adapters_give_the_same_texts() -> None:
+    assert texts(run("s2t_local", merge=True, tau=0.1)) == texts(run("s2t_local", merge=False, tau=0.1))
+
+
+def test_a_proposal_that_outweighs_all_is_greedy() -> None:
+    never_mind = run("pps_local", trigger="always", proposal_weight=1e6)
+    assert ours(never_mind)["policy"]["proposal_weight"] == 1e6
+    assert texts(never_mind) == texts(evaluate("greedy", limit=4))
+
+
+def test_the_selector_s_weight_holds_for_proposer_base_alone(copied: Path) -> None:
+    change(copied, proposal_weight=0.5)
+    for model, expected in ((PPSLocal, 0.5), (S2TLocal, None)):
+        described = model(**ARGUMENTS, selector=str(copied), trigger="always").policy().describe()
+        assert described.get("proposal_weight") == expected
+
+
+def test_a_scaled_adapter_adds_so_much_of_what_it_learnt() -> None:
+    given: dict[str, Any] = {"selector": "embedded/selector", "trigger": "always"}
+    assert texts(run("s2t_local", **given, adapter_scale=0)) == texts(evaluate("greedy", limit=4))
+    name = "model.layers.1.mlp.up_proj.weight"
+
+    def merged(scale: float) -> torch.Tensor:
+        lm = S2TLocal(**ARGUMENTS, **given, adapter_scale=scale)
+        assert lm.describe().get("adapter_scale", 1.0) == scale
+        return dict(lm.student.base.named_parameters())[name.replace("weight", "base_layer.weight")]
+
+    plain = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT), dtype=torch.float32)
+    learnt = merged(1.0) - plain.state_dict()[name]
+    assert bool(learnt.any())
+    torch.testing.assert_close(merged(0.5) - plain.state_dict()[name], learnt / 2, atol=1e-6, rtol=1e-4)
+
+
+def test_the_selector_s_scale_holds_for_proposer_tuned_alone(copied: Path) -> None:
+    change(copied, adapter_scale=0.5)
+    for model, expected in ((PPSLocal, None), (S2TLocal, 0.5)):
+        described = model(**ARGUMENTS, selector=str(copied), trigger="always").describe()
+        assert described.get("adapter_scale") == expected
+
+
+def test_a_selector_that_never_fires_is_greedy_under_the_base_proposer() -> None:
+    assert texts(run("pps_local", trigger="never")) == texts(evaluate("greedy", limit=4))
+
+
+def test_teachers_are_allowed_for_study() -> None:
+    results = run("pps_local", trigger="kl", teacher=TEACHER, tau=0.1)
+    assert counts(results)["teacher_tokens"] > 0 and counts(results)["triggers"] > 0
+    threshold = read_info(selector()).thresholds["base"]["kl:student_teacher"]["0.1"]
+    assert ours(results)["policy"]["threshold"] == threshold
+
+
+def test_the_router_fires_in_every_backend_that_selects() -> None:
+    for model in ("s2t", "takeover"):
+        results = run(model, teacher=TEACHER, trigger="router", tau=0.1)
+        assert ours(results)["policy"]["trigger"]["name"] == "router"
+        assert 0 < counts(results)["realised_rate"] < 0.5
+
+
+def test_an_untrained_router_s_rate_is_the_calibrated_one() -> None:
+    """Over greedy texts the share above the threshold of tau is tau: thresholds come from such texts."""
+    lm = SelectToThink(**ARGUMENTS, teacher=TEACHER, selector=str(selector()), trigger="router", tau=0.1)
+    info = read_info(selector())
+    assert lm.policy().threshold == info.thresholds["base"]["router"]["0.1"]
+    tuned = S2TLocal(**ARGUMENTS, selector=str(selector()), trigger="router", tau=0.1)
+    assert tuned.policy().threshold == info.thresholds["tuned"]["router"]["0.1"]
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(selector(), tmp_path / "selector"))
+
+
+def change(folder: Path, **values: object) -> None:
+    path = folder / "selector.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"base": "0" * 16}, "another base model"),
+        ({"vocabulary": "0" * 16}, "another tokenizer"),
+        ({"hidden_size": 32}, "another hidden size"),
+        ({"bins": 9}, r"its readout is \(16, 64\), expected \(9, 64\)"),
+        ({"format": 7}, "format 7"),
+    ],
+)
+def test_a_selector_of_another_student_is_refused(
+    copied: Path, values: dict[str, object], message: str
+) -> None:
+    change(copied, **values)
+    with pytest.raises(SelectorError, match=message):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+
+
+def test_damaged_folders_are_named(copied: Path) -> None:
+    save_file({"other": torch.zeros(1)}, copied / "readout.safetensors")
+    with pytest.raises(SelectorError, match="damaged"):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+    (copied / "selector.json").write_text("{")
+    with pytest.raises(SelectorError, match="expected a folder of `s2t-eval train`"):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+    with pytest.raises(SelectorError, match="expected a folder of `s2t-eval train` or a hub repository"):
+        load_selector(copied / "nowhere", "", "", 64)
+
+
+def test_an_adapter_that_does_not_fit_is_named(copied: Path) -> None:
+    (copied / "adapter_model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(SelectorError, match="cannot be loaded"):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "needs selector=FOLDER"),
+        ({"selector": "x", "trigger": "kl", "tau": 0.1}, "trigger=kl needs teacher=MODEL"),
+        ({"selector": "x", "proposer": "teacher"}, "proposer: expected 'tuned' or 'base'"),
+        ({"selector": "x", "threshold": 1.0}, "name the trigger too"),
+        ({"selector": "x", "proposal_weight": -1}, "proposal_weight: expected 0 or more, got -1"),
+        ({"selector": "x", "adapter_scale": float("inf")}, "adapter_scale: expected 0 or more, got inf"),
+        ({"selector": "x", "proposal_weight": "a"}, "proposal_weight: expected a number"),
+        ({"selector": "x", "tau": 1.5}, "tau: expected a rate above 0, at most 1"),
+        ({"selector": "x", "peft": "y"}, "peft=y cannot stand beside selector="),
+        ({"selektor": "x"}, "did you mean 'selector'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        S2TLocal(**ARGUMENTS, **arguments)
+
+
+def test_a_rate_without_a_threshold_lists_those_there_are() -> None:
+    with pytest.raises(SelectorError, match=r"no threshold for trigger router at tau=0\.03 .*router: 0\.01"):
+        PPSLocal(**ARGUMENTS, selector=str(selector()), tau=0.03, trigger="router")
+
+
+def test_every_selector_runs_under_both_proposers_with_nothing_but_its_name() -> None:
+    """The shipped one once ended in "it was trained for proposer=base alone"."""
+    for folder in (str(selector("direct")), str(selector("residual")), "embedded/selector"):
+        for backend, proposer in (("s2t_local", "tuned"), ("pps_local", "base")):
+            results = evaluate(backend, {"selector": folder}, limit=2)
+            info = read_info(embedded_path(folder) if folder.startswith("embedded") else Path(folder))
+            default = info.default(proposer)
+            entry = ours(results)
+            name = "always" if default.tau == 1 else default.trigger
+            assert (entry["policy"]["trigger"]["name"], entry["tau"]) == (name, default.tau)
+            assert default.chosen == "held-out gain"
+
+
+def as_format_1(folder: Path, proposer: str) -> Path:
+    """The folder as an earlier version wrote it for one proposer."""
+    content = json.loads((folder / "selector.json").read_text())
+    default = content.pop("defaults")[proposer]
+    default.pop("runs_of")
+    training = content["training"]
+    training["scan"] = training["scan"][proposer]
+    content["thresholds"] = {proposer: content["thresholds"][proposer]}
+    training["triggers"] = {proposer: training["triggers"][proposer]}
+    content |= {"default": {"proposer": proposer, **default}, "format": 1}
+    (folder / "selector.json").write_text(json.dumps(content))
+    routers = load_file(folder / "router.safetensors")
+    kept = {name: value for name, value in routers.items() if name.startswith(proposer)}
+    save_file(kept, folder / "router.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(("proposer", "other"), [("base", S2TLocal), ("tuned", PPSLocal)])
+def test_an_older_folder_runs_under_the_other_proposer_with_every_step_fired(
+    proposer: str, other: type[S2TLocal], copied: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = as_format_1(copied, proposer)
+    lm = other(**ARGUMENTS, selector=str(old))
+    assert lm.policy().trigger.name == "always" and lm.describe()["tau"] is None
+    (said,) = [record.getMessage() for record in caplog.records if record.name.startswith("s2t_eval")]
+    assert f"measured for proposer={proposer} alone" in said and "`s2t-eval train --complete FOLDER" in said
+    own = (PPSLocal if proposer == "base" else S2TLocal)(**ARGUMENTS, selector=str(old))
+    assert own.policy().describe() == type(own)(**ARGUMENTS, selector=str(selector())).policy().describe()
+    assert len(caplog.records) == 1
+    for arguments in ({"tau": 0.1}, {"trigger": "entropy", "tau": 0.1}):
+        with pytest.raises(ValueError, match=r"s2t-eval train --complete"):
+            other(**ARGUMENTS, selector=str(old), **arguments)
+
+
+@pytest.mark.parametrize("proposer", PROPOSERS)
+def test_completing_an_older_folder_gives_what_training_gives_now(
+    proposer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = selector("direct")
+    old = as_format_1(Path(shutil.copytree(whole, tmp_path / "old")), proposer)
+    given = ["--pretrained", STUDENT, "--labels", str(labels()), "--device", "cpu"]
+    main(["train", *given, "--complete", str(old), "--out", str(tmp_path / "new")])
+    for name in ("adapter_model.safetensors", "readout.safetensors", "router.safetensors"):
+        one, two = load_file(whole / name), load_file(tmp_path / "new" / name)
+        assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+    before, after = read_info(whole), read_info(tmp_path / "new")
+    assert after.thresholds == before.thresholds and after.defaults == before.defaults
+    assert after.training["scan"] == before.training["scan"]
+    assert (after.proposal_weight, after.adapter_scale) == (before.proposal_weight, before.adapter_scale)
+    with pytest.raises(SystemExit):
+        main(["train", *given, "--complete", str(whole), "--out", str(tmp_path / "again")])
+    assert "it has all for proposer tuned and base" in capsys.readouterr().err
+
+
+def test_adapter_files_are_the_same_in_every_process(tmp_path: Path) -> None:
+    """peft keeps the names of layers as a set, whose order depends on a process's hash seed."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom transformers import AutoModelForCausalLM\n"
+        "from s2t_eval.artifacts.adapter_folder import save_adapter\nfrom s2t_eval.embedded import embedded_path\n"
+        "from s2t_eval.training.lora import with_lora\n"
+        "model = AutoModelForCausalLM.from_pretrained(embedded_path('embedded/student'))\n"
+        "save_adapter(Path(sys.argv[1]), with_lora(model, 2, 4, 0.0), 'embedded/student')\n"
+    )
+    written = []
+    for seed in ("1", "2", "3"):
+        (tmp_path / seed).mkdir()
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[1] / ".editable")}
+        done = run_command(sys.executable, "-c", program, tmp_path / seed, folder=tmp_path, **environment)
+        assert done.returncode == 0, done.stderr
+        written.append((tmp_path / seed / "adapter_config.json").read_bytes())
+    assert written[0] == written[1] == written[2] and b"target_modules" in written[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": float("nan")}, "temperature: expected a finite number, got nan"),
+        ({"proposal_weight": float("inf")}, "proposal_weight: expected a finite number"),
+        ({"adapter_scale": None}, "adapter_scale: expected a finite number"),
+        ({"thresholds": {"base": {"entropy": {"0.1": float("nan")}}}}, "thresholds base, entropy, tau 0.1"),
+        ({"thresholds": "none"}, "expected a folder of `s2t-eval train`"),
+        ({"defaults": {"base": {"trigger": "always"}}}, "expected a folder of `s2t-eval train`"),
+        ({"defaults": {"base": {"trigger": "margin", "tau": "a", "chosen": "x"}}}, "default tau of base"),
+        ({"top_k": 2.5}, "top_k: expected a whole number"),
+        ({"format": 99}, "has format 99, this version of s2t-eval reads 1 and 2; update"),
+        ({"format": None}, "has format None"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(values: dict[str, object], message: str, copied: Path) -> None:
+    change(copied, **values)
+    with pytest.raises(SelectorError, match=message):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "null", "[" * 100_000, '{"format": 2}'])
+def test_settings_of_another_kind_are_refused(text: str, copied: Path) -> None:
+    (copied / "selector.json").write_text(text)
+    with pytest.raises(SelectorError, match="selector="):
+        PPSLocal(**ARGUMENTS, selector=str(copied))
+
+
+def test_the_shipped_selector_is_small_and_was_measured() -> None:
+    folder = embedded_path("embedded/selector")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 2_000_000
+    figures = read_info(folder).training["held_out"]
+    assert figures["groups"] > 1000 and figures["agree@1"] > figures["greedy_agree@1"] + 0.1
+
+
+def test_kl_thresholds_hold_for_the_labelling_teacher(copied: Path) -> None:
+    change(copied, teacher="0" * 16)
+    with pytest.raises(ValueError, match="KL thresholds hold for its teacher"):
+        PPSLocal(**ARGUMENTS, selector=str(copied), trigger="kl", teacher=TEACHER, tau=0.1)
+
+
+def test_training_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out, more, message in (
+        (selector(), (), "exists; name another folder"),
+        (tmp_path / "a", ("--bins", "1"), "bins: expected at least 2"),
+        (tmp_path / "a", ("--num_candidates", "40"), "16 candidates a step, 40"),
+        (tmp_path / "a", ("--pretrained", TEACHER), "collected with another student"),
+    ):
+        with pytest.raises(SystemExit):
+            main(train_arguments(labels(), out, *more))
+        assert message in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- the paper's form
+
+
+def test_exported_rows_are_the_readout(tmp_path: Path) -> None:
+    """A student with a padded vocabulary: reserved logits are the readout's, text is the tuned one's."""
+    student = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT), dtype=torch.float32)
+    text = student.config.vocab_size
+    info = read_info(selector("lookahead"))
+    student.resize_token_embeddings(text + info.bins + 3)
+    found = Selector(selector("lookahead"), info, torch.randn(info.bins, 64), {}, "0")
+    tuned = PeftModel.from_pretrained(copy.deepcopy(student), str(selector("lookahead"))).eval()
+    tokenizer = AutoTokenizer.from_pretrained(embedded_path(STUDENT))
+    ids = export_to_reserved_rows(student, tokenizer, found, text, tmp_path / "out")
+    assert ids == list(range(text, text + info.bins))
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    asked = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        logits = again(asked).logits[0]
+        hidden = again.get_decoder()(asked).last_hidden_state[0]
+        expected = tuned(asked).logits[0, :, :text]
+    torch.testing.assert_close(logits[:, :text], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits[:, ids], hidden @ found.readout.T, atol=1e-4, rtol=1e-4)
+    values = torch.tensor(json.loads((tmp_path / "out" / "s2t_reserved_rows.json").read_text())["values"])
+    torch.testing.assert_close(logits[:, ids].softmax(-1) @ values, Readout(found.readout).score(hidden))
+
+
+def test_models_without_unused_rows_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for form, message in (("lookahead", "the model's head 0 unused"), ("direct", "has no readout to write")):
+        given = ["export", "--pretrained", STUDENT, "--device", "cpu", "--selector", str(selector(form))]
+        with pytest.raises(SystemExit):
+            main([*given, "--to-reserved-rows", "--out", str(tmp_path / form)])
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / form).exists()

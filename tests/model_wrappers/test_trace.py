@@ -1,0 +1,341 @@
+"""What a run leaves behind: the results file's entry, and a trace from which every choice can be replayed."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from s2t_eval.artifacts.files import TraceError, TraceWriter, replaced, write_text
+from tests.harness_helpers import (
+    LIMIT,
+    STUDENT,
+    TEACHER,
+    Results,
+    counts,
+    evaluate,
+    generation,
+    logits_after,
+    model,
+    ours,
+    prompts,
+    read_trace,
+    run_command,
+    texts,
+    tokenizer,
+)
+
+REPLAYED = 2
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "kl": ("s2t", {"threshold": 0.4}),
+    "kl_other_direction": ("s2t", {"threshold": 0.4, "kl_direction": "teacher_student", "top_k": 5}),
+    "entropy": ("s2t", {"trigger": "entropy", "threshold": 0.4, "warmup": 6}),
+    "margin": ("s2t", {"trigger": "margin", "threshold": 0.4}),
+    "takeover": ("takeover", {"threshold": 0.4, "top_k": 4}),
+}
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Results, list[Any]]]:
+    """Runs a method once; gives the harness's results and the trace's lines."""
+    runs: dict[str, tuple[Results, list[Any]]] = {}
+
+    def run(name: str) -> tuple[Results, list[Any]]:
+        if name not in runs:
+            path = tmp_path_factory.mktemp("trace") / "trace.jsonl"
+            method, model_args = METHODS.get(name, (name, {}))
+            if method in ("s2t", "takeover"):
+                model_args = {"teacher": TEACHER, **model_args}
+            results = evaluate(method, {**model_args, "trace": str(path)})
+            runs[name] = results, read_trace(path)
+        return runs[name]
+
+    return run
+
+
+# ---------------------------------------------------------------- replay
+
+
+def top(logits: torch.Tensor, k: int) -> list[int]:
+    return logits.argsort(descending=True, stable=True)[:k].tolist()
+
+
+def divergence(name: str, options: dict[str, Any], student: torch.Tensor, teacher: torch.Tensor) -> float:
+    """From the definitions, in float64."""
+    p = student.softmax(-1)
+    if name == "entropy":
+        return -sum(x * math.log(x) for x in p.tolist() if x > 0)
+    if name == "margin":
+        first, second, *_ = sorted(p.tolist(), reverse=True)
+        return 1 - (first - second)
+    support = top(student, 64)
+    p, q = student[support].softmax(-1), teacher[support].softmax(-1)
+    if options.get("kl_direction") == "teacher_student":
+        p, q = q, p
+    return float((p * (p / q).log()).sum())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_step_can_be_replayed_by_plain_forwards(
+    name: str, traced: Callable[..., tuple[Results, list[Any]]]
+) -> None:
+    """Each prefix is encoded afresh: what fired had to fire, and what did not was the argmax."""
+    method, options = METHODS[name]
+    threshold, top_k = options["threshold"], options.get("top_k", 8)
+    fired = 0
+    for line in traced(name)[1][:REPLAYED]:
+        assert line["method"] == method
+        assert line["threshold"] == threshold
+        steps = {step["t"]: step for step in line["steps"]}
+        for t, token in enumerate(line["output_ids"]):
+            so_far = line["prompt_ids"] + line["output_ids"][:t]
+            student = logits_after(model(STUDENT), so_far)
+            teacher = logits_after(model(TEACHER), so_far)
+            expected = divergence(options.get("trigger", "kl"), options, student, teacher)
+            if t not in steps:
+                assert expected < threshold + 1e-4 or t < options.get("warmup", 0)
+                assert token == int(student.argmax())
+                continue
+            step = steps.pop(t)
+            fired += 1
+            assert t >= options.get("warmup", 0)
+            assert step["divergence"] > threshold
+            assert step["divergence"] == pytest.approx(expected, abs=1e-4)
+            assert step["candidates"] == top(student, top_k)
+            assert step["greedy"] == int(student.argmax())
+            scores = teacher.softmax(-1)[step["candidates"]].tolist()
+            assert step["scores"] == pytest.approx(scores, abs=1e-4)
+            best = step["candidates"][scores.index(max(scores))]
+            picked = int(teacher.argmax()) if method == "takeover" else best
+            assert step["picked"] == picked == token
+            assert step["teacher"] == int(teacher.argmax())
+        assert not steps
+    assert fired > REPLAYED
+
+
+# ---------------------------------------------------------------- lines and results agree
+
+
+@pytest.mark.parametrize("name", ["greedy", "maj8", "kl", "entropy", "takeover"])
+def test_lines_and_results_agree(name: str, traced: Callable[..., tuple[Results, list[Any]]]) -> None:
+    results, lines = traced(name)
+    report = counts(results)
+    steps = [step for line in lines for step in line["steps"]]
+    assert len(lines) == report["texts"] == LIMIT * (8 if name == "maj8" else 1)
+    assert report["tokens"] == sum(len(line["output_ids"]) for line in lines)
+    assert report["forwards"] == report["tokens"]
+    assert report["triggers"] == len(steps)
+    assert report["flips"] == sum(step["picked"] != step["greedy"] for step in steps)
+    hits = [step["teacher"] in step["candidates"] for step in steps if step["teacher"] is not None]
+    assert (report["hits"], report["misses"]) == (sum(hits), len(hits) - sum(hits))
+    assert report["hit_rate"] == (sum(hits) / len(hits) if hits else None)
+    assert bool(hits) == (name in ("kl", "entropy", "takeover"))
+    assert report["realised_rate"] == report["triggers"] / report["tokens"]
+    assert report["flip_rate"] == report["flips"] / report["tokens"]
+    assert report["length_limited"] == sum(line["finish"] == "length" for line in lines)
+    for key in ("tokens", "triggers", "flips", "teacher_calls", "teacher_tokens"):
+        assert report[key] == sum(line["usage"][key] for line in lines)
+    assert all(0 < line["seconds"] <= report["seconds"] for line in lines)
+    if name != "maj8":
+        assert [line["prompt_ids"] for line in sorted(lines, key=lambda line: line["doc_id"])] == [
+            tokenizer()(prompt)["input_ids"] for prompt in prompts()
+        ]
+        shown = {line["doc_id"]: tokenizer().decode(line["output_ids"]) for line in lines}
+        for doc_id, text in enumerate(texts(results)):
+            assert shown[doc_id].startswith(text)
+
+
+def test_teacher_s_cost(traced: Callable[..., tuple[Results, list[Any]]]) -> None:
+    """In lockstep it reads every token; with a local trigger it is asked at the fired steps alone."""
+    lockstep, local = counts(traced("kl")[0]), counts(traced("entropy")[0])
+    assert lockstep["teacher_calls"] == lockstep["tokens"]
+    assert 0 < local["teacher_calls"] == local["triggers"] < local["tokens"]
+    assert counts(traced("greedy")[0])["teacher_calls"] == 0
+
+
+def test_entry_in_the_results_file(traced: Callable[..., tuple[Results, list[Any]]]) -> None:
+    entry = ours(traced("kl")[0])
+    assert json.loads(json.dumps(entry, allow_nan=False)) == entry
+    assert entry["policy"] == {
+        "method": "s2t",
+        "trigger": {
+            "name": "kl",
+            "direction": "student_teacher",
+            "support": 64,
+            "needs_teacher": True,
+        },
+        "threshold": 0.4,
+        "selector": "TeacherSelector",
+        "score": None,
+        "top_k": 8,
+        "warmup": 0,
+    }
+    assert entry["pretrained"] == STUDENT
+    assert entry["teacher_name"] == TEACHER
+    assert entry["student"] != entry["teacher"]
+    assert entry["batch_size"] == 16
+    assert entry["calibration"] is None
+    report = entry["telemetry"]
+    assert report["tokens_per_second"] == pytest.approx(report["tokens"] / report["seconds"])
+    assert 1e8 < report["peak_memory_bytes"] < 1e11
+
+
+def test_infinite_numbers_stay_json(tmp_path: Path) -> None:
+    """A step under `always` has an infinite divergence, which JSON has no word for."""
+    path = tmp_path / "trace.jsonl"
+    model_args = {"teacher": TEACHER, "trigger": "always", "trace": str(path)}
+    results = evaluate("s2t", model_args, limit=1)
+    assert json.dumps(ours(results), allow_nan=False)
+    [line] = read_trace(path)
+    assert [step["t"] for step in line["steps"]] == list(range(len(line["output_ids"])))
+
+
+def test_votes_are_traced(traced: Callable[..., tuple[Results, list[Any]]]) -> None:
+    results, lines = traced("maj8")
+    for doc_id, text in enumerate(texts(results)):
+        samples = [line for line in lines if line["doc_id"] == doc_id]
+        assert [line["sample"] for line in samples] == list(range(8))
+        [vote] = {json.dumps(line["vote"], sort_keys=True) for line in samples}
+        winner = json.loads(vote)["winner"]
+        shown = tokenizer().decode(samples[winner]["output_ids"])
+        assert shown.startswith(text)
+        if samples[winner]["answer"] is not None:
+            assert f"The answer is {samples[winner]['answer']}" in text
+
+
+def test_repeats_have_lines_of_their_own(tmp_path: Path) -> None:
+    from s2t_eval.model_wrappers.greedy import Greedy
+
+    path = tmp_path / "trace.jsonl"
+    lm = Greedy(STUDENT, trace=str(path), batch_size=4)
+    asked = generation(prompts(1)[0], doc_id=7, do_sample=True, temperature=1.0, repeats=3)
+    found = lm.generate_until([asked] * 3)
+    lines = sorted(read_trace(path), key=lambda line: line["repeat"])
+    assert [(line["doc_id"], line["repeat"]) for line in lines] == [(7, 0), (7, 1), (7, 2)]
+    for line, text in zip(lines, found, strict=True):
+        assert tokenizer().decode(line["output_ids"], skip_special_tokens=True).startswith(text)
+
+
+def test_second_task_goes_on_with_the_same_trace(tmp_path: Path) -> None:
+    from s2t_eval.model_wrappers.greedy import Greedy
+
+    path = tmp_path / "trace.jsonl"
+    lm = Greedy(STUDENT, trace=str(path))
+    lm.generate_until([generation(prompts(1)[0], task="first")])
+    assert [line["task"] for line in read_trace(path)] == ["first"]
+    lm.generate_until([generation(prompts(1)[0], task="second")])
+    assert [line["task"] for line in read_trace(path)] == ["first", "second"]
+    assert not path.with_name("trace.jsonl.partial").exists()
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_existing_trace_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text("dear to someone\n")
+    with pytest.raises(ValueError, match=r"^trace: .*trace\.jsonl exists; move it away or name"):
+        evaluate("greedy", {"trace": str(path)}, limit=1)
+    assert path.read_text() == "dear to someone\n"
+
+
+def test_what_a_broken_run_left_is_kept(tmp_path: Path) -> None:
+    partial = tmp_path / "trace.jsonl.partial"
+    partial.write_text("half a night's work\n")
+    with pytest.raises(ValueError, match=r"^trace: .*trace\.jsonl\.partial exists; move it away"):
+        TraceWriter(tmp_path / "trace.jsonl")
+    assert partial.read_text() == "half a night's work\n"
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^trace: there is no folder .*gone to write trace\.jsonl"):
+        evaluate("greedy", {"trace": str(tmp_path / "gone" / "trace.jsonl")}, limit=1)
+
+
+def test_file_bears_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    writer = TraceWriter(tmp_path / "trace.jsonl")
+    writer.write({"a": 1})
+    writer.write({"b": "ü\n"})
+    assert not writer.path.exists()
+    assert writer.partial.read_text() == '{"a": 1}\n{"b": "ü\\n"}\n'
+    writer.finish()
+    writer.finish()
+    writer.write({"c": 3})
+    writer.finish()
+    assert read_trace(writer.path) == [{"a": 1}, {"b": "ü\n"}, {"c": 3}]
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.jsonl"]
+
+
+def test_write_text_leaves_the_old_file_where_it_fails(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_text(path, "old")
+
+    def write_half() -> None:
+        with replaced(path) as partial:
+            partial.write_text("half of it")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from s2t_eval.artifacts.files import TraceError, TraceWriter
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+writer = TraceWriter(Path(sys.argv[1]))
+try:
+    for i in range(100):
+        writer.write({"i": i, "text": "ü" * int(sys.argv[2])})
+except TraceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("size", [10_000, 30_000])
+def test_full_disk_is_one_error_and_leaves_whole_lines(size: int, tmp_path: Path) -> None:
+    """A file-size limit stands for the disk; lines are longer than the buffer, or several fit in it."""
+    path = tmp_path / "trace.jsonl"
+    done = run_command(sys.executable, "-c", FULL_DISK, path, str(size), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = read_trace(path.with_name("trace.jsonl.partial"))
+    assert [line["i"] for line in lines] == list(range(len(lines)))
+    assert len(lines) == 100_000 // (2 * size + 22)
+    assert not path.exists()
+    [message] = done.stdout.splitlines()
+    assert message == (
+        f"trace: cannot write {path}.partial: File too large; its {len(lines)} lines are complete; "
+        "make room (or leave trace= out) and run again"
+    )
+
+
+def test_full_disk_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way through the harness, in this process."""
+    import signal
+
+    path = tmp_path / "trace.jsonl"
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, before[1]))
+    try:
+        with pytest.raises(TraceError, match=r"^trace: cannot write .*File too large; its \d lines"):
+            evaluate("s2t", {"teacher": TEACHER, "threshold": 0.4, "trace": str(path)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    lines = read_trace(path.with_name("trace.jsonl.partial"))
+    assert 0 < len(lines) < LIMIT
+    assert not path.exists()

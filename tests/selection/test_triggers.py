@@ -1,0 +1,94 @@
+"""Divergences against their definitions on lopsided distributions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy.stats import entropy
+from torch import Tensor
+
+from s2t_eval.selection.router import Router
+from s2t_eval.selection.triggers import (
+    TRIGGER_NAMES,
+    EntropyTrigger,
+    KlTrigger,
+    MarginTrigger,
+    RandomTrigger,
+    Step,
+    make_trigger,
+)
+
+STUDENT = torch.tensor([[5.0, 1.0, 0.0, -1.0, -8.0], [0.1, 0.0, 0.0, 0.2, -0.3]])
+TEACHER = torch.tensor([[0.0, 4.0, -2.0, 1.0, 3.0], [0.0, 0.0, 0.0, 0.0, 9.0]])
+
+
+def step(student: Tensor = STUDENT, teacher: Tensor = TEACHER) -> Step:
+    return Step(student, lambda ids: teacher.gather(-1, ids), lambda: torch.tensor([0.25, 0.75]))
+
+
+def test_kl_over_the_whole_vocabulary_is_scipy_s() -> None:
+    p, q = STUDENT.double().softmax(-1).numpy(), TEACHER.double().softmax(-1).numpy()
+    forward = KlTrigger("student_teacher", support=0).divergence(step())
+    backward = KlTrigger("teacher_student", support=0).divergence(step())
+    assert forward.tolist() == pytest.approx(entropy(p, q, axis=-1), rel=1e-4)
+    assert backward.tolist() == pytest.approx(entropy(q, p, axis=-1), rel=1e-4)
+    assert forward.tolist() != pytest.approx(backward.tolist(), rel=0.1)
+
+
+def test_kl_renormalises_over_the_student_s_first_tokens() -> None:
+    for row in range(2):
+        ids = STUDENT[row].argsort(descending=True)[:3]
+        p = STUDENT[row, ids].softmax(-1).numpy()
+        q = TEACHER[row, ids].softmax(-1).numpy()
+        found = KlTrigger(support=3).divergence(step())[row]
+        assert float(found) == pytest.approx(float(entropy(p, q)), rel=1e-4)
+
+
+def test_kl_of_equal_models_is_zero_and_tokens_ruled_out_do_not_count() -> None:
+    masked = STUDENT.clone()
+    masked[:, 2] = -math.inf
+    for direction in ("student_teacher", "teacher_student"):
+        trigger = KlTrigger(direction, support=0)  # type: ignore[arg-type]
+        assert trigger.divergence(step(masked, masked)).tolist() == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_entropy_is_scipy_s_also_with_tokens_ruled_out() -> None:
+    masked = STUDENT.clone()
+    masked[:, 1] = -math.inf
+    for logits in (STUDENT, masked, STUDENT + 300):
+        expected = entropy(logits.double().softmax(-1).numpy(), axis=-1)
+        assert EntropyTrigger().divergence(step(logits)).tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_margin_is_the_gap_of_the_first_two() -> None:
+    probs = STUDENT.softmax(-1).sort(descending=True).values
+    expected = (1 - (probs[:, 0] - probs[:, 1])).tolist()
+    assert MarginTrigger().divergence(step()).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_random_reads_the_rows_own_numbers() -> None:
+    assert RandomTrigger().divergence(step()).tolist() == [0.25, 0.75]
+
+
+def test_constants() -> None:
+    assert make_trigger("always").divergence(step()).tolist() == [math.inf, math.inf]
+    assert make_trigger("never").divergence(step()).tolist() == [-math.inf, -math.inf]
+
+
+def test_every_name_makes_its_trigger() -> None:
+    router = Router(8)
+    made = [make_trigger(name, router=router) for name in TRIGGER_NAMES]
+    assert [trigger.name for trigger in made] == list(TRIGGER_NAMES)
+    assert make_trigger("kl", "teacher_student") == KlTrigger("teacher_student")
+    assert [trigger.name for trigger in made if trigger.needs_teacher] == ["kl"]
+    with pytest.raises(ValueError, match="trigger=router needs selector=FOLDER"):
+        make_trigger("router")
+
+
+def test_mistakes() -> None:
+    with pytest.raises(ValueError, match=r"trigger: expected one of kl, entropy, .*, got 'kll'"):
+        make_trigger("kll")
+    with pytest.raises(ValueError, match="kl_direction: expected 'student_teacher' or"):
+        KlTrigger("forward")  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""No command measures thresholds on, or learns from, a problem that models are scored on: by content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from s2t_eval.embedded.arith import make_split
+from s2t_eval.selection.calibration import Calibration, CalibrationError, quantile_thresholds
+from s2t_eval.training import contamination as evaluation
+from s2t_eval.training.question_index import QuestionIndex, records
+from tests.harness_helpers import STUDENT, TEACHER
+from tests.learning import collect_arguments, labels, main, train_arguments
+
+PAIR = ["--pretrained", STUDENT, "--device", "cpu"]
+SCORED = 2
+"""Index of the training problem that stands in for a benchmark's."""
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a benchmark held one of the embedded task's training problems."""
+    labels()  # made before
+    index = QuestionIndex({"mine": records([make_split("train")[SCORED].question])})
+    monkeypatch.setattr(evaluation, "_evaluation_index", lambda: index)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Problems in a file whose name says nothing, one of them dressed up."""
+    questions = [problem.question for problem in make_split("train")[:5]]
+    questions[SCORED] = f"Question: {questions[SCORED].upper()}"
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps({"question": question}) + "\n" for question in questions))
+    return path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    return capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("benchmark")
+def test_calibrate_looks_at_the_problems(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It once looked at the file's name alone."""
+    out = tmp_path / "c.json"
+    given = (
+        "calibrate",
+        *PAIR,
+        "--data",
+        str(data),
+        "--max_gen_toks",
+        "8",
+        "--tau",
+        "0.1",
+        "--out",
+        str(out),
+    )
+    assert "1 of 5 problems are also evaluation problems of mine (the first is problem 2" in refused(
+        capsys, *given
+    )
+    assert not out.exists()
+    main([*given, "--drop_overlap"])
+    assert Calibration.load(out).num_texts == 4
+
+
+@pytest.mark.usefixtures("benchmark")
+def test_train_and_distil_look_at_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels from before the benchmark was known, or of another version, are looked at again."""
+    out = tmp_path / "out"
+    distil = ("distil", *PAIR, "--teacher", TEACHER, "--labels", str(labels()), "--out", str(out))
+    for command in (train_arguments(labels(), out), list(distil)):
+        message = refused(capsys, *command)
+        assert "of 24 problems are also evaluation problems of mine (the first is problem 2" in message
+        assert "collect labels of other problems" in message and not out.exists()
+
+
+@pytest.mark.usefixtures("benchmark")
+def test_collect_and_tah_look_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = "1 of 4 problems are also evaluation problems of mine"
+    assert message in refused(capsys, *collect_arguments(tmp_path / "labels", 4))
+    tah = ("tah", "label", *PAIR, "--task", "s2t_arith", "--limit", "4", "--out", str(tmp_path / "tah"))
+    assert message in refused(capsys, *tah)
+
+
+def test_tah_training_looks_at_its_labels(
+    tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "tah"
+    main(["tah", "label", *PAIR, "--task", "s2t_arith", "--limit", "8", "--out", str(folder)])
+    request.getfixturevalue("benchmark")
+    for command in (("train", "--stage", "1"), ("plain",)):
+        given = ("tah", *command, *PAIR, "--labels", str(folder), "--out", str(tmp_path / "out"))
+        assert "1 of 8 problems are also evaluation problems of mine" in refused(capsys, *given)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_thresholds_are_finite(value: float, tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="1 of 3 divergences are not finite numbers"):
+        quantile_thresholds([0.1, value, 0.2], (0.1,))
+    path = tmp_path / "c.json"
+    Calibration({"entropy": {"0.1": value}}, 3, 1, 0, {}, {}, "s", None).save(path)
+    with pytest.raises(CalibrationError, match=r"threshold (nan|inf) for entropy at tau=0\.1"):
+        Calibration.load(path)

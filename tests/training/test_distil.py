@@ -1,0 +1,507 @@
+"""`s2t-eval distil` and `--model distil` on the embedded pair: what is learnt, kept, resumed and refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from s2t_eval import cli
+from s2t_eval.artifacts.files import WriteError
+from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.distilled import DistilInfo, DistilledError, read_distilled
+from s2t_eval.model_wrappers.distil import Distil
+from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.training.distil import run as distil_run
+from s2t_eval.training.distil import texts
+from s2t_eval.training.labels import LabelSet, Manifest, write_labels
+from s2t_eval.training.loop import Loop, TrainingError
+from tests.harness_helpers import (
+    BIN,
+    STUDENT,
+    TEACHER,
+    evaluate,
+    generate,
+    generation,
+    model,
+    only_built_in_task,
+    ours,
+    plain_run,
+    prompts,
+    run_command,
+    tiny_folder,
+    tokenizer,
+)
+from tests.harness_helpers import texts as written
+
+PROBLEMS = 64
+LOOP = ("--epochs", "1", "--batch-size", "8", "--accumulate", "1", "--lr", "2e-3")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def worn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded student with noise on its weights: a few dozen problems bring part of it back.
+
+    The student itself has learnt what 266 thousand parameters hold from 50,000 problems.
+    """
+    folder = tmp_path_factory.mktemp("pair") / "worn"
+    student = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in student.named_parameters():
+            if "proj" in name:
+                weight.mul_(1 + 0.6 * torch.randn(weight.shape, generator=generator))
+    student.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def collect(student: str, folder: Path, problems: int) -> Path:
+    pair = ["--pretrained", student, "--teacher", TEACHER, "--device", "cpu"]
+    cli.main(["collect", *pair, "--task", "s2t_arith", "--limit", str(problems), "--out", str(folder)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels(worn: Path) -> Path:
+    """The worn student's texts on training problems, beside it."""
+    return collect(str(worn), worn.with_name("labels"), PROBLEMS)
+
+
+@pytest.fixture(scope="module")
+def few(labels: Path) -> Path:
+    """The same set with its first 12 problems alone."""
+    folder = labels.with_name("few")
+    folder.mkdir()
+    whole = LabelSet.load(labels)
+    rows = [{**vars(row)} for row in whole.trajectories[:12]]
+    write_labels(folder, Manifest(**{**vars(whole.manifest), "shards": {}}), rows)
+    return folder
+
+
+def distil(
+    labels: Path, out: Path, *arguments: str, student: str | None = None, teacher: str = TEACHER
+) -> DistilInfo:
+    """Run the command, by default with the worn student beside the labels; what it wrote."""
+    student = student or str(labels.with_name("worn"))
+    given = ["--pretrained", student, "--teacher", teacher, "--labels", str(labels), "--out", str(out)]
+    cli.main(["distil", *given, "--device", "cpu", *LOOP, *arguments])
+    return read_distilled("peft", str(out))
+
+
+@pytest.fixture(scope="module")
+def adapter(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kd adapter that is trained enough to change texts."""
+    out = tmp_path_factory.mktemp("distilled") / "kd"
+    distil(labels, out, "--epochs", "2", "--held-out", "0.2")
+    return out
+
+
+def asked(count: int = 8) -> list[Any]:
+    return [generation(prompt, i, max_gen_toks=32) for i, prompt in enumerate(prompts(count))]
+
+
+# ---------------------------------------------------------------- what is learnt
+
+
+def test_kd_brings_the_student_nearer_to_the_teacher(adapter: Path) -> None:
+    info = read_distilled("peft", str(adapter))
+    before, after = info.training["before"], info.training["after"]
+    assert before["step"] == 0
+    assert after["forward_kl"] < 0.85 * before["forward_kl"]
+    assert after["loss"] == pytest.approx(after["forward_kl"])
+    assert before["steps_measured"] == after["steps_measured"] > 300
+    assert (info.training["problems"], info.training["held_out_problems"]) == (51, 13)
+    assert (info.kind, info.method, info.base_name) == ("adapter", "kd", "worn")
+    assert not adapter.with_name("kd.training").exists()
+
+
+def test_figures_are_those_of_the_loaded_folder_on_held_out_problems(
+    adapter: Path, labels: Path, worn: Path
+) -> None:
+    """A slow twin: the adapter loaded by peft, plain forwards, the split taken again."""
+    student = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(worn), adapter)
+    train, held_out = LabelSet.load(labels).split(0.2)
+    assert not {t.question_hash for t in train} & {t.question_hash for t in held_out}
+    kl, equal, steps = 0.0, 0, 0
+    for row in held_out:
+        ids, at = torch.tensor(row.text_ids).long()[None], slice(len(row.prompt_ids) - 1, -1)
+        with torch.no_grad():
+            s, t = (m(ids).logits[0, at].log_softmax(-1) for m in (student.eval(), model(TEACHER)))
+        kl += float((t.exp() * (t - s)).sum())
+        equal += int((s.argmax(-1) == t.argmax(-1)).sum())
+        steps += len(s)
+    after = read_distilled("peft", str(adapter)).training["after"]
+    assert steps == after["steps_measured"]
+    assert after["forward_kl"] == pytest.approx(kl / steps, rel=1e-4)
+    assert after["agreement"] == pytest.approx(equal / steps)
+
+
+@pytest.mark.parametrize("method", ["reverse_kl", "jsd", "tsd_kd"])
+def test_other_methods_lower_their_own_loss(method: str, labels: Path, tmp_path: Path) -> None:
+    info = distil(labels, tmp_path / "out", "--method", method, "--held-out", "0.2")
+    assert info.method == method
+    assert info.training["after"]["loss"] < info.training["before"]["loss"]
+
+
+def test_command_says_what_was_reached(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info = distil(few, tmp_path / "out")
+    said = capsys.readouterr().out.splitlines()
+    assert re.search(r"out: adapter, kd, 11 problems, 2 steps, the best at step \d", said[-2])
+    after = info.training["after"]
+    assert f"-> {after['forward_kl']:.4f} nats" in said[-1]
+    assert f"(n = {after['steps_measured']:.0f} steps of 1 problems)" in said[-1]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"{after['forward_kl']:.4f}" in card
+    assert "pretrained=worn,peft=THIS" in card
+
+
+def test_limit_leaves_problems_out_of_training_alone(few: Path, tmp_path: Path) -> None:
+    info = distil(few, tmp_path / "out", "--limit", "4", "--held-out", "0.5")
+    assert (info.training["problems"], info.training["held_out_problems"]) == (4, 6)
+
+
+# ---------------------------------------------------------------- seqkd: the teacher's texts
+
+
+def test_seqkd_learns_the_teachers_own_greedy_texts(few: Path, tmp_path: Path) -> None:
+    made: list[Any] = []
+
+    def note(items: Any, outputs: Any = None) -> Any:
+        made.append(outputs)
+        return texts.make_items(items, outputs)
+
+    with patch.object(distil_run, "make_items", note):
+        info = distil(few, tmp_path / "out", "--method", "seqkd", "--epochs", "2", "--held-out", "0.25")
+    outputs = next(found for found in made if found is not None)
+    assert len(outputs) == 12
+    for row in LabelSet.load(few).trajectories[:5]:
+        expected = generate(model(TEACHER), row.teacher_prompt_ids.tolist(), 96)
+        assert outputs[row.problem_id] == expected
+        assert expected[-1] == tokenizer().eos_token_id
+    assert info.training["after"]["loss"] < info.training["before"]["loss"]
+    assert info.training["after"]["loss"] != info.training["after"]["forward_kl"]
+
+
+def test_seqkd_goes_on_with_the_texts_that_are_there(few: Path, tmp_path: Path) -> None:
+    """Broken off while the teacher writes: what is written is kept and read, not written again."""
+    calls = 0
+    write = distil_run.teacher_texts.__globals__["write_text"]
+
+    def breaks_off(path: Path, text: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 7:  # the settings and five texts are there
+            raise WriteError(f"cannot write {path}: No space left on device")
+        write(path, text)
+
+    with (
+        patch.dict(distil_run.teacher_texts.__globals__, {"write_text": breaks_off}),
+        pytest.raises(SystemExit),
+    ):
+        distil(few, tmp_path / "out", "--method", "seqkd")
+    folder = tmp_path / "out.training" / "teacher_texts"
+    there = sorted(folder.glob("0*.json"))
+    assert len(there) == 5
+    assert not list(folder.glob("*.partial"))
+    untouched = {path: path.stat().st_mtime_ns for path in there}
+    kept: dict[Path, int] = {}
+
+    def look(*arguments: Any) -> Any:
+        kept.update({path: path.stat().st_mtime_ns for path in there})
+        return Loop(*arguments)
+
+    with patch.object(distil_run, "Loop", {distil_run.Item: look}):
+        distil(few, tmp_path / "out", "--method", "seqkd")
+    assert kept == untouched
+
+
+def test_texts_of_another_run_are_refused(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out.training" / "teacher_texts"
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps({"labels": "others", "teacher": "x", "until": []}))
+    with pytest.raises(SystemExit):
+        distil(few, tmp_path / "out", "--method", "seqkd")
+    assert "texts of another run (its labels, teacher differ); remove it" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- resume
+
+
+class BrokenOffError(Exception):
+    """What a test throws into a run."""
+
+
+@pytest.mark.parametrize("extra", [("--dropout", "0.2"), ("--full",)], ids=["adapter", "full"])
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    extra: tuple[str, ...], few: Path, tmp_path: Path
+) -> None:
+    arguments = ("--epochs", "2", "--batch-size", "2", *extra)
+    distil(few, tmp_path / "whole", *arguments)
+    calls = 0
+
+    def collate(items: Any) -> texts.Batch:
+        nonlocal calls
+        calls += 1
+        if calls == 12:
+            raise BrokenOffError
+        return texts.collate(items)
+
+    with patch.object(distil_run, "collate", collate), pytest.raises(BrokenOffError):
+        distil(few, tmp_path / "resumed", *arguments)
+    assert not (tmp_path / "resumed").exists()
+    done = sorted((tmp_path / "resumed.training" / "kd").glob("checkpoint-*"))
+    assert [int(path.name[-6:]) for path in done] not in ([], [0])
+    distil(few, tmp_path / "resumed", *arguments)
+    name = "model.safetensors" if "--full" in extra else "adapter_model.safetensors"
+    whole, resumed = (load_file(tmp_path / folder / name) for folder in ("whole", "resumed"))
+    assert whole.keys() == resumed.keys()
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+    histories = [read_distilled("peft", str(tmp_path / f)).training["history"] for f in ("whole", "resumed")]
+    assert histories[0] == histories[1]
+
+
+def test_checkpoints_of_other_settings_are_not_gone_on_with(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        patch.object(distil_run, "save_distilled", side_effect=WriteError("cannot write: no room")),
+        pytest.raises(SystemExit),
+    ):
+        distil(few, tmp_path / "out")
+    assert not (tmp_path / "out").exists()  # a run without its end leaves nothing that calls itself final
+    with pytest.raises(SystemExit):
+        distil(few, tmp_path / "out", "--temperature", "2")
+    assert "checkpoints of another run (its settings differ)" in capsys.readouterr().err
+
+
+def test_bfloat16_learns_about_the_same(few: Path, tmp_path: Path) -> None:
+    whole, half = (
+        distil(few, tmp_path / precision, "--held-out", "0.25", "--precision", precision).training
+        for precision in ("no", "bf16")
+    )
+    assert half["history"] != whole["history"]
+    assert half["after"]["loss"] == pytest.approx(whole["after"]["loss"], rel=0.05)
+    assert half["after"]["loss"] < half["before"]["loss"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(few: Path, tmp_path: Path) -> None:
+    given = ["--pretrained", few.with_name("worn"), "--teacher", TEACHER, "--labels", few, "--device", "cpu"]
+    loop = ["--epochs", "2", "--accumulate", "1", "--lr", "1e-3"]
+    program = ["-m", "s2t_eval", "distil", *given, *loop]
+    one = ["python", *program, "--batch-size", "4", "--out", tmp_path / "one"]
+    two = ["torchrun", "--nproc_per_node", "2", *program, "--batch-size", "2", "--out", tmp_path / "two"]
+    for command, *arguments in (one, two):
+        done = run_command(BIN / command, *arguments, folder=tmp_path, ACCELERATE_USE_CPU="1")
+        assert done.returncode == 0, done.stderr
+    first, second = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+# ---------------------------------------------------------------- the backend
+
+
+def test_backend_writes_the_texts_of_the_adapted_student(adapter: Path, worn: Path) -> None:
+    lm = Distil(str(worn), peft=str(adapter), device="cpu", batch_size=5)
+    found = lm.generate_until(asked())
+    base = AutoModelForCausalLM.from_pretrained(worn)
+    before = model_fingerprint(base)
+    twin = PeftModel.from_pretrained(base, adapter).eval()
+    for prompt, text in zip(prompts(8), found, strict=True):
+        ids = generate(twin, tokenizer()(prompt)["input_ids"], 32)
+        assert text == tokenizer().decode(ids, skip_special_tokens=True)
+    assert Greedy(str(worn), device="cpu").generate_until(asked()) != found
+    # The student's own weights under the adapter are what they were.
+    assert model_fingerprint(twin.unload()) == before == read_distilled("peft", str(adapter)).base
+
+
+def test_merged_adapter_writes_the_same_texts(adapter: Path, worn: Path, tmp_path: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(worn)
+    PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    merged = Greedy(str(tmp_path), device="cpu").generate_until(asked())
+    assert merged == Distil(str(worn), peft=str(adapter), device="cpu").generate_until(asked())
+
+
+def test_full_checkpoint_runs_as_pretrained(few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "full"
+    info = distil(few, out, "--full", "--lr", "1e-3", "--epochs", "2", "--held-out", "0.25")
+    assert info.kind == "checkpoint"
+    assert info.training["after"]["forward_kl"] < info.training["before"]["forward_kl"]
+    results = evaluate("distil", {"pretrained": str(out)}, limit=2)
+    entry = ours(results)
+    assert entry["method"] == "distil"
+    assert entry["student"] == info.result != info.base
+    assert model_fingerprint(AutoModelForCausalLM.from_pretrained(out)) == info.result
+    for name in ("before", "after"):
+        assert f"{info.training[name]['forward_kl']:.4f}" in (out / "README.md").read_text()
+
+
+def test_embedded_pair_from_collect_to_lm_eval(tmp_path: Path) -> None:
+    labels = collect(STUDENT, tmp_path / "labels", 24)
+    adapter = tmp_path / "distilled"
+    info = distil(labels, adapter, "--held-out", "0.25", student=STUDENT)
+    assert (info.training["problems"], info.training["held_out_problems"]) == (18, 6)
+    results = evaluate("distil", {"peft": str(adapter)}, limit=4)
+    entry = ours(results)
+    assert entry["method"] == "distil"
+    assert entry["distilled"] == {
+        "kind": "adapter",
+        "method": "kd",
+        "base": read_distilled("peft", str(adapter)).base,
+        "base_name": STUDENT,
+        "teacher": model_fingerprint(model(TEACHER)),
+        "teacher_name": TEACHER,
+    }
+    assert entry["telemetry"]["teacher_tokens"] == entry["telemetry"]["triggers"] == 0
+    assert entry["telemetry"]["tokens"] > 40
+    greedy = plain_run("greedy")
+    assert entry["student"] != ours(greedy)["student"]
+    assert set(results["results"]["s2t_arith"]) == set(greedy["results"]["s2t_arith"])
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_labels_of_another_student(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tiny_folder(tmp_path / "other")
+    with pytest.raises(SystemExit) as ended:
+        distil(few, tmp_path / "out", student=str(other))
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "s2t-eval distil: labels: they were collected with another student (worn, " in said
+    assert "run `s2t-eval collect` with this student" in said
+
+
+def test_loss_that_is_no_number_names_shard_and_row(few: Path, tmp_path: Path) -> None:
+    teacher = AutoModelForCausalLM.from_pretrained(embedded_path(TEACHER), dtype=torch.float32)
+    with torch.no_grad():
+        teacher.model.norm.weight.fill_(3e38)  # a number, so it loads; what is computed of it overflows
+    teacher.save_pretrained(tmp_path / "nan")
+    tokenizer().save_pretrained(tmp_path / "nan")
+    message = (
+        r"the loss is nan at step 0 on shard-00000.parquet, row \d+ \(s2t_arith/train/\d+\).*"
+        "the last checkpoint is kept in"
+    )
+    with pytest.raises(SystemExit) as ended:
+        distil(few, tmp_path / "out", "--batch-size", "1", teacher=str(tmp_path / "nan"))
+    assert re.search(message, str(ended.value.__cause__))
+    assert isinstance(ended.value.__cause__, TrainingError)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--full", "--rank", "4"), "--full trains all weights and has no rank; leave one out"),
+        (("--beta", "0.5"), "beta: only jsd and tsd_kd have one, kd has not"),
+        (("--temperature", "0"), "temperature: expected a number above 0, got 0.0"),
+        (("--rank", "0"), "rank: expected at least 1, got 0"),
+        (("--limit", "0"), "--limit: expected at least 1, got 0"),
+        (("--rows", "0"), "--rows: expected at least 1, got 0"),
+        (("--held-out", "1"), "held_out: expected a share above 0 and below 1, got 1.0"),
+        (("--held-out", "0.99"), "12 different questions cannot be split"),
+        (("--lr", "0"), "lr: expected a rate above 0, got 0.0"),
+    ],
+)
+def test_arguments_that_do_not_fit(
+    arguments: tuple[str, ...], message: str, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        distil(few, tmp_path / "out", *arguments)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_cannot_be_used(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for labels, out, message in (
+        (tmp_path / "none", tmp_path / "out", "labels: expected a folder of `s2t-eval collect`"),
+        (few, few, f"--out: {few} exists; name another folder"),
+    ):
+        with pytest.raises(SystemExit):
+            distil(labels, out)
+        assert message in capsys.readouterr().err
+
+
+def test_backend_without_anything_distilled(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^--model distil: it needs peft=FOLDER .+ got pretrained=embedded/student"
+    ):
+        Distil(STUDENT)
+    plain = tiny_folder(tmp_path / "plain")
+    with pytest.raises(
+        DistilledError, match=r"pretrained=.+ expected a folder of `s2t-eval distil` with distil.json"
+    ):
+        Distil(str(plain))
+    with pytest.raises(DistilledError, match=r"peft=/no/adapter: expected a folder .+ hub repository"):
+        Distil(STUDENT, peft="/no/adapter")
+    with pytest.raises(ValueError, match="unknown argument 'pefft'; did you mean 'peft'"):
+        Distil(STUDENT, pefft="x")
+
+
+def test_adapter_of_another_base_is_refused(adapter: Path, tmp_path: Path) -> None:
+    other = tiny_folder(tmp_path / "other")
+    with pytest.raises(
+        DistilledError, match=r"it was distilled into another base model \(\w{16}, of worn; this"
+    ):
+        Distil(str(other), peft=str(adapter))
+
+
+def test_adapter_with_changed_weights_is_refused(adapter: Path, worn: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(adapter, tmp_path / "changed")
+    weights = load_file(changed / "adapter_model.safetensors")
+    save_file({name: value * 2 for name, value in weights.items()}, changed / "adapter_model.safetensors")
+    with pytest.raises(DistilledError, match=r"its weights are not those that its distil.json describes"):
+        Distil(str(worn), peft=str(changed))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "cannot be read"), ('{"kind": "adapter"}', "cannot be read"), (None, "of format 1, got format 7")],
+)
+def test_damaged_description(content: str | None, message: str, adapter: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(adapter, tmp_path / "damaged")
+    path = damaged / "distil.json"
+    path.write_text(content or json.dumps({**json.loads(path.read_text()), "format": 7}))
+    with pytest.raises(DistilledError, match=message):
+        Distil(STUDENT, peft=str(damaged))
+
+
+def test_adapter_and_checkpoint_taken_for_each_other(adapter: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"give pretrained=worn,peft={adapter}"):
+        Distil(str(adapter))
+    whole = shutil.copytree(adapter, tmp_path / "whole")
+    path = whole / "distil.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "kind": "checkpoint"}))
+    with pytest.raises(ValueError, match=r"holds a whole distilled checkpoint; name it as pretrained="):
+        Distil(STUDENT, peft=str(whole))
+
+
+def test_the_shipped_adapter_is_small_and_runs() -> None:
+    folder = embedded_path("embedded/distilled")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+    results = evaluate("distil", {"peft": "embedded/distilled"}, limit=8)
+    assert ours(results)["distilled"]["method"] == "kd"
+    assert written(results) != written(evaluate("greedy", limit=8))

@@ -1,0 +1,173 @@
+"""The training loop: windows, resuming, the best checkpoint, and what it refuses."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from s2t_eval.artifacts.files import WriteError
+from s2t_eval.training import loop as loop_module
+from s2t_eval.training.loop import Loop, LoopSettings, Trained, TrainingError
+
+
+class Example(NamedTuple):
+    x: Tensor
+    y: Tensor
+    source: str
+    weight: float = 1.0
+
+
+class Sum(NamedTuple):
+    loss: Tensor
+
+
+class Line(nn.Module):
+    """A regression with dropout, so that a resumed run must restore random numbers too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 1)
+        self.offset = nn.Parameter(torch.zeros(1))
+        self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, batch: Sequence[Example]) -> Sum:
+        x, y = (torch.stack([getattr(item, name) for item in batch]) for name in ("x", "y"))
+        error = (self.layer(self.dropout(x))[:, 0] + self.offset - y) ** 2
+        weights = torch.tensor([item.weight for item in batch])
+        return Sum((error * weights).sum())
+
+
+def examples(count: int = 11) -> list[Example]:
+    generator = torch.Generator().manual_seed(1)
+    xs = torch.randn(count, 4, generator=generator)
+    return [Example(x, x.sum(), f"shard-0, row {i}", 1.0 + i % 3) for i, x in enumerate(xs)]
+
+
+def make(folder: Path, module: nn.Module | None = None, **settings: Any) -> Loop[Example]:
+    module = module or Line()
+    given = examples()
+
+    def evaluate() -> dict[str, float]:
+        with torch.no_grad():
+            return {"loss": float(module(given).loss)}
+
+    chosen = LoopSettings(**{"epochs": 3, "lr": 0.05, "batch_size": 2, "accumulate": 2, **settings})
+    return Loop(module, given, list, evaluate, "-loss", chosen, folder, {"what": "a line"}, ("offset",))
+
+
+def weights(loop: Loop[Example]) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in loop.plain.named_parameters()}
+
+
+def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
+    loop = make(tmp_path / "run", epochs=20)
+    trained = loop.run()
+    assert trained.best["loss"] < trained.history[0]["loss"] / 4
+    assert trained.best["loss"] == min(entry["loss"] for entry in trained.history)
+    assert trained.steps == 20 * 3  # 11 items in windows of 4: the last, partial one is stepped too
+    assert float(loop.plain.frozen) == 1.0
+    loop.plain.eval()
+    assert loop.evaluate()["loss"] == pytest.approx(trained.best["loss"], rel=1e-5)
+
+
+def test_accumulated_windows_are_one_large_batch(tmp_path: Path) -> None:
+    class Plain(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = nn.Dropout(0.0)
+
+    few = make(tmp_path / "a", Plain(), batch_size=1, accumulate=4)
+    one = make(tmp_path / "b", Plain(), batch_size=4, accumulate=1)
+    few.run(), one.run()
+    for name, value in weights(few).items():
+        torch.testing.assert_close(value, weights(one)[name], atol=1e-5, rtol=1e-4)
+
+
+class Broken(Exception):
+    pass
+
+
+def break_off(loop: Loop[Example], at: int) -> None:
+    step = loop._optimize
+
+    def stop() -> float:
+        if loop.step == at:
+            raise Broken
+        return step()
+
+    loop._optimize = stop  # type: ignore[method-assign]
+    with pytest.raises(Broken):
+        loop.run()
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    whole = make(tmp_path / "whole")
+    expected: Trained = whole.run()
+    break_off(make(tmp_path / "broken"), at=7)
+    torch.manual_seed(99)
+    again = make(tmp_path / "broken")
+    found = again.run()
+    assert found.history == expected.history and found.best_step == expected.best_step
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(again)[name], value), name
+
+
+def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
+    make(tmp_path / "run").run()
+    files = {path.suffix for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert files == {".safetensors", ".json"}
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")  # older ones are gone
+    assert json.loads((checkpoint / "state.json").read_text())["step"] == 9
+
+
+def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path) -> None:
+    trained = make(tmp_path / "run", epochs=40, lr=30.0, patience=2).run()
+    assert trained.stopped_early and trained.steps < 40 * 3
+
+
+def test_another_run_s_checkpoints_are_refused(tmp_path: Path) -> None:
+    break_off(make(tmp_path / "run"), at=5)
+    with pytest.raises(TrainingError, match=r"another run.*loop"):
+        make(tmp_path / "run", lr=0.01).run()
+
+
+def test_a_loss_that_is_no_number_names_the_row(tmp_path: Path) -> None:
+    loop = make(tmp_path / "run", batch_size=1)
+    loop.items[5] = loop.items[5]._replace(y=torch.tensor(float("nan")))
+    with pytest.raises(TrainingError, match=r"loss is nan at step \d+ on shard-0, row 5: "):
+        loop.run()
+    assert list((tmp_path / "run").glob("checkpoint-*"))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, calls = loop_module.save_file, []
+
+    def full(tensors: dict[str, Tensor], path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(tensors, path)
+
+    monkeypatch.setattr(loop_module, "save_file", full)
+    with pytest.raises(WriteError, match="No space left on device; make room"):
+        make(tmp_path / "run").run()
+    monkeypatch.undo()
+    assert not list((tmp_path / "run").glob("*.partial"))
+    assert make(tmp_path / "run").run().steps == 9
+
+
+def test_nothing_to_train_on_and_wrong_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="nothing to train on"):
+        Loop(Line(), [], list, dict, "loss", LoopSettings(), tmp_path, {})
+    for wrong in ({"epochs": 0}, {"lr": 0.0}, {"accumulate": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            LoopSettings(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,509 @@
+"""Think-at-Hard in training: labels, both stages, the folder, resuming, held-out figures."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.engine import SlotModel
+from s2t_eval.methods.tah.checkpoint import load_tah
+from s2t_eval.methods.tah.decider import Decider, vote
+from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
+from s2t_eval.training import loop as loop_module
+from s2t_eval.training.loop import Loop, LoopSettings, TrainingError
+from s2t_eval.training.tah.figures import decisions, second_looks
+from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
+from s2t_eval.training.tah.looped import LoopedModel, Tokens, walk
+from s2t_eval.training.tah.plain import PlainTraining
+from s2t_eval.training.tah.stages import (
+    DeciderTraining,
+    DepthTraining,
+    StageItem,
+    collate,
+    make_item,
+    oracle_looks,
+)
+from s2t_eval.training.tah.train import (
+    DecisionSettings,
+    DepthSettings,
+    TahStudent,
+    train_decider,
+    train_depths,
+)
+from tests.methods.test_tah_decoding import adapted
+from tests.twins import VOCAB, tiny_model
+
+# peft asks for it; to be removed once peft does not.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+QUICK = LoopSettings(epochs=2, lr=5e-3, batch_size=4, accumulate=1, clip=1.0, evaluations=1)
+TINY = DeciderSettings(width=16, blocks=1)
+
+
+@functools.cache
+def unlabelled(count: int = 24) -> tuple[Text, ...]:
+    """What the student itself says, but for every fourth token, which is the one before plus one."""
+    model = tiny_model("llama", seed=0)
+    ids = torch.arange(4 * count).reshape(count, 4) * 5 % VOCAB
+    for step in range(13):
+        with torch.no_grad():
+            said = model(ids).logits[:, -1].argmax(-1)
+        token = (ids[:, -1] + 1) % VOCAB if step % 4 == 1 else said
+        ids = torch.cat([ids, token[:, None]], 1)
+    return tuple(Text(f"made/{i}", f"q{i}", row[:4], row[4:]) for i, row in enumerate(ids.tolist()))
+
+
+def student(seed: int = 0, hidden_size: int = 64) -> TahStudent:
+    model = tiny_model("llama", seed=seed, hidden_size=hidden_size)
+    return TahStudent(model, "tiny", model_fingerprint(model), "words", VOCAB)
+
+
+def labels_for(who: TahStudent, texts: Sequence[Text], vocabulary: str = "words") -> TahLabels:
+    labelled = list(label_hard(SlotModel(copy.deepcopy(who.model)), texts, batch=5))
+    steps = sum(len(text.hard) for text in labelled)
+    hard = sum(sum(text.hard) for text in labelled)
+    data = {"source": "made", "texts": len(labelled)}
+    return TahLabels(Manifest(who.fingerprint, who.name, vocabulary, data, {}, steps, hard), labelled)
+
+
+@pytest.fixture(scope="module")
+def labels() -> TahLabels:
+    return labels_for(student(), unlabelled())
+
+
+@pytest.fixture(scope="module")
+def folder(labels: TahLabels, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both stages, quickly."""
+    out = tmp_path_factory.mktemp("tah") / "tah"
+    train_depths(student(), labels, LoopedSettings(rank=4, dropout=0.0), QUICK, DepthSettings(easy=0.2), out)
+    train_decider(student(), labels, TINY, QUICK, DecisionSettings(decoding_threshold=0.7), out)
+    return out
+
+
+def some_items(labels: TahLabels, count: int = 6) -> list[StageItem]:
+    return [make_item(text, 1.0) for text in labels.texts[:count]]
+
+
+# ---------------------------------------------------------------- labels
+
+
+def test_labels_are_their_definition(labels: TahLabels) -> None:
+    model = tiny_model("llama", seed=0)
+    for text in labels.texts[:5]:
+        for t, (token, hard) in enumerate(zip(text.output_ids, text.hard, strict=True)):
+            ids = torch.tensor([[*text.prompt_ids, *text.output_ids[:t]]])
+            with torch.no_grad():
+                assert hard == (int(model(ids).logits[0, -1].argmax()) != token)
+
+
+def test_labels_are_read_as_written_and_split_by_question(labels: TahLabels, tmp_path: Path) -> None:
+    labels.save(tmp_path / "labels")
+    again = TahLabels.load(tmp_path / "labels")
+    assert again.texts == labels.texts
+    assert again.manifest == labels.manifest
+    train, held_out = again.split(0.25)
+    assert len(held_out) == 6
+    assert not {text.question_hash for text in train} & {text.question_hash for text in held_out}
+
+
+def test_a_text_of_the_student_itself_has_nothing_hard() -> None:
+    model = tiny_model("llama", seed=0)
+    ids = torch.tensor([[5, 6, 7]])
+    said = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=9, do_sample=False, pad_token_id=0
+    )
+    text = Text("made/0", "q", [5, 6, 7], said[0, 3:].tolist())
+    [found] = label_hard(SlotModel(model), [text])
+    assert not any(found.hard)
+
+
+# ---------------------------------------------------------------- stage 1
+
+
+def test_stage_1_loss_is_its_definition(labels: TahLabels) -> None:
+    """Token by token: a pass over the prefix, and for a hard token another one, one text at a time."""
+    peft = adapted("llama").float().eval()
+    looped = LoopedModel(peft, LoopedSettings(top_n=20), VOCAB).eval()
+    items = some_items(labels)
+    found = DepthTraining(looped)(collate(items, torch.device("cpu"))).loss
+    expected = 0.0
+    for item in items:
+        batch = collate([item], torch.device("cpu"))
+        with torch.no_grad():
+            hidden, _, memory = looped.begin(batch.ids)
+            for step, hard in enumerate(item.hard.tolist()):
+                position = item.prompt_length - 1 + step
+                first = looped.logits(hidden[0, position : position + 1])
+                if hard:  # one at a time, in order: each sees the deeper slots before it
+                    at = Tokens(torch.tensor([0]), torch.tensor([position]))
+                    states, _ = looped.deepen(memory, looped.mix(first), at, 1)
+                    total = first + looped.logits(states)
+                    expected += float(torch.nn.functional.cross_entropy(total, item.ids[[position + 1]]))
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_stage_1_trains_the_adapter_alone(labels: TahLabels) -> None:
+    looped = LoopedModel(tiny_model("llama", seed=0), LoopedSettings(rank=4), VOCAB)
+    stage = DepthTraining(looped, easy=0.5)
+    stage(collate(some_items(labels), torch.device("cpu"))).loss.backward()
+    touched = {name for name, p in stage.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    assert touched
+    assert all("lora_B" in name for name in touched)  # A has no gradient while B is zero
+
+
+def test_stage_1_with_the_base_is_also_plain_tuning(labels: TahLabels) -> None:
+    """Where nothing is hard, the loss and its gradient are those of the plain student."""
+    texts = [
+        Text(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13) for t in labels.texts
+    ]
+    items = [make_item(text, 13.0) for text in texts[:5]]
+    batch = collate(items, torch.device("cpu"))
+    looped = LoopedModel(tiny_model("llama", seed=0), LoopedSettings(rank=4, train_base=True), VOCAB)
+    loss = DepthTraining(looped)(batch).loss
+    loss.backward()
+    plain = tiny_model("llama", seed=0)
+    logits = plain(batch.ids).logits
+    expected = torch.nn.functional.cross_entropy(
+        logits[batch.steps], batch.next_ids[batch.steps], reduction="sum"
+    )
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    found = looped.peft.get_base_model().get_input_embeddings().weight.grad
+    torch.testing.assert_close(found, plain.get_input_embeddings().weight.grad)
+
+
+def test_a_batch_without_a_hard_token_has_a_loss_of_zero(labels: TahLabels) -> None:
+    looped = LoopedModel(tiny_model("llama", seed=0), LoopedSettings(rank=4), VOCAB)
+    text = labels.texts[0]
+    easy = Text("a", "q", text.prompt_ids, text.output_ids, [False] * len(text.output_ids))
+    loss = DepthTraining(looped)(collate([make_item(easy, 1.0)], torch.device("cpu"))).loss
+    loss.backward()
+    assert float(loss.detach()) == 0
+
+
+def test_training_lowers_the_loss_and_mends_hard_tokens(folder: Path) -> None:
+    info = load_tah(folder, student().fingerprint, "words", 64).info
+    history = info.training["stage-1"]["history"]
+    assert info.training["stage-1"]["best_step"] > 0
+    assert history[-1]["nll"] < history[0]["nll"] - 0.2
+    assert info.training["stage-1"]["held_out"]["corrected"] > history[0]["corrected"]
+    assert info.training["stage-1"]["held_out"]["hard@1"] == 0
+    assert info.training["stage-1"]["held_out"]["easy@1"] == 1
+
+
+# ---------------------------------------------------------------- stage 2
+
+
+def test_stage_2_trains_the_decider_alone(labels: TahLabels) -> None:
+    looped = LoopedModel(adapted("llama").float(), LoopedSettings(top_n=20), VOCAB)
+    looped.read_layers((0, 1))
+    stage = DeciderTraining(looped, Decider(64, 2, 20, TINY))
+    stage.train()
+    assert not looped.training
+    stage(collate(some_items(labels), torch.device("cpu"))).loss.backward()
+    assert all(p.grad is not None for p in stage.parameters())
+    assert all(p.grad is None for p in looped.parameters())
+
+
+def test_stage_2_loss_is_its_definition(labels: TahLabels) -> None:
+    looped = LoopedModel(adapted("llama").float(), LoopedSettings(top_n=20), VOCAB)
+    looped.read_layers((0, 2))
+    decider = Decider(64, 2, 20, TINY).eval()
+    items = some_items(labels)
+    found = DeciderTraining(looped, decider, positive_weight=3.0)(collate(items, torch.device("cpu"))).loss
+    plain = tiny_model("llama", seed=0)
+    expected = 0.0
+    for item in items:
+        with torch.no_grad():
+            output = plain(item.ids[None], output_hidden_states=True)
+            for step, hard in enumerate(item.hard.tolist()):
+                position = item.prompt_length - 1 + step
+                # hidden_states[0] are the embeddings; the last one is normalised, so layer 2 is read apart.
+                read = [output.hidden_states[1][0, position], _third_layer(plain, item.ids)[position]]
+                odds = vote(decider, torch.cat(read)[None], output.logits[:, position], 20)
+                p = odds.sigmoid().item()
+                expected += -3 * torch.tensor(p).log().item() if hard else -torch.tensor(1 - p).log().item()
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-3)
+
+
+def _third_layer(model: torch.nn.Module, ids: Tensor) -> Tensor:
+    seen: list[Tensor] = []
+    handle = model.model.layers[2].register_forward_hook(lambda *given: seen.append(given[2]))  # type: ignore[union-attr]
+    model(ids[None])
+    handle.remove()
+    return seen[0][0]
+
+
+def test_deeper_votes_ask_whether_the_guess_is_still_wrong(labels: TahLabels) -> None:
+    looped = LoopedModel(adapted("llama").float(), LoopedSettings(max_depth=3, top_n=20), VOCAB)
+    looped.read_layers((0,))
+    batch = collate(some_items(labels), torch.device("cpu"))
+    first, second, third = oracle_looks(looped, batch)
+    assert torch.equal(first.goes_on, batch.hard[batch.steps])
+    assert torch.equal(second.goes_on, second.totals.argmax(-1) != batch.targets(second.at))
+    assert len(third.at.texts) == int(second.goes_on.sum()) > 0
+    assert not third.goes_on.any()
+
+
+# ---------------------------------------------------------------- held-out figures
+
+
+def test_second_looks_are_their_definition(labels: TahLabels) -> None:
+    """Each token asked again by itself, in the company of the hard tokens before it."""
+    looped = LoopedModel(adapted("llama").float(), LoopedSettings(top_n=20), VOCAB).eval()
+    items = some_items(labels, 3)
+    counts = {name: [0, 0] for name in ("hard@2", "easy@2")}
+    for item in items:
+        batch = collate([item], torch.device("cpu"))
+        for step, asked_is_hard in enumerate(item.hard.tolist()):
+            asked = item.prompt_length - 1 + step
+            company = [item.prompt_length - 1 + t for t in range(step) if item.hard[t]]
+            steps = torch.zeros_like(batch.steps)
+            steps[0, [*company, asked]] = True
+            with torch.no_grad():
+                _, second = walk(looped, batch.ids, steps, lambda d, at, t, s: torch.ones(len(t)).bool())
+            assert int(second.at.positions[-1]) == asked
+            right = int(second.totals[-1].argmax()) == int(item.ids[asked + 1])
+            count = counts["hard@2" if asked_is_hard else "easy@2"]
+            count[0] += right
+            count[1] += 1
+    found = second_looks(looped, items)
+    for name, (right, total) in counts.items():
+        assert total == 0 or found[name] == pytest.approx(right / total)
+
+
+def test_decisions_at_the_extremes(labels: TahLabels) -> None:
+    looped = LoopedModel(adapted("llama").float(), LoopedSettings(top_n=20), VOCAB).eval()
+    looped.read_layers((0,))
+    decider = Decider(64, 1, 20, TINY).eval()
+    items = some_items(labels)
+    never, always = (decisions(looped, decider, items, threshold) for threshold in (1.0, 0.0))
+    assert (never["continue_rate"], never["mean_depth"]) == (0, 1)
+    assert (always["continue_rate"], always["mean_depth"], always["recall"]) == (1, 2, 1)
+    hard = torch.cat([item.hard for item in items]).float().mean()
+    assert never["accuracy"] == pytest.approx(1 - float(hard))
+    assert always["precision"] == pytest.approx(float(hard))
+    assert never["auroc"] == always["auroc"]
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def test_folder_gives_back_what_was_trained(folder: Path) -> None:
+    who = student()
+    found = load_tah(folder, who.fingerprint, "words", 64)
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "decider.safetensors", "tah.json",
+    }  # fmt: skip
+    assert found.info.threshold == 0.7
+    assert found.info.decider is not None and found.info.decider.layers == (0, 1)
+    peft = found.attach(who.model)
+    assert isinstance(peft, PeftModel)
+    stored = found.info.training["stage-2"]["held_out"]
+    looped = LoopedModel(peft, found.info.looped, VOCAB)
+    looped.read_layers(found.info.decider.layers)
+    _, held_out = labels_for(student(), unlabelled()).split(0.1)
+    assert found.decider is not None
+    again = decisions(looped, found.decider, [make_item(text, 1.0) for text in held_out], 0.8)
+    assert again == pytest.approx(stored, nan_ok=True)
+    with torch.no_grad(), peft.disable_adapter():
+        ids = torch.tensor([[1, 2, 3]])
+        torch.testing.assert_close(peft(ids).logits, tiny_model("llama", seed=0)(ids).logits)
+
+
+def test_a_trained_base_travels_with_the_folder(labels: TahLabels, tmp_path: Path) -> None:
+    who = student()
+    settings = LoopedSettings(rank=4, dropout=0.0, train_base=True)
+    train_depths(who, labels, settings, QUICK, DepthSettings(), tmp_path / "tah")
+    fresh = student()
+    peft = load_tah(tmp_path / "tah", fresh.fingerprint, "words", 64).attach(fresh.model)
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad(), peft.disable_adapter():
+        now = peft(ids).logits
+        before = tiny_model("llama", seed=0)(ids).logits
+        trained = next(p for n, p in who.model.named_parameters() if n == "model.embed_tokens.weight")
+    assert not torch.allclose(now, before)
+    torch.testing.assert_close(peft.get_base_model().model.embed_tokens.weight, trained)
+
+
+def test_a_broken_off_run_goes_on_to_the_same_end(
+    labels: TahLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, depths = LoopedSettings(rank=4), DepthSettings(easy=0.3)
+    loop = LoopSettings(epochs=2, lr=5e-3, batch_size=4, accumulate=1, evaluations=2)
+    train_depths(student(), labels, settings, loop, depths, tmp_path / "whole")
+    optimize, calls = loop_module.Loop._optimize, iter(range(99))
+
+    def break_off(self: Loop) -> float:  # type: ignore[type-arg]
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return optimize(self)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(loop_module.Loop, "_optimize", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            train_depths(student(), labels, settings, loop, depths, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    with pytest.raises(TrainingError, match=r"checkpoints of another run \(its settings differ\)"):
+        train_depths(student(), labels, settings, loop, DepthSettings(easy=0.1), tmp_path / "again")
+    train_depths(student(), labels, settings, loop, depths, tmp_path / "again")
+    whole, again = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "again"))
+    for name, value in whole.items():
+        torch.testing.assert_close(again[name], value)
+
+
+def test_plain_tuning_is_cross_entropy(labels: TahLabels) -> None:
+    looped = LoopedModel(adapted("llama").float(), LoopedSettings(), VOCAB).eval()
+    batch = collate(some_items(labels), torch.device("cpu"))
+    found = PlainTraining(looped)(batch).loss
+    logits = looped.peft(input_ids=batch.ids).logits
+    expected = torch.nn.functional.cross_entropy(
+        logits[batch.steps], batch.next_ids[batch.steps], reduction="sum"
+    )
+    torch.testing.assert_close(found, expected)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.fixture
+def damaged(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, to be damaged."""
+    copied = tmp_path / "tah"
+    shutil.copytree(folder, copied)
+    return copied
+
+
+def test_a_decider_of_another_width(damaged: Path) -> None:
+    weights = load_file(damaged / "decider.safetensors")
+    weights["odds.weight"] = torch.zeros(1, 17)
+    save_file(weights, damaged / "decider.safetensors")
+    message = (
+        r"^tah=.*: its decider has another width than tah\.json says \(odds\.weight is \(1, 17\), expected"
+    )
+    with pytest.raises(TahError, match=message):
+        load_tah(damaged, student().fingerprint, "words", 64)
+
+
+def test_a_folder_of_another_student(folder: Path) -> None:
+    with pytest.raises(
+        TahError, match=r"trained for another base model \(\w+, of tiny; this student has \w+\)"
+    ):
+        load_tah(folder, student(seed=3).fingerprint, "words", 64)
+    with pytest.raises(
+        TahError, match=r"trained for another hidden size \(64, of tiny; this student has 48\)"
+    ):
+        load_tah(folder, student().fingerprint, "words", 48)
+    with pytest.raises(TahError, match=r"trained for another tokenizer \(words, of tiny; .* has letters\)"):
+        load_tah(folder, student().fingerprint, "letters", 64)
+
+
+def test_an_adapter_of_another_base(damaged: Path) -> None:
+    """The settings say this student, the adapter's shapes do not."""
+    weights = {k: torch.zeros(*v.shape, 2)[..., 0][..., :-1].contiguous() if "lora_A" in k else v
+               for k, v in load_file(damaged / "adapter_model.safetensors").items()}  # fmt: skip
+    save_file(weights, damaged / "adapter_model.safetensors", {"format": "pt"})
+    who = student()
+    with pytest.raises(TahError, match=r"its adapter cannot be loaded \(.*size mismatch|Error"):
+        load_tah(damaged, who.fingerprint, "words", 64).attach(who.model)
+
+
+def test_folders_that_are_none(damaged: Path, tmp_path: Path) -> None:
+    with pytest.raises(TahError, match=r"expected a folder of `s2t-eval tah train` with tah\.json"):
+        load_tah(tmp_path, "x", "words", 64)
+    (damaged / "decider.safetensors").write_bytes(b"broken")
+    with pytest.raises(TahError, match=r"is damaged \(.*\); train it anew"):
+        load_tah(damaged, student().fingerprint, "words", 64)
+    content = json.loads((damaged / "tah.json").read_text())
+    (damaged / "tah.json").write_text(json.dumps({**content, "format": 9}))
+    with pytest.raises(TahError, match=r"it has format 9, expected 1"):
+        load_tah(damaged, student().fingerprint, "words", 64)
+
+
+def test_labels_of_another_tokenizer(folder: Path, tmp_path: Path) -> None:
+    foreign = labels_for(student(), unlabelled(6), vocabulary="letters")
+    message = (
+        r"^labels: they were made with another tokenizer \(letters, of tiny; tiny has words\); run `s2t-eval"
+    )
+    with pytest.raises(TahError, match=message):
+        train_depths(student(), foreign, LoopedSettings(), QUICK, DepthSettings(), tmp_path / "x")
+    with pytest.raises(TahError, match=message):
+        train_decider(student(), foreign, TINY, QUICK, DecisionSettings(), folder)
+
+
+def test_labels_that_are_damaged(labels: TahLabels, tmp_path: Path) -> None:
+    with pytest.raises(TahError, match=r"expected a folder of `s2t-eval tah label` with manifest\.json"):
+        TahLabels.load(tmp_path)
+    text = labels.texts[0]
+    wrong = Text(text.problem_id, text.question_hash, text.prompt_ids, text.output_ids, [True])
+    TahLabels(labels.manifest, [labels.texts[1], wrong]).save(tmp_path / "labels")
+    with pytest.raises(
+        TahError, match=r"labels\.parquet, row 1 \(made/0\): prompt, text and labels do not fit"
+    ):
+        TahLabels.load(tmp_path / "labels")
+
+
+def test_labels_with_nothing_to_learn(labels: TahLabels, tmp_path: Path) -> None:
+    easy = [
+        Text(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13) for t in labels.texts
+    ]
+    with pytest.raises(
+        TahError, match=r"^labels: no token is hard on one side of the split; label more texts"
+    ):
+        train_depths(
+            student(),
+            TahLabels(labels.manifest, easy),
+            LoopedSettings(),
+            QUICK,
+            DepthSettings(),
+            tmp_path / "x",
+        )
+    with pytest.raises(TahError, match=r"^labels: 1 different questions cannot be split"):
+        TahLabels(labels.manifest, labels.texts[:1]).split(0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LoopedSettings(max_depth=0), r"^max_depth: expected a whole number of at least 1, got 0$"),
+        (lambda: LoopedSettings(max_depth=True), r"^max_depth: .* at least 1, got True$"),
+        (lambda: LoopedSettings(rank=0), r"^rank: expected at least 1, got 0$"),
+        (lambda: DeciderSettings(width=0), r"^width: expected at least 1, got 0$"),
+        (lambda: DeciderSettings(layers=(0, 4)).layers_of(4), r"^layers: .* from 0 to 3, got 4$"),
+        (lambda: DepthSettings(easy=1.5), r"^easy: expected a share from 0 to 1, got 1\.5$"),
+        (lambda: DecisionSettings(threshold=1.2), r"^threshold: expected a probab.*, got 1\.2$"),
+        (lambda: DecisionSettings(positive_weight=0), r"^positive_weight: expected a number above 0, got 0$"),
+    ],
+)  # fmt: skip
+def test_settings_out_of_range(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(TahError, match=message):
+        make()
+
+
+def test_depth_one_cannot_be_trained(labels: TahLabels, tmp_path: Path) -> None:
+    with pytest.raises(TahError, match=r"^max_depth: with 1 there is no second look to train"):
+        train_depths(student(), labels, LoopedSettings(max_depth=1), QUICK, DepthSettings(), tmp_path / "x")
+
+
+def test_more_tokens_mixed_than_the_vocabulary_has(labels: TahLabels, tmp_path: Path) -> None:
+    """`--top_n 5000` was cut to the vocabulary without a word."""
+    message = rf"^top_n: expected at most the vocabulary of {VOCAB} tokens, got 5000$"
+    with pytest.raises(TahError, match=message):
+        train_depths(student(), labels, LoopedSettings(top_n=5000), QUICK, DepthSettings(), tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_papers_layers_are_the_default() -> None:
+    assert DeciderSettings().layers_of(28) == (0, 7, 13, 20, 26)
+    assert DeciderSettings().layers_of(1) == (0,)
