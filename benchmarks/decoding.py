@@ -11,11 +11,11 @@ from transformers import PreTrainedModel
 
 from benchmarks.ratios import Ratio, Stopwatch, Target, divide
 from benchmarks.workload import Settings, load_model, load_prompts, load_tokenizer
-from s2t_eval.engine import Decoder, Request, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.models.vocabulary import text_vocabulary
 
 
-class ClockedModel(SlotModel):
+class ClockedModel(ModelRunner):
     """A slot model that knows how long its prefills took."""
 
     def __init__(self, model: PreTrainedModel, name: str, text_vocab: int | None) -> None:
@@ -23,9 +23,9 @@ class ClockedModel(SlotModel):
         self.prefill = Stopwatch()
 
     def sync(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
-        """As `SlotModel.sync`, with the clock running."""
+        """As `ModelRunner.sync`, with the clock running."""
         with self.prefill.running():
-            return super().sync(rows, texts)
+            return super().prefill(rows, texts)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def make_requests(
 
 def decode(decoder: Decoder, requests: Sequence[Request]) -> Run:
     """Run requests from empty slots: what a run before left in them would spare its prefill."""
-    models = [m for m in (decoder.student, decoder.teacher) if isinstance(m, ClockedModel)]
+    models = [m for m in decoder.stepper.runners if isinstance(m, ClockedModel)]
     for model in models:
         model.release()
         model.prefill = Stopwatch()

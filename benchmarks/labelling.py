@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.ratios import Ratio, Stopwatch, Target, alternate
 from benchmarks.workload import Settings, load_model
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.training.collect import KEEP_TOP, NUM_CANDIDATES
 from s2t_eval.training.labelling import CHUNK, label_texts
 
@@ -19,7 +19,7 @@ TARGET = Target(0.8, is_floor=True)
 
 def measure(settings: Settings) -> list[Ratio]:
     """The bare prefill computes logits at every generated position too: without them nothing is labelled."""
-    teacher = SlotModel(load_model(settings.teacher, settings), settings.teacher)
+    teacher = ModelRunner(load_model(settings.teacher, settings), settings.teacher)
     steps = settings.new_tokens or STEPS
     generator = torch.Generator().manual_seed(0)
     vocab = teacher.text_vocab
@@ -39,7 +39,7 @@ def measure(settings: Settings) -> list[Ratio]:
     return [Ratio("labelling, tokens/s", values, TARGET, {"tokens_per_second": per_second})]
 
 
-def labelled(teacher: SlotModel, texts: Tensor, ids: Tensor, log_probs: Tensor) -> float:
+def labelled(teacher: ModelRunner, texts: Tensor, ids: Tensor, log_probs: Tensor) -> float:
     """Seconds of labelling."""
     watch = Stopwatch()
     with watch.running():
@@ -50,7 +50,7 @@ def labelled(teacher: SlotModel, texts: Tensor, ids: Tensor, log_probs: Tensor) 
 
 
 @torch.inference_mode()
-def bare(teacher: SlotModel, texts: Tensor, steps: int) -> float:
+def bare(teacher: ModelRunner, texts: Tensor, steps: int) -> float:
     """Seconds of the prefill and the head."""
     watch = Stopwatch()
     with watch.running():

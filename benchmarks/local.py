@@ -15,7 +15,7 @@ from benchmarks.branch import BINS, NEW_TOKENS, with_rate
 from benchmarks.decoding import ClockedModel, Run, compare, decode, load_student, make_requests, warm_up
 from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.workload import Settings
-from s2t_eval.engine import Decoder, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
@@ -58,7 +58,7 @@ def measure(settings: Settings) -> list[Ratio]:
     peft = get_peft_model(student.base, config, autocast_adapter_dtype=False).eval()
     layers: Any = peft.base_model
     layers.disable_adapter_layers()
-    scorer = SlotModel(student.base, "scorer", student.text_vocab, partial(adapter_on, peft))
+    scorer = ModelRunner(student.base, "scorer", student.text_vocab, partial(adapter_on, peft))
     new_tokens = settings.new_tokens or NEW_TOKENS
     ratios = []
     for batch in sorted({1, settings.batch}):

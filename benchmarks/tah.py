@@ -23,8 +23,8 @@ from benchmarks.workload import Settings, load_model
 from s2t_eval.engine import Decoder, Request
 from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.methods.tah.decoder import LoopedDecoder, Votes
+from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import TOP_N, DeciderSettings, LoopedSettings
-from s2t_eval.methods.tah.slots import LoopedSlots
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.plain import PlainTraining
@@ -40,7 +40,7 @@ TEXT, PROMPT, BATCH, WINDOWS = 200, 80, 8, 4
 TRAINING_TARGET = Target(0.4, is_floor=True)
 
 
-class ClockedLooped(LoopedSlots, ClockedModel):
+class ClockedLooped(LoopedRunner, ClockedModel):
     """A looped student that knows how long its prefills took."""
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 import s2t_eval
 from s2t_eval.artifacts.files import TraceWriter, require_new_trace
 from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
-from s2t_eval.engine import Decoder, Request, Result, SlotModel, derive_seed
+from s2t_eval.engine import Decoder, ModelRunner, Request, Result, derive_seed
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
@@ -110,8 +110,8 @@ class EngineLM(SharedWork):
         self._given = kwargs
         self.join_processes()
         self._trace = self._make_trace()
-        self.student = SlotModel(self.model, self.student_name, text_vocabulary(self.tokenizer))
-        self.teacher: SlotModel | None = None
+        self.student = ModelRunner(self.model, self.student_name, text_vocabulary(self.tokenizer))
+        self.teacher: ModelRunner | None = None
         self.student_fingerprint = model_fingerprint(self.model)
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
         self.thoughts = Thoughts(self.tokenizer, self.tok_decode, self.think_end_token, self.enable_thinking)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.stock_arguments import require_context
@@ -75,7 +75,7 @@ class SelectionLM(EngineLM):
         model, tokenizer = load_model("teacher", arguments.teacher, dtype, device, trust)
         require_same_vocabulary(self.tokenizer, tokenizer)
         require_context("teacher", kwargs.get("max_length"), model.config)
-        self.teacher = SlotModel(model, arguments.teacher, text_vocabulary(tokenizer))
+        self.teacher = ModelRunner(model, arguments.teacher, text_vocabulary(tokenizer))
         self.teacher_fingerprint = model_fingerprint(model)
 
     def _load_selector(self) -> Selector | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
-from s2t_eval.engine import Decoder, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.model_wrappers.arguments import LocalArguments, split_arguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.selection import policy
@@ -81,7 +81,7 @@ class S2TLocal(SelectionLM):
             return self.local.proposal_weight
         return self.selector.info.proposal_weight if self.proposer == "base" else 0.0
 
-    def _attach(self) -> SlotModel | None:
+    def _attach(self) -> ModelRunner | None:
         """Put the adapter in place; returns the model that scores where it is not the one that writes."""
         assert self.selector is not None
         is_merged = self.proposer == "tuned" and self.local.merge
@@ -94,7 +94,7 @@ class S2TLocal(SelectionLM):
             return None
         layers.disable_adapter_layers()
         peft.eval()
-        return SlotModel(
+        return ModelRunner(
             self.student.base,
             f"{self.student_name} with {self.local.selector}",
             self.student.text_vocab,

@@ -12,8 +12,8 @@ from lm_eval.api.instance import Instance
 from s2t_eval.engine import Decoder
 from s2t_eval.methods.tah.checkpoint import TahFolder, load_tah
 from s2t_eval.methods.tah.decoder import TAH, LoopedDecoder, Vote
+from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import TahError, require_depth, require_threshold
-from s2t_eval.methods.tah.slots import LoopedSlots
 from s2t_eval.methods.tah.votes import DeciderVote, OracleVote
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM, Job
@@ -83,7 +83,7 @@ class ThinkAtHard(EngineLM):
         plain: Any = self._model
         peft = self.folder.attach(plain)
         layers = self.folder.info.decider.layers if self.folder.info.decider else ()
-        self.looped = LoopedSlots(peft.to(self.device), self.student_name, text_vocab, layers)
+        self.looped = LoopedRunner(peft.to(self.device), self.student_name, text_vocab, layers)
         self.student = self.looped
 
     @property

@@ -24,7 +24,7 @@ from s2t_eval.artifacts.files import replaced
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
 from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
 from s2t_eval.training.contamination import question_hash
@@ -71,7 +71,7 @@ def make_labels(student: TahStudent, tokenizer: Any) -> TahLabels:
         )
         for i, problem in enumerate(make_split("train"))
     ]
-    found = list(label_hard(SlotModel(student.model), texts))
+    found = list(label_hard(ModelRunner(student.model), texts))
     steps, hard = sum(len(text.hard) for text in found), sum(sum(text.hard) for text in found)
     data = {"source": "s2t_arith", "split": "train", "texts": len(found)}
     identity = (student.fingerprint, student.name, student.vocabulary)

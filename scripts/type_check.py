@@ -18,7 +18,7 @@ CACHE = ROOT / ".mypy_cache"
 
 
 def stage(folder: Path) -> None:
-    """Lay out the sources in `folder` as an installed package, with their times, which mypy's cache compares."""
+    """Lay out the sources in `folder` as a wheel does, with their times, which the cache of mypy compares."""
     leave_out = shutil.ignore_patterns("__pycache__", "model_wrappers.py")
     shutil.copytree(ROOT / "s2t_eval", folder / "s2t_eval", ignore=leave_out)
     shutil.copytree(ROOT / "model_wrappers", folder / "s2t_eval" / "model_wrappers", ignore=leave_out)

@@ -18,7 +18,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from s2t_eval.engine import Decoder, Request, Result, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner, Request, Result
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.triggers import Step
@@ -81,8 +81,8 @@ def decode(
     **options: object,
 ) -> list[Result]:
     """The engine's results in the order of the requests."""
-    slots = SlotModel(teacher, "teacher") if teacher is not None else None
-    decoder = Decoder(SlotModel(model, "student"), policy, slots, rows, **options)  # type: ignore[arg-type]
+    slots = ModelRunner(teacher, "teacher") if teacher is not None else None
+    decoder = Decoder(ModelRunner(model, "student"), policy, slots, rows, **options)  # type: ignore[arg-type]
     results = {result.index: result for result in decoder.run(asked)}
     return [results[i] for i in range(len(asked))]
 

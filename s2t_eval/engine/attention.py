@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 
-from s2t_eval.engine.slots import SlotCache
+from s2t_eval.engine.kv_cache import KVCache
 
 IMPLEMENTATION = "s2t_slots"
 
@@ -41,7 +41,7 @@ class Segment:
     length: int
     _masks: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
 
-    def sees(self, window: int | None) -> Tensor:
+    def attention_mask(self, window: int | None) -> Tensor:
         """Who sees whom: bool [rows, queries, length]; the prefix (or its window) and itself."""
         slots = torch.arange(self.length, device=self.positions.device)
         position = self.positions[..., None]
@@ -63,14 +63,14 @@ class Segment:
         """
         key = (window, group, like.dtype, like.device)
         if key not in self._masks:
-            seen = self.sees(window)[:, None].to(like.device)
+            seen = self.attention_mask(window)[:, None].to(like.device)
             if seen.shape[2] > 1 and group > 1:
                 seen = seen[:, :, None].expand(-1, -1, group, -1, -1).flatten(2, 3)
             mask = torch.zeros(seen.shape, dtype=like.dtype, device=like.device)
             self._masks[key] = mask.masked_fill_(~seen, float("-inf"))
         return self._masks[key]
 
-    def view(self, cache: SlotCache, states: Tensor) -> Tensor:
+    def view(self, cache: KVCache, states: Tensor) -> Tensor:
         """The slots that the mask speaks of, of a layer's keys or values [rows, kv_heads, slots, dim]."""
         return cache.view(states, self.rows, self.length)
 
@@ -79,7 +79,7 @@ class Segment:
 class Pass:
     """One forward's plan: where each packed token is written, and what it may see."""
 
-    cache: SlotCache
+    cache: KVCache
     index: Tensor
     segments: Sequence[Segment]
 
@@ -118,18 +118,18 @@ def slot_attention(
     for segment in slots.segments:
         num_rows, queries = segment.positions.shape
         # [heads, rows * queries, head_dim] -> [rows, kv_heads, group * queries, head_dim]
-        asked = query[0, :, segment.tokens].reshape(kv_heads, group, num_rows, queries, head_dim)
-        asked = asked.permute(2, 0, 1, 3, 4).reshape(num_rows, kv_heads, group * queries, head_dim)
-        told = attend(
-            asked,
+        q = query[0, :, segment.tokens].reshape(kv_heads, group, num_rows, queries, head_dim)
+        q = q.permute(2, 0, 1, 3, 4).reshape(num_rows, kv_heads, group * queries, head_dim)
+        attn_out = attend(
+            q,
             segment.view(cache, layer.keys),
             segment.view(cache, layer.values),
             segment.mask(sliding_window, group, query),
             scale,
             softcap,
         )
-        told = told.reshape(num_rows, kv_heads, group, queries, -1).permute(0, 3, 1, 2, 4)
-        output[segment.tokens] = told.reshape(num_rows * queries, heads, -1)
+        attn_out = attn_out.reshape(num_rows, kv_heads, group, queries, -1).permute(0, 3, 1, 2, 4)
+        output[segment.tokens] = attn_out.reshape(num_rows * queries, heads, -1)
     return output[None], None
 
 

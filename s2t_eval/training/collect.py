@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from s2t_eval.artifacts.files import replaced, write_text
-from s2t_eval.engine import Decoder, Request, Result, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner, Request, Result
 from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, Trigger
@@ -114,7 +114,7 @@ Advance = Callable[[int], object]
 
 
 def roll_out(
-    student: SlotModel,
+    student: ModelRunner,
     problems: Sequence[Problem],
     work: LabelFolder,
     rows: int,
@@ -171,7 +171,7 @@ def _rollout(result: Result) -> dict[str, Tensor]:
     }
 
 
-def label(teacher: SlotModel, problems: Sequence[Problem], work: LabelFolder, advance: Advance) -> None:
+def label(teacher: ModelRunner, problems: Sequence[Problem], work: LabelFolder, advance: Advance) -> None:
     """One teacher prefill for every rollout that has no labels yet."""
     groups = list(_batches(work, problems))
     for part in _unfinished(groups, "labels", work, advance):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.selection.triggers import kl_divergence
 
 CHUNK = 128
@@ -29,7 +29,7 @@ class StepLabels(NamedTuple):
 
 
 def label_texts(
-    teacher: SlotModel,
+    teacher: ModelRunner,
     prompts: Sequence[Sequence[int]],
     outputs: Sequence[Sequence[int]],
     top_ids: Sequence[Tensor],
@@ -63,7 +63,7 @@ def label_texts(
 
 @torch.inference_mode()
 def _label(
-    teacher: SlotModel, states: Tensor, ids: Tensor, log_probs: Tensor, num_candidates: int
+    teacher: ModelRunner, states: Tensor, ids: Tensor, log_probs: Tensor, num_candidates: int
 ) -> StepLabels:
     parts = []
     for part in range(0, len(states), CHUNK):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.selection.router import Router, step_features
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, Step
 from s2t_eval.training.labels import Trajectory
@@ -58,7 +58,7 @@ class StepTable:
 
 
 @torch.inference_mode()
-def tabulate(model: SlotModel, trajectories: Sequence[Trajectory], has_written: bool) -> StepTable:
+def tabulate(model: ModelRunner, trajectories: Sequence[Trajectory], has_written: bool) -> StepTable:
     """Run the student (adapted or not) over its labelled texts, one prefill each.
 
     Args:
@@ -91,7 +91,7 @@ def _recorded(row: Trajectory) -> tuple[Tensor, ...]:
     return tuple(map(torch.from_numpy, (row.top_log_probs, row.entropy, row.margin)))
 
 
-def _look(model: SlotModel, states: Tensor) -> tuple[Tensor, ...]:
+def _look(model: ModelRunner, states: Tensor) -> tuple[Tensor, ...]:
     """The same of any model, from its hidden states [steps, hidden]."""
     parts = [_look_at(model.head(part)) for part in states.split(HEAD_CHUNK)]
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))

@@ -14,7 +14,7 @@ from benchmarks.branch import with_rate
 from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.tah import ALLOWANCE, RATE
 from benchmarks.workload import Settings, load_prompts, load_tokenizer
-from s2t_eval.engine import Decoder, Request, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import DirectScore
 from s2t_eval.selection.selectors import LocalSelector
@@ -141,7 +141,7 @@ def test_seeds_that_fire_at_the_wanted_rate(tau: float) -> None:
     requests = with_rate([Request((1,), 100), Request((2,), 100)], tau)
     assert len({request.seed for request in requests}) == 2
     policy = Policy("random", RandomTrigger(), 1 - tau, LocalSelector(DirectScore()), top_k=2)
-    results = list(Decoder(SlotModel(tiny_model("llama", seed=0), "tiny"), policy, rows=2).run(requests))
+    results = list(Decoder(ModelRunner(tiny_model("llama", seed=0), "tiny"), policy, rows=2).run(requests))
     assert sum(result.usage.tokens for result in results) == 200
     assert sum(result.usage.triggers for result in results) == tau * 200
 

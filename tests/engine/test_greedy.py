@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import Decoder, Finish, NonFiniteLogitsError, Request, Sampling, SlotModel
-from s2t_eval.engine.slot_model import MIN_SHARED
+from s2t_eval.engine import Decoder, Finish, ModelRunner, NonFiniteLogitsError, Request, Sampling
+from s2t_eval.engine.prefix_cache import MIN_SHARED
 from s2t_eval.selection.policy import greedy
 from tests.twins import VOCAB, WINDOW, decode, generate_greedy, outputs, requests, tiny_model
 
@@ -110,7 +110,7 @@ def test_stop_strings_need_a_way_to_decode(student: PreTrainedModel) -> None:
 
 def test_text_vocabulary_bounds_what_is_said() -> None:
     model = tiny_model("qwen2", seed=0)
-    decoder = Decoder(SlotModel(model, text_vocab=50), greedy())
+    decoder = Decoder(ModelRunner(model, text_vocab=50), greedy())
     said = {token for result in decoder.run(requests()) for token in result.output_ids}
     free = {token for ids in outputs(decode(model, greedy(), requests())) for token in ids}
     assert max(said) < 50 <= max(free)
@@ -122,14 +122,14 @@ def test_memory_running_out_halves_the_rows_and_changes_no_text(
     model = tiny_model("llama", seed=0)
     asked = requests()
     expected = outputs(decode(model, greedy(), asked, rows=8))
-    append = SlotModel.append
+    append = ModelRunner.append
 
-    def append_if_it_fits(self: SlotModel, ids: torch.Tensor) -> torch.Tensor:
+    def append_if_it_fits(self: ModelRunner, ids: torch.Tensor) -> torch.Tensor:
         if len(ids) > 3:
             raise torch.OutOfMemoryError("out of memory")
         return append(self, ids)
 
-    monkeypatch.setattr(SlotModel, "append", append_if_it_fits)
+    monkeypatch.setattr(ModelRunner, "append", append_if_it_fits)
     with caplog.at_level(logging.WARNING):
         assert outputs(decode(model, greedy(), asked, rows=8)) == expected
     assert [record.getMessage() for record in caplog.records] == [
@@ -139,17 +139,17 @@ def test_memory_running_out_halves_the_rows_and_changes_no_text(
 
 
 def test_memory_that_does_not_hold_one_row_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never_fits(self: SlotModel, ids: torch.Tensor) -> torch.Tensor:
+    def never_fits(self: ModelRunner, ids: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(SlotModel, "append", never_fits)
+    monkeypatch.setattr(ModelRunner, "append", never_fits)
     with pytest.raises(torch.OutOfMemoryError):
         decode(tiny_model("llama", seed=0), greedy(), requests(), rows=4)
 
 
 def test_nan_logits_name_model_and_step() -> None:
     model = tiny_model("qwen2", seed=0)
-    slots = SlotModel(model, "damaged")
+    slots = ModelRunner(model, "damaged")
     decoder = Decoder(slots, greedy())
     run = decoder.run([Request((1, 2, 3), 9)])
     slots.allocate(1, 1)  # the check of the forward happens before the damage
@@ -161,7 +161,7 @@ def test_nan_logits_name_model_and_step() -> None:
 
 def test_a_decoder_can_be_used_again_after_an_error_and_after_being_left() -> None:
     model = tiny_model("qwen2", seed=0)
-    decoder = Decoder(SlotModel(model), greedy(), rows=4)
+    decoder = Decoder(ModelRunner(model), greedy(), rows=4)
     expected = outputs(decode(model, greedy(), requests()))
     next(decoder.run(requests()))  # left in the middle
     results = {result.index: result.output_ids for result in decoder.run(requests())}
@@ -169,7 +169,7 @@ def test_a_decoder_can_be_used_again_after_an_error_and_after_being_left() -> No
 
 
 def test_no_request_gives_no_result() -> None:
-    assert list(Decoder(SlotModel(tiny_model("qwen2", seed=0)), greedy()).run([])) == []
+    assert list(Decoder(ModelRunner(tiny_model("qwen2", seed=0)), greedy()).run([])) == []
 
 
 @pytest.mark.parametrize(

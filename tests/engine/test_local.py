@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import Decoder, Result, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner, Result
 from s2t_eval.selection import policy as presets
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
@@ -44,10 +44,10 @@ def forms(model: PreTrainedModel) -> list[Score]:
 def pps(peft: PeftModel, policy: Policy, rows: int = 4, count: int = 3) -> list[Result]:
     """The plain model writes, the adapted one scores, over one set of weights."""
     inner = peft.get_base_model()
-    scorer = SlotModel(inner, "scorer", within=lambda: adapter_on(peft))
+    scorer = ModelRunner(inner, "scorer", forward_context=lambda: adapter_on(peft))
     peft.base_model.disable_adapter_layers()
     try:
-        decoder = Decoder(SlotModel(inner, "student"), policy, rows=rows, scorer=scorer)
+        decoder = Decoder(ModelRunner(inner, "student"), policy, rows=rows, scorer=scorer)
         results = {result.index: result for result in decoder.run(requests(count))}
     finally:
         peft.base_model.enable_adapter_layers()
@@ -96,7 +96,7 @@ def test_tuned_proposer_is_its_slow_twin(student: PreTrainedModel, form: int) ->
     inner = peft.get_base_model()
     policy = presets.s2t_local(EntropyTrigger(), 1.5, score, top_k=3)
     expected = slow_decode(inner, policy, requests(3), slow_pick(inner, peft, score))
-    decoder = Decoder(SlotModel(peft, "student"), policy, rows=3)
+    decoder = Decoder(ModelRunner(peft, "student"), policy, rows=3)
     found = {result.index: result.output_ids for result in decoder.run(requests(3))}
     assert [found[i] for i in range(3)] == expected
 
@@ -125,9 +125,9 @@ class FirstWins:
 
 def test_preferring_the_first_candidate_is_greedy(student: PreTrainedModel) -> None:
     policy = presets.s2t_local(ALWAYS, 0.0, FirstWins(), top_k=3)  # type: ignore[arg-type]
-    expected = outputs([*Decoder(SlotModel(student), greedy(), rows=4).run(requests(3))])
+    expected = outputs([*Decoder(ModelRunner(student), greedy(), rows=4).run(requests(3))])
     assert sorted(outputs(pps(adapted(student), policy))) == sorted(expected)
-    assert sorted(outputs([*Decoder(SlotModel(student), policy, rows=4).run(requests(3))])) == sorted(
+    assert sorted(outputs([*Decoder(ModelRunner(student), policy, rows=4).run(requests(3))])) == sorted(
         expected
     )
 
@@ -135,20 +135,22 @@ def test_preferring_the_first_candidate_is_greedy(student: PreTrainedModel) -> N
 def test_merging_the_adapter_changes_no_text(student: PreTrainedModel) -> None:
     policy = presets.s2t_local(MarginTrigger(), 0.6, ResidualScore(readout(student)), top_k=3)
     peft = adapted(student)
-    unmerged = outputs([*Decoder(SlotModel(peft), policy, rows=1).run(requests(3))])
+    unmerged = outputs([*Decoder(ModelRunner(peft), policy, rows=1).run(requests(3))])
     peft.base_model.merge_adapter()
-    assert outputs([*Decoder(SlotModel(peft), policy, rows=1).run(requests(3))]) == unmerged
+    assert outputs([*Decoder(ModelRunner(peft), policy, rows=1).run(requests(3))]) == unmerged
 
 
 def test_peeking_leaves_no_trace(student: PreTrainedModel) -> None:
-    slots = SlotModel(student)
+    slots = ModelRunner(student)
     slots.allocate(3, 90)
     texts = [list(prompt) for prompt in prompts(4)[1:]]
     with torch.inference_mode():
-        first, _, computed = slots.peek([0, 1, 2], texts, torch.arange(15).view(3, 5))
+        first, _, computed = slots.score_candidates([0, 1, 2], texts, torch.arange(15).view(3, 5))
         assert computed == [len(text) + 5 for text in texts]
         longer = [[*text, 7, 8] for text in texts]
-        again, lanes, computed = slots.peek([0, 2], [longer[0], longer[2]], torch.arange(4).view(2, 2))
+        again, lanes, computed = slots.score_candidates(
+            [0, 2], [longer[0], longer[2]], torch.arange(4).view(2, 2)
+        )
     assert computed == [4, 4]
     for row in range(3):
         torch.testing.assert_close(first[row], hidden_after(student, texts[row]), atol=2e-4, rtol=2e-4)
@@ -161,14 +163,14 @@ def test_peeking_leaves_no_trace(student: PreTrainedModel) -> None:
 
 def test_encoding_texts_is_a_plain_forward(student: PreTrainedModel) -> None:
     texts = [list(prompt) for prompt in prompts(5)]
-    for states, text in zip(SlotModel(student).encode(texts), texts, strict=True):
+    for states, text in zip(ModelRunner(student).encode(texts), texts, strict=True):
         with torch.no_grad():
             expected = student.get_decoder()(torch.tensor([text])).last_hidden_state[0]
         torch.testing.assert_close(states, expected, atol=2e-4, rtol=2e-4)
 
 
 def test_top_tokens_are_kept_at_every_step(student: PreTrainedModel) -> None:
-    for result in Decoder(SlotModel(student), greedy(), rows=3, keep_top=6).run(requests(3)):
+    for result in Decoder(ModelRunner(student), greedy(), rows=3, keep_top=6).run(requests(3)):
         assert result.top_ids is not None and result.top_log_probs is not None
         ids = list(requests(3)[result.index].prompt_ids)
         for token, top, log_probs in zip(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import Decoder, Request, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.selection import policy as presets
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
@@ -59,11 +59,11 @@ def median_divergence(
 
 @pytest.mark.parametrize("k", [1, 2, 8])
 def test_branched_states_are_those_of_separate_sequences(student: PreTrainedModel, k: int) -> None:
-    slots = SlotModel(student)
+    slots = ModelRunner(student)
     slots.allocate(4, 100)
     texts = [list(prompt) for prompt in prompts(4)]
     with torch.inference_mode():
-        states, _ = slots.sync(range(4), texts)
+        states, _ = slots.prefill(range(4), texts)
         ids = slots.head(states).argmax(-1)
         fired = [0, 2, 3]
         candidates = torch.stack([torch.arange(5, 5 + k), torch.arange(40, 40 + k), torch.arange(k)])
@@ -80,11 +80,11 @@ def test_branched_states_are_those_of_separate_sequences(student: PreTrainedMode
 
 
 def test_text_after_a_commit_has_forgotten_the_losers(student: PreTrainedModel) -> None:
-    slots = SlotModel(student)
+    slots = ModelRunner(student)
     slots.allocate(2, 60)
     texts = [list(prompt[:20]) for prompt in prompts(6)[-2:]]
     with torch.inference_mode():
-        slots.sync(range(2), texts)
+        slots.prefill(range(2), texts)
         slots.branch(torch.tensor([3, 9]), [0, 1], torch.tensor([[3, 4, 5], [9, 8, 7]]))
         slots.commit([0, 1], [2, 1], [5, 8])
         hidden = slots.append(torch.tensor([11, 12]))
@@ -187,8 +187,8 @@ def test_lockstep_and_catching_up_pick_the_same(student: PreTrainedModel, teache
 
 def test_teacher_with_more_rows_in_its_head_is_cut_to_the_text(student: PreTrainedModel) -> None:
     """Qwen2.5 pads its vocabularies to 151,936 or 152,064 rows by size."""
-    wide = SlotModel(student, "wide", text_vocab=VOCAB - 20)
-    narrow = SlotModel(student, "narrow", text_vocab=VOCAB - 20)
+    wide = ModelRunner(student, "wide", text_vocab=VOCAB - 20)
+    narrow = ModelRunner(student, "narrow", text_vocab=VOCAB - 20)
     policy = presets.s2t(KlTrigger(support=0), -1.0, top_k=VOCAB - 20)
     results = list(Decoder(narrow, policy, wide).run(requests(4)))
     assert all(step.divergence == pytest.approx(0, abs=1e-5) for r in results for step in r.steps)

@@ -13,13 +13,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.engine import Request, Result, Sampling
-from s2t_eval.engine.slot_model import MIN_SHARED
-from s2t_eval.methods.tah import slots as slots_module
+from s2t_eval.engine.prefix_cache import MIN_SHARED
+from s2t_eval.methods.tah import runner as runner_module
 from s2t_eval.methods.tah.decoder import LoopedDecoder, Votes
-from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, sees
+from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, attention_mask
 from s2t_eval.methods.tah.mixture import top_mixture
+from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import LoopedSettings, TahError
-from s2t_eval.methods.tah.slots import LoopedSlots
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.tah.looped import LoopedModel, Tokens, walk
 from tests.twins import VOCAB, WINDOW, decode, outputs, requests, tiny_model
@@ -70,9 +70,9 @@ class Script:
 
 
 @functools.cache
-def slots_of(peft: PeftModel) -> LoopedSlots:
+def slots_of(peft: PeftModel) -> LoopedRunner:
     """One for each model: it stays hooked into its layers."""
-    return LoopedSlots(peft, read=(0, 1))
+    return LoopedRunner(peft, read=(0, 1))
 
 
 def run(
@@ -184,7 +184,7 @@ def test_batch_size_and_refilling_change_no_text(family: str) -> None:
 def test_rows_share_their_passes() -> None:
     """A row that thinks again makes nobody wait: as many passes as the longest row has looks."""
     peft = adapted("llama")
-    student = LoopedSlots(peft)
+    student = LoopedRunner(peft)
     decoder = LoopedDecoder(student, Script(), 3, TOP_N, rows=8)
     asked = [Request((i, i + 1), 20) for i in range(8)]
     looks = [result.usage.forwards for result in decoder.run(asked)]
@@ -209,7 +209,7 @@ def test_deeper_slots_grow_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = requests(4)
     expected = outputs(run(peft, always, asked, max_depth=3))
     slots_of(peft).release()
-    monkeypatch.setattr(slots_module, "FIRST_ROOM", 1)
+    monkeypatch.setattr(runner_module, "FIRST_ROOM", 1)
     assert outputs(run(peft, always, asked, max_depth=3)) == expected
 
 
@@ -224,14 +224,14 @@ def test_memory_running_out_changes_no_text(monkeypatch: pytest.MonkeyPatch) -> 
     peft = adapted("llama")
     asked = requests(8)
     expected = outputs(run(peft, Script(), asked, rows=8))
-    advance = LoopedSlots.advance
+    advance = LoopedRunner.advance
 
-    def advance_if_it_fits(self: LoopedSlots, ids: Tensor, deeper: Sequence[object]) -> Tensor:
+    def advance_if_it_fits(self: LoopedRunner, ids: Tensor, deeper: Sequence[object]) -> Tensor:
         if len(ids) > 3 and deeper:
             raise torch.OutOfMemoryError("out of memory")
         return advance(self, ids, deeper)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(LoopedSlots, "advance", advance_if_it_fits)
+    monkeypatch.setattr(LoopedRunner, "advance", advance_if_it_fits)
     assert outputs(run(peft, Script(), asked, rows=8)) == expected
 
 
@@ -250,8 +250,8 @@ def test_duo_causal_rule() -> None:
     slots = Places(torch.tensor([[0, 1, 2, 0, 2, NOWHERE]]), torch.tensor([[0, 0, 0, 1, 2, 1]]))
     queries = Places(torch.tensor([[1, 2, 2]]), torch.tensor([[0, 1, 2]]))
     expected = [[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0]]
-    assert sees(queries, slots)[0].int().tolist() == expected
-    assert sees(queries, slots, window=1)[0].int().tolist() == [
+    assert attention_mask(queries, slots)[0].int().tolist() == expected
+    assert attention_mask(queries, slots, window=1)[0].int().tolist() == [
         [0, 1, 0] + [0] * 3,
         [0, 0, 1] + [0] * 3,
         [0, 0, 1, 0, 1, 0],
@@ -273,7 +273,7 @@ def test_mixture_is_its_definition() -> None:
 
 def test_depth_below_one_is_refused() -> None:
     with pytest.raises(TahError, match=r"^max_depth: expected a whole number of at least 1, got 0$"):
-        LoopedDecoder(LoopedSlots(adapted("llama")), never, max_depth=0)
+        LoopedDecoder(LoopedRunner(adapted("llama")), never, max_depth=0)
 
 
 def test_windows_are_counted_in_positions() -> None:

@@ -13,7 +13,7 @@ import pytest
 from lm_eval.models.huggingface import HFLM
 
 from s2t_eval.embedded.arith import make_split
-from s2t_eval.engine import Decoder, Request, Sampling, SlotModel, derive_seed
+from s2t_eval.engine import Decoder, ModelRunner, Request, Sampling, derive_seed
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.selection import policy
 from tests.harness_helpers import (
@@ -163,7 +163,7 @@ def test_maj8_is_its_slow_twin() -> None:
     """One sample at a time, each with its own seed; the vote is counted by hand."""
     stops = frozenset({tokenizer().eos_token_id})
     strings = ("\n\n", "Question:")
-    decoder = Decoder(SlotModel(model(STUDENT)), policy.greedy(), rows=1, decode=tokenizer().decode)
+    decoder = Decoder(ModelRunner(model(STUDENT)), policy.greedy(), rows=1, decode=tokenizer().decode)
     expected = []
     for doc_id, prompt in enumerate(prompts()):
         ids = tuple(tokenizer()(prompt)["input_ids"])

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
-from s2t_eval.engine import NonFiniteLogitsError, SlotModel, UnsupportedModelError
-from s2t_eval.engine.decoder import is_out_of_memory
+from s2t_eval.engine import ModelRunner, NonFiniteLogitsError, UnsupportedModelError
+from s2t_eval.engine.scheduler import is_out_of_memory
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.maj8 import MajorityVote
 from s2t_eval.model_wrappers.s2t import SelectToThink
@@ -165,7 +165,7 @@ def test_layers_that_the_engine_does_not_know(tmp_path: Path) -> None:
     loaded = Greedy(STUDENT).model
     loaded.config.layer_types = layers
     with pytest.raises(UnsupportedModelError, match=r"^m: llama has linear_attention; .* --model hf"):
-        SlotModel(loaded, "m")
+        ModelRunner(loaded, "m")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -395,16 +395,16 @@ def test_what_is_out_of_memory(error: Exception, expected: bool) -> None:
 def test_memory_for_two_rows_alone(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forward = SlotModel._forward
+    forward = ModelRunner.forward
 
-    def limited(self: SlotModel, *args: Any) -> torch.Tensor:
+    def limited(self: ModelRunner, *args: Any) -> torch.Tensor:
         if self.cache.rows > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return forward(self, *args)
 
     model_args = {"threshold": 0.5} if name == "s2t" else {}
     expected = plain_run(name, **model_args)
-    monkeypatch.setattr(SlotModel, "_forward", limited)
+    monkeypatch.setattr(ModelRunner, "forward", limited)
     teacher = {"teacher": TEACHER} if name == "s2t" else {}
     found = evaluate(name, {**model_args, **teacher}, batch_size=4)
     assert texts(found) == texts(expected)
@@ -415,10 +415,10 @@ def test_memory_for_two_rows_alone(
 
 def test_memory_that_runs_out_at_any_pass_loses_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts that end in the very step in which memory runs out were lost."""
-    forward = SlotModel._forward
+    forward = ModelRunner.forward
     state = {"pass": 0, "fails_at": -1}
 
-    def failing(self: SlotModel, *args: Any) -> torch.Tensor:
+    def failing(self: ModelRunner, *args: Any) -> torch.Tensor:
         state["pass"] += 1
         if state["pass"] == state["fails_at"]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -427,7 +427,7 @@ def test_memory_that_runs_out_at_any_pass_loses_no_text(monkeypatch: pytest.Monk
     lm = Greedy(STUDENT, batch_size=3)
     asked = [generation(p, i, max_gen_toks=2 + i) for i, p in enumerate(prompts(5))]
     expected = lm.generate_until(asked)
-    monkeypatch.setattr(SlotModel, "_forward", failing)
+    monkeypatch.setattr(ModelRunner, "forward", failing)
     lm.generate_until(asked)
     num_passes = state["pass"]
     assert 8 <= num_passes <= 20

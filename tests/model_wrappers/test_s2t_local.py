@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2t_eval.embedded import embedded_path
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
@@ -130,7 +130,7 @@ def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
     """Its twin: step by step, what the teacher thinks of the pick and of the student's own first token."""
     found, student, text_vocab = shipped()
     rows = list(LabelSet.load(labels()))[:8]
-    table = tabulate(SlotModel(student, "student", text_vocab), rows, has_written=True)
+    table = tabulate(ModelRunner(student, "student", text_vocab), rows, has_written=True)
     routing = Routing(found.routers["base"], found.info.thresholds["base"], table)
     model = load_trained(found, student, text_vocab)
     chosen = scan_triggers(model, every_step(rows, 8), len(rows), "base", routing)
@@ -165,7 +165,7 @@ def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) ->
     found = load_selector(selector(form), info.base, info.vocabulary, info.hidden_size)
     rows = list(LabelSet.load(labels()))[:6]
     model = load_trained(found, student, text_vocab)
-    table = tabulate(SlotModel(model.peft, "tuned", text_vocab), rows, has_written=False)
+    table = tabulate(ModelRunner(model.peft, "tuned", text_vocab), rows, has_written=False)
     routing = Routing(found.routers["tuned"], info.thresholds["tuned"], table)
     chosen = scan_triggers(model, every_step(rows, 8), len(rows), "tuned", routing)
     threshold = info.thresholds["tuned"]["entropy"]["0.2"]

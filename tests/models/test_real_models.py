@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from s2t_eval.engine import Decoder, Request, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.models.vocabulary import stop_ids, text_vocabulary
 from s2t_eval.selection import policy
 
@@ -50,11 +50,11 @@ def test_greedy_is_generate(name: str) -> None:
         assert len(prompts[1]) > window + TOKENS
     stops = stop_ids(tokenizer, model.generation_config)
     size = text_vocabulary(tokenizer)
-    decoder = Decoder(SlotModel(model, name, size), policy.greedy(), rows=3)
+    decoder = Decoder(ModelRunner(model, name, size), policy.greedy(), rows=3)
     asked = [Request(prompt, TOKENS, stops) for prompt in prompts]
     found = {result.index: result.output_ids for result in decoder.run(asked)}
     model.generation_config.repetition_penalty = 1.0
-    padding = list(range(size, decoder.student.vocab))
+    padding = list(range(size, decoder.stepper.runners[0].vocab))
     for i, prompt in enumerate(prompts):
         ids = torch.tensor([prompt])
         with torch.no_grad():

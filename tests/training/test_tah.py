@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.checkpoint import load_tah
 from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
@@ -70,7 +70,7 @@ def student(seed: int = 0, hidden_size: int = 64) -> TahStudent:
 
 
 def labels_for(who: TahStudent, texts: Sequence[Text], vocabulary: str = "words") -> TahLabels:
-    labelled = list(label_hard(SlotModel(copy.deepcopy(who.model)), texts, batch=5))
+    labelled = list(label_hard(ModelRunner(copy.deepcopy(who.model)), texts, batch=5))
     steps = sum(len(text.hard) for text in labelled)
     hard = sum(sum(text.hard) for text in labelled)
     data = {"source": "made", "texts": len(labelled)}
@@ -124,7 +124,7 @@ def test_a_text_of_the_student_itself_has_nothing_hard() -> None:
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=9, do_sample=False, pad_token_id=0
     )
     text = Text("made/0", "q", [5, 6, 7], said[0, 3:].tolist())
-    [found] = label_hard(SlotModel(model), [text])
+    [found] = label_hard(ModelRunner(model), [text])
     assert not any(found.hard)
 
 

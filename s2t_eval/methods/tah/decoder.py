@@ -1,31 +1,31 @@
-"""Decoding with a looped student, in the loop that every method runs in."""
+"""Decoding with a looped student, under the scheduler that every method runs in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import abc
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from s2t_eval.engine.decoder import Decoder, Row
-from s2t_eval.engine.stop import AnswerOf, Decode
+from s2t_eval.engine.request import Request
+from s2t_eval.engine.scheduler import Scheduler
+from s2t_eval.engine.sequence import Sequence
+from s2t_eval.engine.stepper import Finished, append_tokens, require_finite, sampled_tokens
+from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.tah.mixture import top_mixture
+from s2t_eval.methods.tah.runner import DeepPass, LoopedRunner
 from s2t_eval.methods.tah.settings import TOP_N, require_depth
-from s2t_eval.methods.tah.slots import Deeper, LoopedSlots
-from s2t_eval.selection.policy import Policy
-
-TAH = Policy("tah")
 
 
 @dataclass
-class LoopedRow(Row):
-    """A request at work: how often the token it is at was thought about, and what came of that.
+class LoopedSequence(Sequence):
+    """A request and where it is in the iterations over its last token.
 
     Args:
-        depth: of the row's last pass, from 0.
+        depth: of the last pass, from 0.
         total: accumulated logits of the passes before that one, [vocab]; None at depth 0.
-        mixture: what the next pass looks at; None: the next pass is a new token's.
+        mixture: input of the next pass at the same token; None: the next pass reads a new token.
     """
 
     depth: int = 0
@@ -35,32 +35,132 @@ class LoopedRow(Row):
 
 @dataclass(frozen=True)
 class Votes:
-    """What a vote may look at: the rows of a step that may think on.
+    """What a vote may look at: the sequences of a step that may take a further iteration.
 
     Args:
-        rows: the requests.
+        rows: the sequences.
         states: outputs of the layers read, [n, layers * hidden].
         totals: accumulated logits, [n, vocab].
     """
 
-    rows: Sequence[LoopedRow]
+    rows: abc.Sequence[LoopedSequence]
     states: Tensor
     totals: Tensor
 
 
-Vote = Callable[[Votes], Tensor]
-"""Which rows continue, bool [n]."""
+Vote = abc.Callable[[Votes], Tensor]
+"""Which sequences continue, bool [n]."""
 
 
-class LoopedDecoder(Decoder):
+class LoopedStepper:
+    """Think-at-Hard: in every pass each row reads its new token (depth 0) or iterates over its last one.
+
+    Rows at different depths share a pass, so no row waits for another's further iterations.
+
+    Args:
+        runner: the looped student.
+        vote: whether sequences continue; called after each pass but a token's last allowed one.
+        max_depth: most passes a token.
+        top_n: tokens mixed into the next pass's input.
+    """
+
+    extra_slots = 1
+
+    def __init__(self, runner: LoopedRunner, vote: Vote, max_depth: int, top_n: int) -> None:
+        require_depth(max_depth)
+        self.runner = runner
+        self.runners = [runner]
+        self.vote = vote
+        self.max_depth = max_depth
+        self.top_n = top_n
+        self._hidden = torch.empty(0)
+
+    def sequence(self, index: int, request: Request, stop: StopRule) -> LoopedSequence:
+        """The state of a new request."""
+        return LoopedSequence(index, request, stop)
+
+    def prefill(self, seqs: abc.Sequence[LoopedSequence], first: int) -> None:
+        """Read the prompts of `seqs[first:]`, at depth 0."""
+        rows = range(first, len(seqs))
+        hidden, computed = self.runner.prefill(rows, [seqs[row].ids for row in rows])
+        self._hidden = torch.cat([self._hidden[:first], hidden]) if first else hidden
+        for row, tokens in zip(rows, computed, strict=True):
+            seqs[row].usage.forwards += 1
+            seqs[row].usage.prefill_tokens += tokens
+
+    def emit(self, seqs: abc.Sequence[LoopedSequence]) -> Finished:
+        """Rows that do not continue append their token; the others prepare a further iteration."""
+        totals = self._totals(seqs)
+        best = totals.max(-1)
+        require_finite(self.runner, best.values, seqs, range(len(seqs)))
+        continuing = self._continuing(seqs, totals)
+        self._prepare_next_iteration(seqs, totals, continuing)
+        return self._emit_tokens(seqs, sampled_tokens(seqs, totals, best.indices), set(continuing))
+
+    def keep(self, order: list[int]) -> None:
+        """Reorder the states as the rows were."""
+        self._hidden = self._hidden[order]
+
+    def advance(self, seqs: abc.Sequence[LoopedSequence]) -> None:
+        """One pass for all rows, at whatever depth each is."""
+        deeper = [
+            DeepPass(row, seq.depth, seq.mixture) for row, seq in enumerate(seqs) if seq.mixture is not None
+        ]
+        ids = torch.tensor([seq.ids[-1] for seq in seqs], device=self.runner.device)
+        self._hidden = self.runner.advance(ids, deeper)
+        for seq in seqs:
+            seq.usage.forwards += 1
+
+    def _totals(self, seqs: abc.Sequence[LoopedSequence]) -> Tensor:
+        """Accumulated logits of every row, [batch, vocab]."""
+        totals = self.runner.head(self._hidden)
+        for row, seq in enumerate(seqs):
+            if seq.total is not None:
+                totals[row] += seq.total
+        return totals
+
+    def _continuing(self, seqs: abc.Sequence[LoopedSequence], totals: Tensor) -> list[int]:
+        """The rows that take a further iteration."""
+        may = [row for row, seq in enumerate(seqs) if seq.depth + 1 < self.max_depth]
+        if not may:
+            return []
+        chosen = slice(None) if len(may) == len(seqs) else may
+        states = self.runner.read(self._hidden[chosen])
+        votes = Votes([seqs[row] for row in may], states, totals[chosen])
+        return [row for row, goes_on in zip(may, self.vote(votes).tolist(), strict=True) if goes_on]
+
+    def _prepare_next_iteration(
+        self, seqs: abc.Sequence[LoopedSequence], totals: Tensor, continuing: list[int]
+    ) -> None:
+        """Mix the next input of the rows that continue."""
+        for seq in seqs:
+            seq.mixture = None
+        if continuing:
+            mixtures = top_mixture(self.runner.embedding, totals[continuing], self.top_n)
+            for row, mixture in zip(continuing, mixtures, strict=True):
+                seq = seqs[row]
+                seq.usage.continued += seq.depth == 0
+                seq.usage.deeper_passes += 1
+                seq.depth += 1
+                seq.total = totals[row].clone()
+                seq.mixture = mixture
+
+    def _emit_tokens(
+        self, seqs: abc.Sequence[LoopedSequence], tokens: list[int], continuing: set[int]
+    ) -> Finished:
+        """Append their tokens to the rows that do not continue."""
+        emitting = [row for row in range(len(seqs)) if row not in continuing]
+        for row in emitting:
+            seqs[row].depth, seqs[row].total = 0, None
+        return append_tokens((row, seqs[row], tokens[row]) for row in emitting)
+
+
+class LoopedDecoder(Scheduler[LoopedSequence]):
     """Greedy decoding with Think-at-Hard (or sampling from the accumulated logits).
-
-    In every pass each row either reads its new token (depth 0) or looks again at its last one, so rows
-    at different depths share a pass and nobody waits for another's second thoughts.
 
     Args:
         student: the looped student.
-        vote: whether rows continue; asked after each pass but a token's last allowed one.
+        vote: whether sequences continue; called after each pass but a token's last allowed one.
         max_depth: most passes a token.
         top_n: tokens mixed into the next pass's input.
         rows: sequences at work at once.
@@ -71,11 +171,9 @@ class LoopedDecoder(Decoder):
         TahError: a depth below 1.
     """
 
-    ROW = LoopedRow
-
     def __init__(
         self,
-        student: LoopedSlots,
+        student: LoopedRunner,
         vote: Vote,
         max_depth: int = 2,
         top_n: int = TOP_N,
@@ -83,81 +181,4 @@ class LoopedDecoder(Decoder):
         decode: Decode | None = None,
         answer_of: AnswerOf | None = None,
     ) -> None:
-        super().__init__(student, TAH, rows=rows, decode=decode, answer_of=answer_of)
-        require_depth(max_depth)
-        self.looped = student
-        self.vote = vote
-        self.max_depth = max_depth
-        self.top_n = top_n
-
-    @property
-    def at_work(self) -> list[LoopedRow]:
-        """The rows at work."""
-        return self._active  # type: ignore[return-value]
-
-    @torch.inference_mode()
-    def _step(self) -> None:
-        """One pass: rows that are sure say their token and read it, the others look again."""
-        totals = self._totals()
-        best = totals.max(-1)
-        self._require_finite(self.looped, best.values, range(len(self._active)))
-        continuing = self._continuing(totals)
-        self._think(totals, continuing)
-        self._say(self._sampled(totals, best.indices), set(continuing))
-        if not self._active:
-            return
-        deeper = [
-            Deeper(row, sequence.depth, sequence.mixture)
-            for row, sequence in enumerate(self.at_work)
-            if sequence.mixture is not None
-        ]
-        ids = torch.tensor([sequence.ids[-1] for sequence in self._active], device=self.looped.device)
-        self._state = self.looped.advance(ids, deeper)
-        for sequence in self._active:
-            sequence.usage.forwards += 1
-
-    def _totals(self) -> Tensor:
-        """Accumulated logits of every row, [rows, vocab]."""
-        totals = self.looped.head(self._state)
-        for row, sequence in enumerate(self.at_work):
-            if sequence.total is not None:
-                totals[row] += sequence.total
-        return totals
-
-    def _continuing(self, totals: Tensor) -> list[int]:
-        """The rows that look again."""
-        may = [row for row, sequence in enumerate(self.at_work) if sequence.depth + 1 < self.max_depth]
-        if not may:
-            return []
-        everyone = len(may) == len(self._active)
-        chosen = slice(None) if everyone else may
-        states = self.looped.read(self._state[chosen])
-        votes = Votes([self.at_work[row] for row in may], states, totals[chosen])
-        return [row for row, goes_on in zip(may, self.vote(votes).tolist(), strict=True) if goes_on]
-
-    def _think(self, totals: Tensor, continuing: list[int]) -> None:
-        """Prepare the next look of the rows that continue; the others begin anew."""
-        for sequence in self.at_work:
-            sequence.mixture = None
-        if continuing:
-            mixtures = top_mixture(self.looped.embedding, totals[continuing], self.top_n)
-            for row, mixture in zip(continuing, mixtures, strict=True):
-                sequence = self.at_work[row]
-                sequence.usage.continued += sequence.depth == 0
-                sequence.usage.deeper_passes += 1
-                sequence.depth += 1
-                sequence.total = totals[row].clone()
-                sequence.mixture = mixture
-
-    def _say(self, tokens: list[int], continuing: set[int]) -> None:
-        """Hand their tokens to the rows that are sure; texts that end leave their rows."""
-        finished = []
-        for row, sequence in enumerate(self.at_work):
-            if row in continuing:
-                continue
-            sequence.depth, sequence.total = 0, None
-            finish = sequence.append(tokens[row])
-            if finish is not None:
-                finished.append(row)
-                self._ended.append(sequence.result(finish))
-        self._retire(finished)
+        super().__init__(LoopedStepper(student, vote, max_depth, top_n), rows, decode, answer_of)

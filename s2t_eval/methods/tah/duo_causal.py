@@ -21,12 +21,12 @@ class Places(NamedTuple):
     positions: Tensor
     depths: Tensor
 
-    def and_also(self, more: Places) -> Places:
+    def concat(self, more: Places) -> Places:
         """These, then more."""
         return Places(*(torch.cat(pair, dim=1) for pair in zip(self, more, strict=True)))
 
 
-def sees(queries: Places, slots: Places, window: int | None = None) -> Tensor:
+def attention_mask(queries: Places, slots: Places, window: int | None = None) -> Tensor:
     """Who sees whom, bool [batch, queries, slots]; `window` counts positions, as in sliding layers."""
     at, of = queries.positions[..., :, None], slots.positions[..., None, :]
     seen = (of <= at) & (slots.depths[..., None, :] <= queries.depths[..., :, None])
@@ -49,7 +49,7 @@ def layer_masks(
     hidden = only_own[:, None, :] & ~torch.eye(count, dtype=torch.bool, device=only_own.device)
     masks = {}
     for kind in set(getattr(config, "layer_types", None) or ["full_attention"]):
-        seen = sees(queries, slots, config.sliding_window if kind == "sliding_attention" else None)
+        seen = attention_mask(queries, slots, config.sliding_window if kind == "sliding_attention" else None)
         seen[..., -count:] &= ~hidden
         mask = seen[:, None]
         if config._attn_implementation == "eager":

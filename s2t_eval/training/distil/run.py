@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
-from s2t_eval.engine import Request, SlotModel
+from s2t_eval.engine import ModelRunner, Request
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
 from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, require_ranges
@@ -216,7 +216,7 @@ def _teacher_outputs(
         return Request(prompt, limit, teacher.stop_ids, settings.until)
 
     made_of = {name: identity[name] for name in ("labels", "teacher")} | {"until": list(settings.until)}
-    slots = SlotModel(teacher.model, teacher.name, student.text_vocab)
+    slots = ModelRunner(teacher.model, teacher.name, student.text_vocab)
     # Other processes find every text written when the first is done.
     with PartialState().main_process_first(), tqdm(total=len(labels), desc="Teacher's texts") as bar:
         return teacher_texts(

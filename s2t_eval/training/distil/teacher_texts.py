@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.artifacts.files import write_text
-from s2t_eval.engine import Decoder, Request, SlotModel
+from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.labels import LabelError, Trajectory
@@ -17,7 +17,7 @@ SETTINGS = "settings.json"
 
 
 def teacher_texts(
-    teacher: SlotModel,
+    teacher: ModelRunner,
     trajectories: Sequence[Trajectory],
     request: Callable[[tuple[int, ...]], Request],
     folder: Path,

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.selection.selector_folder import Selector
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.router import tabulate
@@ -50,7 +50,7 @@ def judge(
     router = selector.routers.get("base")
     odds: list[np.ndarray | None] = [None] * len(trajectories)
     if router is not None:
-        table = tabulate(SlotModel(student, "student", text_vocab), trajectories, has_written=True)
+        table = tabulate(ModelRunner(student, "student", text_vocab), trajectories, has_written=True)
         steps = [len(features) for features in table.features]
         odds = list(np.split(table.router_odds(router.to(student.device)).numpy(), np.cumsum(steps)[:-1]))
     model = load_trained(selector, student, text_vocab)

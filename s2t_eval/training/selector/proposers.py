@@ -18,7 +18,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.selection.calibration import quantile_thresholds
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.selector_folder import ProposerDefault, adapter_on, scale_adapter
@@ -98,7 +98,7 @@ def make_routing(
     layers: Any = peft.base_model
     student.model.eval()
     layers.disable_adapter_layers()
-    model = SlotModel(student.model, student.name, student.text_vocab)
+    model = ModelRunner(student.model, student.name, student.text_vocab)
     has_written = proposer == "base"
     with adapter_on(peft) if proposer == "tuned" else nullcontext():
         checked = tabulate(model, held_out, has_written)

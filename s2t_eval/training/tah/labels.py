@@ -19,7 +19,7 @@ import torch
 from s2t_eval.artifacts.errors import one_line
 from s2t_eval.artifacts.files import replaced, write_text
 from s2t_eval.artifacts.saved import OtherFormatError, read_saved
-from s2t_eval.engine import SlotModel
+from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.settings import TahError
 
 FORMAT = 1
@@ -159,7 +159,7 @@ class TahLabels:
 
 
 @torch.inference_mode()
-def label_hard(model: SlotModel, texts: Sequence[Text], batch: int = 8) -> Iterator[Text]:
+def label_hard(model: ModelRunner, texts: Sequence[Text], batch: int = 8) -> Iterator[Text]:
     """The texts with their labels, one prefill each.
 
     Args:

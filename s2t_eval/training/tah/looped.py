@@ -151,7 +151,7 @@ class LoopedModel(nn.Module):
         if alone is not None:
             own[at.texts, column] = alone
         depths = torch.full_like(positions, depth)
-        memory.places = memory.places.and_also(Places(slots, depths))
+        memory.places = memory.places.concat(Places(slots, depths))
         masks = layer_masks(self.config, Places(positions, depths), memory.places, own, embeds.dtype)
         hidden = self._run(memory, inputs_embeds=padded, position_ids=positions, attention_mask=masks)
         read = self._taps.take()[at.texts, column] if self._taps else None

@@ -1,4 +1,4 @@
-"""The keys and values of a batch of sequences, one row of preallocated slots a sequence."""
+"""The keys and values of a batch of sequences, one preallocated row a sequence."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 @dataclass
-class LayerSlots:
+class LayerKV:
     """Keys and values of one layer, flat over (row, slot): each [rows * capacity, kv_heads, head_dim]."""
 
     keys: Tensor
     values: Tensor
 
 
-class SlotCache:
+class KVCache:
     """Keys and values of `rows` sequences of at most `capacity` tokens, in every layer.
 
     A token's place is the flat index `row * capacity + slot`. Nothing is ever shifted or padded: who
@@ -31,13 +31,13 @@ class SlotCache:
     def __init__(self, rows: int, capacity: int) -> None:
         self.rows = rows
         self.capacity = capacity
-        self._layers: dict[int, LayerSlots] = {}
+        self._layers: dict[int, LayerKV] = {}
 
-    def write(self, layer_idx: int, index: Tensor, keys: Tensor, values: Tensor) -> LayerSlots:
+    def write(self, layer_idx: int, index: Tensor, keys: Tensor, values: Tensor) -> LayerKV:
         """Store keys and values [tokens, kv_heads, head_dim] at the flat `index` [tokens]."""
         layer = self._layers.get(layer_idx)
         if layer is None:
-            layer = self._layers[layer_idx] = LayerSlots(self._zeros(keys), self._zeros(values))
+            layer = self._layers[layer_idx] = LayerKV(self._zeros(keys), self._zeros(values))
         index = index.to(keys.device)
         layer.keys.index_copy_(0, index, keys)
         layer.values.index_copy_(0, index, values)
@@ -51,9 +51,9 @@ class SlotCache:
         by_row = states.view(self.rows, self.capacity, *states.shape[1:])
         return by_row[:, first : first + length][rows].transpose(1, 2)
 
-    def grown(self, capacity: int) -> SlotCache:
+    def grown(self, capacity: int) -> KVCache:
         """A cache of more slots a row that holds the same at the same places of its rows."""
-        larger = SlotCache(self.rows, capacity)
+        larger = KVCache(self.rows, capacity)
         for layer_idx, layer in self._layers.items():
             copies = [larger._zeros(states) for states in (layer.keys, layer.values)]
             for copy, states in zip(copies, (layer.keys, layer.values), strict=True):
@@ -61,7 +61,7 @@ class SlotCache:
                 copy.view(shape)[:, : self.capacity] = states.view(
                     self.rows, self.capacity, *states.shape[1:]
                 )
-            larger._layers[layer_idx] = LayerSlots(*copies)
+            larger._layers[layer_idx] = LayerKV(*copies)
         return larger
 
     def copy(self, source: Tensor, target: Tensor) -> None:

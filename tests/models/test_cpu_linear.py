@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import SlotModel, cpu_linear
-from s2t_eval.engine.cpu_linear import ROWS, transposed, transposed_linear, worthwhile
+from s2t_eval.engine import ModelRunner
+from s2t_eval.models import cpu_linear
+from s2t_eval.models.cpu_linear import ROWS, transposed, transposed_linear, worthwhile
 from s2t_eval.selection.policy import greedy
 from tests.twins import decode, outputs, requests
 
@@ -37,5 +38,5 @@ def test_only_few_rows_are_turned_and_the_model_is_left_alone() -> None:
 def test_texts_are_the_same_either_way(student: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = outputs(decode(student, greedy(), requests(), rows=8))
     monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", 1)
-    assert worthwhile(SlotModel(student).body)
+    assert worthwhile(ModelRunner(student).body)
     assert outputs(decode(student, greedy(), requests(), rows=8)) == expected

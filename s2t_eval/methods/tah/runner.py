@@ -12,16 +12,17 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from s2t_eval.engine.attention import Segment
-from s2t_eval.engine.slot_model import SlotModel
-from s2t_eval.engine.slots import SlotCache
-from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, sees
+from s2t_eval.engine.kv_cache import KVCache
+from s2t_eval.engine.packing import Packed
+from s2t_eval.engine.runner import ModelRunner, Prefilled
+from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, attention_mask
 from s2t_eval.methods.tah.taps import LayerTaps, decoder_layers
 
 FIRST_ROOM = 32
 """Slots for deeper passes that a row begins with; doubled as needed."""
 
 
-class Deeper(NamedTuple):
+class DeepPass(NamedTuple):
     """One row's next pass about the token it is at."""
 
     row: int
@@ -44,11 +45,11 @@ class DeepSegment(Segment):
     queries: Places
     slots: Places
 
-    def sees(self, window: int | None) -> Tensor:
+    def attention_mask(self, window: int | None) -> Tensor:
         """The duo-causal rule, bool [rows, 1, slots]."""
-        return sees(self.queries, self.slots, window)
+        return attention_mask(self.queries, self.slots, window)
 
-    def view(self, cache: SlotCache, states: Tensor) -> Tensor:
+    def view(self, cache: KVCache, states: Tensor) -> Tensor:
         """The text's slots, then the deeper ones."""
         deeper = self.slots.positions.shape[1] - self.length
         parts = (
@@ -58,8 +59,8 @@ class DeepSegment(Segment):
         return torch.cat(parts, dim=2)
 
 
-class LoopedSlots(SlotModel):
-    """A `SlotModel` whose rows may look again at their last token.
+class LoopedRunner(ModelRunner):
+    """A `ModelRunner` whose rows may look again at their last token.
 
     The slots of depth 0 are the plain student's, where they always are; a row's deeper slots lie behind
     its text's. A state is the last hidden state with the outputs of the layers that the decider reads.
@@ -77,7 +78,7 @@ class LoopedSlots(SlotModel):
         layers: Any = peft.base_model
         layers.disable_adapter_layers()
         self._layers = layers
-        base: Any = peft  # `SlotModel` looks through the wrapper
+        base: Any = peft  # `ModelRunner` looks through the wrapper
         super().__init__(base, name, text_vocab)
         self.hidden_size = int(self.config.hidden_size)
         self.embedding: nn.Module = self.base.get_input_embeddings()
@@ -85,18 +86,18 @@ class LoopedSlots(SlotModel):
         self._deep: Tensor | None = None
         self._adapters: dict[LoraLayer, tuple[Tensor, Tensor]] = {}
         # Several layers are given the same states; what they are given, and its deeper tokens.
-        self._given: tuple[Tensor, Tensor] | None = None
+        self._lora_input: tuple[Tensor, Tensor] | None = None
         self._adapted: list[Any] = [module for module in peft.modules() if isinstance(module, LoraLayer)]
         for layer in self._adapted:
             layer.register_forward_hook(self._adapt)
         self._beyond = 0
         # Position and depth of each deeper slot of a row.
-        self._thoughts: dict[int, list[tuple[int, int]]] = {}
+        self._deep_slots: dict[int, list[tuple[int, int]]] = {}
 
     # ---------------------------------------------------------------- rows
 
     def allocate(self, rows: int, capacity: int) -> None:
-        """As `SlotModel.allocate`; `capacity` counts the slots of texts."""
+        """As `ModelRunner.allocate`; `capacity` counts the slots of texts."""
         self._layers.disable_adapter_layers()  # training's passes of the same student leave it on
         self._read_adapters()
         if self.cache.rows != rows or self._beyond < capacity:
@@ -104,19 +105,19 @@ class LoopedSlots(SlotModel):
             self._beyond = capacity
         super().allocate(rows, self._beyond + FIRST_ROOM)
 
-    def sync(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
-        """As `SlotModel.sync`: prompts are read once, at depth 0."""
+    def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:
+        """As `ModelRunner.prefill`: prompts are read once, at depth 0."""
         for row in rows:
-            self._thoughts.pop(row, None)
-        return super().sync(rows, texts)
+            self._deep_slots.pop(row, None)
+        return super().prefill(rows, texts)
 
     def move(self, source: int, target: int) -> None:
         """Move a row over another, deeper slots included."""
         super().move(source, target)
-        thoughts = self._thoughts.pop(source, [])
-        slots = self._beyond + torch.arange(len(thoughts))
+        deep_slots = self._deep_slots.pop(source, [])
+        slots = self._beyond + torch.arange(len(deep_slots))
         self.cache.copy(slots + source * self.cache.capacity, slots + target * self.cache.capacity)
-        self._thoughts[target] = thoughts
+        self._deep_slots[target] = deep_slots
 
     # ---------------------------------------------------------------- passes
 
@@ -128,7 +129,7 @@ class LoopedSlots(SlotModel):
         """Of states, the outputs of the layers that the decider reads, [n, layers * hidden]."""
         return states[:, self.hidden_size :]
 
-    def advance(self, ids: Tensor, deeper: Sequence[Deeper]) -> Tensor:
+    def advance(self, ids: Tensor, deeper: Sequence[DeepPass]) -> Tensor:
         """One pass for rows 0..n-1: the next token, or another look at the last one.
 
         Args:
@@ -146,10 +147,10 @@ class LoopedSlots(SlotModel):
         positions = lengths.clone()
         positions[rows] -= 1
         for item in deeper:
-            self._thoughts.setdefault(item.row, []).append((int(positions[item.row]), item.depth))
+            self._deep_slots.setdefault(item.row, []).append((int(positions[item.row]), item.depth))
         self._make_room()
         own = positions.clone()
-        own[rows] = torch.tensor([self._beyond + len(self._thoughts[item.row]) - 1 for item in deeper])
+        own[rows] = torch.tensor([self._beyond + len(self._deep_slots[item.row]) - 1 for item in deeper])
         index = torch.arange(len(ids)) * self.cache.capacity + own
         segments = []
         if shallow:  # the deeper rows in it are answered anew by the next segment
@@ -161,22 +162,22 @@ class LoopedSlots(SlotModel):
         embeds[rows] = torch.stack([item.embeds for item in deeper]).to(embeds)
         self._deep = rows.to(self.device)
         try:
-            hidden = self._forward(ids, index, segments, positions, embeds)
+            hidden = self.forward(Packed(ids, index, segments), positions, embeds)
         finally:
-            self._deep = self._given = None
+            self._deep = self._lora_input = None
         for row in shallow:
             self.tokens[row].append(int(ids[row]))
         self.counters.row_passes += len(ids)
         return hidden
 
-    def _deep_segment(self, rows: Tensor, positions: Tensor, deeper: Sequence[Deeper]) -> DeepSegment:
+    def _deep_segment(self, rows: Tensor, positions: Tensor, deeper: Sequence[DeepPass]) -> DeepSegment:
         length = int(positions.max()) + 1
-        thoughts = [self._thoughts[item.row] for item in deeper]
-        widest = max(map(len, thoughts))
-        padded = [[*slots, *[(NOWHERE, 0)] * (widest - len(slots))] for slots in thoughts]
+        deep_slots = [self._deep_slots[item.row] for item in deeper]
+        widest = max(map(len, deep_slots))
+        padded = [[*slots, *[(NOWHERE, 0)] * (widest - len(slots))] for slots in deep_slots]
         found = torch.tensor(padded, device=self.device)
         text = torch.arange(length, device=self.device).expand(len(rows), length)
-        slots = Places(text, torch.zeros_like(text)).and_also(Places(found[..., 0], found[..., 1]))
+        slots = Places(text, torch.zeros_like(text)).concat(Places(found[..., 0], found[..., 1]))
         at = positions[:, None].to(self.device)
         depths = torch.tensor([[item.depth] for item in deeper], device=self.device)
         indices = rows.to(self.device)
@@ -186,24 +187,27 @@ class LoopedSlots(SlotModel):
 
     def _make_room(self) -> None:
         room = self.cache.capacity - self._beyond
-        needed = max(map(len, self._thoughts.values()))
+        needed = max(map(len, self._deep_slots.values()))
         if needed > room:
             self.cache = self.cache.grown(self._beyond + max(needed, 2 * room))
 
-    def _forward(self, *given: Any, **named: Any) -> Tensor:
-        hidden = super()._forward(*given, **named)
+    def forward(
+        self, packed: Packed, positions: Tensor | None = None, embeds: Tensor | None = None
+    ) -> Tensor:
+        """As `ModelRunner.forward`; the outputs of the layers read join the hidden states."""
+        hidden = super().forward(packed, positions, embeds)
         if not self._taps.read:
             return hidden
         return torch.cat([hidden, self._taps.take()[0].to(hidden)], dim=-1)
 
-    def _adapt(self, layer: LoraLayer, given: tuple[Tensor, ...], output: Tensor) -> None:
+    def _adapt(self, layer: LoraLayer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """Add in place what the adapter says at the deeper tokens of a pass; `layer` itself rests."""
         if self._deep is None:
             return
-        if self._given is None or self._given[0] is not given[0]:
-            self._given = given[0], given[0][0].index_select(0, self._deep).float()
+        if self._lora_input is None or self._lora_input[0] is not inputs[0]:
+            self._lora_input = inputs[0], inputs[0][0].index_select(0, self._deep).float()
         down, up = self._adapters[layer]
-        output[0].index_add_(0, self._deep, (self._given[1] @ down @ up).to(output.dtype))
+        output[0].index_add_(0, self._deep, (self._lora_input[1] @ down @ up).to(output.dtype))
 
     def _read_adapters(self) -> None:
         """Each adapted layer's two matrices, the scale in the second.

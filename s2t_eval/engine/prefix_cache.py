@@ -1,0 +1,98 @@
+"""Reuse of shared beginnings: which tokens each cache row holds, and what a new text can copy from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MIN_SHARED = 16
+"""A shared prefix of fewer tokens is computed rather than waited for or copied."""
+
+
+class PrefillPlan(NamedTuple):
+    """What to do with the texts that wait for their prefill."""
+
+    now: list[int]
+    """texts to compute in this round"""
+    cached: list[int]
+    """leading tokens of each of them that its row holds once the copies are made"""
+    source: list[Tensor]
+    target: list[Tensor]
+    """flat cache indices to copy between, in pairs"""
+    postponed: list[int]
+    """texts that can copy a longer prefix once this round is computed"""
+
+
+class PrefixCache:
+    """The token ids whose keys and values lie in each row of a `KVCache`.
+
+    They stay after a text has ended, so that a later prompt with the same beginning copies its keys
+    and values instead of computing them.
+
+    Args:
+        rows: number of cache rows.
+        capacity: slots of a row.
+    """
+
+    def __init__(self, rows: int, capacity: int) -> None:
+        self.capacity = capacity
+        self.tokens: list[list[int]] = [[] for _ in range(rows)]
+
+    def plan(
+        self, rows: Sequence[int], texts: Sequence[Sequence[int]], waiting: Sequence[int]
+    ) -> PrefillPlan:
+        """Match each waiting text with the longest prefix that any row holds.
+
+        A postponed text may have counted on a row that is overwritten by this plan, so every round
+        plans afresh. The last token of a text is always computed, because its state is needed.
+
+        Args:
+            rows: row of each text.
+            texts: token ids of each.
+            waiting: indices of the texts to plan for.
+        """
+        plan = PrefillPlan([], [], [], [], [])
+        held = [np.asarray(tokens) for tokens in self.tokens]
+        for i in waiting:
+            text = np.asarray(texts[i])
+            donor, length = self._donor(text, held, rows[i])
+            soon = max((common_prefix(text, np.asarray(texts[j])) for j in plan.now), default=0)
+            if soon >= length + MIN_SHARED:
+                plan.postponed.append(i)
+                continue
+            length = min(length, len(text) - 1)
+            plan.now.append(i)
+            plan.cached.append(length)
+            if donor != rows[i]:
+                slots = torch.arange(length)
+                plan.source.append(slots + donor * self.capacity)
+                plan.target.append(slots + rows[i] * self.capacity)
+        return plan
+
+    def _donor(self, text: np.ndarray, held: Sequence[np.ndarray], row: int) -> tuple[int, int]:
+        """The row to copy from and the tokens it shares: the own row unless another has clearly more."""
+        own = common_prefix(text, held[row])
+        donor, length = max(
+            ((other, common_prefix(text, tokens)) for other, tokens in enumerate(held)),
+            key=lambda candidate: candidate[1],
+        )
+        return (row, own) if length < own + MIN_SHARED else (donor, length)
+
+
+def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
+    """Number of leading tokens that two texts share."""
+    n = min(len(a), len(b))
+    differs = np.nonzero(a[:n] != b[:n])[0]
+    return int(differs[0]) if len(differs) else n
+
+
+def cached_prefix(text: Sequence[int], tokens: Sequence[int]) -> int:
+    """Leading tokens of a text that a row with these tokens need not compute: all but the last at most.
+
+    The last token is always computed, because its state is needed.
+    """
+    return min(common_prefix(np.asarray(text), np.asarray(tokens)), len(text) - 1)

@@ -1,0 +1,339 @@
+"""One causal language model and the cached sequences it works on: every forward pass of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import PreTrainedModel
+
+from s2t_eval.engine.attention import Pass, slot_attention_enabled
+from s2t_eval.engine.kv_cache import KVCache
+from s2t_eval.engine.packing import Packed, batches, pack_branches, pack_uncached, segment
+from s2t_eval.engine.prefix_cache import PrefixCache, cached_prefix
+from s2t_eval.engine.support import UnsupportedModelError, check_supported
+from s2t_eval.models.cpu_linear import transposed, worthwhile
+from s2t_eval.models.lm_head import LMHead
+
+PASS_TOKENS = {"cpu": 512}
+PASS_TOKENS_ELSEWHERE = 4096
+"""Most tokens of one prefill pass: bounds activations and masks; a CPU's caches like short passes."""
+
+
+@dataclass
+class Counters:
+    """Work of a model: passes, row-passes (rows that took part in them) and tokens."""
+
+    passes: int = 0
+    row_passes: int = 0
+    tokens: int = 0
+
+
+class Prefilled(NamedTuple):
+    """What a prefill gives."""
+
+    hidden: Tensor
+    """states at the last token of each text, [texts, hidden]"""
+    computed: list[int]
+    """tokens of each text that were computed rather than copied or kept"""
+
+
+class CandidateStates(NamedTuple):
+    """Hidden states behind texts and at candidates that were tried there."""
+
+    hidden: Tensor
+    """at the last token of each text, [texts, hidden]"""
+    lanes: Tensor
+    """at each candidate, [texts, K, hidden]"""
+    computed: list[int]
+    """tokens computed for each text, its candidates included"""
+
+
+class ModelRunner:
+    """A decoder-only model of transformers, its body and head apart, over a `KVCache`.
+
+    `tokens[row]` are the ids whose keys and values lie in the row; they stay after a sequence has
+    ended, so that a later prompt with the same beginning copies them instead of computing them.
+
+    Args:
+        model: the causal model, with or without a PEFT adapter.
+        name: how messages call it.
+        text_vocab: rows of the head that are text; what lies above (padding, reserved rows) is
+            never proposed. None takes the head's size.
+        forward_context: a context that every forward runs in, such as one that switches an adapter on.
+
+    Raises:
+        UnsupportedModelError: recurrent, hybrid or other layers that cannot be branched.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        name: str = "model",
+        text_vocab: int | None = None,
+        forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        # A PEFT model has injected its adapters into the base model; generation needs no wrapper.
+        base: Any = model
+        if hasattr(model, "get_base_model"):
+            base = base.get_base_model()
+        self.name = name
+        self._forward_context = forward_context
+        self.base: PreTrainedModel = base
+        self.config = base.config.get_text_config(decoder=True)
+        check_supported(self.config, name)
+        self.body: nn.Module = base.get_decoder()
+        self._lm_head = LMHead(base, text_vocab)
+        self.device = base.get_input_embeddings().weight.device
+        self.counters = Counters()
+        self.release()
+        self._is_checked = False
+        self._linears: list[nn.Linear] = []
+
+    @property
+    def vocab(self) -> int:
+        """Rows of the head, padding and reserved ones included."""
+        return self._lm_head.vocab
+
+    @property
+    def text_vocab(self) -> int:
+        """Size of the text vocabulary: ids below it can be proposed."""
+        return self._lm_head.text_vocab
+
+    @property
+    def tokens(self) -> list[list[int]]:
+        """The token ids that each row holds."""
+        return self.prefixes.tokens
+
+    def allocate(self, rows: int, capacity: int) -> None:
+        """Start afresh with `rows` empty rows of `capacity` slots; keeps a cache that fits."""
+        if not self._is_checked:
+            self._linears = worthwhile(self.body)  # not earlier: an adapter may still be put in
+            self._check_forward()
+        if self.cache.rows != rows or self.cache.capacity < capacity:
+            self.cache = KVCache(rows, capacity)
+            self.prefixes = PrefixCache(rows, capacity)
+
+    def release(self) -> None:
+        """Drop the cache and give its memory back."""
+        self.cache = KVCache(0, 0)
+        self.prefixes = PrefixCache(0, 0)
+
+    # ---------------------------------------------------------------- head
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits of the text vocabulary, float32 [n, text_vocab], from hidden states [n, hidden]."""
+        return self._lm_head.fast_logits(hidden)
+
+    def head_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Logits of chosen ids only, float32 [n, m], for ids [n, m]: the head's other rows are not read."""
+        return self._lm_head.logits_at(hidden, ids)
+
+    # ---------------------------------------------------------------- decode steps
+
+    def append(self, ids: Tensor) -> Tensor:
+        """One token each for rows 0..n-1: ids [n] -> hidden states [n, hidden]. The decode step."""
+        return self.branch(ids, [], ids.new_empty(0, 1))
+
+    def branch(self, ids: Tensor, fired: Sequence[int], candidates: Tensor) -> Tensor:
+        """One pass in which most rows take one token and the fired ones try K at the same position.
+
+        Args:
+            ids: token of each row 0..n-1, [n]; for a fired row its first candidate.
+            fired: the rows that branch.
+            candidates: all candidates of each fired row, [fired, K].
+
+        Returns:
+            Hidden states [n + fired * (K - 1), hidden]: first each row's first lane, then the
+            remaining K - 1 lanes of each fired row. `commit` keeps one lane of each.
+        """
+        num = len(ids)
+        lengths = torch.tensor([len(self.tokens[row]) for row in range(num)])
+        everyone = slice(0, num)
+        index = torch.arange(num) * self.cache.capacity + lengths
+        packed = Packed(ids, index, [segment(everyone, everyone, lengths[:, None], lengths[:, None])])
+        if fired and candidates.shape[1] > 1:
+            others = candidates[:, 1:]
+            capacity = self.cache.capacity
+            packed = packed.followed_by(pack_branches(fired, lengths[list(fired)], others, capacity, num, 1))
+        hidden = self.forward(packed)
+        for row, token in enumerate(ids.tolist()):
+            self.tokens[row].append(token)
+        self.counters.row_passes += num
+        return hidden
+
+    def commit(self, rows: Sequence[int], lanes: Sequence[int], ids: Sequence[int]) -> None:
+        """Keep lane `lanes[i]` of branched row `rows[i]`, whose token is `ids[i]`; drop the others."""
+        source, target = [], []
+        for row, lane, token in zip(rows, lanes, ids, strict=True):
+            slot = row * self.cache.capacity + len(self.tokens[row]) - 1
+            self.tokens[row][-1] = token
+            if lane:
+                source.append(slot + lane)
+                target.append(slot)
+        if source:
+            self.cache.copy(torch.tensor(source), torch.tensor(target))
+
+    def move(self, source: int, target: int) -> None:
+        """Move a row's slots and tokens over another row's."""
+        length = len(self.tokens[source])
+        slots = torch.arange(length)
+        self.cache.copy(slots + source * self.cache.capacity, slots + target * self.cache.capacity)
+        self.tokens[target] = self.tokens[source]
+        self.tokens[source] = []
+
+    # ---------------------------------------------------------------- whole texts
+
+    def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:
+        """Bring rows to hold exactly these texts, computing only what no row holds already.
+
+        It serves new prompts and a teacher that has not read a text's last tokens yet.
+
+        Args:
+            rows: rows to fill.
+            texts: token ids of each, not empty.
+        """
+        hidden: dict[int, Tensor] = {}
+        computed = [0] * len(rows)
+        waiting = list(range(len(rows)))
+        while waiting:
+            plan = self.prefixes.plan(rows, texts, waiting)
+            if plan.source:
+                self.cache.copy(torch.cat(plan.source), torch.cat(plan.target))
+            for i, cached in zip(plan.now, plan.cached, strict=True):
+                self.tokens[rows[i]] = list(texts[i][:cached])
+                computed[i] = len(texts[i]) - cached
+            for part in batches(plan.now, computed, self._pass_tokens):
+                states = self._compute([rows[i] for i in part], [texts[i] for i in part])
+                ends = torch.tensor([computed[i] for i in part]).cumsum(0) - 1
+                hidden.update(zip(part, states[ends.to(states.device)], strict=True))
+            waiting = plan.postponed
+        return Prefilled(torch.stack([hidden[i] for i in range(len(rows))]), computed)
+
+    def score_candidates(
+        self, rows: Sequence[int], texts: Sequence[Sequence[int]], candidates: Tensor
+    ) -> CandidateStates:
+        """Read what rows lack of these texts and, in the same pass, candidates behind each of them.
+
+        The rows hold the texts afterwards and none of the candidates, since another token may be
+        appended.
+
+        Args:
+            rows: rows to bring up to date.
+            texts: token ids of each, not empty.
+            candidates: what to try behind each text, [rows, K]; with K = 0 only the texts are read.
+        """
+        num, lanes = candidates.shape
+        cached = [cached_prefix(text, self.tokens[row]) for row, text in zip(rows, texts, strict=True)]
+        capacity = self.cache.capacity
+        packed = pack_uncached(rows, texts, cached, capacity)
+        sizes = [len(text) - start for text, start in zip(texts, cached, strict=True)]
+        ends = torch.tensor(sizes).cumsum(0) - 1
+        first_lane = sum(sizes)
+        if lanes:
+            lengths = torch.tensor([len(text) for text in texts])
+            tried = pack_branches(rows, lengths, candidates.cpu(), capacity, first_lane, 0)
+            packed = packed.followed_by(tried)
+        for row, text in zip(rows, texts, strict=True):
+            self.tokens[row] = list(text)
+        self.counters.row_passes += num
+        hidden = self.forward(packed)
+        states = hidden[first_lane:].view(num, lanes, hidden.shape[-1])
+        return CandidateStates(hidden[ends.to(hidden.device)], states, [size + lanes for size in sizes])
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Hidden states at every token of each text, [len(text), hidden] each: a bare prefill.
+
+        Nothing is kept: the rows are empty again afterwards.
+        """
+        self.allocate(len(texts), max(len(text) for text in texts))
+        self.prefixes = PrefixCache(self.cache.rows, self.cache.capacity)
+        sizes = [len(text) for text in texts]
+        states: list[Tensor] = []
+        for part in batches(range(len(texts)), sizes, self._pass_tokens):
+            hidden = self._compute(part, [texts[i] for i in part])
+            states.extend(hidden.split([sizes[i] for i in part]))
+        self.prefixes = PrefixCache(self.cache.rows, self.cache.capacity)
+        return states
+
+    @property
+    def _pass_tokens(self) -> int:
+        return PASS_TOKENS.get(self.device.type, PASS_TOKENS_ELSEWHERE)
+
+    def _compute(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Tensor:
+        """One ragged pass over what these rows lack of their texts; all its hidden states."""
+        packed = pack_uncached(rows, texts, [len(self.tokens[row]) for row in rows], self.cache.capacity)
+        for row, text in zip(rows, texts, strict=True):
+            self.tokens[row] = list(text)
+        self.counters.row_passes += len(rows)
+        return self.forward(packed)
+
+    # ---------------------------------------------------------------- the forward itself
+
+    def forward(
+        self, packed: Packed, positions: Tensor | None = None, embeds: Tensor | None = None
+    ) -> Tensor:
+        """One pass of the body over packed tokens -> hidden states [tokens, hidden].
+
+        Args:
+            packed: tokens, where each is written, and who attends to what.
+            positions: of each token, [tokens]; None: the segments', which then follow one another.
+            embeds: what goes in instead of the tokens' embeddings, [tokens, hidden].
+        """
+        if positions is None:
+            positions = torch.cat([part.positions.flatten() for part in packed.segments])
+        for part in packed.segments:
+            part.positions = part.positions.to(self.device)
+            part.own = part.own.to(self.device)
+        plan = Pass(self.cache, packed.index.to(self.device), packed.segments)
+        num = len(packed.ids)
+        self.counters.passes += 1
+        self.counters.tokens += num
+        inputs = (
+            {"input_ids": packed.ids.to(self.device)[None]}
+            if embeds is None
+            else {"inputs_embeds": embeds[None]}
+        )
+        with (
+            self._forward_context(),
+            slot_attention_enabled(self.base),
+            transposed(self._linears, num),
+        ):
+            output = self.body(
+                **inputs,
+                position_ids=positions.to(self.device)[None],
+                # A ready 4D mask is passed on untouched; slot attention makes its own from the plan.
+                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device),
+                use_cache=False,
+                slots=plan,
+            )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
+    @torch.inference_mode()
+    def _check_forward(self) -> None:
+        """Refuse a model whose logits through the slots are not its own (unknown layers, scalings)."""
+        ids = torch.arange(8) * 7 % self.text_vocab
+        with self._forward_context():
+            expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
+        self.cache, self.prefixes = KVCache(1, 8), PrefixCache(1, 8)
+        try:
+            logits = self.head(self.prefill([0], [ids.tolist()])[0])[0]
+        finally:
+            self.release()
+            self.counters = Counters()
+        scale = expected.float().abs().max()
+        error = (logits - expected.float().to(logits.device)).abs().max()
+        limit = 1e-3 if expected.dtype == torch.float32 else 5e-2
+        if not error <= limit * scale and bool(torch.isfinite(scale)):
+            raise UnsupportedModelError(
+                f"{self.name}: {type(self.base).__name__} gives other logits through the slot engine "
+                f"(largest difference {error:.3g} at a scale of {scale:.3g}): it has layers or "
+                "scalings that the engine does not know; use --model hf for it"
+            )
+        self._is_checked = True

@@ -1,0 +1,143 @@
+"""Which requests are at work: admission, retirement, results, and what happens when memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections import abc, deque
+from typing import Generic, NamedTuple
+
+import torch
+
+from s2t_eval.engine.request import Request, Result
+from s2t_eval.engine.stepper import Finished, S, Stepper
+from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
+
+logger = logging.getLogger(__name__)
+
+
+class Compaction(NamedTuple):
+    """How the rows left at work close up after some have ended."""
+
+    order: list[int]
+    """row i now holds what row `order[i]` held"""
+    moves: list[tuple[int, int]]
+    """cache rows to move, (source, target), in this order"""
+
+
+class Scheduler(Generic[S]):
+    """Continuous batching: rows 0..n-1 are at work, and a request enters as soon as a row is free.
+
+    Batch size, order and refilling do not change a text, but for rounding.
+
+    Args:
+        stepper: the decoding method.
+        rows: sequences at work at once.
+        decode: token ids to text, for requests with stop strings.
+        answer_of: what a text says outside of its thoughts, for requests that tell them apart.
+
+    Raises:
+        ValueError: no row at all.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper[S],
+        rows: int = 32,
+        decode: Decode | None = None,
+        answer_of: AnswerOf | None = None,
+    ) -> None:
+        if rows < 1:
+            raise ValueError(f"rows: expected at least 1, got {rows}")
+        self.stepper = stepper
+        self.rows = rows
+        self.decode = decode
+        self.answer_of = answer_of
+        self._active: list[S] = []
+        self._results: list[Result] = []
+
+    def run(self, requests: abc.Sequence[Request]) -> abc.Iterator[Result]:
+        """Generate; each result comes as soon as its text has ended, in no fixed order.
+
+        When memory runs out, the rows are halved and unfinished texts begin again (to the same end).
+
+        Raises:
+            NonFiniteLogitsError: a model gave NaN or infinite logits.
+        """
+        queue = deque(enumerate(requests))
+        rows = min(self.rows, len(requests))
+        longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
+        self._active, self._results = [], []
+        while queue:
+            try:
+                for runner in self.stepper.runners:
+                    runner.allocate(rows, longest + self.stepper.extra_slots)
+                while queue or self._active:
+                    self._round(queue, rows)
+                    yield from self._take_results()
+            except Exception as error:
+                for runner in self.stepper.runners:
+                    runner.release()  # an interrupted pass may have left slots unwritten
+                if not is_out_of_memory(error) or rows == 1:
+                    raise
+                queue.extendleft((seq.index, seq.request) for seq in reversed(self._active))
+                self._active = []
+                rows //= 2
+                logger.warning("out of memory: going on with %d rows at once", rows)
+            yield from self._take_results()  # also those that ended in the interrupted round
+
+    @torch.inference_mode()
+    def _round(self, queue: deque[tuple[int, Request]], rows: int) -> None:
+        """Admit what fits, let the method emit tokens, retire what has ended, run the models."""
+        self._admit(queue, rows)
+        self._retire(self.stepper.emit(self._active))
+        if self._active:
+            self.stepper.advance(self._active)
+
+    def _admit(self, queue: deque[tuple[int, Request]], rows: int) -> None:
+        """Let waiting requests into free rows: one ragged prefill, shared beginnings computed once."""
+        first = len(self._active)
+        while queue and len(self._active) < rows:
+            index, request = queue.popleft()
+            self._active.append(
+                self.stepper.sequence(index, request, StopRule(request, self.decode, self.answer_of))
+            )
+        if len(self._active) > first:
+            self.stepper.prefill(self._active, first)
+
+    def _retire(self, finished: Finished) -> None:
+        """Hand over ended texts and close the gaps that they leave."""
+        if not finished:
+            return
+        self._results += [self._active[row].result(finish) for row, finish in finished]
+        order, moves = compact(len(self._active), [row for row, _ in finished])
+        self._active = [self._active[row] for row in order]
+        for source, target in moves:
+            for runner in self.stepper.runners:
+                runner.move(source, target)
+        self.stepper.keep(order)
+
+    def _take_results(self) -> list[Result]:
+        results, self._results = self._results, []
+        return results
+
+
+def compact(num: int, finished: abc.Sequence[int]) -> Compaction:
+    """Close the gaps of finished rows: the last row at work moves into each, the highest gap first."""
+    order, moves = list(range(num)), []
+    for row in sorted(finished, reverse=True):
+        last = len(order) - 1
+        if row != last:
+            moves.append((last, row))
+            order[row] = order[last]
+        order.pop()
+    return Compaction(order, moves)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
+    )

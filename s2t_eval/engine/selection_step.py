@@ -1,0 +1,283 @@
+"""The step of every method of selection: decide which rows fire, pick a candidate there, append.
+
+Greedy decoding is the policy that never fires, so all methods share this loop.
+"""
+
+from __future__ import annotations
+
+from collections import abc
+from dataclasses import dataclass
+from typing import NamedTuple, TypeGuard
+
+import torch
+from torch import Tensor
+
+from s2t_eval.engine.request import FiredStep, Request
+from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.engine.sequence import Sequence
+from s2t_eval.engine.stepper import Finished, append_tokens, require_finite, sampled_tokens
+from s2t_eval.engine.stop import StopRule
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.scores import Evidence
+from s2t_eval.selection.selectors import LocalSelector, Selection
+from s2t_eval.selection.top_tokens import top_tokens
+from s2t_eval.selection.triggers import Step, Trigger
+
+
+@dataclass(frozen=True)
+class StepDecision:
+    """One step of a batch before anything is selected."""
+
+    default: list[int]
+    """each row's token where nothing fires: greedy, or sampled"""
+    greedy: Tensor
+    """the student's argmax, [batch]"""
+    fired: list[int]
+    """rows that fire, ascending"""
+    divergence: Tensor
+    """of every row, [batch]"""
+    candidates: Tensor
+    """of the fired rows, most likely first, [fired, K]"""
+    log_probs: Tensor
+    """of the candidates under the student, [fired, K]; plain logits where no local selector needs more"""
+
+
+class Observers(NamedTuple):
+    """What is recorded at every step beside the text."""
+
+    triggers: tuple[Trigger, ...] = ()
+    """whose divergence is recorded (for calibration)"""
+    keep_top: int = 0
+    """number of the student's most likely tokens recorded (for labels)"""
+
+
+class SelectionStepper:
+    """Decoding under a policy: the student proposes, and at steps that fire a selector picks.
+
+    Args:
+        student: proposes every token.
+        policy: which steps fire and who picks there.
+        teacher: where the policy or an observed trigger needs one.
+        scorer: the model that scores a local selector's candidates, with a cache of its own that is
+            brought up to date where a step fires (proposer `base`, PPS). None: the student scores.
+        observers: what is recorded at every step.
+    """
+
+    def __init__(
+        self,
+        student: ModelRunner,
+        policy: Policy,
+        teacher: ModelRunner | None = None,
+        scorer: ModelRunner | None = None,
+        observers: Observers | None = None,
+    ) -> None:
+        self.student = student
+        self.policy = policy
+        self.teacher = teacher
+        self.scorer = scorer
+        self.observers = observers or Observers()
+        self.lockstep = policy.needs_lockstep or any(t.needs_teacher for t in self.observers.triggers)
+        self.runners = [model for model in (student, teacher, scorer) if model is not None]
+        self._hidden = torch.empty(0)
+        self._teacher_hidden = torch.empty(0)
+        self._is_advanced = False
+
+    @property
+    def extra_slots(self) -> int:
+        """Slots for the candidates that are tried side by side."""
+        return self.policy.branches
+
+    def sequence(self, index: int, request: Request, stop: StopRule) -> Sequence:
+        """The state of a new request."""
+        return Sequence(index, request, stop, len(self.observers.triggers))
+
+    def prefill(self, seqs: abc.Sequence[Sequence], first: int) -> None:
+        """Read the prompts of `seqs[first:]`, with the teacher too where it runs in lockstep."""
+        rows = range(first, len(seqs))
+        hidden, computed = self.student.prefill(rows, [seqs[row].ids for row in rows])
+        self._hidden = _joined(self._hidden[:first], hidden)
+        for row, tokens in zip(rows, computed, strict=True):
+            seqs[row].usage.forwards += 1
+            seqs[row].usage.prefill_tokens += tokens
+        if self.lockstep:
+            teacher_hidden = self._teacher_prefill(seqs, rows)
+            self._teacher_hidden = _joined(self._teacher_hidden[:first], teacher_hidden)
+
+    def emit(self, seqs: abc.Sequence[Sequence]) -> Finished:
+        """One token for every sequence."""
+        decision = self._decide(seqs)
+        selector = self.policy.selector
+        tokens = decision.default
+        self._is_advanced = False
+        if decision.fired and self._branches_in_place(selector):
+            tokens = self._branch(seqs, decision, selector)
+            self._is_advanced = True
+        elif decision.fired:
+            tokens = record(seqs, decision, self._select(seqs, decision))
+        return append_tokens(zip(range(len(seqs)), seqs, tokens, strict=True))
+
+    def keep(self, order: list[int]) -> None:
+        """Reorder the states as the rows were."""
+        self._hidden = self._hidden[order]
+        if self.lockstep:
+            self._teacher_hidden = self._teacher_hidden[order]
+
+    def advance(self, seqs: abc.Sequence[Sequence]) -> None:
+        """Read the new tokens: the student unless a branch did so already, the teacher in lockstep."""
+        last = torch.tensor([seq.ids[-1] for seq in seqs])
+        if not self._is_advanced:
+            self._hidden = self.student.append(last.to(self.student.device))
+            for seq in seqs:
+                seq.usage.forwards += 1
+        if self.lockstep:
+            assert self.teacher is not None
+            self._teacher_hidden = self.teacher.append(last.to(self.teacher.device))
+            for seq in seqs:
+                seq.usage.teacher_calls += 1
+                seq.usage.teacher_tokens += 1
+
+    # ---------------------------------------------------------------- decide
+
+    def _decide(self, seqs: abc.Sequence[Sequence]) -> StepDecision:
+        """The student's tokens, and which rows fire with which candidates."""
+        logits = self.student.head(self._hidden)
+        step = Step(
+            logits,
+            (lambda ids: self._teacher_logits_at(seqs, ids)) if self.lockstep else None,
+            lambda: self._uniform(seqs),
+            self._hidden,
+        )
+        highest, best = (column[:, 0] for column in step.top)
+        require_finite(self.student, highest, seqs, range(len(seqs)))
+        default = sampled_tokens(seqs, logits, best)
+        policy = self.policy
+        if self.observers.keep_top:
+            _keep_top(seqs, step, self.observers.keep_top)
+        if policy.trigger.name == "never" and not self.observers.triggers:
+            return StepDecision(default, best, [], highest, best[:0, None], highest[:0, None])
+        for i, trigger in enumerate(self.observers.triggers):
+            for seq, value in zip(seqs, trigger.divergence(step).tolist(), strict=True):
+                seq.observed[i].append(value)
+        divergence = policy.trigger.divergence(step)
+        fires = (divergence > policy.threshold).tolist()
+        fired = [row for row, seq in enumerate(seqs) if fires[row] and len(seq.output) >= policy.warmup]
+        # Log-probabilities serve a local selector alone: a teacher's selection skips the sum.
+        top = top_tokens(logits[fired], policy.top_k)
+        log_probs = top.values
+        if fired and isinstance(policy.selector, LocalSelector):
+            log_probs = log_probs - step.log_total[fired]
+        return StepDecision(default, best, fired, divergence, top.indices, log_probs)
+
+    def _teacher_logits_at(self, seqs: abc.Sequence[Sequence], ids: Tensor) -> Tensor:
+        assert self.teacher is not None
+        logits = self.teacher.head_at(self._teacher_hidden, ids.to(self.teacher.device))
+        require_finite(self.teacher, logits.amax(-1), seqs, range(len(seqs)))
+        return logits
+
+    def _uniform(self, seqs: abc.Sequence[Sequence]) -> Tensor:
+        numbers = [seq.trigger_numbers.random() for seq in seqs]
+        return torch.tensor(numbers, device=self.student.device)
+
+    # ---------------------------------------------------------------- select
+
+    def _select(self, seqs: abc.Sequence[Sequence], decision: StepDecision) -> Selection:
+        """Selection at the fired rows by the teacher, or by a score that needs no branch of the student."""
+        selector, fired = self.policy.selector, decision.fired
+        assert selector is not None
+        if isinstance(selector, LocalSelector):
+            return selector.select(decision.candidates, self._evidence(seqs, decision, selector))
+        assert self.teacher is not None
+        hidden = self._teacher_hidden[fired] if self.lockstep else self._teacher_prefill(seqs, fired)
+        logits = self.teacher.head(hidden)
+        require_finite(self.teacher, logits.amax(-1), seqs, fired)
+        return selector.select(decision.candidates.to(logits.device), logits)
+
+    def _teacher_prefill(self, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]) -> Tensor:
+        """The teacher's states at the end of these rows' texts; it computes only what it has not read."""
+        assert self.teacher is not None
+        hidden, computed = self.teacher.prefill(rows, [seqs[row].ids for row in rows])
+        for row, tokens in zip(rows, computed, strict=True):
+            seqs[row].usage.teacher_calls += 1
+            seqs[row].usage.teacher_tokens += tokens
+        return hidden
+
+    def _evidence(
+        self, seqs: abc.Sequence[Sequence], decision: StepDecision, selector: LocalSelector
+    ) -> Evidence:
+        """What a score looks at, from another model or from the step's own logits."""
+        if self.scorer is None:
+            # The adapted model proposes and scores, so its logits rank the candidates as they stand.
+            return Evidence(decision.log_probs, own_logits=decision.log_probs)
+        fired, candidates = decision.fired, decision.candidates
+        tried = candidates if selector.score.looks_ahead else candidates[:, :0]
+        hidden, lanes, computed = self.scorer.score_candidates(fired, [seqs[row].ids for row in fired], tried)
+        for row, tokens in zip(fired, computed, strict=True):
+            seqs[row].usage.scorer_calls += 1
+            seqs[row].usage.scorer_tokens += tokens
+        if selector.score.looks_ahead:
+            return Evidence(decision.log_probs, hidden=lanes)
+        logits = self.scorer.head_at(hidden, candidates)
+        require_finite(self.scorer, logits.amax(-1), seqs, fired)
+        return Evidence(decision.log_probs, own_logits=logits)
+
+    def _branches_in_place(self, selector: object) -> TypeGuard[LocalSelector]:
+        """Whether the student tries the candidates in its own rows."""
+        return isinstance(selector, LocalSelector) and selector.score.looks_ahead and self.scorer is None
+
+    def _branch(
+        self, seqs: abc.Sequence[Sequence], decision: StepDecision, selector: LocalSelector
+    ) -> list[int]:
+        """Branch in place, commit one: the winner's state already holds the next token's logits."""
+        num, k = len(seqs), self.policy.top_k
+        fired, candidates = decision.fired, decision.candidates
+        first = torch.tensor(decision.default, device=candidates.device)
+        first[fired] = candidates[:, 0]
+        hidden = self.student.branch(first, fired, candidates)
+        others = hidden[num:].view(len(fired), k - 1, hidden.shape[-1])
+        lanes = torch.cat([hidden[fired][:, None], others], dim=1)
+        selection = selector.select(candidates, Evidence(decision.log_probs, hidden=lanes))
+        winners = (candidates == selection.picked[:, None]).int().argmax(-1).tolist()
+        tokens = record(seqs, decision, selection)
+        self.student.commit(fired, winners, [tokens[row] for row in fired])
+        self._hidden = hidden[:num].clone()
+        self._hidden[fired] = lanes[torch.arange(len(winners)), winners]
+        for seq in seqs:
+            seq.usage.forwards += 1
+        return tokens
+
+
+def record(seqs: abc.Sequence[Sequence], decision: StepDecision, selection: Selection) -> list[int]:
+    """Note every fired step in its sequence; returns the tokens of all rows."""
+    tokens = list(decision.default)
+    fired = decision.fired
+    columns = (
+        decision.divergence[fired].tolist(),
+        decision.candidates.tolist(),
+        selection.scores.tolist(),
+        decision.greedy[fired].tolist(),
+        selection.picked.tolist(),
+        [None] * len(fired) if selection.teacher is None else selection.teacher.tolist(),
+    )
+    for row, *values in zip(fired, *columns, strict=True):
+        seq = seqs[row]
+        step = FiredStep(len(seq.output), *values)
+        seq.steps.append(step)
+        seq.usage.triggers += 1
+        seq.usage.flips += step.picked != step.greedy
+        if step.teacher is not None:
+            is_hit = step.teacher in step.candidates
+            seq.usage.hits += is_hit
+            seq.usage.misses += not is_hit
+        tokens[row] = step.picked
+    return tokens
+
+
+def _keep_top(seqs: abc.Sequence[Sequence], step: Step, count: int) -> None:
+    top = top_tokens(step.logits, count)
+    log_probs = (top.values - step.log_total).cpu()
+    for seq, row in zip(seqs, zip(top.indices.int().cpu(), log_probs, strict=True), strict=True):
+        seq.tops.append(row)
+
+
+def _joined(states: Tensor, new: Tensor) -> Tensor:
+    return new if len(states) == 0 else torch.cat([states, new.to(states)])

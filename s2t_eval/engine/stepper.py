@@ -1,0 +1,110 @@
+"""What a decoding method supplies to the scheduler, and the pieces that such methods share.
+
+The scheduler decides which requests are at work and in which cache row each lies; a stepper decides
+what happens to them. Both see the same list of sequences: `seqs[i]` lies in row i of every runner.
+One round of the scheduler is
+
+    finished = stepper.emit(seqs)      # append tokens: none, one or several to each sequence
+    (finished sequences leave, the last ones move into their rows: stepper.keep)
+    stepper.advance(seqs)              # run the models, so that the next tokens can be chosen
+
+A method that verifies several tokens at once, or thinks again about a token, emits several or none in a
+round; the scheduler does not need to know. Selection (`selection_step.py`) and Think-at-Hard
+(`methods/tah/decoder.py`) are the two steppers.
+"""
+
+from __future__ import annotations
+
+from collections import abc
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+from s2t_eval.engine.request import Finish, Request
+from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.engine.sampling import Sampling, sample
+from s2t_eval.engine.sequence import Sequence
+from s2t_eval.engine.stop import StopRule
+
+S = TypeVar("S", bound=Sequence)
+
+Finished = list[tuple[int, Finish]]
+"""Rows whose text has ended, ascending, and why."""
+
+
+class NonFiniteLogitsError(RuntimeError):
+    """A model gave NaN or infinite logits; the message names model, request and step."""
+
+
+class Stepper(Protocol[S]):
+    """One decoding method, for the sequences that a scheduler has at work."""
+
+    @property
+    def runners(self) -> abc.Sequence[ModelRunner]:
+        """The models whose cache rows follow the scheduler's."""
+        ...
+
+    @property
+    def extra_slots(self) -> int:
+        """Cache slots that a row needs beyond its text."""
+        ...
+
+    def sequence(self, index: int, request: Request, stop: StopRule) -> S:
+        """The state of a new request."""
+        ...
+
+    def prefill(self, seqs: abc.Sequence[S], first: int) -> None:
+        """Read the prompts of `seqs[first:]`, which have just been admitted."""
+        ...
+
+    def emit(self, seqs: abc.Sequence[S]) -> Finished:
+        """Append tokens to the sequences; returns the rows whose text has ended."""
+        ...
+
+    def keep(self, order: list[int]) -> None:
+        """Row i now holds what row `order[i]` held; the states of all other rows are dropped."""
+        ...
+
+    def advance(self, seqs: abc.Sequence[S]) -> None:
+        """Run the models over what `emit` appended. Not called when no sequence is left."""
+        ...
+
+
+def append_tokens(seqs: abc.Iterable[tuple[int, Sequence, int]]) -> Finished:
+    """Append a token to each of (row, sequence, token)."""
+    finished = []
+    for row, seq, token in seqs:
+        finish = seq.append(token)
+        if finish is not None:
+            finished.append((row, finish))
+    return finished
+
+
+def sampled_tokens(seqs: abc.Sequence[Sequence], logits: Tensor, greedy: Tensor) -> list[int]:
+    """Greedy tokens [batch], and for sequences that sample a token drawn from logits [batch, vocab]."""
+    tokens: list[int] = greedy.tolist()
+    groups: dict[Sampling, list[int]] = {}
+    for row, seq in enumerate(seqs):
+        if seq.request.sampling is not None:
+            groups.setdefault(seq.request.sampling, []).append(row)
+    for sampling, rows in groups.items():
+        numbers = [seqs[row].token_numbers.random() for row in rows]
+        drawn = sample(logits[rows], sampling, numbers).tolist()
+        for row, token in zip(rows, drawn, strict=True):
+            tokens[row] = token
+    return tokens
+
+
+def require_finite(
+    runner: ModelRunner, top: Tensor, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]
+) -> None:
+    """Raise `NonFiniteLogitsError` unless the largest logit of each of these rows is a number."""
+    finite = top.isfinite()
+    if bool(finite.all()):
+        return
+    seq = seqs[rows[int((~finite).nonzero()[0])]]
+    raise NonFiniteLogitsError(
+        f"{runner.name}: logits are not finite at step {len(seq.output)} of request {seq.index}; the "
+        "weights may be damaged, or the dtype too narrow for this model (try dtype=bfloat16 or "
+        "float32)"
+    )

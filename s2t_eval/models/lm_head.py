@@ -1,0 +1,59 @@
+"""The output head of a causal language model: text vocabulary and logit soft cap, in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from s2t_eval.models.cpu_linear import transposed, worthwhile
+
+
+class LMHead:
+    """Logits of a model's text vocabulary from hidden states.
+
+    Looks the head up in the model at each call, so it stays right when an adapter wraps the head.
+
+    Args:
+        model: a causal model of transformers.
+        text_vocab: rows of the head that are text; what lies above (padding, reserved rows) is never
+            proposed. None takes the head's size.
+    """
+
+    def __init__(self, model: Any, text_vocab: int | None = None) -> None:
+        self._model = model
+        config = model.config.get_text_config(decoder=True)
+        self._soft_cap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.vocab = int(self.module.weight.shape[0])
+        self.text_vocab = self.vocab if text_vocab is None else min(text_vocab, self.vocab)
+
+    @property
+    def module(self) -> Any:
+        """The output embedding itself."""
+        return self._model.get_output_embeddings()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of the text vocabulary, float32 [..., text_vocab], from hidden states [..., hidden]."""
+        return self.capped(self.module(hidden)[..., : self.text_vocab].float())
+
+    def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Logits of chosen ids only, float32 [n, m], for hidden [n, hidden] and ids [n, m]."""
+        head = self.module
+        if type(head) is not nn.Linear:  # quantized or adapted heads have no plain rows
+            return self.logits(hidden).gather(-1, ids)
+        weight = head.weight[ids]
+        logits = torch.einsum("nmh,nh->nm", weight, hidden.to(weight)).float()
+        if head.bias is not None:
+            logits = logits + head.bias[ids].float()
+        return self.capped(logits)
+
+    def fast_logits(self, hidden: Tensor) -> Tensor:
+        """As `logits` of [n, hidden] on the head's device, in the fastest form on a CPU (inference)."""
+        head = self.module
+        with transposed(worthwhile(head), len(hidden)):
+            return self.logits(hidden.to(head.weight.device))
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """The soft cap of Gemma 2: cap * tanh(logits / cap); other models' logits as they are."""
+        return logits if self._soft_cap is None else self._soft_cap * torch.tanh(logits / self._soft_cap)

@@ -1,0 +1,68 @@
+"""How rows close up after texts have ended, and what a method may do in a round."""
+
+from __future__ import annotations
+
+import itertools
+from collections import abc
+
+import pytest
+
+from s2t_eval.engine import Finish, Request
+from s2t_eval.engine.scheduler import Scheduler, compact
+from s2t_eval.engine.sequence import Sequence
+from s2t_eval.engine.stepper import Finished, append_tokens
+from s2t_eval.engine.stop import StopRule
+
+
+@pytest.mark.parametrize("num", range(1, 6))
+def test_moves_give_the_order_that_they_claim(num: int) -> None:
+    for size in range(num + 1):
+        for finished in itertools.combinations(range(num), size):
+            order, moves = compact(num, finished)
+            cache = list(range(num))
+            for source, target in moves:
+                cache[target] = cache[source]
+            assert cache[: len(order)] == order
+            assert sorted(order) == [row for row in range(num) if row not in finished]
+
+
+class Counting:
+    """A method without a model that says 1, 2, 3 ...: as many tokens a round as its turn allows, or none."""
+
+    runners = ()
+    extra_slots = 0
+
+    def __init__(self, burst: abc.Iterator[int]) -> None:
+        self.burst = burst
+        self.rows: list[int] = []
+
+    def sequence(self, index: int, request: Request, stop: StopRule) -> Sequence:
+        return Sequence(index, request, stop)
+
+    def prefill(self, seqs: abc.Sequence[Sequence], first: int) -> None:
+        self.rows[first:] = [seq.index for seq in seqs[first:]]
+
+    def emit(self, seqs: abc.Sequence[Sequence]) -> Finished:
+        assert self.rows == [seq.index for seq in seqs], "row i of the method is not seqs[i]"
+        ended: dict[int, Finish] = {}
+        for row, seq in enumerate(seqs):
+            for _ in range(next(self.burst)):
+                if row not in ended:
+                    ended |= append_tokens([(row, seq, len(seq.output) + 1)])
+        return sorted(ended.items())
+
+    def keep(self, order: list[int]) -> None:
+        self.rows = [self.rows[row] for row in order]
+
+    def advance(self, seqs: abc.Sequence[Sequence]) -> None:
+        assert seqs
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_a_method_may_emit_none_or_several_tokens_in_a_round(rows: int) -> None:
+    limits = [3, 1, 5, 2, 4, 1, 1]
+    method = Counting(itertools.cycle([0, 1, 3, 2, 0]))
+    results = list(Scheduler(method, rows).run([Request((9,), limit) for limit in limits]))
+    outputs = {result.index: result.output_ids for result in results}
+    assert outputs == {i: list(range(1, limit + 1)) for i, limit in enumerate(limits)}
+    assert all(result.finish is Finish.LENGTH for result in results)
