@@ -11,10 +11,11 @@ from typing import Any, get_args
 
 from lm_eval.models.huggingface import HFLM
 
+from s2t_eval.method_table import TRIGGER_NAMES
 from s2t_eval.models.loading import require_device, require_dtype
 from s2t_eval.ranges import SEED, SHARE, Range
 from s2t_eval.selection.policy import Policy
-from s2t_eval.selection.triggers import TRIGGER_NAMES, KlDirection
+from s2t_eval.selection.triggers import KlDirection
 
 # Stock `hf` hands whatever it does not know to from_pretrained, typing errors included. These are
 # the keywords of from_pretrained that make sense here.

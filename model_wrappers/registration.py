@@ -18,19 +18,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from s2t_eval.artifacts.errors import install_for_harness_command
+from s2t_eval.method_table import BACKENDS
 
-# `--model` name -> where its class is. pyproject.toml repeats it as entry points; a test compares.
-BACKENDS = {
-    "distil": "s2t_eval.model_wrappers.distil:Distil",
-    "greedy": "s2t_eval.model_wrappers.greedy:Greedy",
-    "maj8": "s2t_eval.model_wrappers.maj8:MajorityVote",
-    "maj_at_k": "s2t_eval.model_wrappers.maj8:MajorityVote",
-    "s2t": "s2t_eval.model_wrappers.s2t:SelectToThink",
-    "s2t_local": "s2t_eval.model_wrappers.s2t_local:S2TLocal",
-    "pps_local": "s2t_eval.model_wrappers.s2t_local:PPSLocal",
-    "tah": "s2t_eval.model_wrappers.tah:ThinkAtHard",
-    "takeover": "s2t_eval.model_wrappers.takeover:Takeover",
-}
 TASK_FOLDER = (Path(__file__).parents[1] / "tasks").resolve()
 """Beside this package, in a checkout and in a wheel alike."""
 

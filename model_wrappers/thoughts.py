@@ -16,10 +16,10 @@ from s2t_eval.evaluation.grading.thinking import BEGIN, END, opens_thought, with
 class Thoughts:
     """Tells thoughts from answers, for one tokenizer.
 
-    Thoughts are marked as `s2t_eval.evaluation.grading.thinking` knows them. With a `think_end_token` a text begins
-    inside a thought, unless `enable_thinking` is false or its prompt has already closed one; what comes
-    before the last such token is left out. Without it the thought stays in the text, as in stock, for
-    the task's rule to pass over.
+    Thoughts are marked as `s2t_eval.evaluation.grading.thinking` knows them. With a `think_end_token` a
+    text begins inside a thought, unless `enable_thinking` is false or its prompt has already closed one;
+    what comes before the last such token is left out. Without it the thought stays in the text, as in
+    stock, for the task's rule to pass over.
 
     Args:
         tokenizer: whose special tokens may mark thoughts; they vanish from decoded text.

@@ -13,7 +13,6 @@ from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.figures import Plot, canvas, colour
 from s2t_eval.statistics import holm, wilson
 
-FIRING = ("s2t", "s2t_local", "pps_local", "takeover")
 ACCURACY = ("accuracy", "low", "high")
 HIT_RATE = ("hit_rate", "hit_low", "hit_high")
 """Columns of what a panel shows, with its interval."""
@@ -30,7 +29,7 @@ def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
     rows = []
     for entry in entries:
         run, settings = entry.run, entry.run.settings
-        if run.method.key not in FIRING or settings.trigger is None:
+        if not run.method.fires or settings.trigger is None:
             continue
         low, high = wilson(round(run.value * run.n), run.n)
         rates = [100 * run.cost.get(name, float("nan")) for name in ("realised_rate", "flip_rate")]

@@ -15,9 +15,9 @@ from s2t_eval.cli.flags import (
     require_flags,
 )
 from s2t_eval.cli.student import load_student, short_name
+from s2t_eval.method_table import DISTIL_METHODS
 from s2t_eval.ranges import AT_LEAST_1
 
-METHODS = ("kd", "reverse_kl", "jsd", "seqkd", "tsd_kd")
 FULL_LR = 2e-5
 """Default rate where all weights are trained: a tenth of an adapter's."""
 
@@ -32,7 +32,7 @@ def add_to(commands: Commands) -> None:
     add("--teacher", required=True, help="the larger model that is learnt from")
     add("--teacher_dtype", "--teacher-dtype", help="default: the student's")
     add("--labels", required=True, help="label folder of `s2t-eval collect`")
-    add("--method", choices=METHODS, default="kd")
+    add("--method", choices=DISTIL_METHODS, default="kd")
     add("--out", required=True, help="folder to write; a broken-off run goes on where it stopped")
     add("--full", action="store_true", help="train all weights instead of an adapter")
     add("--beta", type=float, help="of jsd (default 0.5) and tsd_kd (default 0.9)")

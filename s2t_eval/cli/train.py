@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from s2t_eval.artifacts.places import require_new_folder
 from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings
 from s2t_eval.cli.student import load_student
+from s2t_eval.method_table import SCORE_FORMS
 
 if TYPE_CHECKING:
     from s2t_eval.selection.selector_folder import SelectorInfo
@@ -29,7 +30,7 @@ def add_to(commands: Commands) -> None:
         "--complete",
         help="selector folder that lacks a router and a default for one proposer: make these alone",
     )
-    add("--form", choices=("lookahead", "residual", "direct"), help="score form")
+    add("--form", choices=SCORE_FORMS, help="score form")
     add("--score_as", "--score-as", choices=("expected", "log_odds"), help="how bins become a score")
     add("--bins", type=int, help="rows of the readout")
     add("--loss", choices=("ce", "kl", "ranknet"))

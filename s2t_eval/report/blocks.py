@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from s2t_eval.method_table import METHODS
+from s2t_eval.report.benchmarks import BENCHMARKS, Benchmark, benchmark_of
 from s2t_eval.report.comparable import require_comparable
-from s2t_eval.report.methods import BENCHMARKS, METHODS, Benchmark, benchmark_of
 from s2t_eval.report.runs import Run
 from s2t_eval.report.table import plain
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from s2t_eval.artifacts.fingerprint import folder_hash
+from s2t_eval.report.benchmarks import DEV
 from s2t_eval.report.comparable import require_comparable
-from s2t_eval.report.methods import DEV
 from s2t_eval.report.runs import Run
 from s2t_eval.selection.selector_folder import (
     Proposer,
@@ -23,8 +23,6 @@ from s2t_eval.selection.selector_folder import (
     SelectorInfo,
     read_info,
 )
-
-LOCAL = ("s2t_local", "pps_local")
 
 
 class Chosen(NamedTuple):
@@ -53,7 +51,7 @@ def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Ch
     # A folder's hash changes with its default; runs from before are still its own.
     earlier = (run for default in info.defaults.values() for run in default.runs_of)
     known = {folder_hash(folder), *earlier}
-    local = [run for run in runs if run.method.key in LOCAL and run.settings.proposer == proposer]
+    local = [run for run in runs if run.method.selects_locally and run.settings.proposer == proposer]
     ours = [run for run in local if run.settings.checkpoint in known]
     if len(ours) < 2:
         raise SelectorError(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.artifacts.files import write_text
-from s2t_eval.report.methods import benchmark_of
+from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.runs import ResultsError, Run
 from s2t_eval.report.submission import PLAIN, Claim, details, notes, require_whole, slug
 from s2t_eval.statistics import wilson

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from s2t_eval.artifacts.files import write_text
+from s2t_eval.method_table import METHODS
 from s2t_eval.report.blocks import TEACHER_ALONE, Entry
 from s2t_eval.report.efficiency_table import costs
-from s2t_eval.report.methods import METHODS
 from s2t_eval.statistics import wilson
 
 STYLE: dict[Any, Any] = {

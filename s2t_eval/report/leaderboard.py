@@ -17,7 +17,7 @@ from huggingface_hub import (
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from s2t_eval.artifacts.files import write_text
-from s2t_eval.report.methods import benchmark_of
+from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.runs import Run
 from s2t_eval.report.submission import (
     PLAIN,

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from s2t_eval.method_table import BY_KEY, METHODS
+from s2t_eval.report.benchmarks import BENCHMARKS, MATH_AVG, Benchmark
 from s2t_eval.report.blocks import TEACHER_ALONE, Entry, column_order, short_name
-from s2t_eval.report.methods import BENCHMARKS, BY_KEY, MATH_AVG, METHODS, Benchmark
 from s2t_eval.report.published import MATH_AVG_KEY, published, size_of, sources
 from s2t_eval.report.table import Block, Cell, Table
 from s2t_eval.statistics import wilson

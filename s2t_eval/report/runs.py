@@ -18,7 +18,7 @@ import pandas as pd
 
 from s2t_eval.artifacts import json_lines
 from s2t_eval.artifacts.saved import parse_json
-from s2t_eval.report.methods import Method, method_of
+from s2t_eval.method_table import Method, method_of
 from s2t_eval.report.shape import require_results
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash", "output_hash")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 import s2t_eval
+from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.blocks import short_name
-from s2t_eval.report.methods import benchmark_of
 from s2t_eval.report.runs import ResultsError, Run, short_hash
 
 PLAIN = ("hf", "greedy")

@@ -13,7 +13,6 @@ from torch import Tensor
 from s2t_eval.selection.readout import Readout, ScoreAs
 
 ScoreForm = Literal["lookahead", "residual", "direct"]
-SCORE_FORMS: tuple[ScoreForm, ...] = ("lookahead", "residual", "direct")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from s2t_eval.artifacts.files import replaced, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.saved import conform, read_object
 from s2t_eval.embedded import embedded_path
+from s2t_eval.method_table import SCORE_FORMS, TRIGGER_NAMES
 from s2t_eval.models.loading import (
     UNREADABLE,
     ModelLoadError,
@@ -42,8 +43,8 @@ from s2t_eval.models.loading import (
 from s2t_eval.selection.calibration import trigger_key
 from s2t_eval.selection.readout import ScoreAs
 from s2t_eval.selection.router import Router
-from s2t_eval.selection.scores import SCORE_FORMS, ScoreForm
-from s2t_eval.selection.triggers import TRIGGER_NAMES, Trigger
+from s2t_eval.selection.scores import ScoreForm
+from s2t_eval.selection.triggers import Trigger
 
 FORMAT = 2
 SETTINGS = "selector.json"

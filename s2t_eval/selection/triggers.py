@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from s2t_eval.method_table import TRIGGER_NAMES
 from s2t_eval.selection.router import NUM_LOG_PROBS, Router, step_features
 from s2t_eval.selection.top_tokens import TopTokens, top_tokens
 
@@ -222,9 +223,6 @@ class RouterTrigger:
         features = step_features(step.hidden.to(log_probs.device), log_probs, entropy)
         odds: Tensor = self.router(features)
         return odds
-
-
-TRIGGER_NAMES = ("kl", "entropy", "margin", "router", "random", "always", "never")
 
 
 def make_trigger(

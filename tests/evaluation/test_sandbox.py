@@ -442,7 +442,8 @@ signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
 def f():
     while True: time.sleep(1)
 """
-    script = f"from s2t_eval.evaluation.sandbox import *\nrun_programs([Program({source!r}, 'f()')], Limits(60, 60))"
+    script = "from s2t_eval.evaluation.sandbox import *\n"
+    script += f"run_programs([Program({source!r}, 'f()')], Limits(60, 60))"
     harness = subprocess.Popen([sys.executable, "-c", script])
     inside: list[psutil.Process] = []
 

@@ -532,7 +532,8 @@ def test_adapter_files_are_the_same_in_every_process(tmp_path: Path) -> None:
     """peft keeps the names of layers as a set, whose order depends on a process's hash seed."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom transformers import AutoModelForCausalLM\n"
-        "from s2t_eval.artifacts.adapter_folder import save_adapter\nfrom s2t_eval.embedded import embedded_path\n"
+        "from s2t_eval.artifacts.adapter_folder import save_adapter\n"
+        "from s2t_eval.embedded import embedded_path\n"
         "from s2t_eval.training.lora import with_lora\n"
         "model = AutoModelForCausalLM.from_pretrained(embedded_path('embedded/student'))\n"
         "save_adapter(Path(sys.argv[1]), with_lora(model, 2, 4, 0.0), 'embedded/student')\n"

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from s2t_eval.cli import main
+from s2t_eval.method_table import BY_KEY
 from s2t_eval.report.ablation_table import ablation_table
+from s2t_eval.report.benchmarks import BENCHMARKS
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.efficiency_table import costs, efficiency_table
 from s2t_eval.report.figures import accuracy_plot, pareto_plot
 from s2t_eval.report.main_table import main_table
-from s2t_eval.report.methods import BENCHMARKS, BY_KEY
 from s2t_eval.report.published import published, quantities, size_of, sources
 from s2t_eval.report.runs import ResultsError, Run, read_runs
 from s2t_eval.report.table import Block, Cell, Table, tex

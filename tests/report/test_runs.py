@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from s2t_eval.method_table import method_of
 from s2t_eval.report.baseline import without_paths, write_baselines
-from s2t_eval.report.methods import benchmark_of, method_of
+from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.runs import ResultsError, format_documents, parse_documents, read_runs
 from tests.harness_helpers import TEACHER
 from tests.report_helpers import EMBEDDED, edited, run_to

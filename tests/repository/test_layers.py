@@ -15,8 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "s2t_eval"
 
 FLOORS = (
-    ("artifacts", "embedded", "evaluation", "statistics"),
-    ("selection", "models"),
+    ("artifacts", "embedded", "method_table", "ranges", "statistics"),
+    ("evaluation", "models"),
+    ("selection",),
     ("engine", "report"),
     ("methods", "analysis"),
     ("training", "model_wrappers"),

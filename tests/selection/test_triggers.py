@@ -9,9 +9,9 @@ import torch
 from scipy.stats import entropy
 from torch import Tensor
 
+from s2t_eval.method_table import TRIGGER_NAMES
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.triggers import (
-    TRIGGER_NAMES,
     EntropyTrigger,
     KlTrigger,
     MarginTrigger,

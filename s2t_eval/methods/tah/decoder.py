@@ -16,6 +16,10 @@ from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.tah.mixture import top_mixture
 from s2t_eval.methods.tah.runner import DeepPass, LoopedRunner
 from s2t_eval.methods.tah.settings import TOP_N, require_depth
+from s2t_eval.selection.policy import Policy
+
+TAH = Policy("tah")
+"""How results describe it: no trigger and no selector."""
 
 
 @dataclass
