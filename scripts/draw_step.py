@@ -81,7 +81,7 @@ def draw(step: Step) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-labelledby="title" font-size="15" {STYLE}>',
-        "<title id=\"title\">One decoding step: the student's eight most likely tokens, the trigger, and the "
+        '<title id="title">One decoding step: the student\'s eight most likely tokens, the trigger, and the '
         "teacher's pick among them</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="10" fill="#ffffff"/>',
         _text(28, 38, "The text so far", GREY),
@@ -112,7 +112,9 @@ def _candidate(step: Step, place: int, token: str) -> list[str]:
     """One line: the token, the student's probability and the teacher's."""
     y = TOP + place * ROW
     shade = "#dcfce7" if place == step.picked else "#fee2e2" if place == 0 else None
-    parts = [f'<rect x="20" y="{y}" width="{WIDTH - 40}" height="{ROW - 1}" fill="{shade}"/>'] if shade else []
+    parts = (
+        [f'<rect x="20" y="{y}" width="{WIDTH - 40}" height="{ROW - 1}" fill="{shade}"/>'] if shade else []
+    )
     parts.append(_text(40, y + 17, token, INK, MONO))
     for x, probability, colour in ((90, step.student[place], BLUE), (508, step.teacher[place], GREEN)):
         width = max(1.0, probability * BAR)

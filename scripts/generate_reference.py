@@ -1,0 +1,381 @@
+"""Write docs/reference/ from the code: dataclasses, command-line parsers and committed results.
+
+    python -m scripts.generate_reference            # rewrites docs/reference
+    python -m scripts.generate_reference --check    # exits with 1 where it is stale
+
+Nothing under docs/reference is edited by hand. Descriptions are those of the code: `Args:` of a
+dataclass's docstring, `help` of a flag. Keys of results and traces are read from the committed
+baseline of the embedded pair; `reference_text.py` describes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any
+
+from s2t_eval import cli
+from s2t_eval.model_wrappers.registration import BACKENDS
+from scripts.reference_text import COUNTS, OPTIONS, RESULTS, STEP, TRACE
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REFERENCE = REPOSITORY / "docs/reference"
+BASELINE = REPOSITORY / "results/baselines/embedded"
+NOTE = "<!-- Written by `python -m scripts.generate_reference`; edit the code, not this page. -->"
+
+ARGUMENT_CLASSES = {
+    "CommonArguments": "All backends",
+    "SamplingArguments": "`maj8`, `maj_at_k`",
+    "SelectionArguments": "`s2t`, `takeover`",
+    "LocalArguments": "`s2t_local`, `pps_local`",
+    "TahArguments": "`tah`",
+}
+SETTINGS = {
+    "LoopSettings": "The training loop (all training commands)",
+    "SelectorSettings": "`s2t-eval train`: the selector",
+    "TrainSettings": "`s2t-eval train`: the data and what is kept",
+    "DistilSettings": "`s2t-eval distil`",
+    "LoopedSettings": "`s2t-eval tah train --stage 1`: the looped student",
+    "DepthSettings": "`s2t-eval tah train --stage 1`: the texts",
+    "DeciderSettings": "`s2t-eval tah train --stage 2`: the decider",
+}
+ARTIFACTS = {
+    "Calibration": ("Calibration file", "a JSON file of `s2t-eval calibrate`"),
+    "LabelSet": (
+        "Label folder",
+        "`manifest.json` and Parquet shards of `s2t-eval collect`; the manifest is written last, so a folder "
+        "without one is unfinished",
+    ),
+    "Trajectory": ("A row of a label folder", "one greedy text of the student"),
+    "SelectorInfo": (
+        "Selector folder",
+        "a peft adapter with `selector.json`, `readout.safetensors`, `router.safetensors` and a model card, "
+        "made by `s2t-eval train`",
+    ),
+    "DistilInfo": (
+        "Distilled folder",
+        "a peft adapter or a checkpoint with `distil.json` and a model card, made by `s2t-eval distil`",
+    ),
+    "TahInfo": (
+        "Think-at-Hard folder",
+        "a peft adapter with `tah.json`, `decider.safetensors` and a model card, made by `s2t-eval tah train`",
+    ),
+}
+MANIFESTS = {"LabelSet": "Manifest"}
+"""Classes whose content another class of the same module describes."""
+WRAPPERS = "s2t_eval.model_wrappers"
+
+
+def main() -> None:
+    """Write the pages, or compare them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit with 1 where a page is stale"
+    )
+    check = parser.parse_args().check
+    stale = [name for name, text in pages().items() if not is_written(name, text, check)]
+    unknown = {path.name for path in REFERENCE.glob("*.md")} - set(pages())
+    if check and (stale or unknown):
+        names = ", ".join(sorted({*stale, *unknown}))
+        sys.exit(f"docs/reference is stale ({names}): run `python -m scripts.generate_reference` and commit")
+
+
+def is_written(name: str, text: str, check: bool) -> bool:
+    """Whether the page holds this text; without `check` it is written first."""
+    path = REFERENCE / name
+    if not check:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def pages() -> dict[str, str]:
+    """File name -> content of every page."""
+    made = {
+        "model-arguments.md": model_arguments(),
+        "commands.md": commands(),
+        "training-settings.md": training_settings(),
+        "results.md": results(),
+        "trace.md": trace(),
+        "artifacts.md": artifacts(),
+    }
+    return {name: "\n".join([NOTE, "", *lines, ""]) for name, lines in made.items()}
+
+
+# ---------------------------------------------------------------- pages
+
+
+def model_arguments() -> list[str]:
+    """The `--model_args` of the backends."""
+    lines = [
+        "# Model arguments",
+        "",
+        "Every backend takes the arguments of lm_eval's own `hf` backend with the same meaning (`pretrained`, "
+        "`dtype`, `device`, `revision`, `peft`, `gguf_file`, …) and those below. An unknown argument is an error "
+        "that names the nearest known one.",
+        "",
+        "Backends: " + ", ".join(f"`{name}`" for name in sorted(BACKENDS)) + ".",
+    ]
+    described: dict[str, str] = {}
+    for name, title in ARGUMENT_CLASSES.items():
+        settings = find_class(name)
+        inherited = {
+            field.name: field.default
+            for base in settings.__mro__[1:]
+            if base in documented()
+            for field in fields(base)
+        }
+        described |= descriptions(settings)
+        own = [f for f in fields(settings) if f.name not in inherited or f.default != inherited[f.name]]
+        lines += ["", f"## {title}", "", *field_table(own, described)]
+    return lines
+
+
+def documented() -> set[type]:
+    """The classes with a section of their own."""
+    return {find_class(name) for name in ARGUMENT_CLASSES}
+
+
+def commands() -> list[str]:
+    """The commands of `s2t-eval`, from their parsers."""
+    lines = [
+        "# Commands",
+        "",
+        "`s2t-eval COMMAND` and `python -m s2t_eval COMMAND` are the same. `s2t-eval run` takes the arguments of "
+        "`lm_eval` itself and works without the start-up hook. An option that is written with an underscore may be "
+        "written with a hyphen too. Options that end in … take several values. A dash means that an option has no "
+        "default, or, for the options of training, the default in [Training settings](training-settings.md).",
+    ]
+    for name, about, parser in subcommands(cli._parser()):
+        if name == "run":
+            continue
+        lines += ["", f"## s2t-eval {name}", "", sentence(about), "", *parser_table(parser)]
+        if parser.epilog:
+            lines += ["", sentence(parser.epilog)]
+    return lines
+
+
+def training_settings() -> list[str]:
+    """Defaults and meanings of what can be set for training."""
+    lines = [
+        "# Training settings",
+        "",
+        "What the options of the training commands mean, with their defaults. A command may have another default "
+        "for some of them; see [Commands](commands.md).",
+    ]
+    for name, title in SETTINGS.items():
+        settings = find_class(name)
+        lines += ["", f"## {title}", "", *field_table(fields(settings), descriptions(settings))]
+    return lines
+
+
+def results() -> list[str]:
+    """Our entry in lm_eval's results file, and the costs."""
+    found: dict[str, Any] = {}
+    costs: dict[str, Any] = dict.fromkeys(("seconds", "tokens_per_second", "peak_memory_bytes"))
+    for path in sorted(BASELINE.glob("*.json")):
+        ours = json.loads(path.read_text(encoding="utf-8")).get("config", {}).get("s2t_eval")
+        if ours:
+            found = {**found, **ours}
+            costs = {**ours["telemetry"], **costs}
+    lines = [
+        "# Results",
+        "",
+        "lm_eval's results file holds our entry under `config.s2t_eval`. Fingerprints and hashes identify models, "
+        "data and artifacts, so that runs of different ones are never compared by accident.",
+        "",
+        *described_table(found, RESULTS, "RESULTS"),
+        "",
+        "## Costs",
+        "",
+        "`config.s2t_eval.telemetry`, summed over all texts of the run:",
+        "",
+        *described_table(costs, COUNTS, "COUNTS"),
+    ]
+    return lines
+
+
+def trace() -> list[str]:
+    """A line of a trace file."""
+    lines = [
+        "# Trace",
+        "",
+        "With `--model_args trace=FILE.jsonl` a run writes one JSON line for each text, enough to replay every "
+        "choice. While the run lasts the file is called `FILE.jsonl.partial`; every line in it is complete.",
+        "",
+    ]
+    files = sorted((BASELINE / "traces").glob("*.jsonl"))
+    records = [json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    keys: dict[str, Any] = {key: value for record in records for key, value in record.items()}
+    keys |= dict.fromkeys(("seconds", "answer", "vote"))
+    lines += described_table(keys, TRACE, "TRACE")
+    lines += ["", "## A fired step", "", "| key | meaning |", "|---|---|"]
+    steps: dict[str, Any] = {key: None for record in records for step in record["steps"] for key in step}
+    return [*lines[:-2], *described_table(steps, STEP, "STEP")]
+
+
+def artifacts() -> list[str]:
+    """Files and folders that commands write and backends read."""
+    lines = [
+        "# Artifacts",
+        "",
+        "What commands write and backends read. Every artifact names the models that it belongs to by "
+        "fingerprint, and is refused where another model is used. Weights are safetensors; nothing is pickled.",
+    ]
+    for name, (title, about) in ARTIFACTS.items():
+        settings = find_class(name)
+        if name in MANIFESTS:
+            settings = getattr(sys.modules[settings.__module__], MANIFESTS[name])
+        shown = [f for f in fields(settings) if f.name in descriptions(settings)]
+        lines += ["", f"## {title}", "", sentence(about), ""]
+        lines += ["| field | meaning |", "|---|---|"]
+        lines += [f"| `{f.name}` | {cell(descriptions(settings)[f.name])} |" for f in shown]
+    return lines
+
+
+# ---------------------------------------------------------------- tables
+
+
+def field_table(shown: Iterable[Field[Any]], about: Mapping[str, str]) -> list[str]:
+    """A row for each field of a dataclass."""
+    lines = ["| name | default | meaning |", "|---|---|---|"]
+    for field in shown:
+        lines.append(
+            f"| `{field.name}` | {default_of(field)} | {cell(about.get(field.name) or OPTIONS.get(field.name, ''))} |"
+        )
+    return lines
+
+
+def default_of(field: Field[Any]) -> str:
+    """A field's default as a user writes it."""
+    if field.default is not MISSING:
+        value = field.default
+    elif field.default_factory is not MISSING:
+        value = field.default_factory()
+    else:
+        return "required"
+    if value is None or value == ():
+        return "–"
+    return f"`{value}`"
+
+
+def described_table(keys: Iterable[str], about: Mapping[str, str], where: str) -> list[str]:
+    """A row for each key, in the order of its descriptions."""
+    missing = [key for key in keys if key not in about]
+    if missing:
+        sys.exit(f"scripts/reference_text.py: {where} does not describe {', '.join(missing)}; add it there")
+    return [
+        "| key | meaning |",
+        "|---|---|",
+        *(f"| `{k}` | {cell(v)} |" for k, v in about.items() if k in set(keys)),
+    ]
+
+
+def subcommands(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Name, help and parser of every command below a parser, nested ones included."""
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            continue
+        about = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        for name, command in action.choices.items():
+            if any(isinstance(inner, argparse._SubParsersAction) for inner in command._actions):
+                yield from subcommands(command, f"{prefix}{name} ")
+            else:
+                yield f"{prefix}{name}", about.get(name, ""), command
+
+
+def parser_table(parser: argparse.ArgumentParser) -> list[str]:
+    """A row for each option of a command."""
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for action in parser._actions:
+        if action.dest == "help" or action.help == argparse.SUPPRESS:
+            continue
+        name = action.option_strings[0] if action.option_strings else action.dest.upper()
+        several = " …" if action.nargs in ("+", "*") else ""
+        lines.append(f"| `{name}{several}` | {default_option(action)} | {cell(expanded(action))} |")
+    return lines
+
+
+def default_option(action: argparse.Action) -> str:
+    """An option's default."""
+    if action.required:
+        return "required"
+    if action.default is None or action.default is False or action.default in ([], argparse.SUPPRESS):
+        return "–"
+    value = action.default
+    return f"`{' '.join(map(str, value))}`" if isinstance(value, (list, tuple)) else f"`{value}`"
+
+
+def expanded(action: argparse.Action) -> str:
+    """An option's help without the default, which has a column; its choices where it has some."""
+    about = re.sub(r"\s*\(default:? [^)]*\)", "", (action.help or "").replace("%%", "%"))
+    if about == LOOP_HELP:
+        about = descriptions(find_class("LoopSettings")).get(action.dest, about)
+    about = about or OPTIONS.get(action.dest, "")
+    if action.choices:
+        return f"{about + ': ' if about else ''}{', '.join(f'`{choice}`' for choice in action.choices)}"
+    return about
+
+
+LOOP_HELP = "of the training loop"
+"""The help of options whose meaning `LoopSettings` describes."""
+
+
+def cell(text: str) -> str:
+    """Text that fits a cell of a table."""
+    return text.replace("|", "\\|").replace("\n", " ").strip().rstrip(".")
+
+
+def sentence(text: str) -> str:
+    """Text with a capital letter at its start and a full stop at its end."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "." if text else text
+
+
+# ---------------------------------------------------------------- the code
+
+
+def find_class(name: str) -> Any:
+    """The class of this name, wherever the package has it."""
+    for root, package in ((REPOSITORY / "s2t_eval", "s2t_eval"), (REPOSITORY / "model_wrappers", WRAPPERS)):
+        for path in sorted(root.rglob("*.py")):
+            if re.search(rf"^class {name}\b", path.read_text(encoding="utf-8"), re.MULTILINE):
+                parts = path.relative_to(root).with_suffix("").parts
+                return getattr(importlib.import_module(".".join([package, *parts])), name)
+    sys.exit(f"generate_reference: there is no class {name}; mend its name in scripts/generate_reference.py")
+
+
+def descriptions(settings: type) -> dict[str, str]:
+    """Field -> meaning, of the `Args:` of a class's docstring and of those that it inherits from."""
+    found: dict[str, str] = {}
+    for base in reversed(settings.__mro__):
+        found |= args_of(base.__dict__.get("__doc__") or "")
+    return found
+
+
+def args_of(docstring: str) -> dict[str, str]:
+    """The entries below `Args:`; an entry may go on in deeper indented lines."""
+    found: dict[str, str] = {}
+    name = None
+    inside = False
+    for line in docstring.splitlines():
+        if line.strip().endswith(":") and not line.startswith("        ") and line.strip() != "":
+            inside = line.strip() == "Args:"
+            continue
+        entry = re.match(r" {8}(\w+): (.*)", line)
+        if inside and entry:
+            name = entry[1]
+            found[name] = entry[2]
+        elif inside and name and line.startswith(" " * 12):
+            found[name] += " " + line.strip()
+    return found
+
+
+if __name__ == "__main__":
+    main()
