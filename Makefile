@@ -8,12 +8,15 @@
 #   make regress every method on the embedded pair, compared with results/baselines/embedded
 #   make baseline  makes that baseline anew
 #   make report  results/tables from the committed results; make report-check says whether they are stale
+#   make docs    the documentation, into site/; a warning is an error
+#   make reference  docs/reference from the code
 #
-# The install is repeated only when one of $(INSTALL_INPUTS) changed. VENV, PYTHON, WORKERS and
-# PYTEST_ARGS can be given: `make test PYTEST_ARGS="-k registration"`.
+# The install is repeated only when one of $(INSTALL_INPUTS) changed. VENV, PYTHON, CONSTRAINTS, WORKERS
+# and PYTEST_ARGS can be given: `make test PYTEST_ARGS="-k registration"`.
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))
+CONSTRAINTS ?= constraints.txt
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
@@ -28,13 +31,13 @@ export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 test slow: export OMP_NUM_THREADS := 1
 
-.PHONY: install test slow lint style types format check demo regress baseline report report-check clean
+.PHONY: install test slow lint style types format check demo regress baseline report report-check docs reference clean
 
 install: $(INSTALLED)
 
 $(INSTALLED): $(INSTALL_INPUTS)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(RUN) pip install --disable-pip-version-check -c $(CONSTRAINTS) -e ".[docs,test]"
 	touch $@
 
 test: install
@@ -87,5 +90,13 @@ report-check: install
 	$(call report_into,runs/tables) > /dev/null
 	diff -rq results/tables runs/tables || { echo "results/tables is stale: make report, and commit"; exit 1; }
 
+# The variable silences a notice of Material about the successor of MkDocs.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: install
+	$(RUN) mkdocs build --strict --quiet --site-dir site
+
+reference: install
+	$(RUN) scripts.generate_reference
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

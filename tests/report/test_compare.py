@@ -240,7 +240,7 @@ def test_another_text_is_a_change_even_where_the_score_stays(tmp_path: Path) -> 
 
 def test_the_workflow_for_users_says_what_the_command_takes() -> None:
     """Its steps are run here as far as they need no other machine."""
-    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "regression.yml").read_text())
+    workflow = yaml.safe_load((REPOSITORY / "examples" / "ci" / "regression.yml").read_text())
     env = workflow["env"]
     steps = {step.get("name"): step.get("run", "") for step in workflow["jobs"]["scores"]["steps"]}
     command = shlex.split(string.Template(steps["Compare"]).substitute(env))
