@@ -15,8 +15,8 @@ tags: [s2t-eval, select-to-think]
 
 # A Select-to-Think selector for {{ base_name }}
 
-At the steps that its trigger fires, this adapter scores the student's own first {{ top_k }} tokens and one
-of them is taken; no teacher is needed. Use it with [s2t-eval](https://pypi.org/project/s2t-eval/):
+At the steps at which its trigger fires, this adapter scores the student's {{ top_k }} most likely tokens, and the
+best of them is written; no teacher is needed. Use it with s2t-eval, an extension of lm-evaluation-harness:
 
     lm_eval --model s2t_local --model_args pretrained={{ base_name }},selector=THIS --tasks gsm8k
 
@@ -58,7 +58,7 @@ tags: [s2t-eval, distillation]
 # {{ base_name }}, distilled from {{ teacher_name }}
 
 {% if kind == "adapter" %}An adapter{% else %}All weights{% endif %} of {{ base_name }} after distillation \
-with `--method {{ method }}`. Use it with [s2t-eval](https://pypi.org/project/s2t-eval/):
+with `--method {{ method }}`. Use it with s2t-eval, an extension of lm-evaluation-harness:
 
     lm_eval --model distil --model_args {% if kind == "adapter" -%}
 pretrained={{ base_name }},peft=THIS{% else %}pretrained=THIS{% endif %} --tasks gsm8k

@@ -1,0 +1,97 @@
+"""The documentation: links lead somewhere, the reference is what the code says, every page is in the menu."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+from s2t_eval import __version__
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2", re.MULTILINE | re.DOTALL)
+ELSEWHERE = ("https://", "http://", "mailto:")
+NOT_YET = ("pypi.org/project/s2t-eval", "pip install s2t-eval")
+
+
+def tracked(suffix: str) -> list[Path]:
+    """Files of the repository that git knows or would add."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", f"*{suffix}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("this is no checkout with git")
+    return [REPOSITORY / name for name in done.stdout.splitlines() if (REPOSITORY / name).is_file()]
+
+
+def links(path: Path) -> Iterator[str]:
+    """Targets of a page's links, those in examples left out."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    yield from LINK.findall(re.sub(r"`[^`\n]*`", "", text))
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub and mkdocs make of a page's headings."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_relative_links_lead_somewhere() -> None:
+    broken = []
+    for path in tracked(".md"):
+        for target in links(path):
+            if target.startswith(ELSEWHERE):
+                continue
+            place, _, anchor = unquote(target).partition("#")
+            file = (path.parent / place).resolve() if place else path
+            if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+                broken.append(f"{path.relative_to(REPOSITORY)}: {target}")
+    assert not broken, broken
+
+
+def test_links_are_found_where_they_stand(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](b.md) `[c](d.md)` ![e](f.svg)\n```\n[g](h.md)\n```\n[long\nname](i.md#j)\n\n# K, *l* m\n"
+    )
+    assert list(links(page)) == ["b.md", "f.svg", "i.md#j"]
+    assert anchors(page) == {"k-l-m"}
+
+
+def test_nothing_names_a_release_that_does_not_exist() -> None:
+    pages = [path for suffix in (".md", ".py", ".toml", ".yml") for path in tracked(suffix)]
+    named = {path.name for path in pages for name in NOT_YET if name in path.read_text(encoding="utf-8")}
+    assert named <= {Path(__file__).name}
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    command = [sys.executable, "-m", "scripts.generate_reference", "--check"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_fits_one_page() -> None:
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_pages_have_an_entry_in_the_menu() -> None:
+    settings = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r"[\w/.-]+\.md", settings))
+    docs = REPOSITORY / "docs"
+    assert listed == {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+
+
+def test_the_citation_and_the_changelog_name_this_version() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert citation["authors"] == [{"name": "The s2t-eval authors"}]
+    changes = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[([^\]]+)\]", changes, re.MULTILINE)
+    assert versions[:2] == ["Unreleased", __version__]

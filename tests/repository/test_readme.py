@@ -1,0 +1,129 @@
+"""Every command of the README is run, with the embedded pair in the place of models of the reader's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INSTEAD = {
+    "STUDENT": "embedded/student",
+    "TEACHER": "embedded/teacher",
+    "s2t_gsm8k": "s2t_arith",
+    "--limit 32": "--limit 8",
+    "--limit 800": "--limit 40",
+}
+"""Small models, a small task and few problems, for what the README shows with large ones."""
+LIMIT = ["--limit", "6"]
+RUNNERS = {"lm_eval": ["-m", "lm_eval"], "s2t-eval": ["-m", "s2t_eval"]}
+
+
+def blocks(language: str) -> list[str]:
+    """The README's blocks of code, in their order."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    return [code for name, code in BLOCK.findall(text) if name == language]
+
+
+def commands(block: str) -> list[list[str]]:
+    """The commands of a block, as words."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def block_with(words: str) -> list[list[str]]:
+    """The commands of the one block that holds these words, ready to be run here."""
+    [block] = [block for block in blocks("bash") if words in block]
+    for given, instead in INSTEAD.items():
+        block = block.replace(given, instead)
+    return commands(block)
+
+
+def run(arguments: Sequence[str | Path], cwd: Path) -> str:
+    """Run this interpreter, expect success and return what it printed."""
+    given = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **given, "PYTHONPATH": os.environ.get("PYTHONPATH", str(REPOSITORY))}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def run_command(words: Sequence[str], cwd: Path) -> str:
+    """Run one of the README's commands; evaluations are limited to a few problems."""
+    name, *arguments = words
+    limit = LIMIT if name == "lm_eval" and "--limit" not in arguments else []
+    return run([*RUNNERS[name], *arguments, *limit], cwd)
+
+
+def make_runs(folder: Path) -> None:
+    """What `compare` and `report` read, by short runs of the same names."""
+    for name, model, more in (
+        ("s2t", "s2t", ",teacher=embedded/teacher,trigger=entropy,threshold=0.9"),
+        ("pps_local", "pps_local", ",selector=embedded/selector"),
+    ):
+        given = f"pretrained=embedded/student{more}"
+        words = ["lm_eval", "--model", model, "--model_args", given, "--tasks", "s2t_arith", "--log_samples"]
+        run_command([*words, "--batch_size", "8", "--output_path", f"runs/{name}"], folder)
+
+
+def test_every_block_is_run_by_a_test_here() -> None:
+    covered = ("pip install", "make demo", "s2t-eval calibrate", "s2t-eval collect", "s2t-eval compare")
+    for block in blocks("bash"):
+        assert sum(words in block for words in covered) == 1, block
+    assert len(blocks("bash")) == len(covered) and len(blocks("python")) == 1
+
+
+def test_the_install_command_finds_the_package() -> None:
+    [[pip, *arguments]] = block_with("pip install")
+    assert pip == "pip"
+    offline = ["--dry-run", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
+    printed = run(["-m", "pip", *arguments, *offline, "--ignore-installed"], REPOSITORY)
+    assert "Would install s2t-eval-" in printed
+
+
+def test_the_make_targets_exist() -> None:
+    for command, runs in zip(block_with("make demo"), ("s2t_eval.cli.demo", "pytest"), strict=True):
+        done = subprocess.run([*command, "--dry-run"], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0 and runs in done.stdout, done.stdout + done.stderr
+
+
+def test_the_python_example_prints_what_it_says(tmp_path: Path) -> None:
+    [code] = blocks("python")
+    printed = run(["-c", code], tmp_path)
+    expected = re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
+    assert len(expected) == 2
+    assert printed.splitlines()[-2:] == expected
+
+
+def test_calibrate_and_evaluate(tmp_path: Path) -> None:
+    calibrate, evaluate = block_with("s2t-eval calibrate")
+    run_command(calibrate, tmp_path)
+    printed = run_command(evaluate, tmp_path)
+    assert (tmp_path / "calibration.json").is_file()
+    assert "|s2t_arith|" in printed and list(tmp_path.glob("runs/s2t/**/results_*.json"))
+
+
+def test_compare_and_report(tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    compare, report = block_with("s2t-eval compare")
+    assert "s2t_arith" in run_command(compare, tmp_path)
+    run_command(report, tmp_path)
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_train_a_selector_and_use_it(tmp_path: Path) -> None:
+    collect, train, evaluate = block_with("s2t-eval collect")
+    run_command(collect, tmp_path)
+    run_command(train, tmp_path)
+    assert (tmp_path / "selector" / "selector.json").is_file()
+    assert "|s2t_arith|" in run_command(evaluate, tmp_path)
