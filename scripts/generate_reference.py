@@ -11,7 +11,6 @@ baseline of the embedded pair; `reference_text.py` describes them.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import re
 import sys
@@ -22,7 +21,8 @@ from typing import Any
 
 from s2t_eval import cli
 from s2t_eval.model_wrappers.registration import BACKENDS
-from scripts.reference_text import COUNTS, OPTIONS, RESULTS, STEP, TRACE
+from scripts import reference_text as prose
+from scripts.reference_code import descriptions, find_class
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs/reference"
@@ -64,12 +64,12 @@ ARTIFACTS = {
     ),
     "TahInfo": (
         "Think-at-Hard folder",
-        "a peft adapter with `tah.json`, `decider.safetensors` and a model card, made by `s2t-eval tah train`",
+        "a peft adapter with `tah.json`, `decider.safetensors` and a model card, made by `s2t-eval tah "
+        "train`",
     ),
 }
 MANIFESTS = {"LabelSet": "Manifest"}
 """Classes whose content another class of the same module describes."""
-WRAPPERS = "s2t_eval.model_wrappers"
 
 
 def main() -> None:
@@ -114,11 +114,7 @@ def pages() -> dict[str, str]:
 def model_arguments() -> list[str]:
     """The `--model_args` of the backends."""
     lines = [
-        "# Model arguments",
-        "",
-        "Every backend takes the arguments of lm_eval's own `hf` backend with the same meaning (`pretrained`, "
-        "`dtype`, `device`, `revision`, `peft`, `gguf_file`, …) and those below. An unknown argument is an error "
-        "that names the nearest known one.",
+        *prose.MODEL_ARGUMENTS.splitlines(),
         "",
         "Backends: " + ", ".join(f"`{name}`" for name in sorted(BACKENDS)) + ".",
     ]
@@ -145,12 +141,7 @@ def documented() -> set[type]:
 def commands() -> list[str]:
     """The commands of `s2t-eval`, from their parsers."""
     lines = [
-        "# Commands",
-        "",
-        "`s2t-eval COMMAND` and `python -m s2t_eval COMMAND` are the same. `s2t-eval run` takes the arguments of "
-        "`lm_eval` itself and works without the start-up hook. An option that is written with an underscore may be "
-        "written with a hyphen too. Options that end in … take several values. A dash means that an option has no "
-        "default, or, for the options of training, the default in [Training settings](training-settings.md).",
+        *prose.COMMANDS.splitlines(),
     ]
     for name, about, parser in subcommands(cli._parser()):
         if name == "run":
@@ -164,10 +155,7 @@ def commands() -> list[str]:
 def training_settings() -> list[str]:
     """Defaults and meanings of what can be set for training."""
     lines = [
-        "# Training settings",
-        "",
-        "What the options of the training commands mean, with their defaults. A command may have another default "
-        "for some of them; see [Commands](commands.md).",
+        *prose.TRAINING.splitlines(),
     ]
     for name, title in SETTINGS.items():
         settings = find_class(name)
@@ -185,18 +173,15 @@ def results() -> list[str]:
             found = {**found, **ours}
             costs = {**ours["telemetry"], **costs}
     lines = [
-        "# Results",
+        *prose.RESULTS_PAGE.splitlines(),
         "",
-        "lm_eval's results file holds our entry under `config.s2t_eval`. Fingerprints and hashes identify models, "
-        "data and artifacts, so that runs of different ones are never compared by accident.",
-        "",
-        *described_table(found, RESULTS, "RESULTS"),
+        *described_table(found, prose.RESULTS, "RESULTS"),
         "",
         "## Costs",
         "",
         "`config.s2t_eval.telemetry`, summed over all texts of the run:",
         "",
-        *described_table(costs, COUNTS, "COUNTS"),
+        *described_table(costs, prose.COUNTS, "COUNTS"),
     ]
     return lines
 
@@ -204,29 +189,23 @@ def results() -> list[str]:
 def trace() -> list[str]:
     """A line of a trace file."""
     lines = [
-        "# Trace",
-        "",
-        "With `--model_args trace=FILE.jsonl` a run writes one JSON line for each text, enough to replay every "
-        "choice. While the run lasts the file is called `FILE.jsonl.partial`; every line in it is complete.",
+        *prose.TRACE_PAGE.splitlines(),
         "",
     ]
     files = sorted((BASELINE / "traces").glob("*.jsonl"))
     records = [json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()]
     keys: dict[str, Any] = {key: value for record in records for key, value in record.items()}
     keys |= dict.fromkeys(("seconds", "answer", "vote"))
-    lines += described_table(keys, TRACE, "TRACE")
+    lines += described_table(keys, prose.TRACE, "TRACE")
     lines += ["", "## A fired step", "", "| key | meaning |", "|---|---|"]
     steps: dict[str, Any] = {key: None for record in records for step in record["steps"] for key in step}
-    return [*lines[:-2], *described_table(steps, STEP, "STEP")]
+    return [*lines[:-2], *described_table(steps, prose.STEP, "STEP")]
 
 
 def artifacts() -> list[str]:
     """Files and folders that commands write and backends read."""
     lines = [
-        "# Artifacts",
-        "",
-        "What commands write and backends read. Every artifact names the models that it belongs to by "
-        "fingerprint, and is refused where another model is used. Weights are safetensors; nothing is pickled.",
+        *prose.ARTIFACTS_PAGE.splitlines(),
     ]
     for name, (title, about) in ARTIFACTS.items():
         settings = find_class(name)
@@ -246,9 +225,8 @@ def field_table(shown: Iterable[Field[Any]], about: Mapping[str, str]) -> list[s
     """A row for each field of a dataclass."""
     lines = ["| name | default | meaning |", "|---|---|---|"]
     for field in shown:
-        lines.append(
-            f"| `{field.name}` | {default_of(field)} | {cell(about.get(field.name) or OPTIONS.get(field.name, ''))} |"
-        )
+        meaning = about.get(field.name) or prose.OPTIONS.get(field.name, "")
+        lines.append(f"| `{field.name}` | {default_of(field)} | {cell(meaning)} |")
     return lines
 
 
@@ -317,7 +295,7 @@ def expanded(action: argparse.Action) -> str:
     about = re.sub(r"\s*\(default:? [^)]*\)", "", (action.help or "").replace("%%", "%"))
     if about == LOOP_HELP:
         about = descriptions(find_class("LoopSettings")).get(action.dest, about)
-    about = about or OPTIONS.get(action.dest, "")
+    about = about or prose.OPTIONS.get(action.dest, "")
     if action.choices:
         return f"{about + ': ' if about else ''}{', '.join(f'`{choice}`' for choice in action.choices)}"
     return about
@@ -336,45 +314,6 @@ def sentence(text: str) -> str:
     """Text with a capital letter at its start and a full stop at its end."""
     text = text.strip()
     return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "." if text else text
-
-
-# ---------------------------------------------------------------- the code
-
-
-def find_class(name: str) -> Any:
-    """The class of this name, wherever the package has it."""
-    for root, package in ((REPOSITORY / "s2t_eval", "s2t_eval"), (REPOSITORY / "model_wrappers", WRAPPERS)):
-        for path in sorted(root.rglob("*.py")):
-            if re.search(rf"^class {name}\b", path.read_text(encoding="utf-8"), re.MULTILINE):
-                parts = path.relative_to(root).with_suffix("").parts
-                return getattr(importlib.import_module(".".join([package, *parts])), name)
-    sys.exit(f"generate_reference: there is no class {name}; mend its name in scripts/generate_reference.py")
-
-
-def descriptions(settings: type) -> dict[str, str]:
-    """Field -> meaning, of the `Args:` of a class's docstring and of those that it inherits from."""
-    found: dict[str, str] = {}
-    for base in reversed(settings.__mro__):
-        found |= args_of(base.__dict__.get("__doc__") or "")
-    return found
-
-
-def args_of(docstring: str) -> dict[str, str]:
-    """The entries below `Args:`; an entry may go on in deeper indented lines."""
-    found: dict[str, str] = {}
-    name = None
-    inside = False
-    for line in docstring.splitlines():
-        if line.strip().endswith(":") and not line.startswith("        ") and line.strip() != "":
-            inside = line.strip() == "Args:"
-            continue
-        entry = re.match(r" {8}(\w+): (.*)", line)
-        if inside and entry:
-            name = entry[1]
-            found[name] = entry[2]
-        elif inside and name and line.startswith(" " * 12):
-            found[name] += " " + line.strip()
-    return found
 
 
 if __name__ == "__main__":

@@ -1,6 +1,46 @@
-"""What the reference pages say of keys that no dataclass documents: results, traces and usage counts."""
+"""The prose of the reference pages, and descriptions of what the code leaves without one."""
 
 from __future__ import annotations
+
+MODEL_ARGUMENTS = """# Model arguments
+
+Every backend takes the arguments of lm_eval's own `hf` backend with the same meaning (`pretrained`,
+`dtype`, `device`, `revision`, `peft`, `gguf_file`, …) and those below. An unknown argument is an error that
+names the nearest known one.
+"""
+
+COMMANDS = """# Commands
+
+`s2t-eval COMMAND` and `python -m s2t_eval COMMAND` are the same. `s2t-eval run` takes the arguments of
+`lm_eval` itself and works without the start-up hook. An option that is written with an underscore may be
+written with a hyphen too. Options that end in … take several values. A dash means that an option has no
+default, or, for the options of training, the default in [Training settings](training-settings.md).
+"""
+
+TRAINING = """# Training settings
+
+What the options of the training commands mean, with their defaults. A command may have another default for
+some of them; see [Commands](commands.md).
+"""
+
+RESULTS_PAGE = """# Results
+
+lm_eval's results file holds our entry under `config.s2t_eval`. Fingerprints and hashes identify models,
+data and artifacts, so that runs of different ones are never compared by accident. A key stands only in the
+results of the methods that it belongs to.
+"""
+
+TRACE_PAGE = """# Trace
+
+With `--model_args trace=FILE.jsonl` a run writes one JSON line for each text, enough to replay every
+choice. While the run lasts the file is called `FILE.jsonl.partial`; every line in it is complete.
+"""
+
+ARTIFACTS_PAGE = """# Artifacts
+
+What commands write and backends read. Every artifact names the models that it belongs to by fingerprint,
+and is refused where another model is used. Weights are safetensors; nothing is pickled.
+"""
 
 RESULTS: dict[str, str] = {
     "version": "version of s2t-eval",

@@ -1,0 +1,48 @@
+"""What the reference pages read from the code: classes by name, and the `Args:` of their docstrings."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+WRAPPERS = "s2t_eval.model_wrappers"
+
+
+def find_class(name: str) -> Any:
+    """The class of this name, wherever the package has it."""
+    for root, package in ((REPOSITORY / "s2t_eval", "s2t_eval"), (REPOSITORY / "model_wrappers", WRAPPERS)):
+        for path in sorted(root.rglob("*.py")):
+            if re.search(rf"^class {name}\b", path.read_text(encoding="utf-8"), re.MULTILINE):
+                parts = path.relative_to(root).with_suffix("").parts
+                return getattr(importlib.import_module(".".join([package, *parts])), name)
+    sys.exit(f"generate_reference: there is no class {name}; mend its name in scripts/generate_reference.py")
+
+
+def descriptions(settings: type) -> dict[str, str]:
+    """Field -> meaning, of the `Args:` of a class's docstring and of those that it inherits from."""
+    found: dict[str, str] = {}
+    for base in reversed(settings.__mro__):
+        found |= args_of(base.__dict__.get("__doc__") or "")
+    return found
+
+
+def args_of(docstring: str) -> dict[str, str]:
+    """The entries below `Args:`; an entry may go on in deeper indented lines."""
+    found: dict[str, str] = {}
+    name = None
+    inside = False
+    for line in inspect.cleandoc(docstring).splitlines():
+        entry = re.match(r" {4}(\w+): (.*)", line)
+        if re.fullmatch(r"\w+:", line):
+            inside = line == "Args:"
+        elif inside and entry:
+            name = entry[1]
+            found[name] = entry[2]
+        elif inside and name and line.startswith(" " * 8):
+            found[name] += " " + line.strip()
+    return found
