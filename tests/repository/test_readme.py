@@ -67,7 +67,7 @@ def run_command(words: Sequence[str], cwd: Path) -> str:
 def make_runs(folder: Path) -> None:
     """What `compare` and `report` read, by short runs of the same names."""
     for name, model, more in (
-        ("s2t", "s2t", ",teacher=embedded/teacher,trigger=entropy,threshold=0.9"),
+        ("s2t", "s2t", ",teacher=embedded/teacher,trigger=entropy,threshold=0.9,trace=s2t.jsonl"),
         ("pps_local", "pps_local", ",selector=embedded/selector"),
     ):
         given = f"pretrained=embedded/student{more}"
