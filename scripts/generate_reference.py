@@ -129,7 +129,11 @@ def model_arguments() -> list[str]:
         }
         described |= descriptions(settings)
         own = [f for f in fields(settings) if f.name not in inherited or f.default != inherited[f.name]]
-        lines += ["", f"## {title}", "", *field_table(own, described)]
+        lines += ["", f"## {title}", ""]
+        parent = ARGUMENT_CLASSES.get(settings.__base__.__name__)
+        if parent and settings.__base__ is not find_class("CommonArguments"):
+            lines += [f"Those of {parent}, with these differences:", ""]
+        lines += field_table(own, described)
     return lines
 
 
@@ -293,6 +297,8 @@ def default_option(action: argparse.Action) -> str:
 def expanded(action: argparse.Action) -> str:
     """An option's help without the default, which has a column; its choices where it has some."""
     about = re.sub(r"\s*\(default:? [^)]*\)", "", (action.help or "").replace("%%", "%"))
+    if about == f"default: {default_option(action).strip('`')}":
+        about = ""
     if about == LOOP_HELP:
         about = descriptions(find_class("LoopSettings")).get(action.dest, about)
     about = about or prose.OPTIONS.get(action.dest, "")

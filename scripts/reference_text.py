@@ -12,9 +12,9 @@ names the nearest known one.
 COMMANDS = """# Commands
 
 `s2t-eval COMMAND` and `python -m s2t_eval COMMAND` are the same. `s2t-eval run` takes the arguments of
-`lm_eval` itself and works without the start-up hook. An option that is written with an underscore may be
-written with a hyphen too. Options that end in … take several values. A dash means that an option has no
-default, or, for the options of training, the default in [Training settings](training-settings.md).
+`lm_eval` itself and works without the start-up hook. Most options that contain an underscore may be written
+with a hyphen too. Options that end in … take several values. A dash means that an option has no default,
+or, for the options of training, the default in [Training settings](training-settings.md).
 """
 
 TRAINING = """# Training settings
@@ -147,6 +147,7 @@ OPTIONS: dict[str, str] = {
     "top_k": "numbers of candidates",
     "stage": "which stage to train",
     "method": "what is minimised",
+    "fail_on": "what ends in exit code 1",
     "loss": "loss over the candidates of a step",
     "to": "kind of file",
     "to_reserved_rows": "write the readout into unused output rows",
