@@ -65,8 +65,8 @@ def read_step() -> Step:
     probabilities = logits.softmax(-1)[fired["candidates"]].tolist()
     assert logits.topk(len(fired["candidates"])).indices.tolist() == fired["candidates"]
     return Step(
-        text=tokenizer.decode(written).strip(),
-        tokens=[tokenizer.decode([token]).strip() for token in fired["candidates"]],
+        text=str(tokenizer.decode(written)).strip(),
+        tokens=[str(tokenizer.decode([token])).strip() for token in fired["candidates"]],
         student=probabilities,
         teacher=fired["scores"],
         picked=fired["candidates"].index(fired["picked"]),
