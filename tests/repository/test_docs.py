@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 import yaml
 
-from s2t_eval import __version__
+from s2t_eval import __version__, cli
+from s2t_eval.model_wrappers import arguments
+from s2t_eval.model_wrappers.registration import BACKENDS
+from s2t_eval.model_wrappers.tah import TahArguments
+from scripts.generate_reference import REFERENCE, is_written, pages
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
@@ -72,9 +77,38 @@ def test_nothing_names_a_release_that_does_not_exist() -> None:
 
 
 def test_the_reference_is_what_the_code_says() -> None:
-    command = [sys.executable, "-m", "scripts.generate_reference", "--check"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    stale = [name for name, text in pages().items() if not is_written(name, text, check=True)]
+    assert not stale, "run `python -m scripts.generate_reference` and commit"
+    assert {path.name for path in REFERENCE.glob("*.md")} == set(pages())
+
+
+BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """The commands that the documentation shows, as words."""
+    pages = sorted((REPOSITORY / "docs").rglob("*.md"))
+    blocks = [block for page in pages for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def test_commands_of_the_docs_have_options_that_exist() -> None:
+    ours = [words[1:] for words in commands() if words[0] == "s2t-eval" and words[1] != "run"]
+    assert len(ours) > 10
+    for words in ours:
+        assert cli._parser().parse_args(words).command == words[0]  # a wrong option ends in SystemExit
+
+
+def test_evaluations_of_the_docs_name_models_and_arguments_that_exist() -> None:
+    classes = (arguments.SamplingArguments, arguments.LocalArguments, TahArguments)
+    known = {field.name for owner in classes for field in fields(owner)} | arguments.STOCK_ARGS
+    evaluations = [words for words in commands() if words[0] == "lm_eval"]
+    assert len(evaluations) > 10
+    for words in evaluations:
+        assert words[words.index("--model") + 1] in BACKENDS
+        given = words[words.index("--model_args") + 1]
+        assert {pair.split("=")[0] for pair in given.split(",")} <= known, given
 
 
 def test_the_readme_fits_one_page() -> None:
