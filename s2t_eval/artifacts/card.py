@@ -15,8 +15,9 @@ tags: [s2t-eval, select-to-think]
 
 # A Select-to-Think selector for {{ base_name }}
 
-At the steps at which its trigger fires, this adapter scores the student's {{ top_k }} most likely tokens, and the
-best of them is written; no teacher is needed. Use it with s2t-eval, an extension of lm-evaluation-harness:
+At the steps at which its trigger fires, this adapter scores the student's {{ top_k }} most likely tokens,
+and the best of them is written; no teacher is needed. Use it with s2t-eval, an extension of
+lm-evaluation-harness:
 
     lm_eval --model s2t_local --model_args pretrained={{ base_name }},selector=THIS --tasks gsm8k
 
