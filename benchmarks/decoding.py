@@ -6,25 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.ratios import Ratio, Stopwatch, Target, divide
 from benchmarks.workload import Settings, load_model, load_prompts, load_tokenizer
-from s2t_eval.engine import Decoder, ModelRunner, Request
+from s2t_eval.engine import ModelRunner, Request
+from s2t_eval.engine.runner import Prefilled
+from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.models.vocabulary import text_vocabulary
 
 
 class ClockedModel(ModelRunner):
-    """A slot model that knows how long its prefills took."""
+    """A runner that measures how long its prefills take."""
 
     def __init__(self, model: PreTrainedModel, name: str, text_vocab: int | None) -> None:
         super().__init__(model, name, text_vocab)
-        self.prefill = Stopwatch()
+        self.prefill_watch = Stopwatch()
 
-    def sync(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
-        """As `ModelRunner.sync`, with the clock running."""
-        with self.prefill.running():
+    def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:
+        """As `ModelRunner.prefill`, with the clock running."""
+        with self.prefill_watch.running():
             return super().prefill(rows, texts)
 
 
@@ -58,12 +59,12 @@ def make_requests(
     return [Request(tuple(ids), new_tokens, seed=i) for i, ids in enumerate(encoded)]
 
 
-def decode(decoder: Decoder, requests: Sequence[Request]) -> Run:
+def decode(decoder: Scheduler[Any], requests: Sequence[Request]) -> Run:
     """Run requests from empty slots: what a run before left in them would spare its prefill."""
     models = [m for m in decoder.stepper.runners if isinstance(m, ClockedModel)]
     for model in models:
         model.release()
-        model.prefill = Stopwatch()
+        model.prefill_watch = Stopwatch()
     watch = Stopwatch()
     with watch.running():
         usages = [result.usage for result in decoder.run(requests)]
@@ -74,12 +75,12 @@ def decode(decoder: Decoder, requests: Sequence[Request]) -> Run:
         prefill_tokens=sum(usage.prefill_tokens for usage in usages),
         seconds=watch.wall,
         cpu=watch.cpu,
-        decode_seconds=watch.wall - sum(model.prefill.wall for model in models),
-        decode_cpu=watch.cpu - sum(model.prefill.cpu for model in models),
+        decode_seconds=watch.wall - sum(model.prefill_watch.wall for model in models),
+        decode_cpu=watch.cpu - sum(model.prefill_watch.cpu for model in models),
     )
 
 
-def warm_up(decoder: Decoder, requests: Sequence[Request]) -> None:
+def warm_up(decoder: Scheduler[Any], requests: Sequence[Request]) -> None:
     """A short run that is not measured: checks of the model, first allocations, kernels chosen."""
     decode(decoder, [replace(request, max_new_tokens=2) for request in requests])
 

@@ -8,7 +8,7 @@ from unittest.mock import patch
 from benchmarks.decoding import Run, decode, load_student, make_requests, warm_up
 from benchmarks.ratios import Ratio, alternate, divide
 from benchmarks.workload import Settings
-from s2t_eval.engine import Decoder, Request, slot_model
+from s2t_eval.engine import Decoder, Request, prefix_cache
 from s2t_eval.selection.policy import greedy
 
 NEW_TOKENS = 32
@@ -43,5 +43,5 @@ def measure(settings: Settings) -> list[Ratio]:
 
 
 def _decode_apart(decoder: Decoder, requests: list[Request]) -> Run:
-    with patch.object(slot_model, "_common_prefix", return_value=0):
+    with patch.object(prefix_cache, "common_prefix", return_value=0):
         return decode(decoder, requests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -21,6 +22,7 @@ from benchmarks.decoding import (
 from benchmarks.ratios import Ratio, Stopwatch, Target, alternate, divide
 from benchmarks.workload import Settings, load_model
 from s2t_eval.engine import Decoder, Request
+from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.methods.tah.decoder import LoopedDecoder, Votes
 from s2t_eval.methods.tah.runner import LoopedRunner
@@ -67,7 +69,7 @@ def measure(settings: Settings) -> list[Ratio]:
         # charged to thinking.
         num = settings.requests or REFILLS * batch
         requests = make_requests(settings, tokenizer, num, settings.new_tokens or NEW_TOKENS)
-        sides: dict[str, Decoder] = {
+        sides: dict[str, Scheduler[Any]] = {
             "tah": LoopedDecoder(looped, vote_of, rows=batch),
             "greedy": Decoder(student, greedy(), rows=batch),
         }

@@ -19,6 +19,7 @@ import s2t_eval
 from s2t_eval.artifacts.files import TraceWriter, require_new_trace
 from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
 from s2t_eval.engine import Decoder, ModelRunner, Request, Result, derive_seed
+from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
@@ -245,7 +246,7 @@ class EngineLM(SharedWork):
         if self._trace is not None and self.rank:
             self._trace.discard()
 
-    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
+    def decoder(self, observe: Sequence[Trigger] = ()) -> Scheduler[Any]:
         """A decoder for this run's policy."""
         return Decoder(
             self.student,

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from lm_eval.api.instance import Instance
 
-from s2t_eval.engine import Decoder
 from s2t_eval.methods.tah.checkpoint import TahFolder, load_tah
 from s2t_eval.methods.tah.decoder import TAH, LoopedDecoder, Vote
 from s2t_eval.methods.tah.runner import LoopedRunner
@@ -106,7 +105,7 @@ class ThinkAtHard(EngineLM):
         """The policy that never fires: what is thought again is not selected."""
         return TAH
 
-    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
+    def decoder(self, observe: Sequence[Trigger] = ()) -> LoopedDecoder:
         """A decoder whose rows may look again."""
         assert not observe
         top_n = self.folder.info.looped.top_n

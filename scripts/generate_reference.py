@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval import cli
-from s2t_eval.model_wrappers.registration import BACKENDS
+from s2t_eval.method_table import BACKENDS
 from scripts import reference_text as prose
 from scripts.reference_code import descriptions, find_class
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from torch import Tensor
 from s2t_eval.engine.attention import Segment
 
 
-class Packed(NamedTuple):
+@dataclass(frozen=True)
+class Packed:
     """The tokens of one pass over several rows, one after the other."""
 
     ids: Tensor

@@ -90,7 +90,8 @@ class ModelRunner:
         self._lm_head = LMHead(base, text_vocab)
         self.device = base.get_input_embeddings().weight.device
         self.counters = Counters()
-        self.release()
+        self.cache = KVCache(0, 0)
+        self.prefixes = PrefixCache(0, 0)
         self._is_checked = False
         self._linears: list[nn.Linear] = []
 
