@@ -279,6 +279,13 @@ class EngineLM(SharedWork):
         prompt, gen_kwargs = instance.args
         return self.thoughts.text(result, prompt, self._asked(gen_kwargs).until)
 
+    def engine_requests(self, instances: Sequence[Instance]) -> list[Request]:
+        """The engine's request for each of the harness's, in their order: as `generate_until` makes it.
+
+        For pipelines that decode training problems as the evaluation puts them.
+        """
+        return [job.request for job in sorted(self._jobs(instances), key=lambda job: job.position)]
+
     def _jobs(self, requests: Sequence[Instance | None]) -> list[Job]:
         """Engine requests, longest prompts first as stock does it; equal prompts stand together.
 

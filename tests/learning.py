@@ -18,7 +18,7 @@ COUNT = 24
 
 def main(arguments: Sequence[str]) -> None:
     """The command line, but for the scan of lm_eval's 14,000 tasks, which takes seconds."""
-    with patch("s2t_eval.pipelines.problems.TaskManager", task_manager):
+    with patch("s2t_eval.pipelines.prompts.TaskManager", task_manager):
         cli.main(arguments)
 
 

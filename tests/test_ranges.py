@@ -14,7 +14,7 @@ from s2t_eval.model_wrappers.arguments import (
 )
 from s2t_eval.model_wrappers.tah import TahArguments
 from s2t_eval.pipelines.collect import Collection, Source
-from s2t_eval.pipelines.problems import Prompting
+from s2t_eval.pipelines.prompts import Prompting
 from s2t_eval.ranges import PART, POSITIVE, SHARE, whole
 from s2t_eval.training.distil.model import Adapter
 from s2t_eval.training.distil.run import DistilSettings

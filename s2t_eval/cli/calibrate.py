@@ -34,7 +34,8 @@ def add_to(commands: Commands) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Write a calibration file, and say what it holds."""
     from s2t_eval.pipelines import calibrate as calibration_run
-    from s2t_eval.pipelines import problems as training
+    from s2t_eval.pipelines import prompts as training
+    from s2t_eval.pipelines.overlap import without_evaluation_problems
 
     if (parsed.task is None) == (parsed.data is None):
         raise ValueError("expected one of --task NAME and --data FILE|NAME:SPLIT")
@@ -58,10 +59,10 @@ def run(parsed: argparse.Namespace) -> None:
         trust_remote_code=parsed.trust_remote_code,
     )
     if parsed.task is not None:
-        problems = training.task_problems(lm, parsed.task, parsed.limit, prompting)
+        problems = training.task_prompts(lm, parsed.task, parsed.limit, prompting)
     else:
-        problems = training.data_problems(lm, parsed.data, parsed.limit, prompting)
-    problems = calibration_run.without_evaluation_problems(problems, parsed.drop_overlap)
+        problems = training.data_prompts(lm, parsed.data, parsed.limit, prompting)
+    problems = without_evaluation_problems(problems, parsed.drop_overlap)
     calibration = calibration_run.calibrate(lm, problems, prompting, parsed.tau, parsed.warmup)
     calibration.save(out)
     print(f"{out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")

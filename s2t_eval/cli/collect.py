@@ -39,7 +39,7 @@ def add_to(commands: Commands) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Collect, and say what the set holds."""
     from s2t_eval.pipelines import collect as collection
-    from s2t_eval.pipelines.problems import Prompting
+    from s2t_eval.pipelines.prompts import Prompting
 
     if (parsed.task is None) == (parsed.data is None):
         raise ValueError("expected one of --task NAME and --data FILE|NAME:SPLIT")

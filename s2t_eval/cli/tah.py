@@ -97,7 +97,7 @@ def _add_plain(parser: argparse.ArgumentParser) -> None:
 
 def label(parsed: argparse.Namespace) -> None:
     """Write labels, and say how many tokens are hard."""
-    from s2t_eval.pipelines import problems as training
+    from s2t_eval.pipelines import prompts as training
     from s2t_eval.pipelines import tah_labels
     from s2t_eval.pipelines.calibrate import load_lm
 
@@ -124,9 +124,9 @@ def label(parsed: argparse.Namespace) -> None:
             parsed.system_instruction, parsed.apply_chat_template, parsed.num_fewshot, parsed.max_gen_toks
         )
         if parsed.task is not None:
-            posed = training.task_problems(lm, parsed.task, limit, prompting, skip)
+            posed = training.task_prompts(lm, parsed.task, limit, prompting, skip)
         else:
-            posed = training.data_problems(lm, parsed.data, limit, prompting, skip)
+            posed = training.data_prompts(lm, parsed.data, limit, prompting, skip)
         texts = tah_labels.solutions(lm, posed, prompting, parsed.drop_overlap)
         data = {"source": posed.source, "split": posed.split, "skip": posed.skip}
         prompt = vars(prompting)

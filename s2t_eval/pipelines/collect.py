@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,19 @@ from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.calibrate import load_lm
-from s2t_eval.pipelines.problems import (
+from s2t_eval.pipelines.overlap import without_evaluation_problems
+from s2t_eval.pipelines.prompts import (
     QUESTION_FIELDS,
-    Problems,
     Prompting,
+    PromptSet,
     TrainingDataError,
-    data_problems,
+    data_prompts,
     first_text,
-    question_of,
-    task_problems,
+    task_prompts,
 )
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, require_ranges
 from s2t_eval.training.collect import LabelFolder, Problem, finish, label, roll_out
-from s2t_eval.training.contamination import LEAVE_OUT, find_overlap, question_hash, require_no_overlap
+from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.labels import Manifest
 
 SOLUTION_FIELDS = ("solution", "rationale", "answer")
@@ -44,12 +43,12 @@ class Source:
     def __post_init__(self) -> None:
         require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
 
-    def problems(self, lm: SelectToThink, prompting: Prompting) -> Problems:
+    def prompts(self, lm: SelectToThink, prompting: Prompting) -> PromptSet:
         """The problems, put to the model."""
         if self.task is not None:
-            return task_problems(lm, self.task, self.limit, prompting, self.skip)
+            return task_prompts(lm, self.task, self.limit, prompting, self.skip)
         assert self.data is not None
-        return data_problems(lm, self.data, self.limit, prompting, self.skip)
+        return data_prompts(lm, self.data, self.limit, prompting, self.skip)
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,10 @@ def collect(
         LabelError: the folder holds something else.
         TrainingDataError: unusable problems or teacher context.
     """
-    posed = source.problems(lm, prompting)
-    problems = _problems(lm, source, prompting, settings, posed)
+    posed = source.prompts(lm, prompting)
+    further = {Path(path).stem: _file_questions(path) for path in settings.evaluation}
+    prompts = without_evaluation_problems(posed, settings.drop_overlap, further)
+    problems = _problems(lm, source, prompting, settings, prompts)
     assert lm.teacher is not None and lm.teacher_fingerprint is not None
     described = Manifest(
         student=lm.student_fingerprint,
@@ -99,7 +100,7 @@ def collect(
             "source": posed.source,
             "split": posed.split,
             "hash": posed.hash,
-            "skip": posed.skip,
+            "skip": source.skip,
             "problems": len(problems),
             "left_out_as_evaluation_problems": len(posed.instances) - len(problems),
         },
@@ -134,45 +135,34 @@ def load_pair(pretrained: str, teacher: str, **stock: Any) -> SelectToThink:
 
 
 def _problems(
-    lm: SelectToThink, source: Source, prompting: Prompting, settings: Collection, posed: Problems
+    lm: SelectToThink, source: Source, prompting: Prompting, settings: Collection, prompts: PromptSet
 ) -> list[Problem]:
-    questions = [question_of(instance) for instance in posed.instances]
-    hashes = [question_hash(question) for question in questions]
-    further = {Path(path).stem: _file_questions(path) for path in settings.evaluation}
-    overlap = find_overlap(questions, further)
-    if not settings.drop_overlap:
-        require_no_overlap(overlap, len(hashes), LEAVE_OUT)
-    prompts = {job.position: job.request for job in lm._jobs(posed.instances)}
-    contexts = _contexts(settings.teacher_context, posed, questions)
+    contexts = _contexts(settings.teacher_context, prompts)
     problems = []
-    for i, found in enumerate(hashes):
-        if i in overlap:
-            continue
-        teacher_prompt = prompts[i].prompt_ids
+    for i, (name, question) in enumerate(zip(prompts.names, prompts.questions, strict=True)):
+        request = prompts.requests[i]
+        teacher_prompt = request.prompt_ids
         if contexts is not None:
-            teacher_prompt = _prompt_with(lm, source, prompting, posed.skip + i, contexts[i])
-        name = f"{posed.source}/{posed.split}/{posed.skip + i}"
-        problems.append(Problem(name, found, prompts[i], teacher_prompt))
-    if not problems:
-        raise TrainingDataError(f"all {len(hashes)} problems are evaluation problems; choose other data")
+            teacher_prompt = _prompt_with(lm, source, prompting, prompts.indices[i], contexts[i])
+        problems.append(Problem(name, question_hash(question), request, teacher_prompt))
     return problems
 
 
-def _contexts(kind: str | None, posed: Problems, questions: Sequence[str]) -> list[str] | None:
+def _contexts(kind: str | None, prompts: PromptSet) -> list[str] | None:
     """What the teacher sees beside each problem, or None."""
     if kind is None:
         return None
     if kind == "solution":
-        found = [first_text(instance.doc, SOLUTION_FIELDS) for instance in posed.instances]
+        found = [first_text(doc, SOLUTION_FIELDS) for doc in prompts.docs]
     else:
         by_question = {question_hash(row["question"]): row["context"] for row in _context_rows(Path(kind))}
-        found = [by_question.get(question_hash(question)) for question in questions]
+        found = [by_question.get(question_hash(question)) for question in prompts.questions]
     missing = [i for i, text in enumerate(found) if text is None]
     if missing:
         raise TrainingDataError(
             f"--teacher-context {kind}: {len(missing)} of {len(found)} problems have none (the first is "
-            f"problem {posed.skip + missing[0]}); a solution is read from {', '.join(SOLUTION_FIELDS)}, a "
-            "file holds one JSON object a line with `question` and `context`"
+            f"problem {prompts.indices[missing[0]]}); a solution is read from {', '.join(SOLUTION_FIELDS)}, "
+            "a file holds one JSON object a line with `question` and `context`"
         )
     return [str(text) for text in found]
 
@@ -193,9 +183,8 @@ def _prompt_with(
     """The problem's prompt with the context in the system turn (or in front, without a template)."""
     instructions = [prompting.system_instruction, CONTEXT.format(context=context)]
     informed = replace(prompting, system_instruction="\n\n".join(text for text in instructions if text))
-    one = replace(source, limit=1, skip=index).problems(lm, informed)
-    (job,) = lm._jobs(one.instances)
-    return job.request.prompt_ids
+    one = replace(source, limit=1, skip=index).prompts(lm, informed)
+    return one.requests[0].prompt_ids
 
 
 def _file_questions(path: str) -> list[str]:

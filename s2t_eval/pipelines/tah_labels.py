@@ -14,14 +14,9 @@ from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.models.vocabulary import END_OF_TURN, vocabulary_hash
 from s2t_eval.pipelines.collect import SOLUTION_FIELDS
-from s2t_eval.pipelines.problems import Problems, Prompting, TrainingDataError, first_text, question_of
-from s2t_eval.training.contamination import (
-    LEAVE_OUT,
-    find_overlap,
-    question_hash,
-    require_no_evaluation_prompts,
-    require_no_overlap,
-)
+from s2t_eval.pipelines.overlap import without_evaluation_problems
+from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError, first_text
+from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
 
@@ -41,37 +36,27 @@ def label(lm: EngineLM, texts: Sequence[Text], data: dict[str, Any], prompt: dic
     return TahLabels(manifest, labelled)
 
 
-def solutions(lm: EngineLM, posed: Problems, prompting: Prompting, drop_overlap: bool) -> list[Text]:
+def solutions(lm: EngineLM, prompts: PromptSet, prompting: Prompting, drop_overlap: bool) -> list[Text]:
     """The problems' reference solutions behind the prompts that evaluation would put.
 
     Raises:
         OverlapError: problems that are also evaluation problems.
         TrainingDataError: problems without a solution.
     """
-    docs: list[dict[str, Any]] = [instance.doc for instance in posed.instances]
-    contexts = [instance.args[0] for instance in posed.instances]
-    questions = [question_of(instance) for instance in posed.instances]
-    hashes = [question_hash(question) for question in questions]
-    overlap = find_overlap(questions)
-    if not drop_overlap:
-        require_no_overlap(overlap, len(hashes), LEAVE_OUT)
-    prompts = {job.position: job.request.prompt_ids for job in lm._jobs(posed.instances)}
+    prompts = without_evaluation_problems(prompts, drop_overlap)
     end = _end_of_answer(lm, prompting)
     texts = []
-    for i, (doc, context) in enumerate(zip(docs, contexts, strict=True)):
-        if i in overlap:
-            continue
-        solution = first_text(doc, SOLUTION_FIELDS)
+    for i, (instance, request) in enumerate(zip(prompts.instances, prompts.requests, strict=True)):
+        solution = first_text(instance.doc, SOLUTION_FIELDS)
         if solution is None:
             raise TrainingDataError(
-                f"{posed.source}: problem {posed.skip + i} has no text under {', '.join(SOLUTION_FIELDS)}"
+                f"{prompts.source}: problem {prompts.indices[i]} has no text under "
+                f"{', '.join(SOLUTION_FIELDS)}"
             )
-        space = "" if prompting.apply_chat_template or context[-1:].isspace() else " "
+        space = "" if prompting.apply_chat_template or instance.args[0][-1:].isspace() else " "
         answer = lm.tokenizer.encode(space + solution.strip(), add_special_tokens=False)
-        name = f"{posed.source}/{posed.split}/{posed.skip + i}"
-        texts.append(Text(name, hashes[i], list(prompts[i]), [*answer, end]))
-    if not texts:
-        raise TrainingDataError(f"all {len(hashes)} problems are evaluation problems; choose other data")
+        hashed = question_hash(prompts.questions[i])
+        texts.append(Text(prompts.names[i], hashed, list(request.prompt_ids), [*answer, end]))
     return texts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,12 +62,13 @@ class Plot:
     figure: Figure
 
     def svg(self) -> str:
-        """The figure as SVG without a date."""
+        """The figure as SVG without a date, the same on every machine."""
         text = io.StringIO()
         with matplotlib.rc_context(STYLE):
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         # matplotlib leaves spaces at the ends of lines
-        return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+        lines = "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+        return _numbered_clip_paths(lines, self.name)
 
     def files(self, folder: Path) -> list[Path]:
         """What `write` makes in a folder."""
@@ -78,6 +80,17 @@ class Plot:
         write_text(folder / f"{self.name}.csv", csv_text(self.data))
         if png:
             self.figure.savefig(folder / f"{self.name}.png", dpi=150)
+
+
+def _numbered_clip_paths(svg: str, name: str) -> str:
+    """Clip paths by number, since matplotlib names them by a hash of floats that differ between processors.
+
+    The figure's name stands in front: several figures share one page.
+    """
+    hashes = dict.fromkeys(re.findall(r'<clipPath id="(p[0-9a-f]{10})"', svg))
+    for number, found in enumerate(hashes):
+        svg = svg.replace(found, f"{name}-clip{number}")
+    return svg
 
 
 def csv_text(data: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.pipelines.problems import Prompting, TrainingDataError, data_problems
+from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompts
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.loop import LoopSettings
 from s2t_eval.training.selector.model import SelectorSettings
@@ -122,7 +122,7 @@ def test_more_problems_skipped_than_there_are(tmp_path: Path, capsys: pytest.Cap
     data = tmp_path / "mine.jsonl"
     data.write_text('{"question": "How many?"}\n' * 3)
     with pytest.raises(TrainingDataError, match=r"--skip 3 leaves none of its 3 problems; skip fewer$"):
-        data_problems(Greedy(STUDENT), str(data), 2, Prompting(), skip=3)
+        data_prompts(Greedy(STUDENT), str(data), 2, Prompting(), skip=3)
 
 
 def test_more_candidates_than_the_labels_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

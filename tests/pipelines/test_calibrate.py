@@ -16,7 +16,7 @@ from lm_eval.tasks import TaskManager
 from s2t_eval import cli
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.pipelines.problems import Prompting, TrainingDataError, data_problems, task_problems
+from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompts, task_prompts
 from s2t_eval.selection.calibration import Calibration, quantile_thresholds
 from tests.harness_helpers import (
     BIN,
@@ -121,7 +121,7 @@ def test_rate_on_the_calibrated_problems_is_the_wanted_one(trigger: str, tau: fl
     lm = SelectToThink(
         STUDENT, teacher=TEACHER, trigger=trigger, tau=tau, calibration=str(made), top_k=1, batch_size=8
     )
-    lm.generate_until(task_problems(lm, "s2t_arith", PROBLEMS, Prompting()).instances)
+    lm.generate_until(task_prompts(lm, "s2t_arith", PROBLEMS, Prompting()).instances)
     report = lm.telemetry.report()
     assert report["tokens"] == Calibration.load(made).num_steps
     assert report["triggers"] == pytest.approx(tau * report["tokens"], abs=1)
@@ -317,7 +317,7 @@ def test_file_named_after_a_test_split_is_refused(
 def test_file_whose_name_only_looks_like_it_is_taken(name: str, tmp_path: Path) -> None:
     data = lines_file(tmp_path / name, {"question": "How many?"})
     lm = Greedy(STUDENT)
-    problems = data_problems(lm, str(data), 1, Prompting())
+    problems = data_prompts(lm, str(data), 1, Prompting())
     assert [instance.doc for instance in problems.instances] == [{"question": "How many?"}]
     assert problems.split == data.stem
 
@@ -332,7 +332,7 @@ def test_task_without_training_problems_is_refused(
     lm = SelectToThink(STUDENT, teacher=TEACHER, trigger="never")
     message = r"^--task untrained: it has no training split beside the one it is scored on, .* --data$"
     with pytest.raises(TrainingDataError, match=message):
-        task_problems(lm, "untrained", 2, Prompting())
+        task_prompts(lm, "untrained", 2, Prompting())
 
 
 def test_command(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lm_eval.tasks import TaskManager
 
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.engine import Request
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
 
@@ -49,17 +50,53 @@ class Prompting:
 
 
 @dataclass(frozen=True)
-class Problems:
-    """Requests to greedy-decode, and where they come from; `skip` is the index of the first."""
+class PromptSet:
+    """Training problems as the harness puts them, and the engine's request for each.
+
+    Args:
+        instances: the harness's requests, in the problems' order.
+        requests: what the engine decodes for each of them.
+        source: task or data set.
+        split: of it.
+        hash: of the problems' records.
+        indices: of the problems in their split.
+    """
 
     instances: list[Instance]
+    requests: list[Request]
     source: str
     split: str
     hash: str
-    skip: int = 0
+    indices: list[int]
+
+    @property
+    def docs(self) -> list[dict[str, Any]]:
+        """The problems' records."""
+        return [instance.doc for instance in self.instances]
+
+    @property
+    def questions(self) -> list[str]:
+        """Each problem's own question, or its whole prompt where the record names none."""
+        return [first_text(i.doc, QUESTION_FIELDS) or str(i.args[0]) for i in self.instances]
+
+    @property
+    def names(self) -> list[str]:
+        """A name of each problem: SOURCE/SPLIT/INDEX."""
+        return [f"{self.source}/{self.split}/{index}" for index in self.indices]
+
+    def without(self, left_out: Collection[int]) -> PromptSet:
+        """The set without the problems of these indices; the hash is of what is left."""
+        kept = [i for i in range(len(self.instances)) if i not in left_out]
+        return replace(
+            self,
+            instances=[self.instances[i] for i in kept],
+            requests=[self.requests[i] for i in kept],
+            hash=data_hash([self.instances[i].doc for i in kept]),
+            indices=[self.indices[i] for i in kept],
+        )
 
 
-def task_problems(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip: int = 0) -> Problems:
+def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip: int = 0) -> PromptSet:
     """`limit` training problems of a harness task after the first `skip`, prompted as the task prompts.
 
     Raises:
@@ -95,10 +132,11 @@ def task_problems(lm: EngineLM, name: str, limit: int, prompting: Prompting, ski
     for i, doc in enumerate(docs):
         context = task.fewshot_context(doc, prompting.num_fewshot, prompting.system_instruction, **chat)
         instances.append(task.construct_requests(doc=doc, ctx=context, metadata=(name, i, 1), **chat))
-    return Problems(instances, name, str(split), data_hash(docs), skip)
+    requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(docs)))
+    return PromptSet(instances, requests, name, str(split), data_hash(docs), indices)
 
 
-def data_problems(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip: int = 0) -> Problems:
+def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip: int = 0) -> PromptSet:
     """`limit` problems after the first `skip`, of a JSON-lines file or a data set `NAME[:CONFIG]:SPLIT`.
 
     Raises:
@@ -124,12 +162,8 @@ def data_problems(lm: EngineLM, spec: str, limit: int, prompting: Prompting, ski
             )
         context = _prompt(lm, question, prompting)
         instances.append(Instance("generate_until", row, (context, options), i, (source, i, 1)))
-    return Problems(instances, source, split, data_hash(rows), skip)
-
-
-def question_of(instance: Instance) -> str:
-    """The problem's own question, or the whole prompt where its record names none."""
-    return first_text(instance.doc, QUESTION_FIELDS) or str(instance.args[0])
+    requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(rows)))
+    return PromptSet(instances, requests, source, split, data_hash(rows), indices)
 
 
 def _nothing_left(where: str, skip: int, count: int) -> str:
