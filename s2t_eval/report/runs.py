@@ -22,6 +22,9 @@ from s2t_eval.method_table import Method, method_of
 from s2t_eval.report.shape import require_results
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash", "output_hash")
+ALTERNATIVE = "|"
+"""Between the hashes of one document's texts in a committed baseline: where two tokens are so near that a
+processor's rounding decides, each text that was seen is as right as the other."""
 ABOUT_ANSWERS = ("extracted", "ungraded", "truncated")
 """Figures of our tasks that stand beside a score and are none; HumanEval's come before its pass@1."""
 
