@@ -8,7 +8,6 @@ computed again.
 
 from __future__ import annotations
 
-import json
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.embedded import embedded_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def main() -> None:
 @torch.no_grad()
 def read_step() -> Step:
     """The step of the trace, with the student's probabilities of its candidates."""
-    lines = map(json.loads, TRACE.read_text(encoding="utf-8").splitlines())
+    lines = (line.record for line in read_json_lines(TRACE))
     record = next(line for line in lines if line["doc_id"] == DOCUMENT)
     fired = next(step for step in record["steps"] if step["t"] == STEP)
     folder = embedded_path("embedded/student")

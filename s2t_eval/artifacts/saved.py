@@ -157,7 +157,13 @@ def _inside(name: str, key: object) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
-WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
+WORDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    list: "a list",
+}
 
 
 def _said(hint: Any) -> str:

@@ -176,7 +176,7 @@ def compare_pair(base: Run, new: Run) -> Comparison:
 
 
 def _is_other_text(base: str, new: str) -> bool:
-    """Whether two texts differ; a baseline may hold several hashes, of texts that rounding decides between."""
+    """Whether two texts differ; a baseline may hold several hashes where rounding decides between texts."""
     return not set(base.split(ALTERNATIVE)) & set(new.split(ALTERNATIVE))
 
 

@@ -295,9 +295,9 @@ def read_info(folder: Path) -> SelectorInfo:
     path = folder / SETTINGS
     try:
         content = read_object(path)
-        if content.get("format") not in (1, FORMAT):
+        if (version := content.get("format")) not in (1, FORMAT):
             raise SelectorError(
-                f"selector={folder}: its {SETTINGS} has format {content.get('format')}, expected {FORMAT} "
+                f"selector={folder}: its {SETTINGS} has format {json.dumps(version)}, expected {FORMAT} "
                 "(or 1); update s2t-eval or train the selector anew"
             )
         return _conforming(_upgraded(content))

@@ -22,7 +22,7 @@ from s2t_eval.report.runs import read_json_lines as read_report_lines
 
 ENDS = "\u2028 \u2029 \x85 \x0b \x0c \x1c \x1d \x1e \r \r\n \n"
 """All that `str.splitlines` takes for the end of a line."""
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def records() -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def test_lone_surrogates_lose_no_file(tmp_path: Path) -> None:
 
 
 def test_no_other_reader_splits_the_text_of_a_file() -> None:
-    for folder in ("s2t_eval", "model_wrappers", "benchmarks", "results"):
+    for folder in ("s2t_eval", "model_wrappers", "benchmarks", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             splits = re.search(r"read_text\([^)]*\)\s*\.splitlines\(", text)

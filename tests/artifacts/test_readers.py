@@ -74,7 +74,7 @@ RESULTS: dict[str, tuple[Change, str]] = {
     ),
     "a cost a text": (
         lambda c: c["config"]["s2t_eval"]["telemetry"].update(tokens="many"),
-        'config.s2t_eval.telemetry.tokens: expected a number, got "many"',
+        'config.s2t_eval.telemetry.tokens: expected a finite number, got "many"',
     ),
     "trigger a text": (
         lambda c: c["config"]["s2t_eval"]["policy"].update(trigger="kl"),
@@ -84,7 +84,7 @@ RESULTS: dict[str, tuple[Change, str]] = {
         lambda c: c["config"].update(model_args=7),
         "config.model_args: expected a text or",
     ),
-    "date a text": (lambda c: c.update(date="today"), 'date: expected a number, got "today"'),
+    "date a text": (lambda c: c.update(date="today"), 'date: expected a finite number, got "today"'),
     "documents a text": (lambda c: c.update(documents="x"), 'documents: expected an object, got "x"'),
     "documents of one word": (
         lambda c: c["documents"].update(s2t_arith=["doc_id score", "x"]),
@@ -181,26 +181,38 @@ def selector_copy(folder: Path, change: Change) -> Path:
 
 
 SELECTORS: dict[str, tuple[Change, str]] = {
-    "format 99": (lambda s: s.update(format=99, new_field=1), "its selector.json has format 99, expected 1"),
-    "format a text": (lambda s: s.update(format="1"), 'has format "1", expected 1'),
+    "format 99": (lambda s: s.update(format=99, new_field=1), "its selector.json has format 99, expected 2"),
+    "format a text": (lambda s: s.update(format="1"), 'has format "1", expected 2'),
     "thresholds a text": (lambda s: s.update(thresholds="x"), 'thresholds: expected an object, got "x"'),
     "a threshold a text": (
         lambda s: s["thresholds"]["base"]["entropy"].update({"0.05": "x"}),
-        'thresholds.base.entropy.0.05: expected a number, got "x"',
+        'thresholds.base.entropy.0.05: expected a finite number, got "x"',
     ),
     "a threshold NaN": (
         lambda s: s["thresholds"]["base"]["entropy"].update({"0.05": float("nan")}),
-        "thresholds.base.entropy.0.05: expected a number, got NaN",
+        "thresholds.base.entropy.0.05: expected a finite number, got NaN",
     ),
-    "weight NaN": (lambda s: s.update(proposal_weight=float("nan")), "proposal_weight: expected a number"),
-    "scale infinite": (lambda s: s.update(adapter_scale=float("inf")), "adapter_scale: expected a number"),
+    "weight NaN": (
+        lambda s: s.update(proposal_weight=float("nan")),
+        "proposal_weight: expected a finite number",
+    ),
+    "scale infinite": (
+        lambda s: s.update(adapter_scale=float("inf")),
+        "adapter_scale: expected a finite number",
+    ),
     "a form of another": (lambda s: s.update(form="x"), "form: expected one of "),
     "no thresholds": (lambda s: s.pop("thresholds"), "it has no 'thresholds'"),
     "an unknown field": (lambda s: s.update(colour="red"), "it has an unknown 'colour'"),
     "bins a text": (lambda s: s.update(bins="16"), 'bins: expected a whole number, got "16"'),
-    "default empty": (lambda s: s.update(default={}), "default: it has no 'proposer'"),
-    "default of no trigger": (lambda s: s["default"].update(trigger="x"), "default.trigger: expected one of"),
-    "default NaN": (lambda s: s["default"].update(tau=float("nan")), "default.tau: expected a number"),
+    "default empty": (lambda s: s.update(defaults={"base": {}}), "defaults.base: it has no 'trigger'"),
+    "default of no trigger": (
+        lambda s: s["defaults"]["base"].update(trigger="x"),
+        "defaults.base.trigger: expected one of",
+    ),
+    "default NaN": (
+        lambda s: s["defaults"]["base"].update(tau=float("nan")),
+        "defaults.base.tau: expected a finite number",
+    ),
 }
 
 
@@ -313,7 +325,7 @@ def test_a_calibration_s_numbers_are_finite(tmp_path: Path) -> None:
         content["thresholds"]["entropy"] = {"0.05": float("nan")}
 
     path = edited(EMBEDDED / "calibration.json", tmp_path / "c.json", change)
-    with pytest.raises(CalibrationError, match=r"thresholds\.entropy\.0\.05: expected a number, got NaN"):
+    with pytest.raises(CalibrationError, match=r"thresholds\.entropy\.0\.05: expected a finite .*, got NaN"):
         Calibration.load(path)
 
 
@@ -327,7 +339,7 @@ def test_values_and_their_annotations() -> None:
     assert conform(None, float | None, "x") is None
     for value, hint, message in (
         (True, int, "x: expected a whole number, got true"),
-        (True, float, "x: expected a number, got true"),
+        (True, float, "x: expected a finite number, got true"),
         ([1, "a"], list[int], 'x.1: expected a whole number, got "a"'),
         ({"a": {"b": 1}}, dict[str, dict[str, str]], "x.a.b: expected a text, got 1"),
         (7, str | dict[str, Any] | None, "x: expected a text or an object, got 7"),

@@ -479,7 +479,7 @@ def test_adapter_with_changed_weights_is_refused(adapter: Path, worn: Path, tmp_
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "cannot be read"), ('{"kind": "adapter"}', "cannot be read"), (None, "of format 1, got format 7")],
+    [("{", "cannot be read"), ('{"kind": "adapter"}', "cannot be read"), (None, "has format 7, expected 1")],
 )
 def test_damaged_description(content: str | None, message: str, adapter: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(adapter, tmp_path / "damaged")
