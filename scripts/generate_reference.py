@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval import cli
+from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.method_table import BACKENDS
 from scripts import reference_text as prose
 from scripts.reference_code import descriptions, find_class
@@ -197,7 +198,7 @@ def trace() -> list[str]:
         "",
     ]
     files = sorted((BASELINE / "traces").glob("*.jsonl"))
-    records = [json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    records = [line.record for path in files for line in read_json_lines(path)]
     keys: dict[str, Any] = {key: value for record in records for key, value in record.items()}
     keys |= dict.fromkeys(("seconds", "answer", "vote"))
     lines += described_table(keys, prose.TRACE, "TRACE")

@@ -31,7 +31,7 @@ from lm_eval.api.registry import model_registry
 lm_eval.tasks.manager.__file__ = "/nonesuch/manager.py"  # its own tasks take seconds to scan
 print(json.dumps({
     "package": find_spec("s2t_eval").origin,
-    "model_wrappers": find_spec("s2t_eval.model_wrappers").origin,
+    "model_wrappers": find_spec("s2t_eval.model_wrappers.registration").origin,
     "task": str(lm_eval.tasks.manager.TaskManager().task_index["s2t_arith"].yaml_path),
     "backends": [name for name in model_registry if name not in lm_eval.models.MODEL_MAPPING],
     "generic": [str(find_spec(name)) for name in sys.argv[1:] if find_spec(name)],
@@ -160,6 +160,6 @@ def test_editable_install_works_from_the_repository_and_exposes_nothing_else(
     found = places(environment)
     assert found.backends == list(registration.BACKENDS)
     assert Path(found.package).resolve() == REPOSITORY / "s2t_eval" / "__init__.py"
-    assert Path(found.model_wrappers).resolve() == REPOSITORY / "model_wrappers" / "__init__.py"
+    assert Path(found.model_wrappers).resolve() == REPOSITORY / "model_wrappers" / "registration.py"
     assert Path(found.task) == REPOSITORY / "tasks" / "s2t_arith" / "s2t_arith.yaml"
     assert not [spec for spec in found.generic if str(REPOSITORY) in spec]
