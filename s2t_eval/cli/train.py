@@ -55,6 +55,7 @@ def run(parsed: argparse.Namespace) -> None:
     """Train, and say what was reached."""
     out = Path(parsed.out)
     require_new_folder("--out", out)
+    from s2t_eval.models.lm_head import LMHead
     from s2t_eval.selection.selector_folder import load_selector
     from s2t_eval.training.contamination import require_no_evaluation_prompts
     from s2t_eval.training.labels import LabelSet
@@ -74,7 +75,7 @@ def run(parsed: argparse.Namespace) -> None:
     require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
     earlier = None
     if (name := parsed.start or parsed.complete) is not None:
-        hidden_size = student.model.get_output_embeddings().weight.shape[1]
+        hidden_size = LMHead(student.model).width
         earlier = load_selector(name, student.fingerprint, student.vocabulary, hidden_size)
     if parsed.complete is not None:
         assert earlier is not None

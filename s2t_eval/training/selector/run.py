@@ -12,6 +12,7 @@ import torch
 from accelerate import PartialState
 
 from s2t_eval.artifacts.fingerprint import data_hash
+from s2t_eval.models.lm_head import LMHead
 from s2t_eval.ranges import AT_LEAST_2, PART, SHARE, require_ranges
 from s2t_eval.selection.selector_folder import (
     PROPOSERS,
@@ -163,7 +164,7 @@ def _describe(
         base=student.fingerprint,
         base_name=student.name,
         vocabulary=student.vocabulary,
-        hidden_size=int(student.model.get_output_embeddings().weight.shape[1]),
+        hidden_size=LMHead(student.model).width,
         form=selector.form,
         score_as=selector.score_as,
         bins=selector.bins,

@@ -14,6 +14,7 @@ from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, layer_masks
 from s2t_eval.methods.tah.mixture import top_mixture
 from s2t_eval.methods.tah.settings import LoopedSettings
 from s2t_eval.methods.tah.taps import LayerTaps, decoder_layers
+from s2t_eval.models.lm_head import LMHead
 
 
 class Tokens(NamedTuple):
@@ -58,7 +59,6 @@ class LoopedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.text_vocab = text_vocab
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -69,6 +69,8 @@ class LoopedModel(nn.Module):
         self.peft: PeftModel = base if isinstance(base, PeftModel) else get_peft_model(base, config)
         plain: Any = self.peft.get_base_model()
         self._plain = [plain]  # in a list, so that its parameters are not registered twice
+        self._lm_head = LMHead(plain, text_vocab)
+        self.text_vocab = self._lm_head.text_vocab
         self.config = plain.config.get_text_config(decoder=True)
         self._taps: LayerTaps | None = None
         if settings.train_base:
@@ -88,9 +90,7 @@ class LoopedModel(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits of the text vocabulary, float32 [n, vocab], from hidden states [n, hidden]."""
-        logits: Tensor = self._plain[0].get_output_embeddings()(hidden)[:, : self.text_vocab].float()
-        softcap = getattr(self.config, "final_logit_softcapping", None)
-        return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+        return self._lm_head.logits(hidden)
 
     def mix(self, total: Tensor) -> Tensor:
         """The next pass's input from accumulated logits, [n, hidden]."""
