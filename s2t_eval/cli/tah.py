@@ -128,7 +128,7 @@ def label(parsed: argparse.Namespace) -> None:
         else:
             posed = training.data_prompts(lm, parsed.data, limit, prompting, skip)
         texts = tah_labels.solutions(lm, posed, prompting, parsed.drop_overlap)
-        data = {"source": posed.source, "split": posed.split, "skip": posed.skip}
+        data = {"source": posed.source, "split": posed.split, "skip": skip}
         prompt = vars(prompting)
     labels = tah_labels.label(lm, texts, data, prompt)
     labels.save(out)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from s2t_eval.artifacts.files import write_text
-from s2t_eval.artifacts.saved import OtherFormatError, read_saved
+from s2t_eval.artifacts.manifest import ManifestKind, manifest_text, write_manifest
 from s2t_eval.selection.triggers import KlTrigger, Trigger
 
 FORMAT = 1
@@ -51,14 +49,11 @@ class Calibration:
     @property
     def hash(self) -> str:
         """16 hex digits of the content, for results."""
-        return hashlib.sha256(self._text().encode()).hexdigest()[:16]
+        return hashlib.sha256(manifest_text(self).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
         """Write the file whole or not at all."""
-        write_text(path, self._text())
-
-    def _text(self) -> str:
-        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+        write_manifest(path, self)
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
@@ -67,18 +62,7 @@ class Calibration:
         Raises:
             CalibrationError: missing, not JSON, or of another format.
         """
-        try:
-            return read_saved(cls, path, FORMAT)
-        except FileNotFoundError:
-            raise CalibrationError(
-                f"calibration: there is no file {path}; make it with `s2t-eval calibrate --out {path}`"
-            ) from None
-        except OtherFormatError as error:
-            raise CalibrationError(f"calibration: {path} {error}; make it anew") from error
-        except (OSError, ValueError) as error:
-            raise CalibrationError(
-                f"calibration: {path} is not a calibration file ({error}); make one with `s2t-eval calibrate`"
-            ) from error
+        return KIND.read(f"calibration={path}", path)
 
     def threshold(self, trigger: Trigger, tau: float) -> float:
         """The threshold at which `trigger` fires at the rate `tau`.
@@ -102,19 +86,13 @@ class Calibration:
 
     def require(self, student: str, teacher: str | None, warmup: int) -> None:
         """Raise `CalibrationError` unless it was made for these models and this warm-up."""
-        for role, ours, given in (
-            ("student", self.student, student),
-            ("teacher", self.teacher, teacher),
-        ):
-            if given is not None and ours != given:
-                raise CalibrationError(
-                    f"calibration: it was made for another {role} (fingerprint {ours}, this one has "
-                    f"{given}); calibrate with this {role}"
-                )
-        if warmup != self.warmup:
-            raise CalibrationError(
-                f"warmup: the calibration was made with {self.warmup}, got {warmup}; use the same"
-            )
+        for role, saved, current in (("student", self.student, student), ("teacher", self.teacher, teacher)):
+            if current is not None:
+                KIND.require_same("calibration", role, saved, current, f"calibrate with this {role}")
+        KIND.require_same("calibration", "warmup", self.warmup, warmup, f"give warmup={self.warmup}")
+
+
+KIND = ManifestKind(Calibration, "s2t-eval calibrate", CalibrationError, FORMAT)
 
 
 def trigger_key(trigger: Trigger) -> str:

@@ -22,7 +22,7 @@ from s2t_eval.report.runs import read_json_lines as read_report_lines
 
 ENDS = "\u2028 \u2029 \x85 \x0b \x0c \x1c \x1d \x1e \r \r\n \n"
 """All that `str.splitlines` takes for the end of a line."""
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def records() -> list[dict[str, Any]]:

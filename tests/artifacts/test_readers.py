@@ -181,8 +181,11 @@ def selector_copy(folder: Path, change: Change) -> Path:
 
 
 SELECTORS: dict[str, tuple[Change, str]] = {
-    "format 99": (lambda s: s.update(format=99, new_field=1), "its selector.json has format 99, expected 1"),
-    "format a text": (lambda s: s.update(format="1"), 'has format "1", expected 1'),
+    "format 99": (
+        lambda s: s.update(format=99, new_field=1),
+        "its selector.json has format 99, expected 2 or 1; make it again with `s2t-eval train`, or update",
+    ),
+    "format a text": (lambda s: s.update(format="1"), 'has format "1", expected 2 or 1'),
     "thresholds a text": (lambda s: s.update(thresholds="x"), 'thresholds: expected an object, got "x"'),
     "a threshold a text": (
         lambda s: s["thresholds"]["base"]["entropy"].update({"0.05": "x"}),
@@ -198,9 +201,16 @@ SELECTORS: dict[str, tuple[Change, str]] = {
     "no thresholds": (lambda s: s.pop("thresholds"), "it has no 'thresholds'"),
     "an unknown field": (lambda s: s.update(colour="red"), "it has an unknown 'colour'"),
     "bins a text": (lambda s: s.update(bins="16"), 'bins: expected a whole number, got "16"'),
-    "default empty": (lambda s: s.update(default={}), "default: it has no 'proposer'"),
-    "default of no trigger": (lambda s: s["default"].update(trigger="x"), "default.trigger: expected one of"),
-    "default NaN": (lambda s: s["default"].update(tau=float("nan")), "default.tau: expected a number"),
+    "default empty": (lambda s: s["defaults"].update(base={}), "defaults.base: it has no 'trigger'"),
+    "default of no trigger": (
+        lambda s: s["defaults"]["base"].update(trigger="x"),
+        "defaults.base.trigger: expected one of",
+    ),
+    "default NaN": (
+        lambda s: s["defaults"]["base"].update(tau=float("nan")),
+        "defaults.base.tau: expected a number",
+    ),
+    "format 1 without its default": (lambda s: s.update(format=1), "cannot be read ('default')"),
 }
 
 
@@ -303,7 +313,7 @@ def test_formats_are_compared_before_anything_else(tmp_path: Path) -> None:
 def test_calibrations_of_another_shape(content: str, tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(content)
-    with pytest.raises(CalibrationError, match=r"is not a calibration file \(.+\); make one with") as caught:
+    with pytest.raises(CalibrationError, match=r"it cannot be read \(.+\); make it again with") as caught:
         Calibration.load(path)
     one_line(caught.value, path)
 

@@ -219,12 +219,13 @@ def test_calibration_gives_its_threshold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "model_args", "message"),
     [
-        ({"student": "f" * 16}, {}, r"^calibration: it was made for another student \(fingerprint "
-                                    r"f{16}, this one has [0-9a-f]{16}\); calibrate with this student"),
-        ({"teacher": "f" * 16}, {}, r"^calibration: it was made for another teacher \(fingerprint f{16}"),
-        ({"teacher": None}, {}, r"^calibration: it was made for another teacher \(fingerprint None"),
-        ({"warmup": 4}, {}, r"^warmup: the calibration was made with 4, got 0; use the same$"),
-        ({"format": 2}, {}, r"calibration\.json has format 2, expected 1; make it anew$"),
+        ({"student": "f" * 16}, {}, r"^calibration: it was made for another student \(expected f{16}, "
+                                    r"got [0-9a-f]{16}\); calibrate with this student$"),
+        ({"teacher": "f" * 16}, {}, r"^calibration: it was made for another teacher \(expected f{16}, got"),
+        ({"teacher": None}, {}, r"^calibration: it was made for another teacher \(expected None, got"),
+        ({"warmup": 4}, {}, r"^calibration: it was made for another warmup \(expected 4, got 0\); "
+                         r"give warmup=4$"),
+        ({"format": 2}, {}, r"calibration\.json: it has format 2, expected 1; make it again with "),
         ({}, {"tau": 0.07}, r"^tau: expected a calibrated rate \(0\.05\), got 0\.07; run `s2t-eval c"),
         ({}, {"trigger": "margin"}, r"^calibration: it has no trigger 'margin', only entropy, kl:stud"),
         ({}, {"kl_direction": "teacher_student"}, r"it has no trigger 'kl:teacher_student', only"),
@@ -249,20 +250,20 @@ def test_local_trigger_takes_a_calibration_with_another_teacher(tmp_path: Path) 
 def test_file_that_is_no_calibration(content: str, tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(content)
-    message = rf"^calibration: {path} is not a calibration file \(.+\); make one with `s2t-eval calib"
+    message = rf"^calibration={path}: expected a file of `s2t-eval calibrate`, it cannot be read \(.+\); make"
     with pytest.raises(CalibrationError, match=message):
         use(path)
 
 
 def test_missing_calibration(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
-    message = rf"^calibration: there is no file {path}; make it with `s2t-eval calibrate --out {path}`$"
+    message = rf"^calibration={path}: expected a file of `s2t-eval calibrate`, there is none; make one with"
     with pytest.raises(CalibrationError, match=message):
         use(path)
 
 
 def test_folder_for_a_calibration(tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match=rf"^calibration: .*{tmp_path}"):
+    with pytest.raises(CalibrationError, match=rf"^calibration={tmp_path}: .*Is a directory"):
         use(tmp_path)
 
 

@@ -334,7 +334,7 @@ def test_run_goes_on_where_ctrl_c_ended_it(cache: str, tmp_path: Path) -> None:
 def test_killed_run_costs_what_an_uninterrupted_one_does(
     name: str, model_args: dict[str, Any], cache: str, tmp_path: Path
 ) -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     script = INTERRUPTED.replace("SIGINT", "SIGKILL").replace(
         'evaluate("greedy", {', f"evaluate({name!r}, {{**{model_args!r}, "
     )

@@ -53,7 +53,7 @@ def test_a_backend_without_arguments_runs_on_the_embedded_pair(
 
 def test_the_stock_command_line_without_arguments(tmp_path: Path) -> None:
     command = (BIN / "lm_eval", "--model", "s2t_local", "--tasks", "s2t_arith", "--limit", "4")
-    here = str(Path(__file__).parents[1] / ".editable")
+    here = str(Path(__file__).parents[2])
     done = run_command(*command, "--output_path", tmp_path / "out", folder=tmp_path, PYTHONPATH=here)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("it runs on the embedded pair, with pretrained=embedded/student,selector=") == 1

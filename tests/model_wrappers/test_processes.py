@@ -59,7 +59,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes of torchrun left."""
     folder = tmp_path_factory.mktemp("shared")
     (folder / "script.py").write_text(SCRIPT)
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = run_command(
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
         "script.py", root, json.dumps(RUNS), str(LIMIT),

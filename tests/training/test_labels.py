@@ -150,7 +150,7 @@ def kill_when(out: Path, count: int, kind: str, arguments: list[str]) -> None:
     """Run the command in a process of its own and kill it when there are so many files of this kind."""
     command = [sys.executable, "-m", "tests.learning", *arguments]
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=quiet, stderr=quiet)
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=quiet, stderr=quiet)
     folder = out / "work" / kind
     while process.poll() is None:
         if folder.is_dir() and len(list(folder.glob("*.safetensors"))) >= count:
