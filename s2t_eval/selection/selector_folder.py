@@ -45,11 +45,10 @@ from s2t_eval.models.loading import (
     attach_adapter,
     require_finite_tensors,
 )
-from s2t_eval.selection.calibration import trigger_key
 from s2t_eval.selection.readout import ScoreAs
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.scores import ScoreForm
-from s2t_eval.selection.triggers import Trigger
+from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
 
 FORMAT = 2
 SETTINGS = "selector.json"
@@ -121,7 +120,7 @@ class SelectorInfo:
     temperature: float
     num_candidates: int
     top_k: int
-    thresholds: dict[str, dict[str, dict[str, float]]]
+    thresholds: dict[str, Rates]
     threshold_steps: int
     defaults: dict[str, ProposerDefault]
     labels: dict[str, Any]
@@ -134,6 +133,8 @@ class SelectorInfo:
     def __post_init__(self) -> None:
         if self.form not in SCORE_FORMS:
             raise ValueError(f"form: expected one of {', '.join(SCORE_FORMS)}, got {self.form!r}")
+        for rates in self.thresholds.values():
+            require_rates(rates)
         for proposer, default in self.defaults.items():
             if default.trigger not in TRIGGER_NAMES:
                 raise ValueError(
@@ -148,27 +149,18 @@ class SelectorInfo:
         """
         return self.defaults.get(proposer, NO_DEFAULT)
 
-    def threshold(self, proposer: str, trigger: Trigger, tau: float) -> float:
-        """The threshold at which a trigger fires at the rate tau.
+    def table(self, proposer: str) -> ThresholdTable:
+        """The thresholds under a proposer, to be looked up.
 
         Raises:
-            SelectorError: a trigger or rate without one; the message lists those with.
+            SelectorError: none were measured under it.
         """
-        triggers = self.thresholds.get(proposer, {})
-        if not triggers:
+        if proposer not in self.thresholds:
             raise SelectorError(
                 f"selector: it has thresholds for proposer={', '.join(self.thresholds) or 'none'} alone, got "
                 f"proposer={proposer}; use trigger=always or threshold=NUMBER ({COMPLETE})"
             )
-        rates = triggers.get(trigger_key(trigger), {})
-        for rate, threshold in rates.items():
-            if abs(float(rate) - tau) < 1e-9:
-                return threshold
-        known = "; ".join(f"{name}: {', '.join(found)}" for name, found in triggers.items()) or "none"
-        raise SelectorError(
-            f"selector: it has no threshold for trigger {trigger_key(trigger)} at tau={tau} with "
-            f"proposer={proposer} (it has {known}); name one of these, or threshold=NUMBER"
-        )
+        return ThresholdTable(f"selector with proposer={proposer}", self.thresholds[proposer])
 
 
 @dataclass(frozen=True)

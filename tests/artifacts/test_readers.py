@@ -195,6 +195,10 @@ SELECTORS: dict[str, tuple[Change, str]] = {
         lambda s: s["thresholds"]["base"]["entropy"].update({"0.05": float("nan")}),
         "thresholds.base.entropy.0.05: expected a number, got NaN",
     ),
+    "a rate a word": (
+        lambda s: s["thresholds"]["base"]["entropy"].update(often=0.5),
+        "thresholds.entropy: expected rates from 0 to 1 as names, got 'often'",
+    ),
     "weight NaN": (lambda s: s.update(proposal_weight=float("nan")), "proposal_weight: expected a number"),
     "scale infinite": (lambda s: s.update(adapter_scale=float("inf")), "adapter_scale: expected a number"),
     "a form of another": (lambda s: s.update(form="x"), "form: expected one of "),
@@ -324,6 +328,19 @@ def test_a_calibration_s_numbers_are_finite(tmp_path: Path) -> None:
 
     path = edited(EMBEDDED / "calibration.json", tmp_path / "c.json", change)
     with pytest.raises(CalibrationError, match=r"thresholds\.entropy\.0\.05: expected a number, got NaN"):
+        Calibration.load(path)
+
+
+def test_a_calibration_s_rates_are_rates(tmp_path: Path) -> None:
+    """One once ended in "could not convert string to float", after the models were loaded."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["thresholds"]["entropy"]["often"] = 0.5
+
+    path = edited(EMBEDDED / "calibration.json", tmp_path / "c.json", change)
+    with pytest.raises(
+        CalibrationError, match=r"thresholds\.entropy: expected rates from 0 to 1 as names, got"
+    ):
         Calibration.load(path)
 
 

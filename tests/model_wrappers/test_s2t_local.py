@@ -32,6 +32,7 @@ from s2t_eval.selection.selector_folder import (
     load_selector,
     read_info,
 )
+from s2t_eval.selection.thresholds import ThresholdError
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.router import tabulate
 from s2t_eval.training.selector.agreement import agreement, gains, score_items
@@ -457,7 +458,7 @@ def test_arguments_that_do_not_fit_are_named(arguments: dict[str, Any], message:
 
 
 def test_a_rate_without_a_threshold_lists_those_there_are() -> None:
-    with pytest.raises(SelectorError, match=r"no threshold for trigger router at tau=0\.03 .*router: 0\.01"):
+    with pytest.raises(ThresholdError, match=r"no threshold for trigger router at tau=0\.03 .*router: 0\.01"):
         PPSLocal(**ARGUMENTS, selector=str(selector()), tau=0.03, trigger="router")
 
 

@@ -17,7 +17,8 @@ from s2t_eval import cli
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompts, task_prompts
-from s2t_eval.selection.calibration import Calibration, quantile_thresholds
+from s2t_eval.selection.calibration import Calibration
+from s2t_eval.selection.thresholds import quantile_thresholds
 from tests.harness_helpers import (
     BIN,
     STUDENT,
