@@ -13,8 +13,8 @@ from s2t_eval.cli.flags import (
     add_loop_flags,
     loop_settings,
     require_flags,
+    student_flags,
 )
-from s2t_eval.cli.student import load_student, short_name
 from s2t_eval.method_table import DISTIL_METHODS
 from s2t_eval.ranges import AT_LEAST_1
 
@@ -61,18 +61,18 @@ def run(parsed: argparse.Namespace) -> None:
         raise ValueError(f"--full trains all weights and has no {', '.join(given)}; leave one out")
     from s2t_eval.artifacts.fingerprint import model_fingerprint
     from s2t_eval.models.loading import load_model
+    from s2t_eval.models.lora import LoraSettings
     from s2t_eval.models.vocabulary import require_same_vocabulary, stop_ids
     from s2t_eval.training.contamination import require_no_evaluation_prompts
-    from s2t_eval.training.distil.model import Adapter
     from s2t_eval.training.distil.run import DistilSettings, Teacher, distil
     from s2t_eval.training.labels import LabelSet
-    from s2t_eval.training.selector.proposers import Student
+    from s2t_eval.training.student import load_student, short_name
 
     settings = DistilSettings(
         parsed.method,
         parsed.beta,
         parsed.temperature,
-        None if parsed.full else Adapter(**given),
+        None if parsed.full else LoraSettings(**given),
         parsed.held_out,
         tuple(parsed.until),
         parsed.rows or DistilSettings.rows,
@@ -80,7 +80,7 @@ def run(parsed: argparse.Namespace) -> None:
     )
     loop = loop_settings(parsed, **({"lr": FULL_LR} if parsed.full else {}))
     labels = LabelSet.load(Path(parsed.labels))
-    student, tokenizer = load_student(parsed, Student)
+    student, tokenizer = load_student(*student_flags(parsed))
     labels.require_student(student.fingerprint, student.vocabulary)
     require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
     dtype = parsed.teacher_dtype or parsed.dtype

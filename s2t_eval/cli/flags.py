@@ -34,6 +34,11 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     add("--trust_remote_code", "--trust-remote-code", action="store_true")
 
 
+def student_flags(parsed: argparse.Namespace) -> tuple[str, str, str | None, bool]:
+    """What `add_loading_flags` were given: arguments of `training.student.load_student`."""
+    return parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
+
+
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The student, how it is loaded and how problems are put to it."""
     add_loading_flags(parser)

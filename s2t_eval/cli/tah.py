@@ -12,11 +12,10 @@ from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,
     add_loop_flags,
-    add_model_flags,
     loop_settings,
-    require_model_flags,
+    student_flags,
 )
-from s2t_eval.cli.student import load_student
+from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
 
 LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
 DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy")
@@ -37,15 +36,9 @@ def add_to(commands: Commands) -> None:
 
 
 def _add_label(parser: argparse.ArgumentParser) -> None:
-    add_model_flags(parser)
+    add_source_flags(parser, limit=500, use="; its solutions are the texts")
     add = parser.add_argument
-    add("--task", help="lm_eval task with a training split; its solutions are the texts")
-    add("--data", help="FILE.jsonl, NAME:SPLIT or NAME:CONFIG:SPLIT with a question and a solution field")
     add("--texts", help="label folder of `s2t-eval collect`; its texts are used, such as a teacher's")
-    add("--limit", type=int, help="problems (default 500)")
-    add("--skip", type=int, help="problems to leave out at the beginning")
-    add("--num_fewshot", "--num-fewshot", type=int, default=0)
-    add("--drop_overlap", "--drop-overlap", action="store_true", help="leave evaluation problems out")
     add("--out", required=True, help="folder to write")
     parser.set_defaults(function=label)
 
@@ -97,38 +90,22 @@ def _add_plain(parser: argparse.ArgumentParser) -> None:
 
 def label(parsed: argparse.Namespace) -> None:
     """Write labels, and say how many tokens are hard."""
-    from s2t_eval.pipelines import prompts as training
     from s2t_eval.pipelines import tah_labels
     from s2t_eval.pipelines.calibrate import load_lm
 
-    if sum(given is not None for given in (parsed.task, parsed.data, parsed.texts)) != 1:
-        raise ValueError("expected one of --task NAME, --data FILE|NAME:SPLIT and --texts FOLDER")
+    require_source(parsed, "--texts FOLDER")
     _require_texts_alone(parsed)
-    require_model_flags(parsed)
     out = Path(parsed.out)
     require_new_folder("--out", out)
-    lm = load_lm(
-        parsed.pretrained,
-        None,
-        dtype=parsed.dtype,
-        device=parsed.device,
-        batch_size=parsed.batch_size,
-        trust_remote_code=parsed.trust_remote_code,
-    )
+    lm = load_lm(parsed.pretrained, None, **load_options(parsed))
     prompt: dict[str, Any] = {}
-    limit, skip = parsed.limit or 500, parsed.skip or 0
     if parsed.texts is not None:
         texts, data = tah_labels.collected(lm, Path(parsed.texts))
     else:
-        prompting = training.Prompting(
-            parsed.system_instruction, parsed.apply_chat_template, parsed.num_fewshot, parsed.max_gen_toks
-        )
-        if parsed.task is not None:
-            posed = training.task_prompts(lm, parsed.task, limit, prompting, skip)
-        else:
-            posed = training.data_prompts(lm, parsed.data, limit, prompting, skip)
+        source, prompting = read_source(parsed)
+        posed = source.prompts(lm, prompting)
         texts = tah_labels.solutions(lm, posed, prompting, parsed.drop_overlap)
-        data = {"source": posed.source, "split": posed.split, "skip": skip}
+        data = {"source": posed.source, "split": posed.split, "skip": source.skip}
         prompt = vars(prompting)
     labels = tah_labels.label(lm, texts, data, prompt)
     labels.save(out)
@@ -149,11 +126,11 @@ def train(parsed: argparse.Namespace) -> None:
     """Train one stage, and say what was reached."""
     from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
     from s2t_eval.training.contamination import require_no_evaluation_prompts
+    from s2t_eval.training.student import load_student
     from s2t_eval.training.tah.labels import TahLabels
     from s2t_eval.training.tah.train import (
         DecisionSettings,
         DepthSettings,
-        TahStudent,
         train_decider,
         train_depths,
     )
@@ -177,7 +154,7 @@ def train(parsed: argparse.Namespace) -> None:
     decider = DeciderSettings(**{k: v for k, v in _given(parsed, DeciderSettings).items() if k != "dropout"})
     decisions = DecisionSettings(**_given(parsed, DecisionSettings))
     labels = TahLabels.load(Path(parsed.labels))
-    student, tokenizer = load_student(parsed, TahStudent)
+    student, tokenizer = load_student(*student_flags(parsed))
     require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
     if parsed.stage == 1:
         info = train_depths(student, labels, looped, loop, depths, out)
@@ -192,9 +169,10 @@ def plain(parsed: argparse.Namespace) -> None:
     """Tune plainly, and say what was reached."""
     from s2t_eval.methods.tah.settings import LoopedSettings
     from s2t_eval.training.contamination import require_no_evaluation_prompts
+    from s2t_eval.training.student import load_student
     from s2t_eval.training.tah.labels import TahLabels
     from s2t_eval.training.tah.plain import train_plain
-    from s2t_eval.training.tah.train import DepthSettings, TahStudent
+    from s2t_eval.training.tah.train import DepthSettings
 
     out = Path(parsed.out)
     require_new_folder("--out", out)
@@ -202,7 +180,7 @@ def plain(parsed: argparse.Namespace) -> None:
     looped = LoopedSettings(**_given(parsed, LoopedSettings))
     settings = DepthSettings(**_given(parsed, DepthSettings))
     labels = TahLabels.load(Path(parsed.labels))
-    student, tokenizer = load_student(parsed, TahStudent)
+    student, tokenizer = load_student(*student_flags(parsed))
     require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
     trained = train_plain(student, labels, looped, loop, settings, out)
     print(f"{out}: plain tuning, {trained.steps} steps, the best after {trained.best_step}")

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2t_eval.artifacts.places import require_new_folder
-from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings
-from s2t_eval.cli.student import load_student
+from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings, student_flags
 from s2t_eval.method_table import SCORE_FORMS
 
 if TYPE_CHECKING:
@@ -55,14 +54,13 @@ def run(parsed: argparse.Namespace) -> None:
     """Train, and say what was reached."""
     out = Path(parsed.out)
     require_new_folder("--out", out)
-    from s2t_eval.models.lm_head import LMHead
     from s2t_eval.selection.selector_folder import load_selector
     from s2t_eval.training.contamination import require_no_evaluation_prompts
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.selector.complete import complete_selector
     from s2t_eval.training.selector.model import SelectorSettings
-    from s2t_eval.training.selector.proposers import Student
     from s2t_eval.training.selector.run import TrainSettings, train_selector
+    from s2t_eval.training.student import load_student
 
     if parsed.start is not None and parsed.complete is not None:
         raise ValueError("--start and --complete: expected one of them; --complete trains no adapter")
@@ -70,13 +68,12 @@ def run(parsed: argparse.Namespace) -> None:
     settings = TrainSettings(parsed.num_candidates, parsed.top_k, parsed.quiet, parsed.held_out, parsed.keep)
     loop = loop_settings(parsed)
     labels = LabelSet.load(Path(parsed.labels))
-    student, tokenizer = load_student(parsed, Student)
+    student, tokenizer = load_student(*student_flags(parsed))
     labels.require_student(student.fingerprint, student.vocabulary)
     require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
     earlier = None
     if (name := parsed.start or parsed.complete) is not None:
-        hidden_size = LMHead(student.model).width
-        earlier = load_selector(name, student.fingerprint, student.vocabulary, hidden_size)
+        earlier = load_selector(name, student.fingerprint, student.vocabulary, student.hidden_size)
     if parsed.complete is not None:
         assert earlier is not None
         info = complete_selector(student, labels, earlier, out)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from s2t_eval.artifacts.files import replaced
 from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
+from s2t_eval.training.split import split_by_question
 
 FORMAT = 1
 SHARD_ROWS = 128
@@ -185,16 +186,7 @@ class LabelSet:
         Raises:
             LabelError: too few questions for two sides.
         """
-        questions = sorted({trajectory.question_hash for trajectory in self})
-        count = max(1, round(held_out * len(questions)))
-        if count >= len(questions):
-            raise LabelError(
-                f"labels: {len(questions)} different questions cannot be split into training and "
-                f"{held_out:.0%} held-out ones; collect more problems"
-            )
-        chosen = set(questions[:count])
-        train = [t for t in self if t.question_hash not in chosen]
-        return train, [t for t in self if t.question_hash in chosen]
+        return split_by_question(self.trajectories, held_out, LabelError)
 
 
 def write_labels(folder: Path, manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Manifest:
@@ -237,7 +229,7 @@ def _plain(value: Any) -> Any:
 
 def _read_manifest(folder: Path) -> Manifest:
     unfinished = (folder / "work").is_dir()
-    hint = "its collection was broken off, so run the same command again" if unfinished else ""
+    hint = "its collection was broken off; run the same command again" if unfinished else ""
     return KIND.read(f"labels={folder}", folder / MANIFEST, hint)
 
 

@@ -12,7 +12,8 @@ from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompt
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.loop import LoopSettings
 from s2t_eval.training.selector.model import SelectorSettings
-from s2t_eval.training.selector.run import Student, TrainSettings, train_selector
+from s2t_eval.training.selector.run import TrainSettings, train_selector
+from s2t_eval.training.student import Student
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, model, tokenizer
 from tests.learning import collect_arguments, labels

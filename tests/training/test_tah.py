@@ -22,6 +22,7 @@ from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
 from s2t_eval.training import loop as loop_module
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingError
+from s2t_eval.training.student import Student
 from s2t_eval.training.tah.figures import decisions, second_looks
 from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
 from s2t_eval.training.tah.looped import LoopedModel, Tokens, walk
@@ -37,7 +38,6 @@ from s2t_eval.training.tah.stages import (
 from s2t_eval.training.tah.train import (
     DecisionSettings,
     DepthSettings,
-    TahStudent,
     train_decider,
     train_depths,
 )
@@ -64,12 +64,12 @@ def unlabelled(count: int = 24) -> tuple[Text, ...]:
     return tuple(Text(f"made/{i}", f"q{i}", row[:4], row[4:]) for i, row in enumerate(ids.tolist()))
 
 
-def student(seed: int = 0, hidden_size: int = 64) -> TahStudent:
+def student(seed: int = 0, hidden_size: int = 64) -> Student:
     model = tiny_model("llama", seed=seed, hidden_size=hidden_size)
-    return TahStudent(model, "tiny", model_fingerprint(model), "words", VOCAB)
+    return Student(model, "tiny", model_fingerprint(model), "words", VOCAB)
 
 
-def labels_for(who: TahStudent, texts: Sequence[Text], vocabulary: str = "words") -> TahLabels:
+def labels_for(who: Student, texts: Sequence[Text], vocabulary: str = "words") -> TahLabels:
     labelled = list(label_hard(ModelRunner(copy.deepcopy(who.model)), texts, batch=5))
     steps = sum(len(text.hard) for text in labelled)
     hard = sum(sum(text.hard) for text in labelled)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -11,32 +10,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from s2t_eval.models.lm_head import LMHead
-from s2t_eval.ranges import AT_LEAST_1, DROPOUT, require_ranges
+from s2t_eval.models.lora import LoraSettings, with_lora
 from s2t_eval.training.chunks import CHUNK, recomputed_sum
 from s2t_eval.training.distil.method import Method, Positions, entropy_of, kl
 from s2t_eval.training.distil.texts import Batch, Texts
-from s2t_eval.training.lora import with_lora
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """LoRA on attention and MLP.
-
-    Args:
-        rank: r.
-        alpha: of LoRA.
-        dropout: of LoRA.
-
-    Raises:
-        ValueError: a value outside its range.
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_ranges(self, rank=AT_LEAST_1, alpha=AT_LEAST_1, dropout=DROPOUT)
 
 
 class Loss(NamedTuple):
@@ -73,7 +50,7 @@ class DistilModel(nn.Module):
         student: PreTrainedModel,
         teacher: PreTrainedModel,
         method: Method,
-        adapter: Adapter | None,
+        adapter: LoraSettings | None,
         text_vocab: int,
         temperature: float = 1.0,
     ) -> None:
@@ -90,7 +67,7 @@ class DistilModel(nn.Module):
         if adapter is None:
             self.student = student.requires_grad_(True)
         else:
-            self.student = with_lora(student, adapter.rank, adapter.alpha, adapter.dropout)
+            self.student = with_lora(student, adapter)
         # In a list, so that the teacher is neither trained, saved nor set to training mode.
         self._plain = [student, teacher.requires_grad_(False).eval()]
         self._lm_heads = [LMHead(model, text_vocab) for model in self._plain]

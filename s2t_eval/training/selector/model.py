@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from s2t_eval.models.lm_head import LMHead
-from s2t_eval.ranges import AT_LEAST_1, AT_LEAST_2, DROPOUT, NOT_NEGATIVE, POSITIVE, require_ranges
+from s2t_eval.models.lora import LoraSettings, with_lora
+from s2t_eval.ranges import AT_LEAST_2, NOT_NEGATIVE, POSITIVE, require_ranges
 from s2t_eval.selection.readout import ScoreAs
 from s2t_eval.selection.scores import (
     Evidence,
@@ -21,14 +22,13 @@ from s2t_eval.selection.scores import (
     make_score,
 )
 from s2t_eval.training.chunks import recomputed_sum
-from s2t_eval.training.lora import with_lora
 from s2t_eval.training.selector.losses import LOSSES, LossName
 from s2t_eval.training.selector.packing import Batch, Item, attention_masks, pack
 
 
 @dataclass(frozen=True)
-class SelectorSettings:
-    """What a selector is.
+class SelectorSettings(LoraSettings):
+    """What a selector is, and the size of its adapter.
 
     Args:
         form: `lookahead`, `residual` or `direct`, see `scores.py`.
@@ -39,9 +39,6 @@ class SelectorSettings:
             cannot reach a small loss: with K = 16 the best softmax mass is 0.15.
         beta: weight of the regularizer, the KL of tuned and frozen student at the text's positions.
         reverse: take KL(base || tuned) instead of KL(tuned || base).
-        rank: r of LoRA.
-        alpha: of LoRA.
-        dropout: of LoRA.
 
     Raises:
         ValueError: a value outside its range.
@@ -54,20 +51,10 @@ class SelectorSettings:
     temperature: float | None = None
     beta: float = 0.1
     reverse: bool = False
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        require_ranges(
-            self,
-            bins=AT_LEAST_2,
-            temperature=POSITIVE,
-            beta=NOT_NEGATIVE,
-            rank=AT_LEAST_1,
-            alpha=AT_LEAST_1,
-            dropout=DROPOUT,
-        )
+        super().__post_init__()
+        require_ranges(self, bins=AT_LEAST_2, temperature=POSITIVE, beta=NOT_NEGATIVE)
         if self.reverse and not self.beta:
             raise ValueError("reverse: with beta 0 there is no regularizer to reverse; give one of the two")
 
@@ -112,7 +99,7 @@ class SelectorModel(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.peft: PeftModel = with_lora(base, settings.rank, settings.alpha, settings.dropout)
+        self.peft: PeftModel = with_lora(base, settings)
         plain: Any = self.peft.get_base_model()
         self.config = plain.config.get_text_config(decoder=True)
         self._plain = [plain]  # in a list, so that its parameters are not registered twice

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from s2t_eval.engine import ModelRunner
 from s2t_eval.selection.router import Router
@@ -28,6 +27,7 @@ from s2t_eval.training.router import StepTable, tabulate, train_router
 from s2t_eval.training.selector.agreement import gains, own_logits, score_items
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.packing import Item, make_items
+from s2t_eval.training.student import Student
 from s2t_eval.training.trigger_recall import trigger_report
 
 SCANNED_TAUS = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -37,17 +37,6 @@ UNMEASURED = ProposerDefault("router", 0.05, "not measured")
 ROUTER_LOOP = LoopSettings(
     epochs=20, lr=1e-3, batch_size=4, accumulate=1, weight_decay=0.05, evaluations=1, patience=5
 )
-
-
-@dataclass(frozen=True)
-class Student:
-    """The student to adapt, and what identifies it."""
-
-    model: PreTrainedModel
-    name: str
-    fingerprint: str
-    vocabulary: str
-    text_vocab: int
 
 
 class Routing(NamedTuple):

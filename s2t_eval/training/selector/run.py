@@ -12,7 +12,6 @@ import torch
 from accelerate import PartialState
 
 from s2t_eval.artifacts.fingerprint import data_hash
-from s2t_eval.models.lm_head import LMHead
 from s2t_eval.ranges import AT_LEAST_2, PART, SHARE, require_ranges
 from s2t_eval.selection.selector_folder import (
     PROPOSERS,
@@ -30,12 +29,12 @@ from s2t_eval.training.selector.proposers import (
     UNMEASURED,
     Routing,
     Scanned,
-    Student,
     every_step,
     make_routing,
     scan_scales,
     scan_triggers,
 )
+from s2t_eval.training.student import Student
 
 MADE_OF = ("student", "teacher", "vocabulary", "data", "prompt", "teacher_context", "steps", "tau")
 """Of a label set's manifest; the rest was measured."""
@@ -164,7 +163,7 @@ def _describe(
         base=student.fingerprint,
         base_name=student.name,
         vocabulary=student.vocabulary,
-        hidden_size=LMHead(student.model).width,
+        hidden_size=student.hidden_size,
         form=selector.form,
         score_as=selector.score_as,
         bins=selector.bins,

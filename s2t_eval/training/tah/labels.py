@@ -20,6 +20,7 @@ from s2t_eval.artifacts.files import replaced
 from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.settings import TahError
+from s2t_eval.training.split import split_by_question
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -142,16 +143,7 @@ class TahLabels:
         Raises:
             TahError: too few questions for two sides.
         """
-        questions = sorted({text.question_hash for text in self})
-        count = max(1, round(held_out * len(questions)))
-        if count >= len(questions):
-            raise TahError(
-                f"labels: {len(questions)} different questions cannot be split into training and "
-                f"{held_out:.0%} held-out ones; label more texts"
-            )
-        chosen = set(questions[:count])
-        train = [text for text in self if text.question_hash not in chosen]
-        return train, [text for text in self if text.question_hash in chosen]
+        return split_by_question(self.texts, held_out, TahError)
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
@@ -15,6 +15,7 @@ from s2t_eval.methods.tah.mixture import top_mixture
 from s2t_eval.methods.tah.settings import LoopedSettings
 from s2t_eval.methods.tah.taps import LayerTaps, decoder_layers
 from s2t_eval.models.lm_head import LMHead
+from s2t_eval.models.lora import with_lora
 
 
 class Tokens(NamedTuple):
@@ -59,14 +60,7 @@ class LoopedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules="all-linear",  # attention and MLP; peft leaves the output head out
-            task_type="CAUSAL_LM",
-        )
-        self.peft: PeftModel = base if isinstance(base, PeftModel) else get_peft_model(base, config)
+        self.peft: PeftModel = base if isinstance(base, PeftModel) else with_lora(base, settings)
         plain: Any = self.peft.get_base_model()
         self._plain = [plain]  # in a list, so that its parameters are not registered twice
         self._lm_head = LMHead(plain, text_vocab)

@@ -16,10 +16,11 @@ from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.manifest import save_adapter
 from s2t_eval.methods.tah.settings import LoopedSettings
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
+from s2t_eval.training.student import Student
 from s2t_eval.training.tah.labels import TahLabels, Text
 from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.stages import Loss, StageBatch, StageItem, collate, make_item
-from s2t_eval.training.tah.train import DepthSettings, TahStudent, record
+from s2t_eval.training.tah.train import DepthSettings, record
 
 FIGURES = "plain.json"
 
@@ -53,7 +54,7 @@ class PlainTraining(nn.Module):
 
 
 def fit_plain(
-    student: TahStudent,
+    student: Student,
     labels: TahLabels,
     looped: LoopedSettings,
     loop: LoopSettings,
@@ -91,7 +92,7 @@ def fit_plain(
 
 
 def train_plain(
-    student: TahStudent,
+    student: Student,
     labels: TahLabels,
     looped: LoopedSettings,
     loop: LoopSettings,
