@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,
     add_loop_flags,
+    add_lora_flags,
+    given,
     loop_settings,
     student_flags,
 )
@@ -53,9 +54,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     one = parser.add_argument_group("stage 1")
     one.add_argument("--max_depth", "--max-depth", type=int, help="most passes a token (2)")
     one.add_argument("--top_n", "--top-n", type=int, help="tokens mixed into the next input (100)")
-    one.add_argument("--rank", "--r", type=int, help="r of LoRA (16)")
-    one.add_argument("--alpha", type=int, help="alpha of LoRA (32)")
-    one.add_argument("--dropout", type=float, help="of LoRA (0.1)")
+    add_lora_flags(one.add_argument, dropout=0.1)
     one.add_argument("--train_base", "--train-base", action="store_true", default=None)
     one.add_argument("--easy", type=float, help="share of easy tokens looked at again too (0)")
     two = parser.add_argument_group("stage 2")
@@ -81,9 +80,7 @@ def _add_plain(parser: argparse.ArgumentParser) -> None:
         help="adapter to write, for --model greedy --model_args pretrained=...,peft=OUT",
     )
     add("--held_out", "--held-out", type=float, help="share of questions never trained on (0.1)")
-    add("--rank", "--r", type=int, help="r of LoRA (16)")
-    add("--alpha", type=int, help="alpha of LoRA (32)")
-    add("--dropout", type=float, help="of LoRA (0.1)")
+    add_lora_flags(add, dropout=0.1)
     add_loop_flags(parser)
     parser.set_defaults(function=plain)
 
@@ -117,9 +114,9 @@ def label(parsed: argparse.Namespace) -> None:
 def _require_texts_alone(parsed: argparse.Namespace) -> None:
     """Raise `ValueError` for flags that choose or pose problems beside `--texts`, which has both."""
     names = ("limit", "skip", "num_fewshot", "drop_overlap", "system_instruction", "apply_chat_template")
-    given = [name for name in (*names, "max_gen_toks") if getattr(parsed, name)]
-    if parsed.texts is not None and given:
-        raise ValueError(f"--{given[0]}: the texts of --texts are taken as they are; leave it out")
+    named = [name for name in (*names, "max_gen_toks") if getattr(parsed, name)]
+    if parsed.texts is not None and named:
+        raise ValueError(f"--{named[0]}: the texts of --texts are taken as they are; leave it out")
 
 
 def train(parsed: argparse.Namespace) -> None:
@@ -148,11 +145,11 @@ def train(parsed: argparse.Namespace) -> None:
         require_own_folder("--out", out, "one of `s2t-eval tah train --stage 1`", ["tah.json"], parents=False)
     lr = DECIDER_LR if parsed.stage == 2 else BASE_LR if parsed.train_base else LORA_LR
     loop = loop_settings(parsed, lr=lr, warmup=0.03, clip=0.2)
-    looped = LoopedSettings(**_given(parsed, LoopedSettings))
-    depths = DepthSettings(**_given(parsed, DepthSettings))
+    looped = LoopedSettings(**given(parsed, LoopedSettings))
+    depths = DepthSettings(**given(parsed, DepthSettings))
     parsed.layers = tuple(parsed.layers) if parsed.layers else None
-    decider = DeciderSettings(**{k: v for k, v in _given(parsed, DeciderSettings).items() if k != "dropout"})
-    decisions = DecisionSettings(**_given(parsed, DecisionSettings))
+    decider = DeciderSettings(**{k: v for k, v in given(parsed, DeciderSettings).items() if k != "dropout"})
+    decisions = DecisionSettings(**given(parsed, DecisionSettings))
     labels = TahLabels.load(Path(parsed.labels))
     student, tokenizer = load_student(*student_flags(parsed))
     require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
@@ -177,17 +174,11 @@ def plain(parsed: argparse.Namespace) -> None:
     out = Path(parsed.out)
     require_new_folder("--out", out)
     loop = loop_settings(parsed, lr=LORA_LR, warmup=0.03, clip=0.2)
-    looped = LoopedSettings(**_given(parsed, LoopedSettings))
-    settings = DepthSettings(**_given(parsed, DepthSettings))
+    looped = LoopedSettings(**given(parsed, LoopedSettings))
+    settings = DepthSettings(**given(parsed, DepthSettings))
     labels = TahLabels.load(Path(parsed.labels))
     student, tokenizer = load_student(*student_flags(parsed))
     require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
     trained = train_plain(student, labels, looped, loop, settings, out)
     print(f"{out}: plain tuning, {trained.steps} steps, the best after {trained.best_step}")
     print(f"held out: nll {trained.best['nll']:.4g} (before {trained.history[0]['nll']:.4g})")
-
-
-def _given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:
-    """The flags that were given and belong to these settings."""
-    names = [item.name for item in fields(settings)]
-    return {name: getattr(parsed, name) for name in names if getattr(parsed, name, None) is not None}

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s2t_eval.artifacts.places import require_new_folder
-from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings, student_flags
+from s2t_eval.cli.flags import (
+    Commands,
+    add_loading_flags,
+    add_loop_flags,
+    add_lora_flags,
+    given,
+    loop_settings,
+    student_flags,
+)
 from s2t_eval.method_table import SCORE_FORMS
 
 if TYPE_CHECKING:
@@ -36,9 +43,7 @@ def add_to(commands: Commands) -> None:
     add("--temperature", type=float, help="T of the loss (default: 0.1 for scores in [0, 1], else 1)")
     add("--beta", type=float, help="weight of the regularizer; 0 for a selector that only scores (pps_local)")
     add("--reverse", action="store_true", help="regularize by KL(base || tuned)")
-    add("--rank", "--r", type=int, help="r of LoRA")
-    add("--alpha", type=int, help="alpha of LoRA")
-    add("--dropout", type=float, help="of LoRA")
+    add_lora_flags(add)
     add("--num_candidates", "--num-candidates", type=int, default=16, help="K in training (default 16)")
     add("--top_k", "--top-k", type=int, default=8, help="K in decoding (default 8)")
     add("--quiet", type=float, default=0.0, help="share of the other steps learnt from too (--steps all)")
@@ -92,9 +97,3 @@ def _show(out: Path, info: SelectorInfo) -> None:
     for proposer, default in info.defaults.items():
         print(f"default of {proposer}: trigger {default.trigger}, tau {default.tau}, by {default.chosen}")
     print(f"proposal_weight (base) {info.proposal_weight}, adapter_scale (tuned) {info.adapter_scale}")
-
-
-def given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:
-    """Those of a dataclass's fields that the command line named."""
-    found = {item.name: getattr(parsed, item.name, None) for item in fields(settings)}
-    return {name: value for name, value in found.items() if value is not None}
