@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.ratios import Ratio, Stopwatch, Target, alternate
 from benchmarks.workload import Settings, load_model
+from s2t_eval.models.lm_head import LMHead
 from s2t_eval.selection.scores import Evidence
 from s2t_eval.training.selector.losses import listwise_kl
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
@@ -26,7 +27,7 @@ def measure(settings: Settings) -> list[Ratio]:
     trajectory of them would take minutes, and its groups/s would be the same.
     """
     base = load_model(settings.student, settings)
-    text_vocab = int(base.get_output_embeddings().weight.shape[0])
+    text_vocab = LMHead(base).vocab
     model = SelectorModel(base, SelectorSettings(form="residual", beta=0.0), text_vocab)
     steps = settings.new_tokens or STEPS
     item = trajectory(text_vocab, steps)

@@ -27,6 +27,7 @@ from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.methods.tah.decoder import LoopedDecoder, Votes
 from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import TOP_N, DeciderSettings, LoopedSettings
+from s2t_eval.models.lm_head import LMHead
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.plain import PlainTraining
@@ -106,7 +107,7 @@ def measure_training(settings: Settings) -> list[Ratio]:
     batches = _batches(settings)
     for name, stage in (("tah", DepthTraining), ("plain", PlainTraining)):
         base = load_model(settings.student, settings)
-        looped = LoopedModel(base, LoopedSettings(), base.get_output_embeddings().weight.shape[0])
+        looped = LoopedModel(base, LoopedSettings(), LMHead(base).vocab)
         module = stage(looped).train()
         trained = [p for p in module.parameters() if p.requires_grad]
         sides[name] = partial(_train, module, torch.optim.AdamW(trained, lr=1e-5), batches)

@@ -16,6 +16,7 @@ from s2t_eval.selection import policy
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.selector_folder import COMPLETE, Selector, load_selector
+from s2t_eval.selection.thresholds import ThresholdTable
 from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
 
 
@@ -25,7 +26,8 @@ class SelectionLM(EngineLM):
     Raises:
         ValueError: arguments that do not fit.
         VocabularyMismatchError: the teacher's tokens are not the student's.
-        CalibrationError: a calibration of other models, triggers or rates.
+        CalibrationError: a calibration of other models.
+        ThresholdError: a trigger or rate without a threshold.
         SelectorError: a selector folder of another student.
     """
 
@@ -123,8 +125,12 @@ class SelectionLM(EngineLM):
             return 0.0
         if trigger.name == "random":
             return 1 - tau
+        return self._table(trigger, tau).at(trigger, tau)
+
+    def _table(self, trigger: Trigger, tau: float) -> ThresholdTable:
+        """The calibration's thresholds, else the selector's."""
         if self.calibration is not None:
-            return self.calibration.threshold(trigger, tau)
+            return self.calibration.table
         assert self.selector is not None
         info = self.selector.info
         if trigger.needs_teacher and self.teacher_fingerprint != info.teacher:
@@ -132,7 +138,7 @@ class SelectionLM(EngineLM):
                 f"tau={tau}: the selector's KL thresholds hold for its teacher ({info.teacher}), this one "
                 f"is {self.teacher_fingerprint}; calibrate with this teacher and name calibration=FILE"
             )
-        return info.threshold(self.proposer, trigger, tau)
+        return info.table(self.proposer)
 
     def _require_top_k(self, top_k: int) -> int:
         if top_k > self.student.text_vocab:

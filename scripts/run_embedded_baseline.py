@@ -28,7 +28,7 @@ from s2t_eval.model_wrappers.registration import TASK_FOLDER, register
 from s2t_eval.report.baseline import baseline
 from s2t_eval.report.runs import documents_of
 
-BASELINE = Path(__file__).parent / "embedded"
+BASELINE = Path(__file__).parents[1] / "results" / "baselines" / "embedded"
 CALIBRATION = BASELINE / "calibration.json"
 TRACES, TRACED_ITEMS = BASELINE / "traces", 12
 MEASURED_ON_THE_WAY = ("seconds", "tokens_per_second", "peak_memory_bytes")

@@ -31,10 +31,12 @@ from transformers import (
     set_seed,
 )
 
+from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import Problem, format_prompt, make_split, training_stream
 from s2t_eval.embedded.tokenizer import build_tokenizer
 
 CONTEXT_LENGTH = 1024
+INTO = embedded_path("embedded/student").parent
 _IGNORED = -100
 
 
@@ -166,7 +168,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded student and teacher.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="parent folder")
+    parser.add_argument("--out", type=Path, default=INTO, help="parent folder")
     parser.add_argument("--only", choices=[recipe.name for recipe in RECIPES])
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()

@@ -21,20 +21,18 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2t_eval.artifacts.files import replaced
-from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
-from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.loop import LoopSettings
+from s2t_eval.training.student import Student
 from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
 from s2t_eval.training.tah.plain import fit_plain
 from s2t_eval.training.tah.train import (
     DecisionSettings,
     DepthSettings,
-    TahStudent,
     train_decider,
     train_depths,
 )
@@ -51,16 +49,15 @@ DECISIONS = LoopSettings(epochs=2, lr=2e-3, batch_size=32, accumulate=1, warmup=
 THRESHOLD = 0.9
 
 
-def load_student() -> tuple[TahStudent, Any]:
+def load_student() -> tuple[Student, Any]:
     """The student and its tokenizer."""
     folder = embedded_path(STUDENT)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    identity = (model_fingerprint(model), vocabulary_hash(tokenizer), text_vocabulary(tokenizer))
-    return TahStudent(model, STUDENT, *identity), tokenizer
+    return Student.of(model, tokenizer, STUDENT), tokenizer
 
 
-def make_labels(student: TahStudent, tokenizer: Any) -> TahLabels:
+def make_labels(student: Student, tokenizer: Any) -> TahLabels:
     """Which tokens of the training solutions are hard for the student."""
     texts = [
         Text(

@@ -13,10 +13,10 @@ from s2t_eval.model_wrappers.arguments import (
     SamplingArguments,
 )
 from s2t_eval.model_wrappers.tah import TahArguments
-from s2t_eval.pipelines.collect import Collection, Source
-from s2t_eval.pipelines.prompts import Prompting
+from s2t_eval.models.lora import LoraSettings
+from s2t_eval.pipelines.collect import Collection
+from s2t_eval.pipelines.prompts import Prompting, Source
 from s2t_eval.ranges import PART, POSITIVE, SHARE, whole
-from s2t_eval.training.distil.model import Adapter
 from s2t_eval.training.distil.run import DistilSettings
 from s2t_eval.training.loop import LoopSettings
 from s2t_eval.training.selector.model import SelectorSettings
@@ -68,7 +68,7 @@ SETTINGS: list[tuple[type, dict[str, tuple[Any, ...]]]] = [
             "held_out": SHARES_PART,
         },
     ),
-    (Adapter, {"rank": COUNTS, "alpha": COUNTS, "dropout": (1, -0.1, NAN)}),
+    (LoraSettings, {"rank": COUNTS, "alpha": COUNTS, "dropout": (1, -0.1, NAN)}),
     (
         DistilSettings,
         {

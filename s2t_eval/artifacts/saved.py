@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -54,25 +54,20 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_saved(kind: type[SavedT], path: Path, expected: int) -> SavedT:
-    """A dataclass that was saved as a JSON object with a field `format`, each value of its declared type.
+def require_format(content: Mapping[str, Any], known: Sequence[int]) -> int:
+    """The number of a saved object's format; compared before anything else, for the rest depends on it.
 
     Args:
-        kind: the dataclass; nested dataclasses and tuples are made from objects and lists.
-        path: the file.
-        expected: the format that is read here; it is compared before anything else.
+        content: the object; one without the field has the first of the known formats.
+        known: formats that are read here, the present one first.
 
     Raises:
-        OSError: the file cannot be read.
         OtherFormatError: another format.
-        ValueError: no such object: a field is missing, unknown or of another type.
     """
-    content = read_object(path)
-    found = content.get("format", expected)
-    if found != expected or isinstance(found, bool):
-        raise OtherFormatError(f"has format {_shown(found)}, expected {expected}")
-    made: SavedT = conform(content, kind, "")
-    return made
+    number = content.get("format", known[0])
+    if isinstance(number, bool) or number not in known:
+        raise OtherFormatError(f"has format {_shown(number)}, expected {' or '.join(map(str, known))}")
+    return int(number)
 
 
 def conform(value: Any, hint: Any, name: str) -> Any:

@@ -11,10 +11,12 @@ from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,
     add_loop_flags,
+    add_lora_flags,
+    given,
     loop_settings,
     require_flags,
+    student_flags,
 )
-from s2t_eval.cli.student import load_student, short_name
 from s2t_eval.method_table import DISTIL_METHODS
 from s2t_eval.ranges import AT_LEAST_1
 
@@ -37,9 +39,7 @@ def add_to(commands: Commands) -> None:
     add("--full", action="store_true", help="train all weights instead of an adapter")
     add("--beta", type=float, help="of jsd (default 0.5) and tsd_kd (default 0.9)")
     add("--temperature", type=float, default=1.0, help="divides both models' logits in the loss")
-    add("--rank", "--r", type=int, help="r of LoRA (default 16)")
-    add("--alpha", type=int, help="alpha of LoRA (default 32)")
-    add("--dropout", type=float, help="of LoRA (default 0)")
+    add_lora_flags(add)
     add("--held_out", "--held-out", type=float, default=0.1, help="share of problems never trained on")
     add("--limit", type=int, help="learn from this many problems (default: all that are not held out)")
     add("--until", nargs="+", default=[], help="strings that end the teacher's texts (seqkd)")
@@ -55,24 +55,23 @@ def run(parsed: argparse.Namespace) -> None:
     require_flags(parsed, rows=AT_LEAST_1, limit=AT_LEAST_1)
     if parsed.rows is not None and parsed.method != "seqkd":
         raise ValueError(f"--rows: only seqkd has the teacher write texts; leave it out for {parsed.method}")
-    given = {name: getattr(parsed, name) for name in ("rank", "alpha", "dropout")}
-    given = {name: value for name, value in given.items() if value is not None}
-    if parsed.full and given:
-        raise ValueError(f"--full trains all weights and has no {', '.join(given)}; leave one out")
     from s2t_eval.artifacts.fingerprint import model_fingerprint
     from s2t_eval.models.loading import load_model
+    from s2t_eval.models.lora import LoraSettings
     from s2t_eval.models.vocabulary import require_same_vocabulary, stop_ids
     from s2t_eval.training.contamination import require_no_evaluation_prompts
-    from s2t_eval.training.distil.model import Adapter
     from s2t_eval.training.distil.run import DistilSettings, Teacher, distil
     from s2t_eval.training.labels import LabelSet
-    from s2t_eval.training.selector.proposers import Student
+    from s2t_eval.training.student import load_student, short_name
 
+    lora = given(parsed, LoraSettings)
+    if parsed.full and lora:
+        raise ValueError(f"--full trains all weights and has no {', '.join(lora)}; leave one out")
     settings = DistilSettings(
         parsed.method,
         parsed.beta,
         parsed.temperature,
-        None if parsed.full else Adapter(**given),
+        None if parsed.full else LoraSettings(**lora),
         parsed.held_out,
         tuple(parsed.until),
         parsed.rows or DistilSettings.rows,
@@ -80,7 +79,7 @@ def run(parsed: argparse.Namespace) -> None:
     )
     loop = loop_settings(parsed, **({"lr": FULL_LR} if parsed.full else {}))
     labels = LabelSet.load(Path(parsed.labels))
-    student, tokenizer = load_student(parsed, Student)
+    student, tokenizer = load_student(*student_flags(parsed))
     labels.require_student(student.fingerprint, student.vocabulary)
     require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
     dtype = parsed.teacher_dtype or parsed.dtype

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, Range
@@ -34,6 +35,11 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     add("--trust_remote_code", "--trust-remote-code", action="store_true")
 
 
+def student_flags(parsed: argparse.Namespace) -> tuple[str, str, str | None, bool]:
+    """What `add_loading_flags` were given: arguments of `training.student.load_student`."""
+    return parsed.pretrained, parsed.dtype, parsed.device, parsed.trust_remote_code
+
+
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The student, how it is loaded and how problems are put to it."""
     add_loading_flags(parser)
@@ -42,6 +48,24 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add("--apply_chat_template", "--apply-chat-template", action="store_true")
     add("--max_gen_toks", "--max-gen-toks", type=int, help="default: the task's")
     add("--batch_size", "--batch-size", type=int, default=32)
+
+
+def add_lora_flags(add: Callable[..., Any], dropout: float = 0.0) -> None:
+    """The size of an adapter; see `models.lora.LoraSettings`.
+
+    Args:
+        add: `add_argument` of a parser or of a group.
+        dropout: the command's default.
+    """
+    add("--rank", "--r", type=int, help="r of LoRA (default 16)")
+    add("--alpha", type=int, help="alpha of LoRA (default 32)")
+    add("--dropout", type=float, help=f"of LoRA (default {dropout:g})")
+
+
+def given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:
+    """Those of a dataclass's fields that the command line named."""
+    found = {item.name: getattr(parsed, item.name, None) for item in fields(settings)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 LOOP_FLAGS: dict[str, type] = {

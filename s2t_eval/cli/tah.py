@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,
     add_loop_flags,
-    add_model_flags,
+    add_lora_flags,
+    given,
     loop_settings,
-    require_model_flags,
+    student_flags,
 )
-from s2t_eval.cli.student import load_student
+from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
 
 LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
 DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy")
@@ -37,15 +37,9 @@ def add_to(commands: Commands) -> None:
 
 
 def _add_label(parser: argparse.ArgumentParser) -> None:
-    add_model_flags(parser)
+    add_source_flags(parser, limit=500, use="; its solutions are the texts")
     add = parser.add_argument
-    add("--task", help="lm_eval task with a training split; its solutions are the texts")
-    add("--data", help="FILE.jsonl, NAME:SPLIT or NAME:CONFIG:SPLIT with a question and a solution field")
     add("--texts", help="label folder of `s2t-eval collect`; its texts are used, such as a teacher's")
-    add("--limit", type=int, help="problems (default 500)")
-    add("--skip", type=int, help="problems to leave out at the beginning")
-    add("--num_fewshot", "--num-fewshot", type=int, default=0)
-    add("--drop_overlap", "--drop-overlap", action="store_true", help="leave evaluation problems out")
     add("--out", required=True, help="folder to write")
     parser.set_defaults(function=label)
 
@@ -60,9 +54,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     one = parser.add_argument_group("stage 1")
     one.add_argument("--max_depth", "--max-depth", type=int, help="most passes a token (2)")
     one.add_argument("--top_n", "--top-n", type=int, help="tokens mixed into the next input (100)")
-    one.add_argument("--rank", "--r", type=int, help="r of LoRA (16)")
-    one.add_argument("--alpha", type=int, help="alpha of LoRA (32)")
-    one.add_argument("--dropout", type=float, help="of LoRA (0.1)")
+    add_lora_flags(one.add_argument, dropout=0.1)
     one.add_argument("--train_base", "--train-base", action="store_true", default=None)
     one.add_argument("--easy", type=float, help="share of easy tokens looked at again too (0)")
     two = parser.add_argument_group("stage 2")
@@ -88,47 +80,29 @@ def _add_plain(parser: argparse.ArgumentParser) -> None:
         help="adapter to write, for --model greedy --model_args pretrained=...,peft=OUT",
     )
     add("--held_out", "--held-out", type=float, help="share of questions never trained on (0.1)")
-    add("--rank", "--r", type=int, help="r of LoRA (16)")
-    add("--alpha", type=int, help="alpha of LoRA (32)")
-    add("--dropout", type=float, help="of LoRA (0.1)")
+    add_lora_flags(add, dropout=0.1)
     add_loop_flags(parser)
     parser.set_defaults(function=plain)
 
 
 def label(parsed: argparse.Namespace) -> None:
     """Write labels, and say how many tokens are hard."""
-    from s2t_eval.pipelines import prompts as training
     from s2t_eval.pipelines import tah_labels
     from s2t_eval.pipelines.calibrate import load_lm
 
-    if sum(given is not None for given in (parsed.task, parsed.data, parsed.texts)) != 1:
-        raise ValueError("expected one of --task NAME, --data FILE|NAME:SPLIT and --texts FOLDER")
+    require_source(parsed, "--texts FOLDER")
     _require_texts_alone(parsed)
-    require_model_flags(parsed)
     out = Path(parsed.out)
     require_new_folder("--out", out)
-    lm = load_lm(
-        parsed.pretrained,
-        None,
-        dtype=parsed.dtype,
-        device=parsed.device,
-        batch_size=parsed.batch_size,
-        trust_remote_code=parsed.trust_remote_code,
-    )
+    lm = load_lm(parsed.pretrained, None, **load_options(parsed))
     prompt: dict[str, Any] = {}
-    limit, skip = parsed.limit or 500, parsed.skip or 0
     if parsed.texts is not None:
         texts, data = tah_labels.collected(lm, Path(parsed.texts))
     else:
-        prompting = training.Prompting(
-            parsed.system_instruction, parsed.apply_chat_template, parsed.num_fewshot, parsed.max_gen_toks
-        )
-        if parsed.task is not None:
-            posed = training.task_prompts(lm, parsed.task, limit, prompting, skip)
-        else:
-            posed = training.data_prompts(lm, parsed.data, limit, prompting, skip)
+        source, prompting = read_source(parsed)
+        posed = source.prompts(lm, prompting)
         texts = tah_labels.solutions(lm, posed, prompting, parsed.drop_overlap)
-        data = {"source": posed.source, "split": posed.split, "skip": skip}
+        data = {"source": posed.source, "split": posed.split, "skip": source.skip}
         prompt = vars(prompting)
     labels = tah_labels.label(lm, texts, data, prompt)
     labels.save(out)
@@ -140,20 +114,20 @@ def label(parsed: argparse.Namespace) -> None:
 def _require_texts_alone(parsed: argparse.Namespace) -> None:
     """Raise `ValueError` for flags that choose or pose problems beside `--texts`, which has both."""
     names = ("limit", "skip", "num_fewshot", "drop_overlap", "system_instruction", "apply_chat_template")
-    given = [name for name in (*names, "max_gen_toks") if getattr(parsed, name)]
-    if parsed.texts is not None and given:
-        raise ValueError(f"--{given[0]}: the texts of --texts are taken as they are; leave it out")
+    named = [name for name in (*names, "max_gen_toks") if getattr(parsed, name)]
+    if parsed.texts is not None and named:
+        raise ValueError(f"--{named[0]}: the texts of --texts are taken as they are; leave it out")
 
 
 def train(parsed: argparse.Namespace) -> None:
     """Train one stage, and say what was reached."""
     from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
     from s2t_eval.training.contamination import require_no_evaluation_prompts
+    from s2t_eval.training.student import load_student
     from s2t_eval.training.tah.labels import TahLabels
     from s2t_eval.training.tah.train import (
         DecisionSettings,
         DepthSettings,
-        TahStudent,
         train_decider,
         train_depths,
     )
@@ -171,13 +145,13 @@ def train(parsed: argparse.Namespace) -> None:
         require_own_folder("--out", out, "one of `s2t-eval tah train --stage 1`", ["tah.json"], parents=False)
     lr = DECIDER_LR if parsed.stage == 2 else BASE_LR if parsed.train_base else LORA_LR
     loop = loop_settings(parsed, lr=lr, warmup=0.03, clip=0.2)
-    looped = LoopedSettings(**_given(parsed, LoopedSettings))
-    depths = DepthSettings(**_given(parsed, DepthSettings))
+    looped = LoopedSettings(**given(parsed, LoopedSettings))
+    depths = DepthSettings(**given(parsed, DepthSettings))
     parsed.layers = tuple(parsed.layers) if parsed.layers else None
-    decider = DeciderSettings(**{k: v for k, v in _given(parsed, DeciderSettings).items() if k != "dropout"})
-    decisions = DecisionSettings(**_given(parsed, DecisionSettings))
+    decider = DeciderSettings(**{k: v for k, v in given(parsed, DeciderSettings).items() if k != "dropout"})
+    decisions = DecisionSettings(**given(parsed, DecisionSettings))
     labels = TahLabels.load(Path(parsed.labels))
-    student, tokenizer = load_student(parsed, TahStudent)
+    student, tokenizer = load_student(*student_flags(parsed))
     require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
     if parsed.stage == 1:
         info = train_depths(student, labels, looped, loop, depths, out)
@@ -192,24 +166,19 @@ def plain(parsed: argparse.Namespace) -> None:
     """Tune plainly, and say what was reached."""
     from s2t_eval.methods.tah.settings import LoopedSettings
     from s2t_eval.training.contamination import require_no_evaluation_prompts
+    from s2t_eval.training.student import load_student
     from s2t_eval.training.tah.labels import TahLabels
     from s2t_eval.training.tah.plain import train_plain
-    from s2t_eval.training.tah.train import DepthSettings, TahStudent
+    from s2t_eval.training.tah.train import DepthSettings
 
     out = Path(parsed.out)
     require_new_folder("--out", out)
     loop = loop_settings(parsed, lr=LORA_LR, warmup=0.03, clip=0.2)
-    looped = LoopedSettings(**_given(parsed, LoopedSettings))
-    settings = DepthSettings(**_given(parsed, DepthSettings))
+    looped = LoopedSettings(**given(parsed, LoopedSettings))
+    settings = DepthSettings(**given(parsed, DepthSettings))
     labels = TahLabels.load(Path(parsed.labels))
-    student, tokenizer = load_student(parsed, TahStudent)
+    student, tokenizer = load_student(*student_flags(parsed))
     require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
     trained = train_plain(student, labels, looped, loop, settings, out)
     print(f"{out}: plain tuning, {trained.steps} steps, the best after {trained.best_step}")
     print(f"held out: nll {trained.best['nll']:.4g} (before {trained.history[0]['nll']:.4g})")
-
-
-def _given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:
-    """The flags that were given and belong to these settings."""
-    names = [item.name for item in fields(settings)]
-    return {name: getattr(parsed, name) for name in names if getattr(parsed, name, None) is not None}

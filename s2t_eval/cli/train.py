@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s2t_eval.artifacts.places import require_new_folder
-from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, loop_settings
-from s2t_eval.cli.student import load_student
+from s2t_eval.cli.flags import (
+    Commands,
+    add_loading_flags,
+    add_loop_flags,
+    add_lora_flags,
+    given,
+    loop_settings,
+    student_flags,
+)
 from s2t_eval.method_table import SCORE_FORMS
 
 if TYPE_CHECKING:
@@ -37,9 +43,7 @@ def add_to(commands: Commands) -> None:
     add("--temperature", type=float, help="T of the loss (default: 0.1 for scores in [0, 1], else 1)")
     add("--beta", type=float, help="weight of the regularizer; 0 for a selector that only scores (pps_local)")
     add("--reverse", action="store_true", help="regularize by KL(base || tuned)")
-    add("--rank", "--r", type=int, help="r of LoRA")
-    add("--alpha", type=int, help="alpha of LoRA")
-    add("--dropout", type=float, help="of LoRA")
+    add_lora_flags(add)
     add("--num_candidates", "--num-candidates", type=int, default=16, help="K in training (default 16)")
     add("--top_k", "--top-k", type=int, default=8, help="K in decoding (default 8)")
     add("--quiet", type=float, default=0.0, help="share of the other steps learnt from too (--steps all)")
@@ -60,8 +64,8 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.selector.complete import complete_selector
     from s2t_eval.training.selector.model import SelectorSettings
-    from s2t_eval.training.selector.proposers import Student
     from s2t_eval.training.selector.run import TrainSettings, train_selector
+    from s2t_eval.training.student import load_student
 
     if parsed.start is not None and parsed.complete is not None:
         raise ValueError("--start and --complete: expected one of them; --complete trains no adapter")
@@ -69,13 +73,12 @@ def run(parsed: argparse.Namespace) -> None:
     settings = TrainSettings(parsed.num_candidates, parsed.top_k, parsed.quiet, parsed.held_out, parsed.keep)
     loop = loop_settings(parsed)
     labels = LabelSet.load(Path(parsed.labels))
-    student, tokenizer = load_student(parsed, Student)
+    student, tokenizer = load_student(*student_flags(parsed))
     labels.require_student(student.fingerprint, student.vocabulary)
     require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
     earlier = None
     if (name := parsed.start or parsed.complete) is not None:
-        hidden_size = student.model.get_output_embeddings().weight.shape[1]
-        earlier = load_selector(name, student.fingerprint, student.vocabulary, hidden_size)
+        earlier = load_selector(name, student.fingerprint, student.vocabulary, student.hidden_size)
     if parsed.complete is not None:
         assert earlier is not None
         info = complete_selector(student, labels, earlier, out)
@@ -94,9 +97,3 @@ def _show(out: Path, info: SelectorInfo) -> None:
     for proposer, default in info.defaults.items():
         print(f"default of {proposer}: trigger {default.trigger}, tau {default.tau}, by {default.chosen}")
     print(f"proposal_weight (base) {info.proposal_weight}, adapter_scale (tuned) {info.adapter_scale}")
-
-
-def given(parsed: argparse.Namespace, settings: Any) -> dict[str, Any]:
-    """Those of a dataclass's fields that the command line named."""
-    found = {item.name: getattr(parsed, item.name, None) for item in fields(settings)}
-    return {name: value for name, value in found.items() if value is not None}

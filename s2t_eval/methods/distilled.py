@@ -6,7 +6,6 @@ its tokenizer. What `distil.json` says is compared with what is loaded.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +13,9 @@ from typing import Any, Literal
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.adapter_folder import save_adapter
 from s2t_eval.artifacts.card import distilled_card
 from s2t_eval.artifacts.files import replaced, write_text
-from s2t_eval.artifacts.saved import OtherFormatError, read_saved
+from s2t_eval.artifacts.manifest import ManifestKind, save_adapter, write_manifest
 
 FORMAT = 1
 SETTINGS = "distil.json"
@@ -59,15 +57,12 @@ class DistilInfo:
 
     def require_base(self, folder: str, fingerprint: str, vocabulary: str) -> None:
         """Raise `DistilledError` unless the adapter was made for this student."""
-        for what, ours, given in (
+        for what, saved, current in (
             ("tokenizer", self.vocabulary, vocabulary),
             ("base model", self.base, fingerprint),
         ):
-            if ours != given:
-                raise DistilledError(
-                    f"peft={folder}: it was distilled into another {what} ({ours}, of {self.base_name}; "
-                    f"this student has {given}); use that student, or distil this one"
-                )
+            fix = "use that student, or distil this one"
+            KIND.require_same(f"peft={folder}", what, saved, current, fix, self.base_name)
 
     def require_result(self, folder: str, fingerprint: str) -> None:
         """Raise `DistilledError` unless the loaded weights are those that were saved."""
@@ -77,6 +72,9 @@ class DistilInfo:
                 f"{fingerprint}, expected {self.result}); they were changed after distillation, so "
                 "distil anew, or run them with --model greedy"
             )
+
+
+KIND = ManifestKind(DistilInfo, "s2t-eval distil", DistilledError, FORMAT, SETTINGS)
 
 
 def save_distilled(
@@ -94,7 +92,7 @@ def save_distilled(
         else:
             model.save_pretrained(str(partial))
             tokenizer.save_pretrained(str(partial))
-        write_text(partial / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
+        write_manifest(partial / SETTINGS, info)
         write_text(partial / "README.md", distilled_card(asdict(info)))
 
 
@@ -109,25 +107,16 @@ def read_distilled(argument: str, name: str, revision: str | None = None) -> Dis
     Raises:
         DistilledError: there is none, it cannot be read, or it is of another format.
     """
-    expected = f"{argument}={name}: expected a folder of `s2t-eval distil` with {SETTINGS}"
-    path = Path(name) / SETTINGS if Path(name).is_dir() else _from_hub(name, revision, expected)
-    try:
-        return read_saved(DistilInfo, path, FORMAT)
-    except FileNotFoundError:
-        raise DistilledError(
-            f"{expected}, it has none; run other models and adapters with --model greedy"
-        ) from None
-    except OtherFormatError as error:
-        raise DistilledError(f"{expected} of format {FORMAT}, it {error}; distil anew") from error
-    except (OSError, ValueError) as error:
-        raise DistilledError(f"{expected}; it cannot be read ({error})") from error
+    artifact = f"{argument}={name}"
+    path = Path(name) / SETTINGS if Path(name).is_dir() else _from_hub(artifact, name, revision)
+    return KIND.read(artifact, path, "run other models and adapters with --model greedy")
 
 
-def _from_hub(name: str, revision: str | None, expected: str) -> Path:
+def _from_hub(artifact: str, name: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
     try:
         return Path(hf_hub_download(name, SETTINGS, revision=revision))
     except (HFValidationError, HfHubHTTPError, EntryNotFoundError, OSError) as error:
-        raise DistilledError(f"{expected}, or a hub repository with one") from error
+        raise DistilledError(f"{artifact}: {KIND.expected}, or a hub repository with one") from error

@@ -29,6 +29,11 @@ class LMHead:
         self.text_vocab = self.vocab if text_vocab is None else min(text_vocab, self.vocab)
 
     @property
+    def width(self) -> int:
+        """Size of the hidden states that it reads."""
+        return int(self.module.weight.shape[1])
+
+    @property
     def module(self) -> Any:
         """The output embedding itself."""
         return self._model.get_output_embeddings()

@@ -11,7 +11,8 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
-from s2t_eval.selection.calibration import Calibration, quantile_thresholds, trigger_key
+from s2t_eval.selection.calibration import Calibration
+from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
 from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger, Trigger
 
 
@@ -34,10 +35,7 @@ def calibrate(
             f"warmup: {warmup} tokens leave no step of {len(requests)} texts to calibrate on"
         )
     return Calibration(
-        thresholds={
-            trigger_key(trigger): dict(quantile_thresholds(mine, taus))
-            for trigger, mine in zip(observed, values, strict=True)
-        },
+        thresholds=measure_thresholds(dict(zip(map(trigger_key, observed), values, strict=True)), taus),
         num_steps=len(values[0]),
         num_texts=len(requests),
         warmup=warmup,

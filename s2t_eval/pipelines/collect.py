@@ -17,38 +17,17 @@ from s2t_eval.pipelines.prompts import (
     QUESTION_FIELDS,
     Prompting,
     PromptSet,
+    Source,
     TrainingDataError,
-    data_prompts,
     first_text,
-    task_prompts,
 )
-from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, require_ranges
+from s2t_eval.ranges import RATE, require_ranges
 from s2t_eval.training.collect import LabelFolder, Problem, finish, label, roll_out
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.labels import Manifest
 
 SOLUTION_FIELDS = ("solution", "rationale", "answer")
 CONTEXT = "This is a correct solution, for you alone to see:\n{context}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which problems: a harness task or a data set, and which part of it."""
-
-    task: str | None
-    data: str | None
-    limit: int
-    skip: int = 0
-
-    def __post_init__(self) -> None:
-        require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
-
-    def prompts(self, lm: SelectToThink, prompting: Prompting) -> PromptSet:
-        """The problems, put to the model."""
-        if self.task is not None:
-            return task_prompts(lm, self.task, self.limit, prompting, self.skip)
-        assert self.data is not None
-        return data_prompts(lm, self.data, self.limit, prompting, self.skip)
 
 
 @dataclass(frozen=True)

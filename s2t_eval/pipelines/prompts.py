@@ -96,6 +96,33 @@ class PromptSet:
         )
 
 
+@dataclass(frozen=True)
+class Source:
+    """Which problems: a harness task or a data set, and which part of it.
+
+    Args:
+        task: name of a task with a training split.
+        data: where no task is named: see `data_prompts`.
+        limit: how many problems.
+        skip: how many are left out at the beginning.
+    """
+
+    task: str | None
+    data: str | None
+    limit: int
+    skip: int = 0
+
+    def __post_init__(self) -> None:
+        require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
+
+    def prompts(self, lm: EngineLM, prompting: Prompting) -> PromptSet:
+        """The problems, put to the model."""
+        if self.task is not None:
+            return task_prompts(lm, self.task, self.limit, prompting, self.skip)
+        assert self.data is not None
+        return data_prompts(lm, self.data, self.limit, prompting, self.skip)
+
+
 def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip: int = 0) -> PromptSet:
     """`limit` training problems of a harness task after the first `skip`, prompted as the task prompts.
 

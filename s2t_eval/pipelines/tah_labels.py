@@ -17,7 +17,7 @@ from s2t_eval.pipelines.collect import SOLUTION_FIELDS
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError, first_text
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
-from s2t_eval.training.labels import LabelSet
+from s2t_eval.training.labels import KIND, LabelSet
 from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
 
 
@@ -64,18 +64,17 @@ def collected(lm: EngineLM, folder: Path) -> tuple[list[Text], dict[str, Any]]:
     """The texts of a label set of `s2t-eval collect`, such as a teacher's own.
 
     Raises:
-        LabelError: no label set.
+        LabelError: no label set, or one of another tokenizer.
         OverlapError: texts on problems that models are scored on.
-        TahError: another tokenizer, or texts of this very student, which finds none of them hard.
+        TahError: texts of this very student, which finds none of them hard.
     """
     labels = LabelSet.load(folder)
     manifest = labels.manifest
+    fix = "collect texts of the student's family"
     found = vocabulary_hash(lm.tokenizer)
-    if manifest.vocabulary != found:
-        raise TahError(
-            f"--texts {folder}: its texts are of another tokenizer ({manifest.vocabulary}, of "
-            f"{manifest.student_name}; this student has {found}); collect texts of the student's family"
-        )
+    KIND.require_same(
+        f"--texts {folder}", "tokenizer", manifest.vocabulary, found, fix, manifest.student_name
+    )
     if manifest.student == lm.student_fingerprint:
         raise TahError(
             f"--texts {folder}: {manifest.student_name} wrote these texts itself, so it finds no token hard; "

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from s2t_eval.artifacts.files import write_text
-from s2t_eval.artifacts.saved import OtherFormatError, read_saved
-from s2t_eval.selection.triggers import KlTrigger, Trigger
+from s2t_eval.artifacts.manifest import ManifestKind, manifest_text, write_manifest
+from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
 
 FORMAT = 1
 
@@ -38,7 +32,7 @@ class Calibration:
         teacher: fingerprint, or None where no teacher ran.
     """
 
-    thresholds: dict[str, dict[str, float]]
+    thresholds: Rates
     num_steps: int
     num_texts: int
     warmup: int
@@ -48,17 +42,17 @@ class Calibration:
     teacher: str | None
     format: int = field(default=FORMAT)
 
+    def __post_init__(self) -> None:
+        require_rates(self.thresholds)
+
     @property
     def hash(self) -> str:
         """16 hex digits of the content, for results."""
-        return hashlib.sha256(self._text().encode()).hexdigest()[:16]
+        return hashlib.sha256(manifest_text(self).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
         """Write the file whole or not at all."""
-        write_text(path, self._text())
-
-    def _text(self) -> str:
-        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+        write_manifest(path, self)
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
@@ -67,68 +61,19 @@ class Calibration:
         Raises:
             CalibrationError: missing, not JSON, or of another format.
         """
-        try:
-            return read_saved(cls, path, FORMAT)
-        except FileNotFoundError:
-            raise CalibrationError(
-                f"calibration: there is no file {path}; make it with `s2t-eval calibrate --out {path}`"
-            ) from None
-        except OtherFormatError as error:
-            raise CalibrationError(f"calibration: {path} {error}; make it anew") from error
-        except (OSError, ValueError) as error:
-            raise CalibrationError(
-                f"calibration: {path} is not a calibration file ({error}); make one with `s2t-eval calibrate`"
-            ) from error
+        return KIND.read(f"calibration={path}", path)
 
-    def threshold(self, trigger: Trigger, tau: float) -> float:
-        """The threshold at which `trigger` fires at the rate `tau`.
-
-        Raises:
-            CalibrationError: this trigger or rate was not calibrated; the message lists what was.
-        """
-        rates = self.thresholds.get(trigger_key(trigger))
-        if rates is None:
-            raise CalibrationError(
-                f"calibration: it has no trigger {trigger_key(trigger)!r}, only "
-                f"{', '.join(sorted(self.thresholds))}; calibrate again"
-            )
-        for rate, threshold in rates.items():
-            if math.isclose(float(rate), tau):
-                return threshold
-        raise CalibrationError(
-            f"tau: expected a calibrated rate ({', '.join(rates)}), got {tau}; "
-            f"run `s2t-eval calibrate --tau {tau}`"
-        )
+    @property
+    def table(self) -> ThresholdTable:
+        """The thresholds, to be looked up."""
+        return ThresholdTable("calibration", self.thresholds)
 
     def require(self, student: str, teacher: str | None, warmup: int) -> None:
         """Raise `CalibrationError` unless it was made for these models and this warm-up."""
-        for role, ours, given in (
-            ("student", self.student, student),
-            ("teacher", self.teacher, teacher),
-        ):
-            if given is not None and ours != given:
-                raise CalibrationError(
-                    f"calibration: it was made for another {role} (fingerprint {ours}, this one has "
-                    f"{given}); calibrate with this {role}"
-                )
-        if warmup != self.warmup:
-            raise CalibrationError(
-                f"warmup: the calibration was made with {self.warmup}, got {warmup}; use the same"
-            )
+        for role, saved, current in (("student", self.student, student), ("teacher", self.teacher, teacher)):
+            if current is not None:
+                KIND.require_same("calibration", role, saved, current, f"calibrate with this {role}")
+        KIND.require_same("calibration", "warmup", self.warmup, warmup, f"give warmup={self.warmup}")
 
 
-def trigger_key(trigger: Trigger) -> str:
-    """A trigger's name in the file; the two directions of KL have thresholds of their own."""
-    return f"kl:{trigger.direction}" if isinstance(trigger, KlTrigger) else trigger.name
-
-
-def quantile_thresholds(divergences: Sequence[float], taus: Sequence[float]) -> Mapping[str, float]:
-    """For each rate tau the (1 - tau) quantile: a share tau of the divergences lies above it."""
-    values = np.asarray(divergences, dtype=np.float64)
-    if not np.isfinite(values).all():
-        count = int((~np.isfinite(values)).sum())
-        raise CalibrationError(
-            f"calibration: {count} of {len(values)} divergences are not finite numbers; a model's weights "
-            "are damaged, or its dtype is too narrow (try float32)"
-        )
-    return {str(tau): float(np.quantile(values, 1 - tau)) for tau in taus}
+KIND = ManifestKind(Calibration, "s2t-eval calibrate", CalibrationError, FORMAT)

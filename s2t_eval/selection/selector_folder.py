@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -25,12 +24,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.adapter_folder import save_adapter
 from s2t_eval.artifacts.card import selector_card
 from s2t_eval.artifacts.errors import one_line
 from s2t_eval.artifacts.files import replaced, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
-from s2t_eval.artifacts.saved import conform, read_object
+from s2t_eval.artifacts.manifest import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    ManifestKind,
+    save_adapter,
+    write_manifest,
+)
+from s2t_eval.artifacts.saved import read_object
 from s2t_eval.embedded import embedded_path
 from s2t_eval.method_table import SCORE_FORMS, TRIGGER_NAMES
 from s2t_eval.models.loading import (
@@ -40,11 +45,10 @@ from s2t_eval.models.loading import (
     attach_adapter,
     require_finite_tensors,
 )
-from s2t_eval.selection.calibration import trigger_key
 from s2t_eval.selection.readout import ScoreAs
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.scores import ScoreForm
-from s2t_eval.selection.triggers import Trigger
+from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
 
 FORMAT = 2
 SETTINGS = "selector.json"
@@ -116,7 +120,7 @@ class SelectorInfo:
     temperature: float
     num_candidates: int
     top_k: int
-    thresholds: dict[str, dict[str, dict[str, float]]]
+    thresholds: dict[str, Rates]
     threshold_steps: int
     defaults: dict[str, ProposerDefault]
     labels: dict[str, Any]
@@ -126,6 +130,18 @@ class SelectorInfo:
     adapter_scale: float = 1.0
     format: int = field(default=FORMAT)
 
+    def __post_init__(self) -> None:
+        if self.form not in SCORE_FORMS:
+            raise ValueError(f"form: expected one of {', '.join(SCORE_FORMS)}, got {self.form!r}")
+        for rates in self.thresholds.values():
+            require_rates(rates)
+        for proposer, default in self.defaults.items():
+            if default.trigger not in TRIGGER_NAMES:
+                raise ValueError(
+                    f"defaults.{proposer}.trigger: expected one of {', '.join(TRIGGER_NAMES)}, got "
+                    f"{default.trigger!r}"
+                )
+
     def default(self, proposer: str) -> ProposerDefault:
         """How to decode under this proposer.
 
@@ -133,27 +149,18 @@ class SelectorInfo:
         """
         return self.defaults.get(proposer, NO_DEFAULT)
 
-    def threshold(self, proposer: str, trigger: Trigger, tau: float) -> float:
-        """The threshold at which a trigger fires at the rate tau.
+    def table(self, proposer: str) -> ThresholdTable:
+        """The thresholds under a proposer, to be looked up.
 
         Raises:
-            SelectorError: a trigger or rate without one; the message lists those with.
+            SelectorError: none were measured under it.
         """
-        triggers = self.thresholds.get(proposer, {})
-        if not triggers:
+        if proposer not in self.thresholds:
             raise SelectorError(
                 f"selector: it has thresholds for proposer={', '.join(self.thresholds) or 'none'} alone, got "
                 f"proposer={proposer}; use trigger=always or threshold=NUMBER ({COMPLETE})"
             )
-        rates = triggers.get(trigger_key(trigger), {})
-        for rate, threshold in rates.items():
-            if abs(float(rate) - tau) < 1e-9:
-                return threshold
-        known = "; ".join(f"{name}: {', '.join(found)}" for name, found in triggers.items()) or "none"
-        raise SelectorError(
-            f"selector: it has no threshold for trigger {trigger_key(trigger)} at tau={tau} with "
-            f"proposer={proposer} (it has {known}); name one of these, or threshold=NUMBER"
-        )
+        return ThresholdTable(f"selector with proposer={proposer}", self.thresholds[proposer])
 
 
 @dataclass(frozen=True)
@@ -222,7 +229,7 @@ def save_selector(
 def write_info(folder: Path, info: SelectorInfo) -> None:
     """Give a selector folder other settings, and the card that goes with them."""
     write_text(folder / "README.md", selector_card(asdict(info)))
-    write_text(folder / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
+    write_manifest(folder / SETTINGS, info)
 
 
 def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> Selector:
@@ -239,16 +246,13 @@ def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int
     """
     folder = find_folder(name)
     info = read_info(folder)
-    for what, ours, given in (
+    fix = "use that student, or train a selector for this one"
+    for what, saved, current in (
         ("hidden size", info.hidden_size, hidden_size),
         ("tokenizer", info.vocabulary, vocabulary),
         ("base model", info.base, base),
     ):
-        if ours != given:
-            raise SelectorError(
-                f"selector={name}: it was trained for another {what} ({ours}, of {info.base_name}; this "
-                f"student has {given}); use that student, or train a selector for this one"
-            )
+        KIND.require_same(f"selector={name}", what, saved, current, fix, info.base_name)
     _require_adapter(folder)
     try:
         rows, weights = (load_file(folder / f"{part}.safetensors") for part in ("readout", "router"))
@@ -292,66 +296,37 @@ def read_info(folder: Path) -> SelectorInfo:
     Raises:
         SelectorError: there are none, of another format, or with numbers that are not finite.
     """
-    path = folder / SETTINGS
-    try:
-        content = read_object(path)
-        if (version := content.get("format")) not in (1, FORMAT):
-            raise SelectorError(
-                f"selector={folder}: its {SETTINGS} has format {json.dumps(version)}, expected {FORMAT} "
-                "(or 1); update s2t-eval or train the selector anew"
-            )
-        return _conforming(_upgraded(content))
-    except SelectorError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SelectorError(
-            f"selector={folder}: expected a folder of `s2t-eval train` with {SETTINGS} ({error})"
-        ) from error
+    return KIND.read(f"selector={folder}", folder / SETTINGS)
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """The content as the present format has it: format 1 named one default, and whom it was for."""
-    if content["format"] == FORMAT:
-        return content
+    """The content of format 1 as the present format has it: it named one default, and whom it was for."""
     old = dict(content.pop("default"))
     proposer = old.pop("proposer")
     training = dict(content["training"])
     if "scan" in training:
         training["scan"] = {proposer: training["scan"]}
-    return {**content, "defaults": {proposer: old}, "training": training, "format": FORMAT}
+    return {**content, "defaults": {proposer: old}, "training": training}
 
 
-def _conforming(content: dict[str, Any]) -> SelectorInfo:
-    """The settings, each value of its declared type, numbers finite.
-
-    Raises:
-        ValueError: a value that cannot be one.
-    """
-    info: SelectorInfo = conform(content, SelectorInfo, "")
-    if info.form not in SCORE_FORMS:
-        raise ValueError(f"form: expected one of {', '.join(SCORE_FORMS)}, got {info.form!r}")
-    for proposer, default in info.defaults.items():
-        if default.trigger not in TRIGGER_NAMES:
-            raise ValueError(f"defaults.{proposer}.trigger: expected one of {', '.join(TRIGGER_NAMES)}")
-    return info
-    return info
+KIND = ManifestKind(SelectorInfo, "s2t-eval train", SelectorError, FORMAT, SETTINGS, {1: _upgraded})
 
 
 def _require_adapter(folder: Path) -> None:
     """Raise `SelectorError` unless the folder holds LoRA weights as safetensors."""
     try:
-        kind = read_object(folder / "adapter_config.json").get("peft_type")
+        kind = read_object(folder / ADAPTER_CONFIG).get("peft_type")
     except (OSError, ValueError) as error:
         raise SelectorError(
-            f"selector={folder}: its adapter_config.json cannot be read ({error}); train it anew"
+            f"selector={folder}: its {ADAPTER_CONFIG} cannot be read ({error}); train it anew"
         ) from error
     if kind != "LORA":
         raise SelectorError(
             f"selector={folder}: expected an adapter of kind LORA, got {kind}; train it with `s2t-eval train`"
         )
-    if not (folder / "adapter_model.safetensors").is_file():
+    if not (folder / ADAPTER_WEIGHTS).is_file():
         raise SelectorError(
-            f"selector={folder}: it has no adapter_model.safetensors; weights of another form, such as a "
+            f"selector={folder}: it has no {ADAPTER_WEIGHTS}; weights of another form, such as a "
             "pickle, are not read: reading one can run its code"
         )
 

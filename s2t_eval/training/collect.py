@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.manifest import require_same_run
 from s2t_eval.engine import Decoder, ModelRunner, Request, Result
 from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
@@ -74,12 +75,7 @@ class LabelFolder:
         settings = self.work / "settings.json"
         if settings.exists():
             before = json.loads(settings.read_text())
-            differing = [key for key in identity if before.get(key) != identity[key]]
-            if differing:
-                raise LabelError(
-                    f"--out {folder}: it holds the unfinished work of another run (its "
-                    f"{', '.join(differing)} differ); remove it or name another folder"
-                )
+            require_same_run(f"--out {folder}", "the unfinished work", before, identity, LabelError)
         for name in ("rollouts", "labels"):
             (self.work / name).mkdir(parents=True, exist_ok=True)
         write_text(settings, json.dumps(identity, indent=2, sort_keys=True))

@@ -6,7 +6,6 @@ One row a trajectory; steps are counted from the first generated token.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,8 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2t_eval.artifacts.files import replaced, write_text
-from s2t_eval.artifacts.saved import OtherFormatError, read_saved
+from s2t_eval.artifacts.files import replaced
+from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
+from s2t_eval.training.split import split_by_question
 
 FORMAT = 1
 SHARD_ROWS = 128
@@ -130,6 +130,9 @@ class Manifest:
     format: int = field(default=FORMAT)
 
 
+KIND = ManifestKind(Manifest, "s2t-eval collect", LabelError, FORMAT, MANIFEST)
+
+
 class LabelSet:
     """The trajectories of a label folder, in memory.
 
@@ -167,15 +170,12 @@ class LabelSet:
 
     def require_student(self, fingerprint: str, vocabulary: str) -> None:
         """Raise `LabelError` unless this student wrote the texts."""
-        for what, ours, given in (
+        for what, saved, current in (
             ("student", self.manifest.student, fingerprint),
             ("tokenizer", self.manifest.vocabulary, vocabulary),
         ):
-            if ours != given:
-                raise LabelError(
-                    f"labels: they were collected with another {what} ({self.manifest.student_name}, "
-                    f"{ours}; this one is {given}); run `s2t-eval collect` with this student"
-                )
+            fix = "run `s2t-eval collect` with this student"
+            KIND.require_same("labels", what, saved, current, fix, self.manifest.student_name)
 
     def split(self, held_out: float) -> tuple[list[Trajectory], list[Trajectory]]:
         """Training and held-out trajectories; a question is never on both sides.
@@ -186,16 +186,7 @@ class LabelSet:
         Raises:
             LabelError: too few questions for two sides.
         """
-        questions = sorted({trajectory.question_hash for trajectory in self})
-        count = max(1, round(held_out * len(questions)))
-        if count >= len(questions):
-            raise LabelError(
-                f"labels: {len(questions)} different questions cannot be split into training and "
-                f"{held_out:.0%} held-out ones; collect more problems"
-            )
-        chosen = set(questions[:count])
-        train = [t for t in self if t.question_hash not in chosen]
-        return train, [t for t in self if t.question_hash in chosen]
+        return split_by_question(self.trajectories, held_out, LabelError)
 
 
 def write_labels(folder: Path, manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Manifest:
@@ -211,7 +202,7 @@ def write_labels(folder: Path, manifest: Manifest, rows: Sequence[dict[str, Any]
             pq.write_table(table, partial, compression="zstd")
         shards[name] = len(part)
     whole = Manifest(**{**asdict(manifest), "shards": shards})
-    write_text(folder / MANIFEST, json.dumps(asdict(whole), indent=2, sort_keys=True) + "\n")
+    write_manifest(folder / MANIFEST, whole)
     return whole
 
 
@@ -237,21 +228,9 @@ def _plain(value: Any) -> Any:
 
 
 def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        return read_saved(Manifest, path, FORMAT)
-    except FileNotFoundError:
-        unfinished = (folder / "work").is_dir()
-        hint = (
-            "its collection was broken off; run the same command again" if unfinished else "make one with it"
-        )
-        raise LabelError(
-            f"labels: expected a folder of `s2t-eval collect` with {MANIFEST}, {folder} has none ({hint})"
-        ) from None
-    except OtherFormatError as error:
-        raise LabelError(f"labels: {path} {error}; collect anew") from error
-    except (OSError, ValueError) as error:
-        raise LabelError(f"labels: {path} cannot be read ({error}); collect the labels anew") from error
+    unfinished = (folder / "work").is_dir()
+    hint = "its collection was broken off; run the same command again" if unfinished else ""
+    return KIND.read(f"labels={folder}", folder / MANIFEST, hint)
 
 
 def _read_shard(path: Path, expected: int) -> list[Trajectory]:

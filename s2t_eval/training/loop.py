@@ -25,6 +25,7 @@ from tqdm import tqdm
 from transformers import get_scheduler
 
 from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.manifest import require_same_run
 from s2t_eval.ranges import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -389,12 +390,7 @@ class Loop(Generic[ItemT]):
             return False
         folder = checkpoints[-1]
         state = json.loads((folder / STATE).read_text())
-        differing = [key for key in self.identity if state["identity"].get(key) != self.identity[key]]
-        if differing:
-            raise TrainingError(
-                f"{self.folder} holds checkpoints of another run (its {', '.join(differing)} differ); "
-                "remove it or name another folder"
-            )
+        require_same_run(str(self.folder), "checkpoints", state["identity"], self.identity, TrainingError)
         self._load_parameters(folder)
         tensors = load_file(folder / "optimizer.safetensors")
         torch.set_rng_state(tensors["random"])

@@ -181,8 +181,11 @@ def selector_copy(folder: Path, change: Change) -> Path:
 
 
 SELECTORS: dict[str, tuple[Change, str]] = {
-    "format 99": (lambda s: s.update(format=99, new_field=1), "its selector.json has format 99, expected 2"),
-    "format a text": (lambda s: s.update(format="1"), 'has format "1", expected 2'),
+    "format 99": (
+        lambda s: s.update(format=99, new_field=1),
+        "its selector.json has format 99, expected 2 or 1; make it again with `s2t-eval train`, or update",
+    ),
+    "format a text": (lambda s: s.update(format="1"), 'has format "1", expected 2 or 1'),
     "thresholds a text": (lambda s: s.update(thresholds="x"), 'thresholds: expected an object, got "x"'),
     "a threshold a text": (
         lambda s: s["thresholds"]["base"]["entropy"].update({"0.05": "x"}),
@@ -200,11 +203,15 @@ SELECTORS: dict[str, tuple[Change, str]] = {
         lambda s: s.update(adapter_scale=float("inf")),
         "adapter_scale: expected a finite number",
     ),
+    "a rate a word": (
+        lambda s: s["thresholds"]["base"]["entropy"].update(often=0.5),
+        "thresholds.entropy: expected rates from 0 to 1 as names, got 'often'",
+    ),
     "a form of another": (lambda s: s.update(form="x"), "form: expected one of "),
     "no thresholds": (lambda s: s.pop("thresholds"), "it has no 'thresholds'"),
     "an unknown field": (lambda s: s.update(colour="red"), "it has an unknown 'colour'"),
     "bins a text": (lambda s: s.update(bins="16"), 'bins: expected a whole number, got "16"'),
-    "default empty": (lambda s: s.update(defaults={"base": {}}), "defaults.base: it has no 'trigger'"),
+    "default empty": (lambda s: s["defaults"].update(base={}), "defaults.base: it has no 'trigger'"),
     "default of no trigger": (
         lambda s: s["defaults"]["base"].update(trigger="x"),
         "defaults.base.trigger: expected one of",
@@ -213,6 +220,7 @@ SELECTORS: dict[str, tuple[Change, str]] = {
         lambda s: s["defaults"]["base"].update(tau=float("nan")),
         "defaults.base.tau: expected a finite number",
     ),
+    "format 1 without its default": (lambda s: s.update(format=1), "cannot be read ('default')"),
 }
 
 
@@ -315,7 +323,7 @@ def test_formats_are_compared_before_anything_else(tmp_path: Path) -> None:
 def test_calibrations_of_another_shape(content: str, tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(content)
-    with pytest.raises(CalibrationError, match=r"is not a calibration file \(.+\); make one with") as caught:
+    with pytest.raises(CalibrationError, match=r"it cannot be read \(.+\); make it again with") as caught:
         Calibration.load(path)
     one_line(caught.value, path)
 
@@ -326,6 +334,19 @@ def test_a_calibration_s_numbers_are_finite(tmp_path: Path) -> None:
 
     path = edited(EMBEDDED / "calibration.json", tmp_path / "c.json", change)
     with pytest.raises(CalibrationError, match=r"thresholds\.entropy\.0\.05: expected a finite .*, got NaN"):
+        Calibration.load(path)
+
+
+def test_a_calibration_s_rates_are_rates(tmp_path: Path) -> None:
+    """One once ended in "could not convert string to float", after the models were loaded."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["thresholds"]["entropy"]["often"] = 0.5
+
+    path = edited(EMBEDDED / "calibration.json", tmp_path / "c.json", change)
+    with pytest.raises(
+        CalibrationError, match=r"thresholds\.entropy: expected rates from 0 to 1 as names, got"
+    ):
         Calibration.load(path)
 
 

@@ -12,7 +12,8 @@ from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompt
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.loop import LoopSettings
 from s2t_eval.training.selector.model import SelectorSettings
-from s2t_eval.training.selector.run import Student, TrainSettings, train_selector
+from s2t_eval.training.selector.run import TrainSettings, train_selector
+from s2t_eval.training.student import Student
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, model, tokenizer
 from tests.learning import collect_arguments, labels
@@ -46,7 +47,7 @@ SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", 
         ((*TRAIN, "--schedule", "cosin"), "schedule: expected one of linear, cosine"),
         ((*TRAIN, "--epochs", "two"), "--epochs: invalid int value: 'two'"),
         ((*TRAIN, "--log_with", "nonesuch"), "log_with: expected trackers of accelerate"),
-        ((*TRAIN, "--device", "quux"), "labels: expected a folder of `s2t-eval collect`"),
+        ((*TRAIN, "--device", "quux"), ": expected a folder of `s2t-eval collect`"),
         ((*DISTIL, "--until", "x"), "until: only seqkd has the teacher write texts"),
         ((*DISTIL, "--method", "kd", "--rows", "4"), "--rows: only seqkd has the teacher write texts"),
         ((*DISTIL, "--held_out", "0"), "held_out: expected a share above 0"),

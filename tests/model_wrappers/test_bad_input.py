@@ -24,6 +24,7 @@ from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.takeover import Takeover
 from s2t_eval.models.loading import ModelLoadError
 from s2t_eval.selection.calibration import Calibration, CalibrationError
+from s2t_eval.selection.thresholds import ThresholdError
 from tests.harness_helpers import (
     LIMIT,
     STUDENT,
@@ -219,15 +220,13 @@ def test_calibration_gives_its_threshold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "model_args", "message"),
     [
-        ({"student": "f" * 16}, {}, r"^calibration: it was made for another student \(fingerprint "
-                                    r"f{16}, this one has [0-9a-f]{16}\); calibrate with this student"),
-        ({"teacher": "f" * 16}, {}, r"^calibration: it was made for another teacher \(fingerprint f{16}"),
-        ({"teacher": None}, {}, r"^calibration: it was made for another teacher \(fingerprint None"),
-        ({"warmup": 4}, {}, r"^warmup: the calibration was made with 4, got 0; use the same$"),
-        ({"format": 2}, {}, r"calibration\.json has format 2, expected 1; make it anew$"),
-        ({}, {"tau": 0.07}, r"^tau: expected a calibrated rate \(0\.05\), got 0\.07; run `s2t-eval c"),
-        ({}, {"trigger": "margin"}, r"^calibration: it has no trigger 'margin', only entropy, kl:stud"),
-        ({}, {"kl_direction": "teacher_student"}, r"it has no trigger 'kl:teacher_student', only"),
+        ({"student": "f" * 16}, {}, r"^calibration: it was made for another student \(expected f{16}, "
+                                    r"got [0-9a-f]{16}\); calibrate with this student$"),
+        ({"teacher": "f" * 16}, {}, r"^calibration: it was made for another teacher \(expected f{16}, got"),
+        ({"teacher": None}, {}, r"^calibration: it was made for another teacher \(expected None, got"),
+        ({"warmup": 4}, {}, r"^calibration: it was made for another warmup \(expected 4, got 0\); "
+                         r"give warmup=4$"),
+        ({"format": 2}, {}, r"calibration\.json: it has format 2, expected 1; make it again with "),
     ],
 )  # fmt: skip
 def test_calibration_that_does_not_fit(
@@ -237,6 +236,24 @@ def test_calibration_that_does_not_fit(
     calibration(**changes).save(path)
     with pytest.raises(CalibrationError, match=message):
         use(path, **model_args)
+
+
+@pytest.mark.parametrize(
+    ("model_args", "asked"),
+    [
+        ({"tau": 0.07}, "kl:student_teacher at tau=0.07"),
+        ({"trigger": "margin"}, "margin at tau=0.05"),
+        ({"kl_direction": "teacher_student"}, "kl:teacher_student at tau=0.05"),
+    ],
+)
+def test_calibration_without_the_threshold(model_args: dict[str, Any], asked: str, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    calibration().save(path)
+    with pytest.raises(ThresholdError) as caught:
+        use(path, **model_args)
+    known = "(it has entropy: 0.05; kl:student_teacher: 0.05)"  # as the file has them, sorted
+    assert str(caught.value).startswith(f"calibration: it has no threshold for trigger {asked} {known}; ")
+    assert str(caught.value).endswith(f"`s2t-eval calibrate --tau {model_args.get('tau', 0.05)}`")
 
 
 def test_local_trigger_takes_a_calibration_with_another_teacher(tmp_path: Path) -> None:
@@ -249,20 +266,20 @@ def test_local_trigger_takes_a_calibration_with_another_teacher(tmp_path: Path) 
 def test_file_that_is_no_calibration(content: str, tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(content)
-    message = rf"^calibration: {path} is not a calibration file \(.+\); make one with `s2t-eval calib"
+    message = rf"^calibration={path}: expected a file of `s2t-eval calibrate`, it cannot be read \(.+\); make"
     with pytest.raises(CalibrationError, match=message):
         use(path)
 
 
 def test_missing_calibration(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
-    message = rf"^calibration: there is no file {path}; make it with `s2t-eval calibrate --out {path}`$"
+    message = rf"^calibration={path}: expected a file of `s2t-eval calibrate`, there is none; make one with"
     with pytest.raises(CalibrationError, match=message):
         use(path)
 
 
 def test_folder_for_a_calibration(tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match=rf"^calibration: .*{tmp_path}"):
+    with pytest.raises(CalibrationError, match=rf"^calibration={tmp_path}: .*Is a directory"):
         use(tmp_path)
 
 

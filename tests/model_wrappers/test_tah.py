@@ -138,7 +138,7 @@ def test_labels_of_collected_texts(tmp_path: Path, capsys: pytest.CaptureFixture
             "foreign",
             "another",
             "letters",
-            "its texts are of another tokenizer (letters, of big; this student has",
+            "it was made for another tokenizer (expected letters, of big, got ",
         ),
     ):
         with pytest.raises(SystemExit):
@@ -277,7 +277,7 @@ def test_the_shipped_folder_thinks_again() -> None:
         ({"treshold": 0.5}, r"^--model tah: unknown argument 'treshold'; did you mean 'threshold'\?$"),
         ({"peft": "x"}, r"^--model tah: peft= does not go with it"),
         ({"oracle": "/no/file"}, r"^oracle=/no/file: it cannot be read"),
-        ({"pretrained": TEACHER}, r"^tah=.*: it was trained for another hidden size \(64, of embed"),
+        ({"pretrained": TEACHER}, r"^tah=.*: it was made for another hidden size \(expected 64, of e"),
     ],
 )  # fmt: skip
 def test_arguments(folder: Path, model_args: dict[str, Any], message: str) -> None:
@@ -298,7 +298,7 @@ def test_a_student_of_the_same_shape(folder: Path, tmp_path: Path) -> None:
     }
     other = tiny_folder(tmp_path / "other", seed=1, **shape)
     with pytest.raises(
-        ValueError, match=r"trained for another base model \(\w+, of embedded/student; this student"
+        ValueError, match=r"made for another base model \(expected \w+, of embedded/student, got"
     ):
         ThinkAtHard(str(other), tah=str(folder), device="cpu")
 

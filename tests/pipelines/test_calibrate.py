@@ -17,7 +17,8 @@ from s2t_eval import cli
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompts, task_prompts
-from s2t_eval.selection.calibration import Calibration, quantile_thresholds
+from s2t_eval.selection.calibration import Calibration
+from s2t_eval.selection.thresholds import quantile_thresholds
 from tests.harness_helpers import (
     BIN,
     STUDENT,
@@ -155,7 +156,9 @@ def test_warmup_is_left_out_and_must_be_the_same(made: Path, tmp_path: Path) -> 
     )  # fmt: skip
     assert Calibration.load(out).num_steps == Calibration.load(made).num_steps - 5 * PROBLEMS
     model_args = {"teacher": TEACHER, "tau": 0.2, "calibration": str(out)}
-    with pytest.raises(ValueError, match=r"^warmup: the calibration was made with 5, got 0"):
+    with pytest.raises(
+        ValueError, match=r"^calibration: it was made for another warmup \(expected 5, got 0\)"
+    ):
         evaluate("s2t", model_args)
     assert ours(evaluate("s2t", {**model_args, "warmup": 5}, limit=1))["policy"]["warmup"] == 5
 

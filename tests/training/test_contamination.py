@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from s2t_eval.embedded.arith import make_split
-from s2t_eval.selection.calibration import Calibration, CalibrationError, quantile_thresholds
+from s2t_eval.selection.calibration import Calibration, CalibrationError
+from s2t_eval.selection.thresholds import ThresholdError, quantile_thresholds
 from s2t_eval.training import contamination as evaluation
 from s2t_eval.training.question_index import QuestionIndex, records
 from tests.harness_helpers import STUDENT, TEACHER
@@ -101,11 +102,9 @@ def test_tah_training_looks_at_its_labels(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_thresholds_are_finite(value: float, tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match="1 of 3 divergences are not finite numbers"):
+    with pytest.raises(ThresholdError, match="1 of 3 divergences are not finite numbers"):
         quantile_thresholds([0.1, value, 0.2], (0.1,))
     path = tmp_path / "c.json"
     Calibration({"entropy": {"0.1": value}}, 3, 1, 0, {}, {}, "s", None).save(path)
-    with pytest.raises(
-        CalibrationError, match=r"thresholds\.entropy\.0\.1: expected a finite number, got (NaN|Infinity)"
-    ):
+    with pytest.raises(CalibrationError, match=r"thresholds\.entropy\.0\.1: expected a finite number"):
         Calibration.load(path)

@@ -391,7 +391,7 @@ def test_labels_of_another_student(few: Path, tmp_path: Path, capsys: pytest.Cap
         distil(few, tmp_path / "out", student=str(other))
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert "s2t-eval distil: labels: they were collected with another student (worn, " in said
+    assert "s2t-eval distil: labels: it was made for another student (expected " in said
     assert "run `s2t-eval collect` with this student" in said
 
 
@@ -437,7 +437,7 @@ def test_arguments_that_do_not_fit(
 
 def test_folders_that_cannot_be_used(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for labels, out, message in (
-        (tmp_path / "none", tmp_path / "out", "labels: expected a folder of `s2t-eval collect`"),
+        (tmp_path / "none", tmp_path / "out", ": expected a folder of `s2t-eval collect`"),
         (few, few, f"--out: {few} exists; name another folder"),
     ):
         with pytest.raises(SystemExit):
@@ -464,7 +464,8 @@ def test_backend_without_anything_distilled(tmp_path: Path) -> None:
 def test_adapter_of_another_base_is_refused(adapter: Path, tmp_path: Path) -> None:
     other = tiny_folder(tmp_path / "other")
     with pytest.raises(
-        DistilledError, match=r"it was distilled into another base model \(\w{16}, of worn; this"
+        DistilledError,
+        match=r"it was made for another base model \(expected \w{16}, of worn, got \w{16}\); use that",
     ):
         Distil(str(other), peft=str(adapter))
 
@@ -479,7 +480,11 @@ def test_adapter_with_changed_weights_is_refused(adapter: Path, worn: Path, tmp_
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "cannot be read"), ('{"kind": "adapter"}', "cannot be read"), (None, "has format 7, expected 1")],
+    [
+        ("{", "cannot be read"),
+        ('{"kind": "adapter"}', "cannot be read"),
+        (None, "its distil.json has format 7, expected 1"),
+    ],
 )
 def test_damaged_description(content: str | None, message: str, adapter: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(adapter, tmp_path / "damaged")

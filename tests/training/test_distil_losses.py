@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from s2t_eval.models.lora import LoraSettings
 from s2t_eval.training import chunks
 from s2t_eval.training.distil.jsd import jensen_shannon
 from s2t_eval.training.distil.method import Method, Positions, entropy_of
 from s2t_eval.training.distil.methods import METHODS, make_method
-from s2t_eval.training.distil.model import Adapter, DistilModel
+from s2t_eval.training.distil.model import DistilModel
 from s2t_eval.training.distil.texts import Item, collate
 from s2t_eval.training.distil.tsd_kd import TokenSelectiveKd, plackett_luce
 from tests.twins import VOCAB, tiny_model
@@ -251,7 +252,9 @@ def test_chunked_batch_gives_the_loss_and_gradients_of_plain_forwards(
 
 
 def test_no_logits_are_kept_for_the_backward_pass() -> None:
-    model = DistilModel(tiny_model("llama", 0), tiny_model("llama", 1), make_method("kd"), Adapter(4), VOCAB)
+    model = DistilModel(
+        tiny_model("llama", 0), tiny_model("llama", 1), make_method("kd"), LoraSettings(4), VOCAB
+    )
     batch = collate(items(4))
     kept: list[tuple[int, ...]] = []
 
@@ -266,7 +269,9 @@ def test_no_logits_are_kept_for_the_backward_pass() -> None:
 
 
 def test_padding_and_order_of_a_batch_change_nothing() -> None:
-    model = DistilModel(tiny_model("gemma3", 0), tiny_model("gemma3", 1), make_method("kd"), Adapter(), VOCAB)
+    model = DistilModel(
+        tiny_model("gemma3", 0), tiny_model("gemma3", 1), make_method("kd"), LoraSettings(), VOCAB
+    )
     alone = [model.closeness(collate([item])) for item in items(4)]
     together = model.closeness(collate(items(4)[::-1]))
     for name in ("loss", "forward_kl", "agreeing"):
@@ -294,7 +299,9 @@ def test_closeness_counts_what_it_says() -> None:
 
 
 def test_a_teacher_that_is_the_student_leaves_nothing_to_learn() -> None:
-    model = DistilModel(tiny_model("llama", 0), tiny_model("llama", 0), make_method("kd"), Adapter(), VOCAB)
+    model = DistilModel(
+        tiny_model("llama", 0), tiny_model("llama", 0), make_method("kd"), LoraSettings(), VOCAB
+    )
     same = [Item(i.prompt_ids, i.prompt_ids, i.output_ids, i.source) for i in items()]
     found = model.closeness(collate(same))
     assert float(found.forward_kl) == pytest.approx(0, abs=1e-4)
@@ -308,4 +315,4 @@ def test_settings_of_the_model_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=f"student: its head has {VOCAB} rows for {VOCAB + 1} text tokens"):
         DistilModel(*pair, make_method("kd"), None, VOCAB + 1)
     with pytest.raises(ValueError, match="rank: expected at least 1, got 0"):
-        Adapter(rank=0)
+        LoraSettings(rank=0)

@@ -22,6 +22,7 @@ from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
 from s2t_eval.training import loop as loop_module
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingError
+from s2t_eval.training.student import Student
 from s2t_eval.training.tah.figures import decisions, second_looks
 from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
 from s2t_eval.training.tah.looped import LoopedModel, Tokens, walk
@@ -37,7 +38,6 @@ from s2t_eval.training.tah.stages import (
 from s2t_eval.training.tah.train import (
     DecisionSettings,
     DepthSettings,
-    TahStudent,
     train_decider,
     train_depths,
 )
@@ -64,12 +64,12 @@ def unlabelled(count: int = 24) -> tuple[Text, ...]:
     return tuple(Text(f"made/{i}", f"q{i}", row[:4], row[4:]) for i, row in enumerate(ids.tolist()))
 
 
-def student(seed: int = 0, hidden_size: int = 64) -> TahStudent:
+def student(seed: int = 0, hidden_size: int = 64) -> Student:
     model = tiny_model("llama", seed=seed, hidden_size=hidden_size)
-    return TahStudent(model, "tiny", model_fingerprint(model), "words", VOCAB)
+    return Student(model, "tiny", model_fingerprint(model), "words", VOCAB)
 
 
-def labels_for(who: TahStudent, texts: Sequence[Text], vocabulary: str = "words") -> TahLabels:
+def labels_for(who: Student, texts: Sequence[Text], vocabulary: str = "words") -> TahLabels:
     labelled = list(label_hard(ModelRunner(copy.deepcopy(who.model)), texts, batch=5))
     steps = sum(len(text.hard) for text in labelled)
     hard = sum(sum(text.hard) for text in labelled)
@@ -397,15 +397,13 @@ def test_a_decider_of_another_width(damaged: Path) -> None:
 
 
 def test_a_folder_of_another_student(folder: Path) -> None:
-    with pytest.raises(
-        TahError, match=r"trained for another base model \(\w+, of tiny; this student has \w+\)"
-    ):
+    with pytest.raises(TahError, match=r"made for another base model \(expected \w+, of tiny, got \w+\)"):
         load_tah(folder, student(seed=3).fingerprint, "words", 64)
-    with pytest.raises(
-        TahError, match=r"trained for another hidden size \(64, of tiny; this student has 48\)"
-    ):
+    with pytest.raises(TahError, match=r"made for another hidden size \(expected 64, of tiny, got 48\)"):
         load_tah(folder, student().fingerprint, "words", 48)
-    with pytest.raises(TahError, match=r"trained for another tokenizer \(words, of tiny; .* has letters\)"):
+    with pytest.raises(
+        TahError, match=r"made for another tokenizer \(expected words, of tiny, got letters\)"
+    ):
         load_tah(folder, student().fingerprint, "letters", 64)
 
 
@@ -427,14 +425,14 @@ def test_folders_that_are_none(damaged: Path, tmp_path: Path) -> None:
         load_tah(damaged, student().fingerprint, "words", 64)
     content = json.loads((damaged / "tah.json").read_text())
     (damaged / "tah.json").write_text(json.dumps({**content, "format": 9}))
-    with pytest.raises(TahError, match=r"it has format 9, expected 1"):
+    with pytest.raises(TahError, match=r"its tah\.json has format 9, expected 1"):
         load_tah(damaged, student().fingerprint, "words", 64)
 
 
 def test_labels_of_another_tokenizer(folder: Path, tmp_path: Path) -> None:
     foreign = labels_for(student(), unlabelled(6), vocabulary="letters")
     message = (
-        r"^labels: they were made with another tokenizer \(letters, of tiny; tiny has words\); run `s2t-eval"
+        r"^labels: it was made for another tokenizer \(expected letters, of tiny, got words\); run `s2t-eval"
     )
     with pytest.raises(TahError, match=message):
         train_depths(student(), foreign, LoopedSettings(), QUICK, DepthSettings(), tmp_path / "x")

@@ -9,7 +9,6 @@ README.md                                        the model card
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.adapter_folder import save_adapter
 from s2t_eval.artifacts.files import replaced, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
-from s2t_eval.artifacts.saved import OtherFormatError, read_saved
+from s2t_eval.artifacts.manifest import ManifestKind, save_adapter, write_manifest
 from s2t_eval.methods.tah.decider import Decider
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
 from s2t_eval.models.loading import attach_adapter, require_finite_tensors
@@ -87,6 +85,9 @@ class TahInfo:
     format: int = FORMAT
 
 
+KIND = ManifestKind(TahInfo, "s2t-eval tah train", TahError, FORMAT, SETTINGS)
+
+
 @dataclass(frozen=True)
 class TahFolder:
     """A loaded folder; the adapter stays on disk until `attach`.
@@ -132,7 +133,7 @@ def save_tah(folder: Path, info: TahInfo, peft: PeftModel, decider: Decider | No
         if decider is not None:
             weights = {name: value.cpu().contiguous() for name, value in decider.state_dict().items()}
             save_file(weights, partial / DECIDER)
-        write_text(partial / SETTINGS, json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
+        write_manifest(partial / SETTINGS, info)
         card = Environment(autoescape=False).from_string(CARD).render(**asdict(info))
         write_text(partial / "README.md", card + "\n")
 
@@ -151,16 +152,13 @@ def load_tah(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> 
     """
     folder = Path(name)
     info = read_info(folder)
-    for what, ours, given in (
+    for what, saved, current in (
         ("hidden size", info.hidden_size, hidden_size),
         ("tokenizer", info.vocabulary, vocabulary),
         ("base model", info.base, base),
     ):
-        if ours != given:
-            raise TahError(
-                f"tah={name}: it was trained for another {what} ({ours}, of {info.base_name}; this student "
-                f"has {given}); use that student, or train one for this"
-            )
+        fix = "use that student, or train one for this"
+        KIND.require_same(f"tah={name}", what, saved, current, fix, info.base_name)
     try:
         decider = None if info.decider is None else _load_decider(folder, info)
         identity = folder_hash(folder)
@@ -175,14 +173,7 @@ def read_info(folder: Path) -> TahInfo:
     Raises:
         TahError: there are none, or of another format.
     """
-    try:
-        return read_saved(TahInfo, folder / SETTINGS, FORMAT)
-    except OtherFormatError as error:
-        raise TahError(f"tah={folder}: it {error}; train it anew") from error
-    except (OSError, ValueError) as error:
-        raise TahError(
-            f"tah={folder}: expected a folder of `s2t-eval tah train` with {SETTINGS} ({error})"
-        ) from error
+    return KIND.read(f"tah={folder}", folder / SETTINGS)
 
 
 def make_decider(info: TahInfo, settings: DeciderSettings, text_vocab: int) -> Decider:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
+from s2t_eval.models.lora import LoraSettings
 from s2t_eval.ranges import AT_LEAST_1, DROPOUT, PROBABILITY, require_ranges
 
 TOP_N = 100
@@ -18,31 +20,29 @@ class TahError(ValueError):
 
 
 @dataclass(frozen=True)
-class LoopedSettings:
-    """How a student loops.
+class LoopedSettings(LoraSettings):
+    """How a student loops, and the size of the adapter that is on from the second pass on.
 
     Args:
         max_depth: most passes a token; 1 is the plain student.
         top_n: tokens whose embeddings are mixed into the next pass's input.
-        rank: r of LoRA, which is on from the second pass on.
-        alpha: of LoRA.
-        dropout: of LoRA.
         train_base: train the student's own weights too (as the paper does), not the adapter alone.
 
     Raises:
         TahError: a value outside its range.
     """
 
+    ERROR: ClassVar[type[ValueError]] = TahError
+
     max_depth: int = 2
     top_n: int = TOP_N
-    rank: int = 16
-    alpha: int = 32
     dropout: float = 0.1
     train_base: bool = False
 
     def __post_init__(self) -> None:
         require_depth(self.max_depth)
-        require_ranges(self, TahError, top_n=AT_LEAST_1, rank=AT_LEAST_1, alpha=AT_LEAST_1, dropout=DROPOUT)
+        super().__post_init__()
+        require_ranges(self, TahError, top_n=AT_LEAST_1)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -10,33 +9,11 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from s2t_eval.ranges import AT_LEAST_1, DROPOUT, require_ranges
+from s2t_eval.models.lm_head import LMHead
+from s2t_eval.models.lora import LoraSettings, with_lora
 from s2t_eval.training.chunks import CHUNK, recomputed_sum
 from s2t_eval.training.distil.method import Method, Positions, entropy_of, kl
 from s2t_eval.training.distil.texts import Batch, Texts
-from s2t_eval.training.lora import with_lora
-from s2t_eval.training.selector.model import capped
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """LoRA on attention and MLP.
-
-    Args:
-        rank: r.
-        alpha: of LoRA.
-        dropout: of LoRA.
-
-    Raises:
-        ValueError: a value outside its range.
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_ranges(self, rank=AT_LEAST_1, alpha=AT_LEAST_1, dropout=DROPOUT)
 
 
 class Loss(NamedTuple):
@@ -73,7 +50,7 @@ class DistilModel(nn.Module):
         student: PreTrainedModel,
         teacher: PreTrainedModel,
         method: Method,
-        adapter: Adapter | None,
+        adapter: LoraSettings | None,
         text_vocab: int,
         temperature: float = 1.0,
     ) -> None:
@@ -81,19 +58,19 @@ class DistilModel(nn.Module):
         if not temperature > 0:
             raise ValueError(f"temperature: expected a number above 0, got {temperature}")
         for role, model in (("student", student), ("teacher", teacher)):
-            rows = model.get_output_embeddings().weight.shape[0]
+            rows = LMHead(model).vocab
             if rows < text_vocab:
                 raise ValueError(f"{role}: its head has {rows} rows for {text_vocab} text tokens")
         self.method = method
-        self.text_vocab = text_vocab
         self.temperature = temperature
         self.student: PreTrainedModel | PeftModel
         if adapter is None:
             self.student = student.requires_grad_(True)
         else:
-            self.student = with_lora(student, adapter.rank, adapter.alpha, adapter.dropout)
+            self.student = with_lora(student, adapter)
         # In a list, so that the teacher is neither trained, saved nor set to training mode.
         self._plain = [student, teacher.requires_grad_(False).eval()]
+        self._lm_heads = [LMHead(model, text_vocab) for model in self._plain]
 
     @property
     def device(self) -> torch.device:
@@ -161,8 +138,5 @@ class DistilModel(nn.Module):
 
     def _log_probs(self, which: int, hidden: Tensor, temperature: float) -> Tensor:
         """Log-probabilities over the text vocabulary, float32 [positions, text_vocab]."""
-        model: Any = self._plain[which]
-        logits = model.get_output_embeddings()(hidden)[:, : self.text_vocab].float()
-        config = model.config.get_text_config(decoder=True)
-        logits = capped(config, logits)
+        logits = self._lm_heads[which].logits(hidden)
         return (logits if temperature == 1 else logits / temperature).log_softmax(-1)

@@ -18,14 +18,15 @@ from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
 from s2t_eval.engine import ModelRunner, Request
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
+from s2t_eval.models.lora import LoraSettings
 from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, require_ranges
 from s2t_eval.training.distil.methods import make_method
-from s2t_eval.training.distil.model import Adapter, Closeness, DistilModel
+from s2t_eval.training.distil.model import Closeness, DistilModel
 from s2t_eval.training.distil.teacher_texts import teacher_texts
 from s2t_eval.training.distil.texts import Item, collate, make_items
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.loop import Loop, LoopSettings
-from s2t_eval.training.selector.proposers import Student
+from s2t_eval.training.student import Student
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class DistilSettings:
     method: str = "kd"
     beta: float | None = None
     temperature: float = 1.0
-    adapter: Adapter | None = field(default_factory=Adapter)
+    adapter: LoraSettings | None = field(default_factory=LoraSettings)
     held_out: float = 0.1
     until: tuple[str, ...] = ()
     rows: int = 32

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.manifest import require_same_run
 from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
@@ -71,11 +72,6 @@ def _require_same(folder: Path, identity: dict[str, Any]) -> None:
     settings = folder / SETTINGS
     if settings.exists():
         before = json.loads(settings.read_text())
-        differing = [key for key in identity if before.get(key) != identity[key]]
-        if differing:
-            raise LabelError(
-                f"{folder} holds a teacher's texts of another run (its {', '.join(differing)} differ); "
-                "remove it or name another --out"
-            )
+        require_same_run(str(folder), "a teacher's texts", before, identity, LabelError)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(settings, json.dumps(identity, indent=2, sort_keys=True))

@@ -16,8 +16,9 @@ from s2t_eval.selection.selector_folder import (
 )
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.model import SelectorSettings
-from s2t_eval.training.selector.proposers import Routing, Student, make_routing
+from s2t_eval.training.selector.proposers import Routing, make_routing
 from s2t_eval.training.selector.run import TrainSettings, make_model, require_same_labels, with_defaults
+from s2t_eval.training.student import Student
 
 
 def complete_selector(student: Student, labels: LabelSet, selector: Selector, out: Path) -> SelectorInfo:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.models.lm_head import LMHead
 from s2t_eval.selection.selector_folder import Selector, SelectorError
 
 RESERVED = "s2t_reserved_rows.json"
@@ -41,7 +42,7 @@ def export_to_reserved_rows(
     if info.form == "direct":
         raise SelectorError("--to-reserved-rows: a selector of form `direct` has no readout to write")
     merged: Any = selector.attach(model).merge_and_unload()
-    head = merged.get_output_embeddings()
+    head = LMHead(merged).module
     unused = head.weight.shape[0] - text_vocab
     if unused < info.bins:
         raise SelectorError(

@@ -11,7 +11,9 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from s2t_eval.ranges import AT_LEAST_1, AT_LEAST_2, DROPOUT, NOT_NEGATIVE, POSITIVE, require_ranges
+from s2t_eval.models.lm_head import LMHead
+from s2t_eval.models.lora import LoraSettings, with_lora
+from s2t_eval.ranges import AT_LEAST_2, NOT_NEGATIVE, POSITIVE, require_ranges
 from s2t_eval.selection.readout import ScoreAs
 from s2t_eval.selection.scores import (
     Evidence,
@@ -20,14 +22,13 @@ from s2t_eval.selection.scores import (
     make_score,
 )
 from s2t_eval.training.chunks import recomputed_sum
-from s2t_eval.training.lora import with_lora
 from s2t_eval.training.selector.losses import LOSSES, LossName
 from s2t_eval.training.selector.packing import Batch, Item, attention_masks, pack
 
 
 @dataclass(frozen=True)
-class SelectorSettings:
-    """What a selector is.
+class SelectorSettings(LoraSettings):
+    """What a selector is, and the size of its adapter.
 
     Args:
         form: `lookahead`, `residual` or `direct`, see `scores.py`.
@@ -38,9 +39,6 @@ class SelectorSettings:
             cannot reach a small loss: with K = 16 the best softmax mass is 0.15.
         beta: weight of the regularizer, the KL of tuned and frozen student at the text's positions.
         reverse: take KL(base || tuned) instead of KL(tuned || base).
-        rank: r of LoRA.
-        alpha: of LoRA.
-        dropout: of LoRA.
 
     Raises:
         ValueError: a value outside its range.
@@ -53,20 +51,10 @@ class SelectorSettings:
     temperature: float | None = None
     beta: float = 0.1
     reverse: bool = False
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        require_ranges(
-            self,
-            bins=AT_LEAST_2,
-            temperature=POSITIVE,
-            beta=NOT_NEGATIVE,
-            rank=AT_LEAST_1,
-            alpha=AT_LEAST_1,
-            dropout=DROPOUT,
-        )
+        super().__post_init__()
+        require_ranges(self, bins=AT_LEAST_2, temperature=POSITIVE, beta=NOT_NEGATIVE)
         if self.reverse and not self.beta:
             raise ValueError("reverse: with beta 0 there is no regularizer to reverse; give one of the two")
 
@@ -111,12 +99,12 @@ class SelectorModel(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.text_vocab = text_vocab
-        self.peft: PeftModel = with_lora(base, settings.rank, settings.alpha, settings.dropout)
+        self.peft: PeftModel = with_lora(base, settings)
         plain: Any = self.peft.get_base_model()
         self.config = plain.config.get_text_config(decoder=True)
         self._plain = [plain]  # in a list, so that its parameters are not registered twice
-        rows = first_rows(plain, settings, text_vocab) if readout is None else readout
+        self._lm_head = LMHead(plain, text_vocab)
+        rows = first_rows(self._lm_head, settings) if readout is None else readout
         # A readout that is not read keeps no optimizer state.
         self.readout = nn.Parameter(rows.float(), requires_grad=settings.looks_ahead)
 
@@ -176,7 +164,7 @@ class SelectorModel(nn.Module):
         return self.score.score(Evidence(batch.student_log_probs, own_logits=self._logits(batch, hidden)))
 
     def _logits(self, batch: Batch, hidden: Tensor) -> Tensor:
-        return head_rows(self.plain, self.config, hidden[batch.step_at], batch.candidates)
+        return self._lm_head.logits_at(hidden[batch.step_at], batch.candidates)
 
     def _regularizer(self, batch: Batch, tuned: Tensor) -> Tensor:
         """Mean KL of tuned and frozen student over the text vocabulary, at every text position, in chunks."""
@@ -185,35 +173,16 @@ class SelectorModel(nn.Module):
         return recomputed_sum(self._kl, tuned, frozen) / len(tuned)
 
     def _kl(self, tuned: Tensor, frozen: Tensor) -> Tensor:
-        ours, theirs = (self._log_probs(states) for states in (tuned, frozen))
+        ours, theirs = (self._lm_head.logits(states).log_softmax(-1) for states in (tuned, frozen))
         if self.settings.reverse:
             ours, theirs = theirs, ours
         return (ours.exp() * (ours - theirs)).sum()
 
-    def _log_probs(self, hidden: Tensor) -> Tensor:
-        logits = self.plain.get_output_embeddings()(hidden)[:, : self.text_vocab].float()
-        return capped(self.config, logits).log_softmax(-1)
 
-
-def first_rows(model: Any, settings: SelectorSettings, text_vocab: int) -> Tensor:
+def first_rows(lm_head: LMHead, settings: SelectorSettings) -> Tensor:
     """Readout rows to begin with, float32 [bins, hidden]."""
-    weight: Tensor = model.get_output_embeddings().weight
-    unused = weight[text_vocab:]
+    weight: Tensor = lm_head.module.weight
+    unused = weight[lm_head.text_vocab :]
     if settings.form == "lookahead" and len(unused) >= settings.bins:
         return unused[: settings.bins].detach().float().clone()
-    return torch.zeros(settings.bins, weight.shape[1], device=weight.device)
-
-
-def head_rows(model: Any, config: Any, hidden: Tensor, ids: Tensor) -> Tensor:
-    """Logits float32 [n, m] of chosen ids [n, m] at hidden states [n, hidden]: the other rows rest."""
-    head = model.get_output_embeddings()
-    logits = torch.einsum("nmh,nh->nm", head.weight[ids], hidden.to(head.weight.dtype)).float()
-    if getattr(head, "bias", None) is not None:
-        logits = logits + head.bias[ids].float()
-    return capped(config, logits)
-
-
-def capped(config: Any, logits: Tensor) -> Tensor:
-    """Logits under the model's soft cap, if it has one (Gemma 2)."""
-    softcap = getattr(config, "final_logit_softcapping", None)
-    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    return torch.zeros(settings.bins, lm_head.width, device=weight.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from s2t_eval.engine import ModelRunner
-from s2t_eval.selection.calibration import quantile_thresholds
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.selector_folder import ProposerDefault, adapter_on, scale_adapter
+from s2t_eval.selection.thresholds import Rates, measure_thresholds
 from s2t_eval.training.labels import Trajectory
 from s2t_eval.training.loop import LoopSettings, autocast
 from s2t_eval.training.router import StepTable, tabulate, train_router
 from s2t_eval.training.selector.agreement import gains, own_logits, score_items
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.packing import Item, make_items
+from s2t_eval.training.student import Student
 from s2t_eval.training.trigger_recall import trigger_report
 
 SCANNED_TAUS = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -39,23 +39,11 @@ ROUTER_LOOP = LoopSettings(
 )
 
 
-@dataclass(frozen=True)
-class Student:
-    """The student to adapt, and what identifies it."""
-
-    model: PreTrainedModel
-    name: str
-    fingerprint: str
-    vocabulary: str
-    text_vocab: int
-
-
 class Routing(NamedTuple):
     """A proposer's router, and what its steps look like."""
 
     router: Router
-    thresholds: dict[str, dict[str, float]]
-    """trigger key -> tau -> threshold"""
+    thresholds: Rates
     table: StepTable
     """of the held-out texts"""
 
@@ -115,17 +103,11 @@ def make_routing(
     return Routing(router, _thresholds(checked, router, held_out), checked)
 
 
-def _thresholds(
-    table: StepTable, router: Router, held_out: Sequence[Trajectory]
-) -> dict[str, dict[str, float]]:
-    thresholds = {
-        name: dict(quantile_thresholds(values.tolist(), SCANNED_TAUS))
-        for name, values in table.divergences(router).items()
-    }
+def _thresholds(table: StepTable, router: Router, held_out: Sequence[Trajectory]) -> Rates:
+    divergences = dict(table.divergences(router))
     for direction in ("student_teacher", "teacher_student"):
-        values = np.concatenate([getattr(row, f"kl_{direction}") for row in held_out])
-        thresholds[f"kl:{direction}"] = dict(quantile_thresholds(values.tolist(), SCANNED_TAUS))
-    return thresholds
+        divergences[f"kl:{direction}"] = np.concatenate([getattr(row, f"kl_{direction}") for row in held_out])
+    return measure_thresholds({key: values.tolist() for key, values in divergences.items()}, SCANNED_TAUS)
 
 
 def scan_triggers(

@@ -29,12 +29,12 @@ from s2t_eval.training.selector.proposers import (
     UNMEASURED,
     Routing,
     Scanned,
-    Student,
     every_step,
     make_routing,
     scan_scales,
     scan_triggers,
 )
+from s2t_eval.training.student import Student
 
 MADE_OF = ("student", "teacher", "vocabulary", "data", "prompt", "teacher_context", "steps", "tau")
 """Of a label set's manifest; the rest was measured."""
@@ -163,7 +163,7 @@ def _describe(
         base=student.fingerprint,
         base_name=student.name,
         vocabulary=student.vocabulary,
-        hidden_size=int(student.model.get_output_embeddings().weight.shape[1]),
+        hidden_size=student.hidden_size,
         form=selector.form,
         score_as=selector.score_as,
         bins=selector.bins,

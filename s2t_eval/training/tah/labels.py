@@ -5,7 +5,6 @@ A folder with `labels.parquet` and `manifest.json`; one row a text, prompts are 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,10 +16,11 @@ import pyarrow.parquet as pq
 import torch
 
 from s2t_eval.artifacts.errors import one_line
-from s2t_eval.artifacts.files import replaced, write_text
-from s2t_eval.artifacts.saved import OtherFormatError, read_saved
+from s2t_eval.artifacts.files import replaced
+from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.settings import TahError
+from s2t_eval.training.split import split_by_question
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -80,6 +80,9 @@ class Manifest:
     format: int = FORMAT
 
 
+KIND = ManifestKind(Manifest, "s2t-eval tah label", TahError, FORMAT, MANIFEST)
+
+
 class TahLabels:
     """Labelled texts, in memory."""
 
@@ -99,7 +102,7 @@ class TahLabels:
             partial.mkdir()
             rows = [asdict(text) for text in self.texts]
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), partial / TEXTS, compression="zstd")
-            write_text(partial / MANIFEST, json.dumps(asdict(self.manifest), indent=2, sort_keys=True) + "\n")
+            write_manifest(partial / MANIFEST, self.manifest)
 
     @classmethod
     def load(cls, folder: Path) -> TahLabels:
@@ -108,16 +111,13 @@ class TahLabels:
         Raises:
             TahError: missing or damaged; the message names the row.
         """
+        manifest = KIND.read(f"labels={folder}", folder / MANIFEST)
         try:
-            manifest = read_saved(Manifest, folder / MANIFEST, FORMAT)
             table = pq.read_table(folder / TEXTS, schema=SCHEMA)
-        except OtherFormatError as error:
-            raise TahError(f"labels: {folder} {error}; label anew") from error
         except (OSError, ValueError, pa.ArrowException) as error:
-            reason = one_line(error)
             raise TahError(
-                f"labels: expected a folder of `s2t-eval tah label` with {MANIFEST} and {TEXTS}, {folder} "
-                f"cannot be read ({reason})"
+                f"labels={folder}: {KIND.expected} and {TEXTS}, its {TEXTS} cannot be read "
+                f"({one_line(error)}); label anew"
             ) from error
         texts = [Text(**row) for row in table.to_pylist()]
         for number, text in enumerate(texts):
@@ -130,12 +130,9 @@ class TahLabels:
 
     def require_vocabulary(self, vocabulary: str, name: str) -> None:
         """Raise `TahError` unless the student has the labeller's tokens."""
-        if self.manifest.vocabulary != vocabulary:
-            raise TahError(
-                f"labels: they were made with another tokenizer ({self.manifest.vocabulary}, of "
-                f"{self.manifest.labeller_name}; {name} has {vocabulary}); run `s2t-eval tah label` with "
-                "this student"
-            )
+        fix = f"run `s2t-eval tah label` with {name}"
+        saved = self.manifest.vocabulary
+        KIND.require_same("labels", "tokenizer", saved, vocabulary, fix, self.manifest.labeller_name)
 
     def split(self, held_out: float) -> tuple[list[Text], list[Text]]:
         """Training and held-out texts; a question is never on both sides.
@@ -146,16 +143,7 @@ class TahLabels:
         Raises:
             TahError: too few questions for two sides.
         """
-        questions = sorted({text.question_hash for text in self})
-        count = max(1, round(held_out * len(questions)))
-        if count >= len(questions):
-            raise TahError(
-                f"labels: {len(questions)} different questions cannot be split into training and "
-                f"{held_out:.0%} held-out ones; label more texts"
-            )
-        chosen = set(questions[:count])
-        train = [text for text in self if text.question_hash not in chosen]
-        return train, [text for text in self if text.question_hash in chosen]
+        return split_by_question(self.texts, held_out, TahError)
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
@@ -14,6 +14,8 @@ from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, layer_masks
 from s2t_eval.methods.tah.mixture import top_mixture
 from s2t_eval.methods.tah.settings import LoopedSettings
 from s2t_eval.methods.tah.taps import LayerTaps, decoder_layers
+from s2t_eval.models.lm_head import LMHead
+from s2t_eval.models.lora import with_lora
 
 
 class Tokens(NamedTuple):
@@ -58,17 +60,11 @@ class LoopedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.text_vocab = text_vocab
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules="all-linear",  # attention and MLP; peft leaves the output head out
-            task_type="CAUSAL_LM",
-        )
-        self.peft: PeftModel = base if isinstance(base, PeftModel) else get_peft_model(base, config)
+        self.peft: PeftModel = base if isinstance(base, PeftModel) else with_lora(base, settings)
         plain: Any = self.peft.get_base_model()
         self._plain = [plain]  # in a list, so that its parameters are not registered twice
+        self._lm_head = LMHead(plain, text_vocab)
+        self.text_vocab = self._lm_head.text_vocab
         self.config = plain.config.get_text_config(decoder=True)
         self._taps: LayerTaps | None = None
         if settings.train_base:
@@ -88,9 +84,7 @@ class LoopedModel(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits of the text vocabulary, float32 [n, vocab], from hidden states [n, hidden]."""
-        logits: Tensor = self._plain[0].get_output_embeddings()(hidden)[:, : self.text_vocab].float()
-        softcap = getattr(self.config, "final_logit_softcapping", None)
-        return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+        return self._lm_head.logits(hidden)
 
     def mix(self, total: Tensor) -> Tensor:
         """The next pass's input from accumulated logits, [n, hidden]."""

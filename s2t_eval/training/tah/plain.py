@@ -13,12 +13,14 @@ from torch import nn
 
 from s2t_eval.artifacts.files import replaced, write_text
 from s2t_eval.artifacts.fingerprint import data_hash
+from s2t_eval.artifacts.manifest import save_adapter
 from s2t_eval.methods.tah.settings import LoopedSettings
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
+from s2t_eval.training.student import Student
 from s2t_eval.training.tah.labels import TahLabels, Text
 from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.stages import Loss, StageBatch, StageItem, collate, make_item
-from s2t_eval.training.tah.train import DepthSettings, TahStudent, record
+from s2t_eval.training.tah.train import DepthSettings, record
 
 FIGURES = "plain.json"
 
@@ -52,7 +54,7 @@ class PlainTraining(nn.Module):
 
 
 def fit_plain(
-    student: TahStudent,
+    student: Student,
     labels: TahLabels,
     looped: LoopedSettings,
     loop: LoopSettings,
@@ -90,7 +92,7 @@ def fit_plain(
 
 
 def train_plain(
-    student: TahStudent,
+    student: Student,
     labels: TahLabels,
     looped: LoopedSettings,
     loop: LoopSettings,
@@ -109,7 +111,7 @@ def train_plain(
     figures = record(trained, identity, loop, train, trained.best)
     with replaced(out) as partial_folder:
         partial_folder.mkdir()
-        model.peft.save_pretrained(str(partial_folder), save_embedding_layers=False)
+        save_adapter(partial_folder, model.peft, student.name)
         write_text(partial_folder / FIGURES, json.dumps(figures, indent=2, sort_keys=True) + "\n")
     shutil.rmtree(work)
     return trained

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.methods.tah.checkpoint import TahInfo, load_tah, make_decider, save_tah
 from s2t_eval.methods.tah.settings import TOP_N, DeciderSettings, LoopedSettings, TahError
 from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, PROBABILITY, SHARE, require_ranges
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
+from s2t_eval.training.student import Student
 from s2t_eval.training.tah.figures import decisions, second_looks
 from s2t_eval.training.tah.labels import TahLabels, Text
 from s2t_eval.training.tah.looped import LoopedModel
@@ -25,22 +25,6 @@ from s2t_eval.training.tah.stages import DeciderTraining, DepthTraining, StageIt
 TRAINING_THRESHOLD = 0.8
 DECODING_THRESHOLD = 0.9
 """The paper's: of held-out figures in training, and in evaluation."""
-
-
-@dataclass(frozen=True)
-class TahStudent:
-    """The student to loop, and what identifies it."""
-
-    model: PreTrainedModel
-    name: str
-    fingerprint: str
-    vocabulary: str
-    text_vocab: int
-
-    @property
-    def hidden_size(self) -> int:
-        """Its width."""
-        return int(self.model.config.get_text_config(decoder=True).hidden_size)
 
 
 @dataclass(frozen=True)
@@ -62,7 +46,7 @@ class DepthSettings:
 
 
 def train_depths(
-    student: TahStudent,
+    student: Student,
     labels: TahLabels,
     looped: LoopedSettings,
     loop: LoopSettings,
@@ -162,7 +146,7 @@ class DecisionSettings:
 
 
 def train_decider(
-    student: TahStudent,
+    student: Student,
     labels: TahLabels,
     decider: DeciderSettings,
     loop: LoopSettings,

@@ -1,0 +1,100 @@
+"""One base for what is saved: the same fault has the same words in every kind of artifact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2t_eval.artifacts.manifest import ManifestKind, manifest_text, require_same_run
+from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.distilled import KIND as DISTILLED
+from s2t_eval.methods.tah.checkpoint import KIND as TAH
+from s2t_eval.selection.calibration import KIND as CALIBRATION
+from s2t_eval.selection.selector_folder import KIND as SELECTOR
+from s2t_eval.training.labels import KIND as LABELS
+from s2t_eval.training.tah.labels import KIND as TAH_LABELS
+
+Kind = ManifestKind[Any]
+KINDS: dict[str, Kind] = {
+    "calibration": CALIBRATION,
+    "distilled": DISTILLED,
+    "labels": LABELS,
+    "selector": SELECTOR,
+    "tah": TAH,
+    "tah labels": TAH_LABELS,
+}
+SHIPPED = {"selector": "embedded/selector", "tah": "embedded/tah", "distilled": "embedded/distilled"}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+def test_a_missing_manifest(kind: Kind, tmp_path: Path) -> None:
+    with pytest.raises(kind.error) as caught:
+        kind.read("thing=X", tmp_path / "none.json")
+    what = f"folder of `{kind.command}` with {kind.file}" if kind.file else f"file of `{kind.command}`"
+    assert str(caught.value) == f"thing=X: expected a {what}, there is none; make one with `{kind.command}`"
+    with pytest.raises(kind.error, match=r"there is none; look elsewhere$"):
+        kind.read("thing=X", tmp_path / "none.json", "look elsewhere")
+
+
+@pytest.mark.parametrize("number", [99, 0, -1, True, None, "1", 1.5, [1], {}])
+def test_another_format(kind: Kind, number: object, tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps({"format": number, "unknown": 1}))
+    with pytest.raises(kind.error) as caught:
+        kind.read("thing=X", path)
+    its = f"its {kind.file}" if kind.file else "it"
+    expected = f"thing=X: {its} has format {json.dumps(number)}, expected {kind.format}"
+    assert str(caught.value).startswith(expected)
+    assert str(caught.value).endswith(f"; make it again with `{kind.command}`, or update s2t-eval")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", "null", "{}", "\x00", "[" * 100_000, '{"format": 1}']
+)
+def test_a_damaged_manifest(kind: Kind, content: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(content)
+    with pytest.raises(kind.error) as caught:
+        kind.read("thing=X", path)
+    message = str(caught.value)
+    assert "\n" not in message and message.startswith(f"thing=X: {kind.expected}, it")
+    assert " cannot be read (" in message and message.endswith(f"; make it again with `{kind.command}`")
+
+
+def test_a_folder_in_the_manifest_s_place(kind: Kind, tmp_path: Path) -> None:
+    with pytest.raises(kind.error, match=r"cannot be read \(.*Is a directory"):
+        kind.read("thing=X", tmp_path)
+
+
+def test_what_it_was_made_for(kind: Kind) -> None:
+    kind.require_same("thing=X", "tokenizer", "abc", "abc", "use that one")
+    with pytest.raises(kind.error) as caught:
+        kind.require_same("thing=X", "tokenizer", "abc", "def", "use that one", "big")
+    message = "thing=X: it was made for another tokenizer (expected abc, of big, got def); use that one"
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_manifests_are_written_as_they_are_read(name: str) -> None:
+    """The same bytes: results name a folder by the hash of its files."""
+    kind = KINDS[name]
+    assert kind.file is not None
+    paths = sorted(embedded_path(SHIPPED[name]).rglob(kind.file))
+    assert paths
+    for path in paths:
+        assert manifest_text(kind.read(f"{name}={path.parent}", path)) == path.read_text()
+
+
+def test_a_run_is_resumed_with_its_own_settings() -> None:
+    before = {"student": "a", "seed": 1, "later": None}
+    require_same_run("out", "checkpoints", before, {"student": "a", "seed": 1}, ValueError)
+    message = r"^out holds checkpoints of another run \(its student, rows differ\); remove it or name"
+    with pytest.raises(ValueError, match=message):
+        require_same_run("out", "checkpoints", before, {"student": "b", "seed": 1, "rows": 4}, ValueError)

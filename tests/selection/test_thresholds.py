@@ -1,0 +1,67 @@
+"""One table of thresholds, whether a calibration or a selector has it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from s2t_eval.artifacts.saved import conform
+from s2t_eval.embedded import embedded_path
+from s2t_eval.selection.calibration import Calibration
+from s2t_eval.selection.selector_folder import SelectorError, SelectorInfo, read_info
+from s2t_eval.selection.thresholds import ThresholdError, ThresholdTable, measure_thresholds, trigger_key
+from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger
+
+RATES = {"entropy": {"0.05": 0.7, "0.1": 0.5}, "kl:student_teacher": {"0.1": 1.5}}
+
+
+def calibrated(rates: Any) -> ThresholdTable:
+    return Calibration(rates, 3, 1, 0, {}, {}, "student", None).table
+
+
+def selected(rates: Any) -> ThresholdTable:
+    content = json.loads((embedded_path("embedded/selector") / "selector.json").read_text())
+    info: SelectorInfo = conform({**content, "thresholds": {"base": rates}}, SelectorInfo, "")
+    return info.table("base")
+
+
+@pytest.mark.parametrize("make", [calibrated, selected])
+def test_a_threshold_is_found_alike(make: Any) -> None:
+    table = make(RATES)
+    assert table.at(EntropyTrigger(), 0.05) == 0.7
+    assert table.at(EntropyTrigger(), 0.1 + 1e-12) == 0.5
+    assert table.at(KlTrigger("student_teacher"), 0.1) == 1.5
+    for trigger, tau in (
+        (EntropyTrigger(), 0.2),
+        (MarginTrigger(), 0.1),
+        (KlTrigger("teacher_student"), 0.1),
+    ):
+        with pytest.raises(ThresholdError) as caught:
+            table.at(trigger, tau)
+        assert str(caught.value) == (
+            f"{table.source}: it has no threshold for trigger {trigger_key(trigger)} at tau={tau} (it has "
+            "entropy: 0.05, 0.1; kl:student_teacher: 0.1); name one of these, give threshold=NUMBER, or "
+            f"measure it with `s2t-eval calibrate --tau {tau}`"
+        )
+
+
+@pytest.mark.parametrize("make", [calibrated, selected])
+@pytest.mark.parametrize("rate", ["often", "", "nan", "inf", "-0.1", "5", "0,1"])
+def test_a_rate_that_is_none(make: Any, rate: str) -> None:
+    with pytest.raises(ValueError, match=r"thresholds\.entropy: expected rates from 0 to 1 as names, got"):
+        make({"entropy": {rate: 0.5}})
+
+
+def test_a_proposer_without_thresholds() -> None:
+    info = read_info(embedded_path("embedded/selector"))
+    with pytest.raises(SelectorError, match=r"has thresholds for proposer=base, tuned alone, got .*=other"):
+        info.table("other")
+
+
+def test_measured_thresholds_leave_the_wanted_share_above_them() -> None:
+    steps = [i / 1000 for i in range(1000)]
+    rates = measure_thresholds({"entropy": steps, "margin": steps[::-1]}, (0.01, 0.2))
+    assert rates["entropy"] == rates["margin"] and rates["entropy"].keys() == {"0.01", "0.2"}
+    assert sum(value > rates["entropy"]["0.2"] for value in steps) == 200
