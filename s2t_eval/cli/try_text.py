@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from s2t_eval.pipelines.single_text import Backend, Posed
 
 EXAMPLE = (
-    's2t-eval try --model s2t "Ada has 12 pens. Ada finds 7 more pens. How many pens does Ada have now?"'
+    's2t-eval try --model s2t "Max has 48 eggs. Max loses 30 eggs. Max sells 7 eggs. How many eggs does Max '
+    'have now?"'
 )
 
 
@@ -28,7 +29,7 @@ def add_to(commands: Commands) -> None:
     add = parser.add_argument
     add("question", nargs="?", metavar="QUESTION", help="default: an example of the embedded pair's task")
     add("--model", choices=sorted(BACKENDS), default="pps_local", help="backend (default pps_local)")
-    add("--model_args", "--model-args", default="", help="as given to lm_eval (default: the embedded pair)")
+    add("--model_args", "--model-args", help="as given to lm_eval; without them the embedded pair")
     add("--system_instruction", "--system-instruction", help="as given to lm_eval")
     add("--apply_chat_template", "--apply-chat-template", action="store_true")
     add(
@@ -52,7 +53,7 @@ def run(parsed: argparse.Namespace) -> None:
     prompting = Prompting(
         parsed.system_instruction, parsed.apply_chat_template, max_gen_toks=parsed.max_gen_toks
     )
-    backend = load_backend(parsed.model, parsed.model_args)
+    backend = load_backend(parsed.model, parsed.model_args or "")
     posed = pose(backend, parsed.question, prompting)
     console = make_console()
     expected = f" (expected: {posed.answer})" if posed.answer is not None else ""
