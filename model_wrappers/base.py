@@ -200,7 +200,7 @@ class EngineLM(SharedWork):
         texts: dict[int, str] = {}
         progress = GenerationProgress(
             len(expected),
-            f"Running {self.METHOD} generate_until requests",
+            self.METHOD,
             disable_tqdm or self.rank != 0,
         )
         with progress:

@@ -14,6 +14,8 @@ from s2t_eval.engine import OnRound, Round
 TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 5.0
 """Seconds between two updates: every one of them stays in a log file."""
+FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+"""tqdm's own without its rate of texts, so that the rate of tokens fits into 80 columns."""
 
 
 class GenerationProgress:
@@ -38,7 +40,9 @@ class GenerationProgress:
         seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.bar: tqdm[Any] = tqdm(total=total, desc=desc, disable=disable)
+        self.bar: tqdm[Any] = tqdm(
+            total=total, desc=desc, disable=disable, bar_format=FORMAT, dynamic_ncols=True
+        )
         self._seconds = seconds or (TERMINAL_SECONDS if sys.stderr.isatty() else LOG_SECONDS)
         self._clock = clock
         self._started: float | None = None
@@ -74,5 +78,5 @@ class GenerationProgress:
     def _show(self, state: Round, seconds: float) -> None:
         tokens = self._ended_tokens + sum(len(seq.output) for seq in state.active)
         rate = f"{tokens / seconds:,.0f}" if seconds > 0 else "?"
-        shown = {"tokens": f"{tokens:,}", "tokens/s": rate, "rows": len(state.active) - len(state.finished)}
-        self.bar.set_postfix(shown)
+        rows = len(state.active) - len(state.finished)
+        self.bar.set_postfix_str(f"{tokens:,} tokens ({rate}/s), {rows} rows")

@@ -93,7 +93,7 @@ def test_what_only_began_like_a_stop_string_is_shown_later() -> None:
 
 
 def test_a_final_stop_token_is_no_text() -> None:
-    ids = encode(" 12.") + [encode("x")[0]]
+    ids = [*encode(" 12."), encode("x")[0]]
     transcript = Transcript(decode)
     transcript.update(ids, [], Finish.STOP_ID)
     assert transcript.text == " 12."

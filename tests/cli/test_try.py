@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import pty
 import re
@@ -12,8 +13,11 @@ import threading
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from s2t_eval.cli import main, try_text
+from s2t_eval.cli.text_display import LiveDisplay
+from s2t_eval.cli.transcript import Transcript
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.method_table import BACKENDS
@@ -237,6 +241,24 @@ def test_a_narrow_terminal_has_them_below_each_other_and_no_color_is_honoured(
     words = " ".join(final.split())
     assert re.search(r"pps_local First Ben has .*? The answer is 60\. greedy First Ben ", words)
     assert max(map(len, final.splitlines())) <= 60
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_while_texts_grow_their_end_is_shown(width: int) -> None:
+    """More lines than the terminal has could not be drawn again."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=12)
+    display = LiveDisplay(console)
+    for title in ("s2t", "greedy"):
+        transcript = Transcript(lambda ids: "".join(f"word{token} " for token in ids))
+        display.begin(title, transcript)
+        transcript.update(range(400), [], None)
+    for height in (10, None):
+        lines = console.render_lines(display.layout(height), pad=False)
+        shown = "\n".join("".join(part.text for part in line) for line in lines)
+        assert (len(lines) <= 10) is (height is not None)
+        assert shown.count("word399") == 2
+        assert ("word0 " in shown) is (height is None)
+    display.end()
 
 
 def test_no_control_codes_where_the_output_is_no_terminal(

@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
+from s2t_eval.cli import main
 from s2t_eval.engine import Request, Round
+from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.progress import GenerationProgress
 from tests.engine.test_scheduler import Counting
-from tests.harness_helpers import STUDENT, generation, prompts
+from tests.harness_helpers import STUDENT, TEACHER, generation, prompts
 
-SHOWN = re.compile(r"(\d+)/(\d+) \[[^\]]*tokens=([\d,]+), tokens/s=([\d,?]+), rows=(\d+)\]")
+SHOWN = re.compile(r"(\d+)/(\d+) \[[^\]]*, ([\d,]+) tokens \(([\d,?]+)/s\), (\d+) rows\]")
 
 
 def ticking(step: float) -> Iterator[float]:
@@ -28,8 +32,6 @@ def postfixes(err: str) -> list[tuple[str, ...]]:
 
 def test_tokens_rows_and_rate_before_any_text_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
     """A batch of 64 stood at 0 % for five minutes, for only finished texts counted."""
-    from s2t_eval.engine.scheduler import Scheduler
-
     clock = ticking(2.0)
     with GenerationProgress(3, "Writing", seconds=1.0, clock=lambda: next(clock)) as progress:
         decoder = Scheduler(Counting(itertools.repeat(1)), rows=2)
@@ -46,8 +48,6 @@ def test_tokens_rows_and_rate_before_any_text_has_ended(capsys: pytest.CaptureFi
 
 
 def test_it_is_drawn_no_more_often_than_it_should_be(capsys: pytest.CaptureFixture[str]) -> None:
-    from s2t_eval.engine.scheduler import Scheduler
-
     clock = ticking(0.01)
     with GenerationProgress(1, "Writing", seconds=1.0, clock=lambda: next(clock)) as progress:
         [_] = Scheduler(Counting(itertools.repeat(1)), rows=1).run([Request((1,), 350)], progress.on_round)
@@ -73,10 +73,11 @@ def test_texts_are_the_same_with_and_without_it(capsys: pytest.CaptureFixture[st
     assert int(found[-1][2].replace(",", "")) == lm.telemetry.usage.tokens
     assert found[-1][:2] == (str(len(asked)), str(len(asked)))
     assert lm.generate_until(asked, disable_tqdm=True) == shown
-    assert "tokens=" not in capsys.readouterr().err
+    assert " tokens (" not in capsys.readouterr().err
 
 
 def test_an_observer_sees_the_engine_s_own_sequences() -> None:
+    """Between admission and the last token."""
     lm = Greedy(STUDENT, device="cpu", batch_size=2)
     requests = lm.engine_requests([generation(prompt, i) for i, prompt in enumerate(prompts(3))])
     written: dict[int, list[int]] = {}
@@ -90,3 +91,30 @@ def test_an_observer_sees_the_engine_s_own_sequences() -> None:
     results = {result.index: result.output_ids for result in lm.decoder().run(requests, see)}
     assert written == results
     assert set(admitted) == {0, 1, 2}
+
+
+def test_it_fits_into_a_terminal_of_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """tqdm cuts off at the right, where the tokens are."""
+    with GenerationProgress(1319, "pps_local") as progress:
+        state = {"ncols": 80, "n": 64, "elapsed": 3000, "postfix": "123,456 tokens (410/s), 64 rows"}
+        line = tqdm.format_meter(**{**progress.bar.format_dict, **state})
+    capsys.readouterr()
+    assert len(line) <= 80
+    assert line.endswith(", 123,456 tokens (410/s), 64 rows]")
+
+
+def test_pipelines_show_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "mine.jsonl"
+    data.write_text("".join(f'{{"question": "{{}} has {n} pens."}}\n' for n in range(3)))
+    given = ["--pretrained", STUDENT, "--teacher", TEACHER, "--device", "cpu", "--max_gen_toks", "8"]
+    given += ["--data", str(data)]
+    capsys.readouterr()
+    main(["calibrate", *given, "--out", str(tmp_path / "calibration.json")])
+    err = capsys.readouterr().err
+    assert "Calibrating:" in err
+    assert postfixes(err)[0] == ("0", "3", "0", "?", "3")
+    main(["collect", *given, "--limit", "3", "--out", str(tmp_path / "labels")])
+    err = capsys.readouterr().err
+    assert "Rolling out:" in err
+    assert postfixes(err)[0] == ("0", "3", "0", "?", "3")
+    assert postfixes(err)[-1][:3:2] == ("3", "24")
