@@ -13,17 +13,17 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.utils import simple_parse_args_string
-from tqdm import tqdm
 
 import s2t_eval
 from s2t_eval.artifacts.files import TraceWriter, require_new_trace
 from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
-from s2t_eval.engine import Decoder, ModelRunner, Request, Result, derive_seed
+from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result, derive_seed
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
 from s2t_eval.model_wrappers.processes import SharedWork
+from s2t_eval.model_wrappers.progress import GenerationProgress
 from s2t_eval.model_wrappers.response_cache import (
     TextCache,
     TimedResult,
@@ -198,22 +198,22 @@ class EngineLM(SharedWork):
         expected = Counter(job.position for job in jobs)
         arrived: dict[int, list[tuple[Job, Result]]] = defaultdict(list)
         texts: dict[int, str] = {}
-        bar = tqdm(
-            total=len(expected),
-            disable=disable_tqdm or self.rank != 0,
-            desc=f"Running {self.METHOD} generate_until requests",
+        progress = GenerationProgress(
+            len(expected),
+            self.METHOD,
+            disable_tqdm or self.rank != 0,
         )
-        with bar:
-            for job, result in self._results(jobs):
+        with progress:
+            for job, result in self._results(jobs, progress.on_round):
                 arrived[job.position].append((job, result))
                 if len(arrived[job.position]) == expected[job.position]:
                     samples = sorted(arrived.pop(job.position), key=lambda pair: pair[0].sample)
                     texts[job.position] = self.settle(requests[job.position], samples)
-                    bar.update()
+                    progress.update()
         self._finish()
         return [texts[padded.get(position, position)] for position in range(len(requests))]
 
-    def _results(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Result]]:
+    def _results(self, jobs: Sequence[Job], on_round: OnRound | None = None) -> Iterator[tuple[Job, Result]]:
         """The texts of all jobs as they come, those first that an earlier run of this cache finished."""
         waiting = []
         for position, job in enumerate(jobs):
@@ -226,7 +226,7 @@ class EngineLM(SharedWork):
         if len(waiting) < len(jobs):
             logger.info("%d of %d texts come from the cache", len(jobs) - len(waiting), len(jobs))
         last = time.perf_counter()
-        for result in self.decoder().run([job.request for job in waiting]):
+        for result in self.decoder().run([job.request for job in waiting], on_round):
             job, now = waiting[result.index], time.perf_counter()
             timed = TimedResult(result, now - last, peak_memory())
             last = now

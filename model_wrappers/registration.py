@@ -52,6 +52,19 @@ def add_models() -> None:
             )
 
 
+def unknown_models() -> list[str]:
+    """Our `--model` names that lm_eval's registry does not have, or has from somebody else."""
+    importlib.import_module("lm_eval.models")
+    from lm_eval.api.registry import model_registry
+
+    registered = dict(model_registry.items())
+    return [
+        name
+        for name, target in BACKENDS.items()
+        if name not in registered or _location(registered[name]) != target
+    ]
+
+
 def _location(entry: object) -> str:
     if isinstance(entry, str):
         return entry

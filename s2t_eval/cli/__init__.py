@@ -17,16 +17,33 @@ from s2t_eval.cli import (
     collect,
     compare,
     distil,
+    doctor,
     export,
     report,
     scan,
     submit,
     tah,
     train,
+    try_text,
 )
 from s2t_eval.cli.flags import Parser
 
-COMMANDS = (analyze, calibrate, choose, collect, compare, distil, export, report, scan, submit, tah, train)
+COMMANDS = (
+    analyze,
+    calibrate,
+    choose,
+    collect,
+    compare,
+    distil,
+    doctor,
+    export,
+    report,
+    scan,
+    submit,
+    tah,
+    train,
+    try_text,
+)
 """Modules with `add_to(commands)`: it declares the command's flags and sets `function`, what it runs.
 
 They import torch and lm_eval only inside that function, so that `--help` is quick.

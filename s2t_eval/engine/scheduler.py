@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple
 import torch
 
 from s2t_eval.engine.request import Request, Result
-from s2t_eval.engine.stepper import Finished, S, Stepper
+from s2t_eval.engine.stepper import Finished, OnRound, Round, S, Stepper
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 
 logger = logging.getLogger(__name__)
@@ -54,11 +54,16 @@ class Scheduler(Generic[S]):
         self.answer_of = answer_of
         self._active: list[S] = []
         self._results: list[Result] = []
+        self._on_round: OnRound | None = None
 
-    def run(self, requests: abc.Sequence[Request]) -> abc.Iterator[Result]:
+    def run(self, requests: abc.Sequence[Request], on_round: OnRound | None = None) -> abc.Iterator[Result]:
         """Generate; each result comes as soon as its text has ended, in no fixed order.
 
         When memory runs out, the rows are halved and unfinished texts begin again (to the same end).
+
+        Args:
+            requests: the texts to generate.
+            on_round: sees every round, for progress bars and displays.
 
         Raises:
             NonFiniteLogitsError: a model gave NaN or infinite logits.
@@ -66,7 +71,7 @@ class Scheduler(Generic[S]):
         queue = deque(enumerate(requests))
         rows = min(self.rows, len(requests))
         longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
-        self._active, self._results = [], []
+        self._active, self._results, self._on_round = [], [], on_round
         while queue:
             try:
                 for runner in self.stepper.runners:
@@ -89,9 +94,16 @@ class Scheduler(Generic[S]):
     def _round(self, queue: deque[tuple[int, Request]], rows: int) -> None:
         """Admit what fits, let the method emit tokens, retire what has ended, run the models."""
         self._admit(queue, rows)
-        self._retire(self.stepper.emit(self._active))
+        finished = self.stepper.emit(self._active)
+        self._show(finished)
+        self._retire(finished)
         if self._active:
             self.stepper.advance(self._active)
+
+    def _show(self, finished: Finished) -> None:
+        """Let the observer see the sequences at work."""
+        if self._on_round is not None:
+            self._on_round(Round(self._active, finished))
 
     def _admit(self, queue: deque[tuple[int, Request]], rows: int) -> None:
         """Let waiting requests into free rows: one ragged prefill, shared beginnings computed once."""
@@ -102,6 +114,7 @@ class Scheduler(Generic[S]):
                 self.stepper.sequence(index, request, StopRule(request, self.decode, self.answer_of))
             )
         if len(self._active) > first:
+            self._show([])
             self.stepper.prefill(self._active, first)
 
     def _retire(self, finished: Finished) -> None:

@@ -16,7 +16,7 @@ round; the scheduler does not need to know. Selection (`selection_step.py`) and 
 from __future__ import annotations
 
 from collections import abc
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -30,6 +30,20 @@ S = TypeVar("S", bound=Sequence)
 
 Finished = list[tuple[int, Finish]]
 """Rows whose text has ended, ascending, and why."""
+
+
+class Round(NamedTuple):
+    """What an observer of a run sees: to be read, not to be changed."""
+
+    active: abc.Sequence[Sequence]
+    """sequences at work, those included that have just ended; they are the scheduler's own"""
+    finished: Finished
+    """rows of `active` whose text has just ended"""
+
+
+OnRound = abc.Callable[[Round], object]
+"""An observer of a run: called when requests have been admitted, before their prompts are read, and after
+each round's tokens have been appended. It decides nothing; a run without one pays nothing for it."""
 
 
 class NonFiniteLogitsError(RuntimeError):

@@ -42,6 +42,7 @@ MMLU_PRO = Source(
     splits=TEST,
     fields={"question": ("question",), "options": ("options",), "answer": ("answer",)},
 )
+SOURCES = (GSM8K, MATH500, AIME25, OLYMPIADBENCH, MINERVA_MATH, HUMANEVAL, MMLU_PRO)
 
 
 def gsm8k(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:

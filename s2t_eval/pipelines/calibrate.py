@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.progress import GenerationProgress
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
 from s2t_eval.selection.calibration import Calibration
@@ -27,9 +26,11 @@ def calibrate(
     # Longest first, as evaluation decodes them: equal beginnings stand together.
     requests = sorted(prompts.requests, key=lambda r: (-len(r.prompt_ids), r.prompt_ids))
     decoder = lm.decoder(observed)
-    for result in tqdm(decoder.run(requests), total=len(requests), desc="Calibrating"):
-        for mine, theirs in zip(values, result.observed, strict=True):
-            mine.extend(theirs[warmup:])
+    with GenerationProgress(len(requests), "Calibrating") as progress:
+        for result in decoder.run(requests, progress.on_round):
+            for mine, theirs in zip(values, result.observed, strict=True):
+                mine.extend(theirs[warmup:])
+            progress.update()
     if not values[0]:
         raise TrainingDataError(
             f"warmup: {warmup} tokens leave no step of {len(requests)} texts to calibrate on"

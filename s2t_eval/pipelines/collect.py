@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.model_wrappers.progress import GenerationProgress
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.calibrate import load_lm
@@ -96,8 +97,8 @@ def collect(
         shards={},
     )
     work = LabelFolder(folder, asdict(described))
-    with tqdm(total=len(problems), desc="Rolling out") as bar:
-        roll_out(lm.student, problems, work, lm.rows, lm.tok_decode, bar.update)
+    with GenerationProgress(len(problems), "Rolling out") as progress:
+        roll_out(lm.student, problems, work, lm.rows, lm.tok_decode, progress.update, progress.on_round)
     lm.student.release()
     with tqdm(total=len(problems), desc="Labelling") as bar:
         label(lm.teacher, problems, work, bar.update)

@@ -187,7 +187,7 @@ def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip
                 f"--data {spec}: record {i} has no text under {', '.join(QUESTION_FIELDS)}; it has "
                 f"{', '.join(row)}"
             )
-        context = _prompt(lm, question, prompting)
+        context = question_prompt(lm, question, prompting)
         instances.append(Instance("generate_until", row, (context, options), i, (source, i, 1)))
     requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(rows)))
     return PromptSet(instances, requests, source, split, data_hash(rows), indices)
@@ -206,7 +206,8 @@ def first_text(row: dict[str, Any], names: Sequence[str]) -> str | None:
     return next((text for text in found if isinstance(text, str)), None)
 
 
-def _prompt(lm: EngineLM, question: str, prompting: Prompting) -> str:
+def question_prompt(lm: EngineLM, question: str, prompting: Prompting) -> str:
+    """A question as it is put to the model: with a system turn and a chat template where wanted."""
     system = prompting.system_instruction
     if not prompting.apply_chat_template:
         return f"{system}\n\n{question}" if system else question

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from s2t_eval.artifacts.files import replaced, write_text
 from s2t_eval.artifacts.manifest import require_same_run
-from s2t_eval.engine import Decoder, ModelRunner, Request, Result
+from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
 from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, Trigger
@@ -116,6 +116,7 @@ def roll_out(
     rows: int,
     decode: Decode,
     advance: Advance,
+    on_round: OnRound | None = None,
 ) -> None:
     """The student's greedy texts of all problems that have none yet, with its top tokens at every step."""
     observe: list[Trigger] = [EntropyTrigger(), MarginTrigger()]
@@ -124,7 +125,7 @@ def roll_out(
     groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
     for group in _unfinished(groups, "rollouts", work, advance):
         student.release()  # what earlier groups left in the slots would be copied
-        for result in decoder.run([problems[i].request for i in group]):
+        for result in decoder.run([problems[i].request for i in group], on_round):
             problem = problems[group[result.index]]
             rollout = _rollout(result)
             _require_numbers("student", student.name, problem, rollout)

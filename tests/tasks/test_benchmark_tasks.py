@@ -180,7 +180,7 @@ def test_stock_command_runs_the_paper(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     for name in (*PAPER, "s2t_math"):
         assert name in done.stdout
-    assert "Running greedy generate_until requests" in done.stderr
+    assert "greedy: 100%" in done.stderr
 
 
 # ---------------------------------------------------------------- votes

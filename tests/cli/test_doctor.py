@@ -1,0 +1,152 @@
+"""`s2t-eval doctor`: what it says of this machine, and of machines on which something is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from s2t_eval.cli import doctor, main
+from s2t_eval.cli.machine import CHECKS, check_hook, check_version, product_seconds
+from s2t_eval.evaluation.benchmark_data import GSM8K
+from s2t_eval.model_wrappers.registration import register
+from tests.harness_helpers import run_command
+
+
+def examined(capsys: pytest.CaptureFixture[str], code: int = 0) -> dict[str, dict[str, Any]]:
+    """Name -> check, as JSON; the command ends with this exit code."""
+    capsys.readouterr()
+    try:
+        main(["doctor", "--json"])
+        ended = 0
+    except SystemExit as error:
+        ended = int(str(error.code))
+    assert ended == code
+    found = json.loads(capsys.readouterr().out)
+    assert found["works"] is (code == 0)
+    return {check["name"]: check for check in found["checks"]}
+
+
+@pytest.fixture(autouse=True)
+def _usual_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    register()
+    for name in ("S2T_DATA", "S2T_SANDBOX"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    checks = examined(capsys)
+    assert set(checks) == {"s2t-eval", "python", "torch", "transformers", "lm-eval", "peft", *CHECKS}
+    assert checks["python"]["version"] == platform.python_version()
+    for name in ("torch", "transformers", "lm-eval", "peft"):
+        assert checks[name]["version"].split("+")[0] == version(name).split("+")[0]
+    assert checks["device"]["devices"][-1]["device"] == "cpu"
+    assert len(checks["device"]["devices"]) == 1 + torch.cuda.device_count()
+    assert checks["grader"]["status"] == "ok"
+    measured = checks["dtype"]["milliseconds"]
+    assert checks["dtype"]["faster"] == min(measured, key=measured.get)
+    assert all(value > 0 for value in measured.values())
+
+
+def test_the_lines_for_people_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor"])
+    lines = capsys.readouterr().out.splitlines()
+    assert not any("\x1b" in line for line in lines)
+    assert {line.split()[0] for line in lines} <= {"ok", "note"}
+    assert f"ok      torch         {torch.__version__}" in lines
+    assert [line.split()[1] for line in lines][-len(CHECKS) :] == list(CHECKS)
+
+
+def test_a_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("S2T_DATA", str(tmp_path))
+    assert examined(capsys)["data"]["status"] == "note"
+    (tmp_path / GSM8K.folder).mkdir(parents=True)
+    found = examined(capsys)["data"]
+    assert (found["status"], found["present"]) == ("ok", [GSM8K.folder])
+    monkeypatch.setenv("S2T_DATA", str(tmp_path / "gone"))
+    found = examined(capsys, code=1)["data"]
+    assert found["status"] == "failed"
+    assert "gone: expected a folder of benchmark data" in found["message"]
+
+
+def test_a_missing_sandbox_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("S2T_SANDBOX", "none")
+    monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
+    found = examined(capsys)["sandbox"]
+    assert found["status"] == "note"
+    assert found["message"].startswith("HumanEval cannot be scored: ")
+    assert "HF_ALLOW_CODE_EVAL=1" in found["message"]
+    monkeypatch.setenv("HF_ALLOW_CODE_EVAL", "1")
+    assert "with your rights" in examined(capsys)["sandbox"]["message"]
+    monkeypatch.setenv("S2T_SANDBOX", "docker")
+    assert "expected one of auto, bubblewrap, none" in examined(capsys)["sandbox"]["message"]
+
+
+def test_a_broken_grader_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "latex2sympy2_extended.py").write_text("raise ImportError('no grammar')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = examined(capsys, code=1)["grader"]
+    assert found["status"] == "failed"
+    assert "no grammar" in found["message"]
+    assert "pip install 'math-verify" in found["message"]
+
+
+def test_a_package_that_is_not_there_or_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = check_version("s2t_eval_no_such_module", "no-such-package")
+    assert missing.status.value == "failed"
+    assert missing.message.endswith("pip install no-such-package")
+    (tmp_path / "s2t_eval_broken.py").write_text("raise OSError('libcudart.so.12: cannot open')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    broken = check_version("s2t_eval_broken", "broken")
+    assert "OSError: libcudart.so.12: cannot open" in broken.message
+
+
+def test_the_hook_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class S2tEvalHook:
+        def find_spec(self, *_: object) -> None:
+            return None
+
+    others = [finder for finder in sys.meta_path if type(finder).__name__ != "S2tEvalHook"]
+    monkeypatch.setattr(sys, "meta_path", [S2tEvalHook(), *others])
+    assert check_hook().status.value == "ok"
+    monkeypatch.setattr(sys, "meta_path", others)
+    monkeypatch.setenv("S2T_EVAL_NO_HOOK", "1")
+    found = check_hook()
+    assert (found.status.value, found.values["active"]) == ("note", False)
+    assert found.message.startswith("switched off by S2T_EVAL_NO_HOOK: use `s2t-eval run")
+
+
+def test_a_machine_without_the_hook(tmp_path: Path) -> None:
+    code = "import sys; from s2t_eval.cli import main; main(['doctor', '--json'])"
+    given = {"S2T_EVAL_NO_HOOK": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    done = run_command(sys.executable, "-c", code, folder=tmp_path, **given)
+    [found] = [check for check in json.loads(done.stdout)["checks"] if check["name"] == "hook"]
+    assert done.returncode == 0
+    assert "greedy" in found["unknown_models"]
+
+
+def test_a_product_takes_time() -> None:
+    assert 0 < product_seconds("cpu", torch.float32) < 10
+
+
+def test_the_example_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    assert doctor.EXAMPLE in " ".join(capsys.readouterr().out.split())
+    main(shlex.split(doctor.EXAMPLE)[1:])
+    assert json.loads(capsys.readouterr().out)["works"] is True
+    assert os.environ.get("S2T_DATA") is None
