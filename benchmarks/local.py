@@ -16,12 +16,12 @@ from benchmarks.decoding import ClockedModel, Run, compare, decode, load_student
 from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.workload import Settings
 from s2t_eval.engine import Decoder, ModelRunner
+from s2t_eval.methods.selector_folder import adapter_on
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.scores import ResidualScore
-from s2t_eval.selection.selector_folder import adapter_on
 from s2t_eval.selection.triggers import RouterTrigger, Step
 
 TARGETS = {

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner
+from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
 from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.stock_arguments import require_context
@@ -15,7 +16,6 @@ from s2t_eval.models.vocabulary import require_same_vocabulary, text_vocabulary,
 from s2t_eval.selection import policy
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.policy import Policy
-from s2t_eval.selection.selector_folder import COMPLETE, Selector, load_selector
 from s2t_eval.selection.thresholds import ThresholdTable
 from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
 

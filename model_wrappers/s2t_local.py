@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, cast
 
 from s2t_eval.engine import Decoder, ModelRunner
+from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, SelectorInfo, adapter_on
 from s2t_eval.model_wrappers.arguments import LocalArguments, split_arguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import make_score
-from s2t_eval.selection.selector_folder import COMPLETE, NO_DEFAULT, SelectorInfo, adapter_on
 from s2t_eval.selection.triggers import Trigger
 
 logger = logging.getLogger(__name__)

@@ -67,9 +67,9 @@ def run(parsed: argparse.Namespace) -> None:
 def _judged(parsed: argparse.Namespace, labels: dict[str, LabelSet]) -> dict[str, Judged]:
     """What the selector says of the problems of these label sets that it was not trained on."""
     from s2t_eval.artifacts.fingerprint import model_fingerprint
+    from s2t_eval.methods.selector_folder import load_selector
     from s2t_eval.models.loading import load_model
     from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
-    from s2t_eval.selection.selector_folder import load_selector
     from s2t_eval.training.selector.judge import judge, unseen
 
     student, tokenizer = load_model("pretrained", parsed.pretrained, parsed.dtype, parsed.device, False)

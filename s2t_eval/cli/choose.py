@@ -22,9 +22,9 @@ def add_to(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Choose, write, and show what it was chosen from."""
+    from s2t_eval.methods.selector_folder import write_info
     from s2t_eval.report.choose import choose
     from s2t_eval.report.runs import read_runs
-    from s2t_eval.selection.selector_folder import write_info
     from s2t_eval.statistics import wilson
 
     chosen = choose(parsed.selector, read_runs(parsed.results), parsed.proposer)

@@ -27,9 +27,9 @@ def run(parsed: argparse.Namespace) -> None:
     out = Path(parsed.out)
     require_new_folder("--out", out)
     from s2t_eval.artifacts.fingerprint import model_fingerprint
+    from s2t_eval.methods.selector_folder import load_selector
     from s2t_eval.models.loading import load_model
     from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
-    from s2t_eval.selection.selector_folder import load_selector
     from s2t_eval.training.selector.export import export_to_reserved_rows
 
     model, tokenizer = load_model(

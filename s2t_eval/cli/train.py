@@ -19,7 +19,7 @@ from s2t_eval.cli.flags import (
 from s2t_eval.method_table import SCORE_FORMS
 
 if TYPE_CHECKING:
-    from s2t_eval.selection.selector_folder import SelectorInfo
+    from s2t_eval.methods.selector_folder import SelectorInfo
 
 
 def add_to(commands: Commands) -> None:
@@ -59,7 +59,7 @@ def run(parsed: argparse.Namespace) -> None:
     """Train, and say what was reached."""
     out = Path(parsed.out)
     require_new_folder("--out", out)
-    from s2t_eval.selection.selector_folder import load_selector
+    from s2t_eval.methods.selector_folder import load_selector
     from s2t_eval.training.contamination import require_no_evaluation_prompts
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.selector.complete import complete_selector

@@ -1,1 +1,1 @@
-"""Decoding methods that are not selection."""
+"""What a trained method needs to decode: its folder, and Think-at-Hard's own step."""

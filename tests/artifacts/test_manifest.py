@@ -11,9 +11,9 @@ import pytest
 from s2t_eval.artifacts.manifest import ManifestKind, manifest_text, require_same_run
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import KIND as DISTILLED
+from s2t_eval.methods.selector_folder import KIND as SELECTOR
 from s2t_eval.methods.tah.checkpoint import KIND as TAH
 from s2t_eval.selection.calibration import KIND as CALIBRATION
-from s2t_eval.selection.selector_folder import KIND as SELECTOR
 from s2t_eval.training.labels import KIND as LABELS
 from s2t_eval.training.tah.labels import KIND as TAH_LABELS
 

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from s2t_eval.artifacts.saved import conform, parse_json
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import DistilledError, read_distilled
+from s2t_eval.methods.selector_folder import SelectorError
 from s2t_eval.methods.tah.checkpoint import read_info as read_tah
 from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.model_wrappers.greedy import Greedy
@@ -26,7 +27,6 @@ from s2t_eval.models.loading import ModelLoadError, load_model
 from s2t_eval.report.runs import ResultsError, read_runs
 from s2t_eval.report.traces import read_trace
 from s2t_eval.selection.calibration import Calibration, CalibrationError
-from s2t_eval.selection.selector_folder import SelectorError
 from s2t_eval.training.labels import LabelError, LabelSet
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, student_copy

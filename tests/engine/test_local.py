@@ -12,11 +12,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.engine import Decoder, ModelRunner, Result
+from s2t_eval.methods.selector_folder import adapter_on
 from s2t_eval.selection import policy as presets
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.scores import DirectScore, Evidence, LookaheadScore, ResidualScore, Score
-from s2t_eval.selection.selector_folder import adapter_on
 from s2t_eval.selection.triggers import ConstantTrigger, EntropyTrigger, MarginTrigger
 from tests.twins import hidden_after, logits_after, outputs, prompts, requests, slow_decode, tiny_model
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.selector_folder import read_info
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.registration import BACKENDS
-from s2t_eval.selection.selector_folder import read_info
 from tests.harness_helpers import BIN, STUDENT, TEACHER, evaluate, ours, run_command, texts
 
 PAIR = {"teacher": TEACHER, "selector": "embedded/selector", "tau": 0.05}

@@ -19,12 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.engine import ModelRunner
-from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
-from s2t_eval.models.vocabulary import text_vocabulary
-from s2t_eval.selection.readout import Readout
-from s2t_eval.selection.selector_folder import (
+from s2t_eval.methods.selector_folder import (
     PROPOSERS,
     ProposerDefault,
     Selector,
@@ -32,6 +27,11 @@ from s2t_eval.selection.selector_folder import (
     load_selector,
     read_info,
 )
+from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
+from s2t_eval.models.vocabulary import text_vocabulary
+from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.thresholds import ThresholdError
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.router import tabulate

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.selector_folder import SelectorError, load_selector, read_info
 from s2t_eval.model_wrappers.distil import Distil
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
 from s2t_eval.model_wrappers.tah import ThinkAtHard
 from s2t_eval.models.loading import ModelLoadError, attach_adapter, load_model, require_finite
-from s2t_eval.selection.selector_folder import SelectorError, load_selector, read_info
 from tests.harness_helpers import STUDENT, TEACHER, tiny_folder, tokenizer
 
 Tensors = dict[str, Tensor]

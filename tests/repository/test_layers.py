@@ -16,12 +16,11 @@ PACKAGE = REPOSITORY / "s2t_eval"
 
 FLOORS = (
     ("artifacts", "embedded", "method_table", "ranges", "statistics"),
-    ("evaluation", "models"),
-    ("selection",),
-    ("engine", "report"),
-    ("methods", "analysis"),
-    ("training", "model_wrappers"),
-    ("pipelines",),
+    ("evaluation", "models", "selection"),
+    ("engine",),
+    ("methods",),
+    ("report", "training", "model_wrappers"),
+    ("analysis", "pipelines"),
     ("cli",),
     ("__main__",),
 )

@@ -9,8 +9,8 @@ import pytest
 
 from s2t_eval.artifacts.saved import conform
 from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.selector_folder import SelectorError, SelectorInfo, read_info
 from s2t_eval.selection.calibration import Calibration
-from s2t_eval.selection.selector_folder import SelectorError, SelectorInfo, read_info
 from s2t_eval.selection.thresholds import ThresholdError, ThresholdTable, measure_thresholds, trigger_key
 from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger
 

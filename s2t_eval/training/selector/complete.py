@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from s2t_eval.artifacts.fingerprint import data_hash
-from s2t_eval.selection.selector_folder import (
+from s2t_eval.methods.selector_folder import (
     PROPOSERS,
     Selector,
     SelectorError,

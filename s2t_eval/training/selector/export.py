@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.methods.selector_folder import Selector, SelectorError
 from s2t_eval.models.lm_head import LMHead
-from s2t_eval.selection.selector_folder import Selector, SelectorError
 
 RESERVED = "s2t_reserved_rows.json"
 

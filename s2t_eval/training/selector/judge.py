@@ -11,7 +11,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from s2t_eval.engine import ModelRunner
-from s2t_eval.selection.selector_folder import Selector
+from s2t_eval.methods.selector_folder import Selector
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.router import tabulate
 from s2t_eval.training.selector.agreement import score_items

@@ -18,8 +18,8 @@ from peft import PeftModel
 from torch import Tensor
 
 from s2t_eval.engine import ModelRunner
+from s2t_eval.methods.selector_folder import ProposerDefault, adapter_on, scale_adapter
 from s2t_eval.selection.router import Router
-from s2t_eval.selection.selector_folder import ProposerDefault, adapter_on, scale_adapter
 from s2t_eval.selection.thresholds import Rates, measure_thresholds
 from s2t_eval.training.labels import Trajectory
 from s2t_eval.training.loop import LoopSettings, autocast

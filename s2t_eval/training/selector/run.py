@@ -12,14 +12,14 @@ import torch
 from accelerate import PartialState
 
 from s2t_eval.artifacts.fingerprint import data_hash
-from s2t_eval.ranges import AT_LEAST_2, PART, SHARE, require_ranges
-from s2t_eval.selection.selector_folder import (
+from s2t_eval.methods.selector_folder import (
     PROPOSERS,
     Selector,
     SelectorError,
     SelectorInfo,
     save_selector,
 )
+from s2t_eval.ranges import AT_LEAST_2, PART, SHARE, require_ranges
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
 from s2t_eval.training.selector.agreement import agreement, agreement_of, gains, score_items
