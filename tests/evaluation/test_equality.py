@@ -216,6 +216,6 @@ def test_broken_grader_is_no_verdict_and_one_broken_comparison_is() -> None:
 def test_a_broken_grader_ends_the_run_before_anything_is_generated(tmp_path: Path) -> None:
     """It was noticed at the first comparison, which comes after all texts are written."""
     shim = _with_antlr(tmp_path, "4.12.0")
-    done = _graded_with(shim, "from s2t_eval import benchmark_data\nbenchmark_data.math500()")
+    done = _graded_with(shim, "from s2t_eval.evaluation import benchmark_data\nbenchmark_data.math500()")
     assert done.returncode == 1
     assert "GraderBrokenError" in done.stderr.strip().splitlines()[-1]
