@@ -192,7 +192,7 @@ REPLIES = {
     ],
     "letter": [
         ("C", "C is the right choice.", "right"),
-        ("C", "The right one is C.", "none"),
+        ("C", "The right one is C.", "right"),
         ("C", "I think the answer is C", "right"),
         ("C", "I'd say C.", "right"),
         ("C", "My answer is C.", "right"),

@@ -56,7 +56,7 @@ GSM8K = [
     ("18", r"\boxed{17, 18}", WRONG),
     ("18", r"18 eggs are laid, so \boxed{20}", WRONG),
     ("18", "The answer is 20. (18 would be too few.)", WRONG),
-    ("18", r"\boxed{eighteen}", NONE),
+    ("18", r"\boxed{eighteen}", RIGHT),  # a number in words is the number
     ("18", "I cannot solve this problem.", NONE),
     ("18", "", NONE),
     ("2125", r"\boxed{2.125}", WRONG),

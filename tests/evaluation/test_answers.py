@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -12,9 +13,11 @@ from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.evaluation.grading import EXPRESSION, INTEGER, LETTER, NUMBER, QUANTITY
 from s2t_eval.evaluation.grading.closed import closed_value
 from s2t_eval.evaluation.grading.numbers import as_number, write
+from s2t_eval.evaluation.grading.text import box_spans
 from s2t_eval.evaluation.grading.thinking import MARKERS, opens_thought, without_thoughts
 from tests.evaluation.answer_neighbours import NEIGHBOURS
 from tests.evaluation.answer_replies import REPLIES
+from tests.evaluation.answer_second_replies import SECOND_REPLIES
 from tests.harness_helpers import shared_data
 
 RULES = {rule.name: rule for rule in (NUMBER, EXPRESSION, INTEGER, LETTER, QUANTITY)}
@@ -27,6 +30,7 @@ TABLES = {
         for kind, pairs in kinds.items()
     },
     **{f"{rule}: replies": (rule, pairs) for rule, pairs in REPLIES.items()},
+    **{f"{rule}: second replies": (rule, pairs) for rule, pairs in SECOND_REPLIES.items()},
 }
 DISPUTED: dict[tuple[str, str], str] = {}
 """(gold, text) of pairs whose wanted verdict seems wrong, and why: none at present."""
@@ -74,6 +78,16 @@ def test_reference_solutions_of_gsm8k_are_right() -> None:
     solutions = [json.loads(line)["answer"] for line in lines if line]
     assert len(solutions) == 1319
     assert not failing("number", [(text.split("#### ")[-1], text, "right") for text in solutions])
+
+
+def test_solutions_of_gsm8k_without_their_mark_end_with_the_answer() -> None:
+    """A chat model ends with a sentence, not with `####`; the last number of a few is another one."""
+    lines = (shared_data() / "openai/gsm8k/main/test.jsonl").read_text(encoding="utf-8").split("\n")
+    solutions = [json.loads(line)["answer"].split("#### ") for line in lines if line]
+    plain = [(gold, re.sub(r"<<.*?>>", "", said).strip(), "right") for said, gold in solutions]
+    assert len(plain) == 1319
+    assert len(failing("number", plain)) <= 12
+    assert len(failing("number", [(gold, said.split("\n")[-1], want) for gold, said, want in plain])) <= 12
 
 
 def math500() -> list[dict[str, Any]]:
@@ -251,3 +265,15 @@ def test_a_number_of_a_million_digits(rule: str, form: str) -> None:
     """Python refuses to read more than 4,300 digits at once."""
     answer = RULES[rule].extract(form.replace("{}", "9" * 1_000_000, 1).format("9"))
     assert answer is None or answer != "9"
+
+
+def test_solutions_of_math500_without_their_boxes_end_with_the_answer() -> None:
+    """What the last sentence concludes is read, not its reason; some solutions go on behind their answer."""
+    unboxed = []
+    for problem in math500():
+        text = problem["solution"]
+        for box in reversed(box_spans(text)):
+            text = text[: box.start] + box.inside + text[box.end :]
+        unboxed.append((problem["answer"], re.sub(r"\[asy\].*?\[/asy\]", "", text, flags=re.DOTALL), "right"))
+    assert len(unboxed) == 500
+    assert len(failing("expression", unboxed)) <= 50

@@ -15,6 +15,7 @@ from s2t_eval.evaluation.grading.equations import ORDERS, same_equation, same_in
 from s2t_eval.evaluation.grading.explanations import REMARK, forms
 from s2t_eval.evaluation.grading.latex import group_of, items, rows_of, split, without_braces
 from s2t_eval.evaluation.grading.measures import is_rounded, same_value
+from s2t_eval.evaluation.grading.numerals import worded_number
 from s2t_eval.evaluation.grading.sets import looks_like_set, same_set
 from s2t_eval.evaluation.grading.spelling import is_too_long, normal
 from s2t_eval.evaluation.grading.values import read
@@ -24,6 +25,7 @@ NAME = re.compile(
     r"(?:\\?[a-zA-Z]+(?:_\{[^{}]*(?:\{[^{}]*\})?\s*\})?'*(?:\^\{(?:-1|\\prime)\})?"
     r"(?:\s*\(\s*\\?[a-zA-Z]+(?:\s*,\s*[a-zA-Z]+)*\s*\))?'*)"
 )
+TUPLE_OF_NAMES = re.compile(rf"\(\s*{NAME.pattern}(?:\s*,\s*{NAME.pattern})+\s*\)")
 THING = re.compile(r"m?\s*\\(?:angle|overline|triangle|text)(?![a-zA-Z])|\||\[[A-Z]+\]$")
 """Names of angles, lengths, areas and things in words."""
 MODULUS = re.compile(r"\s*(?:\\pmod|\\bmod|\\mod|\(?\\text\{mod\})\s*\{?\s*(\d+)\s*\}?\)?\s*$")
@@ -45,6 +47,8 @@ def same(gold: str, answer: str, tolerance: float = 0.0) -> bool:
     if is_too_long(gold, answer):
         return False
     wanted, given = normal(gold), normal(answer)
+    if (worded := worded_number(given)) is not None and words(wanted) is None:
+        given = str(worded)
     if (remark := REMARK.fullmatch(given)) is not None:
         return _same(wanted, remark["answer"], tolerance) and (
             _same(wanted, remark["other"], tolerance) or is_rounded(remark["other"], wanted)
@@ -163,7 +167,8 @@ def _same_items(golds: list[str], answers: list[str], tolerance: float) -> bool:
 
 
 def _same_named_tuple(whole: str, named: list[str], tolerance: float) -> bool:
-    """`x = 1, y = 2` is the pair (1, 2): names in the order of the alphabet."""
+    """`x = 1, y = 2` is the pair (1, 2): names in the order of the pair's own, or of the alphabet."""
+    own, whole = _own_names(whole)
     group = group_of(whole)
     sides = [_sides(item) for item in named]
     names = [side[0].strip() for side in sides]
@@ -173,8 +178,30 @@ def _same_named_tuple(whole: str, named: list[str], tolerance: float) -> bool:
         set(names)
     ) < len(names):
         return False
-    values = [side[1] for side in sorted(sides, key=lambda side: side[0].strip(" \\").casefold())]
+    if own and sorted(own) != sorted(names):
+        return False
+    order = own or sorted(names, key=lambda name: name.strip(" \\").casefold())
+    values = [dict(zip(names, (side[1] for side in sides), strict=True))[name] for name in order]
     return all(_same(item, value, tolerance) for item, value in zip(group.items, values, strict=True))
+
+
+def _in_alphabet(named: str) -> str:
+    """The values of `(b, a) = (1, 2)` in the alphabet's order of their names."""
+    names, whole = _own_names(named)
+    group = group_of(whole)
+    if group is None or len(group.items) != len(names):
+        return whole
+    values = [value for _, value in sorted(zip(names, group.items, strict=True), key=lambda pair: pair[0])]
+    return f"{group.begin}{', '.join(values)}{group.end}"
+
+
+def _own_names(whole: str) -> tuple[list[str], str]:
+    """The names of `(a, b) = (1, 2)`, and the pair without them."""
+    sides = _sides(whole)
+    if len(sides) != 2 or TUPLE_OF_NAMES.fullmatch(sides[0]) is None:
+        return [], whole
+    names = group_of(sides[0])
+    return list(names.items) if names else [], sides[1]
 
 
 # ---------------------------------------------------------------- equals signs
@@ -188,11 +215,15 @@ def _sides(text: str) -> list[str]:
 def _same_sides(gold: str, answer: str, tolerance: float) -> bool:
     """`x = 5` is 5 and not `y = 5`; an equation is itself however it is moved about."""
     mine, theirs = (_sides(text) for text in (gold, answer))
-    is_named = len(mine) > 1 and (NAME.fullmatch(mine[0]) or THING.match(mine[0])) is not None
+    is_named = len(mine) > 1 and (
+        (NAME.fullmatch(mine[0]) or TUPLE_OF_NAMES.fullmatch(mine[0]) or THING.match(mine[0])) is not None
+    )
     if len(mine) == 1:
         return _same_chain(gold, theirs, tolerance)
     if len(theirs) == 1:
         return is_named and _same(mine[-1], answer, tolerance)
+    if all(TUPLE_OF_NAMES.fullmatch(sides[0]) for sides in (mine, theirs)):
+        return _same(_in_alphabet(gold), _in_alphabet(answer), tolerance)
     if is_named and _same_name(mine[0], theirs[0]):
         return _same(mine[-1], theirs[-1], tolerance)
     if is_named and (words(theirs[0]) is not None or not _is_symbolic(theirs[0])):
@@ -251,6 +282,8 @@ def _same_group(gold: str, answer: str, tolerance: float) -> bool:
             and all(_same(a, b, tolerance) for a, b in zip(group.items, other.items, strict=True))
         )
     parts, others = split(gold, (":",)), split(answer, (":",))
+    if len(parts) > 1 and len(others) == 1:
+        others = split(re.sub(r"\\text\{\s*to\s*\}", ":", answer), (":",))
     if len(parts) > 1 or len(others) > 1:
         return _same_ratio(parts, others, tolerance)
     return same_value(gold, answer, tolerance)

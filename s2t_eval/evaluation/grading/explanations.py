@@ -26,8 +26,8 @@ SAID = re.compile(
 
 def forms(answer: str) -> list[str]:
     """The answer; both sides of an approximation; the answer without a reason behind it."""
-    parts = [part for part in re.split(r"\\approx(?![a-z])", answer) if part.strip()]
-    found = [answer] if len(parts) == 1 else parts
+    answer = re.sub(r"^\s*\\sim(?![a-z])\s*", "", answer)
+    found = [part for part in re.split(r"\\approx(?![a-z])", answer) if part.strip()] or [answer]
     found = [*found, *(_without_explanation(part) for part in found)]
     return list(dict.fromkeys([*found, *(SAID.sub("", part).strip() or part for part in found)]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import NamedTuple
 
 from s2t_eval.evaluation.grading.numbers import as_number, numbers_in, write
@@ -50,6 +51,24 @@ SHORT_WORDS = {
     "up",
     "us",
 }
+VERDICT = re.compile(r"(yes|no|true|false)\b(?=\s*[,.;:—–]|\s+because\b|\s*$)", re.I)
+EMPTY_BOX = re.compile(r"\\boxed\s?\{\s?\}")
+WHOLE = re.compile(
+    r"(?<=[\d$)])\s+(?:out\s+)?of\s+(?:(?:the|those|these|all)\s+)?\$\d[\d,]*\$"
+    r"|\s+for\s+(?:each|all|any|every)\s+(?:one\s+)?(?:of\s+)?(?:the\s+)?\$\d[\d,]*\$"
+    r"|(?<=[a-z])\s+(?:in|on|over)\s+(?:the\s+(?:closed\s+|open\s+)?(?:interval|range)\s+)?\$\s?[\[(][^$\[\]()]*,[^$\[\]()]*[\])]\s?\$"
+)
+"""Of what the number before it is a part: `$42$ of the $100$ numbers`, `42 solutions in $[0, 100]$`."""
+NAMED = re.compile(r"\s*(\\?[A-Za-z]\w{0,9})\s*=")
+CONDITION = re.compile(
+    r"\b(?:for|if|when|where|with|at|let|since|as|given|because|from|using|by)\b[^.;]*$", re.I
+)
+NAME = re.compile(r"\\?[A-Za-z]{1,2}(?:\([a-z]\))?")
+CONCLUDED = re.compile(
+    r"[,;.]\$?\s*(?:and\s+)?(?:so|thus|hence|therefore|then|we\s+(?:get|have|see|find|obtain)|it\s+follows)\b[^$]*\$",
+    re.I,
+)
+COUNTED = re.compile(r"[a-z]\s+(?:of|for)\s+$")
 LIST = re.compile(r"\s*(?:,|;|and|or|,\s*and|,\s*or)\s*")
 PROSE = re.compile(
     r"\b(?:is|are|was|were|be|we|I|you|he|she|they|it|let|have|has|had|get|gets|find|use|using|can|cannot|will|that|this|there|which|because|if|then)\b|^(?:to|that|by|in|at|from|with|for|on|obtained|found)\b|[:?]",
@@ -110,6 +129,8 @@ def _of_said(said: str) -> Reading | None:
         return Reading(found[-1].inside, True, False)
     if spans := math_spans(said):
         return _of_spans(said, spans, is_rough)
+    if verdict := VERDICT.match(said):
+        return Reading(verdict[1], False, False)
     said = _without_explanation(said)
     if as_number(said) is not None or looks_mathematical(said):
         return Reading(said, True, not is_rough)
@@ -152,12 +173,15 @@ def _of_last_sentence(reply: Reply) -> str | None:
     if not reply.saying:
         return None
     last = reply.saying[-1]
-    said, _ = without_filler(last.inside[-LONGEST:])
+    said, _ = without_filler(EMPTY_BOX.sub("", last.inside[-LONGEST:]))
+    said = _without_whole(said)
     spans = math_spans(said)
     if spans:
         cut = _explanation(said, spans)
-        before = [span for span in spans if span.start < cut] or spans
-        return _same_name(said, before) or display_value(before[-1].inside) or None
+        before = _without_names(said, [span for span in spans if span.start < cut] or spans)
+        return (
+            _same_name(said, before) or _enumerated(said, before) or display_value(before[-1].inside) or None
+        )
     said = _without_explanation(said)
     if looks_mathematical(said) and len(reply.sentences) == 1:
         return said.strip(MARKS)
@@ -172,11 +196,18 @@ def _of_last_sentence(reply: Reply) -> str | None:
     return said.strip(MARKS + ".") if is_word and not is_judgement(said) else None
 
 
+def _without_whole(said: str) -> str:
+    first = re.search(r"\d", said)
+    return said[: first.end()] + WHOLE.sub("", said[first.end() :]) if first else said
+
+
 def _same_name(said: str, spans: list[Span]) -> str | None:
     """The values that a sentence ends with for one name: `$x=2$ or $x=3$`; None where there is one."""
-    name = re.match(r"\s*(\\?[A-Za-z]\w{0,9})\s*=", spans[-1].inside)
+    name = NAMED.match(spans[-1].inside)
     if name is None:
-        return None
+        return _values_of_first(said, spans)
+    if (pair := _named_pair(said, spans)) is not None:
+        return pair
     group = [spans[-1]]
     for span in reversed(spans[:-1]):
         if not re.match(rf"\s*{re.escape(name[1])}\s*=", span.inside) or not LIST.fullmatch(
@@ -185,6 +216,45 @@ def _same_name(said: str, spans: list[Span]) -> str | None:
             break
         group.insert(0, span)
     return ", ".join(span.inside for span in group) if len(group) > 1 else None
+
+
+def _enumerated(said: str, spans: list[Span]) -> str | None:
+    """The formulas that a sentence lists at its end: `The roots are $1$ and $-2$`; None for no list."""
+    group = [spans[-1]]
+    for span in reversed(spans[:-1]):
+        if not LIST.fullmatch(said[span.end : group[0].start]):
+            break
+        group.insert(0, span)
+    if len(group) == 1 or len({"=" in span.inside for span in group}) > 1:
+        return None
+    if not re.search(r"\bare(?:\s+\w+ly)?[\s:]*$", said[: group[0].start]):
+        return None
+    return ", ".join(display_value(span.inside) for span in group)
+
+
+def _values_of_first(said: str, spans: list[Span]) -> str | None:
+    """`$x = 3$ or $-3$`: both values; None where the last two formulas are no such pair."""
+    if len(spans) < 2 or NAMED.match(spans[-2].inside) is None or spans[-2].inside.count("=") != 1:
+        return None
+    first, last = as_number(spans[-2].inside), as_number(spans[-1].inside)
+    if first == last or (None in (first, last) and not spans[-1].inside.startswith("-")):
+        return None  # one value in two spellings: `$d = \frac{39}{2}$ or $19.5$`
+    if re.fullmatch(r"\s*or\s*", said[spans[-2].end : spans[-1].start]) is None:
+        return None
+    return f"{spans[-2].inside}, {spans[-1].inside}"
+
+
+def _named_pair(said: str, spans: list[Span]) -> str | None:
+    """`$x = 2$ and $y = -1$`, where it is all that a sentence says; None of a condition and a value."""
+    if len(spans) < 2 or re.fullmatch(r"\s*,?\s*and\s*", said[spans[-2].end : spans[-1].start]) is None:
+        return None
+    names = [NAMED.match(span.inside) for span in spans[-2:]]
+    before = said[: spans[-2].start]
+    if names[0] is None or names[1] is None or names[0][1] == names[1][1] or CONDITION.search(before):
+        return None
+    if any(span.inside.count("=") != 1 for span in spans[-2:]):
+        return None
+    return f"{spans[-2].inside}, {spans[-1].inside}" if len(spans) == 2 else None
 
 
 def looks_mathematical(text: str) -> bool:
@@ -210,7 +280,11 @@ def _last_side(said: str) -> str | None:
 
 def _last_complement(said: str) -> str | None:
     """The formula that a sentence in plain words ends with: `The domain is [1,2)`; None of words."""
-    found = re.match(r".*\b(?:is|are|equals?|be|gives?|get|obtain|have|find)\s+(.+)", said, re.DOTALL)
+    found = re.match(
+        r".*\b(?:(?:is|are|equals?|be|gives?|get|obtain|have|find)\s+(?:at\s+(?:the\s+point\s+)?(?=\())?|at\s+(?:the\s+point\s+)?(?=\())(.+)",
+        said,
+        re.DOTALL,
+    )
     if found is None or not re.search(r"[\d\\√π∞]", found[1]) or not looks_mathematical(found[1]):
         return None
     return found[1].strip(MARKS)
@@ -218,10 +292,23 @@ def _last_complement(said: str) -> str | None:
 
 def _explanation(said: str, spans: list[Span]) -> int:
     """Where the explanation begins that follows the first formula, outside of formulas."""
+    starts = [span.start for span in spans]
     for found in EXPLAINED.finditer(said, spans[0].end):
-        if not any(span.start <= found.start() < span.end for span in spans):
-            return found.start()
+        place = bisect_right(starts, found.start()) - 1
+        if found.start() < spans[place].end or found[0].strip(" ,;()")[:1].isupper():
+            continue  # inside a formula; or it begins a sentence, behind a display
+        if NAME.fullmatch(spans[place].inside) or CONCLUDED.search(said, found.end()):
+            continue  # `the only $n$ which …`, `when $a = 1$, so the maximum is $3$`
+        return found.start()
     return len(said)
+
+
+def _without_names(said: str, spans: list[Span]) -> list[Span]:
+    """The formulas without the name of a thing that is counted: `$7$ values of $x$`."""
+    kept = list(spans)
+    while len(kept) > 1 and NAME.fullmatch(kept[-1].inside) and COUNTED.search(said, 0, kept[-1].start):
+        kept.pop()
+    return kept if re.search(r"\d", kept[-1].inside) else spans
 
 
 def _without_explanation(said: str) -> str:

@@ -14,6 +14,8 @@ from s2t_eval.evaluation.grading.reply import Reply
 from s2t_eval.evaluation.grading.text import MARKS, lines
 
 LETTERS = "ABCDEFGHIJ"
+LONGEST = 2000
+"""Characters at the end of a sentence that may choose a letter: a sentence without end is longer."""
 DRESS = re.compile(
     r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mathsf|mathcal|bm|boldsymbol|boxed|fbox|underline|mbox|rm|bf|large|Large)\s*(?=[{\s])"
     r"|\\[()\[\],;:! ]|\\(?:left|right|q?quad)(?![a-z])|[${}`\"“”~*]|(?<![A-Za-z\d}])_+|_+(?=[\s.)\]]|$)|\\\\"
@@ -72,7 +74,11 @@ CHOSEN = re.compile(
         |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer)
         |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|consistent)(?:\s+(?:to|with))?
         |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
-        |namely|therefore|thus|hence|so
+        |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)\w+){0,3}?\s+(?:is|would\s+be|must\s+be)
+        |let['’]?s\s+(?:go\s+with|choose|pick|select)
+        |(?:statement|exception|claim|item|one|conclusion|description|sentence)(?:\s+(?!not\b)\w+){0,4}?\s+(?:is|would\s+be|must\s+be)
+        |is(?=\s+\([A-J]\)\W*$)
+        |namely|therefore|thus|hence|so(?!\s+is\b)|^only
     )\b|\bi\.e\.)\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -91,6 +97,12 @@ OPTION_DOT = re.compile(r"(?:^|[\s*(])[A-J]\.\s[^.]*$")
 ALSO = re.compile(
     r"(?:^|[\s(])((?-i:[A-J]))[)\]]?\s*(?:,|and|or|&|/)\s*(?:(?:option|choice)\s+)?[(\[]?$", re.I
 )
+SPEAKER = re.compile(
+    r"^(?:\d{1,2}[.)]\s|(?:assistant|response|output|model|bot|AI)\s?:\s*|A\s?:\s+(?=\(?[A-J]\)?(?:[.:)\s]|$)))",
+    re.I,
+)
+"""What may stand before a letter that is a line: a number, who speaks, `A:` behind `Q:`."""
+NEITHER = re.compile(r"\bneither\b", re.I)
 SUPPOSED = re.compile(r"\b(?:if|whether|suppose|assum\w*|unless|why|that)\b[^.,;:\n]*$", re.I)
 
 
@@ -185,7 +197,7 @@ def _judged(text: str) -> list[tuple[int, str]]:
         )
         asked = "?" in text[match.end() : match.end() + 60].split("\n")[0].split(".")[0]
         letter = LAST_LETTER.search(before) or LABELLED.search(before)
-        if letter is None or asked or SUPPOSED.search(before):
+        if letter is None or asked or SUPPOSED.search(before) or NEITHER.search(before):
             continue
         name = next(group for group in letter.groups() if group).upper()
         others = ALSO.search(before[: letter.start(letter.lastindex or 0)])
@@ -195,7 +207,7 @@ def _judged(text: str) -> list[tuple[int, str]]:
 
 def _alone(text: str) -> str | None:
     """The letter that is a line of its own, the first or the last, where no other line has another."""
-    said = [_undressed(line.inside.strip(MARKS + "#>-")) for line in lines(text)]
+    said = [_undressed(SPEAKER.sub("", line.inside.strip(MARKS + "#>-=→⇒∴"))) for line in lines(text)]
     letters = [_own_line(line) for line in said]
     if not said or len({letter for letter in letters if letter}) != 1:
         return None
@@ -203,7 +215,7 @@ def _alone(text: str) -> str | None:
 
 
 def _own_line(line: str) -> str | None:
-    letter = _leading(line, boxed=True)
+    letter = _leading(without_filler(line)[0], boxed=True)
     if letter is None or ARTICLE.match(line) is None:
         return letter
     return letter
@@ -212,7 +224,7 @@ def _own_line(line: str) -> str | None:
 def _chosen(reply: Reply) -> str | None:
     """The letter that the last sentence chooses: `So it has to be C`, `which matches option (C)`."""
     for part in reversed(reply.sentences):
-        said = _undressed(part.inside)
+        said = _undressed(part.inside[-LONGEST:])
         for found in reversed(list(CHOSEN.finditer(said))):
             rest = said[found.end() :]
             if not is_denied(rest) and (letter := _leading(rest, boxed=False)) is not None:

@@ -7,8 +7,13 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
+from s2t_eval.evaluation.grading.numerals import worded_number
+
 MINUS = str.maketrans({"−": "-", "–": "-", "‐": "-", "‑": "-", "﹣": "-", "＋": "+", "－": "-"})
-MULTIPLES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+MULTIPLES = {
+    "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "lakh": 10**5, "crore": 10**7,
+}  # fmt: skip
 INDIAN = r"\d{1,2}(?:,\d{2})+,\d{3}(?!\d)"
 GROUPED = r"\d{1,3}(?:,\d{3})+(?!\d)"
 DECIMAL = rf"(?:{GROUPED}|{INDIAN}|\d+)(?:\.\d+)?|\.\d+"
@@ -42,6 +47,11 @@ RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 VULGAR = re.compile("(?:(?<=\\d)\\s?)?([¼½¾⅐-⅞])")
 CURRENCY = r"(?:US|A|C)?[$€£₹¥]"
 MONEY = re.compile(rf"(?<![\w)])([-+]?)\s?{CURRENCY}\s?([-+]?)(?=[\d.])")
+ABBREVIATED = {"k": "thousand", "m": "million", "b": "billion"}
+SHORT_MONEY = re.compile(rf"({CURRENCY}\s?\d[\d,]*(?:\.\d+)?)\s?([kKMB])(?![\w/^])")
+"""`$70k`; without a sign of money it would be kelvin."""
+HALVES = {"half": "1/2", "third": "1/3", "quarter": "1/4", "quarters": "3/4"}
+MIXED_WORDS = re.compile(r"(?<=\d)\s+and\s+(?:(?:an?|one)\s+(half|third|quarter)|three\s+(quarters))\b", re.I)
 NEGATIVE = re.compile(
     r"\bnegative\s+(?=\$?[\d.])|(?:^|(?<=is )|(?<=be )|(?<=: )|(?<== ))minus\s+(?=\$?[\d.])", re.I
 )
@@ -71,7 +81,8 @@ def plain(text: str) -> str:
 
 def spelled(text: str) -> str:
     """Characters of numbers in their usual spelling: one minus, `½` as ` 1/2`, `m²` as `m^2`."""
-    text = text.translate(MINUS)
+    text = MIXED_WORDS.sub(lambda m: f" {HALVES[(m[1] or m[2]).lower()]}", text.translate(MINUS))
+    text = SHORT_MONEY.sub(lambda m: f"{m[1]} {ABBREVIATED[m[2].lower()]}", text)
     if text.isascii():
         return text
     text = VULGAR.sub(_vulgar, text)
@@ -102,6 +113,8 @@ def as_number(text: str) -> Fraction | None:
     """
     if len(text) > LONGEST:
         return None
+    if (worded := worded_number(text)) is not None:
+        return worded
     text = TEXT.sub(
         lambda m: m[1] if re.search(r"\d", m[1]) or m[1].strip() in MULTIPLES else _unit(m[1]), spelled(text)
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 
+from s2t_eval.evaluation.grading.numbers import write
+from s2t_eval.evaluation.grading.numerals import worded_number
 from s2t_eval.evaluation.grading.quantities import Reading, has_number, last_number, read_number
 from s2t_eval.evaluation.grading.remarks import is_judgement, without_filler
 from s2t_eval.evaluation.grading.reply import Reply
 from s2t_eval.evaluation.grading.statements import MOST, Statement
-from s2t_eval.evaluation.grading.text import display_value, math_spans, unclosed_box
+from s2t_eval.evaluation.grading.text import Span, display_value, math_spans, unclosed_box
 
 
 def read_last_number(reply: Reply) -> str | None:
     """The last boxed number, or else the last stated one, or else the last one of the reply."""
-    return _explicit_number(reply) or _last_number(reply) or _boxed_formula(reply)
+    return _explicit_number(reply) or _last_number(reply) or _boxed_formula(reply) or _only_words(reply)
 
 
 def read_integer(reply: Reply) -> str | None:
@@ -21,8 +23,8 @@ def read_integer(reply: Reply) -> str | None:
     answer = _explicit_number(reply) or _boxed_formula(reply)
     if answer is not None or reply.truncated or not reply.saying:
         return answer
-    found = last_number(reply.saying[-1].inside)
-    return found.answer if found else None
+    found = last_number(_unlisted(reply, reply.saying[-1]))
+    return found.answer if found else _only_words(reply)
 
 
 def _explicit_number(reply: Reply) -> str | None:
@@ -56,7 +58,7 @@ def _of_statement(item: Statement, is_last: bool) -> Reading | None:
         is_last or (item.certain and (not item.heading or not re.search(r"\d[^=]*=", said)))
     ):
         return found
-    if found is None and (is_last or (item.certain and not item.heading)):
+    if found is None and (is_last or (item.certain and (not item.heading or item.final))):
         found = _end_of(said)
         return found and found._replace(is_first=False)
     return None
@@ -68,12 +70,26 @@ def _last_number(reply: Reply) -> str | None:
         return found.answer
     for part in reversed(reply.saying):
         if "\\boxed" not in part.inside and has_number(part.inside):
-            found = read_number(part.inside, boxed=False)
+            said = _unlisted(reply, part)
+            found = read_number(said, boxed=False)
             if found is None or not found.is_whole:
-                found = _end_of(part.inside)
+                found = _end_of(said)
             if found is not None:
                 return found.answer
     return None
+
+
+def _unlisted(reply: Reply, part: Span) -> str:
+    """A sentence without the dash that makes it an item of a list, and is no minus."""
+    is_item = reply.text[part.start - 1 : part.start] == "\n" and len(reply.sentences) > 1
+    return re.sub(r"^[-–—•]\s+(?=\S)", "", part.inside) if is_item else part.inside
+
+
+def _only_words(reply: Reply) -> str | None:
+    """The number that the whole reply is, in words: `Five apples.`"""
+    if len(reply.sentences) != 1 or (value := worded_number(reply.sentences[0].inside)) is None:
+        return None
+    return write(value)
 
 
 def _end_of(sentence: str) -> Reading | None:

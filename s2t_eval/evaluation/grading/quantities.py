@@ -18,9 +18,11 @@ from s2t_eval.evaluation.grading.numbers import (
     write,
     written,
 )
+from s2t_eval.evaluation.grading.numerals import worded_number
 from s2t_eval.evaluation.grading.remarks import EXPLAINED, without_filler
 
 LONGEST = 1500
+MARKS = " \t\r\n*_`\"',;:"
 EQUAL = re.compile(r"(?<![<>!\\])=(?!=)|\\approx|≈|\\simeq|\\Rightarrow|\\implies|⇒")
 STYLES = re.compile(
     r"\\(?:boxed|fbox|textbf|textit|mathbf|mathrm|mathit|mathsf|bm|boldsymbol|underline|text|mbox)\s*(?=\{)"
@@ -47,10 +49,45 @@ PRICE = re.compile(rf"{CURRENCY}\s?(\d[\d,]*(?:\.\d+)?)(?![\d,.]*\d|[\s-]*(?:{'|
 NEXT_NAME = re.compile(r"\d\W*(?:\\text\W*)?(?:or|and|[,;])\W*\\?[A-Za-z]\w{0,3}\W*$")
 """What ends the first of two equations: `x = 18 \\text{ or } x = 20`."""
 PURPOSE = re.compile(
-    r"""(?<=[a-z])\s+to\s+(?:walk|run|read|make|get|reach|finish|complete|cover|travel|drive|ride|buy|pay|save|eat|fill|build
+    r"""(?<=[a-z])(?<!\bneed)(?<!\bneeds)(?<!\bneeded)(?<!\bhas)(?<!\bhad)(?<!\bhave)(?<!\bhaving)(?<!\bable)(?<!\bgoing)
+    (?<!\bwant)(?<!\bwants)(?<!\bwanted)(?<!\bought)(?<!\bgets)(?<!\bplans)(?<!\bdecides)(?<!\bdecided)(?<!\brequired)(?<!\bmanages)
+    (?<!\bmanaged)\s+to\s+(?:walk|run|read|make|get|reach|finish|complete|cover|travel|drive|ride|buy|pay|save|eat|fill|build
     |paint|write|fly|swim|cook|bake|clean|cut|climb|earn|sell|feed|share|produce|type|watch|do|go|have|be)\b
+    |\b(?:minutes?|hours?|days?|weeks?|months?|seconds?|years?)\s+to\s+(?!be\b)[a-z]{3,}
     |,\s+\d+\s+of\s+(?:which|whom|them|these|those)\b|,?\s+(?:having|including|with\s+\d+\s+of)\b""",
     re.IGNORECASE | re.VERBOSE,
+)
+WHOLE = re.compile(
+    r"(?:(?<=[\w%)])\s+out\s+of\s+(?:(?:a\s+total\s+of|the|all|every|those|these)\s+)?|(?<=\d)\s+of\s+(?:the|all|those|these|her|his|their)\s+)\$?\d[\d,]*(?:\.\d+)?(?![\d/.]*\d)"
+    r"|(?<=[a-z])\s+(?:in|on|over|within|from)\s+(?:the\s+(?:interval|range)\s+)?\$?[\[(]\s*-?\d[\d.]*\s*,\s*-?\d[\d.]*\s*[\])]\$?",
+    re.I,
+)
+"""Of what the number before it is a part: `5 out of 12`, `25 solutions in [0, 100]`."""
+COMPOUND = re.compile(r"-[a-z]{3,}", re.I)
+"""What makes a number a part of a word: `5 12-packs`."""
+WHICH = re.compile(r",\s*which\b|;\s*[a-z]", re.I)
+BREAKDOWN = re.compile(r"(?<=[a-z*)]):\s+\$?\d[^:=]*\b(?:and|plus|\+)\s[^:=]*\d[^:=]*$", re.I)
+"""Parts behind a total: `3 bolts are needed: 2 blue and 1 white`."""
+RESTATED = re.compile(
+    r"(?:[,;]?\s*(?:\bor|\bi\.e\.,?|\bthat\s+is,?|\bwhich\s+is|=|≈)\s+)\d+\s+(?:days?|hours?|minutes?|feet|foot|dollars?|pounds?|weeks?|years?)"
+    r"(?:,?\s+and\s+|,?\s+)\d+\s+(?:hours?|minutes?|seconds?|inch(?:es)?|cents?|ounces?|days?|months?)(?=\W*$)",
+    re.I,
+)
+"""A measure that is said again in two units: `160 minutes, or 2 hours and 40 minutes`."""
+CONVERTED = re.compile(
+    r"\d+\s+(?:days?|hours?|feet|foot|pounds?|weeks?|years?)(?:,?\s+and\s+|,?\s+)\d+\s+(?:hours?|minutes?|seconds?|inch(?:es)?|ounces?|days?|months?)"
+    r"\s*(?:,?\s*\b(?:or|which\s+is|is|equals|i\.e\.,?)|=)\s*(?=\d[\d,]*\s+[a-z]+\W*$)",
+    re.I,
+)
+"""The same the other way round: `1 hour and 20 minutes is 80 minutes`."""
+KNOWN = re.compile(
+    r"\b(?:after|over|during|in|for|from|within|with|per|at|on|by|of)\s+(?:the|those|these|all)\s+(?:(?:first|last|next|remaining|other|same|whole)\s+)?$",
+    re.I,
+)
+"""What comes before a number that the problem gave: `45 miles at the end of the 4 hours`."""
+THAT_IS = re.compile(r"\bi\.e\.,?\s*(?P<value>\$?\d[\d.,]*(?:\s[a-z]+)?)\W*$", re.I)
+AFTER = re.compile(
+    r"\b(?:after|by|from)\s+\w+ing\s+(?:(?:the|all|her|his|their|those|these|remaining)\s+)*$", re.I
 )
 RANGED = re.compile(r"\b(?:between|from)\s*$", re.I)
 FAMILIES = (
@@ -98,9 +135,11 @@ def read_number(piece: str, boxed: bool) -> Reading | None:
     """
     piece = _bare(piece)
     if not re.search(r"\d", piece):
-        return None
+        worded = worded_number(piece)
+        return None if worded is None else Reading(write(worded), True, True)
+    piece = _without_repetition(piece)
     whole = as_number(piece)
-    if whole is None and (repeated := re.fullmatch(r"([^()]+?)\s*\(([^()]+)\)", piece)):
+    if whole is None and (repeated := re.fullmatch(r"([^()[\]]+?)\s*[(\[]([^()[\]]+)[)\]]", piece)):
         whole = _repeated(repeated[1], repeated[2])
     if whole is None:
         whole = closed_value(piece)
@@ -114,7 +153,11 @@ def read_number(piece: str, boxed: bool) -> Reading | None:
 
 def last_number(sentence: str) -> Reading | None:
     """The number that a sentence ends with; explanations behind it do not count."""
-    sentence = _without_explanation(_bare(sentence))
+    sentence = WHOLE.sub("", _without_repetition(_bare(sentence)))
+    that_is = THAT_IS.search(sentence)
+    if that_is and len(re.findall(r"\d[\d.,]*", sentence[: that_is.start()])) > 1:
+        sentence = that_is["value"]
+    sentence = _without_explanation(sentence)
     sides = EQUAL.split(sentence)
     if len(sides) > 1 and (read := _of_sides(sides, boxed=False)) is not None:
         return read
@@ -122,7 +165,7 @@ def last_number(sentence: str) -> Reading | None:
     numbers = written(text)
     if not numbers:
         return None
-    if len(numbers) > 1 and _is_price(text, numbers):
+    if len(numbers) > 1 and (_is_price(text, numbers) or _is_known(text, numbers)):
         numbers = numbers[:-1]
     last = numbers[-1]
     if (closed := closed_value(_trailing(text, numbers))) is not None:
@@ -145,7 +188,8 @@ def _bare(piece: str) -> str:
         piece = piece.replace(" – ", " — ")  # a dash between clauses; in an equation it is a minus
     piece = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])", "×", spelled(piece))
     piece = DISPLAY.sub(" ", UNIT_FRACTION.sub(" units", COLOUR.sub("", piece)))
-    return STYLES.sub("", CLOCK.sub(r"\1", piece)).strip(" \t\r\n*_`\"'.,;:")
+    piece = STYLES.sub("", CLOCK.sub(r"\1", piece)).strip(MARKS).rstrip(MARKS + ".")
+    return piece if re.match(r"\.\d", piece) else piece.lstrip(MARKS + ".")
 
 
 def _of_sides(sides: list[str], boxed: bool) -> Reading | None:
@@ -160,11 +204,13 @@ def _of_sides(sides: list[str], boxed: bool) -> Reading | None:
 
 
 def _leading(piece: str, boxed: bool) -> Reading | None:
-    text, _ = without_filler(running(piece).strip(" *_"))
+    text, _ = without_filler(running(WHOLE.sub("", piece)).strip(" *_"))
     numbers = written(text)
     if not numbers:
         return None
     first = numbers[0]
+    if len(numbers) > 1 and (which := WHICH.search(text, first.end, numbers[1].start)):
+        text, numbers = text[: which.start()], numbers[:1]
     before, rest = text[: first.start], text[first.end :]
     if before.strip(" $*_\"'(~") and not (boxed and WORDS.fullmatch(before)):
         return None
@@ -176,7 +222,11 @@ def _leading(piece: str, boxed: bool) -> Reading | None:
         closed = boxed or not ACTS.search(_without_explanation(rest))
         return Reading(write(first.value), True, False) if closed and _is_unit(rest, boxed) else None
     between = text[first.end : numbers[1].start]
+    if text[numbers[1].start] == "+":
+        return Reading(piece[:100], False, True)  # a sum of things with names: `8 black + 4 white`
     if re.match(r"\s*[-+*/^×÷=]", between) and not JOINED.fullmatch(between):
+        return None
+    if not boxed and JOINED.fullmatch(between) and re.search(r"\b(?:is|are|was|were)\b", between):
         return None
     if _are_several(before, between, rest, numbers, text, boxed):
         return Reading(piece[:100], False, True)
@@ -223,6 +273,8 @@ def _is_unit(text: str, boxed: bool) -> bool:
     ):
         return False
     text = text if boxed else _without_explanation(text)
+    if boxed and re.fullmatch(r"\s*[abkx]\s*", text):
+        return False
     words = re.findall(r"\\?[A-Za-z]+", text)
     if any(word.startswith("\\") for word in words) or re.search(r"[\^=+<>\\]", text):
         return False
@@ -258,6 +310,25 @@ def _is_price(text: str, numbers: list[Written]) -> bool:
     return bool(
         is_money and linked and not re.match(r"\s*(?:dollars?|cents?|euros?|pounds|rupees)\b", behind, re.I)
     )
+
+
+def _is_known(text: str, numbers: list[Written]) -> bool:
+    """Whether the last number is one that the problem gave, or a part of a word."""
+    between = text[numbers[-2].end : numbers[-1].start]
+    is_money = re.match(r"\s*(?:dollars?|cents?)\b", text[numbers[-1].end :], re.I) is not None
+    return COMPOUND.match(text, numbers[-1].end) is not None or (
+        not is_money
+        and ACTS.search(between) is None
+        and (KNOWN.search(between) or AFTER.search(between)) is not None
+    )
+
+
+def _without_repetition(text: str) -> str:
+    """A text without a total's parts, and without the same measure in other units, behind its number."""
+    for pattern in (RESTATED, BREAKDOWN):
+        if (found := pattern.search(text)) and re.search(r"\d", text[: found.start()]):
+            text = text[: found.start()]
+    return CONVERTED.sub("", text)
 
 
 def _without_explanation(text: str) -> str:

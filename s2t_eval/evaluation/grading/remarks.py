@@ -31,7 +31,7 @@ ABOUT = re.compile(
     rf"""[\s*_\#>~-]*(?:
     (?:{SUBJECT})(?:\s+(?:\w+\s+){{0,2}}?(?:answer|solution|result|value|proof|work|reasoning|computation|calculation
         |check|equation|conditions?|one)s?)?\s+(?:is|are|was|were|has\s+been|looks?|seems?|must\s+be|should\s+be)
-        \s+(?:\w+ly\s+|also\s+|thus\s+|therefore\s+|indeed\s+)?(?:(?!as\s+follows\s*:|(?:obtained|given|found|derived|computed|calculated|determined|shown)\s+(?:by|from|as|using|to|in)\b){EVALUATIVE}|{DESCRIBED.pattern}|(?:the|our|my)\s+(?:\w+\s+){{0,2}}(?:answer|solution|result|value)\b)
+        \s+(?:\w+ly\s+|also\s+|thus\s+|therefore\s+|indeed\s+)?(?:(?!as\s+follows\s*:|(?:obtained|given|found|derived|computed|calculated|determined|shown)\s+(?:by|from|as|using|to|in)\b){EVALUATIVE}|{DESCRIBED.pattern}|(?:the|our|my)\s+(?:\w+\s+){{0,2}}(?:answer|solution|result|value)\b|(?:the|our)\s+(?:required|desired|requested|sought)\b)
     |(?:{SUBJECT})(?:\s+(?:\w+\s+){{0,2}}?(?:answer|solution|result|value|proof|work)s?)?\s+
         (?:makes?\s+sense|checks?\s+out|holds|works|agrees|matches|completes|confirms|satisf|verif|proves|concludes)
     )""",
@@ -54,14 +54,16 @@ FILLER = re.compile(
     |ultimately|equal\s+to|given\s+by|found\s+to\s+be|as\s+follows(?=\s*:)|a\s+total\s+of|in\s+total|overall)\b(?:[\s,:]+|$))+""",
     re.IGNORECASE | re.VERBOSE,
 )
+INSTEAD = re.compile(r"not\s+[^.;:\n]{1,40}?[\s,]but\s+(?:rather\s+|instead\s+)?(?=[$\\\d(\[*A-J-])")
+"""What a denied answer is replaced by: `not B but C`."""
 ROUGHLY = re.compile(
     r"[\s,:]*(?:approximately|about|roughly|around|nearly|almost|circa|ca\.|≈|~|\\approx|\\sim)\s*", re.I
 )
 DENIED = re.compile(r"(?:not|neither|never|no\s+longer|unlikely|isn['’]t|nothing)\b", re.I)
 EXPLAINED = re.compile(
-    r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads))
+    r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads|implies|solves|simplifies|factors|reduces|becomes|evaluates|shows))
     |by\s+(?:\w+ing|elimination|the|definition)|thanks\s+to|considering|following\s+from|rather\s+than|instead\s+of|and\s+not
-    |but\s+not|not|namely|from\s+which|obtained|attained|achieved|when|at\s+which|for\s+the\s+following)\b|\bi\.e\.|(?<=\()(?:or|about|approx\w*)\b|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
+    |but\s+not|not|namely|from\s+which|obtained|attained|achieved|and\s+(?:it|this|equality)\s+(?:is\s+(?:reached|attained|achieved|obtained)|occurs|holds)|when|at\s+which|for\s+the\s+following)\b|\bi\.e\.|(?<=\()(?:or|about|approx\w*)\b|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Where an explanation begins behind an answer."""
@@ -84,6 +86,8 @@ def is_judgement(said: str) -> bool:
 
 def without_filler(said: str) -> tuple[str, bool]:
     """An answer without the adverbs before it, and whether they make it an approximation."""
+    if instead := INSTEAD.match(said):
+        said = said[instead.end() :]
     filler = FILLER.match(said)
     said = said[filler.end() :] if filler else said
     rough = ROUGHLY.match(said)

@@ -17,6 +17,11 @@ WIDTHS = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20
 ENDS = re.compile(
     r"<\|(?:endoftext|im_end|eot_id|end_of_text|end|return|eom_id|end_of_solution)\|>|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>"
 )
+HTML = re.compile(r"</?(?:b|strong|em|u|center|h[1-6])\s?/?>")
+PICTURES = re.compile("[\U0001f300-\U0001faff✅✓✔☑✨⭐\ufe0f]")
+"""Ornaments beside an answer."""
+RAISED = re.compile(r"(?<=[A-Za-z0-9])\s?\$\s?\^\s?(?:\{\s?(\d|\\circ)\s?\}|(\d|\\circ))\s?\$")
+"""An exponent that alone is in mathematics: `42 cm$^2$`, `42$^\\circ$`."""
 TURN = re.compile(r"<\|im_start\|>\s*user|<\|start_header_id\|>\s*user|<start_of_turn>user")
 SPECIAL = re.compile(r"<\|[A-Za-z_]{2,40}\|>")
 NEXT_QUESTION = re.compile(
@@ -85,6 +90,7 @@ def answer_of(text: str, read: Callable[[Reply], str | None]) -> str | None:
     if shown is None:
         return None
     shown = SPECIAL.sub("\n", ENDS.split(shown.lstrip(), maxsplit=1)[0].translate(WIDTHS))
+    shown = RAISED.sub(_raised, HTML.sub("", PICTURES.sub("", shown)))
     if turn := TURN.search(shown):
         shown = shown[: turn.start()]
     for cut in list(NEXT_QUESTION.finditer(shown))[:MOST_CUTS]:
@@ -92,6 +98,11 @@ def answer_of(text: str, read: Callable[[Reply], str | None]) -> str | None:
         if before.strip() and (answer := read(Reply(before))) is not None:
             return answer
     return read(Reply(shown, was_truncated(text)))
+
+
+def _raised(match: re.Match[str]) -> str:
+    exponent = match[1] or match[2]
+    return "°" if exponent == "\\circ" else f"^{exponent}"
 
 
 def _is_joined(text: str, first: Span, second: Span) -> bool:

@@ -19,7 +19,8 @@ SET = re.compile(
 )
 BUILDER = re.compile(r"\\\{(?P<name>[^:|]*?)\s*(?::|\||\\colon)\s*(?P<condition>.*)\\\}")
 ALL_REALS = re.compile(
-    r"(?i)\\mathbb\{R\}|\\text\{(?:all|the set of(?: all)?|any)? ?reals?(?: numbers?)?\}|all real numbers"
+    r"(?i)\\mathbb\{R\}|\\text\{(?:all|the set of(?: all)?|any)? ?reals?(?: numbers?)?\s*\.?\s*\}"
+    r"|all real numbers"
 )
 FRENCH = re.compile(r"(?P<begin>[\][(])(?P<left>[^,;\][]*)[,;](?P<right>[^,;\][]*)(?P<end>[\][)])")
 

@@ -29,6 +29,12 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (rf"\\(?:geqslant|geqq?){END}|>=", r"\\ge "),
     (rf"\\(?:leqslant|leqq?){END}|<=", r"\\le "),
     (rf"\\neq{END}|\\not\s*=|!=", r"\\ne "),
+    (rf"\\forall{END}", r"\\text{for all} "),
+    (rf"\\bigcup{END}", r"\\cup "),
+    (rf"\\bigcap{END}", r"\\cap "),
+    (r"\\log\s*_\s*(\d)(?=\s*[\d\\({])", r"\\log_{\1} "),
+    (r"(?<=[\d)])\s*[xX]\s*(?=10\s*\^)", r"\\times "),
+    (r"(?<=\d)\s*\^\s*(?:\{\s*)?(?:\\text\{\s*o\s*\}|o(?![a-z]))(?:\s*\})?", r"^\\circ "),
     (rf"\\lt{END}", "<"),
     (rf"\\gt{END}", ">"),
     (rf"\\(?:long)?rightarrow{END}|->", r"\\to "),
@@ -63,7 +69,7 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (rf"(?<!\\)\\[,;:> ]|~|\\(?:thinspace|medspace|thickspace|enspace|space){END}", " "),
     (r"\\%", "%"),
     (r"\\&", r"\\text{and}"),
-    (rf"\\colon{END}", ":"),
+    (rf"\\colon{END}|(?<=\d)\{{:\}}(?=\d)", ":"),
     (rf"\\(?:cr|newline|tabularnewline){END}", r"\\\\"),
     (r"(?:np|math|numpy|sympy)\.(?=[a-z])", ""),
     (rf"{WORD}a(sin|cos|tan)(?=\()", r"\\arc\1"),
@@ -97,7 +103,7 @@ def is_too_long(gold: str, answer: str) -> bool:
 
 def normal(text: str) -> str:
     """One spelling for what is written alike."""
-    text = text.strip().strip("*")
+    text = re.sub(r"(?:\\\\|\\ |\\$|\s)+$", "", text.strip().strip("*"))
     text = re.sub(r"^\s*\\[\[(]|\\[\])]\s*$|(?<!\\)\$", " ", ascii_latex(text)).replace(r"\$", " $ ")
     text = without_macros(re.sub(r"(^|\\in)\s*\\math(?:bf|rm)\s*\{R\}", r"\1\\mathbb{R}", text))
     for pattern, replacement in COMMANDS:

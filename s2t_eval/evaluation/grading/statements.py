@@ -15,13 +15,22 @@ BE = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)?|ma
     |ought\s+to|turns?\s+out\s+to|turned\s+out\s+to|seems?\s+to|appears?\s+to|works\s+out\s+to|comes\s+out\s+to
     |happens\s+to|proves\s+to)\s+be|comes\s+(?:out\s+)?(?:to|as)|turns\s+out\s+as|is|are|was|were|equals?|becomes|remains)"""
 INTRO = re.compile(
-    rf"""\b(?:(?P<certain>answers?|ans)|(?P<weak>results?|solutions?|option|choice))\b
+    rf"""\b(?:(?P<certain>answers?|ans(?:\.(?=\s?[:=]))?)|(?P<weak>results?|solutions?|option|choice|conclusion(?=[*_\s]*[:：])))(?:\b|(?<=\.))
     (?!\s+(?:choices|options|key)\b)(?P<between>[^.:;!?\n=：→<>\[\]]{{0,80}}?)
-    (?P<verb>(?<![\w\\]){BE}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=[rt*])\s+[-—–](?=\s))
+    (?P<verb>(?<![\w\\]){BE}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=\b[Aa]ns)\.(?=\s)|(?<=\bANS)\.(?=\s)|(?<=[rt*])\s+[-—–](?=\s))
     [\s*_:]*""",
     re.IGNORECASE | re.VERBOSE,
 )
-CHINESE = re.compile(r"(?P<certain>答案)(?P<weak>)(?:应该|应)?(?P<verb>是|为|[:：])[\s*_:：]*")
+CHINESE = re.compile(
+    r"(?P<certain>答案|答え|正确选项|正解)(?P<weak>)(?:应该|应)?(?P<verb>是|为|は|[:：])[\s*_:：]*"
+    r"|(?P<certain_choice>[故应]选|^选|因此选|所以选)择?(?:项|选项)?[\s*_:：]*",
+    re.MULTILINE,
+)
+FOREIGN = re.compile(
+    r"\b(?P<certain>réponse|respuesta|resposta|risposta|antwort|ответ|jawaban)\b(?P<weak>)"
+    r"[^.:;!?\n=<>\[\]]{0,40}?(?P<verb>\b(?:est|es|é|è|ist|adalah)\b|[:：]|—)(?:\s+(?:la|el|a|o|le|die)\b)?[\s*_:]*",
+    re.IGNORECASE,
+)
 HASHES = re.compile(r"^[^\S\n]*#{4}[^\S\n]*(?=\S)", re.MULTILINE)
 HEADING = re.compile(
     r"^[^\S\n]*(?=[\w#*_>])[#*_>\s]{0,12}(?:the\s+)?(?:final\s+|correct\s+)?"
@@ -37,6 +46,8 @@ REVERSED = re.compile(
 SUPPOSED = re.compile(
     r"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine)\b[^.,;:\n]*$", re.I
 )
+FINAL = re.compile(r"\bfinal\s+answer", re.I)
+PARAGRAPH_END = re.compile(r"[.!?]?[*_\s]{0,4}(?:\n[^\S\n]*\n|\Z)")
 MOST, LONGEST, LONGEST_LINE = 64, 1500, 400
 """The last statements that are looked at, and how far: a text that repeats itself for ever has more."""
 STEP = re.compile(r"\bStep\s*\d", re.I)
@@ -52,6 +63,7 @@ class Statement(NamedTuple):
         end: where `said` ends.
         certain: it speaks of an answer; a result or a solution may be one on the way.
         heading: it stands behind a colon or a heading, where a derivation may begin.
+        final: it is a sentence of its own paragraph behind "Final answer:".
     """
 
     start: int
@@ -60,6 +72,7 @@ class Statement(NamedTuple):
     end: int
     certain: bool
     heading: bool
+    final: bool = False
 
 
 def statements(text: str, parts: Sequence[Span] | None = None) -> list[Statement]:
@@ -82,7 +95,9 @@ def statements(text: str, parts: Sequence[Span] | None = None) -> list[Statement
 
 def _introductions(text: str) -> list[re.Match[str]]:
     """What introduces a statement, in the order of the text; the last ones of very many."""
-    matches = [match for pattern in (INTRO, CHINESE, HASHES, HEADING) for match in pattern.finditer(text)]
+    matches = [
+        match for pattern in (INTRO, CHINESE, FOREIGN, HASHES, HEADING) for match in pattern.finditer(text)
+    ]
     return sorted(matches, key=lambda match: match.start())[-MOST:]
 
 
@@ -91,7 +106,13 @@ def _statement(text: str, match: re.Match[str], end: int) -> Statement:
     verb = (groups.get("verb") or ":").strip(" *_")
     line = text[match.end() : match.end() + LONGEST_LINE].split("\n", 1)[0]
     said = text[match.end() : min(end, match.end() + LONGEST)].strip(MARKS)
-    return Statement(match.start(), said, line.strip(), end, not groups.get("weak"), not verb[:1].isalpha())
+    is_final = (
+        FINAL.search(text, max(0, match.start() - 12), match.end()) is not None
+        and PARAGRAPH_END.match(text, end) is not None
+    )
+    return Statement(
+        match.start(), said, line.strip(), end, not groups.get("weak"), not verb[:1].isalpha(), is_final
+    )
 
 
 def _tagged(text: str) -> list[Statement]:

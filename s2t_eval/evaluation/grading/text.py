@@ -63,7 +63,7 @@ def unclosed_box(text: str) -> str | None:
     if last is None or text[last.end() : last.end() + 1] != "{":
         return None
     content = re.split(r"\n|\$", text[last.end() + 1 :], maxsplit=1)[0].strip()
-    return content or None
+    return content if content.strip("} ") else None
 
 
 def closing_brace(text: str, start: int) -> int | None:

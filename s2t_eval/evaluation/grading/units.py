@@ -45,9 +45,15 @@ NAMES = "|".join(
     sorted((name for name in SCALES | MULTIPLES if name.isalpha() and len(name) > 1), key=len, reverse=True)
 )
 NO_UNIT = r"(?!(?:and|or|base|in|mod|to|by|if|for|where|is)(?![a-zA-Z]))"
-PLAIN = rf"(?<=[\d}})\s]){NO_UNIT}(?:(?:{NAMES})|(?<=\s)[a-zA-Z]{{3,}})(?![a-zA-Z_^(\\])"
+PLAIN = rf"(?<=[\d}})\s]){NO_UNIT}(?:(?:{NAMES})(?![a-zA-Z_(\\])|(?<=\s)[a-zA-Z]{{3,}}(?![a-zA-Z_^(\\]))"
 NO_WORDS = r"(?![^{}]*\b(?:not|or|and|more|less|fewer|greater|least|most|wrong|incorrect)\b)"
 WORDS = rf"\\text\s*\{{{NO_WORDS}(?:[^{{}}]|\{{[^{{}}]*\}})*\}}"
+SYMBOLS = (
+    r"\\(?:AA|Omega|ohm|textmu|celsius|micro)(?![a-zA-Z])|\\mu\s*(?:\\text\s*\{[a-zA-Z]{1,3}\}|[a-zA-Z](?![a-zA-Z]))"
+    r"|(?:[MLR]|\\text\{[MLR]\})\s*_\s*\{?\s*\\odot\s*\}?"
+)
+"""Units that are written with a symbol; variables where the gold answer has letters."""
+SYMBOL = re.compile(rf"(?<=[\d}})])\s*(?:{SYMBOLS})(?:\s*\^\s*(?:\{{\s*-?\d+\s*\}}|-?\d))?\s*$")
 UNIT = rf"(?:{WORDS}|\^\s*\\circ(?:\s*[CFK](?![a-zA-Z]))?|%|[$€£]|{PLAIN})"
 BEHIND = re.compile(rf"(?:\s*{UNIT}{POWER}(?:\s*(?:/|\\cdot)\s*(?=\\text|[a-zA-Z]))?)+\s*$")
 LETTER = re.compile(
@@ -95,7 +101,9 @@ def measured(text: str, is_lettered: bool = True) -> Measured:
     money = BEFORE.match(text)
     value = f"{money[1]}{text[money.end() :]}" if money else text
     unit = ""
-    behind = BEHIND.search(value) or (None if is_lettered else LETTER.search(value))
+    behind = BEHIND.search(value)
+    if not is_lettered:
+        behind = SYMBOL.search(value) or behind or LETTER.search(value)
     if behind is not None and value[: behind.start()].strip(" -+") and not _is_angle(value, behind[0]):
         value, unit = value[: behind.start()].strip(), behind[0]
     times = 1
