@@ -242,20 +242,23 @@ def test_what_is_not_one_number(text: str) -> None:
         "the answer is 5. ", "answer is ", "\\boxed{5} ", "\\boxed{", "<think>", "$x$ ", "\\[", "5 ",
         "5", "a", "(A) ",
         "Question: a\n", "\n", " ", "Step 1 ", "<answer>", "5, ", "{", "is the answer. ",
-        "C is correct. ", "9\\,",
+        "C is correct. ", "9\\,", "so ",
     ],
 )  # fmt: skip
 def test_work_is_bounded_on_long_texts(rule: str, unit: str) -> None:
     """A reply that repeats itself for ever cost time that grew with the square of its length.
 
     Processor time within one run: eight times the text is 8 times the work, or 64 where it grows with the
-    square; the bound between them leaves a factor of four to a busy machine.
+    square; the bound between them, and the better of two times for the long text, allow for a busy machine.
     """
     seconds = []
-    for size in (10_000, 80_000):
-        began = time.process_time()
-        RULES[rule].extract(unit * (size // len(unit)))
-        seconds.append(time.process_time() - began)
+    for size, times in ((10_000, 1), (80_000, 2)):
+        spent = []
+        for _ in range(times):
+            began = time.process_time()
+            RULES[rule].extract(unit * (size // len(unit)))
+            spent.append(time.process_time() - began)
+        seconds.append(min(spent))
     assert seconds[1] < 32 * max(seconds[0], 0.01), seconds
 
 
