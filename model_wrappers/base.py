@@ -306,7 +306,7 @@ class EngineLM(SharedWork):
                 raise ValueError(f"task {names[0]}, document {names[1]}: {error}") from error
             for sample, expanded in enumerate(self.expand(request, *names)):
                 jobs.append(Job(position, repeat, sample, expanded))
-        return sorted(jobs, key=lambda job: (-len(job.request.prompt_ids), job.request.prompt_ids))
+        return sorted(jobs, key=lambda job: job.request.longest_first)
 
     def _asked(self, gen_kwargs: dict[str, Any]) -> GenerationArguments:
         return read_generation_arguments(

@@ -6,7 +6,6 @@ methods that scans and `choose` work on, and the choices of command lines are ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 WRAPPERS = "s2t_eval.model_wrappers"
@@ -22,7 +21,6 @@ class Method:
         models: the `--model` names that run it.
         about: one sentence for notes and cards.
         backend: `module:class`, the module within `model_wrappers`; None where it is not ours.
-        needs_teacher: whether decoding loads a teacher.
         fires: whether it selects at steps that a trigger fires, so that a scan over K and tau makes sense.
         selects_locally: whether a trained selector picks.
         votes: whether it votes over answers, which code does not have ("–" in the paper's table).
@@ -33,7 +31,6 @@ class Method:
     models: tuple[str, ...]
     about: str
     backend: str | None = None
-    needs_teacher: bool = False
     fires: bool = False
     selects_locally: bool = False
     votes: bool = False
@@ -83,7 +80,6 @@ METHODS = (
         ("s2t",),
         "a larger teacher picks among the model's own candidates",
         "s2t:SelectToThink",
-        needs_teacher=True,
         fires=True,
     ),
     Method(
@@ -92,7 +88,6 @@ METHODS = (
         ("takeover",),
         "a larger teacher writes its own token",
         "takeover:Takeover",
-        needs_teacher=True,
         fires=True,
     ),
 )
@@ -130,8 +125,3 @@ def method_of(model: str, has_adapter: bool = False) -> Method:
             "that run out, or add a line to METHODS in s2t_eval/method_table.py"
         )
     return BY_MODEL[model]
-
-
-def keys(methods: Iterable[Method]) -> tuple[str, ...]:
-    """Keys of some methods, in their order."""
-    return tuple(method.key for method in methods)

@@ -43,6 +43,11 @@ class Request:
         if self.max_new_tokens < 1:
             raise ValueError(f"max_gen_toks: expected at least 1, got {self.max_new_tokens}")
 
+    @property
+    def longest_first(self) -> tuple[int, tuple[int, ...]]:
+        """Sort key of a batch: the longest prompts first, equal prompts together."""
+        return -len(self.prompt_ids), self.prompt_ids
+
 
 class Finish(Enum):
     """Why a text ended."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from s2t_eval.engine.request import FiredStep, Request
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.engine.stepper import Finished, append_tokens, require_finite, sampled_tokens
+from s2t_eval.engine.stepper import Finished, append_tokens, joined, require_finite, sampled_tokens
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import Evidence
@@ -95,13 +95,13 @@ class SelectionStepper:
         """Read the prompts of `seqs[first:]`, with the teacher too where it runs in lockstep."""
         rows = range(first, len(seqs))
         hidden, computed = self.student.prefill(rows, [seqs[row].ids for row in rows])
-        self._hidden = _joined(self._hidden[:first], hidden)
+        self._hidden = joined(self._hidden[:first], hidden)
         for row, tokens in zip(rows, computed, strict=True):
             seqs[row].usage.forwards += 1
             seqs[row].usage.prefill_tokens += tokens
         if self.lockstep:
             teacher_hidden = self._teacher_prefill(seqs, rows)
-            self._teacher_hidden = _joined(self._teacher_hidden[:first], teacher_hidden)
+            self._teacher_hidden = joined(self._teacher_hidden[:first], teacher_hidden)
 
     def emit(self, seqs: abc.Sequence[Sequence]) -> Finished:
         """One token for every sequence."""
@@ -277,7 +277,3 @@ def _keep_top(seqs: abc.Sequence[Sequence], step: Step, count: int) -> None:
     log_probs = (top.values - step.log_total).cpu()
     for seq, row in zip(seqs, zip(top.indices.int().cpu(), log_probs, strict=True), strict=True):
         seq.tops.append(row)
-
-
-def _joined(states: Tensor, new: Tensor) -> Tensor:
-    return new if len(states) == 0 else torch.cat([states, new.to(states)])

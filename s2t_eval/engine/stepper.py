@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import abc
 from typing import NamedTuple, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from s2t_eval.engine.request import Finish, Request
@@ -122,3 +123,8 @@ def require_finite(
         "weights may be damaged, or the dtype too narrow for this model (try dtype=bfloat16 or "
         "float32)"
     )
+
+
+def joined(states: Tensor, new: Tensor) -> Tensor:
+    """The states of rows at work [n, hidden] and of rows that were just admitted, [n + new, hidden]."""
+    return new if len(states) == 0 else torch.cat([states, new.to(states)])

@@ -24,7 +24,7 @@ def calibrate(
     observed = local + kl if isinstance(lm, SelectToThink) else local
     values: list[list[float]] = [[] for _ in observed]
     # Longest first, as evaluation decodes them: equal beginnings stand together.
-    requests = sorted(prompts.requests, key=lambda r: (-len(r.prompt_ids), r.prompt_ids))
+    requests = sorted(prompts.requests, key=lambda request: request.longest_first)
     decoder = lm.decoder(observed)
     with GenerationProgress(len(requests), "Calibrating") as progress:
         for result in decoder.run(requests, progress.on_round):

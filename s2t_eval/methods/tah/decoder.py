@@ -11,7 +11,7 @@ from torch import Tensor
 from s2t_eval.engine.request import Request
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.engine.stepper import Finished, append_tokens, require_finite, sampled_tokens
+from s2t_eval.engine.stepper import Finished, append_tokens, joined, require_finite, sampled_tokens
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.tah.mixture import top_mixture
 from s2t_eval.methods.tah.runner import DeepPass, LoopedRunner
@@ -87,7 +87,7 @@ class LoopedStepper:
         """Read the prompts of `seqs[first:]`, at depth 0."""
         rows = range(first, len(seqs))
         hidden, computed = self.runner.prefill(rows, [seqs[row].ids for row in rows])
-        self._hidden = torch.cat([self._hidden[:first], hidden]) if first else hidden
+        self._hidden = joined(self._hidden[:first], hidden)
         for row, tokens in zip(rows, computed, strict=True):
             seqs[row].usage.forwards += 1
             seqs[row].usage.prefill_tokens += tokens
