@@ -25,8 +25,8 @@ class Request:
         seed: of this request's own random numbers.
         in_thought: whether the answer begins inside a thought, where stop strings have no effect. None:
             thoughts are not distinguished from the answer.
-        origin: the caller's own label of the request; the engine does not read it. It is no part of the
-            request's identity: requests that differ in it alone are equal.
+        origin: the caller's own label of the request. The engine does not read it, and it is not part of
+            the request's identity: requests that differ in it alone are equal.
 
     Raises:
         ValueError: an empty prompt or no token allowed.
@@ -111,6 +111,7 @@ class Result:
     """One generated text.
 
     Args:
+        request: what was decoded.
         index: position of its request in the list given to the decoder.
         output_ids: the generated tokens, a final stop token included.
         finish: why the text ended.
@@ -119,9 +120,9 @@ class Result:
         observed: divergences of every step, one list per observed trigger, [triggers][tokens].
         top_ids: the student's most likely tokens at every step, int32 [tokens, m], if they were kept.
         top_log_probs: their log-probabilities over the whole text vocabulary, float32 [tokens, m].
-        origin: the request's own label, see `Request`.
     """
 
+    request: Request
     index: int
     output_ids: list[int]
     finish: Finish
@@ -130,7 +131,6 @@ class Result:
     observed: list[list[float]] = field(default_factory=list)
     top_ids: Tensor | None = None
     top_log_probs: Tensor | None = None
-    origin: Hashable = field(default=None, compare=False)
 
     @property
     def text_ids(self) -> list[int]:

@@ -52,15 +52,7 @@ class Sequence:
     def result(self, finish: Finish) -> Result:
         """The finished text."""
         self.usage.seconds = time.perf_counter() - self.started
-        ids, log_probs = map(torch.stack, zip(*self.tops, strict=True)) if self.tops else (None, None)
+        tops = [torch.stack(column) for column in zip(*self.tops, strict=True)]
         return Result(
-            self.index,
-            self.output,
-            finish,
-            self.steps,
-            self.usage,
-            self.observed,
-            ids,
-            log_probs,
-            self.request.origin,
+            self.request, self.index, self.output, finish, self.steps, self.usage, self.observed, *tops
         )
