@@ -20,8 +20,9 @@ from s2t_eval.engine.stop import StopRule
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import Evidence
 from s2t_eval.selection.selectors import LocalSelector, Selection
+from s2t_eval.selection.step import Step
 from s2t_eval.selection.top_tokens import top_tokens
-from s2t_eval.selection.triggers import Step, Trigger
+from s2t_eval.selection.triggers import Trigger
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,10 @@ class SelectionStepper:
             for seq, value in zip(seqs, trigger.divergence(step).tolist(), strict=True):
                 seq.observed[i].append(value)
         divergence = policy.trigger.divergence(step)
-        fires = (divergence > policy.threshold).tolist()
-        fired = [row for row, seq in enumerate(seqs) if fires[row] and len(seq.output) >= policy.warmup]
+        fires = (divergence > policy.trigger_threshold).tolist()
+        fired = [
+            row for row, seq in enumerate(seqs) if fires[row] and len(seq.output) >= policy.warmup_tokens
+        ]
         # Only a local selector needs log-probabilities; without one the sum is not computed.
         top = top_tokens(logits[fired], policy.top_k)
         log_probs = top.values

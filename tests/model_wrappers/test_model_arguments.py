@@ -39,7 +39,7 @@ NAN, INF = math.nan, math.inf
         ({"trigger": "kl", "threshold": -0.5}, "threshold of trigger=kl: expected a divergence of 0 or"),
         ({"trigger": "entropy", "threshold": -1}, "threshold of trigger=entropy: expected an entropy"),
         ({"trigger": "entropy", "threshold": 1, "kl_direction": "teacher_student"}, "kl_direction: trigg"),
-        ({"threshold": 1, "calibration": "c.json"}, "calibration=c.json: nothing is read from it beside"),
+        ({"threshold": 1, "calibration": "c.json"}, "calibration=c.json: it is not used with threshold=1"),
         ({"threshold": 1, "teacher_device": "cuda:9"}, "teacher_device: expected a device of this machine"),
         ({"threshold": 1, "teacher_device": "quux"}, "teacher_device: expected a device of this machine"),
     ],
@@ -70,7 +70,7 @@ def test_arguments_that_agree(given: dict[str, Any]) -> None:
 
 def test_a_teacher_s_arguments_need_a_teacher() -> None:
     for name, value in (("teacher_dtype", "float32"), ("teacher_device", "cpu")):
-        with pytest.raises(ValueError, match=rf"^{name}: there is no teacher it could hold for"):
+        with pytest.raises(ValueError, match=rf"^{name}: there is no teacher that it could apply to"):
             LocalArguments(selector="x", **{name: value})
 
 

@@ -384,9 +384,9 @@ def test_an_untrained_router_s_rate_is_the_calibrated_one() -> None:
     """Over greedy texts the share above the threshold of tau is tau: thresholds come from such texts."""
     lm = SelectToThink(**ARGUMENTS, teacher=TEACHER, selector=str(selector()), trigger="router", tau=0.1)
     info = read_info(selector())
-    assert lm.policy().threshold == info.thresholds["base"]["router"]["0.1"]
+    assert lm.policy().trigger_threshold == info.thresholds["base"]["router"]["0.1"]
     tuned = S2TLocal(**ARGUMENTS, selector=str(selector()), trigger="router", tau=0.1)
-    assert tuned.policy().threshold == info.thresholds["tuned"]["router"]["0.1"]
+    assert tuned.policy().trigger_threshold == info.thresholds["tuned"]["router"]["0.1"]
 
 
 # ---------------------------------------------------------------- bad input
