@@ -94,6 +94,8 @@ class SelectionArguments(CommonArguments):
         kl_direction: see `KlTrigger`.
         warmup_tokens: steps at the start of a text that never fire.
         selector: folder of `s2t-eval train`, or a hub repository; contains the router and thresholds.
+        other_prompt: allow prompts with other few-shot examples, chat template or system instruction than
+            those that calibration and selector were made with.
     """
 
     teacher: str | None = None
@@ -107,6 +109,7 @@ class SelectionArguments(CommonArguments):
     kl_direction: str = "student_teacher"
     warmup_tokens: int = Policy.warmup_tokens
     selector: str | None = None
+    other_prompt: bool = False
 
     def __post_init__(self) -> None:
         self._check_ranges()
@@ -119,6 +122,7 @@ class SelectionArguments(CommonArguments):
         if self.top_k is not None:
             require_int("top_k", self.top_k, 1)
         require_int("warmup_tokens", self.warmup_tokens, 0)
+        require_bool("other_prompt", self.other_prompt)
         if self.kl_direction not in get_args(KlDirection):
             expected = " or ".join(map(repr, get_args(KlDirection)))
             raise ValueError(f"kl_direction: expected {expected}, got {self.kl_direction!r}")
@@ -207,8 +211,7 @@ class LocalArguments(SelectionArguments):
                 raise ValueError(f"{name}: there is no teacher that it could apply to; leave it out")
         if self.proposer not in (None, "tuned", "base"):
             raise ValueError(f"proposer: expected 'tuned' or 'base', got {self.proposer!r}")
-        if not isinstance(self.merge, bool):
-            raise ValueError(f"merge: expected True or False, got {self.merge!r}")
+        require_bool("merge", self.merge)
         for name in ("proposal_weight", "adapter_scale"):
             value = getattr(self, name)
             if value is not None:
@@ -252,6 +255,12 @@ def require_int(name: str, value: object, least: int) -> None:
     """Raise `ValueError` unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+
+
+def require_bool(name: str, value: object) -> None:
+    """Raise `ValueError` unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected True or False, got {value!r}")
 
 
 def require_number(name: str, value: object) -> None:

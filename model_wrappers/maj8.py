@@ -11,11 +11,9 @@ from s2t_eval.engine import Request, Result, Sampling, derive_seed
 from s2t_eval.model_wrappers.arguments import SamplingArguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.requests import origin_of
-from s2t_eval.model_wrappers.voting import remember_tasks, votable_answers, votable_task, vote
+from s2t_eval.model_wrappers.voting import votable_answers, votable_task, vote
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
-
-remember_tasks()
 
 
 class MajorityVote(EngineLM):

@@ -31,7 +31,7 @@ CACHE_KEY = "s2t_eval fingerprint"
 TEXT_KEY = "s2t_eval text "
 
 WITHOUT_EFFECT = frozenset(
-    """batch_size max_batch_size trace logits_cache offload_folder low_cpu_mem_usage max_memory
+    """batch_size max_batch_size trace other_prompt logits_cache offload_folder low_cpu_mem_usage max_memory
     max_memory_per_gpu max_cpu_memory token cache_dir force_download local_files_only""".split()
 )
 """Arguments of the models that do not change a text."""

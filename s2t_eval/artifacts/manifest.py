@@ -102,6 +102,25 @@ class ManifestKind(Generic[SavedT]):
                 f"{artifact}: it was made for another {field} (expected {expected}, got {current}); {fix}"
             )
 
+    def require_same_prompt(
+        self, artifact: str, saved: Mapping[str, Any], current: Mapping[str, Any], fix: str
+    ) -> None:
+        """Raise this kind's error unless an artifact is used with the prompt settings it was made with.
+
+        Args:
+            artifact: as messages call it.
+            saved: the settings in the manifest; settings that it lacks are not compared.
+            current: those of the present prompts.
+            fix: what to do instead of changing the prompts.
+        """
+        differing = [name for name in current if name in saved and saved[name] != current[name]]
+        if differing:
+            shown = "; ".join(f"{name} {saved[name]!r}, now {current[name]!r}" for name in differing)
+            raise self.error(
+                f"{artifact}: it was made with another prompt ({shown}); evaluate with the same settings, "
+                f"{fix}, or allow the difference with other_prompt=true"
+            )
+
 
 def require_same_run(
     where: str, what: str, saved: Mapping[str, Any], current: Mapping[str, Any], error: type[ValueError]

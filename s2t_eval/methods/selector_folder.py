@@ -149,6 +149,11 @@ class SelectorInfo:
         """
         return self.defaults.get(proposer, NO_DEFAULT)
 
+    def require_prompt(self, current: Mapping[str, Any]) -> None:
+        """Raise `SelectorError` unless its labels were collected with these prompt settings."""
+        fix = "collect labels with the present ones and train on them"
+        KIND.require_same_prompt("selector", self.labels.get("prompt", {}), current, fix)
+
     def table(self, proposer: str) -> ThresholdTable:
         """The thresholds under a proposer, to be looked up.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,10 @@ class Calibration:
                 KIND.require_same("calibration", role, saved, current, f"calibrate with this {role}")
         fix = f"give warmup_tokens={self.warmup}"
         KIND.require_same("calibration", "warmup_tokens", self.warmup, warmup_tokens, fix)
+
+    def require_prompt(self, current: Mapping[str, Any]) -> None:
+        """Raise `CalibrationError` unless it was measured with these prompt settings."""
+        KIND.require_same_prompt("calibration", self.prompt, current, "calibrate with the present ones")
 
 
 KIND = ManifestKind(Calibration, "s2t-eval calibrate", CalibrationError, FORMAT)

@@ -99,6 +99,15 @@ def greedy() -> Policy:
     return Policy("greedy")
 
 
+def topk_distilled() -> Policy:
+    """Greedy decoding of a student that was distilled on the labels' top-K candidates.
+
+    S2T-Local with the score form `direct` and the adapted model as proposer: the score of a candidate is
+    the logit by which it was proposed, so the selection at any step is the argmax.
+    """
+    return Policy("topk_distilled")
+
+
 def s2t(trigger: Trigger, trigger_threshold: float, top_k: int = 8, warmup_tokens: int = 0) -> Policy:
     """Select to Think with the teacher as the selector."""
     return Policy("s2t", trigger, trigger_threshold, TeacherSelector(), top_k, warmup_tokens)

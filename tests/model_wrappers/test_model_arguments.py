@@ -84,7 +84,7 @@ def test_a_local_backend_names_itself(backend: type[S2TLocal]) -> None:
 
 
 def test_an_oracle_has_no_threshold() -> None:
-    with pytest.raises(ValueError, match=r"^threshold: an oracle decides in the decider's place"):
+    with pytest.raises(ValueError, match=r"^threshold: an oracle replaces the decider"):
         TahArguments(tah="x", oracle="trace.jsonl", threshold=0.5)
 
 
