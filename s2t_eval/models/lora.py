@@ -1,4 +1,4 @@
-"""LoRA adapters: their size, and how one is put into a student."""
+"""LoRA adapters: their settings, and how one is added to a student."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def with_lora(base: PreTrainedModel, lora: LoraSettings) -> PeftModel:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules="all-linear",  # attention and MLP; peft leaves the output head out
+        target_modules="all-linear",  # attention and MLP; peft excludes the output head
         task_type="CAUSAL_LM",
     )
     return get_peft_model(base, config)

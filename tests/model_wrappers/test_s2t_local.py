@@ -335,7 +335,8 @@ def test_a_direct_selector_under_the_tuned_proposer_is_greedy_decoding_of_the_ad
     policies += [s2t_local(make_trigger("entropy"), 0.3, score), s2t_local(make_trigger("never"), 0.0, score)]
     outputs = []
     for policy in policies:
-        results = sorted(Decoder(lm.student, policy, rows=4).run(requests), key=lambda result: result.index)
+        decoder = Decoder(lm.student, policy, rows=4, decode=lm.tok_decode)
+        results = sorted(decoder.run(requests), key=lambda result: result.index)
         outputs.append([result.output_ids for result in results])
         fired = [step for result in results for step in result.steps]
         assert all(step.picked == step.greedy for step in fired)
