@@ -29,7 +29,7 @@ from s2t_eval.model_wrappers.response_cache import (
     software,
 )
 from s2t_eval.model_wrappers.seeds import harness_seed
-from s2t_eval.model_wrappers.stock_arguments import one_of_each
+from s2t_eval.model_wrappers.stock_arguments import flags_without_arguments
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import peak_memory
 from s2t_eval.selection.policy import Policy
@@ -74,7 +74,7 @@ class EngineLM(HarnessRequests):
         The harness's `--seed` applies unless `seed=` is given.
         """
         arguments = {**harness_seed(), **with_embedded_pair(cls.METHOD, arg_dict)}
-        return cls(**arguments, **one_of_each(arguments, additional_config))
+        return cls(**arguments, **flags_without_arguments(arguments, additional_config))
 
     def policy(self) -> Policy:
         """The policy of this run."""

@@ -63,7 +63,7 @@ def _is_harness_default(device: object, arguments: Mapping[str, Any]) -> bool:
     return is_default and ("device" in arguments or device not in devices())
 
 
-def one_of_each(arguments: Mapping[str, Any], flags: Mapping[str, Any] | None) -> dict[str, Any]:
+def flags_without_arguments(arguments: Mapping[str, Any], flags: Mapping[str, Any] | None) -> dict[str, Any]:
     """The harness's flags that `--model_args` does not repeat; passing both would be a TypeError.
 
     Raises:

@@ -98,7 +98,8 @@ class DirectScore:
 class WithProposal:
     """Another form's score plus the proposer's own log-probability, weighted.
 
-    A selector that never saw a quiet step unlearns what the student knew there; its proposer still knows.
+    A selector that is trained on divergent steps only loses the student's ranking at the other steps; the
+    proposer's log-probability restores it.
     """
 
     score_alone: Score

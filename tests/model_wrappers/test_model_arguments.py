@@ -15,7 +15,7 @@ from s2t_eval.model_wrappers.arguments import (
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
-from s2t_eval.model_wrappers.stock_arguments import context_of, one_of_each, require_stock
+from s2t_eval.model_wrappers.stock_arguments import context_of, flags_without_arguments, require_stock
 from s2t_eval.model_wrappers.tah import TahArguments
 from tests.harness_helpers import STUDENT, evaluate, model, texts, tiny_folder
 
@@ -148,24 +148,24 @@ def test_device_among_the_model_arguments(device: str | None) -> None:
 
 def test_flags_and_arguments_that_differ() -> None:
     with pytest.raises(ValueError, match=r"^device: --device cuda and device=cpu of --model_args differ"):
-        one_of_each({"device": "cpu"}, {"device": "cuda", "batch_size": 1})
+        flags_without_arguments({"device": "cpu"}, {"device": "cuda", "batch_size": 1})
     with pytest.raises(ValueError, match=r"^batch_size: --batch_size 4 and batch_size=2 of"):
-        one_of_each({"batch_size": 2}, {"batch_size": 4})
-    assert one_of_each({"batch_size": 2}, {"batch_size": 1, "device": None}) == {}
+        flags_without_arguments({"batch_size": 2}, {"batch_size": 4})
+    assert flags_without_arguments({"batch_size": 2}, {"batch_size": 1, "device": None}) == {}
 
 
 def test_the_harness_s_own_default_is_no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
     """lm_eval's command hands over cuda:0 where nobody said so; stock takes the CPU then, and so do we."""
     monkeypatch.setattr("sys.argv", ["lm_eval", "--model", "greedy"])
     monkeypatch.setattr("s2t_eval.model_wrappers.stock_arguments.devices", lambda: ["cpu"])
-    assert one_of_each({}, {"device": "cuda:0"}) == {}
-    assert one_of_each({"device": "cpu"}, {"device": "cuda:0"}) == {}
+    assert flags_without_arguments({}, {"device": "cuda:0"}) == {}
+    assert flags_without_arguments({"device": "cpu"}, {"device": "cuda:0"}) == {}
     monkeypatch.setattr("s2t_eval.model_wrappers.stock_arguments.devices", lambda: ["cpu", "cuda", "cuda:0"])
-    assert one_of_each({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
-    assert one_of_each({"device": "cpu"}, {"device": "cuda:0"}) == {}
+    assert flags_without_arguments({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
+    assert flags_without_arguments({"device": "cpu"}, {"device": "cuda:0"}) == {}
     for given in (["--device", "cuda:0"], ["--device=cuda:0"]):
         monkeypatch.setattr("sys.argv", ["lm_eval", *given])
-        assert one_of_each({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
+        assert flags_without_arguments({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
 
 
 def test_an_embedded_adapter_is_found_as_distil_finds_it() -> None:
