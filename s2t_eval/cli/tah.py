@@ -144,7 +144,7 @@ def train(parsed: argparse.Namespace) -> None:
     else:
         require_own_folder("--out", out, "one of `s2t-eval tah train --stage 1`", ["tah.json"], parents=False)
     lr = DECIDER_LR if parsed.stage == 2 else BASE_LR if parsed.train_base else LORA_LR
-    loop = loop_settings(parsed, lr=lr, warmup=0.03, clip=0.2)
+    loop = loop_settings(parsed, lr=lr, lr_warmup_fraction=0.03, clip=0.2)
     looped = LoopedSettings(**given(parsed, LoopedSettings))
     depths = DepthSettings(**given(parsed, DepthSettings))
     parsed.layers = tuple(parsed.layers) if parsed.layers else None
@@ -173,7 +173,7 @@ def plain(parsed: argparse.Namespace) -> None:
 
     out = Path(parsed.out)
     require_new_folder("--out", out)
-    loop = loop_settings(parsed, lr=LORA_LR, warmup=0.03, clip=0.2)
+    loop = loop_settings(parsed, lr=LORA_LR, lr_warmup_fraction=0.03, clip=0.2)
     looped = LoopedSettings(**given(parsed, LoopedSettings))
     settings = DepthSettings(**given(parsed, DepthSettings))
     labels = TahLabels.load(Path(parsed.labels))

@@ -76,7 +76,7 @@ class LoopSettings:
         epochs: passes over the items.
         lr: peak learning rate.
         schedule: one of `SCHEDULES`.
-        warmup: share of all steps in which the rate rises.
+        lr_warmup_fraction: share of all optimizer steps in which the rate rises.
         batch_size: items of one forward, on each process.
         accumulate: forwards of one optimizer step; the last, partial window is stepped too.
         weight_decay: of AdamW; modules name parameters that are exempt.
@@ -94,7 +94,7 @@ class LoopSettings:
     epochs: int = 2
     lr: float = 2e-4
     schedule: str = "cosine"
-    warmup: float = 0.05
+    lr_warmup_fraction: float = 0.05
     batch_size: int = 1
     accumulate: int = 8
     weight_decay: float = 0.01
@@ -110,7 +110,7 @@ class LoopSettings:
             self,
             epochs=AT_LEAST_1,
             lr=LEARNING_RATE,
-            warmup=SHARE,
+            lr_warmup_fraction=SHARE,
             batch_size=AT_LEAST_1,
             accumulate=AT_LEAST_1,
             weight_decay=NOT_NEGATIVE,
@@ -229,7 +229,7 @@ class Loop(Generic[ItemT]):
         self.windows = [range(i, min(i + window, len(self.items))) for i in range(0, len(self.items), window)]
         self.total = settings.epochs * len(self.windows)
         self.scheduler = get_scheduler(
-            settings.schedule, optimizer, round(settings.warmup * self.total), self.total
+            settings.schedule, optimizer, round(settings.lr_warmup_fraction * self.total), self.total
         )
         self._evaluates_at = {
             epoch * len(self.windows) + max(1, (i + 1) * len(self.windows) // settings.evaluations)
