@@ -89,6 +89,7 @@ def label(parsed: argparse.Namespace) -> None:
     """Write labels, and say how many tokens are hard."""
     from s2t_eval.pipelines import tah_labels
     from s2t_eval.pipelines.calibrate import load_lm
+    from s2t_eval.pipelines.prompts import source_prompts
 
     require_source(parsed, "--texts FOLDER")
     _require_texts_alone(parsed)
@@ -100,7 +101,7 @@ def label(parsed: argparse.Namespace) -> None:
         texts, data = tah_labels.collected(lm, Path(parsed.texts))
     else:
         source, prompting = read_source(parsed)
-        posed = source.prompts(lm, prompting)
+        posed = source_prompts(lm, source, prompting)
         texts = tah_labels.solutions(lm, posed, prompting, parsed.drop_overlap)
         data = {"source": posed.source, "split": posed.split, "skip": source.skip}
         prompt = vars(prompting)

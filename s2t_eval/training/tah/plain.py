@@ -104,6 +104,7 @@ def train_plain(
     Raises:
         TahError, TrainingError: see `fit_plain`.
     """
+    loop = loop.with_default_lr()
     work = out.with_name(out.name + ".training")
     model, trained = fit_plain(student, labels, looped, loop, settings, work)
     train, _ = labels.split(settings.held_out)
