@@ -27,7 +27,7 @@ class TraceError(OSError):
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path to write to, which takes the name `path` once the block ends without an error.
 
     Works for folders too: one of that name is replaced as a whole.
@@ -62,7 +62,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file under a temporary name, then rename it."""
-    with replaced(path) as partial:
+    with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8", errors=ESCAPED)
 
 

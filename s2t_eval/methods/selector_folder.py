@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.card import selector_card
 from s2t_eval.artifacts.errors import one_line
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.manifest import (
     ADAPTER_CONFIG,
@@ -213,7 +213,7 @@ def save_selector(
     peft: PeftModel,
 ) -> None:
     """Write a selector folder whole or not at all."""
-    with replaced(folder) as partial:
+    with atomic_path(folder) as partial:
         partial.mkdir()
         save_adapter(partial, peft, info.base_name)
         save_file({"rows": readout.detach().float().cpu().contiguous()}, partial / "readout.safetensors")
