@@ -236,7 +236,7 @@ class EngineLM(SharedWork):
 
     def _finish(self) -> None:
         """Complete the trace; the first of several processes takes what the others have."""
-        lines = self._trace.hand_over() if self._trace is not None and self.rank else []
+        lines = self._trace.release_lines() if self._trace is not None and self.rank else []
         parts = self.gather_object((Part(self.telemetry, self._prompts), lines))
         if parts is not None:
             self._parts = [part for part, _ in parts]

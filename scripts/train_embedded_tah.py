@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from s2t_eval.artifacts.files import replaced
+from s2t_eval.artifacts.files import atomic_path
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import ModelRunner
@@ -91,7 +91,7 @@ def main() -> None:
         looped, _ = fit_plain(student, labels, LOOPED, PLAIN, DepthSettings(), work)
         shutil.rmtree(work)
         model: Any = looped.peft.merge_and_unload()
-        with replaced(args.plain) as partial_folder:
+        with atomic_path(args.plain) as partial_folder:
             model.save_pretrained(partial_folder)
             tokenizer.save_pretrained(partial_folder)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2t_eval.artifacts.places import require_file_place
+from s2t_eval.artifacts.output_paths import require_writable_file
 from s2t_eval.cli.flags import Commands, require_flags
 from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
 from s2t_eval.ranges import AT_LEAST_0, Range
@@ -36,7 +36,7 @@ def run(parsed: argparse.Namespace) -> None:
     require_source(parsed)
     require_flags(parsed, tau=RATES, warmup=AT_LEAST_0)
     out = Path(parsed.out)
-    require_file_place("--out", out)
+    require_writable_file("--out", out)
     _require_no_other_file(out)
     source, prompting = read_source(parsed)
     lm = calibration_run.load_lm(parsed.pretrained, parsed.teacher, **load_options(parsed))

@@ -6,7 +6,7 @@ import argparse
 import functools
 from pathlib import Path
 
-from s2t_eval.artifacts.places import require_new_folder
+from s2t_eval.artifacts.output_paths import require_new_folder
 from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,

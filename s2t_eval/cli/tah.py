@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.artifacts.places import require_new_folder, require_own_folder
+from s2t_eval.artifacts.output_paths import require_new_folder, require_reusable_folder
 from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,
@@ -143,7 +143,9 @@ def train(parsed: argparse.Namespace) -> None:
     if parsed.stage == 1:
         require_new_folder("--out", out)
     else:
-        require_own_folder("--out", out, "one of `s2t-eval tah train --stage 1`", ["tah.json"], parents=False)
+        require_reusable_folder(
+            "--out", out, "one of `s2t-eval tah train --stage 1`", ["tah.json"], parents=False
+        )
     lr = DECIDER_LR if parsed.stage == 2 else BASE_LR if parsed.train_base else LORA_LR
     loop = loop_settings(parsed, lr=lr, lr_warmup_fraction=0.03, clip=0.2)
     looped = LoopedSettings(**given(parsed, LoopedSettings))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import require_same_run
 from s2t_eval.training.settings import LoopSettings as LoopSettings
 
@@ -266,7 +266,7 @@ class Loop(Generic[ItemT]):
         self.folder.mkdir(parents=True, exist_ok=True)
         weights = {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
         if is_best:
-            with replaced(self.folder / "best") as partial:
+            with atomic_path(self.folder / "best") as partial:
                 partial.mkdir()
                 save_file(weights, partial / "parameters.safetensors")
         state = {
@@ -276,7 +276,7 @@ class Loop(Generic[ItemT]):
             "identity": self.identity,
             "lr": self.scheduler.state_dict()["_last_lr"],
         }
-        with replaced(self.folder / f"checkpoint-{self.step:06d}") as partial:
+        with atomic_path(self.folder / f"checkpoint-{self.step:06d}") as partial:
             partial.mkdir()
             save_file(weights, partial / "parameters.safetensors")
             save_file(self._optimizer_tensors(), partial / "optimizer.safetensors")
