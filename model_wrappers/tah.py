@@ -9,13 +9,14 @@ from typing import Any, cast
 
 from lm_eval.api.instance import Instance
 
+from s2t_eval.engine import Request
 from s2t_eval.methods.tah.checkpoint import TahFolder, load_tah
 from s2t_eval.methods.tah.decoder import TAH, LoopedDecoder, Vote
 from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import TahError, require_depth, require_threshold
 from s2t_eval.methods.tah.votes import DeciderVote, OracleVote
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
-from s2t_eval.model_wrappers.base import EngineLM, Job
+from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
 from s2t_eval.selection.policy import Policy
@@ -130,11 +131,11 @@ class ThinkAtHard(EngineLM):
         decider = self.folder.decider.to(self.device)
         return DeciderVote(decider, self.threshold, self.folder.info.looped.top_n)
 
-    def _jobs(self, requests: Sequence[Instance | None]) -> list[Job]:
-        jobs = super()._jobs(requests)
+    def _requests_of(self, instances: dict[int, Instance]) -> list[Request]:
+        requests = super()._requests_of(instances)
         if isinstance(self._vote, OracleVote):
-            self._vote.require([job.request.prompt_ids for job in jobs], str(self.thinking.oracle))
-        return jobs
+            self._vote.require([request.prompt_ids for request in requests], str(self.thinking.oracle))
+        return requests
 
     def describe(self) -> dict[str, Any]:
         """Models, folder, threshold, depth and seed."""

@@ -426,7 +426,7 @@ def test_memory_for_two_rows_alone(
     found = evaluate(name, {**model_args, **teacher}, batch_size=4)
     assert texts(found) == texts(expected)
     said = [r.getMessage() for r in caplog.records if "out of memory" in r.getMessage()]
-    assert said == ["out of memory: going on with 2 rows at once"]
+    assert said == ["out of memory: continuing with 2 rows at once"]
     assert counts(found)["texts"] == LIMIT
 
 
