@@ -24,6 +24,7 @@ from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
 from s2t_eval.model_wrappers.processes import SharedWork
 from s2t_eval.model_wrappers.progress import GenerationProgress
+from s2t_eval.model_wrappers.provenance import provenance
 from s2t_eval.model_wrappers.response_cache import (
     TextCache,
     TimedResult,
@@ -388,6 +389,7 @@ class EngineLM(SharedWork):
             prompts[task].update(asked)
         ours = {
             "version": s2t_eval.__version__,
+            **provenance(self.model),
             "method": self.METHOD,
             "pretrained": self.student_name,
             **self.describe(),
