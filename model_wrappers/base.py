@@ -17,6 +17,7 @@ from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.harness_tasks import record_built_tasks
 from s2t_eval.model_wrappers.progress import GenerationProgress
+from s2t_eval.model_wrappers.provenance import provenance
 from s2t_eval.model_wrappers.records import RunRecords
 from s2t_eval.model_wrappers.requests import HarnessRequests, origin_of
 from s2t_eval.model_wrappers.response_cache import (
@@ -177,6 +178,7 @@ class EngineLM(HarnessRequests):
         """Stock's entry for the results file, with ours under `s2t_eval`."""
         entry = {
             "version": s2t_eval.__version__,
+            **provenance(self.model),
             "method": self.METHOD,
             "pretrained": self.student_name,
             **self.describe(),

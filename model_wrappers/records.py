@@ -71,7 +71,7 @@ class RunRecords:
 
     def finish(self, work: SharedWork) -> None:
         """Complete the trace; the first of several processes collects the records of the others."""
-        lines = self._trace.hand_over() if self._trace is not None and self._rank else []
+        lines = self._trace.release_lines() if self._trace is not None and self._rank else []
         gathered = work.gather_object((ProcessRecord(self._telemetry, self._prompts), lines))
         if gathered is not None:
             self._processes = [record for record, _ in gathered]

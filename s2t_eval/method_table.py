@@ -7,6 +7,7 @@ the methods of scans and of `choose`, and the choices of command lines are deriv
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 WRAPPERS = "s2t_eval.model_wrappers"
 
@@ -107,11 +108,15 @@ BACKENDS = {
 }
 """`--model` name -> its class, as `module:class`. pyproject.toml repeats it as entry points."""
 
-SCORE_FORMS = ("lookahead", "residual", "direct")
+ScoreForm = Literal["lookahead", "residual", "direct"]
+ScoreAs = Literal["expected", "log_odds"]
+"""How the bins of a readout become a score (`selection/readout.py`)."""
+SCORE_FORMS: tuple[ScoreForm, ...] = get_args(ScoreForm)
 """Score forms of a local selector (`selection/scores.py`)."""
 TRIGGER_NAMES = ("kl", "entropy", "margin", "router", "random", "always", "never")
 """Triggers (`selection/triggers.py`)."""
-DISTIL_METHODS = ("kd", "reverse_kl", "jsd", "seqkd", "tsd_kd")
+DistilMethod = Literal["kd", "reverse_kl", "jsd", "seqkd", "tsd_kd"]
+DISTIL_METHODS: tuple[DistilMethod, ...] = get_args(DistilMethod)
 """Losses of distillation (`training/distil/methods.py`)."""
 
 

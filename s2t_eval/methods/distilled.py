@@ -14,7 +14,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.card import distilled_card
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import ManifestKind, save_adapter, write_manifest
 
 FORMAT = 1
@@ -85,7 +85,7 @@ def save_distilled(
     Raises:
         WriteError: the disk is full or not writable.
     """
-    with replaced(folder) as partial:
+    with atomic_path(folder) as partial:
         partial.mkdir()
         if isinstance(model, PeftModel):
             save_adapter(partial, model, info.base_name)

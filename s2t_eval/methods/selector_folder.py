@@ -25,8 +25,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.card import selector_card
-from s2t_eval.artifacts.errors import one_line
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.errors import single_line_message
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.manifest import (
     ADAPTER_CONFIG,
@@ -35,7 +35,7 @@ from s2t_eval.artifacts.manifest import (
     save_adapter,
     write_manifest,
 )
-from s2t_eval.artifacts.saved import read_object
+from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.embedded import embedded_path
 from s2t_eval.method_table import SCORE_FORMS, TRIGGER_NAMES
 from s2t_eval.models.loading import (
@@ -205,7 +205,7 @@ class Selector:
             scale_adapter(peft, scale)
             return peft
         except UNREADABLE as error:
-            reason = one_line(error)
+            reason = single_line_message(error)
             raise SelectorError(
                 f"selector: the adapter in {self.folder} cannot be loaded ({reason})"
             ) from error
@@ -219,7 +219,7 @@ def save_selector(
     peft: PeftModel,
 ) -> None:
     """Write a selector folder whole or not at all."""
-    with replaced(folder) as partial:
+    with atomic_path(folder) as partial:
         partial.mkdir()
         save_adapter(partial, peft, info.base_name)
         save_file({"rows": readout.detach().float().cpu().contiguous()}, partial / "readout.safetensors")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-ScoreAs = Literal["expected", "log_odds"]
+from s2t_eval.method_table import ScoreAs as ScoreAs
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ Training and decoding use the same classes, so both compute the same scores.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
-from s2t_eval.selection.readout import Readout, ScoreAs
-
-ScoreForm = Literal["lookahead", "residual", "direct"]
+from s2t_eval.method_table import ScoreAs as ScoreAs
+from s2t_eval.method_table import ScoreForm as ScoreForm
+from s2t_eval.selection.readout import Readout
 
 
 @dataclass(frozen=True)

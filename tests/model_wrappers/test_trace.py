@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from s2t_eval.artifacts.files import TraceError, TraceWriter, replaced, write_text
+from s2t_eval.artifacts.files import TraceError, TraceWriter, atomic_path, write_text
 from tests.harness_helpers import (
     LIMIT,
     STUDENT,
@@ -278,7 +278,7 @@ def test_write_text_leaves_the_old_file_where_it_fails(tmp_path: Path) -> None:
     write_text(path, "old")
 
     def write_half() -> None:
-        with replaced(path) as partial:
+        with atomic_path(path) as partial:
             partial.write_text("half of it")
             raise KeyboardInterrupt
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.manifest import ManifestKind, save_adapter, write_manifest
 from s2t_eval.methods.tah.decider import Decider
@@ -126,7 +126,7 @@ class TahFolder:
 
 def save_tah(folder: Path, info: TahInfo, peft: PeftModel, decider: Decider | None) -> None:
     """Write a tah folder whole or not at all."""
-    with replaced(folder) as partial:
+    with atomic_path(folder) as partial:
         partial.mkdir()
         save_adapter(partial, peft, info.base_name)
         if info.looped.train_base:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from s2t_eval.models.lora import LoraSettings
+from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.ranges import AT_LEAST_1, DROPOUT, PROBABILITY, require_ranges
 
 TOP_N = 100
@@ -24,8 +24,9 @@ class LoopedSettings(LoraSettings):
     """Iterations of a student, and the size of the adapter that is enabled from the second pass on.
 
     Args:
-        max_depth: most passes for a token; 1 is the plain student.
-        top_n: number of tokens whose embeddings are mixed into the next pass's input.
+        dropout: dropout on the input of the LoRA matrices in training, a probability.
+        max_depth: largest number of passes for a token; 1 is the plain student.
+        top_n: number of tokens whose embeddings are mixed into the input of the next pass.
         train_base: train the student's own weights too (as the paper does), not the adapter alone.
 
     Raises:
@@ -50,11 +51,11 @@ class DeciderSettings:
     """Size of the decider.
 
     Args:
-        layers: decoder layers whose outputs are its input, counted from 0; empty: five, evenly spaced from
+        layers: decoder layers whose outputs are its input, counted from 0. Empty: five, evenly spaced from
             the first to the last but one, which are the paper's 0, 7, 13, 20, 26 of a model with 28.
-        width: of its blocks.
-        blocks: number of blocks.
-        dropout: in training.
+        width: width of the decider's blocks.
+        blocks: number of blocks of the decider.
+        dropout: dropout of the decider in training, a probability.
 
     Raises:
         TahError: a value outside its range.
