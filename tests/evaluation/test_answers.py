@@ -11,9 +11,9 @@ import pytest
 
 from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.evaluation.grading import EXPRESSION, INTEGER, LETTER, NUMBER, QUANTITY
-from s2t_eval.evaluation.grading.closed import closed_value
-from s2t_eval.evaluation.grading.numbers import as_number, write
-from s2t_eval.evaluation.grading.text import box_spans
+from s2t_eval.evaluation.grading.extraction.spans import box_spans
+from s2t_eval.evaluation.grading.numbers.arithmetic import evaluate_arithmetic
+from s2t_eval.evaluation.grading.numbers.parsing import format_number, parse_number
 from s2t_eval.evaluation.grading.thinking import MARKERS, opens_thought, without_thoughts
 from tests.evaluation.answer_neighbours import NEIGHBOURS
 from tests.evaluation.answer_replies import REPLIES
@@ -38,7 +38,7 @@ DISPUTED: dict[tuple[str, str], str] = {}
 
 def verdict(rule: str, gold: str, text: str) -> str:
     answer = RULES[rule].extract(text)
-    return "none" if answer is None else VERDICTS[RULES[rule].same(gold, answer)]
+    return "none" if answer is None else VERDICTS[RULES[rule].is_equivalent(gold, answer)]
 
 
 def failing(rule: str, pairs: list[Pair]) -> list[tuple[str, str, str, str | None]]:
@@ -193,8 +193,8 @@ def test_truncated_texts() -> None:
     ],
 )  # fmt: skip
 def test_closed_arithmetic(text: str, value: str) -> None:
-    found = closed_value(text)
-    assert found is not None and write(found) == value
+    found = evaluate_arithmetic(text)
+    assert found is not None and format_number(found) == value
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_closed_arithmetic(text: str, value: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_closed_arithmetic(text: str) -> None:
-    assert closed_value(text) is None
+    assert evaluate_arithmetic(text) is None
 
 
 @pytest.mark.parametrize(
@@ -221,15 +221,15 @@ def test_what_is_no_closed_arithmetic(text: str) -> None:
     ],
 )  # fmt: skip
 def test_numbers_as_people_write_them(text: str, value: str) -> None:
-    found = as_number(text)
-    assert found is not None and write(found) == value
+    found = parse_number(text)
+    assert found is not None and format_number(found) == value
 
 
 @pytest.mark.parametrize(
     "text", [r"1 \quad 2", r"1\quad 234", "1 12", "1e99999999", "1e" + "9" * 5000, "3:5"]
 )
 def test_what_is_not_one_number(text: str) -> None:
-    assert as_number(text) is None
+    assert parse_number(text) is None
 
 
 # ---------------------------------------------------------------- sizes
@@ -276,7 +276,7 @@ def test_solutions_of_math500_without_their_boxes_end_with_the_answer() -> None:
     for problem in math500():
         text = problem["solution"]
         for box in reversed(box_spans(text)):
-            text = text[: box.start] + box.inside + text[box.end :]
+            text = text[: box.start] + box.content + text[box.end :]
         unboxed.append((problem["answer"], re.sub(r"\[asy\].*?\[/asy\]", "", text, flags=re.DOTALL), "right"))
     assert len(unboxed) == 500
     assert len(failing("expression", unboxed)) <= 50

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from s2t_eval.evaluation.grading import Grader
-from s2t_eval.evaluation.grading.equality import same
+from s2t_eval.evaluation.grading.equivalence.compare import is_equivalent
 from s2t_eval.evaluation.grading.grader import GraderBrokenError
 from tests.evaluation.equality_pairs import EQUAL, QUANTITIES, QUANTITIES_APART, UNEQUAL
 from tests.harness_helpers import shared_data
@@ -33,22 +33,22 @@ def test_every_kind_has_neighbours_of_both_verdicts() -> None:
 
 @pytest.mark.parametrize(("gold", "answer"), _cases(EQUAL))
 def test_equal(gold: str, answer: str) -> None:
-    assert same(gold, answer)
+    assert is_equivalent(gold, answer)
 
 
 @pytest.mark.parametrize(("gold", "answer"), _cases(UNEQUAL))
 def test_unequal(gold: str, answer: str) -> None:
-    assert not same(gold, answer)
+    assert not is_equivalent(gold, answer)
 
 
 @pytest.mark.parametrize(("gold", "answer"), QUANTITIES)
 def test_quantities_agree_within_a_percent(gold: str, answer: str) -> None:
-    assert same(gold, answer, 0.01)
+    assert is_equivalent(gold, answer, 0.01)
 
 
 @pytest.mark.parametrize(("gold", "answer"), QUANTITIES_APART)
 def test_quantities_apart(gold: str, answer: str) -> None:
-    assert not same(gold, answer, 0.01)
+    assert not is_equivalent(gold, answer, 0.01)
 
 
 SPELLINGS = (
@@ -73,7 +73,10 @@ def test_shipped_golds_equal_themselves_in_many_spellings(folder: str) -> None:
         if gold.count("$") % 2:
             continue  # one broken record of OlympiadBench
         for spelled in SPELLINGS:
-            assert same(gold, spelled(gold.replace("$.", "$").replace("$", ""))), (gold, spelled(gold))
+            assert is_equivalent(gold, spelled(gold.replace("$.", "$").replace("$", ""))), (
+                gold,
+                spelled(gold),
+            )
 
 
 def test_different_golds_of_one_set_are_different() -> None:
@@ -83,7 +86,7 @@ def test_different_golds_of_one_set_are_different() -> None:
     golds = list({gold.replace(" ", "").removeprefix("x="): gold for gold in golds}.values())
     for place, gold in enumerate(golds):
         for other in golds[place + 1 : place + 12]:
-            assert not same(gold, other), (gold, other)
+            assert not is_equivalent(gold, other), (gold, other)
 
 
 # ---------------------------------------------------------------- the worker
@@ -121,11 +124,11 @@ def grader() -> Iterator[Grader]:
 def test_nothing_keeps_the_grader_busy(grader: Grader, gold: str, answer: str, verdict: bool) -> None:
     """A million digits kept it eighteen seconds; a comparison past the grader's limit would be None."""
     grader.check()
-    assert grader.same(gold, answer) is verdict
+    assert grader.is_equivalent(gold, answer) is verdict
 
 
 def _graded_with(
-    shim: Path, code: str = "print(EXPRESSION.same('x+1', '1+x'))"
+    shim: Path, code: str = "print(EXPRESSION.is_equivalent('x+1', '1+x'))"
 ) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(shim), *filter(None, sys.path)])
     command = [sys.executable, "-c", f"from s2t_eval.evaluation.grading import EXPRESSION\n{code}"]
@@ -204,12 +207,12 @@ def test_grammar_that_reads_nothing_stops_the_run(tmp_path: Path) -> None:
 
 def test_broken_grader_is_no_verdict_and_one_broken_comparison_is() -> None:
     with pytest.raises(GraderBrokenError, match=r"^nothing works$"):
-        Grader(command=(sys.executable, "-c", "print('[false, \"nothing works\"]')")).same("x", "y")
+        Grader(command=(sys.executable, "-c", "print('[false, \"nothing works\"]')")).is_equivalent("x", "y")
     one_broken = (
         "print('[true, \"\"]', flush=True)\nfor line in open(0): print('[null, \"Error\"]', flush=True)"
     )
     grader = Grader(command=(sys.executable, "-c", one_broken))
-    assert grader.same("x", "y") is None
+    assert grader.is_equivalent("x", "y") is None
     grader.close()
 
 

@@ -25,10 +25,10 @@ from s2t_eval.evaluation.grading import (
     Grader,
     Scorer,
 )
-from s2t_eval.evaluation.grading.estimators import majority_at_k, pass_at_k, sizes
-from s2t_eval.evaluation.grading.numbers import as_number, numbers_in, write
-from s2t_eval.evaluation.grading.statements import statements
-from s2t_eval.evaluation.grading.text import boxes
+from s2t_eval.evaluation.grading.estimators import majority_at_k, pass_at_k, reported_ks
+from s2t_eval.evaluation.grading.extraction.spans import box_contents
+from s2t_eval.evaluation.grading.extraction.statements import find_statements
+from s2t_eval.evaluation.grading.numbers.parsing import format_number, number_values, parse_number
 from tests.evaluation.grader_pairs import NONE, PAIRS, RIGHT, WRONG
 from tests.harness_helpers import shared_data
 
@@ -50,7 +50,9 @@ def test_verdict_of_a_careful_person(rule: str, gold: str, text: str, verdict: s
     if answer is None:
         assert verdict == NONE
     else:
-        assert {True: RIGHT, False: WRONG, None: "timeout"}[RULES[rule].same(gold, answer)] == verdict, answer
+        assert {True: RIGHT, False: WRONG, None: "timeout"}[
+            RULES[rule].is_equivalent(gold, answer)
+        ] == verdict, answer
 
 
 @pytest.mark.parametrize(
@@ -68,13 +70,13 @@ def test_every_gold_answer_is_read_from_its_box_and_equal_to_itself(folder: str,
         if gold.count("$") % 2:
             continue  # one broken record of OlympiadBench
         found = RULES[rule.name].extract(f"So it is $\\boxed{{{gold.strip('$')}}}$.")  # type: ignore[attr-defined]
-        assert found is not None and RULES[rule.name].same(gold, found), (gold, found)  # type: ignore[attr-defined]
+        assert found is not None and RULES[rule.name].is_equivalent(gold, found), (gold, found)  # type: ignore[attr-defined]
 
 
 def test_golds_of_gsm8k_are_numbers() -> None:
     lines = (shared_data() / "openai/gsm8k/main/test.jsonl").read_text().splitlines()
     for gold in (json.loads(line)["answer"].split("#### ")[-1] for line in lines):
-        assert NUMBER.same(gold, NUMBER.extract(f"so \\boxed{{{gold}}}") or "")
+        assert NUMBER.is_equivalent(gold, NUMBER.extract(f"so \\boxed{{{gold}}}") or "")
 
 
 # ---------------------------------------------------------------- reading
@@ -100,29 +102,29 @@ def test_golds_of_gsm8k_are_numbers() -> None:
     ],
 )
 def test_numbers(text: str, value: Fraction | None) -> None:
-    assert as_number(text) == value
+    assert parse_number(text) == value
 
 
 def test_numbers_of_a_text() -> None:
-    assert numbers_in("10-5 of pages 3-5, -2, $1,000.50 or 1/2") == [
+    assert number_values("10-5 of pages 3-5, -2, $1,000.50 or 1/2") == [
         10, 5, 3, 5, -2, Fraction(2001, 2), Fraction(1, 2),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "1200", "0.5", "-0.125", "1/3", "0.000000000001"])
 def test_written_numbers_are_read_again(text: str) -> None:
-    value = as_number(text)
+    value = parse_number(text)
     assert value is not None
-    assert write(value) == text
+    assert format_number(value) == text
 
 
 def test_boxes_and_statements() -> None:
-    assert boxes(r"\boxed{\frac{1}{2}} \fbox{3} \boxed{} \boxed{a\}b} \boxed 7. \boxed{open") == [
+    assert box_contents(r"\boxed{\frac{1}{2}} \fbox{3} \boxed{} \boxed{a\}b} \boxed 7. \boxed{open") == [
         r"\frac{1}{2}", "3", r"a\}b", "7",
     ]  # fmt: skip
-    found = statements("The answer is $x$ or so. Answer: 3.5 cm. More.\n#### 9")
-    assert [item.said for item in found] == ["$x$ or so", "3.5 cm", "9"]
-    assert statements("The answer is not 5") == []
+    found = find_statements("The answer is $x$ or so. Answer: 3.5 cm. More.\n#### 9")
+    assert [item.phrase for item in found] == ["$x$ or so", "3.5 cm", "9"]
+    assert find_statements("The answer is not 5") == []
 
 
 def test_truncated_text_gives_no_answer_in_passing() -> None:
@@ -142,25 +144,25 @@ def grader() -> Iterator[Grader]:
 
 
 def test_comparison_that_hangs_is_killed_and_the_next_one_works(grader: Grader) -> None:
-    assert grader.same("1+x", "x+1") is True
+    assert grader.is_equivalent("1+x", "x+1") is True
     began = time.monotonic()
-    assert grader.same("2", r"9^{9^{9^{9}}}") is None
+    assert grader.is_equivalent("2", r"9^{9^{9^{9}}}") is None
     assert time.monotonic() - began < 20
-    assert grader.same(r"\frac12", "0.5") is True
-    assert grader.same("2", r"9^{9^{9^{9}}}") is None  # remembered, not run again
+    assert grader.is_equivalent(r"\frac12", "0.5") is True
+    assert grader.is_equivalent("2", r"9^{9^{9^{9}}}") is None  # remembered, not run again
 
 
 def test_worker_that_is_killed_from_outside_is_started_again(grader: Grader) -> None:
-    assert grader.same("1+x", "x+1") is True
+    assert grader.is_equivalent("1+x", "x+1") is True
     assert grader._process is not None
     os.kill(grader._process.pid, signal.SIGKILL)
-    assert grader.same("2+x", "x+2") is True
+    assert grader.is_equivalent("2+x", "x+2") is True
 
 
 def test_worker_that_does_not_start_says_what_to_do() -> None:
     grader = Grader(command=(sys.executable, "-c", "raise SystemExit(1)"))
     with pytest.raises(RuntimeError, match=r"does not start; .*`pip install math-verify`"):
-        grader.same("x", "y")
+        grader.is_equivalent("x", "y")
 
 
 def test_hostile_answers_are_only_text(grader: Grader, tmp_path: object) -> None:
@@ -176,8 +178,8 @@ def test_hostile_answers_are_only_text(grader: Grader, tmp_path: object) -> None
         "x" * 100_000,
         "\x00\ud800",
     ):
-        assert grader.same("5", text) is not True
-        assert grader.same("x+1", text) is not True
+        assert grader.is_equivalent("5", text) is not True
+        assert grader.is_equivalent("x+1", text) is not True
     assert not os.path.exists(marker)
 
 
@@ -251,7 +253,7 @@ def test_estimators_are_means_over_all_choices_of_k(labels: list[str | None], k:
 
 
 def test_sizes_and_wrong_k() -> None:
-    assert [sizes(n) for n in (1, 2, 5, 8)] == [[1], [1, 2], [1, 2, 4, 5], [1, 2, 4, 8]]
+    assert [reported_ks(n) for n in (1, 2, 5, 8)] == [[1], [1, 2], [1, 2, 4, 5], [1, 2, 4, 8]]
     for k in (0, 4):
         with pytest.raises(ValueError, match=f"^k: expected between 1 and the 3 samples, got {k}$"):
             pass_at_k(3, 1, k)
@@ -262,6 +264,6 @@ def test_sizes_and_wrong_k() -> None:
 
 def test_classes_by_mathematics() -> None:
     answers = [r"\frac{1}{2}", "0.5", None, "2", r"\dfrac12", "2.0", "x"]
-    assert EXPRESSION.classes(answers) == [0, 0, None, 3, 0, 3, 6]
-    assert LETTER.classes(["A", "B", "A", None]) == [0, 1, 0, None]
-    assert NUMBER.classes(["18", "18.0", "1,800"]) == [0, 0, 2]
+    assert EXPRESSION.equivalence_classes(answers) == [0, 0, None, 3, 0, 3, 6]
+    assert LETTER.equivalence_classes(["A", "B", "A", None]) == [0, 1, 0, None]
+    assert NUMBER.equivalence_classes(["18", "18.0", "1,800"]) == [0, 0, 2]

@@ -1,12 +1,12 @@
-"""One spelling for what is written alike: no styles, no spacing, one fraction, one root, one minus."""
+"""Normalisation of LaTeX and plain mathematics: formatting removed, one notation for each construct."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-from s2t_eval.evaluation.grading.alphabet import ascii_latex
-from s2t_eval.evaluation.grading.arguments import with_braces, without_infix, without_macros
+from s2t_eval.evaluation.grading.equivalence.macros import add_braces, expand_macros, infix_to_command
+from s2t_eval.evaluation.grading.equivalence.unicode_latex import unicode_to_latex
 
 Replacement = str | Callable[[re.Match[str]], str]
 END = r"(?![a-zA-Z])"
@@ -16,16 +16,16 @@ GREEK = (
     "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau|upsilon|phi"
     "|chi|psi|omega|Gamma|Delta|Theta|Lambda|Pi|Sigma|Phi|Psi|Omega"
 )
-STYLES = (
+STYLE_COMMANDS = (
     "displaystyle|textstyle|scriptstyle|scriptscriptstyle|limits|nolimits|boldmath|bf|rm|it|sf|tt|cal|tiny|small"
     "|footnotesize|normalsize|large|Large|LARGE|huge|Huge|strut|centering|hfill|hline|noindent|relax"
     "|checkmark|blacksquare|square|Box|qed|qedhere|bigstar|blacklozenge"
 )
-"""Commands that say how an answer looks, or that a proof has ended."""
-COMMANDS: tuple[tuple[str, Replacement], ...] = (
+"""Commands that change the appearance only, or mark the end of a proof."""
+REPLACEMENTS: tuple[tuple[str, Replacement], ...] = (
     (r"\\(?:left|right)\s*\.", ""),
     (rf"\\(?:left|right|middle|[bB]igg?[lrm]?){END}\s*", ""),
-    (rf"\\(?:{STYLES}){END}", " "),
+    (rf"\\(?:{STYLE_COMMANDS}){END}", " "),
     (rf"\\(?:geqslant|geqq?){END}|>=", r"\\ge "),
     (rf"\\(?:leqslant|leqq?){END}|<=", r"\\le "),
     (rf"\\neq{END}|\\not\s*=|!=", r"\\ne "),
@@ -86,42 +86,42 @@ COMMANDS: tuple[tuple[str, Replacement], ...] = (
     (r"_\s*(\\text\{[^{}]*\}|\\(?!text)[a-zA-Z]+)", r"_{\1}"),
     (r"(?<!\\)\{\s*\}", ""),
 )  # fmt: skip
-LONGEST = 600
-"""Characters that an answer may have beyond ten times its reference: what is longer is a loop."""
-REPEATING = re.compile(
+MAX_EXTRA_LENGTH = 600
+"""Characters by which an answer may exceed ten times the gold answer's length."""
+REPEATING_DECIMAL = re.compile(
     r"(?P<whole>\d*)\.(?P<fixed>\d*?)(?:\\(?:overline|bar|dot)\s*(?:\{(?P<bar>\d+)\}|(?P<digit>\d))"
     r"(?:(?P<between>\d*)\\dot\s*\{?(?P<last>\d)\}?)?|\((?P<round>\d+)\)(?!\s*[\w(\\])"
     r"|(?P<dots>\d{1,6}?)(?P=dots){2,}\s*\\ldots)"
 )
-"""0.1\\overline{6}, 0.\\dot{1}4285\\dot{7}, 0.1(6) and 0.333..."""
+"""Repeating decimals: 0.1\\overline{6}, 0.\\dot{1}4285\\dot{7}, 0.1(6) and 0.333..."""
 
 
 def is_too_long(gold: str, answer: str) -> bool:
-    """Whether an answer is so much longer than its reference that comparing it is a waste of time."""
-    return len(answer) > LONGEST + 10 * len(gold)
+    """Whether an answer is far longer than the gold answer; such answers are degenerate repetitions."""
+    return len(answer) > MAX_EXTRA_LENGTH + 10 * len(gold)
 
 
-def normal(text: str) -> str:
-    """One spelling for what is written alike."""
+def normalise(text: str) -> str:
+    """Return the normal form of an answer.
+
+    Example:
+        >>> normalise(r"\\dfrac12")
+        '\\\\frac{1}{2}'
+    """
     text = re.sub(r"(?:\\\\|\\ |\\$|\s)+$", "", text.strip().strip("*"))
-    text = re.sub(r"^\s*\\[\[(]|\\[\])]\s*$|(?<!\\)\$", " ", ascii_latex(text)).replace(r"\$", " $ ")
-    text = without_macros(re.sub(r"(^|\\in)\s*\\math(?:bf|rm)\s*\{R\}", r"\1\\mathbb{R}", text))
-    for pattern, replacement in COMMANDS:
+    text = re.sub(r"^\s*\\[\[(]|\\[\])]\s*$|(?<!\\)\$", " ", unicode_to_latex(text)).replace(r"\$", " $ ")
+    text = expand_macros(re.sub(r"(^|\\in)\s*\\math(?:bf|rm)\s*\{R\}", r"\1\\mathbb{R}", text))
+    for pattern, replacement in REPLACEMENTS:
         text = re.sub(pattern, replacement, text)
-    text = with_braces(without_infix(without_infix(text, "over", "frac"), "choose", "binom"))
-    text = REPEATING.sub(_fraction, text)
+    text = add_braces(infix_to_command(infix_to_command(text, "over", "frac"), "choose", "binom"))
+    text = REPEATING_DECIMAL.sub(_repeating_decimal_to_fraction, text)
     text = re.sub(r"(?<=\d)\.(?![\d\w])", "", text)
-    text = _balanced(text.lstrip(" =;:*,\n").rstrip(" .;:*,\n"))
+    text = _balance_braces(text.lstrip(" =;:*,\n").rstrip(" .;:*,\n"))
     return re.sub(r"\s+", " ", text).lstrip(" =;:*,").rstrip(" .;:*,")
 
 
-def squeezed(text: str) -> str:
-    """The normal form without any space: equal texts are equal answers."""
-    return re.sub(r"\s+", "", normal(text))
-
-
-def _fraction(match: re.Match[str]) -> str:
-    """The exact value of a repeating decimal."""
+def _repeating_decimal_to_fraction(match: re.Match[str]) -> str:
+    """Convert a repeating decimal to a fraction."""
     period = match["bar"] or match["round"] or match["dots"] or match["digit"] or ""
     if match["last"] is not None:
         period += match["between"] + match["last"]
@@ -130,12 +130,12 @@ def _fraction(match: re.Match[str]) -> str:
     return rf"\frac{{{whole}}}{{{'9' * len(period)}{'0' * len(fixed)}}}"
 
 
-def _balanced(text: str) -> str:
-    """The text without braces that close nothing at its end, and with those that it leaves open."""
+def _balance_braces(text: str) -> str:
+    """Remove unmatched closing braces and append missing ones."""
     depth = 0
-    for place in range(len(text)):
-        if text[place] in "{}" and (place == 0 or text[place - 1] != "\\"):
-            depth += 1 if text[place] == "{" else -1
+    for position in range(len(text)):
+        if text[position] in "{}" and (position == 0 or text[position - 1] != "\\"):
+            depth += 1 if text[position] == "{" else -1
         if depth < 0:
-            return _balanced(text[:place] + " " + text[place + 1 :]) if len(text) < 1000 else text
+            return _balance_braces(text[:position] + " " + text[position + 1 :]) if len(text) < 1000 else text
     return text + "}" * depth

@@ -1,7 +1,7 @@
-"""Names that math-verify's grammar misreads, in a spelling that it reads: `\\text{…}`.
+"""Encoding of symbols that math-verify's grammar misreads as `\\text{…}`, which it reads as one symbol.
 
-It takes `E_0` for nothing it knows, `I` for the imaginary unit, `\\gamma` for Euler's constant, a prime
-for decoration and a derivative of a name for zero.
+The grammar rejects `E_0`, reads `I` as the imaginary unit and `\\gamma` as Euler's constant, ignores
+primes, and evaluates the derivative of a symbol to zero.
 """
 
 from __future__ import annotations
@@ -23,58 +23,59 @@ ACCENT = re.compile(
     rf"\\(?P<accent>dot|ddot|vec|hat|bar|tilde|overline|overrightarrow|widehat|mathbb)\s*"
     rf"(?:\{{\s*(?P<of>[a-zA-Z]{{1,3}}|{NAME})\s*\}}|(?P<plain>[a-zA-Z]|{GREEK}))(?P<below>{SUBSCRIPT})?(?P<of_at>\([a-z]\))?"
 )
-MARKED = re.compile(
+SYMBOL = re.compile(
     rf"(?P<base>{BASE})(?P<subscript>\s*{SUBSCRIPT})?"
     r"(?P<primes>\s*(?:'+|\^\s*\{\s*(?:\\prime\s*)+\})(?:\([a-z]\))?)?"
 )
 MISREAD = {"E", "I", "S", "Q", "N", "O", "C", r"\gamma", r"\Gamma", r"\odot", r"\ell", r"\hbar"}
-NO_NAMES = re.compile(r"\\(?:log|sum|prod|int|lim|max|min)(?![a-zA-Z])|\\begin|\\(?!text)[a-zA-Z]+")
+OTHER_COMMAND = re.compile(r"\\(?:log|sum|prod|int|lim|max|min)(?![a-zA-Z])|\\begin|\\(?!text)[a-zA-Z]+")
 
 
-def encoded(text: str, bare_derivatives: bool = False) -> str:
-    """The text with every such name as one word.
+def encode_symbols(text: str, bare_derivatives: bool = False) -> str:
+    """Encode every such symbol of a normal form.
 
     Args:
         text: a normal form.
-        bare_derivatives: `\\frac{dy}{dt}` is the same name as `y'` and `\\dot y`; otherwise it keeps its t.
+        bare_derivatives: whether `\\frac{dy}{dt}` is encoded like `y'` and `\\dot y`; by default its
+            variable is part of the symbol.
     """
-    text = DERIVATIVE.sub(lambda m: _derivative(m, bare_derivatives), text)
-    text = ACCENT.sub(_accent, text)
-    return re.sub(rf"{MARKED.pattern}|{NO_NAMES.pattern}", _marked, _with_greek(text))
+    text = DERIVATIVE.sub(lambda m: _encode_derivative(m, bare_derivatives), text)
+    text = ACCENT.sub(_encode_accent, text)
+    return re.sub(rf"{SYMBOL.pattern}|{OTHER_COMMAND.pattern}", _encode_symbol, _join_subscripts(text))
 
 
-def _with_greek(text: str) -> str:
+def _join_subscripts(text: str) -> str:
     return re.sub(r"(?<=[a-zA-Z}])\s+(?=_)", "", text)
 
 
-def _derivative(match: re.Match[str], is_bare: bool) -> str:
+def _encode_derivative(match: re.Match[str], bare_derivatives: bool) -> str:
     name = re.sub(r"\([a-z]\)$", "", (match["of"] or match["of_plain"]).strip())
-    by = "" if is_bare else match["by"] or match["by_plain"]
-    return _word(name + "'" * int(match["order"] or 1) + by)
+    by = "" if bare_derivatives else match["by"] or match["by_plain"]
+    return _encode_name(name + "'" * int(match["order"] or 1) + by)
 
 
-def _accent(match: re.Match[str]) -> str:
+def _encode_accent(match: re.Match[str]) -> str:
     name = re.sub(r"\([a-z]\)$", "", (match["of"] or match["plain"]).strip())
     name += re.sub(r"[\s{}]", "", match["below"] or "")
     if match["accent"] in ("dot", "ddot"):
-        return _word(name + "'" * (2 if match["accent"] == "ddot" else 1))
-    return _word(f"{match['accent']}{name}") + (match["of_at"] or "")
+        return _encode_name(name + "'" * (2 if match["accent"] == "ddot" else 1))
+    return _encode_name(f"{match['accent']}{name}") + (match["of_at"] or "")
 
 
-def _marked(match: re.Match[str]) -> str:
+def _encode_symbol(match: re.Match[str]) -> str:
     if match["base"] is None:
-        return match[0] if match[0] not in MISREAD else _word(match[0])
+        return match[0] if match[0] not in MISREAD else _encode_name(match[0])
     subscript, primes = match["subscript"], match["primes"]
     if not (subscript or primes or match["base"] in MISREAD):
         return match[0]
     inner = re.sub(r"[\s{}_]|\\text", "", subscript or "")
     base = match["base"].removeprefix("\\text{").removesuffix("}")
     count = len(re.findall(r"'|\\prime", primes or ""))
-    return _word(base + inner + "'" * count)
+    return _encode_name(base + inner + "'" * count)
 
 
-def _word(name: str) -> str:
-    """Letters alone: whatever else is in the name becomes letters."""
+def _encode_name(name: str) -> str:
+    """A text command whose content consists of letters only; other characters are encoded as letters."""
     name = re.sub(r"[\s\\{}_]|text", "", name)
     letters = "".join(
         char
