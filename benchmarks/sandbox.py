@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.ratios import Ratio, alternate, divide, this_machine
 from s2t_eval.artifacts.json_lines import read_json_lines
-from s2t_eval.evaluation.humaneval import assemble, program_of
+from s2t_eval.evaluation.humaneval import assemble, build_program
 from s2t_eval.evaluation.sandbox import Program, find_isolation, run_programs, usable_cores
 
 TARGET = 20.0
@@ -35,7 +35,7 @@ def programs(data: str | None, count: int) -> list[Program]:
     lines = read_json_lines(Path(data) / "openai/openai_humaneval/test.jsonl")
     docs = [line.record for line in itertools.islice(lines, count)]
     sources = [assemble(doc["canonical_solution"], doc["prompt"], doc["entry_point"]) for doc in docs]
-    return [program_of(source or "", doc) for source, doc in zip(sources, docs, strict=True)]
+    return [build_program(source or "", doc) for source, doc in zip(sources, docs, strict=True)]
 
 
 def seconds_in_sandbox(asked: list[Program], workers: int) -> float:
