@@ -1,4 +1,4 @@
-"""Equal and different answers kind by kind: for everything that is accepted, a neighbour that is not."""
+"""Equivalent and different answers by kind: for every accepted pair there is a similar rejected one."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ def _cases(table: dict[str, list[tuple[str, str]]]) -> list[object]:
     ]
 
 
-def test_every_kind_has_neighbours_of_both_verdicts() -> None:
+def test_every_kind_has_pairs_of_both_verdicts() -> None:
     assert set(EQUAL) == set(UNEQUAL)
     assert all(len(EQUAL[kind]) + len(UNEQUAL[kind]) >= 8 for kind in EQUAL)
 
 
 @pytest.mark.parametrize(("gold", "answer"), _cases(EQUAL))
-def test_equal(gold: str, answer: str) -> None:
+def test_equivalent(gold: str, answer: str) -> None:
     assert is_equivalent(gold, answer)
 
 
 @pytest.mark.parametrize(("gold", "answer"), _cases(UNEQUAL))
-def test_unequal(gold: str, answer: str) -> None:
+def test_different(gold: str, answer: str) -> None:
     assert not is_equivalent(gold, answer)
 
 
 @pytest.mark.parametrize(("gold", "answer"), QUANTITIES)
-def test_quantities_agree_within_a_percent(gold: str, answer: str) -> None:
+def test_quantities_within_tolerance(gold: str, answer: str) -> None:
     assert is_equivalent(gold, answer, 0.01)
 
 
 @pytest.mark.parametrize(("gold", "answer"), QUANTITIES_APART)
-def test_quantities_apart(gold: str, answer: str) -> None:
+def test_quantities_outside_tolerance(gold: str, answer: str) -> None:
     assert not is_equivalent(gold, answer, 0.01)
 
 
-SPELLINGS = (
+NOTATIONS = (
     lambda gold: gold,
     lambda gold: gold.replace(r"\frac", r"\dfrac"),
     lambda gold: rf"\displaystyle {gold}",
@@ -67,25 +67,23 @@ SPELLINGS = (
 @pytest.mark.parametrize(
     "folder", ["HuggingFaceH4/MATH-500", "olympiadbench", "minerva_math", "math-ai/aime25"]
 )
-def test_shipped_golds_equal_themselves_in_many_spellings(folder: str) -> None:
+def test_gold_answers_equal_themselves_in_many_notations(folder: str) -> None:
     lines = (shared_data() / folder / "test.jsonl").read_text().splitlines()
     for gold in dict.fromkeys(str(json.loads(line)["answer"]) for line in lines):
         if gold.count("$") % 2:
             continue  # one broken record of OlympiadBench
-        for spelled in SPELLINGS:
-            assert is_equivalent(gold, spelled(gold.replace("$.", "$").replace("$", ""))), (
-                gold,
-                spelled(gold),
-            )
+        for rewrite in NOTATIONS:
+            variant = rewrite(gold.replace("$.", "$").replace("$", ""))
+            assert is_equivalent(gold, variant), (gold, variant)
 
 
-def test_different_golds_of_one_set_are_different() -> None:
-    """Every gold against its successors: what a loosening makes equal by mistake shows here."""
+def test_different_gold_answers_are_different() -> None:
+    """Every gold answer is compared with its successors, which detects too lenient comparisons."""
     lines = (shared_data() / "HuggingFaceH4/MATH-500" / "test.jsonl").read_text().splitlines()
     golds = list(dict.fromkeys(str(json.loads(line)["answer"]) for line in lines))
     golds = list({gold.replace(" ", "").removeprefix("x="): gold for gold in golds}.values())
-    for place, gold in enumerate(golds):
-        for other in golds[place + 1 : place + 12]:
+    for index, gold in enumerate(golds):
+        for other in golds[index + 1 : index + 12]:
             assert not is_equivalent(gold, other), (gold, other)
 
 
@@ -121,8 +119,8 @@ def grader() -> Iterator[Grader]:
         ("5", "\x00\ud800\U0001f600", False),
     ],
 )
-def test_nothing_keeps_the_grader_busy(grader: Grader, gold: str, answer: str, verdict: bool) -> None:
-    """A million digits kept it eighteen seconds; a comparison past the grader's limit would be None."""
+def test_comparisons_finish_within_the_limit(grader: Grader, gold: str, answer: str, verdict: bool) -> None:
+    """A million digits used to take 18 s; a comparison that exceeds the limit returns None."""
     grader.check()
     assert grader.is_equivalent(gold, answer) is verdict
 
@@ -143,7 +141,7 @@ def _graded_with(
 
 
 def _with_antlr(folder: Path, version: str) -> Path:
-    """A folder whose antlr says that it is another version, as pip leaves it for another package."""
+    """A folder with the metadata of another antlr version, as installed for another package."""
     info = folder / f"antlr4_python3_runtime-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
@@ -159,14 +157,14 @@ def _with_reader(folder: Path, source: str) -> Path:
     return folder
 
 
-def test_grading_works_where_nothing_is_broken(tmp_path: Path) -> None:
+def test_grading_works_in_an_intact_environment(tmp_path: Path) -> None:
     done = _graded_with(tmp_path)
     assert (done.returncode, done.stdout) == (0, "True\n")
 
 
 @pytest.mark.parametrize("version", ["4.12.0", "4.7.2"])
-def test_another_antlr_stops_the_run_and_says_what_to_install(tmp_path: Path, version: str) -> None:
-    """math-verify then reads nothing and raises nothing: every score was zero."""
+def test_unsupported_antlr_stops_the_run(tmp_path: Path, version: str) -> None:
+    """math-verify then parses nothing without raising an error, so every score used to be zero."""
     done = _graded_with(_with_antlr(tmp_path, version))
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1
@@ -195,7 +193,7 @@ def test_missing_or_mixed_installation_stops_the_run(tmp_path: Path, source: str
     assert "pip install 'math-verify[antlr4-11-0]'" in last
 
 
-def test_grammar_that_reads_nothing_stops_the_run(tmp_path: Path) -> None:
+def test_grammar_that_parses_nothing_stops_the_run(tmp_path: Path) -> None:
     folder = _with_reader(tmp_path, "def latex2sympy(*_, **__):\n    raise Exception('cannot deserialize')\n")
     (folder / "latex2sympy2_extended" / "latex2sympy2.py").write_text(
         "class ConversionConfig:\n    def __init__(self, **_): pass\n"
@@ -205,7 +203,7 @@ def test_grammar_that_reads_nothing_stops_the_run(tmp_path: Path) -> None:
     assert r"`x+\frac{1}{2}` and `0.5+x` should be equal and are not" in done.stderr.strip().splitlines()[-1]
 
 
-def test_broken_grader_is_no_verdict_and_one_broken_comparison_is() -> None:
+def test_broken_grader_raises_but_a_failed_comparison_returns_none() -> None:
     with pytest.raises(GraderBrokenError, match=r"^nothing works$"):
         Grader(command=(sys.executable, "-c", "print('[false, \"nothing works\"]')")).is_equivalent("x", "y")
     one_broken = (
@@ -216,8 +214,8 @@ def test_broken_grader_is_no_verdict_and_one_broken_comparison_is() -> None:
     grader.close()
 
 
-def test_a_broken_grader_ends_the_run_before_anything_is_generated(tmp_path: Path) -> None:
-    """It was noticed at the first comparison, which comes after all texts are written."""
+def test_broken_grader_ends_the_run_before_generation(tmp_path: Path) -> None:
+    """It used to be detected at the first comparison, after all texts were generated."""
     shim = _with_antlr(tmp_path, "4.12.0")
     done = _graded_with(shim, "from s2t_eval.evaluation import benchmark_data\nbenchmark_data.math500()")
     assert done.returncode == 1
