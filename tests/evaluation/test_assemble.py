@@ -14,7 +14,7 @@ import pytest
 
 from s2t_eval.evaluation.humaneval import HumanEvalScorer, assemble, score_solutions
 from s2t_eval.evaluation.humaneval import score as score_module
-from tests.evaluation.program_neighbours import BODY, CHECK, GOOD, NEIGHBOURS, PROMPT, fenced
+from tests.evaluation.program_variants import BODY, CHECK, GOOD, PROMPT, VARIANTS, fenced
 from tests.harness_helpers import shared_data
 
 DOC = {"prompt": PROMPT, "entry_point": "f", "test": CHECK}
@@ -29,11 +29,9 @@ def verdicts(texts: list[str], docs: list[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.usefixtures("sandbox")
 def test_variants_of_reported_answers() -> None:
-    assert len(NEIGHBOURS) > 230
-    actual = verdicts([text for _, text, _ in NEIGHBOURS], [DOC] * len(NEIGHBOURS))
-    wrong = [
-        (name, want, got) for (name, _, want), got in zip(NEIGHBOURS, actual, strict=True) if want != got
-    ]
+    assert len(VARIANTS) > 230
+    actual = verdicts([text for _, text, _ in VARIANTS], [DOC] * len(VARIANTS))
+    wrong = [(name, want, got) for (name, _, want), got in zip(VARIANTS, actual, strict=True) if want != got]
     assert wrong == []
 
 
@@ -148,7 +146,7 @@ BITS = [
 def test_no_answer_raises() -> None:
     """Known answers are truncated, mixed and filled with difficult characters (5,000 more were tried)."""
     rng = random.Random(7)
-    texts = [text for _, text, _ in NEIGHBOURS if len(text) < 2_000]
+    texts = [text for _, text, _ in VARIANTS if len(text) < 2_000]
     for _ in range(400):
         text = rng.choice(texts)
         for _ in range(rng.randint(1, 6)):

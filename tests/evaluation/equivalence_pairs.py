@@ -1,7 +1,7 @@
-"""(gold, answer) pairs with the verdict of a careful person, kind by kind.
+"""(gold, answer) pairs with hand-written verdicts, by kind.
 
-Written down before the comparison was run on them; a pair that it gets wrong is its bug. Where the
-verdict can be disputed, the line says why it was settled so.
+The verdicts were written before the comparison was run; a pair with another verdict is a bug of the
+comparison. Where a verdict is debatable, a comment gives the reason.
 """
 
 from __future__ import annotations

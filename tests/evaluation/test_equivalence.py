@@ -14,7 +14,7 @@ import pytest
 from s2t_eval.evaluation.grading import Grader
 from s2t_eval.evaluation.grading.equivalence.compare import is_equivalent
 from s2t_eval.evaluation.grading.grader import GraderBrokenError
-from tests.evaluation.equality_pairs import EQUAL, QUANTITIES, QUANTITIES_APART, UNEQUAL
+from tests.evaluation.equivalence_pairs import EQUAL, QUANTITIES, QUANTITIES_APART, UNEQUAL
 from tests.harness_helpers import shared_data
 
 

@@ -1,9 +1,8 @@
-"""Answers to one problem in the ways that models write them, and what each is worth.
+"""Answers to one problem in the shapes that models generate: (name, answer, verdict).
 
-(name, answer, verdict): `right` and `wrong` are programs, `none` holds none. They are neighbours of what
-public bug reports show: code that a syntax tree cannot be written back from, fences and marks where they
-do not belong, spaces that are none, helpers anywhere, statements that a function needs and others that
-end the program.
+`right` and `wrong` are programs, `none` contains no program. They are variants of answers in public bug
+reports: code that cannot be unparsed from a syntax tree, misplaced fences and tokens, Unicode spaces, helpers
+anywhere, statements that a function needs and statements that end the program.
 """
 
 # ruff: noqa: E501  (one answer a line reads as a table)
@@ -24,7 +23,7 @@ def fenced(code: str) -> str:
     return f"```python\n{code}```"
 
 
-NEIGHBOURS: list[tuple[str, str, str]] = [
+VARIANTS: list[tuple[str, str, str]] = [
     ("sum 400", f"def f(xs):\n    return sum({LONG_SUM} for x in xs)\n",R),
     ("sum 2500", f"def f(xs):\n    return sum({'x*x'+' + 0'*2500} for x in xs)\n",R),
     ("sum 4000 (python refuses)", f"def f(xs):\n    return sum({'x*x'+' + 0'*4000} for x in xs)\n",W),

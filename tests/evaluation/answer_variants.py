@@ -1,8 +1,8 @@
-"""Answers in the shapes that models write, with the verdict of a careful reader: (gold, text, verdict).
+"""Responses in the shapes that models generate, with hand-written verdicts: (gold, text, verdict).
 
-One table a rule and a kind of difficulty. `RIGHT` and `WRONG` are of the answer that is read, `NONE` says
-that the text gives none. The pairs were written beside those of `grader_pairs.py`, to cover each kind and
-not its first instance.
+There is one table per rule and kind of difficulty. `RIGHT` and `WRONG` refer to the extracted answer; `NONE`
+means that the text contains none. The pairs extend those of `grader_pairs.py` with further variants of each
+kind.
 """
 
 # ruff: noqa: E501  (one pair a line reads as a table)
@@ -510,7 +510,7 @@ QUANTITY = {
     ],
 }
 
-NEIGHBOURS = {
+VARIANTS = {
     "number": NUMBER,
     "letter": LETTER,
     "expression": EXPRESSION,
