@@ -84,33 +84,35 @@ def without_thoughts(text: str, is_open: bool = False, end: str | None = None) -
     """
     if end and end in text:
         text, is_open = text.rsplit(end, 1)[1], False
-    kept: list[str] = []
-    place = 0
+    visible: list[str] = []
+    position = 0
     if is_open:
         if (closing := END.search(text)) is None:
             return None
-        place = closing.end()
-    while (mark := EITHER.search(text, place)) is not None:
-        marker = _opened_by(text, mark.start())
+        position = closing.end()
+    while (delimiter := EITHER.search(text, position)) is not None:
+        marker = _family_opened_at(text, delimiter.start())
         if marker is None:
-            kept, place = [], mark.end()
+            visible, position = [], delimiter.end()
             continue
-        closing = marker.end.search(text, mark.end())
+        closing = marker.end.search(text, delimiter.end())
         if closing is None:
             return None
-        kept.append(text[place : mark.start()])
-        place = closing.end()
-    return "".join([*kept, text[place:]])
+        visible.append(text[position : delimiter.start()])
+        position = closing.end()
+    return "".join([*visible, text[position:]])
 
 
 def opens_thought(prompt: str) -> bool:
     """Return whether a prompt ends with an opening delimiter, as in chat templates of reasoning models."""
-    last = max(EITHER.finditer(prompt), key=lambda mark: mark.start(), default=None)
+    last = max(EITHER.finditer(prompt), key=lambda delimiter: delimiter.start(), default=None)
     return (
-        last is not None and _opened_by(prompt, last.start()) is not None and not prompt[last.end() :].strip()
+        last is not None
+        and _family_opened_at(prompt, last.start()) is not None
+        and not prompt[last.end() :].strip()
     )
 
 
-def _opened_by(text: str, place: int) -> Marker | None:
+def _family_opened_at(text: str, position: int) -> Marker | None:
     """The family of the opening delimiter at a position; None for a closing one."""
-    return next((marker for marker in MARKERS if marker.begin.match(text, place)), None)
+    return next((marker for marker in MARKERS if marker.begin.match(text, position)), None)

@@ -137,11 +137,11 @@ def _named_pair(phrase: str, spans: list[Span]) -> str | None:
 
 def _without_counted_symbols(phrase: str, spans: list[Span]) -> list[Span]:
     """The formulas without trailing symbols of counted objects: `$7$ values of $x$`."""
-    kept = list(spans)
+    remaining = list(spans)
     while (
-        len(kept) > 1
-        and SYMBOL.fullmatch(kept[-1].content)
-        and COUNTED_NOUN.search(phrase, 0, kept[-1].start)
+        len(remaining) > 1
+        and SYMBOL.fullmatch(remaining[-1].content)
+        and COUNTED_NOUN.search(phrase, 0, remaining[-1].start)
     ):
-        kept.pop()
-    return kept if re.search(r"\d", kept[-1].content) else spans
+        remaining.pop()
+    return remaining if re.search(r"\d", remaining[-1].content) else spans

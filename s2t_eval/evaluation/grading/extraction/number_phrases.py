@@ -68,11 +68,11 @@ class NumberReading(NamedTuple):
     is_first: bool = True
 
 
-def read_number(piece: str, is_boxed: bool) -> NumberReading | None:
+def read_number(phrase: str, is_boxed: bool) -> NumberReading | None:
     """Return the number of a box or at the beginning of a statement.
 
     Args:
-        piece: the content of a box, or the phrase after "the answer is".
+        phrase: the content of a box, or the phrase after "the answer is".
         is_boxed: whether it is a box, which may contain words before its number.
 
     Returns:
@@ -82,22 +82,22 @@ def read_number(piece: str, is_boxed: bool) -> NumberReading | None:
         >>> read_number("18 eggs in 7 days", is_boxed=False).answer
         '18'
     """
-    piece = _strip_styling(piece)
-    if not re.search(r"\d", piece):
-        words_value = parse_number_words(piece)
+    phrase = _strip_styling(phrase)
+    if not re.search(r"\d", phrase):
+        words_value = parse_number_words(phrase)
         return None if words_value is None else NumberReading(format_number(words_value), True, True)
-    piece = _without_repetition(piece)
-    value = parse_number(piece)
-    if value is None and (match := re.fullmatch(r"([^()[\]]+?)\s*[(\[]([^()[\]]+)[)\]]", piece)):
+    phrase = _without_repetition(phrase)
+    value = parse_number(phrase)
+    if value is None and (match := re.fullmatch(r"([^()[\]]+?)\s*[(\[]([^()[\]]+)[)\]]", phrase)):
         value = _repeated_value(match[1], match[2])
     if value is None:
-        value = evaluate_arithmetic(piece)
+        value = evaluate_arithmetic(phrase)
     if value is not None:
         return NumberReading(format_number(value), True, True)
-    sides = EQUALS_SIGN.split(piece)
+    sides = EQUALS_SIGN.split(phrase)
     if len(sides) > 1:
         return _number_in_equation(sides, is_boxed)
-    return _leading_number(piece, is_boxed)
+    return _leading_number(phrase, is_boxed)
 
 
 def last_number(sentence: str) -> NumberReading | None:
@@ -125,24 +125,24 @@ def last_number(sentence: str) -> NumberReading | None:
     return NumberReading(format_number(last.value), True, False)
 
 
-def has_number(piece: str) -> bool:
+def has_number(phrase: str) -> bool:
     """Whether a text contains a number, not only an index or a symbol with digits."""
-    return bool(find_numbers(to_running_text(_strip_styling(piece))))
+    return bool(find_numbers(to_running_text(_strip_styling(phrase))))
 
 
-def _strip_styling(piece: str) -> str:
+def _strip_styling(phrase: str) -> str:
     """The first `MAX_LENGTH` characters without style commands and display markup."""
-    piece = piece[:MAX_LENGTH]
-    if "=" not in piece:
-        piece = piece.replace(" – ", " — ")  # a dash between clauses, but a minus in equations
-    piece = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])", "×", normalise_characters(piece))
-    piece = DISPLAY_MARKUP.sub(" ", UNIT_FRACTION.sub(" units", COLOUR_COMMAND.sub("", piece)))
-    piece = (
-        STYLE_COMMAND.sub("", CLOCK.sub(r"\1", piece))
+    phrase = phrase[:MAX_LENGTH]
+    if "=" not in phrase:
+        phrase = phrase.replace(" – ", " — ")  # a dash between clauses, but a minus in equations
+    phrase = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])", "×", normalise_characters(phrase))
+    phrase = DISPLAY_MARKUP.sub(" ", UNIT_FRACTION.sub(" units", COLOUR_COMMAND.sub("", phrase)))
+    phrase = (
+        STYLE_COMMAND.sub("", CLOCK.sub(r"\1", phrase))
         .strip(STRIPPED_CHARACTERS)
         .rstrip(STRIPPED_CHARACTERS + ".")
     )
-    return piece if re.match(r"\.\d", piece) else piece.lstrip(STRIPPED_CHARACTERS + ".")
+    return phrase if re.match(r"\.\d", phrase) else phrase.lstrip(STRIPPED_CHARACTERS + ".")
 
 
 def _number_in_equation(sides: list[str], is_boxed: bool) -> NumberReading | None:
@@ -164,8 +164,8 @@ def _number_in_equation(sides: list[str], is_boxed: bool) -> NumberReading | Non
     return None if value is None else NumberReading(format_number(value), True, False)
 
 
-def _leading_number(piece: str, is_boxed: bool) -> NumberReading | None:
-    text, _ = strip_filler(to_running_text(PART_OF_WHOLE.sub("", piece)).strip(" *_"))
+def _leading_number(phrase: str, is_boxed: bool) -> NumberReading | None:
+    text, _ = strip_filler(to_running_text(PART_OF_WHOLE.sub("", phrase)).strip(" *_"))
     numbers = find_numbers(text)
     if not numbers:
         return None
@@ -176,7 +176,7 @@ def _leading_number(piece: str, is_boxed: bool) -> NumberReading | None:
     if before.strip(" $*_\"'(~") and not (is_boxed and WORDS_ONLY.fullmatch(before)):
         return None
     if first.value is None or RATIO_OR_TIME.match(text, first.start):
-        return NumberReading(piece[:100], False, True)
+        return NumberReading(phrase[:100], False, True)
     if (value := _leading_arithmetic(text, is_boxed)) is not None:
         return NumberReading(format_number(value), True, False)
     if len(numbers) == 1:
@@ -188,13 +188,13 @@ def _leading_number(piece: str, is_boxed: bool) -> NumberReading | None:
         )
     between = text[first.end : numbers[1].start]
     if text[numbers[1].start] == "+":
-        return NumberReading(piece[:100], False, True)  # a sum of different items: `8 black + 4 white`
+        return NumberReading(phrase[:100], False, True)  # a sum of different items: `8 black + 4 white`
     if re.match(r"\s*[-+*/^×÷=]", between) and not JOINER.fullmatch(between):
         return None
     if not is_boxed and JOINER.fullmatch(between) and re.search(r"\b(?:is|are|was|were)\b", between):
         return None
     if _has_second_answer(before, between, rest, numbers, text, is_boxed):
-        return NumberReading(piece[:100], False, True)
+        return NumberReading(phrase[:100], False, True)
     if not _is_unit(between.rstrip(" $(=+*/×x-"), False):
         return None
     if not is_boxed and VERB.search(_without_explanation(rest)):
@@ -318,8 +318,11 @@ def _without_explanation(text: str) -> str:
     return text
 
 
-def _follows_number(text: str, place: int) -> bool:
-    return re.search(r"\d[\d.,]*(?:\s*[A-Za-z$%°]+){0,3}\s*$", text[max(0, place - 60) : place]) is not None
+def _follows_number(text: str, position: int) -> bool:
+    return (
+        re.search(r"\d[\d.,]*(?:\s*[A-Za-z$%°]+){0,3}\s*$", text[max(0, position - 60) : position])
+        is not None
+    )
 
 
 def _trailing_arithmetic(text: str, numbers: list[WrittenNumber]) -> str:
