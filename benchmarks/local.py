@@ -1,4 +1,4 @@
-"""S2T-Local and PPS against greedy: seconds of decoding a token, router and residual score included."""
+"""S2T-Local and PPS relative to greedy: decoding seconds per token, including router and residual score."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ RANK = 16
 
 @dataclass(frozen=True)
 class RoutedAtRandom:
-    """Pays for the router at every step and fires at random, so that the rate is exact without training."""
+    """A trigger that evaluates the router at every step but fires at random, so that the rate is exact."""
 
     router: RouterTrigger
     name: str = "router"
     needs_teacher: bool = False
 
     def divergence(self, step: Step) -> Tensor:
-        """Uniform numbers [batch], after the router has been asked."""
+        """Return uniform random numbers [batch] after evaluating the router."""
         self.router.divergence(step)
         return step.draw()
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """One ratio a proposer, rate and batch size, greedy measured in the same rounds.
+    """Return one ratio per proposer, trigger rate and batch size; greedy is measured in the same rounds.
 
-    All sides share one model with an adapter that rests: so `greedy` and `s2t_local`, whose adapter the
-    backend merges, pay the same small price for its being there. `pps_local` switches it on to score.
+    All sides share one model with a disabled adapter, so that `greedy` and `s2t_local`, whose adapter the
+    backend merges, have the same small overhead. `pps_local` enables it for scoring.
     """
     student, tokenizer = load_student(settings)
     config = LoraConfig(r=RANK, target_modules="all-linear")
-    # in the student's precision, as the backend has it
+    # the student's precision, as in the backend
     peft = get_peft_model(student.base, config, autocast_adapter_dtype=False).eval()
     layers: Any = peft.base_model
     layers.disable_adapter_layers()
@@ -81,17 +81,17 @@ def measure(settings: Settings) -> list[Ratio]:
             ratios += [
                 compare(
                     f"{side}, tau {tau:g}, K {settings.top_k}, batch {batch}",
-                    found,
+                    side_runs,
                     base,
                     TARGETS[side].get(batch) if tau == TARGET_RATE else None,
                 )
-                for side, found in runs.items()
+                for side, side_runs in runs.items()
             ]
     return ratios
 
 
 def selecting(student: ClockedModel, tau: float, top_k: int) -> Policy:
-    """A residual score over random rows behind a router that is paid for at every step."""
+    """A residual score over random reserved rows, with a router that is evaluated at every step."""
     generator = torch.Generator().manual_seed(0)
     hidden = int(student.config.hidden_size)
     weight = torch.randn(BINS, hidden, generator=generator).to(student.device, student.base.dtype)

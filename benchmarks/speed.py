@@ -1,4 +1,4 @@
-"""Speed and memory of the decoding engine, each figure a ratio measured in one run.
+"""Speed and memory of the decoding engine; each figure is a ratio measured in one run.
 
     python -m benchmarks.speed greedy-vs-hf                       # the embedded pair, seconds
     python -m benchmarks.speed branch --random-shape qwen2.5-0.5b --json branch.json
@@ -6,8 +6,8 @@
     python -m benchmarks.speed greedy-vs-hf --student FOLDER --data gsm8k.jsonl --new-tokens 320
 
 Figures: greedy-vs-hf, branch, labelling, local, lockstep, memory, packing, prefix, tah, tah-training. Run
-them on a quiet machine (OMP_NUM_THREADS sets the threads): the sides of a ratio take turns, so a slow
-minute hits both, but not evenly.
+them on an idle machine (OMP_NUM_THREADS sets the number of threads). The sides of a ratio are measured
+alternately, so other load affects both, but not equally.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_settings(parsed: argparse.Namespace) -> Settings:
-    """The figure's settings from the command line; `--quick` only shows that a figure works."""
+    """A figure's settings from the command line; `--quick` only checks that a figure runs."""
     student = RANDOM + parsed.random_shape if parsed.random_shape else parsed.student
     settings = Settings(
         student=student,

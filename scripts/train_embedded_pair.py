@@ -1,14 +1,14 @@
-"""Train the embedded pair from nothing, seeded, on one core of a CPU.
+"""Train the embedded pair from random weights, with fixed seeds, on one CPU core.
 
     python -m scripts.train_embedded_pair                  # both models, into this package
     python -m scripts.train_embedded_pair --out runs/pair --only student
 
-Each model sees every training problem once, with the loss on the solution alone. The problems are
-`arith.training_stream()`: drawn from the train split's seed, never one of dev or test. Both see
-right labels only and about as many problems; the student is weak because it is small.
+Each model is trained on every problem once, with the loss on the solution only. The problems come from
+`arith.training_stream()`, which uses the seed of the train split and excludes dev and test. Both models
+have only correct labels and about the same number of problems; the student is weak because it is small.
 
-About 15 minutes on one busy core. Low bits, and so the weights, depend on the machine and on
-`--threads`; the sizes of both recipes were chosen on the dev split.
+The training takes about 15 minutes on one busy core. The weights depend in their low bits on the machine and
+on `--threads`. The sizes of both recipes were chosen on the dev split.
 """
 
 import argparse
@@ -66,8 +66,8 @@ RECIPES = (
 def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """An untrained Llama of the recipe's size, with tied embeddings and full attention.
 
-    Not Qwen2: transformers 5 rebuilds the tokenizer of that model type from its vocabulary and
-    merges and loses `ignore_merges`, so every word would fall to its bytes.
+    Qwen2 is not used: for that model type transformers 5 rebuilds the tokenizer from its files and
+    loses `ignore_merges`, so that every word would be split into bytes.
     """
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -103,7 +103,7 @@ def batches(
 
 
 def solution_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the solution tokens; the head runs only where a label is.
+    """Mean cross-entropy of the solution tokens; the output head is evaluated only at labelled positions.
 
     Rows need no attention mask: their padding stands on the right of a causal model.
     """
@@ -113,7 +113,7 @@ def solution_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tens
 
 
 def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Train one model: AdamW, warm-up, then a cosine to zero."""
+    """Train one model with AdamW, learning-rate warm-up and cosine decay to zero."""
     set_seed(recipe.seed)
     model = make_model(recipe, tokenizer)
     num_steps = math.ceil(recipe.num_problems / recipe.batch_size)
@@ -145,9 +145,9 @@ def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a float16 checkpoint whose config asks for float32, so a CPU computes in float32.
+    """Write a float16 checkpoint whose configuration requests float32, so that a CPU computes in float32.
 
-    Everything lands in a temporary folder first: an interrupted save leaves the old model.
+    All files are first written to a temporary folder, so that an interrupted save keeps the old model.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
