@@ -18,12 +18,12 @@ import s2t_eval
 from s2t_eval.artifacts.files import TraceWriter, require_new_trace
 from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result, derive_seed
+from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
 from s2t_eval.model_wrappers.processes import SharedWork
-from s2t_eval.model_wrappers.progress import GenerationProgress
 from s2t_eval.model_wrappers.response_cache import (
     TextCache,
     TimedResult,

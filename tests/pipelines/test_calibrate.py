@@ -258,7 +258,10 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *arguments: str | 
         (["--task", "s2t_arith", "--tau", "nan"], "--tau: expected rates between 0 and 1, got nan"),
         (["--task", "s2t_arith", "--warmup", "-1"], "--warmup: expected"),
         (["--task", "s2t_arith", "--limit", "0"], "--limit: expected"),
-        (["--task", "s2t_arith", "--warmup", "500", "--limit", "1"], "warmup: 500 tokens leave no step"),
+        (
+            ["--task", "s2t_arith", "--warmup", "500", "--limit", "1"],
+            "warmup: expected fewer tokens than the longest of 1 texts has, got 500",
+        ),
         (["--task", "nonesuch"], "--task nonesuch: "),
         (["--data", "nonesuch.jsonl"], "--data nonesuch.jsonl: there is no such file"),
     ],
@@ -304,7 +307,7 @@ def test_test_split_is_refused_before_it_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: pytest.fail("loaded"))
-    message = "is a split that models are scored on; thresholds are measured and selectors trained"
+    message = "is a split that models are scored on, which must not be calibrated or trained on"
     refused(capsys, message, "--data", spec, "--out", tmp_path / "out.json")
 
 
@@ -333,7 +336,7 @@ def test_task_without_training_problems_is_refused(
     loaded = task_manager().load([inline_task("untrained", arith_docs(2), **splits)])
     monkeypatch.setattr(TaskManager, "load", lambda self, names: loaded)
     lm = SelectToThink(STUDENT, teacher=TEACHER, trigger="never")
-    message = r"^--task untrained: it has no training split beside the one it is scored on, .* --data$"
+    message = r"^--task untrained: it has no training split beside the split that it is scored on, .* --data$"
     with pytest.raises(TrainingDataError, match=message):
         task_prompts(lm, "untrained", 2, Prompting())
 

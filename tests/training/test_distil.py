@@ -23,8 +23,7 @@ from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import DistilInfo, DistilledError, read_distilled
 from s2t_eval.model_wrappers.distil import Distil
 from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.training.distil import run as distil_run
-from s2t_eval.training.distil import texts
+from s2t_eval.training.distil import distillation, texts
 from s2t_eval.training.labels import LabelSet, Manifest, write_labels
 from s2t_eval.training.loop import Loop, TrainingError
 from tests.harness_helpers import (
@@ -188,7 +187,7 @@ def test_seqkd_learns_the_teachers_own_greedy_texts(few: Path, tmp_path: Path) -
         made.append(outputs)
         return texts.make_items(items, outputs)
 
-    with patch.object(distil_run, "make_items", note):
+    with patch.object(distillation, "make_items", note):
         info = distil(few, tmp_path / "out", "--method", "seqkd", "--epochs", "2", "--held-out", "0.25")
     outputs = next(found for found in made if found is not None)
     assert len(outputs) == 12
@@ -203,7 +202,7 @@ def test_seqkd_learns_the_teachers_own_greedy_texts(few: Path, tmp_path: Path) -
 def test_seqkd_goes_on_with_the_texts_that_are_there(few: Path, tmp_path: Path) -> None:
     """Broken off while the teacher writes: what is written is kept and read, not written again."""
     calls = 0
-    write = distil_run.teacher_texts.__globals__["write_text"]
+    write = distillation.generate_teacher_rollouts.__globals__["write_text"]
 
     def breaks_off(path: Path, text: str) -> None:
         nonlocal calls
@@ -213,7 +212,7 @@ def test_seqkd_goes_on_with_the_texts_that_are_there(few: Path, tmp_path: Path) 
         write(path, text)
 
     with (
-        patch.dict(distil_run.teacher_texts.__globals__, {"write_text": breaks_off}),
+        patch.dict(distillation.generate_teacher_rollouts.__globals__, {"write_text": breaks_off}),
         pytest.raises(SystemExit),
     ):
         distil(few, tmp_path / "out", "--method", "seqkd")
@@ -228,7 +227,7 @@ def test_seqkd_goes_on_with_the_texts_that_are_there(few: Path, tmp_path: Path) 
         kept.update({path: path.stat().st_mtime_ns for path in there})
         return Loop(*arguments)
 
-    with patch.object(distil_run, "Loop", {distil_run.Item: look}):
+    with patch.object(distillation, "Loop", {distillation.Item: look}):
         distil(few, tmp_path / "out", "--method", "seqkd")
     assert kept == untouched
 
@@ -266,7 +265,7 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
             raise BrokenOffError
         return texts.collate(items)
 
-    with patch.object(distil_run, "collate", collate), pytest.raises(BrokenOffError):
+    with patch.object(distillation, "collate", collate), pytest.raises(BrokenOffError):
         distil(few, tmp_path / "resumed", *arguments)
     assert not (tmp_path / "resumed").exists()
     done = sorted((tmp_path / "resumed.training" / "kd").glob("checkpoint-*"))
@@ -285,7 +284,7 @@ def test_checkpoints_of_other_settings_are_not_gone_on_with(
     few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        patch.object(distil_run, "save_distilled", side_effect=WriteError("cannot write: no room")),
+        patch.object(distillation, "save_distilled", side_effect=WriteError("cannot write: no room")),
         pytest.raises(SystemExit),
     ):
         distil(few, tmp_path / "out")

@@ -45,7 +45,7 @@ def slow_jsd(p: Tensor, q: Tensor, beta: float) -> float:
 
 def test_kd_is_forward_and_reverse_kl_the_other_way_round() -> None:
     at = random_positions()
-    student, teacher = at.student.double().exp(), at.teacher.double().exp()
+    student, teacher = at.student_log_probs.double().exp(), at.teacher_log_probs.double().exp()
     forward = torch.tensor([slow_kl(t, s) for t, s in zip(teacher, student, strict=True)])
     reverse = torch.tensor([slow_kl(s, t) for t, s in zip(teacher, student, strict=True)])
     torch.testing.assert_close(make_method("kd").losses(at), forward)
@@ -55,21 +55,24 @@ def test_kd_is_forward_and_reverse_kl_the_other_way_round() -> None:
 
 def test_seqkd_is_the_cross_entropy_of_the_text() -> None:
     at = random_positions()
-    expected = torch.nn.functional.cross_entropy(at.student, at.next_ids, reduction="none")
+    expected = torch.nn.functional.cross_entropy(at.student_log_probs, at.next_ids, reduction="none")
     torch.testing.assert_close(make_method("seqkd").losses(at), expected)
 
 
 @pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
 def test_jsd_is_its_definition(beta: float) -> None:
     at = random_positions()
-    pairs = zip(at.teacher.double().exp(), at.student.double().exp(), strict=True)
+    pairs = zip(at.teacher_log_probs.double().exp(), at.student_log_probs.double().exp(), strict=True)
     expected = torch.tensor([slow_jsd(t, s, beta) for t, s in pairs])
     torch.testing.assert_close(make_method("jsd", beta).losses(at), expected)
 
 
 def test_jsd_at_one_half_is_symmetric_and_at_most_log_2() -> None:
     at = random_positions()
-    there, back = jensen_shannon(at.teacher, at.student, 0.5), jensen_shannon(at.student, at.teacher, 0.5)
+    there, back = (
+        jensen_shannon(at.teacher_log_probs, at.student_log_probs, 0.5),
+        jensen_shannon(at.student_log_probs, at.teacher_log_probs, 0.5),
+    )
     torch.testing.assert_close(there, back)
     assert ((there > 0) & (there < math.log(2))).all()
     apart = torch.tensor([[100.0, 0.0]]).log_softmax(-1)  # as far as can be
@@ -77,13 +80,15 @@ def test_jsd_at_one_half_is_symmetric_and_at_most_log_2() -> None:
         jensen_shannon(apart, apart.flip(-1), 0.5), torch.tensor([math.log(2)]), rtol=0, atol=1e-6
     )
     torch.testing.assert_close(
-        jensen_shannon(at.student, at.student, 0.3), torch.zeros(STEPS), atol=1e-6, rtol=0
+        jensen_shannon(at.student_log_probs, at.student_log_probs, 0.3), torch.zeros(STEPS), atol=1e-6, rtol=0
     )
 
 
 def test_jsd_nears_forward_kl_for_small_beta_and_reverse_kl_for_large() -> None:
     at = random_positions()
-    at = at._replace(student=at.student.double(), teacher=at.teacher.double())
+    at = at._replace(
+        student_log_probs=at.student_log_probs.double(), teacher_log_probs=at.teacher_log_probs.double()
+    )
     small, forward = make_method("jsd", 1e-7).losses(at) / 1e-7, make_method("kd").losses(at)
     large, reverse = make_method("jsd", 1 - 1e-7).losses(at) / 1e-7, make_method("reverse_kl").losses(at)
     torch.testing.assert_close(small, forward, rtol=1e-3, atol=0)
@@ -138,15 +143,15 @@ def test_training_on_the_ranking_alone_reaches_the_teachers_order() -> None:
     assert logits.argsort(-1).tolist() == teacher.argsort(-1).tolist()
 
 
-def test_plan_of_tsd_kd() -> None:
+def test_position_weights_of_tsd_kd() -> None:
     """Opening: until a tenth of the summed entropy is reached; sharpened: all but the surest tenth."""
     entropy = torch.tensor([0.5, 0.4, 0.3, 2.0, 1.8, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0])  # 10 in all
-    ranking, sharpening = TokenSelectiveKd().plan(entropy).unbind(-1)
+    ranking, sharpening = TokenSelectiveKd().position_weights(entropy).unbind(-1)
     assert ranking.nonzero().flatten().tolist() == [0, 1, 2]  # 0.9 before the third, 1.2 after it
     assert sharpening.nonzero().flatten().tolist() == list(range(10))
     assert float(ranking.mean()) == pytest.approx(0.1)
     assert float(sharpening.mean()) == pytest.approx(1)
-    certain = TokenSelectiveKd().plan(torch.zeros(4))
+    certain = TokenSelectiveKd().position_weights(torch.zeros(4))
     assert torch.isfinite(certain).all()
     assert certain[:, 0].nonzero().flatten().tolist() == [0]
 
@@ -154,7 +159,7 @@ def test_plan_of_tsd_kd() -> None:
 def test_tsd_kd_is_the_sum_of_its_three_terms() -> None:
     at = random_positions()
     found = make_method("tsd_kd").losses(at)
-    student, teacher = at.student.double(), at.teacher.double()
+    student, teacher = at.student_log_probs.double(), at.teacher_log_probs.double()
     for i in range(STEPS):
         s, t = student[i], teacher[i]
         h_s, h_t = float(entropy_of(s)), float(entropy_of(t))
@@ -169,13 +174,13 @@ def test_tsd_kd_is_the_sum_of_its_three_terms() -> None:
 def test_the_weight_of_a_position_has_no_gradient() -> None:
     """sigmoid(H_S - H_T) chooses positions; a student must not gain by becoming sure."""
     at = random_positions()
-    logits = at.student.clone().requires_grad_()
+    logits = at.student_log_probs.clone().requires_grad_()
     student = logits.log_softmax(-1)
-    losses = make_method("tsd_kd").losses(at._replace(student=student, weights=torch.zeros(STEPS, 2)))
+    losses = make_method("tsd_kd").losses(at._replace(student_log_probs=student, weights=torch.zeros(STEPS, 2)))
     losses.sum().backward()
-    doubt = torch.sigmoid(entropy_of(at.student) - entropy_of(at.teacher))
-    other = at.student.clone().requires_grad_()
-    (doubt * jensen_shannon(at.teacher, other.log_softmax(-1), 0.9)).sum().backward()
+    doubt = torch.sigmoid(entropy_of(at.student_log_probs) - entropy_of(at.teacher_log_probs))
+    other = at.student_log_probs.clone().requires_grad_()
+    (doubt * jensen_shannon(at.teacher_log_probs, other.log_softmax(-1), 0.9)).sum().backward()
     torch.testing.assert_close(logits.grad, other.grad)
 
 
@@ -218,7 +223,7 @@ def slow_loss(student: PreTrainedModel, teacher: PreTrainedModel, method: Method
         logits = model(torch.cat([prompt, item.output_ids])[None]).logits[0]
         sides.append(logits[len(prompt) - 1 : -1, :TEXT_VOCAB].float().log_softmax(-1))
     ours, theirs = sides
-    weights = method.plan(entropy_of(ours.detach()))
+    weights = method.position_weights(entropy_of(ours.detach()))
     return method.losses(Positions(ours, theirs.detach(), item.output_ids, weights)).sum()
 
 
@@ -272,9 +277,9 @@ def test_padding_and_order_of_a_batch_change_nothing() -> None:
     model = DistilModel(
         tiny_model("gemma3", 0), tiny_model("gemma3", 1), make_method("kd"), LoraSettings(), VOCAB
     )
-    alone = [model.closeness(collate([item])) for item in items(4)]
-    together = model.closeness(collate(items(4)[::-1]))
-    for name in ("loss", "forward_kl", "agreeing"):
+    alone = [model.metrics(collate([item])) for item in items(4)]
+    together = model.metrics(collate(items(4)[::-1]))
+    for name in ("loss", "forward_kl", "num_agreeing"):
         torch.testing.assert_close(
             getattr(together, name), sum(getattr(found, name) for found in alone), rtol=1e-4, atol=1e-4
         )
@@ -284,7 +289,7 @@ def test_closeness_counts_what_it_says() -> None:
     student, teacher = tiny_model("qwen2", 0), tiny_model("qwen2", 1)
     (item,) = items(1)
     model = DistilModel(student, teacher, make_method("reverse_kl"), None, TEXT_VOCAB, temperature=2.0)
-    found = model.closeness(collate([item]))
+    found = model.metrics(collate([item]))
     with torch.no_grad():
         forward = slow_loss(student, teacher, make_method("kd"), item)
         ours, theirs = (
@@ -292,7 +297,7 @@ def test_closeness_counts_what_it_says() -> None:
             for m, p in ((student, item.prompt_ids), (teacher, item.teacher_prompt_ids))
         )
     assert float(found.forward_kl) == pytest.approx(float(forward), rel=1e-4)  # at temperature 1
-    assert int(found.agreeing) == int((ours.argmax(-1) == theirs.argmax(-1)).sum())
+    assert int(found.num_agreeing) == int((ours.argmax(-1) == theirs.argmax(-1)).sum())
     warm = [(logits / 2).log_softmax(-1).double() for logits in (ours, theirs)]
     expected = sum(slow_kl(s.exp(), t.exp()) for s, t in zip(*warm, strict=True))
     assert float(found.loss) == pytest.approx(expected, rel=1e-4)
@@ -303,9 +308,9 @@ def test_a_teacher_that_is_the_student_leaves_nothing_to_learn() -> None:
         tiny_model("llama", 0), tiny_model("llama", 0), make_method("kd"), LoraSettings(), VOCAB
     )
     same = [Item(i.prompt_ids, i.prompt_ids, i.output_ids, i.source) for i in items()]
-    found = model.closeness(collate(same))
+    found = model.metrics(collate(same))
     assert float(found.forward_kl) == pytest.approx(0, abs=1e-4)
-    assert int(found.agreeing) == sum(len(item.output_ids) for item in same)
+    assert int(found.num_agreeing) == sum(len(item.output_ids) for item in same)
 
 
 def test_settings_of_the_model_that_do_not_fit() -> None:

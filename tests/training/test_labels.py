@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.selection.triggers import kl_divergence
-from s2t_eval.training import collect as collecting
+from s2t_eval.training import label_collection
 from s2t_eval.training.contamination import find_overlap, question_hash, require_no_overlap
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from tests.harness_helpers import STUDENT, TEACHER
@@ -121,7 +121,7 @@ def test_a_killed_run_ends_with_the_same_numbers_to_the_bit(
     kill_when(out, 70, "rollouts", collect_arguments(out, 150))
     done = len(list((out / "work" / "rollouts").glob("*.safetensors")))
     assert 70 <= done < 150
-    with pytest.raises(LabelError, match="broken off; run the same command again"):
+    with pytest.raises(LabelError, match="interrupted; run the same command again"):
         LabelSet.load(out)
     with pytest.raises(SystemExit):
         main(collect_arguments(out, 30))  # another run must not mix with it
@@ -163,9 +163,9 @@ def kill_when(out: Path, count: int, kind: str, arguments: list[str]) -> None:
 def watch_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What is saved from here on: kind and index of each file."""
     written: list[tuple[str, int]] = []
-    save = collecting.LabelFolder.save
+    save = label_collection.CollectionFolder.save
     monkeypatch.setattr(
-        collecting.LabelFolder,
+        label_collection.CollectionFolder,
         "save",
         lambda self, kind, index, tensors: (written.append((kind, index)), save(self, kind, index, tensors)),
     )
@@ -265,7 +265,7 @@ def test_a_shard_with_too_few_rows_is_refused(copied: Path) -> None:
     (shard,) = (copied / "shards").iterdir()
     table = pq.read_table(shard)
     pq.write_table(table.slice(0, 3), shard)
-    with pytest.raises(LabelError, match=f"3 rows, the manifest says {COUNT}"):
+    with pytest.raises(LabelError, match=f"expected {COUNT} rows, as in the manifest, got 3"):
         LabelSet.load(copied)
     pq.write_table(table.slice(0, 0), shard)
     with pytest.raises(LabelError, match="0 rows"):
@@ -287,20 +287,22 @@ def test_a_group_of_one_candidate_is_named(copied: Path) -> None:
         "candidates", "student_log_probs", "teacher_log_probs"
     )}  # fmt: skip
     damaged(copied, **one)
-    with pytest.raises(LabelError, match=r"row 0 \(s2t_arith/train/0\): a step has 1 candidate; expected at"):
+    with pytest.raises(
+        LabelError, match=r"row 0 \(s2t_arith/train/0\): expected at least 2 candidates a step, got 1"
+    ):
         LabelSet.load(copied)
 
 
 def test_columns_that_do_not_fit_are_named(copied: Path) -> None:
     damaged(copied, entropy=[0.5])
-    with pytest.raises(LabelError, match=r"row 0.*entropy do not fit together"):
+    with pytest.raises(LabelError, match=r"row 0.*lengths of entropy differ from the text"):
         LabelSet.load(copied)
 
 
 def test_numbers_that_are_none_are_named(copied: Path) -> None:
     found = LabelSet.load(copied).trajectories[0]
     damaged(copied, kl_student_teacher=[float("nan")] * len(found.output_ids))
-    with pytest.raises(LabelError, match="kl_student_teacher are not numbers"):
+    with pytest.raises(LabelError, match="kl_student_teacher are not finite"):
         LabelSet.load(copied)
 
 
@@ -309,7 +311,7 @@ def test_numbers_that_are_none_are_named(copied: Path) -> None:
 def test_every_column_is_looked_at(name: str, value: float, copied: Path) -> None:
     found = LabelSet.load(copied).trajectories[0]
     damaged(copied, **{name: [value, *getattr(found, name)[1:].tolist()]})
-    with pytest.raises(LabelError, match=f"{name} are not numbers"):
+    with pytest.raises(LabelError, match=f"{name} are not finite"):
         LabelSet.load(copied)
 
 
@@ -327,7 +329,7 @@ def test_a_log_probability_may_be_minus_infinity_and_nothing_else(name: str, cop
     assert len(LabelSet.load(copied)) == COUNT
     for value in (float("nan"), float("inf")):
         write(value)
-        with pytest.raises(LabelError, match=f"{name} are not numbers"):
+        with pytest.raises(LabelError, match=f"{name} are not finite"):
             LabelSet.load(copied)
 
 
@@ -355,8 +357,8 @@ def test_a_teacher_of_nan_makes_no_label_set(
     with pytest.raises(SystemExit):
         main(arguments)
     message = capsys.readouterr().err
-    assert "on problem s2t_arith/train/0 its kl_student_teacher" in message and "are not numbers" in message
-    with pytest.raises(LabelError, match="broken off"):
+    assert "on problem s2t_arith/train/0 its kl_student_teacher" in message and "are not finite" in message
+    with pytest.raises(LabelError, match="interrupted"):
         LabelSet.load(tmp_path / "out")
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from s2t_eval.artifacts.files import WriteError
-from s2t_eval.training import loop as loop_module
-from s2t_eval.training.loop import Loop, LoopSettings, Trained, TrainingError
+from s2t_eval.training import checkpoints as checkpoints_module
+from s2t_eval.training.loop import Loop, LoopSettings, TrainingError, TrainingResult
 
 
 class Example(NamedTuple):
@@ -65,7 +65,7 @@ def make(folder: Path, module: nn.Module | None = None, **settings: Any) -> Loop
 
 
 def weights(loop: Loop[Example]) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in loop.plain.named_parameters()}
+    return {name: p.detach().clone() for name, p in loop.module.named_parameters()}
 
 
 def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
     assert trained.best["loss"] < trained.history[0]["loss"] / 4
     assert trained.best["loss"] == min(entry["loss"] for entry in trained.history)
     assert trained.steps == 20 * 3  # 11 items in windows of 4: the last, partial one is stepped too
-    assert float(loop.plain.frozen) == 1.0
-    loop.plain.eval()
+    assert float(loop.module.frozen) == 1.0
+    loop.module.eval()
     assert loop.evaluate()["loss"] == pytest.approx(trained.best["loss"], rel=1e-5)
 
 
@@ -111,7 +111,7 @@ def break_off(loop: Loop[Example], at: int) -> None:
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole")
-    expected: Trained = whole.run()
+    expected: TrainingResult = whole.run()
     break_off(make(tmp_path / "broken"), at=7)
     torch.manual_seed(99)
     again = make(tmp_path / "broken")
@@ -149,7 +149,7 @@ def test_a_loss_that_is_no_number_names_the_row(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save, calls = loop_module.save_file, []
+    save, calls = checkpoints_module.save_file, []
 
     def full(tensors: dict[str, Tensor], path: Path) -> None:
         calls.append(path)
@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
             raise OSError(errno.ENOSPC, "No space left on device")
         save(tensors, path)
 
-    monkeypatch.setattr(loop_module, "save_file", full)
+    monkeypatch.setattr(checkpoints_module, "save_file", full)
     with pytest.raises(WriteError, match="No space left on device; make room"):
         make(tmp_path / "run").run()
     monkeypatch.undo()

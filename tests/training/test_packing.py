@@ -198,16 +198,18 @@ def trajectory(steps: int = 6, width: int = 4) -> Trajectory:
 
 
 def test_top_steps_are_used_and_some_quiet_ones() -> None:
-    (item,) = make_items([trajectory()], 3, kl_above=0.5)
+    (item,) = make_items([trajectory()], 3, kl_threshold=0.5)
     assert item.steps.tolist() == [3, 4, 5] and item.candidates.shape == (3, 3) and item.weight == 3
-    (everything,) = make_items([trajectory()], 3, kl_above=0.5, quiet=1.0)
+    (everything,) = make_items([trajectory()], 3, kl_threshold=0.5, low_kl_fraction=1.0)
     assert everything.steps.tolist() == [0, 1, 2, 3, 4, 5]
-    assert make_items([trajectory()], 3, kl_above=2.0) == []
+    assert make_items([trajectory()], 3, kl_threshold=2.0) == []
 
 
 def test_more_candidates_than_were_kept_are_refused() -> None:
-    with pytest.raises(LabelError, match=r"shard-00000\.parquet, row 7: 4 candidates a step, 9"):
-        make_items([trajectory()], 9, kl_above=0.5)
+    with pytest.raises(
+        LabelError, match=r"shard-00000\.parquet, row 7: expected at least 9 candidates a step, got 4"
+    ):
+        make_items([trajectory()], 9, kl_threshold=0.5)
 
 
 def test_settings_outside_their_range_are_named() -> None:

@@ -23,24 +23,20 @@ from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahEr
 from s2t_eval.training import loop as loop_module
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingError
 from s2t_eval.training.student import Student
-from s2t_eval.training.tah.figures import decisions, second_looks
-from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
-from s2t_eval.training.tah.looped import LoopedModel, Tokens, walk
-from s2t_eval.training.tah.plain import PlainTraining
-from s2t_eval.training.tah.stages import (
+from s2t_eval.training.tah.decider_training import DecisionSettings, train_decider
+from s2t_eval.training.tah.depth_training import DepthSettings, train_depths
+from s2t_eval.training.tah.held_out_metrics import decider_metrics, depth_metrics
+from s2t_eval.training.tah.labels import LabelledText, Manifest, TahLabels, label_hard_tokens
+from s2t_eval.training.tah.looped import LoopedModel, TokenIndices, iterate_depths
+from s2t_eval.training.tah.objectives import (
     DeciderTraining,
     DepthTraining,
     StageItem,
     collate,
     make_item,
-    oracle_looks,
+    oracle_depth_outputs,
 )
-from s2t_eval.training.tah.train import (
-    DecisionSettings,
-    DepthSettings,
-    train_decider,
-    train_depths,
-)
+from s2t_eval.training.tah.plain_tuning import PlainTraining
 from tests.methods.test_tah_decoding import adapted
 from tests.twins import VOCAB, tiny_model
 
@@ -52,7 +48,7 @@ TINY = DeciderSettings(width=16, blocks=1)
 
 
 @functools.cache
-def unlabelled(count: int = 24) -> tuple[Text, ...]:
+def unlabelled(count: int = 24) -> tuple[LabelledText, ...]:
     """What the student itself says, but for every fourth token, which is the one before plus one."""
     model = tiny_model("llama", seed=0)
     ids = torch.arange(4 * count).reshape(count, 4) * 5 % VOCAB
@@ -61,7 +57,7 @@ def unlabelled(count: int = 24) -> tuple[Text, ...]:
             said = model(ids).logits[:, -1].argmax(-1)
         token = (ids[:, -1] + 1) % VOCAB if step % 4 == 1 else said
         ids = torch.cat([ids, token[:, None]], 1)
-    return tuple(Text(f"made/{i}", f"q{i}", row[:4], row[4:]) for i, row in enumerate(ids.tolist()))
+    return tuple(LabelledText(f"made/{i}", f"q{i}", row[:4], row[4:]) for i, row in enumerate(ids.tolist()))
 
 
 def student(seed: int = 0, hidden_size: int = 64) -> Student:
@@ -69,8 +65,8 @@ def student(seed: int = 0, hidden_size: int = 64) -> Student:
     return Student(model, "tiny", model_fingerprint(model), "words", VOCAB)
 
 
-def labels_for(who: Student, texts: Sequence[Text], vocabulary: str = "words") -> TahLabels:
-    labelled = list(label_hard(ModelRunner(copy.deepcopy(who.model)), texts, batch=5))
+def labels_for(who: Student, texts: Sequence[LabelledText], vocabulary: str = "words") -> TahLabels:
+    labelled = list(label_hard_tokens(ModelRunner(copy.deepcopy(who.model)), texts, batch_size=5))
     steps = sum(len(text.hard) for text in labelled)
     hard = sum(sum(text.hard) for text in labelled)
     data = {"source": "made", "texts": len(labelled)}
@@ -86,7 +82,9 @@ def labels() -> TahLabels:
 def folder(labels: TahLabels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both stages, quickly."""
     out = tmp_path_factory.mktemp("tah") / "tah"
-    train_depths(student(), labels, LoopedSettings(rank=4, dropout=0.0), QUICK, DepthSettings(easy=0.2), out)
+    train_depths(
+        student(), labels, LoopedSettings(rank=4, dropout=0.0), QUICK, DepthSettings(easy_fraction=0.2), out
+    )
     train_decider(student(), labels, TINY, QUICK, DecisionSettings(decoding_threshold=0.7), out)
     return out
 
@@ -123,8 +121,8 @@ def test_a_text_of_the_student_itself_has_nothing_hard() -> None:
     said = model.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=9, do_sample=False, pad_token_id=0
     )
-    text = Text("made/0", "q", [5, 6, 7], said[0, 3:].tolist())
-    [found] = label_hard(ModelRunner(model), [text])
+    text = LabelledText("made/0", "q", [5, 6, 7], said[0, 3:].tolist())
+    [found] = label_hard_tokens(ModelRunner(model), [text])
     assert not any(found.hard)
 
 
@@ -141,13 +139,13 @@ def test_stage_1_loss_is_its_definition(labels: TahLabels) -> None:
     for item in items:
         batch = collate([item], torch.device("cpu"))
         with torch.no_grad():
-            hidden, _, memory = looped.begin(batch.ids)
+            hidden, _, memory = looped.first_pass(batch.ids)
             for step, hard in enumerate(item.hard.tolist()):
                 position = item.prompt_length - 1 + step
                 first = looped.logits(hidden[0, position : position + 1])
                 if hard:  # one at a time, in order: each sees the deeper slots before it
-                    at = Tokens(torch.tensor([0]), torch.tensor([position]))
-                    states, _ = looped.deepen(memory, looped.mix(first), at, 1)
+                    at = TokenIndices(torch.tensor([0]), torch.tensor([position]))
+                    states, _ = looped.deeper_pass(memory, looped.mixed_embeddings(first), at, 1)
                     total = first + looped.logits(states)
                     expected += float(torch.nn.functional.cross_entropy(total, item.ids[[position + 1]]))
     assert float(found.detach()) == pytest.approx(expected, rel=1e-3)
@@ -155,7 +153,7 @@ def test_stage_1_loss_is_its_definition(labels: TahLabels) -> None:
 
 def test_stage_1_trains_the_adapter_alone(labels: TahLabels) -> None:
     looped = LoopedModel(tiny_model("llama", seed=0), LoopedSettings(rank=4), VOCAB)
-    stage = DepthTraining(looped, easy=0.5)
+    stage = DepthTraining(looped, easy_fraction=0.5)
     stage(collate(some_items(labels), torch.device("cpu"))).loss.backward()
     touched = {name for name, p in stage.named_parameters() if p.grad is not None and bool(p.grad.any())}
     assert touched
@@ -165,7 +163,8 @@ def test_stage_1_trains_the_adapter_alone(labels: TahLabels) -> None:
 def test_stage_1_with_the_base_is_also_plain_tuning(labels: TahLabels) -> None:
     """Where nothing is hard, the loss and its gradient are those of the plain student."""
     texts = [
-        Text(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13) for t in labels.texts
+        LabelledText(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13)
+        for t in labels.texts
     ]
     items = [make_item(text, 13.0) for text in texts[:5]]
     batch = collate(items, torch.device("cpu"))
@@ -186,7 +185,7 @@ def test_stage_1_with_the_base_is_also_plain_tuning(labels: TahLabels) -> None:
 def test_a_batch_without_a_hard_token_has_a_loss_of_zero(labels: TahLabels) -> None:
     looped = LoopedModel(tiny_model("llama", seed=0), LoopedSettings(rank=4), VOCAB)
     text = labels.texts[0]
-    easy = Text("a", "q", text.prompt_ids, text.output_ids, [False] * len(text.output_ids))
+    easy = LabelledText("a", "q", text.prompt_ids, text.output_ids, [False] * len(text.output_ids))
     loss = DepthTraining(looped)(collate([make_item(easy, 1.0)], torch.device("cpu"))).loss
     loss.backward()
     assert float(loss.detach()) == 0
@@ -249,11 +248,11 @@ def test_deeper_votes_ask_whether_the_guess_is_still_wrong(labels: TahLabels) ->
     looped = LoopedModel(adapted("llama").float(), LoopedSettings(max_depth=3, top_n=20), VOCAB)
     looped.read_layers((0,))
     batch = collate(some_items(labels), torch.device("cpu"))
-    first, second, third = oracle_looks(looped, batch)
-    assert torch.equal(first.goes_on, batch.hard[batch.steps])
-    assert torch.equal(second.goes_on, second.totals.argmax(-1) != batch.targets(second.at))
-    assert len(third.at.texts) == int(second.goes_on.sum()) > 0
-    assert not third.goes_on.any()
+    first, second, third = oracle_depth_outputs(looped, batch)
+    assert torch.equal(first.continues, batch.hard[batch.steps])
+    assert torch.equal(second.continues, second.logits.argmax(-1) != batch.targets(second.tokens))
+    assert len(third.tokens.texts) == int(second.continues.sum()) > 0
+    assert not third.continues.any()
 
 
 # ---------------------------------------------------------------- held-out figures
@@ -272,13 +271,15 @@ def test_second_looks_are_their_definition(labels: TahLabels) -> None:
             steps = torch.zeros_like(batch.steps)
             steps[0, [*company, asked]] = True
             with torch.no_grad():
-                _, second = walk(looped, batch.ids, steps, lambda d, at, t, s: torch.ones(len(t)).bool())
-            assert int(second.at.positions[-1]) == asked
-            right = int(second.totals[-1].argmax()) == int(item.ids[asked + 1])
+                _, second = iterate_depths(
+                    looped, batch.ids, steps, lambda d, at, t, s: torch.ones(len(t)).bool()
+                )
+            assert int(second.tokens.positions[-1]) == asked
+            right = int(second.logits[-1].argmax()) == int(item.ids[asked + 1])
             count = counts["hard@2" if asked_is_hard else "easy@2"]
             count[0] += right
             count[1] += 1
-    found = second_looks(looped, items)
+    found = depth_metrics(looped, items)
     for name, (right, total) in counts.items():
         assert total == 0 or found[name] == pytest.approx(right / total)
 
@@ -288,7 +289,7 @@ def test_decisions_at_the_extremes(labels: TahLabels) -> None:
     looped.read_layers((0,))
     decider = Decider(64, 1, 20, TINY).eval()
     items = some_items(labels)
-    never, always = (decisions(looped, decider, items, threshold) for threshold in (1.0, 0.0))
+    never, always = (decider_metrics(looped, decider, items, threshold) for threshold in (1.0, 0.0))
     assert (never["continue_rate"], never["mean_depth"]) == (0, 1)
     assert (always["continue_rate"], always["mean_depth"], always["recall"]) == (1, 2, 1)
     hard = torch.cat([item.hard for item in items]).float().mean()
@@ -315,7 +316,7 @@ def test_folder_gives_back_what_was_trained(folder: Path) -> None:
     looped.read_layers(found.info.decider.layers)
     _, held_out = labels_for(student(), unlabelled()).split(0.1)
     assert found.decider is not None
-    again = decisions(looped, found.decider, [make_item(text, 1.0) for text in held_out], 0.8)
+    again = decider_metrics(looped, found.decider, [make_item(text, 1.0) for text in held_out], 0.8)
     assert again == pytest.approx(stored, nan_ok=True)
     with torch.no_grad(), peft.disable_adapter():
         ids = torch.tensor([[1, 2, 3]])
@@ -340,7 +341,7 @@ def test_a_trained_base_travels_with_the_folder(labels: TahLabels, tmp_path: Pat
 def test_a_broken_off_run_goes_on_to_the_same_end(
     labels: TahLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, depths = LoopedSettings(rank=4), DepthSettings(easy=0.3)
+    settings, depths = LoopedSettings(rank=4), DepthSettings(easy_fraction=0.3)
     loop = LoopSettings(epochs=2, lr=5e-3, batch_size=4, accumulate=1, evaluations=2)
     train_depths(student(), labels, settings, loop, depths, tmp_path / "whole")
     optimize, calls = loop_module.Loop._optimize, iter(range(99))
@@ -356,7 +357,7 @@ def test_a_broken_off_run_goes_on_to_the_same_end(
             train_depths(student(), labels, settings, loop, depths, tmp_path / "again")
     assert not (tmp_path / "again").exists()
     with pytest.raises(TrainingError, match=r"checkpoints of another run \(its settings differ\)"):
-        train_depths(student(), labels, settings, loop, DepthSettings(easy=0.1), tmp_path / "again")
+        train_depths(student(), labels, settings, loop, DepthSettings(easy_fraction=0.1), tmp_path / "again")
     train_depths(student(), labels, settings, loop, depths, tmp_path / "again")
     whole, again = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "again"))
     for name, value in whole.items():
@@ -444,17 +445,16 @@ def test_labels_that_are_damaged(labels: TahLabels, tmp_path: Path) -> None:
     with pytest.raises(TahError, match=r"expected a folder of `s2t-eval tah label` with manifest\.json"):
         TahLabels.load(tmp_path)
     text = labels.texts[0]
-    wrong = Text(text.problem_id, text.question_hash, text.prompt_ids, text.output_ids, [True])
+    wrong = LabelledText(text.problem_id, text.question_hash, text.prompt_ids, text.output_ids, [True])
     TahLabels(labels.manifest, [labels.texts[1], wrong]).save(tmp_path / "labels")
-    with pytest.raises(
-        TahError, match=r"labels\.parquet, row 1 \(made/0\): prompt, text and labels do not fit"
-    ):
+    with pytest.raises(TahError, match=r"labels\.parquet, row 1 \(made/0\): expected a prompt, a text"):
         TahLabels.load(tmp_path / "labels")
 
 
 def test_labels_with_nothing_to_learn(labels: TahLabels, tmp_path: Path) -> None:
     easy = [
-        Text(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13) for t in labels.texts
+        LabelledText(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13)
+        for t in labels.texts
     ]
     with pytest.raises(
         TahError, match=r"^labels: no token is hard on one side of the split; label more texts"
@@ -479,7 +479,7 @@ def test_labels_with_nothing_to_learn(labels: TahLabels, tmp_path: Path) -> None
         (lambda: LoopedSettings(rank=0), r"^rank: expected at least 1, got 0$"),
         (lambda: DeciderSettings(width=0), r"^width: expected at least 1, got 0$"),
         (lambda: DeciderSettings(layers=(0, 4)).layers_of(4), r"^layers: .* from 0 to 3, got 4$"),
-        (lambda: DepthSettings(easy=1.5), r"^easy: expected a share from 0 to 1, got 1\.5$"),
+        (lambda: DepthSettings(easy_fraction=1.5), r"^easy_fraction: .* from 0 to 1, got 1\.5$"),
         (lambda: DecisionSettings(threshold=1.2), r"^threshold: expected a probab.*, got 1\.2$"),
         (lambda: DecisionSettings(positive_weight=0), r"^positive_weight: expected a number above 0, got 0$"),
     ],
@@ -490,7 +490,9 @@ def test_settings_out_of_range(make: Callable[[], object], message: str) -> None
 
 
 def test_depth_one_cannot_be_trained(labels: TahLabels, tmp_path: Path) -> None:
-    with pytest.raises(TahError, match=r"^max_depth: with 1 there is no second look to train"):
+    with pytest.raises(
+        TahError, match=r"^max_depth: expected at least 2, because stage 1 trains the second pass, got 1$"
+    ):
         train_depths(student(), labels, LoopedSettings(max_depth=1), QUICK, DepthSettings(), tmp_path / "x")
 
 

@@ -1,4 +1,4 @@
-"""From a label set and a teacher to a distilled folder, with held-out figures of both ends."""
+"""From a label set and a teacher to a distilled folder, with held-out metrics before and after training."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch import nn
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
+from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner, Request
+from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
 from s2t_eval.models.lora import LoraSettings
 from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, require_ranges
+from s2t_eval.training.distil.method import Method
 from s2t_eval.training.distil.methods import make_method
-from s2t_eval.training.distil.model import Closeness, DistilModel
-from s2t_eval.training.distil.teacher_texts import teacher_texts
+from s2t_eval.training.distil.model import DistillMetrics, DistilModel
+from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
 from s2t_eval.training.distil.texts import Item, collate, make_items
-from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.loop import Loop, LoopSettings
+from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
 from s2t_eval.training.student import Student
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """The model that is learnt from.
+    """The teacher of a distillation.
 
     Args:
-        model: shares the student's text vocabulary; its head may be padded otherwise.
-        name: how it is called.
-        fingerprint: what identifies it.
+        model: shares the student's text vocabulary; the padding of its head may differ.
+        name: its name in saved files.
+        fingerprint: hash of its weights.
         stop_ids: tokens that end its texts (`seqkd`).
         decode: token ids to text, for stop strings (`seqkd`).
     """
@@ -50,20 +51,20 @@ class Teacher:
 
 @dataclass(frozen=True)
 class DistilSettings:
-    """What to distil, and how.
+    """The method of a distillation and its data.
 
     Args:
         method: a name of `METHODS`.
-        beta: of the Jensen-Shannon divergence; None: the method's own.
+        beta: beta of the Jensen-Shannon divergence; None takes the method's default.
         temperature: divides both models' logits in the loss.
-        adapter: None trains all weights.
+        adapter: size of the adapter; None trains all weights.
         held_out: share of the questions that is never trained on.
-        until: strings that end a text of the teacher (`seqkd`); stop tokens always do.
-        rows: texts that the teacher writes at once (`seqkd`).
-        limit: learn from this many problems; None: from all that are not held out.
+        until: strings that end a text of the teacher beside its stop tokens (`seqkd`).
+        rows: number of texts that the teacher generates at once (`seqkd`).
+        limit: number of problems to train on; None takes all that are not held out.
 
     Raises:
-        ValueError: a value outside its range, or one that the method does not read.
+        ValueError: a value outside its range, or one that the method does not use.
     """
 
     method: str = "kd"
@@ -78,9 +79,9 @@ class DistilSettings:
     def __post_init__(self) -> None:
         require_ranges(self, temperature=POSITIVE, held_out=PART, rows=AT_LEAST_1, limit=AT_LEAST_1)
         method = make_method(self.method, self.beta)
-        if self.until and method.texts != "teacher":
+        if self.until and method.text_source != "teacher":
             raise ValueError(
-                f"until: only seqkd has the teacher write texts, {self.method} does not; leave it out"
+                f"until: the teacher generates texts for seqkd only, got method {self.method}; leave it out"
             )
         if not all(self.until):
             raise ValueError("until: expected texts of at least one character, got an empty one")
@@ -95,53 +96,118 @@ def distil(
     loop: LoopSettings,
     out: Path,
 ) -> DistilInfo:
-    """Teach the student and write the folder `out`; checkpoints lie in `out.training` until then.
+    """Train the student on the teacher's distribution or texts, and write the folder `out`.
+
+    Checkpoints are kept in `out.training` until the folder is written.
+
+    Args:
+        student: the student.
+        teacher: the teacher.
+        tokenizer: the student's tokenizer, which is saved with a full checkpoint.
+        labels: label set of this student.
+        settings: method and data.
+        loop: settings of the training loop.
+        out: folder to write.
 
     Raises:
-        LabelError: labels of another student or tokenizer, or too few.
-        TrainingError: a loss that is not a number.
+        LabelError: the labels belong to another student or tokenizer, or there are too few.
+        TrainingError: the loss is not finite.
         WriteError: a checkpoint or the folder could not be written.
-        ValueError: settings that do not fit.
+        ValueError: the settings do not fit the models.
     """
     labels.require_student(student.fingerprint, student.vocabulary)
     method = make_method(settings.method, settings.beta)
     train, held_out = labels.split(settings.held_out)
     train = train[: settings.limit]
     identity = {
-        "labels": data_hash([asdict(labels.manifest)]),
+        "labels": labels.hash,
         "student": student.fingerprint,
         "teacher": teacher.fingerprint,
         "settings": asdict(settings),
     }
     work = out.with_name(out.name + ".training")
     outputs = None
-    if method.texts == "teacher":
+    if method.text_source == "teacher":
         outputs = _teacher_outputs(student, teacher, labels, settings, work / "teacher_texts", identity)
     torch.manual_seed(loop.seed)
+    model, result = _fit(
+        student, teacher, method, settings, train, held_out, outputs, loop, work / method.name, identity
+    )
+    record = _training_record(result, train, held_out, {**identity, "loop": asdict(loop)})
+    info = _describe(student, teacher, model, labels, settings, record)
+    _save(out, info, model, tokenizer, work)
+    return info
+
+
+def _fit(
+    student: Student,
+    teacher: Teacher,
+    method: Method,
+    settings: DistilSettings,
+    train: Sequence[Trajectory],
+    held_out: Sequence[Trajectory],
+    outputs: Mapping[str, Sequence[int]] | None,
+    loop: LoopSettings,
+    folder: Path,
+    identity: Mapping[str, Any],
+) -> tuple[DistilModel, TrainingResult]:
+    """Run the training loop; the student's weights then have the dtype that they had before."""
     dtype = student.model.dtype
     if settings.adapter is None:
-        student.model.float()  # a small step is lost on weights of low precision
+        student.model.float()  # in a lower precision, small updates would be rounded away
     model = DistilModel(
         student.model, teacher.model, method, settings.adapter, student.text_vocab, settings.temperature
     )
     items = make_items(train, outputs)
-    checked = make_items(held_out)
-    written = None if outputs is None else make_items(held_out, outputs)
-    trained = Loop[Item](
+    held_out_items = make_items(held_out)
+    loss_items = None if outputs is None else make_items(held_out, outputs)
+    result = Loop[Item](
         model,
         items,
         lambda part: collate(part).to(model.device),
-        lambda: figures(model, checked, loop.batch_size, written),
+        lambda: held_out_metrics(model, held_out_items, loop.batch_size, loss_items),
         "-loss",
         loop,
-        work / method.name,
+        folder,
         identity,
     ).run()
     if settings.adapter is None:
         nn.Module.to(student.model, dtype)
-    info = DistilInfo(
+    return model, result
+
+
+def _training_record(
+    result: TrainingResult,
+    train: Sequence[Trajectory],
+    held_out: Sequence[Trajectory],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """What the manifest keeps of the training loop."""
+    return {
+        "before": result.history[0],
+        "after": result.best,
+        "problems": len(train),
+        "held_out_problems": len(held_out),
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "stopped_early": result.stopped_early,
+        "history": result.history,
+        "settings": settings,
+    }
+
+
+def _describe(
+    student: Student,
+    teacher: Teacher,
+    model: DistilModel,
+    labels: LabelSet,
+    settings: DistilSettings,
+    training: dict[str, Any],
+) -> DistilInfo:
+    """The folder's manifest."""
+    return DistilInfo(
         kind="checkpoint" if settings.adapter is None else "adapter",
-        method=method.name,
+        method=settings.method,
         base=student.fingerprint,
         base_name=student.name,
         result=model_fingerprint(model.student),
@@ -149,57 +215,52 @@ def distil(
         teacher=teacher.fingerprint,
         teacher_name=teacher.name,
         labels=asdict(labels.manifest),
-        training={
-            "before": trained.history[0],
-            "after": trained.best,
-            "problems": len(train),
-            "held_out_problems": len(held_out),
-            "steps": trained.steps,
-            "best_step": trained.best_step,
-            "stopped_early": trained.stopped_early,
-            "history": trained.history,
-            "settings": {**identity, "loop": asdict(loop)},
-        },
+        training=training,
     )
-    state = PartialState()
-    if state.is_main_process:
+
+
+def _save(out: Path, info: DistilInfo, model: DistilModel, tokenizer: Any, work: Path) -> None:
+    """Write the folder on the main process and remove the checkpoints."""
+    processes = PartialState()
+    if processes.is_main_process:
         save_distilled(out, info, model.student, tokenizer)
-    state.wait_for_everyone()
-    if state.is_main_process:
+    processes.wait_for_everyone()
+    if processes.is_main_process:
         shutil.rmtree(work)
-    return info
 
 
-def figures(
-    model: DistilModel, items: Sequence[Item], batch_size: int, written: Sequence[Item] | None = None
-) -> dict[str, float]:
-    """Held-out figures, means over steps: the method's loss, KL(p_T || p_S), equal first tokens, and n.
+def held_out_metrics(
+    model: DistilModel, items: Sequence[Item], batch_size: int, loss_items: Sequence[Item] | None = None
+) -> Metrics:
+    """Means over held-out steps: the method's loss, KL(p_T || p_S) and agreement; and the number of steps.
 
     Args:
         model: student and teacher.
         items: the student's own texts on held-out problems.
-        batch_size: items of one forward.
-        written: texts on the same problems that the loss is taken on instead, for `seqkd`.
+        batch_size: items of one forward pass.
+        loss_items: other texts on the same problems that the loss is measured on (`seqkd`); None measures it
+            on `items`.
     """
-    found = _sums(model, items, batch_size)
+    sums = _summed_metrics(model, items, batch_size)
     steps = sum(item.weight for item in items)
-    loss = found.loss / steps
-    if written is not None:
-        loss = _sums(model, written, batch_size).loss / sum(item.weight for item in written)
+    loss = sums.loss / steps
+    if loss_items is not None:
+        loss_sum = _summed_metrics(model, loss_items, batch_size).loss
+        loss = loss_sum / sum(item.weight for item in loss_items)
     return {
         "loss": float(loss),
-        "forward_kl": float(found.forward_kl / steps),
-        "agreement": float(found.agreeing / steps),
+        "forward_kl": float(sums.forward_kl / steps),
+        "agreement": float(sums.num_agreeing / steps),
         "steps_measured": steps,
     }
 
 
-def _sums(model: DistilModel, items: Sequence[Item], batch_size: int) -> Closeness:
+def _summed_metrics(model: DistilModel, items: Sequence[Item], batch_size: int) -> DistillMetrics:
     parts = [
-        model.closeness(collate(items[i : i + batch_size]).to(model.device))
+        model.metrics(collate(items[i : i + batch_size]).to(model.device))
         for i in range(0, len(items), batch_size)
     ]
-    return Closeness(*(torch.stack(column).sum() for column in zip(*parts, strict=True)))
+    return DistillMetrics(*(torch.stack(column).sum() for column in zip(*parts, strict=True)))
 
 
 def _teacher_outputs(
@@ -210,16 +271,27 @@ def _teacher_outputs(
     folder: Path,
     identity: Mapping[str, Any],
 ) -> dict[str, list[int]]:
-    """The teacher's greedy texts on all the label set's problems, to the same length limit."""
+    """The teacher's greedy texts on all problems of the label set, up to the length limit of the labels."""
     limit = int(labels.manifest.prompt["max_gen_toks"])
 
-    def request(prompt: tuple[int, ...]) -> Request:
+    def make_request(prompt: tuple[int, ...]) -> Request:
         return Request(prompt, limit, teacher.stop_ids, settings.until)
 
-    made_of = {name: identity[name] for name in ("labels", "teacher")} | {"until": list(settings.until)}
-    slots = ModelRunner(teacher.model, teacher.name, student.text_vocab)
-    # Other processes find every text written when the first is done.
-    with PartialState().main_process_first(), tqdm(total=len(labels), desc="Teacher's texts") as bar:
-        return teacher_texts(
-            slots, list(labels), request, folder, made_of, settings.rows, teacher.decode, bar.update
+    text_identity = {name: identity[name] for name in ("labels", "teacher")} | {"until": list(settings.until)}
+    runner = ModelRunner(teacher.model, teacher.name, student.text_vocab)
+    # The first process generates the texts; the others then read them.
+    with (
+        PartialState().main_process_first(),
+        GenerationProgress(len(labels), "Teacher's texts") as progress,
+    ):
+        return generate_teacher_rollouts(
+            runner,
+            list(labels),
+            make_request,
+            folder,
+            text_identity,
+            settings.rows,
+            teacher.decode,
+            progress.update,
+            progress.on_round,
         )

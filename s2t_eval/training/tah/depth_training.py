@@ -1,48 +1,46 @@
-"""From labels to a tah folder: stage 1 trains the passes, stage 2 the decider."""
+"""Stage 1: from labels to a Think-at-Hard folder with trained deeper passes and no decider."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from s2t_eval.artifacts.fingerprint import data_hash
-from s2t_eval.methods.tah.checkpoint import TahInfo, load_tah, make_decider, save_tah
-from s2t_eval.methods.tah.settings import TOP_N, DeciderSettings, LoopedSettings, TahError
-from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, PROBABILITY, SHARE, require_ranges
-from s2t_eval.training.loop import Loop, LoopSettings, Trained
+from s2t_eval.methods.tah.checkpoint import TahInfo, save_tah
+from s2t_eval.methods.tah.settings import TOP_N, LoopedSettings, TahError
+from s2t_eval.ranges import AT_LEAST_1, PART, SHARE, require_ranges
+from s2t_eval.training.loop import Loop, LoopSettings
 from s2t_eval.training.student import Student
-from s2t_eval.training.tah.figures import decisions, second_looks
-from s2t_eval.training.tah.labels import TahLabels, Text
+from s2t_eval.training.tah.held_out_metrics import depth_metrics
+from s2t_eval.training.tah.labels import LabelledText, TahLabels
 from s2t_eval.training.tah.looped import LoopedModel
-from s2t_eval.training.tah.stages import DeciderTraining, DepthTraining, StageItem, collate, make_item
-
-TRAINING_THRESHOLD = 0.8
-DECODING_THRESHOLD = 0.9
-"""The paper's: of held-out figures in training, and in evaluation."""
+from s2t_eval.training.tah.objectives import DepthTraining, StageItem, collate
+from s2t_eval.training.tah.stages import DECODING_THRESHOLD, held_out_items, stage_record
 
 
 @dataclass(frozen=True)
 class DepthSettings:
-    """Stage 1 beside the loop.
+    """The data of stage 1.
 
     Args:
-        easy: share of easy tokens that is looked at again too, see `DepthTraining`.
+        easy_fraction: share of the easy tokens that also take part in the second pass, see `DepthTraining`.
         held_out: share of the questions that is never trained on.
-        checked: most held-out texts of an evaluation.
+        max_eval_texts: at most this many held-out texts are used in an evaluation.
+
+    Raises:
+        TahError: a value outside its range.
     """
 
-    easy: float = 0.0
+    easy_fraction: float = 0.0
     held_out: float = 0.1
-    checked: int = 200
+    max_eval_texts: int = 200
 
     def __post_init__(self) -> None:
-        require_ranges(self, TahError, easy=SHARE, held_out=PART, checked=AT_LEAST_1)
+        require_ranges(self, TahError, easy_fraction=SHARE, held_out=PART, max_eval_texts=AT_LEAST_1)
 
 
 def train_depths(
@@ -53,52 +51,53 @@ def train_depths(
     settings: DepthSettings,
     out: Path,
 ) -> TahInfo:
-    """Stage 1: train what happens in deeper passes and write the folder `out`, without a decider.
+    """Stage 1: train the deeper passes and write the folder `out`, without a decider.
 
-    Checkpoints lie in `out.training` until then; a broken-off run goes on from the last one.
+    Checkpoints are kept in `out.training` until the folder is written; an interrupted run is resumed from
+    the last one.
+
+    Args:
+        student: the plain student.
+        labels: labels of hard tokens.
+        looped: number of passes, and size of the adapter.
+        loop: settings of the training loop.
+        settings: data.
+        out: folder to write.
 
     Raises:
-        TahError: labels of another tokenizer, too few or without a hard token, or a depth of 1.
-        TrainingError: a loss that is not a number.
+        TahError: the labels have another tokenizer, too few questions or no hard token, or the settings do
+            not fit the student.
+        TrainingError: the loss is not finite.
     """
     labels.require_vocabulary(student.vocabulary, student.name)
-    if looped.max_depth < 2:
-        raise TahError("max_depth: with 1 there is no second look to train; expected at least 2")
-    if looped.top_n > max(student.text_vocab, TOP_N):  # the default fits every vocabulary
-        raise TahError(
-            f"top_n: expected at most the vocabulary of {student.text_vocab} tokens, got {looped.top_n}"
-        )
+    _require_fit(looped, student)
     train, held_out = labels.split(settings.held_out)
     torch.manual_seed(loop.seed)
     model = LoopedModel(student.model, looped, student.text_vocab)
-    stage = DepthTraining(model, settings.easy)
+    stage = DepthTraining(model, settings.easy_fraction)
     items = [item for item in map(stage.item, train) if item.weight > 0]
-    if not any(any(text.hard) for text in train) or not any(any(text.hard) for text in held_out):
-        raise TahError(
-            "labels: no token is hard on one side of the split; label more texts, or texts that the student "
-            "would not write itself"
-        )
-    checked = _checked(held_out, settings.checked)
+    _require_hard_tokens(train, held_out)
+    eval_items = held_out_items(held_out, settings.max_eval_texts)
     identity = {
         "stage": 1,
-        "labels": data_hash([asdict(labels.manifest)]),
+        "labels": labels.hash,
         "student": student.fingerprint,
         "looped": asdict(looped),
         "settings": asdict(settings),
     }
     work = out.with_name(out.name + ".training")
-    trained = Loop[StageItem](
+    result = Loop[StageItem](
         stage,
         items,
         partial(collate, device=model.device),
-        lambda: second_looks(model, checked),
+        lambda: depth_metrics(model, eval_items),
         "-nll",
         loop,
         work / "stage-1",
         identity,
     ).run()
     model.eval()
-    figures = record(trained, identity, loop, train, second_looks(model, checked))
+    record = stage_record(result, identity, loop, train, depth_metrics(model, eval_items))
     info = TahInfo(
         base=student.fingerprint,
         base_name=student.name,
@@ -108,117 +107,27 @@ def train_depths(
         decider=None,
         threshold=DECODING_THRESHOLD,
         labels=asdict(labels.manifest),
-        training={"stage-1": figures},
+        training={"stage-1": record},
     )
     save_tah(out, info, model.peft, None)
     shutil.rmtree(work)
     return info
 
 
-@dataclass(frozen=True)
-class DecisionSettings:
-    """Stage 2 beside the loop.
-
-    Args:
-        positive_weight: weight of a hard token in the loss.
-        held_out: share of the questions that is never trained on; stage 1's.
-        checked: most held-out texts of an evaluation.
-        threshold: of held-out figures.
-        decoding_threshold: kept in the folder as decoding's default.
-    """
-
-    positive_weight: float = 5.0
-    held_out: float = 0.1
-    checked: int = 200
-    threshold: float = TRAINING_THRESHOLD
-    decoding_threshold: float = DECODING_THRESHOLD
-
-    def __post_init__(self) -> None:
-        require_ranges(
-            self,
-            TahError,
-            positive_weight=POSITIVE,
-            held_out=PART,
-            checked=AT_LEAST_1,
-            threshold=PROBABILITY,
-            decoding_threshold=PROBABILITY,
+def _require_fit(looped: LoopedSettings, student: Student) -> None:
+    """Raise `TahError` for settings that have no second pass, or mix more tokens than there are."""
+    if looped.max_depth < 2:
+        raise TahError("max_depth: expected at least 2, because stage 1 trains the second pass, got 1")
+    if looped.top_n > max(student.text_vocab, TOP_N):  # the default is accepted for every vocabulary
+        raise TahError(
+            f"top_n: expected at most the vocabulary of {student.text_vocab} tokens, got {looped.top_n}"
         )
 
 
-def train_decider(
-    student: Student,
-    labels: TahLabels,
-    decider: DeciderSettings,
-    loop: LoopSettings,
-    settings: DecisionSettings,
-    out: Path,
-) -> TahInfo:
-    """Stage 2: train the decider of stage 1's folder `out` and write the folder anew, with it.
-
-    Raises:
-        TahError: no folder of stage 1 of this student, or labels of another tokenizer.
-        TrainingError: a loss that is not a number.
-    """
-    labels.require_vocabulary(student.vocabulary, student.name)
-    found = load_tah(out, student.fingerprint, student.vocabulary, student.hidden_size)
-    train, held_out = labels.split(settings.held_out)
-    peft = found.attach(student.model)
-    model = LoopedModel(peft, replace(found.info.looped, train_base=False), student.text_vocab)
-    named = replace(decider, layers=decider.layers_of(model.config.num_hidden_layers))
-    model.read_layers(named.layers)
-    torch.manual_seed(loop.seed)
-    voter = make_decider(found.info, named, student.text_vocab).to(model.device)
-    stage = DeciderTraining(model, voter, settings.positive_weight)
-    checked = _checked(held_out, settings.checked)
-    identity = {
-        "stage": 2,
-        "labels": data_hash([asdict(labels.manifest)]),
-        "student": student.fingerprint,
-        "stage 1": data_hash([found.info.training["stage-1"]]),
-        "decider": asdict(named),
-        "settings": asdict(settings),
-    }
-    work = out.with_name(out.name + ".training")
-    trained = Loop[StageItem](
-        stage,
-        [stage.item(text) for text in train],
-        partial(collate, device=model.device),
-        lambda: decisions(model, voter, checked, settings.threshold),
-        "auroc",
-        loop,
-        work / "stage-2",
-        identity,
-    ).run()
-    voter.eval()
-    figures = record(trained, identity, loop, train, decisions(model, voter, checked, settings.threshold))
-    info = replace(
-        found.info,
-        decider=named,
-        threshold=settings.decoding_threshold,
-        training={**found.info.training, "stage-2": figures},
-    )
-    save_tah(out, info, peft, voter)
-    shutil.rmtree(work)
-    return info
-
-
-def _checked(texts: Sequence[Text], most: int) -> list[StageItem]:
-    return [make_item(text, len(text.hard)) for text in texts[:most]]
-
-
-def record(
-    trained: Trained,
-    identity: dict[str, Any],
-    loop: LoopSettings,
-    train: Sequence[Text],
-    held_out: dict[str, float],
-) -> dict[str, Any]:
-    """What a folder keeps of a stage."""
-    return {
-        "held_out": held_out,
-        "texts": len(train),
-        "steps": trained.steps,
-        "best_step": trained.best_step,
-        "history": trained.history,
-        "settings": {**identity, "loop": asdict(loop)},
-    }
+def _require_hard_tokens(train: Sequence[LabelledText], held_out: Sequence[LabelledText]) -> None:
+    """Raise `TahError` unless both sides of the split have a hard token."""
+    if not any(any(text.hard) for text in train) or not any(any(text.hard) for text in held_out):
+        raise TahError(
+            "labels: no token is hard on one side of the split; label more texts, or texts that the student "
+            "would not generate itself"
+        )

@@ -1,4 +1,4 @@
-"""Held-out figures of a looped student: what a second look mends and what it spoils."""
+"""Held-out metrics of a looped student: accuracy by depth, and the decisions of its decider."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ import torch
 from torch import Tensor
 
 from s2t_eval.methods.tah.decider import Decider, vote
-from s2t_eval.training.tah.looped import LoopedModel, Tokens, walk
-from s2t_eval.training.tah.stages import StageItem, collate
+from s2t_eval.training.tah.looped import LoopedModel, TokenIndices, iterate_depths
+from s2t_eval.training.tah.objectives import StageItem, collate
 from s2t_eval.training.trigger_recall import auroc
 
-LOGITS_AT_ONCE = 1 << 22
-"""Entries of accumulated logits of a batch; a batch has one text at least."""
+MAX_BATCH_LOGITS = 1 << 22
+"""Entries of accumulated logits of a batch, unless a single text has more."""
 
 
 @torch.no_grad()
-def second_looks(looped: LoopedModel, items: Sequence[StageItem]) -> dict[str, float]:
-    """Next-token accuracy at depth 1 and 2 on hard and easy tokens, every token asked both times.
+def depth_metrics(looped: LoopedModel, items: Sequence[StageItem]) -> dict[str, float]:
+    """Next-token accuracy after one and after two passes, measured at every token.
 
-    Tokens that the labels do not send deeper are asked alone: their deeper slots are seen by no other, so
-    each figure is what a second look at that one token would have changed.
+    At easy tokens the second pass is isolated: no other token attends to its slot. The accuracy after two
+    passes is therefore that of letting this one token continue.
 
     Returns:
-        `hard@1`, `hard@2`, `easy@1`, `easy@2`; `corrected` of the tokens wrong at depth 1, `overthought`
-        of those right there; `oracle`, the accuracy if the hard tokens alone are looked at again; `nll`,
-        the mean cross-entropy (nats) at those depths; `tokens`.
+        `hard@1`, `hard@2`, `easy@1`, `easy@2`: accuracy after one and two passes at hard and easy tokens;
+        `corrected`: share of the tokens wrong after one pass that are right after two; `overthought`: share
+        of those right after one pass that are wrong after two; `oracle`: accuracy if exactly the hard tokens
+        continue; `nll`: mean cross-entropy in that case, nats; `tokens`: number of tokens.
     """
     columns: list[tuple[Tensor, ...]] = []
     for part in _batches(looped, items):
         batch = collate(part, looped.device)
-        hidden, _, memory = looped.begin(batch.ids)
-        at = Tokens.where(batch.steps)
-        first = looped.logits(hidden[at.texts, at.positions])
-        hard = batch.hard[at.texts, at.positions]
-        states, _ = looped.deepen(memory, looped.mix(first), at, 1, alone=~hard)
+        hidden, _, cache = looped.first_pass(batch.ids)
+        tokens = TokenIndices.where(batch.steps)
+        first = looped.logits(hidden[tokens.texts, tokens.positions])
+        hard = batch.hard[tokens.texts, tokens.positions]
+        states, _ = looped.deeper_pass(cache, looped.mixed_embeddings(first), tokens, 1, isolated=~hard)
         second = first + looped.logits(states)
-        target = batch.targets(at)
+        target = batch.targets(tokens)
         oracle = torch.where(hard[:, None], second, first)
         nll = torch.nn.functional.cross_entropy(oracle, target, reduction="none")
         columns.append((hard, first.argmax(-1) == target, second.argmax(-1) == target, nll))
@@ -56,59 +57,61 @@ def second_looks(looped: LoopedModel, items: Sequence[StageItem]) -> dict[str, f
 
 
 @torch.no_grad()
-def decisions(
+def decider_metrics(
     looped: LoopedModel, decider: Decider, items: Sequence[StageItem], threshold: float
 ) -> dict[str, float]:
-    """How the decider votes at depth 0, and what comes of it.
+    """The decider's agreement with the labels, and the accuracy with the depths that it decides.
 
     Args:
         looped: the looped student, whose layers are read.
-        decider: in evaluation mode.
+        decider: the decider, in evaluation mode.
         items: held-out texts.
-        threshold: a token continues where its probability is above it.
+        threshold: a token continues where the decider's probability is above it.
 
     Returns:
-        `auroc` against the labels, `continue_rate`, `recall` and `precision` of hard tokens, `mean_depth`,
-        `accuracy` with the decider's depths.
+        `auroc` of the first decision against the labels; `continue_rate`: share of the tokens that continue;
+        `recall` and `precision` of hard tokens among them; `mean_depth`: mean number of passes;
+        `accuracy`: next-token accuracy.
     """
     top_n = looped.settings.top_n
 
-    def choose(depth: int, at: Tokens, totals: Tensor, states: Tensor | None) -> Tensor:
-        assert states is not None
-        return vote(decider, states, totals, top_n).sigmoid() > threshold
+    def rule(depth: int, tokens: TokenIndices, logits: Tensor, layer_outputs: Tensor | None) -> Tensor:
+        assert layer_outputs is not None
+        return vote(decider, layer_outputs, logits, top_n).sigmoid() > threshold
 
-    odds, hard, right, depths = [], [], [], []
+    log_odds, hard, right, passes = [], [], [], []
     for part in _batches(looped, items):
         batch = collate(part, looped.device)
-        found = torch.zeros_like(batch.steps)
-        depth = torch.ones_like(batch.ids)
-        for look in walk(looped, batch.ids, batch.steps, choose):
-            where = (look.at.texts, look.at.positions)
-            found[where] = look.totals.argmax(-1) == batch.targets(look.at)
-            depth[where] = look.depth + 1
-            if look.depth == 0 and looped.settings.max_depth > 1:
-                assert look.states is not None
-                odds.append(vote(decider, look.states, look.totals, top_n).cpu())
+        is_right = torch.zeros_like(batch.steps)
+        num_passes = torch.ones_like(batch.ids)
+        for output in iterate_depths(looped, batch.ids, batch.steps, rule):
+            index = (output.tokens.texts, output.tokens.positions)
+            is_right[index] = output.logits.argmax(-1) == batch.targets(output.tokens)
+            num_passes[index] = output.depth + 1
+            if output.depth == 0 and looped.settings.max_depth > 1:
+                assert output.layer_outputs is not None
+                log_odds.append(vote(decider, output.layer_outputs, output.logits, top_n).cpu())
         hard.append(batch.hard[batch.steps].cpu())
-        right.append(found[batch.steps].cpu())
-        depths.append(depth[batch.steps].cpu())
-    values, is_hard = torch.cat(odds), torch.cat(hard)
-    goes_on = torch.cat(depths) > 1
+        right.append(is_right[batch.steps].cpu())
+        passes.append(num_passes[batch.steps].cpu())
+    all_log_odds, is_hard, all_passes = torch.cat(log_odds), torch.cat(hard), torch.cat(passes)
+    continues = all_passes > 1
     return {
-        "auroc": auroc(values.numpy(), is_hard.numpy()),
-        "continue_rate": float(goes_on.float().mean()),
-        "recall": _share(goes_on, is_hard),
-        "precision": _share(is_hard, goes_on),
-        "mean_depth": float(torch.cat(depths).float().mean()),
+        "auroc": auroc(all_log_odds.numpy(), is_hard.numpy()),
+        "continue_rate": float(continues.float().mean()),
+        "recall": _share(continues, is_hard),
+        "precision": _share(is_hard, continues),
+        "mean_depth": float(all_passes.float().mean()),
         "accuracy": float(torch.cat(right).float().mean()),
     }
 
 
 def _batches(looped: LoopedModel, items: Sequence[StageItem]) -> Iterator[list[StageItem]]:
-    """Items in order, as many at once as their logits leave room for."""
+    """Items in order, as many in a batch as `MAX_BATCH_LOGITS` allows."""
     part: list[StageItem] = []
     for item in items:
-        if part and (sum(len(i.hard) for i in part) + len(item.hard)) * looped.text_vocab > LOGITS_AT_ONCE:
+        tokens = sum(len(other.hard) for other in part) + len(item.hard)
+        if part and tokens * looped.text_vocab > MAX_BATCH_LOGITS:
             yield part
             part = []
         part.append(item)
@@ -116,6 +119,6 @@ def _batches(looped: LoopedModel, items: Sequence[StageItem]) -> Iterator[list[S
         yield part
 
 
-def _share(of: Tensor, among: Tensor) -> float:
-    """Share of `of` among the marked ones; NaN where none is."""
-    return float(of[among].float().mean())
+def _share(values: Tensor, selected: Tensor) -> float:
+    """Share of true values among the selected ones, bool [n] each; NaN if none is selected."""
+    return float(values[selected].float().mean())
