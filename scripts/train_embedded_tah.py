@@ -42,7 +42,7 @@ EASY_FRACTION = 1.0
 that was trained on hard tokens only makes correct predictions wrong (LOG.md, 2026-11-23)."""
 DECIDER = DeciderSettings(width=64, blocks=2)
 DECISIONS = LoopSettings(epochs=2, lr=2e-3, batch_size=32, accumulate=1, warmup=0.03, evaluations=1)
-THRESHOLD = 0.9
+DECODING_THRESHOLD = 0.9
 
 
 def load_student() -> tuple[Student, Any]:
@@ -99,7 +99,7 @@ def main() -> None:
     # Both stages write the whole folder, so the shipped one is replaced only when both have ended.
     unfinished = out.with_name(out.name + ".new")
     train_depths(student, labels, LOOPED, DEPTHS, DepthSettings(EASY_FRACTION), unfinished)
-    settings = DecisionSettings(decoding_threshold=THRESHOLD)
+    settings = DecisionSettings(decoding_threshold=DECODING_THRESHOLD)
     train_decider(load_student()[0], labels, DECIDER, DECISIONS, settings, unfinished)
     (unfinished / "README.md").unlink()
     shutil.rmtree(out, ignore_errors=True)

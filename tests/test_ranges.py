@@ -100,7 +100,7 @@ SETTINGS: list[tuple[type, dict[str, tuple[Any, ...]]]] = [
             "positive_weight": (0, -1, NAN, INF),
             "held_out": SHARES_PART,
             "max_eval_texts": COUNTS,
-            "threshold": (-0.1, 1.1, NAN, True, "0.5"),
+            "eval_threshold": (-0.1, 1.1, NAN, True, "0.5"),
             "decoding_threshold": (-0.1, 1.1, NAN),
         },
     ),
@@ -142,7 +142,7 @@ def test_each_field_has_a_range(kind: type, wrong: dict[str, tuple[Any, ...]]) -
         (LoopedSettings, {"max_depth": 8, "top_n": 5000}),
         (DistilSettings, {"method": "jsd", "beta": 0.5}),
         (DistilSettings, {"method": "seqkd", "until": ("\n\n",), "rows": 1}),
-        (DecisionSettings, {"threshold": 0, "decoding_threshold": 1}),
+        (DecisionSettings, {"eval_threshold": 0, "decoding_threshold": 1}),
     ],
 )
 def test_ends_of_the_ranges_are_taken(kind: type, right: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from s2t_eval.cli.source import add_source_flags, load_options, read_source, req
 
 LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
 DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy_fraction")
-DECIDER_FLAGS = ("layers", "width", "blocks", "positive_weight", "threshold", "decoding_threshold")
+DECIDER_FLAGS = ("layers", "width", "blocks", "positive_weight", "eval_threshold", "decoding_threshold")
 
 
 def add_to(commands: Commands) -> None:
@@ -67,7 +67,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     two.add_argument("--width", type=int, help="of the decider (256)")
     two.add_argument("--blocks", type=int, help="of the decider (6)")
     two.add_argument("--positive_weight", "--positive-weight", type=float, help="of hard tokens (5)")
-    two.add_argument("--threshold", type=float, help="of held-out figures (0.8)")
+    two.add_argument(
+        "--eval_threshold", "--eval-threshold", type=float, help="threshold in held-out metrics (0.8)"
+    )
     two.add_argument(
         "--decoding_threshold", "--decoding-threshold", type=float, help="kept as decoding's (0.9)"
     )

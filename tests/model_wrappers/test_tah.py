@@ -64,7 +64,7 @@ def half_trained(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def folder(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """TrainingResult for seconds: it thinks again, not well."""
+    """A folder trained for seconds: some tokens take part in a second pass, with poor results."""
     out = tmp_path_factory.mktemp("stage_2") / "tah"
     command("tah", "train", "--pretrained", STUDENT, "--labels", labels, "--stage", 1, "--out", out,
             "--easy_fraction", 0.1, "--rank", 4, "--lr", 5e-3, *SHORT)  # fmt: skip
@@ -321,7 +321,7 @@ def test_an_oracle_of_other_prompts(folder: Path, tmp_path: Path) -> None:
         (["train", "--stage", "1", "--width", "8"], "--width: it belongs to stage 2, this is 1"),
         (["train", "--stage", "2", "--easy_fraction", "0.1"], "--easy_fraction: it belongs to stage 1"),
         (["train", "--stage", "1", "--max-depth", "0"], "max_depth: expected a whole number"),
-        (["train", "--stage", "2", "--threshold", "2"], "threshold: expected a probability from 0 to 1"),
+        (["train", "--stage", "2", "--eval_threshold", "2"], "eval_threshold: expected a probab"),
         (["train", "--stage", "2"], "expected a folder of `s2t-eval tah train` with tah.json"),
     ],
 )  # fmt: skip

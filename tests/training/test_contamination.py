@@ -45,12 +45,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("benchmark")
-def test_calibrate_looks_at_the_problems(
+def test_calibrate_checks_the_problems(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It once looked at the file's name alone."""
     out = tmp_path / "c.json"
-    given = (
+    arguments = (
         "calibrate",
         *PAIR,
         "--data",
@@ -63,15 +63,15 @@ def test_calibrate_looks_at_the_problems(
         str(out),
     )
     assert "1 of 5 problems are also evaluation problems of mine (the first is problem 2" in refused(
-        capsys, *given
+        capsys, *arguments
     )
     assert not out.exists()
-    main([*given, "--drop_overlap"])
+    main([*arguments, "--drop_overlap"])
     assert Calibration.load(out).num_texts == 4
 
 
 @pytest.mark.usefixtures("benchmark")
-def test_train_and_distil_look_at_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_and_distil_check_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Labels from before the benchmark was known, or of another version, are looked at again."""
     out = tmp_path / "out"
     distil = ("distil", *PAIR, "--teacher", TEACHER, "--labels", str(labels()), "--out", str(out))
@@ -82,22 +82,22 @@ def test_train_and_distil_look_at_the_labels(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("benchmark")
-def test_collect_and_tah_look_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_collect_and_tah_check_the_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = "1 of 4 problems are also evaluation problems of mine"
     assert message in refused(capsys, *collect_arguments(tmp_path / "labels", 4))
     tah = ("tah", "label", *PAIR, "--task", "s2t_arith", "--limit", "4", "--out", str(tmp_path / "tah"))
     assert message in refused(capsys, *tah)
 
 
-def test_tah_training_looks_at_its_labels(
+def test_tah_training_checks_its_labels(
     tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "tah"
     main(["tah", "label", *PAIR, "--task", "s2t_arith", "--limit", "8", "--out", str(folder)])
     request.getfixturevalue("benchmark")
     for command in (("train", "--stage", "1"), ("plain",)):
-        given = ("tah", *command, *PAIR, "--labels", str(folder), "--out", str(tmp_path / "out"))
-        assert "1 of 8 problems are also evaluation problems of mine" in refused(capsys, *given)
+        arguments = ("tah", *command, *PAIR, "--labels", str(folder), "--out", str(tmp_path / "out"))
+        assert "1 of 8 problems are also evaluation problems of mine" in refused(capsys, *arguments)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -69,12 +69,12 @@ def test_jsd_is_its_definition(beta: float) -> None:
 
 def test_jsd_at_one_half_is_symmetric_and_at_most_log_2() -> None:
     at = random_positions()
-    there, back = (
+    forward, backward = (
         jensen_shannon(at.teacher_log_probs, at.student_log_probs, 0.5),
         jensen_shannon(at.student_log_probs, at.teacher_log_probs, 0.5),
     )
-    torch.testing.assert_close(there, back)
-    assert ((there > 0) & (there < math.log(2))).all()
+    torch.testing.assert_close(forward, backward)
+    assert ((forward > 0) & (forward < math.log(2))).all()
     apart = torch.tensor([[100.0, 0.0]]).log_softmax(-1)  # as far as can be
     torch.testing.assert_close(
         jensen_shannon(apart, apart.flip(-1), 0.5), torch.tensor([math.log(2)]), rtol=0, atol=1e-6
@@ -108,9 +108,9 @@ def test_plackett_luce_is_a_distribution_over_orders() -> None:
     scores = torch.tensor([0.3, -1.2, 2.0, 0.1])
     total = 0.0
     for order in itertools.permutations(range(4)):
-        found = float((-plackett_luce(scores[list(order)])).exp())
-        assert found == pytest.approx(slow_plackett_luce(scores[list(order)].tolist()), rel=1e-5)
-        total += found
+        probability = float((-plackett_luce(scores[list(order)])).exp())
+        assert probability == pytest.approx(slow_plackett_luce(scores[list(order)].tolist()), rel=1e-5)
+        total += probability
     assert total == pytest.approx(1, rel=1e-5)
 
 
@@ -158,7 +158,7 @@ def test_position_weights_of_tsd_kd() -> None:
 
 def test_tsd_kd_is_the_sum_of_its_three_terms() -> None:
     at = random_positions()
-    found = make_method("tsd_kd").losses(at)
+    losses = make_method("tsd_kd").losses(at)
     student, teacher = at.student_log_probs.double(), at.teacher_log_probs.double()
     for i in range(STEPS):
         s, t = student[i], teacher[i]
@@ -168,7 +168,7 @@ def test_tsd_kd_is_the_sum_of_its_three_terms() -> None:
         ordered = sorted(proposed, key=lambda v: -float(t[v]))
         indirect = -math.log(slow_plackett_luce([float(s[v]) for v in ordered]))
         expected = direct + float(at.weights[i, 0]) * indirect + float(at.weights[i, 1]) * h_s
-        assert float(found[i]) == pytest.approx(expected, rel=1e-4)
+        assert float(losses[i]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_weight_of_a_position_has_no_gradient() -> None:
@@ -176,7 +176,9 @@ def test_the_weight_of_a_position_has_no_gradient() -> None:
     at = random_positions()
     logits = at.student_log_probs.clone().requires_grad_()
     student = logits.log_softmax(-1)
-    losses = make_method("tsd_kd").losses(at._replace(student_log_probs=student, weights=torch.zeros(STEPS, 2)))
+    losses = make_method("tsd_kd").losses(
+        at._replace(student_log_probs=student, weights=torch.zeros(STEPS, 2))
+    )
     losses.sum().backward()
     doubt = torch.sigmoid(entropy_of(at.student_log_probs) - entropy_of(at.teacher_log_probs))
     other = at.student_log_probs.clone().requires_grad_()
@@ -222,15 +224,17 @@ def slow_loss(student: PreTrainedModel, teacher: PreTrainedModel, method: Method
     for model, prompt in ((student, item.prompt_ids), (teacher, item.teacher_prompt_ids)):
         logits = model(torch.cat([prompt, item.output_ids])[None]).logits[0]
         sides.append(logits[len(prompt) - 1 : -1, :TEXT_VOCAB].float().log_softmax(-1))
-    ours, theirs = sides
-    weights = method.position_weights(entropy_of(ours.detach()))
-    return method.losses(Positions(ours, theirs.detach(), item.output_ids, weights)).sum()
+    student_log_probs, teacher_log_probs = sides
+    weights = method.position_weights(entropy_of(student_log_probs.detach()))
+    return method.losses(
+        Positions(student_log_probs, teacher_log_probs.detach(), item.output_ids, weights)
+    ).sum()
 
 
 def gradients(model: DistilModel) -> dict[str, Tensor]:
-    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    copied = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    return found
+    return copied
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -277,30 +281,30 @@ def test_padding_and_order_of_a_batch_change_nothing() -> None:
     model = DistilModel(
         tiny_model("gemma3", 0), tiny_model("gemma3", 1), make_method("kd"), LoraSettings(), VOCAB
     )
-    alone = [model.metrics(collate([item])) for item in items(4)]
+    one_by_one = [model.metrics(collate([item])) for item in items(4)]
     together = model.metrics(collate(items(4)[::-1]))
     for name in ("loss", "forward_kl", "num_agreeing"):
         torch.testing.assert_close(
-            getattr(together, name), sum(getattr(found, name) for found in alone), rtol=1e-4, atol=1e-4
+            getattr(together, name), sum(getattr(single, name) for single in one_by_one), rtol=1e-4, atol=1e-4
         )
 
 
-def test_closeness_counts_what_it_says() -> None:
+def test_metrics_are_their_definition() -> None:
     student, teacher = tiny_model("qwen2", 0), tiny_model("qwen2", 1)
     (item,) = items(1)
     model = DistilModel(student, teacher, make_method("reverse_kl"), None, TEXT_VOCAB, temperature=2.0)
-    found = model.metrics(collate([item]))
+    metrics = model.metrics(collate([item]))
     with torch.no_grad():
         forward = slow_loss(student, teacher, make_method("kd"), item)
-        ours, theirs = (
+        student_logits, teacher_logits = (
             m(torch.cat([p, item.output_ids])[None]).logits[0, len(p) - 1 : -1, :TEXT_VOCAB]
             for m, p in ((student, item.prompt_ids), (teacher, item.teacher_prompt_ids))
         )
-    assert float(found.forward_kl) == pytest.approx(float(forward), rel=1e-4)  # at temperature 1
-    assert int(found.num_agreeing) == int((ours.argmax(-1) == theirs.argmax(-1)).sum())
-    warm = [(logits / 2).log_softmax(-1).double() for logits in (ours, theirs)]
-    expected = sum(slow_kl(s.exp(), t.exp()) for s, t in zip(*warm, strict=True))
-    assert float(found.loss) == pytest.approx(expected, rel=1e-4)
+    assert float(metrics.forward_kl) == pytest.approx(float(forward), rel=1e-4)  # at temperature 1
+    assert int(metrics.num_agreeing) == int((student_logits.argmax(-1) == teacher_logits.argmax(-1)).sum())
+    at_temperature_2 = [(logits / 2).log_softmax(-1).double() for logits in (student_logits, teacher_logits)]
+    expected = sum(slow_kl(s.exp(), t.exp()) for s, t in zip(*at_temperature_2, strict=True))
+    assert float(metrics.loss) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_teacher_that_is_the_student_leaves_nothing_to_learn() -> None:
@@ -308,9 +312,9 @@ def test_a_teacher_that_is_the_student_leaves_nothing_to_learn() -> None:
         tiny_model("llama", 0), tiny_model("llama", 0), make_method("kd"), LoraSettings(), VOCAB
     )
     same = [Item(i.prompt_ids, i.prompt_ids, i.output_ids, i.source) for i in items()]
-    found = model.metrics(collate(same))
-    assert float(found.forward_kl) == pytest.approx(0, abs=1e-4)
-    assert int(found.num_agreeing) == sum(len(item.output_ids) for item in same)
+    metrics = model.metrics(collate(same))
+    assert float(metrics.forward_kl) == pytest.approx(0, abs=1e-4)
+    assert int(metrics.num_agreeing) == sum(len(item.output_ids) for item in same)
 
 
 def test_settings_of_the_model_that_do_not_fit() -> None:

@@ -31,7 +31,7 @@ from tests.twins import logits_after
 
 
 @pytest.fixture(scope="module")
-def found() -> LabelSet:
+def label_set() -> LabelSet:
     return LabelSet.load(labels())
 
 
@@ -41,54 +41,54 @@ def copied(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("number", [0, 13])
-def test_labels_are_their_slow_twin(found: LabelSet, number: int) -> None:
+def test_labels_are_their_slow_twin(label_set: LabelSet, number: int) -> None:
     """Every step from the whole text, student and teacher each encoded afresh."""
     student, teacher = (
         AutoModelForCausalLM.from_pretrained(embedded_path(name), dtype=torch.float32).eval()
         for name in (STUDENT, TEACHER)
     )
-    row = found.trajectories[number]
+    row = label_set.trajectories[number]
     assert row.kept.tolist() == list(range(len(row.output_ids)))
     ids = row.prompt_ids.tolist()
     for t, token in enumerate(row.output_ids.tolist()):
-        ours, theirs = logits_after(student, ids), logits_after(teacher, ids)
-        assert token == int(ours.argmax())
-        top = ours.topk(64).indices
+        student_logits, teacher_logits = logits_after(student, ids), logits_after(teacher, ids)
+        assert token == int(student_logits.argmax())
+        top = student_logits.topk(64).indices
         for name, pair in (
-            ("kl_student_teacher", (ours[top], theirs[top])),
-            ("kl_teacher_student", (theirs[top], ours[top])),
+            ("kl_student_teacher", (student_logits[top], teacher_logits[top])),
+            ("kl_teacher_student", (teacher_logits[top], student_logits[top])),
         ):
             assert getattr(row, name)[t] == pytest.approx(float(kl_divergence(*pair)), abs=2e-3)
-        p = ours.softmax(-1)
+        p = student_logits.softmax(-1)
         assert row.entropy[t] == pytest.approx(float(-(p * p.clamp(min=1e-30).log()).sum()), abs=2e-3)
         assert row.margin[t] == pytest.approx(float(1 - (p[top[0]] - p[top[1]])), abs=2e-3)
-        assert row.teacher_argmax[t] == int(theirs.argmax())
+        assert row.teacher_argmax[t] == int(teacher_logits.argmax())
         candidates = row.candidates[t]
         torch.testing.assert_close(
             torch.from_numpy(row.student_log_probs[t]),
-            ours.log_softmax(-1).topk(16).values,
+            student_logits.log_softmax(-1).topk(16).values,
             atol=2e-3,
             rtol=1e-3,
         )
-        expected = theirs.log_softmax(-1)[candidates]
+        expected = teacher_logits.log_softmax(-1)[candidates]
         torch.testing.assert_close(torch.from_numpy(row.teacher_log_probs[t]), expected, atol=5e-3, rtol=1e-3)
         assert row.teacher_mass[t] == pytest.approx(float(expected.exp().sum()), abs=1e-3)
         ids.append(token)
 
 
-def test_the_manifest_counts_what_is_there(found: LabelSet) -> None:
-    manifest = found.manifest
-    kl = np.concatenate([row.kl_student_teacher for row in found])
-    top = [row.kl_student_teacher > manifest.kl_threshold for row in found]
+def test_the_manifest_counts_what_is_there(label_set: LabelSet) -> None:
+    manifest = label_set.manifest
+    kl = np.concatenate([row.kl_student_teacher for row in label_set])
+    top = [row.kl_student_teacher > manifest.kl_threshold for row in label_set]
     assert manifest.num_steps == len(kl) and manifest.num_top == sum(int(t.sum()) for t in top)
     assert manifest.num_top == pytest.approx(0.1 * len(kl), abs=1.5)
     hits = sum(
         int((row.candidates[t][:, :8] == row.teacher_argmax[t][:, None]).any(-1).sum())
-        for row, t in zip(found, top, strict=True)
+        for row, t in zip(label_set, top, strict=True)
     )
     assert manifest.hit_rate["8"] == pytest.approx(hits / manifest.num_top)
-    assert len({row.problem_id for row in found}) == len(found) == COUNT
-    assert found.trajectories[0].problem_id == "s2t_arith/train/0"
+    assert len({row.problem_id for row in label_set}) == len(label_set) == COUNT
+    assert label_set.trajectories[0].problem_id == "s2t_arith/train/0"
 
 
 def test_top_steps_alone_keep_candidates_by_default(tmp_path: Path) -> None:
@@ -101,13 +101,13 @@ def test_top_steps_alone_keep_candidates_by_default(tmp_path: Path) -> None:
     assert not (tmp_path / "top" / "work").exists()
 
 
-def test_a_question_is_never_on_both_sides(found: LabelSet) -> None:
-    twice = [*found, replace(found.trajectories[0], problem_id="again")]
-    train, held_out = LabelSet(found.manifest, twice).split(0.3)
+def test_a_question_is_never_on_both_sides(label_set: LabelSet) -> None:
+    twice = [*label_set, replace(label_set.trajectories[0], problem_id="again")]
+    train, held_out = LabelSet(label_set.manifest, twice).split(0.3)
     assert len(train) + len(held_out) == COUNT + 1
     assert not {row.question_hash for row in train} & {row.question_hash for row in held_out}
     with pytest.raises(LabelError, match="1 different questions cannot be split"):
-        LabelSet(found.manifest, twice[:1]).split(0.3)
+        LabelSet(label_set.manifest, twice[:1]).split(0.3)
 
 
 # ---------------------------------------------------------------- resuming
@@ -149,8 +149,8 @@ def test_a_kill_among_the_labels_changes_nothing_either(
 def kill_when(out: Path, count: int, kind: str, arguments: list[str]) -> None:
     """Run the command in a process of its own and kill it when there are so many files of this kind."""
     command = [sys.executable, "-m", "tests.learning", *arguments]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=quiet, stderr=quiet)
+    devnull = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=devnull, stderr=devnull)
     folder = out / "work" / kind
     while process.poll() is None:
         if folder.is_dir() and len(list(folder.glob("*.safetensors"))) >= count:
@@ -177,9 +177,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_texts_do_not_depend_on_where_a_run_stopped(found: LabelSet, tmp_path: Path) -> None:
+def test_texts_do_not_depend_on_where_a_run_stopped(label_set: LabelSet, tmp_path: Path) -> None:
     main(collect_arguments(tmp_path / "rows", COUNT, "--steps", "all", "--batch_size", "3"))
-    for one, other in zip(found, LabelSet.load(tmp_path / "rows"), strict=True):
+    for one, other in zip(label_set, LabelSet.load(tmp_path / "rows"), strict=True):
         assert one.output_ids.tolist() == other.output_ids.tolist()
         np.testing.assert_allclose(one.kl_student_teacher, other.kl_student_teacher, atol=1e-3)
 
@@ -189,10 +189,10 @@ def test_texts_do_not_depend_on_where_a_run_stopped(found: LabelSet, tmp_path: P
 
 def test_only_the_teacher_sees_the_solution(tmp_path: Path) -> None:
     main(collect_arguments(tmp_path / "told", 4, "--teacher_context", "solution"))
-    told = LabelSet.load(tmp_path / "told")
-    assert told.manifest.teacher_context == "solution"
+    with_context = LabelSet.load(tmp_path / "told")
+    assert with_context.manifest.teacher_context == "solution"
     plain = LabelSet.load(labels())
-    for row, other in zip(told, plain, strict=False):
+    for row, other in zip(with_context, plain, strict=False):
         assert row.prompt_ids.tolist() == other.prompt_ids.tolist()
         assert row.output_ids.tolist() == other.output_ids.tolist()
         assert len(row.teacher_prompt_ids) > len(row.prompt_ids)
@@ -282,8 +282,8 @@ def damaged(copied: Path, **columns: object) -> None:
 
 
 def test_a_group_of_one_candidate_is_named(copied: Path) -> None:
-    found = LabelSet.load(copied).trajectories[0]
-    one = {name: getattr(found, name)[:, :1].tolist() for name in (
+    trajectory = LabelSet.load(copied).trajectories[0]
+    one = {name: getattr(trajectory, name)[:, :1].tolist() for name in (
         "candidates", "student_log_probs", "teacher_log_probs"
     )}  # fmt: skip
     damaged(copied, **one)
@@ -293,24 +293,24 @@ def test_a_group_of_one_candidate_is_named(copied: Path) -> None:
         LabelSet.load(copied)
 
 
-def test_columns_that_do_not_fit_are_named(copied: Path) -> None:
+def test_columns_of_another_length_are_named(copied: Path) -> None:
     damaged(copied, entropy=[0.5])
     with pytest.raises(LabelError, match=r"row 0.*lengths of entropy differ from the text"):
         LabelSet.load(copied)
 
 
-def test_numbers_that_are_none_are_named(copied: Path) -> None:
-    found = LabelSet.load(copied).trajectories[0]
-    damaged(copied, kl_student_teacher=[float("nan")] * len(found.output_ids))
+def test_values_that_are_not_finite_are_named(copied: Path) -> None:
+    trajectory = LabelSet.load(copied).trajectories[0]
+    damaged(copied, kl_student_teacher=[float("nan")] * len(trajectory.output_ids))
     with pytest.raises(LabelError, match="kl_student_teacher are not finite"):
         LabelSet.load(copied)
 
 
 @pytest.mark.parametrize("name", ["kl_teacher_student", "entropy", "margin", "teacher_mass"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_every_column_is_looked_at(name: str, value: float, copied: Path) -> None:
-    found = LabelSet.load(copied).trajectories[0]
-    damaged(copied, **{name: [value, *getattr(found, name)[1:].tolist()]})
+def test_every_column_must_be_finite(name: str, value: float, copied: Path) -> None:
+    trajectory = LabelSet.load(copied).trajectories[0]
+    damaged(copied, **{name: [value, *getattr(trajectory, name)[1:].tolist()]})
     with pytest.raises(LabelError, match=f"{name} are not finite"):
         LabelSet.load(copied)
 
@@ -318,10 +318,10 @@ def test_every_column_is_looked_at(name: str, value: float, copied: Path) -> Non
 @pytest.mark.parametrize("name", ["top_log_probs", "student_log_probs", "teacher_log_probs"])
 def test_a_log_probability_may_be_minus_infinity_and_nothing_else(name: str, copied: Path) -> None:
     """A token that its model never gives."""
-    found = LabelSet.load(copied).trajectories[0]
+    trajectory = LabelSet.load(copied).trajectories[0]
 
     def write(value: float) -> None:
-        values = getattr(found, name).tolist()
+        values = getattr(trajectory, name).tolist()
         values[0][-1] = value
         damaged(copied, **{name: values})
 
@@ -334,7 +334,7 @@ def test_a_log_probability_may_be_minus_infinity_and_nothing_else(name: str, cop
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "null", '"0.1"'])
-def test_a_threshold_that_is_none_is_refused(value: str, copied: Path) -> None:
+def test_a_threshold_that_is_not_finite_is_refused(value: str, copied: Path) -> None:
     path = copied / "manifest.json"
     path.write_text(re.sub(r'"kl_threshold": [^,]+', f'"kl_threshold": {value}', path.read_text()))
     with pytest.raises(LabelError, match=r"kl_threshold: expected a finite number, got "):
@@ -362,14 +362,14 @@ def test_a_teacher_of_nan_makes_no_label_set(
         LabelSet.load(tmp_path / "out")
 
 
-def test_another_student_or_format_is_refused(copied: Path, found: LabelSet) -> None:
+def test_another_student_or_format_is_refused(copied: Path, label_set: LabelSet) -> None:
     with pytest.raises(LabelError, match=r"another student .*run `s2t-eval collect` with this student"):
-        found.require_student("0123", found.manifest.vocabulary)
+        label_set.require_student("0123", label_set.manifest.vocabulary)
     with pytest.raises(LabelError, match="another tokenizer"):
-        found.require_student(found.manifest.student, "0123")
-    found.require_student(found.manifest.student, found.manifest.vocabulary)
+        label_set.require_student(label_set.manifest.student, "0123")
+    label_set.require_student(label_set.manifest.student, label_set.manifest.vocabulary)
     manifest = copied / "manifest.json"
-    manifest.write_text(json.dumps({**asdict(found.manifest), "format": 9}))
+    manifest.write_text(json.dumps({**asdict(label_set.manifest), "format": 9}))
     with pytest.raises(LabelError, match="format 9, expected 1"):
         LabelSet.load(copied)
     with pytest.raises(LabelError, match="there is none; make one with `s2t-eval collect`"):

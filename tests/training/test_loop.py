@@ -54,14 +54,24 @@ def examples(count: int = 11) -> list[Example]:
 
 def make(folder: Path, module: nn.Module | None = None, **settings: Any) -> Loop[Example]:
     module = module or Line()
-    given = examples()
+    training_items = examples()
 
     def evaluate() -> dict[str, float]:
         with torch.no_grad():
-            return {"loss": float(module(given).loss)}
+            return {"loss": float(module(training_items).loss)}
 
-    chosen = LoopSettings(**{"epochs": 3, "lr": 0.05, "batch_size": 2, "accumulate": 2, **settings})
-    return Loop(module, given, list, evaluate, "-loss", chosen, folder, {"what": "a line"}, ("offset",))
+    loop_settings = LoopSettings(**{"epochs": 3, "lr": 0.05, "batch_size": 2, "accumulate": 2, **settings})
+    return Loop(
+        module,
+        training_items,
+        list,
+        evaluate,
+        "-loss",
+        loop_settings,
+        folder,
+        {"what": "a line"},
+        ("offset",),
+    )
 
 
 def weights(loop: Loop[Example]) -> dict[str, Tensor]:
@@ -92,33 +102,33 @@ def test_accumulated_windows_are_one_large_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(value, weights(one)[name], atol=1e-5, rtol=1e-4)
 
 
-class Broken(Exception):
+class Interruption(Exception):
     pass
 
 
-def break_off(loop: Loop[Example], at: int) -> None:
+def interrupt(loop: Loop[Example], at: int) -> None:
     step = loop._optimize
 
     def stop() -> float:
         if loop.step == at:
-            raise Broken
+            raise Interruption
         return step()
 
     loop._optimize = stop  # type: ignore[method-assign]
-    with pytest.raises(Broken):
+    with pytest.raises(Interruption):
         loop.run()
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole")
     expected: TrainingResult = whole.run()
-    break_off(make(tmp_path / "broken"), at=7)
+    interrupt(make(tmp_path / "interrupted"), at=7)
     torch.manual_seed(99)
-    again = make(tmp_path / "broken")
-    found = again.run()
-    assert found.history == expected.history and found.best_step == expected.best_step
+    resumed = make(tmp_path / "interrupted")
+    resumed_result = resumed.run()
+    assert resumed_result.history == expected.history and resumed_result.best_step == expected.best_step
     for name, value in weights(whole).items():
-        assert torch.equal(weights(again)[name], value), name
+        assert torch.equal(weights(resumed)[name], value), name
 
 
 def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
@@ -135,7 +145,7 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path) -> None:
 
 
 def test_another_run_s_checkpoints_are_refused(tmp_path: Path) -> None:
-    break_off(make(tmp_path / "run"), at=5)
+    interrupt(make(tmp_path / "run"), at=5)
     with pytest.raises(TrainingError, match=r"another run.*loop"):
         make(tmp_path / "run", lr=0.01).run()
 

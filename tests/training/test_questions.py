@@ -82,7 +82,7 @@ def test_other_problems_with_the_same_words_are_others() -> None:
 
 
 def test_short_questions_are_found_as_sentences_or_by_their_numbers() -> None:
-    found = [
+    texts = [
         "What is 7 choose 3, squared?",
         "Q: What is 7 choose 3, squared? A:",
         "Tell me what is 7 choose 3 squared and why.",
@@ -90,7 +90,7 @@ def test_short_questions_are_found_as_sentences_or_by_their_numbers() -> None:
         "which of the following is true",
     ]
     index = QuestionIndex({name: records(questions) for name, questions in FURTHER.items()})
-    assert [index.find(text) for text in found] == ["mine"] * 5
+    assert [index.find(text) for text in texts] == ["mine"] * 5
 
 
 def test_what_any_question_says_is_nobody_s() -> None:
@@ -138,7 +138,7 @@ def test_numbers_at_the_ends_count() -> None:
 
 def test_the_shipped_hashes_are_small_and_whole() -> None:
     assert HASHES.stat().st_size < 2_000_000
-    sizes = {name: len(found) for name, found in evaluation_records().items()}
+    sizes = {name: len(texts) for name, texts in evaluation_records().items()}
     assert sizes.keys() == {*SOURCES, "gsm8k_dev"}
     assert sizes["gsm8k"] == 1319 and sizes["math500"] == 500 and sizes["gsm8k_dev"] == 500
 

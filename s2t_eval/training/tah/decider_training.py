@@ -21,7 +21,7 @@ from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.objectives import DeciderTraining, StageItem, collate
 from s2t_eval.training.tah.stages import (
     DECODING_THRESHOLD,
-    TRAINING_THRESHOLD,
+    EVAL_THRESHOLD,
     held_out_items,
     stage_record,
 )
@@ -35,7 +35,7 @@ class DecisionSettings:
         positive_weight: weight of a hard token in the loss.
         held_out: share of the questions that is never trained on; it must be stage 1's.
         max_eval_texts: at most this many held-out texts are used in an evaluation.
-        threshold: threshold of the decider's probability in held-out metrics.
+        eval_threshold: threshold of the decider's probability in held-out metrics.
         decoding_threshold: threshold that is saved as the default of decoding.
 
     Raises:
@@ -45,7 +45,7 @@ class DecisionSettings:
     positive_weight: float = 5.0
     held_out: float = 0.1
     max_eval_texts: int = 200
-    threshold: float = TRAINING_THRESHOLD
+    eval_threshold: float = EVAL_THRESHOLD
     decoding_threshold: float = DECODING_THRESHOLD
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class DecisionSettings:
             positive_weight=POSITIVE,
             held_out=PART,
             max_eval_texts=AT_LEAST_1,
-            threshold=PROBABILITY,
+            eval_threshold=PROBABILITY,
             decoding_threshold=PROBABILITY,
         )
 
@@ -106,14 +106,14 @@ def train_decider(
         stage,
         [stage.item(text) for text in train],
         partial(collate, device=model.device),
-        lambda: decider_metrics(model, network, eval_items, settings.threshold),
+        lambda: decider_metrics(model, network, eval_items, settings.eval_threshold),
         "auroc",
         loop,
         work / "stage-2",
         identity,
     ).run()
     network.eval()
-    metrics = decider_metrics(model, network, eval_items, settings.threshold)
+    metrics = decider_metrics(model, network, eval_items, settings.eval_threshold)
     info = replace(
         stage_1.info,
         decider=decider,

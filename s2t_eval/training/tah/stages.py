@@ -10,7 +10,7 @@ from s2t_eval.training.loop import LoopSettings, TrainingResult
 from s2t_eval.training.tah.labels import LabelledText
 from s2t_eval.training.tah.objectives import StageItem, make_item
 
-TRAINING_THRESHOLD = 0.8
+EVAL_THRESHOLD = 0.8
 DECODING_THRESHOLD = 0.9
 """The paper's thresholds of the decider's probability: of held-out metrics in training, and of decoding."""
 
