@@ -91,7 +91,7 @@ class PromptSet:
         """The set without some problems; the hash is that of the remaining problems.
 
         Args:
-            left_out: places of these problems in this set.
+            left_out: positions of these problems in this set.
         """
         kept = [i for i in range(len(self.instances)) if i not in left_out]
         return replace(

@@ -40,7 +40,7 @@ SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial"),
     *("constant", "constant_with_warmup", "inverse_sqrt"),
 )
-"""Those of transformers' `get_scheduler` that need a number of steps and nothing else."""
+"""The schedules of transformers' `get_scheduler` that have no argument beside numbers of steps."""
 
 
 class TrainingItem(Protocol):
@@ -70,13 +70,13 @@ class LoopSettings:
         schedule: one of `SCHEDULES`.
         warmup: share of all steps in which the rate rises.
         batch_size: items of one forward, on each process.
-        accumulate: forwards of one optimizer step; the last, partial window is stepped too.
-        weight_decay: of AdamW; modules name parameters that are exempt.
-        clip: largest norm of the gradient.
+        accumulate: gradient accumulation steps; the last optimizer step of an epoch may have fewer.
+        weight_decay: weight decay of AdamW; each kind of training exempts some parameters.
+        clip: the gradient is scaled down to this norm where it is larger.
         evaluations: evaluations (and checkpoints) an epoch.
-        patience: stop after this many evaluations without a better one; 0: never.
-        precision: `no`, `bf16` or `fp16`, of accelerate.
-        seed: of the order of items and of dropout.
+        patience: stop after this many evaluations without a better one; 0 never stops early.
+        precision: mixed precision of accelerate: `no`, `bf16` or `fp16`.
+        seed: seed of the order of items and of dropout.
         log_with: trackers of accelerate, such as `tensorboard` or `wandb`.
 
     Raises:

@@ -72,7 +72,7 @@ class SelectorSettings(LoraSettings):
 
 
 class Losses(NamedTuple):
-    """Sums over the groups of a batch."""
+    """Losses of a batch, summed over its groups; `loss` is `selection` plus beta times `regularizer`."""
 
     loss: Tensor
     selection: Tensor
@@ -124,7 +124,7 @@ class SelectorModel(nn.Module):
         return batch.to(self.readout.device)
 
     def forward(self, batch: Batch) -> Losses:
-        """Losses summed over the batch's groups; `loss` is optimised, the others are its two terms."""
+        """The losses of a batch."""
         hidden = self._hidden(batch)
         scores = self._scores(batch, hidden)
         per_group = LOSSES[self.settings.loss](
@@ -133,7 +133,7 @@ class SelectorModel(nn.Module):
         selection = per_group.sum()
         regularizer = selection.new_zeros(())
         if self.settings.beta:
-            # A mean over positions; times the number of groups it has the same weight as a sum over them.
+            # The loss is a sum over groups, so the mean over positions is multiplied by their number.
             regularizer = self._regularizer(batch, hidden[batch.text_index]) * len(per_group)
         return Losses(selection + self.settings.beta * regularizer, selection, regularizer)
 
