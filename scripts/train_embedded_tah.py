@@ -30,7 +30,7 @@ from s2t_eval.training.loop import LoopSettings
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.decider_training import DecisionSettings, train_decider
 from s2t_eval.training.tah.depth_training import DepthSettings, train_depths
-from s2t_eval.training.tah.labels import LabelledText, Manifest, TahLabels, label_hard_tokens
+from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
 from s2t_eval.training.tah.plain_tuning import fit_plain
 
 STUDENT = "embedded/student"
@@ -65,7 +65,7 @@ def make_labels(student: Student, tokenizer: Any) -> TahLabels:
         for i, problem in enumerate(make_split("train"))
     ]
     labelled = list(label_hard_tokens(ModelRunner(student.model), texts))
-    manifest = Manifest(
+    manifest = TahManifest(
         labeller=student.fingerprint,
         labeller_name=student.name,
         vocabulary=student.vocabulary,

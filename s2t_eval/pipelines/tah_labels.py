@@ -18,7 +18,7 @@ from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError, first_text
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
 from s2t_eval.training.labels import KIND, LabelSet
-from s2t_eval.training.tah.labels import LabelledText, Manifest, TahLabels, label_hard_tokens
+from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
 
 
 def label_texts(
@@ -41,7 +41,7 @@ def label_texts(
             rate = num_tokens / max(bar.format_dict["elapsed"], 1e-3)
             bar.set_postfix_str(f"{num_tokens:,} tokens ({rate:,.0f}/s)", refresh=False)
             bar.update()
-    manifest = Manifest(
+    manifest = TahManifest(
         labeller=lm.student_fingerprint,
         labeller_name=Path(lm.student_name).name,
         vocabulary=vocabulary_hash(lm.tokenizer),

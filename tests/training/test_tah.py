@@ -26,7 +26,7 @@ from s2t_eval.training.student import Student
 from s2t_eval.training.tah.decider_training import DecisionSettings, train_decider
 from s2t_eval.training.tah.depth_training import DepthSettings, train_depths
 from s2t_eval.training.tah.held_out_metrics import decider_metrics, depth_metrics
-from s2t_eval.training.tah.labels import LabelledText, Manifest, TahLabels, label_hard_tokens
+from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
 from s2t_eval.training.tah.looped import LoopedModel, TokenIndices, iterate_depths
 from s2t_eval.training.tah.objectives import (
     DeciderTraining,
@@ -70,7 +70,7 @@ def labels_for(base: Student, texts: Sequence[LabelledText], vocabulary: str = "
     steps = sum(len(text.hard) for text in labelled)
     hard = sum(sum(text.hard) for text in labelled)
     data = {"source": "made", "texts": len(labelled)}
-    return TahLabels(Manifest(base.fingerprint, base.name, vocabulary, data, {}, steps, hard), labelled)
+    return TahLabels(TahManifest(base.fingerprint, base.name, vocabulary, data, {}, steps, hard), labelled)
 
 
 @pytest.fixture(scope="module")

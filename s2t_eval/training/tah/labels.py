@@ -58,7 +58,7 @@ class LabelledText:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class TahManifest:
     """The model, data and counts of a label folder.
 
     Args:
@@ -81,7 +81,7 @@ class Manifest:
     format: int = FORMAT
 
 
-KIND = ManifestKind(Manifest, "s2t-eval tah label", TahError, FORMAT, MANIFEST)
+KIND = ManifestKind(TahManifest, "s2t-eval tah label", TahError, FORMAT, MANIFEST)
 
 
 class TahLabels:
@@ -92,7 +92,7 @@ class TahLabels:
         texts: labelled texts.
     """
 
-    def __init__(self, manifest: Manifest, texts: Sequence[LabelledText]) -> None:
+    def __init__(self, manifest: TahManifest, texts: Sequence[LabelledText]) -> None:
         self.manifest = manifest
         self.texts = list(texts)
 
