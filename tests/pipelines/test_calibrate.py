@@ -118,7 +118,7 @@ def test_quantiles_leave_the_wanted_share_above_them() -> None:
 @pytest.mark.parametrize("trigger", ["kl", "entropy", "margin"])
 @pytest.mark.parametrize("tau", TAUS)
 def test_rate_on_the_calibrated_problems_is_the_wanted_one(trigger: str, tau: float, made: Path) -> None:
-    """With one candidate the text stays greedy, so the very steps that were measured are met again."""
+    """With one candidate the text stays greedy, so its steps are those that were measured."""
     lm = SelectToThink(
         STUDENT, teacher=TEACHER, trigger=trigger, tau=tau, calibration=str(made), top_k=1, batch_size=8
     )
@@ -332,7 +332,7 @@ def test_file_whose_name_only_looks_like_it_is_taken(name: str, tmp_path: Path) 
 def test_task_without_training_problems_is_refused(
     splits: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing to train on, or a training split that is the one it is scored on."""
+    """The task has no training split, or it is the split that the task is scored on."""
     loaded = task_manager().load([inline_task("untrained", arith_docs(2), **splits)])
     monkeypatch.setattr(TaskManager, "load", lambda self, names: loaded)
     lm = SelectToThink(STUDENT, teacher=TEACHER, trigger="never")

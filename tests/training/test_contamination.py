@@ -1,4 +1,4 @@
-"""No command measures thresholds on, or learns from, a problem that models are scored on: by content."""
+"""No command calibrates or trains on a problem that models are scored on, whatever the name of its file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORED = 2
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a benchmark held one of the embedded task's training problems."""
+    """A benchmark that contains one of the embedded task's training problems."""
     labels()  # made before
     index = QuestionIndex({"mine": records([make_split("train")[SCORED].question])})
     monkeypatch.setattr(evaluation, "_evaluation_index", lambda: index)
@@ -30,7 +30,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Problems in a file whose name says nothing, one of them dressed up."""
+    """Problems in a file of a neutral name, one of them with changed markup."""
     questions = [problem.question for problem in make_split("train")[:5]]
     questions[SCORED] = f"Question: {questions[SCORED].upper()}"
     path = tmp_path / "problems.jsonl"
@@ -48,7 +48,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_calibrate_checks_the_problems(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It once looked at the file's name alone."""
+    """Only the name of the file was checked once."""
     out = tmp_path / "c.json"
     arguments = (
         "calibrate",
@@ -72,7 +72,7 @@ def test_calibrate_checks_the_problems(
 
 @pytest.mark.usefixtures("benchmark")
 def test_train_and_distil_check_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Labels from before the benchmark was known, or of another version, are looked at again."""
+    """Labels are checked at every use, because a benchmark may have been added since."""
     out = tmp_path / "out"
     distil = ("distil", *PAIR, "--teacher", TEACHER, "--labels", str(labels()), "--out", str(out))
     for command in (train_arguments(labels(), out), list(distil)):

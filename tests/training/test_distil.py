@@ -1,4 +1,4 @@
-"""`s2t-eval distil` and `--model distil` on the embedded pair: what is learnt, kept, resumed and refused."""
+"""`s2t-eval distil` and `--model distil` on the embedded pair: training, folders, resuming and errors."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def collect(student: str, folder: Path, problems: int) -> Path:
 
 @pytest.fixture(scope="module")
 def labels(noisy: Path) -> Path:
-    """The noisy student's texts on training problems, beside it."""
+    """Labels of the noisy student's texts on training problems, in a folder beside it."""
     return collect(str(noisy), noisy.with_name("labels"), PROBLEMS)
 
 
@@ -132,10 +132,10 @@ def test_kd_brings_the_student_nearer_to_the_teacher(adapter: Path) -> None:
     assert not adapter.with_name("kd.training").exists()
 
 
-def test_figures_are_those_of_the_loaded_folder_on_held_out_problems(
+def test_metrics_are_those_of_the_saved_folder_on_held_out_problems(
     adapter: Path, labels: Path, noisy: Path
 ) -> None:
-    """A slow twin: the adapter loaded by peft, plain forwards, the split taken again."""
+    """The slow twin loads the adapter with peft, splits the labels again and runs plain forward passes."""
     student = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(noisy), adapter)
     train, held_out = LabelSet.load(labels).split(0.2)
     assert not {t.question_hash for t in train} & {t.question_hash for t in held_out}

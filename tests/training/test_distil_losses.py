@@ -115,7 +115,7 @@ def test_plackett_luce_is_a_distribution_over_orders() -> None:
 
 
 def test_ranking_pushes_towards_the_teachers_order() -> None:
-    """The published code of TSD-KD sums the denominators from the wrong end, and rewards the reverse."""
+    """The published code of TSD-KD sums the denominators from the wrong end, which favours the reverse order."""
     scores = torch.zeros(4, requires_grad=True)  # in the teacher's order, the student has no opinion
     plackett_luce(scores).backward()
     assert scores.grad is not None
@@ -144,7 +144,7 @@ def test_training_on_the_ranking_alone_reaches_the_teachers_order() -> None:
 
 
 def test_position_weights_of_tsd_kd() -> None:
-    """Opening: until a tenth of the summed entropy is reached; sharpened: all but the surest tenth."""
+    """The opening ends at a tenth of the summed entropy; the tenth of lowest entropy is not sharpened."""
     entropy = torch.tensor([0.5, 0.4, 0.3, 2.0, 1.8, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0])  # 10 in all
     ranking, sharpening = TokenSelectiveKd().position_weights(entropy).unbind(-1)
     assert ranking.nonzero().flatten().tolist() == [0, 1, 2]  # 0.9 before the third, 1.2 after it
@@ -172,7 +172,7 @@ def test_tsd_kd_is_the_sum_of_its_three_terms() -> None:
 
 
 def test_the_weight_of_a_position_has_no_gradient() -> None:
-    """sigmoid(H_S - H_T) chooses positions; a student must not gain by becoming sure."""
+    """Lower entropy must not lower the loss through the weight sigmoid(H_S - H_T)."""
     at = random_positions()
     logits = at.student_log_probs.clone().requires_grad_()
     student = logits.log_softmax(-1)
@@ -204,7 +204,7 @@ def test_methods_that_cannot_be_made(arguments: tuple[str, float], message: str)
 
 
 def items(count: int = 3, seed: int = 5) -> list[Item]:
-    """Random texts; the teacher's prompts are others than the student's."""
+    """Random texts with different prompts for student and teacher."""
     generator = torch.Generator().manual_seed(seed)
 
     def ids(low: int, high: int) -> Tensor:
@@ -219,7 +219,7 @@ TEXT_VOCAB = VOCAB - 20
 
 
 def slow_loss(student: PreTrainedModel, teacher: PreTrainedModel, method: Method, item: Item) -> Tensor:
-    """The summed loss of one text from two plain forwards over everything, at once."""
+    """The summed loss of one text from one plain forward pass of each model, without chunks."""
     sides = []
     for model, prompt in ((student, item.prompt_ids), (teacher, item.teacher_prompt_ids)):
         logits = model(torch.cat([prompt, item.output_ids])[None]).logits[0]

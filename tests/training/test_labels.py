@@ -1,4 +1,4 @@
-"""`s2t-eval collect`: labels against a plain loop, resuming, and what is refused."""
+"""`s2t-eval collect`: labels against a plain loop, resuming, and errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def copied(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("number", [0, 13])
 def test_labels_are_their_slow_twin(label_set: LabelSet, number: int) -> None:
-    """Every step from the whole text, student and teacher each encoded afresh."""
+    """The slow twin encodes the whole text anew at every step."""
     student, teacher = (
         AutoModelForCausalLM.from_pretrained(embedded_path(name), dtype=torch.float32).eval()
         for name in (STUDENT, TEACHER)
@@ -116,7 +116,7 @@ def test_a_question_is_never_on_both_sides(label_set: LabelSet) -> None:
 def test_a_killed_run_ends_with_the_same_numbers_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed among the rollouts: floats once differed by 4e-5, and with them the threshold."""
+    """After a kill during the rollouts, divergences and the threshold once differed by 4e-5."""
     out, whole = tmp_path / "labels", tmp_path / "whole"
     kill_when(out, 70, "rollouts", collect_arguments(out, 150))
     done = len(list((out / "work" / "rollouts").glob("*.safetensors")))
@@ -147,7 +147,7 @@ def test_a_kill_among_the_labels_changes_nothing_either(
 
 
 def kill_when(out: Path, count: int, kind: str, arguments: list[str]) -> None:
-    """Run the command in a process of its own and kill it when there are so many files of this kind."""
+    """Run the command in a process of its own and kill it when it has written this many files of a kind."""
     command = [sys.executable, "-m", "tests.learning", *arguments]
     devnull = subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=devnull, stderr=devnull)
@@ -161,7 +161,7 @@ def kill_when(out: Path, count: int, kind: str, arguments: list[str]) -> None:
 
 
 def watch_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What is saved from here on: kind and index of each file."""
+    """A list to which kind and index of every file saved from now on are added."""
     written: list[tuple[str, int]] = []
     save = label_collection.CollectionFolder.save
     monkeypatch.setattr(
@@ -240,7 +240,7 @@ def test_benchmarks_questions_are_known_without_their_data() -> None:
 
 
 def test_overlap_is_an_error_of_the_caller() -> None:
-    """A `ValueError`, so that each command ends in one line; it names set, number and first problem."""
+    """It is a `ValueError`, which every command prints as one line."""
     with pytest.raises(
         ValueError, match=r"^1 of 3 problems are also evaluation problems of gsm8k .*problem 1"
     ):
@@ -273,7 +273,7 @@ def test_a_shard_with_too_few_rows_is_refused(copied: Path) -> None:
 
 
 def damaged(copied: Path, **columns: object) -> None:
-    """Write the set again with other columns in its first row."""
+    """Write the label set again with changed columns in its first row."""
     (shard,) = (copied / "shards").iterdir()
     table = pq.read_table(shard)
     rows = table.to_pylist()
@@ -317,7 +317,7 @@ def test_every_column_must_be_finite(name: str, value: float, copied: Path) -> N
 
 @pytest.mark.parametrize("name", ["top_log_probs", "student_log_probs", "teacher_log_probs"])
 def test_a_log_probability_may_be_minus_infinity_and_nothing_else(name: str, copied: Path) -> None:
-    """A token that its model never gives."""
+    """Minus infinity is the log-probability of a token of probability 0."""
     trajectory = LabelSet.load(copied).trajectories[0]
 
     def write(value: float) -> None:
@@ -344,7 +344,7 @@ def test_a_threshold_that_is_not_finite_is_refused(value: str, copied: Path) -> 
 def test_a_teacher_of_nan_makes_no_label_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It once made a finished one, with `kl_threshold` NaN; said of the weights, and of what they compute."""
+    """The set was once finished with `kl_threshold` NaN. NaN weights and NaN outputs are both detected."""
     teacher = Path(shutil.copytree(embedded_path(TEACHER), tmp_path / "teacher"))
     tensors = load_file(teacher / "model.safetensors")
     tensors["model.norm.weight"].fill_(float("nan"))

@@ -1,4 +1,4 @@
-"""The training loop: windows, resuming, the best checkpoint, and what it refuses."""
+"""The training loop: gradient accumulation, resuming, the best checkpoint, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A packed trajectory is its candidates' separate sequences: scores, gradients, regularizer."""
+"""Packed trajectories give the scores, gradients and regularizer of separate sequences."""
 
 from __future__ import annotations
 

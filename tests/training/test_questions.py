@@ -1,4 +1,4 @@
-"""Benchmark questions are found however they are spelled and whatever stands around them."""
+"""Benchmark questions are found regardless of spelling, markup and the text around them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ EDITS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_does_not_hide_a_question(edit: str) -> None:
-    """Any prefix or suffix and most markup once did."""
+    """Any prefix or suffix, and most markup, once hid a question."""
     for question in (MATH, PLAIN):
         assert find_overlap([EDITS[edit](question)], FURTHER) == {0: "mine"}
 
@@ -93,8 +93,8 @@ def test_short_questions_are_found_as_sentences_or_by_their_numbers() -> None:
     assert [index.find(text) for text in texts] == ["mine"] * 5
 
 
-def test_what_any_question_says_is_nobody_s() -> None:
-    """A question of a word or two, or of a phrase that every list of options begins with."""
+def test_generic_phrases_belong_to_no_benchmark() -> None:
+    """Questions of one or two words, and phrases with which many lists of options begin."""
     others = [
         "What does inflation do to the price of bread?",
         "Inflation\nis a rise of prices",

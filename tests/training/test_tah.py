@@ -80,7 +80,7 @@ def labels() -> TahLabels:
 
 @pytest.fixture(scope="module")
 def folder(labels: TahLabels, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both stages, quickly."""
+    """A folder of both stages, trained briefly."""
     out = tmp_path_factory.mktemp("tah") / "tah"
     train_depths(
         student(), labels, LoopedSettings(rank=4, dropout=0.0), QUICK, DepthSettings(easy_fraction=0.2), out
@@ -130,7 +130,7 @@ def test_a_text_of_the_student_itself_has_nothing_hard() -> None:
 
 
 def test_stage_1_loss_is_its_definition(labels: TahLabels) -> None:
-    """Token by token: a pass over the prefix, and for a hard token another one, one text at a time."""
+    """The slow twin runs one second pass for each hard token, in order, one text at a time."""
     peft = adapted("llama").float().eval()
     looped = LoopedModel(peft, LoopedSettings(top_n=20), VOCAB).eval()
     items = some_items(labels)
@@ -413,7 +413,7 @@ def test_a_folder_of_another_student(folder: Path) -> None:
 
 
 def test_an_adapter_of_another_base(damaged: Path) -> None:
-    """The settings say this student, the adapter's shapes do not."""
+    """The manifest names this student, but the adapter has other shapes."""
     weights = {k: torch.zeros(*v.shape, 2)[..., 0][..., :-1].contiguous() if "lora_A" in k else v
                for k, v in load_file(damaged / "adapter_model.safetensors").items()}  # fmt: skip
     save_file(weights, damaged / "adapter_model.safetensors", {"format": "pt"})
@@ -501,7 +501,7 @@ def test_depth_one_cannot_be_trained(labels: TahLabels, tmp_path: Path) -> None:
 
 
 def test_more_tokens_mixed_than_the_vocabulary_has(labels: TahLabels, tmp_path: Path) -> None:
-    """`--top_n 5000` was cut to the vocabulary without a word."""
+    """`--top_n 5000` was once reduced to the vocabulary without a message."""
     message = rf"^top_n: expected at most the vocabulary of {VOCAB} tokens, got 5000$"
     with pytest.raises(TahError, match=message):
         train_depths(student(), labels, LoopedSettings(top_n=5000), QUICK, DepthSettings(), tmp_path / "x")
