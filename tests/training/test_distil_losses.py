@@ -115,7 +115,7 @@ def test_plackett_luce_is_a_distribution_over_orders() -> None:
 
 
 def test_ranking_pushes_towards_the_teachers_order() -> None:
-    """The published code of TSD-KD sums the denominators from the wrong end, which favours the reverse order."""
+    """The published code of TSD-KD sums the denominators from the wrong end and favours the reverse order."""
     scores = torch.zeros(4, requires_grad=True)  # in the teacher's order, the student has no opinion
     plackett_luce(scores).backward()
     assert scores.grad is not None
