@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.ratios import Ratio, Stopwatch, Target, alternate
 from benchmarks.workload import Settings, load_model
 from s2t_eval.engine import ModelRunner
-from s2t_eval.training.collect import KEEP_TOP, NUM_CANDIDATES
+from s2t_eval.training.label_collection import KEEP_TOP, NUM_CANDIDATES
 from s2t_eval.training.labelling import CHUNK, label_texts
 
 PROMPT, STEPS, TEXTS = 100, 260, 3

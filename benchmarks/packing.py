@@ -79,7 +79,7 @@ def reencoded(model: SelectorModel, item: Item) -> float:
     with watch.running():
         prefix = item.text_ids[: item.prompt_length + int(item.steps[0])]
         ids = torch.cat([prefix.expand(K, -1), item.candidates[0][:, None]], dim=1).to(device)
-        hidden = model.plain.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
+        hidden = model.base_model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
         log_probs = item.student_log_probs.to(device)
         scores = model.score.score(Evidence(log_probs, hidden=hidden[None]))
         listwise_kl(scores, item.teacher_log_probs.to(device), 1.0).sum().backward()

@@ -30,8 +30,8 @@ from s2t_eval.methods.tah.settings import TOP_N, DeciderSettings, LoopedSettings
 from s2t_eval.models.lm_head import LMHead
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.tah.looped import LoopedModel
-from s2t_eval.training.tah.plain import PlainTraining
-from s2t_eval.training.tah.stages import DepthTraining, Loss, StageBatch, StageItem, collate
+from s2t_eval.training.tah.objectives import DepthTraining, Loss, StageBatch, StageItem, collate
+from s2t_eval.training.tah.plain_tuning import PlainTraining
 
 RATE = 0.07
 """Fraction of tokens with further iterations; in the paper 93 % have none."""

@@ -1,14 +1,14 @@
-"""Train the embedded pair from random weights, with fixed seeds, on one CPU core.
+"""Train the embedded pair from random weights on one CPU core.
 
-    python -m scripts.train_embedded_pair                  # both models, into this package
+    python -m scripts.train_embedded_pair                  # both models, into the package
     python -m scripts.train_embedded_pair --out runs/pair --only student
 
-Each model is trained on every problem once, with the loss on the solution only. The problems come from
-`arith.training_stream()`, which uses the seed of the train split and excludes dev and test. Both models
-have only correct labels and about the same number of problems; the student is weak because it is small.
+Each model is trained for one epoch, with the loss on the solution only. The problems are those of
+`arith.training_stream()`, which contains no problem of dev or test. All solutions are correct, and both
+models are trained on about the same number of problems: the student is weaker because it is smaller.
 
-The training takes about 15 minutes on one busy core. The weights depend in their low bits on the machine and
-on `--threads`. The sizes of both recipes were chosen on the dev split.
+Training takes about 15 minutes on one busy core. Runs are seeded, but floating-point rounding, and with it
+the weights, depends on the machine and on `--threads`. Both sizes were chosen on the dev split.
 """
 
 import argparse
@@ -42,7 +42,7 @@ _IGNORED = -100
 
 @dataclass(frozen=True)
 class Recipe:
-    """Size and training of one model of the pair."""
+    """Size and training settings of one model of the pair."""
 
     name: str
     hidden_size: int
@@ -66,8 +66,8 @@ RECIPES = (
 def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """An untrained Llama of the recipe's size, with tied embeddings and full attention.
 
-    Qwen2 is not used: for that model type transformers 5 rebuilds the tokenizer from its files and
-    loses `ignore_merges`, so that every word would be split into bytes.
+    Qwen2 cannot be used: transformers 5 rebuilds the tokenizer of that model type from its vocabulary and
+    merges, and drops `ignore_merges`, so every word would be split into bytes.
     """
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -103,9 +103,9 @@ def batches(
 
 
 def solution_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the solution tokens; the output head is evaluated only at labelled positions.
+    """Mean cross-entropy of the solution tokens; the LM head is run only at these.
 
-    Rows need no attention mask: their padding stands on the right of a causal model.
+    No attention mask is needed, because the model is causal and the padding is on the right.
     """
     hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
     is_scored = labels[:, 1:] != _IGNORED
@@ -113,7 +113,7 @@ def solution_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tens
 
 
 def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Train one model with AdamW, learning-rate warm-up and cosine decay to zero."""
+    """Train one model with AdamW, a linear warmup and cosine decay to zero."""
     set_seed(recipe.seed)
     model = make_model(recipe, tokenizer)
     num_steps = math.ceil(recipe.num_problems / recipe.batch_size)
@@ -145,9 +145,9 @@ def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a float16 checkpoint whose configuration requests float32, so that a CPU computes in float32.
+    """Write a float16 checkpoint with dtype float32 in its config, so that it is loaded in float32.
 
-    All files are first written to a temporary folder, so that an interrupted save keeps the old model.
+    The files are written to a temporary folder first, so an interrupted save leaves the old model.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))

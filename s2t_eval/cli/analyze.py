@@ -12,7 +12,7 @@ from s2t_eval.ranges import AT_LEAST_1, RATE
 
 if TYPE_CHECKING:
     from s2t_eval.training.labels import LabelSet
-    from s2t_eval.training.selector.judge import Judged
+    from s2t_eval.training.selector.trajectory_scores import TrajectoryScores
 
 
 def add_to(commands: Commands) -> None:
@@ -58,7 +58,7 @@ def run(parsed: argparse.Namespace) -> None:
     runs = read_runs(parsed.results, metrics) if parsed.results else []
     require_used(metrics, [run.task for run in runs])
     traces = [read_trace(path) for path in parsed.trace]
-    learned = _judged(parsed, labels) if parsed.selector else {}
+    learned = _trajectory_scores(parsed, labels) if parsed.selector else {}
     device = parsed.device
     paths = analyze(
         labels, runs, traces, parsed.out, learned=learned, tau=parsed.tau, ks=parsed.k, device=device
@@ -66,18 +66,21 @@ def run(parsed: argparse.Namespace) -> None:
     print(*paths, sep="\n")
 
 
-def _judged(parsed: argparse.Namespace, labels: dict[str, LabelSet]) -> dict[str, Judged]:
-    """What the selector says of the problems of these label sets that it was not trained on."""
+def _trajectory_scores(
+    parsed: argparse.Namespace, labels: dict[str, LabelSet]
+) -> dict[str, TrajectoryScores]:
+    """The selector's scores on the problems of these label sets that it was not trained on."""
     from s2t_eval.artifacts.fingerprint import model_fingerprint
     from s2t_eval.methods.selector_folder import load_selector
     from s2t_eval.models.loading import load_model
     from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
-    from s2t_eval.training.selector.judge import judge, unseen
+    from s2t_eval.training.selector.trajectory_scores import held_out_trajectories, score_trajectories
 
     student, tokenizer = load_model("pretrained", parsed.pretrained, parsed.dtype, parsed.device, False)
     base, vocabulary = model_fingerprint(student), vocabulary_hash(tokenizer)
     selector = load_selector(parsed.selector, base, vocabulary, int(student.config.hidden_size))
-    for found in labels.values():
-        found.require_student(base, vocabulary)
-    trajectories = [trajectory for found in labels.values() for trajectory in unseen(selector, found)]
-    return judge(selector, student, text_vocabulary(tokenizer), trajectories)
+    trajectories = []
+    for label_set in labels.values():
+        label_set.require_student(base, vocabulary)
+        trajectories += held_out_trajectories(selector, label_set)
+    return score_trajectories(selector, student, text_vocabulary(tokenizer), trajectories)

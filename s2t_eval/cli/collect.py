@@ -27,13 +27,13 @@ def add_to(commands: Commands) -> None:
         help="what only the teacher sees: `solution`, or a JSON-lines FILE of question and context",
     )
     add("--evaluation", nargs="+", default=[], help="more JSON-lines files whose problems are refused")
-    add("--out", required=True, help="label folder; a broken-off run goes on where it stopped")
+    add("--out", required=True, help="label folder; an interrupted run is resumed")
     parser.set_defaults(function=run)
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Collect, and say what the set holds."""
-    from s2t_eval.pipelines import collect as collection
+    from s2t_eval.pipelines.collect_labels import CollectionSettings, collect_labels, load_pair
 
     require_source(parsed)
     require_flags(parsed, tau=RATE)
@@ -43,11 +43,11 @@ def run(parsed: argparse.Namespace) -> None:
         "--out", folder, "an unfinished one of `s2t-eval collect`", patterns, parents=False
     )
     source, prompting = read_source(parsed)
-    settings = collection.Collection(
+    settings = CollectionSettings(
         parsed.tau, parsed.steps, parsed.teacher_context, parsed.drop_overlap, tuple(parsed.evaluation)
     )
-    lm = collection.load_pair(parsed.pretrained, parsed.teacher, **load_options(parsed))
-    manifest = collection.collect(lm, source, prompting, settings, folder)
+    lm = load_pair(parsed.pretrained, parsed.teacher, **load_options(parsed))
+    manifest = collect_labels(lm, source, prompting, settings, folder)
     print(
         f"{folder}: {manifest.data['problems']} problems, {manifest.num_steps} steps, "
         f"{manifest.num_top} of them above KL {manifest.kl_threshold:.4g} (top {manifest.tau:.0%}), "

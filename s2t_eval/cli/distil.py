@@ -57,7 +57,7 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.models.lora import LoraSettings
     from s2t_eval.models.vocabulary import require_same_vocabulary, stop_ids
     from s2t_eval.training.contamination import require_no_evaluation_prompts
-    from s2t_eval.training.distil.run import DistilSettings, Teacher, distil
+    from s2t_eval.training.distil.distillation import DistilSettings, Teacher, distil
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.student import load_student, short_name
 

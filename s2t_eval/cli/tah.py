@@ -19,8 +19,8 @@ from s2t_eval.cli.flags import (
 from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
 
 LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
-DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy")
-DECIDER_FLAGS = ("layers", "width", "blocks", "positive_weight", "threshold", "decoding_threshold")
+DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy_fraction")
+DECIDER_FLAGS = ("layers", "width", "blocks", "positive_weight", "eval_threshold", "decoding_threshold")
 
 
 def add_to(commands: Commands) -> None:
@@ -56,13 +56,20 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--top_n", "--top-n", type=int, help="tokens mixed into the next input (100)")
     add_lora_flags(one.add_argument, dropout=0.1)
     one.add_argument("--train_base", "--train-base", action="store_true", default=None)
-    one.add_argument("--easy", type=float, help="share of easy tokens looked at again too (0)")
+    one.add_argument(
+        "--easy_fraction",
+        "--easy-fraction",
+        type=float,
+        help="share of easy tokens that also take part in the second pass (0)",
+    )
     two = parser.add_argument_group("stage 2")
     two.add_argument("--layers", type=int, nargs="+", help="layers that the decider reads")
     two.add_argument("--width", type=int, help="of the decider (256)")
     two.add_argument("--blocks", type=int, help="of the decider (6)")
     two.add_argument("--positive_weight", "--positive-weight", type=float, help="of hard tokens (5)")
-    two.add_argument("--threshold", type=float, help="of held-out figures (0.8)")
+    two.add_argument(
+        "--eval_threshold", "--eval-threshold", type=float, help="threshold in held-out metrics (0.8)"
+    )
     two.add_argument(
         "--decoding_threshold", "--decoding-threshold", type=float, help="kept as decoding's (0.9)"
     )
@@ -98,14 +105,14 @@ def label(parsed: argparse.Namespace) -> None:
     lm = load_lm(parsed.pretrained, None, **load_options(parsed))
     prompt: dict[str, Any] = {}
     if parsed.texts is not None:
-        texts, data = tah_labels.collected(lm, Path(parsed.texts))
+        texts, data = tah_labels.label_set_texts(lm, Path(parsed.texts))
     else:
         source, prompting = read_source(parsed)
-        posed = source_prompts(lm, source, prompting)
-        texts = tah_labels.solutions(lm, posed, prompting, parsed.drop_overlap)
-        data = {"source": posed.source, "split": posed.split, "skip": source.skip}
+        prompts = source_prompts(lm, source, prompting)
+        texts = tah_labels.reference_solutions(lm, prompts, prompting, parsed.drop_overlap)
+        data = {"source": prompts.source, "split": prompts.split, "skip": source.skip}
         prompt = vars(prompting)
-    labels = tah_labels.label(lm, texts, data, prompt)
+    labels = tah_labels.label_texts(lm, texts, data, prompt)
     labels.save(out)
     found = labels.manifest
     hard = f"{found.num_hard} of them hard ({found.num_hard / found.num_steps:.1%})"
@@ -125,13 +132,9 @@ def train(parsed: argparse.Namespace) -> None:
     from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
     from s2t_eval.training.contamination import require_no_evaluation_prompts
     from s2t_eval.training.student import load_student
+    from s2t_eval.training.tah.decider_training import DecisionSettings, train_decider
+    from s2t_eval.training.tah.depth_training import DepthSettings, train_depths
     from s2t_eval.training.tah.labels import TahLabels
-    from s2t_eval.training.tah.train import (
-        DecisionSettings,
-        DepthSettings,
-        train_decider,
-        train_depths,
-    )
 
     out = Path(parsed.out)
     foreign = DECIDER_FLAGS if parsed.stage == 1 else DEPTH_FLAGS
@@ -170,9 +173,9 @@ def plain(parsed: argparse.Namespace) -> None:
     from s2t_eval.methods.tah.settings import LoopedSettings
     from s2t_eval.training.contamination import require_no_evaluation_prompts
     from s2t_eval.training.student import load_student
+    from s2t_eval.training.tah.depth_training import DepthSettings
     from s2t_eval.training.tah.labels import TahLabels
-    from s2t_eval.training.tah.plain import train_plain
-    from s2t_eval.training.tah.train import DepthSettings
+    from s2t_eval.training.tah.plain_tuning import train_plain
 
     out = Path(parsed.out)
     require_new_folder("--out", out)

@@ -30,7 +30,7 @@ def add_to(commands: Commands) -> None:
     add_loading_flags(parser)
     add = parser.add_argument
     add("--labels", required=True, help="label folder of `s2t-eval collect`")
-    add("--out", required=True, help="selector folder; a broken-off run goes on where it stopped")
+    add("--out", required=True, help="selector folder; an interrupted run is resumed")
     add("--start", help="selector folder to go on from: of this student, these labels and this size")
     add(
         "--complete",
@@ -46,7 +46,13 @@ def add_to(commands: Commands) -> None:
     add_lora_flags(add)
     add("--num_candidates", "--num-candidates", type=int, default=16, help="K in training (default 16)")
     add("--top_k", "--top-k", type=int, default=8, help="K in decoding (default 8)")
-    add("--quiet", type=float, default=0.0, help="share of the other steps learnt from too (--steps all)")
+    add(
+        "--low_kl_fraction",
+        "--low-kl-fraction",
+        type=float,
+        default=0.0,
+        help="share of the steps outside the top tau that is also trained on (labels of --steps all)",
+    )
     add("--held_out", "--held-out", type=float, default=0.1, help="share of problems never trained on")
     add(
         "--keep", choices=("agree@1", "gain"), default="agree@1", help="held-out figure that chooses the best"
@@ -64,13 +70,15 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.selector.complete import complete_selector
     from s2t_eval.training.selector.model import SelectorSettings
-    from s2t_eval.training.selector.run import TrainSettings, train_selector
+    from s2t_eval.training.selector.selector_training import TrainSettings, train_selector
     from s2t_eval.training.student import load_student
 
     if parsed.start is not None and parsed.complete is not None:
         raise ValueError("--start and --complete: expected one of them; --complete trains no adapter")
     selector = SelectorSettings(**given(parsed, SelectorSettings))
-    settings = TrainSettings(parsed.num_candidates, parsed.top_k, parsed.quiet, parsed.held_out, parsed.keep)
+    settings = TrainSettings(
+        parsed.num_candidates, parsed.top_k, parsed.low_kl_fraction, parsed.held_out, parsed.keep
+    )
     loop = loop_settings(parsed)
     labels = LabelSet.load(Path(parsed.labels))
     student, tokenizer = load_student(*student_flags(parsed))

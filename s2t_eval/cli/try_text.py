@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from s2t_eval.engine import Result
-    from s2t_eval.pipelines.single_text import Backend, Posed
+    from s2t_eval.pipelines.single_text import Backend, PreparedQuestion
 
 EXAMPLE = (
     's2t-eval try --model s2t "Max has 48 eggs. Max loses 30 eggs. Max sells 7 eggs. How many eggs does Max '
@@ -48,28 +48,30 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.cli.text_display import make_console
     from s2t_eval.cli.transcript import CONTROL
     from s2t_eval.pipelines.prompts import Prompting
-    from s2t_eval.pipelines.single_text import load_backend, pose
+    from s2t_eval.pipelines.single_text import load_backend, prepare_question
 
     prompting = Prompting(
         parsed.system_instruction, parsed.apply_chat_template, max_gen_toks=parsed.max_gen_toks
     )
     backend = load_backend(parsed.model, parsed.model_args or "")
-    posed = pose(backend, parsed.question, prompting)
+    prepared = prepare_question(backend, parsed.question, prompting)
     console = make_console()
-    expected = f" (expected: {posed.answer})" if posed.answer is not None else ""
-    console.print(f"question: {posed.question.translate(CONTROL)}{expected}\n", soft_wrap=True)
-    results = _write_texts(console, backend, posed, not parsed.no_greedy)
+    expected = f" (expected: {prepared.answer})" if prepared.answer is not None else ""
+    console.print(f"question: {prepared.question.translate(CONTROL)}{expected}\n", soft_wrap=True)
+    results = _write_texts(console, backend, prepared, not parsed.no_greedy)
     steps = results[parsed.model].steps
     if steps:
         console.print(fired_steps(steps, parsed.steps, backend.lm.tok_decode), "")
-    console.print(cost_table(results, len(posed.request.prompt_ids)))
+    console.print(cost_table(results, len(prepared.request.prompt_ids)))
 
 
-def _write_texts(console: Console, backend: Backend, posed: Posed, with_greedy: bool) -> dict[str, Result]:
+def _write_texts(
+    console: Console, backend: Backend, prepared: PreparedQuestion, with_greedy: bool
+) -> dict[str, Result]:
     """The method's text, then greedy's, shown as they are written."""
     from s2t_eval.cli.text_display import make_display
     from s2t_eval.cli.transcript import Transcript
-    from s2t_eval.pipelines.single_text import greedy_decoder, write
+    from s2t_eval.pipelines.single_text import generate_text, greedy_decoder
 
     decoders = {backend.model: backend.lm.decoder()}
     control = greedy_decoder(backend) if with_greedy else None
@@ -78,8 +80,8 @@ def _write_texts(console: Console, backend: Backend, posed: Posed, with_greedy: 
     display, results = make_display(console), {}
     try:
         for title, decoder in decoders.items():
-            transcript = Transcript(backend.lm.tok_decode, posed.request.stop_strings)
-            results[title] = write(decoder, posed.request, display.begin(title, transcript))
+            transcript = Transcript(backend.lm.tok_decode, prepared.request.stop_strings)
+            results[title] = generate_text(decoder, prepared.request, display.begin(title, transcript))
     finally:
         display.end()
     return results

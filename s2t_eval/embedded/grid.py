@@ -1,6 +1,6 @@
-"""Every method on the embedded pair, a line each: what `make demo` shows and CI compares.
+"""The runs of all methods on the embedded pair, which `make demo` shows and CI compares with a baseline.
 
-A new backend is a new line in `GRID` (then `make baseline`).
+A new backend needs a new line in `GRID`, and then `make baseline`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Row:
     """One run.
 
     Args:
-        name: of its baseline file.
-        label: in tables.
-        model: lm_eval's `--model`.
-        arguments: beside `pretrained`.
-        needs_pair: adds the teacher and the calibration file.
-        pretrained: the model that writes.
+        name: name of its baseline file.
+        label: its name in tables.
+        model: `--model` of lm_eval.
+        arguments: model arguments beside `pretrained`.
+        needs_pair: whether the teacher and the calibration file are added to the arguments.
+        pretrained: the student.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Row:
     pretrained: str = STUDENT
 
     def model_args(self, calibration: Path) -> dict[str, Any]:
-        """The arguments in full."""
+        """The complete model arguments."""
         pair = {"teacher": TEACHER, "calibration": str(calibration)} if self.needs_pair else {}
         return {"pretrained": self.pretrained, **pair, **self.arguments}
 

@@ -29,7 +29,7 @@ class Prompting:
 
 
 @dataclass(frozen=True)
-class Collection:
+class CollectionSettings:
     """What a label set keeps and what its teacher reads.
 
     Args:

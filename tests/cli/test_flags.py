@@ -12,7 +12,7 @@ from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompt
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.loop import LoopSettings
 from s2t_eval.training.selector.model import SelectorSettings
-from s2t_eval.training.selector.run import TrainSettings, train_selector
+from s2t_eval.training.selector.selector_training import TrainSettings, train_selector
 from s2t_eval.training.student import Student
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, model, tokenizer
@@ -36,7 +36,7 @@ SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((*TRAIN, "--quiet", "2"), "quiet: expected a share from 0 to 1, got 2.0"),
+        ((*TRAIN, "--low_kl_fraction", "2"), "low_kl_fraction: expected a share from 0 to 1, got 2.0"),
         ((*TRAIN, "--num_candidates", "1"), "num_candidates: expected at least 2, got 1"),
         ((*TRAIN, "--top_k", "100"), "top_k: expected at most the 16 candidates of training"),
         ((*TRAIN, "--held_out", "0"), "held_out: expected a share above 0 and below 1, got 0.0"),
@@ -48,7 +48,7 @@ SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", 
         ((*TRAIN, "--epochs", "two"), "--epochs: invalid int value: 'two'"),
         ((*TRAIN, "--log_with", "nonesuch"), "log_with: expected trackers of accelerate"),
         ((*TRAIN, "--device", "quux"), ": expected a folder of `s2t-eval collect`"),
-        ((*DISTIL, "--until", "x"), "until: only seqkd has the teacher write texts"),
+        ((*DISTIL, "--until", "x"), "until: the teacher generates texts for seqkd only"),
         ((*DISTIL, "--method", "kd", "--rows", "4"), "--rows: only seqkd has the teacher write texts"),
         ((*DISTIL, "--held_out", "0"), "held_out: expected a share above 0"),
         ((*DISTIL, "--dropout", "1"), "dropout: expected a share of at least 0 and below 1, got 1.0"),
@@ -140,7 +140,7 @@ def test_quiet_steps_need_labels_at_every_step(tmp_path: Path) -> None:
     top = LabelSet(replace(found.manifest, steps="top"), found.trajectories)
     manifest = top.manifest
     who = Student(model(STUDENT), "student", manifest.student, manifest.vocabulary, len(tokenizer()))
-    with pytest.raises(ValueError, match=r"^quiet: 0\.5 of the other steps are asked for, and these labels"):
+    with pytest.raises(ValueError, match=r"^low_kl_fraction: expected 0 for labels .* got 0\.5;"):
         train_selector(
-            who, top, SelectorSettings(), LoopSettings(), TrainSettings(quiet=0.5), tmp_path / "out"
+            who, top, SelectorSettings(), LoopSettings(), TrainSettings(low_kl_fraction=0.5), tmp_path / "out"
         )

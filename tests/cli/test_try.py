@@ -23,7 +23,7 @@ from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.method_table import BACKENDS
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.pipelines.prompts import Prompting
-from s2t_eval.pipelines.single_text import EMBEDDED_OPTIONS, EXAMPLE, load_backend, pose
+from s2t_eval.pipelines.single_text import EMBEDDED_OPTIONS, EXAMPLE, load_backend, prepare_question
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, arith_task, generation
 
@@ -128,16 +128,16 @@ def test_how_the_embedded_models_write_is_the_task_s() -> None:
 def test_prompts_are_put_as_an_evaluation_puts_them() -> None:
     backend = load_backend("greedy", f"pretrained={STUDENT}")
     decode = backend.lm.tok_decode
-    posed = pose(backend, "How many?", Prompting("Think.", max_gen_toks=7))
-    assert decode(posed.request.prompt_ids) == "Think.\n\nQuestion: How many?\nAnswer:"
-    assert posed.request.max_new_tokens == 7
-    assert posed.answer is None
-    chat = pose(backend, "How many?", Prompting("Think.", apply_chat_template=True))
+    prepared = prepare_question(backend, "How many?", Prompting("Think.", max_gen_toks=7))
+    assert decode(prepared.request.prompt_ids) == "Think.\n\nQuestion: How many?\nAnswer:"
+    assert prepared.request.max_new_tokens == 7
+    assert prepared.answer is None
+    chat = prepare_question(backend, "How many?", Prompting("Think.", apply_chat_template=True))
     assert decode(chat.request.prompt_ids) == "Think.\n\nQuestion: How many?\nAnswer:"
     own = load_backend("greedy", f"pretrained={embedded_path(STUDENT)}")
-    posed = pose(own, "How many?", Prompting())
-    assert decode(posed.request.prompt_ids) == "How many?"
-    assert posed.request.stop_strings == ()
+    prepared = prepare_question(own, "How many?", Prompting())
+    assert decode(prepared.request.prompt_ids) == "How many?"
+    assert prepared.request.stop_strings == ()
 
 
 @pytest.mark.parametrize(

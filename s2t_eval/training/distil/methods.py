@@ -26,10 +26,11 @@ def make_method(name: str, beta: float | None = None) -> Method:
 
     Args:
         name: a key of `METHODS`.
-        beta: of the Jensen-Shannon divergence; None takes the method's own default.
+        beta: weight of the teacher in the mixture of the Jensen-Shannon divergence; None takes the method's
+            default.
 
     Raises:
-        ValueError: an unknown name, or a beta for a method that has none.
+        ValueError: the name is unknown, or the method has no beta.
     """
     if name not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {name!r}")

@@ -44,11 +44,11 @@ class DistilSettings(LoraSettings):
         from s2t_eval.training.distil.methods import make_method  # it loads torch
 
         method = make_method(self.method, self.beta)
-        if self.rows != DistilSettings.rows and method.texts != "teacher":
+        if self.rows != DistilSettings.rows and method.text_source != "teacher":
             raise ValueError(
                 f"rows: only seqkd has the teacher write texts, {self.method} does not; leave it out"
             )
-        if self.until and method.texts != "teacher":
+        if self.until and method.text_source != "teacher":
             raise ValueError(
                 f"until: only seqkd has the teacher write texts, {self.method} does not; leave it out"
             )

@@ -1,7 +1,8 @@
-"""Roll out a student on training problems and have a teacher label every step (`s2t-eval collect`)."""
+"""Rollouts of a student on training problems, with a teacher's labels of every step (`s2t-eval collect`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from s2t_eval.artifacts.json_lines import read_json_lines
-from s2t_eval.model_wrappers.progress import GenerationProgress
+from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.calibrate import load_lm
@@ -23,43 +24,87 @@ from s2t_eval.pipelines.prompts import (
     first_text,
     source_prompts,
 )
-from s2t_eval.pipelines.settings import Collection as Collection
-from s2t_eval.training.collect import LabelFolder, Problem, finish, label, roll_out
+from s2t_eval.pipelines.settings import CollectionSettings as CollectionSettings
 from s2t_eval.training.contamination import question_hash
+from s2t_eval.training.label_collection import (
+    CollectionFolder,
+    Problem,
+    generate_rollouts,
+    label_rollouts,
+    write_label_set,
+)
 from s2t_eval.training.labels import Manifest
 
 SOLUTION_FIELDS = ("solution", "rationale", "answer")
 CONTEXT = "This is a correct solution, for you alone to see:\n{context}"
 
 
-def collect(
-    lm: SelectToThink, source: Source, prompting: Prompting, settings: Collection, folder: Path
+def collect_labels(
+    lm: SelectToThink, source: Source, prompting: Prompting, settings: CollectionSettings, folder: Path
 ) -> Manifest:
-    """Make the label set `folder`, or go on with it where an earlier run was broken off.
+    """Write the label set `folder`, or resume an interrupted collection there.
+
+    Args:
+        lm: student and teacher.
+        source: training problems.
+        prompting: how the problems are prompted.
+        settings: what is labelled.
+        folder: folder of the label set.
 
     Raises:
-        OverlapError: problems that are also evaluation problems.
-        LabelError: the folder holds something else.
-        TrainingDataError: unusable problems or teacher context.
+        OverlapError: there are evaluation problems among the training problems.
+        LabelError: the folder holds a finished label set, or an unfinished one of another run.
+        TrainingDataError: the problems or the teacher's context cannot be used.
     """
-    posed = source_prompts(lm, source, prompting)
-    further = {Path(path).stem: _file_questions(path) for path in settings.evaluation}
-    prompts = without_evaluation_problems(posed, settings.drop_overlap, further)
+    all_prompts = source_prompts(lm, source, prompting)
+    extra_benchmarks = {Path(path).stem: _read_questions(path) for path in settings.evaluation}
+    prompts = without_evaluation_problems(all_prompts, settings.drop_overlap, extra_benchmarks)
     problems = _problems(lm, source, prompting, settings, prompts)
-    assert lm.teacher is not None and lm.teacher_fingerprint is not None
-    described = Manifest(
+    assert lm.teacher is not None
+    manifest = _manifest(lm, source, prompting, settings, all_prompts, problems)
+    work = CollectionFolder(folder, asdict(manifest))
+    with GenerationProgress(len(problems), "Generating rollouts") as progress:
+        generate_rollouts(
+            lm.student,
+            problems,
+            work,
+            lm.rows,
+            lm.tok_decode,
+            lm.thoughts.answer_of,
+            progress.update,
+            progress.on_round,
+        )
+    lm.student.release()
+    with tqdm(total=len(problems), desc="Labelling") as bar:
+        label_rollouts(lm.teacher, problems, work, bar.update)
+    complete = write_label_set(work, problems, manifest)
+    work.clear()
+    return complete
+
+
+def _manifest(
+    lm: SelectToThink,
+    source: Source,
+    prompting: Prompting,
+    settings: CollectionSettings,
+    all_prompts: PromptSet,
+    problems: Sequence[Problem],
+) -> Manifest:
+    """The manifest without its counts and shards; it identifies the collection."""
+    assert lm.teacher_fingerprint is not None
+    return Manifest(
         student=lm.student_fingerprint,
         teacher=lm.teacher_fingerprint,
         student_name=Path(lm.student_name).name,
         teacher_name=Path(str(lm.selection.teacher)).name,
         vocabulary=vocabulary_hash(lm.tokenizer),
         data={
-            "source": posed.source,
-            "split": posed.split,
-            "hash": posed.hash,
+            "source": all_prompts.source,
+            "split": all_prompts.split,
+            "hash": all_prompts.hash,
             "skip": source.skip,
             "problems": len(problems),
-            "left_out_as_evaluation_problems": len(posed.instances) - len(problems),
+            "left_out_as_evaluation_problems": len(all_prompts.instances) - len(problems),
         },
         prompt={**asdict(prompting), "max_gen_toks": problems[0].request.max_new_tokens},
         seed=lm.arguments.seed,
@@ -73,26 +118,21 @@ def collect(
         hit_rate={},
         shards={},
     )
-    work = LabelFolder(folder, asdict(described))
-    with GenerationProgress(len(problems), "Rolling out") as progress:
-        roll_out(lm.student, problems, work, lm.rows, lm.tok_decode, progress.update, progress.on_round)
-    lm.student.release()
-    with tqdm(total=len(problems), desc="Labelling") as bar:
-        label(lm.teacher, problems, work, bar.update)
-    manifest = finish(work, problems, described)
-    work.clear()
-    return manifest
 
 
 def load_pair(pretrained: str, teacher: str, **stock: Any) -> SelectToThink:
-    """Student and teacher, checked to share one vocabulary."""
+    """Load student and teacher, and check that they share one vocabulary."""
     lm = load_lm(pretrained, teacher, **stock)
     assert isinstance(lm, SelectToThink)
     return lm
 
 
 def _problems(
-    lm: SelectToThink, source: Source, prompting: Prompting, settings: Collection, prompts: PromptSet
+    lm: SelectToThink,
+    source: Source,
+    prompting: Prompting,
+    settings: CollectionSettings,
+    prompts: PromptSet,
 ) -> list[Problem]:
     contexts = _contexts(settings.teacher_context, prompts)
     problems = []
@@ -100,28 +140,28 @@ def _problems(
         request = prompts.requests[i]
         teacher_prompt = request.prompt_ids
         if contexts is not None:
-            teacher_prompt = _prompt_with(lm, source, prompting, prompts.indices[i], contexts[i])
+            teacher_prompt = _prompt_with_context(lm, source, prompting, prompts.indices[i], contexts[i])
         problems.append(Problem(name, question_hash(question), request, teacher_prompt))
     return problems
 
 
 def _contexts(kind: str | None, prompts: PromptSet) -> list[str] | None:
-    """What the teacher sees beside each problem, or None."""
+    """The teacher's context of each problem; None if there is none."""
     if kind is None:
         return None
     if kind == "solution":
-        found = [first_text(doc, SOLUTION_FIELDS) for doc in prompts.docs]
+        contexts = [first_text(doc, SOLUTION_FIELDS) for doc in prompts.docs]
     else:
         by_question = {question_hash(row["question"]): row["context"] for row in _context_rows(Path(kind))}
-        found = [by_question.get(question_hash(question)) for question in prompts.questions]
-    missing = [i for i, text in enumerate(found) if text is None]
+        contexts = [by_question.get(question_hash(question)) for question in prompts.questions]
+    missing = [i for i, text in enumerate(contexts) if text is None]
     if missing:
         raise TrainingDataError(
-            f"--teacher-context {kind}: {len(missing)} of {len(found)} problems have none (the first is "
+            f"--teacher-context {kind}: {len(missing)} of {len(contexts)} problems have none (the first is "
             f"problem {prompts.indices[missing[0]]}); a solution is read from {', '.join(SOLUTION_FIELDS)}, "
             "a file holds one JSON object a line with `question` and `context`"
         )
-    return [str(text) for text in found]
+    return [str(text) for text in contexts]
 
 
 def _context_rows(path: Path) -> list[dict[str, str]]:
@@ -134,17 +174,17 @@ def _context_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _prompt_with(
+def _prompt_with_context(
     lm: SelectToThink, source: Source, prompting: Prompting, index: int, context: str
 ) -> tuple[int, ...]:
-    """The problem's prompt with the context in the system turn (or in front, without a template)."""
+    """The problem's prompt with the context in the system turn, or before it without a chat template."""
     instructions = [prompting.system_instruction, CONTEXT.format(context=context)]
-    informed = replace(prompting, system_instruction="\n\n".join(text for text in instructions if text))
-    one = source_prompts(lm, replace(source, limit=1, skip=index), informed)
-    return one.requests[0].prompt_ids
+    with_context = replace(prompting, system_instruction="\n\n".join(text for text in instructions if text))
+    prompts = source_prompts(lm, replace(source, limit=1, skip=index), with_context)
+    return prompts.requests[0].prompt_ids
 
 
-def _file_questions(path: str) -> list[str]:
+def _read_questions(path: str) -> list[str]:
     rows = _json_lines(Path(path), "--evaluation")
     questions = [first_text(row, QUESTION_FIELDS) for row in rows]
     if None in questions:

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from s2t_eval.cli import main
 from s2t_eval.engine import Request, Round
+from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.model_wrappers.progress import GenerationProgress
 from tests.engine.test_scheduler import Counting
 from tests.harness_helpers import STUDENT, TEACHER, generation, prompts
 
@@ -115,6 +115,6 @@ def test_pipelines_show_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert postfixes(err)[0] == ("0", "3", "0", "?", "3")
     main(["collect", *given, "--limit", "3", "--out", str(tmp_path / "labels")])
     err = capsys.readouterr().err
-    assert "Rolling out:" in err
+    assert "Generating rollouts:" in err
     assert postfixes(err)[0] == ("0", "3", "0", "?", "3")
     assert postfixes(err)[-1][:3:2] == ("3", "24")
