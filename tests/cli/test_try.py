@@ -143,7 +143,7 @@ def test_prompts_are_put_as_an_evaluation_puts_them() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--model", "maj8"), "--model maj8: it votes over answers that a task's rule reads"),
+        (("--model", "maj8"), "--model maj8: it votes over answers that are extracted by a task's rule"),
         (("--model", "maj_at_k"), "--model maj_at_k: it votes over answers"),
         (("--model", "hf"), "--model: invalid choice: 'hf'"),
         (("--model_args", "pretrained"), "--model_args: expected name=value pairs, got 'pretrained'"),
