@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         name = line.name_of(arguments)
         _refuse(f"{name}: {describe(error)} (see {name} --help)", error)
     except (ValueError, OSError) as error:
-        message = with_dashes(said(error), line.options_of(arguments))
+        message = with_dashes(said(error), line.names_of_options(arguments))
         _refuse(f"{line.name_of(arguments)}: {message}", error)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from textwrap import indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, Argument, CycloptsError, Group, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel, InlineText
 from rich.text import Text
 
@@ -48,6 +49,7 @@ class CommandLine:
             default_parameter=Parameter(
                 name_transform=lambda name: name,  # as the field is called; a hyphen for _ is accepted too
                 consume_multiple=1,
+                allow_repeating=True,  # the last one counts, as a shell's aliases need; lists grow
                 negative=(),
                 show_default=shown_default,
             ),
@@ -77,6 +79,9 @@ class CommandLine:
             CycloptsError: options that do not exist, lack a value or have one that cannot be read.
             ValueError: settings outside their range.
         """
+        _, apps, _ = self.app.parse_commands(list(arguments))
+        if is_dataclass(apps[-1].default_command):
+            resolve_annotations(apps[-1].default_command)
         function, bound, _ = self.app.parse_args(list(arguments))
         command: Command | None = function(*bound.args, **bound.kwargs)
         if command is None:
@@ -90,12 +95,25 @@ class CommandLine:
         names, _, _ = self.app.parse_commands(list(arguments))
         return " ".join([PROGRAM, *(name for name in names if not name.startswith("-"))])
 
-    def options_of(self, arguments: Sequence[str]) -> set[str]:
+    def command(self, name: str) -> App:
+        """The parser of the command of this name, such as `tah label`."""
+        app = self.app
+        for word in name.split():
+            app = app[word]
+        return app
+
+    def names_of_options(self, arguments: Sequence[str]) -> set[str]:
         """Names of the options of the command that some arguments choose."""
         _, apps, _ = self.app.parse_commands(list(arguments))
         if apps[-1].default_command is None:
             return set()
-        return {name for option in apps[-1].assemble_argument_collection() for name in option.names}
+        return {name for option in self.options(apps[-1]) for name in option.names}
+
+    def options(self, app: App) -> list[Argument]:
+        """The options of a command's parser, with their descriptions."""
+        default = self.app.default_parameter
+        options = app.assemble_argument_collection(default_parameter=default, parse_docstring=True)
+        return [option for option in options if option.parse and option.name != "*"]
 
     def completion(self, shell: str) -> str:
         """The completion script of a shell.
@@ -130,6 +148,20 @@ class Formatter(DefaultFormatter):  # type: ignore[misc]  # attrs' classes are A
 def as_help(description: str) -> str:
     """A field's description for somebody who types options: one line, without Python's None."""
     return re.sub(r"\b(None|Empty): ", "By default ", " ".join(description.split()))
+
+
+def resolve_annotations(settings: Any) -> None:
+    """Replace the annotations of a dataclass's `__init__`, and of those in its fields, by what they name.
+
+    cyclopts 5.5 evaluates the annotations of a nested dataclass in its own module; those of inherited fields
+    name types of the parent's module. This function can go once cyclopts evaluates them class by class.
+    """
+    hints = get_type_hints(settings, include_extras=True)
+    vars(settings)["__init__"].__annotations__.update(hints)
+    for hint in hints.values():
+        kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        if is_dataclass(kind):
+            resolve_annotations(kind)
 
 
 def help_text(command: type[Command]) -> str:

@@ -12,7 +12,6 @@ from cyclopts import (
     CoercionError,
     CycloptsError,
     MissingArgumentError,
-    RepeatArgumentError,
     UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
@@ -40,8 +39,6 @@ def describe(error: CycloptsError) -> str:
         return f"{name}: expected {_expected(error.target_type)}, got {error.token.value!r}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return _missing(error)
-    if isinstance(error, RepeatArgumentError):
-        return f"{error.token.keyword}: expected once, got it again with {error.token.value!r}"
     if isinstance(error, UnusedCliTokensError):
         return f"expected no further argument, got {' '.join(error.unused_tokens or ())!r}"
     return " ".join(str(error).split())

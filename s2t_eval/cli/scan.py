@@ -22,7 +22,7 @@ class Scan:
     Args:
         lm_eval: further arguments of lm_eval, after `--`.
         model: methods to run.
-        model_args: model arguments of all points, such as pretrained=...,teacher=...,calibration=...
+        model_args: model arguments of all points, such as pretrained=NAME,calibration=FILE.
         top_k: numbers of candidates K.
         tau: rates of fired steps; the calibration must hold them.
         tasks: tasks of lm_eval, separated by commas.
