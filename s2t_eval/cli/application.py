@@ -23,6 +23,14 @@ GROUPS = ("evaluate", "train", "report")
 PARENTS = {"tah": "Train a looped student (Think-at-Hard)."}
 """Commands that only hold others."""
 SHELLS = ("bash", "zsh")
+ZSH_END = f"""
+if [ "$funcstack[1]" = "_cyclopts_{PROGRAM}" ]; then
+  _cyclopts_{PROGRAM} "$@"
+else
+  compdef _cyclopts_{PROGRAM} {PROGRAM}
+fi
+"""
+"""Makes cyclopts' script, which is for a folder of zsh's `fpath`, work where it is sourced too."""
 ABOUT = """Evaluate, train and compare decoding methods for small language models.
 
 s2t-eval COMMAND --help        options of a command, with an example
@@ -123,7 +131,8 @@ class CommandLine:
         """
         if shell not in SHELLS:
             raise ValueError(f"--completion: expected {' or '.join(SHELLS)}, got {shell!r}")
-        return self.app.generate_completion(prog_name=PROGRAM, shell=shell)
+        script = self.app.generate_completion(prog_name=PROGRAM, shell=shell)
+        return script + ZSH_END if shell == "zsh" else script
 
     def _parent(self, name: str, group: Group, number: int) -> App:
         if name not in {known for known in self.app if not known.startswith("-")}:
