@@ -15,6 +15,8 @@ from s2t_eval.cli.source import StudentOptions
 class Export:
     """Merge a selector into its student, the readout into unused output rows.
 
+    The student's output head must have as many unused rows as the readout; embedded/student has none.
+
     Args:
         selector: selector folder, or repository on the Hub.
         to_reserved_rows: write the readout into unused output rows, which is the only form so far.
@@ -22,7 +24,7 @@ class Export:
     """
 
     EXAMPLE: ClassVar[str] = (
-        "s2t-eval export --pretrained embedded/student --selector selector --to_reserved_rows --out exported"
+        "s2t-eval export --pretrained student --selector selector --to_reserved_rows --out exported"
     )
 
     student: Annotated[StudentOptions, flat("student")]
