@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from s2t_eval.artifacts.errors import said
 from s2t_eval.cli import (
     analyze,
     calibrate,
@@ -26,9 +25,9 @@ from s2t_eval.cli import (
     train,
     try_text,
 )
-from s2t_eval.cli.application import PROGRAM, CommandLine, CycloptsError
+from s2t_eval.cli.application import CommandLine
 from s2t_eval.cli.command import Entry
-from s2t_eval.cli.parse_errors import describe, with_dashes
+from s2t_eval.cli.execute import execute, print_completion
 
 COMMANDS = (
     Entry("evaluate", "run", run_harness.Run),
@@ -53,37 +52,13 @@ COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; a mistake in its options ends in one line on stderr and exit code 2.
-
-    So does what the system refuses: a file that cannot be read, a folder that cannot be written to.
-    """
+    """Run a command of `s2t-eval`; see `execute` for its errors."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"] and arguments[1:] not in (["--help"], ["-h"]):
         run_harness.run(arguments[1:])  # lm_eval reads its arguments itself
         return
     line = CommandLine(COMMANDS)
     if arguments[:1] == ["--completion"]:
-        _print_completion(line, arguments[1:])
-        return
-    try:
-        command = line.parse(arguments)
-        if command is not None:
-            command.run()
-    except CycloptsError as error:
-        name = line.name_of(arguments)
-        _refuse(f"{name}: {describe(error)} (see {name} --help)", error)
-    except (ValueError, OSError) as error:
-        message = with_dashes(said(error), line.names_of_options(arguments))
-        _refuse(f"{line.name_of(arguments)}: {message}", error)
-
-
-def _print_completion(line: CommandLine, shells: Sequence[str]) -> None:
-    try:
-        print(line.completion(shells[0] if len(shells) == 1 else " ".join(shells)))
-    except ValueError as error:
-        _refuse(f"{PROGRAM}: {error}", error)
-
-
-def _refuse(message: str, error: BaseException) -> None:
-    print(message, file=sys.stderr)
-    raise SystemExit(2) from error
+        print_completion(line, arguments[1:])
+    else:
+        execute(line, arguments)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from cyclopts import Parameter
 
 from s2t_eval.artifacts.places import require_own_folder
+from s2t_eval.cli.command import HIDDEN
 from s2t_eval.cli.source import ProblemOptions
 from s2t_eval.pipelines.settings import Collection
+
+
+@dataclass(frozen=True)
+class _CollectionOptions(Collection):
+    drop_overlap: Annotated[bool, HIDDEN] = Collection.drop_overlap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Collect(ProblemOptions):
     )
 
     teacher: str
-    collection: Annotated[Collection, Parameter(name="*")] = field(default_factory=Collection)
+    collection: Annotated[_CollectionOptions, Parameter(name="*")] = field(default_factory=_CollectionOptions)
     out: Path
 
     def run(self) -> None:
@@ -39,7 +45,8 @@ class Collect(ProblemOptions):
         signs = ["manifest.json", "work/settings.json"]
         require_own_folder("--out", self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False)
         lm = collection.load_pair(self.student.pretrained, self.teacher, **self.loading)
-        manifest = collection.collect(lm, self.source, self.prompting, self.collection, self.out)
+        settings = replace(self.collection, drop_overlap=self.drop_overlap)
+        manifest = collection.collect(lm, self.source, self.prompting, settings, self.out)
         print(
             f"{self.out}: {manifest.data['problems']} problems, {manifest.num_steps} steps, "
             f"{manifest.num_top} of them above KL {manifest.kl_threshold:.4g} (top {manifest.tau:.0%}), "

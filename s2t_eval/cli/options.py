@@ -11,7 +11,7 @@ class Option(NamedTuple):
     """An option or an argument of a command."""
 
     name: str
-    """`--name`, or NAME for an argument that is told by its place"""
+    """`--name`, or NAME for a positional argument"""
     about: str
     """from the docstring of its dataclass"""
     default: str | None
