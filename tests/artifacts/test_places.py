@@ -82,7 +82,7 @@ def test_calibrate_replaces_calibrations_alone(tmp_path: Path, capsys: pytest.Ca
         f"--out: {tmp_path} is a folder; expected the name of a file to write"
     )
     other = file(tmp_path)
-    assert "is there and is no calibration file" in refused(capsys, *given, other)
+    assert "exists and is no calibration file" in refused(capsys, *given, other)
     assert other.read_text() == "mine\n"
     assert "cannot write to /proc/c.json" in refused(capsys, *given, "/proc/c.json")
     shutil.copy(EMBEDDED / "calibration.json", tmp_path / "known.json")

@@ -19,6 +19,7 @@ from tests.commands import refused
 
 LINE = CommandLine(cli.COMMANDS)
 NAMES = [entry.name for entry in cli.COMMANDS]
+UNKNOWN = "expected an option of this command, got an unknown one"
 PAIR = ("--pretrained", "s", "--labels", "l", "--out", "o")
 
 
@@ -106,9 +107,9 @@ def test_facts_about_distillation_methods_are_those_of_their_classes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("train", "--rnak", "8"), "train: --rnak: expected an option of this command, got an unknown one; the nearest is --rank"),
-        (("train", *PAIR, "--rnak=8"), "train: --rnak: expected an option of this command, got an unknown one; the nearest is --rank"),
-        (("train", *PAIR, "--zzz"), "train: --zzz: expected an option of this command, got an unknown one"),
+        (("train", "--rnak", "8"), f"train: --rnak: {UNKNOWN}; the nearest is --rank"),
+        (("train", *PAIR, "--rnak=8"), f"train: --rnak: {UNKNOWN}; the nearest is --rank"),
+        (("train", *PAIR, "--zzz"), f"train: --zzz: {UNKNOWN}"),
         (("train", "--labels"), "train: --labels: expected a path, got none"),
         (("train",), "train: --pretrained: expected a text, got none; it is required"),
         (("compare", "a"), "compare: NEW: expected a path, got none; it is required"),
@@ -117,7 +118,8 @@ def test_facts_about_distillation_methods_are_those_of_their_classes() -> None:
         (("train", *PAIR, "stray"), "train: expected no further argument, got 'stray'"),
         (("tah", "train", *PAIR, "--stage", "3"),
          "tah train: --stage: expected one of 1, 2, got '3'"),
-        (("tah", "lable"), "tah: command: expected one of label, train, plain, got 'lable'; the nearest is label"),
+        (("tah", "lable"),
+         "tah: command: expected one of label, train, plain, got 'lable'; the nearest is label"),
     ],
 )  # fmt: skip
 def test_errors_name_option_expected_and_actual(
