@@ -20,7 +20,7 @@ from typing import Any
 
 from s2t_eval import cli
 from s2t_eval.artifacts.json_lines import read_json_lines
-from s2t_eval.cli.application import GROUPS, help_text
+from s2t_eval.cli.application import GROUPS, CommandLine, help_text
 from s2t_eval.cli.options import Option, options_of
 from s2t_eval.method_table import BACKENDS
 from scripts import reference_text as prose
@@ -146,7 +146,7 @@ def documented() -> set[type]:
 
 def commands() -> list[str]:
     """The commands of `s2t-eval`, from their dataclasses."""
-    line = cli.CommandLine(cli.COMMANDS)
+    line = CommandLine(cli.COMMANDS)
     lines = [*prose.COMMANDS.splitlines()]
     for group in GROUPS:
         lines += ["", f"## Commands to {group}"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from textwrap import indent
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import App, Argument, CycloptsError, Group, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel, InlineText
@@ -22,7 +22,7 @@ PROGRAM = "s2t-eval"
 GROUPS = ("evaluate", "train", "report")
 PARENTS = {"tah": "Train a looped student (Think-at-Hard)."}
 """Commands that only hold others."""
-SHELLS = ("bash", "zsh")
+SHELLS: dict[str, Literal["bash", "zsh"]] = {"bash": "bash", "zsh": "zsh"}
 ZSH_END = f"""
 if [ "$funcstack[1]" = "_cyclopts_{PROGRAM}" ]; then
   _cyclopts_{PROGRAM} "$@"
@@ -94,8 +94,9 @@ class CommandLine:
         command: Command | None = function(*bound.args, **bound.kwargs)
         if command is None:
             name = self.name_of(arguments).removeprefix(PROGRAM).strip()
-            examples = [entry.command.EXAMPLE for entry in self.entries if entry.name == name]
-            print(*("\nexample:\n" + indent(example, "    ") for example in examples), sep="")
+            for entry in self.entries:
+                if entry.name == name:
+                    print(f"\nexample:\n{indent(entry.command.EXAMPLE, '    ')}")
         return command
 
     def name_of(self, arguments: Sequence[str]) -> str:
@@ -131,7 +132,7 @@ class CommandLine:
         """
         if shell not in SHELLS:
             raise ValueError(f"--completion: expected {' or '.join(SHELLS)}, got {shell!r}")
-        script = self.app.generate_completion(prog_name=PROGRAM, shell=shell)
+        script = self.app.generate_completion(prog_name=PROGRAM, shell=SHELLS[shell])
         return script + ZSH_END if shell == "zsh" else script
 
     def _parent(self, name: str, group: Group, number: int) -> App:
@@ -140,7 +141,7 @@ class CommandLine:
         return self.app[name]
 
 
-class Formatter(DefaultFormatter):  # type: ignore[misc]  # attrs' classes are Any to mypy without its plugin
+class Formatter(DefaultFormatter):
     """The help with the lines of each description joined, and the defaults in the user's words."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:

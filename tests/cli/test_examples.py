@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from s2t_eval import cli
+from s2t_eval.cli.application import CommandLine
 from s2t_eval.cli.command import Entry
 from s2t_eval.models.loading import load_model
 from tests.harness_helpers import STUDENT
@@ -70,7 +71,7 @@ def test_the_help_ends_with_one_example(name: str, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "run"])
 def test_examples_are_command_lines(name: str) -> None:
-    command = cli.CommandLine(cli.COMMANDS).parse(words_of(COMMANDS[name]))
+    command = CommandLine(cli.COMMANDS).parse(words_of(COMMANDS[name]))
     assert type(command) is COMMANDS[name].command
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from s2t_eval import cli
+from s2t_eval.cli.application import CommandLine
 from s2t_eval.pipelines.settings import Prompting, Source
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER
@@ -27,7 +28,7 @@ def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 def parsed(command: tuple[str, ...], *flags: str) -> tuple[dict[str, Any], Prompting]:
     """The problems that a command line chooses, and how they are prompted."""
-    line = cli.CommandLine(cli.COMMANDS)
+    line = CommandLine(cli.COMMANDS)
     chosen: Any = line.parse([*command, "--pretrained", STUDENT, "--out", "x", *flags])
     return asdict(chosen.source), chosen.prompting
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from s2t_eval import __version__, cli
+from s2t_eval.cli.application import CommandLine
 from s2t_eval.model_wrappers import arguments
 from s2t_eval.model_wrappers.registration import BACKENDS
 from s2t_eval.model_wrappers.tah import TahArguments
@@ -100,7 +101,7 @@ def test_commands_of_the_docs_have_options_that_exist() -> None:
         if words[0] == "s2t-eval" and words[1] not in ("run", "--completion")
     ]
     assert len(ours) > 10
-    line = cli.CommandLine(cli.COMMANDS)
+    line = CommandLine(cli.COMMANDS)
     for words in ours:
         assert line.parse(words) is not None, words  # a wrong option raises an error
 
