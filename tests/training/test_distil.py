@@ -391,7 +391,7 @@ def test_labels_of_another_student(few: Path, tmp_path: Path, capsys: pytest.Cap
         distil(few, tmp_path / "out", student=str(other))
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert "s2t-eval distil: labels: it was made for another student (expected " in said
+    assert "s2t-eval distil: --labels: it was made for another student (expected " in said
     assert "run `s2t-eval collect` with this student" in said
 
 
