@@ -152,7 +152,7 @@ def test_without_a_teacher_local_triggers_alone(tmp_path: Path) -> None:
 def test_warmup_is_left_out_and_must_be_the_same(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "late.json"
     calibrate(
-        "--task", "s2t_arith", "--limit", PROBLEMS, "--out", out, "--warmup", "5", "--tau", "0.2"
+        "--task", "s2t_arith", "--limit", PROBLEMS, "--out", out, "--warmup_tokens", "5", "--tau", "0.2"
     )  # fmt: skip
     assert Calibration.load(out).num_steps == Calibration.load(made).num_steps - 5 * PROBLEMS
     model_args = {"teacher": TEACHER, "tau": 0.2, "calibration": str(out)}
@@ -256,10 +256,10 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *arguments: str | 
         (["--task", "s2t_arith", "--tau", "0.1", "1"], "--tau: expected rates between 0 and 1, got 1.0"),
         (["--task", "s2t_arith", "--tau", "0"], "--tau: expected rates between 0 and 1, got 0.0"),
         (["--task", "s2t_arith", "--tau", "nan"], "--tau: expected rates between 0 and 1, got nan"),
-        (["--task", "s2t_arith", "--warmup", "-1"], "--warmup: expected"),
+        (["--task", "s2t_arith", "--warmup_tokens", "-1"], "--warmup_tokens: expected"),
         (["--task", "s2t_arith", "--limit", "0"], "--limit: expected"),
         (
-            ["--task", "s2t_arith", "--warmup", "500", "--limit", "1"],
+            ["--task", "s2t_arith", "--warmup_tokens", "500", "--limit", "1"],
             "warmup: expected fewer tokens than the longest of 1 texts has, got 500",
         ),
         (["--task", "nonesuch"], "--task nonesuch: "),
