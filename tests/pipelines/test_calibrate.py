@@ -260,7 +260,7 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *arguments: str | 
         (["--task", "s2t_arith", "--limit", "0"], "--limit: expected"),
         (
             ["--task", "s2t_arith", "--warmup_tokens", "500", "--limit", "1"],
-            "warmup: expected fewer tokens than the longest of 1 texts has, got 500",
+            "warmup_tokens: expected fewer tokens than the longest of 1 texts has, got 500",
         ),
         (["--task", "nonesuch"], "--task nonesuch: "),
         (["--data", "nonesuch.jsonl"], "--data nonesuch.jsonl: there is no such file"),
