@@ -82,6 +82,8 @@ class Usage:
     model beside a base proposer (PPS); where the student scores its own branches it is not counted.
     Hits and misses are the fired steps at which the teacher's own token was, or was not, among the
     candidates; where no teacher picks, neither is counted.
+    Where the teacher verifies in chunks, discarded tokens are those that the student drafted behind a cut or
+    behind the text's end; their cost is in `forwards` and `teacher_tokens`.
     A looped model (Think-at-Hard) counts the tokens it thought about again, and the passes that took.
     """
 
@@ -98,6 +100,7 @@ class Usage:
     scorer_tokens: int = 0
     continued: int = 0
     deeper_passes: int = 0
+    discarded_tokens: int = 0
     seconds: float = 0.0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
@@ -73,11 +73,20 @@ class Step:
     teacher_at: Callable[[Tensor], Tensor] | None
     draw: Callable[[], Tensor]
     hidden: Tensor | None = None
+    _tops: dict[int, TopTokens] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def top(self) -> TopTokens:
         """The most likely tokens, at most `NUM_LOG_PROBS`; looked for once for all who ask."""
-        return top_tokens(self.logits, NUM_LOG_PROBS)
+        return self.top_of(NUM_LOG_PROBS)
+
+    def top_of(self, size: int) -> TopTokens:
+        """The `size` most likely tokens; read off a longer list where one has been made."""
+        for length, longer in self._tops.items():
+            if length >= size:
+                return longer.first(size)
+        self._tops[size] = top_tokens(self.logits, size)
+        return self._tops[size]
 
     @cached_property
     def sums(self) -> Sums:
@@ -88,6 +97,49 @@ class Step:
     def log_total(self) -> Tensor:
         """log of the sum of exp(logits), [batch, 1]: logits minus this are log-probabilities."""
         return (self.sums.total.log() + self.sums.largest)[:, None]
+
+
+class StepView(Protocol):
+    """What a trigger reads: a `Step`, or steps whose student side was computed earlier (drafts)."""
+
+    @property
+    def logits(self) -> Tensor:
+        """The student's, float32 [batch, vocab]."""
+        ...
+
+    @property
+    def teacher_at(self) -> Callable[[Tensor], Tensor] | None:
+        """The teacher's logits at ids [batch, m]."""
+        ...
+
+    @property
+    def draw(self) -> Callable[[], Tensor]:
+        """A uniform number in [0, 1) per row, [batch]."""
+        ...
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """The student's last hidden states, [batch, hidden]."""
+        ...
+
+    @property
+    def top(self) -> TopTokens:
+        """The most likely tokens, at most `NUM_LOG_PROBS`."""
+        ...
+
+    @property
+    def sums(self) -> Sums:
+        """Sums of exponentials over the vocabulary."""
+        ...
+
+    @property
+    def log_total(self) -> Tensor:
+        """log of the sum of exp(logits), [batch, 1]."""
+        ...
+
+    def top_of(self, size: int) -> TopTokens:
+        """The `size` most likely tokens."""
+        ...
 
 
 class Trigger(Protocol):
@@ -103,7 +155,7 @@ class Trigger(Protocol):
         """Whether a teacher has to run in lockstep."""
         ...
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Larger is more diverging, float32 [batch]."""
         ...
 
@@ -134,11 +186,10 @@ class KlTrigger:
         if self.support < 0:
             raise ValueError(f"support: expected 0 (the whole vocabulary) or more tokens, got {self.support}")
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """KL in nats, [batch]."""
         assert step.teacher_at is not None
-        size = min(self.support or step.logits.shape[-1], step.logits.shape[-1])
-        student, ids = top_tokens(step.logits, size)
+        student, ids = step.top_of(self.support or step.logits.shape[-1])
         teacher = step.teacher_at(ids).to(student.device)
         pair = (student, teacher) if self.direction == "student_teacher" else (teacher, student)
         return kl_divergence(*pair)
@@ -158,7 +209,7 @@ class EntropyTrigger:
     name: str = "entropy"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Entropy in nats, [batch]."""
         # H = log Z - E[logit]: no [batch, vocab] log-probabilities are made
         total = step.sums.total
@@ -172,7 +223,7 @@ class MarginTrigger:
     name: str = "margin"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """1 - (p_1 - p_2), in [0, 1], [batch]."""
         probs = (step.top.values[:, :2] - step.log_total).exp()
         return 1 - (probs[:, 0] - (probs[:, 1] if probs.shape[1] > 1 else 0.0))
@@ -185,7 +236,7 @@ class RandomTrigger:
     name: str = "random"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Uniform in [0, 1), [batch]; a threshold of 1 - tau fires at the rate tau."""
         return step.draw()
 
@@ -197,7 +248,7 @@ class ConstantTrigger:
     name: Literal["always", "never"]
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """The same for every row, [batch]."""
         value = math.inf if self.name == "always" else -math.inf
         return torch.full(step.logits.shape[:1], value, device=step.logits.device)
@@ -215,7 +266,7 @@ class RouterTrigger:
     name: str = "router"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Log-odds, [batch]."""
         assert step.hidden is not None
         log_probs = step.top.values - step.log_total
