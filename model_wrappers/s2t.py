@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
-from s2t_eval.engine import ModelRunner
+from s2t_eval.engine import Decoder, ModelRunner
+from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
-from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.stock_arguments import require_context
 from s2t_eval.models.loading import load_model
@@ -160,7 +162,8 @@ class SelectionLM(EngineLM):
 
 
 class SelectToThink(SelectionLM):
-    """S2T: with the KL trigger the teacher runs in lockstep, with a local one it catches up when asked.
+    """S2T: with the KL trigger the teacher verifies what the student writes, with a local one it reads the text
+    where a step fires.
 
     Raises:
         ValueError: no teacher, or arguments that do not fit.
@@ -168,6 +171,7 @@ class SelectToThink(SelectionLM):
 
     METHOD = "s2t"
     PRESET = staticmethod(policy.s2t)
+    ARGUMENTS = TeacherArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
@@ -183,3 +187,16 @@ class SelectToThink(SelectionLM):
         trigger, threshold = self._firing(arguments.trigger, arguments.tau)
         top_k = self._require_top_k(arguments.top_k)
         return type(self).PRESET(trigger, threshold, top_k, arguments.warmup)
+
+    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
+        """A decoder whose teacher verifies in chunks where it reads every token."""
+        return Decoder(
+            self.student,
+            self.policy(),
+            self.teacher,
+            self.rows,
+            self.tok_decode,
+            observe,
+            answer_of=self.thoughts.answer_of,
+            verify=cast(Verify, cast(TeacherArguments, self.arguments).verify),
+        )

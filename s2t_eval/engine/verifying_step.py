@@ -324,7 +324,7 @@ class VerifyingStepper:
         else:
             if chunk.is_broken:
                 raise not_finite(self.student, seq)
-        seq.usage.discarded_tokens += len(chunk.drafts) - committed
+        seq.usage.discarded_tokens += len(chunk.drafts) + chunk.is_broken - committed
         return Verification(Outcome(chunk.drafts, committed, is_cut), finish)
 
 

@@ -48,6 +48,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "always": ("s2t", {"trigger": "always"}),
     "never": ("s2t", {"trigger": "never"}),
     "takeover": ("takeover", {"threshold": 0.5}),
+    "lockstep": ("s2t", {"threshold": 0.5, "verify": 1}),
+    "chunks": ("s2t", {"threshold": 0.5, "verify": 12}),
 }
 
 
@@ -278,7 +280,7 @@ def test_multiple_choice_gives_stock_s_numbers(name: str) -> None:
 
 # ---------------------------------------------------------------- commands
 
-S2T = "pretrained=embedded/student,teacher=embedded/teacher,threshold=0.5"
+S2T = "pretrained=embedded/student,teacher=embedded/teacher,threshold=0.5,verify=1"
 COMMANDS = {
     "lm_eval": ([BIN / "lm_eval"], {}),
     "without the hook": ([BIN / "python", "-m", "s2t_eval", "run"], {"S2T_EVAL_NO_HOOK": "1"}),
@@ -309,7 +311,7 @@ def test_real_commands(way: str, tmp_path: Path) -> None:
     [written] = tmp_path.rglob("results_*.json")
     [samples] = tmp_path.rglob("samples_*.jsonl")
     results = json.loads(written.read_text())
-    here = plain_run("s2t", threshold=0.5)
+    here = plain_run("s2t", threshold=0.5, verify=1)
     assert results["results"]["s2t_arith"] == dict(here["results"]["s2t_arith"].items()) | {
         key: v for key, v in results["results"]["s2t_arith"].items() if "stderr" in key
     }
