@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.branch import BINS, NEW_TOKENS, with_rate
 from benchmarks.decoding import ClockedModel, Run, compare, decode, load_student, make_requests, warm_up
 from benchmarks.ratios import Ratio, Target, alternate
-from benchmarks.workload import Settings
+from benchmarks.workload import TAUS, Settings
 from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.methods.selector_folder import adapter_on
 from s2t_eval.selection import policy
@@ -63,7 +63,7 @@ def measure(settings: Settings) -> list[Ratio]:
     ratios = []
     for batch in sorted({1, settings.batch}):
         requests = make_requests(settings, tokenizer, batch, new_tokens)
-        for tau in settings.taus:
+        for tau in settings.taus or TAUS:
             chosen = selecting(student, tau, settings.top_k)
             fired = with_rate(requests, tau)
             plain = Decoder(student, greedy(), rows=batch)

@@ -27,6 +27,8 @@ from s2t_eval.embedded.arith import make_split
 from s2t_eval.embedded.tokenizer import build_tokenizer
 
 RANDOM = "random/"
+TAUS = (0.01, 0.05, 0.1, 1.0)
+"""Rates at which the figures of branches in place let steps fire."""
 PROMPT_WORDS = (60, 160)
 """Shortest and longest random prompt, in tokens: what GSM8k's questions take in a chat template."""
 
@@ -74,7 +76,7 @@ class Settings:
 
     Args:
         student: hub name, folder, `embedded/student`, or `random/SHAPE` (see `SHAPES`).
-        teacher: the same; only `lockstep` loads it.
+        teacher: the same; only `lockstep` and `verify` load it.
         dtype: of both.
         device: of both.
         batch: texts at work at once.
@@ -85,7 +87,7 @@ class Settings:
             random words for a random model.
         fixed_length: whether nothing but the length limit ends a text (`greedy-vs-hf`; the other
             figures always do so).
-        taus: rates at which steps fire.
+        taus: rates at which steps fire; None takes the figure's own.
         top_k: candidates of a fired step.
     """
 
@@ -99,7 +101,7 @@ class Settings:
     repeats: int = 5
     data: str | None = None
     fixed_length: bool = False
-    taus: tuple[float, ...] = (0.01, 0.05, 0.1, 1.0)
+    taus: tuple[float, ...] | None = None
     top_k: int = 8
 
     @property

@@ -162,8 +162,8 @@ class SelectionLM(EngineLM):
 
 
 class SelectToThink(SelectionLM):
-    """S2T: with the KL trigger the teacher verifies what the student writes, with a local one it reads the text
-    where a step fires.
+    """S2T: with the KL trigger the teacher verifies every token, with a local one it reads the text where a
+    step fires.
 
     Raises:
         ValueError: no teacher, or arguments that do not fit.
