@@ -53,6 +53,21 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.parametrize("method", ["s2t", "takeover"])
+@pytest.mark.parametrize("verify", ["auto", 12])
+def test_a_teacher_that_verifies_in_chunks_writes_the_texts_of_lockstep(
+    method: str, verify: int | str
+) -> None:
+    lockstep = plain_run(method, threshold=0.5, verify=1)
+    chunks = plain_run(method, threshold=0.5, verify=verify)
+    assert texts(chunks) == texts(lockstep)
+    for name in ("tokens", "triggers", "flips", "hits", "misses"):
+        assert counts(chunks)[name] == counts(lockstep)[name], name
+    vain = counts(chunks)["discarded_tokens"]
+    for name in ("forwards", "teacher_tokens"):
+        assert counts(chunks)[name] == counts(lockstep)[name] + vain, name
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_every_backend_runs_by_its_name(run: str) -> None:
     name, model_args = RUNS[run]
