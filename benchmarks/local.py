@@ -22,7 +22,7 @@ from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.scores import ResidualScore
-from s2t_eval.selection.triggers import RouterTrigger, Step
+from s2t_eval.selection.triggers import RouterTrigger, StepView
 
 TARGETS = {
     "s2t_local": {1: Target(1.10), 32: Target(1.25)},
@@ -40,7 +40,7 @@ class RoutedAtRandom:
     name: str = "router"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Uniform numbers [batch], after the router has been asked."""
         self.router.divergence(step)
         return step.draw()
