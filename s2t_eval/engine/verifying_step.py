@@ -9,6 +9,7 @@ is taken; what stands before it is committed in order, what stands behind it is 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import abc
 from dataclasses import dataclass
@@ -174,10 +175,11 @@ class VerifyingStepper:
         """The draft of each row; None where the logits are not finite behind drafts that may not stand."""
         step = Step(self.student.head(self._hidden), None, _no_draw, self._hidden)
         top = step.top_of(self._num_kept)
-        finite = self._finite(seqs, top)
+        entropies = torch.special.entr(top.values.softmax(-1)).sum(-1)
+        highest, entropy = torch.stack([top.values[:, 0], entropies]).tolist()
+        finite = self._finite(seqs, highest)
         tokens = sampled_tokens(seqs, step.logits, top.indices[:, 0])
         greedy = top.indices[:, 0].tolist()
-        entropy = torch.special.entr(top.values.softmax(-1)).sum(-1).tolist()
         observed = self._observed_locally(step)
         labels = label_columns(step, self.observers.keep_top) if self.observers.keep_top else None
         return [
@@ -195,12 +197,12 @@ class VerifyingStepper:
             for row, seq in enumerate(seqs)
         ]
 
-    def _finite(self, seqs: abc.Sequence[Sequence], top: TopTokens) -> list[bool]:
+    def _finite(self, seqs: abc.Sequence[Sequence], highest: abc.Sequence[float]) -> list[bool]:
         """Whether each row's logits are numbers; an error where lockstep would come to those that are not.
 
         Behind drafts it comes to them only if the drafts stand.
         """
-        finite: list[bool] = top.values[:, 0].isfinite().tolist()
+        finite = [math.isfinite(logit) for logit in highest]
         for seq, chunk, is_finite in zip(seqs, self._chunks, finite, strict=True):
             if not is_finite and not chunk.drafts:
                 raise not_finite(self.student, seq)

@@ -14,13 +14,14 @@ from transformers import PreTrainedModel
 from s2t_eval.engine import Decoder, ModelRunner, NonFiniteLogitsError, Request, Result, Sampling
 from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.engine.packing import Packed
+from s2t_eval.engine.runner import PASS_TOKENS
 from s2t_eval.engine.selection_step import SelectionStepper
 from s2t_eval.engine.verifying_step import VerifyingStepper
 from s2t_eval.selection import policy as presets
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger, RandomTrigger
 from tests import twins
-from tests.twins import VOCAB, decode, outputs, prompts, tiny_model
+from tests.twins import VOCAB, decode, hidden_after, outputs, prompts, tiny_model
 
 DIRECTIONS = ("student_teacher", "teacher_student")
 
@@ -88,6 +89,43 @@ def discarded(results: Sequence[Result]) -> int:
     return sum(result.usage.discarded_tokens for result in results)
 
 
+# ---------------------------------------------------------------- several tokens at once, and back
+
+
+def test_states_of_appended_tokens_are_those_of_whole_texts(student: PreTrainedModel) -> None:
+    """Ragged, a row left as it is, more tokens than a pass holds, and after tokens were taken back."""
+    runner = ModelRunner(student)
+    runner.allocate(4, 120)
+    texts = [list(prompt[:30]) for prompt in prompts(4)]
+    new = [[5, 6, 7], [], [8], list(range(20, 60))]
+    with torch.inference_mode():
+        runner.prefill(range(4), texts)
+        runner.extend([0, 3], [[99] * 9, [98, 97]])
+        for row in (0, 3):
+            runner.truncate(row, len(texts[row]))
+        states = runner.extend(range(4), new)
+    for row, (text, tokens) in enumerate(zip(texts, new, strict=True)):
+        assert runner.tokens[row] == [*text, *tokens]
+        assert len(states[row]) == len(tokens)
+        for i in range(0, len(tokens), 3):
+            expected = hidden_after(student, [*text, *tokens[: i + 1]])
+            torch.testing.assert_close(states[row][i], expected, atol=3e-4, rtol=3e-4)
+
+
+def test_no_pass_holds_more_tokens_than_a_prefill_s(
+    pair: tuple[PreTrainedModel, PreTrainedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PASS_TOKENS, "cpu", 8)
+    runner = ModelRunner(pair[0])
+    runner.allocate(3, 40)
+    with torch.inference_mode():
+        runner.prefill(range(3), [[1, 2], [3], [4]])
+        before = runner.counters.passes
+        states = runner.extend(range(3), [[1] * 5, [2] * 3, [3] * 4])
+    assert runner.counters.passes - before == 2
+    assert [len(part) for part in states] == [5, 3, 4]
+
+
 # ---------------------------------------------------------------- the twin
 
 
@@ -149,7 +187,7 @@ def test_longer_chunks_take_fewer_passes_of_the_teacher(
     policy = presets.s2t(KlTrigger(), threshold(*pair, KlTrigger(), 0.1))
     passes = []
     for length in (1, 4, 16):
-        results = decode(pair[0], policy, requests(), pair[1], rows=1, verify=length)
+        results = decode(pair[0], policy, requests(3), pair[1], rows=1, verify=length)
         passes.append(sum(result.usage.teacher_calls for result in results))
     assert passes[0] > 2 * passes[1] > 2 * passes[2]
 
@@ -184,10 +222,9 @@ def test_stop_tokens_and_strings_end_a_text_where_lockstep_ends_it(
     ]
     expected = decode(pair[0], policy, asked, pair[1], decode=words)
     assert {result.finish.value for result in expected} == {"stop_id", "stop_string"}
-    for verify in (3, 50, "auto"):
-        for rows in (1, 4):
-            found = decode(pair[0], policy, asked, pair[1], rows=rows, decode=words, verify=verify)
-            assert_same(found, expected)
+    for verify, rows in ((3, 4), (50, 1), ("auto", 4)):
+        found = decode(pair[0], policy, asked, pair[1], rows=rows, decode=words, verify=verify)
+        assert_same(found, expected)
 
 
 def test_a_stop_string_in_a_discarded_thought_is_found_again(
