@@ -22,7 +22,8 @@ from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.scores import ResidualScore
-from s2t_eval.selection.triggers import RouterTrigger, StepView
+from s2t_eval.selection.step import StepView
+from s2t_eval.selection.triggers import RouterTrigger
 
 TARGETS = {
     "s2t_local": {1: Target(1.10), 32: Target(1.25)},

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from s2t_eval.selection.router import NUM_LOG_PROBS
+from s2t_eval.selection.step import Sums, sums
 from s2t_eval.selection.top_tokens import TopTokens, top_tokens
-from s2t_eval.selection.triggers import Sums, sums
 
 NUM_KEPT = 64
 """Most likely tokens kept of a drafted step: the default support of the KL divergence."""

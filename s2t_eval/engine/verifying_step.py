@@ -35,8 +35,9 @@ from s2t_eval.engine.stepper import (
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.selectors import LocalSelector
+from s2t_eval.selection.step import Step
 from s2t_eval.selection.top_tokens import TopTokens
-from s2t_eval.selection.triggers import Step, Trigger
+from s2t_eval.selection.triggers import Trigger
 
 STEPS_AT_ONCE = 64
 """Steps whose triggers are evaluated together: bounds the rows of the teacher's head that are gathered."""
@@ -215,7 +216,10 @@ class VerifyingStepper:
 
     def _may_fire(self, seq: Sequence, chunk: Chunk) -> bool:
         """Whether the policy may fire at the next draft of a chunk."""
-        return self.policy.trigger.needs_teacher and len(seq.output) + len(chunk.drafts) >= self.policy.warmup
+        return (
+            self.policy.trigger.needs_teacher
+            and len(seq.output) + len(chunk.drafts) >= self.policy.warmup_tokens
+        )
 
     # ---------------------------------------------------------------- verify
 
@@ -291,8 +295,8 @@ class VerifyingStepper:
         """The steps that fire, by their index among these, and what the teacher picks there."""
         policy = self.policy
         divergence = policy.trigger.divergence(view)
-        fires = (divergence > policy.threshold).tolist()
-        fired = [at for at, (place, _) in enumerate(steps) if fires[at] and place >= policy.warmup]
+        fires = (divergence > policy.trigger_threshold).tolist()
+        fired = [at for at, (place, _) in enumerate(steps) if fires[at] and place >= policy.warmup_tokens]
         if not fired:
             return {}
         assert policy.selector is not None and not isinstance(policy.selector, LocalSelector)

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from s2t_eval.artifacts import json_lines
-from s2t_eval.artifacts.saved import parse_json
+from s2t_eval.artifacts.typed_json import parse_json
 from s2t_eval.method_table import Method, method_of
 from s2t_eval.report.shape import require_results
 

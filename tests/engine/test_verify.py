@@ -149,7 +149,7 @@ def test_triggers_and_batches(
     pair: tuple[PreTrainedModel, PreTrainedModel], direction: str, support: int, rows: int
 ) -> None:
     trigger = KlTrigger(direction, support)  # type: ignore[arg-type]
-    policy = presets.s2t(trigger, threshold(*pair, trigger, 0.2), warmup=3)
+    policy = presets.s2t(trigger, threshold(*pair, trigger, 0.2), warmup_tokens=3)
     expected = decode(pair[0], policy, requests(), pair[1], rows=rows)
     for verify in (5, "auto"):
         assert_same(decode(pair[0], policy, requests(), pair[1], rows=rows, verify=verify), expected)
