@@ -92,6 +92,8 @@ COUNTS: dict[str, str] = {
     "scorer_tokens": "tokens that it computed",
     "continued": "tokens that got another pass (`tah`)",
     "deeper_passes": "passes beyond a token's first (`tah`)",
+    "discarded_tokens": "tokens that the student wrote ahead of its teacher in vain (`s2t`, `takeover`); "
+    "their cost is in `forwards` and `teacher_tokens`",
     "realised_rate": "`triggers` / `tokens`",
     "flip_rate": "`flips` / `tokens`",
     "hit_rate": "`hits` / (`hits` + `misses`); null where no teacher picks",

@@ -107,7 +107,12 @@ def test_commands_of_the_docs_have_options_that_exist() -> None:
 
 
 def test_evaluations_of_the_docs_name_models_and_arguments_that_exist() -> None:
-    classes = (arguments.SamplingArguments, arguments.LocalArguments, TahArguments)
+    classes = (
+        arguments.SamplingArguments,
+        arguments.TeacherArguments,
+        arguments.LocalArguments,
+        TahArguments,
+    )
     known = {field.name for owner in classes for field in fields(owner)} | arguments.STOCK_ARGS
     evaluations = [words for words in commands() if words[0] == "lm_eval"]
     assert len(evaluations) > 10
