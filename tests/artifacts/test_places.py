@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_written(
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     capsys.readouterr()  # what saving the model said
     line = refused(capsys, *COMMANDS[command], "--out", out)
-    assert line.startswith(f"s2t-eval {command}: --out: ")
+    assert line.startswith(f"s2t-eval {command.replace('stage 2', 'train')}: --out: ")
     assert any(part in line for part in message.replace(".+", "").split("|")) or place == "no permission"
     if place == "no permission":
         assert "cannot write to /proc/out: " in line and line.endswith("; name another place")
