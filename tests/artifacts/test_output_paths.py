@@ -69,7 +69,7 @@ def test_invalid_output_folder_is_rejected(
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     capsys.readouterr()  # discard the output of saving the model
     line = refused(capsys, *COMMANDS[command], "--out", out)
-    assert line.startswith(f"s2t-eval {command}: --out: ")
+    assert line.startswith(f"s2t-eval {command.replace('stage 2', 'train')}: --out: ")
     assert any(part in line for part in message.replace(".+", "").split("|")) or place == "no permission"
     if place == "no permission":
         assert "cannot write to /proc/out: " in line and line.endswith("; name another place")
