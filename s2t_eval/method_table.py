@@ -1,14 +1,34 @@
 """Every method in one table that imports nothing: a new method is a file and a line here.
 
-Registration with lm_eval, the entry points of pyproject.toml (compared by a test), rows of reports, the
-methods that scans and `choose` work on, and the choices of command lines are made from it.
+Registration with lm_eval, the entry points of pyproject.toml (compared by a test), rows of reports, runs on
+the embedded pair, the methods of `scan` and `choose`, and the choices of command lines are made from it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 WRAPPERS = "s2t_eval.model_wrappers"
+
+
+@dataclass(frozen=True)
+class EmbeddedRun:
+    """One run of a method on the embedded pair: a row of `make demo` and of `make regress`.
+
+    Args:
+        name: of its baseline file.
+        label: in the demo's table; None takes the name.
+        model: lm_eval's `--model`; None takes the method's first name.
+        arguments: of the model, besides `pretrained`.
+        needs_pair: whether the teacher and the calibration file are added to them.
+    """
+
+    name: str
+    label: str | None = None
+    model: str | None = None
+    arguments: Mapping[str, str | int | float] = field(default_factory=dict)
+    needs_pair: bool = False
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,7 @@ class Method:
         fires: whether it selects at steps that a trigger fires, so that a scan over K and tau makes sense.
         selects_locally: whether a trained selector picks.
         votes: whether it votes over answers, which code does not have ("–" in the paper's table).
+        embedded: its runs on the embedded pair; without any, one run named as the model, without arguments.
     """
 
     key: str
@@ -34,6 +55,18 @@ class Method:
     fires: bool = False
     selects_locally: bool = False
     votes: bool = False
+    embedded: tuple[EmbeddedRun, ...] = ()
+
+
+def _with_teacher(name: str, label: str, trigger: str, tau: float) -> EmbeddedRun:
+    return EmbeddedRun(name, label, arguments={"trigger": trigger, "tau": tau}, needs_pair=True)
+
+
+def _with_router(name: str, label: str, tau: float) -> EmbeddedRun:
+    return EmbeddedRun(name, label, arguments={**_SELECTOR, "trigger": "router", "tau": tau})
+
+
+_SELECTOR = {"selector": "embedded/selector"}
 
 
 METHODS = (
@@ -46,6 +79,7 @@ METHODS = (
         ("distil",),
         "a student distilled from the teacher, decoded greedily",
         "distil:Distil",
+        embedded=(EmbeddedRun("distil", "distil (kd)", arguments={"peft": "embedded/distilled"}),),
     ),
     Method(
         "maj8",
@@ -54,8 +88,19 @@ METHODS = (
         "plurality over sampled answers",
         "maj8:MajorityVote",
         votes=True,
+        embedded=(
+            *(EmbeddedRun(f"maj{n}", None, "maj_at_k", {"num_samples": n}) for n in (1, 2, 4)),
+            EmbeddedRun("maj8"),
+        ),
     ),
-    Method("tah", "TaH", ("tah",), "Think-at-Hard: a second iteration at hard tokens", "tah:ThinkAtHard"),
+    Method(
+        "tah",
+        "TaH",
+        ("tah",),
+        "Think-at-Hard: a second iteration at hard tokens",
+        "tah:ThinkAtHard",
+        embedded=(EmbeddedRun("tah", arguments={"tah": "embedded/tah"}),),
+    ),
     Method(
         "s2t_local",
         "S2T-Local",
@@ -64,6 +109,7 @@ METHODS = (
         "s2t_local:S2TLocal",
         fires=True,
         selects_locally=True,
+        embedded=(EmbeddedRun("s2t_local", "s2t_local (adapted model writes)", arguments=_SELECTOR),),
     ),
     Method(
         "pps_local",
@@ -73,6 +119,11 @@ METHODS = (
         "s2t_local:PPSLocal",
         fires=True,
         selects_locally=True,
+        embedded=(
+            EmbeddedRun("pps_local", "pps_local, its default", arguments=_SELECTOR),
+            _with_router("pps_local_tau1", "pps_local, router, tau 1 %", 0.01),
+            _with_router("pps_local_tau5", "pps_local, router, tau 5 %", 0.05),
+        ),
     ),
     Method(
         "s2t",
@@ -81,6 +132,12 @@ METHODS = (
         "a larger teacher picks among the model's own candidates",
         "s2t:SelectToThink",
         fires=True,
+        embedded=(
+            _with_teacher("s2t_kl_tau1", "s2t, kl, tau 1 %", "kl", 0.01),
+            _with_teacher("s2t_kl_tau5", "s2t, kl, tau 5 %", "kl", 0.05),
+            _with_teacher("s2t_entropy_tau5", "s2t, entropy, tau 5 %", "entropy", 0.05),
+            _with_teacher("s2t_random_tau5", "s2t, random, tau 5 %", "random", 0.05),
+        ),
     ),
     Method(
         "takeover",
@@ -89,10 +146,13 @@ METHODS = (
         "a larger teacher writes its own token",
         "takeover:Takeover",
         fires=True,
+        embedded=(_with_teacher("takeover_kl_tau5", "takeover, kl, tau 5 %", "kl", 0.05),),
     ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
 BY_KEY = {method.key: method for method in METHODS}
+FIRING_MODELS = tuple(model for method in METHODS if method.fires for model in method.models)
+"""`--model` names of methods with a trigger, for which a grid of K and tau makes sense."""
 BACKENDS = {
     model: f"{WRAPPERS}.{method.backend}"
     for method in METHODS

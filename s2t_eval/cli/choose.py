@@ -23,19 +23,18 @@ def add_to(commands: Commands) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Choose, write, and show what it was chosen from."""
     from s2t_eval.methods.selector_folder import write_info
+    from s2t_eval.report.cells import accuracy, percent
     from s2t_eval.report.choose import choose
     from s2t_eval.report.runs import read_runs
-    from s2t_eval.statistics import wilson
 
     chosen = choose(parsed.selector, read_runs(parsed.results), parsed.proposer)
     write_info(parsed.selector, chosen.info)
-    for place, found in enumerate(chosen.among):
-        right = round(found.value * found.n)
-        low, high = (100 * bound for bound in wilson(right, found.n))
-        rate = 100 * found.cost.get("realised_rate", float("nan"))
+    for place, candidate in enumerate(chosen.ranked):
+        score = accuracy(candidate)
+        rate = percent(candidate.cost.get("realised_rate", float("nan")))
         print(
-            f"{'  ' if place else '->'} {found.label}: {right} of {found.n} right, "
-            f"{100 * found.value:.1f} % (95 % {low:.1f} to {high:.1f}), fired at {rate:.1f} % of tokens"
+            f"{'  ' if place else '->'} {candidate.label}: {score.correct} of {score.n} correct, "
+            f"{percent(score.value)} % (95 % {score.interval_text}), fired at {rate} % of tokens"
         )
     default = chosen.info.default(parsed.proposer)
     print(

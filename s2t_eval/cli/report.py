@@ -56,7 +56,7 @@ def run(parsed: argparse.Namespace) -> None:
         title=parsed.title,
         formats=formats,
         intervals=parsed.intervals,
-        beside=not parsed.no_published,
+        with_published=not parsed.no_published,
         times=not parsed.no_times,
         names=names,
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from s2t_eval.artifacts.places import require_own_folder
 from s2t_eval.cli.flags import Commands, require_flags
+from s2t_eval.method_table import FIRING_MODELS
 from s2t_eval.ranges import AT_LEAST_1, Range
 
 SCANNED = ("top_k", "tau", "threshold")
-MODELS = ("s2t", "takeover", "s2t_local", "pps_local")
 RATE = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
 
 
@@ -20,7 +20,7 @@ def add_to(commands: Commands) -> None:
         "scan", help="re-run a grid of K and tau; a broken-off one goes on where it stopped"
     )
     add = parser.add_argument
-    add("--model", nargs="+", choices=MODELS, default=["s2t"], help="methods (default s2t)")
+    add("--model", nargs="+", choices=FIRING_MODELS, default=["s2t"], help="methods (default s2t)")
     add("--model_args", required=True, help="of all points: pretrained=…,teacher=…,calibration=…")
     add("--top_k", "--top-k", type=int, nargs="+", default=[8])
     add("--tau", type=float, nargs="+", required=True, help="rates that the calibration holds")

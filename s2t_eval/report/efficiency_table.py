@@ -1,4 +1,4 @@
-"""The efficiency table: what a problem costs, by method."""
+"""The efficiency table: the cost of a problem, by method."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ TIMES = {"seconds": "seconds", "tokens_per_second": "tokens/s", "peak_gib": "pea
 
 
 def costs(entries: Sequence[Entry]) -> pd.DataFrame:
-    """A row a run file: what a problem cost on average, whatever number of tasks the run had.
+    """A row for each results file: the mean cost of a problem, over all tasks of the file.
 
-    Columns: student, method, method_key, tasks, problems, accuracy (percent, mean over its tasks), and
-    NUMBERS and TIMES by problem, nan where a run does not tell, and
+    Columns: student, method, method_key, tasks, problems, accuracy (percent, mean over its tasks),
+    NUMBERS and TIMES by problem (nan where the file lacks them), and
     billions_of_work: parameters times tokens computed (prompts included), summed over student and teacher;
     nan where the teacher's size is unknown because it was never run alone.
     """
     rows = []
-    sizes = {entry.run.ours.get("student"): _parameters(entry) for entry in entries}
+    sizes = {entry.run.backend_info.get("student"): _parameters(entry) for entry in entries}
     for source in dict.fromkeys(entry.run.source for entry in entries):
         part = [entry for entry in entries if entry.run.source == source]
         first, cost = part[0], part[0].run.cost
@@ -65,40 +65,45 @@ def _parameters(entry: Entry) -> float:
 
 
 def _work(entry: Entry, sizes: dict[object, float], problems: int) -> float:
-    cost, teacher = entry.run.cost, entry.run.ours.get("teacher")
-    # PPS scores with the adapted student beside it: as large, and counted apart.
-    own = _parameters(entry) * (cost["tokens"] + cost["prefill_tokens"] + cost.get("scorer_tokens", 0))
-    theirs = sizes.get(teacher, float("nan")) * cost["teacher_tokens"] if cost["teacher_tokens"] else 0.0
-    return (own + theirs) / problems / 1e9
+    cost, teacher = entry.run.cost, entry.run.backend_info.get("teacher")
+    # PPS-Local scores candidates with a second copy of the student, whose tokens are counted separately.
+    student_work = _parameters(entry) * (
+        cost["tokens"] + cost["prefill_tokens"] + cost.get("scorer_tokens", 0)
+    )
+    teacher_work = (
+        sizes.get(teacher, float("nan")) * cost["teacher_tokens"] if cost["teacher_tokens"] else 0.0
+    )
+    return (student_work + teacher_work) / problems / 1e9
 
 
 def efficiency_table(entries: Sequence[Entry], *, times: bool = True) -> Table | None:
-    """Costs a problem; None where no run tells what it cost.
+    """Mean costs of a problem; None where no run has telemetry.
 
     Args:
         entries: runs in their places.
-        times: whether seconds and memory are shown; they hold for one machine, counts for all.
+        times: whether seconds and memory are shown, which hold for one machine only.
     """
     data = costs(entries)
     if data.empty:
         return None
     times = times and bool(data["seconds"].notna().any())
-    shown = {**NUMBERS, **(TIMES if times else {})}
+    columns = {**NUMBERS, **(TIMES if times else {})}
     data = data[[column for column in data.columns if column not in TIMES or times]]
     blocks = []
     for (student, tasks), part in data.groupby(["student", "tasks"], sort=False):
         rows = [
-            [Cell(str(row["method"])), Cell(str(row["problems"])), *(Cell(_text(k, row[k])) for k in shown)]
+            [Cell(str(row["method"])), Cell(str(row["problems"])), *(Cell(_text(k, row[k])) for k in columns)]
             for _, row in part.iterrows()
         ]
         blocks.append(Block(f"{student}, {tasks}", rows))
     notes = [
-        "Per problem, but for rates. Tokens: the student's, all samples of a vote (alone, the teacher's)."
+        "Mean over problems, except for rates. Tokens are the student's, those of all samples of a vote "
+        "included; in the row of the teacher alone they are the teacher's."
     ]
     if times:
-        notes.append("Seconds and memory hold for the machine that each run was made on.")
-    head = ["method", "problems", *shown.values()]
-    return Table("efficiency", "Cost of a problem", head, blocks, notes, data)
+        notes.append("Seconds and memory hold for the machine on which each run was made.")
+    head = ["method", "problems", *columns.values()]
+    return Table("efficiency", "Mean cost of a problem", head, blocks, notes, data)
 
 
 def _text(name: str, value: float) -> str:

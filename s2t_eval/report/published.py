@@ -25,11 +25,11 @@ def quantities() -> pd.DataFrame:
 
 def sources() -> dict[str, dict[str, Any]]:
     """Source key -> title, where, setting."""
-    found: dict[str, dict[str, Any]] = json.loads((FOLDER / "sources.json").read_text())
-    return found
+    content: dict[str, dict[str, Any]] = json.loads((FOLDER / "sources.json").read_text())
+    return content
 
 
 def size_of(model: str) -> str | None:
-    """The size that a model's name says ("0.5B"), as the paper's blocks are named; None without one."""
-    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])", model.replace("_", "-"))
-    return f"{float(found[1]):g}B" if found else None
+    """The size in a model's name ("0.5B"), which names the paper's blocks; None where the name has none."""
+    match = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])", model.replace("_", "-"))
+    return f"{float(match[1]):g}B" if match else None

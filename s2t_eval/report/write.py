@@ -1,4 +1,4 @@
-"""Everything that `s2t-eval report` writes, from runs and traces."""
+"""Writes the files of `s2t-eval report` from runs and traces."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import accuracy_plot, csv_text, pareto_plot
 from s2t_eval.report.main_table import main_table
 from s2t_eval.report.page import page
-from s2t_eval.report.runs import Run
+from s2t_eval.report.run import Run
 from s2t_eval.report.table import Table, md
-from s2t_eval.report.traces import Decode, Trace, choose, run_of_trace, trajectory
+from s2t_eval.report.traces import Decode, Trace, choose_records, run_of_trace, trajectory
 
 FORMATS = ("md", "latex", "csv", "html")
 LATEX_FRAME = """\\documentclass{{article}}
@@ -30,13 +30,13 @@ LATEX_FRAME = """\\documentclass{{article}}
 
 @dataclass(frozen=True)
 class Options:
-    """What a report shows.
+    """The contents of a report.
 
     Args:
         title: of the page.
         formats: of FORMATS.
         intervals: n and 95 % intervals in the main table.
-        beside: published numbers beside measured ones.
+        with_published: published numbers after measured ones.
         times: seconds and memory.
         names: model -> the student in whose block it belongs.
     """
@@ -44,7 +44,7 @@ class Options:
     title: str = "s2t-eval report"
     formats: Sequence[str] = FORMATS
     intervals: bool = False
-    beside: bool = True
+    with_published: bool = True
     times: bool = True
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ def report(
 
 def _tables(entries: Sequence[Entry], options: Options) -> list[Table]:
     tables = (
-        main_table(entries, intervals=options.intervals, beside=options.beside),
+        main_table(entries, intervals=options.intervals, with_published=options.with_published),
         ablation_table(entries),
         efficiency_table(entries, times=options.times),
     )
@@ -96,7 +96,7 @@ def _subtitle(entries: Sequence[Entry]) -> str:
 
 
 def viewer_texts(
-    traces: Sequence[Trace], runs: Sequence[Run], decode: Decode, most: int
+    traces: Sequence[Trace], runs: Sequence[Run], decode: Decode, max_texts: int
 ) -> list[dict[str, Any]]:
     """Texts of traces for the page, scored where the runs that wrote them are among `runs`."""
     texts = []
@@ -104,11 +104,11 @@ def viewer_texts(
         run = run_of_trace(trace, runs)
         scores = _scores(run)
         control = next((r for r in runs if run and r.method.key == "greedy" and r.model == run.model), None)
-        before = _scores(control) if control is not run else {}
-        for index in choose(trace, most, scores, before):
+        control_scores = _scores(control) if control is not run else {}
+        for index in choose_records(trace, max_texts, scores, control_scores):
             record = trace.records[index]
             text = trajectory(record, decode, scores.get(record["doc_id"]))
-            texts.append({**text, "was": before.get(record["doc_id"])})
+            texts.append({**text, "was": control_scores.get(record["doc_id"])})
     return texts
 
 

@@ -24,7 +24,8 @@ from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
 from s2t_eval.models.loading import ModelLoadError, load_model
-from s2t_eval.report.runs import ResultsError, read_runs
+from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import read_trace
 from s2t_eval.selection.calibration import Calibration, CalibrationError
 from s2t_eval.training.labels import LabelError, LabelSet

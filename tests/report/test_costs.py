@@ -21,8 +21,8 @@ GREEDY = EMBEDDED / "greedy.json"
 
 
 def telemetry(content: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = content["config"]["s2t_eval"]["telemetry"]
-    return found
+    entry: dict[str, Any] = content["config"]["s2t_eval"]["telemetry"]
+    return entry
 
 
 @pytest.fixture

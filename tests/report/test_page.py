@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from s2t_eval.cli import main
-from s2t_eval.embedded.grid import GRID
+from s2t_eval.pipelines.embedded_grid import GRID
 from tests.report_helpers import EMBEDDED, REAL
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page's test drives it with playwright")
@@ -41,14 +41,14 @@ def page(page_file: Path) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         shown = browser.new_page(viewport={"width": 1240, "height": 900})
         problems: list[str] = []
-        asked: list[str] = []
+        requested: list[str] = []
         shown.on("pageerror", lambda error: problems.append(str(error)))
         shown.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
-        shown.on("request", lambda request: asked.append(request.url))
+        shown.on("request", lambda request: requested.append(request.url))
         shown.goto(page_file.as_uri())
         yield shown
         browser.close()
-        assert problems == [] and asked == [page_file.as_uri()]
+        assert problems == [] and requested == [page_file.as_uri()]
 
 
 def test_the_page_needs_nothing_from_elsewhere(page_file: Path) -> None:
@@ -146,5 +146,5 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     hostile = {"prompt": "</script><img src=x onerror=alert(1)>", "tokens": ["<b>"], "steps": []}
     text = make("<i>t</i>", "s", [], [], [{**hostile, "method": "s2t"}])
     assert "</script><img" not in text and "<i>t</i>" not in text
-    found = re.search(r'id="data">(.*?)</script>', text, re.S)
-    assert found and json.loads(found[1])[0]["prompt"] == hostile["prompt"]
+    match = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert match and json.loads(match[1])[0]["prompt"] == hostile["prompt"]

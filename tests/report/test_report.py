@@ -18,9 +18,11 @@ from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.efficiency_table import costs, efficiency_table
 from s2t_eval.report.figures import accuracy_plot, pareto_plot
+from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.main_table import main_table
 from s2t_eval.report.published import published, quantities, size_of, sources
-from s2t_eval.report.runs import ResultsError, Run, read_runs
+from s2t_eval.report.run import Run
+from s2t_eval.report.runs import read_runs
 from s2t_eval.report.table import Block, Cell, Table, tex
 from s2t_eval.report.traces import pieces, read_trace
 from tests.harness_helpers import tokenizer
@@ -78,9 +80,9 @@ def test_two_selectors_of_one_setting_keep_rows_of_their_own(tmp_path: Path) -> 
 
 
 def test_intervals_on_request(runs: list[Run]) -> None:
-    table = main_table(arrange(runs), intervals=True, beside=False)
+    table = main_table(arrange(runs), intervals=True, with_published=False)
     assert table.head == ["method", "GSM8k", "Arith (embedded)"]
-    assert row_of(table, 1, "Greedy")["GSM8k"].text == "21.9 [14.8, 31.1] n=96"
+    assert row_of(table, 1, "Greedy")["GSM8k"].text == "21.9 [14.8–31.1] n=96"
 
 
 def benchmark_runs(tmp_path: Path, values: dict[str, float]) -> list[Run]:
@@ -103,7 +105,7 @@ def test_math_average_needs_all_four(tmp_path: Path) -> None:
     assert row_of(main_table(arrange(runs)), 0, "Greedy")["Math Avg"] == Cell("21.9", "20.2")
     table = main_table(arrange(runs[:3]))
     assert row_of(table, 0, "Greedy")["Math Avg"] == Cell("", "20.2")
-    assert "Math Avg" not in main_table(arrange(runs[:3]), beside=False).head
+    assert "Math Avg" not in main_table(arrange(runs[:3]), with_published=False).head
 
 
 def test_ablation_and_efficiency(runs: list[Run]) -> None:
@@ -113,7 +115,8 @@ def test_ablation_and_efficiency(runs: list[Run]) -> None:
     random = row_of(ablation, 0, "S2T (teacher), random, tau 5 %, K 8")
     assert random["won / lost"].text == "6 / 1"
     kl = row_of(ablation, 0, "S2T (teacher), kl, tau 5 %, K 8")
-    assert kl["share of gap"].text == f"{100 * (241 - 133) / (281 - 133):.1f} %"  # right of 300
+    # 133, 241 and 281 of 300 are correct; a share of a gain never stands without its interval.
+    assert kl["share of gap (95 %)"].text.startswith(f"{100 * (241 - 133) / (281 - 133):.0f} % (6")
     efficiency = efficiency_table(entries)
     assert efficiency is not None
     assert row_of(efficiency, 0, "Maj@8")["tokens"].text == "272.0"
