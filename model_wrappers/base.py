@@ -389,7 +389,7 @@ class EngineLM(SharedWork):
             prompts[task].update(asked)
         ours = {
             "version": s2t_eval.__version__,
-            **provenance(self.model),
+            **provenance(self.model, self.teacher),
             "method": self.METHOD,
             "pretrained": self.student_name,
             **self.describe(),

@@ -82,6 +82,12 @@ METHODS = (
         embedded=(EmbeddedRun("distil", "distil (kd)", arguments={"peft": "embedded/distilled"}),),
     ),
     Method(
+        "topk_distilled",
+        "Top-K distilled, greedy",
+        (),
+        "a student trained on the teacher's choice among K candidates, decoded greedily",
+    ),
+    Method(
         "maj8",
         "Maj@8",
         ("maj8", "maj_at_k"),

@@ -24,6 +24,7 @@ def add_to(commands: Commands) -> None:
     add("--intervals", action="store_true", help="n and 95 %% intervals in the main table")
     add("--no-published", action="store_true", help="leave the paper's numbers out")
     add("--no-times", action="store_true", help="leave seconds and memory out")
+    add("--mixed", action="store_true", help="accept runs of different commits, dtypes or limits")
     add("--metric", nargs="+", default=[], help="TASK=METRIC,FILTER where a task has several")
     add("--student", nargs="+", default=[], help="MODEL=STUDENT: put a checkpoint into a student's block")
     add("--trace", type=Path, nargs="+", default=[], help="trace files for the viewer")
@@ -58,6 +59,7 @@ def run(parsed: argparse.Namespace) -> None:
         intervals=parsed.intervals,
         with_published=not parsed.no_published,
         times=not parsed.no_times,
+        mixed=parsed.mixed,
         names=names,
     )
     texts = _texts(parsed, runs)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import UNDEFINED, delta, p_value, percent, percent_sign, share, won_lost
 from s2t_eval.report.compare import Comparison, compare_pair, paired_scores
+from s2t_eval.report.costs import fired_rates
 from s2t_eval.report.table import Block, Cell, Table
 from s2t_eval.statistics import Interval, holm, share_of_gain
 
@@ -26,10 +26,14 @@ HEAD = (
 )
 
 
-def ablation_table(entries: Sequence[Entry]) -> Table | None:
+def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> Table | None:
     """Rows paired with their student's greedy run; None where no student has one with documents.
 
     The share of the gap is (accuracy - greedy's) / (the teacher's own - greedy's), with its interval.
+
+    Args:
+        entries: runs in their places.
+        other_limits: whether limits of new tokens may differ within a block.
     """
     blocks, frames = [], []
     for student, benchmark in dict.fromkeys((e.student, e.benchmark) for e in entries):
@@ -39,7 +43,7 @@ def ablation_table(entries: Sequence[Entry]) -> Table | None:
         others = [e for e in part if e is not control]
         if control is None or not others:
             continue
-        pairs = [compare_pair(control.run, e.run) for e in others]
+        pairs = [compare_pair(control.run, e.run, other_limits=other_limits) for e in others]
         adjusted = holm([pair.p for pair in pairs])
         teacher = next((e for e in others if e.is_teacher), None)
         rows = []
@@ -92,13 +96,12 @@ def _record(
         "share_of_gap": 100 * fraction,
         "share_low": 100 * interval.low,
         "share_high": 100 * interval.high,
-        "fired": 100 * entry.run.cost.get("realised_rate", np.nan),
-        "flips": 100 * entry.run.cost.get("flip_rate", np.nan),
+        "fired": 100 * fired_rates(entry.run)[0],
+        "flips": 100 * fired_rates(entry.run)[1],
     }
 
 
 def _cells(entry: Entry, pair: Comparison, p_holm: float, fraction: float, interval: Interval) -> list[Cell]:
-    cost = entry.run.cost
     return [
         Cell(entry.label),
         Cell(str(pair.n)),
@@ -107,6 +110,5 @@ def _cells(entry: Entry, pair: Comparison, p_holm: float, fraction: float, inter
         Cell(won_lost(pair)),
         Cell(p_value(p_holm)),
         Cell(share(fraction, interval)),
-        Cell(percent_sign(cost.get("realised_rate", np.nan))),
-        Cell(percent_sign(cost.get("flip_rate", np.nan))),
+        *(Cell(percent_sign(rate)) for rate in fired_rates(entry.run)),
     ]

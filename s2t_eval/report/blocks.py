@@ -45,12 +45,15 @@ class Entry:
         )
 
 
-def arrange(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[Entry]:
+def arrange(
+    runs: Sequence[Run], names: Mapping[str, str] | None = None, *, other_limits: bool = False
+) -> list[Entry]:
     """Runs in the order of the table; greedy decoding of another run's teacher becomes "Teacher alone".
 
     Args:
         runs: at least one.
         names: model -> the student in whose block it belongs, for checkpoints derived from it.
+        other_limits: whether limits of new tokens may differ within a column.
 
     Raises:
         NotComparableError: runs of one column whose task version, prompts, n or limits differ.
@@ -75,7 +78,9 @@ def arrange(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list
     ]
     columns = {entry.benchmark for entry in entries}
     for benchmark in columns:
-        require_comparable([e.run for e in entries if e.benchmark == benchmark], benchmark.title)
+        require_comparable(
+            [e.run for e in entries if e.benchmark == benchmark], benchmark.title, other_limits=other_limits
+        )
     return sorted(entries, key=lambda e: (e.student, e.order, column_order(e.benchmark)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from s2t_eval.report.run import Run
@@ -66,6 +67,11 @@ def percent(fraction: float, places: int = 1) -> str:
 def percent_sign(fraction: float, places: int = 1) -> str:
     """A fraction in percent with the sign, or MISSING for nan."""
     return MISSING if fraction != fraction else f"{percent(fraction, places)} %"
+
+
+def rounded(value: float) -> str:
+    """A count without decimal places, or MISSING for nan and infinity."""
+    return f"{value:,.0f}" if math.isfinite(value) else MISSING
 
 
 def delta(value: float, interval: Interval) -> str:

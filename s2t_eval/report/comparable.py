@@ -14,13 +14,16 @@ class NotComparableError(ValueError):
     """Runs that differ in more than the method."""
 
 
-def differences(one: Run, other: Run, *, need_documents: bool = False) -> list[str]:
+def differences(
+    one: Run, other: Run, *, need_documents: bool = False, other_limits: bool = False
+) -> list[str]:
     """The differences, besides method and model, between two runs of one benchmark; empty if there are none.
 
     Args:
         one, other: the runs.
         need_documents: whether documents are needed, to pair them; otherwise the harness's hash over all of
             them is enough.
+        other_limits: whether the limits of new tokens may differ.
     """
     differing = []
     for name, left, right in (
@@ -31,12 +34,17 @@ def differences(one: Run, other: Run, *, need_documents: bool = False) -> list[s
     ):
         if left != right:
             differing.append(f"{name} {left} against {right}")
-    left_limits, right_limits = (json.dumps(run.limits, sort_keys=True) for run in (one, other))
+    left_limits, right_limits = (_limits(run, other_limits) for run in (one, other))
     if left_limits != right_limits:
         differing.append(f"decoding limits {left_limits} against {right_limits}")
     if not differing:
         differing += _document_differences(one, other, need_documents)
     return differing
+
+
+def _limits(run: Run, without_length: bool) -> str:
+    left_out = "max_gen_toks" if without_length else None
+    return json.dumps({k: v for k, v in run.limits.items() if k != left_out}, sort_keys=True)
 
 
 def _document_differences(one: Run, other: Run, need_documents: bool) -> list[str]:
@@ -62,10 +70,10 @@ def pairing_keys(documents: pd.DataFrame) -> list[tuple[str, str, int]]:
     return list(zip(documents["doc_hash"], documents["prompt_hash"], repeats, strict=True))
 
 
-def require_comparable(runs: Sequence[Run], where: str) -> None:
+def require_comparable(runs: Sequence[Run], where: str, *, other_limits: bool = False) -> None:
     """Raise `NotComparableError`, naming runs and differences, where runs may not share a column."""
     for run in runs[1:]:
-        differing = differences(runs[0], run)
+        differing = differences(runs[0], run, other_limits=other_limits)
         if differing:
             raise NotComparableError(
                 f"{where}: {runs[0].source} ({runs[0].label}) and {run.source} ({run.label}) may not share "

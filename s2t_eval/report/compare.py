@@ -22,7 +22,14 @@ from s2t_eval.statistics import (
     paired_p,
 )
 
-COSTS = ("tokens", "forwards_per_token", "teacher_calls", "teacher_tokens")
+COSTS = (
+    "tokens",
+    "forwards_per_token",
+    "teacher_calls",
+    "teacher_tokens",
+    "scorer_calls",
+    "scorer_tokens",
+)
 
 
 class Verdict(Enum):
@@ -143,9 +150,14 @@ def _kind(run: Run) -> tuple[object, ...]:
     return (run.method, run.settings)
 
 
-def compare_pair(base: Run, new: Run) -> Comparison:
-    """Pair documents by document and prompt hash; raises `NotComparableError` where they differ."""
-    differing = differences(base, new, need_documents=True)
+def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparison:
+    """Pair documents by document and prompt hash; raises `NotComparableError` where they differ.
+
+    Args:
+        base, new: the runs, with documents.
+        other_limits: whether the limits of new tokens may differ.
+    """
+    differing = differences(base, new, need_documents=True, other_limits=other_limits)
     if differing:
         raise NotComparableError(f"{base.source} and {new.source} are not comparable: {'; '.join(differing)}")
     assert base.documents is not None and new.documents is not None

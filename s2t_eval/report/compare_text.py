@@ -11,8 +11,8 @@ from s2t_eval.report.table import md, plain
 
 HEADER = """\
 | | task | base | new | n | base % | new % | Δ points (95 %) | won / lost | p (exact, Holm) | \
-detectable | tokens | forwards / token |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+detectable | tokens | forwards / token | teacher tokens | scorer tokens |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 MAX_IDS = 50
 
 
@@ -60,6 +60,8 @@ def _row(row: Comparison) -> str:
         percent(row.detectable),
         _cost(row, "tokens"),
         _cost(row, "forwards_per_token"),
+        _cost(row, "teacher_tokens"),
+        _cost(row, "scorer_tokens"),
     )
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -68,7 +70,7 @@ def _cost(row: Comparison, name: str) -> str:
     if name not in row.costs:
         return MISSING
     base, new = row.costs[name]
-    text = f"{new:,.0f}" if name == "tokens" else f"{new:.3f}"
+    text = f"{new:.3f}" if name == "forwards_per_token" else f"{new:,.0f}"
     change = f"{100 * (new / base - 1):+.1f} %" if base else "new"
     return text if new == base else f"{text} ({change})"
 

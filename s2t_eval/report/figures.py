@@ -20,7 +20,7 @@ from s2t_eval.artifacts.files import write_text
 from s2t_eval.method_table import METHODS
 from s2t_eval.report.blocks import TEACHER_ALONE, Entry
 from s2t_eval.report.cells import accuracy
-from s2t_eval.report.efficiency_table import costs
+from s2t_eval.report.costs import costs
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -39,7 +39,7 @@ FORMULA = ("=", "+", "-", "@")
 """First characters of a cell that a spreadsheet evaluates as a formula."""
 
 COLOURS = (
-    *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#2a9d8f"),
+    *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#9c755f", "#2a9d8f"),
     *("#6a51a3", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00"),
 )
 """One colour for each method, in the order of the method table."""
@@ -165,17 +165,17 @@ def _dots(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> Plot | None:
-    """Accuracy against work (parameters times tokens, student's and teacher's); the best edge is marked.
+    """Accuracy against work (parameters times tokens of student, teacher and scorer), with the Pareto front.
 
-    A panel where some teacher's size is unknown counts tokens instead, and leaves the teacher alone out:
-    its tokens are not the student's.
+    In a panel with a teacher of unknown size the axis is the sum of tokens instead, and the teacher alone is
+    left out, since its tokens cost more than the student's.
 
     Args:
         entries: runs with costs.
         more: further points with the columns of `costs`, such as Maj@k for smaller k.
 
     Returns:
-        None where no run tells what it cost.
+        None where no run has telemetry.
     """
     points = pd.concat([costs(entries), more], ignore_index=True) if more is not None else costs(entries)
     if points.empty:
@@ -187,16 +187,19 @@ def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> P
             is_known = bool(part["billions_of_work"].notna().all())
             if not is_known:
                 part = part[part["method"] != TEACHER_ALONE]
-            cost = part["billions_of_work"] if is_known else part["tokens"] + part["teacher_tokens"]
-            unit = "parameters × tokens a problem, billions" if is_known else "tokens a problem"
+            tokens = part["tokens"] + part["teacher_tokens"] + part["scorer_tokens"]
+            cost = part["billions_of_work"] if is_known else tokens
+            unit = f"{'parameters × tokens' if is_known else 'tokens'} of all models per problem"
+            unit += ", billions" if is_known else ""
             part = part.assign(cost=cost, unit=unit).sort_values("cost", kind="stable")
             part["is_on_edge"] = part["accuracy"] > part["accuracy"].cummax().shift(fill_value=-1)
             _scatter(ax, part)
             drawn.append(part)
         axes[0].set_ylabel("correct, %")
-    columns = ["student", "tasks", "method", "method_key", "problems", "accuracy", "tokens", "teacher_tokens"]
+    columns = ["student", "tasks", "method", "method_key", "problems", "accuracy"]
+    columns += ["tokens", "teacher_tokens", "scorer_tokens"]
     data = pd.concat(drawn, ignore_index=True)[[*columns, "cost", "unit", "is_on_edge"]]
-    return Plot("pareto", "Accuracy against cost (grey line: nothing cheaper is better)", data, figure)
+    return Plot("pareto", "Accuracy against cost (grey line: Pareto front)", data, figure)
 
 
 def _scatter(ax: Axes, part: pd.DataFrame) -> None:

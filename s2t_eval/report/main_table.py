@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,16 @@ import pandas as pd
 from s2t_eval.method_table import BY_KEY, METHODS
 from s2t_eval.report.benchmarks import BENCHMARKS, MATH_AVG, Benchmark
 from s2t_eval.report.blocks import TEACHER_ALONE, Entry, column_order, short_name
-from s2t_eval.report.cells import MISSING, Accuracy, accuracy, percent
-from s2t_eval.report.published import MATH_AVG_KEY, published, size_of, sources
+from s2t_eval.report.cells import MISSING, Accuracy, accuracy, percent, percent_sign, rounded
+from s2t_eval.report.costs import cut_off, tokens_per_correct
+from s2t_eval.report.published import MATH_AVG_KEY, STUDENTS, published, published_size, sources
+from s2t_eval.report.run import Run
 from s2t_eval.report.table import Block, Cell, Table
 from s2t_eval.statistics import Interval
 
 COLUMNS = ["student", "method", "method_key", "benchmark", "n", "value", "low", "high", "published", "status"]
 NOTHING_MEASURED = (0, np.nan, np.nan, np.nan)
+COST_HEAD = ("cut off", "tokens / correct answer")
 
 
 def main_table(entries: Sequence[Entry], *, intervals: bool = False, with_published: bool = True) -> Table:
@@ -34,14 +37,15 @@ def main_table(entries: Sequence[Entry], *, intervals: bool = False, with_publis
     math_at = [i for i, title in enumerate(benchmarks) if title in _MATH]
     if len(math_at) == len(_MATH):
         benchmarks.insert(math_at[-1] + 1, MATH_AVG)
+    cost_cells = _cost_cells(entries)
     blocks = [
-        Block(str(student), _rows(rows, benchmarks, intervals))
+        Block(str(student), _rows(rows, benchmarks, intervals, cost_cells))
         for student, rows in data.groupby("student", sort=False)
     ]
     return Table(
         name="main",
         title="Accuracy in percent, methods by benchmarks",
-        head=["method", *benchmarks],
+        head=["method", *benchmarks, *COST_HEAD],
         blocks=blocks,
         notes=_notes(entries, intervals, with_published),
         data=data,
@@ -79,16 +83,16 @@ def _math_averages(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def _add_published(data: pd.DataFrame) -> pd.DataFrame:
-    """Published numbers in the block of the student of that size; other sizes get blocks of their own.
+    """Published numbers in the block of the student they were published for, else in a block of their own.
 
     A number belongs to a method, not to a setting: it is shown in the method's first row.
     """
     titles = {benchmark.key: benchmark.title for benchmark in BENCHMARKS} | {MATH_AVG_KEY: MATH_AVG}
     added = []
     data = data.copy()
-    students = {size_of(str(student)): str(student) for student in data["student"].unique()}
+    students = {published_size(str(student)): str(student) for student in data["student"].unique()}
     for row in published().itertuples(index=False):
-        student = students.get(row.size, f"{row.size}, published only")
+        student = students.get(row.size, f"{STUDENTS[row.size]}, published numbers only")
         in_block = (data["student"] == student) & (data["method_key"] == row.method)
         in_block &= data["method"] != TEACHER_ALONE
         if BY_KEY[row.method].votes:  # the published vote is one of eight samples
@@ -115,12 +119,28 @@ def _sorted_rows(data: pd.DataFrame) -> pd.DataFrame:
     return data.sort_values(["rank", "order"], kind="stable").drop(columns=["rank", "order"])
 
 
-def _rows(data: pd.DataFrame, benchmarks: Sequence[str], intervals: bool) -> list[list[Cell]]:
+def _cost_cells(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Cell]]:
+    """(student, label) -> the share of texts that were cut off and the tokens for each correct answer."""
+    runs: dict[tuple[str, str], list[Run]] = {}
+    for entry in entries:
+        runs.setdefault((entry.student, entry.label), []).append(entry.run)
+    return {
+        place: [Cell(percent_sign(cut_off(part))), Cell(rounded(tokens_per_correct(part)))]
+        for place, part in runs.items()
+    }
+
+
+def _rows(
+    data: pd.DataFrame,
+    benchmarks: Sequence[str],
+    intervals: bool,
+    cost_cells: Mapping[tuple[str, str], Sequence[Cell]],
+) -> list[list[Cell]]:
     measured = data[(data["method"] != TEACHER_ALONE) & data["value"].notna()]
     has_choice = measured["method"].nunique() > 1  # a single method is not marked as the best
     best = measured.groupby("benchmark")["value"].max() if has_choice else pd.Series(dtype=float)
     rows = []
-    for label, part in data.groupby("method", sort=False):
+    for (student, label), part in data.groupby(["student", "method"], sort=False):
         by_benchmark = {row.benchmark: row for row in part.itertuples(index=False)}
         votes = BY_KEY[part["method_key"].iloc[0]].votes
         cells = [Cell(str(label))]
@@ -134,7 +154,7 @@ def _rows(data: pd.DataFrame, benchmarks: Sequence[str], intervals: bool) -> lis
             is_best = label != TEACHER_ALONE and row.value == best.get(title)
             published_number = None if pd.isna(row.published) else f"{row.published:.1f}"
             cells.append(Cell(_number(row, intervals), published_number, bool(is_best)))
-        rows.append(cells)
+        rows.append([*cells, *cost_cells.get((student, label), [Cell(), Cell()])])
     return rows
 
 
@@ -168,10 +188,15 @@ def _notes(entries: Sequence[Entry], intervals: bool, with_published: bool) -> l
     if teachers:
         pairs = (f"{short_name(teacher)} for {short_name(student)}" for student, teacher in teachers)
         notes.append("Teachers: " + ", ".join(pairs) + ".")
+    notes.append(
+        "Cut off is the share of texts that ended at the limit of new tokens. Tokens are generated tokens, "
+        "those of all samples of a vote included."
+    )
     if with_published:
         notes.append(
             "Parentheses contain published numbers (arXiv 2604.26940; PPS-Local as its authors report it; "
             f"S2T and Takeover read off a figure, ±0.7), with {sources()['s2t-table']['setting']}; ? marks a "
-            "number that was not found. Models, prompts and penalties there differ from those measured here."
+            "number that was not found. They are shown beside measured numbers only where the student is the "
+            "published one; teacher, prompts and penalties may differ there too."
         )
     return notes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import pandas as pd
 
 FOLDER = Path(__file__).parent / "paper"
 MATH_AVG_KEY = "math_avg"
+STUDENTS = {"0.5B": "Qwen2.5-0.5B-Instruct", "1.5B": "Qwen2.5-1.5B-Instruct"}
+"""Size -> the student of the published numbers."""
 
 
 def published() -> pd.DataFrame:
@@ -29,7 +30,12 @@ def sources() -> dict[str, dict[str, Any]]:
     return content
 
 
-def size_of(model: str) -> str | None:
-    """The size in a model's name ("0.5B"), which names the paper's blocks; None where the name has none."""
-    match = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])", model.replace("_", "-"))
-    return f"{float(match[1]):g}B" if match else None
+def published_size(student: str) -> str | None:
+    """The size under which a student's numbers were published, "0.5B"; None for every other student.
+
+    Args:
+        student: a model's name on the Hub or its folder. Its last part must be the published name: the Coder
+            models of the same sizes, quantised files and fine-tuned checkpoints are other students.
+    """
+    name = student.rstrip("/").rsplit("/", 1)[-1].lower()
+    return next((size for size, published_name in STUDENTS.items() if name == published_name.lower()), None)

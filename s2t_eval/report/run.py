@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from s2t_eval.method_table import Method, method_of
+from s2t_eval.method_table import BY_KEY, Method, method_of
 from s2t_eval.report.json_files import ResultsError
 
 
@@ -121,10 +121,23 @@ class Run:
 
 def method_of_config(file: Path, config: dict[str, Any]) -> Method:
     """The method of a run; raises `ResultsError` for a backend that the method table lacks."""
+    if is_greedy_in_effect(config):
+        return BY_KEY["topk_distilled"]
     try:
         return method_of(str(config.get("model")), bool(model_arguments(config).get("peft")))
     except ValueError as error:
         raise ResultsError(f"{file}: {error}") from error
+
+
+def is_greedy_in_effect(config: dict[str, Any]) -> bool:
+    """Whether a run of `s2t_local` is greedy decoding of its adapted model.
+
+    With the form `direct` a candidate's score is the adapted model's own logit. Where the adapted model also
+    proposes the candidates, its best candidate is its argmax token at every step, so trigger, K and tau have
+    no effect. That is not the paper's S2T-Local.
+    """
+    info = config.get("s2t_eval", {})
+    return info.get("proposer") == "tuned" and info.get("policy", {}).get("score") == "direct"
 
 
 def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +153,7 @@ def settings_of_config(config: dict[str, Any]) -> Settings:
     backend_info = config.get("s2t_eval", {})
     policy, sampling = backend_info.get("policy", {}), backend_info.get("sampling", {})
     trigger = policy.get("trigger", {}).get("name")
-    fires = trigger not in (None, "never")
+    fires = trigger not in (None, "never") and not is_greedy_in_effect(config)
     threshold = policy.get("threshold")
     return Settings(
         trigger=trigger if fires else None,

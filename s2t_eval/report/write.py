@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import accuracy_plot, csv_text, pareto_plot
 from s2t_eval.report.main_table import main_table
+from s2t_eval.report.origin import origin_note, require_one_origin
 from s2t_eval.report.page import page
 from s2t_eval.report.run import Run
 from s2t_eval.report.table import Table, md
@@ -38,6 +39,7 @@ class Options:
         intervals: n and 95 % intervals in the main table.
         with_published: published numbers after measured ones.
         times: seconds and memory.
+        mixed: whether runs of different commits, dtypes or limits are accepted; the captions name them.
         names: model -> the student in whose block it belongs.
     """
 
@@ -46,6 +48,7 @@ class Options:
     intervals: bool = False
     with_published: bool = True
     times: bool = True
+    mixed: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -55,10 +58,12 @@ def report(
     """Write tables, figures and page into a folder that exists; returns the files, sorted.
 
     Raises:
-        NotComparableError: runs that may not share a column.
+        NotComparableError: runs that may not share a column or, without `mixed`, a table.
     """
-    entries = arrange(runs, options.names)
-    tables = _tables(entries, options)
+    entries = arrange(runs, options.names, other_limits=True)
+    if not options.mixed:
+        require_one_origin(entries)
+    tables = make_tables(entries, options)
     plots = [plot for plot in (accuracy_plot(entries), pareto_plot(entries)) if plot is not None]
     texts: dict[str, str] = {}
     if "md" in options.formats:
@@ -79,13 +84,15 @@ def report(
     return sorted([*(folder / name for name in texts), *(f for plot in plots for f in plot.files(folder))])
 
 
-def _tables(entries: Sequence[Entry], options: Options) -> list[Table]:
+def make_tables(entries: Sequence[Entry], options: Options) -> list[Table]:
+    """The tables of a report; the last note of each names commit, dtype, device and limits."""
     tables = (
         main_table(entries, intervals=options.intervals, with_published=options.with_published),
-        ablation_table(entries),
+        ablation_table(entries, other_limits=options.mixed),
         efficiency_table(entries, times=options.times),
     )
-    return [table for table in tables if table is not None]
+    note = origin_note(entries)
+    return [replace(table, notes=[*table.notes, note]) for table in tables if table is not None]
 
 
 def _subtitle(entries: Sequence[Entry]) -> str:
