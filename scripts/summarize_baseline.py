@@ -19,13 +19,14 @@ from pathlib import Path
 from s2t_eval.report.baseline import write_baselines
 from s2t_eval.report.cells import MISSING, accuracy, delta, p_value, percent_sign, won_lost
 from s2t_eval.report.compare import compare_pair
+from s2t_eval.report.costs import cut_off
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 
 HEADER = """\
-| run | n | correct | 95 % | Δ to control (95 %) | won / lost | p (McNemar) | fired steps | flips | \
-teacher tokens | scorer tokens | forwards / token |
-|---|---|---|---|---|---|---|---|---|---|---|---|"""
+| run | n | correct | 95 % | Δ to control (95 %) | won / lost | p (McNemar) | cut off | fired steps | \
+flips | teacher tokens | scorer tokens | forwards / token |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 BENCHMARK_HEADER = """\
@@ -57,8 +58,9 @@ def row(run: Run, control: Run) -> str:
     rate = percent_sign(cost["realised_rate"], 2)
     return (
         f"| {run.name} | {score.n} | {score.count_text} | {score.interval_text} | {paired} "
-        f"| {cost['triggers']:,} of {cost['tokens']:,} ({rate}) | {cost['flips']:,} "
-        f"| {cost['teacher_tokens']:,} | {cost['scorer_tokens']:,} | {cost['forwards_per_token']:.3f} |"
+        f"| {percent_sign(cut_off([run]))} | {cost['triggers']:,} of {cost['tokens']:,} ({rate}) "
+        f"| {cost['flips']:,} | {cost['teacher_tokens']:,} | {cost.get('scorer_tokens', 0):,} "
+        f"| {cost['forwards_per_token']:.3f} |"
     )
 
 

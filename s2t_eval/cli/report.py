@@ -63,7 +63,6 @@ def run(parsed: argparse.Namespace) -> None:
         names=names,
     )
     texts = _texts(parsed, runs)
-    parsed.out.mkdir(parents=True, exist_ok=True)
     for path in report(runs, parsed.out, options, texts):
         print(path)
 

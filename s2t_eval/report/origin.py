@@ -25,8 +25,8 @@ def require_one_origin(entries: Sequence[Entry]) -> None:
     if mixed:
         raise NotComparableError(
             f"the runs are of different {'; of different '.join(mixed)}; expected one commit, one dtype "
-            "and one limit in a table; repeat the runs with one version of s2t-eval, or give --mixed, which names "
-            "these differences below each table"
+            "and one limit in a table; repeat the runs with one version of s2t-eval, or give --mixed, which "
+            "names these differences below each table"
         )
 
 

@@ -55,7 +55,7 @@ class Options:
 def report(
     runs: Sequence[Run], folder: Path, options: Options, trajectories: Sequence[dict[str, Any]] = ()
 ) -> list[Path]:
-    """Write tables, figures and page into a folder that exists; returns the files, sorted.
+    """Write tables, figures and page into a folder, which is made once they exist; returns the files, sorted.
 
     Raises:
         NotComparableError: runs that may not share a column or, without `mixed`, a table.
@@ -77,6 +77,7 @@ def report(
         texts |= {f"{table.name}.csv": csv_text(table.data) for table in tables}
     if "html" in options.formats:
         texts["report.html"] = page(options.title, _subtitle(entries), tables, plots, trajectories)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / name, text)
     for plot in plots:

@@ -45,10 +45,10 @@ def row_of(table: Table, block: int, label: str) -> dict[str, Cell]:
 
 
 def test_main_table_puts_published_beside_measured(runs: list[Run]) -> None:
-    table = main_table(arrange(runs, {"qwen-0.5b": "Qwen/Qwen2.5-0.5B-Instruct"}))
+    table = main_table(arrange(runs, {"qwen-0.5b": "qwen/Qwen2.5-0.5B-Instruct"}))
     assert [block.heading for block in table.blocks] == [
         "embedded/student",
-        "Qwen/Qwen2.5-0.5B-Instruct",
+        "qwen/Qwen2.5-0.5B-Instruct",
         "Qwen2.5-1.5B-Instruct, published numbers only",
     ]
     cell = row_of(table, 1, "S2T (teacher), kl, tau 5 %, K 8")["GSM8k"]
