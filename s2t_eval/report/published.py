@@ -1,4 +1,4 @@
-"""The paper's numbers, read from `results/paper/` (shipped as `s2t_eval/report/paper`)."""
+"""The published numbers, read from the files of `s2t_eval/report/paper`."""
 
 from __future__ import annotations
 
