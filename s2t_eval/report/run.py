@@ -134,10 +134,13 @@ def is_greedy_in_effect(config: dict[str, Any]) -> bool:
 
     With the form `direct` a candidate's score is the adapted model's own logit. Where the adapted model also
     proposes the candidates, its best candidate is its argmax token at every step, so trigger, K and tau have
-    no effect. That is not the paper's S2T-Local.
+    no effect. That is not the paper's S2T-Local. Earlier results describe such a run with a selector and a
+    trigger, later ones name the policy `topk_distilled`.
     """
     info = config.get("s2t_eval", {})
-    return info.get("proposer") == "tuned" and info.get("policy", {}).get("score") == "direct"
+    policy = info.get("policy", {})
+    is_direct = info.get("proposer") == "tuned" and policy.get("score") == "direct"
+    return is_direct or policy.get("method") == "topk_distilled"
 
 
 def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
@@ -153,14 +156,15 @@ def settings_of_config(config: dict[str, Any]) -> Settings:
     backend_info = config.get("s2t_eval", {})
     policy, sampling = backend_info.get("policy", {}), backend_info.get("sampling", {})
     trigger = policy.get("trigger", {}).get("name")
-    fires = trigger not in (None, "never") and not is_greedy_in_effect(config)
+    is_greedy = is_greedy_in_effect(config)
+    fires = trigger not in (None, "never") and not is_greedy
     threshold = policy.get("threshold")
     return Settings(
         trigger=trigger if fires else None,
         tau=backend_info.get("tau") if fires else None,
         threshold=float(threshold) if fires and threshold is not None else None,
         top_k=policy.get("top_k") if fires else None,
-        selector=policy.get("selector"),
+        selector=None if is_greedy else policy.get("selector"),
         checkpoint=backend_info.get("selector"),
         proposer=backend_info.get("proposer"),
         proposal_weight=policy.get("proposal_weight"),
