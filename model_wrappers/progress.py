@@ -1,4 +1,4 @@
-"""A progress bar that moves while texts are being written, not only when they end."""
+"""A progress bar that is updated while texts are generated, not only when they end."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from s2t_eval.engine import OnRound, Round
 
 TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 5.0
-"""Seconds between two updates: every one of them stays in a log file."""
+"""Seconds between two updates; a log file keeps every one of them."""
 FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-"""tqdm's own without its rate of texts, so that the rate of tokens fits into 80 columns."""
+"""tqdm's own format without its rate of texts, so that the rate of tokens fits into 80 columns."""
 
 
 class GenerationProgress:
-    """A bar over finished texts that also shows tokens written, tokens per second and rows at work.
+    """A bar over finished texts that also shows generated tokens, tokens per second and active rows.
 
-    Rows are at work from the moment their prompts are read, so the bar moves before the first token.
-    The rate is over the whole time since then. Texts that begin again because memory ran out count anew.
+    Rows are active from their prefill on, so the bar is updated before the first token. The rate is an
+    average since then. Texts that are generated again because memory ran out are counted again.
 
     Args:
-        total: what `update` counts: texts, or problems of several texts.
-        desc: in front of the bar.
-        disable: show nothing.
-        seconds: between two updates; None takes less on a terminal than in a log file.
-        clock: the time in seconds.
+        total: number of texts, or of problems with several texts each.
+        desc: text before the bar.
+        disable: do not show the bar.
+        seconds: between two updates; None takes fewer on a terminal than in a log file.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class GenerationProgress:
 
     @property
     def on_round(self) -> OnRound | None:
-        """The engine's observer; none where nothing is shown."""
+        """The observer for the engine; None where the bar is not shown."""
         return None if self.bar.disable else self._on_round
 
     def update(self, count: int = 1) -> None:
-        """So many texts more are done."""
+        """Count this many further texts as done."""
         self.bar.update(count)
 
     def _on_round(self, state: Round) -> None:

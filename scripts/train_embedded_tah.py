@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from s2t_eval.artifacts.files import replaced
+from s2t_eval.artifacts.files import atomic_path
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import ModelRunner
@@ -39,13 +39,15 @@ from s2t_eval.training.tah.train import (
 
 STUDENT = "embedded/student"
 LOOPED = LoopedSettings(dropout=0.0)
-DEPTHS = LoopSettings(epochs=3, lr=3e-3, batch_size=32, accumulate=1, warmup=0.03, evaluations=1)
+DEPTHS = LoopSettings(epochs=3, lr=3e-3, batch_size=32, accumulate=1, lr_warmup_fraction=0.03, evaluations=1)
 PLAIN = replace(DEPTHS, lr=1e-3)
 EASY = 1.0
 """Every easy token is looked at again too: a decider errs at uncertain tokens, where a second look that was
 trained on hard ones does harm (LOG.md, 2026-11-23)."""
 DECIDER = DeciderSettings(width=64, blocks=2)
-DECISIONS = LoopSettings(epochs=2, lr=2e-3, batch_size=32, accumulate=1, warmup=0.03, evaluations=1)
+DECISIONS = LoopSettings(
+    epochs=2, lr=2e-3, batch_size=32, accumulate=1, lr_warmup_fraction=0.03, evaluations=1
+)
 THRESHOLD = 0.9
 
 
@@ -89,7 +91,7 @@ def main() -> None:
         looped, _ = fit_plain(student, labels, LOOPED, PLAIN, DepthSettings(), work)
         shutil.rmtree(work)
         model: Any = looped.peft.merge_and_unload()
-        with replaced(args.plain) as partial_folder:
+        with atomic_path(args.plain) as partial_folder:
             model.save_pretrained(partial_folder)
             tokenizer.save_pretrained(partial_folder)
         return

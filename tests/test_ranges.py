@@ -39,7 +39,7 @@ SETTINGS: list[tuple[type, dict[str, tuple[Any, ...]]]] = [
             "evaluations": COUNTS,
             "lr": (0, -1e-3, NAN, INF, "fast"),
             "schedule": ("cosin", "", "reduce_lr_on_plateau", 3),
-            "warmup": (2, -0.1, NAN, "0.1"),
+            "lr_warmup_fraction": (2, -0.1, NAN, "0.1"),
             "weight_decay": (-0.1, NAN, INF),
             "clip": (-1, 0, NAN, INF),
             "patience": (-1, 0.5),
@@ -134,8 +134,11 @@ def test_each_field_has_a_range(kind: type, wrong: dict[str, tuple[Any, ...]]) -
 @pytest.mark.parametrize(
     ("kind", "right"),
     [
-        (LoopSettings, {"warmup": 0, "patience": 3, "weight_decay": 0.0, "precision": "bf16", "clip": 1}),
-        (LoopSettings, {"schedule": "constant", "warmup": 1.0, "seed": 2**63 - 1}),
+        (
+            LoopSettings,
+            {"lr_warmup_fraction": 0, "patience": 3, "weight_decay": 0.0, "precision": "bf16", "clip": 1},
+        ),
+        (LoopSettings, {"schedule": "constant", "lr_warmup_fraction": 1.0, "seed": 2**63 - 1}),
         (TrainSettings, {"num_candidates": 2, "top_k": 2, "quiet": 1.0, "held_out": 0.001}),
         (SelectorSettings, {"beta": 0.0, "dropout": 0.0, "bins": 2, "temperature": 0.01}),
         (LoopedSettings, {"max_depth": 8, "top_n": 5000}),

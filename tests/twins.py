@@ -21,7 +21,7 @@ from transformers import (
 from s2t_eval.engine import Decoder, ModelRunner, Request, Result
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.readout import Readout
-from s2t_eval.selection.triggers import Step
+from s2t_eval.selection.step import Step
 
 VOCAB = 120
 WINDOW = 8
@@ -127,9 +127,9 @@ def slow_decode(
                 other = logits_after(teacher, ids)
                 teacher_at = lambda at, other=other: other[at]  # noqa: E731
             step = Step(logits[None], teacher_at, lambda: torch.zeros(1))
-            fires = policy.trigger.divergence(step)[0] > policy.threshold
+            fires = policy.trigger.divergence(step)[0] > policy.trigger_threshold
             token = int(logits.argmax())
-            if fires and len(output) >= policy.warmup:
+            if fires and len(output) >= policy.warmup_tokens:
                 token = pick(ids, logits.topk(policy.top_k).indices.tolist())
             ids.append(token)
             output.append(token)

@@ -9,7 +9,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 
-from s2t_eval.artifacts.errors import is_ours, one_line, said
+from s2t_eval.artifacts.errors import full_message, is_user_error, single_line_message
 from s2t_eval.cli import (
     analyze,
     calibrate,
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         parsed.function(parsed)
     except (ValueError, OSError) as error:
-        print(f"s2t-eval {parsed.command}: {said(error)}", file=sys.stderr)
+        print(f"s2t-eval {parsed.command}: {full_message(error)}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
@@ -76,9 +76,9 @@ def run(arguments: Sequence[str]) -> None:
     try:
         runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
     except (ValueError, OSError) as error:
-        if not is_ours(error):
+        if not is_user_error(error):
             raise
-        print(f"s2t-eval: {one_line(error)}", file=sys.stderr)
+        print(f"s2t-eval: {single_line_message(error)}", file=sys.stderr)
         raise SystemExit(2) from error
 
 

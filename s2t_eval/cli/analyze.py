@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s2t_eval.artifacts.places import require_own_folder
+from s2t_eval.artifacts.output_paths import require_reusable_folder
 from s2t_eval.cli.flags import Commands, metric_choices, require_flags, require_used
 from s2t_eval.ranges import AT_LEAST_1, RATE
 
@@ -45,7 +45,9 @@ def run(parsed: argparse.Namespace) -> None:
     require_flags(parsed, tau=RATE, k=AT_LEAST_1)
     if parsed.k and not parsed.labels:
         raise ValueError("--k: it is of the error split, which needs --labels; give both, or leave it out")
-    require_own_folder("--out", parsed.out, "one of `s2t-eval analyze`", ["analysis.md", "analysis.html"])
+    require_reusable_folder(
+        "--out", parsed.out, "one of `s2t-eval analyze`", ["analysis.md", "analysis.html"]
+    )
     if (parsed.selector is None) != (parsed.pretrained is None) or (parsed.selector and not parsed.labels):
         raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
     labels = {}

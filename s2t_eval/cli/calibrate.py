@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2t_eval.artifacts.places import require_file_place
+from s2t_eval.artifacts.output_paths import require_writable_file
 from s2t_eval.cli.flags import Commands, require_flags
 from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
 from s2t_eval.ranges import AT_LEAST_0, Range
@@ -31,15 +31,16 @@ def run(parsed: argparse.Namespace) -> None:
     """Write a calibration file, and say what it holds."""
     from s2t_eval.pipelines import calibrate as calibration_run
     from s2t_eval.pipelines.overlap import without_evaluation_problems
+    from s2t_eval.pipelines.prompts import source_prompts
 
     require_source(parsed)
     require_flags(parsed, tau=RATES, warmup=AT_LEAST_0)
     out = Path(parsed.out)
-    require_file_place("--out", out)
+    require_writable_file("--out", out)
     _require_no_other_file(out)
     source, prompting = read_source(parsed)
     lm = calibration_run.load_lm(parsed.pretrained, parsed.teacher, **load_options(parsed))
-    problems = without_evaluation_problems(source.prompts(lm, prompting), parsed.drop_overlap)
+    problems = without_evaluation_problems(source_prompts(lm, source, prompting), parsed.drop_overlap)
     calibration = calibration_run.calibrate(lm, problems, prompting, parsed.tau, parsed.warmup)
     calibration.save(out)
     print(f"{out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2t_eval.artifacts.places import require_own_folder
+from s2t_eval.artifacts.output_paths import require_reusable_folder
 from s2t_eval.cli.flags import Commands, require_flags
 from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
 from s2t_eval.ranges import RATE
@@ -38,8 +38,10 @@ def run(parsed: argparse.Namespace) -> None:
     require_source(parsed)
     require_flags(parsed, tau=RATE)
     folder = Path(parsed.out)
-    signs = ["manifest.json", "work/settings.json"]
-    require_own_folder("--out", folder, "an unfinished one of `s2t-eval collect`", signs, parents=False)
+    patterns = ["manifest.json", "work/settings.json"]
+    require_reusable_folder(
+        "--out", folder, "an unfinished one of `s2t-eval collect`", patterns, parents=False
+    )
     source, prompting = read_source(parsed)
     settings = collection.Collection(
         parsed.tau, parsed.steps, parsed.teacher_context, parsed.drop_overlap, tuple(parsed.evaluation)

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from s2t_eval.artifacts.places import require_file_place
+from s2t_eval.artifacts.output_paths import require_writable_file
 from s2t_eval.cli.flags import Commands, metric_choices, require_used
 from s2t_eval.ranges import NOT_NEGATIVE, Range
 
@@ -52,7 +52,7 @@ def run(parsed: argparse.Namespace) -> None:
     metrics = metric_choices(parsed.metric)
     for flag, name in (("--json", parsed.json), ("--markdown", parsed.markdown)):
         if name:
-            require_file_place(flag, Path(name))
+            require_writable_file(flag, Path(name))
     if parsed.json and parsed.markdown and Path(parsed.json).resolve() == Path(parsed.markdown).resolve():
         raise ValueError(f"--json, --markdown: expected two files, got {parsed.json} for both")
     rules = Rules(parsed.threshold / 100, parsed.alpha, parsed.cost_threshold / 100)

@@ -6,7 +6,7 @@ import argparse
 import functools
 from pathlib import Path
 
-from s2t_eval.artifacts.places import require_new_folder
+from s2t_eval.artifacts.output_paths import require_new_folder
 from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,
@@ -19,9 +19,6 @@ from s2t_eval.cli.flags import (
 )
 from s2t_eval.method_table import DISTIL_METHODS
 from s2t_eval.ranges import AT_LEAST_1
-
-FULL_LR = 2e-5
-"""Default rate where all weights are trained: a tenth of an adapter's."""
 
 
 def add_to(commands: Commands) -> None:
@@ -64,20 +61,18 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.student import load_student, short_name
 
-    lora = given(parsed, LoraSettings)
-    if parsed.full and lora:
-        raise ValueError(f"--full trains all weights and has no {', '.join(lora)}; leave one out")
     settings = DistilSettings(
-        parsed.method,
-        parsed.beta,
-        parsed.temperature,
-        None if parsed.full else LoraSettings(**lora),
-        parsed.held_out,
-        tuple(parsed.until),
-        parsed.rows or DistilSettings.rows,
-        parsed.limit,
+        **given(parsed, LoraSettings),
+        method=parsed.method,
+        beta=parsed.beta,
+        temperature=parsed.temperature,
+        full=parsed.full,
+        held_out=parsed.held_out,
+        until=tuple(parsed.until),
+        rows=parsed.rows or DistilSettings.rows,
+        limit=parsed.limit,
     )
-    loop = loop_settings(parsed, **({"lr": FULL_LR} if parsed.full else {}))
+    loop = loop_settings(parsed)
     labels = LabelSet.load(Path(parsed.labels))
     student, tokenizer = load_student(*student_flags(parsed))
     labels.require_student(student.fingerprint, student.vocabulary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2t_eval.artifacts.places import require_new_folder
+from s2t_eval.artifacts.output_paths import require_new_folder
 from s2t_eval.cli.flags import Commands, add_loading_flags
 
 

@@ -72,7 +72,7 @@ LOOP_FLAGS: dict[str, type] = {
     "epochs": int,
     "lr": float,
     "schedule": str,
-    "warmup": float,
+    "lr_warmup_fraction": float,
     "batch_size": int,
     "accumulate": int,
     "weight_decay": float,

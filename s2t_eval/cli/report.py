@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.artifacts.places import require_own_folder
+from s2t_eval.artifacts.output_paths import require_reusable_folder
 from s2t_eval.cli.flags import Commands, metric_choices, require_flags, require_used
 from s2t_eval.ranges import AT_LEAST_0
 
@@ -45,7 +45,7 @@ def run(parsed: argparse.Namespace) -> None:
     if any("=" not in pair for pair in parsed.student):
         raise ValueError(f"--student: expected MODEL=STUDENT, got {' '.join(parsed.student)!r}")
     require_flags(parsed, texts=AT_LEAST_0)
-    require_own_folder("--out", parsed.out, "one of `s2t-eval report`", ["accuracy.svg"])
+    require_reusable_folder("--out", parsed.out, "one of `s2t-eval report`", ["accuracy.svg"])
     metrics, names = metric_choices(parsed.metric), dict(pair.rsplit("=", 1) for pair in parsed.student)
     runs = read_runs(parsed.results, metrics)
     require_used(metrics, [run.task for run in runs])

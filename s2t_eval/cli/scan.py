@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2t_eval.artifacts.places import require_own_folder
+from s2t_eval.artifacts.output_paths import require_reusable_folder
 from s2t_eval.cli.flags import Commands, require_flags
 from s2t_eval.method_table import FIRING_MODELS
 from s2t_eval.ranges import AT_LEAST_1, Range
@@ -41,7 +41,7 @@ def run(parsed: argparse.Namespace) -> None:
             f"--model_args: expected name=value pairs without {', '.join(SCANNED)}; got {unusable}"
         )
     require_flags(parsed, top_k=AT_LEAST_1, tau=RATE)
-    require_own_folder("--out", parsed.out, "one of `s2t-eval scan`", ["greedy/", "*_k*_tau*/"])
+    require_reusable_folder("--out", parsed.out, "one of `s2t-eval scan`", ["greedy/", "*_k*_tau*/"])
     shared = ("pretrained", "dtype", "device", "seed", "revision", "gguf_file", "trust_remote_code")
     control = ",".join(part for part in pairs if part.split("=")[0] in shared)
     grid = list(points(parsed.model, parsed.top_k, parsed.tau, parsed.model_args, control))

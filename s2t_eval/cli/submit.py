@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2t_eval.artifacts.places import require_own_folder
+from s2t_eval.artifacts.output_paths import require_reusable_folder
 from s2t_eval.cli.flags import Commands, metric_choices, require_used
 
 SIGNS = ("*/.eval_results/*.yaml", "*-*/README.md", "data/*/*/*/*.json")
@@ -37,7 +37,7 @@ def run(parsed: argparse.Namespace) -> None:
     from s2t_eval.report.runs import read_runs
     from s2t_eval.report.submission import Claim
 
-    require_own_folder("--out", parsed.out, "one of `s2t-eval submit`", SIGNS)
+    require_reusable_folder("--out", parsed.out, "one of `s2t-eval submit`", SIGNS)
     metrics = metric_choices(parsed.metric)
     runs = read_runs(parsed.results, metrics)
     require_used(metrics, [run.task for run in runs])

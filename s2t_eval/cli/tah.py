@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.artifacts.places import require_new_folder, require_own_folder
+from s2t_eval.artifacts.output_paths import require_new_folder, require_reusable_folder
 from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,
@@ -89,6 +89,7 @@ def label(parsed: argparse.Namespace) -> None:
     """Write labels, and say how many tokens are hard."""
     from s2t_eval.pipelines import tah_labels
     from s2t_eval.pipelines.calibrate import load_lm
+    from s2t_eval.pipelines.prompts import source_prompts
 
     require_source(parsed, "--texts FOLDER")
     _require_texts_alone(parsed)
@@ -100,7 +101,7 @@ def label(parsed: argparse.Namespace) -> None:
         texts, data = tah_labels.collected(lm, Path(parsed.texts))
     else:
         source, prompting = read_source(parsed)
-        posed = source.prompts(lm, prompting)
+        posed = source_prompts(lm, source, prompting)
         texts = tah_labels.solutions(lm, posed, prompting, parsed.drop_overlap)
         data = {"source": posed.source, "split": posed.split, "skip": source.skip}
         prompt = vars(prompting)
@@ -142,9 +143,11 @@ def train(parsed: argparse.Namespace) -> None:
     if parsed.stage == 1:
         require_new_folder("--out", out)
     else:
-        require_own_folder("--out", out, "one of `s2t-eval tah train --stage 1`", ["tah.json"], parents=False)
+        require_reusable_folder(
+            "--out", out, "one of `s2t-eval tah train --stage 1`", ["tah.json"], parents=False
+        )
     lr = DECIDER_LR if parsed.stage == 2 else BASE_LR if parsed.train_base else LORA_LR
-    loop = loop_settings(parsed, lr=lr, warmup=0.03, clip=0.2)
+    loop = loop_settings(parsed, lr=lr, lr_warmup_fraction=0.03, clip=0.2)
     looped = LoopedSettings(**given(parsed, LoopedSettings))
     depths = DepthSettings(**given(parsed, DepthSettings))
     parsed.layers = tuple(parsed.layers) if parsed.layers else None
@@ -173,7 +176,7 @@ def plain(parsed: argparse.Namespace) -> None:
 
     out = Path(parsed.out)
     require_new_folder("--out", out)
-    loop = loop_settings(parsed, lr=LORA_LR, warmup=0.03, clip=0.2)
+    loop = loop_settings(parsed, lr=LORA_LR, lr_warmup_fraction=0.03, clip=0.2)
     looped = LoopedSettings(**given(parsed, LoopedSettings))
     settings = DepthSettings(**given(parsed, DepthSettings))
     labels = TahLabels.load(Path(parsed.labels))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s2t_eval.artifacts.places import require_new_folder
+from s2t_eval.artifacts.output_paths import require_new_folder
 from s2t_eval.cli.flags import (
     Commands,
     add_loading_flags,

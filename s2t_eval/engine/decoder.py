@@ -1,4 +1,4 @@
-"""The decoder of all methods of selection: a scheduler over a policy's step."""
+"""The decoder of all selection methods: a scheduler whose step follows a policy."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Decoder(Scheduler[Sequence]):
 
     Args:
         student: proposes every token.
-        policy: which steps fire and who picks there.
-        teacher: where the policy or an observed trigger needs one.
-        rows: sequences at work at once.
+        policy: which steps fire, and which selector picks the token there.
+        teacher: the larger model, where the policy or an observed trigger needs one.
+        rows: sequences decoded at once.
         decode: token ids to text, for requests with stop strings.
         observe: triggers whose divergence is recorded at every step (for calibration).
-        scorer: the model that scores a local selector's candidates, with a cache of its own that is
-            brought up to date where a step fires (proposer `base`, PPS). None: the student scores its
-            own branches.
+        scorer: the model that scores a local selector's candidates (proposer `base`, PPS). Its own cache
+            is prefilled up to the current token where a step fires. None: the student scores its own
+            branches.
         keep_top: at every step record this many of the student's most likely tokens (for labels).
-        answer_of: what a text says outside of its thoughts, for requests that tell them apart.
+        answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.
 
     Raises:
-        ValueError: the policy needs a teacher and none is given, or `top_k` exceeds the vocabulary.
+        ValueError: the policy needs a teacher and there is none, or `top_k` exceeds the vocabulary.
 
     Example:
         >>> decoder = Decoder(ModelRunner(model), greedy(), rows=32)
@@ -57,5 +57,5 @@ class Decoder(Scheduler[Sequence]):
         observers = Observers(tuple(observe), min(keep_top, student.text_vocab))
         stepper = SelectionStepper(student, policy, teacher, scorer, observers)
         if teacher is None and (policy.needs_teacher or stepper.lockstep):
-            raise ValueError(f"policy {policy.name}: it needs a teacher and none is given")
+            raise ValueError(f"policy {policy.name}: it needs a teacher and there is none")
         super().__init__(stepper, rows, decode, answer_of)

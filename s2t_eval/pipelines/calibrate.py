@@ -16,7 +16,7 @@ from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger
 
 
 def calibrate(
-    lm: EngineLM, prompts: PromptSet, prompting: Prompting, taus: Sequence[float], warmup: int
+    lm: EngineLM, prompts: PromptSet, prompting: Prompting, taus: Sequence[float], warmup_tokens: int
 ) -> Calibration:
     """Decode the problems greedily and take quantiles of every trigger's divergence over all steps."""
     local: list[Trigger] = [EntropyTrigger(), MarginTrigger()]
@@ -29,17 +29,17 @@ def calibrate(
     with GenerationProgress(len(requests), "Calibrating") as progress:
         for result in decoder.run(requests, progress.on_round):
             for mine, theirs in zip(values, result.observed, strict=True):
-                mine.extend(theirs[warmup:])
+                mine.extend(theirs[warmup_tokens:])
             progress.update()
     if not values[0]:
         raise TrainingDataError(
-            f"warmup: {warmup} tokens leave no step of {len(requests)} texts to calibrate on"
+            f"warmup: {warmup_tokens} tokens leave no step of {len(requests)} texts to calibrate on"
         )
     return Calibration(
         thresholds=measure_thresholds(dict(zip(map(trigger_key, observed), values, strict=True)), taus),
         num_steps=len(values[0]),
         num_texts=len(requests),
-        warmup=warmup,
+        warmup=warmup_tokens,
         data={"source": prompts.source, "split": prompts.split, "hash": prompts.hash},
         prompt={
             "system_instruction": prompting.system_instruction,

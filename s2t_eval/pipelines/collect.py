@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +21,15 @@ from s2t_eval.pipelines.prompts import (
     Source,
     TrainingDataError,
     first_text,
+    source_prompts,
 )
-from s2t_eval.ranges import RATE, require_ranges
+from s2t_eval.pipelines.settings import Collection as Collection
 from s2t_eval.training.collect import LabelFolder, Problem, finish, label, roll_out
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.labels import Manifest
 
 SOLUTION_FIELDS = ("solution", "rationale", "answer")
 CONTEXT = "This is a correct solution, for you alone to see:\n{context}"
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Settings of one collection.
-
-    Args:
-        tau: rate of steps, by KL over the whole set, that count as top.
-        steps: "top" keeps candidates there alone, "all" at every step.
-        teacher_context: None, "solution", or a JSON-lines file of `question` and `context`.
-        drop_overlap: leave evaluation problems out instead of refusing them.
-        evaluation: further JSON-lines files of evaluation problems.
-    """
-
-    tau: float = 0.1
-    steps: str = "top"
-    teacher_context: str | None = None
-    drop_overlap: bool = False
-    evaluation: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        require_ranges(self, tau=RATE)
-        if self.steps not in ("top", "all"):
-            raise ValueError(f"steps: expected 'top' or 'all', got {self.steps!r}")
 
 
 def collect(
@@ -65,7 +42,7 @@ def collect(
         LabelError: the folder holds something else.
         TrainingDataError: unusable problems or teacher context.
     """
-    posed = source.prompts(lm, prompting)
+    posed = source_prompts(lm, source, prompting)
     further = {Path(path).stem: _file_questions(path) for path in settings.evaluation}
     prompts = without_evaluation_problems(posed, settings.drop_overlap, further)
     problems = _problems(lm, source, prompting, settings, prompts)
@@ -163,7 +140,7 @@ def _prompt_with(
     """The problem's prompt with the context in the system turn (or in front, without a template)."""
     instructions = [prompting.system_instruction, CONTEXT.format(context=context)]
     informed = replace(prompting, system_instruction="\n\n".join(text for text in instructions if text))
-    one = replace(source, limit=1, skip=index).prompts(lm, informed)
+    one = source_prompts(lm, replace(source, limit=1, skip=index), informed)
     return one.requests[0].prompt_ids
 
 

@@ -16,7 +16,8 @@ from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine import Request
 from s2t_eval.model_wrappers.base import EngineLM
-from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
+from s2t_eval.pipelines.settings import Prompting as Prompting
+from s2t_eval.pipelines.settings import Source as Source
 
 TEST_NAMES = ("test", "eval", "validation")
 FILE_SUFFIXES = (".jsonl", ".json")
@@ -27,26 +28,6 @@ QUESTION_FIELDS = ("question", "problem", "prompt")
 
 class TrainingDataError(ValueError):
     """Problems that may not be calibrated on, or cannot be read."""
-
-
-@dataclass(frozen=True)
-class Prompting:
-    """How problems are put to the model; evaluation must put them the same way.
-
-    Args:
-        system_instruction: text of the system turn.
-        apply_chat_template: whether prompts go through the model's chat template.
-        num_fewshot: worked examples before the problem (tasks only).
-        max_gen_toks: length limit in tokens; None takes the task's.
-    """
-
-    system_instruction: str | None = None
-    apply_chat_template: bool = False
-    num_fewshot: int = 0
-    max_gen_toks: int | None = None
-
-    def __post_init__(self) -> None:
-        require_ranges(self, num_fewshot=AT_LEAST_0, max_gen_toks=AT_LEAST_1)
 
 
 @dataclass(frozen=True)
@@ -96,31 +77,12 @@ class PromptSet:
         )
 
 
-@dataclass(frozen=True)
-class Source:
-    """Which problems: a harness task or a data set, and which part of it.
-
-    Args:
-        task: name of a task with a training split.
-        data: where no task is named: see `data_prompts`.
-        limit: how many problems.
-        skip: how many are left out at the beginning.
-    """
-
-    task: str | None
-    data: str | None
-    limit: int
-    skip: int = 0
-
-    def __post_init__(self) -> None:
-        require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
-
-    def prompts(self, lm: EngineLM, prompting: Prompting) -> PromptSet:
-        """The problems, put to the model."""
-        if self.task is not None:
-            return task_prompts(lm, self.task, self.limit, prompting, self.skip)
-        assert self.data is not None
-        return data_prompts(lm, self.data, self.limit, prompting, self.skip)
+def source_prompts(lm: EngineLM, source: Source, prompting: Prompting) -> PromptSet:
+    """The problems of a source, put to the model."""
+    if source.task is not None:
+        return task_prompts(lm, source.task, source.limit, prompting, source.skip)
+    assert source.data is not None
+    return data_prompts(lm, source.data, source.limit, prompting, source.skip)
 
 
 def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip: int = 0) -> PromptSet:

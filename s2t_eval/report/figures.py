@@ -39,8 +39,8 @@ FORMULA = ("=", "+", "-", "@")
 """First characters of a cell that a spreadsheet evaluates as a formula."""
 
 COLOURS = (
-    *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#9c755f", "#2a9d8f"),
-    *("#6a51a3", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00"),
+    *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#2a9d8f", "#6a51a3"),
+    *("#9c755f", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00"),
 )
 """One colour for each method, in the order of the method table."""
 

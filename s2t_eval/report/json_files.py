@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.artifacts import json_lines
-from s2t_eval.artifacts.saved import parse_json
+from s2t_eval.artifacts.typed_json import parse_json
 
 
 class ResultsError(ValueError):

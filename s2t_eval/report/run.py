@@ -121,26 +121,14 @@ class Run:
 
 def method_of_config(file: Path, config: dict[str, Any]) -> Method:
     """The method of a run; raises `ResultsError` for a backend that the method table lacks."""
-    if is_greedy_in_effect(config):
-        return BY_KEY["topk_distilled"]
-    try:
-        return method_of(str(config.get("model")), bool(model_arguments(config).get("peft")))
-    except ValueError as error:
-        raise ResultsError(f"{file}: {error}") from error
-
-
-def is_greedy_in_effect(config: dict[str, Any]) -> bool:
-    """Whether a run of `s2t_local` is greedy decoding of its adapted model.
-
-    With the form `direct` a candidate's score is the adapted model's own logit. Where the adapted model also
-    proposes the candidates, its best candidate is its argmax token at every step, so trigger, K and tau have
-    no effect. That is not the paper's S2T-Local. Earlier results describe such a run with a selector and a
-    trigger, later ones name the policy `topk_distilled`.
-    """
     info = config.get("s2t_eval", {})
     policy = info.get("policy", {})
-    is_direct = info.get("proposer") == "tuned" and policy.get("score") == "direct"
-    return is_direct or policy.get("method") == "topk_distilled"
+    has_adapter = bool(model_arguments(config).get("peft"))
+    description = (policy.get("method"), policy.get("score"), info.get("proposer"))
+    try:
+        return method_of(str(config.get("model")), has_adapter, *description)
+    except ValueError as error:
+        raise ResultsError(f"{file}: {error}") from error
 
 
 def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
@@ -151,20 +139,21 @@ def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
     return dict(arguments)
 
 
-def settings_of_config(config: dict[str, Any]) -> Settings:
+def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
     """The settings of a run of a backend of s2t-eval; all None for other backends."""
     backend_info = config.get("s2t_eval", {})
     policy, sampling = backend_info.get("policy", {}), backend_info.get("sampling", {})
     trigger = policy.get("trigger", {}).get("name")
-    is_greedy = is_greedy_in_effect(config)
-    fires = trigger not in (None, "never") and not is_greedy
+    # Earlier results describe this greedy decoding with the trigger `always` and a selector.
+    is_distilled = method is BY_KEY["topk_distilled"]
+    fires = trigger not in (None, "never") and not is_distilled
     threshold = policy.get("threshold")
     return Settings(
         trigger=trigger if fires else None,
         tau=backend_info.get("tau") if fires else None,
         threshold=float(threshold) if fires and threshold is not None else None,
         top_k=policy.get("top_k") if fires else None,
-        selector=None if is_greedy else policy.get("selector"),
+        selector=None if is_distilled else policy.get("selector"),
         checkpoint=backend_info.get("selector"),
         proposer=backend_info.get("proposer"),
         proposal_weight=policy.get("proposal_weight"),

@@ -98,7 +98,7 @@ def _runs_of_file(file: Path, name: str, results: dict[str, Any], metrics: dict[
             task=task,
             method=method,
             model=str(student),
-            settings=settings_of_config(config),
+            settings=settings_of_config(config, method),
             metric=metric,
             filter=filter_name,
             is_higher_better=bool(results.get("higher_is_better", {}).get(task, {}).get(metric, True)),

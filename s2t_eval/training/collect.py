@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import require_same_run
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
 from s2t_eval.engine.stop import Decode
@@ -86,7 +86,7 @@ class LabelFolder:
 
     def save(self, kind: str, index: int, tensors: dict[str, Tensor]) -> None:
         """Write one problem's file whole or not at all."""
-        with replaced(self._path(kind, index)) as partial:
+        with atomic_path(self._path(kind, index)) as partial:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
 
     def load(self, kind: str, index: int) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2t_eval.artifacts.files import replaced
+from s2t_eval.artifacts.files import atomic_path
 from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.training.split import split_by_question
 
@@ -198,7 +198,7 @@ def write_labels(folder: Path, manifest: Manifest, rows: Sequence[dict[str, Any]
         name = f"shards/shard-{begin // SHARD_ROWS:05d}.parquet"
         columns = [item.name for item in fields(Trajectory) if item.name not in ("shard", "row")]
         table = pa.Table.from_pylist([{name: _plain(row[name]) for name in columns} for row in part], SCHEMA)
-        with replaced(folder / name) as partial:
+        with atomic_path(folder / name) as partial:
             pq.write_table(table, partial, compression="zstd")
         shards[name] = len(part)
     whole = Manifest(**{**asdict(manifest), "shards": shards})

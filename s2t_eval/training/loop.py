@@ -18,33 +18,16 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.tracking import get_available_trackers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import require_same_run
-from s2t_eval.ranges import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    NOT_NEGATIVE,
-    POSITIVE,
-    SEED,
-    SHARE,
-    Range,
-    require_ranges,
-)
+from s2t_eval.training.settings import LoopSettings as LoopSettings
 
 STATE = "state.json"
-LEARNING_RATE = Range("a rate above 0", 0, without=(0,))
-PRECISIONS = ("no", "bf16", "fp16")
-SCHEDULES = (
-    *("linear", "cosine", "cosine_with_restarts", "polynomial"),
-    *("constant", "constant_with_warmup", "inverse_sqrt"),
-)
-"""Those of transformers' `get_scheduler` that need a number of steps and nothing else."""
 
 
 class TrainingError(ValueError):
@@ -66,76 +49,6 @@ class TrainingItem(Protocol):
 
 
 ItemT = TypeVar("ItemT", bound=TrainingItem)
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long and how fast to train.
-
-    Args:
-        epochs: passes over the items.
-        lr: peak learning rate.
-        schedule: one of `SCHEDULES`.
-        warmup: share of all steps in which the rate rises.
-        batch_size: items of one forward, on each process.
-        accumulate: forwards of one optimizer step; the last, partial window is stepped too.
-        weight_decay: of AdamW; modules name parameters that are exempt.
-        clip: largest norm of the gradient.
-        evaluations: evaluations (and checkpoints) an epoch.
-        patience: stop after this many evaluations without a better one; 0: never.
-        precision: `no`, `bf16` or `fp16`, of accelerate.
-        seed: of the order of items and of dropout.
-        log_with: trackers of accelerate, such as `tensorboard` or `wandb`.
-
-    Raises:
-        ValueError: a value outside its range.
-    """
-
-    epochs: int = 2
-    lr: float = 2e-4
-    schedule: str = "cosine"
-    warmup: float = 0.05
-    batch_size: int = 1
-    accumulate: int = 8
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    evaluations: int = 2
-    patience: int = 0
-    precision: str = "no"
-    seed: int = 0
-    log_with: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        require_ranges(
-            self,
-            epochs=AT_LEAST_1,
-            lr=LEARNING_RATE,
-            warmup=SHARE,
-            batch_size=AT_LEAST_1,
-            accumulate=AT_LEAST_1,
-            weight_decay=NOT_NEGATIVE,
-            clip=POSITIVE,
-            evaluations=AT_LEAST_1,
-            patience=AT_LEAST_0,
-            seed=SEED,
-        )
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
-        _require_trackers(self.log_with)
-
-
-def _require_trackers(names: Sequence[str]) -> None:
-    """Raise `ValueError` for a tracker that accelerate does not have or that is not installed."""
-    if not names:
-        return
-    available = [str(getattr(name, "value", name)) for name in get_available_trackers()]
-    for name in names:
-        if name not in available:
-            raise ValueError(
-                f"log_with: expected trackers of accelerate that are installed here "
-                f"({', '.join(available) or 'there are none'}), got {name!r}"
-            )
 
 
 Metrics = dict[str, float]
@@ -203,7 +116,7 @@ class Loop(Generic[ItemT]):
         self.collate = collate
         self.evaluate = evaluate
         self.better = better
-        self.settings = settings
+        self.settings = settings = settings.with_default_lr()
         self.folder = folder
         self.identity = json.loads(json.dumps({**identity, "loop": asdict(settings)}, default=str))
         # accelerate holds a process to its first loop's precision; ours have each their own.
@@ -220,7 +133,7 @@ class Loop(Generic[ItemT]):
         ]
         optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
-            lr=settings.lr,
+            lr=settings.peak_lr,
             weight_decay=settings.weight_decay,
         )
         self.plain = module
@@ -229,7 +142,7 @@ class Loop(Generic[ItemT]):
         self.windows = [range(i, min(i + window, len(self.items))) for i in range(0, len(self.items), window)]
         self.total = settings.epochs * len(self.windows)
         self.scheduler = get_scheduler(
-            settings.schedule, optimizer, round(settings.warmup * self.total), self.total
+            settings.schedule, optimizer, round(settings.lr_warmup_fraction * self.total), self.total
         )
         self._evaluates_at = {
             epoch * len(self.windows) + max(1, (i + 1) * len(self.windows) // settings.evaluations)
@@ -353,7 +266,7 @@ class Loop(Generic[ItemT]):
         self.folder.mkdir(parents=True, exist_ok=True)
         weights = {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
         if is_best:
-            with replaced(self.folder / "best") as partial:
+            with atomic_path(self.folder / "best") as partial:
                 partial.mkdir()
                 save_file(weights, partial / "parameters.safetensors")
         state = {
@@ -363,7 +276,7 @@ class Loop(Generic[ItemT]):
             "identity": self.identity,
             "lr": self.scheduler.state_dict()["_last_lr"],
         }
-        with replaced(self.folder / f"checkpoint-{self.step:06d}") as partial:
+        with atomic_path(self.folder / f"checkpoint-{self.step:06d}") as partial:
             partial.mkdir()
             save_file(weights, partial / "parameters.safetensors")
             save_file(self._optimizer_tensors(), partial / "optimizer.safetensors")

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from s2t_eval.engine import ModelRunner
 from s2t_eval.selection.router import Router, step_features
-from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, Step
+from s2t_eval.selection.step import Step
+from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger
 from s2t_eval.training.labels import Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
 from s2t_eval.training.trigger_recall import TAUS, trigger_report

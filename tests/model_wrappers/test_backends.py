@@ -122,7 +122,7 @@ def test_greedy_is_generate(name: str) -> None:
         {"trigger": "always", "top_k": 1},
         {"threshold": 0.2, "top_k": 1},
         {"threshold": math.inf},
-        {"trigger": "always", "warmup": 1000},
+        {"trigger": "always", "warmup_tokens": 1000},
     ],
 )
 def test_s2t_that_cannot_choose_is_greedy(model_args: dict[str, Any]) -> None:

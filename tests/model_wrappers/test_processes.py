@@ -121,7 +121,7 @@ def test_lines_are_handed_over_whole(tmp_path: Path) -> None:
     for round_ in range(2):
         first.write({"process": 0, "round": round_})
         second.write({"process": 1, "text": "a\u2028b\u0085c\r\n"})
-        lines = second.hand_over()
+        lines = second.release_lines()
         assert len(lines) == 1
         first.finish(lines)
         second.discard()

@@ -275,7 +275,7 @@ def test_the_shipped_folder_thinks_again() -> None:
         ({"threshold": "high"}, r"^threshold: expected a probability from 0 to 1, got 'high'$"),
         ({"max_depth": 0}, r"^max_depth: expected a whole number of at least 1, got 0$"),
         ({"treshold": 0.5}, r"^--model tah: unknown argument 'treshold'; did you mean 'threshold'\?$"),
-        ({"peft": "x"}, r"^--model tah: peft= does not go with it"),
+        ({"peft": "x"}, r"^--model tah: peft= cannot be combined with tah="),
         ({"oracle": "/no/file"}, r"^oracle=/no/file: it cannot be read"),
         ({"pretrained": TEACHER}, r"^tah=.*: it was made for another hidden size \(expected 64, of e"),
     ],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from s2t_eval.artifacts.files import TraceError, TraceWriter, replaced, write_text
+from s2t_eval.artifacts.files import TraceError, TraceWriter, atomic_path, write_text
 from tests.harness_helpers import (
     LIMIT,
     STUDENT,
@@ -36,7 +36,7 @@ REPLAYED = 2
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "kl": ("s2t", {"threshold": 0.4}),
     "kl_other_direction": ("s2t", {"threshold": 0.4, "kl_direction": "teacher_student", "top_k": 5}),
-    "entropy": ("s2t", {"trigger": "entropy", "threshold": 0.4, "warmup": 6}),
+    "entropy": ("s2t", {"trigger": "entropy", "threshold": 0.4, "warmup_tokens": 6}),
     "margin": ("s2t", {"trigger": "margin", "threshold": 0.4}),
     "takeover": ("takeover", {"threshold": 0.4, "top_k": 4}),
 }
@@ -100,12 +100,12 @@ def test_every_step_can_be_replayed_by_plain_forwards(
             teacher = logits_after(model(TEACHER), so_far)
             expected = divergence(options.get("trigger", "kl"), options, student, teacher)
             if t not in steps:
-                assert expected < threshold + 1e-4 or t < options.get("warmup", 0)
+                assert expected < threshold + 1e-4 or t < options.get("warmup_tokens", 0)
                 assert token == int(student.argmax())
                 continue
             step = steps.pop(t)
             fired += 1
-            assert t >= options.get("warmup", 0)
+            assert t >= options.get("warmup_tokens", 0)
             assert step["divergence"] > threshold
             assert step["divergence"] == pytest.approx(expected, abs=1e-4)
             assert step["candidates"] == top(student, top_k)
@@ -278,7 +278,7 @@ def test_write_text_leaves_the_old_file_where_it_fails(tmp_path: Path) -> None:
     write_text(path, "old")
 
     def write_half() -> None:
-        with replaced(path) as partial:
+        with atomic_path(path) as partial:
             partial.write_text("half of it")
             raise KeyboardInterrupt
 

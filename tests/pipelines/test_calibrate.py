@@ -157,10 +157,10 @@ def test_warmup_is_left_out_and_must_be_the_same(made: Path, tmp_path: Path) -> 
     assert Calibration.load(out).num_steps == Calibration.load(made).num_steps - 5 * PROBLEMS
     model_args = {"teacher": TEACHER, "tau": 0.2, "calibration": str(out)}
     with pytest.raises(
-        ValueError, match=r"^calibration: it was made for another warmup \(expected 5, got 0\)"
+        ValueError, match=r"^calibration: it was made for another warmup_tokens \(expected 5, got 0\)"
     ):
         evaluate("s2t", model_args)
-    assert ours(evaluate("s2t", {**model_args, "warmup": 5}, limit=1))["policy"]["warmup"] == 5
+    assert ours(evaluate("s2t", {**model_args, "warmup_tokens": 5}, limit=1))["policy"]["warmup"] == 5
 
 
 def test_same_run_writes_the_same_file(made: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
 from s2t_eval.engine import ModelRunner, Request
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
-from s2t_eval.models.lora import LoraSettings
-from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, require_ranges
 from s2t_eval.training.distil.methods import make_method
 from s2t_eval.training.distil.model import Closeness, DistilModel
+from s2t_eval.training.distil.settings import DistilSettings as DistilSettings
 from s2t_eval.training.distil.teacher_texts import teacher_texts
 from s2t_eval.training.distil.texts import Item, collate, make_items
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.loop import Loop, LoopSettings
+from s2t_eval.training.settings import ADAPTER_LR
 from s2t_eval.training.student import Student
+
+FULL_LR = 2e-5
+"""Default rate where all weights are trained: a tenth of an adapter's."""
 
 
 @dataclass(frozen=True)
@@ -48,44 +51,6 @@ class Teacher:
     decode: Decode
 
 
-@dataclass(frozen=True)
-class DistilSettings:
-    """What to distil, and how.
-
-    Args:
-        method: a name of `METHODS`.
-        beta: of the Jensen-Shannon divergence; None: the method's own.
-        temperature: divides both models' logits in the loss.
-        adapter: None trains all weights.
-        held_out: share of the questions that is never trained on.
-        until: strings that end a text of the teacher (`seqkd`); stop tokens always do.
-        rows: texts that the teacher writes at once (`seqkd`).
-        limit: learn from this many problems; None: from all that are not held out.
-
-    Raises:
-        ValueError: a value outside its range, or one that the method does not read.
-    """
-
-    method: str = "kd"
-    beta: float | None = None
-    temperature: float = 1.0
-    adapter: LoraSettings | None = field(default_factory=LoraSettings)
-    held_out: float = 0.1
-    until: tuple[str, ...] = ()
-    rows: int = 32
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        require_ranges(self, temperature=POSITIVE, held_out=PART, rows=AT_LEAST_1, limit=AT_LEAST_1)
-        method = make_method(self.method, self.beta)
-        if self.until and method.texts != "teacher":
-            raise ValueError(
-                f"until: only seqkd has the teacher write texts, {self.method} does not; leave it out"
-            )
-        if not all(self.until):
-            raise ValueError("until: expected texts of at least one character, got an empty one")
-
-
 def distil(
     student: Student,
     teacher: Teacher,
@@ -103,6 +68,7 @@ def distil(
         WriteError: a checkpoint or the folder could not be written.
         ValueError: settings that do not fit.
     """
+    loop = loop.with_default_lr(FULL_LR if settings.full else ADAPTER_LR)
     labels.require_student(student.fingerprint, student.vocabulary)
     method = make_method(settings.method, settings.beta)
     train, held_out = labels.split(settings.held_out)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.methods.selector_folder import Selector, SelectorError
 from s2t_eval.models.lm_head import LMHead
 
@@ -61,7 +61,7 @@ def export_to_reserved_rows(
         "selector": selector.hash,
         "base": info.base,
     }
-    with replaced(out) as partial:
+    with atomic_path(out) as partial:
         partial.mkdir()
         merged.save_pretrained(partial)
         tokenizer.save_pretrained(partial)

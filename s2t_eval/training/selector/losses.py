@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-LossName = Literal["ce", "kl", "ranknet"]
+from s2t_eval.training.selector.settings import LossName
 
 
 def cross_entropy(scores: Tensor, teacher_log_probs: Tensor, temperature: float) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -12,63 +11,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from s2t_eval.models.lm_head import LMHead
-from s2t_eval.models.lora import LoraSettings, with_lora
-from s2t_eval.ranges import AT_LEAST_2, NOT_NEGATIVE, POSITIVE, require_ranges
-from s2t_eval.selection.readout import ScoreAs
+from s2t_eval.models.lora import with_lora
 from s2t_eval.selection.scores import (
     Evidence,
     Score,
-    ScoreForm,
     make_score,
 )
 from s2t_eval.training.chunks import recomputed_sum
-from s2t_eval.training.selector.losses import LOSSES, LossName
+from s2t_eval.training.selector.losses import LOSSES
 from s2t_eval.training.selector.packing import Batch, Item, attention_masks, pack
-
-
-@dataclass(frozen=True)
-class SelectorSettings(LoraSettings):
-    """What a selector is, and the size of its adapter.
-
-    Args:
-        form: `lookahead`, `residual` or `direct`, see `scores.py`.
-        score_as: how a readout's bins become a score; see `Readout`.
-        bins: rows of the readout.
-        loss: `ce`, `kl` or `ranknet`.
-        temperature: T of the loss. None: 0.1 for scores in [0, 1], else 1. Scores in [0, 1] at T = 1
-            cannot reach a small loss: with K = 16 the best softmax mass is 0.15.
-        beta: weight of the regularizer, the KL of tuned and frozen student at the text's positions.
-        reverse: take KL(base || tuned) instead of KL(tuned || base).
-
-    Raises:
-        ValueError: a value outside its range.
-    """
-
-    form: ScoreForm = "direct"
-    score_as: ScoreAs = "log_odds"
-    bins: int = 16
-    loss: LossName = "kl"
-    temperature: float | None = None
-    beta: float = 0.1
-    reverse: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_ranges(self, bins=AT_LEAST_2, temperature=POSITIVE, beta=NOT_NEGATIVE)
-        if self.reverse and not self.beta:
-            raise ValueError("reverse: with beta 0 there is no regularizer to reverse; give one of the two")
-
-    @property
-    def effective_temperature(self) -> float:
-        """T, or its default for this form."""
-        if self.temperature is not None:
-            return self.temperature
-        return 0.1 if self.form == "lookahead" and self.score_as == "expected" else 1.0
-
-    @property
-    def looks_ahead(self) -> bool:
-        """Whether candidates are appended."""
-        return self.form != "direct"
+from s2t_eval.training.selector.settings import SelectorSettings as SelectorSettings
 
 
 class Losses(NamedTuple):

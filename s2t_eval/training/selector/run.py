@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -19,11 +19,10 @@ from s2t_eval.methods.selector_folder import (
     SelectorInfo,
     save_selector,
 )
-from s2t_eval.ranges import AT_LEAST_2, PART, SHARE, require_ranges
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
 from s2t_eval.training.selector.agreement import agreement, agreement_of, gains, score_items
-from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.packing import Item, make_items
 from s2t_eval.training.selector.proposers import (
     UNMEASURED,
@@ -34,43 +33,12 @@ from s2t_eval.training.selector.proposers import (
     scan_scales,
     scan_triggers,
 )
+from s2t_eval.training.selector.settings import SelectorSettings
+from s2t_eval.training.selector.settings import TrainSettings as TrainSettings
 from s2t_eval.training.student import Student
 
 MADE_OF = ("student", "teacher", "vocabulary", "data", "prompt", "teacher_context", "steps", "tau")
 """Of a label set's manifest; the rest was measured."""
-Keep = Literal["agree@1", "gain"]
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """What to train beside the selector's form and the loop.
-
-    Args:
-        num_candidates: K in training.
-        top_k: K in decoding; held-out figures are taken with it.
-        quiet: share of the steps outside the top tau that is learnt from too (labels of `--steps all`).
-        held_out: share of the questions that is never trained on.
-        keep: the held-out figure whose best evaluation is kept: `agree@1` at the top steps, or `gain`, what
-            the picks at every step gain a text in the teacher's log-probability (for proposer `tuned`, which
-            writes every token).
-
-    Raises:
-        ValueError: a value outside its range, or more candidates in decoding than in training.
-    """
-
-    num_candidates: int = 16
-    top_k: int = 8
-    quiet: float = 0.0
-    held_out: float = 0.1
-    keep: Keep = "agree@1"
-
-    def __post_init__(self) -> None:
-        require_ranges(self, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2, quiet=SHARE, held_out=PART)
-        if self.top_k > self.num_candidates:
-            raise ValueError(
-                f"top_k: expected at most the {self.num_candidates} candidates of training "
-                f"(num_candidates), got {self.top_k}"
-            )
 
 
 def train_selector(
@@ -99,6 +67,7 @@ def train_selector(
         TrainingError: a loss that is not a number.
         WriteError: a checkpoint or the folder could not be written.
     """
+    loop = loop.with_default_lr()
     labels.require_student(student.fingerprint, student.vocabulary)
     if settings.quiet and labels.manifest.steps != "all":
         raise ValueError(

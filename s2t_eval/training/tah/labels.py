@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from s2t_eval.artifacts.errors import one_line
-from s2t_eval.artifacts.files import replaced
+from s2t_eval.artifacts.errors import single_line_message
+from s2t_eval.artifacts.files import atomic_path
 from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.settings import TahError
@@ -98,7 +98,7 @@ class TahLabels:
 
     def save(self, folder: Path) -> None:
         """Write the folder whole or not at all."""
-        with replaced(folder) as partial:
+        with atomic_path(folder) as partial:
             partial.mkdir()
             rows = [asdict(text) for text in self.texts]
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), partial / TEXTS, compression="zstd")
@@ -117,7 +117,7 @@ class TahLabels:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise TahError(
                 f"labels={folder}: {KIND.expected} and {TEXTS}, its {TEXTS} cannot be read "
-                f"({one_line(error)}); label anew"
+                f"({single_line_message(error)}); label anew"
             ) from error
         texts = [Text(**row) for row in table.to_pylist()]
         for number, text in enumerate(texts):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.manifest import save_adapter
 from s2t_eval.methods.tah.settings import LoopedSettings
@@ -104,12 +104,13 @@ def train_plain(
     Raises:
         TahError, TrainingError: see `fit_plain`.
     """
+    loop = loop.with_default_lr()
     work = out.with_name(out.name + ".training")
     model, trained = fit_plain(student, labels, looped, loop, settings, work)
     train, _ = labels.split(settings.held_out)
     identity = {"student": student.fingerprint, "labels": asdict(labels.manifest), "looped": asdict(looped)}
     figures = record(trained, identity, loop, train, trained.best)
-    with replaced(out) as partial_folder:
+    with atomic_path(out) as partial_folder:
         partial_folder.mkdir()
         save_adapter(partial_folder, model.peft, student.name)
         write_text(partial_folder / FIGURES, json.dumps(figures, indent=2, sort_keys=True) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,35 +14,16 @@ import torch
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.methods.tah.checkpoint import TahInfo, load_tah, make_decider, save_tah
 from s2t_eval.methods.tah.settings import TOP_N, DeciderSettings, LoopedSettings, TahError
-from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, PROBABILITY, SHARE, require_ranges
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
+from s2t_eval.training.settings import ADAPTER_LR
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.figures import decisions, second_looks
 from s2t_eval.training.tah.labels import TahLabels, Text
 from s2t_eval.training.tah.looped import LoopedModel
+from s2t_eval.training.tah.settings import BASE_LR, DECIDER_LR, DECODING_THRESHOLD
+from s2t_eval.training.tah.settings import DecisionSettings as DecisionSettings
+from s2t_eval.training.tah.settings import DepthSettings as DepthSettings
 from s2t_eval.training.tah.stages import DeciderTraining, DepthTraining, StageItem, collate, make_item
-
-TRAINING_THRESHOLD = 0.8
-DECODING_THRESHOLD = 0.9
-"""The paper's: of held-out figures in training, and in evaluation."""
-
-
-@dataclass(frozen=True)
-class DepthSettings:
-    """Stage 1 beside the loop.
-
-    Args:
-        easy: share of easy tokens that is looked at again too, see `DepthTraining`.
-        held_out: share of the questions that is never trained on.
-        checked: most held-out texts of an evaluation.
-    """
-
-    easy: float = 0.0
-    held_out: float = 0.1
-    checked: int = 200
-
-    def __post_init__(self) -> None:
-        require_ranges(self, TahError, easy=SHARE, held_out=PART, checked=AT_LEAST_1)
 
 
 def train_depths(
@@ -61,6 +42,7 @@ def train_depths(
         TahError: labels of another tokenizer, too few or without a hard token, or a depth of 1.
         TrainingError: a loss that is not a number.
     """
+    loop = loop.with_default_lr(BASE_LR if looped.train_base else ADAPTER_LR)
     labels.require_vocabulary(student.vocabulary, student.name)
     if looped.max_depth < 2:
         raise TahError("max_depth: with 1 there is no second look to train; expected at least 2")
@@ -115,36 +97,6 @@ def train_depths(
     return info
 
 
-@dataclass(frozen=True)
-class DecisionSettings:
-    """Stage 2 beside the loop.
-
-    Args:
-        positive_weight: weight of a hard token in the loss.
-        held_out: share of the questions that is never trained on; stage 1's.
-        checked: most held-out texts of an evaluation.
-        threshold: of held-out figures.
-        decoding_threshold: kept in the folder as decoding's default.
-    """
-
-    positive_weight: float = 5.0
-    held_out: float = 0.1
-    checked: int = 200
-    threshold: float = TRAINING_THRESHOLD
-    decoding_threshold: float = DECODING_THRESHOLD
-
-    def __post_init__(self) -> None:
-        require_ranges(
-            self,
-            TahError,
-            positive_weight=POSITIVE,
-            held_out=PART,
-            checked=AT_LEAST_1,
-            threshold=PROBABILITY,
-            decoding_threshold=PROBABILITY,
-        )
-
-
 def train_decider(
     student: Student,
     labels: TahLabels,
@@ -159,6 +111,7 @@ def train_decider(
         TahError: no folder of stage 1 of this student, or labels of another tokenizer.
         TrainingError: a loss that is not a number.
     """
+    loop = loop.with_default_lr(DECIDER_LR)
     labels.require_vocabulary(student.vocabulary, student.name)
     found = load_tah(out, student.fingerprint, student.vocabulary, student.hidden_size)
     train, held_out = labels.split(settings.held_out)

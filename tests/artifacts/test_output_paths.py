@@ -1,4 +1,4 @@
-"""`--out` and `trace=` are tried before any work: new, empty or ours; one line for anything else."""
+"""`--out` and `trace=` are checked before any work; an invalid path gives one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s2t_eval.artifacts import places
+from s2t_eval.artifacts import output_paths
 from s2t_eval.cli import main
 from s2t_eval.model_wrappers.greedy import Greedy
 from tests.commands import refused
@@ -47,7 +47,7 @@ def below_a_file(folder: Path) -> Path:
 
 
 def not_writable(_: Path) -> Path:
-    """Root too is refused here."""
+    """A path that even root cannot write to."""
     return Path("/proc/out")
 
 
@@ -61,13 +61,13 @@ PLACES: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_folder_that_cannot_be_written(
+def test_invalid_output_folder_is_rejected(
     command: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make, message = PLACES[place]
     out = make(tmp_path)
     before = sorted(str(path) for path in tmp_path.rglob("*"))
-    capsys.readouterr()  # what saving the model said
+    capsys.readouterr()  # discard the output of saving the model
     line = refused(capsys, *COMMANDS[command], "--out", out)
     assert line.startswith(f"s2t-eval {command.split()[0]}: --out: ")
     assert any(part in line for part in message.replace(".+", "").split("|")) or place == "no permission"
@@ -76,30 +76,32 @@ def test_a_folder_that_cannot_be_written(
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
 
 
-def test_calibrate_replaces_calibrations_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ("calibrate", *PAIR, "--task", "s2t_arith", "--out")
-    assert refused(capsys, *given, tmp_path).endswith(
+def test_calibrate_overwrites_only_calibration_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("calibrate", *PAIR, "--task", "s2t_arith", "--out")
+    assert refused(capsys, *arguments, tmp_path).endswith(
         f"--out: {tmp_path} is a folder; expected the name of a file to write"
     )
     other = file(tmp_path)
-    assert "is there and is no calibration file" in refused(capsys, *given, other)
+    assert "is there and is no calibration file" in refused(capsys, *arguments, other)
     assert other.read_text() == "mine\n"
-    assert "cannot write to /proc/c.json" in refused(capsys, *given, "/proc/c.json")
+    assert "cannot write to /proc/c.json" in refused(capsys, *arguments, "/proc/c.json")
     shutil.copy(EMBEDDED / "calibration.json", tmp_path / "known.json")
     missing = ("calibrate", "--pretrained", "/no/folder", "--device", "cpu", "--task", "s2t_arith", "--out")
     assert "pretrained=/no/folder" in refused(capsys, *missing, tmp_path / "known.json")
 
 
-def test_compare_tries_its_files_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ("compare", "/no/results", "/no/results")
-    assert "--json: cannot write to /proc/c.json" in refused(capsys, *given, "--json", "/proc/c.json")
-    line = refused(capsys, *given, "--markdown", tmp_path / "gone" / "c.md")
+def test_compare_checks_output_files_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("compare", "/no/results", "/no/results")
+    assert "--json: cannot write to /proc/c.json" in refused(capsys, *arguments, "--json", "/proc/c.json")
+    line = refused(capsys, *arguments, "--markdown", tmp_path / "gone" / "c.md")
     assert f"--markdown: there is no folder {tmp_path / 'gone'} to write c.md to" in line
     both = ("--json", tmp_path / "c", "--markdown", tmp_path / "c")
-    assert "--json, --markdown: expected two files" in refused(capsys, *given, *both)
+    assert "--json, --markdown: expected two files" in refused(capsys, *arguments, *both)
 
 
-def test_a_report_goes_into_its_own_folder_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_reuses_its_own_output_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "report"
     for formats in ("csv", "md", "csv"):
         main(["report", str(RESULTS), "--format", formats, "--out", str(out)])
@@ -111,21 +113,21 @@ def test_a_report_goes_into_its_own_folder_again(tmp_path: Path, capsys: pytest.
     assert "holds other files" in refused(capsys, "report", RESULTS, "--out", tmp_path / "analysis")
 
 
-def test_what_reads_as_ours(tmp_path: Path) -> None:
+def test_reusable_folder_contains_a_known_file(tmp_path: Path) -> None:
     (tmp_path / "greedy").mkdir()
-    places.require_own_folder("--out", tmp_path, "a scan", ["greedy/"])
+    output_paths.require_reusable_folder("--out", tmp_path, "a scan", ["greedy/"])
     with pytest.raises(
         ValueError, match=r"^--out: .* holds other files; expected .* or a scan; name another$"
     ):
-        places.require_own_folder("--out", tmp_path, "a scan", ["report.md"])
+        output_paths.require_reusable_folder("--out", tmp_path, "a scan", ["report.md"])
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     with pytest.raises(ValueError, match=r"^--out: .*link is a file; expected a folder to write"):
-        places.require_own_folder("--out", tmp_path / "link", "a scan", [])
+        output_paths.require_reusable_folder("--out", tmp_path / "link", "a scan", [])
     with pytest.raises(ValueError, match=r"^--out: cannot write to .*: File name too long"):
-        places.require_new_folder("--out", tmp_path / ("x" * 300))
+        output_paths.require_new_folder("--out", tmp_path / ("x" * 300))
 
 
-def test_a_trace_is_tried_before_the_model_is_loaded(tmp_path: Path) -> None:
+def test_trace_path_is_checked_before_the_model_is_loaded(tmp_path: Path) -> None:
     """A trace that could not be written failed after the first text."""
     with pytest.raises(ValueError, match=r"^trace: cannot write to /proc/t\.jsonl: .+; name another place$"):
         Greedy("/no/folder", trace="/proc/t.jsonl")
@@ -136,8 +138,8 @@ def test_a_trace_is_tried_before_the_model_is_loaded(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder where a file is to be read, and no such file, were tracebacks."""
+def test_operating_system_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder in place of a results file, and a missing trace, used to print tracebacks."""
     (tmp_path / "results_x.json").mkdir()
     assert "Is a directory" in refused(capsys, "report", tmp_path, "--out", tmp_path.parent / "new-report")
     assert "there is no such trace" in refused(
