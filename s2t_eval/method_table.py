@@ -117,7 +117,7 @@ METHODS = (
         "s2t_local:S2TLocal",
         fires=True,
         selects_locally=True,
-        embedded=(EmbeddedRun("s2t_local", "s2t_local (adapted model writes)", arguments=_SELECTOR),),
+        embedded=(EmbeddedRun("s2t_local", "s2t_local (top-K distilled, greedy)", arguments=_SELECTOR),),
     ),
     Method(
         "pps_local",

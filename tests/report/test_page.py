@@ -120,7 +120,7 @@ def test_the_viewer_shows_candidates_probabilities_and_choice(page: Any) -> None
     assert "picked" in panel.locator("tr.picked").inner_text()
     assert f"{step['teacher'][step['picked_at']]:.3g}"[:4] in panel.locator("tr.picked").inner_text()
     assert "greedy" in rows.first.inner_text()
-    assert "greedy would have said" in panel.inner_text()
+    assert "greedy decoding writes" in panel.inner_text()
     alone = re.sub("^ | $", "␣", step["teacher_token"])
     assert f"the teacher alone {alone}" in panel.inner_text()
     assert flips
