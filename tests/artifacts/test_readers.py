@@ -145,8 +145,14 @@ TRACES: dict[str, tuple[Change, str]] = {
         lambda r: r["steps"][0].update(candidates="abc"),
         'steps.0.candidates: expected a list, got "abc"',
     ),
-    "too few scores": (lambda r: r["steps"][0].update(scores=[1.0]), "scores, candidates and t are inconsistent"),
-    "a step after the end": (lambda r: r["steps"][0].update(t=10**6), "scores, candidates and t are inconsistent"),
+    "too few scores": (
+        lambda r: r["steps"][0].update(scores=[1.0]),
+        "scores, candidates and t are inconsistent",
+    ),
+    "a step after the end": (
+        lambda r: r["steps"][0].update(t=10**6),
+        "scores, candidates and t are inconsistent",
+    ),
     "tokens a text": (lambda r: r.update(output_ids="abc"), 'output_ids: expected a list, got "abc"'),
     "tokens of texts": (
         lambda r: r.update(output_ids=["a"]),
