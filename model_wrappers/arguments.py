@@ -180,6 +180,32 @@ class SelectionArguments(CommonArguments):
 
 
 @dataclass(frozen=True)
+class TeacherArguments(SelectionArguments):
+    """Arguments of `s2t` and `takeover` beside those of all methods of selection.
+
+    Args:
+        verify: under trigger `kl`, the tokens that the student writes ahead before the teacher reads them in
+            one pass; 1 is lockstep, a pass of the teacher for each token. `auto` adapts the length by
+            measurement and falls back to lockstep where that is faster. The texts are the same, but for
+            rounding.
+    """
+
+    verify: int | str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.verify == "auto":
+            return
+        if isinstance(self.verify, bool) or not isinstance(self.verify, int) or self.verify < 1:
+            raise ValueError(f"verify: expected 'auto' or a whole number of at least 1, got {self.verify!r}")
+        if self.trigger != "kl":
+            raise ValueError(
+                f"verify: under trigger={self.trigger} the teacher reads a text only where a step fires, got "
+                f"{self.verify!r}; leave it out"
+            )
+
+
+@dataclass(frozen=True)
 class LocalArguments(SelectionArguments):
     """Arguments of `s2t_local` and `pps_local`: those of `s2t`, of which the teacher is optional.
 

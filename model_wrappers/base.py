@@ -13,10 +13,10 @@ from lm_eval.utils import simple_parse_args_string
 
 import s2t_eval
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
+from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.harness_tasks import record_built_tasks
-from s2t_eval.model_wrappers.progress import GenerationProgress
 from s2t_eval.model_wrappers.provenance import provenance
 from s2t_eval.model_wrappers.records import RunRecords
 from s2t_eval.model_wrappers.requests import HarnessRequests, origin_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -9,9 +10,10 @@ from typing import Any, cast
 from lm_eval.api.instance import Instance
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
-from s2t_eval.engine import ModelRunner
+from s2t_eval.engine import Decoder, ModelRunner
+from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
-from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.stock_arguments import require_context
@@ -181,7 +183,8 @@ class SelectionLM(EngineLM):
 
 
 class SelectToThink(SelectionLM):
-    """S2T: the teacher runs in lockstep with the KL trigger; with a local trigger, only where a step fires.
+    """S2T: with the KL trigger the teacher verifies every token, with a local one it reads the text where a
+    step fires.
 
     Raises:
         ValueError: no teacher, or arguments that do not fit.
@@ -189,6 +192,7 @@ class SelectToThink(SelectionLM):
 
     METHOD = "s2t"
     PRESET = staticmethod(policy.s2t)
+    ARGUMENTS = TeacherArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
@@ -204,3 +208,16 @@ class SelectToThink(SelectionLM):
         trigger, threshold = self._firing(arguments.trigger, arguments.tau)
         top_k = self._require_top_k(arguments.top_k)
         return type(self).PRESET(trigger, threshold, top_k, arguments.warmup_tokens)
+
+    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
+        """A decoder whose teacher verifies in chunks where it reads every token."""
+        return Decoder(
+            self.student,
+            self.policy(),
+            self.teacher,
+            self.rows,
+            self.tok_decode,
+            observe,
+            answer_of=self.thoughts.answer_of,
+            verify=cast(Verify, cast(TeacherArguments, self.arguments).verify),
+        )

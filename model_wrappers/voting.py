@@ -93,7 +93,7 @@ def votable_answers(task: Task, doc: Any, texts: Sequence[str]) -> list[str | No
     if rule is None:
         return [extract_answer(task, doc, text) for text in texts]
     answers = [rule.extract(text) for text in texts]
-    return [None if first is None else answers[first] for first in rule.classes(answers)]
+    return [None if first is None else answers[first] for first in rule.equivalence_classes(answers)]
 
 
 def extract_answer(task: Task, doc: Any, text: str) -> str | None:

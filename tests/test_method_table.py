@@ -10,7 +10,16 @@ from typing import get_args
 import pytest
 
 from s2t_eval import method_table
-from s2t_eval.method_table import BACKENDS, BY_MODEL, DISTIL_METHODS, METHODS, SCORE_FORMS, method_of
+from s2t_eval.cli.scan import ScannedMethod
+from s2t_eval.method_table import (
+    BACKENDS,
+    BY_MODEL,
+    DISTIL_METHODS,
+    FIRING_MODELS,
+    METHODS,
+    SCORE_FORMS,
+    method_of,
+)
 from s2t_eval.pipelines.embedded_grid import GRID
 from s2t_eval.selection.policy import topk_distilled
 from s2t_eval.selection.scores import ScoreForm
@@ -48,3 +57,7 @@ def test_every_backend_of_ours_stands_in_the_regression() -> None:
 def test_names_of_forms_and_losses_are_those_that_exist() -> None:
     assert get_args(ScoreForm) == SCORE_FORMS
     assert tuple(DISTIL_LOSSES) == DISTIL_METHODS
+
+
+def test_scan_runs_every_method_with_a_trigger() -> None:
+    assert get_args(ScannedMethod) and set(get_args(ScannedMethod)) == set(FIRING_MODELS)

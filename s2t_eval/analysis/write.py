@@ -40,7 +40,7 @@ def of_labels(
         label_sets: benchmark -> trajectories.
         tau: share of the steps, by KL, that are analysed.
         ks: numbers of candidates for the error split; None takes the powers of two up to those of the labels.
-        learned: problem -> scores of a trained selector (`training.selector.judge`); where it is not empty,
+        learned: problem -> scores of a trained selector (`trajectory_scores`); where it is not empty,
             error split and ROC are restricted to these problems.
 
     Raises:

@@ -88,6 +88,8 @@ class Usage:
     candidates; where no teacher selects, neither is counted.
     For a looped model (Think-at-Hard), `continued` counts the tokens with further iterations, and
     `deeper_passes` those iterations.
+    Where the teacher verifies in chunks, `discarded_tokens` counts the tokens drafted after a cut or after
+    the end of the text; their cost is part of `forwards` and `teacher_tokens`.
     """
 
     tokens: int = 0
@@ -103,6 +105,7 @@ class Usage:
     scorer_tokens: int = 0
     continued: int = 0
     deeper_passes: int = 0
+    discarded_tokens: int = 0
     seconds: float = 0.0
 
 

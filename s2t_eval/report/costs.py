@@ -97,7 +97,8 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
 def work(run: Run, parameters: dict[str, float]) -> float:
     """Parameters times tokens computed, prompts included, summed over student, teacher and scorer.
 
-    The student's own tokens count with its parameters without an adapter; tokens that are computed with the
+    The student's own tokens, those that it discards after a teacher's verification included, count with its
+    parameters without an adapter; tokens that are computed with the
     adapter (candidates that a scorer reads, further passes of Think-at-Hard) count with the adapter too.
 
     Args:
@@ -110,7 +111,7 @@ def work(run: Run, parameters: dict[str, float]) -> float:
     cost, info = run.cost, run.backend_info
     with_adapter = _num_parameters(run)
     student = parameters.get(str(info.get("student")), with_adapter)
-    total = student * (cost["tokens"] + cost["prefill_tokens"])
+    total = student * (cost["tokens"] + cost["prefill_tokens"] + cost.get("discarded_tokens", 0))
     total += with_adapter * (cost.get("scorer_tokens", 0) + cost.get("deeper_passes", 0))
     if cost["teacher_tokens"]:
         teacher = info.get("teacher_parameters") or parameters.get(str(info.get("teacher")), NAN)

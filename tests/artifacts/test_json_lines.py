@@ -15,7 +15,7 @@ from s2t_eval.evaluation.data import Source, load
 from s2t_eval.evaluation.humaneval.score import Outcome
 from s2t_eval.evaluation.sandbox import Verdict
 from s2t_eval.methods.tah.votes import OracleVote
-from s2t_eval.pipelines.collect import _json_lines
+from s2t_eval.pipelines.collect_labels import _json_lines
 from s2t_eval.pipelines.prompts import _read_lines
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.json_files import read_json_lines as read_report_lines

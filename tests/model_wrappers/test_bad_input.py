@@ -300,7 +300,7 @@ def lm() -> Greedy:
         ("Question:", {"max_gen_toks": 0}, r"max_gen_toks: expected at least 1, got 0$"),
         ("Question:", {"max_gen_toks": 1024}, r"max_gen_toks: expected less than the model's context of "
                                               r"1024 tokens, got 1024$"),
-        ("Question:", {"num_beams": 4}, r"generation_kwargs: num_beams=4 is not supported by the slot "
+        ("Question:", {"num_beams": 4}, r"generation_kwargs: num_beams=4 is not supported by the "
                                         r"engine \(supported are until, .*top_k\); leave it out"),
         ("Question:", {"repetition_penalty": 1.1}, r"generation_kwargs: repetition_penalty=1\.1 is not"),
         ("Question:", {"num_return_sequences": 2}, r"generation_kwargs: num_return_sequences=2 is not"),

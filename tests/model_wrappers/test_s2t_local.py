@@ -37,12 +37,13 @@ from s2t_eval.selection.scores import make_score
 from s2t_eval.selection.thresholds import ThresholdError
 from s2t_eval.selection.triggers import make_trigger
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.router import tabulate
+from s2t_eval.training.router import step_table
 from s2t_eval.training.selector.agreement import agreement, gains, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
-from s2t_eval.training.selector.judge import judge, load_trained
 from s2t_eval.training.selector.packing import make_items
-from s2t_eval.training.selector.proposers import Routing, every_step, scan_scales, scan_triggers
+from s2t_eval.training.selector.routing import Routing
+from s2t_eval.training.selector.trajectory_scores import load_trained, score_trajectories
+from s2t_eval.training.selector.trigger_scan import all_step_items, scan_scales, scan_triggers
 from tests.harness_helpers import (
     BIN,
     STUDENT,
@@ -136,11 +137,11 @@ def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
     """Its twin: step by step, what the teacher thinks of the pick and of the student's own first token."""
     found, student, text_vocab = shipped()
     rows = list(LabelSet.load(labels()))[:8]
-    table = tabulate(ModelRunner(student, "student", text_vocab), rows, has_written=True)
+    table = step_table(ModelRunner(student, "student", text_vocab), rows, is_own_text=True)
     routing = Routing(found.routers["base"], found.info.thresholds["base"], table)
     model = load_trained(found, student, text_vocab)
-    chosen = scan_triggers(model, every_step(rows, 8), len(rows), "base", routing)
-    judged = judge(found, shipped()[1], text_vocab, rows)
+    chosen = scan_triggers(model, all_step_items(rows, 8), len(rows), "base", routing)
+    judged = score_trajectories(found, shipped()[1], text_vocab, rows)
     for weight in (0.0, 0.5):
         total = {"always": 0.0, "entropy@0.05": 0.0}
         for row in rows:
@@ -171,9 +172,9 @@ def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) ->
     found = load_selector(selector(form), info.base, info.vocabulary, info.hidden_size)
     rows = list(LabelSet.load(labels()))[:6]
     model = load_trained(found, student, text_vocab)
-    table = tabulate(ModelRunner(model.peft, "tuned", text_vocab), rows, has_written=False)
+    table = step_table(ModelRunner(model.peft, "tuned", text_vocab), rows, is_own_text=False)
     routing = Routing(found.routers["tuned"], info.thresholds["tuned"], table)
-    chosen = scan_triggers(model, every_step(rows, 8), len(rows), "tuned", routing)
+    chosen = scan_triggers(model, all_step_items(rows, 8), len(rows), "tuned", routing)
     threshold = info.thresholds["tuned"]["entropy"]["0.2"]
     total = {"always": 0.0, "entropy@0.2": 0.0}
     for row, entropy in zip(rows, table.entropy, strict=True):
@@ -209,7 +210,7 @@ def test_scales_are_measured_as_if_the_adapter_were_smaller() -> None:
     found, student, text_vocab = shipped()
     model = load_trained(found, student, text_vocab)
     texts_seen = list(LabelSet.load(labels()))[:6]
-    scales = scan_scales(model, every_step(texts_seen, 8), len(texts_seen))
+    scales = scan_scales(model, all_step_items(texts_seen, 8), len(texts_seen))
     items = make_items(texts_seen, 8, -np.inf)
     for factor, scale in ((1.0, "1.0"), (0.5, "0.5")):
         with torch.no_grad():
@@ -266,7 +267,7 @@ def test_a_start_brings_what_it_has_learnt(tmp_path: Path) -> None:
     [
         (("--rank", "4"), "trained with rank=16, got rank=4"),
         (("--form", "residual"), "trained with form=direct, got form=residual"),
-        (("--held_out", "0.5"), "problems that are held out here may have been learnt from"),
+        (("--held_out", "0.5"), "problems that are held out here may have been trained on"),
     ],
 )
 def test_a_start_that_does_not_fit_is_named(

@@ -70,7 +70,8 @@ class TrainSettings:
     Args:
         num_candidates: number of candidates K for each step in training.
         top_k: number of candidates K in decoding; held-out figures are measured with it.
-        quiet: share of the steps outside the top tau that are trained on too; needs labels of `--steps all`.
+        low_kl_fraction: share of the steps outside the top tau that are trained on too; needs labels of
+            `--steps all`.
         held_out: share of the questions that are never trained on.
         keep: the held-out figure whose best evaluation is kept: `agree@1` at the top steps, or `gain`, the
             teacher's log-probability that the picks at every step gain for a text (for proposer `tuned`,
@@ -82,12 +83,14 @@ class TrainSettings:
 
     num_candidates: int = 16
     top_k: int = 8
-    quiet: float = 0.0
+    low_kl_fraction: float = 0.0
     held_out: float = 0.1
     keep: Keep = "agree@1"
 
     def __post_init__(self) -> None:
-        require_ranges(self, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2, quiet=SHARE, held_out=PART)
+        require_ranges(
+            self, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2, low_kl_fraction=SHARE, held_out=PART
+        )
         if self.top_k > self.num_candidates:
             raise ValueError(
                 f"top_k: expected at most the {self.num_candidates} candidates of training "

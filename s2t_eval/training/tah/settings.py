@@ -10,7 +10,7 @@ from s2t_eval.training.settings import LoopSettings
 
 BASE_LR, DECIDER_LR = 4e-5, 3e-4
 """Peak learning rates where the student's own weights are trained, and of the decider."""
-TRAINING_THRESHOLD = 0.8
+EVAL_THRESHOLD = 0.8
 DECODING_THRESHOLD = 0.9
 """The paper's: of held-out figures in training, and in evaluation."""
 
@@ -20,17 +20,17 @@ class DepthSettings:
     """Stage 1 beside the loop and the looped student.
 
     Args:
-        easy: share of easy tokens that get further iterations in training too, see `DepthTraining`.
+        easy_fraction: share of easy tokens that get further iterations in training too, see `DepthTraining`.
         held_out: share of the questions that are never trained on, the same in both stages.
-        checked: largest number of held-out texts in an evaluation.
+        max_eval_texts: largest number of held-out texts in an evaluation.
     """
 
-    easy: float = 0.0
+    easy_fraction: float = 0.0
     held_out: float = 0.1
-    checked: int = 200
+    max_eval_texts: int = 200
 
     def __post_init__(self) -> None:
-        require_ranges(self, TahError, easy=SHARE, held_out=PART, checked=AT_LEAST_1)
+        require_ranges(self, TahError, easy_fraction=SHARE, held_out=PART, max_eval_texts=AT_LEAST_1)
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class DecisionSettings:
     Args:
         positive_weight: weight of a hard token in the loss of the decider.
         held_out: share of the questions that are never trained on, the same in both stages.
-        checked: largest number of held-out texts in an evaluation.
-        threshold: probability above which a token is iterated again in the held-out figures of training.
+        max_eval_texts: largest number of held-out texts in an evaluation.
+        eval_threshold: probability above which a token is iterated again in the held-out figures of training.
         decoding_threshold: probability above which a token is iterated again in decoding; it is saved as the
             folder's default.
     """
 
     positive_weight: float = 5.0
     held_out: float = 0.1
-    checked: int = 200
-    threshold: float = TRAINING_THRESHOLD
+    max_eval_texts: int = 200
+    eval_threshold: float = EVAL_THRESHOLD
     decoding_threshold: float = DECODING_THRESHOLD
 
     def __post_init__(self) -> None:
@@ -58,8 +58,8 @@ class DecisionSettings:
             TahError,
             positive_weight=POSITIVE,
             held_out=PART,
-            checked=AT_LEAST_1,
-            threshold=PROBABILITY,
+            max_eval_texts=AT_LEAST_1,
+            eval_threshold=PROBABILITY,
             decoding_threshold=PROBABILITY,
         )
 
