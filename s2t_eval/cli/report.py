@@ -24,7 +24,7 @@ class Report:
         intervals: show n and 95 % intervals in the main table.
         no_published: leave the paper's numbers out.
         no_times: leave seconds and memory out.
-        mixed: accept runs of different commits, dtypes or limits; the captions name the differences.
+        mixed: accept runs of different commits, dtypes or limits, which are then named below each table.
         metric: TASK=METRIC,FILTER where a task has several metrics.
         student: MODEL=STUDENT, which puts a checkpoint into a student's block.
         trace: trace files for the viewer.
