@@ -98,8 +98,8 @@ def work(run: Run, parameters: dict[str, float]) -> float:
     """Parameters times tokens computed, prompts included, summed over student, teacher and scorer.
 
     The student's own tokens, those that it discards after a teacher's verification included, count with its
-    parameters without an adapter; tokens that are computed with the
-    adapter (candidates that a scorer reads, further passes of Think-at-Hard) count with the adapter too.
+    parameters without an adapter. Tokens that are computed with the adapter (candidates that a scorer reads,
+    further passes of Think-at-Hard) count with the adapter too.
 
     Args:
         run: with telemetry.
