@@ -97,9 +97,9 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
 def work(run: Run, parameters: dict[str, float]) -> float:
     """Parameters times tokens computed, prompts included, summed over student, teacher and scorer.
 
-    The student's own tokens count with its parameters without an adapter, also those that it wrote ahead of
-    its teacher in vain; tokens that are computed with the adapter (candidates that a scorer reads, further
-    passes of Think-at-Hard) count with the adapter too.
+    The student's own tokens, those that it discards after a teacher's verification included, count with its
+    parameters without an adapter. Tokens that are computed with the adapter (candidates that a scorer reads,
+    further passes of Think-at-Hard) count with the adapter too.
 
     Args:
         run: with telemetry.

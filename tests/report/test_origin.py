@@ -10,7 +10,7 @@ import pytest
 
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError
-from s2t_eval.report.costs import costs, cut_off, tokens_per_correct
+from s2t_eval.report.costs import costs, cut_off, tokens_per_correct, work
 from s2t_eval.report.origin import commit_of, origin_note, require_one_origin
 from s2t_eval.report.runs import read_runs
 from tests.report.test_report import exit_code
@@ -130,6 +130,20 @@ def test_a_recorded_teacher_need_not_be_run_alone(tmp_path: Path) -> None:
     tokens = run.cost["tokens"] + run.cost["prefill_tokens"]
     expected = run.results["config"]["model_num_parameters"] * tokens + 10**9 * run.cost["teacher_tokens"]
     assert alone == pytest.approx(expected / 300 / 1e9)
+
+
+def test_tokens_written_ahead_in_vain_are_work_of_the_student(tmp_path: Path) -> None:
+    """The teacher's tokens count those that it verified in vain; the student's do not."""
+    committed = EMBEDDED / "s2t_kl_tau5.json"
+    path = edited(
+        committed,
+        tmp_path / "s2t.json",
+        lambda c: info(c)["telemetry"].update(discarded_tokens=6000),
+    )
+    [plain], [ahead] = read_runs([committed]), read_runs([path])
+    teacher = {str(plain.backend_info["teacher"]): 1e9}
+    more = work(ahead, teacher) - work(plain, teacher)
+    assert more == plain.results["config"]["model_num_parameters"] * 6000
 
 
 # ---------------------------------------------------------------- names
