@@ -23,10 +23,10 @@ from lm_eval.tasks import TaskManager
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.json_lines import read_json_lines
-from s2t_eval.embedded.grid import GRID, NUM_CALIBRATION, STUDENT, TASK, TAUS, TEACHER, Row
 from s2t_eval.model_wrappers.registration import TASK_FOLDER, register
+from s2t_eval.pipelines.embedded_grid import GRID, NUM_CALIBRATION, STUDENT, TASK, TAUS, TEACHER, Row
 from s2t_eval.report.baseline import baseline
-from s2t_eval.report.runs import documents_of
+from s2t_eval.report.documents import documents_of
 
 BASELINE = Path(__file__).parents[1] / "results" / "baselines" / "embedded"
 CALIBRATION = BASELINE / "calibration.json"

@@ -20,11 +20,12 @@ from rich.table import Table
 from s2t_eval.cli.application import CommandLine
 from s2t_eval.cli.command import Entry, require_flags
 from s2t_eval.cli.execute import execute
-from s2t_eval.embedded.grid import GRID, NUM_CALIBRATION, STUDENT, TASK, TAUS, TEACHER, Row
+from s2t_eval.pipelines.embedded_grid import GRID, NUM_CALIBRATION, STUDENT, TASK, TAUS, TEACHER, Row
 from s2t_eval.ranges import AT_LEAST_1
+from s2t_eval.report.cells import MISSING, accuracy, p_value, percent_sign, won_lost
 from s2t_eval.report.compare import compare_pair
-from s2t_eval.report.runs import Run, read_runs
-from s2t_eval.statistics import wilson
+from s2t_eval.report.run import Run
+from s2t_eval.report.runs import read_runs
 
 
 def evaluate(row: Row, calibration: Path, folder: Path, limit: int | None, batch_size: int) -> Run:
@@ -62,18 +63,17 @@ def table(rows: Sequence[Row], runs: Sequence[Run]) -> Table:
 
 
 def _cells(run: Run, control: Run) -> list[str]:
-    low, high = wilson(int(run.scored["score"].sum()), run.n)
-    paired = ["–", "–"]
+    score, cost = accuracy(run), run.cost
+    paired = [MISSING, MISSING]
     if run is not control:
-        against = compare_pair(control, run)
-        paired = [f"{len(against.won)} / {len(against.lost)}", f"{against.p:.2g}"]
-    cost = run.cost
+        pair = compare_pair(control, run)
+        paired = [won_lost(pair), p_value(pair.p)]
     return [
-        f"{100 * run.value:.1f} %",
-        f"{100 * low:.1f}–{100 * high:.1f}",
+        percent_sign(score.value),
+        score.interval_text,
         *paired,
-        f"{100 * cost['realised_rate']:.1f} %",
-        f"{100 * cost['flip_rate']:.1f} %",
+        percent_sign(cost["realised_rate"]),
+        percent_sign(cost["flip_rate"]),
         f"{cost['tokens']:,}",
         f"{cost['forwards_per_token']:.2f}",
         f"{cost['teacher_tokens']:,}",

@@ -1,4 +1,4 @@
-"""Results small enough to commit: one file a run, a line a document instead of the samples."""
+"""Results small enough to commit: one file for each run, with a line for each document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from s2t_eval.artifacts.files import write_text
-from s2t_eval.report.runs import Run, format_documents
+from s2t_eval.report.documents import format_documents
+from s2t_eval.report.run import Run
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[\w.@+ -]+/)+([\w.@+-]+)")
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -40,17 +41,17 @@ def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 
 def baseline(results: dict[str, Any], documents: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """A results file without paths of the machine, and its documents, by task, as lines."""
+    """A results file without paths of the machine, with the documents of each task as lines."""
     lines = {task: format_documents(frame) for task, frame in documents.items()}
     return {**without_paths(results), "documents": lines}
 
 
 def _documents(run: Run) -> pd.DataFrame:
-    return run.scored if run.documents is None else run.documents  # `scored` says what is missing
+    return run.scored if run.documents is None else run.documents  # `scored` raises the right error
 
 
 def without_paths(value: Any) -> Any:
-    """The same JSON value, absolute paths cut to their last part, addresses of functions left out."""
+    """The same JSON value, absolute paths cut to their last part, without addresses of functions."""
     if isinstance(value, dict):
         return {key: without_paths(v) for key, v in value.items() if key not in LEFT_OUT}
     if isinstance(value, list):

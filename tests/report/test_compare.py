@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from s2t_eval.cli import main
-from s2t_eval.embedded.grid import GRID
+from s2t_eval.pipelines.embedded_grid import GRID
 from s2t_eval.report.comparable import NotComparableError, require_comparable
 from s2t_eval.report.compare import Rules, Verdict, compare, failures
-from s2t_eval.report.runs import Run, read_runs
+from s2t_eval.report.run import Run
+from s2t_eval.report.runs import read_runs
 from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, edited
 
 GREEDY = EMBEDDED / "greedy.json"
@@ -73,7 +74,7 @@ def test_one_base_is_compared_with_every_method_and_holm_counts_them() -> None:
 @pytest.mark.parametrize(
     ("lost", "threshold", "verdict"),
     [
-        (5, 0, Verdict.DOUBT),  # five of 300 in one direction: p = 0.0625
+        (5, 0, Verdict.LOWER),  # five of 300 in one direction: p = 0.0625
         (6, 0, Verdict.REGRESSION),  # six: p = 0.031
         (6, 0.02, Verdict.SAME),  # significant, and not more than two points
         (7, 0.02, Verdict.REGRESSION),
@@ -139,7 +140,7 @@ def other_document(content: dict[str, Any]) -> None:
             lambda c: c["configs"]["s2t_arith"]["generation_kwargs"].update(max_gen_toks=9),
             'decoding limits .*"max_gen_toks": 96.*"max_gen_toks": 9',
         ),
-        (reword, "prompt hashes: 1 documents are put differently"),
+        (reword, "prompt hashes: 1 documents have another prompt"),
         (other_document, "document hashes: 2 in one run alone"),
         (lambda c: c.pop("documents"), r"samples are missing beside .*new\.json: run lm_eval with --log"),
     ],

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from s2t_eval.cli import main
-from s2t_eval.embedded.grid import GRID
+from s2t_eval.pipelines.embedded_grid import GRID
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.submission import details, notes, prompt_hash
@@ -42,8 +42,8 @@ def test_eval_results_are_read_back_by_the_hubs_own_class(tmp_path: Path) -> Non
     [entry] = parse_eval_result_entries(yaml.safe_load(path.read_text()))
     assert (entry.dataset_id, entry.task_id, entry.value) == ("me/arith", "arith", 80.33)
     assert entry.date and entry.date.endswith("Z")
-    for said in ("NOT the plain model's score", "K 8", "tau 0.05", "TeacherSelector", "n 300 of 300"):
-        assert said in str(entry.notes)
+    for detail in ("NOT the plain model's score", "K 8", "tau 0.05", "TeacherSelector", "n 300 of 300"):
+        assert detail in str(entry.notes)
     run = read_runs([EMBEDDED / "s2t_kl_tau5.json"])[0]
     assert f"prompt_hash {prompt_hash(run)}" in str(entry.notes)
 
