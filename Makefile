@@ -62,7 +62,7 @@ format: install
 check: lint test
 
 demo: install
-	$(RUN) s2t_eval.cli.demo
+	$(RUN) s2t_eval reproduce embedded --out runs/demo
 
 # Deterministic, so any changed text, score or count fails.
 regress: export OMP_NUM_THREADS := 1

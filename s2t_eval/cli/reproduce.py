@@ -21,17 +21,26 @@ def add_to(commands: Commands) -> None:
     add("--out", type=Path, required=True, help="folder of everything that is made; the same command resumes")
     add("--plan", action="store_true", help="show the steps, what is done and how long the rest takes")
     add("--set", nargs="+", action="extend", default=[], help="KEY.KEY=VALUE changes of the recipe")
-    add("--keep", nargs="+", action="extend", default=[], help="finished steps that stay for a newer s2t-eval")
+    add(
+        "--keep", nargs="+", action="extend", default=[], help="finished steps that stay for a newer s2t-eval"
+    )
     parser.set_defaults(function=run)
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Run the recipe, and show the table."""
+    from s2t_eval.reproduce.read import read_recipe
     from s2t_eval.reproduce.run import InterruptedRunError, Settings, reproduce, show
+    from s2t_eval.reproduce.summary import print_summary
 
     settings = Settings(parsed.recipe, parsed.out, parsed.plan, tuple(parsed.set), tuple(parsed.keep))
     try:
-        reproduce(settings, show)
+        out = reproduce(settings, show)
     except InterruptedRunError as error:
         print(f"s2t-eval reproduce: {error}", file=sys.stderr)
         raise SystemExit(130) from error
+    if not settings.plan:
+        print_summary(read_recipe(settings.recipe, settings.set).recipe, out)
+        show(
+            f"{out / 'report' / 'report.html'}: tables and figures; {out / 'recipe.lock'}: what they were made with"
+        )

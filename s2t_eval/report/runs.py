@@ -171,7 +171,7 @@ def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> l
 def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
     if not path.exists():
         raise ResultsError(f"{path}: there is no such file or folder; expected lm_eval results")
-    files = [path] if path.is_file() else sorted(_results_files(path))
+    files = [path] if path.is_file() else sorted(results_files(path))
     if not files:
         raise ResultsError(
             f"{path}: no results in it; expected results_*.json as lm_eval writes them with --output_path "
@@ -188,7 +188,8 @@ def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
         yield from _runs_of(file, _name(file, path), results, metrics)
 
 
-def _results_files(folder: Path) -> Iterator[Path]:
+def results_files(folder: Path) -> Iterator[Path]:
+    """The results files below a folder: lm_eval's own, and those of `results/baselines`."""
     for file in folder.rglob("*.json"):
         if file.name.startswith("results_") or '"configs"' in file.read_text(errors="replace"):
             yield file
@@ -236,7 +237,7 @@ def _runs_of(file: Path, name: str, results: dict[str, Any], metrics: dict[str, 
         members = groups.get(task, [task])
         if task in leaves or members[0] not in results["configs"]:
             continue
-        metric, filter_name = _metric(file, task, figures, metrics.get(task))
+        metric, filter_name = metric_of(file, task, figures, metrics.get(task))
         counted = [member for member in members if "effective" not in results["n-samples"].get(member, {})]
         if counted:
             raise ResultsError(
@@ -337,7 +338,8 @@ def _groups(results: dict[str, Any]) -> dict[str, list[str]]:
     return {name: tasks(name) for name in members if name not in inner and name in scored}
 
 
-def _metric(file: Path, task: str, figures: dict[str, Any], wanted: str | None) -> tuple[str, str]:
+def metric_of(file: Path, task: str, figures: dict[str, Any], wanted: str | None = None) -> tuple[str, str]:
+    """Metric and filter of the figure that counts, of those that a results file has of a task."""
     known = [k for k, v in figures.items() if "," in k and "_stderr," not in k and _number(v) is not None]
     if wanted is not None and wanted not in known:
         raise ResultsError(f"{file}: task {task} has no figure {wanted!r}; it has {', '.join(known)}")

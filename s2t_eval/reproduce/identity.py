@@ -119,5 +119,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def _code_hash(folders: Sequence[Path]) -> str:
-    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in CODE and path.is_file()]
+    files = [
+        path for folder in folders for path in folder.rglob("*") if path.suffix in CODE and path.is_file()
+    ]
     return text_hash([(path.name, content_hash(path)) for path in sorted(files)])

@@ -107,8 +107,19 @@ def _models(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
         if name is None:
             continue
         revision = getattr(models, f"{role}_revision")
-        prints = sorted({str(entry[role]) for entry in entries if entry.get(role) and entry.get("pretrained") != models.teacher})
-        found[role] = {"name": name, "revision": revision, "files": model_hash(name, revision), "fingerprint": prints}
+        prints = sorted(
+            {
+                str(entry[role])
+                for entry in entries
+                if entry.get(role) and entry.get("pretrained") != models.teacher
+            }
+        )
+        found[role] = {
+            "name": name,
+            "revision": revision,
+            "files": model_hash(name, revision),
+            "fingerprint": prints,
+        }
     return found
 
 
@@ -141,7 +152,11 @@ def _artifacts(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
 
 def _said(place: Path) -> Mapping[str, Any]:
     """Fields of an artifact's own manifest that name models and data."""
-    files = [place] if place.is_file() else [place / name for name in ("manifest.json", "selector.json", "distil.json", "tah.json")]
+    files = (
+        [place]
+        if place.is_file()
+        else [place / name for name in ("manifest.json", "selector.json", "distil.json", "tah.json")]
+    )
     for file in files:
         if file.suffix == ".json" and file.is_file():
             content = json.loads(file.read_text(encoding="utf-8"))

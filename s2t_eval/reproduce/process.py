@@ -91,7 +91,9 @@ def run_command(
             end_marked(out)
             raise
     if code:
-        raise StageFailedError(f"{name} failed (exit code {code}): {_last_lines(log, begin)}; all of it is in {log}")
+        raise StageFailedError(
+            f"{name} failed (exit code {code}): {_last_lines(log, begin)}; all of it is in {log}"
+        )
     return time.monotonic() - began
 
 
@@ -144,7 +146,10 @@ def end_marked(out: Path) -> int:
         except (OSError, ProcessLookupError):
             continue  # it has ended, or is another user's
     end = time.monotonic() + STOP_SECONDS
-    while any((folder / "environ").exists() and _is_alive(folder) for folder in found) and time.monotonic() < end:
+    while (
+        any((folder / "environ").exists() and _is_alive(folder) for folder in found)
+        and time.monotonic() < end
+    ):
         time.sleep(0.05)
     return len(found)
 

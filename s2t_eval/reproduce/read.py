@@ -21,6 +21,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
 """Where recipes lie in an installed wheel, and in a checkout."""
 SUFFIXES = (".yaml", ".yml")
+MERGE = "tag:yaml.org,2002:merge"
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 HAS_REFERENCES = ("methods.", "choices.")
 """Sections in which `${NAME}` may name an artifact of the recipe; everywhere it may name a variable."""
@@ -93,7 +94,8 @@ class _Loader(yaml.SafeLoader):
     """YAML that refuses a key given twice, of which the last would silently win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        named = [key for key, _ in node.value if key.tag != MERGE]
+        keys = [self.construct_object(key, deep=True) for key in named]  # type: ignore[no-untyped-call]
         twice = [key for i, key in enumerate(keys) if key in keys[:i]]
         if twice:
             raise yaml.MarkedYAMLError(problem=f"{twice[0]!r} is there twice", problem_mark=node.start_mark)

@@ -19,7 +19,7 @@ from s2t_eval.reproduce.process import Progress, end_marked, run_command
 from s2t_eval.reproduce.read import ReadRecipe, read_recipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage, build_stages
 from s2t_eval.reproduce.state import Record, State, StateError, locked
-from s2t_eval.reproduce.work import Estimator, Finished, duration, measured_rate
+from s2t_eval.reproduce.work import Estimator, Finished, dtype_hint, duration, measured_rate
 
 NOTE_SECONDS = 30.0
 """Between two notes on a stage at work: each stays in a log, and in the stage's record."""
@@ -77,6 +77,8 @@ def reproduce(settings: Settings, note: Note = print) -> Path:
     if settings.plan:
         steps = make_plan(stages, state, estimator)
         note(plan_text(read.source, read.recipe.title, out, steps, estimator))
+        if (hint := dtype_hint(models.dtype, models.device)) is not None:
+            note(hint)
         return out
     with locked(out), _ended_by_signals():
         end_marked(out)
@@ -176,7 +178,7 @@ class _Run:
         if progress.rest is not None:  # other phases may follow, unless a stage has one alone
             here = progress.rest if stage.kind == EVALUATE else max(here, progress.rest)
         later = self._later(self.stages.index(stage) + 1)
-        return f"{phase}{duration(progress.seconds)} so far, about {duration(here)} left, {duration(here + later)} in all"
+        return f"{phase}{duration(progress.seconds)} so far, about {duration(here)} left here, {duration(here + later)} in all"
 
     def _rest_text(self, number: int) -> str:
         if number == len(self.stages):

@@ -122,7 +122,9 @@ class Problems:
         if (self.task is None) == (self.data is None):
             raise ValueError(f"expected one of task and data, got task={self.task!r} and data={self.data!r}")
         if self.task is not None and self.system_instruction is not None:
-            raise ValueError("system_instruction: it is of data; a task has its own, or the recipe's prompt's")
+            raise ValueError(
+                "system_instruction: it is of data; a task has its own, or the recipe's prompt's"
+            )
         require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
 
 
@@ -165,7 +167,11 @@ class LabelsPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Settings of the training loop (`training.loop.LoopSettings`) and of the adapter."""
+    """Settings of the training loop (`training.loop.LoopSettings`) and of the adapter.
+
+    Args:
+        precision: None takes bf16 for a student in bfloat16, else no.
+    """
 
     epochs: int | None = None
     lr: float | None = None
@@ -182,7 +188,9 @@ class Training:
 
     def __post_init__(self) -> None:
         whole = dict.fromkeys(("epochs", "batch_size", "accumulate", "evaluations"), AT_LEAST_1)
-        require_ranges(self, **whole, warmup=SHARE, weight_decay=NOT_NEGATIVE, patience=AT_LEAST_0, held_out=PART)
+        require_ranges(
+            self, **whole, warmup=SHARE, weight_decay=NOT_NEGATIVE, patience=AT_LEAST_0, held_out=PART
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -436,12 +444,19 @@ class Recipe:
                 known = ", ".join(self.selectors) or "none"
                 raise ValueError(f"choices.{name}.selector: {choice.selector!r} is none; there are {known}")
         for name, selector in self.selectors.items():
-            if selector.start is not None and selector.start not in list(self.selectors)[: list(self.selectors).index(name)]:
-                raise ValueError(f"selectors.{name}.start: expected a selector above it, got {selector.start!r}")
+            if (
+                selector.start is not None
+                and selector.start not in list(self.selectors)[: list(self.selectors).index(name)]
+            ):
+                raise ValueError(
+                    f"selectors.{name}.start: expected a selector above it, got {selector.start!r}"
+                )
         for i, task in enumerate(self.tasks):
             unknown = [name for name in task.methods if name not in self.methods]
             if unknown:
-                raise ValueError(f"tasks.{i}.methods: {unknown[0]!r} is none; there are {', '.join(self.methods)}")
+                raise ValueError(
+                    f"tasks.{i}.methods: {unknown[0]!r} is none; there are {', '.join(self.methods)}"
+                )
 
 
 def flags(part: object, *left_out: str) -> list[str]:
@@ -455,4 +470,3 @@ def flags(part: object, *left_out: str) -> list[str]:
         if value is not True:
             words += map(str, value) if isinstance(value, tuple) else [str(value)]
     return words
-

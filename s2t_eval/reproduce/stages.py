@@ -129,6 +129,8 @@ class _Builder:
             self._evaluate(evaluation)
         if recipe.analysis and (recipe.labels is not None or any(m.trace for m in recipe.methods.values())):
             self._analyze()
+        for task in dict.fromkeys(part.task for part in recipe.tasks):
+            self._keep(task)
         self._report()
         yield from self.stages.values()
 
@@ -190,7 +192,11 @@ class _Builder:
 
     def _read(self, problems: schema.Problems) -> dict[str, Any]:
         """What a stage that reads these problems depends on: arguments of `Stage`."""
-        file = Path(problems.data) if problems.data and Path(problems.data).suffix in (".json", ".jsonl") else None
+        file = (
+            Path(problems.data)
+            if problems.data and Path(problems.data).suffix in (".json", ".jsonl")
+            else None
+        )
         return {"tasks": (problems.task,) if problems.task else (), "files": (file,) if file else ()}
 
     def _count(self, problems: schema.Problems, default: int) -> int:
@@ -257,7 +263,7 @@ class _Builder:
         uses: dict[str, Any], labels: Path, made: Mapping[str, Path], roles: Sequence[str],
     ) -> None:  # fmt: skip
         """Add a stage that trains on the labels."""
-        command = (*words, "--seed", str(seed), "--out", str(output))
+        command = (*words, *self._precision(part), "--seed", str(seed), "--out", str(output))
         uses["needs"] = {**uses["needs"], **made}
         texts = self._label_count() if not isinstance(part, schema.DistilPart) else _least(
             part.limit, self._label_count()) or 0  # fmt: skip
@@ -267,6 +273,11 @@ class _Builder:
                         scratch=(output.with_name(output.name + ".training"),),
                         work=Work.of_training(texts, part.epochs or 2, roles, self.recipe)))  # fmt: skip
         self.place[name, seed] = (stage, output)
+
+    def _precision(self, part: schema.Training) -> list[str]:
+        """The loop's precision where the recipe names none: what suits the student's dtype."""
+        is_narrow = part.precision is None and self.recipe.models.dtype == "bfloat16"
+        return ["--precision", "bf16"] if is_narrow else []
 
     def _label_count(self) -> int:
         part = self.recipe.labels
@@ -292,7 +303,8 @@ class _Builder:
             (f"{stage}.passes", part.depths, first, 1), (stage, part.decider, output, 2)
         )  # fmt: skip
         for label, settings, place, number in parts:
-            command = (*shared, "--stage", str(number), *schema.flags(settings), "--out", str(place))
+            options = [*schema.flags(settings), *self._precision(settings)]
+            command = (*shared, "--stage", str(number), *options, "--out", str(place))
             needs = {**uses["needs"], f"{name}.labels": labels}
             if number == 2:
                 needs[f"{stage}.passes"] = first
@@ -309,7 +321,13 @@ class _Builder:
         scan = self.out / "scans" / stage
         arguments = {"pretrained": "${student}", "selector": str(selector), **part.arguments}
         words = ["s2t_eval", "scan", "--model", part.model, "--model_args"]
-        words += [self._model_args(arguments, part.model, seed), "--tau", *map(str, part.tau), "--tasks", part.task]
+        words += [
+            self._model_args(arguments, part.model, seed),
+            "--tau",
+            *map(str, part.tau),
+            "--tasks",
+            part.task,
+        ]
         limit = _least(part.limit, self.recipe.limits.problems)
         more = [*self._asking(part.task), *(["--limit", str(limit)] if limit is not None else [])]
         uses = self._uses("student")
@@ -341,7 +359,9 @@ class _Builder:
         words = [f"{name}={value}" for name, value in placed.items() if value is not None]
         with_comma = [word for word in words if "," in word]
         if with_comma:
-            raise RecipeError(f"{self.source}: {with_comma[0]!r}: lm_eval reads a comma as the end of an argument")
+            raise RecipeError(
+                f"{self.source}: {with_comma[0]!r}: lm_eval reads a comma as the end of an argument"
+            )
         return ",".join(words)
 
     def _place_of(self, name: str, seed: int) -> str:
@@ -390,8 +410,10 @@ class _Builder:
                         tasks=(run.task,), scratch=tuple(scratch),
                         work=Work.of_texts(texts, roles, self.recipe)))  # fmt: skip
 
-    def _results(self) -> dict[str, Path]:
-        return {stage.name: stage.output for stage in self.stages.values() if stage.kind == EVALUATE}
+    def _results(self, task: str = "") -> dict[str, Path]:
+        """Evaluations, of one task where one is named."""
+        found = [stage for stage in self.stages.values() if stage.kind == EVALUATE]
+        return {stage.name: stage.output for stage in found if not task or task in stage.tasks}
 
     def _traces(self) -> list[Path]:
         return [p for stage in self.stages.values() for p in stage.scratch if p.name.endswith(".trace.jsonl")]
@@ -409,6 +431,12 @@ class _Builder:
         words += ["--trace", *map(str, traces)] if traces else []
         self._add(Stage("analysis", "analyze", (*words, "--out", str(output)), output, None,
                         needs=needs, files=tuple(files)))  # fmt: skip
+
+    def _keep(self, task: str) -> None:
+        """The runs of a task as they are committed."""
+        output = self.out / "kept" / task
+        command = ("s2t_eval", "keep", str(self.out / "runs" / task), "--out", str(output))
+        self._add(Stage(f"{task}/kept", "keep", command, output, None, needs=self._results(task)))
 
     def _report(self) -> None:
         output = self.out / "report"

@@ -97,7 +97,9 @@ class State:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise StateError(f"{path}: no record of a step ({error}); remove the file to run the step again") from error
+            raise StateError(
+                f"{path}: no record of a step ({error}); remove the file to run the step again"
+            ) from error
         return record
 
     def write(self, record: Record) -> None:
@@ -126,7 +128,9 @@ class State:
         record = self.read(stage.name)
         if record is None:
             return Decision(True, "not run yet")
-        differing = [name for name in {**record.inputs, **inputs} if record.inputs.get(name) != inputs.get(name)]
+        differing = [
+            name for name in {**record.inputs, **inputs} if record.inputs.get(name) != inputs.get(name)
+        ]
         if differing == [PACKAGE] and stage.name in self.keep:
             differing = []
         if differing:
@@ -243,5 +247,7 @@ def locked(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StateError(f"--out {out}: another `s2t-eval reproduce` is at work there; wait for it") from None
+            raise StateError(
+                f"--out {out}: another `s2t-eval reproduce` is at work there; wait for it"
+            ) from None
         yield

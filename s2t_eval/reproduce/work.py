@@ -21,11 +21,12 @@ PROMPT_TOKENS, DEFAULT_NEW_TOKENS, SHARE_WRITTEN = 150, 512, 0.6
 """What a text is taken to have: a prompt, and this share of the limit on new tokens."""
 TRAINING_PASSES = 3
 """A backward pass costs about two forward passes."""
-EFFICIENCY = 0.25
+EFFICIENCY = 0.4
 """What decoding and training reach of the rate of one large matrix product."""
 UNKNOWN_PARAMETERS = 1e9
 PRODUCT = (64, 1024, 1024)
 MEASURED_SECONDS = 0.1
+SLOW_RATIO = 2.0
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,16 @@ def measured_rate(dtype: str, device: str | None) -> float:
         if number > 2 and time.perf_counter() > end:
             break
     return EFFICIENCY * rows * inputs * outputs / best
+
+
+def dtype_hint(dtype: str, device: str | None) -> str | None:
+    """What to change where this machine multiplies another dtype much faster; None where it does not."""
+    if dtype not in ("bfloat16", "float16"):
+        return None
+    ratio = measured_rate("float32", device) / measured_rate(dtype, device)
+    if ratio < SLOW_RATIO:
+        return None
+    return f"{dtype} is {ratio:.0f} times as slow as float32 on this machine: give --set models.dtype=float32"
 
 
 def duration(seconds: float) -> str:
