@@ -1,4 +1,4 @@
-"""`s2t-eval reproduce`: a recipe from models to tables, figures and page, resumed wherever it was interrupted."""
+"""`s2t-eval reproduce`: a recipe from models to tables, figures and page, resumed anywhere."""
 
 from __future__ import annotations
 
@@ -41,6 +41,5 @@ def run(parsed: argparse.Namespace) -> None:
         raise SystemExit(130) from error
     if not settings.plan:
         print_summary(read_recipe(settings.recipe, settings.set).recipe, out)
-        show(
-            f"{out / 'report' / 'report.html'}: tables and figures; {out / 'recipe.lock'}: what they were made with"
-        )
+        show(f"{out / 'report' / 'report.html'}: tables, figures and texts")
+        show(f"{out / 'recipe.lock'}: what they were made with")

@@ -82,16 +82,14 @@ def kept_texts(
 def _kept(sample: Mapping[str, Any], task: str, metric: str, filter_name: str) -> KeptText:
     responses = [str(text) for text in sample["resps"][0]]
     names = PROGRAM_FIELDS if "entry_point" in sample["doc"] else ()
-    doc = {name: sample["doc"][name] for name in names if name in sample["doc"]} or {
-        "answer": sample["target"]
-    }
+    program = {name: sample["doc"][name] for name in names if name in sample["doc"]}
     score = sample.get(metric)
     return KeptText(
         task=task,
         doc_id=int(sample["doc_id"]),
         doc_hash=str(sample["doc_hash"])[:HASH_LENGTH],
         output_hash=short_hash(json.dumps(sample["resps"], sort_keys=True)),
-        doc=doc,
+        doc=program or {"answer": sample["target"]},
         responses=responses,
         truncated=_truncated(sample.get("truncated"), len(responses)),
         metric=f"{metric},{filter_name}",
@@ -204,7 +202,7 @@ def texts_of(source: Path) -> list[KeptText] | None:
 
 
 def _require_same_run(path: Path, texts: Sequence[KeptText], results: dict[str, Any]) -> None:
-    """Raise `ResultsError` for texts that are not those of the documents' lines in the results beside them."""
+    """Raise `ResultsError` for texts that are not those of the results beside them."""
     known = {(text.task, text.doc_id): text for text in texts}
     for task, (head, *lines) in results.get("documents", {}).items():
         names = head.split(" ")
@@ -216,7 +214,7 @@ def _require_same_run(path: Path, texts: Sequence[KeptText], results: dict[str, 
             score = None if row["score"] == "-" else float(row["score"])
             if text.output_hash not in row["output_hash"].split("|") or text.verdict != score:
                 raise ResultsError(
-                    f"{path}: document {text.doc_id} of {task} is not as in the results beside it (text "
-                    f"{text.output_hash} against {row['output_hash']}, verdict {text.verdict} against {score}); "
-                    "keep the texts of this run again"
+                    f"{path}: document {text.doc_id} of {task} is not as in the results beside it (its text "
+                    f"is {text.output_hash} against {row['output_hash']}, its verdict {text.verdict} "
+                    f"against {score}); keep the texts of this run again"
                 )

@@ -16,7 +16,7 @@ from s2t_eval.embedded import embedded_path
 from s2t_eval.reproduce.read import PACKAGE
 
 WHOLE_BYTES = 1 << 26
-"""Files up to this size are hashed whole; of larger ones size and samples are, as of tens of gigabytes of weights."""
+"""Files up to this size are hashed whole; of larger ones, such as weights, the size and samples are."""
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 CODE = (".py", ".yaml", ".jinja", ".json")
 CODE_FOLDERS = ("s2t_eval", "model_wrappers", "tasks")

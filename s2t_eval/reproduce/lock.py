@@ -18,6 +18,7 @@ from s2t_eval.reproduce.state import State
 
 LOCK = "recipe.lock"
 FORMAT = 1
+MANIFESTS = ("manifest.json", "selector.json", "distil.json", "tah.json")
 PACKAGES = (
     *("torch", "transformers", "lm-eval", "peft", "accelerate", "datasets", "tokenizers", "safetensors"),
     *("numpy", "scipy", "pandas", "math-verify", "sympy"),
@@ -107,20 +108,22 @@ def _models(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
         if name is None:
             continue
         revision = getattr(models, f"{role}_revision")
-        prints = sorted(
-            {
-                str(entry[role])
-                for entry in entries
-                if entry.get(role) and entry.get("pretrained") != models.teacher
-            }
-        )
+        files = model_hash(name, revision)
         found[role] = {
             "name": name,
             "revision": revision,
-            "files": model_hash(name, revision),
-            "fingerprint": prints,
+            "files": files,
+            "fingerprints": _prints(role, entries),
         }
     return found
+
+
+def _prints(role: str, entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Fingerprints of a model in the results: of the student, those that a distilled checkpoint has too."""
+    teachers = {str(entry["teacher"]) for entry in entries if entry.get("teacher")}
+    if role == "teacher":
+        return sorted(teachers)
+    return sorted({str(entry["student"]) for entry in entries if entry.get("student")} - teachers)
 
 
 def _data(stages: Sequence[Stage]) -> dict[str, Any]:
@@ -152,11 +155,7 @@ def _artifacts(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
 
 def _said(place: Path) -> Mapping[str, Any]:
     """Fields of an artifact's own manifest that name models and data."""
-    files = (
-        [place]
-        if place.is_file()
-        else [place / name for name in ("manifest.json", "selector.json", "distil.json", "tah.json")]
-    )
+    files = [place] if place.is_file() else [place / name for name in MANIFESTS]
     for file in files:
         if file.suffix == ".json" and file.is_file():
             content = json.loads(file.read_text(encoding="utf-8"))

@@ -80,7 +80,6 @@ def plan_text(source: str, title: str, out: Path, steps: Sequence[Step], estimat
     else:
         total = sum(step.seconds or 0.0 for step in rest)
         basis = estimator.basis(step.stage.kind for step in rest)
-        lines.append(
-            f"{len(steps) - len(rest)} done, {len(rest)} to run: about {duration(total)} on this machine ({basis})."
-        )
+        time = f"about {duration(total)} on this machine ({basis})"
+        lines.append(f"{len(steps) - len(rest)} done, {len(rest)} to run: {time}.")
     return "\n".join(lines)

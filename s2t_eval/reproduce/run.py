@@ -13,11 +13,12 @@ from pathlib import Path
 from types import FrameType
 
 from s2t_eval.artifacts.places import require_own_folder
+from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.lock import LOCK, write_lock
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import Progress, end_marked, run_command
 from s2t_eval.reproduce.read import ReadRecipe, read_recipe
-from s2t_eval.reproduce.stages import EVALUATE, Stage, build_stages
+from s2t_eval.reproduce.stages import EVALUATE, Stage
 from s2t_eval.reproduce.state import Record, State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, Finished, dtype_hint, duration, measured_rate
 
@@ -178,7 +179,8 @@ class _Run:
         if progress.rest is not None:  # other phases may follow, unless a stage has one alone
             here = progress.rest if stage.kind == EVALUATE else max(here, progress.rest)
         later = self._later(self.stages.index(stage) + 1)
-        return f"{phase}{duration(progress.seconds)} so far, about {duration(here)} left here, {duration(here + later)} in all"
+        left = f"about {duration(here)} left here, {duration(here + later)} in all"
+        return f"{phase}{duration(progress.seconds)} so far, {left}"
 
     def _rest_text(self, number: int) -> str:
         if number == len(self.stages):

@@ -171,7 +171,8 @@ class State:
             return
         if before is None:
             raise StateError(
-                f"{stage.output} is there, and no run of this recipe made it; move it away or name another --out"
+                f"{stage.output} is there, and no run of this recipe made it; move it away, or name another "
+                "--out"
             )
         place = self.out / "earlier" / f"{stage.name.replace('/', '--')}-{text_hash(before.inputs)[:8]}"
         _remove(place)

@@ -21,7 +21,7 @@ LEAST_WIDTH = 140
 
 
 def print_summary(recipe: Recipe, out: Path) -> None:
-    """A table for each task: accuracy with its 95 % Wilson interval, paired against greedy, and what it cost."""
+    """A table for each task: accuracy with its 95 % interval, paired against greedy, and what it cost."""
     console = Console()
     for table in summary(recipe, out):
         Console(width=max(console.width, LEAST_WIDTH)).print(table)

@@ -101,6 +101,9 @@ def _elements(file: Path) -> int:
     return total
 
 
+NO_WORK = Work()
+
+
 class Finished(NamedTuple):
     """A finished stage: what was to be expected, and how long it took."""
 
