@@ -21,6 +21,7 @@ from s2t_eval.pipelines.prompts import (
     Source,
     TrainingDataError,
     first_text,
+    require_training_problems,
 )
 from s2t_eval.ranges import RATE, require_ranges
 from s2t_eval.training.collect import LabelFolder, Problem, finish, label, roll_out
@@ -66,6 +67,7 @@ def collect(
         TrainingDataError: unusable problems or teacher context.
     """
     posed = source.prompts(lm, prompting)
+    require_training_problems(posed)
     further = {Path(path).stem: _file_questions(path) for path in settings.evaluation}
     prompts = without_evaluation_problems(posed, settings.drop_overlap, further)
     problems = _problems(lm, source, prompting, settings, prompts)

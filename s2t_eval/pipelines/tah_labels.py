@@ -15,7 +15,13 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.models.vocabulary import END_OF_TURN, vocabulary_hash
 from s2t_eval.pipelines.collect import SOLUTION_FIELDS
 from s2t_eval.pipelines.overlap import without_evaluation_problems
-from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError, first_text
+from s2t_eval.pipelines.prompts import (
+    Prompting,
+    PromptSet,
+    TrainingDataError,
+    first_text,
+    require_training_problems,
+)
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
 from s2t_eval.training.labels import KIND, LabelSet
 from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
@@ -43,6 +49,7 @@ def solutions(lm: EngineLM, prompts: PromptSet, prompting: Prompting, drop_overl
         OverlapError: problems that are also evaluation problems.
         TrainingDataError: problems without a solution.
     """
+    require_training_problems(prompts)
     prompts = without_evaluation_problems(prompts, drop_overlap)
     end = _end_of_answer(lm, prompting)
     texts = []

@@ -72,9 +72,8 @@ def _first_of_each(part: TaskPart) -> tuple[int, ...]:
     for i, document in enumerate(load()["test"]):
         for field, count in part.limit_of_each.items():
             if field not in document:
-                raise ValueError(
-                    f"tasks, {part.task}: documents have no field {field!r}; {', '.join(document)}"
-                )
+                known = ", ".join(document)
+                raise ValueError(f"tasks, {part.task}: documents have no field {field!r}; there are {known}")
             seen[field, document[field]] += 1
             if seen[field, document[field]] <= count:
                 found.append(i)

@@ -21,6 +21,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
 """Where recipes lie in an installed wheel, and in a checkout."""
 SUFFIXES = (".yaml", ".yml")
+BOOL = "tag:yaml.org,2002:bool"
+"""Of true and false alone: to YAML 1.1 `precision: no` is false as well."""
 MERGE = "tag:yaml.org,2002:merge"
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 HAS_REFERENCES = ("methods.", "choices.")
@@ -102,6 +104,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(BOOL, re.compile("true|false"), ["t", "f"])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
 
 
