@@ -18,6 +18,8 @@ MARK = "S2T_EVAL_REPRODUCE"
 POLL_SECONDS = 0.5
 TAIL_BYTES = 4096
 BAR = re.compile(r"([^\r\n|:]*): +(\d+)%\|")
+PASSED_OVER = ("Loading", "Fetching", "Writing", "Map", "Filter")
+"""Beginnings of bars that are full long before a command's own work is done."""
 STOP_SECONDS = 20.0
 LAST_LINES = 3
 
@@ -102,9 +104,10 @@ def _progress(log: Path, begin: int, seconds: float) -> Progress:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(begin, end - TAIL_BYTES))
         text = file.read().decode(errors="replace")
-    bars = BAR.findall(text)
+    bars = [(phase.strip(), percent) for phase, percent in BAR.findall(text)]
+    bars = [bar for bar in bars if not bar[0].startswith(PASSED_OVER)]
     phase, percent = bars[-1] if bars else ("", "0")
-    return Progress(seconds, phase.strip(), int(percent) / 100)
+    return Progress(seconds, phase, int(percent) / 100)
 
 
 def _last_lines(log: Path, begin: int) -> str:

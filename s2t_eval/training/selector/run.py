@@ -20,7 +20,7 @@ from s2t_eval.methods.selector_folder import (
     save_selector,
 )
 from s2t_eval.ranges import AT_LEAST_2, PART, SHARE, require_ranges
-from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Trained
 from s2t_eval.training.selector.agreement import agreement, agreement_of, gains, score_items
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
@@ -266,6 +266,12 @@ def _fit(
     kl_above = labels.manifest.kl_threshold
     items = make_items(train, settings.num_candidates, kl_above, settings.quiet)
     checked = make_items(held_out, settings.top_k, kl_above)
+    if not items or not checked:
+        side, rows = ("held out", held_out) if items else ("trained on", train)
+        raise LabelError(
+            f"labels: none of the {len(rows)} problems that are {side} has a step above KL {kl_above:.4g}; "
+            "collect more problems, or change --held_out"
+        )
 
     # Without branches all steps of a text cost no more than its top ones.
     sees_all = labels.manifest.steps == "all" and not model.settings.looks_ahead
