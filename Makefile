@@ -4,7 +4,7 @@
 #   make lint    formatter, linter, type checker
 #   make check   lint and test, what CI runs
 #   make slow    the tests marked slow
-#   make demo    the embedded pair, end to end
+#   make demo    recipes/embedded.yaml: the embedded pair, end to end
 #   make regress every method on the embedded pair, compared with results/baselines/embedded
 #   make baseline  makes that baseline anew
 #   make report  results/tables from the committed results; make report-check says whether they are stale
