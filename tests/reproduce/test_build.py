@@ -16,7 +16,7 @@ from s2t_eval.reproduce.documents import Documents, selected_documents
 from s2t_eval.reproduce.identity import DATA_FOLDERS
 from s2t_eval.reproduce.parts import DeciderPart, DepthsPart, DistilPart, SelectorPart
 from s2t_eval.reproduce.read import RecipeError, read_recipe, shipped
-from s2t_eval.reproduce.schema import TaskPart
+from s2t_eval.reproduce.schema import Recipe, TaskPart
 from s2t_eval.reproduce.stages import EVALUATE, Stage, evaluations
 from tests.benchmark_folder import write_benchmarks
 from tests.reproduce.test_read import write
@@ -164,6 +164,15 @@ def test_the_folder_of_every_benchmark_is_known() -> None:
     assert named.keys() == DATA_FOLDERS.keys()
     for task, function in named.items():
         assert DATA_FOLDERS[task] == getattr(benchmark_data, function.upper()).folder
+
+
+def test_the_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
+    guide = (TASKS.parent / "docs" / "guides" / "reproduce.md").read_text()
+    [recipe] = re.findall(r"^```yaml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    stages = stages_of(write(tmp_path, recipe))
+    assert "chosen" in stages["s2t_gsm8k/pps_local"].needs
+    sections = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", guide, re.MULTILINE))))
+    assert sections >= Recipe.__dataclass_fields__.keys() - {"title", "analysis"}
 
 
 def test_recipes_are_plain_yaml() -> None:
