@@ -345,11 +345,12 @@ class _Builder:
         output, title = self.out / "report", self.recipe.title
         words = ["s2t_eval", "report", *places, "--title", title, "--intervals", *traces]
         is_published = self.recipe.models.student.rsplit("/", 1)[-1].lower() in PUBLISHED_STUDENTS
-        command = (*words, *([] if is_published else ["--no-published"]), "--out", str(output))
-        self._add(Stage("report", "report", command, output, title, needs))
+        words += [*([] if is_published else ["--no-published"]), "--out", str(output)]
+        self._add(Stage("report", "report", tuple(words), output, title, needs))
 
     def _analyze(self, places: Sequence[str], traces: Sequence[str], needs: Mapping[str, Path]) -> None:
-        output, words, fields = self.out / "analysis", ["s2t_eval", "analyze"], {"needs": dict(needs)}
+        output, words = self.out / "analysis", ["s2t_eval", "analyze"]
+        fields: dict[str, Any] = {"needs": dict(needs)}
         if self.recipe.labels is not None:
             labels, reads = self._labels()
             words += ["--labels", str(labels)]

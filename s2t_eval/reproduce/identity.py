@@ -46,8 +46,9 @@ def content_hash(path: Path) -> str | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = [path for path in folder.rglob("*") if path.is_file() and ".cache" not in path.parts]
-    return sorted(found)
+    """Its files; what a download from the hub notes beside them (`.cache`) is no content."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if ".cache" not in path.relative_to(folder).parts)
 
 
 def _blocks(file: Path) -> Iterator[bytes]:

@@ -121,9 +121,16 @@ class Training:
     held_out: float | None = None
 
     def __post_init__(self) -> None:
-        whole = dict.fromkeys(("epochs", "batch_size", "accumulate", "evaluations"), AT_LEAST_1)
         require_ranges(
-            self, **whole, warmup=SHARE, weight_decay=NOT_NEGATIVE, patience=AT_LEAST_0, held_out=PART
+            self,
+            epochs=AT_LEAST_1,
+            batch_size=AT_LEAST_1,
+            accumulate=AT_LEAST_1,
+            evaluations=AT_LEAST_1,
+            warmup=SHARE,
+            weight_decay=NOT_NEGATIVE,
+            patience=AT_LEAST_0,
+            held_out=PART,
         )
 
 

@@ -80,8 +80,13 @@ class Limits:
     documents: int | None = None
 
     def __post_init__(self) -> None:
-        one = dict.fromkeys(("max_gen_toks", "batch_size", "problems", "documents"), AT_LEAST_1)
-        require_ranges(self, **one)
+        require_ranges(
+            self,
+            max_gen_toks=AT_LEAST_1,
+            batch_size=AT_LEAST_1,
+            problems=AT_LEAST_1,
+            documents=AT_LEAST_1,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

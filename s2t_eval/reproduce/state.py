@@ -20,10 +20,12 @@ from s2t_eval.analysis.grid import is_done as has_whole_results
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.saved import conform, read_object
 from s2t_eval.reproduce.identity import content_hash, data_identity, model_hash, package_identity, text_hash
-from s2t_eval.reproduce.stages import EVALUATE, Stage
+from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage
 
-WHOLE_IF_THERE = ("train", "distil", "tah label", "tah stage 1")
-"""Kinds whose commands write their folder under another name and rename it: there, it is whole."""
+WHOLE_IF_THERE = ("calibrate", "train", "distil", "tah label", "tah stage 1")
+"""Kinds whose commands write their output under another name and rename it: there, it is whole."""
+GOES_ON = ("collect", "scan", "tah stage 2", "download")
+"""Kinds whose commands go on with what lies in their output; others' unfinished outputs are removed."""
 PACKAGE = "package"
 
 
@@ -145,11 +147,15 @@ class State:
 
     def _is_whole(self, stage: Stage) -> bool:
         """Whether the output of an interrupted stage is complete: it ended before its record was written."""
+        place = stage.output
         if stage.kind in WHOLE_IF_THERE:
-            return stage.output.is_dir() and any(stage.output.iterdir())
+            return place.is_file() or (place.is_dir() and any(place.iterdir()))
         if stage.kind == "collect":
-            return (stage.output / "manifest.json").is_file() and not (stage.output / "work").exists()
-        return stage.kind == EVALUATE and has_whole_results(stage.output)
+            return (place / "manifest.json").is_file()
+        if stage.kind == "tah stage 2":
+            file = place / "tah.json"
+            return file.is_file() and read_object(file).get("decider") is not None
+        return stage.kind == EVALUATE and has_whole_results(place)
 
     def begin(self, stage: Stage, inputs: dict[str, str], resumes: bool) -> Record:
         """Note that a stage begins, and bring its output into the state that its command expects."""
@@ -183,13 +189,12 @@ class State:
         stage.output.parent.mkdir(parents=True, exist_ok=True)
         for path in stage.scratch:
             path.parent.mkdir(parents=True, exist_ok=True)
-        if stage.kind == EVALUATE:
-            # Finished texts are in the cache; a trace is written anew from them, and results without samples
-            # would stand beside the whole ones.
+        has_begun = stage.kind != "collect" or (stage.output / "work" / "settings.json").exists()
+        if stage.kind not in GOES_ON or not has_begun:
             _remove(stage.output)
-            for path in stage.scratch:
-                if "trace" in path.name:
-                    _remove(path)
+        for path in stage.scratch:
+            if TRACE in path.name:  # written anew, from the finished texts in the cache
+                _remove(path)
         if stage.copy_of is not None and not (resumes and stage.output.exists()):
             _copy(stage.copy_of, stage.output)
 
@@ -199,12 +204,14 @@ class State:
         Raises:
             StateError: its command ended without an error and without an output.
         """
+        leftovers = [path for path in stage.scratch if not path.name.endswith(TRACE)]
+        if stage.kind == "collect":  # killed between its manifest and the end of its clearing up
+            leftovers.append(stage.output / "work")
+        for path in leftovers:
+            _remove(path)
         output = content_hash(stage.output)
         if output is None:
             raise StateError(f"{stage.name}: its command ended without an error and made no {stage.output}")
-        for path in stage.scratch:
-            if not path.name.endswith(".trace.jsonl"):
-                _remove(path)
         done = replace(record, status="done", output=output)
         self.write(done)
         return done

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from s2t_eval.reproduce.identity import content_hash
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import MARK, Progress, StageFailedError, end_marked, run_command
 from s2t_eval.reproduce.stages import Stage
@@ -54,7 +55,7 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def stage(out: Path, name: str = "work", count: int = 3, **fields: Any) -> Stage:
     place = out / name
-    return Stage(name, "collect", ("worker", str(place), str(count)), place, **fields)
+    return Stage(name, "scan", ("worker", str(place), str(count)), place, **fields)
 
 
 def run(state: State, one: Stage, made: dict[str, str | None] | None = None) -> Decision:
@@ -207,18 +208,70 @@ def test_kill_9_loses_and_repeats_nothing(out: Path) -> None:
     assert record is not None and record.status == "done"
 
 
-def test_an_output_that_was_whole_before_the_kill_is_taken_as_it_is(out: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "half", "whole"),
+    [
+        ("collect", "work/settings.json", "manifest.json"),
+        ("train", None, "selector.json"),
+        ("tah stage 1", None, "tah.json"),
+        ("calibrate", None, ""),
+    ],
+)
+def test_an_output_that_was_whole_before_the_kill_is_taken_as_it_is(
+    out: Path, kind: str, half: str | None, whole: str
+) -> None:
     """Killed between the end of the command and the record: `collect` would refuse its finished folder."""
-    state, one = State(out), stage(out)
+    state, one = State(out), replace(stage(out), kind=kind)
+    inputs = state.inputs(one, {})
+    record = state.begin(one, inputs, resumes=False)
+    if half is not None:
+        (one.output / half).parent.mkdir(parents=True)
+        (one.output / half).write_text("{}")
+    assert state.decide(one, inputs) == Decision(True, "it was interrupted, and goes on", resumes=True)
+    file = one.output / whole if whole else one.output
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{}")
+    assert state.decide(one, inputs).is_whole
+    state.finish(one, record)
+    assert not state.decide(one, inputs).runs
+    assert half is None or not (one.output / half).exists()
+
+
+def test_a_second_stage_is_whole_where_its_own_work_is(out: Path) -> None:
+    """Its folder begins as a copy of the first stage's: being there says nothing."""
+    state, one = State(out), replace(stage(out), kind="tah stage 2")
     inputs = state.inputs(one, {})
     state.begin(one, inputs, resumes=False)
     one.output.mkdir()
-    (one.output / "work").mkdir()
-    assert state.decide(one, inputs) == Decision(True, "it was interrupted, and goes on", resumes=True)
-    (one.output / "manifest.json").write_text("{}")
-    assert state.decide(one, inputs).resumes  # its work folder is there: the manifest may be older
-    (one.output / "work").rmdir()
+    (one.output / "tah.json").write_text('{"decider": null}')
+    assert state.decide(one, inputs).resumes
+    (one.output / "tah.json").write_text('{"decider": {"width": 8}}')
     assert state.decide(one, inputs).is_whole
+
+
+@pytest.mark.parametrize("kind", ["report", "keep", "analyze", "choose"])
+def test_half_written_tables_are_removed(out: Path, kind: str) -> None:
+    """Their commands refuse a folder of files that they do not know as their own."""
+    state, one = State(out), replace(stage(out), kind=kind)
+    state.begin(one, state.inputs(one, {}), resumes=False)
+    one.output.mkdir()
+    (one.output / "report.md").write_text("half")
+    assert run(state, one).resumes
+    assert not (one.output / "report.md").exists()
+
+
+def test_a_collection_that_had_hardly_begun_begins_again(out: Path) -> None:
+    """`collect` goes on where its settings lie, and refuses other folders that hold something."""
+    state, one = State(out), replace(stage(out), kind="collect")
+    inputs = state.inputs(one, {})
+    state.begin(one, inputs, resumes=False)
+    (one.output / "work" / "rollouts").mkdir(parents=True)
+    state.begin(one, inputs, resumes=True)
+    assert not one.output.exists()
+    (one.output / "work").mkdir(parents=True)
+    (one.output / "work" / "settings.json").write_text("{}")
+    state.begin(one, inputs, resumes=True)
+    assert (one.output / "work" / "settings.json").exists()
 
 
 def test_half_written_results_are_not_whole(out: Path) -> None:
@@ -284,6 +337,32 @@ def test_two_runs_do_not_share_a_folder(out: Path) -> None:
         pass
     with locked(out):
         pass
+
+
+def test_files_in_a_folder_named_cache_count(tmp_path: Path) -> None:
+    """Models lie in ~/.cache: leaving out every path with such a part gave all of them the hash of nothing."""
+    folder = tmp_path / ".cache" / "model"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    before = content_hash(folder)
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "lock").write_text("of a download")
+    assert content_hash(folder) == before
+    (folder / "model.safetensors").write_bytes(b"others!")
+    assert content_hash(folder) != before
+
+
+def test_large_files_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s2t_eval.reproduce.identity.WHOLE_BYTES", 1 << 20)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(bytes(5 << 20))
+    before = content_hash(file)
+    with file.open("r+b") as opened:
+        opened.seek(-1, 2)
+        opened.write(b"x")
+    assert content_hash(file) != before  # the end is among the samples
+    file.write_bytes(bytes((5 << 20) + 1))
+    assert content_hash(file) not in (before, None)  # and the size counts
 
 
 def test_a_damaged_record_is_named(out: Path) -> None:
