@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from s2t_eval.artifacts.saved import read_object
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import (
     asking,
@@ -153,10 +154,13 @@ class _Builder:
         return folder, {"files": (folder,)}
 
     def _label_count(self) -> int:
+        """Texts of the labels, as far as it is known."""
         part = self.recipe.labels
-        return (
-            self._count(part.problems) if part is not None and part.problems is not None else DEFAULT_PROBLEMS
-        )
+        if part is None or part.problems is not None:
+            return self._count(part.problems) if part is not None and part.problems is not None else 0
+        manifest = self._labels()[0] / "manifest.json"
+        data = read_object(manifest).get("data", {}) if manifest.is_file() else {}
+        return int(data.get("problems", DEFAULT_PROBLEMS))
 
     # ---------------------------------------------------------------- models, thresholds, labels
 

@@ -121,6 +121,9 @@ def test_labels_that_are_there_are_not_collected(tmp_path: Path) -> None:
     stages = stages_of("qwen-gsm8k", f"labels.folder={tmp_path}", "labels.problems=null")
     assert "labels" not in stages
     assert str(tmp_path) in stages["selector"].command and tmp_path in stages["selector"].files
+    (tmp_path / "manifest.json").write_text('{"data": {"problems": 1000}}')
+    counted = stages_of("qwen-gsm8k", f"labels.folder={tmp_path}", "labels.problems=null")
+    assert counted["selector"].work.parameter_tokens == 2 * stages["selector"].work.parameter_tokens
 
 
 def test_a_model_with_a_revision_is_downloaded_first() -> None:

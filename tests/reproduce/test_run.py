@@ -340,7 +340,7 @@ def test_two_runs_do_not_share_a_folder(out: Path) -> None:
 
 
 def test_files_in_a_folder_named_cache_count(tmp_path: Path) -> None:
-    """Models lie in ~/.cache: leaving out every path with such a part gave all of them the hash of nothing."""
+    """Models lie in ~/.cache: leaving out every path with such a part gave all the hash of nothing."""
     folder = tmp_path / ".cache" / "model"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
