@@ -64,11 +64,12 @@ check: lint test
 demo: install
 	$(RUN) s2t_eval reproduce embedded --out runs/demo
 
-# Deterministic, so any changed text, score or count fails.
+# Deterministic, so any changed text, score or count fails; so does a grader that judges a committed text anew.
 regress: export OMP_NUM_THREADS := 1
 regress: install
 	$(RUN) scripts.run_embedded_baseline --out runs/regress
 	$(RUN) s2t_eval compare results/baselines/embedded runs/regress --fail-on regression cost change
+	$(RUN) s2t_eval regrade results/baselines/embedded --check
 
 baseline: export OMP_NUM_THREADS := 1
 baseline: install

@@ -165,8 +165,8 @@ class State:
             record = replace(record, seconds=before.seconds)
         else:
             self._set_aside(stage, before)
+        self.write(record)  # first: an output without a record would be taken for somebody else's
         self._prepare(stage, resumes)
-        self.write(record)
         return record
 
     def _set_aside(self, stage: Stage, before: Record | None) -> None:

@@ -140,6 +140,26 @@ def test_files_of_others_are_not_overwritten(out: Path) -> None:
     assert (out / "work" / "mine.txt").read_text() == "mine"
 
 
+def test_a_kill_while_a_stage_is_prepared_is_no_foreign_output(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy was made before the record: killed in between, the next run refused the copy."""
+    state, first = State(out), stage(out, "first", count=1)
+    run(state, first)
+    second = stage(out, "second", count=2, copy_of=first.output)
+
+    def copy_and_be_killed(source: Path, place: Path) -> None:
+        place.mkdir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("s2t_eval.reproduce.state._copy", copy_and_be_killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(state, second)
+    assert run(state, second).resumes
+    assert {path.name for path in second.output.iterdir()} >= {"1.txt", "whole.json"}
+
+
 def test_a_copy_is_changed_and_its_original_is_not(out: Path) -> None:
     state = State(out)
     first = stage(out, "first", count=1)
