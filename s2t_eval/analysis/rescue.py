@@ -21,6 +21,10 @@ OUTCOMES = {
 }
 StudentProbability = Callable[[Sequence[int], Sequence[int], Sequence[tuple[int, int]]], list[float]]
 """(prompt ids, output ids, [(t, token)]) -> the student's probability of each token at its step."""
+COLUMNS = (
+    *("task", "doc_id", "t", "divergence", "p_student", "p_teacher", "p_teacher_greedy"),
+    *("is_flip", "outcome", "greedy", "picked", "context"),
+)
 CONTEXT = 40
 """Tokens before a flip that are shown with it."""
 
@@ -77,7 +81,7 @@ def picks(
                     "context": decode(record["output_ids"][begin : step["t"]]),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"is_flip": bool})  # a trace may have no fired step
 
 
 def _score(step: dict[str, Any], token: int) -> float:
@@ -116,7 +120,8 @@ def rescue_map(data: pd.DataFrame) -> Plot:
             ax.set_ylim(-0.03, 1.03)
             ax.set_title("another token than greedy's" if is_flip else "greedy's own token", fontsize=9)
             ax.set_xlabel("student's probability of the token picked")
-            ax.legend(fontsize=7, loc="lower right", title="the document's answer", title_fontsize=7)
+            if len(part):
+                ax.legend(fontsize=7, loc="lower right", title="the document's answer", title_fontsize=7)
         axes[0].set_ylabel("teacher's probability")
     return Plot("rescue_map", "Rescue map: tokens picked at fired steps", data, figure)
 

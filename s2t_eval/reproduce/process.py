@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from s2t_eval.artifacts.files import write_text
+
 MARK = "S2T_EVAL_REPRODUCE"
 """Environment variable by which the processes of a killed run are recognised: the output folder."""
 POLL_SECONDS = 0.5
@@ -81,7 +83,10 @@ def run_command(
             env={**os.environ, MARK: str(out)},
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other one
         )
+        running = _running_file(out)
         try:
+            running.parent.mkdir(parents=True, exist_ok=True)
+            write_text(running, str(process.pid))
             while True:
                 try:
                     code = process.wait(POLL_SECONDS)
@@ -92,6 +97,8 @@ def run_command(
             _stop(process)
             end_marked(out)
             raise
+        finally:
+            running.unlink(missing_ok=True)
     if code:
         raise StageFailedError(
             f"{name} failed (exit code {code}): {_last_lines(log, begin)}; all of it is in {log}"
@@ -136,7 +143,7 @@ def end_marked(out: Path) -> int:
     """End the processes that a killed run of this output folder has left behind; returns how many.
 
     They are found by their environment, so that no other process can be meant. Where there is no /proc
-    none is found, and a command that still runs is noticed by its own files.
+    none is found; see `require_none_running`.
     """
     mark = f"{MARK}={out}".encode()
     found = []
@@ -149,15 +156,39 @@ def end_marked(out: Path) -> int:
         except (OSError, ProcessLookupError):
             continue  # it has ended, or is another user's
     end = time.monotonic() + STOP_SECONDS
-    while (
-        any((folder / "environ").exists() and _is_alive(folder) for folder in found)
-        and time.monotonic() < end
-    ):
+    while any(map(is_alive, found)) and time.monotonic() < end:
         time.sleep(0.05)
     return len(found)
 
 
-def _is_alive(folder: Path) -> bool:
+def require_none_running(out: Path) -> None:
+    """Raise `StageFailedError` where a step of a killed run goes on: where there is no /proc to end it by.
+
+    Args:
+        out: the output folder, after `end_marked`.
+    """
+    running = _running_file(out)
+    try:
+        group = int(running.read_text())
+        os.killpg(group, 0)
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        running.unlink(missing_ok=True)
+        return
+    except PermissionError:  # the number belongs to somebody else's process by now
+        return
+    if not Path("/proc/self/environ").exists():
+        raise StageFailedError(
+            f"--out {out}: a step of an interrupted run is still at work; wait for it, or end it with "
+            f"`kill -TERM -- -{group}`"
+        )
+
+
+def _running_file(out: Path) -> Path:
+    """Holds the process group of the command at work."""
+    return out / "state" / "running"
+
+
+def is_alive(folder: Path) -> bool:
     """Whether a process still runs: one that nobody has waited for yet does not."""
     try:
         return (folder / "stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")

@@ -16,7 +16,7 @@ from s2t_eval.artifacts.places import require_own_folder
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.lock import LOCK, write_lock
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
-from s2t_eval.reproduce.process import Progress, end_marked, run_command
+from s2t_eval.reproduce.process import Progress, end_marked, require_none_running, run_command
 from s2t_eval.reproduce.read import ReadRecipe, read_recipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage
 from s2t_eval.reproduce.state import Record, State, StateError, locked
@@ -83,6 +83,7 @@ def reproduce(settings: Settings, note: Note = print) -> Path:
         return out
     with locked(out), _ended_by_signals():
         end_marked(out)
+        require_none_running(out)
         _Run(read, stages, state, estimator, note).run()
     return out
 

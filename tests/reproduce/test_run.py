@@ -21,7 +21,15 @@ import pytest
 
 from s2t_eval.reproduce.identity import content_hash
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
-from s2t_eval.reproduce.process import MARK, Progress, StageFailedError, end_marked, run_command
+from s2t_eval.reproduce.process import (
+    MARK,
+    Progress,
+    StageFailedError,
+    end_marked,
+    is_alive,
+    require_none_running,
+    run_command,
+)
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import Decision, State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, Finished, Work, duration
@@ -222,7 +230,7 @@ def test_kill_9_loses_and_repeats_nothing(out: Path) -> None:
     with drive(out, pause=0.0) as again:
         said, _ = again.communicate(timeout=PATIENCE)
     assert (again.returncode, said) == (0, "it was interrupted, and goes on\n")
-    assert marked(out) == [] and not Path(f"/proc/{orphan}").exists()
+    assert marked(out) == [] and not is_alive(Path(f"/proc/{orphan}"))  # init may not have waited for it yet
     assert (out / "log.txt").read_text() == "3\n4\n5\n"  # each missing item once, no finished one again
     record = state.read("work")
     assert record is not None and record.status == "done"
@@ -338,6 +346,24 @@ def test_ctrl_c_ends_the_command_too(out: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(KeyboardInterrupt):
         run_command("work", one.command, out / "logs" / "log.txt", out, interrupt)
     assert marked(out) == [] and end_marked(out) == 0
+
+
+def test_without_proc_a_running_step_is_waited_for(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system without /proc its processes are not found: two of them would write one folder."""
+    (out / "state").mkdir()
+    running = out / "state" / "running"
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
+    ) as step:
+        running.write_text(str(step.pid))
+        require_none_running(out)  # there is /proc: what is not marked there is none of ours
+        monkeypatch.setattr(Path, "exists", lambda path: False)
+        with pytest.raises(StageFailedError, match=rf"kill -TERM -- -{step.pid}`$"):
+            require_none_running(out)
+        monkeypatch.undo()
+        step.communicate(b"\n")
+    require_none_running(out)
+    assert not running.exists()
 
 
 def test_progress_is_read_from_the_log(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
