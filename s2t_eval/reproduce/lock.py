@@ -81,9 +81,16 @@ def _device(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
     }
 
 
-def _own_entries(stages: Sequence[Stage]) -> list[dict[str, Any]]:
-    """What our backends wrote about themselves into the results that are there."""
-    return [results.get("config", {}).get("s2t_eval", {}) for results in _results(stages).values()]
+def _own_entries(stages: Sequence[Stage], with_adapter: bool = True) -> list[dict[str, Any]]:
+    """What our backends wrote about themselves into the results that are there.
+
+    Args:
+        stages: of the recipe.
+        with_adapter: whether runs of a student with an adapter count, which is another model.
+    """
+    configs = [results.get("config", {}) for results in _results(stages).values()]
+    chosen = [one for one in configs if with_adapter or "peft" not in str(one.get("model_args"))]
+    return [one.get("s2t_eval", {}) for one in chosen]
 
 
 def _results(stages: Sequence[Stage]) -> dict[str, dict[str, Any]]:
@@ -101,7 +108,7 @@ def _results(stages: Sequence[Stage]) -> dict[str, dict[str, Any]]:
 
 def _models(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
     models = read.recipe.models
-    entries = _own_entries(stages)
+    entries = _own_entries(stages, with_adapter=False)
     found = {}
     for role in ("student", "teacher"):
         name = getattr(models, role)
@@ -119,7 +126,7 @@ def _models(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
 
 
 def _prints(role: str, entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Fingerprints of a model in the results: of the student, those that a distilled checkpoint has too."""
+    """Fingerprints of a model in the results; several where its weights changed in between."""
     teachers = {str(entry["teacher"]) for entry in entries if entry.get("teacher")}
     if role == "teacher":
         return sorted(teachers)
