@@ -1,4 +1,4 @@
-"""K candidates tried in place against greedy: seconds of decoding a token, up to every step."""
+"""Decoding with branches for K candidates, relative to greedy decoding: seconds per token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.decoding import (
     warm_up,
 )
 from benchmarks.ratios import Ratio, Target, alternate
-from benchmarks.workload import Settings
+from benchmarks.workload import TAUS, Settings
 from s2t_eval.engine import Decoder, Request
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
@@ -34,7 +34,7 @@ TARGET_RATE = 0.01
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """One ratio a rate and batch size, greedy measured in the same rounds."""
+    """Return one ratio per trigger rate and batch size; greedy decoding is measured in the same rounds."""
     student, tokenizer = load_student(settings)
     ratios = []
     for batch in sorted({1, settings.batch}):
@@ -45,12 +45,12 @@ def measure(settings: Settings) -> list[Ratio]:
 
 
 def measure_batch(settings: Settings, student: ClockedModel, requests: list[Request]) -> list[Ratio]:
-    """The ratios of one batch size: every request at work at once."""
+    """The ratios for one batch size; all requests are decoded at once."""
     batch = len(requests)
     plain = Decoder(student, greedy(), rows=batch)
     warm_up(plain, requests)
     sides: dict[str, Callable[[], Run]] = {"greedy": partial(decode, plain, requests)}
-    for tau in settings.taus:
+    for tau in settings.taus or TAUS:
         decoder = Decoder(student, branching(student, tau, settings.top_k), rows=batch)
         warm_up(decoder, requests)
         sides[f"tau {tau:g}"] = partial(decode, decoder, with_rate(requests, tau))
@@ -59,17 +59,17 @@ def measure_batch(settings: Settings, student: ClockedModel, requests: list[Requ
     return [
         compare(
             f"branch K {settings.top_k}, {side}, batch {batch}",
-            found,
+            side_runs,
             base,
             TARGETS.get(batch) if tau == TARGET_RATE else None,
             base_forwards_per_token=base[0].forwards / base[0].tokens,
         )
-        for (side, found), tau in zip(runs.items(), settings.taus, strict=True)
+        for (side, side_runs), tau in zip(runs.items(), settings.taus or TAUS, strict=True)
     ]
 
 
 def branching(student: ClockedModel, tau: float, top_k: int) -> Policy:
-    """Steps fire at random at the rate `tau`; random reserved rows pick: costs need no training."""
+    """A policy with random trigger of rate `tau` and random selection: its cost needs no trained weights."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(BINS, student.config.hidden_size, generator=generator)
     readout = Readout(weight.to(student.device, student.base.dtype))
@@ -77,20 +77,20 @@ def branching(student: ClockedModel, tau: float, top_k: int) -> Policy:
 
 
 def with_rate(requests: list[Request], tau: float, tries: int = 1000) -> list[Request]:
-    """The requests with seeds whose draws fire as close to `tau` as can be found.
+    """The requests with seeds for which the realised trigger rate is closest to `tau`.
 
-    One in a hundred steps of a short run is few: left to chance, a run fires twice that, or never.
+    A short run has few steps, so with arbitrary seeds a rate of 0.01 varies between 0 and twice its value.
     """
-    wanted = tau * sum(request.max_new_tokens for request in requests)
+    target = tau * sum(request.max_new_tokens for request in requests)
 
-    def miss(first: int) -> float:
-        return abs(sum(_fires(r, first + i, tau) for i, r in enumerate(requests)) - wanted)
+    def deviation(first: int) -> float:
+        return abs(sum(_fires(r, first + i, tau) for i, r in enumerate(requests)) - target)
 
-    first = min((attempt * len(requests) for attempt in range(tries)), key=miss)
+    first = min((attempt * len(requests) for attempt in range(tries)), key=deviation)
     return [replace(request, seed=first + i) for i, request in enumerate(requests)]
 
 
 def _fires(request: Request, seed: int, tau: float) -> int:
-    # As `decoder.Row` draws; the realised rate in the details shows whether it still does.
+    # The same draws as in the engine; `realised_rate` in the details verifies this.
     numbers = random.Random(seed + 1)
     return sum(numbers.random() > 1 - tau for _ in range(request.max_new_tokens))

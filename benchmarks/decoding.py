@@ -1,4 +1,4 @@
-"""One measured run of the engine, prefill and decoding apart."""
+"""Measurement of one run of the engine, with prefill and decoding timed separately."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from s2t_eval.models.vocabulary import text_vocabulary
 
 
 class ClockedModel(ModelRunner):
-    """A runner that measures how long its prefills take."""
+    """A model runner that measures the time of its prefills."""
 
     def __init__(self, model: PreTrainedModel, name: str, text_vocab: int | None) -> None:
         super().__init__(model, name, text_vocab)
         self.prefill_watch = Stopwatch()
 
     def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:
-        """As `ModelRunner.prefill`, with the clock running."""
+        """`ModelRunner.prefill`, timed."""
         with self.prefill_watch.running():
             return super().prefill(rows, texts)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of the decoder took; seconds of decoding leave the prefill out."""
+    """Counts and times in seconds of one run; the decoding times exclude the prefill."""
 
     tokens: int
     forwards: int
@@ -41,10 +41,13 @@ class Run:
     cpu: float
     decode_seconds: float
     decode_cpu: float
+    discarded: int = 0
+    teacher_calls: int = 0
+    teacher_tokens: int = 0
 
 
 def load_student(settings: Settings) -> tuple[ClockedModel, Any]:
-    """The student and its tokenizer."""
+    """Load the student and its tokenizer."""
     tokenizer = load_tokenizer(settings)
     model = load_model(settings.student, settings)
     return ClockedModel(model, settings.student, text_vocabulary(tokenizer)), tokenizer
@@ -53,14 +56,14 @@ def load_student(settings: Settings) -> tuple[ClockedModel, Any]:
 def make_requests(
     settings: Settings, tokenizer: Any, num: int, new_tokens: int, shots: int = 0
 ) -> list[Request]:
-    """Requests that only their length ends: all sides generate equally many tokens."""
+    """Create requests without stop rules, so that every method generates equally many tokens."""
     prompts = load_prompts(settings, tokenizer, num, shots)
     encoded = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
     return [Request(tuple(ids), new_tokens, seed=i) for i, ids in enumerate(encoded)]
 
 
 def decode(decoder: Scheduler[Any], requests: Sequence[Request]) -> Run:
-    """Run requests from empty slots: what a run before left in them would spare its prefill."""
+    """Run requests after emptying the prefix cache, which would otherwise skip prefills."""
     models = [m for m in decoder.stepper.runners if isinstance(m, ClockedModel)]
     for model in models:
         model.release()
@@ -77,23 +80,26 @@ def decode(decoder: Scheduler[Any], requests: Sequence[Request]) -> Run:
         cpu=watch.cpu,
         decode_seconds=watch.wall - sum(model.prefill_watch.wall for model in models),
         decode_cpu=watch.cpu - sum(model.prefill_watch.cpu for model in models),
+        discarded=sum(usage.discarded_tokens for usage in usages),
+        teacher_calls=sum(usage.teacher_calls for usage in usages),
+        teacher_tokens=sum(usage.teacher_tokens for usage in usages),
     )
 
 
 def warm_up(decoder: Scheduler[Any], requests: Sequence[Request]) -> None:
-    """A short run that is not measured: checks of the model, first allocations, kernels chosen."""
+    """Run two tokens per request without measuring: first allocations and kernel selection."""
     decode(decoder, [replace(request, max_new_tokens=2) for request in requests])
 
 
 def compare(
     name: str, over: Sequence[Run], under: Sequence[Run], target: Target | None, **details: Any
 ) -> Ratio:
-    """Seconds of decoding a token, `over` to `under`, on the wall; the rest goes to the details."""
+    """Return the ratio of decoding seconds per token of `over` to `under` in wall-clock time."""
     tokens = divide([run.tokens for run in over], [run.tokens for run in under])
     decoding = divide([r.decode_seconds for r in over], [r.decode_seconds for r in under])
     whole = divide([r.seconds for r in over], [r.seconds for r in under])
     cpu = divide([r.decode_cpu for r in over], [r.decode_cpu for r in under])
-    seen = {
+    measured = {
         "with_prefill": divide(whole, tokens),
         "seconds": [run.decode_seconds for run in over],
         "seconds_of_base": [run.decode_seconds for run in under],
@@ -101,4 +107,4 @@ def compare(
         "forwards_per_token": over[0].forwards / over[0].tokens,
         "realised_rate": over[0].triggers / over[0].tokens,
     }
-    return Ratio(name, divide(decoding, tokens), target, {**seen, **details}, cpu=divide(cpu, tokens))
+    return Ratio(name, divide(decoding, tokens), target, {**measured, **details}, cpu=divide(cpu, tokens))

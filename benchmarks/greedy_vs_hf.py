@@ -1,4 +1,4 @@
-"""Tokens a second of our `greedy` backend against stock `hf`, through their `generate_until`."""
+"""Tokens per second of the backend `greedy` relative to stock `hf`, measured through `generate_until`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from s2t_eval.model_wrappers.greedy import Greedy
 NEW_TOKENS = 96
 TARGET = Target(1.3, is_floor=True)
 NEVER_SAID = "\ue000\ue001"
-"""Two characters of the private use area: no model says them."""
+"""Two characters of the private use area, which no model generates."""
 
 
 class EndlessHF(HFLM):
-    """Stock `hf` whose texts only their length ends; its stop rule runs, but looks in vain."""
+    """Stock `hf` without effective stop rules: its stop criterion is evaluated but never matches."""
 
     def _model_generate(
         self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any
@@ -35,7 +35,7 @@ class EndlessHF(HFLM):
 
 @dataclass(frozen=True)
 class Answers:
-    """Texts of one measured run, and what they took."""
+    """Texts of one measured run, and its duration."""
 
     texts: list[str]
     tokens: int
@@ -44,57 +44,57 @@ class Answers:
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """Tokens a second, ours to stock's: one model in memory, the same prompts, in turns."""
+    """Return the ratio of tokens per second to stock `hf`: one model in memory, alternating runs."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     tokenizer = load_tokenizer(settings)
-    ours, stock = load_backends(settings, tokenizer)
+    greedy, stock = load_backends(settings, tokenizer)
     num, limit = settings.requests or 2 * settings.batch, settings.new_tokens or NEW_TOKENS
     requests = make_instances(settings, load_prompts(settings, tokenizer, num), limit)
-    for lm in (ours, stock):
+    for lm in (greedy, stock):
         lm.generate_until(make_instances(settings, load_prompts(settings, tokenizer, 2), 2), True)
     count = partial(_count, tokenizer, num * limit if is_endless(settings) else None)
     sides = {
-        "greedy": lambda: answer(ours, requests, count),
+        "greedy": lambda: answer(greedy, requests, count),
         "hf": lambda: answer(stock, requests, count),
     }
     runs = alternate(sides, settings.repeats)
     name = f"greedy to hf, tokens/s, batch {settings.batch}, {num} requests, "
     name += "fixed length" if is_endless(settings) else "natural length"
-    speeds = {side: [run.tokens / run.seconds for run in found] for side, found in runs.items()}
+    speeds = {side: [run.tokens / run.seconds for run in side_runs] for side, side_runs in runs.items()}
     details = {
         "tokens_per_second": speeds,
-        "tokens": {side: found[0].tokens for side, found in runs.items()},
+        "tokens": {side: side_runs[0].tokens for side, side_runs in runs.items()},
         "equal_texts": equal_share(runs["greedy"][0].texts, runs["hf"][0].texts),
         "max_gen_toks": limit,
         "attention": stock.model.config._attn_implementation,
     }
-    cpu = {side: [run.tokens / run.cpu for run in found] for side, found in runs.items()}
+    cpu = {side: [run.tokens / run.cpu for run in side_runs] for side, side_runs in runs.items()}
     ratios, in_cpu = (divide(speed["greedy"], speed["hf"]) for speed in (speeds, cpu))
     return [Ratio(name, ratios, TARGET, details, in_cpu)]
 
 
 def load_backends(settings: Settings, tokenizer: Any) -> tuple[Greedy, HFLM]:
-    """Both backends over one model, without the penalty that a checkpoint may ask stock for."""
+    """Both backends with one model, without the repetition penalty of a checkpoint's defaults."""
     model = load_model(settings.student, settings)
     assert model.generation_config is not None
     model.generation_config.repetition_penalty = None
     if is_endless(settings):
         model.generation_config.eos_token_id = None
-    ours = Greedy(model, tokenizer=tokenizer, batch_size=settings.batch)
+    greedy = Greedy(model, tokenizer=tokenizer, batch_size=settings.batch)
     stock_class = EndlessHF if is_endless(settings) else HFLM
     stock = stock_class(model, tokenizer=tokenizer, batch_size=settings.batch)
     if is_endless(settings):
-        ours.stop_ids = frozenset()
-    return ours, stock
+        greedy.stop_ids = frozenset()
+    return greedy, stock
 
 
 def is_endless(settings: Settings) -> bool:
-    """Random weights never say a stop token."""
+    """Whether texts have a fixed length: random weights never generate a stop token."""
     return settings.fixed_length or settings.is_random
 
 
 def make_instances(settings: Settings, prompts: Sequence[str], limit: int) -> list[Instance]:
-    """The harness's requests; s2t_arith's own stop strings for the problems of s2t_arith."""
+    """Create the harness's requests; problems of s2t_arith have that task's stop strings."""
     until = [] if settings.data or is_endless(settings) else ["\n\n", "Question:"]
     options = {"until": until, "do_sample": False, "max_gen_toks": limit}
     return [
@@ -104,7 +104,7 @@ def make_instances(settings: Settings, prompts: Sequence[str], limit: int) -> li
 
 
 def answer(lm: HFLM, requests: list[Instance], count: Callable[[list[str]], int]) -> Answers:
-    """One measured run, from empty slots where the backend has any."""
+    """Measure one run, after emptying the prefix cache of the backend."""
     if isinstance(lm, Greedy):
         lm.student.release()
     watch = Stopwatch()
@@ -114,12 +114,12 @@ def answer(lm: HFLM, requests: list[Instance], count: Callable[[list[str]], int]
 
 
 def _count(tokenizer: Any, fixed: int | None, texts: list[str]) -> int:
-    """Tokens of the texts, the same way for both sides; known where only the length ends a text."""
+    """Count the tokens of the texts in the same way for both backends."""
     if fixed is not None:
         return fixed
     return sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
 
-def equal_share(ours: Sequence[str], theirs: Sequence[str]) -> float:
-    """Share of requests that both sides answered with the same text."""
-    return sum(a == b for a, b in zip(ours, theirs, strict=True)) / len(ours)
+def equal_share(texts: Sequence[str], stock_texts: Sequence[str]) -> float:
+    """Fraction of requests for which both backends generated the same text."""
+    return sum(a == b for a, b in zip(texts, stock_texts, strict=True)) / len(texts)

@@ -1,4 +1,4 @@
-"""Labelling against a bare teacher prefill of the same texts: tokens/s."""
+"""Tokens per second of labelling, relative to a bare teacher prefill of the same texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.ratios import Ratio, Stopwatch, Target, alternate
 from benchmarks.workload import Settings, load_model
 from s2t_eval.engine import ModelRunner
-from s2t_eval.training.collect import KEEP_TOP, NUM_CANDIDATES
+from s2t_eval.training.label_collection import KEEP_TOP, NUM_CANDIDATES
 from s2t_eval.training.labelling import CHUNK, label_texts
 
 PROMPT, STEPS, TEXTS = 100, 260, 3
@@ -18,7 +18,7 @@ TARGET = Target(0.8, is_floor=True)
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """The bare prefill computes logits at every generated position too: without them nothing is labelled."""
+    """Return the ratio; the bare prefill also computes the logits of every generated position."""
     teacher = ModelRunner(load_model(settings.teacher, settings), settings.teacher)
     steps = settings.new_tokens or STEPS
     generator = torch.Generator().manual_seed(0)
@@ -40,7 +40,7 @@ def measure(settings: Settings) -> list[Ratio]:
 
 
 def labelled(teacher: ModelRunner, texts: Tensor, ids: Tensor, log_probs: Tensor) -> float:
-    """Seconds of labelling."""
+    """Wall-clock seconds of labelling."""
     watch = Stopwatch()
     with watch.running():
         rows = texts.tolist()
@@ -51,7 +51,7 @@ def labelled(teacher: ModelRunner, texts: Tensor, ids: Tensor, log_probs: Tensor
 
 @torch.inference_mode()
 def bare(teacher: ModelRunner, texts: Tensor, steps: int) -> float:
-    """Seconds of the prefill and the head."""
+    """Wall-clock seconds of the prefill and the output head."""
     watch = Stopwatch()
     with watch.running():
         for states in teacher.encode([row[:-1] for row in texts.tolist()]):

@@ -1,4 +1,4 @@
-"""S2T-Local and PPS against greedy: seconds of decoding a token, router and residual score included."""
+"""S2T-Local and PPS relative to greedy: decoding seconds per token, including router and residual score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.branch import BINS, NEW_TOKENS, with_rate
 from benchmarks.decoding import ClockedModel, Run, compare, decode, load_student, make_requests, warm_up
 from benchmarks.ratios import Ratio, Target, alternate
-from benchmarks.workload import Settings
+from benchmarks.workload import TAUS, Settings
 from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.methods.selector_folder import adapter_on
 from s2t_eval.selection import policy
@@ -22,7 +22,8 @@ from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.scores import ResidualScore
-from s2t_eval.selection.triggers import RouterTrigger, Step
+from s2t_eval.selection.step import StepView
+from s2t_eval.selection.triggers import RouterTrigger
 
 TARGETS = {
     "s2t_local": {1: Target(1.10), 32: Target(1.25)},
@@ -34,27 +35,27 @@ RANK = 16
 
 @dataclass(frozen=True)
 class RoutedAtRandom:
-    """Pays for the router at every step and fires at random, so that the rate is exact without training."""
+    """A trigger that evaluates the router at every step but fires at random, so that the rate is exact."""
 
     router: RouterTrigger
     name: str = "router"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
-        """Uniform numbers [batch], after the router has been asked."""
+    def divergence(self, step: StepView) -> Tensor:
+        """Return uniform random numbers [batch] after evaluating the router."""
         self.router.divergence(step)
         return step.draw()
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """One ratio a proposer, rate and batch size, greedy measured in the same rounds.
+    """Return one ratio per proposer, trigger rate and batch size; greedy is measured in the same rounds.
 
-    All sides share one model with an adapter that rests: so `greedy` and `s2t_local`, whose adapter the
-    backend merges, pay the same small price for its being there. `pps_local` switches it on to score.
+    All sides share one model with a disabled adapter, so that `greedy` and `s2t_local`, whose adapter the
+    backend merges, have the same small overhead. `pps_local` enables it for scoring.
     """
     student, tokenizer = load_student(settings)
     config = LoraConfig(r=RANK, target_modules="all-linear")
-    # in the student's precision, as the backend has it
+    # the student's precision, as in the backend
     peft = get_peft_model(student.base, config, autocast_adapter_dtype=False).eval()
     layers: Any = peft.base_model
     layers.disable_adapter_layers()
@@ -63,7 +64,7 @@ def measure(settings: Settings) -> list[Ratio]:
     ratios = []
     for batch in sorted({1, settings.batch}):
         requests = make_requests(settings, tokenizer, batch, new_tokens)
-        for tau in settings.taus:
+        for tau in settings.taus or TAUS:
             chosen = selecting(student, tau, settings.top_k)
             fired = with_rate(requests, tau)
             plain = Decoder(student, greedy(), rows=batch)
@@ -81,17 +82,17 @@ def measure(settings: Settings) -> list[Ratio]:
             ratios += [
                 compare(
                     f"{side}, tau {tau:g}, K {settings.top_k}, batch {batch}",
-                    found,
+                    side_runs,
                     base,
                     TARGETS[side].get(batch) if tau == TARGET_RATE else None,
                 )
-                for side, found in runs.items()
+                for side, side_runs in runs.items()
             ]
     return ratios
 
 
 def selecting(student: ClockedModel, tau: float, top_k: int) -> Policy:
-    """A residual score over random rows behind a router that is paid for at every step."""
+    """A residual score over random reserved rows, with a router that is evaluated at every step."""
     generator = torch.Generator().manual_seed(0)
     hidden = int(student.config.hidden_size)
     weight = torch.randn(BINS, hidden, generator=generator).to(student.device, student.base.dtype)

@@ -1,4 +1,4 @@
-"""A teacher that watches every token against student and teacher each decoding alone."""
+"""Lockstep decoding of student and teacher, relative to both decoding alone."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ TARGET = Target(1.05)
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """Lockstep with the KL trigger measured at every step, to the sum of the two alone.
+    """Return the ratio of lockstep with the KL trigger at every step to the sum of both alone.
 
-    The teacher alone decodes texts of its own, as many tokens of the same prompts: its forwards
-    cost what they cost on the student's texts.
+    The teacher alone decodes its own texts with equally many tokens for the same prompts; its forward
+    passes cost the same as on the student's texts.
     """
     student, tokenizer = load_student(settings)
-    # Its head is read at the student's top tokens only, so its text vocabulary is the student's.
+    # The teacher's head is evaluated only at the student's top tokens, so it gets the student's vocabulary.
     model = load_model(settings.teacher, settings)
     teacher = ClockedModel(model, settings.teacher, student.text_vocab)
     new_tokens = settings.new_tokens or NEW_TOKENS
@@ -51,7 +51,7 @@ def measure(settings: Settings) -> list[Ratio]:
 
 
 def _sum(student: Run, teacher: Run) -> Run:
-    """Both one after the other; the tokens are counted once."""
+    """The sum of both runs; the tokens are counted once."""
     assert student.tokens == teacher.tokens
     return Run(
         tokens=student.tokens,

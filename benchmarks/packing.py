@@ -1,4 +1,4 @@
-"""Packed training against K re-encoded sequences a group: groups/s of a forward and backward pass."""
+"""Packed training relative to re-encoding K sequences per group: groups/s of a forward and backward pass."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TARGET = Target(30.0, is_floor=True)
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """A 300-token trajectory with the top 10 % of its steps labelled.
+    """Measure a trajectory of 300 tokens of which 10 % of the steps are labelled.
 
-    The slow side encodes the K sequences of the middle group alone, one batch without padding; a whole
-    trajectory of them would take minutes, and its groups/s would be the same.
+    The baseline encodes only the K sequences of the middle group, in one batch without padding: a whole
+    trajectory would take minutes, with the same number of groups per second.
     """
     base = load_model(settings.student, settings)
     text_vocab = LMHead(base).vocab
@@ -53,7 +53,7 @@ def measure(settings: Settings) -> list[Ratio]:
 
 
 def trajectory(vocab: int, steps: int) -> Item:
-    """Random tokens; costs do not depend on what they say."""
+    """A group of random tokens; the cost does not depend on their values."""
     generator = torch.Generator().manual_seed(0)
     at = torch.linspace(0, steps - 1, max(1, round(TOP * steps))).round().long()
     shape = (len(at), K)
@@ -64,7 +64,7 @@ def trajectory(vocab: int, steps: int) -> Item:
 
 
 def packed(model: SelectorModel, item: Item) -> float:
-    """Seconds of one trajectory in one sequence."""
+    """Seconds for one trajectory packed into one sequence."""
     watch = Stopwatch()
     with watch.running():
         model(model.pack([item])).loss.backward()
@@ -73,13 +73,13 @@ def packed(model: SelectorModel, item: Item) -> float:
 
 
 def reencoded(model: SelectorModel, item: Item) -> float:
-    """Seconds of one group whose candidates are sequences of their own."""
+    """Seconds for one group with a separate sequence per candidate."""
     watch = Stopwatch()
     device = model.readout.device
     with watch.running():
         prefix = item.text_ids[: item.prompt_length + int(item.steps[0])]
         ids = torch.cat([prefix.expand(K, -1), item.candidates[0][:, None]], dim=1).to(device)
-        hidden = model.plain.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
+        hidden = model.base_model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
         log_probs = item.student_log_probs.to(device)
         scores = model.score.score(Evidence(log_probs, hidden=hidden[None]))
         listwise_kl(scores, item.teacher_log_probs.to(device), 1.0).sum().backward()

@@ -1,4 +1,4 @@
-"""Prompts that share a long beginning: computed once, against computed for every prompt."""
+"""Prompts with a long shared prefix: computed once, relative to computing it for every prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOTS = 8
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """How many times faster a whole run is for sharing; two waves of requests, so slots refill."""
+    """Return the speed-up of a whole run; there are two waves of requests, so that slots are refilled."""
     student, tokenizer = load_student(settings)
     num = settings.requests or 2 * settings.batch
     new_tokens = settings.new_tokens or NEW_TOKENS
@@ -30,8 +30,8 @@ def measure(settings: Settings) -> list[Ratio]:
     runs = alternate(sides, settings.repeats)
     shared, apart = runs["shared"], runs["apart"]
     details = {
-        "prefill_tokens": {name: found[0].prefill_tokens for name, found in runs.items()},
-        "seconds": {name: [run.seconds for run in found] for name, found in runs.items()},
+        "prefill_tokens": {name: side_runs[0].prefill_tokens for name, side_runs in runs.items()},
+        "seconds": {name: [run.seconds for run in side_runs] for name, side_runs in runs.items()},
         "shots": SHOTS,
         "new_tokens": new_tokens,
         "requests": num,

@@ -1,4 +1,4 @@
-"""Ratios of two sides that were measured in turns in one run: median, range, target."""
+"""Ratios of two alternately measured sides: median, range, target."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Seconds that passed inside `running`, on the wall and of this process's processors.
+    """Accumulates wall-clock and processor seconds of the blocks inside `running`.
 
-    Wall time is what a user waits for; processor time says more on a busy machine.
+    Wall-clock time is what a user experiences; processor time is more reliable on a busy machine.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Add the time until the end of the block, the GPU's unfinished work included."""
+        """Add the duration of the block, including pending work of the GPU."""
         wait_for_device()
         wall, cpu = time.perf_counter(), time.process_time()
         yield
@@ -40,17 +40,17 @@ class Stopwatch:
 
 
 def wait_for_device() -> None:
-    """Let the GPU finish what it was given."""
+    """Wait until the GPU has finished its pending work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def alternate(sides: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
-    """Measure each side `repeats` times in rounds; every round begins with another side."""
+    """Measure each side once per round, for `repeats` rounds; the starting side rotates."""
     samples: dict[str, list[T]] = {name: [] for name in sides}
     names = list(sides)
-    for turn in range(repeats):
-        first = turn % len(names)
+    for round_index in range(repeats):
+        first = round_index % len(names)
         for name in names[first:] + names[:first]:
             samples[name].append(sides[name]())
     return samples
@@ -58,13 +58,13 @@ def alternate(sides: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, l
 
 @dataclass(frozen=True)
 class Target:
-    """The limit that a median ratio has to keep: at most, or at least, `limit`."""
+    """A bound on a median ratio: at most, or with `is_floor` at least, `limit`."""
 
     limit: float
     is_floor: bool = False
 
     def is_met(self, ratio: float) -> bool:
-        """Whether a ratio keeps the limit."""
+        """Whether a ratio satisfies the bound."""
         return ratio >= self.limit if self.is_floor else ratio <= self.limit
 
     def __str__(self) -> str:
@@ -73,14 +73,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Ratio:
-    """One figure.
+    """One measured ratio.
 
     Args:
-        name: what is compared, and at which settings.
-        values: one ratio a round, both sides measured in it.
-        target: what the median has to keep; None where no limit is set.
-        details: what else was seen, in plain JSON values.
-        cpu: the same ratios in processor time, which neighbours on the machine disturb less.
+        name: the compared sides and their settings.
+        values: one ratio per round.
+        target: bound on the median; None (default) without one.
+        details: further measurements, as JSON values.
+        cpu: the same ratios in processor time, which is less affected by other processes.
     """
 
     name: str
@@ -91,11 +91,11 @@ class Ratio:
 
     @property
     def median(self) -> float:
-        """The middle round."""
+        """The median over the rounds."""
         return statistics.median(self.values)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, in plain JSON values."""
+        """The ratio as JSON values."""
         return {
             "name": self.name,
             "median": self.median,
@@ -120,13 +120,13 @@ class Ratio:
 
 
 def divide(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Ratios round by round."""
+    """Divide the values of each round."""
     return [a / b for a, b in zip(over, under, strict=True)]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a figure was measured; `load` is the length of the run queue just before."""
+    """The machine of a measurement; `load` is the length of the run queue before it."""
 
     processor: str
     threads: int

@@ -1,10 +1,10 @@
-"""What the start-up hook costs each Python start: interpreter starts with and without it, in turns.
+"""Cost of the start-up hook per Python start: alternating interpreter starts with and without it.
 
     python benchmarks/startup.py              # 30 pairs, a table
     python benchmarks/startup.py --pairs 100 --json
 
-The limit is 2 ms. The two starts of a pair differ in S2T_EVAL_NO_HOOK alone, and which one goes
-first alternates. Wall time is what a user waits for; processor time holds on a busy machine too.
+The limit is 2 ms. The two starts of a pair differ only in S2T_EVAL_NO_HOOK, and their order alternates.
+Wall-clock time is what a user experiences; processor time is more reliable on a busy machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROBE = "import sys; sys.exit(not any(type(f).__name__ == 'S2tEvalHook' for f in
 
 
 class Start(NamedTuple):
-    """One interpreter start, in milliseconds."""
+    """Durations of interpreter starts in milliseconds."""
 
     wall: float
     cpu: float
@@ -33,8 +33,14 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Milliseconds: the medians with and without the hook, and the median and the quartiles of the
-    difference within a pair."""
+    """Durations in milliseconds.
+
+    Args:
+        on: median with the hook.
+        off: median without the hook.
+        cost: median difference within a pair.
+        quartiles: first and third quartile of the difference.
+    """
 
     on: float
     off: float
@@ -43,13 +49,13 @@ class Comparison:
 
 
 def environment(hook: bool) -> dict[str, str]:
-    """This process's environment with the hook switched on or off."""
-    kept = {name: value for name, value in os.environ.items() if name != "S2T_EVAL_NO_HOOK"}
-    return kept if hook else {**kept, "S2T_EVAL_NO_HOOK": "1"}
+    """This process's environment with the hook enabled or disabled."""
+    variables = {name: value for name, value in os.environ.items() if name != "S2T_EVAL_NO_HOOK"}
+    return variables if hook else {**variables, "S2T_EVAL_NO_HOOK": "1"}
 
 
 def time_start(hook: bool) -> Start:
-    """Have one interpreter start, do nothing and end."""
+    """Measure the start of one interpreter that does nothing."""
     env = environment(hook)
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, "-c", "pass"], env=env, check=True)
@@ -59,7 +65,7 @@ def time_start(hook: bool) -> Start:
 
 
 def time_pairs(pairs: int) -> tuple[list[Start], list[Start]]:
-    """Starts with and starts without the hook. Raises ValueError where there is no hook to time."""
+    """Measure starts with and without the hook; raises ValueError if the hook is not installed."""
     probe = subprocess.run([sys.executable, "-c", PROBE], env=environment(hook=True))
     if probe.returncode != 0:
         raise ValueError(f"{sys.executable} starts without the hook: install s2t-eval there first")
@@ -72,7 +78,7 @@ def time_pairs(pairs: int) -> tuple[list[Start], list[Start]]:
 
 
 def compare(on: list[float], off: list[float]) -> Comparison:
-    """Compare the milliseconds of paired starts."""
+    """Compare paired starts, in milliseconds."""
     differences = [a - b for a, b in zip(on, off, strict=True)]
     low, cost, high = statistics.quantiles(differences, n=4)
     return Comparison(statistics.median(on), statistics.median(off), cost, (low, high))

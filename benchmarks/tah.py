@@ -1,4 +1,4 @@
-"""Think-at-Hard against greedy decoding, and its training against plain tuning of the same adapter."""
+"""Think-at-Hard relative to greedy decoding, and its training relative to plain adapter tuning."""
 
 from __future__ import annotations
 
@@ -30,44 +30,44 @@ from s2t_eval.methods.tah.settings import TOP_N, DeciderSettings, LoopedSettings
 from s2t_eval.models.lm_head import LMHead
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.tah.looped import LoopedModel
-from s2t_eval.training.tah.plain import PlainTraining
-from s2t_eval.training.tah.stages import DepthTraining, Loss, StageBatch, StageItem, collate
+from s2t_eval.training.tah.objectives import DepthTraining, Loss, StageBatch, StageItem, collate
+from s2t_eval.training.tah.plain_tuning import PlainTraining
 
 RATE = 0.07
-"""Share of tokens that continue: the paper says 93 % do not."""
+"""Fraction of tokens with further iterations; in the paper 93 % have none."""
 NEW_TOKENS = 100
 ALLOWANCE = 0.15
 REFILLS = 4
 TEXT, PROMPT, BATCH, WINDOWS = 200, 80, 8, 4
-"""Tokens of a training text and of its prompt, texts of a batch, batches of a measured side."""
+"""Tokens of a training text and of its prompt, texts per batch, batches per measured side."""
 TRAINING_TARGET = Target(0.4, is_floor=True)
 
 
 class ClockedLooped(LoopedRunner, ClockedModel):
-    """A looped student that knows how long its prefills took."""
+    """A looped student that measures the time of its prefills."""
 
 
 class DrawnVote:
-    """Runs a decider of the paper's size, then draws: what continues should not hang on random weights."""
+    """Evaluates a decider of the paper's size but decides at random, independent of its random weights."""
 
     def __init__(self, decider: Decider, rate: float) -> None:
         self.decider = decider.eval()
         self.rate = rate
 
     def __call__(self, votes: Votes) -> Tensor:
-        """Which rows continue, bool [n]."""
+        """Return which rows continue, bool [n]."""
         vote(self.decider, votes.states, votes.totals, TOP_N)
         return torch.tensor([row.trigger_numbers.random() < self.rate for row in votes.rows])
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """Wall clock a token at batch 1 and at `batch`, at most (mean depth + 0.15) times greedy's."""
+    """Wall-clock time per token at batch 1 and `batch`; target: (mean depth + 0.15) times greedy's."""
     student, tokenizer = load_student(settings)
     looped, vote_of = _looped(settings, student.text_vocab)
     ratios = []
     for batch in sorted({1, settings.batch}):
-        # Rows that are refilled: rows that think more end later, and a last, half-empty batch would be
-        # charged to thinking.
+        # Slots are refilled: rows with more iterations end later, and the cost of a final half-empty batch
+        # would be attributed to the iterations.
         num = settings.requests or REFILLS * batch
         requests = make_requests(settings, tokenizer, num, settings.new_tokens or NEW_TOKENS)
         sides: dict[str, Scheduler[Any]] = {
@@ -88,7 +88,7 @@ def _ratio(batch: int, over: list[Run], under: list[Run], requests: list[Request
 
 
 def _looped(settings: Settings, text_vocab: int) -> tuple[ClockedLooped, DrawnVote]:
-    """A looped student of its own: greedy's runs without wrapped layers."""
+    """Create a separate looped student, since greedy runs without wrapped layers."""
     base = load_model(settings.student, settings)
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     peft = get_peft_model(base, config).eval()
@@ -102,7 +102,7 @@ def _looped(settings: Settings, text_vocab: int) -> tuple[ClockedLooped, DrawnVo
 
 
 def measure_training(settings: Settings) -> list[Ratio]:
-    """Tokens/s of stage 1 (adapter alone, oracle depths) to those of plain tuning of the same adapter."""
+    """Ratio of tokens/s of stage 1 (adapter only, oracle depths) to plain tuning of the same adapter."""
     sides: dict[str, Callable[[], float]] = {}
     batches = _batches(settings)
     for name, stage in (("tah", DepthTraining), ("plain", PlainTraining)):

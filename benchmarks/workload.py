@@ -1,4 +1,4 @@
-"""What the figures decode: models (shipped, loaded, or random of a real shape) and prompts."""
+"""Models (shipped, loaded, or random with realistic shapes) and prompts of the benchmarks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from s2t_eval.embedded.arith import make_split
 from s2t_eval.embedded.tokenizer import build_tokenizer
 
 RANDOM = "random/"
+TAUS = (0.01, 0.05, 0.1, 1.0)
+"""Rates at which the figures of branches in place let steps fire."""
 PROMPT_WORDS = (60, 160)
-"""Shortest and longest random prompt, in tokens: what GSM8k's questions take in a chat template."""
+"""Minimum and maximum length of a random prompt in tokens, as for GSM8k's questions in a chat template."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes that decide what a forward costs."""
+    """The model sizes that determine the cost of a forward pass."""
 
     family: Callable[..., PreTrainedConfig]
     hidden: int
@@ -45,7 +47,7 @@ class Shape:
     tied: bool = True
 
     def config(self) -> PreTrainedConfig:
-        """A configuration of these sizes; the rest are the family's defaults."""
+        """A configuration with these sizes and the family's defaults."""
         return self.family(
             hidden_size=self.hidden,
             intermediate_size=self.mlp,
@@ -70,23 +72,22 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What the figures have in common.
+    """Settings shared by the benchmarks.
 
     Args:
         student: hub name, folder, `embedded/student`, or `random/SHAPE` (see `SHAPES`).
-        teacher: the same; only `lockstep` loads it.
-        dtype: of both.
-        device: of both.
-        batch: texts at work at once.
-        requests: texts of a measured run; None takes the figure's own number.
-        new_tokens: length limit of a text; None takes the figure's own.
-        repeats: rounds, each with every side measured once.
-        data: JSON-lines file with a `question` a line; None takes problems of s2t_arith, and
-            random words for a random model.
-        fixed_length: whether nothing but the length limit ends a text (`greedy-vs-hf`; the other
-            figures always do so).
-        taus: rates at which steps fire.
-        top_k: candidates of a fired step.
+        teacher: the same; only `lockstep` and `verify` load it.
+        dtype: data type of both models.
+        device: device of both models.
+        batch: number of texts decoded at once.
+        requests: number of texts of a measured run; None for the benchmark's default.
+        new_tokens: length limit of a text in tokens; None for the benchmark's default.
+        repeats: number of rounds, in each of which every side is measured once.
+        data: JSON-lines file with a `question` per line; None for problems of s2t_arith, or random words
+            for a random model.
+        fixed_length: whether only the length limit ends a text (`greedy-vs-hf`; always so in the others).
+        taus: trigger rates; None for the benchmark's default.
+        top_k: number of candidates of a fired step.
     """
 
     student: str = "embedded/student"
@@ -99,17 +100,17 @@ class Settings:
     repeats: int = 5
     data: str | None = None
     fixed_length: bool = False
-    taus: tuple[float, ...] = (0.01, 0.05, 0.1, 1.0)
+    taus: tuple[float, ...] | None = None
     top_k: int = 8
 
     @property
     def is_random(self) -> bool:
-        """Whether the student has random weights, whose texts say nothing and do not end."""
+        """Whether the student has random weights, whose texts never end."""
         return self.student.startswith(RANDOM)
 
 
 def load_model(name: str, settings: Settings) -> PreTrainedModel:
-    """A model in evaluation mode; random weights are drawn with a seed of their own."""
+    """Load a model in evaluation mode; random weights have a fixed seed."""
     logging.disable_progress_bar()
     dtype = getattr(torch, settings.dtype)
     if name.startswith(RANDOM):
@@ -123,16 +124,16 @@ def load_model(name: str, settings: Settings) -> PreTrainedModel:
 
 
 def load_tokenizer(settings: Settings) -> Any:
-    """The student's tokenizer; for random weights one of the shape's size with a word a token."""
+    """Load the student's tokenizer; for random weights, one of the shape's size with a token per word."""
     if settings.is_random:
         size = _shape(settings.student).vocab
-        # Bytes, numbers and special tokens come on top, so some of the head's rows stay above it.
+        # Bytes, numbers and special tokens are added; the head keeps some rows beyond the vocabulary.
         return build_tokenizer([" ".join(("", *islice(_words(), size - 384)))], 32768)
     return AutoTokenizer.from_pretrained(_path(settings.student))
 
 
 def load_prompts(settings: Settings, tokenizer: Any, num: int, shots: int = 0) -> list[str]:
-    """Different prompts in the model's chat template, `shots` other questions before each.
+    """Create different prompts in the model's chat template, each preceded by `shots` other questions.
 
     Raises:
         ValueError: fewer questions than that.

@@ -1,4 +1,4 @@
-"""The `--model_args` of our backends: those of stock `hf`, and our own with their defaults."""
+"""The `--model_args` of our backends: our own with their defaults, and those of stock `hf`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from s2t_eval.ranges import SEED, SHARE, Range
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import KlDirection
 
-# Stock `hf` hands whatever it does not know to from_pretrained, typing errors included. These are
-# the keywords of from_pretrained that make sense here.
+# Stock `hf` passes every unknown argument to from_pretrained, typing errors included. These are the
+# keywords of from_pretrained that apply here.
 LOADING_ARGS = frozenset(
     """attn_implementation device_map low_cpu_mem_usage use_safetensors variant token code_revision
     local_files_only cache_dir force_download load_in_4bit load_in_8bit bnb_4bit_compute_dtype
     bnb_4bit_quant_type bnb_4bit_use_double_quant max_memory experts_implementation""".split()
 )
 STOCK_ARGS = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "kwargs"}
-
+RENAMED = {"warmup": "warmup_tokens"}
+"""Former name of an argument -> its name."""
 
 DIVERGENCES = {
     "kl": Range("a divergence of 0 or more (nats)", 0),
@@ -33,17 +34,17 @@ DIVERGENCES = {
     "margin": SHARE,
     "random": SHARE,
 }
-"""What a threshold can be compared with; a router's log-odds have no bounds."""
+"""Ranges of the triggers' divergences, and so of their thresholds; a router's log-odds have no bounds."""
 
 
 @dataclass(frozen=True)
 class CommonArguments:
-    """What every backend takes beside stock `hf`'s arguments.
+    """Arguments of every backend in addition to stock `hf`'s.
 
     Args:
-        seed: of everything random; each text's own seed is derived from it, the task, the document
+        seed: of all random numbers; each text's own seed is derived from it, the task, the document
             and the repeat.
-        trace: JSON-lines file to write, one line a generated text.
+        trace: JSON-lines file to write, with one line for each generated text.
     """
 
     seed: int = 0
@@ -79,20 +80,22 @@ class SamplingArguments(CommonArguments):
 
 @dataclass(frozen=True)
 class SelectionArguments(CommonArguments):
-    """Arguments of `s2t` and `takeover`; `s2t_local` has them too, with other defaults.
+    """Arguments of `s2t` and `takeover`; `s2t_local` has the same ones with other defaults.
 
     Args:
         teacher: the larger model; a hub name, a folder or `embedded/teacher`.
         teacher_dtype: None takes the student's argument `dtype`.
         teacher_device: None takes the student's device.
-        top_k: candidates.
-        trigger: which divergence fires.
-        threshold: fires above it. Give this or `tau`.
-        tau: wanted rate; its threshold comes from `calibration`, and 1 is every step.
+        top_k: number of candidates.
+        trigger: the divergence that decides which steps fire.
+        threshold: of the trigger: a step fires if its divergence is above this. Give this or `tau`.
+        tau: wanted rate of fired steps; its threshold comes from `calibration`, and 1 is every step.
         calibration: JSON file of `s2t-eval calibrate`.
         kl_direction: see `KlTrigger`.
-        warmup: tokens at the start of a text at which nothing fires.
-        selector: folder of `s2t-eval train`, or a hub repository; holds the router and thresholds.
+        warmup_tokens: steps at the start of a text that never fire.
+        selector: folder of `s2t-eval train`, or a hub repository; contains the router and thresholds.
+        other_prompt: allow prompts with other few-shot examples, chat template or system instruction than
+            those that calibration and selector were made with.
     """
 
     teacher: str | None = None
@@ -104,8 +107,9 @@ class SelectionArguments(CommonArguments):
     tau: float | None = None
     calibration: str | None = None
     kl_direction: str = "student_teacher"
-    warmup: int = Policy.warmup
+    warmup_tokens: int = Policy.warmup_tokens
     selector: str | None = None
+    other_prompt: bool = False
 
     def __post_init__(self) -> None:
         self._check_ranges()
@@ -117,7 +121,8 @@ class SelectionArguments(CommonArguments):
         require_device("teacher_device", self.teacher_device)
         if self.top_k is not None:
             require_int("top_k", self.top_k, 1)
-        require_int("warmup", self.warmup, 0)
+        require_int("warmup_tokens", self.warmup_tokens, 0)
+        require_bool("other_prompt", self.other_prompt)
         if self.kl_direction not in get_args(KlDirection):
             expected = " or ".join(map(repr, get_args(KlDirection)))
             raise ValueError(f"kl_direction: expected {expected}, got {self.kl_direction!r}")
@@ -129,12 +134,12 @@ class SelectionArguments(CommonArguments):
                 raise ValueError(f"tau: expected a rate above 0, at most 1 (every step), got {self.tau}")
 
     def _check_firing(self, trigger: str) -> None:
-        """Which trigger fires, and above which threshold or at which rate."""
+        """Check the trigger, and that it has either a threshold or a rate."""
         if trigger not in TRIGGER_NAMES:
             raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {trigger!r}")
         if trigger == "router" and self.selector is None:
             raise ValueError(
-                "trigger=router needs selector=FOLDER, made by `s2t-eval train`: it holds the router"
+                "trigger=router needs selector=FOLDER, made by `s2t-eval train`: it contains the router"
             )
         self._check_conflicts(trigger)
         if trigger in ("always", "never"):
@@ -152,7 +157,7 @@ class SelectionArguments(CommonArguments):
             )
 
     def _check_conflicts(self, trigger: str) -> None:
-        """Refuse what the trigger would not read, and thresholds that its divergence never reaches."""
+        """Refuse arguments that the trigger does not use, and thresholds outside its divergence's range."""
         if trigger in ("always", "never"):
             agrees = trigger == "always" and self.tau == 1
             for name in ("threshold", "tau"):
@@ -163,33 +168,59 @@ class SelectionArguments(CommonArguments):
                     )
         if trigger != "kl" and self.kl_direction != SelectionArguments.kl_direction:
             raise ValueError(
-                f"kl_direction: trigger={trigger} does not read it, got {self.kl_direction!r}; leave it out"
+                f"kl_direction: trigger={trigger} does not use it, got {self.kl_direction!r}; leave it out"
             )
         if self.threshold is not None and trigger in DIVERGENCES:
             DIVERGENCES[trigger].require(f"threshold of trigger={trigger}", _finite(self.threshold, trigger))
         if self.threshold is not None and self.tau is None and self.calibration is not None:
             raise ValueError(
-                f"calibration={self.calibration}: nothing is read from it beside threshold={self.threshold}; "
-                "give tau=RATE in place of the threshold, or leave it out"
+                f"calibration={self.calibration}: it is not used with threshold={self.threshold}; give "
+                "tau=RATE instead of the threshold, or leave the calibration out"
+            )
+
+
+@dataclass(frozen=True)
+class TeacherArguments(SelectionArguments):
+    """Arguments of `s2t` and `takeover` beside those of all methods of selection.
+
+    Args:
+        verify: under trigger `kl`, the tokens that the student writes ahead before the teacher reads them in
+            one pass; 1 is lockstep, a pass of the teacher for each token. `auto` adapts the length by
+            measurement and falls back to lockstep where that is faster. The texts are the same, but for
+            rounding.
+    """
+
+    verify: int | str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.verify == "auto":
+            return
+        if isinstance(self.verify, bool) or not isinstance(self.verify, int) or self.verify < 1:
+            raise ValueError(f"verify: expected 'auto' or a whole number of at least 1, got {self.verify!r}")
+        if self.trigger != "kl":
+            raise ValueError(
+                f"verify: under trigger={self.trigger} the teacher reads a text only where a step fires, got "
+                f"{self.verify!r}; leave it out"
             )
 
 
 @dataclass(frozen=True)
 class LocalArguments(SelectionArguments):
-    """Arguments of `s2t_local` and `pps_local`: those of selection, without a need for a teacher.
+    """Arguments of `s2t_local` and `pps_local`: those of `s2t`, of which the teacher is optional.
 
     Args:
-        selector: folder of `s2t-eval train`, or a hub repository; has to be given.
-        proposer: `tuned`: the adapted model writes and scores (the paper). `base`: the plain student
-            writes, the adapter only scores (PPS). None takes the backend's.
+        selector: folder of `s2t-eval train`, or a hub repository; required.
+        proposer: `tuned`: the adapted model proposes and scores (the paper). `base`: the plain student
+            proposes, and the adapted model only scores (PPS). None takes the backend's.
         trigger: None takes the selector's default, with its tau.
         top_k: None takes the selector's.
-        merge: fold the adapter into the weights where one model both writes and scores; without it
-            every step pays for the adapter.
-        proposal_weight: how much of the proposer's log-probability a score contains. None takes the
-            selector's under proposer `base`, for which it was measured, and 0 under `tuned`.
-        adapter_scale: how much of the adapter is added to the student. None takes the selector's under
-            proposer `tuned`, for which it was measured, and 1 under `base`.
+        merge: merge the adapter into the weights under proposer `tuned`; without it every step also
+            computes the adapter.
+        proposal_weight: weight of the proposer's log-probability in a score. None takes the selector's
+            under proposer `base`, for which it was measured, and 0 under `tuned`.
+        adapter_scale: factor of the adapter's contribution to the student. None takes the selector's
+            under proposer `tuned`, for which it was measured, and 1 under `base`.
     """
 
     top_k: int | None = None  # type: ignore[assignment]
@@ -203,11 +234,10 @@ class LocalArguments(SelectionArguments):
         self._check_ranges()
         for name in ("teacher_dtype", "teacher_device"):
             if getattr(self, name) is not None and self.teacher is None:
-                raise ValueError(f"{name}: there is no teacher it could hold for; leave it out")
+                raise ValueError(f"{name}: there is no teacher that it could apply to; leave it out")
         if self.proposer not in (None, "tuned", "base"):
             raise ValueError(f"proposer: expected 'tuned' or 'base', got {self.proposer!r}")
-        if not isinstance(self.merge, bool):
-            raise ValueError(f"merge: expected True or False, got {self.merge!r}")
+        require_bool("merge", self.merge)
         for name in ("proposal_weight", "adapter_scale"):
             value = getattr(self, name)
             if value is not None:
@@ -219,26 +249,32 @@ class LocalArguments(SelectionArguments):
             if self.trigger == "kl" and self.teacher is None:
                 raise ValueError("trigger=kl needs teacher=MODEL; a selector's own triggers need none")
         elif self.threshold is not None:
-            raise ValueError("threshold: it is a trigger's; name the trigger too, or give tau alone")
+            raise ValueError("threshold: it belongs to a trigger; name the trigger too, or give tau alone")
 
 
 def split_arguments(
-    method: str, own_class: type[CommonArguments], given: Mapping[str, Any]
+    method: str, own_class: type[CommonArguments], model_args: Mapping[str, Any]
 ) -> tuple[CommonArguments, dict[str, Any]]:
-    """Part what the user gave into our arguments and stock `hf`'s.
+    """Separate the user's arguments into ours and stock `hf`'s.
 
     Raises:
-        ValueError: an argument that neither knows; the message names the nearest known one.
+        ValueError: an argument that neither has; the message names the nearest known one.
     """
     own_names = {field.name for field in fields(own_class)}
     stock_names = STOCK_ARGS | LOADING_ARGS
-    unknown = [name for name in given if name not in own_names | stock_names]
+    unknown = [name for name in model_args if name not in own_names | stock_names]
+    if unknown and RENAMED.get(unknown[0]) in own_names:
+        name = RENAMED[unknown[0]]
+        raise ValueError(
+            f"--model {method}: the argument {unknown[0]} is now called {name}; give "
+            f"{name}={model_args[unknown[0]]}"
+        )
     if unknown:
         near = difflib.get_close_matches(unknown[0], sorted(own_names | stock_names), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"its own are {', '.join(sorted(own_names))}"
         raise ValueError(f"--model {method}: unknown argument {unknown[0]!r}; {hint}")
-    own = own_class(**{name: given[name] for name in own_names if name in given})
-    return own, {name: given[name] for name in given if name not in own_names}
+    own = own_class(**{name: model_args[name] for name in own_names if name in model_args})
+    return own, {name: value for name, value in model_args.items() if name not in own_names}
 
 
 def require_int(name: str, value: object, least: int) -> None:
@@ -247,12 +283,18 @@ def require_int(name: str, value: object, least: int) -> None:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
+def require_bool(name: str, value: object) -> None:
+    """Raise `ValueError` unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected True or False, got {value!r}")
+
+
 def require_number(name: str, value: object) -> None:
-    """Raise `ValueError` unless `value` is a finite or infinite number (not NaN, not text)."""
+    """Raise `ValueError` unless `value` is a number; infinities are, NaN and texts are not."""
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         raise ValueError(f"{name}: expected a number, got {value!r}")
 
 
 def _finite(threshold: float, trigger: str) -> float:
-    """An infinite threshold, at which an unbounded divergence never fires, counts as a large one."""
+    """The threshold; an infinite one of an unbounded divergence, which never fires, as a large number."""
     return 1e300 if threshold == math.inf and trigger in ("kl", "entropy") else threshold

@@ -1,4 +1,4 @@
-"""`--model distil`: a student that was taught by `s2t-eval distil`, decoded as every other method is."""
+"""`--model distil`: a student distilled by `s2t-eval distil`, decoded in the same loop as every method."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from s2t_eval.selection.policy import Policy
 
 
 class Distil(EngineLM):
-    """Greedy under a name of its own: `peft=` names a distilled adapter, or `pretrained=` a checkpoint.
+    """Greedy decoding of a distilled student: `peft=` names an adapter, or `pretrained=` a checkpoint.
 
     Raises:
-        ValueError: neither is given.
+        ValueError: neither names a distilled student.
         DistilledError: another base or tokenizer, changed weights, or a folder that was not distilled.
     """
 
     METHOD = "distil"
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
         self._peft: str | None = kwargs.get("peft")
         if self._peft:
             kwargs["peft"] = self._peft = resolve_model(self._peft)
@@ -34,7 +34,7 @@ class Distil(EngineLM):
         self.distilled.require_result(self._peft or self.student_name, self.student_fingerprint)
 
     def _read(self, pretrained: Any, revision: str | None) -> DistilInfo:
-        """What `distil.json` says of the adapter, or of the checkpoint."""
+        """The manifest `distil.json` of the adapter or the checkpoint."""
         if self._peft:
             info = read_distilled("peft", self._peft, revision)
             if info.kind == "checkpoint":
@@ -58,17 +58,17 @@ class Distil(EngineLM):
         return info
 
     def _attach_adapter(self, peft: str, revision: str | None) -> None:
-        """The adapter goes into the student that it was made for, or nowhere."""
+        """Attach the adapter if it was made for this student, and refuse it otherwise."""
         base = model_fingerprint(self._model)
         self.distilled.require_base(peft, base, vocabulary_hash(self.tokenizer))
         super()._attach_adapter(peft, revision)
 
     def policy(self) -> Policy:
-        """Greedy."""
+        """The greedy policy."""
         return policy.greedy()
 
     def describe(self) -> dict[str, Any]:
-        """Models, seed, and how the student was taught."""
+        """Models, seed, and how the student was distilled."""
         info = self.distilled
-        taught = {name: getattr(info, name) for name in ("kind", "method", "base", "base_name", "teacher")}
-        return {**super().describe(), "distilled": {**taught, "teacher_name": info.teacher_name}}
+        names = ("kind", "method", "base", "base_name", "teacher", "teacher_name")
+        return {**super().describe(), "distilled": {name: getattr(info, name) for name in names}}

@@ -1,4 +1,4 @@
-"""The embedded pair as everybody's default: a backend without `pretrained` runs on it, and says so."""
+"""The embedded pair as the default: a backend without `pretrained` runs on it, with a warning."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "pps_local": {"selector": SELECTOR},
     "tah": {"tah": "embedded/tah"},
 }
-"""Method -> what it needs beside the student. A selector holds the thresholds of KL triggers too, measured
-with the embedded teacher."""
+"""Method -> its arguments in addition to the student. The selector also contains thresholds of KL triggers,
+measured with the embedded teacher."""
 
 
-def with_embedded_pair(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as given if they name a model, else on the embedded student with what the method needs.
+def with_embedded_pair(method: str, model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, completed by those of the embedded pair unless they name a model.
 
-    Arguments that are given stay. A trigger's rate is not added to a threshold, nor to a trigger without one.
+    No argument of the user is replaced. No rate is added beside a threshold or a trigger without a rate.
 
     Args:
         method: a backend's `METHOD`.
-        given: `--model_args`.
+        model_args: `--model_args`.
     """
-    if given.get("pretrained") is not None:
-        return dict(given)
+    if model_args.get("pretrained") is not None:
+        return dict(model_args)
     parts = {"pretrained": STUDENT, **PARTS.get(method, {})}
-    if given.get("threshold") is not None or given.get("trigger") in ("always", "never"):
+    if model_args.get("threshold") is not None or model_args.get("trigger") in ("always", "never"):
         parts.pop("tau", None)
-    added = {name: value for name, value in parts.items() if given.get(name) is None}
+    added = {name: value for name, value in parts.items() if model_args.get(name) is None}
     logger.warning(
         "--model %s without pretrained=MODEL: it runs on the embedded pair, with %s",
         method,
         ",".join(f"{name}={value}" for name, value in added.items()),
     )
-    return {**given, **added}
+    return {**model_args, **added}

@@ -1,4 +1,4 @@
-"""A task's generation arguments: what they ask of the engine, and a message for what it does not do."""
+"""A task's generation arguments: those that the engine supports, and a message for all others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from s2t_eval.engine import Sampling
 
 LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-"""The harness's names of the length limit; the first that is given counts."""
+"""The harness's names of the length limit; the first one present is used."""
 
 WITHOUT_EFFECT = frozenset(
     """assistant_confidence_threshold assistant_early_exit assistant_ensemble_weight assistant_lookbehind
@@ -23,8 +23,8 @@ WITHOUT_EFFECT = frozenset(
     spaces_between_special_tokens speculation_type synced_gpus target_lookbehind transformers_version
     use_cache use_model_defaults use_mtp""".split()
 )
-"""Arguments of transformers, and of servers that the same tasks are written for, that change no text here at
-any value: there are no beams, nothing is padded, and how the cache lies in memory is the engine's own."""
+"""Arguments of transformers, and of servers that the same tasks are written for, without effect here at any
+value: there are no beams and no padding, and the engine has its own cache layout."""
 
 NEUTRAL: dict[str, tuple[object, ...]] = {
     "allowed_token_ids": ([],),
@@ -69,17 +69,17 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "typical_p": (1,),
     "use_beam_search": (False,),
 }
-"""Arguments that change nothing at these values; at None none of them does."""
+"""Arguments without effect at these values, and at None."""
 
 
 @dataclass(frozen=True)
 class GenerationArguments:
-    """What a request asks for.
+    """The generation arguments of one request.
 
     Args:
         until: stop strings; a special token's name among them is a stop token.
         max_new_tokens: length limit.
-        stop_ids: further stop tokens, as given with `stop_token_ids`.
+        stop_ids: further stop tokens, from `stop_token_ids`.
         sampling: None takes the most likely token.
     """
 
@@ -90,25 +90,25 @@ class GenerationArguments:
 
 
 def read_generation_arguments(
-    given: Mapping[str, Any], default_length: int, known_stop_ids: Set[int], vocab: int
+    gen_kwargs: Mapping[str, Any], default_length: int, known_stop_ids: Set[int], vocab: int
 ) -> GenerationArguments:
-    """Check a task's `generation_kwargs` and take them apart.
+    """Check and parse a task's `generation_kwargs`.
 
     Args:
-        given: as the task has them.
-        default_length: where no length limit is given.
+        gen_kwargs: as the task has them.
+        default_length: used without a length limit.
         known_stop_ids: tokens that end every text of this model; naming them again changes nothing.
         vocab: size of the vocabulary, the bound of stop tokens.
 
     Raises:
         ValueError: a value of the wrong kind, or an argument that would change the text.
     """
-    if "until" in given:
-        _require_texts(given["until"])
-    # None means "not given" throughout; stock would fail on some of them, and takes no tuple.
-    options = {name: value for name, value in given.items() if value is not None}
-    if isinstance(given.get("until"), tuple):
-        options["until"] = list(given["until"])
+    if "until" in gen_kwargs:
+        _require_texts(gen_kwargs["until"])
+    # None always means "absent"; stock fails on None for some of them, and on tuples.
+    options = {name: value for name, value in gen_kwargs.items() if value is not None}
+    if isinstance(gen_kwargs.get("until"), tuple):
+        options["until"] = list(gen_kwargs["until"])
     for name in LENGTH_NAMES:
         if name in options:
             options[name] = _whole_number(name, options[name])
@@ -120,7 +120,7 @@ def read_generation_arguments(
     options = dict(normalize_gen_kwargs(options, default_length))
     until, length = options.pop("until"), options.pop("max_gen_toks")
     stop_ids = _token_ids("stop_token_ids", options.pop("stop_token_ids", []), vocab)
-    # A stop token that ends every text anyway changes nothing; another one would replace the model's own.
+    # A token that already ends every text has no effect; another one would replace the model's own.
     if _token_ids("eos_token_id", options.get("eos_token_id", []), vocab) <= known_stop_ids:
         options.pop("eos_token_id", None)
     sampling = _sampling(options)
@@ -128,13 +128,13 @@ def read_generation_arguments(
 
 
 def _sampling(options: dict[str, Any]) -> Sampling | None:
-    """How to sample; refuses arguments that the engine does not follow."""
+    """The sampling parameters; refuses arguments that the engine does not support."""
     do_sample, temperature = options.pop("do_sample", False), options.pop("temperature", 0.0)
     top_p, top_k = options.pop("top_p", 1.0), _whole_number("top_k", options.pop("top_k", 0))
     for name, value in options.items():
         if name not in WITHOUT_EFFECT and not _is_neutral(name, value):
             raise ValueError(
-                f"generation_kwargs: {name}={value} is not supported by the slot engine (it knows "
+                f"generation_kwargs: {name}={value} is not supported by the engine (supported are "
                 "until, max_gen_toks, stop_token_ids, do_sample, temperature, top_p, top_k); leave it out, "
                 "for the control too"
             )
@@ -157,7 +157,7 @@ def _require_texts(value: object) -> None:
 
 
 def _whole_number(name: str, value: object) -> int:
-    """A whole number, also one given as text or as 32.0."""
+    """A whole number, also from a text or from 32.0."""
     number = _number(name, value, "a whole number")
     if not number.is_integer():
         raise ValueError(f"{name}: expected a whole number, got {value!r}")

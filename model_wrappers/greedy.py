@@ -1,4 +1,4 @@
-"""`--model greedy`: the student's own argmax, in the loop that every other method runs in."""
+"""`--model greedy`: the student's argmax at every step, in the loop of every other method."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from s2t_eval.selection.policy import Policy
 
 
 class Greedy(EngineLM):
-    """The policy whose trigger never fires: the control of every selection."""
+    """The policy whose trigger never fires: the control of every method."""
 
     METHOD = "greedy"
 
     def policy(self) -> Policy:
-        """Greedy."""
+        """The greedy policy."""
         return policy.greedy()

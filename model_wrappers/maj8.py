@@ -1,4 +1,4 @@
-"""`--model maj8` (also `maj_at_k`): eight samples, and a text that ends in the answer most of them give."""
+"""`--model maj8` (also `maj_at_k`): eight samples, and a text whose answer is the most frequent one."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from lm_eval.api.instance import Instance
 
 from s2t_eval.engine import Request, Result, Sampling, derive_seed
 from s2t_eval.model_wrappers.arguments import SamplingArguments
-from s2t_eval.model_wrappers.base import EngineLM, Job
-from s2t_eval.model_wrappers.voting import remember_tasks, votable_answers, votable_task, vote
+from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.requests import origin_of
+from s2t_eval.model_wrappers.voting import votable_answers, votable_task, vote
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
-
-remember_tasks()
 
 
 class MajorityVote(EngineLM):
     """Self-consistency (Maj@8): plurality over answers, read and compared by the task's own rule.
 
-    The samples of a prompt share its prefill. The returned text is the first sample that gives the
-    winning answer, so any filter of the task reads the vote's outcome.
+    The samples of a prompt share its prefill. The returned text is the first sample with the winning
+    answer, so every filter of the task extracts the outcome of the vote.
 
     Raises:
         NoVotableAnswerError: the task's outputs have no answer to vote on (code).
@@ -32,16 +31,16 @@ class MajorityVote(EngineLM):
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)
-        ours = self.sampling_arguments
-        self.sampling = Sampling(ours.temperature, ours.top_p, ours.sample_top_k)
+        arguments = self.sampling_arguments
+        self.sampling = Sampling(arguments.temperature, arguments.top_p, arguments.sample_top_k)
 
     @property
     def sampling_arguments(self) -> SamplingArguments:
-        """Our arguments."""
+        """The arguments of `maj8`."""
         return cast(SamplingArguments, self.arguments)
 
     def policy(self) -> Policy:
-        """No step fires; the tokens are drawn."""
+        """No step fires; the tokens are sampled."""
         return replace(policy.greedy(), name=self.METHOD)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -50,25 +49,28 @@ class MajorityVote(EngineLM):
             votable_task(str(name))
         return super().generate_until(requests, disable_tqdm)
 
-    def expand(self, request: Request, *key: object) -> list[Request]:
+    def _samples(self, request: Request, instance: Instance) -> list[Request]:
         """`num_samples` draws, each with a seed of its own."""
+        origin = origin_of(request)
+        key = (self.arguments.seed, instance.task_name, instance.doc_id, origin.repeat)
         return [
             replace(
                 request,
                 sampling=self.sampling,
-                seed=derive_seed(self.arguments.seed, *key, sample),
+                seed=derive_seed(*key, sample),
+                origin=origin._replace(sample=sample),
             )
             for sample in range(self.sampling_arguments.num_samples)
         ]
 
-    def settle(self, instance: Instance, samples: list[tuple[Job, Result]]) -> str:
-        """The first text of the winning answer."""
+    def aggregate_samples(self, instance: Instance, samples: list[Result]) -> str:
+        """The first text with the winning answer."""
         task = votable_task(str(instance.task_name))
-        texts = [self.text(instance, result) for _, result in samples]
+        texts = [self.text(instance, result) for result in samples]
         answers = votable_answers(task, instance.doc, texts)
         outcome = vote(answers)
-        for (job, result), answer in zip(samples, answers, strict=True):
-            self.write_trace(instance, job, result, answer=answer, vote=asdict(outcome))
+        for result, answer in zip(samples, answers, strict=True):
+            self.write_trace(instance, result, answer=answer, vote=asdict(outcome))
         return texts[outcome.winner]
 
     def describe(self) -> dict[str, Any]:

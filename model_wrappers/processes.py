@@ -12,10 +12,11 @@ from lm_eval.models.huggingface import HFLM
 
 
 class SharedWork(HFLM):
-    """Stock `hf` whose processes share the work on every device, and repeat none of it.
+    """Stock `hf` whose processes share the work on every device without repeating it.
 
-    Stock shares documents out over several GPUs alone: elsewhere every process generates them all. It
-    also takes a process's index on its machine for the rank, which several machines have twice (#1081).
+    Stock distributes documents over several GPUs alone: on other devices every process generates all of
+    them. It also uses a process's index on its machine as the rank, which is not unique on several
+    machines (#1081).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -23,7 +24,7 @@ class SharedWork(HFLM):
         self._padded: list[Instance] = []
 
     def join_processes(self) -> None:
-        """Take this process's rank among those that were started together."""
+        """Set this process's rank among those that were started together."""
         accelerator = getattr(self, "accelerator", None)
         if accelerator is not None and accelerator.num_processes > 1:
             self._rank = accelerator.process_index
@@ -31,11 +32,11 @@ class SharedWork(HFLM):
 
     @property
     def is_copy(self) -> bool:
-        """Whether another process decodes the same texts: with tensor parallelism all do."""
+        """Whether another process decodes the same texts, as all do with tensor parallelism."""
         return self.world_size == 1 and int(os.environ.get("LOCAL_RANK", "0")) > 0
 
     def padding(self, requests: Sequence[Instance]) -> dict[int, int]:
-        """Positions of requests that only fill up this process's share -> that of the text they repeat.
+        """Positions of padding requests of this process -> position of the request that each repeats.
 
         The harness gives all processes equally many requests by repeating a process's last one.
         """
@@ -59,7 +60,7 @@ class SharedWork(HFLM):
     def barrier(self) -> None:
         """Wait for the other processes, as the harness does once it has all responses.
 
-        What filled up this process's share is no answer of its document and is taken from it.
+        Responses to padding requests are removed from their documents.
         """
         self.wait()
         for instance in self._padded:

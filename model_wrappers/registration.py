@@ -1,7 +1,6 @@
-"""Makes our decoding methods and tasks known to lm_eval, by name.
+"""Registers our decoding methods and tasks with lm_eval, by name.
 
-The one module under `s2t_eval/`, besides the backends themselves, that imports lm_eval. The
-start-up hook (`startup.py`) calls `add_models` and `add_task_folder`; where it is switched off:
+The start-up hook (`startup.py`) calls `add_models` and `add_task_folder`. Without the hook:
 
     from s2t_eval.model_wrappers.registration import register
     register()
@@ -21,21 +20,21 @@ from s2t_eval.artifacts.errors import install_for_harness_command
 from s2t_eval.method_table import BACKENDS
 
 TASK_FOLDER = (Path(__file__).parents[1] / "tasks").resolve()
-"""Beside this package, in a checkout and in a wheel alike."""
+"""The folder next to this package, both in a checkout and in a wheel."""
 
 
 def register() -> None:
-    """Make every backend and task of ours known to lm_eval. Calling it again changes nothing."""
-    # The built-in models come first: lm_eval loads its own only while its registry is empty.
+    """Register every backend and task of ours with lm_eval. Calling it again changes nothing."""
+    # lm_eval loads its own models only while its registry is empty, so they have to come first.
     importlib.import_module("lm_eval.models")
     add_models()
     add_task_folder()
 
 
 def add_models() -> None:
-    """Add the backends to lm_eval's model registry, by name only: none is imported before its use.
+    """Add the backends to lm_eval's model registry by name; each is imported when it is used.
 
-    A name that is already there stays as it is, with a warning where it is not ours.
+    A name that is already registered is not replaced; a warning names it where it is not ours.
     """
     from lm_eval.api.registry import model_registry
 
@@ -53,7 +52,7 @@ def add_models() -> None:
 
 
 def unknown_models() -> list[str]:
-    """Our `--model` names that lm_eval's registry does not have, or has from somebody else."""
+    """Our `--model` names that lm_eval's registry lacks, or has from another package."""
     importlib.import_module("lm_eval.models")
     from lm_eval.api.registry import model_registry
 
@@ -74,7 +73,7 @@ def _location(entry: object) -> str:
 
 
 def add_task_folder() -> None:
-    """Have every new `TaskManager` scan our tasks: after lm_eval's own, before `include_path`."""
+    """Make every new `TaskManager` scan our tasks: after lm_eval's own, before `include_path`."""
     from lm_eval.tasks.manager import TaskManager
 
     scan = TaskManager.__init__
@@ -83,7 +82,7 @@ def add_task_folder() -> None:
     signature = inspect.signature(scan)
 
     @functools.wraps(scan)
-    def scan_ours_too(*args: object, **kwargs: object) -> None:
+    def scan_with_task_folder(*args: object, **kwargs: object) -> None:
         call = signature.bind(*args, **kwargs)
         call.apply_defaults()
         include_path = call.arguments["include_path"]
@@ -92,15 +91,15 @@ def add_task_folder() -> None:
         scan(*call.args, **call.kwargs)
         call.arguments["self"].include_path = include_path
 
-    scan_ours_too.scans_s2t_eval = True  # type: ignore[attr-defined]
-    TaskManager.__init__ = scan_ours_too
+    scan_with_task_folder.scans_s2t_eval = True  # type: ignore[attr-defined]
+    TaskManager.__init__ = scan_with_task_folder
 
 
 def _with_task_folder(include_path: str | Path | list[str | Path] | None) -> list[str | Path]:
     if not include_path:
         return [TASK_FOLDER]
-    given = list(include_path) if isinstance(include_path, (list, tuple)) else [include_path]
-    # Naming our folder, or one around it, must not scan it twice: lm_eval warns of each task.
-    if any(TASK_FOLDER.is_relative_to(Path(folder).resolve()) for folder in given):
-        return given
-    return [TASK_FOLDER, *given]
+    folders = list(include_path) if isinstance(include_path, (list, tuple)) else [include_path]
+    # If the user includes our folder or a parent of it, a second scan would warn of each task.
+    if any(TASK_FOLDER.is_relative_to(Path(folder).resolve()) for folder in folders):
+        return folders
+    return [TASK_FOLDER, *folders]

@@ -1,9 +1,9 @@
-"""`--use_cache`: finished texts with what they cost, and whose they are.
+"""`--use_cache`: finished texts with their costs, and the run that they belong to.
 
-The harness's own cache holds texts by prompt and generation arguments alone (#4063): a greedy cache would
-answer for `s2t`, and a resumed run would not know what its first part cost. So our backends keep generated
-texts themselves, in the harness's file: by everything that was asked of the engine, with their tokens,
-steps and costs. Log-likelihoods stay the harness's.
+The harness's own cache identifies texts by prompt and generation arguments alone (#4063): a cache filled by
+`greedy` would be used for `s2t`, and a resumed run would lack the costs of its first part. So our backends
+store generated texts themselves, in the harness's file: by all fields of the engine's request, with their
+tokens, steps and costs. Log-likelihoods are left to the harness.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import inspect
 import json
 import sqlite3
 from collections.abc import Mapping, MutableMapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,23 @@ CACHE_KEY = "s2t_eval fingerprint"
 TEXT_KEY = "s2t_eval text "
 
 WITHOUT_EFFECT = frozenset(
-    """batch_size max_batch_size trace logits_cache offload_folder low_cpu_mem_usage max_memory
-    max_memory_per_gpu max_cpu_memory token cache_dir force_download local_files_only""".split()
+    """batch_size max_batch_size trace other_prompt logits_cache offload_folder low_cpu_mem_usage max_memory
+    max_memory_per_gpu max_cpu_memory token cache_dir force_download local_files_only verify""".split()
 )
-"""Arguments of the models that change no text."""
+"""Arguments of the models that do not change a text, but for rounding."""
 
 RESOLVED = frozenset(
     """pretrained dtype max_length device teacher teacher_dtype teacher_device selector calibration tah
     oracle""".split()
 )
-"""Arguments that stand in a run's description as what they came to: weights' fingerprints, resolved types."""
+"""Arguments that a run's description records resolved, such as fingerprints of weights and dtypes."""
 
 NAMES_ONLY = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype"})
-"""Entries of a model's configuration that change no text, or are described apart."""
+"""Entries of a model's configuration that do not change a text, or are recorded separately."""
 
 
 class CacheMismatchError(ValueError):
-    """A response cache that holds another method's or model's texts, or is none."""
+    """A file that is no response cache, or contains another method's or model's texts."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TimedResult:
 
     Args:
         result: the text.
-        seconds: wall clock since the text that was finished before it.
+        seconds: wall clock since the previous text was finished.
         memory: peak memory so far, in bytes.
         is_cached: whether an earlier run generated it.
     """
@@ -68,23 +68,24 @@ class TimedResult:
 
 
 class TextCache:
-    """Finished texts by what was asked of the engine: prompt ids, stops, limit, sampling and seed.
+    """Finished texts by their requests: prompt ids, stops, limit, sampling and seed.
 
     Args:
-        store: the harness's file; None caches nothing.
+        store: the harness's file; None disables the cache.
     """
 
     def __init__(self, store: MutableMapping[str, Any] | None = None) -> None:
         self._store = store
 
     def get(self, request: Request, index: int) -> TimedResult | None:
-        """The text of an equal request, as the result number `index`."""
+        """The text of an equal request, as the result with this index."""
         if self._store is None:
             return None
         entry = self._store.get(_key(request))
         if entry is None:
             return None
         result = Result(
+            request,
             index,
             entry["output_ids"],
             Finish(entry["finish"]),
@@ -93,12 +94,12 @@ class TextCache:
         )
         return TimedResult(result, entry["seconds"], entry["memory"], is_cached=True)
 
-    def put(self, request: Request, timed: TimedResult) -> None:
-        """Keep a text."""
+    def put(self, timed: TimedResult) -> None:
+        """Store a text under its request."""
         if self._store is None:
             return
         result = timed.result
-        self._store[_key(request)] = {
+        self._store[_key(result.request)] = {
             "output_ids": result.output_ids,
             "finish": result.finish.value,
             "steps": [tuple(step) for step in result.steps],
@@ -109,29 +110,30 @@ class TextCache:
 
 
 def _key(request: Request) -> str:
-    """Every field counts, so that a new one cannot be forgotten."""
-    # The prompt, by far the longest field, is left as it is: asdict would copy it.
-    fields = {**asdict(replace(request, prompt_ids=(0,))), "prompt_ids": request.prompt_ids}
-    text = json.dumps(fields, default=sorted, sort_keys=True)
+    """A hash over every field that is part of the request's identity, so that a new one is included."""
+    # The prompt, by far the longest field, is left out of asdict, which would copy it.
+    values = asdict(replace(request, prompt_ids=(0,), origin=None))
+    values = {item.name: values[item.name] for item in fields(request) if item.compare}
+    text = json.dumps({**values, "prompt_ids": request.prompt_ids}, default=sorted, sort_keys=True)
     return TEXT_KEY + hashlib.sha256(text.encode()).hexdigest()
 
 
-# ---------------------------------------------------------------- whose texts
+# ---------------------------------------------------------------- identity of a run
 
 
-def argument_values(own: object, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every model argument that may change a text, ours and stock `hf`'s, with its default if not given.
+def argument_values(own: object, model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Every model argument that may change a text, ours and stock `hf`'s, defaults included.
 
     Args:
         own: our arguments, a dataclass.
-        given: what the user gave.
+        model_args: as the user gave them.
     """
     stock = {
         name: parameter.default
         for name, parameter in inspect.signature(HFLM.__init__).parameters.items()
         if parameter.default is not parameter.empty
     }
-    values = {**stock, **given, **asdict(own)}  # type: ignore[call-overload]
+    values = {**stock, **model_args, **asdict(own)}  # type: ignore[call-overload]
     left_out = WITHOUT_EFFECT | RESOLVED
     return {name: value for name, value in values.items() if name not in left_out and value is not None}
 
@@ -146,7 +148,7 @@ def software() -> dict[str, str]:
 
 
 def loaded_as(role: str, model: Any) -> dict[str, str]:
-    """What a model is beside its weights: its configuration (with an adapter's), dtype and kind of device."""
+    """A model's configuration (with an adapter's), dtype and type of device."""
     configs = [model.config, *getattr(model, "peft_config", {}).values()]
     values = [{k: v for k, v in config.to_dict().items() if k not in NAMES_ONLY} for config in configs]
     return {
@@ -160,36 +162,36 @@ def _plain(value: Any) -> Any:
     return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
 
 
-def require_same_run(store: MutableMapping[str, Any], name: object, ours: dict[str, Any]) -> None:
-    """Sign an empty cache; raises `CacheMismatchError` unless this run signed it."""
-    signature = json.dumps(ours, sort_keys=True, default=_plain)
-    theirs = store.get(CACHE_KEY)
-    if theirs is None and len(store) == 0:
+def require_same_run(store: MutableMapping[str, Any], name: object, identity: dict[str, Any]) -> None:
+    """Write the run's identity into an empty cache; raise `CacheMismatchError` for another run's cache."""
+    signature = json.dumps(identity, sort_keys=True, default=_plain)
+    saved = store.get(CACHE_KEY)
+    if saved is None and len(store) == 0:
         store[CACHE_KEY] = signature
-    elif theirs != signature:
+    elif saved != signature:
         raise CacheMismatchError(
-            f"--use_cache: {name} was filled by {_difference(theirs, signature)}; name another file for this "
+            f"--use_cache: {name} was filled by {_difference(saved, signature)}; name another file for this "
             "run"
         )
 
 
-def _difference(theirs: str | None, ours: str) -> str:
-    if theirs is None:
-        return "another backend, which left no note of its model and method"
-    before, now = json.loads(theirs), json.loads(ours)
+def _difference(saved: str | None, current: str) -> str:
+    if saved is None:
+        return "another backend, which did not record its model and method"
+    before, now = json.loads(saved), json.loads(current)
     differing = [key for key in {**now, **before} if before.get(key) != now.get(key)]
     if "backend" in differing:
         differing = ["backend"]  # the arguments of another method differ in any case
     return "another run: " + ", ".join(f"{k} {before.get(k)} (now {now.get(k)})" for k in differing)
 
 
-# ---------------------------------------------------------------- the harness's side
+# ---------------------------------------------------------------- the harness
 
 
 def keep_own_texts(backend: type[LM]) -> None:
-    """Have the harness hand these backends every request, and check its file before it is opened.
+    """Make the harness pass every request to these backends, and check its file before it is opened.
 
-    Calling it again changes nothing. Remove when the harness's cache knows models and costs.
+    Calling it again changes nothing. Remove when the harness's cache records models and costs.
     """
     init = CachingLM.__init__
     if getattr(init, "is_checked_by_s2t_eval", False):
@@ -199,7 +201,7 @@ def keep_own_texts(backend: type[LM]) -> None:
     def init_checked(self: CachingLM, lm: LM, cache_db: str) -> None:
         if isinstance(lm, backend):
             _require_cache_file(Path(cache_db))
-            self.generate_until = lm.generate_until  # found before __getattr__, which looks texts up
+            self.generate_until = lm.generate_until  # goes before __getattr__, which looks texts up
         init(self, lm, cache_db)
 
     init_checked.is_checked_by_s2t_eval = True  # type: ignore[attr-defined]
@@ -207,14 +209,14 @@ def keep_own_texts(backend: type[LM]) -> None:
 
 
 def _require_cache_file(path: Path) -> None:
-    """Raise `CacheMismatchError` for what is no response cache; the harness would show three tracebacks."""
+    """Raise `CacheMismatchError` for a file that is no response cache; the harness would show tracebacks."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             return
         database = sqlite3.connect(path)
         try:
-            database.execute("BEGIN IMMEDIATE").close()  # fails where it cannot be written
+            database.execute("BEGIN IMMEDIATE").close()  # fails if the file cannot be written
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
             [(verdict,), *_] = database.execute("PRAGMA quick_check(1)").fetchall()
         finally:

@@ -1,15 +1,21 @@
-"""`--model s2t`: the teacher selects among the student's candidates where the trigger fires."""
+"""`--model s2t`: where the trigger fires, the teacher selects among the student's candidates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from lm_eval.api.instance import Instance
+
 from s2t_eval.artifacts.fingerprint import model_fingerprint
-from s2t_eval.engine import ModelRunner
+from s2t_eval.engine import Decoder, ModelRunner
+from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
-from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.stock_arguments import require_context
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import require_same_vocabulary, text_vocabulary, vocabulary_hash
@@ -21,14 +27,14 @@ from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
 
 
 class SelectionLM(EngineLM):
-    """What backends that select have in common: a trigger, its threshold, and a teacher if there is one.
+    """The base of backends that select: a trigger, its threshold, and a teacher if there is one.
 
     Raises:
-        ValueError: arguments that do not fit.
-        VocabularyMismatchError: the teacher's tokens are not the student's.
-        CalibrationError: a calibration of other models.
+        ValueError: arguments that contradict each other.
+        VocabularyMismatchError: teacher and student have different tokens.
+        CalibrationError: a calibration of other models or prompts.
         ThresholdError: a trigger or rate without a threshold.
-        SelectorError: a selector folder of another student.
+        SelectorError: a selector folder of another student or other prompts.
     """
 
     ARGUMENTS = SelectionArguments
@@ -45,28 +51,45 @@ class SelectionLM(EngineLM):
 
     @property
     def proposer(self) -> str:
-        """Who writes: decides which of a selector's routers and thresholds hold."""
+        """The proposer, `tuned` or `base`: a selector has a router and thresholds for each."""
         return "base"
 
     @property
     def selection(self) -> SelectionArguments:
-        """Our arguments."""
+        """The arguments of selection."""
         return cast(SelectionArguments, self.arguments)
 
     @property
     def max_length(self) -> int:
-        """Context in tokens: what student and teacher can both see."""
+        """Context in tokens: the smaller one of student and teacher."""
         own = super().max_length
         if self.teacher is None:
             return own
         return min(own, getattr(self.teacher.config, "max_position_embeddings", own))
 
     def policy(self) -> Policy:
-        """The method with the arguments' trigger and threshold."""
+        """The policy with the arguments' trigger and threshold."""
         return self._policy
 
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Texts for the harness's requests; refuses prompts that calibration or selector do not fit."""
+        if not self.selection.other_prompt:
+            for task in {str(instance.task_name) for instance in requests}:
+                self._require_prompt(task)
+        return super().generate_until(requests, disable_tqdm)
+
+    def _require_prompt(self, task: str) -> None:
+        """Compare the prompt settings of a task's requests with those of calibration and selector."""
+        settings = prompt_settings(task)
+        if settings is None:  # requests made without a task of the harness have no settings
+            return
+        if self.calibration is not None:
+            self.calibration.require_prompt(asdict(settings))
+        if self.selector is not None:
+            self.selector.info.require_prompt(asdict(settings))
+
     def _make_policy(self) -> Policy:
-        raise TypeError(f"{type(self).__name__} names no policy")
+        raise TypeError(f"{type(self).__name__} defines no policy")
 
     def _load_teacher(self, kwargs: dict[str, Any]) -> None:
         arguments = self.selection
@@ -92,13 +115,13 @@ class SelectionLM(EngineLM):
         if arguments.calibration is None:
             return None
         calibration = Calibration.load(Path(arguments.calibration))
-        # A local trigger's threshold does not depend on the teacher.
+        # The threshold of a trigger without a teacher does not depend on the teacher.
         teacher = self.teacher_fingerprint if arguments.trigger == "kl" else None
-        calibration.require(self.student_fingerprint, teacher, arguments.warmup)
+        calibration.require(self.student_fingerprint, teacher, arguments.warmup_tokens)
         return calibration
 
     def _firing(self, name: str, tau: float | None) -> tuple[Trigger, float]:
-        """The trigger and its threshold; at the rate 1 every step fires, whatever the trigger would say."""
+        """The trigger and its threshold; at the rate 1 every step fires, whatever the trigger."""
         if tau == 1:
             return make_trigger("always"), 0.0
         trigger = self._trigger(name)
@@ -118,7 +141,7 @@ class SelectionLM(EngineLM):
         return make_trigger(name, cast(KlDirection, self.selection.kl_direction), router)
 
     def _threshold(self, trigger: Trigger, tau: float | None) -> float:
-        """Where the trigger fires: as given, else the calibration's for tau, else the selector's."""
+        """The trigger's threshold: the argument, else the calibration's for tau, else the selector's."""
         if self.selection.threshold is not None:
             return float(self.selection.threshold)
         if tau is None or trigger.name in ("always", "never"):
@@ -160,7 +183,8 @@ class SelectionLM(EngineLM):
 
 
 class SelectToThink(SelectionLM):
-    """S2T: with the KL trigger the teacher runs in lockstep, with a local one it catches up when asked.
+    """S2T: with the KL trigger the teacher verifies every token, with a local one it reads the text where a
+    step fires.
 
     Raises:
         ValueError: no teacher, or arguments that do not fit.
@@ -168,9 +192,10 @@ class SelectToThink(SelectionLM):
 
     METHOD = "s2t"
     PRESET = staticmethod(policy.s2t)
+    ARGUMENTS = TeacherArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
         if not kwargs.get("teacher"):
             raise ValueError(
                 f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger "
@@ -182,4 +207,17 @@ class SelectToThink(SelectionLM):
         arguments = self.selection
         trigger, threshold = self._firing(arguments.trigger, arguments.tau)
         top_k = self._require_top_k(arguments.top_k)
-        return type(self).PRESET(trigger, threshold, top_k, arguments.warmup)
+        return type(self).PRESET(trigger, threshold, top_k, arguments.warmup_tokens)
+
+    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
+        """A decoder whose teacher verifies in chunks where it reads every token."""
+        return Decoder(
+            self.student,
+            self.policy(),
+            self.teacher,
+            self.rows,
+            self.tok_decode,
+            observe,
+            answer_of=self.thoughts.answer_of,
+            verify=cast(Verify, cast(TeacherArguments, self.arguments).verify),
+        )

@@ -1,4 +1,4 @@
-"""`--model s2t_local`, `--model pps_local`: the student selects among its own candidates, no teacher."""
+"""`--model s2t_local` and `--model pps_local`: the student selects among its own candidates; no teacher."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 from s2t_eval.engine import Decoder, ModelRunner
-from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, SelectorInfo, adapter_on
+from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, Selector, SelectorInfo, adapter_on
 from s2t_eval.model_wrappers.arguments import LocalArguments, split_arguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.selection import policy
@@ -18,17 +18,27 @@ from s2t_eval.selection.triggers import Trigger
 
 logger = logging.getLogger(__name__)
 
+SELECTION_ONLY = (
+    *("trigger", "tau", "threshold", "top_k", "warmup_tokens", "proposal_weight"),
+    *("calibration", "teacher"),
+)
+"""Arguments that act through a selection alone."""
+
 
 class S2TLocal(SelectionLM):
     """S2T-Local: an adapter and a readout score the candidates at the steps that a local trigger fires.
 
-    With `proposer=tuned` the adapted model writes and tries the candidates in its own slots, so a fired
-    step costs no further pass. With `proposer=base` the plain student writes, and the adapted one keeps
-    slots of its own, which catch up by one chunked prefill where a step fires (PPS).
+    With `proposer=tuned` the adapted model proposes, and scores the candidates in branches of its own
+    rows, so a fired step needs no further pass. With `proposer=base` the plain student proposes, and the
+    adapted model has a cache of its own, which is prefilled where a step fires (PPS).
+
+    A selector of the form `direct` under `proposer=tuned` scores a candidate by the logit with which the
+    same model proposed it, so no selection changes a token: this is greedy decoding of a distilled
+    student. It runs as the policy `topk_distilled`, and arguments of the selection are refused.
 
     Raises:
-        ValueError: no selector, or arguments that do not fit.
-        SelectorError: a selector of another student, or without what is asked for.
+        ValueError: no selector, or arguments that contradict each other.
+        SelectorError: a selector of another student, or without the requested router or thresholds.
     """
 
     METHOD = "s2t_local"
@@ -36,13 +46,13 @@ class S2TLocal(SelectionLM):
     PROPOSER = "tuned"
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
         if not kwargs.get("selector"):
             raise ValueError(f"--model {self.METHOD}: it needs selector=FOLDER, made by `s2t-eval train`")
         if kwargs.get("peft"):
             raise ValueError(
-                f"--model {self.METHOD}: peft={kwargs['peft']} cannot stand beside selector=, which holds an "
-                "adapter itself; leave it out"
+                f"--model {self.METHOD}: peft={kwargs['peft']} cannot be combined with selector=, which "
+                "contains an adapter itself; leave it out"
             )
         super().__init__(pretrained, **kwargs)
         self.scorer = self._attach()
@@ -54,20 +64,22 @@ class S2TLocal(SelectionLM):
 
     @property
     def local(self) -> LocalArguments:
-        """Our arguments."""
+        """The arguments of `s2t_local`."""
         return cast(LocalArguments, self.arguments)
 
     @property
     def tau(self) -> float | None:
-        """The rate in force: as given, or with the selector's default trigger the default rate."""
+        """The rate: the argument, or the default one with the selector's default trigger."""
         assert self.selector is not None
+        if self.is_topk_distilled:
+            return None
         if self.local.tau is None and self.local.trigger is None:
             return self.selector.info.default(self.proposer).tau
         return self.local.tau
 
     @property
     def adapter_scale(self) -> float:
-        """How much of the adapter is added to the student."""
+        """Factor of the adapter's contribution to the student."""
         assert self.selector is not None
         if self.local.adapter_scale is not None:
             return self.local.adapter_scale
@@ -75,14 +87,38 @@ class S2TLocal(SelectionLM):
 
     @property
     def proposal_weight(self) -> float:
-        """How much of the proposer's log-probability a score contains."""
+        """Weight of the proposer's log-probability in a score."""
         assert self.selector is not None
         if self.local.proposal_weight is not None:
             return self.local.proposal_weight
         return self.selector.info.proposal_weight if self.proposer == "base" else 0.0
 
+    @property
+    def is_topk_distilled(self) -> bool:
+        """Whether proposals and scores are the same logits, so that the method is greedy decoding."""
+        assert self.selector is not None
+        return self.selector.info.form == "direct" and self.proposer == "tuned"
+
+    def _load_selector(self) -> Selector | None:
+        self.selector = super()._load_selector()
+        if self.is_topk_distilled:
+            self._refuse_selection()
+        return self.selector
+
+    def _refuse_selection(self) -> None:
+        """Refuse arguments of a selection that cannot change a token."""
+        unused = {name: getattr(self.local, name) for name in SELECTION_ONLY}
+        unused = {name: value for name, value in unused.items() if value not in (None, 0)}
+        if unused:
+            shown = ", ".join(f"{name}={value}" for name, value in unused.items())
+            raise ValueError(
+                f"--model {self.METHOD}: {shown} would have no effect: with a selector of form direct "
+                f"(selector={self.local.selector}) under proposer=tuned this is greedy decoding of the "
+                "adapted model; leave it out, or let the plain student propose (proposer=base)"
+            )
+
     def _attach(self) -> ModelRunner | None:
-        """Put the adapter in place; returns the model that scores where it is not the one that writes."""
+        """Attach the adapter; returns the model that scores, None where the proposer itself scores."""
         assert self.selector is not None
         is_merged = self.proposer == "tuned" and self.local.merge
         peft = self.selector.attach(self.student.base, full_precision=is_merged, scale=self.adapter_scale)
@@ -102,7 +138,7 @@ class S2TLocal(SelectionLM):
         )
 
     def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
-        """A decoder whose candidates the adapted model scores."""
+        """A decoder whose candidates are scored by the adapted model."""
         return Decoder(
             self.student,
             self.policy(),
@@ -116,15 +152,17 @@ class S2TLocal(SelectionLM):
 
     def _make_policy(self) -> Policy:
         assert self.selector is not None
+        if self.is_topk_distilled:
+            return policy.topk_distilled()
         info, arguments = self.selector.info, self.local
         name = arguments.trigger or self._default_trigger(info)
         if arguments.tau is not None and arguments.trigger is None and name == "always":
-            name = "router"  # a rate asks for a trigger that has one
+            name = "router"  # a rate needs a trigger that has one
         trigger, threshold = self._firing(name, self.tau)
         top_k = self._require_top_k(arguments.top_k or info.top_k)
         rows = self.selector.readout.to(self.device)
         score = make_score(info.form, rows, info.score_as, self.proposal_weight)
-        return policy.s2t_local(trigger, threshold, score, top_k, arguments.warmup)
+        return policy.s2t_local(trigger, threshold, score, top_k, arguments.warmup_tokens)
 
     def _default_trigger(self, info: SelectorInfo) -> str:
         default = info.default(self.proposer)
@@ -140,9 +178,9 @@ class S2TLocal(SelectionLM):
 
     def describe(self) -> dict[str, Any]:
         """Models, policy, selector, proposer and seed."""
-        ours = {"tau": self.tau, "proposer": self.proposer, "merge": self.local.merge}
-        scaled = {"adapter_scale": self.adapter_scale} if self.adapter_scale != 1 else {}
-        return {**super().describe(), **ours, **scaled}
+        settings = {"tau": self.tau, "proposer": self.proposer, "merge": self.local.merge}
+        scale = {"adapter_scale": self.adapter_scale} if self.adapter_scale != 1 else {}
+        return {**super().describe(), **settings, **scale}
 
 
 class PPSLocal(S2TLocal):

@@ -1,4 +1,4 @@
-"""Stock `hf`'s own arguments: what would fail late, or be replaced without a word, is refused at once."""
+"""Early checks of stock `hf`'s arguments: those that would fail late or be replaced silently are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from s2t_eval.models.loading import devices, require_device, require_dtype
 from s2t_eval.ranges import AT_LEAST_1
 
 HARNESS_DEVICE = "cuda:0"
-"""What lm_eval's command hands over where nobody named a device."""
+"""The device that lm_eval's command passes without `--device`."""
 
 
 def require_stock(stock: Mapping[str, Any]) -> None:
@@ -33,15 +33,17 @@ def require_stock(stock: Mapping[str, Any]) -> None:
         require_int("max_length", stock["max_length"], 1)
 
 
-def require_context(role: str, given: int | None, config: Any) -> None:
-    """Raise `ValueError` for a `max_length` above the positions that a model was made for."""
+def require_context(role: str, max_length: int | None, config: Any) -> None:
+    """Raise `ValueError` for a `max_length` above the number of positions of a model."""
     limit = context_of(config)
-    if given is not None and limit is not None and given > limit:
-        raise ValueError(f"max_length: expected at most the {role}'s context of {limit} tokens, got {given}")
+    if max_length is not None and limit is not None and max_length > limit:
+        raise ValueError(
+            f"max_length: expected at most the {role}'s context of {limit} tokens, got {max_length}"
+        )
 
 
 def context_of(config: Any) -> int | None:
-    """Positions of a model, scaled ones included; None where its config names no limit."""
+    """Number of positions of a model, scaled ones included; None where its config has no limit."""
     text = config.get_text_config(decoder=True)
     positions = getattr(text, "max_position_embeddings", None)
     if positions is None:
@@ -53,19 +55,19 @@ def context_of(config: Any) -> int | None:
 
 
 def _is_harness_default(device: object, arguments: Mapping[str, Any]) -> bool:
-    """Whether the device is the one that lm_eval's command hands over without `--device`, and not to be used.
+    """Whether the device is the default that lm_eval's command passes without `--device`, and is not usable.
 
-    It names a GPU also where there is none, and where `--model_args` names another device.
+    The default is a GPU even where there is none, and where `--model_args` names another device.
     """
     is_default = device == HARNESS_DEVICE and not any(text.startswith("--dev") for text in sys.argv[1:])
     return is_default and ("device" in arguments or device not in devices())
 
 
-def one_of_each(arguments: Mapping[str, Any], flags: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The harness's flags that `--model_args` does not repeat; it hands over both, which is a TypeError.
+def flags_without_arguments(arguments: Mapping[str, Any], flags: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The harness's flags that `--model_args` does not repeat; passing both would be a TypeError.
 
     Raises:
-        ValueError: a flag and an argument that say different things.
+        ValueError: a flag and an argument with different values.
     """
     kept = {}
     for name, value in (flags or {}).items():

@@ -1,8 +1,8 @@
-"""What stock tasks need to run with our backends where there is no network.
+"""Corrections of stock tasks, so that they run with our backends and without a network.
 
 Stock `humaneval` fetches the metric `code_eval` from the hub and runs generated code without
-isolation; here it gets one that runs it in our sandbox. Stock `mmlu_pro` wants its examples' split
-even where no example is asked for; here only a run that asks for examples misses it. And the
+isolation; here it gets one that runs it in our sandbox. Stock `mmlu_pro` reads its examples' split
+even in a run without examples; here only a run with examples needs it. And the
 harness's command line has no flag for a task's `repeats`: `--metadata '{"repeats": 8}'` sets them.
 """
 
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 class SandboxedCodeEval:
-    """The metric `code_eval` as stock tasks call it; programs run in our sandbox.
+    """The metric `code_eval` with the interface of stock; programs run in our sandbox.
 
-    Stock's gate stays: `HF_ALLOW_CODE_EVAL=1`.
+    As in stock, `HF_ALLOW_CODE_EVAL=1` is required.
     """
 
     def compute(
@@ -38,10 +38,10 @@ class SandboxedCodeEval:
         k: Sequence[int] = (1, 10, 100),
         **_options: Any,
     ) -> tuple[dict[str, float], dict[int, list[dict[str, Any]]]]:
-        """pass@k over problems, for each k that has enough candidates, and each candidate's verdict.
+        """pass@k over problems, for each k with enough candidates, and each candidate's verdict.
 
-        A candidate without a verdict, whose sandbox the machine could not start or somebody killed, is
-        left out; where too few are left, the figure is NaN, which no mean can hide, and never 0.
+        A candidate has no verdict if its sandbox could not be started or was killed; it is excluded. With
+        too few remaining candidates the figure is NaN, which a mean does not hide, and never 0.
 
         Raises:
             ValueError: running generated code is not allowed.
@@ -61,54 +61,55 @@ class SandboxedCodeEval:
         results: dict[int, list[dict[str, Any]]] = {}
         for task, sources in enumerate(predictions):
             results[task] = [next(verdicts).as_json() for _ in sources]
-        for verdict in (verdict for found in results.values() for verdict in found):
+        for verdict in (verdict for candidates in results.values() for verdict in candidates):
             if verdict["passed"] is None:
-                logger.warning("code_eval: left out, for it has no verdict: %s", verdict["reason"])
+                logger.warning("code_eval: a candidate without a verdict is excluded: %s", verdict["reason"])
         means = {
-            f"pass@{size}": sum(_pass_at_k(found, size) for found in results.values()) / len(results)
+            f"pass@{size}": sum(_pass_at_k(candidates, size) for candidates in results.values())
+            / len(results)
             for size in k
-            if results and all(len(found) >= size for found in results.values())
+            if results and all(len(candidates) >= size for candidates in results.values())
         }
         return means, results
 
 
-def _pass_at_k(found: list[dict[str, Any]], k: int) -> float:
-    graded = [item["passed"] for item in found if item["passed"] is not None]
+def _pass_at_k(candidates: list[dict[str, Any]], k: int) -> float:
+    graded = [item["passed"] for item in candidates if item["passed"] is not None]
     return pass_at_k(len(graded), sum(graded), k) if len(graded) >= k else math.nan
 
 
 def serve_stock_tasks() -> None:
-    """Put both in place. Calling it again changes nothing.
+    """Apply the corrections. Calling it again changes nothing.
 
     Remove the first when stock's `humaneval` takes a metric that is not fetched, the second when
-    lm_eval reads the examples' split only where examples are asked for.
+    lm_eval reads the examples' split only for runs with examples.
     """
     if getattr(evaluate.load, "serves_code_eval", False):
         return
     evaluate.load = _with_code_eval(evaluate.load)
-    ConfigurableTask.fewshot_docs = _where_examples_may_be_missing(ConfigurableTask.fewshot_docs)
-    Task.build_all_requests = _which_needs_its_examples(Task.build_all_requests)
+    ConfigurableTask.fewshot_docs = _allowing_missing_examples(ConfigurableTask.fewshot_docs)
+    Task.build_all_requests = _requiring_examples(Task.build_all_requests)
 
 
 def _with_code_eval(load: Any) -> Any:
     @functools.wraps(load)
-    def load_ours(path: str, *args: Any, **kwargs: Any) -> Any:
+    def load_with_code_eval(path: str, *args: Any, **kwargs: Any) -> Any:
         return SandboxedCodeEval() if path == "code_eval" else load(path, *args, **kwargs)
 
-    load_ours.serves_code_eval = True  # type: ignore[attr-defined]
-    return load_ours
+    load_with_code_eval.serves_code_eval = True  # type: ignore[attr-defined]
+    return load_with_code_eval
 
 
-def _where_examples_may_be_missing(fewshot_docs: Any) -> Any:
+def _allowing_missing_examples(fewshot_docs: Any) -> Any:
     @functools.wraps(fewshot_docs)
-    def docs_if_there(self: ConfigurableTask) -> Any:
+    def docs_or_none(self: ConfigurableTask) -> Any:
         split = self.fewshot_cfg.split
         return [] if split is not None and split not in self.dataset else fewshot_docs(self)
 
-    return docs_if_there
+    return docs_or_none
 
 
-def _which_needs_its_examples(build: Any) -> Any:
+def _requiring_examples(build: Any) -> Any:
     @functools.wraps(build)
     def build_if_complete(self: Task, *args: Any, **kwargs: Any) -> None:
         if (repeats := (self.config.metadata or {}).get("repeats")) is not None:

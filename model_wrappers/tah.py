@@ -1,4 +1,4 @@
-"""`--model tah`: Think-at-Hard, the student looks again at the tokens its decider finds hard."""
+"""`--model tah`: Think-at-Hard, further iterations of the student at tokens that its decider selects."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any, cast
 
 from lm_eval.api.instance import Instance
 
+from s2t_eval.engine import Request
 from s2t_eval.methods.tah.checkpoint import TahFolder, load_tah
 from s2t_eval.methods.tah.decoder import TAH, LoopedDecoder, Vote
 from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import TahError, require_depth, require_threshold
 from s2t_eval.methods.tah.votes import DeciderVote, OracleVote
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
-from s2t_eval.model_wrappers.base import EngineLM, Job
+from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
 from s2t_eval.selection.policy import Policy
@@ -28,9 +29,9 @@ class TahArguments(CommonArguments):
 
     Args:
         tah: folder of `s2t-eval tah train`, or `embedded/tah`.
-        threshold: a token continues where the decider's probability is above it; None takes the folder's.
-        max_depth: most passes a token; None takes the folder's.
-        oracle: a trace of a reference run on the same prompts, which decides in the decider's place.
+        threshold: a token is iterated where the decider's probability is above this; None takes the folder's.
+        max_depth: most passes for a token; None takes the folder's.
+        oracle: a trace of a reference run on the same prompts, which replaces the decider.
     """
 
     tah: str | None = None
@@ -44,7 +45,7 @@ class TahArguments(CommonArguments):
             require_threshold(self.threshold)
             if self.oracle is not None:
                 raise TahError(
-                    f"threshold: an oracle decides in the decider's place and has none, got {self.threshold}"
+                    f"threshold: an oracle replaces the decider and has none, got {self.threshold}"
                     "; leave one of the two out"
                 )
         if self.max_depth is not None:
@@ -52,7 +53,7 @@ class TahArguments(CommonArguments):
 
 
 class ThinkAtHard(EngineLM):
-    """TaH. Log-likelihoods are the plain student's (its own weights trained, if the folder has such).
+    """TaH. Log-likelihoods are those of the plain student, with its trained weights if the folder has them.
 
     Raises:
         TahError: no folder, one of another student, or without a decider.
@@ -62,13 +63,13 @@ class ThinkAtHard(EngineLM):
     ARGUMENTS = TahArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is said first
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
         if not kwargs.get("tah"):
             raise TahError("--model tah: it needs tah=FOLDER, a folder of `s2t-eval tah train`")
         if kwargs.get("peft"):
             raise TahError(
-                "--model tah: peft= does not go with it, the folder has an adapter of its own; merge yours "
-                "into the student first"
+                "--model tah: peft= cannot be combined with tah=, whose folder has an adapter of its own; "
+                "merge yours into the student first"
             )
         super().__init__(pretrained, **kwargs)
         text_vocab = text_vocabulary(self.tokenizer)
@@ -87,26 +88,26 @@ class ThinkAtHard(EngineLM):
 
     @property
     def thinking(self) -> TahArguments:
-        """Our arguments."""
+        """The arguments of `tah`."""
         return cast(TahArguments, self.arguments)
 
     @property
     def threshold(self) -> float:
-        """Above which a token continues."""
-        given = self.thinking.threshold
-        return self.folder.info.threshold if given is None else given
+        """Probability of the decider above which a token is iterated."""
+        threshold = self.thinking.threshold
+        return self.folder.info.threshold if threshold is None else threshold
 
     @property
     def max_depth(self) -> int:
-        """Most passes a token."""
+        """Most passes for a token."""
         return self.thinking.max_depth or self.folder.info.looped.max_depth
 
     def policy(self) -> Policy:
-        """The policy that never fires: what is thought again is not selected."""
+        """The policy that never fires: Think-at-Hard selects no candidates."""
         return TAH
 
     def decoder(self, observe: Sequence[Trigger] = ()) -> LoopedDecoder:
-        """A decoder whose rows may look again."""
+        """A decoder with further iterations."""
         assert not observe
         top_n = self.folder.info.looped.top_n
         return LoopedDecoder(
@@ -130,11 +131,11 @@ class ThinkAtHard(EngineLM):
         decider = self.folder.decider.to(self.device)
         return DeciderVote(decider, self.threshold, self.folder.info.looped.top_n)
 
-    def _jobs(self, requests: Sequence[Instance | None]) -> list[Job]:
-        jobs = super()._jobs(requests)
+    def _requests_of(self, instances: dict[int, Instance]) -> list[Request]:
+        requests = super()._requests_of(instances)
         if isinstance(self._vote, OracleVote):
-            self._vote.require([job.request.prompt_ids for job in jobs], str(self.thinking.oracle))
-        return jobs
+            self._vote.require([request.prompt_ids for request in requests], str(self.thinking.oracle))
+        return requests
 
     def describe(self) -> dict[str, Any]:
         """Models, folder, threshold, depth and seed."""

@@ -1,4 +1,4 @@
-"""`--model takeover`: at the same steps the teacher writes its own token. The control of selection."""
+"""`--model takeover`: at the same steps the teacher's argmax token is used. The control of selection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from s2t_eval.selection import policy
 
 
 class Takeover(SelectToThink):
-    """The triggers of S2T, the teacher's argmax over the whole vocabulary."""
+    """The triggers of S2T with the teacher's argmax over the whole vocabulary."""
 
     METHOD = "takeover"
     PRESET = staticmethod(policy.takeover)

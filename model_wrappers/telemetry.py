@@ -1,4 +1,4 @@
-"""What a run cost, summed over its texts, for the harness's results file."""
+"""The cost of a run, summed over its texts, for the harness's results file."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from s2t_eval.model_wrappers.response_cache import TimedResult
 
 @dataclass
 class Telemetry:
-    """Sums over all texts of a run, also those that an earlier, interrupted part of it generated.
+    """Sums over all texts of a run, including those from an earlier, interrupted part of it.
 
     Args:
         texts: texts generated (each sample of maj8 is one).
-        cached_texts: those among them that came from the cache (`--use_cache`), with their costs.
+        cached_texts: texts among them that came from the cache (`--use_cache`); their costs count too.
         usage: summed usage; its seconds are replaced by the wall clock of decoding.
-        seconds: wall clock spent in decoding; of several processes the slowest one's.
-        memory: peak memory in bytes; of several processes the largest one's.
-        truncated_prompts: prompts whose beginning was cut to fit the context.
+        seconds: wall clock spent in decoding; with several processes, of the slowest one.
+        memory: peak memory in bytes; with several processes, the largest.
+        truncated_prompts: prompts whose beginning was cut off to fit the context.
         length_limited: texts that ended at their length limit.
-        processes: that shared the work.
+        processes: processes that shared the work.
     """
 
     texts: int = 0
@@ -52,18 +52,18 @@ class Telemetry:
             setattr(self.usage, name, getattr(self.usage, name) + value)
 
     def report(self) -> dict[str, Any]:
-        """Sums, and the ratios people ask for."""
+        """The sums, and ratios of them."""
         counts = asdict(self.usage)
         counts.pop("seconds")
         tokens = max(1, self.usage.tokens)
-        asked = self.usage.hits + self.usage.misses
+        teacher_selections = self.usage.hits + self.usage.misses
         return {
             "texts": self.texts,
             "cached_texts": self.cached_texts,
             **counts,
             "realised_rate": self.usage.triggers / tokens,
             "flip_rate": self.usage.flips / tokens,
-            "hit_rate": self.usage.hits / asked if asked else None,
+            "hit_rate": self.usage.hits / teacher_selections if teacher_selections else None,
             "forwards_per_token": self.usage.forwards / tokens,
             "mean_depth": 1 + self.usage.deeper_passes / tokens,
             "continued_rate": self.usage.continued / tokens,
@@ -76,8 +76,8 @@ class Telemetry:
         }
 
 
-def together(parts: Sequence[Telemetry]) -> Telemetry:
-    """The telemetry of processes that shared the work: counts are summed, time and memory the largest."""
+def total_telemetry(parts: Sequence[Telemetry]) -> Telemetry:
+    """The telemetry of processes that shared the work: sums of counts, the largest time and memory."""
     total = Telemetry(processes=len(parts))
     for part in parts:
         total._add_usage(part.usage)

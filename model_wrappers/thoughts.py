@@ -1,4 +1,4 @@
-"""What a reasoning model's text says outside of its thoughts, with the harness's `think_end_token`."""
+"""The answer of a reasoning model outside of its thoughts, with the harness's `think_end_token`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from s2t_eval.evaluation.grading.thinking import BEGIN, END, opens_thought, with
 
 
 class Thoughts:
-    """Tells thoughts from answers, for one tokenizer.
+    """Separates thoughts from answers, for one tokenizer.
 
-    Thoughts are marked as `s2t_eval.evaluation.grading.thinking` knows them. With a `think_end_token` a
+    The marks of thoughts are those of `s2t_eval.evaluation.grading.thinking`. With a `think_end_token` a
     text begins inside a thought, unless `enable_thinking` is false or its prompt has already closed one;
-    what comes before the last such token is left out. Without it the thought stays in the text, as in
-    stock, for the task's rule to pass over.
+    everything before the last such token is removed. Without it the thought stays in the text, as in
+    stock, and the task's rule skips it.
 
     Args:
-        tokenizer: whose special tokens may mark thoughts; they vanish from decoded text.
-        decode: token ids to text, without special tokens.
+        tokenizer: its special tokens may mark thoughts; they are removed from decoded text.
+        decode: token ids to text without special tokens.
         end: the harness's `think_end_token`, a string or a token's id.
         is_enabled: the harness's `enable_thinking`.
     """
@@ -56,28 +56,28 @@ class Thoughts:
         return self._end_text is not None and self._is_enabled is not False and not self._is_closed(prompt)
 
     def _is_closed(self, prompt: str) -> bool:
-        """Whether a prompt ends with the end of a thought, as templates do that switch thinking off."""
+        """Whether a prompt ends with the end of a thought, as from templates that disable thinking."""
         prompt = prompt.rstrip()
         assert self._end_text is not None
         last = max((mark.end() for mark in END.finditer(prompt)), default=None)
         return last == len(prompt) or prompt.endswith(self._end_text.strip() or "\n")
 
     def answer_of(self, ids: Sequence[int], in_thought: bool) -> str | None:
-        """What a text says outside of its thoughts; None inside a thought that is open."""
+        """The answer outside of a text's thoughts; None while a thought is still open."""
         if self._end_id is not None and self._end_id in ids:
             last = len(ids) - 1 - list(reversed(ids)).index(self._end_id)
             ids, in_thought = ids[last + 1 :], False
         return without_thoughts(self._decode(ids), in_thought, self._end)
 
     def _decode(self, ids: Sequence[int]) -> str:
-        """Text in which special tokens that mark thoughts are seen, and no others."""
+        """Text with the special tokens that mark thoughts, and without all others."""
         if self._marks.keys().isdisjoint(ids):
             return self._plain(ids)
         runs = itertools.groupby(ids, key=self._marks.get)
         return "".join(mark * len([*run]) if mark else self._plain([*run]) for mark, run in runs)
 
     def text(self, result: Result, prompt: str, until: Sequence[str]) -> GeneratedText:
-        """A result's text as the harness gets it: cut at the first stop string of its answer.
+        """A result's text for the harness: cut at the first stop string of its answer.
 
         An unfinished thought has no answer: the text is empty, and counts as cut off.
         """

@@ -1,4 +1,4 @@
-"""A generated text as one line of a trace: enough to replay every choice."""
+"""A generated text as one line of a trace, with everything that a replay of its selections needs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from s2t_eval.engine import FiredStep, Request, Result
-from s2t_eval.selection.policy import Policy
+from s2t_eval.engine import FiredStep, Result
+from s2t_eval.selection.policy import PERSISTED_KEYS, Policy
 
 
-def trace_line(request: Request, result: Result, policy: Policy) -> dict[str, Any]:
-    """What was asked, what came of it at which cost, and every step that fired, in JSON values."""
+def trace_line(result: Result, policy: Policy) -> dict[str, Any]:
+    """Prompt, output, cost and every fired step of a text, in JSON values."""
     return {
         "trigger": policy.trigger.name,
-        "threshold": policy.threshold,
-        "prompt_ids": list(request.prompt_ids),
+        PERSISTED_KEYS["trigger_threshold"]: policy.trigger_threshold,
+        "prompt_ids": list(result.request.prompt_ids),
         "output_ids": result.output_ids,
         "finish": result.finish.value,
         "seconds": result.usage.seconds,
@@ -25,6 +25,6 @@ def trace_line(request: Request, result: Result, policy: Policy) -> dict[str, An
 
 
 def _step(step: FiredStep) -> dict[str, Any]:
-    """The trigger `always` has no finite divergence, and JSON no infinity."""
+    """A fired step; an infinite divergence (trigger `always`) becomes null, which JSON can express."""
     values = step._asdict()
     return values if math.isfinite(step.divergence) else {**values, "divergence": None}

@@ -1,8 +1,7 @@
-"""Self-consistency: answers read by the task's own rule, equal ones counted together."""
+"""Self-consistency: a vote over answers that the task's own rule extracts and compares."""
 
 from __future__ import annotations
 
-import functools
 import re
 import string
 from collections import Counter
@@ -10,20 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from weakref import WeakValueDictionary
 
 from lm_eval.api.task import Task
 
 from s2t_eval.evaluation.grading import EXPRESSION, INVALID, AnswerRule
+from s2t_eval.model_wrappers.harness_tasks import built_task
 
 STOCK_RULES = {"lm_eval.tasks.minerva_math.utils": EXPRESSION}
-"""Stock modules with a `process_results` of their own, whose answers a rule of ours reads."""
-
-_tasks: WeakValueDictionary[str, Task] = WeakValueDictionary()
+"""Stock modules with a `process_results` of their own, whose answers a rule of ours extracts."""
 
 
 class NoVotableAnswerError(ValueError):
-    """A task whose outputs have no answer that could be counted."""
+    """A task whose outputs have no answer to vote on."""
 
 
 @dataclass(frozen=True)
@@ -46,40 +43,22 @@ class Vote:
 
 
 def vote(answers: Sequence[str | None]) -> Vote:
-    """Plurality over normalised answers; None never votes, the first seen wins a tie."""
+    """Plurality over normalised answers; None does not count, and the first of equally frequent ones wins."""
     counts = Counter(answer for answer in answers if answer is not None)
     if not counts:
         return Vote(0, None, 0.0, 0, 0)
-    answer, votes = counts.most_common(1)[0]  # equal counts keep the order of first sight
+    answer, votes = counts.most_common(1)[0]  # equal counts are in the order of first occurrence
     valid = sum(counts.values())
     return Vote(answers.index(answer), answer, votes / len(answers), len(counts), valid)
-
-
-def remember_tasks() -> None:
-    """Note each task when it builds its requests: the harness never hands a model its tasks.
-
-    Remove when requests carry a way to their task.
-    """
-    build = Task.build_all_requests
-    if getattr(build, "is_noted_by_s2t_eval", False):
-        return
-
-    @functools.wraps(build)
-    def build_and_note(self: Task, *args: Any, **kwargs: Any) -> None:
-        _tasks[self.config.task] = self
-        build(self, *args, **kwargs)
-
-    build_and_note.is_noted_by_s2t_eval = True  # type: ignore[attr-defined]
-    Task.build_all_requests = build_and_note
 
 
 def votable_task(name: str) -> Task:
     """The task of this name, if its answers can be voted on.
 
     Raises:
-        NoVotableAnswerError: code, several answers, or answers that only the task's own scoring reads.
+        NoVotableAnswerError: code, several answers, or answers that only the task's own scoring extracts.
     """
-    task = _tasks.get(name)
+    task = built_task(name)
     if task is None:
         raise NoVotableAnswerError(
             f"maj8: task {name} did not build its requests in this process, so its answer rule is "
@@ -87,8 +66,8 @@ def votable_task(name: str) -> Task:
         )
     if getattr(task, "UNSAFE_CODE", False):
         raise NoVotableAnswerError(
-            f"maj8: task {name} asks for code; programs have no answer to vote on (the paper leaves "
-            "this cell empty); use --model greedy for it"
+            f"maj8: the answers of task {name} are code; programs have no answer to vote on (the paper "
+            "leaves this cell empty); use --model greedy for it"
         )
     if answer_rule(task) is not None:
         return task
@@ -102,23 +81,23 @@ def votable_task(name: str) -> Task:
 
 
 def answer_rule(task: Task) -> AnswerRule | None:
-    """The rule that a task's own scoring follows; None where filters and exact_match decide."""
+    """The answer rule of a task's own scoring; None where its filters and exact_match are used."""
     scoring = task.config.process_results
     rule = getattr(scoring, "rule", None)
     return rule if isinstance(rule, AnswerRule) else STOCK_RULES.get(getattr(scoring, "__module__", ""))
 
 
 def votable_answers(task: Task, doc: Any, texts: Sequence[str]) -> list[str | None]:
-    """One answer a text, None where it has none; equal answers, by the task's own rule, are one text."""
+    """One answer a text, None where it has none; answers equal by the task's rule become one string."""
     rule = answer_rule(task)
     if rule is None:
         return [extract_answer(task, doc, text) for text in texts]
     answers = [rule.extract(text) for text in texts]
-    return [None if first is None else answers[first] for first in rule.classes(answers)]
+    return [None if first is None else answers[first] for first in rule.equivalence_classes(answers)]
 
 
 def extract_answer(task: Task, doc: Any, text: str) -> str | None:
-    """The answer that the task's filters read, in normal form: the first filter that finds one."""
+    """The answer of the first of the task's filters that extracts one, in normal form."""
     for ensemble in task._filters:
         responses: Any = [[text]]
         for make in ensemble.filters:
@@ -132,7 +111,7 @@ def extract_answer(task: Task, doc: Any, text: str) -> str | None:
 
 
 def normalise(answer: str, options: dict[str, Any]) -> str:
-    """Equal answers to equal text: the metric's own rules, then numbers by value.
+    """Map equal answers to equal strings: by the metric's own options, then numbers by value.
 
     Args:
         answer: what a filter extracted.

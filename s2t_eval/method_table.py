@@ -1,28 +1,29 @@
-"""Every method in one table that imports nothing: a new method is a file and a line here.
+"""Every method in one table without imports: a new method is a file and an entry here.
 
-Registration with lm_eval, the entry points of pyproject.toml (compared by a test), rows of reports, the
-methods that scans and `choose` work on, and the choices of command lines are made from it.
+Registration with lm_eval, the entry points of pyproject.toml (a test compares them), the rows of reports,
+the methods of scans and of `choose`, and the choices of command lines are derived from it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 WRAPPERS = "s2t_eval.model_wrappers"
 
 
 @dataclass(frozen=True)
 class Method:
-    """One method: how lm_eval runs it and how tables show it.
+    """One method: its backend in lm_eval and its description in tables.
 
     Args:
-        key: how published numbers and files name it.
-        title: as the paper writes it.
-        models: the `--model` names that run it.
+        key: its name in files and in the tables of published numbers.
+        title: its name in the paper.
+        models: its `--model` names.
         about: one sentence for notes and cards.
-        backend: `module:class`, the module within `model_wrappers`; None where it is not ours.
-        fires: whether it selects at steps that a trigger fires, so that a scan over K and tau makes sense.
-        selects_locally: whether a trained selector picks.
+        backend: `module:class` with a module of `model_wrappers`; None where it is not ours.
+        fires: whether it selects at the steps where a trigger fires, so that a scan over K and tau applies.
+        selects_locally: whether a trained selector selects.
         votes: whether it votes over answers, which code does not have ("–" in the paper's table).
     """
 
@@ -56,6 +57,12 @@ METHODS = (
         votes=True,
     ),
     Method("tah", "TaH", ("tah",), "Think-at-Hard: a second iteration at hard tokens", "tah:ThinkAtHard"),
+    Method(
+        "topk_distilled",
+        "Top-K distilled, greedy",
+        (),
+        "a student distilled on the labels' candidates, decoded greedily",
+    ),
     Method(
         "s2t_local",
         "S2T-Local",
@@ -99,26 +106,47 @@ BACKENDS = {
     for model in method.models
     if method.backend is not None
 }
-"""`--model` name -> where its class is. pyproject.toml repeats it as entry points."""
+"""`--model` name -> its class, as `module:class`. pyproject.toml repeats it as entry points."""
 
-SCORE_FORMS = ("lookahead", "residual", "direct")
+ScoreForm = Literal["lookahead", "residual", "direct"]
+ScoreAs = Literal["expected", "log_odds"]
+"""How the bins of a readout become a score (`selection/readout.py`)."""
+SCORE_FORMS: tuple[ScoreForm, ...] = get_args(ScoreForm)
 """Score forms of a local selector (`selection/scores.py`)."""
 TRIGGER_NAMES = ("kl", "entropy", "margin", "router", "random", "always", "never")
 """Triggers (`selection/triggers.py`)."""
-DISTIL_METHODS = ("kd", "reverse_kl", "jsd", "seqkd", "tsd_kd")
+DistilMethod = Literal["kd", "reverse_kl", "jsd", "seqkd", "tsd_kd"]
+DISTIL_METHODS: tuple[DistilMethod, ...] = get_args(DistilMethod)
 """Losses of distillation (`training/distil/methods.py`)."""
 
 
-def method_of(model: str, has_adapter: bool = False) -> Method:
-    """The method that a `--model` name runs.
+def method_of(
+    model: str,
+    has_adapter: bool = False,
+    policy: str | None = None,
+    score: str | None = None,
+    proposer: str | None = None,
+) -> Method:
+    """The method of a run with this `--model`.
 
-    Plain decoding of a student with an adapter (`peft=`) is not the plain student's.
+    Two methods have no `--model` of their own: plain decoding of a student with an adapter, and a local
+    selector of the form `direct` whose adapted model also proposes, which is greedy decoding of that model.
+
+    Args:
+        model: the `--model` name.
+        has_adapter: whether the run has `peft=`.
+        policy: name of its policy, if its results describe one.
+        score: form of its local selector, if it has one.
+        proposer: `tuned` or `base`, if it has a selector folder.
 
     Raises:
         ValueError: a name that the table lacks.
     """
     if has_adapter and model in ("hf", "greedy"):
         return BY_KEY["tuned"]
+    # Earlier results describe the same runs as s2t_local with the form `direct`.
+    if policy == "topk_distilled" or (score == "direct" and proposer == "tuned"):
+        return BY_KEY["topk_distilled"]
     if model not in BY_MODEL:
         raise ValueError(
             f"unknown method: config.model is {model!r}; the table knows {', '.join(BY_MODEL)}; leave "

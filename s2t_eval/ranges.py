@@ -1,4 +1,4 @@
-"""Which numbers a setting may have: one declaration a field, one message for what lies outside."""
+"""Allowed ranges of numeric settings: one declaration a field, and one message for values outside."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers from `low` to `high`; NaN, infinities, texts and booleans are never among them.
+    """Finite numbers from `low` to `high`; NaN, infinities, texts and booleans are always outside.
 
     Args:
-        text: what a message says was expected.
+        text: the expected value in messages.
         low: smallest number.
         high: largest number.
-        without: ends that are themselves left out.
-        is_whole: whether only whole numbers count.
+        without: bounds that are themselves excluded.
+        is_whole: whether only whole numbers are allowed.
     """
 
     text: str
@@ -25,14 +25,14 @@ class Range:
     is_whole: bool = False
 
     def holds(self, value: object) -> bool:
-        """Whether the value is such a number."""
+        """Whether the value is in the range."""
         kinds = (int,) if self.is_whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds):
             return False
         return self.low <= value <= self.high and abs(value) != math.inf and value not in self.without
 
     def require(self, name: str, value: object, error: type[ValueError] = ValueError) -> None:
-        """Raise `error` unless the value is such a number; the message names setting, range and value."""
+        """Raise `error` unless the value is in the range; the message names setting, range and value."""
         if not self.holds(value):
             raise error(f"{name}: expected {self.text}, got {value!r}")
 
@@ -55,9 +55,9 @@ SEED = whole(0, 2**63 - 1)
 
 
 def require_ranges(settings: object, error: type[ValueError] = ValueError, **ranges: Range) -> None:
-    """Raise `error` unless every named field of some settings lies in its range; None passes.
+    """Raise `error` unless every named field of some settings is in its range; None is always allowed.
 
-    A field whose value may not be None has a type that says so; None here means "not given".
+    The type of a field excludes None where it has to; here None means that the setting is absent.
     """
     for name, allowed in ranges.items():
         value = getattr(settings, name)

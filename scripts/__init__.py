@@ -1,1 +1,1 @@
-"""Programs that make what the repository ships: the embedded pair, its artifacts, the baselines."""
+"""Scripts that create what the repository contains: the embedded pair, its artifacts, the baselines."""

@@ -1,6 +1,7 @@
-"""Build hook of hatchling: an editable install takes only the start-up hook from outside the package.
+"""Build hook of hatchling: an editable install includes only the start-up hook from outside the package.
 
-Without it, hatchling would copy `model_wrappers` and `tasks` into site-packages, where they would grow stale.
+Without it, hatchling would copy `model_wrappers` and `tasks` into site-packages, where the copies would
+become outdated.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class EditableFiles(BuildHookInterface[Any]):
-    """Names the files that an editable wheel holds besides the finder."""
+    """Adds the start-up hook to the files of an editable wheel."""
 
     PLUGIN_NAME = "custom"
 

@@ -1,9 +1,9 @@
-"""Draw docs/images/step.svg: one decoding step of `s2t` on the embedded pair, with its true numbers.
+"""Draw docs/images/step.svg: one decoding step of `s2t` on the embedded pair, with its actual values.
 
     python -m scripts.draw_step
 
-The step comes from a committed trace; the student's probabilities, which traces do not hold, are
-computed again.
+The step is read from a committed trace; the student's probabilities, which traces do not contain, are
+recomputed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
 
 def main() -> None:
-    """Read the step and write the picture."""
+    """Read the step from the trace and write the figure."""
     step = read_step()
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     PICTURE.write_text(draw(step), encoding="utf-8")
@@ -53,7 +53,7 @@ def main() -> None:
 
 @torch.no_grad()
 def read_step() -> Step:
-    """The step of the trace, with the student's probabilities of its candidates."""
+    """Read the step from the trace, and compute the student's probabilities of its candidates."""
     lines = (line.record for line in read_json_lines(TRACE))
     record = next(line for line in lines if line["doc_id"] == DOCUMENT)
     fired = next(step for step in record["steps"] if step["t"] == STEP)
@@ -76,7 +76,7 @@ def read_step() -> Step:
 
 
 def draw(step: Step) -> str:
-    """The picture as SVG."""
+    """The figure as SVG."""
     sentences = step.text.rsplit(". ", 1)[-1]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
@@ -124,7 +124,7 @@ def _candidate(step: Step, place: int, token: str) -> list[str]:
 
 
 def _outcome(x: float, y: float, words: str, token: str, colour: str) -> str:
-    """A closing line: what is written, in the colour of its row."""
+    """A final line: the written token, in the colour of its row."""
     written = f'<tspan dx="6" fill="{colour}" font-weight="600" {MONO}>{escape(token)}</tspan>'
     return f'<text x="{x}" y="{y}" fill="{GREY}">{escape(words)}{written}</text>'
 

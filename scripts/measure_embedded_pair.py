@@ -1,12 +1,12 @@
-"""Measure the embedded pair with slow, obvious loops; the decoding engine is not used.
+"""Measure the embedded pair with simple loops that do not use the decoding engine.
 
     python -m scripts.measure_embedded_pair --split dev
 
-Prints the greedy accuracy of both models; how often the teacher's argmax is among the student's
-first K, over all steps of the student's greedy text and over its tenth with the highest
-KL(p_S || p_L); and the accuracy of S2T, where the teacher picks among the student's top K at the
-steps above a KL threshold. The thresholds are quantiles over greedy text of training problems.
-KL runs over the whole vocabulary.
+The output contains the greedy accuracy of both models; the fraction of steps at which the teacher's argmax
+is among the student's top K, over all steps of the student's greedy text and over the 10 % with the highest
+KL(p_S || p_L); and the accuracy of S2T, in which the teacher selects among the student's top K at steps above
+a KL threshold. The thresholds are quantiles over the greedy texts of training problems. KL is computed over
+the whole vocabulary.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded batch: one text a row, and the records of all its steps, [steps] each."""
+    """A decoded batch: one text per row, and the records of all steps, each [steps]."""
 
     texts: list[str]
     kl: torch.Tensor
@@ -54,7 +54,7 @@ class Decoded:
     is_fired: torch.Tensor
 
     def accuracy(self, problems: Sequence[Problem]) -> float:
-        """The share of rows whose final number is the problem's answer."""
+        """The fraction of rows whose final number is the problem's answer."""
         pairs = zip(self.texts, problems, strict=True)
         return sum(final_number(text) == problem.answer for text, problem in pairs) / len(problems)
 
@@ -68,21 +68,21 @@ class Pair:
         self.teacher = _load(teacher)
 
     def greedy(self, problems: Sequence[Problem]) -> Decoded:
-        """The student's own greedy text, watched by the teacher."""
+        """Decode greedily with the student, and evaluate the teacher at every step."""
         return self.select(problems, threshold=math.inf)
 
     def teacher_greedy(self, problems: Sequence[Problem]) -> Decoded:
-        """The teacher's own greedy text: selection at every step from the whole vocabulary."""
+        """Decode greedily with the teacher: selection at every step from the whole vocabulary."""
         return self.select(problems, threshold=-math.inf, k=len(self.tokenizer))
 
     @torch.inference_mode()
     def select(self, problems: Sequence[Problem], *, threshold: float, k: int = 8) -> Decoded:
-        """S2T in lockstep on one left-padded batch.
+        """Decode with S2T in lockstep on one left-padded batch.
 
         Args:
             problems: the batch, one row each.
-            threshold: KL(p_S || p_L) in nats above which the teacher picks; infinite is greedy.
-            k: how many of the student's candidates the teacher picks from.
+            threshold: KL(p_S || p_L) in nats above which the teacher selects; infinity gives greedy decoding.
+            k: number of the student's candidates.
         """
         prompts = [format_prompt(problem.question) for problem in problems]
         batch = self.tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
@@ -97,7 +97,7 @@ class Pair:
         return self._collect(steps, torch.stack(are_open[: len(steps)], dim=1))
 
     def _collect(self, steps: Sequence[Step], is_open: torch.Tensor) -> Decoded:
-        """Join the steps; `is_open` [batch, steps] leaves out what follows a row's end."""
+        """Concatenate the steps; `is_open` [batch, steps] masks the steps after a row's end."""
         token, kl, rank, fired = (torch.stack(column, dim=1) for column in zip(*steps, strict=True))
         texts = [
             str(self.tokenizer.decode(row[keep], skip_special_tokens=True))
@@ -107,7 +107,7 @@ class Pair:
 
 
 class _Run:
-    """One model over a batch: its cache and its next log-probabilities [batch, vocab]."""
+    """One model on a batch: its KV cache and its next log-probabilities [batch, vocab]."""
 
     def __init__(self, model: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> None:
         self.model = model
@@ -148,8 +148,8 @@ def _step(log_s: torch.Tensor, log_l: torch.Tensor, threshold: float, k: int) ->
 
 def final_number(text: str) -> int | None:
     """The number of the last "The answer is N", or None."""
-    found = re.findall(r"The answer is (-?[0-9]+)", text)
-    return int(found[-1]) if found else None
+    numbers = re.findall(r"The answer is (-?[0-9]+)", text)
+    return int(numbers[-1]) if numbers else None
 
 
 def _report(label: str, decoded: Decoded, problems: Sequence[Problem]) -> None:

@@ -1,4 +1,4 @@
-"""What the reference pages read from the code: classes by name, and the `Args:` of their docstrings."""
+"""Access to the code for the reference pages: classes by name, and the `Args:` of their docstrings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WRAPPERS = "s2t_eval.model_wrappers"
 
 
 def find_class(name: str) -> Any:
-    """The class of this name, wherever the package has it."""
+    """Find the class of that name in the package."""
     for root, package in ((REPOSITORY / "s2t_eval", "s2t_eval"), (REPOSITORY / "model_wrappers", WRAPPERS)):
         for path in sorted(root.rglob("*.py")):
             if re.search(rf"^class {name}\b", path.read_text(encoding="utf-8"), re.MULTILINE):
@@ -24,16 +24,16 @@ def find_class(name: str) -> Any:
 
 
 def descriptions(settings: type) -> dict[str, str]:
-    """Field -> meaning, of the `Args:` of a class's docstring and of those that it inherits from."""
-    found: dict[str, str] = {}
+    """The descriptions of a class's fields, from the `Args:` of its docstring and those of its bases."""
+    fields: dict[str, str] = {}
     for base in reversed(settings.__mro__):
-        found |= args_of(base.__dict__.get("__doc__") or "")
-    return found
+        fields |= args_of(base.__dict__.get("__doc__") or "")
+    return fields
 
 
 def args_of(docstring: str) -> dict[str, str]:
-    """The entries below `Args:`; an entry may go on in deeper indented lines."""
-    found: dict[str, str] = {}
+    """Parse the entries below `Args:`; an entry may continue in lines with deeper indentation."""
+    fields: dict[str, str] = {}
     name = None
     inside = False
     for line in inspect.cleandoc(docstring).splitlines():
@@ -42,7 +42,7 @@ def args_of(docstring: str) -> dict[str, str]:
             inside = line == "Args:"
         elif inside and entry:
             name = entry[1]
-            found[name] = entry[2]
+            fields[name] = entry[2]
         elif inside and name and line.startswith(" " * 8):
-            found[name] += " " + line.strip()
-    return found
+            fields[name] += " " + line.strip()
+    return fields

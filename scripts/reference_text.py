@@ -11,10 +11,9 @@ names the nearest known one.
 
 COMMANDS = """# Commands
 
-`s2t-eval COMMAND` and `python -m s2t_eval COMMAND` are the same. `s2t-eval run` takes the arguments of
-`lm_eval` itself and works without the start-up hook. Most options that contain an underscore may be written
-with a hyphen too. Options that end in … take several values. A dash means that an option has no default,
-or, for the options of training, the default in [Training settings](training-settings.md).
+`s2t-eval COMMAND` and `python -m s2t_eval COMMAND` are the same. An underscore in an option may be written as
+a hyphen. Options that end in … take several values, separated by spaces. A dash means that an option has no
+default. [Completion](../guides/completion.md) works in bash and zsh.
 """
 
 TRAINING = """# Training settings
@@ -93,6 +92,8 @@ COUNTS: dict[str, str] = {
     "scorer_tokens": "tokens that it computed",
     "continued": "tokens that got another pass (`tah`)",
     "deeper_passes": "passes beyond a token's first (`tah`)",
+    "discarded_tokens": "tokens that the student wrote ahead of its teacher in vain (`s2t`, `takeover`); "
+    "their cost is in `forwards` and `teacher_tokens`",
     "realised_rate": "`triggers` / `tokens`",
     "flip_rate": "`flips` / `tokens`",
     "hit_rate": "`hits` / (`hits` + `misses`); null where no teacher picks",
@@ -135,26 +136,10 @@ STEP: dict[str, str] = {
     "teacher": "the teacher's most likely token of the whole vocabulary; null where no teacher picks",
 }
 
-OPTIONS: dict[str, str] = {
-    "dtype": "data type of the student's weights, as in transformers",
-    "device": "where models run",
-    "trust_remote_code": "run code that a model's repository contains",
-    "apply_chat_template": "put prompts through the model's chat template",
-    "num_fewshot": "worked examples before each problem",
-    "batch_size": "texts decoded at once",
-    "title": "title of the page",
-    "tasks": "tasks of lm_eval",
-    "top_k": "numbers of candidates",
-    "stage": "which stage to train",
-    "method": "what is minimised",
-    "fail_on": "what ends in exit code 1",
-    "loss": "loss over the candidates of a step",
-    "to": "kind of file",
-    "to_reserved_rows": "write the readout into unused output rows",
-    "train_base": "train the student's own weights too",
+FIELDS: dict[str, str] = {
     "num_samples": "samples for each prompt",
     "temperature": "of the samples",
     "top_p": "probability mass that samples are drawn from",
     "sample_top_k": "number of most likely tokens that samples are drawn from; 0 means all",
 }
-"""Options and fields that the code leaves without a description."""
+"""Fields that the code leaves without a description."""

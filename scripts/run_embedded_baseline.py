@@ -3,9 +3,9 @@
     python scripts/run_embedded_baseline.py --out runs/embedded # `make regress` does this, then compares
     python scripts/run_embedded_baseline.py --out results/baselines/embedded --calibrate  # `make baseline`
 
-All rows run in one process, through lm_eval's own `simple_evaluate`; everything is seeded, float32 and on
-the CPU, so texts, scores and counts come out the same each time. The texts lie beside the results,
-compressed, so that `s2t-eval regrade` can grade them again.
+All rows run in one process through lm_eval's `simple_evaluate`, with fixed seeds in float32 on the CPU, so
+that texts, scores and counts are reproducible. The texts are written beside the results, compressed, so
+that `s2t-eval regrade` can grade them again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TRACES, TRACED_ITEMS = BASELINE / "traces", 12
 RECIPE = read_recipe("embedded").recipe
 [TASK] = {part.task for part in RECIPE.tasks}
 METRIC, FILTER = "exact_match", "answer"
-MEASURED_ON_THE_WAY = ("seconds", "tokens_per_second", "peak_memory_bytes")
+VOLATILE_FIELDS = ("seconds", "tokens_per_second", "peak_memory_bytes")
 
 
 def calibrate() -> None:
@@ -60,7 +60,7 @@ def model_args(row: Evaluation) -> dict[str, Any]:
 
 def run(row: Evaluation, manager: TaskManager, limit: int | None, out: Path) -> None:
     """Evaluate one row and write its file."""
-    with patch("lm_eval.evaluator.add_env_info"):  # it asks pip for a list of packages
+    with patch("lm_eval.evaluator.add_env_info"):  # it runs pip to list the installed packages
         results = lm_eval.simple_evaluate(
             model=row.model,
             model_args=model_args(row),
@@ -74,7 +74,7 @@ def run(row: Evaluation, manager: TaskManager, limit: int | None, out: Path) -> 
     samples = results.pop("samples")[TASK]
     documents = documents_of(samples, METRIC, FILTER, str(out))
     content = json.loads(json.dumps(results, default=str))
-    for name in MEASURED_ON_THE_WAY:  # they differ from run to run, and say nothing here
+    for name in VOLATILE_FIELDS:  # they differ between runs, independent of the methods
         content["config"]["s2t_eval"]["telemetry"].pop(name)
     text = json.dumps(baseline(content, {TASK: documents}), indent=1, ensure_ascii=False)
     write_text(out / f"{row.name}.json", text + "\n")
@@ -82,7 +82,7 @@ def run(row: Evaluation, manager: TaskManager, limit: int | None, out: Path) -> 
 
 
 def trace(name: str, manager: TaskManager) -> None:
-    """A few texts with their fired steps, for the page's viewer."""
+    """Write a few texts with their fired steps, for the viewer of the report page."""
     row = next(row for row in evaluations(RECIPE) if row.name == name)
     TRACES.mkdir(exist_ok=True)
     path = TRACES / f"{name}.jsonl"
@@ -107,25 +107,25 @@ def trace(name: str, manager: TaskManager) -> None:
 
 
 def main() -> None:
-    """Run the rows."""
+    """Run the selected rows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--calibrate", action="store_true", help="measure the thresholds again first")
     parser.add_argument("--limit", type=int, help="test items (default: all 300)")
     parser.add_argument("--only", nargs="+", help="names of rows")
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    if given.calibrate:
+    if arguments.calibrate:
         calibrate()
     register()
     manager = TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
     for row in evaluations(RECIPE):
-        if not given.only or row.name in given.only:
+        if not arguments.only or row.name in arguments.only:
             began = time.perf_counter()
-            run(row, manager, given.limit, given.out)
+            run(row, manager, arguments.limit, arguments.out)
             print(f"{row.name}: {time.perf_counter() - began:.1f} s", flush=True)
-    if given.calibrate:
+    if arguments.calibrate:
         for name in ("s2t_kl_tau5", "takeover_kl_tau5"):
             trace(name, manager)
 

@@ -1,6 +1,6 @@
-"""Take the pictures of the report page that the README and the docs show, from results/tables/report.html.
+"""Take the screenshots of the report page in README and docs, from results/tables/report.html.
 
-    python -m scripts.take_screenshots          # needs playwright and a Chromium of the system
+    python -m scripts.take_screenshots          # requires playwright and an installed Chromium
 
 Run it after `make report` has changed the page.
 """
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "results/tables/report.html"
 FOLDER = REPOSITORY / "docs/images"
 TEXT = 2
-"""The text of the viewer's list whose first flip is shown."""
+"""Index of the text in the viewer's list whose first flip is shown."""
 
 
 def main() -> None:

@@ -1,14 +1,14 @@
-"""Train the embedded pair from nothing, seeded, on one core of a CPU.
+"""Train the embedded pair from random weights on one CPU core.
 
-    python -m scripts.train_embedded_pair                  # both models, into this package
+    python -m scripts.train_embedded_pair                  # both models, into the package
     python -m scripts.train_embedded_pair --out runs/pair --only student
 
-Each model sees every training problem once, with the loss on the solution alone. The problems are
-`arith.training_stream()`: drawn from the train split's seed, never one of dev or test. Both see
-right labels only and about as many problems; the student is weak because it is small.
+Each model is trained for one epoch, with the loss on the solution only. The problems are those of
+`arith.training_stream()`, which contains no problem of dev or test. All solutions are correct, and both
+models are trained on about the same number of problems: the student is weaker because it is smaller.
 
-About 15 minutes on one busy core. Low bits, and so the weights, depend on the machine and on
-`--threads`; the sizes of both recipes were chosen on the dev split.
+Training takes about 15 minutes on one busy core. Runs are seeded, but floating-point rounding, and with it
+the weights, depends on the machine and on `--threads`. Both sizes were chosen on the dev split.
 """
 
 import argparse
@@ -42,7 +42,7 @@ _IGNORED = -100
 
 @dataclass(frozen=True)
 class Recipe:
-    """Size and training of one model of the pair."""
+    """Size and training settings of one model of the pair."""
 
     name: str
     hidden_size: int
@@ -66,8 +66,8 @@ RECIPES = (
 def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """An untrained Llama of the recipe's size, with tied embeddings and full attention.
 
-    Not Qwen2: transformers 5 rebuilds the tokenizer of that model type from its vocabulary and
-    merges and loses `ignore_merges`, so every word would fall to its bytes.
+    Qwen2 cannot be used: transformers 5 rebuilds the tokenizer of that model type from its vocabulary and
+    merges, and drops `ignore_merges`, so every word would be split into bytes.
     """
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -103,9 +103,9 @@ def batches(
 
 
 def solution_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the solution tokens; the head runs only where a label is.
+    """Mean cross-entropy of the solution tokens; the LM head is run only at these.
 
-    Rows need no attention mask: their padding stands on the right of a causal model.
+    No attention mask is needed, because the model is causal and the padding is on the right.
     """
     hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
     is_scored = labels[:, 1:] != _IGNORED
@@ -113,7 +113,7 @@ def solution_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tens
 
 
 def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Train one model: AdamW, warm-up, then a cosine to zero."""
+    """Train one model with AdamW, a linear warmup and cosine decay to zero."""
     set_seed(recipe.seed)
     model = make_model(recipe, tokenizer)
     num_steps = math.ceil(recipe.num_problems / recipe.batch_size)
@@ -145,9 +145,9 @@ def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a float16 checkpoint whose config asks for float32, so a CPU computes in float32.
+    """Write a float16 checkpoint with dtype float32 in its config, so that it is loaded in float32.
 
-    Everything lands in a temporary folder first: an interrupted save leaves the old model.
+    The files are written to a temporary folder first, so an interrupted save leaves the old model.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))

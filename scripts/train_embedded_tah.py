@@ -1,12 +1,12 @@
-"""Train the embedded student's second looks (Think-at-Hard), seeded, and what they are compared with.
+"""Train the shipped Think-at-Hard folder of the embedded student, or its baseline without loops.
 
-    python scripts/train_embedded_tah.py                          # embedded/tah, into the package
-    python scripts/train_embedded_tah.py --plain runs/plain       # the control
+    python scripts/train_embedded_tah.py                          # embedded/tah, in the package
+    python scripts/train_embedded_tah.py --plain runs/plain       # the baseline
 
-Both learn from the solutions of the 4,000 problems of s2t_arith's train split, with one adapter of one
-size, for as many steps. `--plain FOLDER` writes the plainly tuned student, merged, to be run under
-`--model greedy`. The threshold was chosen on the dev split. A few minutes each on one quiet core; low
-bits, and so the weights, depend on the machine.
+Both are trained on the solutions of the 4,000 problems of s2t_arith's train split, with an adapter of the
+same size, for the same number of steps. `--plain FOLDER` writes the tuned student with its adapter merged,
+for `--model greedy`. The threshold was chosen on the dev split. Each takes a few minutes on one idle core.
+Runs are seeded; floating-point rounding, and with it the weights, depends on the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from s2t_eval.artifacts.files import replaced
+from s2t_eval.artifacts.files import atomic_path
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import ModelRunner
@@ -28,25 +28,23 @@ from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.loop import LoopSettings
 from s2t_eval.training.student import Student
-from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
-from s2t_eval.training.tah.plain import fit_plain
-from s2t_eval.training.tah.train import (
-    DecisionSettings,
-    DepthSettings,
-    train_decider,
-    train_depths,
-)
+from s2t_eval.training.tah.decider_training import DecisionSettings, train_decider
+from s2t_eval.training.tah.depth_training import DepthSettings, train_depths
+from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
+from s2t_eval.training.tah.plain_tuning import fit_plain
 
 STUDENT = "embedded/student"
 LOOPED = LoopedSettings(dropout=0.0)
-DEPTHS = LoopSettings(epochs=3, lr=3e-3, batch_size=32, accumulate=1, warmup=0.03, evaluations=1)
+DEPTHS = LoopSettings(epochs=3, lr=3e-3, batch_size=32, accumulate=1, lr_warmup_fraction=0.03, evaluations=1)
 PLAIN = replace(DEPTHS, lr=1e-3)
-EASY = 1.0
-"""Every easy token is looked at again too: a decider errs at uncertain tokens, where a second look that was
-trained on hard ones does harm (LOG.md, 2026-11-23)."""
+EASY_FRACTION = 1.0
+"""All easy tokens take part in the second pass too: a decider errs at uncertain tokens, where a second pass
+that was trained on hard tokens only makes correct predictions wrong (LOG.md, 2026-11-23)."""
 DECIDER = DeciderSettings(width=64, blocks=2)
-DECISIONS = LoopSettings(epochs=2, lr=2e-3, batch_size=32, accumulate=1, warmup=0.03, evaluations=1)
-THRESHOLD = 0.9
+DECISIONS = LoopSettings(
+    epochs=2, lr=2e-3, batch_size=32, accumulate=1, lr_warmup_fraction=0.03, evaluations=1
+)
+DECODING_THRESHOLD = 0.9
 
 
 def load_student() -> tuple[Student, Any]:
@@ -58,9 +56,9 @@ def load_student() -> tuple[Student, Any]:
 
 
 def make_labels(student: Student, tokenizer: Any) -> TahLabels:
-    """Which tokens of the training solutions are hard for the student."""
+    """Label the tokens of the training solutions that are hard for the student."""
     texts = [
-        Text(
+        LabelledText(
             f"s2t_arith/train/{i}",
             question_hash(problem.question),
             tokenizer(format_prompt(problem.question))["input_ids"],
@@ -68,17 +66,23 @@ def make_labels(student: Student, tokenizer: Any) -> TahLabels:
         )
         for i, problem in enumerate(make_split("train"))
     ]
-    found = list(label_hard(ModelRunner(student.model), texts))
-    steps, hard = sum(len(text.hard) for text in found), sum(sum(text.hard) for text in found)
-    data = {"source": "s2t_arith", "split": "train", "texts": len(found)}
-    identity = (student.fingerprint, student.name, student.vocabulary)
-    return TahLabels(Manifest(*identity, data, {}, steps, hard), found)
+    labelled = list(label_hard_tokens(ModelRunner(student.model), texts))
+    manifest = TahManifest(
+        labeller=student.fingerprint,
+        labeller_name=student.name,
+        vocabulary=student.vocabulary,
+        data={"source": "s2t_arith", "split": "train", "texts": len(labelled)},
+        prompt={},
+        num_steps=sum(len(text.hard) for text in labelled),
+        num_hard=sum(sum(text.hard) for text in labelled),
+    )
+    return TahLabels(manifest, labelled)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the embedded student's second looks.")
+    parser = argparse.ArgumentParser(description="Train the Think-at-Hard folder of the embedded student.")
     parser.add_argument("--out", type=Path, default=embedded_path("embedded/tah"))
-    parser.add_argument("--plain", type=Path, help="write the plainly tuned student here, and nothing else")
+    parser.add_argument("--plain", type=Path, help="train the baseline instead, and write it here")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -89,15 +93,15 @@ def main() -> None:
         looped, _ = fit_plain(student, labels, LOOPED, PLAIN, DepthSettings(), work)
         shutil.rmtree(work)
         model: Any = looped.peft.merge_and_unload()
-        with replaced(args.plain) as partial_folder:
+        with atomic_path(args.plain) as partial_folder:
             model.save_pretrained(partial_folder)
             tokenizer.save_pretrained(partial_folder)
         return
     out: Path = args.out
-    # Stage 1 writes a folder whole: the shipped one is replaced once both stages are done.
+    # Both stages write the whole folder, so the shipped one is replaced only when both have ended.
     unfinished = out.with_name(out.name + ".new")
-    train_depths(student, labels, LOOPED, DEPTHS, DepthSettings(easy=EASY), unfinished)
-    settings = DecisionSettings(decoding_threshold=THRESHOLD)
+    train_depths(student, labels, LOOPED, DEPTHS, DepthSettings(EASY_FRACTION), unfinished)
+    settings = DecisionSettings(decoding_threshold=DECODING_THRESHOLD)
     train_decider(load_student()[0], labels, DECIDER, DECISIONS, settings, unfinished)
     (unfinished / "README.md").unlink()
     shutil.rmtree(out, ignore_errors=True)

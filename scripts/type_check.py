@@ -1,7 +1,7 @@
-"""Run mypy over the package as a wheel holds it: `python -m scripts.type_check`.
+"""Run mypy on the package in the layout of a wheel: `python -m scripts.type_check`.
 
-mypy knows no `__path__`, so it cannot find `s2t_eval.model_wrappers` in the folder at the top. This
-copies the sources to where a wheel has them, runs mypy there, and names the files by where they are.
+mypy does not support `__path__`, so it cannot find `s2t_eval.model_wrappers` in the top-level folder. This
+script copies the sources to a wheel's layout, runs mypy there, and reports the original file names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CACHE = ROOT / ".mypy_cache"
 
 
 def stage(folder: Path) -> None:
-    """Lay out the sources in `folder` as a wheel does, with their times, which the cache of mypy compares."""
+    """Copy the sources to `folder` in a wheel's layout, with their times, which mypy's cache compares."""
     leave_out = shutil.ignore_patterns("__pycache__", "model_wrappers.py")
     shutil.copytree(ROOT / "s2t_eval", folder / "s2t_eval", ignore=leave_out)
     shutil.copytree(ROOT / "model_wrappers", folder / "s2t_eval" / "model_wrappers", ignore=leave_out)
@@ -28,7 +28,7 @@ def stage(folder: Path) -> None:
 
 
 def main() -> None:
-    """Exit as mypy does."""
+    """Run mypy and exit with its status."""
     with tempfile.TemporaryDirectory(prefix="s2t-eval-types-") as name:
         stage(Path(name))
         command = [sys.executable, "-m", "mypy", "--cache-dir", str(CACHE), *sys.argv[1:]]

@@ -1,4 +1,4 @@
-"""Running our own command line in a test."""
+"""Running the command line in a test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from s2t_eval.cli import main
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line that a command ends in, with exit code 2."""
+    """Run a command that must fail with exit code 2, and return its one line of error output."""
     with pytest.raises(SystemExit) as caught:
         main(list(map(str, arguments)))
     assert caught.value.code == 2

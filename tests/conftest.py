@@ -1,4 +1,4 @@
-"""Tiny random models, and the slow and obvious twins of what the engine does fast."""
+"""Shared fixtures: the sandbox, and tiny random models of several families."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def sandbox() -> Isolation:
-    """The sandbox of this machine; tests of generated code are skipped where none can work."""
+    """The sandbox of this machine; tests that run generated code are skipped if none works."""
     try:
         return find_isolation()
     except SandboxUnavailableError as error:
@@ -28,7 +28,7 @@ def sandbox() -> Isolation:
 
 @pytest.fixture(scope="session", params=["qwen2", "llama", "gemma3", "gemma2"])
 def family(request: pytest.FixtureRequest) -> str:
-    """Model families: grouped queries with biases, without, sliding windows, soft caps."""
+    """Model families: grouped queries with and without biases, sliding windows, logit soft caps."""
     name: str = request.param
     return name
 

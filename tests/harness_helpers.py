@@ -1,4 +1,4 @@
-"""Short ways to run the backends through lm_eval, and models made for one test."""
+"""Helpers that run the backends through lm_eval, and models created for a test."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ Results = dict[str, Any]
 
 @functools.cache
 def task_manager() -> TaskManager:
-    """Our tasks alone: scanning lm_eval's 14,000 takes seconds."""
+    """A task manager with this package's tasks only: scanning lm_eval's 14,000 takes seconds."""
     return TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
 
 
 @functools.cache
 def arith_task() -> Task:
-    """Our task, loaded once: making its 4,000 training problems takes half a second."""
+    """The task s2t_arith, cached: creating its 4,000 training problems takes half a second."""
     task: Task = task_manager().load(["s2t_arith"])["tasks"]["s2t_arith"]
     return task
 
@@ -63,7 +63,7 @@ def evaluate(
     batch_size: int = 16,
     **options: Any,
 ) -> Results:
-    """`lm_eval.simple_evaluate` on the first problems; the student is the default model."""
+    """Run `lm_eval.simple_evaluate` on the first problems; the student is the default model."""
     if isinstance(model, str) and not isinstance(model_args, str):
         student = str(embedded_path(STUDENT)) if model == "hf" else STUDENT
         model_args = {"pretrained": student, "device": "cpu", **(model_args or {})}
@@ -87,27 +87,27 @@ def evaluate(
 
 @functools.cache
 def plain_run(model: str, batch_size: int = 16, **model_args: Any) -> Results:
-    """`evaluate` for runs that several tests look at; not to be changed."""
+    """`evaluate`, cached for several tests; the result must not be modified."""
     if model != "greedy" and model != "hf" and not model.startswith("maj"):
         model_args = {"teacher": TEACHER, **model_args}
     return evaluate(model, model_args, batch_size=batch_size)
 
 
 def texts(results: Results, task: str = "s2t_arith") -> list[Any]:
-    """The generated texts in the order of the documents; lists where requests repeat."""
+    """The generated texts in the order of the documents; lists if requests are repeated."""
     # Each filter of a task has samples of its own, with the same responses.
     found = {int(sample["doc_id"]): sample["resps"][0] for sample in results["samples"][task]}
     return [resps[0] if len(resps) == 1 else resps for _, resps in sorted(found.items())]
 
 
 def ours(results: Results) -> dict[str, Any]:
-    """Our entry in the results file."""
+    """The entry of this package in the results file."""
     entry: dict[str, Any] = results["config"]["s2t_eval"]
     return entry
 
 
 def counts(results: Results) -> dict[str, Any]:
-    """What the run cost."""
+    """The costs of the run."""
     report: dict[str, Any] = ours(results)["telemetry"]
     return report
 
@@ -120,13 +120,13 @@ def prompts(count: int = LIMIT) -> list[str]:
 def generation(
     prompt: str, doc_id: int = 0, task: str = "asked", repeats: int = 1, **options: Any
 ) -> Instance:
-    """A request as a task makes it."""
+    """A request in the form that a task creates."""
     options = {"until": ["\n\n"], "max_gen_toks": 48, **options}
     return Instance("generate_until", {}, (prompt, options), 0, (task, doc_id, repeats))
 
 
 def inline_task(name: str, docs: list[dict[str, Any]], **config: Any) -> dict[str, Any]:
-    """A task given as a dictionary: questions to generate answers to, by default as `s2t_arith`."""
+    """The configuration of a generation task, by default with the settings of `s2t_arith`."""
     return {
         "task": name,
         "custom_dataset": lambda **_: {"test": Dataset.from_list(docs)},
@@ -152,20 +152,20 @@ def arith_docs(count: int) -> list[dict[str, Any]]:
 
 @functools.cache
 def tokenizer() -> PreTrainedTokenizerBase:
-    """The embedded pair's."""
+    """The tokenizer of the embedded pair."""
     loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(embedded_path(STUDENT))
     return loaded
 
 
 @functools.cache
 def model(name: str) -> PreTrainedModel:
-    """A model of the embedded pair, by transformers alone."""
+    """A model of the embedded pair, loaded with transformers only."""
     loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(embedded_path(name), dtype="float32")
     return loaded.eval()
 
 
 def student_copy(folder: Path) -> Path:
-    """The student's folder, to be damaged."""
+    """A copy of the student's folder that a test may damage."""
     shutil.copytree(embedded_path(STUDENT), folder)
     return folder
 
@@ -197,14 +197,14 @@ def tiny_folder(folder: Path, seed: int = 0, vocab_size: int | None = None, **ch
 
 @torch.no_grad()
 def logits_after(model: PreTrainedModel, ids: Sequence[int]) -> torch.Tensor:
-    """Logits [vocab] after a text, encoded afresh, in float64."""
+    """Logits [vocab] in float64 after a text, computed without a cache."""
     logits: torch.Tensor = model(torch.tensor([list(ids)])).logits[0, -1].double()
     return logits
 
 
 @torch.no_grad()
 def generate(model: PreTrainedModel, ids: Sequence[int], max_new_tokens: int, **options: Any) -> list[int]:
-    """transformers' own greedy generation."""
+    """Greedy generation with transformers."""
     inputs = torch.tensor([list(ids)])
     output = model.generate(
         inputs,
@@ -222,7 +222,7 @@ def generate(model: PreTrainedModel, ids: Sequence[int], max_new_tokens: int, **
 
 
 def shared_data() -> Path:
-    """The benchmarks' data where this machine has them; the calling test is skipped elsewhere.
+    """The folder of the benchmarks' data; the calling test is skipped if it does not exist.
 
     `S2T_DATA`, or `shared/data` beside the checkout.
     """
@@ -234,7 +234,7 @@ def shared_data() -> Path:
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
-    """The lines of a trace; each must be JSON as the standard has it, without NaN and Infinity."""
+    """The records of a trace; every line must be standard JSON, without NaN and Infinity."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -245,7 +245,7 @@ def read_trace(path: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def only_built_in_task(folder: Path) -> Iterator[None]:
-    """A folder of one task in place of lm_eval's own, for code that makes its own `TaskManager`."""
+    """Replace lm_eval's tasks by a folder with one task, for code that creates a `TaskManager`."""
     import lm_eval.tasks.manager as manager
 
     folder.mkdir()
@@ -259,7 +259,7 @@ def only_built_in_task(folder: Path) -> Iterator[None]:
 
 
 def run_command(*command: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command away from the repository."""
+    """Run a command outside the repository."""
     kept = {k: v for k, v in os.environ.items() if k not in ("S2T_EVAL_NO_HOOK", "PYTHONPATH")}
     offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Looking at the processes of a test."""
+"""Inspection of the processes started by a test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psutil
 
 
 def is_running(marker: str) -> bool:
-    """Whether some process on this machine has this text in its command line."""
+    """Whether a process on this machine has the text in its command line."""
     for process in psutil.process_iter(["cmdline"]):
         if marker in " ".join(process.info["cmdline"] or ()):
             return True

@@ -1,4 +1,4 @@
-"""Result folders as lm_eval writes them, made from real runs of the embedded pair."""
+"""Result folders in lm_eval's format, created from runs of the embedded pair."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = tuple(read_recipe("embedded").recipe.methods)
 
 
 def save(results: Results, folder: Path) -> Path:
-    """Write results and samples below a folder with the harness's own writer."""
+    """Write results and samples below a folder with the harness's writer."""
     kept = copy.deepcopy(results)
     samples = kept.pop("samples")
     kept["config"] = json.loads(json.dumps(kept["config"], default=str))
@@ -41,7 +41,7 @@ def run_to(folder: Path, model: str, limit: int = 12, **model_args: Any) -> Path
 
 
 def edited(path: Path, out: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """A copy of a results file with a change made to its content."""
+    """A copy of a results file with changed content."""
     content = json.loads(path.read_text())
     change(content)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from typing import get_args
 
+import pytest
+
 from s2t_eval import method_table
-from s2t_eval.method_table import BACKENDS, BY_MODEL, DISTIL_METHODS, METHODS, SCORE_FORMS
+from s2t_eval.method_table import BACKENDS, BY_MODEL, DISTIL_METHODS, METHODS, SCORE_FORMS, method_of
 from s2t_eval.reproduce.read import read_recipe
+from s2t_eval.selection.policy import topk_distilled
 from s2t_eval.selection.scores import ScoreForm
 from s2t_eval.training.distil.methods import METHODS as DISTIL_LOSSES
 
@@ -25,6 +28,17 @@ def test_importing_it_loads_nothing_else() -> None:
 def test_keys_and_model_names_are_unique() -> None:
     assert len({method.key for method in METHODS}) == len(METHODS)
     assert len(BY_MODEL) == sum(len(method.models) for method in METHODS)
+
+
+def test_methods_without_a_model_name_of_their_own() -> None:
+    assert method_of("greedy", has_adapter=True).key == method_of("hf", has_adapter=True).key == "tuned"
+    assert method_of("s2t_local", score="direct", proposer="tuned").key == "topk_distilled"
+    assert method_of("pps_local", score="direct", proposer="tuned").key == "topk_distilled"
+    assert method_of("s2t_local", policy=topk_distilled().name).key == "topk_distilled"
+    assert method_of("pps_local", score="direct", proposer="base").key == "pps_local"
+    assert method_of("s2t_local", score="lookahead", proposer="tuned").key == "s2t_local"
+    with pytest.raises(ValueError, match=r"^unknown method: config\.model is 'odd'"):
+        method_of("odd")
 
 
 def test_every_backend_of_ours_stands_in_the_regression() -> None:

@@ -14,14 +14,15 @@ from s2t_eval.model_wrappers.arguments import (
 )
 from s2t_eval.model_wrappers.tah import TahArguments
 from s2t_eval.models.lora import LoraSettings
-from s2t_eval.pipelines.collect import Collection
+from s2t_eval.pipelines.collect_labels import CollectionSettings
 from s2t_eval.pipelines.prompts import Prompting, Source
 from s2t_eval.ranges import PART, POSITIVE, SHARE, whole
-from s2t_eval.training.distil.run import DistilSettings
+from s2t_eval.training.distil.distillation import DistilSettings
 from s2t_eval.training.loop import LoopSettings
 from s2t_eval.training.selector.model import SelectorSettings
-from s2t_eval.training.selector.run import TrainSettings
-from s2t_eval.training.tah.train import DecisionSettings, DepthSettings
+from s2t_eval.training.selector.selector_training import TrainSettings
+from s2t_eval.training.tah.decider_training import DecisionSettings
+from s2t_eval.training.tah.depth_training import DepthSettings
 
 NAN, INF, HUGE = math.nan, math.inf, 10**400
 
@@ -39,7 +40,7 @@ SETTINGS: list[tuple[type, dict[str, tuple[Any, ...]]]] = [
             "evaluations": COUNTS,
             "lr": (0, -1e-3, NAN, INF, "fast"),
             "schedule": ("cosin", "", "reduce_lr_on_plateau", 3),
-            "warmup": (2, -0.1, NAN, "0.1"),
+            "lr_warmup_fraction": (2, -0.1, NAN, "0.1"),
             "weight_decay": (-0.1, NAN, INF),
             "clip": (-1, 0, NAN, INF),
             "patience": (-1, 0.5),
@@ -64,7 +65,7 @@ SETTINGS: list[tuple[type, dict[str, tuple[Any, ...]]]] = [
         {
             "num_candidates": (1, 0, -3, 2.5, True),
             "top_k": (1, 0, 17, 100, 2.5),
-            "quiet": (2, -0.1, NAN),
+            "low_kl_fraction": (2, -0.1, NAN),
             "held_out": SHARES_PART,
         },
     ),
@@ -92,19 +93,19 @@ SETTINGS: list[tuple[type, dict[str, tuple[Any, ...]]]] = [
         },
     ),
     (DeciderSettings, {"width": COUNTS, "blocks": COUNTS, "dropout": (1, NAN), "layers": ((1, 1),)}),
-    (DepthSettings, {"easy": (-0.1, 1.1, NAN), "held_out": SHARES_PART, "checked": COUNTS}),
+    (DepthSettings, {"easy_fraction": (-0.1, 1.1, NAN), "held_out": SHARES_PART, "max_eval_texts": COUNTS}),
     (
         DecisionSettings,
         {
             "positive_weight": (0, -1, NAN, INF),
             "held_out": SHARES_PART,
-            "checked": COUNTS,
-            "threshold": (-0.1, 1.1, NAN, True, "0.5"),
+            "max_eval_texts": COUNTS,
+            "eval_threshold": (-0.1, 1.1, NAN, True, "0.5"),
             "decoding_threshold": (-0.1, 1.1, NAN),
         },
     ),
     (Prompting, {"num_fewshot": (-1, 1.5), "max_gen_toks": (0, -1, 1.5)}),
-    (Collection, {"tau": (0, 1, NAN, -0.1), "steps": ("some", "")}),
+    (CollectionSettings, {"tau": (0, 1, NAN, -0.1), "steps": ("some", "")}),
     (
         SamplingArguments,
         {
@@ -134,14 +135,17 @@ def test_each_field_has_a_range(kind: type, wrong: dict[str, tuple[Any, ...]]) -
 @pytest.mark.parametrize(
     ("kind", "right"),
     [
-        (LoopSettings, {"warmup": 0, "patience": 3, "weight_decay": 0.0, "precision": "bf16", "clip": 1}),
-        (LoopSettings, {"schedule": "constant", "warmup": 1.0, "seed": 2**63 - 1}),
-        (TrainSettings, {"num_candidates": 2, "top_k": 2, "quiet": 1.0, "held_out": 0.001}),
+        (
+            LoopSettings,
+            {"lr_warmup_fraction": 0, "patience": 3, "weight_decay": 0.0, "precision": "bf16", "clip": 1},
+        ),
+        (LoopSettings, {"schedule": "constant", "lr_warmup_fraction": 1.0, "seed": 2**63 - 1}),
+        (TrainSettings, {"num_candidates": 2, "top_k": 2, "low_kl_fraction": 1.0, "held_out": 0.001}),
         (SelectorSettings, {"beta": 0.0, "dropout": 0.0, "bins": 2, "temperature": 0.01}),
         (LoopedSettings, {"max_depth": 8, "top_n": 5000}),
         (DistilSettings, {"method": "jsd", "beta": 0.5}),
         (DistilSettings, {"method": "seqkd", "until": ("\n\n",), "rows": 1}),
-        (DecisionSettings, {"threshold": 0, "decoding_threshold": 1}),
+        (DecisionSettings, {"eval_threshold": 0, "decoding_threshold": 1}),
     ],
 )
 def test_ends_of_the_ranges_are_taken(kind: type, right: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Slow twins: one text at a time, no cache, every candidate a sequence of its own."""
+"""Slow reference implementations: one text at a time, no cache, one sequence per candidate."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from transformers import (
 from s2t_eval.engine import Decoder, ModelRunner, Request, Result
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.readout import Readout
-from s2t_eval.selection.triggers import Step
+from s2t_eval.selection.step import Step
 
 VOCAB = 120
 WINDOW = 8
 
 
 def tiny_model(family: str, seed: int, hidden_size: int = 64) -> PreTrainedModel:
-    """A random model of three layers; weights large enough that texts do not fall into a loop."""
+    """A random model of three layers, with weights large enough that texts do not repeat themselves."""
     shape = {
         "vocab_size": VOCAB,
         "hidden_size": hidden_size,
@@ -61,14 +61,14 @@ def tiny_model(family: str, seed: int, hidden_size: int = 64) -> PreTrainedModel
 
 
 def prompts(count: int = 10, longest: int = 60, seed: int = 1) -> list[tuple[int, ...]]:
-    """Random prompts of different lengths, the shortest of one token."""
+    """Random prompts of different lengths; the shortest has one token."""
     generator = torch.Generator().manual_seed(seed)
     lengths = [1, *torch.randint(2, longest, (count - 1,), generator=generator).tolist()]
     return [tuple(torch.randint(0, VOCAB, (n,), generator=generator).tolist()) for n in lengths]
 
 
 def requests(count: int = 10, **options: object) -> list[Request]:
-    """Requests with limits of their own, so that rows end at different steps."""
+    """Requests with different length limits, so that sequences end at different steps."""
     return [Request(p, 12 + 5 * (i % 4), **options) for i, p in enumerate(prompts(count))]  # type: ignore[arg-type]
 
 
@@ -93,14 +93,14 @@ def outputs(results: Sequence[Result]) -> list[list[int]]:
 
 @torch.no_grad()
 def logits_after(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
-    """Logits [vocab] after a text, encoded afresh."""
+    """Logits [vocab] after a text, computed without a cache."""
     logits: Tensor = model(torch.tensor([list(ids)])).logits[0, -1].float()
     return logits
 
 
 @torch.no_grad()
 def hidden_after(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
-    """Last hidden state [hidden] at the last token of a text, encoded afresh."""
+    """Last hidden state [hidden] at the last token of a text, computed without a cache."""
     hidden: Tensor = model.get_decoder()(torch.tensor([list(ids)])).last_hidden_state[0, -1]
     return hidden
 
@@ -116,7 +116,7 @@ def slow_decode(
     pick: Pick,
     teacher: PreTrainedModel | None = None,
 ) -> list[list[int]]:
-    """Every step from the whole text: fire, ask `pick`, else the argmax."""
+    """Recompute every step from the whole text: `pick` if the step fires, otherwise the argmax."""
     texts = []
     for request in asked:
         ids, output = list(request.prompt_ids), []
@@ -127,9 +127,9 @@ def slow_decode(
                 other = logits_after(teacher, ids)
                 teacher_at = lambda at, other=other: other[at]  # noqa: E731
             step = Step(logits[None], teacher_at, lambda: torch.zeros(1))
-            fires = policy.trigger.divergence(step)[0] > policy.threshold
+            fires = policy.trigger.divergence(step)[0] > policy.trigger_threshold
             token = int(logits.argmax())
-            if fires and len(output) >= policy.warmup:
+            if fires and len(output) >= policy.warmup_tokens:
                 token = pick(ids, logits.topk(policy.top_k).indices.tolist())
             ids.append(token)
             output.append(token)
@@ -140,7 +140,7 @@ def slow_decode(
 
 
 def teacher_pick(teacher: PreTrainedModel) -> Pick:
-    """The candidate the teacher finds most likely."""
+    """Select the candidate with the highest probability under the teacher."""
 
     def pick(ids: list[int], candidates: list[int]) -> int:
         scores = logits_after(teacher, ids)[candidates]
@@ -150,12 +150,12 @@ def teacher_pick(teacher: PreTrainedModel) -> Pick:
 
 
 def takeover_pick(teacher: PreTrainedModel) -> Pick:
-    """The teacher's own argmax."""
+    """Select the teacher's argmax over the whole vocabulary."""
     return lambda ids, candidates: int(logits_after(teacher, ids).argmax())
 
 
 def readout_pick(model: PreTrainedModel, readout: Readout) -> Pick:
-    """The candidate with the highest readout, each candidate encoded with its whole prefix."""
+    """Select the candidate with the highest readout, encoding each with its whole prefix."""
 
     def pick(ids: list[int], candidates: list[int]) -> int:
         hidden = torch.stack([hidden_after(model, [*ids, candidate]) for candidate in candidates])
@@ -166,7 +166,7 @@ def readout_pick(model: PreTrainedModel, readout: Readout) -> Pick:
 
 @torch.no_grad()
 def generate_greedy(model: PreTrainedModel, request: Request) -> list[int]:
-    """transformers' own greedy generation."""
+    """Greedy generation with transformers."""
     ids = torch.tensor([request.prompt_ids])
     eos = sorted(request.stop_ids) or None
     generated = model.generate(

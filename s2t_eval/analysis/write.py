@@ -39,7 +39,7 @@ def of_labels(
         label_sets: benchmark -> trajectories.
         tau: rate of the steps that count.
         ks: numbers of candidates for the error split; None takes the powers of two that the labels hold.
-        learned: problem -> what a trained selector says there (`training.judge`); where it is not empty,
+        learned: problem -> what a trained selector says there (`trajectory_scores`); where it is not empty,
             error split and ROC are of these problems alone.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What is written to disk and read back: files, fingerprints, cards."""
+"""Files that the package writes and reads back: manifests, traces, fingerprints, model cards."""

@@ -1,4 +1,4 @@
-"""Model cards, written from the figures of what they describe."""
+"""Model cards of trained artifacts, rendered from the content of their manifests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-TEMPLATE = """---
+SELECTOR_TEMPLATE = """---
 library_name: peft
 base_model: {{ base_name }}
 tags: [s2t-eval, select-to-think]
@@ -26,9 +26,9 @@ lm-evaluation-harness:
 | score form | {{ form }}, readout of {{ bins }} bins as {{ score_as }} |
 | trained on | {{ labels.data.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}) |
 | labelled by | {{ labels.teacher_name }} |
-{% for proposer, found in defaults.items() -%}
+{% for proposer, setting in defaults.items() -%}
 | default of `{{ "s2t_local" if proposer == "tuned" else "pps_local" }}` (proposer {{ proposer }}) | trigger \
-{{ found.trigger }}, tau {{ found.tau }}: {{ found.chosen }} |
+{{ setting.trigger }}, tau {{ setting.tau }}: {{ setting.chosen }} |
 {% endfor -%}
 | weight of the proposal (proposer base) | {{ proposal_weight }} |
 | scale of the adapter (proposer tuned) | {{ adapter_scale }} |
@@ -45,10 +45,10 @@ plain model's: state method, K, tau and prompt beside it.
 
 def selector_card(info: Mapping[str, Any]) -> str:
     """Markdown with the Hub's metadata block, from the content of `selector.json`."""
-    return Environment(autoescape=False).from_string(TEMPLATE).render(**info) + "\n"
+    return Environment(autoescape=False).from_string(SELECTOR_TEMPLATE).render(**info) + "\n"
 
 
-DISTILLED = """---
+DISTILLED_TEMPLATE = """---
 {% if kind == "adapter" -%}
 library_name: peft
 {% endif -%}
@@ -79,4 +79,4 @@ to the checkpoint with fingerprint `{{ base }}`.
 
 def distilled_card(info: Mapping[str, Any]) -> str:
     """Markdown with the Hub's metadata block, from the content of `distil.json`."""
-    return Environment(autoescape=False).from_string(DISTILLED).render(**info) + "\n"
+    return Environment(autoescape=False).from_string(DISTILLED_TEMPLATE).render(**info) + "\n"

@@ -1,8 +1,9 @@
-"""How an error of ours reaches a person: one line, and the traceback only on request.
+"""Messages of errors: user errors are printed as one line, with the traceback only on request.
 
-The harness's command prints whatever ends it as a traceback of fifty lines, in which our sentence stands
-last. `lm_eval` run as a command therefore gets an exception hook that prints our errors alone; errors of
-others, and any program that imports us, are left as they are.
+The harness's command prints an uncaught exception as a traceback of about fifty lines, whose last line is
+the message. `lm_eval` run as a command therefore gets an exception hook that prints only the message of
+an error raised by this package. Errors of other packages, and programs that import this package, keep
+Python's default behaviour.
 """
 
 from __future__ import annotations
@@ -14,26 +15,38 @@ from pathlib import Path
 from types import TracebackType
 
 HARNESS_COMMANDS = ("lm_eval", "lm-eval")
-SHOW = "S2T_EVAL_TRACEBACK"
-"""Environment variable that brings the tracebacks back."""
+TRACEBACK_VARIABLE = "S2T_EVAL_TRACEBACK"
+"""Environment variable that restores the tracebacks."""
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line; the system's errors name the file and what was refused."""
+def single_line_message(error: BaseException) -> str:
+    """The message of an error on one line; for an operating system error, the file and the reason.
+
+    Example:
+        >>> single_line_message(ValueError("a\\n  b"))
+        'a b'
+    """
     if isinstance(error, OSError) and error.strerror and type(error).__module__ == "builtins":
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def said(error: BaseException) -> str:
-    """What an error of ours says, as it was written: some hold another program's output. Others: one line."""
-    is_written = is_ours(error) and not (isinstance(error, OSError) and error.strerror)
-    return str(error) if is_written and str(error) else one_line(error)
+def full_message(error: BaseException) -> str:
+    """The message of an error: unchanged for a user error of this package, otherwise on one line.
+
+    Some user errors quote the output of another program, whose line breaks are kept.
+    """
+    is_unchanged = is_user_error(error) and not (isinstance(error, OSError) and error.strerror)
+    return str(error) if is_unchanged and str(error) else single_line_message(error)
 
 
-def is_ours(error: BaseException) -> bool:
-    """Whether it is a mistake in what was given, found by us: an error class of ours, or our own `raise`."""
+def is_user_error(error: BaseException) -> bool:
+    """Whether an error reports invalid input that this package detected.
+
+    That is a `ValueError` or `OSError` whose class is defined in this package or which a `raise` statement
+    of this package raised.
+    """
     if not isinstance(error, ValueError | OSError):
         return False
     if type(error).__module__.split(".")[0] == "s2t_eval":
@@ -53,15 +66,15 @@ def is_harness_command() -> bool:
 
 
 def install_for_harness_command() -> None:
-    """Have the harness's command print an error of ours as one line; anywhere else nothing is changed."""
-    if not is_harness_command() or os.environ.get(SHOW, "0") not in ("", "0"):
+    """Install the exception hook in the harness's command; do nothing in any other process."""
+    if not is_harness_command() or os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
         return
-    shown_before = sys.excepthook
+    previous_hook = sys.excepthook
 
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if is_ours(error):
-            print(f"s2t-eval: {one_line(error)}", file=sys.stderr)
+        if is_user_error(error):
+            print(f"s2t-eval: {single_line_message(error)}", file=sys.stderr)
         else:
-            shown_before(kind, error, trace)
+            previous_hook(kind, error, trace)
 
     sys.excepthook = show

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files and folders, and the writer of traces."""
 
 from __future__ import annotations
 
@@ -12,28 +12,36 @@ from typing import Any, TextIO
 
 from safetensors import SafetensorError
 
-from s2t_eval.artifacts.places import require_file_place
+from s2t_eval.artifacts.output_paths import require_writable_file
 
-ESCAPED = "backslashreplace"
-"""How a lone surrogate is written, which UTF-8 does not have: as JSON writes it, so that no file is lost."""
+ENCODING_ERRORS = "backslashreplace"
+"""Lone surrogates, which UTF-8 cannot encode, are written as escapes: encoding them would raise an error."""
 
 
 class WriteError(ValueError):
-    """A file that could not be written; what was there before is untouched."""
+    """A file could not be written; its previous version is unchanged."""
 
 
 class TraceError(OSError):
-    """A trace that could not be written; the message says how much of it is complete."""
+    """A trace could not be written; the message contains the number of complete lines."""
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which takes the name `path` once the block ends without an error.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that is renamed to `path` when the block ends without an error.
 
-    Works for folders too: one of that name is replaced as a whole.
+    The block may write a file or create a folder; an existing folder of that name is replaced as a whole.
+    After an error the temporary path is removed and `path` is unchanged.
+
+    Args:
+        path: the final path.
 
     Raises:
-        WriteError: the disk is full, gone or not writable.
+        WriteError: the disk is full, no longer mounted or not writable.
+
+    Example:
+        >>> with atomic_path(Path("out.txt")) as partial:
+        ...     partial.write_text("content")
     """
     partial = path.with_name(path.name + ".partial")
     _remove(partial)
@@ -61,9 +69,9 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it."""
-    with replaced(path) as partial:
-        partial.write_text(text, encoding="utf-8", errors=ESCAPED)
+    """Write a text file atomically, in UTF-8."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors=ENCODING_ERRORS)
 
 
 def _remove(path: Path) -> None:
@@ -74,11 +82,11 @@ def _remove(path: Path) -> None:
 
 
 def require_new_trace(path: Path) -> None:
-    """Raise `ValueError` unless a trace can be made there: nothing is overwritten."""
-    for taken in (path, _partial(path)):
-        if taken.exists():
-            raise ValueError(f"trace: {taken} exists; move it away or name another file")
-    require_file_place("trace", path)
+    """Raise `ValueError` unless a new trace can be written to `path`; existing traces are not overwritten."""
+    for existing in (path, _partial(path)):
+        if existing.exists():
+            raise ValueError(f"trace: {existing} exists; move it away or name another file")
+    require_writable_file("trace", path)
 
 
 def _partial(path: Path, rank: int = 0) -> Path:
@@ -86,18 +94,18 @@ def _partial(path: Path, rank: int = 0) -> Path:
 
 
 class TraceWriter:
-    """One JSON line a generated text. The file bears its name only when the run has ended.
+    """Writes a trace: one JSON line for each generated text.
 
-    Until then it is `FILE.partial`, whole line by whole line, so that a broken run leaves what it had. Of
-    several processes each writes a file of its own, `FILE.rank1.partial` and so on; at the end the first
-    one takes the lines of all.
+    During the run the file is `FILE.partial` and contains complete lines only, so that an interrupted run
+    keeps its records; `finish` renames it. With several processes each writes its own file
+    (`FILE.rank1.partial`, ...), and rank 0 appends the lines of the others at the end.
 
     Args:
-        path: the file to make.
-        rank: of this process.
+        path: the trace to create.
+        rank: rank of this process; default 0.
 
     Raises:
-        ValueError: the file exists, or its folder does not or is not writable.
+        ValueError: the file exists, or its folder is missing or not writable.
     """
 
     def __init__(self, path: Path, rank: int = 0) -> None:
@@ -110,30 +118,30 @@ class TraceWriter:
         self._file: TextIO | None = None
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record; a line that does not fit is taken back.
+        """Append one record; if it cannot be written completely, the file is truncated to its previous end.
 
         Raises:
-            TraceError: the disk is full or gone.
+            TraceError: the disk is full or no longer mounted.
         """
         self._write_line(json.dumps(record, ensure_ascii=False) + "\n")
 
     def _write_line(self, line: str) -> None:
         if self._file is None:
             self._file = self._open()
-        begin = self._file.tell()
+        offset = self._file.tell()
         try:
             self._file.write(line)
             self._file.flush()
         except OSError as error:
-            self._give_up(begin)
+            self._truncate_to(offset)
             raise TraceError(
                 f"trace: cannot write {self.partial}: {error.strerror}; its {self.num_lines} lines "
                 "are complete; make room (or leave trace= out) and run again"
             ) from error
         self.num_lines += 1
 
-    def hand_over(self) -> list[str]:
-        """The lines of a process that is not the first, for it to take; `discard` follows."""
+    def release_lines(self) -> list[str]:
+        """Close this process's file and return its lines, for rank 0 to append; call `discard` afterwards."""
         if self._file is None:
             return []
         self._file.close()
@@ -142,15 +150,15 @@ class TraceWriter:
             return list(file)
 
     def discard(self) -> None:
-        """Remove the lines that were handed over."""
+        """Remove the file whose lines `release_lines` returned."""
         self.partial.unlink(missing_ok=True)
         self.num_lines = 0
 
     def finish(self, others: Iterable[str] = ()) -> None:
-        """Close the file and give it its name. A later `write` goes on with the same file.
+        """Close the file and rename it to its final name; a later `write` appends to the same file.
 
         Args:
-            others: lines of other processes, to be added.
+            others: lines of the other processes, which are appended first.
         """
         for line in others:
             self._write_line(line)
@@ -162,18 +170,18 @@ class TraceWriter:
     def _open(self) -> TextIO:
         if self.num_lines:
             os.replace(self.path, self.partial)
-            return self.partial.open("a", encoding="utf-8", errors=ESCAPED)
-        return self.partial.open("w", encoding="utf-8", errors=ESCAPED)
+            return self.partial.open("a", encoding="utf-8", errors=ENCODING_ERRORS)
+        return self.partial.open("w", encoding="utf-8", errors=ENCODING_ERRORS)
 
-    def _give_up(self, begin: int) -> None:
+    def _truncate_to(self, offset: int) -> None:
         assert self._file is not None
         descriptor = os.open(self.partial, os.O_WRONLY)
         try:
-            os.ftruncate(descriptor, begin)
+            os.ftruncate(descriptor, offset)
         finally:
             os.close(descriptor)
         try:
             self._file.close()  # flushes the rejected line once more, and fails again
         except OSError:
-            os.truncate(self.partial, begin)
+            os.truncate(self.partial, offset)
         self._file = None

@@ -1,7 +1,7 @@
-"""Reads JSON lines: the one place that says where a record ends.
+"""Reader of JSON lines; every module that reads them uses it.
 
-A record ends at a newline and nowhere else. `str.splitlines` also ends a line at U+2028, U+0085, a form
-feed and six more, which a model's text may hold and JSON leaves as they are.
+A record ends at a newline and nowhere else. `str.splitlines` also splits at U+2028, U+0085, form feed and
+six more characters, which a model's text may contain and JSON does not escape.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHOWN = 60
+MAX_SHOWN_CHARACTERS = 60
 
 
 class JsonLine(NamedTuple):
-    """A record, and the number of its line, counted from 1."""
+    """A record and its line number, counted from 1."""
 
     number: int
     record: dict[str, Any]
@@ -25,16 +25,16 @@ class JsonLine(NamedTuple):
 def read_json_lines(
     path: Path, error: type[Exception] = ValueError, prefix: str = "", advice: str = ""
 ) -> Iterator[JsonLine]:
-    """The records of a file, one JSON object a line; empty lines are left out.
+    """Yield the records of a file with one JSON object a line; empty lines are skipped.
 
     Args:
-        path: UTF-8, with or without a byte order mark, with either system's line ends.
-        error: what a file or a line that cannot be read raises.
-        prefix: what its message begins with, before the path.
-        advice: what it ends with.
+        path: a file in UTF-8, with or without a byte order mark, with LF or CRLF line ends.
+        error: exception class for a file or a line that cannot be read; default `ValueError`.
+        prefix: beginning of the message, before the path; default empty.
+        advice: end of the message about a line; default empty.
 
     Raises:
-        error: no such file, or a line that is not one JSON object; names file and line.
+        error: the file cannot be read, or a line is not one JSON object; the message names file and line.
     """
     try:
         with path.open("rb") as file:
@@ -49,10 +49,13 @@ def read_json_lines(
 def _record(line: bytes, where: str, error: type[Exception], advice: str) -> dict[str, Any]:
     try:
         record = json.loads(line.decode())
-    except (ValueError, RecursionError):  # no JSON or no UTF-8; a number or a nesting that Python refuses
+    except (
+        ValueError,
+        RecursionError,
+    ):  # invalid JSON or UTF-8, or a number or nesting beyond Python's limits
         record = None
     if not isinstance(record, dict):
-        shown = line.strip()[: 4 * SHOWN].decode(errors="replace")[:SHOWN]
+        shown = line.strip()[: 4 * MAX_SHOWN_CHARACTERS].decode(errors="replace")[:MAX_SHOWN_CHARACTERS]
         ending = f"; {advice}" if advice else ""
         raise error(f"{where}: expected one JSON object, got {shown!r}{ending}")
     return record

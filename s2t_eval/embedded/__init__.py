@@ -1,15 +1,15 @@
-"""The embedded pair: a tiny student, its teacher and their task, shipped inside the package.
+"""The embedded pair: a tiny student, its teacher and their task, shipped in the package.
 
-The pair lets every decoding method run in seconds, on a CPU, with no network. Both folders are
-ordinary transformers checkpoints with one shared tokenizer:
+With the pair, every decoding method runs in seconds on a CPU, without a network. Both folders are ordinary
+transformers checkpoints with the same tokenizer:
 
     AutoModelForCausalLM.from_pretrained(embedded_path("embedded/student"))
 
-`arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights, and `measure.py`
-measures what the pair shows. What stands beside them, `embedded/selector` (for `s2t_local` and `pps_local`),
-`embedded/tah` and `embedded/distilled`, is made by the scripts embedded_*.py of results/baselines. The models
-answer one question at a time: examples or instructions before it are unlike anything they were trained
-on. Importing this module loads neither torch nor transformers.
+`arith.py` generates the problems, `tokenizer.py` builds the tokenizer, and `scripts/train_embedded_pair.py`
+trains the models. The student's trained artifacts, `embedded/selector` (for `s2t_local` and `pps_local`),
+`embedded/tah` and `embedded/distilled`, are made by the other scripts `train_embedded_*.py`. The models were
+trained on single questions, without examples or instructions before them. Importing this module loads
+neither torch nor transformers.
 """
 
 from pathlib import Path
@@ -24,16 +24,16 @@ _FOLDERS = {
 
 
 def embedded_path(name: str) -> Path:
-    """Resolve the name of a shipped model to its folder on disk.
+    """The folder of a shipped model or artifact.
 
     Args:
-        name: "embedded/" and student, teacher, selector, tah or distilled.
+        name: "embedded/" followed by student, teacher, selector, tah or distilled.
 
     Returns:
-        The folder that `from_pretrained` takes, or `selector=`, `tah=` or `peft=`.
+        The folder, for `from_pretrained`, `selector=`, `tah=` or `peft=`.
 
     Raises:
-        ValueError: for any other name; the message lists the known ones.
+        ValueError: the name is another one; the message lists the known names.
     """
     if name not in _FOLDERS:
         known = ", ".join(sorted(_FOLDERS))

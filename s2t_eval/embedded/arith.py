@@ -3,15 +3,15 @@
     Question: Tom has 12 apples. Tom gets 5 apples from Mia. ... How many apples does Tom have now?
     Answer: First Tom has 12 + 5 = 17 apples. ... The answer is 13.
 
-Each step of a solution asks for three decisions (which operand, which operation, which result);
-everything between them is wording. No number leaves 1..99.
+Each step of a solution needs three decisions (operand, operation and result); the tokens between them are
+fixed wording. All numbers are in 1..99.
 
-Problems come from three seeds: train, dev and test. Two problems that differ only in names and
-objects count as the same problem (`question_key`), and no problem of one split occurs in another:
-test is drawn first, dev skips test, train skips both.
+The splits train, dev and test have a seed each. Two problems that differ only in names and objects count as
+the same problem (`question_key`), and no problem of one split occurs in another: test is drawn first, dev
+skips the problems of test, and train skips those of both.
 
-Only `random.Random.random()` is used, the one method whose sequence Python promises to keep, so a
-seed gives the same problems under every Python version.
+The only random method used is `random.Random.random()`, because Python guarantees its sequence: a seed gives
+the same problems under every Python version.
 """
 
 import random
@@ -24,7 +24,7 @@ SPLIT_SEEDS = {"train": 20_260_401, "dev": 20_260_402, "test": 20_260_403}
 SPLIT_SIZES = {"train": 4_000, "dev": 300, "test": 300}
 
 MAX_NUMBER = 99
-"""No operand and no result is larger: every number is a token of its own."""
+"""Largest operand and result; every number up to it is a token of its own."""
 
 NAMES = (
     "Tom", "Mia", "Ben", "Zoe", "Sam", "Ida", "Leo", "Eva",
@@ -67,7 +67,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem: its question, a worked solution that ends in the answer, and its length."""
+    """One problem.
+
+    Args:
+        question: the question.
+        solution: a worked solution that ends with the answer.
+        answer: the answer.
+        num_steps: number of steps of the solution.
+    """
 
     question: str
     solution: str
@@ -76,12 +83,12 @@ class Problem:
 
 
 class _OutOfRangeError(Exception):
-    """A drawn step left 1..MAX_NUMBER; the draft is thrown away."""
+    """The result of a drawn step is outside 1..MAX_NUMBER; the draft is discarded."""
 
 
 @dataclass
 class _Draft:
-    """A problem while it is being drawn: the story so far and the steps that solve it."""
+    """A problem that is being drawn: the sentences of its question and the steps of its solution so far."""
 
     rng: random.Random
     owner: str
@@ -90,12 +97,13 @@ class _Draft:
     story: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
 
-    def tell(self, template: str, **numbers: object) -> None:
+    def add_sentence(self, template: str, **numbers: object) -> None:
+        """Append a sentence to the question."""
         names = {"owner": self.owner, "other": self.other, "obj": self.obj}
         self.story.append(template.format(**(names | numbers)))
 
     def compute(self, who: str, left: int, op: str, right: int) -> int:
-        """Append the step `who left op right = result` and return the result."""
+        """Append the step `who left op right = result` to the solution, and return the result."""
         result = {"+": left + right, "-": left - right, "*": left * right}[op]
         if not 1 <= result <= MAX_NUMBER:
             raise _OutOfRangeError
@@ -105,12 +113,12 @@ class _Draft:
 
 
 def format_prompt(question: str) -> str:
-    """The text a model reads; its answer starts with a space."""
+    """The prompt of a question; the answer after it starts with a space."""
     return f"Question: {question}\nAnswer:"
 
 
 def question_key(question: str) -> str:
-    """The question up to case, spacing, names and objects: equal keys mean the same problem."""
+    """A key of the question without case, spacing, names and objects; equal keys mean the same problem."""
     key = re.sub(r"\s+", " ", question.lower()).strip()
     key = _OBJECT_PATTERN.sub("obj", key)
     order: dict[str, str] = {}
@@ -133,7 +141,7 @@ def make_split(name: str) -> list[Problem]:
         name: "train" (4,000 problems), "dev" (300) or "test" (300).
 
     Raises:
-        ValueError: for any other name.
+        ValueError: the name is another one.
     """
     if name not in SPLIT_SEEDS:
         raise ValueError(f"unknown split {name!r}; known: {', '.join(SPLIT_SEEDS)}")
@@ -146,19 +154,19 @@ def make_split(name: str) -> list[Problem]:
 
 
 def training_stream() -> Iterator[Problem]:
-    """Endless training problems; it begins with the train split. Never a dev or test one."""
+    """An endless stream of training problems that begins with the train split and has none of dev or test."""
     held_out = {question_key(p.question) for split in ("test", "dev") for p in make_split(split)}
     return _distinct(random.Random(SPLIT_SEEDS["train"]), held_out)
 
 
 def _take(seed: int, size: int, taken: set[str]) -> list[Problem]:
-    """`size` problems of `seed` whose keys are not in `taken`; adds their keys to it."""
+    """`size` problems of `seed` whose keys are not in `taken`, to which their keys are added."""
     stream = _distinct(random.Random(seed), taken)
     return [next(stream) for _ in range(size)]
 
 
 def _distinct(rng: random.Random, taken: set[str]) -> Iterator[Problem]:
-    """Problems of `rng` with keys not seen before; `taken` grows as they are drawn."""
+    """Problems of `rng` whose keys are not in `taken`, to which their keys are added."""
     while True:
         problem = make_problem(rng)
         key = question_key(problem.question)
@@ -190,42 +198,43 @@ def _draw(rng: random.Random) -> Problem:
 
 
 def _draw_chain(draft: _Draft) -> int:
-    """One person's things grow and shrink; some problems name a number that does not matter."""
+    """A problem in which one person gains and loses objects; some have an irrelevant number."""
     rng, num_steps = draft.rng, _between(draft.rng, 2, 4)
     count = _open_with_containers(draft) if rng.random() < 0.35 else _open_with_count(draft)
     if rng.random() < 0.3:
-        draft.tell("{other} is {n} years old.", n=_between(rng, 6, 60))
+        draft.add_sentence("{other} is {n} years old.", n=_between(rng, 6, 60))
     while len(draft.steps) < num_steps:
         count = _change(draft, count, _EVENTS)
-    draft.tell("How many {obj} does {owner} have now?")
+    draft.add_sentence("How many {obj} does {owner} have now?")
     return count
 
 
 def _open_with_count(draft: _Draft) -> int:
     count = _between(draft.rng, 5, 70)
-    draft.tell("{owner} has {n} {obj}.", n=count)
+    draft.add_sentence("{owner} has {n} {obj}.", n=count)
     return count
 
 
 def _open_with_containers(draft: _Draft) -> int:
     boxes, each = _between(draft.rng, 2, 9), _between(draft.rng, 2, 19)
     container = _choose(draft.rng, _CONTAINERS)
-    draft.tell("{owner} has {k} {c} with {n} {obj} each.", k=boxes, c=container, n=each)
+    draft.add_sentence("{owner} has {k} {c} with {n} {obj} each.", k=boxes, c=container, n=each)
     return draft.compute(f"{draft.owner} has", boxes, "*", each)
 
 
 def _change(draft: _Draft, count: int, events: Mapping[str, Sequence[str]]) -> int:
-    """One event: the owner's count grows or shrinks by a number of the story."""
+    """Add an event that changes the owner's count; returns the new count."""
     op = _choose(draft.rng, ("+", "-"))
     amount = _between(draft.rng, 2, 40)
-    draft.tell(_choose(draft.rng, events[op]), n=amount)
+    draft.add_sentence(_choose(draft.rng, events[op]), n=amount)
     return draft.compute(f"{draft.owner} has", count, op, amount)
 
 
 def _draw_comparison(draft: _Draft) -> int:
-    """Two people compared, perhaps an event, then one of them or both together.
+    """A problem that compares two people and asks for the second person's count or for both together.
 
-    The event leaves the first person's count alone, which the sum at the end takes as it was.
+    An event in between changes the second person's count only, so the sum uses the first person's count from
+    the beginning.
     """
     rng = draft.rng
     first = _open_with_containers(draft) if rng.random() < 0.3 else _open_with_count(draft)
@@ -233,15 +242,19 @@ def _draw_comparison(draft: _Draft) -> int:
     if rng.random() < 0.6:
         second = _change(replace(draft, owner=draft.other), second, _OWN_EVENTS)
     if len(draft.steps) > 1 and rng.random() < 0.3:
-        draft.tell("How many {obj} does {other} have now?")
+        draft.add_sentence("How many {obj} does {other} have now?")
         return second
-    draft.tell("How many {obj} do {owner} and {other} have together?")
+    draft.add_sentence("How many {obj} do {owner} and {other} have together?")
     return draft.compute("they have", first, "+", second)
 
 
 def _compare(draft: _Draft, first: int) -> int:
-    """Say how the other person's count follows from the owner's; two of five are said backwards."""
+    """Add a comparison that determines the other person's count; returns that count.
+
+    Two of the five comparisons state the difference from the owner's point of view, so their operation is the
+    inverse of their wording.
+    """
     template, op = _choose(draft.rng, _COMPARISONS)
     amount = _between(draft.rng, 2, 6 if op == "*" else 40)
-    draft.tell(template, n=amount)
+    draft.add_sentence(template, n=amount)
     return draft.compute(f"{draft.other} has", first, op, amount)

@@ -1,8 +1,8 @@
-"""The pair's tokenizer: one token a word and a number, bytes for everything else.
+"""The pair's tokenizer: one token for every word and number of the problems, bytes for everything else.
 
-Byte-level, so `decode(encode(text)) == text` for any text; the words of the problems and the
-numbers 0..MAX_NUMBER are tokens of their own. There are no merges: a word in the vocabulary is
-taken whole (`ignore_merges`, as in Llama 3), any other falls to its bytes.
+It is byte-level, so `decode(encode(text)) == text` for any text. The words of the problems and the numbers
+0..MAX_NUMBER are tokens of their own. There are no merges: a word of the vocabulary is one token
+(`ignore_merges`, as in Llama 3), and any other word is split into its bytes.
 """
 
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ CHAT_TEMPLATE = (
     "{% else %}{{ message['content'] }}{% endif %}"
     "{% endfor %}"
 )
-"""The plain prompt format: what the pair was trained on has no roles."""
+"""A template that adds no roles, because the pair was trained on prompts without roles."""
 
 
 def build_tokenizer(texts: Iterable[str], max_length: int) -> PreTrainedTokenizerFast:
-    """Build the tokenizer whose whole-word tokens are the words of `texts`, sorted.
+    """Build the tokenizer; its word tokens are the words of `texts`, sorted.
 
     Args:
-        texts: training texts; only their set of words matters.
+        texts: training texts, of which only the set of words is used.
         max_length: the models' context length in tokens.
     """
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)

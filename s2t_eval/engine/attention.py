@@ -1,8 +1,8 @@
 """Attention of a packed pass over the slot cache, plugged into transformers' attention interface.
 
-The tokens of all rows travel as ONE sequence through the model (no padding: projections and MLPs do
-not care which row a token belongs to). Only attention does; it is called here with the pass's plan,
-writes the new keys and values into their slots and lets every token see its own row.
+The tokens of all rows pass through the model as ONE sequence without padding: projections and MLPs do
+not depend on which row a token belongs to. Only attention does. It is called here with the pass's plan,
+writes the new keys and values into their slots, and restricts every token to its own row.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Segment:
     """Neighbouring rows with equally many new tokens, which attend together.
 
     Args:
-        tokens: where the segment's tokens stand in the packed pass, row by row; a slice, or their indices.
-        rows: the rows of the cache, in the same way.
+        tokens: positions of the segment's tokens in the packed pass, row by row; a slice, or indices.
+        rows: the rows of the cache; a slice, or indices.
         positions: position of each token, [rows, queries].
         own: the slot each token was written to, [rows, queries]; differs from the position only for
             branches, which share one position.
-        length: slots that any of the tokens can see.
+        length: slots that any of the tokens may attend to.
     """
 
     tokens: slice | Tensor
@@ -42,7 +42,7 @@ class Segment:
     _masks: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
 
     def attention_mask(self, window: int | None) -> Tensor:
-        """Who sees whom: bool [rows, queries, length]; the prefix (or its window) and itself."""
+        """What each query attends to, bool [rows, queries, length]: the prefix (or its window) and itself."""
         slots = torch.arange(self.length, device=self.positions.device)
         position = self.positions[..., None]
         seen = slots < position
@@ -51,7 +51,7 @@ class Segment:
         return seen | (slots == self.own[..., None])
 
     def mask(self, window: int | None, group: int, like: Tensor) -> Tensor:
-        """What is added to scores: 0 where a query sees a slot, else minus infinity; made once a pass.
+        """The additive mask: 0 where a query attends to a slot, else minus infinity; made once a pass.
 
         Args:
             window: of sliding layers.
@@ -71,13 +71,13 @@ class Segment:
         return self._masks[key]
 
     def view(self, cache: KVCache, states: Tensor) -> Tensor:
-        """The slots that the mask speaks of, of a layer's keys or values [rows, kv_heads, slots, dim]."""
+        """The slots that the mask covers, of a layer's keys or values [rows, kv_heads, slots, dim]."""
         return cache.view(states, self.rows, self.length)
 
 
 @dataclass
 class Pass:
-    """One forward's plan: where each packed token is written, and what it may see."""
+    """One forward's plan: where each packed token is written, and what it may attend to."""
 
     cache: KVCache
     index: Tensor
@@ -99,7 +99,7 @@ def slot_attention(
 ) -> tuple[Tensor, None]:
     """Attention of packed tokens [1, heads, tokens, head_dim], each over the slots of its own row.
 
-    Called by transformers' models in place of their own attention (see `slot_attention_enabled`).
+    Models of transformers call it in place of their own attention (see `slot_attention_enabled`).
     Grouped query heads are folded into the query axis, so keys and values are never repeated.
     """
     if slots is None:
@@ -150,9 +150,9 @@ def attend(
 
 @contextmanager
 def slot_attention_enabled(model: PreTrainedModel) -> Iterator[None]:
-    """Let `model` attend through `slot_attention`; its own attention is back afterwards.
+    """Use `slot_attention` in `model`; its own attention is restored afterwards.
 
-    Scoring of log-likelihoods between two generations keeps the attention the user asked for.
+    Log-likelihoods that are scored between two generations use the attention that the user chose.
     """
     ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, slot_attention)
     config = model.config.get_text_config(decoder=True)

@@ -19,12 +19,12 @@ class LayerKV:
 class KVCache:
     """Keys and values of `rows` sequences of at most `capacity` tokens, in every layer.
 
-    A token's place is the flat index `row * capacity + slot`. Nothing is ever shifted or padded: who
-    may see which slot is decided by the masks of a `Pass`. Layers are allocated when they are first
-    written, in the shape, dtype and device of the keys that arrive, so layers may differ in all three.
+    A token's flat index is `row * capacity + slot`. Nothing is shifted or padded: the masks of a `Pass`
+    decide which token attends to which slot. Layers are allocated when they are first written, in the
+    shape, dtype and device of the keys written first, so layers may differ in all three.
 
     Args:
-        rows: sequences held at once.
+        rows: sequences in the cache at once.
         capacity: slots of a row, in tokens.
     """
 
@@ -44,15 +44,15 @@ class KVCache:
         return layer
 
     def view(self, states: Tensor, rows: slice | Tensor, length: int, first: int = 0) -> Tensor:
-        """`length` slots of some rows from the slot `first` on, [rows, kv_heads, length, head_dim].
+        """`length` slots of some rows, starting at the slot `first`, [rows, kv_heads, length, head_dim].
 
-        Of neighbouring rows (a slice) nothing is copied.
+        Contiguous rows (a slice) are not copied.
         """
         by_row = states.view(self.rows, self.capacity, *states.shape[1:])
         return by_row[:, first : first + length][rows].transpose(1, 2)
 
     def grown(self, capacity: int) -> KVCache:
-        """A cache of more slots a row that holds the same at the same places of its rows."""
+        """A cache with more slots a row and the same contents in the same slots."""
         larger = KVCache(self.rows, capacity)
         for layer_idx, layer in self._layers.items():
             copies = [larger._zeros(states) for states in (layer.keys, layer.values)]
@@ -72,5 +72,5 @@ class KVCache:
                 states.index_copy_(0, dst, states.index_select(0, src))
 
     def _zeros(self, like: Tensor) -> Tensor:
-        # Not `empty`: a masked slot still meets its weight of 0, and 0 * NaN is NaN.
+        # Not `empty`: a masked slot is still multiplied by its weight of 0, and 0 * NaN is NaN.
         return torch.zeros(self.rows * self.capacity, *like.shape[1:], dtype=like.dtype, device=like.device)

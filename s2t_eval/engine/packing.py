@@ -1,4 +1,4 @@
-"""Packed passes on the host: which tokens go in, where each is written, what each may attend to."""
+"""Planning of packed passes on the host: the tokens, their cache slots, and what each may attend to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from s2t_eval.engine.attention import Segment
 
 @dataclass(frozen=True)
 class Packed:
-    """The tokens of one pass over several rows, one after the other."""
+    """The tokens of one pass over several rows, concatenated."""
 
     ids: Tensor
     """[tokens]"""
@@ -23,7 +23,7 @@ class Packed:
     segments: list[Segment]
 
     def followed_by(self, other: Packed) -> Packed:
-        """Both in one pass; the other's segments must already count from the end of this one."""
+        """Both in one pass; the other's segments must already be offset by this one's number of tokens."""
         return Packed(
             torch.cat([self.ids, other.ids]),
             torch.cat([self.index, other.index]),
@@ -34,12 +34,12 @@ class Packed:
 def pack_uncached(
     rows: Sequence[int], texts: Sequence[Sequence[int]], cached: Sequence[int], capacity: int
 ) -> Packed:
-    """The tokens of each text behind its first `cached[i]` ones; texts of equal need attend together.
+    """The tokens of each text after its first `cached[i]` ones; texts with equally many attend together.
 
     Args:
         rows: cache row of each text.
         texts: token ids of each.
-        cached: leading tokens of each that its row holds already.
+        cached: leading tokens of each that are already in its row.
         capacity: slots of a cache row.
     """
     sizes = [len(text) - start for start, text in zip(cached, texts, strict=True)]
@@ -57,15 +57,15 @@ def pack_uncached(
 def pack_branches(
     rows: Sequence[int], lengths: Tensor, candidates: Tensor, capacity: int, first_token: int, first_lane: int
 ) -> Packed:
-    """Candidates side by side behind each row's text: they share a position and do not see each other.
+    """Candidates after each row's text: they share one position and do not attend to each other.
 
     Args:
         rows: cache row of each text.
         lengths: tokens of each text, [rows].
         candidates: token ids, [rows, lanes].
         capacity: slots of a cache row.
-        first_token: tokens of the pass that stand before these.
-        first_lane: slots behind the text that are taken already.
+        first_token: tokens of the pass before these.
+        first_lane: slots after the text that are already in use.
     """
     lanes = candidates.shape[1]
     positions = lengths[:, None].expand(-1, lanes)
@@ -78,7 +78,7 @@ def pack_branches(
 
 
 def segment(tokens: slice, rows: slice, positions: Tensor, own: Tensor) -> Segment:
-    """A segment that can see every slot up to the last one that it writes."""
+    """A segment that may attend to every slot up to the last one that it writes."""
     return Segment(tokens, rows, positions, own, int(own.max()) + 1)
 
 

@@ -1,4 +1,4 @@
-"""Reuse of shared beginnings: which tokens each cache row holds, and what a new text can copy from them."""
+"""Reuse of shared prefixes: the tokens in each cache row, and what a new text can copy from them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 MIN_SHARED = 16
-"""A shared prefix of fewer tokens is computed rather than waited for or copied."""
+"""A shared prefix shorter than this many tokens is computed again instead of copied."""
 
 
 class PrefillPlan(NamedTuple):
-    """What to do with the texts that wait for their prefill."""
+    """How the texts that still need their prefill get their keys and values."""
 
     now: list[int]
     """texts to compute in this round"""
     cached: list[int]
-    """leading tokens of each of them that its row holds once the copies are made"""
+    """leading tokens of each of them that are in its row once the copies are made"""
     source: list[Tensor]
     target: list[Tensor]
     """flat cache indices to copy between, in pairs"""
@@ -30,8 +30,8 @@ class PrefillPlan(NamedTuple):
 class PrefixCache:
     """The token ids whose keys and values lie in each row of a `KVCache`.
 
-    They stay after a text has ended, so that a later prompt with the same beginning copies its keys
-    and values instead of computing them.
+    They stay after a text has ended, so that a later prompt with the same prefix copies its keys and
+    values instead of computing them.
 
     Args:
         rows: number of cache rows.
@@ -45,10 +45,10 @@ class PrefixCache:
     def plan(
         self, rows: Sequence[int], texts: Sequence[Sequence[int]], waiting: Sequence[int]
     ) -> PrefillPlan:
-        """Match each waiting text with the longest prefix that any row holds.
+        """Match each waiting text with the longest prefix that any row contains.
 
-        A postponed text may have counted on a row that is overwritten by this plan, so every round
-        plans afresh. The last token of a text is always computed, because its state is needed.
+        This plan may overwrite the row that a postponed text would copy from, so every round makes a new
+        plan. The last token of a text is always computed, because its hidden state is needed.
 
         Args:
             rows: row of each text.
@@ -56,10 +56,10 @@ class PrefixCache:
             waiting: indices of the texts to plan for.
         """
         plan = PrefillPlan([], [], [], [], [])
-        held = [np.asarray(tokens) for tokens in self.tokens]
+        cached_texts = [np.asarray(tokens) for tokens in self.tokens]
         for i in waiting:
             text = np.asarray(texts[i])
-            donor, length = self._donor(text, held, rows[i])
+            donor, length = self._donor(text, cached_texts, rows[i])
             soon = max((common_prefix(text, np.asarray(texts[j])) for j in plan.now), default=0)
             if soon >= length + MIN_SHARED:
                 plan.postponed.append(i)
@@ -73,11 +73,11 @@ class PrefixCache:
                 plan.target.append(slots + rows[i] * self.capacity)
         return plan
 
-    def _donor(self, text: np.ndarray, held: Sequence[np.ndarray], row: int) -> tuple[int, int]:
-        """The row to copy from and the tokens it shares: the own row unless another has clearly more."""
-        own = common_prefix(text, held[row])
+    def _donor(self, text: np.ndarray, cached_texts: Sequence[np.ndarray], row: int) -> tuple[int, int]:
+        """The row to copy from and the shared length; another row only for `MIN_SHARED` more tokens."""
+        own = common_prefix(text, cached_texts[row])
         donor, length = max(
-            ((other, common_prefix(text, tokens)) for other, tokens in enumerate(held)),
+            ((other, common_prefix(text, tokens)) for other, tokens in enumerate(cached_texts)),
             key=lambda candidate: candidate[1],
         )
         return (row, own) if length < own + MIN_SHARED else (donor, length)
@@ -91,8 +91,8 @@ def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def cached_prefix(text: Sequence[int], tokens: Sequence[int]) -> int:
-    """Leading tokens of a text that a row with these tokens need not compute: all but the last at most.
+    """Leading tokens of a text whose keys and values a row with these tokens already contains.
 
-    The last token is always computed, because its state is needed.
+    The last token never counts: it is always computed, because its hidden state is needed.
     """
     return min(common_prefix(np.asarray(text), np.asarray(tokens)), len(text) - 1)

@@ -1,7 +1,8 @@
-"""What is asked of the decoder, and what it gives back."""
+"""A request to the decoder, and the result that it returns."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -19,11 +20,13 @@ class Request:
         prompt_ids: the prompt, at least one token.
         max_new_tokens: length limit of the answer, in tokens.
         stop_ids: tokens that end the answer; they count as generated and are not text.
-        stop_strings: strings that end the answer as soon as they stand in its text.
+        stop_strings: strings that end the answer as soon as its text contains one of them.
         sampling: None takes the most likely token.
         seed: of this request's own random numbers.
-        in_thought: whether the answer begins inside a thought, in which stop strings end nothing. None:
-            thoughts are not told apart from the answer.
+        in_thought: whether the answer begins inside a thought, where stop strings have no effect. None:
+            thoughts are not distinguished from the answer.
+        origin: the caller's own label of the request. The engine does not read it, and it is not part of
+            the request's identity: requests that differ in it alone are equal.
 
     Raises:
         ValueError: an empty prompt or no token allowed.
@@ -36,6 +39,7 @@ class Request:
     sampling: Sampling | None = None
     seed: int = 0
     in_thought: bool | None = None
+    origin: Hashable = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:
@@ -58,7 +62,7 @@ class Finish(Enum):
 
 
 class FiredStep(NamedTuple):
-    """A step at which the policy fired: what stood to choice and what was taken."""
+    """A step at which the policy fired: the candidate set, its scores and the selected token."""
 
     t: int
     """index of the token in the answer, from 0"""
@@ -67,22 +71,25 @@ class FiredStep(NamedTuple):
     """the student's top-K, most likely first"""
     scores: list[float]
     greedy: int
-    """what the student would have said"""
+    """the student's argmax token"""
     picked: int
     teacher: int | None = None
-    """what the teacher would have said of its whole vocabulary; None where no teacher picks"""
+    """the teacher's argmax token over the whole vocabulary; None where no teacher selects"""
 
 
 @dataclass
 class Usage:
-    """What one text cost.
+    """The cost of one text.
 
-    `forwards` are the student's passes that its row took part in, the prefill included; teacher
-    calls are the teacher's passes, and its tokens those it had to compute. The scorer is the adapted
-    model beside a base proposer (PPS); where the student scores its own branches it is not counted.
-    Hits and misses are the fired steps at which the teacher's own token was, or was not, among the
-    candidates; where no teacher picks, neither is counted.
-    A looped model (Think-at-Hard) counts the tokens it thought about again, and the passes that took.
+    `forwards` counts the student's forward passes over the sequence, the prefill included. `teacher_calls`
+    counts the teacher's passes, and `teacher_tokens` the tokens computed in them. The scorer is the adapted
+    model beside a base proposer (PPS); where the student scores its own branches, it is not counted.
+    `hits` and `misses` count the fired steps at which the teacher's argmax token was, or was not, among the
+    candidates; where no teacher selects, neither is counted.
+    For a looped model (Think-at-Hard), `continued` counts the tokens with further iterations, and
+    `deeper_passes` those iterations.
+    Where the teacher verifies in chunks, `discarded_tokens` counts the tokens drafted after a cut or after
+    the end of the text; their cost is part of `forwards` and `teacher_tokens`.
     """
 
     tokens: int = 0
@@ -98,6 +105,7 @@ class Usage:
     scorer_tokens: int = 0
     continued: int = 0
     deeper_passes: int = 0
+    discarded_tokens: int = 0
     seconds: float = 0.0
 
 
@@ -106,16 +114,18 @@ class Result:
     """One generated text.
 
     Args:
-        index: place of its request in the list handed to the decoder.
+        request: what was decoded.
+        index: position of its request in the list given to the decoder.
         output_ids: the generated tokens, a final stop token included.
-        finish: why it ended.
+        finish: why the text ended.
         steps: the steps that fired.
-        usage: what it cost.
+        usage: its cost.
         observed: divergences of every step, one list per observed trigger, [triggers][tokens].
         top_ids: the student's most likely tokens at every step, int32 [tokens, m], if they were kept.
         top_log_probs: their log-probabilities over the whole text vocabulary, float32 [tokens, m].
     """
 
+    request: Request
     index: int
     output_ids: list[int]
     finish: Finish

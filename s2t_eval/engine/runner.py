@@ -1,4 +1,4 @@
-"""One causal language model and the cached sequences it works on: every forward pass of the engine."""
+"""One causal language model with its KV cache: every forward pass of the engine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from s2t_eval.models.lm_head import LMHead
 
 PASS_TOKENS = {"cpu": 512}
 PASS_TOKENS_ELSEWHERE = 4096
-"""Most tokens of one prefill pass: bounds activations and masks; a CPU's caches like short passes."""
+"""Most tokens of one prefill pass: bounds activations and masks. Short passes fit into a CPU's caches."""
 
 
 @dataclass
 class Counters:
-    """Work of a model: passes, row-passes (rows that took part in them) and tokens."""
+    """Work of a model: passes, row-passes (the rows of all passes) and tokens."""
 
     passes: int = 0
     row_passes: int = 0
@@ -34,16 +34,16 @@ class Counters:
 
 
 class Prefilled(NamedTuple):
-    """What a prefill gives."""
+    """The result of a prefill."""
 
     hidden: Tensor
-    """states at the last token of each text, [texts, hidden]"""
+    """hidden states at the last token of each text, [texts, hidden]"""
     computed: list[int]
-    """tokens of each text that were computed rather than copied or kept"""
+    """tokens of each text that were computed, neither copied nor already cached"""
 
 
 class CandidateStates(NamedTuple):
-    """Hidden states behind texts and at candidates that were tried there."""
+    """Hidden states at the ends of texts and at candidates appended to them."""
 
     hidden: Tensor
     """at the last token of each text, [texts, hidden]"""
@@ -54,17 +54,17 @@ class CandidateStates(NamedTuple):
 
 
 class ModelRunner:
-    """A decoder-only model of transformers, its body and head apart, over a `KVCache`.
+    """A decoder-only model of transformers over a `KVCache`; body and head are called separately.
 
-    `tokens[row]` are the ids whose keys and values lie in the row; they stay after a sequence has
-    ended, so that a later prompt with the same beginning copies them instead of computing them.
+    `tokens[row]` are the ids whose keys and values are in the row. They stay after a sequence has ended,
+    so that a later prompt with the same prefix copies them instead of computing them.
 
     Args:
         model: the causal model, with or without a PEFT adapter.
-        name: how messages call it.
-        text_vocab: rows of the head that are text; what lies above (padding, reserved rows) is
-            never proposed. None takes the head's size.
-        forward_context: a context that every forward runs in, such as one that switches an adapter on.
+        name: its name in messages.
+        text_vocab: rows of the head that are text; the rows above (padding, reserved rows) are never
+            proposed. None takes the head's size.
+        forward_context: a context manager around every forward, such as one that enables an adapter.
 
     Raises:
         UnsupportedModelError: recurrent, hybrid or other layers that cannot be branched.
@@ -77,7 +77,7 @@ class ModelRunner:
         text_vocab: int | None = None,
         forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        # A PEFT model has injected its adapters into the base model; generation needs no wrapper.
+        # A PEFT model injects its adapters into the base model; generation does not need the wrapper.
         base: Any = model
         if hasattr(model, "get_base_model"):
             base = base.get_base_model()
@@ -107,20 +107,20 @@ class ModelRunner:
 
     @property
     def tokens(self) -> list[list[int]]:
-        """The token ids that each row holds."""
+        """The cached token ids of each row."""
         return self.prefixes.tokens
 
     def allocate(self, rows: int, capacity: int) -> None:
-        """Start afresh with `rows` empty rows of `capacity` slots; keeps a cache that fits."""
+        """Make room for `rows` rows of `capacity` slots; a cache that is large enough is kept."""
         if not self._is_checked:
-            self._linears = worthwhile(self.body)  # not earlier: an adapter may still be put in
+            self._linears = worthwhile(self.body)  # not earlier: an adapter may still be attached
             self._check_forward()
         if self.cache.rows != rows or self.cache.capacity < capacity:
             self.cache = KVCache(rows, capacity)
             self.prefixes = PrefixCache(rows, capacity)
 
     def release(self) -> None:
-        """Drop the cache and give its memory back."""
+        """Drop the cache and free its memory."""
         self.cache = KVCache(0, 0)
         self.prefixes = PrefixCache(0, 0)
 
@@ -131,7 +131,7 @@ class ModelRunner:
         return self._lm_head.fast_logits(hidden)
 
     def head_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """Logits of chosen ids only, float32 [n, m], for ids [n, m]: the head's other rows are not read."""
+        """Logits of chosen ids only, float32 [n, m], for ids [n, m]; the head's other rows are not read."""
         return self._lm_head.logits_at(hidden, ids)
 
     # ---------------------------------------------------------------- decode steps
@@ -141,10 +141,10 @@ class ModelRunner:
         return self.branch(ids, [], ids.new_empty(0, 1))
 
     def branch(self, ids: Tensor, fired: Sequence[int], candidates: Tensor) -> Tensor:
-        """One pass in which most rows take one token and the fired ones try K at the same position.
+        """One pass that appends one token to most rows and K candidates at one position to the fired rows.
 
         Args:
-            ids: token of each row 0..n-1, [n]; for a fired row its first candidate.
+            ids: token of each row 0..n-1, [n]; for a fired row, its first candidate.
             fired: the rows that branch.
             candidates: all candidates of each fired row, [fired, K].
 
@@ -187,12 +187,41 @@ class ModelRunner:
         self.tokens[target] = self.tokens[source]
         self.tokens[source] = []
 
+    # ---------------------------------------------------------------- several tokens at once, and back
+
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Append any number of tokens to rows in ragged passes; the states at all of them.
+
+        One pass serves all rows as long as it holds no more tokens than a prefill's. A verified chunk, and
+        a drafted step of reasoning that is scored, are read in this way; `truncate` takes tokens back.
+
+        Args:
+            rows: rows to extend, ascending.
+            tokens: the new ids of each; none at all leaves its row as it is.
+
+        Returns:
+            Hidden states [len(tokens[i]), hidden] of each row.
+        """
+        sizes = [len(new) for new in tokens]
+        states = [torch.empty(0)] * len(rows)
+        filled = [i for i, size in enumerate(sizes) if size]
+        for part in batches(filled, sizes, self._pass_tokens):
+            texts = [[*self.tokens[rows[i]], *tokens[i]] for i in part]
+            hidden = self._compute([rows[i] for i in part], texts)
+            for i, own in zip(part, hidden.split([sizes[i] for i in part]), strict=True):
+                states[i] = own
+        return states
+
+    def truncate(self, row: int, length: int) -> None:
+        """Drop a row's tokens from `length` on; their slots are written anew by what follows."""
+        del self.tokens[row][length:]
+
     # ---------------------------------------------------------------- whole texts
 
     def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:
-        """Bring rows to hold exactly these texts, computing only what no row holds already.
+        """Fill rows with exactly these texts; only tokens that are in no row are computed.
 
-        It serves new prompts and a teacher that has not read a text's last tokens yet.
+        It is used for new prompts, and for a teacher whose rows lack the last tokens of their texts.
 
         Args:
             rows: rows to fill.
@@ -218,15 +247,15 @@ class ModelRunner:
     def score_candidates(
         self, rows: Sequence[int], texts: Sequence[Sequence[int]], candidates: Tensor
     ) -> CandidateStates:
-        """Read what rows lack of these texts and, in the same pass, candidates behind each of them.
+        """Compute the uncached tokens of these texts and, in the same pass, candidates after each of them.
 
-        The rows hold the texts afterwards and none of the candidates, since another token may be
+        Afterwards the rows contain the texts and none of the candidates, because another token may be
         appended.
 
         Args:
-            rows: rows to bring up to date.
+            rows: rows of the texts.
             texts: token ids of each, not empty.
-            candidates: what to try behind each text, [rows, K]; with K = 0 only the texts are read.
+            candidates: token ids to append to each text, [rows, K]; with K = 0 only the texts are computed.
         """
         num, lanes = candidates.shape
         cached = [cached_prefix(text, self.tokens[row]) for row, text in zip(rows, texts, strict=True)]
@@ -248,9 +277,9 @@ class ModelRunner:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Hidden states at every token of each text, [len(text), hidden] each: a bare prefill.
+        """Hidden states at every token of each text, [len(text), hidden] each: a prefill without decoding.
 
-        Nothing is kept: the rows are empty again afterwards.
+        Nothing is cached: the rows are empty afterwards.
         """
         self.allocate(len(texts), max(len(text) for text in texts))
         self.prefixes = PrefixCache(self.cache.rows, self.cache.capacity)
@@ -267,7 +296,7 @@ class ModelRunner:
         return PASS_TOKENS.get(self.device.type, PASS_TOKENS_ELSEWHERE)
 
     def _compute(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Tensor:
-        """One ragged pass over what these rows lack of their texts; all its hidden states."""
+        """One ragged pass over the uncached tokens of these texts; returns all its hidden states."""
         packed = pack_uncached(rows, texts, [len(self.tokens[row]) for row in rows], self.cache.capacity)
         for row, text in zip(rows, texts, strict=True):
             self.tokens[row] = list(text)
@@ -282,9 +311,9 @@ class ModelRunner:
         """One pass of the body over packed tokens -> hidden states [tokens, hidden].
 
         Args:
-            packed: tokens, where each is written, and who attends to what.
-            positions: of each token, [tokens]; None: the segments', which then follow one another.
-            embeds: what goes in instead of the tokens' embeddings, [tokens, hidden].
+            packed: the tokens, their cache slots, and what each attends to.
+            positions: of each token, [tokens]; None: the concatenated positions of the segments.
+            embeds: inputs instead of the tokens' embeddings, [tokens, hidden].
         """
         if positions is None:
             positions = torch.cat([part.positions.flatten() for part in packed.segments])
@@ -308,7 +337,7 @@ class ModelRunner:
             output = self.body(
                 **inputs,
                 position_ids=positions.to(self.device)[None],
-                # A ready 4D mask is passed on untouched; slot attention makes its own from the plan.
+                # transformers leaves a 4D mask unchanged; slot attention makes its own masks from the plan.
                 attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device),
                 use_cache=False,
                 slots=plan,
@@ -318,7 +347,7 @@ class ModelRunner:
 
     @torch.inference_mode()
     def _check_forward(self) -> None:
-        """Refuse a model whose logits through the slots are not its own (unknown layers, scalings)."""
+        """Refuse a model whose logits in this engine differ from its own (unknown layers, scalings)."""
         ids = torch.arange(8) * 7 % self.text_vocab
         with self._forward_context():
             expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
@@ -335,6 +364,6 @@ class ModelRunner:
             raise UnsupportedModelError(
                 f"{self.name}: {type(self.base).__name__} gives other logits through the slot engine "
                 f"(largest difference {error:.3g} at a scale of {scale:.3g}): it has layers or "
-                "scalings that the engine does not know; use --model hf for it"
+                "scalings that the engine does not implement; use --model hf for it"
             )
         self._is_checked = True

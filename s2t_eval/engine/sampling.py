@@ -1,4 +1,4 @@
-"""Sampling whose outcome depends on a request's own seed alone, not on its neighbours in the batch."""
+"""Sampling that depends on a request's own seed alone, not on the other requests of its batch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def sample(logits: Tensor, sampling: Sampling, uniform: Sequence[float]) -> Tens
     probs = probs.masked_fill(before >= sampling.top_p, 0.0)  # the first token always stays
     total = probs.cumsum(-1)
     drawn = torch.tensor(uniform, dtype=total.dtype, device=total.device)[:, None] * total[:, -1:]
-    # The first token whose cumulated mass exceeds the draw; rounding must not run off the end.
+    # The first token whose cumulated mass exceeds the draw; rounding must not lead beyond the last token.
     place = (total <= drawn).sum(-1, keepdim=True)
     last = (probs > 0).sum(-1, keepdim=True) - 1
     return ids.gather(-1, torch.minimum(place, last))[:, 0]

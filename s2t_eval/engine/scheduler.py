@@ -1,4 +1,4 @@
-"""Which requests are at work: admission, retirement, results, and what happens when memory runs out."""
+"""Which requests are active: admission, retirement, results, and recovery when memory runs out."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ logger = logging.getLogger(__name__)
 
 
 class Compaction(NamedTuple):
-    """How the rows left at work close up after some have ended."""
+    """How the remaining rows are made contiguous after some have ended."""
 
     order: list[int]
-    """row i now holds what row `order[i]` held"""
+    """row i now contains what row `order[i]` contained"""
     moves: list[tuple[int, int]]
     """cache rows to move, (source, target), in this order"""
 
 
 class Scheduler(Generic[S]):
-    """Continuous batching: rows 0..n-1 are at work, and a request enters as soon as a row is free.
+    """Continuous batching: rows 0..n-1 are active, and a request is admitted as soon as a row is free.
 
-    Batch size, order and refilling do not change a text, but for rounding.
+    Batch size, order and refilling do not change a text, except by rounding.
 
     Args:
         stepper: the decoding method.
-        rows: sequences at work at once.
+        rows: sequences decoded at once.
         decode: token ids to text, for requests with stop strings.
-        answer_of: what a text says outside of its thoughts, for requests that tell them apart.
+        answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.
 
     Raises:
-        ValueError: no row at all.
+        ValueError: fewer than one row.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Scheduler(Generic[S]):
         self._on_round: OnRound | None = None
 
     def run(self, requests: abc.Sequence[Request], on_round: OnRound | None = None) -> abc.Iterator[Result]:
-        """Generate; each result comes as soon as its text has ended, in no fixed order.
+        """Generate; each result is yielded as soon as its text has ended, in no fixed order.
 
-        When memory runs out, the rows are halved and unfinished texts begin again (to the same end).
+        When memory runs out, the number of rows is halved and unfinished texts are generated again.
 
         Args:
             requests: the texts to generate.
-            on_round: sees every round, for progress bars and displays.
+            on_round: called after every round, for progress bars and displays.
 
         Raises:
-            NonFiniteLogitsError: a model gave NaN or infinite logits.
+            NonFiniteLogitsError: a model's logits are NaN or infinite.
         """
         queue = deque(enumerate(requests))
         rows = min(self.rows, len(requests))
@@ -87,12 +87,12 @@ class Scheduler(Generic[S]):
                 queue.extendleft((seq.index, seq.request) for seq in reversed(self._active))
                 self._active = []
                 rows //= 2
-                logger.warning("out of memory: going on with %d rows at once", rows)
+                logger.warning("out of memory: continuing with %d rows at once", rows)
             yield from self._take_results()  # also those that ended in the interrupted round
 
     @torch.inference_mode()
     def _round(self, queue: deque[tuple[int, Request]], rows: int) -> None:
-        """Admit what fits, let the method emit tokens, retire what has ended, run the models."""
+        """Admit waiting requests, emit tokens, retire ended sequences, run the models."""
         self._admit(queue, rows)
         finished = self.stepper.emit(self._active)
         self._show(finished)
@@ -101,12 +101,12 @@ class Scheduler(Generic[S]):
             self.stepper.advance(self._active)
 
     def _show(self, finished: Finished) -> None:
-        """Let the observer see the sequences at work."""
+        """Call the observer with the active sequences."""
         if self._on_round is not None:
             self._on_round(Round(self._active, finished))
 
     def _admit(self, queue: deque[tuple[int, Request]], rows: int) -> None:
-        """Let waiting requests into free rows: one ragged prefill, shared beginnings computed once."""
+        """Admit waiting requests into free rows: one ragged prefill that computes shared prefixes once."""
         first = len(self._active)
         while queue and len(self._active) < rows:
             index, request = queue.popleft()
@@ -118,7 +118,7 @@ class Scheduler(Generic[S]):
             self.stepper.prefill(self._active, first)
 
     def _retire(self, finished: Finished) -> None:
-        """Hand over ended texts and close the gaps that they leave."""
+        """Collect ended texts and close the gaps that they leave."""
         if not finished:
             return
         self._results += [self._active[row].result(finish) for row, finish in finished]
@@ -135,7 +135,7 @@ class Scheduler(Generic[S]):
 
 
 def compact(num: int, finished: abc.Sequence[int]) -> Compaction:
-    """Close the gaps of finished rows: the last row at work moves into each, the highest gap first."""
+    """Close the gaps of finished rows: the last active row moves into each, the highest gap first."""
     order, moves = list(range(num)), []
     for row in sorted(finished, reverse=True):
         last = len(order) - 1
@@ -147,7 +147,7 @@ def compact(num: int, finished: abc.Sequence[int]) -> Compaction:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the host."""
+    """Whether an error means that memory ran out, on a GPU or on the host."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)

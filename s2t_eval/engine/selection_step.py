@@ -1,4 +1,4 @@
-"""The step of every method of selection: decide which rows fire, pick a candidate there, append.
+"""The step of every selection method: decide which rows fire, select a candidate there, append it.
 
 Greedy decoding is the policy that never fires, so all methods share this loop.
 """
@@ -15,35 +15,44 @@ from torch import Tensor
 from s2t_eval.engine.request import FiredStep, Request
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.engine.stepper import Finished, append_tokens, joined, require_finite, sampled_tokens
+from s2t_eval.engine.stepper import (
+    Finished,
+    append_tokens,
+    joined,
+    prefill_student,
+    prefill_teacher,
+    require_finite,
+    sampled_tokens,
+)
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import Evidence
 from s2t_eval.selection.selectors import LocalSelector, Selection
+from s2t_eval.selection.step import Step
 from s2t_eval.selection.top_tokens import top_tokens
-from s2t_eval.selection.triggers import Step, Trigger
+from s2t_eval.selection.triggers import Trigger
 
 
 @dataclass(frozen=True)
 class StepDecision:
-    """One step of a batch before anything is selected."""
+    """One step of a batch before the selection."""
 
     default: list[int]
-    """each row's token where nothing fires: greedy, or sampled"""
+    """the token of each row if it does not fire: the argmax, or sampled"""
     greedy: Tensor
     """the student's argmax, [batch]"""
     fired: list[int]
-    """rows that fire, ascending"""
+    """rows that fire, in ascending order"""
     divergence: Tensor
     """of every row, [batch]"""
     candidates: Tensor
     """of the fired rows, most likely first, [fired, K]"""
     log_probs: Tensor
-    """of the candidates under the student, [fired, K]; plain logits where no local selector needs more"""
+    """of the candidates under the student, [fired, K]; logits where the selector is no local one"""
 
 
 class Observers(NamedTuple):
-    """What is recorded at every step beside the text."""
+    """What is recorded at every step in addition to the text."""
 
     triggers: tuple[Trigger, ...] = ()
     """whose divergence is recorded (for calibration)"""
@@ -52,14 +61,14 @@ class Observers(NamedTuple):
 
 
 class SelectionStepper:
-    """Decoding under a policy: the student proposes, and at steps that fire a selector picks.
+    """Decoding under a policy: the student proposes, and at steps that fire a selector chooses.
 
     Args:
         student: proposes every token.
-        policy: which steps fire and who picks there.
-        teacher: where the policy or an observed trigger needs one.
-        scorer: the model that scores a local selector's candidates, with a cache of its own that is
-            brought up to date where a step fires (proposer `base`, PPS). None: the student scores.
+        policy: which steps fire, and which selector picks the token there.
+        teacher: the larger model, where the policy or an observed trigger needs one.
+        scorer: the model that scores a local selector's candidates (proposer `base`, PPS). Its own cache
+            is prefilled up to the current token where a step fires. None: the student scores.
         observers: what is recorded at every step.
     """
 
@@ -84,7 +93,7 @@ class SelectionStepper:
 
     @property
     def extra_slots(self) -> int:
-        """Slots for the candidates that are tried side by side."""
+        """Slots for the branches, one for each candidate."""
         return self.policy.branches
 
     def sequence(self, index: int, request: Request, stop: StopRule) -> Sequence:
@@ -92,13 +101,9 @@ class SelectionStepper:
         return Sequence(index, request, stop, len(self.observers.triggers))
 
     def prefill(self, seqs: abc.Sequence[Sequence], first: int) -> None:
-        """Read the prompts of `seqs[first:]`, with the teacher too where it runs in lockstep."""
+        """Prefill the prompts of `seqs[first:]`, in the teacher too where it runs in lockstep."""
         rows = range(first, len(seqs))
-        hidden, computed = self.student.prefill(rows, [seqs[row].ids for row in rows])
-        self._hidden = joined(self._hidden[:first], hidden)
-        for row, tokens in zip(rows, computed, strict=True):
-            seqs[row].usage.forwards += 1
-            seqs[row].usage.prefill_tokens += tokens
+        self._hidden = joined(self._hidden[:first], prefill_student(self.student, seqs, rows))
         if self.lockstep:
             teacher_hidden = self._teacher_prefill(seqs, rows)
             self._teacher_hidden = joined(self._teacher_hidden[:first], teacher_hidden)
@@ -117,13 +122,13 @@ class SelectionStepper:
         return append_tokens(zip(range(len(seqs)), seqs, tokens, strict=True))
 
     def keep(self, order: list[int]) -> None:
-        """Reorder the states as the rows were."""
+        """Reorder the states like the rows."""
         self._hidden = self._hidden[order]
         if self.lockstep:
             self._teacher_hidden = self._teacher_hidden[order]
 
     def advance(self, seqs: abc.Sequence[Sequence]) -> None:
-        """Read the new tokens: the student unless a branch did so already, the teacher in lockstep."""
+        """Run the student over the new tokens unless a branch already did, and a teacher in lockstep."""
         last = torch.tensor([seq.ids[-1] for seq in seqs])
         if not self._is_advanced:
             self._hidden = self.student.append(last.to(self.student.device))
@@ -152,16 +157,19 @@ class SelectionStepper:
         default = sampled_tokens(seqs, logits, best)
         policy = self.policy
         if self.observers.keep_top:
-            _keep_top(seqs, step, self.observers.keep_top)
+            for seq, row in zip(seqs, label_columns(step, self.observers.keep_top), strict=True):
+                seq.tops.append(row)
         if policy.trigger.name == "never" and not self.observers.triggers:
             return StepDecision(default, best, [], highest, best[:0, None], highest[:0, None])
         for i, trigger in enumerate(self.observers.triggers):
             for seq, value in zip(seqs, trigger.divergence(step).tolist(), strict=True):
                 seq.observed[i].append(value)
         divergence = policy.trigger.divergence(step)
-        fires = (divergence > policy.threshold).tolist()
-        fired = [row for row, seq in enumerate(seqs) if fires[row] and len(seq.output) >= policy.warmup]
-        # Log-probabilities serve a local selector alone: a teacher's selection skips the sum.
+        fires = (divergence > policy.trigger_threshold).tolist()
+        fired = [
+            row for row, seq in enumerate(seqs) if fires[row] and len(seq.output) >= policy.warmup_tokens
+        ]
+        # Only a local selector needs log-probabilities; without one the sum is not computed.
         top = top_tokens(logits[fired], policy.top_k)
         log_probs = top.values
         if fired and isinstance(policy.selector, LocalSelector):
@@ -181,7 +189,7 @@ class SelectionStepper:
     # ---------------------------------------------------------------- select
 
     def _select(self, seqs: abc.Sequence[Sequence], decision: StepDecision) -> Selection:
-        """Selection at the fired rows by the teacher, or by a score that needs no branch of the student."""
+        """Selection at the fired rows by the teacher, or by a score without a branch of the student."""
         selector, fired = self.policy.selector, decision.fired
         assert selector is not None
         if isinstance(selector, LocalSelector):
@@ -193,20 +201,16 @@ class SelectionStepper:
         return selector.select(decision.candidates.to(logits.device), logits)
 
     def _teacher_prefill(self, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]) -> Tensor:
-        """The teacher's states at the end of these rows' texts; it computes only what it has not read."""
+        """The teacher's hidden states at the ends of these rows' texts; only uncached tokens are computed."""
         assert self.teacher is not None
-        hidden, computed = self.teacher.prefill(rows, [seqs[row].ids for row in rows])
-        for row, tokens in zip(rows, computed, strict=True):
-            seqs[row].usage.teacher_calls += 1
-            seqs[row].usage.teacher_tokens += tokens
-        return hidden
+        return prefill_teacher(self.teacher, seqs, rows)
 
     def _evidence(
         self, seqs: abc.Sequence[Sequence], decision: StepDecision, selector: LocalSelector
     ) -> Evidence:
-        """What a score looks at, from another model or from the step's own logits."""
+        """The inputs of a score, from another model or from the step's own logits."""
         if self.scorer is None:
-            # The adapted model proposes and scores, so its logits rank the candidates as they stand.
+            # The adapted model both proposes and scores, so its own logits already rank the candidates.
             return Evidence(decision.log_probs, own_logits=decision.log_probs)
         fired, candidates = decision.fired, decision.candidates
         tried = candidates if selector.score.looks_ahead else candidates[:, :0]
@@ -221,13 +225,13 @@ class SelectionStepper:
         return Evidence(decision.log_probs, own_logits=logits)
 
     def _branches_in_place(self, selector: object) -> TypeGuard[LocalSelector]:
-        """Whether the student tries the candidates in its own rows."""
+        """Whether the student scores the candidates in branches of its own rows."""
         return isinstance(selector, LocalSelector) and selector.score.looks_ahead and self.scorer is None
 
     def _branch(
         self, seqs: abc.Sequence[Sequence], decision: StepDecision, selector: LocalSelector
     ) -> list[int]:
-        """Branch in place, commit one: the winner's state already holds the next token's logits."""
+        """Branch in place and commit one lane: its hidden state already gives the next token's logits."""
         num, k = len(seqs), self.policy.top_k
         fired, candidates = decision.fired, decision.candidates
         first = torch.tensor(decision.default, device=candidates.device)
@@ -247,7 +251,7 @@ class SelectionStepper:
 
 
 def record(seqs: abc.Sequence[Sequence], decision: StepDecision, selection: Selection) -> list[int]:
-    """Note every fired step in its sequence; returns the tokens of all rows."""
+    """Record every fired step in its sequence; returns the tokens of all rows."""
     tokens = list(decision.default)
     fired = decision.fired
     columns = (
@@ -259,21 +263,25 @@ def record(seqs: abc.Sequence[Sequence], decision: StepDecision, selection: Sele
         [None] * len(fired) if selection.teacher is None else selection.teacher.tolist(),
     )
     for row, *values in zip(fired, *columns, strict=True):
-        seq = seqs[row]
-        step = FiredStep(len(seq.output), *values)
-        seq.steps.append(step)
-        seq.usage.triggers += 1
-        seq.usage.flips += step.picked != step.greedy
-        if step.teacher is not None:
-            is_hit = step.teacher in step.candidates
-            seq.usage.hits += is_hit
-            seq.usage.misses += not is_hit
+        step = FiredStep(len(seqs[row].output), *values)
+        record_step(seqs[row], step)
         tokens[row] = step.picked
     return tokens
 
 
-def _keep_top(seqs: abc.Sequence[Sequence], step: Step, count: int) -> None:
-    top = top_tokens(step.logits, count)
+def record_step(seq: Sequence, step: FiredStep) -> None:
+    """Note a fired step in its sequence."""
+    seq.steps.append(step)
+    seq.usage.triggers += 1
+    seq.usage.flips += step.picked != step.greedy
+    if step.teacher is not None:
+        is_hit = step.teacher in step.candidates
+        seq.usage.hits += is_hit
+        seq.usage.misses += not is_hit
+
+
+def label_columns(step: Step, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Each row's most likely tokens and their log-probabilities, [count] each."""
+    top = step.top_of(count)
     log_probs = (top.values - step.log_total).cpu()
-    for seq, row in zip(seqs, zip(top.indices.int().cpu(), log_probs, strict=True), strict=True):
-        seq.tops.append(row)
+    return list(zip(top.indices.int().cpu(), log_probs, strict=True))

@@ -1,4 +1,4 @@
-"""One request on its way: the tokens so far, its fired steps, its costs, its own random numbers."""
+"""The state of one request in decoding: its tokens, fired steps, costs and random number generators."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Sequence:
     """A request that is being decoded.
 
     Args:
-        index: place of the request in the list that is decoded.
+        index: position of the request in the list that is decoded.
         request: prompt, limits and sampling.
         stop: when the text ends.
         num_observed: triggers whose divergence is recorded at every step.
@@ -43,7 +43,7 @@ class Sequence:
         self.trigger_numbers = random.Random(self.request.seed + 1)
 
     def append(self, token: int) -> Finish | None:
-        """Take a token; returns why it ended the text, or None."""
+        """Append a token; returns why it ended the text, or None."""
         self.ids.append(token)
         self.output.append(token)
         self.usage.tokens += 1
@@ -53,4 +53,6 @@ class Sequence:
         """The finished text."""
         self.usage.seconds = time.perf_counter() - self.started
         tops = [torch.stack(column) for column in zip(*self.tops, strict=True)]
-        return Result(self.index, self.output, finish, self.steps, self.usage, self.observed, *tops)
+        return Result(
+            self.request, self.index, self.output, finish, self.steps, self.usage, self.observed, *tops
+        )

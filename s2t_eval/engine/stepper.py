@@ -1,16 +1,17 @@
-"""What a decoding method supplies to the scheduler, and the pieces that such methods share.
+"""The interface between the scheduler and a decoding method, and functions that several methods share.
 
-The scheduler decides which requests are at work and in which cache row each lies; a stepper decides
-what happens to them. Both see the same list of sequences: `seqs[i]` lies in row i of every runner.
-One round of the scheduler is
+The scheduler decides which requests are active and which cache row each of them has; a stepper
+implements the decoding method. Both work on the same list of sequences: `seqs[i]` is in row i of every
+runner. One round of the scheduler is
 
     finished = stepper.emit(seqs)      # append tokens: none, one or several to each sequence
     (finished sequences leave, the last ones move into their rows: stepper.keep)
     stepper.advance(seqs)              # run the models, so that the next tokens can be chosen
 
-A method that verifies several tokens at once, or thinks again about a token, emits several or none in a
-round; the scheduler does not need to know. Selection (`selection_step.py`) and Think-at-Hard
-(`methods/tah/decoder.py`) are the two steppers.
+A method that verifies several tokens at once emits several tokens in a round, and one that iterates over
+a token may emit none; the scheduler is the same for all. Selection (`selection_step.py`), selection with a
+teacher that verifies in chunks (`verifying_step.py`) and Think-at-Hard (`methods/tah/decoder.py`) are
+steppers.
 """
 
 from __future__ import annotations
@@ -30,29 +31,29 @@ from s2t_eval.engine.stop import StopRule
 S = TypeVar("S", bound=Sequence)
 
 Finished = list[tuple[int, Finish]]
-"""Rows whose text has ended, ascending, and why."""
+"""Rows whose text has ended, in ascending order, each with the reason."""
 
 
 class Round(NamedTuple):
-    """What an observer of a run sees: to be read, not to be changed."""
+    """The state of a run after a round, for observers; it is read-only."""
 
     active: abc.Sequence[Sequence]
-    """sequences at work, those included that have just ended; they are the scheduler's own"""
+    """the scheduler's active sequences, including those that have just ended"""
     finished: Finished
     """rows of `active` whose text has just ended"""
 
 
 OnRound = abc.Callable[[Round], object]
-"""An observer of a run: called when requests have been admitted, before their prompts are read, and after
-each round's tokens have been appended. It decides nothing; a run without one pays nothing for it."""
+"""An observer of a run: called when requests have been admitted, before their prefill, and after each
+round's tokens have been appended. It has no effect on the texts, and a run without one has no overhead."""
 
 
 class NonFiniteLogitsError(RuntimeError):
-    """A model gave NaN or infinite logits; the message names model, request and step."""
+    """A model's logits are NaN or infinite; the message names model, request and step."""
 
 
 class Stepper(Protocol[S]):
-    """One decoding method, for the sequences that a scheduler has at work."""
+    """One decoding method, applied to the active sequences of a scheduler."""
 
     @property
     def runners(self) -> abc.Sequence[ModelRunner]:
@@ -61,7 +62,7 @@ class Stepper(Protocol[S]):
 
     @property
     def extra_slots(self) -> int:
-        """Cache slots that a row needs beyond its text."""
+        """Cache slots that a row needs in addition to its text."""
         ...
 
     def sequence(self, index: int, request: Request, stop: StopRule) -> S:
@@ -69,7 +70,7 @@ class Stepper(Protocol[S]):
         ...
 
     def prefill(self, seqs: abc.Sequence[S], first: int) -> None:
-        """Read the prompts of `seqs[first:]`, which have just been admitted."""
+        """Prefill the prompts of `seqs[first:]`, which have just been admitted."""
         ...
 
     def emit(self, seqs: abc.Sequence[S]) -> Finished:
@@ -77,11 +78,11 @@ class Stepper(Protocol[S]):
         ...
 
     def keep(self, order: list[int]) -> None:
-        """Row i now holds what row `order[i]` held; the states of all other rows are dropped."""
+        """Move the state of row `order[i]` to row i; the states of all other rows are dropped."""
         ...
 
     def advance(self, seqs: abc.Sequence[S]) -> None:
-        """Run the models over what `emit` appended. Not called when no sequence is left."""
+        """Run the models over the tokens that `emit` appended. Not called when no sequence is left."""
         ...
 
 
@@ -110,15 +111,37 @@ def sampled_tokens(seqs: abc.Sequence[Sequence], logits: Tensor, greedy: Tensor)
     return tokens
 
 
+def prefill_student(student: ModelRunner, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]) -> Tensor:
+    """The student's states at the end of these rows' prompts, [rows, hidden]."""
+    hidden, computed = student.prefill(rows, [seqs[row].ids for row in rows])
+    for row, tokens in zip(rows, computed, strict=True):
+        seqs[row].usage.forwards += 1
+        seqs[row].usage.prefill_tokens += tokens
+    return hidden
+
+
+def prefill_teacher(teacher: ModelRunner, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]) -> Tensor:
+    """The teacher's states at the end of these rows' texts; it computes only what it has not read."""
+    hidden, computed = teacher.prefill(rows, [seqs[row].ids for row in rows])
+    for row, tokens in zip(rows, computed, strict=True):
+        seqs[row].usage.teacher_calls += 1
+        seqs[row].usage.teacher_tokens += tokens
+    return hidden
+
+
 def require_finite(
     runner: ModelRunner, top: Tensor, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]
 ) -> None:
-    """Raise `NonFiniteLogitsError` unless the largest logit of each of these rows is a number."""
+    """Raise `NonFiniteLogitsError` unless the largest logit of each of these rows is finite."""
     finite = top.isfinite()
     if bool(finite.all()):
         return
-    seq = seqs[rows[int((~finite).nonzero()[0])]]
-    raise NonFiniteLogitsError(
+    raise not_finite(runner, seqs[rows[int((~finite).nonzero()[0])]])
+
+
+def not_finite(runner: ModelRunner, seq: Sequence) -> NonFiniteLogitsError:
+    """The error for a model whose logits of a sequence's next token are not numbers."""
+    return NonFiniteLogitsError(
         f"{runner.name}: logits are not finite at step {len(seq.output)} of request {seq.index}; the "
         "weights may be damaged, or the dtype too narrow for this model (try dtype=bfloat16 or "
         "float32)"
@@ -126,5 +149,5 @@ def require_finite(
 
 
 def joined(states: Tensor, new: Tensor) -> Tensor:
-    """The states of rows at work [n, hidden] and of rows that were just admitted, [n + new, hidden]."""
+    """The states of active rows [n, hidden] and of rows that were just admitted, [n + new, hidden]."""
     return new if len(states) == 0 else torch.cat([states, new.to(states)])

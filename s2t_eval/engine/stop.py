@@ -9,23 +9,23 @@ from s2t_eval.engine.request import Finish, Request
 Decode = Callable[[Sequence[int]], str]
 
 AnswerOf = Callable[[Sequence[int], bool], str | None]
-"""What a text says outside of its thoughts, None inside a thought that is open: from its tokens, and
-whether it began inside a thought."""
+"""Extracts the answer outside of a text's thoughts, from its tokens and whether it began inside a thought;
+None while a thought is still open."""
 
 MAX_SPLIT_BYTES = 4
-"""Tokens that one character of a stop string can be spread over: its bytes in UTF-8."""
+"""Most tokens that one character of a stop string can consist of: its bytes in UTF-8."""
 
 
 class StopRule:
-    """Says after each token whether the answer is complete.
+    """Decides after each token whether the answer is complete.
 
-    A stop string inside a thought ends nothing, where the request tells thoughts apart. Thoughts are
-    looked for only where a stop string has been found, so a token costs no more than without them.
+    Where the request distinguishes thoughts, a stop string inside a thought has no effect. A text is
+    searched for thoughts only after a stop string has matched, so thoughts add no cost to a token.
 
     Args:
         request: limits and stops of this answer.
         decode: token ids to text; None where no request has stop strings.
-        answer_of: tells thoughts from the answer; None where no request needs it.
+        answer_of: extracts the answer outside of the thoughts; None where no request needs it.
     """
 
     def __init__(self, request: Request, decode: Decode | None, answer_of: AnswerOf | None = None) -> None:
@@ -40,7 +40,7 @@ class StopRule:
         self._num_thought = 0  # leading tokens known to be thought
 
     def finish(self, output_ids: Sequence[int]) -> Finish | None:
-        """Why the answer ends with its last token, or None if it goes on."""
+        """Why the answer ends with its last token, or None if it continues."""
         if output_ids[-1] in self._request.stop_ids:
             return Finish.STOP_ID
         if self._strings:
@@ -53,15 +53,22 @@ class StopRule:
             return Finish.LENGTH
         return None
 
+    def would_finish(self, output_ids: Sequence[int]) -> Finish | None:
+        """As `finish`, of tokens that may yet be discarded: what it finds about thoughts is not kept."""
+        num_thought = self._num_thought
+        finish = self.finish(output_ids)
+        self._num_thought = num_thought
+        return finish
+
     def _is_outside_thoughts(self, output_ids: Sequence[int]) -> bool:
-        """Whether a stop string that was found among the last tokens stands in the answer."""
+        """Whether a stop string that matched the last tokens is part of the answer."""
         in_thought = self._request.in_thought
         if self._answer_of is None or in_thought is None:
             return True
         answer = self._answer_of(output_ids, in_thought)
         if answer is None:
-            self._num_thought = len(output_ids)  # the same stop string is not looked into again
+            self._num_thought = len(output_ids)  # the same stop string is not checked again
             return False
         assert self._decode is not None
-        # A text without thoughts ends by its last tokens alone: tokenizers may show them otherwise there.
+        # A text without thoughts ends by its last tokens alone: the whole text may decode to other strings.
         return answer == self._decode(output_ids) or any(stop in answer for stop in self._strings)

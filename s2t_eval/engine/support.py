@@ -8,7 +8,7 @@ KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 
 
 class UnsupportedModelError(ValueError):
-    """The model cannot be decoded by the slot engine; the message says which part of it."""
+    """The engine does not support the model; the message names the unsupported part."""
 
 
 def check_supported(config: Any, name: str) -> None:

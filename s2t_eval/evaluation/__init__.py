@@ -1,1 +1,1 @@
-"""Benchmarks, graders, the HumanEval programs and their sandbox."""
+"""Benchmarks: data, grading of answers, HumanEval programs and the sandbox."""

@@ -1,4 +1,4 @@
-"""Where each benchmark's data are, as the task YAMLs name it: `custom_dataset: !function ...gsm8k`."""
+"""The data of each benchmark; task YAMLs refer to these functions: `custom_dataset: !function ...gsm8k`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from s2t_eval.evaluation.sandbox import find_isolation
 
 TEST = {"test": ("test",)}
 DEV_PROBLEMS = 500
-"""To choose settings by; neither trained on nor reported."""
+"""Maximum number of development problems, which are neither trained on nor reported."""
 PROBLEM = {"problem": ("problem", "question"), "answer": ("answer", "final_answer")}
 
 GSM8K = Source(
@@ -26,7 +26,7 @@ OLYMPIADBENCH = Source(
     hub="Hothan/OlympiadBench",
     config="OE_TO_maths_en_COMP",
     folder="olympiadbench",
-    splits={"test": ("test", "train")},  # the hub's only split is called train
+    splits={"test": ("test", "train")},  # the only split on the Hub is called train
     fields=PROBLEM,
 )
 MINERVA_MATH = Source("math-ai/minervamath", "minerva_math", TEST, PROBLEM)
@@ -46,7 +46,7 @@ SOURCES = (GSM8K, MATH500, AIME25, OLYMPIADBENCH, MINERVA_MATH, HUMANEVAL, MMLU_
 
 
 def gsm8k(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
-    """Splits of GSM8k; the training split's last problems become `dev`, at most a tenth of it."""
+    """Splits of GSM8k; the last problems of the training split, at most a tenth of it, become `dev`."""
     splits = load(GSM8K, data)
     train = splits["train"]
     count = min(DEV_PROBLEMS, len(train) // 10)
@@ -60,7 +60,7 @@ def math500(data: str | None = None, **_metadata: object) -> dict[str, Dataset]:
     """Splits of MATH500.
 
     Raises:
-        GraderBrokenError: nothing to compare expressions with, raised before anything is generated.
+        GraderBrokenError: expressions cannot be compared; raised before anything is generated.
     """
     shared_grader().check()
     return load(MATH500, data)
@@ -75,7 +75,7 @@ def olympiadbench(data: str | None = None, **_metadata: object) -> dict[str, Dat
     """Splits of OlympiadBench's English text-only problems with a final answer.
 
     Raises:
-        GraderBrokenError: nothing to compare expressions with, raised before anything is generated.
+        GraderBrokenError: expressions cannot be compared; raised before anything is generated.
     """
     shared_grader().check()
     return load(OLYMPIADBENCH, data)
@@ -85,7 +85,7 @@ def minerva_math(data: str | None = None, **_metadata: object) -> dict[str, Data
     """Splits of Minerva's undergraduate problems (OCWCourses).
 
     Raises:
-        GraderBrokenError: nothing to compare expressions with, raised before anything is generated.
+        GraderBrokenError: expressions cannot be compared; raised before anything is generated.
     """
     shared_grader().check()
     return load(MINERVA_MATH, data)
@@ -95,7 +95,7 @@ def humaneval(data: str | None = None, **_metadata: object) -> dict[str, Dataset
     """Splits of HumanEval.
 
     Raises:
-        SandboxUnavailableError: nothing to run programs in, said before anything is generated.
+        SandboxUnavailableError: no sandbox works; raised before anything is generated.
     """
     find_isolation()
     return load(HUMANEVAL, data)

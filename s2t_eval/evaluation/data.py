@@ -1,8 +1,8 @@
-"""The benchmarks' data: from the hub, or from a folder of the same layout where there is no network.
+"""Loading of benchmark data from the Hugging Face Hub, or offline from a folder of the same layout.
 
-`S2T_DATA=DIR` (or `--metadata '{"data": "DIR"}'`) makes every task of ours read `DIR/<its folder>`.
-A line that is no JSON, a split or a field that is missing, an item without an answer: each stops the
-run before anything is generated, and names the file and the line.
+With `S2T_DATA=DIR` (or `--metadata '{"data": "DIR"}'`) every task of this package reads `DIR/<its folder>`.
+Invalid JSON, a missing split or field and an item without an answer are errors before anything is generated;
+the message names the file and the line.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ Record = dict[str, Any]
 
 
 class BenchmarkDataError(ValueError):
-    """Data that cannot be read as the benchmark that they should be."""
+    """The data are not those of the benchmark, or damaged."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a benchmark's data are.
+    """The location and the schema of a benchmark's data.
 
     Args:
-        hub: data set on the hub.
-        config: its configuration, None for the only one.
+        hub: name of the data set on the Hub.
         folder: folder below `S2T_DATA`.
-        splits: wanted name -> names to look for, the first that exists is taken.
-        fields: wanted name -> names to look for; a field is a text that is not empty.
+        splits: for each split its possible names in the data; the first existing one is used.
+        fields: for each field its possible names in the data; a field must not be empty.
+        config: configuration of the data set; None (default) for the only one.
     """
 
     hub: str
@@ -51,82 +51,88 @@ class Source:
 
 
 def load(source: Source, data: str | None = None) -> dict[str, Dataset]:
-    """A benchmark's splits, each record checked.
+    """Load the splits of a benchmark and check every record.
 
     Args:
-        source: what to load.
-        data: folder of data sets; None takes `S2T_DATA`, and the hub where that is not set.
+        source: the benchmark.
+        data: folder of data sets; None (default) for `S2T_DATA`, or for the Hub if that is not set.
+
+    Returns:
+        The data set of each split.
 
     Raises:
-        BenchmarkDataError: no folder, split, field or answer, or a line that is no JSON object.
+        BenchmarkDataError: a folder, split, field or answer is missing, or a line is not a JSON object.
+
+    Example:
+        >>> load(GSM8K, "data")["test"][0]["answer"]  # doctest: +SKIP
     """
-    folder = data or os.environ.get("S2T_DATA")
-    if folder is None:
+    data_folder = data or os.environ.get("S2T_DATA")
+    if data_folder is None:
         return _from_hub(source)
-    place = Path(folder).expanduser() / source.folder
-    if not place.is_dir():
+    folder = Path(data_folder).expanduser() / source.folder
+    if not folder.is_dir():
         raise BenchmarkDataError(
-            f"S2T_DATA={folder}: there is no folder {source.folder} in it; expected the data of "
+            f"S2T_DATA={data_folder}: it has no folder {source.folder}; expected the data of "
             f"{source.hub} there, or unset S2T_DATA to load it from the hub"
         )
-    return _from_folder(source, place)
+    return _from_folder(source, folder)
 
 
-def _from_folder(source: Source, place: Path) -> dict[str, Dataset]:
-    files = _files_of(source, place)
-    found = {}
+def _from_folder(source: Source, folder: Path) -> dict[str, Dataset]:
+    files = _files_of(source, folder)
+    datasets = {}
     for split, names in source.splits.items():
         name = next((name for name in names if name in files), None)
         if name is None:
-            raise _no_split(source, split, str(place), files)
-        records = [record for file in files[name] for record in _read(Path(file), source)]
+            raise _missing_split(source, split, str(folder), files)
+        records = [record for file in files[name] for record in _read_file(Path(file), source)]
         if not records:
-            raise BenchmarkDataError(f"{place}: split {name!r} is empty")
-        found[split] = Dataset.from_list(records)
-    return found
+            raise BenchmarkDataError(f"{folder}: split {name!r} is empty")
+        datasets[split] = Dataset.from_list(records)
+    return datasets
 
 
-def _files_of(source: Source, place: Path) -> dict[str, list[str]]:
-    """Files of each split, by the folder's own README or by their names."""
+def _files_of(source: Source, folder: Path) -> dict[str, list[str]]:
+    """The files of each split, according to the folder's README or their names."""
     try:
-        has_config = source.config in get_dataset_config_names(str(place))
-        files = load_dataset_builder(str(place), source.config if has_config else None).config.data_files
+        has_config = source.config in get_dataset_config_names(str(folder))
+        files = load_dataset_builder(str(folder), source.config if has_config else None).config.data_files
     except (OSError, ValueError) as error:
         raise BenchmarkDataError(
-            f"{place}: no data files are found ({' '.join(str(error).split())[:200]}); expected "
+            f"{folder}: no data files are found ({' '.join(str(error).split())[:200]}); expected "
             f"{', '.join(f'{split}.jsonl' for split in source.splits)}, or a README.md that names files"
         ) from error
     return {str(split): [str(file) for file in paths] for split, paths in (files or {}).items()}
 
 
-def _read(path: Path, source: Source) -> list[Record]:
+def _read_file(path: Path, source: Source) -> list[Record]:
     if path.suffix not in SUFFIXES:
         rows = Dataset.from_parquet(str(path)) if path.suffix == ".parquet" else Dataset.from_csv(str(path))
-        return [_checked(row, source, f"{path}, record {i}") for i, row in enumerate(rows, start=1)]
+        return [_checked_record(row, source, f"{path}, record {i}") for i, row in enumerate(rows, start=1)]
     return [
-        _checked(record, source, f"{path}, line {number}")
+        _checked_record(record, source, f"{path}, line {number}")
         for number, record in read_json_lines(path, BenchmarkDataError)
     ]
 
 
-def _checked(record: Record, source: Source, where: str) -> Record:
-    """The record with the fields under their wanted names."""
+def _checked_record(record: Record, source: Source, location: str) -> Record:
+    """The record with its fields under the names of `source.fields`."""
     record = dict(record)
-    for wanted, names in source.fields.items():
+    for field, names in source.fields.items():
         name = next((name for name in names if name in record), None)
         if name is None:
             raise BenchmarkDataError(
-                f"{where}: there is no field {' or '.join(map(repr, names))}; it has "
+                f"{location}: there is no field {' or '.join(map(repr, names))}; it has "
                 f"{', '.join(map(repr, record))}"
             )
-        value = record.pop(name) if name != wanted else record[name]
+        value = record.pop(name) if name != field else record[name]
         if value is None or value == [] or (isinstance(value, str) and not value.strip()):
             raise BenchmarkDataError(
-                f"{where}: an item without {_article(wanted)}: its field {name!r} is empty"
+                f"{location}: an item without {_article(field)}: its field {name!r} is empty"
             )
-        if wanted == "answer" and isinstance(value, list):
+        if field == "answer" and isinstance(value, list):
             value = ",".join(map(str, value))
-        record[wanted] = str(value) if wanted == "answer" else value
+        record[field] = str(value) if field == "answer" else value
     return record
 
 
@@ -141,22 +147,24 @@ def _from_hub(source: Source) -> dict[str, Dataset]:
         raise BenchmarkDataError(
             f"{source.hub}: the data set cannot be loaded from the hub "
             f"({' '.join(str(error).split())[:200]}); without a network set S2T_DATA=DIR to a folder "
-            f"that holds {source.folder}"
+            f"that contains {source.folder}"
         ) from error
     assert isinstance(splits, DatasetDict)
-    found = {}
+    datasets = {}
     for split, names in source.splits.items():
         name = next((name for name in names if name in splits), None)
         if name is None:
-            raise _no_split(source, split, source.hub, splits)
+            raise _missing_split(source, split, source.hub, splits)
         rows = enumerate(splits[name], start=1)
-        records = [_checked(dict(row), source, f"{source.hub}, {name} {i}") for i, row in rows]
-        found[split] = Dataset.from_list(records)
-    return found
+        records = [_checked_record(dict(row), source, f"{source.hub}, {name} {i}") for i, row in rows]
+        datasets[split] = Dataset.from_list(records)
+    return datasets
 
 
-def _no_split(source: Source, split: str, where: str, present: Mapping[Any, object]) -> BenchmarkDataError:
+def _missing_split(
+    source: Source, split: str, location: str, present: Mapping[Any, object]
+) -> BenchmarkDataError:
     return BenchmarkDataError(
-        f"{where}: there is no split {' or '.join(map(repr, source.splits[split]))}; it has "
+        f"{location}: there is no split {' or '.join(map(repr, source.splits[split]))}; it has "
         f"{', '.join(map(repr, present)) or 'none'}"
     )

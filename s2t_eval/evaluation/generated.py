@@ -1,4 +1,4 @@
-"""A generated text that knows whether it was cut off."""
+"""Generated texts with the information whether they reached the length limit."""
 
 from __future__ import annotations
 
@@ -6,23 +6,31 @@ from typing import Any
 
 
 class GeneratedText(str):
-    """What a backend hands to the harness: a text, and whether it ended at its length limit.
+    """A response that a backend returns to the harness.
 
-    A plain text where somebody stores it (the harness's cache), so that nothing depends on it. The
-    harness makes another of the same type, out of a gold answer: of that nothing is known.
+    It is serialised as a plain string, so that the harness's cache does not depend on this class.
+
+    Args:
+        text: the response.
+        truncated: whether generation stopped at the length limit; None (default) if unknown. The harness
+            also creates objects of this type from gold answers, with None.
+
+    Example:
+        >>> GeneratedText("18", truncated=True).truncated
+        True
     """
 
     truncated: bool | None
 
     def __new__(cls, text: str, truncated: bool | None = None) -> GeneratedText:
-        made = super().__new__(cls, text)
-        made.truncated = truncated
-        return made
+        instance = super().__new__(cls, text)
+        instance.truncated = truncated
+        return instance
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (str, (str(self),))
 
 
 def was_truncated(text: str) -> bool | None:
-    """Whether a text ended at its length limit; None where its backend does not tell."""
+    """Return whether a text reached the length limit; None if its backend does not report it."""
     return text.truncated if isinstance(text, GeneratedText) else None

@@ -1,7 +1,7 @@
-"""A distilled folder: an adapter or a whole checkpoint, and `distil.json` that says what it was made of.
+"""A distilled folder: an adapter or a whole checkpoint, and the manifest `distil.json`.
 
 An adapter folder is a peft adapter and loads as one; a checkpoint folder is a model of transformers with
-its tokenizer. What `distil.json` says is compared with what is loaded.
+its tokenizer. The manifest is compared with the model that is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.card import distilled_card
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import ManifestKind, save_adapter, write_manifest
 
 FORMAT = 1
@@ -23,22 +23,22 @@ Kind = Literal["adapter", "checkpoint"]
 
 
 class DistilledError(ValueError):
-    """A distilled folder that cannot be used here; the message says what differs."""
+    """A distilled folder that does not fit this run; the message names the difference."""
 
 
 @dataclass(frozen=True)
 class DistilInfo:
-    """What `distil.json` holds.
+    """The content of `distil.json`.
 
     Args:
-        kind: whether the folder holds an adapter or all weights.
+        kind: whether the folder contains an adapter or all weights.
         method: see `training/distil/methods.py`.
         base: fingerprint of the student before distillation.
-        base_name: how it was called, for people.
+        base_name: its name, for messages and cards.
         result: fingerprint of the student with the adapter, or of the checkpoint.
         vocabulary: hash of the tokenizer's text entries.
         teacher: fingerprint of the teacher.
-        teacher_name: how it was called.
+        teacher_name: its name.
         labels: the label set's manifest.
         training: settings, steps, and held-out figures before and after with their n.
     """
@@ -85,7 +85,7 @@ def save_distilled(
     Raises:
         WriteError: the disk is full or not writable.
     """
-    with replaced(folder) as partial:
+    with atomic_path(folder) as partial:
         partial.mkdir()
         if isinstance(model, PeftModel):
             save_adapter(partial, model, info.base_name)
@@ -97,15 +97,15 @@ def save_distilled(
 
 
 def read_distilled(argument: str, name: str, revision: str | None = None) -> DistilInfo:
-    """What `distil.json` of a folder, or of a repository on the Hub, says.
+    """The manifest `distil.json` of a folder, or of a repository on the Hub.
 
     Args:
-        argument: what named it, `peft` or `pretrained`, for messages.
+        argument: the argument with its name, `peft` or `pretrained`, for messages.
         name: folder or hub repository.
         revision: of the repository.
 
     Raises:
-        DistilledError: there is none, it cannot be read, or it is of another format.
+        DistilledError: it is missing, unreadable, or of another format.
     """
     artifact = f"{argument}={name}"
     path = Path(name) / SETTINGS if Path(name).is_dir() else _from_hub(artifact, name, revision)

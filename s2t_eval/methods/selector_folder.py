@@ -1,4 +1,4 @@
-"""A selector folder: adapter, readout, router and all that must hold where it is used.
+"""A selector folder: adapter, readout, router, and the manifest of what they were trained for.
 
     adapter_config.json, adapter_model.safetensors   a peft adapter, loadable as one
     readout.safetensors                              rows [bins, hidden]
@@ -6,7 +6,7 @@
     selector.json                                    base, score form, thresholds, figures
     README.md                                        the model card
 
-`load` compares the folder with the student in front of it and names what differs.
+`load_selector` compares the folder with the present student and names the first difference.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.card import selector_card
-from s2t_eval.artifacts.errors import one_line
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.errors import single_line_message
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.manifest import (
     ADAPTER_CONFIG,
@@ -35,7 +35,7 @@ from s2t_eval.artifacts.manifest import (
     save_adapter,
     write_manifest,
 )
-from s2t_eval.artifacts.saved import read_object
+from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.embedded import embedded_path
 from s2t_eval.method_table import SCORE_FORMS, TRIGGER_NAMES
 from s2t_eval.models.loading import (
@@ -58,19 +58,19 @@ COMPLETE = "`s2t-eval train --complete FOLDER --labels LABELS` adds it"
 
 
 class SelectorError(ValueError):
-    """A selector folder that cannot be used here; the message says what differs."""
+    """A selector folder that does not fit this run; the message names the difference."""
 
 
 @dataclass(frozen=True)
 class ProposerDefault:
-    """How a selector decodes under one proposer unless the user says otherwise.
+    """The default trigger and rate of a selector under one proposer.
 
     Args:
         trigger: its name.
         tau: rate, None for a trigger without one.
-        chosen: by what: gain on held-out training problems, answers to development problems
-            (`s2t-eval choose`), or nothing.
-        runs_of: hashes of the folder that the compared runs were made with.
+        chosen: the criterion of the choice: gain on held-out training problems, answers to development
+            problems (`s2t-eval choose`), or none.
+        runs_of: hashes of the folders with which the compared runs were made.
     """
 
     trigger: str
@@ -80,16 +80,16 @@ class ProposerDefault:
 
 
 NO_DEFAULT = ProposerDefault("always", None, "nothing was measured")
-"""Needs neither a router nor a threshold."""
+"""Requires neither a router nor a threshold."""
 
 
 @dataclass(frozen=True)
 class SelectorInfo:
-    """What `selector.json` holds.
+    """The content of `selector.json`.
 
     Args:
         base: fingerprint of the student without adapter.
-        base_name: how it was called, for people.
+        base_name: its name, for messages and cards.
         vocabulary: hash of its tokenizer's text entries.
         hidden_size: its width.
         form: score form, see `scores.py`.
@@ -97,17 +97,18 @@ class SelectorInfo:
         bins: rows of the readout.
         temperature: of the loss.
         num_candidates: K in training.
-        top_k: K in decoding, unless the user says another.
+        top_k: K in decoding, by default.
         thresholds: proposer -> trigger key -> tau -> threshold, from held-out training problems.
         threshold_steps: steps they were measured on.
-        defaults: proposer -> how to decode under it.
-        labels: what the label set was made of.
+        defaults: proposer -> default trigger and rate.
+        labels: manifest of the label set.
         training: settings, and held-out figures with their n.
-        teacher: fingerprint of the teacher, which the KL thresholds hold for.
-        proposal_weight: how much of the proposer's log-probability is added to a score under proposer
-            `base`; what did best on held-out training problems.
-        adapter_scale: how much of the adapter is added to the student under proposer `tuned`; 1 is what was
-            trained, and less does better where training overshot at quiet steps. Measured in the same way.
+        teacher: fingerprint of the teacher with which the KL thresholds were measured.
+        proposal_weight: weight of the proposer's log-probability in a score under proposer `base`; the best
+            value on held-out training problems.
+        adapter_scale: factor of the adapter's contribution under proposer `tuned`; 1 is the trained
+            adapter, and a smaller factor is better where training changed steps of low KL too much.
+            Measured in the same way.
     """
 
     base: str
@@ -143,14 +144,19 @@ class SelectorInfo:
                 )
 
     def default(self, proposer: str) -> ProposerDefault:
-        """How to decode under this proposer.
+        """The default trigger and rate under this proposer.
 
-        Folders of format 1 have a default for one proposer alone: under the other one every step fires.
+        Folders of format 1 have a default for one proposer only: under the other one every step fires.
         """
         return self.defaults.get(proposer, NO_DEFAULT)
 
+    def require_prompt(self, current: Mapping[str, Any]) -> None:
+        """Raise `SelectorError` unless its labels were collected with these prompt settings."""
+        fix = "collect labels with the present ones and train on them"
+        KIND.require_same_prompt("selector", self.labels.get("prompt", {}), current, fix)
+
     def table(self, proposer: str) -> ThresholdTable:
-        """The thresholds under a proposer, to be looked up.
+        """The thresholds under a proposer.
 
         Raises:
             SelectorError: none were measured under it.
@@ -168,7 +174,7 @@ class Selector:
     """A loaded selector folder; the adapter stays on disk until `attach`.
 
     Args:
-        folder: where it lies.
+        folder: its location.
         info: its settings.
         readout: rows [bins, hidden], float32.
         routers: proposer -> router, those that were trained.
@@ -186,20 +192,20 @@ class Selector:
         set_peft_model_state_dict(model, adapter_weights("selector", model, str(self.folder)))
 
     def attach(self, model: PreTrainedModel, full_precision: bool = True, scale: float = 1.0) -> PeftModel:
-        """Put the adapter into the student; its own weights stay untouched.
+        """Attach the adapter to the student, whose own weights are not changed.
 
         Args:
             model: the student.
-            full_precision: float32 adapter weights beside a student of lower precision, for exact merging;
-                else the student's own precision, in which an adapter that stays apart is faster.
-            scale: how much of the adapter is added.
+            full_precision: float32 adapter weights for a student of lower precision, for exact merging; else
+                the student's own precision, which is faster for an unmerged adapter.
+            scale: factor of the adapter's contribution.
         """
         try:
             peft = attach_adapter("selector", model, str(self.folder), autocast_adapter_dtype=full_precision)
             scale_adapter(peft, scale)
             return peft
         except UNREADABLE as error:
-            reason = one_line(error)
+            reason = single_line_message(error)
             raise SelectorError(
                 f"selector: the adapter in {self.folder} cannot be loaded ({reason})"
             ) from error
@@ -213,7 +219,7 @@ def save_selector(
     peft: PeftModel,
 ) -> None:
     """Write a selector folder whole or not at all."""
-    with replaced(folder) as partial:
+    with atomic_path(folder) as partial:
         partial.mkdir()
         save_adapter(partial, peft, info.base_name)
         save_file({"rows": readout.detach().float().cpu().contiguous()}, partial / "readout.safetensors")
@@ -227,7 +233,7 @@ def save_selector(
 
 
 def write_info(folder: Path, info: SelectorInfo) -> None:
-    """Give a selector folder other settings, and the card that goes with them."""
+    """Replace the settings of a selector folder, and its card."""
     write_text(folder / "README.md", selector_card(asdict(info)))
     write_manifest(folder / SETTINGS, info)
 
@@ -274,7 +280,7 @@ def find_folder(name: str | Path) -> Path:
     """The local folder of this name, else the hub repository's snapshot.
 
     Raises:
-        SelectorError: neither is to be had.
+        SelectorError: neither exists.
     """
     folder = embedded_path(str(name)) if str(name).startswith("embedded/") else Path(name)
     if folder.is_dir():
@@ -294,13 +300,13 @@ def read_info(folder: Path) -> SelectorInfo:
     """The settings of a selector folder.
 
     Raises:
-        SelectorError: there are none, of another format, or with numbers that are not finite.
+        SelectorError: they are missing, of another format, or contain numbers that are not finite.
     """
     return KIND.read(f"selector={folder}", folder / SETTINGS)
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of format 1 as the present format has it: it named one default, and whom it was for."""
+    """Content of format 1 in the present format; it had one default, with the name of its proposer."""
     old = dict(content.pop("default"))
     proposer = old.pop("proposer")
     training = dict(content["training"])
@@ -313,7 +319,7 @@ KIND = ManifestKind(SelectorInfo, "s2t-eval train", SelectorError, FORMAT, SETTI
 
 
 def _require_adapter(folder: Path) -> None:
-    """Raise `SelectorError` unless the folder holds LoRA weights as safetensors."""
+    """Raise `SelectorError` unless the folder contains LoRA weights as safetensors."""
     try:
         kind = read_object(folder / ADAPTER_CONFIG).get("peft_type")
     except (OSError, ValueError) as error:
@@ -346,7 +352,7 @@ def _load_routers(weights: Mapping[str, Tensor], hidden_size: int) -> dict[str, 
 
 
 def scale_adapter(model: PeftModel, scale: float) -> None:
-    """Let the adapter add `scale` times what it was trained to add."""
+    """Multiply the adapter's contribution by `scale`."""
     for module in model.modules():
         if isinstance(module, LoraLayer):
             layer: Any = module
@@ -356,7 +362,7 @@ def scale_adapter(model: PeftModel, scale: float) -> None:
 
 @contextmanager
 def adapter_on(model: PeftModel) -> Iterator[None]:
-    """Run with the adapter, in a model that rests without it (proposer `base`)."""
+    """Enable the adapter of a model in which it is otherwise disabled (proposer `base`)."""
     layers: Any = model.base_model
     layers.enable_adapter_layers()
     try:

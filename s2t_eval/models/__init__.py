@@ -1,1 +1,1 @@
-"""Loading models and what their vocabularies share."""
+"""Loading of models and adapters, their output heads and vocabularies."""

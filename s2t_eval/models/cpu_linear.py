@@ -1,4 +1,4 @@
-"""Matrix products of few rows on a CPU, in the form that MKL has a good kernel for.
+"""Matrix products of few rows on a CPU, in a form with an efficient kernel in MKL.
 
 `F.linear` of 7 to 48 float32 rows reads the weights several times over; the same product written as
 (W x^T)^T reads them once. LOG.md has the figures. Remove when torch's own linear is as fast.
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 ROWS = range(7, 49)
-"""Numbers of rows at which the other form is faster."""
+"""Numbers of rows for which the transposed form is faster."""
 
 MIN_OUT_FEATURES = 512
-"""Below this many outputs the plain form is faster."""
+"""With fewer outputs the plain form is faster."""
 
 
 def worthwhile(model: nn.Module) -> list[nn.Linear]:
-    """The plain float32 linears of a model on a CPU that gain from the other form."""
+    """The plain float32 linears of a model on a CPU for which the transposed form is faster."""
     return [
         module
         for module in model.modules()
@@ -34,7 +34,7 @@ def worthwhile(model: nn.Module) -> list[nn.Linear]:
 
 @contextmanager
 def transposed(linears: Sequence[nn.Linear], rows: int) -> Iterator[None]:
-    """Let these linears multiply the other way round while `rows` packed tokens go through them."""
+    """Use the transposed form in these linears for a forward of `rows` packed tokens."""
     chosen = linears if rows in ROWS else ()
     for linear in chosen:
         linear.forward = partial(transposed_linear, linear)  # type: ignore[method-assign]
@@ -46,7 +46,7 @@ def transposed(linears: Sequence[nn.Linear], rows: int) -> Iterator[None]:
 
 
 def transposed_linear(linear: nn.Linear, states: Tensor) -> Tensor:
-    """What `linear` gives for states [..., in_features], up to rounding."""
+    """The output of `linear` for states [..., in_features], up to rounding."""
     product = torch.mm(linear.weight, states.flatten(0, -2).T).T.contiguous()
     if linear.bias is not None:
         product += linear.bias

@@ -1,4 +1,4 @@
-"""The output head of a causal language model: text vocabulary and logit soft cap, in one place."""
+"""The output head of a causal language model, with its text vocabulary and logit soft cap."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from s2t_eval.models.cpu_linear import transposed, worthwhile
 class LMHead:
     """Logits of a model's text vocabulary from hidden states.
 
-    Looks the head up in the model at each call, so it stays right when an adapter wraps the head.
+    The head is looked up in the model at each call, because an adapter may wrap it later.
 
     Args:
         model: a causal model of transformers.
-        text_vocab: rows of the head that are text; what lies above (padding, reserved rows) is never
+        text_vocab: rows of the head that are text; the rows above (padding, reserved rows) are never
             proposed. None takes the head's size.
     """
 
@@ -30,7 +30,7 @@ class LMHead:
 
     @property
     def width(self) -> int:
-        """Size of the hidden states that it reads."""
+        """Size of its input, the hidden states."""
         return int(self.module.weight.shape[1])
 
     @property
@@ -54,11 +54,11 @@ class LMHead:
         return self.capped(logits)
 
     def fast_logits(self, hidden: Tensor) -> Tensor:
-        """As `logits` of [n, hidden] on the head's device, in the fastest form on a CPU (inference)."""
+        """As `logits` for [n, hidden] on the head's device, in the fastest form on a CPU (inference only)."""
         head = self.module
         with transposed(worthwhile(head), len(hidden)):
             return self.logits(hidden.to(head.weight.device))
 
     def capped(self, logits: Tensor) -> Tensor:
-        """The soft cap of Gemma 2: cap * tanh(logits / cap); other models' logits as they are."""
+        """Logits with the soft cap of Gemma 2, cap * tanh(logits / cap); unchanged for other models."""
         return logits if self._soft_cap is None else self._soft_cap * torch.tanh(logits / self._soft_cap)

@@ -1,6 +1,6 @@
-"""Loading of students, teachers and adapters, with one clear message where one cannot be had whole.
+"""Loading of students, teachers and adapters, with one clear message where one is missing or incomplete.
 
-transformers and peft fill tensors that a checkpoint lacks with random numbers or zeros and only log it.
+transformers and peft fill tensors that a checkpoint lacks with random numbers or zeros, and only log it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNREADABLE = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError, EOFError),
     UnpicklingError,
 )
-"""What transformers, tokenizers, safetensors and peft raise over folders that they cannot read."""
+"""Exceptions of transformers, tokenizers, safetensors and peft for folders that they cannot read."""
 
 
 class ModelLoadError(ValueError):
@@ -32,13 +32,13 @@ class ModelLoadError(ValueError):
 
 
 def resolve_model(name: str) -> str:
-    """The folder of `embedded/...`; any other name is left to transformers."""
+    """The folder of `embedded/...`; other names are returned for transformers to resolve."""
     return str(embedded_path(name)) if name.startswith("embedded/") else name
 
 
 @contextmanager
 def loading(role: str, name: object) -> Iterator[None]:
-    """Turn what loading raises into one `ModelLoadError` that names role and model."""
+    """Convert exceptions of loading into one `ModelLoadError` that names role and model."""
     try:
         yield
     except ModelLoadError:
@@ -52,14 +52,14 @@ def loading(role: str, name: object) -> Iterator[None]:
 
 
 def require_dtype(argument: str, value: Any) -> None:
-    """Raise `ValueError` unless torch has a dtype of this name for weights, or it is "auto"."""
+    """Raise `ValueError` unless the value is "auto" or names a floating-point dtype of torch."""
     dtype = getattr(torch, value, None) if isinstance(value, str) else value
     if value not in (None, "auto") and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"{argument}: expected auto, float32, bfloat16 or float16, got {value!r}")
 
 
 def require_device(argument: str, value: Any) -> None:
-    """Raise `ValueError` unless this machine has the device; None, a GPU where there is one, passes."""
+    """Raise `ValueError` unless this machine has the device; None, a GPU where there is one, is allowed."""
     if value is None or isinstance(value, torch.device):
         return
     known = devices()
@@ -68,7 +68,7 @@ def require_device(argument: str, value: Any) -> None:
 
 
 def devices() -> list[str]:
-    """The devices that torch can use here, as arguments name them."""
+    """The devices that torch can use on this machine, by their names in arguments."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None:
         return ["cpu"]
@@ -77,7 +77,7 @@ def devices() -> list[str]:
 
 
 def require_safetensors(role: str, name: str, weights: str = "*.safetensors") -> None:
-    """Raise `ModelLoadError` for a folder whose weights are pickles alone: reading one can run its code."""
+    """Raise `ModelLoadError` for a folder with pickled weights only: reading a pickle can run its code."""
     folder = Path(name)
     if not folder.is_dir() or any(folder.glob(weights)):
         return
@@ -90,7 +90,7 @@ def require_safetensors(role: str, name: str, weights: str = "*.safetensors") ->
 
 
 def load_adapter(role: str, name: str, model: Any, **options: Any) -> Any:
-    """A peft adapter put into a model; the options are those of `PeftModel.from_pretrained`.
+    """Attach a peft adapter to a model; the options are those of `PeftModel.from_pretrained`.
 
     Raises:
         ModelLoadError: missing, unreadable, a pickle, or of a kind that does not change weights.
@@ -115,10 +115,10 @@ def load_model(
     """A causal model in evaluation mode, and its tokenizer.
 
     Args:
-        role: the argument that named it, for messages.
+        role: the argument with its name, for messages.
         name: hub name, folder or `embedded/...`.
         dtype: as transformers takes it.
-        device: where it goes; None takes a GPU where there is one, else the CPU.
+        device: of the model; None takes a GPU where there is one, else the CPU.
         trust_remote_code: as in stock `hf`.
 
     Raises:
@@ -143,12 +143,12 @@ def load_model(
 class WholeCheckpoints:
     """One of transformers' Auto classes that refuses a checkpoint without all of the model's tensors.
 
-    Tensors that are tied to others, and those that a model's class names as made anew, count as there:
-    transformers takes both from what it reports as missing.
+    Tied tensors, and those that a model's class declares as computed, do not count as missing:
+    transformers excludes both from its report.
 
     Args:
         auto: the class.
-        role: the argument that named the model, for messages.
+        role: the argument with the model's name, for messages.
         name: the model.
     """
 
@@ -158,17 +158,17 @@ class WholeCheckpoints:
         self.name = name
 
     def from_pretrained(self, path: Any, **options: Any) -> Any:
-        """The model; options as the class takes them."""
+        """The model; the options are those of the class."""
         model, report = self.auto.from_pretrained(path, output_loading_info=True, **options)
         require_all(self.role, self.name, report["missing_keys"])
         return model
 
 
 def attach_adapter(role: str, model: Any, name: str, **options: Any) -> PeftModel:
-    """Put a peft adapter into a model, all of it or none.
+    """Attach a peft adapter to a model, or refuse it if it is incomplete.
 
     Args:
-        role: the argument that named the adapter, for messages.
+        role: the argument with the adapter's name, for messages.
         model: its own weights stay untouched.
         name: folder or hub repository.
         options: as `PeftModel.from_pretrained` takes them.
@@ -202,8 +202,8 @@ def require_all(role: str, name: object, missing: Collection[str]) -> None:
     if missing:
         raise ModelLoadError(
             f"{role}={name}: its files lack {len(missing)} of its tensors ({min(missing)}"
-            f"{', ...' if len(missing) > 1 else ''}), which would be filled with numbers that nothing was "
-            "trained to; get the files again, or save it again"
+            f"{', ...' if len(missing) > 1 else ''}), which would be filled with untrained numbers; "
+            "get the files again, or save it again"
         )
 
 
@@ -213,12 +213,12 @@ def require_finite(role: str, name: object, model: nn.Module) -> None:
 
 
 def require_finite_tensors(role: str, name: object, tensors: dict[str, Tensor]) -> None:
-    """The same of any tensors; those of packed types, and those that are not in memory, are passed over."""
+    """The same for any tensors; packed types and tensors that are not in memory are skipped."""
     for key, tensor in tensors.items():
         is_plain = tensor.is_floating_point() and tensor.element_size() > 1 and not tensor.is_meta
-        # The smallest and largest value are NaN if any is, and need no memory beside the tensor.
+        # The minimum and maximum are NaN if any value is, and need no additional memory.
         if is_plain and tensor.numel() and not all(bound.isfinite() for bound in tensor.detach().aminmax()):
             raise ModelLoadError(
                 f"{role}={name}: {key} holds numbers that are infinite or none (NaN); its files are damaged, "
-                "or its training went wrong"
+                "or its training diverged"
             )

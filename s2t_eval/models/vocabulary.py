@@ -1,4 +1,4 @@
-"""Which token ids are text, which end an answer, and whether two models share them."""
+"""Token ids that are text, token ids that end an answer, and the comparison of two vocabularies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 FILLER = re.compile(r"\[PAD\d+\]")
-"""Names that a GGUF file gives to the rows that pad a vocabulary: neither text nor a difference."""
+"""Names of the rows that pad a vocabulary in a GGUF file: they are no text and are not compared."""
 
 END_OF_TURN = (
     "<|im_end|>",
@@ -18,21 +18,21 @@ END_OF_TURN = (
     "<end_of_turn>",
     "<|end|>",
 )
-"""Tokens that end an answer by their name: GGUF tokenizers forget which of their tokens are special."""
+"""Names of tokens that end an answer: GGUF tokenizers do not record which of their tokens are special."""
 
 
 class VocabularyMismatchError(ValueError):
-    """Teacher and student do not share their tokens; the message shows the first differences."""
+    """Teacher and student have different tokens; the message shows the first differences."""
 
 
 def text_entries(tokenizer: Any) -> dict[str, int]:
-    """Token name -> id without fillers."""
+    """Token name -> id, without the rows that pad the vocabulary."""
     vocab: dict[str, int] = tokenizer.get_vocab()
     return {name: i for name, i in vocab.items() if not FILLER.fullmatch(name)}
 
 
 def text_vocabulary(tokenizer: Any) -> int:
-    """Number of leading ids that are text; rows of the head from there on are never proposed."""
+    """Number of leading ids that are text; the rows of the head after them are never proposed."""
     return max(text_entries(tokenizer).values()) + 1
 
 
@@ -44,23 +44,23 @@ def vocabulary_hash(tokenizer: Any) -> str:
 
 def require_same_vocabulary(student: Any, teacher: Any, shown: int = 3) -> None:
     """Raise `VocabularyMismatchError` unless both tokenizers give every token the same id."""
-    ours, theirs = text_entries(student), text_entries(teacher)
-    if ours == theirs:
+    student_ids, teacher_ids = text_entries(student), text_entries(teacher)
+    if student_ids == teacher_ids:
         return
-    by_id = sorted((i, name) for name, i in (ours.items() ^ theirs.items()))
+    by_id = sorted((i, name) for name, i in (student_ids.items() ^ teacher_ids.items()))
     ids = list(dict.fromkeys(i for i, _ in by_id))[:shown]
-    names_ours = {i: name for name, i in ours.items()}
-    names_theirs = {i: name for name, i in theirs.items()}
-    lines = [f"id {i}: {names_ours.get(i)!r} and {names_theirs.get(i)!r}" for i in ids]
+    student_names = {i: name for name, i in student_ids.items()}
+    teacher_names = {i: name for name, i in teacher_ids.items()}
+    lines = [f"id {i}: {student_names.get(i)!r} and {teacher_names.get(i)!r}" for i in ids]
     raise VocabularyMismatchError(
-        f"teacher: its tokenizer is not the student's ({len(ours)} and {len(theirs)} tokens; first "
-        f"differences, student and teacher: {'; '.join(lines)}); selection needs one vocabulary, so "
+        f"teacher: its tokenizer is not the student's ({len(student_ids)} and {len(teacher_ids)} tokens; "
+        f"first differences, student and teacher: {'; '.join(lines)}); selection needs one vocabulary, so "
         "choose a teacher of the student's family"
     )
 
 
 def stop_ids(tokenizer: Any, generation_config: Any) -> frozenset[int]:
-    """Ids that end an answer: the tokenizer's, the generation config's, and end-of-turn names."""
+    """Ids that end an answer: those of the tokenizer, of the generation config, and of end-of-turn tokens."""
     ids = {tokenizer.eos_token_id}
     configured = getattr(generation_config, "eos_token_id", None)
     ids.update(configured if isinstance(configured, list | tuple) else [configured])

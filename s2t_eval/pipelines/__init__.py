@@ -1,1 +1,1 @@
-"""Long commands over the harness's prompts: calibration, label collection, TaH labelling."""
+"""What the commands run on the harness's prompts: calibration, label collection, labels of hard tokens."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.model_wrappers.progress import GenerationProgress
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
 from s2t_eval.selection.calibration import Calibration
@@ -16,30 +16,42 @@ from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger
 
 
 def calibrate(
-    lm: EngineLM, prompts: PromptSet, prompting: Prompting, taus: Sequence[float], warmup: int
+    lm: EngineLM, prompts: PromptSet, prompting: Prompting, taus: Sequence[float], warmup_tokens: int
 ) -> Calibration:
-    """Decode the problems greedily and take quantiles of every trigger's divergence over all steps."""
+    """Decode the problems greedily, and take quantiles of each trigger's divergence over all steps.
+
+    Args:
+        lm: the student, with its teacher if the KL triggers are to be calibrated.
+        prompts: training problems.
+        prompting: how the problems were prompted; it is saved with the thresholds.
+        taus: rates at which each trigger is to fire.
+        warmup_tokens: number of steps at the start of each text that never fire and are left out.
+
+    Raises:
+        TrainingDataError: no text is longer than `warmup_tokens`.
+    """
     local: list[Trigger] = [EntropyTrigger(), MarginTrigger()]
     kl: list[Trigger] = [KlTrigger("student_teacher"), KlTrigger("teacher_student")]
     observed = local + kl if isinstance(lm, SelectToThink) else local
     values: list[list[float]] = [[] for _ in observed]
-    # Longest first, as evaluation decodes them: equal beginnings stand together.
+    # Longest prompts first, as in evaluation, where this order puts prompts with a shared prefix together.
     requests = sorted(prompts.requests, key=lambda request: request.longest_first)
     decoder = lm.decoder(observed)
     with GenerationProgress(len(requests), "Calibrating") as progress:
         for result in decoder.run(requests, progress.on_round):
-            for mine, theirs in zip(values, result.observed, strict=True):
-                mine.extend(theirs[warmup:])
+            for divergences, observed_values in zip(values, result.observed, strict=True):
+                divergences.extend(observed_values[warmup_tokens:])
             progress.update()
     if not values[0]:
         raise TrainingDataError(
-            f"warmup: {warmup} tokens leave no step of {len(requests)} texts to calibrate on"
+            f"warmup_tokens: expected fewer tokens than the longest of {len(requests)} texts has, got "
+            f"{warmup_tokens}; no step is left to calibrate on"
         )
     return Calibration(
         thresholds=measure_thresholds(dict(zip(map(trigger_key, observed), values, strict=True)), taus),
         num_steps=len(values[0]),
         num_texts=len(requests),
-        warmup=warmup,
+        warmup=warmup_tokens,
         data={"source": prompts.source, "split": prompts.split, "hash": prompts.hash},
         prompt={
             "system_instruction": prompting.system_instruction,
@@ -53,7 +65,13 @@ def calibrate(
 
 
 def load_lm(pretrained: str, teacher: str | None, **stock: Any) -> EngineLM:
-    """The student, with its teacher in lockstep if there is one."""
+    """Load the student, and with a teacher also the teacher, whose KL is measured at every step.
+
+    Args:
+        pretrained: the student.
+        teacher: the teacher; None loads the student only.
+        stock: further arguments of lm_eval's `hf` model, such as `dtype`.
+    """
     if teacher is None:
         return Greedy(pretrained, **stock)
     return SelectToThink(pretrained, teacher=teacher, trigger="never", **stock)

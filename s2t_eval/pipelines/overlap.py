@@ -1,4 +1,4 @@
-"""Evaluation problems are left out of what is calibrated on or learnt from, or refused."""
+"""Removal or refusal of evaluation problems in the data of calibration and training."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from s2t_eval.training.contamination import LEAVE_OUT, find_overlap, require_no_
 
 
 def without_evaluation_problems(
-    prompts: PromptSet, drop: bool, further: Mapping[str, Sequence[str]] | None = None
+    prompts: PromptSet, drop: bool, extra_benchmarks: Mapping[str, Sequence[str]] | None = None
 ) -> PromptSet:
-    """The prompts, if none of them is of a problem that models are scored on; with `drop`, the others alone.
+    """The prompts without those of evaluation problems.
 
     Args:
         prompts: training problems.
-        drop: leave evaluation problems out instead of refusing them.
-        further: name -> questions of more evaluation sets than the shipped ones.
+        drop: leave evaluation problems out instead of raising an error.
+        extra_benchmarks: name -> questions of evaluation sets beside those of this package.
 
     Raises:
-        OverlapError: there are such problems, and they are not to be dropped.
-        TrainingDataError: nothing is left.
+        OverlapError: there are evaluation problems, and `drop` is false.
+        TrainingDataError: all problems are evaluation problems.
     """
     questions = prompts.questions
-    overlap = find_overlap(questions, further)
+    overlap = find_overlap(questions, extra_benchmarks)
     if prompts.source.endswith(DEV):  # settings are chosen by them, so they may be calibrated on as well
         overlap = {i: name for i, name in overlap.items() if not name.endswith(DEV)}
     if not drop:

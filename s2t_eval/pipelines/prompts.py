@@ -1,4 +1,4 @@
-"""Training problems to calibrate on or to learn from, put to the model as the evaluation puts them."""
+"""Prompts of training problems, for calibration and training, made as evaluation makes them."""
 
 from __future__ import annotations
 
@@ -16,51 +16,32 @@ from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine import Request
 from s2t_eval.model_wrappers.base import EngineLM
-from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
+from s2t_eval.pipelines.settings import Prompting as Prompting
+from s2t_eval.pipelines.settings import Source as Source
 from s2t_eval.report.benchmarks import DEV
 
 TEST_NAMES = ("test", "eval", "validation")
 FILE_SUFFIXES = (".jsonl", ".json")
 SPEC_FIELDS = re.compile(r":(?![^\[]*\])")
-"""The colons of NAME:CONFIG:SPLIT, but not that of a slice such as train[:100]."""
+"""The colons that separate NAME:CONFIG:SPLIT; the colon of a slice such as train[:100] is not one of them."""
 QUESTION_FIELDS = ("question", "problem", "prompt")
 
 
 class TrainingDataError(ValueError):
-    """Problems that may not be calibrated on, or cannot be read."""
-
-
-@dataclass(frozen=True)
-class Prompting:
-    """How problems are put to the model; evaluation must put them the same way.
-
-    Args:
-        system_instruction: text of the system turn.
-        apply_chat_template: whether prompts go through the model's chat template.
-        num_fewshot: worked examples before the problem (tasks only).
-        max_gen_toks: length limit in tokens; None takes the task's.
-    """
-
-    system_instruction: str | None = None
-    apply_chat_template: bool = False
-    num_fewshot: int = 0
-    max_gen_toks: int | None = None
-
-    def __post_init__(self) -> None:
-        require_ranges(self, num_fewshot=AT_LEAST_0, max_gen_toks=AT_LEAST_1)
+    """Problems cannot be read, or must not be calibrated or trained on."""
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Training problems as the harness puts them, and the engine's request for each.
+    """The harness's prompts of training problems, with the engine's request for each.
 
     Args:
-        instances: the harness's requests, in the problems' order.
-        requests: what the engine decodes for each of them.
-        source: task or data set.
-        split: of it.
-        hash: of the problems' records.
-        indices: of the problems in their split.
+        instances: the harness's requests, in the order of the problems.
+        requests: the engine's request for each of them.
+        source: name of the task or data set.
+        split: name of the split.
+        hash: hash of the problems' records.
+        indices: indices of the problems in the split.
     """
 
     instances: list[Instance]
@@ -77,16 +58,20 @@ class PromptSet:
 
     @property
     def questions(self) -> list[str]:
-        """Each problem's own question, or its whole prompt where the record names none."""
+        """Each problem's question, or its whole prompt if the record has no field for the question."""
         return [first_text(i.doc, QUESTION_FIELDS) or str(i.args[0]) for i in self.instances]
 
     @property
     def names(self) -> list[str]:
-        """A name of each problem: SOURCE/SPLIT/INDEX."""
+        """The id of each problem: SOURCE/SPLIT/INDEX."""
         return [f"{self.source}/{self.split}/{index}" for index in self.indices]
 
     def without(self, left_out: Collection[int]) -> PromptSet:
-        """The set without the problems of these indices; the hash is of what is left."""
+        """The set without some problems; the hash is that of the remaining problems.
+
+        Args:
+            left_out: positions of these problems in this set.
+        """
         kept = [i for i in range(len(self.instances)) if i not in left_out]
         return replace(
             self,
@@ -97,51 +82,39 @@ class PromptSet:
         )
 
 
-@dataclass(frozen=True)
-class Source:
-    """Which problems: a harness task or a data set, and which part of it.
-
-    Args:
-        task: name of a task with a training split.
-        data: where no task is named: see `data_prompts`.
-        limit: how many problems.
-        skip: how many are left out at the beginning.
-    """
-
-    task: str | None
-    data: str | None
-    limit: int
-    skip: int = 0
-
-    def __post_init__(self) -> None:
-        require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
-
-    def prompts(self, lm: EngineLM, prompting: Prompting) -> PromptSet:
-        """The problems, put to the model."""
-        if self.task is not None:
-            return task_prompts(lm, self.task, self.limit, prompting, self.skip)
-        assert self.data is not None
-        return data_prompts(lm, self.data, self.limit, prompting, self.skip)
+def source_prompts(lm: EngineLM, source: Source, prompting: Prompting) -> PromptSet:
+    """The prompts of the problems of a source."""
+    if source.task is not None:
+        return task_prompts(lm, source.task, source.limit, prompting, source.skip)
+    assert source.data is not None
+    return data_prompts(lm, source.data, source.limit, prompting, source.skip)
 
 
 def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip: int = 0) -> PromptSet:
-    """`limit` training problems of a harness task after the first `skip`, prompted as the task prompts.
+    """Prompts of a task's training problems, made by the task.
+
+    Args:
+        lm: the model.
+        name: name of the task.
+        limit: number of problems.
+        prompting: how prompts are made.
+        skip: number of problems that are left out before them.
 
     Of a task whose name ends in `_dev` they are its development problems: settings are chosen by them.
 
     Raises:
-        TrainingDataError: the task has no training split of its own.
+        TrainingDataError: there is no such task, or it has no training split of its own.
     """
     try:
         task = TaskManager().load([name])["tasks"][name]
     except KeyError as error:
         raise TrainingDataError(
-            f"--task {name}: lm_eval knows no single task of this name; `lm_eval ls tasks` lists them"
+            f"--task {name}: lm_eval has no single task of this name; `lm_eval ls tasks` lists them"
         ) from error
     split, every = _split_of(name, task)
     docs = every[skip : skip + limit]
     if not docs:
-        raise TrainingDataError(_nothing_left(f"--task {name}", skip, len(every)))
+        raise TrainingDataError(_no_problems(f"--task {name}", skip, len(every)))
     if prompting.max_gen_toks is not None:
         update = {"max_gen_toks": prompting.max_gen_toks}
         task.set_config(key="generation_kwargs", value=update, update=True)
@@ -169,8 +142,8 @@ def _split_of(name: str, task: Any) -> tuple[str, list[dict[str, Any]]]:
         return str(task.config.test_split), list(task.test_docs())
     if not task.has_training_docs() or split in scored:
         raise TrainingDataError(
-            f"--task {name}: it has no training split beside the one it is scored on, and thresholds "
-            "are never measured on a test split; calibrate on another data set with --data"
+            f"--task {name}: it has no training split beside the split that it is scored on, which must not "
+            "be calibrated or trained on; use another data set with --data"
         )
     return str(split), list(task.training_docs())
 
@@ -185,20 +158,28 @@ def require_training_problems(prompts: PromptSet) -> None:
 
 
 def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip: int = 0) -> PromptSet:
-    """`limit` problems after the first `skip`, of a JSON-lines file or a data set `NAME[:CONFIG]:SPLIT`.
+    """Prompts of the problems of a file or data set.
+
+    Args:
+        lm: the model.
+        spec: a JSON-lines file, or a data set as NAME[:CONFIG][:SPLIT].
+        limit: number of problems.
+        prompting: how prompts are made.
+        skip: number of problems that are left out before them.
 
     Raises:
-        TrainingDataError: a test split, no such file or split, or records without a question.
+        TrainingDataError: the split is a test split, there is no such file or split, or a record has no
+            question.
     """
     source, split = _source_and_split(spec)
     if set(re.findall("[a-z]+", split.lower())) & set(TEST_NAMES):
         raise TrainingDataError(
-            f"--data {spec}: {split!r} is a split that models are scored on; thresholds are measured "
-            "and selectors trained on training problems only"
+            f"--data {spec}: {split!r} is a split that models are scored on, which must not be calibrated or "
+            "trained on; use a training split"
         )
     rows = _read_rows(spec, skip + limit)[skip:]
     if not rows:
-        raise TrainingDataError(_nothing_left(f"--data {spec}", skip, len(_read_rows(spec, skip))))
+        raise TrainingDataError(_no_problems(f"--data {spec}", skip, len(_read_rows(spec, skip))))
     options: dict[str, Any] = {"until": [], "max_gen_toks": prompting.max_gen_toks or lm.max_gen_toks}
     instances = []
     for i, row in enumerate(rows):
@@ -214,21 +195,21 @@ def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip
     return PromptSet(instances, requests, source, split, data_hash(rows), indices)
 
 
-def _nothing_left(where: str, skip: int, count: int) -> str:
-    """Why there is no problem."""
+def _no_problems(flag: str, skip: int, count: int) -> str:
+    """The message for a source of `count` problems of which none is left after `skip`."""
     if not count:
-        return f"{where}: it has no problems"
-    return f"{where}: --skip {skip} leaves none of its {count} problems; skip fewer"
+        return f"{flag}: it has no problems"
+    return f"{flag}: --skip {skip} leaves none of its {count} problems; skip fewer"
 
 
 def first_text(row: dict[str, Any], names: Sequence[str]) -> str | None:
-    """The first of these fields that holds a text."""
-    found = (row[name] for name in names if row.get(name))
-    return next((text for text in found if isinstance(text, str)), None)
+    """The value of the first of these fields that contains a text; None if none does."""
+    values = (row[name] for name in names if row.get(name))
+    return next((value for value in values if isinstance(value, str)), None)
 
 
 def question_prompt(lm: EngineLM, question: str, prompting: Prompting) -> str:
-    """A question as it is put to the model: with a system turn and a chat template where wanted."""
+    """The prompt of a single question, with the system turn and the chat template of `prompting`."""
     system = prompting.system_instruction
     if not prompting.apply_chat_template:
         return f"{system}\n\n{question}" if system else question
@@ -237,7 +218,7 @@ def question_prompt(lm: EngineLM, question: str, prompting: Prompting) -> str:
 
 
 def _source_and_split(spec: str) -> tuple[str, str]:
-    """A file's name and stem, or a data set's name and split ("train" where none is named)."""
+    """Name and stem of a file, or name and split of a data set ("train" if no split is given)."""
     path = Path(spec)
     if path.suffix in FILE_SUFFIXES:
         return path.name, path.stem
@@ -254,7 +235,7 @@ def _read_rows(spec: str, limit: int) -> list[dict[str, Any]]:
 
     try:
         if not config and "main" in (names := get_dataset_config_names(name)) and len(names) > 1:
-            config = ["main"]  # of several configurations the one that is called so, as in openai/gsm8k
+            config = ["main"]  # the usual name of the default configuration, as in openai/gsm8k
         data = load_dataset(name, *config, split=split)
     except (OSError, ValueError) as error:
         raise TrainingDataError(

@@ -1,4 +1,4 @@
-"""One question put to one backend (`s2t-eval try`), and to the plain student in the same loop."""
+"""One text of one backend (`s2t-eval try`), and greedy decoding of the same prompt for comparison."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from s2t_eval.pipelines.prompts import Prompting, question_prompt
 from s2t_eval.selection.policy import greedy
 
 EXAMPLE = 8
-"""Problem of the embedded task's training split that is tried where no question is given: one at which the
-embedded selector changes greedy's answer."""
+"""Index of the default question in the training split of the embedded task: a problem at which the embedded
+selector changes the answer of greedy decoding."""
 EMBEDDED_OPTIONS = {"until": ["\n\n", "Question:"], "max_gen_toks": 96}
-"""How the embedded task has its models write; tasks/s2t_arith says the same."""
+"""Generation arguments of the embedded task, as in tasks/s2t_arith."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Backend:
     Args:
         lm: the backend.
         model: its `--model` name.
-        arguments: what it was loaded with, those of the embedded pair filled in.
+        arguments: its model arguments, with those of the embedded pair filled in.
     """
 
     lm: EngineLM
@@ -45,18 +45,18 @@ class Backend:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether one of the embedded models writes."""
+        """Whether its student is one of the embedded models."""
         return str(self.arguments["pretrained"]).startswith("embedded/")
 
 
 @dataclass(frozen=True)
-class Posed:
-    """A question as a model reads it.
+class PreparedQuestion:
+    """A question with the engine's request for it.
 
     Args:
-        question: without prompt, template and system turn.
-        request: what the engine decodes.
-        answer: the expected answer, where it is known.
+        question: the question, without system turn and template.
+        request: the engine's request.
+        answer: the expected answer; None if it is not known.
     """
 
     question: str
@@ -65,58 +65,68 @@ class Posed:
 
 
 def load_backend(model: str, model_args: str) -> Backend:
-    """Load a backend by its `--model` name; without `pretrained` on the embedded pair.
+    """Load a backend by its `--model` name; without `pretrained` it uses the embedded pair.
+
+    Args:
+        model: the `--model` name.
+        model_args: comma-separated name=value pairs, as in lm_eval.
 
     Raises:
-        ValueError: a method that cannot answer a single question, or unusable arguments.
+        ValueError: the method cannot generate a single text, or the arguments are unusable.
     """
     if BY_MODEL[model].votes:
         raise ValueError(
-            f"--model {model}: it votes over answers that a task's rule reads, and a single question has no "
-            "task; try --model greedy, or evaluate with lm_eval --model " + model
+            f"--model {model}: it votes over answers that are extracted by a task's rule, and a single "
+            f"question has no task; try --model greedy, or evaluate with lm_eval --model {model}"
         )
-    wrong = [part for part in model_args.split(",") if part and "=" not in part]
-    if wrong:
-        raise ValueError(f"--model_args: expected name=value pairs, got {wrong[0]!r}")
-    given = simple_parse_args_string(model_args)
-    if given.get("trace") is not None:
+    malformed = [part for part in model_args.split(",") if part and "=" not in part]
+    if malformed:
+        raise ValueError(f"--model_args: expected name=value pairs, got {malformed[0]!r}")
+    parsed = simple_parse_args_string(model_args)
+    if parsed.get("trace") is not None:
         raise ValueError("--model_args: a single text has no trace, got trace=; leave it out")
     module, name = BACKENDS[model].split(":")
     backend: type[EngineLM] = getattr(importlib.import_module(module), name)
-    arguments = with_embedded_pair(backend.METHOD, given)
+    arguments = with_embedded_pair(backend.METHOD, parsed)
     return Backend(backend.create_from_arg_obj(arguments), model, arguments)
 
 
-def pose(backend: Backend, question: str | None, prompting: Prompting) -> Posed:
-    """The engine's request for a question; without one, an example of the embedded task.
+def prepare_question(backend: Backend, question: str | None, prompting: Prompting) -> PreparedQuestion:
+    """Make the engine's request for a question.
 
-    The embedded models read every question in the form of their task, the only one that they know.
+    For the embedded models every question is put into the prompt of their task, the only one that they were
+    trained on.
+
+    Args:
+        backend: the backend.
+        question: the question; None takes an example of the embedded task.
+        prompting: how the prompt is made.
 
     Raises:
-        ValueError: no question for a model that is not an embedded one, or an empty one.
+        ValueError: the question is empty, or missing for a model that is not an embedded one.
     """
     answer = None
     if question is None:
         if not backend.is_embedded:
             raise ValueError(
-                "QUESTION: expected a question for this model; the example is the embedded pair's own"
+                "QUESTION: expected a question for this model; only the embedded models have an example"
             )
         problem = make_split("train")[EXAMPLE]
         question, answer = problem.question, str(problem.answer)
     if not question.strip():
         raise ValueError("QUESTION: expected a text, got an empty one")
-    asked = format_prompt(question) if backend.is_embedded else question
+    user_text = format_prompt(question) if backend.is_embedded else question
     options: dict[str, Any] = dict(EMBEDDED_OPTIONS) if backend.is_embedded else {"until": []}
     if prompting.max_gen_toks is not None:
         options["max_gen_toks"] = prompting.max_gen_toks
-    prompt = question_prompt(backend.lm, asked, prompting)
+    prompt = question_prompt(backend.lm, user_text, prompting)
     instance = Instance("generate_until", {}, (prompt, options), 0, ("try", 0, 1))
     [request] = backend.lm.engine_requests([instance])
-    return Posed(question, request, answer)
+    return PreparedQuestion(question, request, answer)
 
 
-def write(decoder: Scheduler[Any], request: Request, on_round: OnRound | None = None) -> Result:
-    """Generate the text of one request; its prompt is read anew, whatever these models have read before."""
+def generate_text(decoder: Scheduler[Any], request: Request, on_round: OnRound | None = None) -> Result:
+    """Generate the text of one request, with empty caches, so that its cost includes the whole prompt."""
     for runner in decoder.stepper.runners:
         runner.release()
     [result] = decoder.run([request], on_round)
@@ -124,10 +134,11 @@ def write(decoder: Scheduler[Any], request: Request, on_round: OnRound | None = 
 
 
 def greedy_decoder(backend: Backend) -> Decoder | None:
-    """The plain student in the loop that every method runs in; None where it is not at hand.
+    """A decoder of the plain student; None if there is none to compare with.
 
-    Where the method's own student is the plain one it is used as it is. Otherwise the student is loaded
-    once more, without what the method trained: an adapter that is merged cannot be taken out exactly.
+    There is none for `greedy` itself, and none for a distilled checkpoint. The method's own student is used
+    if it is the plain one. Otherwise the plain student is loaded again, because a merged adapter cannot be
+    removed exactly.
     """
     lm = backend.lm
     if isinstance(lm, Greedy) or (lm.METHOD == "distil" and not backend.arguments.get("peft")):

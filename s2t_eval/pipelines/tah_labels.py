@@ -1,4 +1,4 @@
-"""Label which tokens of reference texts are hard for a student (`s2t-eval tah label`)."""
+"""Labels of the tokens of reference texts that are hard for a student (`s2t-eval tah label`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.models.vocabulary import END_OF_TURN, vocabulary_hash
-from s2t_eval.pipelines.collect import SOLUTION_FIELDS
+from s2t_eval.pipelines.collect_labels import SOLUTION_FIELDS
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
     Prompting,
@@ -24,13 +24,30 @@ from s2t_eval.pipelines.prompts import (
 )
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
 from s2t_eval.training.labels import KIND, LabelSet
-from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
+from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
 
 
-def label(lm: EngineLM, texts: Sequence[Text], data: dict[str, Any], prompt: dict[str, Any]) -> TahLabels:
-    """Teacher forcing of these texts: a token is hard where the student's first guess is another."""
-    labelled = list(tqdm(label_hard(lm.student, texts), total=len(texts), desc="Labelling"))
-    manifest = Manifest(
+def label_texts(
+    lm: EngineLM, texts: Sequence[LabelledText], data: dict[str, Any], prompt: dict[str, Any]
+) -> TahLabels:
+    """Label texts under teacher forcing: a token is hard if it is not the student's argmax.
+
+    Args:
+        lm: the student.
+        texts: texts without labels.
+        data: source of the texts, for the manifest.
+        prompt: how their prompts were made, for the manifest.
+    """
+    labelled = []
+    with tqdm(total=len(texts), desc="Labelling") as bar:
+        num_tokens = 0
+        for text in label_hard_tokens(lm.student, texts):
+            labelled.append(text)
+            num_tokens += len(text.output_ids)
+            rate = num_tokens / max(bar.format_dict["elapsed"], 1e-3)
+            bar.set_postfix_str(f"{num_tokens:,} tokens ({rate:,.0f}/s)", refresh=False)
+            bar.update()
+    manifest = TahManifest(
         labeller=lm.student_fingerprint,
         labeller_name=Path(lm.student_name).name,
         vocabulary=vocabulary_hash(lm.tokenizer),
@@ -42,12 +59,20 @@ def label(lm: EngineLM, texts: Sequence[Text], data: dict[str, Any], prompt: dic
     return TahLabels(manifest, labelled)
 
 
-def solutions(lm: EngineLM, prompts: PromptSet, prompting: Prompting, drop_overlap: bool) -> list[Text]:
-    """The problems' reference solutions behind the prompts that evaluation would put.
+def reference_solutions(
+    lm: EngineLM, prompts: PromptSet, prompting: Prompting, drop_overlap: bool
+) -> list[LabelledText]:
+    """The problems' reference solutions, each with the prompt that evaluation uses.
+
+    Args:
+        lm: the student.
+        prompts: training problems.
+        prompting: how their prompts were made.
+        drop_overlap: leave evaluation problems out instead of refusing them.
 
     Raises:
-        OverlapError: problems that are also evaluation problems.
-        TrainingDataError: problems without a solution.
+        OverlapError: there are evaluation problems, and `drop_overlap` is false.
+        TrainingDataError: a problem has no solution.
     """
     require_training_problems(prompts)
     prompts = without_evaluation_problems(prompts, drop_overlap)
@@ -62,42 +87,52 @@ def solutions(lm: EngineLM, prompts: PromptSet, prompting: Prompting, drop_overl
             )
         space = "" if prompting.apply_chat_template or instance.args[0][-1:].isspace() else " "
         answer = lm.tokenizer.encode(space + solution.strip(), add_special_tokens=False)
-        hashed = question_hash(prompts.questions[i])
-        texts.append(Text(prompts.names[i], hashed, list(request.prompt_ids), [*answer, end]))
+        hash_of_question = question_hash(prompts.questions[i])
+        texts.append(
+            LabelledText(prompts.names[i], hash_of_question, list(request.prompt_ids), [*answer, end])
+        )
     return texts
 
 
-def collected(lm: EngineLM, folder: Path) -> tuple[list[Text], dict[str, Any]]:
-    """The texts of a label set of `s2t-eval collect`, such as a teacher's own.
+def label_set_texts(lm: EngineLM, folder: Path) -> tuple[list[LabelledText], dict[str, Any]]:
+    """The texts of a label set of `s2t-eval collect`, such as a teacher's own, and their source.
+
+    Args:
+        lm: the student.
+        folder: folder of the label set.
 
     Raises:
-        LabelError: no label set, or one of another tokenizer.
-        OverlapError: texts on problems that models are scored on.
-        TahError: texts of this very student, which finds none of them hard.
+        LabelError: there is no label set, or it has another tokenizer.
+        OverlapError: the texts answer evaluation problems.
+        TahError: the student generated the texts itself, so none of their tokens is hard for it.
     """
     labels = LabelSet.load(folder)
     manifest = labels.manifest
     fix = "collect texts of the student's family"
-    found = vocabulary_hash(lm.tokenizer)
+    current = vocabulary_hash(lm.tokenizer)
     KIND.require_same(
-        f"--texts {folder}", "tokenizer", manifest.vocabulary, found, fix, manifest.student_name
+        f"--texts {folder}", "tokenizer", manifest.vocabulary, current, fix, manifest.student_name
     )
     if manifest.student == lm.student_fingerprint:
         raise TahError(
-            f"--texts {folder}: {manifest.student_name} wrote these texts itself, so it finds no token hard; "
-            "run `s2t-eval collect` with the teacher as --pretrained"
+            f"--texts {folder}: {manifest.student_name} generated these texts itself, so none of their "
+            "tokens is hard for it; run `s2t-eval collect` with the teacher as --pretrained"
         )
     require_no_evaluation_prompts([row.prompt_ids for row in labels], lm.tok_decode)
     texts = [
-        Text(row.problem_id, row.question_hash, row.prompt_ids.tolist(), row.output_ids.tolist())
+        LabelledText(row.problem_id, row.question_hash, row.prompt_ids.tolist(), row.output_ids.tolist())
         for row in labels
     ]
     return texts, {**manifest.data, "written_by": manifest.student_name}
 
 
 def _end_of_answer(lm: EngineLM, prompting: Prompting) -> int:
-    """The token that ends an answer: under a chat template the one it names, for GGUF files forget theirs."""
+    """The token that ends an answer.
+
+    With a chat template it is the end-of-turn token of the template, because the tokenizer of a GGUF file may
+    have another end-of-sequence token.
+    """
     vocab: dict[str, int] = lm.tokenizer.get_vocab()
     template = str(lm.tokenizer.chat_template) if prompting.apply_chat_template else ""
-    named = [vocab[name] for name in END_OF_TURN if name in vocab and name in template]
-    return named[0] if named else int(lm.tokenizer.eos_token_id)
+    end_of_turn = [vocab[name] for name in END_OF_TURN if name in vocab and name in template]
+    return end_of_turn[0] if end_of_turn else int(lm.tokenizer.eos_token_id)

@@ -67,7 +67,8 @@ def _parameters(entry: Entry) -> float:
 def _work(entry: Entry, sizes: dict[object, float], problems: int) -> float:
     cost, teacher = entry.run.cost, entry.run.ours.get("teacher")
     # PPS scores with the adapted student beside it: as large, and counted apart.
-    own = _parameters(entry) * (cost["tokens"] + cost["prefill_tokens"] + cost.get("scorer_tokens", 0))
+    beside = cost.get("scorer_tokens", 0) + cost.get("discarded_tokens", 0)
+    own = _parameters(entry) * (cost["tokens"] + cost["prefill_tokens"] + beside)
     theirs = sizes.get(teacher, float("nan")) * cost["teacher_tokens"] if cost["teacher_tokens"] else 0.0
     return (own + theirs) / problems / 1e9
 

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.artifacts.files import replaced
-from s2t_eval.artifacts.saved import conform, parse_json
+from s2t_eval.artifacts.files import atomic_path
+from s2t_eval.artifacts.typed_json import conform, parse_json
 from s2t_eval.report.runs import (
     HASH_LENGTH,
     ResultsError,
@@ -120,7 +120,7 @@ def write_texts(path: Path, texts: Sequence[KeptText]) -> None:
             f"{path}: its {len(texts)} texts take {len(content) / 1e6:.1f} MB, compressed; expected at most "
             f"{MOST_BYTES / 1e6:.0f} MB; keep a run of fewer documents, or one task a run"
         )
-    with replaced(path) as partial:
+    with atomic_path(path) as partial:
         partial.write_bytes(content)
 
 

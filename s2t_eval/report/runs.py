@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 
 from s2t_eval.artifacts import json_lines
-from s2t_eval.artifacts.saved import parse_json
-from s2t_eval.method_table import Method, method_of
+from s2t_eval.artifacts.typed_json import parse_json
+from s2t_eval.method_table import BY_KEY, Method, method_of
 from s2t_eval.report.shape import require_results
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash", "output_hash")
@@ -249,7 +249,7 @@ def _runs_of(file: Path, name: str, results: dict[str, Any], metrics: dict[str, 
             task=task,
             method=method,
             model=str(config.get("s2t_eval", {}).get("pretrained") or arguments.get("pretrained", "?")),
-            settings=_settings(config),
+            settings=_settings(config, method),
             metric=metric,
             filter=filter_name,
             is_higher_better=bool(results.get("higher_is_better", {}).get(task, {}).get(metric, True)),
@@ -291,7 +291,11 @@ def _cost(file: Path, results: dict[str, Any]) -> dict[str, Any]:
 
 def _method(file: Path, config: dict[str, Any]) -> Method:
     try:
-        return method_of(str(config.get("model")), bool(_model_args(config).get("peft")))
+        entry = config.get("s2t_eval", {})
+        policy = entry.get("policy", {})
+        has_adapter = bool(_model_args(config).get("peft"))
+        name, score, proposer = policy.get("method"), policy.get("score"), entry.get("proposer")
+        return method_of(str(config.get("model")), has_adapter, name, score, proposer)
     except ValueError as error:
         raise ResultsError(f"{file}: {error}") from error
 
@@ -303,18 +307,20 @@ def _model_args(config: dict[str, Any]) -> dict[str, Any]:
     return dict(given)
 
 
-def _settings(config: dict[str, Any]) -> Settings:
+def _settings(config: dict[str, Any], method: Method) -> Settings:
     ours = config.get("s2t_eval", {})
     policy, sampling = ours.get("policy", {}), ours.get("sampling", {})
     trigger = policy.get("trigger", {}).get("name")
-    fires = trigger not in (None, "never")
+    # Earlier results describe this greedy decoding with the trigger `always` and a selector.
+    is_distilled = method is BY_KEY["topk_distilled"]
+    fires = trigger not in (None, "never") and not is_distilled
     threshold = policy.get("threshold")
     return Settings(
         trigger=trigger if fires else None,
         tau=ours.get("tau") if fires else None,
         threshold=float(threshold) if fires and threshold is not None else None,
         top_k=policy.get("top_k") if fires else None,
-        selector=policy.get("selector"),
+        selector=None if is_distilled else policy.get("selector"),
         checkpoint=ours.get("selector"),
         proposer=ours.get("proposer"),
         proposal_weight=policy.get("proposal_weight"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from s2t_eval.artifacts.saved import conform
+from s2t_eval.artifacts.typed_json import conform
 
 Objects = dict[str, dict[str, Any]]
 RESULTS: dict[str, Any] = {

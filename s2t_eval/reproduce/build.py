@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from s2t_eval.artifacts.saved import read_object
+from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import (
     asking,

@@ -68,10 +68,10 @@ class CalibrationPart:
 
     problems: Problems
     tau: tuple[float, ...] = (0.01, 0.05, 0.1)
-    warmup: int | None = None
+    warmup_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        require_ranges(self, warmup=AT_LEAST_0)
+        require_ranges(self, warmup_tokens=AT_LEAST_0)
         for tau in self.tau:
             RATE.require("tau", tau)
 
@@ -110,7 +110,7 @@ class Training:
     epochs: int | None = None
     lr: float | None = None
     schedule: str | None = None
-    warmup: float | None = None
+    lr_warmup_fraction: float | None = None
     batch_size: int | None = None
     accumulate: int | None = None
     weight_decay: float | None = None
@@ -127,7 +127,7 @@ class Training:
             batch_size=AT_LEAST_1,
             accumulate=AT_LEAST_1,
             evaluations=AT_LEAST_1,
-            warmup=SHARE,
+            lr_warmup_fraction=SHARE,
             weight_decay=NOT_NEGATIVE,
             patience=AT_LEAST_0,
             held_out=PART,
@@ -164,14 +164,15 @@ class SelectorPart(Adapter):
     reverse: bool = False
     num_candidates: int | None = None
     top_k: int | None = None
-    quiet: float | None = None
+    low_kl_fraction: float | None = None
     keep: Literal["agree@1", "gain"] | None = None
     start: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("form", self.form, SCORE_FORMS)
-        require_ranges(self, bins=AT_LEAST_2, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2, quiet=SHARE)
+        require_ranges(self, bins=AT_LEAST_2, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2)
+        require_ranges(self, low_kl_fraction=SHARE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,7 @@ class DepthsPart(Adapter):
     max_depth: int | None = None
     top_n: int | None = None
     train_base: bool = False
-    easy: float | None = None
+    easy_fraction: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +211,7 @@ class DeciderPart(Training):
     width: int | None = None
     blocks: int | None = None
     positive_weight: float | None = None
-    threshold: float | None = None
+    eval_threshold: float | None = None
     decoding_threshold: float | None = None
 
 

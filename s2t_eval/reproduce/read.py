@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from s2t_eval.artifacts.errors import one_line
-from s2t_eval.artifacts.saved import conform
+from s2t_eval.artifacts.errors import single_line_message
+from s2t_eval.artifacts.typed_json import conform
 from s2t_eval.reproduce.schema import RESERVED, Recipe
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -70,7 +70,7 @@ def read_recipe(name: str, changes: Sequence[str] = ()) -> ReadRecipe:
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
     except (ValueError, TypeError) as error:
-        raise RecipeError(f"{path}: {one_line(error)}") from error
+        raise RecipeError(f"{path}: {single_line_message(error)}") from error
     return ReadRecipe(recipe, content, path.name)
 
 
@@ -120,7 +120,7 @@ def _load(path: Path) -> dict[str, Any]:
         where = f"line {place.line + 1}, column {place.column + 1}: " if place is not None else ""
         raise RecipeError(f"{path}: no YAML ({where}{error.problem})") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: it cannot be read ({one_line(error)})") from error
+        raise RecipeError(f"{path}: it cannot be read ({single_line_message(error)})") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: expected keys and values, got {type(content).__name__}")
     return content

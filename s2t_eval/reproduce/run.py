@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from s2t_eval.artifacts.places import require_own_folder
+from s2t_eval.artifacts.output_paths import require_reusable_folder
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.lock import LOCK, write_lock
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
@@ -69,7 +69,7 @@ def reproduce(settings: Settings, note: Note = print) -> Path:
     """
     read = read_recipe(settings.recipe, settings.set)
     out = settings.out.absolute()
-    require_own_folder("--out", out, "one of `s2t-eval reproduce`", [LOCK, "state/*"])
+    require_reusable_folder("--out", out, "one of `s2t-eval reproduce`", [LOCK, "state/*"])
     stages = build_stages(read, out)
     _require_stages(settings.keep, stages)
     state = State(out, settings.keep)

@@ -18,7 +18,7 @@ from typing import Literal
 
 from s2t_eval.analysis.grid import is_done as has_whole_results
 from s2t_eval.artifacts.files import write_text
-from s2t_eval.artifacts.saved import conform, read_object
+from s2t_eval.artifacts.typed_json import conform, read_object
 from s2t_eval.reproduce.identity import content_hash, data_identity, model_hash, package_identity, text_hash
 from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage
 

@@ -1,1 +1,1 @@
-"""Selection at a step: triggers, candidates, scores, selectors, thresholds."""
+"""Selection at a step: triggers, candidates, scores, selectors and thresholds."""

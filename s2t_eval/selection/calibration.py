@@ -1,8 +1,9 @@
-"""Thresholds that make a trigger fire at a wanted rate, measured on training problems and kept in a file."""
+"""Thresholds at which a trigger fires at a given rate, measured on training problems and saved in a file."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,22 @@ FORMAT = 1
 
 
 class CalibrationError(ValueError):
-    """A calibration file that cannot be used here; the message says why and what to do."""
+    """A calibration file that does not fit this run; the message names the reason and a remedy."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds per trigger and rate, with all that they hold for.
+    """Thresholds per trigger and rate, with the models, problems and prompts they were measured on.
+
+    The field names are the keys of the file (see `policy.PERSISTED_KEYS`).
 
     Args:
         thresholds: trigger key (see `trigger_key`) -> rate as text -> threshold.
-        num_steps: steps of greedy text that the quantiles come from.
+        num_steps: steps of greedy text behind the quantiles.
         num_texts: problems.
-        warmup: tokens at the start of a text that were left out, as decoding leaves them out.
+        warmup: `warmup_tokens`: steps at the start of a text that were excluded, as in decoding.
         data: source, split and hash of the problems.
-        prompt: how they were put: chat template, system instruction, length limit.
+        prompt: settings of their prompts: chat template, system instruction, few-shot examples, length limit.
         student: fingerprint of the model.
         teacher: fingerprint, or None where no teacher ran.
     """
@@ -47,7 +50,7 @@ class Calibration:
 
     @property
     def hash(self) -> str:
-        """16 hex digits of the content, for results."""
+        """16 hex digits of the content, recorded in results."""
         return hashlib.sha256(manifest_text(self).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
@@ -65,15 +68,20 @@ class Calibration:
 
     @property
     def table(self) -> ThresholdTable:
-        """The thresholds, to be looked up."""
+        """The thresholds by trigger and rate."""
         return ThresholdTable("calibration", self.thresholds)
 
-    def require(self, student: str, teacher: str | None, warmup: int) -> None:
-        """Raise `CalibrationError` unless it was made for these models and this warm-up."""
+    def require(self, student: str, teacher: str | None, warmup_tokens: int) -> None:
+        """Raise `CalibrationError` unless it was made for these models and this number of warm-up tokens."""
         for role, saved, current in (("student", self.student, student), ("teacher", self.teacher, teacher)):
             if current is not None:
                 KIND.require_same("calibration", role, saved, current, f"calibrate with this {role}")
-        KIND.require_same("calibration", "warmup", self.warmup, warmup, f"give warmup={self.warmup}")
+        fix = f"give warmup_tokens={self.warmup}"
+        KIND.require_same("calibration", "warmup_tokens", self.warmup, warmup_tokens, fix)
+
+    def require_prompt(self, current: Mapping[str, Any]) -> None:
+        """Raise `CalibrationError` unless it was measured with these prompt settings."""
+        KIND.require_same_prompt("calibration", self.prompt, current, "calibrate with the present ones")
 
 
 KIND = ManifestKind(Calibration, "s2t-eval calibrate", CalibrationError, FORMAT)

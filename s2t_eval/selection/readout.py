@@ -1,22 +1,21 @@
-"""The reserved rows that read a score from a candidate's hidden state (S2T-Local, section 4 of the paper)."""
+"""The reserved rows that map a candidate's hidden state to a score (S2T-Local, section 4 of the paper)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-ScoreAs = Literal["expected", "log_odds"]
+from s2t_eval.method_table import ScoreAs as ScoreAs
 
 
 @dataclass(frozen=True)
 class Readout:
     """S(c) = v^T softmax(W h_c) with v = linspace(0, 1, bins): the expected bin.
 
-    The rows live in their own matrix instead of the model's output head, so they can neither leak
-    into generation nor need spare vocabulary.
+    The rows are a matrix of their own instead of rows of the model's output head. So they cannot be
+    generated as tokens, and the vocabulary needs no unused entries.
 
     Args:
         weight: the reserved rows W, [bins, hidden].

@@ -1,4 +1,4 @@
-"""The learned router: predicts from what a step already has whether a teacher would diverge there.
+"""The learned router: predicts from the student's own forward whether a teacher would diverge at a step.
 
 The paper distils its KL trigger into a lightweight head (section 4); this one reads the student's last
 hidden state and a few of its probabilities, and needs no teacher.
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 NUM_LOG_PROBS = 8
 NUM_SCALARS = NUM_LOG_PROBS + 2
 FLOOR = -20.0
-"""Log-probabilities are cut off here: further down they say nothing, and minus infinity breaks a mean."""
+"""Lower bound of the log-probabilities that it reads: lower values carry no information, and the mean of
+minus infinity is not finite."""
 
 
 class Router(nn.Module):
-    """A small network from a step to the log-odds that it belongs to the most diverging ones.
+    """A small network that computes the log-odds that a step is among the most divergent ones.
 
     Args:
         hidden_size: width of the student.
@@ -45,7 +46,7 @@ class Router(nn.Module):
         )
 
     def fit_scale(self, features: Tensor) -> None:
-        """Standardise inputs like these features [steps, inputs]."""
+        """Standardise inputs with the mean and deviation of these features [steps, inputs]."""
         self.mean.copy_(features.mean(0))
         self.std.copy_(features.std(0).clamp(min=1e-3))
 
@@ -57,7 +58,7 @@ class Router(nn.Module):
 
 
 def step_features(hidden: Tensor, top_log_probs: Tensor, entropy: Tensor) -> Tensor:
-    """What the router looks at, float32 [steps, hidden + 10].
+    """The inputs of the router, float32 [steps, hidden + 10].
 
     Args:
         hidden: the student's last hidden states, [steps, hidden].

@@ -1,23 +1,23 @@
-"""Score forms of a local selector: what the student itself makes of its candidates, without a teacher.
+"""Score forms of a local selector: scores of the candidates by the student itself, without a teacher.
 
-Training and decoding use the same classes, so a selector scores in both as it was trained.
+Training and decoding use the same classes, so both compute the same scores.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
-from s2t_eval.selection.readout import Readout, ScoreAs
-
-ScoreForm = Literal["lookahead", "residual", "direct"]
+from s2t_eval.method_table import ScoreAs as ScoreAs
+from s2t_eval.method_table import ScoreForm as ScoreForm
+from s2t_eval.selection.readout import Readout
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a score may look at, for the K candidates of some steps.
+    """The inputs of a score, for the K candidates of some steps.
 
     Args:
         log_probs: the proposer's log-probabilities of the candidates, float32 [..., K].
@@ -42,7 +42,7 @@ class Score(Protocol):
 
     @property
     def looks_ahead(self) -> bool:
-        """Whether each candidate is appended and run, or only the step itself is looked at."""
+        """Whether each candidate is appended and run, or only the step itself is scored."""
         ...
 
     def score(self, evidence: Evidence) -> Tensor:
@@ -52,7 +52,7 @@ class Score(Protocol):
 
 @dataclass(frozen=True)
 class LookaheadScore:
-    """The paper's form: append each candidate, read the reserved rows there (section 4)."""
+    """The paper's form: append each candidate and apply the reserved rows to its hidden state (section 4)."""
 
     readout: Readout
     form: ScoreForm = "lookahead"
@@ -66,9 +66,9 @@ class LookaheadScore:
 
 @dataclass(frozen=True)
 class ResidualScore:
-    """log p_S(c) plus what the readout adds to it: rows of zeros add nothing and leave greedy's ranking.
+    """log p_S(c) plus the readout's score: with rows of zeros it is greedy decoding's ranking.
 
-    The paper's form has to learn the student's own ranking back from labels; this one begins with it.
+    The paper's form has to learn the student's own ranking from labels; this one starts from it.
     """
 
     readout: Readout
@@ -76,7 +76,7 @@ class ResidualScore:
     looks_ahead: bool = True
 
     def score(self, evidence: Evidence) -> Tensor:
-        """Log-probability and learned correction."""
+        """Log-probability plus learned correction."""
         assert evidence.hidden is not None
         return evidence.log_probs + self.readout.score(evidence.hidden)
 
@@ -98,7 +98,8 @@ class DirectScore:
 class WithProposal:
     """Another form's score plus the proposer's own log-probability, weighted.
 
-    A selector that never saw a quiet step unlearns what the student knew there; its proposer still knows.
+    A selector that is trained on divergent steps only loses the student's ranking at the other steps; the
+    proposer's log-probability restores it.
     """
 
     score_alone: Score
@@ -106,12 +107,12 @@ class WithProposal:
 
     @property
     def form(self) -> ScoreForm:
-        """The other form's."""
+        """The name of the form without the proposal."""
         return self.score_alone.form
 
     @property
     def looks_ahead(self) -> bool:
-        """As the other form does."""
+        """As in the form without the proposal."""
         return self.score_alone.looks_ahead
 
     def score(self, evidence: Evidence) -> Tensor:
@@ -120,7 +121,7 @@ class WithProposal:
 
 
 def make_score(form: ScoreForm, weight: Tensor, score_as: ScoreAs, proposal_weight: float = 0.0) -> Score:
-    """The score form of this name over readout rows [bins, hidden], with so much of the proposer's own."""
+    """The score form of this name over readout rows [bins, hidden], with this weight of the proposal."""
     score: Score = DirectScore()
     if form != "direct":
         readout = Readout(weight, score_as)

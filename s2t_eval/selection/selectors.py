@@ -1,4 +1,4 @@
-"""What to pick at a fired step: the teacher's choice among candidates, its own, the student's score."""
+"""Selectors of the token at a fired step: by the teacher among the candidates, by its argmax, or locally."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from s2t_eval.selection.scores import Evidence, Score
 
 
 class Selection(NamedTuple):
-    """What a selector made of the candidates of some steps."""
+    """The outcome of a selection at some steps."""
 
     scores: Tensor
     """of all candidates, [fired, K]"""
     picked: Tensor
-    """the token taken, [fired]"""
+    """the selected token, [fired]"""
     teacher: Tensor | None = None
-    """the teacher's own token, candidate or not, [fired]"""
+    """the teacher's argmax token, candidate or not, [fired]"""
 
 
 @dataclass(frozen=True)
 class TeacherSelector:
-    """S2T: the candidate that the teacher finds most likely, S(c) = p_L(c | s) (equation 2)."""
+    """S2T: the candidate with the highest probability under the teacher, S(c) = p_L(c | s) (equation 2)."""
 
     def select(self, candidates: Tensor, teacher_logits: Tensor) -> Selection:
-        """Among equals the student's first wins."""
+        """Select from candidates [fired, K]; of equal scores the first candidate is selected."""
         scores = _probabilities(candidates, teacher_logits)
         best = scores.argmax(-1, keepdim=True)
         return Selection(scores, candidates.gather(-1, best)[:, 0], teacher_logits.argmax(-1))
@@ -38,19 +38,19 @@ class TakeoverSelector:
     """The teacher's own argmax over the whole vocabulary: the control of selection."""
 
     def select(self, candidates: Tensor, teacher_logits: Tensor) -> Selection:
-        """The candidates only serve the record; the token may be none of them."""
+        """Select the argmax; the candidates [fired, K] are only recorded and may not contain it."""
         best = teacher_logits.argmax(-1)
         return Selection(_probabilities(candidates, teacher_logits), best, best)
 
 
 @dataclass(frozen=True)
 class LocalSelector:
-    """S2T-Local: the candidate with the highest score of the student's own; no teacher."""
+    """S2T-Local: the candidate with the highest score by the student itself; no teacher."""
 
     score: Score
 
     def select(self, candidates: Tensor, evidence: Evidence) -> Selection:
-        """Pick from candidates [fired, K]; among equals the student's first wins."""
+        """Select from candidates [fired, K]; of equal scores the first candidate is selected."""
         scores = self.score.score(evidence)
         best = scores.argmax(-1, keepdim=True)
         return Selection(scores, candidates.gather(-1, best.to(candidates.device))[:, 0])

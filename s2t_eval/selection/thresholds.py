@@ -1,4 +1,4 @@
-"""Above which divergence a trigger fires at a wanted rate: one table for calibrations and selectors.
+"""The divergence above which a trigger fires at a given rate: one table for calibrations and selectors.
 
     trigger key -> rate, as text -> threshold
 
@@ -16,7 +16,7 @@ import numpy as np
 from s2t_eval.selection.triggers import KlTrigger, Trigger
 
 Rates = dict[str, dict[str, float]]
-"""A table as files hold it: trigger key -> rate -> threshold."""
+"""A table as it is saved: trigger key -> rate -> threshold."""
 
 
 class ThresholdError(ValueError):
@@ -28,7 +28,7 @@ class ThresholdTable:
     """Thresholds by trigger and rate.
 
     Args:
-        source: what has them, for messages.
+        source: the file or folder with the thresholds, for messages.
         rates: trigger key (see `trigger_key`) -> rate as text -> threshold; see `require_rates`.
     """
 
@@ -39,7 +39,7 @@ class ThresholdTable:
         """The threshold at which a trigger fires at the rate tau.
 
         Raises:
-            ThresholdError: there is none; the message lists those that there are.
+            ThresholdError: there is none; the message lists the known ones.
         """
         name = trigger_key(trigger)
         for rate, threshold in self.rates.get(name, {}).items():

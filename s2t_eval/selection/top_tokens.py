@@ -1,7 +1,7 @@
-"""The most likely tokens of a step: exact, in a fixed order, and the vocabulary is read once.
+"""The most likely tokens of a step: exact, in a fixed order, with one pass over the vocabulary.
 
-Logits of low precision tie often. `torch.topk` breaks ties as it happens; here the smaller id comes first,
-so the first candidate is always the token that greedy decoding takes.
+Logits of low precision are often equal. `torch.topk` orders equal values arbitrarily; here the smaller id
+comes first, so the first candidate is always the token that greedy decoding selects.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 64
-"""Tokens whose largest logit stands for all of them until the best blocks are known."""
+"""Size of the blocks of tokens that are first compared by their largest logit."""
 
 
 class TopTokens(NamedTuple):
@@ -24,11 +24,15 @@ class TopTokens(NamedTuple):
     indices: Tensor
     """[batch, k]"""
 
+    def first(self, k: int) -> TopTokens:
+        """The k best of them; their order is fixed, so a longer list begins with every shorter one."""
+        return TopTokens(self.values[:, :k], self.indices[:, :k])
+
 
 def top_tokens(logits: Tensor, k: int) -> TopTokens:
-    """The k largest logits float32 [batch, vocab] and their ids; among equals the smaller id first.
+    """The k largest of logits float32 [batch, vocab] and their ids; of equal logits the smaller id is first.
 
-    The k best tokens lie in the k blocks with the largest maxima, so the rest is read once.
+    The k best tokens are in the k blocks with the largest maxima, so the other blocks are read once.
     """
     vocab = logits.shape[-1]
     k = min(k, vocab)
@@ -45,10 +49,10 @@ def top_tokens(logits: Tensor, k: int) -> TopTokens:
 
 
 def _best(values: Tensor, ids: Tensor, k: int) -> TopTokens:
-    """The k largest of values [batch, m] with these ids; among equals the smaller id first."""
-    # A NaN is to be seen, not passed over: whatever its sign, it comes first.
+    """The k largest of values [batch, m] with these ids; of equal values the smaller id comes first."""
+    # A NaN of either sign sorts first, so that the check for finite logits detects it.
     bits = values.masked_fill(values.isnan(), math.inf).view(torch.int32).long()
-    # As integers, negative floats run backwards.
+    # As integers, the bit patterns of negative floats are in reverse order.
     ranked = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     at = ((ranked << 32) - ids).topk(k, dim=-1).indices
     return TopTokens(values.gather(-1, at), ids.gather(-1, at))

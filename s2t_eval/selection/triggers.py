@@ -1,101 +1,32 @@
-"""Where to select: triggers give each step a divergence, and a step fires above a threshold.
+"""Triggers: a trigger computes a divergence of each step, and a step fires above a threshold.
 
-Every divergence is larger where the student is less to be trusted, so one rule serves all of them:
+Every divergence is larger where the student is less reliable, so one rule applies to all of them:
 fire iff divergence > threshold. The paper's trigger is the KL divergence of student and teacher
-(section 3); entropy and margin are stand-ins that need no teacher.
+(section 3); entropy and margin are substitutes that need no teacher.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from s2t_eval.method_table import TRIGGER_NAMES
-from s2t_eval.selection.router import NUM_LOG_PROBS, Router, step_features
-from s2t_eval.selection.top_tokens import TopTokens, top_tokens
+from s2t_eval.selection.router import Router, step_features
+from s2t_eval.selection.step import StepView
 
 KlDirection = Literal["student_teacher", "teacher_student"]
 
 
-CACHED = {"cpu": 2**21}
-CACHED_ELSEWHERE = 2**30
-"""Bytes of logits that are summed over at a time: what a CPU's cache holds is read from memory once."""
-
-
-class Sums(NamedTuple):
-    """Sums over the vocabulary of w = exp(logit - largest), [batch] each."""
-
-    largest: Tensor
-    total: Tensor
-    """of w"""
-    weighted: Tensor
-    """of w * (logit - largest)"""
-
-
-def sums(logits: Tensor) -> Sums:
-    """Sums of logits [batch, vocab], a few rows at a time."""
-    limit = CACHED.get(logits.device.type, CACHED_ELSEWHERE)
-    size = max(1, limit // (logits.element_size() * logits.shape[-1]))
-    parts = [_sums(part) for part in logits.split(size)]
-    return Sums(*map(torch.cat, zip(*parts, strict=True)))
-
-
-def _sums(logits: Tensor) -> Sums:
-    largest = logits.amax(-1, keepdim=True)
-    shifted = logits - largest  # without it an entropy drowns in the rounding of large logits
-    weights = shifted.exp()
-    weighted = torch.linalg.vecdot(weights, shifted)
-    if not bool(weighted.isfinite().all()):
-        # Masked tokens (-inf) have no weight; keep 0 * -inf from becoming NaN.
-        weighted = torch.linalg.vecdot(weights, shifted.clamp(min=-1e30))
-    return Sums(largest[:, 0], weights.sum(-1), weighted)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a trigger may look at: one step of a batch of rows.
-
-    Args:
-        logits: the student's, float32 [batch, vocab].
-        teacher_at: gives the teacher's logits at ids [batch, m] as float32 [batch, m]; None where no
-            teacher runs in lockstep.
-        draw: gives a uniform number in [0, 1) per row, [batch], from the rows' own seeds.
-        hidden: the student's last hidden states [batch, hidden], for a learned router.
-    """
-
-    logits: Tensor
-    teacher_at: Callable[[Tensor], Tensor] | None
-    draw: Callable[[], Tensor]
-    hidden: Tensor | None = None
-
-    @cached_property
-    def top(self) -> TopTokens:
-        """The most likely tokens, at most `NUM_LOG_PROBS`; looked for once for all who ask."""
-        return top_tokens(self.logits, NUM_LOG_PROBS)
-
-    @cached_property
-    def sums(self) -> Sums:
-        """Sums of exponentials, made once for all who ask."""
-        return sums(self.logits)
-
-    @property
-    def log_total(self) -> Tensor:
-        """log of the sum of exp(logits), [batch, 1]: logits minus this are log-probabilities."""
-        return (self.sums.total.log() + self.sums.largest)[:, None]
-
-
 class Trigger(Protocol):
-    """One rule that says how much a step asks for a selection."""
+    """One measure of how much a step needs a selection."""
 
     @property
     def name(self) -> str:
-        """How command lines and calibration files call it."""
+        """Its name in command lines and calibration files."""
         ...
 
     @property
@@ -103,8 +34,8 @@ class Trigger(Protocol):
         """Whether a teacher has to run in lockstep."""
         ...
 
-    def divergence(self, step: Step) -> Tensor:
-        """Larger is more diverging, float32 [batch]."""
+    def divergence(self, step: StepView) -> Tensor:
+        """The divergence of each row, float32 [batch]; a larger one is more likely to fire."""
         ...
 
 
@@ -113,7 +44,7 @@ class KlTrigger:
     """KL divergence of student and teacher over the student's most likely tokens, in nats.
 
     Both distributions are renormalised over the student's top `support` tokens, as in the paper's
-    released code; `support=0` takes the whole text vocabulary, which is exact and slower.
+    released code; `support=0` uses the whole text vocabulary, which is exact and slower.
 
     Args:
         direction: "student_teacher" is KL(p_S || p_L), the released code's; "teacher_student" is
@@ -134,11 +65,10 @@ class KlTrigger:
         if self.support < 0:
             raise ValueError(f"support: expected 0 (the whole vocabulary) or more tokens, got {self.support}")
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """KL in nats, [batch]."""
         assert step.teacher_at is not None
-        size = min(self.support or step.logits.shape[-1], step.logits.shape[-1])
-        student, ids = top_tokens(step.logits, size)
+        student, ids = step.top_of(self.support or step.logits.shape[-1])
         teacher = step.teacher_at(ids).to(student.device)
         pair = (student, teacher) if self.direction == "student_teacher" else (teacher, student)
         return kl_divergence(*pair)
@@ -158,9 +88,9 @@ class EntropyTrigger:
     name: str = "entropy"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Entropy in nats, [batch]."""
-        # H = log Z - E[logit]: no [batch, vocab] log-probabilities are made
+        # H = log Z - E[logit], without [batch, vocab] log-probabilities
         total = step.sums.total
         return total.log() - step.sums.weighted / total
 
@@ -172,7 +102,7 @@ class MarginTrigger:
     name: str = "margin"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """1 - (p_1 - p_2), in [0, 1], [batch]."""
         probs = (step.top.values[:, :2] - step.log_total).exp()
         return 1 - (probs[:, 0] - (probs[:, 1] if probs.shape[1] > 1 else 0.0))
@@ -180,12 +110,12 @@ class MarginTrigger:
 
 @dataclass(frozen=True)
 class RandomTrigger:
-    """A uniform number: the control that any trigger has to beat at an equal rate."""
+    """A uniform number: the control for every other trigger at an equal rate."""
 
     name: str = "random"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Uniform in [0, 1), [batch]; a threshold of 1 - tau fires at the rate tau."""
         return step.draw()
 
@@ -197,7 +127,7 @@ class ConstantTrigger:
     name: Literal["always", "never"]
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """The same for every row, [batch]."""
         value = math.inf if self.name == "always" else -math.inf
         return torch.full(step.logits.shape[:1], value, device=step.logits.device)
@@ -205,7 +135,7 @@ class ConstantTrigger:
 
 @dataclass(frozen=True)
 class RouterTrigger:
-    """A learned router's log-odds that the teacher diverges here; needs no teacher.
+    """A learned router's log-odds that the teacher diverges at this step; needs no teacher.
 
     Args:
         router: the network, on the student's device.
@@ -215,7 +145,7 @@ class RouterTrigger:
     name: str = "router"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Log-odds, [batch]."""
         assert step.hidden is not None
         log_probs = step.top.values - step.log_total
@@ -228,7 +158,7 @@ class RouterTrigger:
 def make_trigger(
     name: str, kl_direction: KlDirection = "student_teacher", router: Router | None = None
 ) -> Trigger:
-    """The trigger of this name; `kl_direction` matters to "kl" alone, `router` to "router".
+    """The trigger of this name; only "kl" uses `kl_direction`, and only "router" uses `router`.
 
     Raises:
         ValueError: an unknown name, or no router for "router".

@@ -1,1 +1,1 @@
-"""Learning to select: labels, the selector, its router, distillation. Speaks token ids, not lm_eval."""
+"""Label sets, and the training of selectors, routers, distilled and looped students. Works on token ids."""

@@ -1,4 +1,4 @@
-"""Sums over positions whose logits over the vocabulary are never kept."""
+"""Sums over positions in chunks, so that logits over the vocabulary exist for one chunk at a time."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 CHUNK = 256
-"""Positions whose logits over the vocabulary exist at once."""
+"""Positions of a chunk."""
 
 
-def recomputed_sum(function: Callable[..., Tensor], *columns: Tensor, size: int | None = None) -> Tensor:
-    """The sum of `function(*parts)` over chunks of positions, float32 scalar.
+def checkpointed_sum(function: Callable[..., Tensor], *columns: Tensor, size: int | None = None) -> Tensor:
+    """The sum of `function(*parts)` over chunks of positions, a float32 scalar.
 
-    Each chunk is computed again in the backward pass instead of being kept, so no tensor of
+    Each chunk is recomputed in the backward pass (activation checkpointing), so no tensor of
     [positions, vocab] outlives its chunk.
 
     Args:
-        function: a chunk's columns -> a scalar.
+        function: maps a chunk's columns to a scalar.
         columns: tensors with one row a position.
         size: positions of a chunk; None takes `CHUNK`.
     """

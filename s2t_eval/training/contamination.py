@@ -1,9 +1,10 @@
-"""Questions that models are scored on, and the refusal to learn from them.
+"""Detection of evaluation questions in training data.
 
-`evaluation_questions.json` holds hashes of the questions of every benchmark we ship a task for, and of the
-development problems that settings are chosen by: the check needs no network and no data. Made anew by
+`evaluation_questions.json` contains hashes of the questions of every benchmark that has a task here, and of
+the development problems that settings are chosen on, so that the check needs neither network nor data. The
+file is written by
 
-    python -m s2t_eval.training.contamination DATA      # a folder laid out like the hub
+    python -m s2t_eval.training.contamination DATA      # a folder in the layout of the Hugging Face Hub
 """
 
 from __future__ import annotations
@@ -35,21 +36,20 @@ SOURCES = {
     "olympiadbench": ("olympiadbench", "problem"),
     "minerva_math": ("minerva_math", "problem"),
 }
-"""Benchmark -> its folder and the field that holds the question."""
-
+"""Benchmark -> its folder and the field of its records that holds the question."""
 
 LEAVE_OUT = "leave them out with --drop-overlap or choose other data"
 
 
 class OverlapError(ValueError):
-    """Training problems that are also evaluation problems."""
+    """Training problems are also evaluation problems."""
 
 
 def question_hash(question: str) -> str:
-    """16 hex digits of a question without its case, spacing and punctuation.
+    """Hash of a question, 16 hex digits, regardless of case, spacing and punctuation.
 
-    Label sets hold it, and their split into training and held-out problems follows its order: it stays as
-    it is. What is compared with benchmarks is `find_overlap`'s.
+    This function must not change: label sets contain its values, and the split into training and held-out
+    problems follows their order. Comparison with benchmarks uses `find_overlap` instead.
     """
     words = re.findall(r"[^\W_]+|[^\w\s]", question.lower())
     letters = [word for word in words if word not in ".,;:!?'\"`$"]
@@ -58,7 +58,7 @@ def question_hash(question: str) -> str:
 
 @functools.cache
 def evaluation_records() -> dict[str, Records]:
-    """Benchmark -> records of its questions, as they are shipped."""
+    """Benchmark -> records of its questions, from the file of this package."""
     content: dict[str, str] = json.loads(HASHES.read_text())
     return {name: np.frombuffer(base64.b64decode(text), RECORD) for name, text in content.items()}
 
@@ -68,34 +68,36 @@ def _evaluation_index() -> QuestionIndex:
     return QuestionIndex(evaluation_records())
 
 
-def find_overlap(texts: Sequence[str], further: Mapping[str, Iterable[str]] | None = None) -> dict[int, str]:
-    """Index -> benchmark, for those of these texts that are or hold a question of a benchmark.
+def find_overlap(
+    texts: Sequence[str], extra_benchmarks: Mapping[str, Iterable[str]] | None = None
+) -> dict[int, str]:
+    """Index -> benchmark, for the texts that are or contain a question of a benchmark.
 
-    Spelling, markup and typesetting do not matter, nor does what stands around the question; see
-    `question_index`.
+    Spelling, markup, typesetting and the text around the question do not matter; see `question_index`.
 
     Args:
         texts: training questions or whole prompts.
-        further: more evaluation sets, name -> questions.
+        extra_benchmarks: name -> questions of evaluation sets beside those of this package.
     """
     indices = [_evaluation_index()]
-    if further:
-        indices.append(QuestionIndex({name: records(questions) for name, questions in further.items()}))
-    found: dict[int, str] = {}
+    if extra_benchmarks:
+        extra = {name: records(questions) for name, questions in extra_benchmarks.items()}
+        indices.append(QuestionIndex(extra))
+    overlap: dict[int, str] = {}
     for i, text in enumerate(texts):
         name = next((name for index in indices if (name := index.find(text)) is not None), None)
         if name is not None:
-            found[i] = name
-    return found
+            overlap[i] = name
+    return overlap
 
 
 def require_no_overlap(overlap: Mapping[int, str], total: int, advice: str) -> None:
-    """Raise `OverlapError` that names how many problems are whose, and the first.
+    """Raise `OverlapError` if there is any overlap.
 
     Args:
-        overlap: what `find_overlap` found.
-        total: problems that were looked at.
-        advice: what to do.
+        overlap: result of `find_overlap`.
+        total: number of problems that were checked.
+        advice: what the message tells the user to do.
     """
     if not overlap:
         return
@@ -103,25 +105,25 @@ def require_no_overlap(overlap: Mapping[int, str], total: int, advice: str) -> N
     names = ", ".join(sorted(set(overlap.values())))
     raise OverlapError(
         f"{len(overlap)} of {total} problems are also evaluation problems of {names} (the first is problem "
-        f"{first}, of {name}): what is measured on them must not be learnt from; {advice}"
+        f"{first}, of {name}): a model must not be trained on problems that it is scored on; {advice}"
     )
 
 
 def require_no_evaluation_prompts(prompts: Sequence[Any], decode: Callable[[list[int]], str]) -> None:
-    """Raise `OverlapError` if one of a label set's prompts holds a question that models are scored on.
+    """Raise `OverlapError` if one of a label set's prompts contains an evaluation question.
 
     Args:
-        prompts: token ids of each.
-        decode: of their tokenizer.
+        prompts: token ids of each prompt.
+        decode: token ids to text, of the prompts' tokenizer.
     """
     overlap = find_overlap([decode([int(i) for i in prompt]) for prompt in prompts])
     require_no_overlap(overlap, len(prompts), "collect labels of other problems (or with --drop-overlap)")
 
 
 def main() -> None:
-    """Hash the benchmarks under a folder."""
+    """Hash the questions of the benchmarks in a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder whose layout is the hub's")
+    parser.add_argument("data", type=Path, help="folder in the layout of the Hugging Face Hub")
     data: Path = parser.parse_args().data
     questions = {}
     for name, (folder, field) in SOURCES.items():
@@ -131,9 +133,9 @@ def main() -> None:
     questions["gsm8k_dev"] = list(gsm8k(str(data))["dev"]["question"])
     content = {}
     for name, texts in questions.items():
-        found = records(texts)
-        content[name] = base64.b64encode(found.tobytes()).decode()
-        print(f"{name}: {len(found)} of {len(texts)} questions")
+        hashed = records(texts)
+        content[name] = base64.b64encode(hashed.tobytes()).decode()
+        print(f"{name}: {len(hashed)} different questions of {len(texts)}")
     write_text(HASHES, json.dumps(content, indent=0, sort_keys=True) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What a teacher makes of every step of a text, from one prefill (section 4 of the paper: labels)."""
+"""Teacher labels of every step of a text, from one prefill (section 4 of the paper)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ CHUNK = 128
 
 
 class StepLabels(NamedTuple):
-    """Of every step of one text; all on the CPU."""
+    """Labels of every step of one text, on the CPU."""
 
     kl_student_teacher: Tensor
-    """nats, float32 [steps]"""
+    """KL(p_S || p_L), nats, float32 [steps]"""
     kl_teacher_student: Tensor
-    """nats, float32 [steps]"""
+    """KL(p_L || p_S), nats, float32 [steps]"""
     teacher_argmax: Tensor
-    """int32 [steps]"""
+    """the teacher's most likely token, int32 [steps]"""
     teacher_log_probs: Tensor
-    """of the student's first `num_candidates` tokens, over the whole text vocabulary, [steps, n]"""
+    """log-probabilities of the student's first n tokens, over the teacher's whole text vocabulary,
+    float32 [steps, n]"""
 
 
 def label_texts(
@@ -39,25 +40,25 @@ def label_texts(
     """Label texts with one teacher prefill each.
 
     Args:
-        teacher: its text vocabulary is the student's.
+        teacher: a model whose text vocabulary is the student's.
         prompts: the teacher's prompt of each text.
-        outputs: the student's tokens after it.
-        top_ids: the student's most likely tokens at each step, [steps, m] each.
-        top_log_probs: their log-probabilities under the student, [steps, m] each.
-        num_candidates: how many of them are kept as candidates.
+        outputs: the tokens that the student generated.
+        top_ids: the student's most likely tokens at each step, [steps, m] a text.
+        top_log_probs: their log-probabilities under the student, [steps, m] a text.
+        num_candidates: n, the number of these tokens that are candidates.
 
     Returns:
-        Labels of each text. The divergences run over the m tokens, both sides renormalised, as
-        `KlTrigger` has it.
+        Labels of each text. Both divergences are computed over the m tokens, with both distributions
+        renormalised to them, as in `KlTrigger`.
     """
-    # The state that decides step t is the one at the token before it; the last token is never needed.
+    # Step t is predicted by the hidden state at the token before it, so the last token is not encoded.
     texts = [[*prompt, *output[:-1]] for prompt, output in zip(prompts, outputs, strict=True)]
     labels = []
     for states, output, ids, log_probs in zip(
         teacher.encode(texts), outputs, top_ids, top_log_probs, strict=True
     ):
-        steps = states[len(states) - len(output) :]
-        labels.append(_label(teacher, steps, ids.long(), log_probs, num_candidates))
+        step_states = states[len(states) - len(output) :]
+        labels.append(_label(teacher, step_states, ids.long(), log_probs, num_candidates))
     return labels
 
 
@@ -66,17 +67,18 @@ def _label(
     teacher: ModelRunner, states: Tensor, ids: Tensor, log_probs: Tensor, num_candidates: int
 ) -> StepLabels:
     parts = []
-    for part in range(0, len(states), CHUNK):
-        at = slice(part, part + CHUNK)
-        logits = teacher.head(states[at])
-        ours, theirs = log_probs[at].to(logits.device), logits.gather(-1, ids[at].to(logits.device))
-        total = logits.logsumexp(-1, keepdim=True)
+    for begin in range(0, len(states), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        logits = teacher.head(states[part])
+        student_log_probs = log_probs[part].to(logits.device)
+        teacher_logits = logits.gather(-1, ids[part].to(logits.device))
+        log_total = logits.logsumexp(-1, keepdim=True)
         parts.append(
             StepLabels(
-                kl_divergence(ours, theirs),
-                kl_divergence(theirs, ours),
+                kl_divergence(student_log_probs, teacher_logits),
+                kl_divergence(teacher_logits, student_log_probs),
                 logits.argmax(-1).int(),
-                theirs[:, :num_candidates] - total,
+                teacher_logits[:, :num_candidates] - log_total,
             )
         )
     return StepLabels(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))

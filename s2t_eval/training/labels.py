@@ -1,7 +1,7 @@
-"""Label sets: the student's trajectories with what a teacher makes of every step.
+"""Label sets: the student's trajectories with a teacher's labels of every step.
 
-A folder of Parquet shards and `manifest.json`, which is written last: a folder without it is not whole.
-One row a trajectory; steps are counted from the first generated token.
+A label set is a folder of Parquet shards with a `manifest.json`, which is written last: a folder without it
+is unfinished. A row is one trajectory; steps are counted from the first generated token.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2t_eval.artifacts.files import replaced
+from s2t_eval.artifacts.files import atomic_path
+from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.training.split import split_by_question
 
@@ -25,40 +26,42 @@ SHARD_ROWS = 128
 MANIFEST = "manifest.json"
 
 FINITE = ("kl_student_teacher", "kl_teacher_student", "entropy", "margin", "teacher_mass")
+"""Columns of a trajectory whose values are finite."""
 LOG_PROBS = ("top_log_probs", "student_log_probs", "teacher_log_probs")
-"""Of a trajectory's columns."""
+"""Columns of log-probabilities, which may be minus infinity."""
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 
 class LabelError(ValueError):
-    """A label set that is damaged, not whole, or not made for this use."""
+    """A label set is damaged or unfinished, or does not fit the models that it is used with."""
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One greedy text of the student, labelled.
+    """One labelled greedy text of the student.
 
     Args:
-        problem_id: unique over data sets: source, split and index.
-        question_hash: of the normalised question, see `evaluation.question_hash`.
+        problem_id: an id that is unique over data sets: source, split and index.
+        question_hash: hash of the normalised question, see `contamination.question_hash`.
         prompt_ids: the student's prompt, [prompt].
-        teacher_prompt_ids: the teacher's, which may hold privileged context.
-        output_ids: the text, its final stop token included, [steps].
-        kl_student_teacher: KL(p_S || p_L) over the student's top 64, nats, [steps].
-        kl_teacher_student: KL(p_L || p_S) over the same tokens, [steps].
-        entropy: of the student, nats, [steps].
-        margin: 1 - (p_1 - p_2) of the student, [steps].
+        teacher_prompt_ids: the teacher's prompt, which may contain privileged context.
+        output_ids: the generated tokens, with the final stop token, [steps].
+        kl_student_teacher: KL(p_S || p_L) over the student's top 64 tokens, nats, [steps].
+        kl_teacher_student: KL(p_L || p_S) over the same tokens, nats, [steps].
+        entropy: entropy of the student, nats, [steps].
+        margin: 1 - (p_1 - p_2) of the student's two most likely tokens, [steps].
         top_log_probs: the student's log-probabilities of its eight most likely tokens, [steps, 8].
-        teacher_argmax: the teacher's token over the whole text vocabulary, [steps].
-        kept: the steps with candidates, ascending, [kept].
-        candidates: the student's most likely tokens there, most likely first, [kept, 16].
-        student_log_probs: of the candidates, [kept, 16].
-        teacher_log_probs: of the candidates, over the teacher's text vocabulary, [kept, 16].
-        teacher_mass: probability that the teacher gives the candidates together, [kept].
-        shard: file that it was read from, for messages.
-        row: row of that file.
+        teacher_argmax: the teacher's most likely token of the whole text vocabulary, [steps].
+        kept: the steps that have candidates, ascending, [kept].
+        candidates: the student's most likely tokens at these steps, most likely first, [kept, 16].
+        student_log_probs: log-probabilities of the candidates under the student, [kept, 16].
+        teacher_log_probs: log-probabilities of the candidates under the teacher, over its whole text
+            vocabulary, [kept, 16].
+        teacher_mass: summed probability of the candidates under the teacher, [kept].
+        shard: name of the shard, for messages.
+        row: index of the row in its shard, for messages.
     """
 
     problem_id: str
@@ -82,32 +85,37 @@ class Trajectory:
 
     @property
     def text_ids(self) -> Ints:
-        """Prompt and text, [prompt + steps]."""
+        """Prompt and generated tokens, [prompt + steps]."""
         return np.concatenate([self.prompt_ids, self.output_ids])
+
+    @property
+    def source(self) -> str:
+        """Shard, row and problem, for messages."""
+        return f"{self.shard}, row {self.row} ({self.problem_id})"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a label set was made of; compared at every later use.
+    """The models, data and settings of a label set, which every later use is compared with.
 
     Args:
-        student: fingerprint of the model that wrote the texts.
+        student: fingerprint of the model that generated the texts.
         teacher: fingerprint of the model that labelled them.
-        student_name: how it was called, for people.
-        teacher_name: how it was called.
+        student_name: name of the student, for messages.
+        teacher_name: name of the teacher, for messages.
         vocabulary: hash of the tokenizer's text entries.
         data: source, split, hash and number of the problems.
         prompt: chat template, system instruction, few-shot examples, length limit.
-        seed: of the rollouts (greedy ones do not use it).
-        teacher_context: what the teacher saw beyond the student's prompt; None: nothing.
+        seed: seed of the rollouts (greedy rollouts do not use it).
+        teacher_context: kind of context that only the teacher's prompts contain; None without any.
         steps: "top" keeps candidates at the top `tau` of steps by KL, "all" at every step.
-        tau: rate of the steps that count as top.
-        kl_threshold: KL(p_S || p_L) above which a step belongs to the top `tau`, nats.
-        num_steps: all steps.
-        num_kept: steps with candidates.
-        num_top: steps above `kl_threshold`.
-        hit_rate: K -> share of top steps whose teacher's argmax is among the first K candidates.
-        shards: file name -> rows.
+        tau: share of the steps that are top steps.
+        kl_threshold: KL(p_S || p_L) above which a step is a top step, nats.
+        num_steps: number of steps.
+        num_kept: number of steps with candidates.
+        num_top: number of steps above `kl_threshold`.
+        hit_rate: K -> share of the top steps at which the teacher's argmax is among the first K candidates.
+        shards: file name -> number of rows.
     """
 
     student: str
@@ -137,8 +145,8 @@ class LabelSet:
     """The trajectories of a label folder, in memory.
 
     Args:
-        manifest: what they were made of.
-        trajectories: in the order of their problems.
+        manifest: the set's manifest.
+        trajectories: trajectories in the order of their problems.
     """
 
     def __init__(self, manifest: Manifest, trajectories: Sequence[Trajectory]) -> None:
@@ -151,12 +159,17 @@ class LabelSet:
     def __iter__(self) -> Iterator[Trajectory]:
         return iter(self.trajectories)
 
+    @property
+    def hash(self) -> str:
+        """Hash of the manifest, which identifies the set in the settings of a training run."""
+        return data_hash([asdict(self.manifest)])
+
     @classmethod
     def load(cls, folder: Path) -> LabelSet:
-        """Read a folder that `s2t-eval collect` finished.
+        """Read a folder of `s2t-eval collect`.
 
         Raises:
-            LabelError: no finished label set, a missing, truncated or empty shard, or an unusable row.
+            LabelError: the set is unfinished, a shard is missing, truncated or empty, or a row is unusable.
         """
         manifest = _read_manifest(folder)
         trajectories: list[Trajectory] = []
@@ -164,46 +177,62 @@ class LabelSet:
             trajectories.extend(_read_shard(folder / name, rows))
         ids = [trajectory.problem_id for trajectory in trajectories]
         if len(set(ids)) != len(ids):
-            twice = next(i for i in ids if ids.count(i) > 1)
-            raise LabelError(f"labels: {folder} holds problem {twice} twice; collect it anew")
+            repeated = next(i for i in ids if ids.count(i) > 1)
+            raise LabelError(f"labels: {folder} holds problem {repeated} twice; collect the labels anew")
         return cls(manifest, trajectories)
 
     def require_student(self, fingerprint: str, vocabulary: str) -> None:
-        """Raise `LabelError` unless this student wrote the texts."""
-        for what, saved, current in (
+        """Raise `LabelError` unless this student generated the texts.
+
+        Args:
+            fingerprint: fingerprint of the student.
+            vocabulary: hash of its tokenizer's text entries.
+        """
+        for field_name, saved, current in (
             ("student", self.manifest.student, fingerprint),
             ("tokenizer", self.manifest.vocabulary, vocabulary),
         ):
             fix = "run `s2t-eval collect` with this student"
-            KIND.require_same("labels", what, saved, current, fix, self.manifest.student_name)
+            KIND.require_same("labels", field_name, saved, current, fix, self.manifest.student_name)
 
     def split(self, held_out: float) -> tuple[list[Trajectory], list[Trajectory]]:
-        """Training and held-out trajectories; a question is never on both sides.
+        """Training and held-out trajectories; those of one question are always on the same side.
 
         Args:
-            held_out: share of the questions to hold out, at least one.
+            held_out: share of the questions to hold out; at least one question is.
 
         Raises:
-            LabelError: too few questions for two sides.
+            LabelError: there are too few questions for two sides.
         """
         return split_by_question(self.trajectories, held_out, LabelError)
 
 
 def write_labels(folder: Path, manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Manifest:
-    """Write shards, then the manifest that makes them a label set; returns it with its shards."""
+    """Write the shards, then the manifest, which makes the folder a finished label set.
+
+    Args:
+        folder: an existing folder.
+        manifest: the manifest without its shards.
+        rows: trajectories, as mappings of their columns.
+
+    Returns:
+        The manifest with its shards.
+    """
     (folder / "shards").mkdir(exist_ok=True)
     shards: dict[str, int] = {}
     for begin in range(0, len(rows), SHARD_ROWS):
         part = rows[begin : begin + SHARD_ROWS]
         name = f"shards/shard-{begin // SHARD_ROWS:05d}.parquet"
         columns = [item.name for item in fields(Trajectory) if item.name not in ("shard", "row")]
-        table = pa.Table.from_pylist([{name: _plain(row[name]) for name in columns} for row in part], SCHEMA)
-        with replaced(folder / name) as partial:
+        table = pa.Table.from_pylist(
+            [{name: _to_list(row[name]) for name in columns} for row in part], SCHEMA
+        )
+        with atomic_path(folder / name) as partial:
             pq.write_table(table, partial, compression="zstd")
         shards[name] = len(part)
-    whole = Manifest(**{**asdict(manifest), "shards": shards})
-    write_manifest(folder / MANIFEST, whole)
-    return whole
+    complete = Manifest(**{**asdict(manifest), "shards": shards})
+    write_manifest(folder / MANIFEST, complete)
+    return complete
 
 
 def _schema() -> pa.Schema:
@@ -223,17 +252,17 @@ def _schema() -> pa.Schema:
 SCHEMA = _schema()
 
 
-def _plain(value: Any) -> Any:
+def _to_list(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _read_manifest(folder: Path) -> Manifest:
     unfinished = (folder / "work").is_dir()
-    hint = "its collection was broken off; run the same command again" if unfinished else ""
+    hint = "its collection was interrupted; run the same command again to resume it" if unfinished else ""
     return KIND.read(f"labels={folder}", folder / MANIFEST, hint)
 
 
-def _read_shard(path: Path, expected: int) -> list[Trajectory]:
+def _read_shard(path: Path, expected_rows: int) -> list[Trajectory]:
     try:
         table = pq.read_table(path, schema=SCHEMA)
     except (OSError, pa.ArrowException) as error:
@@ -241,9 +270,9 @@ def _read_shard(path: Path, expected: int) -> list[Trajectory]:
         raise LabelError(
             f"labels: shard {path} is missing, truncated or not Parquet ({reason}); collect the labels anew"
         ) from error
-    if table.num_rows != expected or not expected:
+    if table.num_rows != expected_rows or not expected_rows:
         raise LabelError(
-            f"labels: shard {path} has {table.num_rows} rows, the manifest says {expected}; "
+            f"labels: shard {path}: expected {expected_rows} rows, as in the manifest, got {table.num_rows}; "
             "collect the labels anew"
         )
     return [_trajectory(row, path.name, i) for i, row in enumerate(table.to_pylist())]
@@ -269,34 +298,38 @@ def _trajectory(row: dict[str, Any], shard: str, number: int) -> Trajectory:
 
 
 def _checked(row: Trajectory) -> Trajectory:
-    """Refuse a row whose columns do not fit together."""
-    where = f"labels: shard {row.shard}, row {row.row} ({row.problem_id})"
+    """The row itself; raises `LabelError` if its columns do not fit together or are not finite."""
+    where = f"labels: shard {row.source}"
     steps, kept = len(row.output_ids), len(row.kept)
     per_step = ("kl_student_teacher", "kl_teacher_student", "entropy", "margin", "teacher_argmax")
     wrong = [name for name in per_step if len(getattr(row, name)) != steps]
     per_kept = ("candidates", "student_log_probs", "teacher_log_probs", "teacher_mass")
     wrong += [name for name in per_kept if len(getattr(row, name)) != kept]
     if wrong or not steps or not len(row.prompt_ids) or (kept and int(row.kept.max()) >= steps):
-        raise LabelError(f"{where}: {', '.join(wrong) or 'its steps'} do not fit together; collect it anew")
+        raise LabelError(
+            f"{where}: the lengths of {', '.join(wrong) or 'its steps'} differ from the text's; collect the "
+            "labels anew"
+        )
     if kept and (row.candidates.ndim != 2 or row.candidates.shape[1] < 2):
         raise LabelError(
-            f"{where}: a step has {row.candidates.shape[-1]} candidate; expected at least 2 to choose from"
+            f"{where}: expected at least 2 candidates a step, got {row.candidates.shape[-1]}; collect the "
+            "labels anew"
         )
-    broken = not_numbers({name: getattr(row, name) for name in (*FINITE, *LOG_PROBS)})
+    broken = non_finite_columns({name: getattr(row, name) for name in (*FINITE, *LOG_PROBS)})
     if broken:
-        raise LabelError(f"{where}: {', '.join(broken)} are not numbers; collect it anew")
+        raise LabelError(f"{where}: {', '.join(broken)} are not finite; collect the labels anew")
     return row
 
 
-def not_numbers(columns: Mapping[str, npt.ArrayLike]) -> list[str]:
-    """Names of the columns that hold NaN, or an infinity that cannot be.
+def non_finite_columns(columns: Mapping[str, npt.ArrayLike]) -> list[str]:
+    """Names of the columns that contain NaN or an infinity.
 
-    A log-probability may be minus infinity: a token that its model never gives.
+    A log-probability may be minus infinity, for a token of probability 0.
     """
     broken = []
     for name, values in columns.items():
         array = np.asarray(values, dtype=np.float64)
-        fine = array < np.inf if name in LOG_PROBS else np.isfinite(array)
-        if not fine.all():
+        is_valid = array < np.inf if name in LOG_PROBS else np.isfinite(array)
+        if not is_valid.all():
             broken.append(name)
     return broken

@@ -1,14 +1,13 @@
-"""The one training loop: accelerate for processes and precision, checkpoints of safetensors and JSON.
+"""The training loop of selectors, routers, distilled and looped students.
 
-Not transformers' `Trainer`: its checkpoints pickle the optimizer, and it saves the whole model where only
-an adapter is trained. Selector, distillation and looped models run in this loop.
+Accelerate provides processes and precision. Transformers' `Trainer` is not used, because its checkpoints
+pickle the optimizer and contain the whole model where only an adapter is trained.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -18,138 +17,44 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.tracking import get_available_trackers
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from s2t_eval.artifacts.files import replaced, write_text
-from s2t_eval.artifacts.manifest import require_same_run
-from s2t_eval.ranges import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    NOT_NEGATIVE,
-    POSITIVE,
-    SEED,
-    SHARE,
-    Range,
-    require_ranges,
-)
-
-STATE = "state.json"
-LEARNING_RATE = Range("a rate above 0", 0, without=(0,))
-PRECISIONS = ("no", "bf16", "fp16")
-SCHEDULES = (
-    *("linear", "cosine", "cosine_with_restarts", "polynomial"),
-    *("constant", "constant_with_warmup", "inverse_sqrt"),
-)
-"""Those of transformers' `get_scheduler` that need a number of steps and nothing else."""
-
-
-class TrainingError(ValueError):
-    """Training that cannot go on; the last good checkpoint stays."""
+from s2t_eval.training.checkpoints import Checkpoints, Progress, TrainingError
+from s2t_eval.training.settings import LoopSettings as LoopSettings
 
 
 class TrainingItem(Protocol):
-    """What the loop needs to know of an example."""
+    """A training example."""
 
     @property
     def weight(self) -> float:
-        """Its share in the mean of a window, such as its number of groups or tokens."""
+        """Its weight in the mean loss of an optimizer step, such as its number of groups or tokens."""
         ...
 
     @property
     def source(self) -> str:
-        """Where it comes from, for messages."""
+        """Its origin, for messages."""
         ...
 
 
 ItemT = TypeVar("ItemT", bound=TrainingItem)
 
 
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long and how fast to train.
-
-    Args:
-        epochs: passes over the items.
-        lr: peak learning rate.
-        schedule: one of `SCHEDULES`.
-        warmup: share of all steps in which the rate rises.
-        batch_size: items of one forward, on each process.
-        accumulate: forwards of one optimizer step; the last, partial window is stepped too.
-        weight_decay: of AdamW; modules name parameters that are exempt.
-        clip: largest norm of the gradient.
-        evaluations: evaluations (and checkpoints) an epoch.
-        patience: stop after this many evaluations without a better one; 0: never.
-        precision: `no`, `bf16` or `fp16`, of accelerate.
-        seed: of the order of items and of dropout.
-        log_with: trackers of accelerate, such as `tensorboard` or `wandb`.
-
-    Raises:
-        ValueError: a value outside its range.
-    """
-
-    epochs: int = 2
-    lr: float = 2e-4
-    schedule: str = "cosine"
-    warmup: float = 0.05
-    batch_size: int = 1
-    accumulate: int = 8
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    evaluations: int = 2
-    patience: int = 0
-    precision: str = "no"
-    seed: int = 0
-    log_with: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        require_ranges(
-            self,
-            epochs=AT_LEAST_1,
-            lr=LEARNING_RATE,
-            warmup=SHARE,
-            batch_size=AT_LEAST_1,
-            accumulate=AT_LEAST_1,
-            weight_decay=NOT_NEGATIVE,
-            clip=POSITIVE,
-            evaluations=AT_LEAST_1,
-            patience=AT_LEAST_0,
-            seed=SEED,
-        )
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
-        _require_trackers(self.log_with)
-
-
-def _require_trackers(names: Sequence[str]) -> None:
-    """Raise `ValueError` for a tracker that accelerate does not have or that is not installed."""
-    if not names:
-        return
-    available = [str(getattr(name, "value", name)) for name in get_available_trackers()]
-    for name in names:
-        if name not in available:
-            raise ValueError(
-                f"log_with: expected trackers of accelerate that are installed here "
-                f"({', '.join(available) or 'there are none'}), got {name!r}"
-            )
-
-
 Metrics = dict[str, float]
+"""Name -> value of held-out metrics."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """How training ended.
+class TrainingResult:
+    """The outcome of a training run.
 
     Args:
         steps: optimizer steps done.
         best_step: the step whose parameters were kept, 0 for the untrained ones.
-        history: of every evaluation, the step, the training loss since the last one, and its metrics.
-        stopped_early: whether patience ran out.
+        history: step, training loss since the previous evaluation, and metrics of every evaluation.
+        stopped_early: whether training ended because patience was exhausted.
     """
 
     steps: int
@@ -159,30 +64,36 @@ class Trained:
 
     @property
     def best(self) -> dict[str, float]:
-        """Metrics of the parameters that were kept."""
+        """The evaluation of the parameters that were kept."""
         return next(entry for entry in self.history if entry["step"] == self.best_step)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The loop's precision for what is measured outside of it."""
+    """A context in which a model computes in the loop's precision, for measurements outside of the loop."""
     if precision == "no":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 class Loop(Generic[ItemT]):
-    """Trains a module's trainable parameters on items and keeps the best of its evaluations.
+    """Trains a module's trainable parameters on items and keeps those of the best evaluation.
+
+    The items of one optimizer step are a window: `batch_size` times `accumulate` items a process, fewer in
+    the last window of an epoch. The gradient is that of the weighted mean loss over the window.
 
     Args:
         module: `module(batch)` returns an object with `.loss`, a sum over the batch's weights.
-        items: the examples.
-        collate: items -> batch, on the module's device.
-        evaluate: the module's held-out metrics; every process calls it.
-        better: the metric to maximise; `-name` minimises.
-        settings: how long and how fast.
-        folder: where checkpoints go; an unfinished run there is resumed.
-        identity: what the run is made of; a checkpoint of another run is refused.
-        no_decay: parameters (by name) that weight decay leaves alone.
+        items: the training examples.
+        collate: makes a batch of items, on the module's device.
+        evaluate: measures held-out metrics of the module; every process calls it.
+        metric: name of the metric to maximise; `-name` minimises it.
+        settings: length, learning rate and batch size.
+        folder: folder of the checkpoints; an unfinished run there is resumed.
+        identity: settings of the run; checkpoints of another run are refused.
+        no_decay: names of the parameters without weight decay.
+
+    Raises:
+        TrainingError: there are no items.
     """
 
     def __init__(
@@ -191,7 +102,7 @@ class Loop(Generic[ItemT]):
         items: Sequence[ItemT],
         collate: Callable[[Sequence[ItemT]], Any],
         evaluate: Callable[[], Metrics],
-        better: str,
+        metric: str,
         settings: LoopSettings,
         folder: Path,
         identity: Mapping[str, Any],
@@ -199,14 +110,14 @@ class Loop(Generic[ItemT]):
     ) -> None:
         if not items:
             raise TrainingError("there is nothing to train on: no item has a step that is used")
+        self.module = module
         self.items = list(items)
         self.collate = collate
         self.evaluate = evaluate
-        self.better = better
-        self.settings = settings
+        self.metric = metric
+        self.settings = settings = settings.with_default_lr()
         self.folder = folder
-        self.identity = json.loads(json.dumps({**identity, "loop": asdict(settings)}, default=str))
-        # accelerate holds a process to its first loop's precision; ours have each their own.
+        # Accelerate keeps the precision of a process's first Accelerator; each of our loops has its own.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
@@ -214,89 +125,85 @@ class Loop(Generic[ItemT]):
             project_dir=str(folder) if settings.log_with else None,
         )
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        groups: list[dict[str, Any]] = [
-            {"params": [p for n, p in self.parameters.items() if n not in no_decay]},
-            {"params": [p for n, p in self.parameters.items() if n in no_decay], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-        )
-        self.plain = module
-        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        optimizer = _optimizer(self.parameters, settings, no_decay)
+        self.prepared_module, self.optimizer = self.accelerator.prepare(module, optimizer)
         window = settings.batch_size * settings.accumulate * self.accelerator.num_processes
         self.windows = [range(i, min(i + window, len(self.items))) for i in range(0, len(self.items), window)]
         self.total = settings.epochs * len(self.windows)
         self.scheduler = get_scheduler(
-            settings.schedule, optimizer, round(settings.warmup * self.total), self.total
+            settings.schedule, optimizer, round(settings.lr_warmup_fraction * self.total), self.total
         )
-        self._evaluates_at = {
+        self._evaluation_steps = {
             epoch * len(self.windows) + max(1, (i + 1) * len(self.windows) // settings.evaluations)
             for epoch in range(settings.epochs)
             for i in range(settings.evaluations)
         }
-        self.step = 0
-        self.history: list[dict[str, float]] = []
-        self.best_step = 0
+        run = json.loads(json.dumps({**identity, "loop": asdict(settings)}, default=str))
+        self.checkpoints = Checkpoints(folder, run, self.parameters, self.optimizer, self.scheduler)
+        self.progress = Progress()
 
-    def run(self) -> Trained:
-        """Train to the end (or from the last checkpoint on); the module then holds the best parameters.
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.progress.step
+
+    def run(self) -> TrainingResult:
+        """Train from the last checkpoint, if there is one, to the end; the best parameters are then set.
 
         Raises:
-            TrainingError: a loss that is not a number, or checkpoints of another run.
-            WriteError: a checkpoint that could not be written.
+            TrainingError: the loss is not finite, or the checkpoints belong to another run.
+            WriteError: a checkpoint could not be written.
         """
         torch.manual_seed(self.settings.seed)
         if self.settings.log_with:
             self.accelerator.init_trackers("s2t-eval")
-        if not self._resume():
-            self._evaluate(float("nan"))
-        stopped = False
-        bar = tqdm(
-            total=self.total,
-            initial=self.step,
-            desc="Training",
-            disable=not self.accelerator.is_main_process,
-        )
-        since: list[float] = []
-        with bar:
-            while self.step < self.total and not (stopped := self._is_out_of_patience()):
-                since.append(self._optimize())
-                self.step += 1
-                bar.update()
-                bar.set_postfix(loss=f"{since[-1]:.4g}", lr=f"{self.scheduler.get_last_lr()[0]:.2g}")
-                if self.step in self._evaluates_at:
-                    self._evaluate(sum(since) / len(since))
-                    since = []
-        self._load_parameters(self.folder / "best")
+        resumed = self.checkpoints.resume()
+        if resumed is None:
+            self._evaluate([])
+        else:
+            self.progress = resumed
+        stopped_early = self._train()
+        self.checkpoints.load_best()
         if self.settings.log_with:
             self.accelerator.end_training()
-        return Trained(self.step, self.best_step, self.history, stopped)
+        return TrainingResult(self.step, self.progress.best_step, self.progress.history, stopped_early)
+
+    def _train(self) -> bool:
+        """Take the remaining steps; returns whether training stopped early."""
+        losses: list[float] = []  # since the last evaluation
+        is_hidden = not self.accelerator.is_main_process
+        with tqdm(total=self.total, initial=self.step, desc="Training", disable=is_hidden) as bar:
+            while self.step < self.total:
+                if self._is_out_of_patience():
+                    return True
+                losses.append(self._optimize())
+                self.progress.step += 1
+                bar.update()
+                bar.set_postfix(loss=f"{losses[-1]:.4g}", lr=f"{self.scheduler.get_last_lr()[0]:.2g}")
+                if self.step in self._evaluation_steps:
+                    self._evaluate(losses)
+                    losses = []
+        return False
 
     # ---------------------------------------------------------------- one step
 
     def _optimize(self) -> float:
-        """One optimizer step over one window of items; its mean loss."""
-        epoch, number = divmod(self.step, len(self.windows))
-        order = torch.randperm(
-            len(self.items), generator=torch.Generator().manual_seed(self.settings.seed + epoch)
-        )
-        window = [self.items[int(order[i])] for i in self.windows[number]]
-        total = sum(item.weight for item in window)
+        """Take one optimizer step over one window of items; returns the window's mean loss."""
+        window = self._window()
+        total_weight = sum(item.weight for item in window)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        # Every process takes part in the window's last backward pass, if need be with weight 0.
-        mine, scale = (window[rank::world], 1.0) if rank < len(window) else (window[:1], 0.0)
+        # Every process must take part in the window's last backward pass, if need be with weight 0.
+        own, scale = (window[rank::world], 1.0) if rank < len(window) else (window[:1], 0.0)
         size = self.settings.batch_size
-        parts = [mine[i : i + size] for i in range(0, len(mine), size)]
-        self.module.train()
+        micro_batches = [own[i : i + size] for i in range(0, len(own), size)]
+        self.prepared_module.train()
         loss_sum = 0.0
-        for i, part in enumerate(parts):
-            last = i == len(parts) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.module):
-                # The processes' gradients are averaged: times `world` makes that a sum.
-                loss = self.module(self.collate(part)).loss * (scale * world / total)
-                self._require_number(loss, part)
+        for i, items in enumerate(micro_batches):
+            is_last = i == len(micro_batches) - 1
+            with nullcontext() if is_last else self.accelerator.no_sync(self.prepared_module):
+                # Gradients are averaged over processes; the factor `world` makes that a sum.
+                loss = self.prepared_module(self.collate(items)).loss * (scale * world / total_weight)
+                self._require_finite(loss, items)
                 self.accelerator.backward(loss)
             loss_sum += float(loss.detach()) / world
         self.accelerator.clip_grad_norm_(self.parameters.values(), self.settings.clip)
@@ -308,109 +215,72 @@ class Loop(Generic[ItemT]):
             self.accelerator.log({"loss": mean, "lr": self.scheduler.get_last_lr()[0]}, step=self.step)
         return mean
 
-    def _require_number(self, loss: Tensor, part: Sequence[ItemT]) -> None:
+    def _window(self) -> list[ItemT]:
+        """The items of the current step; their order is shuffled in every epoch."""
+        epoch, number = divmod(self.step, len(self.windows))
+        generator = torch.Generator().manual_seed(self.settings.seed + epoch)
+        order = torch.randperm(len(self.items), generator=generator)
+        return [self.items[int(order[i])] for i in self.windows[number]]
+
+    def _require_finite(self, loss: Tensor, items: Sequence[ItemT]) -> None:
+        """Raise `TrainingError` that names the items of a loss that is not finite."""
         if not bool(torch.isfinite(loss)):
-            sources = "; ".join(item.source for item in part)
+            sources = "; ".join(item.source for item in items)
             raise TrainingError(
                 f"the loss is {float(loss.detach())} at step {self.step} on {sources}: the row may "
                 "be damaged, or the learning rate too high; the last checkpoint is kept in "
                 f"{self.folder}"
             )
 
-    # ---------------------------------------------------------------- evaluation and checkpoints
+    # ---------------------------------------------------------------- evaluation
 
-    def _evaluate(self, train_loss: float) -> None:
-        self.module.eval()
+    def _evaluate(self, losses: Sequence[float]) -> None:
+        """Evaluate and write a checkpoint.
+
+        Args:
+            losses: training losses since the last evaluation; empty before training.
+        """
+        self.prepared_module.eval()
         with self.accelerator.autocast():
             metrics = self.evaluate()
-        known = {} if math.isnan(train_loss) else {"train_loss": train_loss}
-        self.history.append({"step": self.step, **known, **metrics})
+        train_loss = {"train_loss": sum(losses) / len(losses)} if losses else {}
+        entry = {"step": self.step, **train_loss, **metrics}
+        history = self.progress.history
+        history.append(entry)
         if self.settings.log_with:
             self.accelerator.log({f"held_out/{k}": v for k, v in metrics.items()}, step=self.step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in self.history[-1].items())
-        if self.accelerator.is_main_process:
-            tqdm.write(shown)
-        is_best = self._score(self.history[-1]) >= max(map(self._score, self.history))
+        is_best = self._score(entry) >= max(map(self._score, history))
         if is_best:
-            self.best_step = self.step
+            self.progress.best_step = self.step
         if self.accelerator.is_main_process:
-            self._save(is_best)
+            tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in entry.items()))
+            self.checkpoints.save(self.progress, is_best)
         self.accelerator.wait_for_everyone()
 
     def _score(self, metrics: Mapping[str, float]) -> float:
-        value = metrics[self.better.removeprefix("-")]
+        """The metric that is maximised; NaN is worse than any number."""
+        value = metrics[self.metric.removeprefix("-")]
         if math.isnan(value):
             return -math.inf
-        return -value if self.better.startswith("-") else value
+        return -value if self.metric.startswith("-") else value
 
     def _is_out_of_patience(self) -> bool:
         if not self.settings.patience:
             return False
-        steps = [entry["step"] for entry in self.history]
-        return len(steps) - 1 - steps.index(self.best_step) >= self.settings.patience
+        steps = [entry["step"] for entry in self.progress.history]
+        return len(steps) - 1 - steps.index(self.progress.best_step) >= self.settings.patience
 
-    def _save(self, is_best: bool) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
-        if is_best:
-            with replaced(self.folder / "best") as partial:
-                partial.mkdir()
-                save_file(weights, partial / "parameters.safetensors")
-        state = {
-            "step": self.step,
-            "best_step": self.best_step,
-            "history": self.history,
-            "identity": self.identity,
-            "lr": self.scheduler.state_dict()["_last_lr"],
-        }
-        with replaced(self.folder / f"checkpoint-{self.step:06d}") as partial:
-            partial.mkdir()
-            save_file(weights, partial / "parameters.safetensors")
-            save_file(self._optimizer_tensors(), partial / "optimizer.safetensors")
-            write_text(partial / STATE, json.dumps(state, indent=2))
-        for older in self._checkpoints()[:-1]:
-            shutil.rmtree(older)
 
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        tensors = {"random": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            tensors["random_cuda"] = torch.cuda.get_rng_state()
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"{name}|{key}"] = value.detach().cpu().contiguous()
-        return tensors
-
-    def _checkpoints(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("checkpoint-*") if path.suffix == "")
-
-    def _resume(self) -> bool:
-        """Go on from the last checkpoint, if there is one."""
-        checkpoints = self._checkpoints()
-        if not checkpoints:
-            return False
-        folder = checkpoints[-1]
-        state = json.loads((folder / STATE).read_text())
-        require_same_run(str(self.folder), "checkpoints", state["identity"], self.identity, TrainingError)
-        self._load_parameters(folder)
-        tensors = load_file(folder / "optimizer.safetensors")
-        torch.set_rng_state(tensors["random"])
-        if "random_cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random_cuda"])
-        for name, parameter in self.parameters.items():
-            found = {k.split("|")[1]: v for k, v in tensors.items() if k.split("|")[0] == name}
-            for key, value in found.items():
-                device = "cpu" if key == "step" else parameter.device
-                self.optimizer.state[parameter][key] = value.to(device)
-        self.step, self.best_step = state["step"], state["best_step"]
-        self.history = state["history"]
-        self.scheduler.last_epoch = self.step
-        self.scheduler._last_lr = state["lr"]
-        for group, lr in zip(self.optimizer.param_groups, state["lr"], strict=True):
-            group["lr"] = lr
-        return True
-
-    @torch.no_grad()
-    def _load_parameters(self, folder: Path) -> None:
-        weights = load_file(folder / "parameters.safetensors")
-        for name, parameter in self.parameters.items():
-            parameter.copy_(weights[name])
+def _optimizer(
+    parameters: Mapping[str, nn.Parameter], settings: LoopSettings, no_decay: Sequence[str]
+) -> torch.optim.AdamW:
+    """AdamW with weight decay on all parameters but those named in `no_decay`."""
+    groups: list[dict[str, Any]] = [
+        {"params": [p for name, p in parameters.items() if name not in no_decay]},
+        {"params": [p for name, p in parameters.items() if name in no_decay], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.peak_lr,
+        weight_decay=settings.weight_decay,
+    )

@@ -1,6 +1,6 @@
-"""One question in its many spellings: the letters and digits that are left of all of them.
+"""Normalisation of questions to letters and digits, so that different spellings compare equal.
 
-`$x^{4}$`, `\\(x^4\\)`, `x**4` and `**x⁴**` differ in markup alone, so what is compared is `x4`.
+`$x^{4}$`, `\\(x^4\\)`, `x**4` and `**x⁴**` differ only in markup; all of them become `x4`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LAYOUT_COMMANDS = frozenset(
     mathfrak mathscr boldsymbol bm operatorname mbox hbox fbox boxed phantom hphantom vphantom item
     label tag nonumber protect ensuremath centering tiny small large""".split()
 )
-"""LaTeX that sets a text and does not change what it says; in lower case, as all names are compared."""
+"""LaTeX commands that change a text's layout but not its content, in lower case."""
 
 SIGN_COMMANDS = frozenset(
     """times cdot div pm mp ast star le leq leqslant ge geq geqslant lt gt ne neq approx equiv sim simeq
@@ -25,14 +25,14 @@ SIGN_COMMANDS = frozenset(
     lbrace rbrace lvert rvert vert prime backslash colon land lor neg forall exists frac dfrac tfrac
     cfrac over overline overrightarrow bar vec hat widehat tilde widetilde""".split()
 )
-"""LaTeX for signs that Unicode spells without a letter: neither spelling leaves anything."""
+"""LaTeX commands for symbols that are no letters in Unicode; both spellings are removed."""
 
 SIGNS = str.maketrans(
     {"√": " sqrt ", "∑": " sum ", "∏": " prod ", "∫": " int ", "∂": " partial ", "∇": " nabla "}
 )
 COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]+\*?\}", re.IGNORECASE)
-# No other tags: `<y and z>` in "x <y and z> 3" is none.
+# Only known tags: `<y and z>` in "x <y and z> 3" is not a tag.
 TAG = re.compile(
     r"</?(?:a|b|i|u|p|br|em|strong|sub|sup|span|div|code|pre|font|center|h[1-6]|ul|ol|li|t[rdh]|table|tbody)"
     r"(?:\s[^<>]*)?/?>",
@@ -43,14 +43,15 @@ LETTERS_AND_DIGITS = re.compile(r"[^\W_]+")
 
 
 def normalised(text: str) -> str:
-    """Letters and digits of a text, without case, markup and spacing."""
+    """The letters and digits of a text in lower case, without markup and spacing."""
     text = TAG.sub(" ", ENVIRONMENT.sub(" ", text)).translate(SIGNS)
-    text = COMMAND.sub(_spelled, ENTITY.sub(" ", text))
+    text = COMMAND.sub(_command_text, ENTITY.sub(" ", text))
     text = unicodedata.normalize("NFKD", "".join(map(_greek, text))).casefold()
     return "".join(LETTERS_AND_DIGITS.findall(text))
 
 
-def _spelled(match: re.Match[str]) -> str:
+def _command_text(match: re.Match[str]) -> str:
+    """The text of a LaTeX command: its name, unless it stands for layout or a symbol."""
     name = match[1].lower()
     if name in LAYOUT_COMMANDS or name in SIGN_COMMANDS:
         return " "
@@ -58,7 +59,7 @@ def _spelled(match: re.Match[str]) -> str:
 
 
 def _greek(char: str) -> str:
-    """A Greek letter by its LaTeX name; any other character as it is."""
+    """The LaTeX name of a Greek letter; any other character unchanged."""
     if not "\u0370" <= char <= "\u03ff":
         return char
     name = unicodedata.name(char, char)

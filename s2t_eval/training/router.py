@@ -1,4 +1,4 @@
-"""Training of the router: which steps belong to the top tau by KL, from what the student has at a step."""
+"""Training of the router, which predicts from the student's state whether a step is in the top tau by KL."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from s2t_eval.engine import ModelRunner
 from s2t_eval.selection.router import Router, step_features
-from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, Step
+from s2t_eval.selection.step import Step
+from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger
 from s2t_eval.training.labels import Trajectory
-from s2t_eval.training.loop import Loop, LoopSettings, Trained
+from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
 from s2t_eval.training.trigger_recall import TAUS, trigger_report
 
 HEAD_CHUNK = 256
@@ -24,14 +25,14 @@ HEAD_CHUNK = 256
 
 @dataclass(frozen=True)
 class StepTable:
-    """Every step of some trajectories: what the router sees, what other triggers say, what KL is.
+    """Router inputs, the divergences of other local triggers and the teacher's KL, at every step.
 
     Args:
-        features: [steps, inputs] of each trajectory, float16 to halve a large set.
-        entropy: nats, [steps] each.
-        margin: [steps] each.
+        features: router inputs of each trajectory, [steps, inputs], in float16 to save memory.
+        entropy: the student's entropy, nats, [steps] each.
+        margin: 1 - (p_1 - p_2) of the student's two most likely tokens, [steps] each.
         kl: KL(p_S || p_L), nats, [steps] each.
-        sources: shard and row of each.
+        sources: shard and row of each trajectory, for messages.
     """
 
     features: list[Tensor]
@@ -46,34 +47,34 @@ class StepTable:
         return torch.cat(self.kl)
 
     def divergences(self, router: Router | None) -> dict[str, np.ndarray]:
-        """Local triggers' divergences at all steps."""
-        found = {"entropy": torch.cat(self.entropy).numpy(), "margin": torch.cat(self.margin).numpy()}
-        return found if router is None else {"router": self.router_odds(router).numpy(), **found}
+        """Local trigger -> its divergence at all steps, [steps]; with a router also the router's."""
+        values = {"entropy": torch.cat(self.entropy).numpy(), "margin": torch.cat(self.margin).numpy()}
+        return values if router is None else {"router": self.router_log_odds(router).numpy(), **values}
 
     @torch.inference_mode()
-    def router_odds(self, router: Router) -> Tensor:
+    def router_log_odds(self, router: Router) -> Tensor:
         """A router's log-odds at all steps, [steps]."""
         device = router.mean.device
         return torch.cat([router(features.float().to(device)).cpu() for features in self.features])
 
 
 @torch.inference_mode()
-def tabulate(model: ModelRunner, trajectories: Sequence[Trajectory], has_written: bool) -> StepTable:
-    """Run the student (adapted or not) over its labelled texts, one prefill each.
+def step_table(model: ModelRunner, trajectories: Sequence[Trajectory], is_own_text: bool) -> StepTable:
+    """Run the student, adapted or plain, over its labelled texts, with one prefill each.
 
     Args:
-        model: the proposer whose steps the router will see.
+        model: the proposer whose hidden states the router is trained on.
         trajectories: labelled texts.
-        has_written: whether the texts are this model's own; its probabilities at each step then stand in
-            the labels, and its head rests.
+        is_own_text: whether this model generated the texts. Its probabilities are then read from the
+            labels, and the LM head is not run.
     """
     features, entropies, margins = [], [], []
-    for row in tqdm(trajectories, desc="Reading steps", leave=False):
+    for row in tqdm(trajectories, desc="Encoding texts", leave=False):
         (states,) = model.encode([row.text_ids[:-1].tolist()])
-        steps = states[len(row.prompt_ids) - 1 :]
-        look = _recorded(row) if has_written else _look(model, steps)
-        log_probs, entropy, margin = (values.to(steps.device) for values in look)
-        features.append(step_features(steps, log_probs, entropy).half().cpu())
+        step_states = states[len(row.prompt_ids) - 1 :]
+        statistics = _recorded_statistics(row) if is_own_text else _statistics(model, step_states)
+        log_probs, entropy, margin = (values.to(step_states.device) for values in statistics)
+        features.append(step_features(step_states, log_probs, entropy).half().cpu())
         entropies.append(entropy.cpu())
         margins.append(margin.cpu())
     model.release()
@@ -82,72 +83,78 @@ def tabulate(model: ModelRunner, trajectories: Sequence[Trajectory], has_written
         entropies,
         margins,
         [torch.from_numpy(row.kl_student_teacher) for row in trajectories],
-        [f"{row.shard}, row {row.row} ({row.problem_id})" for row in trajectories],
+        [row.source for row in trajectories],
     )
 
 
-def _recorded(row: Trajectory) -> tuple[Tensor, ...]:
-    """Top log-probabilities, entropy and margin as they were when the text was written."""
+def _recorded_statistics(row: Trajectory) -> tuple[Tensor, ...]:
+    """Top log-probabilities, entropy and margin at every step, as recorded when the text was generated."""
     return tuple(map(torch.from_numpy, (row.top_log_probs, row.entropy, row.margin)))
 
 
-def _look(model: ModelRunner, states: Tensor) -> tuple[Tensor, ...]:
-    """The same of any model, from its hidden states [steps, hidden]."""
-    parts = [_look_at(model.head(part)) for part in states.split(HEAD_CHUNK)]
+def _statistics(model: ModelRunner, states: Tensor) -> tuple[Tensor, ...]:
+    """Top log-probabilities, entropy and margin at every step, from hidden states [steps, hidden]."""
+    parts = [_statistics_of_logits(model.head(part)) for part in states.split(HEAD_CHUNK)]
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
-def _look_at(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _statistics_of_logits(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     step = Step(logits, None, lambda: logits[:, 0])
     log_probs = step.top.values - step.log_total
     return log_probs, EntropyTrigger().divergence(step), MarginTrigger().divergence(step)
 
 
 class RouterItem(NamedTuple):
-    """One trajectory's steps."""
+    """The steps of one trajectory."""
 
     features: Tensor
+    """router inputs, [steps, inputs]"""
     kl: Tensor
+    """KL(p_S || p_L), nats, [steps]"""
     source: str
+    """shard and row, for messages"""
 
     @property
     def weight(self) -> float:
-        """Its steps."""
+        """Its number of steps."""
         return float(len(self.kl))
 
 
-class _Loss(NamedTuple):
+class Loss(NamedTuple):
+    """The loss of a batch, summed over its steps."""
+
     loss: Tensor
 
 
 class RouterModel(nn.Module):
-    """Ordinal cross-entropy: one score, which belongs to the top tau for each of several tau.
+    """A router with an ordinal loss: one score, with an offset for each tau, predicts all top-tau sets.
 
-    A single threshold at 10 % would order the steps above it at random; rates of 1 to 20 % are used.
+    With a single tau of 10 % the order of the steps within the top 10 % would be arbitrary; the loss
+    therefore uses several rates from 1 to 20 %.
 
     Args:
         router: the network.
-        thresholds: KL above which a step is in the top tau, ascending rates, [rates].
+        kl_thresholds: KL above which a step is in the top tau, for each of `TAUS`, [rates].
     """
 
-    thresholds: Tensor
+    kl_thresholds: Tensor
 
-    def __init__(self, router: Router, thresholds: Tensor) -> None:
+    def __init__(self, router: Router, kl_thresholds: Tensor) -> None:
         super().__init__()
         self.router = router
-        self.register_buffer("thresholds", thresholds)
+        self.register_buffer("kl_thresholds", kl_thresholds)
         rates = torch.tensor(TAUS)
         self.offsets = nn.Parameter((rates / (1 - rates)).log())
 
-    def forward(self, items: Sequence[RouterItem]) -> _Loss:
-        """Cross-entropy summed over steps."""
+    def forward(self, items: Sequence[RouterItem]) -> Loss:
+        """Binary cross-entropy, averaged over rates and summed over steps."""
         device = self.offsets.device
-        odds = self.router(torch.cat([item.features for item in items]).float().to(device))
+        log_odds = self.router(torch.cat([item.features for item in items]).float().to(device))
         kl = torch.cat([item.kl for item in items]).to(device)
-        is_top = (kl[:, None] > self.thresholds).float()
-        logits = odds[:, None] + self.offsets
+        is_top = (kl[:, None] > self.kl_thresholds).float()
+        logits = log_odds[:, None] + self.offsets
         loss = nn.functional.binary_cross_entropy_with_logits(logits, is_top, reduction="sum")
-        return _Loss(loss / len(TAUS))
+        return Loss(loss / len(TAUS))
 
 
 def train_router(
@@ -157,10 +164,21 @@ def train_router(
     folder: Path,
     identity: Mapping[str, Any],
     device: torch.device,
-) -> tuple[Router, Trained]:
-    """Train on all steps: prompts' ends, early and quiet ones are negatives too.
+) -> tuple[Router, TrainingResult]:
+    """Train a router on all steps, and keep the parameters with the best held-out recall at a rate of 5 %.
 
-    Keeps the parameters with the best held-out recall at a rate of 5 %.
+    Steps of low KL and the first step of each text are included as negatives, as in decoding.
+
+    Args:
+        train: steps of the training texts.
+        held_out: steps of the held-out texts.
+        settings: settings of the training loop.
+        folder: folder of the checkpoints.
+        identity: settings of the run; checkpoints of another run are refused.
+        device: where the router is trained.
+
+    Returns:
+        The router on the CPU in evaluation mode, and the outcome of training.
     """
     inputs = train.features[0].shape[1]
     hidden_size = inputs - step_features(torch.zeros(1, 0), torch.zeros(1, 2), torch.zeros(1)).shape[1]
@@ -168,20 +186,20 @@ def train_router(
     router = Router(hidden_size)
     router.fit_scale(torch.cat(train.features[:200]).float())
     kl = train.all_kl
-    thresholds = torch.tensor([torch.quantile(kl[:10_000_000], 1 - tau) for tau in TAUS])
-    model = RouterModel(router, thresholds).to(device)
+    # torch.quantile takes at most 16 million values.
+    kl_thresholds = torch.tensor([torch.quantile(kl[:10_000_000], 1 - tau) for tau in TAUS])
+    model = RouterModel(router, kl_thresholds).to(device)
     items = [
         RouterItem(features, divergence, source)
         for features, divergence, source in zip(train.features, train.kl, train.sources, strict=True)
     ]
 
-    def evaluate() -> dict[str, float]:
-        values = {"router": held_out.router_odds(router).numpy()}
+    def evaluate() -> Metrics:
+        values = {"router": held_out.router_log_odds(router).numpy()}
         report = trigger_report(values, held_out.all_kl.numpy())
         return {f"recall@{tau}": report[f"router@{tau}"]["recall"] for tau in TAUS}
 
-    loop = Loop(
+    result = Loop(
         model, items, list, evaluate, "recall@0.05", settings, folder, identity, no_decay=("offsets",)
-    )
-    trained = loop.run()
-    return router.eval().cpu(), trained
+    ).run()
+    return router.eval().cpu(), result

@@ -1,4 +1,4 @@
-"""The split of labelled texts into those that are learnt from and those that are held out."""
+"""The split of labelled texts into a training set and a held-out set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class OfQuestion(Protocol):
 
     @property
     def question_hash(self) -> str:
-        """Of the normalised question."""
+        """Hash of the normalised question."""
 
 
 TextT = TypeVar("TextT", bound=OfQuestion)
@@ -20,12 +20,12 @@ TextT = TypeVar("TextT", bound=OfQuestion)
 def split_by_question(
     texts: Sequence[TextT], held_out: float, error: type[ValueError]
 ) -> tuple[list[TextT], list[TextT]]:
-    """Training and held-out texts, in their order; a question is never on both sides.
+    """Training and held-out texts, in their order; texts of one question are always on the same side.
 
     Args:
-        texts: labelled.
-        held_out: share of the questions to hold out, at least one.
-        error: what too few questions for two sides raise.
+        texts: labelled texts.
+        held_out: share of the questions to hold out; at least one question is.
+        error: class of the error that is raised if there are too few questions for two sides.
     """
     questions = sorted({text.question_hash for text in texts})
     count = max(1, round(held_out * len(questions)))
@@ -34,6 +34,6 @@ def split_by_question(
             f"labels: {len(questions)} different questions cannot be split into training and "
             f"{held_out:.0%} held-out ones; label more problems"
         )
-    chosen = set(questions[:count])
-    train = [text for text in texts if text.question_hash not in chosen]
-    return train, [text for text in texts if text.question_hash in chosen]
+    held_out_questions = set(questions[:count])
+    train = [text for text in texts if text.question_hash not in held_out_questions]
+    return train, [text for text in texts if text.question_hash in held_out_questions]

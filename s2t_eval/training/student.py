@@ -1,4 +1,4 @@
-"""The student that a training command adapts, with what identifies it."""
+"""The student that a training command adapts, and its identity."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Student:
     """The student to adapt.
 
     Args:
-        model: without an adapter.
-        name: how it is called in what is written: no folder of this machine.
-        fingerprint: of its weights.
+        model: the model, without an adapter.
+        name: its name in saved files, without a path of this machine.
+        fingerprint: hash of its weights.
         vocabulary: hash of its tokenizer's text entries.
         text_vocab: leading rows of its head that are text.
     """
@@ -33,23 +33,23 @@ class Student:
 
     @classmethod
     def of(cls, model: PreTrainedModel, tokenizer: Any, name: str) -> Student:
-        """A loaded model with its tokenizer, identified."""
+        """The student of a loaded model and its tokenizer, with both hashes computed."""
         return cls(
             model, name, model_fingerprint(model), vocabulary_hash(tokenizer), text_vocabulary(tokenizer)
         )
 
     @property
     def hidden_size(self) -> int:
-        """Its width."""
+        """Width of its hidden states."""
         return int(self.model.config.get_text_config(decoder=True).hidden_size)
 
 
 def load_student(name: str, dtype: str, device: str | None, trust_remote_code: bool) -> tuple[Student, Any]:
-    """The student of this name, and its tokenizer."""
+    """Load the student of this name, and its tokenizer."""
     model, tokenizer = load_model("pretrained", name, dtype, device, trust_remote_code)
     return Student.of(model, tokenizer, short_name(name)), tokenizer
 
 
 def short_name(name: str) -> str:
-    """How a model is called in what is written: no folder of this machine."""
+    """A model's name in saved files: the last part of a path, so that no folder of this machine is named."""
     return name if name.startswith("embedded/") else Path(name).name

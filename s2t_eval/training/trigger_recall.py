@@ -1,4 +1,4 @@
-"""How well a local trigger finds the steps at which a teacher diverges, at an equal rate."""
+"""Recall of local triggers: how many steps of large teacher KL they fire at, at equal rates."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Values = npt.NDArray[np.floating[Any]]
 def trigger_report(
     divergences: Mapping[str, Values], kl: Values, taus: Sequence[float] = TAUS
 ) -> dict[str, dict[str, float]]:
-    """Of each trigger and tau: recall, share of KL mass and AUROC against the top tau of steps by KL.
+    """Recall, share of KL mass and AUROC of each trigger against the top tau of steps by KL.
 
     Args:
         divergences: trigger -> its divergence at every step, [steps].
-        kl: the teacher's divergence, nats, [steps].
-        taus: rates; trigger and KL both fire at exactly this share of the steps.
+        kl: KL between student and teacher, nats, [steps].
+        taus: rates; trigger and KL each fire at exactly this share of the steps.
 
     Returns:
-        "name@tau" -> recall, kl_share, auroc. AUROC flatters (its negatives are mostly quiet steps):
-        judge by recall at equal rate.
+        "name@tau" -> recall, kl_share, auroc. AUROC is optimistic, because most of its negatives are steps
+        of almost no KL; recall at equal rates is the figure to compare triggers by.
     """
     report = {}
     for tau in taus:
@@ -44,7 +44,7 @@ def trigger_report(
 
 
 def auroc(values: Values, is_positive: npt.NDArray[np.bool_]) -> float:
-    """Probability that a positive has the larger value, ties counting half; NaN without both kinds."""
+    """Probability that a positive has a larger value than a negative (ties count half); NaN without both."""
     positives = int(is_positive.sum())
     negatives = len(is_positive) - positives
     if not positives or not negatives:

@@ -389,7 +389,7 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureF
     assert not is_done(tmp_path / "s2t_k8_tau5")
     results.unlink()
     assert exit_code(*scan, "--limit", "2") == 0
-    assert capsys.readouterr().out.splitlines() == ["greedy: was there", "s2t_k8_tau5: done"]
+    assert capsys.readouterr().out.splitlines() == ["greedy: existed", "s2t_k8_tau5: done"]
     assert all(not is_new for _, is_new in run_grid([Point("greedy", "", "greedy")], tmp_path, []))
 
 

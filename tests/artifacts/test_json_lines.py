@@ -1,4 +1,4 @@
-"""JSON lines end at a newline and nowhere else, in every reader and writer of ours."""
+"""Every reader and writer of JSON lines ends a record at a newline and nowhere else."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from s2t_eval.evaluation.data import Source, load
 from s2t_eval.evaluation.humaneval.score import Outcome
 from s2t_eval.evaluation.sandbox import Verdict
 from s2t_eval.methods.tah.votes import OracleVote
-from s2t_eval.pipelines.collect import _json_lines
+from s2t_eval.pipelines.collect_labels import _json_lines
 from s2t_eval.pipelines.prompts import _read_lines
 from s2t_eval.report.runs import ResultsError
 from s2t_eval.report.runs import read_json_lines as read_report_lines
 
-ENDS = "\u2028 \u2029 \x85 \x0b \x0c \x1c \x1d \x1e \r \r\n \n"
-"""All that `str.splitlines` takes for the end of a line."""
+LINE_BOUNDARIES = "\u2028 \u2029 \x85 \x0b \x0c \x1c \x1d \x1e \r \r\n \n"
+"""Every character at which `str.splitlines` splits."""
 ROOT = Path(__file__).parents[2]
 
 
 def records() -> list[dict[str, Any]]:
-    texts = [*ENDS, ENDS, "a\u2028b"]
+    texts = [*LINE_BOUNDARIES, LINE_BOUNDARIES, "a\u2028b"]
     return [
         {"question": f"q {text} {i}", "answer": text * 2 + "7", "prompt_ids": [i], "output_ids": [i, 2]}
         for i, text in enumerate(texts)
@@ -73,7 +73,9 @@ def test_every_reader_reads_every_record(file: Path) -> None:
         (b"\n", []),
     ],
 )
-def test_what_editors_leave_is_no_fault(content: bytes, numbers: list[int], tmp_path: Path) -> None:
+def test_byte_order_marks_crlf_and_empty_lines_are_accepted(
+    content: bytes, numbers: list[int], tmp_path: Path
+) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_bytes(content)
     assert [line.number for line in read_json_lines(path)] == numbers
@@ -91,7 +93,7 @@ def test_what_editors_leave_is_no_fault(content: bytes, numbers: list[int], tmp_
         (b'{"a": ' + b"[" * 100_000 + b"}", r"'\{\"a\": \[{54}'"),
     ],
 )
-def test_a_line_that_is_no_record_is_named(line: bytes, shown: str, tmp_path: Path) -> None:
+def test_invalid_line_is_reported_with_its_number(line: bytes, shown: str, tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_bytes('{"text": "a\u2028b\x85c"}\n'.encode() + line + b"\n")
     expected = rf"^--x {path}, line 2: expected one JSON object, got {shown}; do better$"
@@ -101,8 +103,8 @@ def test_a_line_that_is_no_record_is_named(line: bytes, shown: str, tmp_path: Pa
         list(read_json_lines(tmp_path / "none.jsonl", ResultsError))
 
 
-def test_lone_surrogates_lose_no_file(tmp_path: Path) -> None:
-    """UTF-8 has none: the whole samples file or trace was lost, and is now written with JSON's escape."""
+def test_lone_surrogates_are_written_as_escapes(tmp_path: Path) -> None:
+    """UTF-8 cannot encode them: the error used to lose the whole samples file or trace."""
     record = {"text": "a\ud800b \udfff", "doc_id": 1}
     writer = TraceWriter(tmp_path / "trace.jsonl")
     writer.write(record)
@@ -112,11 +114,11 @@ def test_lone_surrogates_lose_no_file(tmp_path: Path) -> None:
     assert [line.record for line in read_json_lines(tmp_path / "trace.jsonl")] == [record, record]
     write_text(tmp_path / "one.json", json.dumps(record, ensure_ascii=False))
     assert json.loads((tmp_path / "one.json").read_text(encoding="utf-8")) == record
-    outcome = Outcome("text", "def f(): return '\ud800'", Verdict(False, "it said \udc00", 1.0, "none"))
+    outcome = Outcome("text", "def f(): return '\ud800'", Verdict(False, "it printed \udc00", 1.0, "none"))
     assert json.loads(outcome.encode("utf-8"))["program"] == "def f(): return '\ud800'"
 
 
-def test_no_other_reader_splits_the_text_of_a_file() -> None:
+def test_no_module_reads_json_lines_with_splitlines() -> None:
     for folder in ("s2t_eval", "model_wrappers", "benchmarks", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")

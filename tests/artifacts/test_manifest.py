@@ -1,4 +1,4 @@
-"""One base for what is saved: the same fault has the same words in every kind of artifact."""
+"""Manifests: the same problem has the same message for every kind of artifact."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def test_a_missing_manifest(kind: Kind, tmp_path: Path) -> None:
     with pytest.raises(kind.error) as caught:
         kind.read("thing=X", tmp_path / "none.json")
-    what = f"folder of `{kind.command}` with {kind.file}" if kind.file else f"file of `{kind.command}`"
-    assert str(caught.value) == f"thing=X: expected a {what}, there is none; make one with `{kind.command}`"
+    expected = f"folder of `{kind.command}` with {kind.file}" if kind.file else f"file of `{kind.command}`"
+    assert str(caught.value) == (
+        f"thing=X: expected a {expected}, there is none; make one with `{kind.command}`"
+    )
     with pytest.raises(kind.error, match=r"there is none; look elsewhere$"):
         kind.read("thing=X", tmp_path / "none.json", "look elsewhere")
 
@@ -68,12 +70,12 @@ def test_a_damaged_manifest(kind: Kind, content: str, tmp_path: Path) -> None:
     assert " cannot be read (" in message and message.endswith(f"; make it again with `{kind.command}`")
 
 
-def test_a_folder_in_the_manifest_s_place(kind: Kind, tmp_path: Path) -> None:
+def test_folder_in_place_of_a_manifest(kind: Kind, tmp_path: Path) -> None:
     with pytest.raises(kind.error, match=r"cannot be read \(.*Is a directory"):
         kind.read("thing=X", tmp_path)
 
 
-def test_what_it_was_made_for(kind: Kind) -> None:
+def test_require_same_names_both_values(kind: Kind) -> None:
     kind.require_same("thing=X", "tokenizer", "abc", "abc", "use that one")
     with pytest.raises(kind.error) as caught:
         kind.require_same("thing=X", "tokenizer", "abc", "def", "use that one", "big")
@@ -82,8 +84,8 @@ def test_what_it_was_made_for(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_manifests_are_written_as_they_are_read(name: str) -> None:
-    """The same bytes: results name a folder by the hash of its files."""
+def test_shipped_manifests_round_trip_to_the_same_bytes(name: str) -> None:
+    """Results identify a folder by the hash of its files, so rewriting must not change them."""
     kind = KINDS[name]
     assert kind.file is not None
     paths = sorted(embedded_path(SHIPPED[name]).rglob(kind.file))
@@ -92,7 +94,7 @@ def test_shipped_manifests_are_written_as_they_are_read(name: str) -> None:
         assert manifest_text(kind.read(f"{name}={path.parent}", path)) == path.read_text()
 
 
-def test_a_run_is_resumed_with_its_own_settings() -> None:
+def test_resuming_requires_equal_settings() -> None:
     before = {"student": "a", "seed": 1, "later": None}
     require_same_run("out", "checkpoints", before, {"student": "a", "seed": 1}, ValueError)
     message = r"^out holds checkpoints of another run \(its student, rows differ\); remove it or name"

@@ -15,7 +15,7 @@ from peft import PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from s2t_eval.artifacts.saved import conform, parse_json
+from s2t_eval.artifacts.typed_json import conform, parse_json
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import DistilledError, read_distilled
 from s2t_eval.methods.selector_folder import SelectorError
@@ -36,7 +36,7 @@ DEEP = "[" * 100_000
 Change = Callable[[dict[str, Any]], object]
 
 
-def one_line(error: BaseException, path: object) -> str:
+def checked_message(error: BaseException, path: object) -> str:
     message = str(error)
     assert "\n" not in message
     assert str(path) in message
@@ -105,7 +105,7 @@ def test_results_of_another_shape(damage: str, tmp_path: Path, capsys: pytest.Ca
     path = edited(EMBEDDED / "greedy.json", tmp_path / "greedy.json", change)
     with pytest.raises(ResultsError) as caught:
         read_runs([path])
-    assert message in one_line(caught.value, path)
+    assert message in checked_message(caught.value, path)
     assert message in refused(capsys, "report", path, "--out", tmp_path / "out")
 
 
@@ -115,7 +115,7 @@ def test_results_that_are_no_object(content: str, tmp_path: Path) -> None:
     path.write_text(content)
     with pytest.raises(ResultsError) as caught:
         read_runs([path])
-    one_line(caught.value, path)
+    checked_message(caught.value, path)
 
 
 def test_results_in_another_encoding(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_results_in_another_encoding(tmp_path: Path) -> None:
         read_runs([path])
 
 
-def test_a_group_that_holds_itself_ends(tmp_path: Path) -> None:
+def test_cyclic_task_groups_terminate(tmp_path: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["group_subtasks"] = {"all": ["inner"], "inner": ["s2t_arith", "all", "inner"]}
         content["results"] |= {"all": {"exact_match,none": 0.5}, "inner": {}}
@@ -167,9 +167,9 @@ def test_traces_of_another_shape(damage: str, tmp_path: Path, capsys: pytest.Cap
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     with pytest.raises(ResultsError) as caught:
         read_trace(path)
-    assert message in one_line(caught.value, f"{path}:{fired + 1}: not a trace of s2t-eval: ")
-    given = ("report", EMBEDDED / "greedy.json", "--trace", path, "--out", tmp_path / "out")
-    assert message in refused(capsys, *given)
+    assert message in checked_message(caught.value, f"{path}:{fired + 1}: not a trace of s2t-eval: ")
+    arguments = ("report", EMBEDDED / "greedy.json", "--trace", path, "--out", tmp_path / "out")
+    assert message in refused(capsys, *arguments)
 
 
 # ---------------------------------------------------------------- selectors and other folders
@@ -230,7 +230,7 @@ def test_selector_settings_of_another_shape(damage: str, tmp_path: Path) -> None
     folder = selector_copy(tmp_path / "selector", change)
     with pytest.raises(SelectorError) as caught:
         PPSLocal(STUDENT, selector=str(folder))
-    assert message in one_line(caught.value, folder)
+    assert message in checked_message(caught.value, folder)
 
 
 @pytest.mark.parametrize("content", [DEEP, "", "{", "[]", '{"thresholds": ' * 60_000, "\x00", "\ufeff{}"])
@@ -239,24 +239,25 @@ def test_selector_settings_that_are_no_object(content: str, tmp_path: Path) -> N
     (folder / "selector.json").write_text(content)
     with pytest.raises(SelectorError) as caught:
         PPSLocal(STUDENT, selector=str(folder))
-    one_line(caught.value, folder)
+    checked_message(caught.value, folder)
 
 
-class Runs:
-    """Says so when it is unpickled."""
+class TouchesFileWhenUnpickled:
+    """Creates a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
         return (Path.touch, (Path("/tmp/s2t-eval-was-unpickled"),))
 
 
-def test_a_pickled_adapter_is_never_read(tmp_path: Path) -> None:
+def test_pickled_adapter_is_never_read(tmp_path: Path) -> None:
     folder = selector_copy(tmp_path / "selector", lambda _: None)
     (folder / "adapter_model.safetensors").unlink()
-    (folder / "adapter_model.bin").write_bytes(pickle.dumps(Runs()))
+    (folder / "adapter_model.bin").write_bytes(pickle.dumps(TouchesFileWhenUnpickled()))
     with pytest.raises(SelectorError) as caught:
         PPSLocal(STUDENT, selector=str(folder))
-    assert "it has no adapter_model.safetensors; weights of another form, such as a pickle" in one_line(
-        caught.value, folder
+    assert (
+        "it has no adapter_model.safetensors; weights of another form, such as a pickle"
+        in checked_message(caught.value, folder)
     )
     with pytest.raises(ModelLoadError, match=r"^peft=.*: its weights are a pickle \(adapter_model\.bin\)"):
         Greedy(STUDENT, peft=str(folder))
@@ -280,12 +281,12 @@ def test_adapters_of_another_kind(config: str, message: str, tmp_path: Path) -> 
     (folder / "adapter_config.json").write_text(config)
     with pytest.raises(SelectorError) as caught:
         PPSLocal(STUDENT, selector=str(folder))
-    assert message in one_line(caught.value, folder)
+    assert message in checked_message(caught.value, folder)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_an_adapter_that_writes_into_the_prompt(tmp_path: Path) -> None:
-    """The engine would have left its tokens out without a word."""
+def test_prompt_tuning_adapter_is_rejected(tmp_path: Path) -> None:
+    """The engine used to ignore the adapter's virtual tokens silently."""
     base = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT))
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     get_peft_model(base, config).save_pretrained(tmp_path / "prompt")
@@ -294,7 +295,7 @@ def test_an_adapter_that_writes_into_the_prompt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ["pretrained", "teacher"])
-def test_a_model_without_safetensors(role: str, tmp_path: Path) -> None:
+def test_model_without_safetensors_is_rejected(role: str, tmp_path: Path) -> None:
     folder = student_copy(tmp_path / "model")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
@@ -303,8 +304,8 @@ def test_a_model_without_safetensors(role: str, tmp_path: Path) -> None:
         Greedy(str(folder)) if role == "pretrained" else load_model(role, str(folder), "auto", "cpu", False)
 
 
-def test_formats_are_compared_before_anything_else(tmp_path: Path) -> None:
-    """A file of format 99 complained of a keyword."""
+def test_format_number_is_checked_first(tmp_path: Path) -> None:
+    """A file of format 99 used to fail with a message about an unknown keyword."""
     later = {"format": 99, "something": "new"}
     for name in ("calibration.json", "distil.json", "tah.json", "manifest.json"):
         (tmp_path / name).write_text(json.dumps(later))
@@ -316,7 +317,7 @@ def test_formats_are_compared_before_anything_else(tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=r"format 99") as caught:
             read()
-        assert "something" not in one_line(caught.value, tmp_path)
+        assert "something" not in checked_message(caught.value, tmp_path)
 
 
 @pytest.mark.parametrize("content", [DEEP, "[]", '{"format": 1, "thresholds": {"kl": {"0.1": NaN}}}'])
@@ -325,10 +326,10 @@ def test_calibrations_of_another_shape(content: str, tmp_path: Path) -> None:
     path.write_text(content)
     with pytest.raises(CalibrationError, match=r"it cannot be read \(.+\); make it again with") as caught:
         Calibration.load(path)
-    one_line(caught.value, path)
+    checked_message(caught.value, path)
 
 
-def test_a_calibration_s_numbers_are_finite(tmp_path: Path) -> None:
+def test_calibration_thresholds_must_be_finite(tmp_path: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["thresholds"]["entropy"] = {"0.05": float("nan")}
 
@@ -337,8 +338,8 @@ def test_a_calibration_s_numbers_are_finite(tmp_path: Path) -> None:
         Calibration.load(path)
 
 
-def test_a_calibration_s_rates_are_rates(tmp_path: Path) -> None:
-    """One once ended in "could not convert string to float", after the models were loaded."""
+def test_calibration_rates_must_be_numbers(tmp_path: Path) -> None:
+    """An invalid rate used to raise "could not convert string to float" after the models were loaded."""
 
     def change(content: dict[str, Any]) -> None:
         content["thresholds"]["entropy"]["often"] = 0.5
@@ -353,7 +354,7 @@ def test_a_calibration_s_rates_are_rates(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the pieces
 
 
-def test_values_and_their_annotations() -> None:
+def test_values_are_checked_against_annotations() -> None:
     assert conform([1, 2], list[int], "x") == [1, 2]
     assert conform([1, 2], tuple[int, ...], "x") == (1, 2)
     assert conform(3, float, "x") == 3
@@ -371,7 +372,7 @@ def test_values_and_their_annotations() -> None:
         assert str(caught.value) == message
 
 
-def test_numbers_that_no_float_holds() -> None:
+def test_integers_beyond_float_range_are_rejected() -> None:
     assert parse_json("1" * 300) == int("1" * 300)
     for digits in (309, 5000):
         with pytest.raises(ValueError, match=rf"a number of {digits} digits is too large"):

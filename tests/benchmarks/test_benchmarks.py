@@ -1,4 +1,4 @@
-"""The benchmarks run and report ratios; how large these are is not a test's business."""
+"""The benchmarks run and report ratios in the documented format; no values are asserted."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ RATIO_KEYS = {"name", "median", "low", "high", "n", "target", "is_met", "values"
 
 
 def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """What a figure prints as JSON with tiny settings, its form checked."""
+    """A figure's JSON output with tiny settings, after checking its format."""
     speed.main([*arguments, "--quick", "--device", "cpu", "--json"])
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert set(found) == {"figure", "machine", "settings", "ratios"}
-    assert found["figure"] == arguments[0]
-    assert found["machine"]["processor"]
-    assert found["machine"]["torch"]
-    assert found["ratios"]
-    for ratio in found["ratios"]:
+    output: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert set(output) == {"figure", "machine", "settings", "ratios"}
+    assert output["figure"] == arguments[0]
+    assert output["machine"]["processor"]
+    assert output["machine"]["torch"]
+    assert output["ratios"]
+    for ratio in output["ratios"]:
         assert set(ratio) == RATIO_KEYS
-        assert len(ratio["values"]) == ratio["n"] == found["settings"]["repeats"]
+        assert len(ratio["values"]) == ratio["n"] == output["settings"]["repeats"]
         assert all(math.isfinite(value) and value > 0 for value in ratio["values"])
         assert ratio["low"] <= ratio["median"] <= ratio["high"]
-    return found
+    return output
 
 
-def test_greedy_and_stock_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_greedy_and_stock_hf_generate_equal_texts(capsys: pytest.CaptureFixture[str]) -> None:
     details = report(capsys, "greedy-vs-hf")["ratios"][0]["details"]
     assert details["equal_texts"] == 1.0
     assert details["tokens"]["greedy"] == details["tokens"]["hf"] > 0
@@ -49,30 +49,41 @@ def test_greedy_and_stock_say_the_same(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize("model", [["--fixed-length"], ["--random-shape", "tiny"]])
 def test_fixed_length_counts_every_token(capsys: pytest.CaptureFixture[str], model: list[str]) -> None:
-    found = report(capsys, "greedy-vs-hf", *model)
-    details, settings = found["ratios"][0]["details"], found["settings"]
+    output = report(capsys, "greedy-vs-hf", *model)
+    details, settings = output["ratios"][0]["details"], output["settings"]
     assert details["equal_texts"] == 1.0
     assert details["tokens"]["hf"] == settings["requests"] * settings["new_tokens"]
 
 
 def test_branching_takes_one_forward_a_token(capsys: pytest.CaptureFixture[str]) -> None:
-    found = report(capsys, "branch")
-    alone, together = found["ratios"]
+    output = report(capsys, "branch")
+    alone, together = output["ratios"]
     assert "batch 1" in alone["name"]
     assert "batch 4" in together["name"]
-    new_tokens = found["settings"]["new_tokens"]
+    new_tokens = output["settings"]["new_tokens"]
     for ratio, rows in ((alone, 1), (together, 4)):
         details = ratio["details"]
         assert details["base_forwards_per_token"] == 1.0
-        # The last token's candidates are looked at too, where greedy has nothing left to do.
+        # The last token's candidates are scored too, which needs a forward pass that greedy does not need.
         assert 1.0 <= details["forwards_per_token"] <= 1.0 + 1 / new_tokens
         assert details["tokens"] == rows * new_tokens
         assert details["realised_rate"] == pytest.approx(0.1, abs=0.5 / (rows * new_tokens))
 
 
 def test_lockstep_of_random_models(capsys: pytest.CaptureFixture[str]) -> None:
-    found = report(capsys, "lockstep", "--random-shape", "tiny", "--teacher", "random/tiny")
-    assert 0 < found["ratios"][0]["details"]["teacher_share"][0] < 1
+    output = report(capsys, "lockstep", "--random-shape", "tiny", "--teacher", "random/tiny")
+    assert 0 < output["ratios"][0]["details"]["teacher_share"][0] < 1
+
+
+def test_chunks_and_lockstep_decode_the_same_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    ratios = report(capsys, "verify")["ratios"]
+    details = [ratio["details"] for ratio in ratios]
+    assert [name for name in ("lockstep", "=8", "=32", "=auto") if name in str(ratios)] == [
+        "lockstep", "=8", "=32", "=auto",
+    ]  # fmt: skip
+    assert len({(one["realised_rate"], one["tokens"]) for one in details}) == 1
+    assert details[0]["discarded_per_token"] == [0.0]
+    assert details[0]["tokens_per_teacher_pass"] == [1.0] < details[1]["tokens_per_teacher_pass"]
 
 
 def test_prefix_is_computed_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,14 +91,14 @@ def test_prefix_is_computed_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert tokens["shared"] < tokens["apart"] / 2
 
 
-def test_memory_in_processes_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_is_measured_in_separate_processes(capsys: pytest.CaptureFixture[str]) -> None:
     whole, above = report(capsys, "memory")["ratios"]
     for loaded, peak in whole["details"]["bytes"] + whole["details"]["bytes_of_base"]:
         assert 0 < loaded <= peak
     assert above["target"] == whole["target"] == "<= 1.05"
 
 
-def test_one_line_a_ratio_and_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_ratio_is_printed_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "lockstep.json"
     speed.main(["lockstep", "--quick", "--device", "cpu", "--json", str(file)])
     (line,) = capsys.readouterr().out.splitlines()
@@ -96,7 +107,7 @@ def test_one_line_a_ratio_and_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert part in line
 
 
-def test_questions_of_a_file_and_too_few_of_them(tmp_path: Path) -> None:
+def test_questions_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     file.write_text("".join(json.dumps({"question": f"Why {i}?"}) + "\n" for i in range(3)))
     settings = Settings(data=str(file))
@@ -106,23 +117,23 @@ def test_questions_of_a_file_and_too_few_of_them(tmp_path: Path) -> None:
         load_prompts(settings, tokenizer, num=2, shots=2)
 
 
-def test_unknown_shape_names_the_known() -> None:
+def test_unknown_shape_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"random/huge: expected .* qwen2\.5-0\.5b"):
         load_tokenizer(Settings(student="random/huge"))
 
 
-def test_random_words_are_a_token_each() -> None:
+def test_random_words_are_single_tokens() -> None:
     settings = Settings(student="random/tiny")
     tokenizer = load_tokenizer(settings)
     (prompt,) = load_prompts(settings, tokenizer, num=1)
     ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     assert tokenizer.decode(ids) == prompt
-    # The first word stands without its space and falls to its letters.
+    # The first word has no leading space and is tokenised into letters.
     assert len(ids) == len(prompt.split()) + 3
     assert max(tokenizer.get_vocab().values()) < 512
 
 
-def test_sides_take_turns_in_going_first() -> None:
+def test_first_side_alternates() -> None:
     order: list[str] = []
     alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeats=3)
     assert order == ["a", "b", "b", "a", "a", "b"]
@@ -136,8 +147,8 @@ def test_targets() -> None:
 
 
 @pytest.mark.parametrize("tau", [0.01, 0.05, 1.0])
-def test_seeds_that_fire_at_the_wanted_rate(tau: float) -> None:
-    """Counted by the decoder itself, with a random trigger at every one of 200 steps."""
+def test_chosen_seeds_realise_the_trigger_rate(tau: float) -> None:
+    """The decoder counts the fired steps of a random trigger over 200 steps."""
     requests = with_rate([Request((1,), 100), Request((2,), 100)], tau)
     assert len({request.seed for request in requests}) == 2
     policy = Policy("random", RandomTrigger(), 1 - tau, LocalSelector(DirectScore()), top_k=2)
@@ -146,7 +157,7 @@ def test_seeds_that_fire_at_the_wanted_rate(tau: float) -> None:
     assert sum(result.usage.triggers for result in results) == tau * 200
 
 
-def test_local_figures_pay_for_router_and_scorer(capsys: pytest.CaptureFixture[str]) -> None:
+def test_local_figures_include_router_and_scorer(capsys: pytest.CaptureFixture[str]) -> None:
     ratios = report(capsys, "local")["ratios"]
     assert [ratio["name"].split(",")[0] for ratio in ratios] == ["s2t_local", "pps_local"] * 2
     for ratio in ratios:
@@ -160,14 +171,14 @@ def test_training_figures_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert labelled["details"]["tokens_per_second"][0] > 0
 
 
-peft_asks_the_old_name = pytest.mark.filterwarnings(
+ignore_peft_deprecation = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
 )
 
 
-@peft_asks_the_old_name
-def test_thinking_again_costs_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the drawn votes some continue, each for one pass more, and the target allows for them."""
+@ignore_peft_deprecation
+def test_each_further_iteration_costs_one_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    """Some random decisions continue, each costs one more pass, and the target includes them."""
     ratios = report(capsys, "tah", "--random-shape", "tiny")["ratios"]
     depths = [ratio["details"]["mean_depth"] for ratio in ratios]
     assert all(1 <= depth < 1 + 3 * RATE for depth in depths)
@@ -177,7 +188,7 @@ def test_thinking_again_costs_passes(capsys: pytest.CaptureFixture[str]) -> None
         assert ratio["target"] == f"<= {depth + ALLOWANCE:.2f}"
 
 
-@peft_asks_the_old_name
+@ignore_peft_deprecation
 def test_training_of_the_looped_student_is_compared_with_plain_tuning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

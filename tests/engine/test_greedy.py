@@ -133,8 +133,8 @@ def test_memory_running_out_halves_the_rows_and_changes_no_text(
     with caplog.at_level(logging.WARNING):
         assert outputs(decode(model, greedy(), asked, rows=8)) == expected
     assert [record.getMessage() for record in caplog.records] == [
-        "out of memory: going on with 4 rows at once",
-        "out of memory: going on with 2 rows at once",
+        "out of memory: continuing with 4 rows at once",
+        "out of memory: continuing with 2 rows at once",
     ]
 
 

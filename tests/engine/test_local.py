@@ -76,7 +76,7 @@ def slow_pick(
 @pytest.mark.parametrize("trigger", [MarginTrigger(), ALWAYS], ids=["margin", "always"])
 def test_pps_is_its_slow_twin(student: PreTrainedModel, trigger: MarginTrigger, form: int) -> None:
     peft, score = adapted(student), forms(student)[form]
-    policy = presets.s2t_local(trigger, 0.6, score, top_k=3, warmup=1)
+    policy = presets.s2t_local(trigger, 0.6, score, top_k=3, warmup_tokens=1)
     expected = slow_decode(student, policy, requests(3), slow_pick(student, peft, score))
     for rows in (1, 3):
         results = pps(peft, policy, rows)

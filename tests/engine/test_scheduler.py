@@ -66,3 +66,18 @@ def test_a_method_may_emit_none_or_several_tokens_in_a_round(rows: int) -> None:
     outputs = {result.index: result.output_ids for result in results}
     assert outputs == {i: list(range(1, limit + 1)) for i, limit in enumerate(limits)}
     assert all(result.finish is Finish.LENGTH for result in results)
+
+
+def test_a_result_returns_its_request_with_the_label_of_the_caller() -> None:
+    """Results come in no fixed order; the label tells the caller which text each of them is."""
+    requests = [Request((1,), count, origin=("text", count)) for count in (5, 1, 3)]
+    results = list(Scheduler(Counting(itertools.repeat(1)), rows=2).run(requests))
+    assert [result.request for result in sorted(results, key=lambda result: result.index)] == requests
+    for result in results:
+        assert result.request.origin == ("text", len(result.output_ids))
+
+
+def test_the_label_is_not_part_of_a_request_s_identity() -> None:
+    assert Request((1, 2), 4, origin="a") == Request((1, 2), 4, origin="b")
+    assert hash(Request((1, 2), 4, origin="a")) == hash(Request((1, 2), 4))
+    assert Request((1, 2), 4) != Request((1, 2), 5)

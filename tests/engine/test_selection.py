@@ -97,7 +97,9 @@ def test_text_after_a_commit_has_forgotten_the_losers(student: PreTrainedModel) 
 def test_readout_selection_is_its_slow_twin(student: PreTrainedModel, trigger: Trigger) -> None:
     threshold = 0.0 if trigger is ALWAYS else median_divergence(student, trigger)
     scorer = readout(student)
-    policy = Policy("s2t_local", trigger, threshold, LocalSelector(LookaheadScore(scorer)), top_k=5, warmup=2)
+    policy = Policy(
+        "s2t_local", trigger, threshold, LocalSelector(LookaheadScore(scorer)), top_k=5, warmup_tokens=2
+    )
     expected = slow_decode(student, policy, requests(4), readout_pick(student, scorer))
     for rows in (1, 3, 5):
         results = decode(student, policy, requests(4), rows=rows)
@@ -146,7 +148,7 @@ def test_kl_selection_is_its_slow_twin(
 ) -> None:
     trigger = KlTrigger(direction, support=10)  # type: ignore[arg-type]
     threshold = median_divergence(student, trigger, teacher)
-    policy = presets.s2t(trigger, threshold, top_k=6, warmup=3)
+    policy = presets.s2t(trigger, threshold, top_k=6, warmup_tokens=3)
     expected = slow_decode(student, policy, requests(4), teacher_pick(teacher), teacher)
     results = decode(student, policy, requests(4), teacher, rows=3)
     assert outputs(results) == expected
@@ -208,11 +210,11 @@ def test_records_hold_what_stood_to_choice(student: PreTrainedModel, teacher: Pr
             )
             assert step.picked == step.candidates[step.scores.index(max(step.scores))]
             assert result.output_ids[step.t] == step.picked
-            assert step.divergence > policy.threshold
+            assert step.divergence > policy.trigger_threshold
 
 
 def test_warmup_keeps_the_beginning(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    policy = presets.takeover(ALWAYS, 0.0, warmup=5)
+    policy = presets.takeover(ALWAYS, 0.0, warmup_tokens=5)
     greedy_texts = outputs(decode(student, greedy(), requests()))
     for text, result in zip(greedy_texts, decode(student, policy, requests(), teacher), strict=True):
         assert result.output_ids[:5] == text[:5]

@@ -1,6 +1,6 @@
-"""More answers as models write them: (gold, text, verdict of a careful reader), by rule.
+"""Further responses with hand-written verdicts, by rule: (gold, text, verdict).
 
-These were written after the readers, as a check of what `answer_neighbours.py` does not name.
+They were written after the extraction functions, to test cases that `answer_variants.py` does not cover.
 """
 
 # ruff: noqa: E501  (one pair a line reads as a table)

@@ -1,6 +1,6 @@
-"""Replies that a second reader wrote without looking at the first tables: (gold, text, verdict).
+"""Responses written independently of the other tables: (gold, text, verdict).
 
-Most were read otherwise at first; the others stand beside them, to hold the rules where they are right.
+Most of them had a wrong verdict at first; the others are controls that already had the correct one.
 """
 
 # ruff: noqa: E501  (one pair a line reads as a table)

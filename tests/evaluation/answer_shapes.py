@@ -1,7 +1,7 @@
-"""Shapes in which chat models answer to "complete this function", and what each is worth.
+"""Shapes of chat models' answers to "complete this function": (name, prompt, answer, passes).
 
-(name, prompt, answer, passes). The prompts are two: a plain function, and one whose prompt brings an
-import and a helper that the answer may rely on.
+There are two prompts: a plain function, and one that contains an import and a helper which the answer may
+use.
 """
 
 # ruff: noqa: E501  (one pair a line reads as a table)

@@ -1,7 +1,7 @@
-"""Hand-made pairs for the graders: what a careful person would say of each answer.
+"""Hand-written verdicts for the graders: (gold, text, verdict).
 
-(gold, text, verdict): RIGHT, WRONG, or NONE where the text gives no answer. Verdicts were written
-down before the graders were run; a pair that a grader gets wrong is the grader's bug.
+A verdict is RIGHT, WRONG, or NONE if the text contains no answer. The verdicts were written before the
+graders were run; a pair with another verdict is a bug of the grader.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers are read as people write them: each kind of shape, controls on real solutions, and bounded work."""
+"""Extraction of answers: every answer shape, reference solutions as controls, and linear time."""
 
 from __future__ import annotations
 
@@ -11,83 +11,80 @@ import pytest
 
 from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.evaluation.grading import EXPRESSION, INTEGER, LETTER, NUMBER, QUANTITY
-from s2t_eval.evaluation.grading.closed import closed_value
-from s2t_eval.evaluation.grading.numbers import as_number, write
-from s2t_eval.evaluation.grading.text import box_spans
+from s2t_eval.evaluation.grading.extraction.spans import box_spans
+from s2t_eval.evaluation.grading.numbers.arithmetic import evaluate_arithmetic
+from s2t_eval.evaluation.grading.numbers.parsing import format_number, parse_number
 from s2t_eval.evaluation.grading.thinking import MARKERS, opens_thought, without_thoughts
-from tests.evaluation.answer_neighbours import NEIGHBOURS
 from tests.evaluation.answer_replies import REPLIES
 from tests.evaluation.answer_second_replies import SECOND_REPLIES
+from tests.evaluation.answer_variants import VARIANTS
 from tests.harness_helpers import shared_data
 
 RULES = {rule.name: rule for rule in (NUMBER, EXPRESSION, INTEGER, LETTER, QUANTITY)}
 VERDICTS = {True: "right", False: "wrong", None: "timeout"}
 Pair = tuple[str, str, str]
 TABLES = {
-    **{
-        f"{rule}: {kind}": (rule, pairs)
-        for rule, kinds in NEIGHBOURS.items()
-        for kind, pairs in kinds.items()
-    },
+    **{f"{rule}: {kind}": (rule, pairs) for rule, kinds in VARIANTS.items() for kind, pairs in kinds.items()},
     **{f"{rule}: replies": (rule, pairs) for rule, pairs in REPLIES.items()},
     **{f"{rule}: second replies": (rule, pairs) for rule, pairs in SECOND_REPLIES.items()},
 }
 DISPUTED: dict[tuple[str, str], str] = {}
-"""(gold, text) of pairs whose wanted verdict seems wrong, and why: none at present."""
+"""Reasons, by (gold, text), for pairs whose expected verdict seems wrong; none at present."""
 
 
 def verdict(rule: str, gold: str, text: str) -> str:
     answer = RULES[rule].extract(text)
-    return "none" if answer is None else VERDICTS[RULES[rule].same(gold, answer)]
+    return "none" if answer is None else VERDICTS[RULES[rule].is_equivalent(gold, answer)]
 
 
 def failing(rule: str, pairs: list[Pair]) -> list[tuple[str, str, str, str | None]]:
-    """(gold, text, wanted verdict, what was read) of the pairs with another verdict."""
+    """(gold, text, expected verdict, extracted answer) of the pairs with another verdict."""
     return [
-        (gold, text, wanted, RULES[rule].extract(text))
-        for gold, text, wanted in pairs
-        if verdict(rule, gold, text) != wanted
+        (gold, text, expected, RULES[rule].extract(text))
+        for gold, text, expected in pairs
+        if verdict(rule, gold, text) != expected
     ]
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_answers_in_the_shapes_that_models_write(table: str) -> None:
+def test_answer_shapes(table: str) -> None:
     rule, pairs = TABLES[table]
     assert len(pairs) >= 10
     assert not failing(rule, pairs)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_answers_that_public_bug_reports_describe(rule: str) -> None:
+def test_answers_from_public_bug_reports(rule: str) -> None:
     lines = (shared_data() / "answers" / "pairs.jsonl").read_text(encoding="utf-8").split("\n")
     pairs = [pair for pair in map(json.loads, filter(None, lines)) if pair["kind"] == rule]
-    wanted = [
+    expected = [
         (pair["gold"], pair["text"], pair["right"])
         for pair in pairs
         if (pair["gold"], pair["text"]) not in DISPUTED
     ]
-    assert len(wanted) >= 10
-    assert not failing(rule, wanted)
+    assert len(expected) >= 10
+    assert not failing(rule, expected)
 
 
-# ---------------------------------------------------------------- controls on real solutions
+# ---------------------------------------------------------------- reference solutions
 
 
-def test_reference_solutions_of_gsm8k_are_right() -> None:
+def test_reference_solutions_of_gsm8k_are_correct() -> None:
     lines = (shared_data() / "openai/gsm8k/main/test.jsonl").read_text(encoding="utf-8").split("\n")
     solutions = [json.loads(line)["answer"] for line in lines if line]
     assert len(solutions) == 1319
     assert not failing("number", [(text.split("#### ")[-1], text, "right") for text in solutions])
 
 
-def test_solutions_of_gsm8k_without_their_mark_end_with_the_answer() -> None:
-    """A chat model ends with a sentence, not with `####`; the last number of a few is another one."""
+def test_solutions_of_gsm8k_without_hashes_are_correct() -> None:
+    """A chat model ends with a sentence, not with `####`; a few solutions end with another number."""
     lines = (shared_data() / "openai/gsm8k/main/test.jsonl").read_text(encoding="utf-8").split("\n")
     solutions = [json.loads(line)["answer"].split("#### ") for line in lines if line]
-    plain = [(gold, re.sub(r"<<.*?>>", "", said).strip(), "right") for said, gold in solutions]
+    plain = [(gold, re.sub(r"<<.*?>>", "", text).strip(), "right") for text, gold in solutions]
     assert len(plain) == 1319
     assert len(failing("number", plain)) <= 12
-    assert len(failing("number", [(gold, said.split("\n")[-1], want) for gold, said, want in plain])) <= 12
+    last_lines = [(gold, text.split("\n")[-1], expected) for gold, text, expected in plain]
+    assert len(failing("number", last_lines)) <= 12
 
 
 def math500() -> list[dict[str, Any]]:
@@ -95,7 +92,7 @@ def math500() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line]
 
 
-def test_reference_solutions_of_math500_are_right() -> None:
+def test_reference_solutions_of_math500_are_correct() -> None:
     docs = math500()
     assert len(docs) == 500
     assert not failing("expression", [(doc["answer"], doc["solution"], "right") for doc in docs])
@@ -130,8 +127,8 @@ def test_reference_solutions_of_math500_are_right() -> None:
         "\\[\n\\begin{{aligned}}\nT &= 1 \\\\\n&= {}\n\\end{{aligned}}\n\\]",
     ],
 )
-def test_every_gold_of_math500_is_read_from_a_sentence(form: str) -> None:
-    """A remark about the answer took its place: all golds were wrong when put so."""
+def test_gold_answers_of_math500_are_extracted_from_sentences(form: str) -> None:
+    """A remark about the answer used to be extracted in its place, so every gold answer was wrong."""
     golds = sorted({doc["answer"] for doc in math500()})
     assert len(golds) > 300
     assert not failing("expression", [(gold, form.format(gold), "right") for gold in golds])
@@ -140,7 +137,7 @@ def test_every_gold_of_math500_is_read_from_a_sentence(form: str) -> None:
 # ---------------------------------------------------------------- thoughts
 
 
-def test_every_family_of_marks() -> None:
+def test_every_family_of_delimiters() -> None:
     marks = [
         ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<thought>", "</thought>"),
         ("<reasoning>", "</reasoning>"), ("<seed:think>", "</seed:think>"), ("[THINK]", "[/THINK]"),
@@ -160,7 +157,7 @@ def test_every_family_of_marks() -> None:
             assert without_thoughts(f" 20 {end} 18") == " 18", end
 
 
-def test_thoughts_and_what_is_none() -> None:
+def test_nested_open_and_absent_thoughts() -> None:
     assert without_thoughts("a<think>b</think>c<think>d</think>e") == "ace"
     assert without_thoughts("<think>a<think>b</think>c</think>d") == "d"
     assert without_thoughts("Analysis: 1 < 2 and x[THIN]") == "Analysis: 1 < 2 and x[THIN]"
@@ -192,9 +189,9 @@ def test_truncated_texts() -> None:
         ("|3-5|", "2"), ("9 x 2", "18"), ("12 ÷ 4", "3"), (r"\left(2+3\right)^2", "25"), ("3/4/2", "0.375"),
     ],
 )  # fmt: skip
-def test_closed_arithmetic(text: str, value: str) -> None:
-    found = closed_value(text)
-    assert found is not None and write(found) == value
+def test_arithmetic(text: str, value: str) -> None:
+    result = evaluate_arithmetic(text)
+    assert result is not None and format_number(result) == value
 
 
 @pytest.mark.parametrize(
@@ -205,8 +202,8 @@ def test_closed_arithmetic(text: str, value: str) -> None:
         "__import__('os')", "1;2", "(" * 300 + "1" + ")" * 300, "9" * 10_000, r"\sqrt{-1}",
     ],
 )  # fmt: skip
-def test_what_is_no_closed_arithmetic(text: str) -> None:
-    assert closed_value(text) is None
+def test_other_texts_are_not_arithmetic(text: str) -> None:
+    assert evaluate_arithmetic(text) is None
 
 
 @pytest.mark.parametrize(
@@ -220,16 +217,16 @@ def test_what_is_no_closed_arithmetic(text: str) -> None:
         (r"2 \text{ thousand}", "2000"),
     ],
 )  # fmt: skip
-def test_numbers_as_people_write_them(text: str, value: str) -> None:
-    found = as_number(text)
-    assert found is not None and write(found) == value
+def test_number_notations(text: str, value: str) -> None:
+    number = parse_number(text)
+    assert number is not None and format_number(number) == value
 
 
 @pytest.mark.parametrize(
     "text", [r"1 \quad 2", r"1\quad 234", "1 12", "1e99999999", "1e" + "9" * 5000, "3:5"]
 )
-def test_what_is_not_one_number(text: str) -> None:
-    assert as_number(text) is None
+def test_other_texts_are_not_numbers(text: str) -> None:
+    assert parse_number(text) is None
 
 
 # ---------------------------------------------------------------- sizes
@@ -245,11 +242,12 @@ def test_what_is_not_one_number(text: str) -> None:
         "C is correct. ", "9\\,", "so ",
     ],
 )  # fmt: skip
-def test_work_is_bounded_on_long_texts(rule: str, unit: str) -> None:
-    """A reply that repeats itself for ever cost time that grew with the square of its length.
+def test_time_is_linear_in_the_length(rule: str, unit: str) -> None:
+    """A reply that repeats itself used to take quadratic time.
 
-    Processor time within one run: eight times the text is 8 times the work, or 64 where it grows with the
-    square; the bound between them, and the better of two times for the long text, allow for a busy machine.
+    Ratio of processor times within one run: eight times the text takes 8 times as long if the time is linear,
+    and 64 times if it is quadratic. The bound between them, and the minimum of two measurements of the long
+    text, allow for a busy machine.
     """
     seconds = []
     for size, times in ((10_000, 1), (80_000, 2)):
@@ -264,19 +262,19 @@ def test_work_is_bounded_on_long_texts(rule: str, unit: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("form", ["{}", "The answer is {}.", "\\boxed{{{}}}", "1e{}", "2^{{{}}}", "{}/{}"])
-def test_a_number_of_a_million_digits(rule: str, form: str) -> None:
-    """Python refuses to read more than 4,300 digits at once."""
+def test_number_of_a_million_digits(rule: str, form: str) -> None:
+    """Python rejects integers of more than 4,300 digits."""
     answer = RULES[rule].extract(form.replace("{}", "9" * 1_000_000, 1).format("9"))
     assert answer is None or answer != "9"
 
 
-def test_solutions_of_math500_without_their_boxes_end_with_the_answer() -> None:
-    """What the last sentence concludes is read, not its reason; some solutions go on behind their answer."""
+def test_solutions_of_math500_without_boxes_are_mostly_correct() -> None:
+    """The conclusion of the last sentence is extracted; some solutions continue after their answer."""
     unboxed = []
     for problem in math500():
         text = problem["solution"]
         for box in reversed(box_spans(text)):
-            text = text[: box.start] + box.inside + text[box.end :]
+            text = text[: box.start] + box.content + text[box.end :]
         unboxed.append((problem["answer"], re.sub(r"\[asy\].*?\[/asy\]", "", text, flags=re.DOTALL), "right"))
     assert len(unboxed) == 500
     assert len(failing("expression", unboxed)) <= 50

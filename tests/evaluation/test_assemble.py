@@ -1,4 +1,4 @@
-"""Answers as models write them become programs, whatever is in them, in time that grows with their length."""
+"""Extraction of programs from model answers: every answer shape, hostile text, linear time."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ import pytest
 
 from s2t_eval.evaluation.humaneval import HumanEvalScorer, assemble, score_solutions
 from s2t_eval.evaluation.humaneval import score as score_module
-from tests.evaluation.program_neighbours import BODY, CHECK, GOOD, NEIGHBOURS, PROMPT, fenced
+from tests.evaluation.program_variants import BODY, CHECK, GOOD, PROMPT, VARIANTS, fenced
 from tests.harness_helpers import shared_data
 
 DOC = {"prompt": PROMPT, "entry_point": "f", "test": CHECK}
 
 
 def verdicts(texts: list[str], docs: list[dict[str, Any]]) -> list[str]:
-    """`right`, `wrong`, `none` or `unscored`, as the task's filter finds them."""
-    found = HumanEvalScorer().outcomes([[text] for text in texts], docs)
+    """For each text `right`, `wrong`, `none` or `unscored`, computed with the task's filter."""
+    outcomes = HumanEvalScorer().outcomes([[text] for text in texts], docs)
     names = {True: "right", False: "wrong", None: "unscored"}
-    return [names[one.verdict.passed] if one.program else "none" for [one] in found]
+    return [names[outcome.verdict.passed] if outcome.program else "none" for [outcome] in outcomes]
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_neighbours_of_reported_answers() -> None:
-    assert len(NEIGHBOURS) > 230
-    found = verdicts([text for _, text, _ in NEIGHBOURS], [DOC] * len(NEIGHBOURS))
-    wrong = [(name, want, got) for (name, _, want), got in zip(NEIGHBOURS, found, strict=True) if want != got]
+def test_variants_of_reported_answers() -> None:
+    assert len(VARIANTS) > 230
+    actual = verdicts([text for _, text, _ in VARIANTS], [DOC] * len(VARIANTS))
+    wrong = [(name, want, got) for (name, _, want), got in zip(VARIANTS, actual, strict=True) if want != got]
     assert wrong == []
 
 
 @pytest.mark.usefixtures("sandbox")
 def test_reported_answers() -> None:
-    """The shapes that public bug reports describe; the endless one is `test_sandbox`'s."""
+    """Answer shapes from public bug reports; the non-terminating one is tested in `test_sandbox`."""
     path = shared_data() / "answers/pairs.jsonl"
     if not path.is_file():
         pytest.skip(f"the reported answers are not at {path}")
@@ -45,10 +45,10 @@ def test_reported_answers() -> None:
     pairs = [pair for line in lines if line and (pair := json.loads(line))["kind"] == "program"]
     pairs = [pair for pair in pairs if pair["note"] != "endless"]
     assert len(pairs) > 70
-    found = verdicts([pair["text"] for pair in pairs], [pair["gold"] for pair in pairs])
+    actual = verdicts([pair["text"] for pair in pairs], [pair["gold"] for pair in pairs])
     wrong = [
         (pair["note"], pair["right"], got)
-        for pair, got in zip(pairs, found, strict=True)
+        for pair, got in zip(pairs, actual, strict=True)
         if got != pair["right"]
     ]
     assert wrong == []
@@ -79,33 +79,33 @@ FORMS: dict[str, Callable[[str, str], str]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_all_canonical_solutions_are_read_in_every_form(form: str) -> None:
-    """The function is the same as in a plain fence, which `test_humaneval` runs in the sandbox."""
+def test_canonical_solutions_are_extracted_from_every_form(form: str) -> None:
+    """The function equals that of a plain fence, which `test_humaneval` runs in the sandbox."""
     lines = (shared_data() / "openai/openai_humaneval/test.jsonl").read_text().split("\n")
     docs = [json.loads(line) for line in lines if line]
     assert len(docs) == 164
     different = []
     for doc in docs:
         prompt, body, entry = doc["prompt"], doc["canonical_solution"], doc["entry_point"]
-        wanted = assemble(fenced(prompt + body), prompt, entry)
-        found = assemble(FORMS[form](prompt, body), prompt, entry)
-        if found is None or wanted is None or function(found, entry) != function(wanted, entry):
+        expected = assemble(fenced(prompt + body), prompt, entry)
+        actual = assemble(FORMS[form](prompt, body), prompt, entry)
+        if actual is None or expected is None or function(actual, entry) != function(expected, entry):
             different.append(doc["task_id"])
     assert different == []
 
 
 def function(program: str, name: str) -> str:
-    """The last function of a name, without its docstring and other constants."""
+    """The last function of that name, dumped without its docstring and other constants."""
     functions = [node for node in ast.parse(program).body if isinstance(node, ast.FunctionDef)]
-    [*_, found] = [node for node in functions if node.name == name]
+    [*_, last] = [node for node in functions if node.name == name]
     constants = [
-        node for node in found.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        node for node in last.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     ]
-    return ast.dump(ast.Module([node for node in found.body if node not in constants], []))
+    return ast.dump(ast.Module([node for node in last.body if node not in constants], []))
 
 
-def test_source_is_kept_to_the_letter() -> None:
-    """What a syntax tree cannot be written back from, or writes otherwise: it once ended the run."""
+def test_source_text_is_unchanged() -> None:
+    """Unparsing a syntax tree changes this source or raises an error, which used to end the run."""
     odd = "def f(xs):\n    a = 0xFF + 1_000  # why\n    return f\"{'\u3000'.join([])}\" 'x\ty' + (a)\n"
     assert assemble(fenced(odd), PROMPT, "f") == f"from typing import List\n\n{odd.rstrip()}\n"
 
@@ -126,8 +126,8 @@ DEEP = {
 
 
 @pytest.mark.parametrize("expression", DEEP.values(), ids=DEEP)
-def test_nested_or_long_source_is_no_exception(expression: str) -> None:
-    """Python's parser gives up by three kinds of exceptions; a function beside such a line is still read."""
+def test_deeply_nested_or_long_source_raises_nothing(expression: str) -> None:
+    """Python's parser raises three kinds of exceptions; a function next to such a line is still extracted."""
     program = assemble(fenced(f"X = {expression}\n{GOOD}"), PROMPT, "f")
     assert program is not None and program.endswith(GOOD)
     for answer in (f"def f(xs):\n    return {expression}\n", f"    return {expression}\n", expression):
@@ -144,15 +144,15 @@ BITS = [
 
 
 def test_no_answer_raises() -> None:
-    """Known answers cut, mixed and sprinkled with what readers stumble over (5,000 more were tried)."""
+    """Known answers are truncated, mixed and filled with difficult characters (5,000 more were tried)."""
     rng = random.Random(7)
-    texts = [text for _, text, _ in NEIGHBOURS if len(text) < 2_000]
+    texts = [text for _, text, _ in VARIANTS if len(text) < 2_000]
     for _ in range(400):
         text = rng.choice(texts)
         for _ in range(rng.randint(1, 6)):
             place = rng.randint(0, len(text))
-            kept = rng.choice([0, rng.randint(0, 20)])
-            text = text[:place] + rng.choice([*BITS, rng.choice(texts)[:50]]) + text[place + kept :]
+            removed = rng.choice([0, rng.randint(0, 20)])
+            text = text[:place] + rng.choice([*BITS, rng.choice(texts)[:50]]) + text[place + removed :]
         program = assemble(text, PROMPT, "f")
         assert program is None or program.encode()
 
@@ -177,11 +177,11 @@ LONG = {
 
 
 @pytest.mark.parametrize("long", LONG.values(), ids=LONG)
-def test_time_grows_with_the_length(long: Callable[[int], str]) -> None:
-    """200 lines of `import a` once took 25 seconds: the longest text that parses was looked for line by line.
+def test_time_is_linear_in_the_length(long: Callable[[int], str]) -> None:
+    """200 lines of `import a` used to take 25 s: the longest text that parses was searched line by line.
 
-    Processor time within one run: ten times the text is 10 times the work, or 100 where it grows with the
-    square; the bound between them leaves a factor of three to a busy machine.
+    Ratio of processor times within one run: ten times the text takes 10 times as long if the time is linear,
+    and 100 times if it is quadratic. The bound lies between them, with a factor of three for a busy machine.
     """
 
     def seconds(count: int) -> float:
@@ -195,10 +195,10 @@ def test_time_grows_with_the_length(long: Callable[[int], str]) -> None:
     assert min(seconds(5_000) for _ in range(2)) < 32 * max(short, 0.005)
 
 
-def test_answer_that_cannot_be_read_does_not_end_the_run(
+def test_error_during_extraction_does_not_end_the_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Too deep is wrong, a fault of ours is unscored and logged, other answers keep their verdicts."""
+    """Too deep nesting is incorrect, an error of this package unscored and logged; others are unaffected."""
 
     def failing(answer: str, prompt: str, entry_point: str) -> str | None:
         if answer == "deep":
@@ -210,14 +210,14 @@ def test_answer_that_cannot_be_read_does_not_end_the_run(
     monkeypatch.setattr(score_module, "assemble", failing)
     [deep], [fault], [none] = HumanEvalScorer().outcomes([["deep"], ["fault"], ["no"]], [DOC] * 3)
     assert (deep.verdict.passed, fault.verdict.passed, none.verdict.passed) == (False, None, False)
-    assert deep.verdict.reason.endswith("too deep or too long to be read: RecursionError")
-    assert fault.verdict.reason == "the answer could not be searched for a program: KeyError: 'oops'"
-    assert none.verdict.reason == "the answer holds no program"
-    assert "an answer could not be searched for a program" in caplog.text
+    assert deep.verdict.reason.endswith("nested too deeply or too long: RecursionError")
+    assert fault.verdict.reason == "extracting a program failed: KeyError: 'oops'"
+    assert none.verdict.reason == "the answer contains no program"
+    assert "extracting a program from an answer failed" in caplog.text
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_reason_says_what_the_sandbox_lacks() -> None:
+def test_reason_names_the_modules_of_the_sandbox() -> None:
     missing = "import surely_not_installed\ndef f(xs):\n    return surely_not_installed.f(xs)\n"
     [verdict] = score_solutions([missing], [DOC])
     assert verdict is not None and verdict.passed is False

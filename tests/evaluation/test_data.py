@@ -1,4 +1,4 @@
-"""The benchmarks' data from a folder, and every way in which a folder can be wrong."""
+"""Benchmark data from a folder, and errors for every kind of invalid folder."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_the_real_data(name: str) -> None:
+def test_benchmark_data_load(name: str) -> None:
     splits = getattr(benchmark_data, name)(data=str(shared_data()), version=1.0)
     assert len(splits["test"]) == SIZES[name]
 
 
-def test_folder_by_environment_and_by_metadata(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_from_environment_or_metadata(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(GSM8K)["test"][0]["question"] == "What is 9 times 2?"
     assert len(load(GSM8K)["train"]) == 1
     monkeypatch.delenv("S2T_DATA")
     assert isinstance(benchmark_data.math500(data=str(folder), version=1.0)["test"], Dataset)
 
 
-def test_other_names_of_fields_and_splits(folder: Path) -> None:
-    """As the hub has OlympiadBench: its split is called train, its answers are lists."""
+def test_alternative_names_of_fields_and_splits(folder: Path) -> None:
+    """OlympiadBench on the Hub: the split is called train, and answers are lists."""
     place = folder / "olympiadbench"
     (place / "test.jsonl").unlink()
     row = {"question": "Solve it.", "final_answer": ["$1$", "$-1$"], "id": 7}
@@ -48,7 +48,7 @@ def test_other_names_of_fields_and_splits(folder: Path) -> None:
     assert load(OLYMPIADBENCH)["test"][0] == {"id": 7, "problem": "Solve it.", "answer": "$1$,$-1$"}
 
 
-def test_numbers_as_answers_become_text(folder: Path) -> None:
+def test_numeric_answers_become_strings(folder: Path) -> None:
     (folder / "HuggingFaceH4/MATH-500/test.jsonl").write_text('{"problem": "2?", "answer": 2}\n')
     assert load(MATH500)["test"][0]["answer"] == "2"
 
@@ -78,14 +78,14 @@ FILE = "HuggingFaceH4/MATH-500/test.jsonl"
         ("\n", r"split 'test' is empty$"),
     ],
 )
-def test_broken_file_is_named_with_its_line(text: str, message: str, folder: Path) -> None:
+def test_invalid_record_is_reported_with_file_and_line(text: str, message: str, folder: Path) -> None:
     breaks(folder, FILE, text)
     with pytest.raises(BenchmarkDataError, match=message) as caught:
         load(MATH500)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_split_names_what_is_there(folder: Path) -> None:
+def test_missing_split_is_reported_with_existing_ones(folder: Path) -> None:
     (folder / FILE).rename((folder / FILE).with_name("validation.jsonl"))
     with pytest.raises(BenchmarkDataError, match=r"there is no split 'test'; it has .*'validation'$"):
         load(MATH500)
@@ -93,15 +93,15 @@ def test_missing_split_names_what_is_there(folder: Path) -> None:
 
 def test_missing_folder_names_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S2T_DATA", str(tmp_path))
-    with pytest.raises(BenchmarkDataError, match=r"^S2T_DATA=.*: there is no folder openai/openai_humaneval"):
+    with pytest.raises(BenchmarkDataError, match=r"^S2T_DATA=.*: it has no folder openai/openai_humaneval"):
         load(HUMANEVAL)
     (tmp_path / "olympiadbench").mkdir()
     with pytest.raises(BenchmarkDataError, match=r"no data files are found .*expected test\.jsonl"):
         load(OLYMPIADBENCH)
 
 
-def test_no_network_and_no_folder_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_network_is_reported_with_the_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("S2T_DATA", raising=False)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    with pytest.raises(BenchmarkDataError, match=r"without a network set S2T_DATA=DIR to a folder that hold"):
+    with pytest.raises(BenchmarkDataError, match=r"set S2T_DATA=DIR to a folder that contains"):
         load(MATH500)

@@ -1,4 +1,4 @@
-"""Graders against verdicts that were written down by hand, and estimators against their definition."""
+"""Graders against hand-written verdicts, and estimators against their definition."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from s2t_eval.evaluation.grading import (
     Grader,
     Scorer,
 )
-from s2t_eval.evaluation.grading.estimators import majority_at_k, pass_at_k, sizes
-from s2t_eval.evaluation.grading.numbers import as_number, numbers_in, write
-from s2t_eval.evaluation.grading.statements import statements
-from s2t_eval.evaluation.grading.text import boxes
+from s2t_eval.evaluation.grading.estimators import majority_at_k, pass_at_k, reported_ks
+from s2t_eval.evaluation.grading.extraction.spans import box_contents
+from s2t_eval.evaluation.grading.extraction.statements import find_statements
+from s2t_eval.evaluation.grading.numbers.parsing import format_number, number_values, parse_number
 from tests.evaluation.grader_pairs import NONE, PAIRS, RIGHT, WRONG
 from tests.harness_helpers import shared_data
 
@@ -36,7 +36,7 @@ RULES = {rule.name: rule for rule in (NUMBER, EXPRESSION, INTEGER, LETTER, QUANT
 ALL = [(rule, *pair) for rule, pairs in PAIRS.items() for pair in pairs]
 
 
-def test_the_set_is_large_and_covers_every_verdict() -> None:
+def test_pairs_are_many_and_cover_every_verdict() -> None:
     assert len(ALL) >= 150
     for rule, pairs in PAIRS.items():
         verdicts = {verdict for _, _, verdict in pairs}
@@ -45,12 +45,14 @@ def test_the_set_is_large_and_covers_every_verdict() -> None:
 
 
 @pytest.mark.parametrize(("rule", "gold", "text", "verdict"), ALL)
-def test_verdict_of_a_careful_person(rule: str, gold: str, text: str, verdict: str) -> None:
+def test_verdict_matches_the_hand_written_one(rule: str, gold: str, text: str, verdict: str) -> None:
     answer = RULES[rule].extract(text)
     if answer is None:
         assert verdict == NONE
     else:
-        assert {True: RIGHT, False: WRONG, None: "timeout"}[RULES[rule].same(gold, answer)] == verdict, answer
+        assert {True: RIGHT, False: WRONG, None: "timeout"}[
+            RULES[rule].is_equivalent(gold, answer)
+        ] == verdict, answer
 
 
 @pytest.mark.parametrize(
@@ -62,22 +64,22 @@ def test_verdict_of_a_careful_person(rule: str, gold: str, text: str, verdict: s
         ("math-ai/aime25", INTEGER),
     ],
 )
-def test_every_gold_answer_is_read_from_its_box_and_equal_to_itself(folder: str, rule: object) -> None:
+def test_gold_answers_are_extracted_from_boxes_and_equal_themselves(folder: str, rule: object) -> None:
     lines = (shared_data() / folder / "test.jsonl").read_text().splitlines()
     for gold in (json.loads(line)["answer"] for line in lines):
         if gold.count("$") % 2:
             continue  # one broken record of OlympiadBench
-        found = RULES[rule.name].extract(f"So it is $\\boxed{{{gold.strip('$')}}}$.")  # type: ignore[attr-defined]
-        assert found is not None and RULES[rule.name].same(gold, found), (gold, found)  # type: ignore[attr-defined]
+        answer = RULES[rule.name].extract(f"So it is $\\boxed{{{gold.strip('$')}}}$.")  # type: ignore[attr-defined]
+        assert answer is not None and RULES[rule.name].is_equivalent(gold, answer), (gold, answer)  # type: ignore[attr-defined]
 
 
-def test_golds_of_gsm8k_are_numbers() -> None:
+def test_gold_answers_of_gsm8k_are_numbers() -> None:
     lines = (shared_data() / "openai/gsm8k/main/test.jsonl").read_text().splitlines()
     for gold in (json.loads(line)["answer"].split("#### ")[-1] for line in lines):
-        assert NUMBER.same(gold, NUMBER.extract(f"so \\boxed{{{gold}}}") or "")
+        assert NUMBER.is_equivalent(gold, NUMBER.extract(f"so \\boxed{{{gold}}}") or "")
 
 
-# ---------------------------------------------------------------- reading
+# ---------------------------------------------------------------- extraction
 
 
 @pytest.mark.parametrize(
@@ -100,32 +102,32 @@ def test_golds_of_gsm8k_are_numbers() -> None:
     ],
 )
 def test_numbers(text: str, value: Fraction | None) -> None:
-    assert as_number(text) == value
+    assert parse_number(text) == value
 
 
-def test_numbers_of_a_text() -> None:
-    assert numbers_in("10-5 of pages 3-5, -2, $1,000.50 or 1/2") == [
+def test_numbers_in_a_text() -> None:
+    assert number_values("10-5 of pages 3-5, -2, $1,000.50 or 1/2") == [
         10, 5, 3, 5, -2, Fraction(2001, 2), Fraction(1, 2),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "1200", "0.5", "-0.125", "1/3", "0.000000000001"])
-def test_written_numbers_are_read_again(text: str) -> None:
-    value = as_number(text)
+def test_formatted_numbers_parse_to_the_same_value(text: str) -> None:
+    value = parse_number(text)
     assert value is not None
-    assert write(value) == text
+    assert format_number(value) == text
 
 
 def test_boxes_and_statements() -> None:
-    assert boxes(r"\boxed{\frac{1}{2}} \fbox{3} \boxed{} \boxed{a\}b} \boxed 7. \boxed{open") == [
+    assert box_contents(r"\boxed{\frac{1}{2}} \fbox{3} \boxed{} \boxed{a\}b} \boxed 7. \boxed{open") == [
         r"\frac{1}{2}", "3", r"a\}b", "7",
     ]  # fmt: skip
-    found = statements("The answer is $x$ or so. Answer: 3.5 cm. More.\n#### 9")
-    assert [item.said for item in found] == ["$x$ or so", "3.5 cm", "9"]
-    assert statements("The answer is not 5") == []
+    statements = find_statements("The answer is $x$ or so. Answer: 3.5 cm. More.\n#### 9")
+    assert [statement.phrase for statement in statements] == ["$x$ or so", "3.5 cm", "9"]
+    assert find_statements("The answer is not 5") == []
 
 
-def test_truncated_text_gives_no_answer_in_passing() -> None:
+def test_truncated_text_has_no_implicit_answer() -> None:
     assert EXPRESSION.extract("First we see that 3 + 4 = 7") == "7"
     assert EXPRESSION.extract(GeneratedText("First we see that 3 + 4 = 7", truncated=True)) is None
     assert EXPRESSION.extract(GeneratedText(r"\boxed{7} and then", truncated=True)) == "7"
@@ -141,30 +143,30 @@ def grader() -> Iterator[Grader]:
     opened.close()
 
 
-def test_comparison_that_hangs_is_killed_and_the_next_one_works(grader: Grader) -> None:
-    assert grader.same("1+x", "x+1") is True
+def test_comparison_that_times_out_does_not_affect_the_next(grader: Grader) -> None:
+    assert grader.is_equivalent("1+x", "x+1") is True
     began = time.monotonic()
-    assert grader.same("2", r"9^{9^{9^{9}}}") is None
+    assert grader.is_equivalent("2", r"9^{9^{9^{9}}}") is None
     assert time.monotonic() - began < 20
-    assert grader.same(r"\frac12", "0.5") is True
-    assert grader.same("2", r"9^{9^{9^{9}}}") is None  # remembered, not run again
+    assert grader.is_equivalent(r"\frac12", "0.5") is True
+    assert grader.is_equivalent("2", r"9^{9^{9^{9}}}") is None  # the verdict is cached
 
 
-def test_worker_that_is_killed_from_outside_is_started_again(grader: Grader) -> None:
-    assert grader.same("1+x", "x+1") is True
+def test_killed_worker_is_restarted(grader: Grader) -> None:
+    assert grader.is_equivalent("1+x", "x+1") is True
     assert grader._process is not None
     os.kill(grader._process.pid, signal.SIGKILL)
-    assert grader.same("2+x", "x+2") is True
+    assert grader.is_equivalent("2+x", "x+2") is True
 
 
-def test_worker_that_does_not_start_says_what_to_do() -> None:
+def test_worker_that_does_not_start_names_the_command_to_run() -> None:
     grader = Grader(command=(sys.executable, "-c", "raise SystemExit(1)"))
     with pytest.raises(RuntimeError, match=r"does not start; .*`pip install math-verify`"):
-        grader.same("x", "y")
+        grader.is_equivalent("x", "y")
 
 
-def test_hostile_answers_are_only_text(grader: Grader, tmp_path: object) -> None:
-    """What a model writes is never handed to eval."""
+def test_hostile_answers_are_never_executed(grader: Grader, tmp_path: object) -> None:
+    """Generated text must not be passed to `eval`."""
     marker = f"{tmp_path}/marker"
     for text in (
         f"__import__('os').system('touch {marker}')",
@@ -176,8 +178,8 @@ def test_hostile_answers_are_only_text(grader: Grader, tmp_path: object) -> None
         "x" * 100_000,
         "\x00\ud800",
     ):
-        assert grader.same("5", text) is not True
-        assert grader.same("x+1", text) is not True
+        assert grader.is_equivalent("5", text) is not True
+        assert grader.is_equivalent("x+1", text) is not True
     assert not os.path.exists(marker)
 
 
@@ -199,24 +201,26 @@ def test_one_response() -> None:
     assert cut == {"exact_match": 0.0, "extracted": 0.0, "ungraded": 0.0, "truncated": 1.0}
 
 
-def test_answer_that_cannot_be_graded_in_time_is_reported_beside_the_score() -> None:
+def test_ungraded_answer_is_reported() -> None:
     scorer = Scorer(EXPRESSION, lambda doc: str(doc["answer"]))
-    found = score(r"\boxed{9^{9^{9^{9}}}}", scorer=scorer, answer="2")
-    assert found == {"exact_match": 0.0, "extracted": 1.0, "ungraded": 1.0}
+    metrics = score(r"\boxed{9^{9^{9^{9}}}}", scorer=scorer, answer="2")
+    assert metrics == {"exact_match": 0.0, "extracted": 1.0, "ungraded": 1.0}
 
 
 def test_many_responses() -> None:
-    found = score(r"\boxed{18}", "so 18.0", r"\boxed{20}", "hm")
-    assert found["avg@4"] == found["exact_match"] == found["pass@1"] == found["maj@1"] == 0.5
-    assert found["pass@2"] == pytest.approx(5 / 6)
-    assert found["pass@4"] == found["maj@4"] == 1.0
-    assert found["extracted"] == 0.75
+    metrics = score(r"\boxed{18}", "so 18.0", r"\boxed{20}", "hm")
+    assert metrics["avg@4"] == metrics["exact_match"] == metrics["pass@1"] == metrics["maj@1"] == 0.5
+    assert metrics["pass@2"] == pytest.approx(5 / 6)
+    assert metrics["pass@4"] == metrics["maj@4"] == 1.0
+    assert metrics["extracted"] == 0.75
 
 
 def test_logged_answers_are_plain_text() -> None:
     assert json.dumps([Answer("5", None), Answer(None, True)]) == '["5", "[invalid]"]'
     stored = pickle.loads(pickle.dumps([Answer("5", None), Answer(None, True)]))
-    assert (stored, {type(text) for text in stored}) == (["5", "[invalid]"], {str}), "as ranks gather them"
+    assert (stored, {type(text) for text in stored}) == (["5", "[invalid]"], {str}), (
+        "the form in which ranks are gathered"
+    )
 
 
 def brute_majority(labels: list[str | None], right: set[str], k: int) -> float:
@@ -241,27 +245,27 @@ def brute_majority(labels: list[str | None], right: set[str], k: int) -> float:
     ],
 )
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 6])
-def test_estimators_are_means_over_all_choices_of_k(labels: list[str | None], k: int) -> None:
+def test_estimators_are_means_over_all_subsets_of_size_k(labels: list[str | None], k: int) -> None:
     names = sorted({label for label in labels if label is not None})
     counts = [labels.count(name) for name in names]
-    found = majority_at_k(counts, [name == "a" for name in names], 6, k)
-    assert found == pytest.approx(brute_majority(labels, {"a"}, k))
+    estimate = majority_at_k(counts, [name == "a" for name in names], 6, k)
+    assert estimate == pytest.approx(brute_majority(labels, {"a"}, k))
     hits = [any(label == "a" for label in some) for some in itertools.combinations(labels, k)]
     assert pass_at_k(6, labels.count("a"), k) == pytest.approx(sum(hits) / len(hits))
 
 
-def test_sizes_and_wrong_k() -> None:
-    assert [sizes(n) for n in (1, 2, 5, 8)] == [[1], [1, 2], [1, 2, 4, 5], [1, 2, 4, 8]]
+def test_reported_ks_and_invalid_k() -> None:
+    assert [reported_ks(n) for n in (1, 2, 5, 8)] == [[1], [1, 2], [1, 2, 4, 5], [1, 2, 4, 8]]
     for k in (0, 4):
         with pytest.raises(ValueError, match=f"^k: expected between 1 and the 3 samples, got {k}$"):
             pass_at_k(3, 1, k)
 
 
-# ---------------------------------------------------------------- classes of equal answers
+# ---------------------------------------------------------------- equivalence classes
 
 
-def test_classes_by_mathematics() -> None:
+def test_equivalence_classes() -> None:
     answers = [r"\frac{1}{2}", "0.5", None, "2", r"\dfrac12", "2.0", "x"]
-    assert EXPRESSION.classes(answers) == [0, 0, None, 3, 0, 3, 6]
-    assert LETTER.classes(["A", "B", "A", None]) == [0, 1, 0, None]
-    assert NUMBER.classes(["18", "18.0", "1,800"]) == [0, 0, 2]
+    assert EXPRESSION.equivalence_classes(answers) == [0, 0, None, 3, 0, 3, 6]
+    assert LETTER.equivalence_classes(["A", "B", "A", None]) == [0, 1, 0, None]
+    assert NUMBER.equivalence_classes(["18", "18.0", "1,800"]) == [0, 0, 2]

@@ -1,4 +1,4 @@
-"""HumanEval: answers of every shape become programs, programs run in the sandbox, verdicts are right."""
+"""HumanEval: programs from answers of every shape run in the sandbox and get the correct verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def document(prompt: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_shapes_of_answers() -> None:
+def test_verdicts_on_answer_shapes() -> None:
     assert len(SHAPES) >= 30
     docs = [document(prompt) for _, prompt, _, _ in SHAPES]
     sources = [
@@ -46,8 +46,8 @@ def problems() -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_all_canonical_solutions_pass_and_all_emptied_bodies_fail() -> None:
-    """As a fenced whole, as a bare body, as a body that lost its indentation; then with `pass`."""
+def test_canonical_solutions_pass_and_empty_bodies_fail() -> None:
+    """Solutions as a fenced function, a bare body and a body without indentation; then `pass` as the body."""
     docs = problems()
     assert len(docs) == 164
     whole = [f"```python\n{doc['prompt']}{doc['canonical_solution']}```" for doc in docs]
@@ -65,26 +65,26 @@ def test_all_canonical_solutions_pass_and_all_emptied_bodies_fail() -> None:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_metrics_of_one_answer_and_of_many() -> None:
+def test_metrics_for_one_and_several_answers() -> None:
     scorer, doc = HumanEvalScorer(), document(TWICE)
     right, wrong = "    return 2 * x", GeneratedText("    return x", truncated=True)
-    found = scorer.outcomes([[right], [wrong], [right, wrong, "no code", right]], [doc] * 3)
-    assert scorer(doc, [found[0]]) == {"extracted": 1.0, "ungraded": 0.0, "pass@1": 1.0}
-    assert scorer(doc, [found[1]]) == {"extracted": 1.0, "ungraded": 0.0, "truncated": 1.0, "pass@1": 0.0}
-    many = scorer(doc, [found[2]])
+    outcomes = scorer.outcomes([[right], [wrong], [right, wrong, "no code", right]], [doc] * 3)
+    assert scorer(doc, [outcomes[0]]) == {"extracted": 1.0, "ungraded": 0.0, "pass@1": 1.0}
+    assert scorer(doc, [outcomes[1]]) == {"extracted": 1.0, "ungraded": 0.0, "truncated": 1.0, "pass@1": 0.0}
+    many = scorer(doc, [outcomes[2]])
     assert many["pass@1"] == 0.5
     assert many["pass@2"] == pytest.approx(5 / 6)
     assert many["pass@4"] == 1.0
     assert many["extracted"] == 0.75
-    logged = json.loads(found[1][0])
+    logged = json.loads(outcomes[1][0])
     assert logged["passed"] is False
     assert logged["reason"].startswith("a check failed: AssertionError")
     assert logged["program"].startswith("def twice")
     assert repr(scorer).startswith("HumanEvalScorer(sandbox=bubblewrap 0.")
 
 
-def test_program_without_a_verdict_is_unscored_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sandbox that was killed from outside twice says nothing about the program."""
+def test_program_without_a_verdict_is_unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the sandbox is killed from outside twice, there is no verdict on the program."""
     lost = Verdict(None, "the sandbox was killed from outside (signal 9)", 1.0, "bubblewrap 0.11.0")
     monkeypatch.setattr(score_module, "run_programs", lambda programs, *_, **__: [lost for _ in programs])
     scorer, doc = HumanEvalScorer(), document(TWICE)

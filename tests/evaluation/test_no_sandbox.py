@@ -1,4 +1,4 @@
-"""Where no sandbox works, generated code does not run, unless somebody insists twice."""
+"""Without a working sandbox generated code does not run, unless two settings allow it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from s2t_eval.evaluation.sandbox.isolation import Isolation, _bubblewrap
 from tests.processes import children, is_running, wait_until
 
 
-def test_no_sandbox_at_hand_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bubblewrap_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "bubblewrap_candidates", lambda: [])
     _bubblewrap.cache_clear()
     try:
@@ -40,12 +40,12 @@ def test_no_sandbox_at_hand_fails_closed(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("echo bubblewrap 0.4.1", "is older than 0.8"),
         ("echo bubblewrap 0.11.0; exit 1", r"ends with status 1 \(are user namespaces allowed\?\)"),
-        # A bwrap that runs the command without confining it: it is found out, not believed.
+        # A bwrap that runs the command without confining it is detected by the probe.
         ('if [ "$1" = --version ]; then echo bubblewrap 0.11.0; else exec {python} {probe}; fi',
          "it does not confine: .*sees the system's files"),
     ],
 )  # fmt: skip
-def test_bubblewrap_that_does_not_work_is_not_believed(
+def test_broken_bubblewrap_is_an_error(
     script: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = tmp_path / "bwrap"
@@ -64,7 +64,7 @@ def test_bubblewrap_that_does_not_work_is_not_believed(
     assert set(module.INSIDE.iterdir()) == before
 
 
-def test_without_isolation_only_by_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_isolation_needs_two_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S2T_SANDBOX", "none")
     monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
     with pytest.raises(SandboxUnavailableError, match="HF_ALLOW_CODE_EVAL=1 as well"):
@@ -85,7 +85,7 @@ def test_without_isolation_only_by_two_words(monkeypatch: pytest.MonkeyPatch) ->
         find_isolation()
 
 
-def test_without_isolation_children_end_with_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_processes_end_without_isolation_too(monkeypatch: pytest.MonkeyPatch) -> None:
     before = children()
     source = "import os, time\nif os.fork() == 0:\n  time.sleep(60)\n  os._exit(0)\ndef f(): return 1"
     with Session(Isolation("none"), Limits()) as session:
@@ -93,7 +93,7 @@ def test_without_isolation_children_end_with_the_program(monkeypatch: pytest.Mon
     assert wait_until(lambda: children() <= before and not is_running("sleep(60)"))
 
 
-def test_bubblewrap_comes_with_the_package() -> None:
+def test_bubblewrap_is_a_dependency() -> None:
     assert bubblewrap_candidates()
 
 

@@ -1,4 +1,4 @@
-"""Generated code in the sandbox: what it may do, what it cannot, and how it cannot cheat."""
+"""The sandbox: correct and incorrect programs, attempts to cheat, attempts to escape, external failures."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def verdict(session: Session, source: str, checks: str = "assert f() == 1", **mo
 
 
 def reported(session: Session, body: str) -> Verdict:
-    """What happens to code that says in its result what it could do; 'contained' passes."""
+    """Run code that returns what it was able to do; 'contained' passes."""
     source = "def f():\n" + "".join(f"    {line}\n" for line in body.splitlines())
-    return verdict(session, source, "found = f()\nassert found == 'contained', found")
+    return verdict(session, source, "result = f()\nassert result == 'contained', result")
 
 
 # ---------------------------------------------------------------- what passes and what does not
@@ -68,7 +68,7 @@ def reported(session: Session, body: str) -> Verdict:
         ("print('hello')\ndef f():\n  print('x' * 10**6)\n  return 1", "assert f() == 1"),
     ],
 )  # fmt: skip
-def test_right_program_passes(source: str, checks: str, session: Session) -> None:
+def test_correct_program_passes(source: str, checks: str, session: Session) -> None:
     assert verdict(session, source, checks).passed, (source, checks)
 
 
@@ -97,26 +97,26 @@ def test_right_program_passes(source: str, checks: str, session: Session) -> Non
         ("def f():\n  import itertools\n  return itertools.count()", r"longer|Assertion|a limit"),
     ],
 )  # fmt: skip
-def test_wrong_program_fails(source: str, reason: str) -> None:
+def test_incorrect_program_fails(source: str, reason: str) -> None:
     limits = Limits(wall_seconds=2 if "sleep" in source else 30, cpu_seconds=1)
     with Session(find_isolation(), limits) as session:
-        found = verdict(session, source)
-    assert found.passed is False
-    assert re.search(reason, found.reason)
+        result = verdict(session, source)
+    assert result.passed is False
+    assert re.search(reason, result.reason)
 
 
-def test_prelude_is_the_checks_own_and_cannot_be_replaced(session: Session) -> None:
-    """A helper of the problem's text is trusted; the program's own version of it is not called."""
+def test_program_cannot_replace_the_prelude(session: Session) -> None:
+    """The checks call the trusted helper of the problem's text, not the program's version of it."""
     source = "def helper(x): return 0\ndef f(x): return x"
     checks = "assert helper(f(3)) == 6"
     prelude = "def helper(x): return 2 * x\ndef f(x): pass"
     assert verdict(session, source, checks, prelude=prelude, functions=("f",)).passed
 
 
-def test_argument_that_cannot_be_carried_over_is_unscored(session: Session) -> None:
-    found = verdict(session, "def f(g): return g()", "assert f(lambda: 1) == 1")
-    assert found.passed is None
-    assert "an argument of f is a function" in found.reason
+def test_unencodable_argument_is_unscored(session: Session) -> None:
+    result = verdict(session, "def f(g): return g()", "assert f(lambda: 1) == 1")
+    assert result.passed is None
+    assert "an argument of f is a function" in result.reason
 
 
 # ---------------------------------------------------------------- cheating
@@ -144,14 +144,14 @@ def test_argument_that_cannot_be_carried_over_is_unscored(session: Session) -> N
         "class Liar:\n  __class__ = int\n  def __index__(self): return 1\n  def __eq__(s, o): return True\n"
         "def f(): return Liar()",
         "print('passed')\nprint('[\"verdict\", true, \"passed\"]')\ndef f(): return 2",
-        # Whatever descriptor leads out: a verdict in the checker's words is no reply to a call.
+        # On every descriptor: a forged verdict of the checker is not a reply to a call.
         "import os\nfor fd in range(64):\n  try: os.write(fd, b'[\"verdict\", true, \"passed\"]\\n')\n"
         "  except OSError: pass\ndef f(): return 2",
         "import os\ndef f():\n  for fd in range(64):\n"
         "    try: os.write(fd, b'[\"verdict\", true, \"passed\"]\\n')\n    except OSError: pass\n"
         "  os._exit(0)",
         "import os\nfor fd in range(3, 64):\n  try: os.close(fd)\n  except OSError: pass",
-        # The frames above hold the runner's own variables; there is nothing among them to find.
+        # The outer frames contain the runner's variables, none of which helps to pass.
         "import sys\nframe = sys._getframe()\nwhile frame:\n  for name in list(frame.f_globals):\n"
         "    if name not in ('__builtins__', 'sys'): frame.f_globals[name] = lambda *a: '[\"ready\"]'\n"
         "  frame = frame.f_back\ndef f(): return 2",
@@ -173,13 +173,13 @@ def test_argument_that_cannot_be_carried_over_is_unscored(session: Session) -> N
         "  try: open('/sandbox/' + name, 'w').write('x')\n  except OSError: pass\ndef f(): return 2",
     ],
 )  # fmt: skip
-def test_program_passes_only_by_the_real_checks(source: str, session: Session) -> None:
-    found = verdict(session, source)
-    assert found.passed is False, found
+def test_cheating_program_fails(source: str, session: Session) -> None:
+    result = verdict(session, source)
+    assert result.passed is False, result
     assert verdict(session, "def f(): return 1").passed
 
 
-def test_garbage_for_a_reply_leaves_the_next_program_alone(session: Session) -> None:
+def test_malformed_reply_does_not_affect_the_next_program(session: Session) -> None:
     for garbage in ("b'\\xff\\xfe\\n'", "b'[' * 100000 + b'\\n'", "b'{}\\n'", "b'[\"int\"]\\n'"):
         source = (
             "import os\ndef f():\n  for fd in range(3, 64):\n"
@@ -192,7 +192,7 @@ def test_garbage_for_a_reply_leaves_the_next_program_alone(session: Session) -> 
 # ---------------------------------------------------------------- escapes
 
 
-def test_files_of_the_user_and_the_system_are_not_there(
+def test_user_and_system_files_are_not_visible(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = tmp_path / "secret"
@@ -207,7 +207,7 @@ def test_files_of_the_user_and_the_system_are_not_there(
         assert reported(session, body).passed, path
 
 
-def test_home_shows_at_most_the_way_to_python(session: Session) -> None:
+def test_home_contains_at_most_the_path_to_python(session: Session) -> None:
     home, base = os.path.expanduser("~"), sys.base_prefix
     seen = {Path(base).relative_to(home).parts[0]} if Path(base).is_relative_to(home) else set()
     body = (
@@ -217,7 +217,7 @@ def test_home_shows_at_most_the_way_to_python(session: Session) -> None:
     assert reported(session, body).passed
 
 
-def test_nothing_can_be_written_outside_tmp(session: Session) -> None:
+def test_only_tmp_is_writable(session: Session) -> None:
     body = """
 import os, sys
 places = ['/x', '/usr/x', '/usr/lib/x', '/dev/x', '/dev/shm/x', '/sandbox/x', '/root/x', '/home/x',
@@ -235,7 +235,7 @@ return str(written) if written else 'contained'
     assert reported(session, body).passed
 
 
-def test_tmp_is_private_and_new_for_every_program(session: Session) -> None:
+def test_tmp_is_private_and_empty_for_every_program(session: Session) -> None:
     outside = Path("/tmp/s2t_eval_test_marker")
     outside.write_text("x")
     try:
@@ -265,14 +265,16 @@ return 'contained'
         assert reported(session, body).passed
         with pytest.raises(TimeoutError):
             server.accept()
-        socket.create_connection(("127.0.0.1", port)).close()  # a test that could not fail is none
+        socket.create_connection(
+            ("127.0.0.1", port)
+        ).close()  # the server is reachable from outside the sandbox
         server.accept()[0].close()
 
 
 def test_fork_bomb(session: Session) -> None:
-    found = verdict(session, "import os\nwhile True: os.fork()")
-    assert (found.passed, found.seconds < 10) == (False, True)
-    assert "BlockingIOError" in found.reason
+    result = verdict(session, "import os\nwhile True: os.fork()")
+    assert (result.passed, result.seconds < 10) == (False, True)
+    assert "BlockingIOError" in result.reason
     ways = """
 import os, subprocess, multiprocessing
 ways = [os.fork, os.forkpty, lambda: os.posix_spawn('/bin/true', ['true'], {}),
@@ -296,19 +298,19 @@ def test_thread_bomb(session: Session) -> None:
         "      threading.Thread(target=time.sleep, args=(5,), daemon=True).start()\n      made += 1\n"
         "  except RuntimeError:\n    return made"
     )
-    found = verdict(session, source, "assert f() == 0, f()")
-    assert found.passed, found.reason
+    result = verdict(session, source, "assert f() == 0, f()")
+    assert result.passed, result.reason
 
 
 def test_memory_bomb(session: Session) -> None:
     for body in ("x = bytearray(1 << 30)", "x = 'x' * (1 << 30)", "x = []\nwhile True: x.append('y' * 9999)"):
-        found = reported(session, body)
-        assert found.passed is False
-        assert "MemoryError" in found.reason or "SIGKILL" in found.reason
-        assert found.seconds < 15
+        result = reported(session, body)
+        assert result.passed is False
+        assert "MemoryError" in result.reason or "SIGKILL" in result.reason
+        assert result.seconds < 15
 
 
-def test_memory_beside_the_address_space_is_refused(session: Session) -> None:
+def test_memory_outside_the_address_space_is_denied(session: Session) -> None:
     body = """
 import os, mmap, ctypes
 try:
@@ -354,8 +356,8 @@ def test_endless_output(session: Session) -> None:
         "import os\ndef f():\n  while True:\n    for fd in (3, 4, 5):\n"
         "      try: os.write(fd, b'x' * 65536)\n      except OSError: pass"
     )
-    found = verdict(session, to_the_channel)
-    assert found.passed is False
+    result = verdict(session, to_the_channel)
+    assert result.passed is False
     assert psutil.Process().memory_info().rss - before < 100 << 20
 
 
@@ -374,7 +376,7 @@ return 'contained' if not names else str(names)
     assert reported(session, body).passed
 
 
-def test_own_folder_can_be_deleted_and_nothing_else(session: Session) -> None:
+def test_only_tmp_can_be_deleted(session: Session) -> None:
     body = """
 import os, shutil
 shutil.rmtree('/tmp', ignore_errors=True)
@@ -385,7 +387,7 @@ return 'contained' if os.path.exists('/sandbox/program.py') and os.path.exists('
     assert verdict(session, "def f(): return 1").passed
 
 
-def test_nothing_widens_what_a_program_may_do(session: Session) -> None:
+def test_privileged_calls_and_higher_limits_are_denied(session: Session) -> None:
     body = """
 import ctypes, os, resource
 libc = ctypes.CDLL(None, use_errno=True)
@@ -404,8 +406,8 @@ return str(done) if done else 'contained'
     assert reported(session, body).passed
 
 
-def test_no_descriptor_leads_out(session: Session) -> None:
-    """Three to /dev/null and the two pipes of the session; not bubblewrap's own, on which we rely."""
+def test_no_other_descriptor_is_open(session: Session) -> None:
+    """Open are /dev/null three times and the session's two pipes, but none of bubblewrap's descriptors."""
     body = """
 import os, stat
 found = []
@@ -422,7 +424,7 @@ return 'contained' if found[:3] == expected and pipes == ['pipe', 'pipe'] else s
     assert reported(session, body).passed
 
 
-def test_nothing_outlives_its_program() -> None:
+def test_no_process_outlives_its_program() -> None:
     before = children()
     source = (
         "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\ndef f():\n  while True: pass"
@@ -432,8 +434,8 @@ def test_nothing_outlives_its_program() -> None:
     assert wait_until(lambda: children() <= before)
 
 
-def test_nothing_outlives_the_harness(tmp_path: Path) -> None:
-    """The harness itself is killed while a program runs: bubblewrap dies with it, and all inside."""
+def test_no_process_outlives_the_harness(tmp_path: Path) -> None:
+    """If the harness is killed while a program runs, bubblewrap and all processes inside end with it."""
     source = """
 import ctypes, signal, time
 SET_PARENT_DEATH_SIGNAL = 1
@@ -457,13 +459,13 @@ def f():
     assert wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in inside))
 
 
-# ---------------------------------------------------------------- mishaps
+# ---------------------------------------------------------------- external failures
 
 
-def kill_when_it_runs(session: Session, times: int) -> threading.Thread:
-    """Kill the program's bubblewrap from outside, as an operator or the kernel might."""
+def kill_from_outside(session: Session, times: int) -> threading.Thread:
+    """Kill the program's bubblewrap in a thread, as an operator or the kernel might."""
 
-    def hunt() -> None:
+    def kill() -> None:
         for _ in range(times):
             found: list[psutil.Process] = []
 
@@ -482,26 +484,26 @@ def kill_when_it_runs(session: Session, times: int) -> threading.Thread:
                 child.kill()
 
     killed: set[int] = set()
-    thread = threading.Thread(target=hunt)
+    thread = threading.Thread(target=kill)
     thread.start()
     return thread
 
 
-def test_sandbox_killed_from_outside_is_tried_again_then_unscored() -> None:
+def test_killed_sandbox_is_retried_then_unscored() -> None:
     slow = Program("import time\ndef f():\n  time.sleep(2)\n  return 1", "assert f() == 1")
     with Session(find_isolation(), Limits(wall_seconds=60)) as session:
-        hunter = kill_when_it_runs(session, 1)
+        killer = kill_from_outside(session, 1)
         assert session.run(slow).passed is True
-        hunter.join()
-        hunter = kill_when_it_runs(session, 2)
-        found = session.run(slow)
-        hunter.join()
-        assert found.passed is None
-        assert found.reason == "the sandbox was killed from outside (signal 9)"
+        killer.join()
+        killer = kill_from_outside(session, 2)
+        result = session.run(slow)
+        killer.join()
+        assert result.passed is None
+        assert result.reason == "the sandbox was killed from outside (signal 9)"
         assert session.run(Program("def f(): return 1", "assert f() == 1")).passed
 
 
-def test_checker_killed_from_outside_is_started_again() -> None:
+def test_killed_checker_is_restarted() -> None:
     with Session(find_isolation(), Limits(wall_seconds=60)) as session:
         assert session.run(Program("f = lambda: 1", "assert f() == 1")).passed
         assert session._checker is not None
@@ -512,7 +514,7 @@ def test_checker_killed_from_outside_is_started_again() -> None:
 # ---------------------------------------------------------------- the pool
 
 
-def test_pool_keeps_the_order_and_says_what_it_ran_in() -> None:
+def test_pool_keeps_the_order_and_names_the_sandbox() -> None:
     ticks: list[int] = []
     programs = [Program(f"def f(): return {i}", f"assert f() == {i}\nassert {i} % 3") for i in range(12)]
     found = run_programs(programs, progress=lambda: ticks.append(1))

@@ -1,4 +1,4 @@
-"""What a function does to its arguments is seen by the checks, as by any caller; a program is a module."""
+"""Changes of arguments are visible to the checks, as to any caller; a program is a module."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def session(sandbox: Isolation) -> Iterator[Session]:
         ("import sys\ndef f(): return sys.modules[f.__module__].f is f", "assert f()"),
     ],
 )  # fmt: skip
-def test_right_program_passes(source: str, checks: str, session: Session) -> None:
-    found = session.run(Program(source, checks))
-    assert found.passed is True, found
+def test_correct_program_passes(source: str, checks: str, session: Session) -> None:
+    result = session.run(Program(source, checks))
+    assert result.passed is True, result
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_right_program_passes(source: str, checks: str, session: Session) -> Non
         ("def f(x: Undefined): return 1", "assert f(1) == 1"),
     ],
 )
-def test_wrong_program_fails(source: str, checks: str, session: Session) -> None:
-    """Among them an annotation that nothing defines: Python refuses it, and so does the sandbox."""
-    found = session.run(Program(source, checks))
-    assert found.passed is False, found
+def test_incorrect_program_fails(source: str, checks: str, session: Session) -> None:
+    """One of them has an undefined name in an annotation, which Python rejects."""
+    result = session.run(Program(source, checks))
+    assert result.passed is False, result

@@ -1,4 +1,4 @@
-"""What the machine does to a run: shortages are waited out, a broken sandbox is no program's fault."""
+"""Failures of the machine: shortages are waited for, and a broken sandbox fails no program."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Install = Callable[[str], Path]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts lines of shell before the real bubblewrap; returns a path that they know as $FLAG."""
+    """Prepend shell lines to the real bubblewrap; returns a path that is $FLAG in them."""
     real, flag = bubblewrap_candidates()[0], tmp_path / "flag"
 
     def put(lines: str) -> Path:
@@ -57,8 +57,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 FAILS = 'if [ -e $FLAG ]; then echo "bwrap: setting up uid map: Permission denied" >&2; exit 1; fi'
 
 
-def test_a_sandbox_that_begins_to_fail_ends_the_run_and_makes_nothing_wrong(install: Install) -> None:
-    """Right programs became `it does not load: it ended with status 1` from some program on."""
+def test_broken_sandbox_ends_the_run_without_failing_programs(install: Install) -> None:
+    """Correct programs used to fail with `it does not load: it ended with status 1` from then on."""
     flag = install(FAILS)
     done = 0
 
@@ -79,7 +79,7 @@ def test_a_sandbox_that_begins_to_fail_ends_the_run_and_makes_nothing_wrong(inst
     assert [verdict.passed for verdict in run_programs([RIGHT, WRONG])] == [True, False]
 
 
-def test_bubblewrap_that_is_gone_ends_the_run(install: Install, tmp_path: Path) -> None:
+def test_removed_bubblewrap_ends_the_run(install: Install, tmp_path: Path) -> None:
     install("")
     assert run_programs([RIGHT])[0].passed
     (tmp_path / "bwrap").unlink()
@@ -87,7 +87,7 @@ def test_bubblewrap_that_is_gone_ends_the_run(install: Install, tmp_path: Path) 
         run_programs([RIGHT])
 
 
-def test_a_start_that_fails_once_is_tried_again(install: Install) -> None:
+def test_failed_start_is_retried(install: Install) -> None:
     flag = install('if [ -e $FLAG ]; then rm $FLAG; echo "bwrap: no" >&2; exit 1; fi')
     with Session(find_isolation(), Limits()) as session:
         for _ in range(3):  # the first time it is the checker that does not start, then the program
@@ -96,21 +96,21 @@ def test_a_start_that_fails_once_is_tried_again(install: Install) -> None:
             assert not flag.exists()
 
 
-def test_a_program_that_alone_cannot_be_started_has_no_score(install: Install) -> None:
+def test_program_that_cannot_be_started_is_unscored(install: Install) -> None:
     flag = install('case "$*" in *program.py) ' + FAILS + ";; esac")
     with Session(find_isolation(), Limits()) as session:
         flag.touch()
-        found = session.run(WRONG)
-        assert found.passed is None
-        assert found.reason == (
+        result = session.run(WRONG)
+        assert result.passed is None
+        assert result.reason == (
             "the sandbox could not be started: bwrap: setting up uid map: Permission denied, exit status 1"
         )
         flag.unlink()
         assert session.run(WRONG).passed is False
 
 
-def test_shortages_are_waited_for_a_bounded_time(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2t_eval.evaluation.sandbox.session.PATIENCE", 2.0)
+def test_waiting_for_resources_is_bounded(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s2t_eval.evaluation.sandbox.session.SHORTAGE_SECONDS", 2.0)
     short = 'echo "bwrap: Creating new namespace failed: Resource temporarily unavailable" >&2; exit 1'
     flag = install(f"if [ -e $FLAG ]; then {short}; fi")
     with Session(find_isolation(), Limits()) as session:
@@ -119,18 +119,18 @@ def test_shortages_are_waited_for_a_bounded_time(install: Install, monkeypatch: 
         assert session.run(RIGHT).passed is True
         remover.wait()
         flag.touch()
-        found = session.run(RIGHT)
-        assert found.passed is None
-        assert "Resource temporarily unavailable" in found.reason
-        assert 1.5 < found.seconds < 20
+        result = session.run(RIGHT)
+        assert result.passed is None
+        assert "Resource temporarily unavailable" in result.reason
+        assert 1.5 < result.seconds < 20
         flag.unlink()
         assert session.run(WRONG).passed is False
 
 
-def test_stock_code_eval_leaves_out_what_has_no_verdict(
+def test_stock_code_eval_excludes_unscored_programs(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was counted as failed."""
+    """They used to count as failed."""
     monkeypatch.setenv("HF_ALLOW_CODE_EVAL", "1")
     monkeypatch.setattr("s2t_eval.evaluation.sandbox.pool.usable_cores", lambda: 1)
     flag = install('case "$*" in *program.py) [ -e $FLAG ] && kill -9 $$;; esac')
@@ -143,11 +143,11 @@ def test_stock_code_eval_leaves_out_what_has_no_verdict(
     assert means == {"pass@1": 0.5, "pass@2": 1.0}
 
 
-def test_the_probe_finds_what_a_missing_option_lets_through() -> None:
-    """Each is a real sandbox without one of its walls; the whole one passes."""
+def test_probe_detects_a_missing_option() -> None:
+    """Each sandbox lacks one of bubblewrap's options; the complete one passes."""
     whole = find_isolation()
-    assert whole.fault() is None
-    unfiltered = dataclasses.replace(whole, filter_path=None).fault()
+    assert whole.confinement_problem() is None
+    unfiltered = dataclasses.replace(whole, filter_path=None).confinement_problem()
     assert unfiltered is not None
     assert "opens netlink sockets" in unfiltered
     assert ("starts more than 64 threads" in unfiltered) == (os.geteuid() == 0)
@@ -155,13 +155,13 @@ def test_the_probe_finds_what_a_missing_option_lets_through() -> None:
     at = whole.command.index("--unshare-all")
     shared = (*whole.command[: at + 1], "--share-net", *whole.command[at + 1 :])
     if any(psutil.net_if_stats()[name].isup for name in psutil.net_if_stats() if name != "lo"):
-        assert "has the network" in (dataclasses.replace(whole, command=shared).fault() or "")
+        assert "has the network" in (dataclasses.replace(whole, command=shared).confinement_problem() or "")
     written = tuple("--bind" if part == "--ro-bind" else part for part in whole.command)
-    assert dataclasses.replace(whole, command=written).fault() is not None
+    assert dataclasses.replace(whole, command=written).confinement_problem() is not None
 
 
 def run_apart(script: str, *before: str) -> str:
-    """The output of a script in a process of its own, after shell commands."""
+    """The output of a script in a separate process, after shell commands."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [*before, sys.executable, "-c", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -169,7 +169,7 @@ def run_apart(script: str, *before: str) -> str:
     return done.stdout
 
 
-def test_out_of_files_is_waited_for() -> None:
+def test_waits_for_file_descriptors() -> None:
     assert (
         run_apart("""
 import os, threading, time
@@ -183,10 +183,10 @@ try:
     while True: taken.append(os.open('/dev/null', os.O_RDONLY))
 except OSError:
     pass
-def give_back():
+def release_files():
     time.sleep(1)
     for descriptor in taken: os.close(descriptor)
-threading.Thread(target=give_back).start()
+threading.Thread(target=release_files).start()
 print([verdict.passed for verdict in run_programs(programs, workers=1)])
 """)
         == "[True, True, True, True]\n"
@@ -197,7 +197,7 @@ SHORT_OF_PROCESSES = """
 import os, signal, sys, time
 from s2t_eval.evaluation.sandbox import Program, run_programs, session
 open('/proc/sys/kernel/pid_max', 'w').write('400')
-session.PATIENCE = 2.0
+session.SHORTAGE_SECONDS = 2.0
 programs = [Program('def f(): return 1', 'assert f() == 1'), Program('def f(): return 2', 'assert f() == 1')]
 print([verdict.passed for verdict in run_programs(programs)])
 taken = []
@@ -218,24 +218,24 @@ print([verdict.passed for verdict in run_programs(programs)])
 
 
 def has_pid_max_of_its_own() -> bool:
-    """Since Linux 6.14 a namespace has its own; earlier, writing it would change the whole machine's."""
+    """Whether pid_max is per namespace (Linux 6.14); earlier it applies to the whole machine."""
     version = tuple(int(part) for part in platform.release().split(".")[:2] if part.isdigit())
     return version >= (6, 14) and os.geteuid() == 0 and shutil.which("unshare") is not None
 
 
 @pytest.mark.skipif(not has_pid_max_of_its_own(), reason="needs root, unshare and Linux 6.14")
-def test_out_of_process_ids_is_no_score_and_no_crash() -> None:
-    """The run died of BlockingIOError."""
-    said = run_apart(SHORT_OF_PROCESSES, "unshare", "--pid", "--fork", "--mount", "--mount-proc")
-    assert said == "[True, False]\n[None, None]\n[True, False]\n"
+def test_out_of_process_ids_is_unscored() -> None:
+    """The run used to end with BlockingIOError."""
+    output = run_apart(SHORT_OF_PROCESSES, "unshare", "--pid", "--fork", "--mount", "--mount-proc")
+    assert output == "[True, False]\n[None, None]\n[True, False]\n"
 
 
 @pytest.mark.parametrize(
     ("limit", "value"),
     [("RLIMIT_NOFILE", 48), ("RLIMIT_AS", 900 << 20), ("RLIMIT_FSIZE", 1 << 20), ("RLIMIT_CPU", 60)],
 )
-def test_limits_that_are_lower_already_are_kept(limit: str, value: int) -> None:
-    """Inside, a limit cannot be raised: each program ended with status 1 before it began."""
+def test_lower_inherited_limits_are_kept(limit: str, value: int) -> None:
+    """Raising an inherited limit is impossible and used to end every program with status 1."""
     if limit == "RLIMIT_AS" and resource.getrlimit(resource.RLIMIT_AS)[1] != resource.RLIM_INFINITY:
         pytest.skip("the address space is limited already")
     assert (
@@ -277,14 +277,12 @@ print(sum(child.status() == psutil.STATUS_ZOMBIE for child in left), len(left))
 """
 
 
-def test_no_zombies_where_process_1_does_not_reap() -> None:
-    """A plain container: 63 were left of 60 programs. The parent here takes orphans and waits for none."""
+def test_no_zombies_if_process_1_does_not_reap() -> None:
+    """In a plain container 60 programs used to leave 63 zombies; the parent here adopts but never reaps."""
     assert run_apart(ZOMBIES).split() == ["3", "21", "0", "0"]
 
 
-def test_no_sandbox_for_want_of_memory_is_tried_again(
-    install: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_start_without_memory_is_retried(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation_module, "SHORTAGE_WAITS", (0.05, 0.05))
     flag = install(
         '[ "$1" = --version ] && exec echo bubblewrap 0.11.0\necho tried >> $FLAG\n'

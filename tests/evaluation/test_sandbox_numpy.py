@@ -1,4 +1,4 @@
-"""Numpy inside the sandbox: there where it is installed outside, alone, and within all limits."""
+"""Numpy inside the sandbox: available if installed outside, without its neighbours, within all limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from s2t_eval.evaluation.humaneval import score_solutions
 from s2t_eval.evaluation.sandbox import Isolation, Limits, Program, Session, Verdict, pool
-from s2t_eval.evaluation.sandbox.isolation import PACKAGES
+from s2t_eval.evaluation.sandbox.isolation import PACKAGE_MOUNT
 
 pytestmark = [
     pytest.mark.usefixtures("sandbox"),
@@ -42,8 +42,8 @@ def verdict(session: Session, source: str, checks: str) -> Verdict:
     ],
 )
 def test_numpy_computes_and_its_numbers_equal_pythons(body: str, checks: str, session: Session) -> None:
-    found = verdict(session, f"import numpy as np\ndef f(x):\n    {body}\n", checks)
-    assert found.passed is True, found
+    result = verdict(session, f"import numpy as np\ndef f(x):\n    {body}\n", checks)
+    assert result.passed is True, result
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_numpy_computes_and_its_numbers_equal_pythons(body: str, checks: str, se
     ],
 )
 def test_limits_hold_with_numpy(body: str, want: str, session: Session) -> None:
-    """Nothing else of the folder is seen, nothing written, no memory beyond the limit, no environment."""
-    source = f"import numpy as np\ndef f():\n    {body}\n".replace("PACKAGES", PACKAGES)
-    found = verdict(session, source, f"found = f()\nassert found == {want}, found")
-    assert found.passed is True, found
+    """Other packages are not visible, nothing is writable, memory is limited, the environment is empty."""
+    source = f"import numpy as np\ndef f():\n    {body}\n".replace("PACKAGES", PACKAGE_MOUNT)
+    result = verdict(session, source, f"result = f()\nassert result == {want}, result")
+    assert result.passed is True, result
 
 
-def test_reason_says_that_numpy_is_absent(sandbox: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a sandbox without it, as on a machine whose Python has none."""
+def test_reason_reports_missing_numpy(sandbox: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox without numpy, as on a machine whose Python does not have it."""
     kept, parts = [], iter(sandbox.command)
     for part in parts:
         if part == "--ro-bind-try" and "numpy" in (source := next(parts)):
@@ -85,8 +85,8 @@ def test_reason_says_that_numpy_is_absent(sandbox: Isolation, monkeypatch: pytes
     }
     at_top = "import numpy as np\ndef f(x):\n    return np.sum(x)\n"
     inside = "def f(x):\n    import numpy.linalg\n    return 1\n"
-    for found in score_solutions([at_top, inside], [doc, doc]):
-        assert found is not None and found.passed is False
-        assert found.reason.endswith(
+    for verdict in score_solutions([at_top, inside], [doc, doc]):
+        assert verdict is not None and verdict.passed is False
+        assert verdict.reason.endswith(
             "(numpy is absent from this sandbox: it is taken from the Python that runs the evaluation)"
         )

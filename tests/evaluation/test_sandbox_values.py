@@ -1,4 +1,4 @@
-"""Values between a program and its checks: what a program sends cannot end, stall or dodge its checks."""
+"""Exchange of values: no value sent by a program can end, stall or evade its checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from s2t_eval.evaluation.humaneval.score import Outcome
 from s2t_eval.evaluation.sandbox import Limits, Program, Session, Verdict, find_isolation
-from s2t_eval.evaluation.sandbox.limits import MOST_REASON
+from s2t_eval.evaluation.sandbox.limits import MAX_REASON_LENGTH
 
 pytestmark = pytest.mark.usefixtures("sandbox")
 
@@ -28,7 +28,7 @@ def verdict(session: Session, source: str, checks: str = "assert f() == 1", **mo
 
 
 def writing(reply: str, times: int = 1) -> str:
-    """A program that writes a line of its own in place of a reply, whatever descriptor leads out."""
+    """A program that writes a line to every descriptor in place of a reply."""
     return (
         f"import os\nline = {reply}\ndef f(*args):\n  for fd in range(3, 64):\n    left = line + b'\\n'\n"
         "    try:\n      while left: left = left[os.write(fd, left):]\n"
@@ -72,11 +72,11 @@ FED_BACK = [
     ],
     ids=["results", "an error or a result", "a multiple"],
 )
-def test_a_program_cannot_choose_to_be_ungraded(source: str, checks: str, session: Session) -> None:
-    """What came from the program went back as an argument, could not be written, and had no verdict."""
-    found = verdict(session, source, checks)
-    assert found.passed is False, found
-    assert len(found.reason) <= MOST_REASON
+def test_program_cannot_evade_its_verdict(source: str, checks: str, session: Session) -> None:
+    """A result that was passed back as an argument used to be unencodable, which gave no verdict."""
+    result = verdict(session, source, checks)
+    assert result.passed is False, result
+    assert len(result.reason) <= MAX_REASON_LENGTH
 
 
 @pytest.mark.parametrize(
@@ -96,18 +96,18 @@ def test_a_program_cannot_choose_to_be_ungraded(source: str, checks: str, sessio
         ("def f(x): return x if type(x) is int else sum(x)", "assert f(i for i in range(4)) == 6"),
     ],
 )  # fmt: skip
-def test_results_can_be_arguments_again(source: str, checks: str, session: Session) -> None:
-    found = verdict(session, source, checks)
-    assert found.passed, found.reason
+def test_results_can_be_passed_back_as_arguments(source: str, checks: str, session: Session) -> None:
+    result = verdict(session, source, checks)
+    assert result.passed, result.reason
 
 
-def test_an_argument_that_the_checks_make_too_long_is_unscored() -> None:
+def test_too_long_argument_of_the_checks_is_unscored() -> None:
     with Session(find_isolation(), Limits(message_bytes=10_000)) as session:
-        found = session.run(Program("def f(x): return 1", "assert f('x' * 20_000) == 1"))
-        assert found.passed is None
-        assert found.reason.endswith("an argument of f is longer than 10000 bytes")
-        found = session.run(Program("def f(x): return 'x' * 4000", "assert f(f(1) * 3) == 1"))
-        assert found.passed is False
+        result = session.run(Program("def f(x): return 1", "assert f('x' * 20_000) == 1"))
+        assert result.passed is None
+        assert result.reason.endswith("an argument of f is longer than 10000 bytes")
+        result = session.run(Program("def f(x): return 'x' * 4000", "assert f(f(1) * 3) == 1"))
+        assert result.passed is False
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_an_argument_that_the_checks_make_too_long_is_unscored() -> None:
         writing("b'[\"list\",[' + b'[],' * 2_000_000 + b'[]]]'"),
     ],
 )
-def test_long_numbers_do_not_keep_the_checks(source: str, session: Session) -> None:
-    """A million digits took 18 s: decimal takes time in the square of the length."""
+def test_long_numbers_do_not_stall_the_checks(source: str, session: Session) -> None:
+    """A million digits took 18 s, because conversion to decimal takes quadratic time."""
     verdict(session, "def f(): return 1")
     for checks in ("assert f() == 1", "x = f()\nassert x == 1, x", "assert f() == 1, f'{f()}'"):
-        found = verdict(session, source, checks)
-        assert found.passed is False
-        assert found.seconds < 10
+        result = verdict(session, source, checks)
+        assert result.passed is False
+        assert result.seconds < 10
     assert verdict(session, "def f(): return 1").passed
 
 
@@ -156,38 +156,38 @@ LONG = "'\\ud800\\u2028\\x1b[2J\\u202e\\n' * 1_000_000"
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("checks", ["assert f() == 1, f()", "{}[f()]"])
-def test_a_reason_is_one_printable_line(source: str, checks: str, session: Session) -> None:
-    """A reason of 8 MiB filled the log, and a lone surrogate in it lost the whole samples file."""
-    found = verdict(session, source, checks)
-    assert found.passed is False
-    assert len(found.reason) <= MOST_REASON
-    assert found.reason.isprintable(), ascii(found.reason)
-    assert len(found.reason.splitlines()) == 1
-    logged = Outcome("text", source, found)
-    assert json.loads(logged.encode("utf-8"))["reason"] == found.reason
+def test_reason_is_one_printable_line(source: str, checks: str, session: Session) -> None:
+    """A reason of 8 MiB used to fill the log, and a lone surrogate used to lose the whole samples file."""
+    result = verdict(session, source, checks)
+    assert result.passed is False
+    assert len(result.reason) <= MAX_REASON_LENGTH
+    assert result.reason.isprintable(), ascii(result.reason)
+    assert len(result.reason.splitlines()) == 1
+    logged = Outcome("text", source, result)
+    assert json.loads(logged.encode("utf-8"))["reason"] == result.reason
 
 
 @pytest.mark.parametrize("catch", ["except Exception: pass", "except BaseException: pass", "except: pass"])
-def test_a_program_that_is_gone_has_not_raised_what_the_checks_expect(catch: str, session: Session) -> None:
+def test_ended_program_does_not_count_as_expected_exception(catch: str, session: Session) -> None:
     checks = f"try:\n  f(-1)\n{catch}"
     assert verdict(session, "def f(x): raise ValueError(x)", checks).passed is True
     for source in ("import os\ndef f(x): os._exit(0)", writing("b'nonsense'")):
         assert verdict(session, source, checks).passed is False
 
 
-def test_nothing_that_a_program_writes_is_the_sessions_word(session: Session) -> None:
+def test_program_cannot_forge_messages_of_the_session(session: Session) -> None:
     for line in (b'!"killed"', b'["started"]', b'["ready"]', b'["verdict",true,"passed"]', b"=", b"", b"!"):
-        found = verdict(session, writing(repr(line)))
-        assert found.passed is False
-        assert found.reason == "the program's reply is not in the form that replies have"
+        result = verdict(session, writing(repr(line)))
+        assert result.passed is False
+        assert result.reason == "the program's reply is malformed"
         at_load = writing(repr(line)) + "\nf()"
         assert verdict(session, at_load).passed is False
 
 
-def test_source_that_is_longer_than_a_message(session: Session) -> None:
-    found = verdict(session, "x = 1\n" * 2_000_000)
-    assert found.passed is False
-    assert found.reason == f"it does not load: its source is longer than {LIMITS.message_bytes} bytes"
+def test_too_long_source_fails(session: Session) -> None:
+    result = verdict(session, "x = 1\n" * 2_000_000)
+    assert result.passed is False
+    assert result.reason == f"it does not load: its source is longer than {LIMITS.message_bytes} bytes"
     assert verdict(session, "x = '\u2028\x85'\ndef f(): return x", "assert f() == '\u2028\x85'").passed
     assert verdict(session, "def f(): return '\ud800'").passed is False
     assert verdict(session, "def f(): return 1\n\0").passed is False

@@ -1,4 +1,4 @@
-"""The system-call filter: run by a slow and obvious twin of the kernel's interpreter, and by the kernel."""
+"""The system-call filter, evaluated by a simple interpreter and by the kernel."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from pathlib import Path
 import pytest
 
 from s2t_eval.evaluation.sandbox import Limits, Program, Session, find_isolation, seccomp
-from s2t_eval.evaluation.sandbox.seccomp import AUDIT, MACHINES, NEWEST, REFUSED, SOCKETS, process_filter
+from s2t_eval.evaluation.sandbox.seccomp import (
+    AUDIT_ARCHITECTURE,
+    DENIED,
+    LAST_KNOWN_CALL,
+    MACHINES,
+    SOCKET_CALLS,
+    process_filter,
+)
 
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": Path("/usr/include/asm-generic/unistd.h"),
 }
-NAMED = {**REFUSED, **SOCKETS, **seccomp.NEW_PROCESS, "clone3": seccomp.CLONE3, "prctl": seccomp.PRCTL}
+NAMED = {**DENIED, **SOCKET_CALLS, **seccomp.NEW_PROCESS, "clone3": seccomp.CLONE3, "prctl": seccomp.PRCTL}
 
 
 def number_of(name: str, machine: str) -> int | None:
@@ -26,10 +33,12 @@ def number_of(name: str, machine: str) -> int | None:
 
 
 def answer(machine: str, number: int, first: int = 0, audit: int | None = None) -> str:
-    """What the filter returns: "allow", "kill" or the name of an error."""
+    """Interpret the filter: "allow", "kill" or the name of an error."""
     code = process_filter(machine)
     assert code is not None
-    data = struct.pack("<IIQQ", number & 0xFFFFFFFF, AUDIT[machine] if audit is None else audit, 0, first)
+    data = struct.pack(
+        "<IIQQ", number & 0xFFFFFFFF, AUDIT_ARCHITECTURE[machine] if audit is None else audit, 0, first
+    )
     instructions = list(struct.iter_unpack("<HBBI", code))
     place, accumulator = 0, 0
     while True:
@@ -46,7 +55,7 @@ def answer(machine: str, number: int, first: int = 0, audit: int | None = None) 
             place += if_true if holds else if_false
 
 
-def test_filter_is_known_for_common_machines() -> None:
+def test_filter_exists_for_common_machines() -> None:
     for machine in MACHINES:
         code = process_filter(machine)
         assert code is not None and len(code) % 8 == 0
@@ -55,7 +64,7 @@ def test_filter_is_known_for_common_machines() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_numbers_are_the_kernels(machine: str) -> None:
+def test_call_numbers_match_the_kernel_headers(machine: str) -> None:
     header = HEADERS[machine]
     if not header.exists():
         pytest.skip(f"{header} is not installed")
@@ -71,29 +80,33 @@ def test_numbers_are_the_kernels(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_every_call_that_is_named_is_refused_and_no_other(machine: str) -> None:
+def test_exactly_the_listed_calls_are_denied(machine: str) -> None:
     expected = {}
-    for name in REFUSED:
+    for name in DENIED:
         expected[number_of(name, machine)] = "EPERM"
     for name in seccomp.NEW_PROCESS:
         expected[number_of(name, machine)] = "EAGAIN"
     expected[435] = "ENOSYS"
-    for name in SOCKETS:
+    for name in SOCKET_CALLS:
         expected[number_of(name, machine)] = "EAFNOSUPPORT"
-    for number in range(NEWEST + 1):
+    for number in range(LAST_KNOWN_CALL + 1):
         assert answer(machine, number) == expected.get(number, "allow"), number
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_later_calls_and_other_architectures_do_not_exist(machine: str) -> None:
-    for number in (NEWEST + 1, 467, 512, 547, 1 << 30, (1 << 30) + 41, (1 << 31) + 5, -1):
+def test_later_calls_and_other_architectures_are_rejected(machine: str) -> None:
+    for number in (LAST_KNOWN_CALL + 1, 467, 512, 547, 1 << 30, (1 << 30) + 41, (1 << 31) + 5, -1):
         assert answer(machine, number) == "ENOSYS", number
-    for other in (0x40000003, 0x40000028, *(AUDIT[name] for name in MACHINES if name != machine)):
+    for other in (
+        0x40000003,
+        0x40000028,
+        *(AUDIT_ARCHITECTURE[name] for name in MACHINES if name != machine),
+    ):
         assert answer(machine, 0, audit=other) == "kill"
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_nothing_may_outlive_its_parent(machine: str) -> None:
+def test_parent_death_signal_cannot_be_changed(machine: str) -> None:
     number = number_of("prctl", machine)
     assert number is not None
     assert [answer(machine, number, option) for option in (0, 1, 2, 15, 38, 1 | 1 << 32)] == [
@@ -102,10 +115,10 @@ def test_nothing_may_outlive_its_parent(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_sockets_of_three_families_only(machine: str) -> None:
-    """The kernel takes the low half of the argument; what stands above it changes nothing."""
+def test_only_three_socket_families_are_allowed(machine: str) -> None:
+    """The kernel uses the low half of the argument; its high half must not change the result."""
     allowed = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6}
-    for name in SOCKETS:
+    for name in SOCKET_CALLS:
         number = number_of(name, machine)
         assert number is not None
         for family in range(64):
@@ -115,19 +128,19 @@ def test_sockets_of_three_families_only(machine: str) -> None:
 
 
 def reported(body: str) -> None:
-    """Fail with what a function of a program returns, unless it is 'contained'."""
+    """Fail with the value that a program's function returns, unless it is 'contained'."""
     source = "def f():\n" + "".join(f"    {line}\n" for line in body.splitlines())
     with Session(find_isolation(), Limits()) as session:
-        verdict = session.run(Program(source, "found = f()\nassert found == 'contained', found"))
+        verdict = session.run(Program(source, "result = f()\nassert result == 'contained', result"))
     assert verdict.passed, verdict.reason
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_the_kernel_refuses_every_named_call() -> None:
+def test_kernel_denies_every_listed_call() -> None:
     machine = platform.machine()
     if machine not in MACHINES:
         pytest.skip(f"no filter for {machine}")
-    numbers = {name: number_of(name, machine) for name in [*REFUSED, *seccomp.NEW_PROCESS, "clone3"]}
+    numbers = {name: number_of(name, machine) for name in [*DENIED, *seccomp.NEW_PROCESS, "clone3"]}
     reported(f"""
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
@@ -136,7 +149,7 @@ for name, number in {numbers!r}.items():
     if number is None:
         continue
     ctypes.set_errno(0)
-    # -1 for a pointer or a flag: a call that got through would say EFAULT, EINVAL or EBADF, or return 0.
+    # With -1 for pointers and flags an allowed call would fail with EFAULT, EINVAL or EBADF, or return 0.
     result = libc.syscall(number, -1, -1, -1, -1, -1, -1)
     if result != -1 or ctypes.get_errno() not in ({errno.EPERM}, {errno.EAGAIN}, {errno.ENOSYS}):
         done.append((name, result, ctypes.get_errno()))
@@ -145,8 +158,8 @@ return str(done) if done else 'contained'
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_sockets_that_no_namespace_confines() -> None:
-    """vsock is the machine's own: a server on it could be reached from the host of a virtual machine."""
+def test_unconfined_socket_families_are_denied() -> None:
+    """Network namespaces do not confine vsock: a server on it is reachable from a virtual machine's host."""
     reported("""
 import errno, socket
 done = []
@@ -171,8 +184,8 @@ return str(done) if done else 'contained'
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_no_thread_starts_by_any_way() -> None:
-    """735 threads of Python and 3,000 of bare `clone` were started: root's are not counted by a limit."""
+def test_threads_cannot_be_started() -> None:
+    """For root 735 threads with Python and 3,000 with `clone` could be started despite the process limit."""
     reported("""
 import _thread, ctypes, threading
 from concurrent.futures import ThreadPoolExecutor

@@ -21,7 +21,7 @@ from s2t_eval.methods.tah.mixture import top_mixture
 from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import LoopedSettings, TahError
 from s2t_eval.selection.policy import greedy
-from s2t_eval.training.tah.looped import LoopedModel, Tokens, walk
+from s2t_eval.training.tah.looped import LoopedModel, TokenIndices, iterate_depths
 from tests.twins import VOCAB, WINDOW, decode, outputs, requests, tiny_model
 
 TOP_N = 20
@@ -111,7 +111,7 @@ def test_parallel_logits_are_sequential_logits(peft: PeftModel) -> None:
             steps[row, len(asked[i].prompt_ids) - 1 : len(text) - 1] = True
 
         def choose(
-            depth: int, at: Tokens, totals: Tensor, states: Tensor | None, pair: tuple[int, ...] = pair
+            depth: int, at: TokenIndices, totals: Tensor, states: Tensor | None, pair: tuple[int, ...] = pair
         ) -> Tensor:
             passes = [
                 script.passes(pair[row], position - len(asked[pair[row]].prompt_ids) + 1)
@@ -120,8 +120,10 @@ def test_parallel_logits_are_sequential_logits(peft: PeftModel) -> None:
             return torch.tensor(passes) > depth + 1
 
         with torch.no_grad():
-            for look in walk(looped, ids, steps, choose):
-                for row, position, totals in zip(look.at.texts, look.at.positions, look.totals, strict=True):
+            for look in iterate_depths(looped, ids, steps, choose):
+                for row, position, totals in zip(
+                    look.tokens.texts, look.tokens.positions, look.logits, strict=True
+                ):
                     i = pair[int(row)]
                     step = int(position) - len(asked[i].prompt_ids) + 1
                     torch.testing.assert_close(totals, script.seen[i, step, look.depth], atol=5e-5, rtol=5e-5)
@@ -153,9 +155,11 @@ def test_depth_one_everywhere_is_the_plain_model(peft: PeftModel, family: str) -
     ids = torch.tensor([[5, 9, 2, 7, 7, 3, 80, 4, 61, 1, 0, 3]])
     looped = LoopedModel(peft, LoopedSettings(max_depth=1), VOCAB).eval()
     with torch.no_grad():
-        [look] = walk(looped, ids, torch.ones_like(ids, dtype=torch.bool), lambda *_: torch.tensor([]))
+        [look] = iterate_depths(
+            looped, ids, torch.ones_like(ids, dtype=torch.bool), lambda *_: torch.tensor([])
+        )
         plain = tiny_model(family, seed=0).double()(ids).logits[0].float()
-    torch.testing.assert_close(look.totals, plain, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(look.logits, plain, atol=1e-5, rtol=1e-5)
 
 
 def test_always_at_depth_two_takes_two_passes_a_token(peft: PeftModel) -> None:
@@ -287,12 +291,12 @@ def test_windows_are_counted_in_positions() -> None:
     steps = torch.zeros_like(ids, dtype=torch.bool)
     steps[0, len(request.prompt_ids) - 1 : -1] = True
 
-    def choose(depth: int, at: Tokens, totals: Tensor, states: Tensor | None) -> Tensor:
+    def choose(depth: int, at: TokenIndices, totals: Tensor, states: Tensor | None) -> Tensor:
         first = len(request.prompt_ids) - 1
         return torch.tensor([script.passes(0, int(p) - first) > depth + 1 for p in at.positions])
 
     with torch.no_grad():
-        looks = list(walk(looped, ids, steps, choose))
-    for position, totals in zip(looks[1].at.positions, looks[1].totals, strict=True):
+        looks = list(iterate_depths(looped, ids, steps, choose))
+    for position, totals in zip(looks[1].tokens.positions, looks[1].logits, strict=True):
         step = int(position) - len(request.prompt_ids) + 1
         torch.testing.assert_close(totals, script.seen[0, step, 1], atol=1e-5, rtol=1e-5)

@@ -62,7 +62,9 @@ from tests.harness_helpers import (
         ({"threshold": 1, "top_k": 2.5}, r"^top_k: expected a whole number of at least 1, got 2\.5$"),
         ({"threshold": 1, "top_k": "8"}, r"^top_k: expected a whole number of at least 1, got '8'$"),
         ({"threshold": 1, "top_k": 1000}, r"^top_k: expected at most the vocabulary of \d+ tokens, got"),
-        ({"threshold": 1, "warmup": -1}, r"^warmup: expected a whole number of at least 0, got -1$"),
+        ({"threshold": 1, "warmup_tokens": -1}, r"^warmup_tokens: expected a whole number of at least 0"),
+        ({"threshold": 1, "warmup": 3}, r"^--model s2t: the argument warmup is now called warmup_tokens; "
+             r"give warmup_tokens=3$"),
         ({"threshold": 1, "seed": -1}, r"^seed: expected a whole number of at least 0, got -1$"),
         ({"trigger": "entropi"}, r"^trigger: expected one of kl, entropy, margin, router, random, always, "
                                  r"never, got 'entropi'$"),
@@ -210,8 +212,8 @@ def use(path: Path, **model_args: Any) -> SelectToThink:
 def test_calibration_gives_its_threshold(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     calibration().save(path)
-    assert use(path).policy().threshold == 0.5
-    assert use(path, trigger="entropy").policy().threshold == 0.7
+    assert use(path).policy().trigger_threshold == 0.5
+    assert use(path, trigger="entropy").policy().trigger_threshold == 0.7
     described = use(path).describe()
     assert described["calibration"] == calibration().hash == Calibration.load(path).hash
     assert described["tau"] == 0.05
@@ -224,8 +226,8 @@ def test_calibration_gives_its_threshold(tmp_path: Path) -> None:
                                     r"got [0-9a-f]{16}\); calibrate with this student$"),
         ({"teacher": "f" * 16}, {}, r"^calibration: it was made for another teacher \(expected f{16}, got"),
         ({"teacher": None}, {}, r"^calibration: it was made for another teacher \(expected None, got"),
-        ({"warmup": 4}, {}, r"^calibration: it was made for another warmup \(expected 4, got 0\); "
-                         r"give warmup=4$"),
+        ({"warmup": 4}, {}, r"^calibration: it was made for another warmup_tokens \(expected 4, got 0\); "
+                         r"give warmup_tokens=4$"),
         ({"format": 2}, {}, r"calibration\.json: it has format 2, expected 1; make it again with "),
     ],
 )  # fmt: skip
@@ -259,7 +261,7 @@ def test_calibration_without_the_threshold(model_args: dict[str, Any], asked: st
 def test_local_trigger_takes_a_calibration_with_another_teacher(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     calibration(teacher="f" * 16).save(path)
-    assert use(path, trigger="entropy").policy().threshold == 0.7
+    assert use(path, trigger="entropy").policy().trigger_threshold == 0.7
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"format": 1}', '{"tau": 1}', "null"])
@@ -298,8 +300,8 @@ def lm() -> Greedy:
         ("Question:", {"max_gen_toks": 0}, r"max_gen_toks: expected at least 1, got 0$"),
         ("Question:", {"max_gen_toks": 1024}, r"max_gen_toks: expected less than the model's context of "
                                               r"1024 tokens, got 1024$"),
-        ("Question:", {"num_beams": 4}, r"generation_kwargs: num_beams=4 is not supported by the slot "
-                                        r"engine \(it knows until, .*top_k\); leave it out"),
+        ("Question:", {"num_beams": 4}, r"generation_kwargs: num_beams=4 is not supported by the "
+                                        r"engine \(supported are until, .*top_k\); leave it out"),
         ("Question:", {"repetition_penalty": 1.1}, r"generation_kwargs: repetition_penalty=1\.1 is not"),
         ("Question:", {"num_return_sequences": 2}, r"generation_kwargs: num_return_sequences=2 is not"),
         ("Question:", {"min_p": 0.1}, r"generation_kwargs: min_p=0\.1 is not supported"),
@@ -426,7 +428,7 @@ def test_memory_for_two_rows_alone(
     found = evaluate(name, {**model_args, **teacher}, batch_size=4)
     assert texts(found) == texts(expected)
     said = [r.getMessage() for r in caplog.records if "out of memory" in r.getMessage()]
-    assert said == ["out of memory: going on with 2 rows at once"]
+    assert said == ["out of memory: continuing with 2 rows at once"]
     assert counts(found)["texts"] == LIMIT
 
 

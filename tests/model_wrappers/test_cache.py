@@ -16,13 +16,22 @@ import pytest
 from lm_eval.models.huggingface import HFLM
 from sqlitedict import SqliteDict
 
+from s2t_eval.engine import Finish, Request, Result, Usage
 from s2t_eval.evaluation.generated import was_truncated
-from s2t_eval.model_wrappers.arguments import LOADING_ARGS, LocalArguments, SelectionArguments
+from s2t_eval.model_wrappers.arguments import (
+    LOADING_ARGS,
+    LocalArguments,
+    SelectionArguments,
+    TeacherArguments,
+)
+from s2t_eval.model_wrappers.requests import Origin
 from s2t_eval.model_wrappers.response_cache import (
     CACHE_KEY,
     RESOLVED,
     WITHOUT_EFFECT,
     CacheMismatchError,
+    TextCache,
+    TimedResult,
     argument_values,
 )
 from s2t_eval.model_wrappers.tah import TahArguments
@@ -39,7 +48,7 @@ from tests.harness_helpers import (
 )
 
 FEW = 3
-SELECTION = {"teacher": TEACHER, "threshold": 0.5}
+SELECTION = {"teacher": TEACHER, "threshold": 0.5, "verify": 1}  # costs that do not depend on times
 
 
 @pytest.fixture
@@ -95,6 +104,19 @@ def test_smaller_run_costs_its_own_texts_alone(cache: str) -> None:
     smaller, alone = evaluate("greedy", limit=1, use_cache=cache), evaluate("greedy", limit=1)
     assert generated(smaller) == 0
     assert {**counts(smaller), **MACHINE} == {**counts(alone), **MACHINE}
+
+
+def test_a_text_is_cached_whatever_its_place_among_the_requests() -> None:
+    """Position, repeat and sample label a request; only what the engine reads identifies its text."""
+    cached = Result(Request((1, 2), 4, origin=Origin(0)), 0, [7], Finish.LENGTH, [], Usage(tokens=1))
+    store: dict[str, Any] = {}
+    TextCache(store).put(TimedResult(cached, 0.5, 10))
+    elsewhere = Request((1, 2), 4, origin=Origin(3, 1, 2))
+    timed = TextCache(store).get(elsewhere, 5)
+    assert timed is not None and timed.is_cached
+    assert (timed.result.output_ids, timed.result.index) == ([7], 5)
+    assert timed.result.request.origin == Origin(3, 1, 2)
+    assert TextCache(store).get(Request((1, 2), 5, origin=Origin(0)), 0) is None
 
 
 def test_batch_size_and_trace_do_not_matter(cache: str, tmp_path: Path) -> None:
@@ -181,7 +203,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("s2t", "s2t", {**SELECTION, "threshold": 0.6}, r"'threshold': 0\.5.* \(now .*0\.6"),
         ("s2t", "s2t", {**SELECTION, "top_k": 4}, r"'top_k': 8.* \(now .*'top_k': 4"),
         ("s2t", "s2t", {**SELECTION, "kl_direction": "teacher_student"}, r"now .*teacher_student"),
-        ("s2t", "s2t", {**SELECTION, "trigger": "entropy"}, r"now .*'entropy'"),
+        ("s2t", "s2t", {**SELECTION, "verify": "auto", "trigger": "entropy"}, r"now .*'entropy'"),
         (
             "s2t",
             "s2t",
@@ -207,7 +229,7 @@ def test_cache_of_another_run_is_refused(
 def test_cache_of_stock_hf_is_refused(cache: str) -> None:
     evaluate("hf", limit=1, use_cache=cache)
     before = entries(cache)
-    message = r"cache_rank0\.db was filled by another backend, which left no note of its model"
+    message = r"cache_rank0\.db was filled by another backend, which did not record its model"
     with pytest.raises(CacheMismatchError, match=message):
         evaluate("greedy", limit=1, use_cache=cache)
     assert entries(cache) == before
@@ -225,10 +247,17 @@ def test_models_that_differ_in_their_configuration_alone(cache: str, tmp_path: P
         evaluate("greedy", model_args, limit=1, use_cache=cache)
 
 
+def test_how_a_teacher_reads_changes_no_text(cache: str) -> None:
+    first = evaluate("s2t", SELECTION, limit=2, use_cache=cache)
+    again = evaluate("s2t", {**SELECTION, "verify": 8}, limit=2, use_cache=cache)
+    assert texts(again) == texts(first)
+    assert counts(again)["cached_texts"] == counts(again)["texts"]
+
+
 def test_arguments_without_effect_are_named() -> None:
     """Whatever else stock or we take counts, so an argument that is added is not forgotten."""
     known = inspect.signature(HFLM.__init__).parameters.keys() | LOADING_ARGS
-    own = {field.name for kind in (LocalArguments, TahArguments) for field in fields(kind)}
+    own = {field.name for kind in (TeacherArguments, LocalArguments, TahArguments) for field in fields(kind)}
     assert not (WITHOUT_EFFECT | RESOLVED) - known - own
     values = argument_values(SelectionArguments(teacher="a", threshold=1.0), {"subfolder": "x", "trace": "y"})
     assert values["subfolder"] == "x"

@@ -11,11 +11,13 @@ import pytest
 from s2t_eval.model_wrappers.arguments import (
     LocalArguments,
     SelectionArguments,
+    TeacherArguments,
+    split_arguments,
 )
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
-from s2t_eval.model_wrappers.stock_arguments import context_of, one_of_each, require_stock
+from s2t_eval.model_wrappers.stock_arguments import context_of, flags_without_arguments, require_stock
 from s2t_eval.model_wrappers.tah import TahArguments
 from tests.harness_helpers import STUDENT, evaluate, model, texts, tiny_folder
 
@@ -39,7 +41,7 @@ NAN, INF = math.nan, math.inf
         ({"trigger": "kl", "threshold": -0.5}, "threshold of trigger=kl: expected a divergence of 0 or"),
         ({"trigger": "entropy", "threshold": -1}, "threshold of trigger=entropy: expected an entropy"),
         ({"trigger": "entropy", "threshold": 1, "kl_direction": "teacher_student"}, "kl_direction: trigg"),
-        ({"threshold": 1, "calibration": "c.json"}, "calibration=c.json: nothing is read from it beside"),
+        ({"threshold": 1, "calibration": "c.json"}, "calibration=c.json: it is not used with threshold=1"),
         ({"threshold": 1, "teacher_device": "cuda:9"}, "teacher_device: expected a device of this machine"),
         ({"threshold": 1, "teacher_device": "quux"}, "teacher_device: expected a device of this machine"),
     ],
@@ -68,9 +70,27 @@ def test_arguments_that_agree(given: dict[str, Any]) -> None:
     SelectionArguments(**given)
 
 
+@pytest.mark.parametrize("verify", ["auto", 1, 32])
+def test_lengths_of_a_chunk(verify: int | str) -> None:
+    assert TeacherArguments(threshold=1, verify=verify).verify == verify
+
+
+@pytest.mark.parametrize("verify", [0, -3, 2.5, True, "fast", None])
+def test_lengths_that_are_none(verify: Any) -> None:
+    with pytest.raises(ValueError, match=r"^verify: expected 'auto' or a whole number of at least 1, got "):
+        TeacherArguments(threshold=1, verify=verify)
+
+
+def test_a_local_trigger_verifies_nothing() -> None:
+    with pytest.raises(ValueError, match=r"^verify: under trigger=entropy the teacher reads a text only wh"):
+        TeacherArguments(trigger="entropy", threshold=1, verify=8)
+    with pytest.raises(ValueError, match=r"^--model s2t_local: unknown argument 'verify'"):
+        split_arguments("s2t_local", LocalArguments, {"verify": 8})
+
+
 def test_a_teacher_s_arguments_need_a_teacher() -> None:
     for name, value in (("teacher_dtype", "float32"), ("teacher_device", "cpu")):
-        with pytest.raises(ValueError, match=rf"^{name}: there is no teacher it could hold for"):
+        with pytest.raises(ValueError, match=rf"^{name}: there is no teacher that it could apply to"):
             LocalArguments(selector="x", **{name: value})
 
 
@@ -84,7 +104,7 @@ def test_a_local_backend_names_itself(backend: type[S2TLocal]) -> None:
 
 
 def test_an_oracle_has_no_threshold() -> None:
-    with pytest.raises(ValueError, match=r"^threshold: an oracle decides in the decider's place"):
+    with pytest.raises(ValueError, match=r"^threshold: an oracle replaces the decider"):
         TahArguments(tah="x", oracle="trace.jsonl", threshold=0.5)
 
 
@@ -148,24 +168,24 @@ def test_device_among_the_model_arguments(device: str | None) -> None:
 
 def test_flags_and_arguments_that_differ() -> None:
     with pytest.raises(ValueError, match=r"^device: --device cuda and device=cpu of --model_args differ"):
-        one_of_each({"device": "cpu"}, {"device": "cuda", "batch_size": 1})
+        flags_without_arguments({"device": "cpu"}, {"device": "cuda", "batch_size": 1})
     with pytest.raises(ValueError, match=r"^batch_size: --batch_size 4 and batch_size=2 of"):
-        one_of_each({"batch_size": 2}, {"batch_size": 4})
-    assert one_of_each({"batch_size": 2}, {"batch_size": 1, "device": None}) == {}
+        flags_without_arguments({"batch_size": 2}, {"batch_size": 4})
+    assert flags_without_arguments({"batch_size": 2}, {"batch_size": 1, "device": None}) == {}
 
 
 def test_the_harness_s_own_default_is_no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
     """lm_eval's command hands over cuda:0 where nobody said so; stock takes the CPU then, and so do we."""
     monkeypatch.setattr("sys.argv", ["lm_eval", "--model", "greedy"])
     monkeypatch.setattr("s2t_eval.model_wrappers.stock_arguments.devices", lambda: ["cpu"])
-    assert one_of_each({}, {"device": "cuda:0"}) == {}
-    assert one_of_each({"device": "cpu"}, {"device": "cuda:0"}) == {}
+    assert flags_without_arguments({}, {"device": "cuda:0"}) == {}
+    assert flags_without_arguments({"device": "cpu"}, {"device": "cuda:0"}) == {}
     monkeypatch.setattr("s2t_eval.model_wrappers.stock_arguments.devices", lambda: ["cpu", "cuda", "cuda:0"])
-    assert one_of_each({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
-    assert one_of_each({"device": "cpu"}, {"device": "cuda:0"}) == {}
+    assert flags_without_arguments({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
+    assert flags_without_arguments({"device": "cpu"}, {"device": "cuda:0"}) == {}
     for given in (["--device", "cuda:0"], ["--device=cuda:0"]):
         monkeypatch.setattr("sys.argv", ["lm_eval", *given])
-        assert one_of_each({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
+        assert flags_without_arguments({}, {"device": "cuda:0"}) == {"device": "cuda:0"}
 
 
 def test_an_embedded_adapter_is_found_as_distil_finds_it() -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2t_eval.embedded import embedded_path
-from s2t_eval.engine import ModelRunner
+from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.methods.selector_folder import (
     PROPOSERS,
     ProposerDefault,
@@ -31,23 +31,29 @@ from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.models.vocabulary import text_vocabulary
+from s2t_eval.selection.policy import greedy, s2t_local
 from s2t_eval.selection.readout import Readout
+from s2t_eval.selection.scores import make_score
 from s2t_eval.selection.thresholds import ThresholdError
+from s2t_eval.selection.triggers import make_trigger
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.router import tabulate
+from s2t_eval.training.router import step_table
 from s2t_eval.training.selector.agreement import agreement, gains, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
-from s2t_eval.training.selector.judge import judge, load_trained
 from s2t_eval.training.selector.packing import make_items
-from s2t_eval.training.selector.proposers import Routing, every_step, scan_scales, scan_triggers
+from s2t_eval.training.selector.routing import Routing
+from s2t_eval.training.selector.trajectory_scores import load_trained, score_trajectories
+from s2t_eval.training.selector.trigger_scan import all_step_items, scan_scales, scan_triggers
 from tests.harness_helpers import (
     BIN,
     STUDENT,
     TEACHER,
     counts,
     evaluate,
+    generation,
     logits_after,
     ours,
+    prompts,
     run_command,
     texts,
 )
@@ -131,11 +137,11 @@ def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
     """Its twin: step by step, what the teacher thinks of the pick and of the student's own first token."""
     found, student, text_vocab = shipped()
     rows = list(LabelSet.load(labels()))[:8]
-    table = tabulate(ModelRunner(student, "student", text_vocab), rows, has_written=True)
+    table = step_table(ModelRunner(student, "student", text_vocab), rows, is_own_text=True)
     routing = Routing(found.routers["base"], found.info.thresholds["base"], table)
     model = load_trained(found, student, text_vocab)
-    chosen = scan_triggers(model, every_step(rows, 8), len(rows), "base", routing)
-    judged = judge(found, shipped()[1], text_vocab, rows)
+    chosen = scan_triggers(model, all_step_items(rows, 8), len(rows), "base", routing)
+    judged = score_trajectories(found, shipped()[1], text_vocab, rows)
     for weight in (0.0, 0.5):
         total = {"always": 0.0, "entropy@0.05": 0.0}
         for row in rows:
@@ -166,9 +172,9 @@ def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) ->
     found = load_selector(selector(form), info.base, info.vocabulary, info.hidden_size)
     rows = list(LabelSet.load(labels()))[:6]
     model = load_trained(found, student, text_vocab)
-    table = tabulate(ModelRunner(model.peft, "tuned", text_vocab), rows, has_written=False)
+    table = step_table(ModelRunner(model.peft, "tuned", text_vocab), rows, is_own_text=False)
     routing = Routing(found.routers["tuned"], info.thresholds["tuned"], table)
-    chosen = scan_triggers(model, every_step(rows, 8), len(rows), "tuned", routing)
+    chosen = scan_triggers(model, all_step_items(rows, 8), len(rows), "tuned", routing)
     threshold = info.thresholds["tuned"]["entropy"]["0.2"]
     total = {"always": 0.0, "entropy@0.2": 0.0}
     for row, entropy in zip(rows, table.entropy, strict=True):
@@ -204,7 +210,7 @@ def test_scales_are_measured_as_if_the_adapter_were_smaller() -> None:
     found, student, text_vocab = shipped()
     model = load_trained(found, student, text_vocab)
     texts_seen = list(LabelSet.load(labels()))[:6]
-    scales = scan_scales(model, every_step(texts_seen, 8), len(texts_seen))
+    scales = scan_scales(model, all_step_items(texts_seen, 8), len(texts_seen))
     items = make_items(texts_seen, 8, -np.inf)
     for factor, scale in ((1.0, "1.0"), (0.5, "0.5")):
         with torch.no_grad():
@@ -261,7 +267,7 @@ def test_a_start_brings_what_it_has_learnt(tmp_path: Path) -> None:
     [
         (("--rank", "4"), "trained with rank=16, got rank=4"),
         (("--form", "residual"), "trained with form=direct, got form=residual"),
-        (("--held_out", "0.5"), "problems that are held out here may have been learnt from"),
+        (("--held_out", "0.5"), "problems that are held out here may have been trained on"),
     ],
 )
 def test_a_start_that_does_not_fit_is_named(
@@ -309,11 +315,62 @@ def test_every_form_runs_under_both_proposers() -> None:
     for form in ("residual", "direct"):
         folder = str(selector(form))
         for proposer, backend in (("tuned", "s2t_local"), ("base", "pps_local")):
-            results = evaluate(backend, {"selector": folder, "trigger": "always"}, limit=2)
+            is_distilled = form == "direct" and proposer == "tuned"
+            trigger = {} if is_distilled else {"trigger": "always"}
+            results = evaluate(backend, {"selector": folder, **trigger}, limit=2)
             entry = ours(results)
-            assert entry["proposer"] == proposer and entry["policy"]["score"] == form
-            assert counts(results)["realised_rate"] == 1.0
+            assert entry["proposer"] == proposer
+            assert entry["policy"]["score"] == (None if is_distilled else form)
+            assert counts(results)["realised_rate"] == (0.0 if is_distilled else 1.0)
             assert (counts(results)["scorer_calls"] > 0) == (proposer == "base")
+
+
+def test_a_direct_selector_under_the_tuned_proposer_is_greedy_decoding_of_the_adapted_model() -> None:
+    """Trigger, rate and K were accepted and did nothing: every selection is the argmax of the proposer."""
+    lm = S2TLocal(**ARGUMENTS, selector="embedded/selector")
+    assert lm.describe()["policy"]["method"] == "topk_distilled" and lm.describe()["tau"] is None
+    requests = lm.engine_requests([generation(prompt, i) for i, prompt in enumerate(prompts(6))])
+    score = make_score("direct", lm.selector.readout, "expected")
+    policies = [lm.policy(), greedy()]
+    policies += [s2t_local(make_trigger("always"), 0.0, score, top_k) for top_k in (1, 2, 8, 16)]
+    policies += [s2t_local(make_trigger("entropy"), 0.3, score), s2t_local(make_trigger("never"), 0.0, score)]
+    outputs = []
+    for policy in policies:
+        decoder = Decoder(lm.student, policy, rows=4, decode=lm.tok_decode)
+        results = sorted(decoder.run(requests), key=lambda result: result.index)
+        outputs.append([result.output_ids for result in results])
+        fired = [step for result in results for step in result.steps]
+        assert all(step.picked == step.greedy for step in fired)
+        assert bool(fired) == (policy.trigger.name in ("always", "entropy"))
+    assert all(output == outputs[0] for output in outputs)
+    adapter = str(embedded_path("embedded/selector"))
+    distilled = texts(evaluate("s2t_local", {"selector": "embedded/selector"}, limit=6))
+    assert distilled == texts(evaluate("greedy", {"peft": adapter}, limit=6))
+    assert distilled != texts(evaluate("greedy", limit=6))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"trigger": "never"},
+        {"trigger": "router", "tau": 0.05},
+        {"tau": 0.05},
+        {"top_k": 16},
+        {"warmup_tokens": 3},
+        {"proposal_weight": 0.5},
+        {"teacher": TEACHER},
+    ],
+)
+def test_arguments_of_a_selection_that_changes_no_token_are_refused(arguments: dict[str, Any]) -> None:
+    name, value = next(iter(arguments.items()))
+    message = (
+        rf"^--model s2t_local: {name}={value}(, tau=0\.05)? would have no effect: with a selector of form "
+        r"direct \(selector=embedded/selector\) under proposer=tuned .* leave it out, or .*proposer=base"
+    )
+    with pytest.raises(ValueError, match=message):
+        S2TLocal(**ARGUMENTS, selector="embedded/selector", **arguments)
+    if name in ("trigger", "tau", "top_k"):  # the same arguments matter to PPS
+        PPSLocal(**ARGUMENTS, selector="embedded/selector", **arguments)
 
 
 def test_s2t_local_with_a_base_proposer_is_pps_local() -> None:
@@ -340,7 +397,7 @@ def test_the_selector_s_weight_holds_for_proposer_base_alone(copied: Path) -> No
 
 
 def test_a_scaled_adapter_adds_so_much_of_what_it_learnt() -> None:
-    given: dict[str, Any] = {"selector": "embedded/selector", "trigger": "always"}
+    given: dict[str, Any] = {"selector": "embedded/selector"}
     assert texts(run("s2t_local", **given, adapter_scale=0)) == texts(evaluate("greedy", limit=4))
     name = "model.layers.1.mlp.up_proj.weight"
 
@@ -384,9 +441,9 @@ def test_an_untrained_router_s_rate_is_the_calibrated_one() -> None:
     """Over greedy texts the share above the threshold of tau is tau: thresholds come from such texts."""
     lm = SelectToThink(**ARGUMENTS, teacher=TEACHER, selector=str(selector()), trigger="router", tau=0.1)
     info = read_info(selector())
-    assert lm.policy().threshold == info.thresholds["base"]["router"]["0.1"]
+    assert lm.policy().trigger_threshold == info.thresholds["base"]["router"]["0.1"]
     tuned = S2TLocal(**ARGUMENTS, selector=str(selector()), trigger="router", tau=0.1)
-    assert tuned.policy().threshold == info.thresholds["tuned"]["router"]["0.1"]
+    assert tuned.policy().trigger_threshold == info.thresholds["tuned"]["router"]["0.1"]
 
 
 # ---------------------------------------------------------------- bad input
@@ -448,7 +505,7 @@ def test_an_adapter_that_does_not_fit_is_named(copied: Path) -> None:
         ({"selector": "x", "adapter_scale": float("inf")}, "adapter_scale: expected 0 or more, got inf"),
         ({"selector": "x", "proposal_weight": "a"}, "proposal_weight: expected a number"),
         ({"selector": "x", "tau": 1.5}, "tau: expected a rate above 0, at most 1"),
-        ({"selector": "x", "peft": "y"}, "peft=y cannot stand beside selector="),
+        ({"selector": "x", "peft": "y"}, "peft=y cannot be combined with selector="),
         ({"selektor": "x"}, "did you mean 'selector'"),
     ],
 )
@@ -470,8 +527,10 @@ def test_every_selector_runs_under_both_proposers_with_nothing_but_its_name() ->
             info = read_info(embedded_path(folder) if folder.startswith("embedded") else Path(folder))
             default = info.default(proposer)
             entry = ours(results)
-            name = "always" if default.tau == 1 else default.trigger
+            is_distilled = info.form == "direct" and proposer == "tuned"
+            name = "never" if is_distilled else "always" if default.tau == 1 else default.trigger
             assert (entry["policy"]["trigger"]["name"], entry["tau"]) == (name, default.tau)
+            assert entry["policy"]["method"] == ("topk_distilled" if is_distilled else "s2t_local")
             assert default.chosen == "held-out gain"
 
 

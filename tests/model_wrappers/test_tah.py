@@ -58,16 +58,16 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def half_trained(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stage_1") / "tah"
     command("tah", "train", "--pretrained", STUDENT, "--labels", labels, "--stage", 1, "--out", out,
-            "--easy", 0.1, "--rank", 4, "--lr", 5e-3, *SHORT)  # fmt: skip
+            "--easy_fraction", 0.1, "--rank", 4, "--lr", 5e-3, *SHORT)  # fmt: skip
     return out
 
 
 @pytest.fixture(scope="module")
 def folder(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained for seconds: it thinks again, not well."""
+    """A folder trained for seconds: some tokens take part in a second pass, with poor results."""
     out = tmp_path_factory.mktemp("stage_2") / "tah"
     command("tah", "train", "--pretrained", STUDENT, "--labels", labels, "--stage", 1, "--out", out,
-            "--easy", 0.1, "--rank", 4, "--lr", 5e-3, *SHORT)  # fmt: skip
+            "--easy_fraction", 0.1, "--rank", 4, "--lr", 5e-3, *SHORT)  # fmt: skip
     command("tah", "train", "--pretrained", STUDENT, "--labels", labels, "--stage", 2, "--out", out,
             "--width", 16, "--blocks", 1, "--lr", 5e-3, "--decoding_threshold", 0.5, *SHORT)  # fmt: skip
     return out
@@ -132,7 +132,7 @@ def test_labels_of_collected_texts(tmp_path: Path, capsys: pytest.CaptureFixture
             "own",
             model_fingerprint(model(STUDENT)),
             words,
-            "wrote these texts itself, so it finds no token hard",
+            "generated these texts itself, so none of their tokens",
         ),
         (
             "foreign",
@@ -275,7 +275,7 @@ def test_the_shipped_folder_thinks_again() -> None:
         ({"threshold": "high"}, r"^threshold: expected a probability from 0 to 1, got 'high'$"),
         ({"max_depth": 0}, r"^max_depth: expected a whole number of at least 1, got 0$"),
         ({"treshold": 0.5}, r"^--model tah: unknown argument 'treshold'; did you mean 'threshold'\?$"),
-        ({"peft": "x"}, r"^--model tah: peft= does not go with it"),
+        ({"peft": "x"}, r"^--model tah: peft= cannot be combined with tah="),
         ({"oracle": "/no/file"}, r"^oracle=/no/file: it cannot be read"),
         ({"pretrained": TEACHER}, r"^tah=.*: it was made for another hidden size \(expected 64, of e"),
     ],
@@ -319,9 +319,9 @@ def test_an_oracle_of_other_prompts(folder: Path, tmp_path: Path) -> None:
         (["label", "--data", "s2t:test"], "'test' is a split that models are scored on"),
         (["label", "--task", "s2t_arith", "--limit", "0"], "--limit: expected at least 1, got 0"),
         (["train", "--stage", "1", "--width", "8"], "--width: it belongs to stage 2, this is 1"),
-        (["train", "--stage", "2", "--easy", "0.1"], "--easy: it belongs to stage 1, this is 2"),
+        (["train", "--stage", "2", "--easy_fraction", "0.1"], "--easy_fraction: it belongs to stage 1"),
         (["train", "--stage", "1", "--max-depth", "0"], "max_depth: expected a whole number"),
-        (["train", "--stage", "2", "--threshold", "2"], "threshold: expected a probability from 0 to 1"),
+        (["train", "--stage", "2", "--eval_threshold", "2"], "eval_threshold: expected a probab"),
         (["train", "--stage", "2"], "expected a folder of `s2t-eval tah train` with tah.json"),
     ],
 )  # fmt: skip

@@ -96,7 +96,7 @@ def test_long_thought_is_not_read_again_at_every_token() -> None:
 
 
 def result(ids: Sequence[int], finish: Finish = Finish.STOP_STRING) -> Result:
-    return Result(0, list(ids), finish, [], Usage())
+    return Result(Request((1,), 8), 0, list(ids), finish, [], Usage())
 
 
 def thoughts(end: str | int | None = None, is_enabled: bool | None = None, specials: Any = ()) -> Thoughts:

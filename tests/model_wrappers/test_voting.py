@@ -202,7 +202,7 @@ OTHER_METRIC = {"metric_list": [{"metric": "bleu", "aggregation": "bleu", "highe
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (CODE, r"^maj8: task unvotable asks for code; .* use --model greedy for it$"),
+        (CODE, r"^maj8: the answers of task unvotable are code; .* use --model greedy for it$"),
         (OTHER_METRIC, r"^maj8: task unvotable has no answer to vote on: expected the metric exact_m.*"
                        r"got bleu$"),
         (OWN_SCORING, r"got exact_match through its own process_results$"),

@@ -110,23 +110,23 @@ def test_stop_ids_without_any() -> None:
 
 
 def test_stop_string_that_is_a_special_token_stops(tmp_path: Path) -> None:
-    """Special tokens vanish from decoded text, where a stop string could never be found."""
+    """Special tokens vanish from decoded text, where a stop string would never match."""
     folder = tiny_folder(tmp_path / "model")
     free = Greedy(str(folder))
     free.stop_ids = frozenset()
-    asked = generation("Question: 1\nAnswer:", until=[], max_gen_toks=200)
-    ids = free._request(asked, "asked", 0, 0).prompt_ids
-    said = generate(free.model, ids, 200, eos_token_id=None)
-    [text] = free.generate_until([asked])
-    assert text == tokenizer().decode(said, skip_special_tokens=True)
-    stop = said[100]
+    request = generation("Question: 1\nAnswer:", until=[], max_gen_toks=200)
+    ids = free.engine_requests([request])[0].prompt_ids
+    generated_ids = generate(free.model, ids, 200, eos_token_id=None)
+    [text] = free.generate_until([request])
+    assert text == tokenizer().decode(generated_ids, skip_special_tokens=True)
+    stop = generated_ids[100]
     named = copy.deepcopy(free.tokenizer)
     named.add_special_tokens({"additional_special_tokens": [named.convert_ids_to_tokens(stop)]})
     special = shutil.copytree(folder, tmp_path / "special")
     named.save_pretrained(special)
     until = [named.convert_ids_to_tokens(stop)]
-    [text] = Greedy(str(special)).generate_until([generation(asked.args[0], until=until, max_gen_toks=200)])
-    assert text == tokenizer().decode(said[: said.index(stop)], skip_special_tokens=True)
+    [text] = Greedy(str(special)).generate_until([generation(request.args[0], until=until, max_gen_toks=200)])
+    assert text == tokenizer().decode(generated_ids[: generated_ids.index(stop)], skip_special_tokens=True)
 
 
 # ---------------------------------------------------------------- through the backends

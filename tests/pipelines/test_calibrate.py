@@ -92,7 +92,7 @@ def test_file_says_what_it_holds_for(made: Path) -> None:
 def slow_divergences() -> dict[str, list[float]]:
     """Every step of `generate`'s greedy texts of the training problems, prefix by prefix."""
     task = task_manager().load(["s2t_arith"])["tasks"]["s2t_arith"]
-    found: dict[str, list[float]] = {name: [] for name in sorted(TRIGGERS)}
+    divergences: dict[str, list[float]] = {name: [] for name in sorted(TRIGGERS)}
     for doc, _ in zip(task.training_docs(), range(PROBLEMS), strict=False):
         prompt = tokenizer()(f"Question: {doc['question']}\nAnswer:")["input_ids"]
         output = generate(model(STUDENT), prompt, 96)
@@ -100,14 +100,14 @@ def slow_divergences() -> dict[str, list[float]]:
             student = logits_after(model(STUDENT), prompt + output[:t])
             teacher = logits_after(model(TEACHER), prompt + output[:t])
             p = student.softmax(-1)
-            found["entropy"].append(float(-(p * p.log()).sum()))
+            divergences["entropy"].append(float(-(p * p.log()).sum()))
             first, second = p.topk(2).values.tolist()
-            found["margin"].append(1 - (first - second))
+            divergences["margin"].append(1 - (first - second))
             support = student.topk(64).indices
             p, q = student[support].softmax(-1), teacher[support].softmax(-1)
-            found["kl:student_teacher"].append(float((p * (p / q).log()).sum()))
-            found["kl:teacher_student"].append(float((q * (q / p).log()).sum()))
-    return found
+            divergences["kl:student_teacher"].append(float((p * (p / q).log()).sum()))
+            divergences["kl:teacher_student"].append(float((q * (q / p).log()).sum()))
+    return divergences
 
 
 def test_thresholds_are_quantiles_of_the_slow_twin(made: Path) -> None:
@@ -129,7 +129,7 @@ def test_quantiles_leave_the_wanted_share_above_them() -> None:
 @pytest.mark.parametrize("trigger", ["kl", "entropy", "margin"])
 @pytest.mark.parametrize("tau", TAUS)
 def test_rate_on_the_calibrated_problems_is_the_wanted_one(trigger: str, tau: float, made: Path) -> None:
-    """With one candidate the text stays greedy, so the very steps that were measured are met again."""
+    """With one candidate the text stays greedy, so its steps are those that were measured."""
     lm = SelectToThink(
         STUDENT, teacher=TEACHER, trigger=trigger, tau=tau, calibration=str(made), top_k=1, batch_size=8
     )
@@ -163,26 +163,26 @@ def test_without_a_teacher_local_triggers_alone(tmp_path: Path) -> None:
 def test_warmup_is_left_out_and_must_be_the_same(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "late.json"
     calibrate(
-        "--task", "s2t_arith", "--limit", PROBLEMS, "--out", out, "--warmup", "5", "--tau", "0.2"
+        "--task", "s2t_arith", "--limit", PROBLEMS, "--out", out, "--warmup_tokens", "5", "--tau", "0.2"
     )  # fmt: skip
     assert Calibration.load(out).num_steps == Calibration.load(made).num_steps - 5 * PROBLEMS
     model_args = {"teacher": TEACHER, "tau": 0.2, "calibration": str(out)}
     with pytest.raises(
-        ValueError, match=r"^calibration: it was made for another warmup \(expected 5, got 0\)"
+        ValueError, match=r"^calibration: it was made for another warmup_tokens \(expected 5, got 0\)"
     ):
         evaluate("s2t", model_args)
-    assert ours(evaluate("s2t", {**model_args, "warmup": 5}, limit=1))["policy"]["warmup"] == 5
+    assert ours(evaluate("s2t", {**model_args, "warmup_tokens": 5}, limit=1))["policy"]["warmup"] == 5
 
 
 def test_same_run_writes_the_same_file(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "again.json"
     taus = ["--tau", *map(str, TAUS)]
     calibrate("--task", "s2t_arith", "--limit", PROBLEMS, "--out", out, *taus, "--batch_size", "2")
-    first, again = Calibration.load(made), Calibration.load(out)
-    assert again.data == first.data
-    assert again.num_steps == first.num_steps
+    first, repeated = Calibration.load(made), Calibration.load(out)
+    assert repeated.data == first.data
+    assert repeated.num_steps == first.num_steps
     for name, rates in first.thresholds.items():
-        assert again.thresholds[name] == pytest.approx(rates, abs=1e-4)
+        assert repeated.thresholds[name] == pytest.approx(rates, abs=1e-4)
 
 
 def test_printed_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,10 +253,10 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *arguments: str | 
     with pytest.raises(SystemExit) as caught:
         calibrate(*arguments, teacher=False)
     assert caught.value.code == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("s2t-eval")]
-    assert len(said) == 1
-    assert said[0].startswith("s2t-eval calibrate: ")
-    assert message in said[0]
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("s2t-eval")]
+    assert len(errors) == 1
+    assert errors[0].startswith("s2t-eval calibrate: ")
+    assert message in errors[0]
 
 
 @pytest.mark.parametrize(
@@ -267,9 +267,12 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *arguments: str | 
         (["--task", "s2t_arith", "--tau", "0.1", "1"], "--tau: expected rates between 0 and 1, got 1.0"),
         (["--task", "s2t_arith", "--tau", "0"], "--tau: expected rates between 0 and 1, got 0.0"),
         (["--task", "s2t_arith", "--tau", "nan"], "--tau: expected rates between 0 and 1, got nan"),
-        (["--task", "s2t_arith", "--warmup", "-1"], "--warmup: expected"),
+        (["--task", "s2t_arith", "--warmup_tokens", "-1"], "--warmup_tokens: expected"),
         (["--task", "s2t_arith", "--limit", "0"], "--limit: expected"),
-        (["--task", "s2t_arith", "--warmup", "500", "--limit", "1"], "warmup: 500 tokens leave no step"),
+        (
+            ["--task", "s2t_arith", "--warmup_tokens", "500", "--limit", "1"],
+            "warmup_tokens: expected fewer tokens than the longest of 1 texts has, got 500",
+        ),
         (["--task", "nonesuch"], "--task nonesuch: "),
         (["--data", "nonesuch.jsonl"], "--data nonesuch.jsonl: there is no such file"),
     ],
@@ -315,7 +318,7 @@ def test_test_split_is_refused_before_it_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: pytest.fail("loaded"))
-    message = "is a split that models are scored on; thresholds are measured and selectors trained"
+    message = "is a split that models are scored on, which must not be calibrated or trained on"
     refused(capsys, message, "--data", spec, "--out", tmp_path / "out.json")
 
 
@@ -340,11 +343,11 @@ def test_file_whose_name_only_looks_like_it_is_taken(name: str, tmp_path: Path) 
 def test_task_without_training_problems_is_refused(
     splits: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing to train on, or a training split that is the one it is scored on."""
+    """The task has no training split, or it is the split that the task is scored on."""
     loaded = task_manager().load([inline_task("untrained", arith_docs(2), **splits)])
     monkeypatch.setattr(TaskManager, "load", lambda self, names: loaded)
     lm = SelectToThink(STUDENT, teacher=TEACHER, trigger="never")
-    message = r"^--task untrained: it has no training split beside the one it is scored on, .* --data$"
+    message = r"^--task untrained: it has no training split beside the split that it is scored on, .* --data$"
     with pytest.raises(TrainingDataError, match=message):
         task_prompts(lm, "untrained", 2, Prompting())
 

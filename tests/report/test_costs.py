@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from s2t_eval.engine import Finish, Result, Usage
+from s2t_eval.engine import Finish, Request, Result, Usage
 from s2t_eval.model_wrappers.response_cache import TimedResult
-from s2t_eval.model_wrappers.telemetry import Telemetry, together
+from s2t_eval.model_wrappers.telemetry import Telemetry, total_telemetry
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.compare import Rules, compare, failures
 from s2t_eval.report.compare_text import markdown
@@ -83,10 +83,17 @@ def test_processes_together() -> None:
     parts = []
     for seconds, memory in ((2.0, 30), (5.0, 10)):
         part = Telemetry(truncated_prompts=1)
-        result = Result(0, [1, 2], Finish.LENGTH, [], Usage(tokens=2, forwards=2, hits=1, seconds=seconds))
+        result = Result(
+            Request((1,), 2),
+            0,
+            [1, 2],
+            Finish.LENGTH,
+            [],
+            Usage(tokens=2, forwards=2, hits=1, seconds=seconds),
+        )
         part.add(TimedResult(result, seconds, memory, is_cached=memory == 10))
         parts.append(part)
-    total = together(parts)
+    total = total_telemetry(parts)
     assert (total.texts, total.cached_texts, total.usage.tokens, total.usage.hits) == (2, 1, 4, 2)
     assert (total.length_limited, total.truncated_prompts, total.processes) == (2, 2, 2)
     assert (total.seconds, total.memory) == (5.0, 30)

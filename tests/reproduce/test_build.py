@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from s2t_eval import cli
+from s2t_eval.cli.application import CommandLine
+from s2t_eval.cli.options import options_of
 from s2t_eval.method_table import BACKENDS
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.documents import Documents, selected_documents
@@ -46,23 +48,22 @@ def test_every_stage_is_a_command_that_exists_and_follows_what_it_needs(name: st
             assert stage.kind == EVALUATE
             assert stage.command[stage.command.index("--model") + 1] in BACKENDS
         else:
-            assert cli._parser().parse_args(stage.command[1:]).command == command
+            assert CommandLine(cli.COMMANDS).parse(stage.command[1:]) is not None
     assert list(stages)[-1] == "report"
 
 
 def test_settings_of_training_are_options_of_its_commands() -> None:
     """A setting of a recipe that the command lacks would be found out after hours, when its stage begins."""
-    parser = cli._parser()
-    for kind, part, more in (
-        ("train", SelectorPart, []),
-        ("distil", DistilPart, ["--teacher", "t"]),
-        ("tah train", DepthsPart, ["--stage", "1"]),
-        ("tah train", DeciderPart, ["--stage", "2"]),
+    line = CommandLine(cli.COMMANDS)
+    for command, part in (
+        ("train", SelectorPart),
+        ("distil", DistilPart),
+        ("tah train", DepthsPart),
+        ("tah train", DeciderPart),
     ):
-        required = [*kind.split(), "--pretrained", "s", "--labels", "l", "--out", "o", *more]
-        given = vars(parser.parse_args(required))
-        missing = [name for name in part.__dataclass_fields__ if name not in given]
-        assert not missing, (kind, missing)
+        known = {option.name.removeprefix("--") for option in options_of(line, command)}
+        missing = part.__dataclass_fields__.keys() - known
+        assert not missing, (command, missing)
 
 
 def test_seeds_repeat_what_is_trained_or_random_and_nothing_else() -> None:

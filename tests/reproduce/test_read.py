@@ -89,9 +89,10 @@ def test_yaml_that_would_lose_something_is_refused(tmp_path: Path) -> None:
     """YAML's own reader takes the last of two equal keys, `lr: 1e-4` for a text and `no` for false."""
     assert "'title' is there twice" in refusal(tmp_path, text=SMALL + "title: again\n")
     labels = "labels={folder: labels}"
-    read = read_recipe(write(tmp_path), [labels, "selectors={mine: {lr: 1e-4, warmup: .5, precision: no}}"])
+    mine_says = "selectors={mine: {lr: 1e-4, lr_warmup_fraction: .5, precision: no}}"
+    read = read_recipe(write(tmp_path), [labels, mine_says])
     mine = read.recipe.selectors["mine"]
-    assert (mine.lr, mine.warmup, mine.precision) == (1e-4, 0.5, "no")
+    assert (mine.lr, mine.lr_warmup_fraction, mine.precision) == (1e-4, 0.5, "no")
     assert "no YAML (line 3" in refusal(tmp_path, text="title: x\nmodels: {a\n")
     assert "expected keys and values, got list" in refusal(tmp_path, text="[1]")
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from s2t_eval.selection.step import sums
 from s2t_eval.selection.top_tokens import top_tokens
-from s2t_eval.selection.triggers import sums
 
 
 @pytest.mark.parametrize("vocab", [1, 63, 64, 200, 1000, 151_665])

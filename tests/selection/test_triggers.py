@@ -11,12 +11,12 @@ from torch import Tensor
 
 from s2t_eval.method_table import TRIGGER_NAMES
 from s2t_eval.selection.router import Router
+from s2t_eval.selection.step import Step
 from s2t_eval.selection.triggers import (
     EntropyTrigger,
     KlTrigger,
     MarginTrigger,
     RandomTrigger,
-    Step,
     make_trigger,
 )
 

@@ -216,9 +216,8 @@ def test_votes_by_mathematics_letters_and_numbers(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("folder", "sandbox")
 def test_humaneval_is_refused_before_anything_is_generated() -> None:
-    with pytest.raises(
-        NoVotableAnswerError, match=r"^maj8: task s2t_humaneval asks for code; .*leaves this cell"
-    ):
+    message = r"^maj8: the answers of task s2t_humaneval are code; .*leaves this cell"
+    with pytest.raises(NoVotableAnswerError, match=message):
         run(["s2t_paper"], model="maj8")
 
 

@@ -1,4 +1,4 @@
-"""No command measures thresholds on, or learns from, a problem that models are scored on: by content."""
+"""No command calibrates or trains on a problem that models are scored on, whatever the name of its file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORED = 2
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a benchmark held one of the embedded task's training problems."""
+    """A benchmark that contains one of the embedded task's training problems."""
     labels()  # made before
     index = QuestionIndex({"mine": records([make_split("train")[SCORED].question])})
     monkeypatch.setattr(evaluation, "_evaluation_index", lambda: index)
@@ -30,7 +30,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Problems in a file whose name says nothing, one of them dressed up."""
+    """Problems in a file of a neutral name, one of them with changed markup."""
     questions = [problem.question for problem in make_split("train")[:5]]
     questions[SCORED] = f"Question: {questions[SCORED].upper()}"
     path = tmp_path / "problems.jsonl"
@@ -45,12 +45,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("benchmark")
-def test_calibrate_looks_at_the_problems(
+def test_calibrate_checks_the_problems(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It once looked at the file's name alone."""
+    """Only the name of the file was checked once."""
     out = tmp_path / "c.json"
-    given = (
+    arguments = (
         "calibrate",
         *PAIR,
         "--data",
@@ -63,16 +63,16 @@ def test_calibrate_looks_at_the_problems(
         str(out),
     )
     assert "1 of 5 problems are also evaluation problems of mine (the first is problem 2" in refused(
-        capsys, *given
+        capsys, *arguments
     )
     assert not out.exists()
-    main([*given, "--drop_overlap"])
+    main([*arguments, "--drop_overlap"])
     assert Calibration.load(out).num_texts == 4
 
 
 @pytest.mark.usefixtures("benchmark")
-def test_train_and_distil_look_at_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Labels from before the benchmark was known, or of another version, are looked at again."""
+def test_train_and_distil_check_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels are checked at every use, because a benchmark may have been added since."""
     out = tmp_path / "out"
     distil = ("distil", *PAIR, "--teacher", TEACHER, "--labels", str(labels()), "--out", str(out))
     for command in (train_arguments(labels(), out), list(distil)):
@@ -82,22 +82,22 @@ def test_train_and_distil_look_at_the_labels(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("benchmark")
-def test_collect_and_tah_look_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_collect_and_tah_check_the_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = "1 of 4 problems are also evaluation problems of mine"
     assert message in refused(capsys, *collect_arguments(tmp_path / "labels", 4))
     tah = ("tah", "label", *PAIR, "--task", "s2t_arith", "--limit", "4", "--out", str(tmp_path / "tah"))
     assert message in refused(capsys, *tah)
 
 
-def test_tah_training_looks_at_its_labels(
+def test_tah_training_checks_its_labels(
     tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "tah"
     main(["tah", "label", *PAIR, "--task", "s2t_arith", "--limit", "8", "--out", str(folder)])
     request.getfixturevalue("benchmark")
     for command in (("train", "--stage", "1"), ("plain",)):
-        given = ("tah", *command, *PAIR, "--labels", str(folder), "--out", str(tmp_path / "out"))
-        assert "1 of 8 problems are also evaluation problems of mine" in refused(capsys, *given)
+        arguments = ("tah", *command, *PAIR, "--labels", str(folder), "--out", str(tmp_path / "out"))
+        assert "1 of 8 problems are also evaluation problems of mine" in refused(capsys, *arguments)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

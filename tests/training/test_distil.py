@@ -1,4 +1,4 @@
-"""`s2t-eval distil` and `--model distil` on the embedded pair: what is learnt, kept, resumed and refused."""
+"""`s2t-eval distil` and `--model distil` on the embedded pair: training, folders, resuming and errors."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import DistilInfo, DistilledError, read_distilled
 from s2t_eval.model_wrappers.distil import Distil
 from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.training.distil import run as distil_run
-from s2t_eval.training.distil import texts
+from s2t_eval.training.distil import distillation, texts
 from s2t_eval.training.labels import LabelSet, Manifest, write_labels
 from s2t_eval.training.loop import Loop, TrainingError
 from tests.harness_helpers import (
@@ -56,12 +55,12 @@ def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(scope="module")
-def worn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded student with noise on its weights: a few dozen problems bring part of it back.
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded student with noise on its weights, part of which a few dozen problems can undo.
 
-    The student itself has learnt what 266 thousand parameters hold from 50,000 problems.
+    The student itself, trained on 50,000 problems, could learn nothing more from them.
     """
-    folder = tmp_path_factory.mktemp("pair") / "worn"
+    folder = tmp_path_factory.mktemp("pair") / "noisy"
     student = AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -80,9 +79,9 @@ def collect(student: str, folder: Path, problems: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def labels(worn: Path) -> Path:
-    """The worn student's texts on training problems, beside it."""
-    return collect(str(worn), worn.with_name("labels"), PROBLEMS)
+def labels(noisy: Path) -> Path:
+    """Labels of the noisy student's texts on training problems, in a folder beside it."""
+    return collect(str(noisy), noisy.with_name("labels"), PROBLEMS)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +98,10 @@ def few(labels: Path) -> Path:
 def distil(
     labels: Path, out: Path, *arguments: str, student: str | None = None, teacher: str = TEACHER
 ) -> DistilInfo:
-    """Run the command, by default with the worn student beside the labels; what it wrote."""
-    student = student or str(labels.with_name("worn"))
-    given = ["--pretrained", student, "--teacher", teacher, "--labels", str(labels), "--out", str(out)]
-    cli.main(["distil", *given, "--device", "cpu", *LOOP, *arguments])
+    """Run the command, by default with the noisy student of the labels; returns the manifest."""
+    student = student or str(labels.with_name("noisy"))
+    flags = ["--pretrained", student, "--teacher", teacher, "--labels", str(labels), "--out", str(out)]
+    cli.main(["distil", *flags, "--device", "cpu", *LOOP, *arguments])
     return read_distilled("peft", str(out))
 
 
@@ -114,7 +113,7 @@ def adapter(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def asked(count: int = 8) -> list[Any]:
+def generation_requests(count: int = 8) -> list[Any]:
     return [generation(prompt, i, max_gen_toks=32) for i, prompt in enumerate(prompts(count))]
 
 
@@ -129,15 +128,15 @@ def test_kd_brings_the_student_nearer_to_the_teacher(adapter: Path) -> None:
     assert after["loss"] == pytest.approx(after["forward_kl"])
     assert before["steps_measured"] == after["steps_measured"] > 300
     assert (info.training["problems"], info.training["held_out_problems"]) == (51, 13)
-    assert (info.kind, info.method, info.base_name) == ("adapter", "kd", "worn")
+    assert (info.kind, info.method, info.base_name) == ("adapter", "kd", "noisy")
     assert not adapter.with_name("kd.training").exists()
 
 
-def test_figures_are_those_of_the_loaded_folder_on_held_out_problems(
-    adapter: Path, labels: Path, worn: Path
+def test_metrics_are_those_of_the_saved_folder_on_held_out_problems(
+    adapter: Path, labels: Path, noisy: Path
 ) -> None:
-    """A slow twin: the adapter loaded by peft, plain forwards, the split taken again."""
-    student = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(worn), adapter)
+    """The slow twin loads the adapter with peft, splits the labels again and runs plain forward passes."""
+    student = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(noisy), adapter)
     train, held_out = LabelSet.load(labels).split(0.2)
     assert not {t.question_hash for t in train} & {t.question_hash for t in held_out}
     kl, equal, steps = 0.0, 0, 0
@@ -161,16 +160,18 @@ def test_other_methods_lower_their_own_loss(method: str, labels: Path, tmp_path:
     assert info.training["after"]["loss"] < info.training["before"]["loss"]
 
 
-def test_command_says_what_was_reached(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_held_out_metrics(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     info = distil(few, tmp_path / "out")
-    said = capsys.readouterr().out.splitlines()
-    assert re.search(r"out: adapter, kd, 11 problems, 2 steps, the best at step \d", said[-2])
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(r"out: adapter, kd, 11 problems, 2 steps, the best at step \d", lines[-2])
     after = info.training["after"]
-    assert f"-> {after['forward_kl']:.4f} nats" in said[-1]
-    assert f"(n = {after['steps_measured']:.0f} steps of 1 problems)" in said[-1]
+    assert f"-> {after['forward_kl']:.4f} nats" in lines[-1]
+    assert f"(n = {after['steps_measured']:.0f} steps of 1 problems)" in lines[-1]
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"{after['forward_kl']:.4f}" in card
-    assert "pretrained=worn,peft=THIS" in card
+    assert "pretrained=noisy,peft=THIS" in card
 
 
 def test_limit_leaves_problems_out_of_training_alone(few: Path, tmp_path: Path) -> None:
@@ -182,15 +183,15 @@ def test_limit_leaves_problems_out_of_training_alone(few: Path, tmp_path: Path) 
 
 
 def test_seqkd_learns_the_teachers_own_greedy_texts(few: Path, tmp_path: Path) -> None:
-    made: list[Any] = []
+    calls: list[Any] = []
 
     def note(items: Any, outputs: Any = None) -> Any:
-        made.append(outputs)
+        calls.append(outputs)
         return texts.make_items(items, outputs)
 
-    with patch.object(distil_run, "make_items", note):
+    with patch.object(distillation, "make_items", note):
         info = distil(few, tmp_path / "out", "--method", "seqkd", "--epochs", "2", "--held-out", "0.25")
-    outputs = next(found for found in made if found is not None)
+    outputs = next(argument for argument in calls if argument is not None)
     assert len(outputs) == 12
     for row in LabelSet.load(few).trajectories[:5]:
         expected = generate(model(TEACHER), row.teacher_prompt_ids.tolist(), 96)
@@ -200,37 +201,49 @@ def test_seqkd_learns_the_teachers_own_greedy_texts(few: Path, tmp_path: Path) -
     assert info.training["after"]["loss"] != info.training["after"]["forward_kl"]
 
 
-def test_seqkd_goes_on_with_the_texts_that_are_there(few: Path, tmp_path: Path) -> None:
-    """Broken off while the teacher writes: what is written is kept and read, not written again."""
+def test_seqkd_resumes_with_the_texts_that_exist(few: Path, tmp_path: Path) -> None:
+    """After an interruption, the teacher's texts are read and not generated again."""
     calls = 0
-    write = distil_run.teacher_texts.__globals__["write_text"]
+    write = distillation.generate_teacher_rollouts.__globals__["write_text"]
 
-    def breaks_off(path: Path, text: str) -> None:
+    def interrupt(path: Path, text: str) -> None:
         nonlocal calls
         calls += 1
-        if calls == 7:  # the settings and five texts are there
+        if calls == 7:  # the settings and five texts have been written
             raise WriteError(f"cannot write {path}: No space left on device")
         write(path, text)
 
     with (
-        patch.dict(distil_run.teacher_texts.__globals__, {"write_text": breaks_off}),
+        patch.dict(distillation.generate_teacher_rollouts.__globals__, {"write_text": interrupt}),
         pytest.raises(SystemExit),
     ):
         distil(few, tmp_path / "out", "--method", "seqkd")
     folder = tmp_path / "out.training" / "teacher_texts"
-    there = sorted(folder.glob("0*.json"))
-    assert len(there) == 5
+    existing = sorted(folder.glob("0*.json"))
+    assert len(existing) == 5
     assert not list(folder.glob("*.partial"))
-    untouched = {path: path.stat().st_mtime_ns for path in there}
-    kept: dict[Path, int] = {}
+    written_at = {path: path.stat().st_mtime_ns for path in existing}
+    seen_at: dict[Path, int] = {}
 
-    def look(*arguments: Any) -> Any:
-        kept.update({path: path.stat().st_mtime_ns for path in there})
+    def record_times(*arguments: Any) -> Any:
+        seen_at.update({path: path.stat().st_mtime_ns for path in existing})
         return Loop(*arguments)
 
-    with patch.object(distil_run, "Loop", {distil_run.Item: look}):
+    with patch.object(distillation, "Loop", {distillation.Item: record_times}):
         distil(few, tmp_path / "out", "--method", "seqkd")
-    assert kept == untouched
+    assert seen_at == written_at
+
+
+def test_seqkd_shows_tokens_while_the_teacher_generates(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bar counted finished texts only, and stood at 0 % until the first had ended."""
+    distil(few, tmp_path / "out", "--method", "seqkd", "--held-out", "0.25")
+    states = re.findall(
+        r"Teacher's texts: .*? (\d+)/12 .*?([\d,]+) tokens \(.*?/s\), (\d+) rows", capsys.readouterr().err
+    )
+    assert ("0", "0", "12") in states, "all rows are shown before the first token"
+    assert states[-1][0] == "12" and int(states[-1][1].replace(",", "")) > 12
 
 
 def test_texts_of_another_run_are_refused(
@@ -247,8 +260,8 @@ def test_texts_of_another_run_are_refused(
 # ---------------------------------------------------------------- resume
 
 
-class BrokenOffError(Exception):
-    """What a test throws into a run."""
+class InterruptionError(Exception):
+    """Interrupts a run."""
 
 
 @pytest.mark.parametrize("extra", [("--dropout", "0.2"), ("--full",)], ids=["adapter", "full"])
@@ -263,10 +276,10 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
         nonlocal calls
         calls += 1
         if calls == 12:
-            raise BrokenOffError
+            raise InterruptionError
         return texts.collate(items)
 
-    with patch.object(distil_run, "collate", collate), pytest.raises(BrokenOffError):
+    with patch.object(distillation, "collate", collate), pytest.raises(InterruptionError):
         distil(few, tmp_path / "resumed", *arguments)
     assert not (tmp_path / "resumed").exists()
     done = sorted((tmp_path / "resumed.training" / "kd").glob("checkpoint-*"))
@@ -281,11 +294,11 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert histories[0] == histories[1]
 
 
-def test_checkpoints_of_other_settings_are_not_gone_on_with(
+def test_checkpoints_of_other_settings_are_refused(
     few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        patch.object(distil_run, "save_distilled", side_effect=WriteError("cannot write: no room")),
+        patch.object(distillation, "save_distilled", side_effect=WriteError("cannot write: no room")),
         pytest.raises(SystemExit),
     ):
         distil(few, tmp_path / "out")
@@ -307,9 +320,9 @@ def test_bfloat16_learns_about_the_same(few: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(few: Path, tmp_path: Path) -> None:
-    given = ["--pretrained", few.with_name("worn"), "--teacher", TEACHER, "--labels", few, "--device", "cpu"]
+    flags = ["--pretrained", few.with_name("noisy"), "--teacher", TEACHER, "--labels", few, "--device", "cpu"]
     loop = ["--epochs", "2", "--accumulate", "1", "--lr", "1e-3"]
-    program = ["-m", "s2t_eval", "distil", *given, *loop]
+    program = ["-m", "s2t_eval", "distil", *flags, *loop]
     one = ["python", *program, "--batch-size", "4", "--out", tmp_path / "one"]
     two = ["torchrun", "--nproc_per_node", "2", *program, "--batch-size", "2", "--out", tmp_path / "two"]
     for command, *arguments in (one, two):
@@ -323,26 +336,26 @@ def test_two_processes_train_what_one_does(few: Path, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the backend
 
 
-def test_backend_writes_the_texts_of_the_adapted_student(adapter: Path, worn: Path) -> None:
-    lm = Distil(str(worn), peft=str(adapter), device="cpu", batch_size=5)
-    found = lm.generate_until(asked())
-    base = AutoModelForCausalLM.from_pretrained(worn)
+def test_backend_writes_the_texts_of_the_adapted_student(adapter: Path, noisy: Path) -> None:
+    lm = Distil(str(noisy), peft=str(adapter), device="cpu", batch_size=5)
+    generated = lm.generate_until(generation_requests())
+    base = AutoModelForCausalLM.from_pretrained(noisy)
     before = model_fingerprint(base)
     twin = PeftModel.from_pretrained(base, adapter).eval()
-    for prompt, text in zip(prompts(8), found, strict=True):
+    for prompt, text in zip(prompts(8), generated, strict=True):
         ids = generate(twin, tokenizer()(prompt)["input_ids"], 32)
         assert text == tokenizer().decode(ids, skip_special_tokens=True)
-    assert Greedy(str(worn), device="cpu").generate_until(asked()) != found
+    assert Greedy(str(noisy), device="cpu").generate_until(generation_requests()) != generated
     # The student's own weights under the adapter are what they were.
     assert model_fingerprint(twin.unload()) == before == read_distilled("peft", str(adapter)).base
 
 
-def test_merged_adapter_writes_the_same_texts(adapter: Path, worn: Path, tmp_path: Path) -> None:
-    base = AutoModelForCausalLM.from_pretrained(worn)
+def test_merged_adapter_writes_the_same_texts(adapter: Path, noisy: Path, tmp_path: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(noisy)
     PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
-    merged = Greedy(str(tmp_path), device="cpu").generate_until(asked())
-    assert merged == Distil(str(worn), peft=str(adapter), device="cpu").generate_until(asked())
+    merged = Greedy(str(tmp_path), device="cpu").generate_until(generation_requests())
+    assert merged == Distil(str(noisy), peft=str(adapter), device="cpu").generate_until(generation_requests())
 
 
 def test_full_checkpoint_runs_as_pretrained(few: Path, tmp_path: Path) -> None:
@@ -390,9 +403,9 @@ def test_labels_of_another_student(few: Path, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit) as ended:
         distil(few, tmp_path / "out", student=str(other))
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert "s2t-eval distil: labels: it was made for another student (expected " in said
-    assert "run `s2t-eval collect` with this student" in said
+    output = capsys.readouterr().err
+    assert "s2t-eval distil: --labels: it was made for another student (expected " in output
+    assert "run `s2t-eval collect` with this student" in output
 
 
 def test_loss_that_is_no_number_names_shard_and_row(few: Path, tmp_path: Path) -> None:
@@ -415,7 +428,7 @@ def test_loss_that_is_no_number_names_shard_and_row(few: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--full", "--rank", "4"), "--full trains all weights and has no rank; leave one out"),
+        (("--full", "--rank", "4"), "--full: it trains all weights and has no rank"),
         (("--beta", "0.5"), "beta: only jsd and tsd_kd have one, kd has not"),
         (("--temperature", "0"), "temperature: expected a number above 0, got 0.0"),
         (("--rank", "0"), "rank: expected at least 1, got 0"),
@@ -465,17 +478,17 @@ def test_adapter_of_another_base_is_refused(adapter: Path, tmp_path: Path) -> No
     other = tiny_folder(tmp_path / "other")
     with pytest.raises(
         DistilledError,
-        match=r"it was made for another base model \(expected \w{16}, of worn, got \w{16}\); use that",
+        match=r"it was made for another base model \(expected \w{16}, of noisy, got \w{16}\); use that",
     ):
         Distil(str(other), peft=str(adapter))
 
 
-def test_adapter_with_changed_weights_is_refused(adapter: Path, worn: Path, tmp_path: Path) -> None:
+def test_adapter_with_changed_weights_is_refused(adapter: Path, noisy: Path, tmp_path: Path) -> None:
     changed = shutil.copytree(adapter, tmp_path / "changed")
     weights = load_file(changed / "adapter_model.safetensors")
     save_file({name: value * 2 for name, value in weights.items()}, changed / "adapter_model.safetensors")
     with pytest.raises(DistilledError, match=r"its weights are not those that its distil.json describes"):
-        Distil(str(worn), peft=str(changed))
+        Distil(str(noisy), peft=str(changed))
 
 
 @pytest.mark.parametrize(
@@ -495,7 +508,7 @@ def test_damaged_description(content: str | None, message: str, adapter: Path, t
 
 
 def test_adapter_and_checkpoint_taken_for_each_other(adapter: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=rf"give pretrained=worn,peft={adapter}"):
+    with pytest.raises(ValueError, match=rf"give pretrained=noisy,peft={adapter}"):
         Distil(str(adapter))
     whole = shutil.copytree(adapter, tmp_path / "whole")
     path = whole / "distil.json"

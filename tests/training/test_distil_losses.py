@@ -45,7 +45,7 @@ def slow_jsd(p: Tensor, q: Tensor, beta: float) -> float:
 
 def test_kd_is_forward_and_reverse_kl_the_other_way_round() -> None:
     at = random_positions()
-    student, teacher = at.student.double().exp(), at.teacher.double().exp()
+    student, teacher = at.student_log_probs.double().exp(), at.teacher_log_probs.double().exp()
     forward = torch.tensor([slow_kl(t, s) for t, s in zip(teacher, student, strict=True)])
     reverse = torch.tensor([slow_kl(s, t) for t, s in zip(teacher, student, strict=True)])
     torch.testing.assert_close(make_method("kd").losses(at), forward)
@@ -55,35 +55,40 @@ def test_kd_is_forward_and_reverse_kl_the_other_way_round() -> None:
 
 def test_seqkd_is_the_cross_entropy_of_the_text() -> None:
     at = random_positions()
-    expected = torch.nn.functional.cross_entropy(at.student, at.next_ids, reduction="none")
+    expected = torch.nn.functional.cross_entropy(at.student_log_probs, at.next_ids, reduction="none")
     torch.testing.assert_close(make_method("seqkd").losses(at), expected)
 
 
 @pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
 def test_jsd_is_its_definition(beta: float) -> None:
     at = random_positions()
-    pairs = zip(at.teacher.double().exp(), at.student.double().exp(), strict=True)
+    pairs = zip(at.teacher_log_probs.double().exp(), at.student_log_probs.double().exp(), strict=True)
     expected = torch.tensor([slow_jsd(t, s, beta) for t, s in pairs])
     torch.testing.assert_close(make_method("jsd", beta).losses(at), expected)
 
 
 def test_jsd_at_one_half_is_symmetric_and_at_most_log_2() -> None:
     at = random_positions()
-    there, back = jensen_shannon(at.teacher, at.student, 0.5), jensen_shannon(at.student, at.teacher, 0.5)
-    torch.testing.assert_close(there, back)
-    assert ((there > 0) & (there < math.log(2))).all()
+    forward, backward = (
+        jensen_shannon(at.teacher_log_probs, at.student_log_probs, 0.5),
+        jensen_shannon(at.student_log_probs, at.teacher_log_probs, 0.5),
+    )
+    torch.testing.assert_close(forward, backward)
+    assert ((forward > 0) & (forward < math.log(2))).all()
     apart = torch.tensor([[100.0, 0.0]]).log_softmax(-1)  # as far as can be
     torch.testing.assert_close(
         jensen_shannon(apart, apart.flip(-1), 0.5), torch.tensor([math.log(2)]), rtol=0, atol=1e-6
     )
     torch.testing.assert_close(
-        jensen_shannon(at.student, at.student, 0.3), torch.zeros(STEPS), atol=1e-6, rtol=0
+        jensen_shannon(at.student_log_probs, at.student_log_probs, 0.3), torch.zeros(STEPS), atol=1e-6, rtol=0
     )
 
 
 def test_jsd_nears_forward_kl_for_small_beta_and_reverse_kl_for_large() -> None:
     at = random_positions()
-    at = at._replace(student=at.student.double(), teacher=at.teacher.double())
+    at = at._replace(
+        student_log_probs=at.student_log_probs.double(), teacher_log_probs=at.teacher_log_probs.double()
+    )
     small, forward = make_method("jsd", 1e-7).losses(at) / 1e-7, make_method("kd").losses(at)
     large, reverse = make_method("jsd", 1 - 1e-7).losses(at) / 1e-7, make_method("reverse_kl").losses(at)
     torch.testing.assert_close(small, forward, rtol=1e-3, atol=0)
@@ -103,14 +108,14 @@ def test_plackett_luce_is_a_distribution_over_orders() -> None:
     scores = torch.tensor([0.3, -1.2, 2.0, 0.1])
     total = 0.0
     for order in itertools.permutations(range(4)):
-        found = float((-plackett_luce(scores[list(order)])).exp())
-        assert found == pytest.approx(slow_plackett_luce(scores[list(order)].tolist()), rel=1e-5)
-        total += found
+        probability = float((-plackett_luce(scores[list(order)])).exp())
+        assert probability == pytest.approx(slow_plackett_luce(scores[list(order)].tolist()), rel=1e-5)
+        total += probability
     assert total == pytest.approx(1, rel=1e-5)
 
 
 def test_ranking_pushes_towards_the_teachers_order() -> None:
-    """The published code of TSD-KD sums the denominators from the wrong end, and rewards the reverse."""
+    """The published code of TSD-KD sums the denominators from the wrong end and favours the reverse order."""
     scores = torch.zeros(4, requires_grad=True)  # in the teacher's order, the student has no opinion
     plackett_luce(scores).backward()
     assert scores.grad is not None
@@ -138,23 +143,23 @@ def test_training_on_the_ranking_alone_reaches_the_teachers_order() -> None:
     assert logits.argsort(-1).tolist() == teacher.argsort(-1).tolist()
 
 
-def test_plan_of_tsd_kd() -> None:
-    """Opening: until a tenth of the summed entropy is reached; sharpened: all but the surest tenth."""
+def test_position_weights_of_tsd_kd() -> None:
+    """The opening ends at a tenth of the summed entropy; the tenth of lowest entropy is not sharpened."""
     entropy = torch.tensor([0.5, 0.4, 0.3, 2.0, 1.8, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0])  # 10 in all
-    ranking, sharpening = TokenSelectiveKd().plan(entropy).unbind(-1)
+    ranking, sharpening = TokenSelectiveKd().position_weights(entropy).unbind(-1)
     assert ranking.nonzero().flatten().tolist() == [0, 1, 2]  # 0.9 before the third, 1.2 after it
     assert sharpening.nonzero().flatten().tolist() == list(range(10))
     assert float(ranking.mean()) == pytest.approx(0.1)
     assert float(sharpening.mean()) == pytest.approx(1)
-    certain = TokenSelectiveKd().plan(torch.zeros(4))
+    certain = TokenSelectiveKd().position_weights(torch.zeros(4))
     assert torch.isfinite(certain).all()
     assert certain[:, 0].nonzero().flatten().tolist() == [0]
 
 
 def test_tsd_kd_is_the_sum_of_its_three_terms() -> None:
     at = random_positions()
-    found = make_method("tsd_kd").losses(at)
-    student, teacher = at.student.double(), at.teacher.double()
+    losses = make_method("tsd_kd").losses(at)
+    student, teacher = at.student_log_probs.double(), at.teacher_log_probs.double()
     for i in range(STEPS):
         s, t = student[i], teacher[i]
         h_s, h_t = float(entropy_of(s)), float(entropy_of(t))
@@ -163,19 +168,21 @@ def test_tsd_kd_is_the_sum_of_its_three_terms() -> None:
         ordered = sorted(proposed, key=lambda v: -float(t[v]))
         indirect = -math.log(slow_plackett_luce([float(s[v]) for v in ordered]))
         expected = direct + float(at.weights[i, 0]) * indirect + float(at.weights[i, 1]) * h_s
-        assert float(found[i]) == pytest.approx(expected, rel=1e-4)
+        assert float(losses[i]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_weight_of_a_position_has_no_gradient() -> None:
-    """sigmoid(H_S - H_T) chooses positions; a student must not gain by becoming sure."""
+    """Lower entropy must not lower the loss through the weight sigmoid(H_S - H_T)."""
     at = random_positions()
-    logits = at.student.clone().requires_grad_()
+    logits = at.student_log_probs.clone().requires_grad_()
     student = logits.log_softmax(-1)
-    losses = make_method("tsd_kd").losses(at._replace(student=student, weights=torch.zeros(STEPS, 2)))
+    losses = make_method("tsd_kd").losses(
+        at._replace(student_log_probs=student, weights=torch.zeros(STEPS, 2))
+    )
     losses.sum().backward()
-    doubt = torch.sigmoid(entropy_of(at.student) - entropy_of(at.teacher))
-    other = at.student.clone().requires_grad_()
-    (doubt * jensen_shannon(at.teacher, other.log_softmax(-1), 0.9)).sum().backward()
+    doubt = torch.sigmoid(entropy_of(at.student_log_probs) - entropy_of(at.teacher_log_probs))
+    other = at.student_log_probs.clone().requires_grad_()
+    (doubt * jensen_shannon(at.teacher_log_probs, other.log_softmax(-1), 0.9)).sum().backward()
     torch.testing.assert_close(logits.grad, other.grad)
 
 
@@ -197,7 +204,7 @@ def test_methods_that_cannot_be_made(arguments: tuple[str, float], message: str)
 
 
 def items(count: int = 3, seed: int = 5) -> list[Item]:
-    """Random texts; the teacher's prompts are others than the student's."""
+    """Random texts with different prompts for student and teacher."""
     generator = torch.Generator().manual_seed(seed)
 
     def ids(low: int, high: int) -> Tensor:
@@ -212,20 +219,22 @@ TEXT_VOCAB = VOCAB - 20
 
 
 def slow_loss(student: PreTrainedModel, teacher: PreTrainedModel, method: Method, item: Item) -> Tensor:
-    """The summed loss of one text from two plain forwards over everything, at once."""
+    """The summed loss of one text from one plain forward pass of each model, without chunks."""
     sides = []
     for model, prompt in ((student, item.prompt_ids), (teacher, item.teacher_prompt_ids)):
         logits = model(torch.cat([prompt, item.output_ids])[None]).logits[0]
         sides.append(logits[len(prompt) - 1 : -1, :TEXT_VOCAB].float().log_softmax(-1))
-    ours, theirs = sides
-    weights = method.plan(entropy_of(ours.detach()))
-    return method.losses(Positions(ours, theirs.detach(), item.output_ids, weights)).sum()
+    student_log_probs, teacher_log_probs = sides
+    weights = method.position_weights(entropy_of(student_log_probs.detach()))
+    return method.losses(
+        Positions(student_log_probs, teacher_log_probs.detach(), item.output_ids, weights)
+    ).sum()
 
 
 def gradients(model: DistilModel) -> dict[str, Tensor]:
-    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    copied = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    return found
+    return copied
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -272,30 +281,30 @@ def test_padding_and_order_of_a_batch_change_nothing() -> None:
     model = DistilModel(
         tiny_model("gemma3", 0), tiny_model("gemma3", 1), make_method("kd"), LoraSettings(), VOCAB
     )
-    alone = [model.closeness(collate([item])) for item in items(4)]
-    together = model.closeness(collate(items(4)[::-1]))
-    for name in ("loss", "forward_kl", "agreeing"):
+    one_by_one = [model.metrics(collate([item])) for item in items(4)]
+    together = model.metrics(collate(items(4)[::-1]))
+    for name in ("loss", "forward_kl", "num_agreeing"):
         torch.testing.assert_close(
-            getattr(together, name), sum(getattr(found, name) for found in alone), rtol=1e-4, atol=1e-4
+            getattr(together, name), sum(getattr(single, name) for single in one_by_one), rtol=1e-4, atol=1e-4
         )
 
 
-def test_closeness_counts_what_it_says() -> None:
+def test_metrics_are_their_definition() -> None:
     student, teacher = tiny_model("qwen2", 0), tiny_model("qwen2", 1)
     (item,) = items(1)
     model = DistilModel(student, teacher, make_method("reverse_kl"), None, TEXT_VOCAB, temperature=2.0)
-    found = model.closeness(collate([item]))
+    metrics = model.metrics(collate([item]))
     with torch.no_grad():
         forward = slow_loss(student, teacher, make_method("kd"), item)
-        ours, theirs = (
+        student_logits, teacher_logits = (
             m(torch.cat([p, item.output_ids])[None]).logits[0, len(p) - 1 : -1, :TEXT_VOCAB]
             for m, p in ((student, item.prompt_ids), (teacher, item.teacher_prompt_ids))
         )
-    assert float(found.forward_kl) == pytest.approx(float(forward), rel=1e-4)  # at temperature 1
-    assert int(found.agreeing) == int((ours.argmax(-1) == theirs.argmax(-1)).sum())
-    warm = [(logits / 2).log_softmax(-1).double() for logits in (ours, theirs)]
-    expected = sum(slow_kl(s.exp(), t.exp()) for s, t in zip(*warm, strict=True))
-    assert float(found.loss) == pytest.approx(expected, rel=1e-4)
+    assert float(metrics.forward_kl) == pytest.approx(float(forward), rel=1e-4)  # at temperature 1
+    assert int(metrics.num_agreeing) == int((student_logits.argmax(-1) == teacher_logits.argmax(-1)).sum())
+    at_temperature_2 = [(logits / 2).log_softmax(-1).double() for logits in (student_logits, teacher_logits)]
+    expected = sum(slow_kl(s.exp(), t.exp()) for s, t in zip(*at_temperature_2, strict=True))
+    assert float(metrics.loss) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_teacher_that_is_the_student_leaves_nothing_to_learn() -> None:
@@ -303,9 +312,9 @@ def test_a_teacher_that_is_the_student_leaves_nothing_to_learn() -> None:
         tiny_model("llama", 0), tiny_model("llama", 0), make_method("kd"), LoraSettings(), VOCAB
     )
     same = [Item(i.prompt_ids, i.prompt_ids, i.output_ids, i.source) for i in items()]
-    found = model.closeness(collate(same))
-    assert float(found.forward_kl) == pytest.approx(0, abs=1e-4)
-    assert int(found.agreeing) == sum(len(item.output_ids) for item in same)
+    metrics = model.metrics(collate(same))
+    assert float(metrics.forward_kl) == pytest.approx(0, abs=1e-4)
+    assert int(metrics.num_agreeing) == sum(len(item.output_ids) for item in same)
 
 
 def test_settings_of_the_model_that_do_not_fit() -> None:

@@ -1,4 +1,4 @@
-"""`s2t-eval collect`: labels against a plain loop, resuming, and what is refused."""
+"""`s2t-eval collect`: labels against a plain loop, resuming, and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.selection.triggers import kl_divergence
-from s2t_eval.training import collect as collecting
+from s2t_eval.training import label_collection
 from s2t_eval.training.contamination import find_overlap, question_hash, require_no_overlap
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from tests.harness_helpers import STUDENT, TEACHER
@@ -31,7 +31,7 @@ from tests.twins import logits_after
 
 
 @pytest.fixture(scope="module")
-def found() -> LabelSet:
+def label_set() -> LabelSet:
     return LabelSet.load(labels())
 
 
@@ -41,54 +41,54 @@ def copied(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("number", [0, 13])
-def test_labels_are_their_slow_twin(found: LabelSet, number: int) -> None:
-    """Every step from the whole text, student and teacher each encoded afresh."""
+def test_labels_are_their_slow_twin(label_set: LabelSet, number: int) -> None:
+    """The slow twin encodes the whole text anew at every step."""
     student, teacher = (
         AutoModelForCausalLM.from_pretrained(embedded_path(name), dtype=torch.float32).eval()
         for name in (STUDENT, TEACHER)
     )
-    row = found.trajectories[number]
+    row = label_set.trajectories[number]
     assert row.kept.tolist() == list(range(len(row.output_ids)))
     ids = row.prompt_ids.tolist()
     for t, token in enumerate(row.output_ids.tolist()):
-        ours, theirs = logits_after(student, ids), logits_after(teacher, ids)
-        assert token == int(ours.argmax())
-        top = ours.topk(64).indices
+        student_logits, teacher_logits = logits_after(student, ids), logits_after(teacher, ids)
+        assert token == int(student_logits.argmax())
+        top = student_logits.topk(64).indices
         for name, pair in (
-            ("kl_student_teacher", (ours[top], theirs[top])),
-            ("kl_teacher_student", (theirs[top], ours[top])),
+            ("kl_student_teacher", (student_logits[top], teacher_logits[top])),
+            ("kl_teacher_student", (teacher_logits[top], student_logits[top])),
         ):
             assert getattr(row, name)[t] == pytest.approx(float(kl_divergence(*pair)), abs=2e-3)
-        p = ours.softmax(-1)
+        p = student_logits.softmax(-1)
         assert row.entropy[t] == pytest.approx(float(-(p * p.clamp(min=1e-30).log()).sum()), abs=2e-3)
         assert row.margin[t] == pytest.approx(float(1 - (p[top[0]] - p[top[1]])), abs=2e-3)
-        assert row.teacher_argmax[t] == int(theirs.argmax())
+        assert row.teacher_argmax[t] == int(teacher_logits.argmax())
         candidates = row.candidates[t]
         torch.testing.assert_close(
             torch.from_numpy(row.student_log_probs[t]),
-            ours.log_softmax(-1).topk(16).values,
+            student_logits.log_softmax(-1).topk(16).values,
             atol=2e-3,
             rtol=1e-3,
         )
-        expected = theirs.log_softmax(-1)[candidates]
+        expected = teacher_logits.log_softmax(-1)[candidates]
         torch.testing.assert_close(torch.from_numpy(row.teacher_log_probs[t]), expected, atol=5e-3, rtol=1e-3)
         assert row.teacher_mass[t] == pytest.approx(float(expected.exp().sum()), abs=1e-3)
         ids.append(token)
 
 
-def test_the_manifest_counts_what_is_there(found: LabelSet) -> None:
-    manifest = found.manifest
-    kl = np.concatenate([row.kl_student_teacher for row in found])
-    top = [row.kl_student_teacher > manifest.kl_threshold for row in found]
+def test_the_manifest_counts_what_is_there(label_set: LabelSet) -> None:
+    manifest = label_set.manifest
+    kl = np.concatenate([row.kl_student_teacher for row in label_set])
+    top = [row.kl_student_teacher > manifest.kl_threshold for row in label_set]
     assert manifest.num_steps == len(kl) and manifest.num_top == sum(int(t.sum()) for t in top)
     assert manifest.num_top == pytest.approx(0.1 * len(kl), abs=1.5)
     hits = sum(
         int((row.candidates[t][:, :8] == row.teacher_argmax[t][:, None]).any(-1).sum())
-        for row, t in zip(found, top, strict=True)
+        for row, t in zip(label_set, top, strict=True)
     )
     assert manifest.hit_rate["8"] == pytest.approx(hits / manifest.num_top)
-    assert len({row.problem_id for row in found}) == len(found) == COUNT
-    assert found.trajectories[0].problem_id == "s2t_arith/train/0"
+    assert len({row.problem_id for row in label_set}) == len(label_set) == COUNT
+    assert label_set.trajectories[0].problem_id == "s2t_arith/train/0"
 
 
 def test_top_steps_alone_keep_candidates_by_default(tmp_path: Path) -> None:
@@ -101,13 +101,13 @@ def test_top_steps_alone_keep_candidates_by_default(tmp_path: Path) -> None:
     assert not (tmp_path / "top" / "work").exists()
 
 
-def test_a_question_is_never_on_both_sides(found: LabelSet) -> None:
-    twice = [*found, replace(found.trajectories[0], problem_id="again")]
-    train, held_out = LabelSet(found.manifest, twice).split(0.3)
+def test_a_question_is_never_on_both_sides(label_set: LabelSet) -> None:
+    twice = [*label_set, replace(label_set.trajectories[0], problem_id="again")]
+    train, held_out = LabelSet(label_set.manifest, twice).split(0.3)
     assert len(train) + len(held_out) == COUNT + 1
     assert not {row.question_hash for row in train} & {row.question_hash for row in held_out}
     with pytest.raises(LabelError, match="1 different questions cannot be split"):
-        LabelSet(found.manifest, twice[:1]).split(0.3)
+        LabelSet(label_set.manifest, twice[:1]).split(0.3)
 
 
 # ---------------------------------------------------------------- resuming
@@ -116,12 +116,12 @@ def test_a_question_is_never_on_both_sides(found: LabelSet) -> None:
 def test_a_killed_run_ends_with_the_same_numbers_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed among the rollouts: floats once differed by 4e-5, and with them the threshold."""
+    """After a kill during the rollouts, divergences and the threshold once differed by 4e-5."""
     out, whole = tmp_path / "labels", tmp_path / "whole"
     kill_when(out, 70, "rollouts", collect_arguments(out, 150))
     done = len(list((out / "work" / "rollouts").glob("*.safetensors")))
     assert 70 <= done < 150
-    with pytest.raises(LabelError, match="broken off; run the same command again"):
+    with pytest.raises(LabelError, match="interrupted; run the same command again"):
         LabelSet.load(out)
     with pytest.raises(SystemExit):
         main(collect_arguments(out, 30))  # another run must not mix with it
@@ -147,10 +147,10 @@ def test_a_kill_among_the_labels_changes_nothing_either(
 
 
 def kill_when(out: Path, count: int, kind: str, arguments: list[str]) -> None:
-    """Run the command in a process of its own and kill it when there are so many files of this kind."""
+    """Run the command in a process of its own and kill it when it has written this many files of a kind."""
     command = [sys.executable, "-m", "tests.learning", *arguments]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=quiet, stderr=quiet)
+    devnull = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=devnull, stderr=devnull)
     folder = out / "work" / kind
     while process.poll() is None:
         if folder.is_dir() and len(list(folder.glob("*.safetensors"))) >= count:
@@ -161,11 +161,11 @@ def kill_when(out: Path, count: int, kind: str, arguments: list[str]) -> None:
 
 
 def watch_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What is saved from here on: kind and index of each file."""
+    """A list to which kind and index of every file saved from now on are added."""
     written: list[tuple[str, int]] = []
-    save = collecting.LabelFolder.save
+    save = label_collection.CollectionFolder.save
     monkeypatch.setattr(
-        collecting.LabelFolder,
+        label_collection.CollectionFolder,
         "save",
         lambda self, kind, index, tensors: (written.append((kind, index)), save(self, kind, index, tensors)),
     )
@@ -177,9 +177,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_texts_do_not_depend_on_where_a_run_stopped(found: LabelSet, tmp_path: Path) -> None:
+def test_texts_do_not_depend_on_where_a_run_stopped(label_set: LabelSet, tmp_path: Path) -> None:
     main(collect_arguments(tmp_path / "rows", COUNT, "--steps", "all", "--batch_size", "3"))
-    for one, other in zip(found, LabelSet.load(tmp_path / "rows"), strict=True):
+    for one, other in zip(label_set, LabelSet.load(tmp_path / "rows"), strict=True):
         assert one.output_ids.tolist() == other.output_ids.tolist()
         np.testing.assert_allclose(one.kl_student_teacher, other.kl_student_teacher, atol=1e-3)
 
@@ -189,10 +189,10 @@ def test_texts_do_not_depend_on_where_a_run_stopped(found: LabelSet, tmp_path: P
 
 def test_only_the_teacher_sees_the_solution(tmp_path: Path) -> None:
     main(collect_arguments(tmp_path / "told", 4, "--teacher_context", "solution"))
-    told = LabelSet.load(tmp_path / "told")
-    assert told.manifest.teacher_context == "solution"
+    with_context = LabelSet.load(tmp_path / "told")
+    assert with_context.manifest.teacher_context == "solution"
     plain = LabelSet.load(labels())
-    for row, other in zip(told, plain, strict=False):
+    for row, other in zip(with_context, plain, strict=False):
         assert row.prompt_ids.tolist() == other.prompt_ids.tolist()
         assert row.output_ids.tolist() == other.output_ids.tolist()
         assert len(row.teacher_prompt_ids) > len(row.prompt_ids)
@@ -240,7 +240,7 @@ def test_benchmarks_questions_are_known_without_their_data() -> None:
 
 
 def test_overlap_is_an_error_of_the_caller() -> None:
-    """A `ValueError`, so that each command ends in one line; it names set, number and first problem."""
+    """It is a `ValueError`, which every command prints as one line."""
     with pytest.raises(
         ValueError, match=r"^1 of 3 problems are also evaluation problems of gsm8k .*problem 1"
     ):
@@ -265,15 +265,15 @@ def test_a_shard_with_too_few_rows_is_refused(copied: Path) -> None:
     (shard,) = (copied / "shards").iterdir()
     table = pq.read_table(shard)
     pq.write_table(table.slice(0, 3), shard)
-    with pytest.raises(LabelError, match=f"3 rows, the manifest says {COUNT}"):
+    with pytest.raises(LabelError, match=f"expected {COUNT} rows, as in the manifest, got 3"):
         LabelSet.load(copied)
     pq.write_table(table.slice(0, 0), shard)
-    with pytest.raises(LabelError, match="0 rows"):
+    with pytest.raises(LabelError, match="got 0;"):
         LabelSet.load(copied)
 
 
 def damaged(copied: Path, **columns: object) -> None:
-    """Write the set again with other columns in its first row."""
+    """Write the label set again with changed columns in its first row."""
     (shard,) = (copied / "shards").iterdir()
     table = pq.read_table(shard)
     rows = table.to_pylist()
@@ -282,44 +282,46 @@ def damaged(copied: Path, **columns: object) -> None:
 
 
 def test_a_group_of_one_candidate_is_named(copied: Path) -> None:
-    found = LabelSet.load(copied).trajectories[0]
-    one = {name: getattr(found, name)[:, :1].tolist() for name in (
+    trajectory = LabelSet.load(copied).trajectories[0]
+    one = {name: getattr(trajectory, name)[:, :1].tolist() for name in (
         "candidates", "student_log_probs", "teacher_log_probs"
     )}  # fmt: skip
     damaged(copied, **one)
-    with pytest.raises(LabelError, match=r"row 0 \(s2t_arith/train/0\): a step has 1 candidate; expected at"):
+    with pytest.raises(
+        LabelError, match=r"row 0 \(s2t_arith/train/0\): expected at least 2 candidates a step, got 1"
+    ):
         LabelSet.load(copied)
 
 
-def test_columns_that_do_not_fit_are_named(copied: Path) -> None:
+def test_columns_of_another_length_are_named(copied: Path) -> None:
     damaged(copied, entropy=[0.5])
-    with pytest.raises(LabelError, match=r"row 0.*entropy do not fit together"):
+    with pytest.raises(LabelError, match=r"row 0.*lengths of entropy differ from the text"):
         LabelSet.load(copied)
 
 
-def test_numbers_that_are_none_are_named(copied: Path) -> None:
-    found = LabelSet.load(copied).trajectories[0]
-    damaged(copied, kl_student_teacher=[float("nan")] * len(found.output_ids))
-    with pytest.raises(LabelError, match="kl_student_teacher are not numbers"):
+def test_values_that_are_not_finite_are_named(copied: Path) -> None:
+    trajectory = LabelSet.load(copied).trajectories[0]
+    damaged(copied, kl_student_teacher=[float("nan")] * len(trajectory.output_ids))
+    with pytest.raises(LabelError, match="kl_student_teacher are not finite"):
         LabelSet.load(copied)
 
 
 @pytest.mark.parametrize("name", ["kl_teacher_student", "entropy", "margin", "teacher_mass"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_every_column_is_looked_at(name: str, value: float, copied: Path) -> None:
-    found = LabelSet.load(copied).trajectories[0]
-    damaged(copied, **{name: [value, *getattr(found, name)[1:].tolist()]})
-    with pytest.raises(LabelError, match=f"{name} are not numbers"):
+def test_every_column_must_be_finite(name: str, value: float, copied: Path) -> None:
+    trajectory = LabelSet.load(copied).trajectories[0]
+    damaged(copied, **{name: [value, *getattr(trajectory, name)[1:].tolist()]})
+    with pytest.raises(LabelError, match=f"{name} are not finite"):
         LabelSet.load(copied)
 
 
 @pytest.mark.parametrize("name", ["top_log_probs", "student_log_probs", "teacher_log_probs"])
 def test_a_log_probability_may_be_minus_infinity_and_nothing_else(name: str, copied: Path) -> None:
-    """A token that its model never gives."""
-    found = LabelSet.load(copied).trajectories[0]
+    """Minus infinity is the log-probability of a token of probability 0."""
+    trajectory = LabelSet.load(copied).trajectories[0]
 
     def write(value: float) -> None:
-        values = getattr(found, name).tolist()
+        values = getattr(trajectory, name).tolist()
         values[0][-1] = value
         damaged(copied, **{name: values})
 
@@ -327,12 +329,12 @@ def test_a_log_probability_may_be_minus_infinity_and_nothing_else(name: str, cop
     assert len(LabelSet.load(copied)) == COUNT
     for value in (float("nan"), float("inf")):
         write(value)
-        with pytest.raises(LabelError, match=f"{name} are not numbers"):
+        with pytest.raises(LabelError, match=f"{name} are not finite"):
             LabelSet.load(copied)
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "null", '"0.1"'])
-def test_a_threshold_that_is_none_is_refused(value: str, copied: Path) -> None:
+def test_a_threshold_that_is_not_finite_is_refused(value: str, copied: Path) -> None:
     path = copied / "manifest.json"
     path.write_text(re.sub(r'"kl_threshold": [^,]+', f'"kl_threshold": {value}', path.read_text()))
     with pytest.raises(LabelError, match=r"kl_threshold: expected a finite number, got "):
@@ -342,7 +344,7 @@ def test_a_threshold_that_is_none_is_refused(value: str, copied: Path) -> None:
 def test_a_teacher_of_nan_makes_no_label_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It once made a finished one, with `kl_threshold` NaN; said of the weights, and of what they compute."""
+    """The set was once finished with `kl_threshold` NaN. NaN weights and NaN outputs are both detected."""
     teacher = Path(shutil.copytree(embedded_path(TEACHER), tmp_path / "teacher"))
     tensors = load_file(teacher / "model.safetensors")
     tensors["model.norm.weight"].fill_(float("nan"))
@@ -355,19 +357,19 @@ def test_a_teacher_of_nan_makes_no_label_set(
     with pytest.raises(SystemExit):
         main(arguments)
     message = capsys.readouterr().err
-    assert "on problem s2t_arith/train/0 its kl_student_teacher" in message and "are not numbers" in message
-    with pytest.raises(LabelError, match="broken off"):
+    assert "on problem s2t_arith/train/0 its kl_student_teacher" in message and "are not finite" in message
+    with pytest.raises(LabelError, match="interrupted"):
         LabelSet.load(tmp_path / "out")
 
 
-def test_another_student_or_format_is_refused(copied: Path, found: LabelSet) -> None:
+def test_another_student_or_format_is_refused(copied: Path, label_set: LabelSet) -> None:
     with pytest.raises(LabelError, match=r"another student .*run `s2t-eval collect` with this student"):
-        found.require_student("0123", found.manifest.vocabulary)
+        label_set.require_student("0123", label_set.manifest.vocabulary)
     with pytest.raises(LabelError, match="another tokenizer"):
-        found.require_student(found.manifest.student, "0123")
-    found.require_student(found.manifest.student, found.manifest.vocabulary)
+        label_set.require_student(label_set.manifest.student, "0123")
+    label_set.require_student(label_set.manifest.student, label_set.manifest.vocabulary)
     manifest = copied / "manifest.json"
-    manifest.write_text(json.dumps({**asdict(found.manifest), "format": 9}))
+    manifest.write_text(json.dumps({**asdict(label_set.manifest), "format": 9}))
     with pytest.raises(LabelError, match="format 9, expected 1"):
         LabelSet.load(copied)
     with pytest.raises(LabelError, match="there is none; make one with `s2t-eval collect`"):

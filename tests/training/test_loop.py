@@ -1,4 +1,4 @@
-"""The training loop: windows, resuming, the best checkpoint, and what it refuses."""
+"""The training loop: gradient accumulation, resuming, the best checkpoint, and errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from s2t_eval.artifacts.files import WriteError
-from s2t_eval.training import loop as loop_module
-from s2t_eval.training.loop import Loop, LoopSettings, Trained, TrainingError
+from s2t_eval.training import checkpoints as checkpoints_module
+from s2t_eval.training.loop import Loop, LoopSettings, TrainingError, TrainingResult
 
 
 class Example(NamedTuple):
@@ -54,18 +54,28 @@ def examples(count: int = 11) -> list[Example]:
 
 def make(folder: Path, module: nn.Module | None = None, **settings: Any) -> Loop[Example]:
     module = module or Line()
-    given = examples()
+    training_items = examples()
 
     def evaluate() -> dict[str, float]:
         with torch.no_grad():
-            return {"loss": float(module(given).loss)}
+            return {"loss": float(module(training_items).loss)}
 
-    chosen = LoopSettings(**{"epochs": 3, "lr": 0.05, "batch_size": 2, "accumulate": 2, **settings})
-    return Loop(module, given, list, evaluate, "-loss", chosen, folder, {"what": "a line"}, ("offset",))
+    loop_settings = LoopSettings(**{"epochs": 3, "lr": 0.05, "batch_size": 2, "accumulate": 2, **settings})
+    return Loop(
+        module,
+        training_items,
+        list,
+        evaluate,
+        "-loss",
+        loop_settings,
+        folder,
+        {"what": "a line"},
+        ("offset",),
+    )
 
 
 def weights(loop: Loop[Example]) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in loop.plain.named_parameters()}
+    return {name: p.detach().clone() for name, p in loop.module.named_parameters()}
 
 
 def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
@@ -74,8 +84,8 @@ def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
     assert trained.best["loss"] < trained.history[0]["loss"] / 4
     assert trained.best["loss"] == min(entry["loss"] for entry in trained.history)
     assert trained.steps == 20 * 3  # 11 items in windows of 4: the last, partial one is stepped too
-    assert float(loop.plain.frozen) == 1.0
-    loop.plain.eval()
+    assert float(loop.module.frozen) == 1.0
+    loop.module.eval()
     assert loop.evaluate()["loss"] == pytest.approx(trained.best["loss"], rel=1e-5)
 
 
@@ -92,33 +102,33 @@ def test_accumulated_windows_are_one_large_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(value, weights(one)[name], atol=1e-5, rtol=1e-4)
 
 
-class Broken(Exception):
+class Interruption(Exception):
     pass
 
 
-def break_off(loop: Loop[Example], at: int) -> None:
+def interrupt(loop: Loop[Example], at: int) -> None:
     step = loop._optimize
 
     def stop() -> float:
         if loop.step == at:
-            raise Broken
+            raise Interruption
         return step()
 
     loop._optimize = stop  # type: ignore[method-assign]
-    with pytest.raises(Broken):
+    with pytest.raises(Interruption):
         loop.run()
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole")
-    expected: Trained = whole.run()
-    break_off(make(tmp_path / "broken"), at=7)
+    expected: TrainingResult = whole.run()
+    interrupt(make(tmp_path / "interrupted"), at=7)
     torch.manual_seed(99)
-    again = make(tmp_path / "broken")
-    found = again.run()
-    assert found.history == expected.history and found.best_step == expected.best_step
+    resumed = make(tmp_path / "interrupted")
+    resumed_result = resumed.run()
+    assert resumed_result.history == expected.history and resumed_result.best_step == expected.best_step
     for name, value in weights(whole).items():
-        assert torch.equal(weights(again)[name], value), name
+        assert torch.equal(weights(resumed)[name], value), name
 
 
 def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
@@ -135,7 +145,7 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path) -> None:
 
 
 def test_another_run_s_checkpoints_are_refused(tmp_path: Path) -> None:
-    break_off(make(tmp_path / "run"), at=5)
+    interrupt(make(tmp_path / "run"), at=5)
     with pytest.raises(TrainingError, match=r"another run.*loop"):
         make(tmp_path / "run", lr=0.01).run()
 
@@ -149,7 +159,7 @@ def test_a_loss_that_is_no_number_names_the_row(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save, calls = loop_module.save_file, []
+    save, calls = checkpoints_module.save_file, []
 
     def full(tensors: dict[str, Tensor], path: Path) -> None:
         calls.append(path)
@@ -157,7 +167,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
             raise OSError(errno.ENOSPC, "No space left on device")
         save(tensors, path)
 
-    monkeypatch.setattr(loop_module, "save_file", full)
+    monkeypatch.setattr(checkpoints_module, "save_file", full)
     with pytest.raises(WriteError, match="No space left on device; make room"):
         make(tmp_path / "run").run()
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""A packed trajectory is its candidates' separate sequences: scores, gradients, regularizer."""
+"""Packed trajectories give the scores, gradients and regularizer of separate sequences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ K = 5
 def items(count: int = 3) -> list[Item]:
     """Texts longer than the tiny models' window, with groups at their first and last steps too."""
     generator = torch.Generator().manual_seed(2)
-    found = []
+    made = []
     for i in range(count):
         prompt, steps = 3 + i, 14 + 3 * i
         at = torch.tensor([0, 4, 9, steps - 1])
@@ -29,16 +29,16 @@ def items(count: int = 3) -> list[Item]:
         log_probs = torch.randn(2, *shape, generator=generator).log_softmax(-1)
         candidates = torch.stack([torch.randperm(VOCAB, generator=generator)[:K] for _ in at])
         ids = torch.randint(0, VOCAB, (prompt + steps,), generator=generator)
-        found.append(Item(ids, prompt, at, candidates, log_probs[0], log_probs[1], f"item {i}"))
-    return found
+        made.append(Item(ids, prompt, at, candidates, log_probs[0], log_probs[1], f"item {i}"))
+    return made
 
 
 def selector(family: str, **settings: object) -> SelectorModel:
     torch.manual_seed(0)
     base = tiny_model(family, seed=0)
-    chosen = SelectorSettings(rank=4, alpha=8, bins=6, **settings)  # type: ignore[arg-type]
+    selector_settings = SelectorSettings(rank=4, alpha=8, bins=6, **settings)  # type: ignore[arg-type]
     rows = torch.randn(6, base.config.hidden_size)
-    model = SelectorModel(base, chosen, VOCAB - 20, readout=rows)
+    model = SelectorModel(base, selector_settings, VOCAB - 20, readout=rows)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -52,8 +52,10 @@ def separate_scores(model: SelectorModel, item: Item) -> Tensor:
     for step, candidates, log_probs in zip(item.steps, item.candidates, item.student_log_probs, strict=True):
         prefix = item.text_ids[: item.prompt_length + int(step)]
         if model.settings.looks_ahead:
-            lanes = [torch.cat([prefix, candidate[None]]) for candidate in candidates]
-            states = torch.stack([inner.get_decoder()(ids[None]).last_hidden_state[0, -1] for ids in lanes])
+            sequences = [torch.cat([prefix, candidate[None]]) for candidate in candidates]
+            states = torch.stack(
+                [inner.get_decoder()(ids[None]).last_hidden_state[0, -1] for ids in sequences]
+            )
             evidence = Evidence(log_probs, hidden=states)
         else:
             evidence = Evidence(log_probs, own_logits=inner(prefix[None]).logits[0, -1, candidates].float())
@@ -70,12 +72,12 @@ def gradients(model: SelectorModel, loss: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("form", ["lookahead", "residual", "direct"])
 def test_packed_scores_and_gradients_are_those_of_separate_sequences(family: str, form: str) -> None:
     model = selector(family, form=form, beta=0.0, loss="kl", temperature=0.7)
-    given = items()
-    batch = model.pack(given)
-    expected = torch.cat([separate_scores(model, item) for item in given])
+    examples = items()
+    batch = model.pack(examples)
+    expected = torch.cat([separate_scores(model, item) for item in examples])
     torch.testing.assert_close(model.scores(batch), expected, atol=2e-4, rtol=2e-4)
     packed = gradients(model, model(batch).loss)
-    teacher = torch.cat([item.teacher_log_probs for item in given])
+    teacher = torch.cat([item.teacher_log_probs for item in examples])
     slow = gradients(model, listwise_kl(expected, teacher, 0.7).sum())
     assert packed.keys() == slow.keys() and any("lora_A" in name for name in packed)
     for name in packed:
@@ -86,18 +88,18 @@ def test_packed_scores_and_gradients_are_those_of_separate_sequences(family: str
 def test_regularizer_is_the_mean_kl_over_text_tokens(monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
     monkeypatch.setattr("s2t_eval.training.chunks.CHUNK", 7)
     model = selector("qwen2", form="lookahead", beta=0.5, reverse=reverse)
-    given = items()
-    losses = model(model.pack(given))
+    examples = items()
+    losses = model(model.pack(examples))
     inner = model.peft.get_base_model()
-    found = []
-    for item in given:
+    kl = []
+    for item in examples:
         at = slice(item.prompt_length - 1, len(item.text_ids))
         tuned = inner(item.text_ids[None]).logits[0, at, : VOCAB - 20].log_softmax(-1)
         with torch.no_grad(), model.peft.disable_adapter():
             base = inner(item.text_ids[None]).logits[0, at, : VOCAB - 20].log_softmax(-1)
-        left, right = (base, tuned) if reverse else (tuned, base)
-        found.append((left.exp() * (left - right)).sum(-1))
-    expected = torch.cat(found).mean() * 12  # weighted like the batch's twelve groups
+        p, q = (base, tuned) if reverse else (tuned, base)
+        kl.append((p.exp() * (p - q)).sum(-1))
+    expected = torch.cat(kl).mean() * 12  # weighted like the batch's twelve groups
     torch.testing.assert_close(losses.regularizer, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(losses.loss, losses.selection + 0.5 * losses.regularizer)
     packed, slow = gradients(model, losses.regularizer), gradients(model, expected)
@@ -110,10 +112,10 @@ def test_base_weights_and_untrained_scores_are_the_student_s() -> None:
     base = tiny_model("llama", seed=0)
     before = {name: p.clone() for name, p in base.named_parameters()}
     model = SelectorModel(base, SelectorSettings(form="residual", beta=0.0), VOCAB)
-    given = items()
-    expected = torch.cat([item.student_log_probs for item in given])
-    torch.testing.assert_close(model.scores(model.pack(given)), expected)
-    model(model.pack(given)).loss.backward()
+    examples = items()
+    expected = torch.cat([item.student_log_probs for item in examples])
+    torch.testing.assert_close(model.scores(model.pack(examples)), expected)
+    model(model.pack(examples)).loss.backward()
     for name, parameter in base.named_parameters():
         if "lora" not in name:
             plain = name.replace(".base_layer", "")
@@ -198,16 +200,18 @@ def trajectory(steps: int = 6, width: int = 4) -> Trajectory:
 
 
 def test_top_steps_are_used_and_some_quiet_ones() -> None:
-    (item,) = make_items([trajectory()], 3, kl_above=0.5)
+    (item,) = make_items([trajectory()], 3, kl_threshold=0.5)
     assert item.steps.tolist() == [3, 4, 5] and item.candidates.shape == (3, 3) and item.weight == 3
-    (everything,) = make_items([trajectory()], 3, kl_above=0.5, quiet=1.0)
+    (everything,) = make_items([trajectory()], 3, kl_threshold=0.5, low_kl_fraction=1.0)
     assert everything.steps.tolist() == [0, 1, 2, 3, 4, 5]
-    assert make_items([trajectory()], 3, kl_above=2.0) == []
+    assert make_items([trajectory()], 3, kl_threshold=2.0) == []
 
 
 def test_more_candidates_than_were_kept_are_refused() -> None:
-    with pytest.raises(LabelError, match=r"shard-00000\.parquet, row 7: 4 candidates a step, 9"):
-        make_items([trajectory()], 9, kl_above=0.5)
+    with pytest.raises(
+        LabelError, match=r"shard-00000\.parquet, row 7: expected at least 9 candidates a step, got 4"
+    ):
+        make_items([trajectory()], 9, kl_threshold=0.5)
 
 
 def test_settings_outside_their_range_are_named() -> None:

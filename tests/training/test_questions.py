@@ -1,4 +1,4 @@
-"""Benchmark questions are found however they are spelled and whatever stands around them."""
+"""Benchmark questions are found regardless of spelling, markup and the text around them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ EDITS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_does_not_hide_a_question(edit: str) -> None:
-    """Any prefix or suffix and most markup once did."""
+    """Any prefix or suffix, and most markup, once hid a question."""
     for question in (MATH, PLAIN):
         assert find_overlap([EDITS[edit](question)], FURTHER) == {0: "mine"}
 
@@ -82,7 +82,7 @@ def test_other_problems_with_the_same_words_are_others() -> None:
 
 
 def test_short_questions_are_found_as_sentences_or_by_their_numbers() -> None:
-    found = [
+    texts = [
         "What is 7 choose 3, squared?",
         "Q: What is 7 choose 3, squared? A:",
         "Tell me what is 7 choose 3 squared and why.",
@@ -90,11 +90,11 @@ def test_short_questions_are_found_as_sentences_or_by_their_numbers() -> None:
         "which of the following is true",
     ]
     index = QuestionIndex({name: records(questions) for name, questions in FURTHER.items()})
-    assert [index.find(text) for text in found] == ["mine"] * 5
+    assert [index.find(text) for text in texts] == ["mine"] * 5
 
 
-def test_what_any_question_says_is_nobody_s() -> None:
-    """A question of a word or two, or of a phrase that every list of options begins with."""
+def test_generic_phrases_belong_to_no_benchmark() -> None:
+    """Questions of one or two words, and phrases with which many lists of options begin."""
     others = [
         "What does inflation do to the price of bread?",
         "Inflation\nis a rise of prices",
@@ -138,7 +138,7 @@ def test_numbers_at_the_ends_count() -> None:
 
 def test_the_shipped_hashes_are_small_and_whole() -> None:
     assert HASHES.stat().st_size < 2_000_000
-    sizes = {name: len(found) for name, found in evaluation_records().items()}
+    sizes = {name: len(texts) for name, texts in evaluation_records().items()}
     assert sizes.keys() == {*SOURCES, "gsm8k_dev"}
     assert sizes["gsm8k"] == 1319 and sizes["math500"] == 500 and sizes["gsm8k_dev"] == 500
 

@@ -1,4 +1,4 @@
-"""Think-at-Hard in training: labels, both stages, the folder, resuming, held-out figures."""
+"""Think-at-Hard in training: labels, both stages, the folder, resuming, held-out metrics."""
 
 from __future__ import annotations
 
@@ -23,24 +23,20 @@ from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahEr
 from s2t_eval.training import loop as loop_module
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingError
 from s2t_eval.training.student import Student
-from s2t_eval.training.tah.figures import decisions, second_looks
-from s2t_eval.training.tah.labels import Manifest, TahLabels, Text, label_hard
-from s2t_eval.training.tah.looped import LoopedModel, Tokens, walk
-from s2t_eval.training.tah.plain import PlainTraining
-from s2t_eval.training.tah.stages import (
+from s2t_eval.training.tah.decider_training import DecisionSettings, train_decider
+from s2t_eval.training.tah.depth_training import DepthSettings, train_depths
+from s2t_eval.training.tah.held_out_metrics import decider_metrics, depth_metrics
+from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
+from s2t_eval.training.tah.looped import LoopedModel, TokenIndices, iterate_depths
+from s2t_eval.training.tah.objectives import (
     DeciderTraining,
     DepthTraining,
     StageItem,
     collate,
     make_item,
-    oracle_looks,
+    oracle_depth_outputs,
 )
-from s2t_eval.training.tah.train import (
-    DecisionSettings,
-    DepthSettings,
-    train_decider,
-    train_depths,
-)
+from s2t_eval.training.tah.plain_tuning import PlainTraining
 from tests.methods.test_tah_decoding import adapted
 from tests.twins import VOCAB, tiny_model
 
@@ -52,16 +48,16 @@ TINY = DeciderSettings(width=16, blocks=1)
 
 
 @functools.cache
-def unlabelled(count: int = 24) -> tuple[Text, ...]:
-    """What the student itself says, but for every fourth token, which is the one before plus one."""
+def unlabelled(count: int = 24) -> tuple[LabelledText, ...]:
+    """Greedy texts of the student, except that every fourth token is its predecessor plus one."""
     model = tiny_model("llama", seed=0)
     ids = torch.arange(4 * count).reshape(count, 4) * 5 % VOCAB
     for step in range(13):
         with torch.no_grad():
-            said = model(ids).logits[:, -1].argmax(-1)
-        token = (ids[:, -1] + 1) % VOCAB if step % 4 == 1 else said
+            argmax = model(ids).logits[:, -1].argmax(-1)
+        token = (ids[:, -1] + 1) % VOCAB if step % 4 == 1 else argmax
         ids = torch.cat([ids, token[:, None]], 1)
-    return tuple(Text(f"made/{i}", f"q{i}", row[:4], row[4:]) for i, row in enumerate(ids.tolist()))
+    return tuple(LabelledText(f"made/{i}", f"q{i}", row[:4], row[4:]) for i, row in enumerate(ids.tolist()))
 
 
 def student(seed: int = 0, hidden_size: int = 64) -> Student:
@@ -69,12 +65,12 @@ def student(seed: int = 0, hidden_size: int = 64) -> Student:
     return Student(model, "tiny", model_fingerprint(model), "words", VOCAB)
 
 
-def labels_for(who: Student, texts: Sequence[Text], vocabulary: str = "words") -> TahLabels:
-    labelled = list(label_hard(ModelRunner(copy.deepcopy(who.model)), texts, batch=5))
+def labels_for(base: Student, texts: Sequence[LabelledText], vocabulary: str = "words") -> TahLabels:
+    labelled = list(label_hard_tokens(ModelRunner(copy.deepcopy(base.model)), texts, batch_size=5))
     steps = sum(len(text.hard) for text in labelled)
     hard = sum(sum(text.hard) for text in labelled)
     data = {"source": "made", "texts": len(labelled)}
-    return TahLabels(Manifest(who.fingerprint, who.name, vocabulary, data, {}, steps, hard), labelled)
+    return TahLabels(TahManifest(base.fingerprint, base.name, vocabulary, data, {}, steps, hard), labelled)
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +80,11 @@ def labels() -> TahLabels:
 
 @pytest.fixture(scope="module")
 def folder(labels: TahLabels, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both stages, quickly."""
+    """A folder of both stages, trained briefly."""
     out = tmp_path_factory.mktemp("tah") / "tah"
-    train_depths(student(), labels, LoopedSettings(rank=4, dropout=0.0), QUICK, DepthSettings(easy=0.2), out)
+    train_depths(
+        student(), labels, LoopedSettings(rank=4, dropout=0.0), QUICK, DepthSettings(easy_fraction=0.2), out
+    )
     train_decider(student(), labels, TINY, QUICK, DecisionSettings(decoding_threshold=0.7), out)
     return out
 
@@ -109,10 +107,10 @@ def test_labels_are_their_definition(labels: TahLabels) -> None:
 
 def test_labels_are_read_as_written_and_split_by_question(labels: TahLabels, tmp_path: Path) -> None:
     labels.save(tmp_path / "labels")
-    again = TahLabels.load(tmp_path / "labels")
-    assert again.texts == labels.texts
-    assert again.manifest == labels.manifest
-    train, held_out = again.split(0.25)
+    loaded = TahLabels.load(tmp_path / "labels")
+    assert loaded.texts == labels.texts
+    assert loaded.manifest == labels.manifest
+    train, held_out = loaded.split(0.25)
     assert len(held_out) == 6
     assert not {text.question_hash for text in train} & {text.question_hash for text in held_out}
 
@@ -120,42 +118,42 @@ def test_labels_are_read_as_written_and_split_by_question(labels: TahLabels, tmp
 def test_a_text_of_the_student_itself_has_nothing_hard() -> None:
     model = tiny_model("llama", seed=0)
     ids = torch.tensor([[5, 6, 7]])
-    said = model.generate(
+    generated = model.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=9, do_sample=False, pad_token_id=0
     )
-    text = Text("made/0", "q", [5, 6, 7], said[0, 3:].tolist())
-    [found] = label_hard(ModelRunner(model), [text])
-    assert not any(found.hard)
+    text = LabelledText("made/0", "q", [5, 6, 7], generated[0, 3:].tolist())
+    [labelled] = label_hard_tokens(ModelRunner(model), [text])
+    assert not any(labelled.hard)
 
 
 # ---------------------------------------------------------------- stage 1
 
 
 def test_stage_1_loss_is_its_definition(labels: TahLabels) -> None:
-    """Token by token: a pass over the prefix, and for a hard token another one, one text at a time."""
+    """The slow twin runs one second pass for each hard token, in order, one text at a time."""
     peft = adapted("llama").float().eval()
     looped = LoopedModel(peft, LoopedSettings(top_n=20), VOCAB).eval()
     items = some_items(labels)
-    found = DepthTraining(looped)(collate(items, torch.device("cpu"))).loss
+    loss = DepthTraining(looped)(collate(items, torch.device("cpu"))).loss
     expected = 0.0
     for item in items:
         batch = collate([item], torch.device("cpu"))
         with torch.no_grad():
-            hidden, _, memory = looped.begin(batch.ids)
+            hidden, _, cache = looped.first_pass(batch.ids)
             for step, hard in enumerate(item.hard.tolist()):
                 position = item.prompt_length - 1 + step
                 first = looped.logits(hidden[0, position : position + 1])
-                if hard:  # one at a time, in order: each sees the deeper slots before it
-                    at = Tokens(torch.tensor([0]), torch.tensor([position]))
-                    states, _ = looped.deepen(memory, looped.mix(first), at, 1)
+                if hard:  # one at a time, in order: each attends to the deeper slots before it
+                    at = TokenIndices(torch.tensor([0]), torch.tensor([position]))
+                    states, _ = looped.deeper_pass(cache, looped.mixed_embeddings(first), at, 1)
                     total = first + looped.logits(states)
                     expected += float(torch.nn.functional.cross_entropy(total, item.ids[[position + 1]]))
-    assert float(found.detach()) == pytest.approx(expected, rel=1e-3)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-3)
 
 
 def test_stage_1_trains_the_adapter_alone(labels: TahLabels) -> None:
     looped = LoopedModel(tiny_model("llama", seed=0), LoopedSettings(rank=4), VOCAB)
-    stage = DepthTraining(looped, easy=0.5)
+    stage = DepthTraining(looped, easy_fraction=0.5)
     stage(collate(some_items(labels), torch.device("cpu"))).loss.backward()
     touched = {name for name, p in stage.named_parameters() if p.grad is not None and bool(p.grad.any())}
     assert touched
@@ -165,7 +163,8 @@ def test_stage_1_trains_the_adapter_alone(labels: TahLabels) -> None:
 def test_stage_1_with_the_base_is_also_plain_tuning(labels: TahLabels) -> None:
     """Where nothing is hard, the loss and its gradient are those of the plain student."""
     texts = [
-        Text(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13) for t in labels.texts
+        LabelledText(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13)
+        for t in labels.texts
     ]
     items = [make_item(text, 13.0) for text in texts[:5]]
     batch = collate(items, torch.device("cpu"))
@@ -179,20 +178,20 @@ def test_stage_1_with_the_base_is_also_plain_tuning(labels: TahLabels) -> None:
     )
     expected.backward()
     torch.testing.assert_close(loss, expected)
-    found = looped.peft.get_base_model().get_input_embeddings().weight.grad
-    torch.testing.assert_close(found, plain.get_input_embeddings().weight.grad)
+    gradient = looped.peft.get_base_model().get_input_embeddings().weight.grad
+    torch.testing.assert_close(gradient, plain.get_input_embeddings().weight.grad)
 
 
 def test_a_batch_without_a_hard_token_has_a_loss_of_zero(labels: TahLabels) -> None:
     looped = LoopedModel(tiny_model("llama", seed=0), LoopedSettings(rank=4), VOCAB)
     text = labels.texts[0]
-    easy = Text("a", "q", text.prompt_ids, text.output_ids, [False] * len(text.output_ids))
+    easy = LabelledText("a", "q", text.prompt_ids, text.output_ids, [False] * len(text.output_ids))
     loss = DepthTraining(looped)(collate([make_item(easy, 1.0)], torch.device("cpu"))).loss
     loss.backward()
     assert float(loss.detach()) == 0
 
 
-def test_training_lowers_the_loss_and_mends_hard_tokens(folder: Path) -> None:
+def test_training_lowers_the_loss_and_corrects_hard_tokens(folder: Path) -> None:
     info = load_tah(folder, student().fingerprint, "words", 64).info
     history = info.training["stage-1"]["history"]
     assert info.training["stage-1"]["best_step"] > 0
@@ -221,7 +220,7 @@ def test_stage_2_loss_is_its_definition(labels: TahLabels) -> None:
     looped.read_layers((0, 2))
     decider = Decider(64, 2, 20, TINY).eval()
     items = some_items(labels)
-    found = DeciderTraining(looped, decider, positive_weight=3.0)(collate(items, torch.device("cpu"))).loss
+    loss = DeciderTraining(looped, decider, positive_weight=3.0)(collate(items, torch.device("cpu"))).loss
     plain = tiny_model("llama", seed=0)
     expected = 0.0
     for item in items:
@@ -234,61 +233,63 @@ def test_stage_2_loss_is_its_definition(labels: TahLabels) -> None:
                 odds = vote(decider, torch.cat(read)[None], output.logits[:, position], 20)
                 p = odds.sigmoid().item()
                 expected += -3 * torch.tensor(p).log().item() if hard else -torch.tensor(1 - p).log().item()
-    assert float(found.detach()) == pytest.approx(expected, rel=1e-3)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-3)
 
 
 def _third_layer(model: torch.nn.Module, ids: Tensor) -> Tensor:
     seen: list[Tensor] = []
-    handle = model.model.layers[2].register_forward_hook(lambda *given: seen.append(given[2]))  # type: ignore[union-attr]
+    handle = model.model.layers[2].register_forward_hook(lambda *arguments: seen.append(arguments[2]))  # type: ignore[union-attr]
     model(ids[None])
     handle.remove()
     return seen[0][0]
 
 
-def test_deeper_votes_ask_whether_the_guess_is_still_wrong(labels: TahLabels) -> None:
+def test_deeper_tokens_continue_while_the_argmax_is_wrong(labels: TahLabels) -> None:
     looped = LoopedModel(adapted("llama").float(), LoopedSettings(max_depth=3, top_n=20), VOCAB)
     looped.read_layers((0,))
     batch = collate(some_items(labels), torch.device("cpu"))
-    first, second, third = oracle_looks(looped, batch)
-    assert torch.equal(first.goes_on, batch.hard[batch.steps])
-    assert torch.equal(second.goes_on, second.totals.argmax(-1) != batch.targets(second.at))
-    assert len(third.at.texts) == int(second.goes_on.sum()) > 0
-    assert not third.goes_on.any()
+    first, second, third = oracle_depth_outputs(looped, batch)
+    assert torch.equal(first.continues, batch.hard[batch.steps])
+    assert torch.equal(second.continues, second.logits.argmax(-1) != batch.targets(second.tokens))
+    assert len(third.tokens.texts) == int(second.continues.sum()) > 0
+    assert not third.continues.any()
 
 
-# ---------------------------------------------------------------- held-out figures
+# ---------------------------------------------------------------- held-out metrics
 
 
-def test_second_looks_are_their_definition(labels: TahLabels) -> None:
-    """Each token asked again by itself, in the company of the hard tokens before it."""
+def test_depth_metrics_are_their_definition(labels: TahLabels) -> None:
+    """A second pass of each token separately, with those of the hard tokens before it."""
     looped = LoopedModel(adapted("llama").float(), LoopedSettings(top_n=20), VOCAB).eval()
     items = some_items(labels, 3)
     counts = {name: [0, 0] for name in ("hard@2", "easy@2")}
     for item in items:
         batch = collate([item], torch.device("cpu"))
-        for step, asked_is_hard in enumerate(item.hard.tolist()):
-            asked = item.prompt_length - 1 + step
-            company = [item.prompt_length - 1 + t for t in range(step) if item.hard[t]]
+        for step, is_hard in enumerate(item.hard.tolist()):
+            position = item.prompt_length - 1 + step
+            context = [item.prompt_length - 1 + t for t in range(step) if item.hard[t]]
             steps = torch.zeros_like(batch.steps)
-            steps[0, [*company, asked]] = True
+            steps[0, [*context, position]] = True
             with torch.no_grad():
-                _, second = walk(looped, batch.ids, steps, lambda d, at, t, s: torch.ones(len(t)).bool())
-            assert int(second.at.positions[-1]) == asked
-            right = int(second.totals[-1].argmax()) == int(item.ids[asked + 1])
-            count = counts["hard@2" if asked_is_hard else "easy@2"]
+                _, second = iterate_depths(
+                    looped, batch.ids, steps, lambda d, at, t, s: torch.ones(len(t)).bool()
+                )
+            assert int(second.tokens.positions[-1]) == position
+            right = int(second.logits[-1].argmax()) == int(item.ids[position + 1])
+            count = counts["hard@2" if is_hard else "easy@2"]
             count[0] += right
             count[1] += 1
-    found = second_looks(looped, items)
+    metrics = depth_metrics(looped, items)
     for name, (right, total) in counts.items():
-        assert total == 0 or found[name] == pytest.approx(right / total)
+        assert total == 0 or metrics[name] == pytest.approx(right / total)
 
 
-def test_decisions_at_the_extremes(labels: TahLabels) -> None:
+def test_decider_metrics_at_the_extremes(labels: TahLabels) -> None:
     looped = LoopedModel(adapted("llama").float(), LoopedSettings(top_n=20), VOCAB).eval()
     looped.read_layers((0,))
     decider = Decider(64, 1, 20, TINY).eval()
     items = some_items(labels)
-    never, always = (decisions(looped, decider, items, threshold) for threshold in (1.0, 0.0))
+    never, always = (decider_metrics(looped, decider, items, threshold) for threshold in (1.0, 0.0))
     assert (never["continue_rate"], never["mean_depth"]) == (0, 1)
     assert (always["continue_rate"], always["mean_depth"], always["recall"]) == (1, 2, 1)
     hard = torch.cat([item.hard for item in items]).float().mean()
@@ -301,77 +302,81 @@ def test_decisions_at_the_extremes(labels: TahLabels) -> None:
 
 
 def test_folder_gives_back_what_was_trained(folder: Path) -> None:
-    who = student()
-    found = load_tah(folder, who.fingerprint, "words", 64)
+    base = student()
+    loaded = load_tah(folder, base.fingerprint, "words", 64)
     assert {path.name for path in folder.iterdir()} == {
         "README.md", "adapter_config.json", "adapter_model.safetensors", "decider.safetensors", "tah.json",
     }  # fmt: skip
-    assert found.info.threshold == 0.7
-    assert found.info.decider is not None and found.info.decider.layers == (0, 1)
-    peft = found.attach(who.model)
+    assert loaded.info.threshold == 0.7
+    assert loaded.info.decider is not None and loaded.info.decider.layers == (0, 1)
+    peft = loaded.attach(base.model)
     assert isinstance(peft, PeftModel)
-    stored = found.info.training["stage-2"]["held_out"]
-    looped = LoopedModel(peft, found.info.looped, VOCAB)
-    looped.read_layers(found.info.decider.layers)
+    stored = loaded.info.training["stage-2"]["held_out"]
+    looped = LoopedModel(peft, loaded.info.looped, VOCAB)
+    looped.read_layers(loaded.info.decider.layers)
     _, held_out = labels_for(student(), unlabelled()).split(0.1)
-    assert found.decider is not None
-    again = decisions(looped, found.decider, [make_item(text, 1.0) for text in held_out], 0.8)
-    assert again == pytest.approx(stored, nan_ok=True)
+    assert loaded.decider is not None
+    metrics = decider_metrics(looped, loaded.decider, [make_item(text, 1.0) for text in held_out], 0.8)
+    assert metrics == pytest.approx(stored, nan_ok=True)
     with torch.no_grad(), peft.disable_adapter():
         ids = torch.tensor([[1, 2, 3]])
         torch.testing.assert_close(peft(ids).logits, tiny_model("llama", seed=0)(ids).logits)
 
 
 def test_a_trained_base_travels_with_the_folder(labels: TahLabels, tmp_path: Path) -> None:
-    who = student()
+    base = student()
     settings = LoopedSettings(rank=4, dropout=0.0, train_base=True)
-    train_depths(who, labels, settings, QUICK, DepthSettings(), tmp_path / "tah")
+    train_depths(base, labels, settings, QUICK, DepthSettings(), tmp_path / "tah")
     fresh = student()
     peft = load_tah(tmp_path / "tah", fresh.fingerprint, "words", 64).attach(fresh.model)
     ids = torch.tensor([[1, 2, 3]])
     with torch.no_grad(), peft.disable_adapter():
         now = peft(ids).logits
         before = tiny_model("llama", seed=0)(ids).logits
-        trained = next(p for n, p in who.model.named_parameters() if n == "model.embed_tokens.weight")
+        trained = next(p for n, p in base.model.named_parameters() if n == "model.embed_tokens.weight")
     assert not torch.allclose(now, before)
     torch.testing.assert_close(peft.get_base_model().model.embed_tokens.weight, trained)
 
 
-def test_a_broken_off_run_goes_on_to_the_same_end(
+def test_an_interrupted_run_is_resumed_to_the_same_end(
     labels: TahLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, depths = LoopedSettings(rank=4), DepthSettings(easy=0.3)
+    settings, depths = LoopedSettings(rank=4), DepthSettings(easy_fraction=0.3)
     loop = LoopSettings(epochs=2, lr=5e-3, batch_size=4, accumulate=1, evaluations=2)
     train_depths(student(), labels, settings, loop, depths, tmp_path / "whole")
     optimize, calls = loop_module.Loop._optimize, iter(range(99))
 
-    def break_off(self: Loop) -> float:  # type: ignore[type-arg]
+    def interrupt(self: Loop) -> float:  # type: ignore[type-arg]
         if next(calls) == 4:
             raise KeyboardInterrupt
         return optimize(self)
 
     with monkeypatch.context() as broken:
-        broken.setattr(loop_module.Loop, "_optimize", break_off)
+        broken.setattr(loop_module.Loop, "_optimize", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            train_depths(student(), labels, settings, loop, depths, tmp_path / "again")
-    assert not (tmp_path / "again").exists()
+            train_depths(student(), labels, settings, loop, depths, tmp_path / "resumed")
+    assert not (tmp_path / "resumed").exists()
     with pytest.raises(TrainingError, match=r"checkpoints of another run \(its settings differ\)"):
-        train_depths(student(), labels, settings, loop, DepthSettings(easy=0.1), tmp_path / "again")
-    train_depths(student(), labels, settings, loop, depths, tmp_path / "again")
-    whole, again = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "again"))
+        train_depths(
+            student(), labels, settings, loop, DepthSettings(easy_fraction=0.1), tmp_path / "resumed"
+        )
+    train_depths(student(), labels, settings, loop, depths, tmp_path / "resumed")
+    whole, resumed = (
+        load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "resumed")
+    )
     for name, value in whole.items():
-        torch.testing.assert_close(again[name], value)
+        torch.testing.assert_close(resumed[name], value)
 
 
 def test_plain_tuning_is_cross_entropy(labels: TahLabels) -> None:
     looped = LoopedModel(adapted("llama").float(), LoopedSettings(), VOCAB).eval()
     batch = collate(some_items(labels), torch.device("cpu"))
-    found = PlainTraining(looped)(batch).loss
+    loss = PlainTraining(looped)(batch).loss
     logits = looped.peft(input_ids=batch.ids).logits
     expected = torch.nn.functional.cross_entropy(
         logits[batch.steps], batch.next_ids[batch.steps], reduction="sum"
     )
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, expected)
 
 
 # ---------------------------------------------------------------- bad input
@@ -408,13 +413,13 @@ def test_a_folder_of_another_student(folder: Path) -> None:
 
 
 def test_an_adapter_of_another_base(damaged: Path) -> None:
-    """The settings say this student, the adapter's shapes do not."""
+    """The manifest names this student, but the adapter has other shapes."""
     weights = {k: torch.zeros(*v.shape, 2)[..., 0][..., :-1].contiguous() if "lora_A" in k else v
                for k, v in load_file(damaged / "adapter_model.safetensors").items()}  # fmt: skip
     save_file(weights, damaged / "adapter_model.safetensors", {"format": "pt"})
-    who = student()
+    base = student()
     with pytest.raises(TahError, match=r"its adapter cannot be loaded \(.*size mismatch|Error"):
-        load_tah(damaged, who.fingerprint, "words", 64).attach(who.model)
+        load_tah(damaged, base.fingerprint, "words", 64).attach(base.model)
 
 
 def test_folders_that_are_none(damaged: Path, tmp_path: Path) -> None:
@@ -444,17 +449,16 @@ def test_labels_that_are_damaged(labels: TahLabels, tmp_path: Path) -> None:
     with pytest.raises(TahError, match=r"expected a folder of `s2t-eval tah label` with manifest\.json"):
         TahLabels.load(tmp_path)
     text = labels.texts[0]
-    wrong = Text(text.problem_id, text.question_hash, text.prompt_ids, text.output_ids, [True])
+    wrong = LabelledText(text.problem_id, text.question_hash, text.prompt_ids, text.output_ids, [True])
     TahLabels(labels.manifest, [labels.texts[1], wrong]).save(tmp_path / "labels")
-    with pytest.raises(
-        TahError, match=r"labels\.parquet, row 1 \(made/0\): prompt, text and labels do not fit"
-    ):
+    with pytest.raises(TahError, match=r"labels\.parquet, row 1 \(made/0\): expected a prompt, a text"):
         TahLabels.load(tmp_path / "labels")
 
 
 def test_labels_with_nothing_to_learn(labels: TahLabels, tmp_path: Path) -> None:
     easy = [
-        Text(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13) for t in labels.texts
+        LabelledText(t.problem_id, t.question_hash, t.prompt_ids, t.output_ids, [False] * 13)
+        for t in labels.texts
     ]
     with pytest.raises(
         TahError, match=r"^labels: no token is hard on one side of the split; label more texts"
@@ -479,8 +483,8 @@ def test_labels_with_nothing_to_learn(labels: TahLabels, tmp_path: Path) -> None
         (lambda: LoopedSettings(rank=0), r"^rank: expected at least 1, got 0$"),
         (lambda: DeciderSettings(width=0), r"^width: expected at least 1, got 0$"),
         (lambda: DeciderSettings(layers=(0, 4)).layers_of(4), r"^layers: .* from 0 to 3, got 4$"),
-        (lambda: DepthSettings(easy=1.5), r"^easy: expected a share from 0 to 1, got 1\.5$"),
-        (lambda: DecisionSettings(threshold=1.2), r"^threshold: expected a probab.*, got 1\.2$"),
+        (lambda: DepthSettings(easy_fraction=1.5), r"^easy_fraction: .* from 0 to 1, got 1\.5$"),
+        (lambda: DecisionSettings(eval_threshold=1.2), r"^eval_threshold: expected a probab.*, got 1\.2$"),
         (lambda: DecisionSettings(positive_weight=0), r"^positive_weight: expected a number above 0, got 0$"),
     ],
 )  # fmt: skip
@@ -490,12 +494,14 @@ def test_settings_out_of_range(make: Callable[[], object], message: str) -> None
 
 
 def test_depth_one_cannot_be_trained(labels: TahLabels, tmp_path: Path) -> None:
-    with pytest.raises(TahError, match=r"^max_depth: with 1 there is no second look to train"):
+    with pytest.raises(
+        TahError, match=r"^max_depth: expected at least 2, because stage 1 trains the second pass, got 1$"
+    ):
         train_depths(student(), labels, LoopedSettings(max_depth=1), QUICK, DepthSettings(), tmp_path / "x")
 
 
 def test_more_tokens_mixed_than_the_vocabulary_has(labels: TahLabels, tmp_path: Path) -> None:
-    """`--top_n 5000` was cut to the vocabulary without a word."""
+    """`--top_n 5000` was once reduced to the vocabulary without a message."""
     message = rf"^top_n: expected at most the vocabulary of {VOCAB} tokens, got 5000$"
     with pytest.raises(TahError, match=message):
         train_depths(student(), labels, LoopedSettings(top_n=5000), QUICK, DepthSettings(), tmp_path / "x")

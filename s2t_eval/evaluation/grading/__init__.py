@@ -1,4 +1,4 @@
-"""Reads answers and compares them as a careful person would; metrics with unbiased estimators."""
+"""Grading of responses: extraction of answers, their equivalence, and unbiased estimators of metrics."""
 
 from s2t_eval.evaluation.grading.grader import Grader, GraderBrokenError, shared_grader
 from s2t_eval.evaluation.grading.rules import EXPRESSION, INTEGER, LETTER, NUMBER, QUANTITY, AnswerRule

@@ -1,6 +1,6 @@
-"""Unbiased estimates from n samples of what k samples would give.
+"""Unbiased estimators, from n samples, of metrics of k samples.
 
-Each is the mean over all ways to take k of the n samples, computed without taking them.
+Each is the mean over all subsets of k of the n samples, computed without enumerating them.
 """
 
 from __future__ import annotations
@@ -10,62 +10,76 @@ from math import comb
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Chance that at least one of k samples is right (Chen et al. 2021, equation 1).
+    """Probability that at least one of k samples is correct (Chen et al. 2021, equation 1).
 
     Args:
-        n: samples drawn.
-        correct: of them right.
-        k: samples one would take, at most n.
+        n: number of samples.
+        correct: number of correct samples.
+        k: subset size, from 1 to n.
+
+    Raises:
+        ValueError: k is out of range.
+
+    Example:
+        >>> pass_at_k(4, 2, 1)
+        0.5
     """
     _require(n, k)
     return 1.0 - comb(n - correct, k) / comb(n, k)
 
 
 def majority_at_k(counts: Sequence[int], correct: Sequence[bool], n: int, k: int) -> float:
-    """Chance that the most frequent answer of k samples is right.
+    """Probability that the most frequent answer of k samples is correct.
 
-    Equal counts are decided by who came first, so in a random order each is as likely. Samples
-    without an answer do not vote; where none of k votes, the outcome is not right.
+    Ties are broken by the first occurrence, so in a random order each tied answer is equally likely. Samples
+    without an answer abstain; if all k samples abstain, the result is incorrect.
 
     Args:
-        counts: samples of each distinct answer.
-        correct: whether that answer is right.
-        n: samples drawn, those without an answer included.
-        k: samples one would take, at most n.
+        counts: number of samples for each distinct answer.
+        correct: for each distinct answer, whether it is correct.
+        n: number of samples, including abstentions.
+        k: subset size, from 1 to n.
+
+    Raises:
+        ValueError: k is out of range.
+
+    Example:
+        >>> majority_at_k([3, 1], [True, False], 4, 1)
+        0.75
     """
     _require(n, k)
-    silent = n - sum(counts)
+    num_abstentions = n - sum(counts)
     total = 0.0
-    for place, is_right in enumerate(correct):
+    for index, is_right in enumerate(correct):
         if not is_right:
             continue
-        others = [count for other, count in enumerate(counts) if other != place]
-        for votes in range(1, min(counts[place], k) + 1):
-            ways = _ways(others, silent, k - votes, votes)
-            total += comb(counts[place], votes) * sum(way / (1 + ties) for ties, way in enumerate(ways))
+        others = [count for other_index, count in enumerate(counts) if other_index != index]
+        for votes in range(1, min(counts[index], k) + 1):
+            ways = _count_ways(others, num_abstentions, k - votes, votes)
+            total += comb(counts[index], votes) * sum(way / (1 + ties) for ties, way in enumerate(ways))
     return total / comb(n, k)
 
 
-def sizes(n: int) -> list[int]:
-    """The k that are reported for n samples: powers of two, and n."""
+def reported_ks(n: int) -> list[int]:
+    """The values of k that are reported for n samples: powers of two below n, and n."""
     powers = [1 << i for i in range(n.bit_length()) if 1 << i < n]
     return [*powers, n]
 
 
-def _ways(others: Sequence[int], silent: int, take: int, most: int) -> list[int]:
-    """Ways to take samples with no other answer above `most` votes, by the number that ties with it."""
-    ways = [[comb(silent, taken)] + [0] * len(others) for taken in range(take + 1)]
+def _count_ways(others: Sequence[int], num_abstentions: int, num_drawn: int, max_votes: int) -> list[int]:
+    """Number of subsets in which no other answer exceeds `max_votes`, by the number of answers that tie."""
+    ways = [[comb(num_abstentions, taken)] + [0] * len(others) for taken in range(num_drawn + 1)]
     for count in others:
-        grown = [[0] * (len(others) + 1) for _ in range(take + 1)]
-        for taken in range(take + 1):
+        extended = [[0] * (len(others) + 1) for _ in range(num_drawn + 1)]
+        for taken in range(num_drawn + 1):
             for ties, way in enumerate(ways[taken]):
                 if not way:
                     continue
-                for votes in range(min(count, most, take - taken) + 1):
-                    tie = ties + (votes == most)
-                    grown[taken + votes][tie] += way * comb(count, votes)
-        ways = grown
-    return ways[take]
+                for votes in range(min(count, max_votes, num_drawn - taken) + 1):
+                    tie = ties + (votes == max_votes)
+                    extended[taken + votes][tie] += way * comb(count, votes)
+        ways = extended
+    return ways[num_drawn]
 
 
 def _require(n: int, k: int) -> None:

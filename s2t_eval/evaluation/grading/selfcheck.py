@@ -1,49 +1,49 @@
-"""Whether the comparison works at all on this machine, and what to install where it does not."""
+"""Self-check of the comparison: pairs with known verdicts, and the packages to install if it fails."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-KNOWN = (
+KNOWN_PAIRS = (
     (r"x+\frac{1}{2}", "0.5+x", True),
     (r"2\sqrt{3}", r"\sqrt{12}", True),
     (r"\frac{1}{2004!}", r"\frac{1}{2006!}", False),
     ("x+1", "x+2", False),
 )
-"""Pairs that need math-verify's grammar, with their verdicts."""
+"""Pairs with their verdicts, whose comparison needs math-verify's grammar."""
 PACKAGES = ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime", "sympy")
-EXPECTED = (
+EXPECTED_VERSIONS = (
     "antlr4-python3-runtime 4.9.3, 4.11.0 or 4.13.2, whichever latex2sympy2_extended finds a grammar for"
 )
-INSTALL = "pip install 'math-verify[antlr4-11-0]'"
+INSTALL_COMMAND = "pip install 'math-verify[antlr4-11-0]'"
 
 
-def fault() -> str | None:
-    """What is wrong with the comparison in one line, None where it works.
+def comparison_problem() -> str | None:
+    """Describe in one line why answers cannot be compared; None if the comparison works.
 
-    A broken grammar raises nothing that a caller would see: it reads no answer, and every score is 0.
+    A broken grammar raises no error during a comparison: it parses no answer, and every score is 0.
     """
     try:
-        from s2t_eval.evaluation.grading.equality import same
-        from s2t_eval.evaluation.grading.values import grammar
+        from s2t_eval.evaluation.grading.equivalence.compare import is_equivalent
+        from s2t_eval.evaluation.grading.equivalence.parsing import load_grammar
 
-        grammar()
-        wrong = next((pair for pair in KNOWN if same(pair[0], pair[1]) is not pair[2]), None)
+        load_grammar()
+        failed = next((pair for pair in KNOWN_PAIRS if is_equivalent(pair[0], pair[1]) is not pair[2]), None)
     except Exception as error:
-        return _line(f"{type(error).__name__}: {error}")
-    if wrong is None:
+        return _message(f"{type(error).__name__}: {error}")
+    if failed is None:
         return None
-    gold, answer, is_same = wrong
-    wanted, got = ("be equal", "are not") if is_same else ("differ", "do not")
-    return _line(f"`{gold}` and `{answer}` should {wanted} and {got}")
+    gold, answer, is_same = failed
+    expected, actual = ("be equal", "are not") if is_same else ("differ", "do not")
+    return _message(f"`{gold}` and `{answer}` should {expected} and {actual}")
 
 
-def _line(reason: str) -> str:
-    found = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+def _message(reason: str) -> str:
+    installed = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     reason = " ".join(reason.split())[:300]
     return (
-        f"answers cannot be compared on this machine ({reason}): found {found}; expected {EXPECTED}; "
-        f"install them with: {INSTALL}"
+        f"answers cannot be compared on this machine ({reason}): found {installed}; "
+        f"expected {EXPECTED_VERSIONS}; install them with: {INSTALL_COMMAND}"
     )
 
 

@@ -1,7 +1,8 @@
-"""Thoughts that a reasoning model writes before its answer: how they are marked, and a text without them.
+"""Thoughts of reasoning models: their delimiters, and removal of thoughts from a response.
 
-What stands inside a thought is no answer, whatever it says. A thought that never ends has none behind it.
-Nothing of ours is imported, so that decoding may use it too (a stop string inside a thought ends nothing).
+The content of a thought is never an answer, and a response whose thought never ends has no answer. The
+module imports nothing of this package, so that decoding can use it too: stop strings inside a thought are
+ignored.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ import re
 from dataclasses import dataclass
 
 TAGS = r"(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis|inner_monologue)"
-"""Names of tags: `<think>` (DeepSeek-R1, Qwen3, Phi-4), `<thought>` (EXAONE, Marco-o1), `<seed:think>`."""
+"""Tag names: `<think>` (DeepSeek-R1, Qwen3, Phi-4), `<thought>` (EXAONE, Marco-o1), `<seed:think>`."""
 
 
 @dataclass(frozen=True)
 class Marker:
-    """One family of marks.
+    """A pair of delimiters of a thought.
 
     Args:
-        name: whose it is.
-        begin: what opens a thought.
-        end: what closes it.
-        closes_alone: whether an end without a beginning closes a thought too, because chat templates
-            of this family put the beginning into the prompt.
+        name: name of the model family.
+        begin: opening delimiter.
+        end: closing delimiter.
+        closes_alone: whether a closing delimiter alone ends a thought; default True, because chat templates
+            of these families put the opening delimiter into the prompt.
     """
 
     name: str
@@ -64,44 +65,54 @@ EITHER = re.compile(rf"(?=[<\[◁AHah])(?:{BEGIN.pattern}|{END.pattern})", re.I)
 
 
 def without_thoughts(text: str, is_open: bool = False, end: str | None = None) -> str | None:
-    """What a text says outside its thoughts; None where a thought never ends.
+    """Remove the thoughts of a response.
 
-    An end without a beginning closes a thought that the prompt opened: all before it is thought.
+    A closing delimiter without an opening one ends a thought that the prompt opened, so all text before it is
+    removed.
 
     Args:
-        text: what a model wrote.
-        is_open: whether the prompt is known to have opened a thought (see `opens_thought`).
-        end: one more mark that closes a thought (the harness's `think_end_token`).
+        text: the response.
+        is_open: whether the prompt opened a thought (see `opens_thought`); default False.
+        end: additional closing delimiter (the harness's `think_end_token`); default None.
+
+    Returns:
+        The text outside thoughts; None if a thought never ends.
+
+    Example:
+        >>> without_thoughts("<think>6 * 3</think>18")
+        '18'
     """
     if end and end in text:
         text, is_open = text.rsplit(end, 1)[1], False
-    kept: list[str] = []
-    place = 0
+    visible: list[str] = []
+    position = 0
     if is_open:
         if (closing := END.search(text)) is None:
             return None
-        place = closing.end()
-    while (mark := EITHER.search(text, place)) is not None:
-        marker = _opened_by(text, mark.start())
+        position = closing.end()
+    while (delimiter := EITHER.search(text, position)) is not None:
+        marker = _family_opened_at(text, delimiter.start())
         if marker is None:
-            kept, place = [], mark.end()
+            visible, position = [], delimiter.end()
             continue
-        closing = marker.end.search(text, mark.end())
+        closing = marker.end.search(text, delimiter.end())
         if closing is None:
             return None
-        kept.append(text[place : mark.start()])
-        place = closing.end()
-    return "".join([*kept, text[place:]])
+        visible.append(text[position : delimiter.start()])
+        position = closing.end()
+    return "".join([*visible, text[position:]])
 
 
 def opens_thought(prompt: str) -> bool:
-    """Whether a prompt ends inside a thought, as those of many reasoning models' chat templates do."""
-    last = max(EITHER.finditer(prompt), key=lambda mark: mark.start(), default=None)
+    """Return whether a prompt ends with an opening delimiter, as in chat templates of reasoning models."""
+    last = max(EITHER.finditer(prompt), key=lambda delimiter: delimiter.start(), default=None)
     return (
-        last is not None and _opened_by(prompt, last.start()) is not None and not prompt[last.end() :].strip()
+        last is not None
+        and _family_opened_at(prompt, last.start()) is not None
+        and not prompt[last.end() :].strip()
     )
 
 
-def _opened_by(text: str, place: int) -> Marker | None:
-    """The family of a mark that opens a thought; None of one that closes."""
-    return next((marker for marker in MARKERS if marker.begin.match(text, place)), None)
+def _family_opened_at(text: str, position: int) -> Marker | None:
+    """The family of the opening delimiter at a position; None for a closing one."""
+    return next((marker for marker in MARKERS if marker.begin.match(text, position)), None)

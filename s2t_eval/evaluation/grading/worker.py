@@ -1,9 +1,9 @@
 """The process in which answers are compared: `python -m s2t_eval.evaluation.grading.worker`.
 
-The first line out is `[true, ""]`, or `[false, reason]` where the comparison does not work on this
-machine. Then a line in, `[gold, answer, tolerance]`; a line out, `[true or false, ""]`, or null and
-the reason where the comparison broke. It has no time limit of its own: whoever asks kills it (see
-`grader.py`).
+Protocol: JSON lines on standard input and output. The first output line is `[true, ""]`, or
+`[false, reason]` if the comparison does not work on this machine. For each input line
+`[gold, answer, tolerance]` there is one output line `[verdict, ""]`, or `[null, reason]` if the comparison
+raised an error. The worker has no time limit of its own: its parent process kills it (see `grader.py`).
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ import os
 import resource
 import sys
 
-from s2t_eval.evaluation.grading.selfcheck import fault
+from s2t_eval.evaluation.grading.selfcheck import comparison_problem
 
-MEMORY = 4 << 30
+MEMORY_LIMIT = 4 << 30
 
 
 def main() -> None:
-    """Answer until nobody asks any more."""
+    """Compare pairs until standard input ends."""
     lines, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no reply
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    os.dup2(2, 1)  # output of libraries must not mix with the replies
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     logging.disable(logging.CRITICAL)
     sys.setrecursionlimit(3000)
-    reason = fault()
+    reason = comparison_problem()
     replies.write(json.dumps([reason is None, reason or ""]) + "\n")
     replies.flush()
     if reason is not None:
         return
-    from s2t_eval.evaluation.grading.equality import same
+    from s2t_eval.evaluation.grading.equivalence.compare import is_equivalent
 
     for line in lines:
         try:
-            reply = [same(*json.loads(line)), ""]
+            reply = [is_equivalent(*json.loads(line)), ""]
         except Exception as error:
             reply = [None, f"{type(error).__name__}: {error}"[:200]]
         replies.write(json.dumps(reply) + "\n")

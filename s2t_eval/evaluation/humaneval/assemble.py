@@ -1,9 +1,9 @@
-"""Makes a program out of what a chat model answers to "complete this function".
+"""Extraction of a program from a chat model's answer to "complete this function".
 
-An answer comes fenced or bare, with prose around it, with the signature repeated or as the body
-alone, whole or cut off. Its parts are read as statements (`statements`), and the program is what the
-function needs of them (`selection`), in their own words. The time this takes grows with the answer's
-length and no faster, and no answer makes it raise: text that Python cannot read is not a program.
+An answer may be fenced or bare, surrounded by prose, a complete function or only its body, and truncated.
+Its parts are parsed into statements (`statements.py`), and the program consists of the statements that the
+function needs (`selection.py`), with their source unchanged. The time is linear in the answer's length, and
+text that is not valid Python raises no error: it is not a program.
 """
 
 from __future__ import annotations
@@ -15,93 +15,116 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from s2t_eval.evaluation.humaneval.blocks import BETWEEN, FENCED, INLINE, Block, answer_text, blocks
+from s2t_eval.evaluation.humaneval.blocks import (
+    BETWEEN,
+    FENCED,
+    INLINE,
+    Block,
+    extract_answer_text,
+    find_blocks,
+)
 from s2t_eval.evaluation.humaneval.body import Body, begins_with_body, read_body
 from s2t_eval.evaluation.humaneval.layout import indent
-from s2t_eval.evaluation.humaneval.selection import is_stub, needed
+from s2t_eval.evaluation.humaneval.selection import is_stub, select_needed
 from s2t_eval.evaluation.humaneval.statements import Reader, Statement, parse
 
-WHOLE, CUT, STUB = 3, 2, 1
-"""How much of the function a block defines."""
+COMPLETE, TRUNCATED, STUB = 3, 2, 1
+"""Ranks of a block by how much of the function it defines."""
 INDENT = "    "
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A block of the answer, read when it is asked for."""
+    """A block of the answer, parsed lazily."""
 
     block: Block
     reader: Reader
 
     @functools.cached_property
     def statements(self) -> list[Statement]:
-        """Its statements without what is no Python."""
+        """The valid statements of the block."""
         return [statement for statement in self.reader.read(self.block.text) if statement is not None]
 
 
 def assemble(answer: str, prompt: str, entry_point: str) -> str | None:
-    """A program that defines the asked function, None where the answer holds none.
+    """Return a program that defines the requested function; None if the answer contains none.
 
     Args:
-        answer: what the model said.
-        prompt: the function's beginning as the benchmark gives it: imports, helpers, signature, docstring.
-        entry_point: the function's name.
+        answer: the model's response.
+        prompt: the benchmark's prompt: imports, helpers, signature and docstring.
+        entry_point: name of the function.
+
+    Example:
+        >>> print(assemble("return x + 1", "def f(x):\\n", "f"))
+        def f(x):
+            return x + 1
+        <BLANKLINE>
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of escapes and comparisons in the model's code
-        return _assembled(answer, prompt, entry_point)
+        warnings.simplefilter("ignore")  # warnings about escapes and comparisons in the generated code
+        return _assemble(answer, prompt, entry_point)
 
 
-def _assembled(answer: str, prompt: str, entry_point: str) -> str | None:
-    text = answer_text(answer)
-    found = blocks(text) if text else []
-    if not text or not found:
+def _assemble(answer: str, prompt: str, entry_point: str) -> str | None:
+    text = extract_answer_text(answer)
+    blocks = find_blocks(text) if text else []
+    if not text or not blocks:
         return None
     reader, start = Reader(entry_point, len(text)), _entry_start(prompt, entry_point)
-    sections = [Section(block, reader) for block in found]
-    is_body = found[0].kind == BETWEEN and begins_with_body(text, entry_point)
-    continued = functools.partial(_continued, sections, prompt[start:].rstrip(), entry_point)
-    whole = functools.partial(_whole, sections, entry_point)
-    statements = continued(is_body=True) if is_body else None
-    statements = statements or whole(CUT) or continued(is_body=False) or whole(STUB)
+    sections = [Section(block, reader) for block in blocks]
+    is_body = blocks[0].kind == BETWEEN and begins_with_body(text, entry_point)
+    continue_prompt = functools.partial(_continued_prompt, sections, prompt[start:].rstrip(), entry_point)
+    find_definition = functools.partial(_complete_definition, sections, entry_point)
+    statements = continue_prompt(is_body=True) if is_body else None
+    statements = (
+        statements or find_definition(TRUNCATED) or continue_prompt(is_body=False) or find_definition(STUB)
+    )
     return _program(prompt[:start].rstrip(), statements, sections) if statements else None
 
 
 def _entry_start(prompt: str, entry_point: str) -> int:
-    """Where the function begins in the prompt, behind imports and helpers that an answer may use."""
-    found = re.search(rf"^(?:async )?def {re.escape(entry_point)}\b", prompt, re.MULTILINE)
-    return found.start() if found else 0
+    """The position of the function in the prompt, after imports and helpers that an answer may use."""
+    match = re.search(rf"^(?:async )?def {re.escape(entry_point)}\b", prompt, re.MULTILINE)
+    return match.start() if match else 0
 
 
-def _whole(sections: Sequence[Section], entry_point: str, lowest: int) -> list[Statement] | None:
-    """What the function needs, where a block defines it; the last of the best such blocks."""
+def _complete_definition(
+    sections: Sequence[Section], entry_point: str, min_rank: int
+) -> list[Statement] | None:
+    """The statements for a function defined in the answer: in the last block with the highest rank."""
     ranks = [(_rank(section, entry_point), section.block.kind, i) for i, section in enumerate(sections)]
-    rank, _, place = max(ranks, default=(0, 0, 0))
-    if rank < lowest:
+    rank, _, index = max(ranks, default=(0, 0, 0))
+    if rank < min_rank:
         return None
-    main = [part for part in sections[place].statements if _rank_of(part, entry_point) in (0, rank)]
-    return _needed(main, sections, place, entry_point)
+    main = [
+        statement for statement in sections[index].statements if _rank_of(statement, entry_point) in (0, rank)
+    ]
+    return _needed_statements(main, sections, index, entry_point)
 
 
-def _continued(
+def _continued_prompt(
     sections: Sequence[Section], signature: str, entry_point: str, is_body: bool
 ) -> list[Statement] | None:
-    """The prompt's function with the body of the last block that returns something, and what it needs."""
-    places = sorted(range(len(sections)), key=lambda i: (sections[i].block.kind, i), reverse=True)
-    for place in [0] if is_body else places:
-        section = sections[place]
+    """The prompt's function completed with a body: that of the last block that returns a value."""
+    indices = sorted(range(len(sections)), key=lambda i: (sections[i].block.kind, i), reverse=True)
+    for index in [0] if is_body else indices:
+        section = sections[index]
         if section.block.kind == INLINE or (not is_body and _rank(section, entry_point)):
             continue
         body = read_body(section.block.text, section.reader)
         if body is not None and (body.has_result or is_body):
-            function = _function(signature, body)
+            function = _function_statement(signature, body)
             if function is not None:
-                rest = [part for part in body.rest if part is not None and not part.binds(entry_point)]
-                return _needed([function, *rest], sections, place, entry_point)
+                helpers = [
+                    statement
+                    for statement in body.remainder
+                    if statement is not None and not statement.binds(entry_point)
+                ]
+                return _needed_statements([function, *helpers], sections, index, entry_point)
     return None
 
 
-def _function(signature: str, body: Body) -> Statement | None:
+def _function_statement(signature: str, body: Body) -> Statement | None:
     source = f"{signature}\n{indent(body.source, INDENT)}"
     tree = parse(source)
     if isinstance(tree, ast.Module):
@@ -109,45 +132,55 @@ def _function(signature: str, body: Body) -> Statement | None:
     return Statement(source, None) if isinstance(tree, RecursionError | MemoryError) else None
 
 
-def _needed(
-    main: list[Statement], sections: Sequence[Section], place: int, entry_point: str
+def _needed_statements(
+    main: list[Statement], sections: Sequence[Section], index: int, entry_point: str
 ) -> list[Statement]:
-    """What the function needs, in the answer's order; its own block has precedence, then fences have it."""
-    others = [section for i, section in enumerate(sections) if i != place]
+    """The statements that the function needs, in the answer's order.
+
+    If several blocks define a name, the function's own block has precedence, then fenced blocks.
+    """
+    others = [section for i, section in enumerate(sections) if i != index]
     groups = [main] + [
         [
-            part
+            statement
             for section in others
             if section.block.kind == kind
-            for part in section.statements
-            if part.is_whole
+            for statement in section.statements
+            if statement.is_whole
         ]
         for kind in (FENCED, BETWEEN)
     ]
-    kept = needed(groups, entry_point)
-    order = [main if i == place else section.statements for i, section in enumerate(sections)]
-    return [part for statements in order for part in statements if part in kept]
+    selected = select_needed(groups, entry_point)
+    order = [main if i == index else section.statements for i, section in enumerate(sections)]
+    return [statement for statements in order for statement in statements if statement in selected]
 
 
 def _rank(section: Section, entry_point: str) -> int:
     if entry_point not in section.block.text:
         return 0
-    return max((_rank_of(part, entry_point) for part in section.statements), default=0)
+    return max((_rank_of(statement, entry_point) for statement in section.statements), default=0)
 
 
 def _rank_of(statement: Statement, entry_point: str) -> int:
-    """How much of the function a statement defines; 0 for another statement."""
+    """The rank of a statement by how much of the function it defines; 0 for other statements."""
     if not statement.binds(entry_point):
         return 0
     if is_stub(statement):
         return STUB
-    return WHOLE if statement.is_whole else CUT
+    return COMPLETE if statement.is_whole else TRUNCATED
 
 
-def _program(beginning: str, statements: Iterable[Statement], sections: Iterable[Section]) -> str:
-    """The source text; imports from `__future__` have to come before the prompt's own beginning."""
+def _program(prompt_start: str, statements: Iterable[Statement], sections: Iterable[Section]) -> str:
+    """The source text of the program; imports from `__future__` must precede the prompt's imports."""
     futures = {
-        part.source: None for section in sections for part in section.statements if part.is_known_future
+        statement.source: None
+        for section in sections
+        for statement in section.statements
+        if statement.is_known_future
     }
-    pieces = [*futures, beginning, *(part.source for part in statements if not part.is_known_future)]
-    return "\n\n".join(filter(None, pieces)) + "\n"
+    parts = [
+        *futures,
+        prompt_start,
+        *(statement.source for statement in statements if not statement.is_known_future),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"

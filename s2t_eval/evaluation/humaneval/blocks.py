@@ -1,4 +1,4 @@
-"""The parts of an answer that may be code: fenced blocks, the text between them, code within a line."""
+"""Segmentation of an answer into parts that may be code: fenced blocks, text between them, inline code."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import re
 from typing import NamedTuple
 
 from s2t_eval.evaluation.grading.thinking import without_thoughts
-from s2t_eval.evaluation.humaneval.layout import ends_inside_string, with_plain_spaces
+from s2t_eval.evaluation.humaneval.layout import ends_inside_string, normalise_spaces
 
 NOT_CODE = {"bash", "sh", "shell", "zsh", "console", "text", "txt", "plaintext", "output", "json", "diff"}
 INLINE, BETWEEN, FENCED = 1, 2, 3
-"""Kinds of blocks, the likelier code the higher."""
-PYTHON = r"(?i:python[\d.]*|py\d?|ipython|pycon)"
-CODE_FOLLOWS = re.compile(rf"{PYTHON}[ \t]+(?=(?:async[ ]+)?(?:def|class|from|import|return|@)\b|@|\w+ = )")
-MARKED_LINE = re.compile(r"^[^\n]*?(?:`{3}|~{3})[^\n]*$", re.MULTILINE)
-MARK = re.compile(r"`{3,}|~{3,}")
-BEGINNING = re.compile(
+"""Kinds of blocks, in ascending order of the probability that they are code."""
+PYTHON_NAME = r"(?i:python[\d.]*|py\d?|ipython|pycon)"
+CODE_FOLLOWS = re.compile(
+    rf"{PYTHON_NAME}[ \t]+(?=(?:async[ ]+)?(?:def|class|from|import|return|@)\b|@|\w+ = )"
+)
+FENCE_LINE = re.compile(r"^[^\n]*?(?:`{3}|~{3})[^\n]*$", re.MULTILINE)
+FENCE_MARK = re.compile(r"`{3,}|~{3,}")
+LEADING_TOKENS = re.compile(
     r"\A(?:[ \t]*(?:<s>|<bos>|<\|begin_of_text\|>|<\|im_start\|>(?:assistant)?|<start_of_turn>(?:model)?"
     r"|<\|assistant\|>|<\|start_header_id\|>\w*<\|end_header_id\|>|<\|start\|>\w*|<\|channel\|>\w*|<\|message\|>"
     r"|\[/INST\]|<\|python_tag\|>|<｜Assistant｜>|<\|\w{1,30}\|>|\n))+"
 )
-"""Special tokens before the answer; the spaces behind them may be a body's indentation."""
+"""Special tokens before the answer; spaces after them are kept, because they may be indentation."""
 END_OF_TURN = re.compile(
     r"""(?<!["'])(?:<\|[\w. -]{1,40}\|>|<｜[^｜>\n]{1,40}｜>|</s>|<eos>|<pad>|<EOT>|<end_of_(?:turn|text)>
     |\[/?INST\]|(?m:^[ \t]*\[(?:DONE|EOS|END)\][ \t]*$))""",
     re.VERBOSE,
 )
-TAG = re.compile(
+CODE_TAG = re.compile(
     r"""(?m:^(?:'{3}|"{3})(?:python|py)[ ]*$)
     |(?m:^)\[(?:PYTHON|CODE|ANSWER|SOLUTION|BEGIN)\]|\[/(?:PYTHON|CODE|ANSWER|SOLUTION)\]
     |(?<!["'\w])(?:
@@ -35,21 +37,21 @@ TAG = re.compile(
     )(?!["'])""",
     re.VERBOSE,
 )
-"""What stands around code in place of a fence. `return [CODE]` is code."""
-PROMPTS = (
+"""Tags that are used instead of fences; `return [CODE]` is code and not matched."""
+PROMPT_PATTERNS = (
     re.compile(r"[ \t]*(?:>>>|\.\.\.)(?: |$)"),
     re.compile(r"[ \t]*(?:In \[\d+\]:|\.{3,}:)(?: |$)"),
 )
-PREFIXES = (re.compile(r"[ \t]*>(?: |$)"), re.compile(r"[ \t]*\d+[.:|)]?(?:[ \t]|$)"))
-"""A quotation's marks, and line numbers, where every line has them."""
+LINE_PREFIXES = (re.compile(r"[ \t]*>(?: |$)"), re.compile(r"[ \t]*\d+[.:|)]?(?:[ \t]|$)"))
+"""Quotation marks and line numbers, which are removed if every line begins with one."""
 
 
 class Block(NamedTuple):
     """A part of an answer that may be code.
 
     Args:
-        kind: `FENCED`, `BETWEEN` fences, or `INLINE` between backquotes in the text there.
-        text: without the marks around it.
+        kind: `FENCED`, `BETWEEN` fences, or `INLINE` code in the text between fences.
+        text: content without delimiters.
     """
 
     kind: int
@@ -57,7 +59,7 @@ class Block(NamedTuple):
 
 
 class Fence(NamedTuple):
-    """An opened fence: its marks, where they stand, and where its content starts."""
+    """An opening fence: its delimiter, the positions of the delimiter and of the content, its language."""
 
     mark: str
     mark_start: int
@@ -66,48 +68,52 @@ class Fence(NamedTuple):
     start: int
 
 
-def answer_text(answer: str) -> str | None:
-    """The answer without thoughts, special tokens, tags around code and characters no source may have.
+def extract_answer_text(answer: str) -> str | None:
+    """Remove thoughts, special tokens, tags around code and characters that are invalid in source code.
 
-    None where it never gets beyond its thoughts.
+    Returns:
+        The remaining text; None if a thought never ends.
     """
     text = answer.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    said = without_thoughts(re.sub("[\ud800-\udfff]", "\ufffd", text))
-    if said is None:
+    visible = without_thoughts(re.sub("[\ud800-\udfff]", "\ufffd", text))
+    if visible is None:
         return None
-    said = BEGINNING.sub("", said, count=1)
-    if (end := END_OF_TURN.search(said)) is not None and said[: end.start()].strip():
-        said = said[: end.start()]
-    return TAG.sub("\n", said)
+    visible = LEADING_TOKENS.sub("", visible, count=1)
+    if (end := END_OF_TURN.search(visible)) is not None and visible[: end.start()].strip():
+        visible = visible[: end.start()]
+    return CODE_TAG.sub("\n", visible)
 
 
-def blocks(text: str) -> list[Block]:
-    """An answer's fenced blocks, the text between them and the code within that, in their order."""
-    found: list[Block] = []
-    fence, place = None, 0
-    for line in MARKED_LINE.finditer(text):
-        if line.start() < place:
+def find_blocks(text: str) -> list[Block]:
+    """Return the fenced blocks, the text between them and the inline code, in order."""
+    blocks: list[Block] = []
+    fence, position = None, 0
+    for line in FENCE_LINE.finditer(text):
+        if line.start() < position:
             continue
         if fence is None:
-            if (fence := _opened(text, line)) is not None:
-                found += _unfenced(text[place : fence.mark_start])
-                place = fence.start
-        elif (end := _closed(fence, line)) is not None:
-            beyond = _inside_string(text, text[place:end], end)
-            if beyond is not None:
-                place = beyond  # no string is open there, so that no part is searched twice
+            if (fence := _opening_fence(text, line)) is not None:
+                blocks += _unfenced_blocks(text[position : fence.mark_start])
+                position = fence.start
+        elif (end := _content_end(fence, line)) is not None:
+            string_end = _end_of_enclosing_string(text, text[position:end], end)
+            if string_end is not None:
+                position = string_end  # continue after the string, so that no part is scanned twice
                 continue
-            found += _fenced(fence, text[fence.start : end])
-            place = min(line.end() + 1, len(text))
-            fence = _opened(text, line) if _is_opening(fence, line) else None
+            blocks += _fenced_block(fence, text[fence.start : end])
+            position = min(line.end() + 1, len(text))
+            fence = _opening_fence(text, line) if _opens_next_fence(fence, line) else None
             if fence is not None:
-                place = fence.start
-    return [*found, *(_fenced(fence, text[fence.start :]) if fence else _unfenced(text[place:]))]
+                position = fence.start
+    return [
+        *blocks,
+        *(_fenced_block(fence, text[fence.start :]) if fence else _unfenced_blocks(text[position:])),
+    ]
 
 
-def _opened(text: str, line: re.Match[str]) -> Fence | None:
-    """The fence that a line opens: alone, behind prose, or with code behind the language."""
-    mark = MARK.search(line[0])
+def _opening_fence(text: str, line: re.Match[str]) -> Fence | None:
+    """The fence that a line opens: alone, after prose, or followed by code on the same line."""
+    mark = FENCE_MARK.search(line[0])
     assert mark is not None
     before, info = line[0][: mark.start()], line[0][mark.end() :]
     if mark[0][0] in info or (
@@ -121,9 +127,12 @@ def _opened(text: str, line: re.Match[str]) -> Fence | None:
     return Fence(mark[0], line.start() + mark.start(), language[1].lower() if language else "", indent, start)
 
 
-def _closed(fence: Fence, line: re.Match[str]) -> int | None:
-    """Where the content ends if a line closes the fence, be it glued to code or the opening of another."""
-    mark = MARK.search(line[0])
+def _content_end(fence: Fence, line: re.Match[str]) -> int | None:
+    """The end of the content if a line closes the fence; None otherwise.
+
+    The closing fence may follow code on the same line, or open the next fence.
+    """
+    mark = FENCE_MARK.search(line[0])
     assert mark is not None
     before, after = line[0][: mark.start()], line[0][mark.end() :]
     if not mark[0].startswith(fence.mark) or mark[0][0] in after:
@@ -133,13 +142,13 @@ def _closed(fence: Fence, line: re.Match[str]) -> int | None:
     return line.start()
 
 
-def _is_opening(fence: Fence, line: re.Match[str]) -> bool:
-    """Whether the line that ends a fence opens the next, because it names a language."""
+def _opens_next_fence(fence: Fence, line: re.Match[str]) -> bool:
+    """Whether the line that closes a fence also opens the next one: it names a language."""
     return re.fullmatch(rf"[ \t]*{re.escape(fence.mark)}[ \t]*[\w+#.-]+[ \t]*", line[0]) is not None
 
 
-def _inside_string(text: str, content: str, end: int) -> int | None:
-    """Where the string ends that a closing mark stands in (a docstring may hold fences); None outside one."""
+def _end_of_enclosing_string(text: str, content: str, end: int) -> int | None:
+    """The end of the string around a closing fence, as in docstrings with fences; None outside strings."""
     quote = ends_inside_string(content)
     if quote is None:
         return None
@@ -149,49 +158,49 @@ def _inside_string(text: str, content: str, end: int) -> int | None:
     return closing + len(quote)
 
 
-def _fenced(fence: Fence, content: str) -> list[Block]:
+def _fenced_block(fence: Fence, content: str) -> list[Block]:
     if fence.language in NOT_CODE or not content.strip():
         return []
     lines = content.split("\n")
     unindented = (line[min(fence.indent, len(line) - len(line.lstrip(" "))) :] for line in lines)
-    return [Block(FENCED, _plain("\n".join(unindented)))]
+    return [Block(FENCED, _clean_block("\n".join(unindented)))]
 
 
-def _unfenced(text: str) -> list[Block]:
+def _unfenced_blocks(text: str) -> list[Block]:
     return (
-        [Block(BETWEEN, _plain(text)), *(Block(INLINE, span) for span in _inline(text))]
+        [Block(BETWEEN, _clean_block(text)), *(Block(INLINE, span) for span in _inline_code(text))]
         if text.strip()
         else []
     )
 
 
-def _inline(text: str) -> list[str]:
-    """What stands between equal runs of backquotes."""
+def _inline_code(text: str) -> list[str]:
+    """The texts between equal runs of backquotes."""
     runs = list(re.finditer("`+", text))
-    spans, place = [], 0
-    while place + 1 < len(runs):
-        opening, closing = runs[place], runs[place + 1]
+    spans, index = [], 0
+    while index + 1 < len(runs):
+        opening, closing = runs[index], runs[index + 1]
         if opening[0] == closing[0]:
             span = text[opening.end() : closing.start()].strip()
             code = CODE_FOLLOWS.match(span)
-            spans.append(_plain(span[code.end() :] if code else span))
-            place += 2
+            spans.append(_clean_block(span[code.end() :] if code else span))
+            index += 2
         else:
-            place += 1
+            index += 1
     return spans
 
 
-def _plain(block: str) -> str:
-    """A block with plain spaces, without an interactive session's prompts, a quotation's marks or numbers."""
-    block = with_plain_spaces(block)
+def _clean_block(block: str) -> str:
+    """Normalise spaces, and remove prompts of interactive sessions, quotation marks and line numbers."""
+    block = normalise_spaces(block)
     lines = block.split("\n")
     first = next((line for line in lines if line.strip()), "")
-    for prompt in PROMPTS:
+    for prompt in PROMPT_PATTERNS:
         if prompt.match(first) or any(re.match(r"[ \t]*(?:>>>|In \[\d+\]:) def ", line) for line in lines):
             inputs = [line[match.end() :] for line in lines if (match := prompt.match(line))]
             if inputs:
                 return "\n".join(inputs)
-    for prefix in PREFIXES:
+    for prefix in LINE_PREFIXES:
         if first and all(prefix.match(line) for line in lines if line.strip()):
             return "\n".join(prefix.sub("", line, count=1) for line in lines)
     return block

@@ -1,4 +1,4 @@
-"""Reads a function's body out of an answer that goes on where the prompt's docstring ended."""
+"""Extraction of a function's body from an answer that continues the prompt."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from s2t_eval.evaluation.humaneval.layout import dedent, layout, with_plain_tabs
-from s2t_eval.evaluation.humaneval.names import run_at_once
+from s2t_eval.evaluation.humaneval.layout import dedent, expand_tabs, find_layout
+from s2t_eval.evaluation.humaneval.names import executed_nodes
 from s2t_eval.evaluation.humaneval.statements import Reader, Statement
 
 DEFINITION = re.compile(r"\s*(?:async\s+def|def|class)\b")
-"""What follows it belongs to it, whatever the indentation."""
+"""A definition; the lines after it belong to it, whatever their indentation."""
 
 
 class Body(NamedTuple):
-    """The statements of a body.
+    """The statements of a function's body.
 
     Args:
-        has_result: whether a value is returned, yielded or an exception raised.
-        num_lines: how much of the answer it holds.
-        source: without indentation.
-        rest: what stands behind it, which may be helpers; read when it is asked for.
+        has_result: whether it returns or yields a value, or raises an exception.
+        num_lines: number of lines.
+        source: source text without indentation.
+        remainder: statements after the body, which may be helpers; parsed lazily.
     """
 
     has_result: bool
     num_lines: int
     source: str
-    rest: Iterator[Statement | None]
+    remainder: Iterator[Statement | None]
 
 
 def begins_with_body(text: str, entry_point: str) -> bool:
-    """Whether the first line of code is indented, and the indented lines do not define the function."""
+    """Return whether the first line of code is indented and the indented lines do not define the function."""
     region, _ = _indented_region(text.lstrip("\n"))
     name = re.escape(entry_point)
     defines = re.compile(rf"^\s*(?:(?:async\s+)?def\s+{name}\b|{name}\s*=[^=])", re.MULTILINE)
@@ -41,59 +41,61 @@ def begins_with_body(text: str, entry_point: str) -> bool:
 
 
 def read_body(text: str, reader: Reader) -> Body | None:
-    """The longest body that a text begins with, whatever became of its indentation; None if there is none."""
-    found = [_body(reader.read(region), rest, reader) for region, rest in _regions(text)]
-    return max((body for body in found if body is not None), key=lambda body: body[:2], default=None)
+    """Return the longest body at the start of a text with possibly damaged indentation; None without one."""
+    bodies = [_take_body(reader.read(region), remainder, reader) for region, remainder in _regions(text)]
+    return max((body for body in bodies if body is not None), key=lambda body: body[:2], default=None)
 
 
 def _regions(text: str) -> Iterator[tuple[str, str]]:
-    """Ways to tell body and rest apart, the body without its indentation."""
-    text = with_plain_tabs(text.strip("\n"))
-    first, newline, others = text.partition("\n")
-    is_indented = first[:1].isspace()
-    region, rest = _indented_region(text if is_indented else others)
+    """Yield candidate splits into the body without indentation and the remaining text."""
+    text = expand_tabs(text.strip("\n"))
+    first_line, newline, following = text.partition("\n")
+    is_indented = first_line[:1].isspace()
+    region, remainder = _indented_region(text if is_indented else following)
     if is_indented:
-        yield dedent(region), rest
-        first, _, region = region.partition("\n")
+        yield dedent(region), remainder
+        first_line, _, region = region.partition("\n")
     else:
         yield text, ""
     margin = _margin(region)
     has_deeper = re.match(rf"\s*^{margin}[ ]", region, re.MULTILINE) is not None
-    if newline and region.strip() and (has_deeper or DEFINITION.match(first) is None):
-        yield dedent(f"{margin}{first.strip()}\n{region}"), rest
+    if newline and region.strip() and (has_deeper or DEFINITION.match(first_line) is None):
+        yield dedent(f"{margin}{first_line.strip()}\n{region}"), remainder
 
 
 def _margin(region: str) -> str:
-    """The indentation that all lines of code in a text have."""
+    """The common indentation of all lines of code."""
     before = next((line for line in region.split("\n") if line.strip()), "")
     after = next((line for line in dedent(region).split("\n") if line.strip()), "")
     return before[: len(before) - len(after)]
 
 
 def _indented_region(text: str) -> tuple[str, str]:
-    """The lines before the first one of code without indentation, and all from there on."""
-    for place in layout(text).tops:
-        if text[place : place + 1].strip() and text[place] != "#":
-            return text[:place], text[place:]
+    """Split a text before its first line of code without indentation."""
+    for position in find_layout(text).line_starts:
+        if text[position : position + 1].strip() and text[position] != "#":
+            return text[:position], text[position:]
     return text, ""
 
 
-def _body(statements: Iterator[Statement | None], rest: str, reader: Reader) -> Body | None:
-    taken: list[Statement] = []
+def _take_body(statements: Iterator[Statement | None], remainder: str, reader: Reader) -> Body | None:
+    body: list[Statement] = []
     for statement in statements:
         if statement is not None:
-            taken.append(statement)
-        if taken and (statement is None or statement.ends_function):
+            body.append(statement)
+        if body and (statement is None or statement.ends_function):
             break
-    if not any(map(_does_something, taken)):
+    if not any(map(_is_effective, body)):
         return None
-    source = "\n".join(statement.source for statement in taken)
-    has_result = any(map(_has_result, taken))
-    return Body(has_result, source.count("\n") + 1, source, itertools.chain(statements, reader.read(rest)))
+    source = "\n".join(statement.source for statement in body)
+    has_result = any(map(_has_result, body))
+    return Body(
+        has_result, source.count("\n") + 1, source, itertools.chain(statements, reader.read(remainder))
+    )
 
 
-def _does_something(statement: Statement) -> bool:
-    """Whether it is more than a word or a constant."""
+def _is_effective(statement: Statement) -> bool:
+    """Whether a statement is more than a name or a constant."""
     node = statement.node
     return not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call | ast.Yield | ast.YieldFrom)
 
@@ -102,4 +104,4 @@ def _has_result(statement: Statement) -> bool:
     if statement.node is None:
         return statement.ends_function
     results = ast.Return | ast.Raise | ast.Yield | ast.YieldFrom
-    return any(isinstance(part, results) for part in run_at_once(statement.node))
+    return any(isinstance(part, results) for part in executed_nodes(statement.node))

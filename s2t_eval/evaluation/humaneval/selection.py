@@ -1,9 +1,8 @@
-"""Which top-level statements of an answer its function needs, and which only show or test it.
+"""Selection of the top-level statements that a function needs, without demonstrations and tests.
 
-A program keeps what the function uses, directly or through what it uses, and every statement that
-gives such a name its value or changes that value: a table that a loop fills is part of the program.
-Demonstrations are not: they say nothing about the function, and may read a terminal that is not there,
-end the process or import what is not installed.
+A program contains what the function uses, directly or transitively, and every statement that binds or
+modifies such a name: a loop that fills a lookup table is part of the program. Demonstrations are left out,
+since they may read standard input, end the process or import packages that are not installed.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from s2t_eval.evaluation.humaneval.names import STAR
 from s2t_eval.evaluation.humaneval.statements import Statement
 
 DYNAMIC = {"globals", "eval", "exec", "vars", "locals", "__import__"}
-"""Functions that use one of these may need any name."""
-KEPT_CALLS = {"setrecursionlimit", "set_int_max_str_digits"}
+"""Functions with dynamic access to names: a statement that uses one may need any name."""
+LIMIT_CALLS = {"setrecursionlimit", "set_int_max_str_digits"}
 
 
 def is_stub(statement: Statement) -> bool:
-    """Whether a function has no more than its docstring, `pass`, `...` or `raise NotImplementedError`."""
+    """Return whether a function consists of a docstring, `pass`, `...` or `raise NotImplementedError`."""
     node = statement.node
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return False
@@ -34,58 +33,58 @@ def is_stub(statement: Statement) -> bool:
     )
 
 
-def needed(groups: Sequence[Sequence[Statement]], entry_point: str) -> set[Statement]:
-    """The statements that the function needs.
+def select_needed(groups: Sequence[Sequence[Statement]], entry_point: str) -> set[Statement]:
+    """Return the statements that a function needs.
 
     Args:
-        groups: statements by precedence: those of a later group take part only for names that no
-            earlier group gives a value.
-        entry_point: the function's name.
+        groups: statements in order of precedence: a later group is used only for names that no earlier
+            group binds.
+        entry_point: name of the function.
     """
-    selection, taken = _Selection(entry_point), set[str]()
+    selection, excluded = _Selection(entry_point), set[str]()
     for group in groups:
         for statement in group:
-            selection.add(statement, taken)
-        taken = taken.union(*(statement.names.bound for statement in group))
+            selection.add(statement, excluded)
+        excluded = excluded.union(*(statement.names.bound for statement in group))
     return selection.run()
 
 
 class _Selection:
-    """Statements by the names that they touch, and the walk from the function to all that it needs."""
+    """A dependency graph of statements and names, and its traversal from the function."""
 
     def __init__(self, entry_point: str) -> None:
         self.entry_point = entry_point
         self.statements: list[Statement] = []
-        self.touching: defaultdict[str, list[Statement]] = defaultdict(list)
-        self.users: defaultdict[str, list[Statement]] = defaultdict(list)
-        """Statements that use a name: definitions in their bodies, others when they are run."""
-        self.changers: defaultdict[str, list[str]] = defaultdict(list)
-        """Functions that change a name when they are called."""
+        self.modifiers_by_name: defaultdict[str, list[Statement]] = defaultdict(list)
+        self.users_by_name: defaultdict[str, list[Statement]] = defaultdict(list)
+        """Statements that use a name, in the body of a definition or when executed."""
+        self.mutators_by_name: defaultdict[str, list[str]] = defaultdict(list)
+        """Functions that modify a name when called."""
         self.modules: defaultdict[str, set[str]] = defaultdict(set)
-        """Modules that a name was imported from, and below, names that were imported from a module."""
+        """Modules from which a name was imported; `imported` maps modules to names."""
         self.imported: defaultdict[str, set[str]] = defaultdict(set)
         self.aliases: defaultdict[str, set[str]] = defaultdict(set)
-        """Other names of what a name stands for, through which it may be changed."""
-        self.taken: dict[Statement, set[str]] = {}
+        """Other names for the same value, through which it may be modified."""
+        self.excluded: dict[Statement, set[str]] = {}
         self.variables: set[str] = set()
         self.bound: set[str] = set()
 
-    def add(self, statement: Statement, taken: set[str]) -> None:
-        """Take a statement into account, but not for names that are taken."""
+    def add(self, statement: Statement, excluded: set[str]) -> None:
+        """Add a statement to the graph, except for the names in `excluded`."""
         names = statement.names
-        if self.entry_point in names.bound & taken:
+        if self.entry_point in names.bound & excluded:
             return
         self.statements.append(statement)
-        self.taken[statement] = taken
-        for name in names.bound - taken:
-            self.touching[name].append(statement)
-        for name in names.read if names.is_definition else names.used_now:
-            self.users[name].append(statement)
-        if names.aliased is not None:
-            self.aliases[names.aliased] |= names.bound
+        self.excluded[statement] = excluded
+        for name in names.bound - excluded:
+            self.modifiers_by_name[name].append(statement)
+        for name in names.read if names.is_definition else names.used_immediately:
+            self.users_by_name[name].append(statement)
+        if names.alias_of is not None:
+            self.aliases[names.alias_of] |= names.bound
         if names.is_definition:
             for name in names.changed:
-                self.changers[name] += names.bound
+                self.mutators_by_name[name] += names.bound
         if names.module is not None:
             for name in names.bound:
                 self.modules[name].add(names.module)
@@ -95,98 +94,98 @@ class _Selection:
         self.bound |= names.bound
 
     def run(self) -> set[Statement]:
-        """The needed statements."""
-        self._add_changes()
+        """Return the needed statements."""
+        self._add_mutations()
         demonstrations = self._demonstrations()
-        kept = {statement for statement in self.statements if _is_kept_call(statement)}
+        selected = {statement for statement in self.statements if _raises_a_limit(statement)}
         seen: set[str] = set()
-        waiting = [self.entry_point, *(name for statement in kept for name in statement.names.read)]
-        while waiting:
-            name = waiting.pop()
+        pending = [self.entry_point, *(name for statement in selected for name in statement.names.read)]
+        while pending:
+            name = pending.pop()
             if name in seen:
                 continue
             seen.add(name)
-            for statement in self._touching(name):
+            for statement in self._modifiers(name):
                 is_entry = self.entry_point in statement.names.bound
-                if statement not in kept and (is_entry or statement not in demonstrations):
-                    kept.add(statement)
-                    waiting += statement.names.read
-            waiting += self._also_needed(name)
-        return kept
+                if statement not in selected and (is_entry or statement not in demonstrations):
+                    selected.add(statement)
+                    pending += statement.names.read
+            pending += self._implied_names(name)
+        return selected
 
-    def _add_changes(self) -> None:
-        """Statements that change what a name stands for touch it as those that bind it do."""
+    def _add_mutations(self) -> None:
+        """Register statements that modify a name's value, like those that bind it."""
         for statement in self.statements:
             names = statement.names
-            touched = names.bases - self.modules.keys()
+            mutated = names.base_classes - self.modules.keys()
             if not names.is_definition:
-                touched |= names.changed | (names.passed & self.variables)
+                mutated |= names.changed | (names.passed & self.variables)
             if not (names.is_definition or names.is_assignment):
-                touched |= names.called & (self.modules.keys() | self.variables)
-                touched |= set(filter(self._is_unknown, names.called))
-            for name in touched - self.taken[statement]:
-                self.touching[name].append(statement)
+                mutated |= names.called & (self.modules.keys() | self.variables)
+                mutated |= set(filter(self._is_unknown, names.called))
+            for name in mutated - self.excluded[statement]:
+                self.modifiers_by_name[name].append(statement)
 
-    def _touching(self, name: str) -> Iterator[Statement]:
-        """Statements that give a name its value, change it, or call a function that does."""
-        yield from self.touching[name]
+    def _modifiers(self, name: str) -> Iterator[Statement]:
+        """Yield statements that bind or modify a name, or call a function that modifies it."""
+        yield from self.modifiers_by_name[name]
         seen: set[str] = set()
-        waiting = list(self.changers.pop(name, []))
-        while waiting:
-            function = waiting.pop()
+        pending = list(self.mutators_by_name.pop(name, []))
+        while pending:
+            function = pending.pop()
             if function in seen:
                 continue
             seen.add(function)
-            for statement in self.users[function]:
-                if function in statement.names.used_now:
+            for statement in self.users_by_name[function]:
+                if function in statement.names.used_immediately:
                     yield statement
                 elif statement.names.is_definition:
-                    waiting += statement.names.bound
+                    pending += statement.names.bound
 
-    def _also_needed(self, name: str) -> set[str]:
-        """Names that a needed one brings along.
+    def _implied_names(self, name: str) -> set[str]:
+        """Names that are needed because another one is.
 
-        Settings made through one name of a module hold for the others; an unknown name comes from
-        `from module import *`; `globals()` may stand for any.
+        Settings made through one name of a module affect its other names; an unknown name may come from
+        `from module import *`; `globals()` may access any name.
         """
-        found = {STAR} if self._is_unknown(name) else set[str]()
+        implied = {STAR} if self._is_unknown(name) else set[str]()
         if name in DYNAMIC:
-            found |= self.bound
+            implied |= self.bound
         if name in self.variables:
-            found |= self.aliases[name]
+            implied |= self.aliases[name]
         if name == STAR:
-            found |= {other for other in self.touching if self._is_unknown(other)}
-        return found.union(*(self.imported.pop(module, set()) for module in self.modules[name]))
+            implied |= {other for other in self.modifiers_by_name if self._is_unknown(other)}
+        return implied.union(*(self.imported.pop(module, set()) for module in self.modules[name]))
 
     def _is_unknown(self, name: str) -> bool:
         return name not in self.bound and not hasattr(builtins, name)
 
     def _demonstrations(self) -> set[Statement]:
-        """Statements that, when run, call the function, read input or end the process."""
-        found = {statement for statement in self.statements if statement.names.is_demonstration}
-        seen, waiting = set[str](), [self.entry_point]
-        for statement in found:
+        """Statements whose execution calls the function, reads input or ends the process."""
+        demonstrations = {statement for statement in self.statements if statement.names.is_demonstration}
+        seen, pending = set[str](), [self.entry_point]
+        for statement in demonstrations:
             if statement.names.is_definition:
-                waiting += statement.names.bound - {self.entry_point}
-        while waiting:
-            name = waiting.pop()
+                pending += statement.names.bound - {self.entry_point}
+        while pending:
+            name = pending.pop()
             if name in seen:
                 continue
             seen.add(name)
-            for statement in self.users[name]:
+            for statement in self.users_by_name[name]:
                 if name in statement.names.called or not statement.names.is_assignment:
-                    found.add(statement)
+                    demonstrations.add(statement)
                 if statement.names.is_definition:
-                    waiting += statement.names.bound
-        return {statement for statement in found if not statement.names.is_definition}
+                    pending += statement.names.bound
+        return {statement for statement in demonstrations if not statement.names.is_definition}
 
 
-def _is_kept_call(statement: Statement) -> bool:
-    """Whether it is a call that lets the function go deeper or count further."""
+def _raises_a_limit(statement: Statement) -> bool:
+    """Whether a statement raises the limit of recursion or of integer digits, which a function may need."""
     node = statement.node
     if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
         return False
     function = node.value.func
     if isinstance(function, ast.Attribute):
-        return function.attr in KEPT_CALLS
-    return isinstance(function, ast.Name) and function.id in KEPT_CALLS
+        return function.attr in LIMIT_CALLS
+    return isinstance(function, ast.Name) and function.id in LIMIT_CALLS

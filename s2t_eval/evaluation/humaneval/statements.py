@@ -1,7 +1,7 @@
-"""Reads the top-level statements of generated text, prose between them left out.
+"""Parsing of the top-level statements of generated text; prose between them is skipped.
 
-Each statement keeps its own source: nothing is written anew from a syntax tree, so a sum of a thousand
-terms or an integer of five thousand digits stays what it was.
+Each statement keeps its source text. Nothing is unparsed from a syntax tree, which would fail for a sum of
+a thousand terms or an integer of five thousand digits.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from s2t_eval.evaluation.humaneval.layout import chunks, dedent, tokens, with_plain_tabs
-from s2t_eval.evaluation.humaneval.names import Names, names_of
+from s2t_eval.evaluation.humaneval.layout import dedent, expand_tabs, split_statements, tokenize
+from s2t_eval.evaluation.humaneval.names import Names, find_names
 
-END_MARK = re.compile(r"```|~~~|<\|[^|>\n]{1,40}\|>|</?[\w:]{1,20}>|\[/\w{1,20}\]|\\end\{|\\\s*\Z")
-"""What follows an answer on its last line: a fence, a special token, a closing tag."""
+ANSWER_END = re.compile(r"```|~~~|<\|[^|>\n]{1,40}\|>|</?[\w:]{1,20}>|\[/\w{1,20}\]|\\end\{|\\\s*\Z")
+"""Text after the code on its last line: a fence, a special token, a closing tag."""
 COMPOUND = re.compile(r"@|(?:async\s+)?(?:def|class|for|while|if|with|try)\b")
 LONG_NUMBER = re.compile(r"\b[1-9][0-9_]{3000,}\b")
-"""Python refuses to read longer decimal numbers than 4,300 digits, the sandbox does not."""
+"""Decimal integers of more than 4,300 digits, which this process's parser rejects and the sandbox accepts."""
 UNFINISHED = re.compile(r"(?:.*:|\s*@.*)\s*(?:#.*)?")
 EMPTY = re.compile(r"\s*(?:#[^\n]*(?:\n\s*|\Z))*\Z")
 """Comments and empty lines."""
@@ -29,14 +29,14 @@ WORDS = "|".join([*keyword.kwlist, *keyword.softkwlist, "print", "exec"])
 PROSE = re.compile(
     rf"(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[,:]?[ ]+(?!(?:{WORDS})\b)[^\W\d]\w*(?:'\w+)?[ ]+[^\W\d]"
 )
-"""Three words one after another that begin no statement: most prose is known without the parser."""
-MOST_CUTS = 12
-MOST_REREADS = 8
-FREE_CHARACTERS = 100_000
-CHARGE = 20
-PASSES = 5
+"""Three consecutive words that begin no statement: most prose is recognised without the parser."""
+MAX_CUTS = 12
+MAX_REREADS = 8
+BASE_BUDGET = 100_000
+COST_PER_PARSE = 20
+BUDGET_PER_CHARACTER = 5
 
-Fault = SyntaxError | ValueError | RecursionError | MemoryError
+ParseError = SyntaxError | ValueError | RecursionError | MemoryError
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +44,9 @@ class Statement:
     """A top-level statement.
 
     Args:
-        source: as it was written.
-        node: parsed; None where it is nested too deep for Python's parser.
-        is_whole: False where its end was cut off, so that a whole one of the same name is better.
+        source: source text.
+        node: syntax tree; None if the statement is nested too deeply for Python's parser.
+        is_whole: False if its end was truncated, so that a complete definition has precedence; default True.
     """
 
     source: str
@@ -55,16 +55,16 @@ class Statement:
 
     @functools.cached_property
     def names(self) -> Names:
-        """The global names in it."""
-        return names_of(with_short_numbers(self.source), self.node)
+        """The global names in the statement."""
+        return find_names(shorten_numbers(self.source), self.node)
 
     def binds(self, name: str) -> bool:
-        """Whether it gives a global name its value: `name = lambda ...` and imports do too."""
+        """Whether the statement binds a global name; `name = lambda ...` and imports do so too."""
         return name in self.source and name in self.names.bound
 
     @property
     def is_known_future(self) -> bool:
-        """Whether it is a `from __future__ import` that Python knows; it has to stand first in a program."""
+        """Whether it is a valid `from __future__ import`, which must be first in a program."""
         node = self.node
         if not isinstance(node, ast.ImportFrom) or node.module != "__future__":
             return False
@@ -72,32 +72,32 @@ class Statement:
 
     @property
     def ends_function(self) -> bool:
-        """Whether nothing behind it in the same body is ever reached."""
+        """Whether statements after it in the same body are unreachable."""
         if self.node is None:
             return re.match(r"(?:return|raise)\b", self.source) is not None
         return isinstance(self.node, ast.Return | ast.Raise)
 
 
 class Reader:
-    """Reads one answer, and bounds the characters that it parses for it.
+    """Parses one answer with a budget of characters, so that the time is linear in the answer's length.
 
     Args:
-        entry_point: name of the asked function; its definition may stand behind prose on its line.
-        length: of the answer; the bound is a multiple of it.
+        entry_point: name of the requested function; its definition may follow prose on the same line.
+        length: length of the answer in characters; the budget is a multiple of it.
     """
 
     def __init__(self, entry_point: str, length: int) -> None:
-        self._known: dict[str, ast.Module | Fault] = {}
-        self._left = FREE_CHARACTERS + PASSES * length
+        self._parsed: dict[str, ast.Module | ParseError] = {}
+        self._budget = BASE_BUDGET + BUDGET_PER_CHARACTER * length
         self._entry = re.compile(rf"\b(?:async\s+)?def\s+{re.escape(entry_point)}\s*\(")
 
-    def read(self, text: str, rereads: int = MOST_REREADS) -> Iterator[Statement | None]:
-        """Statements in their order; None stands for a part that is no Python."""
-        for chunk in chunks(dedent(text)):
+    def read(self, text: str, max_rereads: int = MAX_REREADS) -> Iterator[Statement | None]:
+        """Yield the statements in order, and None for a part that is not valid Python."""
+        for chunk in split_statements(dedent(text)):
             if EMPTY.match(chunk) is None:
-                yield from self._read_chunk(chunk, rereads)
+                yield from self._read_chunk(chunk, max_rereads)
 
-    def _read_chunk(self, chunk: str, rereads: int) -> Iterator[Statement | None]:
+    def _read_chunk(self, chunk: str, max_rereads: int) -> Iterator[Statement | None]:
         text = chunk
         if PROSE.match(chunk) is None or self._entry.search(chunk.split("\n", 1)[0]):
             for text in self._repairs(chunk):
@@ -109,30 +109,30 @@ class Reader:
                     yield Statement(text.rstrip(), None)
                     return
             if COMPOUND.match(text):
-                yield self._cut(text)
+                yield self._parse_truncated(text)
                 return
         yield None
         _, newline, rest = chunk.partition("\n")
-        if rereads and newline and EMPTY.match(rest) is None and self._afford(rest):
-            yield from self.read(rest, rereads - 1)
+        if max_rereads and newline and EMPTY.match(rest) is None and self._spend(rest):
+            yield from self.read(rest, max_rereads - 1)
 
     def _repairs(self, chunk: str) -> Iterator[str]:
-        """The chunk as it is, then with one repair after another."""
+        """Yield the chunk unchanged, then with repairs applied cumulatively."""
         yield chunk
-        if (plain := with_plain_tabs(chunk)) != chunk:
+        if (plain := expand_tabs(chunk)) != chunk:
             chunk = plain
             yield chunk
-        if (end := _end_mark(chunk)) is not None and EMPTY.match(chunk[:end]) is None:
+        if (end := _find_answer_end(chunk)) is not None and EMPTY.match(chunk[:end]) is None:
             chunk = chunk[:end]
             yield chunk
         line = chunk.split("\n", 1)[0]
         if (entry := self._entry.search(line)) is not None and line[: entry.start()].strip():
             yield chunk[entry.start() :]
 
-    def _cut(self, text: str) -> Statement | None:
-        """The lines of a compound statement up to the one that is no Python."""
+    def _parse_truncated(self, text: str) -> Statement | None:
+        """Parse the lines of a compound statement before the first invalid one."""
         lines = text.split("\n")
-        for _ in range(MOST_CUTS):
+        for _ in range(MAX_CUTS):
             tree = self._parse("\n".join(lines))
             if isinstance(tree, ast.Module):
                 first = next(_statements("\n".join(lines), tree), None)
@@ -148,45 +148,45 @@ class Reader:
                 return None
         return None
 
-    def _parse(self, text: str) -> ast.Module | Fault:
-        """A syntax tree, or why there is none."""
-        if text not in self._known:
-            fault = ValueError("too much text was read already")
-            self._known[text] = parse(text) if self._afford(text) else fault
-        return self._known[text]
+    def _parse(self, text: str) -> ast.Module | ParseError:
+        """Return the syntax tree, or the error."""
+        if text not in self._parsed:
+            error = ValueError("the parsing budget is exhausted")
+            self._parsed[text] = parse(text) if self._spend(text) else error
+        return self._parsed[text]
 
-    def _afford(self, text: str) -> bool:
-        self._left -= len(text) + CHARGE
-        return self._left >= 0
+    def _spend(self, text: str) -> bool:
+        self._budget -= len(text) + COST_PER_PARSE
+        return self._budget >= 0
 
 
-def parse(text: str) -> ast.Module | Fault:
-    """A syntax tree, or why Python cannot read the text."""
+def parse(text: str) -> ast.Module | ParseError:
+    """Return the syntax tree of a text, or the error that Python's parser raises."""
     try:
-        return ast.parse(with_short_numbers(text))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
-        return fault
+        return ast.parse(shorten_numbers(text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return error
 
 
-def with_short_numbers(text: str) -> str:
-    """Text of the same length whose long decimal numbers are hexadecimal, which is read in linear time."""
+def shorten_numbers(text: str) -> str:
+    """Replace long decimal integers by hexadecimal ones of the same length, which parse in linear time."""
     return LONG_NUMBER.sub(lambda match: "0x" + "1" * (len(match[0]) - 2), text)
 
 
-def _end_mark(text: str) -> int | None:
-    """Where the first mark outside strings and comments begins."""
-    place = 0
-    for kind, start, end in tokens(text):
+def _find_answer_end(text: str) -> int | None:
+    """The position of the first end mark outside strings and comments; None without one."""
+    position = 0
+    for kind, start, end in tokenize(text):
         if kind in ("string", "comment"):
-            if (mark := END_MARK.search(text, place, start)) is not None:
+            if (mark := ANSWER_END.search(text, position, start)) is not None:
                 return mark.start()
-            place = end
-    mark = END_MARK.search(text, place)
+            position = end
+    mark = ANSWER_END.search(text, position)
     return mark.start() if mark is not None else None
 
 
 def _statements(text: str, tree: ast.Module) -> Iterator[Statement]:
-    """The statements of a parsed text, each with its source."""
+    """Yield the statements of a parsed text with their source."""
     if len(tree.body) == 1:
         yield Statement(text.rstrip(), tree.body[0])
         return
@@ -195,7 +195,7 @@ def _statements(text: str, tree: ast.Module) -> Iterator[Statement]:
         first = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", []))])
         start = node.col_offset if first == node.lineno else 0
         last, end = node.end_lineno, node.end_col_offset
-        assert last is not None and end is not None  # the parser always gives both
+        assert last is not None and end is not None  # the parser always sets both
         if first == last:
             part = [lines[first - 1][start:end]]
         else:

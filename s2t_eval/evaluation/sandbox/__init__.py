@@ -1,16 +1,17 @@
-"""Runs generated Python where it can do no harm, and says whether its checks held.
+"""Sandboxed execution of generated Python programs and their checks.
 
     from s2t_eval.evaluation.sandbox import Program, run_programs
 
     run_programs([Program("def add(a, b): return a + b", "assert add(2, 3) == 5")])
 
-A program runs in a bubblewrap sandbox: one process with one thread, without network, environment or
-view of the user's files, a read-only file system with a private /tmp, limits on time, memory and files. Its
-checks run in another sandbox, in a process that the program cannot reach: they call its functions
-over a pipe and get plain data back. So there is no success mark to print, no assert to override
-and no exit status to forge, and a program passes only if the real checks ran to the end. Whatever a
-program causes is a failure; what the machine causes (no process to spare, a sandbox that does not start
-or is killed from outside) is no verdict, and a sandbox that works no longer ends the run.
+A program runs in a bubblewrap sandbox: one process with one thread, no network, no environment variables, no
+access to the user's files, a read-only file system with a private /tmp, and limits on time, memory and files.
+Its checks run in a second sandbox, in a process that the program cannot reach. They call the program's
+functions through a pipe and receive plain data. The program therefore cannot print a success message,
+override an assertion or forge an exit status; it passes only if the real checks ran to the end.
+
+Everything that a program causes is a failure. Problems of the machine (no free process, a sandbox that does
+not start or is killed from outside) give no verdict, and a sandbox that stops working ends the run.
 """
 
 from s2t_eval.evaluation.sandbox.isolation import (

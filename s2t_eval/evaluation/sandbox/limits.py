@@ -1,4 +1,4 @@
-"""What a program may use, and what became of it."""
+"""Data types of the sandbox: resource limits, programs and verdicts."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MIB = 1 << 20
-MOST_REASON = 400
+MAX_REASON_LENGTH = 400
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one program.
+    """Resource limits of one program.
 
     Args:
-        wall_seconds: from the program's start to the end of its checks; more than twice the processor
-            time, so that a busy machine fails nobody.
-        cpu_seconds: processor time of the program, whole seconds.
-        memory_bytes: address space of the program, which is a single process.
-        file_bytes: size of any one file it writes.
-        disk_bytes: all files in its private /tmp together.
-        processes: threads and processes together where no system-call filter refuses them all.
-        message_bytes: largest argument or result of one call, written out.
+        wall_seconds: wall-clock time in seconds from the program's start to the end of its checks; default
+            20, more than twice the processor time, so that programs do not fail on a busy machine.
+        cpu_seconds: processor time in whole seconds; default 8.
+        memory_bytes: address space in bytes; default 1 GiB.
+        file_bytes: maximum size of a written file in bytes; default 16 MiB.
+        disk_bytes: total size of the files in the private /tmp in bytes; default 64 MiB.
+        processes: number of processes and threads where no system-call filter denies new ones; default 64.
+        message_bytes: maximum size in bytes of the encoded arguments or result of a call; default 8 MiB.
+
+    Raises:
+        ValueError: a limit is not positive.
     """
 
     wall_seconds: float = 20.0
@@ -40,13 +43,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Program:
-    """A program and the checks that it has to pass.
+    """A program and its checks.
 
     Args:
-        source: generated, hostile.
-        checks: trusted; names that they use and nobody defines are functions of the program.
-        prelude: trusted; what the checks may use besides, such as the helpers of a problem's text.
-        functions: names that mean the program's functions even where the prelude has them.
+        source: untrusted source text of the program.
+        checks: trusted source text; undefined names in it refer to functions of the program.
+        prelude: trusted definitions for the checks, such as a prompt's helpers; default empty.
+        functions: names that refer to the program's functions even if the prelude defines them; default none.
     """
 
     source: str
@@ -57,15 +60,14 @@ class Program:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a program.
+    """The result of running a program.
 
     Args:
-        passed: whether every check ran and held; None where nobody can know (the machine could not
-            start a sandbox, or someone killed it from outside): unscored, not failed. What the program
-            itself does never leads to None.
-        reason: one line of at most `MOST_REASON` characters, all of them printable.
-        seconds: wall clock.
-        sandbox: what it ran in.
+        passed: whether every check ran and succeeded; None (unscored) if the machine could not start a
+            sandbox or the sandbox was killed from outside. Behaviour of the program never leads to None.
+        reason: one printable line of at most `MAX_REASON_LENGTH` characters.
+        seconds: wall-clock time in seconds.
+        sandbox: name and version of the sandbox.
     """
 
     passed: bool | None
@@ -74,15 +76,15 @@ class Verdict:
     sandbox: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reason", one_line(self.reason))
+        object.__setattr__(self, "reason", to_printable_line(self.reason))
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The verdict as JSON values."""
         return asdict(self)
 
 
-def one_line(text: str) -> str:
-    """A text as one printable line of limited length: lone surrogates and control characters escaped."""
-    words = " ".join(text[: 4 * MOST_REASON].split())
+def to_printable_line(text: str) -> str:
+    """Convert a text to one printable line of limited length; other characters are escaped."""
+    words = " ".join(text[: 4 * MAX_REASON_LENGTH].split())
     printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
-    return printable if len(printable) <= MOST_REASON else printable[: MOST_REASON - 3] + "..."
+    return printable if len(printable) <= MAX_REASON_LENGTH else printable[: MAX_REASON_LENGTH - 3] + "..."

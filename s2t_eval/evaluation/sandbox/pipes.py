@@ -1,4 +1,4 @@
-"""Lines to and from a process that may be hostile: a limit on their length, a deadline on waiting."""
+"""Line-based communication with an untrusted process: limited line length, deadlines on every operation."""
 
 from __future__ import annotations
 
@@ -8,80 +8,87 @@ import subprocess
 import time
 
 
-class ClosedError(Exception):
-    """The other side is gone."""
+class PipeClosedError(Exception):
+    """The other process closed the pipe."""
 
 
-class TooLongError(Exception):
-    """A line that is longer than allowed; its text is how many bytes are."""
+class LineTooLongError(Exception):
+    """A line exceeds the limit, which is the exception's argument in bytes."""
 
 
-class LateError(Exception):
+class DeadlineError(Exception):
     """The deadline passed."""
 
 
-class Lines:
-    """Both pipes of a process, one line at a time.
+class LinePipes:
+    """The standard input and output of a process, read and written in lines.
 
     Args:
-        process: started with pipes as its standard input and output, unbuffered.
-        most: longest line that is read, in bytes.
+        process: started with unbuffered pipes as its standard input and output.
+        max_line_bytes: maximum length of a received line in bytes.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], most: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], max_line_bytes: int) -> None:
         assert process.stdin is not None and process.stdout is not None
         self._out = process.stdin.fileno()
         self._in = process.stdout.fileno()
-        self._most = most
-        self._rest = b""
+        self._max_line_bytes = max_line_bytes
+        self._buffer = b""
         os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
 
     def send(self, line: bytes, deadline: float) -> None:
-        """Write a line that ends in its newline.
+        """Write a line.
+
+        Args:
+            line: the line with its newline.
+            deadline: value of `time.monotonic()` until which it must be written.
 
         Raises:
-            ClosedError: nobody reads any more.
-            LateError: the reader does not take it in time.
+            PipeClosedError: the process closed its standard input.
+            DeadlineError: the process did not read the line in time.
         """
-        left = memoryview(line)
-        while left:
+        remaining = memoryview(line)
+        while remaining:
             _wait(self._out, select.POLLOUT, deadline)
             try:
-                left = left[os.write(self._out, left[: 1 << 16]) :]
+                remaining = remaining[os.write(self._out, remaining[: 1 << 16]) :]
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise ClosedError from error
+                raise PipeClosedError from error
 
     def receive(self, deadline: float) -> bytes:
-        """The next line, its newline included.
+        """Read the next line, including its newline.
+
+        Args:
+            deadline: value of `time.monotonic()` until which it must arrive.
 
         Raises:
-            ClosedError: the pipe ended before it.
-            TooLongError: it is too long.
-            LateError: it did not come in time.
+            PipeClosedError: the process closed its standard output before the end of the line.
+            LineTooLongError: the line exceeds the limit.
+            DeadlineError: the line did not arrive in time.
         """
-        pieces, size = [self._rest], len(self._rest)
-        while b"\n" not in pieces[-1]:
-            if size > self._most:
-                raise TooLongError(self._most)
+        chunks, size = [self._buffer], len(self._buffer)
+        while b"\n" not in chunks[-1]:
+            if size > self._max_line_bytes:
+                raise LineTooLongError(self._max_line_bytes)
             _wait(self._in, select.POLLIN, deadline)
             try:
-                piece = os.read(self._in, 1 << 16)
+                chunk = os.read(self._in, 1 << 16)
             except BlockingIOError:
                 continue
-            if not piece:
-                raise ClosedError
-            pieces.append(piece)
-            size += len(piece)
-        line, _, self._rest = b"".join(pieces).partition(b"\n")
+            if not chunk:
+                raise PipeClosedError
+            chunks.append(chunk)
+            size += len(chunk)
+        line, _, self._buffer = b"".join(chunks).partition(b"\n")
         return line + b"\n"
 
 
 def _wait(descriptor: int, event: int, deadline: float) -> None:
     poll = select.poll()
     poll.register(descriptor, event)
-    left = deadline - time.monotonic()
-    if left <= 0 or not poll.poll(left * 1000):
-        raise LateError
+    remaining = deadline - time.monotonic()
+    if remaining <= 0 or not poll.poll(remaining * 1000):
+        raise DeadlineError

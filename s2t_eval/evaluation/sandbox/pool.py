@@ -1,4 +1,4 @@
-"""Many programs at once: a session a thread, as many threads as there are cores."""
+"""Parallel execution of programs: one session per thread, by default one thread per core."""
 
 from __future__ import annotations
 
@@ -18,87 +18,94 @@ def run_programs(
     workers: int | None = None,
     progress: Callable[[], object] | None = None,
 ) -> list[Verdict]:
-    """Run programs in the sandbox, and say of each whether its checks ran to the end and held.
+    """Run programs with their checks in the sandbox.
 
     Args:
-        programs: hostile sources with trusted checks.
-        limits: of each program; the default ones if None.
-        workers: programs at once; as many as this process may use cores if None.
-        progress: called once a program.
+        programs: untrusted programs with trusted checks.
+        limits: limits of each program; None (default) for `Limits()`.
+        workers: number of programs that run at once; None (default) for the number of usable cores.
+        progress: called after each program; default None.
 
     Returns:
-        Verdicts in the order of the programs.
+        The verdicts in the order of the programs.
 
     Raises:
-        SandboxUnavailableError: no sandbox works here, or none works any more.
+        SandboxUnavailableError: no sandbox works on this machine, or it stopped working during the run.
+
+    Example:
+        >>> program = Program("def add(a, b): return a + b", "assert add(2, 3) == 5")
+        >>> [verdict.passed for verdict in run_programs([program])]
+        [True]
     """
-    limits, ours = limits or Limits(), find_isolation()
-    waiting: SimpleQueue[tuple[int, Program]] = SimpleQueue()
+    limits, isolation = limits or Limits(), find_isolation()
+    pending: SimpleQueue[tuple[int, Program]] = SimpleQueue()
     for item in enumerate(programs):
-        waiting.put(item)
-    done: SimpleQueue[tuple[int, Verdict] | BaseException] = SimpleQueue()
+        pending.put(item)
+    results: SimpleQueue[tuple[int, Verdict] | BaseException] = SimpleQueue()
     count = min(workers or usable_cores(), max(1, len(programs)))
     stop = threading.Event()
     threads = [
-        threading.Thread(target=_work, args=(ours, limits, waiting, done, stop), name=f"sandbox {i}")
+        threading.Thread(
+            target=_run_worker, args=(isolation, limits, pending, results, stop), name=f"sandbox {i}"
+        )
         for i in range(count)
     ]
-    started = _start(threads)
-    if not started:  # the machine has no thread to spare
-        _work(ours, limits, waiting, done, stop)
+    started = _start_threads(threads)
+    if not started:  # no thread could be started
+        _run_worker(isolation, limits, pending, results, stop)
     verdicts: dict[int, Verdict] = {}
     try:
-        for place, verdict in _arrivals(done, len(programs)):
-            verdicts[place] = verdict
+        for index, verdict in _collect(results, len(programs)):
+            verdicts[index] = verdict
             if progress is not None:
                 progress()
     finally:
         stop.set()
         for thread in started:
             thread.join()
-    return [verdicts[place] for place in range(len(programs))]
+    return [verdicts[index] for index in range(len(programs))]
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start(threads: Sequence[threading.Thread]) -> list[threading.Thread]:
-    """Those of the threads that the machine can start."""
+def _start_threads(threads: Sequence[threading.Thread]) -> list[threading.Thread]:
+    """Start the threads and return those that the machine could start."""
     started = []
     for thread in threads:
         try:
             thread.start()
-        except RuntimeError:  # out of process ids: fewer do the same work
+        except RuntimeError:  # out of process ids: fewer threads do the same work
             break
         started.append(thread)
     return started
 
 
-def _arrivals(
-    done: SimpleQueue[tuple[int, Verdict] | BaseException], expected: int
+def _collect(
+    results: SimpleQueue[tuple[int, Verdict] | BaseException], expected: int
 ) -> Iterator[tuple[int, Verdict]]:
     for _ in range(expected):
-        arrived = done.get()
-        if isinstance(arrived, BaseException):
-            raise arrived
-        yield arrived
+        result = results.get()
+        if isinstance(result, BaseException):
+            raise result
+        yield result
 
 
-def _work(
-    ours: Isolation,
+def _run_worker(
+    isolation: Isolation,
     limits: Limits,
-    waiting: SimpleQueue[tuple[int, Program]],
-    done: SimpleQueue[tuple[int, Verdict] | BaseException],
+    pending: SimpleQueue[tuple[int, Program]],
+    results: SimpleQueue[tuple[int, Verdict] | BaseException],
     stop: threading.Event,
 ) -> None:
     try:
-        with Session(ours, limits) as session:
+        with Session(isolation, limits) as session:
             while not stop.is_set():
-                place, program = waiting.get_nowait()
-                done.put((place, session.run(program)))
+                index, program = pending.get_nowait()
+                results.put((index, session.run(program)))
     except Empty:
         return
     except BaseException as error:
-        done.put(error)
+        results.put(error)

@@ -1,8 +1,8 @@
-"""A system-call filter for bubblewrap: one process with one thread, and nothing that widens its reach.
+"""A seccomp system-call filter for bubblewrap: one process with one thread, and no privileged calls.
 
-A process limit by `setrlimit` does not bind a process whose user is root outside, so the kernel's
-filter refuses new processes and threads instead. With a single process its address-space limit is the
-program's whole memory; what would hold memory beside it (memfd, System V shared memory) is refused.
+`setrlimit`'s process limit does not apply to a process whose user is root outside the namespace, so the
+filter denies new processes and threads instead. For a single process the limit of its address space covers
+all its memory; calls that allocate memory outside it (memfd, System V shared memory) are denied.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ import struct
 from dataclasses import dataclass
 
 LD, JEQ, JGE, RET = 0x20, 0x15, 0x35, 0x06
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
+CALL_NUMBER_OFFSET, ARCHITECTURE_OFFSET, FIRST_ARGUMENT_OFFSET = 0, 4, 16
 """Offsets in `struct seccomp_data`; the low half of the first argument on little-endian machines."""
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-"""The kernel's name of each architecture; a call by another one (32 bits) ends the process."""
-MACHINES = tuple(AUDIT)
-Numbers = tuple[int | None, int | None]
-"""A call's number on each of `MACHINES`; None where that machine has no such call."""
+AUDIT_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+"""The kernel's architecture constants; a call in another architecture (32 bits) kills the process."""
+MACHINES = tuple(AUDIT_ARCHITECTURE)
+CallNumbers = tuple[int | None, int | None]
+"""A system call's number on each of `MACHINES`; None if the machine does not have it."""
 
-NEWEST = 450
-"""The last call that was looked at. Later ones (and x32's, which are numbered from 2**30) do not exist
-for a program: libc then takes the older call that did the same."""
+LAST_KNOWN_CALL = 450
+"""The last call that the filter was reviewed for. Later calls, and those of x32, which start at 2**30, fail
+with ENOSYS, upon which libc uses the older equivalent."""
 
-NEW_PROCESS: dict[str, Numbers] = {"clone": (56, 220), "fork": (57, None), "vfork": (58, None)}
-"""Answered as at a process limit, so that Python raises BlockingIOError or "can't start new thread"."""
-CLONE3: Numbers = (435, 435)
-"""Answered as if it were unknown, so that libc takes `clone`."""
-SOCKETS: dict[str, Numbers] = {"socket": (41, 198), "socketpair": (53, 199)}
-FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
-"""Socket families that a network namespace confines. Others reach past it (vsock is the machine's own)
-or into the kernel (netlink, AF_ALG)."""
+NEW_PROCESS: dict[str, CallNumbers] = {"clone": (56, 220), "fork": (57, None), "vfork": (58, None)}
+"""These calls fail as at a process limit: Python raises BlockingIOError or "can't start new thread"."""
+CLONE3: CallNumbers = (435, 435)
+"""This call fails with ENOSYS, so that libc uses `clone`."""
+SOCKET_CALLS: dict[str, CallNumbers] = {"socket": (41, 198), "socketpair": (53, 199)}
+CONFINED_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+"""Socket families that a network namespace confines. Other families bypass it (vsock reaches the host) or
+expose the kernel (netlink, AF_ALG)."""
 
-PRCTL: Numbers = (157, 167)
+PRCTL: CallNumbers = (157, 167)
 SET_PARENT_DEATH_SIGNAL = 1
-"""The option of `prctl` by which a program would outlive a harness that is killed."""
+"""The option of `prctl` with which a program could outlive a killed harness."""
 
-OTHER_PROCESSES: dict[str, Numbers] = {
+OTHER_PROCESSES: dict[str, CallNumbers] = {
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
@@ -53,7 +53,7 @@ OTHER_PROCESSES: dict[str, Numbers] = {
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
 }
-NAMESPACES: dict[str, Numbers] = {
+NAMESPACES: dict[str, CallNumbers] = {
     "unshare": (272, 97),
     "setns": (308, 268),
     "mount": (165, 40),
@@ -68,7 +68,7 @@ NAMESPACES: dict[str, Numbers] = {
     "fspick": (433, 433),
     "mount_setattr": (442, 442),
 }
-FILES_BY_OTHER_WAYS: dict[str, Numbers] = {
+FILE_HANDLES_AND_EVENTS: dict[str, CallNumbers] = {
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "quotactl": (179, 60),
@@ -80,7 +80,7 @@ FILES_BY_OTHER_WAYS: dict[str, Numbers] = {
     "inotify_init": (253, None),
     "inotify_init1": (294, 26),
 }
-MEMORY_BESIDE_THE_LIMIT: dict[str, Numbers] = {
+UNLIMITED_MEMORY: dict[str, CallNumbers] = {
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -91,7 +91,7 @@ MEMORY_BESIDE_THE_LIMIT: dict[str, Numbers] = {
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
 }
-KERNEL_SURFACE: dict[str, Numbers] = {
+KERNEL_SURFACE: dict[str, CallNumbers] = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
@@ -105,7 +105,7 @@ KERNEL_SURFACE: dict[str, Numbers] = {
     "personality": (135, 92),
     "modify_ldt": (154, None),
 }
-THE_MACHINE: dict[str, Numbers] = {
+SYSTEM_ADMINISTRATION: dict[str, CallNumbers] = {
     "kexec_load": (246, 104),
     "kexec_file_load": (320, 294),
     "init_module": (175, 105),
@@ -126,55 +126,70 @@ THE_MACHINE: dict[str, Numbers] = {
     "ioperm": (173, None),
     "nfsservctl": (180, 42),
 }
-REFUSED: dict[str, Numbers] = {
+DENIED: dict[str, CallNumbers] = {
     **OTHER_PROCESSES,
     **NAMESPACES,
-    **FILES_BY_OTHER_WAYS,
-    **MEMORY_BESIDE_THE_LIMIT,
+    **FILE_HANDLES_AND_EVENTS,
+    **UNLIMITED_MEMORY,
     **KERNEL_SURFACE,
-    **THE_MACHINE,
+    **SYSTEM_ADMINISTRATION,
 }
-"""Answered with EPERM."""
+"""These calls fail with EPERM."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What the filter returns for one system call, whatever its arguments."""
+    """The error that the filter returns for one system call, independent of its arguments."""
 
     number: int
     error: int
 
 
 def process_filter(machine: str = platform.machine()) -> bytes | None:
-    """The compiled filter for `bwrap --seccomp`, None on a machine whose numbers are not known here."""
+    """Return the compiled filter for `bwrap --seccomp`; None on an unknown machine architecture.
+
+    Args:
+        machine: machine architecture as in `platform.machine()`; default this machine's.
+    """
     if machine not in MACHINES:
         return None
-    code = [_load(ARCHITECTURE), _jump(JEQ, AUDIT[machine], 1, 0), _return(KILL_PROCESS), _load(NUMBER)]
-    code += [_jump(JGE, NEWEST + 1, 0, 1), _fail(errno.ENOSYS)]
-    for rule in rules(machine):
-        code += [_jump(JEQ, rule.number, 0, 1), _fail(rule.error)]
-    for number in _numbers(SOCKETS, machine).values():
-        allowed = [_jump(JEQ, family, len(FAMILIES) - i, 0) for i, family in enumerate(FAMILIES)]
-        code += _by_first_argument(number, [*allowed, _fail(errno.EAFNOSUPPORT)])
+    code = [
+        _load(ARCHITECTURE_OFFSET),
+        _jump(JEQ, AUDIT_ARCHITECTURE[machine], 1, 0),
+        _return(KILL_PROCESS),
+        _load(CALL_NUMBER_OFFSET),
+    ]
+    code += [_jump(JGE, LAST_KNOWN_CALL + 1, 0, 1), _return_error(errno.ENOSYS)]
+    for rule in denied_calls(machine):
+        code += [_jump(JEQ, rule.number, 0, 1), _return_error(rule.error)]
+    for number in _numbers(SOCKET_CALLS, machine).values():
+        allowed = [
+            _jump(JEQ, family, len(CONFINED_FAMILIES) - i, 0) for i, family in enumerate(CONFINED_FAMILIES)
+        ]
+        code += _filter_first_argument(number, [*allowed, _return_error(errno.EAFNOSUPPORT)])
     for number in _numbers({"prctl": PRCTL}, machine).values():
-        code += _by_first_argument(number, [_jump(JEQ, SET_PARENT_DEATH_SIGNAL, 0, 1), _fail(errno.EPERM)])
+        code += _filter_first_argument(
+            number, [_jump(JEQ, SET_PARENT_DEATH_SIGNAL, 0, 1), _return_error(errno.EPERM)]
+        )
     return b"".join([*code, _return(ALLOW)])
 
 
-def rules(machine: str) -> list[Rule]:
-    """The calls that are refused on a machine, whatever their arguments."""
-    answers = [(REFUSED, errno.EPERM), (NEW_PROCESS, errno.EAGAIN), ({"clone3": CLONE3}, errno.ENOSYS)]
-    return [Rule(number, error) for calls, error in answers for number in _numbers(calls, machine).values()]
+def denied_calls(machine: str) -> list[Rule]:
+    """The calls that are denied on a machine, independent of their arguments."""
+    groups = [(DENIED, errno.EPERM), (NEW_PROCESS, errno.EAGAIN), ({"clone3": CLONE3}, errno.ENOSYS)]
+    return [Rule(number, error) for calls, error in groups for number in _numbers(calls, machine).values()]
 
 
-def _numbers(calls: dict[str, Numbers], machine: str) -> dict[str, int]:
+def _numbers(calls: dict[str, CallNumbers], machine: str) -> dict[str, int]:
     column = MACHINES.index(machine)
-    return {name: number for name, both in calls.items() if (number := both[column]) is not None}
+    return {
+        name: number for name, per_machine in calls.items() if (number := per_machine[column]) is not None
+    }
 
 
-def _by_first_argument(number: int, test: list[bytes]) -> list[bytes]:
-    """Tests of one call's first argument; where none of them returns, the call is allowed."""
-    return [_jump(JEQ, number, 0, len(test) + 2), _load(FIRST_ARGUMENT), *test, _return(ALLOW)]
+def _filter_first_argument(number: int, tests: list[bytes]) -> list[bytes]:
+    """Instructions that test the first argument of a call; if none of them returns, the call is allowed."""
+    return [_jump(JEQ, number, 0, len(tests) + 2), _load(FIRST_ARGUMENT_OFFSET), *tests, _return(ALLOW)]
 
 
 def _load(offset: int) -> bytes:
@@ -185,7 +200,7 @@ def _return(value: int) -> bytes:
     return _jump(RET, value, 0, 0)
 
 
-def _fail(error: int) -> bytes:
+def _return_error(error: int) -> bytes:
     return _return(ERRNO | error)
 
 

@@ -1,4 +1,4 @@
-"""One worker of the pool: a checker that stays, and a fresh sandbox for every program."""
+"""One worker of the pool: a long-lived checker process, and a new sandbox for every program."""
 
 from __future__ import annotations
 
@@ -10,38 +10,46 @@ import time
 from dataclasses import asdict
 from types import TracebackType
 
-from s2t_eval.evaluation.sandbox.isolation import INSTALL, Isolation, SandboxFailedError
+from s2t_eval.evaluation.sandbox.isolation import INSTALL_HINT, Isolation, SandboxFailedError
 from s2t_eval.evaluation.sandbox.limits import Limits, Program, Verdict
-from s2t_eval.evaluation.sandbox.pipes import ClosedError, LateError, Lines, TooLongError
+from s2t_eval.evaluation.sandbox.pipes import DeadlineError, LinePipes, LineTooLongError, PipeClosedError
 from s2t_eval.evaluation.sandbox.process import NotStartedError, SandboxProcess, is_shortage
 
-CHECKER_LINE = 1 << 26
+MAX_CHECKER_LINE = 1 << 26
 STARTED, READY = b'["started"]\n', b'["ready"]\n'
-MOST_ERROR = 1 << 14
-"""Longest report of a program's error, in bytes; `program.py` keeps to 500 characters."""
+MAX_ERROR_BYTES = 1 << 14
+"""Maximum length of a program's error report in bytes; `program.py` sends at most 500 characters."""
 ATTEMPTS = 2
-"""A sandbox that does not start, or that somebody else kills, is started once more."""
+"""Number of attempts for a sandbox that does not start or is killed from outside."""
 START_SECONDS = 30.0
-PATIENCE, IMPATIENCE = 10.0, 1.0
-"""Seconds to wait where the machine lacks processes or memory, and once it has done so in vain."""
+SHORTAGE_SECONDS, REPEATED_SHORTAGE_SECONDS = 10.0, 1.0
+"""Seconds of waiting for processes or memory: the first time, and after waiting was unsuccessful."""
 
 
-class KilledError(Exception):
-    """A sandbox was killed, and neither by us nor by its limits."""
+class SandboxKilledError(Exception):
+    """A sandbox was killed, but neither by this process nor by its limits."""
 
 
 class Session:
-    """Runs programs one after another. Not shared between threads, and used as a context manager.
+    """Runs programs one after another; a context manager that must not be shared between threads.
 
-    The thread that makes it has to live as long: bubblewrap dies with the thread that started it.
+    The creating thread must outlive the session: bubblewrap ends with the thread that started it.
+
+    Args:
+        isolation: the sandbox, from `find_isolation`.
+        limits: limits of each program.
+
+    Example:
+        >>> with Session(find_isolation(), Limits()) as session:
+        ...     verdict = session.run(Program("def f(): return 1", "assert f() == 1"))
     """
 
     def __init__(self, isolation: Isolation, limits: Limits) -> None:
         self.isolation = isolation
         self.limits = limits
         self._checker: SandboxProcess | None = None
-        self._lines: Lines | None = None
-        self._patience = PATIENCE
+        self._lines: LinePipes | None = None
+        self._shortage_seconds = SHORTAGE_SECONDS
 
     def __enter__(self) -> Session:
         return self
@@ -52,52 +60,52 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """End the checker."""
+        """Terminate the checker."""
         if self._checker is not None:
-            self._checker.end()
+            self._checker.terminate()
         self._checker = self._lines = None
 
     def run(self, program: Program) -> Verdict:
-        """Run one program to its verdict; never raises for what a program does.
+        """Run one program with its checks and return the verdict; no behaviour of a program raises an error.
 
         Raises:
-            SandboxFailedError: the sandbox worked before and does no more.
+            SandboxFailedError: the sandbox worked before but no longer does.
         """
-        began = time.monotonic()
-        passed, reason = self._result(program)
-        return Verdict(passed, reason, time.monotonic() - began, self.isolation.name)
+        start = time.monotonic()
+        passed, reason = self._run_with_retries(program)
+        return Verdict(passed, reason, time.monotonic() - start, self.isolation.name)
 
-    def _result(self, program: Program) -> tuple[bool | None, str]:
-        """What one of a few attempts finds out; (None, why) where the machine lets none come to an end."""
-        give_up = time.monotonic() + self._patience
+    def _run_with_retries(self, program: Program) -> tuple[bool | None, str]:
+        """Run the program with retries; `passed` is None if the machine lets no attempt finish."""
+        retry_deadline = time.monotonic() + self._shortage_seconds
         for attempt in itertools.count(1):
             try:
                 result = self._attempt(program)
-            except KilledError as error:
+            except SandboxKilledError as error:
                 if attempt >= ATTEMPTS:
                     return None, str(error)
             except NotStartedError as error:
                 self.close()
-                if error.is_shortage and time.monotonic() < give_up:
+                if error.is_shortage and time.monotonic() < retry_deadline:
                     time.sleep(min(0.05 * 2**attempt, 1.0))
                 elif error.is_shortage or attempt >= ATTEMPTS:
-                    return self._no_score(error)
+                    return self._unscored(error)
             else:
-                self._patience = PATIENCE
+                self._shortage_seconds = SHORTAGE_SECONDS
                 return result
-        raise AssertionError("attempts are counted without end")
+        raise AssertionError("unreachable: the attempts are unbounded")
 
-    def _no_score(self, error: NotStartedError) -> tuple[None, str]:
-        """The result of a program whose sandbox does not start, unless no sandbox starts any more."""
+    def _unscored(self, error: NotStartedError) -> tuple[None, str]:
+        """The result for a sandbox that did not start; raises if the sandbox no longer works at all."""
         if error.is_shortage:
-            self._patience = IMPATIENCE
+            self._shortage_seconds = REPEATED_SHORTAGE_SECONDS
         elif self.isolation.command:
-            fault = self.isolation.fault()
-            if fault is not None and not is_shortage(fault):
+            problem = self.isolation.confinement_problem()
+            if problem is not None and not is_shortage(problem):
                 raise SandboxFailedError(
-                    f"the sandbox worked when this run began and fails now ({fault}); the programs that are "
-                    f"left have no score; {INSTALL}; then run again (with the same --use_cache no text is "
-                    "generated twice)"
+                    f"the sandbox worked when this run began and fails now ({problem}); the remaining "
+                    f"programs have no score; {INSTALL_HINT}; then run again (with the same --use_cache no "
+                    "text is generated twice)"
                 ) from error
         return None, f"the sandbox could not be started: {error}"
 
@@ -108,109 +116,119 @@ class Session:
         checker = self._ready_checker()
         process = self.isolation.start("program.py", self.limits)
         try:
-            lines = Lines(process.popen, self.limits.message_bytes)
+            lines = LinePipes(process.popen, self.limits.message_bytes)
             job = f"{{'source': {source}, 'limits': {asdict(self.limits)!r}}}\n"
-            _start(process, lines, job.encode())
+            _send_job(process, lines, job.encode())
             deadline = time.monotonic() + self.limits.wall_seconds
-            return self._converse(program, checker, _Talk(process, lines, self.isolation, deadline))
-        except LateError:
+            return self._relay_calls(
+                program, checker, _ProgramConnection(process, lines, self.isolation, deadline)
+            )
+        except DeadlineError:
             self.close()
             return False, f"it ran longer than {self.limits.wall_seconds:g} s"
-        except KilledError:
-            self.close()  # the checks, too, are in the middle of something
+        except SandboxKilledError:
+            self.close()  # the checker, too, is in an unknown state
             raise
         finally:
-            process.end()
+            process.terminate()
 
-    def _converse(self, program: Program, checker: Lines, talk: _Talk) -> tuple[bool | None, str]:
-        reply = talk.reply()
+    def _relay_calls(
+        self, program: Program, checker: LinePipes, connection: _ProgramConnection
+    ) -> tuple[bool | None, str]:
+        reply = connection.receive_reply()
         if reply != b"=" + READY:
-            return False, f"it does not load: {_explanation(reply)}"
+            return False, f"it does not load: {_error_text(reply)}"
         try:
-            checker.send(_job(program), talk.deadline)
+            checker.send(_encode_job(program), connection.deadline)
             while True:
-                message = json.loads(checker.receive(talk.deadline))
+                message = json.loads(checker.receive(connection.deadline))
                 if message[0] == "verdict":
                     return message[1], message[2]
-                checker.send(talk.ask(message[1].encode() + b"\n"), talk.deadline)
-        except ClosedError:
-            raise KilledError("the sandbox of the checks was killed from outside") from None
+                checker.send(connection.call(message[1].encode() + b"\n"), connection.deadline)
+        except PipeClosedError:
+            raise SandboxKilledError("the sandbox of the checks was killed from outside") from None
 
-    def _ready_checker(self) -> Lines:
+    def _ready_checker(self) -> LinePipes:
         if self._checker is None or self._lines is None:
             self._checker = self.isolation.start("checker.py", self.limits)
-            self._lines = Lines(self._checker.popen, CHECKER_LINE)
-            _start(self._checker, self._lines, json.dumps(asdict(self.limits)).encode() + b"\n")
+            self._lines = LinePipes(self._checker.popen, MAX_CHECKER_LINE)
+            _send_job(self._checker, self._lines, json.dumps(asdict(self.limits)).encode() + b"\n")
         return self._lines
 
 
-class _Talk:
-    """Calls to a program, and its replies as the checker reads them.
+class _ProgramConnection:
+    """Forwards calls to a program, and its replies in the format that the checker expects.
 
     Args:
-        process: the program.
+        process: the program's process.
         lines: its pipes.
-        isolation: what it runs in.
-        deadline: until when it has to reply.
+        isolation: its sandbox.
+        deadline: value of `time.monotonic()` until which it must reply.
     """
 
-    def __init__(self, process: SandboxProcess, lines: Lines, isolation: Isolation, deadline: float) -> None:
+    def __init__(
+        self, process: SandboxProcess, lines: LinePipes, isolation: Isolation, deadline: float
+    ) -> None:
         self.process = process
         self.lines = lines
         self.isolation = isolation
         self.deadline = deadline
 
-    def ask(self, line: bytes) -> bytes:
-        """`=` and the program's reply to a line, or `!` and why there is none."""
+    def call(self, line: bytes) -> bytes:
+        """Send a call; return `=` with the program's reply, or `!` with the reason why there is none."""
         try:
             self.lines.send(line, self.deadline)
-        except ClosedError:
-            return _dead(self._obituary())
-        return self.reply()
+        except PipeClosedError:
+            return _error_reply(self._exit_reason())
+        return self.receive_reply()
 
-    def reply(self) -> bytes:
-        """The same for what the program says by itself."""
+    def receive_reply(self) -> bytes:
+        """Receive the program's next line, in the same format."""
         try:
             return b"=" + self.lines.receive(self.deadline)
-        except TooLongError as error:
-            return _dead(f"a result is longer than {error} bytes")
-        except ClosedError:
-            return _dead(self._obituary())
+        except LineTooLongError as error:
+            return _error_reply(f"a result is longer than {error} bytes")
+        except PipeClosedError:
+            return _error_reply(self._exit_reason())
 
-    def _obituary(self) -> str:
-        """How a program ended. Bubblewrap itself dies of a signal only if someone outside sends it."""
+    def _exit_reason(self) -> str:
+        """Describe how a program ended.
+
+        Raises:
+            SandboxKilledError: bubblewrap itself ended by a signal, which can only come from outside.
+        """
         try:
             status = self.process.popen.wait(5)
         except subprocess.TimeoutExpired:
             return "it closed its pipes"
         if status < 0 and self.isolation.command:
-            raise KilledError(f"the sandbox was killed from outside (signal {-status})")
+            raise SandboxKilledError(f"the sandbox was killed from outside (signal {-status})")
         number = -status if status < 0 else status - 128
         if number > 0:
             limits = {signal.SIGKILL, signal.SIGXCPU}
-            why = " (a limit)" if number in limits else ""
-            return f"it was ended by {_signal_name(number)}{why} before its checks were done"
+            reason = " (a limit)" if number in limits else ""
+            return f"it was ended by {_signal_name(number)}{reason} before its checks were done"
         return f"it ended with status {status} before its checks were done"
 
 
-def _start(process: SandboxProcess, lines: Lines, job: bytes) -> None:
-    """Hand over a job and wait for the mark that Python runs in the sandbox.
+def _send_job(process: SandboxProcess, lines: LinePipes, job: bytes) -> None:
+    """Send a job and wait for the message that Python has started in the sandbox.
 
     Raises:
-        NotStartedError: it does not.
+        NotStartedError: the message did not arrive.
     """
     deadline = time.monotonic() + START_SECONDS
     try:
         lines.send(job, deadline)
         line = lines.receive(deadline)
-    except ClosedError:
-        raise process.not_started() from None
-    except LateError:
+    except PipeClosedError:
+        raise process.start_error() from None
+    except DeadlineError:
         raise NotStartedError(f"nothing runs in it after {START_SECONDS:g} s", is_shortage=True) from None
     assert line == STARTED, line
 
 
-def _job(program: Program) -> bytes:
+def _encode_job(program: Program) -> bytes:
     parts = {
         "prelude": program.prelude,
         "checks": program.checks,
@@ -219,20 +237,20 @@ def _job(program: Program) -> bytes:
     return json.dumps(parts).encode() + b"\n"
 
 
-def _dead(why: str) -> bytes:
-    return b"!" + json.dumps(why).encode() + b"\n"
+def _error_reply(reason: str) -> bytes:
+    return b"!" + json.dumps(reason).encode() + b"\n"
 
 
-def _explanation(reply: bytes) -> str:
-    """The text of a program's error; what it says may be anything."""
+def _error_text(reply: bytes) -> str:
+    """The text of a program's error report, which is untrusted and may be malformed."""
     if reply[:1] == b"!":
         return str(json.loads(reply[1:]))
-    if len(reply) <= MOST_ERROR:
+    if len(reply) <= MAX_ERROR_BYTES:
         try:
             return bytes.fromhex(json.loads(reply[1:])[2]).decode("utf-8", "surrogatepass")
         except (ValueError, TypeError, LookupError, RecursionError):
-            pass  # said below
-    return "it says nothing that can be read"
+            pass  # malformed: see below
+    return "its error report is malformed"
 
 
 def _signal_name(number: int) -> str:

@@ -1,6 +1,6 @@
-"""A tah folder: adapter, decider and all that must hold where they are used.
+"""A tah folder: adapter, decider, and the manifest of what they were trained for.
 
-adapter_config.json, adapter_model.safetensors   a peft adapter, on from the second pass on
+adapter_config.json, adapter_model.safetensors   a peft adapter, enabled from the second pass on
 base.safetensors                                 the student's own weights, if they were trained too
 decider.safetensors                              after stage 2
 tah.json                                         student, sizes, threshold, figures
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.manifest import ManifestKind, save_adapter, write_manifest
 from s2t_eval.methods.tah.decider import Decider
@@ -40,36 +40,37 @@ tags: [s2t-eval, think-at-hard]
 
 # Think-at-Hard for {{ base_name }}
 
-At the tokens that its decider finds hard, the student looks again: the adapter is on in that pass alone.
+At the tokens that its decider selects as hard, the student runs a further pass, in which alone the adapter is
+enabled.
 
     lm_eval --model tah --model_args pretrained={{ base_name }},tah=THIS --tasks gsm8k
 
 | | |
 |---|---|
-| passes a token | at most {{ looped.max_depth }} |
+| passes for a token | at most {{ looped.max_depth }} |
 | trained on | {{ labels.data.texts }} texts of {{ labels.data.source }}, {{ labels.num_hard }} of \
 {{ labels.num_steps }} tokens hard |
 | trained | {{ "the student and the adapter" if looped.train_base else "the adapter alone" }}\
 {{ ", then the decider" if decider else "" }} |
 
-It fits the checkpoint with fingerprint `{{ base }}` alone. A score reached with it is the method's, not the
-plain model's.
+It fits only the checkpoint with fingerprint `{{ base }}`. A score with it is a score of the method, not of
+the plain model.
 """
 
 
 @dataclass(frozen=True)
 class TahInfo:
-    """What `tah.json` holds.
+    """The content of `tah.json`.
 
     Args:
         base: fingerprint of the student before any training.
-        base_name: how it was called, for people.
+        base_name: its name, for messages and cards.
         vocabulary: hash of its tokenizer's text entries.
         hidden_size: its width.
-        looped: how it loops.
-        decider: size of the decider, its layers named; None before stage 2.
-        threshold: probability above which a token continues, unless the user says another.
-        labels: what the labels were made of.
+        looped: settings of the looped student.
+        decider: size of the decider with its layers; None before stage 2.
+        threshold: probability above which a token gets a further pass, by default.
+        labels: manifest of the labels.
         training: stage -> settings, history and held-out figures with their n.
     """
 
@@ -93,7 +94,7 @@ class TahFolder:
     """A loaded folder; the adapter stays on disk until `attach`.
 
     Args:
-        folder: where it lies.
+        folder: its location.
         info: its settings.
         decider: in evaluation mode; None before stage 2.
         hash: 16 hex digits over its weights and settings.
@@ -105,7 +106,7 @@ class TahFolder:
     hash: str
 
     def attach(self, model: PreTrainedModel) -> PeftModel:
-        """Put the adapter (and the student's trained weights, if there are any) into the student.
+        """Attach the adapter to the student, and load the student's trained weights if there are any.
 
         Raises:
             TahError: weights that do not fit.
@@ -125,7 +126,7 @@ class TahFolder:
 
 def save_tah(folder: Path, info: TahInfo, peft: PeftModel, decider: Decider | None) -> None:
     """Write a tah folder whole or not at all."""
-    with replaced(folder) as partial:
+    with atomic_path(folder) as partial:
         partial.mkdir()
         save_adapter(partial, peft, info.base_name)
         if info.looped.train_base:
@@ -171,13 +172,13 @@ def read_info(folder: Path) -> TahInfo:
     """The settings of a tah folder.
 
     Raises:
-        TahError: there are none, or of another format.
+        TahError: they are missing or of another format.
     """
     return KIND.read(f"tah={folder}", folder / SETTINGS)
 
 
 def make_decider(info: TahInfo, settings: DeciderSettings, text_vocab: int) -> Decider:
-    """An untrained decider for this student; `settings` names its layers."""
+    """An untrained decider for this student; `settings` contains its layers."""
     top_n = min(info.looped.top_n, text_vocab)
     return Decider(info.hidden_size, len(settings.layers), top_n, settings)
 
@@ -189,13 +190,13 @@ def _load_decider(folder: Path, info: TahInfo) -> Decider:
     top_n = weights["logits_in.weight"].shape[1] if "logits_in.weight" in weights else info.looped.top_n
     decider = Decider(info.hidden_size, len(info.decider.layers), top_n, info.decider)
     expected = {key: tuple(value.shape) for key, value in decider.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in weights.items()}
-    differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    actual = {key: tuple(value.shape) for key, value in weights.items()}
+    differing = sorted(key for key in expected.keys() | actual.keys() if expected.get(key) != actual.get(key))
     if differing:
         first = differing[0]
         raise TahError(
             f"tah={folder}: its decider has another width than {SETTINGS} says ({first} is "
-            f"{found.get(first)}, expected {expected.get(first)}); train stage 2 anew"
+            f"{actual.get(first)}, expected {expected.get(first)}); train stage 2 anew"
         )
     decider.load_state_dict(weights)
     return decider.eval()
@@ -205,7 +206,7 @@ def _load_decider(folder: Path, info: TahInfo) -> Decider:
 
 
 def base_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The student's parameters without the adapter's, by their names in the plain student."""
+    """The student's parameters without those of the adapter, by their names in the plain student."""
     return {
         name.replace(".base_layer", ""): value.detach().cpu().contiguous()
         for name, value in model.named_parameters()
@@ -215,7 +216,7 @@ def base_weights(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_base(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Take trained weights over into a plain student.
+    """Copy trained weights into a plain student.
 
     Raises:
         ValueError: other names or shapes than the student's.

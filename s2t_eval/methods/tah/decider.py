@@ -1,4 +1,4 @@
-"""The decider: after a pass, whether a token should be thought about once more."""
+"""The decider: after a pass, whether a token gets a further pass."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Block(nn.Module):
 class Decider(nn.Module):
     """Log-odds to continue, from hidden states of a few layers and the largest accumulated logits.
 
-    As in the paper, but for one thing: each layer's state is normalised (without parameters), because
+    As in the paper, with one difference: each layer's state is normalised (without parameters), because
     the middle layers of some students have entries in the thousands.
 
     Args:
         hidden_size: width of the student.
-        num_read: layers it reads.
-        top_n: accumulated logits it reads.
-        settings: its own size.
+        num_read: number of layers whose outputs are its input.
+        top_n: number of accumulated logits in its input.
+        settings: size of its own layers.
     """
 
     def __init__(self, hidden_size: int, num_read: int, top_n: int, settings: DeciderSettings) -> None:
@@ -56,7 +56,7 @@ class Decider(nn.Module):
         """Log-odds float32 [n].
 
         Args:
-            states: outputs of the layers it reads, side by side, [n, layers * hidden].
+            states: concatenated outputs of those layers, [n, layers * hidden].
             top_logits: the largest accumulated logits, largest first, [n, top_n].
         """
         by_layer = states.float().unflatten(-1, (self.num_read, self.hidden_size))
@@ -69,4 +69,4 @@ class Decider(nn.Module):
 def vote(decider: Decider, states: Tensor, totals: Tensor, top_n: int) -> Tensor:
     """Log-odds to continue, float32 [n], from the layers' outputs and accumulated logits [n, vocab]."""
     odds: Tensor = decider(states, totals.topk(min(top_n, totals.shape[-1]), dim=-1).values)
-    return odds.float()  # autocast gives bfloat16
+    return odds.float()  # autocast returns bfloat16

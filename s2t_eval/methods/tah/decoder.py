@@ -1,4 +1,4 @@
-"""Decoding with a looped student, under the scheduler that every method runs in."""
+"""Decoding with a looped student, under the scheduler of every method."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from s2t_eval.methods.tah.settings import TOP_N, require_depth
 from s2t_eval.selection.policy import Policy
 
 TAH = Policy("tah")
-"""How results describe it: no trigger and no selector."""
+"""Its description in results: no trigger and no selector."""
 
 
 @dataclass
 class LoopedSequence(Sequence):
-    """A request and where it is in the iterations over its last token.
+    """A request and the state of the iterations over its last token.
 
     Args:
         depth: of the last pass, from 0.
         total: accumulated logits of the passes before that one, [vocab]; None at depth 0.
-        mixture: input of the next pass at the same token; None: the next pass reads a new token.
+        mixture: input of the next pass at the same token; None: the next pass has a new token.
     """
 
     depth: int = 0
@@ -39,11 +39,11 @@ class LoopedSequence(Sequence):
 
 @dataclass(frozen=True)
 class Votes:
-    """What a vote may look at: the sequences of a step that may take a further iteration.
+    """The inputs of a vote: the sequences of a step that may have a further iteration.
 
     Args:
         rows: the sequences.
-        states: outputs of the layers read, [n, layers * hidden].
+        states: outputs of the decider's layers, [n, layers * hidden].
         totals: accumulated logits, [n, vocab].
     """
 
@@ -53,18 +53,18 @@ class Votes:
 
 
 Vote = abc.Callable[[Votes], Tensor]
-"""Which sequences continue, bool [n]."""
+"""Decides which sequences continue, bool [n]."""
 
 
 class LoopedStepper:
-    """Think-at-Hard: in every pass each row reads its new token (depth 0) or iterates over its last one.
+    """Think-at-Hard: in every pass each row has its new token (depth 0) or iterates over its last one.
 
-    Rows at different depths share a pass, so no row waits for another's further iterations.
+    Rows at different depths share a pass, so no row waits for the further iterations of another.
 
     Args:
         runner: the looped student.
-        vote: whether sequences continue; called after each pass but a token's last allowed one.
-        max_depth: most passes a token.
+        vote: decides which sequences continue; called after each pass except a token's last allowed one.
+        max_depth: most passes for a token.
         top_n: tokens mixed into the next pass's input.
     """
 
@@ -84,7 +84,7 @@ class LoopedStepper:
         return LoopedSequence(index, request, stop)
 
     def prefill(self, seqs: abc.Sequence[LoopedSequence], first: int) -> None:
-        """Read the prompts of `seqs[first:]`, at depth 0."""
+        """Prefill the prompts of `seqs[first:]`, at depth 0."""
         rows = range(first, len(seqs))
         hidden, computed = self.runner.prefill(rows, [seqs[row].ids for row in rows])
         self._hidden = joined(self._hidden[:first], hidden)
@@ -93,7 +93,7 @@ class LoopedStepper:
             seqs[row].usage.prefill_tokens += tokens
 
     def emit(self, seqs: abc.Sequence[LoopedSequence]) -> Finished:
-        """Rows that do not continue append their token; the others prepare a further iteration."""
+        """Append a token to the rows that do not continue; prepare a further iteration for the others."""
         totals = self._totals(seqs)
         best = totals.max(-1)
         require_finite(self.runner, best.values, seqs, range(len(seqs)))
@@ -102,11 +102,11 @@ class LoopedStepper:
         return self._emit_tokens(seqs, sampled_tokens(seqs, totals, best.indices), set(continuing))
 
     def keep(self, order: list[int]) -> None:
-        """Reorder the states as the rows were."""
+        """Reorder the states like the rows."""
         self._hidden = self._hidden[order]
 
     def advance(self, seqs: abc.Sequence[LoopedSequence]) -> None:
-        """One pass for all rows, at whatever depth each is."""
+        """One pass for all rows, each at its own depth."""
         deeper = [
             DeepPass(row, seq.depth, seq.mixture) for row, seq in enumerate(seqs) if seq.mixture is not None
         ]
@@ -124,19 +124,19 @@ class LoopedStepper:
         return totals
 
     def _continuing(self, seqs: abc.Sequence[LoopedSequence], totals: Tensor) -> list[int]:
-        """The rows that take a further iteration."""
-        may = [row for row, seq in enumerate(seqs) if seq.depth + 1 < self.max_depth]
-        if not may:
+        """The rows with a further iteration."""
+        eligible = [row for row, seq in enumerate(seqs) if seq.depth + 1 < self.max_depth]
+        if not eligible:
             return []
-        chosen = slice(None) if len(may) == len(seqs) else may
+        chosen = slice(None) if len(eligible) == len(seqs) else eligible
         states = self.runner.read(self._hidden[chosen])
-        votes = Votes([seqs[row] for row in may], states, totals[chosen])
-        return [row for row, goes_on in zip(may, self.vote(votes).tolist(), strict=True) if goes_on]
+        continues = self.vote(Votes([seqs[row] for row in eligible], states, totals[chosen])).tolist()
+        return [row for row, is_continued in zip(eligible, continues, strict=True) if is_continued]
 
     def _prepare_next_iteration(
         self, seqs: abc.Sequence[LoopedSequence], totals: Tensor, continuing: list[int]
     ) -> None:
-        """Mix the next input of the rows that continue."""
+        """Compute the next input of the rows that continue."""
         for seq in seqs:
             seq.mixture = None
         if continuing:
@@ -152,7 +152,7 @@ class LoopedStepper:
     def _emit_tokens(
         self, seqs: abc.Sequence[LoopedSequence], tokens: list[int], continuing: set[int]
     ) -> Finished:
-        """Append their tokens to the rows that do not continue."""
+        """Append a token to each row that does not continue."""
         emitting = [row for row in range(len(seqs)) if row not in continuing]
         for row in emitting:
             seqs[row].depth, seqs[row].total = 0, None
@@ -164,12 +164,12 @@ class LoopedDecoder(Scheduler[LoopedSequence]):
 
     Args:
         student: the looped student.
-        vote: whether sequences continue; called after each pass but a token's last allowed one.
-        max_depth: most passes a token.
+        vote: decides which sequences continue; called after each pass except a token's last allowed one.
+        max_depth: most passes for a token.
         top_n: tokens mixed into the next pass's input.
-        rows: sequences at work at once.
+        rows: sequences decoded at once.
         decode: token ids to text, for requests with stop strings.
-        answer_of: what a text says outside of its thoughts, for requests that tell them apart.
+        answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.
 
     Raises:
         TahError: a depth below 1.

@@ -10,7 +10,7 @@ def top_mixture(embedding: nn.Module, total: Tensor, top_n: int) -> Tensor:
     """The next pass's input: sum of p * E[token] over the `top_n` most likely, [n, hidden].
 
     Args:
-        embedding: the model's input embedding, which may scale what it gives.
+        embedding: the model's input embedding, including its scaling if it has one.
         total: accumulated logits, [n, vocab]; p is their softmax over the whole vocabulary.
         top_n: at most the vocabulary.
     """

@@ -1,4 +1,4 @@
-"""The looped student in decoding: rows at different depths take one packed pass together."""
+"""The looped student in decoding: rows at different depths share one packed pass."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, attention_mask
 from s2t_eval.methods.tah.taps import LayerTaps, decoder_layers
 
 FIRST_ROOM = 32
-"""Slots for deeper passes that a row begins with; doubled as needed."""
+"""Initial number of a row's slots for deeper passes; doubled when needed."""
 
 
 class DeepPass(NamedTuple):
-    """One row's next pass about the token it is at."""
+    """One row's next pass over its last token."""
 
     row: int
     depth: int
     embeds: Tensor
-    """the mixture that goes in, [hidden]"""
+    """the mixture that is its input, [hidden]"""
 
 
 @dataclass(kw_only=True)
 class DeepSegment(Segment):
-    """Rows that think again, one query each: they look at their text's slots and at their deeper ones.
+    """Rows with a further pass, one query each, which attends to the slots of the text and the deeper ones.
 
     Args:
-        beyond: where a row's deeper slots begin.
+        beyond: first of a row's deeper slots.
         queries: position and depth of each query, [rows, 1].
-        slots: position and depth of the slots looked at, the text's first, [rows, slots].
+        slots: position and depth of the slots attended to, the text's first, [rows, slots].
     """
 
     beyond: int
@@ -50,7 +50,7 @@ class DeepSegment(Segment):
         return attention_mask(self.queries, self.slots, window)
 
     def view(self, cache: KVCache, states: Tensor) -> Tensor:
-        """The text's slots, then the deeper ones."""
+        """The slots of the text, followed by the deeper ones."""
         deeper = self.slots.positions.shape[1] - self.length
         parts = (
             cache.view(states, self.rows, self.length),
@@ -60,16 +60,16 @@ class DeepSegment(Segment):
 
 
 class LoopedRunner(ModelRunner):
-    """A `ModelRunner` whose rows may look again at their last token.
+    """A `ModelRunner` whose rows may have further passes over their last token.
 
-    The slots of depth 0 are the plain student's, where they always are; a row's deeper slots lie behind
-    its text's. A state is the last hidden state with the outputs of the layers that the decider reads.
+    The slots of depth 0 are those of the plain student; a row's deeper slots follow the slots of its text.
+    A state is the last hidden state, concatenated with the outputs of the decider's input layers.
 
     Args:
-        peft: the student with its adapter, which is switched off: it acts on deeper passes alone.
-        name: how messages call it.
+        peft: the student with its adapter, which is disabled except in deeper passes.
+        name: its name in messages.
         text_vocab: rows of the head that are text.
-        read: layers whose outputs join the state.
+        read: layers whose outputs are part of the state.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class LoopedRunner(ModelRunner):
         layers: Any = peft.base_model
         layers.disable_adapter_layers()
         self._layers = layers
-        base: Any = peft  # `ModelRunner` looks through the wrapper
+        base: Any = peft  # `ModelRunner` uses the model inside the wrapper
         super().__init__(base, name, text_vocab)
         self.hidden_size = int(self.config.hidden_size)
         self.embedding: nn.Module = self.base.get_input_embeddings()
         self._taps = LayerTaps(decoder_layers(self.body, self.config.num_hidden_layers), read)
         self._deep: Tensor | None = None
         self._adapters: dict[LoraLayer, tuple[Tensor, Tensor]] = {}
-        # Several layers are given the same states; what they are given, and its deeper tokens.
+        # Several layers have the same input: that input, and its rows at the deeper tokens.
         self._lora_input: tuple[Tensor, Tensor] | None = None
         self._adapted: list[Any] = [module for module in peft.modules() if isinstance(module, LoraLayer)]
         for layer in self._adapted:
@@ -98,7 +98,7 @@ class LoopedRunner(ModelRunner):
 
     def allocate(self, rows: int, capacity: int) -> None:
         """As `ModelRunner.allocate`; `capacity` counts the slots of texts."""
-        self._layers.disable_adapter_layers()  # training's passes of the same student leave it on
+        self._layers.disable_adapter_layers()  # training leaves it enabled in the same student
         self._read_adapters()
         if self.cache.rows != rows or self._beyond < capacity:
             self.release()
@@ -106,7 +106,7 @@ class LoopedRunner(ModelRunner):
         super().allocate(rows, self._beyond + FIRST_ROOM)
 
     def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:
-        """As `ModelRunner.prefill`: prompts are read once, at depth 0."""
+        """As `ModelRunner.prefill`: prompts have one pass, at depth 0."""
         for row in rows:
             self._deep_slots.pop(row, None)
         return super().prefill(rows, texts)
@@ -126,15 +126,15 @@ class LoopedRunner(ModelRunner):
         return super().head(hidden[:, : self.hidden_size])
 
     def read(self, states: Tensor) -> Tensor:
-        """Of states, the outputs of the layers that the decider reads, [n, layers * hidden]."""
+        """The part of states that is the decider's input, [n, layers * hidden]."""
         return states[:, self.hidden_size :]
 
     def advance(self, ids: Tensor, deeper: Sequence[DeepPass]) -> Tensor:
-        """One pass for rows 0..n-1: the next token, or another look at the last one.
+        """One pass for rows 0..n-1: over the next token, or a further one over the last token.
 
         Args:
-            ids: each row's new token; of the rows that look again, their last one, [n].
-            deeper: the rows that look again, ascending.
+            ids: each row's new token, or its last one for the rows with a further pass, [n].
+            deeper: the rows with a further pass, ascending.
 
         Returns:
             States [n, state].
@@ -153,7 +153,7 @@ class LoopedRunner(ModelRunner):
         own[rows] = torch.tensor([self._beyond + len(self._deep_slots[item.row]) - 1 for item in deeper])
         index = torch.arange(len(ids)) * self.cache.capacity + own
         segments = []
-        if shallow:  # the deeper rows in it are answered anew by the next segment
+        if shallow:  # the next segment overwrites the outputs of the deeper rows in it
             everyone = slice(0, len(ids))
             size = int(positions.max()) + 1
             segments.append(Segment(everyone, everyone, positions[:, None], positions[:, None], size))
@@ -175,9 +175,10 @@ class LoopedRunner(ModelRunner):
         deep_slots = [self._deep_slots[item.row] for item in deeper]
         widest = max(map(len, deep_slots))
         padded = [[*slots, *[(NOWHERE, 0)] * (widest - len(slots))] for slots in deep_slots]
-        found = torch.tensor(padded, device=self.device)
+        positions_depths = torch.tensor(padded, device=self.device)
         text = torch.arange(length, device=self.device).expand(len(rows), length)
-        slots = Places(text, torch.zeros_like(text)).concat(Places(found[..., 0], found[..., 1]))
+        deep = Places(positions_depths[..., 0], positions_depths[..., 1])
+        slots = Places(text, torch.zeros_like(text)).concat(deep)
         at = positions[:, None].to(self.device)
         depths = torch.tensor([[item.depth] for item in deeper], device=self.device)
         indices = rows.to(self.device)
@@ -194,14 +195,14 @@ class LoopedRunner(ModelRunner):
     def forward(
         self, packed: Packed, positions: Tensor | None = None, embeds: Tensor | None = None
     ) -> Tensor:
-        """As `ModelRunner.forward`; the outputs of the layers read join the hidden states."""
+        """As `ModelRunner.forward`; the outputs of the input layers are appended to the hidden states."""
         hidden = super().forward(packed, positions, embeds)
         if not self._taps.read:
             return hidden
         return torch.cat([hidden, self._taps.take()[0].to(hidden)], dim=-1)
 
     def _adapt(self, layer: LoraLayer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Add in place what the adapter says at the deeper tokens of a pass; `layer` itself rests."""
+        """Add the adapter's output at the deeper tokens of a pass, in place; `layer` itself skips it."""
         if self._deep is None:
             return
         if self._lora_input is None or self._lora_input[0] is not inputs[0]:
@@ -210,9 +211,9 @@ class LoopedRunner(ModelRunner):
         output[0].index_add_(0, self._deep, (self._lora_input[1] @ down @ up).to(output.dtype))
 
     def _read_adapters(self) -> None:
-        """Each adapted layer's two matrices, the scale in the second.
+        """Each adapted layer's two matrices, the second one including the scale.
 
-        Transposed and in float32: the few rows of a deeper pass are multiplied twice as fast that way.
+        They are transposed and in float32, which is twice as fast for the few rows of a deeper pass.
         """
         for layer in self._adapted:
             (name,) = layer.active_adapters

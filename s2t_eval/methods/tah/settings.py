@@ -1,4 +1,4 @@
-"""What a looped model is, apart from its weights."""
+"""Settings of a looped model and its decider."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from s2t_eval.models.lora import LoraSettings
+from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.ranges import AT_LEAST_1, DROPOUT, PROBABILITY, require_ranges
 
 TOP_N = 100
 MOST_DEPTH = 8
-"""Passes a token; the paper takes 2. Each adds a slot for every hard token to the cache."""
+"""Passes for a token; the paper uses 2. Each adds a slot for every hard token to the cache."""
 NUM_LAYERS_READ = 5
 
 
 class TahError(ValueError):
-    """Settings, labels or a folder that cannot be used here; the message says what differs."""
+    """Settings, labels or a folder that do not fit this run; the message names the difference."""
 
 
 @dataclass(frozen=True)
 class LoopedSettings(LoraSettings):
-    """How a student loops, and the size of the adapter that is on from the second pass on.
+    """Iterations of a student, and the size of the adapter that is enabled from the second pass on.
 
     Args:
-        max_depth: most passes a token; 1 is the plain student.
-        top_n: tokens whose embeddings are mixed into the next pass's input.
+        dropout: dropout on the input of the LoRA matrices in training, a probability.
+        max_depth: largest number of passes for a token; 1 is the plain student.
+        top_n: number of tokens whose embeddings are mixed into the input of the next pass.
         train_base: train the student's own weights too (as the paper does), not the adapter alone.
 
     Raises:
@@ -50,11 +51,11 @@ class DeciderSettings:
     """Size of the decider.
 
     Args:
-        layers: decoder layers whose outputs it reads, counted from 0; empty: five, evenly from the first
-            to the last but one, which are the paper's 0, 7, 13, 20, 26 of a model with 28.
-        width: of its blocks.
-        blocks: how many.
-        dropout: in training.
+        layers: decoder layers whose outputs are its input, counted from 0. Empty: five, evenly spaced from
+            the first to the last but one, which are the paper's 0, 7, 13, 20, 26 of a model with 28.
+        width: width of the decider's blocks.
+        blocks: number of blocks of the decider.
+        dropout: dropout of the decider in training, a probability.
 
     Raises:
         TahError: a value outside its range.
@@ -71,7 +72,7 @@ class DeciderSettings:
             raise TahError(f"layers: expected each layer once, got {', '.join(map(str, self.layers))}")
 
     def layers_of(self, num_layers: int) -> tuple[int, ...]:
-        """The layers to read in a model of this many.
+        """The input layers in a model with this many layers.
 
         Raises:
             TahError: a layer that the model does not have.

@@ -1,4 +1,4 @@
-"""Reads the outputs of some decoder layers of a running model."""
+"""Access to the outputs of some decoder layers during a forward."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 
 def decoder_layers(body: nn.Module, num_layers: int) -> nn.ModuleList:
-    """The model's list of decoder layers, whatever it is called."""
+    """The model's list of decoder layers, found by its type and length."""
     return next(
         child for child in body.children() if isinstance(child, nn.ModuleList) and len(child) == num_layers
     )
 
 
 class LayerTaps:
-    """Keeps what some layers put out in the last pass.
+    """Stores the outputs of some layers in the last pass.
 
     Args:
         layers: the model's decoder layers.
-        read: which of them, from 0.
+        read: indices of the layers, from 0.
     """
 
     def __init__(self, layers: nn.ModuleList, read: Sequence[int]) -> None:
@@ -31,13 +31,13 @@ class LayerTaps:
         self.read = tuple(read)
 
     def take(self) -> Tensor:
-        """Their outputs side by side, [..., layers * hidden]; forgets them."""
+        """Their concatenated outputs, [..., layers * hidden], which are then dropped."""
         states = torch.cat([self._states[number] for number in self.read], dim=-1)
         self._states.clear()
         return states
 
     def _keeper(self, number: int) -> Any:
-        def keep(module: nn.Module, given: Any, output: Any) -> None:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
             state = output if isinstance(output, Tensor) else output[0]
             self._states[number] = state.detach()
 

@@ -1,4 +1,4 @@
-"""Who looks again in decoding: the trained decider, or an oracle that knows a reference text."""
+"""Votes on further iterations in decoding: by the trained decider, or by an oracle with a reference text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DeciderVote:
     Args:
         decider: in evaluation mode, on the student's device.
         threshold: from 0 to 1; at 1 nothing ever continues.
-        top_n: accumulated logits it reads.
+        top_n: number of accumulated logits in the decider's input.
 
     Raises:
         TahError: a threshold out of range.
@@ -39,9 +39,9 @@ class DeciderVote:
 
 
 class OracleVote:
-    """As if the decider knew: a row continues where its accumulated first guess is not the reference's token.
+    """A perfect decider: a row continues where its argmax token is not the token of the reference text.
 
-    Once a text has left its reference there is no next token to know, and nothing continues.
+    Once a text differs from its reference, no next token is known, and it does not continue.
 
     Args:
         references: prompt -> the reference text that follows it.
@@ -53,23 +53,23 @@ class OracleVote:
 
     def __call__(self, votes: Votes) -> Tensor:
         """Which rows continue, bool [n]."""
-        guesses = votes.totals.argmax(-1).tolist()
-        goes_on = []
-        for row, guess in zip(votes.rows, guesses, strict=True):
-            text, said = self.references[row.request.prompt_ids], row.output
-            is_on_it = len(said) < len(text) and text[: len(said)] == said
-            goes_on.append(is_on_it and text[len(said)] != guess)
-        return torch.tensor(goes_on)
+        argmax_tokens = votes.totals.argmax(-1).tolist()
+        continues = []
+        for row, token in zip(votes.rows, argmax_tokens, strict=True):
+            reference, output = self.references[row.request.prompt_ids], row.output
+            follows = len(output) < len(reference) and reference[: len(output)] == output
+            continues.append(follows and reference[len(output)] != token)
+        return torch.tensor(continues)
 
     @classmethod
     def read(cls, path: Path) -> OracleVote:
         """Reference texts from a trace: JSON lines with `prompt_ids` and `output_ids`.
 
-        Such a file is what `trace=FILE` writes, for instance of a teacher under `--model greedy`. Of
-        several texts of a prompt the first counts.
+        `trace=FILE` writes such a file, for instance of a teacher under `--model greedy`. Of several
+        texts of a prompt the first one is used.
 
         Raises:
-            TahError: no such file, or a line without these.
+            TahError: the file does not exist, or a line lacks these.
         """
         references: dict[tuple[int, ...], list[int]] = {}
         advice = "name a file that trace=FILE wrote"

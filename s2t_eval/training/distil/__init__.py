@@ -1,1 +1,1 @@
-"""Distillation: a student that carries in its own weights what a teacher knows, one file a method."""
+"""Distillation: training of a student on a teacher's distribution or texts, with one file for each method."""

@@ -1,4 +1,4 @@
-"""What a distillation method is: a loss at every position of a text, from two distributions."""
+"""The interface of a distillation method: a loss at every position, from two distributions."""
 
 from __future__ import annotations
 
@@ -10,62 +10,63 @@ from torch import Tensor
 class Positions(NamedTuple):
     """Some positions of a text, over the text vocabulary that student and teacher share."""
 
-    student: Tensor
-    """log-probabilities, float32 [positions, vocab]; gradients flow through them"""
-    teacher: Tensor
-    """log-probabilities, float32 [positions, vocab]; [positions, 0] for methods that do not read them"""
+    student_log_probs: Tensor
+    """float32 [positions, vocab], with gradient"""
+    teacher_log_probs: Tensor
+    """float32 [positions, vocab], without gradient; [positions, 0] for methods that do not need them"""
     next_ids: Tensor
-    """the text's token there, [positions]"""
+    """the text's next token, [positions]"""
     weights: Tensor
-    """what the method's `plan` made of the whole text, [positions, m]"""
+    """the method's `position_weights` at these positions, [positions, m]"""
 
 
 class Method(Protocol):
-    """One way to distil; the classes are final and know nothing of models."""
+    """A distillation method. Its loss is a function of distributions and does not run a model."""
 
     @property
     def name(self) -> str:
-        """What `--method` calls it."""
+        """Its name for `--method`."""
         ...
 
     @property
-    def texts(self) -> Literal["student", "teacher"]:
-        """Whose texts are learnt from: the label set's trajectories, or the teacher's own."""
+    def text_source(self) -> Literal["student", "teacher"]:
+        """The model whose texts are trained on: the student's trajectories, or the teacher's own texts."""
         ...
 
     @property
-    def reads_teacher(self) -> bool:
-        """Whether the loss needs the teacher's distribution at every position."""
+    def needs_teacher(self) -> bool:
+        """Whether the loss depends on the teacher's distribution at every position."""
         ...
 
     @property
-    def reads_entropy(self) -> bool:
-        """Whether `plan` needs the student's entropies of the whole text."""
+    def needs_entropy(self) -> bool:
+        """Whether `position_weights` depends on the student's entropies."""
         ...
 
-    def plan(self, entropy: Tensor) -> Tensor:
-        """Weights of every position [steps, m] that only the whole text decides.
+    def position_weights(self, entropy: Tensor) -> Tensor:
+        """Weights of every position that depend on the whole text, [steps, m].
 
         Args:
-            entropy: of the student, nats, without gradient, [steps]; zeros unless `reads_entropy`.
+            entropy: the student's entropy at every step, nats, without gradient, [steps]; zeros unless
+                `needs_entropy`.
         """
         ...
 
-    def losses(self, at: Positions) -> Tensor:
+    def losses(self, positions: Positions) -> Tensor:
         """The loss of every position, nats, [positions]."""
         ...
 
 
 def kl(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) in nats of log-probabilities [..., vocab]."""
+    """KL(p || q) in nats, from log-probabilities [..., vocab]."""
     return (p.exp() * (p - q)).sum(-1)
 
 
 def entropy_of(log_probs: Tensor) -> Tensor:
-    """Entropy in nats of log-probabilities [..., vocab]."""
+    """Entropy in nats, from log-probabilities [..., vocab]."""
     return -(log_probs.exp() * log_probs).sum(-1)
 
 
-def no_plan(entropy: Tensor) -> Tensor:
-    """The plan of a method for which every position counts the same, [steps, 0]."""
+def no_weights(entropy: Tensor) -> Tensor:
+    """The weights of a method for which all positions count equally, [steps, 0]."""
     return entropy.new_zeros(len(entropy), 0)

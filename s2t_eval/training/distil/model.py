@@ -1,4 +1,4 @@
-"""Student and teacher over the same texts: what `s2t-eval distil` optimises."""
+"""Student and teacher on the same texts: the module that `s2t-eval distil` optimises."""
 
 from __future__ import annotations
 
@@ -11,38 +11,67 @@ from transformers import PreTrainedModel
 
 from s2t_eval.models.lm_head import LMHead
 from s2t_eval.models.lora import LoraSettings, with_lora
-from s2t_eval.training.chunks import CHUNK, recomputed_sum
+from s2t_eval.training.chunks import CHUNK, checkpointed_sum
 from s2t_eval.training.distil.method import Method, Positions, entropy_of, kl
 from s2t_eval.training.distil.texts import Batch, Texts
 
 
 class Loss(NamedTuple):
-    """Summed over the steps of a batch."""
+    """The loss of a batch, summed over its steps."""
 
     loss: Tensor
 
 
-class Closeness(NamedTuple):
-    """Sums over steps: the method's loss, KL(p_T || p_S) in nats, and equal first tokens."""
+class DistillMetrics(NamedTuple):
+    """Metrics of a batch, summed over its steps."""
 
     loss: Tensor
+    """the method's loss"""
     forward_kl: Tensor
-    agreeing: Tensor
+    """KL(p_T || p_S), nats"""
+    num_agreeing: Tensor
+    """number of steps at which student and teacher have the same argmax token"""
+
+
+class _Model:
+    """A decoder and its LM head. No `nn.Module`, so that it registers no parameters."""
+
+    def __init__(self, model: PreTrainedModel, text_vocab: int) -> None:
+        self.model: Any = model
+        self.lm_head = LMHead(model, text_vocab)
+
+    def hidden(self, texts: Texts) -> Tensor:
+        """Hidden states at the positions that predict the steps, [steps, hidden]."""
+        if self.model.device != texts.input_ids.device:
+            self.model.to(texts.input_ids.device)
+        seq = texts.input_ids.shape[1]
+        output = self.model.get_decoder()(
+            input_ids=texts.input_ids,
+            position_ids=torch.arange(seq, device=texts.input_ids.device).expand_as(texts.input_ids),
+            use_cache=False,
+        )
+        hidden: Tensor = output.last_hidden_state.flatten(0, 1)[texts.step_index]
+        return hidden
+
+    def log_probs(self, hidden: Tensor, temperature: float) -> Tensor:
+        """Log-probabilities over the text vocabulary, float32 [positions, text_vocab]."""
+        logits = self.lm_head.logits(hidden)
+        return (logits if temperature == 1 else logits / temperature).log_softmax(-1)
 
 
 class DistilModel(nn.Module):
-    """A student that is trained, beside a teacher that is not.
+    """A student that is trained and a teacher that is not.
 
     Args:
-        student: adapted, or trained as a whole.
-        teacher: runs without gradient, forced along the same texts behind its own prompts.
-        method: the loss of every step.
-        adapter: None trains all weights of the student.
-        text_vocab: leading rows of both heads that are text; heads of one family may differ in padding.
-        temperature: divides the logits of both in the loss; figures are taken at 1.
+        student: is trained as a whole, or gets an adapter that is trained.
+        teacher: runs without gradient on the same texts after its own prompts.
+        method: the loss.
+        adapter: size of the adapter; None trains all weights of the student.
+        text_vocab: leading rows of both heads that are text; the heads may differ in padding.
+        temperature: divides both models' logits in the loss; metrics are measured at 1.
 
     Raises:
-        ValueError: a temperature that is not above 0, or a head with fewer rows than there is text.
+        ValueError: the temperature is not above 0, or a head has fewer rows than `text_vocab`.
     """
 
     def __init__(
@@ -68,75 +97,60 @@ class DistilModel(nn.Module):
             self.student = student.requires_grad_(True)
         else:
             self.student = with_lora(student, adapter)
-        # In a list, so that the teacher is neither trained, saved nor set to training mode.
-        self._plain = [student, teacher.requires_grad_(False).eval()]
-        self._lm_heads = [LMHead(model, text_vocab) for model in self._plain]
+        self._student = _Model(student, text_vocab)
+        # Not registered as a module, so that the teacher is neither trained, saved nor set to training mode.
+        self._teacher = _Model(teacher.requires_grad_(False).eval(), text_vocab)
 
     @property
     def device(self) -> torch.device:
-        """Where the student is."""
+        """Device of the student."""
         return next(self.student.parameters()).device
 
     def forward(self, batch: Batch) -> Loss:
         """The method's loss, summed over the batch's steps."""
-        ours, theirs = self._states(batch, self.method.reads_teacher)
-        weights = self._plan(ours.detach(), batch)
-        return Loss(recomputed_sum(self._losses, ours, theirs, batch.next_ids, weights))
+        student_hidden = self._student.hidden(batch.student)
+        if self.method.needs_teacher:
+            teacher_hidden = self._teacher_hidden(batch)
+        else:
+            teacher_hidden = student_hidden.new_zeros(len(student_hidden), 0)
+        weights = self._position_weights(student_hidden.detach(), batch)
+        return Loss(checkpointed_sum(self._loss, student_hidden, teacher_hidden, batch.next_ids, weights))
 
     @torch.no_grad()
-    def closeness(self, batch: Batch) -> Closeness:
-        """How near the student is to the teacher at the batch's steps."""
-        ours, theirs = self._states(batch, with_teacher=True)
-        weights = self._plan(ours, batch)
-        sums = torch.zeros(3, dtype=torch.float64, device=ours.device)
-        for begin in range(0, len(ours), CHUNK):
+    def metrics(self, batch: Batch) -> DistillMetrics:
+        """The loss, the forward KL and the agreement of the batch, summed over its steps."""
+        student_hidden, teacher_hidden = self._student.hidden(batch.student), self._teacher_hidden(batch)
+        weights = self._position_weights(student_hidden, batch)
+        sums = torch.zeros(3, dtype=torch.float64, device=student_hidden.device)
+        for begin in range(0, len(student_hidden), CHUNK):
             part = slice(begin, begin + CHUNK)
-            states = (ours[part], theirs[part])
-            loss = self._losses(*states, batch.next_ids[part], weights[part])
-            student, teacher = (self._log_probs(i, hidden, 1.0) for i, hidden in enumerate(states))
-            agreeing = (student.argmax(-1) == teacher.argmax(-1)).sum()
-            sums += torch.stack([loss, kl(teacher, student).sum(), agreeing])
-        return Closeness(*sums)
-
-    def _states(self, batch: Batch, with_teacher: bool) -> tuple[Tensor, Tensor]:
-        """Hidden states that decide the steps, [steps, hidden] of each; the teacher's may be left out."""
-        ours = self._hidden(0, batch.student)
-        if not with_teacher:
-            return ours, ours.new_zeros(len(ours), 0)
-        with torch.no_grad():
-            return ours, self._hidden(1, batch.teacher)
-
-    def _hidden(self, which: int, texts: Texts) -> Tensor:
-        model: Any = self._plain[which]
-        if model.device != texts.input_ids.device:
-            model.to(texts.input_ids.device)
-        seq = texts.input_ids.shape[1]
-        output = model.get_decoder()(
-            input_ids=texts.input_ids,
-            position_ids=torch.arange(seq, device=texts.input_ids.device).expand_as(texts.input_ids),
-            use_cache=False,
-        )
-        hidden: Tensor = output.last_hidden_state.flatten(0, 1)[texts.at]
-        return hidden
+            loss = self._loss(student_hidden[part], teacher_hidden[part], batch.next_ids[part], weights[part])
+            student = self._student.log_probs(student_hidden[part], 1.0)
+            teacher = self._teacher.log_probs(teacher_hidden[part], 1.0)
+            num_agreeing = (student.argmax(-1) == teacher.argmax(-1)).sum()
+            sums += torch.stack([loss, kl(teacher, student).sum(), num_agreeing])
+        return DistillMetrics(*sums)
 
     @torch.no_grad()
-    def _plan(self, ours: Tensor, batch: Batch) -> Tensor:
-        """What the method makes of each whole text, [steps of all texts, m]."""
-        entropies = torch.zeros(len(ours), device=ours.device)
-        if self.method.reads_entropy:
-            parts = [entropy_of(self._log_probs(0, part, self.temperature)) for part in ours.split(CHUNK)]
-            entropies = torch.cat(parts)
-        return torch.cat([self.method.plan(entropy) for entropy in entropies.split(batch.lengths)])
+    def _teacher_hidden(self, batch: Batch) -> Tensor:
+        return self._teacher.hidden(batch.teacher)
 
-    def _losses(self, ours: Tensor, theirs: Tensor, next_ids: Tensor, weights: Tensor) -> Tensor:
-        """The summed loss of a chunk of positions."""
-        student = self._log_probs(0, ours, self.temperature)
-        teacher = student.new_zeros(len(ours), 0)
-        if self.method.reads_teacher:
-            teacher = self._log_probs(1, theirs, self.temperature)
+    @torch.no_grad()
+    def _position_weights(self, student_hidden: Tensor, batch: Batch) -> Tensor:
+        """The method's weights of each text's positions, [steps of all texts, m]."""
+        entropies = torch.zeros(len(student_hidden), device=student_hidden.device)
+        if self.method.needs_entropy:
+            parts = student_hidden.split(CHUNK)
+            log_probs = (self._student.log_probs(part, self.temperature) for part in parts)
+            entropies = torch.cat([entropy_of(part) for part in log_probs])
+        return torch.cat([self.method.position_weights(part) for part in entropies.split(batch.lengths)])
+
+    def _loss(
+        self, student_hidden: Tensor, teacher_hidden: Tensor, next_ids: Tensor, weights: Tensor
+    ) -> Tensor:
+        """The loss of a chunk of positions, summed."""
+        student = self._student.log_probs(student_hidden, self.temperature)
+        teacher = student.new_zeros(len(student_hidden), 0)
+        if self.method.needs_teacher:
+            teacher = self._teacher.log_probs(teacher_hidden, self.temperature)
         return self.method.losses(Positions(student, teacher, next_ids, weights)).sum()
-
-    def _log_probs(self, which: int, hidden: Tensor, temperature: float) -> Tensor:
-        """Log-probabilities over the text vocabulary, float32 [positions, text_vocab]."""
-        logits = self._lm_heads[which].logits(hidden)
-        return (logits if temperature == 1 else logits / temperature).log_softmax(-1)

@@ -1,4 +1,4 @@
-"""`--method seqkd`: the student learns to write the teacher's own texts (sequence-level distillation)."""
+"""`--method seqkd`: cross-entropy on the teacher's own texts (sequence-level knowledge distillation)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Final, Literal
 
 from torch import Tensor
 
-from s2t_eval.training.distil.method import Positions, no_plan
+from s2t_eval.training.distil.method import Positions, no_weights
 
 
 class SequenceKd:
-    """-log p_S of the teacher's greedy texts, token by token: supervised fine-tuning on them."""
+    """-log p_S of every token of the teacher's greedy texts: supervised fine-tuning on them."""
 
     name: Final = "seqkd"
-    texts: Final[Literal["teacher"]] = "teacher"
-    reads_teacher: Final = False
-    reads_entropy: Final = False
+    text_source: Final[Literal["teacher"]] = "teacher"
+    needs_teacher: Final = False
+    needs_entropy: Final = False
 
-    def plan(self, entropy: Tensor) -> Tensor:
-        """Every position counts the same."""
-        return no_plan(entropy)
+    def position_weights(self, entropy: Tensor) -> Tensor:
+        """No weights: all positions count equally."""
+        return no_weights(entropy)
 
-    def losses(self, at: Positions) -> Tensor:
+    def losses(self, positions: Positions) -> Tensor:
         """-log p_S(next token), [positions]."""
-        return -at.student.gather(-1, at.next_ids[:, None])[:, 0]
+        return -positions.student_log_probs.gather(-1, positions.next_ids[:, None])[:, 0]

@@ -1,4 +1,4 @@
-"""The texts that are distilled on, as a batch for the student and the same texts for the teacher."""
+"""Texts for distillation: each as the continuation of the student's prompt and of the teacher's prompt."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from s2t_eval.training.labels import Trajectory
 
 @dataclass(frozen=True)
 class Item:
-    """One text behind the student's prompt and behind the teacher's.
+    """One text with the student's prompt and the teacher's prompt.
 
     Args:
         prompt_ids: the student's prompt, [prompt].
-        teacher_prompt_ids: the teacher's, which may hold privileged context.
-        output_ids: the text, its stop token included, [steps].
-        source: where it comes from, for messages.
+        teacher_prompt_ids: the teacher's prompt, which may contain privileged context, [teacher prompt].
+        output_ids: the text, with its stop token, [steps].
+        source: shard and row, for messages.
     """
 
     prompt_ids: Tensor
@@ -30,7 +30,7 @@ class Item:
 
     @property
     def weight(self) -> float:
-        """Its share in a mean over steps."""
+        """Weight of this item in a mean over steps: its number of steps."""
         return float(len(self.output_ids))
 
 
@@ -40,8 +40,9 @@ def make_items(
     """Items of labelled problems.
 
     Args:
-        trajectories: the student's texts.
-        outputs: problem id -> other tokens in place of the student's, such as the teacher's own text.
+        trajectories: the problems, with the student's texts.
+        outputs: problem id -> token ids of a text that replaces the student's, such as the teacher's own;
+            None keeps the student's texts.
     """
     return [
         Item(
@@ -50,39 +51,39 @@ def make_items(
             torch.from_numpy(row.output_ids).long()
             if outputs is None
             else torch.tensor(outputs[row.problem_id]),
-            f"{row.shard}, row {row.row} ({row.problem_id})",
+            row.source,
         )
         for row in trajectories
     ]
 
 
 class Texts(NamedTuple):
-    """Right-padded token ids, and where the states stand that decide each step."""
+    """Right-padded token ids, and the positions that predict the steps."""
 
     input_ids: Tensor
-    """[batch, seq]; padding stands behind the text, where no step sees it"""
-    at: Tensor
-    """places in the flat [batch * seq], [steps of all texts]"""
+    """[batch, seq]; padding follows the text, so causal attention needs no mask for it"""
+    step_index: Tensor
+    """indices of these positions in the flattened [batch * seq], [steps of all texts]"""
 
 
 class Batch(NamedTuple):
-    """Some items; steps of all texts in one row, text by text."""
+    """A batch of items; the steps of all texts are concatenated."""
 
     student: Texts
     teacher: Texts
     next_ids: Tensor
-    """[steps of all texts]"""
+    """the token of each step, [steps of all texts]"""
     lengths: list[int]
-    """steps of each text"""
+    """number of steps of each text"""
 
     def to(self, device: torch.device) -> Batch:
-        """All tensors on a device."""
+        """The batch with all tensors on a device."""
         student, teacher = (Texts(*(t.to(device) for t in side)) for side in (self.student, self.teacher))
         return Batch(student, teacher, self.next_ids.to(device), self.lengths)
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Lay items out as a batch."""
+    """Make a batch of items."""
     outputs = [item.output_ids for item in items]
     return Batch(
         _texts([item.prompt_ids for item in items], outputs),
@@ -93,12 +94,12 @@ def collate(items: Sequence[Item]) -> Batch:
 
 
 def _texts(prompts: Sequence[Tensor], outputs: Sequence[Tensor]) -> Texts:
-    # The state that decides a step is the one at the token before it; the last token is never needed.
+    # A step is predicted by the hidden state at the token before it, so the last token is not encoded.
     rows: list[Any] = [torch.cat([p, o[:-1]]) for p, o in zip(prompts, outputs, strict=True)]
     input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     seq = input_ids.shape[1]
-    at = [
+    step_index = [
         number * seq + len(prompt) - 1 + torch.arange(len(output))
         for number, (prompt, output) in enumerate(zip(prompts, outputs, strict=True))
     ]
-    return Texts(input_ids, torch.cat(at))
+    return Texts(input_ids, torch.cat(step_index))

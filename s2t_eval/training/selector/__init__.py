@@ -1,1 +1,1 @@
-"""Training of a selector: packing, losses, model, run."""
+"""Training of a selector: packed batches, losses, the model, its routers and its decoding defaults."""

@@ -1,12 +1,11 @@
-"""A selector folder from before every training served both proposers, with what it lacks under one."""
+"""Completion of a selector folder that lacks a router, thresholds and a default for one proposer."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.methods.selector_folder import (
     PROPOSERS,
     Selector,
@@ -15,26 +14,28 @@ from s2t_eval.methods.selector_folder import (
     save_selector,
 )
 from s2t_eval.training.labels import LabelSet
+from s2t_eval.training.selector.continuation import make_model, require_same_labels
 from s2t_eval.training.selector.model import SelectorSettings
-from s2t_eval.training.selector.proposers import Routing, make_routing
-from s2t_eval.training.selector.run import TrainSettings, make_model, require_same_labels, with_defaults
+from s2t_eval.training.selector.routing import Routing, make_routing
+from s2t_eval.training.selector.trigger_scan import with_defaults
 from s2t_eval.training.student import Student
 
 
 def complete_selector(student: Student, labels: LabelSet, selector: Selector, out: Path) -> SelectorInfo:
-    """Write the folder `out`: a selector with what it lacks under a proposer; all else stays as it is.
+    """Write the folder `out`: a selector with the parts that it lacks; everything else is unchanged.
 
-    Folders from before every training served both proposers lack a router, thresholds and a default for one.
+    Folders written before one training served both proposers lack the router, the thresholds and the default
+    of one of them.
 
     Args:
         student: the plain student.
-        labels: those that the selector was trained on, whose split into two sides is taken again.
-        selector: of this student.
+        labels: the label set that the selector was trained on; it is split as it was then.
+        selector: a selector of this student.
         out: folder to write.
 
     Raises:
-        LabelError: labels of another student or tokenizer.
-        SelectorError: other labels than the selector's, or nothing to complete.
+        LabelError: the labels belong to another student or tokenizer.
+        SelectorError: the labels are not the selector's, or nothing is missing.
     """
     labels.require_student(student.fingerprint, student.vocabulary)
     info = selector.info
@@ -43,12 +44,10 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     missing = [proposer for proposer in PROPOSERS if proposer not in selector.routers]
     if not missing:
         raise SelectorError(f"complete={selector.folder}: it has all for proposer {' and '.join(PROPOSERS)}")
-    settings = TrainSettings(info.num_candidates, info.top_k, held_out=trained["settings"]["held_out"])
-    train, held_out = labels.split(settings.held_out)
-    start = SelectorSettings(**trained["selector"])
-    model = make_model(student, start, selector)
+    train, held_out = labels.split(trained["settings"]["held_out"])
+    model = make_model(student, SelectorSettings(**trained["selector"]), selector)
     work = out.with_name(out.name + ".training")
-    identity = {"complete": selector.hash, "labels": data_hash([asdict(labels.manifest)])}
+    identity = {"complete": selector.hash, "labels": labels.hash}
     routings: dict[str, Routing] = {
         proposer: make_routing(
             student, model.peft, proposer, train, held_out, work / f"router-{proposer}", identity
@@ -57,9 +56,9 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     }
     thresholds = {**info.thresholds, **{key: routing.thresholds for key, routing in routings.items()}}
     reports = {key: routing.report() for key, routing in routings.items()}
-    figures = {**info.training, "triggers": {**info.training["triggers"], **reports}}
-    info = replace(info, thresholds=thresholds, training=figures)
-    info = with_defaults(info, model, labels, held_out, settings, routings, trained["loop"]["precision"])
+    training = {**info.training, "triggers": {**info.training["triggers"], **reports}}
+    info = replace(info, thresholds=thresholds, training=training)
+    info = with_defaults(info, model, labels, held_out, info.top_k, routings, trained["loop"]["precision"])
     routers = {**selector.routers, **{key: routing.router for key, routing in routings.items()}}
     save_selector(out, info, model.readout, routers, model.peft)
     shutil.rmtree(work)

@@ -1,4 +1,4 @@
-"""The paper's form of a selector: adapter merged, readout in the model's own unused output rows."""
+"""Export of a selector in the paper's form: adapter merged, readout in unused rows of the model's LM head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from s2t_eval.artifacts.files import replaced, write_text
+from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.methods.selector_folder import Selector, SelectorError
 from s2t_eval.models.lm_head import LMHead
 
@@ -19,17 +19,18 @@ RESERVED = "s2t_reserved_rows.json"
 def export_to_reserved_rows(
     model: Any, tokenizer: Any, selector: Selector, text_vocab: int, out: Path
 ) -> list[int]:
-    """Write a full checkpoint whose unused output rows are the readout.
+    """Write a full checkpoint whose unused LM head rows hold the readout.
 
-    An engine that reads log-probabilities of token ids can then score a candidate from the rows'
-    renormalised probabilities behind it. The rows' ids, the bins' values and the score form are written
-    beside the weights; no text token is touched.
+    An engine that gives log-probabilities of token ids can then score a candidate: it appends the candidate
+    and renormalises the probabilities of the reserved rows at the next position. The ids of the rows, the
+    values of the bins and the score form are written beside the weights. The rows of text tokens are
+    unchanged.
 
     Args:
-        model: the student; it is changed, so hand over one that is not used further.
-        tokenizer: saved with it.
+        model: the student. It is changed in place, so it must not be used afterwards.
+        tokenizer: is saved with the checkpoint.
         selector: adapter and readout.
-        text_vocab: rows of the head from here on are unused.
+        text_vocab: index of the first unused row of the head.
         out: folder to write.
 
     Returns:
@@ -46,14 +47,14 @@ def export_to_reserved_rows(
     unused = head.weight.shape[0] - text_vocab
     if unused < info.bins:
         raise SelectorError(
-            f"--to-reserved-rows: the readout has {info.bins} rows and the model's head {unused} unused "
-            "ones; this model has no room for the paper's form, use the selector folder as it is"
+            f"--to-reserved-rows: the readout has {info.bins} rows and the model's head only {unused} unused "
+            "ones, too few for the paper's form; use the selector folder as it is"
         )
     ids = list(range(text_vocab, text_vocab + info.bins))
     head.weight[ids] = selector.readout.to(head.weight)
     if getattr(head, "bias", None) is not None:
         head.bias[ids] = 0.0
-    described = {
+    description = {
         "reserved_ids": ids,
         "values": torch.linspace(0, 1, info.bins).tolist(),
         "form": info.form,
@@ -61,9 +62,9 @@ def export_to_reserved_rows(
         "selector": selector.hash,
         "base": info.base,
     }
-    with replaced(out) as partial:
+    with atomic_path(out) as partial:
         partial.mkdir()
         merged.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        write_text(partial / RESERVED, json.dumps(described, indent=2) + "\n")
+        write_text(partial / RESERVED, json.dumps(description, indent=2) + "\n")
     return ids

@@ -1,34 +1,33 @@
-"""Losses over groups of candidates: scores against what the teacher thinks of them (section 4)."""
+"""Losses over groups of candidates: scores against the teacher's log-probabilities (section 4)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-LossName = Literal["ce", "kl", "ranknet"]
+from s2t_eval.training.selector.settings import LossName
 
 
 def cross_entropy(scores: Tensor, teacher_log_probs: Tensor, temperature: float) -> Tensor:
-    """-log softmax(S / T) of the teacher's best candidate, [groups] from [groups, K] (the paper's L_sel)."""
+    """-log softmax(S / T) of the teacher's best candidate, [groups] from [groups, K] (L_sel in the paper)."""
     best = teacher_log_probs.argmax(-1)
     return nn.functional.cross_entropy(scores / temperature, best, reduction="none")
 
 
 def listwise_kl(scores: Tensor, teacher_log_probs: Tensor, temperature: float) -> Tensor:
-    """KL of the teacher's distribution over the candidates and softmax(S / T), nats, [groups]."""
+    """KL of the teacher's distribution over the candidates from softmax(S / T), nats, [groups]."""
     target = teacher_log_probs.log_softmax(-1)
-    found = (scores / temperature).log_softmax(-1)
-    return (target.exp() * (target - found)).sum(-1)
+    predicted = (scores / temperature).log_softmax(-1)
+    return (target.exp() * (target - predicted)).sum(-1)
 
 
 def ranknet(scores: Tensor, teacher_log_probs: Tensor, temperature: float) -> Tensor:
-    """-log sigmoid((S_i - S_j) / T) over pairs the teacher orders i before j, [groups].
+    """-log sigmoid((S_i - S_j) / T), averaged over the pairs in which the teacher prefers i to j, [groups].
 
-    Pairs count by how much more probable the teacher finds the first, so that the order of candidates
-    that it rules out both does not drown the rest.
+    A pair's weight is the difference of the teacher's probabilities. Without it, the many pairs of two
+    improbable candidates would dominate the loss.
     """
     p = teacher_log_probs.softmax(-1)
     weight = (p[:, :, None] - p[:, None, :]).clamp(min=0)

@@ -1,9 +1,8 @@
-"""The student with an adapter and a score form: what `s2t-eval train` optimises."""
+"""The student with an adapter and a score form: the module that `s2t-eval train` optimises."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -12,67 +11,20 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from s2t_eval.models.lm_head import LMHead
-from s2t_eval.models.lora import LoraSettings, with_lora
-from s2t_eval.ranges import AT_LEAST_2, NOT_NEGATIVE, POSITIVE, require_ranges
-from s2t_eval.selection.readout import ScoreAs
+from s2t_eval.models.lora import with_lora
 from s2t_eval.selection.scores import (
     Evidence,
     Score,
-    ScoreForm,
     make_score,
 )
-from s2t_eval.training.chunks import recomputed_sum
-from s2t_eval.training.selector.losses import LOSSES, LossName
+from s2t_eval.training.chunks import checkpointed_sum
+from s2t_eval.training.selector.losses import LOSSES
 from s2t_eval.training.selector.packing import Batch, Item, attention_masks, pack
-
-
-@dataclass(frozen=True)
-class SelectorSettings(LoraSettings):
-    """What a selector is, and the size of its adapter.
-
-    Args:
-        form: `lookahead`, `residual` or `direct`, see `scores.py`.
-        score_as: how a readout's bins become a score; see `Readout`.
-        bins: rows of the readout.
-        loss: `ce`, `kl` or `ranknet`.
-        temperature: T of the loss. None: 0.1 for scores in [0, 1], else 1. Scores in [0, 1] at T = 1
-            cannot reach a small loss: with K = 16 the best softmax mass is 0.15.
-        beta: weight of the regularizer, the KL of tuned and frozen student at the text's positions.
-        reverse: take KL(base || tuned) instead of KL(tuned || base).
-
-    Raises:
-        ValueError: a value outside its range.
-    """
-
-    form: ScoreForm = "direct"
-    score_as: ScoreAs = "log_odds"
-    bins: int = 16
-    loss: LossName = "kl"
-    temperature: float | None = None
-    beta: float = 0.1
-    reverse: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_ranges(self, bins=AT_LEAST_2, temperature=POSITIVE, beta=NOT_NEGATIVE)
-        if self.reverse and not self.beta:
-            raise ValueError("reverse: with beta 0 there is no regularizer to reverse; give one of the two")
-
-    @property
-    def effective_temperature(self) -> float:
-        """T, or its default for this form."""
-        if self.temperature is not None:
-            return self.temperature
-        return 0.1 if self.form == "lookahead" and self.score_as == "expected" else 1.0
-
-    @property
-    def looks_ahead(self) -> bool:
-        """Whether candidates are appended."""
-        return self.form != "direct"
+from s2t_eval.training.selector.settings import SelectorSettings as SelectorSettings
 
 
 class Losses(NamedTuple):
-    """Sums over the groups of a batch."""
+    """Losses of a batch, summed over its groups; `loss` is `selection` plus beta times `regularizer`."""
 
     loss: Tensor
     selection: Tensor
@@ -84,10 +36,10 @@ class SelectorModel(nn.Module):
 
     Args:
         base: the student; its weights are frozen and never change.
-        settings: what the selector is.
-        text_vocab: leading rows of the head that are text; the regularizer runs over them alone.
-        readout: rows to begin with, [bins, hidden]; None: the head's unused rows where it has as many
-            and the form is the paper's, else zeros.
+        settings: form, loss and size of the selector.
+        text_vocab: leading rows of the head that are text; the regularizer is restricted to them.
+        readout: initial rows, [bins, hidden]. None takes the head's unused rows if the form is the paper's
+            and there are enough of them, else zeros.
     """
 
     def __init__(
@@ -100,31 +52,31 @@ class SelectorModel(nn.Module):
         super().__init__()
         self.settings = settings
         self.peft: PeftModel = with_lora(base, settings)
-        plain: Any = self.peft.get_base_model()
-        self.config = plain.config.get_text_config(decoder=True)
-        self._plain = [plain]  # in a list, so that its parameters are not registered twice
-        self._lm_head = LMHead(plain, text_vocab)
-        rows = first_rows(self._lm_head, settings) if readout is None else readout
-        # A readout that is not read keeps no optimizer state.
+        base_model: Any = self.peft.get_base_model()
+        self.config = base_model.config.get_text_config(decoder=True)
+        self._base_model = [base_model]  # in a list, so that its parameters are not registered twice
+        self._lm_head = LMHead(base_model, text_vocab)
+        rows = initial_readout(self._lm_head, settings) if readout is None else readout
+        # Form `direct` does not use the readout: without a gradient it has no optimizer state.
         self.readout = nn.Parameter(rows.float(), requires_grad=settings.looks_ahead)
 
     @property
-    def plain(self) -> Any:
-        """The student itself, with the adapter's layers inside it."""
-        return self._plain[0]
+    def base_model(self) -> Any:
+        """The student; its layers contain the adapter's."""
+        return self._base_model[0]
 
     @property
     def score(self) -> Score:
-        """The score form over the present readout."""
+        """The score form over the current readout."""
         return make_score(self.settings.form, self.readout, self.settings.score_as)
 
     def pack(self, items: Sequence[Item]) -> Batch:
-        """Lay items out as this model needs them."""
+        """Pack items into a batch for this form and loss, on this model's device."""
         batch = pack(items, branches=self.settings.looks_ahead, whole_text=self.settings.beta > 0)
         return batch.to(self.readout.device)
 
     def forward(self, batch: Batch) -> Losses:
-        """Losses summed over the batch's groups; `loss` is what is optimised."""
+        """The losses of a batch."""
         hidden = self._hidden(batch)
         scores = self._scores(batch, hidden)
         per_group = LOSSES[self.settings.loss](
@@ -133,8 +85,8 @@ class SelectorModel(nn.Module):
         selection = per_group.sum()
         regularizer = selection.new_zeros(())
         if self.settings.beta:
-            # A mean over positions, weighted like the batch's groups.
-            regularizer = self._regularizer(batch, hidden[batch.text_at]) * len(per_group)
+            # The loss is a sum over groups, so the mean over positions is multiplied by their number.
+            regularizer = self._regularizer(batch, hidden[batch.text_index]) * len(per_group)
         return Losses(selection + self.settings.beta * regularizer, selection, regularizer)
 
     def scores(self, batch: Batch) -> Tensor:
@@ -147,9 +99,8 @@ class SelectorModel(nn.Module):
 
     def _hidden(self, batch: Batch) -> Tensor:
         """Hidden states of the flat batch, [batch * seq, hidden]."""
-        body = self.plain.get_decoder()
-        masks = attention_masks(self.config, batch, self.plain.dtype)
-        output = body(
+        masks = attention_masks(self.config, batch, self.base_model.dtype)
+        output = self.base_model.get_decoder()(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             attention_mask=masks,
@@ -160,27 +111,27 @@ class SelectorModel(nn.Module):
 
     def _scores(self, batch: Batch, hidden: Tensor) -> Tensor:
         if self.settings.looks_ahead:
-            return self.score.score(Evidence(batch.student_log_probs, hidden=hidden[batch.branch_at]))
+            return self.score.score(Evidence(batch.student_log_probs, hidden=hidden[batch.branch_index]))
         return self.score.score(Evidence(batch.student_log_probs, own_logits=self._logits(batch, hidden)))
 
     def _logits(self, batch: Batch, hidden: Tensor) -> Tensor:
-        return self._lm_head.logits_at(hidden[batch.step_at], batch.candidates)
+        return self._lm_head.logits_at(hidden[batch.step_index], batch.candidates)
 
     def _regularizer(self, batch: Batch, tuned: Tensor) -> Tensor:
-        """Mean KL of tuned and frozen student over the text vocabulary, at every text position, in chunks."""
+        """Mean KL between tuned and frozen student over the text vocabulary, at all positions of the text."""
         with torch.no_grad(), self.peft.disable_adapter():
-            frozen = self._hidden(batch)[batch.text_at]
-        return recomputed_sum(self._kl, tuned, frozen) / len(tuned)
+            frozen = self._hidden(batch)[batch.text_index]
+        return checkpointed_sum(self._kl, tuned, frozen) / len(tuned)
 
     def _kl(self, tuned: Tensor, frozen: Tensor) -> Tensor:
-        ours, theirs = (self._lm_head.logits(states).log_softmax(-1) for states in (tuned, frozen))
+        p, q = (self._lm_head.logits(states).log_softmax(-1) for states in (tuned, frozen))
         if self.settings.reverse:
-            ours, theirs = theirs, ours
-        return (ours.exp() * (ours - theirs)).sum()
+            p, q = q, p
+        return (p.exp() * (p - q)).sum()
 
 
-def first_rows(lm_head: LMHead, settings: SelectorSettings) -> Tensor:
-    """Readout rows to begin with, float32 [bins, hidden]."""
+def initial_readout(lm_head: LMHead, settings: SelectorSettings) -> Tensor:
+    """Rows of an untrained readout, float32 [bins, hidden]."""
     weight: Tensor = lm_head.module.weight
     unused = weight[lm_head.text_vocab :]
     if settings.form == "lookahead" and len(unused) >= settings.bins:

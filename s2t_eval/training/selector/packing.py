@@ -1,8 +1,8 @@
-"""A trajectory and all candidates of its labelled steps in one sequence: the prefix is encoded once.
+"""A trajectory and all candidates of its labelled steps packed into one sequence, with one encoded prefix.
 
-Behind the text stand the candidates as branches. A branch has the position of the step it hangs at and
-sees the text before that step, and itself; nothing sees a branch. So its hidden state is the one that a
-sequence of its own, prefix and candidate, would give (a twin test holds this, gradients included).
+The candidates follow the text as branches of one token each. A branch has the position id of its step and
+attends to the text before that step and to itself; no other token attends to a branch. Its hidden state is
+therefore that of a separate sequence of prefix and candidate (a test compares the two, with gradients).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from s2t_eval.training.labels import LabelError, Trajectory
 
 @dataclass(frozen=True)
 class Item:
-    """One trajectory with the steps to learn from.
+    """One trajectory with the steps that are trained on; each step is a group of K candidates.
 
     Args:
         text_ids: prompt and text, [text].
         prompt_length: tokens of the prompt.
-        steps: generated-token indices of the groups, ascending, [groups].
-        candidates: [groups, K].
-        student_log_probs: [groups, K].
-        teacher_log_probs: [groups, K].
+        steps: indices of the groups' steps among the generated tokens, ascending, [groups].
+        candidates: token ids, [groups, K].
+        student_log_probs: log-probabilities under the student, [groups, K].
+        teacher_log_probs: log-probabilities under the teacher, [groups, K].
         source: shard and row, for messages.
     """
 
@@ -42,113 +42,120 @@ class Item:
 
     @property
     def weight(self) -> float:
-        """Its share in a mean over groups."""
+        """Weight of this item in a mean over groups: its number of groups."""
         return float(len(self.steps))
 
 
 def make_items(
-    trajectories: Sequence[Trajectory], num_candidates: int, kl_above: float, quiet: float = 0.0
+    trajectories: Sequence[Trajectory],
+    num_candidates: int,
+    kl_threshold: float,
+    low_kl_fraction: float = 0.0,
 ) -> list[Item]:
-    """Items of the steps above a divergence, and of a random share of the others that have candidates.
+    """Items of the steps above a KL threshold, and of a random share of the other steps with candidates.
 
     Args:
         trajectories: labelled texts.
-        num_candidates: K; the student's first K of the kept candidates.
-        kl_above: KL(p_S || p_L) in nats from which a step is used; minus infinity uses all.
-        quiet: share of the remaining kept steps that is used too (needs labels with `--steps all`).
+        num_candidates: K; the first K of the labelled candidates are used.
+        kl_threshold: a step is used if its KL(p_S || p_L) is above this, nats; minus infinity uses all.
+        low_kl_fraction: share of the other labelled steps that is also used (needs labels of
+            `--steps all`).
 
     Raises:
-        LabelError: fewer candidates are kept than asked for.
+        LabelError: a step has fewer labelled candidates than `num_candidates`.
     """
     items = []
     for number, row in enumerate(trajectories):
-        is_top = row.kl_student_teacher[row.kept] > kl_above
-        if quiet:
-            draws = np.random.default_rng(number).random(len(is_top))
-            is_top |= draws < quiet
-        if not is_top.any():
+        is_used = row.kl_student_teacher[row.kept] > kl_threshold
+        if low_kl_fraction:
+            draws = np.random.default_rng(number).random(len(is_used))
+            is_used |= draws < low_kl_fraction
+        if not is_used.any():
             continue
         if row.candidates.shape[1] < num_candidates:
             raise LabelError(
-                f"labels: shard {row.shard}, row {row.row}: {row.candidates.shape[1]} candidates a step, "
-                f"{num_candidates} are asked for; lower --num_candidates"
+                f"labels: shard {row.shard}, row {row.row}: expected at least {num_candidates} candidates a "
+                f"step, got {row.candidates.shape[1]}; lower --num_candidates"
             )
-        used = slice(None, num_candidates)
         items.append(
             Item(
                 torch.from_numpy(row.text_ids).long(),
                 len(row.prompt_ids),
-                torch.from_numpy(row.kept[is_top]).long(),
-                torch.from_numpy(row.candidates[is_top][:, used]).long(),
-                torch.from_numpy(row.student_log_probs[is_top][:, used]),
-                torch.from_numpy(row.teacher_log_probs[is_top][:, used]),
-                f"{row.shard}, row {row.row} ({row.problem_id})",
+                torch.from_numpy(row.kept[is_used]).long(),
+                torch.from_numpy(row.candidates[is_used][:, :num_candidates]).long(),
+                torch.from_numpy(row.student_log_probs[is_used][:, :num_candidates]),
+                torch.from_numpy(row.teacher_log_probs[is_used][:, :num_candidates]),
+                row.source,
             )
         )
     return items
 
 
 class Batch(NamedTuple):
-    """Some items as one right-padded batch."""
+    """A right-padded batch of items. Indices count positions of the flattened [batch * seq]."""
 
     input_ids: Tensor
-    """[batch, seq]: each text, then its branches"""
+    """each text, then its branches, [batch, seq]"""
     position_ids: Tensor
     """[batch, seq]"""
-    sees: Tensor
-    """bool [batch, 1, seq, seq]: query sees key; windows of sliding layers still to be applied"""
-    step_at: Tensor
-    """where the state that decides each group's step stands in the flat [batch * seq], [groups]"""
-    branch_at: Tensor
-    """where each candidate stands there, [groups, K]; without branches [groups, 0]"""
-    text_at: Tensor
-    """where the generated part's deciding states stand there, [steps of all texts]"""
+    attention_mask: Tensor
+    """whether a query attends to a key, bool [batch, 1, seq, seq]; sliding windows are not applied yet"""
+    step_index: Tensor
+    """index of the position that predicts each group's step, [groups]"""
+    branch_index: Tensor
+    """index of each candidate's branch, [groups, K]; [groups, 0] without branches"""
+    text_index: Tensor
+    """indices of the positions that predict the generated tokens, [steps of all texts]"""
     candidates: Tensor
+    """token ids, [groups, K]"""
     student_log_probs: Tensor
+    """[groups, K]"""
     teacher_log_probs: Tensor
-    """[groups, K] each"""
+    """[groups, K]"""
     sources: list[str]
+    """shard and row of each item, for messages"""
 
     def to(self, device: torch.device) -> Batch:
-        """All tensors on a device."""
+        """The batch with all tensors on a device."""
         moved: list[Any] = [value.to(device) if isinstance(value, Tensor) else value for value in self]
         return Batch(*moved)
 
 
 def pack(items: Sequence[Item], branches: bool, whole_text: bool) -> Batch:
-    """Lay items out as a batch.
+    """Pack items into a batch.
 
     Args:
         items: at least one.
         branches: whether candidates are appended (score forms that look ahead).
-        whole_text: keep the text behind the last group (the regularizer needs every position).
+        whole_text: whether the text after the last group is kept (the regularizer needs every position).
     """
     rows = [_Row.make(item, branches, whole_text) for item in items]
     seq = max(len(row.ids) for row in rows)
     shape = (len(rows), seq)
     input_ids = torch.zeros(shape, dtype=torch.long)
     position_ids = torch.zeros(shape, dtype=torch.long)
-    # Padding sees itself alone: a query that sees nothing would be NaN.
-    sees = torch.eye(seq, dtype=torch.bool).repeat(len(rows), 1, 1)
-    step_at, branch_at, text_at = [], [], []
+    # Padding attends to itself: the output of a query without any key would be NaN.
+    attention_mask = torch.eye(seq, dtype=torch.bool).repeat(len(rows), 1, 1)
+    step_index, branch_index, text_index = [], [], []
     for number, (row, item) in enumerate(zip(rows, items, strict=True)):
         size = len(row.ids)
         input_ids[number, :size] = row.ids
         position_ids[number, :size] = row.positions
-        sees[number, :size, : row.text] |= torch.arange(row.text) < row.horizon[:, None]
-        base = number * seq
-        step_at.append(base + item.prompt_length + item.steps - 1)
-        lanes = item.candidates.shape[1] if branches else 0
-        count = len(item.steps)
-        branch_at.append(base + row.text + torch.arange(count * lanes).view(count, lanes))
-        text_at.append(base + torch.arange(item.prompt_length - 1, row.text))
+        attention_mask[number, :size, : row.text_length] |= (
+            torch.arange(row.text_length) < row.num_visible[:, None]
+        )
+        offset = number * seq
+        step_index.append(offset + item.prompt_length + item.steps - 1)
+        groups, k = len(item.steps), item.candidates.shape[1] if branches else 0
+        branch_index.append(offset + row.text_length + torch.arange(groups * k).view(groups, k))
+        text_index.append(offset + torch.arange(item.prompt_length - 1, row.text_length))
     return Batch(
         input_ids,
         position_ids,
-        sees[:, None],
-        torch.cat(step_at),
-        torch.cat(branch_at),
-        torch.cat(text_at),
+        attention_mask[:, None],
+        torch.cat(step_index),
+        torch.cat(branch_index),
+        torch.cat(text_index),
         torch.cat([item.candidates for item in items]),
         torch.cat([item.student_log_probs for item in items]),
         torch.cat([item.teacher_log_probs for item in items]),
@@ -157,12 +164,15 @@ def pack(items: Sequence[Item], branches: bool, whole_text: bool) -> Batch:
 
 
 class _Row(NamedTuple):
-    """One item's tokens, their positions, and before which text position each can see."""
+    """One item's text and branches as a sequence, before padding."""
 
     ids: Tensor
+    """token ids of the text, then of the branches, [seq]"""
     positions: Tensor
-    horizon: Tensor
-    text: int
+    """position ids, [seq]"""
+    num_visible: Tensor
+    """number of leading tokens of the text that each token attends to, [seq]"""
+    text_length: int
 
     @classmethod
     def make(cls, item: Item, branches: bool, whole_text: bool) -> _Row:
@@ -171,32 +181,29 @@ class _Row(NamedTuple):
         positions = torch.arange(len(text))
         if not branches:
             return cls(text, positions, positions + 1, len(text))
-        behind = (item.prompt_length + item.steps).repeat_interleave(item.candidates.shape[1])
+        branch_positions = (item.prompt_length + item.steps).repeat_interleave(item.candidates.shape[1])
         return cls(
             torch.cat([text, item.candidates.flatten()]),
-            torch.cat([positions, behind]),
-            torch.cat([positions + 1, behind]),
+            torch.cat([positions, branch_positions]),
+            torch.cat([positions + 1, branch_positions]),
             len(text),
         )
 
 
 def attention_masks(config: Any, batch: Batch, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
-    """The masks that a transformers model of this config takes for a batch.
+    """The attention masks of a batch, in the form that a transformers model of this config takes.
 
-    One for every kind of layer; additive where the model attends with the eager implementation.
+    There is one mask for every kind of layer; masks are additive for the eager attention implementation.
     """
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     masks = {}
     for kind in layers:
-        sees = batch.sees
+        mask = batch.attention_mask
         if kind == "sliding_attention":
             position = batch.position_ids[:, None]
-            near = position[..., :, None] - position[..., None, :] < config.sliding_window
-            sees = sees & near
+            mask = mask & (position[..., :, None] - position[..., None, :] < config.sliding_window)
         if config._attn_implementation == "eager":
-            masks[kind] = torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(
-                ~sees, torch.finfo(dtype).min
-            )
-        else:
-            masks[kind] = sees
+            additive = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+            mask = additive.masked_fill(~mask, torch.finfo(dtype).min)
+        masks[kind] = mask
     return masks if len(layers) > 1 or "full_attention" not in layers else masks["full_attention"]

@@ -1,12 +1,12 @@
-"""Which tokens are hard: a labeller's first guess under teacher forcing is not the next token.
+"""Labels of hard tokens: those that are not the labelling model's argmax under teacher forcing.
 
-A folder with `labels.parquet` and `manifest.json`; one row a text, prompts are never labelled.
+A label folder contains `labels.parquet`, with one text a row, and `manifest.json`. Prompts are not labelled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from s2t_eval.artifacts.errors import one_line
-from s2t_eval.artifacts.files import replaced
+from s2t_eval.artifacts.errors import single_line_message
+from s2t_eval.artifacts.files import atomic_path
+from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.settings import TahError
@@ -38,15 +39,15 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Text:
-    """One prompt with the text to learn from.
+class LabelledText:
+    """One prompt with the text that is trained on.
 
     Args:
-        problem_id: where it comes from.
-        question_hash: of the question; texts of one question stay on one side of a split.
+        problem_id: id of the problem.
+        question_hash: hash of the question; texts of one question stay on one side of a split.
         prompt_ids: the prompt, at least one token.
-        output_ids: the text, its end token included, at least one token.
-        hard: which of its tokens the labeller would not have said; empty before labelling.
+        output_ids: the text with its end token, at least one token.
+        hard: whether each token of the text is hard; empty before labelling.
     """
 
     problem_id: str
@@ -57,17 +58,17 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What labels were made of.
+class TahManifest:
+    """The model, data and counts of a label folder.
 
     Args:
-        labeller: fingerprint of the model that labelled.
-        labeller_name: how it was called.
+        labeller: fingerprint of the labelling model.
+        labeller_name: name of that model, for messages.
         vocabulary: hash of its tokenizer's text entries.
-        data: where the texts come from, with their number and hash.
-        prompt: how problems were put.
-        num_steps: labelled tokens.
-        num_hard: how many of them are hard.
+        data: source of the texts, with their number and hash.
+        prompt: chat template, system instruction, few-shot examples, length limit.
+        num_steps: number of labelled tokens.
+        num_hard: number of hard tokens.
     """
 
     labeller: str
@@ -80,25 +81,35 @@ class Manifest:
     format: int = FORMAT
 
 
-KIND = ManifestKind(Manifest, "s2t-eval tah label", TahError, FORMAT, MANIFEST)
+KIND = ManifestKind(TahManifest, "s2t-eval tah label", TahError, FORMAT, MANIFEST)
 
 
 class TahLabels:
-    """Labelled texts, in memory."""
+    """The texts of a label folder, in memory.
 
-    def __init__(self, manifest: Manifest, texts: Sequence[Text]) -> None:
+    Args:
+        manifest: the folder's manifest.
+        texts: labelled texts.
+    """
+
+    def __init__(self, manifest: TahManifest, texts: Sequence[LabelledText]) -> None:
         self.manifest = manifest
         self.texts = list(texts)
 
-    def __iter__(self) -> Iterator[Text]:
+    def __iter__(self) -> Iterator[LabelledText]:
         return iter(self.texts)
 
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def hash(self) -> str:
+        """Hash of the manifest, which identifies the labels in the settings of a training run."""
+        return data_hash([asdict(self.manifest)])
+
     def save(self, folder: Path) -> None:
-        """Write the folder whole or not at all."""
-        with replaced(folder) as partial:
+        """Write the folder, completely or not at all."""
+        with atomic_path(folder) as partial:
             partial.mkdir()
             rows = [asdict(text) for text in self.texts]
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), partial / TEXTS, compression="zstd")
@@ -109,7 +120,7 @@ class TahLabels:
         """Read a folder of `s2t-eval tah label`.
 
         Raises:
-            TahError: missing or damaged; the message names the row.
+            TahError: the folder is missing or damaged; the message names the row.
         """
         manifest = KIND.read(f"labels={folder}", folder / MANIFEST)
         try:
@@ -117,50 +128,53 @@ class TahLabels:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise TahError(
                 f"labels={folder}: {KIND.expected} and {TEXTS}, its {TEXTS} cannot be read "
-                f"({one_line(error)}); label anew"
+                f"({single_line_message(error)}); label anew"
             ) from error
-        texts = [Text(**row) for row in table.to_pylist()]
+        texts = [LabelledText(**row) for row in table.to_pylist()]
         for number, text in enumerate(texts):
             if not text.prompt_ids or not text.output_ids or len(text.hard) != len(text.output_ids):
                 raise TahError(
-                    f"labels: {folder / TEXTS}, row {number} ({text.problem_id}): prompt, text and labels "
-                    "do not fit together; label anew"
+                    f"labels: {folder / TEXTS}, row {number} ({text.problem_id}): expected a prompt, a text "
+                    f"and as many labels, got {len(text.prompt_ids)}, {len(text.output_ids)} and "
+                    f"{len(text.hard)} entries; label anew"
                 )
         return cls(manifest, texts)
 
     def require_vocabulary(self, vocabulary: str, name: str) -> None:
-        """Raise `TahError` unless the student has the labeller's tokens."""
+        """Raise `TahError` unless the student has the vocabulary of the labelling model."""
         fix = f"run `s2t-eval tah label` with {name}"
         saved = self.manifest.vocabulary
         KIND.require_same("labels", "tokenizer", saved, vocabulary, fix, self.manifest.labeller_name)
 
-    def split(self, held_out: float) -> tuple[list[Text], list[Text]]:
-        """Training and held-out texts; a question is never on both sides.
+    def split(self, held_out: float) -> tuple[list[LabelledText], list[LabelledText]]:
+        """Training and held-out texts; those of one question are always on the same side.
 
         Args:
-            held_out: share of the questions to hold out, at least one.
+            held_out: share of the questions to hold out; at least one question is.
 
         Raises:
-            TahError: too few questions for two sides.
+            TahError: there are too few questions for two sides.
         """
         return split_by_question(self.texts, held_out, TahError)
 
 
 @torch.inference_mode()
-def label_hard(model: ModelRunner, texts: Sequence[Text], batch: int = 8) -> Iterator[Text]:
-    """The texts with their labels, one prefill each.
+def label_hard_tokens(
+    model: ModelRunner, texts: Sequence[LabelledText], batch_size: int = 8
+) -> Iterator[LabelledText]:
+    """The texts with labels of hard tokens, from one prefill each.
 
     Args:
-        model: the labeller, as a rule the student.
-        texts: unlabelled texts.
-        batch: texts encoded at once.
+        model: the labelling model, usually the student.
+        texts: texts without labels.
+        batch_size: texts of one prefill.
     """
-    for begin in range(0, len(texts), batch):
-        part = texts[begin : begin + batch]
+    for begin in range(0, len(texts), batch_size):
+        part = texts[begin : begin + batch_size]
         encoded = model.encode([[*text.prompt_ids, *text.output_ids[:-1]] for text in part])
         for text, states in zip(part, encoded, strict=True):
-            deciding = states[len(text.prompt_ids) - 1 :]
-            guesses = torch.cat([model.head(states).argmax(-1) for states in deciding.split(HEAD_CHUNK)])
-            hard = (guesses.cpu().numpy() != np.array(text.output_ids)).tolist()
-            yield Text(text.problem_id, text.question_hash, text.prompt_ids, text.output_ids, hard)
+            step_states = states[len(text.prompt_ids) - 1 :]
+            argmax = torch.cat([model.head(chunk).argmax(-1) for chunk in step_states.split(HEAD_CHUNK)])
+            hard = (argmax.cpu().numpy() != np.array(text.output_ids)).tolist()
+            yield replace(text, hard=hard)
     model.release()

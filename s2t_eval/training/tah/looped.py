@@ -1,4 +1,4 @@
-"""The looped student over whole texts: every depth runs in parallel over the sequence."""
+"""The looped student on whole texts: each depth is computed in parallel over the sequence."""
 
 from __future__ import annotations
 
@@ -18,37 +18,40 @@ from s2t_eval.models.lm_head import LMHead
 from s2t_eval.models.lora import with_lora
 
 
-class Tokens(NamedTuple):
-    """Tokens of a batch: text and position of each, [n]."""
+class TokenIndices(NamedTuple):
+    """Indices of some tokens of a batch."""
 
     texts: Tensor
+    """[n], ascending"""
     positions: Tensor
+    """[n]"""
 
     @classmethod
-    def where(cls, mask: Tensor) -> Tokens:
-        """The tokens that a bool [batch, seq] marks, text by text."""
+    def where(cls, mask: Tensor) -> TokenIndices:
+        """The tokens that a bool [batch, seq] selects, text by text."""
         texts, positions = mask.nonzero(as_tuple=True)
         return cls(texts, positions)
 
-    def take(self, mask: Tensor) -> Tokens:
-        """Those of them that a bool [n] marks."""
-        return Tokens(self.texts[mask], self.positions[mask])
+    def select(self, mask: Tensor) -> TokenIndices:
+        """The tokens that a bool [n] selects."""
+        return TokenIndices(self.texts[mask], self.positions[mask])
 
 
-class Memory:
-    """Keys and values of a batch of texts, and where each slot stands."""
+class SlotCache:
+    """Keys and values of a batch of texts, with the position and depth of each slot."""
 
     def __init__(self, places: Places) -> None:
-        self.cache = DynamicCache()  # without a config: sliding layers keep every slot, masks decide
+        # Without a config, sliding layers keep every slot; their windows are applied by the masks.
+        self.keys_values = DynamicCache()
         self.places = places
 
 
 class LoopedModel(nn.Module):
-    """A student with an adapter that is off at depth 0 and on deeper.
+    """A student with an adapter that is disabled at depth 0 and enabled at greater depths.
 
     Args:
-        base: the student, which gets a new adapter, or the student with a trained one.
-        settings: how it loops.
+        base: the student, to which an untrained adapter is added, or the student with a trained adapter.
+        settings: number of passes, inputs of deeper passes, and size of the adapter.
         text_vocab: leading rows of the head that are text.
     """
 
@@ -61,141 +64,157 @@ class LoopedModel(nn.Module):
         super().__init__()
         self.settings = settings
         self.peft: PeftModel = base if isinstance(base, PeftModel) else with_lora(base, settings)
-        plain: Any = self.peft.get_base_model()
-        self._plain = [plain]  # in a list, so that its parameters are not registered twice
-        self._lm_head = LMHead(plain, text_vocab)
+        base_model: Any = self.peft.get_base_model()
+        self._base_model = [base_model]  # in a list, so that its parameters are not registered twice
+        self._lm_head = LMHead(base_model, text_vocab)
         self.text_vocab = self._lm_head.text_vocab
-        self.config = plain.config.get_text_config(decoder=True)
+        self.config = base_model.config.get_text_config(decoder=True)
         self._taps: LayerTaps | None = None
         if settings.train_base:
-            for parameter in plain.parameters():
+            for parameter in base_model.parameters():
                 parameter.requires_grad_(True)
 
     @property
     def device(self) -> torch.device:
-        """Where the embeddings are."""
-        found: torch.device = self._plain[0].get_input_embeddings().weight.device
-        return found
+        """Device of the embeddings."""
+        device: torch.device = self._base_model[0].get_input_embeddings().weight.device
+        return device
 
     def read_layers(self, layers: Sequence[int]) -> None:
-        """From now on `begin` and `deepen` also give these layers' outputs."""
-        body = self._plain[0].get_decoder()
-        self._taps = LayerTaps(decoder_layers(body, self.config.num_hidden_layers), layers)
+        """Make `first_pass` and `deeper_pass` also return the outputs of these layers."""
+        decoder = self._base_model[0].get_decoder()
+        self._taps = LayerTaps(decoder_layers(decoder, self.config.num_hidden_layers), layers)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits of the text vocabulary, float32 [n, vocab], from hidden states [n, hidden]."""
+        """Logits over the text vocabulary, float32 [n, vocab], from hidden states [n, hidden]."""
         return self._lm_head.logits(hidden)
 
-    def mix(self, total: Tensor) -> Tensor:
-        """The next pass's input from accumulated logits, [n, hidden]."""
-        return top_mixture(self._plain[0].get_input_embeddings(), total, self.settings.top_n)
+    def mixed_embeddings(self, logits: Tensor) -> Tensor:
+        """The next pass's inputs, [n, hidden], from accumulated logits [n, vocab]."""
+        return top_mixture(self._base_model[0].get_input_embeddings(), logits, self.settings.top_n)
 
-    def begin(self, ids: Tensor) -> tuple[Tensor, Tensor | None, Memory]:
-        """Depth 0 over right-padded texts, the adapter off.
+    def first_pass(self, ids: Tensor) -> tuple[Tensor, Tensor | None, SlotCache]:
+        """Depth 0 over right-padded texts, with the adapter disabled.
 
         Args:
-            ids: [batch, seq]; what stands behind a text is never seen by it.
+            ids: token ids, [batch, seq]; causal attention keeps padding out of the texts before it.
 
         Returns:
-            Hidden states [batch, seq, hidden], outputs of the layers read [batch, seq, layers * hidden],
-            and what deeper passes look at.
+            Hidden states [batch, seq, hidden]; outputs of the read layers [batch, seq, layers * hidden], None
+            without any; and the cache for deeper passes.
         """
         batch, seq = ids.shape
         positions = torch.arange(seq, device=ids.device).expand(batch, seq)
-        memory = Memory(Places(positions, torch.zeros_like(positions)))
-        is_trained = torch.is_grad_enabled() and self.settings.train_base
-        with torch.set_grad_enabled(is_trained), self.peft.disable_adapter():
-            hidden = self._run(memory, input_ids=ids, position_ids=positions)
-        return hidden, self._taps.take() if self._taps else None, memory
+        cache = SlotCache(Places(positions, torch.zeros_like(positions)))
+        needs_grad = torch.is_grad_enabled() and self.settings.train_base
+        with torch.set_grad_enabled(needs_grad), self.peft.disable_adapter():
+            hidden = self._run(cache, input_ids=ids, position_ids=positions)
+        return hidden, self._taps.take() if self._taps else None, cache
 
-    def adapted(self, ids: Tensor) -> Tensor:
-        """Hidden states [batch, seq, hidden] of one plain pass with the adapter on: ordinary tuning."""
-        layers: Any = self.peft.base_model
-        layers.enable_adapter_layers()
-        hidden: Tensor = self._plain[0].get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    def tuned_hidden(self, ids: Tensor) -> Tensor:
+        """Hidden states [batch, seq, hidden] of one ordinary pass with the adapter enabled."""
+        self._enable_adapter()
+        decoder = self._base_model[0].get_decoder()
+        hidden: Tensor = decoder(input_ids=ids, use_cache=False).last_hidden_state
         return hidden
 
-    def deepen(
-        self, memory: Memory, embeds: Tensor, at: Tokens, depth: int, alone: Tensor | None = None
+    def deeper_pass(
+        self,
+        cache: SlotCache,
+        embeds: Tensor,
+        tokens: TokenIndices,
+        depth: int,
+        isolated: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """One deeper pass over some tokens, the adapter on; its slots join the memory.
+        """One deeper pass over some tokens, with the adapter enabled; its slots are added to the cache.
 
         Args:
-            memory: of the passes before.
-            embeds: mixtures, [n, hidden].
-            at: the tokens' texts and positions, [n] each, texts ascending.
-            depth: of this pass, from 1.
-            alone: tokens that only ask what would be: no other token sees their slot, bool [n].
+            cache: the slots of the passes before.
+            embeds: the tokens' inputs, [n, hidden].
+            tokens: indices of the tokens, [n].
+            depth: depth of this pass, from 1.
+            isolated: tokens whose slot no other token attends to, bool [n]; None for none.
 
         Returns:
-            Hidden states [n, hidden], and outputs of the layers read [n, layers * hidden].
+            Hidden states [n, hidden], and outputs of the read layers [n, layers * hidden], None without any.
         """
-        layers: Any = self.peft.base_model
-        layers.enable_adapter_layers()  # a decoder of the same student leaves it off
-        batch = memory.places.positions.shape[0]
-        counts = torch.bincount(at.texts, minlength=batch)
+        self._enable_adapter()
+        batch = cache.places.positions.shape[0]
+        counts = torch.bincount(tokens.texts, minlength=batch)
         width = int(counts.max())
-        column = torch.arange(len(at.texts), device=embeds.device) - (counts.cumsum(0) - counts)[at.texts]
-        padded = embeds.new_zeros(batch, width, embeds.shape[-1]).index_put((at.texts, column), embeds)
+        # Column of each token in a [batch, width] tensor that holds each text's tokens from the left.
+        first = (counts.cumsum(0) - counts)[tokens.texts]
+        index = (tokens.texts, torch.arange(len(tokens.texts), device=embeds.device) - first)
+        padded = embeds.new_zeros(batch, width, embeds.shape[-1]).index_put(index, embeds)
         positions = torch.zeros(batch, width, dtype=torch.long, device=embeds.device)
-        positions[at.texts, column] = at.positions
-        slots = torch.full_like(positions, NOWHERE)
-        slots[at.texts, column] = at.positions
-        own = torch.zeros_like(positions, dtype=torch.bool)
-        if alone is not None:
-            own[at.texts, column] = alone
+        positions[index] = tokens.positions
+        slot_positions = torch.full_like(positions, NOWHERE)
+        slot_positions[index] = tokens.positions
+        is_isolated = torch.zeros_like(positions, dtype=torch.bool)
+        if isolated is not None:
+            is_isolated[index] = isolated
         depths = torch.full_like(positions, depth)
-        memory.places = memory.places.concat(Places(slots, depths))
-        masks = layer_masks(self.config, Places(positions, depths), memory.places, own, embeds.dtype)
-        hidden = self._run(memory, inputs_embeds=padded, position_ids=positions, attention_mask=masks)
-        read = self._taps.take()[at.texts, column] if self._taps else None
-        return hidden[at.texts, column], read
+        cache.places = cache.places.concat(Places(slot_positions, depths))
+        queries = Places(positions, depths)
+        masks = layer_masks(self.config, queries, cache.places, is_isolated, embeds.dtype)
+        hidden = self._run(cache, inputs_embeds=padded, position_ids=positions, attention_mask=masks)
+        return hidden[index], self._taps.take()[index] if self._taps else None
 
-    def _run(self, memory: Memory, **inputs: Any) -> Tensor:
-        body = self._plain[0].get_decoder()
-        output = body(**inputs, past_key_values=memory.cache, use_cache=True)
+    def _enable_adapter(self) -> None:
+        """Enable the adapter, which a decoder of the same student may have left disabled."""
+        layers: Any = self.peft.base_model
+        layers.enable_adapter_layers()
+
+    def _run(self, cache: SlotCache, **inputs: Any) -> Tensor:
+        decoder = self._base_model[0].get_decoder()
+        output = decoder(**inputs, past_key_values=cache.keys_values, use_cache=True)
         hidden: Tensor = output.last_hidden_state
         return hidden
 
 
-class Look(NamedTuple):
-    """What one pass over some tokens gave."""
+class DepthOutput(NamedTuple):
+    """The output of one pass over some tokens."""
 
     depth: int
-    """of the pass, from 0"""
-    at: Tokens
-    totals: Tensor
-    """accumulated logits, float32 [n, vocab]"""
-    states: Tensor | None
-    """outputs of the layers read, [n, layers * hidden]"""
-    goes_on: Tensor
-    """which of the tokens are looked at again, bool [n]"""
+    """depth of the pass, from 0"""
+    tokens: TokenIndices
+    logits: Tensor
+    """logits accumulated over the passes so far, float32 [n, vocab]"""
+    layer_outputs: Tensor | None
+    """outputs of the read layers, [n, layers * hidden]; None without any"""
+    continues: Tensor
+    """whether each token takes part in the next pass, bool [n]"""
 
 
-Choose = Callable[[int, Tokens, Tensor, Tensor | None], Tensor]
-"""(depth, tokens, accumulated logits, outputs of the layers read) -> who goes on, bool [n]."""
+ContinueRule = Callable[[int, TokenIndices, Tensor, Tensor | None], Tensor]
+"""(depth, tokens, accumulated logits, outputs of the read layers) -> which tokens continue, bool [n]."""
 
 
-def walk(looped: LoopedModel, ids: Tensor, steps: Tensor, choose: Choose) -> Iterator[Look]:
-    """Pass after pass over a batch of texts, each depth in parallel over the sequence.
+def iterate_depths(
+    looped: LoopedModel, ids: Tensor, steps: Tensor, rule: ContinueRule
+) -> Iterator[DepthOutput]:
+    """Run pass after pass over a batch of texts, until no token continues or the last depth is reached.
 
     Args:
         looped: the looped student.
         ids: right-padded texts, [batch, seq].
-        steps: the tokens whose logits are wanted, bool [batch, seq].
-        choose: which of them are looked at again; not asked at the last depth.
+        steps: the tokens whose logits are computed, bool [batch, seq].
+        rule: decides which tokens continue; it is not called at the last depth.
     """
-    hidden, states, memory = looped.begin(ids)
-    at = Tokens.where(steps)
-    totals = looped.logits(hidden[at.texts, at.positions])
-    states = None if states is None else states[at.texts, at.positions]
+    hidden, layer_outputs, cache = looped.first_pass(ids)
+    tokens = TokenIndices.where(steps)
+    logits = looped.logits(hidden[tokens.texts, tokens.positions])
+    if layer_outputs is not None:
+        layer_outputs = layer_outputs[tokens.texts, tokens.positions]
     for depth in range(looped.settings.max_depth):
-        is_last = depth + 1 == looped.settings.max_depth
-        none = torch.zeros_like(at.texts, dtype=torch.bool)
-        goes_on = none if is_last else choose(depth, at, totals, states)
-        yield Look(depth, at, totals, states, goes_on)
-        if not bool(goes_on.any()):
+        if depth + 1 == looped.settings.max_depth:
+            continues = torch.zeros_like(tokens.texts, dtype=torch.bool)
+        else:
+            continues = rule(depth, tokens, logits, layer_outputs)
+        yield DepthOutput(depth, tokens, logits, layer_outputs, continues)
+        if not bool(continues.any()):
             return
-        at, totals = at.take(goes_on), totals[goes_on]
-        hidden, states = looped.deepen(memory, looped.mix(totals), at, depth + 1)
-        totals = totals + looped.logits(hidden)
+        tokens, logits = tokens.select(continues), logits[continues]
+        embeds = looped.mixed_embeddings(logits)
+        hidden, layer_outputs = looped.deeper_pass(cache, embeds, tokens, depth + 1)
+        logits = logits + looped.logits(hidden)

@@ -1,12 +1,12 @@
-"""Runs in a sandbox of its own: the checks of one program after another.
+"""Script that runs the checks of programs, one after another, in its own sandbox.
 
-The program is elsewhere, and its functions stand here as `Remote` objects: a call goes out as a
-line, the value that comes back is data of Python's own types. So a program has nothing here to
-patch, to overwrite or to end, and `verdict` is said only after the last check returned.
+The program runs in another process, and its functions are `RemoteFunction` objects here: a call is sent as a
+line, and the returned value is data of built-in types. A program therefore has no means to patch or end the
+checks, and the verdict is sent only after the last check returned.
 
-Lines in: the limits in JSON, then job after job; after each call `=` and the program's reply, or `!` and
-why there is none, so that a program cannot speak for the session. Lines out: `["started"]` once, then
-`["call", ...]` or `["verdict", passed, reason]`.
+Input lines: the limits in JSON, then jobs; after each call `=` with the program's reply, or `!` with the
+reason why there is none. The prefix prevents a program from forging messages of the session. Output
+lines: `["started"]` once, then `["call", ...]` or `["verdict", passed, reason]`.
 """
 
 from __future__ import annotations
@@ -24,71 +24,79 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import values
 
-MOST_DIGITS = 50_000
-"""Longest whole number that the checks may read or write in decimal, which takes time in its square."""
-MOST_TEXT = 300
+MAX_DIGITS = 50_000
+"""Maximum number of decimal digits of integers in the checks; the conversion takes quadratic time."""
+MAX_TEXT_LENGTH = 300
 
 
 class EndOfChecks(BaseException):
-    """Nothing that follows can be checked. No `except Exception` of the checks takes it for an error of
-    the program's that they wanted to see."""
+    """The remaining checks cannot run.
+
+    It derives from `BaseException`, so that an `except Exception` in the checks, which expects an error of
+    the program, does not catch it.
+    """
 
 
 class ProgramError(EndOfChecks):
-    """The program is gone, or said something that is no reply."""
+    """The program ended, or sent a malformed reply."""
 
 
 class UncheckableError(EndOfChecks):
-    """The checks want something of the program that cannot be carried over."""
+    """The checks use a value that cannot be sent to the program."""
 
 
-class Remote(values.Reference):
-    """A function of the program."""
+class RemoteFunction(values.Reference):
+    """A proxy for a function of the program."""
 
-    def __init__(self, name: str, ask: Caller) -> None:
+    def __init__(self, name: str, caller: Caller) -> None:
         super().__init__(f"program[{name!r}]")
         self.__name__ = name
-        self._ask = ask
+        self._caller = caller
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask(self.__name__, args, kwargs)
+        return self._caller(self.__name__, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<the program's {self.__name__}>"
 
 
-def names_used(code: CodeType) -> set[str]:
-    """Global names of a code object and of all that are nested in it."""
-    found = set(code.co_names)
+def global_names(code: CodeType) -> set[str]:
+    """Return the global names used by a code object and the code objects nested in it."""
+    names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            found |= names_used(constant)
-    return found
+            names |= global_names(constant)
+    return names
 
 
 class Caller:
-    """How a `Remote` calls: one line out, one line in.
+    """Calls functions of the program: one line is sent, one line is received.
 
     Args:
-        lines: from the session.
-        say: to the session.
-        most: longest line out, in bytes.
+        lines: input from the session.
+        send: function that sends a message to the session.
+        max_bytes: maximum length of a call in bytes.
     """
 
-    def __init__(self, lines: BinaryIO, say: Callable[[list[Any]], None], most: int) -> None:
+    def __init__(self, lines: BinaryIO, send: Callable[[list[Any]], None], max_bytes: int) -> None:
         self.end: EndOfChecks | None = None
         self._lines = lines
-        self._say = say
-        self._most = most
+        self._send = send
+        self._max_bytes = max_bytes
         self._has_reply = False
 
     def __call__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The program's result; raises what it raised, or `EndOfChecks`, now and at every later call."""
+        """Call a function of the program and return its result.
+
+        Raises:
+            Exception: the exception that the function raised.
+            EndOfChecks: there is no reply; every later call raises it again.
+        """
         try:
             if self.end is not None:
                 raise self.end
-            self._say(["call", self._written(name, args, kwargs)])
-            kind, value = read(self._lines.readline())
+            self._send(["call", self._encode_call(name, args, kwargs)])
+            kind, value = read_reply(self._lines.readline())
             self._has_reply = True
             if kind == "dead":
                 raise ProgramError(value)
@@ -99,104 +107,109 @@ class Caller:
             raise value
         if kind == "changed":
             value, changed = value
-            values.change_arguments(args, kwargs, changed)
+            values.update_arguments(args, kwargs, changed)
         return value
 
-    def _written(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def _encode_call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         try:
-            text = values.literal((name, args, kwargs))
-        except values.NotPlainError as error:
+            text = values.to_literal((name, args, kwargs))
+        except values.UnsupportedValueError as error:
             raise UncheckableError(f"an argument of {name} is {error}") from None
-        except values.ForeignError as error:
+        except values.ProgramValueError as error:
             raise ProgramError(f"an argument of {name} is the program's own: {error}") from None
-        if len(text) > self._most:
-            # Before its first reply a program has no part in what the checks hand over.
-            why = f"an argument of {name} is longer than {self._most} bytes"
-            raise ProgramError(why) if self._has_reply else UncheckableError(why)
+        if len(text) > self._max_bytes:
+            # Before its first reply a program cannot have influenced the arguments.
+            reason = f"an argument of {name} is longer than {self._max_bytes} bytes"
+            raise ProgramError(reason) if self._has_reply else UncheckableError(reason)
         return text
 
 
-def read(line: bytes) -> tuple[str, Any]:
-    """What a reply says: `("value", ...)`, `("changed", (value, arguments))`, `("raised", exception)` or
-    `("dead", why)`."""
+def read_reply(line: bytes) -> tuple[str, Any]:
+    """Decode a reply.
+
+    Returns:
+        `("value", value)`, `("changed", (value, arguments))`, `("raised", exception)` or `("dead", reason)`.
+    """
     if line[:1] == b"!":
         return "dead", str(json.loads(line[1:]))
     try:
         reply = json.loads(line[1:])
         if reply[0] == "raised":
-            return "raised", values.exception(values.text_of(reply[1]), values.text_of(reply[2]))
+            return "raised", values.rebuild_exception(
+                values.decode_text(reply[1]), values.decode_text(reply[2])
+            )
         if reply[0] == "changed":
             return "changed", (values.decode(reply[1]), values.decode(reply[2]))
         return "value", values.decode(reply)
     except (ValueError, TypeError, LookupError, RecursionError, ArithmeticError):
-        return "dead", "the program's reply is not in the form that replies have"
+        return "dead", "the program's reply is malformed"
 
 
-def check(job: dict[str, Any], ask: Caller) -> None:
-    """Run the checks; raises what they raise."""
+def run_checks(job: dict[str, Any], caller: Caller) -> None:
+    """Run the checks; their exceptions are propagated."""
     namespace: dict[str, Any] = {"__name__": "checks"}
     exec(compile(job["prelude"], "prelude.py", "exec"), namespace)
     code = compile(job["checks"], "checks.py", "exec")
-    missing = names_used(code) - namespace.keys() - set(dir(builtins))
+    missing = global_names(code) - namespace.keys() - set(dir(builtins))
     for name in missing | set(job["functions"]):
-        namespace[name] = Remote(name, ask)
+        namespace[name] = RemoteFunction(name, caller)
     exec(code, namespace)
 
 
-def verdict(job: dict[str, Any], ask: Caller) -> tuple[bool | None, str]:
-    """Whether every check held, and one line that says why not. None: the checks cannot be run."""
+def compute_verdict(job: dict[str, Any], caller: Caller) -> tuple[bool | None, str]:
+    """Return whether every check succeeded (None if the checks cannot run), and the reason in one line."""
     try:
-        check(job, ask)
-        if ask.end is not None:
-            raise ask.end  # a bare `except` of the checks caught it
+        run_checks(job, caller)
+        if caller.end is not None:
+            raise caller.end  # a bare `except` of the checks caught it
     except ProgramError as error:
         return False, str(error)
     except UncheckableError as error:
-        return None, f"the checks cannot be put to a program in a sandbox: {error}"
+        return None, f"the checks cannot run in a sandbox: {error}"
     except AssertionError as error:
-        return False, f"a check failed: AssertionError: {text_of(error)}".rstrip(": ")
+        return False, f"a check failed: AssertionError: {error_text(error)}".rstrip(": ")
     except MemoryError:
         return False, "a check failed: MemoryError"
     except Exception as error:
-        return False, f"a check failed: {type(error).__name__}: {text_of(error)}"
+        return False, f"a check failed: {type(error).__name__}: {error_text(error)}"
     return True, "passed"
 
 
-def text_of(error: Exception) -> str:
-    """What an error says, which may be a value of the program that cannot be written."""
+def error_text(error: Exception) -> str:
+    """The text of an exception, whose argument may be a value of the program without a text form."""
     try:
-        return str(error)[:MOST_TEXT]
-    except Exception as fault:
-        return f"(a text that cannot be written: {type(fault).__name__})"
+        return str(error)[:MAX_TEXT_LENGTH]
+    except Exception as nested_error:
+        return f"(its text cannot be formatted: {type(nested_error).__name__})"
 
 
-def lower(kind: int, value: int) -> None:
-    """Set a limit, or keep the one that this process was started with where that is lower."""
+def lower_limit(kind: int, value: int) -> None:
+    """Set a resource limit, unless the inherited limit is lower."""
     _, hard = resource.getrlimit(kind)
-    least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (least, least))
+    limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (limit, limit))
 
 
 def main() -> None:
-    """Job after job."""
-    sys.set_int_max_str_digits(MOST_DIGITS)
+    """Process jobs until standard input ends."""
+    sys.set_int_max_str_digits(MAX_DIGITS)
     lines = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nowhere = os.open("/dev/null", os.O_RDWR)
+    null_fd = os.open("/dev/null", os.O_RDWR)
     for standard in (0, 1, 2):
-        os.dup2(nowhere, standard)
+        os.dup2(null_fd, standard)
 
-    def say(message: list[Any]) -> None:
+    def send(message: list[Any]) -> None:
         replies.write(json.dumps(message) + "\n")
         replies.flush()
 
     limits = json.loads(lines.readline())
-    lower(resource.RLIMIT_AS, limits["memory_bytes"])
-    lower(resource.RLIMIT_FSIZE, limits["file_bytes"])
-    say(["started"])
+    lower_limit(resource.RLIMIT_AS, limits["memory_bytes"])
+    lower_limit(resource.RLIMIT_FSIZE, limits["file_bytes"])
+    send(["started"])
     for line in lines:
-        passed, reason = verdict(json.loads(line), Caller(lines, say, limits["message_bytes"]))
-        say(["verdict", passed, reason])
+        passed, reason = compute_verdict(json.loads(line), Caller(lines, send, limits["message_bytes"]))
+        send(["verdict", passed, reason])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Runs in the sandbox: a hostile program, whose functions are called from outside, value by value.
+"""Script that runs an untrusted program in the sandbox and executes calls to its functions.
 
-Started as `python -I -S program.py`. Everything in this process belongs to the program as soon as it
-runs: what it could learn or change here is worth nothing, because the checks run in another process
-in another sandbox, which gets plain data from this one. Few imports, since each start pays for them.
+It is started as `python -I -S program.py`. The program can access everything in this process. Nothing here
+helps it to pass, because the checks run in another process in another sandbox and receive only data from this
+one. There are few imports, because every start of a program has to execute them.
 
-Lines in: first a Python literal with the source and the limits, then a call each, `(name, args,
-kwargs)`. Lines out: `["started"]` before the source is touched, so that what fails earlier is never laid
-to the program; then one JSON list each (see `values.py` for the reading side).
+Input lines: a Python literal with the source and the limits, then calls `(name, args, kwargs)`. Output lines:
+`["started"]` before the source is compiled, so that earlier failures are not attributed to the program; then
+one JSON list per call (decoded in `values.py`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import os
 import resource
 import sys
 
-TYPE_CHECKING = False  # importing typing costs every program's start ten milliseconds
+TYPE_CHECKING = False  # importing typing would add 10 ms to the start of every program
 if TYPE_CHECKING:
     from io import TextIOWrapper
     from typing import Any
 
-MOST_ITEMS = 1_000_000
+MAX_ITEMS = 1_000_000
 PACKAGES = "/packages"
-"""Where the sandbox has numpy, if the machine has it."""
-CHANGEABLE = (list, dict, set)
+"""Mount point of numpy, if it is installed."""
+MUTABLE_TYPES = (list, dict, set)
 LITERALS: dict[str, object] = {
     "__builtins__": {},
     "set": set,
@@ -34,13 +34,13 @@ LITERALS: dict[str, object] = {
     "nan": float("nan"),
     "inf": float("inf"),
 }
-KEPT: list[object] = []
-"""Results that only this process can read; the checks hold their places, and may hand them back."""
+RETAINED: list[object] = []
+"""Results that cannot be encoded; the checks refer to them by index and may pass them back."""
 
 
-def limit(limits: dict[str, int]) -> None:
-    """Hard limits, which nothing in here can raise again."""
-    wanted = {
+def set_limits(limits: dict[str, int]) -> None:
+    """Set hard resource limits, which this process cannot raise again."""
+    values = {
         resource.RLIMIT_CPU: limits["cpu_seconds"],
         resource.RLIMIT_AS: limits["memory_bytes"],
         resource.RLIMIT_FSIZE: limits["file_bytes"],
@@ -48,38 +48,38 @@ def limit(limits: dict[str, int]) -> None:
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_NPROC: limits["processes"],
     }
-    for kind, value in wanted.items():
-        _, hard = resource.getrlimit(kind)  # what this process was started with may be lower already
-        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (least, least))
+    for kind, value in values.items():
+        _, hard = resource.getrlimit(kind)  # the inherited limit may be lower
+        lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (lowered, lowered))
 
 
-def channel() -> tuple[TextIOWrapper, int]:
-    """The two pipes at places of their own; standard input is empty, what is printed goes nowhere."""
+def open_channel() -> tuple[TextIOWrapper, int]:
+    """Move both pipes to new descriptors, and redirect the standard streams to /dev/null."""
     calls, replies = os.dup(0), os.dup(1)
-    nowhere = os.open("/dev/null", os.O_RDWR)
+    null_fd = os.open("/dev/null", os.O_RDWR)
     for standard in (0, 1, 2):
-        os.dup2(nowhere, standard)
-    os.close(nowhere)
+        os.dup2(null_fd, standard)
+    os.close(null_fd)
     return os.fdopen(calls, "r", encoding="utf-8"), replies
 
 
 def send(replies: int, text: str) -> None:
-    """One line."""
+    """Write one line."""
     data = text.encode() + b"\n"
     while data:
         data = data[os.write(replies, data) :]
 
 
-def text_of(value: str) -> str:
-    """A string as JSON, whatever is in it."""
+def encode_text(value: str) -> str:
+    """Encode a string as JSON, including lone surrogates."""
     return '"' + str.encode(value, "utf-8", "surrogatepass").hex() + '"'
 
 
 def encode(value: Any, depth: int = 0) -> str:
-    """A value of Python's own types as JSON; anything else says its type only."""
+    """Encode a value of a built-in type as JSON; of any other value only the type's name."""
     if depth > 200:
-        return opaque(value, "value that is nested too deep")
+        return encode_opaque(value, "value that is nested too deep")
     if value is None or value is True or value is False:
         return f'["constant","{value}"]'
     if isinstance(value, int):
@@ -87,7 +87,7 @@ def encode(value: Any, depth: int = 0) -> str:
     if isinstance(value, float):
         return f'["float","{float.hex(value)}"]'
     if isinstance(value, str):
-        return f'["str",{text_of(value)}]'
+        return f'["str",{encode_text(value)}]'
     if isinstance(value, (bytes, bytearray)):
         return f'["bytes","{bytes(value).hex()}"]'
     if isinstance(value, complex):
@@ -104,12 +104,12 @@ def encode(value: Any, depth: int = 0) -> str:
 
 
 def encode_other(value: Any, depth: int) -> str:
-    """Numbers of the standard library, ranges, iterators; the rest is opaque."""
+    """Encode ranges, iterators and numbers of the standard library; other values are opaque."""
     module, name = type(value).__module__, type(value).__name__
     if isinstance(value, range):
         return f'["range",{encode([value.start, value.stop, value.step])}]'
     if module == "decimal":
-        return f'["decimal",{text_of(str(value))}]'
+        return f'["decimal",{encode_text(str(value))}]'
     if module == "numpy" and name != "ndarray" and hasattr(value, "item"):
         return encode(value.item(), depth + 1)
     if module == "fractions":
@@ -118,37 +118,37 @@ def encode_other(value: Any, depth: int) -> str:
         items = []
         for item in value:
             items.append(encode(item, depth + 1))
-            if len(items) > MOST_ITEMS:
-                return opaque(value, "endless iterator")
+            if len(items) > MAX_ITEMS:
+                return encode_opaque(value, "endless iterator")
         return f'["iterator",[{",".join(items)}]]'
-    return opaque(value, name)
+    return encode_opaque(value, name)
 
 
-def opaque(value: object, kind: str) -> str:
-    """A value that stays here, by its place."""
-    KEPT.append(value)
-    return f'["opaque",{text_of(kind[:200])},{len(KEPT) - 1}]'
+def encode_opaque(value: object, kind: str) -> str:
+    """Retain a value in this process and encode its index."""
+    RETAINED.append(value)
+    return f'["opaque",{encode_text(kind[:200])},{len(RETAINED) - 1}]'
 
 
-def explain(error: BaseException) -> str:
-    """A raised exception: the built-in type it is or descends from, and its text."""
+def encode_exception(error: BaseException) -> str:
+    """Encode an exception: its nearest built-in type and its text."""
     kinds = type(error).__mro__
     name = next((k.__name__ for k in kinds if k.__module__ == "builtins"), "Exception")
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:
         text = name
-    return f'["raised",{text_of(name)},{text_of(text[:500])}]'
+    return f'["raised",{encode_text(name)},{encode_text(text[:500])}]'
 
 
-def changeable(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """Arguments that a function may have changed, which its caller sees."""
-    return [value for value in (*args, *kwargs.values()) if type(value) in CHANGEABLE]
+def mutable_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """The mutable arguments of a call, whose changes are visible to the caller."""
+    return [value for value in (*args, *kwargs.values()) if type(value) in MUTABLE_TYPES]
 
 
-def answer(namespace: dict[str, Any], line: str) -> str:
-    """The reply to one call."""
-    names = {**LITERALS, "kept": KEPT, "program": namespace}
+def reply_to(namespace: dict[str, Any], line: str) -> str:
+    """Execute a call and return the reply."""
+    names = {**LITERALS, "retained": RETAINED, "program": namespace}
     if "Decimal(" in line or "Fraction(" in line:
         from decimal import Decimal
         from fractions import Fraction
@@ -159,39 +159,39 @@ def answer(namespace: dict[str, Any], line: str) -> str:
         if name not in namespace:
             raise NameError(f"the program defines no {name!r}")
         value = encode(namespace[name](*args, **kwargs))
-        after = encode(changeable(args, kwargs))
-        if after != '["list",[]]' and after != encode(changeable(*eval(line, names)[1:])):
+        after = encode(mutable_arguments(args, kwargs))
+        if after != '["list",[]]' and after != encode(mutable_arguments(*eval(line, names)[1:])):
             return f'["changed",{value},{after}]'
         return value
     except BaseException as error:
-        return explain(error)
+        return encode_exception(error)
 
 
 def main() -> None:
-    """Run the program, then answer calls until nobody asks any more."""
+    """Run the program, then execute calls until standard input ends."""
     sys.set_int_max_str_digits(0)
     os.environ.clear()
     sys.path.append(PACKAGES)
-    calls, replies = channel()
+    calls, replies = open_channel()
     job = eval(calls.readline(), dict(LITERALS))
     if "numpy" in job["source"]:
-        os.putenv("OPENBLAS_NUM_THREADS", "1")  # it ends a process in which it can start no thread
-    limit(job["limits"])
+        os.putenv("OPENBLAS_NUM_THREADS", "1")  # OpenBLAS aborts if it cannot start threads
+    set_limits(job["limits"])
     send(replies, '["started"]')
     module = type(sys)("program")
-    sys.modules["program"] = module  # dataclasses look up the module that they are defined in
+    sys.modules["program"] = module  # dataclasses look up their module by name
     namespace = vars(module)
     try:
         exec(compile(job["source"], "program.py", "exec", dont_inherit=True), namespace)
         send(replies, '["ready"]')
     except BaseException as error:
-        send(replies, explain(error))
+        send(replies, encode_exception(error))
         return
     for line in calls:
         try:
-            reply = answer(namespace, line)
+            reply = reply_to(namespace, line)
         except BaseException as error:
-            reply = explain(error)
+            reply = encode_exception(error)
         send(replies, reply)
 
 

@@ -1,4 +1,4 @@
-"""Values between a program and its checks: Python's own types, read without running anything."""
+"""Exchange of values between a program and its checks: built-in types, decoded without executing code."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-PLAIN = (type(None), bool, int, float, str, bytes)
-LARGE = 10**15
-MOST_KIND = 200
-CHANGEABLE = (list, dict, set)
-MOST_ITEMS = 1_000_000
+SCALAR_TYPES = (type(None), bool, int, float, str, bytes)
+MAX_DECIMAL = 10**15
+MAX_TYPE_NAME = 200
+MUTABLE_TYPES = (list, dict, set)
+MAX_ITEMS = 1_000_000
 BRACKETS: dict[type, tuple[str, str]] = {
     list: ("[", "]"),
     set: ("{", "}"),
@@ -22,19 +22,19 @@ BRACKETS: dict[type, tuple[str, str]] = {
 }
 
 
-class NotPlainError(ValueError):
-    """A value that cannot be written down, and that the checks made themselves."""
+class UnsupportedValueError(ValueError):
+    """A value that cannot be encoded and was created by the checks."""
 
 
-class ForeignError(ValueError):
-    """A value that cannot be written down, and that came from the program."""
+class ProgramValueError(ValueError):
+    """A value that cannot be encoded and was created by the program."""
 
 
 class Reference:
-    """A thing of the program's that stays there, and may be an argument of a call.
+    """An object in the program's process, which may be an argument of a call.
 
     Args:
-        expression: what it is called there.
+        expression: Python expression that refers to it in the program's process.
     """
 
     def __init__(self, expression: str) -> None:
@@ -42,46 +42,51 @@ class Reference:
 
 
 class Opaque(Reference):
-    """A result of a type of the program's own: equal to nothing, itself aside.
+    """A result whose type the program defines; it is equal only to itself.
 
     Args:
         kind: name of its type.
-        place: where the program keeps it, so that it can be an argument of another call.
+        index: its index among the program's retained results, so that it can be an argument of another call.
     """
 
-    def __init__(self, kind: str, place: int) -> None:
-        super().__init__(f"kept[{place}]")
+    def __init__(self, kind: str, index: int) -> None:
+        super().__init__(f"retained[{index}]")
         self.kind = kind
 
     def __repr__(self) -> str:
         return f"<a {self.kind} of the program>"
 
 
-def literal(value: Any) -> str:
-    """A value as a Python expression on one line.
+def to_literal(value: Any) -> str:
+    """Encode a value as a Python expression on one line.
 
     Raises:
-        NotPlainError: a value that is not of Python's own types.
-        ForeignError: the same, but the program made it.
+        UnsupportedValueError: a value created by the checks is not of a built-in type.
+        ProgramValueError: a value created by the program is not of a built-in type.
+
+    Example:
+        >>> to_literal({"a": [1, 2.5]})
+        "{'a':[1,2.5]}"
     """
-    if type(value) is int and abs(value) > LARGE:
-        return hex(value)  # in decimal it takes time in the square of its length
-    if type(value) in PLAIN:
+    if type(value) is int and abs(value) > MAX_DECIMAL:
+        return hex(value)  # conversion to decimal takes quadratic time
+    if type(value) in SCALAR_TYPES:
         return repr(value)
     if type(value) is dict:
-        return "{" + ",".join(f"{literal(k)}:{literal(v)}" for k, v in value.items()) + "}"
+        return "{" + ",".join(f"{to_literal(k)}:{to_literal(v)}" for k, v in value.items()) + "}"
     if type(value) in BRACKETS:
         if not value and type(value) in (set, tuple):
             return "set()" if type(value) is set else "()"
         begin, end = BRACKETS[type(value)]
-        return begin + ",".join(map(literal, value)) + end
-    return _other_literal(value)
+        return begin + ",".join(map(to_literal, value)) + end
+    return _other_to_literal(value)
 
 
-def _other_literal(value: Any) -> str:
-    """What replies may hold besides: it can be an argument again, so that no result ends the checks."""
+def _other_to_literal(value: Any) -> str:
+    """Encode the other types that replies may contain, so that every result can be an argument again."""
     if type(value) is complex:
-        return f"complex({value.real!r},{value.imag!r})"  # its own repr may hold `infj`
+        # `repr` of a complex number may contain `infj`, which is not a valid expression.
+        return f"complex({value.real!r},{value.imag!r})"
     if type(value) is range:
         return f"range({hex(value.start)},{hex(value.stop)},{hex(value.step)})"
     if type(value) is Decimal:
@@ -91,72 +96,77 @@ def _other_literal(value: Any) -> str:
     if isinstance(value, Reference):
         return value.expression
     if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)):
-        items = list(itertools.islice(value, MOST_ITEMS + 1))
-        if len(items) > MOST_ITEMS:
-            raise NotPlainError(f"an iterator of more than {MOST_ITEMS} items")
-        return f"iter({literal(items)})"
-    kind = f"a {type(value).__name__}, which is not of Python's own types"
-    raise (ForeignError if isinstance(value, Exception) and is_raised(value) else NotPlainError)(kind)
+        items = list(itertools.islice(value, MAX_ITEMS + 1))
+        if len(items) > MAX_ITEMS:
+            raise UnsupportedValueError(f"an iterator of more than {MAX_ITEMS} items")
+        return f"iter({to_literal(items)})"
+    kind = f"a {type(value).__name__}, which is not a built-in type"
+    raise (
+        ProgramValueError
+        if isinstance(value, Exception) and is_raised_by_program(value)
+        else UnsupportedValueError
+    )(kind)
 
 
 def decode(reply: list[Any]) -> Any:
-    """The value that a program's reply stands for.
+    """Decode the value of a program's reply.
 
     Raises:
-        ValueError, TypeError, LookupError: it is not in the form that replies have.
+        ValueError, TypeError, LookupError: the reply is malformed.
     """
     kind, *rest = reply
-    return READERS[kind](*rest)
+    return DECODERS[kind](*rest)
 
 
-def text_of(digits: str) -> str:
-    """The string behind its bytes in hexadecimal."""
+def decode_text(digits: str) -> str:
+    """Decode a string from its UTF-8 bytes in hexadecimal."""
     return bytes.fromhex(digits).decode("utf-8", "surrogatepass")
 
 
-def exception(name: str, text: str) -> Exception:
-    """A built-in exception of this name.
+def rebuild_exception(name: str, text: str) -> Exception:
+    """Create the built-in exception of that name.
 
-    One that would end the checks without failing them (SystemExit) comes as a RuntimeError.
+    An exception that would end the checks without failing them (SystemExit) becomes a RuntimeError.
     """
     kind = getattr(builtins, name, None)
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         kind = RuntimeError
     try:
         error = kind(text)
-    except TypeError:  # UnicodeDecodeError and its like want five arguments
+    except TypeError:  # UnicodeDecodeError and similar types require five arguments
         error = RuntimeError(text)
     error.is_raised_by_the_program = True  # type: ignore[attr-defined]
     return error
 
 
-def is_raised(error: Exception) -> bool:
-    """Whether the program raised it."""
+def is_raised_by_program(error: Exception) -> bool:
+    """Whether the program raised the exception."""
     return getattr(error, "is_raised_by_the_program", False)
 
 
-def change_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], changed: list[Any]) -> None:
-    """Make the arguments of a call what the function made of its own, as their caller would see it.
+def update_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], changed: list[Any]) -> None:
+    """Apply the changes that a function made to its mutable arguments to the caller's objects.
 
     Args:
-        args, kwargs: of the call.
-        changed: what became of those of them that are lists, dictionaries and sets.
+        args: positional arguments of the call.
+        kwargs: keyword arguments of the call.
+        changed: final values of those arguments that are lists, dictionaries and sets.
     """
-    before = [value for value in (*args, *kwargs.values()) if type(value) in CHANGEABLE]
+    before = [value for value in (*args, *kwargs.values()) if type(value) in MUTABLE_TYPES]
     for value, after in zip(before, changed, strict=False):
-        _change(value, after)
+        _update_container(value, after)
 
 
-def _change(value: Any, after: Any) -> None:
-    """Give a container the content of another of its type; one inside that is still there stays itself."""
-    if type(value) is not type(after) or type(value) not in CHANGEABLE:
+def _update_container(value: Any, after: Any) -> None:
+    """Replace the content of a container; nested containers that still exist keep their identity."""
+    if type(value) is not type(after) or type(value) not in MUTABLE_TYPES:
         return
     if type(value) is list:
-        for place, item in enumerate(value[: len(after)]):
-            after[place] = _changed_item(item, after[place])
+        for index, item in enumerate(value[: len(after)]):
+            after[index] = _updated_item(item, after[index])
         value[:] = after
     elif type(value) is dict:
-        content = {key: _changed_item(value.get(key), item) for key, item in after.items()}
+        content = {key: _updated_item(value.get(key), item) for key, item in after.items()}
         value.clear()
         value.update(content)
     else:
@@ -164,28 +174,28 @@ def _change(value: Any, after: Any) -> None:
         value.update(after)
 
 
-def _changed_item(item: Any, after: Any) -> Any:
-    if type(item) is not type(after) or type(item) not in CHANGEABLE:
+def _updated_item(item: Any, after: Any) -> Any:
+    if type(item) is not type(after) or type(item) not in MUTABLE_TYPES:
         return after
-    _change(item, after)
+    _update_container(item, after)
     return item
 
 
-def _opaque(kind: str, place: int) -> Opaque:
-    if type(place) is not int:
-        raise TypeError(f"expected a whole number for a place, got {type(place).__name__}")
-    return Opaque(text_of(kind)[:MOST_KIND], place)
+def _opaque(kind: str, index: int) -> Opaque:
+    if type(index) is not int:
+        raise TypeError(f"expected an integer as index, got {type(index).__name__}")
+    return Opaque(decode_text(kind)[:MAX_TYPE_NAME], index)
 
 
 def _decode_all(values: list[Any]) -> list[Any]:
     return [decode(value) for value in values]
 
 
-READERS: dict[str, Callable[..., Any]] = {
+DECODERS: dict[str, Callable[..., Any]] = {
     "constant": {"None": None, "True": True, "False": False}.__getitem__,
     "int": lambda digits: int(digits, 16),
     "float": float.fromhex,
-    "str": text_of,
+    "str": decode_text,
     "bytes": bytes.fromhex,
     "complex": lambda real, imag: complex(float.fromhex(real), float.fromhex(imag)),
     "dict": lambda pairs: {decode(k): decode(v) for k, v in pairs},
@@ -195,7 +205,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "frozenset": lambda values: frozenset(_decode_all(values)),
     "iterator": lambda values: iter(_decode_all(values)),
     "range": lambda bounds: range(*decode(bounds)),
-    "decimal": lambda digits: Decimal(text_of(digits)),
+    "decimal": lambda digits: Decimal(decode_text(digits)),
     "fraction": lambda parts: Fraction(*decode(parts)),
     "opaque": _opaque,
 }

@@ -1,0 +1,63 @@
+"""The harness's tasks and the prompt settings of their requests, which requests themselves do not contain."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from lm_eval.api.task import Task
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """The settings that make a prompt of a problem.
+
+    Args:
+        num_fewshot: worked examples before the problem.
+        apply_chat_template: whether the model's chat template is applied.
+        system_instruction: text of the system turn.
+    """
+
+    num_fewshot: int = 0
+    apply_chat_template: bool = False
+    system_instruction: str | None = None
+
+
+_tasks: WeakValueDictionary[str, Task] = WeakValueDictionary()
+_settings: WeakKeyDictionary[Task, PromptSettings] = WeakKeyDictionary()
+
+
+def record_built_tasks() -> None:
+    """Record each task when it builds its requests: the harness does not pass tasks to models.
+
+    Calling it again changes nothing. Remove when requests refer to their task.
+    """
+    build = Task.build_all_requests
+    if getattr(build, "is_recorded_by_s2t_eval", False):
+        return
+
+    @functools.wraps(build)
+    def build_and_record(self: Task, *args: Any, **kwargs: Any) -> None:
+        _tasks[self.config.task] = self
+        _settings[self] = PromptSettings(
+            self.config.num_fewshot or 0,
+            bool(kwargs.get("apply_chat_template")),
+            kwargs.get("system_instruction"),
+        )
+        build(self, *args, **kwargs)
+
+    build_and_record.is_recorded_by_s2t_eval = True  # type: ignore[attr-defined]
+    Task.build_all_requests = build_and_record
+
+
+def built_task(name: str) -> Task | None:
+    """The task of this name that built its requests last in this process; None where none did."""
+    return _tasks.get(name)
+
+
+def prompt_settings(name: str) -> PromptSettings | None:
+    """The settings with which the task of this name built its requests; None where none did."""
+    task = built_task(name)
+    return None if task is None else _settings[task]

@@ -1,0 +1,118 @@
+"""The harness's requests (`Instance`) as requests of the engine."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from lm_eval.api.instance import Instance
+
+from s2t_eval.engine import Request, Result, derive_seed
+from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
+from s2t_eval.model_wrappers.loading import LoadedStudent
+from s2t_eval.model_wrappers.telemetry import Telemetry
+from s2t_eval.model_wrappers.thoughts import Thoughts
+
+logger = logging.getLogger(__name__)
+
+
+class Origin(NamedTuple):
+    """Which of the harness's requests a text answers; the engine returns it with the result."""
+
+    position: int
+    """in the list that the harness gave"""
+    repeat: int = 0
+    """of the same document, from 0"""
+    sample: int = 0
+    """of a method that votes, from 0"""
+
+
+def origin_of(request: Request) -> Origin:
+    """The origin of a request that `HarnessRequests` made."""
+    origin = request.origin
+    assert isinstance(origin, Origin)
+    return origin
+
+
+class HarnessRequests(LoadedStudent):
+    """A loaded student that turns the harness's requests into the engine's."""
+
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        super().__init__(pretrained, **kwargs)
+        self.telemetry = Telemetry()
+        self.thoughts = Thoughts(self.tokenizer, self.tok_decode, self.think_end_token, self.enable_thinking)
+
+    def engine_requests(self, instances: Sequence[Instance]) -> list[Request]:
+        """The engine's requests for the harness's, in their order: those that `generate_until` decodes.
+
+        Pipelines use it to decode training problems with the prompts of the evaluation.
+        """
+        return self._requests_of(dict(enumerate(instances)))
+
+    def _requests_of(self, instances: dict[int, Instance]) -> list[Request]:
+        """The engine's requests for the harness's, by their position; several for each that is sampled."""
+        requests: list[Request] = []
+        repeats: Counter[tuple[object, ...]] = Counter()
+        for position, instance in instances.items():
+            key = (instance.task_name, instance.doc_id, instance.idx)
+            origin = Origin(position, repeats[key])
+            repeats[key] += 1
+            try:
+                requests += self._samples(self._request(instance, origin), instance)
+            except ValueError as error:
+                raise ValueError(f"task {key[0]}, document {key[1]}: {error}") from error
+        return requests
+
+    def _samples(self, request: Request, instance: Instance) -> list[Request]:
+        """The requests whose texts together answer one of the harness's: one, unless a method votes."""
+        return [request]
+
+    def _request(self, instance: Instance, origin: Origin) -> Request:
+        prompt, gen_kwargs = instance.args
+        arguments = self._generation_arguments(gen_kwargs)
+        # Special tokens vanish from decoded text, so a stop string that names one is a stop id.
+        special = self.thoughts.special_ids
+        named = {special[stop] for stop in arguments.until if stop in special}
+        return Request(
+            prompt_ids=self._encode(prompt, arguments.max_new_tokens),
+            max_new_tokens=arguments.max_new_tokens,
+            stop_ids=self.stop_ids | arguments.stop_ids | named,
+            stop_strings=tuple(stop for stop in arguments.until if stop not in special),
+            sampling=arguments.sampling,
+            seed=derive_seed(self.arguments.seed, instance.task_name, instance.doc_id, origin.repeat),
+            in_thought=self.thoughts.begins_inside(prompt, arguments.until),
+            origin=origin,
+        )
+
+    def _generation_arguments(self, gen_kwargs: dict[str, Any]) -> GenerationArguments:
+        return read_generation_arguments(
+            gen_kwargs, self.max_gen_toks, self.stop_ids, self.student.text_vocab
+        )
+
+    def _encode(self, context: str, limit: int) -> tuple[int, ...]:
+        """Token ids of a prompt; its beginning is cut off where prompt and answer exceed the context."""
+        if limit >= self.max_length:
+            raise ValueError(
+                f"max_gen_toks: expected less than the model's context of {self.max_length} tokens, "
+                f"got {limit}"
+            )
+        ids = self.tok_batch_encode([context], truncation=self.truncation)[0][0].tolist()
+        room = self.max_length - limit
+        if len(ids) > room:
+            if not self.telemetry.truncated_prompts:
+                logger.warning(
+                    "a prompt of %d tokens leaves no room for %d new ones in a context of %d: its "
+                    "beginning is cut off (logged once; the results count truncated_prompts)",
+                    len(ids),
+                    limit,
+                    self.max_length,
+                )
+            self.telemetry.truncated_prompts += 1
+        return tuple(int(i) for i in ids[-room:])
+
+    def text(self, instance: Instance, result: Result) -> str:
+        """A result's text as stock returns it: cut at the first stop string, without thoughts."""
+        prompt, gen_kwargs = instance.args
+        return self.thoughts.text(result, prompt, self._generation_arguments(gen_kwargs).until)

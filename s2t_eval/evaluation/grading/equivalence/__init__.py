@@ -1,0 +1,1 @@
+"""Equivalence of two extracted answers."""

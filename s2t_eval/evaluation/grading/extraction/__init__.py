@@ -1,0 +1,1 @@
+"""Extraction of answers from model responses."""

@@ -1,0 +1,247 @@
+"""Extraction of the letter of a multiple-choice answer.
+
+All letters are treated alike. The article "a" and the pronoun "I" are distinguished from answers by the
+text after them: after an answer the text ends or continues with punctuation, an option's text or a reason.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+
+from s2t_eval.evaluation.grading.extraction.remarks import is_negated, is_remark, strip_filler
+from s2t_eval.evaluation.grading.extraction.reply import Reply
+from s2t_eval.evaluation.grading.extraction.spans import MARKUP_CHARACTERS, nonempty_lines
+
+MAX_SENTENCE_LENGTH = 2000
+"""Characters at the end of the last sentence that are searched; degenerate text has unbounded sentences."""
+MARKUP = re.compile(
+    r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mathsf|mathcal|bm|boldsymbol|boxed|fbox|underline|mbox|rm|bf|large|Large)\s*(?=[{\s])"
+    r"|\\[()\[\],;:! ]|\\(?:left|right|q?quad)(?![a-z])|[${}`\"“”~*]|(?<![A-Za-z\d}])_+|_+(?=[\s.)\]]|$)|\\\\"
+)
+QUOTED_LETTER = re.compile(r"['‘](\(?[A-Ja-j]\)?)['’](?![A-Za-z])")
+CHOICE_LABEL = (
+    r"(?:(?:the\s+)?(?:(?:correct|right|best|final|answer)\s+)*"
+    r"(?:option|choice|answers?|letter|statement)\s*(?:is\s*)?[:#]?\s*)?"
+)
+BRACKETED_LETTER = re.compile(
+    rf"\s*{CHOICE_LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])", re.I
+)
+BARE_LETTER = re.compile(
+    rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s*\((?![a-z]{{2,}}\s))(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
+    re.I,
+)
+DASHED_TEXT = re.compile(r"\s+[-—–]+\s+\S")
+ANSWER_END = re.compile(r"[\s.!,;:)\]。]*$")
+SLASH_LIST = re.compile(rf"\s*{CHOICE_LABEL}\(?[A-J]\)?(?:\s*/\s*\(?[A-J]\)?)+(?![\w/^(])")
+OPTION_TEXT = re.compile(r"\s*[.:)]\s+(?![A-J]\.(?:\s|$))\S|\s*\n")
+REASON = re.compile(
+    r"""\s*(?:[,;—–(]|--|because\b|since\b|as\b|due\b|by\b|which\b|with\b|for\b|given\b|based\b|where\b|so\b|according\b|per\b|via\b|after\b|on\b
+    |rather\b|not\b|instead\b|over\b|and\s+not\b|but\b|thanks\b|considering\b|from\b|according\b|here\b|if\b|in\s+(?:this|the)\b|\.)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+FURTHER_LETTER = re.compile(
+    r"""\s*(?:[,;/&+]|(?:,\s*)?(?:and|or)\b(?:\s*/\s*or\b)?|to\b)\s*(?:(?:and|or)\s+)?(?:(?:option|choice|answer)\s+)?
+    (?:[(\[]\s*[A-J]\s*[)\]]|[A-J](?![\w'’^=+]))(?!\s+(?:is|are|was|were|would|fails?|does|do|cannot|can|ha[sd])\b)""",
+    re.VERBOSE,
+)
+SPECIES = re.compile(
+    r"""\s*\.\s*(?:coli|difficile|elegans|pylori|aureus|albicans|subtilis|cerevisiae|melanogaster|thaliana|falciparum
+    |botulinum|tetani|perfringens|gondii|burgdorferi|tuberculosis|influenzae|pneumoniae|anthracis|cereus|fragilis|faecalis
+    |faecium|sapiens|erectus|habilis|lupus|histolytica|lamblia|intestinalis|diphtheriae|jejuni|trachomatis|psittaci
+    |burnetii|henselae|pertussis|abortus|baumannii|fumigatus|flavus|niger|neoformans|immitis|dermatitidis|capsulatum
+    |granulosus|vermicularis|lumbricoides|duodenale|gallus|rerio|discoideum|nidulans|crassa|reinhardtii|glabrata
+    |auris|vaginalis|mellifera|aegypti|gambiae|robusta|arabica|afarensis|africanus|floridanus|domestica|taurus
+    |hominis|equina|japonica|gorilla|familiaris|catus|caballus|diff|g\.|e\.|a\.)(?![a-z])""",
+    re.VERBOSE,
+)
+"""Continuations that make a letter part of a species name (`C. difficile`) or an abbreviation (`e.g.`)."""
+INITIAL = re.compile(r"\s*\.\s*[A-Z]\.")
+RETRACTION = re.compile(
+    r"[\s)\].,*]*(?:is|was|would\s+be|seems)\s+(?:wrong|incorrect|not\b|false|tempting|out\b)|[\s)\].,*]*(?:isn|wasn|can)['’]?t\b",
+    re.I,
+)
+OPTION_MENTION = re.compile(
+    r"(?:(?:option|choice|answer|letter)\s*[(\[<]?\s*((?-i:[A-J]))(?![\w'’^=+(-])\s*[)\]>]?|[(\[]\s*((?-i:[A-J]))\s*[)\]])",
+    re.I,
+)
+CHOICE_PHRASE = re.compile(
+    r"""(?:\b(?:
+        (?:it|this|that|which|he|answer)(?:\s+(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|can\s+only\s+be)|['’]s)
+        |has\s+to\s+be|must\s+be
+        |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer)
+        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|consistent)(?:\s+(?:to|with))?
+        |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
+        |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)\w+){0,3}?\s+(?:is|would\s+be|must\s+be)
+        |let['’]?s\s+(?:go\s+with|choose|pick|select)
+        |(?:statement|exception|claim|item|one|conclusion|description|sentence)(?:\s+(?!not\b)\w+){0,4}?\s+(?:is|would\s+be|must\s+be)
+        |is(?=\s+\([A-J]\)\W*$)
+        |namely|therefore|thus|hence|so(?!\s+is\b)|^only
+    )\b|\bi\.e\.)\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+CALLED_CORRECT = re.compile(
+    r"""(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|are(?:\s+(?:both|all))?|seems(?:\s+to\s+be)?|appears\s+to\s+be|looks)\s+(?:\w+ly\s+)?(?:the\s+)?(?:only\s+)?(?:(?:most|single|one)\s+)?
+    (?:correct|right|best|true|appropriate|accurate|intended|suitable|likely)\b(?!\s+(?:if|when|only|that|for\s+\w+\s+but))""",
+    re.IGNORECASE | re.VERBOSE,
+)
+LAST_LETTER = re.compile(r"(?:^|[\s,:;])[(\[]?([A-J])[)\]]?\s*$")
+LABELLED_LETTER = re.compile(
+    r"(?:[(\[]([A-J])[)\]]|\b(?:option|choice|answer|statement)\s+[(\[]?((?-i:[A-J]))[)\]]?(?![\w'’]))(?:[.:)]?\s+[^.,;:()]{1,60})?\s*$",
+    re.I,
+)
+"""A letter before `is correct`, optionally with the text of its option in between."""
+OPTION_DOT = re.compile(r"(?:^|[\s*(])[A-J]\.\s[^.]*$")
+PRECEDING_LETTER = re.compile(
+    r"(?:^|[\s(])((?-i:[A-J]))[)\]]?\s*(?:,|and|or|&|/)\s*(?:(?:option|choice)\s+)?[(\[]?$", re.I
+)
+LINE_PREFIX = re.compile(
+    r"^(?:\d{1,2}[.)]\s|(?:assistant|response|output|model|bot|AI)\s?:\s*|A\s?:\s+(?=\(?[A-J]\)?(?:[.:)\s]|$)))",
+    re.I,
+)
+"""Prefixes of a line that consists of a letter: a list number, a speaker, `A:` after `Q:`."""
+NEITHER = re.compile(r"\bneither\b", re.I)
+HYPOTHETICAL = re.compile(r"\b(?:if|whether|suppose|assum\w*|unless|why|that)\b[^.,;:\n]*$", re.I)
+
+
+def extract_choice_letter(reply: Reply) -> str | None:
+    """Return the letter of the last box or statement, otherwise the standalone or finally chosen letter.
+
+    Several letters at once (`A and B`) are returned together, and match no gold letter.
+
+    Example:
+        >>> extract_choice_letter(Reply("The answer is (C)."))
+        'C'
+    """
+    boxed = [(box.start, _letter_in_box(box.content)) for box in reply.boxes]
+    stated = [(candidate.start, _letter_in_statement(candidate.line)) for candidate in reply.statements]
+    called_correct = [(start, letter) for start, letter in _letters_called_correct(reply.text)]
+    candidates = [
+        candidate
+        for candidate in sorted(chain(boxed, stated, called_correct), key=lambda candidate: candidate[0])
+        if candidate[1] is not None
+    ]
+    if candidates:
+        return candidates[-1][1]
+    return _standalone_letter(reply.text) or _chosen_letter(reply)
+
+
+def _letter_in_box(content: str) -> str | None:
+    """The letter in a box, optionally with its option's text, but not at the start of a formula."""
+    return _leading_letter(_strip_markup(content), is_boxed=True)
+
+
+def _letter_in_statement(line: str) -> str | None:
+    if "\\boxed" in line:
+        return None  # boxes are handled by `_letter_in_box`
+    line, _ = strip_filler(_strip_markup(line))
+    if is_negated(line):
+        return None
+    line = re.sub(r"^(?:both|either|only|all\s+of)\s+", "", line)
+    return _leading_letter(line, is_boxed=False) or _letter_after_value(line)
+
+
+def _leading_letter(line: str, is_boxed: bool) -> str | None:
+    """The letter at the start of a line, if the text after it is compatible with an answer."""
+    if (slashed := SLASH_LIST.match(line)) is not None:
+        return " ".join(slashed[0].split())
+    match = BRACKETED_LETTER.match(line)
+    if match is None:
+        match = BARE_LETTER.match(line)
+        if match is None or not _is_answer_letter(line, match, is_boxed):
+            return None
+    rest = line[match.end() :]
+    if RETRACTION.match(rest):
+        return None
+    letter = next(group for group in match.groups() if group).upper()
+    if FURTHER_LETTER.match(rest) and not (is_boxed and re.match(r"\s*,\s*[A-J]\s+[a-z]", rest)):
+        return " ".join(line.split())[:60]
+    return letter
+
+
+def _is_answer_letter(line: str, match: re.Match[str], is_boxed: bool) -> bool:
+    """Whether the text after a letter without brackets is compatible with an answer."""
+    rest = line[match.end() :]
+    if SPECIES.match(rest) or INITIAL.match(rest):
+        return False
+    if ANSWER_END.match(rest) or FURTHER_LETTER.match(rest):
+        return True
+    if re.match(r"\s*[.:)]\s*\S|\s*\n", rest) and (OPTION_TEXT.match(rest) or rest[:1] == ")"):
+        return True
+    if DASHED_TEXT.match(rest):
+        return True
+    return bool(not is_boxed and REASON.match(rest)) or bool(
+        is_boxed and re.match(r"\s*(?:[,;]|because|since)", rest)
+    )
+
+
+def _letter_after_value(line: str) -> str | None:
+    """The letter after a stated value: `42, which is option (C)`, `42 (C)`."""
+    sentence = re.split(r"(?<=[^\s.])[.!?](?=\s|$)", line, maxsplit=1)[0]
+    if re.match(r"(?:I|we|you|they)\b", sentence) or not sentence.strip():
+        return None
+    letters = [
+        next(group for group in match.groups() if group)
+        for match in OPTION_MENTION.finditer(sentence)
+        if not RETRACTION.match(sentence, match.end())
+        and not re.search(r"\b(?:not|than|of|like|unlike)\s+$", sentence[: match.start()])
+    ]
+    if not letters:
+        return None
+    return letters[0] if len(set(letters)) == 1 else ", ".join(dict.fromkeys(letters))
+
+
+def _letters_called_correct(text: str) -> list[tuple[int, str]]:
+    """Positions and letters of phrases such as `(C) is the correct answer` or `Option C must be right`."""
+    letters = []
+    for phrase in CALLED_CORRECT.finditer(text):
+        line = text[max(0, phrase.start() - 120) : phrase.start()].rsplit("\n", 1)[-1]
+        before = _strip_markup(
+            re.split(r"(?<=[^\s.][.!?])\s", line)[-1] if not OPTION_DOT.search(line) else line
+        )
+        is_question = "?" in text[phrase.end() : phrase.end() + 60].split("\n")[0].split(".")[0]
+        match = LAST_LETTER.search(before) or LABELLED_LETTER.search(before)
+        if match is None or is_question or HYPOTHETICAL.search(before) or NEITHER.search(before):
+            continue
+        letter = next(group for group in match.groups() if group).upper()
+        preceding = PRECEDING_LETTER.search(before[: match.start(match.lastindex or 0)])
+        letters.append((phrase.start(), f"{preceding[1]}, {letter}" if preceding else letter))
+    return letters
+
+
+def _standalone_letter(text: str) -> str | None:
+    """The letter that is the first or the last line, if no line consists of a different letter."""
+    texts = [
+        _strip_markup(LINE_PREFIX.sub("", line.content.strip(MARKUP_CHARACTERS + "#>-=→⇒∴")))
+        for line in nonempty_lines(text)
+    ]
+    letters = [_letter_of_line(line) for line in texts]
+    if not texts or len({letter for letter in letters if letter}) != 1:
+        return None
+    return letters[0] or letters[-1]
+
+
+def _letter_of_line(line: str) -> str | None:
+    return _leading_letter(strip_filler(line)[0], is_boxed=True)
+
+
+def _chosen_letter(reply: Reply) -> str | None:
+    """The letter that the last sentence selects: `So it has to be C`, `which matches option (C)`."""
+    for sentence in reversed(reply.sentences):
+        text = _strip_markup(sentence.content[-MAX_SENTENCE_LENGTH:])
+        for match in reversed(list(CHOICE_PHRASE.finditer(text))):
+            rest = text[match.end() :]
+            if not is_negated(rest) and (letter := _leading_letter(rest, is_boxed=False)) is not None:
+                return letter
+        if not is_remark(sentence.content):
+            return None
+    return None
+
+
+def _strip_markup(text: str) -> str:
+    """Remove markup around words and letters."""
+    text = QUOTED_LETTER.sub(r"\1", text)
+    previous = None
+    while previous != text:
+        previous, text = text, MARKUP.sub(lambda m: " " if m[0] in ("~", r"\ ", r"\,") else "", text)
+    return re.sub(r"\(\s*\(([A-Ja-j])\)\s*\)", r"(\1)", text).strip()

@@ -1,0 +1,147 @@
+"""Extraction of a mathematical answer from the last sentence of a reply."""
+
+from __future__ import annotations
+
+import re
+
+from s2t_eval.evaluation.grading.extraction.formulas import (
+    LIST_SEPARATOR,
+    SYMBOL,
+    explanation_start,
+    looks_mathematical,
+    right_hand_side,
+    strip_explanation,
+    trailing_formula,
+)
+from s2t_eval.evaluation.grading.extraction.remarks import (
+    is_assessment,
+    strip_filler,
+)
+from s2t_eval.evaluation.grading.extraction.reply import Reply
+from s2t_eval.evaluation.grading.extraction.spans import (
+    MARKUP_CHARACTERS,
+    Span,
+    display_value,
+    math_spans,
+)
+from s2t_eval.evaluation.grading.numbers.parsing import format_number, number_values, parse_number
+
+MAX_LENGTH = 1500
+EMPTY_BOX = re.compile(r"\\boxed\s?\{\s?\}")
+PART_OF_WHOLE = re.compile(
+    r"(?<=[\d$)])\s+(?:out\s+)?of\s+(?:(?:the|those|these|all)\s+)?\$\d[\d,]*\$"
+    r"|\s+for\s+(?:each|all|any|every)\s+(?:one\s+)?(?:of\s+)?(?:the\s+)?\$\d[\d,]*\$"
+    r"|(?<=[a-z])\s+(?:in|on|over)\s+(?:the\s+(?:closed\s+|open\s+)?(?:interval|range)\s+)?\$\s?[\[(][^$\[\]()]*,[^$\[\]()]*[\])]\s?\$"
+)
+"""The whole that the preceding count refers to: `$42$ of the $100$ numbers`, `42 solutions in $[0, 100]$`."""
+NAMED_VALUE = re.compile(r"\s*(\\?[A-Za-z]\w{0,9})\s*=")
+CONDITION = re.compile(
+    r"\b(?:for|if|when|where|with|at|let|since|as|given|because|from|using|by)\b[^.;]*$", re.I
+)
+COUNTED_NOUN = re.compile(r"[a-z]\s+(?:of|for)\s+$")
+
+
+def answer_in_last_sentence(reply: Reply) -> str | None:
+    """Return the formula, list, number or single word that concludes the last sentence; None without one."""
+    if not reply.answer_sentences:
+        return None
+    sentence = reply.answer_sentences[-1]
+    phrase, _ = strip_filler(EMPTY_BOX.sub("", sentence.content[-MAX_LENGTH:]))
+    phrase = _without_part_of_whole(phrase)
+    spans = math_spans(phrase)
+    if spans:
+        limit = explanation_start(phrase, spans)
+        before = _without_counted_symbols(phrase, [span for span in spans if span.start < limit] or spans)
+        return (
+            _values_of_one_name(phrase, before)
+            or _enumerated_values(phrase, before)
+            or display_value(before[-1].content)
+            or None
+        )
+    phrase = strip_explanation(phrase)
+    if looks_mathematical(phrase) and len(reply.sentences) == 1:
+        return phrase.strip(MARKUP_CHARACTERS)
+    if (formula := right_hand_side(phrase) or trailing_formula(phrase)) is not None:
+        return formula
+    if looks_mathematical(phrase) and re.search(r"[\d\\]", phrase):
+        return phrase.strip(MARKUP_CHARACTERS)
+    values = number_values(phrase)
+    if values:
+        return format_number(values[-1])
+    is_word = len(reply.sentences) == 1 and re.fullmatch(
+        r"[A-Za-z-]{2,20}", phrase.strip(MARKUP_CHARACTERS + ".")
+    )
+    return phrase.strip(MARKUP_CHARACTERS + ".") if is_word and not is_assessment(phrase) else None
+
+
+def _without_part_of_whole(phrase: str) -> str:
+    first = re.search(r"\d", phrase)
+    return phrase[: first.end()] + PART_OF_WHOLE.sub("", phrase[first.end() :]) if first else phrase
+
+
+def _values_of_one_name(phrase: str, spans: list[Span]) -> str | None:
+    """Several values of one name at the end of a sentence, `$x=2$ or $x=3$`; None for a single value."""
+    name = NAMED_VALUE.match(spans[-1].content)
+    if name is None:
+        return _two_values(phrase, spans)
+    if (pair := _named_pair(phrase, spans)) is not None:
+        return pair
+    group = [spans[-1]]
+    for span in reversed(spans[:-1]):
+        if not re.match(rf"\s*{re.escape(name[1])}\s*=", span.content) or not LIST_SEPARATOR.fullmatch(
+            phrase[span.end : group[0].start]
+        ):
+            break
+        group.insert(0, span)
+    return ", ".join(span.content for span in group) if len(group) > 1 else None
+
+
+def _enumerated_values(phrase: str, spans: list[Span]) -> str | None:
+    """The formulas listed at the end of a sentence, `The roots are $1$ and $-2$`; None without a list."""
+    group = [spans[-1]]
+    for span in reversed(spans[:-1]):
+        if not LIST_SEPARATOR.fullmatch(phrase[span.end : group[0].start]):
+            break
+        group.insert(0, span)
+    if len(group) == 1 or len({"=" in span.content for span in group}) > 1:
+        return None
+    if not re.search(r"\bare(?:\s+\w+ly)?[\s:]*$", phrase[: group[0].start]):
+        return None
+    return ", ".join(display_value(span.content) for span in group)
+
+
+def _two_values(phrase: str, spans: list[Span]) -> str | None:
+    """Both values of `$x = 3$ or $-3$`; None if the last two formulas are not such a pair."""
+    if len(spans) < 2 or NAMED_VALUE.match(spans[-2].content) is None or spans[-2].content.count("=") != 1:
+        return None
+    first, last = parse_number(spans[-2].content), parse_number(spans[-1].content)
+    if first == last or (None in (first, last) and not spans[-1].content.startswith("-")):
+        return None  # the same value written twice: `$d = \frac{39}{2}$ or $19.5$`
+    if re.fullmatch(r"\s*or\s*", phrase[spans[-2].end : spans[-1].start]) is None:
+        return None
+    return f"{spans[-2].content}, {spans[-1].content}"
+
+
+def _named_pair(phrase: str, spans: list[Span]) -> str | None:
+    """Both equations of `$x = 2$ and $y = -1$`; None if one of them is a condition."""
+    if len(spans) < 2 or re.fullmatch(r"\s*,?\s*and\s*", phrase[spans[-2].end : spans[-1].start]) is None:
+        return None
+    names = [NAMED_VALUE.match(span.content) for span in spans[-2:]]
+    before = phrase[: spans[-2].start]
+    if names[0] is None or names[1] is None or names[0][1] == names[1][1] or CONDITION.search(before):
+        return None
+    if any(span.content.count("=") != 1 for span in spans[-2:]):
+        return None
+    return f"{spans[-2].content}, {spans[-1].content}" if len(spans) == 2 else None
+
+
+def _without_counted_symbols(phrase: str, spans: list[Span]) -> list[Span]:
+    """The formulas without trailing symbols of counted objects: `$7$ values of $x$`."""
+    remaining = list(spans)
+    while (
+        len(remaining) > 1
+        and SYMBOL.fullmatch(remaining[-1].content)
+        and COUNTED_NOUN.search(phrase, 0, remaining[-1].start)
+    ):
+        remaining.pop()
+    return remaining if re.search(r"\d", remaining[-1].content) else spans

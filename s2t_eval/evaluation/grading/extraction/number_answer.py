@@ -1,0 +1,140 @@
+"""Extraction of a numeric answer from a reply."""
+
+from __future__ import annotations
+
+import re
+
+from s2t_eval.evaluation.grading.extraction.number_phrases import (
+    NumberReading,
+    has_number,
+    last_number,
+    read_number,
+)
+from s2t_eval.evaluation.grading.extraction.remarks import is_assessment, strip_filler
+from s2t_eval.evaluation.grading.extraction.reply import Reply
+from s2t_eval.evaluation.grading.extraction.spans import Span, display_value, math_spans, unclosed_box
+from s2t_eval.evaluation.grading.extraction.statements import MAX_STATEMENTS, Statement
+from s2t_eval.evaluation.grading.numbers.number_words import parse_number_words
+from s2t_eval.evaluation.grading.numbers.parsing import format_number
+
+
+def extract_last_number(reply: Reply) -> str | None:
+    """Return the last boxed number, otherwise the last stated one, otherwise the last number of the reply.
+
+    Example:
+        >>> extract_last_number(Reply("He pays 2 * 9 = 18 dollars."))
+        '18'
+    """
+    return _explicit_number(reply) or _last_number(reply) or _boxed_formula(reply) or _number_in_words(reply)
+
+
+def extract_integer(reply: Reply) -> str | None:
+    """Return a boxed or stated number, otherwise the last sentence's number if the reply is not truncated."""
+    answer = _explicit_number(reply) or _boxed_formula(reply)
+    if answer is not None or reply.truncated or not reply.answer_sentences:
+        return answer
+    reading = last_number(_without_list_marker(reply, reply.answer_sentences[-1]))
+    return reading.answer if reading else _number_in_words(reply)
+
+
+def _explicit_number(reply: Reply) -> str | None:
+    """The last parsable box, unless a later statement consists of a number and nothing else."""
+    boxes = (
+        (box, read_number(box.content, is_boxed=True)) for box in reversed(reply.boxes[-MAX_STATEMENTS:])
+    )
+    boxed = next(((box, reading) for box, reading in boxes if reading), None)
+    for statement in reversed(reply.statements):
+        if boxed and statement.is_certain and statement.start >= boxed[0].end:
+            reading = read_number(statement.phrase, is_boxed=False)
+            if reading is not None and reading.is_number and reading.is_whole:
+                return reading.answer
+    if boxed:
+        return boxed[1].answer
+    last_start = next(
+        (part.start for part in reversed(reply.answer_sentences) if has_number(part.content)), 0
+    )
+    stated = [
+        reading
+        for statement in reversed(reply.statements)
+        if (reading := _number_in_statement(statement, statement.end > last_start))
+    ]
+    return max(stated, key=lambda reading: reading.is_first).answer if stated else None
+
+
+def _number_in_statement(statement: Statement, is_last: bool) -> NumberReading | None:
+    """The number in a statement.
+
+    Args:
+        statement: the statement.
+        is_last: whether no sentence after it contains a number. A statement that may be an intermediate
+            result counts only if it is the last one.
+    """
+    phrase, _ = strip_filler(statement.phrase)
+    if is_assessment(phrase) or "\\boxed" in phrase:
+        return None
+    reading = read_number(_leading_formula(phrase), is_boxed=False)
+    if reading is not None and (
+        is_last or (statement.is_certain and (not statement.is_heading or not re.search(r"\d[^=]*=", phrase)))
+    ):
+        return reading
+    if reading is None and (
+        is_last or (statement.is_certain and (not statement.is_heading or statement.is_final))
+    ):
+        reading = _number_at_end(phrase)
+        return reading and reading._replace(is_first=False)
+    return None
+
+
+def _last_number(reply: Reply) -> str | None:
+    """The number at the end of the last sentence that contains one."""
+    if (
+        not reply.truncated
+        and (box := unclosed_box(reply.text))
+        and (reading := read_number(box, is_boxed=True))
+    ):
+        return reading.answer
+    for sentence in reversed(reply.answer_sentences):
+        if "\\boxed" not in sentence.content and has_number(sentence.content):
+            text = _without_list_marker(reply, sentence)
+            reading = read_number(text, is_boxed=False)
+            if reading is None or not reading.is_whole:
+                reading = _number_at_end(text)
+            if reading is not None:
+                return reading.answer
+    return None
+
+
+def _without_list_marker(reply: Reply, sentence: Span) -> str:
+    """The sentence without a leading list marker, which would otherwise be read as a minus sign."""
+    is_item = reply.text[sentence.start - 1 : sentence.start] == "\n" and len(reply.sentences) > 1
+    return re.sub(r"^[-–—•]\s+(?=\S)", "", sentence.content) if is_item else sentence.content
+
+
+def _number_in_words(reply: Reply) -> str | None:
+    """The value of a reply that consists of a number in words: `Five apples.`"""
+    if len(reply.sentences) != 1 or (value := parse_number_words(reply.sentences[0].content)) is None:
+        return None
+    return format_number(value)
+
+
+def _number_at_end(sentence: str) -> NumberReading | None:
+    """The number at the end of a sentence, inside or outside a formula."""
+    spans = math_spans(sentence)
+    if spans and not has_number(sentence[spans[-1].end :]):
+        reading = read_number(display_value(spans[-1].content), is_boxed=True)
+        if reading is not None and reading.is_number and len(spans) == 1:
+            return reading
+    return last_number(sentence)
+
+
+def _leading_formula(phrase: str) -> str:
+    """The formula at the start of a phrase; the whole phrase if it does not start with one."""
+    spans = math_spans(phrase)
+    if spans and spans[0].start == 0:
+        return display_value(spans[0].content)
+    return phrase
+
+
+def _boxed_formula(reply: Reply) -> str | None:
+    """The content of a box that is not a number: it counts as an (incorrect) answer, not as a missing one."""
+    return next((box.content for box in reversed(reply.boxes) if re.search(r"\d", box.content)), None)

@@ -1,0 +1,91 @@
+"""Regular expressions for numbers in phrases: units, lists, ranges, explanations, restatements."""
+
+from __future__ import annotations
+
+import re
+
+from s2t_eval.evaluation.grading.numbers.parsing import CURRENCY, MULTIPLES
+
+STRIPPED_CHARACTERS = " \t\r\n*_`\"',;:"
+EQUALS_SIGN = re.compile(r"(?<![<>!\\])=(?!=)|\\approx|≈|\\simeq|\\Rightarrow|\\implies|⇒")
+STYLE_COMMAND = re.compile(
+    r"\\(?:boxed|fbox|textbf|textit|mathbf|mathrm|mathit|mathsf|bm|boldsymbol|underline|text|mbox)\s*(?=\{)"
+)
+COLOUR_COMMAND = re.compile(r"\\(?:textcolor|color|colorbox)\s*\{[^{}]*\}")
+UNIT = r"\{\s*(?:\\(?:text|mathrm)\s*\{)?[A-Za-z ]+\}?\s*\}"
+UNIT_FRACTION = re.compile(rf"\\[dtc]?frac\s*{UNIT}\s*{UNIT}")
+DISPLAY_MARKUP = re.compile(
+    r"\\[\[\]()]|\$\$|(?<!\\)\$(?=[\s.,;)]|$)|\\(?:displaystyle|large|Large|checkmark|blacksquare|square)\b"
+)
+CLOCK = re.compile(
+    r"(?<![\w.:])([01]?\d|2[0-4]):00(?![\d:])(?=\s*(?:[ap]\.?\s?m\b|$|[.,;!?)\"'*]|\\|\s[a-z]|o))", re.I
+)
+RATIO_OR_TIME = re.compile(r"(?<![\w.])\d[\d.,]*(?::|\s:\s?)\d[\d.,:]*")
+LETTER_UNITS = set("mgshLlNJWVAKCFMTkBbax")
+WORDS_ONLY = re.compile(r"[A-Za-z\s.,;!?'’\"%°()/*-]*")
+JOINER = re.compile(
+    r"(?:[\s$)]*(?:[a-z%°]+\s+){0,2}[\s$]*)(?:,\s*)?(?:or|and|to|till|until|through|&|-|/|±|\\pm|\+)\s*(?:[a-z]+\s+)?[$]?\s*",
+    re.I,
+)
+OPERATOR = re.compile(r"\d\s*[-+*/^×÷]\s*[\d(]")
+LIST_SEPARATOR = re.compile(r"[\s$]*[,;][\s$]*(?:(?:or|and)\s+)?[$]?")
+PRICE = re.compile(rf"{CURRENCY}\s?(\d[\d,]*(?:\.\d+)?)(?![\d,.]*\d|[\s-]*(?:{'|'.join(MULTIPLES)})\b)")
+NEXT_NAME = re.compile(r"\d\W*(?:\\text\W*)?(?:or|and|[,;])\W*\\?[A-Za-z]\w{0,3}\W*$")
+"""The start of a second equation: `x = 18 \\text{ or } x = 20`."""
+PURPOSE = re.compile(
+    r"""(?<=[a-z])(?<!\bneed)(?<!\bneeds)(?<!\bneeded)(?<!\bhas)(?<!\bhad)(?<!\bhave)(?<!\bhaving)(?<!\bable)(?<!\bgoing)
+    (?<!\bwant)(?<!\bwants)(?<!\bwanted)(?<!\bought)(?<!\bgets)(?<!\bplans)(?<!\bdecides)(?<!\bdecided)(?<!\brequired)(?<!\bmanages)
+    (?<!\bmanaged)\s+to\s+(?:walk|run|read|make|get|reach|finish|complete|cover|travel|drive|ride|buy|pay|save|eat|fill|build
+    |paint|write|fly|swim|cook|bake|clean|cut|climb|earn|sell|feed|share|produce|type|watch|do|go|have|be)\b
+    |\b(?:minutes?|hours?|days?|weeks?|months?|seconds?|years?)\s+to\s+(?!be\b)[a-z]{3,}
+    |,\s+\d+\s+of\s+(?:which|whom|them|these|those)\b|,?\s+(?:having|including|with\s+\d+\s+of)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+PART_OF_WHOLE = re.compile(
+    r"(?:(?<=[\w%)])\s+out\s+of\s+(?:(?:a\s+total\s+of|the|all|every|those|these)\s+)?|(?<=\d)\s+of\s+(?:the|all|those|these|her|his|their)\s+)\$?\d[\d,]*(?:\.\d+)?(?![\d/.]*\d)"
+    r"|(?<=[a-z])\s+(?:in|on|over|within|from)\s+(?:the\s+(?:interval|range)\s+)?\$?[\[(]\s*-?\d[\d.]*\s*,\s*-?\d[\d.]*\s*[\])]\$?",
+    re.I,
+)
+"""The whole that the preceding number refers to: `5 out of 12`, `25 solutions in [0, 100]`."""
+COMPOUND_WORD = re.compile(r"-[a-z]{3,}", re.I)
+"""The rest of a compound word that begins with a number: `5 12-packs`."""
+RELATIVE_CLAUSE = re.compile(r",\s*which\b|;\s*[a-z]", re.I)
+BREAKDOWN = re.compile(r"(?<=[a-z*)]):\s+\$?\d[^:=]*\b(?:and|plus|\+)\s[^:=]*\d[^:=]*$", re.I)
+"""A breakdown after a total: `3 bolts are needed: 2 blue and 1 white`."""
+RESTATEMENT = re.compile(
+    r"(?:[,;]?\s*(?:\bor|\bi\.e\.,?|\bthat\s+is,?|\bwhich\s+is|=|≈)\s+)\d+\s+(?:days?|hours?|minutes?|feet|foot|dollars?|pounds?|weeks?|years?)"
+    r"(?:,?\s+and\s+|,?\s+)\d+\s+(?:hours?|minutes?|seconds?|inch(?:es)?|cents?|ounces?|days?|months?)(?=\W*$)",
+    re.I,
+)
+"""A measure repeated in two units: `160 minutes, or 2 hours and 40 minutes`."""
+CONVERSION = re.compile(
+    r"\d+\s+(?:days?|hours?|feet|foot|pounds?|weeks?|years?)(?:,?\s+and\s+|,?\s+)\d+\s+(?:hours?|minutes?|seconds?|inch(?:es)?|ounces?|days?|months?)"
+    r"\s*(?:,?\s*\b(?:or|which\s+is|is|equals|i\.e\.,?)|=)\s*(?=\d[\d,]*\s+[a-z]+\W*$)",
+    re.I,
+)
+"""A measure in two units that is converted to one: `1 hour and 20 minutes is 80 minutes`."""
+REFERENCE_TO_GIVEN = re.compile(
+    r"\b(?:after|over|during|in|for|from|within|with|per|at|on|by|of)\s+(?:the|those|these|all)\s+(?:(?:first|last|next|remaining|other|same|whole)\s+)?$",
+    re.I,
+)
+"""Text before a number that was given in the problem: `45 miles at the end of the 4 hours`."""
+THAT_IS = re.compile(r"\bi\.e\.,?\s*(?P<value>\$?\d[\d.,]*(?:\s[a-z]+)?)\W*$", re.I)
+AFTER_ACTION = re.compile(
+    r"\b(?:after|by|from)\s+\w+ing\s+(?:(?:the|all|her|his|their|those|these|remaining)\s+)*$", re.I
+)
+RANGE_START = re.compile(r"\b(?:between|from)\s*$", re.I)
+UNIT_FAMILIES = (
+    {"hour", "hr", "h", "minute", "min", "second", "sec", "s", "day", "week", "month", "year"},
+    {"foot", "feet", "ft", "inch", "inches", "in", "yard", "mile"},
+    {"dollar", "cent"},
+    {"pound", "lb", "ounce", "oz"},
+    {"kilogram", "kg", "gram", "g"},
+    {"meter", "m", "centimeter", "cm", "kilometer", "km", "millimeter", "mm"},
+)
+"""Units of the same dimension: "5 hours 30 minutes" is one measure, neither 5 nor 30."""
+VERB = re.compile(
+    r"""\b(?:gets?|has|have|had|makes?|made|needs?|costs?|sells?|sold|earns?|pays?|eats?|receives?|takes?|gives?|giving|spends?
+    |buys?|bought|uses?|leaves?|left\s+with|contains?|weighs?|travels?|runs?|walks?|reads?|saves?|owns?|totals?
+    |becomes?|means?|yields?|equals?|could|can|will|would)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)

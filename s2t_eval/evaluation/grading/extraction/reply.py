@@ -1,0 +1,122 @@
+"""Preprocessing of a response: thoughts, special tokens and self-generated further questions are removed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+
+from s2t_eval.evaluation.generated import was_truncated
+from s2t_eval.evaluation.grading.extraction.remarks import is_about_answer, is_remark
+from s2t_eval.evaluation.grading.extraction.spans import Span, box_spans, find_sentences
+from s2t_eval.evaluation.grading.extraction.statements import Statement, find_statements
+from s2t_eval.evaluation.grading.thinking import without_thoughts
+
+FULL_WIDTH_TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x00A0: 0x202F}
+"""Full-width characters, which models trained on Chinese produce, and the no-break space."""
+END_TOKEN = re.compile(
+    r"<\|(?:endoftext|im_end|eot_id|end_of_text|end|return|eom_id|end_of_solution)\|>|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>"
+)
+HTML_TAG = re.compile(r"</?(?:b|strong|em|u|center|h[1-6])\s?/?>")
+EMOJI = re.compile("[\U0001f300-\U0001faff✅✓✔☑✨⭐\ufe0f]")
+"""Decorative characters beside an answer."""
+DETACHED_EXPONENT = re.compile(r"(?<=[A-Za-z0-9])\s?\$\s?\^\s?(?:\{\s?(\d|\\circ)\s?\}|(\d|\\circ))\s?\$")
+"""An exponent in its own formula: `42 cm$^2$`, `42$^\\circ$`."""
+USER_TURN = re.compile(r"<\|im_start\|>\s*user|<\|start_header_id\|>\s*user|<start_of_turn>user")
+SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z_]{2,40}\|>")
+NEXT_QUESTION = re.compile(
+    r"^[^\S\n]{0,9}(?:[#*>]{1,6}\s?)?(?:(?:Question|Q|Human|User|Instruction|Input)|(?:Problem|Exercise)(?:\s*\d+)?)(?:\*\*)?\s?[:：]",
+    re.MULTILINE,
+)
+MAX_CUTS, MAX_BOXES = 8, 200
+BOX_JOINER = re.compile(
+    r"[\s$.]{0,9}(?:\\[)\]]\s?)?(?:[,;&]|and|or|\\(?:text|mbox)\{\s?(?:and|or)\s?\}|,\s?(?:and|or))\s?(?:\\[(\[]|\$)?\s?(?:\w{1,9}(?:_\{?\w\}?)?\s?=)?\s?(?:\\[(\[]|\$)?\s?"
+)
+"""Text between two boxes that form one answer: `$x = \\boxed{2}$ or $x = \\boxed{3}$`."""
+
+
+class Reply:
+    """A preprocessed response, or its part before the next question; parses are computed once.
+
+    Args:
+        text: the response without thoughts and special tokens.
+        truncated: whether generation stopped at the length limit; None (default) if unknown.
+    """
+
+    def __init__(self, text: str, truncated: bool | None = None) -> None:
+        self.text = text
+        self.truncated = truncated
+
+    @cached_property
+    def boxes(self) -> list[Span]:
+        """The boxes in order; boxes that form one answer together are merged, separated by commas."""
+        boxes: list[Span] = []
+        for box in box_spans(self.text)[-MAX_BOXES:]:
+            if boxes and _is_joined(self.text, boxes[-1], box):
+                previous = boxes.pop()
+                content = (
+                    previous.content
+                    if previous.content == box.content
+                    else f"{previous.content}, {box.content}"
+                )
+                box = Span(previous.start, box.end, content)
+            boxes.append(box)
+        return boxes
+
+    @cached_property
+    def sentences(self) -> list[Span]:
+        """The sentences in order."""
+        return find_sentences(self.text)
+
+    @cached_property
+    def statements(self) -> list[Statement]:
+        """The statements of an answer, in order."""
+        return find_statements(self.text, self.sentences)
+
+    @cached_property
+    def answer_sentences(self) -> list[Span]:
+        """The sentences that may contain the answer: those that are not remarks.
+
+        If every sentence is a remark, those that do not assess the answer.
+        """
+        answer_sentences = [part for part in self.sentences if not is_remark(part.content)]
+        return answer_sentences or [part for part in self.sentences if not is_about_answer(part.content)]
+
+
+def extract_answer(text: str, extract: Callable[[Reply], str | None]) -> str | None:
+    """Preprocess a response and apply an extraction function to it.
+
+    A base model often continues with another question after its answer. Stock tasks prevent this with stop
+    strings; here the response is cut at that question if an answer was found before it.
+
+    Args:
+        text: the response; a `GeneratedText` records whether it was truncated.
+        extract: function that extracts an answer from a reply, or returns None.
+
+    Returns:
+        The answer; None if there is none, or if a thought never ends.
+    """
+    visible = without_thoughts(text)
+    if visible is None:
+        return None
+    visible = SPECIAL_TOKEN.sub(
+        "\n", END_TOKEN.split(visible.lstrip(), maxsplit=1)[0].translate(FULL_WIDTH_TO_ASCII)
+    )
+    visible = DETACHED_EXPONENT.sub(_attached_exponent, HTML_TAG.sub("", EMOJI.sub("", visible)))
+    if turn := USER_TURN.search(visible):
+        visible = visible[: turn.start()]
+    for cut in list(NEXT_QUESTION.finditer(visible))[:MAX_CUTS]:
+        before = visible[: cut.start()]
+        if before.strip() and (answer := extract(Reply(before))) is not None:
+            return answer
+    return extract(Reply(visible, was_truncated(text)))
+
+
+def _attached_exponent(match: re.Match[str]) -> str:
+    exponent = match[1] or match[2]
+    return "°" if exponent == "\\circ" else f"^{exponent}"
+
+
+def _is_joined(text: str, previous: Span, second: Span) -> bool:
+    between = text[previous.end : second.start]
+    return len(between) <= 60 and BOX_JOINER.fullmatch(between) is not None

@@ -1,0 +1,166 @@
+"""Statements of an answer: "the answer is 5", "Answer: 5", headings, tags, "5 is the answer"."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from s2t_eval.evaluation.grading.extraction.remarks import is_negated, strip_filler
+from s2t_eval.evaluation.grading.extraction.spans import MARKUP_CHARACTERS, Span, find_sentences
+
+COPULA = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)?|may|might
+    |ha(?:s|ve|d)\s+to|needs\s+to
+    |ought\s+to|turns?\s+out\s+to|turned\s+out\s+to|seems?\s+to|appears?\s+to|works\s+out\s+to|comes\s+out\s+to
+    |happens\s+to|proves\s+to)\s+be|comes\s+(?:out\s+)?(?:to|as)|turns\s+out\s+as|is|are|was|were|equals?|becomes|remains)"""
+INTRODUCTION = re.compile(
+    rf"""\b(?:(?P<certain>answers?|ans(?:\.(?=\s?[:=]))?)|(?P<weak>results?|solutions?|option|choice|conclusion(?=[*_\s]*[:：])))(?:\b|(?<=\.))
+    (?!\s+(?:choices|options|key)\b)(?P<between>[^.:;!?\n=：→<>\[\]]{{0,80}}?)
+    (?P<verb>(?<![\w\\]){COPULA}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=\b[Aa]ns)\.(?=\s)|(?<=\bANS)\.(?=\s)|(?<=[rt*])\s+[-—–](?=\s))
+    [\s*_:]*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+CHINESE = re.compile(
+    r"(?P<certain>答案|答え|正确选项|正解)(?P<weak>)(?:应该|应)?(?P<verb>是|为|は|[:：])[\s*_:：]*"
+    r"|(?P<certain_choice>[故应]选|^选|因此选|所以选)择?(?:项|选项)?[\s*_:：]*",
+    re.MULTILINE,
+)
+FOREIGN = re.compile(
+    r"\b(?P<certain>réponse|respuesta|resposta|risposta|antwort|ответ|jawaban)\b(?P<weak>)"
+    r"[^.:;!?\n=<>\[\]]{0,40}?(?P<verb>\b(?:est|es|é|è|ist|adalah)\b|[:：]|—)(?:\s+(?:la|el|a|o|le|die)\b)?[\s*_:]*",
+    re.IGNORECASE,
+)
+HASH_MARKER = re.compile(r"^[^\S\n]*#{4}[^\S\n]*(?=\S)", re.MULTILINE)
+HEADING = re.compile(
+    r"^[^\S\n]*(?=[\w#*_>])[#*_>\s]{0,12}(?:the\s+)?(?:final\s+|correct\s+)?"
+    r"(?P<certain>answer)s?[ \t*_.]{0,9}\n\s*",
+    re.I | re.MULTILINE,
+)
+ANSWER_TAG = re.compile(r"<(/?)(?:final_?)?answer>|\[(/?)(?:FINAL_)?ANSWER\]", re.I)
+INVERTED = re.compile(
+    rf"""(?<![\w\\]){COPULA}\s+(?:\w+ly\s+|thus\s+|indeed\s+|therefore\s+)?(?:the|our|my)\s+(?:[\w-]+\s+){{0,3}}?
+    (?:answer|choice|option|solution)\b(?!\s*[:=]|\s+(?:is|are|choices)\b)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+HYPOTHETICAL = re.compile(
+    r"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine)\b[^.,;:\n]*$", re.I
+)
+FINAL_ANSWER = re.compile(r"\bfinal\s+answer", re.I)
+PARAGRAPH_END = re.compile(r"[.!?]?[*_\s]{0,4}(?:\n[^\S\n]*\n|\Z)")
+MAX_STATEMENTS, MAX_PHRASE_LENGTH, MAX_LINE_LENGTH = 64, 1500, 400
+"""Limits for degenerate text that repeats itself: number of statements from the end, characters of each."""
+STEP_HEADING = re.compile(r"\bStep\s*\d", re.I)
+
+
+class Statement(NamedTuple):
+    """One statement of an answer.
+
+    Args:
+        start: position at which its introduction begins.
+        phrase: the stated text up to the end of the sentence.
+        line: the stated text up to the end of the line.
+        end: position at which `phrase` ends.
+        is_certain: whether it mentions an answer; a "result" or a "solution" may be an intermediate one.
+        is_heading: whether it follows a colon or a heading, after which a derivation may begin.
+        is_final: whether it follows "Final answer:" and ends its paragraph; default False.
+    """
+
+    start: int
+    phrase: str
+    line: str
+    end: int
+    is_certain: bool
+    is_heading: bool
+    is_final: bool = False
+
+
+def find_statements(text: str, sentences: Sequence[Span] | None = None) -> list[Statement]:
+    """Return all statements that are not negated, hypothetical, a question or an intermediate step.
+
+    Args:
+        text: a preprocessed response.
+        sentences: its sentences; None (default) to compute them.
+
+    Example:
+        >>> [statement.phrase for statement in find_statements("So the answer is 5 m.")]
+        ['5 m']
+    """
+    sentences = find_sentences(text) if sentences is None else sentences
+    starts = [part.start for part in sentences]
+    candidates = [*_tagged_statements(text), *_inverted_statements(text, sentences)]
+    for match in _introductions(text):
+        index = bisect_right(starts, match.end()) - 1
+        if index >= 0 and match.end() < sentences[index].end and not _is_hypothetical(text, match.start()):
+            candidates.append(_statement(text, match, sentences[index].end))
+    steps = [step.start() for step in STEP_HEADING.finditer(text)]
+    return [
+        statement
+        for statement in sorted(candidates)[-MAX_STATEMENTS:]
+        if _is_assertion(text, statement, steps)
+    ]
+
+
+def _introductions(text: str) -> list[re.Match[str]]:
+    """Introductions of statements, in order; at most the last `MAX_STATEMENTS`."""
+    matches = [
+        match
+        for pattern in (INTRODUCTION, CHINESE, FOREIGN, HASH_MARKER, HEADING)
+        for match in pattern.finditer(text)
+    ]
+    return sorted(matches, key=lambda match: match.start())[-MAX_STATEMENTS:]
+
+
+def _statement(text: str, match: re.Match[str], end: int) -> Statement:
+    groups = match.groupdict()
+    verb = (groups.get("verb") or ":").strip(" *_")
+    line = text[match.end() : match.end() + MAX_LINE_LENGTH].split("\n", 1)[0]
+    phrase = text[match.end() : min(end, match.end() + MAX_PHRASE_LENGTH)].strip(MARKUP_CHARACTERS)
+    is_final = (
+        FINAL_ANSWER.search(text, max(0, match.start() - 12), match.end()) is not None
+        and PARAGRAPH_END.match(text, end) is not None
+    )
+    return Statement(
+        match.start(), phrase, line.strip(), end, not groups.get("weak"), not verb[:1].isalpha(), is_final
+    )
+
+
+def _tagged_statements(text: str) -> list[Statement]:
+    """Statements between `<answer>` and `</answer>` or the end of the text."""
+    statements, opening = [], None
+    for tag in [*ANSWER_TAG.finditer(text), None]:
+        is_closing = tag is None or bool(tag[1] or tag[2])
+        if opening is not None and (is_closing or tag is None):
+            end = len(text) if tag is None else tag.start()
+            phrase = text[opening.end() : min(end, opening.end() + MAX_PHRASE_LENGTH)].strip()
+            statements.append(Statement(opening.start(), phrase, phrase[:MAX_LINE_LENGTH], end, True, True))
+        opening = None if is_closing else tag
+    return statements[-MAX_STATEMENTS:]
+
+
+def _inverted_statements(text: str, sentences: Sequence[Span]) -> list[Statement]:
+    """Statements with the answer first: `18 is the answer`."""
+    statements = []
+    for sentence in sentences:
+        match = INVERTED.search(text, sentence.start, sentence.end)
+        if match is None or _is_hypothetical(text, match.start()):
+            continue
+        phrase = text[max(sentence.start, match.start() - MAX_PHRASE_LENGTH) : match.start()].strip(
+            MARKUP_CHARACTERS + "#>,"
+        )
+        statements.append(
+            Statement(sentence.start, phrase, phrase[:MAX_LINE_LENGTH], sentence.end, True, False)
+        )
+    return statements[-MAX_STATEMENTS:]
+
+
+def _is_hypothetical(text: str, start: int) -> bool:
+    return HYPOTHETICAL.search(text, max(0, start - 60), start) is not None
+
+
+def _is_assertion(text: str, statement: Statement, steps: list[int]) -> bool:
+    phrase, _ = strip_filler(statement.phrase)
+    if not phrase or is_negated(phrase) or text[statement.end : statement.end + 1] == "?":
+        return False
+    steps_before = bisect_right(steps, statement.end)
+    return not 0 < steps_before < len(steps)

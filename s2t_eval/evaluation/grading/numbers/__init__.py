@@ -1,0 +1,1 @@
+"""Parsing of written numbers: numerals, number words and arithmetic expressions."""

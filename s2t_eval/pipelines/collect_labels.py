@@ -1,0 +1,203 @@
+"""Rollouts of a student on training problems, with a teacher's labels of every step (`s2t-eval collect`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.engine.progress import GenerationProgress
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.models.vocabulary import vocabulary_hash
+from s2t_eval.pipelines.calibrate import load_lm
+from s2t_eval.pipelines.overlap import without_evaluation_problems
+from s2t_eval.pipelines.prompts import (
+    QUESTION_FIELDS,
+    Prompting,
+    PromptSet,
+    Source,
+    TrainingDataError,
+    first_text,
+    require_training_problems,
+    source_prompts,
+)
+from s2t_eval.pipelines.settings import CollectionSettings as CollectionSettings
+from s2t_eval.training.contamination import question_hash
+from s2t_eval.training.label_collection import (
+    CollectionFolder,
+    Problem,
+    generate_rollouts,
+    label_rollouts,
+    write_label_set,
+)
+from s2t_eval.training.labels import Manifest
+
+SOLUTION_FIELDS = ("solution", "rationale", "answer")
+CONTEXT = "This is a correct solution, for you alone to see:\n{context}"
+
+
+def collect_labels(
+    lm: SelectToThink, source: Source, prompting: Prompting, settings: CollectionSettings, folder: Path
+) -> Manifest:
+    """Write the label set `folder`, or resume an interrupted collection there.
+
+    Args:
+        lm: student and teacher.
+        source: training problems.
+        prompting: how the problems are prompted.
+        settings: what is labelled.
+        folder: folder of the label set.
+
+    Raises:
+        OverlapError: there are evaluation problems among the training problems.
+        LabelError: the folder holds a finished label set, or an unfinished one of another run.
+        TrainingDataError: the problems or the teacher's context cannot be used.
+    """
+    all_prompts = source_prompts(lm, source, prompting)
+    require_training_problems(all_prompts)
+    extra_benchmarks = {Path(path).stem: _read_questions(path) for path in settings.evaluation}
+    prompts = without_evaluation_problems(all_prompts, settings.drop_overlap, extra_benchmarks)
+    problems = _problems(lm, source, prompting, settings, prompts)
+    assert lm.teacher is not None
+    manifest = _manifest(lm, source, prompting, settings, all_prompts, problems)
+    work = CollectionFolder(folder, asdict(manifest))
+    with GenerationProgress(len(problems), "Generating rollouts") as progress:
+        generate_rollouts(
+            lm.student,
+            problems,
+            work,
+            lm.rows,
+            lm.tok_decode,
+            lm.thoughts.answer_of,
+            progress.update,
+            progress.on_round,
+        )
+    lm.student.release()
+    with tqdm(total=len(problems), desc="Labelling") as bar:
+        label_rollouts(lm.teacher, problems, work, bar.update)
+    complete = write_label_set(work, problems, manifest)
+    work.clear()
+    return complete
+
+
+def _manifest(
+    lm: SelectToThink,
+    source: Source,
+    prompting: Prompting,
+    settings: CollectionSettings,
+    all_prompts: PromptSet,
+    problems: Sequence[Problem],
+) -> Manifest:
+    """The manifest without its counts and shards; it identifies the collection."""
+    assert lm.teacher_fingerprint is not None
+    return Manifest(
+        student=lm.student_fingerprint,
+        teacher=lm.teacher_fingerprint,
+        student_name=Path(lm.student_name).name,
+        teacher_name=Path(str(lm.selection.teacher)).name,
+        vocabulary=vocabulary_hash(lm.tokenizer),
+        data={
+            "source": all_prompts.source,
+            "split": all_prompts.split,
+            "hash": all_prompts.hash,
+            "skip": source.skip,
+            "problems": len(problems),
+            "left_out_as_evaluation_problems": len(all_prompts.instances) - len(problems),
+        },
+        prompt={**asdict(prompting), "max_gen_toks": problems[0].request.max_new_tokens},
+        seed=lm.arguments.seed,
+        teacher_context=settings.teacher_context and Path(settings.teacher_context).name,
+        steps=settings.steps,
+        tau=settings.tau,
+        kl_threshold=0.0,
+        num_steps=0,
+        num_kept=0,
+        num_top=0,
+        hit_rate={},
+        shards={},
+    )
+
+
+def load_pair(pretrained: str, teacher: str, **stock: Any) -> SelectToThink:
+    """Load student and teacher, and check that they share one vocabulary."""
+    lm = load_lm(pretrained, teacher, **stock)
+    assert isinstance(lm, SelectToThink)
+    return lm
+
+
+def _problems(
+    lm: SelectToThink,
+    source: Source,
+    prompting: Prompting,
+    settings: CollectionSettings,
+    prompts: PromptSet,
+) -> list[Problem]:
+    contexts = _contexts(settings.teacher_context, prompts)
+    problems = []
+    for i, (name, question) in enumerate(zip(prompts.names, prompts.questions, strict=True)):
+        request = prompts.requests[i]
+        teacher_prompt = request.prompt_ids
+        if contexts is not None:
+            teacher_prompt = _prompt_with_context(lm, source, prompting, prompts.indices[i], contexts[i])
+        problems.append(Problem(name, question_hash(question), request, teacher_prompt))
+    return problems
+
+
+def _contexts(kind: str | None, prompts: PromptSet) -> list[str] | None:
+    """The teacher's context of each problem; None if there is none."""
+    if kind is None:
+        return None
+    if kind == "solution":
+        contexts = [first_text(doc, SOLUTION_FIELDS) for doc in prompts.docs]
+    else:
+        by_question = {question_hash(row["question"]): row["context"] for row in _context_rows(Path(kind))}
+        contexts = [by_question.get(question_hash(question)) for question in prompts.questions]
+    missing = [i for i, text in enumerate(contexts) if text is None]
+    if missing:
+        raise TrainingDataError(
+            f"--teacher-context {kind}: {len(missing)} of {len(contexts)} problems have none (the first is "
+            f"problem {prompts.indices[missing[0]]}); a solution is read from {', '.join(SOLUTION_FIELDS)}, "
+            "a file holds one JSON object a line with `question` and `context`"
+        )
+    return [str(text) for text in contexts]
+
+
+def _context_rows(path: Path) -> list[dict[str, str]]:
+    rows = _json_lines(path, "--teacher-context")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row.get("question"), str) or not isinstance(row.get("context"), str):
+            raise TrainingDataError(
+                f"--teacher-context {path}, line {number}: expected texts `question` and `context`"
+            )
+    return rows
+
+
+def _prompt_with_context(
+    lm: SelectToThink, source: Source, prompting: Prompting, index: int, context: str
+) -> tuple[int, ...]:
+    """The problem's prompt with the context in the system turn, or before it without a chat template."""
+    instructions = [prompting.system_instruction, CONTEXT.format(context=context)]
+    with_context = replace(prompting, system_instruction="\n\n".join(text for text in instructions if text))
+    prompts = source_prompts(lm, replace(source, limit=1, skip=index), with_context)
+    return prompts.requests[0].prompt_ids
+
+
+def _read_questions(path: str) -> list[str]:
+    rows = _json_lines(Path(path), "--evaluation")
+    questions = [first_text(row, QUESTION_FIELDS) for row in rows]
+    if None in questions:
+        raise TrainingDataError(
+            f"--evaluation {path}, line {questions.index(None) + 1}: it has no text under "
+            f"{', '.join(QUESTION_FIELDS)}"
+        )
+    return list(map(str, questions))
+
+
+def _json_lines(path: Path, flag: str) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise TrainingDataError(f"{flag} {path}: there is no such file")
+    return [line.record for line in read_json_lines(path, TrainingDataError, f"{flag} ")]

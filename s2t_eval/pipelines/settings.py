@@ -1,0 +1,74 @@
+"""How problems are chosen and prompted and what is collected; importing this module loads no lm_eval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, require_ranges
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How problems are put to the model; evaluation must put them the same way.
+
+    Args:
+        system_instruction: text of the system turn, as in lm_eval.
+        apply_chat_template: put prompts through the model's chat template, as in lm_eval.
+        num_fewshot: worked examples before each problem (`--task` only).
+        max_gen_toks: largest number of generated tokens for each text. None: the limit of the task, or of the
+            model where there is no task.
+    """
+
+    system_instruction: str | None = None
+    apply_chat_template: bool = False
+    num_fewshot: int = 0
+    max_gen_toks: int | None = None
+
+    def __post_init__(self) -> None:
+        require_ranges(self, num_fewshot=AT_LEAST_0, max_gen_toks=AT_LEAST_1)
+
+
+@dataclass(frozen=True)
+class CollectionSettings:
+    """What a label set keeps and what its teacher reads.
+
+    Args:
+        tau: share of the steps, ranked by KL over the whole set, that count as top steps.
+        steps: the steps that keep candidates: `top`, or `all`.
+        teacher_context: text that only the teacher reads: `solution` (the problem's own), or a JSON-lines
+            file of `question` and `context`. None: the teacher reads what the student reads.
+        drop_overlap: leave problems of evaluation sets out instead of refusing them.
+        evaluation: further JSON-lines files of evaluation problems that may not be collected from.
+    """
+
+    tau: float = 0.1
+    steps: Literal["top", "all"] = "top"
+    teacher_context: str | None = None
+    drop_overlap: bool = False
+    evaluation: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_ranges(self, tau=RATE)
+        if self.steps not in ("top", "all"):
+            raise ValueError(f"steps: expected 'top' or 'all', got {self.steps!r}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which problems: a harness task or a data set, and which part of it.
+
+    Args:
+        task: name of an lm_eval task with a training split.
+        data: FILE.jsonl, NAME:SPLIT or NAME:CONFIG:SPLIT with a question field, instead of a task.
+        limit: number of problems to take.
+        skip: number of problems to leave out at the beginning.
+    """
+
+    task: str | None = None
+    data: str | None = None
+    limit: int = 500
+    skip: int = 0
+
+    def __post_init__(self) -> None:
+        require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)

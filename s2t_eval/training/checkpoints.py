@@ -1,0 +1,144 @@
+"""Checkpoints of the training loop: folders of safetensors and JSON, written completely or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from s2t_eval.artifacts.files import atomic_path, write_text
+from s2t_eval.artifacts.manifest import require_same_run
+
+BEST = "best"
+STATE = "state.json"
+PARAMETERS = "parameters.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+
+
+class TrainingError(ValueError):
+    """Training cannot continue; the last checkpoint is kept."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Args:
+        step: optimizer steps done.
+        best_step: the step of the best evaluation so far, 0 for the untrained parameters.
+        history: step, training loss since the previous evaluation, and metrics of every evaluation.
+    """
+
+    step: int = 0
+    best_step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Checkpoints:
+    """The last checkpoint of a run, and the parameters of its best evaluation.
+
+    Args:
+        folder: folder of the checkpoints.
+        identity: settings of the run as JSON values; a checkpoint of another run is refused.
+        parameters: name -> trainable parameter.
+        optimizer: the optimizer of these parameters.
+        scheduler: the learning-rate schedule of that optimizer.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        parameters: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+    ) -> None:
+        self.folder = folder
+        self.identity = identity
+        self.parameters = parameters
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+
+    def save(self, progress: Progress, is_best: bool) -> None:
+        """Write a checkpoint and remove the one before it; with `is_best` also keep these parameters."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
+        if is_best:
+            with atomic_path(self.folder / BEST) as partial:
+                partial.mkdir()
+                save_file(weights, partial / PARAMETERS)
+        state = {
+            "step": progress.step,
+            "best_step": progress.best_step,
+            "history": progress.history,
+            "identity": self.identity,
+            "lr": self.scheduler.state_dict()["_last_lr"],
+        }
+        with atomic_path(self.folder / f"checkpoint-{progress.step:06d}") as partial:
+            partial.mkdir()
+            save_file(weights, partial / PARAMETERS)
+            save_file(self._optimizer_tensors(), partial / OPTIMIZER)
+            write_text(partial / STATE, json.dumps(state, indent=2))
+        for older in self._folders()[:-1]:
+            shutil.rmtree(older)
+
+    def resume(self) -> Progress | None:
+        """Restore parameters, optimizer, schedule and random state from the last checkpoint, if there is one.
+
+        Returns:
+            How far the run had come; None without a checkpoint.
+
+        Raises:
+            TrainingError: the checkpoint belongs to another run.
+        """
+        folders = self._folders()
+        if not folders:
+            return None
+        state = json.loads((folders[-1] / STATE).read_text())
+        require_same_run(str(self.folder), "checkpoints", state["identity"], self.identity, TrainingError)
+        self._load_parameters(folders[-1])
+        self._load_optimizer(load_file(folders[-1] / OPTIMIZER))
+        self.scheduler.last_epoch = state["step"]
+        self.scheduler._last_lr = state["lr"]
+        for group, lr in zip(self.optimizer.param_groups, state["lr"], strict=True):
+            group["lr"] = lr
+        return Progress(state["step"], state["best_step"], state["history"])
+
+    def load_best(self) -> None:
+        """Set the parameters to those of the best evaluation."""
+        self._load_parameters(self.folder / BEST)
+
+    def _folders(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("checkpoint-*") if path.suffix == "")
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        tensors = {"random": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            tensors["random_cuda"] = torch.cuda.get_rng_state()
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"{name}|{key}"] = value.detach().cpu().contiguous()
+        return tensors
+
+    def _load_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
+        torch.set_rng_state(tensors["random"])
+        if "random_cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random_cuda"])
+        for name, parameter in self.parameters.items():
+            saved = {k.split("|")[1]: v for k, v in tensors.items() if k.split("|")[0] == name}
+            for key, value in saved.items():
+                device = "cpu" if key == "step" else parameter.device
+                self.optimizer.state[parameter][key] = value.to(device)
+
+    @torch.no_grad()
+    def _load_parameters(self, folder: Path) -> None:
+        weights = load_file(folder / PARAMETERS)
+        for name, parameter in self.parameters.items():
+            parameter.copy_(weights[name])

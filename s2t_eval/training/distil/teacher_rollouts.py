@@ -1,0 +1,79 @@
+"""The teacher's own greedy texts on the problems of a label set, each in a file until training ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.manifest import require_same_run
+from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request
+from s2t_eval.engine.stop import Decode
+from s2t_eval.selection.policy import greedy
+from s2t_eval.training.labels import LabelError, Trajectory
+
+SETTINGS = "settings.json"
+
+
+def generate_teacher_rollouts(
+    teacher: ModelRunner,
+    trajectories: Sequence[Trajectory],
+    make_request: Callable[[tuple[int, ...]], Request],
+    folder: Path,
+    identity: Mapping[str, Any],
+    rows: int,
+    decode: Decode,
+    advance: Callable[[int], object],
+    on_round: OnRound | None = None,
+) -> dict[str, list[int]]:
+    """Generate the teacher's texts that are missing in `folder`, and read all of them.
+
+    Args:
+        teacher: the teacher; its prompts may contain privileged context.
+        trajectories: trajectories of all problems, in the label set's order.
+        make_request: the teacher's prompt -> the engine's request, with limits and stops.
+        folder: folder of the texts.
+        identity: settings of the texts; a folder of others is refused.
+        rows: texts that are generated at once.
+        decode: token ids to text, for stop strings.
+        advance: called with the number of texts that were finished since the last call.
+        on_round: the engine's observer, for a progress bar.
+
+    Returns:
+        Problem id -> the text's tokens, with its stop token.
+
+    Raises:
+        LabelError: the folder contains texts of another run, or a file that cannot be read.
+    """
+    _require_same(folder, dict(identity))
+    missing = [i for i in range(len(trajectories)) if not _path(folder, i).exists()]
+    advance(len(trajectories) - len(missing))
+    requests = [make_request(tuple(trajectories[i].teacher_prompt_ids.tolist())) for i in missing]
+    for result in Decoder(teacher, greedy(), rows=rows, decode=decode).run(requests, on_round):
+        write_text(_path(folder, missing[result.index]), json.dumps(result.output_ids))
+        advance(1)
+    teacher.release()
+    return {row.problem_id: _read(_path(folder, i)) for i, row in enumerate(trajectories)}
+
+
+def _path(folder: Path, index: int) -> Path:
+    return folder / f"{index:06d}.json"
+
+
+def _read(path: Path) -> list[int]:
+    try:
+        ids: list[int] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise LabelError(f"{path} cannot be read ({error}); remove it and run again") from error
+    return ids
+
+
+def _require_same(folder: Path, identity: dict[str, Any]) -> None:
+    settings = folder / SETTINGS
+    if settings.exists():
+        saved = json.loads(settings.read_text())
+        require_same_run(str(folder), "a teacher's texts", saved, identity, LabelError)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(settings, json.dumps(identity, indent=2, sort_keys=True))

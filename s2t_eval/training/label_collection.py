@@ -1,0 +1,290 @@
+"""Collection of a label set: rollouts of all problems, then the teacher's labels, then Parquet shards.
+
+Each rollout and each set of labels is a file of its own until the label set is written. Problems are
+processed in groups that depend only on their order and on the number of rows, and each group starts with
+empty KV caches, because the rounding of a text depends on the texts beside it. A resumed run therefore
+repeats the group that was interrupted and ends with exactly the numbers of an uninterrupted run. All
+rollouts come before the first label, so student and teacher need not be in memory together.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from s2t_eval.artifacts.files import atomic_path, write_text
+from s2t_eval.artifacts.manifest import require_same_run
+from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
+from s2t_eval.engine.stop import AnswerOf, Decode
+from s2t_eval.selection.policy import greedy
+from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, Trigger
+from s2t_eval.training.labelling import label_texts
+from s2t_eval.training.labels import MANIFEST, LabelError, Manifest, non_finite_columns, write_labels
+
+KEEP_TOP = 64
+NUM_CANDIDATES = 16
+NUM_ROUTER_LOG_PROBS = 8
+HIT_RATE_KS = (1, 2, 4, 8, 16)
+LABEL_BATCH_TOKENS = 1024
+PROBLEMS_PER_ROW = 8
+"""Problems of a group for each row of the decoder. More would repeat more after an interruption; fewer leave
+rows idle at the end of every group."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem to roll out and label.
+
+    Args:
+        problem_id: an id that is unique over data sets.
+        question_hash: hash of the normalised question.
+        request: the student's prompt and limits.
+        teacher_prompt_ids: the teacher's prompt.
+    """
+
+    problem_id: str
+    question_hash: str
+    request: Request
+    teacher_prompt_ids: tuple[int, ...]
+
+
+class CollectionFolder:
+    """The files of an unfinished collection, under `FOLDER/work`.
+
+    Args:
+        folder: folder of the label set.
+        identity: settings of the run; an unfinished collection of another run is refused.
+
+    Raises:
+        LabelError: the folder holds a finished label set, or an unfinished one of another run.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        if (folder / MANIFEST).exists():
+            raise LabelError(f"--out {folder}: it holds a finished label set; name another folder")
+        self.folder = folder
+        self.work = folder / "work"
+        settings = self.work / "settings.json"
+        if settings.exists():
+            saved = json.loads(settings.read_text())
+            require_same_run(f"--out {folder}", "the unfinished work", saved, identity, LabelError)
+        for name in ("rollouts", "labels"):
+            (self.work / name).mkdir(parents=True, exist_ok=True)
+        write_text(settings, json.dumps(identity, indent=2, sort_keys=True))
+
+    def missing(self, kind: str, count: int) -> list[int]:
+        """Indices of the problems that have no file of this kind yet.
+
+        Args:
+            kind: "rollouts" or "labels".
+            count: number of problems.
+        """
+        return [i for i in range(count) if not self._path(kind, i).exists()]
+
+    def save(self, kind: str, index: int, tensors: dict[str, Tensor]) -> None:
+        """Write one problem's file, completely or not at all."""
+        with atomic_path(self._path(kind, index)) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+
+    def load(self, kind: str, index: int) -> dict[str, Tensor]:
+        """Read one problem's file."""
+        path = self._path(kind, index)
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise LabelError(f"labels: {path} cannot be read ({error}); remove it and run again") from error
+
+    def clear(self) -> None:
+        """Remove the working files once the label set is written."""
+        shutil.rmtree(self.work)
+
+    def _path(self, kind: str, index: int) -> Path:
+        return self.work / kind / f"{index:06d}.safetensors"
+
+
+Advance = Callable[[int], object]
+"""Called with the number of problems that were finished since the last call, for a progress bar."""
+
+
+def generate_rollouts(
+    student: ModelRunner,
+    problems: Sequence[Problem],
+    work: CollectionFolder,
+    rows: int,
+    decode: Decode,
+    answer_of: AnswerOf | None,
+    advance: Advance,
+    on_round: OnRound | None = None,
+) -> None:
+    """Generate the student's greedy texts of all problems that have no rollout yet, and save them.
+
+    Args:
+        student: the student.
+        problems: all problems, in order.
+        work: where rollouts are saved.
+        rows: texts that are generated at once.
+        decode: token ids to text, for stop strings.
+        answer_of: the part of a text outside of its thoughts, for requests of reasoning models.
+        advance: called as problems are finished.
+        on_round: the engine's observer, for a progress bar.
+    """
+    observe: list[Trigger] = [EntropyTrigger(), MarginTrigger()]
+    decoder = Decoder(
+        student, greedy(), rows=rows, decode=decode, observe=observe, keep_top=KEEP_TOP, answer_of=answer_of
+    )
+    size = PROBLEMS_PER_ROW * rows
+    groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
+    for group in _unfinished(groups, "rollouts", work, advance):
+        student.release()  # a prefix cached by an earlier group would be reused
+        for result in decoder.run([problems[i].request for i in group], on_round):
+            problem = problems[group[result.index]]
+            rollout = _rollout(result)
+            _require_finite("student", student.name, problem, rollout)
+            work.save("rollouts", group[result.index], rollout)
+            advance(1)
+
+
+def _unfinished(
+    groups: Sequence[Sequence[int]], kind: str, work: CollectionFolder, advance: Advance
+) -> Iterator[Sequence[int]]:
+    """The groups in which a file of this kind is missing; the others are counted as finished."""
+    missing = set(work.missing(kind, sum(map(len, groups))))
+    for group in groups:
+        if missing.isdisjoint(group):
+            advance(len(group))
+        else:
+            yield group
+
+
+def _require_finite(role: str, name: str, problem: Problem, columns: dict[str, Tensor]) -> None:
+    """Raise `LabelError` if a model's outputs contain NaN, or an infinity other than log(0)."""
+    values = {key: column.numpy() for key, column in columns.items() if column.is_floating_point()}
+    broken = non_finite_columns(values)
+    if broken:
+        raise LabelError(
+            f"{role} {name}: on problem {problem.problem_id} its {', '.join(broken)} are not finite; its "
+            "weights are damaged, or its dtype is too narrow (try float32)"
+        )
+
+
+def _rollout(result: Result) -> dict[str, Tensor]:
+    assert result.top_ids is not None and result.top_log_probs is not None
+    entropy, margin = (torch.tensor(values) for values in result.observed)
+    return {
+        "output_ids": torch.tensor(result.output_ids, dtype=torch.int32),
+        "entropy": entropy,
+        "margin": margin,
+        "top_ids": result.top_ids,
+        "top_log_probs": result.top_log_probs,
+    }
+
+
+def label_rollouts(
+    teacher: ModelRunner, problems: Sequence[Problem], work: CollectionFolder, advance: Advance
+) -> None:
+    """Label every rollout that has no labels yet, with one teacher prefill each."""
+    batches = list(_batches(work, problems))
+    for batch in _unfinished(batches, "labels", work, advance):
+        teacher.release()
+        rollouts = [work.load("rollouts", i) for i in batch]
+        labels = label_texts(
+            teacher,
+            [problems[i].teacher_prompt_ids for i in batch],
+            [rollout["output_ids"].tolist() for rollout in rollouts],
+            [rollout["top_ids"] for rollout in rollouts],
+            [rollout["top_log_probs"] for rollout in rollouts],
+            NUM_CANDIDATES,
+        )
+        for i, step_labels in zip(batch, labels, strict=True):
+            _require_finite("teacher", teacher.name, problems[i], step_labels._asdict())
+            work.save("labels", i, step_labels._asdict())
+        advance(len(batch))
+
+
+def _batches(work: CollectionFolder, problems: Sequence[Problem]) -> Iterator[list[int]]:
+    """Indices of problems in order, as many in a batch as fit into one prefill."""
+    batch: list[int] = []
+    tokens = 0
+    for i, problem in enumerate(problems):
+        size = len(problem.teacher_prompt_ids) + len(work.load("rollouts", i)["output_ids"])
+        if batch and tokens + size > LABEL_BATCH_TOKENS:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(i)
+        tokens += size
+    if batch:
+        yield batch
+
+
+def write_label_set(work: CollectionFolder, problems: Sequence[Problem], manifest: Manifest) -> Manifest:
+    """Determine the top tau of steps over the whole set, and write shards and manifest.
+
+    Args:
+        work: holds a rollout and labels of every problem.
+        problems: all problems, in order.
+        manifest: models, data and settings; counts, hit rates and shards are filled in here.
+
+    Returns:
+        The complete manifest.
+    """
+    rows = [
+        _row(problem, work.load("rollouts", i), work.load("labels", i)) for i, problem in enumerate(problems)
+    ]
+    divergences = np.concatenate([row["kl_student_teacher"] for row in rows])
+    threshold = float(np.quantile(divergences, 1 - manifest.tau))
+    hits = dict.fromkeys(HIT_RATE_KS, 0)
+    num_top = num_kept = 0
+    for i, row in enumerate(rows):
+        is_top = row["kl_student_teacher"] > threshold
+        is_hit = row["candidates"][is_top] == row["teacher_argmax"][is_top][:, None]
+        num_top += int(is_top.sum())
+        for k in hits:
+            hits[k] += int(is_hit[:, :k].any(-1).sum())
+        if manifest.steps == "top":
+            rows[i] = _keep_candidates(row, np.flatnonzero(is_top))
+        num_kept += len(rows[i]["kept"])
+    counted = replace(
+        manifest,
+        kl_threshold=threshold,
+        num_steps=len(divergences),
+        num_kept=num_kept,
+        num_top=num_top,
+        hit_rate={str(k): hits[k] / max(1, num_top) for k in hits},
+    )
+    return write_labels(work.folder, counted, rows)
+
+
+def _row(problem: Problem, rollout: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Any]:
+    """A trajectory with candidates at every step."""
+    steps = len(rollout["output_ids"])
+    return {
+        "problem_id": problem.problem_id,
+        "question_hash": problem.question_hash,
+        "prompt_ids": np.array(problem.request.prompt_ids, dtype=np.int32),
+        "teacher_prompt_ids": np.array(problem.teacher_prompt_ids, dtype=np.int32),
+        "output_ids": rollout["output_ids"].numpy(),
+        "entropy": rollout["entropy"].numpy(),
+        "margin": rollout["margin"].numpy(),
+        "top_log_probs": rollout["top_log_probs"][:, :NUM_ROUTER_LOG_PROBS].numpy(),
+        "kept": np.arange(steps, dtype=np.int32),
+        "candidates": rollout["top_ids"][:, :NUM_CANDIDATES].numpy(),
+        "student_log_probs": rollout["top_log_probs"][:, :NUM_CANDIDATES].numpy(),
+        "teacher_mass": labels["teacher_log_probs"].exp().sum(-1).numpy(),
+        **{name: labels[name].numpy() for name in labels},
+    }
+
+
+def _keep_candidates(row: dict[str, Any], steps: np.ndarray) -> dict[str, Any]:
+    """The row with candidates at these steps only."""
+    per_kept = ("kept", "candidates", "student_log_probs", "teacher_log_probs", "teacher_mass")
+    return {**row, **{name: row[name][steps] for name in per_kept}}

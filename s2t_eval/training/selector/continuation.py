@@ -1,0 +1,58 @@
+"""Training that starts from a trained selector: the model that it gives, and the checks before that."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from s2t_eval.methods.selector_folder import Selector, SelectorError, SelectorInfo
+from s2t_eval.training.labels import LabelSet
+from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.student import Student
+
+LABEL_IDENTITY = ("student", "teacher", "vocabulary", "data", "prompt", "teacher_context", "steps", "tau")
+"""Fields of a label set's manifest that identify it; the other fields are measurements."""
+
+
+def make_model(student: Student, selector: SelectorSettings, start: Selector | None) -> SelectorModel:
+    """An untrained selector, or one with the adapter and the readout of `start`."""
+    if start is None:
+        return SelectorModel(student.model, selector, student.text_vocab)
+    readout = start.readout.to(student.model.device)
+    model = SelectorModel(student.model, selector, student.text_vocab, readout)
+    start.load_adapter(model.peft)
+    return model
+
+
+def require_same_form(start: Selector, selector: SelectorSettings) -> None:
+    """Raise `SelectorError` unless these settings describe the form and size of `start`."""
+    trained = start.info.training["settings"]["selector"]
+    for name in ("form", "score_as", "bins", "rank", "alpha"):
+        expected, actual = trained[name], getattr(selector, name)
+        if expected != actual:
+            raise SelectorError(
+                f"start={start.folder}: it was trained with {name}={expected}, got {name}={actual}; give the "
+                "same"
+            )
+
+
+def require_same_labels(
+    artifact: str, info: SelectorInfo, labels: LabelSet, held_out: float | None = None
+) -> None:
+    """Raise `SelectorError` unless problems that are held out now were held out before.
+
+    Only what identifies the labels is compared: labels that were collected twice differ in the last digits
+    of their measurements, not in their problems.
+
+    Args:
+        artifact: the selector, as messages call it.
+        info: the selector's manifest.
+        labels: the label set of this run.
+        held_out: held-out share of this run; None takes the selector's own.
+    """
+    same_split = held_out is None or info.training["settings"]["settings"]["held_out"] == held_out
+    saved, current = info.labels, asdict(labels.manifest)
+    if any(saved.get(name) != current[name] for name in LABEL_IDENTITY) or not same_split:
+        raise SelectorError(
+            f"{artifact}: it was trained on other labels or with another --held_out, so problems that are "
+            "held out here may have been trained on; use the same, or train from the beginning"
+        )

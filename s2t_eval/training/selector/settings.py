@@ -1,0 +1,98 @@
+"""What a selector is and how it is trained; importing this module loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from s2t_eval.method_table import ScoreAs, ScoreForm
+from s2t_eval.models.lora_settings import LoraSettings
+from s2t_eval.ranges import AT_LEAST_2, NOT_NEGATIVE, PART, POSITIVE, SHARE, require_ranges
+
+LossName = Literal["ce", "kl", "ranknet"]
+Keep = Literal["agree@1", "gain"]
+
+
+@dataclass(frozen=True)
+class SelectorSettings(LoraSettings):
+    """What a selector is, and the size of its adapter.
+
+    Args:
+        form: how a candidate is scored. `lookahead`: the readout after the candidate is appended, as in the
+            paper; `residual`: the same added to the candidate's log-probability; `direct`: the tuned model's
+            own logit, without appending the candidate.
+        score_as: how the bins of the readout become a score S. `expected`: the paper's S in [0, 1];
+            `log_odds`: log S - log(1 - S), which is unbounded.
+        bins: number of rows (bins) of the readout.
+        loss: loss over the candidates of a step: `ce` of the teacher's best candidate, `kl` of the teacher's
+            distribution, or `ranknet` over pairs.
+        temperature: temperature T of the loss. None: 0.1 for scores in [0, 1], else 1. Scores in [0, 1] at
+            T = 1 cannot reach a small loss: with K = 16 the best softmax mass is 0.15.
+        beta: weight of the regularizer, the KL of tuned and frozen student at the text's positions; 0 for a
+            selector that only scores (pps_local).
+        reverse: regularize by KL(base || tuned) instead of KL(tuned || base).
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    form: ScoreForm = "direct"
+    score_as: ScoreAs = "log_odds"
+    bins: int = 16
+    loss: LossName = "kl"
+    temperature: float | None = None
+    beta: float = 0.1
+    reverse: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ranges(self, bins=AT_LEAST_2, temperature=POSITIVE, beta=NOT_NEGATIVE)
+        if self.reverse and not self.beta:
+            raise ValueError("reverse: with beta 0 there is no regularizer to reverse; give one of the two")
+
+    @property
+    def effective_temperature(self) -> float:
+        """T, or its default for this form."""
+        if self.temperature is not None:
+            return self.temperature
+        return 0.1 if self.form == "lookahead" and self.score_as == "expected" else 1.0
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether candidates are appended."""
+        return self.form != "direct"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What to train on and what to keep, beside the selector's form and the loop.
+
+    Args:
+        num_candidates: number of candidates K for each step in training.
+        top_k: number of candidates K in decoding; held-out figures are measured with it.
+        low_kl_fraction: share of the steps outside the top tau that are trained on too; needs labels of
+            `--steps all`.
+        held_out: share of the questions that are never trained on.
+        keep: the held-out figure whose best evaluation is kept: `agree@1` at the top steps, or `gain`, the
+            teacher's log-probability that the picks at every step gain for a text (for proposer `tuned`,
+            which writes every token).
+
+    Raises:
+        ValueError: a value outside its range, or more candidates in decoding than in training.
+    """
+
+    num_candidates: int = 16
+    top_k: int = 8
+    low_kl_fraction: float = 0.0
+    held_out: float = 0.1
+    keep: Keep = "agree@1"
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            self, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2, low_kl_fraction=SHARE, held_out=PART
+        )
+        if self.top_k > self.num_candidates:
+            raise ValueError(
+                f"top_k: expected at most the {self.num_candidates} candidates of training "
+                f"(num_candidates), got {self.top_k}"
+            )

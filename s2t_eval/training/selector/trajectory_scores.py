@@ -1,0 +1,72 @@
+"""A trained selector's scores on labelled texts that it was not trained on, for analyses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from s2t_eval.engine import ModelRunner
+from s2t_eval.methods.selector_folder import Selector
+from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.router import step_table
+from s2t_eval.training.selector.agreement import score_items
+from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.packing import make_items
+
+
+class TrajectoryScores(NamedTuple):
+    """A selector's outputs on one labelled text."""
+
+    router: np.ndarray | None
+    """log-odds of the router of proposer `base` at every step, [steps]; None without such a router"""
+    scores: dict[int, np.ndarray]
+    """kept step -> scores of its candidates, [K] each, in the order of the student's probabilities"""
+
+
+def held_out_trajectories(selector: Selector, labels: LabelSet) -> list[Trajectory]:
+    """The trajectories of a label set that this selector was not trained on."""
+    if selector.info.labels != asdict(labels.manifest):
+        return list(labels)
+    _, held_out = labels.split(selector.info.training["settings"]["settings"]["held_out"])
+    return held_out
+
+
+def score_trajectories(
+    selector: Selector, student: PreTrainedModel, text_vocab: int, trajectories: Sequence[Trajectory]
+) -> dict[str, TrajectoryScores]:
+    """Scores at every kept step and log-odds of the router at every step, by problem id.
+
+    Args:
+        selector: a selector of this student.
+        student: the plain model; the selector's adapter is added to it.
+        text_vocab: leading rows of its head that are text.
+        trajectories: texts of the plain student, with candidates.
+    """
+    router = selector.routers.get("base")
+    log_odds: list[np.ndarray | None] = [None] * len(trajectories)
+    if router is not None:
+        table = step_table(ModelRunner(student, "student", text_vocab), trajectories, is_own_text=True)
+        steps = [len(features) for features in table.features]
+        values = table.router_log_odds(router.to(student.device)).numpy()
+        log_odds = list(np.split(values, np.cumsum(steps)[:-1]))
+    model = load_trained(selector, student, text_vocab)
+    scored = {}
+    for row, row_log_odds in zip(tqdm(trajectories, desc="Scoring"), log_odds, strict=True):
+        items = make_items([row], row.candidates.shape[1], -np.inf)
+        scores: Sequence[np.ndarray] = list(score_items(model, items, 1)[0].numpy()) if items else []
+        by_step = dict(zip(row.kept.tolist(), scores, strict=True))
+        scored[row.problem_id] = TrajectoryScores(row_log_odds, by_step)
+    return scored
+
+
+def load_trained(selector: Selector, student: PreTrainedModel, text_vocab: int) -> SelectorModel:
+    """The trained model of a selector folder, in evaluation mode."""
+    settings = SelectorSettings(**selector.info.training["settings"]["selector"])
+    model = SelectorModel(student, settings, text_vocab, readout=selector.readout.to(student.device))
+    selector.load_adapter(model.peft)
+    return model.eval()

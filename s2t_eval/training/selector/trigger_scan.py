@@ -1,0 +1,172 @@
+"""Decoding defaults of a selector: the trigger, the rate and the weights with the largest held-out gain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s2t_eval.methods.selector_folder import ProposerDefault, SelectorInfo, scale_adapter
+from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.loop import autocast
+from s2t_eval.training.selector.agreement import gains, own_logits, score_items
+from s2t_eval.training.selector.model import SelectorModel
+from s2t_eval.training.selector.packing import Item, make_items
+from s2t_eval.training.selector.routing import Routing
+
+PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+ADAPTER_SCALES = (1.0, 0.7, 0.5)
+UNMEASURED = ProposerDefault("router", 0.05, "not measured")
+
+
+class ScanResult(NamedTuple):
+    """The best trigger, rate and proposal weight of a proposer, and the gain of every combination."""
+
+    default: ProposerDefault
+    proposal_weight: float
+    scan: dict[str, float]
+    """mean gain a text, nats, keyed by trigger and tau, and by the weight where it is not 0"""
+
+
+def with_defaults(
+    info: SelectorInfo,
+    model: SelectorModel,
+    labels: LabelSet,
+    held_out: Sequence[Trajectory],
+    top_k: int,
+    routings: Mapping[str, Routing],
+    precision: str,
+) -> SelectorInfo:
+    """Add a default for each of these proposers, and the scan that it was chosen by.
+
+    Without labels at every step the gain outside the top tau is unknown; the default is then the router at
+    tau 5 %.
+
+    Args:
+        info: the selector's manifest.
+        model: the trained selector.
+        labels: its label set.
+        held_out: the held-out texts of that set.
+        top_k: K in decoding.
+        routings: proposer -> its router and thresholds.
+        precision: as in `LoopSettings`.
+    """
+    if labels.manifest.steps != "all":
+        return replace(info, defaults={**info.defaults, **dict.fromkeys(routings, UNMEASURED)})
+    items = all_step_items(held_out, top_k)
+    results: dict[str, ScanResult] = {
+        proposer: scan_triggers(model, items, len(held_out), proposer, routing, precision)
+        for proposer, routing in routings.items()
+    }
+    scans = {**info.training.get("scan", {}), **{key: result.scan for key, result in results.items()}}
+    training = {**info.training, "scan": scans}
+    defaults = {**info.defaults, **{key: result.default for key, result in results.items()}}
+    info = replace(info, defaults=defaults, training=training)
+    if "base" in results:
+        info = replace(info, proposal_weight=results["base"].proposal_weight)
+    if "tuned" in results and not model.settings.looks_ahead:
+        scales = scan_scales(model, items, len(held_out), precision)
+        best = float(max(scales, key=scales.__getitem__))
+        info = replace(info, adapter_scale=best, training={**training, "adapter_scales": scales})
+    return info
+
+
+def scan_triggers(
+    model: SelectorModel,
+    items: Sequence[Item],
+    num_texts: int,
+    proposer: str,
+    routing: Routing,
+    precision: str = "no",
+) -> ScanResult:
+    """Find the local trigger, rate and proposal weight with the largest gain on held-out texts.
+
+    The scanned triggers include one that fires at every step. The gain of a step is the teacher's
+    log-probability of the selected token minus that of the plain student's argmax token, in nats; a
+    selector that changes correct tokens at low-KL steps loses there. Where the trigger does not fire,
+    `base` emits the student's argmax token and `tuned` the adapted model's own. Only labelled tokens, the
+    student's first K, count as `tuned`'s. Ties go to the first: firing at every step, then the smallest
+    rate.
+
+    Args:
+        model: the trained selector.
+        items: all steps of the held-out texts, with the candidates of decoding; see `all_step_items`.
+        num_texts: number of held-out texts.
+        proposer: the model that generates, `base` or `tuned`.
+        routing: router and thresholds of this proposer.
+        precision: as in `LoopSettings`.
+    """
+    scores, unfired_gains = _scores_and_unfired_gains(model, items, proposer, precision)
+    divergences = routing.table.divergences(routing.router)
+    scan: dict[str, float] = {}
+    best, best_weight = "", 0.0
+    for weight in PROPOSAL_WEIGHTS if proposer == "base" else (0.0,):
+        fired_gains = gains(scores, items, weight)
+        mean_gains = {"always": float(fired_gains.sum() / num_texts)}
+        for name, values in divergences.items():
+            for tau, threshold in routing.thresholds[name].items():
+                step_gains = np.where(values > threshold, fired_gains, unfired_gains)
+                mean_gains[f"{name}@{tau}"] = float(step_gains.sum() / num_texts)
+        best_of_weight = max(mean_gains, key=mean_gains.__getitem__)
+        if not best or mean_gains[best_of_weight] > max(scan.values()):
+            best, best_weight = best_of_weight, weight
+        scan.update({f"{name}+{weight}" if weight else name: gain for name, gain in mean_gains.items()})
+    trigger, _, tau = best.partition("@")
+    default = ProposerDefault(trigger, float(tau) if tau else None, "held-out gain")
+    return ScanResult(default, best_weight, scan)
+
+
+def _scores_and_unfired_gains(
+    model: SelectorModel, items: Sequence[Item], proposer: str, precision: str
+) -> tuple[Tensor, np.ndarray]:
+    """Scores under this proposer [groups, K], and the gain of its own token where no step fires [groups]."""
+    scores = held_out_scores(model, items, precision)
+    if proposer == "base":
+        return scores, np.zeros(len(scores))
+    if not model.settings.looks_ahead:  # the scores are the adapted model's own logits
+        return scores, gains(scores, items)
+    logits = _own_logits(model, items, precision)
+    sizes = [len(item.steps) for item in items]
+    proposed = [
+        replace(item, student_log_probs=own) for item, own in zip(items, logits.split(sizes), strict=True)
+    ]
+    return held_out_scores(model, proposed, precision), gains(logits, items)
+
+
+def scan_scales(
+    model: SelectorModel, items: Sequence[Item], num_texts: int, precision: str = "no"
+) -> dict[str, float]:
+    """Mean gain a text, nats, of selecting at every step, by the scale of the adapter (form `direct`).
+
+    The scale is set back to 1 afterwards.
+    """
+    mean_gains: dict[str, float] = {}
+    for scale in ADAPTER_SCALES:
+        scale_adapter(model.peft, scale)
+        gain = gains(held_out_scores(model, items, precision), items)
+        mean_gains[str(scale)] = float(gain.sum()) / num_texts
+    scale_adapter(model.peft, 1.0)
+    return mean_gains
+
+
+def all_step_items(trajectories: Sequence[Trajectory], num_candidates: int) -> list[Item]:
+    """Items of all steps, with this many candidates each."""
+    return make_items(trajectories, num_candidates, -np.inf)
+
+
+def held_out_scores(model: SelectorModel, items: Sequence[Item], precision: str) -> Tensor:
+    """Scores of all items' groups, [groups, K], in the precision of training."""
+    model.eval()
+    with autocast(precision, model.readout.device):
+        return torch.cat(score_items(model, items, 1))
+
+
+def _own_logits(model: SelectorModel, items: Sequence[Item], precision: str) -> Tensor:
+    """The adapted model's own logits of all items' candidates, [groups, K]."""
+    model.eval()
+    with autocast(precision, model.readout.device):
+        return torch.cat(own_logits(model, items))

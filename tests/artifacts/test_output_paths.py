@@ -1,0 +1,147 @@
+"""`--out` and `trace=` are checked before any work; an invalid path gives one line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from s2t_eval.artifacts import output_paths
+from s2t_eval.cli import main
+from s2t_eval.model_wrappers.greedy import Greedy
+from tests.commands import refused
+from tests.harness_helpers import STUDENT, TEACHER, tiny_folder
+from tests.report_helpers import EMBEDDED
+
+PAIR = ("--pretrained", STUDENT, "--device", "cpu")
+RESULTS = EMBEDDED / "greedy.json"
+COMMANDS: dict[str, tuple[object, ...]] = {
+    "report": ("report", RESULTS),
+    "analyze": ("analyze", "--results", RESULTS),
+    "scan": ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1"),
+    "submit": ("submit", RESULTS, "--to", "model-index", "--allow-partial", "--model-id", "a/b"),
+    "collect": ("collect", *PAIR, "--teacher", TEACHER, "--task", "s2t_arith"),
+    "train": ("train", *PAIR, "--labels", "gone"),
+    "distil": ("distil", *PAIR, "--teacher", TEACHER, "--labels", "gone"),
+    "export": ("export", *PAIR, "--selector", "embedded/selector", "--to_reserved_rows"),
+    "tah label": ("tah", "label", *PAIR, "--task", "s2t_arith"),
+    "tah train": ("tah", "train", *PAIR, "--labels", "gone", "--stage", "1"),
+    "tah stage 2": ("tah", "train", *PAIR, "--labels", "gone", "--stage", "2"),
+    "tah plain": ("tah", "plain", *PAIR, "--labels", "gone"),
+}
+
+
+def file(folder: Path) -> Path:
+    (folder / "file").write_text("mine\n")
+    return folder / "file"
+
+
+def model_folder(folder: Path) -> Path:
+    return tiny_folder(folder / "model")
+
+
+def below_a_file(folder: Path) -> Path:
+    return file(folder) / "out"
+
+
+def not_writable(_: Path) -> Path:
+    """A path that even root cannot write to."""
+    return Path("/proc/out")
+
+
+PLACES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "a file": (file, r"is a file; expected a folder to write"),
+    "a model": (model_folder, r"exists; name another folder|holds other files; expected a new or empty"),
+    "below a file": (below_a_file, r"is a file|there is no folder|Not a directory"),
+    "no permission": (not_writable, r"cannot write to /proc/out: .+; name another place"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_invalid_output_folder_is_rejected(
+    command: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, message = PLACES[place]
+    out = make(tmp_path)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    capsys.readouterr()  # discard the output of saving the model
+    line = refused(capsys, *COMMANDS[command], "--out", out)
+    assert line.startswith(f"s2t-eval {command.replace('stage 2', 'train')}: --out: ")
+    assert any(part in line for part in message.replace(".+", "").split("|")) or place == "no permission"
+    if place == "no permission":
+        assert "cannot write to /proc/out: " in line and line.endswith("; name another place")
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+def test_calibrate_overwrites_only_calibration_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("calibrate", *PAIR, "--task", "s2t_arith", "--out")
+    assert refused(capsys, *arguments, tmp_path).endswith(
+        f"--out: {tmp_path} is a folder; expected the name of a file to write"
+    )
+    other = file(tmp_path)
+    assert "exists and is no calibration file" in refused(capsys, *arguments, other)
+    assert other.read_text() == "mine\n"
+    assert "cannot write to /proc/c.json" in refused(capsys, *arguments, "/proc/c.json")
+    shutil.copy(EMBEDDED / "calibration.json", tmp_path / "known.json")
+    missing = ("calibrate", "--pretrained", "/no/folder", "--device", "cpu", "--task", "s2t_arith", "--out")
+    assert "pretrained=/no/folder" in refused(capsys, *missing, tmp_path / "known.json")
+
+
+def test_compare_checks_output_files_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("compare", "/no/results", "/no/results")
+    assert "--json: cannot write to /proc/c.json" in refused(capsys, *arguments, "--json", "/proc/c.json")
+    line = refused(capsys, *arguments, "--markdown", tmp_path / "gone" / "c.md")
+    assert f"--markdown: there is no folder {tmp_path / 'gone'} to write c.md to" in line
+    both = ("--json", tmp_path / "c", "--markdown", tmp_path / "c")
+    assert "--json, --markdown: expected two files" in refused(capsys, *arguments, *both)
+
+
+def test_report_reuses_its_own_output_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "report"
+    for formats in ("csv", "md", "csv"):
+        main(["report", str(RESULTS), "--format", formats, "--out", str(out)])
+    (tmp_path / "empty").mkdir()
+    main(["report", str(RESULTS), "--format", "md", "--out", str(tmp_path / "empty")])
+    main(["analyze", "--results", str(RESULTS), "--out", str(tmp_path / "analysis")])
+    main(["analyze", "--results", str(RESULTS), "--out", str(tmp_path / "analysis")])
+    capsys.readouterr()
+    assert "holds other files" in refused(capsys, "report", RESULTS, "--out", tmp_path / "analysis")
+
+
+def test_reusable_folder_contains_a_known_file(tmp_path: Path) -> None:
+    (tmp_path / "greedy").mkdir()
+    output_paths.require_reusable_folder("--out", tmp_path, "a scan", ["greedy/"])
+    with pytest.raises(
+        ValueError, match=r"^--out: .* holds other files; expected .* or a scan; name another$"
+    ):
+        output_paths.require_reusable_folder("--out", tmp_path, "a scan", ["report.md"])
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"^--out: .*link is a file; expected a folder to write"):
+        output_paths.require_reusable_folder("--out", tmp_path / "link", "a scan", [])
+    with pytest.raises(ValueError, match=r"^--out: cannot write to .*: File name too long"):
+        output_paths.require_new_folder("--out", tmp_path / ("x" * 300))
+
+
+def test_trace_path_is_checked_before_the_model_is_loaded(tmp_path: Path) -> None:
+    """A trace that could not be written failed after the first text."""
+    with pytest.raises(ValueError, match=r"^trace: cannot write to /proc/t\.jsonl: .+; name another place$"):
+        Greedy("/no/folder", trace="/proc/t.jsonl")
+    with pytest.raises(ValueError, match=r"^trace: .* exists; move it away"):
+        Greedy("/no/folder", trace=str(tmp_path))
+    with pytest.raises(ValueError, match=r"^trace: there is no folder .*gone to write t\.jsonl"):
+        Greedy("/no/folder", trace=str(tmp_path / "gone" / "t.jsonl"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_operating_system_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder in place of a results file, and a missing trace, used to print tracebacks."""
+    (tmp_path / "results_x.json").mkdir()
+    assert "Is a directory" in refused(capsys, "report", tmp_path, "--out", tmp_path.parent / "new-report")
+    assert "there is no such trace" in refused(
+        capsys, "report", RESULTS, "--trace", tmp_path / "gone", "--out", tmp_path.parent / "new-report"
+    )

@@ -1,0 +1,91 @@
+"""Calibrations and selectors are used with the prompts that they were made with, or by explicit request."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.selector_folder import SelectorError
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.selection.calibration import Calibration, CalibrationError
+from tests.harness_helpers import STUDENT, TEACHER, arith_docs, counts, evaluate, generation, inline_task
+
+COMMITTED = Path(__file__).parents[2] / "results" / "baselines" / "embedded" / "calibration.json"
+ZERO_SHOT = inline_task("zero_shot", arith_docs(3))
+ONE_SHOT = inline_task("one_shot", arith_docs(3), num_fewshot=1, fewshot_split="test")
+CHAT = {"apply_chat_template": True}
+SYSTEM = {"system_instruction": "Think."}
+
+
+def calibrated(**more: Any) -> dict[str, Any]:
+    return {"teacher": TEACHER, "tau": 0.05, "calibration": str(COMMITTED), **more}
+
+
+def run(model: str, model_args: dict[str, Any], task: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return evaluate(model, model_args, [task], limit=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "difference"),
+    [
+        (ONE_SHOT, {}, "num_fewshot 0, now 1"),
+        (ZERO_SHOT, CHAT, "apply_chat_template False, now True"),
+        (ZERO_SHOT, SYSTEM, "system_instruction None, now 'Think.'"),
+        (ONE_SHOT, CHAT | SYSTEM, "num_fewshot 0, now 1; apply_chat_template False, now True; system_instr"),
+    ],
+)
+def test_a_calibration_of_other_prompts_is_refused(
+    task: dict[str, Any], options: dict[str, Any], difference: str
+) -> None:
+    """README's first examples calibrated without examples and evaluated behind five."""
+    message = rf"^calibration: it was made with another prompt \({difference}.*\); .*other_prompt=true$"
+    with pytest.raises(CalibrationError, match=message):
+        run("s2t", calibrated(), task, **options)
+    assert counts(run("s2t", calibrated(other_prompt=True), task, **options))["tokens"] > 0
+
+
+def test_the_prompts_of_the_calibration_are_accepted() -> None:
+    assert counts(run("s2t", calibrated(), ZERO_SHOT))["teacher_tokens"] > 0
+    arguments = f"pretrained={STUDENT},teacher={TEACHER},tau=0.05,calibration={COMMITTED},other_prompt=true"
+    assert counts(evaluate("s2t", arguments, [ONE_SHOT], limit=1))["texts"] == 1
+
+
+@pytest.mark.parametrize("model", ["s2t_local", "pps_local"])
+def test_a_selector_of_other_prompts_is_refused(model: str) -> None:
+    message = r"^selector: it was made with another prompt \(num_fewshot 0, now 1\); .*collect labels"
+    selector = {"selector": "embedded/selector"}
+    with pytest.raises(SelectorError, match=message):
+        run(model, selector, ONE_SHOT)
+    assert counts(run(model, {**selector, "other_prompt": True}, ONE_SHOT))["tokens"] > 0
+
+
+def test_a_selector_made_with_these_prompts_is_accepted(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(embedded_path("embedded/selector"), tmp_path / "selector"))
+    content = json.loads((folder / "selector.json").read_text())
+    content["labels"]["prompt"] |= {"num_fewshot": 1, **CHAT, **SYSTEM}
+    (folder / "selector.json").write_text(json.dumps(content))
+    assert counts(run("pps_local", {"selector": str(folder)}, ONE_SHOT, **CHAT, **SYSTEM))["tokens"] > 0
+    with pytest.raises(SelectorError, match=r"num_fewshot 1, now 0"):
+        run("pps_local", {"selector": str(folder)}, ZERO_SHOT)
+
+
+def test_requests_without_a_task_of_the_harness_have_no_settings_to_compare() -> None:
+    lm = SelectToThink(STUDENT, device="cpu", **calibrated())
+    assert lm.generate_until([generation("Question: 1?\nAnswer:", task="of no task")])
+
+
+def test_settings_that_a_manifest_lacks_are_not_compared() -> None:
+    calibration = Calibration.load(COMMITTED)
+    with pytest.raises(CalibrationError, match=r"num_fewshot 0, now 5"):
+        calibration.require_prompt({"num_fewshot": 5, "unknown": 1})
+    calibration.require_prompt({"num_fewshot": 0, "unknown": 1})
+
+
+def test_the_permission_is_true_or_false() -> None:
+    with pytest.raises(ValueError, match=r"^other_prompt: expected True or False, got 'yes'$"):
+        SelectToThink(STUDENT, device="cpu", **calibrated(other_prompt="yes"))
