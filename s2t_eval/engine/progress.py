@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from s2t_eval.engine import OnRound, Round
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 5.0
