@@ -1,4 +1,4 @@
-"""The oldest Python that pyproject.toml allows finds every name that is imported from the standard library."""
+"""The oldest Python that pyproject.toml allows has every name that is imported from the standard library."""
 
 from __future__ import annotations
 
@@ -13,14 +13,23 @@ SINCE_311 = {
     "asyncio": {"Runner", "TaskGroup", "timeout", "timeout_at"},
     "contextlib": {"chdir"},
     "datetime": {"UTC"},
-    "enum": {"EnumCheck", "FlagBoundary", "ReprEnum", "StrEnum", "global_enum", "member", "nonmember", "property", "verify"},
+    "enum": {
+        "EnumCheck",
+        "FlagBoundary",
+        "ReprEnum",
+        "StrEnum",
+        "global_enum",
+        "member",
+        "nonmember",
+        "verify",
+    },
     "hashlib": {"file_digest"},
     "itertools": {"batched"},
     "typing": {
-        *("LiteralString", "Never", "NotRequired", "Required", "Self", "TypeAliasType", "TypeVarTuple", "Unpack"),
+        *("LiteralString", "Never", "NotRequired", "Required", "Self", "TypeVarTuple", "Unpack"),
         *("assert_never", "assert_type", "dataclass_transform", "get_overloads", "override", "reveal_type"),
     },
-}  # fmt: skip
+}
 """Names that Python 3.10 lacks; `typing.Self` once kept every backend from loading there."""
 MODULES_SINCE_311 = {"tomllib"}
 
@@ -29,15 +38,14 @@ def newer_names(tree: ast.AST) -> list[str]:
     """The names of `SINCE_311` and `MODULES_SINCE_311` that a module uses."""
     names = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module in SINCE_311:
-            names += [
-                f"{node.module}.{item.name}" for item in node.names if item.name in SINCE_311[node.module]
-            ]
-        elif isinstance(node, ast.Import):
+        if isinstance(node, ast.Import):
             names += [item.name for item in node.names if item.name in MODULES_SINCE_311]
+        elif isinstance(node, ast.ImportFrom):
+            newer = SINCE_311.get(node.module or "", set())
+            names += [f"{node.module}.{item.name}" for item in node.names if item.name in newer]
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.attr in SINCE_311.get(node.value.id, ()):
-                names.append(f"{node.value.id}.{node.attr}")
+            newer = SINCE_311.get(node.value.id, set())
+            names += [f"{node.value.id}.{node.attr}"] if node.attr in newer else []
     return names
 
 
