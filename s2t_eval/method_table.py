@@ -90,6 +90,14 @@ METHODS = (
         "takeover:Takeover",
         fires=True,
     ),
+    Method(
+        "r2r",
+        "R2R",
+        ("r2r",),
+        "a larger teacher writes its own token where a router predicts that the model's would diverge",
+        "r2r:RoadsToRome",
+        fires=True,
+    ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
 BY_KEY = {method.key: method for method in METHODS}
@@ -103,7 +111,10 @@ BACKENDS = {
 
 SCORE_FORMS = ("lookahead", "residual", "direct")
 """Score forms of a local selector (`selection/scores.py`)."""
-TRIGGER_NAMES = ("kl", "entropy", "margin", "router", "random", "always", "never")
+TRIGGER_NAMES = (
+    *("kl", "entropy", "margin", "router", "line_entropy", "position"),
+    *("random", "always", "never"),
+)
 """Triggers (`selection/triggers.py`)."""
 DISTIL_METHODS = ("kd", "reverse_kl", "jsd", "seqkd", "tsd_kd")
 """Losses of distillation (`training/distil/methods.py`)."""

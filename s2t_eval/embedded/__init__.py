@@ -7,7 +7,7 @@ ordinary transformers checkpoints with one shared tokenizer:
 
 `arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights, and `measure.py`
 measures what the pair shows. What stands beside them, `embedded/selector` (for `s2t_local` and `pps_local`),
-`embedded/tah` and `embedded/distilled`, is made by the scripts embedded_*.py of results/baselines. The models
+`embedded/tah`, `embedded/distilled` and `embedded/r2r`, is made by the scripts embedded_*.py of results/baselines. The models
 answer one question at a time: examples or instructions before it are unlike anything they were trained
 on. Importing this module loads neither torch nor transformers.
 """
@@ -20,6 +20,7 @@ _FOLDERS = {
     "embedded/selector": "selector",
     "embedded/tah": "tah",
     "embedded/distilled": "distilled",
+    "embedded/r2r": "r2r",
 }
 
 
@@ -27,10 +28,10 @@ def embedded_path(name: str) -> Path:
     """Resolve the name of a shipped model to its folder on disk.
 
     Args:
-        name: "embedded/" and student, teacher, selector, tah or distilled.
+        name: "embedded/" and student, teacher, selector, tah, distilled or r2r.
 
     Returns:
-        The folder that `from_pretrained` takes, or `selector=`, `tah=` or `peft=`.
+        The folder that `from_pretrained` takes, or `selector=`, `router=`, `tah=` or `peft=`.
 
     Raises:
         ValueError: for any other name; the message lists the known ones.

@@ -78,7 +78,8 @@ class Usage:
     """What one text cost.
 
     `forwards` are the student's passes that its row took part in, the prefill included; teacher
-    calls are the teacher's passes, and its tokens those it had to compute. The scorer is the adapted
+    calls are the teacher's passes, and its tokens those it had to compute; `teacher_generated` are the
+    tokens of the text that it wrote itself. The scorer is the adapted
     model beside a base proposer (PPS); where the student scores its own branches it is not counted.
     Hits and misses are the fired steps at which the teacher's own token was, or was not, among the
     candidates; where no teacher picks, neither is counted.
@@ -94,6 +95,7 @@ class Usage:
     misses: int = 0
     teacher_calls: int = 0
     teacher_tokens: int = 0
+    teacher_generated: int = 0
     scorer_calls: int = 0
     scorer_tokens: int = 0
     continued: int = 0

@@ -2,7 +2,8 @@
 
 Every divergence is larger where the student is less to be trusted, so one rule serves all of them:
 fire iff divergence > threshold. The paper's trigger is the KL divergence of student and teacher
-(section 3); entropy and margin are stand-ins that need no teacher.
+(section 3); entropy and margin are stand-ins that need no teacher, and so are the place of a step and the
+entropy where a line begins.
 """
 
 from __future__ import annotations
@@ -57,6 +58,15 @@ def _sums(logits: Tensor) -> Sums:
     return Sums(largest[:, 0], weights.sum(-1), weighted)
 
 
+class Written(NamedTuple):
+    """How far each row's text is."""
+
+    last_ids: Tensor
+    """the token before this step, the prompt's last one at the beginning, [batch]"""
+    num_tokens: Tensor
+    """tokens of the text before this step, [batch]"""
+
+
 @dataclass(frozen=True)
 class Step:
     """What a trigger may look at: one step of a batch of rows.
@@ -67,12 +77,14 @@ class Step:
             teacher runs in lockstep.
         draw: gives a uniform number in [0, 1) per row, [batch], from the rows' own seeds.
         hidden: the student's last hidden states [batch, hidden], for a learned router.
+        written: gives how far each row's text is, for triggers that look at the place of a step.
     """
 
     logits: Tensor
     teacher_at: Callable[[Tensor], Tensor] | None
     draw: Callable[[], Tensor]
     hidden: Tensor | None = None
+    written: Callable[[], Written] | None = None
 
     @cached_property
     def top(self) -> TopTokens:
@@ -179,6 +191,46 @@ class MarginTrigger:
 
 
 @dataclass(frozen=True)
+class LineEntropyTrigger:
+    """Entropy at the first token of a line, in nats, and 0 elsewhere (GlimpRouter, arXiv 2601.05110).
+
+    It cannot fire more often than lines begin: a rate above that fires at the first token of every line.
+
+    Args:
+        ends_line: whether a token's text ends with a newline, bool [text_vocab].
+    """
+
+    ends_line: Tensor
+    name: str = "line_entropy"
+    needs_teacher: bool = False
+
+    def divergence(self, step: Step) -> Tensor:
+        """Entropy in nats where a line begins, [batch]."""
+        assert step.written is not None
+        last, count = step.written()
+        ended = self.ends_line.to(last.device)[last.clamp(max=len(self.ends_line) - 1)]
+        entropy = EntropyTrigger().divergence(step)
+        begins = (ended | (count == 0)).to(entropy.device)
+        return torch.where(begins, entropy, 0.0)
+
+
+@dataclass(frozen=True)
+class PositionTrigger:
+    """1 / (1 + t) at the token number t of a text, from 0: the earlier, the larger.
+
+    The control of every trigger that might only find the beginnings of texts.
+    """
+
+    name: str = "position"
+    needs_teacher: bool = False
+
+    def divergence(self, step: Step) -> Tensor:
+        """1 / (1 + t), in (0, 1], [batch]."""
+        assert step.written is not None
+        return 1 / (1 + step.written().num_tokens.float())
+
+
+@dataclass(frozen=True)
 class RandomTrigger:
     """A uniform number: the control that any trigger has to beat at an equal rate."""
 
@@ -226,9 +278,18 @@ class RouterTrigger:
 
 
 def make_trigger(
-    name: str, kl_direction: KlDirection = "student_teacher", router: Router | None = None
+    name: str,
+    kl_direction: KlDirection = "student_teacher",
+    router: Router | None = None,
+    ends_line: Tensor | None = None,
 ) -> Trigger:
-    """The trigger of this name; `kl_direction` matters to "kl" alone, `router` to "router".
+    """The trigger of this name.
+
+    Args:
+        name: one of `TRIGGER_NAMES`.
+        kl_direction: matters to "kl" alone.
+        router: needed by "router" alone.
+        ends_line: needed by "line_entropy" alone, see there.
 
     Raises:
         ValueError: an unknown name, or no router for "router".
@@ -241,11 +302,15 @@ def make_trigger(
         return RouterTrigger(router)
     if name == "kl":
         return KlTrigger(kl_direction)
+    if name == "line_entropy":
+        assert ends_line is not None
+        return LineEntropyTrigger(ends_line)
     local: dict[str, Trigger] = {
         "always": ConstantTrigger("always"),
         "never": ConstantTrigger("never"),
         "entropy": EntropyTrigger(),
         "margin": MarginTrigger(),
+        "position": PositionTrigger(),
         "random": RandomTrigger(),
     }
     if name not in local:
