@@ -85,6 +85,16 @@ def votable_task(name: str) -> Task:
             f"maj8: task {name} did not build its requests in this process, so its answer rule is "
             "unknown; run it through lm_eval's own evaluation"
         )
+    return require_votable(task)
+
+
+def require_votable(task: Task) -> Task:
+    """The task, if its answers can be compared.
+
+    Raises:
+        NoVotableAnswerError: code, several answers, or answers that only the task's own scoring reads.
+    """
+    name = task.config.task
     if getattr(task, "UNSAFE_CODE", False):
         raise NoVotableAnswerError(
             f"maj8: task {name} asks for code; programs have no answer to vote on (the paper leaves "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
+from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
 from s2t_eval.artifacts.fingerprint import data_hash
@@ -60,6 +61,7 @@ class PromptSet:
         split: of it.
         hash: of the problems' records.
         indices: of the problems in their split.
+        task: that the problems are of; None for a data set.
     """
 
     instances: list[Instance]
@@ -68,6 +70,7 @@ class PromptSet:
     split: str
     hash: str
     indices: list[int]
+    task: Task | None = None
 
     @property
     def docs(self) -> list[dict[str, Any]]:
@@ -160,7 +163,7 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
         context = task.fewshot_context(doc, prompting.num_fewshot, prompting.system_instruction, **chat)
         instances.append(task.construct_requests(doc=doc, ctx=context, metadata=(name, i, 1), **chat))
     requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(docs)))
-    return PromptSet(instances, requests, name, str(split), data_hash(docs), indices)
+    return PromptSet(instances, requests, name, str(split), data_hash(docs), indices, task)
 
 
 def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip: int = 0) -> PromptSet:

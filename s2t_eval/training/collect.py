@@ -62,12 +62,15 @@ class LabelFolder:
     Args:
         folder: the label folder to be.
         identity: what the run is made of; a resumed run must have the same.
+        kinds: of files, one a problem each.
 
     Raises:
         LabelError: the folder holds a finished set, or the work of another run.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], kinds: Sequence[str] = ("rollouts", "labels")
+    ) -> None:
         if (folder / MANIFEST).exists():
             raise LabelError(f"--out {folder}: it holds a finished label set; name another folder")
         self.folder = folder
@@ -76,7 +79,7 @@ class LabelFolder:
         if settings.exists():
             before = json.loads(settings.read_text())
             require_same_run(f"--out {folder}", "the unfinished work", before, identity, LabelError)
-        for name in ("rollouts", "labels"):
+        for name in kinds:
             (self.work / name).mkdir(parents=True, exist_ok=True)
         write_text(settings, json.dumps(identity, indent=2, sort_keys=True))
 
@@ -123,17 +126,17 @@ def roll_out(
     decoder = Decoder(student, greedy(), rows=rows, decode=decode, observe=observe, keep_top=KEEP_TOP)
     size = ROWS_FILLED * rows
     groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
-    for group in _unfinished(groups, "rollouts", work, advance):
+    for group in unfinished(groups, "rollouts", work, advance):
         student.release()  # what earlier groups left in the slots would be copied
         for result in decoder.run([problems[i].request for i in group], on_round):
             problem = problems[group[result.index]]
             rollout = _rollout(result)
-            _require_numbers("student", student.name, problem, rollout)
+            require_numbers("student", student.name, problem, rollout)
             work.save("rollouts", group[result.index], rollout)
             advance(1)
 
 
-def _unfinished(
+def unfinished(
     groups: Sequence[Sequence[int]], kind: str, work: LabelFolder, advance: Advance
 ) -> Iterator[Sequence[int]]:
     """The groups of which a problem has no file of this kind yet; the others are reported as done."""
@@ -145,7 +148,7 @@ def _unfinished(
             yield group
 
 
-def _require_numbers(role: str, name: str, problem: Problem, columns: dict[str, Tensor]) -> None:
+def require_numbers(role: str, name: str, problem: Problem, columns: dict[str, Tensor]) -> None:
     """Raise `LabelError` if a model gave NaN, or infinities where there can be none."""
     kept = {key: values.numpy() for key, values in columns.items() if values.is_floating_point()}
     broken = not_numbers(kept)
@@ -171,7 +174,7 @@ def _rollout(result: Result) -> dict[str, Tensor]:
 def label(teacher: ModelRunner, problems: Sequence[Problem], work: LabelFolder, advance: Advance) -> None:
     """One teacher prefill for every rollout that has no labels yet."""
     groups = list(_batches(work, problems))
-    for part in _unfinished(groups, "labels", work, advance):
+    for part in unfinished(groups, "labels", work, advance):
         teacher.release()
         rollouts = [work.load("rollouts", i) for i in part]
         labels = label_texts(
@@ -183,7 +186,7 @@ def label(teacher: ModelRunner, problems: Sequence[Problem], work: LabelFolder, 
             NUM_CANDIDATES,
         )
         for i, found in zip(part, labels, strict=True):
-            _require_numbers("teacher", teacher.name, problems[i], found._asdict())
+            require_numbers("teacher", teacher.name, problems[i], found._asdict())
             work.save("labels", i, found._asdict())
         advance(len(part))
 
