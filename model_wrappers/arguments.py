@@ -30,10 +30,13 @@ STOCK_ARGS = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "
 DIVERGENCES = {
     "kl": Range("a divergence of 0 or more (nats)", 0),
     "entropy": Range("an entropy of 0 or more (nats)", 0),
+    "line_entropy": Range("an entropy of 0 or more (nats)", 0),
+    "position": SHARE,
     "margin": SHARE,
     "random": SHARE,
 }
-"""What a threshold can be compared with; a router's log-odds have no bounds."""
+"""What a threshold can be compared with. A router's log-odds have no bounds; beside the probabilities of an
+R2R router every number is allowed, because 1 and more never fire and less than 0 always does."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,22 @@ class CommonArguments:
 
 @dataclass(frozen=True)
 class SamplingArguments(CommonArguments):
-    """Arguments of `maj8`. Defaults as in the Qwen2.5 models' own sampling (METHODS: Maj@8)."""
+    """Arguments of `maj8`. Defaults as in the Qwen2.5 models' own sampling (METHODS: Maj@8).
+
+    Args:
+        num_samples: texts for each prompt.
+        temperature: divides the logits.
+        top_p: smallest set of most likely tokens whose mass reaches this.
+        sample_top_k: most likely tokens that are drawn from; 0 takes all.
+        weight: what a text's vote counts. None: one. `confidence`: the text's own confidence (DeepConf).
+            The samples are the same, so the run without it is the control.
+    """
 
     num_samples: int = 8
     temperature: float = 0.7
     top_p: float = 0.8
     sample_top_k: int = 20
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,6 +88,8 @@ class SamplingArguments(CommonArguments):
         require_number("top_p", self.top_p)
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: expected in (0, 1], got {self.top_p}")
+        if self.weight not in (None, "confidence"):
+            raise ValueError(f"weight: expected 'confidence', or none at all, got {self.weight!r}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,9 @@ class SelectionArguments(CommonArguments):
         kl_direction: see `KlTrigger`.
         warmup: tokens at the start of a text at which nothing fires.
         selector: folder of `s2t-eval train`, or a hub repository; holds the router and thresholds.
+        router: with trigger `router`: folder of `s2t-eval r2r train` (R2R's router, whose threshold is a
+            probability), or one of `s2t-eval train`, whose router then takes the place of the selector's.
+            An R2R router fires at its own threshold where neither `threshold` nor `tau` is given.
     """
 
     teacher: str | None = None
@@ -106,6 +124,7 @@ class SelectionArguments(CommonArguments):
     kl_direction: str = "student_teacher"
     warmup: int = Policy.warmup
     selector: str | None = None
+    router: str | None = None
 
     def __post_init__(self) -> None:
         self._check_ranges()
@@ -132,20 +151,22 @@ class SelectionArguments(CommonArguments):
         """Which trigger fires, and above which threshold or at which rate."""
         if trigger not in TRIGGER_NAMES:
             raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {trigger!r}")
-        if trigger == "router" and self.selector is None:
+        if trigger == "router" and self.selector is None and self.router is None:
             raise ValueError(
-                "trigger=router needs selector=FOLDER, made by `s2t-eval train`: it holds the router"
+                "trigger=router needs selector=FOLDER, made by `s2t-eval train`, or router=FOLDER, made by "
+                "`s2t-eval r2r train`: it holds the router"
             )
         self._check_conflicts(trigger)
         if trigger in ("always", "never"):
             return
-        if (self.threshold is None) == (self.tau is None):
+        has_own = self.router is not None and self.threshold is None and self.tau is None
+        if (self.threshold is None) == (self.tau is None) and not has_own:
             raise ValueError(
                 f"trigger={trigger} needs either threshold=NUMBER or tau=RATE with "
                 f"calibration=FILE; got threshold={self.threshold} and tau={self.tau}"
             )
         needs_threshold = self.tau not in (None, 1) and trigger != "random"
-        if needs_threshold and not (self.calibration or self.selector):
+        if needs_threshold and not (self.calibration or self.selector or self.router):
             raise ValueError(
                 f"tau={self.tau} needs calibration=FILE: the threshold that fires at this rate "
                 "is measured on training problems, with `s2t-eval calibrate`"
@@ -161,6 +182,8 @@ class SelectionArguments(CommonArguments):
                         f"trigger={trigger} does not depend on {name}, got {name}={getattr(self, name)}; "
                         "leave it out, or name another trigger"
                     )
+        if self.router is not None and trigger != "router":
+            raise ValueError(f"router={self.router}: trigger={trigger} does not read it; take trigger=router")
         if trigger != "kl" and self.kl_direction != SelectionArguments.kl_direction:
             raise ValueError(
                 f"kl_direction: trigger={trigger} does not read it, got {self.kl_direction!r}; leave it out"
@@ -255,4 +278,4 @@ def require_number(name: str, value: object) -> None:
 
 def _finite(threshold: float, trigger: str) -> float:
     """An infinite threshold, at which an unbounded divergence never fires, counts as a large one."""
-    return 1e300 if threshold == math.inf and trigger in ("kl", "entropy") else threshold
+    return 1e300 if threshold == math.inf and trigger in ("kl", "entropy", "line_entropy") else threshold

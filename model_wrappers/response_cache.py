@@ -37,7 +37,7 @@ WITHOUT_EFFECT = frozenset(
 """Arguments of the models that change no text."""
 
 RESOLVED = frozenset(
-    """pretrained dtype max_length device teacher teacher_dtype teacher_device selector calibration tah
+    """pretrained dtype max_length device teacher teacher_dtype teacher_device selector router calibration tah
     oracle""".split()
 )
 """Arguments that stand in a run's description as what they came to: weights' fingerprints, resolved types."""
@@ -90,6 +90,7 @@ class TextCache:
             Finish(entry["finish"]),
             [FiredStep(*step) for step in entry["steps"]],
             Usage(**entry["usage"]),
+            entry.get("observed", []),  # caches of earlier versions have none
         )
         return TimedResult(result, entry["seconds"], entry["memory"], is_cached=True)
 
@@ -103,6 +104,7 @@ class TextCache:
             "finish": result.finish.value,
             "steps": [tuple(step) for step in result.steps],
             "usage": asdict(result.usage),
+            "observed": result.observed,
             "seconds": timed.seconds,
             "memory": timed.memory,
         }

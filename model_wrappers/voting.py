@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 import string
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -33,7 +32,7 @@ class Vote:
     Args:
         winner: index of the first sample with the winning answer; 0 where no answer is valid.
         answer: the winning answer in normal form, None where no answer is valid.
-        share: of all samples, invalid ones included.
+        share: of all samples, invalid ones included; of all weights where votes have weights.
         distinct: different valid answers.
         valid: samples with a valid answer.
     """
@@ -45,14 +44,23 @@ class Vote:
     valid: int
 
 
-def vote(answers: Sequence[str | None]) -> Vote:
-    """Plurality over normalised answers; None never votes, the first seen wins a tie."""
-    counts = Counter(answer for answer in answers if answer is not None)
+def vote(answers: Sequence[str | None], weights: Sequence[float] | None = None) -> Vote:
+    """Plurality over normalised answers; None never votes, the first seen wins a tie.
+
+    Args:
+        answers: of each sample.
+        weights: what each sample's vote counts, above 0; None: one each.
+    """
+    counts: dict[str, float] = {}
+    for answer, weight in zip(answers, weights or [1] * len(answers), strict=True):
+        if answer is not None:
+            counts[answer] = counts.get(answer, 0) + weight
     if not counts:
         return Vote(0, None, 0.0, 0, 0)
-    answer, votes = counts.most_common(1)[0]  # equal counts keep the order of first sight
-    valid = sum(counts.values())
-    return Vote(answers.index(answer), answer, votes / len(answers), len(counts), valid)
+    answer = max(counts, key=lambda known: counts[known])  # equal counts keep the order of first sight
+    share = counts[answer] / (len(answers) if weights is None else sum(weights))
+    valid = sum(answer is not None for answer in answers)
+    return Vote(answers.index(answer), answer, share, len(counts), valid)
 
 
 def remember_tasks() -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2t_eval.artifacts.places import require_new_folder, require_own_folder
-from s2t_eval.cli.flags import Commands, add_loading_flags, add_loop_flags, given, loop_settings, student_flags
+from s2t_eval.cli.flags import (
+    Commands,
+    add_loading_flags,
+    add_loop_flags,
+    given,
+    loop_settings,
+    student_flags,
+)
 from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
 
 if TYPE_CHECKING:
@@ -25,7 +32,9 @@ def add_to(commands: Commands) -> None:
         "r2r", help="label a teacher's texts and train a router on them (R2R)"
     )
     parts = parser.add_subparsers(dest="part", required=True)
-    _add_label(parts.add_parser("label", help="the teacher's texts, and which of the student's tokens diverge"))
+    _add_label(
+        parts.add_parser("label", help="the teacher's texts, and which of the student's tokens diverge")
+    )
     _add_train(parts.add_parser("train", help="a router from these labels, and its thresholds"))
 
 
@@ -72,7 +81,9 @@ def label(parsed: argparse.Namespace) -> None:
     from s2t_eval.pipelines.r2r_labels import label as label_set
     from s2t_eval.training.r2r.rules import LabelSettings
 
-    settings = Labelling(LabelSettings(**given(parsed, LabelSettings)), parsed.num_logits, parsed.drop_overlap)
+    settings = Labelling(
+        LabelSettings(**given(parsed, LabelSettings)), parsed.num_logits, parsed.drop_overlap
+    )
     source, prompting = read_source(parsed)
     lm = load_pair(parsed.pretrained, parsed.teacher, **load_options(parsed))
     _show_labels(folder, label_set(lm, source, prompting, settings, folder))
@@ -83,8 +94,8 @@ def _show_labels(folder: Path, manifest: Manifest) -> None:
 
     steps = manifest.num_identical + manifest.num_neutral + manifest.num_divergent
     print(
-        f"{folder}: {manifest.num_texts} texts of the teacher ({manifest.num_unfinished} unfinished ones left "
-        f"out), {steps} tokens, {manifest.num_unscored} more without a verdict"
+        f"{folder}: {manifest.num_texts} texts of the teacher ({manifest.num_unfinished} unfinished ones left out), "
+        f"{steps} tokens, {manifest.num_unscored} more without a verdict"
     )
     print("identical / neutral / divergent, %:", " / ".join(f"{share:.1f}" for share in manifest.shares))
     print("published (32B and 1.5B), %:       ", " / ".join(f"{share:.1f}" for share in PUBLISHED))
@@ -92,8 +103,8 @@ def _show_labels(folder: Path, manifest: Manifest) -> None:
         found = manifest.validation
         print(
             f"checked by answers: agreement {found['agreement']:.3f}, kappa {found['kappa']:.3f} "
-            f"(n = {found['mismatches']:.0f} mismatches; divergent {100 * found['divergent_by_rule']:.1f} % by "
-            f"the rule, {100 * found['divergent_by_answer']:.1f} % by answers)"
+            f"(n = {found['mismatches']:.0f} mismatches; divergent {100 * found['divergent_by_rule']:.1f} % "
+            f"by the rule, {100 * found['divergent_by_answer']:.1f} % by answers)"
         )
     print("tokens:", ", ".join(f"{name} {count:,}" for name, count in manifest.cost.items()))
 
@@ -126,10 +137,12 @@ def _show_router(out: Path, info: RouterInfo) -> None:
         f"{out}: {training['problems']} problems, {training['steps']} steps, the best after "
         f"{training['best_step']}"
     )
-    print(f"threshold {info.threshold:.4g}, by {info.chosen_by} on {training['validation_problems']} problems")
     print(
-        f"on {at['problems']} further problems: recall {100 * (at['recall'] or 0):.1f} % at a positive rate of "
-        f"{100 * at['positive_rate']:.1f} % (n = {at['steps']:.0f} tokens, {at['divergent']:.0f} divergent)"
+        f"threshold {info.threshold:.4g}, by {info.chosen_by} on {training['validation_problems']} problems"
+    )
+    print(
+        f"on {at['problems']} further problems: recall {100 * (at['recall'] or 0):.1f} % at a positive "
+        f"rate of {100 * at['positive_rate']:.1f} % (n = {at['steps']:.0f} tokens, {at['divergent']:.0f} divergent)"
     )
     for name, found in at["signals"].items():
         shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items() if value is not None)

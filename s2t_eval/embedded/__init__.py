@@ -7,7 +7,7 @@ ordinary transformers checkpoints with one shared tokenizer:
 
 `arith.py` makes the problems, `tokenizer.py` the tokenizer, `train.py` the weights, and `measure.py`
 measures what the pair shows. What stands beside them, `embedded/selector` (for `s2t_local` and `pps_local`),
-`embedded/tah`, `embedded/distilled` and `embedded/r2r`, is made by the scripts embedded_*.py of results/baselines. The models
+`embedded/tah`, `embedded/distilled` and `embedded/r2r`, is made by scripts/train_embedded_*.py. The models
 answer one question at a time: examples or instructions before it are unlike anything they were trained
 on. Importing this module loads neither torch nor transformers.
 """

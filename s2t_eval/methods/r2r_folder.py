@@ -1,8 +1,8 @@
 """An R2R router's folder: the network, its thresholds and all that must hold where it is used.
 
-    router.safetensors   the network
-    r2r.json             student, teacher, size, thresholds, figures
-    README.md            the model card
+router.safetensors   the network
+r2r.json             student, teacher, size, thresholds, figures
+README.md            the model card
 """
 
 from __future__ import annotations
@@ -138,11 +138,6 @@ class RouterFolder:
 def router_path(name: str | Path) -> Path:
     """The local folder of a router's name; `embedded/...` is shipped."""
     return embedded_path(str(name)) if str(name).startswith("embedded/") else Path(name)
-
-
-def is_r2r_folder(name: str | Path) -> bool:
-    """Whether a folder holds an R2R router (a folder of `s2t-eval train` holds the KL trigger's)."""
-    return (router_path(name) / SETTINGS).is_file()
 
 
 def save_router(folder: Path, info: RouterInfo, router: DivergenceRouter) -> None:

@@ -9,17 +9,26 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.progress import GenerationProgress
 from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.models.vocabulary import line_ends
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
-from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger, Trigger
+from s2t_eval.selection.triggers import (
+    EntropyTrigger,
+    KlTrigger,
+    LineEntropyTrigger,
+    MarginTrigger,
+    PositionTrigger,
+    Trigger,
+)
 
 
 def calibrate(
     lm: EngineLM, prompts: PromptSet, prompting: Prompting, taus: Sequence[float], warmup: int
 ) -> Calibration:
     """Decode the problems greedily and take quantiles of every trigger's divergence over all steps."""
-    local: list[Trigger] = [EntropyTrigger(), MarginTrigger()]
+    lines = LineEntropyTrigger(line_ends(lm.tokenizer, lm.student.text_vocab))
+    local: list[Trigger] = [EntropyTrigger(), MarginTrigger(), lines, PositionTrigger()]
     kl: list[Trigger] = [KlTrigger("student_teacher"), KlTrigger("teacher_student")]
     observed = local + kl if isinstance(lm, SelectToThink) else local
     values: list[list[float]] = [[] for _ in observed]

@@ -87,7 +87,7 @@ def _described(
     posed: PromptSet,
     problems: Sequence[Problem],
 ) -> Manifest:
-    """The manifest before anything is counted: what a resumed run has to have in common with its beginning."""
+    """The manifest before anything is counted: what a resumed run is compared with."""
     assert lm.teacher_fingerprint is not None
     return Manifest(
         student=lm.student_fingerprint,

@@ -51,6 +51,7 @@ class Settings:
     adapter_scale: float | None = None
     samples: int | None = None
     seed: int = 0
+    weight: str | None = None  # of the votes
 
     def parts(self) -> dict[str, str]:
         """Each setting as people read it, those that do not apply left out."""
@@ -62,6 +63,7 @@ class Settings:
             "rate": rate,
             "k": f"K {self.top_k}" if self.top_k is not None else None,
             "samples": f"{self.samples} samples" if self.samples is not None else None,
+            "weight": f"weight {self.weight}" if self.weight is not None else None,
             "seed": f"seed {self.seed}" if self.seed else None,
         }
         return {name: value for name, value in named.items() if value is not None}
@@ -314,11 +316,12 @@ def _settings(config: dict[str, Any]) -> Settings:
         threshold=float(threshold) if fires and threshold is not None else None,
         top_k=policy.get("top_k") if fires else None,
         selector=policy.get("selector"),
-        checkpoint=ours.get("selector"),
+        checkpoint=ours.get("router") or ours.get("selector"),
         proposer=ours.get("proposer"),
         proposal_weight=policy.get("proposal_weight"),
         adapter_scale=ours.get("adapter_scale"),
         samples=sampling.get("num_samples"),
+        weight=sampling.get("weight"),
         seed=int(ours.get("seed") or 0),
     )
 

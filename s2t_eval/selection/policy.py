@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from s2t_eval.selection.scores import Score
@@ -103,6 +103,11 @@ def s2t(trigger: Trigger, threshold: float, top_k: int = 8, warmup: int = 0) -> 
 def takeover(trigger: Trigger, threshold: float, top_k: int = 8, warmup: int = 0) -> Policy:
     """The same steps, decided by the teacher's argmax over the vocabulary."""
     return Policy("takeover", trigger, threshold, TakeoverSelector(), top_k, warmup)
+
+
+def r2r(trigger: Trigger, threshold: float, top_k: int = 8, warmup: int = 0) -> Policy:
+    """R2R: takeover under a router that was trained on divergent tokens."""
+    return replace(takeover(trigger, threshold, top_k, warmup), name="r2r")
 
 
 def s2t_local(trigger: Trigger, threshold: float, score: Score, top_k: int = 8, warmup: int = 0) -> Policy:

@@ -29,8 +29,8 @@ from s2t_eval.training.r2r.verdicts import AnswersOf, Judge, by_answer, verdicts
 KINDS = ("texts", "steps", "verdicts")
 PREFILL_TOKENS = 1024
 HEAD_CHUNK = 128
-PROBLEMS_AT_ONCE = 4
-"""Problems whose mismatches are continued together: about thirty mismatches each."""
+MISMATCHES_A_ROW = 4
+"""Mismatches of a group a row: more would be repeated after a kill, fewer leave rows empty at its end."""
 
 
 def write_texts(
@@ -158,8 +158,7 @@ def label_mismatches(
     """Verdicts on the tokens of all texts that have none yet."""
     validated = labeller.validated(kept)
     missing = set(work.missing("verdicts", len(problems)))
-    for begin in range(0, len(kept), PROBLEMS_AT_ONCE):
-        group = kept[begin : begin + PROBLEMS_AT_ONCE]
+    for group in _by_mismatches(problems, kept, work, MISMATCHES_A_ROW * continuer.rows):
         if missing.isdisjoint(group):
             advance(len(group))
             continue
@@ -171,6 +170,22 @@ def label_mismatches(
             work.save("verdicts", i, found)
         advance(len(group))
     continuer.teacher.release()
+
+
+def _by_mismatches(
+    problems: Sequence[Problem], kept: Sequence[int], work: LabelFolder, size: int
+) -> Iterator[list[int]]:
+    """Problems in order, as many together as have this many mismatches."""
+    part: list[int] = []
+    count = 0
+    for i in kept:
+        part.append(i)
+        count += len(teacher_text(problems[i], i, work).mismatches)
+        if count >= size:
+            yield part
+            part, count = [], 0
+    if part:
+        yield part
 
 
 def teacher_text(problem: Problem, number: int, work: LabelFolder) -> TeacherText:

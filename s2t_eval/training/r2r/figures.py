@@ -120,4 +120,6 @@ def without_nan(value: Any) -> Any:
     """The same figures with None in place of what is undefined: JSON has no NaN."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and value != value else value

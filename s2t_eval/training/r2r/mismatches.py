@@ -140,9 +140,7 @@ class Sides(NamedTuple):
     student: Continued
 
 
-def both_sides(
-    mismatch: Mismatch, continuation: Result | None, decode: Decode, limit: int
-) -> Sides:
+def both_sides(mismatch: Mismatch, continuation: Result | None, decode: Decode, limit: int) -> Sides:
     """The sentence as the teacher wrote it, and as it goes on behind the student's token."""
     text, t = mismatch.text, mismatch.t
     begin = sentence_begin(text.output_ids[:t], decode)

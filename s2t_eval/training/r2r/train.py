@@ -46,7 +46,7 @@ LOOP = LoopSettings(
     evaluations=1,
     patience=5,
 )
-"""Four texts are about the paper's 1,024 tokens a step; its rate of 5e-5 is for a router of ten times the size."""
+"""Four texts are about the paper's 1,024 tokens a step; its rate of 5e-5 is for a router ten times as large."""
 
 Embed = Callable[[Tensor], Tensor]
 
@@ -243,9 +243,7 @@ def _info(
         "by_rate": {
             tau: recall_and_rate(test.probabilities, test.is_divergent, at) for tau, at in rates.items()
         },
-        "signals": signals_at_rates(
-            {"router": test.probabilities, **_controls(parts[2])}, test.is_divergent
-        ),
+        "signals": signals_at_rates({"router": test.probabilities, **_controls(parts[2])}, test.is_divergent),
     }
     at_validation = recall_and_rate(validation.probabilities, validation.is_divergent, chosen)
     training = {

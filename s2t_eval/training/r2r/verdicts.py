@@ -146,5 +146,3 @@ def _bracketed(ids: Sequence[int], position: int, decode: Callable[[Sequence[int
     """A sentence with the token at which two versions part in double brackets."""
     before, token, behind = decode(ids[:position]), decode(ids[position : position + 1]), ids[position + 1 :]
     return f"{before} [[{token.strip()}]]{decode(behind)}".strip()
-
-
