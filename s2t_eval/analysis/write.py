@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from s2t_eval.analysis.bottleneck import trigger_or_selection
@@ -31,7 +33,11 @@ MOST_ROWS = 40
 
 
 def of_labels(
-    label_sets: Mapping[str, Any], tau: float, ks: Sequence[int] | None, learned: Mapping[str, Any]
+    label_sets: Mapping[str, Any],
+    tau: float,
+    ks: Sequence[int] | None,
+    learned: Mapping[str, Any],
+    ends_line: npt.NDArray[np.bool_] | None = None,
 ) -> list[Plot]:
     """Local sufficiency, the error split of student and teacher, the triggers' ROC, trigger or selection.
 
@@ -41,11 +47,14 @@ def of_labels(
         ks: numbers of candidates for the error split; None takes the powers of two that the labels hold.
         learned: problem -> what a trained selector says there (`training.judge`); where it is not empty,
             error split and ROC are of these problems alone.
+        ends_line: which tokens end a line, for the entropy at the first token of a line.
 
     Raises:
         ValueError: labels whose candidates do not cover the top `tau`, or more candidates than they hold.
     """
-    every = pd.concat([positions(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
+    every = pd.concat(
+        [positions(set_, name, ends_line) for name, set_ in label_sets.items()], ignore_index=True
+    )
     kept = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
     width = min(len(scores) for scores in kept["student"])
     if ks is not None and max(ks) > width:
@@ -122,6 +131,7 @@ def analyze(
     tau: float = 0.1,
     ks: Sequence[int] | None = None,
     device: str = "cpu",
+    ends_line: npt.NDArray[np.bool_] | None = None,
 ) -> list[Path]:
     """Write NAME.svg and NAME.csv of each analysis, `analysis.md`, `analysis.html` and `flips.md`.
 
@@ -129,7 +139,7 @@ def analyze(
         ValueError: nothing that could be analysed.
     """
     entries = arrange(runs) if runs else []
-    plots = of_labels(label_sets, tau, ks, learned or {}) if label_sets else []
+    plots = of_labels(label_sets, tau, ks, learned or {}, ends_line) if label_sets else []
     plots += of_results(entries)
     more, flips = of_traces(traces, runs, device)
     plots += more

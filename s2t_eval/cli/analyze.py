@@ -11,6 +11,9 @@ from s2t_eval.cli.flags import Commands, metric_choices, require_flags, require_
 from s2t_eval.ranges import AT_LEAST_1, RATE
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.selector.judge import Judged
 
@@ -56,20 +59,29 @@ def run(parsed: argparse.Namespace) -> None:
     runs = read_runs(parsed.results, metrics) if parsed.results else []
     require_used(metrics, [run.task for run in runs])
     traces = [read_trace(path) for path in parsed.trace]
-    learned = _judged(parsed, labels) if parsed.selector else {}
-    device = parsed.device
+    learned, ends_line = _judged(parsed, labels) if parsed.selector else ({}, None)
     paths = analyze(
-        labels, runs, traces, parsed.out, learned=learned, tau=parsed.tau, ks=parsed.k, device=device
+        labels,
+        runs,
+        traces,
+        parsed.out,
+        learned=learned,
+        tau=parsed.tau,
+        ks=parsed.k,
+        device=parsed.device,
+        ends_line=ends_line,
     )
     print(*paths, sep="\n")
 
 
-def _judged(parsed: argparse.Namespace, labels: dict[str, LabelSet]) -> dict[str, Judged]:
-    """What the selector says of the problems of these label sets that it was not trained on."""
+def _judged(
+    parsed: argparse.Namespace, labels: dict[str, LabelSet]
+) -> tuple[dict[str, Judged], npt.NDArray[np.bool_]]:
+    """The selector's scores on problems that it was not trained on, and which tokens end a line."""
     from s2t_eval.artifacts.fingerprint import model_fingerprint
     from s2t_eval.methods.selector_folder import load_selector
     from s2t_eval.models.loading import load_model
-    from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
+    from s2t_eval.models.vocabulary import line_ends, text_vocabulary, vocabulary_hash
     from s2t_eval.training.selector.judge import judge, unseen
 
     student, tokenizer = load_model("pretrained", parsed.pretrained, parsed.dtype, parsed.device, False)
@@ -78,4 +90,6 @@ def _judged(parsed: argparse.Namespace, labels: dict[str, LabelSet]) -> dict[str
     for found in labels.values():
         found.require_student(base, vocabulary)
     trajectories = [trajectory for found in labels.values() for trajectory in unseen(selector, found)]
-    return judge(selector, student, text_vocabulary(tokenizer), trajectories)
+    text_vocab = text_vocabulary(tokenizer)
+    judged = judge(selector, student, text_vocab, trajectories)
+    return judged, line_ends(tokenizer, text_vocab).numpy()

@@ -94,7 +94,7 @@ def _show_labels(folder: Path, manifest: Manifest) -> None:
 
     steps = manifest.num_identical + manifest.num_neutral + manifest.num_divergent
     print(
-        f"{folder}: {manifest.num_texts} texts of the teacher ({manifest.num_unfinished} unfinished ones left out), "
+        f"{folder}: {manifest.num_texts} texts of the teacher ({manifest.num_unfinished} unfinished), "
         f"{steps} tokens, {manifest.num_unscored} more without a verdict"
     )
     print("identical / neutral / divergent, %:", " / ".join(f"{share:.1f}" for share in manifest.shares))
@@ -142,7 +142,8 @@ def _show_router(out: Path, info: RouterInfo) -> None:
     )
     print(
         f"on {at['problems']} further problems: recall {100 * (at['recall'] or 0):.1f} % at a positive "
-        f"rate of {100 * at['positive_rate']:.1f} % (n = {at['steps']:.0f} tokens, {at['divergent']:.0f} divergent)"
+        f"rate of {100 * at['positive_rate']:.1f} % (n = {at['steps']:.0f} tokens, "
+        f"{at['divergent']:.0f} divergent)"
     )
     for name, found in at["signals"].items():
         shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items() if value is not None)

@@ -97,7 +97,7 @@ def test_error_split_by_hand(labelled: list[Labelled]) -> None:
 
 def test_trigger_roc_by_hand(labelled: list[Labelled]) -> None:
     data = trigger_roc(positions(labelled, "B"), tau=0.4).data.set_index("signal")
-    assert list(data.index) == ["entropy", "margin"]  # no router here
+    assert list(data.index) == ["entropy", "margin", "position"]  # neither a router nor a tokenizer here
     assert data.loc["entropy", "positives"] == 4
     assert data.loc["entropy", "recall"] == 75  # 9, 8, 5, 1 fire; 5 is no top step
     # 24 pairs of a top and another step; only (1, 5) and (0.5, 5) are in the wrong order.
@@ -296,7 +296,7 @@ def test_a_trained_selector_is_judged_on_what_it_has_not_seen(tmp_path: Path) ->
     assert set(crossed["trigger"]) == {"kl", "router", "entropy", "margin"} and (crossed["texts"] == 6).all()
     held_out = LabelSet.load(labels).split(0.25)[1]
     assert set(roc["n"]) == {sum(len(row.output_ids) for row in held_out)}
-    assert set(roc.index) == {"entropy", "margin", "router"}
+    assert set(roc.index) == {"entropy", "margin", "router", "line_entropy", "position"}
     # The set's own top tenth, so the groups of selector.json but for those at the threshold itself.
     assert split.loc["the trained selector", "n"] == info["held_out"]["groups"]
     for name, key in (("the trained selector", "agree@1"), ("greedy's own order", "greedy_agree@1")):

@@ -46,7 +46,7 @@ LOOP = LoopSettings(
     evaluations=1,
     patience=5,
 )
-"""Four texts are about the paper's 1,024 tokens a step; its rate of 5e-5 is for a router ten times as large."""
+"""Four texts are about the paper's 1,024 tokens a step; its rate of 5e-5 is for a larger router."""
 
 Embed = Callable[[Tensor], Tensor]
 
