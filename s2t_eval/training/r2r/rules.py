@@ -23,7 +23,7 @@ IDENTICAL, NEUTRAL, DIVERGENT, UNSCORED = 0, 1, 2, 3
 """Verdicts on a token: the student's is the teacher's; it is another, but the text goes on to the same
 end; it is another and the text goes elsewhere; nobody could tell."""
 
-SPACING = re.compile(r"\\[,;:! ]|\\q?quad\b|~|\\left|\\right|\{,\}")
+SPACING = re.compile(r"\\[,;:! ]|\\q?quad\b|~|\\left|\\right")
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 OPERATOR = {"×": "*", "·": "*", "÷": "/", "−": "-", "\\times": "*", "\\cdot": "*", "\\div": "/"}
 EQUATION = re.compile(
@@ -108,7 +108,7 @@ def is_neutral(teacher: Sentence, student: Sentence, max_edit: float) -> bool | 
         return True
     if numbers(left) != numbers(right) or equations(left) != equations(right):
         return False
-    if is_close(WORD.findall(left), WORD.findall(right), max_edit):
+    if is_close(words(left), words(right), max_edit):
         return True
     if teacher.next_id is None:
         return False
@@ -117,10 +117,16 @@ def is_neutral(teacher: Sentence, student: Sentence, max_edit: float) -> bool | 
 
 def normalise(text: str) -> str:
     """A sentence without differences of case, spacing, LaTeX spacing and spelling of operators."""
-    text = SPACING.sub(" ", text)
+    text = SPACING.sub(" ", text.replace("{,}", ","))
     for written, operator in OPERATOR.items():
         text = text.replace(written, operator)
     return " ".join(text.lower().split())
+
+
+def words(text: str) -> list[str]:
+    """Words, numbers and marks of a normalised text; numbers of one value are the same word."""
+    found = WORD.findall(text)
+    return [str(_value(word)) if NUMBER.fullmatch(word) else word for word in found]
 
 
 def numbers(text: str) -> Counter[Decimal]:
