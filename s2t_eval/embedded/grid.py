@@ -15,6 +15,8 @@ STUDENT, TEACHER = "embedded/student", "embedded/teacher"
 TAUS = (0.01, 0.05, 0.1)
 NUM_CALIBRATION = 100
 SELECTOR = {"selector": "embedded/selector"}
+R2R = {"teacher": TEACHER, "router": "embedded/r2r", "tau": 0.05}
+KL_ROUTER = {"teacher": TEACHER, "router": "embedded/selector", "tau": 0.05}
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,34 @@ GRID = (
     Row("maj2", "maj2", "maj_at_k", {"num_samples": 2}),
     Row("maj4", "maj4", "maj_at_k", {"num_samples": 4}),
     Row("maj8", "maj8", "maj8"),
+    Row("maj8_confidence", "maj8, weight confidence", "maj8", {"weight": "confidence"}),
     Row("distil", "distil (kd)", "distil", {"peft": "embedded/distilled"}),
     Row("tah", "tah", "tah", {"tah": "embedded/tah"}),
     _pair("s2t_kl_tau1", "s2t, kl, tau 1 %", "s2t", "kl", 0.01),
     _pair("s2t_kl_tau5", "s2t, kl, tau 5 %", "s2t", "kl", 0.05),
     _pair("s2t_entropy_tau5", "s2t, entropy, tau 5 %", "s2t", "entropy", 0.05),
     _pair("s2t_random_tau5", "s2t, random, tau 5 %", "s2t", "random", 0.05),
+    Row(
+        "s2t_position",
+        "s2t, the first two tokens",
+        "s2t",
+        {"teacher": TEACHER, "trigger": "position", "threshold": 0.4},
+    ),
     _pair("takeover_kl_tau5", "takeover, kl, tau 5 %", "takeover", "kl", 0.05),
+    Row("r2r_tau5", "r2r, tau 5 %", "r2r", R2R),
+    Row("s2t_r2r_tau5", "s2t, R2R's router, tau 5 %", "s2t", {**R2R, "trigger": "router"}),
+    Row(
+        "takeover_router_tau5",
+        "takeover, router of the KL trigger, tau 5 %",
+        "takeover",
+        {**KL_ROUTER, "trigger": "router"},
+    ),
+    Row(
+        "s2t_router_tau5",
+        "s2t, router of the KL trigger, tau 5 %",
+        "s2t",
+        {**KL_ROUTER, "trigger": "router"},
+    ),
     Row("s2t_local", "s2t_local (adapted model writes)", "s2t_local", SELECTOR),
     Row("pps_local", "pps_local, its default", "pps_local", SELECTOR),
     Row(
