@@ -17,6 +17,7 @@ from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import line_ends, require_same_vocabulary, text_vocabulary, vocabulary_hash
 from s2t_eval.selection import policy
 from s2t_eval.selection.calibration import Calibration
+from s2t_eval.selection.divergence_router import DivergenceTrigger
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import ThresholdTable
@@ -172,8 +173,8 @@ class SelectionLM(EngineLM):
         """The calibration's thresholds, else those of an R2R router, else the selector's."""
         if self.calibration is not None:
             return self.calibration.table
-        if isinstance(self.router, RouterFolder):
-            return self.router.info.table
+        if isinstance(self.router, RouterFolder) and isinstance(trigger, DivergenceTrigger):
+            return self.router.table(trigger)
         source = self._router_source
         assert source is not None
         info = source.info

@@ -23,6 +23,7 @@ def add_to(commands: Commands) -> None:
     add("--teacher", help="teacher; without one only local triggers are calibrated")
     add("--tau", type=float, nargs="+", default=[0.01, 0.05, 0.1], help="wanted rates")
     add("--warmup", type=int, default=0, help="tokens at the start of a text that never fire")
+    add("--router", help="folder of an R2R router, whose thresholds are measured too")
     add("--out", required=True, help="calibration file to write")
     parser.set_defaults(function=run)
 
@@ -40,7 +41,7 @@ def run(parsed: argparse.Namespace) -> None:
     source, prompting = read_source(parsed)
     lm = calibration_run.load_lm(parsed.pretrained, parsed.teacher, **load_options(parsed))
     problems = without_evaluation_problems(source.prompts(lm, prompting), parsed.drop_overlap)
-    calibration = calibration_run.calibrate(lm, problems, prompting, parsed.tau, parsed.warmup)
+    calibration = calibration_run.calibrate(lm, problems, prompting, parsed.tau, parsed.warmup, parsed.router)
     calibration.save(out)
     print(f"{out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")
     for trigger, rates in calibration.thresholds.items():

@@ -23,7 +23,7 @@ from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.embedded import embedded_path
 from s2t_eval.models.loading import require_finite_tensors
 from s2t_eval.selection.divergence_router import DivergenceRouter, DivergenceTrigger, RouterSize
-from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
+from s2t_eval.selection.thresholds import ThresholdTable, require_rates, trigger_key
 
 FORMAT = 1
 SETTINGS = "r2r.json"
@@ -73,7 +73,7 @@ class RouterInfo:
         size: of the network.
         threshold: probability above which a token is the teacher's, unless the user names another.
         chosen_by: what chose it: a recall or a rate on validation problems.
-        thresholds: trigger key -> rate -> threshold, quantiles over the tokens of validation problems.
+        thresholds: rate -> threshold, quantiles over the tokens of validation problems.
         held_out: recall and positive rate of `threshold` on problems that chose nothing, with their n, and
             recall and positive rate at every rate.
         labels: what the labels were made of, and their shares.
@@ -89,19 +89,14 @@ class RouterInfo:
     size: RouterSize
     threshold: float
     chosen_by: str
-    thresholds: Rates
+    thresholds: dict[str, float]
     held_out: dict[str, Any]
     labels: dict[str, Any]
     training: dict[str, Any]
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        require_rates(self.thresholds)
-
-    @property
-    def table(self) -> ThresholdTable:
-        """The thresholds by rate, to be looked up."""
-        return ThresholdTable("router", self.thresholds)
+        require_rates({"r2r": self.thresholds})
 
 
 KIND = ManifestKind(RouterInfo, "s2t-eval r2r train", R2RError, FORMAT, SETTINGS)
@@ -125,7 +120,11 @@ class RouterFolder:
 
     def trigger(self, embed: Callable[[Tensor], Tensor], device: Any) -> DivergenceTrigger:
         """The trigger that this router is, beside a student with these input embeddings."""
-        return DivergenceTrigger(self.router.to(device), embed)
+        return DivergenceTrigger(self.router.to(device), embed, self.hash)
+
+    def table(self, trigger: DivergenceTrigger) -> ThresholdTable:
+        """The thresholds by rate, to be looked up for its trigger."""
+        return ThresholdTable("router", {trigger_key(trigger): self.info.thresholds})
 
     def require_teacher(self, fingerprint: str | None) -> None:
         """Raise `R2RError` unless the labels are this teacher's; None (no teacher is loaded) passes."""

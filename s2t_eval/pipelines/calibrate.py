@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from s2t_eval.methods.r2r_folder import load_router
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.progress import GenerationProgress
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.models.vocabulary import line_ends
+from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
@@ -24,11 +25,33 @@ from s2t_eval.selection.triggers import (
 
 
 def calibrate(
-    lm: EngineLM, prompts: PromptSet, prompting: Prompting, taus: Sequence[float], warmup: int
+    lm: EngineLM,
+    prompts: PromptSet,
+    prompting: Prompting,
+    taus: Sequence[float],
+    warmup: int,
+    router: str | None = None,
 ) -> Calibration:
-    """Decode the problems greedily and take quantiles of every trigger's divergence over all steps."""
+    """Decode the problems greedily and take quantiles of every trigger's divergence over all steps.
+
+    Args:
+        lm: the student, with its teacher if there is one.
+        prompts: training problems.
+        prompting: how they are put.
+        taus: wanted rates.
+        warmup: tokens at the start of a text that are left out.
+        router: folder of an R2R router to measure as well.
+
+    Raises:
+        R2RError: a router of another student.
+        TrainingDataError: no step is left.
+    """
     lines = LineEntropyTrigger(line_ends(lm.tokenizer, lm.student.text_vocab))
     local: list[Trigger] = [EntropyTrigger(), MarginTrigger(), lines, PositionTrigger()]
+    if router is not None:
+        identity = (lm.student_fingerprint, vocabulary_hash(lm.tokenizer), int(lm.student.config.hidden_size))
+        embed: Any = lm.student.base.get_input_embeddings()
+        local.append(load_router(router, *identity).trigger(embed, lm.device))
     kl: list[Trigger] = [KlTrigger("student_teacher"), KlTrigger("teacher_student")]
     observed = local + kl if isinstance(lm, SelectToThink) else local
     values: list[list[float]] = [[] for _ in observed]

@@ -88,10 +88,12 @@ class DivergenceTrigger:
     Args:
         router: the network, in evaluation mode, on the student's device.
         embed: the student's input embedding, ids [n] -> [n, hidden].
+        source: hash of the router's folder, which tells its thresholds from those of another router.
     """
 
     router: DivergenceRouter
     embed: Callable[[Tensor], Tensor]
+    source: str = ""
     name: str = "r2r"
     needs_teacher: bool = False
 

@@ -12,6 +12,9 @@ import torch
 from s2t_eval.methods.r2r_folder import R2RError
 from s2t_eval.model_wrappers.arguments import LocalArguments, SelectionArguments
 from s2t_eval.model_wrappers.r2r import R2RArguments
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.pipelines.prompts import Prompting, task_prompts
+from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.divergence_router import DivergenceTrigger
 from s2t_eval.selection.triggers import Step
 from tests.harness_helpers import (
@@ -27,6 +30,7 @@ from tests.harness_helpers import (
     tiny_folder,
     tokenizer,
 )
+from tests.learning import main
 from tests.r2r_learning import router
 from tests.training.test_r2r_training import load
 
@@ -55,7 +59,7 @@ def test_a_threshold_above_one_is_greedy_and_one_below_zero_is_the_teacher() -> 
 def test_texts_and_costs_are_their_slow_twin(tmp_path: Path) -> None:
     """Every step from the whole text; the teacher's lag is what the student wrote since its last call."""
     trace = tmp_path / "trace.jsonl"
-    threshold = load(router()).info.thresholds["r2r"]["0.2"]
+    threshold = load(router()).info.thresholds["0.2"]
     results = evaluate("r2r", pair(threshold=threshold, trace=str(trace)), limit=4)
     student: Any = model(STUDENT)
     trigger = DivergenceTrigger(load(router()).router, student.get_input_embeddings())
@@ -100,14 +104,42 @@ def test_batches_and_refilling_change_no_text() -> None:
 
 def test_where_it_fires_by_default_by_rate_and_by_threshold() -> None:
     info = load(router()).info
-    for given, threshold in (({}, info.threshold), ({"tau": 0.05}, info.thresholds["r2r"]["0.05"])):
+    for given, threshold in (({}, info.threshold), ({"tau": 0.05}, info.thresholds["0.05"])):
         entry = ours(evaluate("r2r", pair(**given), limit=1))
         assert entry["policy"]["threshold"] == threshold
         assert entry["policy"]["trigger"]["name"] == "r2r" and entry["policy"]["method"] == "r2r"
         assert entry["router"] == load(router()).hash
     assert ours(evaluate("r2r", pair(tau=1), limit=1))["policy"]["trigger"]["name"] == "always"
-    with pytest.raises(ValueError, match=r"router: it has no threshold for trigger r2r at tau=0.33 \(it has"):
+    with pytest.raises(
+        ValueError, match=r"router: it has no threshold for trigger r2r:\w+ at tau=0.33 \(it has"
+    ):
         evaluate("r2r", pair(tau=0.33), limit=1)
+
+
+def test_a_calibration_measures_the_router_on_the_student_s_own_texts(tmp_path: Path) -> None:
+    """The rate of r2r.json holds for the teacher's texts. With one candidate the measured steps come again."""
+    out = tmp_path / "calibration.json"
+    given = [
+        "--pretrained",
+        STUDENT,
+        "--task",
+        "s2t_arith",
+        "--limit",
+        "12",
+        "--tau",
+        "0.1",
+        "--device",
+        "cpu",
+    ]
+    main(["calibrate", *given, "--router", str(router()), "--out", str(out)])
+    thresholds = Calibration.load(out).thresholds
+    assert thresholds.keys() > {f"r2r:{load(router()).hash}"}
+    lm = SelectToThink(
+        STUDENT, **pair(trigger="router", tau=0.1, calibration=str(out), top_k=1, batch_size=8)
+    )
+    lm.generate_until(task_prompts(lm, "s2t_arith", 12, Prompting()).instances)
+    report = lm.telemetry.report()
+    assert report["triggers"] == pytest.approx(0.1 * report["tokens"], abs=1)
 
 
 # ---------------------------------------------------------------- crosses

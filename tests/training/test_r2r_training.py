@@ -128,7 +128,7 @@ def test_a_trained_folder_is_read_as_written_and_learnt_something() -> None:
     assert min(losses) < losses[0]
     assert info.chosen_by == "rate 0.1" and 0 < info.threshold < 1
     assert training["validation"]["positive_rate"] == pytest.approx(0.1, abs=0.02)
-    assert set(info.thresholds["r2r"]) == {"0.01", "0.05", "0.1", "0.2"}
+    assert set(info.thresholds) == {"0.01", "0.05", "0.1", "0.2"}
     assert set(info.held_out["signals"]) == {"router", "entropy", "margin"}
     assert set(info.held_out) >= {"recall", "positive_rate", "steps", "divergent", "by_rate"}
     assert not found.router.training

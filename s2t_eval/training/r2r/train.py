@@ -268,7 +268,7 @@ def _info(
         size=model.router.size,
         threshold=chosen,
         chosen_by=threshold.described,
-        thresholds={"r2r": rates},
+        thresholds=rates,
         held_out=without_nan(held_out),
         labels=manifest.described(),
         training=without_nan(training),
