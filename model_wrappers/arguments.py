@@ -243,6 +243,10 @@ class LocalArguments(SelectionArguments):
                 raise ValueError("trigger=kl needs teacher=MODEL; a selector's own triggers need none")
         elif self.threshold is not None:
             raise ValueError("threshold: it is a trigger's; name the trigger too, or give tau alone")
+        elif self.router is not None:
+            raise ValueError(
+                f"router={self.router}: it is read by trigger=router alone; name the trigger too"
+            )
 
 
 def split_arguments(

@@ -69,7 +69,7 @@ def _is_rate(text: str) -> bool:
 
 
 def trigger_key(trigger: Trigger) -> str:
-    """A trigger's name in a table; both directions of KL and every R2R router have thresholds of their own."""
+    """A trigger's name in a table; each direction of KL and each R2R router has thresholds of its own."""
     if isinstance(trigger, DivergenceTrigger):
         return f"{trigger.name}:{trigger.source}"
     return f"kl:{trigger.direction}" if isinstance(trigger, KlTrigger) else trigger.name

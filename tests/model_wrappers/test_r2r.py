@@ -117,7 +117,7 @@ def test_where_it_fires_by_default_by_rate_and_by_threshold() -> None:
 
 
 def test_a_calibration_measures_the_router_on_the_student_s_own_texts(tmp_path: Path) -> None:
-    """The rate of r2r.json holds for the teacher's texts. With one candidate the measured steps come again."""
+    """The rate of r2r.json holds for the teacher's texts. With one candidate the same steps come again."""
     out = tmp_path / "calibration.json"
     given = [
         "--pretrained",
@@ -191,6 +191,7 @@ def test_without_a_teacher_the_local_selector_takes_r2r_s_router() -> None:
         (SelectionArguments, {"router": "x", "threshold": 1}, "router=x: trigger=kl does not read it"),
         (SelectionArguments, {"trigger": "position", "threshold": 2}, "threshold of trigger=position: ex"),
         (SelectionArguments, {"trigger": "line_entropy", "threshold": -1}, "threshold of trigger=line_ent"),
+        (LocalArguments, {"selector": "x", "router": "x"}, "router=x: it is read by trigger=router alone"),
         (LocalArguments, {"selector": "x", "trigger": "entropy", "router": "x"}, "router=x: trigger=entr"),
     ],
 )  # fmt: skip
