@@ -182,7 +182,7 @@ class SelectionArguments(CommonArguments):
                         f"trigger={trigger} does not depend on {name}, got {name}={getattr(self, name)}; "
                         "leave it out, or name another trigger"
                     )
-        if self.router is not None and trigger != "router":
+        if self.router is not None and trigger not in ("router", "always", "never"):
             raise ValueError(f"router={self.router}: trigger={trigger} does not read it; take trigger=router")
         if trigger != "kl" and self.kl_direction != SelectionArguments.kl_direction:
             raise ValueError(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from tests.harness_helpers import STUDENT, TEACHER
 from tests.learning import main
@@ -24,6 +27,15 @@ def train_arguments(labels: Path, out: Path, *more: str) -> list[str]:
     loop = ["--epochs", "4", "--lr", "3e-3", "--batch_size", "4", "--width", "16", "--blocks", "1"]
     given = ["--pretrained", STUDENT, "--labels", str(labels), "--device", "cpu", "--out", str(out)]
     return ["r2r", "train", *given, *loop, "--held_out", "0.4", "--by", "rate", "--tau", "0.1", *more]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[object]) -> str:
+    """The last line of a command that ends with exit code 2, behind what loading models prints."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(list(map(str, arguments)))
+    assert caught.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
 
 
 @functools.cache

@@ -25,10 +25,9 @@ from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
 from s2t_eval.training.r2r.mismatches import Continuer, Mismatch, TeacherText
 from s2t_eval.training.r2r.rules import DIVERGENT, IDENTICAL, NEUTRAL, UNSCORED
 from s2t_eval.training.r2r.verdicts import Judge, both_sides, by_judge
-from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, generate, logits_after, model, tokenizer
 from tests.learning import main
-from tests.r2r_learning import COUNT, label_arguments, labels
+from tests.r2r_learning import COUNT, label_arguments, labels, refusal
 from tests.training.test_r2r_rules import slow_is_neutral
 
 
@@ -237,8 +236,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(found: R2RLabels, tmp_path: Path)
 def test_work_of_another_run_and_finished_sets_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = refused(capsys, *label_arguments(labels()))
-    assert line.startswith("s2t-eval r2r: --out ")
+    line = refusal(capsys, label_arguments(labels()))
+    assert line == f"s2t-eval r2r: --out {labels()}: it holds a finished label set; name another folder"
     shutil.copytree(labels(), tmp_path / "copy")
     (tmp_path / "copy" / "shards" / "shard-00000.safetensors").write_bytes(b"cut off")
     with pytest.raises(R2RError, match=r"shard .*shard-00000.safetensors is missing or damaged"):
@@ -265,7 +264,7 @@ def test_evaluation_problems_are_refused(tmp_path: Path, capsys: pytest.CaptureF
     data = tmp_path / "mine.jsonl"
     data.write_text(json.dumps({"question": question}) + "\n")
     pair = ["--pretrained", STUDENT, "--teacher", TEACHER, "--device", "cpu"]
-    line = refused(capsys, "r2r", "label", *pair, "--data", data, "--out", tmp_path / "out")
+    line = refusal(capsys, ["r2r", "label", *pair, "--data", data, "--out", tmp_path / "out"])
     assert "1 of 1 problems are also evaluation problems of gsm8k" in line
 
 
@@ -273,7 +272,7 @@ def test_answers_need_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     data = tmp_path / "mine.jsonl"
     data.write_text(json.dumps({"question": "Tom has 3 apples. How many?"}) + "\n")
     pair = ["--pretrained", STUDENT, "--teacher", TEACHER, "--device", "cpu", "--rule", "answer"]
-    line = refused(capsys, "r2r", "label", *pair, "--data", data, "--out", tmp_path / "out")
+    line = refusal(capsys, ["r2r", "label", *pair, "--data", data, "--out", tmp_path / "out"])
     assert "rule=answer: only a task (--task NAME) has a rule by which two answers are equal" in line
 
 
@@ -283,10 +282,8 @@ def test_texts_that_do_not_end_are_left_out_and_a_set_of_none_is_refused(
     main(label_arguments(tmp_path / "some", "--max_gen_toks", "30", "--rule", "regret", count=8))
     manifest = R2RLabels.load(tmp_path / "some").manifest
     assert 0 < manifest.num_unfinished < 8 and manifest.num_texts == 8 - manifest.num_unfinished
-    capsys.readouterr()
-    with pytest.raises(SystemExit):
-        main(label_arguments(tmp_path / "none", "--max_gen_toks", "3", count=2))
-    assert "none of the teacher's 2 texts ended within its limit" in capsys.readouterr().err
+    line = refusal(capsys, label_arguments(tmp_path / "none", "--max_gen_toks", "3", count=2))
+    assert "none of the teacher's 2 texts ended within its limit" in line
 
 
 def test_a_question_is_never_on_both_sides(found: R2RLabels) -> None:
