@@ -185,11 +185,14 @@ def write_labels(folder: Path, manifest: Manifest, texts: Sequence[LabelledText]
             save_file(tensors, partial)
         shards[name] = len(part)
     every = torch.cat([text.verdicts for text in texts])
-    counts = [int((every == verdict).sum()) for verdict in (IDENTICAL, NEUTRAL, DIVERGENT, UNSCORED)]
+    count = {verdict: int((every == verdict).sum()) for verdict in range(UNSCORED + 1)}
     whole = replace(
         manifest,
         num_texts=len(texts),
-        **dict(zip(("num_identical", "num_neutral", "num_divergent", "num_unscored"), counts, strict=True)),
+        num_identical=count[IDENTICAL],
+        num_neutral=count[NEUTRAL],
+        num_divergent=count[DIVERGENT],
+        num_unscored=count[UNSCORED],
         problems=[[text.problem_id, text.question_hash] for text in texts],
         shards=shards,
     )
