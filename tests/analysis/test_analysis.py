@@ -135,8 +135,12 @@ def test_gain_kept_from_the_committed_results() -> None:
 def test_takeover_against_selection_pairs_equal_triggers() -> None:
     plot = takeover_against_selection(arrange(read_runs([EMBEDDED])))
     assert plot is not None
-    [row] = plot.data.to_dict("records")
-    assert (row["trigger"], row["tau"], row["n"]) == ("kl", 0.05, 300)
+    rows = plot.data.to_dict("records")
+    assert [(row["trigger"], row["tau"], row["n"]) for row in rows] == [
+        ("kl", 0.05, 300),
+        ("router", 0.05, 300),
+    ]
+    row = rows[0]
     assert row["takeover"] - row["selection"] == pytest.approx(row["delta"])
     assert row["won"] - row["lost"] == pytest.approx(3 * row["delta"])
 
@@ -156,7 +160,7 @@ def test_scans_need_two_points_of_one_line(tmp_path: Path) -> None:
     assert tau.data["tau"].tolist() == [0.01, 0.05] * 2 and (tau.data["k"] == 8).all()
     assert k.data["k"].tolist() == [4, 8] and (k.data["tau"] == 0.05).all()
     assert k_scan(arrange(read_runs([EMBEDDED]))) is None
-    [row] = scan_data(entries).query("method_key == 'takeover'").to_dict("records")
+    [row] = scan_data(entries).query("method_key == 'takeover' and trigger == 'kl'").to_dict("records")
     run = read_runs([EMBEDDED / "takeover_kl_tau5.json"])[0]
     assert row["realised_rate"] == pytest.approx(100 * run.cost["triggers"] / run.cost["tokens"])
     assert row["tokens"] == run.cost["tokens"] / 300
@@ -174,7 +178,7 @@ def test_every_step_ends_each_trigger_s_line(tmp_path: Path) -> None:
     assert plot is not None
     data = plot.data[plot.data["method_key"] == "s2t"]
     ends = data[data["tau"] == 1]
-    assert sorted(ends["trigger"]) == ["entropy", "kl", "random"]
+    assert sorted(ends["trigger"]) == ["entropy", "kl", "r2r", "random", "router"]
     assert data.groupby("trigger")["tau"].apply(list)["kl"] == [0.01, 0.05, 1]
 
 
