@@ -120,6 +120,10 @@ DISTIL_METHODS = ("kd", "reverse_kl", "jsd", "seqkd", "tsd_kd")
 """Losses of distillation (`training/distil/methods.py`)."""
 
 
+TEACHER_SCORES = ("s2t", "takeover", "r2r")
+"""Methods at whose fired steps a trace has the teacher's probabilities of the candidates."""
+
+
 def method_of(model: str, has_adapter: bool = False) -> Method:
     """The method that a `--model` name runs.
 

@@ -19,6 +19,7 @@ from s2t_eval.analysis.steps import groups, positions, top, with_selector
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
 from s2t_eval.artifacts.files import write_text
+from s2t_eval.method_table import TEACHER_SCORES
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import Plot, pareto_plot
@@ -97,7 +98,7 @@ def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tupl
     frames = []
     models: dict[str, Rescorer] = {}
     for trace in traces:
-        if trace.method not in ("s2t", "takeover"):
+        if trace.method not in TEACHER_SCORES:
             continue
         run = run_of_trace(trace, runs)
         if run is None:

@@ -41,8 +41,9 @@ FORMULA = ("=", "+", "-", "@")
 COLOURS = (
     *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#2a9d8f"),
     *("#6a51a3", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00"),
+    *("#b5179e", "#5f7a1f", "#0b6e6e", "#a0522d", "#2f3e9e"),
 )
-"""One a method, in the order of the table."""
+"""One a method, in the order of the table, and some more: a test counts them."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.embedded import embedded_path
+from s2t_eval.method_table import TEACHER_SCORES
 from s2t_eval.report.runs import ResultsError, Run, read_json_lines
 from s2t_eval.report.shape import require_trace
 
@@ -92,10 +93,10 @@ def pieces(ids: Sequence[int], decode: Decode) -> list[str]:
 def trajectory(record: dict[str, Any], decode: Decode, score: float | None) -> dict[str, Any]:
     """One text for the viewer, in JSON values.
 
-    `scores` are the teacher's probabilities where the teacher picked (s2t, takeover); a readout's scores
+    `scores` are the teacher's probabilities where the teacher picked (s2t, takeover, r2r); a readout's scores
     stand beside the teacher's only where the trace has those (`teacher_probs`).
     """
-    is_teacher = record["method"] in ("s2t", "takeover")
+    is_teacher = record["method"] in TEACHER_SCORES
     steps = [_step(step, decode, is_teacher) for step in record["steps"]]
     return {
         "task": record["task"],
