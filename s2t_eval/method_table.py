@@ -73,6 +73,9 @@ def _with_router(name: str, label: str, tau: float) -> EmbeddedRun:
 
 
 _SELECTOR = {"selector": "embedded/selector"}
+_R2R: dict[str, str | int | float] = {"teacher": "embedded/teacher", "router": "embedded/r2r", "tau": 0.05}
+_KL_ROUTER: dict[str, str | int | float] = {**_R2R, "router": "embedded/selector"}
+_BY_ROUTER = {"trigger": "router"}
 
 
 METHODS = (
@@ -97,6 +100,7 @@ METHODS = (
         embedded=(
             *(EmbeddedRun(f"maj{n}", None, "maj_at_k", {"num_samples": n}) for n in (1, 2, 4)),
             EmbeddedRun("maj8"),
+            EmbeddedRun("maj8_confidence", "maj8, weight confidence", arguments={"weight": "confidence"}),
         ),
     ),
     Method(
@@ -149,6 +153,17 @@ METHODS = (
             _with_teacher("s2t_kl_tau5", "s2t, kl, tau 5 %", "kl", 0.05),
             _with_teacher("s2t_entropy_tau5", "s2t, entropy, tau 5 %", "entropy", 0.05),
             _with_teacher("s2t_random_tau5", "s2t, random, tau 5 %", "random", 0.05),
+            EmbeddedRun(
+                "s2t_position",
+                "s2t, the first two tokens",
+                arguments={"teacher": "embedded/teacher", "trigger": "position", "threshold": 0.4},
+            ),
+            EmbeddedRun("s2t_r2r_tau5", "s2t, R2R's router, tau 5 %", arguments={**_R2R, **_BY_ROUTER}),
+            EmbeddedRun(
+                "s2t_router_tau5",
+                "s2t, router of the KL trigger, tau 5 %",
+                arguments={**_KL_ROUTER, **_BY_ROUTER},
+            ),
         ),
     ),
     Method(
@@ -158,7 +173,23 @@ METHODS = (
         "a larger teacher writes its own token",
         "takeover:Takeover",
         fires=True,
-        embedded=(_with_teacher("takeover_kl_tau5", "takeover, kl, tau 5 %", "kl", 0.05),),
+        embedded=(
+            _with_teacher("takeover_kl_tau5", "takeover, kl, tau 5 %", "kl", 0.05),
+            EmbeddedRun(
+                "takeover_router_tau5",
+                "takeover, router of the KL trigger, tau 5 %",
+                arguments={**_KL_ROUTER, **_BY_ROUTER},
+            ),
+        ),
+    ),
+    Method(
+        "r2r",
+        "R2R",
+        ("r2r",),
+        "a larger teacher writes its own token where a router predicts that the model's would diverge",
+        "r2r:RoadsToRome",
+        fires=True,
+        embedded=(EmbeddedRun("r2r_tau5", "r2r, tau 5 %", arguments=_R2R),),
     ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
@@ -178,11 +209,18 @@ ScoreAs = Literal["expected", "log_odds"]
 """How the bins of a readout become a score (`selection/readout.py`)."""
 SCORE_FORMS: tuple[ScoreForm, ...] = get_args(ScoreForm)
 """Score forms of a local selector (`selection/scores.py`)."""
-TRIGGER_NAMES = ("kl", "entropy", "margin", "router", "random", "always", "never")
+TRIGGER_NAMES = (
+    *("kl", "entropy", "margin", "router", "line_entropy", "position"),
+    *("random", "always", "never"),
+)
 """Triggers (`selection/triggers.py`)."""
 DistilMethod = Literal["kd", "reverse_kl", "jsd", "seqkd", "tsd_kd"]
 DISTIL_METHODS: tuple[DistilMethod, ...] = get_args(DistilMethod)
 """Losses of distillation (`training/distil/methods.py`)."""
+
+
+TEACHER_SCORES = ("s2t", "takeover", "r2r")
+"""Methods whose traces have the teacher's probabilities of the candidates at fired steps."""
 
 
 def method_of(
