@@ -87,7 +87,7 @@ class SelectionLM(EngineLM):
         return super().generate_until(requests, disable_tqdm)
 
     def _require_prompt(self, task: str) -> None:
-        """Compare the prompt settings of a task's requests with those of calibration, selector and router."""
+        """Compare the prompt settings of a task with those of calibration, selector and router."""
         settings = prompt_settings(task)
         if settings is None:  # requests made without a task of the harness have no settings
             return
