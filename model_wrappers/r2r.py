@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import TeacherArguments, split_arguments
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.selection import policy
 
 
 @dataclass(frozen=True)
-class R2RArguments(SelectionArguments):
+class R2RArguments(TeacherArguments):
     """Arguments of `r2r`: those of `takeover`, with the router as the trigger.
 
     Args:

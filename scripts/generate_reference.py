@@ -34,8 +34,8 @@ NOTE = "<!-- Written by `python -m scripts.generate_reference`; edit the code, n
 ARGUMENT_CLASSES = {
     "CommonArguments": "All backends",
     "SamplingArguments": "`maj8`, `maj_at_k`",
-    "SelectionArguments": "`s2t`, `takeover`, `s2t_local`, `pps_local`",
-    "TeacherArguments": "`s2t`, `takeover`",
+    "SelectionArguments": "`s2t`, `takeover`, `r2r`, `s2t_local`, `pps_local`",
+    "TeacherArguments": "`s2t`, `takeover`, `r2r`",
     "LocalArguments": "`s2t_local`, `pps_local`",
     "R2RArguments": "`r2r`",
     "TahArguments": "`tah`",
