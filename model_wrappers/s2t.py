@@ -80,7 +80,7 @@ class SelectionLM(EngineLM):
         return self._policy
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Texts for the harness's requests; refuses prompts that calibration, selector or router do not fit."""
+        """Texts for the harness's requests; refuses prompts that these artifacts do not fit."""
         if not self.selection.other_prompt:
             for task in {str(instance.task_name) for instance in requests}:
                 self._require_prompt(task)
