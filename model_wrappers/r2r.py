@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from s2t_eval.model_wrappers.arguments import TeacherArguments, split_arguments
 from s2t_eval.model_wrappers.s2t import SelectToThink
@@ -41,7 +41,7 @@ class RoadsToRome(SelectToThink):
     """
 
     METHOD = "r2r"
-    ARGUMENTS = R2RArguments
+    ARGUMENTS: ClassVar[type[TeacherArguments]] = R2RArguments
     PRESET = staticmethod(policy.r2r)
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
 
@@ -240,7 +240,7 @@ class SelectToThink(SelectionLM):
 
     METHOD = "s2t"
     PRESET = staticmethod(policy.s2t)
-    ARGUMENTS = TeacherArguments
+    ARGUMENTS: ClassVar[type[TeacherArguments]] = TeacherArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first

@@ -30,7 +30,7 @@ from tests.harness_helpers import (
     tiny_folder,
     tokenizer,
 )
-from tests.learning import main
+from tests.learning import main, selector
 from tests.r2r_learning import router
 from tests.training.test_r2r_training import load
 
@@ -174,7 +174,7 @@ def test_without_a_teacher_the_local_selector_takes_r2r_s_router() -> None:
     assert ours(results)["policy"]["trigger"]["name"] == "r2r" and counts(results)["triggers"] > 0
     assert counts(results)["teacher_tokens"] == 0
     with pytest.raises(R2RError, match="with proposer=tuned the adapted model writes; use --model pps_local"):
-        evaluate("s2t_local", {"selector": SELECTOR, "trigger": "router", "router": str(router())}, limit=1)
+        evaluate("s2t_local", {"selector": str(selector()), "trigger": "router", "router": str(router())})
 
 
 # ---------------------------------------------------------------- what is refused
