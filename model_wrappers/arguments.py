@@ -65,12 +65,12 @@ class SamplingArguments(CommonArguments):
     """Arguments of `maj8`. Defaults as in the Qwen2.5 models' own sampling (METHODS: Maj@8).
 
     Args:
-        num_samples: texts for each prompt.
-        temperature: divides the logits.
-        top_p: smallest set of most likely tokens whose mass reaches this.
-        sample_top_k: most likely tokens that are drawn from; 0 takes all.
-        weight: what a text's vote counts. None: one. `confidence`: the text's own confidence (DeepConf).
-            The samples are the same, so the run without it is the control.
+        num_samples: samples for each prompt.
+        temperature: of the samples.
+        top_p: probability mass that samples are drawn from.
+        sample_top_k: number of most likely tokens that samples are drawn from; 0 means all.
+        weight: weight of a sample's vote. None: 1. `confidence`: the text's own confidence (DeepConf); the
+            samples are the same, so the run without it is the control.
     """
 
     num_samples: int = 8

@@ -12,10 +12,10 @@ class RouterSize:
     """The size of the router. The paper's is width 1024; 256 has a tenth of its parameters.
 
     Args:
-        width: of the residual blocks.
+        width: width of the residual blocks.
         blocks: number of residual blocks.
-        num_logits: largest logits of the student that are read.
-        dropout: in training.
+        num_logits: number of the student's largest logits that the router reads.
+        dropout: probability of dropout in training.
 
     Raises:
         ValueError: a value outside its range.

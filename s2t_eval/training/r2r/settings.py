@@ -21,15 +21,16 @@ class LabelSettings:
     """How mismatches are labelled.
 
     Args:
-        rule: `reconverge`: see `is_neutral`. `answer`: both continuations run to the end of the text, and
-            the mismatch is divergent if their final answers differ by the task's own equality. `judge`: the
-            teacher reads both sentences and gives 1 (divergent) more probability than 0. `regret`: the
-            teacher's log-probability of its own token exceeds that of the student's by more than
-            `min_regret`; nothing is continued.
-        max_sentence: most tokens of a continuation to the sentence's end.
-        max_edit: `reconverge`: largest edit distance of two sentences that count as the same, as a share of
-            the longer one's words.
-        min_regret: `regret`: nats.
+        rule: when a mismatch is divergent. `reconverge`: the continuations of both tokens say different
+            things (`is_neutral`). `answer`: both continuations run to the end of the text, and their final
+            answers differ by the task's own equality. `judge`: the teacher reads both sentences and gives 1
+            (divergent) more probability than 0. `regret`: the teacher's log-probability of its own token
+            exceeds that of the student's by more than `min_regret`; nothing is continued.
+        max_sentence: largest number of tokens of a continuation to the end of the sentence.
+        max_edit: under `reconverge`, the largest edit distance of two sentences that count as the same, as a
+            share of the longer one's words.
+        min_regret: under `regret`, the difference of log-probabilities in nats above which a mismatch is
+            divergent.
         validate: share of the problems at which `answer` checks the rule; 0 checks nothing.
 
     Raises:
@@ -62,10 +63,10 @@ class LabelSettings:
 
 @dataclass(frozen=True)
 class RouterTrainSettings:
-    """What is learnt from, and what is held out.
+    """The weight of divergent tokens, and what is held out.
 
     Args:
-        held_out: share of the problems that is not learnt from: half of them stop the training and choose
+        held_out: share of the problems that are not trained on: half of them stop the training and choose
             the threshold, on the other half figures are reported.
         recall_factor: the weight of a divergent token is this times the ratio of other to divergent tokens.
 
@@ -87,8 +88,8 @@ class ThresholdSettings:
     Args:
         by: `recall`: the lowest positive rate at which this recall is reached, as in the paper. `rate`: this
             share of the tokens is the teacher's.
-        recall: of divergent tokens.
-        tau: rate.
+        recall: share of the divergent tokens that are above the threshold, with `by` = `recall`.
+        tau: share of all tokens that are above the threshold, with `by` = `rate`.
 
     Raises:
         R2RError: a value outside its range.
