@@ -191,7 +191,7 @@ def test_without_a_teacher_the_local_selector_takes_r2r_s_router() -> None:
         (SelectionArguments, {"router": "x", "threshold": 1}, "router=x: trigger=kl does not read it"),
         (SelectionArguments, {"trigger": "position", "threshold": 2}, "threshold of trigger=position: ex"),
         (SelectionArguments, {"trigger": "line_entropy", "threshold": -1}, "threshold of trigger=line_ent"),
-        (LocalArguments, {"selector": "x", "router": "x"}, "router=x: it is read by trigger=router alone"),
+        (LocalArguments, {"selector": "x", "router": "x"}, "router=x: only trigger=router uses it"),
         (LocalArguments, {"selector": "x", "trigger": "entropy", "router": "x"}, "router=x: trigger=entr"),
     ],
 )  # fmt: skip
