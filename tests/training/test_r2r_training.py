@@ -190,7 +190,7 @@ def test_labels_of_another_student_are_refused(tmp_path: Path, capsys: pytest.Ca
     given = train_arguments(labels(), tmp_path / "out")
     given[given.index(STUDENT)] = str(other)
     line = refusal(capsys, given)
-    assert line.startswith("s2t-eval r2r train: labels: it was made for another student (expected ")
+    assert line.startswith("s2t-eval r2r train: --labels: it was made for another student (expected ")
     assert "run `s2t-eval r2r label` with this student" in line
 
 
