@@ -31,10 +31,13 @@ RENAMED = {"warmup": "warmup_tokens"}
 DIVERGENCES = {
     "kl": Range("a divergence of 0 or more (nats)", 0),
     "entropy": Range("an entropy of 0 or more (nats)", 0),
+    "line_entropy": Range("an entropy of 0 or more (nats)", 0),
+    "position": SHARE,
     "margin": SHARE,
     "random": SHARE,
 }
-"""Ranges of the triggers' divergences, and so of their thresholds; a router's log-odds have no bounds."""
+"""Ranges of the triggers' divergences, and so of their thresholds. A router's log-odds have no bounds; for
+the probabilities of an R2R router every number is allowed: 1 and more never fire, less than 0 always does."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,22 @@ class CommonArguments:
 
 @dataclass(frozen=True)
 class SamplingArguments(CommonArguments):
-    """Arguments of `maj8`. Defaults as in the Qwen2.5 models' own sampling (METHODS: Maj@8)."""
+    """Arguments of `maj8`. Defaults as in the Qwen2.5 models' own sampling (METHODS: Maj@8).
+
+    Args:
+        num_samples: samples for each prompt.
+        temperature: of the samples.
+        top_p: probability mass that samples are drawn from.
+        sample_top_k: number of most likely tokens that samples are drawn from; 0 means all.
+        weight: weight of a sample's vote. None: 1. `confidence`: the text's own confidence (DeepConf); the
+            samples are the same, so the run without it is the control.
+    """
 
     num_samples: int = 8
     temperature: float = 0.7
     top_p: float = 0.8
     sample_top_k: int = 20
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +89,8 @@ class SamplingArguments(CommonArguments):
         require_number("top_p", self.top_p)
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: expected in (0, 1], got {self.top_p}")
+        if self.weight not in (None, "confidence"):
+            raise ValueError(f"weight: expected 'confidence', or none at all, got {self.weight!r}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +110,10 @@ class SelectionArguments(CommonArguments):
         warmup_tokens: steps at the start of a text that never fire.
         selector: folder of `s2t-eval train`, or a hub repository; contains the router and thresholds.
         other_prompt: allow prompts with other few-shot examples, chat template or system instruction than
-            those that calibration and selector were made with.
+            those that calibration, selector and router were made with.
+        router: with trigger `router`: folder of `s2t-eval r2r train` (R2R's router, whose threshold is a
+            probability), or one of `s2t-eval train`, whose router then replaces the selector's.
+            An R2R router fires at its own threshold where neither `threshold` nor `tau` is given.
     """
 
     teacher: str | None = None
@@ -110,6 +128,7 @@ class SelectionArguments(CommonArguments):
     warmup_tokens: int = Policy.warmup_tokens
     selector: str | None = None
     other_prompt: bool = False
+    router: str | None = None
 
     def __post_init__(self) -> None:
         self._check_ranges()
@@ -137,20 +156,22 @@ class SelectionArguments(CommonArguments):
         """Check the trigger, and that it has either a threshold or a rate."""
         if trigger not in TRIGGER_NAMES:
             raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {trigger!r}")
-        if trigger == "router" and self.selector is None:
+        if trigger == "router" and self.selector is None and self.router is None:
             raise ValueError(
-                "trigger=router needs selector=FOLDER, made by `s2t-eval train`: it contains the router"
+                "trigger=router needs selector=FOLDER, made by `s2t-eval train`, or router=FOLDER, made by "
+                "`s2t-eval r2r train`: it contains the router"
             )
         self._check_conflicts(trigger)
         if trigger in ("always", "never"):
             return
-        if (self.threshold is None) == (self.tau is None):
+        has_own = self.router is not None and self.threshold is None and self.tau is None
+        if (self.threshold is None) == (self.tau is None) and not has_own:
             raise ValueError(
                 f"trigger={trigger} needs either threshold=NUMBER or tau=RATE with "
                 f"calibration=FILE; got threshold={self.threshold} and tau={self.tau}"
             )
         needs_threshold = self.tau not in (None, 1) and trigger != "random"
-        if needs_threshold and not (self.calibration or self.selector):
+        if needs_threshold and not (self.calibration or self.selector or self.router):
             raise ValueError(
                 f"tau={self.tau} needs calibration=FILE: the threshold that fires at this rate "
                 "is measured on training problems, with `s2t-eval calibrate`"
@@ -166,6 +187,8 @@ class SelectionArguments(CommonArguments):
                         f"trigger={trigger} does not depend on {name}, got {name}={getattr(self, name)}; "
                         "leave it out, or name another trigger"
                     )
+        if self.router is not None and trigger not in ("router", "always", "never"):
+            raise ValueError(f"router={self.router}: trigger={trigger} does not read it; take trigger=router")
         if trigger != "kl" and self.kl_direction != SelectionArguments.kl_direction:
             raise ValueError(
                 f"kl_direction: trigger={trigger} does not use it, got {self.kl_direction!r}; leave it out"
@@ -250,6 +273,8 @@ class LocalArguments(SelectionArguments):
                 raise ValueError("trigger=kl needs teacher=MODEL; a selector's own triggers need none")
         elif self.threshold is not None:
             raise ValueError("threshold: it belongs to a trigger; name the trigger too, or give tau alone")
+        elif self.router is not None:
+            raise ValueError(f"router={self.router}: only trigger=router uses it; name the trigger too")
 
 
 def split_arguments(
@@ -297,4 +322,4 @@ def require_number(name: str, value: object) -> None:
 
 def _finite(threshold: float, trigger: str) -> float:
     """The threshold; an infinite one of an unbounded divergence, which never fires, as a large number."""
-    return 1e300 if threshold == math.inf and trigger in ("kl", "entropy") else threshold
+    return 1e300 if threshold == math.inf and trigger in ("kl", "entropy", "line_entropy") else threshold

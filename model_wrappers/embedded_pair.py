@@ -16,6 +16,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "distil": {"peft": "embedded/distilled"},
     "s2t": {"teacher": TEACHER, "selector": SELECTOR, "tau": DEFAULT_TAU},
     "takeover": {"teacher": TEACHER, "selector": SELECTOR, "tau": DEFAULT_TAU},
+    "r2r": {"teacher": TEACHER, "router": "embedded/r2r", "tau": DEFAULT_TAU},
     "s2t_local": {"selector": SELECTOR},
     "pps_local": {"selector": SELECTOR},
     "tah": {"tah": "embedded/tah"},

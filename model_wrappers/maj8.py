@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, cast
 
 from lm_eval.api.instance import Instance
 
 from s2t_eval.engine import Request, Result, Sampling, derive_seed
+from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.arguments import SamplingArguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.requests import origin_of
 from s2t_eval.model_wrappers.voting import votable_answers, votable_task, vote
 from s2t_eval.selection import policy
+from s2t_eval.selection.confidence import ConfidenceSignal, text_confidence
 from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.triggers import Trigger
 
 
 class MajorityVote(EngineLM):
     """Self-consistency (Maj@8): plurality over answers, read and compared by the task's own rule.
 
     The samples of a prompt share its prefill. The returned text is the first sample with the winning
-    answer, so every filter of the task extracts the outcome of the vote.
+    answer, so every filter of the task extracts the outcome of the vote. With `weight=confidence` a text's
+    vote has the weight of the text's confidence (DeepConf).
 
     Raises:
         NoVotableAnswerError: the task's outputs have no answer to vote on (code).
@@ -42,6 +47,15 @@ class MajorityVote(EngineLM):
     def policy(self) -> Policy:
         """No step fires; the tokens are sampled."""
         return replace(policy.greedy(), name=self.METHOD)
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether votes are weighted by the texts' confidence."""
+        return self.sampling_arguments.weight == "confidence"
+
+    def decoder(self, observe: Sequence[Trigger] = ()) -> Scheduler[Any]:
+        """A decoder that records the confidence of every token where votes are weighted by it."""
+        return super().decoder([ConfidenceSignal(), *observe] if self.is_weighted else observe)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Refuses tasks without a votable answer before any token is generated."""
@@ -68,12 +82,24 @@ class MajorityVote(EngineLM):
         task = votable_task(str(instance.task_name))
         texts = [self.text(instance, result) for result in samples]
         answers = votable_answers(task, instance.doc, texts)
-        outcome = vote(answers)
-        for result, answer in zip(samples, answers, strict=True):
-            self.write_trace(instance, result, answer=answer, vote=asdict(outcome))
+        plain = vote(answers)
+        if not self.is_weighted:
+            for result, answer in zip(samples, answers, strict=True):
+                self.write_trace(instance, result, answer=answer, vote=asdict(plain))
+            return texts[plain.winner]
+        weights = [text_confidence(result.observed[0]) for result in samples]
+        outcome = vote(answers, weights)
+        for result, answer, weight in zip(samples, answers, weights, strict=True):
+            more = {"vote": asdict(outcome), "plain_vote": asdict(plain), "confidence": weight}
+            self.write_trace(instance, result, answer=answer, **more)
         return texts[outcome.winner]
 
     def describe(self) -> dict[str, Any]:
         """Model, sampling and seed."""
-        sampling = {**asdict(self.sampling), "num_samples": self.sampling_arguments.num_samples}
+        sampling: dict[str, Any] = {
+            **asdict(self.sampling),
+            "num_samples": self.sampling_arguments.num_samples,
+        }
+        if self.is_weighted:
+            sampling["weight"] = "confidence"
         return {**super().describe(), "sampling": sampling}

@@ -37,7 +37,7 @@ WITHOUT_EFFECT = frozenset(
 """Arguments of the models that do not change a text, but for rounding."""
 
 RESOLVED = frozenset(
-    """pretrained dtype max_length device teacher teacher_dtype teacher_device selector calibration tah
+    """pretrained dtype max_length device teacher teacher_dtype teacher_device selector router calibration tah
     oracle""".split()
 )
 """Arguments that a run's description records resolved, such as fingerprints of weights and dtypes."""
@@ -91,6 +91,7 @@ class TextCache:
             Finish(entry["finish"]),
             [FiredStep(*step) for step in entry["steps"]],
             Usage(**entry["usage"]),
+            entry.get("observed", []),  # caches of earlier versions have none
         )
         return TimedResult(result, entry["seconds"], entry["memory"], is_cached=True)
 
@@ -104,6 +105,7 @@ class TextCache:
             "finish": result.finish.value,
             "steps": [tuple(step) for step in result.steps],
             "usage": asdict(result.usage),
+            "observed": result.observed,
             "seconds": timed.seconds,
             "memory": timed.memory,
         }

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.engine.chunk_schedule import Verify
+from s2t_eval.methods.r2r_folder import R2RError, RouterFolder, load_router, router_path
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
+from s2t_eval.methods.selector_folder import SETTINGS as SELECTOR_SETTINGS
 from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.stock_arguments import require_context
 from s2t_eval.models.loading import load_model
-from s2t_eval.models.vocabulary import require_same_vocabulary, text_vocabulary, vocabulary_hash
+from s2t_eval.models.vocabulary import line_ends, require_same_vocabulary, text_vocabulary, vocabulary_hash
 from s2t_eval.selection import policy
 from s2t_eval.selection.calibration import Calibration
+from s2t_eval.selection.divergence_router import DivergenceTrigger
 from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import ThresholdTable
 from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
 
@@ -35,6 +39,7 @@ class SelectionLM(EngineLM):
         CalibrationError: a calibration of other models or prompts.
         ThresholdError: a trigger or rate without a threshold.
         SelectorError: a selector folder of another student or other prompts.
+        R2RError: a router of another student, teacher or other prompts.
     """
 
     ARGUMENTS = SelectionArguments
@@ -42,10 +47,13 @@ class SelectionLM(EngineLM):
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)
         arguments = self.selection
-        self.selector = self._load_selector()
+        self.selector = self._load_selector(self.selection.selector)
+        self.router = self._load_router()
         self.teacher_fingerprint: str | None = None
         if arguments.teacher is not None:
             self._load_teacher(kwargs)
+        if isinstance(self.router, RouterFolder):
+            self.router.require_teacher(self.teacher_fingerprint)
         self.calibration = self._load_calibration()
         self._policy = self._make_policy()
 
@@ -72,14 +80,14 @@ class SelectionLM(EngineLM):
         return self._policy
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Texts for the harness's requests; refuses prompts that calibration or selector do not fit."""
+        """Texts for the harness's requests; refuses prompts that these artifacts do not fit."""
         if not self.selection.other_prompt:
             for task in {str(instance.task_name) for instance in requests}:
                 self._require_prompt(task)
         return super().generate_until(requests, disable_tqdm)
 
     def _require_prompt(self, task: str) -> None:
-        """Compare the prompt settings of a task's requests with those of calibration and selector."""
+        """Compare the prompt settings of a task with those of calibration, selector and router."""
         settings = prompt_settings(task)
         if settings is None:  # requests made without a task of the harness have no settings
             return
@@ -87,6 +95,8 @@ class SelectionLM(EngineLM):
             self.calibration.require_prompt(asdict(settings))
         if self.selector is not None:
             self.selector.info.require_prompt(asdict(settings))
+        if self.router is not None:
+            self.router.info.require_prompt(asdict(settings))
 
     def _make_policy(self) -> Policy:
         raise TypeError(f"{type(self).__name__} defines no policy")
@@ -103,12 +113,27 @@ class SelectionLM(EngineLM):
         self.teacher = ModelRunner(model, arguments.teacher, text_vocabulary(tokenizer))
         self.teacher_fingerprint = model_fingerprint(model)
 
-    def _load_selector(self) -> Selector | None:
-        if self.selection.selector is None:
+    def _load_selector(self, name: str | None) -> Selector | None:
+        return None if name is None else load_selector(name, *self._identity_of_student())
+
+    def _load_router(self) -> RouterFolder | Selector | None:
+        """The folder of `router=`, of either kind."""
+        name = self.selection.router
+        if name is None:
             return None
+        if (router_path(name) / SELECTOR_SETTINGS).is_file():
+            return load_selector(name, *self._identity_of_student())
+        if self.proposer != "base":
+            raise R2RError(
+                f"router={name}: it reads the plain student's states, and with proposer={self.proposer} the "
+                "adapted model writes; use --model pps_local (proposer=base)"
+            )
+        return load_router(name, *self._identity_of_student())
+
+    def _identity_of_student(self) -> tuple[str, str, int]:
+        """What an artifact of the student is compared with: fingerprint, tokenizer and width."""
         hidden = int(self.student.config.hidden_size)
-        vocabulary = vocabulary_hash(self.tokenizer)
-        return load_selector(self.selection.selector, self.student_fingerprint, vocabulary, hidden)
+        return self.student_fingerprint, vocabulary_hash(self.tokenizer), hidden
 
     def _load_calibration(self) -> Calibration | None:
         arguments = self.selection
@@ -128,22 +153,41 @@ class SelectionLM(EngineLM):
         return trigger, self._threshold(trigger, tau)
 
     def _trigger(self, name: str) -> Trigger:
-        router = None
-        if name == "router":
-            assert self.selector is not None
-            router = self.selector.routers.get(self.proposer)
-            if router is None:
-                raise ValueError(
-                    f"trigger=router: {self.selector.folder} has no router for proposer={self.proposer} (it "
-                    f"has {', '.join(self.selector.routers) or 'none'}); {COMPLETE}"
-                )
-            router = router.to(self.device)
-        return make_trigger(name, cast(KlDirection, self.selection.kl_direction), router)
+        if name == "router" and isinstance(self.router, RouterFolder):
+            embed: Any = self.student.base.get_input_embeddings()
+            return self.router.trigger(embed, self.device)
+        router = self._kl_router() if name == "router" else None
+        lines = line_ends(self.tokenizer, self.student.text_vocab) if name == "line_entropy" else None
+        return make_trigger(name, cast(KlDirection, self.selection.kl_direction), router, lines)
+
+    @property
+    def _router_source(self) -> Selector | None:
+        """The folder of `s2t-eval train` whose router and thresholds hold: `router=` before `selector=`."""
+        return self.router if isinstance(self.router, Selector) else self.selector
+
+    def _kl_router(self) -> Router:
+        source = self._router_source
+        assert source is not None
+        router = source.routers.get(self.proposer)
+        if router is None:
+            raise ValueError(
+                f"trigger=router: {source.folder} has no router for proposer={self.proposer} (it "
+                f"has {', '.join(source.routers) or 'none'}); {COMPLETE}"
+            )
+        return router.to(self.device)
 
     def _threshold(self, trigger: Trigger, tau: float | None) -> float:
-        """The trigger's threshold: the argument, else the calibration's for tau, else the selector's."""
+        """The trigger's threshold: the argument, else that of calibration, router or selector for tau."""
         if self.selection.threshold is not None:
             return float(self.selection.threshold)
+        if tau is None and trigger.name == "r2r":
+            assert isinstance(self.router, RouterFolder)
+            return self.router.info.threshold
+        if tau is None and trigger.name == "router":
+            raise ValueError(
+                f"router={self.selection.router}: a router of `s2t-eval train` has no threshold of its own; "
+                "give tau=RATE or threshold=NUMBER"
+            )
         if tau is None or trigger.name in ("always", "never"):
             return 0.0
         if trigger.name == "random":
@@ -151,11 +195,14 @@ class SelectionLM(EngineLM):
         return self._table(trigger, tau).at(trigger, tau)
 
     def _table(self, trigger: Trigger, tau: float) -> ThresholdTable:
-        """The calibration's thresholds, else the selector's."""
+        """The calibration's thresholds, else those of an R2R router, else the selector's."""
         if self.calibration is not None:
             return self.calibration.table
-        assert self.selector is not None
-        info = self.selector.info
+        if isinstance(self.router, RouterFolder) and isinstance(trigger, DivergenceTrigger):
+            return self.router.table(trigger)
+        source = self._router_source
+        assert source is not None
+        info = source.info
         if trigger.needs_teacher and self.teacher_fingerprint != info.teacher:
             raise ValueError(
                 f"tau={tau}: the selector's KL thresholds hold for its teacher ({info.teacher}), this one "
@@ -179,6 +226,7 @@ class SelectionLM(EngineLM):
             "tau": self.selection.tau,
             "calibration": self.calibration.hash if self.calibration else None,
             "selector": self.selector.hash if self.selector else None,
+            **({"router": self.router.hash} if self.router is not None else {}),
         }
 
 
@@ -192,7 +240,7 @@ class SelectToThink(SelectionLM):
 
     METHOD = "s2t"
     PRESET = staticmethod(policy.s2t)
-    ARGUMENTS = TeacherArguments
+    ARGUMENTS: ClassVar[type[TeacherArguments]] = TeacherArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first

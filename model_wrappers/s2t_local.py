@@ -99,8 +99,8 @@ class S2TLocal(SelectionLM):
         assert self.selector is not None
         return self.selector.info.form == "direct" and self.proposer == "tuned"
 
-    def _load_selector(self) -> Selector | None:
-        self.selector = super()._load_selector()
+    def _load_selector(self, name: str | None) -> Selector | None:
+        self.selector = super()._load_selector(name)
         if self.is_topk_distilled:
             self._refuse_selection()
         return self.selector

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import string
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -30,7 +29,7 @@ class Vote:
     Args:
         winner: index of the first sample with the winning answer; 0 where no answer is valid.
         answer: the winning answer in normal form, None where no answer is valid.
-        share: of all samples, invalid ones included.
+        share: of all samples, invalid ones included; of all weights where votes have weights.
         distinct: different valid answers.
         valid: samples with a valid answer.
     """
@@ -42,14 +41,23 @@ class Vote:
     valid: int
 
 
-def vote(answers: Sequence[str | None]) -> Vote:
-    """Plurality over normalised answers; None does not count, and the first of equally frequent ones wins."""
-    counts = Counter(answer for answer in answers if answer is not None)
+def vote(answers: Sequence[str | None], weights: Sequence[float] | None = None) -> Vote:
+    """Plurality over normalised answers; None does not count, and the first of equally frequent ones wins.
+
+    Args:
+        answers: of each sample.
+        weights: weight of each sample's vote, above 0; None: one each.
+    """
+    counts: dict[str, float] = {}
+    for answer, weight in zip(answers, weights or [1] * len(answers), strict=True):
+        if answer is not None:
+            counts[answer] = counts.get(answer, 0) + weight
     if not counts:
         return Vote(0, None, 0.0, 0, 0)
-    answer, votes = counts.most_common(1)[0]  # equal counts are in the order of first occurrence
-    valid = sum(counts.values())
-    return Vote(answers.index(answer), answer, votes / len(answers), len(counts), valid)
+    answer = max(counts, key=lambda known: counts[known])  # equal counts: the first occurrence
+    share = counts[answer] / (len(answers) if weights is None else sum(weights))
+    valid = sum(answer is not None for answer in answers)
+    return Vote(answers.index(answer), answer, share, len(counts), valid)
 
 
 def votable_task(name: str) -> Task:
@@ -64,6 +72,16 @@ def votable_task(name: str) -> Task:
             f"maj8: task {name} did not build its requests in this process, so its answer rule is "
             "unknown; run it through lm_eval's own evaluation"
         )
+    return require_votable(task)
+
+
+def require_votable(task: Task) -> Task:
+    """The task, if its answers can be compared.
+
+    Raises:
+        NoVotableAnswerError: code, several answers, or answers that only the task's own scoring reads.
+    """
+    name = task.config.task
     if getattr(task, "UNSAFE_CODE", False):
         raise NoVotableAnswerError(
             f"maj8: the answers of task {name} are code; programs have no answer to vote on (the paper "

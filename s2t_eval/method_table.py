@@ -103,6 +103,14 @@ METHODS = (
         "takeover:Takeover",
         fires=True,
     ),
+    Method(
+        "r2r",
+        "R2R",
+        ("r2r",),
+        "a larger teacher writes its own token where a router predicts that the model's would diverge",
+        "r2r:RoadsToRome",
+        fires=True,
+    ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
 BY_KEY = {method.key: method for method in METHODS}
@@ -121,11 +129,18 @@ ScoreAs = Literal["expected", "log_odds"]
 """How the bins of a readout become a score (`selection/readout.py`)."""
 SCORE_FORMS: tuple[ScoreForm, ...] = get_args(ScoreForm)
 """Score forms of a local selector (`selection/scores.py`)."""
-TRIGGER_NAMES = ("kl", "entropy", "margin", "router", "random", "always", "never")
+TRIGGER_NAMES = (
+    *("kl", "entropy", "margin", "router", "line_entropy", "position"),
+    *("random", "always", "never"),
+)
 """Triggers (`selection/triggers.py`)."""
 DistilMethod = Literal["kd", "reverse_kl", "jsd", "seqkd", "tsd_kd"]
 DISTIL_METHODS: tuple[DistilMethod, ...] = get_args(DistilMethod)
 """Losses of distillation (`training/distil/methods.py`)."""
+
+
+TEACHER_SCORES = ("s2t", "takeover", "r2r")
+"""Methods whose traces have the teacher's probabilities of the candidates at fired steps."""
 
 
 def method_of(

@@ -34,9 +34,10 @@ NOTE = "<!-- Written by `python -m scripts.generate_reference`; edit the code, n
 ARGUMENT_CLASSES = {
     "CommonArguments": "All backends",
     "SamplingArguments": "`maj8`, `maj_at_k`",
-    "SelectionArguments": "`s2t`, `takeover`, `s2t_local`, `pps_local`",
-    "TeacherArguments": "`s2t`, `takeover`",
+    "SelectionArguments": "`s2t`, `takeover`, `r2r`, `s2t_local`, `pps_local`",
+    "TeacherArguments": "`s2t`, `takeover`, `r2r`",
     "LocalArguments": "`s2t_local`, `pps_local`",
+    "R2RArguments": "`r2r`",
     "TahArguments": "`tah`",
 }
 SETTINGS = {
@@ -47,6 +48,10 @@ SETTINGS = {
     "LoopedSettings": "`s2t-eval tah train --stage 1`: the looped student",
     "DepthSettings": "`s2t-eval tah train --stage 1`: the texts",
     "DeciderSettings": "`s2t-eval tah train --stage 2`: the decider",
+    "LabelSettings": "`s2t-eval r2r label`",
+    "RouterSize": "`s2t-eval r2r train`: the router",
+    "RouterTrainSettings": "`s2t-eval r2r train`: the data",
+    "ThresholdSettings": "`s2t-eval r2r train`: the threshold",
 }
 ARTIFACTS = {
     "Calibration": ("Calibration file", "a JSON file of `s2t-eval calibrate`"),
@@ -70,8 +75,16 @@ ARTIFACTS = {
         "a peft adapter with `tah.json`, `decider.safetensors` and a model card, made by `s2t-eval tah "
         "train`",
     ),
+    "R2RLabels": (
+        "R2R's label folder",
+        "`manifest.json` and shards of safetensors of `s2t-eval r2r label`; the manifest is written last",
+    ),
+    "RouterInfo": (
+        "R2R's router folder",
+        "`r2r.json`, `router.safetensors` and a model card, made by `s2t-eval r2r train`",
+    ),
 }
-MANIFESTS = {"LabelSet": "Manifest"}
+MANIFESTS = {"LabelSet": "Manifest", "R2RLabels": "Manifest"}
 """Classes whose content another class of the same module describes."""
 
 

@@ -61,6 +61,7 @@ RESULTS: dict[str, str] = {
     "tau": "the wanted rate of fired steps; null where a threshold was given",
     "calibration": "hash of the calibration file; null without one",
     "selector": "hash of the selector folder; null without one",
+    "router": "hash of the folder given as `router`",
     "proposer": "`tuned` or `base`: the model that writes",
     "merge": "whether the adapter was merged into the weights",
     "proposal_weight": "share of the proposer's log-probability in a score",
@@ -90,6 +91,7 @@ COUNTS: dict[str, str] = {
     "misses": "fired steps at which it was not",
     "teacher_calls": "forward passes of the teacher, summed over texts",
     "teacher_tokens": "tokens that the teacher computed",
+    "teacher_generated": "tokens of the texts that the teacher wrote itself (`takeover`, `r2r`)",
     "scorer_calls": "forward passes of a separate scoring model (`pps_local`)",
     "scorer_tokens": "tokens that it computed",
     "continued": "tokens that got another pass (`tah`)",
@@ -126,6 +128,8 @@ TRACE: dict[str, str] = {
     "steps": "the fired steps, see below",
     "answer": "the sample's answer as the vote read it (`maj8`)",
     "vote": "the outcome of the vote (`maj8`)",
+    "plain_vote": "the outcome without weights (`maj8` with `weight=confidence`)",
+    "confidence": "the weight of the sample's vote (`maj8` with `weight=confidence`)",
 }
 
 STEP: dict[str, str] = {

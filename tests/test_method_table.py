@@ -11,6 +11,7 @@ import pytest
 
 from s2t_eval import method_table
 from s2t_eval.method_table import BACKENDS, BY_MODEL, DISTIL_METHODS, METHODS, SCORE_FORMS, method_of
+from s2t_eval.report.figures import colour
 from s2t_eval.reproduce.read import read_recipe
 from s2t_eval.selection.policy import topk_distilled
 from s2t_eval.selection.scores import ScoreForm
@@ -43,6 +44,12 @@ def test_methods_without_a_model_name_of_their_own() -> None:
 
 def test_every_backend_of_ours_stands_in_the_regression() -> None:
     assert {row.model for row in read_recipe("embedded").recipe.methods.values()} == set(BACKENDS)
+
+
+def test_every_method_has_a_colour_of_its_own() -> None:
+    """Figures failed with an IndexError once the table had one method more than there were colours."""
+    colours = [colour(method.key) for method in METHODS]
+    assert len(set(colours)) == len(METHODS)
 
 
 def test_names_of_forms_and_losses_are_those_that_exist() -> None:

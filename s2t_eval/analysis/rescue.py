@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from s2t_eval.method_table import TEACHER_SCORES
 from s2t_eval.report.figures import Plot, canvas
 from s2t_eval.report.table import md
 from s2t_eval.report.traces import Decode, Trace
@@ -52,10 +53,10 @@ def picks(
     Raises:
         ValueError: a trace whose scores are a readout's.
     """
-    if trace.method not in ("s2t", "takeover"):
+    if trace.method not in TEACHER_SCORES:
         raise ValueError(
             f"{trace.path}: the rescue map needs the teacher's probabilities; a trace of {trace.method} has "
-            "the selector's scores; give a trace of s2t or takeover"
+            f"the selector's scores; give a trace of {' or '.join(TEACHER_SCORES)}"
         )
     rows = []
     for record in trace.records:

@@ -6,18 +6,25 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 MISSED = 10_000
 """Rank of a teacher's token that is not among the kept candidates."""
 
 
-def positions(trajectories: Iterable[Any], benchmark: str) -> pd.DataFrame:
-    """A row for each step: benchmark, problem_id, t, kl (student to teacher), kl_reverse, entropy, margin.
+def positions(
+    trajectories: Iterable[Any], benchmark: str, ends_line: npt.NDArray[np.bool_] | None = None
+) -> pd.DataFrame:
+    """A row for each step: benchmark, problem_id, t, kl (student to teacher), kl_reverse and local signals.
+
+    The signals are entropy, margin, position (1 / (1 + t)) and, where the tokens that end a line are known,
+    line_entropy.
 
     Args:
         trajectories: with the columns of a label set (`training.labels.Trajectory`).
         benchmark: of the texts.
+        ends_line: whether a token ends a line, [text_vocab]; see `models.vocabulary.line_ends`.
     """
     frames = []
     for one in trajectories:
@@ -29,7 +36,11 @@ def positions(trajectories: Iterable[Any], benchmark: str) -> pd.DataFrame:
             "kl_reverse": one.kl_teacher_student,
             "entropy": one.entropy,
             "margin": one.margin,
+            "position": 1 / (1 + np.arange(len(one.output_ids))),
         }
+        if ends_line is not None:
+            begins = np.concatenate([[True], ends_line[one.output_ids[:-1]]])
+            columns["line_entropy"] = np.where(begins, one.entropy, 0.0)
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 

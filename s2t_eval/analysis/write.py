@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from s2t_eval.analysis.bottleneck import trigger_or_selection
@@ -17,6 +19,7 @@ from s2t_eval.analysis.steps import groups, positions, top, with_selector
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
 from s2t_eval.artifacts.files import write_text
+from s2t_eval.method_table import TEACHER_SCORES
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import Plot, pareto_plot
@@ -32,7 +35,11 @@ MAX_ROWS = 40
 
 
 def of_labels(
-    label_sets: Mapping[str, Any], tau: float, ks: Sequence[int] | None, learned: Mapping[str, Any]
+    label_sets: Mapping[str, Any],
+    tau: float,
+    ks: Sequence[int] | None,
+    learned: Mapping[str, Any],
+    ends_line: npt.NDArray[np.bool_] | None = None,
 ) -> list[Plot]:
     """Local sufficiency, the error split of student and teacher, the triggers' ROC, trigger or selection.
 
@@ -42,11 +49,14 @@ def of_labels(
         ks: numbers of candidates for the error split; None takes the powers of two up to those of the labels.
         learned: problem -> scores of a trained selector (`trajectory_scores`); where it is not empty,
             error split and ROC are restricted to these problems.
+        ends_line: whether a token ends a line, [text_vocab], for the entropy at the first token of a line.
 
     Raises:
         ValueError: labels whose candidates do not cover the top `tau`, or more candidates than they have.
     """
-    steps = pd.concat([positions(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
+    steps = pd.concat(
+        [positions(set_, name, ends_line) for name, set_ in label_sets.items()], ignore_index=True
+    )
     candidates = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
     width = min(len(scores) for scores in candidates["student"])
     if ks is not None and max(ks) > width:
@@ -89,7 +99,7 @@ def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tupl
     frames = []
     models: dict[str, Rescorer] = {}
     for trace in traces:
-        if trace.method not in ("s2t", "takeover"):
+        if trace.method not in TEACHER_SCORES:
             continue
         run = run_of_trace(trace, runs)
         if run is None:
@@ -123,6 +133,7 @@ def analyze(
     tau: float = 0.1,
     ks: Sequence[int] | None = None,
     device: str = "cpu",
+    ends_line: npt.NDArray[np.bool_] | None = None,
 ) -> list[Path]:
     """Write NAME.svg and NAME.csv of each analysis, `analysis.md`, `analysis.html` and `flips.md`.
 
@@ -130,7 +141,7 @@ def analyze(
         ValueError: nothing to analyse.
     """
     entries = arrange(runs) if runs else []
-    plots = of_labels(label_sets, tau, ks, learned or {}) if label_sets else []
+    plots = of_labels(label_sets, tau, ks, learned or {}, ends_line) if label_sets else []
     plots += of_results(entries)
     more, flips = of_traces(traces, runs, device)
     plots += more

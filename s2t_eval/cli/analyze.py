@@ -12,6 +12,9 @@ from s2t_eval.cli.metrics import metric_choices, require_used
 from s2t_eval.ranges import AT_LEAST_1, RATE
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from s2t_eval.training.labels import LabelSet
     from s2t_eval.training.selector.trajectory_scores import TrajectoryScores
 
@@ -61,10 +64,17 @@ class Analyze:
         runs = read_runs(list(self.results), metrics) if self.results else []
         require_used(metrics, [run.task for run in runs])
         traces = [read_trace(path) for path in self.trace]
-        learned = self._trajectory_scores(labels) if self.selector else {}
-        ks = list(self.k) or None
+        learned, ends_line = self._trajectory_scores(labels) if self.selector else ({}, None)
         paths = analyze(
-            labels, runs, traces, self.out, learned=learned, tau=self.tau, ks=ks, device=self.device
+            labels,
+            runs,
+            traces,
+            self.out,
+            learned=learned,
+            tau=self.tau,
+            ks=list(self.k) or None,
+            device=self.device,
+            ends_line=ends_line,
         )
         print(*paths, sep="\n")
 
@@ -85,12 +95,14 @@ class Analyze:
         pairs = [text.rpartition("=") for text in self.labels]
         return {name or Path(folder).name: LabelSet.load(Path(folder)) for name, _, folder in pairs}
 
-    def _trajectory_scores(self, labels: dict[str, LabelSet]) -> dict[str, TrajectoryScores]:
-        """The selector's scores and picks on the problems of these label sets that it was not trained on."""
+    def _trajectory_scores(
+        self, labels: dict[str, LabelSet]
+    ) -> tuple[dict[str, TrajectoryScores], npt.NDArray[np.bool_]]:
+        """The selector's scores on problems that it was not trained on, and which tokens end a line."""
         from s2t_eval.artifacts.fingerprint import model_fingerprint
         from s2t_eval.methods.selector_folder import load_selector
         from s2t_eval.models.loading import load_model
-        from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
+        from s2t_eval.models.vocabulary import line_ends, text_vocabulary, vocabulary_hash
         from s2t_eval.training.selector.trajectory_scores import held_out_trajectories, score_trajectories
 
         assert self.selector is not None and self.pretrained is not None
@@ -104,4 +116,6 @@ class Analyze:
             for label_set in labels.values()
             for trajectory in held_out_trajectories(selector, label_set)
         ]
-        return score_trajectories(selector, student, text_vocabulary(tokenizer), trajectories)
+        text_vocab = text_vocabulary(tokenizer)
+        scores = score_trajectories(selector, student, text_vocab, trajectories)
+        return scores, line_ends(tokenizer, text_vocab).numpy()

@@ -30,6 +30,7 @@ class Calibrate(ProblemOptions):
         teacher: the larger model. None: only local triggers are calibrated.
         tau: wanted rates of fired steps, as shares of all steps.
         warmup_tokens: number of tokens at the start of a text at which nothing fires.
+        router: folder of an R2R router (`s2t-eval r2r train`), which is calibrated too.
         out: calibration file to write.
     """
 
@@ -42,6 +43,7 @@ class Calibrate(ProblemOptions):
     teacher: str | None = None
     tau: tuple[float, ...] = (0.01, 0.05, 0.1)
     warmup_tokens: int = 0
+    router: str | None = None
     out: Path
 
     def run(self) -> None:
@@ -57,7 +59,9 @@ class Calibrate(ProblemOptions):
         lm = calibration_run.load_lm(self.student.pretrained, self.teacher, **self.loading)
         prompts = source_prompts(lm, self.source, self.prompting)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
-        calibration = calibration_run.calibrate(lm, problems, self.prompting, self.tau, self.warmup_tokens)
+        calibration = calibration_run.calibrate(
+            lm, problems, self.prompting, self.tau, self.warmup_tokens, self.router
+        )
         calibration.save(self.out)
         print(f"{self.out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")
         for trigger, rates in calibration.thresholds.items():

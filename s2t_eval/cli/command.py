@@ -23,7 +23,10 @@ def flat(title: str) -> Parameter:
     return Parameter(name="*", group=Group(title, sort_key=TITLES.index(title)))
 
 
-TITLES = ("student", "problems", "selector", "distillation", "stage 1", "adapter", "stage 2", "training loop")
+TITLES = (
+    *("student", "problems", "selector", "distillation", "stage 1", "adapter", "stage 2"),
+    *("labelling", "router", "threshold", "training loop"),
+)
 """Headings of the help below a command's own options, in their order."""
 HIDDEN = Parameter(parse=False)
 """For a field that is no option: another settings dataclass of the same command has the option."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from s2t_eval.selection.router import NUM_LOG_PROBS
-from s2t_eval.selection.step import Sums, sums
+from s2t_eval.selection.step import Sums, TextPositions, sums
 from s2t_eval.selection.top_tokens import TopTokens, top_tokens
 
 NUM_KEPT = 64
@@ -118,6 +118,10 @@ class DraftedSteps:
     def log_total(self) -> Tensor:
         """As `Step.log_total`."""
         return (self.sums.total.log() + self.sums.largest)[:, None]
+
+    def positions(self) -> TextPositions:
+        """Never called: triggers that depend on it need no teacher, so they are evaluated in drafting."""
+        raise AssertionError("a trigger of positions reads no drafts")
 
     def draw(self) -> Tensor:
         """Never called: a discarded draft would use up a number, so random triggers decode in lockstep."""

@@ -82,7 +82,8 @@ class Usage:
     """The cost of one text.
 
     `forwards` counts the student's forward passes over the sequence, the prefill included. `teacher_calls`
-    counts the teacher's passes, and `teacher_tokens` the tokens computed in them. The scorer is the adapted
+    counts the teacher's passes, `teacher_tokens` the tokens computed in them, and `teacher_generated` the
+    tokens of the text that are the teacher's own (takeover). The scorer is the adapted
     model beside a base proposer (PPS); where the student scores its own branches, it is not counted.
     `hits` and `misses` count the fired steps at which the teacher's argmax token was, or was not, among the
     candidates; where no teacher selects, neither is counted.
@@ -101,6 +102,7 @@ class Usage:
     misses: int = 0
     teacher_calls: int = 0
     teacher_tokens: int = 0
+    teacher_generated: int = 0
     scorer_calls: int = 0
     scorer_tokens: int = 0
     continued: int = 0

@@ -27,8 +27,8 @@ from s2t_eval.engine.stepper import (
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import Evidence
-from s2t_eval.selection.selectors import LocalSelector, Selection
-from s2t_eval.selection.step import Step
+from s2t_eval.selection.selectors import LocalSelector, Selection, TakeoverSelector
+from s2t_eval.selection.step import Step, TextPositions
 from s2t_eval.selection.top_tokens import top_tokens
 from s2t_eval.selection.triggers import Trigger
 
@@ -119,6 +119,9 @@ class SelectionStepper:
             self._is_advanced = True
         elif decision.fired:
             tokens = record(seqs, decision, self._select(seqs, decision))
+            if isinstance(selector, TakeoverSelector):
+                for row in decision.fired:
+                    seqs[row].usage.teacher_generated += 1
         return append_tokens(zip(range(len(seqs)), seqs, tokens, strict=True))
 
     def keep(self, order: list[int]) -> None:
@@ -151,6 +154,7 @@ class SelectionStepper:
             (lambda ids: self._teacher_logits_at(seqs, ids)) if self.lockstep else None,
             lambda: self._uniform(seqs),
             self._hidden,
+            lambda: self._positions(seqs),
         )
         highest, best = (column[:, 0] for column in step.top)
         require_finite(self.student, highest, seqs, range(len(seqs)))
@@ -185,6 +189,10 @@ class SelectionStepper:
     def _uniform(self, seqs: abc.Sequence[Sequence]) -> Tensor:
         numbers = [seq.trigger_numbers.random() for seq in seqs]
         return torch.tensor(numbers, device=self.student.device)
+
+    def _positions(self, seqs: abc.Sequence[Sequence]) -> TextPositions:
+        ids, counts = [seq.ids[-1] for seq in seqs], [len(seq.output) for seq in seqs]
+        return TextPositions(*(torch.tensor(column, device=self.student.device) for column in (ids, counts)))
 
     # ---------------------------------------------------------------- select
 

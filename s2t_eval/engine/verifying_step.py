@@ -34,8 +34,8 @@ from s2t_eval.engine.stepper import (
 )
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.selection.policy import Policy
-from s2t_eval.selection.selectors import LocalSelector
-from s2t_eval.selection.step import Step
+from s2t_eval.selection.selectors import LocalSelector, TakeoverSelector
+from s2t_eval.selection.step import Step, TextPositions
 from s2t_eval.selection.top_tokens import TopTokens
 from s2t_eval.selection.triggers import Trigger
 
@@ -174,7 +174,8 @@ class VerifyingStepper:
 
     def _next_drafts(self, seqs: abc.Sequence[Sequence]) -> list[Draft | None]:
         """The draft of each row; None where the logits are not finite behind drafts that may not stand."""
-        step = Step(self.student.head(self._hidden), None, _no_draw, self._hidden)
+        logits = self.student.head(self._hidden)
+        step = Step(logits, None, _no_draw, self._hidden, lambda: self._positions(seqs))
         top = step.top_of(self._num_kept)
         entropies = torch.special.entr(top.values.softmax(-1)).sum(-1)
         highest, entropy = torch.stack([top.values[:, 0], entropies]).tolist()
@@ -208,6 +209,13 @@ class VerifyingStepper:
             if not is_finite and not chunk.drafts:
                 raise not_finite(self.student, seq)
         return finite
+
+    def _positions(self, seqs: abc.Sequence[Sequence]) -> TextPositions:
+        """The position of each row's next draft: behind its text and its drafts."""
+        pairs = list(zip(seqs, self._chunks, strict=True))
+        ids = [chunk.drafts[-1].token if chunk.drafts else seq.ids[-1] for seq, chunk in pairs]
+        counts = [len(seq.output) + len(chunk.drafts) for seq, chunk in pairs]
+        return TextPositions(*(torch.tensor(column, device=self.student.device) for column in (ids, counts)))
 
     def _observed_locally(self, step: Step) -> dict[int, list[float]]:
         """Divergences of the observed triggers that need no teacher, [batch] each, by their place."""
@@ -323,6 +331,8 @@ class VerifyingStepper:
             if not verdict.is_finite:
                 raise not_finite(self.teacher, seq)
             _record(seq, draft, verdict)
+            if verdict.fired is not None and isinstance(self.policy.selector, TakeoverSelector):
+                seq.usage.teacher_generated += 1
             token = draft.token if verdict.fired is None else verdict.fired.picked
             finish, is_cut, committed = seq.append(token), token != draft.token, committed + 1
             if is_cut or finish is not None:

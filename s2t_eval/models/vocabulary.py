@@ -7,6 +7,9 @@ import json
 import re
 from typing import Any
 
+import torch
+from torch import Tensor
+
 FILLER = re.compile(r"\[PAD\d+\]")
 """Names of the rows that pad a vocabulary in a GGUF file: they are no text and are not compared."""
 
@@ -67,3 +70,9 @@ def stop_ids(tokenizer: Any, generation_config: Any) -> frozenset[int]:
     vocab = tokenizer.get_vocab()
     ids.update(vocab.get(name) for name in END_OF_TURN)
     return frozenset(i for i in ids if i is not None)
+
+
+def line_ends(tokenizer: Any, text_vocab: int) -> Tensor:
+    """Which tokens end a line: their own text ends with a newline, bool [text_vocab]."""
+    texts = tokenizer.batch_decode([[i] for i in range(text_vocab)])
+    return torch.tensor([text.endswith("\n") for text in texts])

@@ -6,17 +6,31 @@ from collections.abc import Sequence
 from typing import Any
 
 from s2t_eval.engine.progress import GenerationProgress
+from s2t_eval.methods.r2r_folder import load_router
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
-from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger, Trigger
+from s2t_eval.selection.triggers import (
+    EntropyTrigger,
+    KlTrigger,
+    LineEntropyTrigger,
+    MarginTrigger,
+    PositionTrigger,
+    Trigger,
+)
 
 
 def calibrate(
-    lm: EngineLM, prompts: PromptSet, prompting: Prompting, taus: Sequence[float], warmup_tokens: int
+    lm: EngineLM,
+    prompts: PromptSet,
+    prompting: Prompting,
+    taus: Sequence[float],
+    warmup_tokens: int,
+    router: str | None = None,
 ) -> Calibration:
     """Decode the problems greedily, and take quantiles of each trigger's divergence over all steps.
 
@@ -26,11 +40,18 @@ def calibrate(
         prompting: how the problems were prompted; it is saved with the thresholds.
         taus: rates at which each trigger is to fire.
         warmup_tokens: number of steps at the start of each text that never fire and are left out.
+        router: folder of an R2R router that is calibrated too.
 
     Raises:
+        R2RError: a router of another student.
         TrainingDataError: no text is longer than `warmup_tokens`.
     """
-    local: list[Trigger] = [EntropyTrigger(), MarginTrigger()]
+    lines = LineEntropyTrigger(line_ends(lm.tokenizer, lm.student.text_vocab))
+    local: list[Trigger] = [EntropyTrigger(), MarginTrigger(), lines, PositionTrigger()]
+    if router is not None:
+        identity = (lm.student_fingerprint, vocabulary_hash(lm.tokenizer), int(lm.student.config.hidden_size))
+        embed: Any = lm.student.base.get_input_embeddings()
+        local.append(load_router(router, *identity).trigger(embed, lm.device))
     kl: list[Trigger] = [KlTrigger("student_teacher"), KlTrigger("teacher_student")]
     observed = local + kl if isinstance(lm, SelectToThink) else local
     values: list[list[float]] = [[] for _ in observed]

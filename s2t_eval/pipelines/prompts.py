@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
+from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
 from s2t_eval.artifacts.fingerprint import data_hash
@@ -42,6 +43,7 @@ class PromptSet:
         split: name of the split.
         hash: hash of the problems' records.
         indices: indices of the problems in the split.
+        task: the problems' task; None for a data set.
     """
 
     instances: list[Instance]
@@ -50,6 +52,7 @@ class PromptSet:
     split: str
     hash: str
     indices: list[int]
+    task: Task | None = None
 
     @property
     def docs(self) -> list[dict[str, Any]]:
@@ -128,7 +131,7 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
         context = task.fewshot_context(doc, prompting.num_fewshot, prompting.system_instruction, **chat)
         instances.append(task.construct_requests(doc=doc, ctx=context, metadata=(name, i, 1), **chat))
     requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(docs)))
-    return PromptSet(instances, requests, name, str(split), data_hash(docs), indices)
+    return PromptSet(instances, requests, name, str(split), data_hash(docs), indices, task)
 
 
 def _split_of(name: str, task: Any) -> tuple[str, list[dict[str, Any]]]:

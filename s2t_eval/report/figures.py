@@ -40,9 +40,9 @@ FORMULA = ("=", "+", "-", "@")
 
 COLOURS = (
     *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#2a9d8f", "#6a51a3"),
-    *("#9c755f", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00"),
+    *("#9c755f", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00", "#b5179e"),
 )
-"""One colour for each method, in the order of the method table."""
+"""One colour for each method, in the order of the method table; a test counts them."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class Settings:
     adapter_scale: float | None = None
     samples: int | None = None
     seed: int = 0
+    weight: str | None = None  # of the votes
 
     def parts(self) -> dict[str, str]:
         """Each setting as text, without those that do not apply."""
@@ -38,6 +39,7 @@ class Settings:
             "rate": rate,
             "k": f"K {self.top_k}" if self.top_k is not None else None,
             "samples": f"{self.samples} samples" if self.samples is not None else None,
+            "weight": f"weight {self.weight}" if self.weight is not None else None,
             "seed": f"seed {self.seed}" if self.seed else None,
         }
         return {name: value for name, value in texts.items() if value is not None}
@@ -154,10 +156,11 @@ def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
         threshold=float(threshold) if fires and threshold is not None else None,
         top_k=policy.get("top_k") if fires else None,
         selector=None if is_distilled else policy.get("selector"),
-        checkpoint=backend_info.get("selector"),
+        checkpoint=backend_info.get("router") or backend_info.get("selector"),
         proposer=backend_info.get("proposer"),
         proposal_weight=policy.get("proposal_weight"),
         adapter_scale=backend_info.get("adapter_scale"),
         samples=sampling.get("num_samples"),
+        weight=sampling.get("weight"),
         seed=int(backend_info.get("seed") or 0),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.embedded import embedded_path
+from s2t_eval.method_table import TEACHER_SCORES
 from s2t_eval.report.json_files import ResultsError, read_json_lines
 from s2t_eval.report.run import Run
 from s2t_eval.report.shape import require_trace
@@ -93,10 +94,11 @@ def pieces(ids: Sequence[int], decode: Decode) -> list[str]:
 def trajectory(record: dict[str, Any], decode: Decode, score: float | None) -> dict[str, Any]:
     """One text for the viewer, in JSON values.
 
-    For s2t and takeover the scores in the trace are the teacher's probabilities. For other methods they are
-    the selector's, and the teacher's probabilities are shown only where the trace has them (`teacher_probs`).
+    For s2t, takeover and r2r the scores in the trace are the teacher's probabilities. For other methods they
+    are the selector's, and the teacher's probabilities are shown only where the trace has them
+    (`teacher_probs`).
     """
-    is_teacher = record["method"] in ("s2t", "takeover")
+    is_teacher = record["method"] in TEACHER_SCORES
     steps = [_step(step, decode, is_teacher) for step in record["steps"]]
     return {
         "task": record["task"],

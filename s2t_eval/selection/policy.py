@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from s2t_eval.selection.scores import Score
@@ -116,6 +116,11 @@ def s2t(trigger: Trigger, trigger_threshold: float, top_k: int = 8, warmup_token
 def takeover(trigger: Trigger, trigger_threshold: float, top_k: int = 8, warmup_tokens: int = 0) -> Policy:
     """The same steps with the teacher's argmax over the vocabulary as the token."""
     return Policy("takeover", trigger, trigger_threshold, TakeoverSelector(), top_k, warmup_tokens)
+
+
+def r2r(trigger: Trigger, trigger_threshold: float, top_k: int = 8, warmup_tokens: int = 0) -> Policy:
+    """R2R: takeover under a router that was trained on divergent tokens."""
+    return replace(takeover(trigger, trigger_threshold, top_k, warmup_tokens), name="r2r")
 
 
 def s2t_local(

@@ -47,6 +47,15 @@ def _sums(logits: Tensor) -> Sums:
     return Sums(largest[:, 0], weights.sum(-1), weighted)
 
 
+class TextPositions(NamedTuple):
+    """The position of a step in each row's text."""
+
+    last_ids: Tensor
+    """the token before the step; at the first step the prompt's last token, [batch]"""
+    num_tokens: Tensor
+    """number of tokens of the text before the step, [batch]"""
+
+
 @dataclass(frozen=True)
 class Step:
     """The inputs of a trigger: one step of a batch of rows.
@@ -57,12 +66,14 @@ class Step:
             teacher runs in lockstep.
         draw: returns a uniform number in [0, 1) per row, [batch], from the rows' own seeds.
         hidden: the student's last hidden states [batch, hidden], for a learned router.
+        positions: returns the position of the step in each row's text, for triggers that depend on it.
     """
 
     logits: Tensor
     teacher_at: Callable[[Tensor], Tensor] | None
     draw: Callable[[], Tensor]
     hidden: Tensor | None = None
+    positions: Callable[[], TextPositions] | None = None
     _tops: dict[int, TopTokens] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -110,6 +121,11 @@ class StepView(Protocol):
     @property
     def hidden(self) -> Tensor | None:
         """The student's last hidden states, [batch, hidden]."""
+        ...
+
+    @property
+    def positions(self) -> Callable[[], TextPositions] | None:
+        """The position of the step in each row's text."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from s2t_eval.selection.divergence_router import DivergenceTrigger
 from s2t_eval.selection.triggers import KlTrigger, Trigger
 
 Rates = dict[str, dict[str, float]]
@@ -68,7 +69,9 @@ def _is_rate(text: str) -> bool:
 
 
 def trigger_key(trigger: Trigger) -> str:
-    """A trigger's name in a table; the two directions of KL have thresholds of their own."""
+    """A trigger's name in a table; each direction of KL and each R2R router has thresholds of its own."""
+    if isinstance(trigger, DivergenceTrigger):
+        return f"{trigger.name}:{trigger.source}"
     return f"kl:{trigger.direction}" if isinstance(trigger, KlTrigger) else trigger.name
 
 

@@ -2,7 +2,8 @@
 
 Every divergence is larger where the student is less reliable, so one rule applies to all of them:
 fire iff divergence > threshold. The paper's trigger is the KL divergence of student and teacher
-(section 3); entropy and margin are substitutes that need no teacher.
+(section 3); entropy and margin are substitutes that need no teacher, and so are the position of a step and
+the entropy where a line begins.
 """
 
 from __future__ import annotations
@@ -109,6 +110,46 @@ class MarginTrigger:
 
 
 @dataclass(frozen=True)
+class LineEntropyTrigger:
+    """Entropy at the first token of a line, in nats, and 0 elsewhere (GlimpRouter, arXiv 2601.05110).
+
+    It cannot fire more often than lines begin: a rate above that fires at the first token of every line.
+
+    Args:
+        ends_line: whether a token's text ends with a newline, bool [text_vocab].
+    """
+
+    ends_line: Tensor
+    name: str = "line_entropy"
+    needs_teacher: bool = False
+
+    def divergence(self, step: StepView) -> Tensor:
+        """Entropy in nats where a line begins, [batch]."""
+        assert step.positions is not None
+        last, count = step.positions()
+        ended = self.ends_line.to(last.device)[last.clamp(max=len(self.ends_line) - 1)]
+        entropy = EntropyTrigger().divergence(step)
+        begins = (ended | (count == 0)).to(entropy.device)
+        return torch.where(begins, entropy, 0.0)
+
+
+@dataclass(frozen=True)
+class PositionTrigger:
+    """1 / (1 + t) at the token number t of a text, from 0: the earlier, the larger.
+
+    The control of every trigger that might only find the beginnings of texts.
+    """
+
+    name: str = "position"
+    needs_teacher: bool = False
+
+    def divergence(self, step: StepView) -> Tensor:
+        """1 / (1 + t), in (0, 1], [batch]."""
+        assert step.positions is not None
+        return 1 / (1 + step.positions().num_tokens.float())
+
+
+@dataclass(frozen=True)
 class RandomTrigger:
     """A uniform number: the control for every other trigger at an equal rate."""
 
@@ -156,9 +197,18 @@ class RouterTrigger:
 
 
 def make_trigger(
-    name: str, kl_direction: KlDirection = "student_teacher", router: Router | None = None
+    name: str,
+    kl_direction: KlDirection = "student_teacher",
+    router: Router | None = None,
+    ends_line: Tensor | None = None,
 ) -> Trigger:
-    """The trigger of this name; only "kl" uses `kl_direction`, and only "router" uses `router`.
+    """The trigger of this name.
+
+    Args:
+        name: one of `TRIGGER_NAMES`.
+        kl_direction: only "kl" uses it.
+        router: only "router" uses it, and needs it.
+        ends_line: only "line_entropy" uses it, and needs it; see `LineEntropyTrigger`.
 
     Raises:
         ValueError: an unknown name, or no router for "router".
@@ -171,11 +221,15 @@ def make_trigger(
         return RouterTrigger(router)
     if name == "kl":
         return KlTrigger(kl_direction)
+    if name == "line_entropy":
+        assert ends_line is not None
+        return LineEntropyTrigger(ends_line)
     local: dict[str, Trigger] = {
         "always": ConstantTrigger("always"),
         "never": ConstantTrigger("never"),
         "entropy": EntropyTrigger(),
         "margin": MarginTrigger(),
+        "position": PositionTrigger(),
         "random": RandomTrigger(),
     }
     if name not in local:

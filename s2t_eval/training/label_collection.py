@@ -64,12 +64,15 @@ class CollectionFolder:
     Args:
         folder: folder of the label set.
         identity: settings of the run; an unfinished collection of another run is refused.
+        kinds: kinds of files; there is one file of each kind for each problem.
 
     Raises:
         LabelError: the folder holds a finished label set, or an unfinished one of another run.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], kinds: Sequence[str] = ("rollouts", "labels")
+    ) -> None:
         if (folder / MANIFEST).exists():
             raise LabelError(f"--out {folder}: it holds a finished label set; name another folder")
         self.folder = folder
@@ -78,7 +81,7 @@ class CollectionFolder:
         if settings.exists():
             saved = json.loads(settings.read_text())
             require_same_run(f"--out {folder}", "the unfinished work", saved, identity, LabelError)
-        for name in ("rollouts", "labels"):
+        for name in kinds:
             (self.work / name).mkdir(parents=True, exist_ok=True)
         write_text(settings, json.dumps(identity, indent=2, sort_keys=True))
 
@@ -144,17 +147,17 @@ def generate_rollouts(
     )
     size = PROBLEMS_PER_ROW * rows
     groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
-    for group in _unfinished(groups, "rollouts", work, advance):
+    for group in unfinished(groups, "rollouts", work, advance):
         student.release()  # a prefix cached by an earlier group would be reused
         for result in decoder.run([problems[i].request for i in group], on_round):
             problem = problems[group[result.index]]
             rollout = _rollout(result)
-            _require_finite("student", student.name, problem, rollout)
+            require_finite_outputs("student", student.name, problem, rollout)
             work.save("rollouts", group[result.index], rollout)
             advance(1)
 
 
-def _unfinished(
+def unfinished(
     groups: Sequence[Sequence[int]], kind: str, work: CollectionFolder, advance: Advance
 ) -> Iterator[Sequence[int]]:
     """The groups in which a file of this kind is missing; the others are counted as finished."""
@@ -166,7 +169,7 @@ def _unfinished(
             yield group
 
 
-def _require_finite(role: str, name: str, problem: Problem, columns: dict[str, Tensor]) -> None:
+def require_finite_outputs(role: str, name: str, problem: Problem, columns: dict[str, Tensor]) -> None:
     """Raise `LabelError` if a model's outputs contain NaN, or an infinity other than log(0)."""
     values = {key: column.numpy() for key, column in columns.items() if column.is_floating_point()}
     broken = non_finite_columns(values)
@@ -194,7 +197,7 @@ def label_rollouts(
 ) -> None:
     """Label every rollout that has no labels yet, with one teacher prefill each."""
     batches = list(_batches(work, problems))
-    for batch in _unfinished(batches, "labels", work, advance):
+    for batch in unfinished(batches, "labels", work, advance):
         teacher.release()
         rollouts = [work.load("rollouts", i) for i in batch]
         labels = label_texts(
@@ -206,7 +209,7 @@ def label_rollouts(
             NUM_CANDIDATES,
         )
         for i, step_labels in zip(batch, labels, strict=True):
-            _require_finite("teacher", teacher.name, problems[i], step_labels._asdict())
+            require_finite_outputs("teacher", teacher.name, problems[i], step_labels._asdict())
             work.save("labels", i, step_labels._asdict())
         advance(len(batch))
 

@@ -97,7 +97,7 @@ def test_error_split_by_hand(labelled: list[Labelled]) -> None:
 
 def test_trigger_roc_by_hand(labelled: list[Labelled]) -> None:
     data = trigger_roc(positions(labelled, "B"), tau=0.4).data.set_index("signal")
-    assert list(data.index) == ["entropy", "margin"]  # no router here
+    assert list(data.index) == ["entropy", "margin", "position"]  # neither a router nor a tokenizer here
     assert data.loc["entropy", "positives"] == 4
     assert data.loc["entropy", "recall"] == 75  # 9, 8, 5, 1 fire; 5 is no top step
     # 24 pairs of a top and another step; only (1, 5) and (0.5, 5) are in the wrong order.
@@ -135,8 +135,12 @@ def test_gain_kept_from_the_committed_results() -> None:
 def test_takeover_against_selection_pairs_equal_triggers() -> None:
     plot = takeover_against_selection(arrange(read_runs([EMBEDDED])))
     assert plot is not None
-    [row] = plot.data.to_dict("records")
-    assert (row["trigger"], row["tau"], row["n"]) == ("kl", 0.05, 300)
+    rows = plot.data.to_dict("records")
+    assert [(row["trigger"], row["tau"], row["n"]) for row in rows] == [
+        ("kl", 0.05, 300),
+        ("router", 0.05, 300),
+    ]
+    row = rows[0]
     assert row["takeover"] - row["selection"] == pytest.approx(row["delta"])
     assert row["won"] - row["lost"] == pytest.approx(3 * row["delta"])
 
@@ -156,7 +160,7 @@ def test_scans_need_two_points_of_one_line(tmp_path: Path) -> None:
     assert tau.data["tau"].tolist() == [0.01, 0.05] * 2 and (tau.data["k"] == 8).all()
     assert k.data["k"].tolist() == [4, 8] and (k.data["tau"] == 0.05).all()
     assert k_scan(arrange(read_runs([EMBEDDED]))) is None
-    [row] = scan_data(entries).query("method_key == 'takeover'").to_dict("records")
+    [row] = scan_data(entries).query("method_key == 'takeover' and trigger == 'kl'").to_dict("records")
     run = read_runs([EMBEDDED / "takeover_kl_tau5.json"])[0]
     assert row["realised_rate"] == pytest.approx(100 * run.cost["triggers"] / run.cost["tokens"])
     assert row["tokens"] == run.cost["tokens"] / 300
@@ -174,7 +178,7 @@ def test_every_step_ends_each_trigger_s_line(tmp_path: Path) -> None:
     assert plot is not None
     data = plot.data[plot.data["method_key"] == "s2t"]
     ends = data[data["tau"] == 1]
-    assert sorted(ends["trigger"]) == ["entropy", "kl", "random"]
+    assert sorted(ends["trigger"]) == ["entropy", "kl", "r2r", "random", "router"]
     assert data.groupby("trigger")["tau"].apply(list)["kl"] == [0.01, 0.05, 1]
 
 
@@ -307,7 +311,7 @@ def test_a_trained_selector_is_judged_on_what_it_has_not_seen(tmp_path: Path) ->
     assert set(crossed["trigger"]) == {"kl", "router", "entropy", "margin"} and (crossed["texts"] == 6).all()
     held_out = LabelSet.load(labels).split(0.25)[1]
     assert set(roc["n"]) == {sum(len(row.output_ids) for row in held_out)}
-    assert set(roc.index) == {"entropy", "margin", "router"}
+    assert set(roc.index) == {"entropy", "margin", "router", "line_entropy", "position"}
     # The set's own top tenth, so the groups of selector.json but for those at the threshold itself.
     assert split.loc["the trained selector", "n"] == info["held_out"]["groups"]
     for name, key in (("the trained selector", "agree@1"), ("greedy's own order", "greedy_agree@1")):

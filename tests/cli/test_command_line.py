@@ -59,7 +59,9 @@ def test_the_help_of_a_field_is_its_docstring(capsys: pytest.CaptureFixture[str]
     assert "[default: 0.03]" in out  # Think-at-Hard's own warm-up
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("distil", "--help"), ("tah", "train", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("distil", "--help"), ("tah", "train", "--help"), ("r2r", "train", "--help")]
+)
 def test_help_loads_no_torch(arguments: tuple[str, ...]) -> None:
     code = (
         "import sys; from s2t_eval.cli import main; main(sys.argv[1:]); "

@@ -27,6 +27,7 @@ NEEDS = {
     "analyze": ("collect",),
     "tah train": ("tah label",),
     "tah plain": ("tah label",),
+    "r2r train": ("r2r label",),
     "export": (
         "collect --pretrained student",
         "train --pretrained student --form lookahead --score_as expected",

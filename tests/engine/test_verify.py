@@ -19,7 +19,14 @@ from s2t_eval.engine.selection_step import SelectionStepper
 from s2t_eval.engine.verifying_step import VerifyingStepper
 from s2t_eval.selection import policy as presets
 from s2t_eval.selection.policy import Policy, greedy
-from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger, RandomTrigger
+from s2t_eval.selection.triggers import (
+    EntropyTrigger,
+    KlTrigger,
+    LineEntropyTrigger,
+    MarginTrigger,
+    PositionTrigger,
+    RandomTrigger,
+)
 from tests import twins
 from tests.twins import VOCAB, decode, hidden_after, outputs, prompts, tiny_model
 
@@ -72,7 +79,7 @@ def assert_same(found: Sequence[Result], expected: Sequence[Result]) -> None:
             )
             assert a.divergence == pytest.approx(b.divergence, rel=1e-3, abs=1e-4)
             assert a.scores == pytest.approx(b.scores, rel=1e-3, abs=1e-4)
-        for name in ("tokens", "triggers", "flips", "hits", "misses"):
+        for name in ("tokens", "triggers", "flips", "hits", "misses", "teacher_generated"):
             assert getattr(one.usage, name) == getattr(other.usage, name)
         discarded = one.usage.discarded_tokens
         assert one.usage.forwards == other.usage.forwards + discarded
@@ -266,13 +273,17 @@ def test_observed_divergences_are_those_of_lockstep(
 
 
 def test_observing_beside_a_policy_that_cuts(pair: tuple[PreTrainedModel, PreTrainedModel]) -> None:
-    observe = [EntropyTrigger(), KlTrigger("teacher_student")]
-    policy = presets.s2t(KlTrigger(), threshold(*pair, KlTrigger(), 0.3))
+    """Triggers of the position are evaluated at drafts, whose text is not yet the sequence's."""
+    lines = LineEntropyTrigger(torch.arange(VOCAB) % 3 == 0)
+    observe = [EntropyTrigger(), KlTrigger("teacher_student"), lines, PositionTrigger()]
+    policy = presets.takeover(KlTrigger(), threshold(*pair, KlTrigger(), 0.3))
     expected = decode(pair[0], policy, requests(), pair[1], observe=observe, keep_top=3)
     found = decode(pair[0], policy, requests(), pair[1], observe=observe, keep_top=3, verify=6)
     assert_same(found, expected)
     assert discarded(found) > 0
+    assert sum(result.usage.teacher_generated for result in found) > 0
     for one, other in zip(found, expected, strict=True):
+        assert one.observed[3] == [1 / (1 + t) for t in range(len(one.output_ids))]
         assert torch.equal(one.top_ids, other.top_ids)  # type: ignore[arg-type]
 
 

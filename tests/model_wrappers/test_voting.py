@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,19 @@ from s2t_eval.model_wrappers.voting import (
     votable_task,
     vote,
 )
-from tests.harness_helpers import STUDENT, arith_docs, evaluate, inline_task, ours, task_manager, texts
+from tests.harness_helpers import (
+    STUDENT,
+    arith_docs,
+    counts,
+    evaluate,
+    inline_task,
+    logits_after,
+    model,
+    ours,
+    read_trace,
+    task_manager,
+    texts,
+)
 
 # ---------------------------------------------------------------- counting
 
@@ -36,6 +50,50 @@ from tests.harness_helpers import STUDENT, arith_docs, evaluate, inline_task, ou
 def test_plurality(answers: list[str | None], expected: Vote) -> None:
     """Ties go to the answer seen first, None never votes, and the share is of all samples."""
     assert vote(answers) == expected
+
+
+def test_votes_with_weights() -> None:
+    """One sure text outvotes two that are not; equal weights are the plain vote; None has no vote."""
+    answers = ["1", "2", "2", None]
+    assert vote(answers, [5, 2, 2, 9]) == Vote(0, "1", 5 / 18, 2, 3)
+    assert vote(answers, [1, 1, 1, 1]) == vote(answers) == Vote(1, "2", 2 / 4, 2, 3)
+    assert vote([None, None], [1, 2]) == Vote(0, None, 0.0, 0, 0)
+
+
+def test_weights_are_the_samples_own_confidence(tmp_path: Path) -> None:
+    """The samples are those of the plain vote, and each weight is its definition, step by step."""
+    plain_trace, weighted_trace = tmp_path / "plain.jsonl", tmp_path / "weighted.jsonl"
+    few = {"num_samples": 3}
+    evaluate("maj8", {**few, "trace": str(plain_trace)}, limit=3)
+    results = evaluate("maj8", {**few, "weight": "confidence", "trace": str(weighted_trace)}, limit=3)
+    assert ours(results)["sampling"]["weight"] == "confidence"
+    plain, weighted = read_trace(plain_trace), read_trace(weighted_trace)
+    key = lambda line: (line["doc_id"], line["sample"])  # noqa: E731
+    for one, other in zip(sorted(plain, key=key), sorted(weighted, key=key), strict=True):
+        assert one["output_ids"] == other["output_ids"] and one["vote"] == other["plain_vote"]
+    line = weighted[0]
+    means = []
+    for t in range(len(line["output_ids"])):
+        log_probs = logits_after(model(STUDENT), line["prompt_ids"] + line["output_ids"][:t]).log_softmax(-1)
+        means.append(float(log_probs.topk(20).values.mean()))
+    assert line["confidence"] == pytest.approx(-sum(means) / len(means), rel=1e-4)
+    of_doc = [other for other in weighted if other["doc_id"] == line["doc_id"]]
+    of_doc.sort(key=lambda other: other["sample"])
+    expected = vote([other["answer"] for other in of_doc], [other["confidence"] for other in of_doc])
+    assert line["vote"] == asdict(expected)
+
+
+def test_a_cached_vote_keeps_its_weights(tmp_path: Path) -> None:
+    """Confidence has to survive in the cache: the votes of a repeated run would count nothing."""
+    asked = {"num_samples": 3, "weight": "confidence"}
+    first = evaluate("maj8", asked, limit=3, use_cache=str(tmp_path / "cache"))
+    again = evaluate("maj8", asked, limit=3, use_cache=str(tmp_path / "cache"))
+    assert texts(again) == texts(first) and counts(again)["cached_texts"] == 9
+
+
+def test_another_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^weight: expected 'confidence', or none at all, got 'length'"):
+        evaluate("maj8", {"weight": "length"}, limit=1)
 
 
 # ---------------------------------------------------------------- equal answers

@@ -50,7 +50,8 @@ from tests.harness_helpers import (
 
 PROBLEMS = 4
 TAUS = (0.05, 0.2)
-TRIGGERS = {"kl:student_teacher", "kl:teacher_student", "entropy", "margin"}
+LOCAL = {"entropy", "margin", "line_entropy", "position"}
+TRIGGERS = {"kl:student_teacher", "kl:teacher_student", *LOCAL}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -101,6 +102,9 @@ def slow_divergences() -> dict[str, list[float]]:
             teacher = logits_after(model(TEACHER), prompt + output[:t])
             p = student.softmax(-1)
             divergences["entropy"].append(float(-(p * p.log()).sum()))
+            begins = t == 0 or tokenizer().decode(output[t - 1]).endswith("\n")
+            divergences["line_entropy"].append(divergences["entropy"][-1] if begins else 0.0)
+            divergences["position"].append(1 / (t + 1))
             first, second = p.topk(2).values.tolist()
             divergences["margin"].append(1 - (first - second))
             support = student.topk(64).indices
@@ -154,7 +158,7 @@ def test_without_a_teacher_local_triggers_alone(tmp_path: Path) -> None:
     out = tmp_path / "local.json"
     calibrate("--task", "s2t_arith", "--limit", "2", "--out", out, teacher=False)
     calibration = Calibration.load(out)
-    assert calibration.thresholds.keys() == {"entropy", "margin"}
+    assert calibration.thresholds.keys() == LOCAL
     assert calibration.teacher is None
     model_args = {"teacher": TEACHER, "trigger": "entropy", "tau": 0.1, "calibration": str(out)}
     assert counts(evaluate("s2t", model_args, limit=2))["triggers"] > 0
@@ -190,7 +194,7 @@ def test_printed_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     calibrate("--task", "s2t_arith", "--limit", "1", "--out", out, "--tau", "0.1", teacher=False)
     first, *rest = capsys.readouterr().out.splitlines()
     assert first == f"{out}: {Calibration.load(out).num_steps} steps of 1 problems, thresholds"
-    assert [line.split()[0] for line in rest] == ["entropy", "margin"]
+    assert [line.split()[0] for line in rest] == ["entropy", "margin", "line_entropy", "position"]
 
 
 # ---------------------------------------------------------------- data of one's own

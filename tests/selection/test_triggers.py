@@ -10,15 +10,19 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from s2t_eval.method_table import TRIGGER_NAMES
+from s2t_eval.models.vocabulary import line_ends
 from s2t_eval.selection.router import Router
-from s2t_eval.selection.step import Step
+from s2t_eval.selection.step import Step, TextPositions
 from s2t_eval.selection.triggers import (
     EntropyTrigger,
     KlTrigger,
+    LineEntropyTrigger,
     MarginTrigger,
+    PositionTrigger,
     RandomTrigger,
     make_trigger,
 )
+from tests.harness_helpers import tokenizer
 
 STUDENT = torch.tensor([[5.0, 1.0, 0.0, -1.0, -8.0], [0.1, 0.0, 0.0, 0.2, -0.3]])
 TEACHER = torch.tensor([[0.0, 4.0, -2.0, 1.0, 3.0], [0.0, 0.0, 0.0, 0.0, 9.0]])
@@ -72,6 +76,36 @@ def test_random_reads_the_rows_own_numbers() -> None:
     assert RandomTrigger().divergence(step()).tolist() == [0.25, 0.75]
 
 
+def at(last_ids: list[int], num_tokens: list[int]) -> Step:
+    """A step of two rows whose texts are so far."""
+    positions = TextPositions(torch.tensor(last_ids), torch.tensor(num_tokens))
+    return Step(STUDENT, None, lambda: torch.zeros(2), positions=lambda: positions)
+
+
+def test_line_entropy_is_the_entropy_where_a_line_begins_and_zero_elsewhere() -> None:
+    """GlimpRouter: at the first token of a text, and behind a token that ends a line."""
+    entropies = EntropyTrigger().divergence(step()).tolist()
+    trigger = LineEntropyTrigger(torch.tensor([False, False, True, False, False]))
+    for last, count, begins in (
+        ([4, 4], [0, 7], [1, 0]),
+        ([2, 1], [3, 3], [1, 0]),
+        ([2, 2], [1, 9], [1, 1]),
+        ([99, 3], [0, 1], [1, 0]),  # a prompt may end with a token beyond the text vocabulary
+    ):
+        expected = [entropy * is_first for entropy, is_first in zip(entropies, begins, strict=True)]
+        assert trigger.divergence(at(last, count)).tolist() == expected
+
+
+def test_position_is_larger_the_earlier() -> None:
+    assert PositionTrigger().divergence(at([0, 0], [0, 3])).tolist() == [1.0, 0.25]
+
+
+def test_line_ends_are_the_tokens_whose_text_ends_a_line() -> None:
+    found = line_ends(tokenizer(), len(tokenizer()))
+    one_by_one = [tokenizer().decode([i]).endswith("\n") for i in range(len(tokenizer()))]
+    assert found.tolist() == one_by_one and 0 < sum(one_by_one) < 20
+
+
 def test_constants() -> None:
     assert make_trigger("always").divergence(step()).tolist() == [math.inf, math.inf]
     assert make_trigger("never").divergence(step()).tolist() == [-math.inf, -math.inf]
@@ -79,7 +113,7 @@ def test_constants() -> None:
 
 def test_every_name_makes_its_trigger() -> None:
     router = Router(8)
-    made = [make_trigger(name, router=router) for name in TRIGGER_NAMES]
+    made = [make_trigger(name, router=router, ends_line=torch.zeros(5).bool()) for name in TRIGGER_NAMES]
     assert [trigger.name for trigger in made] == list(TRIGGER_NAMES)
     assert make_trigger("kl", "teacher_student") == KlTrigger("teacher_student")
     assert [trigger.name for trigger in made if trigger.needs_teacher] == ["kl"]

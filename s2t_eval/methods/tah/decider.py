@@ -6,26 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from s2t_eval.methods.tah.settings import DeciderSettings
-
-
-class Block(nn.Module):
-    """A residual MLP: LayerNorm, four times the width, GELU, dropout."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, 4 * width),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(4 * width, width),
-            nn.Dropout(dropout),
-        )
-
-    def forward(self, states: Tensor) -> Tensor:
-        """[n, width] -> [n, width]."""
-        added: Tensor = states + self.layers(states)
-        return added
+from s2t_eval.selection.residual_mlp import ResidualMlp
 
 
 class Decider(nn.Module):
@@ -48,7 +29,7 @@ class Decider(nn.Module):
         self.logits_in = nn.Linear(top_n, hidden_size)
         self.mix = nn.Linear((num_read + 1) * hidden_size, settings.width)
         self.blocks = nn.Sequential(
-            *(Block(settings.width, settings.dropout) for _ in range(settings.blocks))
+            *(ResidualMlp(settings.width, settings.dropout) for _ in range(settings.blocks))
         )
         self.odds = nn.Linear(settings.width, 1)
 

@@ -1,0 +1,49 @@
+"""`--model r2r`: the teacher writes its own token where a router predicts that the student's diverges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from s2t_eval.model_wrappers.arguments import TeacherArguments, split_arguments
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.selection import policy
+
+
+@dataclass(frozen=True)
+class R2RArguments(TeacherArguments):
+    """Arguments of `r2r`: those of `takeover`, with the router as the trigger.
+
+    Args:
+        trigger: `router`, or `always` and `never` as limits.
+    """
+
+    trigger: str = "router"
+
+    def __post_init__(self) -> None:
+        if self.trigger not in ("router", "always", "never"):
+            raise ValueError(
+                f"--model r2r: its trigger is the router, got trigger={self.trigger}; the same steps under "
+                "another trigger are --model takeover"
+            )
+        super().__post_init__()
+
+
+class RoadsToRome(SelectToThink):
+    """R2R (arXiv 2505.21600): takeover under a learned router, which needs no teacher to fire.
+
+    At a fired step the teacher reads in one pass what it has not read yet and writes one token; accepted
+    tokens are neither verified nor taken back.
+
+    Raises:
+        ValueError: no router, or arguments that do not fit.
+        R2RError: a router of another student or teacher.
+    """
+
+    METHOD = "r2r"
+    ARGUMENTS: ClassVar[type[TeacherArguments]] = R2RArguments
+    PRESET = staticmethod(policy.r2r)
+
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is reported first
+        super().__init__(pretrained, **kwargs)

@@ -1,0 +1,200 @@
+"""An R2R router's folder: the network, its thresholds and all that must hold where it is used.
+
+router.safetensors   the network
+r2r.json             student, teacher, size, thresholds, figures
+README.md            the model card
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from s2t_eval.artifacts.files import atomic_path, write_text
+from s2t_eval.artifacts.fingerprint import folder_hash
+from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
+from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.r2r_error import R2RError as R2RError
+from s2t_eval.models.loading import require_finite_tensors
+from s2t_eval.selection.divergence_router import DivergenceRouter, DivergenceTrigger, RouterSize
+from s2t_eval.selection.thresholds import ThresholdTable, require_rates, trigger_key
+
+FORMAT = 1
+SETTINGS = "r2r.json"
+WEIGHTS = "router.safetensors"
+
+CARD = """---
+base_model: {{ base_name }}
+tags: [s2t-eval, r2r]
+---
+
+# An R2R router for {{ base_name }}
+
+It predicts at which tokens {{ base_name }} would take another path than {{ teacher_name }}; there the larger
+model writes the token.
+
+    lm_eval --model r2r --model_args pretrained={{ base_name }},teacher={{ teacher_name }},router=THIS \
+--tasks gsm8k
+
+| | |
+|---|---|
+| labels | {{ labels.num_texts }} texts of {{ labels.data.source }} ({{ labels.data.split }}), rule \
+{{ labels.settings.rule }} |
+| identical / neutral / divergent | {{ "%.1f / %.1f / %.1f"|format(*shares) }} % |
+| threshold | {{ "%.4g"|format(threshold) }}, by {{ chosen_by }} |
+| held out: recall at positive rate | {{ "%.1f"|format(100 * held_out.recall) }} % at \
+{{ "%.1f"|format(100 * held_out.positive_rate) }} % (n = {{ held_out.steps|int }} tokens) |
+
+It fits the student with fingerprint `{{ base }}` and the teacher with fingerprint `{{ teacher }}` alone.
+"""
+
+
+@dataclass(frozen=True)
+class RouterInfo:
+    """What `r2r.json` holds.
+
+    Args:
+        base: fingerprint of the student.
+        base_name: how it was called, for people.
+        teacher: fingerprint of the model whose texts and verdicts the labels are.
+        teacher_name: how it was called.
+        vocabulary: hash of the tokenizer's text entries.
+        hidden_size: width of the student.
+        size: of the network.
+        threshold: probability above which a token is the teacher's, unless the user names another.
+        chosen_by: what chose it: a recall or a rate on validation problems.
+        thresholds: rate -> threshold, quantiles over the tokens of validation problems.
+        held_out: recall and positive rate of `threshold` on problems that chose nothing, with their n, and
+            recall and positive rate at every rate.
+        labels: what the labels were made of, and their shares.
+        training: settings and history.
+    """
+
+    base: str
+    base_name: str
+    teacher: str
+    teacher_name: str
+    vocabulary: str
+    hidden_size: int
+    size: RouterSize
+    threshold: float
+    chosen_by: str
+    thresholds: dict[str, float]
+    held_out: dict[str, Any]
+    labels: dict[str, Any]
+    training: dict[str, Any]
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        require_rates({"r2r": self.thresholds})
+
+    def require_prompt(self, current: Mapping[str, Any]) -> None:
+        """Raise `R2RError` unless its labels were made with these prompt settings."""
+        fix = "label with the present ones and train on these labels"
+        KIND.require_same_prompt("router", self.labels.get("prompt", {}), current, fix)
+
+
+KIND = ManifestKind(RouterInfo, "s2t-eval r2r train", R2RError, FORMAT, SETTINGS)
+
+
+@dataclass(frozen=True)
+class RouterFolder:
+    """A loaded router.
+
+    Args:
+        folder: where it lies.
+        info: its settings.
+        router: the network, in evaluation mode.
+        hash: 16 hex digits over its weights and settings.
+    """
+
+    folder: Path
+    info: RouterInfo
+    router: DivergenceRouter
+    hash: str
+
+    def trigger(self, embed: Callable[[Tensor], Tensor], device: Any) -> DivergenceTrigger:
+        """The trigger that this router is, beside a student with these input embeddings."""
+        return DivergenceTrigger(self.router.to(device), embed, self.hash)
+
+    def table(self, trigger: DivergenceTrigger) -> ThresholdTable:
+        """The thresholds by rate, to be looked up for its trigger."""
+        return ThresholdTable("router", {trigger_key(trigger): self.info.thresholds})
+
+    def require_teacher(self, fingerprint: str | None) -> None:
+        """Raise `R2RError` unless the labels are this teacher's; None (no teacher is loaded) passes."""
+        if fingerprint is not None:
+            fix = "use that teacher, or label and train with this one"
+            saved, name = self.info.teacher, self.info.teacher_name
+            KIND.require_same(f"router={self.folder}", "teacher", saved, fingerprint, fix, name)
+
+
+def router_path(name: str | Path) -> Path:
+    """The local folder of a router's name; `embedded/...` is shipped."""
+    return embedded_path(str(name)) if str(name).startswith("embedded/") else Path(name)
+
+
+def save_router(folder: Path, info: RouterInfo, router: DivergenceRouter) -> None:
+    """Write a router's folder whole or not at all."""
+    with atomic_path(folder) as partial:
+        partial.mkdir()
+        weights = {name: value.detach().cpu().contiguous() for name, value in router.state_dict().items()}
+        save_file(weights, partial / WEIGHTS)
+        write_manifest(partial / SETTINGS, info)
+        counts = [info.labels[f"num_{kind}"] for kind in ("identical", "neutral", "divergent")]
+        shares = [100 * count / sum(counts) for count in counts]
+        card = Environment(autoescape=False).from_string(CARD).render(**asdict(info), shares=shares)
+        write_text(partial / "README.md", card + "\n")
+
+
+def load_router(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> RouterFolder:
+    """Read a router's folder for this student.
+
+    Args:
+        name: the folder, or `embedded/r2r`.
+        base: fingerprint of the student.
+        vocabulary: hash of its tokenizer's text entries.
+        hidden_size: its width.
+
+    Raises:
+        R2RError: missing or damaged, or made for another student, tokenizer or width.
+    """
+    folder = router_path(name)
+    info = KIND.read(f"router={name}", folder / SETTINGS)
+    fix = "use that student, or train a router for this one"
+    for what, saved, current in (
+        ("hidden size", info.hidden_size, hidden_size),
+        ("tokenizer", info.vocabulary, vocabulary),
+        ("student", info.base, base),
+    ):
+        KIND.require_same(f"router={name}", what, saved, current, fix, info.base_name)
+    try:
+        router = DivergenceRouter(info.hidden_size, info.size)
+        weights = load_file(folder / WEIGHTS)
+        require_finite_tensors("router", name, weights)
+        _require_shapes(name, router, weights)
+        router.load_state_dict(weights)
+        identity = folder_hash(folder)
+    except (OSError, SafetensorError) as error:
+        raise R2RError(f"router={name}: {folder} is damaged ({error}); train it anew") from error
+    return RouterFolder(folder, info, router.eval(), identity)
+
+
+def _require_shapes(name: str | Path, router: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Raise `R2RError` unless the stored weights are a network of the size that `r2r.json` names."""
+    expected = {key: tuple(value.shape) for key, value in router.state_dict().items()}
+    actual = {key: tuple(value.shape) for key, value in weights.items()}
+    differing = sorted(k for k in expected.keys() | actual.keys() if expected.get(k) != actual.get(k))
+    if differing:
+        first = differing[0]
+        raise R2RError(
+            f"router={name}: its network has another size than {SETTINGS} names ({first} is "
+            f"{actual.get(first)}, expected {expected.get(first)}); train it anew"
+        )

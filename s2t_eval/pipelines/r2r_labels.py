@@ -1,0 +1,167 @@
+"""Label a teacher's texts for R2R's router (`s2t-eval r2r label`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from s2t_eval.engine.progress import GenerationProgress
+from s2t_eval.methods.r2r_error import R2RError
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.voting import NoVotableAnswerError, require_votable, votable_answers
+from s2t_eval.models.vocabulary import vocabulary_hash
+from s2t_eval.pipelines.overlap import without_evaluation_problems
+from s2t_eval.pipelines.prompts import Prompting, PromptSet, Source, source_prompts
+from s2t_eval.ranges import AT_LEAST_1, require_ranges
+from s2t_eval.training.contamination import question_hash
+from s2t_eval.training.label_collection import CollectionFolder, Problem
+from s2t_eval.training.r2r import collect
+from s2t_eval.training.r2r.judge import digit_ids
+from s2t_eval.training.r2r.labels import Manifest
+from s2t_eval.training.r2r.mismatches import Continuer
+from s2t_eval.training.r2r.settings import LabelSettings
+from s2t_eval.training.r2r.verdicts import AnswersOf, Judge
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Settings of one labelling.
+
+    Args:
+        rule: how mismatches are labelled.
+        num_logits: largest logits of the student that are kept for the router.
+        drop_overlap: leave evaluation problems out instead of refusing them.
+    """
+
+    rule: LabelSettings = field(default_factory=LabelSettings)
+    num_logits: int = 100
+    drop_overlap: bool = False
+
+    def __post_init__(self) -> None:
+        require_ranges(self, num_logits=AT_LEAST_1)
+
+
+def label(
+    lm: SelectToThink, source: Source, prompting: Prompting, settings: Labelling, folder: Path
+) -> Manifest:
+    """Make the label folder, or resume an interrupted run of the same settings.
+
+    Raises:
+        OverlapError: problems that are also evaluation problems.
+        LabelError: the folder holds something else.
+        R2RError: a rule that does not fit the problems or the teacher.
+    """
+    posed = source_prompts(lm, source, prompting)
+    prompts = without_evaluation_problems(posed, settings.drop_overlap)
+    labeller = _labeller(lm, prompts, settings.rule)
+    problems = [
+        Problem(name, question_hash(question), request, request.prompt_ids)
+        for name, question, request in zip(prompts.names, prompts.questions, prompts.requests, strict=True)
+    ]
+    described = _described(lm, source, prompting, settings, posed, problems)
+    work = CollectionFolder(folder, asdict(described), collect.KINDS)
+    assert lm.teacher is not None
+    with GenerationProgress(len(problems), "Teacher's texts") as progress:
+        collect.write_texts(
+            lm.teacher,
+            problems,
+            work,
+            lm.rows,
+            lm.tok_decode,
+            lm.thoughts.answer_of,
+            progress.update,
+            progress.on_round,
+        )
+    kept = collect.finished_texts(work, len(problems))
+    with tqdm(total=len(kept), desc="Student's steps") as bar:
+        collect.read_steps(lm.student, problems, kept, work, described.num_logits, bar.update)
+    with GenerationProgress(len(kept), f"Labelling by {settings.rule.rule}") as progress:
+        continuer = Continuer(lm.teacher, lm.rows, lm.tok_decode, lm.thoughts.answer_of, progress.on_round)
+        collect.label_mismatches(continuer, problems, kept, work, labeller, progress.update)
+    manifest = collect.finish(work, problems, kept, described)
+    work.clear()
+    return manifest
+
+
+def _described(
+    lm: SelectToThink,
+    source: Source,
+    prompting: Prompting,
+    settings: Labelling,
+    posed: PromptSet,
+    problems: Sequence[Problem],
+) -> Manifest:
+    """The manifest before anything is counted: what a resumed run is compared with."""
+    assert lm.teacher_fingerprint is not None
+    return Manifest(
+        student=lm.student_fingerprint,
+        teacher=lm.teacher_fingerprint,
+        student_name=_name(lm.student_name),
+        teacher_name=_name(str(lm.selection.teacher)),
+        vocabulary=vocabulary_hash(lm.tokenizer),
+        hidden_size=int(lm.student.config.hidden_size),
+        num_logits=min(settings.num_logits, lm.student.text_vocab),
+        data={
+            "source": posed.source,
+            "split": posed.split,
+            "hash": posed.hash,
+            "skip": source.skip,
+            "problems": len(problems),
+            "left_out_as_evaluation_problems": len(posed.instances) - len(problems),
+        },
+        prompt={**asdict(prompting), "max_gen_toks": problems[0].request.max_new_tokens},
+        settings=asdict(settings.rule),
+    )
+
+
+def _name(name: str) -> str:
+    return name if name.startswith("embedded/") else Path(name).name
+
+
+def _labeller(lm: SelectToThink, prompts: PromptSet, settings: LabelSettings) -> collect.Labeller:
+    """What the rule needs of the task and of the teacher's prompt format.
+
+    Raises:
+        R2RError: the rule `answer` without a task whose answers can be compared.
+    """
+    answers_of: AnswersOf | None = None
+    try:
+        answers_of = _answers_of(lm, prompts)
+    except (R2RError, NoVotableAnswerError) as error:
+        if settings.rule == "answer":
+            raise R2RError(f"rule=answer: {error}; choose another rule") from error
+        if settings.validate:
+            tqdm.write(f"note: the labels are not validated by answers: {error}")
+    return collect.Labeller(settings, answers_of, _judge(lm) if settings.rule == "judge" else None)
+
+
+def _answers_of(lm: SelectToThink, prompts: PromptSet) -> AnswersOf:
+    if prompts.task is None:
+        raise R2RError("only a task (--task NAME) has a rule by which two answers are equal")
+    task = require_votable(prompts.task)
+
+    def answers_of(number: int, texts: Sequence[Sequence[int]]) -> list[str | None]:
+        shown = [lm.tok_decode(list(ids)) for ids in texts]
+        for stop in prompts.requests[number].stop_strings:
+            shown = [text.split(stop)[0] for text in shown]
+        return votable_answers(task, prompts.docs[number], shown)
+
+    return answers_of
+
+
+def _judge(lm: SelectToThink) -> Judge:
+    """The teacher as a judge, asked through its chat template where it has one."""
+
+    def encode_text(text: str) -> list[int]:
+        ids: list[int] = lm.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def encode(turns: Sequence[dict[str, str]]) -> list[int]:
+        if lm.tokenizer.chat_template:
+            return encode_text(lm.apply_chat_template(list(turns)))
+        return encode_text("\n\n".join(turn["content"] for turn in turns))
+
+    return Judge(encode, digit_ids(encode_text, lm.tokenizer.unk_token_id))

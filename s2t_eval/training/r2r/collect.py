@@ -1,0 +1,301 @@
+"""R2R's labels of many problems, one file a problem and stage until all are there; then a label set.
+
+Stages: the teacher's greedy texts, one prefill of each by the student, verdicts on the mismatches. As in
+`training/label_collection.py` problems are worked on in groups from empty slots, so a run that was killed
+repeats one group and ends with the same numbers as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from sklearn.metrics import cohen_kappa_score
+from torch import Tensor
+
+from s2t_eval.engine import Decoder, Finish, ModelRunner, OnRound
+from s2t_eval.engine.stop import AnswerOf, Decode
+from s2t_eval.methods.r2r_error import R2RError
+from s2t_eval.selection.policy import greedy
+from s2t_eval.selection.top_tokens import top_tokens
+from s2t_eval.training.label_collection import (
+    PROBLEMS_PER_ROW,
+    Advance,
+    CollectionFolder,
+    Problem,
+    require_finite_outputs,
+    unfinished,
+)
+from s2t_eval.training.r2r.labels import LabelledText, Manifest, write_labels
+from s2t_eval.training.r2r.mismatches import Continuer, Mismatch, TeacherText
+from s2t_eval.training.r2r.rules import DIVERGENT, IDENTICAL, UNSCORED
+from s2t_eval.training.r2r.settings import LabelSettings
+from s2t_eval.training.r2r.verdicts import AnswersOf, Judge, by_answer, verdicts
+
+KINDS = ("texts", "steps", "verdicts")
+PREFILL_TOKENS = 1024
+HEAD_CHUNK = 128
+MISMATCHES_A_ROW = 4
+"""Mismatches of a group a row: more would be repeated after a kill, fewer leave rows empty at its end."""
+
+
+def write_texts(
+    teacher: ModelRunner,
+    problems: Sequence[Problem],
+    work: CollectionFolder,
+    rows: int,
+    decode: Decode,
+    answer_of: AnswerOf | None,
+    advance: Advance,
+    on_round: OnRound | None = None,
+) -> None:
+    """The teacher's greedy texts of all problems that have none yet."""
+    decoder = Decoder(teacher, greedy(), rows=rows, decode=decode, answer_of=answer_of)
+    size = PROBLEMS_PER_ROW * rows
+    groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
+    for group in unfinished(groups, "texts", work, advance):
+        teacher.release()
+        for result in decoder.run([problems[i].request for i in group], on_round):
+            cost = (result.usage.tokens, result.usage.prefill_tokens)
+            content = {
+                "output_ids": torch.tensor(result.output_ids, dtype=torch.int32),
+                "has_ended": torch.tensor([result.finish is not Finish.LENGTH]),
+                "cost": torch.tensor(cost),
+            }
+            work.save("texts", group[result.index], content)
+            advance(1)
+
+
+def finished_texts(work: CollectionFolder, count: int) -> list[int]:
+    """Numbers of the problems whose text has ended within its limit; only they are labelled.
+
+    Raises:
+        R2RError: none has.
+    """
+    kept = [i for i in range(count) if bool(work.load("texts", i)["has_ended"])]
+    if not kept:
+        raise R2RError(
+            f"labels: none of the teacher's {count} texts ended within its limit, and only whole ones are "
+            "labelled; raise --max_gen_toks"
+        )
+    return kept
+
+
+def read_steps(
+    student: ModelRunner,
+    problems: Sequence[Problem],
+    kept: Sequence[int],
+    work: CollectionFolder,
+    num_logits: int,
+    advance: Advance,
+) -> None:
+    """The student's most likely token, largest logits and last hidden state at every step, by one prefill."""
+    missing = set(work.missing("steps", len(problems)))
+    for group in _by_tokens(problems, kept, work):
+        if missing.isdisjoint(group):
+            advance(len(group))
+            continue
+        outputs = [work.load("texts", i)["output_ids"].tolist() for i in group]
+        prompts = [problems[i].request.prompt_ids for i in group]
+        states = student.encode([[*p, *o[:-1]] for p, o in zip(prompts, outputs, strict=True)])
+        for i, hidden, output in zip(group, states, outputs, strict=True):
+            steps = _steps(student, hidden[len(hidden) - len(output) :], num_logits)
+            require_finite_outputs("student", student.name, problems[i], steps)
+            work.save("steps", i, steps)
+        advance(len(group))
+    student.release()
+
+
+@torch.inference_mode()
+def _steps(student: ModelRunner, hidden: Tensor, num_logits: int) -> dict[str, Tensor]:
+    tops = [top_tokens(student.head(part), num_logits) for part in hidden.split(HEAD_CHUNK)]
+    return {
+        "student_ids": torch.cat([top.indices[:, 0] for top in tops]).int().cpu(),
+        "top_logits": torch.cat([top.values for top in tops]).half().cpu(),
+        "hidden": hidden.half().cpu(),
+    }
+
+
+def _by_tokens(
+    problems: Sequence[Problem], kept: Sequence[int], work: CollectionFolder
+) -> Iterator[list[int]]:
+    """Problems in order, as many at once as fill a prefill pass."""
+    part: list[int] = []
+    tokens = 0
+    for i in kept:
+        size = len(problems[i].request.prompt_ids) + len(work.load("texts", i)["output_ids"])
+        if part and tokens + size > PREFILL_TOKENS:
+            yield part
+            part, tokens = [], 0
+        part.append(i)
+        tokens += size
+    if part:
+        yield part
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """How the mismatches of a set are labelled.
+
+    Args:
+        settings: rule and limits.
+        answers_of: final answers, for the rule `answer` and for the validation; None where the problems have
+            no rule for answers.
+        judge: for the rule `judge` alone.
+    """
+
+    settings: LabelSettings
+    answers_of: AnswersOf | None = None
+    judge: Judge | None = None
+
+    def validated(self, kept: Sequence[int]) -> set[int]:
+        """Numbers of the problems at which the rule is checked by `answer`: evenly among all."""
+        if self.settings.rule == "answer" or self.answers_of is None or not self.settings.validate:
+            return set()
+        count = max(1, round(self.settings.validate * len(kept)))
+        return {kept[math.floor(i * len(kept) / count)] for i in range(count)}
+
+
+def label_mismatches(
+    continuer: Continuer,
+    problems: Sequence[Problem],
+    kept: Sequence[int],
+    work: CollectionFolder,
+    labeller: Labeller,
+    advance: Advance,
+) -> None:
+    """Verdicts on the tokens of all texts that have none yet."""
+    validated = labeller.validated(kept)
+    missing = set(work.missing("verdicts", len(problems)))
+    for group in _by_mismatches(problems, kept, work, MISMATCHES_A_ROW * continuer.rows):
+        if missing.isdisjoint(group):
+            advance(len(group))
+            continue
+        texts = [teacher_text(problems[i], i, work) for i in group]
+        of_rule = _verdicts(continuer, texts, labeller, validate=False)
+        of_answer = _verdicts(continuer, [t for t in texts if t.number in validated], labeller, validate=True)
+        for i in group:
+            found = {**of_rule[i], **{f"answer_{k}": v for k, v in of_answer.get(i, {}).items()}}
+            work.save("verdicts", i, found)
+        advance(len(group))
+    continuer.teacher.release()
+
+
+def _by_mismatches(
+    problems: Sequence[Problem], kept: Sequence[int], work: CollectionFolder, size: int
+) -> Iterator[list[int]]:
+    """Problems in order, as many together as have this many mismatches."""
+    part: list[int] = []
+    count = 0
+    for i in kept:
+        part.append(i)
+        count += len(teacher_text(problems[i], i, work).mismatches)
+        if count >= size:
+            yield part
+            part, count = [], 0
+    if part:
+        yield part
+
+
+def teacher_text(problem: Problem, number: int, work: CollectionFolder) -> TeacherText:
+    """A problem's text with the student's tokens."""
+    output, student = work.load("texts", number)["output_ids"], work.load("steps", number)["student_ids"]
+    return TeacherText(number, problem.request, output.tolist(), student.tolist())
+
+
+def _verdicts(
+    continuer: Continuer, texts: Sequence[TeacherText], labeller: Labeller, validate: bool
+) -> dict[int, dict[str, Tensor]]:
+    """Number -> verdicts at every step, and the tokens that they cost (of the group, with its first text)."""
+    if not texts:
+        return {}
+    continuer.teacher.release()  # what earlier groups left in the slots would be copied
+    before = (continuer.cost.generated, continuer.cost.prefilled)
+    mismatches = [Mismatch(text, t) for text in texts for t in text.mismatches]
+    if validate:
+        assert labeller.answers_of is not None
+        found = by_answer(continuer, mismatches, labeller.answers_of)
+    else:
+        found = verdicts(continuer, mismatches, labeller.settings, labeller.answers_of, labeller.judge)
+    after = (continuer.cost.generated, continuer.cost.prefilled)
+    columns = {
+        text.number: torch.full((len(text.output_ids),), IDENTICAL, dtype=torch.uint8) for text in texts
+    }
+    for one, verdict in zip(mismatches, found, strict=True):
+        columns[one.text.number][one.t] = verdict
+    costs = [torch.tensor(after) - torch.tensor(before), *[torch.zeros(2, dtype=torch.long)] * len(texts)]
+    return {
+        number: {"verdicts": column, "cost": cost}
+        for (number, column), cost in zip(columns.items(), costs, strict=False)
+    }
+
+
+def finish(
+    work: CollectionFolder, problems: Sequence[Problem], kept: Sequence[int], manifest: Manifest
+) -> Manifest:
+    """Make the label set of what the stages have left.
+
+    Args:
+        work: the working files.
+        problems: in order.
+        kept: numbers of those whose texts have ended.
+        manifest: with models, data and settings; its counts, costs, validation and shards are filled in here.
+    """
+    texts, costs = [], {"teacher_generated": 0, "teacher_prefilled": 0, "student_prefilled": 0}
+    for kind in ("continuations", "validation"):
+        costs |= {f"{kind}_generated": 0, f"{kind}_prefilled": 0}
+    for i in range(len(problems)):
+        _add(costs, "teacher", work.load("texts", i)["cost"])
+    pairs: list[Tensor] = []
+    for i in kept:
+        written, steps, found = (work.load(kind, i) for kind in KINDS)
+        _add(costs, "continuations", found["cost"])
+        prompt = torch.tensor(problems[i].request.prompt_ids, dtype=torch.int32)
+        costs["student_prefilled"] += len(prompt) + len(written["output_ids"]) - 1
+        if "answer_verdicts" in found:
+            _add(costs, "validation", found["answer_cost"])
+            pairs.append(torch.stack([found["verdicts"], found["answer_verdicts"]]))
+        names = (problems[i].problem_id, problems[i].question_hash)
+        columns = (prompt, written["output_ids"], steps["student_ids"], steps["top_logits"], steps["hidden"])
+        texts.append(LabelledText(*names, *columns, found["verdicts"]))
+    counted = replace(
+        manifest,
+        num_unfinished=len(problems) - len(kept),
+        validation=agreement(torch.cat(pairs, dim=1)) if pairs else None,
+        cost=costs,
+    )
+    return write_labels(work.folder, counted, texts)
+
+
+def _add(costs: dict[str, int], stage: str, cost: Tensor) -> None:
+    for name, value in zip(("generated", "prefilled"), cost.tolist(), strict=True):
+        costs[f"{stage}_{name}"] += value
+
+
+def agreement(pairs: Tensor) -> dict[str, float]:
+    """How far a rule agrees with the rule `answer` at the mismatches that both have a verdict on.
+
+    Args:
+        pairs: verdicts of both at every step, uint8 [2, steps].
+
+    Returns:
+        Number of mismatches, share that agrees, Cohen's kappa (0 where one side has a single verdict, for
+        which kappa is undefined), and the share of divergent mismatches by each.
+    """
+    scored = ((pairs != IDENTICAL) & (pairs != UNSCORED)).all(0)
+    mine, answer = pairs[:, scored].tolist()
+    if not mine:
+        return {"mismatches": 0.0}
+    agree = sum(a == b for a, b in zip(mine, answer, strict=True)) / len(mine)
+    one_sided = len(set(mine)) == 1 or len(set(answer)) == 1
+    kappa = 0.0 if one_sided else float(cohen_kappa_score(mine, answer))
+    shares = [side.count(DIVERGENT) / len(side) for side in (mine, answer)]
+    return {
+        "mismatches": float(len(mine)),
+        "agreement": agree,
+        "kappa": kappa,
+        "divergent_by_rule": shares[0],
+        "divergent_by_answer": shares[1],
+    }

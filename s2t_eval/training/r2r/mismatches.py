@@ -1,0 +1,207 @@
+"""Mismatches of student and teacher, and the teacher's continuations behind the student's tokens.
+
+The labelled texts are the teacher's own greedy ones, so its continuation behind its own token is the text
+itself and costs nothing. Behind the student's token it is generated, in one batch for many mismatches: the
+longest prefix comes first, and all others of that text copy their keys and values from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from s2t_eval.engine import Decoder, Finish, ModelRunner, OnRound, Request, Result
+from s2t_eval.engine.stop import AnswerOf
+from s2t_eval.selection.policy import greedy
+from s2t_eval.training.r2r.rules import Sentence
+from s2t_eval.training.r2r.sentences import STOPS, Continued, Decode, sentence_begin, sentence_through
+
+FOLLOWING = 3
+"""Tokens generated to find the first one of the next sentence: some are blank."""
+TEXT_ENDS = -1
+
+
+@dataclass(frozen=True)
+class TeacherText:
+    """A greedy text of the teacher with the student's token at every step.
+
+    Args:
+        number: of its problem.
+        request: that it answers; has the prompt, the limit and what ends a text.
+        output_ids: the text, its final stop token included.
+        student_ids: the student's most likely token at each of its steps.
+    """
+
+    number: int
+    request: Request
+    output_ids: list[int]
+    student_ids: list[int]
+
+    @property
+    def mismatches(self) -> list[int]:
+        """Steps at which the student would write another token, ascending."""
+        pairs = zip(self.output_ids, self.student_ids, strict=True)
+        return [t for t, (own, student) in enumerate(pairs) if own != student]
+
+
+class Mismatch(NamedTuple):
+    """One step at which the student's token is not the teacher's."""
+
+    text: TeacherText
+    t: int
+
+    @property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """Prompt, text before the step and the student's token."""
+        return (*self.text.request.prompt_ids, *self.text.output_ids[: self.t], self.student_id)
+
+    @property
+    def student_id(self) -> int:
+        """The student's token."""
+        return self.text.student_ids[self.t]
+
+    @property
+    def ends_text(self) -> bool:
+        """Whether the student's token ends the text."""
+        return self.student_id in self.text.request.stop_ids
+
+
+@dataclass
+class Cost:
+    """Tokens of the teacher, summed."""
+
+    generated: int = 0
+    prefilled: int = 0
+
+    def add(self, results: Sequence[Result]) -> None:
+        """Count what these texts cost."""
+        self.generated += sum(result.usage.tokens for result in results)
+        self.prefilled += sum(result.usage.prefill_tokens for result in results)
+
+
+@dataclass
+class Continuer:
+    """The teacher that continues prefixes greedily.
+
+    Args:
+        teacher: the model.
+        rows: sequences at work at once.
+        decode: token ids to text, without special tokens.
+        answer_of: the part of a text outside of its thoughts, for requests of reasoning models.
+        on_round: observer of the decoding, for a progress bar.
+        cost: what its continuations have cost so far.
+    """
+
+    teacher: ModelRunner
+    rows: int
+    decode: Decode
+    answer_of: AnswerOf | None = None
+    on_round: OnRound | None = None
+    cost: Cost = field(default_factory=Cost)
+
+    def continue_all(self, requests: Sequence[Request]) -> list[Result]:
+        """The texts of these requests, in their order; those of one problem should stand together."""
+        if not requests:
+            return []
+        decoder = Decoder(
+            self.teacher, greedy(), rows=self.rows, decode=self.decode, answer_of=self.answer_of
+        )
+        results = sorted(decoder.run(requests, self.on_round), key=lambda result: result.index)
+        self.cost.add(results)
+        return results
+
+    def to_end_of_sentence(self, mismatches: Sequence[Mismatch], limit: int) -> list[Result | None]:
+        """Continuations behind the student's tokens; None where that token ends the text."""
+        stops = {"max_new_tokens": limit, "stop_strings": STOPS, "in_thought": None}
+        return self._behind(mismatches, [stops] * len(mismatches))
+
+    def to_end_of_text(self, mismatches: Sequence[Mismatch]) -> list[Result | None]:
+        """The same up to the end of the text, within the text's own limit."""
+        limits = [max(1, one.text.request.max_new_tokens - one.t - 1) for one in mismatches]
+        return self._behind(mismatches, [{"max_new_tokens": limit} for limit in limits])
+
+    def _behind(
+        self, mismatches: Sequence[Mismatch], changes: Sequence[dict[str, object]]
+    ) -> list[Result | None]:
+        order = sorted(range(len(mismatches)), key=lambda i: (mismatches[i].text.number, -mismatches[i].t))
+        order = [i for i in order if not mismatches[i].ends_text]
+        requests = [
+            replace(mismatches[i].text.request, prompt_ids=mismatches[i].prefix_ids, **changes[i])  # type: ignore[arg-type]
+            for i in order
+        ]
+        found: list[Result | None] = [None] * len(mismatches)
+        for i, result in zip(order, self.continue_all(requests), strict=True):
+            found[i] = result
+        return found
+
+
+class Sides(NamedTuple):
+    """Both sides of a mismatch up to the end of the sentence."""
+
+    begin: int
+    """step at which the sentence begins"""
+    teacher: Continued
+    student: Continued
+
+
+def both_sides(mismatch: Mismatch, continuation: Result | None, decode: Decode, limit: int) -> Sides:
+    """The sentence as the teacher wrote it, and as it goes on behind the student's token."""
+    text, t = mismatch.text, mismatch.t
+    begin = sentence_begin(text.output_ids[:t], decode)
+    shared = text.output_ids[begin:t]
+    written = [] if continuation is None else continuation.output_ids
+    ours = text.output_ids[begin : t + 1 + limit]
+    return Sides(
+        begin,
+        sentence_through(ours, len(shared), decode),
+        sentence_through([*shared, mismatch.student_id, *written], len(shared), decode),
+    )
+
+
+def teacher_sentence(mismatch: Mismatch, sides: Sides, decode: Decode) -> Sentence:
+    """The teacher's side; what follows stands in its text."""
+    end = sides.begin + len(sides.teacher.ids)
+    output = mismatch.text.output_ids
+    is_end = end >= len(output) or output[end] in mismatch.text.request.stop_ids
+    following = TEXT_ENDS if is_end else output[end] if sides.teacher.is_whole else None
+    return Sentence(decode(sides.teacher.ids), following)
+
+
+def student_sentence(
+    mismatch: Mismatch, continuation: Result | None, sides: Sides, decode: Decode
+) -> Sentence:
+    """The student's side; what follows is known as far as the continuation reaches."""
+    written = [] if continuation is None else continuation.output_ids
+    behind = len(sides.student.ids) - (mismatch.t - sides.begin) - 1  # tokens of the continuation within
+    text, request = decode(sides.student.ids), mismatch.text.request
+    has_ended = continuation is None or continuation.finish is Finish.STOP_ID
+    has_ended = has_ended or any(stop in text for stop in request.stop_strings)
+    following: int | None = None
+    if behind < len(written) and written[behind] not in request.stop_ids:
+        following = written[behind]
+    elif has_ended:
+        following = TEXT_ENDS
+    return Sentence(text, following)
+
+
+def following_request(mismatch: Mismatch, sides: Sides) -> Request:
+    """Asks for the first tokens behind the student's side."""
+    prompt = (*mismatch.text.request.prompt_ids, *mismatch.text.output_ids[: sides.begin], *sides.student.ids)
+    return replace(
+        mismatch.text.request,
+        prompt_ids=prompt,
+        max_new_tokens=FOLLOWING,
+        stop_strings=(),
+        in_thought=None,
+    )
+
+
+def first_token(result: Result, stop_ids: frozenset[int], decode: Decode) -> int | None:
+    """The first token that is not blank; None where all are."""
+    for token in result.output_ids:
+        if token in stop_ids:
+            return TEXT_ENDS
+        if decode([token]).strip():
+            return token
+    return None

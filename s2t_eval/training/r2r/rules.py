@@ -1,0 +1,112 @@
+"""Which mismatches of student and teacher are divergent: the rules, as functions of two sentences or numbers.
+
+At a mismatch the teacher's token and the student's both begin a continuation by the teacher. R2R has a
+72B model judge the two sentences (section 3.2 of the paper); these rules need no model beyond the teacher.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+IDENTICAL, NEUTRAL, DIVERGENT, UNSCORED = 0, 1, 2, 3
+"""Verdicts on a token: the student's is the teacher's; it is another, but the text goes on to the same
+end; it is another and the text goes elsewhere; nobody could tell."""
+
+SPACING = re.compile(r"\\[,;:! ]|\\q?quad\b|~|\\left|\\right")
+NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+OPERATOR = {"×": "*", "·": "*", "÷": "/", "−": "-", "\\times": "*", "\\cdot": "*", "\\div": "/"}
+EQUATION = re.compile(
+    rf"({NUMBER.pattern})\s*([-+*/]|\bx\b)\s*({NUMBER.pattern})\s*=\s*[^\w\s]?({NUMBER.pattern})"
+)
+WORD = re.compile(rf"{NUMBER.pattern}|\w+|[^\w\s]")
+
+
+# ---------------------------------------------------------------- reconverge
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence and what follows it.
+
+    Args:
+        text: from the sentence's beginning, which both sides share, to its end.
+        next_id: the first token of the next sentence; -1 where the whole text ends; None where it is
+            unknown, because the sentence was cut off at its limit or was not continued further.
+    """
+
+    text: str
+    next_id: int | None
+
+
+def is_neutral(teacher: Sentence, student: Sentence, max_edit: float) -> bool | None:
+    """The rule `reconverge`: whether two continuations say the same.
+
+    They do if (i) the same numbers and the same equations `a op b = c` occur in both, each as often, and
+    (ii) their words differ by an edit distance of at most `max_edit` of the longer one's, or both texts go
+    on with the same token (or both end).
+
+    Returns:
+        None where (ii) depends on a next token that is not known yet.
+    """
+    left, right = normalise(teacher.text), normalise(student.text)
+    if left == right:
+        return True
+    if numbers(left) != numbers(right) or equations(left) != equations(right):
+        return False
+    if is_close(words(left), words(right), max_edit):
+        return True
+    if teacher.next_id is None:
+        return False
+    return None if student.next_id is None else teacher.next_id == student.next_id
+
+
+def normalise(text: str) -> str:
+    """A sentence without differences of case, spacing, LaTeX spacing and spelling of operators."""
+    text = SPACING.sub(" ", text.replace("{,}", ","))
+    for written, operator in OPERATOR.items():
+        text = text.replace(written, operator)
+    return " ".join(text.lower().split())
+
+
+def words(text: str) -> list[str]:
+    """Words, numbers and marks of a normalised text; numbers of one value are the same word."""
+    found = WORD.findall(text)
+    return [str(_value(word)) if NUMBER.fullmatch(word) else word for word in found]
+
+
+def numbers(text: str) -> Counter[Decimal]:
+    """The numbers of a normalised text by value, each with how often it occurs."""
+    return Counter(map(_value, NUMBER.findall(text)))
+
+
+def equations(text: str) -> Counter[tuple[Decimal, str, Decimal, Decimal]]:
+    """The equations `a op b = c` of a normalised text, each with how often it occurs."""
+    found = EQUATION.findall(text)
+    return Counter((_value(a), op.replace("x", "*"), _value(b), _value(c)) for a, op, b, c in found)
+
+
+def _value(text: str) -> Decimal:
+    return Decimal(text.replace(",", "")).normalize()
+
+
+def is_close(left: Sequence[str], right: Sequence[str], max_edit: float) -> bool:
+    """Whether the edit distance of two sequences is at most this share of the longer one's length."""
+    return edit_distance(left, right) <= max_edit * max(len(left), len(right))
+
+
+def edit_distance(left: Sequence[str], right: Sequence[str]) -> int:
+    """Insertions, deletions and replacements that make one of the other (Levenshtein).
+
+    Ten lines in place of a dependency: the libraries that have it for sequences are compiled or slow to load.
+    """
+    above = list(range(len(right) + 1))
+    for i, one in enumerate(left, 1):
+        row = [i]
+        for j, other in enumerate(right, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (one != other)))
+        above = row
+    return above[-1]

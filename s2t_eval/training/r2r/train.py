@@ -1,0 +1,253 @@
+"""Training of R2R's router: cross-entropy with a weight for divergent tokens, thresholds from validation.
+
+Problems are parted three ways: those that are learnt from, those that stop the training and choose the
+threshold, and those that recall and positive rate are reported on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from s2t_eval.artifacts.fingerprint import data_hash
+from s2t_eval.methods.r2r_folder import R2RError, RouterInfo, save_router
+from s2t_eval.selection.divergence_router import DivergenceRouter, RouterSize
+from s2t_eval.selection.thresholds import quantile_thresholds
+from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.r2r.figures import (
+    Flags,
+    Values,
+    choose_threshold,
+    recall_and_rate,
+    signals_at_rates,
+    without_nan,
+)
+from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
+from s2t_eval.training.r2r.rules import DIVERGENT, UNSCORED
+from s2t_eval.training.r2r.settings import ROUTER_LR, RouterTrainSettings, ThresholdSettings
+from s2t_eval.training.split import split_by_question
+from s2t_eval.training.student import Student
+from s2t_eval.training.trigger_recall import TAUS
+
+Embed = Callable[[Tensor], Tensor]
+
+
+class RouterItem(NamedTuple):
+    """One text's tokens that have a verdict."""
+
+    hidden: Tensor
+    """float16 [steps, hidden]"""
+    student_ids: Tensor
+    """[steps]"""
+    top_logits: Tensor
+    """float16 [steps, num_logits]"""
+    is_divergent: Tensor
+    """float32 [steps]"""
+    source: str
+
+    @property
+    def weight(self) -> float:
+        """Its tokens."""
+        return float(len(self.is_divergent))
+
+
+def make_item(text: LabelledText) -> RouterItem:
+    """The tokens of a labelled text; those without a verdict are left out."""
+    scored = text.verdicts != UNSCORED
+    return RouterItem(
+        text.hidden[scored],
+        text.student_ids[scored].long(),
+        text.top_logits[scored],
+        (text.verdicts[scored] == DIVERGENT).float(),
+        text.problem_id,
+    )
+
+
+class _Loss(NamedTuple):
+    loss: Tensor
+
+
+class RouterTraining(nn.Module):
+    """Binary cross-entropy of all tokens, identical ones included.
+
+    Args:
+        router: what is trained.
+        embed: the student's input embedding, which is frozen.
+        positive_weight: of a divergent token.
+    """
+
+    def __init__(self, router: DivergenceRouter, embed: Embed, positive_weight: float) -> None:
+        super().__init__()
+        self.router = router
+        self.positive_weight = positive_weight
+        self._embed = (embed,)  # in a tuple: no part of what is trained or saved
+
+    def odds(self, items: Sequence[RouterItem]) -> Tensor:
+        """Log-odds of all tokens of some texts, float32 [n]."""
+        device = next(self.router.parameters()).device
+        hidden, ids, logits = (
+            torch.cat([getattr(item, name) for item in items]).to(device)
+            for name in ("hidden", "student_ids", "top_logits")
+        )
+        with torch.no_grad():
+            embedding = self._embed[0](ids)
+        odds: Tensor = self.router(hidden, embedding, logits)
+        return odds
+
+    def loss(self, odds: Tensor, items: Sequence[RouterItem]) -> Tensor:
+        """Cross-entropy summed over tokens."""
+        wanted = torch.cat([item.is_divergent for item in items]).to(odds.device)
+        weight = torch.tensor(self.positive_weight, device=odds.device)
+        return nn.functional.binary_cross_entropy_with_logits(
+            odds.float(), wanted, pos_weight=weight, reduction="sum"
+        )
+
+    def forward(self, items: Sequence[RouterItem]) -> _Loss:
+        """The loss of some texts."""
+        return _Loss(self.loss(self.odds(items), items))
+
+
+def train_router(
+    student: Student,
+    labels: R2RLabels,
+    size: RouterSize,
+    loop: LoopSettings,
+    settings: RouterTrainSettings,
+    threshold: ThresholdSettings,
+    out: Path,
+) -> RouterInfo:
+    """Train a router, choose its threshold and write its folder.
+
+    Raises:
+        R2RError: labels of another student, without divergent tokens, or of too few problems.
+        TrainingError: training that cannot go on.
+    """
+    loop = loop.with_default_lr(ROUTER_LR)
+    labels.require_student(student.fingerprint, student.vocabulary)
+    size = replace(size, num_logits=min(size.num_logits, labels.manifest.num_logits))
+    train, held_out = labels.split(settings.held_out)
+    validation, test = split_by_question(held_out, 0.5, R2RError)
+    parts = [[_narrow(make_item(text), size) for text in part] for part in (train, validation, test)]
+    embed, device = _embedding(student)
+    torch.manual_seed(loop.seed)
+    router = DivergenceRouter(student.hidden_size, size).to(device)
+    model = RouterTraining(router, embed, _positive_weight(parts[0], settings.recall_factor))
+    identity = {
+        "labels": data_hash([labels.manifest.described()]),
+        "student": student.fingerprint,
+        "size": asdict(size),
+        "settings": asdict(settings),
+    }
+    work = out.with_name(out.name + ".training")
+    trained = Loop[RouterItem](
+        model, parts[0], list, lambda: _measure(model, parts[1]), "-loss", loop, work, identity
+    ).run()
+    model.eval()
+    info = _info(student, labels, model, parts, trained, threshold, {**identity, "loop": asdict(loop)})
+    save_router(out, info, router)
+    shutil.rmtree(work)
+    return info
+
+
+def _embedding(student: Student) -> tuple[Embed, torch.device]:
+    module: Any = student.model.get_input_embeddings()
+    return module, module.weight.device
+
+
+def _narrow(item: RouterItem, size: RouterSize) -> RouterItem:
+    return item._replace(top_logits=item.top_logits[:, : size.num_logits])
+
+
+def _positive_weight(items: Sequence[RouterItem], recall_factor: float) -> float:
+    divergent = sum(float(item.is_divergent.sum()) for item in items)
+    if not divergent:
+        raise R2RError("labels: no token of the training problems is divergent; label more problems")
+    return (sum(item.weight for item in items) - divergent) / divergent * recall_factor
+
+
+class _Read(NamedTuple):
+    """A router over some texts: a value for each token."""
+
+    probabilities: Values
+    is_divergent: Flags
+    loss: float
+
+
+@torch.inference_mode()
+def _read(model: RouterTraining, items: Sequence[RouterItem]) -> _Read:
+    odds = [model.odds([item]) for item in items]
+    loss = sum(float(model.loss(o, [item])) for o, item in zip(odds, items, strict=True))
+    labels = torch.cat([item.is_divergent for item in items]).bool().numpy()
+    return _Read(torch.cat(odds).float().sigmoid().cpu().numpy(), labels, loss / max(1, len(labels)))
+
+
+def _measure(model: RouterTraining, items: Sequence[RouterItem]) -> dict[str, float]:
+    read = _read(model, items)
+    report = signals_at_rates({"router": read.probabilities}, read.is_divergent)["router"]
+    return {"loss": read.loss, **report}
+
+
+def _info(
+    student: Student,
+    labels: R2RLabels,
+    model: RouterTraining,
+    parts: Sequence[Sequence[RouterItem]],
+    trained: TrainingResult,
+    threshold: ThresholdSettings,
+    settings: dict[str, Any],
+) -> RouterInfo:
+    validation, test = (_read(model, items) for items in parts[1:])
+    chosen = choose_threshold(threshold, validation.probabilities, validation.is_divergent)
+    rates = quantile_thresholds(validation.probabilities.tolist(), TAUS)
+    held_out = {
+        **recall_and_rate(test.probabilities, test.is_divergent, chosen),
+        "problems": len(parts[2]),
+        "by_rate": {
+            tau: recall_and_rate(test.probabilities, test.is_divergent, at) for tau, at in rates.items()
+        },
+        "signals": signals_at_rates({"router": test.probabilities, **_controls(parts[2])}, test.is_divergent),
+    }
+    at_validation = recall_and_rate(validation.probabilities, validation.is_divergent, chosen)
+    training = {
+        "problems": len(parts[0]),
+        "validation_problems": len(parts[1]),
+        "validation": at_validation,
+        "positive_weight": model.positive_weight,
+        "steps": trained.steps,
+        "best_step": trained.best_step,
+        "stopped_early": trained.stopped_early,
+        "history": trained.history,
+        "settings": {**settings, "threshold": asdict(threshold)},
+    }
+    manifest = labels.manifest
+    return RouterInfo(
+        base=student.fingerprint,
+        base_name=student.name,
+        teacher=manifest.teacher,
+        teacher_name=manifest.teacher_name,
+        vocabulary=student.vocabulary,
+        hidden_size=student.hidden_size,
+        size=model.router.size,
+        threshold=chosen,
+        chosen_by=threshold.described,
+        thresholds=rates,
+        held_out=without_nan(held_out),
+        labels=manifest.described(),
+        training=without_nan(training),
+    )
+
+
+def _controls(items: Sequence[RouterItem]) -> dict[str, Values]:
+    """Signals that need no training, over the kept logits: entropy and margin."""
+    log_probs = torch.cat([item.top_logits for item in items]).float().log_softmax(-1)
+    probabilities = log_probs.exp()
+    entropy = -(probabilities * log_probs).sum(-1)
+    margin = 1 - (probabilities[:, 0] - probabilities[:, 1]) if probabilities.shape[1] > 1 else entropy
+    return {"entropy": entropy.numpy().astype(np.float32), "margin": margin.numpy().astype(np.float32)}

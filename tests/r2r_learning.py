@@ -1,0 +1,58 @@
+"""A small set of R2R's labels and a router trained on it, made once for all tests of a process."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.harness_helpers import STUDENT, TEACHER
+from tests.learning import main
+
+ROOT = Path(tempfile.mkdtemp(prefix="s2t-r2r-"))
+COUNT = 16
+
+
+def label_arguments(out: Path, *more: str, count: int = COUNT) -> list[str]:
+    pair = ["--pretrained", STUDENT, "--teacher", TEACHER, "--task", "s2t_arith", "--device", "cpu"]
+    size = ["--limit", str(count), "--batch_size", "8", "--dtype", "float32"]
+    return ["r2r", "label", *pair, *size, "--out", str(out), *more]
+
+
+def train_arguments(labels: Path, out: Path, *more: str) -> list[str]:
+    loop = ["--epochs", "4", "--lr", "3e-3", "--batch_size", "4", "--width", "16", "--blocks", "1"]
+    given = ["--pretrained", STUDENT, "--labels", str(labels), "--device", "cpu", "--out", str(out)]
+    return ["r2r", "train", *given, *loop, "--held_out", "0.4", "--by", "rate", "--tau", "0.1", *more]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[object]) -> str:
+    """The last line of a command that ends with exit code 2, behind what loading models prints."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(list(map(str, arguments)))
+    assert caught.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@functools.cache
+def labels() -> Path:
+    """Labels of 16 training problems, all of them validated by answers."""
+    folder = ROOT / "labels"
+    main(label_arguments(folder, "--validate", "1"))
+    return folder
+
+
+@functools.cache
+def router() -> Path:
+    """A router's folder."""
+    folder = ROOT / "router"
+    main(train_arguments(labels(), folder))
+    return folder
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
