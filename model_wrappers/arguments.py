@@ -31,6 +31,7 @@ RENAMED = {"warmup": "warmup_tokens"}
 DIVERGENCES = {
     "kl": Range("a divergence of 0 or more (nats)", 0),
     "entropy": Range("an entropy of 0 or more (nats)", 0),
+    "entropy64": Range("an entropy of 0 or more (nats)", 0),
     "margin": SHARE,
     "random": SHARE,
 }
@@ -271,4 +272,4 @@ def require_number(name: str, value: object) -> None:
 
 def _finite(threshold: float, trigger: str) -> float:
     """The threshold; an infinite one of an unbounded divergence, which never fires, as a large number."""
-    return 1e300 if threshold == math.inf and trigger in ("kl", "entropy") else threshold
+    return 1e300 if threshold == math.inf and trigger in ("kl", "entropy", "entropy64") else threshold

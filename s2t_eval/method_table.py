@@ -113,7 +113,7 @@ ScoreAs = Literal["expected", "log_odds"]
 """How the bins of a readout become a score (`selection/readout.py`)."""
 SCORE_FORMS: tuple[ScoreForm, ...] = get_args(ScoreForm)
 """Score forms of a local selector (`selection/scores.py`)."""
-TRIGGER_NAMES = ("kl", "entropy", "margin", "router", "random", "always", "never")
+TRIGGER_NAMES = ("kl", "entropy", "entropy64", "margin", "router", "random", "always", "never")
 """Triggers (`selection/triggers.py`)."""
 DistilMethod = Literal["kd", "reverse_kl", "jsd", "seqkd", "tsd_kd"]
 DISTIL_METHODS: tuple[DistilMethod, ...] = get_args(DistilMethod)

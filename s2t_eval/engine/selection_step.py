@@ -262,17 +262,21 @@ def record(seqs: abc.Sequence[Sequence], decision: StepDecision, selection: Sele
         [None] * len(fired) if selection.teacher is None else selection.teacher.tolist(),
     )
     for row, *values in zip(fired, *columns, strict=True):
-        seq = seqs[row]
-        step = FiredStep(len(seq.output), *values)
-        seq.steps.append(step)
-        seq.usage.triggers += 1
-        seq.usage.flips += step.picked != step.greedy
-        if step.teacher is not None:
-            is_hit = step.teacher in step.candidates
-            seq.usage.hits += is_hit
-            seq.usage.misses += not is_hit
+        step = FiredStep(len(seqs[row].output), *values)
+        record_step(seqs[row], step)
         tokens[row] = step.picked
     return tokens
+
+
+def record_step(seq: Sequence, step: FiredStep) -> None:
+    """Record one fired step in its sequence."""
+    seq.steps.append(step)
+    seq.usage.triggers += 1
+    seq.usage.flips += step.picked != step.greedy
+    if step.teacher is not None:
+        is_hit = step.teacher in step.candidates
+        seq.usage.hits += is_hit
+        seq.usage.misses += not is_hit
 
 
 def _keep_top(seqs: abc.Sequence[Sequence], step: Step, count: int) -> None:

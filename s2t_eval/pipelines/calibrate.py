@@ -12,7 +12,7 @@ from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
-from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger, Trigger
+from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger, TopEntropyTrigger, Trigger
 
 
 def calibrate(
@@ -30,7 +30,7 @@ def calibrate(
     Raises:
         TrainingDataError: no text is longer than `warmup_tokens`.
     """
-    local: list[Trigger] = [EntropyTrigger(), MarginTrigger()]
+    local: list[Trigger] = [EntropyTrigger(), TopEntropyTrigger(), MarginTrigger()]
     kl: list[Trigger] = [KlTrigger("student_teacher"), KlTrigger("teacher_student")]
     observed = local + kl if isinstance(lm, SelectToThink) else local
     values: list[list[float]] = [[] for _ in observed]
