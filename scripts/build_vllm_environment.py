@@ -1,9 +1,9 @@
-"""Build the environment of the tests marked `vllm`: a vLLM for the CPU, apart from the project's own packages.
+"""Build the environment of the tests marked `vllm`: a vLLM for the CPU, apart from the project's packages.
 
     python -m scripts.build_vllm_environment .venv-vllm
 
-vLLM wants an older transformers than the project, so it cannot share its environment. A server of the tests runs
-`ENVIRONMENT/bin/vllm serve`. Two things are changed in the installed packages, each for a reason named below.
+vLLM wants an older transformers than the project, so it cannot share its environment. A server of the tests
+runs `ENVIRONMENT/bin/vllm serve`. Two things are changed in the installed packages; their functions say why.
 """
 
 from __future__ import annotations

@@ -144,18 +144,21 @@ class Pool:
                 return json.loads(text)
         except json.JSONDecodeError as error:
             raise _FailedAttemptError(f"no JSON: {error}", True) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise _FailedAttemptError(f"{type(error).__name__} {error}".strip(), False) from error
 
-    def _require_hope(self, server: Server, failed: _FailedAttemptError, attempts: int, seconds: float) -> None:
+    def _require_hope(
+        self, server: Server, failed: _FailedAttemptError, attempts: int, seconds: float
+    ) -> None:
         """Raise unless another attempt is worth while."""
         if attempts >= MAX_ATTEMPTS:
             raise ServerError(f"{self.role} server {server.url}: {failed} ({attempts} attempts)") from failed
         if seconds > self.settings.patience_s:
             urls = ", ".join(other.url for other in self.servers)
             raise ServersUnavailableError(
-                f"no {self.role} server answered for {self.settings.patience_s:g} s ({urls}; last: {failed}); "
-                "restart it and run the same command again: with --use_cache finished texts are not repeated"
+                f"no {self.role} server answered for {self.settings.patience_s:g} s ({urls}; last: "
+                f"{failed}); restart it and run the same command again: with --use_cache finished texts are "
+                "not repeated"
             ) from failed
 
     def _move(self, pin: Pin, failed: _FailedAttemptError) -> None:

@@ -25,7 +25,7 @@ from s2t_eval.remote.scheduler import Fleet
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError
 
 PROMPT_TOKENS = 130
-"""Length of the probe's prompt: more than one block of the prefix cache, also where blocks have 128 tokens."""
+"""Length of the probe's prompt: more than one block of the prefix cache, whose largest have 128 tokens."""
 TESTED_VERSION = "0.32"
 """Versions of vLLM that the protocol was tested with begin with this."""
 NEVER_TEXT = 2**31
@@ -73,7 +73,10 @@ class _Reply(NamedTuple):
 
 
 def connect(
-    student_urls: Sequence[str], teacher_urls: Sequence[str], settings: RemoteSettings, needs_rows: bool = False
+    student_urls: Sequence[str],
+    teacher_urls: Sequence[str],
+    settings: RemoteSettings,
+    needs_rows: bool = False,
 ) -> Fleet:
     """The servers of a run. The probe's requests also warm them up.
 
@@ -131,9 +134,7 @@ def examine(
     async def all_reports() -> list[ServerReport]:
         async with new_session(settings) as session:
             pairs = [("student", url) for url in student_urls] + [("teacher", url) for url in teacher_urls]
-            probes = [
-                _Probe(session, role, url).report(rows and role == "teacher") for role, url in pairs
-            ]
+            probes = [_Probe(session, role, url).report(rows and role == "teacher") for role, url in pairs]
             return list(await asyncio.gather(*probes))
 
     return run_in_thread(all_reports())
@@ -175,7 +176,7 @@ class _Probe:
         except (TypeError, KeyError, IndexError, ValueError) as error:
             raise ServerError(
                 f"{self.role} server {self.url}: /v1/models names no model with its max_model_len (HTTP "
-                f"{models.status}); expected a vLLM server, started with `vllm serve MODEL --enable-scale-out`"
+                f"{models.status}); expected a vLLM server, started with `vllm serve MODEL`"
             ) from error
         version = await self._send("GET", "/version")
         answer = version.answer if isinstance(version.answer, dict) else {}
@@ -210,14 +211,17 @@ class _Probe:
             try:
                 [step] = read_draft(reply.answer, 1, NEVER_TEXT).steps
             except AnswerError as error:
-                return Finding("raw", False, True, f"its log-probabilities cannot be read ({reply.message or error})")
+                return Finding(
+                    "raw", False, True, f"its log-probabilities cannot be read ({reply.message or error})"
+                )
             values.append(dict(zip(step.ids, step.log_probs, strict=True)))
         common = values[0].keys() & values[1].keys()
         is_raw = bool(common) and all(abs(values[0][i] - values[1][i]) < 0.05 for i in common)
         message = (
             "log-probabilities are the model's own"
             if is_raw
-            else "its log-probabilities change with the temperature; start it with --logprobs-mode raw_logprobs"
+            else "its log-probabilities change with the temperature; start it with "
+            "--logprobs-mode raw_logprobs"
         )
         return Finding("raw", is_raw, True, message)
 
@@ -234,7 +238,8 @@ class _Probe:
             f"{cached} of {PROMPT_TOKENS} tokens come from the prefix cache"
             if cached
             else "it reports no cached tokens; start it with --enable-prefix-caching and "
-            "--enable-prompt-tokens-details (on a CPU also --block-size 32), or each request computes its whole prompt"
+            "--enable-prompt-tokens-details (on a CPU also --block-size 32), or each request "
+            "computes its whole prompt"
         )
         return Finding("prefix cache", cached > 0, False, message)
 
@@ -249,22 +254,24 @@ class _Probe:
         message = (
             "scores a chunk in one request"
             if is_present
-            else f"it scores one step a request ({reason or 'no prompt_token_id_logprobs'}), so trigger=kl takes about "
-            "ten times as many requests; start it with VLLM_USE_V2_MODEL_RUNNER=1"
+            else f"it scores one step a request ({reason or 'no prompt_token_id_logprobs'}), so "
+            "trigger=kl takes about ten times as many requests; start it with VLLM_USE_V2_MODEL_RUNNER=1"
         )
         return Finding("rows", is_present, False, message)
 
     async def _generate(self, server: Server, body: dict[str, Any]) -> _Reply:
-        return await self._send("POST", GENERATE, body | {"model": server.model, "cache_salt": "s2t-eval-probe"})
+        return await self._send(
+            "POST", GENERATE, body | {"model": server.model, "cache_salt": "s2t-eval-probe"}
+        )
 
     async def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> _Reply:
         try:
             async with self.session.request(method, self.url + path, json=body) as response:
                 text = await response.text()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise ServersUnavailableError(
-                f"{self.role} server {self.url} does not answer ({type(error).__name__}: {error}); start it with "
-                "`vllm serve`, or correct the address"
+                f"{self.role} server {self.url} does not answer ({type(error).__name__}: {error}); "
+                "start it with `vllm serve`, or correct the address"
             ) from error
         try:
             answer = json.loads(text)

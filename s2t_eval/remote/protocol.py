@@ -1,7 +1,7 @@
 """Bodies and answers of vLLM's `POST /inference/v1/generate`, as pure functions of token ids.
 
-Every answer is checked for its shape before it is used. `AnswerError` marks one that another attempt may mend,
-such as a list of the wrong length.
+Every answer is checked for its shape before it is used; `AnswerError` marks one that is not as expected, such
+as a list of the wrong length.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class DraftedStep(NamedTuple):
     token: int
     """the token that the server went on with"""
     ids: list[int]
-    """the most likely tokens of the text vocabulary, most likely first"""
+    """the most likely tokens of the text vocabulary, most likely first; empty where none was returned"""
     log_probs: list[float]
     """of `ids`, over the whole vocabulary"""
 
@@ -139,18 +139,14 @@ def read_draft(answer: Any, limit: int, text_vocab: int) -> Drafted:
 
 
 def _step(token: int, entry: Any, text_vocab: int) -> DraftedStep:
-    """The most likely tokens of a step: greedy's first, then by log-probability; of equal ones the smaller id.
+    """The most likely tokens of a step: greedy's first, then by log-probability, then by id.
 
     Rows that pad the vocabulary are no text, also where the server went on with one.
     """
     values = {top["token_id"]: _log_prob(top["logprob"]) for top in _list(entry, "top_logprobs")}
     if token not in values:
         values[token] = _log_prob(entry["logprob"])
-    ranked = sorted(
-        (id_ != token, -log_prob, id_) for id_, log_prob in values.items() if id_ < text_vocab
-    )
-    if not ranked:
-        raise AnswerError(f"no token of the text vocabulary ({text_vocab} ids) among {sorted(values)}")
+    ranked = sorted((id_ != token, -log_prob, id_) for id_, log_prob in values.items() if id_ < text_vocab)
     return DraftedStep(token, [id_ for _, _, id_ in ranked], [-negative for _, negative, _ in ranked])
 
 

@@ -1,7 +1,7 @@
 """Many texts at once on servers: `run(requests)` as the engine's scheduler has it.
 
-The HTTP client runs in an event loop of its own thread, so that a run also works where a loop is running already,
-as in a notebook. Results and observers stay in the caller's thread.
+The HTTP client runs in an event loop of its own thread, so that a run also works where a loop is running
+already, as in a notebook. Results and observers stay in the caller's thread.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import threading
 from collections import abc
 from contextlib import suppress
 from dataclasses import dataclass
+
+import aiohttp
 
 from s2t_eval.engine.request import Request, Result
 from s2t_eval.engine.sequence import Sequence
@@ -145,13 +147,8 @@ class RemoteScheduler:
     ) -> None:
         """Decode all requests, at most `concurrency` at a time; the first error ends the others."""
         waiting = iter(enumerate(requests))
-        async with new_session(self.settings) as session, asyncio.TaskGroup() as group:
-            salt = secrets.token_hex(8)
-            student = Pool("student", self.fleet.students, session, self.settings, salt)
-            teacher = Pool("teacher", self.fleet.teachers, session, self.settings, salt)
-            decoder = TextDecoder(
-                self.policy, RemoteStudent(student, self.text_vocab), self._teacher(teacher), self.settings.chunk
-            )
+        async with new_session(self.settings) as session:
+            decoder = self._decoder(session)
 
             async def work() -> None:
                 for index, request in waiting:
@@ -159,8 +156,26 @@ class RemoteScheduler:
                     self._active[index] = seq
                     events.put(await decoder.decode(seq))
 
-            for _ in range(min(self.settings.concurrency, len(requests))):
-                group.create_task(work())
+            workers = range(min(self.settings.concurrency, len(requests)))
+            tasks = [asyncio.create_task(work()) for _ in workers]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _decoder(self, session: aiohttp.ClientSession) -> TextDecoder:
+        """A decoder over the fleet's pools, with a salt of this run's own."""
+        salt = secrets.token_hex(8)
+        student = Pool("student", self.fleet.students, session, self.settings, salt)
+        teacher = Pool("teacher", self.fleet.teachers, session, self.settings, salt)
+        return TextDecoder(
+            self.policy,
+            RemoteStudent(student, self.text_vocab),
+            self._teacher(teacher),
+            self.settings.chunk,
+        )
 
     def _teacher(self, pool: Pool) -> RemoteTeacher | None:
         if not self.policy.needs_teacher:
@@ -169,19 +184,20 @@ class RemoteScheduler:
         return RemoteTeacher(pool, self.text_vocab, has_rows)
 
     def _require_room(self, requests: abc.Sequence[Request]) -> None:
-        """Raise `ValueError` for a request that is too long, or samples from more tokens than servers return."""
+        """Raise `ValueError` for a request that is too long, or samples from too many tokens."""
         for request in requests:
             length = len(request.prompt_ids) + request.max_new_tokens
             if length > self.fleet.max_length:
                 raise ValueError(
-                    f"max_gen_toks: a prompt of {len(request.prompt_ids)} tokens and {request.max_new_tokens} new "
-                    f"ones exceed the servers' {self.fleet.max_length}; raise their --max-model-len"
+                    f"max_gen_toks: a prompt of {len(request.prompt_ids)} tokens and "
+                    f"{request.max_new_tokens} new ones exceed the servers' {self.fleet.max_length}; "
+                    "raise their --max-model-len"
                 )
             sampling = request.sampling
             if sampling is not None and not 0 < sampling.top_k <= SUPPORT:
                 raise ValueError(
-                    f"sample_top_k: servers return the {SUPPORT} most likely tokens, so expected 1 to {SUPPORT}, "
-                    f"got {sampling.top_k}"
+                    f"sample_top_k: servers return the {SUPPORT} most likely tokens, so expected 1 to "
+                    f"{SUPPORT}, got {sampling.top_k}"
                 )
 
 
@@ -190,15 +206,17 @@ def require_servable(policy: Policy) -> None:
     trigger = policy.trigger
     if trigger.name == "entropy":
         raise ValueError(
-            f"trigger=entropy: servers return the {SUPPORT} most likely tokens, not the whole distribution; use "
-            "trigger=entropy64, which has thresholds of its own (s2t-eval calibrate measures them)"
+            f"trigger=entropy: servers return the {SUPPORT} most likely tokens, not the whole distribution; "
+            "use trigger=entropy64, which has thresholds of its own (s2t-eval calibrate measures them)"
         )
     if trigger.name not in TRIGGERS:
         raise ValueError(f"trigger: expected one of {', '.join(TRIGGERS)} on servers, got {trigger.name!r}")
     if isinstance(trigger, KlTrigger) and trigger.support != SUPPORT:
         raise ValueError(f"support: expected {SUPPORT} on servers, got {trigger.support}")
     if isinstance(policy.selector, LocalSelector):
-        raise ValueError(f"policy {policy.name}: a local selector is not served; expected a teacher's or takeover")
+        raise ValueError(
+            f"policy {policy.name}: servers serve no local selector; expected a teacher's, or takeover"
+        )
     if policy.top_k > SUPPORT:
         raise ValueError(f"top_k: expected at most {SUPPORT} on servers, got {policy.top_k}")
     assert SUPPORT < MAX_IDS
@@ -227,8 +245,6 @@ class _LoopThread:
         end: BaseException | None = None
         try:
             self._loop.run_until_complete(self._task)
-        except BaseExceptionGroup as group:
-            end = _first(group)
         except BaseException as error:  # every end of the thread reaches the caller, who raises it
             end = error
         events.put(end)
@@ -240,9 +256,3 @@ class _LoopThread:
                 self._loop.call_soon_threadsafe(self._task.cancel)
             self._thread.join()
         self._loop.close()
-
-
-def _first(group: BaseExceptionGroup) -> BaseException:
-    """The first error of a group; the others follow from it or repeat it."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

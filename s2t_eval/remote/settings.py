@@ -29,11 +29,13 @@ class RemoteSettings:
 
     chunk: int = 16
     concurrency: int = 64
-    timeout_s: float = 600.0
-    patience_s: float = 300.0
+    timeout_s: float = 300.0
+    patience_s: float = 900.0
 
     def __post_init__(self) -> None:
-        require_ranges(self, chunk=AT_LEAST_1, concurrency=AT_LEAST_1, timeout_s=POSITIVE, patience_s=POSITIVE)
+        require_ranges(
+            self, chunk=AT_LEAST_1, concurrency=AT_LEAST_1, timeout_s=POSITIVE, patience_s=POSITIVE
+        )
 
 
 def server_urls(argument: str, text: str) -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.remote.client import Pin, Pool
 from s2t_eval.remote.protocol import SUPPORT, DraftedStep, draft_body, read_draft
+from s2t_eval.remote.settings import ServerError
 
 UNBOUNDED_CHUNK = 256
 """Tokens a request where no step is selected or sampled: only a stop string can discard any of them."""
@@ -31,19 +34,25 @@ class RemoteStudent:
             limit: most tokens.
             is_plain: whether only the token itself is needed of each step.
         """
+        stops = sorted(seq.request.stop_ids)
         # A plain text needs other tokens only where the server takes a row that is no text.
         num_top = 1 if is_plain else SUPPORT
-        stops = sorted(seq.request.stop_ids)
         steps = await self._draft(pin, seq, draft_body(seq.ids, limit, stops, num_top), limit)
-        for place, step in enumerate(steps):
-            if step.token >= self.text_vocab and is_plain:
-                steps = steps[:place]
-                break
-        return steps or await self._draft(pin, seq, draft_body(seq.ids, 1, stops, SUPPORT), 1)
+        if not steps and is_plain:
+            steps = await self._draft(pin, seq, draft_body(seq.ids, 1, stops, SUPPORT), 1)
+        if not steps:
+            raise ServerError(
+                f"student server {pin.server.url}: none of its {SUPPORT} most likely tokens is text "
+                f"(ids below {self.text_vocab}); does it serve the model of pretrained=?"
+            )
+        return steps
 
     async def _draft(self, pin: Pin, seq: Sequence, body: dict[str, object], limit: int) -> list[DraftedStep]:
-        drafted = await self.pool.generate(pin, body, lambda answer: read_draft(answer, limit, self.text_vocab))
+        drafted = await self.pool.generate(
+            pin, body, lambda answer: read_draft(answer, limit, self.text_vocab)
+        )
         seq.usage.server_requests += 1
         seq.usage.forwards += drafted.usage.generated
         seq.usage.prefill_tokens += drafted.usage.computed
-        return drafted.steps
+        # Behind a step without a token of the text vocabulary nothing can stay.
+        return list(itertools.takewhile(lambda step: step.ids, drafted.steps))

@@ -66,15 +66,20 @@ class RemoteTeacher:
         result = await self.pool.generate(pin, score_body(ids, scored), read)
         _count(seq, result.usage.computed)
         token = result.token
-        if token >= self.text_vocab:  # a row that pads the vocabulary; the best token that is text is further down
+        if token >= self.text_vocab:  # a row that pads the vocabulary
             token = await self._text_token(pin, seq, ids)
         return TeacherStep(result.log_probs, token)
 
-    async def _text_token(self, pin: Pin, seq: Sequence, ids: Seq[int]) -> int:
-        body = draft_body(ids, 1, (), SUPPORT)
+    async def _text_token(self, pin: Pin, seq: Sequence, prompt: Seq[int]) -> int:
+        body = draft_body(prompt, 1, (), SUPPORT)
         drafted = await self.pool.generate(pin, body, lambda answer: read_draft(answer, 1, self.text_vocab))
         _count(seq, drafted.usage.computed)
-        return drafted.steps[0].ids[0]
+        ids = drafted.steps[0].ids
+        if not ids:
+            raise ServerError(
+                f"teacher server {pin.server.url}: none of its {SUPPORT} most likely tokens is text"
+            )
+        return ids[0]
 
     async def chunk(self, pin: Pin, seq: Sequence, steps: Seq[DraftedStep]) -> list[TeacherStep]:
         """The teacher at every step of a chunk that follows `seq.ids`: the tokens `ids` of each step."""
@@ -97,7 +102,8 @@ class RemoteTeacher:
                 return rows
             _count(seq, 0)
         raise ServerError(
-            f"teacher server {pin.server.url}: it returns no prompt_token_id_logprobs without its prefix cache either"
+            f"teacher server {pin.server.url}: it returns no prompt_token_id_logprobs, also without its "
+            "prefix cache"
         )
 
     async def _step_by_step(self, pin: Pin, seq: Sequence, steps: Seq[DraftedStep]) -> list[TeacherStep]:

@@ -1,8 +1,8 @@
-"""The decoding of one text on servers: draft a chunk, decide its steps in order, cut where the text departs.
+"""The decoding of one text on servers: draft a chunk, decide its steps in order, cut it.
 
-Each step is decided as the engine decides it (`engine/selection_step.py`), by the same numbers; only where they
-come from differs. A chunk is the student's greedy text. Where another token is taken at a step, the tokens
-behind it are discarded. So no text depends on the length of the chunks.
+Each step is decided as in the engine (`engine/selection_step.py`), by the same numbers. A chunk is the
+student's greedy text. Where another token is taken at a step, the tokens behind it are discarded, so no text
+depends on the length of the chunks.
 """
 
 from __future__ import annotations
@@ -135,9 +135,7 @@ class TextDecoder:
         scores = torch.tensor(teacher.log_probs[: len(candidates)]).exp().tolist()
         picked = teacher.token if is_takeover else candidates[scores.index(max(scores))]
         assert picked is not None
-        return FiredStep(
-            len(seq.output), divergence, candidates, scores, step.ids[0], picked, teacher.token
-        )
+        return FiredStep(len(seq.output), divergence, candidates, scores, step.ids[0], picked, teacher.token)
 
 
 def default_token(seq: Sequence, step: DraftedStep) -> int:

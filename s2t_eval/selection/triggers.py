@@ -105,7 +105,7 @@ TOP_ENTROPY_TOKENS = 64
 class TopEntropyTrigger:
     """Entropy of the student's 64 most likely tokens and of all others as one, in nats.
 
-    A server returns the most likely tokens only (`s2t_eval/remote`), so that the exact entropy is unknown there.
+    A server returns the most likely tokens only (`s2t_eval/remote`): the exact entropy is unknown there.
     """
 
     name: str = "entropy64"
@@ -117,7 +117,7 @@ class TopEntropyTrigger:
 
 
 def top_entropy(log_probs: Tensor) -> Tensor:
-    """Entropy in nats [batch] of tokens with these log-probabilities [batch, m] and of one for all the others."""
+    """Entropy in nats [batch] of tokens with log-probabilities [batch, m] and of one for all others."""
     probs = log_probs.exp()
     rest = (1 - probs.sum(-1)).clamp(min=0)
     return torch.special.entr(probs).sum(-1) + torch.special.entr(rest)
