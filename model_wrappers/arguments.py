@@ -14,6 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from s2t_eval.method_table import TRIGGER_NAMES
 from s2t_eval.models.loading import require_device, require_dtype
 from s2t_eval.ranges import SEED, SHARE, Range
+from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import KlDirection
 
@@ -56,6 +57,41 @@ class CommonArguments:
         SEED.require("seed", self.seed)
         if self.trace is not None and not (isinstance(self.trace, str) and self.trace):
             raise ValueError(f"trace: expected the name of a file to write, got {self.trace!r}")
+
+
+@dataclass(frozen=True)
+class ServerArguments(CommonArguments):
+    """Arguments of `greedy`, with which its model is on vLLM servers (see `s2t_eval/remote`).
+
+    Args:
+        student_url: base URLs of the servers of the student, joined by `+`. None loads the student here; with
+            it `pretrained` names the tokenizer and the configuration only.
+        chunk: tokens that a student's server generates before they are decided; see `RemoteSettings`.
+        concurrency: texts decoded at once on servers.
+        timeout_s: seconds after which a request without an answer is sent again.
+        patience_s: seconds for which a request is repeated while no server answers it.
+    """
+
+    student_url: str | None = None
+    chunk: int = RemoteSettings.chunk
+    concurrency: int = RemoteSettings.concurrency
+    timeout_s: float = RemoteSettings.timeout_s
+    patience_s: float = RemoteSettings.patience_s
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.remote_settings
+        if self.student_url is not None:
+            server_urls("student_url", str(self.student_url))
+            return
+        for name in ("chunk", "concurrency", "timeout_s", "patience_s"):
+            if getattr(self, name) != getattr(RemoteSettings, name):
+                raise ValueError(f"{name}: it is a setting of servers; give student_url=URL, or leave it out")
+
+    @property
+    def remote_settings(self) -> RemoteSettings:
+        """The settings of a run on servers."""
+        return RemoteSettings(self.chunk, self.concurrency, self.timeout_s, self.patience_s)
 
 
 @dataclass(frozen=True)
@@ -178,6 +214,32 @@ class SelectionArguments(CommonArguments):
                 f"calibration={self.calibration}: it is not used with threshold={self.threshold}; give "
                 "tau=RATE instead of the threshold, or leave the calibration out"
             )
+
+
+@dataclass(frozen=True)
+class TeacherArguments(SelectionArguments, ServerArguments):
+    """Arguments of `s2t` and `takeover`, whose models may both be on vLLM servers.
+
+    Args:
+        teacher_url: base URLs of the servers of the teacher, joined by `+`; with `student_url`. `teacher`
+            then names the tokenizer that is compared with the student's; without it the server's model name
+            is tried.
+    """
+
+    teacher_url: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher_url is not None:
+            server_urls("teacher_url", str(self.teacher_url))
+        if (self.student_url is None) != (self.teacher_url is None):
+            raise ValueError(
+                "student_url, teacher_url: give both or neither; one model here and the other on a server is "
+                f"not supported (got student_url={self.student_url}, teacher_url={self.teacher_url})"
+            )
+        for name in ("teacher_dtype", "teacher_device"):
+            if self.teacher_url is not None and getattr(self, name) is not None:
+                raise ValueError(f"{name}: the server of teacher_url decides it; leave it out")
 
 
 @dataclass(frozen=True)

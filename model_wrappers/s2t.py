@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ from lm_eval.api.instance import Instance
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
-from s2t_eval.model_wrappers.arguments import SelectionArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.stock_arguments import require_context
@@ -22,6 +23,8 @@ from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.thresholds import ThresholdTable
 from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
+
+logger = logging.getLogger(__name__)
 
 
 class SelectionLM(EngineLM):
@@ -42,7 +45,11 @@ class SelectionLM(EngineLM):
         arguments = self.selection
         self.selector = self._load_selector()
         self.teacher_fingerprint: str | None = None
-        if arguments.teacher is not None:
+        if self.served is not None:
+            self.teacher_fingerprint = self.served.teacher_fingerprint(
+                self.tokenizer, arguments.teacher, bool(kwargs.get("trust_remote_code", False))
+            )
+        elif arguments.teacher is not None:
             self._load_teacher(kwargs)
         self.calibration = self._load_calibration()
         self._policy = self._make_policy()
@@ -106,6 +113,11 @@ class SelectionLM(EngineLM):
             return None
         hidden = int(self.student.config.hidden_size)
         vocabulary = vocabulary_hash(self.tokenizer)
+        if self.student_fingerprint is None:
+            raise ValueError(
+                f"selector={self.selection.selector}: it cannot be compared with the servers' student, whose "
+                "weights are not on this machine; give threshold=NUMBER or calibration=FILE instead"
+            )
         return load_selector(self.selection.selector, self.student_fingerprint, vocabulary, hidden)
 
     def _load_calibration(self) -> Calibration | None:
@@ -116,6 +128,11 @@ class SelectionLM(EngineLM):
         # The threshold of a trigger without a teacher does not depend on the teacher.
         teacher = self.teacher_fingerprint if arguments.trigger == "kl" else None
         calibration.require(self.student_fingerprint, teacher, arguments.warmup_tokens)
+        if self.student_fingerprint is None or (arguments.trigger == "kl" and teacher is None):
+            logger.warning(
+                "calibration=%s: not compared with the servers' models, whose weights are not here",
+                arguments.calibration,
+            )
         return calibration
 
     def _firing(self, name: str, tau: float | None) -> tuple[Trigger, float]:
@@ -188,14 +205,15 @@ class SelectToThink(SelectionLM):
     """
 
     METHOD = "s2t"
+    ARGUMENTS = TeacherArguments
     PRESET = staticmethod(policy.s2t)
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
-        if not kwargs.get("teacher"):
+        if not kwargs.get("teacher") and not kwargs.get("teacher_url"):
             raise ValueError(
                 f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger "
-                "model that selects"
+                "model that selects, or teacher_url=URL of a server"
             )
         super().__init__(pretrained, **kwargs)
 

@@ -54,12 +54,14 @@ class Server:
         model: the name by which it serves its model.
         max_length: its longest text in tokens, prompt included.
         version: of vLLM.
+        root: the model's folder on the server's machine, or its hub name.
     """
 
     url: str
     model: str
     max_length: int
     version: str
+    root: str = ""
     failures: int = 0
     """attempts in a row without an answer"""
 

@@ -180,7 +180,9 @@ class _Probe:
             ) from error
         version = await self._send("GET", "/version")
         answer = version.answer if isinstance(version.answer, dict) else {}
-        return Server(self.url, name, max_length, str(answer.get("version", "unknown")))
+        return Server(
+            self.url, name, max_length, str(answer.get("version", "unknown")), str(model.get("root", ""))
+        )
 
     async def _endpoint(self, server: Server) -> Finding:
         reply = await self._generate(server, draft_body([1], 1, (), 1))

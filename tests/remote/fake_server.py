@@ -10,7 +10,6 @@ import base64
 import functools
 import io
 import json
-import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +26,9 @@ RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded_answers
 
 
 @functools.cache
-def log_probs(seed: int, last: tuple[int, ...]) -> list[float]:
+def log_probs(seed: int, last: tuple[int, ...], vocab: int = VOCAB) -> list[float]:
     """The made-up model: log-probabilities that depend on the last three tokens."""
-    numbers = random.Random(f"{seed} {last}")
-    logits = np.array([numbers.gauss(0, 2) for _ in range(VOCAB)])
+    logits = np.random.default_rng([seed, *last]).normal(0, 2, vocab)
     return [float(value) for value in np.float32(logits - np.logaddexp.reduce(logits))]
 
 
@@ -42,18 +40,20 @@ class FakeServer:
         seed: of the model.
         faults: number of a generate request, from 0 -> the fault of its answer.
         has_rows: whether it scores chunks.
+        vocab: size of its vocabulary.
         is_dead: whether it cuts every connection.
     """
 
     seed: int = 0
     faults: dict[int, str] = field(default_factory=dict)
     has_rows: bool = True
+    vocab: int = VOCAB
     is_dead: bool = False
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
 
     def values(self, ids: list[int]) -> list[float]:
-        return log_probs(self.seed, tuple(ids[-3:]))
+        return log_probs(self.seed, tuple(ids[-3:]), self.vocab)
 
     async def models(self, request: web.Request) -> web.Response:
         return web.json_response(RECORDED["models"])
@@ -88,7 +88,7 @@ class FakeServer:
         content = []
         for _ in range(params["max_tokens"]):
             values = self.values([*ids, *tokens])
-            ranked = sorted(range(VOCAB), key=lambda i, values=values: (-values[i], i))  # type: ignore[misc]
+            ranked = sorted(range(self.vocab), key=lambda i, values=values: (-values[i], i))  # type: ignore[misc]
             named = params.get("logprob_token_ids", ranked)
             listed = [ranked[0], *(i for i in named if i != ranked[0])][: params.get("logprobs", 0)]
             top = [{"token_id": i, "logprob": values[i], "rank": ranked.index(i) + 1} for i in listed]

@@ -16,8 +16,9 @@ from typing import NamedTuple
 from s2t_eval.embedded import embedded_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FLAGS = """--dtype float32 --max-model-len 512 --max-num-seqs 64 --enforce-eager --enable-prefix-caching
---block-size 32 --max-logprobs 128 --enable-scale-out --enable-prompt-tokens-details --generation-config vllm"""
+FLAGS = """--dtype float32 --max-model-len 512 --max-num-seqs 64 --enforce-eager --generation-config vllm
+--enable-prefix-caching --block-size 32 --max-logprobs 128 --enable-scale-out
+--enable-prompt-tokens-details"""
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "0",

@@ -1,4 +1,4 @@
-"""Real servers of the embedded pair in float32: the texts, fired steps, candidates and picks of the engine."""
+"""Real servers of the embedded pair in float32: texts, fired steps, candidates and picks of the engine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MOST_DOCUMENTS = {"always": 12}
 """Policies with a request a token, for which fewer documents are enough."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
     """The embedded pair in this process and on servers."""
 
