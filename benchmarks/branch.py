@@ -19,7 +19,7 @@ from benchmarks.decoding import (
     warm_up,
 )
 from benchmarks.ratios import Ratio, Target, alternate
-from benchmarks.workload import Settings
+from benchmarks.workload import TAUS, Settings
 from s2t_eval.engine import Decoder, Request
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
@@ -50,7 +50,7 @@ def measure_batch(settings: Settings, student: ClockedModel, requests: list[Requ
     plain = Decoder(student, greedy(), rows=batch)
     warm_up(plain, requests)
     sides: dict[str, Callable[[], Run]] = {"greedy": partial(decode, plain, requests)}
-    for tau in settings.taus:
+    for tau in settings.taus or TAUS:
         decoder = Decoder(student, branching(student, tau, settings.top_k), rows=batch)
         warm_up(decoder, requests)
         sides[f"tau {tau:g}"] = partial(decode, decoder, with_rate(requests, tau))
@@ -64,7 +64,7 @@ def measure_batch(settings: Settings, student: ClockedModel, requests: list[Requ
             TARGETS.get(batch) if tau == TARGET_RATE else None,
             base_forwards_per_token=base[0].forwards / base[0].tokens,
         )
-        for (side, side_runs), tau in zip(runs.items(), settings.taus, strict=True)
+        for (side, side_runs), tau in zip(runs.items(), settings.taus or TAUS, strict=True)
     ]
 
 

@@ -41,6 +41,9 @@ class Run:
     cpu: float
     decode_seconds: float
     decode_cpu: float
+    discarded: int = 0
+    teacher_calls: int = 0
+    teacher_tokens: int = 0
 
 
 def load_student(settings: Settings) -> tuple[ClockedModel, Any]:
@@ -77,6 +80,9 @@ def decode(decoder: Scheduler[Any], requests: Sequence[Request]) -> Run:
         cpu=watch.cpu,
         decode_seconds=watch.wall - sum(model.prefill_watch.wall for model in models),
         decode_cpu=watch.cpu - sum(model.prefill_watch.cpu for model in models),
+        discarded=sum(usage.discarded_tokens for usage in usages),
+        teacher_calls=sum(usage.teacher_calls for usage in usages),
+        teacher_tokens=sum(usage.teacher_tokens for usage in usages),
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.branch import BINS, NEW_TOKENS, with_rate
 from benchmarks.decoding import ClockedModel, Run, compare, decode, load_student, make_requests, warm_up
 from benchmarks.ratios import Ratio, Target, alternate
-from benchmarks.workload import Settings
+from benchmarks.workload import TAUS, Settings
 from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.methods.selector_folder import adapter_on
 from s2t_eval.selection import policy
@@ -22,7 +22,7 @@ from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.scores import ResidualScore
-from s2t_eval.selection.step import Step
+from s2t_eval.selection.step import StepView
 from s2t_eval.selection.triggers import RouterTrigger
 
 TARGETS = {
@@ -41,7 +41,7 @@ class RoutedAtRandom:
     name: str = "router"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Return uniform random numbers [batch] after evaluating the router."""
         self.router.divergence(step)
         return step.draw()
@@ -64,7 +64,7 @@ def measure(settings: Settings) -> list[Ratio]:
     ratios = []
     for batch in sorted({1, settings.batch}):
         requests = make_requests(settings, tokenizer, batch, new_tokens)
-        for tau in settings.taus:
+        for tau in settings.taus or TAUS:
             chosen = selecting(student, tau, settings.top_k)
             fired = with_rate(requests, tau)
             plain = Decoder(student, greedy(), rows=batch)

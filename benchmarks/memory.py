@@ -21,7 +21,7 @@ import torch
 from benchmarks.branch import branching, with_rate
 from benchmarks.decoding import decode, load_student, make_requests, warm_up
 from benchmarks.ratios import Ratio, Target, alternate, divide
-from benchmarks.workload import Settings
+from benchmarks.workload import TAUS, Settings
 from s2t_eval.engine import Decoder
 from s2t_eval.selection.policy import greedy
 
@@ -44,7 +44,7 @@ class Peak(NamedTuple):
 def measure(settings: Settings) -> list[Ratio]:
     """Return two ratios per trigger rate: of the whole peak, and of the peak above the loaded model."""
     sides = {0.0: partial(measure_in_child, settings, 0.0)}
-    sides |= {tau: partial(measure_in_child, settings, tau) for tau in settings.taus}
+    sides |= {tau: partial(measure_in_child, settings, tau) for tau in settings.taus or TAUS}
     named = {f"{tau:g}": side for tau, side in sides.items()}
     peaks = alternate(named, settings.repeats)
     base = peaks.pop("0")
@@ -112,5 +112,5 @@ def _status(name: str) -> int:
 
 if __name__ == "__main__":
     job = json.load(sys.stdin)
-    taus = tuple(job["settings"].pop("taus"))
-    print(json.dumps(measure_here(Settings(**job["settings"], taus=taus), job["tau"])._asdict()))
+    job["settings"].pop("taus")
+    print(json.dumps(measure_here(Settings(**job["settings"]), job["tau"])._asdict()))

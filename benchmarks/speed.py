@@ -5,9 +5,9 @@
     python -m benchmarks.speed lockstep --student random/qwen2.5-0.5b --teacher random/qwen2.5-1.5b
     python -m benchmarks.speed greedy-vs-hf --student FOLDER --data gsm8k.jsonl --new-tokens 320
 
-Figures: greedy-vs-hf, branch, labelling, local, lockstep, memory, packing, prefix, tah, tah-training. Run
-them on an idle machine (OMP_NUM_THREADS sets the number of threads). The sides of a ratio are measured
-alternately, so other load affects both, but not equally.
+Figures: greedy-vs-hf, branch, labelling, local, lockstep, memory, packing, prefix, tah, tah-training,
+verify. Run them on an idle machine (OMP_NUM_THREADS sets the number of threads). The sides of a ratio are
+measured alternately, so other load affects both, but not equally.
 """
 
 from __future__ import annotations
@@ -20,7 +20,18 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import branch, greedy_vs_hf, labelling, local, lockstep, memory, packing, prefix, tah
+from benchmarks import (
+    branch,
+    greedy_vs_hf,
+    labelling,
+    local,
+    lockstep,
+    memory,
+    packing,
+    prefix,
+    tah,
+    verify,
+)
 from benchmarks.ratios import Ratio, this_machine
 from benchmarks.workload import RANDOM, SHAPES, Settings
 
@@ -35,6 +46,7 @@ FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
     "prefix": prefix.measure,
     "tah": tah.measure,
     "tah-training": tah.measure_training,
+    "verify": verify.measure,
 }
 
 
@@ -74,7 +86,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         repeats=parsed.repeats,
         data=parsed.data,
         fixed_length=parsed.fixed_length,
-        taus=tuple(parsed.taus),
+        taus=tuple(parsed.taus) if parsed.taus else None,
         top_k=parsed.top_k,
     )
     if parsed.quick:
@@ -89,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add("figure", choices=FIGURES)
     add("--json", nargs="?", const="-", metavar="FILE", help="JSON to a file, else to stdout")
     add("--student", default=default.student, help="hub name, folder, embedded/..., random/SHAPE")
-    add("--teacher", default=default.teacher, help="the same, for lockstep")
+    add("--teacher", default=default.teacher, help="the same, for lockstep and verify")
     add("--random-shape", choices=SHAPES, help="short for --student random/SHAPE")
     add("--dtype", default=default.dtype, choices=("float32", "bfloat16", "float16"))
     add("--device", default="cuda" if torch.cuda.is_available() else default.device)
@@ -99,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--repeats", type=int, default=default.repeats, help="rounds (5)")
     add("--data", help="JSON-lines file with a question a line (GSM8k's)")
     add("--fixed-length", action="store_true", help="greedy-vs-hf: only the length ends a text")
-    add("--taus", type=float, nargs="+", default=default.taus, help="rates (branch, memory)")
+    add("--taus", type=float, nargs="+", help="rates (branch, local, memory, verify)")
     add("--top-k", type=int, default=default.top_k, help="candidates (8)")
     add("--quick", action="store_true", help="tiny settings: shows that it works, measures nothing")
     return parser

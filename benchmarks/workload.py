@@ -27,6 +27,8 @@ from s2t_eval.embedded.arith import make_split
 from s2t_eval.embedded.tokenizer import build_tokenizer
 
 RANDOM = "random/"
+TAUS = (0.01, 0.05, 0.1, 1.0)
+"""Rates at which the figures of branches in place let steps fire."""
 PROMPT_WORDS = (60, 160)
 """Minimum and maximum length of a random prompt in tokens, as for GSM8k's questions in a chat template."""
 
@@ -74,7 +76,7 @@ class Settings:
 
     Args:
         student: hub name, folder, `embedded/student`, or `random/SHAPE` (see `SHAPES`).
-        teacher: the same; only `lockstep` loads it.
+        teacher: the same; only `lockstep` and `verify` load it.
         dtype: data type of both models.
         device: device of both models.
         batch: number of texts decoded at once.
@@ -84,7 +86,7 @@ class Settings:
         data: JSON-lines file with a `question` per line; None for problems of s2t_arith, or random words
             for a random model.
         fixed_length: whether only the length limit ends a text (`greedy-vs-hf`; always so in the others).
-        taus: trigger rates.
+        taus: trigger rates; None for the benchmark's default.
         top_k: number of candidates of a fired step.
     """
 
@@ -98,7 +100,7 @@ class Settings:
     repeats: int = 5
     data: str | None = None
     fixed_length: bool = False
-    taus: tuple[float, ...] = (0.01, 0.05, 0.1, 1.0)
+    taus: tuple[float, ...] | None = None
     top_k: int = 8
 
     @property

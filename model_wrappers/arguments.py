@@ -218,28 +218,48 @@ class SelectionArguments(CommonArguments):
 
 @dataclass(frozen=True)
 class TeacherArguments(SelectionArguments, ServerArguments):
-    """Arguments of `s2t` and `takeover`, whose models may both be on vLLM servers.
+    """Arguments of `s2t` and `takeover` beside those of all methods of selection.
 
     Args:
+        verify: under trigger `kl`, the tokens that the student writes ahead before the teacher reads them in
+            one pass; 1 is lockstep, a pass of the teacher for each token. `auto` adapts the length by
+            measurement and falls back to lockstep where that is faster. The texts are the same, but for
+            rounding. On servers `chunk` takes its place.
         teacher_url: base URLs of the servers of the teacher, joined by `+`; with `student_url`. `teacher`
             then names the tokenizer that is compared with the student's; without it the server's model name
             is tried.
     """
 
+    verify: int | str = "auto"
     teacher_url: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.teacher_url is not None:
-            server_urls("teacher_url", str(self.teacher_url))
+        self._check_servers()
+        if self.verify == "auto":
+            return
+        if isinstance(self.verify, bool) or not isinstance(self.verify, int) or self.verify < 1:
+            raise ValueError(f"verify: expected 'auto' or a whole number of at least 1, got {self.verify!r}")
+        if self.trigger != "kl":
+            raise ValueError(
+                f"verify: under trigger={self.trigger} the teacher reads a text only where a step fires, got "
+                f"{self.verify!r}; leave it out"
+            )
+
+    def _check_servers(self) -> None:
+        """Check the servers' addresses, and refuse what only a teacher loaded here can have."""
         if (self.student_url is None) != (self.teacher_url is None):
             raise ValueError(
                 "student_url, teacher_url: give both or neither; one model here and the other on a server is "
                 f"not supported (got student_url={self.student_url}, teacher_url={self.teacher_url})"
             )
-        for name in ("teacher_dtype", "teacher_device"):
-            if self.teacher_url is not None and getattr(self, name) is not None:
-                raise ValueError(f"{name}: the server of teacher_url decides it; leave it out")
+        if self.teacher_url is None:
+            return
+        server_urls("teacher_url", str(self.teacher_url))
+        for name, default in (("teacher_dtype", None), ("teacher_device", None), ("verify", "auto")):
+            if getattr(self, name) != default:
+                other = "give chunk=TOKENS instead" if name == "verify" else "leave it out"
+                raise ValueError(f"{name}: the server of teacher_url decides it; {other}")
 
 
 @dataclass(frozen=True)

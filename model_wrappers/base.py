@@ -125,7 +125,7 @@ class EngineLM(HarnessRequests):
         if len(uncached) < len(pending):
             logger.info("%d of %d texts come from the cache", len(pending) - len(uncached), len(pending))
         last = time.perf_counter()
-        for result in self.decoder().run(uncached, on_round):
+        for result in self.generator().run(uncached, on_round):
             now = time.perf_counter()
             timed = TimedResult(result, now - last, peak_memory())
             last = now
@@ -133,13 +133,15 @@ class EngineLM(HarnessRequests):
             self._texts.put(timed)
             yield result
 
-    def decoder(self, observe: Sequence[Trigger] = ()) -> Scheduler[Any] | RemoteScheduler:
-        """A decoder for this run's policy: of the engine, or on servers."""
-        if self.served is not None:
-            assert not observe, "servers record no divergences"
-            return self.served.scheduler(
-                self.policy(), self.student.text_vocab, self.tok_decode, self.thoughts.answer_of
-            )
+    def generator(self) -> Scheduler[Any] | RemoteScheduler:
+        """What generates the texts: the engine's decoder, or the scheduler over the servers."""
+        if self.served is None:
+            return self.decoder()
+        vocab = self.student.text_vocab
+        return self.served.scheduler(self.policy(), vocab, self.tok_decode, self.thoughts.answer_of)
+
+    def decoder(self, observe: Sequence[Trigger] = ()) -> Scheduler[Any]:
+        """A decoder of the engine for this run's policy."""
         return Decoder(
             self.student,
             self.policy(),
@@ -208,7 +210,7 @@ class EngineLM(HarnessRequests):
         """Stock's entry for the results file, with ours under `s2t_eval`."""
         entry = {
             "version": s2t_eval.__version__,
-            **provenance(self.model),
+            **provenance(self.model, self.teacher),
             "method": self.METHOD,
             "pretrained": self.student_name,
             **self.describe(),

@@ -12,7 +12,7 @@ from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
 from s2t_eval.model_wrappers.processes import SharedWork
-from s2t_eval.model_wrappers.served import Served, unloaded_fingerprint, unloaded_model
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, Served, unloaded_fingerprint, unloaded_model
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock
 from s2t_eval.models.loading import (
     WholeCheckpoints,
@@ -60,7 +60,7 @@ class LoadedStudent(SharedWork):
         require_context("model", stock.get("max_length"), self.model.config)
         self.join_processes()
         self.student = ModelRunner(self.model, self.student_name, text_vocabulary(self.tokenizer))
-        self.student_fingerprint = self._fingerprint()
+        self.student_fingerprint = self._fingerprint() or UNKNOWN_WEIGHTS
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
 
     def _get_config(self, *args: Any, **kwargs: Any) -> None:

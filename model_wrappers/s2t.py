@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
-from s2t_eval.engine import ModelRunner
+from s2t_eval.engine import Decoder, ModelRunner
+from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
-from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import (
+    CommonArguments,
+    SelectionArguments,
+    TeacherArguments,
+    split_arguments,
+)
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.stock_arguments import require_context
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import require_same_vocabulary, text_vocabulary, vocabulary_hash
@@ -38,7 +46,7 @@ class SelectionLM(EngineLM):
         SelectorError: a selector folder of another student or other prompts.
     """
 
-    ARGUMENTS = SelectionArguments
+    ARGUMENTS: ClassVar[type[CommonArguments]] = SelectionArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)
@@ -113,7 +121,7 @@ class SelectionLM(EngineLM):
             return None
         hidden = int(self.student.config.hidden_size)
         vocabulary = vocabulary_hash(self.tokenizer)
-        if self.student_fingerprint is None:
+        if self.student_fingerprint == UNKNOWN_WEIGHTS:
             raise ValueError(
                 f"selector={self.selection.selector}: it cannot be compared with the servers' student, whose "
                 "weights are not on this machine; give threshold=NUMBER or calibration=FILE instead"
@@ -127,8 +135,9 @@ class SelectionLM(EngineLM):
         calibration = Calibration.load(Path(arguments.calibration))
         # The threshold of a trigger without a teacher does not depend on the teacher.
         teacher = self.teacher_fingerprint if arguments.trigger == "kl" else None
-        calibration.require(self.student_fingerprint, teacher, arguments.warmup_tokens)
-        if self.student_fingerprint is None or (arguments.trigger == "kl" and teacher is None):
+        student = None if self.student_fingerprint == UNKNOWN_WEIGHTS else self.student_fingerprint
+        calibration.require(student, teacher, arguments.warmup_tokens)
+        if student is None or (arguments.trigger == "kl" and teacher is None):
             logger.warning(
                 "calibration=%s: not compared with the servers' models, whose weights are not here",
                 arguments.calibration,
@@ -198,15 +207,16 @@ class SelectionLM(EngineLM):
 
 
 class SelectToThink(SelectionLM):
-    """S2T: the teacher runs in lockstep with the KL trigger; with a local trigger, only where a step fires.
+    """S2T: with the KL trigger the teacher verifies every token, with a local one it reads the text where a
+    step fires.
 
     Raises:
         ValueError: no teacher, or arguments that do not fit.
     """
 
     METHOD = "s2t"
-    ARGUMENTS = TeacherArguments
     PRESET = staticmethod(policy.s2t)
+    ARGUMENTS = TeacherArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
@@ -222,3 +232,16 @@ class SelectToThink(SelectionLM):
         trigger, threshold = self._firing(arguments.trigger, arguments.tau)
         top_k = self._require_top_k(arguments.top_k)
         return type(self).PRESET(trigger, threshold, top_k, arguments.warmup_tokens)
+
+    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
+        """A decoder whose teacher verifies in chunks where it reads every token."""
+        return Decoder(
+            self.student,
+            self.policy(),
+            self.teacher,
+            self.rows,
+            self.tok_decode,
+            observe,
+            answer_of=self.thoughts.answer_of,
+            verify=cast(Verify, cast(TeacherArguments, self.arguments).verify),
+        )

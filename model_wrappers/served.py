@@ -24,6 +24,8 @@ from s2t_eval.selection.policy import Policy
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN_WEIGHTS = "unknown"
+"""Fingerprint of a student on servers whose weights are not on this machine."""
 REFUSED = ("peft", "delta", "gguf_file", "load_in_4bit", "load_in_8bit", "autogptq", "gptqmodel")
 """Arguments that change a model's weights, which are the server's."""
 

@@ -1,26 +1,27 @@
-"""Write docs/reference/ from the code: dataclasses, command-line parsers and committed results.
+"""Write docs/reference/ from the code: dataclasses and committed results.
 
     python -m scripts.generate_reference            # rewrites docs/reference
     python -m scripts.generate_reference --check    # exits with 1 where it is stale
 
 Nothing under docs/reference is edited by hand. Descriptions are those of the code: `Args:` of a
-dataclass's docstring, `help` of a flag. Keys of results and traces are read from the committed
-baseline of the embedded pair; `reference_text.py` describes them.
+dataclass's docstring, from which the options of the command line are made too. Keys of results and
+traces are read from the committed baseline of the embedded pair; `reference_text.py` describes them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
 from s2t_eval import cli
 from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.cli.application import GROUPS, CommandLine, help_text
+from s2t_eval.cli.options import Option, options_of
 from s2t_eval.method_table import BACKENDS
 from scripts import reference_text as prose
 from scripts.reference_code import descriptions, find_class
@@ -33,7 +34,9 @@ NOTE = "<!-- Written by `python -m scripts.generate_reference`; edit the code, n
 ARGUMENT_CLASSES = {
     "CommonArguments": "All backends",
     "SamplingArguments": "`maj8`, `maj_at_k`",
-    "SelectionArguments": "`s2t`, `takeover`",
+    "SelectionArguments": "`s2t`, `takeover`, `s2t_local`, `pps_local`",
+    "ServerArguments": "`greedy`, `s2t`, `takeover`: models on servers",
+    "TeacherArguments": "`s2t`, `takeover`",
     "LocalArguments": "`s2t_local`, `pps_local`",
     "TahArguments": "`tah`",
 }
@@ -144,17 +147,25 @@ def documented() -> set[type]:
 
 
 def commands() -> list[str]:
-    """The commands of `s2t-eval`, from their parsers."""
-    lines = [
-        *prose.COMMANDS.splitlines(),
-    ]
-    for name, about, parser in subcommands(cli._parser()):
-        if name == "run":
-            continue
-        lines += ["", f"## s2t-eval {name}", "", sentence(about), "", *parser_table(parser)]
-        if parser.epilog:
-            lines += ["", sentence(parser.epilog)]
+    """The commands of `s2t-eval`, from their dataclasses."""
+    line = CommandLine(cli.COMMANDS)
+    lines = [*prose.COMMANDS.splitlines()]
+    for group in GROUPS:
+        lines += ["", f"## Commands to {group}"]
+        for entry in (entry for entry in cli.COMMANDS if entry.group == group):
+            options = options_of(line, entry.name)
+            lines += ["", f"### s2t-eval {entry.name}", "", *help_text(entry.command).splitlines(), ""]
+            lines += ["| option | default | meaning |", "|---|---|---|", *map(option_row, options)]
+            lines += ["", "```bash", *entry.command.EXAMPLE.splitlines(), "```"]
     return lines
+
+
+def option_row(option: Option) -> str:
+    """A row for an option of a command."""
+    default = "required" if option.is_required else f"`{option.default}`" if option.default else "–"
+    choices = ", ".join(f"`{choice}`" for choice in option.choices)
+    about = f"{option.about.rstrip('.')}; one of {choices}" if choices else option.about
+    return f"| `{option.name}{' …' if option.takes_several else ''}` | {default} | {cell(about)} |"
 
 
 def training_settings() -> list[str]:
@@ -230,7 +241,7 @@ def field_table(shown: Iterable[Field[Any]], about: Mapping[str, str]) -> list[s
     """A row for each field of a dataclass."""
     lines = ["| name | default | meaning |", "|---|---|---|"]
     for field in shown:
-        meaning = about.get(field.name) or prose.OPTIONS.get(field.name, "")
+        meaning = about.get(field.name) or prose.FIELDS.get(field.name, "")
         lines.append(f"| `{field.name}` | {default_of(field)} | {cell(meaning)} |")
     return lines
 
@@ -258,58 +269,6 @@ def described_table(keys: Iterable[str], about: Mapping[str, str], where: str) -
         "|---|---|",
         *(f"| `{k}` | {cell(v)} |" for k, v in about.items() if k in set(keys)),
     ]
-
-
-def subcommands(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
-    """Name, help and parser of every command below a parser, nested ones included."""
-    for action in parser._actions:
-        if not isinstance(action, argparse._SubParsersAction):
-            continue
-        about = {choice.dest: choice.help or "" for choice in action._choices_actions}
-        for name, command in action.choices.items():
-            if any(isinstance(inner, argparse._SubParsersAction) for inner in command._actions):
-                yield from subcommands(command, f"{prefix}{name} ")
-            else:
-                yield f"{prefix}{name}", about.get(name, ""), command
-
-
-def parser_table(parser: argparse.ArgumentParser) -> list[str]:
-    """A row for each option of a command."""
-    lines = ["| option | default | meaning |", "|---|---|---|"]
-    for action in parser._actions:
-        if action.dest == "help" or action.help == argparse.SUPPRESS:
-            continue
-        name = action.option_strings[0] if action.option_strings else action.dest.upper()
-        several = " …" if action.nargs in ("+", "*") else ""
-        lines.append(f"| `{name}{several}` | {default_option(action)} | {cell(expanded(action))} |")
-    return lines
-
-
-def default_option(action: argparse.Action) -> str:
-    """An option's default."""
-    if action.required:
-        return "required"
-    if action.default is None or action.default is False or action.default in ([], argparse.SUPPRESS):
-        return "–"
-    value = action.default
-    return f"`{' '.join(map(str, value))}`" if isinstance(value, (list, tuple)) else f"`{value}`"
-
-
-def expanded(action: argparse.Action) -> str:
-    """An option's help without the default, which has a column; its choices where it has some."""
-    about = re.sub(r"\s*\(default:? [^)]*\)", "", (action.help or "").replace("%%", "%"))
-    if about == f"default: {default_option(action).strip('`')}":
-        about = ""
-    if about == LOOP_HELP:
-        about = descriptions(find_class("LoopSettings")).get(action.dest, about)
-    about = about or prose.OPTIONS.get(action.dest, "")
-    if action.choices:
-        return f"{about + ': ' if about else ''}{', '.join(f'`{choice}`' for choice in action.choices)}"
-    return about
-
-
-LOOP_HELP = "of the training loop"
-"""The help of options whose meaning `LoopSettings` describes."""
 
 
 def cell(text: str) -> str:

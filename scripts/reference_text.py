@@ -11,10 +11,9 @@ names the nearest known one.
 
 COMMANDS = """# Commands
 
-`s2t-eval COMMAND` and `python -m s2t_eval COMMAND` are the same. `s2t-eval run` takes the arguments of
-`lm_eval` itself and works without the start-up hook. Most options that contain an underscore may be written
-with a hyphen too. Options that end in … take several values. A dash means that an option has no default,
-or, for the options of training, the default in [Training settings](training-settings.md).
+`s2t-eval COMMAND` and `python -m s2t_eval COMMAND` are the same. An underscore in an option may be written as
+a hyphen. Options that end in … take several values, separated by spaces. A dash means that an option has no
+default. [Completion](../guides/completion.md) works in bash and zsh.
 """
 
 TRAINING = """# Training settings
@@ -44,6 +43,10 @@ and is refused where another model is used. Weights are safetensors; nothing is 
 
 RESULTS: dict[str, str] = {
     "version": "version of s2t-eval",
+    "commit": "commit of the checkout, with -dirty for changed code; null for an installed package",
+    "device": "device of the student",
+    "packages": "versions of the packages that may change a text or a score",
+    "teacher_parameters": "number of the teacher's parameters; null without one",
     "method": "the `--model` name of the method",
     "pretrained": "the student as it was named",
     "policy": "trigger, threshold, selector, number of candidates and tokens without a trigger at the start",
@@ -72,8 +75,6 @@ RESULTS: dict[str, str] = {
     "batch_size": "texts decoded at once",
     "prompt_hashes": "task → hash over its prompts",
     "sandbox": "what generated programs ran in",
-    "git_hash": "commit of the code",
-    "device": "where the run took place",
     "telemetry": "costs, see the next table",
 }
 
@@ -93,6 +94,8 @@ COUNTS: dict[str, str] = {
     "scorer_tokens": "tokens that it computed",
     "continued": "tokens that got another pass (`tah`)",
     "deeper_passes": "passes beyond a token's first (`tah`)",
+    "discarded_tokens": "tokens that the student wrote ahead of its teacher in vain (`s2t`, `takeover`); "
+    "their cost is in `forwards` and `teacher_tokens`",
     "realised_rate": "`triggers` / `tokens`",
     "flip_rate": "`flips` / `tokens`",
     "hit_rate": "`hits` / (`hits` + `misses`); null where no teacher picks",
@@ -135,26 +138,10 @@ STEP: dict[str, str] = {
     "teacher": "the teacher's most likely token of the whole vocabulary; null where no teacher picks",
 }
 
-OPTIONS: dict[str, str] = {
-    "dtype": "data type of the student's weights, as in transformers",
-    "device": "where models run",
-    "trust_remote_code": "run code that a model's repository contains",
-    "apply_chat_template": "put prompts through the model's chat template",
-    "num_fewshot": "worked examples before each problem",
-    "batch_size": "texts decoded at once",
-    "title": "title of the page",
-    "tasks": "tasks of lm_eval",
-    "top_k": "numbers of candidates",
-    "stage": "which stage to train",
-    "method": "what is minimised",
-    "fail_on": "what ends in exit code 1",
-    "loss": "loss over the candidates of a step",
-    "to": "kind of file",
-    "to_reserved_rows": "write the readout into unused output rows",
-    "train_base": "train the student's own weights too",
+FIELDS: dict[str, str] = {
     "num_samples": "samples for each prompt",
     "temperature": "of the samples",
     "top_p": "probability mass that samples are drawn from",
     "sample_top_k": "number of most likely tokens that samples are drawn from; 0 means all",
 }
-"""Options and fields that the code leaves without a description."""
+"""Fields that the code leaves without a description."""

@@ -61,9 +61,8 @@ def _fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         flat = tensor.detach().flatten()
         step = max(1, len(flat) // VALUES_PER_TENSOR)
-        digest.update(
-            flat[::step][:VALUES_PER_TENSOR].to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy()
-        )
+        values = flat[::step][:VALUES_PER_TENSOR].to("cpu", torch.bfloat16).contiguous()
+        digest.update(values.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

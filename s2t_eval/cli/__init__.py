@@ -1,15 +1,13 @@
-"""`s2t-eval COMMAND` (also `python -m s2t_eval ...`); one file a command.
+"""`s2t-eval COMMAND` (also `python -m s2t_eval ...`): one command a file, made from its settings dataclass.
 
-argparse, because commands take several values after one flag (`--tau 0.01 0.05`, `--trace runs/*.jsonl`).
+A new command is a file with a dataclass (see `command.py`) and a line in `COMMANDS`.
 """
 
 from __future__ import annotations
 
-import runpy
 import sys
 from collections.abc import Sequence
 
-from s2t_eval.artifacts.errors import full_message, is_user_error, single_line_message
 from s2t_eval.cli import (
     analyze,
     calibrate,
@@ -19,7 +17,11 @@ from s2t_eval.cli import (
     distil,
     doctor,
     export,
+    keep,
+    regrade,
     report,
+    reproduce,
+    run_harness,
     scan,
     servers,
     submit,
@@ -27,67 +29,44 @@ from s2t_eval.cli import (
     train,
     try_text,
 )
-from s2t_eval.cli.flags import Parser
+from s2t_eval.cli.application import CommandLine
+from s2t_eval.cli.command import Entry
+from s2t_eval.cli.execute import execute, print_completion
 
 COMMANDS = (
-    analyze,
-    calibrate,
-    choose,
-    collect,
-    compare,
-    distil,
-    doctor,
-    export,
-    report,
-    scan,
-    servers,
-    submit,
-    tah,
-    train,
-    try_text,
+    Entry("evaluate", "run", run_harness.Run),
+    Entry("evaluate", "try", try_text.Try),
+    Entry("evaluate", "calibrate", calibrate.Calibrate),
+    Entry("evaluate", "scan", scan.Scan),
+    Entry("evaluate", "choose", choose.Choose),
+    Entry("evaluate", "doctor", doctor.Doctor),
+    Entry("evaluate", "servers check", servers.ServersCheck),
+    Entry("train", "collect", collect.Collect),
+    Entry("train", "train", train.Train),
+    Entry("train", "distil", distil.Distil),
+    Entry("train", "tah label", tah.TahLabel),
+    Entry("train", "tah train", tah.TahTrain),
+    Entry("train", "tah plain", tah.TahPlain),
+    Entry("train", "analyze", analyze.Analyze),
+    Entry("report", "reproduce", reproduce.Reproduce),
+    Entry("report", "report", report.Report),
+    Entry("report", "compare", compare.Compare),
+    Entry("report", "keep", keep.Keep),
+    Entry("report", "regrade", regrade.Regrade),
+    Entry("report", "submit", submit.Submit),
+    Entry("report", "export", export.Export),
 )
-"""Modules with `add_to(commands)`: it declares the command's flags and sets `function`, what it runs.
-
-They import torch and lm_eval only inside that function, so that `--help` is quick.
-"""
+"""Their modules import torch and lm_eval only where a command runs, so that `--help` is quick."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; a mistake in what was given ends in one line on stderr and exit code 2.
-
-    So does what the system refuses: a file that cannot be read, a folder that cannot be written to.
-    """
+    """Run a command of `s2t-eval`; see `execute` for its errors."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["run"]:
-        run(arguments[1:])
+    if arguments[:1] == ["run"] and arguments[1:] not in (["--help"], ["-h"]):
+        run_harness.run(arguments[1:])  # lm_eval reads its arguments itself
         return
-    parsed = _parser().parse_args(arguments)
-    try:
-        parsed.function(parsed)
-    except (ValueError, OSError) as error:
-        print(f"s2t-eval {parsed.command}: {full_message(error)}", file=sys.stderr)
-        raise SystemExit(2) from error
-
-
-def run(arguments: Sequence[str]) -> None:
-    """lm_eval's own command line with our backends and tasks, without the start-up hook."""
-    from s2t_eval.model_wrappers.registration import register
-
-    register()
-    sys.argv = ["lm_eval", *arguments]
-    try:
-        runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
-    except (ValueError, OSError) as error:
-        if not is_user_error(error):
-            raise
-        print(f"s2t-eval: {single_line_message(error)}", file=sys.stderr)
-        raise SystemExit(2) from error
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="s2t-eval", description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="lm_eval with our backends; takes lm_eval's arguments")
-    for command in COMMANDS:
-        command.add_to(commands)
-    return parser
+    line = CommandLine(COMMANDS)
+    if arguments[:1] == ["--completion"]:
+        print_completion(line, arguments[1:])
+    else:
+        execute(line, arguments)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from s2t_eval.artifacts.output_paths import require_reusable_folder
-from s2t_eval.cli.flags import Commands, metric_choices, require_flags, require_used
+from s2t_eval.cli.command import require_flags
+from s2t_eval.cli.metrics import metric_choices, require_used
 from s2t_eval.ranges import AT_LEAST_1, RATE
 
 if TYPE_CHECKING:
@@ -15,72 +16,92 @@ if TYPE_CHECKING:
     from s2t_eval.training.selector.trajectory_scores import TrajectoryScores
 
 
-def add_to(commands: Commands) -> None:
-    """Declare the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "analyze", help="local sufficiency, error split, triggers, rescue map, scans, cost"
-    )
-    add = parser.add_argument
-    add("--labels", nargs="+", default=[], help="label folders of `s2t-eval collect`, FOLDER or NAME=FOLDER")
-    add("--results", type=Path, nargs="+", default=[], help="output folders of lm_eval, or baselines")
-    add("--trace", type=Path, nargs="+", default=[], help="traces of s2t or takeover; need their --results")
-    add("--selector", help="folder of `s2t-eval train`: its router and its picks, on labels it has not seen")
-    add("--pretrained", help="the selector's student")
-    add("--dtype", default="auto", help="of that student")
-    add("--tau", type=float, default=0.1, help="rate of the steps that count, by KL (default 0.1)")
-    add("--k", type=int, nargs="+", help="for the error split (default: powers of two)")
-    add("--device", default="cpu", help="where the student rescores traces (default cpu)")
-    add("--metric", nargs="+", default=[], help="TASK=METRIC,FILTER where a task has several")
-    add("--out", type=Path, required=True, help="folder to write; made if need be")
-    parser.set_defaults(function=run)
+@dataclass(frozen=True, kw_only=True)
+class Analyze:
+    """Draw local sufficiency, error split, triggers, rescue map, scans and cost.
 
+    Args:
+        labels: label folders of `s2t-eval collect`, FOLDER or NAME=FOLDER.
+        results: output folders of lm_eval, or files of results/baselines.
+        trace: trace files of s2t or takeover; they need their `--results`.
+        selector: selector folder of `s2t-eval train`; its router and its picks are measured on labels that
+            it was not trained on.
+        pretrained: the selector's student.
+        dtype: data type of that student's weights, as in transformers.
+        tau: share of the steps, ranked by KL, that count as top steps.
+        k: numbers of candidates K in the error split. Empty: powers of two.
+        device: device on which the student rescores the labels and traces.
+        metric: TASK=METRIC,FILTER where a task has several metrics.
+        out: folder to write; it is made where it does not exist.
+    """
 
-def run(parsed: argparse.Namespace) -> None:
-    """Write the analysis, and say which files it has."""
-    from s2t_eval.analysis.write import analyze
-    from s2t_eval.report.runs import read_runs
-    from s2t_eval.report.traces import read_trace
-    from s2t_eval.training.labels import LabelSet
+    EXAMPLE: ClassVar[str] = "s2t-eval analyze --labels labels --out analysis"
 
-    require_flags(parsed, tau=RATE, k=AT_LEAST_1)
-    if parsed.k and not parsed.labels:
-        raise ValueError("--k: it is of the error split, which needs --labels; give both, or leave it out")
-    require_reusable_folder(
-        "--out", parsed.out, "one of `s2t-eval analyze`", ["analysis.md", "analysis.html"]
-    )
-    if (parsed.selector is None) != (parsed.pretrained is None) or (parsed.selector and not parsed.labels):
-        raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
-    labels = {}
-    for text in parsed.labels:
-        name, _, folder = text.rpartition("=")
-        labels[name or Path(folder).name] = LabelSet.load(Path(folder))
-    metrics = metric_choices(parsed.metric)
-    runs = read_runs(parsed.results, metrics) if parsed.results else []
-    require_used(metrics, [run.task for run in runs])
-    traces = [read_trace(path) for path in parsed.trace]
-    learned = _trajectory_scores(parsed, labels) if parsed.selector else {}
-    device = parsed.device
-    paths = analyze(
-        labels, runs, traces, parsed.out, learned=learned, tau=parsed.tau, ks=parsed.k, device=device
-    )
-    print(*paths, sep="\n")
+    labels: tuple[str, ...] = ()
+    results: tuple[Path, ...] = ()
+    trace: tuple[Path, ...] = ()
+    selector: str | None = None
+    pretrained: str | None = None
+    dtype: str = "auto"
+    tau: float = 0.1
+    k: tuple[int, ...] = ()
+    device: str = "cpu"
+    metric: tuple[str, ...] = ()
+    out: Path
 
+    def run(self) -> None:
+        """Write the analysis and print the names of its files."""
+        from s2t_eval.analysis.write import analyze
+        from s2t_eval.report.runs import read_runs
+        from s2t_eval.report.traces import read_trace
 
-def _trajectory_scores(
-    parsed: argparse.Namespace, labels: dict[str, LabelSet]
-) -> dict[str, TrajectoryScores]:
-    """The selector's scores on the problems of these label sets that it was not trained on."""
-    from s2t_eval.artifacts.fingerprint import model_fingerprint
-    from s2t_eval.methods.selector_folder import load_selector
-    from s2t_eval.models.loading import load_model
-    from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
-    from s2t_eval.training.selector.trajectory_scores import held_out_trajectories, score_trajectories
+        self._require_consistent()
+        labels = self._label_sets()
+        metrics = metric_choices(self.metric)
+        runs = read_runs(list(self.results), metrics) if self.results else []
+        require_used(metrics, [run.task for run in runs])
+        traces = [read_trace(path) for path in self.trace]
+        learned = self._trajectory_scores(labels) if self.selector else {}
+        ks = list(self.k) or None
+        paths = analyze(
+            labels, runs, traces, self.out, learned=learned, tau=self.tau, ks=ks, device=self.device
+        )
+        print(*paths, sep="\n")
 
-    student, tokenizer = load_model("pretrained", parsed.pretrained, parsed.dtype, parsed.device, False)
-    base, vocabulary = model_fingerprint(student), vocabulary_hash(tokenizer)
-    selector = load_selector(parsed.selector, base, vocabulary, int(student.config.hidden_size))
-    trajectories = []
-    for label_set in labels.values():
-        label_set.require_student(base, vocabulary)
-        trajectories += held_out_trajectories(selector, label_set)
-    return score_trajectories(selector, student, text_vocabulary(tokenizer), trajectories)
+    def _require_consistent(self) -> None:
+        """Raise `ValueError` for options out of range or without those that they need."""
+        require_flags(self, tau=RATE, k=AT_LEAST_1)
+        if self.k and not self.labels:
+            raise ValueError("--k: it is of the error split, which needs --labels; give both, or neither")
+        signs = ["analysis.md", "analysis.html"]
+        require_reusable_folder("--out", self.out, "one of `s2t-eval analyze`", signs)
+        if (self.selector is None) != (self.pretrained is None) or (self.selector and not self.labels):
+            raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
+
+    def _label_sets(self) -> dict[str, LabelSet]:
+        """Name -> label set."""
+        from s2t_eval.training.labels import LabelSet
+
+        pairs = [text.rpartition("=") for text in self.labels]
+        return {name or Path(folder).name: LabelSet.load(Path(folder)) for name, _, folder in pairs}
+
+    def _trajectory_scores(self, labels: dict[str, LabelSet]) -> dict[str, TrajectoryScores]:
+        """The selector's scores and picks on the problems of these label sets that it was not trained on."""
+        from s2t_eval.artifacts.fingerprint import model_fingerprint
+        from s2t_eval.methods.selector_folder import load_selector
+        from s2t_eval.models.loading import load_model
+        from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
+        from s2t_eval.training.selector.trajectory_scores import held_out_trajectories, score_trajectories
+
+        assert self.selector is not None and self.pretrained is not None
+        student, tokenizer = load_model("pretrained", self.pretrained, self.dtype, self.device, False)
+        base, vocabulary = model_fingerprint(student), vocabulary_hash(tokenizer)
+        selector = load_selector(self.selector, base, vocabulary, int(student.config.hidden_size))
+        for label_set in labels.values():
+            label_set.require_student(base, vocabulary)
+        trajectories = [
+            trajectory
+            for label_set in labels.values()
+            for trajectory in held_out_trajectories(selector, label_set)
+        ]
+        return score_trajectories(selector, student, text_vocabulary(tokenizer), trajectories)

@@ -2,54 +2,70 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 from s2t_eval.artifacts.output_paths import require_writable_file
-from s2t_eval.cli.flags import Commands, require_flags
-from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
+from s2t_eval.cli.command import flat, require_flags
+from s2t_eval.cli.source import ProblemOptions
+from s2t_eval.pipelines.settings import Source
 from s2t_eval.ranges import AT_LEAST_0, Range
 
 RATES = Range("rates between 0 and 1", 0, 1, without=(0, 1))
 
 
-def add_to(commands: Commands) -> None:
-    """Declare the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "calibrate", help="measure thresholds that fire at a wanted rate, on training problems"
+@dataclass(frozen=True)
+class CalibrationSource(Source):
+    """The problems of a calibration: fewer are enough for thresholds than for training."""
+
+    limit: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(ProblemOptions):
+    """Measure thresholds that fire at a wanted rate, on training problems.
+
+    Args:
+        teacher: the larger model. None: only local triggers are calibrated.
+        tau: wanted rates of fired steps, as shares of all steps.
+        warmup_tokens: number of tokens at the start of a text at which nothing fires.
+        out: calibration file to write.
+    """
+
+    EXAMPLE: ClassVar[str] = (
+        "s2t-eval calibrate --pretrained embedded/student --teacher embedded/teacher \\\n"
+        "    --task s2t_arith --limit 8 --tau 0.05 0.1 --out calibration.json"
     )
-    add_source_flags(parser, limit=32)
-    add = parser.add_argument
-    add("--teacher", help="teacher; without one only local triggers are calibrated")
-    add("--tau", type=float, nargs="+", default=[0.01, 0.05, 0.1], help="wanted rates")
-    add("--warmup", type=int, default=0, help="tokens at the start of a text that never fire")
-    add("--out", required=True, help="calibration file to write")
-    parser.set_defaults(function=run)
 
+    source: Annotated[CalibrationSource, flat("problems")] = field(default_factory=CalibrationSource)
+    teacher: str | None = None
+    tau: tuple[float, ...] = (0.01, 0.05, 0.1)
+    warmup_tokens: int = 0
+    out: Path
 
-def run(parsed: argparse.Namespace) -> None:
-    """Write a calibration file, and say what it holds."""
-    from s2t_eval.pipelines import calibrate as calibration_run
-    from s2t_eval.pipelines.overlap import without_evaluation_problems
-    from s2t_eval.pipelines.prompts import source_prompts
+    def run(self) -> None:
+        """Write a calibration file and print its thresholds."""
+        from s2t_eval.pipelines import calibrate as calibration_run
+        from s2t_eval.pipelines.overlap import without_evaluation_problems
+        from s2t_eval.pipelines.prompts import source_prompts
 
-    require_source(parsed)
-    require_flags(parsed, tau=RATES, warmup=AT_LEAST_0)
-    out = Path(parsed.out)
-    require_writable_file("--out", out)
-    _require_no_other_file(out)
-    source, prompting = read_source(parsed)
-    lm = calibration_run.load_lm(parsed.pretrained, parsed.teacher, **load_options(parsed))
-    problems = without_evaluation_problems(source_prompts(lm, source, prompting), parsed.drop_overlap)
-    calibration = calibration_run.calibrate(lm, problems, prompting, parsed.tau, parsed.warmup)
-    calibration.save(out)
-    print(f"{out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")
-    for trigger, rates in calibration.thresholds.items():
-        print(
-            f"  {trigger:20}",
-            *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()),
-            sep="  ",
-        )
+        self.require_problems()
+        require_flags(self, tau=RATES, warmup_tokens=AT_LEAST_0)
+        require_writable_file("--out", self.out)
+        _require_no_other_file(self.out)
+        lm = calibration_run.load_lm(self.student.pretrained, self.teacher, **self.loading)
+        prompts = source_prompts(lm, self.source, self.prompting)
+        problems = without_evaluation_problems(prompts, self.drop_overlap)
+        calibration = calibration_run.calibrate(lm, problems, self.prompting, self.tau, self.warmup_tokens)
+        calibration.save(self.out)
+        print(f"{self.out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")
+        for trigger, rates in calibration.thresholds.items():
+            print(
+                f"  {trigger:20}",
+                *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()),
+                sep="  ",
+            )
 
 
 def _require_no_other_file(path: Path) -> None:
@@ -61,4 +77,4 @@ def _require_no_other_file(path: Path) -> None:
     try:
         Calibration.load(path)
     except CalibrationError as error:
-        raise ValueError(f"--out: {path} is there and is no calibration file; name another file") from error
+        raise ValueError(f"--out: {path} exists and is no calibration file; name another file") from error

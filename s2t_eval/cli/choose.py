@@ -1,44 +1,47 @@
-"""`s2t-eval choose`: a selector's default is what answers most development problems rightly."""
+"""`s2t-eval choose`: a selector's default is the setting that answers most development problems correctly."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from s2t_eval.cli.flags import Commands
-
-
-def add_to(commands: Commands) -> None:
-    """Declare the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "choose", help="a selector's default trigger and tau, by answers to development problems"
-    )
-    add = parser.add_argument
-    add("results", type=Path, nargs="+", help="runs on a task ending in _dev, such as those of `scan`")
-    add("--selector", type=Path, required=True, help="selector folder; its default is rewritten")
-    add("--proposer", choices=("base", "tuned"), default="base", help="whose runs to compare (default base)")
-    parser.set_defaults(function=run)
+from typing import ClassVar, Literal
 
 
-def run(parsed: argparse.Namespace) -> None:
-    """Choose, write, and show what it was chosen from."""
-    from s2t_eval.methods.selector_folder import write_info
-    from s2t_eval.report.choose import choose
-    from s2t_eval.report.runs import read_runs
-    from s2t_eval.statistics import wilson
+@dataclass(frozen=True, kw_only=True)
+class Choose:
+    """Choose a selector's default trigger and tau by answers to development problems.
 
-    chosen = choose(parsed.selector, read_runs(parsed.results), parsed.proposer)
-    write_info(parsed.selector, chosen.info)
-    for place, found in enumerate(chosen.among):
-        right = round(found.value * found.n)
-        low, high = (100 * bound for bound in wilson(right, found.n))
-        rate = 100 * found.cost.get("realised_rate", float("nan"))
+    Args:
+        results: runs on a task whose name ends in `_dev`, such as those of `s2t-eval scan`.
+        selector: selector folder; its default is rewritten.
+        proposer: the model that proposed the candidates of the runs to compare: `base` is the untouched
+            student, `tuned` the student with the adapter.
+    """
+
+    EXAMPLE: ClassVar[str] = "s2t-eval choose scan-dev --selector selector"
+
+    results: tuple[Path, ...] = field(kw_only=False)
+    selector: Path
+    proposer: Literal["base", "tuned"] = "base"
+
+    def run(self) -> None:
+        """Choose, write, and print the compared runs."""
+        from s2t_eval.methods.selector_folder import write_info
+        from s2t_eval.report.cells import accuracy, percent
+        from s2t_eval.report.choose import choose
+        from s2t_eval.report.runs import read_runs
+
+        chosen = choose(self.selector, read_runs(list(self.results)), self.proposer)
+        write_info(self.selector, chosen.info)
+        for place, candidate in enumerate(chosen.ranked):
+            score = accuracy(candidate)
+            rate = percent(candidate.cost.get("realised_rate", float("nan")))
+            print(
+                f"{'  ' if place else '->'} {candidate.label}: {score.correct} of {score.n} correct, "
+                f"{percent(score.value)} % (95 % {score.interval_text}), fired at {rate} % of tokens"
+            )
+        default = chosen.info.default(self.proposer)
         print(
-            f"{'  ' if place else '->'} {found.label}: {right} of {found.n} right, "
-            f"{100 * found.value:.1f} % (95 % {low:.1f} to {high:.1f}), fired at {rate:.1f} % of tokens"
+            f"{self.selector}: default of proposer {self.proposer}: trigger {default.trigger}, tau "
+            f"{default.tau}, chosen by {default.chosen}"
         )
-    default = chosen.info.default(parsed.proposer)
-    print(
-        f"{parsed.selector}: default of proposer {parsed.proposer}: trigger {default.trigger}, tau "
-        f"{default.tau}, chosen by {default.chosen}"
-    )

@@ -1,57 +1,58 @@
-"""`s2t-eval collect`: rollouts of a student and one teacher prefill each, kept as a label set."""
+"""`s2t-eval collect`: texts of a student, labelled by one teacher prefill each, kept as a label set."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, ClassVar
+
+from cyclopts import Parameter
 
 from s2t_eval.artifacts.output_paths import require_reusable_folder
-from s2t_eval.cli.flags import Commands, require_flags
-from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
-from s2t_eval.ranges import RATE
+from s2t_eval.cli.command import HIDDEN
+from s2t_eval.cli.source import ProblemOptions
+from s2t_eval.pipelines.settings import CollectionSettings
 
 
-def add_to(commands: Commands) -> None:
-    """Declare the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "collect", help="label a student's own texts with a teacher, on training problems"
-    )
-    add_source_flags(parser, limit=500)
-    add = parser.add_argument
-    add("--teacher", required=True, help="the larger model that labels")
-    add("--tau", type=float, default=0.1, help="rate of steps, by KL, that get candidates (default 0.1)")
-    add("--steps", choices=("top", "all"), default="top", help="keep candidates there, or at every step")
-    add(
-        "--teacher_context",
-        "--teacher-context",
-        help="what only the teacher sees: `solution`, or a JSON-lines FILE of question and context",
-    )
-    add("--evaluation", nargs="+", default=[], help="more JSON-lines files whose problems are refused")
-    add("--out", required=True, help="label folder; an interrupted run is resumed")
-    parser.set_defaults(function=run)
+@dataclass(frozen=True)
+class _CollectionOptions(CollectionSettings):
+    drop_overlap: Annotated[bool, HIDDEN] = CollectionSettings.drop_overlap
 
 
-def run(parsed: argparse.Namespace) -> None:
-    """Collect, and say what the set holds."""
-    from s2t_eval.pipelines.collect_labels import CollectionSettings, collect_labels, load_pair
+@dataclass(frozen=True, kw_only=True)
+class Collect(ProblemOptions):
+    """Label a student's own texts with a teacher, on training problems.
 
-    require_source(parsed)
-    require_flags(parsed, tau=RATE)
-    folder = Path(parsed.out)
-    patterns = ["manifest.json", "work/settings.json"]
-    require_reusable_folder(
-        "--out", folder, "an unfinished one of `s2t-eval collect`", patterns, parents=False
+    Args:
+        teacher: the larger model that labels.
+        out: label folder to write; an interrupted run is resumed.
+    """
+
+    EXAMPLE: ClassVar[str] = (
+        "s2t-eval collect --pretrained embedded/student --teacher embedded/teacher \\\n"
+        "    --task s2t_arith --limit 24 --steps all --out labels"
     )
-    source, prompting = read_source(parsed)
-    settings = CollectionSettings(
-        parsed.tau, parsed.steps, parsed.teacher_context, parsed.drop_overlap, tuple(parsed.evaluation)
-    )
-    lm = load_pair(parsed.pretrained, parsed.teacher, **load_options(parsed))
-    manifest = collect_labels(lm, source, prompting, settings, folder)
-    print(
-        f"{folder}: {manifest.data['problems']} problems, {manifest.num_steps} steps, "
-        f"{manifest.num_top} of them above KL {manifest.kl_threshold:.4g} (top {manifest.tau:.0%}), "
-        f"candidates at {manifest.num_kept}"
-    )
-    hits = ", ".join(f"Hit@{k} {100 * rate:.1f} %" for k, rate in manifest.hit_rate.items())
-    print(f"{hits} (n = {manifest.num_top})")
+
+    teacher: str
+    collection: Annotated[_CollectionOptions, Parameter(name="*")] = field(default_factory=_CollectionOptions)
+    out: Path
+
+    def run(self) -> None:
+        """Collect, and print the size of the set."""
+        from s2t_eval.pipelines import collect_labels
+
+        self.require_problems()
+        signs = ["manifest.json", "work/settings.json"]
+        require_reusable_folder(
+            "--out", self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False
+        )
+        lm = collect_labels.load_pair(self.student.pretrained, self.teacher, **self.loading)
+        settings = replace(self.collection, drop_overlap=self.drop_overlap)
+        manifest = collect_labels.collect_labels(lm, self.source, self.prompting, settings, self.out)
+        print(
+            f"{self.out}: {manifest.data['problems']} problems, {manifest.num_steps} steps, "
+            f"{manifest.num_top} of them above KL {manifest.kl_threshold:.4g} (top {manifest.tau:.0%}), "
+            f"candidates at {manifest.num_kept}"
+        )
+        hits = ", ".join(f"Hit@{k} {100 * rate:.1f} %" for k, rate in manifest.hit_rate.items())
+        print(f"{hits} (n = {manifest.num_top})")

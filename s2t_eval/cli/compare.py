@@ -2,74 +2,97 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from s2t_eval.artifacts.output_paths import require_writable_file
-from s2t_eval.cli.flags import Commands, metric_choices, require_used
+from s2t_eval.cli.metrics import metric_choices, require_used
 from s2t_eval.ranges import NOT_NEGATIVE, Range
+
+if TYPE_CHECKING:
+    from s2t_eval.report.compare import Rules
 
 POINTS = Range("points from 0 to 100", 0, 100)
 SIGNIFICANCE = Range("a probability between 0 and 1", 0, 1, without=(0, 1))
-
-EXITS = "exit codes: 0 within noise, 1 what --fail-on names has happened, 2 not comparable"
-
-
-def add_to(commands: Commands) -> None:
-    """Declare the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "compare", help="new results against a baseline: paired statistics, exit code", epilog=EXITS
-    )
-    add = parser.add_argument
-    add("baseline", type=Path, help="output folder of lm_eval, or a file or folder of results/baselines")
-    add("new", type=Path, nargs="+", help="the results to compare with it")
-    kinds = ("regression", "cost", "change", "nothing")
-    add("--fail-on", nargs="+", choices=kinds, default=["regression"], help="default: regression")
-    add("--threshold", type=float, default=0.0, help="points a task may lose (default 0)")
-    add("--alpha", type=float, default=0.05, help="significance after Holm (default 0.05)")
-    add("--cost-threshold", type=float, default=5.0, help="percent a cost may grow (default 5)")
-    add("--metric", nargs="+", default=[], help="TASK=METRIC,FILTER where a task has several")
-    add("--json", help="also write the comparison here")
-    add("--markdown", help="also write the table here; it is printed, and added to $GITHUB_STEP_SUMMARY")
-    parser.set_defaults(function=run)
+FailOn = Literal["regression", "cost", "change", "nothing"]
 
 
-def run(parsed: argparse.Namespace) -> None:
-    """Print the comparison; exit with 1 where it fails."""
-    from s2t_eval.artifacts.files import write_text
-    from s2t_eval.report.compare import Rules, compare, failures
-    from s2t_eval.report.compare_text import markdown
-    from s2t_eval.report.runs import read_runs
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare new results with a baseline: paired statistics and an exit code.
 
-    # Not a number fails no gate: each limit is checked, so that none passes whatever the results are.
-    POINTS.require("--threshold", parsed.threshold)
-    SIGNIFICANCE.require("--alpha", parsed.alpha)
-    NOT_NEGATIVE.require("--cost-threshold", parsed.cost_threshold)
-    if "nothing" in parsed.fail_on and len(set(parsed.fail_on)) > 1:
-        raise ValueError(f"--fail-on: expected `nothing` alone or without it, got {' '.join(parsed.fail_on)}")
-    metrics = metric_choices(parsed.metric)
-    for flag, name in (("--json", parsed.json), ("--markdown", parsed.markdown)):
-        if name:
-            require_writable_file(flag, Path(name))
-    if parsed.json and parsed.markdown and Path(parsed.json).resolve() == Path(parsed.markdown).resolve():
-        raise ValueError(f"--json, --markdown: expected two files, got {parsed.json} for both")
-    rules = Rules(parsed.threshold / 100, parsed.alpha, parsed.cost_threshold / 100)
-    base, new = read_runs([parsed.baseline], metrics), read_runs(parsed.new, metrics)
-    require_used(metrics, [run.task for run in [*base, *new]])
-    rows = compare(base, new, rules)
-    problems = failures(rows, parsed.fail_on)
-    text = markdown(rows, problems, rules)
-    print(text)
-    if parsed.markdown:
-        write_text(Path(parsed.markdown), text)
-    if parsed.json:
-        content = {"failures": problems, "rows": [row.report() for row in rows]}
-        write_text(Path(parsed.json), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(text)
-    if problems:
-        raise SystemExit(1)
+    Exit codes: 0 within noise, 1 an event of --fail_on has happened, 2 not comparable.
+
+    Args:
+        baseline: output folder of lm_eval, or a file or folder of results/baselines.
+        new: the results to compare with the baseline.
+        fail_on: events that end in exit code 1: a `regression` of the score, a growth of a `cost`, any
+            `change` of a text, or `nothing`.
+        threshold: points (hundredths of the score) that a task may lose without being a regression.
+        alpha: largest p-value, after Holm's correction, at which a loss is a regression.
+        cost_threshold: percent by which a cost may grow.
+        metric: TASK=METRIC,FILTER where a task has several metrics.
+        json: file to write the comparison to as JSON.
+        markdown: file to write the table to; it is printed too, and added to $GITHUB_STEP_SUMMARY.
+    """
+
+    EXAMPLE: ClassVar[str] = "s2t-eval compare results/baselines/embedded/greedy.json runs/greedy"
+
+    baseline: Path = field(kw_only=False)
+    new: tuple[Path, ...] = field(kw_only=False)
+    fail_on: tuple[FailOn, ...] = ("regression",)
+    threshold: float = 0.0
+    alpha: float = 0.05
+    cost_threshold: float = 5.0
+    metric: tuple[str, ...] = ()
+    json: Path | None = None
+    markdown: Path | None = None
+
+    def run(self) -> None:
+        """Print the comparison; exit with 1 where it fails."""
+        from s2t_eval.artifacts.files import write_text
+        from s2t_eval.report.compare import compare, failures
+        from s2t_eval.report.compare_text import markdown
+        from s2t_eval.report.runs import read_runs
+
+        rules = self._rules()
+        metrics = metric_choices(self.metric)
+        base, new = read_runs([self.baseline], metrics), read_runs(list(self.new), metrics)
+        require_used(metrics, [run.task for run in [*base, *new]])
+        rows = compare(base, new, rules)
+        problems = failures(rows, list(self.fail_on))
+        text = markdown(rows, problems, rules)
+        print(text)
+        if self.markdown:
+            write_text(self.markdown, text)
+        if self.json:
+            content = {"failures": problems, "rows": [row.report() for row in rows]}
+            write_text(self.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(text)
+        if problems:
+            raise SystemExit(1)
+
+    def _rules(self) -> Rules:
+        """When a difference counts; raises `ValueError` for options that are out of range."""
+        from s2t_eval.report.compare import Rules
+
+        # Not a number fails no gate: each limit is checked, so that none passes whatever the results are.
+        POINTS.require("--threshold", self.threshold)
+        SIGNIFICANCE.require("--alpha", self.alpha)
+        NOT_NEGATIVE.require("--cost_threshold", self.cost_threshold)
+        if "nothing" in self.fail_on and len(set(self.fail_on)) > 1:
+            raise ValueError(
+                f"--fail_on: expected `nothing` alone or without it, got {' '.join(self.fail_on)}"
+            )
+        for flag, path in (("--json", self.json), ("--markdown", self.markdown)):
+            if path:
+                require_writable_file(flag, path)
+        if self.json and self.markdown and self.json.resolve() == self.markdown.resolve():
+            raise ValueError(f"--json, --markdown: expected two files, got {self.json} for both")
+        return Rules(self.threshold / 100, self.alpha, self.cost_threshold / 100)

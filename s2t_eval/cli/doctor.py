@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-
-from s2t_eval.cli.flags import Commands
-
-EXAMPLE = "s2t-eval doctor --json"
-EXITS = "exit codes: 0 the essentials work, 1 they do not (a line marked `failed`)"
+from dataclasses import dataclass
+from typing import ClassVar
 
 
-def add_to(commands: Commands) -> None:
-    """Declare the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "doctor", help="what this machine has and what works on it", epilog=f"{EXITS}. example: {EXAMPLE}"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(function=run)
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Print what this machine has and what works on it.
 
+    Exit codes: 0 the essentials work, 1 they do not (a line marked `failed`).
 
-def run(parsed: argparse.Namespace) -> None:
-    """Print a line a check; exit with 1 where something essential does not work."""
-    from rich.console import Console
+    Args:
+        json: print JSON.
+    """
 
-    from s2t_eval.cli.machine import Status, examine
+    EXAMPLE: ClassVar[str] = "s2t-eval doctor --json"
 
-    checks = examine()
-    works = all(check.status is not Status.FAILED for check in checks)
-    if parsed.json:
-        lines = [{"name": c.name, "status": c.status.value, "message": c.message, **c.values} for c in checks]
-        print(json.dumps({"works": works, "checks": lines}, indent=1, ensure_ascii=False))
-    else:
-        styles = {Status.OK: "green", Status.NOTE: "yellow", Status.FAILED: "bold red"}
-        console = Console(force_terminal=sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
-        for check in checks:
-            console.print(f"{check.status.value:8}", style=styles[check.status], end="")
-            console.print(f"{check.name:14}{check.message}", soft_wrap=True)
-    if not works:
-        raise SystemExit(1)
+    json: bool = False
+
+    def run(self) -> None:
+        """Print a line a check; exit with 1 where something essential does not work."""
+        from rich.console import Console
+
+        from s2t_eval.cli.machine import Status, examine
+
+        checks = examine()
+        works = all(check.status is not Status.FAILED for check in checks)
+        if self.json:
+            lines = [
+                {"name": c.name, "status": c.status.value, "message": c.message, **c.values} for c in checks
+            ]
+            print(json.dumps({"works": works, "checks": lines}, indent=1, ensure_ascii=False))
+        else:
+            styles = {Status.OK: "green", Status.NOTE: "yellow", Status.FAILED: "bold red"}
+            console = Console(force_terminal=sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
+            for check in checks:
+                console.print(f"{check.status.value:8}", style=styles[check.status], end="")
+                console.print(f"{check.name:14}{check.message}", soft_wrap=True)
+        if not works:
+            raise SystemExit(1)

@@ -40,7 +40,7 @@ class Status(Enum):
     NOTE = "note"
     """something optional is missing, or switched off"""
     FAILED = "failed"
-    """nothing, or not what was asked for, works"""
+    """nothing works, or not what the user chose"""
 
 
 @dataclass(frozen=True)
@@ -67,27 +67,29 @@ def examine() -> list[Check]:
     for name, check in CHECKS.items():
         try:
             checks.append(check())
-        except Exception as error:  # whatever is broken here is what the command is asked to find
+        except Exception as error:  # whatever is broken, the command reports it
             checks.append(Check(name, Status.FAILED, _one_line(error)))
     return checks
 
 
 def check_python() -> Check:
     """The interpreter."""
-    found = platform.python_version()
+    python = platform.python_version()
     where = f"{platform.system()} {platform.machine()}"
-    return Check("python", Status.OK, f"{found} on {where}", {"version": found, "executable": sys.executable})
+    return Check(
+        "python", Status.OK, f"{python} on {where}", {"version": python, "executable": sys.executable}
+    )
 
 
 def check_version(module: str, distribution: str) -> Check:
     """Whether a package that everything needs can be imported, and which version it is."""
     try:
         imported = importlib.import_module(module)
-        found = getattr(imported, "__version__", None) or version(distribution)
+        number = getattr(imported, "__version__", None) or version(distribution)
     except Exception as error:  # a broken binary raises OSError, RuntimeError and others
         message = f"cannot be imported ({_one_line(error)}); pip install {distribution}"
         return Check(distribution, Status.FAILED, message, {"version": None})
-    return Check(distribution, Status.OK, str(found), {"version": str(found)})
+    return Check(distribution, Status.OK, str(number), {"version": str(number)})
 
 
 def check_device() -> Check:
@@ -150,14 +152,14 @@ def check_sandbox() -> Check:
     from s2t_eval.evaluation.sandbox.isolation import SandboxUnavailableError, find_isolation
 
     try:
-        found = find_isolation()
+        isolation = find_isolation()
     except (SandboxUnavailableError, ValueError) as error:
         message = f"HumanEval cannot be scored: {_one_line(error)}"
         return Check("sandbox", Status.NOTE, message, {"isolation": None})
-    if not found.command:
+    if not isolation.command:
         message = "none (S2T_SANDBOX=none): generated programs run with your rights"
-        return Check("sandbox", Status.NOTE, message, {"isolation": found.name})
-    return Check("sandbox", Status.OK, f"{found.name} confines a program", {"isolation": found.name})
+        return Check("sandbox", Status.NOTE, message, {"isolation": isolation.name})
+    return Check("sandbox", Status.OK, f"{isolation.name} confines a program", {"isolation": isolation.name})
 
 
 def check_grader() -> Check:

@@ -1,61 +1,80 @@
-"""Flags that choose training problems and how they are put to the model, read alike by every command."""
+"""Options that several commands share: the student, and the training problems with their prompts."""
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from s2t_eval.cli.flags import add_model_flags, require_model_flags
-
-if TYPE_CHECKING:
-    from s2t_eval.pipelines.prompts import Prompting, Source
-
-
-def add_source_flags(parser: argparse.ArgumentParser, limit: int, use: str = "") -> None:
-    """The student, the problems and how they are put to it.
-
-    Args:
-        parser: of the command.
-        limit: problems that are taken where the user names no number.
-        use: what the problems are used for, for the help of `--task`.
-    """
-    add_model_flags(parser)
-    add = parser.add_argument
-    add("--task", help=f"lm_eval task with a training split{use}")
-    add("--data", help="FILE.jsonl, NAME:SPLIT or NAME:CONFIG:SPLIT with a question field")
-    add("--limit", type=int, help=f"problems (default {limit})")
-    add("--skip", type=int, help="problems to leave out at the beginning (default 0)")
-    add("--num_fewshot", "--num-fewshot", type=int, default=0, help="examples before a task's problem")
-    add("--drop_overlap", "--drop-overlap", action="store_true", help="leave evaluation problems out")
-    parser.set_defaults(default_limit=limit)
+from s2t_eval.cli.command import flat, require_flags
+from s2t_eval.pipelines.settings import Prompting, Source
+from s2t_eval.ranges import AT_LEAST_1
 
 
-def require_source(parsed: argparse.Namespace, *others: str) -> None:
-    """Raise `ValueError` unless one source of problems is named, and the flags beside it are in range.
+@dataclass(frozen=True, kw_only=True)
+class StudentOptions:
+    """The student and how its weights are loaded.
 
     Args:
-        parsed: with the flags of `add_source_flags`.
-        others: flags of this command that name a source too, such as `--texts FOLDER`.
+        pretrained: the student: a name on the Hub, a folder or `embedded/student`.
+        dtype: data type of the student's weights, as in transformers.
+        device: device of the models. None: a GPU where there is one, else the CPU.
+        trust_remote_code: run the code that a model's repository contains.
     """
-    names = ["--task NAME", "--data FILE|NAME:SPLIT", *others]
-    given = [name for name in names if getattr(parsed, name.split()[0].removeprefix("--")) is not None]
-    if len(given) != 1:
-        raise ValueError(f"expected one of {', '.join(names[:-1])} and {names[-1]}")
-    require_model_flags(parsed)
+
+    pretrained: str
+    dtype: str = "auto"
+    device: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def loading(self) -> tuple[str, str, str | None, bool]:
+        """Arguments of `training.student.load_student`."""
+        return self.pretrained, self.dtype, self.device, self.trust_remote_code
 
 
-def read_source(parsed: argparse.Namespace) -> tuple[Source, Prompting]:
-    """Which problems, and how they are put to the model."""
-    from s2t_eval.pipelines.prompts import Prompting, Source
+@dataclass(frozen=True, kw_only=True)
+class ProblemOptions:
+    """Which training problems a command reads and how they are put to the student.
 
-    limit = parsed.default_limit if parsed.limit is None else parsed.limit
-    source = Source(parsed.task, parsed.data, limit, parsed.skip or 0)
-    return source, Prompting(
-        parsed.system_instruction, parsed.apply_chat_template, parsed.num_fewshot, parsed.max_gen_toks
-    )
+    Args:
+        batch_size: number of texts decoded at once.
+        drop_overlap: leave problems of evaluation sets out instead of refusing them.
+    """
 
+    student: Annotated[StudentOptions, flat("student")]
+    source: Annotated[Source, flat("problems")] = field(default_factory=Source)
+    prompting: Annotated[Prompting, flat("problems")] = field(default_factory=Prompting)
+    batch_size: int = 32
+    drop_overlap: bool = False
 
-def load_options(parsed: argparse.Namespace) -> dict[str, Any]:
-    """How the models are loaded and run: arguments of every backend."""
-    names = ("dtype", "device", "batch_size", "trust_remote_code")
-    return {name: getattr(parsed, name) for name in names}
+    def require_problems(self, *others: str) -> None:
+        """Raise `ValueError` unless exactly one source of problems is named and the options fit it.
+
+        Args:
+            others: options of this command that name a source too, such as `--texts FOLDER`.
+        """
+        names = ["--task NAME", "--data FILE|NAME:SPLIT", *others]
+        values: Sequence[object] = (
+            self.source.task,
+            self.source.data,
+            *(getattr(self, other.split()[0].removeprefix("--")) for other in others),
+        )
+        if sum(value is not None for value in values) != 1:
+            raise ValueError(f"expected one of {', '.join(names[:-1])} and {names[-1]}")
+        require_flags(self, batch_size=AT_LEAST_1)
+        if self.source.data is not None and self.prompting.num_fewshot:
+            raise ValueError(
+                "--num_fewshot: a task's examples are shown with --task alone, got "
+                f"{self.prompting.num_fewshot} with --data; leave it out"
+            )
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How the models are loaded and run: arguments of every backend."""
+        return {
+            "dtype": self.student.dtype,
+            "device": self.student.device,
+            "batch_size": self.batch_size,
+            "trust_remote_code": self.student.trust_remote_code,
+        }

@@ -77,6 +77,7 @@ def cost_table(results: Mapping[str, Result], prompt_tokens: int) -> Table:
 ALWAYS = {"tokens": "tokens", "forwards": "forwards", "triggers": "fired", "flips": "flips"}
 WHERE_USED = {
     "teacher_tokens": "teacher tokens",
+    "discarded_tokens": "discarded tokens",
     "scorer_tokens": "scorer tokens",
     "continued": "tokens iterated",
     "deeper_passes": "further passes",

@@ -2,59 +2,76 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from s2t_eval.artifacts.output_paths import require_reusable_folder
-from s2t_eval.cli.flags import Commands, metric_choices, require_used
+from s2t_eval.cli.metrics import metric_choices, require_used
 
 SIGNS = ("*/.eval_results/*.yaml", "*-*/README.md", "data/*/*/*/*.json")
-"""What each of the forms puts into its folder."""
-FORMS = ("eval-results", "model-index", "every-eval-ever")
+"""Files by which a folder of each of the forms is recognised."""
+Form = Literal["eval-results", "model-index", "every-eval-ever"]
 
 
-def add_to(commands: Commands) -> None:
-    """Declare the command."""
-    parser: argparse.ArgumentParser = commands.add_parser("submit", help="files that leaderboards take")
-    add = parser.add_argument
-    add("results", type=Path, nargs="+", help="output folders of lm_eval, or files of results/baselines")
-    add("--to", choices=FORMS, required=True)
-    add("--out", type=Path, required=True, help="folder to write; made if need be")
-    add("--model-id", help="ORG/NAME of the student on the Hub (default: the run's own name)")
-    add("--dataset", nargs="+", default=[], help="TASK=ORG/DATASET:TASK where the dataset is not known")
-    add("--source-url", help="where the evaluation can be read about")
-    add("--organization", help="who ran it")
-    add("--allow-partial", action="store_true", help="runs with --limit too; the notes say so")
-    add("--validator", help="command of every-eval-ever (default: every_eval_ever)")
-    add("--metric", nargs="+", default=[], help="TASK=METRIC,FILTER where a task has several")
-    parser.set_defaults(function=run)
+@dataclass(frozen=True, kw_only=True)
+class Submit:
+    """Write files that leaderboards take.
 
+    Args:
+        results: output folders of lm_eval, or files of results/baselines.
+        to: kind of file to write.
+        out: folder to write; it is made where it does not exist.
+        model_id: ORG/NAME of the student on the Hub. None: the run's own name.
+        dataset: TASK=ORG/DATASET:TASK where the dataset of a task is not known.
+        source_url: address at which the evaluation is described.
+        organization: organization that ran the evaluation.
+        allow_partial: write runs with `--limit` too; their notes name the limit.
+        validator: command that validates files of every-eval-ever. None: every_eval_ever.
+        metric: TASK=METRIC,FILTER where a task has several metrics.
+    """
 
-def run(parsed: argparse.Namespace) -> None:
-    """Write the files, and say which."""
-    from s2t_eval.report.every_eval_ever import write_every_eval_ever
-    from s2t_eval.report.leaderboard import write_eval_results, write_model_index
-    from s2t_eval.report.runs import read_runs
-    from s2t_eval.report.submission import Claim
-
-    require_reusable_folder("--out", parsed.out, "one of `s2t-eval submit`", SIGNS)
-    metrics = metric_choices(parsed.metric)
-    runs = read_runs(parsed.results, metrics)
-    require_used(metrics, [run.task for run in runs])
-    claim = Claim(
-        model_id=parsed.model_id,
-        datasets=dict(map(_dataset, parsed.dataset)),
-        source_url=parsed.source_url,
-        organization=parsed.organization,
-        allow_partial=parsed.allow_partial,
+    EXAMPLE: ClassVar[str] = (
+        "s2t-eval submit results/baselines/embedded/greedy.json --to eval-results --model_id org/student \\\n"
+        "    --dataset s2t_arith=org/arith:default --out submission"
     )
-    if parsed.to == "eval-results":
-        paths = write_eval_results(runs, parsed.out, claim)
-    elif parsed.to == "model-index":
-        paths = write_model_index(runs, parsed.out, claim)
-    else:
-        paths = write_every_eval_ever(runs, parsed.out, claim, parsed.validator)
-    print(*paths, sep="\n")
+
+    results: tuple[Path, ...] = field(kw_only=False)
+    to: Form
+    out: Path
+    model_id: str | None = None
+    dataset: tuple[str, ...] = ()
+    source_url: str | None = None
+    organization: str | None = None
+    allow_partial: bool = False
+    validator: str | None = None
+    metric: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        """Write the files and print their names."""
+        from s2t_eval.report.every_eval_ever import write_every_eval_ever
+        from s2t_eval.report.leaderboard import write_eval_results, write_model_index
+        from s2t_eval.report.runs import read_runs
+        from s2t_eval.report.submission import Claim
+
+        require_reusable_folder("--out", self.out, "one of `s2t-eval submit`", SIGNS)
+        metrics = metric_choices(self.metric)
+        runs = read_runs(list(self.results), metrics)
+        require_used(metrics, [run.task for run in runs])
+        claim = Claim(
+            model_id=self.model_id,
+            datasets=dict(map(_dataset, self.dataset)),
+            source_url=self.source_url,
+            organization=self.organization,
+            allow_partial=self.allow_partial,
+        )
+        if self.to == "eval-results":
+            paths = write_eval_results(runs, self.out, claim)
+        elif self.to == "model-index":
+            paths = write_model_index(runs, self.out, claim)
+        else:
+            paths = write_every_eval_ever(runs, self.out, claim, self.validator)
+        print(*paths, sep="\n")
 
 
 def _dataset(text: str) -> tuple[str, tuple[str, str]]:

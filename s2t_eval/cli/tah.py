@@ -2,189 +2,209 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from s2t_eval.artifacts.output_paths import require_new_folder, require_reusable_folder
-from s2t_eval.cli.flags import (
-    Commands,
-    add_loading_flags,
-    add_loop_flags,
-    add_lora_flags,
-    given,
-    loop_settings,
-    student_flags,
-)
-from s2t_eval.cli.source import add_source_flags, load_options, read_source, require_source
+from s2t_eval.cli.command import HIDDEN, flat
+from s2t_eval.cli.source import ProblemOptions, StudentOptions
+from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
+from s2t_eval.models.lora_settings import LoraSettings
+from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings, TahLoopSettings
 
-LORA_LR, BASE_LR, DECIDER_LR = 2e-4, 4e-5, 3e-4
-DEPTH_FLAGS = ("max_depth", "top_n", "rank", "alpha", "dropout", "train_base", "easy_fraction")
-DECIDER_FLAGS = ("layers", "width", "blocks", "positive_weight", "eval_threshold", "decoding_threshold")
-
-
-def add_to(commands: Commands) -> None:
-    """Declare the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "tah", help="train a looped student (Think-at-Hard)"
-    )
-    parts = parser.add_subparsers(dest="part", required=True)
-    _add_label(parts.add_parser("label", help="find out which tokens of reference texts are hard"))
-    _add_train(parts.add_parser("train", help="train the passes (--stage 1), then the decider (--stage 2)"))
-    _add_plain(
-        parts.add_parser("plain", help="the control: plain tuning of the same adapter on the same texts")
-    )
-
-
-def _add_label(parser: argparse.ArgumentParser) -> None:
-    add_source_flags(parser, limit=500, use="; its solutions are the texts")
-    add = parser.add_argument
-    add("--texts", help="label folder of `s2t-eval collect`; its texts are used, such as a teacher's")
-    add("--out", required=True, help="folder to write")
-    parser.set_defaults(function=label)
-
-
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    add_loading_flags(parser)
-    add = parser.add_argument
-    add("--labels", required=True, help="folder of `s2t-eval tah label`")
-    add("--stage", type=int, choices=(1, 2), required=True)
-    add("--out", required=True, help="tah folder: stage 1 makes it, stage 2 completes it")
-    add("--held_out", "--held-out", type=float, help="share of questions never trained on (0.1)")
-    one = parser.add_argument_group("stage 1")
-    one.add_argument("--max_depth", "--max-depth", type=int, help="most passes a token (2)")
-    one.add_argument("--top_n", "--top-n", type=int, help="tokens mixed into the next input (100)")
-    add_lora_flags(one.add_argument, dropout=0.1)
-    one.add_argument("--train_base", "--train-base", action="store_true", default=None)
-    one.add_argument(
-        "--easy_fraction",
-        "--easy-fraction",
-        type=float,
-        help="share of easy tokens that also take part in the second pass (0)",
-    )
-    two = parser.add_argument_group("stage 2")
-    two.add_argument("--layers", type=int, nargs="+", help="layers that the decider reads")
-    two.add_argument("--width", type=int, help="of the decider (256)")
-    two.add_argument("--blocks", type=int, help="of the decider (6)")
-    two.add_argument("--positive_weight", "--positive-weight", type=float, help="of hard tokens (5)")
-    two.add_argument(
-        "--eval_threshold", "--eval-threshold", type=float, help="threshold in held-out metrics (0.8)"
-    )
-    two.add_argument(
-        "--decoding_threshold", "--decoding-threshold", type=float, help="kept as decoding's (0.9)"
-    )
-    add_loop_flags(parser)
-    parser.set_defaults(function=train)
-
-
-def _add_plain(parser: argparse.ArgumentParser) -> None:
-    add_loading_flags(parser)
-    add = parser.add_argument
-    add("--labels", required=True, help="folder of `s2t-eval tah label`; only its texts are used")
-    add(
-        "--out",
-        required=True,
-        help="adapter to write, for --model greedy --model_args pretrained=...,peft=OUT",
-    )
-    add("--held_out", "--held-out", type=float, help="share of questions never trained on (0.1)")
-    add_lora_flags(add, dropout=0.1)
-    add_loop_flags(parser)
-    parser.set_defaults(function=plain)
-
-
-def label(parsed: argparse.Namespace) -> None:
-    """Write labels, and say how many tokens are hard."""
-    from s2t_eval.pipelines import tah_labels
-    from s2t_eval.pipelines.calibrate import load_lm
-    from s2t_eval.pipelines.prompts import source_prompts
-
-    require_source(parsed, "--texts FOLDER")
-    _require_texts_alone(parsed)
-    out = Path(parsed.out)
-    require_new_folder("--out", out)
-    lm = load_lm(parsed.pretrained, None, **load_options(parsed))
-    prompt: dict[str, Any] = {}
-    if parsed.texts is not None:
-        texts, data = tah_labels.label_set_texts(lm, Path(parsed.texts))
-    else:
-        source, prompting = read_source(parsed)
-        prompts = source_prompts(lm, source, prompting)
-        texts = tah_labels.reference_solutions(lm, prompts, prompting, parsed.drop_overlap)
-        data = {"source": prompts.source, "split": prompts.split, "skip": source.skip}
-        prompt = vars(prompting)
-    labels = tah_labels.label_texts(lm, texts, data, prompt)
-    labels.save(out)
-    found = labels.manifest
-    hard = f"{found.num_hard} of them hard ({found.num_hard / found.num_steps:.1%})"
-    print(f"{out}: {len(labels)} texts, {found.num_steps} tokens, {hard}")
-
-
-def _require_texts_alone(parsed: argparse.Namespace) -> None:
-    """Raise `ValueError` for flags that choose or pose problems beside `--texts`, which has both."""
-    names = ("limit", "skip", "num_fewshot", "drop_overlap", "system_instruction", "apply_chat_template")
-    named = [name for name in (*names, "max_gen_toks") if getattr(parsed, name)]
-    if parsed.texts is not None and named:
-        raise ValueError(f"--{named[0]}: the texts of --texts are taken as they are; leave it out")
-
-
-def train(parsed: argparse.Namespace) -> None:
-    """Train one stage, and say what was reached."""
-    from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
-    from s2t_eval.training.contamination import require_no_evaluation_prompts
-    from s2t_eval.training.student import load_student
-    from s2t_eval.training.tah.decider_training import DecisionSettings, train_decider
-    from s2t_eval.training.tah.depth_training import DepthSettings, train_depths
+if TYPE_CHECKING:
+    from s2t_eval.training.student import Student
     from s2t_eval.training.tah.labels import TahLabels
 
-    out = Path(parsed.out)
-    foreign = DECIDER_FLAGS if parsed.stage == 1 else DEPTH_FLAGS
-    misplaced = [name for name in foreign if getattr(parsed, name) is not None]
-    if misplaced:
-        raise ValueError(f"--{misplaced[0]}: it belongs to stage {3 - parsed.stage}, this is {parsed.stage}")
-    if parsed.stage == 1 and (out / "tah.json").exists():
-        raise ValueError(f"--out: {out} exists; name another folder, or train its --stage 2")
-    if parsed.stage == 1:
-        require_new_folder("--out", out)
-    else:
-        require_reusable_folder(
-            "--out", out, "one of `s2t-eval tah train --stage 1`", ["tah.json"], parents=False
-        )
-    lr = DECIDER_LR if parsed.stage == 2 else BASE_LR if parsed.train_base else LORA_LR
-    loop = loop_settings(parsed, lr=lr, lr_warmup_fraction=0.03, clip=0.2)
-    looped = LoopedSettings(**given(parsed, LoopedSettings))
-    depths = DepthSettings(**given(parsed, DepthSettings))
-    parsed.layers = tuple(parsed.layers) if parsed.layers else None
-    decider = DeciderSettings(**{k: v for k, v in given(parsed, DeciderSettings).items() if k != "dropout"})
-    decisions = DecisionSettings(**given(parsed, DecisionSettings))
-    labels = TahLabels.load(Path(parsed.labels))
-    student, tokenizer = load_student(*student_flags(parsed))
-    require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
-    if parsed.stage == 1:
-        info = train_depths(student, labels, looped, loop, depths, out)
-    else:
-        info = train_decider(student, labels, decider, loop, decisions, out)
-    stage = info.training[f"stage-{parsed.stage}"]
-    print(f"{out}: stage {parsed.stage}, {stage['texts']} texts, {stage['steps']} steps")
-    print("held out:", ", ".join(f"{name} {value:.4g}" for name, value in stage["held_out"].items()))
+
+@dataclass(frozen=True, kw_only=True)
+class TahLabel(ProblemOptions):
+    """Find the hard tokens of reference texts.
+
+    The texts are the solutions of the problems of --task or --data, or the texts of --texts.
+
+    Args:
+        texts: label folder of `s2t-eval collect` whose texts are labelled, such as those of a teacher.
+        out: folder to write.
+    """
+
+    EXAMPLE: ClassVar[str] = (
+        "s2t-eval tah label --pretrained embedded/student --task s2t_arith --limit 24 --out tah-labels"
+    )
+
+    texts: Path | None = None
+    out: Path
+
+    def run(self) -> None:
+        """Write labels and print how many tokens are hard."""
+        from s2t_eval.pipelines import tah_labels
+        from s2t_eval.pipelines.calibrate import load_lm
+        from s2t_eval.pipelines.prompts import source_prompts
+
+        self.require_problems("--texts FOLDER")
+        self._require_texts_alone()
+        require_new_folder("--out", self.out)
+        lm = load_lm(self.student.pretrained, None, **self.loading)
+        prompt: dict[str, Any] = {}
+        if self.texts is not None:
+            texts, data = tah_labels.label_set_texts(lm, self.texts)
+        else:
+            prompts = source_prompts(lm, self.source, self.prompting)
+            texts = tah_labels.reference_solutions(lm, prompts, self.prompting, self.drop_overlap)
+            data = {"source": prompts.source, "split": prompts.split, "skip": self.source.skip}
+            prompt = asdict(self.prompting)
+        labels = tah_labels.label_texts(lm, texts, data, prompt)
+        labels.save(self.out)
+        manifest = labels.manifest
+        hard = f"{manifest.num_hard} of them hard ({manifest.num_hard / manifest.num_steps:.1%})"
+        print(f"{self.out}: {len(labels)} texts, {manifest.num_steps} tokens, {hard}")
+
+    def _require_texts_alone(self) -> None:
+        """Raise `ValueError` for options for problems or prompts beside `--texts`, which has both."""
+        if self.texts is None:
+            return
+        changed = [*_changed(self.source), *_changed(self.prompting)]
+        changed += ["drop_overlap"] if self.drop_overlap else []
+        if changed:
+            raise ValueError(f"--{changed[0]}: the texts of --texts are taken as they are; leave it out")
 
 
-def plain(parsed: argparse.Namespace) -> None:
-    """Tune plainly, and say what was reached."""
-    from s2t_eval.methods.tah.settings import LoopedSettings
+@dataclass(frozen=True)
+class _DeciderOptions(DeciderSettings):
+    dropout: Annotated[float, HIDDEN] = DeciderSettings.dropout
+
+
+@dataclass(frozen=True)
+class _DecisionOptions(DecisionSettings):
+    held_out: Annotated[float, HIDDEN] = DecisionSettings.held_out
+    max_eval_texts: Annotated[int, HIDDEN] = DecisionSettings.max_eval_texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class TahTrain:
+    """Train the passes (--stage 1), then the decider (--stage 2).
+
+    Args:
+        labels: folder of `s2t-eval tah label`.
+        stage: the stage to train.
+        out: tah folder: stage 1 makes it, stage 2 completes it.
+    """
+
+    EXAMPLE: ClassVar[str] = (
+        "s2t-eval tah train --pretrained embedded/student --labels tah-labels --held_out 0.25 \\\n"
+        "    --stage 1 --epochs 1 --out tah"
+    )
+
+    student: Annotated[StudentOptions, flat("student")]
+    labels: Path
+    stage: Literal[1, 2]
+    out: Path
+    looped: Annotated[LoopedSettings, flat("stage 1")] = field(default_factory=LoopedSettings)
+    depths: Annotated[DepthSettings, flat("stage 1")] = field(default_factory=DepthSettings)
+    decider: Annotated[_DeciderOptions, flat("stage 2")] = field(default_factory=_DeciderOptions)
+    decisions: Annotated[_DecisionOptions, flat("stage 2")] = field(default_factory=_DecisionOptions)
+    loop: Annotated[TahLoopSettings, flat("training loop")] = field(default_factory=TahLoopSettings)
+
+    def run(self) -> None:
+        """Train one stage and print its held-out figures."""
+        from s2t_eval.training.tah.decider_training import train_decider
+        from s2t_eval.training.tah.depth_training import train_depths
+
+        self._require_own_options()
+        self._require_place()
+        labels, student = load_labels_and_student(self.labels, self.student)
+        if self.stage == 1:
+            info = train_depths(student, labels, self.looped, self.loop, self.depths, self.out)
+        else:
+            depths = self.depths
+            decisions = replace(
+                self.decisions, held_out=depths.held_out, max_eval_texts=depths.max_eval_texts
+            )
+            info = train_decider(student, labels, self.decider, self.loop, decisions, self.out)
+        stage = info.training[f"stage-{self.stage}"]
+        print(f"{self.out}: stage {self.stage}, {stage['texts']} texts, {stage['steps']} steps")
+        print("held out:", ", ".join(f"{name} {value:.4g}" for name, value in stage["held_out"].items()))
+
+    def _require_own_options(self) -> None:
+        """Raise `ValueError` for an option of the other stage; the held-out texts are of both."""
+        if self.stage == 1:
+            foreign = [*_changed(self.decider), *_changed(self.decisions)]
+        else:
+            depths = [name for name in _changed(self.depths) if name == "easy_fraction"]
+            foreign = [*_changed(self.looped), *depths]
+        if foreign:
+            raise ValueError(f"--{foreign[0]}: it belongs to stage {3 - self.stage}, this is {self.stage}")
+
+    def _require_place(self) -> None:
+        """Raise `ValueError` unless `--out` is new (stage 1) or a folder of stage 1 (stage 2)."""
+        if self.stage == 2:
+            signs = "one of `s2t-eval tah train --stage 1`"
+            require_reusable_folder("--out", self.out, signs, ["tah.json"], parents=False)
+        elif (self.out / "tah.json").exists():
+            raise ValueError(f"--out: {self.out} exists; name another folder, or train its --stage 2")
+        else:
+            require_new_folder("--out", self.out)
+
+
+@dataclass(frozen=True)
+class PlainLora(LoraSettings):
+    """The adapter of plain tuning: as that of the looped student."""
+
+    dropout: float = LoopedSettings.dropout
+
+
+@dataclass(frozen=True)
+class _PlainDepths(DepthSettings):
+    easy_fraction: Annotated[float, HIDDEN] = DepthSettings.easy_fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class TahPlain:
+    """Train the control: plain tuning of the same adapter on the same texts.
+
+    Args:
+        labels: folder of `s2t-eval tah label`; only its texts are used.
+        out: adapter to write, for `--model greedy --model_args pretrained=...,peft=OUT`.
+    """
+
+    EXAMPLE: ClassVar[str] = (
+        "s2t-eval tah plain --pretrained embedded/student --labels tah-labels --held_out 0.25 \\\n"
+        "    --epochs 1 --out plain"
+    )
+
+    student: Annotated[StudentOptions, flat("student")]
+    labels: Path
+    out: Path
+    lora: Annotated[PlainLora, flat("adapter")] = field(default_factory=PlainLora)
+    depths: Annotated[_PlainDepths, flat("adapter")] = field(default_factory=_PlainDepths)
+    loop: Annotated[TahLoopSettings, flat("training loop")] = field(default_factory=TahLoopSettings)
+
+    def run(self) -> None:
+        """Tune, and print the held-out cross-entropy."""
+        require_new_folder("--out", self.out)
+        from s2t_eval.training.tah.plain_tuning import train_plain
+
+        labels, student = load_labels_and_student(self.labels, self.student)
+        looped = LoopedSettings(**asdict(self.lora))
+        result = train_plain(student, labels, looped, self.loop, self.depths, self.out)
+        print(f"{self.out}: plain tuning, {result.steps} steps, the best after {result.best_step}")
+        print(f"held out: nll {result.best['nll']:.4g} (before {result.history[0]['nll']:.4g})")
+
+
+def load_labels_and_student(folder: Path, options: StudentOptions) -> tuple[TahLabels, Student]:
+    """The labels, none of whose prompts are evaluation problems, and the student."""
     from s2t_eval.training.contamination import require_no_evaluation_prompts
     from s2t_eval.training.student import load_student
-    from s2t_eval.training.tah.depth_training import DepthSettings
     from s2t_eval.training.tah.labels import TahLabels
-    from s2t_eval.training.tah.plain_tuning import train_plain
 
-    out = Path(parsed.out)
-    require_new_folder("--out", out)
-    loop = loop_settings(parsed, lr=LORA_LR, lr_warmup_fraction=0.03, clip=0.2)
-    looped = LoopedSettings(**given(parsed, LoopedSettings))
-    settings = DepthSettings(**given(parsed, DepthSettings))
-    labels = TahLabels.load(Path(parsed.labels))
-    student, tokenizer = load_student(*student_flags(parsed))
+    labels = TahLabels.load(folder)
+    student, tokenizer = load_student(*options.loading)
     require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
-    trained = train_plain(student, labels, looped, loop, settings, out)
-    print(f"{out}: plain tuning, {trained.steps} steps, the best after {trained.best_step}")
-    print(f"held out: nll {trained.best['nll']:.4g} (before {trained.history[0]['nll']:.4g})")
+    return labels, student
+
+
+def _changed(settings: Any) -> list[str]:
+    """Names of the fields whose value is not the default."""
+    default = type(settings)()
+    return [f.name for f in fields(settings) if getattr(settings, f.name) != getattr(default, f.name)]

@@ -108,7 +108,7 @@ class LiveDisplay:
         self.console.print(self.layout(), "")
 
     def layout(self, height: int | None = None) -> RenderableType:
-        """The texts, cut at the top to so many lines each where a height is given."""
+        """The texts, cut at the top so that they fit into the height in lines; None cuts nothing."""
         is_wide = self.console.width >= WIDE and len(self.texts) > 1
         width = (self.console.width - 3) // 2 if is_wide else self.console.width
         if height is not None and not is_wide:

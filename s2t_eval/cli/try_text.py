@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from s2t_eval.cli.flags import Commands, require_flags
+from cyclopts import Parameter
+
+from s2t_eval.cli.command import HIDDEN, require_flags
 from s2t_eval.method_table import BACKENDS
-from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1
+from s2t_eval.pipelines.settings import Prompting
+from s2t_eval.ranges import AT_LEAST_0
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,54 +18,54 @@ if TYPE_CHECKING:
     from s2t_eval.engine import Result
     from s2t_eval.pipelines.single_text import Backend, PreparedQuestion
 
-EXAMPLE = (
-    's2t-eval try --model s2t "Max has 48 eggs. Max loses 30 eggs. Max sells 7 eggs. How many eggs does Max '
-    'have now?"'
-)
+
+@dataclass(frozen=True)
+class _TryPrompting(Prompting):
+    num_fewshot: Annotated[int, HIDDEN] = Prompting.num_fewshot
 
 
-def add_to(commands: Commands) -> None:
-    """Declare the command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "try", help="answer one question in the terminal, token by token", epilog=f"example: {EXAMPLE}"
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """Answer one question in the terminal, token by token.
+
+    Args:
+        question: the question. None: an example of the embedded pair's task.
+        model: backend that answers.
+        model_args: model arguments, as in lm_eval. Empty: the embedded pair.
+        steps: number of fired steps that are listed.
+        no_greedy: leave out greedy's text.
+    """
+
+    EXAMPLE: ClassVar[str] = (
+        "s2t-eval try --model s2t \\\n"
+        '    "Max has 48 eggs. Max loses 30 eggs. Max sells 7 eggs. How many eggs does Max have now?"'
     )
-    add = parser.add_argument
-    add("question", nargs="?", metavar="QUESTION", help="default: an example of the embedded pair's task")
-    add("--model", choices=sorted(BACKENDS), default="pps_local", help="backend (default pps_local)")
-    add("--model_args", "--model-args", help="as given to lm_eval; without them the embedded pair")
-    add("--system_instruction", "--system-instruction", help="as given to lm_eval")
-    add("--apply_chat_template", "--apply-chat-template", action="store_true")
-    add(
-        "--max_gen_toks", "--max-gen-toks", type=int, help="most tokens (default: the model's, as in lm_eval)"
-    )
-    add("--steps", type=int, default=20, help="fired steps that are listed (default 20)")
-    add("--no_greedy", "--no-greedy", action="store_true", help="leave out greedy's text")
-    parser.set_defaults(function=run)
 
+    question: str | None = field(default=None, kw_only=False)
+    model: Annotated[str, Parameter(choices=tuple(sorted(BACKENDS)))] = "pps_local"
+    model_args: str = ""
+    prompting: Annotated[_TryPrompting, Parameter(name="*")] = field(default_factory=_TryPrompting)
+    steps: int = 20
+    no_greedy: bool = False
 
-def run(parsed: argparse.Namespace) -> None:
-    """Write the text, greedy's beside it, the steps and the costs."""
-    require_flags(parsed, max_gen_toks=AT_LEAST_1, steps=AT_LEAST_0)
+    def run(self) -> None:
+        """Write the text, greedy's beside it, the steps and the costs."""
+        require_flags(self, steps=AT_LEAST_0)
+        from s2t_eval.cli.step_list import cost_table, fired_steps
+        from s2t_eval.cli.text_display import make_console
+        from s2t_eval.cli.transcript import CONTROL
+        from s2t_eval.pipelines.single_text import load_backend, prepare_question
 
-    from s2t_eval.cli.step_list import cost_table, fired_steps
-    from s2t_eval.cli.text_display import make_console
-    from s2t_eval.cli.transcript import CONTROL
-    from s2t_eval.pipelines.prompts import Prompting
-    from s2t_eval.pipelines.single_text import load_backend, prepare_question
-
-    prompting = Prompting(
-        parsed.system_instruction, parsed.apply_chat_template, max_gen_toks=parsed.max_gen_toks
-    )
-    backend = load_backend(parsed.model, parsed.model_args or "")
-    prepared = prepare_question(backend, parsed.question, prompting)
-    console = make_console()
-    expected = f" (expected: {prepared.answer})" if prepared.answer is not None else ""
-    console.print(f"question: {prepared.question.translate(CONTROL)}{expected}\n", soft_wrap=True)
-    results = _write_texts(console, backend, prepared, not parsed.no_greedy)
-    steps = results[parsed.model].steps
-    if steps:
-        console.print(fired_steps(steps, parsed.steps, backend.lm.tok_decode), "")
-    console.print(cost_table(results, len(prepared.request.prompt_ids)))
+        backend = load_backend(self.model, self.model_args)
+        prepared = prepare_question(backend, self.question, self.prompting)
+        console = make_console()
+        expected = f" (expected: {prepared.answer})" if prepared.answer is not None else ""
+        console.print(f"question: {prepared.question.translate(CONTROL)}{expected}\n", soft_wrap=True)
+        results = _write_texts(console, backend, prepared, not self.no_greedy)
+        steps = results[self.model].steps
+        if steps:
+            console.print(fired_steps(steps, self.steps, backend.lm.tok_decode), "")
+        console.print(cost_table(results, len(prepared.request.prompt_ids)))
 
 
 def _write_texts(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import abc
 
+from s2t_eval.engine.chunk_schedule import Verify, make_schedule
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.engine.selection_step import Observers, SelectionStepper
 from s2t_eval.engine.sequence import Sequence
+from s2t_eval.engine.stepper import Stepper
 from s2t_eval.engine.stop import AnswerOf, Decode
+from s2t_eval.engine.verifying_step import VerifyingStepper, can_verify
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
 
@@ -28,6 +31,9 @@ class Decoder(Scheduler[Sequence]):
             branches.
         keep_top: at every step record this many of the student's most likely tokens (for labels).
         answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.
+        verify: tokens that the student drafts before a teacher that reads every token verifies them in one
+            pass; "auto" adapts the length by measurement, 1 is lockstep. The texts are the same. Local
+            selectors and random triggers always run in lockstep.
 
     Raises:
         ValueError: the policy needs a teacher and there is none, or `top_k` exceeds the vocabulary.
@@ -48,14 +54,19 @@ class Decoder(Scheduler[Sequence]):
         scorer: ModelRunner | None = None,
         keep_top: int = 0,
         answer_of: AnswerOf | None = None,
+        verify: Verify = 1,
     ) -> None:
         if policy.top_k > student.text_vocab:
             raise ValueError(
                 f"top_k: expected at most the student's vocabulary of {student.text_vocab} tokens, "
                 f"got {policy.top_k}"
             )
-        observers = Observers(tuple(observe), min(keep_top, student.text_vocab))
-        stepper = SelectionStepper(student, policy, teacher, scorer, observers)
-        if teacher is None and (policy.needs_teacher or stepper.lockstep):
+        if teacher is None and (policy.needs_teacher or any(t.needs_teacher for t in observe)):
             raise ValueError(f"policy {policy.name}: it needs a teacher and there is none")
+        observers = Observers(tuple(observe), min(keep_top, student.text_vocab))
+        stepper: Stepper[Sequence]
+        if verify != 1 and teacher is not None and can_verify(policy, observe):
+            stepper = VerifyingStepper(student, policy, teacher, make_schedule(verify), observers)
+        else:
+            stepper = SelectionStepper(student, policy, teacher, scorer, observers)
         super().__init__(stepper, rows, decode, answer_of)

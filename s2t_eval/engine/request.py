@@ -86,10 +86,11 @@ class Usage:
     model beside a base proposer (PPS); where the student scores its own branches, it is not counted.
     `hits` and `misses` count the fired steps at which the teacher's argmax token was, or was not, among the
     candidates; where no teacher selects, neither is counted.
-    Where models are on servers, `server_requests` counts the requests to all of them, and `discarded_tokens`
-    the tokens that the student generated behind a cut; they are in `forwards` too.
+    Where models are on servers, `server_requests` counts the requests to all of them.
     For a looped model (Think-at-Hard), `continued` counts the tokens with further iterations, and
     `deeper_passes` those iterations.
+    Where the teacher verifies in chunks, `discarded_tokens` counts the tokens drafted after a cut or after
+    the end of the text; their cost is part of `forwards` and `teacher_tokens`.
     """
 
     tokens: int = 0

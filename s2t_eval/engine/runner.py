@@ -187,6 +187,35 @@ class ModelRunner:
         self.tokens[target] = self.tokens[source]
         self.tokens[source] = []
 
+    # ---------------------------------------------------------------- several tokens at once, and back
+
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Append any number of tokens to rows in ragged passes; the states at all of them.
+
+        One pass serves all rows as long as it holds no more tokens than a prefill's. A verified chunk, and
+        a drafted step of reasoning that is scored, are read in this way; `truncate` takes tokens back.
+
+        Args:
+            rows: rows to extend, ascending.
+            tokens: the new ids of each; none at all leaves its row as it is.
+
+        Returns:
+            Hidden states [len(tokens[i]), hidden] of each row.
+        """
+        sizes = [len(new) for new in tokens]
+        states = [torch.empty(0)] * len(rows)
+        filled = [i for i, size in enumerate(sizes) if size]
+        for part in batches(filled, sizes, self._pass_tokens):
+            texts = [[*self.tokens[rows[i]], *tokens[i]] for i in part]
+            hidden = self._compute([rows[i] for i in part], texts)
+            for i, own in zip(part, hidden.split([sizes[i] for i in part]), strict=True):
+                states[i] = own
+        return states
+
+    def truncate(self, row: int, length: int) -> None:
+        """Drop a row's tokens from `length` on; their slots are written anew by what follows."""
+        del self.tokens[row][length:]
+
     # ---------------------------------------------------------------- whole texts
 
     def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:

@@ -15,7 +15,15 @@ from torch import Tensor
 from s2t_eval.engine.request import FiredStep, Request
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.engine.stepper import Finished, append_tokens, joined, require_finite, sampled_tokens
+from s2t_eval.engine.stepper import (
+    Finished,
+    append_tokens,
+    joined,
+    prefill_student,
+    prefill_teacher,
+    require_finite,
+    sampled_tokens,
+)
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import Evidence
@@ -95,11 +103,7 @@ class SelectionStepper:
     def prefill(self, seqs: abc.Sequence[Sequence], first: int) -> None:
         """Prefill the prompts of `seqs[first:]`, in the teacher too where it runs in lockstep."""
         rows = range(first, len(seqs))
-        hidden, computed = self.student.prefill(rows, [seqs[row].ids for row in rows])
-        self._hidden = joined(self._hidden[:first], hidden)
-        for row, tokens in zip(rows, computed, strict=True):
-            seqs[row].usage.forwards += 1
-            seqs[row].usage.prefill_tokens += tokens
+        self._hidden = joined(self._hidden[:first], prefill_student(self.student, seqs, rows))
         if self.lockstep:
             teacher_hidden = self._teacher_prefill(seqs, rows)
             self._teacher_hidden = joined(self._teacher_hidden[:first], teacher_hidden)
@@ -153,7 +157,8 @@ class SelectionStepper:
         default = sampled_tokens(seqs, logits, best)
         policy = self.policy
         if self.observers.keep_top:
-            _keep_top(seqs, step, self.observers.keep_top)
+            for seq, row in zip(seqs, label_columns(step, self.observers.keep_top), strict=True):
+                seq.tops.append(row)
         if policy.trigger.name == "never" and not self.observers.triggers:
             return StepDecision(default, best, [], highest, best[:0, None], highest[:0, None])
         for i, trigger in enumerate(self.observers.triggers):
@@ -198,11 +203,7 @@ class SelectionStepper:
     def _teacher_prefill(self, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]) -> Tensor:
         """The teacher's hidden states at the ends of these rows' texts; only uncached tokens are computed."""
         assert self.teacher is not None
-        hidden, computed = self.teacher.prefill(rows, [seqs[row].ids for row in rows])
-        for row, tokens in zip(rows, computed, strict=True):
-            seqs[row].usage.teacher_calls += 1
-            seqs[row].usage.teacher_tokens += tokens
-        return hidden
+        return prefill_teacher(self.teacher, seqs, rows)
 
     def _evidence(
         self, seqs: abc.Sequence[Sequence], decision: StepDecision, selector: LocalSelector
@@ -269,7 +270,7 @@ def record(seqs: abc.Sequence[Sequence], decision: StepDecision, selection: Sele
 
 
 def record_step(seq: Sequence, step: FiredStep) -> None:
-    """Record one fired step in its sequence."""
+    """Note a fired step in its sequence."""
     seq.steps.append(step)
     seq.usage.triggers += 1
     seq.usage.flips += step.picked != step.greedy
@@ -279,8 +280,8 @@ def record_step(seq: Sequence, step: FiredStep) -> None:
         seq.usage.misses += not is_hit
 
 
-def _keep_top(seqs: abc.Sequence[Sequence], step: Step, count: int) -> None:
-    top = top_tokens(step.logits, count)
+def label_columns(step: Step, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Each row's most likely tokens and their log-probabilities, [count] each."""
+    top = step.top_of(count)
     log_probs = (top.values - step.log_total).cpu()
-    for seq, row in zip(seqs, zip(top.indices.int().cpu(), log_probs, strict=True), strict=True):
-        seq.tops.append(row)
+    return list(zip(top.indices.int().cpu(), log_probs, strict=True))

@@ -9,8 +9,9 @@ runner. One round of the scheduler is
     stepper.advance(seqs)              # run the models, so that the next tokens can be chosen
 
 A method that verifies several tokens at once emits several tokens in a round, and one that iterates over
-a token may emit none; the scheduler is the same for all. Selection (`selection_step.py`) and
-Think-at-Hard (`methods/tah/decoder.py`) are steppers.
+a token may emit none; the scheduler is the same for all. Selection (`selection_step.py`), selection with a
+teacher that verifies in chunks (`verifying_step.py`) and Think-at-Hard (`methods/tah/decoder.py`) are
+steppers.
 """
 
 from __future__ import annotations
@@ -110,6 +111,24 @@ def sampled_tokens(seqs: abc.Sequence[Sequence], logits: Tensor, greedy: Tensor)
     return tokens
 
 
+def prefill_student(student: ModelRunner, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]) -> Tensor:
+    """The student's states at the end of these rows' prompts, [rows, hidden]."""
+    hidden, computed = student.prefill(rows, [seqs[row].ids for row in rows])
+    for row, tokens in zip(rows, computed, strict=True):
+        seqs[row].usage.forwards += 1
+        seqs[row].usage.prefill_tokens += tokens
+    return hidden
+
+
+def prefill_teacher(teacher: ModelRunner, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]) -> Tensor:
+    """The teacher's states at the end of these rows' texts; it computes only what it has not read."""
+    hidden, computed = teacher.prefill(rows, [seqs[row].ids for row in rows])
+    for row, tokens in zip(rows, computed, strict=True):
+        seqs[row].usage.teacher_calls += 1
+        seqs[row].usage.teacher_tokens += tokens
+    return hidden
+
+
 def require_finite(
     runner: ModelRunner, top: Tensor, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]
 ) -> None:
@@ -117,8 +136,12 @@ def require_finite(
     finite = top.isfinite()
     if bool(finite.all()):
         return
-    seq = seqs[rows[int((~finite).nonzero()[0])]]
-    raise NonFiniteLogitsError(
+    raise not_finite(runner, seqs[rows[int((~finite).nonzero()[0])]])
+
+
+def not_finite(runner: ModelRunner, seq: Sequence) -> NonFiniteLogitsError:
+    """The error for a model whose logits of a sequence's next token are not numbers."""
+    return NonFiniteLogitsError(
         f"{runner.name}: logits are not finite at step {len(seq.output)} of request {seq.index}; the "
         "weights may be damaged, or the dtype too narrow for this model (try dtype=bfloat16 or "
         "float32)"

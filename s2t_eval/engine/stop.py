@@ -53,6 +53,13 @@ class StopRule:
             return Finish.LENGTH
         return None
 
+    def would_finish(self, output_ids: Sequence[int]) -> Finish | None:
+        """As `finish`, of tokens that may yet be discarded: what it finds about thoughts is not kept."""
+        num_thought = self._num_thought
+        finish = self.finish(output_ids)
+        self._num_thought = num_thought
+        return finish
+
     def _is_outside_thoughts(self, output_ids: Sequence[int]) -> bool:
         """Whether a stop string that matched the last tokens is part of the answer."""
         in_thought = self._request.in_thought

@@ -16,7 +16,8 @@ class Prompting:
         system_instruction: text of the system turn, as in lm_eval.
         apply_chat_template: put prompts through the model's chat template, as in lm_eval.
         num_fewshot: worked examples before each problem (`--task` only).
-        max_gen_toks: largest number of generated tokens for each text. None: the task's own limit.
+        max_gen_toks: largest number of generated tokens for each text. None: the limit of the task, or of the
+            model where there is no task.
     """
 
     system_instruction: str | None = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -63,11 +63,20 @@ class Step:
     teacher_at: Callable[[Tensor], Tensor] | None
     draw: Callable[[], Tensor]
     hidden: Tensor | None = None
+    _tops: dict[int, TopTokens] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def top(self) -> TopTokens:
         """The most likely tokens, at most `NUM_LOG_PROBS`; computed once a step."""
-        return top_tokens(self.logits, NUM_LOG_PROBS)
+        return self.top_of(NUM_LOG_PROBS)
+
+    def top_of(self, size: int) -> TopTokens:
+        """The `size` most likely tokens; the beginning of a longer list where there is one."""
+        for length, longer in self._tops.items():
+            if length >= size:
+                return longer.first(size)
+        self._tops[size] = top_tokens(self.logits, size)
+        return self._tops[size]
 
     @cached_property
     def sums(self) -> Sums:
@@ -78,3 +87,46 @@ class Step:
     def log_total(self) -> Tensor:
         """log of the sum of exp(logits), [batch, 1]: logits minus this are log-probabilities."""
         return (self.sums.total.log() + self.sums.largest)[:, None]
+
+
+class StepView(Protocol):
+    """What a trigger reads: a `Step`, or steps whose student side was computed earlier (drafts)."""
+
+    @property
+    def logits(self) -> Tensor:
+        """The student's, float32 [batch, vocab]."""
+        ...
+
+    @property
+    def teacher_at(self) -> Callable[[Tensor], Tensor] | None:
+        """The teacher's logits at ids [batch, m]."""
+        ...
+
+    @property
+    def draw(self) -> Callable[[], Tensor]:
+        """A uniform number in [0, 1) per row, [batch]."""
+        ...
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """The student's last hidden states, [batch, hidden]."""
+        ...
+
+    @property
+    def top(self) -> TopTokens:
+        """The most likely tokens, at most `NUM_LOG_PROBS`."""
+        ...
+
+    @property
+    def sums(self) -> Sums:
+        """Sums of exponentials over the vocabulary."""
+        ...
+
+    @property
+    def log_total(self) -> Tensor:
+        """log of the sum of exp(logits), [batch, 1]."""
+        ...
+
+    def top_of(self, size: int) -> TopTokens:
+        """The `size` most likely tokens."""
+        ...

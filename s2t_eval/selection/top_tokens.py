@@ -24,6 +24,10 @@ class TopTokens(NamedTuple):
     indices: Tensor
     """[batch, k]"""
 
+    def first(self, k: int) -> TopTokens:
+        """The k best of them; their order is fixed, so a longer list begins with every shorter one."""
+        return TopTokens(self.values[:, :k], self.indices[:, :k])
+
 
 def top_tokens(logits: Tensor, k: int) -> TopTokens:
     """The k largest of logits float32 [batch, vocab] and their ids; of equal logits the smaller id is first.

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from s2t_eval.method_table import TRIGGER_NAMES
 from s2t_eval.selection.router import Router, step_features
-from s2t_eval.selection.step import Step
-from s2t_eval.selection.top_tokens import top_tokens
+from s2t_eval.selection.step import StepView
 
 KlDirection = Literal["student_teacher", "teacher_student"]
 
@@ -35,7 +34,7 @@ class Trigger(Protocol):
         """Whether a teacher has to run in lockstep."""
         ...
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """The divergence of each row, float32 [batch]; a larger one is more likely to fire."""
         ...
 
@@ -66,11 +65,10 @@ class KlTrigger:
         if self.support < 0:
             raise ValueError(f"support: expected 0 (the whole vocabulary) or more tokens, got {self.support}")
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """KL in nats, [batch]."""
         assert step.teacher_at is not None
-        size = min(self.support or step.logits.shape[-1], step.logits.shape[-1])
-        student, ids = top_tokens(step.logits, size)
+        student, ids = step.top_of(self.support or step.logits.shape[-1])
         teacher = step.teacher_at(ids).to(student.device)
         pair = (student, teacher) if self.direction == "student_teacher" else (teacher, student)
         return kl_divergence(*pair)
@@ -90,7 +88,7 @@ class EntropyTrigger:
     name: str = "entropy"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Entropy in nats, [batch]."""
         # H = log Z - E[logit], without [batch, vocab] log-probabilities
         total = step.sums.total
@@ -111,9 +109,9 @@ class TopEntropyTrigger:
     name: str = "entropy64"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Entropy in nats, [batch]; at most the exact one."""
-        return top_entropy(top_tokens(step.logits, TOP_ENTROPY_TOKENS).values - step.log_total)
+        return top_entropy(step.top_of(TOP_ENTROPY_TOKENS).values - step.log_total)
 
 
 def top_entropy(log_probs: Tensor) -> Tensor:
@@ -130,7 +128,7 @@ class MarginTrigger:
     name: str = "margin"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """1 - (p_1 - p_2), in [0, 1], [batch]."""
         return margin(step.top.values - step.log_total)
 
@@ -148,7 +146,7 @@ class RandomTrigger:
     name: str = "random"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Uniform in [0, 1), [batch]; a threshold of 1 - tau fires at the rate tau."""
         return step.draw()
 
@@ -160,7 +158,7 @@ class ConstantTrigger:
     name: Literal["always", "never"]
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """The same for every row, [batch]."""
         value = math.inf if self.name == "always" else -math.inf
         return torch.full(step.logits.shape[:1], value, device=step.logits.device)
@@ -178,7 +176,7 @@ class RouterTrigger:
     name: str = "router"
     needs_teacher: bool = False
 
-    def divergence(self, step: Step) -> Tensor:
+    def divergence(self, step: StepView) -> Tensor:
         """Log-odds, [batch]."""
         assert step.hidden is not None
         log_probs = step.top.values - step.log_total

@@ -69,7 +69,7 @@ def test_invalid_output_folder_is_rejected(
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     capsys.readouterr()  # discard the output of saving the model
     line = refused(capsys, *COMMANDS[command], "--out", out)
-    assert line.startswith(f"s2t-eval {command.split()[0]}: --out: ")
+    assert line.startswith(f"s2t-eval {command.replace('stage 2', 'train')}: --out: ")
     assert any(part in line for part in message.replace(".+", "").split("|")) or place == "no permission"
     if place == "no permission":
         assert "cannot write to /proc/out: " in line and line.endswith("; name another place")
@@ -84,7 +84,7 @@ def test_calibrate_overwrites_only_calibration_files(
         f"--out: {tmp_path} is a folder; expected the name of a file to write"
     )
     other = file(tmp_path)
-    assert "is there and is no calibration file" in refused(capsys, *arguments, other)
+    assert "exists and is no calibration file" in refused(capsys, *arguments, other)
     assert other.read_text() == "mine\n"
     assert "cannot write to /proc/c.json" in refused(capsys, *arguments, "/proc/c.json")
     shutil.copy(EMBEDDED / "calibration.json", tmp_path / "known.json")

@@ -75,6 +75,17 @@ def test_lockstep_of_random_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < output["ratios"][0]["details"]["teacher_share"][0] < 1
 
 
+def test_chunks_and_lockstep_decode_the_same_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    ratios = report(capsys, "verify")["ratios"]
+    details = [ratio["details"] for ratio in ratios]
+    assert [name for name in ("lockstep", "=8", "=32", "=auto") if name in str(ratios)] == [
+        "lockstep", "=8", "=32", "=auto",
+    ]  # fmt: skip
+    assert len({(one["realised_rate"], one["tokens"]) for one in details}) == 1
+    assert details[0]["discarded_per_token"] == [0.0]
+    assert details[0]["tokens_per_teacher_pass"] == [1.0] < details[1]["tokens_per_teacher_pass"]
+
+
 def test_prefix_is_computed_once(capsys: pytest.CaptureFixture[str]) -> None:
     tokens = report(capsys, "prefix")["ratios"][0]["details"]["prefill_tokens"]
     assert tokens["shared"] < tokens["apart"] / 2

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from s2t_eval import cli
-from s2t_eval.cli.source import read_source
-from s2t_eval.pipelines.prompts import Prompting, Source
+from s2t_eval.cli.application import CommandLine
+from s2t_eval.pipelines.settings import Prompting, Source
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER
 
@@ -25,22 +26,25 @@ def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return COMMANDS[request.param][0]
 
 
-def parsed(command: tuple[str, ...], *flags: str) -> Any:
-    return cli._parser().parse_args([*command, "--pretrained", STUDENT, "--out", "x", *flags])
+def parsed(command: tuple[str, ...], *flags: str) -> tuple[dict[str, Any], Prompting]:
+    """The problems that a command line chooses, and how they are prompted."""
+    line = CommandLine(cli.COMMANDS)
+    chosen: Any = line.parse([*command, "--pretrained", STUDENT, "--out", "x", *flags])
+    return asdict(chosen.source), chosen.prompting
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_defaults(name: str) -> None:
     command, limit = COMMANDS[name]
-    found = read_source(parsed(command, "--task", "gsm8k"))
-    assert found == (Source("gsm8k", None, limit, 0), Prompting())
+    expected = asdict(Source("gsm8k", None, limit, 0))
+    assert parsed(command, "--task", "gsm8k") == (expected, Prompting())
 
 
 def test_every_flag_is_read(command: tuple[str, ...]) -> None:
     flags = ("--data", "x.jsonl", "--limit", "7", "--skip", "3", "--max-gen-toks", "9")
     posed = ("--apply-chat-template", "--system-instruction", "Be brief.")
-    found = read_source(parsed(command, *flags, *posed))
-    assert found == (Source(None, "x.jsonl", 7, 3), Prompting("Be brief.", True, 0, 9))
+    expected = asdict(Source(None, "x.jsonl", 7, 3))
+    assert parsed(command, *flags, *posed) == (expected, Prompting("Be brief.", True, 0, 9))
 
 
 @pytest.mark.parametrize(

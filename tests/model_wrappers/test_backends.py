@@ -48,7 +48,24 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "always": ("s2t", {"trigger": "always"}),
     "never": ("s2t", {"trigger": "never"}),
     "takeover": ("takeover", {"threshold": 0.5}),
+    "lockstep": ("s2t", {"threshold": 0.5, "verify": 1}),
+    "chunks": ("s2t", {"threshold": 0.5, "verify": 12}),
 }
+
+
+@pytest.mark.parametrize("method", ["s2t", "takeover"])
+@pytest.mark.parametrize("verify", ["auto", 12])
+def test_a_teacher_that_verifies_in_chunks_writes_the_texts_of_lockstep(
+    method: str, verify: int | str
+) -> None:
+    lockstep = plain_run(method, threshold=0.5, verify=1)
+    chunks = plain_run(method, threshold=0.5, verify=verify)
+    assert texts(chunks) == texts(lockstep)
+    for name in ("tokens", "triggers", "flips", "hits", "misses"):
+        assert counts(chunks)[name] == counts(lockstep)[name], name
+    vain = counts(chunks)["discarded_tokens"]
+    for name in ("forwards", "teacher_tokens"):
+        assert counts(chunks)[name] == counts(lockstep)[name] + vain, name
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -278,7 +295,7 @@ def test_multiple_choice_gives_stock_s_numbers(name: str) -> None:
 
 # ---------------------------------------------------------------- commands
 
-S2T = "pretrained=embedded/student,teacher=embedded/teacher,threshold=0.5"
+S2T = "pretrained=embedded/student,teacher=embedded/teacher,threshold=0.5,verify=1"
 COMMANDS = {
     "lm_eval": ([BIN / "lm_eval"], {}),
     "without the hook": ([BIN / "python", "-m", "s2t_eval", "run"], {"S2T_EVAL_NO_HOOK": "1"}),
@@ -309,7 +326,7 @@ def test_real_commands(way: str, tmp_path: Path) -> None:
     [written] = tmp_path.rglob("results_*.json")
     [samples] = tmp_path.rglob("samples_*.jsonl")
     results = json.loads(written.read_text())
-    here = plain_run("s2t", threshold=0.5)
+    here = plain_run("s2t", threshold=0.5, verify=1)
     assert results["results"]["s2t_arith"] == dict(here["results"]["s2t_arith"].items()) | {
         key: v for key, v in results["results"]["s2t_arith"].items() if "stderr" in key
     }

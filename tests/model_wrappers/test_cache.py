@@ -18,7 +18,12 @@ from sqlitedict import SqliteDict
 
 from s2t_eval.engine import Finish, Request, Result, Usage
 from s2t_eval.evaluation.generated import was_truncated
-from s2t_eval.model_wrappers.arguments import LOADING_ARGS, LocalArguments, SelectionArguments
+from s2t_eval.model_wrappers.arguments import (
+    LOADING_ARGS,
+    LocalArguments,
+    SelectionArguments,
+    TeacherArguments,
+)
 from s2t_eval.model_wrappers.requests import Origin
 from s2t_eval.model_wrappers.response_cache import (
     CACHE_KEY,
@@ -43,7 +48,7 @@ from tests.harness_helpers import (
 )
 
 FEW = 3
-SELECTION = {"teacher": TEACHER, "threshold": 0.5}
+SELECTION = {"teacher": TEACHER, "threshold": 0.5, "verify": 1}  # costs that do not depend on times
 
 
 @pytest.fixture
@@ -198,7 +203,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("s2t", "s2t", {**SELECTION, "threshold": 0.6}, r"'threshold': 0\.5.* \(now .*0\.6"),
         ("s2t", "s2t", {**SELECTION, "top_k": 4}, r"'top_k': 8.* \(now .*'top_k': 4"),
         ("s2t", "s2t", {**SELECTION, "kl_direction": "teacher_student"}, r"now .*teacher_student"),
-        ("s2t", "s2t", {**SELECTION, "trigger": "entropy"}, r"now .*'entropy'"),
+        ("s2t", "s2t", {**SELECTION, "verify": "auto", "trigger": "entropy"}, r"now .*'entropy'"),
         (
             "s2t",
             "s2t",
@@ -242,10 +247,17 @@ def test_models_that_differ_in_their_configuration_alone(cache: str, tmp_path: P
         evaluate("greedy", model_args, limit=1, use_cache=cache)
 
 
+def test_how_a_teacher_reads_changes_no_text(cache: str) -> None:
+    first = evaluate("s2t", SELECTION, limit=2, use_cache=cache)
+    again = evaluate("s2t", {**SELECTION, "verify": 8}, limit=2, use_cache=cache)
+    assert texts(again) == texts(first)
+    assert counts(again)["cached_texts"] == counts(again)["texts"]
+
+
 def test_arguments_without_effect_are_named() -> None:
     """Whatever else stock or we take counts, so an argument that is added is not forgotten."""
     known = inspect.signature(HFLM.__init__).parameters.keys() | LOADING_ARGS
-    own = {field.name for kind in (LocalArguments, TahArguments) for field in fields(kind)}
+    own = {field.name for kind in (TeacherArguments, LocalArguments, TahArguments) for field in fields(kind)}
     assert not (WITHOUT_EFFECT | RESOLVED) - known - own
     values = argument_values(SelectionArguments(teacher="a", threshold=1.0), {"subfolder": "x", "trace": "y"})
     assert values["subfolder"] == "x"

@@ -11,6 +11,8 @@ import pytest
 from s2t_eval.model_wrappers.arguments import (
     LocalArguments,
     SelectionArguments,
+    TeacherArguments,
+    split_arguments,
 )
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
@@ -66,6 +68,24 @@ def test_arguments_that_say_two_things(given: dict[str, Any], message: str) -> N
 )
 def test_arguments_that_agree(given: dict[str, Any]) -> None:
     SelectionArguments(**given)
+
+
+@pytest.mark.parametrize("verify", ["auto", 1, 32])
+def test_lengths_of_a_chunk(verify: int | str) -> None:
+    assert TeacherArguments(threshold=1, verify=verify).verify == verify
+
+
+@pytest.mark.parametrize("verify", [0, -3, 2.5, True, "fast", None])
+def test_lengths_that_are_none(verify: Any) -> None:
+    with pytest.raises(ValueError, match=r"^verify: expected 'auto' or a whole number of at least 1, got "):
+        TeacherArguments(threshold=1, verify=verify)
+
+
+def test_a_local_trigger_verifies_nothing() -> None:
+    with pytest.raises(ValueError, match=r"^verify: under trigger=entropy the teacher reads a text only wh"):
+        TeacherArguments(trigger="entropy", threshold=1, verify=8)
+    with pytest.raises(ValueError, match=r"^--model s2t_local: unknown argument 'verify'"):
+        split_arguments("s2t_local", LocalArguments, {"verify": 8})
 
 
 def test_a_teacher_s_arguments_need_a_teacher() -> None:

@@ -46,7 +46,7 @@ for name, method, model_args, options in json.loads(sys.argv[2]):
 if results:
     open("results.json", "w").write(json.dumps(results))
 """
-SELECTION = {"teacher": TEACHER, "threshold": 0.4}
+SELECTION = {"teacher": TEACHER, "threshold": 0.4, "verify": 1}  # costs that do not depend on times
 RUNS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("s2t", "s2t", {**SELECTION, "trace": "trace.jsonl"}, {}),
     ("first half", "maj8", {"num_samples": 2}, {"use_cache": "cache"}),

@@ -267,7 +267,7 @@ def test_a_start_brings_what_it_has_learnt(tmp_path: Path) -> None:
     [
         (("--rank", "4"), "trained with rank=16, got rank=4"),
         (("--form", "residual"), "trained with form=direct, got form=residual"),
-        (("--held_out", "0.5"), "problems that are held out here may have been learnt from"),
+        (("--held_out", "0.5"), "problems that are held out here may have been trained on"),
     ],
 )
 def test_a_start_that_does_not_fit_is_named(

@@ -116,7 +116,7 @@ def test_a_teacher_with_other_tokens_is_refused(urls: dict[str, str], tmp_path: 
 def test_arguments_that_do_not_fit(urls: dict[str, str], more: dict[str, Any], message: str) -> None:
     arguments = {"teacher": TEACHER, **urls, **more}
     with pytest.raises(ValueError, match=message):
-        SelectToThink(STUDENT, **arguments).decoder()
+        SelectToThink(STUDENT, **arguments).generator()
 
 
 def test_servers_check_prints_what_is_missing(
@@ -144,4 +144,4 @@ def test_servers_check_ends_with_1_where_a_run_would_be_refused(capsys: pytest.C
 def test_servers_check_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["servers", "check"])
-    assert "expected --student_url URL, --teacher_url URL or both, got neither" in capsys.readouterr().err
+    assert "expected --student-url URL, --teacher-url URL or both, got neither" in capsys.readouterr().err

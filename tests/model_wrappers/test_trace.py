@@ -35,10 +35,13 @@ from tests.harness_helpers import (
 REPLAYED = 2
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "kl": ("s2t", {"threshold": 0.4}),
-    "kl_other_direction": ("s2t", {"threshold": 0.4, "kl_direction": "teacher_student", "top_k": 5}),
+    "kl_other_direction": (
+        "s2t",
+        {"threshold": 0.4, "kl_direction": "teacher_student", "top_k": 5, "verify": 5},
+    ),
     "entropy": ("s2t", {"trigger": "entropy", "threshold": 0.4, "warmup_tokens": 6}),
     "margin": ("s2t", {"trigger": "margin", "threshold": 0.4}),
-    "takeover": ("takeover", {"threshold": 0.4, "top_k": 4}),
+    "takeover": ("takeover", {"threshold": 0.4, "top_k": 4, "verify": 1}),
 }
 
 
@@ -130,7 +133,7 @@ def test_lines_and_results_agree(name: str, traced: Callable[..., tuple[Results,
     steps = [step for line in lines for step in line["steps"]]
     assert len(lines) == report["texts"] == LIMIT * (8 if name == "maj8" else 1)
     assert report["tokens"] == sum(len(line["output_ids"]) for line in lines)
-    assert report["forwards"] == report["tokens"]
+    assert report["forwards"] == report["tokens"] + report["discarded_tokens"]
     assert report["triggers"] == len(steps)
     assert report["flips"] == sum(step["picked"] != step["greedy"] for step in steps)
     hits = [step["teacher"] in step["candidates"] for step in steps if step["teacher"] is not None]
@@ -140,7 +143,7 @@ def test_lines_and_results_agree(name: str, traced: Callable[..., tuple[Results,
     assert report["realised_rate"] == report["triggers"] / report["tokens"]
     assert report["flip_rate"] == report["flips"] / report["tokens"]
     assert report["length_limited"] == sum(line["finish"] == "length" for line in lines)
-    for key in ("tokens", "triggers", "flips", "teacher_calls", "teacher_tokens"):
+    for key in ("tokens", "triggers", "flips", "teacher_calls", "teacher_tokens", "discarded_tokens"):
         assert report[key] == sum(line["usage"][key] for line in lines)
     assert all(0 < line["seconds"] <= report["seconds"] for line in lines)
     if name != "maj8":
@@ -153,9 +156,15 @@ def test_lines_and_results_agree(name: str, traced: Callable[..., tuple[Results,
 
 
 def test_teacher_s_cost(traced: Callable[..., tuple[Results, list[Any]]]) -> None:
-    """In lockstep it reads every token; with a local trigger it is asked at the fired steps alone."""
-    lockstep, local = counts(traced("kl")[0]), counts(traced("entropy")[0])
+    """In lockstep it reads every token by itself, in chunks many at once; with a local trigger it reads the
+    text at the fired steps alone."""
+    lockstep, local = counts(traced("takeover")[0]), counts(traced("entropy")[0])
     assert lockstep["teacher_calls"] == lockstep["tokens"]
+    assert lockstep["discarded_tokens"] == 0
+    chunks = counts(traced("kl_other_direction")[0])
+    assert 0 < chunks["teacher_calls"] < chunks["tokens"] / 2
+    prompts_read = chunks["teacher_tokens"] - chunks["tokens"] - chunks["discarded_tokens"] + chunks["texts"]
+    assert 0 < prompts_read <= sum(len(line["prompt_ids"]) for line in traced("kl_other_direction")[1])
     assert 0 < local["teacher_calls"] == local["triggers"] < local["tokens"]
     assert counts(traced("greedy")[0])["teacher_calls"] == 0
 

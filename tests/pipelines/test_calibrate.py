@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,20 @@ import torch
 from lm_eval.tasks import TaskManager
 
 from s2t_eval import cli
+from s2t_eval.embedded.arith import make_split
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompts, task_prompts
+from s2t_eval.pipelines.overlap import without_evaluation_problems
+from s2t_eval.pipelines.prompts import (
+    Prompting,
+    TrainingDataError,
+    data_prompts,
+    require_training_problems,
+    task_prompts,
+)
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import quantile_thresholds
+from s2t_eval.training.contamination import OverlapError
 from tests.harness_helpers import (
     BIN,
     STUDENT,
@@ -33,6 +43,7 @@ from tests.harness_helpers import (
     only_built_in_task,
     ours,
     run_command,
+    shared_data,
     task_manager,
     tokenizer,
 )
@@ -152,7 +163,7 @@ def test_without_a_teacher_local_triggers_alone(tmp_path: Path) -> None:
 def test_warmup_is_left_out_and_must_be_the_same(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "late.json"
     calibrate(
-        "--task", "s2t_arith", "--limit", PROBLEMS, "--out", out, "--warmup", "5", "--tau", "0.2"
+        "--task", "s2t_arith", "--limit", PROBLEMS, "--out", out, "--warmup_tokens", "5", "--tau", "0.2"
     )  # fmt: skip
     assert Calibration.load(out).num_steps == Calibration.load(made).num_steps - 5 * PROBLEMS
     model_args = {"teacher": TEACHER, "tau": 0.2, "calibration": str(out)}
@@ -256,11 +267,11 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *arguments: str | 
         (["--task", "s2t_arith", "--tau", "0.1", "1"], "--tau: expected rates between 0 and 1, got 1.0"),
         (["--task", "s2t_arith", "--tau", "0"], "--tau: expected rates between 0 and 1, got 0.0"),
         (["--task", "s2t_arith", "--tau", "nan"], "--tau: expected rates between 0 and 1, got nan"),
-        (["--task", "s2t_arith", "--warmup", "-1"], "--warmup: expected"),
+        (["--task", "s2t_arith", "--warmup_tokens", "-1"], "--warmup_tokens: expected"),
         (["--task", "s2t_arith", "--limit", "0"], "--limit: expected"),
         (
-            ["--task", "s2t_arith", "--warmup", "500", "--limit", "1"],
-            "warmup: expected fewer tokens than the longest of 1 texts has, got 500",
+            ["--task", "s2t_arith", "--warmup_tokens", "500", "--limit", "1"],
+            "warmup_tokens: expected fewer tokens than the longest of 1 texts has, got 500",
         ),
         (["--task", "nonesuch"], "--task nonesuch: "),
         (["--data", "nonesuch.jsonl"], "--data nonesuch.jsonl: there is no such file"),
@@ -339,6 +350,28 @@ def test_task_without_training_problems_is_refused(
     message = r"^--task untrained: it has no training split beside the split that it is scored on, .* --data$"
     with pytest.raises(TrainingDataError, match=message):
         task_prompts(lm, "untrained", 2, Prompting())
+
+
+def test_a_task_of_development_problems_gives_those(tmp_path: Path) -> None:
+    """`--task s2t_gsm8k_dev` took the training split that the task shares with s2t_gsm8k, in silence."""
+    lm = Greedy(STUDENT)
+    posed = task_prompts(lm, "s2t_arith_dev", 2, Prompting())
+    assert posed.split == "dev" and posed.questions == [p.question for p in make_split("dev")[:2]]
+    assert task_prompts(lm, "s2t_arith_dev", 1, Prompting(), skip=1).questions == posed.questions[1:]
+    with pytest.raises(TrainingDataError, match=r"nothing is trained on them; name s2t_arith$"):
+        require_training_problems(posed)
+    require_training_problems(task_prompts(lm, "s2t_arith", 1, Prompting()))
+    pair = ["--pretrained", STUDENT, "--teacher", TEACHER]
+    with pytest.raises(SystemExit):
+        cli.main(["collect", *pair, "--task", "s2t_arith_dev", "--out", str(tmp_path / "labels")])
+
+
+def test_development_problems_are_calibrated_on_and_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2T_DATA", str(shared_data()))
+    posed = task_prompts(Greedy(STUDENT), "s2t_gsm8k_dev", 2, Prompting())
+    assert without_evaluation_problems(posed, drop=False).questions == posed.questions
+    with pytest.raises(OverlapError, match="gsm8k_dev"):
+        without_evaluation_problems(replace(posed, source="mine"), drop=False)
 
 
 def test_command(tmp_path: Path) -> None:

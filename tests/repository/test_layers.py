@@ -22,6 +22,7 @@ FLOORS = (
     ("methods",),
     ("report", "training", "model_wrappers"),
     ("analysis", "pipelines"),
+    ("reproduce",),
     ("cli",),
     ("__main__",),
 )

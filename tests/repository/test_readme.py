@@ -80,7 +80,7 @@ def test_the_install_command_finds_the_package() -> None:
 
 
 def test_the_make_targets_exist() -> None:
-    for command, runs in zip(block_with("make demo"), ("s2t_eval.cli.demo", "pytest"), strict=True):
+    for command, runs in zip(block_with("make demo"), ("s2t_eval reproduce embedded", "pytest"), strict=True):
         done = subprocess.run([*command, "--dry-run"], cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 0 and runs in done.stdout, done.stdout + done.stderr
 

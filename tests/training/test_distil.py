@@ -404,7 +404,7 @@ def test_labels_of_another_student(few: Path, tmp_path: Path, capsys: pytest.Cap
         distil(few, tmp_path / "out", student=str(other))
     assert ended.value.code == 2
     output = capsys.readouterr().err
-    assert "s2t-eval distil: labels: it was made for another student (expected " in output
+    assert "s2t-eval distil: --labels: it was made for another student (expected " in output
     assert "run `s2t-eval collect` with this student" in output
 
 
@@ -428,7 +428,7 @@ def test_loss_that_is_no_number_names_shard_and_row(few: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--full", "--rank", "4"), "--full trains all weights and has no rank; leave one out"),
+        (("--full", "--rank", "4"), "--full: it trains all weights and has no rank"),
         (("--beta", "0.5"), "beta: only jsd and tsd_kd have one, kd has not"),
         (("--temperature", "0"), "temperature: expected a number above 0, got 0.0"),
         (("--rank", "0"), "rank: expected at least 1, got 0"),

@@ -9,6 +9,7 @@ from s2t_eval.training.distil.kd import ForwardKl
 from s2t_eval.training.distil.method import Method
 from s2t_eval.training.distil.reverse_kl import ReverseKl
 from s2t_eval.training.distil.seqkd import SequenceKd
+from s2t_eval.training.distil.settings import require_method
 from s2t_eval.training.distil.tsd_kd import TokenSelectiveKd
 
 METHODS: dict[str, Callable[..., Method]] = {
@@ -18,7 +19,6 @@ METHODS: dict[str, Callable[..., Method]] = {
     "seqkd": SequenceKd,
     "tsd_kd": TokenSelectiveKd,
 }
-WITH_BETA = ("jsd", "tsd_kd")
 
 
 def make_method(name: str, beta: float | None = None) -> Method:
@@ -32,10 +32,7 @@ def make_method(name: str, beta: float | None = None) -> Method:
     Raises:
         ValueError: the name is unknown, or the method has no beta.
     """
-    if name not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {name!r}")
+    require_method(name, beta)
     if beta is None:
         return METHODS[name]()
-    if name not in WITH_BETA:
-        raise ValueError(f"beta: only {' and '.join(WITH_BETA)} have one, {name} has not; leave it out")
     return METHODS[name](beta)

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s2t_eval.method_table import DistilMethod
+from s2t_eval.method_table import DISTIL_METHODS, DistilMethod
 from s2t_eval.models.lora_settings import LoraSettings
-from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, require_ranges
+from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, Range, require_ranges
+
+WITH_BETA = ("jsd", "tsd_kd")
+"""Methods whose loss contains a Jensen-Shannon divergence."""
+WITH_TEACHER_TEXTS = ("seqkd",)
+"""Methods that learn from texts of the teacher; the others learn from the student's own."""
+BETA = Range("a number between 0 and 1", 0, 1, without=(0, 1))
+
+
+def require_method(name: str, beta: float | None) -> None:
+    """Raise `ValueError` for an unknown method, or a beta that it does not have or that is out of range."""
+    if name not in DISTIL_METHODS:
+        raise ValueError(f"method: expected one of {', '.join(DISTIL_METHODS)}, got {name!r}")
+    if beta is None:
+        return
+    if name not in WITH_BETA:
+        raise ValueError(f"beta: only {' and '.join(WITH_BETA)} have one, {name} has not; leave it out")
+    BETA.require("beta", beta)
 
 
 @dataclass(frozen=True)
@@ -41,14 +58,13 @@ class DistilSettings(LoraSettings):
     def __post_init__(self) -> None:
         require_ranges(self, temperature=POSITIVE, held_out=PART, rows=AT_LEAST_1, limit=AT_LEAST_1)
         super().__post_init__()
-        from s2t_eval.training.distil.methods import make_method  # it loads torch
-
-        method = make_method(self.method, self.beta)
-        if self.rows != DistilSettings.rows and method.text_source != "teacher":
+        require_method(self.method, self.beta)
+        teacher_writes = self.method in WITH_TEACHER_TEXTS
+        if self.rows != DistilSettings.rows and not teacher_writes:
             raise ValueError(
                 f"rows: only seqkd has the teacher write texts, {self.method} does not; leave it out"
             )
-        if self.until and method.text_source != "teacher":
+        if self.until and not teacher_writes:
             raise ValueError(
                 f"until: only seqkd has the teacher write texts, {self.method} does not; leave it out"
             )

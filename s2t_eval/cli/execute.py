@@ -1,0 +1,40 @@
+"""From a command line to the work: parse it, run it, and end every mistake in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from s2t_eval.artifacts.errors import full_message
+from s2t_eval.cli.application import PROGRAM, CommandLine, CycloptsError
+from s2t_eval.cli.parse_errors import describe, with_dashes
+
+
+def execute(line: CommandLine, arguments: Sequence[str]) -> None:
+    """Run a command; a mistake in its options ends in one line on stderr and exit code 2.
+
+    So does what the system refuses: a file that cannot be read, a folder that cannot be written to.
+    """
+    try:
+        command = line.parse(arguments)
+        if command is not None:
+            command.run()
+    except CycloptsError as error:
+        name = line.name_of(arguments)
+        _refuse(f"{name}: {describe(error)} (see {name} --help)", error)
+    except (ValueError, OSError) as error:
+        message = with_dashes(full_message(error), line.names_of_options(arguments))
+        _refuse(f"{line.name_of(arguments)}: {message}", error)
+
+
+def print_completion(line: CommandLine, shells: Sequence[str]) -> None:
+    """Print the completion script of a shell; another number of shells than one is refused."""
+    try:
+        print(line.completion(" ".join(shells)))
+    except ValueError as error:
+        _refuse(f"{PROGRAM}: {error}", error)
+
+
+def _refuse(message: str, error: BaseException) -> None:
+    print(message, file=sys.stderr)
+    raise SystemExit(2) from error

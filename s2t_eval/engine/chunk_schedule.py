@@ -1,0 +1,202 @@
+"""When drafted tokens are verified: chunks of a fixed length, or of a length that measurements decide."""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from s2t_eval.engine.drafts import Chunk, Draft
+
+Verify = int | Literal["auto"]
+"""Length of a chunk in tokens; 1 is lockstep."""
+
+MAX_CHUNK = 128
+"""Longest chunk of `auto` in tokens: a teacher's pass for each hundred tokens is next to nothing."""
+FIRST_LENGTHS = (1, 2, 4, 8)
+"""Lengths of a run's first chunks, from which passes of several sizes are measured."""
+PROBE_EVERY = 32
+"""Passes after which a chunk of twice the last length is tried: a time measured once may have been a
+disturbance."""
+TIMES_KEPT = 7
+"""Times of which a median is taken, for passes of one size."""
+MEMORY = 0.95
+"""Weight of the earlier passes in the mean rate: about the last 20 passes count."""
+ENTROPY_BINS = (0.05, 0.2, 0.5, 1.0, 2.0)
+"""Bounds in nats between steps whose rates of cuts are counted apart."""
+PRIOR_CUTS, PRIOR_STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0), 20.0
+"""Cuts assumed of so many steps before anything has been counted in a bin: an unsure student is cut more
+often. A text's own first few dozen steps outweigh it."""
+
+
+class Outcome(NamedTuple):
+    """What became of one row's chunk."""
+
+    drafts: Sequence[Draft]
+    committed: int
+    """its steps that are now text, the one at which it was cut included"""
+    is_cut: bool
+    """whether another token than the drafted one was taken at the last of them"""
+
+
+class ChunkSchedule(Protocol):
+    """Decides which rows are verified in a round. No text depends on it."""
+
+    def due(self, chunks: Sequence[Chunk]) -> list[int]:
+        """The rows to verify now, ascending: all that cannot draft on, and others as it sees fit."""
+        ...
+
+    def drafted(self, rows: int, seconds: float) -> None:
+        """A student's step of this many rows took so long."""
+        ...
+
+    def verified(self, tokens: int, seconds: float, outcomes: Sequence[Outcome]) -> None:
+        """A teacher's pass over this many tokens took so long, and what came of it."""
+        ...
+
+
+class FixedChunks:
+    """Each row is verified on its own schedule, whenever it has drafted `length` tokens."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def due(self, chunks: Sequence[Chunk]) -> list[int]:
+        """The rows whose chunk is full, or that cannot draft on."""
+        return [
+            row for row, chunk in enumerate(chunks) if chunk.must_verify or len(chunk.drafts) >= self.length
+        ]
+
+    def drafted(self, rows: int, seconds: float) -> None:
+        """Nothing depends on times."""
+
+    def verified(self, tokens: int, seconds: float, outcomes: Sequence[Outcome]) -> None:
+        """Nothing depends on times."""
+
+
+class AdaptiveChunks:
+    """Verifies as soon as one more round of drafts is expected to give fewer tokens a second than the mean.
+
+    One more round costs a step of the student and a few more tokens in the teacher's pass; it gives one
+    token for each row that has not been cut by then. The rate of cuts is counted by the student's entropy,
+    the costs are medians of this process's own passes. To go on while the marginal rate is above the mean
+    rate is the optimal stopping rule of renewal processes (the marginal value theorem). Where the teacher's
+    pass costs as much for each token as for one, as with many rows on a CPU, a chunk ends after one token:
+    that is lockstep. Where a pass costs the same for many tokens as for one, chunks grow until the student
+    is unsure.
+
+    All rows are verified in one pass: a row that is ready early loses nothing, since each of its tokens has
+    to be read once at any time, and what the pass costs at all is paid already.
+    """
+
+    def __init__(self) -> None:
+        self._student, self._teacher = CostCurve(), CostCurve()
+        self._cuts = CutRates()
+        self._planned = deque(FIRST_LENGTHS)
+        self._passes = 0
+        self._rounds = 0
+        self._tokens = 0.0
+        self._seconds = 0.0
+
+    def due(self, chunks: Sequence[Chunk]) -> list[int]:
+        """All rows, or none."""
+        is_due = any(chunk.must_verify for chunk in chunks) or self._is_long_enough(chunks)
+        return list(range(len(chunks))) if is_due else []
+
+    def drafted(self, rows: int, seconds: float) -> None:
+        """Note the time of a student's step."""
+        self._rounds += 1
+        self._student.add(rows, seconds)
+
+    def verified(self, tokens: int, seconds: float, outcomes: Sequence[Outcome]) -> None:
+        """Note the time of a teacher's pass, the cuts, and the rate of tokens since the pass before."""
+        if tokens:
+            self._teacher.add(tokens, seconds)
+        for outcome in outcomes:
+            self._cuts.add(outcome)
+        spent = self._rounds * self._student.seconds(len(outcomes)) + self._teacher.seconds(tokens)
+        self._tokens = MEMORY * self._tokens + sum(outcome.committed for outcome in outcomes)
+        self._seconds = MEMORY * self._seconds + spent
+        self._rounds = 0
+        self._passes += 1
+        if self._planned:
+            self._planned.popleft()
+        elif self._passes % PROBE_EVERY == 0:
+            self._planned.append(min(MAX_CHUNK, 2 * max(len(outcome.drafts) for outcome in outcomes)))
+
+    def _is_long_enough(self, chunks: Sequence[Chunk]) -> bool:
+        length = max(len(chunk.drafts) for chunk in chunks)
+        if self._planned or length >= MAX_CHUNK:
+            return length >= min(MAX_CHUNK, self._planned[0] if self._planned else length)
+        rows, tokens = len(chunks), sum(len(chunk.drafts) for chunk in chunks)
+        surviving = sum(self._cuts.survival(chunk.drafts) for chunk in chunks)
+        longer = self._teacher.seconds(tokens + rows) - self._teacher.seconds(tokens)
+        cost = self._student.seconds(rows) + max(0.0, longer)
+        return surviving * self._seconds < self._tokens * cost
+
+
+class CostCurve:
+    """Seconds of a pass by its tokens, from those that were timed; straight lines between them.
+
+    Below the smallest pass the time stays: a pass reads its weights once, however few its tokens. Above the
+    largest one it grows at least half as fast as in proportion, and at most in proportion: with too low a
+    guess chunks grow for nothing, with too high a one no longer pass is ever timed.
+    """
+
+    def __init__(self) -> None:
+        self._timed: dict[int, deque[tuple[int, float]]] = defaultdict(lambda: deque(maxlen=TIMES_KEPT))
+
+    def add(self, tokens: int, seconds: float) -> None:
+        """Note a pass; sizes between two powers of two count as one size."""
+        self._timed[tokens.bit_length()].append((tokens, seconds))
+
+    def seconds(self, tokens: int) -> float:
+        """What a pass of so many tokens takes, 0 before any has been timed."""
+        points = sorted(
+            (statistics.fmean(size for size, _ in timed), statistics.median(took for _, took in timed))
+            for timed in self._timed.values()
+        )
+        if not points or tokens <= points[0][0]:
+            return points[0][1] if points else 0.0
+        place = min(bisect(points, (tokens, 0.0)), len(points) - 1)
+        if place == 0:
+            return points[0][1] * tokens / points[0][0]
+        (size, took), (next_size, next_took) = points[place - 1 : place + 1]
+        slope = (next_took - took) / (next_size - size)
+        if tokens > next_size:
+            proportion = next_took / next_size
+            slope = min(max(proportion / 2, slope), proportion)
+        return next_took + slope * (tokens - next_size)
+
+
+class CutRates:
+    """How often a drafted step is cut, by the student's entropy there."""
+
+    def __init__(self) -> None:
+        self._cuts = list(PRIOR_CUTS)
+        self._steps = [PRIOR_STEPS] * len(PRIOR_CUTS)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a verified chunk."""
+        for draft in outcome.drafts[: outcome.committed]:
+            if draft.entropy is not None:
+                self._steps[bisect(ENTROPY_BINS, draft.entropy)] += 1
+        last = outcome.drafts[outcome.committed - 1]
+        if outcome.is_cut and last.entropy is not None:
+            self._cuts[bisect(ENTROPY_BINS, last.entropy)] += 1
+
+    def survival(self, drafts: Sequence[Draft]) -> float:
+        """The probability that none of these steps is cut."""
+        product = 1.0
+        for draft in drafts:
+            if draft.entropy is not None:
+                place = bisect(ENTROPY_BINS, draft.entropy)
+                product *= 1 - self._cuts[place] / self._steps[place]
+        return product
+
+
+def make_schedule(verify: Verify) -> ChunkSchedule:
+    """The schedule of an argument `verify`."""
+    return AdaptiveChunks() if verify == "auto" else FixedChunks(verify)

@@ -1,0 +1,361 @@
+"""Selection with a teacher that verifies in chunks: the student runs ahead, the teacher reads many tokens
+in one pass.
+
+Every choice is the one that lockstep makes (`selection_step.py`). In each round the student drafts one
+token a row. When the chunk of a row is verified, the teacher reads it in one pass and the trigger is
+evaluated at all of its steps. The text is cut at the first step at which another token than the drafted one
+is taken; what stands before it is committed in order, what stands behind it is discarded in both models.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import abc
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from s2t_eval.engine.chunk_schedule import ChunkSchedule, Outcome
+from s2t_eval.engine.drafts import NUM_KEPT, Chunk, Draft, DraftedSteps
+from s2t_eval.engine.request import Finish, FiredStep, Request
+from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.engine.selection_step import Observers, label_columns, record_step
+from s2t_eval.engine.sequence import Sequence
+from s2t_eval.engine.stepper import (
+    Finished,
+    joined,
+    not_finite,
+    prefill_student,
+    prefill_teacher,
+    sampled_tokens,
+)
+from s2t_eval.engine.stop import StopRule
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.selectors import LocalSelector
+from s2t_eval.selection.step import Step
+from s2t_eval.selection.top_tokens import TopTokens
+from s2t_eval.selection.triggers import Trigger
+
+STEPS_AT_ONCE = 64
+"""Steps whose triggers are evaluated together: bounds the rows of the teacher's head that are gathered."""
+
+
+class Verdict(NamedTuple):
+    """What the teacher makes of one drafted step."""
+
+    observed: dict[int, float]
+    """divergences of the observed triggers that need the teacher, by their place"""
+    is_finite: bool
+    """whether all logits of the teacher that were read are numbers"""
+    fired: FiredStep | None = None
+
+
+class Verification(NamedTuple):
+    """What a commit made of one row's chunk."""
+
+    outcome: Outcome
+    finish: Finish | None
+
+
+@dataclass
+class TeacherSteps:
+    """The teacher's logits at drafted steps, and whether those that were read are numbers."""
+
+    runner: ModelRunner
+    hidden: Tensor
+    """[steps, hidden]"""
+
+    def __post_init__(self) -> None:
+        self.finite = torch.ones(len(self.hidden), dtype=torch.bool, device=self.hidden.device)
+
+    def logits_at(self, ids: Tensor) -> Tensor:
+        """Of ids [steps, m]."""
+        logits = self.runner.head_at(self.hidden, ids.to(self.runner.device))
+        self.finite &= logits.amax(-1).isfinite()
+        return logits
+
+    def logits_of(self, steps: abc.Sequence[int]) -> Tensor:
+        """Of the whole vocabulary at some of the steps."""
+        logits = self.runner.head(self.hidden[steps])
+        self.finite[steps] &= logits.amax(-1).isfinite()
+        return logits
+
+
+class VerifyingStepper:
+    """Decoding under a policy whose trigger, or an observed one, needs the teacher at every step.
+
+    Sampled requests are verified token by token: a discarded draft would use up random numbers of its
+    request, and the text would depend on the chunks.
+
+    Args:
+        student: proposes every token.
+        policy: which steps fire; the teacher or nobody picks there (`can_verify`).
+        teacher: reads the drafts.
+        schedule: when a row's drafts are verified; no text depends on it.
+        observers: what is recorded at every step.
+    """
+
+    def __init__(
+        self,
+        student: ModelRunner,
+        policy: Policy,
+        teacher: ModelRunner,
+        schedule: ChunkSchedule,
+        observers: Observers | None = None,
+    ) -> None:
+        self.student = student
+        self.policy = policy
+        self.teacher = teacher
+        self.schedule = schedule
+        self.observers = observers or Observers()
+        self.runners = [student, teacher]
+        self._num_kept = max(NUM_KEPT, policy.top_k, self.observers.keep_top)
+        self._hidden = torch.empty(0)
+        self._chunks: list[Chunk] = []
+        self._advance_seconds: float | None = None
+
+    @property
+    def extra_slots(self) -> int:
+        """As in lockstep: a chunk ends where its text would, so it needs no slots of its own."""
+        return self.policy.branches
+
+    def sequence(self, index: int, request: Request, stop: StopRule) -> Sequence:
+        """The state of a new request."""
+        return Sequence(index, request, stop, len(self.observers.triggers))
+
+    def prefill(self, seqs: abc.Sequence[Sequence], first: int) -> None:
+        """Read the prompts of `seqs[first:]` with both models."""
+        rows = range(first, len(seqs))
+        self._hidden = joined(self._hidden[:first], prefill_student(self.student, seqs, rows))
+        states = prefill_teacher(self.teacher, seqs, rows)
+        self._chunks[first:] = [Chunk(first_state=state[None]) for state in states]
+        self._advance_seconds = None
+
+    def emit(self, seqs: abc.Sequence[Sequence]) -> Finished:
+        """One more draft for every row, then the tokens of the rows that are verified."""
+        began = time.perf_counter()
+        self._draft(seqs)
+        if self._advance_seconds is not None:
+            self.schedule.drafted(len(seqs), self._advance_seconds + time.perf_counter() - began)
+        rows = self.schedule.due(self._chunks)
+        return self._verify(seqs, rows) if rows else []
+
+    def keep(self, order: list[int]) -> None:
+        """Reorder the states as the rows were."""
+        self._hidden = self._hidden[order]
+        self._chunks = [self._chunks[row] for row in order]
+
+    def advance(self, seqs: abc.Sequence[Sequence]) -> None:
+        """The student reads each row's last token, a draft or one that a verification left."""
+        began = time.perf_counter()
+        last = [
+            chunk.drafts[-1].token if chunk.drafts else seq.ids[-1]
+            for seq, chunk in zip(seqs, self._chunks, strict=True)
+        ]
+        self._hidden = self.student.append(torch.tensor(last, device=self.student.device))
+        for seq in seqs:
+            seq.usage.forwards += 1
+        self._advance_seconds = time.perf_counter() - began
+
+    # ---------------------------------------------------------------- draft
+
+    def _draft(self, seqs: abc.Sequence[Sequence]) -> None:
+        """The student's next token of every row, with what the triggers will read of the step."""
+        for seq, chunk, draft in zip(seqs, self._chunks, self._next_drafts(seqs), strict=True):
+            if draft is None:
+                chunk.is_broken = True
+                continue
+            chunk.drafts.append(draft)
+            is_end = seq.stop.would_finish([*seq.output, *chunk.tokens]) is not None
+            chunk.is_closed = is_end or seq.request.sampling is not None
+
+    def _next_drafts(self, seqs: abc.Sequence[Sequence]) -> list[Draft | None]:
+        """The draft of each row; None where the logits are not finite behind drafts that may not stand."""
+        step = Step(self.student.head(self._hidden), None, _no_draw, self._hidden)
+        top = step.top_of(self._num_kept)
+        entropies = torch.special.entr(top.values.softmax(-1)).sum(-1)
+        highest, entropy = torch.stack([top.values[:, 0], entropies]).tolist()
+        finite = self._finite(seqs, highest)
+        tokens = sampled_tokens(seqs, step.logits, top.indices[:, 0])
+        greedy = top.indices[:, 0].tolist()
+        observed = self._observed_locally(step)
+        labels = label_columns(step, self.observers.keep_top) if self.observers.keep_top else None
+        return [
+            Draft(
+                tokens[row],
+                greedy[row],
+                self._hidden[row],
+                TopTokens(top.values[row], top.indices[row]),
+                entropy[row] if self._may_fire(seq, self._chunks[row]) else None,
+                {i: values[row] for i, values in observed.items()},
+                labels[row] if labels is not None else None,
+            )
+            if finite[row]
+            else None
+            for row, seq in enumerate(seqs)
+        ]
+
+    def _finite(self, seqs: abc.Sequence[Sequence], highest: abc.Sequence[float]) -> list[bool]:
+        """Whether each row's logits are numbers; an error where lockstep would come to those that are not.
+
+        Behind drafts it comes to them only if the drafts stand.
+        """
+        finite = [math.isfinite(logit) for logit in highest]
+        for seq, chunk, is_finite in zip(seqs, self._chunks, finite, strict=True):
+            if not is_finite and not chunk.drafts:
+                raise not_finite(self.student, seq)
+        return finite
+
+    def _observed_locally(self, step: Step) -> dict[int, list[float]]:
+        """Divergences of the observed triggers that need no teacher, [batch] each, by their place."""
+        triggers = enumerate(self.observers.triggers)
+        return {i: t.divergence(step).tolist() for i, t in triggers if not t.needs_teacher}
+
+    def _may_fire(self, seq: Sequence, chunk: Chunk) -> bool:
+        """Whether the policy may fire at the next draft of a chunk."""
+        return (
+            self.policy.trigger.needs_teacher
+            and len(seq.output) + len(chunk.drafts) >= self.policy.warmup_tokens
+        )
+
+    # ---------------------------------------------------------------- verify
+
+    def _verify(self, seqs: abc.Sequence[Sequence], rows: list[int]) -> Finished:
+        """Verify and commit the chunks of some rows; returns those whose text has ended."""
+        began = time.perf_counter()
+        before = self.teacher.counters.tokens
+        hidden = self._teacher_states(seqs, rows)
+        verdicts = iter(self._judge(seqs, rows, hidden))
+        seconds = time.perf_counter() - began
+        finished, outcomes = [], []
+        for row in rows:
+            seq, chunk = seqs[row], self._chunks[row]
+            outcome, finish = self._commit(seq, chunk, [next(verdicts) for _ in chunk.drafts])
+            outcomes.append(outcome)
+            if finish is not None:
+                finished.append((row, finish))
+            for runner in self.runners:
+                runner.truncate(row, len(seq.ids) - 1)
+            self._chunks[row] = Chunk()
+        self.schedule.verified(self.teacher.counters.tokens - before, seconds, outcomes)
+        return finished
+
+    def _teacher_states(self, seqs: abc.Sequence[Sequence], rows: list[int]) -> Tensor:
+        """The teacher's states that predict each drafted token of these rows, [steps, hidden].
+
+        Read are the committed tokens that it lacks and all drafts but the last.
+        """
+        unread = []
+        for row in rows:
+            text = [*seqs[row].ids, *self._chunks[row].tokens]
+            unread.append(text[len(self.teacher.tokens[row]) : -1])
+        states = []
+        for row, tokens, new in zip(rows, unread, self.teacher.extend(rows, unread), strict=True):
+            seqs[row].usage.teacher_calls += bool(tokens)
+            seqs[row].usage.teacher_tokens += len(tokens)
+            first = self._chunks[row].first_state
+            states += [part for part in (first, new) if part is not None and len(part)]
+        return torch.cat(states)
+
+    def _judge(self, seqs: abc.Sequence[Sequence], rows: list[int], hidden: Tensor) -> list[Verdict]:
+        """Verdicts on all drafts of these rows, row by row, some steps at a time."""
+        steps = [
+            (len(seqs[row].output) + place, draft)
+            for row in rows
+            for place, draft in enumerate(self._chunks[row].drafts)
+        ]
+        assert len(steps) == len(hidden), "one state of the teacher for each drafted step"
+        verdicts: list[Verdict] = []
+        for start in range(0, len(steps), STEPS_AT_ONCE):
+            part = slice(start, start + STEPS_AT_ONCE)
+            verdicts += self._judge_steps(steps[part], TeacherSteps(self.teacher, hidden[part]))
+        return verdicts
+
+    def _judge_steps(self, steps: abc.Sequence[tuple[int, Draft]], teacher: TeacherSteps) -> list[Verdict]:
+        """Verdicts on (place in the text, draft) pairs."""
+        drafts = [draft for _, draft in steps]
+        view = DraftedSteps(drafts, self.student.head, teacher.logits_at)
+        observed = {
+            i: trigger.divergence(view).tolist()
+            for i, trigger in enumerate(self.observers.triggers)
+            if trigger.needs_teacher
+        }
+        fired = self._fired(steps, view, teacher) if self.policy.trigger.needs_teacher else {}
+        return [
+            Verdict({i: values[at] for i, values in observed.items()}, is_finite, fired.get(at))
+            for at, is_finite in enumerate(teacher.finite.tolist())
+        ]
+
+    def _fired(
+        self, steps: abc.Sequence[tuple[int, Draft]], view: DraftedSteps, teacher: TeacherSteps
+    ) -> dict[int, FiredStep]:
+        """The steps that fire, by their index among these, and what the teacher picks there."""
+        policy = self.policy
+        divergence = policy.trigger.divergence(view)
+        fires = (divergence > policy.trigger_threshold).tolist()
+        fired = [at for at, (place, _) in enumerate(steps) if fires[at] and place >= policy.warmup_tokens]
+        if not fired:
+            return {}
+        assert policy.selector is not None and not isinstance(policy.selector, LocalSelector)
+        logits = teacher.logits_of(fired)
+        candidates = view.top_of(policy.top_k).indices[fired]
+        selection = policy.selector.select(candidates.to(logits.device), logits)
+        assert selection.teacher is not None
+        columns = (
+            divergence[fired].tolist(),
+            candidates.tolist(),
+            selection.scores.tolist(),
+            [steps[at][1].greedy for at in fired],
+            selection.picked.tolist(),
+            selection.teacher.tolist(),
+        )
+        return {at: FiredStep(steps[at][0], *values) for at, *values in zip(fired, *columns, strict=True)}
+
+    # ---------------------------------------------------------------- commit
+
+    def _commit(self, seq: Sequence, chunk: Chunk, verdicts: abc.Sequence[Verdict]) -> Verification:
+        """Append the drafts up to the first that is replaced, or to the text's end; discard the others."""
+        finish, is_cut, committed = None, False, 0
+        for draft, verdict in zip(chunk.drafts, verdicts, strict=True):
+            if not verdict.is_finite:
+                raise not_finite(self.teacher, seq)
+            _record(seq, draft, verdict)
+            token = draft.token if verdict.fired is None else verdict.fired.picked
+            finish, is_cut, committed = seq.append(token), token != draft.token, committed + 1
+            if is_cut or finish is not None:
+                break
+        else:
+            if chunk.is_broken:
+                raise not_finite(self.student, seq)
+        seq.usage.discarded_tokens += len(chunk.drafts) + chunk.is_broken - committed
+        return Verification(Outcome(chunk.drafts, committed, is_cut), finish)
+
+
+def _record(seq: Sequence, draft: Draft, verdict: Verdict) -> None:
+    """Note a step that becomes text, as lockstep notes it."""
+    for place, value in {**draft.observed, **verdict.observed}.items():
+        seq.observed[place].append(value)
+    if draft.labels is not None:
+        seq.tops.append(draft.labels)
+    if verdict.fired is not None:
+        record_step(seq, verdict.fired)
+
+
+def _no_draw() -> Tensor:
+    raise AssertionError("a random trigger is decoded in lockstep")
+
+
+def can_verify(policy: Policy, observed: abc.Sequence[Trigger]) -> bool:
+    """Whether chunks are worth anything under a policy, and leave its texts as lockstep makes them.
+
+    They serve a teacher that reads every token, for the policy's trigger or for an observed one beside plain
+    greedy decoding. A local selector scores in the student's own rows, and a random trigger would draw
+    numbers at discarded steps.
+    """
+    trigger = policy.trigger
+    if isinstance(policy.selector, LocalSelector) or any(other.name == "random" for other in observed):
+        return False
+    return trigger.needs_teacher or (trigger.name == "never" and any(t.needs_teacher for t in observed))

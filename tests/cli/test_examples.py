@@ -1,0 +1,123 @@
+"""Each command's help ends with one example, and each example works with the embedded models."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s2t_eval import cli
+from s2t_eval.cli.application import CommandLine
+from s2t_eval.cli.command import Entry
+from s2t_eval.models.loading import load_model
+from tests.harness_helpers import STUDENT
+from tests.learning import main
+from tests.report_helpers import EMBEDDED
+
+COMMANDS = {entry.name: entry for entry in cli.COMMANDS}
+WITH_LM_EVAL = ("run", "scan", "choose")
+"""Each starts lm_eval, which takes some seconds for every run."""
+WITH_SERVERS = ("servers check",)
+"""Run against servers in `tests/model_wrappers/test_served.py`."""
+NEEDS = {
+    "train": ("collect",),
+    "distil": ("collect",),
+    "analyze": ("collect",),
+    "tah train": ("tah label",),
+    "tah plain": ("tah label",),
+    "export": (
+        "collect --pretrained student",
+        "train --pretrained student --form lookahead --score_as expected",
+    ),
+    "scan": ("calibrate",),
+    "choose": (),
+}
+"""Examples (with further options) that make what an example reads."""
+
+
+def words_of(entry: Entry) -> list[str]:
+    """The example as words, without the program's name."""
+    program, *words = shlex.split(entry.command.EXAMPLE.replace("\\\n", " "))
+    assert program == "s2t-eval"
+    return words
+
+
+def save_roomy_student(folder: Path) -> None:
+    """The embedded student with unused output rows, which it lacks itself."""
+    student, tokenizer = load_model("pretrained", STUDENT, "auto", "cpu", False)
+    student.resize_token_embeddings(len(tokenizer) + 16)
+    student.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def prepare(folder: Path) -> None:
+    """What the examples name and no command of an example makes: results of this repository."""
+    (folder / "results/baselines").mkdir(parents=True)
+    shutil.copytree(EMBEDDED, folder / "results/baselines/embedded")
+    (folder / "runs/greedy").mkdir(parents=True)
+    shutil.copy(EMBEDDED / "greedy.json", folder / "runs/greedy/results_2026-11-20T00-00-00.json")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_ends_with_one_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([*name.split(), "--help"])
+    out = capsys.readouterr().out
+    head, _, example = out.partition("\nexample:\n")
+    assert shlex.split(example.replace("\\\n", " "))[1:] == words_of(COMMANDS[name])
+    assert "example:" not in head
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "run"])
+def test_examples_are_command_lines(name: str) -> None:
+    command = CommandLine(cli.COMMANDS).parse(words_of(COMMANDS[name]))
+    assert type(command) is COMMANDS[name].command
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITH_LM_EVAL + WITH_SERVERS])
+def test_examples_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(tmp_path)
+    if name == "export":
+        save_roomy_student(tmp_path / "student")
+    monkeypatch.chdir(tmp_path)
+    for needed in NEEDS.get(name, ()):
+        first, *more = needed.split(" --", 1)
+        main([*words_of(COMMANDS[first]), *(f"--{more[0]}".split() if more else ())])
+    capsys.readouterr()
+    main(words_of(COMMANDS[name]))
+    assert capsys.readouterr().out
+
+
+def run_process(folder: Path, words: list[str]) -> str:
+    """Run a command as users do and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "s2t_eval", *words], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_example_of_run(tmp_path: Path) -> None:
+    assert "|s2t_arith|" in run_process(tmp_path, words_of(COMMANDS["run"]))
+
+
+@pytest.mark.slow
+def test_the_examples_of_scan_and_choose(tmp_path: Path) -> None:
+    run_process(tmp_path, words_of(COMMANDS["calibrate"]))
+    words = words_of(COMMANDS["scan"])
+    assert "s2t_k8_tau5: done" in run_process(tmp_path, words)
+    from s2t_eval.embedded import embedded_path
+
+    shutil.copytree(embedded_path("embedded/selector"), tmp_path / "selector")
+    evaluation = ["--model", "pps_local", "--tasks", "s2t_arith_dev", "--limit", "8", "--log_samples"]
+    for tau in ("0.01", "0.2"):
+        arguments = f"pretrained=embedded/student,selector=selector,trigger=router,tau={tau}"
+        out = ["--model_args", arguments, "--output_path", f"scan-dev/{tau}"]
+        run_process(tmp_path, ["run", *evaluation, *out])
+    assert "default of proposer base" in run_process(tmp_path, words_of(COMMANDS["choose"]))

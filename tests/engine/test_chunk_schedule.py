@@ -1,0 +1,202 @@
+"""How long chunks are, on simulated machines: times are given, none is measured."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+
+from s2t_eval.engine.chunk_schedule import (
+    FIRST_LENGTHS,
+    AdaptiveChunks,
+    ChunkSchedule,
+    CostCurve,
+    CutRates,
+    FixedChunks,
+    Outcome,
+)
+from s2t_eval.engine.drafts import Chunk, Draft
+from s2t_eval.selection.top_tokens import TopTokens
+
+Cost = Callable[[int], float]
+"""Tokens of a pass -> seconds."""
+
+NOTHING = torch.empty(0)
+
+
+def draft(entropy: float | None, is_cut: bool = False) -> Draft:
+    """A step with this entropy; its token is 1 where the teacher will pick another."""
+    return Draft(int(is_cut), 0, NOTHING, TopTokens(NOTHING, NOTHING), entropy, {})
+
+
+class Machine:
+    """Rows that draft for ever; an unsure step (2 nats) is cut far more often than a sure one.
+
+    Args:
+        schedule: under test.
+        rows: at work, never fewer.
+        student: seconds of its step by rows.
+        teacher: seconds of its pass by tokens.
+        cuts: rates of cuts of sure and unsure steps.
+        unsure: share of unsure steps.
+        can_fire: whether any step can be cut at all.
+    """
+
+    def __init__(
+        self,
+        schedule: ChunkSchedule,
+        rows: int,
+        student: Cost,
+        teacher: Cost,
+        cuts: tuple[float, float] = (0.001, 0.3),
+        unsure: float = 0.03,
+        can_fire: bool = True,
+    ) -> None:
+        self.schedule, self.student, self.teacher = schedule, student, teacher
+        self.cuts, self.unsure, self.can_fire = cuts, unsure, can_fire
+        self.chunks = [Chunk() for _ in range(rows)]
+        self.numbers = random.Random(0)
+        self.seconds, self.tokens = 0.0, 0
+        self.lengths: list[float] = []
+
+    def round(self) -> None:
+        for chunk in self.chunks:
+            is_unsure = self.numbers.random() < self.unsure
+            is_cut = self.numbers.random() < self.cuts[is_unsure]
+            entropy = 2.0 if is_unsure else 0.01
+            chunk.drafts.append(draft(entropy, is_cut) if self.can_fire else draft(None))
+        took = self.student(len(self.chunks))
+        self.seconds += took
+        self.schedule.drafted(len(self.chunks), took)
+        rows = self.schedule.due(self.chunks)
+        if rows:
+            self._verify(rows)
+
+    def _verify(self, rows: list[int]) -> None:
+        size = sum(len(self.chunks[row].drafts) for row in rows)
+        took = self.teacher(size)
+        outcomes = []
+        for row in rows:
+            drafts = self.chunks[row].drafts
+            cut = next((i for i, one in enumerate(drafts) if one.token), None)
+            outcomes.append(Outcome(drafts, len(drafts) if cut is None else cut + 1, cut is not None))
+            self.chunks[row] = Chunk()
+        self.seconds += took
+        self.tokens += sum(outcome.committed for outcome in outcomes)
+        self.lengths.append(size / len(rows))
+        self.schedule.verified(size, took, outcomes)
+
+
+def rate(schedule: ChunkSchedule, rows: int, student: Cost, teacher: Cost, rounds: int = 0) -> float:
+    """Tokens a second after a beginning of some hundred tokens."""
+    machine = Machine(schedule, rows, student, teacher)
+    for _ in range(100):
+        machine.round()
+    tokens, seconds = machine.tokens, machine.seconds
+    for _ in range(rounds or 2400 // rows + 200):
+        machine.round()
+    return (machine.tokens - tokens) / (machine.seconds - seconds)
+
+
+def flat(seconds: float, each: float = 0.0) -> Cost:
+    """A pass that reads weights for so long, and computes so long for each token."""
+    return lambda tokens: seconds + each * tokens
+
+
+def roofline(seconds: float, each: float) -> Cost:
+    """A pass is bound by memory up to some size, by arithmetic above."""
+    return lambda tokens: max(seconds, each * tokens)
+
+
+@pytest.mark.parametrize(
+    ("rows", "student", "teacher"),
+    [
+        (1, flat(1.0), flat(2.5, 0.05)),  # one text: memory decides
+        (1, roofline(1.0, 0.1), roofline(3.0, 0.3)),
+        (8, roofline(1.0, 0.05), roofline(3.0, 0.15)),
+        (32, flat(1.0, 0.001), flat(2.5, 0.003)),  # a GPU
+        (32, flat(0.3, 0.1), flat(0.9, 0.3)),  # a CPU: arithmetic decides
+    ],
+)
+def test_adapted_chunks_are_as_good_as_the_best_length(rows: int, student: Cost, teacher: Cost) -> None:
+    """Better at one row, where the entropy tells when to stop."""
+    best = max(rate(Together(length), rows, student, teacher) for length in (1, 2, 4, 8, 16, 32, 64))
+    assert rate(AdaptiveChunks(), rows, student, teacher) > (1.02 if rows == 1 else 0.96) * best
+
+
+class Together(FixedChunks):
+    """All rows at once, as the adaptive schedule verifies them."""
+
+    def due(self, chunks: Sequence[Chunk]) -> list[int]:
+        return list(range(len(chunks))) if super().due(chunks) else []
+
+
+def mean_length(schedule: ChunkSchedule, rows: int, student: Cost, teacher: Cost, **options: bool) -> float:
+    machine = Machine(schedule, rows, student, teacher, **options)
+    for _ in range(400):
+        machine.round()
+    lengths = machine.lengths[50:] or machine.lengths[len(FIRST_LENGTHS) :]
+    return sum(lengths) / len(lengths)
+
+
+def test_a_pass_that_costs_as_much_for_each_token_is_lockstep() -> None:
+    assert mean_length(AdaptiveChunks(), 16, flat(0.0, 0.1), flat(0.0, 0.3)) < 1.2
+
+
+def test_a_student_that_is_never_cut_writes_long_chunks() -> None:
+    """Calibration: greedy's text depends on no teacher."""
+    for rows in (1, 32):
+        length = mean_length(AdaptiveChunks(), rows, flat(1.0), flat(2.5, 0.05), can_fire=False)
+        assert length > 50
+
+
+def test_a_disturbance_at_the_start_is_not_believed_for_ever() -> None:
+    """The first passes of a few sizes took a hundred times as long: a neighbour on the machine."""
+    passes: list[int] = []
+
+    def disturbed(tokens: int) -> float:
+        passes.append(tokens)
+        return (100 if 2 <= len(passes) <= 4 else 1) * (2.5 + 0.05 * tokens)
+
+    machine = Machine(AdaptiveChunks(), 1, flat(1.0), disturbed)
+    for _ in range(600):
+        machine.round()
+    assert sum(machine.lengths[-20:]) / 20 > 4
+
+
+def test_rows_that_cannot_draft_on_are_verified_at_once() -> None:
+    chunks = [Chunk([draft(0.1)]), Chunk([draft(0.1)], is_closed=True), Chunk([draft(0.1)] * 3)]
+    assert FixedChunks(5).due(chunks) == [1]
+    assert FixedChunks(3).due(chunks) == [1, 2]
+    assert AdaptiveChunks().due(chunks) == [0, 1, 2]
+    chunks[1] = Chunk([draft(0.1)], is_broken=True)
+    assert FixedChunks(5).due(chunks) == [1]
+
+
+def test_costs_between_and_beyond_what_was_timed() -> None:
+    curve = CostCurve()
+    assert curve.seconds(3) == 0
+    for took in (9.0, 2.0, 1.0):
+        curve.add(4, took)  # the median is 2
+    assert curve.seconds(8) == 4  # of one size alone nothing else is known than proportion
+    curve.add(16, 5.0)
+    assert [curve.seconds(size) for size in (1, 4, 10, 16, 32)] == [2, 2, 3.5, 5, 9]
+    curve.add(40, 99.0)
+    assert curve.seconds(80) == 198  # no steeper than in proportion
+    faster = CostCurve()
+    faster.add(4, 2.0)
+    faster.add(16, 1.0)
+    assert faster.seconds(48) == 2  # half as fast as in proportion
+
+
+def test_rates_of_cuts_follow_the_entropy() -> None:
+    rates = CutRates()
+    sure, unsure, never = draft(0.01), draft(3.0), draft(None)
+    assert rates.survival([never] * 100) == 1
+    assert rates.survival([unsure]) < rates.survival([sure]) < 1
+    for _ in range(100):
+        rates.add(Outcome([sure, unsure, sure], 2, True))
+    assert rates.survival([unsure]) < 0.2 < 0.99 < rates.survival([sure])
+    assert rates.survival([sure, unsure]) == pytest.approx(rates.survival([sure]) * rates.survival([unsure]))
