@@ -84,7 +84,8 @@ class LoadedStudent(SharedWork):
         that pad the vocabulary of Qwen and others.
         """
         if self.served is not None:
-            self._model = unloaded_model(self.config, bool(kwargs.get("trust_remote_code")))
+            unloaded: Any = unloaded_model(self.config, bool(kwargs.get("trust_remote_code")))
+            self._model = unloaded
             return
         peft = kwargs.pop("peft", None)
         if kwargs.get("gguf_file"):
@@ -106,7 +107,7 @@ class LoadedStudent(SharedWork):
 
     def _attach_adapter(self, peft: str, revision: str | None) -> None:
         """Attach an adapter to the loaded model."""
-        base: Any = self._model  # type: ignore[has-type]
+        base: Any = self._model
         if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
             base.resize_token_embeddings(len(self.tokenizer))
         self._model = load_adapter("peft", peft, base, revision=revision)
