@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 PROGRAM = "s2t-eval"
 GROUPS = ("evaluate", "train", "report")
-PARENTS = {"tah": "Train a looped student (Think-at-Hard)."}
+PARENTS = {
+    "servers": "Check the vLLM servers of a run.",
+    "tah": "Train a looped student (Think-at-Hard).",
+}
 """Commands that only hold others."""
 SHELLS: dict[str, Literal["bash", "zsh"]] = {"bash": "bash", "zsh": "zsh"}
 ZSH_END = f"""
