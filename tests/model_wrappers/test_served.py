@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 from safetensors.torch import save_file
 
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint, model_fingerprint
 from s2t_eval.cli import main
+from s2t_eval.embedded import embedded_path
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.served import unloaded_fingerprint, unloaded_model
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import VocabularyMismatchError
-from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace
+from s2t_eval.remote.settings import ServersUnavailableError
+from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
 from tests.remote.fake_server import FakeServer, serving
 
 VOCAB = 443
@@ -44,6 +49,25 @@ def test_a_run_on_servers_has_trace_and_telemetry(urls: dict[str, str], tmp_path
     assert entry["dtype"] == "of the server"
 
 
+def test_a_run_whose_server_died_resumes_from_its_cache(tmp_path: Path) -> None:
+    """What was finished when the last server died is not generated again, and its costs are counted."""
+    server = FakeServer(vocab=VOCAB)
+    with serving(server):
+        arguments = {"student_url": server.url, "concurrency": 1, "patience_s": 0.3}
+        expected = evaluate("greedy", arguments)
+        total = len(server.requests)
+        probes = total - ours(expected)["telemetry"]["server_requests"]
+        server.dies_after = total + probes + 2
+        with pytest.raises(ServersUnavailableError, match="with --use_cache finished texts are not repeated"):
+            evaluate("greedy", arguments, use_cache=str(tmp_path / "cache"))
+        server.dies_after, server.is_dead = None, False
+        resumed = evaluate("greedy", arguments, use_cache=str(tmp_path / "cache"))
+    telemetry = ours(resumed)["telemetry"]
+    assert telemetry["cached_texts"] == 2
+    assert telemetry["server_requests"] == ours(expected)["telemetry"]["server_requests"]
+    assert texts(resumed) == texts(expected)
+
+
 def test_thresholds_of_a_selector_hold_for_the_served_checkpoints(urls: dict[str, str]) -> None:
     """The weights are on this machine, so both fingerprints are compared without loading the models."""
     model = SelectToThink(STUDENT, teacher=TEACHER, selector="embedded/selector", tau=0.05, **urls)
@@ -67,8 +91,6 @@ def test_weights_elsewhere_have_no_fingerprint(urls: dict[str, str], tmp_path: P
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])
 def test_log_likelihoods_are_refused(urls: dict[str, str], kind: str) -> None:
-    from lm_eval.api.instance import Instance
-
     model = Greedy(STUDENT, student_url=urls["student_url"])
     request = Instance("loglikelihood", {}, ("a", "b"), 0, metadata=("piqa", 0, 1))
     with pytest.raises(
@@ -78,11 +100,6 @@ def test_log_likelihoods_are_refused(urls: dict[str, str], kind: str) -> None:
 
 
 def test_a_teacher_with_other_tokens_is_refused(urls: dict[str, str], tmp_path: Path) -> None:
-    import json
-    import shutil
-
-    from s2t_eval.embedded import embedded_path
-
     shutil.copytree(embedded_path(TEACHER), tmp_path / "other")
     path = tmp_path / "other" / "tokenizer.json"
     tokenizer = json.loads(path.read_text())

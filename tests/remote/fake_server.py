@@ -42,6 +42,7 @@ class FakeServer:
         has_rows: whether it scores chunks.
         vocab: size of its vocabulary.
         is_dead: whether it cuts every connection.
+        dies_after: number of generate requests after which it is dead.
     """
 
     seed: int = 0
@@ -49,6 +50,7 @@ class FakeServer:
     has_rows: bool = True
     vocab: int = VOCAB
     is_dead: bool = False
+    dies_after: int | None = None
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
 
@@ -65,6 +67,7 @@ class FakeServer:
         body = await request.json()
         fault = self.faults.get(len(self.requests), "")
         self.requests.append(body)
+        self.is_dead |= self.dies_after is not None and len(self.requests) > self.dies_after
         if self.is_dead or fault == "cut":
             assert request.transport is not None
             request.transport.abort()
