@@ -4,6 +4,7 @@
 #   make lint    formatter, linter, type checker
 #   make check   lint and test, what CI runs
 #   make slow    the tests marked slow
+#   make vllm    the tests marked vllm, on real servers from $(VLLM_VENV), which it builds first (about 1 GB)
 #   make demo    recipes/embedded.yaml: the embedded pair, end to end
 #   make regress every method on the embedded pair, compared with results/baselines/embedded
 #   make baseline  makes that baseline anew
@@ -18,6 +19,7 @@ VENV ?= .venv
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))
 CONSTRAINTS ?= constraints.txt
 WORKERS ?= 2
+VLLM_VENV ?= .venv-vllm
 PYTEST_ARGS ?=
 
 RUN := $(VENV)/bin/python -m
@@ -29,9 +31,9 @@ INSTALLED := $(VENV)/.s2t-eval-installed
 export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
-test slow: export OMP_NUM_THREADS := 1
+test slow vllm: export OMP_NUM_THREADS := 1
 
-.PHONY: install test slow lint style types format check demo regress baseline report report-check docs reference clean
+.PHONY: install test slow vllm lint style types format check demo regress baseline report report-check docs reference clean
 
 install: $(INSTALLED)
 
@@ -45,6 +47,12 @@ test: install
 
 slow: install
 	$(RUN) pytest -q -m slow $(PYTEST_ARGS)
+
+# One process: every test uses the same two servers.
+vllm: export VLLM_VENV := $(abspath $(VLLM_VENV))
+vllm: install
+	$(RUN) scripts.build_vllm_environment $(VLLM_VENV)
+	$(RUN) pytest -q -m vllm $(PYTEST_ARGS)
 
 lint: style types
 

@@ -14,6 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from s2t_eval.method_table import TRIGGER_NAMES
 from s2t_eval.models.loading import require_device, require_dtype
 from s2t_eval.ranges import SEED, SHARE, Range
+from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import KlDirection
 
@@ -33,6 +34,7 @@ DIVERGENCES = {
     "entropy": Range("an entropy of 0 or more (nats)", 0),
     "line_entropy": Range("an entropy of 0 or more (nats)", 0),
     "position": SHARE,
+    "entropy64": Range("an entropy of 0 or more (nats)", 0),
     "margin": SHARE,
     "random": SHARE,
 }
@@ -58,6 +60,41 @@ class CommonArguments:
         SEED.require("seed", self.seed)
         if self.trace is not None and not (isinstance(self.trace, str) and self.trace):
             raise ValueError(f"trace: expected the name of a file to write, got {self.trace!r}")
+
+
+@dataclass(frozen=True)
+class ServerArguments(CommonArguments):
+    """Arguments of `greedy`, with which its model is on vLLM servers (see `s2t_eval/remote`).
+
+    Args:
+        student_url: base URLs of the servers of the student, joined by `+`. None loads the student here; with
+            it `pretrained` names the tokenizer and the configuration only.
+        chunk: tokens that a student's server generates before they are decided; see `RemoteSettings`.
+        concurrency: texts decoded at once on servers.
+        timeout_s: seconds after which a request without an answer is sent again.
+        patience_s: seconds for which a request is repeated while no server answers it.
+    """
+
+    student_url: str | None = None
+    chunk: int = RemoteSettings.chunk
+    concurrency: int = RemoteSettings.concurrency
+    timeout_s: float = RemoteSettings.timeout_s
+    patience_s: float = RemoteSettings.patience_s
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.remote_settings
+        if self.student_url is not None:
+            server_urls("student_url", str(self.student_url))
+            return
+        for name in ("chunk", "concurrency", "timeout_s", "patience_s"):
+            if getattr(self, name) != getattr(RemoteSettings, name):
+                raise ValueError(f"{name}: it is a setting of servers; give student_url=URL, or leave it out")
+
+    @property
+    def remote_settings(self) -> RemoteSettings:
+        """The settings of a run on servers."""
+        return RemoteSettings(self.chunk, self.concurrency, self.timeout_s, self.patience_s)
 
 
 @dataclass(frozen=True)
@@ -203,20 +240,25 @@ class SelectionArguments(CommonArguments):
 
 
 @dataclass(frozen=True)
-class TeacherArguments(SelectionArguments):
+class TeacherArguments(SelectionArguments, ServerArguments):
     """Arguments of `s2t` and `takeover` beside those of all methods of selection.
 
     Args:
         verify: under trigger `kl`, the tokens that the student writes ahead before the teacher reads them in
             one pass; 1 is lockstep, a pass of the teacher for each token. `auto` adapts the length by
             measurement and falls back to lockstep where that is faster. The texts are the same, but for
-            rounding.
+            rounding. On servers `chunk` takes its place.
+        teacher_url: base URLs of the servers of the teacher, joined by `+`; with `student_url`. `teacher`
+            then names the tokenizer that is compared with the student's; without it the server's model name
+            is tried.
     """
 
     verify: int | str = "auto"
+    teacher_url: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_servers()
         if self.verify == "auto":
             return
         if isinstance(self.verify, bool) or not isinstance(self.verify, int) or self.verify < 1:
@@ -226,6 +268,21 @@ class TeacherArguments(SelectionArguments):
                 f"verify: under trigger={self.trigger} the teacher reads a text only where a step fires, got "
                 f"{self.verify!r}; leave it out"
             )
+
+    def _check_servers(self) -> None:
+        """Check the servers' addresses, and refuse what only a teacher loaded here can have."""
+        if (self.student_url is None) != (self.teacher_url is None):
+            raise ValueError(
+                "student_url, teacher_url: give both or neither; one model here and the other on a server is "
+                f"not supported (got student_url={self.student_url}, teacher_url={self.teacher_url})"
+            )
+        if self.teacher_url is None:
+            return
+        server_urls("teacher_url", str(self.teacher_url))
+        for name, default in (("teacher_dtype", None), ("teacher_device", None), ("verify", "auto")):
+            if getattr(self, name) != default:
+                other = "give chunk=TOKENS instead" if name == "verify" else "leave it out"
+                raise ValueError(f"{name}: the server of teacher_url decides it; {other}")
 
 
 @dataclass(frozen=True)
@@ -322,4 +379,5 @@ def require_number(name: str, value: object) -> None:
 
 def _finite(threshold: float, trigger: str) -> float:
     """The threshold; an infinite one of an unbounded divergence, which never fires, as a large number."""
-    return 1e300 if threshold == math.inf and trigger in ("kl", "entropy", "line_entropy") else threshold
+    unbounded = ("kl", "entropy", "entropy64", "line_entropy")
+    return 1e300 if threshold == math.inf and trigger in unbounded else threshold

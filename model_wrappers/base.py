@@ -33,6 +33,7 @@ from s2t_eval.model_wrappers.seeds import harness_seed
 from s2t_eval.model_wrappers.stock_arguments import flags_without_arguments
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import peak_memory
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
 
@@ -127,7 +128,7 @@ class EngineLM(HarnessRequests):
         if len(uncached) < len(pending):
             logger.info("%d of %d texts come from the cache", len(pending) - len(uncached), len(pending))
         last = time.perf_counter()
-        for result in self.decoder().run(uncached, on_round):
+        for result in self.generator().run(uncached, on_round):
             now = time.perf_counter()
             timed = TimedResult(result, now - last, peak_memory())
             last = now
@@ -135,8 +136,15 @@ class EngineLM(HarnessRequests):
             self._texts.put(timed)
             yield result
 
+    def generator(self) -> Scheduler[Any] | RemoteScheduler:
+        """What generates the texts: the engine's decoder, or the scheduler over the servers."""
+        if self.served is None:
+            return self.decoder()
+        vocab = self.student.text_vocab
+        return self.served.scheduler(self.policy(), vocab, self.tok_decode, self.thoughts.answer_of)
+
     def decoder(self, observe: Sequence[Trigger] = ()) -> Scheduler[Any]:
-        """A decoder for this run's policy."""
+        """A decoder of the engine for this run's policy."""
         return Decoder(
             self.student,
             self.policy(),
@@ -146,6 +154,29 @@ class EngineLM(HarnessRequests):
             observe,
             answer_of=self.thoughts.answer_of,
         )
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Stock `hf`'s log-likelihoods; refused where the model is on servers."""
+        self._require_weights(requests)
+        return super().loglikelihood(requests, disable_tqdm)
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Stock `hf`'s log-likelihoods; refused where the model is on servers."""
+        self._require_weights(requests)
+        return super().loglikelihood_rolling(requests, disable_tqdm)
+
+    def _require_weights(self, requests: list[Instance]) -> None:
+        if self.served is not None:
+            raise ValueError(
+                f"task {requests[0].task_name}: it needs log-likelihoods, which student_url does not serve; "
+                "use --model vllm or --model local-completions of lm_eval for it"
+            )
+
+    @property
+    def max_length(self) -> int:
+        """Context in tokens: the model's, and that of its servers if that is smaller."""
+        own = int(super().max_length)
+        return own if self.served is None else min(own, self.served.fleet.max_length)
 
     @property
     def rows(self) -> int:
@@ -170,7 +201,8 @@ class EngineLM(HarnessRequests):
         return {
             "policy": self.policy().describe(),
             "student": self.student_fingerprint,
-            "dtype": str(self.model.dtype),
+            "dtype": str(self.model.dtype) if self.served is None else "of the server",
+            **({"servers": self.served.describe()} if self.served is not None else {}),
             "add_bos_token": self.add_bos_token,
             "think_end_token": self.think_end_token,
             "seed": self.arguments.seed,

@@ -12,6 +12,7 @@ from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner
 from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
 from s2t_eval.model_wrappers.processes import SharedWork
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, Served, unloaded_fingerprint, unloaded_model
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock
 from s2t_eval.models.loading import (
     WholeCheckpoints,
@@ -45,7 +46,8 @@ class LoadedStudent(SharedWork):
         require_stock(stock)
         if self.arguments.trace:
             require_new_trace(Path(str(self.arguments.trace)))
-        if not torch.cuda.is_available() and stock.get("device") is None:
+        self.served = Served.of(self.arguments, kwargs)
+        if self.served is not None or (not torch.cuda.is_available() and stock.get("device") is None):
             stock["device"] = "cpu"  # stock's default is "cuda" even where there is none
         path = resolve_model(pretrained) if isinstance(pretrained, str) else pretrained
         self.student_name = pretrained if isinstance(pretrained, str) else pretrained.name_or_path
@@ -58,7 +60,7 @@ class LoadedStudent(SharedWork):
         require_context("model", stock.get("max_length"), self.model.config)
         self.join_processes()
         self.student = ModelRunner(self.model, self.student_name, text_vocabulary(self.tokenizer))
-        self.student_fingerprint = model_fingerprint(self.model)
+        self.student_fingerprint = self._fingerprint() or UNKNOWN_WEIGHTS
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
 
     def _get_config(self, *args: Any, **kwargs: Any) -> None:
@@ -69,12 +71,22 @@ class LoadedStudent(SharedWork):
         with loading("pretrained", self.student_name):
             super()._create_tokenizer(*args, **kwargs)
 
+    def _fingerprint(self) -> str | None:
+        """Of the student; None where it is on servers and its weights are not on this machine."""
+        if self.served is None:
+            return model_fingerprint(self.model)
+        return unloaded_fingerprint(self.student_name, self.model)
+
     def _create_model(self, pretrained: str, *args: Any, **kwargs: Any) -> None:
         """Stock loading with two corrections: GGUF blocks are unpacked, and `peft=` keeps the embeddings.
 
         Stock `peft=` resizes the embeddings to the tokenizer's size, which would cut off the rows
         that pad the vocabulary of Qwen and others.
         """
+        if self.served is not None:
+            unloaded: Any = unloaded_model(self.config, bool(kwargs.get("trust_remote_code")))
+            self._model = unloaded
+            return
         peft = kwargs.pop("peft", None)
         if kwargs.get("gguf_file"):
             from transformers import GgufConfig
@@ -95,7 +107,7 @@ class LoadedStudent(SharedWork):
 
     def _attach_adapter(self, peft: str, revision: str | None) -> None:
         """Attach an adapter to the loaded model."""
-        base: Any = self._model  # type: ignore[has-type]
+        base: Any = self._model
         if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
             base.resize_token_embeddings(len(self.tokenizer))
         self._model = load_adapter("peft", peft, base, revision=revision)

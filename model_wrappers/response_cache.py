@@ -32,7 +32,8 @@ TEXT_KEY = "s2t_eval text "
 
 WITHOUT_EFFECT = frozenset(
     """batch_size max_batch_size trace other_prompt logits_cache offload_folder low_cpu_mem_usage max_memory
-    max_memory_per_gpu max_cpu_memory token cache_dir force_download local_files_only verify""".split()
+    max_memory_per_gpu max_cpu_memory token cache_dir force_download local_files_only verify student_url
+    teacher_url chunk concurrency timeout_s patience_s""".split()
 )
 """Arguments of the models that do not change a text, but for rounding."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +16,15 @@ from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.methods.r2r_folder import R2RError, RouterFolder, load_router, router_path
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
 from s2t_eval.methods.selector_folder import SETTINGS as SELECTOR_SETTINGS
-from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import (
+    CommonArguments,
+    SelectionArguments,
+    TeacherArguments,
+    split_arguments,
+)
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.stock_arguments import require_context
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import line_ends, require_same_vocabulary, text_vocabulary, vocabulary_hash
@@ -28,6 +35,8 @@ from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import ThresholdTable
 from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
+
+logger = logging.getLogger(__name__)
 
 
 class SelectionLM(EngineLM):
@@ -42,7 +51,7 @@ class SelectionLM(EngineLM):
         R2RError: a router of another student, teacher or other prompts.
     """
 
-    ARGUMENTS = SelectionArguments
+    ARGUMENTS: ClassVar[type[CommonArguments]] = SelectionArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)
@@ -50,7 +59,11 @@ class SelectionLM(EngineLM):
         self.selector = self._load_selector(self.selection.selector)
         self.router = self._load_router()
         self.teacher_fingerprint: str | None = None
-        if arguments.teacher is not None:
+        if self.served is not None:
+            self.teacher_fingerprint = self.served.teacher_fingerprint(
+                self.tokenizer, arguments.teacher, bool(kwargs.get("trust_remote_code", False))
+            )
+        elif arguments.teacher is not None:
             self._load_teacher(kwargs)
         if isinstance(self.router, RouterFolder):
             self.router.require_teacher(self.teacher_fingerprint)
@@ -133,6 +146,11 @@ class SelectionLM(EngineLM):
     def _identity_of_student(self) -> tuple[str, str, int]:
         """What an artifact of the student is compared with: fingerprint, tokenizer and width."""
         hidden = int(self.student.config.hidden_size)
+        if self.student_fingerprint == UNKNOWN_WEIGHTS:
+            raise ValueError(
+                "selector, router: they cannot be compared with the servers' student, whose weights are not "
+                "on this machine; give threshold=NUMBER or calibration=FILE instead"
+            )
         return self.student_fingerprint, vocabulary_hash(self.tokenizer), hidden
 
     def _load_calibration(self) -> Calibration | None:
@@ -142,7 +160,13 @@ class SelectionLM(EngineLM):
         calibration = Calibration.load(Path(arguments.calibration))
         # The threshold of a trigger without a teacher does not depend on the teacher.
         teacher = self.teacher_fingerprint if arguments.trigger == "kl" else None
-        calibration.require(self.student_fingerprint, teacher, arguments.warmup_tokens)
+        student = None if self.student_fingerprint == UNKNOWN_WEIGHTS else self.student_fingerprint
+        calibration.require(student, teacher, arguments.warmup_tokens)
+        if student is None or (arguments.trigger == "kl" and teacher is None):
+            logger.warning(
+                "calibration=%s: not compared with the servers' models, whose weights are not here",
+                arguments.calibration,
+            )
         return calibration
 
     def _firing(self, name: str, tau: float | None) -> tuple[Trigger, float]:
@@ -244,10 +268,10 @@ class SelectToThink(SelectionLM):
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
-        if not kwargs.get("teacher"):
+        if not kwargs.get("teacher") and not kwargs.get("teacher_url"):
             raise ValueError(
                 f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger "
-                "model that selects"
+                "model that selects, or teacher_url=URL of a server"
             )
         super().__init__(pretrained, **kwargs)
 

@@ -130,7 +130,7 @@ ScoreAs = Literal["expected", "log_odds"]
 SCORE_FORMS: tuple[ScoreForm, ...] = get_args(ScoreForm)
 """Score forms of a local selector (`selection/scores.py`)."""
 TRIGGER_NAMES = (
-    *("kl", "entropy", "margin", "router", "line_entropy", "position"),
+    *("kl", "entropy", "entropy64", "margin", "router", "line_entropy", "position"),
     *("random", "always", "never"),
 )
 """Triggers (`selection/triggers.py`)."""

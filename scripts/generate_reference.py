@@ -35,6 +35,7 @@ ARGUMENT_CLASSES = {
     "CommonArguments": "All backends",
     "SamplingArguments": "`maj8`, `maj_at_k`",
     "SelectionArguments": "`s2t`, `takeover`, `r2r`, `s2t_local`, `pps_local`",
+    "ServerArguments": "`greedy`, `s2t`, `takeover`: models on servers",
     "TeacherArguments": "`s2t`, `takeover`, `r2r`",
     "LocalArguments": "`s2t_local`, `pps_local`",
     "R2RArguments": "`r2r`",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors import safe_open
+from torch import Tensor, nn
 
 VALUES_PER_TENSOR = 64
 """Values read from each tensor: enough to distinguish checkpoints, and cheap for large models."""
@@ -21,14 +24,45 @@ def model_fingerprint(model: nn.Module) -> str:
     They are a hash of every parameter's name, shape and up to `VALUES_PER_TENSOR` of its values. Values are
     converted to bfloat16, so that a checkpoint has the same fingerprint in every dtype.
     """
+    return _fingerprint(sorted(model.state_dict().items()))
+
+
+def checkpoint_fingerprint(model: nn.Module, files: Iterable[Path]) -> str | None:
+    """The `model_fingerprint` of a checkpoint that is not loaded; its tensors are read one after the other.
+
+    Args:
+        model: of the checkpoint's shape, for example on the device "meta".
+        files: the safetensors of the checkpoint.
+
+    Returns:
+        None where the files lack one of the model's tensors.
+    """
+    with ExitStack() as stack:
+        opened = [stack.enter_context(safe_open(path, framework="pt")) for path in files]
+        stored = {name: file for file in opened for name in list(file.keys())}
+        # Tied tensors are stored once, under any of their names.
+        names: dict[int, list[str]] = defaultdict(list)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        for name, parameter in parameters.items():
+            names[id(parameter)].append(name)
+        sources = {
+            name: next((n for n in [name, *names[id(parameters.get(name))]] if n in stored), None)
+            for name in sorted(model.state_dict())
+        }
+        if None in sources.values():
+            return None
+        return _fingerprint((name, stored[at].get_tensor(at)) for name, at in sources.items() if at)
+
+
+def _fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """The hash of tensors in the order of their names."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in tensors:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         flat = tensor.detach().flatten()
         step = max(1, len(flat) // VALUES_PER_TENSOR)
-        digest.update(
-            flat[::step][:VALUES_PER_TENSOR].to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy()
-        )
+        values = flat[::step][:VALUES_PER_TENSOR].to("cpu", torch.bfloat16).contiguous()
+        digest.update(values.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 PROGRAM = "s2t-eval"
 GROUPS = ("evaluate", "train", "report")
 PARENTS = {
-    "tah": "Train a looped student (Think-at-Hard).",
     "r2r": "Label a teacher's texts, and train a router on them (R2R).",
+    "servers": "Check the vLLM servers of a run.",
+    "tah": "Train a looped student (Think-at-Hard).",
 }
 """Commands that only hold others."""
 SHELLS: dict[str, Literal["bash", "zsh"]] = {"bash": "bash", "zsh": "zsh"}

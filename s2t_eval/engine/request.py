@@ -87,6 +87,7 @@ class Usage:
     model beside a base proposer (PPS); where the student scores its own branches, it is not counted.
     `hits` and `misses` count the fired steps at which the teacher's argmax token was, or was not, among the
     candidates; where no teacher selects, neither is counted.
+    Where models are on servers, `server_requests` counts the requests to all of them.
     For a looped model (Think-at-Hard), `continued` counts the tokens with further iterations, and
     `deeper_passes` those iterations.
     Where the teacher verifies in chunks, `discarded_tokens` counts the tokens drafted after a cut or after
@@ -107,6 +108,7 @@ class Usage:
     scorer_tokens: int = 0
     continued: int = 0
     deeper_passes: int = 0
+    server_requests: int = 0
     discarded_tokens: int = 0
     seconds: float = 0.0
 

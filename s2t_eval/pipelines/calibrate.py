@@ -20,6 +20,7 @@ from s2t_eval.selection.triggers import (
     LineEntropyTrigger,
     MarginTrigger,
     PositionTrigger,
+    TopEntropyTrigger,
     Trigger,
 )
 
@@ -47,7 +48,7 @@ def calibrate(
         TrainingDataError: no text is longer than `warmup_tokens`.
     """
     lines = LineEntropyTrigger(line_ends(lm.tokenizer, lm.student.text_vocab))
-    local: list[Trigger] = [EntropyTrigger(), MarginTrigger(), lines, PositionTrigger()]
+    local: list[Trigger] = [EntropyTrigger(), TopEntropyTrigger(), MarginTrigger(), lines, PositionTrigger()]
     if router is not None:
         identity = (lm.student_fingerprint, vocabulary_hash(lm.tokenizer), int(lm.student.config.hidden_size))
         embed: Any = lm.student.base.get_input_embeddings()

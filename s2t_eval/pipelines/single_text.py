@@ -85,6 +85,11 @@ def load_backend(model: str, model_args: str) -> Backend:
     parsed = simple_parse_args_string(model_args)
     if parsed.get("trace") is not None:
         raise ValueError("--model_args: a single text has no trace, got trace=; leave it out")
+    if parsed.get("student_url") is not None:
+        raise ValueError(
+            f"--model_args: a single text is written by models loaded here, got student_url=; evaluate with "
+            f"lm_eval --model {model}"
+        )
     module, name = BACKENDS[model].split(":")
     backend: type[EngineLM] = getattr(importlib.import_module(module), name)
     arguments = with_embedded_pair(backend.METHOD, parsed)

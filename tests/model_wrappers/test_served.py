@@ -1,0 +1,164 @@
+"""Backends whose models are on servers, against a fake with the embedded pair's vocabulary."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from safetensors.torch import save_file
+
+from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint, model_fingerprint
+from s2t_eval.cli import main
+from s2t_eval.embedded import embedded_path
+from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.served import unloaded_fingerprint, unloaded_model
+from s2t_eval.models.loading import load_model
+from s2t_eval.models.vocabulary import VocabularyMismatchError
+from s2t_eval.remote.settings import ServersUnavailableError
+from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
+from tests.remote.fake_server import FakeServer, serving
+
+VOCAB = 443
+
+
+@pytest.fixture(scope="module")
+def urls() -> Iterator[dict[str, str]]:
+    student, teacher = FakeServer(seed=0, vocab=VOCAB), FakeServer(seed=1, vocab=VOCAB)
+    with serving(student, teacher):
+        yield {"student_url": student.url, "teacher_url": teacher.url}
+
+
+def test_a_run_on_servers_has_trace_and_telemetry(urls: dict[str, str], tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    arguments = {"pretrained": STUDENT, "teacher": TEACHER, "threshold": 2.0, "trace": str(trace), **urls}
+    results = evaluate("s2t", arguments)
+    entry, lines = ours(results), read_trace(trace)
+    telemetry = entry["telemetry"]
+    assert telemetry["texts"] == len(lines) > 0
+    assert telemetry["triggers"] == sum(len(line["steps"]) for line in lines) > 0
+    assert telemetry["server_requests"] > telemetry["teacher_calls"] > 0
+    assert telemetry["discarded_tokens"] > 0
+    assert entry["servers"]["teacher"] == {"model": "teacher", "versions": ["0.32.0"]}
+    assert entry["dtype"] == "of the server"
+
+
+def test_a_run_whose_server_died_resumes_from_its_cache(tmp_path: Path) -> None:
+    """What was finished when the last server died is not generated again, and its costs are counted."""
+    server = FakeServer(vocab=VOCAB)
+    with serving(server):
+        arguments = {"student_url": server.url, "concurrency": 1, "patience_s": 0.3}
+        expected = evaluate("greedy", arguments)
+        total = len(server.requests)
+        probes = total - ours(expected)["telemetry"]["server_requests"]
+        server.dies_after = total + probes + 2
+        with pytest.raises(ServersUnavailableError, match="with --use_cache finished texts are not repeated"):
+            evaluate("greedy", arguments, use_cache=str(tmp_path / "cache"))
+        server.dies_after, server.is_dead = None, False
+        resumed = evaluate("greedy", arguments, use_cache=str(tmp_path / "cache"))
+    telemetry = ours(resumed)["telemetry"]
+    assert telemetry["cached_texts"] == 2
+    assert telemetry["server_requests"] == ours(expected)["telemetry"]["server_requests"]
+    assert texts(resumed) == texts(expected)
+
+
+def test_thresholds_of_a_selector_hold_for_the_served_checkpoints(urls: dict[str, str]) -> None:
+    """The weights are on this machine, so both fingerprints are compared without loading the models."""
+    model = SelectToThink(STUDENT, teacher=TEACHER, selector="embedded/selector", tau=0.05, **urls)
+    assert model.model.device.type == "meta"
+    local = SelectToThink(STUDENT, teacher=TEACHER, selector="embedded/selector", tau=0.05)
+    assert model.policy() == local.policy()
+    assert (model.student_fingerprint, model.teacher_fingerprint) == (
+        local.student_fingerprint,
+        local.teacher_fingerprint,
+    )
+
+
+def test_weights_elsewhere_have_no_fingerprint(urls: dict[str, str], tmp_path: Path) -> None:
+    model, _ = load_model("student", STUDENT, "float32", "cpu", False)
+    empty = unloaded_model(model.config, False)
+    save_file({"model.norm.weight": torch.ones(4)}, tmp_path / "part.safetensors")
+    assert checkpoint_fingerprint(empty, [tmp_path / "part.safetensors"]) is None
+    assert unloaded_fingerprint("nobody/nothing", empty) is None
+    assert unloaded_fingerprint(STUDENT, empty) == model_fingerprint(model)
+
+
+@pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])
+def test_log_likelihoods_are_refused(urls: dict[str, str], kind: str) -> None:
+    model = Greedy(STUDENT, student_url=urls["student_url"])
+    request = Instance("loglikelihood", {}, ("a", "b"), 0, metadata=("piqa", 0, 1))
+    with pytest.raises(
+        ValueError, match="task piqa: it needs log-likelihoods, which student_url does not serve"
+    ):
+        getattr(model, kind)([request])
+
+
+def test_a_teacher_with_other_tokens_is_refused(urls: dict[str, str], tmp_path: Path) -> None:
+    shutil.copytree(embedded_path(TEACHER), tmp_path / "other")
+    path = tmp_path / "other" / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocab = tokenizer["model"]["vocab"]
+    first, second = [name for name, i in vocab.items() if i in (300, 301)]
+    vocab[first], vocab[second] = vocab[second], vocab[first]
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(VocabularyMismatchError):
+        SelectToThink(STUDENT, teacher=str(tmp_path / "other"), threshold=1.0, **urls)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"trigger": "entropy", "threshold": 1.0}, "use trigger=entropy64"),
+        ({"threshold": 1.0, "teacher_url": None}, "student_url, teacher_url: give both or neither"),
+        ({"threshold": 1.0, "student_url": None}, "student_url, teacher_url: give both or neither"),
+        ({"threshold": 1.0, "student_url": "a:1"}, "student_url: expected URLs"),
+        ({"threshold": 1.0, "chunk": 0}, "chunk: expected at least 1, got 0"),
+        (
+            {"threshold": 1.0, "teacher_dtype": "float32"},
+            "teacher_dtype: the server of teacher_url decides it",
+        ),
+        ({"threshold": 1.0, "peft": "x"}, "peft: with student_url the model is the server's"),
+        (
+            {"threshold": 1.0, "student_url": None, "teacher_url": None, "chunk": 4},
+            "chunk: it is a setting of",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit(urls: dict[str, str], more: dict[str, Any], message: str) -> None:
+    arguments = {"teacher": TEACHER, **urls, **more}
+    with pytest.raises(ValueError, match=message):
+        SelectToThink(STUDENT, **arguments).generator()
+
+
+def test_servers_check_prints_what_is_missing(
+    urls: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["servers", "check", "--student-url", urls["student_url"], "--teacher-url", urls["teacher_url"]])
+    printed = capsys.readouterr().out
+    assert printed.count("up to 512 tokens") == 2
+    assert (
+        "note   prefix cache  it reports no cached tokens; start it with --enable-prefix-caching" in printed
+    )
+    assert "ok     rows          scores a chunk in one request" in printed
+
+
+def test_servers_check_ends_with_1_where_a_run_would_be_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    server = FakeServer(faults={0: "404"})
+    with serving(server), pytest.raises(SystemExit) as ended:
+        main(["servers", "check", "--student-url", server.url])
+    assert ended.value.code == 1
+    assert "failed endpoint      it has no /inference/v1/generate; start it with --enable-scale-out" in (
+        capsys.readouterr().out
+    )
+
+
+def test_servers_check_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["servers", "check"])
+    assert "expected --student-url URL, --teacher-url URL or both, got neither" in capsys.readouterr().err

@@ -1,0 +1,167 @@
+"""A server that speaks the recorded protocol over a made-up model, to inject faults into its answers.
+
+Real servers are tested in `test_vllm.py`. The shape of every answer is compared with a recorded one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import io
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiohttp import web
+
+VOCAB = 100
+RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded_answers.json").read_text())
+"""Answers of vLLM 0.32.0 by the kind of request."""
+
+
+@functools.cache
+def log_probs(seed: int, last: tuple[int, ...], vocab: int = VOCAB) -> list[float]:
+    """The made-up model: log-probabilities that depend on the last three tokens."""
+    logits = np.random.default_rng([seed, *last]).normal(0, 2, vocab)
+    return [float(value) for value in np.float32(logits - np.logaddexp.reduce(logits))]
+
+
+@dataclass
+class FakeServer:
+    """A server of one made-up model.
+
+    Args:
+        seed: of the model.
+        faults: number of a generate request, from 0 -> the fault of its answer.
+        has_rows: whether it scores chunks.
+        vocab: size of its vocabulary.
+        is_dead: whether it cuts every connection.
+        dies_after: number of generate requests after which it is dead.
+    """
+
+    seed: int = 0
+    faults: dict[int, str] = field(default_factory=dict)
+    has_rows: bool = True
+    vocab: int = VOCAB
+    is_dead: bool = False
+    dies_after: int | None = None
+    url: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+    def values(self, ids: list[int]) -> list[float]:
+        return log_probs(self.seed, tuple(ids[-3:]), self.vocab)
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response(RECORDED["models"])
+
+    async def version(self, request: web.Request) -> web.Response:
+        return web.json_response(RECORDED["version"])
+
+    async def generate(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        fault = self.faults.get(len(self.requests), "")
+        self.requests.append(body)
+        self.is_dead |= self.dies_after is not None and len(self.requests) > self.dies_after
+        if self.is_dead or fault == "cut":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        if fault == "slow":
+            await asyncio.sleep(3)
+        if fault.isdecimal():
+            error = {"message": "told to fail", "type": "x", "param": None, "code": int(fault)}
+            return web.json_response({"error": error}, status=int(fault), headers={"Retry-After": "0"})
+        params = body["sampling_params"]
+        if "prompt_logprob_token_ids" in params and not self.has_rows:
+            return web.json_response(RECORDED["rows_refused"], status=400)
+        answer = self.answer(body["token_ids"], params)
+        spoil(answer, fault)
+        return web.Response(
+            text=json.dumps(answer)[: -20 if fault == "half" else None], content_type="application/json"
+        )
+
+    def answer(self, ids: list[int], params: dict[str, Any]) -> dict[str, Any]:
+        tokens: list[int] = []
+        content = []
+        for _ in range(params["max_tokens"]):
+            values = self.values([*ids, *tokens])
+            ranked = sorted(range(self.vocab), key=lambda i, values=values: (-values[i], i))  # type: ignore[misc]
+            named = params.get("logprob_token_ids", ranked)
+            listed = [ranked[0], *(i for i in named if i != ranked[0])][: params.get("logprobs", 0)]
+            top = [{"token_id": i, "logprob": values[i], "rank": ranked.index(i) + 1} for i in listed]
+            content.append({**top[0], "top_logprobs": top} if top else None)
+            tokens.append(ranked[0])
+            if ranked[0] in params.get("stop_token_ids", ()):
+                break
+        recorded = RECORDED["rows" if "prompt_logprob_token_ids" in params else "draft"]
+        [choice] = recorded["choices"]
+        choice = {**choice, "token_ids": tokens}
+        choice["logprobs"] = {"content": content} if params.get("logprobs") else None
+        usage = {**recorded["usage"], "prompt_tokens": len(ids), "completion_tokens": len(tokens)}
+        rows = self.rows(ids, params) if "prompt_logprob_token_ids" in params else None
+        return {**recorded, "choices": [choice], "usage": usage, "prompt_token_id_logprobs": rows}
+
+    def rows(self, ids: list[int], params: dict[str, Any]) -> str:
+        lists, start = params["prompt_logprob_token_ids"], params["prompt_logprob_start"]
+        assert len(lists) == len(ids) - 1 - start
+        array = np.full((len(lists), max(map(len, lists))), -np.inf, np.float32)
+        for place, scored in enumerate(lists):
+            values = self.values(ids[: start + 1 + place])
+            array[place, : len(scored)] = [values[i] for i in scored]
+        written = io.BytesIO()
+        np.save(written, array)
+        return base64.b64encode(written.getvalue()).decode()
+
+
+def spoil(answer: dict[str, Any], fault: str) -> None:
+    """Give an answer the content of a fault."""
+    choice = answer["choices"][0]
+    if fault == "null rows":
+        answer["prompt_token_id_logprobs"] = None
+    elif fault == "wrong length":
+        choice["token_ids"] = [*choice["token_ids"], 1]
+    elif fault == "no log-probabilities":
+        choice["logprobs"] = None
+    elif fault == "no choice":
+        answer["choices"] = []
+
+
+@contextmanager
+def serving(*servers: FakeServer) -> Iterator[None]:
+    """Run servers on ports of their own, in a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> list[web.AppRunner]:
+        runners = []
+        for server in servers:
+            app = web.Application()
+            app.router.add_get("/v1/models", server.models)
+            app.router.add_get("/version", server.version)
+            app.router.add_post("/inference/v1/generate", server.generate)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            runners.append(runner)
+        return runners
+
+    async def stop(runners: list[web.AppRunner]) -> None:
+        for runner in runners:
+            await runner.cleanup()
+
+    runners = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(stop(runners), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

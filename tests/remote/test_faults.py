@@ -1,0 +1,335 @@
+"""Faults of servers and connections: no text changes, and what cannot be mended ends in one message."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from s2t_eval.engine import Finish, Request, Result, Sampling
+from s2t_eval.remote.probe import connect, examine
+from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError, server_urls
+from s2t_eval.selection.policy import Policy, greedy, s2t, takeover
+from s2t_eval.selection.triggers import make_trigger
+from tests.remote.fake_server import RECORDED, VOCAB, FakeServer, log_probs, serving
+from tests.remote.recording import record, shape
+
+SETTINGS = RemoteSettings(chunk=4, concurrency=3, timeout_s=2, patience_s=20)
+REQUESTS = [Request((1, 2, i), 12, frozenset({7}), seed=i) for i in range(10)]
+KL = s2t(make_trigger("kl"), 1.5, 4)
+MARGIN = s2t(make_trigger("margin"), 0.8, 4)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s2t_eval.remote.client.FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("s2t_eval.remote.client.LONGEST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def student() -> FakeServer:
+    return FakeServer(seed=0)
+
+
+@pytest.fixture
+def teacher() -> FakeServer:
+    return FakeServer(seed=1)
+
+
+def texts(
+    policy: Policy,
+    students: list[FakeServer],
+    teachers: list[FakeServer],
+    settings: RemoteSettings = SETTINGS,
+    requests: list[Request] = REQUESTS,
+) -> list[Result]:
+    """The results of all requests, in their order; faults begin after the probe."""
+    fleet = connect([s.url for s in students], [t.url for t in teachers], settings, needs_rows=True)
+    for server in (*students, *teachers):
+        server.requests.clear()
+    return run(fleet, policy, settings, requests)
+
+
+def run(fleet: Fleet, policy: Policy, settings: RemoteSettings, requests: list[Request]) -> list[Result]:
+    results = RemoteScheduler(fleet, policy, VOCAB, settings).run(requests)
+    return sorted(results, key=lambda result: result.index)
+
+
+def contents(results: list[Result]) -> list[tuple[object, ...]]:
+    """What no fault, chunk or number of servers may change."""
+    return [(result.output_ids, result.finish, result.steps) for result in results]
+
+
+def twin(policy: Policy, request: Request) -> tuple[list[int], list[int]]:
+    """The text token by token, and the steps that fire, for the KL and margin triggers."""
+    ids, fired = list(request.prompt_ids), []
+    while len(ids) < len(request.prompt_ids) + request.max_new_tokens:
+        student, teacher = (log_probs(seed, tuple(ids[-3:])) for seed in (0, 1))
+        ranked = sorted(range(VOCAB), key=lambda i: -student[i])
+        token = ranked[0]
+        divergence = _kl(ranked[:64], student, teacher)
+        if policy.trigger.name == "margin":
+            divergence = 1 - (math.exp(student[ranked[0]]) - math.exp(student[ranked[1]]))
+        if divergence > policy.trigger_threshold:
+            fired.append(len(ids) - len(request.prompt_ids))
+            token = max(ranked[: policy.top_k], key=lambda i: teacher[i])
+        ids.append(token)
+        if token in request.stop_ids:
+            break
+    return ids[len(request.prompt_ids) :], fired
+
+
+def _kl(ids: list[int], left: list[float], right: list[float]) -> float:
+    p = [math.exp(left[i]) for i in ids]
+    q = [math.exp(right[i]) for i in ids]
+    return sum(a / sum(p) * (math.log(a / sum(p)) - math.log(b / sum(q))) for a, b in zip(p, q, strict=True))
+
+
+@pytest.mark.parametrize("policy", [KL, MARGIN], ids=["kl", "margin"])
+@pytest.mark.parametrize("chunk", [1, 3, 16])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_texts_are_those_of_one_token_at_a_time(
+    student: FakeServer, teacher: FakeServer, policy: Policy, chunk: int, concurrency: int
+) -> None:
+    with serving(student, teacher):
+        results = texts(policy, [student], [teacher], replace(SETTINGS, chunk=chunk, concurrency=concurrency))
+    for result in results:
+        expected, fired = twin(policy, result.request)
+        assert result.output_ids == expected
+        assert [step.t for step in result.steps] == fired
+        assert result.finish is (Finish.STOP_ID if expected[-1] == 7 else Finish.LENGTH)
+    assert sum(len(result.steps) for result in results) > 5
+    assert sum(result.usage.flips for result in results) > 0
+
+
+def test_kl_without_rows_takes_the_same_tokens_and_more_requests(
+    student: FakeServer, teacher: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(student, teacher):
+        by_rows = texts(KL, [student], [teacher])
+        teacher.has_rows = False
+        with caplog.at_level(logging.WARNING):
+            one_by_one = texts(KL, [student], [teacher])
+    assert "VLLM_USE_V2_MODEL_RUNNER=1" in caplog.text
+    assert [r.output_ids for r in by_rows] == [r.output_ids for r in one_by_one]
+    assert total(by_rows, "teacher_calls") < total(one_by_one, "teacher_calls")
+    assert all(step.teacher is None for r in by_rows for step in r.steps)
+    assert all(step.teacher is not None for r in one_by_one for step in r.steps)
+
+
+def total(results: list[Result], field: str) -> int:
+    return sum(getattr(result.usage, field) for result in results)
+
+
+@pytest.mark.parametrize(
+    "fault", ["429", "500", "503", "cut", "slow", "half", "wrong length", "no log-probabilities", "no choice"]
+)
+def test_a_fault_changes_no_text(student: FakeServer, teacher: FakeServer, fault: str) -> None:
+    with serving(student, teacher):
+        expected = texts(MARGIN, [student], [teacher])
+        student.faults = {2: fault, 5: fault}
+        teacher.faults = {1: fault}
+        spoilt = texts(MARGIN, [student], [teacher])
+    assert contents(spoilt) == contents(expected)
+    assert len(student.requests) + len(teacher.requests) == total(spoilt, "server_requests") + 3
+
+
+def test_null_rows_are_asked_for_again_without_the_cache(student: FakeServer, teacher: FakeServer) -> None:
+    with serving(student, teacher):
+        expected = texts(KL, [student], [teacher])
+        teacher.faults = {0: "null rows"}
+        spoilt = texts(KL, [student], [teacher])
+    assert contents(spoilt) == contents(expected)
+    repeated = [b["token_ids"] for b in teacher.requests if b["sampling_params"]["skip_reading_prefix_cache"]]
+    assert repeated == [teacher.requests[0]["token_ids"]]
+
+
+def test_a_server_that_dies_leaves_its_texts_to_the_other(teacher: FakeServer) -> None:
+    first, second = FakeServer(seed=0), FakeServer(seed=0)
+    with serving(first, second, teacher):
+        expected = texts(MARGIN, [first, second], [teacher])
+        assert first.requests and second.requests
+        fleet = connect([first.url, second.url], [teacher.url], SETTINGS)
+        first.is_dead = True
+        survived = run(fleet, MARGIN, SETTINGS, REQUESTS)
+    assert contents(survived) == contents(expected)
+
+
+def test_a_document_stays_with_its_server_and_its_salt(teacher: FakeServer) -> None:
+    first, second = FakeServer(seed=0), FakeServer(seed=0)
+    with serving(first, second, teacher):
+        texts(MARGIN, [first, second], [teacher])
+    documents = [{body["token_ids"][2] for body in server.requests} for server in (first, second)]
+    assert documents == [{0, 2, 4, 6, 8}, {1, 3, 5, 7, 9}]
+    salts = {body["cache_salt"] for server in (first, second, teacher) for body in server.requests}
+    assert len(salts) == 1
+
+
+def test_finished_texts_arrive_before_the_error_of_a_dead_pool(student: FakeServer) -> None:
+    """A run that ends with an error has handed over every text that was finished: the cache has it."""
+    settings = replace(SETTINGS, concurrency=1, patience_s=0.2)
+    with serving(student):
+        fleet = connect([student.url], [], settings)
+        results = RemoteScheduler(fleet, greedy(), VOCAB, settings).run(REQUESTS)
+        first = next(results)
+        student.is_dead = True
+        arrived = [first]
+        with pytest.raises(
+            ServersUnavailableError, match=r"no student server answered for 0\.2 s .*--use_cache"
+        ):
+            arrived.extend(results)
+    assert [result.index for result in arrived] == list(range(len(arrived)))
+
+
+def test_a_fault_that_stays_ends_in_one_message(student: FakeServer) -> None:
+    with serving(student):
+        student.faults = dict.fromkeys(range(1000), "500")
+        fleet = Fleet(connect_ignoring_faults(student).students)
+        with pytest.raises(
+            ServerError, match=r"student server http.*HTTP 500: .*told to fail.* \(12 attempts\)"
+        ):
+            run(fleet, greedy(), SETTINGS, REQUESTS)
+        student.faults = dict.fromkeys(range(1000), "400")
+        student.requests.clear()
+        with pytest.raises(ServerError, match="HTTP 400, told to fail"):
+            run(fleet, greedy(), SETTINGS, REQUESTS[:1])
+        assert len(student.requests) == 1
+
+
+def connect_ignoring_faults(student: FakeServer) -> Fleet:
+    faults, student.faults = student.faults, {}
+    fleet = connect([student.url], [], SETTINGS)
+    student.requests.clear()
+    student.faults = faults
+    return fleet
+
+
+def test_a_run_that_is_abandoned_stops_its_requests(student: FakeServer) -> None:
+    with serving(student):
+        fleet = connect([student.url], [], SETTINGS)
+        results = RemoteScheduler(fleet, greedy(), VOCAB, replace(SETTINGS, concurrency=1)).run(REQUESTS)
+        next(results)
+        results.close()  # type: ignore[attr-defined]
+        asked = len(student.requests)
+    assert asked <= len(REQUESTS) + 6
+
+
+def test_sampled_texts_draw_the_requests_own_numbers(student: FakeServer) -> None:
+    sampled = [replace(request, sampling=Sampling(0.7, 0.8, 20)) for request in REQUESTS]
+    with serving(student):
+        short = texts(greedy(), [student], [], replace(SETTINGS, chunk=1), sampled)
+        long = texts(greedy(), [student], [], replace(SETTINGS, chunk=16), sampled)
+        plain = texts(greedy(), [student], [])
+    assert contents(short) == contents(long)
+    assert contents(short) != contents(plain)
+    assert total(long, "discarded_tokens") > 0 == total(short, "discarded_tokens")
+
+
+def test_random_and_always_and_takeover(student: FakeServer, teacher: FakeServer) -> None:
+    policies = [takeover(make_trigger("random"), 0.7), takeover(make_trigger("always"), 0.0, warmup_tokens=3)]
+    with serving(student, teacher):
+        for policy in policies:
+            short = texts(policy, [student], [teacher], replace(SETTINGS, chunk=1))
+            long = texts(policy, [student], [teacher], replace(SETTINGS, chunk=16))
+            assert contents(short) == contents(long)
+            assert all(step.picked == step.teacher for result in long for step in result.steps)
+    assert [step.t for step in long[0].steps] == list(range(3, len(long[0].output_ids)))
+
+
+def test_a_greedy_text_is_one_request(student: FakeServer) -> None:
+    with serving(student):
+        results = texts(greedy(), [student], [])
+    assert [result.usage.server_requests for result in results] == [1] * len(REQUESTS)
+
+
+def test_rows_that_pad_the_vocabulary_are_never_text(student: FakeServer) -> None:
+    text_vocab = 30  # the made-up model's favourite is often beyond it
+    with serving(student):
+        fleet = connect([student.url], [], SETTINGS)
+        results = list(RemoteScheduler(fleet, greedy(), text_vocab, SETTINGS).run(REQUESTS))
+    for result in results:
+        ids = list(result.request.prompt_ids)
+        for token in result.output_ids:
+            values = log_probs(0, tuple(ids[-3:]))
+            assert token == max(range(text_vocab), key=lambda i, values=values: values[i])  # type: ignore[misc]
+            ids.append(token)
+
+
+# ---------------------------------------------------------------- the fake, the probe, bad input
+
+
+def test_the_fake_answers_in_the_recorded_shape(student: FakeServer) -> None:
+    with serving(student):
+        answers = record(student.url)
+    for kind, answer in answers.items():
+        assert shape(answer) == shape(RECORDED[kind]), kind
+
+
+def test_the_probe_names_the_flag_of_each_missing_property(student: FakeServer, teacher: FakeServer) -> None:
+    teacher.has_rows = False
+    with serving(student, teacher):
+        reports = examine([student.url], [teacher.url], SETTINGS)
+    by_name = {finding.name: finding for finding in reports[1].findings}
+    assert by_name["endpoint"].is_present and by_name["top tokens"].is_present and by_name["raw"].is_present
+    assert not by_name["rows"].is_present and "VLLM_USE_V2_MODEL_RUNNER=1" in by_name["rows"].message
+    assert "--enable-prompt-tokens-details" in by_name["prefix cache"].message
+    assert reports[0].faults == reports[1].faults == []
+
+
+@pytest.mark.parametrize(("fault", "flag"), [("404", "--enable-scale-out"), ("400", "answers HTTP 400")])
+def test_connect_refuses_servers_that_cannot_serve(student: FakeServer, fault: str, flag: str) -> None:
+    student.faults = {0: fault}
+    with serving(student), pytest.raises(ServerError, match=flag):
+        connect([student.url], [], SETTINGS)
+
+
+def test_connect_refuses_too_few_log_probabilities(student: FakeServer) -> None:
+    student.faults = {1: "400"}
+    with serving(student), pytest.raises(ServerError, match="--max-logprobs 128"):
+        connect([student.url], [], SETTINGS)
+
+
+def test_a_server_that_is_not_there() -> None:
+    with pytest.raises(
+        ServersUnavailableError, match=r"student server http://127\.0\.0\.1:9 does not answer"
+    ):
+        connect(["http://127.0.0.1:9"], [], SETTINGS)
+
+
+REFUSED: list[tuple[Callable[[Fleet], object], str]] = [
+    (lambda f: RemoteScheduler(f, s2t(make_trigger("entropy"), 1.0), VOCAB), "trigger=entropy64"),
+    (lambda f: RemoteScheduler(f, MARGIN, VOCAB), "needs a teacher"),
+    (lambda f: RemoteScheduler(f, replace(MARGIN, top_k=65), VOCAB), "top_k: expected at most 64"),
+    (lambda f: run(f, greedy(), SETTINGS, [Request((1,), 5000)]), "--max-model-len"),
+    (
+        lambda f: run(f, greedy(), SETTINGS, [Request((1,), 5, sampling=Sampling())]),
+        "sample_top_k: servers return the 64",
+    ),
+]
+
+
+@pytest.mark.parametrize(("attempt", "message"), REFUSED)
+def test_what_servers_cannot_serve_is_refused(
+    student: FakeServer, attempt: Callable[[Fleet], object], message: str
+) -> None:
+    with serving(student):
+        fleet = connect([student.url], [], SETTINGS)
+        with pytest.raises(ValueError, match=message):
+            attempt(fleet)
+
+
+def test_addresses() -> None:
+    assert server_urls("student_url", "http://a:1/+https://b:2/v1") == ("http://a:1", "https://b:2")
+    for text in ("a:1", "http://a:1+", "http://a:1+http://a:1/", "http://"):
+        with pytest.raises(ValueError, match="student_url: e"):
+            server_urls("student_url", text)
+
+
+@pytest.mark.parametrize("name", ["chunk", "concurrency", "timeout_s", "patience_s"])
+def test_settings_outside_their_range(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        RemoteSettings(**{name: 0})
