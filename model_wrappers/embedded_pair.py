@@ -16,6 +16,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "distil": {"peft": "embedded/distilled"},
     "s2t": {"teacher": TEACHER, "selector": SELECTOR, "tau": DEFAULT_TAU},
     "takeover": {"teacher": TEACHER, "selector": SELECTOR, "tau": DEFAULT_TAU},
+    "specreason": {"teacher": TEACHER, "score": "logprob", "delimiter": "sentence"},
     "s2t_local": {"selector": SELECTOR},
     "pps_local": {"selector": SELECTOR},
     "tah": {"tah": "embedded/tah"},

@@ -9,16 +9,14 @@ from typing import Any, cast
 
 from lm_eval.api.instance import Instance
 
-from s2t_eval.artifacts.fingerprint import model_fingerprint
-from s2t_eval.engine import Decoder, ModelRunner
+from s2t_eval.engine import Decoder
 from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
 from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
-from s2t_eval.model_wrappers.stock_arguments import require_context
-from s2t_eval.models.loading import load_model
-from s2t_eval.models.vocabulary import require_same_vocabulary, text_vocabulary, vocabulary_hash
+from s2t_eval.model_wrappers.teacher import load_teacher
+from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.selection import policy
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.policy import Policy
@@ -94,14 +92,9 @@ class SelectionLM(EngineLM):
     def _load_teacher(self, kwargs: dict[str, Any]) -> None:
         arguments = self.selection
         assert arguments.teacher is not None
-        dtype = arguments.teacher_dtype or kwargs.get("dtype", "auto")
         device = arguments.teacher_device or self.device
-        trust = bool(kwargs.get("trust_remote_code", False))
-        model, tokenizer = load_model("teacher", arguments.teacher, dtype, device, trust)
-        require_same_vocabulary(self.tokenizer, tokenizer)
-        require_context("teacher", kwargs.get("max_length"), model.config)
-        self.teacher = ModelRunner(model, arguments.teacher, text_vocabulary(tokenizer))
-        self.teacher_fingerprint = model_fingerprint(model)
+        loaded = load_teacher(arguments.teacher, self.tokenizer, device, arguments.teacher_dtype, kwargs)
+        self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
 
     def _load_selector(self) -> Selector | None:
         if self.selection.selector is None:

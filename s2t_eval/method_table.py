@@ -97,6 +97,13 @@ METHODS = (
         "takeover:Takeover",
         fires=True,
     ),
+    Method(
+        "specreason",
+        "SpecReason",
+        ("specreason",),
+        "a larger teacher scores each step of reasoning and writes those that it rejects",
+        "specreason:SpecReason",
+    ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
 BY_KEY = {method.key: method for method in METHODS}

@@ -38,6 +38,7 @@ ARGUMENT_CLASSES = {
     "TeacherArguments": "`s2t`, `takeover`",
     "LocalArguments": "`s2t_local`, `pps_local`",
     "TahArguments": "`tah`",
+    "SpecReasonArguments": "`specreason`",
 }
 SETTINGS = {
     "LoopSettings": "The training loop (all training commands)",

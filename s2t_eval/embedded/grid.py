@@ -64,6 +64,12 @@ GRID = (
     _pair("s2t_entropy_tau5", "s2t, entropy, tau 5 %", "s2t", "entropy", 0.05),
     _pair("s2t_random_tau5", "s2t, random, tau 5 %", "s2t", "random", 0.05),
     _pair("takeover_kl_tau5", "takeover, kl, tau 5 %", "takeover", "kl", 0.05),
+    Row(
+        "specreason",
+        "specreason, accept 0.7",
+        "specreason",
+        {"teacher": TEACHER, "score": "logprob", "delimiter": "sentence", "accept": 0.7},
+    ),
     Row("s2t_local", "s2t_local (adapted model writes)", "s2t_local", SELECTOR),
     Row("pps_local", "pps_local, its default", "pps_local", SELECTOR),
     Row(

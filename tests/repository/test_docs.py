@@ -17,6 +17,7 @@ from s2t_eval import __version__, cli
 from s2t_eval.cli.application import CommandLine
 from s2t_eval.model_wrappers import arguments
 from s2t_eval.model_wrappers.registration import BACKENDS
+from s2t_eval.model_wrappers.specreason import SpecReasonArguments
 from s2t_eval.model_wrappers.tah import TahArguments
 from scripts.generate_reference import REFERENCE, is_written, pages
 
@@ -112,6 +113,7 @@ def test_evaluations_of_the_docs_name_models_and_arguments_that_exist() -> None:
         arguments.TeacherArguments,
         arguments.LocalArguments,
         TahArguments,
+        SpecReasonArguments,
     )
     known = {field.name for owner in classes for field in fields(owner)} | arguments.STOCK_ARGS
     evaluations = [words for words in commands() if words[0] == "lm_eval"]
