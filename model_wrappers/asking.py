@@ -24,7 +24,7 @@ class AskingLM(EngineLM):
         return rendered
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Texts for the harness's requests, whose tasks know whether they were made with the chat template."""
+        """Texts for the harness's requests; their tasks know whether they have the chat template."""
         settings = [prompt_settings(task) for task in {str(instance.task_name) for instance in requests}]
         self.has_chat_template |= any(known is not None and known.apply_chat_template for known in settings)
         return super().generate_until(requests, disable_tqdm)

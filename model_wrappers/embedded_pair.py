@@ -19,6 +19,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "specreason": {"teacher": TEACHER, "score": "logprob", "delimiter": "sentence"},
     "s2t_local": {"selector": SELECTOR},
     "pps_local": {"selector": SELECTOR},
+    "tot": {"value": "loglik", "delimiter": "sentence", "max_line": 16, "budget": 272},
     "tah": {"tah": "embedded/tah"},
 }
 """Method -> its arguments in addition to the student. The selector also contains thresholds of KL triggers,

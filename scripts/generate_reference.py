@@ -39,6 +39,7 @@ ARGUMENT_CLASSES = {
     "LocalArguments": "`s2t_local`, `pps_local`",
     "TahArguments": "`tah`",
     "SpecReasonArguments": "`specreason`",
+    "TreeArguments": "`tot`",
 }
 SETTINGS = {
     "LoopSettings": "The training loop (all training commands)",

@@ -57,6 +57,12 @@ GRID = (
     Row("maj2", "maj2", "maj_at_k", {"num_samples": 2}),
     Row("maj4", "maj4", "maj_at_k", {"num_samples": 4}),
     Row("maj8", "maj8", "maj8"),
+    Row(
+        "tot",
+        "tot, beam 2, branch 4",
+        "tot",
+        {"value": "loglik", "delimiter": "sentence", "max_line": 16, "budget": 272},
+    ),
     Row("distil", "distil (kd)", "distil", {"peft": "embedded/distilled"}),
     Row("tah", "tah", "tah", {"tah": "embedded/tah"}),
     _pair("s2t_kl_tau1", "s2t, kl, tau 1 %", "s2t", "kl", 0.01),

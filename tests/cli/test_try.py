@@ -27,7 +27,7 @@ from s2t_eval.pipelines.single_text import EMBEDDED_OPTIONS, EXAMPLE, load_backe
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, arith_task, generation
 
-METHODS = ("greedy", "s2t", "takeover", "specreason", "s2t_local", "pps_local", "distil", "tah")
+METHODS = ("greedy", "s2t", "takeover", "specreason", "s2t_local", "pps_local", "distil", "tah", "tot")
 PROBLEM = make_split("train")[EXAMPLE]
 ENTROPY = "trigger=entropy,threshold=0.1"
 COLOUR = re.compile(r"\x1b\[[\d;]*3\dm")

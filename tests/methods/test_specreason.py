@@ -108,6 +108,7 @@ def test_it_is_its_slow_twin(student: PreTrainedModel, teacher: PreTrainedModel,
 
 
 @pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("family", ["llama", "gemma3"], scope="session")
 def test_the_lowest_threshold_is_greedy_and_none_above_the_highest(
     student: PreTrainedModel, teacher: PreTrainedModel, name: str
 ) -> None:
@@ -125,6 +126,7 @@ def test_the_lowest_threshold_is_greedy_and_none_above_the_highest(
 
 @pytest.mark.parametrize("name", ["digit", "logprob"])
 @pytest.mark.parametrize("sampling", [None, Sampling(0.8, 0.9, 10)])
+@pytest.mark.parametrize("family", ["gemma3"], scope="session")
 def test_batch_size_and_refilling_change_no_text(
     student: PreTrainedModel, teacher: PreTrainedModel, name: str, sampling: Sampling | None
 ) -> None:
@@ -159,6 +161,7 @@ def test_what_the_teacher_reads_and_writes_is_counted_apart(
         assert usage.forwards <= drafted + 1
 
 
+@pytest.mark.parametrize("family", ["qwen2"], scope="session")
 def test_greedy_decoding_of_the_same_pair_differs(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     """Without this the limits could agree because the models do."""
     asked = requests(4)

@@ -26,6 +26,7 @@ NAMED: dict[str, dict[str, Any]] = {
     "specreason": {"teacher": TEACHER, "score": "logprob", "delimiter": "sentence"},
     "s2t_local": SELECTOR,
     "pps_local": SELECTOR,
+    "tot": {"value": "loglik", "delimiter": "sentence", "max_line": 16, "budget": 272},
     "tah": {"tah": "embedded/tah"},
 }
 

@@ -165,10 +165,13 @@ class SpecReasonStepper:
             score = self.score(self.teacher, StepStates(read[:-1], seq.step, states[-1]))
             if math.isnan(score):
                 raise not_finite(self.teacher, seq)
-            finish = self._accept(seq, read[-1]) if score >= self.accept else self._reject(seq, row, read[0])
+            if score >= self.accept:
+                finish = self._accept(seq, read[-1])
+                if finish is not None:
+                    finished.append((row, finish))
+            else:
+                self._reject(seq, row, read[0])
             self.teacher.truncate(row, len(seq.ids))
-            if finish is not None:
-                finished.append((row, finish))
         return finished
 
     def _accept(self, seq: StepwiseSequence, teacher_state: Tensor) -> Finish | None:
