@@ -178,7 +178,7 @@ class EngineLM(HarnessRequests):
         """Stock's entry for the results file, with ours under `s2t_eval`."""
         entry = {
             "version": s2t_eval.__version__,
-            **provenance(self.model),
+            **provenance(self.model, self.teacher),
             "method": self.METHOD,
             "pretrained": self.student_name,
             **self.describe(),

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 import s2t_eval
+from s2t_eval.engine import ModelRunner
 
 PACKAGES = ("torch", "transformers", "lm-eval", "peft", "tokenizers", "math-verify")
 """Distributions whose version may change a text or a score."""
@@ -22,20 +23,22 @@ SOURCES = ("s2t_eval", "model_wrappers", "tasks")
 """Folders of a checkout whose uncommitted changes make it another code than its commit."""
 
 
-def provenance(model: Any) -> dict[str, Any]:
-    """The entries `commit`, `device` and `packages` of a results file.
+def provenance(model: Any, teacher: ModelRunner | None) -> dict[str, Any]:
+    """The entries of a results file that name code, device and packages.
 
     Args:
-        model: the student, loaded; its parameters lie where the run is made.
+        model: the student, loaded; its device is the device of the run.
+        teacher: None for a method without one.
 
     Returns:
         commit: see `commit_of`; device: for example "cpu" or "cuda:0 (NVIDIA H100 80GB HBM3)"; packages:
-        distribution -> version, those that are installed.
+        distribution -> version, those that are installed; teacher_parameters: their number, or None.
     """
     return {
         "commit": commit_of(Path(s2t_eval.__file__).resolve().parents[1]),
         "device": _device_name(torch.device(model.device)),
         "packages": _package_versions(),
+        "teacher_parameters": sum(p.numel() for p in teacher.base.parameters()) if teacher else None,
     }
 
 

@@ -56,7 +56,13 @@ METHODS = (
         "maj8:MajorityVote",
         votes=True,
     ),
-    Method("tah", "TaH", ("tah",), "Think-at-Hard: a second iteration at hard tokens", "tah:ThinkAtHard"),
+    Method(
+        "tah",
+        "TaH",
+        ("tah",),
+        "Think-at-Hard: a second iteration at hard tokens",
+        "tah:ThinkAtHard",
+    ),
     Method(
         "topk_distilled",
         "Top-K distilled, greedy",
@@ -114,6 +120,8 @@ METHODS = (
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
 BY_KEY = {method.key: method for method in METHODS}
+FIRING_MODELS = tuple(model for method in METHODS if method.fires for model in method.models)
+"""`--model` names of methods with a trigger, for which a grid of K and tau makes sense."""
 BACKENDS = {
     model: f"{WRAPPERS}.{method.backend}"
     for method in METHODS

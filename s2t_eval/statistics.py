@@ -1,7 +1,7 @@
-"""The statistics of every table, in one place: intervals, paired tests, and what n can resolve.
+"""The statistics of every table: intervals, paired tests, detectable effects, shares of a gain.
 
-Each function is a thin layer over scipy or statsmodels, and says what it does at the edges (no
-disagreement at all, a single pair), where those libraries warn, divide by zero or disagree.
+Each function is a thin layer over scipy or statsmodels that defines its result in limiting cases (no
+discordant pair, a single pair), in which those libraries warn, divide by zero or disagree.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from statsmodels.stats.proportion import proportion_confint
 Scores = NDArray[np.float64]
 
 RESAMPLES = 10_000
-"""Resamples of a bootstrap or a permutation test: its own error is then under a percentile."""
+"""Resamples of a bootstrap or a permutation test; the Monte Carlo error is then below one percentile."""
 LEAST_LOG_PROB = -30.0
-"""A candidate that the teacher excludes costs no more than this, in nats."""
+"""Lower bound of the teacher's log-probability of a candidate, in nats."""
 
 
 class Interval(NamedTuple):
@@ -45,7 +45,7 @@ def wilson(hits: int, n: int, confidence: float = 0.95) -> Interval:
 
 
 def mcnemar_exact(won: int, lost: int) -> float:
-    """Two-sided exact McNemar p-value of items won and lost; 1 where nothing differs."""
+    """Two-sided p-value of the exact McNemar test for items won and lost; 1 without discordant pairs."""
     if won + lost == 0:
         return 1.0
     return min(1.0, float(mcnemar([[0, won], [lost, 0]], exact=True).pvalue))
@@ -60,10 +60,10 @@ def paired_bootstrap(
 ) -> Interval:
     """Percentile interval of mean(new - base), items resampled as pairs.
 
-    A single pair has no interval: it is (nan, nan).
+    The interval of a single pair is undefined: (nan, nan).
 
     Raises:
-        ValueError: sides of different length, or empty ones.
+        ValueError: vectors of different length, or empty ones.
     """
     delta = differences(new, base)
     if len(delta) == 1:
@@ -81,10 +81,10 @@ def paired_bootstrap(
 
 
 def paired_p(new: Sequence[float] | Scores, base: Sequence[float] | Scores, seed: int = 0) -> float:
-    """Two-sided p-value of paired scores: exact McNemar for 0/1 scores, else by exchanging signs.
+    """Two-sided p of paired scores: the exact McNemar test for 0/1 scores, else a sign-flip permutation test.
 
     Raises:
-        ValueError: sides of different length, or empty ones.
+        ValueError: vectors of different length, or empty ones.
     """
     delta = differences(new, base)
     is_binary = bool(np.isin(np.concatenate([new, base]), (0.0, 1.0)).all())
@@ -105,7 +105,7 @@ def paired_p(new: Sequence[float] | Scores, base: Sequence[float] | Scores, seed
 
 
 def differences(new: Sequence[float] | Scores, base: Sequence[float] | Scores) -> Scores:
-    """new - base, [n]; raises `ValueError` for sides of different length or empty ones."""
+    """new - base, [n]; raises `ValueError` for vectors of different length or empty ones."""
     left, right = np.asarray(new, dtype=float), np.asarray(base, dtype=float)
     if left.shape != right.shape or left.ndim != 1 or len(left) == 0:
         raise ValueError(
@@ -115,27 +115,27 @@ def differences(new: Sequence[float] | Scores, base: Sequence[float] | Scores) -
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given; each compares with alpha itself."""
+    """p-values adjusted by Holm's method, in the same order; each is compared with alpha itself."""
     if not len(p_values):
         return []
     return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
 
 
 def detectable_effect(n: int, won: int, lost: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Smallest true difference that the exact McNemar test would find with this power, as a fraction.
+    """The smallest true difference that the exact McNemar test detects with this power, as a fraction.
 
-    The items that change both ways are taken as noise that stays (twice the smaller of won and lost);
-    a difference adds changes in one direction. Exact, not by the normal approximation: with few changes
-    that one promises too much, and none at all would make every difference detectable.
+    Discordant pairs in both directions (twice the smaller of won and lost) are taken as noise that remains; a
+    difference adds pairs in one direction. The power is exact, because the normal approximation overstates it
+    where few pairs are discordant, and where none are, it would make every difference detectable.
 
     Returns:
-        The difference, or nan where not even a change of every item would be found.
+        The difference, or nan where not even a change of every item would be detected.
     """
     noise = 2 * min(won, lost) / n
-    most = 1 - noise
-    if _power(most, noise, n, alpha) < power:
+    largest = 1 - noise
+    if _power(largest, noise, n, alpha) < power:
         return float("nan")
-    low, high = 0.0, most
+    low, high = 0.0, largest
     while high - low > 1e-5:
         middle = (low + high) / 2
         low, high = (low, middle) if _power(middle, noise, n, alpha) >= power else (middle, high)
@@ -143,30 +143,30 @@ def detectable_effect(n: int, won: int, lost: int, alpha: float = 0.05, power: f
 
 
 def _power(difference: float, noise: float, n: int, alpha: float) -> float:
-    """Chance that n pairs show a significant loss, given the shares that change."""
-    changing = min(1.0, noise + difference)
-    counts = np.arange(stats.binom.ppf(1e-9, n, changing), stats.binom.ppf(1 - 1e-9, n, changing) + 1)
-    # Significant with c of m changes in the rarer direction: 2 P(X <= c) <= alpha, X ~ Bin(m, 1/2).
+    """Probability that n pairs show a significant loss, for these shares of discordant pairs."""
+    discordant = min(1.0, noise + difference)
+    counts = np.arange(stats.binom.ppf(1e-9, n, discordant), stats.binom.ppf(1 - 1e-9, n, discordant) + 1)
+    # Significant with c of m discordant pairs in the rarer direction: 2 P(X <= c) <= alpha, X ~ Bin(m, 1/2).
     critical = stats.binom.ppf(alpha / 2, counts, 0.5)
     critical -= 2 * stats.binom.cdf(critical, counts, 0.5) > alpha
-    to_loss = (noise / 2 + difference) / changing if changing else 0.5
-    found = stats.binom.cdf(critical, counts, 1 - to_loss)
-    return float((stats.binom.pmf(counts, n, changing) * found).sum())
+    to_loss = (noise / 2 + difference) / discordant if discordant else 0.5
+    is_significant = stats.binom.cdf(critical, counts, 1 - to_loss)
+    return float((stats.binom.pmf(counts, n, discordant) * is_significant).sum())
 
 
 def spearman(left: Sequence[float], right: Sequence[float]) -> float:
-    """Spearman's rho; nan where one side is constant."""
+    """Spearman's rho; nan where one vector is constant."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
         return float(stats.spearmanr(left, right).statistic)
 
 
 def teacher_gain(teacher: np.ndarray, picked: np.ndarray) -> np.ndarray:
-    """What a pick gains at each step, nats: the teacher's log-probability of it minus that of greedy's token.
+    """The gain of each pick in nats: the teacher's log-probability of it minus that of greedy's token.
 
     Args:
         teacher: the teacher's log-probabilities of the candidates, greedy's token first, [steps, K].
-        picked: the place of each pick among them, [steps].
+        picked: the index of each pick among them, [steps].
     """
     values = teacher.clip(LEAST_LOG_PROB)
     gained: np.ndarray = values[np.arange(len(values)), picked] - values[:, 0]
@@ -178,18 +178,19 @@ def share_of_gain(
 ) -> tuple[float, Interval]:
     """(mean(new) - mean(base)) / (mean(full) - mean(base)), and its percentile bootstrap interval, 95 %.
 
-    Items are resampled as triples; resamples in which `full` gains nothing have no share and are left out.
-    nan where `full` itself gains nothing.
+    Items are resampled as triples. Resamples in which `full` gains nothing have no share and are left out.
+    The share is nan where `full` itself gains nothing.
     """
     gains = np.stack([differences(new, base), differences(full, base)])
     n = gains.shape[1]
-    mine, whole = gains.mean(1)
-    if whole <= 0:
+    gain, full_gain = gains.mean(1)
+    if full_gain <= 0:
         return float("nan"), Interval(float("nan"), float("nan"))
     rng, batch = np.random.default_rng(seed), max(1, 2_000_000 // n)
     sizes = [min(batch, resamples - begin) for begin in range(0, resamples, batch)]
     draws = (rng.multinomial(n, np.full(n, 1 / n), size=size) for size in sizes)
-    top, bottom = np.concatenate([gains @ draw.T for draw in draws], axis=1)
-    shares = top[bottom > 0] / bottom[bottom > 0]
+    numerators, denominators = np.concatenate([gains @ draw.T for draw in draws], axis=1)
+    has_share = denominators > 0
+    shares = numerators[has_share] / denominators[has_share]
     low, high = np.quantile(shares, [0.025, 0.975])
-    return float(mine / whole), Interval(float(low), float(high))
+    return float(gain / full_gain), Interval(float(low), float(high))

@@ -1,10 +1,10 @@
-"""Where a benchmark of ours and the stock task disagree, item by item.
+"""Lists the documents on which a benchmark of s2t-eval and the stock task disagree.
 
-    python scripts/compare_stock_items.py --ours RUNS/paper40 --ours-task s2t_gsm8k \
+    python scripts/compare_stock_items.py --project RUNS/paper40 --project-task s2t_gsm8k \
         --stock RUNS/stock_gsm8k --stock-task gsm8k --metric exact_match
 
-Folders are lm_eval's, made with `--log_samples`. Prints a Markdown table: verdict and answer of both sides
-for every document on which they differ, the stock task by each of its filters.
+Folders are lm_eval's, made with `--log_samples`. The output is a Markdown table for each filter of the stock
+task: verdict and answer of both tasks for every document on which they differ.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from s2t_eval.artifacts.json_lines import read_json_lines
 
-SHOWN = 60
+MAX_ANSWER_LENGTH = 60
 HEADER = """\
-| doc | target | ours | answer | stock | answer |
+| doc | target | s2t-eval | answer | stock | answer |
 |---|---|---|---|---|---|"""
 
 
@@ -27,45 +27,48 @@ def read(folder: Path, task: str) -> dict[str, dict[int, dict[str, Any]]]:
     files = sorted(folder.rglob(f"samples_{task}_*.jsonl"))
     if not files:
         raise SystemExit(f"{folder}: no samples of {task}; run lm_eval with --log_samples")
-    found: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+    samples: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     for _, sample in read_json_lines(files[-1]):
-        found[sample.get("filter", "none")][sample["doc_id"]] = sample
-    return found
+        samples[sample.get("filter", "none")][sample["doc_id"]] = sample
+    return samples
 
 
-def shown(sample: dict[str, Any]) -> str:
+def answer_text(sample: dict[str, Any]) -> str:
     """The answer that was scored, on one line."""
     answer = sample["filtered_resps"][0]
     while isinstance(answer, list):
         answer = answer[0]
     text = " ".join(str(answer).split()).replace("|", "\\|")
-    return text if len(text) <= SHOWN else "…" + text[-SHOWN:]
+    return text if len(text) <= MAX_ANSWER_LENGTH else "…" + text[-MAX_ANSWER_LENGTH:]
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    for side in ("ours", "stock"):
+    for side in ("project", "stock"):
         parser.add_argument(f"--{side}", type=Path, required=True)
         parser.add_argument(f"--{side}-task", required=True)
     parser.add_argument("--metric", required=True, help="of the stock task")
-    parser.add_argument("--ours-metric", help="of our task, where it has another name")
-    given = parser.parse_args()
-    own = given.ours_metric or given.metric
-    [ours] = read(given.ours, given.ours_task).values()
-    for name, stock in read(given.stock, given.stock_task).items():
-        docs = [doc for doc in ours if doc in stock]
-        pairs = {doc: (float(ours[doc][own]), float(stock[doc][given.metric])) for doc in docs}
-        differing = [doc for doc, (mine, theirs) in pairs.items() if mine != theirs]
-        right = [int(sum(column)) for column in zip(*pairs.values(), strict=True)]
+    parser.add_argument("--project-metric", help="of the task of s2t-eval, where it has another name")
+    parsed = parser.parse_args()
+    metric = parsed.project_metric or parsed.metric
+    [project] = read(parsed.project, parsed.project_task).values()
+    for name, stock in read(parsed.stock, parsed.stock_task).items():
+        docs = [doc for doc in project if doc in stock]
+        scores = {doc: (float(project[doc][metric]), float(stock[doc][parsed.metric])) for doc in docs}
+        differing = [
+            doc for doc, (project_score, stock_score) in scores.items() if project_score != stock_score
+        ]
+        correct = [int(sum(column)) for column in zip(*scores.values(), strict=True)]
         print(
-            f"\n{given.ours_task} {right[0]}, {given.stock_task} ({name}) {right[1]} of {len(pairs)}; "
-            f"{len(differing)} differ\n\n{HEADER}"
+            f"\n{parsed.project_task} {correct[0]}, {parsed.stock_task} ({name}) {correct[1]} of "
+            f"{len(scores)}; {len(differing)} differ\n\n{HEADER}"
         )
         for doc in differing:
-            mine, theirs = pairs[doc]
-            target = shown({"filtered_resps": [ours[doc]["target"]]})
-            cells = (doc, target, f"{mine:g}", shown(ours[doc]), f"{theirs:g}", shown(stock[doc]))
+            project_score, stock_score = scores[doc]
+            target = answer_text({"filtered_resps": [project[doc]["target"]]})
+            answers = (answer_text(project[doc]), answer_text(stock[doc]))
+            cells = (doc, target, f"{project_score:g}", answers[0], f"{stock_score:g}", answers[1])
             print("| " + " | ".join(map(str, cells)) + " |")
 
 

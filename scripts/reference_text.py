@@ -43,6 +43,10 @@ and is refused where another model is used. Weights are safetensors; nothing is 
 
 RESULTS: dict[str, str] = {
     "version": "version of s2t-eval",
+    "commit": "commit of the checkout, with -dirty for changed code; null for an installed package",
+    "device": "device of the student",
+    "packages": "versions of the packages that may change a text or a score",
+    "teacher_parameters": "number of the teacher's parameters; null without one",
     "method": "the `--model` name of the method",
     "pretrained": "the student as it was named",
     "policy": "trigger, threshold, selector, number of candidates and tokens without a trigger at the start",
@@ -76,8 +80,6 @@ RESULTS: dict[str, str] = {
     "batch_size": "texts decoded at once",
     "prompt_hashes": "task → hash over its prompts",
     "sandbox": "what generated programs ran in",
-    "git_hash": "commit of the code",
-    "device": "where the run took place",
     "telemetry": "costs, see the next table",
 }
 

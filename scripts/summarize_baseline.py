@@ -3,11 +3,12 @@
     python scripts/summarize_baseline.py --task s2t_gsm8k --control greedy \
         --out results/baselines/gsm8k-qwen RUNS/greedy RUNS/s2t_tau5 ...
 
-Each folder is one run made with `--log_samples --output_path FOLDER`; its name is the row's name.
-Written are the harness's results, a line a document (hashes and score) instead of the samples, paths cut
-to their last part, and `table.md`: accuracy with its 95 % Wilson interval, and paired against the control
-the items won and lost, the exact McNemar p, and the 95 % interval of the difference by a seeded paired
-bootstrap. Without `--task` and `--control` the table has every task of every run, unpaired.
+Each folder is one run made with `--log_samples --output_path FOLDER`; its name becomes the row's name.
+The output folder receives the harness's results, with a line for each document (hashes and score) in place of
+the samples and with paths cut to their last part, and `table.md`: accuracy with its 95 % Wilson interval, and
+paired with the control the documents won and lost, the p of the exact McNemar test, and the 95 % interval of
+the difference from a seeded paired bootstrap. Without `--task` and `--control` the table has every task of
+every run, unpaired.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import argparse
 from pathlib import Path
 
 from s2t_eval.report.baseline import write_baselines
+from s2t_eval.report.cells import MISSING, accuracy, delta, p_value, percent_sign, won_lost
 from s2t_eval.report.compare import compare_pair
-from s2t_eval.report.runs import Run, read_runs
-from s2t_eval.statistics import wilson
+from s2t_eval.report.costs import cut_off
+from s2t_eval.report.run import Run
+from s2t_eval.report.runs import read_runs
 
 HEADER = """\
-| run | n | correct | 95 % | Δ to control (95 %) | won / lost | p (McNemar) | fired steps | flips | \
-teacher tokens | forwards / token |
-|---|---|---|---|---|---|---|---|---|---|---|"""
+| run | n | correct | 95 % | Δ to control (95 %) | won / lost | p (McNemar) | cut off | fired steps | \
+flips | teacher tokens | scorer tokens | forwards / token |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 BENCHMARK_HEADER = """\
@@ -33,35 +36,31 @@ BENCHMARK_HEADER = """\
 
 def benchmark_row(run: Run) -> str:
     """One line of the table of all tasks."""
-    n, hits = len(run.scored), int(run.scored["score"].sum())
-    low, high = wilson(hits, n)
-    found = run.results["results"][run.task]
+    score, figures = accuracy(run), run.results["results"][run.task]
 
-    def share(name: str) -> str:
-        value = next((found[key] for key in found if key.split(",")[0] == name), None)
-        return "–" if value is None else f"{100 * value:.1f} %"
+    def figure(name: str) -> str:
+        return percent_sign(next((figures[k] for k in figures if k.split(",")[0] == name), float("nan")))
 
-    prompts = run.ours.get("prompt_hashes", {}).get(run.task, "–")
+    prompts = run.backend_info.get("prompt_hashes", {}).get(run.task, MISSING)
     return (
-        f"| {run.name} | {run.task} | {n} | {hits} ({100 * hits / n:.1f} %) "
-        f"| {100 * low:.1f}–{100 * high:.1f} | {share('extracted')} | {share('truncated')} | {prompts} |"
+        f"| {run.name} | {run.task} | {score.n} | {score.count_text} | {score.interval_text} "
+        f"| {figure('extracted')} | {figure('truncated')} | {prompts} |"
     )
 
 
 def row(run: Run, control: Run) -> str:
     """One line of the Markdown table."""
-    n, hits = len(run.scored), int(run.scored["score"].sum())
-    low, high = wilson(hits, n)
-    paired = "– | – | –"
+    score, cost = accuracy(run), run.cost
+    paired = " | ".join([MISSING] * 3)
     if run is not control:
         pair = compare_pair(control, run)
-        interval = f"{100 * pair.interval.low:+.1f} to {100 * pair.interval.high:+.1f}"
-        paired = f"{100 * pair.delta:+.1f} ({interval}) | {len(pair.won)} / {len(pair.lost)} | {pair.p:.2g}"
-    cost = run.cost
+        paired = " | ".join([delta(pair.delta, pair.interval), won_lost(pair), p_value(pair.p)])
+    rate = percent_sign(cost["realised_rate"], 2)
     return (
-        f"| {run.name} | {n} | {hits} ({100 * hits / n:.1f} %) | {100 * low:.1f}–{100 * high:.1f} "
-        f"| {paired} | {cost['triggers']:,} of {cost['tokens']:,} ({100 * cost['realised_rate']:.2f} %) "
-        f"| {cost['flips']:,} | {cost['teacher_tokens']:,} | {cost['forwards_per_token']:.3f} |"
+        f"| {run.name} | {score.n} | {score.count_text} | {score.interval_text} | {paired} "
+        f"| {percent_sign(cut_off([run]))} | {cost['triggers']:,} of {cost['tokens']:,} ({rate}) "
+        f"| {cost['flips']:,} | {cost['teacher_tokens']:,} | {cost.get('scorer_tokens', 0):,} "
+        f"| {cost['forwards_per_token']:.3f} |"
     )
 
 
@@ -72,24 +71,24 @@ def main() -> None:
     parser.add_argument("--task")
     parser.add_argument("--control", help="name of the run to compare with")
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    parsed = parser.parse_args()
     try:
-        if (given.task is None) != (given.control is None):
+        if (parsed.task is None) != (parsed.control is None):
             raise ValueError("--task and --control: expected both or neither")
-        runs = [run for run in read_runs(given.runs) if given.task in (None, run.task)]
-        if given.task is None:
+        runs = [run for run in read_runs(parsed.runs) if parsed.task in (None, run.task)]
+        if parsed.task is None:
             runs = [run for run in runs if run.documents is not None]  # groups have none of their own
             table = "\n".join([BENCHMARK_HEADER, *map(benchmark_row, runs)])
         else:
-            control = next((run for run in runs if run.name == given.control), None)
+            control = next((run for run in runs if run.name == parsed.control), None)
             if control is None:
-                raise ValueError(f"--control: no run of {given.task} is named {given.control!r}")
+                raise ValueError(f"--control: no run of {parsed.task} is named {parsed.control!r}")
             table = "\n".join([HEADER, *(row(run, control) for run in runs)])
-        given.out.mkdir(parents=True, exist_ok=True)
-        write_baselines(runs, given.out)
+        parsed.out.mkdir(parents=True, exist_ok=True)
+        write_baselines(runs, parsed.out)
     except ValueError as error:
-        raise SystemExit(f"collect: {error}") from error
-    (given.out / "table.md").write_text(table + "\n")
+        raise SystemExit(f"summarize_baseline: {error}") from error
+    (parsed.out / "table.md").write_text(table + "\n")
     print(table)
 
 

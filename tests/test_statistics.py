@@ -103,8 +103,8 @@ def test_detectable_effect_is_found_as_often_as_it_says(n: int, won: int, lost: 
     noise = 2 * min(won, lost) / n
     shares = [noise / 2, noise / 2 + effect, 1 - noise - effect]
     draws = np.random.default_rng(0).multinomial(n, shares, size=2000)
-    found = [mcnemar_exact(int(w), int(k)) <= 0.05 and k > w for w, k, _ in draws]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+    is_detected = [mcnemar_exact(int(w), int(k)) <= 0.05 and k > w for w, k, _ in draws]
+    assert np.mean(is_detected) == pytest.approx(0.8, abs=0.03)
 
 
 def test_detectable_effect_is_near_the_normal_approximation_where_that_holds() -> None:

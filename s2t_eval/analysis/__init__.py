@@ -1,1 +1,1 @@
-"""Where and why selection helps: each function returns a figure with the numbers behind it."""
+"""Where and why selection helps: each function returns a figure with its numbers."""

@@ -1,4 +1,4 @@
-"""What holds a learned selector back, trigger or selection: each crossed with what a teacher would do."""
+"""Whether trigger or selection limits a learned selector: each is replaced by the teacher's in turn."""
 
 from __future__ import annotations
 
@@ -10,68 +10,82 @@ from matplotlib.figure import Figure
 
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.figures import Plot, canvas
-from s2t_eval.statistics import paired_bootstrap, teacher_gain
+from s2t_eval.statistics import Scores, paired_bootstrap, share_of_gain, teacher_gain
 
 TRIGGERS = ("kl", "router", "entropy", "margin")
 RATES = (0.01, 0.05, 0.1, 0.2, 1.0)
 
 
 def trigger_or_selection(
-    every: pd.DataFrame, kept: pd.DataFrame, top_k: int = 8, rates: Sequence[float] = RATES
+    steps: pd.DataFrame, candidates: pd.DataFrame, top_k: int = 8, rates: Sequence[float] = RATES
 ) -> Plot | None:
-    """Gain a text in the teacher's log-probability, by trigger, rate, and who picks among the first `top_k`.
+    """The gain of a text in the teacher's log-probability, by trigger, rate and the model that picks.
 
     The gain of a step is the teacher's log-probability of the pick minus that of the student's first token,
-    on the student's own texts: no text is generated anew. The KL trigger with the teacher's picks is S2T; a
-    local trigger with the selector's picks is S2T-Local; the two mixed forms tell which half loses more.
+    on the student's own texts; no text is generated again. The KL trigger with the teacher's picks is S2T, a
+    local trigger with the selector's picks is S2T-Local. The two mixed forms show which half loses more.
 
     Args:
-        every: of `steps.positions`, with a column `router` where there is one.
-        kept: of `steps.groups`, with the column `selector`, at every step.
-        top_k: candidates that are picked from.
-        rates: share of the steps that fire, the largest of each trigger's divergences.
+        steps: of `steps.positions`, with a column `router` where the selector has one.
+        candidates: of `steps.groups`, with the column `selector`, at every step.
+        top_k: number of candidates among which a pick is made.
+        rates: shares of the steps that fire, those with the largest values of each trigger.
 
     Returns:
-        Columns trigger, tau, picks, texts, steps, gain (nats a text), low, high (bootstrap over texts), share
-        (percent of the KL trigger with the teacher's picks at the same rate); None where the labels do not
-        hold candidates at every step.
+        Columns trigger, tau, picks, texts, steps, gain (nats per text), low, high, and share, share_low,
+        share_high (percent of the gain of the KL trigger with the teacher's picks at the same rate), both
+        intervals by bootstrap over texts; None where the labels do not have candidates at every step.
     """
-    if len(kept) != len(every):
+    if len(candidates) != len(steps):
         return None
     order = ["benchmark", "problem_id", "t"]
-    every, kept = (frame.sort_values(order, ignore_index=True) for frame in (every, kept))
-    teacher = np.stack([np.asarray(row[:top_k]) for row in kept["teacher"]])
-    scores = np.stack([np.asarray(row[:top_k]) for row in kept["selector"]])
-    gained = {
+    steps, candidates = (frame.sort_values(order, ignore_index=True) for frame in (steps, candidates))
+    teacher = np.stack([np.asarray(row[:top_k]) for row in candidates["teacher"]])
+    scores = np.stack([np.asarray(row[:top_k]) for row in candidates["selector"]])
+    gains = {
         "the teacher": teacher_gain(teacher, teacher.argmax(-1)),
         "the selector": teacher_gain(teacher, scores.argmax(-1)),
     }
-    texts = pd.factorize(every["benchmark"] + "\0" + every["problem_id"])[0]
-    num = int(texts.max()) + 1
+    texts = pd.factorize(steps["benchmark"] + "\0" + steps["problem_id"])[0]
+    num_texts = int(texts.max()) + 1
+    triggers = [name for name in TRIGGERS if name in steps]
+    fires = {(name, tau): _fires(steps[name], tau) for name in triggers for tau in rates}
+    by_text = {
+        (name, tau, picker): np.bincount(texts, step_gains * mask, minlength=num_texts).astype(np.float64)
+        for (name, tau), mask in fires.items()
+        for picker, step_gains in gains.items()
+    }
     rows = []
-    for trigger in [name for name in TRIGGERS if name in every]:
-        values = every[trigger].to_numpy()
-        for tau in rates:
-            fires = values >= np.quantile(values, 1 - tau)
-            for who, of_steps in gained.items():
-                gain = np.bincount(texts, of_steps * fires, minlength=num).astype(np.float64)
-                interval = paired_bootstrap(gain, np.zeros(num))
-                rows.append((trigger, tau, who, num, len(values), gain.mean(), interval.low, interval.high))
-    names = ["trigger", "tau", "picks", "texts", "steps", "gain", "low", "high"]
+    for (name, tau, picker), gain in by_text.items():
+        figures = _with_share(gain, by_text["kl", tau, "the teacher"])
+        rows.append((name, tau, picker, num_texts, len(steps), *figures))
+    names = "trigger tau picks texts steps gain low high share share_low share_high".split()
     data = pd.DataFrame(rows, columns=names)
-    whole = data[(data["trigger"] == "kl") & (data["picks"] == "the teacher")].set_index("tau")["gain"]
-    data["share"] = 100 * data["gain"] / data["tau"].map(whole)
-    return Plot("bottleneck", "Trigger or selection: gain by what fires and who picks", data, _draw(data))
+    title = "Trigger or selection: gain by trigger and by the model that picks"
+    return Plot("bottleneck", title, data, _draw(data))
+
+
+def _fires(values: pd.Series, tau: float) -> np.ndarray:
+    """The steps with the largest values of a trigger, a share `tau` of all."""
+    return (values >= values.quantile(1 - tau)).to_numpy()
+
+
+def _with_share(gain: Scores, full_gain: Scores) -> tuple[float, ...]:
+    """Mean gain of a text with its interval, and its share of the full gain with its interval, in percent."""
+    nothing = np.zeros(len(gain))
+    share, bounds = share_of_gain(gain, full_gain, nothing)
+    percents = [100 * fraction for fraction in (share, *bounds)]
+    return float(gain.mean()), *paired_bootstrap(gain, nothing), *percents
 
 
 def _draw(data: pd.DataFrame) -> Figure:
     with canvas(6.4, 3.8) as (figure, [ax]):
         triggers = list(dict.fromkeys(data["trigger"]))
         for shade, trigger in zip(SHADES, triggers, strict=False):
-            for who, style in (("the teacher", "o-"), ("the selector", "s--")):
-                part = data[(data["trigger"] == trigger) & (data["picks"] == who)]
+            for picker, style in (("the teacher", "o-"), ("the selector", "s--")):
+                part = data[(data["trigger"] == trigger) & (data["picks"] == picker)]
                 error = [part["gain"] - part["low"], part["high"] - part["gain"]]
-                label = f"{trigger}, {who} picks"
+                label = f"{trigger}, {picker} picks"
                 ax.errorbar(
                     100 * part["tau"], part["gain"], error, fmt=style, color=shade, capsize=2, label=label
                 )
@@ -81,6 +95,6 @@ def _draw(data: pd.DataFrame) -> Figure:
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
         ax.set_xlabel("fired steps, %")
-        ax.set_ylabel("gain a text, nats of the teacher")
+        ax.set_ylabel("gain per text in the teacher's log-probability, nats")
         ax.legend(fontsize=7)
     return figure

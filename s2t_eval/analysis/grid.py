@@ -1,4 +1,4 @@
-"""Re-runs a small grid of K and tau through the stock command; a broken-off grid goes on where it stopped."""
+"""Runs a grid of methods, K and tau through the stock command; an interrupted grid is resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from s2t_eval.report.runs import read_runs
 
 @dataclass(frozen=True)
 class Point:
-    """One run of the grid; its name is its folder's."""
+    """One run of the grid; its folder has its name."""
 
     model: str
     arguments: str
@@ -39,15 +39,15 @@ def points(
 
 
 def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Iterator[tuple[Point, bool]]:
-    """Run what has no whole results yet; yields each point and whether it was run now.
+    """Run the points without complete results; yields each point and whether it was run now.
 
     Args:
         grid: the points.
-        folder: each gets a folder in it.
+        folder: contains a folder for each point.
         lm_eval: further arguments of lm_eval (`--tasks`, `--limit` …).
 
     Raises:
-        RuntimeError: a run that failed, with the end of what it said. What is done stays.
+        RuntimeError: a run that failed, with the end of its output. Finished points are kept.
     """
     for point in grid:
         place = folder / point.name
@@ -56,15 +56,17 @@ def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Ite
             continue
         command = [sys.executable, "-m", "s2t_eval", "run", "--model", point.model]
         command += ["--model_args", point.arguments, "--output_path", str(place), "--log_samples", *lm_eval]
-        done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
-        if done.returncode or not is_done(place):
-            last = "\n".join(f"{done.stdout}\n{done.stderr}".strip().splitlines()[-12:])
-            raise RuntimeError(f"{point.name} failed (exit {done.returncode}): {' '.join(command)}\n{last}")
+        process = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+        if process.returncode or not is_done(place):
+            ending = "\n".join(f"{process.stdout}\n{process.stderr}".strip().splitlines()[-12:])
+            raise RuntimeError(
+                f"{point.name} failed (exit {process.returncode}): {' '.join(command)}\n{ending}"
+            )
         yield point, True
 
 
 def is_done(place: Path) -> bool:
-    """Whether whole results lie there: lm_eval writes them last."""
+    """Whether a folder contains complete results, which lm_eval writes last."""
     try:
         return bool(place.is_dir() and all(run.documents is not None for run in read_runs([place])))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The student's probabilities of tokens in texts that are already there: one plain forward a text."""
+"""The student's probabilities of tokens in existing texts: one plain forward pass for each text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from s2t_eval.models.loading import load_model
 
 
 class Rescorer:
-    """Probabilities over the whole vocabulary, by transformers' own forward; traces hold none of the student.
+    """Probabilities over the whole vocabulary by transformers' forward pass; traces do not contain them.
 
     Args:
         name: hub name, folder or `embedded/...`.
-        device: where the model goes.
+        device: of the model.
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:

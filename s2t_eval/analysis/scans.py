@@ -1,4 +1,4 @@
-"""K scan and tau scan, from whatever runs are there; and takeover against selection at equal triggers."""
+"""K scan and tau scan from all runs that fire, and takeover against selection at equal triggers."""
 
 from __future__ import annotations
 
@@ -9,56 +9,59 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from s2t_eval.report.blocks import Entry
+from s2t_eval.report.cells import accuracy
 from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.figures import Plot, canvas, colour
 from s2t_eval.statistics import holm, wilson
 
 ACCURACY = ("accuracy", "low", "high")
 HIT_RATE = ("hit_rate", "hit_low", "hit_high")
-"""Columns of what a panel shows, with its interval."""
+"""Columns of the figure in a panel, with its interval."""
 
 
 def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
-    """A row a run that can fire: what it was set to, its accuracy (percent, 95 %) and what it did.
+    """A row for each run that can fire: its settings, accuracy (percent, 95 %), rates and hit rate.
 
     Columns: student, benchmark, method, method_key, trigger, k, tau (nan where a threshold was given),
-    threshold, n, accuracy, low, high, realised_rate, flip_rate (percent of tokens), tokens a problem, asked
-    (fired steps at which a teacher picked), and how often its own token was among the K there: hit_rate,
-    hit_low, hit_high (percent, 95 %, as if steps were independent; nan where no teacher picks).
+    threshold, n, accuracy, low, high, realised_rate, flip_rate (percent of tokens), tokens (per problem),
+    teacher_picks (fired steps at which a teacher picked), and the share of them at which the teacher's own
+    token was among the K: hit_rate, hit_low, hit_high (percent, 95 %, steps taken as independent; nan where
+    no teacher picks).
     """
     rows = []
     for entry in entries:
         run, settings = entry.run, entry.run.settings
         if not run.method.fires or settings.trigger is None:
             continue
-        low, high = wilson(round(run.value * run.n), run.n)
+        score = accuracy(run)
         rates = [100 * run.cost.get(name, float("nan")) for name in ("realised_rate", "flip_rate")]
         where = (entry.student, entry.benchmark.title, run.method.title, run.method.key)
-        asked = (settings.trigger, settings.top_k, settings.tau, settings.threshold)
-        numbers = (run.n, 100 * run.value, 100 * low, 100 * high, *rates)
+        rule = (settings.trigger, settings.top_k, settings.tau, settings.threshold)
+        percents = [100 * fraction for fraction in (score.value, *score.interval)]
+        numbers = (score.n, *percents, *rates)
         tokens = run.cost.get("tokens", float("nan")) / run.n
-        rows.append((*where, *asked, *numbers, tokens, *_hits(run.cost)))
+        rows.append((*where, *rule, *numbers, tokens, *_hits(run.cost)))
     names = "student benchmark method method_key trigger k tau threshold n accuracy low high".split()
-    names += "realised_rate flip_rate tokens asked hit_rate hit_low hit_high".split()
+    names += "realised_rate flip_rate tokens teacher_picks hit_rate hit_low hit_high".split()
     return pd.DataFrame(rows, columns=names)
 
 
 def _hits(cost: Mapping[str, Any]) -> tuple[float, ...]:
-    """Steps at which a teacher was asked, and the rate (percent, 95 %) at which its token was a candidate."""
+    """Steps at which a teacher picked, and the rate (percent, 95 %) at which its token was a candidate."""
     hits = cost.get("hits", 0)
-    asked = hits + cost.get("misses", 0)
-    if not asked:
+    picks = hits + cost.get("misses", 0)
+    if not picks:
         return 0, *[float("nan")] * 3
-    return asked, *(100 * rate for rate in (hits / asked, *wilson(hits, asked)))
+    return picks, *(100 * rate for rate in (hits / picks, *wilson(hits, picks)))
 
 
 def k_scan(entries: Sequence[Entry]) -> Plot | None:
-    """Accuracy and hit rate over K, a line a method, trigger and tau; None where no line has two points."""
+    """Accuracy and hit rate over K, by method, trigger and tau; None where no line has two points."""
     return _scan(entries, "k", ["tau", "trigger"], "K, candidates")
 
 
 def tau_scan(entries: Sequence[Entry]) -> Plot | None:
-    """Accuracy and hit rate over the realised rate of fired steps, a line a method, trigger and K."""
+    """Accuracy and hit rate over the realised rate of fired steps, by method, trigger and K."""
     return _scan(entries, "tau", ["k", "trigger"], "fired steps, % of tokens")
 
 
@@ -74,29 +77,31 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
         return None
     kept = pd.concat([part for _, part in lines]).sort_values([*keys, axis], ignore_index=True)
     parts = list(kept.groupby(["student", "benchmark"], sort=False))
-    known = [(where, part.dropna(subset="hit_rate")) for where, part in parts]
-    hits = [(where, part) for where, part in known if len(part) > 1]
+    with_hits = [(where, part.dropna(subset="hit_rate")) for where, part in parts]
+    hits = [(where, part) for where, part in with_hits if len(part) > 1]
     panels = [(*part, ACCURACY) for part in parts] + [(*part, HIT_RATE) for part in hits]
     with canvas(4.6 * len(panels), 3.6, len(panels)) as (figure, axes):
         for ax, ((student, benchmark), part, columns) in zip(axes, panels, strict=True):
             _lines(ax, part, axis, keys[2:], columns)
-            of = f"n = {part['n'].iloc[0]}" if columns is ACCURACY else "the fired steps"
+            documents = f"n = {part['n'].iloc[0]}" if columns is ACCURACY else "fired steps"
             greedy = [e.run.value for e in entries if _is_control(e, student, benchmark)]
             for value in greedy[:1] if columns is ACCURACY else []:
                 ax.axhline(100 * value, color=colour("greedy"), linestyle=":", linewidth=0.9)
                 at = (1, 100 * value), (-3, 2), ("axes fraction", "data"), "offset points"
                 ax.annotate("greedy", *at, fontsize=7, ha="right")
-            ax.set_title(f"{student}, {benchmark}, {of}", fontsize=9)
+            ax.set_title(f"{student}, {benchmark}, {documents}", fontsize=9)
             ax.set_xlabel(label)
-            ax.set_ylabel("correct, %" if columns is ACCURACY else "teacher's token among the K, %")
+            ax.set_ylabel(
+                "correct, %" if columns is ACCURACY else "teacher's token among the K candidates, %"
+            )
             ax.legend(fontsize=7)
     title = {"k": "K scan", "tau": "tau scan"}[axis]
-    shown = "accuracy and hit rate" if hits else "accuracy"
-    return Plot(f"{axis}_scan", f"{title}: {shown} with 95 % intervals", kept, figure)
+    figures = "accuracy and hit rate" if hits else "accuracy"
+    return Plot(f"{axis}_scan", f"{title}: {figures} with 95 % intervals", kept, figure)
 
 
 def _with_every_step(data: pd.DataFrame) -> pd.DataFrame:
-    """Firing at every step is the end of each trigger's line: a row for each of them, at tau 1."""
+    """Adds runs that fire at every step to the line of each trigger, at tau 1."""
     every = data[data["trigger"] == "always"].assign(tau=1.0)
     same = ["student", "benchmark", "method_key", "k"]
     triggers = data.loc[data["trigger"] != "always", [*same, "trigger"]].drop_duplicates()
@@ -121,37 +126,48 @@ def _lines(
         first = part.iloc[0]
         x = part["k"] if axis == "k" else part["realised_rate"]
         value, low, high = (part[column] for column in columns)
-        rest = f"K {first['k']:g}" if axis == "tau" else f"tau {100 * first['tau']:g} %"
+        fixed = f"K {first['k']:g}" if axis == "tau" else f"tau {100 * first['tau']:g} %"
         shade, mark = colour(str(first["method_key"])), next(marks)
-        label = f"{first['method']}, {first['trigger']}, {rest}"
+        label = f"{first['method']}, {first['trigger']}, {fixed}"
         error = [value - low, high - value]
         ax.errorbar(x, value, yerr=error, fmt=f"{mark}-", color=shade, capsize=2, label=label)
     ax.set_xscale("log", base=2 if axis == "k" else 10)
     if axis == "k":
         ticks = sorted(data["k"].unique())
     else:
-        least, most = data["realised_rate"].min(), data["realised_rate"].max()
-        ticks = [rate for rate in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if least / 2 < rate < most * 2]
+        lowest, highest = data["realised_rate"].min(), data["realised_rate"].max()
+        ticks = [
+            rate for rate in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if lowest / 2 < rate < highest * 2
+        ]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
 
 
 def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
-    """At equal triggers, thresholds and documents: what writing its own token gains the teacher.
+    """Takeover against selection at equal triggers, thresholds and documents.
 
     Returns:
         Columns student, benchmark, trigger, tau, threshold, n, selection, takeover (percent), delta (points,
-        takeover less selection), low, high, won, lost, p (exact McNemar), p_holm; None without a pair.
+        takeover minus selection), low, high, won, lost, p (exact McNemar), p_holm; None without a pair.
     """
     rows = []
     for entry in entries:
         if entry.run.method.key != "takeover" or entry.run.documents is None:
             continue
         for other in entries:
-            alike = (other.student, other.benchmark) == (entry.student, entry.benchmark)
+            is_same_column = (other.student, other.benchmark) == (entry.student, entry.benchmark)
             left, right = entry.run.settings, other.run.settings
-            same = (left.trigger, left.tau, left.threshold) == (right.trigger, right.tau, right.threshold)
-            if other.run.method.key == "s2t" and alike and same and other.run.documents is not None:
+            is_same_rule = (left.trigger, left.tau, left.threshold) == (
+                right.trigger,
+                right.tau,
+                right.threshold,
+            )
+            if (
+                other.run.method.key == "s2t"
+                and is_same_column
+                and is_same_rule
+                and other.run.documents is not None
+            ):
                 pair = compare_pair(other.run, entry.run)
                 where = (entry.student, entry.benchmark.title, left.trigger, left.tau, left.threshold)
                 scores = (100 * pair.base_score, 100 * pair.new_score, 100 * pair.delta)
@@ -172,6 +188,6 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
         ax.set_yticks(range(len(data)), labels)
         ax.set_ylim(len(data) - 0.4, -0.8)
         ax.axvline(0, color="#888888", linewidth=0.8)
-        ax.set_xlabel("takeover less selection, points (95 %)")
+        ax.set_xlabel("takeover minus selection, points (95 %)")
         ax.grid(axis="y", visible=False)
     return Plot("takeover", "Takeover against selection at equal triggers", data, figure)

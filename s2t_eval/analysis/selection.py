@@ -1,4 +1,4 @@
-"""The error split: what the candidates miss, and what the selector misses among them."""
+"""The error split: teacher tokens that are not candidates, and candidates that the selector does not pick."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def error_split(
 
     Returns:
         Columns selector, k, n, delta_hit, delta_sel (percent), agree_at_1 (the pick is the teacher's best
-        candidate, percent), spearman (mean within groups that have an order).
+        candidate, percent), spearman (mean over the groups in which it is defined).
     """
     width = min(len(scores) for scores in steps["student"])
     rows = []
@@ -36,12 +36,12 @@ def error_split(
             picked = scores.argmax(-1)
             is_in = rank <= k
             rhos = [spearman(a, b) for a, b in zip(scores, teacher, strict=True)] if k > 1 else []
-            known = [rho for rho in rhos if rho == rho]
+            defined = [rho for rho in rhos if rho == rho]
             figures = (
                 100 * (~is_in).mean(),
                 100 * (is_in & (picked + 1 != rank)).mean(),
                 100 * (picked == teacher.argmax(-1)).mean(),
-                float(np.mean(known)) if known else float("nan"),
+                float(np.mean(defined)) if defined else float("nan"),
             )
             rows.append((name, k, len(steps), *figures))
     names = ["selector", "k", "n", "delta_hit", "delta_sel", "agree_at_1", "spearman"]

@@ -1,4 +1,4 @@
-"""Labelled steps as data frames: what every analysis of labels works on."""
+"""Labelled steps as data frames, the input of every analysis of labels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 MISSED = 10_000
-"""Rank of a teacher's token that is none of the kept candidates."""
+"""Rank of a teacher's token that is not among the kept candidates."""
 
 
 def positions(trajectories: Iterable[Any], benchmark: str) -> pd.DataFrame:
-    """A row a step: benchmark, problem_id, t, kl (student to teacher), kl_reverse, entropy, margin.
+    """A row for each step: benchmark, problem_id, t, kl (student to teacher), kl_reverse, entropy, margin.
 
     Args:
         trajectories: with the columns of a label set (`training.labels.Trajectory`).
-        benchmark: where they come from.
+        benchmark: of the texts.
     """
     frames = []
     for one in trajectories:
@@ -35,17 +35,17 @@ def positions(trajectories: Iterable[Any], benchmark: str) -> pd.DataFrame:
 
 
 def groups(trajectories: Iterable[Any], benchmark: str) -> pd.DataFrame:
-    """A row a step with candidates: benchmark, problem_id, t, kl, rank, student, teacher.
+    """A row for each step with candidates: benchmark, problem_id, t, kl, rank, student, teacher.
 
-    `rank` is the place of the teacher's token (argmax over its vocabulary) among the candidates, from 1, or
+    `rank` is the rank of the teacher's token (argmax over its vocabulary) among the candidates, from 1, or
     MISSED; `student` and `teacher` are the candidates' log-probabilities [K], most likely of the student
     first.
     """
     rows = []
     for one in trajectories:
         for at, t in enumerate(one.kept):
-            found = np.flatnonzero(one.candidates[at] == one.teacher_argmax[t])
-            rank = int(found[0]) + 1 if len(found) else MISSED
+            places = np.flatnonzero(one.candidates[at] == one.teacher_argmax[t])
+            rank = int(places[0]) + 1 if len(places) else MISSED
             scores = (one.student_log_probs[at], one.teacher_log_probs[at])
             rows.append((benchmark, one.problem_id, int(t), float(one.kl_student_teacher[t]), rank, *scores))
     return pd.DataFrame(rows, columns=["benchmark", "problem_id", "t", "kl", "rank", "student", "teacher"])
@@ -54,13 +54,13 @@ def groups(trajectories: Iterable[Any], benchmark: str) -> pd.DataFrame:
 def with_selector(
     every: pd.DataFrame, steps: pd.DataFrame, learned: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of `positions` and `groups` whose texts a trained selector was shown, with what it says there.
+    """The rows of `positions` and `groups` of texts that a trained selector has scored, with its scores.
 
     Args:
         every: of `positions`.
         steps: of `groups`.
-        learned: problem -> its router's log-odds at every step or None (`router`), and its scores of the
-            candidates by step (`scores`).
+        learned: problem -> the router's log-odds at every step or None (`router`), and the selector's scores
+            of the candidates by step (`scores`).
 
     Returns:
         Both frames, the first with a column `router`, the second with a column `selector`.
@@ -77,7 +77,7 @@ def top(steps: pd.DataFrame, all_steps: pd.DataFrame, tau: float) -> pd.DataFram
     """The rows of `steps` whose KL is among the top `tau` of all steps of their benchmark.
 
     Raises:
-        ValueError: labels that keep candidates at fewer steps than that.
+        ValueError: labels with candidates at fewer steps.
     """
     parts = []
     for benchmark, part in all_steps.groupby("benchmark", sort=False):

@@ -1,4 +1,4 @@
-"""Local sufficiency: is the teacher's token among the student's first K? (the paper's figure)"""
+"""Local sufficiency: how often the teacher's token is among the student's first K (the paper's figure)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SHADES = ("#d1495b", "#1f77b4", "#2a9d8f", "#e69f00", "#6a51a3", "#4c566a")
 
 
 def hit_rates(steps: pd.DataFrame, ks: Sequence[int] = tuple(range(1, 17))) -> Plot:
-    """Hit@K with 95 % intervals, a line a benchmark.
+    """Hit@K with 95 % intervals, a line for each benchmark.
 
     Args:
         steps: of `steps.groups`, already cut to the top steps.
-        ks: at most as many as the labels have candidates; larger ones are left out.
+        ks: numbers of candidates; those larger than in the labels are left out.
     """
     width = min(len(scores) for scores in steps["student"])
     rows = []
@@ -43,15 +43,15 @@ def hit_rates(steps: pd.DataFrame, ks: Sequence[int] = tuple(range(1, 17))) -> P
 
 
 def smallest_k(steps: pd.DataFrame, seed: int = 0) -> Plot:
-    """The smallest K that holds the teacher's token, against KL, a dot a step."""
+    """The smallest K whose candidates include the teacher's token, against KL; a dot for each step."""
     data = steps[["benchmark", "problem_id", "t", "kl", "rank"]].reset_index(drop=True)
     width = min(len(scores) for scores in steps["student"])
-    shown = data["rank"].where(data["rank"] != MISSED, width + 1)
+    smallest = data["rank"].where(data["rank"] != MISSED, width + 1)
     jitter = np.random.default_rng(seed).uniform(-0.3, 0.3, len(data))
     with canvas(5.4, 3.6) as (figure, [ax]):
         for shade, benchmark in zip(SHADES, data["benchmark"].unique(), strict=False):
-            mine = data["benchmark"] == benchmark
-            x, y = data.loc[mine, "kl"], (shown + jitter)[mine]
+            in_benchmark = data["benchmark"] == benchmark
+            x, y = data.loc[in_benchmark, "kl"], (smallest + jitter)[in_benchmark]
             ax.scatter(
                 x, y, s=7, alpha=0.5, color=shade, linewidth=0, label=benchmark, rasterized=len(x) > 2000
             )
@@ -60,6 +60,6 @@ def smallest_k(steps: pd.DataFrame, seed: int = 0) -> Plot:
         ticks = [k for k in (1, 2, 4, 8, 12, 16) if k <= width]
         ax.set_yticks([*ticks, width + 1], [*map(str, ticks), "none"])
         ax.set_xlabel("KL of student and teacher, nats")
-        ax.set_ylabel("smallest K with the teacher's token")
+        ax.set_ylabel("smallest K that includes the teacher's token")
         ax.legend(loc="upper right", bbox_to_anchor=(1, 0.9), markerscale=2.5, frameon=True, edgecolor="none")
-    return Plot("smallest_k", "The smallest sufficient K against KL, a dot a step", data, figure)
+    return Plot("smallest_k", "The smallest sufficient K against KL, a dot for each step", data, figure)

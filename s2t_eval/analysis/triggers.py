@@ -1,4 +1,4 @@
-"""The trigger study: how well a local signal finds the steps that KL would choose, and what it keeps."""
+"""The trigger study: agreement of local signals with the KL trigger, and the gain they keep."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.blocks import Entry
+from s2t_eval.report.compare import paired_scores
 from s2t_eval.report.figures import Plot, canvas
 from s2t_eval.statistics import share_of_gain
 
@@ -19,12 +20,12 @@ SIGNALS = ("entropy", "margin", "router")
 def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] = SIGNALS) -> Plot:
     """ROC of local signals against the top `tau` of steps by KL.
 
-    AUROC flatters a signal where few steps count: `recall` is the share of the top steps that it finds when
-    it fires as often as KL does.
+    AUROC is optimistic where few steps are positive: `recall` is the share of the top steps at which a signal
+    fires when it fires as often as KL does.
 
     Args:
-        steps: of `steps.positions`, with a column `router` where there is one.
-        tau: rate of the steps that count.
+        steps: of `steps.positions`, with a column `router` where the selector has one.
+        tau: share of the steps that are positive.
         signals: columns; those that are missing are left out.
 
     Returns:
@@ -57,27 +58,26 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] =
 
 
 def gain_kept(entries: Sequence[Entry]) -> Plot | None:
-    """What share of s2t's gain with the KL trigger other triggers keep, the teacher selecting, at one tau.
+    """The share of the KL trigger's gain that other triggers keep at the same tau, with the teacher's picks.
 
     Returns:
         Columns student, benchmark, trigger, tau, k, n, gain (points over greedy), share, low, high
-        (percent, paired bootstrap); None where no two such runs are there.
+        (percent, paired bootstrap); None without such a pair of runs.
     """
     rows = []
     for entry in entries:
         run, settings = entry.run, entry.run.settings
         if run.method.key != "s2t" or settings.trigger in (None, "kl") or settings.tau is None:
             continue
-        alike = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
-        full = [e for e in alike if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
-        base = [e for e in alike if e.run.method.key == "greedy" and not e.is_teacher]
+        column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
+        full = [e for e in column if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
+        base = [e for e in column if e.run.method.key == "greedy" and not e.is_teacher]
         if not full or not base:
             continue
-        new, whole, control = (_scores(e) for e in (entry, full[0], base[0]))
-        table = pd.concat([new, whole, control], axis=1, join="inner").dropna().to_numpy().T
-        share, interval = share_of_gain(*table)
-        gain = 100 * float((table[0] - table[2]).mean())
-        numbers = (table.shape[1], gain, 100 * share, 100 * interval.low, 100 * interval.high)
+        scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base[0].run])
+        kept, interval = share_of_gain(scores, full_scores, base_scores)
+        gain = 100 * float((scores - base_scores).mean())
+        numbers = (len(scores), gain, 100 * kept, 100 * interval.low, 100 * interval.high)
         where = (entry.student, entry.benchmark.title, settings.trigger, settings.tau, settings.top_k)
         rows.append((*where, *numbers))
     if not rows:
@@ -98,14 +98,9 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
         ax.axvline(0, color="#888888", linewidth=0.8)
         ax.set_xlabel("share of the KL trigger's gain over greedy, % (95 %)")
         ax.grid(axis="y", visible=False)
-    return Plot("gain_kept", "What each trigger keeps of the gain, the teacher selecting", data, figure)
+    return Plot("gain_kept", "Share of the gain that each trigger keeps, the teacher picking", data, figure)
 
 
 def _same_but_trigger(one: Entry, other: Entry) -> bool:
     left, right = one.run.settings, other.run.settings
     return left.trigger == "kl" and (left.tau, left.top_k) == (right.tau, right.top_k)
-
-
-def _scores(entry: Entry) -> pd.Series:
-    scored = entry.run.scored
-    return scored.set_index("doc_id")["score"]

@@ -1,4 +1,4 @@
-"""Everything that `s2t-eval analyze` writes, from labels, results and traces, as far as each is given."""
+"""Writes the files of `s2t-eval analyze` from labels, results and traces."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import Plot, pareto_plot
+from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.page import page
-from s2t_eval.report.runs import ResultsError, Run
+from s2t_eval.report.run import Run
 from s2t_eval.report.table import Block, Cell, Table
 from s2t_eval.report.traces import Trace, load_decode, run_of_trace
 
 DEFAULT_KS = (1, 2, 4, 8, 16)
-MOST_ROWS = 40
-"""Rows of a table that the page and the Markdown show; its CSV has all."""
+MAX_ROWS = 40
+"""A longer table is summarised on the page and in Markdown; its CSV has all rows."""
 
 
 def of_labels(
@@ -37,50 +38,50 @@ def of_labels(
 
     Args:
         label_sets: benchmark -> trajectories.
-        tau: rate of the steps that count.
-        ks: numbers of candidates for the error split; None takes the powers of two that the labels hold.
-        learned: problem -> what a trained selector says there (`trajectory_scores`); where it is not empty,
-            error split and ROC are of these problems alone.
+        tau: share of the steps, by KL, that are analysed.
+        ks: numbers of candidates for the error split; None takes the powers of two up to those of the labels.
+        learned: problem -> scores of a trained selector (`trajectory_scores`); where it is not empty,
+            error split and ROC are restricted to these problems.
 
     Raises:
-        ValueError: labels whose candidates do not cover the top `tau`, or more candidates than they hold.
+        ValueError: labels whose candidates do not cover the top `tau`, or more candidates than they have.
     """
-    every = pd.concat([positions(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
-    kept = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
-    width = min(len(scores) for scores in kept["student"])
+    steps = pd.concat([positions(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
+    candidates = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
+    width = min(len(scores) for scores in candidates["student"])
     if ks is not None and max(ks) > width:
         raise ValueError(f"k: expected at most the {width} candidates a step of the labels, got {max(ks)}")
-    chosen = top(kept, every, tau)
+    chosen = top(candidates, steps, tau)
     selectors = {"greedy's own order": "student", "the teacher": "teacher"}
     split, crossed = chosen, None
     if learned:
         selectors["the trained selector"] = "selector"
-        every, shown = with_selector(every, kept, learned)
-        split = shown.merge(chosen[["benchmark", "problem_id", "t"]])
-        crossed = trigger_or_selection(every, shown)
+        steps, candidates = with_selector(steps, candidates, learned)
+        split = candidates.merge(chosen[["benchmark", "problem_id", "t"]])
+        crossed = trigger_or_selection(steps, candidates)
     plots = [
         hit_rates(chosen),
         smallest_k(chosen),
         error_split(split, selectors, ks or DEFAULT_KS),
-        trigger_roc(every, tau),
+        trigger_roc(steps, tau),
     ]
     return plots if crossed is None else [*plots, crossed]
 
 
 def of_results(entries: Sequence[Entry]) -> list[Plot]:
-    """Scans, what triggers keep, takeover against selection, cost; each where the runs for it are there."""
-    made = (
+    """Scans, gain kept by triggers, takeover against selection, cost: each whose runs are there."""
+    plots = (
         tau_scan(entries),
         k_scan(entries),
         gain_kept(entries),
         takeover_against_selection(entries),
         pareto_plot(entries),
     )
-    return [plot for plot in made if plot is not None]
+    return [plot for plot in plots if plot is not None]
 
 
 def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tuple[list[Plot], str]:
-    """Rescue map over all traces of a teacher's picks, and the list of flips; empty without such traces.
+    """The rescue map over all traces of a teacher's picks, and the list of flips; empty without such traces.
 
     Raises:
         ResultsError: a trace whose run is not among the results.
@@ -93,14 +94,14 @@ def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tupl
         run = run_of_trace(trace, runs)
         if run is None:
             raise ResultsError(
-                f"{trace.path}: none of the given results wrote this trace, so its answers and its student "
+                f"{trace.path}: its run is not among the results, so its answers and its student "
                 "are unknown; give its output folder with --results"
             )
         control = [r for r in runs if (r.method.key, r.model, r.task) == ("greedy", run.model, run.task)]
         if run.model not in models:
             models[run.model] = Rescorer(run.model, device)
-        before = _scores(control[0]) if control else {}
-        frame = picks(trace, _scores(run), before, models[run.model], load_decode(run.model))
+        control_scores = _scores(control[0]) if control else {}
+        frame = picks(trace, _scores(run), control_scores, models[run.model], load_decode(run.model))
         frames.append(frame.assign(method=run.label))
     if not frames:
         return [], ""
@@ -126,7 +127,7 @@ def analyze(
     """Write NAME.svg and NAME.csv of each analysis, `analysis.md`, `analysis.html` and `flips.md`.
 
     Raises:
-        ValueError: nothing that could be analysed.
+        ValueError: nothing to analyse.
     """
     entries = arrange(runs) if runs else []
     plots = of_labels(label_sets, tau, ks, learned or {}) if label_sets else []
@@ -136,14 +137,14 @@ def analyze(
     costs = efficiency_table(entries) if entries else None
     if not plots and costs is None:
         raise ValueError(
-            "nothing to analyse: expected --labels of `s2t-eval collect`, --results with runs that tell "
-            "their cost, or --trace with --results"
+            "nothing to analyse: expected --labels of `s2t-eval collect`, --results with "
+            "telemetry, or --trace with --results"
         )
     tables = [_table(plot) for plot in plots] + ([costs] if costs else [])
-    shown = ", ".join([*label_sets, *dict.fromkeys(entry.benchmark.title for entry in entries)])
+    subtitle = ", ".join([*label_sets, *dict.fromkeys(entry.benchmark.title for entry in entries)])
     texts = {
         "analysis.md": "\n".join(["# Analysis\n", *(table.markdown() for table in tables)]),
-        "analysis.html": page("Analysis", f"{shown}.", tables, plots),
+        "analysis.html": page("Analysis", f"{subtitle}.", tables, plots),
         **({"flips.md": flips} if flips else {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,9 +156,9 @@ def analyze(
 
 
 def _table(plot: Plot) -> Table:
-    """The numbers behind a figure; of long ones (a row a step) only what they come to."""
+    """The numbers of a figure; long tables (a row for each step) are summarised."""
     data = plot.data
-    if len(data) > MOST_ROWS:
+    if len(data) > MAX_ROWS:
         data = data.describe(include="number").T.reset_index(names="column")
     rows = [[Cell(_text(value)) for value in row] for row in data.itertuples(index=False)]
     return Table(f"table-{plot.name}", plot.title, list(map(str, data.columns)), [Block("", rows)], [], data)

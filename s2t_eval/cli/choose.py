@@ -27,19 +27,18 @@ class Choose:
     def run(self) -> None:
         """Choose, write, and print the compared runs."""
         from s2t_eval.methods.selector_folder import write_info
+        from s2t_eval.report.cells import accuracy, percent
         from s2t_eval.report.choose import choose
         from s2t_eval.report.runs import read_runs
-        from s2t_eval.statistics import wilson
 
         chosen = choose(self.selector, read_runs(list(self.results)), self.proposer)
         write_info(self.selector, chosen.info)
-        for place, row in enumerate(chosen.among):
-            right = round(row.value * row.n)
-            low, high = (100 * bound for bound in wilson(right, row.n))
-            rate = 100 * row.cost.get("realised_rate", float("nan"))
+        for place, candidate in enumerate(chosen.ranked):
+            score = accuracy(candidate)
+            rate = percent(candidate.cost.get("realised_rate", float("nan")))
             print(
-                f"{'  ' if place else '->'} {row.label}: {right} of {row.n} right, "
-                f"{100 * row.value:.1f} % (95 % {low:.1f} to {high:.1f}), fired at {rate:.1f} % of tokens"
+                f"{'  ' if place else '->'} {candidate.label}: {score.correct} of {score.n} correct, "
+                f"{percent(score.value)} % (95 % {score.interval_text}), fired at {rate} % of tokens"
             )
         default = chosen.info.default(self.proposer)
         print(

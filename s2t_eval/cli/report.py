@@ -24,6 +24,7 @@ class Report:
         intervals: show n and 95 % intervals in the main table.
         no_published: leave the paper's numbers out.
         no_times: leave seconds and memory out.
+        mixed: accept runs of different commits, dtypes or limits, which are then named below each table.
         metric: TASK=METRIC,FILTER where a task has several metrics.
         student: MODEL=STUDENT, which puts a checkpoint into a student's block.
         trace: trace files for the viewer.
@@ -40,6 +41,7 @@ class Report:
     intervals: bool = False
     no_published: bool = False
     no_times: bool = False
+    mixed: bool = False
     metric: tuple[str, ...] = ()
     student: tuple[str, ...] = ()
     trace: tuple[Path, ...] = ()
@@ -67,12 +69,12 @@ class Report:
             title=self.title,
             formats=formats,
             intervals=self.intervals,
-            beside=not self.no_published,
+            with_published=not self.no_published,
             times=not self.no_times,
+            mixed=self.mixed,
             names=names,
         )
         texts = self._texts(runs)
-        self.out.mkdir(parents=True, exist_ok=True)
         for path in report(runs, self.out, options, texts):
             print(path)
 

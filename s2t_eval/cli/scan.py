@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from s2t_eval.artifacts.output_paths import require_reusable_folder
 from s2t_eval.cli.command import require_flags
+from s2t_eval.method_table import FIRING_MODELS
 from s2t_eval.ranges import AT_LEAST_1, Range
 
 SCANNED = ("top_k", "tau", "threshold")
 RATE = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
-ScannedMethod = Literal["s2t", "takeover", "s2t_local", "pps_local"]
+if TYPE_CHECKING:  # a type checker does not accept values that are computed
+    ScannedMethod = str
+else:
+    ScannedMethod = Literal[FIRING_MODELS]
 
 
 @dataclass(frozen=True, kw_only=True)

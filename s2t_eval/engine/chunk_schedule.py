@@ -26,8 +26,9 @@ MEMORY = 0.95
 """Weight of the earlier passes in the mean rate: about the last 20 passes count."""
 ENTROPY_BINS = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Bounds in nats between steps whose rates of cuts are counted apart."""
-PRIOR_CUTS, PRIOR_STEPS = 0.5, 20.0
-"""What is assumed of a bin before anything has been counted there."""
+PRIOR_CUTS, PRIOR_STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0), 20.0
+"""Cuts assumed of so many steps before anything has been counted in a bin: an unsure student is cut more
+often. A text's own first few dozen steps outweigh it."""
 
 
 class Outcome(NamedTuple):
@@ -139,8 +140,9 @@ class AdaptiveChunks:
 class CostCurve:
     """Seconds of a pass by its tokens, from those that were timed; straight lines between them.
 
-    Below the smallest pass the time stays (a pass reads its weights once, however few its tokens), above
-    the largest one it grows in proportion (arithmetic decides).
+    Below the smallest pass the time stays: a pass reads its weights once, however few its tokens. Above the
+    largest one it grows at least half as fast as in proportion, and at most in proportion: with too low a
+    guess chunks grow for nothing, with too high a one no longer pass is ever timed.
     """
 
     def __init__(self) -> None:
@@ -156,25 +158,25 @@ class CostCurve:
             (statistics.fmean(size for size, _ in timed), statistics.median(took for _, took in timed))
             for timed in self._timed.values()
         )
-        if not points:
-            return 0.0
-        place = bisect(points, (tokens, 0.0))
+        if not points or tokens <= points[0][0]:
+            return points[0][1] if points else 0.0
+        place = min(bisect(points, (tokens, 0.0)), len(points) - 1)
         if place == 0:
-            return points[0][1]
-        (size, took) = points[place - 1]
-        if place == len(points):
-            return took * tokens / size
-        next_size, next_took = points[place]
-        return took + (next_took - took) * (tokens - size) / (next_size - size)
+            return points[0][1] * tokens / points[0][0]
+        (size, took), (next_size, next_took) = points[place - 1 : place + 1]
+        slope = (next_took - took) / (next_size - size)
+        if tokens > next_size:
+            proportion = next_took / next_size
+            slope = min(max(proportion / 2, slope), proportion)
+        return next_took + slope * (tokens - next_size)
 
 
 class CutRates:
     """How often a drafted step is cut, by the student's entropy there."""
 
     def __init__(self) -> None:
-        bins = len(ENTROPY_BINS) + 1
-        self._cuts = [PRIOR_CUTS] * bins
-        self._steps = [PRIOR_STEPS] * bins
+        self._cuts = list(PRIOR_CUTS)
+        self._steps = [PRIOR_STEPS] * len(PRIOR_CUTS)
 
     def add(self, outcome: Outcome) -> None:
         """Count a verified chunk."""

@@ -93,8 +93,9 @@ class Usage:
     Where whole steps of reasoning are drafted or branched (SpecReason, Tree of Thoughts), `discarded_tokens`
     counts those of rejected steps and abandoned branches, `drafted_steps` the steps, `rejected_steps` those
     among them that were not kept when they were scored, and `evaluation_tokens` the tokens that a model read
-    in order to score them: questions, and in a tree what they need of the solution. `teacher_generated` counts the tokens that the teacher wrote, and
-    `teacher_prefilled` those among `teacher_tokens` that it read as prompts and in chunks.
+    in order to score them: questions, and in a tree what they need of the solution. `teacher_generated`
+    counts the tokens that the teacher wrote, and `teacher_prefilled` those among `teacher_tokens` that it
+    read as prompts and in chunks.
     """
 
     tokens: int = 0

@@ -1,4 +1,4 @@
-"""The ablation table: what each method and setting gains over greedy on the same documents."""
+"""The ablation table: the gain of each method and setting over greedy decoding on the same documents."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from s2t_eval.report.blocks import Entry
-from s2t_eval.report.compare import Comparison, compare_pair
+from s2t_eval.report.cells import UNDEFINED, delta, p_value, percent, percent_sign, share, won_lost
+from s2t_eval.report.compare import Comparison, compare_pair, paired_scores
+from s2t_eval.report.costs import fired_rates
 from s2t_eval.report.table import Block, Cell, Table
-from s2t_eval.statistics import holm
+from s2t_eval.statistics import Interval, holm, share_of_gain
 
 HEAD = (
     "method",
@@ -18,16 +20,20 @@ HEAD = (
     "Δ points (95 %)",
     "won / lost",
     "p (Holm)",
-    "share of gap",
+    "share of gap (95 %)",
     "fired",
     "flips",
 )
 
 
-def ablation_table(entries: Sequence[Entry]) -> Table | None:
-    """Rows paired against their student's greedy run; None where no student has one with documents.
+def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> Table | None:
+    """Rows paired with their student's greedy run; None where no student has one with documents.
 
-    `share of gap` is the part of the way from greedy to the teacher's own accuracy.
+    The share of the gap is (accuracy - greedy's) / (the teacher's own - greedy's), with its interval.
+
+    Args:
+        entries: runs in their places.
+        other_limits: whether limits of new tokens may differ within a block.
     """
     blocks, frames = [], []
     for student, benchmark in dict.fromkeys((e.student, e.benchmark) for e in entries):
@@ -37,31 +43,45 @@ def ablation_table(entries: Sequence[Entry]) -> Table | None:
         others = [e for e in part if e is not control]
         if control is None or not others:
             continue
-        pairs = [compare_pair(control.run, e.run) for e in others]
+        pairs = [compare_pair(control.run, e.run, other_limits=other_limits) for e in others]
         adjusted = holm([pair.p for pair in pairs])
-        teacher = next((pair.new_score for e, pair in zip(others, pairs, strict=True) if e.is_teacher), None)
-        rows = [_row(e, pair, p, teacher) for e, pair, p in zip(others, pairs, adjusted, strict=True)]
-        frame = pd.DataFrame([{"student": student, "benchmark": benchmark.title, **row} for row in rows])
-        frames.append(frame)
-        heading = f"{student}, {benchmark.title}: greedy {100 * pairs[0].base_score:.1f} %"
-        blocks.append(Block(heading, [_cells(row) for row in rows]))
+        teacher = next((e for e in others if e.is_teacher), None)
+        rows = []
+        for entry, pair, p in zip(others, pairs, adjusted, strict=True):
+            fraction, interval = _share_of_gap(control, entry, teacher)
+            rows.append((entry, pair, p, fraction, interval))
+        records = [_record(*row) for row in rows]
+        frames.append(
+            pd.DataFrame([{"student": student, "benchmark": benchmark.title, **r} for r in records])
+        )
+        heading = f"{student}, {benchmark.title}: greedy {percent(pairs[0].base_score)} %"
+        blocks.append(Block(heading, [_cells(*row) for row in rows]))
     if not blocks:
         return None
     return Table(
         name="ablation",
-        title="Gain over greedy on the same documents",
+        title="Gain over greedy decoding on the same documents",
         head=HEAD,
         blocks=blocks,
         notes=[
-            "Interval: paired bootstrap. p: exact McNemar, Holm over the rows of a block. Share of gap: of "
-            "the way from greedy to the teacher alone, where that was run. Fired, flips: of generated tokens."
+            "Intervals are from a paired bootstrap; p is from the exact McNemar test, with Holm's correction "
+            "over the rows of a block. The share of the gap is the part of the difference between greedy and "
+            "the teacher alone, where it was run. Fired and flips are shares of the generated tokens."
         ],
         data=pd.concat(frames, ignore_index=True),
     )
 
 
-def _row(entry: Entry, pair: Comparison, p: float, teacher: float | None) -> dict[str, object]:
-    gap = None if teacher is None else teacher - pair.base_score
+def _share_of_gap(control: Entry, entry: Entry, teacher: Entry | None) -> tuple[float, Interval]:
+    if teacher is None or entry is teacher:
+        return float("nan"), UNDEFINED
+    base, new, full = paired_scores([control.run, entry.run, teacher.run])
+    return share_of_gain(new, full, base)
+
+
+def _record(
+    entry: Entry, pair: Comparison, p_holm: float, fraction: float, interval: Interval
+) -> dict[str, object]:
     return {
         "method": entry.label,
         "n": pair.n,
@@ -72,21 +92,23 @@ def _row(entry: Entry, pair: Comparison, p: float, teacher: float | None) -> dic
         "won": len(pair.won),
         "lost": len(pair.lost),
         "p": pair.p,
-        "p_holm": p,
-        "share_of_gap": 100 * pair.delta / gap if gap and not entry.is_teacher else float("nan"),
-        "fired": 100 * entry.run.cost.get("realised_rate", float("nan")),
-        "flips": 100 * entry.run.cost.get("flip_rate", float("nan")),
+        "p_holm": p_holm,
+        "share_of_gap": 100 * fraction,
+        "share_low": 100 * interval.low,
+        "share_high": 100 * interval.high,
+        "fired": 100 * fired_rates(entry.run)[0],
+        "flips": 100 * fired_rates(entry.run)[1],
     }
 
 
-def _cells(row: dict[str, object]) -> list[Cell]:
-    percent = ["–" if row[k] != row[k] else f"{row[k]:.1f} %" for k in ("share_of_gap", "fired", "flips")]
+def _cells(entry: Entry, pair: Comparison, p_holm: float, fraction: float, interval: Interval) -> list[Cell]:
     return [
-        Cell(str(row["method"])),
-        Cell(str(row["n"])),
-        Cell(f"{row['correct']:.1f}"),
-        Cell(f"{row['delta']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"),
-        Cell(f"{row['won']} / {row['lost']}"),
-        Cell(f"{row['p_holm']:.2g}"),
-        *map(Cell, percent),
+        Cell(entry.label),
+        Cell(str(pair.n)),
+        Cell(percent(pair.new_score)),
+        Cell(delta(pair.delta, pair.interval)),
+        Cell(won_lost(pair)),
+        Cell(p_value(p_holm)),
+        Cell(share(fraction, interval)),
+        *(Cell(percent_sign(rate)) for rate in fired_rates(entry.run)),
     ]

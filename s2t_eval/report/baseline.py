@@ -1,4 +1,4 @@
-"""Results small enough to commit: one file a run, a line a document instead of the samples."""
+"""Results small enough to commit: one file for each run, with a line for each document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 
 from s2t_eval.artifacts.files import write_text
-from s2t_eval.report.runs import Run, format_documents
+from s2t_eval.report.documents import format_documents
+from s2t_eval.report.kept_texts import SUFFIX, texts_of, write_texts
+from s2t_eval.report.run import Run
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[\w.@+ -]+/)+([\w.@+-]+)")
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -21,9 +23,11 @@ LEFT_OUT = ("pretty_env_info", "upper_git_hash", "model_source")
 def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
     """Write `FOLDER/NAME.json` for each results file that the runs come from, readable by `read_runs`.
 
+    The texts go beside it, into `NAME.texts.jsonl.gz`, where the run has samples or texts that were kept.
+
     Raises:
         ResultsError: samples were not kept.
-        ValueError: two files of one name.
+        ValueError: two files of one name, or texts of more than 2 MB.
     """
     written: dict[Path, Path] = {}
     for run in runs:
@@ -35,22 +39,25 @@ def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
         tasks = [other for other in runs if other.source == run.source]
         content = baseline(run.results, {other.task: _documents(other) for other in tasks})
         write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        texts = texts_of(run.source)
+        if texts is not None:
+            write_texts(path.with_name(path.stem + SUFFIX), texts)
         written[run.source] = path
     return list(written.values())
 
 
 def baseline(results: dict[str, Any], documents: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """A results file without paths of the machine, and its documents, by task, as lines."""
+    """A results file without paths of the machine, with the documents of each task as lines."""
     lines = {task: format_documents(frame) for task, frame in documents.items()}
     return {**without_paths(results), "documents": lines}
 
 
 def _documents(run: Run) -> pd.DataFrame:
-    return run.scored if run.documents is None else run.documents  # `scored` says what is missing
+    return run.scored if run.documents is None else run.documents  # `scored` raises the right error
 
 
 def without_paths(value: Any) -> Any:
-    """The same JSON value, absolute paths cut to their last part, addresses of functions left out."""
+    """The same JSON value, absolute paths cut to their last part, without addresses of functions."""
     if isinstance(value, dict):
         return {key: without_paths(v) for key, v in value.items() if key not in LEFT_OUT}
     if isinstance(value, list):

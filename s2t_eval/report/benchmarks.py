@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 DEV = "_dev"
-"""How tasks of development problems end: settings are chosen by them, and no table shows them."""
+"""Suffix of tasks of development problems: settings are chosen on them, and no benchmark includes them."""
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Benchmark:
     """A column of the paper's table.
 
     Args:
-        key: task names that begin with it belong here, `s2t_` and all but letters and digits left out.
+        key: prefix of the names of its tasks, without `s2t_` and without anything but letters and digits.
         title: as the paper writes it.
-        dataset: its dataset on the Hugging Face Hub; None where it is not there.
+        dataset: its dataset on the Hugging Face Hub; None if it has none.
         is_math: whether it is part of Math Avg.
         is_code: whether its answers are programs.
     """
@@ -41,8 +41,8 @@ MATH_AVG = "Math Avg"
 
 
 def benchmark_of(task: str) -> Benchmark:
-    """The benchmark of a task; a task of no known one is a benchmark of its own."""
+    """The benchmark of a task; an unknown task, or one of development problems, is a benchmark of its own."""
     plain = re.sub(r"[^a-z0-9]", "", task.lower().removeprefix("s2t_"))
-    is_dev = task.endswith(DEV)  # what settings were chosen by stands in no benchmark's column
+    is_dev = task.endswith(DEV)
     known = [benchmark for benchmark in BENCHMARKS if plain.startswith(benchmark.key) and not is_dev]
     return known[0] if known else Benchmark(plain, task)

@@ -1,4 +1,4 @@
-"""Which rows a report has: runs sorted by student, benchmark and method, and checked against each other."""
+"""The rows of a report: runs sorted by student, benchmark and method, and checked to be comparable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from s2t_eval.method_table import METHODS
 from s2t_eval.report.benchmarks import BENCHMARKS, Benchmark, benchmark_of
 from s2t_eval.report.comparable import require_comparable
-from s2t_eval.report.runs import Run
+from s2t_eval.report.run import Run
 from s2t_eval.report.table import plain
 
 TEACHER_ALONE = "Teacher alone"
@@ -17,7 +17,7 @@ TEACHER_ALONE = "Teacher alone"
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in its place: the student it belongs to, its row's label, its column."""
+    """A run with its place in the tables: the block of its student, its row's label, its column."""
 
     student: str
     label: str
@@ -26,12 +26,12 @@ class Entry:
 
     @property
     def is_teacher(self) -> bool:
-        """Whether it is the teacher's own text, a bound rather than a method."""
+        """Whether it is the teacher decoding alone, which is a bound rather than a method."""
         return self.label == TEACHER_ALONE
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Where its row stands: methods as in the paper, then settings, the teacher alone last."""
+        """Sort key of its row: methods as in the paper, then settings, the teacher alone last."""
         settings = self.run.settings
         return (
             self.is_teacher,
@@ -45,12 +45,15 @@ class Entry:
         )
 
 
-def arrange(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[Entry]:
-    """Runs in the order of the table; greedy on another run's teacher becomes "Teacher alone".
+def arrange(
+    runs: Sequence[Run], names: Mapping[str, str] | None = None, *, other_limits: bool = False
+) -> list[Entry]:
+    """Runs in the order of the table; greedy decoding of another run's teacher becomes "Teacher alone".
 
     Args:
         runs: at least one.
         names: model -> the student in whose block it belongs, for checkpoints derived from it.
+        other_limits: whether limits of new tokens may differ within a column.
 
     Raises:
         NotComparableError: runs of one column whose task version, prompts, n or limits differ.
@@ -58,24 +61,26 @@ def arrange(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list
     names = names or {}
     students: dict[str, str] = {}  # fingerprint of a teacher -> its student
     for run in runs:
-        teacher = run.ours.get("teacher")
+        teacher = run.backend_info.get("teacher")
         if teacher is not None:
             students[teacher] = names.get(run.model, short_name(run.model))
     entries = []
     for run in runs:
         student, label = names.get(run.model, short_name(run.model)), run.label
-        if run.method.key == "greedy" and run.ours.get("student") in students:
-            student, label = students[run.ours["student"]], TEACHER_ALONE
-        # What stands in tables and figures is on one line, whatever a model is called.
+        if run.method.key == "greedy" and run.backend_info.get("student") in students:
+            student, label = students[run.backend_info["student"]], TEACHER_ALONE
+        # Names of models and folders may contain line breaks; cells of a table may not.
         entries.append(Entry(plain(student), plain(label), benchmark_of(run.task), run))
     places = Counter((e.student, e.label, e.benchmark) for e in entries)
-    entries = [  # two selectors, or seeds of a vote: their files tell them apart
+    entries = [  # for example two selectors of one setting: the names of their files distinguish them
         replace(e, label=f"{e.label} ({e.run.name})") if places[e.student, e.label, e.benchmark] > 1 else e
         for e in entries
     ]
     columns = {entry.benchmark for entry in entries}
     for benchmark in columns:
-        require_comparable([e.run for e in entries if e.benchmark == benchmark], benchmark.title)
+        require_comparable(
+            [e.run for e in entries if e.benchmark == benchmark], benchmark.title, other_limits=other_limits
+        )
     return sorted(entries, key=lambda e: (e.student, e.order, column_order(e.benchmark)))
 
 
@@ -86,5 +91,5 @@ def column_order(benchmark: Benchmark) -> tuple[int, str]:
 
 
 def short_name(model: str) -> str:
-    """A model's name without the folders that it lies in; hub names and the embedded pair's stay whole."""
+    """The last part of a model's path; names on the Hub and of the embedded pair are kept whole."""
     return model.rstrip("/").rsplit("/", 1)[-1] if model.startswith(("/", ".", "~")) else model

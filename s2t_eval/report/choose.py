@@ -1,7 +1,7 @@
-"""Which local trigger, rate and weight a selector should decode with: the one with most right answers.
+"""Chooses the default of a selector: the trigger, rate and weight with the most correct answers.
 
-Training chooses by what picks gain in a teacher's log-probability, which costs no decoding; answers on
-development problems are the better guide, and cost a scan.
+Training chooses by the gain in the teacher's log-probability, which needs no decoding. Correct answers on
+development problems are a better criterion, but they need a scan.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from s2t_eval.methods.selector_folder import (
 )
 from s2t_eval.report.benchmarks import DEV
 from s2t_eval.report.comparable import require_comparable
-from s2t_eval.report.runs import Run
+from s2t_eval.report.run import Run
 
 
 class Chosen(NamedTuple):
-    """What was chosen from, and what follows."""
+    """The runs that were compared, and the resulting default."""
 
-    among: list[Run]
+    ranked: list[Run]
     """best first"""
     info: SelectorInfo
-    """the selector's, with the best run's settings as the default of the runs' proposer"""
+    """the selector's entries, with the best run's settings as the default of the runs' proposer"""
 
 
 def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Chosen:
-    """The best of this selector's runs on one development task; of equals the one that fires least.
+    """The best of this selector's runs on one development task; of equal ones, the one that fires least.
 
     Args:
         folder: of the selector.
-        runs: of any method; those of other methods and selectors are passed over.
+        runs: of any method; those of other methods and selectors are ignored.
         proposer: whose runs are compared.
 
     Raises:
@@ -48,23 +48,23 @@ def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Ch
         NotComparableError: runs on different problems, prompts or limits.
     """
     info = read_info(folder)
-    # A folder's hash changes with its default; runs from before are still its own.
+    # A folder's hash changes with its default; runs made with an earlier default still belong to it.
     earlier = (run for default in info.defaults.values() for run in default.runs_of)
     known = {folder_hash(folder), *earlier}
     local = [run for run in runs if run.method.selects_locally and run.settings.proposer == proposer]
-    ours = [run for run in local if run.settings.checkpoint in known]
-    if len(ours) < 2:
+    own = [run for run in local if run.settings.checkpoint in known]
+    if len(own) < 2:
         raise SelectorError(
             f"selector={folder}: expected at least two runs of it with proposer={proposer} to choose from, "
-            f"got {len(ours)} (and {len(local) - len(ours)} of other selectors); `s2t-eval scan --model "
+            f"got {len(own)} (and {len(local) - len(own)} of other selectors); `s2t-eval scan --model "
             "pps_local --tasks s2t_gsm8k_dev` makes some"
         )
-    for run in ours:
+    for run in own:
         _require_usable(run, info)
-    require_comparable(ours, f"selector={folder}")
-    ranked = sorted(ours, key=lambda run: (-run.value, run.cost.get("realised_rate", math.inf)))
+    require_comparable(own, f"selector={folder}")
+    ranked = sorted(own, key=lambda run: (-run.value, run.cost.get("realised_rate", math.inf)))
     best = ranked[0]
-    assert best.settings.trigger is not None  # `_require_usable` has seen it
+    assert best.settings.trigger is not None  # `_require_usable` has checked it
     chosen = ProposerDefault(
         best.settings.trigger,
         best.settings.tau,

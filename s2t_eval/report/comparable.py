@@ -1,4 +1,4 @@
-"""Whether two runs may stand side by side: same task version, documents, prompts and limits."""
+"""Whether two runs are comparable: same task version, documents, prompts and limits."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from s2t_eval.report.runs import Run
+from s2t_eval.report.run import Run
 
 
 class NotComparableError(ValueError):
     """Runs that differ in more than the method."""
 
 
-def differences(one: Run, other: Run, *, need_documents: bool = False) -> list[str]:
-    """What, besides method and model, differs between two runs of one benchmark; empty if nothing.
+def differences(
+    one: Run, other: Run, *, need_documents: bool = False, other_limits: bool = False
+) -> list[str]:
+    """The differences, besides method and model, between two runs of one benchmark; empty if there are none.
 
     Args:
         one, other: the runs.
-        need_documents: whether documents must be there to be paired; else the harness's hash over all
-            of them will do.
+        need_documents: whether documents are needed, to pair them; otherwise the harness's hash over all of
+            them is enough.
+        other_limits: whether the limits of new tokens may differ.
     """
-    found = []
+    differing = []
     for name, left, right in (
         ("task", one.task, other.task),
         ("task version", one.version, other.version),
@@ -30,13 +33,18 @@ def differences(one: Run, other: Run, *, need_documents: bool = False) -> list[s
         ("n", one.n, other.n),
     ):
         if left != right:
-            found.append(f"{name} {left} against {right}")
-    left_limits, right_limits = (json.dumps(run.limits, sort_keys=True) for run in (one, other))
+            differing.append(f"{name} {left} against {right}")
+    left_limits, right_limits = (_limits(run, other_limits) for run in (one, other))
     if left_limits != right_limits:
-        found.append(f"decoding limits {left_limits} against {right_limits}")
-    if not found:
-        found += _document_differences(one, other, need_documents)
-    return found
+        differing.append(f"decoding limits {left_limits} against {right_limits}")
+    if not differing:
+        differing += _document_differences(one, other, need_documents)
+    return differing
+
+
+def _limits(run: Run, without_length: bool) -> str:
+    left_out = "max_gen_toks" if without_length else None
+    return json.dumps({k: v for k, v in run.limits.items() if k != left_out}, sort_keys=True)
 
 
 def _document_differences(one: Run, other: Run, need_documents: bool) -> list[str]:
@@ -53,21 +61,21 @@ def _document_differences(one: Run, other: Run, need_documents: bool) -> list[st
     if only:
         return [f"document hashes: {len(only)} in one run alone ({', '.join(only[:3])} …)"]
     changed = sorted({key[0] for key in left ^ right})
-    return [f"prompt hashes: {len(changed)} documents are put differently ({', '.join(changed[:3])} …)"]
+    return [f"prompt hashes: {len(changed)} documents have another prompt ({', '.join(changed[:3])} …)"]
 
 
 def pairing_keys(documents: pd.DataFrame) -> list[tuple[str, str, int]]:
-    """Document hash, prompt hash, and a count that tells equal documents apart."""
+    """Document hash, prompt hash, and a count that distinguishes equal documents."""
     repeats = documents.groupby(["doc_hash", "prompt_hash"]).cumcount()
     return list(zip(documents["doc_hash"], documents["prompt_hash"], repeats, strict=True))
 
 
-def require_comparable(runs: Sequence[Run], where: str) -> None:
-    """Raise `NotComparableError`, naming the runs and what differs, where they may not share a column."""
+def require_comparable(runs: Sequence[Run], where: str, *, other_limits: bool = False) -> None:
+    """Raise `NotComparableError`, naming runs and differences, where runs may not share a column."""
     for run in runs[1:]:
-        found = differences(runs[0], run)
-        if found:
+        differing = differences(runs[0], run, other_limits=other_limits)
+        if differing:
             raise NotComparableError(
                 f"{where}: {runs[0].source} ({runs[0].label}) and {run.source} ({run.label}) may not share "
-                f"a column: {'; '.join(found)}"
+                f"a column: {'; '.join(differing)}"
             )

@@ -5,18 +5,19 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from s2t_eval.report.cells import MISSING, delta, p_value, percent, won_lost
 from s2t_eval.report.compare import Comparison, Rules, Verdict
 from s2t_eval.report.table import md, plain
 
 HEADER = """\
 | | task | base | new | n | base % | new % | Δ points (95 %) | won / lost | p (exact, Holm) | \
-detectable | tokens | forwards / token |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
-MOST_IDS = 50
+detectable | tokens | forwards / token | teacher tokens | scorer tokens |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+MAX_IDS = 50
 
 
 def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) -> str:
-    """Headline, table, what is won and lost, and how to read it."""
+    """Headline, table, the documents won and lost, and an explanation of the columns."""
     lines = ["### " + _headline(rows, problems), "", HEADER, *map(_row, rows), ""]
     lines += [f"- **failed:** {md(problem)}" for problem in problems]
     if problems:
@@ -26,54 +27,52 @@ def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) 
             lines += _flips(row)
     lines.append(
         f"Documents are paired by document and prompt hash. Regression: more than {100 * rules.threshold:g} "
-        f"points lost and a p-value (exact McNemar for right and wrong, Holm over the rows) of at most "
-        f"{rules.alpha:g}. Interval: paired bootstrap, seeded. *Detectable*: the true difference that this "
-        f"test would find in four of five repetitions."
+        f"points lost, with a p-value (exact McNemar test for correct and wrong answers, Holm's correction "
+        f"over the rows) of at most {rules.alpha:g}. Intervals are from a seeded paired bootstrap. "
+        f"*Detectable* is the true difference that the test finds with a power of 80 %."
     )
     unscored = [f"{md(row.task)}, {md(row.new)}: {row.unscored}" for row in rows if row.unscored]
     if unscored:
-        lines.append(f"\nPairs without a score on a side, left out: {'; '.join(unscored)}.")
+        lines.append(f"\nPairs left out because one document has no score: {'; '.join(unscored)}.")
     return "\n".join(lines) + "\n"
 
 
 def _headline(rows: Sequence[Comparison], problems: Sequence[str]) -> str:
     if problems:
         return f"❌ {len(problems)} of {len(rows)} comparisons failed"
-    doubts = sum(row.verdict is Verdict.DOUBT for row in rows)
+    lower = sum(row.verdict is Verdict.LOWER for row in rows)
     passed = f"✅ no regression in {len(rows)} comparisons"
-    return passed + (f", {doubts} lower within noise" if doubts else "")
+    return passed + (f", {lower} lower within noise" if lower else "")
 
 
 def _row(row: Comparison) -> str:
-    delta = f"{100 * row.delta:+.1f}"
-    if row.interval.low == row.interval.low:
-        delta += f" ({100 * row.interval.low:+.1f} to {100 * row.interval.high:+.1f})"
-    detectable = f"{100 * row.detectable:.1f}" if row.detectable == row.detectable else "–"
     cells = (
         row.verdict.value,
         md(row.task),
         md(row.base),
         md(row.new),
         row.n,
-        f"{100 * row.base_score:.1f}",
-        f"{100 * row.new_score:.1f}",
-        delta,
-        f"{len(row.won)} / {len(row.lost)}",
-        f"{row.p_holm:.2g}",
-        detectable,
+        percent(row.base_score),
+        percent(row.new_score),
+        delta(row.delta, row.interval),
+        won_lost(row),
+        p_value(row.p_holm),
+        percent(row.detectable),
         _cost(row, "tokens"),
         _cost(row, "forwards_per_token"),
+        _cost(row, "teacher_tokens"),
+        _cost(row, "scorer_tokens"),
     )
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def _cost(row: Comparison, name: str) -> str:
     if name not in row.costs:
-        return "–"
-    old, now = row.costs[name]
-    text = f"{now:,.0f}" if name == "tokens" else f"{now:.3f}"
-    change = f"{100 * (now / old - 1):+.1f} %" if old else "new"
-    return text if now == old else f"{text} ({change})"
+        return MISSING
+    base, new = row.costs[name]
+    text = f"{new:.3f}" if name == "forwards_per_token" else f"{new:,.0f}"
+    change = f"{100 * (new / base - 1):+.1f} %" if base else "new"
+    return text if new == base else f"{text} ({change})"
 
 
 def _flips(row: Comparison) -> list[str]:
@@ -91,5 +90,5 @@ def _flips(row: Comparison) -> list[str]:
 
 
 def _ids(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - MOST_IDS} more" if len(ids) > MOST_IDS else ""
-    return (", ".join(map(str, ids[:MOST_IDS])) or "none") + more
+    more = f" and {len(ids) - MAX_IDS} more" if len(ids) > MAX_IDS else ""
+    return (", ".join(map(str, ids[:MAX_IDS])) or "none") + more

@@ -1,7 +1,7 @@
-"""Every Eval Ever (schema 0.2.2), checked by that project's own validator before anything is kept.
+"""Files for Every Eval Ever (schema 0.2.2), checked by that project's validator before they are written.
 
 The validator is the command `every_eval_ever` (`pip install "s2t-eval[every-eval-ever]"`, Python 3.12 or
-later). It may live in an environment of its own: it is run as a process.
+later). It may be installed in an environment of its own, since it is run as a process.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Any
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.benchmarks import benchmark_of
-from s2t_eval.report.runs import ResultsError, Run
+from s2t_eval.report.cells import accuracy
+from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.run import Run
 from s2t_eval.report.submission import PLAIN, Claim, details, notes, require_whole, slug
-from s2t_eval.statistics import wilson
 
 SCHEMA = "0.2.2"
 
@@ -28,10 +29,10 @@ SCHEMA = "0.2.2"
 def write_every_eval_ever(
     runs: Sequence[Run], folder: Path, claim: Claim, validator: str | None = None
 ) -> list[Path]:
-    """`FOLDER/data/COLLECTION/DEVELOPER/MODEL/UUID.json`, a file a run.
+    """`FOLDER/data/COLLECTION/DEVELOPER/MODEL/UUID.json`, one file for each run.
 
     Args:
-        runs: whole ones.
+        runs: of all documents.
         folder: to write to.
         claim: see `Claim`; the model needs a name on the Hub.
         validator: the command of every-eval-ever; by default the one on the path.
@@ -72,12 +73,12 @@ def _path(run: Run, claim: Claim) -> Path:
 
 
 def _uuid4_of(text: str) -> uuid.UUID:
-    """A version-4 id that the same run gets again."""
+    """An id in the form of version 4 that is always the same for the same run."""
     return uuid.UUID(bytes=uuid.uuid5(uuid.NAMESPACE_URL, text).bytes, version=4)
 
 
 def _model_id(run: Run, claim: Claim) -> str:
-    """The student's own id belongs to its own decoding alone; any other method adds its name."""
+    """The student's id for its own decoding; the name of any other method is appended."""
     model = claim.model(run)
     return model if run.method.key in PLAIN else f"{model}-{slug(run.label)}"
 
@@ -119,8 +120,8 @@ def _result(run: Run, dataset: str) -> dict[str, Any]:
     uncertainty: dict[str, Any] = {"num_samples": run.n}
     if run.stderr is not None:
         uncertainty["standard_error"] = {"value": run.stderr, "method": "analytic"}
-    if run.scored["score"].isin([0, 1]).all():
-        low, high = wilson(round(run.value * run.n), run.n)
+    low, high = accuracy(run).interval
+    if low == low:
         bounds = {"lower": low, "upper": high, "confidence_level": 0.95, "method": "wilson"}
         uncertainty["confidence_interval"] = bounds
     return {

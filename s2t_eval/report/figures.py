@@ -1,4 +1,4 @@
-"""Figures made from results, each returned with the numbers behind it."""
+"""Figures made from results, each returned with its numbers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from matplotlib.ticker import LogLocator
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.method_table import METHODS
 from s2t_eval.report.blocks import TEACHER_ALONE, Entry
-from s2t_eval.report.efficiency_table import costs
-from s2t_eval.statistics import wilson
+from s2t_eval.report.cells import accuracy
+from s2t_eval.report.costs import costs
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -31,18 +31,18 @@ STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "svg.hashsalt": "s2t-eval",  # the same numbers give the same file
-    "text.parse_math": False,  # names of models and methods are no formulas, whatever dollars they hold
+    "svg.hashsalt": "s2t-eval",  # makes the file a function of the numbers
+    "text.parse_math": False,  # a dollar in a name does not begin a formula
     "figure.constrained_layout.use": True,
 }
 FORMULA = ("=", "+", "-", "@")
-"""How a cell begins that a spreadsheet takes for a formula."""
+"""First characters of a cell that a spreadsheet evaluates as a formula."""
 
 COLOURS = (
-    *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#2a9d8f"),
-    *("#6a51a3", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00"),
+    *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#2a9d8f", "#6a51a3"),
+    *("#9c755f", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00"),
 )
-"""One a method, in the order of the table."""
+"""One colour for each method, in the order of the method table."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Plot:
 
     Args:
         name: of its files.
-        title: what it shows.
-        data: the numbers behind it.
-        figure: drawn.
+        title: above it.
+        data: its numbers.
+        figure: the drawing.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Plot:
         return _numbered_clip_paths(lines, self.name)
 
     def files(self, folder: Path) -> list[Path]:
-        """What `write` makes in a folder."""
+        """The files that `write` makes in a folder."""
         return [folder / f"{self.name}.svg", folder / f"{self.name}.csv"]
 
     def write(self, folder: Path, *, png: bool = False) -> None:
@@ -85,18 +85,18 @@ class Plot:
 def _numbered_clip_paths(svg: str, name: str) -> str:
     """Clip paths by number, since matplotlib names them by a hash of floats that differ between processors.
 
-    The figure's name stands in front: several figures share one page.
+    The figure's name is their prefix, since several figures share one page.
     """
     hashes = dict.fromkeys(re.findall(r'<clipPath id="(p[0-9a-f]{10})"', svg))
-    for number, found in enumerate(hashes):
-        svg = svg.replace(found, f"{name}-clip{number}")
+    for number, clip_path in enumerate(hashes):
+        svg = svg.replace(clip_path, f"{name}-clip{number}")
     return svg
 
 
 def csv_text(data: pd.DataFrame) -> str:
-    """Six significant digits: the last bits of a float are nobody's result.
+    """Six significant digits: the last bits of a float depend on the processor.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers.
+    A text that a spreadsheet would evaluate as a formula is prefixed with an apostrophe.
     """
     texts = data.select_dtypes(exclude="number")
     safe = data.assign(**{str(name): texts[name].map(_no_formula) for name in texts.columns})
@@ -116,7 +116,7 @@ def _no_formula(value: object) -> object:
 
 @contextmanager
 def canvas(width: float = 6.0, height: float = 3.6, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure in the house style, with axes side by side; no window, no global state."""
+    """A figure in the common style, with axes side by side; it changes no global state."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
         axes = figure.subplots(1, columns, squeeze=False)[0]
@@ -124,7 +124,7 @@ def canvas(width: float = 6.0, height: float = 3.6, columns: int = 1) -> Iterato
 
 
 def colour(method_key: str) -> str:
-    """The colour that a method has in all figures."""
+    """The colour of a method, the same in all figures."""
     keys = [method.key for method in METHODS]
     return COLOURS[keys.index(method_key)]
 
@@ -134,14 +134,13 @@ def accuracy_plot(entries: Sequence[Entry]) -> Plot:
     panels = list(dict.fromkeys((e.student, e.benchmark.title) for e in entries))
     rows = []
     for e in entries:
-        low, high = wilson(round(e.run.value * e.run.n), e.run.n)
-        key = "teacher" if e.is_teacher else e.run.method.key
-        numbers = {"value": 100 * e.run.value, "low": 100 * low, "high": 100 * high}
-        rows.append((e.student, e.benchmark.title, e.label, key, e.run.n, *numbers.values()))
+        score, key = accuracy(e.run), "teacher" if e.is_teacher else e.run.method.key
+        numbers = [100 * fraction for fraction in (score.value, *score.interval)]
+        rows.append((e.student, e.benchmark.title, e.label, key, score.n, *numbers))
     names = ["student", "benchmark", "method", "method_key", "n", "value", "low", "high"]
     data = pd.DataFrame(rows, columns=names)
-    most = max(len(data[(data.student == s) & (data.benchmark == b)]) for s, b in panels)
-    with canvas(2.6 + 3.2 * len(panels), 1.3 + 0.32 * most, len(panels)) as (figure, axes):
+    num_rows = max(len(data[(data.student == s) & (data.benchmark == b)]) for s, b in panels)
+    with canvas(2.6 + 3.2 * len(panels), 1.3 + 0.32 * num_rows, len(panels)) as (figure, axes):
         for ax, (student, benchmark) in zip(axes, panels, strict=True):
             part = data[(data["student"] == student) & (data["benchmark"] == benchmark)]
             _dots(ax, part)
@@ -166,17 +165,17 @@ def _dots(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> Plot | None:
-    """Accuracy against work (parameters times tokens, student's and teacher's); the best edge is marked.
+    """Accuracy against work (parameters times tokens of student, teacher and scorer), with the Pareto front.
 
-    A panel where some teacher's size is unknown counts tokens instead, and leaves the teacher alone out:
-    its tokens are not the student's.
+    In a panel with a teacher of unknown size the axis is the sum of tokens instead, and the teacher alone is
+    left out, since its tokens cost more than the student's.
 
     Args:
         entries: runs with costs.
         more: further points with the columns of `costs`, such as Maj@k for smaller k.
 
     Returns:
-        None where no run tells what it cost.
+        None where no run has telemetry.
     """
     points = pd.concat([costs(entries), more], ignore_index=True) if more is not None else costs(entries)
     if points.empty:
@@ -188,16 +187,19 @@ def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> P
             is_known = bool(part["billions_of_work"].notna().all())
             if not is_known:
                 part = part[part["method"] != TEACHER_ALONE]
-            cost = part["billions_of_work"] if is_known else part["tokens"] + part["teacher_tokens"]
-            unit = "parameters × tokens a problem, billions" if is_known else "tokens a problem"
+            tokens = part["tokens"] + part["teacher_tokens"] + part["scorer_tokens"]
+            cost = part["billions_of_work"] if is_known else tokens
+            unit = f"{'parameters × tokens' if is_known else 'tokens'} of all models per problem"
+            unit += ", billions" if is_known else ""
             part = part.assign(cost=cost, unit=unit).sort_values("cost", kind="stable")
             part["is_on_edge"] = part["accuracy"] > part["accuracy"].cummax().shift(fill_value=-1)
             _scatter(ax, part)
             drawn.append(part)
         axes[0].set_ylabel("correct, %")
-    columns = ["student", "tasks", "method", "method_key", "problems", "accuracy", "tokens", "teacher_tokens"]
+    columns = ["student", "tasks", "method", "method_key", "problems", "accuracy"]
+    columns += ["tokens", "teacher_tokens", "scorer_tokens"]
     data = pd.concat(drawn, ignore_index=True)[[*columns, "cost", "unit", "is_on_edge"]]
-    return Plot("pareto", "Accuracy against cost (grey line: nothing cheaper is better)", data, figure)
+    return Plot("pareto", "Accuracy against cost (grey line: Pareto front)", data, figure)
 
 
 def _scatter(ax: Axes, part: pd.DataFrame) -> None:

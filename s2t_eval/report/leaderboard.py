@@ -1,4 +1,4 @@
-"""The Hub's two forms, through huggingface_hub's own classes: `.eval_results/*.yaml` and model-index."""
+"""The two forms of the Hub, by huggingface_hub's own classes: `.eval_results/*.yaml` and model-index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.benchmarks import benchmark_of
-from s2t_eval.report.runs import Run
+from s2t_eval.report.run import Run
 from s2t_eval.report.submission import (
     PLAIN,
     Claim,
@@ -35,7 +35,7 @@ from s2t_eval.report.table import md
 
 
 def write_eval_results(runs: Sequence[Run], folder: Path, claim: Claim) -> list[Path]:
-    """`FOLDER/METHOD/.eval_results/BENCHMARK.yaml`, to be put into a model's repository.
+    """`FOLDER/METHOD/.eval_results/BENCHMARK.yaml`, to be added to a model's repository.
 
     Raises:
         ResultsError: partial runs, unknown datasets, runs without samples.
@@ -61,7 +61,7 @@ def write_eval_results(runs: Sequence[Run], folder: Path, claim: Claim) -> list[
 
 
 def write_model_index(runs: Sequence[Run], folder: Path, claim: Claim) -> list[Path]:
-    """`FOLDER/METHOD/README.md`: a model card whose metadata holds the scores of one method."""
+    """`FOLDER/METHOD/README.md`: a model card with the scores of one method in its metadata."""
     require_whole(runs, claim)
     texts: dict[Path, str] = {}
     for name in dict.fromkeys(map(folder_name, runs)):

@@ -1,8 +1,8 @@
-"""The paper's main table: methods by benchmarks, a block a student, published numbers beside."""
+"""The paper's main table: rows are methods and settings, columns benchmarks, blocks students."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,38 +10,44 @@ import pandas as pd
 from s2t_eval.method_table import BY_KEY, METHODS
 from s2t_eval.report.benchmarks import BENCHMARKS, MATH_AVG, Benchmark
 from s2t_eval.report.blocks import TEACHER_ALONE, Entry, column_order, short_name
-from s2t_eval.report.published import MATH_AVG_KEY, published, size_of, sources
+from s2t_eval.report.cells import MISSING, Accuracy, accuracy, percent, percent_sign, rounded
+from s2t_eval.report.costs import cut_off, tokens_per_correct
+from s2t_eval.report.published import MATH_AVG_KEY, STUDENTS, published, published_size, sources
+from s2t_eval.report.run import Run
 from s2t_eval.report.table import Block, Cell, Table
-from s2t_eval.statistics import wilson
+from s2t_eval.statistics import Interval
 
 COLUMNS = ["student", "method", "method_key", "benchmark", "n", "value", "low", "high", "published", "status"]
+NOTHING_MEASURED = (0, np.nan, np.nan, np.nan)
+COST_HEAD = ("cut off", "tokens / correct answer")
 
 
-def main_table(entries: Sequence[Entry], *, intervals: bool = False, beside: bool = True) -> Table:
+def main_table(entries: Sequence[Entry], *, intervals: bool = False, with_published: bool = True) -> Table:
     """Accuracy in percent.
 
     Args:
         entries: runs in their places.
-        intervals: whether n and the 95 % interval stand in each cell.
-        beside: whether published numbers are shown.
+        intervals: whether each cell contains n and the 95 % interval.
+        with_published: whether published numbers are shown.
     """
     data = pd.concat([_measured(entries), _math_averages(entries)], ignore_index=True)
-    if beside:
-        data = _with_published(data)
-    benchmarks = [b.title for b in _columns(entries, beside)]
+    if with_published:
+        data = _add_published(data)
+    benchmarks = [b.title for b in _columns(entries, with_published)]
     math_at = [i for i, title in enumerate(benchmarks) if title in _MATH]
     if len(math_at) == len(_MATH):
         benchmarks.insert(math_at[-1] + 1, MATH_AVG)
+    cost_cells = _cost_cells(entries)
     blocks = [
-        Block(str(student), _rows(rows, benchmarks, intervals))
+        Block(str(student), _rows(rows, benchmarks, intervals, cost_cells))
         for student, rows in data.groupby("student", sort=False)
     ]
     return Table(
         name="main",
         title="Accuracy in percent, methods by benchmarks",
-        head=["method", *benchmarks],
+        head=["method", *benchmarks, *COST_HEAD],
         blocks=blocks,
-        notes=_notes(entries, intervals, beside),
+        notes=_notes(entries, intervals, with_published),
         data=data,
     )
 
@@ -49,20 +55,18 @@ def main_table(entries: Sequence[Entry], *, intervals: bool = False, beside: boo
 _MATH = [benchmark.title for benchmark in BENCHMARKS if benchmark.is_math]
 
 
-def _columns(entries: Sequence[Entry], beside: bool) -> list[Benchmark]:
-    of_paper = {b for b in BENCHMARKS if b.key in set(published()["benchmark"])} if beside else set()
-    return sorted({entry.benchmark for entry in entries} | of_paper, key=column_order)
+def _columns(entries: Sequence[Entry], with_published: bool) -> list[Benchmark]:
+    in_paper = {b for b in BENCHMARKS if b.key in set(published()["benchmark"])} if with_published else set()
+    return sorted({entry.benchmark for entry in entries} | in_paper, key=column_order)
 
 
 def _measured(entries: Sequence[Entry]) -> pd.DataFrame:
     rows = []
     for entry in entries:
-        run, low, high = entry.run, np.nan, np.nan
-        n = len(run.scored) if run.documents is not None else run.n
-        if run.documents is None or run.scored["score"].isin([0, 1]).all():
-            low, high = wilson(round(run.value * n), n)
-        numbers = (n, 100 * run.value, 100 * low, 100 * high)
-        rows.append((entry.student, entry.label, run.method.key, entry.benchmark.title, *numbers, None, None))
+        score = accuracy(entry.run)
+        numbers = (score.n, 100 * score.value, 100 * score.interval.low, 100 * score.interval.high)
+        place = (entry.student, entry.label, entry.run.method.key, entry.benchmark.title)
+        rows.append((*place, *numbers, None, None))
     return pd.DataFrame(rows, columns=COLUMNS).astype({"published": float})
 
 
@@ -78,20 +82,20 @@ def _math_averages(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype(data.dtypes.to_dict())
 
 
-def _with_published(data: pd.DataFrame) -> pd.DataFrame:
-    """Published numbers in the block of the student of that size; sizes not measured get blocks of their own.
+def _add_published(data: pd.DataFrame) -> pd.DataFrame:
+    """Published numbers in the block of the student they were published for, else in a block of their own.
 
-    A number is of the method, not of a setting: it stands in the method's first row.
+    A number belongs to a method, not to a setting: it is shown in the method's first row.
     """
     titles = {benchmark.key: benchmark.title for benchmark in BENCHMARKS} | {MATH_AVG_KEY: MATH_AVG}
     added = []
     data = data.copy()
-    students = {size_of(str(student)): str(student) for student in data["student"].unique()}
+    students = {published_size(str(student)): str(student) for student in data["student"].unique()}
     for row in published().itertuples(index=False):
-        student = students.get(row.size, f"{row.size}, published only")
+        student = students.get(row.size, f"{STUDENTS[row.size]}, published numbers only")
         in_block = (data["student"] == student) & (data["method_key"] == row.method)
         in_block &= data["method"] != TEACHER_ALONE
-        if BY_KEY[row.method].votes:  # the published vote is one of eight
+        if BY_KEY[row.method].votes:  # the published vote is one of eight samples
             in_block &= data["method"] == BY_KEY[row.method].title
         title = titles[row.benchmark]
         if in_block.any():
@@ -102,37 +106,55 @@ def _with_published(data: pd.DataFrame) -> pd.DataFrame:
         if len(at):
             data.loc[at[0], ["published", "status"]] = [row.value, row.status]
         else:
-            numbers = (0, np.nan, np.nan, np.nan)
-            added.append((student, label, row.method, title, *numbers, row.value, row.status))
-    everything = pd.concat([data, pd.DataFrame(added, columns=COLUMNS)], ignore_index=True)
+            added.append((student, label, row.method, title, *NOTHING_MEASURED, row.value, row.status))
+    return _sorted_rows(pd.concat([data, pd.DataFrame(added, columns=COLUMNS)], ignore_index=True))
+
+
+def _sorted_rows(data: pd.DataFrame) -> pd.DataFrame:
+    """Students in their order, methods in the order of the method table, the teacher alone last."""
     order = {method.key: i for i, method in enumerate(METHODS)}
-    everything["order"] = everything["method_key"].map(order)
-    everything.loc[everything["method"] == TEACHER_ALONE, "order"] = len(METHODS)
-    rank = {student: i for i, student in enumerate(dict.fromkeys(everything["student"]))}
-    everything["rank"] = everything["student"].map(rank)
-    return everything.sort_values(["rank", "order"], kind="stable").drop(columns=["rank", "order"])
+    rank = {student: i for i, student in enumerate(dict.fromkeys(data["student"]))}
+    data = data.assign(order=data["method_key"].map(order), rank=data["student"].map(rank))
+    data.loc[data["method"] == TEACHER_ALONE, "order"] = len(METHODS)
+    return data.sort_values(["rank", "order"], kind="stable").drop(columns=["rank", "order"])
 
 
-def _rows(data: pd.DataFrame, benchmarks: Sequence[str], intervals: bool) -> list[list[Cell]]:
+def _cost_cells(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Cell]]:
+    """(student, label) -> the share of texts that were cut off and the tokens for each correct answer."""
+    runs: dict[tuple[str, str], list[Run]] = {}
+    for entry in entries:
+        runs.setdefault((entry.student, entry.label), []).append(entry.run)
+    return {
+        place: [Cell(percent_sign(cut_off(part))), Cell(rounded(tokens_per_correct(part)))]
+        for place, part in runs.items()
+    }
+
+
+def _rows(
+    data: pd.DataFrame,
+    benchmarks: Sequence[str],
+    intervals: bool,
+    cost_cells: Mapping[tuple[str, str], Sequence[Cell]],
+) -> list[list[Cell]]:
     measured = data[(data["method"] != TEACHER_ALONE) & data["value"].notna()]
-    several = measured["method"].nunique() > 1  # the best of one is not worth bold
-    best = measured.groupby("benchmark")["value"].max() if several else pd.Series(dtype=float)
+    has_choice = measured["method"].nunique() > 1  # a single method is not marked as the best
+    best = measured.groupby("benchmark")["value"].max() if has_choice else pd.Series(dtype=float)
     rows = []
-    for label, part in data.groupby("method", sort=False):
-        found = {row.benchmark: row for row in part.itertuples(index=False)}
+    for (student, label), part in data.groupby(["student", "method"], sort=False):
+        by_benchmark = {row.benchmark: row for row in part.itertuples(index=False)}
         votes = BY_KEY[part["method_key"].iloc[0]].votes
         cells = [Cell(str(label))]
         for title in benchmarks:
-            row = found.get(title)
+            row = by_benchmark.get(title)
             if row is None or (pd.isna(row.value) and pd.isna(row.published)):
                 is_undefined = votes and title in _CODE
-                unknown = "?" if row is not None and row.status == "not found" else None
-                cells.append(Cell("–" if is_undefined else "", published=unknown))
+                not_found = "?" if row is not None and row.status == "not found" else None
+                cells.append(Cell(MISSING if is_undefined else "", published=not_found))
                 continue
             is_best = label != TEACHER_ALONE and row.value == best.get(title)
-            beside = None if pd.isna(row.published) else f"{row.published:.1f}"
-            cells.append(Cell(_number(row, intervals), beside, bool(is_best)))
-        rows.append(cells)
+            published_number = None if pd.isna(row.published) else f"{row.published:.1f}"
+            cells.append(Cell(_number(row, intervals), published_number, bool(is_best)))
+        rows.append([*cells, *cost_cells.get((student, label), [Cell(), Cell()])])
     return rows
 
 
@@ -143,29 +165,38 @@ def _number(row: object, intervals: bool) -> str:
     value, low, high, n = (getattr(row, name) for name in ("value", "low", "high", "n"))
     if pd.isna(value):
         return ""
-    text = f"{value:.1f}"
-    if intervals and not pd.isna(low):
-        return f"{text} [{low:.1f}, {high:.1f}] n={n}"
-    return f"{text} n={n}" if intervals else text
+    score = Accuracy(value / 100, n, Interval(low / 100, high / 100))
+    bounds = "" if pd.isna(low) else f" [{score.interval_text}]"
+    return f"{percent(score.value)}{bounds} n={n}" if intervals else percent(score.value)
 
 
-def _notes(entries: Sequence[Entry], intervals: bool, beside: bool) -> list[str]:
-    notes = ["Bold: the best measured method of a student (the teacher alone aside)."]
+def _notes(entries: Sequence[Entry], intervals: bool, with_published: bool) -> list[str]:
+    notes = ["Bold marks the best measured method of a student; the teacher alone is not a method."]
     if intervals:
-        notes.append("Brackets: Wilson's 95 % interval; n: documents with a score.")
+        notes.append("Brackets contain Wilson's 95 % interval; n is the number of documents with a score.")
     sizes = {
         b.title: sorted({e.run.n for e in entries if e.benchmark == b}) for b in _columns(entries, False)
     }
-    notes.append("n: " + ", ".join(f"{title} {ns[0]}" for title, ns in sizes.items()) + ".")
-    teachers = sorted({(e.student, e.run.ours["teacher_name"]) for e in entries if e.run.ours.get("teacher")})
+    notes.append("Documents (n): " + ", ".join(f"{title} {ns[0]}" for title, ns in sizes.items()) + ".")
+    teachers = sorted(
+        {
+            (e.student, e.run.backend_info["teacher_name"])
+            for e in entries
+            if e.run.backend_info.get("teacher")
+        }
+    )
     if teachers:
         pairs = (f"{short_name(teacher)} for {short_name(student)}" for student, teacher in teachers)
         notes.append("Teachers: " + ", ".join(pairs) + ".")
-    if beside:
-        setting = sources()["s2t-table"]["setting"]
+    notes.append(
+        "Cut off is the share of texts that ended at the limit of new tokens. Tokens are generated tokens, "
+        "those of all samples of a vote included."
+    )
+    if with_published:
         notes.append(
-            f"Parentheses: published (arXiv 2604.26940; PPS-Local by its own authors; S2T and Takeover read "
-            f"off a figure, ±0.7), with {setting}; ? was not found. Their models, prompts and penalties are "
-            "not those measured here."
+            "Parentheses contain published numbers (arXiv 2604.26940; PPS-Local as its authors report it; "
+            f"S2T and Takeover read off a figure, ±0.7), with {sources()['s2t-table']['setting']}; ? marks a "
+            "number that was not found. They are shown beside measured numbers only where the student is the "
+            "published one; teacher, prompts and penalties may differ there too."
         )
     return notes

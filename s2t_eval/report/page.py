@@ -1,4 +1,4 @@
-"""One self-contained HTML page: tables that sort, figures, and the trajectory viewer."""
+"""One self-contained HTML page: sortable tables, figures, and the trajectory viewer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def page(
     plots: Sequence[Plot],
     trajectories: Sequence[dict[str, Any]] = (),
 ) -> str:
-    """The page's text; nothing in it is fetched from elsewhere.
+    """The page as HTML, which loads nothing from elsewhere.
 
     Args:
         title, subtitle: above everything.
@@ -46,7 +46,7 @@ def page(
 
 
 def _inline(plot: Plot) -> str:
-    """The <svg> element; ids are made this plot's own, since a page holds several."""
+    """The <svg> element; the plot's name is added to its ids, since a page contains several plots."""
     svg = plot.svg()
     svg = svg[svg.index("<svg") :]
     for before in ('id="', 'href="#', "url(#"):
@@ -55,6 +55,6 @@ def _inline(plot: Plot) -> str:
 
 
 def _script_safe(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """JSON without characters that could end the surrounding script element."""
     text = json.dumps(value, ensure_ascii=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,9 +1,8 @@
-"""The paper's numbers, read from `results/paper/` (shipped as `s2t_eval/report/paper`)."""
+"""The published numbers, read from the files of `s2t_eval/report/paper`."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import pandas as pd
 
 FOLDER = Path(__file__).parent / "paper"
 MATH_AVG_KEY = "math_avg"
+STUDENTS = {"0.5B": "Qwen2.5-0.5B-Instruct", "1.5B": "Qwen2.5-1.5B-Instruct"}
+"""Size -> the student of the published numbers."""
 
 
 def published() -> pd.DataFrame:
@@ -25,11 +26,16 @@ def quantities() -> pd.DataFrame:
 
 def sources() -> dict[str, dict[str, Any]]:
     """Source key -> title, where, setting."""
-    found: dict[str, dict[str, Any]] = json.loads((FOLDER / "sources.json").read_text())
-    return found
+    content: dict[str, dict[str, Any]] = json.loads((FOLDER / "sources.json").read_text())
+    return content
 
 
-def size_of(model: str) -> str | None:
-    """The size that a model's name says ("0.5B"), as the paper's blocks are named; None without one."""
-    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])", model.replace("_", "-"))
-    return f"{float(found[1]):g}B" if found else None
+def published_size(student: str) -> str | None:
+    """The size under which a student's numbers were published, "0.5B"; None for every other student.
+
+    Args:
+        student: a model's name on the Hub or its folder. Its last part must be the published name: the Coder
+            models of the same sizes, quantised files and fine-tuned checkpoints are other students.
+    """
+    name = student.rstrip("/").rsplit("/", 1)[-1].lower()
+    return next((size for size, published_name in STUDENTS.items() if name == published_name.lower()), None)

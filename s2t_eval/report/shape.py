@@ -1,4 +1,4 @@
-"""What a results file, a sample and a trace must look like to be read; all else is refused with its place."""
+"""The shape that results files and traces must have; anything else is refused with the name of the entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESULTS: dict[str, Any] = {
     "config": dict[str, Any],
     "n-samples": dict[str, dict[str, int]],
 }
-"""Of a results file, as lm_eval writes it."""
+"""Entries of a results file, as lm_eval writes it."""
 
 OPTIONAL: dict[str, Any] = {
     "versions": dict[str, Any],
@@ -24,10 +24,15 @@ OPTIONAL: dict[str, Any] = {
     "n-shot": dict[str, Any],
     "date": float,
 }
-OURS: dict[str, Any] = {
+BACKEND_INFO: dict[str, Any] = {
     "telemetry": dict[str, float | None],
     "policy": dict[str, Any],
     "sampling": dict[str, Any],
+    "commit": str,
+    "device": str,
+    "dtype": str,
+    "version": str,
+    "teacher_parameters": int,
     "tau": float,
     "seed": int,
     "pretrained": str,
@@ -38,7 +43,7 @@ OURS: dict[str, Any] = {
     "selector": str,
     "adapter_scale": float,
 }
-"""Of what our backends write about themselves; each may be missing."""
+"""Entries that the backends of s2t-eval add to the results; each may be missing."""
 
 
 def require_results(content: dict[str, Any]) -> None:
@@ -51,9 +56,9 @@ def require_results(content: dict[str, Any]) -> None:
     _require_known(content, OPTIONAL, "")
     config = content["config"]
     conform(config.get("model_args"), str | dict[str, Any] | None, "config.model_args")
-    ours = conform(config.get("s2t_eval", {}), dict[str, Any], "config.s2t_eval")
-    _require_known(ours, OURS, "config.s2t_eval.")
-    policy = ours.get("policy") or {}
+    info = conform(config.get("s2t_eval", {}), dict[str, Any], "config.s2t_eval")
+    _require_known(info, BACKEND_INFO, "config.s2t_eval.")
+    policy = info.get("policy") or {}
     _require_known(policy, {"trigger": dict[str, Any], "top_k": int}, "config.s2t_eval.policy.")
     for task, settings in content["configs"].items():
         name = f"configs.{task}.generation_kwargs"
@@ -96,7 +101,7 @@ STEP: dict[str, Any] = {
 
 
 def require_trace(record: Any) -> None:
-    """Raise `ValueError` that names what a line of a trace lacks, or has of another kind."""
+    """Raise `ValueError` that names an entry which a line of a trace lacks, or which has another type."""
     if not isinstance(record, dict):
         raise ValueError("expected a JSON object")
     missing = [name for name in TRACE if name not in record]
@@ -111,4 +116,4 @@ def require_trace(record: Any) -> None:
         for name, hint in STEP.items():
             conform(step[name], hint, f"steps.{number}.{name}")
         if len(step["scores"]) != len(step["candidates"]) or not 0 <= step["t"] < len(record["output_ids"]):
-            raise ValueError(f"steps.{number}: its scores, candidates and t do not fit together")
+            raise ValueError(f"steps.{number}: its scores, candidates and t are inconsistent")

@@ -1,4 +1,4 @@
-"""What every leaderboard file says of a run: who, what, how, on how many documents."""
+"""The entries of every leaderboard file: model, method, settings, documents."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from datetime import datetime, timezone
 import s2t_eval
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.blocks import short_name
-from s2t_eval.report.runs import ResultsError, Run, short_hash
+from s2t_eval.report.documents import short_hash
+from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.run import Run
 
 PLAIN = ("hf", "greedy")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed with a score, beyond what the results say.
+    """What a submission adds to the results.
 
     Args:
         model_id: of the student on the Hub, `organisation/name`; None takes the run's own name.
         datasets: task -> (dataset on the Hub, task in it).
-        source_url: where the evaluation can be read about.
-        organization: who ran it.
-        allow_partial: whether runs with `--limit` may be submitted; their notes say so.
+        source_url: a page that describes the evaluation.
+        organization: the one that ran it.
+        allow_partial: whether runs with `--limit` may be submitted; their notes contain n.
     """
 
     model_id: str | None = None
@@ -61,13 +63,13 @@ def require_whole(runs: Sequence[Run], claim: Claim) -> None:
         if (run.n < total or unscored) and not claim.allow_partial:
             raise ResultsError(
                 f"{run.source}: {run.task} was run on {run.n} of {total} documents ({unscored} without a "
-                "score); a leaderboard wants all; run without --limit, or give --allow-partial and the notes "
-                "say so"
+                "score); a leaderboard needs all of them; run without --limit, or give --allow-partial, "
+                "which the notes will mention"
             )
 
 
 def documents_of_task(run: Run) -> int:
-    """Documents that the task has, whatever `--limit` left."""
+    """The number of documents of the task, without regard to `--limit`."""
     known = run.results["n-samples"].get(run.task)
     return int(known["original"]) if known else run.n
 
@@ -78,9 +80,9 @@ def prompt_hash(run: Run) -> str:
 
 
 def details(run: Run) -> dict[str, str]:
-    """How the score came about, in words: every setting that another run could have otherwise."""
-    ours, settings = run.ours, run.settings
-    found = {
+    """Every setting in which another run of the same model could differ, as text."""
+    info, settings = run.backend_info, run.settings
+    values = {
         "method": run.method.title,
         "method_about": run.method.about,
         "K": settings.top_k,
@@ -94,10 +96,10 @@ def details(run: Run) -> dict[str, str]:
         "proposer": settings.proposer,
         "samples": settings.samples,
         "seed": settings.seed,
-        "teacher": short_name(str(ours["teacher_name"])) if ours.get("teacher_name") else None,
-        "student_fingerprint": ours.get("student"),
-        "teacher_fingerprint": ours.get("teacher"),
-        "calibration": ours.get("calibration"),
+        "teacher": short_name(str(info["teacher_name"])) if info.get("teacher_name") else None,
+        "student_fingerprint": info.get("student"),
+        "teacher_fingerprint": info.get("teacher"),
+        "calibration": info.get("calibration"),
         "prompt_hash": prompt_hash(run),
         "task": run.task,
         "task_version": run.version,
@@ -106,13 +108,13 @@ def details(run: Run) -> dict[str, str]:
         "few_shot": run.results.get("n-shot", {}).get(run.task),
         "max_new_tokens": run.limits.get("max_gen_toks"),
         "lm_eval": run.results.get("lm_eval_version"),
-        "s2t_eval": ours.get("version", s2t_eval.__version__),
+        "s2t_eval": info.get("version", s2t_eval.__version__),
     }
-    return {name: str(value) for name, value in found.items() if value is not None}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def notes(run: Run) -> str:
-    """The details in one line, with what the score is not."""
+    """The details in one line; for other methods than greedy decoding, a warning comes first."""
     about = "; ".join(f"{k} {v}" for k, v in details(run).items() if k != "method_about")
     if run.method.key in PLAIN:
         return f"{run.method.about}; {about}"
@@ -130,7 +132,7 @@ def date(run: Run) -> str:
 
 
 def folder_name(run: Run) -> str:
-    """Model, method and settings: the files of two methods, or of two models, never meet."""
+    """Model, method and settings, so that two methods or two models never share a file."""
     return slug(f"{short_name(run.model)} {run.label}")
 
 

@@ -29,7 +29,7 @@ LATEX = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what was measured, and what was published beside it (in parentheses, grey)."""
+    """One cell: the measured figure, and the published one after it (in parentheses, grey)."""
 
     text: str = ""
     published: str | None = None
@@ -53,8 +53,8 @@ class Table:
         title: above it.
         head: column names, that of the labels first.
         blocks: its rows.
-        notes: how to read it, a sentence or two each.
-        data: the same numbers, unrounded and tidy, for CSV.
+        notes: explanations below it, a sentence or two each.
+        data: the same numbers, not rounded and in long form, for CSV.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Table:
         return "\n".join([*lines, r"\end{table}", ""])
 
     def html(self) -> str:
-        """A table whose columns the page's script sorts within each block."""
+        """A table that the page's script sorts by a column, within each block."""
         lines = [f'<table class="sortable" id="{self.name}"><thead><tr>']
         lines += [f'<th scope="col">{html.escape(name)}</th>' for name in self.head]
         lines.append("</tr></thead>")
@@ -112,19 +112,19 @@ class Table:
 
 
 def tex(text: str) -> str:
-    """Text with what LaTeX reads as commands escaped; behind the end of a row `[` and `*` are such too."""
+    """Text with LaTeX's special characters escaped, including `[` and `*` at the beginning of a row."""
     escaped = "".join(LATEX.get(character, character) for character in plain(text))
     return f"{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("[", "*") else escaped
 
 
 def md(text: str) -> str:
-    """Text that stays text in Markdown: no HTML, no link, no cell of its own; emphasis is left alone."""
+    """Text with the characters escaped that begin HTML, a link or a cell in Markdown; emphasis is kept."""
     escaped = plain(text).replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(")
     return re.sub(r"&(?=[#\w])", "&amp;", escaped).replace("<", "&lt;")
 
 
 def plain(text: str) -> str:
-    """Text on one line, without characters that have no shape."""
+    """Text on one line, with control characters replaced by spaces."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.embedded import embedded_path
-from s2t_eval.report.runs import ResultsError, Run, read_json_lines
+from s2t_eval.report.json_files import ResultsError, read_json_lines
+from s2t_eval.report.run import Run
 from s2t_eval.report.shape import require_trace
 
 BROKEN = "\ufffd"
@@ -17,14 +18,14 @@ Decode = Callable[[list[int]], str]
 
 @dataclass(frozen=True)
 class Trace:
-    """A trace file: one record a text, as the backends write them (`trace=FILE`)."""
+    """A trace file: one record for each text, as the backends write them (`trace=FILE`)."""
 
     path: Path
     records: list[dict[str, Any]]
 
     @property
     def method(self) -> str:
-        """Of its first text."""
+        """The method of its first text."""
         return str(self.records[0]["method"])
 
 
@@ -46,16 +47,16 @@ def read_trace(path: Path) -> Trace:
 def run_of_trace(trace: Trace, runs: Sequence[Run]) -> Run | None:
     """The run that wrote the trace: the one whose arguments name the file, else the one of its settings."""
     first = trace.records[0]
-    alike = [run for run in runs if (run.method.key, run.task) == (trace.method, first["task"])]
-    for run in alike:
+    candidates = [run for run in runs if (run.method.key, run.task) == (trace.method, first["task"])]
+    for run in candidates:
         arguments = run.results["config"].get("model_args")
         named = arguments.get("trace") if isinstance(arguments, dict) else None
         if named and Path(str(named)).name == trace.path.name:
             return run
     if first.get("trigger") not in (None, "never"):
         wanted = (first["trigger"], first["threshold"])
-        alike = [run for run in alike if (run.settings.trigger, run.settings.threshold) == wanted]
-    return alike[0] if len(alike) == 1 else None
+        candidates = [run for run in candidates if (run.settings.trigger, run.settings.threshold) == wanted]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def load_decode(model: str) -> Decode:
@@ -75,7 +76,7 @@ def load_decode(model: str) -> Decode:
 
 
 def pieces(ids: Sequence[int], decode: Decode) -> list[str]:
-    """The text of each token; a character of several tokens stands at the last of them."""
+    """The text of each token; a character that spans several tokens is returned with the last of them."""
     out, pending = [], []
     for token in ids:
         pending.append(token)
@@ -92,8 +93,8 @@ def pieces(ids: Sequence[int], decode: Decode) -> list[str]:
 def trajectory(record: dict[str, Any], decode: Decode, score: float | None) -> dict[str, Any]:
     """One text for the viewer, in JSON values.
 
-    `scores` are the teacher's probabilities where the teacher picked (s2t, takeover); a readout's scores
-    stand beside the teacher's only where the trace has those (`teacher_probs`).
+    For s2t and takeover the scores in the trace are the teacher's probabilities. For other methods they are
+    the selector's, and the teacher's probabilities are shown only where the trace has them (`teacher_probs`).
     """
     is_teacher = record["method"] in ("s2t", "takeover")
     steps = [_step(step, decode, is_teacher) for step in record["steps"]]
@@ -128,8 +129,10 @@ def _step(step: dict[str, Any], decode: Decode, is_teacher: bool) -> dict[str, A
     }
 
 
-def choose(trace: Trace, most: int, scores: dict[int, float], control: dict[int, float]) -> Iterator[int]:
-    """Which records to show, at most `most`: answers that changed first, then in document order."""
+def choose_records(
+    trace: Trace, max_texts: int, scores: dict[int, float], control: dict[int, float]
+) -> Iterator[int]:
+    """Indices of at most `max_texts` records: those whose answer changed first, then in document order."""
 
     def order(index: int) -> tuple[bool, int, int]:
         record = trace.records[index]
@@ -137,4 +140,4 @@ def choose(trace: Trace, most: int, scores: dict[int, float], control: dict[int,
         changed = doc in control and doc in scores and control[doc] != scores[doc]
         return (not changed, doc, record.get("sample", 0))
 
-    yield from sorted(range(len(trace.records)), key=order)[:most]
+    yield from sorted(range(len(trace.records)), key=order)[:max_texts]

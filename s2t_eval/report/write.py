@@ -1,9 +1,9 @@
-"""Everything that `s2t-eval report` writes, from runs and traces."""
+"""Writes the files of `s2t-eval report` from runs and traces."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import accuracy_plot, csv_text, pareto_plot
 from s2t_eval.report.main_table import main_table
+from s2t_eval.report.origin import origin_note, require_one_origin
 from s2t_eval.report.page import page
-from s2t_eval.report.runs import Run
+from s2t_eval.report.run import Run
 from s2t_eval.report.table import Table, md
-from s2t_eval.report.traces import Decode, Trace, choose, run_of_trace, trajectory
+from s2t_eval.report.traces import Decode, Trace, choose_records, run_of_trace, trajectory
 
 FORMATS = ("md", "latex", "csv", "html")
 LATEX_FRAME = """\\documentclass{{article}}
@@ -30,35 +31,39 @@ LATEX_FRAME = """\\documentclass{{article}}
 
 @dataclass(frozen=True)
 class Options:
-    """What a report shows.
+    """The contents of a report.
 
     Args:
         title: of the page.
         formats: of FORMATS.
         intervals: n and 95 % intervals in the main table.
-        beside: published numbers beside measured ones.
+        with_published: published numbers after measured ones.
         times: seconds and memory.
+        mixed: whether runs of different commits, dtypes or limits are accepted; the captions name them.
         names: model -> the student in whose block it belongs.
     """
 
     title: str = "s2t-eval report"
     formats: Sequence[str] = FORMATS
     intervals: bool = False
-    beside: bool = True
+    with_published: bool = True
     times: bool = True
+    mixed: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
 
 
 def report(
     runs: Sequence[Run], folder: Path, options: Options, trajectories: Sequence[dict[str, Any]] = ()
 ) -> list[Path]:
-    """Write tables, figures and page into a folder that exists; returns the files, sorted.
+    """Write tables, figures and page into a folder, which is made once they exist; returns the files, sorted.
 
     Raises:
-        NotComparableError: runs that may not share a column.
+        NotComparableError: runs that may not share a column or, without `mixed`, a table.
     """
-    entries = arrange(runs, options.names)
-    tables = _tables(entries, options)
+    entries = arrange(runs, options.names, other_limits=True)
+    if not options.mixed:
+        require_one_origin(entries)
+    tables = make_tables(entries, options)
     plots = [plot for plot in (accuracy_plot(entries), pareto_plot(entries)) if plot is not None]
     texts: dict[str, str] = {}
     if "md" in options.formats:
@@ -72,6 +77,7 @@ def report(
         texts |= {f"{table.name}.csv": csv_text(table.data) for table in tables}
     if "html" in options.formats:
         texts["report.html"] = page(options.title, _subtitle(entries), tables, plots, trajectories)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / name, text)
     for plot in plots:
@@ -79,13 +85,15 @@ def report(
     return sorted([*(folder / name for name in texts), *(f for plot in plots for f in plot.files(folder))])
 
 
-def _tables(entries: Sequence[Entry], options: Options) -> list[Table]:
+def make_tables(entries: Sequence[Entry], options: Options) -> list[Table]:
+    """The tables of a report; the last note of each names commit, dtype, device and limits."""
     tables = (
-        main_table(entries, intervals=options.intervals, beside=options.beside),
-        ablation_table(entries),
+        main_table(entries, intervals=options.intervals, with_published=options.with_published),
+        ablation_table(entries, other_limits=options.mixed),
         efficiency_table(entries, times=options.times),
     )
-    return [table for table in tables if table is not None]
+    note = origin_note(entries)
+    return [replace(table, notes=[*table.notes, note]) for table in tables if table is not None]
 
 
 def _subtitle(entries: Sequence[Entry]) -> str:
@@ -96,7 +104,7 @@ def _subtitle(entries: Sequence[Entry]) -> str:
 
 
 def viewer_texts(
-    traces: Sequence[Trace], runs: Sequence[Run], decode: Decode, most: int
+    traces: Sequence[Trace], runs: Sequence[Run], decode: Decode, max_texts: int
 ) -> list[dict[str, Any]]:
     """Texts of traces for the page, scored where the runs that wrote them are among `runs`."""
     texts = []
@@ -104,11 +112,11 @@ def viewer_texts(
         run = run_of_trace(trace, runs)
         scores = _scores(run)
         control = next((r for r in runs if run and r.method.key == "greedy" and r.model == run.model), None)
-        before = _scores(control) if control is not run else {}
-        for index in choose(trace, most, scores, before):
+        control_scores = _scores(control) if control is not run else {}
+        for index in choose_records(trace, max_texts, scores, control_scores):
             record = trace.records[index]
             text = trajectory(record, decode, scores.get(record["doc_id"]))
-            texts.append({**text, "was": before.get(record["doc_id"])})
+            texts.append({**text, "was": control_scores.get(record["doc_id"])})
     return texts
 
 

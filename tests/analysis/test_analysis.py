@@ -191,10 +191,10 @@ def test_scans_show_how_often_the_teacher_s_token_is_a_candidate(tmp_path: Path)
         )
     )
     [row] = scan_data(entries).to_dict("records")
-    assert (row["asked"], row["hit_rate"]) == (40, 75)
+    assert (row["teacher_picks"], row["hit_rate"]) == (40, 75)
     assert row["hit_low"] == pytest.approx(100 * 0.5981, abs=0.01) and row["hit_high"] < 90
     [local] = scan_data(arrange(read_runs([EMBEDDED / "pps_local_tau5.json"]))).to_dict("records")
-    assert local["asked"] == 0 and np.isnan(local["hit_rate"])
+    assert local["teacher_picks"] == 0 and np.isnan(local["hit_rate"])
 
 
 # ---------------------------------------------------------------- traces
@@ -203,8 +203,8 @@ def test_scans_show_how_often_the_teacher_s_token_is_a_candidate(tmp_path: Path)
 def test_rescored_probabilities_are_a_fresh_forward_each() -> None:
     record = next(r for r in read_trace(TRACE).records if len(r["steps"]) > 1)
     wanted = [(step["t"], step["picked"]) for step in record["steps"]]
-    found = Rescorer(STUDENT)(record["prompt_ids"], record["output_ids"], wanted)
-    for (t, token), p in zip(wanted, found, strict=True):
+    probabilities = Rescorer(STUDENT)(record["prompt_ids"], record["output_ids"], wanted)
+    for (t, token), p in zip(wanted, probabilities, strict=True):
         logits = logits_after(model(STUDENT), [*record["prompt_ids"], *record["output_ids"][:t]])
         assert p == pytest.approx(float(logits.softmax(-1)[token]), abs=1e-5)
 
@@ -257,6 +257,17 @@ def test_a_readouts_trace_has_no_teacher_in_it(tmp_path: Path) -> None:
         picks(read_trace(path), {}, {}, lambda *_: [], str)
 
 
+def test_a_trace_without_fired_steps_has_an_empty_map(tmp_path: Path) -> None:
+    """A trigger that never fired ended the analysis in `KeyError: 'is_flip'`."""
+    records = [json.loads(line) for line in TRACE.read_text().splitlines()]
+    quiet = tmp_path / "quiet.jsonl"
+    quiet.write_text("".join(json.dumps({**record, "steps": []}) + "\n" for record in records))
+    data = picks(read_trace(quiet), {}, {}, lambda *_: [], str)
+    assert data.empty and {"is_flip", "outcome", "p_teacher"} <= set(data.columns)
+    assert rescue_map(data).data.empty
+    assert "0 flips in 0 documents" in flips_text(data)
+
+
 # ---------------------------------------------------------------- the commands
 
 
@@ -272,8 +283,8 @@ def test_analyze_end_to_end(tmp_path: Path) -> None:
     labels, out = tmp_path / "labels", tmp_path / "out"
     pair = ("--pretrained", STUDENT, "--teacher", TEACHER, "--task", "s2t_arith", "--device", "cpu")
     assert exit_code("collect", *pair, "--limit", 12, "--out", labels) == 0
-    given = ("--labels", f"Arith={labels}", "--results", EMBEDDED, "--trace", TRACE)
-    assert exit_code("analyze", *given, "--out", out) == 0
+    arguments = ("--labels", f"Arith={labels}", "--results", EMBEDDED, "--trace", TRACE)
+    assert exit_code("analyze", *arguments, "--out", out) == 0
     names = {path.name for path in out.iterdir()}
     for (
         name
@@ -287,8 +298,8 @@ def test_analyze_end_to_end(tmp_path: Path) -> None:
 
 def test_a_trained_selector_is_judged_on_what_it_has_not_seen(tmp_path: Path) -> None:
     labels, folder = learning.labels(), learning.selector("direct")
-    given = ("--labels", f"Arith={labels}", "--selector", folder, "--pretrained", STUDENT)
-    assert exit_code("analyze", *given, "--out", tmp_path / "out", "--k", 8) == 0
+    arguments = ("--labels", f"Arith={labels}", "--selector", folder, "--pretrained", STUDENT)
+    assert exit_code("analyze", *arguments, "--out", tmp_path / "out", "--k", 8) == 0
     info = json.loads((folder / "selector.json").read_text())["training"]
     split = pd.read_csv(tmp_path / "out" / "error_split.csv").set_index("selector")
     roc = pd.read_csv(tmp_path / "out" / "trigger_roc.csv").set_index("signal")
@@ -317,8 +328,8 @@ def test_trigger_and_selection_are_crossed() -> None:
     groups_ = pd.DataFrame(kept, columns=["benchmark", "problem_id", "t", "student", "teacher", "selector"])
     plot = trigger_or_selection(every, groups_.sample(frac=1, random_state=0), top_k=8, rates=(0.25, 1.0))
     assert plot is not None
-    found = plot.data.set_index(["trigger", "tau", "picks"])
-    for trigger, tau, who in (
+    rows = plot.data.set_index(["trigger", "tau", "picks"])
+    for trigger, tau, picker in (
         ("kl", 0.25, "teacher"),
         ("router", 0.25, "selector"),
         ("router", 1.0, "teacher"),
@@ -327,12 +338,14 @@ def test_trigger_and_selection_are_crossed() -> None:
         total = 0.0
         for step, candidates in zip(every.itertuples(), groups_.itertuples(), strict=True):
             if getattr(step, trigger) >= threshold:
-                pick = max(range(8), key=lambda k: getattr(candidates, who)[k])
+                pick = max(range(8), key=lambda k: getattr(candidates, picker)[k])
                 total += candidates.teacher[pick] - candidates.teacher[0]
-        row = found.loc[trigger, tau, f"the {who}"]
+        row = rows.loc[trigger, tau, f"the {picker}"]
         assert row["gain"] == pytest.approx(total / 3)
         assert row["low"] <= row["gain"] <= row["high"] and row["texts"] == 3 and row["steps"] == 120
-    assert (found.xs("the teacher", level="picks").xs("kl")["share"] == 100).all()
+    full = rows.xs("the teacher", level="picks").xs("kl")
+    assert (full[["share", "share_low", "share_high"]] == 100).all(axis=None)
+    assert (rows["share_low"] <= rows["share"]).all() and (rows["share"] <= rows["share_high"]).all()
     assert trigger_or_selection(every, groups_.iloc[1:]) is None  # labels of the top steps alone
 
 
@@ -346,7 +359,7 @@ def test_analyze_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     for arguments, message in (
         ((), "nothing to analyse: expected --labels"),
         (("--labels", tmp_path), "expected a folder of `s2t-eval collect`"),
-        (("--trace", TRACE), "none of the given results wrote this trace"),
+        (("--trace", TRACE), "its run is not among the results"),
         (("--tau", 2), "--tau: expected a rate between 0 and 1"),
         (("--k", 0), "--k: expected at least 1"),
     ):
@@ -364,11 +377,11 @@ def test_a_grid_names_its_points() -> None:
 
 @pytest.mark.slow
 def test_a_grid_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = (
+    arguments = (
         "--model_args",
         f"pretrained={STUDENT},teacher={TEACHER},calibration={EMBEDDED / 'calibration.json'}",
     )
-    scan = ("scan", *given, "--tasks", "s2t_arith", "--tau", "0.05", "--out", tmp_path, "--")
+    scan = ("scan", *arguments, "--tasks", "s2t_arith", "--tau", "0.05", "--out", tmp_path, "--")
     assert exit_code(*scan, "--limit", "2", "--bogus") == 2
     assert "greedy failed (exit 2)" in capsys.readouterr().err
     assert exit_code(*scan, "--limit", "2") == 0

@@ -17,8 +17,8 @@ from s2t_eval.evaluation.sandbox import Verdict
 from s2t_eval.methods.tah.votes import OracleVote
 from s2t_eval.pipelines.collect_labels import _json_lines
 from s2t_eval.pipelines.prompts import _read_lines
-from s2t_eval.report.runs import ResultsError
-from s2t_eval.report.runs import read_json_lines as read_report_lines
+from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.json_files import read_json_lines as read_report_lines
 
 LINE_BOUNDARIES = "\u2028 \u2029 \x85 \x0b \x0c \x1c \x1d \x1e \r \r\n \n"
 """Every character at which `str.splitlines` splits."""

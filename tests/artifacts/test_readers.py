@@ -24,7 +24,8 @@ from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
 from s2t_eval.models.loading import ModelLoadError, load_model
-from s2t_eval.report.runs import ResultsError, read_runs
+from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import read_trace
 from s2t_eval.selection.calibration import Calibration, CalibrationError
 from s2t_eval.training.labels import LabelError, LabelSet
@@ -56,7 +57,7 @@ RESULTS: dict[str, tuple[Change, str]] = {
     "results of a number": (lambda c: c["results"].update(s2t_arith=3), "results.s2t_arith: expected an obj"),
     "no n-samples": (lambda c: c.pop("n-samples"), "it has no n-samples"),
     "n-samples a list": (lambda c: c.update({"n-samples": []}), "n-samples: expected an object, got []"),
-    "n-samples of other tasks": (lambda c: c.update({"n-samples": {}}), "n-samples says no effective number"),
+    "n-samples of other tasks": (lambda c: c.update({"n-samples": {}}), "n-samples has no effective number"),
     "n-samples a text": (
         lambda c: c["n-samples"].update(s2t_arith={"effective": "all"}),
         'n-samples.s2t_arith.effective: expected a whole number, got "all"',
@@ -144,8 +145,14 @@ TRACES: dict[str, tuple[Change, str]] = {
         lambda r: r["steps"][0].update(candidates="abc"),
         'steps.0.candidates: expected a list, got "abc"',
     ),
-    "too few scores": (lambda r: r["steps"][0].update(scores=[1.0]), "scores, candidates and t do not fit"),
-    "a step after the end": (lambda r: r["steps"][0].update(t=10**6), "scores, candidates and t do not fit"),
+    "too few scores": (
+        lambda r: r["steps"][0].update(scores=[1.0]),
+        "scores, candidates and t are inconsistent",
+    ),
+    "a step after the end": (
+        lambda r: r["steps"][0].update(t=10**6),
+        "scores, candidates and t are inconsistent",
+    ),
     "tokens a text": (lambda r: r.update(output_ids="abc"), 'output_ids: expected a list, got "abc"'),
     "tokens of texts": (
         lambda r: r.update(output_ids=["a"]),

@@ -180,16 +180,22 @@ def test_costs_between_and_beyond_what_was_timed() -> None:
     assert curve.seconds(3) == 0
     for took in (9.0, 2.0, 1.0):
         curve.add(4, took)  # the median is 2
+    assert curve.seconds(8) == 4  # of one size alone nothing else is known than proportion
     curve.add(16, 5.0)
-    assert [curve.seconds(size) for size in (1, 4, 10, 16, 32)] == [2, 2, 3.5, 5, 10]
+    assert [curve.seconds(size) for size in (1, 4, 10, 16, 32)] == [2, 2, 3.5, 5, 9]
+    curve.add(40, 99.0)
+    assert curve.seconds(80) == 198  # no steeper than in proportion
+    faster = CostCurve()
+    faster.add(4, 2.0)
+    faster.add(16, 1.0)
+    assert faster.seconds(48) == 2  # half as fast as in proportion
 
 
 def test_rates_of_cuts_follow_the_entropy() -> None:
     rates = CutRates()
     sure, unsure, never = draft(0.01), draft(3.0), draft(None)
     assert rates.survival([never] * 100) == 1
-    before = rates.survival([unsure])
-    assert rates.survival([sure]) == before < 1
+    assert rates.survival([unsure]) < rates.survival([sure]) < 1
     for _ in range(100):
         rates.add(Outcome([sure, unsure, sure], 2, True))
     assert rates.survival([unsure]) < 0.2 < 0.99 < rates.survival([sure])

@@ -53,3 +53,11 @@ def test_results_name_commit_device_and_packages(tmp_path: Path, monkeypatch: py
     assert entry["commit"] == commit_of(Path(__file__).resolve().parents[2])
     assert entry["device"] == "cpu"
     assert entry["packages"]["torch"] == version("torch")
+    assert entry["teacher_parameters"] is None
+
+
+def test_results_name_the_size_of_the_teacher() -> None:
+    """The work of a method with a teacher was unknown unless the teacher had been run alone as well."""
+    pair = {"pretrained": "embedded/student", "teacher": "embedded/teacher", "trigger": "never"}
+    alone = evaluate("greedy", {"pretrained": "embedded/teacher"}, limit=2)["config"]["model_num_parameters"]
+    assert evaluate("s2t", pair, limit=2)["config"]["s2t_eval"]["teacher_parameters"] == alone

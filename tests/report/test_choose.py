@@ -32,8 +32,8 @@ def fresh_selector(folder: Path) -> Path:
 
 def run_dev(selector: Path, out: Path, **model_args: Any) -> Path:
     """`pps_local` with this selector on development problems."""
-    given = {"selector": str(selector), **model_args}
-    return save(evaluate("pps_local", given, tasks=[DEV_TASK], limit=LIMIT), out)
+    arguments = {"selector": str(selector), **model_args}
+    return save(evaluate("pps_local", arguments, tasks=[DEV_TASK], limit=LIMIT), out)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_the_most_right_answers_become_the_default(
     selector = Path(shutil.copytree(made[0], tmp_path / "selector"))
     main(["choose", "--selector", str(selector), *given_values(made[1], tmp_path / "a", 3, 5, 4)])
     out = capsys.readouterr().out.splitlines()
-    assert "tau 20 %" in out[0] and "5 of 8 right, 62.5 %" in out[0] and out[0].startswith("->")
+    assert "tau 20 %" in out[0] and "5 of 8 correct, 62.5 %" in out[0] and out[0].startswith("->")
     assert [line.startswith("->") for line in out].count(True) == 1
     info = read_info(selector)
     default = info.default("base")
@@ -95,7 +95,7 @@ def test_the_most_right_answers_become_the_default(
     [again], [before] = (read_runs([path]) for path in (run_dev(selector, tmp_path / "again"), made[1][1]))
     assert again.settings.tau == 0.2 and again.settings.proposal_weight == 0.5
     assert again.scored["output_hash"].tolist() == before.scored["output_hash"].tolist()
-    # Runs from before the change are still this selector's; equals are told apart by what they cost.
+    # Runs made before the change are still this selector's; of equal ones the cheaper is taken.
     main(["choose", "--selector", str(selector), *given_values(made[1], tmp_path / "b", 6, 6, 5)])
     assert read_info(selector).default("base").tau == 0.01
     main(["choose", "--selector", str(selector), *given_values(made[1], tmp_path / "c", 6, 6, 7)])
@@ -132,8 +132,8 @@ def test_what_cannot_be_chosen_from(
 def test_a_test_set_is_not_chosen_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     selector = fresh_selector(tmp_path / "selector")
     for tau in (0.01, 0.05):
-        given = {"selector": str(selector), "trigger": "router", "tau": tau}
-        save(evaluate("pps_local", given, limit=2), tmp_path / f"tau{tau}")
+        arguments = {"selector": str(selector), "trigger": "router", "tau": tau}
+        save(evaluate("pps_local", arguments, limit=2), tmp_path / f"tau{tau}")
     with pytest.raises(SystemExit):
         main(["choose", "--selector", str(selector), *(str(tmp_path / f"tau{tau}") for tau in (0.01, 0.05))])
     assert "settings are chosen on development problems alone" in capsys.readouterr().err

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from s2t_eval.cli import main
-from s2t_eval.embedded.grid import GRID
 from s2t_eval.report.comparable import NotComparableError, require_comparable
 from s2t_eval.report.compare import Rules, Verdict, compare, failures
-from s2t_eval.report.runs import Run, read_runs
-from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, edited
+from s2t_eval.report.run import Run
+from s2t_eval.report.runs import read_runs
+from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, ROWS, edited
 
 GREEDY = EMBEDDED / "greedy.json"
 
@@ -58,7 +58,7 @@ def test_the_real_pair_as_published_here() -> None:
 
 def test_a_run_against_itself_is_within_noise() -> None:
     rows = compare(read_runs([EMBEDDED]), read_runs([EMBEDDED]))
-    assert len(rows) == len(GRID)
+    assert len(rows) == len(ROWS)
     assert all(row.verdict is Verdict.SAME and row.p_holm == 1 and not row.changed for row in rows)
     assert failures(rows, ["regression", "cost", "change"]) == []
 
@@ -73,7 +73,7 @@ def test_one_base_is_compared_with_every_method_and_holm_counts_them() -> None:
 @pytest.mark.parametrize(
     ("lost", "threshold", "verdict"),
     [
-        (5, 0, Verdict.DOUBT),  # five of 300 in one direction: p = 0.0625
+        (5, 0, Verdict.LOWER),  # five of 300 in one direction: p = 0.0625
         (6, 0, Verdict.REGRESSION),  # six: p = 0.031
         (6, 0.02, Verdict.SAME),  # significant, and not more than two points
         (7, 0.02, Verdict.REGRESSION),
@@ -139,7 +139,7 @@ def other_document(content: dict[str, Any]) -> None:
             lambda c: c["configs"]["s2t_arith"]["generation_kwargs"].update(max_gen_toks=9),
             'decoding limits .*"max_gen_toks": 96.*"max_gen_toks": 9',
         ),
-        (reword, "prompt hashes: 1 documents are put differently"),
+        (reword, "prompt hashes: 1 documents have another prompt"),
         (other_document, "document hashes: 2 in one run alone"),
         (lambda c: c.pop("documents"), r"samples are missing beside .*new\.json: run lm_eval with --log"),
     ],

@@ -21,8 +21,8 @@ GREEDY = EMBEDDED / "greedy.json"
 
 
 def telemetry(content: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = content["config"]["s2t_eval"]["telemetry"]
-    return found
+    entry: dict[str, Any] = content["config"]["s2t_eval"]["telemetry"]
+    return entry
 
 
 @pytest.fixture
@@ -52,9 +52,11 @@ def test_unknown_costs_cannot_pass_a_gate(
     assert exit_code(*pair) == 0
     assert " – | – |" in capsys.readouterr().out
     assert exit_code(*pair, "--fail-on", "cost") == 2
-    assert "cost is unknown" in capsys.readouterr().err
+    assert "is unknown (another backend" in capsys.readouterr().err
     rows = compare(read_runs([pair[0]]), read_runs([pair[1]]))
-    with pytest.raises(NotComparableError, match=r"^task s2t_arith: what greedy: Greedy or .* cost is"):
+    with pytest.raises(
+        NotComparableError, match=r"^task s2t_arith: the cost of greedy: Greedy or of .* is unknown"
+    ):
         failures(rows, ["regression", "cost"])
     assert "tokens" not in rows[0].report()["costs"]
     assert markdown(rows, [], Rules())

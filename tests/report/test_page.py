@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from s2t_eval.cli import main
-from s2t_eval.embedded.grid import GRID
-from tests.report_helpers import EMBEDDED, REAL
+from tests.report_helpers import EMBEDDED, REAL, ROWS
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page's test drives it with playwright")
 
@@ -29,7 +28,9 @@ SCREENSHOTS = os.environ.get("S2T_EVAL_SCREENSHOTS")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     traces = [str(path) for path in TRACES]
-    main(["report", str(EMBEDDED), str(REAL), "--format", "html", "--out", str(folder), "--trace", *traces])
+    # The name puts published numbers beside measured ones.
+    arguments = ["--mixed", "--student", "qwen-0.5b=qwen/Qwen2.5-0.5B-Instruct", "--trace", *traces]
+    main(["report", str(EMBEDDED), str(REAL), "--format", "html", "--out", str(folder), *arguments])
     return folder / "report.html"
 
 
@@ -41,14 +42,14 @@ def page(page_file: Path) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         shown = browser.new_page(viewport={"width": 1240, "height": 900})
         problems: list[str] = []
-        asked: list[str] = []
+        requested: list[str] = []
         shown.on("pageerror", lambda error: problems.append(str(error)))
         shown.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
-        shown.on("request", lambda request: asked.append(request.url))
+        shown.on("request", lambda request: requested.append(request.url))
         shown.goto(page_file.as_uri())
         yield shown
         browser.close()
-        assert problems == [] and asked == [page_file.as_uri()]
+        assert problems == [] and requested == [page_file.as_uri()]
 
 
 def test_the_page_needs_nothing_from_elsewhere(page_file: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_click_on_a_head_sorts_within_blocks(page: Any) -> None:
 
     head = table.locator("thead th").nth(2)
     head.click()
-    assert column() == sorted(column(), reverse=True) and len(column()) == len(GRID) - 1
+    assert column() == sorted(column(), reverse=True) and len(column()) == len(ROWS) - 1
     assert head.get_attribute("aria-sort") == "descending"
     head.click()
     assert column() == sorted(column())
@@ -118,7 +119,7 @@ def test_the_viewer_shows_candidates_probabilities_and_choice(page: Any) -> None
     assert "picked" in panel.locator("tr.picked").inner_text()
     assert f"{step['teacher'][step['picked_at']]:.3g}"[:4] in panel.locator("tr.picked").inner_text()
     assert "greedy" in rows.first.inner_text()
-    assert "greedy would have said" in panel.inner_text()
+    assert "greedy decoding writes" in panel.inner_text()
     alone = re.sub("^ | $", "␣", step["teacher_token"])
     assert f"the teacher alone {alone}" in panel.inner_text()
     assert flips
@@ -146,5 +147,5 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     hostile = {"prompt": "</script><img src=x onerror=alert(1)>", "tokens": ["<b>"], "steps": []}
     text = make("<i>t</i>", "s", [], [], [{**hostile, "method": "s2t"}])
     assert "</script><img" not in text and "<i>t</i>" not in text
-    found = re.search(r'id="data">(.*?)</script>', text, re.S)
-    assert found and json.loads(found[1])[0]["prompt"] == hostile["prompt"]
+    match = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert match and json.loads(match[1])[0]["prompt"] == hostile["prompt"]

@@ -74,16 +74,16 @@ def test_a_report_of_any_model_name(name: str, tmp_path: Path) -> None:
 
 def cells(line: str) -> list[str]:
     """A row's cells as GitHub takes them: a backslash takes the character behind it along."""
-    found, cell, characters = [], "", iter(line.strip().strip("|"))
+    cells, cell, characters = [], "", iter(line.strip().strip("|"))
     for character in characters:
         if character == "\\":
             cell += character + next(characters, "")
         elif character == "|":
-            found.append(cell)
+            cells.append(cell)
             cell = ""
         else:
             cell += character
-    return [*found, cell]
+    return [*cells, cell]
 
 
 def is_formula(value: str) -> bool:

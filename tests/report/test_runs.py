@@ -11,7 +11,9 @@ import pytest
 from s2t_eval.method_table import method_of
 from s2t_eval.report.baseline import without_paths, write_baselines
 from s2t_eval.report.benchmarks import benchmark_of
-from s2t_eval.report.runs import ResultsError, format_documents, parse_documents, read_runs
+from s2t_eval.report.documents import format_documents, parse_documents
+from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.runs import read_runs
 from tests.harness_helpers import TEACHER
 from tests.report_helpers import EMBEDDED, edited, run_to
 
@@ -162,9 +164,9 @@ def test_of_duplicate_runs_the_newest_wins_and_it_is_said(
         edited(EMBEDDED / "greedy.json", tmp_path / f"{name}.json", lambda c, date=date: c.update(date=date))
     [run] = read_runs([tmp_path])
     assert run.name == "a"
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and all("taking the newer" in line for line in said)
-    assert "a.json, leaving out" in said[1] and "b.json" in said[1]
+    notices = capsys.readouterr().err.splitlines()
+    assert len(notices) == 2 and all("taking the newer" in line for line in notices)
+    assert "a.json, leaving out" in notices[1] and "b.json" in notices[1]
 
 
 def test_a_figure_that_the_task_does_not_have() -> None:

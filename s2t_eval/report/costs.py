@@ -1,0 +1,132 @@
+"""The costs of a problem, from telemetry: tokens of every model, forward passes, cut-off texts, work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from s2t_eval.report.blocks import Entry
+from s2t_eval.report.documents import as_number
+from s2t_eval.report.run import Run
+
+NAN = float("nan")
+PER_PROBLEM = ("tokens", "teacher_calls", "teacher_tokens", "scorer_calls", "scorer_tokens")
+"""Counts of the telemetry that are divided by the number of problems."""
+
+
+def costs(entries: Sequence[Entry]) -> pd.DataFrame:
+    """A row for each results file with telemetry: the mean cost of a problem, over all tasks of the file.
+
+    Columns: student, method, method_key, tasks, problems, accuracy (percent, mean over its tasks),
+    PER_PROBLEM, forwards_per_token, fired and flips (percent of the tokens), cut_off (percent of the texts),
+    tokens_per_correct, billions_of_work (see `work`), and seconds, tokens_per_second and peak_gib. A figure
+    that does not apply or that the file lacks is nan.
+    """
+    rows = []
+    parameters = _parameters_by_model(entries)
+    for source in dict.fromkeys(entry.run.source for entry in entries):
+        part = [entry for entry in entries if entry.run.source == source]
+        first, cost = part[0], part[0].run.cost
+        if not cost:
+            continue
+        problems = sum(entry.run.n for entry in part)
+        memory = cost.get("peak_memory_bytes")
+        fired, flips = fired_rates(first.run)
+        rows.append(
+            {
+                "student": first.student,
+                "method": first.label,
+                "method_key": first.run.method.key,
+                "tasks": " + ".join(entry.benchmark.title for entry in part),
+                "problems": problems,
+                "accuracy": 100 * sum(entry.run.value for entry in part) / len(part),
+                **{name: cost.get(name, 0) / problems for name in PER_PROBLEM},
+                "forwards_per_token": cost["forwards_per_token"],
+                "fired": 100 * fired,
+                "flips": 100 * flips,
+                "cut_off": 100 * cut_off([entry.run for entry in part]),
+                "tokens_per_correct": tokens_per_correct([entry.run for entry in part]),
+                "billions_of_work": work(first.run, parameters) / problems / 1e9,
+                "seconds": cost.get("seconds", NAN) / problems,
+                "tokens_per_second": cost.get("tokens_per_second") or NAN,
+                "peak_gib": memory / 2**30 if memory else NAN,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def fired_rates(run: Run) -> tuple[float, float]:
+    """Fired steps and flips as shares of the generated tokens; nan for a method without a trigger."""
+    if not run.method.fires:
+        return NAN, NAN
+    return run.cost.get("realised_rate", NAN), run.cost.get("flip_rate", NAN)
+
+
+def cut_off(runs: Sequence[Run]) -> float:
+    """The share of texts that ended at the limit of new tokens, over all documents; nan where unknown."""
+    shares = [(_cut_off(run), run.n) for run in runs]
+    return sum(share * n for share, n in shares) / sum(n for _, n in shares)
+
+
+def _cut_off(run: Run) -> float:
+    """From the telemetry of a file with one task, else from the task's own figure `truncated`."""
+    generated = [c for c in run.results["configs"].values() if c.get("output_type") == "generate_until"]
+    if len(generated) == 1 and run.cost.get("texts") and "length_limited" in run.cost:
+        return float(run.cost["length_limited"] / run.cost["texts"])
+    figures = run.results["results"][run.task]
+    shares = (as_number(figures[name]) for name in figures if name.split(",")[0] == "truncated")
+    return next((share for share in shares if share is not None), NAN)
+
+
+def tokens_per_correct(runs: Sequence[Run]) -> float:
+    """Generated tokens, those of all samples of a vote, for each correct answer.
+
+    Args:
+        runs: all runs of their results files, whose telemetry counts a whole file.
+
+    Returns:
+        nan where telemetry is missing, infinity without a correct answer.
+    """
+    tokens = {run.source: run.cost.get("tokens", NAN) for run in runs}
+    correct = sum(run.value * run.n for run in runs)
+    return sum(tokens.values()) / correct if correct > 0 else math.inf
+
+
+def work(run: Run, parameters: dict[str, float]) -> float:
+    """Parameters times tokens computed, prompts included, summed over student, teacher and scorer.
+
+    The student's own tokens, those that it discards after a teacher's verification included, count with its
+    parameters without an adapter. Tokens that are computed with the adapter (candidates that a scorer reads,
+    further passes of Think-at-Hard) count with the adapter too.
+
+    Args:
+        run: with telemetry.
+        parameters: model fingerprint -> number of parameters.
+
+    Returns:
+        nan where the number of parameters of a model that computed tokens is unknown.
+    """
+    cost, info = run.cost, run.backend_info
+    with_adapter = _num_parameters(run)
+    student = parameters.get(str(info.get("student")), with_adapter)
+    total = student * (cost["tokens"] + cost["prefill_tokens"] + cost.get("discarded_tokens", 0))
+    total += with_adapter * (cost.get("scorer_tokens", 0) + cost.get("deeper_passes", 0))
+    if cost["teacher_tokens"]:
+        teacher = info.get("teacher_parameters") or parameters.get(str(info.get("teacher")), NAN)
+        total += teacher * cost["teacher_tokens"]
+    return float(total)
+
+
+def _parameters_by_model(entries: Sequence[Entry]) -> dict[str, float]:
+    """Fingerprint -> parameters: the smallest number of all runs of a model, that without an adapter."""
+    parameters: dict[str, float] = {}
+    for entry in entries:
+        model, number = str(entry.run.backend_info.get("student")), _num_parameters(entry.run)
+        parameters[model] = min(number, parameters.get(model, number))
+    return parameters
+
+
+def _num_parameters(run: Run) -> float:
+    return float(run.results["config"].get("model_num_parameters") or NAN)

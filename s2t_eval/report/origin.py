@@ -1,0 +1,116 @@
+"""Whether the runs of a table are of one commit, one dtype and one limit, and the caption that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from s2t_eval.report.blocks import Entry
+from s2t_eval.report.comparable import NotComparableError
+from s2t_eval.report.run import Run
+
+UNKNOWN = "unknown"
+KINDS = {"commit": "or unknown commits"}
+"""Words of the message that are not the plain plural."""
+MAX_NAMES = 3
+"""Runs that the message names for each value."""
+
+
+def require_one_origin(entries: Sequence[Entry]) -> None:
+    """Raise `NotComparableError`, in one line, unless all runs are of one commit, one dtype and one limit.
+
+    Two runs without a recorded commit cannot be shown to be of one commit, so they count as two. A limit
+    belongs to a benchmark: the limits of two benchmarks may differ.
+    """
+    mixed = [f"{KINDS.get(name, name + 's')}: {_named(values)}" for name, values in _mixed(entries).items()]
+    if mixed:
+        raise NotComparableError(
+            f"the runs are of different {'; of different '.join(mixed)}; expected one commit, one dtype "
+            "and one limit in a table; repeat the runs with one version of s2t-eval, or give --mixed, which "
+            "names these differences below each table"
+        )
+
+
+def origin_note(entries: Sequence[Entry]) -> str:
+    """The caption's sentences on commit, dtype, device and limits, with a warning where they differ."""
+    runs = [entry.run for entry in entries]
+    commits, dtypes, devices = (_by_value(runs, value) for value in (commit_of, dtype_of, device_of))
+    limits = [f"{title} {', '.join(_by_limit(part))}" for title, part in _by_benchmark(entries).items()]
+    mixed = " and ".join(f"one {name}" for name in _mixed(entries))
+    warning = f"These runs are not known to share {mixed}; differences may come from that. " if mixed else ""
+    return (
+        f"{warning}Commit: {', '.join(commits)}. Dtype: {', '.join(dtypes)}. Device: {', '.join(devices)}. "
+        f"Limit of new tokens: {'; '.join(limits)}."
+    )
+
+
+def commit_of(run: Run) -> str:
+    """The commit of s2t-eval that made a run, its version for an installed wheel, or UNKNOWN."""
+    info = run.backend_info
+    if "commit" not in info:
+        return UNKNOWN
+    if info["commit"] is None:
+        return f"version {info.get('version', UNKNOWN)}, installed"
+    commit, _, dirty = str(info["commit"]).partition("-")
+    return f"{commit[:10]}-{dirty}" if dirty else commit[:10]
+
+
+def dtype_of(run: Run) -> str:
+    """The dtype of the student, "bfloat16", or UNKNOWN."""
+    dtype = run.backend_info.get("dtype") or run.results["config"].get("model_dtype")
+    return str(dtype).removeprefix("torch.") if dtype else UNKNOWN
+
+
+def device_of(run: Run) -> str:
+    """The device that the backend recorded; the harness's own entry is an argument, not the device."""
+    return str(run.backend_info.get("device") or UNKNOWN)
+
+
+def limit_of(run: Run) -> str:
+    """The limit of new tokens, or UNKNOWN where the task leaves it to the backend."""
+    return str(run.limits.get("max_gen_toks") or UNKNOWN)
+
+
+def _mixed(entries: Sequence[Entry]) -> dict[str, dict[str, list[Run]]]:
+    """commit, dtype or limit -> its values with their runs, for those that have more than one value."""
+    runs = [entry.run for entry in entries]
+    commits = _by_value(runs, commit_of)
+    mixed = {}
+    if len(commits) > 1 or len({run.source for run in commits.get(UNKNOWN, [])}) > 1:
+        mixed["commit"] = commits
+    dtypes = _by_value(runs, dtype_of)
+    if len(dtypes) > 1:
+        mixed["dtype"] = dtypes
+    for title, part in _by_benchmark(entries).items():
+        limits = _by_limit(part)
+        if len(limits) > 1:
+            mixed[f"{title} limit"] = limits
+    return mixed
+
+
+def _by_benchmark(entries: Sequence[Entry]) -> dict[str, list[Run]]:
+    parts: dict[str, list[Run]] = {}
+    for entry in entries:
+        parts.setdefault(entry.benchmark.title, []).append(entry.run)
+    return parts
+
+
+def _by_limit(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    return _by_value(runs, limit_of)
+
+
+def _by_value(runs: Sequence[Run], value_of: Callable[[Run], str]) -> dict[str, list[Run]]:
+    values: dict[str, list[Run]] = {}
+    for run in runs:
+        values.setdefault(value_of(run), []).append(run)
+    return dict(sorted(values.items()))
+
+
+def _named(values: dict[str, list[Run]]) -> str:
+    """Each value with the names of the first runs that have it."""
+    return ", ".join(f"{value} ({_first_names(runs)})" for value, runs in values.items())
+
+
+def _first_names(runs: Sequence[Run]) -> str:
+    names = list(dict.fromkeys(run.name for run in runs))
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more

@@ -1,0 +1,163 @@
+"""One task of one evaluation: its method, settings and score, and what makes it the same as another run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from s2t_eval.method_table import BY_KEY, Method, method_of
+from s2t_eval.report.json_files import ResultsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that distinguish two runs of one method. None: the method has no such setting."""
+
+    trigger: str | None = None
+    tau: float | None = None
+    threshold: float | None = None
+    top_k: int | None = None
+    selector: str | None = None
+    checkpoint: str | None = None  # hash of the folder that a learned selector or router came from
+    proposer: str | None = None
+    proposal_weight: float | None = None
+    adapter_scale: float | None = None
+    samples: int | None = None
+    seed: int = 0
+
+    def parts(self) -> dict[str, str]:
+        """Each setting as text, without those that do not apply."""
+        rate = f"tau {100 * self.tau:g} %" if self.tau is not None else None
+        if rate is None and self.threshold is not None and self.trigger not in ("always", "never"):
+            rate = f"threshold {self.threshold:.3g}"
+        texts = {
+            "trigger": self.trigger,
+            "rate": rate,
+            "k": f"K {self.top_k}" if self.top_k is not None else None,
+            "samples": f"{self.samples} samples" if self.samples is not None else None,
+            "seed": f"seed {self.seed}" if self.seed else None,
+        }
+        return {name: value for name, value in texts.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One task of one evaluation.
+
+    Args:
+        name: of its folder or file.
+        source: the results file.
+        task: lm_eval's name, a group's where a group was run.
+        method: by `config.model`.
+        model: the student, as named in the model's arguments.
+        settings: of the method.
+        metric, filter: which of the task's figures `value` is; larger is better unless said otherwise.
+        value: the harness's figure, as a fraction.
+        stderr: its standard error where the harness gives one.
+        n: documents evaluated.
+        version: of the task.
+        task_hash: the harness's hash over all documents, prompts and targets; None without samples.
+        limits: generation arguments (stops, lengths).
+        documents: a row for each document (columns doc_id, hashes, score); None where no samples were kept.
+        date: of the run, seconds since 1970.
+        cost: the run's telemetry, summed over all of its tasks; empty where it is unknown (`run_cost`).
+        results: the whole results file.
+    """
+
+    name: str
+    source: Path
+    task: str
+    method: Method
+    model: str
+    settings: Settings
+    metric: str
+    filter: str
+    is_higher_better: bool
+    value: float
+    stderr: float | None
+    n: int
+    version: str
+    task_hash: str | None
+    limits: dict[str, Any]
+    documents: pd.DataFrame | None
+    date: float
+    cost: dict[str, Any]
+    results: dict[str, Any]
+
+    @property
+    def backend_info(self) -> dict[str, Any]:
+        """The entries that a backend of s2t-eval adds to the results; empty for other backends."""
+        entry: dict[str, Any] = self.results["config"].get("s2t_eval", {})
+        return entry
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for two runs of the same task, method, models and settings."""
+        student, teacher = self.backend_info.get("student", self.model), self.backend_info.get("teacher")
+        return (self.task, self.method.key, student, teacher, self.settings)
+
+    @property
+    def label(self) -> str:
+        """Method and settings as text."""
+        title, parts = self.method.title, self.settings.parts()
+        if self.method.votes:
+            parts.pop("samples", None)
+            title = f"Maj@{self.settings.samples or 8}"
+        return ", ".join([title, *parts.values()])
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """The documents that have a score; raises `ResultsError` where no samples were kept."""
+        if self.documents is None:
+            raise ResultsError(
+                f"{self.source}: no samples of task {self.task}; run lm_eval with --log_samples and keep "
+                "samples_*.jsonl beside the results"
+            )
+        return self.documents[self.documents["score"].notna()]
+
+
+def method_of_config(file: Path, config: dict[str, Any]) -> Method:
+    """The method of a run; raises `ResultsError` for a backend that the method table lacks."""
+    info = config.get("s2t_eval", {})
+    policy = info.get("policy", {})
+    has_adapter = bool(model_arguments(config).get("peft"))
+    description = (policy.get("method"), policy.get("score"), info.get("proposer"))
+    try:
+        return method_of(str(config.get("model")), has_adapter, *description)
+    except ValueError as error:
+        raise ResultsError(f"{file}: {error}") from error
+
+
+def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the model, which lm_eval records as text or as an object."""
+    arguments = config.get("model_args") or {}
+    if isinstance(arguments, str):
+        return dict(part.split("=", 1) for part in arguments.split(",") if "=" in part)
+    return dict(arguments)
+
+
+def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
+    """The settings of a run of a backend of s2t-eval; all None for other backends."""
+    backend_info = config.get("s2t_eval", {})
+    policy, sampling = backend_info.get("policy", {}), backend_info.get("sampling", {})
+    trigger = policy.get("trigger", {}).get("name")
+    # Earlier results describe this greedy decoding with the trigger `always` and a selector.
+    is_distilled = method is BY_KEY["topk_distilled"]
+    fires = trigger not in (None, "never") and not is_distilled
+    threshold = policy.get("threshold")
+    return Settings(
+        trigger=trigger if fires else None,
+        tau=backend_info.get("tau") if fires else None,
+        threshold=float(threshold) if fires and threshold is not None else None,
+        top_k=policy.get("top_k") if fires else None,
+        selector=None if is_distilled else policy.get("selector"),
+        checkpoint=backend_info.get("selector"),
+        proposer=backend_info.get("proposer"),
+        proposal_weight=policy.get("proposal_weight"),
+        adapter_scale=backend_info.get("adapter_scale"),
+        samples=sampling.get("num_samples"),
+        seed=int(backend_info.get("seed") or 0),
+    )

@@ -1,0 +1,167 @@
+"""A table holds runs of one commit, one dtype and one limit; methods are named for what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2t_eval.report.blocks import arrange
+from s2t_eval.report.comparable import NotComparableError
+from s2t_eval.report.costs import costs, cut_off, tokens_per_correct, work
+from s2t_eval.report.origin import commit_of, origin_note, require_one_origin
+from s2t_eval.report.runs import read_runs
+from tests.report.test_report import exit_code
+from tests.report_helpers import BASELINES, EMBEDDED, edited
+
+GREEDY, VOTE = EMBEDDED / "greedy.json", EMBEDDED / "maj8.json"
+Change = Callable[[dict[str, Any]], object]
+
+
+def info(content: dict[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = content["config"]["s2t_eval"]
+    return entry
+
+
+def other_limit(content: dict[str, Any]) -> None:
+    content["configs"]["s2t_arith"]["generation_kwargs"]["max_gen_toks"] = 512
+
+
+MIXTURES: dict[str, tuple[Change, str]] = {
+    "commit": (
+        lambda c: info(c).update(commit="f" * 40),
+        r"unknown commits: \w{10} \(greedy\), f{10} \(odd\)",
+    ),
+    "dirty": (lambda c: info(c).update(commit=f"{'f' * 40}-dirty"), r"f{10}-dirty \(odd\)"),
+    "wheel": (lambda c: info(c).update(commit=None), r"version 0\.1\.0, installed \(odd\)"),
+    "unknown": (lambda c: info(c).pop("commit"), r"unknown \(odd\)"),
+    "dtype": (
+        lambda c: info(c).update(dtype="torch.bfloat16"),
+        r"dtypes: bfloat16 \(odd\), float32 \(greedy\)",
+    ),
+    "limit": (other_limit, r"Arith \(embedded\) limits: 512 \(odd\), 96 \(greedy\)"),
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_table_refuses_a_mixture_or_names_it(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, message = MIXTURES[name]
+    odd = edited(VOTE, tmp_path / "odd.json", change)
+    entries = arrange(read_runs([GREEDY, odd]), other_limits=True)
+    with pytest.raises(NotComparableError, match=message):
+        require_one_origin(entries)
+    out = tmp_path / "out"
+    assert exit_code(GREEDY, odd, "--format", "md", "--out", out) == 2
+    assert "or give --mixed" in capsys.readouterr().err
+    assert not out.exists()
+    assert exit_code(GREEDY, odd, "--format", "md", "--mixed", "--out", out) == 0
+    text = (out / "report.md").read_text()
+    assert text.count("These runs are not known to share one") == text.count("\n## ") == 3
+
+
+def test_runs_of_one_commit_are_accepted_and_named() -> None:
+    entries = arrange(read_runs([EMBEDDED]))
+    require_one_origin(entries)
+    note = origin_note(entries)
+    assert "not known" not in note
+    assert note.endswith("Dtype: float32. Device: cpu. Limit of new tokens: Arith (embedded) 96.")
+
+
+def test_two_unknown_commits_are_not_one() -> None:
+    with pytest.raises(NotComparableError, match=r"unknown \(greedy, s2t_tau1, s2t_tau5 and 2 more\)"):
+        require_one_origin(arrange(read_runs([BASELINES / "gsm8k-qwen"])))
+    require_one_origin(arrange(read_runs([BASELINES / "paper-qwen-40"])))  # one file is of one commit
+
+
+def test_committed_embedded_runs_name_their_commit() -> None:
+    assert len({commit_of(run) for run in read_runs([EMBEDDED])}) == 1
+
+
+def test_the_harness_s_device_is_not_believed() -> None:
+    """lm_eval records its argument, cuda:0 by default, also on a CPU."""
+    [run] = read_runs([BASELINES / "gsm8k-qwen" / "greedy.json"])
+    assert run.results["config"]["device"] == "cuda:0"
+    assert "Device: unknown" in origin_note(arrange([run]))
+
+
+# ---------------------------------------------------------------- costs
+
+
+def test_texts_that_were_cut_off_are_a_share_of_all_samples(tmp_path: Path) -> None:
+    def cut(content: dict[str, Any]) -> None:
+        info(content)["telemetry"]["length_limited"] = 600
+
+    [run] = read_runs([edited(VOTE, tmp_path / "vote.json", cut)])
+    assert run.cost["texts"] == 2400 and cut_off([run]) == 0.25
+    assert tokens_per_correct([run]) == pytest.approx(81_600 / 94)  # of all eight samples
+
+
+def test_cut_off_by_task_where_a_file_has_several() -> None:
+    runs = read_runs([BASELINES / "paper-qwen-40"])
+    shares = {run.task: cut_off([run]) for run in runs}
+    assert shares["s2t_gsm8k"] == 0.0 and shares["s2t_olympiadbench"] == 0.55
+    total = sum(run.n * shares[run.task] for run in runs) / sum(run.n for run in runs)
+    assert cut_off(runs) == pytest.approx(total)
+
+
+def test_no_correct_answer_and_no_telemetry(tmp_path: Path) -> None:
+    [run] = read_runs([edited(GREEDY, tmp_path / "a.json", lambda c: info(c).pop("telemetry"))])
+    assert cut_off([run]) != cut_off([run]) and tokens_per_correct([run]) != tokens_per_correct([run])
+
+    def wrong(content: dict[str, Any]) -> None:
+        content["results"]["s2t_arith"]["exact_match,answer"] = 0.0
+
+    [run] = read_runs([edited(GREEDY, tmp_path / "b.json", wrong)])
+    assert tokens_per_correct([run]) == float("inf")
+
+
+def test_a_recorded_teacher_need_not_be_run_alone(tmp_path: Path) -> None:
+    path = edited(
+        EMBEDDED / "s2t_kl_tau5.json",
+        tmp_path / "s2t.json",
+        lambda c: info(c).update(teacher_parameters=10**9),
+    )
+    [alone] = costs(arrange(read_runs([path])))["billions_of_work"]
+    [run] = read_runs([path])
+    tokens = run.cost["tokens"] + run.cost["prefill_tokens"]
+    expected = run.results["config"]["model_num_parameters"] * tokens + 10**9 * run.cost["teacher_tokens"]
+    assert alone == pytest.approx(expected / 300 / 1e9)
+
+
+def test_tokens_written_ahead_in_vain_are_work_of_the_student(tmp_path: Path) -> None:
+    """The teacher's tokens count those that it verified in vain; the student's do not."""
+    committed = EMBEDDED / "s2t_kl_tau5.json"
+    path = edited(
+        committed,
+        tmp_path / "s2t.json",
+        lambda c: info(c)["telemetry"].update(discarded_tokens=6000),
+    )
+    [plain], [ahead] = read_runs([committed]), read_runs([path])
+    teacher = {str(plain.backend_info["teacher"]): 1e9}
+    more = work(ahead, teacher) - work(plain, teacher)
+    assert more == plain.results["config"]["model_num_parameters"] * 6000
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_greedy_decoding_of_an_adapted_model_is_not_s2t_local() -> None:
+    """With the form `direct` and the tuned proposer, trigger, K and tau have no effect on the text."""
+    [run] = read_runs([EMBEDDED / "s2t_local.json"])
+    assert run.label == "Top-K distilled, greedy"
+    [row] = costs(arrange([run])).to_dict("records")
+    assert row["fired"] != row["fired"] and row["method_key"] == "topk_distilled"
+
+
+def test_other_forms_are_s2t_local(tmp_path: Path) -> None:
+    def look_ahead(content: dict[str, Any]) -> None:
+        info(content)["policy"]["score"] = "lookahead"
+
+    [run] = read_runs([edited(EMBEDDED / "s2t_local.json", tmp_path / "a.json", look_ahead)])
+    assert run.label == "S2T-Local, always, K 8"
+    [run] = read_runs([EMBEDDED / "pps_local.json"])  # `direct`, but the untouched student proposes
+    assert run.label.startswith("PPS-Local, margin")
