@@ -15,7 +15,7 @@ from s2t_eval.engine import ModelRunner, Request, Result, Sampling
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.methods.questions import QuestionError, question_ids, reply_ids
 from s2t_eval.methods.reasoning_steps import Delimiter, StepEnds
-from s2t_eval.methods.specreason.scores import LikelihoodScore, MarkScore, StepScore
+from s2t_eval.methods.specreason.scores import LikelihoodScore, MarkScore, StepScore, make_score
 from s2t_eval.methods.specreason.stepper import SpecReasonDecoder
 from s2t_eval.model_wrappers.specreason import SpecReason
 from s2t_eval.selection.policy import greedy
@@ -211,6 +211,20 @@ def test_replies_are_single_tokens_with_or_without_a_space() -> None:
     assert [tokenizer().decode(i) for i in reply_ids(tokenizer(), ["7"])] in (["7", " 7"], [" 7", "7"])
     with pytest.raises(QuestionError, match="to be a single token"):
         reply_ids(tokenizer(), ["perhaps"])
+
+
+class Characters:
+    """A tokenizer whose digits have no space, as those of Qwen and Llama."""
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        return [ord(character) for character in text]
+
+
+def test_the_mark_is_the_next_token_behind_the_question() -> None:
+    """Behind "Mark:" such a model first writes a space, which counted as the mark 0 of every step."""
+    spaced = make_score("digit", Characters(), has_chat_template=False)
+    assert "".join(map(chr, spaced.question)).endswith("\nMark: ")
+    assert tokenizer().decode(make_score("digit", tokenizer(), False).question).endswith("\nMark:")
 
 
 # ---------------------------------------------------------------- the backend

@@ -95,6 +95,9 @@ def make_score(name: ScoreName, tokenizer: Any, has_chat_template: bool) -> Step
     """
     if name == "logprob":
         return LikelihoodScore()
-    question = question_ids(tokenizer, QUESTION, OPENING, has_chat_template)
+    # Where no token is a space and a digit (Qwen, Llama), a space follows the colon and hides the mark.
+    has_spaced_digits = len(tokenizer.encode(f" {HIGHEST_MARK}", add_special_tokens=False)) == 1
+    opening = OPENING if has_spaced_digits else f"{OPENING} "
+    question = question_ids(tokenizer, QUESTION, opening, has_chat_template)
     marks = tuple(reply_ids(tokenizer, [str(mark)]) for mark in range(HIGHEST_MARK + 1))
     return MarkScore(question, marks, name == "expected")
