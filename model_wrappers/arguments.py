@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
@@ -369,6 +369,12 @@ def require_bool(name: str, value: object) -> None:
     """Raise `ValueError` unless `value` is true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected True or False, got {value!r}")
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise `ValueError` unless `value` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
 
 def require_number(name: str, value: object) -> None:

@@ -17,8 +17,10 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "s2t": {"teacher": TEACHER, "selector": SELECTOR, "tau": DEFAULT_TAU},
     "takeover": {"teacher": TEACHER, "selector": SELECTOR, "tau": DEFAULT_TAU},
     "r2r": {"teacher": TEACHER, "router": "embedded/r2r", "tau": DEFAULT_TAU},
+    "specreason": {"teacher": TEACHER, "score": "logprob", "delimiter": "sentence"},
     "s2t_local": {"selector": SELECTOR},
     "pps_local": {"selector": SELECTOR},
+    "tot": {"value": "loglik", "delimiter": "sentence", "max_line": 16, "budget": 272},
     "tah": {"tah": "embedded/tah"},
 }
 """Method -> its arguments in addition to the student. The selector also contains thresholds of KL triggers,

@@ -10,8 +10,7 @@ from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
 
-from s2t_eval.artifacts.fingerprint import model_fingerprint
-from s2t_eval.engine import Decoder, ModelRunner
+from s2t_eval.engine import Decoder
 from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.methods.r2r_folder import R2RError, RouterFolder, load_router, router_path
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
@@ -25,9 +24,8 @@ from s2t_eval.model_wrappers.arguments import (
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
-from s2t_eval.model_wrappers.stock_arguments import require_context
-from s2t_eval.models.loading import load_model
-from s2t_eval.models.vocabulary import line_ends, require_same_vocabulary, text_vocabulary, vocabulary_hash
+from s2t_eval.model_wrappers.teacher import load_teacher
+from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.selection import policy
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.divergence_router import DivergenceTrigger
@@ -117,14 +115,9 @@ class SelectionLM(EngineLM):
     def _load_teacher(self, kwargs: dict[str, Any]) -> None:
         arguments = self.selection
         assert arguments.teacher is not None
-        dtype = arguments.teacher_dtype or kwargs.get("dtype", "auto")
         device = arguments.teacher_device or self.device
-        trust = bool(kwargs.get("trust_remote_code", False))
-        model, tokenizer = load_model("teacher", arguments.teacher, dtype, device, trust)
-        require_same_vocabulary(self.tokenizer, tokenizer)
-        require_context("teacher", kwargs.get("max_length"), model.config)
-        self.teacher = ModelRunner(model, arguments.teacher, text_vocabulary(tokenizer))
-        self.teacher_fingerprint = model_fingerprint(model)
+        loaded = load_teacher(arguments.teacher, self.tokenizer, device, arguments.teacher_dtype, kwargs)
+        self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
 
     def _load_selector(self, name: str | None) -> Selector | None:
         return None if name is None else load_selector(name, *self._identity_of_student())

@@ -111,6 +111,20 @@ METHODS = (
         "r2r:RoadsToRome",
         fires=True,
     ),
+    Method(
+        "specreason",
+        "SpecReason",
+        ("specreason",),
+        "a larger teacher scores each step of reasoning and writes those that it rejects",
+        "specreason:SpecReason",
+    ),
+    Method(
+        "tot",
+        "Tree of Thoughts",
+        ("tot",),
+        "a search over lines that continues those of the highest value",
+        "tot:TreeOfThoughts",
+    ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
 BY_KEY = {method.key: method for method in METHODS}

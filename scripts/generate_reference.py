@@ -40,6 +40,8 @@ ARGUMENT_CLASSES = {
     "LocalArguments": "`s2t_local`, `pps_local`",
     "R2RArguments": "`r2r`",
     "TahArguments": "`tah`",
+    "SpecReasonArguments": "`specreason`",
+    "TreeArguments": "`tot`",
 }
 SETTINGS = {
     "LoopSettings": "The training loop (all training commands)",

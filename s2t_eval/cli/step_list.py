@@ -77,7 +77,11 @@ def cost_table(results: Mapping[str, Result], prompt_tokens: int) -> Table:
 ALWAYS = {"tokens": "tokens", "forwards": "forwards", "triggers": "fired", "flips": "flips"}
 WHERE_USED = {
     "teacher_tokens": "teacher tokens",
+    "teacher_generated": "written by teacher",
     "discarded_tokens": "discarded tokens",
+    "drafted_steps": "drafted steps",
+    "rejected_steps": "rejected steps",
+    "evaluation_tokens": "evaluation tokens",
     "scorer_tokens": "scorer tokens",
     "continued": "tokens iterated",
     "deeper_passes": "further passes",

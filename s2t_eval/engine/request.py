@@ -92,6 +92,12 @@ class Usage:
     `deeper_passes` those iterations.
     Where the teacher verifies in chunks, `discarded_tokens` counts the tokens drafted after a cut or after
     the end of the text; their cost is part of `forwards` and `teacher_tokens`.
+    Where whole steps of reasoning are drafted or branched (SpecReason, Tree of Thoughts), `discarded_tokens`
+    counts those of rejected steps and abandoned branches, `drafted_steps` the steps, `rejected_steps` those
+    among them that were not kept when they were scored, and `evaluation_tokens` the tokens that a model read
+    in order to score them: questions, and in a tree what they need of the solution. `teacher_generated`
+    counts the tokens that the teacher wrote, and `teacher_prefilled` those among `teacher_tokens` that it
+    read as prompts and in chunks.
     """
 
     tokens: int = 0
@@ -104,12 +110,16 @@ class Usage:
     teacher_calls: int = 0
     teacher_tokens: int = 0
     teacher_generated: int = 0
+    teacher_prefilled: int = 0
     scorer_calls: int = 0
     scorer_tokens: int = 0
     continued: int = 0
     deeper_passes: int = 0
     server_requests: int = 0
     discarded_tokens: int = 0
+    drafted_steps: int = 0
+    rejected_steps: int = 0
+    evaluation_tokens: int = 0
     seconds: float = 0.0
 
 

@@ -27,7 +27,7 @@ from s2t_eval.pipelines.single_text import EMBEDDED_OPTIONS, EXAMPLE, load_backe
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, arith_task, generation
 
-METHODS = ("greedy", "s2t", "takeover", "s2t_local", "pps_local", "distil", "tah")
+METHODS = ("greedy", "s2t", "takeover", "specreason", "s2t_local", "pps_local", "distil", "tah", "tot")
 PROBLEM = make_split("train")[EXAMPLE]
 ENTROPY = "trigger=entropy,threshold=0.1"
 COLOUR = re.compile(r"\x1b\[[\d;]*3\dm")
@@ -75,9 +75,12 @@ def test_the_texts_and_costs_are_those_of_an_evaluation(
     discarded = int(shown.get("discarded tokens", 0))  # how far a student runs ahead is measured
     assert int(shown["forwards"]) - discarded == usage.forwards - usage.discarded_tokens
     assert (int(shown["fired"]), int(shown["flips"])) == (usage.triggers, usage.flips)
-    assert int(shown.get("teacher tokens", discarded)) - discarded == (
-        usage.teacher_tokens - usage.discarded_tokens
-    )
+    if usage.teacher_tokens:
+        assert int(shown["teacher tokens"]) - discarded == usage.teacher_tokens - usage.discarded_tokens
+    else:
+        assert "teacher tokens" not in shown
+    assert int(shown.get("written by teacher", 0)) == usage.teacher_generated
+    assert int(shown.get("rejected steps", 0)) == usage.rejected_steps
     assert int(shown.get("scorer tokens", 0)) == usage.scorer_tokens
     assert int(shown.get("further passes", 0)) == usage.deeper_passes
     assert out.count("\ngreedy:\n") == 1

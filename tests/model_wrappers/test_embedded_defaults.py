@@ -24,8 +24,10 @@ NAMED: dict[str, dict[str, Any]] = {
     "s2t": PAIR,
     "takeover": PAIR,
     "r2r": {"teacher": TEACHER, "router": "embedded/r2r", "tau": 0.05},
+    "specreason": {"teacher": TEACHER, "score": "logprob", "delimiter": "sentence"},
     "s2t_local": SELECTOR,
     "pps_local": SELECTOR,
+    "tot": {"value": "loglik", "delimiter": "sentence", "max_line": 16, "budget": 272},
     "tah": {"tah": "embedded/tah"},
 }
 
@@ -81,6 +83,7 @@ def test_arguments_that_are_given_stay() -> None:
         ("s2t_local", f"pretrained={STUDENT}", "needs selector=FOLDER"),
         ("tah", f"pretrained={STUDENT}", "it needs tah=FOLDER"),
         ("r2r", f"pretrained={STUDENT},router=embedded/r2r", "it needs teacher=MODEL"),
+        ("specreason", f"pretrained={STUDENT}", "it needs teacher=MODEL"),
         ("distil", f"pretrained={STUDENT}", "it needs peft=FOLDER"),
         ("greedy", "pretraind=x", "did you mean 'pretrained'"),
     ],

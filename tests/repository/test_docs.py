@@ -17,7 +17,9 @@ from s2t_eval import __version__, cli
 from s2t_eval.cli.application import CommandLine
 from s2t_eval.model_wrappers import arguments
 from s2t_eval.model_wrappers.registration import BACKENDS
+from s2t_eval.model_wrappers.specreason import SpecReasonArguments
 from s2t_eval.model_wrappers.tah import TahArguments
+from s2t_eval.model_wrappers.tot import TreeArguments
 from scripts.generate_reference import REFERENCE, is_written, pages
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -112,6 +114,8 @@ def test_evaluations_of_the_docs_name_models_and_arguments_that_exist() -> None:
         arguments.TeacherArguments,
         arguments.LocalArguments,
         TahArguments,
+        SpecReasonArguments,
+        TreeArguments,
     )
     known = {field.name for owner in classes for field in fields(owner)} | arguments.STOCK_ARGS
     evaluations = [words for words in commands() if words[0] == "lm_eval"]

@@ -1,0 +1,30 @@
+"""The base of backends in which a model is asked about an unfinished answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lm_eval.api.instance import Instance
+
+from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.harness_tasks import prompt_settings
+
+
+class AskingLM(EngineLM):
+    """A backend whose questions have the form of its prompts: turns of a chat template, or plain lines."""
+
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        super().__init__(pretrained, **kwargs)
+        self.has_chat_template = False
+
+    def apply_chat_template(self, *args: Any, **kwargs: Any) -> str:
+        """Stock's rendering of a conversation; it marks the run's prompts as conversations."""
+        self.has_chat_template = True
+        rendered: str = super().apply_chat_template(*args, **kwargs)
+        return rendered
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Texts for the harness's requests; their tasks know whether they have the chat template."""
+        settings = [prompt_settings(task) for task in {str(instance.task_name) for instance in requests}]
+        self.has_chat_template |= any(known is not None and known.apply_chat_template for known in settings)
+        return super().generate_until(requests, disable_tqdm)

@@ -1,0 +1,154 @@
+"""`--model tot`: Tree of Thoughts over lines, with values that the student reads from its own logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from lm_eval.api.instance import Instance
+
+from s2t_eval.engine import Sampling
+from s2t_eval.methods.questions import QuestionError
+from s2t_eval.methods.reasoning_steps import DELIMITERS, Delimiter, StepEnds
+from s2t_eval.methods.tot.decoder import TOT, TreeDecoder
+from s2t_eval.methods.tot.tree import TreeSettings
+from s2t_eval.methods.tot.values import VALUES, StateValue, ValueName, make_value
+from s2t_eval.model_wrappers.arguments import (
+    CommonArguments,
+    require_choice,
+    require_int,
+    require_number,
+)
+from s2t_eval.model_wrappers.asking import AskingLM
+from s2t_eval.model_wrappers.harness_tasks import built_task
+from s2t_eval.ranges import NOT_NEGATIVE
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.triggers import Trigger
+
+
+@dataclass(frozen=True)
+class TreeArguments(CommonArguments):
+    """Arguments of `tot`.
+
+    Args:
+        beam: solutions that are continued from one level to the next, and complete ones that end the search.
+        branch: continuations of each by one line.
+        budget: most generated tokens of all branches of a text together; exceeded by at most one line. The
+            default is eight texts of 255 tokens, the mean length of greedy texts on GSM8k's training
+            problems: the cost of `maj8`.
+        depth: most levels.
+        max_line: most tokens of a line.
+        delimiter: a level ends with a `line`, a `paragraph` (a blank line) or a `sentence`.
+        value: `yes_no`, the probability of the reply that the solution is right so far; `loglik`, the
+            geometric mean of the probabilities of its tokens.
+        temperature: of the continuations; 0 takes the most likely tokens.
+        top_p: smallest set of most likely tokens whose mass reaches this.
+        sample_top_k: most likely tokens kept; 0 keeps all.
+    """
+
+    beam: int = TreeSettings.beam
+    branch: int = TreeSettings.branch
+    budget: int = TreeSettings.budget
+    depth: int = TreeSettings.depth
+    max_line: int = 64
+    delimiter: str = "line"
+    value: str = "yes_no"
+    temperature: float = 0.7
+    top_p: float = 0.8
+    sample_top_k: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("beam", "branch", "budget", "depth", "max_line"):
+            require_int(name, getattr(self, name), 1)
+        if self.budget < self.max_line:
+            raise ValueError(
+                f"budget: expected at least max_line={self.max_line} tokens, got {self.budget}; give a "
+                "larger budget, or a smaller max_line"
+            )
+        require_int("sample_top_k", self.sample_top_k, 0)
+        NOT_NEGATIVE.require("temperature", self.temperature)
+        require_number("top_p", self.top_p)
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p: expected in (0, 1], got {self.top_p}")
+        require_choice("delimiter", self.delimiter, DELIMITERS)
+        require_choice("value", self.value, VALUES)
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How continuations are drawn; None takes the most likely tokens."""
+        if self.temperature == 0:
+            return None
+        return Sampling(self.temperature, self.top_p, self.sample_top_k)
+
+
+class TreeOfThoughts(AskingLM):
+    """Breadth-first search over lines; it refuses code, as Maj@8 does.
+
+    Raises:
+        ValueError: arguments outside their ranges, a tokenizer without the value's replies, or a task whose
+            answers are code.
+    """
+
+    METHOD = "tot"
+    ARGUMENTS = TreeArguments
+
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        super().__init__(pretrained, **kwargs)
+        self._value(has_chat_template=False)  # an unusable value is reported before any text
+
+    @property
+    def search(self) -> TreeArguments:
+        """The arguments of `tot`."""
+        return cast(TreeArguments, self.arguments)
+
+    @property
+    def max_length(self) -> int:
+        """Context in tokens: what the value's question leaves of the student's."""
+        return super().max_length - self._value(getattr(self, "has_chat_template", False)).extra_slots
+
+    def policy(self) -> Policy:
+        """The policy that never fires: a search selects lines, not tokens."""
+        return TOT
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Refuses tasks of code before any token is generated."""
+        for name in {str(instance.task_name) for instance in requests}:
+            if getattr(built_task(name), "UNSAFE_CODE", False):
+                raise ValueError(
+                    f"{self.METHOD}: the answers of task {name} are code, whose lines are no steps of "
+                    "reasoning with a value of their own; use --model greedy for it"
+                )
+        return super().generate_until(requests, disable_tqdm)
+
+    def decoder(self, observe: Sequence[Trigger] = ()) -> TreeDecoder:
+        """A decoder that searches."""
+        assert not observe
+        search = self.search
+        settings = TreeSettings(search.beam, search.branch, search.budget, search.depth, search.sampling)
+        return TreeDecoder(
+            self.student,
+            settings,
+            StepEnds(self.tok_decode, cast(Delimiter, search.delimiter), search.max_line),
+            self._value(self.has_chat_template),
+            self.rows,
+            self.tok_decode,
+            self.thoughts.answer_of,
+        )
+
+    def _value(self, has_chat_template: bool) -> StateValue:
+        try:
+            return make_value(cast(ValueName, self.search.value), self.tokenizer, has_chat_template)
+        except QuestionError as error:
+            raise ValueError(f"value={self.search.value}: {error} (value=loglik)") from error
+
+    def describe(self) -> dict[str, Any]:
+        """Model, search, sampling and seed."""
+        names = ("beam", "branch", "budget", "depth", "max_line", "delimiter", "value")
+        sampling = self.search.sampling
+        return {
+            **super().describe(),
+            "search": {name: getattr(self.search, name) for name in names},
+            "sampling": asdict(sampling) if sampling else None,
+        }

@@ -1,0 +1,1 @@
+"""SpecReason: the student drafts steps of reasoning, and the teacher accepts or rewrites them."""

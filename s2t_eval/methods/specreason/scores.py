@@ -1,0 +1,103 @@
+"""The teacher's score of a drafted step, from 0 to 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.methods.questions import question_ids, reply_ids
+
+ScoreName = Literal["digit", "expected", "logprob"]
+SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
+
+QUESTION = (
+    "Look only at the last step of the solution so far. Do its facts, its reasoning and its calculation "
+    "hold? Give it a mark from 0 (wrong) to 9 (certainly right)."
+)
+OPENING = "Mark:"
+HIGHEST_MARK = 9
+
+
+class StepStates(NamedTuple):
+    """What the teacher computed of one drafted step."""
+
+    before: Tensor
+    """its states from which the step's tokens are predicted, [tokens, hidden]"""
+    tokens: list[int]
+    """the step's tokens"""
+    after: Tensor
+    """its state behind the step and the question, [hidden]"""
+
+
+class StepScore(Protocol):
+    """Scores drafted steps."""
+
+    @property
+    def question(self) -> tuple[int, ...]:
+        """Tokens that the teacher reads behind a step; dropped again afterwards."""
+        ...
+
+    def __call__(self, teacher: ModelRunner, step: StepStates) -> float:
+        """The score, from 0 to 1; NaN where the teacher's logits are not finite."""
+        ...
+
+
+@dataclass(frozen=True)
+class MarkScore:
+    """The teacher's mark of the step from 0 to 9, divided by 9 (SpecReason's two scores).
+
+    Args:
+        question: tokens of the question.
+        marks: token ids of each mark.
+        is_expected: the expectation over the marks, whose probabilities are made to sum to one; otherwise the
+            most likely token, which counts as 0 where it is no mark.
+    """
+
+    question: tuple[int, ...]
+    marks: tuple[tuple[int, ...], ...]
+    is_expected: bool
+
+    def __call__(self, teacher: ModelRunner, step: StepStates) -> float:
+        """The score."""
+        logits = teacher.head(step.after[None])[0]
+        if not bool(logits.max().isfinite()):
+            return float("nan")
+        if self.is_expected:
+            totals = torch.stack([logits[list(ids)].logsumexp(-1) for ids in self.marks])
+            weights = torch.arange(len(self.marks), device=totals.device)
+            return float((totals.softmax(-1) * weights).sum()) / HIGHEST_MARK
+        best = int(logits.argmax())
+        return sum(mark for mark, ids in enumerate(self.marks) if best in ids) / HIGHEST_MARK
+
+
+@dataclass(frozen=True)
+class LikelihoodScore:
+    """The geometric mean of the teacher's probabilities of the step's tokens: exp(mean log-probability)."""
+
+    question: tuple[int, ...] = ()
+
+    def __call__(self, teacher: ModelRunner, step: StepStates) -> float:
+        """The score."""
+        log_probs = teacher.head(step.before).log_softmax(-1)
+        chosen = torch.tensor(step.tokens, device=log_probs.device)[:, None]
+        return float(log_probs.gather(-1, chosen).mean().exp())
+
+
+def make_score(name: ScoreName, tokenizer: Any, has_chat_template: bool) -> StepScore:
+    """The score of this name.
+
+    Raises:
+        QuestionError: the mark cannot be expressed in the tokenizer or the chat template.
+    """
+    if name == "logprob":
+        return LikelihoodScore()
+    # Where no token is a space and a digit (Qwen, Llama), a space follows the colon and hides the mark.
+    has_spaced_digits = len(tokenizer.encode(f" {HIGHEST_MARK}", add_special_tokens=False)) == 1
+    opening = OPENING if has_spaced_digits else f"{OPENING} "
+    question = question_ids(tokenizer, QUESTION, opening, has_chat_template)
+    marks = tuple(reply_ids(tokenizer, [str(mark)]) for mark in range(HIGHEST_MARK + 1))
+    return MarkScore(question, marks, name == "expected")

@@ -1,0 +1,236 @@
+"""SpecReason (arXiv 2504.07891) under the scheduler of every method.
+
+The student drafts a step of reasoning token by token. The teacher reads the complete draft, and behind it the
+question of the score, in one chunk. An accepted draft becomes text; a rejected one is dropped in both models,
+and the teacher writes the step itself, which is not scored. The published code samples at temperature 0.6 and
+stops at a budget; here drafts are greedy unless a request samples, and a text ends as in every other method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import abc
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from s2t_eval.engine.request import Finish, Request
+from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.engine.scheduler import Scheduler
+from s2t_eval.engine.sequence import Sequence
+from s2t_eval.engine.stepper import (
+    Finished,
+    append_tokens,
+    not_finite,
+    prefill_student,
+    prefill_teacher,
+    require_finite,
+    sampled_tokens,
+)
+from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
+from s2t_eval.methods.reasoning_steps import StepEnds
+from s2t_eval.methods.specreason.scores import StepScore, StepStates
+from s2t_eval.selection.policy import Policy
+
+SPECREASON = Policy("specreason")
+"""Its description in results: no trigger and no selector."""
+
+
+@dataclass
+class StepwiseSequence(Sequence):
+    """A request and its present step of reasoning.
+
+    Args:
+        step: tokens of the step: a draft that is not text yet, or what the teacher has written of it.
+        is_teacher_writing: whether the teacher writes the step.
+        student_state: the student's state behind text and draft, [hidden].
+        teacher_state: the teacher's state behind the last token of the text that it has read, [hidden].
+    """
+
+    step: list[int] = field(default_factory=list)
+    is_teacher_writing: bool = False
+    student_state: Tensor = field(default_factory=lambda: torch.empty(0))
+    teacher_state: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+class SpecReasonStepper:
+    """One step of decoding: a token for every row, and a score for the rows whose draft is complete.
+
+    Args:
+        student: drafts the steps.
+        teacher: scores them, and writes those that it rejects.
+        ends: when a step is complete.
+        score: the teacher's score.
+        accept: a draft is accepted if its score is at least this; 0 accepts all, above 1 none.
+    """
+
+    def __init__(
+        self, student: ModelRunner, teacher: ModelRunner, ends: StepEnds, score: StepScore, accept: float
+    ) -> None:
+        self.student = student
+        self.teacher = teacher
+        self.ends = ends
+        self.score = score
+        self.accept = accept
+        self.runners = [student, teacher]
+
+    @property
+    def extra_slots(self) -> int:
+        """The question of the score lies behind a text."""
+        return len(self.score.question) + 1
+
+    def sequence(self, index: int, request: Request, stop: StopRule) -> StepwiseSequence:
+        """The state of a new request."""
+        return StepwiseSequence(index, request, stop)
+
+    def prefill(self, seqs: abc.Sequence[StepwiseSequence], first: int) -> None:
+        """Read the prompts of `seqs[first:]` with both models."""
+        rows = range(first, len(seqs))
+        student = prefill_student(self.student, seqs, rows)
+        read = [seqs[row].usage.teacher_tokens for row in rows]
+        teacher = prefill_teacher(self.teacher, seqs, rows)
+        for i, row in enumerate(rows):
+            seq = seqs[row]
+            seq.student_state, seq.teacher_state = student[i], teacher[i]
+            seq.usage.teacher_prefilled += seq.usage.teacher_tokens - read[i]
+
+    def emit(self, seqs: abc.Sequence[StepwiseSequence]) -> Finished:
+        """The teacher's tokens, and the accepted drafts among those that have become complete."""
+        writing = [row for row, seq in enumerate(seqs) if seq.is_teacher_writing]
+        drafting = [row for row, seq in enumerate(seqs) if not seq.is_teacher_writing]
+        finished = self._write(seqs, writing) if writing else []
+        complete = self._draft(seqs, drafting) if drafting else []
+        return sorted(finished + (self._judge(seqs, complete) if complete else []), key=lambda end: end[0])
+
+    def keep(self, order: list[int]) -> None:
+        """Nothing: all states are the sequences' own."""
+
+    def advance(self, seqs: abc.Sequence[StepwiseSequence]) -> None:
+        """Each row's next model reads what it lacks of the row's text."""
+        drafting = [row for row, seq in enumerate(seqs) if not seq.is_teacher_writing]
+        texts = [[*seqs[row].ids, *seqs[row].step] for row in drafting]
+        for row, states in zip(drafting, _read(self.student, drafting, texts), strict=True):
+            seqs[row].student_state = states[-1]
+            seqs[row].usage.forwards += 1
+        writing = [row for row, seq in enumerate(seqs) if seq.is_teacher_writing]
+        texts = [seqs[row].ids for row in writing]
+        for row, states in zip(writing, _read(self.teacher, writing, texts), strict=True):
+            if len(states):  # where a draft has just been rejected, the teacher has read the text already
+                seqs[row].teacher_state = states[-1]
+                seqs[row].usage.teacher_calls += 1
+                seqs[row].usage.teacher_tokens += len(states)
+
+    def _write(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> Finished:
+        """The teacher's next token of these rows becomes text."""
+        states = torch.stack([seqs[row].teacher_state for row in rows])
+        tokens = _next_tokens(self.teacher, states, [seqs[row] for row in rows], rows)
+        for row, token in zip(rows, tokens, strict=True):
+            seq = seqs[row]
+            seq.usage.teacher_generated += 1
+            seq.step.append(token)
+            if self.ends.is_end(seq.step):
+                seq.is_teacher_writing, seq.step = False, []
+        return append_tokens((row, seqs[row], token) for row, token in zip(rows, tokens, strict=True))
+
+    def _draft(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> list[int]:
+        """The student's next token of these rows; returns the rows whose draft is complete."""
+        states = torch.stack([seqs[row].student_state for row in rows])
+        tokens = _next_tokens(self.student, states, [seqs[row] for row in rows], rows)
+        complete = []
+        for row, token in zip(rows, tokens, strict=True):
+            seq = seqs[row]
+            seq.step.append(token)
+            is_last = seq.stop.would_finish([*seq.output, *seq.step]) is not None
+            if is_last or self.ends.is_end(seq.step):
+                complete.append(row)
+        return complete
+
+    def _judge(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> Finished:
+        """Score the drafts of these rows in one ragged pass; accept them or let the teacher write."""
+        question = list(self.score.question)
+        texts = [[*seqs[row].ids, *seqs[row].step, *question] for row in rows]
+        begins = [len(self.teacher.tokens[row]) for row in rows]
+        finished = []
+        for row, begin, states in zip(rows, begins, _read(self.teacher, rows, texts), strict=True):
+            seq = seqs[row]
+            seq.usage.teacher_calls += 1
+            seq.usage.teacher_tokens += len(states)
+            seq.usage.teacher_prefilled += len(states)
+            seq.usage.evaluation_tokens += len(question)
+            boundary = len(seq.ids) - 1 - begin
+            before = seq.teacher_state[None] if boundary < 0 else states[boundary : boundary + 1]
+            length = len(states) - len(question)
+            read = torch.cat([before, states[boundary + 1 : length]])
+            score = self.score(self.teacher, StepStates(read[:-1], seq.step, states[-1]))
+            if math.isnan(score):
+                raise not_finite(self.teacher, seq)
+            if score >= self.accept:
+                finish = self._accept(seq, read[-1])
+                if finish is not None:
+                    finished.append((row, finish))
+            else:
+                self._reject(seq, row, read[0])
+            self.teacher.truncate(row, len(seq.ids))
+        return finished
+
+    def _accept(self, seq: StepwiseSequence, teacher_state: Tensor) -> Finish | None:
+        """The draft becomes text; only its last token can end the text."""
+        seq.usage.drafted_steps += 1
+        seq.teacher_state = teacher_state
+        tokens, seq.step = seq.step, []
+        return [seq.append(token) for token in tokens][-1]
+
+    def _reject(self, seq: StepwiseSequence, row: int, teacher_state: Tensor) -> None:
+        """The draft is dropped, and the teacher writes from the end of the text."""
+        seq.usage.drafted_steps += 1
+        seq.usage.rejected_steps += 1
+        seq.usage.discarded_tokens += len(seq.step)
+        seq.teacher_state = teacher_state
+        seq.step, seq.is_teacher_writing = [], True
+        self.student.truncate(row, len(seq.ids))
+
+
+def _read(runner: ModelRunner, rows: list[int], texts: abc.Sequence[abc.Sequence[int]]) -> list[Tensor]:
+    """The states at those tokens of the texts that their rows lack."""
+    lacking = [text[len(runner.tokens[row]) :] for row, text in zip(rows, texts, strict=True)]
+    return runner.extend(rows, lacking) if rows else []
+
+
+def _next_tokens(
+    runner: ModelRunner, states: Tensor, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]
+) -> list[int]:
+    """A model's next token of these sequences: its argmax, or sampled where the request samples."""
+    logits = runner.head(states)
+    best = logits.max(-1)
+    require_finite(runner, best.values, seqs, range(len(rows)))
+    return sampled_tokens(seqs, logits, best.indices)
+
+
+class SpecReasonDecoder(Scheduler[StepwiseSequence]):
+    """Decoding with SpecReason.
+
+    Args:
+        student: drafts the steps.
+        teacher: scores them, and writes those that it rejects.
+        ends: when a step is complete.
+        score: the teacher's score.
+        accept: a draft is accepted if its score is at least this; 0 accepts all, above 1 none.
+        rows: sequences decoded at once.
+        decode: token ids to text, for requests with stop strings.
+        answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.
+    """
+
+    def __init__(
+        self,
+        student: ModelRunner,
+        teacher: ModelRunner,
+        ends: StepEnds,
+        score: StepScore,
+        accept: float,
+        rows: int = 32,
+        decode: Decode | None = None,
+        answer_of: AnswerOf | None = None,
+    ) -> None:
+        stepper = SpecReasonStepper(student, teacher, ends, score, accept)
+        super().__init__(stepper, rows, decode, answer_of)

@@ -1,0 +1,179 @@
+"""Breadth-first Tree of Thoughts (arXiv 2305.10601) over lines, on the engine's cache rows.
+
+In each level every solution in the beam of a request gets several continuations by one line, in cache rows
+that copy the keys and values of their common beginning. Their values decide which of them are continued.
+The requests of a run share the passes of their levels. What differs from the paper: a thought is a line, the
+value is read from logits, and all branches of a request share a budget of generated tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import abc, deque
+
+import torch
+from torch import Tensor
+
+from s2t_eval.engine.request import Finish, Request, Result
+from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.engine.scheduler import Scheduler, is_out_of_memory
+from s2t_eval.engine.selection_step import SelectionStepper
+from s2t_eval.engine.sequence import Sequence
+from s2t_eval.engine.stepper import OnRound, Round, require_finite, sampled_tokens
+from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
+from s2t_eval.methods.reasoning_steps import StepEnds
+from s2t_eval.methods.tot.tree import Branch, Tree, TreeSettings, distinct, log_probs_of
+from s2t_eval.methods.tot.values import StateValue
+from s2t_eval.selection.policy import Policy
+
+logger = logging.getLogger(__name__)
+
+TOT = Policy("tot")
+"""Its description in results: no trigger and no selector."""
+
+
+class TreeDecoder(Scheduler[Sequence]):
+    """Decodes each request by a tree search of its own.
+
+    Args:
+        student: writes and evaluates the solutions.
+        settings: the shape of the search.
+        ends: when a line is complete.
+        value: of an unfinished solution.
+        rows: branches decoded at once, of all requests together.
+        decode: token ids to text, for requests with stop strings.
+        answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.
+
+    Raises:
+        ValueError: fewer than one row.
+    """
+
+    def __init__(
+        self,
+        student: ModelRunner,
+        settings: TreeSettings,
+        ends: StepEnds,
+        value: StateValue,
+        rows: int = 32,
+        decode: Decode | None = None,
+        answer_of: AnswerOf | None = None,
+    ) -> None:
+        super().__init__(SelectionStepper(student, TOT), rows, decode, answer_of)
+        self.student = student
+        self.settings = settings
+        self.ends = ends
+        self.value = value
+
+    def run(self, requests: abc.Sequence[Request], on_round: OnRound | None = None) -> abc.Iterator[Result]:
+        """Generate; each result is yielded as soon as its search has ended.
+
+        When memory runs out, the number of rows is halved and the level is generated again.
+
+        Args:
+            requests: the texts to generate.
+            on_round: called with the texts whose search has just ended. Branches are not shown: what is shown
+                of a text is never taken back.
+
+        Raises:
+            NonFiniteLogitsError: the model's logits are NaN or infinite.
+        """
+        queue = deque(enumerate(requests))
+        longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
+        per_tree = self.settings.beam * self.settings.branch
+        rows, active = min(self.rows, per_tree * len(queue)), list[Tree]()
+        while queue or active:
+            while queue and (not active or (len(active) + 1) * per_tree <= rows):
+                active.append(Tree(*queue.popleft(), self.settings))
+            try:
+                self.student.allocate(rows, longest + self.value.extra_slots + 1)
+                self._level(active, rows)
+            except Exception as error:
+                self.student.release()  # an interrupted pass may have left slots unwritten
+                if not is_out_of_memory(error) or rows == 1:
+                    raise
+                rows //= 2
+                logger.warning("out of memory: continuing with %d rows at once", rows)
+            results = [tree.result() for tree in active if tree.is_done]
+            if results and on_round is not None:
+                on_round(self._ended(results))
+            yield from results
+            active = [tree for tree in active if not tree.is_done]
+
+    def _ended(self, results: abc.Sequence[Result]) -> Round:
+        """The round of an observer in which these texts end."""
+        seqs = [Sequence(result.index, result.request, self._stop(result.request)) for result in results]
+        for seq, result in zip(seqs, results, strict=True):
+            seq.output = result.output_ids
+        return Round(seqs, [(row, result.finish) for row, result in enumerate(results)])
+
+    # ---------------------------------------------------------------- one level
+
+    @torch.inference_mode()
+    def _level(self, trees: abc.Sequence[Tree], rows: int) -> None:
+        """One level of these trees; nothing changes in them before all branches are complete."""
+        branches = [branch for tree in trees for branch in tree.branches(self._stop, self.ends.max_tokens)]
+        for start in range(0, len(branches), rows):
+            part = branches[start : start + rows]
+            self._decode(part)
+            self._evaluate(part)
+        for tree in trees:
+            own = [branch for branch in branches if branch.index == tree.index]
+            for name in ("forwards", "prefill_tokens", "evaluation_tokens"):
+                spent = sum(getattr(branch.usage, name) for branch in own)
+                setattr(tree.usage, name, getattr(tree.usage, name) + spent)
+            tree.grow([branch.node for branch in own])
+
+    def _stop(self, request: Request) -> StopRule:
+        return StopRule(request, self.decode, self.answer_of)
+
+    def _decode(self, branches: abc.Sequence[Branch]) -> None:
+        """Write each branch's line in the row of its place."""
+        hidden = self._prefill(branches)
+        rows = self._append(branches, list(range(len(branches))), hidden)
+        while rows:
+            hidden = torch.cat(self.student.extend(rows, [[branches[row].ids[-1]] for row in rows]))
+            for row in rows:
+                branches[row].usage.forwards += 1
+            rows = self._append(branches, rows, hidden)
+
+    def _prefill(self, branches: abc.Sequence[Branch]) -> Tensor:
+        """States at the ends of the branches' texts; what rows have in common is computed once."""
+        texts = [branch.ids for branch in branches]
+        hidden, computed = self.student.prefill(range(len(branches)), texts)
+        for branch, tokens in zip(branches, computed, strict=True):
+            branch.usage.forwards += 1
+            branch.usage.prefill_tokens += tokens
+        return hidden
+
+    def _append(self, branches: abc.Sequence[Branch], rows: list[int], hidden: Tensor) -> list[int]:
+        """A token for each of these rows; returns the rows whose line is not complete."""
+        own = [branches[row] for row in rows]
+        logits = self.student.head(hidden)
+        best = logits.max(-1)
+        require_finite(self.student, best.values, own, range(len(own)))
+        tokens = sampled_tokens(own, logits, best.indices)
+        still_open = []
+        log_probs = log_probs_of(logits, tokens)
+        for row, branch, token, log_prob in zip(rows, own, tokens, log_probs, strict=True):
+            branch.node.finish = branch.append(token)
+            branch.node.log_likelihood += log_prob
+            if branch.node.finish is None and not self.ends.is_end(branch.node.line):
+                still_open.append(row)
+        return still_open
+
+    def _evaluate(self, branches: abc.Sequence[Branch]) -> None:
+        """Values of the different branches; equal ones have the value of the first."""
+        first = distinct([[branch.index, *branch.output] for branch in branches])
+        rows = sorted(set(first))
+        texts = [_without_stop(branches[row]) for row in rows]
+        found = self.value(self.student, rows, texts, [branches[row].node for row in rows])
+        for row, value, tokens in zip(rows, *found, strict=True):
+            branches[row].node.value = value
+            branches[row].usage.evaluation_tokens += tokens
+        for branch, row in zip(branches, first, strict=True):
+            branch.node.value = branches[row].node.value
+
+
+def _without_stop(branch: Branch) -> list[int]:
+    """Prompt and solution without a final stop token, behind which a question could not follow."""
+    return branch.ids[:-1] if branch.node.finish is Finish.STOP_ID else branch.ids
