@@ -4,7 +4,7 @@
 #   make lint    formatter, linter, type checker
 #   make check   lint and test, what CI runs
 #   make slow    the tests marked slow
-#   make demo    the embedded pair, end to end
+#   make demo    recipes/embedded.yaml: the embedded pair, end to end
 #   make regress every method on the embedded pair, compared with results/baselines/embedded
 #   make baseline  makes that baseline anew
 #   make report  results/tables from the committed results; make report-check says whether they are stale
@@ -62,13 +62,14 @@ format: install
 check: lint test
 
 demo: install
-	$(RUN) s2t_eval.cli.demo
+	$(RUN) s2t_eval reproduce embedded --out runs/demo
 
-# Deterministic, so any changed text, score or count fails.
+# Deterministic, so any changed text, score or count fails; so does a grader that judges a committed text anew.
 regress: export OMP_NUM_THREADS := 1
 regress: install
 	$(RUN) scripts.run_embedded_baseline --out runs/regress
 	$(RUN) s2t_eval compare results/baselines/embedded runs/regress --fail-on regression cost change
+	$(RUN) s2t_eval regrade results/baselines/embedded --check
 
 baseline: export OMP_NUM_THREADS := 1
 baseline: install

@@ -1,36 +1,15 @@
 """Every method in one table without imports: a new method is a file and an entry here.
 
-Registration with lm_eval, the entry points of pyproject.toml (a test compares them), the rows of reports, the
-runs on the embedded pair, the methods of scans and of `choose`, and the choices of command lines are derived
-from it.
+Registration with lm_eval, the entry points of pyproject.toml (a test compares them), the rows of reports,
+the methods of scans and of `choose`, and the choices of command lines are derived from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 WRAPPERS = "s2t_eval.model_wrappers"
-
-
-@dataclass(frozen=True)
-class EmbeddedRun:
-    """One run of a method on the embedded pair: a row of `make demo` and of `make regress`.
-
-    Args:
-        name: of its baseline file.
-        label: in the demo's table; None takes the name.
-        model: lm_eval's `--model`; None takes the method's first name.
-        arguments: of the model, besides `pretrained`.
-        needs_pair: whether the teacher and the calibration file are added to them.
-    """
-
-    name: str
-    label: str | None = None
-    model: str | None = None
-    arguments: Mapping[str, str | int | float] = field(default_factory=dict)
-    needs_pair: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +25,6 @@ class Method:
         fires: whether it selects at the steps where a trigger fires, so that a scan over K and tau applies.
         selects_locally: whether a trained selector selects.
         votes: whether it votes over answers, which code does not have ("–" in the paper's table).
-        embedded: its runs on the embedded pair; without any, one run named as the model, without arguments.
     """
 
     key: str
@@ -57,25 +35,6 @@ class Method:
     fires: bool = False
     selects_locally: bool = False
     votes: bool = False
-    embedded: tuple[EmbeddedRun, ...] = ()
-
-
-def _with_teacher(name: str, label: str, trigger: str, tau: float) -> EmbeddedRun:
-    arguments: dict[str, str | int | float] = {"trigger": trigger, "tau": tau}
-    if trigger == "kl":
-        # How far a student runs ahead of its teacher is measured; in lockstep the costs come out the same.
-        arguments["verify"] = 1
-    return EmbeddedRun(name, label, arguments=arguments, needs_pair=True)
-
-
-def _with_router(name: str, label: str, tau: float) -> EmbeddedRun:
-    return EmbeddedRun(name, label, arguments={**_SELECTOR, "trigger": "router", "tau": tau})
-
-
-_SELECTOR = {"selector": "embedded/selector"}
-_R2R: dict[str, str | int | float] = {"teacher": "embedded/teacher", "router": "embedded/r2r", "tau": 0.05}
-_KL_ROUTER: dict[str, str | int | float] = {**_R2R, "router": "embedded/selector"}
-_BY_ROUTER = {"trigger": "router"}
 
 
 METHODS = (
@@ -88,7 +47,6 @@ METHODS = (
         ("distil",),
         "a student distilled from the teacher, decoded greedily",
         "distil:Distil",
-        embedded=(EmbeddedRun("distil", "distil (kd)", arguments={"peft": "embedded/distilled"}),),
     ),
     Method(
         "maj8",
@@ -97,11 +55,6 @@ METHODS = (
         "plurality over sampled answers",
         "maj8:MajorityVote",
         votes=True,
-        embedded=(
-            *(EmbeddedRun(f"maj{n}", None, "maj_at_k", {"num_samples": n}) for n in (1, 2, 4)),
-            EmbeddedRun("maj8"),
-            EmbeddedRun("maj8_confidence", "maj8, weight confidence", arguments={"weight": "confidence"}),
-        ),
     ),
     Method(
         "tah",
@@ -109,7 +62,6 @@ METHODS = (
         ("tah",),
         "Think-at-Hard: a second iteration at hard tokens",
         "tah:ThinkAtHard",
-        embedded=(EmbeddedRun("tah", arguments={"tah": "embedded/tah"}),),
     ),
     Method(
         "topk_distilled",
@@ -125,7 +77,6 @@ METHODS = (
         "s2t_local:S2TLocal",
         fires=True,
         selects_locally=True,
-        embedded=(EmbeddedRun("s2t_local", "s2t_local (top-K distilled, greedy)", arguments=_SELECTOR),),
     ),
     Method(
         "pps_local",
@@ -135,11 +86,6 @@ METHODS = (
         "s2t_local:PPSLocal",
         fires=True,
         selects_locally=True,
-        embedded=(
-            EmbeddedRun("pps_local", "pps_local, its default", arguments=_SELECTOR),
-            _with_router("pps_local_tau1", "pps_local, router, tau 1 %", 0.01),
-            _with_router("pps_local_tau5", "pps_local, router, tau 5 %", 0.05),
-        ),
     ),
     Method(
         "s2t",
@@ -148,23 +94,6 @@ METHODS = (
         "a larger teacher picks among the model's own candidates",
         "s2t:SelectToThink",
         fires=True,
-        embedded=(
-            _with_teacher("s2t_kl_tau1", "s2t, kl, tau 1 %", "kl", 0.01),
-            _with_teacher("s2t_kl_tau5", "s2t, kl, tau 5 %", "kl", 0.05),
-            _with_teacher("s2t_entropy_tau5", "s2t, entropy, tau 5 %", "entropy", 0.05),
-            _with_teacher("s2t_random_tau5", "s2t, random, tau 5 %", "random", 0.05),
-            EmbeddedRun(
-                "s2t_position",
-                "s2t, the first two tokens",
-                arguments={"teacher": "embedded/teacher", "trigger": "position", "threshold": 0.4},
-            ),
-            EmbeddedRun("s2t_r2r_tau5", "s2t, R2R's router, tau 5 %", arguments={**_R2R, **_BY_ROUTER}),
-            EmbeddedRun(
-                "s2t_router_tau5",
-                "s2t, router of the KL trigger, tau 5 %",
-                arguments={**_KL_ROUTER, **_BY_ROUTER},
-            ),
-        ),
     ),
     Method(
         "takeover",
@@ -173,14 +102,6 @@ METHODS = (
         "a larger teacher writes its own token",
         "takeover:Takeover",
         fires=True,
-        embedded=(
-            _with_teacher("takeover_kl_tau5", "takeover, kl, tau 5 %", "kl", 0.05),
-            EmbeddedRun(
-                "takeover_router_tau5",
-                "takeover, router of the KL trigger, tau 5 %",
-                arguments={**_KL_ROUTER, **_BY_ROUTER},
-            ),
-        ),
     ),
     Method(
         "r2r",
@@ -189,7 +110,6 @@ METHODS = (
         "a larger teacher writes its own token where a router predicts that the model's would diverge",
         "r2r:RoadsToRome",
         fires=True,
-        embedded=(EmbeddedRun("r2r_tau5", "r2r, tau 5 %", arguments=_R2R),),
     ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}

@@ -10,12 +10,15 @@ from typing import Any
 
 from lm_eval.loggers import EvaluationTracker
 
+from s2t_eval.reproduce.read import read_recipe
 from tests.harness_helpers import Results, evaluate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BASELINES = REPOSITORY / "results" / "baselines"
 EMBEDDED = BASELINES / "embedded"
 REAL = BASELINES / "gsm8k-qwen"
+ROWS = tuple(read_recipe("embedded").recipe.methods)
+"""Names of the files of EMBEDDED."""
 
 
 def save(results: Results, folder: Path) -> Path:

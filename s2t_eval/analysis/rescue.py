@@ -22,6 +22,10 @@ OUTCOMES = {
 }
 StudentProbability = Callable[[Sequence[int], Sequence[int], Sequence[tuple[int, int]]], list[float]]
 """(prompt ids, output ids, [(t, token)]) -> the student's probability of each token at its step."""
+COLUMNS = (
+    *("task", "doc_id", "t", "divergence", "p_student", "p_teacher", "p_teacher_greedy"),
+    *("is_flip", "outcome", "greedy", "picked", "context"),
+)
 CONTEXT = 40
 """Number of tokens before a flip that are shown with it."""
 
@@ -78,7 +82,7 @@ def picks(
                     "context": decode(record["output_ids"][begin : step["t"]]),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"is_flip": bool})  # a trace may have no fired step
 
 
 def _score(step: dict[str, Any], token: int) -> float:
@@ -120,7 +124,8 @@ def rescue_map(data: pd.DataFrame) -> Plot:
                 "picks that differ from greedy's token" if is_flip else "picks of greedy's token", fontsize=9
             )
             ax.set_xlabel("student's probability of the picked token")
-            ax.legend(fontsize=7, loc="lower right", title="the document's answer", title_fontsize=7)
+            if len(part):
+                ax.legend(fontsize=7, loc="lower right", title="the document's answer", title_fontsize=7)
         axes[0].set_ylabel("teacher's probability")
     return Plot("rescue_map", "Rescue map: picked tokens at fired steps", data, figure)
 

@@ -22,6 +22,7 @@ from s2t_eval.pipelines.prompts import (
     Source,
     TrainingDataError,
     first_text,
+    require_training_problems,
     source_prompts,
 )
 from s2t_eval.pipelines.settings import CollectionSettings as CollectionSettings
@@ -57,6 +58,7 @@ def collect_labels(
         TrainingDataError: the problems or the teacher's context cannot be used.
     """
     all_prompts = source_prompts(lm, source, prompting)
+    require_training_problems(all_prompts)
     extra_benchmarks = {Path(path).stem: _read_questions(path) for path in settings.evaluation}
     prompts = without_evaluation_problems(all_prompts, settings.drop_overlap, extra_benchmarks)
     problems = _problems(lm, source, prompting, settings, prompts)

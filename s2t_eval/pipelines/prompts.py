@@ -19,6 +19,7 @@ from s2t_eval.engine import Request
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.pipelines.settings import Prompting as Prompting
 from s2t_eval.pipelines.settings import Source as Source
+from s2t_eval.report.benchmarks import DEV
 
 TEST_NAMES = ("test", "eval", "validation")
 FILE_SUFFIXES = (".jsonl", ".json")
@@ -102,6 +103,8 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
         prompting: how prompts are made.
         skip: number of problems that are left out before them.
 
+    Of a task whose name ends in `_dev` they are its development problems: settings are chosen by them.
+
     Raises:
         TrainingDataError: there is no such task, or it has no training split of its own.
     """
@@ -111,18 +114,10 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
         raise TrainingDataError(
             f"--task {name}: lm_eval has no single task of this name; `lm_eval ls tasks` lists them"
         ) from error
-    split = task.config.training_split
-    if not task.has_training_docs() or split in (
-        task.config.test_split,
-        task.config.validation_split,
-    ):
-        raise TrainingDataError(
-            f"--task {name}: it has no training split beside the split that it is scored on, which must not "
-            "be calibrated or trained on; use another data set with --data"
-        )
-    docs = list(itertools.islice(task.training_docs(), skip, skip + limit))
+    split, every = _split_of(name, task)
+    docs = every[skip : skip + limit]
     if not docs:
-        raise TrainingDataError(_no_problems(f"--task {name}", skip, len(list(task.training_docs()))))
+        raise TrainingDataError(_no_problems(f"--task {name}", skip, len(every)))
     if prompting.max_gen_toks is not None:
         update = {"max_gen_toks": prompting.max_gen_toks}
         task.set_config(key="generation_kwargs", value=update, update=True)
@@ -137,6 +132,32 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
         instances.append(task.construct_requests(doc=doc, ctx=context, metadata=(name, i, 1), **chat))
     requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(docs)))
     return PromptSet(instances, requests, name, str(split), data_hash(docs), indices, task)
+
+
+def _split_of(name: str, task: Any) -> tuple[str, list[dict[str, Any]]]:
+    """Name and documents of the split that may be calibrated on.
+
+    Raises:
+        TrainingDataError: the task has none.
+    """
+    split, scored = task.config.training_split, (task.config.test_split, task.config.validation_split)
+    if name.endswith(DEV):
+        return str(task.config.test_split), list(task.test_docs())
+    if not task.has_training_docs() or split in scored:
+        raise TrainingDataError(
+            f"--task {name}: it has no training split beside the split that it is scored on, which must not "
+            "be calibrated or trained on; use another data set with --data"
+        )
+    return str(split), list(task.training_docs())
+
+
+def require_training_problems(prompts: PromptSet) -> None:
+    """Raise `TrainingDataError` for development problems: what learnt from them cannot be chosen by them."""
+    if prompts.source.endswith(DEV):
+        raise TrainingDataError(
+            f"--task {prompts.source}: its problems choose settings, and nothing is trained on them; name "
+            f"{prompts.source.removesuffix(DEV)}"
+        )
 
 
 def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip: int = 0) -> PromptSet:

@@ -15,7 +15,13 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.models.vocabulary import END_OF_TURN, vocabulary_hash
 from s2t_eval.pipelines.collect_labels import SOLUTION_FIELDS
 from s2t_eval.pipelines.overlap import without_evaluation_problems
-from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError, first_text
+from s2t_eval.pipelines.prompts import (
+    Prompting,
+    PromptSet,
+    TrainingDataError,
+    first_text,
+    require_training_problems,
+)
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
 from s2t_eval.training.labels import KIND, LabelSet
 from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
@@ -68,6 +74,7 @@ def reference_solutions(
         OverlapError: there are evaluation problems, and `drop_overlap` is false.
         TrainingDataError: a problem has no solution.
     """
+    require_training_problems(prompts)
     prompts = without_evaluation_problems(prompts, drop_overlap)
     end = _end_of_answer(lm, prompting)
     texts = []

@@ -12,6 +12,7 @@ import pandas as pd
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.documents import format_documents
+from s2t_eval.report.kept_texts import SUFFIX, texts_of, write_texts
 from s2t_eval.report.run import Run
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[\w.@+ -]+/)+([\w.@+-]+)")
@@ -22,9 +23,11 @@ LEFT_OUT = ("pretty_env_info", "upper_git_hash", "model_source")
 def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
     """Write `FOLDER/NAME.json` for each results file that the runs come from, readable by `read_runs`.
 
+    The texts go beside it, into `NAME.texts.jsonl.gz`, where the run has samples or texts that were kept.
+
     Raises:
         ResultsError: samples were not kept.
-        ValueError: two files of one name.
+        ValueError: two files of one name, or texts of more than 2 MB.
     """
     written: dict[Path, Path] = {}
     for run in runs:
@@ -36,6 +39,9 @@ def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
         tasks = [other for other in runs if other.source == run.source]
         content = baseline(run.results, {other.task: _documents(other) for other in tasks})
         write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        texts = texts_of(run.source)
+        if texts is not None:
+            write_texts(path.with_name(path.stem + SUFFIX), texts)
         written[run.source] = path
     return list(written.values())
 

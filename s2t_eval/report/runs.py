@@ -48,7 +48,7 @@ def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> l
 def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
     if not path.exists():
         raise ResultsError(f"{path}: there is no such file or folder; expected lm_eval results")
-    files = [path] if path.is_file() else sorted(_results_files(path))
+    files = [path] if path.is_file() else sorted(results_files(path))
     if not files:
         raise ResultsError(
             f"{path}: no results in it; expected results_*.json as lm_eval writes them with --output_path "
@@ -65,7 +65,8 @@ def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
         yield from _runs_of_file(file, _run_name(file, path), results, metrics)
 
 
-def _results_files(folder: Path) -> Iterator[Path]:
+def results_files(folder: Path) -> Iterator[Path]:
+    """The results files below a folder: lm_eval's own, and those of `results/baselines`."""
     for file in folder.rglob("*.json"):
         if file.name.startswith("results_") or '"configs"' in file.read_text(errors="replace"):
             yield file
@@ -91,7 +92,7 @@ def _runs_of_file(file: Path, name: str, results: dict[str, Any], metrics: dict[
         members = groups.get(task, [task])
         if task in grouped or members[0] not in results["configs"]:
             continue
-        metric, filter_name = _metric(file, task, figures, metrics.get(task))
+        metric, filter_name = metric_of(file, task, figures, metrics.get(task))
         yield Run(
             name=name,
             source=file,
@@ -138,7 +139,8 @@ def _scored_groups(results: dict[str, Any]) -> dict[str, list[str]]:
     return {name: tasks(name) for name in members if name not in inner and name in scored}
 
 
-def _metric(file: Path, task: str, figures: dict[str, Any], wanted: str | None) -> tuple[str, str]:
+def metric_of(file: Path, task: str, figures: dict[str, Any], wanted: str | None = None) -> tuple[str, str]:
+    """Metric and filter of the figure that counts, of those that a results file has of a task."""
     numbers = [k for k, v in figures.items() if "," in k and "_stderr," not in k and as_number(v) is not None]
     if wanted is not None and wanted not in numbers:
         raise ResultsError(f"{file}: task {task} has no figure {wanted!r}; it has {', '.join(numbers)}")

@@ -261,6 +261,17 @@ def test_a_readouts_trace_has_no_teacher_in_it(tmp_path: Path) -> None:
         picks(read_trace(path), {}, {}, lambda *_: [], str)
 
 
+def test_a_trace_without_fired_steps_has_an_empty_map(tmp_path: Path) -> None:
+    """A trigger that never fired ended the analysis in `KeyError: 'is_flip'`."""
+    records = [json.loads(line) for line in TRACE.read_text().splitlines()]
+    quiet = tmp_path / "quiet.jsonl"
+    quiet.write_text("".join(json.dumps({**record, "steps": []}) + "\n" for record in records))
+    data = picks(read_trace(quiet), {}, {}, lambda *_: [], str)
+    assert data.empty and {"is_flip", "outcome", "p_teacher"} <= set(data.columns)
+    assert rescue_map(data).data.empty
+    assert "0 flips in 0 documents" in flips_text(data)
+
+
 # ---------------------------------------------------------------- the commands
 
 

@@ -55,7 +55,7 @@ def test_the_help_of_a_field_is_its_docstring(capsys: pytest.CaptureFixture[str]
     """Lines of a docstring were broken in the middle of the help's lines."""
     cli.main(["tah", "train", "--help"])
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "By default five, evenly from the first to the last but one, which are the paper's 0, 7," in out
+    assert "By default five, evenly spaced from the first to the last but one, which are the" in out
     assert "[default: 0.03]" in out  # Think-at-Hard's own warm-up
 
 
@@ -102,7 +102,7 @@ def test_the_trainer_chooses_a_learning_rate_where_none_is_named() -> None:
 
 
 def test_facts_about_distillation_methods_are_those_of_their_classes() -> None:
-    assert {name for name in METHODS if make_method(name).texts == "teacher"} == set(WITH_TEACHER_TEXTS)
+    assert {name for name in METHODS if make_method(name).text_source == "teacher"} == set(WITH_TEACHER_TEXTS)
     assert {name for name in METHODS if hasattr(make_method(name), "beta")} == set(WITH_BETA)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,20 @@ import torch
 from lm_eval.tasks import TaskManager
 
 from s2t_eval import cli
+from s2t_eval.embedded.arith import make_split
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompts, task_prompts
+from s2t_eval.pipelines.overlap import without_evaluation_problems
+from s2t_eval.pipelines.prompts import (
+    Prompting,
+    TrainingDataError,
+    data_prompts,
+    require_training_problems,
+    task_prompts,
+)
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import quantile_thresholds
+from s2t_eval.training.contamination import OverlapError
 from tests.harness_helpers import (
     BIN,
     STUDENT,
@@ -33,6 +43,7 @@ from tests.harness_helpers import (
     only_built_in_task,
     ours,
     run_command,
+    shared_data,
     task_manager,
     tokenizer,
 )
@@ -343,6 +354,28 @@ def test_task_without_training_problems_is_refused(
     message = r"^--task untrained: it has no training split beside the split that it is scored on, .* --data$"
     with pytest.raises(TrainingDataError, match=message):
         task_prompts(lm, "untrained", 2, Prompting())
+
+
+def test_a_task_of_development_problems_gives_those(tmp_path: Path) -> None:
+    """`--task s2t_gsm8k_dev` took the training split that the task shares with s2t_gsm8k, in silence."""
+    lm = Greedy(STUDENT)
+    posed = task_prompts(lm, "s2t_arith_dev", 2, Prompting())
+    assert posed.split == "dev" and posed.questions == [p.question for p in make_split("dev")[:2]]
+    assert task_prompts(lm, "s2t_arith_dev", 1, Prompting(), skip=1).questions == posed.questions[1:]
+    with pytest.raises(TrainingDataError, match=r"nothing is trained on them; name s2t_arith$"):
+        require_training_problems(posed)
+    require_training_problems(task_prompts(lm, "s2t_arith", 1, Prompting()))
+    pair = ["--pretrained", STUDENT, "--teacher", TEACHER]
+    with pytest.raises(SystemExit):
+        cli.main(["collect", *pair, "--task", "s2t_arith_dev", "--out", str(tmp_path / "labels")])
+
+
+def test_development_problems_are_calibrated_on_and_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2T_DATA", str(shared_data()))
+    posed = task_prompts(Greedy(STUDENT), "s2t_gsm8k_dev", 2, Prompting())
+    assert without_evaluation_problems(posed, drop=False).questions == posed.questions
+    with pytest.raises(OverlapError, match="gsm8k_dev"):
+        without_evaluation_problems(replace(posed, source="mine"), drop=False)
 
 
 def test_command(tmp_path: Path) -> None:

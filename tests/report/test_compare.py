@@ -12,12 +12,11 @@ import pytest
 import yaml
 
 from s2t_eval.cli import main
-from s2t_eval.pipelines.embedded_grid import GRID
 from s2t_eval.report.comparable import NotComparableError, require_comparable
 from s2t_eval.report.compare import Rules, Verdict, compare, failures
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
-from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, edited
+from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, ROWS, edited
 
 GREEDY = EMBEDDED / "greedy.json"
 
@@ -59,7 +58,7 @@ def test_the_real_pair_as_published_here() -> None:
 
 def test_a_run_against_itself_is_within_noise() -> None:
     rows = compare(read_runs([EMBEDDED]), read_runs([EMBEDDED]))
-    assert len(rows) == len(GRID)
+    assert len(rows) == len(ROWS)
     assert all(row.verdict is Verdict.SAME and row.p_holm == 1 and not row.changed for row in rows)
     assert failures(rows, ["regression", "cost", "change"]) == []
 

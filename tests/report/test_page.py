@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from s2t_eval.cli import main
-from s2t_eval.pipelines.embedded_grid import GRID
-from tests.report_helpers import EMBEDDED, REAL
+from tests.report_helpers import EMBEDDED, REAL, ROWS
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page's test drives it with playwright")
 
@@ -77,7 +76,7 @@ def test_a_click_on_a_head_sorts_within_blocks(page: Any) -> None:
 
     head = table.locator("thead th").nth(2)
     head.click()
-    assert column() == sorted(column(), reverse=True) and len(column()) == len(GRID) - 1
+    assert column() == sorted(column(), reverse=True) and len(column()) == len(ROWS) - 1
     assert head.get_attribute("aria-sort") == "descending"
     head.click()
     assert column() == sorted(column())

@@ -14,11 +14,10 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from s2t_eval.cli import main
-from s2t_eval.pipelines.embedded_grid import GRID
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.submission import details, notes, prompt_hash
-from tests.report_helpers import EMBEDDED, REAL, edited
+from tests.report_helpers import EMBEDDED, REAL, ROWS, edited
 
 SLM, TINY = REAL / "greedy.json", EMBEDDED / "greedy.json"
 DATASET = ("--dataset", "s2t_arith=me/arith:arith")
@@ -36,7 +35,7 @@ def submit(*arguments: object) -> int:
 def test_eval_results_are_read_back_by_the_hubs_own_class(tmp_path: Path) -> None:
     assert submit(EMBEDDED, "--to", "eval-results", "--out", tmp_path, *DATASET) == 0
     files = sorted(tmp_path.rglob("*.yaml"))
-    assert len(files) == len(GRID)  # greedy of the student and of the teacher do not meet
+    assert len(files) == len(ROWS)  # greedy of the student and of the teacher do not meet
     assert all(path.parent.name == ".eval_results" for path in files)
     [path] = (tmp_path / "embedded-student-s2t-teacher-kl-tau-5-k-8").rglob("*.yaml")
     [entry] = parse_eval_result_entries(yaml.safe_load(path.read_text()))
@@ -92,10 +91,10 @@ def test_every_eval_ever_accepts_what_is_written(tmp_path: Path) -> None:
     arguments = (EMBEDDED, "--to", "every-eval-ever", "--out", tmp_path, *DATASET, "--validator", VALIDATOR)
     assert submit(*arguments) == 0
     files = sorted(tmp_path.rglob("*.json"))
-    assert len(files) == len(GRID)
+    assert len(files) == len(ROWS)
     records = [json.loads(path.read_text()) for path in files]
     ids = [record["model_info"]["id"] for record in records]
-    assert len(set(ids)) == len(GRID)
+    assert len(set(ids)) == len(ROWS)
     assert "embedded/student" in ids and "embedded/student-maj-8" in ids
     for path, record in zip(files, records, strict=True):
         assert path.relative_to(tmp_path / "data").parts[1:3] == tuple(record["model_info"]["id"].split("/"))

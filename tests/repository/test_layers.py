@@ -21,6 +21,7 @@ FLOORS = (
     ("methods",),
     ("report", "training", "model_wrappers"),
     ("analysis", "pipelines"),
+    ("reproduce",),
     ("cli",),
     ("__main__",),
 )

@@ -22,6 +22,7 @@ from s2t_eval.model_wrappers import registration
 REPOSITORY = Path(__file__).resolve().parents[2]
 DIST_INFO = f"s2t_eval-{__version__}.dist-info"
 SHIPPED = {".jinja", ".py", ".yaml", ".json", ".jsonl", ".safetensors", ".typed"}
+TOPS = (("s2t_eval", ""), *((top, "s2t_eval/") for top in ("model_wrappers", "recipes", "tasks")))
 FOLDERS = ("benchmarks", "model_wrappers", "results", "tasks", "tests")
 PLACES_AS_JSON = """
 import json, sys
@@ -102,7 +103,7 @@ def places(environment: Path) -> Places:
 
 def files_of_the_package() -> Iterator[str]:
     """Names, as a wheel has them, of the package and of the folders at the top that it takes in."""
-    for top, place in (("s2t_eval", ""), ("model_wrappers", "s2t_eval/"), ("tasks", "s2t_eval/")):
+    for top, place in TOPS:
         for path in (REPOSITORY / top).rglob("*"):
             name = path.relative_to(REPOSITORY).as_posix()
             if path.suffix in SHIPPED and name != "s2t_eval/model_wrappers.py":

@@ -62,11 +62,11 @@ class DistilSettings(LoraSettings):
         teacher_writes = self.method in WITH_TEACHER_TEXTS
         if self.rows != DistilSettings.rows and not teacher_writes:
             raise ValueError(
-                f"rows: only seqkd has the teacher write texts, {self.method} does not; leave it out"
+                f"rows: the teacher generates texts for seqkd only, got method {self.method}; leave it out"
             )
         if self.until and not teacher_writes:
             raise ValueError(
-                f"until: only seqkd has the teacher write texts, {self.method} does not; leave it out"
+                f"until: the teacher generates texts for seqkd only, got method {self.method}; leave it out"
             )
         if not all(self.until):
             raise ValueError("until: expected texts of at least one character, got an empty one")

@@ -12,7 +12,7 @@ import torch
 from accelerate import PartialState
 
 from s2t_eval.methods.selector_folder import PROPOSERS, Selector, SelectorInfo, save_selector
-from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
 from s2t_eval.training.selector.agreement import agreement, agreement_of, gains, score_items
 from s2t_eval.training.selector.continuation import make_model, require_same_form, require_same_labels
@@ -199,6 +199,12 @@ def _fit(
     kl_threshold = labels.manifest.kl_threshold
     items = make_items(train, settings.num_candidates, kl_threshold, settings.low_kl_fraction)
     top_items = make_items(held_out, settings.top_k, kl_threshold)
+    if not items or not top_items:
+        side, rows = ("held out", held_out) if items else ("trained on", train)
+        raise LabelError(
+            f"labels: none of the {len(rows)} problems that are {side} has a step above KL "
+            f"{kl_threshold:.4g}; collect more problems, or change --held_out"
+        )
     # Without branches, scoring all steps of a text costs no more than scoring its top ones.
     scores_all_steps = labels.manifest.steps == "all" and not model.settings.looks_ahead
     all_items = all_step_items(held_out, settings.top_k) if scores_all_steps else []

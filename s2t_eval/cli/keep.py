@@ -1,0 +1,38 @@
+"""`s2t-eval keep`: results small enough to commit, with texts that can be graded again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from s2t_eval.artifacts.output_paths import require_reusable_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """Write runs small enough to commit: results, a line a document, and compressed texts.
+
+    Args:
+        results: output folders of lm_eval, made with `--log_samples`.
+        out: folder to write; it is made where it does not exist.
+    """
+
+    EXAMPLE: ClassVar[str] = "s2t-eval keep runs/greedy --out kept"
+
+    results: tuple[Path, ...] = field(kw_only=False)
+    out: Path
+
+    def run(self) -> None:
+        """Write the runs and print the names of their files."""
+        from s2t_eval.report.baseline import write_baselines
+        from s2t_eval.report.kept_texts import SUFFIX
+        from s2t_eval.report.runs import read_runs
+
+        require_reusable_folder("--out", self.out, "one of `s2t-eval keep`", ["*.json", f"*{SUFFIX}"])
+        runs = read_runs(list(self.results))
+        self.out.mkdir(parents=True, exist_ok=True)
+        for path in write_baselines(runs, self.out):
+            texts = path.with_name(path.stem + SUFFIX)
+            size = f", {texts.stat().st_size / 1000:.0f} kB of texts" if texts.exists() else ", no texts"
+            print(f"{path}{size}")

@@ -1,0 +1,48 @@
+"""`s2t-eval reproduce`: a recipe from models to tables, figures and page, resumed anywhere."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Run a recipe: labels, training, evaluation, tables; the same command resumes an interrupted run.
+
+    Exit codes: 0 done, 2 a recipe or a step that cannot be run, 130 interrupted.
+
+    Args:
+        recipe: YAML file, or the name of a shipped recipe: embedded, qwen-gsm8k or paper.
+        out: folder of everything that is made.
+        plan: print the steps, what is done and how long the rest will take, and run nothing.
+        set: changes of single places of the recipe, KEY.KEY=VALUE.
+        keep: finished steps that stay although s2t-eval itself has changed since.
+    """
+
+    EXAMPLE: ClassVar[str] = "s2t-eval reproduce embedded --out reproduced --plan"
+
+    recipe: str = field(kw_only=False)
+    out: Path
+    plan: bool = False
+    set: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        """Run the recipe and print the table."""
+        from s2t_eval.reproduce.read import read_recipe
+        from s2t_eval.reproduce.run import InterruptedRunError, Settings, reproduce, show
+        from s2t_eval.reproduce.summary import print_summary
+
+        settings = Settings(self.recipe, self.out, self.plan, self.set, self.keep)
+        try:
+            out = reproduce(settings, show)
+        except InterruptedRunError as error:
+            print(f"s2t-eval reproduce: {error}", file=sys.stderr)
+            raise SystemExit(130) from error
+        if not self.plan:
+            print_summary(read_recipe(self.recipe, self.set).recipe, out)
+            show(f"{out / 'report' / 'report.html'}: tables, figures and texts")
+            show(f"{out / 'recipe.lock'}: what they were made with")

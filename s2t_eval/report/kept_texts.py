@@ -1,0 +1,214 @@
+"""The texts of a run, small enough to commit: what grading them again needs, and the verdict they had.
+
+`NAME.texts.jsonl.gz` stands beside `NAME.json`: a head, then a JSON line for each document with its number
+and hash, the right answer (for HumanEval prompt and checks), the responses, whether each was cut off at
+the length limit, and the verdict. Questions and prompts are left out: no grader reads them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from s2t_eval.artifacts.files import atomic_path
+from s2t_eval.artifacts.typed_json import conform, parse_json
+from s2t_eval.report.documents import HASH_LENGTH, short_hash
+from s2t_eval.report.json_files import ResultsError, read_json, read_json_lines
+from s2t_eval.report.runs import metric_of, results_files
+
+SUFFIX = ".texts.jsonl.gz"
+FORMAT = 1
+MOST_BYTES = 2_000_000
+"""Of one run's texts: results are committed with them."""
+PROGRAM_FIELDS = ("task_id", "prompt", "test", "entry_point")
+"""Fields of HumanEval's documents that its grader reads; other tasks' graders read the answer alone."""
+
+
+@dataclass(frozen=True)
+class KeptText:
+    """The responses to one document, and their verdict.
+
+    Args:
+        task: of lm_eval.
+        doc_id, doc_hash: of the document.
+        output_hash: of the responses, as results name them.
+        doc: the fields of the document that the grader reads.
+        responses: the texts, one a repeat.
+        truncated: of each, whether it ended at its length limit; None where that is unknown.
+        metric: whose value the verdict is, with its filter: `exact_match,answer`.
+        verdict: 1 for right, 0 for wrong, a share of several responses; None where there was none.
+    """
+
+    task: str
+    doc_id: int
+    doc_hash: str
+    output_hash: str
+    doc: dict[str, Any]
+    responses: list[str]
+    truncated: list[bool | None]
+    metric: str
+    verdict: float | None
+
+
+def kept_texts(
+    samples: Iterable[Mapping[str, Any]], task: str, metric: str, filter_name: str
+) -> list[KeptText]:
+    """What is kept of lm_eval's samples of one task.
+
+    Raises:
+        ResultsError: a sample that lacks what lm_eval writes.
+    """
+    found = []
+    for number, sample in enumerate(samples, 1):
+        if sample.get("filter", filter_name) != filter_name:
+            continue
+        try:
+            found.append(_kept(sample, task, metric, filter_name))
+        except (KeyError, IndexError, TypeError) as error:
+            raise ResultsError(f"sample {number} of {task}: not one of lm_eval's ({error!r})") from error
+    return sorted(found, key=lambda text: text.doc_id)
+
+
+def _kept(sample: Mapping[str, Any], task: str, metric: str, filter_name: str) -> KeptText:
+    responses = [str(text) for text in sample["resps"][0]]
+    names = PROGRAM_FIELDS if "entry_point" in sample["doc"] else ()
+    program = {name: sample["doc"][name] for name in names if name in sample["doc"]}
+    score = sample.get(metric)
+    return KeptText(
+        task=task,
+        doc_id=int(sample["doc_id"]),
+        doc_hash=str(sample["doc_hash"])[:HASH_LENGTH],
+        output_hash=short_hash(json.dumps(sample["resps"], sort_keys=True)),
+        doc=program or {"answer": sample["target"]},
+        responses=responses,
+        truncated=_truncated(sample.get("truncated"), len(responses)),
+        metric=f"{metric},{filter_name}",
+        verdict=None if score is None else float(score),
+    )
+
+
+def _truncated(share: float | None, count: int) -> list[bool | None]:
+    """Of each response, whether it was cut off, from the share that were: known where it is none or all."""
+    return [None if share not in (0, 1) else bool(share)] * count
+
+
+def write_texts(path: Path, texts: Sequence[KeptText]) -> None:
+    """Write the texts of a run; the same texts are the same bytes.
+
+    Args:
+        path: `NAME.texts.jsonl.gz`.
+        texts: of all tasks of the run.
+
+    Raises:
+        ValueError: more than 2 MB.
+    """
+    records = [{"format": FORMAT}, *map(asdict, texts)]
+    lines = "".join(json.dumps(record, ensure_ascii=True, separators=(",", ":")) + "\n" for record in records)
+    content = gzip.compress(lines.encode(), compresslevel=9, mtime=0)
+    if len(content) > MOST_BYTES:
+        raise ValueError(
+            f"{path}: its {len(texts)} texts take {len(content) / 1e6:.1f} MB, compressed; expected at most "
+            f"{MOST_BYTES / 1e6:.0f} MB; keep a run of fewer documents, or one task a run"
+        )
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+
+
+def read_texts(path: Path) -> list[KeptText]:
+    """What `write_texts` wrote.
+
+    Raises:
+        ResultsError: a file that is damaged or of another format; names the line.
+    """
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode().split("\n")
+    except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
+        raise ResultsError(
+            f"{path}: no texts of a run ({error}); keep them again, or remove the file"
+        ) from error
+    found: list[KeptText] = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            record = parse_json(line)
+            if number == 1:
+                if record.get("format") != FORMAT:
+                    raise ValueError(f"expected format {FORMAT}, got {record.get('format')!r}")
+                continue
+            found.append(conform(record, KeptText, ""))
+        except (ValueError, AttributeError) as error:
+            raise ResultsError(f"{path}, line {number}: {error}") from error
+    return found
+
+
+@dataclass(frozen=True)
+class RunTexts:
+    """The texts of one results file.
+
+    Args:
+        source: the results file.
+        texts: of all of its tasks; None where none were kept.
+    """
+
+    source: Path
+    texts: list[KeptText] | None
+
+
+def find_texts(path: Path) -> Iterator[RunTexts]:
+    """The texts of every results file at or below a path, from kept ones or lm_eval's own samples.
+
+    Raises:
+        ResultsError: nothing there, or files that are damaged or do not belong together.
+    """
+    if not path.exists():
+        raise ResultsError(f"{path}: there is no such file or folder; expected results")
+    files = [path] if path.is_file() else sorted(results_files(path))
+    if not files:
+        raise ResultsError(
+            f"{path}: no results in it; expected results_*.json, or files of results/baselines"
+        )
+    for file in files:
+        yield RunTexts(file, texts_of(file))
+
+
+def texts_of(source: Path) -> list[KeptText] | None:
+    """The texts of one results file; None where neither kept texts nor samples lie beside it."""
+    results = read_json(source)
+    kept = source.with_name(source.stem + SUFFIX)
+    if kept.exists():
+        texts = read_texts(kept)
+        _require_same_run(kept, texts, results)
+        return texts
+    found: list[KeptText] = []
+    stamp = source.stem.removeprefix("results_")
+    for task in results.get("configs", {}):
+        samples = source.with_name(f"samples_{task}_{stamp}.jsonl")
+        if not samples.exists():
+            return None
+        metric, filter_name = metric_of(source, task, results["results"].get(task, {}))
+        found += kept_texts(read_json_lines(samples), task, metric, filter_name)
+    return found or None
+
+
+def _require_same_run(path: Path, texts: Sequence[KeptText], results: dict[str, Any]) -> None:
+    """Raise `ResultsError` for texts that are not those of the results beside them."""
+    known = {(text.task, text.doc_id): text for text in texts}
+    for task, (head, *lines) in results.get("documents", {}).items():
+        names = head.split(" ")
+        for line in lines:
+            row = dict(zip(names, line.split(" "), strict=True))
+            text = known.get((task, int(row["doc_id"])))
+            if text is None or text.doc_hash != row["doc_hash"]:
+                continue  # a group's line: its number is another task's
+            score = None if row["score"] == "-" else float(row["score"])
+            if text.output_hash not in row["output_hash"].split("|") or text.verdict != score:
+                raise ResultsError(
+                    f"{path}: document {text.doc_id} of {task} is not as in the results beside it (its text "
+                    f"is {text.output_hash} against {row['output_hash']}, its verdict {text.verdict} "
+                    f"against {score}); keep the texts of this run again"
+                )

@@ -1,0 +1,376 @@
+"""Makes the stages of a recipe, in an order in which each follows what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from s2t_eval.artifacts.typed_json import read_object
+from s2t_eval.reproduce import parts
+from s2t_eval.reproduce.commands import (
+    asking,
+    least,
+    loading,
+    model_arguments,
+    option,
+    options,
+    posing,
+    precision,
+)
+from s2t_eval.reproduce.documents import selected_documents
+from s2t_eval.reproduce.read import ReadRecipe, RecipeError, references
+from s2t_eval.reproduce.schema import Recipe
+from s2t_eval.reproduce.stages import EVALUATE, RANDOM_MODELS, TRACE, Evaluation, Stage, evaluations
+from s2t_eval.reproduce.work import Work
+
+PUBLISHED_STUDENTS = ("qwen2.5-0.5b-instruct", "qwen2.5-1.5b-instruct")
+"""Whose published numbers stand beside a measured run; beside another student's they would mislead."""
+DEFAULT_PROBLEMS, DEFAULT_CALIBRATION, DEFAULT_EPOCHS, DEFAULT_SAMPLES, DEV_PROBLEMS = 500, 32, 2, 8, 500
+"""What the commands and tasks take where a recipe names nothing; for estimates alone."""
+DATA_FILES = (".json", ".jsonl")
+BOTH = ("student", "teacher")
+
+
+class Made(NamedTuple):
+    """An artifact: the stage that makes it, and where it lies."""
+
+    stage: str
+    place: Path
+
+
+def build_stages(read: ReadRecipe, out: Path) -> list[Stage]:
+    """All stages of a recipe.
+
+    Args:
+        read: the recipe.
+        out: folder of everything that is made.
+
+    Raises:
+        RecipeError: a reference to something that the recipe has no section for.
+    """
+    try:
+        return _Builder(read.recipe, out.absolute()).build()
+    except RecipeError as error:
+        raise RecipeError(f"{read.source}: {error}") from error
+
+
+class _Builder:
+    """Adds stages one after the other, and knows where each artifact lies."""
+
+    def __init__(self, recipe: Recipe, out: Path) -> None:
+        self.recipe, self.out = recipe, out
+        self.stages: list[Stage] = []
+        self.made: dict[tuple[str, int], Made] = {}
+        """(artifact, seed) -> where it is; of no seed: the first"""
+
+    def build(self) -> list[Stage]:
+        """All of them."""
+        recipe = self.recipe
+        self._models()
+        if recipe.calibration is not None:
+            self._calibrate(recipe.calibration)
+        if recipe.labels is not None and recipe.labels.problems is not None:
+            self._collect(recipe.labels, recipe.labels.problems)
+        for name, tah in recipe.tah.items():
+            self._tah_labels(name, tah)
+        for seed in recipe.seeds:
+            self._artifacts(seed)
+        for evaluation in evaluations(recipe):
+            self._evaluate(evaluation)
+        self._results()
+        return self.stages
+
+    def _artifacts(self, seed: int) -> None:
+        """Everything trained, with one seed."""
+        for name, selector in self.recipe.selectors.items():
+            self._train(name, selector, seed)
+        for name, distil in self.recipe.distilled.items():
+            self._distil(name, distil, seed)
+        for name, tah in self.recipe.tah.items():
+            self._tah(name, tah, seed)
+        for name, choice in self.recipe.choices.items():
+            self._choose(name, choice, seed)
+
+    def _add(self, stage: Stage, artifact: str = "", seed: int | None = None) -> None:
+        """Add a stage, and note what artifact of the recipe it makes."""
+        self.stages.append(stage)
+        if artifact:
+            self.made[artifact, self.recipe.seeds[0] if seed is None else seed] = Made(
+                stage.name, stage.output
+            )
+
+    # ---------------------------------------------------------------- what stages share
+
+    def _named(self, name: str, seed: int) -> str:
+        return name if seed == self.recipe.seeds[0] else f"{name}-seed{seed}"
+
+    def _find(self, name: str, seed: int) -> Made | None:
+        return self.made.get((name, seed)) or self.made.get((name, self.recipe.seeds[0]))
+
+    def _place_of(self, name: str, seed: int) -> str:
+        """Where an artifact lies, or what a model is called, on a command line."""
+        if (made := self._find(name, seed)) is not None:
+            return str(made.place)
+        if name == "labels" and self.recipe.labels is not None:
+            return str(self._labels()[0])
+        model = getattr(self.recipe.models, name) if name in BOTH else None
+        if model is None:
+            raise RecipeError(f"${{{name}}} is used, and the recipe names none")
+        path = Path(model).expanduser()
+        return str(path.absolute()) if path.exists() else str(model)
+
+    def _model(self, role: str) -> str:
+        return self._place_of(role, self.recipe.seeds[0])
+
+    def _loading(self) -> list[str]:
+        return loading(self.recipe, self._model("student"))
+
+    def _uses(self, *roles: str) -> dict[str, Any]:
+        """Fields of a stage that loads these models."""
+        models = self.recipe.models
+        made = [found for role in roles if (found := self._find(role, self.recipe.seeds[0])) is not None]
+        named = {r: (str(getattr(models, r)), getattr(models, f"{r}_revision")) for r in roles}
+        return {"needs": dict(made), "models": named}
+
+    def _reads(self, problems: parts.Problems) -> dict[str, Any]:
+        """Fields of a stage that reads these problems."""
+        if problems.data is None:
+            return {"tasks": (problems.task,)}
+        file = Path(problems.data)
+        return {"files": (file,) if file.suffix in DATA_FILES else ()}
+
+    def _count(self, problems: parts.Problems, default: int = DEFAULT_PROBLEMS) -> int:
+        return least(problems.limit or default, self.recipe.limits.problems) or default
+
+    def _labels(self) -> tuple[Path, dict[str, Any]]:
+        """Where the labels lie, and the fields of a stage that reads them."""
+        made = self._find("labels", self.recipe.seeds[0])
+        if made is not None:
+            return made.place, {"needs": {made.stage: made.place}}
+        assert self.recipe.labels is not None and self.recipe.labels.folder is not None
+        folder = Path(self.recipe.labels.folder).expanduser().absolute()
+        return folder, {"files": (folder,)}
+
+    def _label_count(self) -> int:
+        """Texts of the labels, as far as it is known."""
+        part = self.recipe.labels
+        if part is None or part.problems is not None:
+            return self._count(part.problems) if part is not None and part.problems is not None else 0
+        manifest = self._labels()[0] / "manifest.json"
+        data = read_object(manifest).get("data", {}) if manifest.is_file() else {}
+        return int(data.get("problems", DEFAULT_PROBLEMS))
+
+    # ---------------------------------------------------------------- models, thresholds, labels
+
+    def _models(self) -> None:
+        """Models of the hub with a revision are fetched: the commands have no option for one."""
+        for role in BOTH:
+            name, revision = (getattr(self.recipe.models, field) for field in (role, f"{role}_revision"))
+            if name is None or revision is None:
+                continue
+            output = self.out / "models" / name.rsplit("/", 1)[-1]
+            command = ("huggingface_hub.cli.hf", "download", name, "--revision", revision)
+            place = ("--local-dir", str(output))
+            self._add(
+                Stage(f"download.{role}", "download", (*command, *place), output, [name, revision]), role
+            )
+
+    def _calibrate(self, part: parts.CalibrationPart) -> None:
+        roles = BOTH if self.recipe.models.teacher is not None else BOTH[:1]
+        output = self.out / "calibration.json"
+        words = ["s2t_eval", "calibrate", *self._loading(), *posing(self.recipe, part.problems)]
+        words += option("teacher", self._model("teacher") if len(roles) > 1 else None)
+        words += [*options(part, "problems"), "--out", str(output)]
+        work = Work.of_texts(self._count(part.problems, DEFAULT_CALIBRATION), roles, self.recipe)
+        fields = {**self._uses(*roles), **self._reads(part.problems)}
+        self._add(
+            Stage("calibration", "calibrate", tuple(words), output, asdict(part), work=work, **fields),
+            "calibration",
+        )
+
+    def _collect(self, part: parts.LabelsPart, problems: parts.Problems) -> None:
+        output = self.out / "labels"
+        words = ["s2t_eval", "collect", *self._loading(), *posing(self.recipe, problems)]
+        words += [
+            "--teacher",
+            self._model("teacher"),
+            *options(part, "problems", "folder"),
+            "--out",
+            str(output),
+        ]
+        work = Work.of_texts(self._count(problems), BOTH, self.recipe)
+        fields = {**self._uses(*BOTH), **self._reads(problems)}
+        self._add(
+            Stage("labels", "collect", tuple(words), output, asdict(part), work=work, **fields), "labels"
+        )
+
+    # ---------------------------------------------------------------- training
+
+    def _train(self, name: str, part: parts.SelectorPart, seed: int) -> None:
+        labels, reads = self._labels()
+        words = ["s2t_eval", "train", *self._loading(), "--labels", str(labels), *options(part, "start")]
+        fields = _together(self._uses("student"), reads)
+        if part.start is not None:
+            start = self.made[part.start, seed]
+            words += ["--start", str(start.place)]
+            fields = _together(fields, {"needs": {start.stage: start.place}})
+        self._trained(name, "train", words, part, seed, fields, self._label_count(), BOTH[:1])
+
+    def _distil(self, name: str, part: parts.DistilPart, seed: int) -> None:
+        labels, reads = self._labels()
+        words = ["s2t_eval", "distil", *self._loading(), "--teacher", self._model("teacher")]
+        words += option("teacher_dtype", self.recipe.models.teacher_dtype)
+        words += ["--labels", str(labels), *options(part)]
+        texts = least(part.limit, self._label_count()) or 0
+        self._trained(name, "distil", words, part, seed, _together(self._uses(*BOTH), reads), texts, BOTH)
+
+    def _tah_labels(self, name: str, part: parts.TahPart) -> None:
+        output = self.out / "trained" / f"{name}-labels"
+        words = ["s2t_eval", "tah", "label", *self._loading(), *posing(self.recipe, part.problems)]
+        work = Work.of_training(self._count(part.problems), 1, BOTH[:1], self.recipe)
+        fields = {**self._uses("student"), **self._reads(part.problems)}
+        command = (*words, "--out", str(output))
+        self._add(
+            Stage(f"{name}.labels", "tah label", command, output, asdict(part.problems), work=work, **fields)
+        )
+
+    def _tah(self, name: str, part: parts.TahPart, seed: int) -> None:
+        """Stage 1, and stage 2 on a copy of what it made."""
+        labels = self.out / "trained" / f"{name}-labels"
+        words = ["s2t_eval", "tah", "train", *self._loading(), "--labels", str(labels)]
+        fields = _together(self._uses("student"), {"needs": {f"{name}.labels": labels}})
+        texts = self._count(part.problems)
+        first = [*words, "--stage", "1", *options(part.depths)]
+        self._trained(f"{name}.passes", "tah stage 1", first, part.depths, seed, fields, texts, BOTH[:1])
+        passes = self.made[f"{name}.passes", seed]
+        second = [*words, "--stage", "2", *options(part.decider)]
+        fields = _together(fields, {"needs": {passes.stage: passes.place}, "copy_of": passes.place})
+        self._trained(name, "tah stage 2", second, part.decider, seed, fields, texts, BOTH[:1])
+
+    def _trained(
+        self,
+        name: str,
+        kind: str,
+        words: Sequence[str],
+        part: parts.Training,
+        seed: int,
+        fields: Mapping[str, Any],
+        texts: int,
+        roles: Sequence[str],
+    ) -> None:
+        """A stage that trains on so many texts."""
+        stage = self._named(name, seed)
+        output = self.out / "trained" / stage
+        command = (*words, *precision(self.recipe, part), "--seed", str(seed), "--out", str(output))
+        work = Work.of_training(texts, part.epochs or DEFAULT_EPOCHS, roles, self.recipe)
+        scratch = (output.with_name(output.name + ".training"),)
+        settings = [asdict(part), seed]
+        self._add(
+            Stage(stage, kind, command, output, settings, scratch=scratch, work=work, **fields), name, seed
+        )
+
+    def _choose(self, name: str, part: parts.ChoicePart, seed: int) -> None:
+        """A scan over development problems, and the choice on a copy of the selector."""
+        stage, selector = self._named(name, seed), self.made[part.selector, seed]
+        output, scan = self.out / "trained" / stage, self.out / "scans" / stage
+        arguments = {"pretrained": "${student}", "selector": str(selector.place), **part.arguments}
+        given = model_arguments(self.recipe, arguments, lambda found: self._place_of(found, seed))
+        limit = least(part.limit, self.recipe.limits.problems)
+        words = ["s2t_eval", "scan", "--model", part.model, "--model_args", given]
+        words += [*option("tau", part.tau), "--tasks", part.task, "--out", str(scan), "--"]
+        words += [*asking(self.recipe, part.task), *option("limit", limit)]
+        runs = 1 + len(part.tau)
+        work = Work.of_texts(runs * (limit or DEV_PROBLEMS), BOTH[:1], self.recipe, starts=runs)
+        fields = _together(self._uses("student"), {"needs": {selector.stage: selector.place}})
+        settings = [asdict(part), seed]
+        self._add(
+            Stage(
+                f"{stage}.scan", "scan", tuple(words), scan, settings, tasks=(part.task,), work=work, **fields
+            )
+        )
+        proposer = "tuned" if part.model == "s2t_local" else "base"
+        command = ("s2t_eval", "choose", str(scan), "--selector", str(output), "--proposer", proposer)
+        needs = {f"{stage}.scan": scan, selector.stage: selector.place}
+        self._add(
+            Stage(stage, "choose", command, output, proposer, needs, copy_of=selector.place), name, seed
+        )
+
+    # ---------------------------------------------------------------- evaluation and results
+
+    def _evaluate(self, run: Evaluation) -> None:
+        part = next(task for task in self.recipe.tasks if task.task == run.task)
+        output = self.out / "runs" / run.task / run.name
+        cache = self.out / "cache" / run.task / run.name
+        arguments = dict(run.arguments)
+        scratch = [cache.with_name(f"{run.name}_rank0.db{end}") for end in ("", "-journal")]
+        if self.recipe.methods[run.method].trace:
+            trace = output.with_name(run.name + TRACE)
+            arguments["trace"] = str(trace)
+            scratch += [trace, trace.with_name(trace.name + ".partial")]
+        given = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, run.seed))
+        documents = selected_documents(part, self.recipe.limits.documents)
+        words = ["s2t_eval", "run", "--model", run.model, "--model_args", given, "--tasks", run.task]
+        words += [*asking(self.recipe, run.task), *documents.options(run.task), "--log_samples"]
+        words += ["--use_cache", str(cache), "--output_path", str(output)]
+        samples = int(arguments.get("num_samples", DEFAULT_SAMPLES)) if run.model in RANDOM_MODELS else 1
+        named = references(run.arguments)
+        roles = [role for role in BOTH if role in named]
+        fields = self._uses(*roles)
+        for name in named:
+            fields = _together(fields, self._reference(name, run.seed))
+        work = Work.of_texts(documents.count(run.task) * samples, roles, self.recipe)
+        stage = Stage(f"{run.task}/{run.name}", EVALUATE, tuple(words), output, run.arguments, **fields)
+        self._add(replace(stage, tasks=(run.task,), scratch=tuple(scratch), work=work))
+
+    def _reference(self, name: str, seed: int) -> dict[str, Any]:
+        """Fields of a stage that reads an artifact of the recipe."""
+        made = self._find(name, seed)
+        if made is not None:
+            return {"needs": {made.stage: made.place}}
+        return self._labels()[1] if name == "labels" else {}
+
+    def _results(self) -> None:
+        """Analyses, the runs as they are committed, and the report."""
+        tasks = list(dict.fromkeys(part.task for part in self.recipe.tasks))
+        places = [str(self.out / "runs" / task) for task in tasks]
+        runs = [stage for stage in self.stages if stage.kind == EVALUATE]
+        needs = {stage.name: stage.output for stage in runs}
+        found = [path for stage in runs for path in stage.scratch if path.name.endswith(TRACE)]
+        traces = option("trace", tuple(map(str, found)))
+        if self.recipe.analysis and (self.recipe.labels is not None or traces):
+            self._analyze(places, traces, needs)
+        for task, place in zip(tasks, places, strict=True):
+            output = self.out / "kept" / task
+            of_task = {stage.name: stage.output for stage in runs if stage.tasks == (task,)}
+            command = ("s2t_eval", "keep", place, "--out", str(output))
+            self._add(Stage(f"{task}/kept", "keep", command, output, None, of_task))
+        output, title = self.out / "report", self.recipe.title
+        words = ["s2t_eval", "report", *places, "--title", title, "--intervals", *traces]
+        is_published = self.recipe.models.student.rsplit("/", 1)[-1].lower() in PUBLISHED_STUDENTS
+        words += [*([] if is_published else ["--no-published"]), "--out", str(output)]
+        self._add(Stage("report", "report", tuple(words), output, title, needs))
+
+    def _analyze(self, places: Sequence[str], traces: Sequence[str], needs: Mapping[str, Path]) -> None:
+        output, words = self.out / "analysis", ["s2t_eval", "analyze"]
+        fields: dict[str, Any] = {"needs": dict(needs)}
+        if self.recipe.labels is not None:
+            labels, reads = self._labels()
+            words += ["--labels", str(labels)]
+            fields = _together(fields, reads)
+        words += ["--results", *places, *traces, "--out", str(output)]
+        self._add(Stage("analysis", "analyze", tuple(words), output, None, **fields))
+
+
+def _together(*fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a stage, those that name several things joined."""
+    found: dict[str, Any] = {}
+    for part in fields:
+        for name, value in part.items():
+            before = found.get(name)
+            if isinstance(value, dict) and before:
+                found[name] = {**before, **value}
+            else:
+                found[name] = (*before, *value) if isinstance(value, tuple) and before else value
+    return found

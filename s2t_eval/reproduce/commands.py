@@ -1,0 +1,96 @@
+"""The words of command lines that say how a recipe's models are loaded and its problems are put."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from s2t_eval.report.benchmarks import benchmark_of
+from s2t_eval.reproduce.parts import Problems, Training
+from s2t_eval.reproduce.read import RecipeError, replaced_references
+from s2t_eval.reproduce.schema import Recipe
+
+
+def options(part: object, *left_out: str) -> list[str]:
+    """The options that say what a part of a recipe says: `--name value`, bare where it is true."""
+    words: list[str] = []
+    for item in fields(part):  # type: ignore[arg-type]
+        value = getattr(part, item.name)
+        if item.name not in left_out and value is not False:
+            words += option(item.name, value)
+    return words
+
+
+def option(name: str, value: object) -> list[str]:
+    """`--name value`, with several values of a tuple; nothing for None and for an empty tuple."""
+    if value is None or value == ():
+        return []
+    if value is True:
+        return [f"--{name}"]
+    return [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
+
+
+def loading(recipe: Recipe, student: str) -> list[str]:
+    """How the commands that train and label load the student."""
+    models = recipe.models
+    words = ["--pretrained", student, "--dtype", models.dtype, *option("device", models.device)]
+    return words + ["--trust_remote_code"] * models.trust
+
+
+def posing(recipe: Recipe, problems: Problems) -> list[str]:
+    """Which training problems, and how they are put to the student."""
+    limits, prompt = recipe.limits, recipe.prompt
+    words = option("batch_size", limits.batch_size)
+    words += option("system_instruction", problems.system_instruction or prompt.system_instruction)
+    words += ["--apply_chat_template"] * prompt.apply_chat_template
+    words += option("max_gen_toks", limits.max_gen_toks)
+    words += option("num_fewshot", prompt.num_fewshot) if problems.task is not None else []
+    words += options(problems, "limit", "system_instruction")
+    return words + option("limit", least(problems.limit, limits.problems))
+
+
+def asking(recipe: Recipe, task: str) -> list[str]:
+    """How lm_eval puts the documents of a task, and how many at once."""
+    limits, prompt = recipe.limits, recipe.prompt
+    words = option("batch_size", limits.batch_size)
+    words += ["--apply_chat_template"] * prompt.apply_chat_template
+    words += option("system_instruction", prompt.system_instruction)
+    words += option("num_fewshot", prompt.num_fewshot)
+    words += option("gen_kwargs", limits.max_gen_toks and f"max_gen_toks={limits.max_gen_toks}")
+    return words + ["--confirm_run_unsafe_code"] * benchmark_of(task).is_code
+
+
+def precision(recipe: Recipe, part: Training) -> list[str]:
+    """The training loop's precision where the recipe names none: what suits the student's dtype."""
+    is_narrow = part.precision is None and recipe.models.dtype == "bfloat16"
+    return ["--precision", "bf16"] if is_narrow else []
+
+
+def model_arguments(recipe: Recipe, arguments: Mapping[str, Any], place_of: Callable[[str], str]) -> str:
+    """Arguments of a model as lm_eval reads them, with the recipe's way of loading.
+
+    Args:
+        recipe: whose models they are of.
+        arguments: with references to artifacts.
+        place_of: where an artifact lies.
+
+    Raises:
+        RecipeError: a value with a comma.
+    """
+    models = recipe.models
+    given: dict[str, Any] = {"dtype": models.dtype, "device": models.device}
+    given["trust_remote_code"] = True if models.trust else None
+    given["teacher_dtype"] = models.teacher_dtype if "teacher" in arguments else None
+    placed = replaced_references({**given, **arguments}, place_of)
+    words = [f"{name}={value}" for name, value in placed.items() if value is not None]
+    broken = [word for word in words if "," in word]
+    if broken:
+        raise RecipeError(f"{broken[0]!r}: lm_eval reads a comma as the end of an argument; use another name")
+    return ",".join(words)
+
+
+def least(*counts: int | None) -> int | None:
+    """The smallest of those that are given."""
+    given = [count for count in counts if count is not None]
+    return min(given) if given else None

@@ -1,0 +1,80 @@
+"""Which documents of a task are evaluated, as lm_eval is told."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+
+from s2t_eval.evaluation import benchmark_data
+from s2t_eval.reproduce.schema import TaskPart, document_ids
+
+SIZES = {
+    "s2t_gsm8k": 1319,
+    "s2t_gsm8k_dev": 500,
+    "s2t_math500": 500,
+    "s2t_olympiadbench": 674,
+    "s2t_aime25": 30,
+    "s2t_humaneval": 164,
+    "s2t_mmlu_pro": 12032,
+    "s2t_minerva_math": 272,
+    "s2t_arith": 300,
+    "s2t_arith_dev": 300,
+}
+"""Documents of a whole task; only estimates of time are made from them."""
+UNKNOWN_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Documents:
+    """A choice of documents: their numbers, the first so many, or all (both None)."""
+
+    ids: tuple[int, ...] | None = None
+    limit: int | None = None
+
+    def options(self, task: str) -> list[str]:
+        """Options of lm_eval."""
+        if self.ids is not None:
+            return ["--samples", json.dumps({task: list(self.ids)}, separators=(",", ":"))]
+        return ["--limit", str(self.limit)] if self.limit is not None else []
+
+    def count(self, task: str) -> int:
+        """How many, as far as it is known without reading the task."""
+        size = SIZES.get(task, UNKNOWN_SIZE)
+        return len(self.ids) if self.ids is not None else min(size, self.limit or size)
+
+
+def selected_documents(part: TaskPart, most: int | None) -> Documents:
+    """The documents that a part of a recipe chooses.
+
+    Args:
+        part: a column.
+        most: no more than so many, the first ones.
+
+    Raises:
+        ValueError: `limit_of_each` of a task whose documents cannot be read, or of an unknown field.
+    """
+    if part.documents is not None:
+        return Documents(tuple(document_ids(part.documents))[:most])
+    if part.limit_of_each:
+        return Documents(_first_of_each(part)[:most])
+    limits = [limit for limit in (part.limit, most) if limit is not None]
+    return Documents(limit=min(limits) if limits else None)
+
+
+def _first_of_each(part: TaskPart) -> tuple[int, ...]:
+    name = part.task.removeprefix("s2t_")
+    load = getattr(benchmark_data, name, None)
+    if not part.task.startswith("s2t_") or not callable(load):
+        raise ValueError(f"tasks, {part.task}: limit_of_each is for tasks of ours alone; use documents")
+    found = []
+    seen: Counter[tuple[str, object]] = Counter()
+    for i, document in enumerate(load()["test"]):
+        for field, count in part.limit_of_each.items():
+            if field not in document:
+                known = ", ".join(document)
+                raise ValueError(f"tasks, {part.task}: documents have no field {field!r}; there are {known}")
+            seen[field, document[field]] += 1
+            if seen[field, document[field]] <= count:
+                found.append(i)
+    return tuple(sorted(set(found)))

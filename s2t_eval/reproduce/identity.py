@@ -1,0 +1,126 @@
+"""What a stage depends on, as short hashes: files, models, benchmark data, and the package itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import s2t_eval
+from s2t_eval.embedded import embedded_path
+from s2t_eval.reproduce.read import PACKAGE
+
+WHOLE_BYTES = 1 << 26
+"""Files up to this size are hashed whole; of larger ones, such as weights, the size and samples are."""
+SAMPLES, SAMPLE_BYTES = 64, 1 << 16
+CODE = (".py", ".yaml", ".jinja", ".json")
+CODE_FOLDERS = ("s2t_eval", "model_wrappers", "tasks")
+DATA_FOLDERS = {
+    "gsm8k": "openai/gsm8k",
+    "math500": "HuggingFaceH4/MATH-500",
+    "aime25": "math-ai/aime25",
+    "olympiadbench": "olympiadbench",
+    "minerva_math": "minerva_math",
+    "humaneval": "openai/openai_humaneval",
+    "mmlu_pro": "TIGER-Lab/MMLU-Pro",
+}
+"""Task without `s2t_` and `_dev` -> its folder below S2T_DATA; a test compares it with the tasks' own."""
+
+
+def content_hash(path: Path) -> str | None:
+    """16 hex digits of a file, or of all files of a folder with their names; None where nothing is."""
+    if not path.exists():
+        return None
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else _files(path):
+        name = "" if file == path else file.relative_to(path).as_posix()
+        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
+        for block in _blocks(file):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Its files; what a download from the hub notes beside them (`.cache`) is no content."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if ".cache" not in path.relative_to(folder).parts)
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        if size <= WHOLE_BYTES:
+            while block := opened.read(1 << 20):
+                yield block
+            return
+        for i in range(SAMPLES):
+            opened.seek(i * (size - SAMPLE_BYTES) // (SAMPLES - 1))
+            yield opened.read(SAMPLE_BYTES)
+
+
+def text_hash(value: Any) -> str:
+    """16 hex digits of a JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def model_hash(name: str, revision: str | None = None) -> str:
+    """What a model is recognised by: its files, or for one of the hub its name and revision."""
+    place = model_place(name)
+    if place is None:
+        return f"hub:{name}@{revision}" if revision else f"hub:{name}"
+    return str(content_hash(place))
+
+
+def model_place(name: str) -> Path | None:
+    """Where a model's files lie on this machine; None for a name of the hub."""
+    if name.startswith("embedded/"):
+        return embedded_path(name)
+    path = Path(name).expanduser()
+    return path if path.exists() else None
+
+
+def data_identity(task: str) -> str | None:
+    """Hash of the local data that a task of ours reads; None for the hub's, and for built-in problems."""
+    folder = DATA_FOLDERS.get(task.removeprefix("s2t_").removesuffix("_dev"))
+    place = os.environ.get("S2T_DATA")
+    if place is None or folder is None or not task.startswith("s2t_"):
+        return None
+    return content_hash(Path(place).expanduser() / folder)
+
+
+@cache
+def package_identity() -> dict[str, str | None]:
+    """The commit that the package's files are of, its version, and a hash where no commit has these files.
+
+    `commit` is None for an installed package; `changes` is the hash of its code there, and in a checkout
+    whose code differs from the commit.
+    """
+    is_checkout = _git("ls-files", "--error-unmatch", "s2t_eval/__init__.py") is not None
+    commit = _git("rev-parse", "HEAD") if is_checkout else None
+    is_changed = commit is None or bool(_git("status", "--porcelain", "--", *CODE_FOLDERS))
+    folders = [PACKAGE.parent / name for name in CODE_FOLDERS] if is_checkout else [PACKAGE]
+    changes = _code_hash(folders) if is_changed else None
+    return {"version": s2t_eval.__version__, "commit": commit, "changes": changes}
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints of the checkout that the package lies in; None without git or checkout."""
+    command = ["git", "-C", str(PACKAGE.parent), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _code_hash(folders: Sequence[Path]) -> str:
+    files = [
+        path for folder in folders for path in folder.rglob("*") if path.suffix in CODE and path.is_file()
+    ]
+    return text_hash([(path.name, content_hash(path)) for path in sorted(files)])

@@ -1,0 +1,181 @@
+"""`recipe.lock`: what a reproduction was really made with."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from s2t_eval.artifacts.files import write_text
+from s2t_eval.reproduce.identity import content_hash, data_identity, model_hash, package_identity
+from s2t_eval.reproduce.read import ReadRecipe
+from s2t_eval.reproduce.stages import EVALUATE, Stage
+from s2t_eval.reproduce.state import State
+
+LOCK = "recipe.lock"
+FORMAT = 1
+MANIFESTS = ("manifest.json", "selector.json", "distil.json", "tah.json")
+PACKAGES = (
+    *("torch", "transformers", "lm-eval", "peft", "accelerate", "datasets", "tokenizers", "safetensors"),
+    *("numpy", "scipy", "pandas", "math-verify", "sympy"),
+)
+
+
+def write_lock(read: ReadRecipe, stages: Sequence[Stage], state: State) -> None:
+    """Write the lock of what is there so far.
+
+    Args:
+        read: the recipe, as it was used.
+        stages: its stages.
+        state: their records.
+    """
+    lock = {
+        "format": FORMAT,
+        "package": package_identity(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": {"system": platform.system(), "machine": platform.machine(), "processor": _processor()},
+        "device": _device(read, stages),
+        "models": _models(read, stages),
+        "data": _data(stages),
+        "artifacts": _artifacts(read, stages),
+        "steps": {stage.name: _step(stage, state) for stage in stages},
+        "recipe": {"file": read.source, **read.content},
+    }
+    write_text(state.out / LOCK, json.dumps(lock, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _device(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
+    """Where the models run: as the results say, else as this process would choose."""
+    import torch
+
+    said = sorted({str(found) for run in _own_entries(stages) if (found := run.get("device"))})
+    chosen = read.recipe.models.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    used = said or [chosen]
+    is_gpu = any(name.startswith("cuda") for name in used)
+    return {
+        "used": used if len(used) > 1 else used[0],
+        "name": torch.cuda.get_device_name(0) if is_gpu and torch.cuda.is_available() else _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _own_entries(stages: Sequence[Stage], with_adapter: bool = True) -> list[dict[str, Any]]:
+    """What our backends wrote about themselves into the results that are there.
+
+    Args:
+        stages: of the recipe.
+        with_adapter: whether runs of a student with an adapter count, which is another model.
+    """
+    configs = [results.get("config", {}) for results in _results(stages).values()]
+    chosen = [one for one in configs if with_adapter or "peft" not in str(one.get("model_args"))]
+    return [one.get("s2t_eval", {}) for one in chosen]
+
+
+def _results(stages: Sequence[Stage]) -> dict[str, dict[str, Any]]:
+    """Stage -> its results file."""
+    found = {}
+    for stage in stages:
+        files = sorted(stage.output.rglob("results_*.json")) if stage.kind == EVALUATE else []
+        if files:
+            try:
+                found[stage.name] = json.loads(files[-1].read_text(encoding="utf-8"))
+            except ValueError:
+                continue  # cut off by a kill: the stage is not done, and will run again
+    return found
+
+
+def _models(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
+    models = read.recipe.models
+    entries = _own_entries(stages, with_adapter=False)
+    found = {}
+    for role in ("student", "teacher"):
+        name = getattr(models, role)
+        if name is None:
+            continue
+        revision = getattr(models, f"{role}_revision")
+        files = model_hash(name, revision)
+        found[role] = {
+            "name": name,
+            "revision": revision,
+            "files": files,
+            "fingerprints": _prints(role, entries),
+        }
+    return found
+
+
+def _prints(role: str, entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Fingerprints of a model in the results; several where its weights changed in between."""
+    teachers = {str(entry["teacher"]) for entry in entries if entry.get("teacher")}
+    if role == "teacher":
+        return sorted(teachers)
+    return sorted({str(entry["student"]) for entry in entries if entry.get("student")} - teachers)
+
+
+def _data(stages: Sequence[Stage]) -> dict[str, Any]:
+    """Task -> hash of its local data, and the harness's hash over the documents that were evaluated."""
+    hashes: dict[str, Any] = {}
+    for task in sorted({task for stage in stages for task in stage.tasks}):
+        hashes[task] = {"files": data_identity(task), "task_hashes": []}
+    for results in _results(stages).values():
+        for task, value in (results.get("task_hashes") or {}).items():
+            known = hashes.setdefault(task, {"files": data_identity(task), "task_hashes": []})["task_hashes"]
+            if value not in known:
+                known.append(value)
+    return hashes
+
+
+def _artifacts(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
+    """What was collected, measured and trained: hash of its files, and what its own manifest says of data."""
+    found = {}
+    for stage in stages:
+        if stage.kind in (EVALUATE, "scan", "analyze", "report", "keep") or not stage.output.exists():
+            continue
+        found[stage.name] = {"hash": content_hash(stage.output), **_said(stage.output)}
+    labels = read.recipe.labels
+    if labels is not None and labels.folder is not None:
+        place = Path(labels.folder).expanduser()
+        found["labels"] = {"folder": labels.folder, "hash": content_hash(place), **_said(place)}
+    return found
+
+
+def _said(place: Path) -> Mapping[str, Any]:
+    """Fields of an artifact's own manifest that name models and data."""
+    files = [place] if place.is_file() else [place / name for name in MANIFESTS]
+    for file in files:
+        if file.suffix == ".json" and file.is_file():
+            content = json.loads(file.read_text(encoding="utf-8"))
+            names = ("student", "teacher", "base", "labeller", "vocabulary", "data", "prompt")
+            return {name: content[name] for name in names if name in content}
+    return {}
+
+
+def _step(stage: Stage, state: State) -> dict[str, Any]:
+    record = state.read(stage.name)
+    command = [Path(sys.executable).name, "-m", *stage.command]
+    done = {"status": "not run"} if record is None else {
+        "status": record.status, "seconds": round(record.seconds, 1), "output": record.output,
+        "inputs": record.inputs,
+    }  # fmt: skip
+    return {"command": command, **done}

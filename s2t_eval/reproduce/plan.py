@@ -1,0 +1,85 @@
+"""What `--plan` shows: every step, what is done, why the others will run, and how long the rest will take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2t_eval.reproduce.identity import content_hash
+from s2t_eval.reproduce.stages import Stage
+from s2t_eval.reproduce.state import State
+from s2t_eval.reproduce.work import Estimator, Finished, duration
+
+NAME_WIDTH, WHY_WIDTH = 34, 52
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of the plan.
+
+    Args:
+        stage: the stage.
+        why: it will run; empty where it is done.
+        seconds: it will take; None where it is done.
+    """
+
+    stage: Stage
+    why: str
+    seconds: float | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.seconds is None
+
+
+def make_plan(stages: Sequence[Stage], state: State, estimator: Estimator) -> list[Step]:
+    """Decide for every stage, as far as can be known before those in front of it have run."""
+    made: dict[str, str | None] = {}
+    waiting: set[str] = set()
+    steps = []
+    for stage in stages:
+        upstream = [name for name in stage.needs if name in waiting]
+        decision = state.decide(stage, state.inputs(stage, made))
+        record = state.read(stage.name)
+        if upstream and record is not None and record.status == "done":
+            why = f"after {upstream[0]}, if what that makes differs"
+        else:
+            why = decision.why if decision.runs else ""
+        if decision.runs or upstream:
+            waiting.add(stage.name)
+            steps.append(Step(stage, why, estimator.seconds(stage.kind, stage.work)))
+        else:
+            steps.append(Step(stage, "", None))
+        made[stage.name] = content_hash(stage.output) if stage.output.exists() else None
+    return steps
+
+
+def finished_stages(stages: Sequence[Stage], state: State) -> list[Finished]:
+    """Stages whose duration is known."""
+    records = [(stage, state.read(stage.name)) for stage in stages]
+    return [
+        Finished(stage.kind, stage.work, record.seconds)
+        for stage, record in records
+        if record is not None and record.status == "done" and record.seconds
+    ]
+
+
+def plan_text(source: str, title: str, out: Path, steps: Sequence[Step], estimator: Estimator) -> str:
+    """The plan for people."""
+    lines = [f"{source}: {title}", f"{len(steps)} steps into {out}", ""]
+    for number, step in enumerate(steps, 1):
+        state = "done" if step.seconds is None else f"runs: {step.why}"
+        time = "" if step.seconds is None else f"about {duration(step.seconds)}"
+        lines.append(f"{number:4}  {step.stage.name:{NAME_WIDTH}} {state:{WHY_WIDTH}} {time}".rstrip())
+    rest = [step for step in steps if step.seconds is not None]
+    lines.append("")
+    if not rest:
+        lines.append("Everything is done.")
+    else:
+        total = sum(step.seconds or 0.0 for step in rest)
+        basis = estimator.basis(step.stage.kind for step in rest)
+        time = f"about {duration(total)} on this machine ({basis})"
+        lines.append(f"{len(steps) - len(rest)} done, {len(rest)} to run: {time}.")
+    return "\n".join(lines)

@@ -1,0 +1,196 @@
+"""Runs the command of a stage: its output goes to a log, its progress bar is read from there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from s2t_eval.artifacts.files import write_text
+
+MARK = "S2T_EVAL_REPRODUCE"
+"""Environment variable by which the processes of a killed run are recognised: the output folder."""
+POLL_SECONDS = 0.5
+TAIL_BYTES = 4096
+BAR = re.compile(r"([^\r\n|:]*): +(\d+)%\|")
+PASSED_OVER = ("Loading", "Fetching", "Writing", "Map", "Filter")
+"""Beginnings of bars that are full long before a command's own work is done."""
+STOP_SECONDS = 20.0
+LAST_LINES = 3
+
+
+class StageFailedError(ValueError):
+    """A command that ended with an error."""
+
+
+class Progress(NamedTuple):
+    """How far a command is.
+
+    Args:
+        seconds: since it was started.
+        phase: what its progress bar is of; empty where it shows none.
+        share: of that bar, from 0 to 1.
+    """
+
+    seconds: float
+    phase: str
+    share: float
+
+    @property
+    def rest(self) -> float | None:
+        """Seconds until the bar is full; None while that cannot be told."""
+        return self.seconds * (1 - self.share) / self.share if self.share >= 0.02 else None
+
+
+def run_command(
+    name: str, command: tuple[str, ...], log: Path, out: Path, on_progress: Callable[[Progress], None]
+) -> float:
+    """Run `python -m COMMAND` to its end.
+
+    Args:
+        name: of the stage, for messages.
+        command: module and arguments.
+        log: file that its output is added to.
+        out: the output folder, which marks the process.
+        on_progress: called about twice a second.
+
+    Returns:
+        How long it took, in seconds.
+
+    Raises:
+        StageFailedError: it ended with an error; the message holds the last of what it printed.
+        KeyboardInterrupt: handed on once the command has ended.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, "-m", *command]
+    began = time.monotonic()
+    with log.open("ab") as file:
+        file.write(f"$ {shlex.join(words)}\n".encode())
+        file.flush()
+        begin = file.tell()
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, MARK: str(out)},
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other one
+        )
+        running = _running_file(out)
+        try:
+            running.parent.mkdir(parents=True, exist_ok=True)
+            write_text(running, str(process.pid))
+            while True:
+                try:
+                    code = process.wait(POLL_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    on_progress(_progress(log, begin, time.monotonic() - began))
+        except BaseException:
+            _stop(process)
+            end_marked(out)
+            raise
+        finally:
+            running.unlink(missing_ok=True)
+    if code:
+        raise StageFailedError(
+            f"{name} failed (exit code {code}): {_last_lines(log, begin)}; all of it is in {log}"
+        )
+    return time.monotonic() - began
+
+
+def _progress(log: Path, begin: int, seconds: float) -> Progress:
+    with log.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(begin, end - TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    bars = [(phase.strip(), percent) for phase, percent in BAR.findall(text)]
+    bars = [bar for bar in bars if not bar[0].startswith(PASSED_OVER)]
+    phase, percent = bars[-1] if bars else ("", "0")
+    return Progress(seconds, phase, int(percent) / 100)
+
+
+def _last_lines(log: Path, begin: int) -> str:
+    with log.open("rb") as file:
+        file.seek(begin)
+        text = file.read().decode(errors="replace")
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip() and not BAR.search(line)]
+    return " / ".join(lines[-LAST_LINES:]) or "it printed nothing"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a command and what it started: first as Ctrl-C would, in the end by force."""
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(STOP_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def end_marked(out: Path) -> int:
+    """End the processes that a killed run of this output folder has left behind; returns how many.
+
+    They are found by their environment, so that no other process can be meant. Where there is no /proc
+    none is found; see `require_none_running`.
+    """
+    mark = f"{MARK}={out}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_ours = mark in (folder / "environ").read_bytes().split(b"\0")
+            if is_ours and int(folder.name) != os.getpid():
+                os.kill(int(folder.name), signal.SIGKILL)
+                found.append(folder)
+        except (OSError, ProcessLookupError):
+            continue  # it has ended, or is another user's
+    end = time.monotonic() + STOP_SECONDS
+    while any(map(is_alive, found)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return len(found)
+
+
+def require_none_running(out: Path) -> None:
+    """Raise `StageFailedError` where a step of a killed run goes on: where there is no /proc to end it by.
+
+    Args:
+        out: the output folder, after `end_marked`.
+    """
+    running = _running_file(out)
+    try:
+        group = int(running.read_text())
+        os.killpg(group, 0)
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        running.unlink(missing_ok=True)
+        return
+    except PermissionError:  # the number belongs to somebody else's process by now
+        return
+    if not Path("/proc/self/environ").exists():
+        raise StageFailedError(
+            f"--out {out}: a step of an interrupted run is still at work; wait for it, or end it with "
+            f"`kill -TERM -- -{group}`"
+        )
+
+
+def _running_file(out: Path) -> Path:
+    """Holds the process group of the command at work."""
+    return out / "state" / "running"
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether a process still runs: one that nobody has waited for yet does not."""
+    try:
+        return (folder / "stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False

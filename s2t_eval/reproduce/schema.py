@@ -1,0 +1,235 @@
+"""What a recipe may say: one frozen dataclass a section, each checked when it is built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from s2t_eval.method_table import BACKENDS
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, SEED, require_ranges
+from s2t_eval.reproduce.parts import (
+    CalibrationPart,
+    ChoicePart,
+    DistilPart,
+    LabelsPart,
+    SelectorPart,
+    TahPart,
+    require_choice,
+)
+
+NAME = re.compile(r"[A-Za-z0-9][\w-]*")
+RESERVED = ("student", "teacher", "labels", "calibration")
+"""References that every recipe has; artifacts of a recipe's own have other names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The pair.
+
+    Args:
+        student, teacher: names on the Hugging Face Hub, folders, or those of the embedded pair.
+        student_revision, teacher_revision: of the hub; such a model is first downloaded into the output.
+        dtype: of the student, `auto` or a torch dtype.
+        teacher_dtype: None takes the student's.
+        device: None takes a GPU where there is one.
+        trust: whether code that comes with a checkpoint may be run.
+    """
+
+    student: str
+    teacher: str | None = None
+    student_revision: str | None = None
+    teacher_revision: str | None = None
+    dtype: str = "auto"
+    teacher_dtype: str | None = None
+    device: str | None = None
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        if self.teacher is None and self.teacher_revision is not None:
+            raise ValueError("teacher_revision: there is no teacher it could be of; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """How problems are put to the models, in training and in evaluation alike."""
+
+    apply_chat_template: bool = False
+    system_instruction: str | None = None
+    num_fewshot: int | None = None
+
+    def __post_init__(self) -> None:
+        require_ranges(self, num_fewshot=AT_LEAST_0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Limits of all stages.
+
+    Args:
+        max_gen_toks: new tokens of a text; None takes each task's own.
+        batch_size: texts that are decoded at once.
+        problems: most training and development problems of any stage; None: as many as it names.
+        documents: most evaluated documents of any task; None: as many as it names.
+    """
+
+    max_gen_toks: int | None = None
+    batch_size: int = 32
+    problems: int | None = None
+    documents: int | None = None
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            self,
+            max_gen_toks=AT_LEAST_1,
+            batch_size=AT_LEAST_1,
+            problems=AT_LEAST_1,
+            documents=AT_LEAST_1,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodPart:
+    """A row of the table.
+
+    Args:
+        model: lm_eval's `--model`.
+        arguments: of the model; `${student}`, `${teacher}`, `${calibration}` and the names of trained
+            artifacts stand for their places. `pretrained` is the student unless it is given.
+        label: in the summary; None takes the method's name.
+        trace: whether fired steps are kept, for the viewer of the page.
+    """
+
+    model: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None
+    trace: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice("model", self.model, (*sorted(BACKENDS), "hf"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPart:
+    """A column of the table.
+
+    Args:
+        task: of lm_eval.
+        methods: names of the methods that are evaluated on it; empty: all.
+        limit: the first so many documents.
+        documents: which documents, such as `400-999` or `0-9,20`.
+        limit_of_each: field of the documents -> the first so many documents of each of its values.
+    """
+
+    task: str
+    methods: tuple[str, ...] = ()
+    limit: int | None = None
+    documents: str | None = None
+    limit_of_each: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_ranges(self, limit=AT_LEAST_1)
+        named = [self.limit is not None, self.documents is not None, bool(self.limit_of_each)]
+        if sum(named) > 1:
+            raise ValueError("expected at most one of limit, documents and limit_of_each")
+        for name, count in self.limit_of_each.items():
+            AT_LEAST_1.require(f"limit_of_each.{name}", count)
+        if self.documents is not None:
+            list(document_ids(self.documents))
+
+
+def document_ids(text: str) -> Iterator[int]:
+    """The numbers that `0-9,20` names, in order.
+
+    Raises:
+        ValueError: another form, or a range that ends before it begins.
+    """
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if found is None or int(found[1]) > int(found[2] or found[1]):
+            raise ValueError(f"documents: expected numbers and ranges such as 0-9,20, got {text!r}")
+        yield from range(int(found[1]), int(found[2] or found[1]) + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that one table is made from.
+
+    Args:
+        title: of the report.
+        models: the pair.
+        prompt, limits: of all stages.
+        calibration: thresholds, known as `${calibration}`.
+        labels: known as `${labels}`.
+        selectors, distilled, tah, choices: name -> what is trained under it, known as `${NAME}`.
+        methods: name -> a row.
+        tasks: the columns.
+        seeds: of training and of everything random; each seed beyond the first is one more training of
+            all artifacts, and one more evaluation of what depends on them or is random.
+        analysis: whether `s2t-eval analyze` is run too.
+    """
+
+    title: str
+    models: Models
+    methods: dict[str, MethodPart]
+    tasks: tuple[TaskPart, ...]
+    prompt: Prompt = field(default_factory=Prompt)
+    limits: Limits = field(default_factory=Limits)
+    calibration: CalibrationPart | None = None
+    labels: LabelsPart | None = None
+    selectors: dict[str, SelectorPart] = field(default_factory=dict)
+    distilled: dict[str, DistilPart] = field(default_factory=dict)
+    tah: dict[str, TahPart] = field(default_factory=dict)
+    choices: dict[str, ChoicePart] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    analysis: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.methods or not self.tasks or not self.seeds:
+            raise ValueError("methods, tasks, seeds: expected at least one of each")
+        for seed in self.seeds:
+            SEED.require("seeds", seed)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: expected different ones, got {list(self.seeds)}")
+        self._require_names()
+        self._require_parts()
+
+    @property
+    def artifacts(self) -> dict[str, object]:
+        """Name -> the part that makes it, for everything trained or chosen."""
+        return {**self.selectors, **self.distilled, **self.tah, **self.choices}
+
+    def _require_names(self) -> None:
+        sections = ("selectors", "distilled", "tah", "choices")
+        seen: dict[str, str] = dict.fromkeys(RESERVED, "every recipe")
+        for section in sections:
+            for name in getattr(self, section):
+                if name in seen:
+                    raise ValueError(f"{section}.{name}: the name is taken by {seen[name]}; choose another")
+                seen[name] = section
+        for name in (*seen, *self.methods):
+            if NAME.fullmatch(name) is None:
+                raise ValueError(f"{name!r}: expected a name of letters, digits, - and _")
+
+    def _require_parts(self) -> None:
+        needs_labels = [*self.selectors, *self.distilled]
+        if needs_labels and self.labels is None:
+            raise ValueError(f"labels: {needs_labels[0]} is trained on them; name some")
+        if self.models.teacher is None and (self.distilled or (self.labels and self.labels.problems)):
+            raise ValueError("models.teacher: labels and distillation need one")
+        for name, choice in self.choices.items():
+            if choice.selector not in self.selectors:
+                known = ", ".join(self.selectors) or "none"
+                raise ValueError(f"choices.{name}.selector: {choice.selector!r} is none; there are {known}")
+        above: list[str] = []
+        for name, selector in self.selectors.items():
+            if selector.start is not None and selector.start not in above:
+                raise ValueError(f"selectors.{name}.start: expected one above it, got {selector.start!r}")
+            above.append(name)
+        for i, task in enumerate(self.tasks):
+            unknown = [name for name in task.methods if name not in self.methods]
+            if unknown:
+                raise ValueError(
+                    f"tasks.{i}.methods: {unknown[0]!r} is none; there are {', '.join(self.methods)}"
+                )

@@ -1,0 +1,94 @@
+"""What a stage is: a command of the package, with what it reads and what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from s2t_eval.method_table import BY_MODEL
+from s2t_eval.report.benchmarks import benchmark_of
+from s2t_eval.reproduce.read import references
+from s2t_eval.reproduce.schema import MethodPart, Recipe
+from s2t_eval.reproduce.work import NO_WORK, Work
+
+EVALUATE = "evaluate"
+RANDOM_MODELS = ("maj8", "maj_at_k")
+TRACE = ".trace.jsonl"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a reproduction.
+
+    Args:
+        name: unique; its log and its record are named after it.
+        kind: which command it is.
+        command: after `python -m`.
+        output: the file or folder that it makes.
+        part: what the recipe says about it; a change makes it run again.
+        needs: outputs of other stages that it reads, by their stages' names.
+        models: role -> (name, revision) of the models that it loads.
+        tasks: whose benchmark data it reads.
+        files: further files and folders that it reads.
+        copy_of: its output begins as a copy of this one, which the command then changes.
+        scratch: what it leaves beside its output: removed when it is done, but for a trace.
+        work: how much it has to do, for estimates.
+    """
+
+    name: str
+    kind: str
+    command: tuple[str, ...]
+    output: Path
+    part: Any = None
+    needs: Mapping[str, Path] = field(default_factory=dict)
+    models: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    copy_of: Path | None = None
+    scratch: tuple[Path, ...] = ()
+    work: Work = NO_WORK
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A method on a task with a seed: a run of lm_eval.
+
+    Args:
+        name: of the run, unique within its task.
+        method: of the recipe.
+        task, seed: of the run.
+        model: lm_eval's `--model`.
+        arguments: of the model; references to artifacts are still in them.
+    """
+
+    name: str
+    method: str
+    task: str
+    seed: int
+    model: str
+    arguments: dict[str, Any]
+
+
+def evaluations(recipe: Recipe) -> list[Evaluation]:
+    """Every row and column of the table, in the recipe's order."""
+    found = []
+    for task in recipe.tasks:
+        for name in task.methods or tuple(recipe.methods):
+            method = recipe.methods[name]
+            if BY_MODEL[method.model].votes and benchmark_of(task.task).is_code:
+                continue  # programs cannot be voted on: the table shows "–"
+            for i, seed in enumerate(recipe.seeds if is_seeded(recipe, method) else recipe.seeds[:1]):
+                given = {"seed": seed} if seed and method.model != "hf" else {}
+                arguments = {"pretrained": "${student}", **method.arguments, **given}
+                label = f"{name}-seed{seed}" if i else name
+                found.append(Evaluation(label, name, task.task, seed, method.model, arguments))
+    return found
+
+
+def is_seeded(recipe: Recipe, method: MethodPart) -> bool:
+    """Whether another seed gives other texts: it samples, or reads something that is trained."""
+    is_trained = any(name in recipe.artifacts for name in references(method.arguments))
+    is_random = method.model in RANDOM_MODELS or method.arguments.get("trigger") == "random"
+    return is_trained or is_random

@@ -1,0 +1,261 @@
+"""What is done: a record for each stage, and the decision whether it has to run.
+
+A record is written before its stage begins and again when it has ended. So a run that was killed anywhere
+is found out: its stage has a record that says `begun`, and its command goes on with the work that lies
+there if, and only if, it would be started with the very inputs that it began with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from s2t_eval.analysis.grid import is_done as has_whole_results
+from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.typed_json import conform, read_object
+from s2t_eval.reproduce.identity import content_hash, data_identity, model_hash, package_identity, text_hash
+from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage
+
+WHOLE_IF_THERE = ("calibrate", "train", "distil", "tah label", "tah stage 1")
+"""Kinds whose commands write their output under another name and rename it: there, it is whole."""
+GOES_ON = ("collect", "scan", "tah stage 2", "download")
+"""Kinds whose commands go on with what lies in their output; others' unfinished outputs are removed."""
+PACKAGE = "package"
+
+
+class StateError(ValueError):
+    """An output folder that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a stage.
+
+    Args:
+        stage, kind: whose record it is.
+        status: `begun` until its command ended without an error.
+        inputs: name of each thing that it depends on -> hash.
+        seconds: that it has run, interrupted attempts included.
+        output: hash of what it made.
+    """
+
+    stage: str
+    kind: str
+    status: Literal["begun", "done"]
+    inputs: dict[str, str]
+    seconds: float = 0.0
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a stage runs, and why.
+
+    Args:
+        runs: whether it does.
+        why: for people; empty where it is done.
+        resumes: whether unfinished work of the same inputs lies there.
+        is_whole: whether its output is whole although its record does not say so.
+    """
+
+    runs: bool
+    why: str = ""
+    resumes: bool = False
+    is_whole: bool = False
+
+
+class State:
+    """The records of an output folder.
+
+    Args:
+        out: the folder.
+        keep: stages that stay done where only the package has changed since.
+    """
+
+    def __init__(self, out: Path, keep: Collection[str] = ()) -> None:
+        self.out = out.absolute()
+        self.folder = self.out / "state"
+        self.keep = frozenset(keep)
+
+    def path(self, stage: str) -> Path:
+        """Where a stage's record lies."""
+        return self.folder / f"{stage.replace('/', '--')}.json"
+
+    def read(self, stage: str) -> Record | None:
+        """A stage's record; None where there is none.
+
+        Raises:
+            StateError: a record that cannot be read.
+        """
+        path = self.path(stage)
+        try:
+            record: Record = conform(read_object(path), Record, "")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StateError(
+                f"{path}: no record of a step ({error}); remove the file to run the step again"
+            ) from error
+        return record
+
+    def write(self, record: Record) -> None:
+        """Keep a record, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.path(record.stage), json.dumps(asdict(record), indent=1) + "\n")
+
+    def inputs(self, stage: Stage, made: Mapping[str, str | None]) -> dict[str, str]:
+        """Everything that a stage depends on -> hash.
+
+        Args:
+            stage: the stage.
+            made: stage -> hash of its output; a stage that is missing has none yet.
+        """
+        command = [word.replace(str(self.out), "OUT") for word in stage.command]
+        found = {"its command line": text_hash(command), "its settings": text_hash(stage.part)}
+        found |= {name: str(made.get(name)) for name in stage.needs}
+        for role, (name, revision) in stage.models.items():
+            found[f"the {role}"] = model_hash(name, revision)
+        found |= {f"the data of {task}": str(data_identity(task)) for task in stage.tasks}
+        found |= {str(file): str(content_hash(file)) for file in stage.files}
+        return {**found, PACKAGE: text_hash(package_identity())}
+
+    def decide(self, stage: Stage, inputs: Mapping[str, str]) -> Decision:
+        """Whether a stage has to run with these inputs."""
+        record = self.read(stage.name)
+        if record is None:
+            return Decision(True, "not run yet")
+        differing = [
+            name for name in {**record.inputs, **inputs} if record.inputs.get(name) != inputs.get(name)
+        ]
+        if differing == [PACKAGE] and stage.name in self.keep:
+            differing = []
+        if differing:
+            return Decision(True, _changed(differing))
+        if record.status == "begun":
+            is_whole = self._is_whole(stage)
+            return Decision(not is_whole, "it was interrupted, and goes on", not is_whole, is_whole)
+        if content_hash(stage.output) != record.output:
+            missing = "is missing" if not stage.output.exists() else "was changed by something else"
+            return Decision(True, f"its output {missing}")
+        return Decision(False)
+
+    def _is_whole(self, stage: Stage) -> bool:
+        """Whether the output of an interrupted stage is complete: it ended before its record was written."""
+        place = stage.output
+        if stage.kind in WHOLE_IF_THERE:
+            return place.is_file() or (place.is_dir() and any(place.iterdir()))
+        if stage.kind == "collect":
+            return (place / "manifest.json").is_file()
+        if stage.kind == "tah stage 2":
+            file = place / "tah.json"
+            return file.is_file() and read_object(file).get("decider") is not None
+        return stage.kind == EVALUATE and has_whole_results(place)
+
+    def begin(self, stage: Stage, inputs: dict[str, str], resumes: bool) -> Record:
+        """Note that a stage begins, and bring its output into the state that its command expects."""
+        before = self.read(stage.name)
+        record = Record(stage.name, stage.kind, "begun", inputs)
+        if resumes and before is not None:
+            record = replace(record, seconds=before.seconds)
+        else:
+            self._set_aside(stage, before)
+        self.write(record)  # first: an output without a record would be taken for somebody else's
+        self._prepare(stage, resumes)
+        return record
+
+    def _set_aside(self, stage: Stage, before: Record | None) -> None:
+        """Move what an earlier run with other inputs made out of the way; its scratch files are removed."""
+        for path in stage.scratch:
+            _remove(path)
+        if not stage.output.exists():
+            return
+        if before is None:
+            raise StateError(
+                f"{stage.output} is there, and no run of this recipe made it; move it away, or name another "
+                "--out"
+            )
+        place = self.out / "earlier" / f"{stage.name.replace('/', '--')}-{text_hash(before.inputs)[:8]}"
+        _remove(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(stage.output, place)
+
+    def _prepare(self, stage: Stage, resumes: bool) -> None:
+        stage.output.parent.mkdir(parents=True, exist_ok=True)
+        for path in stage.scratch:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        has_begun = stage.kind != "collect" or (stage.output / "work" / "settings.json").exists()
+        if stage.kind not in GOES_ON or not has_begun:
+            _remove(stage.output)
+        for path in stage.scratch:
+            if TRACE in path.name:  # written anew, from the finished texts in the cache
+                _remove(path)
+        if stage.copy_of is not None and not (resumes and stage.output.exists()):
+            _copy(stage.copy_of, stage.output)
+
+    def finish(self, stage: Stage, record: Record) -> Record:
+        """Note that a stage is done.
+
+        Raises:
+            StateError: its command ended without an error and without an output.
+        """
+        leftovers = [path for path in stage.scratch if not path.name.endswith(TRACE)]
+        if stage.kind == "collect":  # killed between its manifest and the end of its clearing up
+            leftovers.append(stage.output / "work")
+        for path in leftovers:
+            _remove(path)
+        output = content_hash(stage.output)
+        if output is None:
+            raise StateError(f"{stage.name}: its command ended without an error and made no {stage.output}")
+        done = replace(record, status="done", output=output)
+        self.write(done)
+        return done
+
+
+def _changed(names: list[str]) -> str:
+    """Why a stage runs again."""
+    said = ["s2t-eval itself" if name == PACKAGE else name for name in names]
+    shown = ", ".join(said[:3]) + (f" and {len(said) - 3} more" if len(said) > 3 else "")
+    return f"changed since: {shown}"
+
+
+def _copy(source: Path, place: Path) -> None:
+    """A copy of a folder, whole or not at all."""
+    partial = place.with_name(place.name + ".partial")
+    _remove(partial)
+    shutil.copytree(source, partial)
+    _remove(place)
+    os.replace(partial, place)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep other reproductions out of an output folder.
+
+    Raises:
+        StateError: one is at work there.
+    """
+    import fcntl
+
+    folder = out / "state"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StateError(
+                f"--out {out}: another `s2t-eval reproduce` is at work there; wait for it"
+            ) from None
+        yield

@@ -1,0 +1,73 @@
+"""The table that a reproduction ends with in the terminal; the report has the paper's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from s2t_eval.report.cells import MISSING, accuracy, p_value, percent_sign, won_lost
+from s2t_eval.report.compare import compare_pair
+from s2t_eval.report.run import Run
+from s2t_eval.report.runs import read_runs
+from s2t_eval.reproduce.schema import Recipe
+from s2t_eval.reproduce.stages import evaluations
+
+LEFT = ("method",)
+COLUMNS = ("method", "correct", "95 %", "won / lost", "p (McNemar)", "fired", "flipped", "tokens",
+           "forwards / token", "teacher tokens", "tokens/s")  # fmt: skip
+LEAST_WIDTH = 140
+
+
+def print_summary(recipe: Recipe, out: Path) -> None:
+    """A table for each task: accuracy with its 95 % interval, paired against greedy, and what it cost."""
+    console = Console()
+    for table in summary(recipe, out):
+        Console(width=max(console.width, LEAST_WIDTH)).print(table)
+
+
+def summary(recipe: Recipe, out: Path) -> list[Table]:
+    """The tables, of the results that lie in the output folder."""
+    tables = []
+    for task in dict.fromkeys(part.task for part in recipe.tasks):
+        rows = [run for run in evaluations(recipe) if run.task == task]
+        runs = [(run.name, _read(out / "runs" / task / run.name), run.method) for run in rows]
+        control = next((run for _, run, method in runs if is_control(recipe, method)), None)
+        table = Table(title=f"{task}, {recipe.title}, n = {runs[0][1].n}")
+        for name in COLUMNS:
+            table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=name in COLUMNS[:7])
+        for name, run, method in runs:
+            label = recipe.methods[method].label or method
+            table.add_row(
+                label + name.removeprefix(method).replace("-seed", ", seed "), *_cells(run, control)
+            )
+        tables.append(table)
+    return tables
+
+
+def is_control(recipe: Recipe, method: str) -> bool:
+    """Whether a method is the student alone, decoded greedily."""
+    part = recipe.methods[method]
+    return part.model == "greedy" and not {"pretrained", "peft"} & part.arguments.keys()
+
+
+def _read(folder: Path) -> Run:
+    [run] = read_runs([folder])
+    return run
+
+
+def _cells(run: Run, control: Run | None) -> Iterable[str]:
+    score, cost = accuracy(run), run.cost
+    paired = [MISSING, MISSING]
+    if control is not None and run is not control:
+        pair = compare_pair(control, run)
+        paired = [won_lost(pair), p_value(pair.p)]
+    yield from (percent_sign(score.value), score.interval_text, *paired)
+    yield percent_sign(cost["realised_rate"]) if "realised_rate" in cost else MISSING
+    yield percent_sign(cost["flip_rate"]) if "flip_rate" in cost else MISSING
+    yield f"{cost['tokens']:,}" if "tokens" in cost else MISSING
+    yield f"{cost['forwards_per_token']:.2f}" if "forwards_per_token" in cost else MISSING
+    yield f"{cost['teacher_tokens']:,}" if "teacher_tokens" in cost else MISSING
+    yield f"{cost['tokens_per_second']:,.0f}" if cost.get("tokens_per_second") else MISSING

@@ -1,0 +1,197 @@
+"""How much a stage has to do, and how long that takes here: a rough prior, corrected by what was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from s2t_eval.reproduce.identity import model_place
+from s2t_eval.reproduce.schema import Recipe
+
+START_SECONDS = 10.0
+"""Of a process that imports torch and loads a small model."""
+PROMPT_TOKENS, DEFAULT_NEW_TOKENS, SHARE_WRITTEN = 150, 512, 0.6
+"""What a text is taken to have: a prompt, and this share of the limit on new tokens."""
+TRAINING_PASSES = 3
+"""A backward pass costs about two forward passes."""
+EFFICIENCY = 0.4
+"""What decoding and training reach of the rate of one large matrix product."""
+UNKNOWN_PARAMETERS = 1e9
+PRODUCT = (64, 1024, 1024)
+MEASURED_SECONDS = 0.1
+SLOW_RATIO = 2.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work of a stage.
+
+    Args:
+        parameter_tokens: tokens times the parameters of the model that reads or writes them.
+        starts: processes that are started.
+        fixed: seconds that depend on nothing here.
+    """
+
+    parameter_tokens: float = 0.0
+    starts: int = 1
+    fixed: float = 0.0
+
+    @classmethod
+    def of_texts(cls, texts: int, roles: Sequence[str], recipe: Recipe, starts: int = 1) -> Work:
+        """Texts that the student writes, and that every named model processes once."""
+        tokens = texts * _tokens(recipe)
+        return cls(tokens * sum(_parameters(recipe, role) for role in roles), starts)
+
+    @classmethod
+    def of_training(cls, texts: int, epochs: int, roles: Sequence[str], recipe: Recipe) -> Work:
+        """Texts that the student learns from, and that the other named models process beside it."""
+        passes = {role: TRAINING_PASSES if role == "student" else 1 for role in roles}
+        tokens = texts * epochs * _tokens(recipe)
+        return cls(tokens * sum(passes[role] * _parameters(recipe, role) for role in roles))
+
+    def seconds(self, rate: float) -> float:
+        """How long it takes at so many parameter-tokens a second."""
+        return self.fixed + self.starts * START_SECONDS + self.parameter_tokens / rate
+
+
+def _tokens(recipe: Recipe) -> float:
+    limit = recipe.limits.max_gen_toks or DEFAULT_NEW_TOKENS
+    return PROMPT_TOKENS + SHARE_WRITTEN * limit
+
+
+def _parameters(recipe: Recipe, role: str) -> float:
+    name = getattr(recipe.models, role)
+    return parameters(name) if name is not None else 0.0
+
+
+@cache
+def parameters(name: str) -> float:
+    """Parameters of a model: counted in its safetensors files, or what its name says (`0.5B`)."""
+    place = model_place(name)
+    files = sorted(place.glob("*.safetensors")) if place is not None and place.is_dir() else []
+    counted = sum(_elements(file) for file in files)
+    said = re.search(r"(\d+(?:\.\d+)?)\s?([bBmM])(?![a-zA-Z])", name.rsplit("/", 1)[-1])
+    if counted:
+        return float(counted)
+    return float(said[1]) * (1e9 if said[2] in "bB" else 1e6) if said else UNKNOWN_PARAMETERS
+
+
+def _elements(file: Path) -> int:
+    """Numbers in a safetensors file, by its header."""
+    with file.open("rb") as opened:
+        head = opened.read(8)
+        if len(head) < 8:
+            return 0
+        [size] = struct.unpack("<Q", head)
+        header = json.loads(opened.read(min(size, file.stat().st_size)) or b"{}")
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            count = 1
+            for length in tensor["shape"]:
+                count *= length
+            total += count
+    return total
+
+
+NO_WORK = Work()
+
+
+class Finished(NamedTuple):
+    """A finished stage: what was to be expected, and how long it took."""
+
+    kind: str
+    work: Work
+    seconds: float
+
+
+class Estimate(NamedTuple):
+    """Seconds, and what they rest on."""
+
+    seconds: float
+    basis: str
+
+
+class Estimator:
+    """Seconds of stages: the prior of a rate, times what finished stages of this kind took of their priors.
+
+    Args:
+        rate: parameter-tokens a second of this machine.
+        finished: on this machine.
+    """
+
+    def __init__(self, rate: float, finished: Iterable[Finished] = ()) -> None:
+        self.rate = rate
+        self.finished = list(finished)
+
+    def add(self, finished: Finished) -> None:
+        """Take one more into account."""
+        self.finished.append(finished)
+
+    def seconds(self, kind: str, work: Work) -> float:
+        """How long a stage will take."""
+        return work.seconds(self.rate) * self._factor(kind)
+
+    def basis(self, kinds: Iterable[str]) -> str:
+        """What the estimates of these kinds rest on, in words."""
+        known = {kind for kind, _, _ in self.finished}
+        if not known:
+            return "from a measured matrix product: good to a factor of about four"
+        if set(kinds) <= known:
+            return "from finished steps of the same kinds"
+        return "from the finished steps, some of other kinds"
+
+    def _factor(self, kind: str) -> float:
+        same = [one for one in self.finished if one.kind == kind] or self.finished
+        expected = sum(one.work.seconds(self.rate) for one in same)
+        return sum(one.seconds for one in same) / expected if expected else 1.0
+
+
+def measured_rate(dtype: str, device: str | None) -> float:
+    """Parameter-tokens a second that this machine will reach, from one matrix product."""
+    import torch
+
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = getattr(torch, dtype, torch.float32) if dtype != "auto" else torch.float32
+    rows, inputs, outputs = PRODUCT
+    batch = torch.ones(rows, inputs, device=place, dtype=kind)
+    weights = torch.ones(outputs, inputs, device=place, dtype=kind)
+    best, end = float("inf"), time.perf_counter() + MEASURED_SECONDS
+    for number in range(200):
+        began = time.perf_counter()
+        torch.nn.functional.linear(batch, weights)[0, 0].item()  # reading a value waits for the device
+        if number:
+            best = min(best, time.perf_counter() - began)
+        if number > 2 and time.perf_counter() > end:
+            break
+    return EFFICIENCY * rows * inputs * outputs / best
+
+
+def dtype_hint(dtype: str, device: str | None) -> str | None:
+    """What to change where this machine multiplies another dtype much faster; None where it does not."""
+    if dtype not in ("bfloat16", "float16"):
+        return None
+    ratio = measured_rate("float32", device) / measured_rate(dtype, device)
+    if ratio < SLOW_RATIO:
+        return None
+    return f"{dtype} is {ratio:.0f} times as slow as float32 on this machine: give --set models.dtype=float32"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `40 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours // 24} d {hours % 24} h"

@@ -1,0 +1,184 @@
+"""The stages of a recipe are commands that exist, in an order in which each has what it needs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from s2t_eval import cli
+from s2t_eval.cli.application import CommandLine
+from s2t_eval.cli.options import options_of
+from s2t_eval.method_table import BACKENDS
+from s2t_eval.reproduce.build import build_stages
+from s2t_eval.reproduce.documents import Documents, selected_documents
+from s2t_eval.reproduce.identity import DATA_FOLDERS
+from s2t_eval.reproduce.parts import DeciderPart, DepthsPart, DistilPart, SelectorPart
+from s2t_eval.reproduce.read import RecipeError, read_recipe, shipped
+from s2t_eval.reproduce.schema import Recipe, TaskPart
+from s2t_eval.reproduce.stages import EVALUATE, Stage, evaluations
+from tests.benchmark_folder import write_benchmarks
+from tests.reproduce.test_read import write
+
+TASKS = Path(__file__).resolve().parents[2] / "tasks"
+
+
+def stages_of(name: str, *changes: str, out: str = "/out") -> dict[str, Stage]:
+    return {stage.name: stage for stage in build_stages(read_recipe(name, changes), Path(out))}
+
+
+@pytest.fixture(autouse=True)
+def _data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2T_DATA", "/data")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_stage_is_a_command_that_exists_and_follows_what_it_needs(name: str) -> None:
+    stages = stages_of(name, "models.student=embedded/student", "models.teacher=embedded/teacher")
+    seen: dict[str, Path] = {}
+    for stage in stages.values():
+        assert {need: seen.get(need) for need in stage.needs} == dict(stage.needs), stage.name
+        seen[stage.name] = stage.output
+        module, command, *_ = stage.command
+        assert module == "s2t_eval"
+        if command == "run":  # lm_eval's own command line
+            assert stage.kind == EVALUATE
+            assert stage.command[stage.command.index("--model") + 1] in BACKENDS
+        else:
+            assert CommandLine(cli.COMMANDS).parse(stage.command[1:]) is not None
+    assert list(stages)[-1] == "report"
+
+
+def test_settings_of_training_are_options_of_its_commands() -> None:
+    """A setting of a recipe that the command lacks would be found out after hours, when its stage begins."""
+    line = CommandLine(cli.COMMANDS)
+    for command, part in (
+        ("train", SelectorPart),
+        ("distil", DistilPart),
+        ("tah train", DepthsPart),
+        ("tah train", DeciderPart),
+    ):
+        known = {option.name.removeprefix("--") for option in options_of(line, command)}
+        missing = part.__dataclass_fields__.keys() - known
+        assert not missing, (command, missing)
+
+
+def test_seeds_repeat_what_is_trained_or_random_and_nothing_else() -> None:
+    recipe = read_recipe("paper").recipe
+    names = [run.name for run in evaluations(recipe) if run.task == "s2t_gsm8k"]
+    repeated = {name.removesuffix("-seed1") for name in names if name.endswith("-seed1")}
+    assert repeated == {"distil", "maj8", "tah", "s2t_local", "pps_local"}
+    assert {"greedy", "s2t", "takeover", "teacher"} <= set(names) and "s2t-seed1" not in names
+    code = {run.method for run in evaluations(recipe) if run.task == "s2t_humaneval"}
+    assert "maj8" not in code and "greedy" in code  # programs cannot be voted on
+    stages = stages_of("paper")
+    second = stages["s2t_gsm8k/s2t_local-seed2"]
+    assert "selector-seed2" in second.needs and ",seed=2" in " ".join(second.command)
+    assert "--seed 2" in " ".join(stages["selector-seed2"].command)
+    assert "seed=" not in " ".join(stages["s2t_gsm8k/s2t_local"].command)
+
+
+def test_a_chosen_selector_is_a_copy_of_the_trained_one() -> None:
+    """`choose` rewrites its folder: in place, the selector would look as if it were to be trained again."""
+    stages = stages_of("qwen-gsm8k")
+    chosen, selector = stages["chosen"], stages["selector"]
+    assert chosen.copy_of == selector.output != chosen.output
+    assert set(chosen.needs) == {"chosen.scan", "selector"}
+    assert "chosen" in stages["s2t_gsm8k/pps_local"].needs
+    assert "selector" in stages["s2t_gsm8k/s2t_router_tau5"].needs
+    assert stages["looped"].copy_of == stages["looped.passes"].output
+
+
+def test_the_table_of_the_real_pair_is_whole() -> None:
+    stages = stages_of("qwen-gsm8k")
+    runs = {name.partition("/")[2] for name, stage in stages.items() if stage.kind == EVALUATE}
+    assert runs == {
+        *("greedy", "maj1", "maj2", "maj4", "maj8", "distil", "tah", "s2t_tau1", "s2t_tau5", "takeover_tau5"),
+        *("s2t_router_tau5", "pps_local", "s2t_local_tau1", "s2t_local_tau5", "teacher"),
+    }
+    command = stages["s2t_gsm8k/greedy"].command
+    documents = json.loads(command[command.index("--samples") + 1])
+    assert documents == {"s2t_gsm8k": list(range(400, 1000))}
+    assert (
+        "s2t_gsm8k_dev" in stages["calibration"].command and "s2t_gsm8k_dev" in stages["chosen.scan"].command
+    )
+    assert "--no-published" in stages["report"].command  # the published student is another model
+    assert "--no-published" not in stages_of("paper")["report"].command
+
+
+def test_a_narrow_student_is_trained_in_narrow_precision() -> None:
+    assert "--precision" in stages_of("qwen-gsm8k")["selector"].command
+    wide = stages_of("qwen-gsm8k", "models.dtype=float32")
+    assert "--precision" not in wide["selector"].command
+    given = stages_of("qwen-gsm8k", "selectors.selector.precision=no")
+    words = given["selector"].command
+    assert words.count("--precision") == 1 and words[words.index("--precision") + 1] == "no"
+
+
+def test_labels_that_are_there_are_not_collected(tmp_path: Path) -> None:
+    stages = stages_of("qwen-gsm8k", f"labels.folder={tmp_path}", "labels.problems=null")
+    assert "labels" not in stages
+    assert str(tmp_path) in stages["selector"].command and tmp_path in stages["selector"].files
+    (tmp_path / "manifest.json").write_text('{"data": {"problems": 1000}}')
+    counted = stages_of("qwen-gsm8k", f"labels.folder={tmp_path}", "labels.problems=null")
+    assert counted["selector"].work.parameter_tokens == 2 * stages["selector"].work.parameter_tokens
+
+
+def test_a_model_with_a_revision_is_downloaded_first() -> None:
+    stages = stages_of("paper", "models.student_revision=abc")
+    assert next(iter(stages)) == "download.student"
+    place = "/out/models/Qwen2.5-0.5B-Instruct"
+    assert str(stages["download.student"].output) == place
+    assert place in stages["calibration"].command and "download.student" in stages["calibration"].needs
+    assert "download.student" in stages["s2t_gsm8k/greedy"].needs
+
+
+def test_a_reference_to_nothing_is_refused(tmp_path: Path) -> None:
+    recipe = write(tmp_path)
+    with pytest.raises(RecipeError, match=r"\$\{calibration\} is used, and the recipe names none"):
+        stages_of(recipe, "methods.s2t.arguments.calibration=${calibration}")
+    with pytest.raises(RecipeError, match="'stop=a,b': lm_eval reads a comma as the end of an argument"):
+        stages_of(recipe, "methods.s2t.arguments.stop='a,b'")
+
+
+def test_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert selected_documents(TaskPart(task="t"), None) == Documents()
+    assert selected_documents(TaskPart(task="t", limit=9), 4) == Documents(limit=4)
+    assert selected_documents(TaskPart(task="t", documents="5-9,2"), 3) == Documents((5, 6, 7))
+    assert Documents(limit=4).options("t") == ["--limit", "4"] and Documents().options("t") == []
+    monkeypatch.setenv("S2T_DATA", str(write_benchmarks(tmp_path)))
+    first = TaskPart(task="s2t_mmlu_pro", limit_of_each={"answer": 1, "category": 1})
+    assert selected_documents(first, None) == Documents((0, 1))  # B and A; the first of category other
+    with pytest.raises(ValueError, match="documents have no field 'subject'; there are question"):
+        selected_documents(TaskPart(task="s2t_mmlu_pro", limit_of_each={"subject": 1}), None)
+
+
+def test_the_folder_of_every_benchmark_is_known() -> None:
+    """A changed data file runs what read it again; a task that is missing here would not."""
+    named = {}
+    for path in TASKS.rglob("*.yaml"):
+        found = re.search(r"benchmark_data\.(\w+)", path.read_text())
+        if found:
+            named[path.stem.removeprefix("s2t_")] = found[1]
+    from s2t_eval.evaluation import benchmark_data
+
+    assert named.keys() == DATA_FOLDERS.keys()
+    for task, function in named.items():
+        assert DATA_FOLDERS[task] == getattr(benchmark_data, function.upper()).folder
+
+
+def test_the_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
+    guide = (TASKS.parent / "docs" / "guides" / "reproduce.md").read_text()
+    [recipe] = re.findall(r"^```yaml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    stages = stages_of(write(tmp_path, recipe))
+    assert "chosen" in stages["s2t_gsm8k/pps_local"].needs
+    sections = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", guide, re.MULTILINE))))
+    assert sections >= Recipe.__dataclass_fields__.keys() - {"title", "analysis"}
+
+
+def test_recipes_are_plain_yaml() -> None:
+    for path in (TASKS.parent / "recipes").glob("*.yaml"):
+        assert isinstance(yaml.safe_load(path.read_text()), dict)

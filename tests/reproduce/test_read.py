@@ -1,0 +1,132 @@
+"""Recipes are checked before anything runs; a mistake is one line with place and nearest known name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from s2t_eval.reproduce.read import RecipeError, read_recipe, references, replaced_references, shipped
+from s2t_eval.reproduce.schema import document_ids
+
+SMALL = """
+title: small
+models: {student: embedded/student, teacher: embedded/teacher}
+methods:
+  greedy: {model: greedy}
+  s2t: {model: s2t, arguments: {teacher: "${teacher}", trigger: kl, threshold: 2.4}}
+tasks: [{task: s2t_arith, limit: 2}]
+"""
+
+
+def write(folder: Path, text: str = SMALL) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def refusal(folder: Path, *changes: str, text: str = SMALL) -> str:
+    """What is said of a recipe, without the file's name; always one line."""
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(write(folder, text), changes)
+    said = str(caught.value)
+    assert "\n" not in said
+    return said.removeprefix(f"{folder / 'mine.yaml'}: ")
+
+
+def test_shipped_recipes_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2T_DATA", "data")
+    assert shipped() == ["embedded", "paper", "qwen-gsm8k"]
+    for name in shipped():
+        recipe = read_recipe(name).recipe
+        assert recipe.methods["greedy"].model == "greedy", name
+        assert recipe.methods["teacher"].arguments == {"pretrained": "${teacher}"}, name
+
+
+def test_the_paper_recipe_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2T_DATA", "data")
+    recipe = read_recipe("paper").recipe
+    assert recipe.models.student == "Qwen/Qwen2.5-0.5B-Instruct" and recipe.seeds == (0, 1, 2)
+    assert recipe.models.teacher == "Qwen/Qwen2.5-32B-Instruct"
+    assert [task.task.removeprefix("s2t_") for task in recipe.tasks] == [
+        *("gsm8k", "math500", "olympiadbench", "aime25", "humaneval", "mmlu_pro")
+    ]
+    assert recipe.labels is not None and recipe.labels.problems is not None
+    assert recipe.labels.problems.data == "data/math_train/train.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("models.studnet=x", "models: unknown key 'studnet'; did you mean 'student'?"),
+        ("model={student: x}", "unknown key 'model'; did you mean 'models'?"),
+        ("methods.greedy.argumnets={}", "methods.greedy: unknown key 'argumnets'; did you mean 'arguments'?"),
+        ("tasks.0.limt=3", "tasks.0: unknown key 'limt'; did you mean 'limit'?"),
+        ("labels={problems: {taks: a}}", "labels.problems: unknown key 'taks'; did you mean 'task'?"),
+        ("selectors={mine: {rnak: 8}}", "selectors.mine: unknown key 'rnak'; did you mean 'rank'?"),
+        ("methods.greedy.model=gredy", "expected one of"),
+        ("limits.batch_size=0", "batch_size: expected at least 1, got 0"),
+        ("limits.batch_size=many", 'limits.batch_size: expected a whole number, got "many"'),
+        ("tasks.0.methods=[gredy]", "tasks.0.methods: 'gredy' is none; there are greedy, s2t"),
+        ("tasks.0.documents=9-3", "expected at most one of limit, documents and limit_of_each"),
+        ("seeds=[1, 1]", "seeds: expected different ones, got [1, 1]"),
+        ("selectors={mine: {form: direct}}", "labels: mine is trained on them; name some"),
+        ("models.student=${NO_SUCH_VARIABLE}", "models.student: ${NO_SUCH_VARIABLE} is neither"),
+        ("methods.s2t.arguments.teacher=${techer}", "did you mean 'teacher'?"),
+        (
+            "choices={one: {selector: none, task: s2t_arith_dev, tau: [0.1, 1]}}",
+            "choices.one.selector: 'none'",
+        ),
+        ("tasks.7.limit=3", "--set: tasks.7: expected a number from 0 to 0, got '7'"),
+        ("title.more=3", "--set: title is a single value, 'small'; nothing can be put into it"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(tmp_path: Path, change: str, said: str) -> None:
+    assert said in refusal(tmp_path, change)
+
+
+def test_yaml_that_would_lose_something_is_refused(tmp_path: Path) -> None:
+    """YAML's own reader takes the last of two equal keys, `lr: 1e-4` for a text and `no` for false."""
+    assert "'title' is there twice" in refusal(tmp_path, text=SMALL + "title: again\n")
+    labels = "labels={folder: labels}"
+    mine_says = "selectors={mine: {lr: 1e-4, lr_warmup_fraction: .5, precision: no}}"
+    read = read_recipe(write(tmp_path), [labels, mine_says])
+    mine = read.recipe.selectors["mine"]
+    assert (mine.lr, mine.lr_warmup_fraction, mine.precision) == (1e-4, 0.5, "no")
+    assert "no YAML (line 3" in refusal(tmp_path, text="title: x\nmodels: {a\n")
+    assert "expected keys and values, got list" in refusal(tmp_path, text="[1]")
+
+
+def test_a_recipe_that_is_not_there_is_named_with_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"embeded: no shipped recipe .* did you mean 'embedded'\?$"):
+        read_recipe("embeded")
+    with pytest.raises(RecipeError, match="there is no such recipe; shipped ones are embedded, "):
+        read_recipe("recipes/nonesuch.yaml")
+
+
+def test_set_changes_one_place_and_makes_missing_sections(tmp_path: Path) -> None:
+    changes = ["models.student=other", "limits.documents=2", "tasks.0.limit=null", "labels={folder: here}"]
+    read = read_recipe(write(tmp_path), changes)
+    assert read.recipe.models.student == "other" and read.recipe.models.teacher == "embedded/teacher"
+    assert read.recipe.limits.documents == 2 and read.recipe.tasks[0].limit is None
+    assert read.recipe.labels is not None and read.recipe.labels.folder == "here"
+    assert "expected KEY.KEY=VALUE" in refusal(tmp_path, "models.student")
+
+
+def test_references_stay_where_they_name_artifacts_and_become_variables_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELS", "/models")
+    read = read_recipe(write(tmp_path), ["models.student=${MODELS}/small"])
+    assert read.recipe.models.student == "/models/small"
+    arguments = read.recipe.methods["s2t"].arguments
+    assert arguments["teacher"] == "${teacher}" and references(arguments) == ["teacher"]
+    placed = replaced_references(arguments, lambda name: f"<{name}>")
+    assert placed == {"teacher": "<teacher>", "trigger": "kl", "threshold": 2.4}
+
+
+def test_document_ids() -> None:
+    assert list(document_ids("3, 5-7,0")) == [3, 5, 6, 7, 0]
+    for text in ("", "a", "3-1", "1,,2", "-1"):
+        with pytest.raises(ValueError, match="expected numbers and ranges"):
+            list(document_ids(text))
