@@ -101,6 +101,7 @@ COUNTS: dict[str, str] = {
     "scorer_calls": "forward passes of a separate scoring model (`pps_local`)",
     "scorer_tokens": "tokens that it computed",
     "continued": "tokens that got another pass (`tah`)",
+    "server_requests": "requests that were sent to servers (`student_url`, `teacher_url`)",
     "deeper_passes": "passes beyond a token's first (`tah`)",
     "discarded_tokens": "tokens that the student wrote ahead of its teacher in vain (`s2t`, `takeover`); "
     "their cost is in `forwards` and `teacher_tokens`; tokens of rejected steps (`specreason`) "

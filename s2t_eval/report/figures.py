@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
@@ -42,7 +43,7 @@ COLOURS = (
     *("#4c566a", "#7f7f7f", "#b07aa1", "#8c6d31", "#2a9d8f", "#6a51a3"),
     *("#9c755f", "#1f77b4", "#56b4e9", "#d1495b", "#e69f00", "#b5179e"),
 )
-"""One colour for each method, in the order of the method table; a test counts them."""
+"""Colours of the methods, in the order of the method table; those beyond them get hues of their own."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,12 @@ def canvas(width: float = 6.0, height: float = 3.6, columns: int = 1) -> Iterato
 
 def colour(method_key: str) -> str:
     """The colour of a method, the same in all figures."""
-    keys = [method.key for method in METHODS]
-    return COLOURS[keys.index(method_key)]
+    place = [method.key for method in METHODS].index(method_key)
+    if place < len(COLOURS):
+        return COLOURS[place]
+    # Steps of the golden ratio around the colour circle never come back to a hue.
+    hue = (place - len(COLOURS)) * 0.618 % 1
+    return to_hex(hsv_to_rgb((hue, 0.75, 0.6)))
 
 
 def accuracy_plot(entries: Sequence[Entry]) -> Plot:

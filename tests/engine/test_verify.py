@@ -283,7 +283,7 @@ def test_observing_beside_a_policy_that_cuts(pair: tuple[PreTrainedModel, PreTra
     assert discarded(found) > 0
     assert sum(result.usage.teacher_generated for result in found) > 0
     for one, other in zip(found, expected, strict=True):
-        assert one.observed[3] == [1 / (1 + t) for t in range(len(one.output_ids))]
+        assert one.observed[3] == pytest.approx([1 / (1 + t) for t in range(len(one.output_ids))])
         assert torch.equal(one.top_ids, other.top_ids)  # type: ignore[arg-type]
 
 

@@ -159,7 +159,9 @@ def test_greedy_decoding_of_an_adapted_model_is_not_s2t_local() -> None:
 
 def test_other_forms_are_s2t_local(tmp_path: Path) -> None:
     def look_ahead(content: dict[str, Any]) -> None:
-        info(content)["policy"]["score"] = "lookahead"
+        always = {"name": "always", "needs_teacher": False}
+        selecting = {"method": "s2t_local", "trigger": always, "selector": "LocalSelector"}
+        info(content)["policy"].update(selecting, score="lookahead")
 
     [run] = read_runs([edited(EMBEDDED / "s2t_local.json", tmp_path / "a.json", look_ahead)])
     assert run.label == "S2T-Local, always, K 8"
