@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb, to_hex
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
@@ -131,7 +132,7 @@ def colour(method_key: str) -> str:
         return COLOURS[place]
     # Steps of the golden ratio around the colour circle never come back to a hue.
     hue = (place - len(COLOURS)) * 0.618 % 1
-    return to_hex(hsv_to_rgb((hue, 0.75, 0.6)))
+    return to_hex(colorsys.hsv_to_rgb(hue, 0.75, 0.6))
 
 
 def accuracy_plot(entries: Sequence[Entry]) -> Plot:
