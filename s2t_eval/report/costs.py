@@ -81,7 +81,7 @@ def _cut_off(run: Run) -> float:
 
 
 def tokens_per_correct(runs: Sequence[Run]) -> float:
-    """Generated tokens, those of all samples of a vote, for each correct answer.
+    """Generated tokens (samples of a vote, discarded drafts and branches included) for each correct answer.
 
     Args:
         runs: all runs of their results files, whose telemetry counts a whole file.
@@ -89,7 +89,7 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
     Returns:
         nan where telemetry is missing, infinity without a correct answer.
     """
-    tokens = {run.source: run.cost.get("tokens", NAN) for run in runs}
+    tokens = {run.source: run.cost.get("tokens", NAN) + run.cost.get("discarded_tokens", 0) for run in runs}
     correct = sum(run.value * run.n for run in runs)
     return sum(tokens.values()) / correct if correct > 0 else math.inf
 
@@ -113,7 +113,9 @@ def work(run: Run, parameters: dict[str, float]) -> float:
     student = parameters.get(str(info.get("student")), with_adapter)
     total = student * (cost["tokens"] + cost["prefill_tokens"] + cost.get("discarded_tokens", 0))
     total += with_adapter * (cost.get("scorer_tokens", 0) + cost.get("deeper_passes", 0))
-    if cost["teacher_tokens"]:
+    if not cost["teacher_tokens"]:  # what a teacher reads to evaluate steps is among its tokens
+        total += student * cost.get("evaluation_tokens", 0)
+    else:
         teacher = info.get("teacher_parameters") or parameters.get(str(info.get("teacher")), NAN)
         total += teacher * cost["teacher_tokens"]
     return float(total)

@@ -49,7 +49,8 @@ def efficiency_table(entries: Sequence[Entry], *, times: bool = True) -> Table |
         blocks.append(Block(f"{student}, {tasks}", rows))
     notes = [
         "Mean over problems, except for rates. Tokens are generated tokens, those of all samples of a vote "
-        "included (in the row of the teacher alone, the teacher's). Cut off is the share of the texts that "
+        "included (in the row of the teacher alone, the teacher's); those for each correct answer include "
+        "discarded drafts and abandoned branches. Cut off is the share of the texts that "
         "ended at the limit of new tokens. Parameters × tokens is summed over student, teacher and scorer, "
         "for all tokens computed, prompts included."
     ]

@@ -108,6 +108,23 @@ def test_cut_off_by_task_where_a_file_has_several() -> None:
     assert cut_off(runs) == pytest.approx(total)
 
 
+def test_abandoned_branches_are_generated_tokens_too() -> None:
+    """A tree's row showed the tokens of its final texts alone, a sixth of what it had generated."""
+    [run] = read_runs([EMBEDDED / "tot.json"])
+    assert (run.cost["tokens"], run.cost["discarded_tokens"]) == (10_200, 48_750)
+    assert tokens_per_correct([run]) == pytest.approx(58_950 / 115)
+
+
+def test_questions_that_a_student_reads_to_value_steps_are_work(tmp_path: Path) -> None:
+    def asked(content: dict[str, Any]) -> None:
+        info(content)["telemetry"]["evaluation_tokens"] = 1_000
+
+    [plain] = read_runs([EMBEDDED / "tot.json"])
+    [valued] = read_runs([edited(EMBEDDED / "tot.json", tmp_path / "tot.json", asked)])
+    parameters = float(plain.results["config"]["model_num_parameters"])
+    assert work(valued, {}) - work(plain, {}) == pytest.approx(1_000 * parameters)
+
+
 def test_no_correct_answer_and_no_telemetry(tmp_path: Path) -> None:
     [run] = read_runs([edited(GREEDY, tmp_path / "a.json", lambda c: info(c).pop("telemetry"))])
     assert cut_off([run]) != cut_off([run]) and tokens_per_correct([run]) != tokens_per_correct([run])
