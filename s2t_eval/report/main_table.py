@@ -189,8 +189,8 @@ def _notes(entries: Sequence[Entry], intervals: bool, with_published: bool) -> l
         pairs = (f"{short_name(teacher)} for {short_name(student)}" for student, teacher in teachers)
         notes.append("Teachers: " + ", ".join(pairs) + ".")
     notes.append(
-        "Cut off is the share of texts that ended at the limit of new tokens. Tokens are generated tokens, those "
-        "of all samples of a vote, discarded drafts and abandoned branches included."
+        "Cut off is the share of texts that ended at the limit of new tokens. Tokens are generated tokens, "
+        "those of all samples of a vote, discarded drafts and abandoned branches included."
     )
     if with_published:
         notes.append(

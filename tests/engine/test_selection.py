@@ -257,8 +257,8 @@ def test_more_candidates_than_tokens(student: PreTrainedModel, teacher: PreTrain
     ("change", "message"),
     [
         ({"top_k": 0}, "top_k: expected at least 1"),
-        ({"warmup": -1}, "warmup: expected 0 or more"),
-        ({"threshold": float("nan")}, "threshold: expected a number"),
+        ({"warmup_tokens": -1}, "warmup_tokens: expected 0 or more"),
+        ({"trigger_threshold": float("nan")}, "threshold: expected a number"),
         ({"selector": None}, "trigger 'kl' needs a selector"),
     ],
 )

@@ -66,8 +66,8 @@ from tests.harness_helpers import (
         ({"threshold": 1, "warmup": 3}, r"^--model s2t: the argument warmup is now called warmup_tokens; "
              r"give warmup_tokens=3$"),
         ({"threshold": 1, "seed": -1}, r"^seed: expected a whole number of at least 0, got -1$"),
-        ({"trigger": "entropi"}, r"^trigger: expected one of kl, entropy, margin, router, random, always, "
-                                 r"never, got 'entropi'$"),
+        ({"trigger": "entropi"}, r"^trigger: expected one of kl, entropy, entropy64, margin, router, "
+                                 r"line_entropy, position, random, always, never, got 'entropi'$"),
         ({"threshold": 1, "kl_direction": "up"}, r"^kl_direction: expected 'student_teacher' or "
                                                  r"'teacher_student', got 'up'$"),
         ({"trigger": "entropy", "threshold": 1, "kl_direction": "up"}, r"^kl_direction: expected"),
@@ -76,7 +76,7 @@ from tests.harness_helpers import (
         ({"threshold": 1, "dtype": "float99"}, r"^dtype: expected auto, float32, bfloat16 .* got 'float99'$"),
         ({"threshold": 1, "teacher_dtype": "int8"}, r"^teacher's dtype: expected auto.* got 'int8'$"),
         ({"threshold": 1, "dtyp": "float32"}, r"unknown argument 'dtyp'; did you mean 'dtype'\?$"),
-        ({"threshold": 1, "zzz": 1}, r"unknown argument 'zzz'; its own are calibration, kl_direction"),
+        ({"threshold": 1, "zzz": 1}, r"unknown argument 'zzz'; its own are calibration, chunk, concurrency"),
         ({"threshold": 1, "teacher": None}, r"^--model s2t: it needs teacher=MODEL \(a hub name"),
         ({"threshold": 1, "pretrained": "embedded/studnet"}, r"unknown embedded model 'embedded/studn"),
         ({"threshold": 1, "teacher": "/no/folder"}, r"^teacher=/no/folder: the model cannot be loaded"),

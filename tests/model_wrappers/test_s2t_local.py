@@ -305,7 +305,7 @@ def test_no_teacher_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a teacher was loaded")
 
-    monkeypatch.setattr("s2t_eval.model_wrappers.s2t.load_model", refuse)
+    monkeypatch.setattr("s2t_eval.model_wrappers.teacher.load_model", refuse)
     for model in ("s2t_local", "pps_local"):
         results = run(model)
         assert ours(results)["teacher"] is None and counts(results)["teacher_tokens"] == 0
@@ -659,7 +659,7 @@ def test_training_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.Capt
     for out, more, message in (
         (selector(), (), "exists; name another folder"),
         (tmp_path / "a", ("--bins", "1"), "bins: expected at least 2"),
-        (tmp_path / "a", ("--num_candidates", "40"), "16 candidates a step, 40"),
+        (tmp_path / "a", ("--num_candidates", "40"), "expected at least 40 candidates a step, got 16"),
         (tmp_path / "a", ("--pretrained", TEACHER), "made for another student"),
     ):
         with pytest.raises(SystemExit):
@@ -694,7 +694,10 @@ def test_exported_rows_are_the_readout(tmp_path: Path) -> None:
 
 
 def test_models_without_unused_rows_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for form, message in (("lookahead", "the model's head 0 unused"), ("direct", "has no readout to write")):
+    for form, message in (
+        ("lookahead", "head only 0 unused ones"),
+        ("direct", "has no readout to write"),
+    ):
         given = ["export", "--pretrained", STUDENT, "--device", "cpu", "--selector", str(selector(form))]
         with pytest.raises(SystemExit):
             main([*given, "--to-reserved-rows", "--out", str(tmp_path / form)])

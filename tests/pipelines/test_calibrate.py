@@ -50,7 +50,7 @@ from tests.harness_helpers import (
 
 PROBLEMS = 4
 TAUS = (0.05, 0.2)
-LOCAL = {"entropy", "margin", "line_entropy", "position"}
+LOCAL = {"entropy", "entropy64", "margin", "line_entropy", "position"}
 TRIGGERS = {"kl:student_teacher", "kl:teacher_student", *LOCAL}
 
 
@@ -102,6 +102,9 @@ def slow_divergences() -> dict[str, list[float]]:
             teacher = logits_after(model(TEACHER), prompt + output[:t])
             p = student.softmax(-1)
             divergences["entropy"].append(float(-(p * p.log()).sum()))
+            likely = p.topk(64).values
+            rest = 1 - likely.sum()
+            divergences["entropy64"].append(float(-(likely * likely.log()).sum() - rest * rest.log()))
             begins = t == 0 or tokenizer().decode(output[t - 1]).endswith("\n")
             divergences["line_entropy"].append(divergences["entropy"][-1] if begins else 0.0)
             divergences["position"].append(1 / (t + 1))
@@ -194,7 +197,13 @@ def test_printed_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     calibrate("--task", "s2t_arith", "--limit", "1", "--out", out, "--tau", "0.1", teacher=False)
     first, *rest = capsys.readouterr().out.splitlines()
     assert first == f"{out}: {Calibration.load(out).num_steps} steps of 1 problems, thresholds"
-    assert [line.split()[0] for line in rest] == ["entropy", "margin", "line_entropy", "position"]
+    assert [line.split()[0] for line in rest] == [
+        "entropy",
+        "entropy64",
+        "margin",
+        "line_entropy",
+        "position",
+    ]
 
 
 # ---------------------------------------------------------------- data of one's own

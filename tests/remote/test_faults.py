@@ -193,8 +193,12 @@ def test_a_fault_that_stays_ends_in_one_message(student: FakeServer) -> None:
             ServerError, match=r"student server http.*HTTP 500: .*told to fail.* \(12 attempts\)"
         ):
             run(fleet, greedy(), SETTINGS, REQUESTS)
+
+
+def test_a_refused_request_is_not_sent_again(student: FakeServer) -> None:
+    with serving(student):
         student.faults = dict.fromkeys(range(1000), "400")
-        student.requests.clear()
+        fleet = Fleet(connect_ignoring_faults(student).students)
         with pytest.raises(ServerError, match="HTTP 400, told to fail"):
             run(fleet, greedy(), SETTINGS, REQUESTS[:1])
         assert len(student.requests) == 1
