@@ -60,13 +60,13 @@ class Regrade:
         from s2t_eval.report.kept_texts import find_texts
 
         runs = [run for path in self.results for run in find_texts(path)]
-        without = [run.source for run in runs if run.texts is None]
-        if len(without) == len(runs):
+        textless = [run.source for run in runs if run.texts is None]
+        if len(textless) == len(runs):
             raise RegradeError(
-                f"{without[0]}: no texts beside it; expected samples_*.jsonl of `lm_eval --log_samples`, or "
+                f"{textless[0]}: no texts beside it; expected samples_*.jsonl of `lm_eval --log_samples`, or "
                 "the *.texts.jsonl.gz of `s2t-eval keep`"
             )
-        for source in without:
+        for source in textless:
             print(f"note: {source}: no texts beside it; left out", file=sys.stderr)
         return runs
 

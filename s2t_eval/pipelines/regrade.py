@@ -21,7 +21,7 @@ from s2t_eval.report.kept_texts import KeptText
 
 OURS = "s2t_"
 OF_DATA = ("training_split", "validation_split", "fewshot_split", "process_docs", "description", "tag")
-"""Settings of a task that say where its documents are and how they are put: nothing is read or put here."""
+"""Settings of a task for its documents and prompts: regrading loads no documents and builds no prompts."""
 SHOWN = 60
 
 
@@ -36,7 +36,7 @@ class Verdict:
     Args:
         text: the responses, with the old one.
         new: 1, 0 or a share; None where there is none.
-        answer: what the grader reads in the first response.
+        answer: the answer that the grader extracts from the first response.
     """
 
     text: KeptText
@@ -62,11 +62,13 @@ class Verdict:
         """A line for people."""
         old, new = ("none" if value is None else f"{value:g}" for value in (self.text.verdict, self.new))
         kind = "won" if self.is_won else "lost" if self.is_lost else "changed"
-        expected = f"expected {_shown(str(self.text.doc['answer']))}, " if "answer" in self.text.doc else ""
-        end = _shown(self.text.responses[0], from_end=True)
+        expected = (
+            f"expected {_shortened(str(self.text.doc['answer']))}, " if "answer" in self.text.doc else ""
+        )
+        end = _shortened(self.text.responses[0], from_end=True)
         return (
-            f"document {self.text.doc_id}: {old} -> {new} ({kind}); {expected}read {_shown(self.answer)}, "
-            f"text ends {end}"
+            f"document {self.text.doc_id}: {old} -> {new} ({kind}); {expected}"
+            f"read {_shortened(self.answer)}, text ends {end}"
         )
 
 
@@ -78,17 +80,17 @@ def regrade(texts: Sequence[KeptText]) -> list[Verdict]:
         SandboxUnavailableError: HumanEval, and nothing to run programs in.
         GraderBrokenError: the grader of expressions does not work.
     """
-    found: dict[int, Verdict] = {}
+    verdict_at: dict[int, Verdict] = {}
     for task in dict.fromkeys(text.task for text in texts):
         part = [(place, text) for place, text in enumerate(texts) if text.task == task]
         verdicts = _regrade_task(task, [text for _, text in part])
-        found.update({place: verdict for (place, _), verdict in zip(part, verdicts, strict=True)})
-    return [found[place] for place in range(len(texts))]
+        verdict_at.update({place: verdict for (place, _), verdict in zip(part, verdicts, strict=True)})
+    return [verdict_at[place] for place in range(len(texts))]
 
 
 def _regrade_task(name: str, texts: Sequence[KeptText]) -> list[Verdict]:
     if any("entry_point" in text.doc for text in texts):
-        find_isolation()  # its reason is said before anything is graded
+        find_isolation()  # raises with its reason before anything is graded
     elif not name.startswith(OURS + "arith"):
         shared_grader().check()
     task = load_grader(name, texts[:1])
@@ -99,11 +101,13 @@ def _regrade_task(name: str, texts: Sequence[KeptText]) -> list[Verdict]:
 
 
 def _instance(text: KeptText) -> Instance:
-    made = Instance("generate_until", text.doc, ("", {}), 0, (text.task, text.doc_id, len(text.responses)))
-    made.resps = [
+    instance = Instance(
+        "generate_until", text.doc, ("", {}), 0, (text.task, text.doc_id, len(text.responses))
+    )
+    instance.resps = [
         GeneratedText(response, cut) for response, cut in zip(text.responses, text.truncated, strict=True)
     ]
-    return made
+    return instance
 
 
 def _verdict(task: Task, text: KeptText, instance: Instance) -> Verdict:
@@ -119,7 +123,7 @@ def _verdict(task: Task, text: KeptText, instance: Instance) -> Verdict:
 
 
 def load_grader(name: str, texts: Iterable[KeptText]) -> Task:
-    """A task of ours as it is now, over documents that are given instead of its data.
+    """One of our tasks as it is now, over the documents of these texts instead of its data.
 
     Raises:
         RegradeError: another task.
@@ -148,7 +152,7 @@ def _manager() -> TaskManager:
     return TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
 
 
-def _shown(text: str, from_end: bool = False) -> str:
+def _shortened(text: str, from_end: bool = False) -> str:
     if len(text) <= SHOWN:
         return repr(text)
     return f"…{text[-SHOWN:]!r}" if from_end else f"{text[:SHOWN]!r}…"

@@ -62,18 +62,18 @@ def kept_texts(
     Raises:
         ResultsError: a sample that lacks what lm_eval writes.
     """
-    found = []
+    texts = []
     for number, sample in enumerate(samples, 1):
         if sample.get("filter", filter_name) != filter_name:
             continue
         try:
-            found.append(_kept(sample, task, metric, filter_name))
+            texts.append(_kept_text(sample, task, metric, filter_name))
         except (KeyError, IndexError, TypeError) as error:
             raise ResultsError(f"sample {number} of {task}: not one of lm_eval's ({error!r})") from error
-    return sorted(found, key=lambda text: text.doc_id)
+    return sorted(texts, key=lambda text: text.doc_id)
 
 
-def _kept(sample: Mapping[str, Any], task: str, metric: str, filter_name: str) -> KeptText:
+def _kept_text(sample: Mapping[str, Any], task: str, metric: str, filter_name: str) -> KeptText:
     responses = [str(text) for text in sample["resps"][0]]
     names = PROGRAM_FIELDS if "entry_point" in sample["doc"] else ()
     program = {name: sample["doc"][name] for name in names if name in sample["doc"]}
@@ -130,7 +130,7 @@ def read_texts(path: Path) -> list[KeptText]:
         raise ResultsError(
             f"{path}: no texts of a run ({error}); keep them again, or remove the file"
         ) from error
-    found: list[KeptText] = []
+    texts: list[KeptText] = []
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -140,10 +140,10 @@ def read_texts(path: Path) -> list[KeptText]:
                 if record.get("format") != FORMAT:
                     raise ValueError(f"expected format {FORMAT}, got {record.get('format')!r}")
                 continue
-            found.append(conform(record, KeptText, ""))
+            texts.append(conform(record, KeptText, ""))
         except (ValueError, AttributeError) as error:
             raise ResultsError(f"{path}, line {number}: {error}") from error
-    return found
+    return texts
 
 
 @dataclass(frozen=True)
@@ -179,30 +179,30 @@ def find_texts(path: Path) -> Iterator[RunTexts]:
 def texts_of(source: Path) -> list[KeptText] | None:
     """The texts of one results file; None where neither kept texts nor samples lie beside it."""
     results = read_json(source)
-    kept = source.with_name(source.stem + SUFFIX)
-    if kept.exists():
-        texts = read_texts(kept)
-        _require_same_run(kept, texts, results)
+    kept_path = source.with_name(source.stem + SUFFIX)
+    if kept_path.exists():
+        texts = read_texts(kept_path)
+        _require_same_run(kept_path, texts, results)
         return texts
-    found: list[KeptText] = []
+    sample_texts: list[KeptText] = []
     stamp = source.stem.removeprefix("results_")
     for task in results.get("configs", {}):
         samples = source.with_name(f"samples_{task}_{stamp}.jsonl")
         if not samples.exists():
             return None
         metric, filter_name = metric_of(source, task, results["results"].get(task, {}))
-        found += kept_texts(read_json_lines(samples), task, metric, filter_name)
-    return found or None
+        sample_texts += kept_texts(read_json_lines(samples), task, metric, filter_name)
+    return sample_texts or None
 
 
 def _require_same_run(path: Path, texts: Sequence[KeptText], results: dict[str, Any]) -> None:
     """Raise `ResultsError` for texts that are not those of the results beside them."""
-    known = {(text.task, text.doc_id): text for text in texts}
+    text_of_document = {(text.task, text.doc_id): text for text in texts}
     for task, (head, *lines) in results.get("documents", {}).items():
         names = head.split(" ")
         for line in lines:
             row = dict(zip(names, line.split(" "), strict=True))
-            text = known.get((task, int(row["doc_id"])))
+            text = text_of_document.get((task, int(row["doc_id"])))
             if text is None or text.doc_hash != row["doc_hash"]:
                 continue  # a group's line: its number is another task's
             score = None if row["score"] == "-" else float(row["score"])

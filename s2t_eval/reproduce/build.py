@@ -28,7 +28,7 @@ from s2t_eval.reproduce.work import Work
 PUBLISHED_STUDENTS = ("qwen2.5-0.5b-instruct", "qwen2.5-1.5b-instruct")
 """Whose published numbers stand beside a measured run; beside another student's they would mislead."""
 DEFAULT_PROBLEMS, DEFAULT_CALIBRATION, DEFAULT_EPOCHS, DEFAULT_SAMPLES, DEV_PROBLEMS = 500, 32, 2, 8, 500
-"""What the commands and tasks take where a recipe names nothing; for estimates alone."""
+"""Defaults of the commands and tasks, used where a recipe sets nothing; for estimates alone."""
 DATA_FILES = (".json", ".jsonl")
 BOTH = ("student", "teacher")
 
@@ -57,7 +57,7 @@ def build_stages(read: ReadRecipe, out: Path) -> list[Stage]:
 
 
 class _Builder:
-    """Adds stages one after the other, and knows where each artifact lies."""
+    """Adds stages one after the other, and maps each artifact to its place."""
 
     def __init__(self, recipe: Recipe, out: Path) -> None:
         self.recipe, self.out = recipe, out
@@ -103,15 +103,15 @@ class _Builder:
 
     # ---------------------------------------------------------------- what stages share
 
-    def _named(self, name: str, seed: int) -> str:
+    def _stage_name(self, name: str, seed: int) -> str:
         return name if seed == self.recipe.seeds[0] else f"{name}-seed{seed}"
 
-    def _find(self, name: str, seed: int) -> Made | None:
+    def _find_artifact(self, name: str, seed: int) -> Made | None:
         return self.made.get((name, seed)) or self.made.get((name, self.recipe.seeds[0]))
 
     def _place_of(self, name: str, seed: int) -> str:
         """Where an artifact lies, or what a model is called, on a command line."""
-        if (made := self._find(name, seed)) is not None:
+        if (made := self._find_artifact(name, seed)) is not None:
             return str(made.place)
         if name == "labels" and self.recipe.labels is not None:
             return str(self._labels()[0])
@@ -127,14 +127,15 @@ class _Builder:
     def _loading(self) -> list[str]:
         return loading(self.recipe, self._model("student"))
 
-    def _uses(self, *roles: str) -> dict[str, Any]:
+    def _model_fields(self, *roles: str) -> dict[str, Any]:
         """Fields of a stage that loads these models."""
         models = self.recipe.models
-        made = [found for role in roles if (found := self._find(role, self.recipe.seeds[0])) is not None]
-        named = {r: (str(getattr(models, r)), getattr(models, f"{r}_revision")) for r in roles}
-        return {"needs": dict(made), "models": named}
+        seed = self.recipe.seeds[0]
+        made = [artifact for role in roles if (artifact := self._find_artifact(role, seed)) is not None]
+        models_by_role = {r: (str(getattr(models, r)), getattr(models, f"{r}_revision")) for r in roles}
+        return {"needs": dict(made), "models": models_by_role}
 
-    def _reads(self, problems: parts.Problems) -> dict[str, Any]:
+    def _problem_fields(self, problems: parts.Problems) -> dict[str, Any]:
         """Fields of a stage that reads these problems."""
         if problems.data is None:
             return {"tasks": (problems.task,)}
@@ -146,7 +147,7 @@ class _Builder:
 
     def _labels(self) -> tuple[Path, dict[str, Any]]:
         """Where the labels lie, and the fields of a stage that reads them."""
-        made = self._find("labels", self.recipe.seeds[0])
+        made = self._find_artifact("labels", self.recipe.seeds[0])
         if made is not None:
             return made.place, {"needs": {made.stage: made.place}}
         assert self.recipe.labels is not None and self.recipe.labels.folder is not None
@@ -154,7 +155,7 @@ class _Builder:
         return folder, {"files": (folder,)}
 
     def _label_count(self) -> int:
-        """Texts of the labels, as far as it is known."""
+        """Number of texts in the label set: from the recipe, else from the manifest of its folder."""
         part = self.recipe.labels
         if part is None or part.problems is not None:
             return self._count(part.problems) if part is not None and part.problems is not None else 0
@@ -184,7 +185,7 @@ class _Builder:
         words += option("teacher", self._model("teacher") if len(roles) > 1 else None)
         words += [*options(part, "problems"), "--out", str(output)]
         work = Work.of_texts(self._count(part.problems, DEFAULT_CALIBRATION), roles, self.recipe)
-        fields = {**self._uses(*roles), **self._reads(part.problems)}
+        fields = {**self._model_fields(*roles), **self._problem_fields(part.problems)}
         self._add(
             Stage("calibration", "calibrate", tuple(words), output, asdict(part), work=work, **fields),
             "calibration",
@@ -201,7 +202,7 @@ class _Builder:
             str(output),
         ]
         work = Work.of_texts(self._count(problems), BOTH, self.recipe)
-        fields = {**self._uses(*BOTH), **self._reads(problems)}
+        fields = {**self._model_fields(*BOTH), **self._problem_fields(problems)}
         self._add(
             Stage("labels", "collect", tuple(words), output, asdict(part), work=work, **fields), "labels"
         )
@@ -209,28 +210,29 @@ class _Builder:
     # ---------------------------------------------------------------- training
 
     def _train(self, name: str, part: parts.SelectorPart, seed: int) -> None:
-        labels, reads = self._labels()
+        labels, label_fields = self._labels()
         words = ["s2t_eval", "train", *self._loading(), "--labels", str(labels), *options(part, "start")]
-        fields = _together(self._uses("student"), reads)
+        fields = _merged_fields(self._model_fields("student"), label_fields)
         if part.start is not None:
             start = self.made[part.start, seed]
             words += ["--start", str(start.place)]
-            fields = _together(fields, {"needs": {start.stage: start.place}})
-        self._trained(name, "train", words, part, seed, fields, self._label_count(), BOTH[:1])
+            fields = _merged_fields(fields, {"needs": {start.stage: start.place}})
+        self._add_training(name, "train", words, part, seed, fields, self._label_count(), BOTH[:1])
 
     def _distil(self, name: str, part: parts.DistilPart, seed: int) -> None:
-        labels, reads = self._labels()
+        labels, label_fields = self._labels()
         words = ["s2t_eval", "distil", *self._loading(), "--teacher", self._model("teacher")]
         words += option("teacher_dtype", self.recipe.models.teacher_dtype)
         words += ["--labels", str(labels), *options(part)]
         texts = least(part.limit, self._label_count()) or 0
-        self._trained(name, "distil", words, part, seed, _together(self._uses(*BOTH), reads), texts, BOTH)
+        fields = _merged_fields(self._model_fields(*BOTH), label_fields)
+        self._add_training(name, "distil", words, part, seed, fields, texts, BOTH)
 
     def _tah_labels(self, name: str, part: parts.TahPart) -> None:
         output = self.out / "trained" / f"{name}-labels"
         words = ["s2t_eval", "tah", "label", *self._loading(), *posing(self.recipe, part.problems)]
         work = Work.of_training(self._count(part.problems), 1, BOTH[:1], self.recipe)
-        fields = {**self._uses("student"), **self._reads(part.problems)}
+        fields = {**self._model_fields("student"), **self._problem_fields(part.problems)}
         command = (*words, "--out", str(output))
         self._add(
             Stage(f"{name}.labels", "tah label", command, output, asdict(part.problems), work=work, **fields)
@@ -240,16 +242,16 @@ class _Builder:
         """Stage 1, and stage 2 on a copy of what it made."""
         labels = self.out / "trained" / f"{name}-labels"
         words = ["s2t_eval", "tah", "train", *self._loading(), "--labels", str(labels)]
-        fields = _together(self._uses("student"), {"needs": {f"{name}.labels": labels}})
+        fields = _merged_fields(self._model_fields("student"), {"needs": {f"{name}.labels": labels}})
         texts = self._count(part.problems)
         first = [*words, "--stage", "1", *options(part.depths)]
-        self._trained(f"{name}.passes", "tah stage 1", first, part.depths, seed, fields, texts, BOTH[:1])
+        self._add_training(f"{name}.passes", "tah stage 1", first, part.depths, seed, fields, texts, BOTH[:1])
         passes = self.made[f"{name}.passes", seed]
         second = [*words, "--stage", "2", *options(part.decider)]
-        fields = _together(fields, {"needs": {passes.stage: passes.place}, "copy_of": passes.place})
-        self._trained(name, "tah stage 2", second, part.decider, seed, fields, texts, BOTH[:1])
+        fields = _merged_fields(fields, {"needs": {passes.stage: passes.place}, "copy_of": passes.place})
+        self._add_training(name, "tah stage 2", second, part.decider, seed, fields, texts, BOTH[:1])
 
-    def _trained(
+    def _add_training(
         self,
         name: str,
         kind: str,
@@ -261,7 +263,7 @@ class _Builder:
         roles: Sequence[str],
     ) -> None:
         """A stage that trains on so many texts."""
-        stage = self._named(name, seed)
+        stage = self._stage_name(name, seed)
         output = self.out / "trained" / stage
         command = (*words, *precision(self.recipe, part), "--seed", str(seed), "--out", str(output))
         work = Work.of_training(texts, part.epochs or DEFAULT_EPOCHS, roles, self.recipe)
@@ -273,17 +275,17 @@ class _Builder:
 
     def _choose(self, name: str, part: parts.ChoicePart, seed: int) -> None:
         """A scan over development problems, and the choice on a copy of the selector."""
-        stage, selector = self._named(name, seed), self.made[part.selector, seed]
+        stage, selector = self._stage_name(name, seed), self.made[part.selector, seed]
         output, scan = self.out / "trained" / stage, self.out / "scans" / stage
         arguments = {"pretrained": "${student}", "selector": str(selector.place), **part.arguments}
-        given = model_arguments(self.recipe, arguments, lambda found: self._place_of(found, seed))
+        model_args = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, seed))
         limit = least(part.limit, self.recipe.limits.problems)
-        words = ["s2t_eval", "scan", "--model", part.model, "--model_args", given]
+        words = ["s2t_eval", "scan", "--model", part.model, "--model_args", model_args]
         words += [*option("tau", part.tau), "--tasks", part.task, "--out", str(scan), "--"]
         words += [*asking(self.recipe, part.task), *option("limit", limit)]
         runs = 1 + len(part.tau)
         work = Work.of_texts(runs * (limit or DEV_PROBLEMS), BOTH[:1], self.recipe, starts=runs)
-        fields = _together(self._uses("student"), {"needs": {selector.stage: selector.place}})
+        fields = _merged_fields(self._model_fields("student"), {"needs": {selector.stage: selector.place}})
         settings = [asdict(part), seed]
         self._add(
             Stage(
@@ -309,24 +311,24 @@ class _Builder:
             trace = output.with_name(run.name + TRACE)
             arguments["trace"] = str(trace)
             scratch += [trace, trace.with_name(trace.name + ".partial")]
-        given = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, run.seed))
+        model_args = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, run.seed))
         documents = selected_documents(part, self.recipe.limits.documents)
-        words = ["s2t_eval", "run", "--model", run.model, "--model_args", given, "--tasks", run.task]
+        words = ["s2t_eval", "run", "--model", run.model, "--model_args", model_args, "--tasks", run.task]
         words += [*asking(self.recipe, run.task), *documents.options(run.task), "--log_samples"]
         words += ["--use_cache", str(cache), "--output_path", str(output)]
         samples = int(arguments.get("num_samples", DEFAULT_SAMPLES)) if run.model in RANDOM_MODELS else 1
-        named = references(run.arguments)
-        roles = [role for role in BOTH if role in named]
-        fields = self._uses(*roles)
-        for name in named:
-            fields = _together(fields, self._reference(name, run.seed))
+        referenced_names = references(run.arguments)
+        roles = [role for role in BOTH if role in referenced_names]
+        fields = self._model_fields(*roles)
+        for name in referenced_names:
+            fields = _merged_fields(fields, self._reference(name, run.seed))
         work = Work.of_texts(documents.count(run.task) * samples, roles, self.recipe)
         stage = Stage(f"{run.task}/{run.name}", EVALUATE, tuple(words), output, run.arguments, **fields)
         self._add(replace(stage, tasks=(run.task,), scratch=tuple(scratch), work=work))
 
     def _reference(self, name: str, seed: int) -> dict[str, Any]:
         """Fields of a stage that reads an artifact of the recipe."""
-        made = self._find(name, seed)
+        made = self._find_artifact(name, seed)
         if made is not None:
             return {"needs": {made.stage: made.place}}
         return self._labels()[1] if name == "labels" else {}
@@ -337,8 +339,8 @@ class _Builder:
         places = [str(self.out / "runs" / task) for task in tasks]
         runs = [stage for stage in self.stages if stage.kind == EVALUATE]
         needs = {stage.name: stage.output for stage in runs}
-        found = [path for stage in runs for path in stage.scratch if path.name.endswith(TRACE)]
-        traces = option("trace", tuple(map(str, found)))
+        trace_files = [path for stage in runs for path in stage.scratch if path.name.endswith(TRACE)]
+        traces = option("trace", tuple(map(str, trace_files)))
         if self.recipe.analysis and (self.recipe.labels is not None or traces):
             self._analyze(places, traces, needs)
         for task, place in zip(tasks, places, strict=True):
@@ -356,21 +358,21 @@ class _Builder:
         output, words = self.out / "analysis", ["s2t_eval", "analyze"]
         fields: dict[str, Any] = {"needs": dict(needs)}
         if self.recipe.labels is not None:
-            labels, reads = self._labels()
+            labels, label_fields = self._labels()
             words += ["--labels", str(labels)]
-            fields = _together(fields, reads)
+            fields = _merged_fields(fields, label_fields)
         words += ["--results", *places, *traces, "--out", str(output)]
         self._add(Stage("analysis", "analyze", tuple(words), output, None, **fields))
 
 
-def _together(*fields: Mapping[str, Any]) -> dict[str, Any]:
+def _merged_fields(*fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a stage, those that name several things joined."""
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for part in fields:
         for name, value in part.items():
-            before = found.get(name)
-            if isinstance(value, dict) and before:
-                found[name] = {**before, **value}
+            earlier = merged.get(name)
+            if isinstance(value, dict) and earlier:
+                merged[name] = {**earlier, **value}
             else:
-                found[name] = (*before, *value) if isinstance(value, tuple) and before else value
-    return found
+                merged[name] = (*earlier, *value) if isinstance(value, tuple) and earlier else value
+    return merged

@@ -1,4 +1,4 @@
-"""The words of command lines that say how a recipe's models are loaded and its problems are put."""
+"""Command-line options for loading a recipe's models and for building the prompts of its problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from s2t_eval.reproduce.schema import Recipe
 
 
 def options(part: object, *left_out: str) -> list[str]:
-    """The options that say what a part of a recipe says: `--name value`, bare where it is true."""
+    """A part of a recipe as options: `--name value`, or a bare `--name` where the value is true."""
     words: list[str] = []
     for item in fields(part):  # type: ignore[arg-type]
         value = getattr(part, item.name)
@@ -79,18 +79,20 @@ def model_arguments(recipe: Recipe, arguments: Mapping[str, Any], place_of: Call
         RecipeError: a value with a comma.
     """
     models = recipe.models
-    given: dict[str, Any] = {"dtype": models.dtype, "device": models.device}
-    given["trust_remote_code"] = True if models.trust else None
-    given["teacher_dtype"] = models.teacher_dtype if "teacher" in arguments else None
-    placed = replaced_references({**given, **arguments}, place_of)
+    loading_arguments: dict[str, Any] = {"dtype": models.dtype, "device": models.device}
+    loading_arguments["trust_remote_code"] = True if models.trust else None
+    loading_arguments["teacher_dtype"] = models.teacher_dtype if "teacher" in arguments else None
+    placed = replaced_references({**loading_arguments, **arguments}, place_of)
     words = [f"{name}={value}" for name, value in placed.items() if value is not None]
-    broken = [word for word in words if "," in word]
-    if broken:
-        raise RecipeError(f"{broken[0]!r}: lm_eval reads a comma as the end of an argument; use another name")
+    with_comma = [word for word in words if "," in word]
+    if with_comma:
+        raise RecipeError(
+            f"{with_comma[0]!r}: lm_eval reads a comma as the end of an argument; use another name"
+        )
     return ",".join(words)
 
 
 def least(*counts: int | None) -> int | None:
-    """The smallest of those that are given."""
-    given = [count for count in counts if count is not None]
-    return min(given) if given else None
+    """The smallest of the counts that are not None; None where all are."""
+    known_counts = [count for count in counts if count is not None]
+    return min(known_counts) if known_counts else None

@@ -1,4 +1,4 @@
-"""Which documents of a task are evaluated, as lm_eval is told."""
+"""Which documents of a task are evaluated, as options of lm_eval."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def selected_documents(part: TaskPart, most: int | None) -> Documents:
 
     Args:
         part: a column.
-        most: no more than so many, the first ones.
+        most: largest number of documents; the first ones are taken.
 
     Raises:
         ValueError: `limit_of_each` of a task whose documents cannot be read, or of an unknown field.
@@ -57,24 +57,26 @@ def selected_documents(part: TaskPart, most: int | None) -> Documents:
     if part.documents is not None:
         return Documents(tuple(document_ids(part.documents))[:most])
     if part.limit_of_each:
-        return Documents(_first_of_each(part)[:most])
+        return Documents(_first_ids_of_each(part)[:most])
     limits = [limit for limit in (part.limit, most) if limit is not None]
     return Documents(limit=min(limits) if limits else None)
 
 
-def _first_of_each(part: TaskPart) -> tuple[int, ...]:
+def _first_ids_of_each(part: TaskPart) -> tuple[int, ...]:
     name = part.task.removeprefix("s2t_")
     load = getattr(benchmark_data, name, None)
     if not part.task.startswith("s2t_") or not callable(load):
-        raise ValueError(f"tasks, {part.task}: limit_of_each is for tasks of ours alone; use documents")
-    found = []
-    seen: Counter[tuple[str, object]] = Counter()
+        raise ValueError(
+            f"tasks, {part.task}: limit_of_each is for s2t-eval's own tasks (s2t_*) alone; use documents"
+        )
+    ids = []
+    counts: Counter[tuple[str, object]] = Counter()
     for i, document in enumerate(load()["test"]):
         for field, count in part.limit_of_each.items():
             if field not in document:
                 known = ", ".join(document)
                 raise ValueError(f"tasks, {part.task}: documents have no field {field!r}; there are {known}")
-            seen[field, document[field]] += 1
-            if seen[field, document[field]] <= count:
-                found.append(i)
-    return tuple(sorted(set(found)))
+            counts[field, document[field]] += 1
+            if counts[field, document[field]] <= count:
+                ids.append(i)
+    return tuple(sorted(set(ids)))

@@ -46,9 +46,9 @@ def content_hash(path: Path) -> str | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Its files; what a download from the hub notes beside them (`.cache`) is no content."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if ".cache" not in path.relative_to(folder).parts)
+    """Its files; the metadata that a download from the hub stores beside them (`.cache`) is left out."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if ".cache" not in path.relative_to(folder).parts)
 
 
 def _blocks(file: Path) -> Iterator[bytes]:
@@ -86,7 +86,7 @@ def model_place(name: str) -> Path | None:
 
 
 def data_identity(task: str) -> str | None:
-    """Hash of the local data that a task of ours reads; None for the hub's, and for built-in problems."""
+    """Hash of the local data that one of our tasks reads; None for hub data and built-in problems."""
     folder = DATA_FOLDERS.get(task.removeprefix("s2t_").removesuffix("_dev"))
     place = os.environ.get("S2T_DATA")
     if place is None or folder is None or not task.startswith("s2t_"):

@@ -57,7 +57,7 @@ def _version(name: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, where the system provides it."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -67,12 +67,12 @@ def _processor() -> str:
 
 
 def _device(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
-    """Where the models run: as the results say, else as this process would choose."""
+    """The device of the models: as recorded in the results, else as this process would choose."""
     import torch
 
-    said = sorted({str(found) for run in _own_entries(stages) if (found := run.get("device"))})
+    recorded = sorted({str(device) for run in _own_entries(stages) if (device := run.get("device"))})
     chosen = read.recipe.models.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    used = said or [chosen]
+    used = recorded or [chosen]
     is_gpu = any(name.startswith("cuda") for name in used)
     return {
         "used": used if len(used) > 1 else used[0],
@@ -95,37 +95,37 @@ def _own_entries(stages: Sequence[Stage], with_adapter: bool = True) -> list[dic
 
 def _results(stages: Sequence[Stage]) -> dict[str, dict[str, Any]]:
     """Stage -> its results file."""
-    found = {}
+    results = {}
     for stage in stages:
         files = sorted(stage.output.rglob("results_*.json")) if stage.kind == EVALUATE else []
         if files:
             try:
-                found[stage.name] = json.loads(files[-1].read_text(encoding="utf-8"))
+                results[stage.name] = json.loads(files[-1].read_text(encoding="utf-8"))
             except ValueError:
                 continue  # cut off by a kill: the stage is not done, and will run again
-    return found
+    return results
 
 
 def _models(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
     models = read.recipe.models
     entries = _own_entries(stages, with_adapter=False)
-    found = {}
+    models_by_role = {}
     for role in ("student", "teacher"):
         name = getattr(models, role)
         if name is None:
             continue
         revision = getattr(models, f"{role}_revision")
         files = model_hash(name, revision)
-        found[role] = {
+        models_by_role[role] = {
             "name": name,
             "revision": revision,
             "files": files,
-            "fingerprints": _prints(role, entries),
+            "fingerprints": _fingerprints(role, entries),
         }
-    return found
+    return models_by_role
 
 
-def _prints(role: str, entries: Sequence[dict[str, Any]]) -> list[str]:
+def _fingerprints(role: str, entries: Sequence[dict[str, Any]]) -> list[str]:
     """Fingerprints of a model in the results; several where its weights changed in between."""
     teachers = {str(entry["teacher"]) for entry in entries if entry.get("teacher")}
     if role == "teacher":
@@ -147,21 +147,25 @@ def _data(stages: Sequence[Stage]) -> dict[str, Any]:
 
 
 def _artifacts(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
-    """What was collected, measured and trained: hash of its files, and what its own manifest says of data."""
-    found = {}
+    """What was collected, measured and trained: hash of its files, and fields of its own manifest."""
+    artifacts = {}
     for stage in stages:
         if stage.kind in (EVALUATE, "scan", "analyze", "report", "keep") or not stage.output.exists():
             continue
-        found[stage.name] = {"hash": content_hash(stage.output), **_said(stage.output)}
+        artifacts[stage.name] = {"hash": content_hash(stage.output), **_manifest_fields(stage.output)}
     labels = read.recipe.labels
     if labels is not None and labels.folder is not None:
         place = Path(labels.folder).expanduser()
-        found["labels"] = {"folder": labels.folder, "hash": content_hash(place), **_said(place)}
-    return found
+        artifacts["labels"] = {
+            "folder": labels.folder,
+            "hash": content_hash(place),
+            **_manifest_fields(place),
+        }
+    return artifacts
 
 
-def _said(place: Path) -> Mapping[str, Any]:
-    """Fields of an artifact's own manifest that name models and data."""
+def _manifest_fields(place: Path) -> Mapping[str, Any]:
+    """The fields of an artifact's own manifest that name models and data."""
     files = [place] if place.is_file() else [place / name for name in MANIFESTS]
     for file in files:
         if file.suffix == ".json" and file.is_file():

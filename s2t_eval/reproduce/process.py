@@ -45,7 +45,7 @@ class Progress(NamedTuple):
 
     @property
     def rest(self) -> float | None:
-        """Seconds until the bar is full; None while that cannot be told."""
+        """Seconds until the bar is full; None while it is too early for an estimate."""
         return self.seconds * (1 - self.share) / self.share if self.share >= 0.02 else None
 
 
@@ -66,7 +66,7 @@ def run_command(
 
     Raises:
         StageFailedError: it ended with an error; the message holds the last of what it printed.
-        KeyboardInterrupt: handed on once the command has ended.
+        KeyboardInterrupt: raised again once the command has ended.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", *command]
@@ -142,23 +142,23 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def end_marked(out: Path) -> int:
     """End the processes that a killed run of this output folder has left behind; returns how many.
 
-    They are found by their environment, so that no other process can be meant. Where there is no /proc
+    They are found by their environment, so that no other process can match. Where there is no /proc
     none is found; see `require_none_running`.
     """
     mark = f"{MARK}={out}".encode()
-    found = []
+    ended = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            is_ours = mark in (folder / "environ").read_bytes().split(b"\0")
-            if is_ours and int(folder.name) != os.getpid():
+            is_marked = mark in (folder / "environ").read_bytes().split(b"\0")
+            if is_marked and int(folder.name) != os.getpid():
                 os.kill(int(folder.name), signal.SIGKILL)
-                found.append(folder)
+                ended.append(folder)
         except (OSError, ProcessLookupError):
             continue  # it has ended, or is another user's
     end = time.monotonic() + STOP_SECONDS
-    while any(map(is_alive, found)) and time.monotonic() < end:
+    while any(map(is_alive, ended)) and time.monotonic() < end:
         time.sleep(0.05)
-    return len(found)
+    return len(ended)
 
 
 def require_none_running(out: Path) -> None:
@@ -189,7 +189,7 @@ def _running_file(out: Path) -> Path:
 
 
 def is_alive(folder: Path) -> bool:
-    """Whether a process still runs: one that nobody has waited for yet does not."""
+    """Whether a process still runs: a zombie, which no parent has waited for yet, does not."""
     try:
         return (folder / "stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except OSError:

@@ -1,4 +1,4 @@
-"""Reads a recipe: finds the file, takes `--set` over, replaces references, checks it against the schema."""
+"""Reads a recipe: finds the file, applies `--set`, replaces references, checks it against the schema."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def find(name: str) -> Path:
     for folder in SHIPPED:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    raise RecipeError(f"{name}: no shipped recipe has this name{_near(name, shipped())}")
+    raise RecipeError(f"{name}: no shipped recipe has this name{_suggestion(name, shipped())}")
 
 
 def shipped() -> list[str]:
@@ -93,14 +93,16 @@ def shipped() -> list[str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which the last would silently win."""
+    """YAML that refuses a duplicate key, whose last value would silently replace the others."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        named = [key for key, _ in node.value if key.tag != MERGE]
-        keys = [self.construct_object(key, deep=True) for key in named]
-        twice = [key for i, key in enumerate(keys) if key in keys[:i]]
-        if twice:
-            raise yaml.MarkedYAMLError(problem=f"{twice[0]!r} is there twice", problem_mark=node.start_mark)
+        key_nodes = [key for key, _ in node.value if key.tag != MERGE]
+        keys = [self.construct_object(key, deep=True) for key in key_nodes]
+        duplicates = [key for i, key in enumerate(keys) if key in keys[:i]]
+        if duplicates:
+            raise yaml.MarkedYAMLError(
+                problem=f"{duplicates[0]!r} is there twice", problem_mark=node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -168,7 +170,7 @@ def _require_known(value: Any, hint: Any, place: str) -> None:
         for key, inner in value.items():
             if key not in hints:
                 where = f"{place}: " if place else ""
-                raise RecipeError(f"{where}unknown key {key!r}{_near(str(key), hints)}")
+                raise RecipeError(f"{where}unknown key {key!r}{_suggestion(str(key), hints)}")
             _require_known(inner, hints[key], f"{place}.{key}".lstrip("."))
     elif get_origin(hint) in (Union, types.UnionType):
         for kind in kinds:
@@ -190,22 +192,22 @@ def _expanded(value: Any, place: str, names: Iterable[str]) -> Any:
     if not isinstance(value, str):
         return value
 
-    def replace(found: re.Match[str]) -> str:
-        name = found[1]
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
         if name in names and place.startswith(HAS_REFERENCES):
-            return found[0]
+            return match[0]
         if name in os.environ:
             return os.environ[name]
         raise RecipeError(
             f"{place}: ${{{name}}} is neither an artifact of the recipe nor an environment variable"
-            f"{_near(name, [*names, 'HOME'])}; set the variable, or give --set {place}=VALUE"
+            f"{_suggestion(name, [*names, 'HOME'])}; set the variable, or give --set {place}=VALUE"
         )
 
     return REFERENCE.sub(replace, value)
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    """What follows a name that is unknown: the nearest known one, or all of them."""
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of a message on an unknown name: the nearest known one, or all of them."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"
@@ -227,5 +229,5 @@ def replaced_references(value: Any, place_of: Callable[[str], str]) -> Any:
     if isinstance(value, list | tuple):
         return [replaced_references(inner, place_of) for inner in value]
     if isinstance(value, str):
-        return REFERENCE.sub(lambda found: place_of(found[1]), value)
+        return REFERENCE.sub(lambda match: place_of(match[1]), value)
     return value

@@ -30,11 +30,11 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """What `s2t-eval reproduce` is given.
+    """Arguments of `s2t-eval reproduce`.
 
     Args:
         recipe: path of a recipe, or the name of a shipped one.
-        out: folder of everything that is made; the same command goes on with what lies there.
+        out: folder of everything that is made; the same command resumes the work in it.
         plan: show the steps and run nothing.
         set: changes of the recipe, `KEY.KEY=VALUE`.
         keep: finished steps that stay although s2t-eval itself has changed since.
@@ -105,11 +105,11 @@ def _ended_by_signals() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    previous_handler = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
 class _Run:
@@ -143,23 +143,23 @@ class _Run:
         decision = self.state.decide(stage, inputs)
         head = f"[{number}/{len(self.stages)}] {stage.name}"
         if decision.runs:
-            self.note(f"{head}: {decision.why}; about {duration(self._expected(stage))}")
+            self.note(f"{head}: {decision.why}; about {duration(self._estimated_seconds(stage))}")
             record = self._execute(head, stage, self.state.begin(stage, inputs, decision.resumes))
-            self.note(f"{head}: done in {duration(record.seconds)}; {self._rest_text(number)}")
+            self.note(f"{head}: done in {duration(record.seconds)}; {self._remaining_text(number)}")
         elif decision.is_whole:
-            before = self.state.read(stage.name)
-            assert before is not None
-            record = self.state.finish(stage, before)
+            begun_record = self.state.read(stage.name)
+            assert begun_record is not None
+            record = self.state.finish(stage, begun_record)
             self.note(f"{head}: was done")
         else:
-            found = self.state.read(stage.name)
-            assert found is not None
-            record = found
+            finished_record = self.state.read(stage.name)
+            assert finished_record is not None
+            record = finished_record
             self.note(f"{head}: is done")
         self.made[stage.name] = record.output
 
     def _execute(self, head: str, stage: Stage, record: Record) -> Record:
-        """Run the command; its record knows at any time about how long it has run."""
+        """Run the command, and update the seconds in its record every `NOTE_SECONDS`."""
         self.noted = time.monotonic()
 
         def on_progress(progress: Progress) -> None:
@@ -176,27 +176,30 @@ class _Run:
 
     def _progress_text(self, stage: Stage, progress: Progress) -> str:
         phase = f"{progress.phase} {progress.share:.0%}, " if progress.phase else ""
-        here = max(0.0, self._expected(stage) - progress.seconds)
+        stage_seconds = max(0.0, self._estimated_seconds(stage) - progress.seconds)
         if progress.rest is not None:  # other phases may follow, unless a stage has one alone
-            here = progress.rest if stage.kind == EVALUATE else max(here, progress.rest)
-        later = self._later(self.stages.index(stage) + 1)
-        left = f"about {duration(here)} left here, {duration(here + later)} in all"
+            has_one_phase = stage.kind == EVALUATE
+            stage_seconds = progress.rest if has_one_phase else max(stage_seconds, progress.rest)
+        later_seconds = self._remaining_seconds(self.stages.index(stage) + 1)
+        total_seconds = stage_seconds + later_seconds
+        left = f"about {duration(stage_seconds)} left here, {duration(total_seconds)} in all"
         return f"{phase}{duration(progress.seconds)} so far, {left}"
 
-    def _rest_text(self, number: int) -> str:
+    def _remaining_text(self, number: int) -> str:
         if number == len(self.stages):
             return "nothing is left"
-        return f"about {duration(self._later(number))} for the {len(self.stages) - number} other steps"
+        seconds, count = self._remaining_seconds(number), len(self.stages) - number
+        return f"about {duration(seconds)} for the {count} other steps"
 
-    def _expected(self, stage: Stage) -> float:
+    def _estimated_seconds(self, stage: Stage) -> float:
         return self.estimator.seconds(stage.kind, stage.work)
 
-    def _later(self, number: int) -> float:
+    def _remaining_seconds(self, number: int) -> float:
         """Seconds of the stages from this one on that are not done."""
         rest = self.stages[number:]
         records = [self.state.read(stage.name) for stage in rest]
         return sum(
-            self._expected(stage)
+            self._estimated_seconds(stage)
             for stage, record in zip(rest, records, strict=True)
             if record is None or record.status != "done"
         )

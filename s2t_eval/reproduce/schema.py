@@ -1,4 +1,4 @@
-"""What a recipe may say: one frozen dataclass a section, each checked when it is built."""
+"""The schema of a recipe: one frozen dataclass a section, each checked when it is built."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ class MethodPart:
     Args:
         model: lm_eval's `--model`.
         arguments: of the model; `${student}`, `${teacher}`, `${calibration}` and the names of trained
-            artifacts stand for their places. `pretrained` is the student unless it is given.
+            artifacts stand for their places. `pretrained` is the student unless it is set.
         label: in the summary; None takes the method's name.
-        trace: whether fired steps are kept, for the viewer of the page.
+        trace: whether fired steps are stored, for the viewer of the page.
     """
 
     model: str
@@ -146,10 +146,10 @@ def document_ids(text: str) -> Iterator[int]:
         ValueError: another form, or a range that ends before it begins.
     """
     for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
-        if found is None or int(found[1]) > int(found[2] or found[1]):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if match is None or int(match[1]) > int(match[2] or match[1]):
             raise ValueError(f"documents: expected numbers and ranges such as 0-9,20, got {text!r}")
-        yield from range(int(found[1]), int(found[2] or found[1]) + 1)
+        yield from range(int(match[1]), int(match[2] or match[1]) + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,13 +202,15 @@ class Recipe:
 
     def _require_names(self) -> None:
         sections = ("selectors", "distilled", "tah", "choices")
-        seen: dict[str, str] = dict.fromkeys(RESERVED, "every recipe")
+        section_of_name: dict[str, str] = dict.fromkeys(RESERVED, "every recipe")
         for section in sections:
             for name in getattr(self, section):
-                if name in seen:
-                    raise ValueError(f"{section}.{name}: the name is taken by {seen[name]}; choose another")
-                seen[name] = section
-        for name in (*seen, *self.methods):
+                if name in section_of_name:
+                    raise ValueError(
+                        f"{section}.{name}: the name is taken by {section_of_name[name]}; choose another"
+                    )
+                section_of_name[name] = section
+        for name in (*section_of_name, *self.methods):
             if NAME.fullmatch(name) is None:
                 raise ValueError(f"{name!r}: expected a name of letters, digits, - and _")
 

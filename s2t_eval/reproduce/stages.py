@@ -27,7 +27,7 @@ class Stage:
         kind: which command it is.
         command: after `python -m`.
         output: the file or folder that it makes.
-        part: what the recipe says about it; a change makes it run again.
+        part: its settings in the recipe; a change makes it run again.
         needs: outputs of other stages that it reads, by their stages' names.
         models: role -> (name, revision) of the models that it loads.
         tasks: whose benchmark data it reads.
@@ -73,18 +73,18 @@ class Evaluation:
 
 def evaluations(recipe: Recipe) -> list[Evaluation]:
     """Every row and column of the table, in the recipe's order."""
-    found = []
+    runs = []
     for task in recipe.tasks:
         for name in task.methods or tuple(recipe.methods):
             method = recipe.methods[name]
             if BY_MODEL[method.model].votes and benchmark_of(task.task).is_code:
                 continue  # programs cannot be voted on: the table shows "–"
             for i, seed in enumerate(recipe.seeds if is_seeded(recipe, method) else recipe.seeds[:1]):
-                given = {"seed": seed} if seed and method.model != "hf" else {}
-                arguments = {"pretrained": "${student}", **method.arguments, **given}
+                seed_argument = {"seed": seed} if seed and method.model != "hf" else {}
+                arguments = {"pretrained": "${student}", **method.arguments, **seed_argument}
                 label = f"{name}-seed{seed}" if i else name
-                found.append(Evaluation(label, name, task.task, seed, method.model, arguments))
-    return found
+                runs.append(Evaluation(label, name, task.task, seed, method.model, arguments))
+    return runs
 
 
 def is_seeded(recipe: Recipe, method: MethodPart) -> bool:

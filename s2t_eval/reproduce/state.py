@@ -1,8 +1,8 @@
 """What is done: a record for each stage, and the decision whether it has to run.
 
-A record is written before its stage begins and again when it has ended. So a run that was killed anywhere
-is found out: its stage has a record that says `begun`, and its command goes on with the work that lies
-there if, and only if, it would be started with the very inputs that it began with.
+A record is written before its stage begins and again when it has ended. A run that was killed anywhere is
+therefore detected: the record of its stage has the status `begun`, and its command resumes the work in the
+output folder if, and only if, its inputs are the same as when it began.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage
 WHOLE_IF_THERE = ("calibrate", "train", "distil", "tah label", "tah stage 1")
 """Kinds whose commands write their output under another name and rename it: there, it is whole."""
 GOES_ON = ("collect", "scan", "tah stage 2", "download")
-"""Kinds whose commands go on with what lies in their output; others' unfinished outputs are removed."""
+"""Kinds whose commands resume the work in their output; others' unfinished outputs are removed."""
 PACKAGE = "package"
 
 
@@ -61,7 +61,7 @@ class Decision:
         runs: whether it does.
         why: for people; empty where it is done.
         resumes: whether unfinished work of the same inputs lies there.
-        is_whole: whether its output is whole although its record does not say so.
+        is_whole: whether its output is whole although its record has the status `begun`.
     """
 
     runs: bool
@@ -105,7 +105,7 @@ class State:
         return record
 
     def write(self, record: Record) -> None:
-        """Keep a record, whole or not at all."""
+        """Write a record, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.path(record.stage), json.dumps(asdict(record), indent=1) + "\n")
 
@@ -117,13 +117,13 @@ class State:
             made: stage -> hash of its output; a stage that is missing has none yet.
         """
         command = [word.replace(str(self.out), "OUT") for word in stage.command]
-        found = {"its command line": text_hash(command), "its settings": text_hash(stage.part)}
-        found |= {name: str(made.get(name)) for name in stage.needs}
+        hashes = {"its command line": text_hash(command), "its settings": text_hash(stage.part)}
+        hashes |= {name: str(made.get(name)) for name in stage.needs}
         for role, (name, revision) in stage.models.items():
-            found[f"the {role}"] = model_hash(name, revision)
-        found |= {f"the data of {task}": str(data_identity(task)) for task in stage.tasks}
-        found |= {str(file): str(content_hash(file)) for file in stage.files}
-        return {**found, PACKAGE: text_hash(package_identity())}
+            hashes[f"the {role}"] = model_hash(name, revision)
+        hashes |= {f"the data of {task}": str(data_identity(task)) for task in stage.tasks}
+        hashes |= {str(file): str(content_hash(file)) for file in stage.files}
+        return {**hashes, PACKAGE: text_hash(package_identity())}
 
     def decide(self, stage: Stage, inputs: Mapping[str, str]) -> Decision:
         """Whether a stage has to run with these inputs."""
@@ -136,7 +136,7 @@ class State:
         if differing == [PACKAGE] and stage.name in self.keep:
             differing = []
         if differing:
-            return Decision(True, _changed(differing))
+            return Decision(True, _changed_reason(differing))
         if record.status == "begun":
             is_whole = self._is_whole(stage)
             return Decision(not is_whole, "it was interrupted, and goes on", not is_whole, is_whole)
@@ -165,7 +165,7 @@ class State:
             record = replace(record, seconds=before.seconds)
         else:
             self._set_aside(stage, before)
-        self.write(record)  # first: an output without a record would be taken for somebody else's
+        self.write(record)  # first: an output without a record would be refused as not made by this recipe
         self._prepare(stage, resumes)
         return record
 
@@ -217,10 +217,10 @@ class State:
         return done
 
 
-def _changed(names: list[str]) -> str:
+def _changed_reason(names: list[str]) -> str:
     """Why a stage runs again."""
-    said = ["s2t-eval itself" if name == PACKAGE else name for name in names]
-    shown = ", ".join(said[:3]) + (f" and {len(said) - 3} more" if len(said) > 3 else "")
+    labels = ["s2t-eval itself" if name == PACKAGE else name for name in names]
+    shown = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
     return f"changed since: {shown}"
 
 

@@ -73,14 +73,14 @@ def _parameters(recipe: Recipe, role: str) -> float:
 
 @cache
 def parameters(name: str) -> float:
-    """Parameters of a model: counted in its safetensors files, or what its name says (`0.5B`)."""
+    """Parameters of a model: counted in its safetensors files, or read from its name (`0.5B`)."""
     place = model_place(name)
     files = sorted(place.glob("*.safetensors")) if place is not None and place.is_dir() else []
     counted = sum(_elements(file) for file in files)
-    said = re.search(r"(\d+(?:\.\d+)?)\s?([bBmM])(?![a-zA-Z])", name.rsplit("/", 1)[-1])
+    size = re.search(r"(\d+(?:\.\d+)?)\s?([bBmM])(?![a-zA-Z])", name.rsplit("/", 1)[-1])
     if counted:
         return float(counted)
-    return float(said[1]) * (1e9 if said[2] in "bB" else 1e6) if said else UNKNOWN_PARAMETERS
+    return float(size[1]) * (1e9 if size[2] in "bB" else 1e6) if size else UNKNOWN_PARAMETERS
 
 
 def _elements(file: Path) -> int:
@@ -113,7 +113,7 @@ class Finished(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Seconds, and what they rest on."""
+    """Seconds, and the basis of the estimate."""
 
     seconds: float
     basis: str
@@ -140,7 +140,7 @@ class Estimator:
         return work.seconds(self.rate) * self._factor(kind)
 
     def basis(self, kinds: Iterable[str]) -> str:
-        """What the estimates of these kinds rest on, in words."""
+        """The basis of the estimates of these kinds, in words."""
         known = {kind for kind, _, _ in self.finished}
         if not known:
             return "from a measured matrix product: good to a factor of about four"
@@ -185,7 +185,7 @@ def dtype_hint(dtype: str, device: str | None) -> str | None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `40 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    """A duration for people to read: `40 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
