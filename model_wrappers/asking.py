@@ -1,4 +1,4 @@
-"""The base of backends in which a model is asked about an unfinished answer."""
+"""The base of backends in which a model evaluates an unfinished answer by a question behind it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ class AskingLM(EngineLM):
         self.has_chat_template = False
 
     def apply_chat_template(self, *args: Any, **kwargs: Any) -> str:
-        """Stock's rendering of a conversation; it marks the run's prompts as conversations."""
+        """The harness's rendering of a conversation; afterwards `has_chat_template` is true."""
         self.has_chat_template = True
         rendered: str = super().apply_chat_template(*args, **kwargs)
         return rendered
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Texts for the harness's requests; their tasks know whether they have the chat template."""
+        """Texts for the harness's requests, whose tasks may have prompts with the chat template."""
         settings = [prompt_settings(task) for task in {str(instance.task_name) for instance in requests}]
-        self.has_chat_template |= any(known is not None and known.apply_chat_template for known in settings)
+        self.has_chat_template |= any(
+            prompt is not None and prompt.apply_chat_template for prompt in settings
+        )
         return super().generate_until(requests, disable_tqdm)

@@ -30,10 +30,10 @@ class R2RArguments(TeacherArguments):
 
 
 class RoadsToRome(SelectToThink):
-    """R2R (arXiv 2505.21600): takeover under a learned router, which needs no teacher to fire.
+    """R2R (arXiv 2505.21600): takeover under a learned router, which fires without the teacher.
 
-    At a fired step the teacher reads in one pass what it has not read yet and writes one token; accepted
-    tokens are neither verified nor taken back.
+    At a fired step the teacher prefills in one pass all tokens that it has not processed yet and generates
+    one token. Tokens of the student at other steps are neither verified nor discarded.
 
     Raises:
         ValueError: no router, or arguments that do not fit.

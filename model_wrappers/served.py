@@ -1,4 +1,4 @@
-"""A backend's models on vLLM servers: what stands in for their weights here, and the scheduler over them."""
+"""A backend's models on vLLM servers: models without weights in their place, and the scheduler over them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Served:
     """The servers of a backend.
 
     Args:
-        fleet: as the probe found them.
+        fleet: the servers, as probed.
         settings: chunk, concurrency, timeouts.
     """
 
@@ -44,7 +44,7 @@ class Served:
 
     @classmethod
     def of(cls, arguments: CommonArguments, model_args: Mapping[str, Any]) -> Served | None:
-        """The servers that a backend's arguments name, probed and warmed up; None where they name none.
+        """The servers in a backend's arguments, probed and warmed up; None where there are none.
 
         Raises:
             ValueError: an argument that only a model loaded here can have.
@@ -76,7 +76,7 @@ class Served:
         return RemoteScheduler(self.fleet, policy, text_vocab, self.settings, decode, answer_of)
 
     def describe(self) -> dict[str, Any]:
-        """Names and versions of the served models: what of the servers may change a text."""
+        """Names and versions of the served models: the properties of the servers that may change a text."""
         roles = {"student": self.fleet.students, "teacher": self.fleet.teachers}
         return {
             role: {"model": servers[0].model, "versions": sorted({server.version for server in servers})}
@@ -85,15 +85,15 @@ class Served:
         }
 
     def teacher_fingerprint(self, student_tokenizer: Any, teacher: str | None, trust: bool) -> str | None:
-        """The teacher's fingerprint, if its weights are on this machine; its tokens are compared first.
+        """The teacher's fingerprint, if its weights are on this machine; its vocabulary is compared first.
 
         Args:
-            student_tokenizer: the teacher must have its tokens.
+            student_tokenizer: tokenizer of the student, whose vocabulary the teacher's must equal.
             teacher: the argument `teacher`; None tries the name by which the server loaded its model.
             trust: run the checkpoint's own code.
 
         Raises:
-            VocabularyMismatchError: other tokens.
+            VocabularyMismatchError: the vocabularies differ.
             ModelLoadError: `teacher` names no model.
         """
         name = teacher or self.fleet.teachers[0].root
@@ -116,10 +116,10 @@ class Served:
 
 
 def unloaded_model(config: Any, trust: bool) -> PreTrainedModel:
-    """A model of this configuration without weights: its shape is all that is needed of it."""
+    """A model of this configuration without weights; only its shape is used."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
-    # Stock `hf` moves every model to a GPU where there is one; there is nothing to move.
+    # Stock `hf` moves every model to a GPU where there is one; this model has no weights to move.
     model.to = lambda *args, **kwargs: model
     return model.eval()
 

@@ -70,8 +70,8 @@ class SpecReason(AskingLM):
     ARGUMENTS = SpecReasonArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        own, _ = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
-        arguments = cast(SpecReasonArguments, own)
+        parsed, _ = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
+        arguments = cast(SpecReasonArguments, parsed)
         if not arguments.teacher:
             raise ValueError(
                 f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger model "
@@ -87,7 +87,7 @@ class SpecReason(AskingLM):
         )
         self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
         self.teacher_tokenizer = loaded.tokenizer
-        self._score(has_chat_template=False)  # unusable scores are reported before any text
+        self._make_score(has_chat_template=False)  # unusable scores are reported before any text
 
     @property
     def steps(self) -> SpecReasonArguments:
@@ -96,15 +96,17 @@ class SpecReason(AskingLM):
 
     @property
     def max_length(self) -> int:
-        """Context in tokens: the student's, or what the score's question leaves of the teacher's."""
-        own = super().max_length
+        """Context in tokens: the student's, or the teacher's less the score's question if that is smaller."""
+        student_length = super().max_length
         if self.teacher is None:
-            return own
-        question = len(self._score(self.has_chat_template).question)
-        return min(own, getattr(self.teacher.config, "max_position_embeddings", own + question) - question)
+            return student_length
+        question_length = len(self._make_score(self.has_chat_template).question)
+        unlimited = student_length + question_length
+        teacher_length = getattr(self.teacher.config, "max_position_embeddings", unlimited)
+        return min(student_length, teacher_length - question_length)
 
     def policy(self) -> Policy:
-        """The policy that never fires: SpecReason selects no candidates."""
+        """A policy without trigger or selector: SpecReason selects no candidates."""
         return SPECREASON
 
     def decoder(self, observe: Sequence[Trigger] = ()) -> SpecReasonDecoder:
@@ -114,14 +116,14 @@ class SpecReason(AskingLM):
             self.student,
             self.teacher,
             StepEnds(self.tok_decode, cast(Delimiter, self.steps.delimiter), self.steps.max_step),
-            self._score(self.has_chat_template),
+            self._make_score(self.has_chat_template),
             self.steps.accept,
             self.rows,
             self.tok_decode,
             self.thoughts.answer_of,
         )
 
-    def _score(self, has_chat_template: bool) -> Any:
+    def _make_score(self, has_chat_template: bool) -> Any:
         try:
             name = cast(ScoreName, self.steps.score)
             return make_score(name, self.teacher_tokenizer, has_chat_template)

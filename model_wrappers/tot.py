@@ -1,4 +1,4 @@
-"""`--model tot`: Tree of Thoughts over lines, with values that the student reads from its own logits."""
+"""`--model tot`: Tree of Thoughts over lines, with values from the student's own logits."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TreeArguments(CommonArguments):
 
 
 class TreeOfThoughts(AskingLM):
-    """Breadth-first search over lines; it refuses code, as Maj@8 does.
+    """Breadth-first search over lines; tasks of code are an error, as for Maj@8.
 
     Raises:
         ValueError: arguments outside their ranges, a tokenizer without the value's replies, or a task whose
@@ -96,7 +96,7 @@ class TreeOfThoughts(AskingLM):
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)
-        self._value(has_chat_template=False)  # an unusable value is reported before any text
+        self._make_value(has_chat_template=False)  # an unusable value is reported before any text
 
     @property
     def search(self) -> TreeArguments:
@@ -105,15 +105,15 @@ class TreeOfThoughts(AskingLM):
 
     @property
     def max_length(self) -> int:
-        """Context in tokens: what the value's question leaves of the student's."""
-        return super().max_length - self._value(getattr(self, "has_chat_template", False)).extra_slots
+        """Context in tokens: the student's less the value's question."""
+        return super().max_length - self._make_value(getattr(self, "has_chat_template", False)).extra_slots
 
     def policy(self) -> Policy:
-        """The policy that never fires: a search selects lines, not tokens."""
+        """A policy without trigger or selector: a search selects lines, not tokens."""
         return TOT
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Refuses tasks of code before any token is generated."""
+        """Texts for the harness's requests; tasks of code are an error before any token is generated."""
         for name in {str(instance.task_name) for instance in requests}:
             if getattr(built_task(name), "UNSAFE_CODE", False):
                 raise ValueError(
@@ -131,13 +131,13 @@ class TreeOfThoughts(AskingLM):
             self.student,
             settings,
             StepEnds(self.tok_decode, cast(Delimiter, search.delimiter), search.max_line),
-            self._value(self.has_chat_template),
+            self._make_value(self.has_chat_template),
             self.rows,
             self.tok_decode,
             self.thoughts.answer_of,
         )
 
-    def _value(self, has_chat_template: bool) -> StateValue:
+    def _make_value(self, has_chat_template: bool) -> StateValue:
         try:
             return make_value(cast(ValueName, self.search.value), self.tokenizer, has_chat_template)
         except QuestionError as error:

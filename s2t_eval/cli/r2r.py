@@ -47,18 +47,18 @@ class R2RLabel(ProblemOptions):
         """Label, and print the shares of identical, neutral and divergent tokens."""
         self.require_problems()
         require_flags(self, num_logits=AT_LEAST_1)
-        signs = ["manifest.json", "work/settings.json"]
+        marker_files = ["manifest.json", "work/settings.json"]
         description = "an unfinished one of `s2t-eval r2r label`"
-        require_reusable_folder("--out", self.out, description, signs, parents=False)
+        require_reusable_folder("--out", self.out, description, marker_files, parents=False)
         from s2t_eval.pipelines.collect_labels import load_pair
         from s2t_eval.pipelines.r2r_labels import Labelling, label
 
         lm = load_pair(self.student.pretrained, self.teacher, **self.loading)
         settings = Labelling(self.labelling, self.num_logits, self.drop_overlap)
-        _show_labels(self.out, label(lm, self.source, self.prompting, settings, self.out))
+        _print_labels(self.out, label(lm, self.source, self.prompting, settings, self.out))
 
 
-def _show_labels(folder: Path, manifest: Manifest) -> None:
+def _print_labels(folder: Path, manifest: Manifest) -> None:
     from s2t_eval.training.r2r.labels import PUBLISHED
 
     steps = manifest.num_identical + manifest.num_neutral + manifest.num_divergent
@@ -114,10 +114,10 @@ class R2RTrain:
         labels.require_student(student.fingerprint, student.vocabulary)
         require_no_evaluation_prompts([text.prompt_ids.tolist() for text in labels], tokenizer.decode)
         info = train_router(student, labels, self.size, self.loop, self.settings, self.threshold, self.out)
-        _show_router(self.out, info)
+        _print_router(self.out, info)
 
 
-def _show_router(out: Path, info: RouterInfo) -> None:
+def _print_router(out: Path, info: RouterInfo) -> None:
     figures, training = info.held_out, info.training
     print(
         f"{out}: {training['problems']} problems, {training['steps']} steps, the best after "
@@ -132,5 +132,5 @@ def _show_router(out: Path, info: RouterInfo) -> None:
         f"{figures['divergent']:.0f} divergent)"
     )
     for name, signal in figures["signals"].items():
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in signal.items() if value is not None)
-        print(f"  {name}: {shown}")
+        values = ", ".join(f"{key} {value:.3f}" for key, value in signal.items() if value is not None)
+        print(f"  {name}: {values}")

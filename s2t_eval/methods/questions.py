@@ -1,4 +1,4 @@
-"""Questions about an unfinished answer, as tokens that a model reads behind it.
+"""Questions about an unfinished answer, as tokens that a model processes behind it.
 
 The question follows the text as a further turn of the conversation where prompts have the model's chat
 template, and as plain lines otherwise. The model's reply is read from the logits behind the question, so no
@@ -21,7 +21,7 @@ def question_ids(tokenizer: Any, question: str, opening: str, has_chat_template:
     """Token ids of a question that follows an unfinished answer.
 
     Args:
-        tokenizer: of the model that reads the question.
+        tokenizer: tokenizer of the model that evaluates the answer.
         question: the question.
         opening: beginning of the model's reply, up to the token whose logits are read.
         has_chat_template: whether prompts have the chat template.
@@ -35,8 +35,8 @@ def question_ids(tokenizer: Any, question: str, opening: str, has_chat_template:
         turns = [("user", "question"), ("assistant", MARK), ("user", question)]
         messages = [{"role": role, "content": content} for role, content in turns]
         rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        _, found, text = rendered.partition(MARK)
-        if not found:
+        _, separator, text = rendered.partition(MARK)
+        if not separator:
             raise QuestionError(
                 "chat template: expected one that keeps the answers of earlier turns, so that a question "
                 "about an answer can follow it; this one drops them; run without --apply_chat_template"
@@ -52,12 +52,12 @@ def reply_ids(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
     Raises:
         QuestionError: none of the words is a single token.
     """
-    spelt = {
+    spellings = {
         tuple(tokenizer.encode(space + word, add_special_tokens=False))
         for word in words
         for space in ("", " ")
     }
-    ids = tuple(sorted(ids[0] for ids in spelt if len(ids) == 1))
+    ids = tuple(sorted(spelling[0] for spelling in spellings if len(spelling) == 1))
     if not ids:
         raise QuestionError(
             f"tokenizer: expected one of the replies {', '.join(words)} to be a single token, and none is; "

@@ -1,4 +1,4 @@
-"""An R2R router's folder: the network, its thresholds and all that must hold where it is used.
+"""An R2R router's folder: the network, its thresholds and the models that it fits.
 
 router.safetensors   the network
 r2r.json             student, teacher, size, thresholds, figures
@@ -58,22 +58,22 @@ It fits the student with fingerprint `{{ base }}` and the teacher with fingerpri
 
 @dataclass(frozen=True)
 class RouterInfo:
-    """What `r2r.json` holds.
+    """The contents of `r2r.json`.
 
     Args:
         base: fingerprint of the student.
-        base_name: how it was called, for people.
+        base_name: the student's name, for display.
         teacher: fingerprint of the model whose texts and verdicts the labels are.
-        teacher_name: how it was called.
+        teacher_name: the teacher's name, for display.
         vocabulary: hash of the tokenizer's text entries.
         hidden_size: width of the student.
         size: of the network.
         threshold: probability above which a token is the teacher's, unless the user names another.
-        chosen_by: what chose it: a recall or a rate on validation problems.
+        chosen_by: the criterion: a recall or a rate on validation problems.
         thresholds: rate -> threshold, quantiles over the tokens of validation problems.
-        held_out: recall and positive rate of `threshold` on problems that chose nothing, with their n, and
+        held_out: recall and positive rate of `threshold` on problems that did not choose it, with n, and
             recall and positive rate at every rate.
-        labels: what the labels were made of, and their shares.
+        labels: the manifest of the labels, and their shares.
         training: settings and history.
     """
 
@@ -109,7 +109,7 @@ class RouterFolder:
     """A loaded router.
 
     Args:
-        folder: where it lies.
+        folder: its path.
         info: its settings.
         router: the network, in evaluation mode.
         hash: 16 hex digits over its weights and settings.
@@ -121,7 +121,7 @@ class RouterFolder:
     hash: str
 
     def trigger(self, embed: Callable[[Tensor], Tensor], device: Any) -> DivergenceTrigger:
-        """The trigger that this router is, beside a student with these input embeddings."""
+        """The trigger of this router, for a student with these input embeddings."""
         return DivergenceTrigger(self.router.to(device), embed, self.hash)
 
     def table(self, trigger: DivergenceTrigger) -> ThresholdTable:
@@ -169,12 +169,12 @@ def load_router(name: str | Path, base: str, vocabulary: str, hidden_size: int) 
     folder = router_path(name)
     info = KIND.read(f"router={name}", folder / SETTINGS)
     fix = "use that student, or train a router for this one"
-    for what, saved, current in (
+    for quantity, saved, current in (
         ("hidden size", info.hidden_size, hidden_size),
         ("tokenizer", info.vocabulary, vocabulary),
         ("student", info.base, base),
     ):
-        KIND.require_same(f"router={name}", what, saved, current, fix, info.base_name)
+        KIND.require_same(f"router={name}", quantity, saved, current, fix, info.base_name)
     try:
         router = DivergenceRouter(info.hidden_size, info.size)
         weights = load_file(folder / WEIGHTS)
@@ -188,7 +188,7 @@ def load_router(name: str | Path, base: str, vocabulary: str, hidden_size: int) 
 
 
 def _require_shapes(name: str | Path, router: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Raise `R2RError` unless the stored weights are a network of the size that `r2r.json` names."""
+    """Raise `R2RError` unless the stored weights are a network of the size in `r2r.json`."""
     expected = {key: tuple(value.shape) for key, value in router.state_dict().items()}
     actual = {key: tuple(value.shape) for key, value in weights.items()}
     differing = sorted(k for k in expected.keys() | actual.keys() if expected.get(k) != actual.get(k))

@@ -1,4 +1,4 @@
-"""Where a step of reasoning ends: the unit that SpecReason accepts and that Tree of Thoughts branches."""
+"""The end of a step of reasoning: the unit that SpecReason accepts and that Tree of Thoughts branches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DELIMITERS: tuple[Delimiter, ...] = get_args(Delimiter)
 _ENDS = {
     "line": re.compile(r"\S[^\S\n]*\n"),
     "paragraph": re.compile(r"\S[^\S\n]*\n[^\S\n]*\n"),
-    # A full stop behind a digit may be a decimal point; the next token would tell, but is not written yet.
+    # A full stop behind a digit may be a decimal point; the next token decides it, but does not exist yet.
     "sentence": re.compile(r"\S[^\S\n]*\n|(?:[^\d\s]\.|[!?])\s*$"),
 }
 

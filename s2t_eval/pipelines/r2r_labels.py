@@ -51,18 +51,18 @@ def label(
 
     Raises:
         OverlapError: problems that are also evaluation problems.
-        LabelError: the folder holds something else.
+        LabelError: the folder contains something else.
         R2RError: a rule that does not fit the problems or the teacher.
     """
-    posed = source_prompts(lm, source, prompting)
-    prompts = without_evaluation_problems(posed, settings.drop_overlap)
-    labeller = _labeller(lm, prompts, settings.rule)
+    all_prompts = source_prompts(lm, source, prompting)
+    prompts = without_evaluation_problems(all_prompts, settings.drop_overlap)
+    labeller = _make_labeller(lm, prompts, settings.rule)
     problems = [
         Problem(name, question_hash(question), request, request.prompt_ids)
         for name, question, request in zip(prompts.names, prompts.questions, prompts.requests, strict=True)
     ]
-    described = _described(lm, source, prompting, settings, posed, problems)
-    work = CollectionFolder(folder, asdict(described), collect.KINDS)
+    initial_manifest = _initial_manifest(lm, source, prompting, settings, all_prompts, problems)
+    work = CollectionFolder(folder, asdict(initial_manifest), collect.KINDS)
     assert lm.teacher is not None
     with GenerationProgress(len(problems), "Teacher's texts") as progress:
         collect.write_texts(
@@ -75,54 +75,54 @@ def label(
             progress.update,
             progress.on_round,
         )
-    kept = collect.finished_texts(work, len(problems))
-    with tqdm(total=len(kept), desc="Student's steps") as bar:
-        collect.read_steps(lm.student, problems, kept, work, described.num_logits, bar.update)
-    with GenerationProgress(len(kept), f"Labelling by {settings.rule.rule}") as progress:
+    finished = collect.finished_texts(work, len(problems))
+    with tqdm(total=len(finished), desc="Student's steps") as bar:
+        collect.read_steps(lm.student, problems, finished, work, initial_manifest.num_logits, bar.update)
+    with GenerationProgress(len(finished), f"Labelling by {settings.rule.rule}") as progress:
         continuer = Continuer(lm.teacher, lm.rows, lm.tok_decode, lm.thoughts.answer_of, progress.on_round)
-        collect.label_mismatches(continuer, problems, kept, work, labeller, progress.update)
-    manifest = collect.finish(work, problems, kept, described)
+        collect.label_mismatches(continuer, problems, finished, work, labeller, progress.update)
+    manifest = collect.finish(work, problems, finished, initial_manifest)
     work.clear()
     return manifest
 
 
-def _described(
+def _initial_manifest(
     lm: SelectToThink,
     source: Source,
     prompting: Prompting,
     settings: Labelling,
-    posed: PromptSet,
+    all_prompts: PromptSet,
     problems: Sequence[Problem],
 ) -> Manifest:
-    """The manifest before anything is counted: what a resumed run is compared with."""
+    """The manifest without counts, with which a resumed run is compared."""
     assert lm.teacher_fingerprint is not None
     return Manifest(
         student=lm.student_fingerprint,
         teacher=lm.teacher_fingerprint,
-        student_name=_name(lm.student_name),
-        teacher_name=_name(str(lm.selection.teacher)),
+        student_name=_display_name(lm.student_name),
+        teacher_name=_display_name(str(lm.selection.teacher)),
         vocabulary=vocabulary_hash(lm.tokenizer),
         hidden_size=int(lm.student.config.hidden_size),
         num_logits=min(settings.num_logits, lm.student.text_vocab),
         data={
-            "source": posed.source,
-            "split": posed.split,
-            "hash": posed.hash,
+            "source": all_prompts.source,
+            "split": all_prompts.split,
+            "hash": all_prompts.hash,
             "skip": source.skip,
             "problems": len(problems),
-            "left_out_as_evaluation_problems": len(posed.instances) - len(problems),
+            "left_out_as_evaluation_problems": len(all_prompts.instances) - len(problems),
         },
         prompt={**asdict(prompting), "max_gen_toks": problems[0].request.max_new_tokens},
         settings=asdict(settings.rule),
     )
 
 
-def _name(name: str) -> str:
+def _display_name(name: str) -> str:
     return name if name.startswith("embedded/") else Path(name).name
 
 
-def _labeller(lm: SelectToThink, prompts: PromptSet, settings: LabelSettings) -> collect.Labeller:
-    """What the rule needs of the task and of the teacher's prompt format.
+def _make_labeller(lm: SelectToThink, prompts: PromptSet, settings: LabelSettings) -> collect.Labeller:
+    """The labeller of a rule, with the task's answers and the teacher's prompt format.
 
     Raises:
         R2RError: the rule `answer` without a task whose answers can be compared.
@@ -135,7 +135,7 @@ def _labeller(lm: SelectToThink, prompts: PromptSet, settings: LabelSettings) ->
             raise R2RError(f"rule=answer: {error}; choose another rule") from error
         if settings.validate:
             tqdm.write(f"note: the labels are not validated by answers: {error}")
-    return collect.Labeller(settings, answers_of, _judge(lm) if settings.rule == "judge" else None)
+    return collect.Labeller(settings, answers_of, _chat_judge(lm) if settings.rule == "judge" else None)
 
 
 def _answers_of(lm: SelectToThink, prompts: PromptSet) -> AnswersOf:
@@ -144,16 +144,16 @@ def _answers_of(lm: SelectToThink, prompts: PromptSet) -> AnswersOf:
     task = require_votable(prompts.task)
 
     def answers_of(number: int, texts: Sequence[Sequence[int]]) -> list[str | None]:
-        shown = [lm.tok_decode(list(ids)) for ids in texts]
+        outputs = [lm.tok_decode(list(ids)) for ids in texts]
         for stop in prompts.requests[number].stop_strings:
-            shown = [text.split(stop)[0] for text in shown]
-        return votable_answers(task, prompts.docs[number], shown)
+            outputs = [text.split(stop)[0] for text in outputs]
+        return votable_answers(task, prompts.docs[number], outputs)
 
     return answers_of
 
 
-def _judge(lm: SelectToThink) -> Judge:
-    """The teacher as a judge, asked through its chat template where it has one."""
+def _chat_judge(lm: SelectToThink) -> Judge:
+    """The teacher as a judge; its prompts have the chat template if the tokenizer has one."""
 
     def encode_text(text: str) -> list[int]:
         ids: list[int] = lm.tokenizer.encode(text, add_special_tokens=False)

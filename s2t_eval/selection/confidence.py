@@ -1,4 +1,4 @@
-"""How sure a text is of itself: DeepConf's token confidence (arXiv 2508.15260), for votes over samples."""
+"""DeepConf's token confidence of a text (arXiv 2508.15260), for votes over samples."""
 
 from __future__ import annotations
 

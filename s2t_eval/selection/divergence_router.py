@@ -1,6 +1,6 @@
-"""R2R's router: whether the student's token would change what the text says (arXiv 2505.21600, section 3).
+"""R2R's router: does the student's token change the meaning of the text? (arXiv 2505.21600, section 3)
 
-It reads three things of one step of the student: its last hidden state, the input embedding of its most
+Its inputs are three values of one step of the student: its last hidden state, the input embedding of its most
 likely token, and its largest logits. The KL router of `router.py` has other inputs and other labels.
 """
 
@@ -26,7 +26,7 @@ class DivergenceRouter(nn.Module):
 
     Args:
         hidden_size: width of the student.
-        size: of the network; `num_logits` may not exceed the student's text vocabulary.
+        size: size of the network; `num_logits` may not exceed the student's text vocabulary.
     """
 
     def __init__(self, hidden_size: int, size: RouterSize) -> None:
@@ -60,12 +60,12 @@ class DivergenceRouter(nn.Module):
 class DivergenceTrigger:
     """The router's probability that the student's most likely token diverges; needs no teacher.
 
-    A sampled token is not looked at: the router was trained on the most likely one.
+    A sampled token is no input: the router was trained on the most likely one.
 
     Args:
         router: the network, in evaluation mode, on the student's device.
         embed: the student's input embedding, ids [n] -> [n, hidden].
-        source: hash of the router's folder, which tells its thresholds from those of another router.
+        source: hash of the router's folder, which distinguishes its thresholds from those of another router.
     """
 
     router: DivergenceRouter

@@ -23,7 +23,7 @@ HIGHEST_MARK = 9
 
 
 class StepStates(NamedTuple):
-    """What the teacher computed of one drafted step."""
+    """The teacher's hidden states of one drafted step."""
 
     before: Tensor
     """its states from which the step's tokens are predicted, [tokens, hidden]"""
@@ -38,7 +38,7 @@ class StepScore(Protocol):
 
     @property
     def question(self) -> tuple[int, ...]:
-        """Tokens that the teacher reads behind a step; dropped again afterwards."""
+        """Tokens that the teacher prefills behind a step; they are dropped afterwards."""
         ...
 
     def __call__(self, teacher: ModelRunner, step: StepStates) -> float:
@@ -67,11 +67,11 @@ class MarkScore:
         if not bool(logits.max().isfinite()):
             return float("nan")
         if self.is_expected:
-            totals = torch.stack([logits[list(ids)].logsumexp(-1) for ids in self.marks])
-            weights = torch.arange(len(self.marks), device=totals.device)
-            return float((totals.softmax(-1) * weights).sum()) / HIGHEST_MARK
-        best = int(logits.argmax())
-        return sum(mark for mark, ids in enumerate(self.marks) if best in ids) / HIGHEST_MARK
+            mark_logits = torch.stack([logits[list(ids)].logsumexp(-1) for ids in self.marks])
+            weights = torch.arange(len(self.marks), device=mark_logits.device)
+            return float((mark_logits.softmax(-1) * weights).sum()) / HIGHEST_MARK
+        most_likely = int(logits.argmax())
+        return sum(mark for mark, ids in enumerate(self.marks) if most_likely in ids) / HIGHEST_MARK
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class LikelihoodScore:
     def __call__(self, teacher: ModelRunner, step: StepStates) -> float:
         """The score."""
         log_probs = teacher.head(step.before).log_softmax(-1)
-        chosen = torch.tensor(step.tokens, device=log_probs.device)[:, None]
-        return float(log_probs.gather(-1, chosen).mean().exp())
+        step_ids = torch.tensor(step.tokens, device=log_probs.device)[:, None]
+        return float(log_probs.gather(-1, step_ids).mean().exp())
 
 
 def make_score(name: ScoreName, tokenizer: Any, has_chat_template: bool) -> StepScore:

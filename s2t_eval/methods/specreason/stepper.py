@@ -1,9 +1,10 @@
 """SpecReason (arXiv 2504.07891) under the scheduler of every method.
 
-The student drafts a step of reasoning token by token. The teacher reads the complete draft, and behind it the
-question of the score, in one chunk. An accepted draft becomes text; a rejected one is dropped in both models,
-and the teacher writes the step itself, which is not scored. The published code samples at temperature 0.6 and
-stops at a budget; here drafts are greedy unless a request samples, and a text ends as in every other method.
+The student drafts a step of reasoning token by token. The teacher prefills the complete draft, and behind it
+the question of the score, in one chunk. An accepted draft becomes text; a rejected one is dropped in both
+models, and the teacher writes the step itself, which is not scored. The published code samples at temperature
+0.6 and stops at a budget; here drafts are greedy unless a request samples, and a text ends as in every other
+method.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ class StepwiseSequence(Sequence):
     """A request and its present step of reasoning.
 
     Args:
-        step: tokens of the step: a draft that is not text yet, or what the teacher has written of it.
+        step: tokens of the step: a draft that is not text yet, or the teacher's tokens of it so far.
         is_teacher_writing: whether the teacher writes the step.
         student_state: the student's state behind text and draft, [hidden].
-        teacher_state: the teacher's state behind the last token of the text that it has read, [hidden].
+        teacher_state: the teacher's state behind the last token of the text that it has processed, [hidden].
     """
 
     step: list[int] = field(default_factory=list)
@@ -62,7 +63,7 @@ class SpecReasonStepper:
         teacher: scores them, and writes those that it rejects.
         ends: when a step is complete.
         score: the teacher's score.
-        accept: a draft is accepted if its score is at least this; 0 accepts all, above 1 none.
+        accept: smallest score of an accepted draft; 0 accepts all drafts, a value above 1 none.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class SpecReasonStepper:
 
     @property
     def extra_slots(self) -> int:
-        """The question of the score lies behind a text."""
+        """Slots for the question of the score, which follows a text."""
         return len(self.score.question) + 1
 
     def sequence(self, index: int, request: Request, stop: StopRule) -> StepwiseSequence:
@@ -85,43 +86,46 @@ class SpecReasonStepper:
         return StepwiseSequence(index, request, stop)
 
     def prefill(self, seqs: abc.Sequence[StepwiseSequence], first: int) -> None:
-        """Read the prompts of `seqs[first:]` with both models."""
+        """Prefill the prompts of `seqs[first:]` with both models."""
         rows = range(first, len(seqs))
-        student = prefill_student(self.student, seqs, rows)
-        read = [seqs[row].usage.teacher_tokens for row in rows]
-        teacher = prefill_teacher(self.teacher, seqs, rows)
+        student_states = prefill_student(self.student, seqs, rows)
+        tokens_before = [seqs[row].usage.teacher_tokens for row in rows]
+        teacher_states = prefill_teacher(self.teacher, seqs, rows)
         for i, row in enumerate(rows):
             seq = seqs[row]
-            seq.student_state, seq.teacher_state = student[i], teacher[i]
-            seq.usage.teacher_prefilled += seq.usage.teacher_tokens - read[i]
+            seq.student_state, seq.teacher_state = student_states[i], teacher_states[i]
+            seq.usage.teacher_prefilled += seq.usage.teacher_tokens - tokens_before[i]
 
     def emit(self, seqs: abc.Sequence[StepwiseSequence]) -> Finished:
         """The teacher's tokens, and the accepted drafts among those that have become complete."""
         writing = [row for row, seq in enumerate(seqs) if seq.is_teacher_writing]
         drafting = [row for row, seq in enumerate(seqs) if not seq.is_teacher_writing]
-        finished = self._write(seqs, writing) if writing else []
-        complete = self._draft(seqs, drafting) if drafting else []
-        return sorted(finished + (self._judge(seqs, complete) if complete else []), key=lambda end: end[0])
+        finished = self._emit_teacher_tokens(seqs, writing) if writing else []
+        completed = self._draft_tokens(seqs, drafting) if drafting else []
+        return sorted(
+            finished + (self._score_drafts(seqs, completed) if completed else []),
+            key=lambda row_finish: row_finish[0],
+        )
 
     def keep(self, order: list[int]) -> None:
-        """Nothing: all states are the sequences' own."""
+        """Does nothing, because every state is an attribute of its sequence."""
 
     def advance(self, seqs: abc.Sequence[StepwiseSequence]) -> None:
-        """Each row's next model reads what it lacks of the row's text."""
+        """Each row's next model processes the tokens of the row's text that it lacks."""
         drafting = [row for row, seq in enumerate(seqs) if not seq.is_teacher_writing]
         texts = [[*seqs[row].ids, *seqs[row].step] for row in drafting]
-        for row, states in zip(drafting, _read(self.student, drafting, texts), strict=True):
+        for row, states in zip(drafting, _extend_to(self.student, drafting, texts), strict=True):
             seqs[row].student_state = states[-1]
             seqs[row].usage.forwards += 1
         writing = [row for row, seq in enumerate(seqs) if seq.is_teacher_writing]
         texts = [seqs[row].ids for row in writing]
-        for row, states in zip(writing, _read(self.teacher, writing, texts), strict=True):
-            if len(states):  # where a draft has just been rejected, the teacher has read the text already
+        for row, states in zip(writing, _extend_to(self.teacher, writing, texts), strict=True):
+            if len(states):  # a teacher that has just rejected a draft has processed the text already
                 seqs[row].teacher_state = states[-1]
                 seqs[row].usage.teacher_calls += 1
                 seqs[row].usage.teacher_tokens += len(states)
 
-    def _write(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> Finished:
+    def _emit_teacher_tokens(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> Finished:
         """The teacher's next token of these rows becomes text."""
         states = torch.stack([seqs[row].teacher_state for row in rows])
         tokens = _next_tokens(self.teacher, states, [seqs[row] for row in rows], rows)
@@ -133,7 +137,7 @@ class SpecReasonStepper:
                 seq.is_teacher_writing, seq.step = False, []
         return append_tokens((row, seqs[row], token) for row, token in zip(rows, tokens, strict=True))
 
-    def _draft(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> list[int]:
+    def _draft_tokens(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> list[int]:
         """The student's next token of these rows; returns the rows whose draft is complete."""
         states = torch.stack([seqs[row].student_state for row in rows])
         tokens = _next_tokens(self.student, states, [seqs[row] for row in rows], rows)
@@ -146,42 +150,44 @@ class SpecReasonStepper:
                 complete.append(row)
         return complete
 
-    def _judge(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> Finished:
-        """Score the drafts of these rows in one ragged pass; accept them or let the teacher write."""
+    def _score_drafts(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> Finished:
+        """Score the drafts of these rows in one ragged pass; accept or reject each."""
         question = list(self.score.question)
         texts = [[*seqs[row].ids, *seqs[row].step, *question] for row in rows]
-        begins = [len(self.teacher.tokens[row]) for row in rows]
+        cached_lengths = [len(self.teacher.tokens[row]) for row in rows]
         finished = []
-        for row, begin, states in zip(rows, begins, _read(self.teacher, rows, texts), strict=True):
+        for row, cached_length, states in zip(
+            rows, cached_lengths, _extend_to(self.teacher, rows, texts), strict=True
+        ):
             seq = seqs[row]
             seq.usage.teacher_calls += 1
             seq.usage.teacher_tokens += len(states)
             seq.usage.teacher_prefilled += len(states)
             seq.usage.evaluation_tokens += len(question)
-            boundary = len(seq.ids) - 1 - begin
+            boundary = len(seq.ids) - 1 - cached_length
             before = seq.teacher_state[None] if boundary < 0 else states[boundary : boundary + 1]
-            length = len(states) - len(question)
-            read = torch.cat([before, states[boundary + 1 : length]])
-            score = self.score(self.teacher, StepStates(read[:-1], seq.step, states[-1]))
+            num_text_states = len(states) - len(question)
+            draft_states = torch.cat([before, states[boundary + 1 : num_text_states]])
+            score = self.score(self.teacher, StepStates(draft_states[:-1], seq.step, states[-1]))
             if math.isnan(score):
                 raise not_finite(self.teacher, seq)
             if score >= self.accept:
-                finish = self._accept(seq, read[-1])
+                finish = self._accept_draft(seq, draft_states[-1])
                 if finish is not None:
                     finished.append((row, finish))
             else:
-                self._reject(seq, row, read[0])
+                self._reject_draft(seq, row, draft_states[0])
             self.teacher.truncate(row, len(seq.ids))
         return finished
 
-    def _accept(self, seq: StepwiseSequence, teacher_state: Tensor) -> Finish | None:
+    def _accept_draft(self, seq: StepwiseSequence, teacher_state: Tensor) -> Finish | None:
         """The draft becomes text; only its last token can end the text."""
         seq.usage.drafted_steps += 1
         seq.teacher_state = teacher_state
         tokens, seq.step = seq.step, []
         return [seq.append(token) for token in tokens][-1]
 
-    def _reject(self, seq: StepwiseSequence, row: int, teacher_state: Tensor) -> None:
+    def _reject_draft(self, seq: StepwiseSequence, row: int, teacher_state: Tensor) -> None:
         """The draft is dropped, and the teacher writes from the end of the text."""
         seq.usage.drafted_steps += 1
         seq.usage.rejected_steps += 1
@@ -191,10 +197,10 @@ class SpecReasonStepper:
         self.student.truncate(row, len(seq.ids))
 
 
-def _read(runner: ModelRunner, rows: list[int], texts: abc.Sequence[abc.Sequence[int]]) -> list[Tensor]:
-    """The states at those tokens of the texts that their rows lack."""
-    lacking = [text[len(runner.tokens[row]) :] for row, text in zip(rows, texts, strict=True)]
-    return runner.extend(rows, lacking) if rows else []
+def _extend_to(runner: ModelRunner, rows: list[int], texts: abc.Sequence[abc.Sequence[int]]) -> list[Tensor]:
+    """The states at the tokens of the texts that are not in the cache rows yet."""
+    uncached = [text[len(runner.tokens[row]) :] for row, text in zip(rows, texts, strict=True)]
+    return runner.extend(rows, uncached) if rows else []
 
 
 def _next_tokens(
@@ -202,9 +208,9 @@ def _next_tokens(
 ) -> list[int]:
     """A model's next token of these sequences: its argmax, or sampled where the request samples."""
     logits = runner.head(states)
-    best = logits.max(-1)
-    require_finite(runner, best.values, seqs, range(len(rows)))
-    return sampled_tokens(seqs, logits, best.indices)
+    most_likely = logits.max(-1)
+    require_finite(runner, most_likely.values, seqs, range(len(rows)))
+    return sampled_tokens(seqs, logits, most_likely.indices)
 
 
 class SpecReasonDecoder(Scheduler[StepwiseSequence]):
@@ -215,7 +221,7 @@ class SpecReasonDecoder(Scheduler[StepwiseSequence]):
         teacher: scores them, and writes those that it rejects.
         ends: when a step is complete.
         score: the teacher's score.
-        accept: a draft is accepted if its score is at least this; 0 accepts all, above 1 none.
+        accept: smallest score of an accepted draft; 0 accepts all drafts, a value above 1 none.
         rows: sequences decoded at once.
         decode: token ids to text, for requests with stop strings.
         answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.

@@ -39,7 +39,7 @@ class TreeDecoder(Scheduler[Sequence]):
         student: writes and evaluates the solutions.
         settings: the shape of the search.
         ends: when a line is complete.
-        value: of an unfinished solution.
+        value: evaluates unfinished solutions.
         rows: branches decoded at once, of all requests together.
         decode: token ids to text, for requests with stop strings.
         answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.
@@ -71,8 +71,8 @@ class TreeDecoder(Scheduler[Sequence]):
 
         Args:
             requests: the texts to generate.
-            on_round: called with the texts whose search has just ended. Branches are not shown: what is shown
-                of a text is never taken back.
+            on_round: called with the texts whose search has just ended. Branches are not passed: tokens
+                that an observer has received are never removed.
 
         Raises:
             NonFiniteLogitsError: the model's logits are NaN or infinite.
@@ -86,7 +86,7 @@ class TreeDecoder(Scheduler[Sequence]):
                 active.append(Tree(*queue.popleft(), self.settings))
             try:
                 self.student.allocate(rows, longest + self.value.extra_slots + 1)
-                self._level(active, rows)
+                self._expand_level(active, rows)
             except Exception as error:
                 self.student.release()  # an interrupted pass may have left slots unwritten
                 if not is_out_of_memory(error) or rows == 1:
@@ -95,13 +95,13 @@ class TreeDecoder(Scheduler[Sequence]):
                 logger.warning("out of memory: continuing with %d rows at once", rows)
             results = [tree.result() for tree in active if tree.is_done]
             if results and on_round is not None:
-                on_round(self._ended(results))
+                on_round(self._final_round(results))
             yield from results
             active = [tree for tree in active if not tree.is_done]
 
-    def _ended(self, results: abc.Sequence[Result]) -> Round:
-        """The round of an observer in which these texts end."""
-        seqs = [Sequence(result.index, result.request, self._stop(result.request)) for result in results]
+    def _final_round(self, results: abc.Sequence[Result]) -> Round:
+        """The round in which these texts end, for an observer."""
+        seqs = [Sequence(result.index, result.request, self._stop_rule(result.request)) for result in results]
         for seq, result in zip(seqs, results, strict=True):
             seq.output = result.output_ids
         return Round(seqs, [(row, result.finish) for row, result in enumerate(results)])
@@ -109,35 +109,37 @@ class TreeDecoder(Scheduler[Sequence]):
     # ---------------------------------------------------------------- one level
 
     @torch.inference_mode()
-    def _level(self, trees: abc.Sequence[Tree], rows: int) -> None:
-        """One level of these trees; nothing changes in them before all branches are complete."""
-        branches = [branch for tree in trees for branch in tree.branches(self._stop, self.ends.max_tokens)]
+    def _expand_level(self, trees: abc.Sequence[Tree], rows: int) -> None:
+        """One level of these trees; the trees change only after all branches are complete."""
+        branches = [
+            branch for tree in trees for branch in tree.branches(self._stop_rule, self.ends.max_tokens)
+        ]
         for start in range(0, len(branches), rows):
-            part = branches[start : start + rows]
-            self._decode(part)
-            self._evaluate(part)
+            batch = branches[start : start + rows]
+            self._decode_lines(batch)
+            self._evaluate(batch)
         for tree in trees:
-            own = [branch for branch in branches if branch.index == tree.index]
+            tree_branches = [branch for branch in branches if branch.index == tree.index]
             for name in ("forwards", "prefill_tokens", "evaluation_tokens"):
-                spent = sum(getattr(branch.usage, name) for branch in own)
-                setattr(tree.usage, name, getattr(tree.usage, name) + spent)
-            tree.grow([branch.node for branch in own])
+                total = sum(getattr(branch.usage, name) for branch in tree_branches)
+                setattr(tree.usage, name, getattr(tree.usage, name) + total)
+            tree.grow([branch.node for branch in tree_branches])
 
-    def _stop(self, request: Request) -> StopRule:
+    def _stop_rule(self, request: Request) -> StopRule:
         return StopRule(request, self.decode, self.answer_of)
 
-    def _decode(self, branches: abc.Sequence[Branch]) -> None:
-        """Write each branch's line in the row of its place."""
+    def _decode_lines(self, branches: abc.Sequence[Branch]) -> None:
+        """Decode each branch's line, in the row of its index in the list."""
         hidden = self._prefill(branches)
-        rows = self._append(branches, list(range(len(branches))), hidden)
+        rows = self._append_tokens(branches, list(range(len(branches))), hidden)
         while rows:
             hidden = torch.cat(self.student.extend(rows, [[branches[row].ids[-1]] for row in rows]))
             for row in rows:
                 branches[row].usage.forwards += 1
-            rows = self._append(branches, rows, hidden)
+            rows = self._append_tokens(branches, rows, hidden)
 
     def _prefill(self, branches: abc.Sequence[Branch]) -> Tensor:
-        """States at the ends of the branches' texts; what rows have in common is computed once."""
+        """States at the ends of the branches' texts; prefixes that rows share are computed once."""
         texts = [branch.ids for branch in branches]
         hidden, computed = self.student.prefill(range(len(branches)), texts)
         for branch, tokens in zip(branches, computed, strict=True):
@@ -145,32 +147,32 @@ class TreeDecoder(Scheduler[Sequence]):
             branch.usage.prefill_tokens += tokens
         return hidden
 
-    def _append(self, branches: abc.Sequence[Branch], rows: list[int], hidden: Tensor) -> list[int]:
+    def _append_tokens(self, branches: abc.Sequence[Branch], rows: list[int], hidden: Tensor) -> list[int]:
         """A token for each of these rows; returns the rows whose line is not complete."""
-        own = [branches[row] for row in rows]
+        active = [branches[row] for row in rows]
         logits = self.student.head(hidden)
-        best = logits.max(-1)
-        require_finite(self.student, best.values, own, range(len(own)))
-        tokens = sampled_tokens(own, logits, best.indices)
-        still_open = []
+        most_likely = logits.max(-1)
+        require_finite(self.student, most_likely.values, active, range(len(active)))
+        tokens = sampled_tokens(active, logits, most_likely.indices)
+        unfinished = []
         log_probs = log_probs_of(logits, tokens)
-        for row, branch, token, log_prob in zip(rows, own, tokens, log_probs, strict=True):
+        for row, branch, token, log_prob in zip(rows, active, tokens, log_probs, strict=True):
             branch.node.finish = branch.append(token)
             branch.node.log_likelihood += log_prob
             if branch.node.finish is None and not self.ends.is_end(branch.node.line):
-                still_open.append(row)
-        return still_open
+                unfinished.append(row)
+        return unfinished
 
     def _evaluate(self, branches: abc.Sequence[Branch]) -> None:
         """Values of the different branches; equal ones have the value of the first."""
-        first = distinct([[branch.index, *branch.output] for branch in branches])
-        rows = sorted(set(first))
+        first_equal = distinct([[branch.index, *branch.output] for branch in branches])
+        rows = sorted(set(first_equal))
         texts = [_without_stop(branches[row]) for row in rows]
-        found = self.value(self.student, rows, texts, [branches[row].node for row in rows])
-        for row, value, tokens in zip(rows, *found, strict=True):
+        values = self.value(self.student, rows, texts, [branches[row].node for row in rows])
+        for row, value, tokens in zip(rows, *values, strict=True):
             branches[row].node.value = value
             branches[row].usage.evaluation_tokens += tokens
-        for branch, row in zip(branches, first, strict=True):
+        for branch, row in zip(branches, first_equal, strict=True):
             branch.node.value = branches[row].node.value
 
 

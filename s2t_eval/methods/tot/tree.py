@@ -40,8 +40,8 @@ class Node:
     Args:
         output: its generated tokens.
         log_likelihood: sum of the model's log-probabilities of them, at temperature 1.
-        value: of the solution; 0 before it is evaluated.
-        finish: why it has ended; None while it is unfinished.
+        value: value of the solution; 0 before it is evaluated.
+        finish: the reason of its end; None while it is unfinished.
         first: generated tokens that it shares with its parent.
     """
 
@@ -103,28 +103,28 @@ class Tree:
         Every continuation may need `max_line` tokens. Towards the end of the budget a level is narrower, and
         the last lines of the best solution have only one continuation each.
         """
-        places = [(parent, k) for k in range(self.settings.branch) for parent in range(len(self.beam))]
-        affordable = max(1, (self.settings.budget - self.spent) // max_line)
+        candidates = [(parent, k) for k in range(self.settings.branch) for parent in range(len(self.beam))]
+        num_branches = max(1, (self.settings.budget - self.spent) // max_line)
         request = replace(self.request, sampling=self.settings.sampling)
         return [
             Branch(self.index, request, make_stop(request), self.beam[parent], self._seed(parent, k))
-            for parent, k in sorted(places[:affordable])
+            for parent, k in sorted(candidates[:num_branches])
         ]
 
     def _seed(self, parent: int, k: int) -> int:
-        """Of one continuation's random numbers, the same whatever else is decoded beside it."""
+        """The seed of one continuation, which does not depend on other continuations."""
         return derive_seed(self.request.seed, self.level, parent, k)
 
     def grow(self, children: Sequence[Node]) -> None:
         """Keep the best of this level's children, equal ones once; the complete ones leave the beam."""
         self.spent += sum(len(node.line) for node in children)
-        width = self.settings.beam - len(self.finished)
-        different = [children[i] for i in sorted(set(distinct([node.output for node in children])))]
-        best = sorted(different, key=lambda node: -node.value)[:width]
+        num_kept = self.settings.beam - len(self.finished)
+        unique = [children[i] for i in sorted(set(distinct([node.output for node in children])))]
+        selected = sorted(unique, key=lambda node: -node.value)[:num_kept]
         self.usage.drafted_steps += len(children)
-        self.usage.rejected_steps += len(children) - len(best)
-        self.finished += [node for node in best if node.finish is not None]
-        self.beam = [node for node in best if node.finish is None]
+        self.usage.rejected_steps += len(children) - len(selected)
+        self.finished += [node for node in selected if node.finish is not None]
+        self.beam = [node for node in selected if node.finish is None]
         self.level += 1
 
     @property
@@ -157,6 +157,6 @@ def distinct(texts: Sequence[Sequence[int]]) -> list[int]:
 
 def log_probs_of(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
     """Log-probability of one token in each row of logits [n, vocab]."""
-    chosen = torch.tensor(tokens, device=logits.device)[:, None]
-    found: list[float] = (logits.gather(-1, chosen)[:, 0] - logits.logsumexp(-1)).tolist()
-    return found
+    token_ids = torch.tensor(tokens, device=logits.device)[:, None]
+    log_probs: list[float] = (logits.gather(-1, token_ids)[:, 0] - logits.logsumexp(-1)).tolist()
+    return log_probs

@@ -24,16 +24,16 @@ OPENING = "Reply:"
 
 
 class Values(NamedTuple):
-    """Values of unfinished solutions, and what they cost."""
+    """Values of unfinished solutions, and their cost."""
 
     values: list[float]
     """of each solution, from 0 to 1"""
     tokens: list[int]
-    """tokens that the model read for each"""
+    """tokens that the model processed for each"""
 
 
 class Candidate(Protocol):
-    """An unfinished solution as a value reads it."""
+    """The attributes of an unfinished solution that a value uses."""
 
     @property
     def log_likelihood(self) -> float:
@@ -47,7 +47,7 @@ class Candidate(Protocol):
 
 
 class StateValue(Protocol):
-    """Evaluates unfinished solutions that lie in rows of the model's cache."""
+    """Evaluates unfinished solutions in rows of the model's cache."""
 
     @property
     def extra_slots(self) -> int:
@@ -70,7 +70,7 @@ class Question(NamedTuple):
 
     ids: tuple[int, ...]
     good: tuple[int, ...]
-    """replies that hold the solution for right"""
+    """replies that mean that the solution is right"""
     bad: tuple[int, ...]
 
 
@@ -86,7 +86,7 @@ class YesNoValue:
 
     @property
     def extra_slots(self) -> int:
-        """The longest question lies behind a text."""
+        """Slots for the longest question, which follows a text."""
         return max(len(question.ids) for question in self.questions)
 
     def __call__(
@@ -96,25 +96,25 @@ class YesNoValue:
         texts: Sequence[list[int]],
         candidates: Sequence[Candidate],
     ) -> Values:
-        """Reads each form of the question behind the texts, and drops it again."""
-        totals, tokens = torch.zeros(len(rows)), [0] * len(rows)
+        """Prefills each form of the question behind the texts, and drops it again."""
+        share_sums, tokens = torch.zeros(len(rows)), [0] * len(rows)
         for question in self.questions:
-            read = [
+            uncached = [
                 [*text, *question.ids][len(runner.tokens[row]) :]
                 for row, text in zip(rows, texts, strict=True)
             ]
-            states = runner.extend(rows, read)
-            logits = runner.head(torch.stack([part[-1] for part in states]))
-            totals += _share(logits, question).cpu()
+            states = runner.extend(rows, uncached)
+            logits = runner.head(torch.stack([row_states[-1] for row_states in states]))
+            share_sums += _good_share(logits, question).cpu()
             for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
-                tokens[i] += len(read[i])
+                tokens[i] += len(uncached[i])
                 runner.truncate(row, len(text))
-        return Values((totals / len(self.questions)).tolist(), tokens)
+        return Values((share_sums / len(self.questions)).tolist(), tokens)
 
 
 @dataclass(frozen=True)
 class LikelihoodValue:
-    """The geometric mean of the model's probabilities of the generated tokens. It reads nothing."""
+    """The geometric mean of the model's probabilities of the generated tokens; it needs no pass."""
 
     extra_slots: int = 0
 
@@ -130,7 +130,7 @@ class LikelihoodValue:
         return Values(means.exp().tolist(), [0] * len(rows))
 
 
-def _share(logits: Tensor, question: Question) -> Tensor:
+def _good_share(logits: Tensor, question: Question) -> Tensor:
     """The good replies' share of the probability of all replies, [n]."""
     good = logits[:, list(question.good)].logsumexp(-1)
     bad = logits[:, list(question.bad)].logsumexp(-1)
@@ -152,8 +152,9 @@ def make_value(name: ValueName, tokenizer: Any, has_chat_template: bool) -> Stat
     return YesNoValue(
         tuple(
             Question(
-                question_ids(tokenizer, text, OPENING, has_chat_template), *((yes, no) if good else (no, yes))
+                question_ids(tokenizer, text, OPENING, has_chat_template),
+                *((yes, no) if yes_is_good else (no, yes)),
             )
-            for text, good in FORMS
+            for text, yes_is_good in FORMS
         )
     )

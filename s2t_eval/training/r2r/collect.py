@@ -1,8 +1,8 @@
 """R2R's labels of many problems, one file a problem and stage until all are there; then a label set.
 
 Stages: the teacher's greedy texts, one prefill of each by the student, verdicts on the mismatches. As in
-`training/label_collection.py` problems are worked on in groups from empty slots, so a run that was killed
-repeats one group and ends with the same numbers as one that was not.
+`training/label_collection.py` problems are processed in groups that start from empty slots, so a run that
+was killed repeats one group and produces the same numbers as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ KINDS = ("texts", "steps", "verdicts")
 PREFILL_TOKENS = 1024
 HEAD_CHUNK = 128
 MISMATCHES_A_ROW = 4
-"""Mismatches of a group a row: more would be repeated after a kill, fewer leave rows empty at its end."""
+"""Mismatches per row in a group. A larger group repeats more work after a kill; a smaller one leaves more
+rows empty at its end."""
 
 
 def write_texts(
@@ -51,7 +52,7 @@ def write_texts(
     advance: Advance,
     on_round: OnRound | None = None,
 ) -> None:
-    """The teacher's greedy texts of all problems that have none yet."""
+    """Write the teacher's greedy text of each problem that has none yet."""
     decoder = Decoder(teacher, greedy(), rows=rows, decode=decode, answer_of=answer_of)
     size = PROBLEMS_PER_ROW * rows
     groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
@@ -72,36 +73,36 @@ def finished_texts(work: CollectionFolder, count: int) -> list[int]:
     """Numbers of the problems whose text has ended within its limit; only they are labelled.
 
     Raises:
-        R2RError: none has.
+        R2RError: no text has ended within its limit.
     """
-    kept = [i for i in range(count) if bool(work.load("texts", i)["has_ended"])]
-    if not kept:
+    finished = [i for i in range(count) if bool(work.load("texts", i)["has_ended"])]
+    if not finished:
         raise R2RError(
             f"labels: none of the teacher's {count} texts ended within its limit, and only whole ones are "
             "labelled; raise --max_gen_toks"
         )
-    return kept
+    return finished
 
 
 def read_steps(
     student: ModelRunner,
     problems: Sequence[Problem],
-    kept: Sequence[int],
+    finished: Sequence[int],
     work: CollectionFolder,
     num_logits: int,
     advance: Advance,
 ) -> None:
     """The student's most likely token, largest logits and last hidden state at every step, by one prefill."""
-    missing = set(work.missing("steps", len(problems)))
-    for group in _by_tokens(problems, kept, work):
-        if missing.isdisjoint(group):
+    without_steps = set(work.missing("steps", len(problems)))
+    for group in _prefill_groups(problems, finished, work):
+        if without_steps.isdisjoint(group):
             advance(len(group))
             continue
         outputs = [work.load("texts", i)["output_ids"].tolist() for i in group]
         prompts = [problems[i].request.prompt_ids for i in group]
         states = student.encode([[*p, *o[:-1]] for p, o in zip(prompts, outputs, strict=True)])
         for i, hidden, output in zip(group, states, outputs, strict=True):
-            steps = _steps(student, hidden[len(hidden) - len(output) :], num_logits)
+            steps = _student_outputs(student, hidden[len(hidden) - len(output) :], num_logits)
             require_finite_outputs("student", student.name, problems[i], steps)
             work.save("steps", i, steps)
         advance(len(group))
@@ -109,30 +110,30 @@ def read_steps(
 
 
 @torch.inference_mode()
-def _steps(student: ModelRunner, hidden: Tensor, num_logits: int) -> dict[str, Tensor]:
-    tops = [top_tokens(student.head(part), num_logits) for part in hidden.split(HEAD_CHUNK)]
+def _student_outputs(student: ModelRunner, hidden: Tensor, num_logits: int) -> dict[str, Tensor]:
+    top_chunks = [top_tokens(student.head(chunk), num_logits) for chunk in hidden.split(HEAD_CHUNK)]
     return {
-        "student_ids": torch.cat([top.indices[:, 0] for top in tops]).int().cpu(),
-        "top_logits": torch.cat([top.values for top in tops]).half().cpu(),
+        "student_ids": torch.cat([top.indices[:, 0] for top in top_chunks]).int().cpu(),
+        "top_logits": torch.cat([top.values for top in top_chunks]).half().cpu(),
         "hidden": hidden.half().cpu(),
     }
 
 
-def _by_tokens(
-    problems: Sequence[Problem], kept: Sequence[int], work: CollectionFolder
+def _prefill_groups(
+    problems: Sequence[Problem], finished: Sequence[int], work: CollectionFolder
 ) -> Iterator[list[int]]:
-    """Problems in order, as many at once as fill a prefill pass."""
-    part: list[int] = []
-    tokens = 0
-    for i in kept:
-        size = len(problems[i].request.prompt_ids) + len(work.load("texts", i)["output_ids"])
-        if part and tokens + size > PREFILL_TOKENS:
-            yield part
-            part, tokens = [], 0
-        part.append(i)
-        tokens += size
-    if part:
-        yield part
+    """Groups of problems, in order, of at most `PREFILL_TOKENS` tokens (or one longer problem)."""
+    group: list[int] = []
+    num_tokens = 0
+    for i in finished:
+        length = len(problems[i].request.prompt_ids) + len(work.load("texts", i)["output_ids"])
+        if group and num_tokens + length > PREFILL_TOKENS:
+            yield group
+            group, num_tokens = [], 0
+        group.append(i)
+        num_tokens += length
+    if group:
+        yield group
 
 
 @dataclass(frozen=True)
@@ -150,53 +151,58 @@ class Labeller:
     answers_of: AnswersOf | None = None
     judge: Judge | None = None
 
-    def validated(self, kept: Sequence[int]) -> set[int]:
+    def validated(self, finished: Sequence[int]) -> set[int]:
         """Numbers of the problems at which the rule is checked by `answer`: evenly among all."""
         if self.settings.rule == "answer" or self.answers_of is None or not self.settings.validate:
             return set()
-        count = max(1, round(self.settings.validate * len(kept)))
-        return {kept[math.floor(i * len(kept) / count)] for i in range(count)}
+        count = max(1, round(self.settings.validate * len(finished)))
+        return {finished[math.floor(i * len(finished) / count)] for i in range(count)}
 
 
 def label_mismatches(
     continuer: Continuer,
     problems: Sequence[Problem],
-    kept: Sequence[int],
+    finished: Sequence[int],
     work: CollectionFolder,
     labeller: Labeller,
     advance: Advance,
 ) -> None:
-    """Verdicts on the tokens of all texts that have none yet."""
-    validated = labeller.validated(kept)
-    missing = set(work.missing("verdicts", len(problems)))
-    for group in _by_mismatches(problems, kept, work, MISMATCHES_A_ROW * continuer.rows):
-        if missing.isdisjoint(group):
+    """Label the tokens of all texts that have no verdicts yet."""
+    validated = labeller.validated(finished)
+    unlabelled = set(work.missing("verdicts", len(problems)))
+    for group in _mismatch_groups(problems, finished, work, MISMATCHES_A_ROW * continuer.rows):
+        if unlabelled.isdisjoint(group):
             advance(len(group))
             continue
         texts = [teacher_text(problems[i], i, work) for i in group]
-        of_rule = _verdicts(continuer, texts, labeller, validate=False)
-        of_answer = _verdicts(continuer, [t for t in texts if t.number in validated], labeller, validate=True)
+        rule_verdicts = _verdicts_by_problem(continuer, texts, labeller, validate=False)
+        answer_verdicts = _verdicts_by_problem(
+            continuer, [t for t in texts if t.number in validated], labeller, validate=True
+        )
         for i in group:
-            found = {**of_rule[i], **{f"answer_{k}": v for k, v in of_answer.get(i, {}).items()}}
-            work.save("verdicts", i, found)
+            columns = {
+                **rule_verdicts[i],
+                **{f"answer_{k}": v for k, v in answer_verdicts.get(i, {}).items()},
+            }
+            work.save("verdicts", i, columns)
         advance(len(group))
     continuer.teacher.release()
 
 
-def _by_mismatches(
-    problems: Sequence[Problem], kept: Sequence[int], work: CollectionFolder, size: int
+def _mismatch_groups(
+    problems: Sequence[Problem], finished: Sequence[int], work: CollectionFolder, min_mismatches: int
 ) -> Iterator[list[int]]:
-    """Problems in order, as many together as have this many mismatches."""
-    part: list[int] = []
-    count = 0
-    for i in kept:
-        part.append(i)
-        count += len(teacher_text(problems[i], i, work).mismatches)
-        if count >= size:
-            yield part
-            part, count = [], 0
-    if part:
-        yield part
+    """Groups of problems, in order, each with at least this many mismatches (the last may have fewer)."""
+    group: list[int] = []
+    num_mismatches = 0
+    for i in finished:
+        group.append(i)
+        num_mismatches += len(teacher_text(problems[i], i, work).mismatches)
+        if num_mismatches >= min_mismatches:
+            yield group
+            group, num_mismatches = [], 0
+    if group:
+        yield group
 
 
 def teacher_text(problem: Problem, number: int, work: CollectionFolder) -> TeacherText:
@@ -205,26 +211,28 @@ def teacher_text(problem: Problem, number: int, work: CollectionFolder) -> Teach
     return TeacherText(number, problem.request, output.tolist(), student.tolist())
 
 
-def _verdicts(
+def _verdicts_by_problem(
     continuer: Continuer, texts: Sequence[TeacherText], labeller: Labeller, validate: bool
 ) -> dict[int, dict[str, Tensor]]:
-    """Number -> verdicts at every step, and the tokens that they cost (of the group, with its first text)."""
+    """Problem number -> verdicts at every step, and their cost (the group's, with its first text)."""
     if not texts:
         return {}
-    continuer.teacher.release()  # what earlier groups left in the slots would be copied
+    continuer.teacher.release()  # otherwise keys and values of earlier groups would be copied
     before = (continuer.cost.generated, continuer.cost.prefilled)
     mismatches = [Mismatch(text, t) for text in texts for t in text.mismatches]
     if validate:
         assert labeller.answers_of is not None
-        found = by_answer(continuer, mismatches, labeller.answers_of)
+        mismatch_verdicts = by_answer(continuer, mismatches, labeller.answers_of)
     else:
-        found = verdicts(continuer, mismatches, labeller.settings, labeller.answers_of, labeller.judge)
+        mismatch_verdicts = verdicts(
+            continuer, mismatches, labeller.settings, labeller.answers_of, labeller.judge
+        )
     after = (continuer.cost.generated, continuer.cost.prefilled)
     columns = {
         text.number: torch.full((len(text.output_ids),), IDENTICAL, dtype=torch.uint8) for text in texts
     }
-    for one, verdict in zip(mismatches, found, strict=True):
-        columns[one.text.number][one.t] = verdict
+    for mismatch, verdict in zip(mismatches, mismatch_verdicts, strict=True):
+        columns[mismatch.text.number][mismatch.t] = verdict
     costs = [torch.tensor(after) - torch.tensor(before), *[torch.zeros(2, dtype=torch.long)] * len(texts)]
     return {
         number: {"verdicts": column, "cost": cost}
@@ -233,43 +241,43 @@ def _verdicts(
 
 
 def finish(
-    work: CollectionFolder, problems: Sequence[Problem], kept: Sequence[int], manifest: Manifest
+    work: CollectionFolder, problems: Sequence[Problem], finished: Sequence[int], manifest: Manifest
 ) -> Manifest:
-    """Make the label set of what the stages have left.
+    """Make the label set from the files of all stages.
 
     Args:
         work: the working files.
         problems: in order.
-        kept: numbers of those whose texts have ended.
+        finished: numbers of those whose texts have ended.
         manifest: with models, data and settings; its counts, costs, validation and shards are filled in here.
     """
     texts, costs = [], {"teacher_generated": 0, "teacher_prefilled": 0, "student_prefilled": 0}
     for kind in ("continuations", "validation"):
         costs |= {f"{kind}_generated": 0, f"{kind}_prefilled": 0}
     for i in range(len(problems)):
-        _add(costs, "teacher", work.load("texts", i)["cost"])
-    pairs: list[Tensor] = []
-    for i in kept:
-        written, steps, found = (work.load(kind, i) for kind in KINDS)
-        _add(costs, "continuations", found["cost"])
+        _add_cost(costs, "teacher", work.load("texts", i)["cost"])
+    verdict_pairs: list[Tensor] = []
+    for i in finished:
+        text, steps, labels = (work.load(kind, i) for kind in KINDS)
+        _add_cost(costs, "continuations", labels["cost"])
         prompt = torch.tensor(problems[i].request.prompt_ids, dtype=torch.int32)
-        costs["student_prefilled"] += len(prompt) + len(written["output_ids"]) - 1
-        if "answer_verdicts" in found:
-            _add(costs, "validation", found["answer_cost"])
-            pairs.append(torch.stack([found["verdicts"], found["answer_verdicts"]]))
-        names = (problems[i].problem_id, problems[i].question_hash)
-        columns = (prompt, written["output_ids"], steps["student_ids"], steps["top_logits"], steps["hidden"])
-        texts.append(LabelledText(*names, *columns, found["verdicts"]))
-    counted = replace(
+        costs["student_prefilled"] += len(prompt) + len(text["output_ids"]) - 1
+        if "answer_verdicts" in labels:
+            _add_cost(costs, "validation", labels["answer_cost"])
+            verdict_pairs.append(torch.stack([labels["verdicts"], labels["answer_verdicts"]]))
+        identity = (problems[i].problem_id, problems[i].question_hash)
+        columns = (prompt, text["output_ids"], steps["student_ids"], steps["top_logits"], steps["hidden"])
+        texts.append(LabelledText(*identity, *columns, labels["verdicts"]))
+    filled = replace(
         manifest,
-        num_unfinished=len(problems) - len(kept),
-        validation=agreement(torch.cat(pairs, dim=1)) if pairs else None,
+        num_unfinished=len(problems) - len(finished),
+        validation=agreement(torch.cat(verdict_pairs, dim=1)) if verdict_pairs else None,
         cost=costs,
     )
-    return write_labels(work.folder, counted, texts)
+    return write_labels(work.folder, filled, texts)
 
 
-def _add(costs: dict[str, int], stage: str, cost: Tensor) -> None:
+def _add_cost(costs: dict[str, int], stage: str, cost: Tensor) -> None:
     for name, value in zip(("generated", "prefilled"), cost.tolist(), strict=True):
         costs[f"{stage}_{name}"] += value
 
@@ -285,16 +293,17 @@ def agreement(pairs: Tensor) -> dict[str, float]:
         which kappa is undefined), and the share of divergent mismatches by each.
     """
     scored = ((pairs != IDENTICAL) & (pairs != UNSCORED)).all(0)
-    mine, answer = pairs[:, scored].tolist()
-    if not mine:
+    rule_verdicts, answer_verdicts = pairs[:, scored].tolist()
+    if not rule_verdicts:
         return {"mismatches": 0.0}
-    agree = sum(a == b for a, b in zip(mine, answer, strict=True)) / len(mine)
-    one_sided = len(set(mine)) == 1 or len(set(answer)) == 1
-    kappa = 0.0 if one_sided else float(cohen_kappa_score(mine, answer))
-    shares = [side.count(DIVERGENT) / len(side) for side in (mine, answer)]
+    count = len(rule_verdicts)
+    agreement_share = sum(a == b for a, b in zip(rule_verdicts, answer_verdicts, strict=True)) / count
+    is_undefined = len(set(rule_verdicts)) == 1 or len(set(answer_verdicts)) == 1
+    kappa = 0.0 if is_undefined else float(cohen_kappa_score(rule_verdicts, answer_verdicts))
+    shares = [side.count(DIVERGENT) / count for side in (rule_verdicts, answer_verdicts)]
     return {
-        "mismatches": float(len(mine)),
-        "agreement": agree,
+        "mismatches": float(count),
+        "agreement": agreement_share,
         "kappa": kappa,
         "divergent_by_rule": shares[0],
         "divergent_by_answer": shares[1],

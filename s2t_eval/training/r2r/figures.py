@@ -1,4 +1,4 @@
-"""Thresholds of a router and what they come to: recall and positive rate over all tokens."""
+"""Thresholds of a router, and their recall and positive rate over all tokens."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def threshold_at_recall(values: Values, is_divergent: Flags, recall: float) -> f
 
     It has the lowest positive rate of all that reach the recall. The paper searches a grid of 100 values.
     """
-    positives = np.sort(values[is_divergent])[::-1]
-    needed = max(1, int(np.ceil(recall * len(positives) - 1e-9)))
-    return float(np.nextafter(positives[needed - 1], np.float32(-1)))
+    divergent_values = np.sort(values[is_divergent])[::-1]
+    num_needed = max(1, int(np.ceil(recall * len(divergent_values) - 1e-9)))
+    return float(np.nextafter(divergent_values[num_needed - 1], np.float32(-1)))
 
 
 def recall_and_rate(values: Values, is_divergent: Flags, threshold: float) -> dict[str, float]:
     """Share of divergent tokens, and share of all tokens, above a threshold; with the number of tokens."""
-    fires = values > np.float32(threshold)
-    recall = float(fires[is_divergent].mean()) if is_divergent.any() else float("nan")
+    is_above = values > np.float32(threshold)
+    recall = float(is_above[is_divergent].mean()) if is_divergent.any() else float("nan")
     return {
         "recall": recall,
-        "positive_rate": float(fires.mean()),
+        "positive_rate": float(is_above.mean()),
         "steps": float(len(values)),
         "divergent": float(is_divergent.sum()),
     }
@@ -59,7 +59,7 @@ def recall_and_rate(values: Values, is_divergent: Flags, threshold: float) -> di
 def signals_at_rates(
     signals: dict[str, Values], is_divergent: Flags, taus: Sequence[float] = TAUS
 ) -> dict[str, dict[str, float]]:
-    """How well each signal finds the divergent tokens where it fires at exactly some rates.
+    """How well each signal predicts the divergent tokens when it fires at exactly these rates.
 
     Args:
         signals: name -> its value at every token, [n]; the larger, the sooner it fires.
@@ -71,15 +71,15 @@ def signals_at_rates(
     """
     report: dict[str, dict[str, float]] = {}
     for name, values in signals.items():
-        order = np.argsort(-values, kind="stable")
+        ranking = np.argsort(-values, kind="stable")
         entry: dict[str, float] = {}
         for tau in taus:
-            fired = order[: max(1, round(tau * len(values)))]
-            entry[f"recall@{tau}"] = float(is_divergent[fired].sum() / max(1, is_divergent.sum()))
+            top_ranked = ranking[: max(1, round(tau * len(values)))]
+            entry[f"recall@{tau}"] = float(is_divergent[top_ranked].sum() / max(1, is_divergent.sum()))
         entry["auroc"] = auroc(values, is_divergent)
-        has_some = bool(is_divergent.any())
+        has_divergent = bool(is_divergent.any())
         entry["average_precision"] = (
-            float(average_precision_score(is_divergent, values)) if has_some else float("nan")
+            float(average_precision_score(is_divergent, values)) if has_divergent else float("nan")
         )
         report[name] = entry
     return report

@@ -1,6 +1,6 @@
-"""The rule `judge`: the teacher itself reads two sentences and says whether they differ in meaning.
+"""The rule `judge`: the teacher classifies whether two sentences differ in meaning.
 
-A small judge is close to chance; the rule is there for pairs whose teacher is large.
+The verdicts of a small judge are close to chance; the rule is meant for pairs whose teacher is large.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Encode = Callable[[Sequence[dict[str, str]]], list[int]]
 
 
 def turns(context: str, teacher: str, student: str) -> list[dict[str, str]]:
-    """What the judge reads: roles as in the paper's prompt, words of our own."""
+    """Chat turns of the judge's prompt: roles as in the paper, in a wording of this project."""
     user = TASK.format(context=context.strip() or "(nothing yet)", teacher=teacher, student=student)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
 
@@ -50,10 +50,10 @@ def probabilities(
     """
     if not prompts:
         return []
-    last = torch.stack([states[-1] for states in teacher.encode(prompts)])
-    ids = torch.tensor([digits], device=last.device).expand(len(prompts), 2)
-    values: list[float] = teacher.head_at(last, ids).softmax(-1)[:, 1].tolist()
-    return values
+    last_states = torch.stack([states[-1] for states in teacher.encode(prompts)])
+    ids = torch.tensor([digits], device=last_states.device).expand(len(prompts), 2)
+    probabilities_of_1: list[float] = teacher.head_at(last_states, ids).softmax(-1)[:, 1].tolist()
+    return probabilities_of_1
 
 
 def digit_ids(encode_text: Callable[[str], list[int]], unknown: int | None) -> tuple[int, int]:
@@ -62,10 +62,10 @@ def digit_ids(encode_text: Callable[[str], list[int]], unknown: int | None) -> t
     Raises:
         R2RError: a tokenizer that has no single token for one of them.
     """
-    found = [encode_text(digit) for digit in "01"]
-    if any(len(ids) != 1 or ids[0] == unknown for ids in found):
+    digit_tokens = [encode_text(digit) for digit in "01"]
+    if any(len(ids) != 1 or ids[0] == unknown for ids in digit_tokens):
         raise R2RError(
             "rule=judge: the teacher's tokenizer has no single token for the digits 0 and 1; use "
             "rule=reconverge"
         )
-    return found[0][0], found[1][0]
+    return digit_tokens[0][0], digit_tokens[1][0]

@@ -1,6 +1,6 @@
 """R2R's labels on disk: `manifest.json` and shards of safetensors; the manifest is written last.
 
-A shard holds some texts of the teacher, each under its number: `NUMBER.output_ids` and so on.
+A shard contains some texts of the teacher, each under its number: `NUMBER.output_ids` and so on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PUBLISHED = (89.0, 6.0, 5.0)
 
 @dataclass(frozen=True)
 class LabelledText:
-    """One greedy text of the teacher with what the student makes of it.
+    """One greedy text of the teacher, with the student's outputs and a verdict at each step.
 
     Args:
         problem_id: unique over data sets: source, split and index.
@@ -72,10 +72,10 @@ class Manifest:
         prompt: chat template, system instruction, few-shot examples, length limit.
         settings: of the rule.
         num_texts: texts that ended within their limit; only they are labelled.
-        num_unfinished: texts that did not, and were left out.
+        num_unfinished: texts that reached their limit, and were left out.
         num_identical: tokens at which the student's most likely token is the teacher's.
-        num_neutral: tokens at which it is another, but by the rule the text goes on to say the same.
-        num_divergent: tokens at which it does not.
+        num_neutral: tokens at which it is another, but the text keeps its meaning by the rule.
+        num_divergent: tokens at which it is another, and the text changes its meaning by the rule.
         num_unscored: tokens at which the rule gave no verdict.
         validation: agreement and Cohen's kappa with the rule `answer` on a sample, with its n; None without
             one.
@@ -114,7 +114,7 @@ class Manifest:
         return identical, neutral, divergent
 
     def described(self) -> dict[str, Any]:
-        """What a router's folder keeps of it: all but the list of problems and files."""
+        """The part that a router's folder stores: all but the list of problems and files."""
         return {name: value for name, value in asdict(self).items() if name not in ("problems", "shards")}
 
 
@@ -153,7 +153,9 @@ class R2RLabels:
                     f"labels: shard {folder / name} is missing or damaged ({error}); label anew"
                 ) from error
         numbered = enumerate(manifest.problems)
-        return cls(manifest, [_text(folder, manifest, i, names, tensors) for i, names in numbered])
+        return cls(
+            manifest, [_labelled_text(folder, manifest, i, identity, tensors) for i, identity in numbered]
+        )
 
     def require_student(self, fingerprint: str, vocabulary: str) -> None:
         """Raise `R2RError` unless these are the labels of this student."""
@@ -174,37 +176,37 @@ def write_labels(folder: Path, manifest: Manifest, texts: Sequence[LabelledText]
     (folder / "shards").mkdir(exist_ok=True)
     shards: dict[str, int] = {}
     for begin in range(0, len(texts), SHARD_TEXTS):
-        part = texts[begin : begin + SHARD_TEXTS]
+        shard_texts = texts[begin : begin + SHARD_TEXTS]
         name = f"shards/shard-{begin // SHARD_TEXTS:05d}.safetensors"
         tensors = {
             f"{begin + i:06d}.{column}": getattr(text, column).contiguous()
-            for i, text in enumerate(part)
+            for i, text in enumerate(shard_texts)
             for column in COLUMNS
         }
         with atomic_path(folder / name) as partial:
             save_file(tensors, partial)
-        shards[name] = len(part)
-    every = torch.cat([text.verdicts for text in texts])
-    count = {verdict: int((every == verdict).sum()) for verdict in range(UNSCORED + 1)}
-    whole = replace(
+        shards[name] = len(shard_texts)
+    all_verdicts = torch.cat([text.verdicts for text in texts])
+    counts = {verdict: int((all_verdicts == verdict).sum()) for verdict in range(UNSCORED + 1)}
+    complete = replace(
         manifest,
         num_texts=len(texts),
-        num_identical=count[IDENTICAL],
-        num_neutral=count[NEUTRAL],
-        num_divergent=count[DIVERGENT],
-        num_unscored=count[UNSCORED],
+        num_identical=counts[IDENTICAL],
+        num_neutral=counts[NEUTRAL],
+        num_divergent=counts[DIVERGENT],
+        num_unscored=counts[UNSCORED],
         problems=[[text.problem_id, text.question_hash] for text in texts],
         shards=shards,
     )
-    write_manifest(folder / MANIFEST, whole)
-    return whole
+    write_manifest(folder / MANIFEST, complete)
+    return complete
 
 
-def _text(
-    folder: Path, manifest: Manifest, number: int, names: Sequence[str], tensors: Mapping[str, Tensor]
+def _labelled_text(
+    folder: Path, manifest: Manifest, number: int, identity: Sequence[str], tensors: Mapping[str, Tensor]
 ) -> LabelledText:
     try:
-        problem_id, question_hash = names
+        problem_id, question_hash = identity
         columns = {column: tensors[f"{number:06d}.{column}"] for column in COLUMNS}
     except (KeyError, ValueError) as error:
         raise R2RError(f"labels={folder}: text {number} is not whole ({error}); label anew") from error
@@ -216,8 +218,8 @@ def _text(
         "hidden": (steps, manifest.hidden_size),
         "verdicts": (steps,),
     }
-    wrong = [column for column, shape in shapes.items() if tuple(columns[column].shape) != shape]
-    if wrong or not steps or not len(text.prompt_ids) or int(text.verdicts.max()) > UNSCORED:
-        reason = ", ".join(wrong) or "its steps"
+    misshapen = [column for column, shape in shapes.items() if tuple(columns[column].shape) != shape]
+    if misshapen or not steps or not len(text.prompt_ids) or int(text.verdicts.max()) > UNSCORED:
+        reason = ", ".join(misshapen) or "its steps"
         raise R2RError(f"labels={folder}: text {number} ({problem_id}): {reason} do not fit; label anew")
     return text

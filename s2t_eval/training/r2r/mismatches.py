@@ -1,8 +1,9 @@
 """Mismatches of student and teacher, and the teacher's continuations behind the student's tokens.
 
-The labelled texts are the teacher's own greedy ones, so its continuation behind its own token is the text
-itself and costs nothing. Behind the student's token it is generated, in one batch for many mismatches: the
-longest prefix comes first, and all others of that text copy their keys and values from it.
+The labelled texts are the teacher's greedy texts, so the teacher's continuation behind its own token is the
+text itself and is not generated. The continuations behind the student's tokens are generated in one batch
+for many mismatches: the longest prefix comes first, and all others of that text copy their keys and values
+from it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class TeacherText:
 
     Args:
         number: of its problem.
-        request: that it answers; has the prompt, the limit and what ends a text.
+        request: with the prompt, the limit and the stop conditions of the text.
         output_ids: the text, its final stop token included.
         student_ids: the student's most likely token at each of its steps.
     """
@@ -40,9 +41,9 @@ class TeacherText:
 
     @property
     def mismatches(self) -> list[int]:
-        """Steps at which the student would write another token, ascending."""
+        """Steps at which the student's most likely token is another, ascending."""
         pairs = zip(self.output_ids, self.student_ids, strict=True)
-        return [t for t, (own, student) in enumerate(pairs) if own != student]
+        return [t for t, (teacher_id, student_id) in enumerate(pairs) if teacher_id != student_id]
 
 
 class Mismatch(NamedTuple):
@@ -69,28 +70,28 @@ class Mismatch(NamedTuple):
 
 @dataclass
 class Cost:
-    """Tokens of the teacher, summed."""
+    """Sums of the tokens that the teacher generated and prefilled."""
 
     generated: int = 0
     prefilled: int = 0
 
     def add(self, results: Sequence[Result]) -> None:
-        """Count what these texts cost."""
+        """Add the tokens of these texts."""
         self.generated += sum(result.usage.tokens for result in results)
         self.prefilled += sum(result.usage.prefill_tokens for result in results)
 
 
 @dataclass
 class Continuer:
-    """The teacher that continues prefixes greedily.
+    """Continues prefixes greedily with the teacher.
 
     Args:
         teacher: the model.
-        rows: sequences at work at once.
+        rows: sequences decoded at once.
         decode: token ids to text, without special tokens.
         answer_of: the part of a text outside of its thoughts, for requests of reasoning models.
         on_round: observer of the decoding, for a progress bar.
-        cost: what its continuations have cost so far.
+        cost: tokens of its continuations so far.
     """
 
     teacher: ModelRunner
@@ -101,7 +102,7 @@ class Continuer:
     cost: Cost = field(default_factory=Cost)
 
     def continue_all(self, requests: Sequence[Request]) -> list[Result]:
-        """The texts of these requests, in their order; those of one problem should stand together."""
+        """The texts of these requests, in their order; requests of one problem should be adjacent."""
         if not requests:
             return []
         decoder = Decoder(
@@ -113,27 +114,27 @@ class Continuer:
 
     def to_end_of_sentence(self, mismatches: Sequence[Mismatch], limit: int) -> list[Result | None]:
         """Continuations behind the student's tokens; None where that token ends the text."""
-        stops = {"max_new_tokens": limit, "stop_strings": STOPS, "in_thought": None}
-        return self._behind(mismatches, [stops] * len(mismatches))
+        override = {"max_new_tokens": limit, "stop_strings": STOPS, "in_thought": None}
+        return self._continuations(mismatches, [override] * len(mismatches))
 
     def to_end_of_text(self, mismatches: Sequence[Mismatch]) -> list[Result | None]:
         """The same up to the end of the text, within the text's own limit."""
-        limits = [max(1, one.text.request.max_new_tokens - one.t - 1) for one in mismatches]
-        return self._behind(mismatches, [{"max_new_tokens": limit} for limit in limits])
+        limits = [max(1, mismatch.text.request.max_new_tokens - mismatch.t - 1) for mismatch in mismatches]
+        return self._continuations(mismatches, [{"max_new_tokens": limit} for limit in limits])
 
-    def _behind(
-        self, mismatches: Sequence[Mismatch], changes: Sequence[dict[str, object]]
+    def _continuations(
+        self, mismatches: Sequence[Mismatch], overrides: Sequence[dict[str, object]]
     ) -> list[Result | None]:
         order = sorted(range(len(mismatches)), key=lambda i: (mismatches[i].text.number, -mismatches[i].t))
         order = [i for i in order if not mismatches[i].ends_text]
         requests = [
-            replace(mismatches[i].text.request, prompt_ids=mismatches[i].prefix_ids, **changes[i])  # type: ignore[arg-type]
+            replace(mismatches[i].text.request, prompt_ids=mismatches[i].prefix_ids, **overrides[i])  # type: ignore[arg-type]
             for i in order
         ]
-        found: list[Result | None] = [None] * len(mismatches)
+        continuations: list[Result | None] = [None] * len(mismatches)
         for i, result in zip(order, self.continue_all(requests), strict=True):
-            found[i] = result
-        return found
+            continuations[i] = result
+        return continuations
 
 
 class Sides(NamedTuple):
@@ -149,44 +150,44 @@ def both_sides(mismatch: Mismatch, continuation: Result | None, decode: Decode, 
     """The sentence as the teacher wrote it, and as it goes on behind the student's token."""
     text, t = mismatch.text, mismatch.t
     begin = sentence_begin(text.output_ids[:t], decode)
-    shared = text.output_ids[begin:t]
-    written = [] if continuation is None else continuation.output_ids
-    ours = text.output_ids[begin : t + 1 + limit]
+    shared_ids = text.output_ids[begin:t]
+    continued_ids = [] if continuation is None else continuation.output_ids
+    teacher_ids = text.output_ids[begin : t + 1 + limit]
     return Sides(
         begin,
-        sentence_through(ours, len(shared), decode),
-        sentence_through([*shared, mismatch.student_id, *written], len(shared), decode),
+        sentence_through(teacher_ids, len(shared_ids), decode),
+        sentence_through([*shared_ids, mismatch.student_id, *continued_ids], len(shared_ids), decode),
     )
 
 
 def teacher_sentence(mismatch: Mismatch, sides: Sides, decode: Decode) -> Sentence:
-    """The teacher's side; what follows stands in its text."""
+    """The teacher's side; the following token is the next one of its text."""
     end = sides.begin + len(sides.teacher.ids)
     output = mismatch.text.output_ids
-    is_end = end >= len(output) or output[end] in mismatch.text.request.stop_ids
-    following = TEXT_ENDS if is_end else output[end] if sides.teacher.is_whole else None
+    ends_text = end >= len(output) or output[end] in mismatch.text.request.stop_ids
+    following = TEXT_ENDS if ends_text else output[end] if sides.teacher.is_whole else None
     return Sentence(decode(sides.teacher.ids), following)
 
 
 def student_sentence(
     mismatch: Mismatch, continuation: Result | None, sides: Sides, decode: Decode
 ) -> Sentence:
-    """The student's side; what follows is known as far as the continuation reaches."""
-    written = [] if continuation is None else continuation.output_ids
-    behind = len(sides.student.ids) - (mismatch.t - sides.begin) - 1  # tokens of the continuation within
+    """The student's side; the following token is None where the continuation is too short for it."""
+    continued_ids = [] if continuation is None else continuation.output_ids
+    num_within = len(sides.student.ids) - (mismatch.t - sides.begin) - 1  # tokens of the continuation within
     text, request = decode(sides.student.ids), mismatch.text.request
     has_ended = continuation is None or continuation.finish is Finish.STOP_ID
     has_ended = has_ended or any(stop in text for stop in request.stop_strings)
     following: int | None = None
-    if behind < len(written) and written[behind] not in request.stop_ids:
-        following = written[behind]
+    if num_within < len(continued_ids) and continued_ids[num_within] not in request.stop_ids:
+        following = continued_ids[num_within]
     elif has_ended:
         following = TEXT_ENDS
     return Sentence(text, following)
 
 
 def following_request(mismatch: Mismatch, sides: Sides) -> Request:
-    """Asks for the first tokens behind the student's side."""
+    """A request for the first tokens behind the student's side."""
     prompt = (*mismatch.text.request.prompt_ids, *mismatch.text.output_ids[: sides.begin], *sides.student.ids)
     return replace(
         mismatch.text.request,

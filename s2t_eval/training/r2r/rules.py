@@ -1,7 +1,8 @@
 """Which mismatches of student and teacher are divergent: the rules, as functions of two sentences or numbers.
 
-At a mismatch the teacher's token and the student's both begin a continuation by the teacher. R2R has a
-72B model judge the two sentences (section 3.2 of the paper); these rules need no model beyond the teacher.
+At a mismatch the teacher's token and the student's both begin a continuation by the teacher. In R2R
+a 72B model compares the two sentences (section 3.2 of the paper); these rules need no model beyond the
+teacher.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 IDENTICAL, NEUTRAL, DIVERGENT, UNSCORED = 0, 1, 2, 3
-"""Verdicts on a token: the student's is the teacher's; it is another, but the text goes on to the same
-end; it is another and the text goes elsewhere; nobody could tell."""
+"""Verdicts on a student's token: it is the teacher's; it is another, and the text keeps its meaning; it is
+another, and the text changes its meaning; the rule gives no verdict."""
 
 SPACING = re.compile(r"\\[,;:! ]|\\q?quad\b|~|\\left|\\right")
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
@@ -43,21 +44,21 @@ class Sentence:
 
 
 def is_neutral(teacher: Sentence, student: Sentence, max_edit: float) -> bool | None:
-    """The rule `reconverge`: whether two continuations say the same.
+    """The rule `reconverge`: whether two continuations count as having the same meaning.
 
     They do if (i) the same numbers and the same equations `a op b = c` occur in both, each as often, and
-    (ii) their words differ by an edit distance of at most `max_edit` of the longer one's, or both texts go
-    on with the same token (or both end).
+    (ii) their words differ by an edit distance of at most `max_edit` of the longer one's, or both sentences
+    are followed by the same token (or both texts end).
 
     Returns:
         None where (ii) depends on a next token that is not known yet.
     """
-    left, right = normalise(teacher.text), normalise(student.text)
-    if left == right:
+    teacher_text, student_text = normalise(teacher.text), normalise(student.text)
+    if teacher_text == student_text:
         return True
-    if numbers(left) != numbers(right) or equations(left) != equations(right):
+    if numbers(teacher_text) != numbers(student_text) or equations(teacher_text) != equations(student_text):
         return False
-    if is_close(words(left), words(right), max_edit):
+    if is_close(words(teacher_text), words(student_text), max_edit):
         return True
     if teacher.next_id is None:
         return False
@@ -67,15 +68,15 @@ def is_neutral(teacher: Sentence, student: Sentence, max_edit: float) -> bool | 
 def normalise(text: str) -> str:
     """A sentence without differences of case, spacing, LaTeX spacing and spelling of operators."""
     text = SPACING.sub(" ", text.replace("{,}", ","))
-    for written, operator in OPERATOR.items():
-        text = text.replace(written, operator)
+    for spelling, operator in OPERATOR.items():
+        text = text.replace(spelling, operator)
     return " ".join(text.lower().split())
 
 
 def words(text: str) -> list[str]:
     """Words, numbers and marks of a normalised text; numbers of one value are the same word."""
-    found = WORD.findall(text)
-    return [str(_value(word)) if NUMBER.fullmatch(word) else word for word in found]
+    tokens = WORD.findall(text)
+    return [str(_value(word)) if NUMBER.fullmatch(word) else word for word in tokens]
 
 
 def numbers(text: str) -> Counter[Decimal]:
@@ -85,8 +86,8 @@ def numbers(text: str) -> Counter[Decimal]:
 
 def equations(text: str) -> Counter[tuple[Decimal, str, Decimal, Decimal]]:
     """The equations `a op b = c` of a normalised text, each with how often it occurs."""
-    found = EQUATION.findall(text)
-    return Counter((_value(a), op.replace("x", "*"), _value(b), _value(c)) for a, op, b, c in found)
+    matches = EQUATION.findall(text)
+    return Counter((_value(a), op.replace("x", "*"), _value(b), _value(c)) for a, op, b, c in matches)
 
 
 def _value(text: str) -> Decimal:
@@ -99,14 +100,14 @@ def is_close(left: Sequence[str], right: Sequence[str], max_edit: float) -> bool
 
 
 def edit_distance(left: Sequence[str], right: Sequence[str]) -> int:
-    """Insertions, deletions and replacements that make one of the other (Levenshtein).
+    """Least number of insertions, deletions and replacements between two sequences (Levenshtein).
 
-    Ten lines in place of a dependency: the libraries that have it for sequences are compiled or slow to load.
+    It is written here because the libraries that have it for sequences are compiled or slow to load.
     """
-    above = list(range(len(right) + 1))
-    for i, one in enumerate(left, 1):
+    previous_row = list(range(len(right) + 1))
+    for i, left_word in enumerate(left, 1):
         row = [i]
-        for j, other in enumerate(right, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (one != other)))
-        above = row
-    return above[-1]
+        for j, right_word in enumerate(right, 1):
+            row.append(min(previous_row[j] + 1, row[-1] + 1, previous_row[j - 1] + (left_word != right_word)))
+        previous_row = row
+    return previous_row[-1]

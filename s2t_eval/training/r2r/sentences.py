@@ -29,14 +29,14 @@ def sentence_ends(ids: Sequence[int], decode: Decode) -> list[int]:
     text = decode(ids)
     lengths = [len(decode(ids[:count]).rstrip()) for count in range(len(ids) + 1)]
     for count in range(len(ids) - 1, -1, -1):
-        # What an unfinished multi-byte character shows may be taken back by the next token.
+        # An unfinished multi-byte character is decoded differently once the next token completes it.
         lengths[count] = min(lengths[count], lengths[count + 1])
-    contents = {len(text[: end.end()].rstrip()) for end in END.finditer(text)} - {0}
-    return sorted({bisect_right(lengths, content) - 1 for content in contents})
+    end_lengths = {len(text[: end.end()].rstrip()) for end in END.finditer(text)} - {0}
+    return sorted({bisect_right(lengths, end_length) - 1 for end_length in end_lengths})
 
 
 class Continued(NamedTuple):
-    """A sentence that begins before a position and goes on behind it."""
+    """A sentence that begins before a position and continues behind it."""
 
     ids: list[int]
     """its tokens"""
@@ -54,7 +54,7 @@ def sentence_through(ids: Sequence[int], position: int, decode: Decode) -> Conti
 
     Args:
         ids: from the beginning of a sentence on.
-        position: of the token at which two continuations part.
+        position: of the token at which two continuations differ first.
         decode: of their tokenizer, without special tokens.
     """
     for end in sentence_ends(ids, decode):

@@ -1,7 +1,7 @@
 """Training of R2R's router: cross-entropy with a weight for divergent tokens, thresholds from validation.
 
-Problems are parted three ways: those that are learnt from, those that stop the training and choose the
-threshold, and those that recall and positive rate are reported on.
+Problems are split into three parts: the first is trained on, the second decides when training stops and
+chooses the threshold, and recall and positive rate are reported on the third.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RouterItem(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """Its tokens."""
+        """Number of its tokens."""
         return float(len(self.is_divergent))
 
 
@@ -78,16 +78,16 @@ class RouterTraining(nn.Module):
     """Binary cross-entropy of all tokens, identical ones included.
 
     Args:
-        router: what is trained.
+        router: the network that is trained.
         embed: the student's input embedding, which is frozen.
-        positive_weight: of a divergent token.
+        positive_weight: weight of a divergent token.
     """
 
     def __init__(self, router: DivergenceRouter, embed: Embed, positive_weight: float) -> None:
         super().__init__()
         self.router = router
         self.positive_weight = positive_weight
-        self._embed = (embed,)  # in a tuple: no part of what is trained or saved
+        self._embed = (embed,)  # in a tuple, so that torch neither trains nor saves it
 
     def odds(self, items: Sequence[RouterItem]) -> Tensor:
         """Log-odds of all tokens of some texts, float32 [n]."""
@@ -103,10 +103,10 @@ class RouterTraining(nn.Module):
 
     def loss(self, odds: Tensor, items: Sequence[RouterItem]) -> Tensor:
         """Cross-entropy summed over tokens."""
-        wanted = torch.cat([item.is_divergent for item in items]).to(odds.device)
+        targets = torch.cat([item.is_divergent for item in items]).to(odds.device)
         weight = torch.tensor(self.positive_weight, device=odds.device)
         return nn.functional.binary_cross_entropy_with_logits(
-            odds.float(), wanted, pos_weight=weight, reduction="sum"
+            odds.float(), targets, pos_weight=weight, reduction="sum"
         )
 
     def forward(self, items: Sequence[RouterItem]) -> _Loss:
@@ -127,14 +127,14 @@ def train_router(
 
     Raises:
         R2RError: labels of another student, without divergent tokens, or of too few problems.
-        TrainingError: training that cannot go on.
+        TrainingError: training cannot continue.
     """
     loop = loop.with_default_lr(ROUTER_LR)
     labels.require_student(student.fingerprint, student.vocabulary)
     size = replace(size, num_logits=min(size.num_logits, labels.manifest.num_logits))
-    train, held_out = labels.split(settings.held_out)
-    validation, test = split_by_question(held_out, 0.5, R2RError)
-    parts = [[_narrow(make_item(text), size) for text in part] for part in (train, validation, test)]
+    train, held_out_texts = labels.split(settings.held_out)
+    validation, test = split_by_question(held_out_texts, 0.5, R2RError)
+    parts = [[_with_num_logits(make_item(text), size) for text in part] for part in (train, validation, test)]
     embed, device = _embedding(student)
     torch.manual_seed(loop.seed)
     router = DivergenceRouter(student.hidden_size, size).to(device)
@@ -147,10 +147,10 @@ def train_router(
     }
     work = out.with_name(out.name + ".training")
     trained = Loop[RouterItem](
-        model, parts[0], list, lambda: _measure(model, parts[1]), "-loss", loop, work, identity
+        model, parts[0], list, lambda: _validation_report(model, parts[1]), "-loss", loop, work, identity
     ).run()
     model.eval()
-    info = _info(student, labels, model, parts, trained, threshold, {**identity, "loop": asdict(loop)})
+    info = _router_info(student, labels, model, parts, trained, threshold, {**identity, "loop": asdict(loop)})
     save_router(out, info, router)
     shutil.rmtree(work)
     return info
@@ -161,7 +161,7 @@ def _embedding(student: Student) -> tuple[Embed, torch.device]:
     return module, module.weight.device
 
 
-def _narrow(item: RouterItem, size: RouterSize) -> RouterItem:
+def _with_num_logits(item: RouterItem, size: RouterSize) -> RouterItem:
     return item._replace(top_logits=item.top_logits[:, : size.num_logits])
 
 
@@ -172,8 +172,8 @@ def _positive_weight(items: Sequence[RouterItem], recall_factor: float) -> float
     return (sum(item.weight for item in items) - divergent) / divergent * recall_factor
 
 
-class _Read(NamedTuple):
-    """A router over some texts: a value for each token."""
+class _Predictions(NamedTuple):
+    """A router's probability of each token of some texts."""
 
     probabilities: Values
     is_divergent: Flags
@@ -181,20 +181,20 @@ class _Read(NamedTuple):
 
 
 @torch.inference_mode()
-def _read(model: RouterTraining, items: Sequence[RouterItem]) -> _Read:
+def _predict(model: RouterTraining, items: Sequence[RouterItem]) -> _Predictions:
     odds = [model.odds([item]) for item in items]
-    loss = sum(float(model.loss(o, [item])) for o, item in zip(odds, items, strict=True))
+    loss = sum(float(model.loss(item_odds, [item])) for item_odds, item in zip(odds, items, strict=True))
     labels = torch.cat([item.is_divergent for item in items]).bool().numpy()
-    return _Read(torch.cat(odds).float().sigmoid().cpu().numpy(), labels, loss / max(1, len(labels)))
+    return _Predictions(torch.cat(odds).float().sigmoid().cpu().numpy(), labels, loss / max(1, len(labels)))
 
 
-def _measure(model: RouterTraining, items: Sequence[RouterItem]) -> dict[str, float]:
-    read = _read(model, items)
-    report = signals_at_rates({"router": read.probabilities}, read.is_divergent)["router"]
-    return {"loss": read.loss, **report}
+def _validation_report(model: RouterTraining, items: Sequence[RouterItem]) -> dict[str, float]:
+    predictions = _predict(model, items)
+    report = signals_at_rates({"router": predictions.probabilities}, predictions.is_divergent)["router"]
+    return {"loss": predictions.loss, **report}
 
 
-def _info(
+def _router_info(
     student: Student,
     labels: R2RLabels,
     model: RouterTraining,
@@ -203,18 +203,21 @@ def _info(
     threshold: ThresholdSettings,
     settings: dict[str, Any],
 ) -> RouterInfo:
-    validation, test = (_read(model, items) for items in parts[1:])
-    chosen = choose_threshold(threshold, validation.probabilities, validation.is_divergent)
-    rates = quantile_thresholds(validation.probabilities.tolist(), TAUS)
+    validation, test = (_predict(model, items) for items in parts[1:])
+    chosen_threshold = choose_threshold(threshold, validation.probabilities, validation.is_divergent)
+    thresholds = quantile_thresholds(validation.probabilities.tolist(), TAUS)
     held_out = {
-        **recall_and_rate(test.probabilities, test.is_divergent, chosen),
+        **recall_and_rate(test.probabilities, test.is_divergent, chosen_threshold),
         "problems": len(parts[2]),
         "by_rate": {
-            tau: recall_and_rate(test.probabilities, test.is_divergent, at) for tau, at in rates.items()
+            tau: recall_and_rate(test.probabilities, test.is_divergent, at_tau)
+            for tau, at_tau in thresholds.items()
         },
-        "signals": signals_at_rates({"router": test.probabilities, **_controls(parts[2])}, test.is_divergent),
+        "signals": signals_at_rates(
+            {"router": test.probabilities, **_untrained_signals(parts[2])}, test.is_divergent
+        ),
     }
-    at_validation = recall_and_rate(validation.probabilities, validation.is_divergent, chosen)
+    at_validation = recall_and_rate(validation.probabilities, validation.is_divergent, chosen_threshold)
     training = {
         "problems": len(parts[0]),
         "validation_problems": len(parts[1]),
@@ -235,16 +238,16 @@ def _info(
         vocabulary=student.vocabulary,
         hidden_size=student.hidden_size,
         size=model.router.size,
-        threshold=chosen,
+        threshold=chosen_threshold,
         chosen_by=threshold.described,
-        thresholds=rates,
+        thresholds=thresholds,
         held_out=without_nan(held_out),
         labels=manifest.described(),
         training=without_nan(training),
     )
 
 
-def _controls(items: Sequence[RouterItem]) -> dict[str, Values]:
+def _untrained_signals(items: Sequence[RouterItem]) -> dict[str, Values]:
     """Signals that need no training, over the kept logits: entropy and margin."""
     log_probs = torch.cat([item.top_logits for item in items]).float().log_softmax(-1)
     probabilities = log_probs.exp()

@@ -32,13 +32,13 @@ from s2t_eval.training.r2r.settings import LabelSettings
 JUDGED_AT_ONCE = 16
 
 AnswersOf = Callable[[int, Sequence[Sequence[int]]], list[str | None]]
-"""Number of a problem, token ids of some texts -> their final answers; equal ones, by the task's own
-equality, are the same string, None is no answer."""
+"""Number of a problem, token ids of some texts -> their final answers; answers that are equal by
+the task's own equality are the same string; None where a text has no answer."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What the rule `judge` needs beside the teacher.
+    """The inputs of the rule `judge` besides the teacher.
 
     Args:
         encode: chat turns -> token ids.
@@ -63,66 +63,78 @@ def verdicts(
     if settings.rule == "regret":
         return by_regret(continuer, mismatches, settings.min_regret)
     limit = settings.max_sentence
-    written = continuer.to_end_of_sentence(mismatches, limit)
-    sides = [both_sides(one, w, continuer.decode, limit) for one, w in zip(mismatches, written, strict=True)]
+    continuations = continuer.to_end_of_sentence(mismatches, limit)
+    sides = [
+        both_sides(mismatch, continuation, continuer.decode, limit)
+        for mismatch, continuation in zip(mismatches, continuations, strict=True)
+    ]
     if settings.rule == "judge":
         assert judge is not None
         return by_judge(continuer, mismatches, sides, judge)
-    return by_reconvergence(continuer, mismatches, written, sides, settings.max_edit)
+    return by_reconvergence(continuer, mismatches, continuations, sides, settings.max_edit)
 
 
 def by_reconvergence(
     continuer: Continuer,
     mismatches: Sequence[Mismatch],
-    written: Sequence[Result | None],
+    continuations: Sequence[Result | None],
     sides: Sequence[Sides],
     max_edit: float,
 ) -> list[int]:
     """The rule `reconverge`; what follows a sentence is generated only where the verdict depends on it."""
     decode = continuer.decode
-    pairs = [
-        (teacher_sentence(one, side, decode), student_sentence(one, w, side, decode))
-        for one, w, side in zip(mismatches, written, sides, strict=True)
+    sentence_pairs = [
+        (teacher_sentence(mismatch, side, decode), student_sentence(mismatch, continuation, side, decode))
+        for mismatch, continuation, side in zip(mismatches, continuations, sides, strict=True)
     ]
-    same = [is_neutral(teacher, student, max_edit) for teacher, student in pairs]
-    # A sentence that was cut off at the limit has no next one: it stays unknown and counts as different.
-    open_ones = [i for i, found in enumerate(same) if found is None and sides[i].student.is_whole]
-    results = continuer.continue_all([following_request(mismatches[i], sides[i]) for i in open_ones])
-    for i, result in zip(open_ones, results, strict=True):
-        teacher, student = pairs[i]
+    are_neutral = [is_neutral(teacher, student, max_edit) for teacher, student in sentence_pairs]
+    # A sentence that was cut off at the limit has no next token: it stays undecided and counts as divergent.
+    undecided = [i for i, neutral in enumerate(are_neutral) if neutral is None and sides[i].student.is_whole]
+    results = continuer.continue_all([following_request(mismatches[i], sides[i]) for i in undecided])
+    for i, result in zip(undecided, results, strict=True):
+        teacher, student = sentence_pairs[i]
         following = first_token(result, mismatches[i].text.request.stop_ids, decode)
-        same[i] = is_neutral(teacher, Sentence(student.text, following), max_edit)
-    return [NEUTRAL if found else DIVERGENT for found in same]
+        are_neutral[i] = is_neutral(teacher, Sentence(student.text, following), max_edit)
+    return [NEUTRAL if neutral else DIVERGENT for neutral in are_neutral]
 
 
 def by_answer(continuer: Continuer, mismatches: Sequence[Mismatch], answers_of: AnswersOf) -> list[int]:
     """The rule `answer`; a continuation without an end, or a text without an answer, is unscored."""
-    found = []
-    for one, result in zip(mismatches, continuer.to_end_of_text(mismatches), strict=True):
-        before = one.text.output_ids[: one.t]
+    labels = []
+    for mismatch, result in zip(mismatches, continuer.to_end_of_text(mismatches), strict=True):
+        shared_ids = mismatch.text.output_ids[: mismatch.t]
         if result is not None and result.finish is Finish.LENGTH:
-            found.append(UNSCORED)
+            labels.append(UNSCORED)
             continue
-        student = before if result is None else [*before, one.student_id, *result.output_ids]
-        own, other = answers_of(one.text.number, [one.text.output_ids, student])
-        found.append(UNSCORED if own is None else NEUTRAL if own == other else DIVERGENT)
-    return found
+        student_ids = shared_ids if result is None else [*shared_ids, mismatch.student_id, *result.output_ids]
+        teacher_answer, student_answer = answers_of(
+            mismatch.text.number, [mismatch.text.output_ids, student_ids]
+        )
+        labels.append(
+            UNSCORED if teacher_answer is None else NEUTRAL if teacher_answer == student_answer else DIVERGENT
+        )
+    return labels
 
 
 def by_regret(continuer: Continuer, mismatches: Sequence[Mismatch], min_regret: float) -> list[int]:
     """The rule `regret`: log p(teacher's token) - log p(student's token) > `min_regret`, by the teacher."""
-    teacher, found = continuer.teacher, {}
-    texts: dict[int, TeacherText] = {one.text.number: one.text for one in mismatches}
+    teacher = continuer.teacher
+    is_divergent: dict[int, list[bool]] = {}
+    texts: dict[int, TeacherText] = {mismatch.text.number: mismatch.text for mismatch in mismatches}
     for number, text in texts.items():
         ids = [*text.request.prompt_ids, *text.output_ids[:-1]]
         continuer.cost.prefilled += len(ids)
         (states,) = teacher.encode([ids])
         steps = states[len(text.request.prompt_ids) - 1 :]
-        own, student = (torch.tensor(ids, device=steps.device) for ids in (text.output_ids, text.student_ids))
+        teacher_ids, student_ids = (
+            torch.tensor(token_ids, device=steps.device) for token_ids in (text.output_ids, text.student_ids)
+        )
         with torch.inference_mode():
-            logits = teacher.head_at(steps, torch.stack([own, student], dim=-1))
-        found[number] = (logits[:, 0] - logits[:, 1] > min_regret).tolist()
-    return [DIVERGENT if found[one.text.number][one.t] else NEUTRAL for one in mismatches]
+            logits = teacher.head_at(steps, torch.stack([teacher_ids, student_ids], dim=-1))
+        is_divergent[number] = (logits[:, 0] - logits[:, 1] > min_regret).tolist()
+    return [
+        DIVERGENT if is_divergent[mismatch.text.number][mismatch.t] else NEUTRAL for mismatch in mismatches
+    ]
 
 
 def by_judge(
@@ -130,19 +142,25 @@ def by_judge(
 ) -> list[int]:
     """The rule `judge`: divergent where the teacher gives 1 more probability than 0."""
     decode, prompts = continuer.decode, []
-    for one, side in zip(mismatches, sides, strict=True):
-        shown = [_bracketed(ids, one.t - side.begin, decode) for ids in (side.teacher.ids, side.student.ids)]
-        prompts.append(judge.encode(turns(decode(one.text.output_ids[: side.begin]), *shown)))
-    values: list[float] = []
+    for mismatch, side in zip(mismatches, sides, strict=True):
+        versions = [
+            _bracketed(ids, mismatch.t - side.begin, decode) for ids in (side.teacher.ids, side.student.ids)
+        ]
+        prompts.append(judge.encode(turns(decode(mismatch.text.output_ids[: side.begin]), *versions)))
+    divergence: list[float] = []
     with torch.inference_mode():
         for begin in range(0, len(prompts), JUDGED_AT_ONCE):
-            part = prompts[begin : begin + JUDGED_AT_ONCE]
-            continuer.cost.prefilled += sum(map(len, part))
-            values += probabilities(continuer.teacher, part, judge.digits)
-    return [DIVERGENT if value > 0.5 else NEUTRAL for value in values]
+            batch = prompts[begin : begin + JUDGED_AT_ONCE]
+            continuer.cost.prefilled += sum(map(len, batch))
+            divergence += probabilities(continuer.teacher, batch, judge.digits)
+    return [DIVERGENT if value > 0.5 else NEUTRAL for value in divergence]
 
 
 def _bracketed(ids: Sequence[int], position: int, decode: Callable[[Sequence[int]], str]) -> str:
-    """A sentence with the token at which two versions part in double brackets."""
-    before, token, behind = decode(ids[:position]), decode(ids[position : position + 1]), ids[position + 1 :]
-    return f"{before} [[{token.strip()}]]{decode(behind)}".strip()
+    """A sentence with double brackets around the first token at which two versions differ."""
+    before, token, following_ids = (
+        decode(ids[:position]),
+        decode(ids[position : position + 1]),
+        ids[position + 1 :],
+    )
+    return f"{before} [[{token.strip()}]]{decode(following_ids)}".strip()
