@@ -6,21 +6,17 @@ its `device` is the argument of that name, which is `cuda:0` by default on machi
 
 from __future__ import annotations
 
-import functools
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import s2t_eval
+from s2t_eval.artifacts.software import commit_of, installed_version
 from s2t_eval.engine import ModelRunner
 
 PACKAGES = ("torch", "transformers", "lm-eval", "peft", "tokenizers", "math-verify")
 """Distributions whose version may change a text or a score."""
-SOURCES = ("s2t_eval", "model_wrappers", "tasks")
-"""Folders of a checkout whose uncommitted changes make it another code than its commit."""
 
 
 def provenance(model: Any, teacher: ModelRunner | None) -> dict[str, Any]:
@@ -42,44 +38,10 @@ def provenance(model: Any, teacher: ModelRunner | None) -> dict[str, Any]:
     }
 
 
-@functools.cache
-def commit_of(root: Path) -> str | None:
-    """The commit of a checkout of s2t-eval, 40 hexadecimal digits, or None for an installed wheel.
-
-    "-dirty" is appended where tracked files of `SOURCES` differ from the commit. The result is kept: the code
-    of a process is what it was at its start, also where files change later.
-
-    Args:
-        root: the folder that contains the package.
-    """
-    if not (root / ".git").exists():
-        return None
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    existing = [name for name in SOURCES if (root / name).exists()]
-    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *existing)
-    return f"{commit}-dirty" if changes else commit
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints; None where there is no git or where git refuses the folder."""
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
 def _device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def _package_versions() -> dict[str, str]:
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:  # math-verify and peft may be absent where nothing needs them
-            continue
-    return versions
+    # math-verify and peft may be absent where nothing needs them
+    return {name: number for name in PACKAGES if (number := installed_version(name)) is not None}

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from s2t_eval.artifacts.software import installed_version
 
 if TYPE_CHECKING:
     import torch
@@ -195,7 +197,7 @@ def check_hook() -> Check:
 
 def check_extras() -> Check:
     """Optional parts."""
-    present = {extra: all(map(_is_installed, names)) for extra, names in EXTRAS.items()}
+    present = {extra: None not in map(installed_version, names) for extra, names in EXTRAS.items()}
     browser = next((name for name in BROWSERS if shutil.which(name)), None)
     shown = [f"{name} {'yes' if here else 'no'}" for name, here in present.items()]
     shown.append(f"chromium {'yes' if browser else 'no'} (tests of the report page)")
@@ -231,14 +233,6 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "extras": check_extras,
     "data": check_data,
 }
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _one_line(error: BaseException) -> str:

@@ -5,29 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import s2t_eval
+from s2t_eval.artifacts.software import SOURCES, run_git
 from s2t_eval.embedded import embedded_path
+from s2t_eval.evaluation import benchmark_data
+from s2t_eval.evaluation.data import Source
 from s2t_eval.reproduce.read import PACKAGE
 
 WHOLE_BYTES = 1 << 26
 """Files up to this size are hashed whole; of larger ones, such as weights, the size and samples are."""
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 CODE = (".py", ".yaml", ".jinja", ".json")
-CODE_FOLDERS = ("s2t_eval", "model_wrappers", "tasks")
 DATA_FOLDERS = {
-    "gsm8k": "openai/gsm8k",
-    "math500": "HuggingFaceH4/MATH-500",
-    "aime25": "math-ai/aime25",
-    "olympiadbench": "olympiadbench",
-    "minerva_math": "minerva_math",
-    "humaneval": "openai/openai_humaneval",
-    "mmlu_pro": "TIGER-Lab/MMLU-Pro",
+    name.lower(): source.folder for name, source in vars(benchmark_data).items() if isinstance(source, Source)
 }
 """Task without `s2t_` and `_dev` -> its folder below S2T_DATA; a test compares it with the tasks' own."""
 
@@ -101,22 +96,13 @@ def package_identity() -> dict[str, str | None]:
     `commit` is None for an installed package; `changes` is the hash of its code there, and in a checkout
     whose code differs from the commit.
     """
-    is_checkout = _git("ls-files", "--error-unmatch", "s2t_eval/__init__.py") is not None
-    commit = _git("rev-parse", "HEAD") if is_checkout else None
-    is_changed = commit is None or bool(_git("status", "--porcelain", "--", *CODE_FOLDERS))
-    folders = [PACKAGE.parent / name for name in CODE_FOLDERS] if is_checkout else [PACKAGE]
+    root = PACKAGE.parent
+    is_checkout = run_git(root, "ls-files", "--error-unmatch", "s2t_eval/__init__.py") is not None
+    commit = run_git(root, "rev-parse", "HEAD") if is_checkout else None
+    is_changed = commit is None or bool(run_git(root, "status", "--porcelain", "--", *SOURCES))
+    folders = [root / name for name in SOURCES] if is_checkout else [PACKAGE]
     changes = _code_hash(folders) if is_changed else None
     return {"version": s2t_eval.__version__, "commit": commit, "changes": changes}
-
-
-def _git(*arguments: str) -> str | None:
-    """What git prints of the checkout that the package lies in; None without git or checkout."""
-    command = ["git", "-C", str(PACKAGE.parent), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _code_hash(folders: Sequence[Path]) -> str:

@@ -6,11 +6,11 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.software import installed_version
 from s2t_eval.reproduce.identity import content_hash, data_identity, model_hash, package_identity
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage
@@ -37,7 +37,7 @@ def write_lock(read: ReadRecipe, stages: Sequence[Stage], state: State) -> None:
         "format": FORMAT,
         "package": package_identity(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
         "machine": {"system": platform.system(), "machine": platform.machine(), "processor": _processor()},
         "device": _device(read, stages),
         "models": _models(read, stages),
@@ -47,13 +47,6 @@ def write_lock(read: ReadRecipe, stages: Sequence[Stage], state: State) -> None:
         "recipe": {"file": read.source, **read.content},
     }
     write_text(state.out / LOCK, json.dumps(lock, indent=1, ensure_ascii=False, default=str) + "\n")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:

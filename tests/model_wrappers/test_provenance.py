@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s2t_eval.model_wrappers.provenance import commit_of
+from s2t_eval.artifacts.software import commit_of
 from tests.harness_helpers import evaluate
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from s2t_eval.artifacts.software import installed_version
 
 KNOWN_PAIRS = (
     (r"x+\frac{1}{2}", "0.5+x", True),
@@ -39,16 +39,9 @@ def comparison_problem() -> str | None:
 
 
 def _message(reason: str) -> str:
-    installed = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    installed = ", ".join(f"{name} {installed_version(name) or '(not installed)'}" for name in PACKAGES)
     reason = " ".join(reason.split())[:300]
     return (
         f"answers cannot be compared on this machine ({reason}): found {installed}; "
         f"expected {EXPECTED_VERSIONS}; install them with: {INSTALL_COMMAND}"
     )
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "(not installed)"

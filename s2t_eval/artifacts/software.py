@@ -1,0 +1,48 @@
+"""The software of a run: the commit of the checkout that this package lies in, and versions of packages."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+SOURCES = ("s2t_eval", "model_wrappers", "tasks")
+"""Folders of a checkout whose uncommitted changes make it another code than its commit."""
+
+
+@functools.cache
+def commit_of(root: Path) -> str | None:
+    """The commit of a checkout of s2t-eval, 40 hexadecimal digits, or None for an installed wheel.
+
+    "-dirty" is appended where tracked files of `SOURCES` differ from the commit. The result is kept: the code
+    of a process is what it was at its start, also where files change later.
+
+    Args:
+        root: the folder that contains the package.
+    """
+    if not (root / ".git").exists():
+        return None
+    commit = run_git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    existing = [name for name in SOURCES if (root / name).exists()]
+    changes = run_git(root, "status", "--porcelain", "--untracked-files=no", "--", *existing)
+    return f"{commit}-dirty" if changes else commit
+
+
+def run_git(root: Path, *arguments: str) -> str | None:
+    """What git prints in a folder; None where there is no git or where git refuses the folder."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of an installed distribution; None where it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
