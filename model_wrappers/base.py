@@ -153,7 +153,12 @@ class EngineLM(HarnessRequests):
             self.tok_decode,
             observe,
             answer_of=self.thoughts.answer_of,
+            **self._decoder_options(),
         )
+
+    def _decoder_options(self) -> dict[str, Any]:
+        """Further arguments of the decoder, for methods that have some."""
+        return {}
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Stock `hf`'s log-likelihoods; refused where the model is on servers."""

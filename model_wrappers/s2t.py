@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
 
-from s2t_eval.engine import Decoder
-from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.methods.r2r_folder import R2RError, RouterFolder, load_router, router_path
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
 from s2t_eval.methods.selector_folder import SETTINGS as SELECTOR_SETTINGS
@@ -274,15 +271,6 @@ class SelectToThink(SelectionLM):
         top_k = self._require_top_k(arguments.top_k)
         return type(self).PRESET(trigger, threshold, top_k, arguments.warmup_tokens)
 
-    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
-        """A decoder whose teacher verifies in chunks where it reads every token."""
-        return Decoder(
-            self.student,
-            self.policy(),
-            self.teacher,
-            self.rows,
-            self.tok_decode,
-            observe,
-            answer_of=self.thoughts.answer_of,
-            verify=cast(Verify, cast(TeacherArguments, self.arguments).verify),
-        )
+    def _decoder_options(self) -> dict[str, Any]:
+        """The teacher verifies in chunks where it reads every token."""
+        return {"verify": cast(TeacherArguments, self.arguments).verify}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
-from s2t_eval.engine import Decoder, ModelRunner
+from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, Selector, SelectorInfo, adapter_on
 from s2t_eval.model_wrappers.arguments import LocalArguments, split_arguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import make_score
-from s2t_eval.selection.triggers import Trigger
 
 logger = logging.getLogger(__name__)
 
@@ -137,18 +135,9 @@ class S2TLocal(SelectionLM):
             partial(adapter_on, peft),
         )
 
-    def decoder(self, observe: Sequence[Trigger] = ()) -> Decoder:
-        """A decoder whose candidates are scored by the adapted model."""
-        return Decoder(
-            self.student,
-            self.policy(),
-            self.teacher,
-            self.rows,
-            self.tok_decode,
-            observe,
-            self.scorer,
-            answer_of=self.thoughts.answer_of,
-        )
+    def _decoder_options(self) -> dict[str, Any]:
+        """The adapted model scores the candidates."""
+        return {"scorer": self.scorer}
 
     def _make_policy(self) -> Policy:
         assert self.selector is not None

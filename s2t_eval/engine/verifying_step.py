@@ -236,7 +236,7 @@ class VerifyingStepper:
         began = time.perf_counter()
         before = self.teacher.counters.tokens
         hidden = self._teacher_states(seqs, rows)
-        verdicts = iter(self._judge(seqs, rows, hidden))
+        verdicts = iter(self._verdicts(seqs, rows, hidden))
         seconds = time.perf_counter() - began
         finished, outcomes = [], []
         for row in rows:
@@ -268,7 +268,7 @@ class VerifyingStepper:
             states += [part for part in (first, new) if part is not None and len(part)]
         return torch.cat(states)
 
-    def _judge(self, seqs: abc.Sequence[Sequence], rows: list[int], hidden: Tensor) -> list[Verdict]:
+    def _verdicts(self, seqs: abc.Sequence[Sequence], rows: list[int], hidden: Tensor) -> list[Verdict]:
         """Verdicts on all drafts of these rows, row by row, some steps at a time."""
         steps = [
             (len(seqs[row].output) + place, draft)
