@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from s2t_eval.artifacts.errors import single_line_message
 from s2t_eval.artifacts.files import write_text
@@ -23,6 +23,30 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 UNORDERED_FIELDS = ("target_modules", "exclude_modules", "modules_to_save", "target_parameters")
 """peft stores these fields as sets, whose order differs between processes; they are sorted when saved."""
+
+
+class MadeForStudent(Protocol):
+    """A manifest that names the student of its artifact."""
+
+    @property
+    def base(self) -> str:
+        """Fingerprint of the student without an adapter."""
+        ...
+
+    @property
+    def base_name(self) -> str:
+        """Its name, for people."""
+        ...
+
+    @property
+    def vocabulary(self) -> str:
+        """Hash of its tokenizer's text entries."""
+        ...
+
+    @property
+    def hidden_size(self) -> int:
+        """Its width."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -102,6 +126,34 @@ class ManifestKind(Generic[SavedT]):
             raise self.error(
                 f"{artifact}: it was made for another {field} (expected {expected}, got {current}); {fix}"
             )
+
+    def require_student(
+        self,
+        artifact: str,
+        saved: MadeForStudent,
+        base: str,
+        vocabulary: str,
+        hidden_size: int,
+        fix: str,
+        field: str = "base model",
+    ) -> None:
+        """Raise this kind's error unless an artifact is used with the student that it was made for.
+
+        Args:
+            artifact: its name in messages.
+            saved: its manifest.
+            base: fingerprint of the student without an adapter.
+            vocabulary: hash of its tokenizer's text entries.
+            hidden_size: its width.
+            fix: advice for the message.
+            field: what the student is to the artifact, for messages.
+        """
+        for name, expected, actual in (
+            ("hidden size", saved.hidden_size, hidden_size),
+            ("tokenizer", saved.vocabulary, vocabulary),
+            (field, saved.base, base),
+        ):
+            self.require_same(artifact, name, expected, actual, fix, saved.base_name)
 
     def require_same_prompt(
         self, artifact: str, saved: Mapping[str, Any], current: Mapping[str, Any], fix: str

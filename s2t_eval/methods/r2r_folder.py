@@ -169,12 +169,7 @@ def load_router(name: str | Path, base: str, vocabulary: str, hidden_size: int) 
     folder = router_path(name)
     info = KIND.read(f"router={name}", folder / SETTINGS)
     fix = "use that student, or train a router for this one"
-    for quantity, saved, current in (
-        ("hidden size", info.hidden_size, hidden_size),
-        ("tokenizer", info.vocabulary, vocabulary),
-        ("student", info.base, base),
-    ):
-        KIND.require_same(f"router={name}", quantity, saved, current, fix, info.base_name)
+    KIND.require_student(f"router={name}", info, base, vocabulary, hidden_size, fix, "student")
     try:
         router = DivergenceRouter(info.hidden_size, info.size)
         weights = load_file(folder / WEIGHTS)

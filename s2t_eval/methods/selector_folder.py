@@ -253,12 +253,7 @@ def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int
     folder = find_folder(name)
     info = read_info(folder)
     fix = "use that student, or train a selector for this one"
-    for what, saved, current in (
-        ("hidden size", info.hidden_size, hidden_size),
-        ("tokenizer", info.vocabulary, vocabulary),
-        ("base model", info.base, base),
-    ):
-        KIND.require_same(f"selector={name}", what, saved, current, fix, info.base_name)
+    KIND.require_student(f"selector={name}", info, base, vocabulary, hidden_size, fix)
     _require_adapter(folder)
     try:
         rows, weights = (load_file(folder / f"{part}.safetensors") for part in ("readout", "router"))

@@ -153,13 +153,8 @@ def load_tah(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> 
     """
     folder = Path(name)
     info = read_info(folder)
-    for what, saved, current in (
-        ("hidden size", info.hidden_size, hidden_size),
-        ("tokenizer", info.vocabulary, vocabulary),
-        ("base model", info.base, base),
-    ):
-        fix = "use that student, or train one for this"
-        KIND.require_same(f"tah={name}", what, saved, current, fix, info.base_name)
+    fix = "use that student, or train one for this"
+    KIND.require_student(f"tah={name}", info, base, vocabulary, hidden_size, fix)
     try:
         decider = None if info.decider is None else _load_decider(folder, info)
         identity = folder_hash(folder)
