@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from s2t_eval.evaluation import benchmark_data
+from s2t_eval.reproduce.commands import least
 from s2t_eval.reproduce.schema import TaskPart, document_ids
 
 SIZES = {
@@ -58,8 +59,7 @@ def selected_documents(part: TaskPart, most: int | None) -> Documents:
         return Documents(tuple(document_ids(part.documents))[:most])
     if part.limit_of_each:
         return Documents(_first_ids_of_each(part)[:most])
-    limits = [limit for limit in (part.limit, most) if limit is not None]
-    return Documents(limit=min(limits) if limits else None)
+    return Documents(limit=least(part.limit, most))
 
 
 def _first_ids_of_each(part: TaskPart) -> tuple[int, ...]:
