@@ -11,7 +11,7 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
-from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
+from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError, recorded_prompting
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
 from s2t_eval.selection.triggers import (
@@ -75,12 +75,7 @@ def calibrate(
         num_texts=len(requests),
         warmup=warmup_tokens,
         data={"source": prompts.source, "split": prompts.split, "hash": prompts.hash},
-        prompt={
-            "system_instruction": prompting.system_instruction,
-            "apply_chat_template": prompting.apply_chat_template,
-            "num_fewshot": prompting.num_fewshot,
-            "max_gen_toks": requests[0].max_new_tokens,
-        },
+        prompt=recorded_prompting(prompting, requests[0]),
         student=lm.student_fingerprint,
         teacher=lm.teacher_fingerprint if isinstance(lm, SelectToThink) else None,
     )

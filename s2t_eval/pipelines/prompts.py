@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,22 @@ class PromptSet:
         """The id of each problem: SOURCE/SPLIT/INDEX."""
         return [f"{self.source}/{self.split}/{index}" for index in self.indices]
 
+    def described(self, skip: int, num_kept: int) -> dict[str, Any]:
+        """The manifest's entry of the problems that labels are made of.
+
+        Args:
+            skip: number of problems that were left out before these.
+            num_kept: number of these that are no evaluation problems.
+        """
+        return {
+            "source": self.source,
+            "split": self.split,
+            "hash": self.hash,
+            "skip": skip,
+            "problems": num_kept,
+            "left_out_as_evaluation_problems": len(self.instances) - num_kept,
+        }
+
     def without(self, left_out: Collection[int]) -> PromptSet:
         """The set without some problems; the hash is that of the remaining problems.
 
@@ -83,6 +99,11 @@ class PromptSet:
             hash=data_hash([self.instances[i].doc for i in kept]),
             indices=[self.indices[i] for i in kept],
         )
+
+
+def recorded_prompting(prompting: Prompting, request: Request) -> dict[str, Any]:
+    """How prompts were made, with the length limit that held, as calibrations and labels record it."""
+    return {**asdict(prompting), "max_gen_toks": request.max_new_tokens}
 
 
 def source_prompts(lm: EngineLM, source: Source, prompting: Prompting) -> PromptSet:

@@ -14,7 +14,14 @@ from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.voting import NoVotableAnswerError, require_votable, votable_answers
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.overlap import without_evaluation_problems
-from s2t_eval.pipelines.prompts import Prompting, PromptSet, Source, source_prompts
+from s2t_eval.pipelines.prompts import (
+    Prompting,
+    PromptSet,
+    Source,
+    recorded_prompting,
+    require_training_problems,
+    source_prompts,
+)
 from s2t_eval.ranges import AT_LEAST_1, require_ranges
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.label_collection import CollectionFolder, Problem
@@ -24,6 +31,7 @@ from s2t_eval.training.r2r.labels import Manifest
 from s2t_eval.training.r2r.mismatches import Continuer
 from s2t_eval.training.r2r.settings import LabelSettings
 from s2t_eval.training.r2r.verdicts import AnswersOf, Judge
+from s2t_eval.training.student import short_name
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ def label(
         R2RError: a rule that does not fit the problems or the teacher.
     """
     all_prompts = source_prompts(lm, source, prompting)
+    require_training_problems(all_prompts)
     prompts = without_evaluation_problems(all_prompts, settings.drop_overlap)
     labeller = _make_labeller(lm, prompts, settings.rule)
     problems = [
@@ -99,26 +108,15 @@ def _initial_manifest(
     return Manifest(
         student=lm.student_fingerprint,
         teacher=lm.teacher_fingerprint,
-        student_name=_display_name(lm.student_name),
-        teacher_name=_display_name(str(lm.selection.teacher)),
+        student_name=short_name(lm.student_name),
+        teacher_name=short_name(str(lm.selection.teacher)),
         vocabulary=vocabulary_hash(lm.tokenizer),
         hidden_size=int(lm.student.config.hidden_size),
         num_logits=min(settings.num_logits, lm.student.text_vocab),
-        data={
-            "source": all_prompts.source,
-            "split": all_prompts.split,
-            "hash": all_prompts.hash,
-            "skip": source.skip,
-            "problems": len(problems),
-            "left_out_as_evaluation_problems": len(all_prompts.instances) - len(problems),
-        },
-        prompt={**asdict(prompting), "max_gen_toks": problems[0].request.max_new_tokens},
+        data=all_prompts.described(source.skip, len(problems)),
+        prompt=recorded_prompting(prompting, problems[0].request),
         settings=asdict(settings.rule),
     )
-
-
-def _display_name(name: str) -> str:
-    return name if name.startswith("embedded/") else Path(name).name
 
 
 def _make_labeller(lm: SelectToThink, prompts: PromptSet, settings: LabelSettings) -> collect.Labeller:

@@ -145,15 +145,44 @@ def generate_rollouts(
     decoder = Decoder(
         student, greedy(), rows=rows, decode=decode, observe=observe, keep_top=KEEP_TOP, answer_of=answer_of
     )
-    size = PROBLEMS_PER_ROW * rows
+
+    def record(problem: Problem, result: Result) -> dict[str, Tensor]:
+        rollout = _rollout(result)
+        require_finite_outputs("student", student.name, problem, rollout)
+        return rollout
+
+    generate_texts(decoder, student, problems, work, "rollouts", record, advance, on_round)
+
+
+def generate_texts(
+    decoder: Decoder,
+    model: ModelRunner,
+    problems: Sequence[Problem],
+    work: CollectionFolder,
+    kind: str,
+    record: Callable[[Problem, Result], dict[str, Tensor]],
+    advance: Advance,
+    on_round: OnRound | None = None,
+) -> None:
+    """Generate the texts of all problems that have no file of a kind yet, in groups, and save each.
+
+    Args:
+        decoder: generates the texts.
+        model: its model; what an earlier group cached is released before each group.
+        problems: all problems, in order.
+        work: where the files are saved.
+        kind: kind of the files.
+        record: the tensors of a text's file.
+        advance: called as problems are finished.
+        on_round: the engine's observer, for a progress bar.
+    """
+    size = PROBLEMS_PER_ROW * decoder.rows
     groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
-    for group in unfinished(groups, "rollouts", work, advance):
-        student.release()  # a prefix cached by an earlier group would be reused
+    for group in unfinished(groups, kind, work, advance):
+        model.release()  # a prefix cached by an earlier group would be reused
         for result in decoder.run([problems[i].request for i in group], on_round):
-            problem = problems[group[result.index]]
-            rollout = _rollout(result)
-            require_finite_outputs("student", student.name, problem, rollout)
-            work.save("rollouts", group[result.index], rollout)
+            index = group[result.index]
+            work.save(kind, index, record(problems[index], result))
             advance(1)
 
 

@@ -268,6 +268,14 @@ def test_evaluation_problems_are_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert "1 of 1 problems are also evaluation problems of gsm8k" in line
 
 
+def test_development_problems_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`collect` and `tah label` refused them, `r2r label` trained on the problems that choose settings."""
+    pair = ["--pretrained", STUDENT, "--teacher", TEACHER, "--device", "cpu"]
+    out = tmp_path / "out"
+    line = refusal(capsys, ["r2r", "label", *pair, "--task", "s2t_arith_dev", "--limit", 2, "--out", out])
+    assert line.endswith("nothing is trained on them; name s2t_arith") and not out.exists()
+
+
 def test_answers_need_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "mine.jsonl"
     data.write_text(json.dumps({"question": "Tom has 3 apples. How many?"}) + "\n")

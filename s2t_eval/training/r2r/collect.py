@@ -15,18 +15,17 @@ import torch
 from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
-from s2t_eval.engine import Decoder, Finish, ModelRunner, OnRound
+from s2t_eval.engine import Decoder, Finish, ModelRunner, OnRound, Result
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.selection.policy import greedy
 from s2t_eval.selection.top_tokens import top_tokens
 from s2t_eval.training.label_collection import (
-    PROBLEMS_PER_ROW,
     Advance,
     CollectionFolder,
     Problem,
+    generate_texts,
     require_finite_outputs,
-    unfinished,
 )
 from s2t_eval.training.r2r.labels import LabelledText, Manifest, write_labels
 from s2t_eval.training.r2r.mismatches import Continuer, Mismatch, TeacherText
@@ -54,19 +53,16 @@ def write_texts(
 ) -> None:
     """Write the teacher's greedy text of each problem that has none yet."""
     decoder = Decoder(teacher, greedy(), rows=rows, decode=decode, answer_of=answer_of)
-    size = PROBLEMS_PER_ROW * rows
-    groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
-    for group in unfinished(groups, "texts", work, advance):
-        teacher.release()
-        for result in decoder.run([problems[i].request for i in group], on_round):
-            cost = (result.usage.tokens, result.usage.prefill_tokens)
-            content = {
-                "output_ids": torch.tensor(result.output_ids, dtype=torch.int32),
-                "has_ended": torch.tensor([result.finish is not Finish.LENGTH]),
-                "cost": torch.tensor(cost),
-            }
-            work.save("texts", group[result.index], content)
-            advance(1)
+    generate_texts(decoder, teacher, problems, work, "texts", _text, advance, on_round)
+
+
+def _text(problem: Problem, result: Result) -> dict[str, Tensor]:
+    """The file of a teacher's text."""
+    return {
+        "output_ids": torch.tensor(result.output_ids, dtype=torch.int32),
+        "has_ended": torch.tensor([result.finish is not Finish.LENGTH]),
+        "cost": torch.tensor((result.usage.tokens, result.usage.prefill_tokens)),
+    }
 
 
 def finished_texts(work: CollectionFolder, count: int) -> list[int]:
