@@ -27,7 +27,7 @@ from s2t_eval.engine.stepper import (
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import Evidence
-from s2t_eval.selection.selectors import LocalSelector, Selection, TakeoverSelector
+from s2t_eval.selection.selectors import LocalSelector, Selection
 from s2t_eval.selection.step import Step, TextPositions
 from s2t_eval.selection.top_tokens import top_tokens
 from s2t_eval.selection.triggers import Trigger
@@ -118,10 +118,7 @@ class SelectionStepper:
             tokens = self._branch(seqs, decision, selector)
             self._is_advanced = True
         elif decision.fired:
-            tokens = record(seqs, decision, self._select(seqs, decision))
-            if isinstance(selector, TakeoverSelector):
-                for row in decision.fired:
-                    seqs[row].usage.teacher_generated += 1
+            tokens = record(seqs, decision, self._select(seqs, decision), self.policy)
         return append_tokens(zip(range(len(seqs)), seqs, tokens, strict=True))
 
     def keep(self, order: list[int]) -> None:
@@ -249,7 +246,7 @@ class SelectionStepper:
         lanes = torch.cat([hidden[fired][:, None], others], dim=1)
         selection = selector.select(candidates, Evidence(decision.log_probs, hidden=lanes))
         winners = (candidates == selection.picked[:, None]).int().argmax(-1).tolist()
-        tokens = record(seqs, decision, selection)
+        tokens = record(seqs, decision, selection, self.policy)
         self.student.commit(fired, winners, [tokens[row] for row in fired])
         self._hidden = hidden[:num].clone()
         self._hidden[fired] = lanes[torch.arange(len(winners)), winners]
@@ -258,7 +255,9 @@ class SelectionStepper:
         return tokens
 
 
-def record(seqs: abc.Sequence[Sequence], decision: StepDecision, selection: Selection) -> list[int]:
+def record(
+    seqs: abc.Sequence[Sequence], decision: StepDecision, selection: Selection, policy: Policy
+) -> list[int]:
     """Record every fired step in its sequence; returns the tokens of all rows."""
     tokens = list(decision.default)
     fired = decision.fired
@@ -272,16 +271,17 @@ def record(seqs: abc.Sequence[Sequence], decision: StepDecision, selection: Sele
     )
     for row, *values in zip(fired, *columns, strict=True):
         step = FiredStep(len(seqs[row].output), *values)
-        record_step(seqs[row], step)
+        record_step(seqs[row], step, policy)
         tokens[row] = step.picked
     return tokens
 
 
-def record_step(seq: Sequence, step: FiredStep) -> None:
-    """Note a fired step in its sequence."""
+def record_step(seq: Sequence, step: FiredStep, policy: Policy) -> None:
+    """Note a fired step of a policy in its sequence."""
     seq.steps.append(step)
     seq.usage.triggers += 1
     seq.usage.flips += step.picked != step.greedy
+    seq.usage.teacher_generated += policy.teacher_writes
     if step.teacher is not None:
         is_hit = step.teacher in step.candidates
         seq.usage.hits += is_hit

@@ -34,7 +34,7 @@ from s2t_eval.engine.stepper import (
 )
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.selection.policy import Policy
-from s2t_eval.selection.selectors import LocalSelector, TakeoverSelector
+from s2t_eval.selection.selectors import LocalSelector
 from s2t_eval.selection.step import Step, TextPositions
 from s2t_eval.selection.top_tokens import TopTokens
 from s2t_eval.selection.triggers import Trigger
@@ -330,9 +330,7 @@ class VerifyingStepper:
         for draft, verdict in zip(chunk.drafts, verdicts, strict=True):
             if not verdict.is_finite:
                 raise not_finite(self.teacher, seq)
-            _record(seq, draft, verdict)
-            if verdict.fired is not None and isinstance(self.policy.selector, TakeoverSelector):
-                seq.usage.teacher_generated += 1
+            _record(seq, draft, verdict, self.policy)
             token = draft.token if verdict.fired is None else verdict.fired.picked
             finish, is_cut, committed = seq.append(token), token != draft.token, committed + 1
             if is_cut or finish is not None:
@@ -344,14 +342,14 @@ class VerifyingStepper:
         return Verification(Outcome(chunk.drafts, committed, is_cut), finish)
 
 
-def _record(seq: Sequence, draft: Draft, verdict: Verdict) -> None:
+def _record(seq: Sequence, draft: Draft, verdict: Verdict, policy: Policy) -> None:
     """Note a step that becomes text, as lockstep notes it."""
     for place, value in {**draft.observed, **verdict.observed}.items():
         seq.observed[place].append(value)
     if draft.labels is not None:
         seq.tops.append(draft.labels)
     if verdict.fired is not None:
-        record_step(seq, verdict.fired)
+        record_step(seq, verdict.fired, policy)
 
 
 def _no_draw() -> Tensor:

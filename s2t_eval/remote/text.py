@@ -20,7 +20,6 @@ from s2t_eval.remote.protocol import SUPPORT, DraftedStep
 from s2t_eval.remote.student import UNBOUNDED_CHUNK, RemoteStudent
 from s2t_eval.remote.teacher import RemoteTeacher, TeacherStep, log_prob_table
 from s2t_eval.selection.policy import Policy
-from s2t_eval.selection.selectors import TakeoverSelector
 from s2t_eval.selection.triggers import KlTrigger, kl_divergence, margin, top_entropy
 
 TRIGGERS = ("kl", "entropy64", "margin", "random", "always", "never")
@@ -107,7 +106,7 @@ class TextDecoder:
             if is_past_warmup and divergence > self.policy.trigger_threshold:
                 assert teacher_pin is not None
                 fired = await self._select(teacher_pin, seq, chunk, place, divergence)
-                record_step(seq, fired)
+                record_step(seq, fired, self.policy)
                 token = fired.picked
             finish, kept = seq.append(token), kept + 1
             if finish is not None or token != step.token:
@@ -127,7 +126,7 @@ class TextDecoder:
         """The teacher's choice at a step that fires, the next one of the text."""
         step = chunk.steps[place]
         candidates = step.ids[: self.policy.top_k]
-        is_takeover = isinstance(self.policy.selector, TakeoverSelector)
+        is_takeover = self.policy.teacher_writes
         teacher = chunk.teacher[place] if chunk.teacher is not None else None
         if teacher is None or (is_takeover and teacher.token is None):
             assert self.teacher is not None

@@ -56,6 +56,11 @@ class Policy:
         return self.trigger.needs_teacher or (by_teacher and self.trigger.name != "never")
 
     @property
+    def teacher_writes(self) -> bool:
+        """Whether a fired step takes the teacher's own token (takeover), not a candidate that it picks."""
+        return isinstance(self.selector, TakeoverSelector)
+
+    @property
     def needs_lockstep(self) -> bool:
         """Whether the teacher runs at every step, or is prefilled only where a step fires."""
         return self.trigger.needs_teacher

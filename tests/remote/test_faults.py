@@ -241,6 +241,8 @@ def test_random_and_always_and_takeover(student: FakeServer, teacher: FakeServer
             long = texts(policy, [student], [teacher], replace(SETTINGS, chunk=16))
             assert contents(short) == contents(long)
             assert all(step.picked == step.teacher for result in long for step in result.steps)
+            # The engine counted what a teacher writes, servers did not.
+            assert total(long, "teacher_generated") == total(long, "triggers") > 0
     assert [step.t for step in long[0].steps] == list(range(3, len(long[0].output_ids)))
 
 
