@@ -196,17 +196,17 @@ def training_settings() -> list[str]:
 
 def results() -> list[str]:
     """Our entry in lm_eval's results file, and the costs."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     costs: dict[str, Any] = dict.fromkeys(("seconds", "tokens_per_second", "peak_memory_bytes"))
     for path in sorted(BASELINE.glob("*.json")):
-        ours = json.loads(path.read_text(encoding="utf-8")).get("config", {}).get("s2t_eval")
-        if ours:
-            found = {**found, **ours}
-            costs = {**ours["telemetry"], **costs}
+        entry = json.loads(path.read_text(encoding="utf-8")).get("config", {}).get("s2t_eval")
+        if entry:
+            entries = {**entries, **entry}
+            costs = {**entry["telemetry"], **costs}
     lines = [
         *prose.RESULTS_PAGE.splitlines(),
         "",
-        *described_table(found, prose.RESULTS, "RESULTS"),
+        *described_table(entries, prose.RESULTS, "RESULTS"),
         "",
         "## Costs",
         "",

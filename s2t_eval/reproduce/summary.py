@@ -18,14 +18,20 @@ from s2t_eval.reproduce.stages import evaluations
 LEFT = ("method",)
 COLUMNS = ("method", "correct", "95 %", "won / lost", "p (McNemar)", "fired", "flipped", "tokens",
            "forwards / token", "teacher tokens", "tokens/s")  # fmt: skip
-LEAST_WIDTH = 140
+UNLIMITED = 1000
+"""Columns of a console on which every table has the width that it needs."""
 
 
 def print_summary(recipe: Recipe, out: Path) -> None:
     """A table for each task: accuracy with its 95 % interval, paired against greedy, and what it cost."""
-    console = Console()
     for table in summary(recipe, out):
-        Console(width=max(console.width, LEAST_WIDTH)).print(table)
+        print_whole(table)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table without shortening a number, also where the terminal is narrower."""
+    width = Console(width=UNLIMITED).measure(table).maximum
+    Console(width=max(Console().width, width)).print(table)
 
 
 def summary(recipe: Recipe, out: Path) -> list[Table]:
@@ -37,7 +43,7 @@ def summary(recipe: Recipe, out: Path) -> list[Table]:
         control = next((run for _, run, method in runs if is_control(recipe, method)), None)
         table = Table(title=f"{task}, {recipe.title}, n = {runs[0][1].n}")
         for name in COLUMNS:
-            table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=name in COLUMNS[:7])
+            table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
         for name, run, method in runs:
             label = recipe.methods[method].label or method
             table.add_row(
