@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,6 +10,18 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from torch import distributed
+
+
+@atexit.register
+def leave_processes() -> None:
+    """Leave the process group while the interpreter is whole, at its exit.
+
+    Gloo's threads that outlive the interpreter now and then abort a process that has finished its work;
+    the launcher then kills the others, which may still be writing the results (pytorch#179291).
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 class SharedWork(HFLM):
