@@ -32,7 +32,7 @@ from s2t_eval.cli import (
 )
 from s2t_eval.cli.application import CommandLine
 from s2t_eval.cli.command import Entry
-from s2t_eval.cli.execute import execute, print_completion
+from s2t_eval.cli.execute import execute, print_completion, silent_when_closed
 
 COMMANDS = (
     Entry("evaluate", "run", run_harness.Run),
@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         run_harness.run(arguments[1:])  # lm_eval reads its arguments itself
         return
     line = CommandLine(COMMANDS)
-    if arguments[:1] == ["--completion"]:
-        print_completion(line, arguments[1:])
-    else:
-        execute(line, arguments)
+    with silent_when_closed():
+        if arguments[:1] == ["--completion"]:
+            print_completion(line, arguments[1:])
+        else:
+            execute(line, arguments)

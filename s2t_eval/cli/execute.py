@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from s2t_eval.artifacts.errors import full_message
 from s2t_eval.cli.application import PROGRAM, CommandLine, CycloptsError
@@ -22,9 +24,23 @@ def execute(line: CommandLine, arguments: Sequence[str]) -> None:
     except CycloptsError as error:
         name = line.name_of(arguments)
         _refuse(f"{name}: {describe(error)} (see {name} --help)", error)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         message = with_dashes(full_message(error), line.names_of_options(arguments))
         _refuse(f"{line.name_of(arguments)}: {message}", error)
+
+
+@contextmanager
+def silent_when_closed() -> Iterator[None]:
+    """End a command without a word where the reader of its output has closed it, as `head` does."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        # What is still buffered has no reader; Python would complain about it as the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from error
 
 
 def print_completion(line: CommandLine, shells: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -155,3 +156,15 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_hook_in_this_process() -> None:
     assert not errors.is_harness_command()
     assert os.environ.get(errors.TRACEBACK_VARIABLE) is None
+
+
+@pytest.mark.parametrize("arguments", [["--completion", "bash"], ["train", "--help"]])
+def test_a_closed_output_ends_a_command_in_silence(arguments: list[str]) -> None:
+    """`s2t-eval train --help | head -1` ended in a traceback now and then."""
+    code = "import sys; from s2t_eval.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, *arguments]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
