@@ -1,0 +1,198 @@
+"""Tokens a second of every row of a recipe beside stock `hf`, end to end on real prompts.
+
+    python -m benchmarks.end_to_end embedded --out results/speed/embedded.json
+    python -m benchmarks.end_to_end qwen-gsm8k --rows greedy maj8 s2t_tau5 teacher \\
+        --place calibration=runs/qwen/calibration.json --out results/speed/qwen-gsm8k.json
+    python -m scripts.generate_speed_page       # the tables of docs/results/speed.md, from the files
+
+Each run is a process of its own, so that its peak memory is its own; loading and grading are not timed. In
+each round every side runs once and another one begins, so that other load affects all of them. The file is
+written after every run and an interrupted measurement is resumed. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ratios import this_machine
+from benchmarks.timed_evaluation import Work
+from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.software import commit_of
+from s2t_eval.embedded import embedded_path
+from s2t_eval.reproduce.read import read_recipe, references, replaced_references
+from s2t_eval.reproduce.schema import Recipe
+from s2t_eval.reproduce.stages import evaluations
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+STOCK = "hf"
+STOCK_TEACHER = "hf-teacher"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One row of the table.
+
+    Args:
+        name: of the row.
+        label: as the table shows it.
+        model: lm_eval's `--model`.
+        model_args: its arguments, with the places of all artifacts.
+    """
+
+    name: str
+    label: str
+    model: str
+    model_args: dict[str, Any]
+
+
+def sides_of(recipe: Recipe, places: Mapping[str, str], rows: Sequence[str]) -> list[Side]:
+    """Stock student and teacher, and the rows of a recipe whose artifacts have a place.
+
+    Args:
+        recipe: whose rows they are.
+        places: folder or file of an artifact -> where it lies.
+        rows: names of rows; none for all.
+
+    Raises:
+        ValueError: a row that does not exist, or whose artifact has no place.
+    """
+    models = recipe.models
+    loading = {"dtype": models.dtype, **({"device": models.device} if models.device else {})}
+    known = {"student": models.student, "teacher": models.teacher or "", **places}
+    sides = [Side(STOCK, "stock `hf`", "hf", {"pretrained": _folder(models.student), **loading})]
+    if models.teacher:
+        teacher = {"pretrained": _folder(models.teacher), **loading}
+        sides.append(Side(STOCK_TEACHER, "stock `hf`, teacher alone", "hf", teacher))
+    for run in evaluations(recipe):
+        missing = [name for name in references(run.arguments) if name not in known]
+        if missing and run.name in rows:
+            raise ValueError(f"row {run.name}: expected --place {missing[0]}=PATH, got none")
+        if not missing and run.task == recipe.tasks[0].task:
+            arguments = replaced_references(run.arguments, known.__getitem__)
+            label = recipe.methods[run.method].label or run.method
+            sides.append(Side(run.name, label, run.model, {**arguments, **loading}))
+    unknown = set(rows) - {side.name for side in sides}
+    if unknown:
+        names = ", ".join(side.name for side in sides)
+        raise ValueError(f"--rows: expected some of {names}, got {', '.join(sorted(unknown))}")
+    return [side for side in sides if not rows or side.name in rows]
+
+
+def _folder(model: str) -> str:
+    """A model as stock `hf` finds it, which does not know the embedded ones."""
+    return str(embedded_path(model)) if model.startswith("embedded/") else model
+
+
+def schedule(names: Sequence[str], batches: Sequence[int], rounds: int) -> Iterator[tuple[int, int, str]]:
+    """Round, batch and side of each run, in order; another side begins in each round."""
+    for number, batch in product(range(rounds), batches):
+        first = number % len(names)
+        for name in [*names[first:], *names[:first]]:
+            yield number, batch, name
+
+
+def evaluate(work: Work) -> dict[str, Any]:
+    """Run one side in a process of its own.
+
+    Raises:
+        RuntimeError: the process failed; its last lines are the message.
+    """
+    command = [sys.executable, "-m", "benchmarks.timed_evaluation", json.dumps(asdict(work))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    if done.returncode != 0:
+        raise RuntimeError(f"{work.model}: {done.stderr.strip()[-2000:]}")
+    measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return measured
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    given = _parser().parse_args(argv)
+    recipe = read_recipe(given.recipe, given.set).recipe
+    places = dict(place.split("=", 1) for place in given.place)
+    sides = {side.name: side for side in sides_of(recipe, places, given.rows)}
+    heading = describe(recipe, sides, given.limit)
+    runs = earlier_runs(given.out, heading)
+    done = {(run["round"], run["batch"], run["side"]) for run in runs}
+    for number, batch, name in schedule(list(sides), given.batches, given.rounds):
+        if (number, batch, name) in done:
+            continue
+        load = this_machine().load
+        measured = evaluate(work_of(sides[name], recipe, given.limit, batch))
+        runs.append({"side": name, "batch": batch, "round": number, "load": load, **measured})
+        write_text(given.out, json.dumps({**heading, "runs": runs}, indent=1) + "\n")
+        rate = measured["tokens"] / measured["seconds"]
+        print(f"round {number + 1}, batch {batch}, {name}: {rate:.1f} tokens/s", flush=True)
+
+
+def describe(recipe: Recipe, sides: Mapping[str, Side], limit: int) -> dict[str, Any]:
+    """What all runs of a file have in common."""
+    return {
+        "title": recipe.title,
+        "commit": commit_of(REPOSITORY),
+        "machine": {name: value for name, value in asdict(this_machine()).items() if name != "load"},
+        "dtype": recipe.models.dtype,
+        "task": recipe.tasks[0].task,
+        "documents": limit,
+        "max_gen_toks": recipe.limits.max_gen_toks,
+        "labels": {name: side.label for name, side in sides.items()},
+    }
+
+
+def work_of(side: Side, recipe: Recipe, limit: int, batch: int) -> Work:
+    """What the process of a side evaluates."""
+    return Work(
+        model=side.model,
+        model_args=side.model_args,
+        task=recipe.tasks[0].task,
+        limit=limit,
+        batch_size=batch,
+        apply_chat_template=recipe.prompt.apply_chat_template,
+        max_gen_toks=recipe.limits.max_gen_toks,
+    )
+
+
+def earlier_runs(out: Path, heading: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs of an interrupted measurement.
+
+    Raises:
+        ValueError: they are of another commit, machine or set of sides.
+    """
+    if not out.exists():
+        return []
+    content = json.loads(out.read_text())
+    runs: list[dict[str, Any]] = content.pop("runs")
+    for name, value in heading.items():
+        if content.get(name) != value:
+            was = content.get(name)
+            raise ValueError(f"{out}: expected runs of {name} {value!r}, got {was!r}; move the file away")
+    return runs
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="benchmarks.end_to_end",
+    )
+    parser.add_argument("recipe", help="name or file of a recipe; its first task is measured")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file of the runs, which is resumed")
+    parser.add_argument("--rows", nargs="+", default=[], help="names of rows, hf and hf-teacher (all)")
+    parser.add_argument("--place", nargs="+", default=[], metavar="ARTIFACT=PATH", help="where artifacts lie")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes of the recipe")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32], help="texts at once (1 32)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (3)")
+    parser.add_argument("--limit", type=int, default=64, help="documents (64)")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The speed page: its runs, its tables, and that the committed page is made from the committed runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import end_to_end
+from benchmarks.end_to_end import describe, earlier_runs, schedule, sides_of
+from benchmarks.speed_table import speed_table, spread
+from s2t_eval.reproduce.read import read_recipe
+from scripts import generate_speed_page
+
+RECIPE = read_recipe("embedded").recipe
+CALIBRATION = {"calibration": "calibration.json"}
+
+
+def run(side: str, number: int, seconds: float, correct: float = 4.0) -> dict[str, Any]:
+    """A run of 100 tokens."""
+    return {
+        **{"side": side, "batch": 1, "round": number, "load": 0.5, "seconds": seconds, "tokens": 100},
+        **{"documents": 8, "correct": correct, "peak_memory": 2**29, "costs": {}},
+    }
+
+
+def content(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    sides = {side.name: side for side in sides_of(RECIPE, CALIBRATION, ["hf", "greedy"])}
+    return {**describe(RECIPE, sides, 8), "commit": "0123456789", "runs": runs}
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    runs = [run("hf", 0, 1.0), run("greedy", 0, 0.5), run("hf", 1, 10.0), run("greedy", 1, 5.0)]
+    rows = {
+        line.split("|")[1].strip(): line for line in speed_table(content(runs)).splitlines() if "|" in line
+    }
+    cells = [cell.strip() for cell in rows["greedy"].split("|")[2:-1]]
+    assert cells == ["110 (20–200)", "2.00 (2.00–2.00)", "0.50", "4", "0.69 (0.12–1.25)"]
+
+
+def test_a_side_without_right_answers_has_no_price() -> None:
+    table = speed_table(content([run("hf", 0, 1.0), run("greedy", 0, 0.5, correct=0.0)]))
+    assert table.splitlines()[-1].endswith("| 0 | – |")
+
+
+def test_spread_of_one_value_is_that_value() -> None:
+    assert (spread([]), spread([1234.5]), spread([12.34, 12.0])) == ("–", "1,234", "12.2 (12.0–12.3)")
+
+
+def test_every_side_runs_once_a_round_and_another_begins() -> None:
+    assert list(schedule(["a", "b"], [1, 32], 2)) == [
+        *[(0, 1, "a"), (0, 1, "b"), (0, 32, "a"), (0, 32, "b")],
+        *[(1, 1, "b"), (1, 1, "a"), (1, 32, "b"), (1, 32, "a")],
+    ]
+
+
+def test_all_rows_of_the_recipe_stand_beside_the_stock_models() -> None:
+    names = [side.name for side in sides_of(RECIPE, CALIBRATION, [])]
+    assert names == ["hf", "hf-teacher", *RECIPE.methods]
+
+
+def test_a_row_without_its_artifact_is_refused_where_it_is_named() -> None:
+    with pytest.raises(ValueError, match="row s2t_kl_tau1: expected --place calibration=PATH, got none"):
+        sides_of(RECIPE, {}, ["s2t_kl_tau1"])
+    assert "s2t_kl_tau1" not in [side.name for side in sides_of(RECIPE, {}, [])]
+    with pytest.raises(ValueError, match=r"--rows: expected some of hf, .*, got greedily"):
+        sides_of(RECIPE, {}, ["greedily"])
+
+
+def test_runs_of_another_commit_are_not_continued(tmp_path: Path) -> None:
+    kept = content([run("hf", 0, 1.0)])
+    out = tmp_path / "speed.json"
+    out.write_text(json.dumps(kept))
+    heading = {name: value for name, value in kept.items() if name != "runs"}
+    assert earlier_runs(out, heading) == kept["runs"]
+    with pytest.raises(ValueError, match=r"expected runs of commit 'fff', got '0123456789'; move the file"):
+        earlier_runs(out, {**heading, "commit": "fff"})
+
+
+def test_the_committed_page_is_made_from_the_committed_runs() -> None:
+    page = generate_speed_page.PAGE.read_text()
+    assert generate_speed_page.written(page) == page
+
+
+@pytest.mark.slow
+def test_a_measurement_is_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "speed.json"
+    given = ["embedded", "--rows", "hf", "greedy", "--batches", "2", "--limit", "2", "--out", str(out)]
+    end_to_end.main([*given, "--rounds", "1"])
+    first = json.loads(out.read_text())["runs"]
+    stock, greedy = first
+    assert stock["documents"] == greedy["documents"] == 2
+    assert stock["tokens"] == greedy["tokens"] > 0
+    assert stock["correct"] == greedy["correct"]
+    capsys.readouterr()
+    end_to_end.main([*given, "--rounds", "2"])
+    both = json.loads(out.read_text())["runs"]
+    assert both[:2] == first
+    assert [run["side"] for run in both[2:]] == ["greedy", "hf"]
+    assert "round 1" not in capsys.readouterr().out
