@@ -16,6 +16,7 @@ from s2t_eval.report.main_table import main_table
 from s2t_eval.report.origin import origin_note, require_one_origin
 from s2t_eval.report.page import page
 from s2t_eval.report.run import Run
+from s2t_eval.report.seeds_table import seeds_table
 from s2t_eval.report.table import Table, md
 from s2t_eval.report.traces import Decode, Trace, choose_records, run_of_trace, trajectory
 
@@ -89,6 +90,7 @@ def make_tables(entries: Sequence[Entry], options: Options) -> list[Table]:
     """The tables of a report; the last note of each names commit, dtype, device and limits."""
     tables = (
         main_table(entries, intervals=options.intervals, with_published=options.with_published),
+        seeds_table(entries),
         ablation_table(entries, other_limits=options.mixed),
         efficiency_table(entries, times=options.times),
     )

@@ -24,6 +24,7 @@ from s2t_eval.report.main_table import main_table
 from s2t_eval.report.published import published, published_size, quantities, sources
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
+from s2t_eval.report.seeds_table import seeds_table
 from s2t_eval.report.table import Block, Cell, Table, tex
 from s2t_eval.report.traces import pieces, read_trace
 from s2t_eval.report.write import Options, make_tables
@@ -136,6 +137,35 @@ def test_ablation_and_efficiency(runs: list[Run]) -> None:
     assert row_of(efficiency, 0, "Maj@8")["tokens"].text == "272.0"
     assert row_of(efficiency, 0, "Greedy")["seconds"].text == "–"
     assert "seconds" not in efficiency_table(entries, times=False).head  # type: ignore[union-attr]
+
+
+def seed_runs(folder: Path, name: str, values: dict[int, float]) -> list[Run]:
+    """A committed run as if it had been made with other seeds."""
+    paths = []
+    for seed, value in values.items():
+
+        def change(content: dict[str, Any], seed: int = seed, value: float = value) -> None:
+            content["config"]["s2t_eval"]["seed"] = seed
+            content["results"]["s2t_arith"]["exact_match,answer"] = value
+
+        paths.append(edited(EMBEDDED / f"{name}.json", folder / f"{name}-seed{seed}.json", change))
+    return read_runs(paths)
+
+
+def test_seeds_have_a_row_of_their_mean_and_spread(tmp_path: Path) -> None:
+    votes = seed_runs(tmp_path, "maj8", {0: 0.35, 1: 0.40, 2: 0.30})
+    table = seeds_table(arrange([*votes, *seed_runs(tmp_path, "greedy", {0: 0.44})]))
+    assert table is not None
+    [block] = table.blocks
+    assert [[cell.text for cell in row] for row in block.rows] == [
+        ["Maj@8", "Arith (embedded)", "300", "3", "35.0", "5.0", "35.0 40.0 30.0"]
+    ]
+    assert "## Accuracy over seeds" in table.markdown()
+    assert [table.name for table in make_tables(arrange(votes), Options())][:2] == ["main", "seeds"]
+
+
+def test_one_seed_has_no_spread(tmp_path: Path) -> None:
+    assert seeds_table(arrange(seed_runs(tmp_path, "maj8", {0: 0.35}))) is None
 
 
 def test_no_control_no_ablation() -> None:
