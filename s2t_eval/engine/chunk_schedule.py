@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from bisect import bisect
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -24,6 +23,10 @@ TIMES_KEPT = 7
 """Times of which a median is taken, for passes of one size."""
 MEMORY = 0.95
 """Weight of the earlier passes in the mean rate: about the last 20 passes count."""
+AHEAD = (1, 2, 4, 8, 16, 32)
+"""Numbers of further rounds that are weighed."""
+ADVANTAGE = 1.01
+"""How much faster further rounds have to be; without it, rounding decides where neither is faster."""
 ENTROPY_BINS = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Bounds in nats between steps whose rates of cuts are counted apart."""
 PRIOR_CUTS, PRIOR_STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0), 20.0
@@ -77,15 +80,17 @@ class FixedChunks:
 
 
 class AdaptiveChunks:
-    """Verifies as soon as one more round of drafts is expected to give fewer tokens a second than the mean.
+    """Verifies as soon as no number of further rounds is expected to give as many tokens a second as the mean.
 
-    One more round costs a step of the student and a few more tokens in the teacher's pass; it gives one
+    A further round costs a step of the student and a few more tokens in the teacher's pass; it gives one
     token for each row that has not been cut by then. The rate of cuts is counted by the student's entropy,
     the costs are medians of this process's own passes. To go on while the marginal rate is above the mean
-    rate is the optimal stopping rule of renewal processes (the marginal value theorem). Where the teacher's
-    pass costs as much for each token as for one, as with many rows on a CPU, a chunk ends after one token:
-    that is lockstep. Where a pass costs the same for many tokens as for one, chunks grow until the student
-    is unsure.
+    rate is the optimal stopping rule of renewal processes (the marginal value theorem). Several further
+    rounds are weighed together, because the costs of passes are not convex: on CPUs a pass of two tokens can
+    cost twice as much as one of a single token, and one of sixteen no more than that (`AHEAD`). Where the
+    teacher's pass costs as much for each token as for one, as with many rows on a CPU, a chunk ends after one
+    token: that is lockstep. Where a pass costs the same for many tokens as for one, chunks grow until the
+    student is unsure.
 
     All rows are verified in one pass: a row that is ready early loses nothing, since each of its tokens has
     to be read once at any time, and what the pass costs at all is paid already.
@@ -132,9 +137,17 @@ class AdaptiveChunks:
             return length >= min(MAX_CHUNK, self._planned[0] if self._planned else length)
         rows, tokens = len(chunks), sum(len(chunk.drafts) for chunk in chunks)
         surviving = sum(self._cuts.survival(chunk.drafts) for chunk in chunks)
-        longer = self._teacher.seconds(tokens + rows) - self._teacher.seconds(tokens)
-        cost = self._student.seconds(rows) + max(0.0, longer)
-        return surviving * self._seconds < self._tokens * cost
+        going_on = self._cuts.mean_survival
+        now = self._teacher.seconds(tokens)
+        for rounds in AHEAD:
+            if length + rounds > MAX_CHUNK:
+                break
+            gained = surviving * sum(going_on**i for i in range(rounds))
+            longer = max(0.0, self._teacher.seconds(tokens + rounds * rows) - now)
+            cost = rounds * self._student.seconds(rows) + longer
+            if gained * self._seconds > ADVANTAGE * self._tokens * cost:
+                return False
+        return True
 
 
 class CostCurve:
@@ -149,13 +162,13 @@ class CostCurve:
         self._timed: dict[int, deque[tuple[int, float]]] = defaultdict(lambda: deque(maxlen=TIMES_KEPT))
 
     def add(self, tokens: int, seconds: float) -> None:
-        """Note a pass; sizes between two powers of two count as one size."""
+        """Note a pass. Of those between two powers of two, the one of the median time a token stands for all."""
         self._timed[tokens.bit_length()].append((tokens, seconds))
 
     def seconds(self, tokens: int) -> float:
         """What a pass of so many tokens takes, 0 before any has been timed."""
         points = sorted(
-            (statistics.fmean(size for size, _ in timed), statistics.median(took for _, took in timed))
+            sorted(timed, key=lambda one: one[1] / one[0])[(len(timed) - 1) // 2]
             for timed in self._timed.values()
         )
         if not points or tokens <= points[0][0]:
@@ -186,6 +199,11 @@ class CutRates:
         last = outcome.drafts[outcome.committed - 1]
         if outcome.is_cut and last.entropy is not None:
             self._cuts[bisect(ENTROPY_BINS, last.entropy)] += 1
+
+    @property
+    def mean_survival(self) -> float:
+        """The probability that a step is not cut, before its entropy is known."""
+        return 1 - sum(self._cuts) / sum(self._steps)
 
     def survival(self, drafts: Sequence[Draft]) -> float:
         """The probability that none of these steps is cut."""
