@@ -19,8 +19,8 @@ from s2t_eval.selection.policy import greedy
 from s2t_eval.training.rlkd.alignment import Agreement
 from s2t_eval.training.rlkd.structure import END_OF_THOUGHT, Step
 
-Encode = Callable[[Sequence[dict[str, str]]], list[int]]
-"""Chat turns -> token ids of the prompt, up to the reply."""
+Encode = Callable[[str], list[int]]
+"""A prompt -> its token ids, with the chat template up to the reply."""
 
 DIVIDE = "You divide worked solutions into the steps that they consist of."
 DIVIDE_TASK = """Problem:
@@ -90,7 +90,7 @@ class LlmStructurer:
 
     Args:
         runner: the model.
-        encode: chat turns to the prompt's tokens.
+        encode: a prompt to its tokens.
         decode: token ids to text.
         stop_ids: tokens that end a reply.
         max_new_tokens: length limit of a reply.
@@ -121,7 +121,7 @@ class LlmStructurer:
         """Token ids of the prompt for one text; what follows the end of a thought is left out."""
         solution = text.partition(END_OF_THOUGHT)[0].strip()
         task = DIVIDE_TASK.format(question=question.strip(), solution=solution)
-        return self.encode([{"role": "system", "content": DIVIDE}, {"role": "user", "content": task}])
+        return self.encode(f"{DIVIDE}\n\n{task}")
 
 
 @dataclass
@@ -132,7 +132,7 @@ class LlmAligner:
 
     Args:
         runner: the model.
-        encode: chat turns to the prompt's tokens.
+        encode: a prompt to its tokens.
         yes_ids: tokens that are a spelling of yes.
         no_ids: tokens that are a spelling of no.
         batch: prompts that are read at once.
@@ -161,7 +161,7 @@ class LlmAligner:
     def prompt(self, part: int, left: str, right: str) -> list[int]:
         """Token ids of the question about one part (0 meta, 1 query, 2 answer) of two steps."""
         task = COMPARE_TASKS[part].format(left=left, right=right)
-        return self.encode([{"role": "system", "content": COMPARE}, {"role": "user", "content": task}])
+        return self.encode(f"{COMPARE}\n\n{task}")
 
     @torch.inference_mode()
     def _compare(self, prompts: Sequence[Sequence[int]]) -> list[bool]:
