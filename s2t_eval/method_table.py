@@ -173,9 +173,9 @@ def method_of(
 ) -> Method:
     """The method of a run with this `--model`.
 
-    Three methods have no `--model` of their own: plain decoding of a student with an adapter, a local selector
-    of the form `direct` whose adapted model also proposes, which is greedy decoding of that model, and RLKD,
-    whose students are evaluated as distilled ones.
+    Three methods have no `--model` of their own: plain decoding of a student with an adapter, a local
+    selector of the form `direct` whose adapted model also proposes, which is greedy decoding of that model,
+    and RLKD, whose students are evaluated as distilled ones.
 
     Args:
         model: the `--model` name.

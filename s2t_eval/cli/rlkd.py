@@ -22,7 +22,7 @@ class Rlkd:
 
     Args:
         labels: label folder of `s2t-eval collect --task NAME`; its problems and prompts are used.
-        teacher: the larger model whose greedy texts are the references. None: the problems' own solutions are.
+        teacher: the larger model, whose greedy texts are the references. None: the problems' own solutions.
         teacher_dtype: data type of the teacher's weights. None: the student's.
         out: folder to write, for `--model distil`; an interrupted run is resumed.
     """
@@ -43,7 +43,9 @@ class Rlkd:
     def run(self) -> None:
         """Train, and print the rewards on held-out problems and the cost."""
         require_new_folder("--out", self.out)
-        self._require_teacher()
+        self.settings.require_teacher(self.teacher is not None)
+        if self.teacher is None and self.teacher_dtype is not None:
+            raise ValueError("--teacher_dtype: it belongs to --teacher, which is not given; leave it out")
         from s2t_eval.pipelines.rlkd import PromptedTeacher, train
         from s2t_eval.training.labels import LabelSet
         from s2t_eval.training.student import load_student
@@ -55,18 +57,6 @@ class Rlkd:
             loaded = load_teacher(self.teacher, self.teacher_dtype, self.student, tokenizer)
             teacher = PromptedTeacher(loaded.teacher, loaded.tokenizer)
         _show(self.out, train(labels, student, tokenizer, teacher, self.settings, self.loop, self.out))
-
-    def _require_teacher(self) -> None:
-        """Raise `ValueError` for settings that need a teacher where none is named, and the reverse."""
-        if self.teacher is not None:
-            return
-        if self.settings.needs_teacher:
-            raise ValueError(
-                "--teacher: the structurer and the aligner llm prompt the teacher, and none is named; name "
-                "one, or use rule"
-            )
-        if self.teacher_dtype is not None:
-            raise ValueError("--teacher_dtype: it belongs to --teacher, which is not given; leave it out")
 
 
 def _show(out: Path, info: DistilInfo) -> None:

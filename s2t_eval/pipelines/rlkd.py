@@ -1,4 +1,4 @@
-"""RLKD on the problems of a label set (`s2t-eval rlkd`): references, answer rule and reward, then training."""
+"""RLKD on the problems of a label set (`s2t-eval rlkd`): references, answer rule, reward, training."""
 
 from __future__ import annotations
 
@@ -126,12 +126,12 @@ def train(
     Raises:
         LabelError: the labels belong to another student or tokenizer, or there are too few.
         OverlapError: one of the problems is an evaluation problem.
-        RlkdError: the problems have no answer rule, no solution or no steps, or the settings need a teacher.
+        RlkdError: the problems have no answer rule, no solution or no steps.
+        ValueError: the settings need a teacher and there is none.
         TrainingError, WriteError: see `train_rlkd`.
     """
     labels.require_student(student.fingerprint, student.vocabulary)
-    if settings.needs_teacher and teacher is None:
-        raise RlkdError("teacher: the structurer and the aligner llm prompt it; name one, or use rule")
+    settings.require_teacher(teacher is not None)
     require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
     source = _problems_of(labels)
     grade = TaskGrade(source.task)

@@ -141,7 +141,8 @@ class Loop(Generic[ItemT]):
             settings.schedule, optimizer, round(settings.lr_warmup_fraction * self.total), self.total
         )
         self._evaluation_steps = {
-            repeats * (epoch * len(self.windows) + max(1, (i + 1) * len(self.windows) // settings.evaluations))
+            repeats
+            * (epoch * len(self.windows) + max(1, (i + 1) * len(self.windows) // settings.evaluations))
             for epoch in range(settings.epochs)
             for i in range(settings.evaluations)
         }

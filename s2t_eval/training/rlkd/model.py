@@ -40,7 +40,7 @@ class GroupBatch(NamedTuple):
     advantages: Tensor
     """advantage of each step's text, [steps]"""
     weights: Tensor
-    """1 / (steps of the text * texts of the group) at each step, so that each problem has weight 1, [steps]"""
+    """1 / (steps of the text * texts of the group) at each step: each problem has weight 1, [steps]"""
     old_log_probs: Tensor | None
     """[steps], or None; see `Group`"""
 

@@ -27,7 +27,9 @@ class TextLimits:
     stop_ids: frozenset[int]
     until: tuple[str, ...]
 
-    def request(self, prompt_ids: tuple[int, ...], sampling: Sampling | None = None, seed: int = 0) -> Request:
+    def request(
+        self, prompt_ids: tuple[int, ...], sampling: Sampling | None = None, seed: int = 0
+    ) -> Request:
         """The engine's request for one text; without `sampling` it is greedy."""
         return Request(prompt_ids, self.max_new_tokens, self.stop_ids, self.until, sampling, seed)
 

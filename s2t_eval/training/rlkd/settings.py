@@ -103,10 +103,13 @@ class RlkdSettings(LoraSettings):
         """The size of the adapter."""
         return LoraSettings(self.rank, self.alpha, self.dropout)
 
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether the reward prompts the teacher."""
-        return "llm" in (self.structurer, self.aligner)
+    def require_teacher(self, is_named: bool) -> None:
+        """Raise `ValueError` where the reward prompts a teacher and none is named."""
+        if "llm" in (self.structurer, self.aligner) and not is_named:
+            raise ValueError(
+                "teacher: the structurer and the aligner llm prompt the teacher, and none is named; name "
+                "one, or use rule"
+            )
 
 
 @dataclass(frozen=True)
