@@ -72,7 +72,8 @@ ARTIFACTS = {
     ),
     "DistilInfo": (
         "Distilled folder",
-        "a peft adapter or a checkpoint with `distil.json` and a model card, made by `s2t-eval distil` or `rlkd`",
+        "a peft adapter or a checkpoint with `distil.json` and a model card, made by `s2t-eval distil` or "
+        "`s2t-eval rlkd`",
     ),
     "TahInfo": (
         "Think-at-Hard folder",

@@ -18,8 +18,8 @@ from s2t_eval.pipelines.collect_labels import CollectionSettings
 from s2t_eval.pipelines.prompts import Prompting, Source
 from s2t_eval.ranges import PART, POSITIVE, SHARE, whole
 from s2t_eval.training.distil.distillation import DistilSettings
-from s2t_eval.training.rlkd.settings import RlkdSettings
 from s2t_eval.training.loop import LoopSettings
+from s2t_eval.training.rlkd.settings import RlkdSettings
 from s2t_eval.training.selector.model import SelectorSettings
 from s2t_eval.training.selector.selector_training import TrainSettings
 from s2t_eval.training.tah.decider_training import DecisionSettings

@@ -132,7 +132,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_a_window_is_prepared_once_before_its_repeated_steps(tmp_path: Path) -> None:
-    """Each of the 3 windows of 11 items is stepped on twice in a row, and evaluations follow whole windows."""
+    """Both steps on a window of 11 items follow each other, and evaluations follow whole windows."""
     prepared: list[tuple[list[str], int]] = []
     seen: list[list[str]] = []
 
