@@ -7,7 +7,8 @@ transformers checkpoints with the same tokenizer:
 
 `arith.py` generates the problems, `tokenizer.py` builds the tokenizer, and `scripts/train_embedded_pair.py`
 trains the models. The student's trained artifacts, `embedded/selector` (for `s2t_local` and `pps_local`),
-`embedded/tah`, `embedded/distilled`, `embedded/rlkd` and `embedded/r2r`, are made by the other scripts `train_embedded_*.py`.
+`embedded/tah`, `embedded/distilled`, `embedded/rlkd` and `embedded/r2r`, are made by the other scripts
+`train_embedded_*.py`.
 The models were trained on single questions, without examples or instructions before them. Importing this
 module loads neither torch nor transformers.
 """
