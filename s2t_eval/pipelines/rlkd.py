@@ -153,7 +153,7 @@ def train(
     sides = [[make_problem(row) for row in rows] for rows in labels.split(settings.held_out)]
     sides = [sides[0][: settings.limit], sides[1][: settings.max_held_out]]
     judges = _judges(teacher, settings, limits)
-    verified = settings.verified and teacher is not None
+    verified = teacher is not None and not settings.unverified
     train_side, held_out = (prepare(side, judges.structurer, grade, verified) for side in sides)
     data = TrainingData(
         train_side.problems,

@@ -175,7 +175,7 @@ def test_references_are_the_problems_own_solutions_without_a_teacher(labels: Pat
 
 
 def test_teachers_texts_are_references_only_where_they_are_right(labels: Path, tmp_path: Path) -> None:
-    every = rlkd(labels, tmp_path / "every", "--no-verified").training
+    every = rlkd(labels, tmp_path / "every", "--unverified").training
     right = rlkd(labels, tmp_path / "right").training
     texts = [every["problems"] + every["held_out_problems"], right["problems"] + right["held_out_problems"]]
     assert texts[0] - texts[1] == right["left_out"]["with a wrong reference"]

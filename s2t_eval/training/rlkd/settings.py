@@ -39,8 +39,8 @@ class RlkdSettings(LoraSettings):
         kl_weight: weight of the KL divergence from the untrained student (GRPO's beta).
         clip_range: probability ratios count from 1 - this to 1 + this (GRPO's epsilon).
         updates: optimizer steps on the same samples; with 1 the clipping has no effect.
-        scale_rewards: divide the rewards of a group by their standard deviation.
-        verified: leave out problems whose reference has a wrong final answer.
+        unscaled: do not divide the rewards of a group by their standard deviation.
+        unverified: keep problems for which the teacher's text has a wrong final answer.
         held_out: share of the questions that are never trained on; they choose the checkpoint.
         rows: number of texts that are generated at once.
         limit: number of problems to learn from. None: all that are not held out.
@@ -60,8 +60,8 @@ class RlkdSettings(LoraSettings):
     kl_weight: float = 0.04
     clip_range: float = 0.2
     updates: int = 1
-    scale_rewards: bool = True
-    verified: bool = True
+    unscaled: bool = False
+    unverified: bool = False
     held_out: float = 0.1
     rows: int = 64
     limit: int | None = None

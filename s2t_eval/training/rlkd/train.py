@@ -101,7 +101,7 @@ class RlkdTraining:
         with self.meter.timed("seconds_reward"):
             rewards = self.rewarder.rewards(problems, texts)
         totals = torch.tensor([self.rewarder.totals(group) for group in rewards])
-        relative = advantages(totals, self.settings.scale_rewards)
+        relative = advantages(totals, not self.settings.unscaled)
         self._count(texts, rewards, totals)
         groups = [_group(*columns) for columns in zip(problems, texts, relative, strict=True)]
         if self.settings.updates > 1:
