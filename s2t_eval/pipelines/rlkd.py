@@ -151,10 +151,12 @@ def train(
     references = _references(labels, source, student, teacher, limits, settings, folder, identity)
     make_problem = functools.partial(_problem, labels, source, references)
     sides = [[make_problem(row) for row in rows] for rows in labels.split(settings.held_out)]
-    sides = [sides[0][: settings.limit], sides[1][: settings.max_held_out]]
     judges = _judges(teacher, settings, limits)
     verified = teacher is not None and not settings.unverified
-    train_side, held_out = (prepare(side, judges.structurer, grade, verified) for side in sides)
+    train_side, held_out = (
+        prepare(side, judges.structurer, grade, verified, limit)
+        for side, limit in zip(sides, (settings.limit, settings.max_held_out), strict=True)
+    )
     data = TrainingData(
         train_side.problems,
         held_out.problems,

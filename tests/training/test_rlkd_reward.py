@@ -187,11 +187,15 @@ def test_text_without_a_structure_reward_is_neither_preferred_nor_avoided() -> N
 
 def test_references_that_are_wrong_or_have_no_step_are_left_out() -> None:
     texts = [REFERENCE, "12 + 5 = 17. The answer is 17.", "The answer is 26."]
-    prepared = prepare([problem(text) for text in texts], RuleStructurer(), grade, verified=True)
+    prepared = prepare([problem(text) for text in texts], RuleStructurer(), grade, verified=True, limit=None)
     assert [(len(p.steps), p.reference) for p in prepared.problems] == [(3, REFERENCE)]
     assert (prepared.num_wrong, prepared.num_without_steps) == (1, 1)
-    unverified = prepare([problem(text) for text in texts], RuleStructurer(), grade, verified=False)
+    unverified = prepare(
+        [problem(text) for text in texts], RuleStructurer(), grade, verified=False, limit=None
+    )
     assert (len(unverified.problems), unverified.num_wrong, unverified.num_without_steps) == (2, 0, 1)
+    first = prepare([problem(text) for text in texts[::-1]], RuleStructurer(), grade, verified=True, limit=1)
+    assert (len(first.problems), first.num_wrong, first.num_without_steps) == (0, 1, 1)
 
 
 # ---------------------------------------------------------------- llm

@@ -66,7 +66,9 @@ class Prepared(NamedTuple):
     """problems left out because their reference has no step"""
 
 
-def prepare(problems: Sequence[Problem], structurer: Structurer, grade: Grade, verified: bool) -> Prepared:
+def prepare(
+    problems: Sequence[Problem], structurer: Structurer, grade: Grade, verified: bool, limit: int | None
+) -> Prepared:
     """Divide the references into steps; problems whose reference cannot be used are left out.
 
     Args:
@@ -74,14 +76,16 @@ def prepare(problems: Sequence[Problem], structurer: Structurer, grade: Grade, v
         structurer: divides the references.
         grade: the task's answer rule.
         verified: leave out problems whose reference has a wrong final answer.
+        limit: number of problems that are then divided; None: all of them.
     """
     right = [
         problem
         for problem in problems
         if not verified or grade(problem, [Text([], problem.reference, False)]) == [1.0]
     ]
+    num_wrong, right = len(problems) - len(right), right[:limit]
     structures = structurer.structure([p.question for p in right], [p.reference for p in right])
     usable = [
         replace(problem, steps=steps) for problem, steps in zip(right, structures, strict=True) if steps
     ]
-    return Prepared(usable, len(problems) - len(right), len(right) - len(usable))
+    return Prepared(usable, num_wrong, len(right) - len(usable))

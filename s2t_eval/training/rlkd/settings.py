@@ -43,7 +43,8 @@ class RlkdSettings(LoraSettings):
         unverified: keep problems for which the teacher's text has a wrong final answer.
         held_out: share of the questions that are never trained on; they choose the checkpoint.
         rows: number of texts that are generated at once.
-        limit: number of problems to learn from. None: all that are not held out.
+        limit: number of problems to learn from, of those with a right reference. None: all of them that are
+            not held out.
         max_held_out: largest number of held-out problems that an evaluation decodes. None: all of them.
 
     Raises:
