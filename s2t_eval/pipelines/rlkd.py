@@ -306,8 +306,8 @@ def _judges(teacher: PromptedTeacher | None, settings: RlkdSettings, limits: Tex
             settings.rows,
         )
     if settings.aligner == "llm":
-        ids = (reply_ids(teacher.tokenizer, (word, word.capitalize())) for word in ("yes", "no"))
-        aligner = LlmAligner(runner, teacher.encode, *ids, settings.rows)
+        yes, no = (reply_ids(teacher.tokenizer, (word, word.capitalize())) for word in ("yes", "no"))
+        aligner = LlmAligner(runner, teacher.encode, yes, no, settings.rows)
     return Judges(structurer, aligner)
 
 

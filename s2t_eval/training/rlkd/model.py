@@ -48,8 +48,9 @@ class GroupBatch(NamedTuple):
         """The batch with all tensors on a device."""
         texts = Texts(*(tensor.to(device) for tensor in self.texts))
         old = None if self.old_log_probs is None else self.old_log_probs.to(device)
-        columns = (tensor.to(device) for tensor in (self.next_ids, self.advantages, self.weights))
-        return GroupBatch(texts, *columns, old)
+        return GroupBatch(
+            texts, self.next_ids.to(device), self.advantages.to(device), self.weights.to(device), old
+        )
 
 
 def collate(groups: Sequence[Group]) -> GroupBatch:
