@@ -1,8 +1,8 @@
 """Group-relative policy optimisation (GRPO, arXiv 2402.03300): advantages and losses as functions of tensors.
 
-trl's `GRPOTrainer` is not used. Its `rollout_func` would take texts of our engine, but its checkpoints are
-those of transformers' `Trainer`: `optimizer.pt`, `scheduler.pt`, `rng_state.pth` and `training_args.bin` are
-pickles, and a run that saves the model alone cannot be resumed.
+trl's `GRPOTrainer` (1.16.0) is not used. Through its experimental `rollout_func` it trains on texts of our
+engine, but its checkpoints are those of transformers' `Trainer`: `optimizer.pt`, `scheduler.pt`,
+`rng_state.pth` and `training_args.bin` are pickles, and a run that saves the model alone cannot be resumed.
 """
 
 from __future__ import annotations
