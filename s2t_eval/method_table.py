@@ -49,6 +49,12 @@ METHODS = (
         "distil:Distil",
     ),
     Method(
+        "rlkd",
+        "RLKD",
+        (),
+        "a student trained by reinforcement learning to follow a teacher's steps, decoded greedily",
+    ),
+    Method(
         "maj8",
         "Maj@8",
         ("maj8", "maj_at_k"),
@@ -163,11 +169,13 @@ def method_of(
     policy: str | None = None,
     score: str | None = None,
     proposer: str | None = None,
+    distilled_by: str | None = None,
 ) -> Method:
     """The method of a run with this `--model`.
 
-    Two methods have no `--model` of their own: plain decoding of a student with an adapter, and a local
-    selector of the form `direct` whose adapted model also proposes, which is greedy decoding of that model.
+    Three methods have no `--model` of their own: plain decoding of a student with an adapter, a local
+    selector of the form `direct` whose adapted model also proposes, which is greedy decoding of that model,
+    and RLKD, whose students are evaluated as distilled ones.
 
     Args:
         model: the `--model` name.
@@ -175,6 +183,7 @@ def method_of(
         policy: name of its policy, if its results describe one.
         score: form of its local selector, if it has one.
         proposer: `tuned` or `base`, if it has a selector folder.
+        distilled_by: how its student was distilled, if its results describe that.
 
     Raises:
         ValueError: a name that the table lacks.
@@ -184,6 +193,8 @@ def method_of(
     # Earlier results describe the same runs as s2t_local with the form `direct`.
     if policy == "topk_distilled" or (score == "direct" and proposer == "tuned"):
         return BY_KEY["topk_distilled"]
+    if model == "distil" and distilled_by == "rlkd":
+        return BY_KEY["rlkd"]
     if model not in BY_MODEL:
         raise ValueError(
             f"unknown method: config.model is {model!r}; the table knows {', '.join(BY_MODEL)}; leave "

@@ -48,6 +48,7 @@ SETTINGS = {
     "SelectorSettings": "`s2t-eval train`: the selector",
     "TrainSettings": "`s2t-eval train`: the data and what is kept",
     "DistilSettings": "`s2t-eval distil`",
+    "RlkdSettings": "`s2t-eval rlkd`",
     "LoopedSettings": "`s2t-eval tah train --stage 1`: the looped student",
     "DepthSettings": "`s2t-eval tah train --stage 1`: the texts",
     "DeciderSettings": "`s2t-eval tah train --stage 2`: the decider",
@@ -71,7 +72,8 @@ ARTIFACTS = {
     ),
     "DistilInfo": (
         "Distilled folder",
-        "a peft adapter or a checkpoint with `distil.json` and a model card, made by `s2t-eval distil`",
+        "a peft adapter or a checkpoint with `distil.json` and a model card, made by `s2t-eval distil` or "
+        "`s2t-eval rlkd`",
     ),
     "TahInfo": (
         "Think-at-Hard folder",

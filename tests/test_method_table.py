@@ -38,6 +38,8 @@ def test_methods_without_a_model_name_of_their_own() -> None:
     assert method_of("s2t_local", policy=topk_distilled().name).key == "topk_distilled"
     assert method_of("pps_local", score="direct", proposer="base").key == "pps_local"
     assert method_of("s2t_local", score="lookahead", proposer="tuned").key == "s2t_local"
+    assert method_of("distil", has_adapter=True, distilled_by="rlkd").key == "rlkd"
+    assert method_of("distil", has_adapter=True, distilled_by="kd").key == "distil"
     with pytest.raises(ValueError, match=r"^unknown method: config\.model is 'odd'"):
         method_of("odd")
 

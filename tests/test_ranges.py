@@ -19,6 +19,7 @@ from s2t_eval.pipelines.prompts import Prompting, Source
 from s2t_eval.ranges import PART, POSITIVE, SHARE, whole
 from s2t_eval.training.distil.distillation import DistilSettings
 from s2t_eval.training.loop import LoopSettings
+from s2t_eval.training.rlkd.settings import RlkdSettings
 from s2t_eval.training.selector.model import SelectorSettings
 from s2t_eval.training.selector.selector_training import TrainSettings
 from s2t_eval.training.tah.decider_training import DecisionSettings
@@ -70,6 +71,26 @@ SETTINGS: list[tuple[type, dict[str, tuple[Any, ...]]]] = [
         },
     ),
     (LoraSettings, {"rank": COUNTS, "alpha": COUNTS, "dropout": (1, -0.1, NAN)}),
+    (
+        RlkdSettings,
+        {
+            "structurer": ("gsrm", "", None),
+            "aligner": ("judge", "", None),
+            "aggregate": ("max", None),
+            "structure_weight": (-1, NAN, INF),
+            "correctness_weight": (-1, NAN, INF),
+            "group_size": (1, 0, 2.5, True),
+            "temperature": (0, -1, NAN, INF),
+            "kl_weight": (-0.1, NAN, INF),
+            "clip_range": SHARES_PART,
+            "updates": COUNTS,
+            "held_out": SHARES_PART,
+            "rows": COUNTS,
+            "limit": COUNTS,
+            "max_held_out": COUNTS,
+            "dropout": (0.1, 1, NAN),
+        },
+    ),
     (
         DistilSettings,
         {

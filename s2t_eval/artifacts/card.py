@@ -77,6 +77,35 @@ to the checkpoint with fingerprint `{{ base }}`.
 """
 
 
+RLKD_TEMPLATE = """---
+library_name: peft
+base_model: {{ base_name }}
+tags: [s2t-eval, distillation, reinforcement-learning]
+---
+
+# {{ base_name }} after RLKD
+
+An adapter of {{ base_name }}, trained by GRPO to follow the steps of {{ teacher_name }} and to give right \
+answers. Use it with s2t-eval, an extension of lm-evaluation-harness:
+
+    lm_eval --model distil --model_args pretrained={{ base_name }},peft=THIS --tasks gsm8k
+
+| held out, {{ training.held_out_problems }} problems, greedy | before | after |
+|---|---|---|
+| right answers | {{ "%.1f"|format(100 * training.before.correct) }} % | \
+{{ "%.1f"|format(100 * training.after.correct) }} % |
+| structure reward | {{ "%.3f"|format(training.before.structure) }} | \
+{{ "%.3f"|format(training.after.structure) }} |
+| tokens of a text | {{ "%.1f"|format(training.before.tokens) }} | \
+{{ "%.1f"|format(training.after.tokens) }} |
+
+Learnt on {{ training.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}): \
+{{ training.cost.text_visits|int }} text visits, {{ training.cost.generated_tokens|int }} sampled tokens, \
+{{ training.cost.updates }} updates. It belongs to the checkpoint with fingerprint `{{ base }}`.
+"""
+
+
 def distilled_card(info: Mapping[str, Any]) -> str:
     """Markdown with the Hub's metadata block, from the content of `distil.json`."""
-    return Environment(autoescape=False).from_string(DISTILLED_TEMPLATE).render(**info) + "\n"
+    template = RLKD_TEMPLATE if info["method"] == "rlkd" else DISTILLED_TEMPLATE
+    return Environment(autoescape=False).from_string(template).render(**info) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from s2t_eval.artifacts.output_paths import require_new_folder
 from s2t_eval.cli.command import flat
@@ -16,6 +16,13 @@ from s2t_eval.training.settings import LoopSettings
 if TYPE_CHECKING:
     from s2t_eval.methods.distilled import DistilInfo
     from s2t_eval.training.distil.distillation import Teacher
+
+
+class LoadedTeacher(NamedTuple):
+    """A teacher with its tokenizer."""
+
+    teacher: Teacher
+    tokenizer: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,30 +61,38 @@ class Distil:
         student, tokenizer = load_student(*self.student.loading)
         labels.require_student(student.fingerprint, student.vocabulary)
         require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
-        teacher = self._load_teacher(tokenizer)
+        teacher, _ = load_teacher(self.teacher, self.teacher_dtype, self.student, tokenizer)
         info = distil(student, teacher, tokenizer, labels, self.settings, self.loop, self.out)
         _show(self.out, info)
 
-    def _load_teacher(self, tokenizer: Any) -> Teacher:
-        """The teacher, whose vocabulary is that of the student's tokenizer."""
-        from s2t_eval.artifacts.fingerprint import model_fingerprint
-        from s2t_eval.models.loading import load_model
-        from s2t_eval.models.vocabulary import require_same_vocabulary, stop_ids
-        from s2t_eval.training.distil.distillation import Teacher
-        from s2t_eval.training.student import short_name
 
-        dtype = self.teacher_dtype or self.student.dtype
-        model, teacher_tokenizer = load_model(
-            "teacher", self.teacher, dtype, self.student.device, self.student.trust_remote_code
-        )
-        require_same_vocabulary(tokenizer, teacher_tokenizer)
-        return Teacher(
-            model,
-            short_name(self.teacher),
-            model_fingerprint(model),
-            stop_ids(teacher_tokenizer, model.generation_config),
-            functools.partial(teacher_tokenizer.decode, skip_special_tokens=True),
-        )
+def load_teacher(name: str, dtype: str | None, options: StudentOptions, tokenizer: Any) -> LoadedTeacher:
+    """The teacher, whose vocabulary is that of the student's tokenizer.
+
+    Args:
+        name: the teacher.
+        dtype: data type of its weights; None: the student's.
+        options: how the student was loaded.
+        tokenizer: the student's tokenizer.
+    """
+    from s2t_eval.artifacts.fingerprint import model_fingerprint
+    from s2t_eval.models.loading import load_model
+    from s2t_eval.models.vocabulary import require_same_vocabulary, stop_ids
+    from s2t_eval.training.distil.distillation import Teacher
+    from s2t_eval.training.student import short_name
+
+    model, teacher_tokenizer = load_model(
+        "teacher", name, dtype or options.dtype, options.device, options.trust_remote_code
+    )
+    require_same_vocabulary(tokenizer, teacher_tokenizer)
+    teacher = Teacher(
+        model,
+        short_name(name),
+        model_fingerprint(model),
+        stop_ids(teacher_tokenizer, model.generation_config),
+        functools.partial(teacher_tokenizer.decode, skip_special_tokens=True),
+    )
+    return LoadedTeacher(teacher, teacher_tokenizer)
 
 
 def _show(out: Path, info: DistilInfo) -> None:

@@ -32,15 +32,16 @@ class DistilInfo:
 
     Args:
         kind: whether the folder contains an adapter or all weights.
-        method: see `training/distil/methods.py`.
+        method: a loss of `training/distil/methods.py`, or `rlkd`.
         base: fingerprint of the student before distillation.
         base_name: its name, for messages and cards.
         result: fingerprint of the student with the adapter, or of the checkpoint.
         vocabulary: hash of the tokenizer's text entries.
-        teacher: fingerprint of the teacher.
+        teacher: fingerprint of the teacher; empty where a student learnt from reference solutions (`rlkd`).
         teacher_name: its name.
         labels: the label set's manifest.
-        training: settings, steps, and held-out figures before and after with their n.
+        training: settings, steps, and held-out figures before and after with their n; of `rlkd` also the
+            costs of training.
     """
 
     kind: Kind

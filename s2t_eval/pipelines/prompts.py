@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
@@ -129,13 +129,7 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
     Raises:
         TrainingDataError: there is no such task, or it has no training split of its own.
     """
-    try:
-        task = TaskManager().load([name])["tasks"][name]
-    except KeyError as error:
-        raise TrainingDataError(
-            f"--task {name}: lm_eval has no single task of this name; `lm_eval ls tasks` lists them"
-        ) from error
-    split, every = _split_of(name, task)
+    task, split, every = task_problems(name)
     docs = every[skip : skip + limit]
     if not docs:
         raise TrainingDataError(_no_problems(f"--task {name}", skip, len(every)))
@@ -153,6 +147,29 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
         instances.append(task.construct_requests(doc=doc, ctx=context, metadata=(name, i, 1), **chat))
     requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(docs)))
     return PromptSet(instances, requests, name, str(split), data_hash(docs), indices, task)
+
+
+class TaskProblems(NamedTuple):
+    """The problems of a task that may be calibrated or trained on."""
+
+    task: Task
+    split: str
+    docs: list[dict[str, Any]]
+
+
+def task_problems(name: str) -> TaskProblems:
+    """The training problems of a task; of one whose name ends in `_dev`, its development problems.
+
+    Raises:
+        TrainingDataError: there is no such task, or it has no training split of its own.
+    """
+    try:
+        task = TaskManager().load([name])["tasks"][name]
+    except KeyError as error:
+        raise TrainingDataError(
+            f"--task {name}: lm_eval has no single task of this name; `lm_eval ls tasks` lists them"
+        ) from error
+    return TaskProblems(task, *_split_of(name, task))
 
 
 def _split_of(name: str, task: Any) -> tuple[str, list[dict[str, Any]]]:

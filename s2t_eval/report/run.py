@@ -126,7 +126,8 @@ def method_of_config(file: Path, config: dict[str, Any]) -> Method:
     info = config.get("s2t_eval", {})
     policy = info.get("policy", {})
     has_adapter = bool(model_arguments(config).get("peft"))
-    description = (policy.get("method"), policy.get("score"), info.get("proposer"))
+    distilled_by = info.get("distilled", {}).get("method")
+    description = (policy.get("method"), policy.get("score"), info.get("proposer"), distilled_by)
     try:
         return method_of(str(config.get("model")), has_adapter, *description)
     except ValueError as error:

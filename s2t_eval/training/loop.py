@@ -91,6 +91,9 @@ class Loop(Generic[ItemT]):
         folder: folder of the checkpoints; an unfinished run there is resumed.
         identity: settings of the run; checkpoints of another run are refused.
         no_decay: names of the parameters without weight decay.
+        prepare: called with this process's items of a window and the number of optimizer steps done, before
+            the window's first step. Reinforcement learning samples its texts here.
+        repeats: optimizer steps on each window.
 
     Raises:
         TrainingError: there are no items.
@@ -107,6 +110,8 @@ class Loop(Generic[ItemT]):
         folder: Path,
         identity: Mapping[str, Any],
         no_decay: Sequence[str] = (),
+        prepare: Callable[[Sequence[ItemT], int], None] | None = None,
+        repeats: int = 1,
     ) -> None:
         if not items:
             raise TrainingError("there is nothing to train on: no item has a step that is used")
@@ -115,6 +120,8 @@ class Loop(Generic[ItemT]):
         self.collate = collate
         self.evaluate = evaluate
         self.metric = metric
+        self.prepare = prepare
+        self.repeats = repeats
         self.settings = settings = settings.with_default_lr()
         self.folder = folder
         # Accelerate keeps the precision of a process's first Accelerator; each of our loops has its own.
@@ -129,12 +136,13 @@ class Loop(Generic[ItemT]):
         self.prepared_module, self.optimizer = self.accelerator.prepare(module, optimizer)
         window = settings.batch_size * settings.accumulate * self.accelerator.num_processes
         self.windows = [range(i, min(i + window, len(self.items))) for i in range(0, len(self.items), window)]
-        self.total = settings.epochs * len(self.windows)
+        self.total = settings.epochs * len(self.windows) * repeats
         self.scheduler = get_scheduler(
             settings.schedule, optimizer, round(settings.lr_warmup_fraction * self.total), self.total
         )
         self._evaluation_steps = {
-            epoch * len(self.windows) + max(1, (i + 1) * len(self.windows) // settings.evaluations)
+            repeats
+            * (epoch * len(self.windows) + max(1, (i + 1) * len(self.windows) // settings.evaluations))
             for epoch in range(settings.epochs)
             for i in range(settings.evaluations)
         }
@@ -194,6 +202,9 @@ class Loop(Generic[ItemT]):
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         # Every process must take part in the window's last backward pass, if need be with weight 0.
         own, scale = (window[rank::world], 1.0) if rank < len(window) else (window[:1], 0.0)
+        # Checkpoints are made after the last step of a window, so a resumed run prepares its window anew.
+        if self.prepare is not None and self.step % self.repeats == 0:
+            self.prepare(own, self.step)
         size = self.settings.batch_size
         micro_batches = [own[i : i + size] for i in range(0, len(own), size)]
         self.prepared_module.train()
@@ -217,7 +228,7 @@ class Loop(Generic[ItemT]):
 
     def _window(self) -> list[ItemT]:
         """The items of the current step; their order is shuffled in every epoch."""
-        epoch, number = divmod(self.step, len(self.windows))
+        epoch, number = divmod(self.step // self.repeats, len(self.windows))
         generator = torch.Generator().manual_seed(self.settings.seed + epoch)
         order = torch.randperm(len(self.items), generator=generator)
         return [self.items[int(order[i])] for i in self.windows[number]]

@@ -26,6 +26,7 @@ WITH_SERVERS = ("servers check",)
 NEEDS = {
     "train": ("collect",),
     "distil": ("collect",),
+    "rlkd": ("collect",),
     "analyze": ("collect",),
     "tah train": ("tah label",),
     "tah plain": ("tah label",),

@@ -26,6 +26,7 @@ from tests.report_helpers import EMBEDDED
 PAIR = ("--pretrained", STUDENT, "--device", "cpu")
 TRAIN = ("train", *PAIR, "--labels", "gone", "--out", "OUT")
 DISTIL = ("distil", *PAIR, "--teacher", TEACHER, "--labels", "gone", "--out", "OUT")
+RLKD = ("rlkd", *PAIR, "--labels", "gone", "--out", "OUT")
 COLLECT = ("collect", *PAIR, "--teacher", TEACHER, "--task", "s2t_arith", "--out", "OUT")
 TAH = ("tah", "train", *PAIR, "--labels", "gone", "--out", "OUT")
 RESULTS = EMBEDDED / "greedy.json"
@@ -80,6 +81,14 @@ SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", 
         ((*SCAN, "--model_args", "pretrained=a,foo"), "--model_args: expected name=value pairs without"),
         ((*TAH, "--stage", "1", "--width", "8"), "--width: it belongs to stage 2, this is 1"),
         ((*TAH, "--stage", "2", "--rank", "8"), "--rank: it belongs to stage 1, this is 2"),
+        ((*RLKD, "--group_size", "1"), "group_size: expected at least 2, got 1"),
+        ((*RLKD, "--clip_range", "1"), "clip_range: expected a share above 0 and below 1, got 1.0"),
+        ((*RLKD, "--structurer", "gsrm"), "--structurer: expected rule or llm, got 'gsrm'"),
+        ((*RLKD, "--aligner", "llm"), "--teacher: the structurer and the aligner llm prompt the teacher"),
+        ((*RLKD, "--teacher_dtype", "float32"), "--teacher_dtype: it belongs to --teacher, which is not"),
+        ((*RLKD, "--dropout", "0.1"), "dropout: expected 0, got 0.1; the probabilities of a text before"),
+        ((*RLKD, "--structure_weight", "0", "--correctness_weight", "0"), "structure_weight: expected a num"),
+        ((*RLKD, "--labels", "gone"), "expected a folder of `s2t-eval collect`"),
         ((*DISTIL, "--full", "--rank", "8"), "--full: it trains all weights and has no rank"),
     ],
 )  # fmt: skip

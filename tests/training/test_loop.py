@@ -131,6 +131,41 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
         assert torch.equal(weights(resumed)[name], value), name
 
 
+def test_a_window_is_prepared_once_before_its_repeated_steps(tmp_path: Path) -> None:
+    """Both steps on a window of 11 items follow each other, and evaluations follow whole windows."""
+    prepared: list[tuple[list[str], int]] = []
+    seen: list[list[str]] = []
+
+    def prepare(items: Sequence[Example], step: int) -> None:
+        prepared.append(([item.source for item in items], step))
+
+    def collate(items: Sequence[Example]) -> list[Example]:
+        seen.append([item.source for item in items])
+        return list(items)
+
+    settings = LoopSettings(epochs=2, lr=0.05, batch_size=4, accumulate=1, evaluations=3)
+    loop = Loop(
+        Line(),
+        examples(),
+        collate,
+        lambda: {"loss": 0.0},
+        "-loss",
+        settings,
+        tmp_path / "run",
+        {},
+        prepare=prepare,
+        repeats=2,
+    )
+    result = loop.run()
+    assert result.steps == 12
+    assert [entry["step"] for entry in result.history] == [0, 2, 4, 6, 8, 10, 12]
+    assert [step for _, step in prepared] == [0, 2, 4, 6, 8, 10]
+    assert seen == [items for items, _ in prepared for _ in range(2)]
+    assert sorted(source for items, _ in prepared[:3] for source in items) == sorted(
+        item.source for item in examples()
+    )
+
+
 def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
     make(tmp_path / "run").run()
     files = {path.suffix for path in (tmp_path / "run").rglob("*") if path.is_file()}

@@ -33,7 +33,7 @@ class DistillMetrics(NamedTuple):
     """number of steps at which student and teacher have the same argmax token"""
 
 
-class _Model:
+class TextModel:
     """A decoder and its LM head. No `nn.Module`, so that it registers no parameters."""
 
     def __init__(self, model: PreTrainedModel, text_vocab: int) -> None:
@@ -97,9 +97,9 @@ class DistilModel(nn.Module):
             self.student = student.requires_grad_(True)
         else:
             self.student = with_lora(student, adapter)
-        self._student = _Model(student, text_vocab)
+        self._student = TextModel(student, text_vocab)
         # Not registered as a module, so that the teacher is neither trained, saved nor set to training mode.
-        self._teacher = _Model(teacher.requires_grad_(False).eval(), text_vocab)
+        self._teacher = TextModel(teacher.requires_grad_(False).eval(), text_vocab)
 
     @property
     def device(self) -> torch.device:

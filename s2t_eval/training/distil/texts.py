@@ -86,14 +86,15 @@ def collate(items: Sequence[Item]) -> Batch:
     """Make a batch of items."""
     outputs = [item.output_ids for item in items]
     return Batch(
-        _texts([item.prompt_ids for item in items], outputs),
-        _texts([item.teacher_prompt_ids for item in items], outputs),
+        pad_texts([item.prompt_ids for item in items], outputs),
+        pad_texts([item.teacher_prompt_ids for item in items], outputs),
         torch.cat(outputs),
         [len(output) for output in outputs],
     )
 
 
-def _texts(prompts: Sequence[Tensor], outputs: Sequence[Tensor]) -> Texts:
+def pad_texts(prompts: Sequence[Tensor], outputs: Sequence[Tensor]) -> Texts:
+    """Prompts with their outputs as one batch; both are token ids, [prompt] and [steps]."""
     # A step is predicted by the hidden state at the token before it, so the last token is not encoded.
     rows: list[Any] = [torch.cat([p, o[:-1]]) for p, o in zip(prompts, outputs, strict=True)]
     input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

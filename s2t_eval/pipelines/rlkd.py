@@ -1,0 +1,318 @@
+"""RLKD on the problems of a label set (`s2t-eval rlkd`): references, answer rule, reward, training."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from accelerate import PartialState
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import Task
+
+from s2t_eval.engine import ModelRunner
+from s2t_eval.engine.progress import GenerationProgress
+from s2t_eval.evaluation.generated import GeneratedText
+from s2t_eval.methods.distilled import DistilInfo
+from s2t_eval.methods.questions import reply_ids
+from s2t_eval.models.vocabulary import stop_ids
+from s2t_eval.pipelines.collect_labels import SOLUTION_FIELDS
+from s2t_eval.pipelines.prompts import (
+    QUESTION_FIELDS,
+    TaskProblems,
+    TrainingDataError,
+    first_text,
+    task_problems,
+)
+from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
+from s2t_eval.training.distil.distillation import Teacher
+from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
+from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
+from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer
+from s2t_eval.training.rlkd.problems import Prepared, Problem, RlkdError, Text, prepare
+from s2t_eval.training.rlkd.rewarder import Rewarder
+from s2t_eval.training.rlkd.sampling import TextLimits
+from s2t_eval.training.rlkd.settings import RlkdSettings
+from s2t_eval.training.rlkd.structure import RuleStructurer, Structurer
+from s2t_eval.training.rlkd.train import TrainingData, train_rlkd
+from s2t_eval.training.settings import LoopSettings
+from s2t_eval.training.student import Student
+
+METRIC = "exact_match"
+SOLUTIONS = "the problems' own solutions"
+
+
+@dataclass(frozen=True)
+class PromptedTeacher:
+    """A teacher with its tokenizer, which makes its prompts.
+
+    Args:
+        teacher: writes the references, and divides and compares texts with `llm`.
+        tokenizer: its tokenizer.
+    """
+
+    teacher: Teacher
+    tokenizer: Any = field(repr=False)
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a prompt, as one turn of the chat template if the tokenizer has one."""
+        if self.tokenizer.chat_template:
+            turns = [{"role": "user", "content": prompt}]
+            prompt = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        ids: list[int] = self.tokenizer.encode(prompt, add_special_tokens=False)
+        return ids
+
+
+class TaskGrade:
+    """Whether final answers are right, by the filters and the scoring of a task.
+
+    Args:
+        task: a task whose scoring has the metric `exact_match`.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __call__(self, problem: Problem, texts: Sequence[Text]) -> list[float]:
+        """1 or 0 for each text.
+
+        Raises:
+            RlkdError: the task's scoring gives no `exact_match`.
+        """
+        instances = [self._instance(problem, text) for text in texts]
+        self.task._instances = instances
+        self.task.apply_filters()
+        return [self._verdict(problem, instance) for instance in instances]
+
+    def _instance(self, problem: Problem, text: Text) -> Instance:
+        instance = Instance("generate_until", problem.document, ("", {}), 0, (self.task.config.task, 0, 1))
+        instance.resps = [GeneratedText(text.content, text.is_truncated)]
+        return instance
+
+    def _verdict(self, problem: Problem, instance: Instance) -> float:
+        filtered = next(iter(instance.filtered_resps.values()))
+        value = self.task.process_results(problem.document, [filtered]).get(METRIC)
+        if value is None:
+            raise RlkdError(
+                f"labels: expected problems of a task whose answers are scored by {METRIC}, got "
+                f"{self.task.config.task}, whose scoring has none; use labels of another task"
+            )
+        return float(value)
+
+
+def train(
+    labels: LabelSet,
+    student: Student,
+    tokenizer: Any,
+    teacher: PromptedTeacher | None,
+    settings: RlkdSettings,
+    loop: LoopSettings,
+    out: Path,
+) -> DistilInfo:
+    """Train the student on the problems of a label set, and write the folder `out`.
+
+    Args:
+        labels: label set of this student; its problems are those of a task.
+        student: the student.
+        tokenizer: its tokenizer.
+        teacher: writes the references. None: the references are the problems' own solutions.
+        settings: rewards, sampling and adapter.
+        loop: settings of the training loop.
+        out: folder to write.
+
+    Raises:
+        LabelError: the labels belong to another student or tokenizer, or there are too few.
+        OverlapError: one of the problems is an evaluation problem.
+        RlkdError: the problems have no answer rule, no solution or no steps.
+        ValueError: the settings need a teacher and there is none.
+        TrainingError, WriteError: see `train_rlkd`.
+    """
+    labels.require_student(student.fingerprint, student.vocabulary)
+    settings.require_teacher(teacher is not None)
+    require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
+    source = _problems_of(labels)
+    grade = TaskGrade(source.task)
+    limits = TextLimits(
+        int(labels.manifest.prompt["max_gen_toks"]),
+        stop_ids(tokenizer, student.model.generation_config),
+        _stop_strings(source.task),
+    )
+    identity = {
+        "labels": labels.hash,
+        "student": student.fingerprint,
+        "teacher": None if teacher is None else teacher.teacher.fingerprint,
+        "settings": asdict(settings),
+        "until": list(limits.until),
+    }
+    folder = out.with_name(out.name + ".training") / "teacher_texts"
+    references = _references(labels, source, student, teacher, limits, settings, folder, identity)
+    make_problem = functools.partial(_problem, labels, source, references)
+    sides = [[make_problem(row) for row in rows] for rows in labels.split(settings.held_out)]
+    judges = _judges(teacher, settings, limits)
+    verified = teacher is not None and not settings.unverified
+    train_side, held_out = (
+        prepare(side, judges.structurer, grade, verified, limit)
+        for side, limit in zip(sides, (settings.limit, settings.max_held_out), strict=True)
+    )
+    data = TrainingData(
+        train_side.problems,
+        held_out.problems,
+        _left_out(train_side, held_out),
+        limits,
+        functools.partial(tokenizer.decode, skip_special_tokens=True),
+        asdict(labels.manifest),
+        "" if teacher is None else teacher.teacher.fingerprint,
+        SOLUTIONS if teacher is None else teacher.teacher.name,
+    )
+    rewarder = Rewarder(judges.structurer, judges.aligner, grade, settings)
+    return train_rlkd(student, tokenizer, data, rewarder, settings, loop, out, identity)
+
+
+def _problems_of(labels: LabelSet) -> TaskProblems:
+    """The task of the label set's problems, with its training problems.
+
+    Raises:
+        RlkdError: the problems are not those of a task.
+    """
+    name = str(labels.manifest.data["source"])
+    try:
+        return task_problems(name)
+    except TrainingDataError as error:
+        raise RlkdError(
+            f"labels: expected problems of a task (`s2t-eval collect --task NAME`), whose rule tells right "
+            f"answers, got those of {name} ({error})"
+        ) from error
+
+
+def _stop_strings(task: Task) -> tuple[str, ...]:
+    until = (task.config.generation_kwargs or {}).get("until") or []
+    return (until,) if isinstance(until, str) else tuple(until)
+
+
+def _problem(
+    labels: LabelSet, source: TaskProblems, references: Mapping[str, str], row: Trajectory
+) -> Problem:
+    """A problem of the label set with its record in the task and its reference."""
+    document = _document(labels, source, row)
+    return Problem(
+        row.problem_id,
+        first_text(document, QUESTION_FIELDS) or "",
+        tuple(row.prompt_ids.tolist()),
+        references[row.problem_id],
+        document,
+        row.source,
+    )
+
+
+def _document(labels: LabelSet, source: TaskProblems, row: Trajectory) -> dict[str, Any]:
+    """The record of a labelled problem.
+
+    Raises:
+        RlkdError: the task's problem of this number is another one than when the labels were collected.
+    """
+    number = int(row.problem_id.rpartition("/")[2])
+    document = source.docs[number] if number < len(source.docs) else {}
+    if question_hash(first_text(document, QUESTION_FIELDS) or "") != row.question_hash:
+        raise RlkdError(
+            f"labels: problem {row.problem_id} is not that of the task {labels.manifest.data['source']} any "
+            "more: its data have changed; collect the labels anew"
+        )
+    return document
+
+
+def _references(
+    labels: LabelSet,
+    source: TaskProblems,
+    student: Student,
+    teacher: PromptedTeacher | None,
+    limits: TextLimits,
+    settings: RlkdSettings,
+    folder: Path,
+    identity: Mapping[str, Any],
+) -> dict[str, str]:
+    """Problem id -> its solution, or the greedy text that the teacher writes (once, into `folder`).
+
+    Raises:
+        RlkdError: a problem has no solution and there is no teacher.
+    """
+    if teacher is not None:
+        return _teacher_texts(labels, student, teacher.teacher, limits, settings, folder, identity)
+    solutions: dict[str, str] = {}
+    for row in labels:
+        solution = first_text(_document(labels, source, row), SOLUTION_FIELDS)
+        if solution is None:
+            raise RlkdError(
+                f"labels: problem {row.problem_id} has no solution (read from {', '.join(SOLUTION_FIELDS)}); "
+                "name a --teacher, whose texts are then the references"
+            )
+        solutions[row.problem_id] = solution
+    return solutions
+
+
+def _teacher_texts(
+    labels: LabelSet,
+    student: Student,
+    teacher: Teacher,
+    limits: TextLimits,
+    settings: RlkdSettings,
+    folder: Path,
+    identity: Mapping[str, Any],
+) -> dict[str, str]:
+    runner = ModelRunner(teacher.model, teacher.name, student.text_vocab)
+    own_limits = TextLimits(limits.max_new_tokens, teacher.stop_ids, limits.until)
+    # The first process generates the texts; the others then read them.
+    with (
+        PartialState().main_process_first(),
+        GenerationProgress(len(labels), "Teacher's texts") as progress,
+    ):
+        texts = generate_teacher_rollouts(
+            runner,
+            list(labels),
+            own_limits.request,
+            folder,
+            {name: identity[name] for name in ("labels", "teacher", "until")},
+            settings.rows,
+            teacher.decode,
+            progress.update,
+            progress.on_round,
+        )
+    return {problem_id: limits.cut(teacher.decode(ids)) for problem_id, ids in texts.items()}
+
+
+class Judges(NamedTuple):
+    """What divides texts into steps and what compares steps."""
+
+    structurer: Structurer
+    aligner: Aligner
+
+
+def _judges(teacher: PromptedTeacher | None, settings: RlkdSettings, limits: TextLimits) -> Judges:
+    """The structurer and the aligner of the settings."""
+    structurer: Structurer = RuleStructurer()
+    aligner: Aligner = RuleAligner()
+    if teacher is None:
+        return Judges(structurer, aligner)
+    runner = ModelRunner(teacher.teacher.model, teacher.teacher.name)
+    if settings.structurer == "llm":
+        structurer = LlmStructurer(
+            runner,
+            teacher.encode,
+            teacher.teacher.decode,
+            teacher.teacher.stop_ids,
+            2 * limits.max_new_tokens,
+            settings.rows,
+        )
+    if settings.aligner == "llm":
+        yes, no = (reply_ids(teacher.tokenizer, (word, word.capitalize())) for word in ("yes", "no"))
+        aligner = LlmAligner(runner, teacher.encode, yes, no, settings.rows)
+    return Judges(structurer, aligner)
+
+
+def _left_out(*sides: Prepared) -> dict[str, int]:
+    return {
+        "with a wrong reference": sum(side.num_wrong for side in sides),
+        "with a reference without steps": sum(side.num_without_steps for side in sides),
+    }

@@ -1,0 +1,86 @@
+"""What RLKD costs: tokens, text visits and seconds, counted between two evaluations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+
+
+@dataclass
+class Cost:
+    """Costs since the last evaluation, of one process.
+
+    Args:
+        generated_tokens: tokens of the samples.
+        prompt_tokens: prompt tokens that the student computed in order to generate.
+        evaluation_tokens: tokens of greedy texts on held-out problems.
+        text_visits: texts of all forward and backward passes.
+        unscored_texts: samples without a structure reward.
+        groups: groups of samples.
+        equal_groups: groups whose texts all have the same reward, from which nothing is learnt.
+        reward_sum: sum of the samples' rewards.
+        seconds_sampling: seconds in which samples were generated.
+        seconds_reward: seconds in which they were rewarded.
+        seconds_evaluation: seconds of evaluations.
+        seconds: seconds altogether.
+    """
+
+    generated_tokens: float = 0
+    prompt_tokens: float = 0
+    evaluation_tokens: float = 0
+    text_visits: float = 0
+    unscored_texts: float = 0
+    groups: float = 0
+    equal_groups: float = 0
+    reward_sum: float = 0
+    seconds_sampling: float = 0
+    seconds_reward: float = 0
+    seconds_evaluation: float = 0
+    seconds: float = 0
+
+
+SECONDS = tuple(item.name for item in fields(Cost) if item.name.startswith("seconds"))
+
+
+class CostMeter:
+    """Counts costs until they are taken."""
+
+    def __init__(self) -> None:
+        self.cost = Cost()
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the seconds of a block to this counter."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self.cost, name, getattr(self.cost, name) + time.perf_counter() - began)
+
+    def take(self) -> dict[str, float]:
+        """The costs since the last call, summed over processes (seconds: averaged); counting starts anew."""
+        now = time.perf_counter()
+        self.cost.seconds, self._since = now - self._since, now
+        values = asdict(self.cost)
+        self.cost = Cost()
+        processes = PartialState()
+        if processes.num_processes > 1:
+            totals = reduce(torch.tensor(list(values.values()), device=processes.device), "sum").tolist()
+            values = dict(zip(values, totals, strict=True))
+            values.update({name: values[name] / processes.num_processes for name in SECONDS})
+        return values
+
+
+def total_cost(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The costs of a whole run, from the entries of its evaluations.
+
+    Work that an interruption undid is not counted.
+    """
+    return {item.name: sum(entry[item.name] for entry in history) for item in fields(Cost)}

@@ -1,0 +1,71 @@
+"""The structure of a solution: its steps, each of meta-reasoning, a query and an answer.
+
+In RLKD a tuned 7B model divides a text into these parts. The rule needs no model: a step is an equation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from s2t_eval.training.r2r.rules import NUMBER, normalise
+
+END_OF_THOUGHT = "</think>"
+MARKUP = re.compile(r"<<[^<>\n]*>>")
+"""GSM8k's marks of an equation, which repeat what stands before them: `48/2 = <<48/2=24>>24`."""
+OPERATOR = re.compile(r"[-+*/]|(?<![a-z])x(?![a-z])")
+_OPERAND = rf"[$(\[]*(?:{NUMBER.pattern})%?(?: (?!x\b)[a-z]+)?[)\]]*"
+EQUATION = re.compile(
+    rf"({_OPERAND}(?:\s*(?:{OPERATOR.pattern})\s*{_OPERAND})+)\s*=\s*[$(]*((?:-\s*)?(?:{NUMBER.pattern}))"
+)
+
+
+class Step(NamedTuple):
+    """One step of a solution."""
+
+    meta: str
+    """why this step is taken, without its answer"""
+    query: str
+    """the question that the step answers; by the rule, the left side of its equation"""
+    answer: str
+    """the answer; by the rule, the right side"""
+
+
+class Structurer(Protocol):
+    """Divides texts into steps."""
+
+    def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[Step] | None]:
+        """The steps of each text; None where the text could not be divided.
+
+        Args:
+            questions: the problem of each text.
+            texts: solutions.
+        """
+        ...
+
+
+class RuleStructurer:
+    """A step is an equation; its meta-reasoning is what its line contains before it, without numbers."""
+
+    def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[Step] | None]:
+        """The steps of each text; a text without an equation has none."""
+        return [equation_steps(text) for text in texts]
+
+
+def equation_steps(text: str) -> list[Step]:
+    """The equations of a text in their order; what follows the end of a thought does not count.
+
+    Example:
+        >>> equation_steps("She sold 48/2 = <<48/2=24>>24 clips.")
+        [Step(meta='she sold', query='48/2', answer='24')]
+    """
+    steps = []
+    reasoning, _, _ = text.partition(END_OF_THOUGHT)
+    for raw_line in MARKUP.sub("", reasoning).splitlines():
+        line, begin = normalise(raw_line), 0
+        for match in EQUATION.finditer(line):
+            meta = " ".join(NUMBER.sub(" ", line[begin : match.start()]).split())
+            steps.append(Step(meta, match[1].strip(), match[2].replace(" ", "")))
+            begin = match.end()
+    return steps

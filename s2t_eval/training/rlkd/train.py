@@ -1,0 +1,272 @@
+"""RLKD: from problems with references to a distilled folder, with held-out figures before and after training.
+
+An item of the training loop is a problem. Before the first optimizer step on a window of problems, a group of
+texts is sampled for each with the weights of that moment, and rewarded.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.engine import ModelRunner, Sampling
+from s2t_eval.engine.stop import Decode
+from s2t_eval.methods.distilled import DistilInfo, save_distilled
+from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
+from s2t_eval.training.rlkd.cost import CostMeter, total_cost
+from s2t_eval.training.rlkd.grpo import advantages
+from s2t_eval.training.rlkd.model import Group, GroupBatch, RlkdModel, collate
+from s2t_eval.training.rlkd.problems import Problem, RlkdError, Text
+from s2t_eval.training.rlkd.rewarder import Reward, Rewarder
+from s2t_eval.training.rlkd.sampling import Sampler, TextLimits
+from s2t_eval.training.rlkd.settings import RLKD_LR, RlkdSettings
+from s2t_eval.training.student import Student
+
+METHOD = "rlkd"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is learnt from.
+
+    Args:
+        train: problems that are trained on.
+        held_out: problems that choose the checkpoint.
+        left_out: reason -> number of problems that were left out.
+        limits: when a text ends.
+        decode: token ids to text.
+        labels: manifest of the label set that the problems are from.
+        teacher: fingerprint of the teacher; empty where the references are the problems' own solutions.
+        teacher_name: its name, or what the references are.
+    """
+
+    train: Sequence[Problem]
+    held_out: Sequence[Problem]
+    left_out: Mapping[str, int]
+    limits: TextLimits
+    decode: Decode
+    labels: dict[str, Any]
+    teacher: str
+    teacher_name: str
+
+
+class RlkdTraining:
+    """Samples, rewards and evaluates for the training loop.
+
+    Args:
+        model: the student with its adapter.
+        sampler: generates its texts.
+        rewarder: rewards them.
+        held_out: problems of the evaluations.
+        settings: see `RlkdSettings`.
+        seed: seed of the samples.
+    """
+
+    def __init__(
+        self,
+        model: RlkdModel,
+        sampler: Sampler,
+        rewarder: Rewarder,
+        held_out: Sequence[Problem],
+        settings: RlkdSettings,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.sampler = sampler
+        self.rewarder = rewarder
+        self.held_out = held_out
+        self.settings = settings
+        self.seed = seed
+        self.meter = CostMeter()
+        self._groups: dict[str, Group] = {}
+
+    def prepare(self, problems: Sequence[Problem], step: int) -> None:
+        """Sample and reward the groups of these problems with the present weights.
+
+        Args:
+            problems: the problems of the next optimizer steps.
+            step: number of optimizer steps done.
+        """
+        self.model.eval()
+        size, sampling = self.settings.group_size, Sampling(self.settings.temperature)
+        with self.meter.timed("seconds_sampling"):
+            texts = self.sampler.groups(problems, size, sampling, (self.seed, step))
+        with self.meter.timed("seconds_reward"):
+            rewards = self.rewarder.rewards(problems, texts)
+        totals = torch.tensor([self.rewarder.totals(group) for group in rewards])
+        relative = advantages(totals, not self.settings.unscaled)
+        self._count(texts, rewards, totals)
+        groups = [_group(*columns) for columns in zip(problems, texts, relative, strict=True)]
+        if self.settings.updates > 1:
+            groups = [self._with_old_log_probs(group) for group in groups]
+        self._groups = {p.problem_id: group for p, group in zip(problems, groups, strict=True)}
+
+    def collate(self, problems: Sequence[Problem]) -> GroupBatch:
+        """The batch of these problems' groups, on the model's device."""
+        groups = [self._groups[problem.problem_id] for problem in problems]
+        self.meter.cost.text_visits += sum(len(group.outputs) for group in groups)
+        return collate(groups).to(self.model.device)
+
+    def evaluate(self) -> Metrics:
+        """Rewards of greedy texts on held-out problems, and the costs since the last evaluation."""
+        with self.meter.timed("seconds_evaluation"):
+            texts = self.sampler.greedy(self.held_out)
+            rewards = [group[0] for group in self.rewarder.rewards(self.held_out, [[t] for t in texts])]
+        self.meter.cost.evaluation_tokens += sum(len(text.output_ids) for text in texts)
+        self._take_prompt_tokens()
+        return {**held_out_metrics(rewards, texts, self.settings), **self.meter.take()}
+
+    def _with_old_log_probs(self, group: Group) -> Group:
+        log_probs = self.model.log_probs(collate([group]).to(self.model.device))
+        return group._replace(old_log_probs=log_probs.cpu())
+
+    def _count(
+        self, texts: Sequence[Sequence[Text]], rewards: Sequence[Sequence[Reward]], totals: torch.Tensor
+    ) -> None:
+        cost = self.meter.cost
+        cost.generated_tokens += sum(len(text.output_ids) for group in texts for text in group)
+        cost.unscored_texts += sum(reward.structure is None for group in rewards for reward in group)
+        cost.groups += len(totals)
+        cost.equal_groups += int((totals.amax(-1) == totals.amin(-1)).sum())
+        cost.reward_sum += float(totals.sum())
+        self._take_prompt_tokens()
+
+    def _take_prompt_tokens(self) -> None:
+        self.meter.cost.prompt_tokens += self.sampler.prompt_tokens
+        self.sampler.prompt_tokens = 0
+
+
+def _group(problem: Problem, texts: Sequence[Text], advantage: torch.Tensor) -> Group:
+    outputs = [torch.tensor(text.output_ids) for text in texts]
+    return Group(torch.tensor(problem.prompt_ids), outputs, advantage)
+
+
+def held_out_metrics(rewards: Sequence[Reward], texts: Sequence[Text], settings: RlkdSettings) -> Metrics:
+    """Means over held-out problems: reward, structure, right answers and length; and the number of texts.
+
+    `structure` is the mean over texts that could be divided into steps; `unscored` counts the others.
+    """
+    scored = [reward.structure for reward in rewards if reward.structure is not None]
+    structure = sum(scored) / len(scored) if scored else 0.0
+    correct = sum(reward.correct for reward in rewards) / len(rewards)
+    return {
+        "reward": settings.structure_weight * structure + settings.correctness_weight * correct,
+        "structure": structure,
+        "correct": correct,
+        "tokens": sum(len(text.output_ids) for text in texts) / len(texts),
+        "unscored": float(len(rewards) - len(scored)),
+        "texts": float(len(texts)),
+    }
+
+
+def train_rlkd(
+    student: Student,
+    tokenizer: Any,
+    data: TrainingData,
+    rewarder: Rewarder,
+    settings: RlkdSettings,
+    loop: LoopSettings,
+    out: Path,
+    identity: Mapping[str, Any],
+) -> DistilInfo:
+    """Train an adapter and write the folder `out`, which `--model distil` evaluates.
+
+    Checkpoints are kept in `out.training` until the folder is written.
+
+    Args:
+        student: the student.
+        tokenizer: its tokenizer.
+        data: problems with references.
+        rewarder: rewards texts.
+        settings: rewards, sampling and adapter.
+        loop: settings of the training loop.
+        out: folder to write.
+        identity: what identifies the run beside the settings of the loop.
+
+    Raises:
+        RlkdError: no problem is left to train on or to evaluate.
+        TrainingError: the loss is not finite, or checkpoints of another run.
+        WriteError: a checkpoint or the folder could not be written.
+    """
+    if not data.train or not data.held_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in data.left_out.items())
+        raise RlkdError(
+            f"labels: expected problems on both sides, got {len(data.train)} to train on and "
+            f"{len(data.held_out)} held out (left out: {reasons}); label more problems"
+        )
+    loop = loop.with_default_lr(RLKD_LR)
+    torch.manual_seed(loop.seed)
+    model = RlkdModel(
+        student.model,
+        settings.lora,
+        student.text_vocab,
+        settings.temperature,
+        settings.clip_range,
+        settings.kl_weight,
+    )
+    runner = ModelRunner(model.student, student.name, student.text_vocab)  # type: ignore[arg-type]
+    sampler = Sampler(runner, data.limits, data.decode, settings.rows)
+    training = RlkdTraining(model, sampler, rewarder, data.held_out, settings, loop.seed)
+    work = out.with_name(out.name + ".training")
+    result = Loop[Problem](
+        model,
+        data.train,
+        training.collate,
+        training.evaluate,
+        "reward",
+        loop,
+        work / METHOD,
+        identity,
+        prepare=training.prepare,
+        repeats=settings.updates,
+    ).run()
+    record = _training_record(result, data, {**identity, "loop": asdict(loop)})
+    info = _describe(student, model, data, record)
+    processes = PartialState()
+    if processes.is_main_process:
+        save_distilled(out, info, model.student, tokenizer)
+        shutil.rmtree(work)
+    processes.wait_for_everyone()
+    return info
+
+
+def _training_record(
+    result: TrainingResult, data: TrainingData, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the manifest keeps of the training loop, with its costs."""
+    return {
+        "before": result.history[0],
+        "after": result.best,
+        "problems": len(data.train),
+        "held_out_problems": len(data.held_out),
+        "left_out": dict(data.left_out),
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "stopped_early": result.stopped_early,
+        "history": result.history,
+        "cost": {**total_cost(result.history), "updates": result.steps},
+        "settings": dict(settings),
+    }
+
+
+def _describe(student: Student, model: RlkdModel, data: TrainingData, record: dict[str, Any]) -> DistilInfo:
+    """The folder's manifest."""
+    return DistilInfo(
+        kind="adapter",
+        method=METHOD,
+        base=student.fingerprint,
+        base_name=student.name,
+        result=model_fingerprint(model.student),
+        vocabulary=student.vocabulary,
+        teacher=data.teacher,
+        teacher_name=data.teacher_name,
+        labels=data.labels,
+        training=record,
+    )

@@ -1,0 +1,343 @@
+"""`s2t-eval rlkd` on the embedded pair: what is learnt, the folder, resuming, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from s2t_eval import cli
+from s2t_eval.artifacts.files import WriteError
+from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.distilled import DistilInfo, read_distilled
+from s2t_eval.pipelines import rlkd as pipeline
+from s2t_eval.pipelines.prompts import task_problems
+from s2t_eval.training.labels import LabelSet, Manifest, write_labels
+from s2t_eval.training.rlkd import train as training
+from s2t_eval.training.rlkd.problems import Problem, Text
+from tests.harness_helpers import STUDENT, TEACHER, evaluate, only_built_in_task, ours, tiny_folder, tokenizer
+from tests.learning import labels as shared_labels
+
+LOOP = ("--batch-size", "4", "--lr", "2e-3", "--evaluations", "2", "--held-out", "0.25")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels of 16 training problems."""
+    folder = tmp_path_factory.mktemp("rlkd") / "labels"
+    whole = LabelSet.load(shared_labels())
+    rows = [{**vars(row)} for row in whole.trajectories[:16]]
+    folder.mkdir()
+    write_labels(folder, Manifest(**{**vars(whole.manifest), "shards": {}}), rows)
+    return folder
+
+
+def rlkd(labels: Path, out: Path, *arguments: str, student: str = STUDENT) -> DistilInfo:
+    """Run the command with the teacher's texts as references; returns the manifest."""
+    flags = ["--pretrained", student, "--labels", str(labels), "--out", str(out), "--device", "cpu"]
+    teacher = [] if "--teacher" in arguments else ["--teacher", TEACHER]
+    chosen = [name for name in arguments if name != "--no-teacher"]
+    cli.main(["rlkd", *flags, *([] if "--no-teacher" in arguments else teacher), *LOOP, *chosen])
+    return read_distilled("peft", str(out))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = load_file(folder / "adapter_model.safetensors")
+    return tensors
+
+
+def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in entry.items() if not k.startswith("seconds")} for entry in history]
+
+
+# ---------------------------------------------------------------- what is learnt
+
+
+@pytest.mark.slow
+def test_it_learns_what_is_rewarded(tmp_path: Path) -> None:
+    """Rewards of greedy texts on problems that are not trained on rise by more than their standard error."""
+    labels = tmp_path / "labels"
+    pair = ["--pretrained", STUDENT, "--teacher", TEACHER, "--device", "cpu"]
+    cli.main(["collect", *pair, "--task", "s2t_arith", "--limit", "600", "--out", str(labels)])
+    info = rlkd(labels, tmp_path / "out", "--epochs", "3", "--group-size", "8", "--batch-size", "16")
+    before, after = info.training["before"], info.training["after"]
+    assert after["reward"] > before["reward"] + 0.05
+
+
+def test_a_run_ends_with_an_adapter_for_the_backend_distil(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    info = rlkd(labels, out, "--epochs", "2")
+    assert (info.kind, info.method, info.base_name, info.teacher_name) == (
+        "adapter",
+        "rlkd",
+        STUDENT,
+        TEACHER,
+    )
+    record = info.training
+    assert record["problems"] + record["left_out"]["with a wrong reference"] <= 16
+    assert record["steps"] == 2 * -(-record["problems"] // 4)
+    assert record["before"]["step"] == 0 and record["before"]["texts"] == record["held_out_problems"]
+    assert not out.with_name("out.training").exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(rf"out: {record['problems']} problems.*, {record['steps']} steps, the best", lines[-3])
+    assert f"(n = {record['held_out_problems']} problems)" in lines[-2]
+    assert lines[-1].startswith(f"cost: {2 * 4 * record['problems']} text visits, ")
+    card = (out / "README.md").read_text()
+    assert f"{2 * 4 * record['problems']} text visits" in card and "pretrained=embedded/student" in card
+    entry = ours(evaluate("distil", {"peft": str(out)}, limit=2))
+    assert entry["distilled"]["method"] == "rlkd"
+
+
+def test_costs_are_those_of_the_whole_run(labels: Path, tmp_path: Path) -> None:
+    sampled: list[Text] = []
+    sample = training.Sampler.groups
+
+    def note(self: Any, *arguments: Any) -> Any:
+        groups = sample(self, *arguments)
+        sampled.extend(text for group in groups for text in group)
+        return groups
+
+    with patch.object(training.Sampler, "groups", note):
+        info = rlkd(labels, tmp_path / "out", "--updates", "2")
+    cost, history = info.training["cost"], info.training["history"]
+    assert cost["generated_tokens"] == sum(len(text.output_ids) for text in sampled) > 0
+    assert cost["text_visits"] == 2 * len(sampled)
+    assert cost["groups"] * 4 == len(sampled)
+    assert cost["updates"] == info.training["steps"]
+    assert cost["evaluation_tokens"] == sum(entry["tokens"] * entry["texts"] for entry in history)
+    assert cost["prompt_tokens"] > 0
+    parts = [cost[f"seconds_{name}"] for name in ("sampling", "reward", "evaluation")]
+    assert 0 < sum(parts) < cost["seconds"]
+
+
+def test_metrics_are_those_of_the_saved_adapter_in_the_harness(labels: Path, tmp_path: Path) -> None:
+    """The share of right answers is what lm_eval computes on the same problems with the saved folder."""
+    info = rlkd(labels, tmp_path / "out")
+    problems = task_problems("s2t_arith")
+    _, held_out = LabelSet.load(labels).split(0.25)
+    from s2t_eval.model_wrappers.distil import Distil
+    from tests.harness_helpers import generation
+
+    lm = Distil(STUDENT, peft=str(tmp_path / "out"), device="cpu", batch_size=3)
+    docs = [problems.docs[int(row.problem_id.rpartition("/")[2])] for row in held_out]
+    stops = ["\n\n", "Question:"]
+    requests = [
+        generation(problems.task.doc_to_text(d), i, until=stops, max_gen_toks=96) for i, d in enumerate(docs)
+    ]
+    right = [
+        str(doc["answer"]) == (re.findall(r"The answer is (-?[0-9]+)", text) or ["none"])[-1]
+        for doc, text in zip(docs, lm.generate_until(requests), strict=True)
+    ]
+    after = info.training["after"]
+    if after["texts"] == len(docs):  # no held-out problem was left out
+        assert after["correct"] == pytest.approx(sum(right) / len(right))
+    assert after["correct"] * after["texts"] <= sum(right) + 1e-6
+
+
+def test_equal_rewards_leave_the_weights_as_they_are(labels: Path, tmp_path: Path) -> None:
+    with patch.object(pipeline.TaskGrade, "__call__", lambda self, problem, texts: [1.0] * len(texts)):
+        info = rlkd(labels, tmp_path / "out", "--structure-weight", "0", "--epochs", "2")
+    assert info.training["cost"]["equal_groups"] == info.training["cost"]["groups"] > 0
+    assert all(not bool(value.any()) for name, value in weights(tmp_path / "out").items() if "lora_B" in name)
+
+
+def test_references_are_the_problems_own_solutions_without_a_teacher(labels: Path, tmp_path: Path) -> None:
+    seen: list[Problem] = []
+    train = training.train_rlkd
+
+    def note(student: Any, tokenizer: Any, data: Any, *arguments: Any) -> Any:
+        seen.extend([*data.train, *data.held_out])
+        return train(student, tokenizer, data, *arguments)
+
+    with patch.object(pipeline, "train_rlkd", note):
+        info = rlkd(labels, tmp_path / "out", "--no-teacher")
+    assert (info.teacher, info.teacher_name) == ("", "the problems' own solutions")
+    assert len(seen) == 16
+    assert all(
+        p.reference == p.document["solution"] and len(p.steps) == p.document["num_steps"] for p in seen
+    )
+
+
+def test_teachers_texts_are_references_only_where_they_are_right(labels: Path, tmp_path: Path) -> None:
+    every = rlkd(labels, tmp_path / "every", "--unverified").training
+    right = rlkd(labels, tmp_path / "right").training
+    texts = [every["problems"] + every["held_out_problems"], right["problems"] + right["held_out_problems"]]
+    assert texts[0] - texts[1] == right["left_out"]["with a wrong reference"]
+    assert every["left_out"]["with a wrong reference"] == 0
+
+
+def test_limits_leave_problems_out_of_each_side(labels: Path, tmp_path: Path) -> None:
+    record = rlkd(labels, tmp_path / "out", "--limit", "5", "--max-held-out", "2", "--no-teacher").training
+    assert (record["problems"], record["held_out_problems"]) == (5, 2)
+
+
+# ---------------------------------------------------------------- resume
+
+
+class InterruptionError(Exception):
+    """Interrupts a run."""
+
+
+@pytest.mark.parametrize("updates", ["1", "2"])
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    updates: str, labels: Path, tmp_path: Path
+) -> None:
+    # At this rate no greedy text changes, and of equal evaluations the last is kept.
+    arguments = ("--epochs", "2", "--updates", updates, "--lr", "1e-5")
+    whole = rlkd(labels, tmp_path / "whole", *arguments).training
+    prepare, calls = training.RlkdTraining.prepare, 0
+
+    def interrupted(self: Any, problems: Any, step: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise InterruptionError
+        prepare(self, problems, step)
+
+    with patch.object(training.RlkdTraining, "prepare", interrupted), pytest.raises(InterruptionError):
+        rlkd(labels, tmp_path / "resumed", *arguments)
+    assert not (tmp_path / "resumed").exists()
+    done = sorted((tmp_path / "resumed.training" / "rlkd").glob("checkpoint-*"))
+    assert [int(path.name[-6:]) for path in done] not in ([], [0])
+    resumed = rlkd(labels, tmp_path / "resumed", *arguments).training
+    assert without_seconds(whole["history"]) == without_seconds(resumed["history"])
+    assert any(bool(v.any()) for n, v in weights(tmp_path / "whole").items() if "lora_B" in n)
+    for name, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "resumed")[name]), name
+
+
+def test_checkpoints_of_other_settings_are_refused(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        patch.object(training, "save_distilled", side_effect=WriteError("cannot write: no room")),
+        pytest.raises(SystemExit),
+    ):
+        rlkd(labels, tmp_path / "out")
+    work = tmp_path / "out.training"
+    assert not [path for path in work.rglob("*") if path.suffix in (".pt", ".pth", ".bin", ".pkl")]
+    with pytest.raises(SystemExit):
+        rlkd(labels, tmp_path / "out", "--temperature", "1")
+    assert "checkpoints of another run (its settings differ)" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def refused(capsys: pytest.CaptureFixture[str], labels: Path, out: Path, *arguments: str, **more: str) -> str:
+    """The last line of error output of a run that must end with exit code 2."""
+    with pytest.raises(SystemExit) as caught:
+        rlkd(labels, out, *arguments, **more)
+    assert caught.value.code == 2
+    assert not out.exists()
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def changed(labels: Path, folder: Path, **data: object) -> Path:
+    """The labels with other values in their manifest's description of the problems."""
+    manifest = json.loads((labels / "manifest.json").read_text())
+    manifest["data"].update(data)
+    (folder / "shards").mkdir(parents=True)
+    for shard in (labels / "shards").iterdir():
+        (folder / "shards" / shard.name).write_bytes(shard.read_bytes())
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_labels_of_another_student(labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tiny_folder(tmp_path / "other")
+    line = refused(capsys, labels, tmp_path / "out", "--no-teacher", student=str(other))
+    assert "it was made for another" in line and "run `s2t-eval collect` with this student" in line
+
+
+def test_labels_of_problems_without_a_task(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, changed(labels, tmp_path / "labels", source="mine.jsonl"), tmp_path / "out")
+    assert "expected problems of a task (`s2t-eval collect --task NAME`)" in line
+    assert "got those of mine.jsonl" in line
+
+
+def test_problems_that_have_changed_since(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = task_problems("s2t_arith")
+    docs = [*problems.docs[1:], problems.docs[0]]
+    with patch.object(pipeline, "task_problems", lambda name: problems._replace(docs=docs)):
+        line = refused(capsys, labels, tmp_path / "out", "--no-teacher")
+    assert "is not that of the task s2t_arith any more" in line and "collect the labels anew" in line
+
+
+def test_references_without_steps(labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problems = task_problems("s2t_arith")
+    docs = [{**doc, "solution": f"The answer is {doc['answer']}."} for doc in problems.docs]
+    with patch.object(pipeline, "task_problems", lambda name: problems._replace(docs=docs)):
+        line = refused(capsys, labels, tmp_path / "out", "--no-teacher")
+    assert "got 0 to train on and 0 held out" in line and "16 with a reference without steps" in line
+
+
+def test_problems_without_solutions_need_a_teacher(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = task_problems("s2t_arith")
+    docs = [{**doc, "solution": None} for doc in problems.docs]
+    with patch.object(pipeline, "task_problems", lambda name: problems._replace(docs=docs)):
+        line = refused(capsys, labels, tmp_path / "out", "--no-teacher")
+    assert "has no solution (read from solution, rationale, answer); name a --teacher" in line
+
+
+def test_llm_needs_a_teacher_and_a_vocabulary_with_yes_and_no(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, labels, tmp_path / "out", "--no-teacher", "--aligner", "llm")
+    assert "--teacher: the structurer and the aligner llm prompt the teacher, and none is named" in line
+    line = refused(capsys, labels, tmp_path / "out", "--aligner", "llm")
+    assert "expected one of the replies yes, Yes to be a single token" in line
+
+
+def test_an_evaluation_problem_among_the_labels(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes "
+    question += "muffins for her friends every day with four. She sells the remainder at the farmers' market "
+    question += (
+        "daily for $2 per fresh duck egg. How much in dollars does she make every day at the farmers' "
+    )
+    question += "market?"
+    whole = LabelSet.load(labels)
+    rows = [{**vars(row)} for row in whole.trajectories]
+    rows[3]["prompt_ids"] = torch.tensor(tokenizer().encode(question)).int().numpy()
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    write_labels(folder, Manifest(**{**vars(whole.manifest), "shards": {}}), rows)
+    line = refused(capsys, folder, tmp_path / "out", "--no-teacher")
+    assert "1 of 16 problems are also evaluation problems of gsm8k" in line
+
+
+def test_teacher_whose_logits_are_no_numbers(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = AutoModelForCausalLM.from_pretrained(embedded_path(TEACHER), dtype=torch.float32)
+    with torch.no_grad():
+        broken.model.norm.weight.fill_(3e38)
+    broken.save_pretrained(tmp_path / "broken")
+    tokenizer().save_pretrained(tmp_path / "broken")
+    with pytest.raises(RuntimeError, match=r"broken: logits are not finite at step 0 of request \d+"):
+        rlkd(labels, tmp_path / "out", "--teacher", str(tmp_path / "broken"))
+    capsys.readouterr()

@@ -1,0 +1,262 @@
+"""RLKD's structure reward: steps of texts, their comparison, and rewards worked out by hand."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from s2t_eval.embedded.arith import make_split
+from s2t_eval.engine import ModelRunner
+from s2t_eval.training.rlkd.alignment import Agreement, RuleAligner
+from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer, parse_steps
+from s2t_eval.training.rlkd.problems import Problem, Text, prepare
+from s2t_eval.training.rlkd.reward import aggregated, step_rewards, structure_rewards
+from s2t_eval.training.rlkd.rewarder import Reward, Rewarder
+from s2t_eval.training.rlkd.settings import RlkdSettings
+from s2t_eval.training.rlkd.structure import RuleStructurer, Step, equation_steps
+from tests.harness_helpers import TEACHER, model, tokenizer
+
+REFERENCE = (
+    "First Tom has 12 + 5 = 17 apples. So Tom has 17 - 4 = 13 apples. Now 13 * 2 = 26. The answer is 26."
+)
+
+
+def reward(text: str, reference: str = REFERENCE, aggregate: str = "mean") -> float | None:
+    """The structure reward of one text by the rules."""
+    steps, expected = equation_steps(text), equation_steps(reference)
+    [value] = structure_rewards([steps], [expected], RuleAligner(), aggregate)  # type: ignore[arg-type]
+    return value
+
+
+# ---------------------------------------------------------------- steps of a text
+
+
+def test_each_equation_is_a_step() -> None:
+    assert equation_steps(REFERENCE) == [
+        Step("first tom has", "12 + 5", "17"),
+        Step("apples. so tom has", "17 - 4", "13"),
+        Step("apples. now", "13 * 2", "26"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("She sold 48/2 = <<48/2=24>>24 clips in May.", [("48/2", "24")]),
+        ("Total: $1,200 + $300 = $1,500.", [("$1,200 + $300", "1,500")]),
+        (r"\( 3 \times 4 = 12 \)", [("3 * 4", "12")]),
+        ("12 eggs - 3 eggs = 9 eggs", [("12 eggs - 3 eggs", "9")]),
+        ("5 x 2 + 1 = 11", [("5 x 2 + 1", "11")]),
+        ("(3 + 4) * 2 = 14", [("(3 + 4) * 2", "14")]),
+        ("x = 5, and 7 is odd.", []),
+        ("4 - 9 = -5", [("4 - 9", "-5")]),
+        ("1 + 1 = 2\n2 + 2 = 4", [("1 + 1", "2"), ("2 + 2", "4")]),
+        ("1 + 1 = 2</think>2 + 2 = 4", [("1 + 1", "2")]),
+        ("", []),
+    ],
+)
+def test_equations_in_many_spellings(text: str, steps: list[tuple[str, str]]) -> None:
+    assert [(step.query, step.answer) for step in equation_steps(text)] == steps
+
+
+def test_solutions_of_the_embedded_task_have_all_their_steps() -> None:
+    for problem in make_split("dev"):
+        steps = equation_steps(problem.solution)
+        assert len(steps) == problem.num_steps
+        assert int(steps[-1].answer) == problem.answer
+
+
+# ---------------------------------------------------------------- comparison of steps
+
+
+@pytest.mark.parametrize(
+    ("student", "reference", "query", "answer"),
+    [
+        (("12 + 5", "17"), ("5 + 12", "17.0"), True, True),
+        (("12 + 5", "18"), ("12 + 5", "17"), True, False),
+        (("12 + 5", "17"), ("20 - 3", "17"), False, True),
+        (("12 - 5", "7"), ("12 + 5", "17"), False, False),
+        (("3 x 4", "12"), ("3 * 4", "12"), True, True),
+        (("1,200 / 2", "600"), ("1200/2", "600"), True, True),
+        (("2 + 2", "4"), ("2 + 2 + 2", "6"), False, False),
+        (("4 - 9", "-5"), ("9 - 4", "5"), True, False),
+        (("How many?", "none"), ("how  many?", "None"), True, True),
+        (("How many?", "none"), ("How old?", "all"), False, False),
+        (("How many?", "3"), ("How old?", "none"), False, False),
+    ],
+)
+def test_rule_compares_numbers_and_operators(
+    student: tuple[str, str], reference: tuple[str, str], query: bool, answer: bool
+) -> None:
+    [agreement] = RuleAligner().align([(Step("we", *student), Step("they", *reference))])
+    assert agreement == Agreement(query or answer, query, answer)
+
+
+# ---------------------------------------------------------------- rewards by hand
+
+
+def test_reward_of_a_step_is_halved_for_each_part_that_differs() -> None:
+    cases = itertools.product([True], [True, False], [True, False])
+    assert [step_rewards([Agreement(*case)]) for case in cases] == [[1.0], [0.5], [0.5], [0.25]]
+
+
+def test_rewards_are_zero_from_the_first_step_on_another_sub_problem() -> None:
+    same, other = Agreement(True, True, True), Agreement(False, True, True)
+    assert step_rewards([same, other, same, same]) == [1.0, 0.0, 0.0, 0.0]
+    assert step_rewards([]) == []
+
+
+def test_identical_structure_has_the_largest_reward() -> None:
+    assert reward(REFERENCE) == 1.0
+    assert reward(REFERENCE, aggregate="sum") == 3.0
+    assert reward("12 + 5 = 17, 17 - 4 = 13, 13 * 2 = 26, and 26 + 1 = 27.") == 1.0  # a step too many
+
+
+@pytest.mark.parametrize(
+    ("text", "total"),
+    [
+        ("12 + 5 = 17. 17 - 4 = 13.", 2.0),  # the last step left out
+        ("17 - 4 = 13. 13 * 2 = 26.", 0.0),  # the first left out: every pair is another sub-problem
+        ("17 - 4 = 13. 12 + 5 = 17. 13 * 2 = 26.", 0.0),  # permuted at the first step
+        ("12 + 5 = 17. 13 * 2 = 26. 17 - 4 = 13.", 1.0),  # permuted behind it
+        ("12 + 5 = 18. 18 - 4 = 14. 14 * 2 = 28.", 0.5),  # wrong result: the next query differs too
+        ("12 + 5 = 18. 17 - 4 = 13. 13 * 2 = 26.", 2.5),  # wrong result that is not used
+        ("20 - 3 = 17. 17 - 4 = 13. 13 * 2 = 26.", 2.5),  # another query with the same answer
+        ("The answer is 26.", 0.0),
+    ],
+)
+def test_reward_of_other_structures(text: str, total: float) -> None:
+    assert reward(text, aggregate="sum") == total
+    assert reward(text) == pytest.approx(total / 3)
+
+
+def test_no_permutation_or_omission_reaches_the_reward_of_the_reference() -> None:
+    steps = equation_steps(REFERENCE)
+    others = [list(order) for n in range(4) for order in itertools.permutations(steps, n)]
+    assert len(others) == 16
+    rewards = structure_rewards(others, [steps] * 16, RuleAligner(), "mean")
+    assert [text for text, value in zip(others, rewards, strict=True) if value == 1.0] == [steps]
+
+
+def test_texts_are_rewarded_one_by_one_as_together() -> None:
+    texts = [equation_steps(text) for text in ("12 + 5 = 17.", REFERENCE, "", "17 - 4 = 13.")]
+    reference = equation_steps(REFERENCE)
+    together = structure_rewards([*texts, None], [reference] * 5, RuleAligner(), "sum")
+    alone = [structure_rewards([text], [reference], RuleAligner(), "sum")[0] for text in texts]
+    assert together == [*alone, None] == [1.0, 3.0, 0.0, 0.0, None]
+
+
+def test_sum_favours_problems_with_many_steps_and_mean_does_not() -> None:
+    assert [aggregated([1.0] * n, n, "sum") for n in (1, 4)] == [1.0, 4.0]
+    assert [aggregated([1.0] * n, n, "mean") for n in (1, 4)] == [1.0, 1.0]
+
+
+# ---------------------------------------------------------------- the reward altogether
+
+
+def problem(reference: str = REFERENCE) -> Problem:
+    return Problem("p", "How many?", (1,), reference, {"answer": 26}, "row 0", equation_steps(reference))
+
+
+def grade(item: Problem, texts: object) -> list[float]:
+    """The last number of a text is the answer."""
+    assert isinstance(texts, list | tuple)
+    return [float(text.content.rstrip(".").endswith(str(item.document["answer"]))) for text in texts]
+
+
+def written(*contents: str) -> list[Text]:
+    return [Text([1], content, False) for content in contents]
+
+
+def test_structure_and_correctness_are_weighted() -> None:
+    settings = RlkdSettings(structure_weight=0.5, correctness_weight=2.0)
+    rewarder = Rewarder(RuleStructurer(), RuleAligner(), grade, settings)
+    [group] = rewarder.rewards([problem()], [written(REFERENCE, "12 + 5 = 17. The answer is 26.", "17")])
+    assert group == [Reward(1.0, 1.0), Reward(pytest.approx(1 / 3), 1.0), Reward(0.0, 0.0)]
+    assert rewarder.totals(group) == pytest.approx([2.5, 2 + 1 / 6, 0.0])
+
+
+def test_text_without_a_structure_reward_is_neither_preferred_nor_avoided() -> None:
+    rewarder = Rewarder(RuleStructurer(), RuleAligner(), grade, RlkdSettings())
+    group = [Reward(1.0, 0.0), Reward(None, 1.0), Reward(0.5, 0.0)]
+    assert rewarder.totals(group) == [1.0, 1.75, 0.5]
+    assert rewarder.totals([Reward(None, 1.0), Reward(None, 0.0)]) == [1.0, 0.0]
+
+
+def test_references_that_are_wrong_or_have_no_step_are_left_out() -> None:
+    texts = [REFERENCE, "12 + 5 = 17. The answer is 17.", "The answer is 26."]
+    prepared = prepare([problem(text) for text in texts], RuleStructurer(), grade, verified=True, limit=None)
+    assert [(len(p.steps), p.reference) for p in prepared.problems] == [(3, REFERENCE)]
+    assert (prepared.num_wrong, prepared.num_without_steps) == (1, 1)
+    unverified = prepare(
+        [problem(text) for text in texts], RuleStructurer(), grade, verified=False, limit=None
+    )
+    assert (len(unverified.problems), unverified.num_wrong, unverified.num_without_steps) == (2, 0, 1)
+    first = prepare([problem(text) for text in texts[::-1]], RuleStructurer(), grade, verified=True, limit=1)
+    assert (len(first.problems), first.num_wrong, first.num_without_steps) == (0, 1, 1)
+
+
+# ---------------------------------------------------------------- llm
+
+
+def test_reply_is_read_line_by_line() -> None:
+    reply = """Here are the steps.
+    Reason: count the apples
+    Question: What is 12 + 5?
+    Answer: 17
+
+    2. **Reason**: take away
+    - question: What is left?
+    * Answer: 13
+    Reason: a step without its question
+    Answer: 3
+    Reason: a step without an end"""
+    assert parse_steps(reply) == [
+        Step("count the apples", "What is 12 + 5?", "17"),
+        Step("take away", "What is left?", "13"),
+    ]
+    assert parse_steps("I cannot do that.") is None
+    assert parse_steps("Answer: 3\nQuestion: x\nReason: y") is None
+
+
+def encode(prompt: str) -> list[int]:
+    ids: list[int] = tokenizer().encode(prompt, add_special_tokens=False)
+    return ids
+
+
+def test_llm_structurer_is_a_greedy_reply_of_the_model() -> None:
+    """The embedded teacher cannot follow the prompt: its texts are counted as unscored, not as wrong."""
+    runner = ModelRunner(model(TEACHER))
+    structurer = LlmStructurer(runner, encode, tokenizer().decode, frozenset({0}), 8, rows=2)
+    assert structurer.structure(["How many?"] * 3, ["12 + 5 = 17", "7", ""]) == [None] * 3
+    assert structurer.cost.read > 3 * 100
+    assert 3 <= structurer.cost.generated <= 24
+    assert "12 + 5" in tokenizer().decode(structurer.prompt("How many?", "12 + 5 = 17</think>4 + 4 = 8"))
+    assert "4 + 4" not in tokenizer().decode(structurer.prompt("How many?", "12 + 5 = 17</think>4 + 4 = 8"))
+
+
+def test_llm_aligner_compares_probabilities_after_plain_forward_passes() -> None:
+    runner, yes, no = ModelRunner(model(TEACHER)), (11, 12), (13,)
+    aligner = LlmAligner(runner, encode, yes, no, batch=2)
+    pairs = [
+        (Step(*"abc"), Step(*"xbz")),
+        (Step("we add", "1 + 1", "2"), Step("they add", "1 + 2", "3")),
+    ]
+    agreements = aligner.align(pairs)
+    assert agreements[0].query, "equal texts agree without a question"
+    for pair, agreement in zip(pairs, agreements, strict=True):
+        for part, (left, right) in enumerate(zip(*pair, strict=True)):
+            if left == right:
+                continue
+            ids = torch.tensor([aligner.prompt(part, left, right)])
+            with torch.no_grad():
+                probabilities = model(TEACHER)(ids).logits[0, -1].softmax(-1)
+            assert agreement[part] == bool(probabilities[list(yes)].sum() > probabilities[list(no)].sum())
+    assert aligner.cost.read == sum(
+        len(aligner.prompt(part, a[part], b[part]))
+        for a, b in pairs
+        for part in range(3)
+        if a[part] != b[part]
+    )
