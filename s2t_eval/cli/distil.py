@@ -25,6 +25,8 @@ class Distil:
     Args:
         teacher: the larger model that is learnt from.
         teacher_dtype: data type of the teacher's weights. None: the student's.
+        teacher_args: how the teacher is loaded: arguments of lm_eval's `hf` model, as in `--model_args`
+            (name=value, joined by commas, or a JSON object), such as revision, parallelize, gguf_file.
         labels: label folder of `s2t-eval collect`.
         out: folder to write; an interrupted run is resumed.
     """
@@ -37,6 +39,7 @@ class Distil:
     student: Annotated[StudentOptions, flat("student")]
     teacher: str
     teacher_dtype: str | None = None
+    teacher_args: str = ""
     labels: Path
     out: Path
     settings: Annotated[DistilSettings, flat("distillation")] = field(default_factory=DistilSettings)
@@ -60,23 +63,25 @@ class Distil:
 
     def _load_teacher(self, tokenizer: Any) -> Teacher:
         """The teacher, whose vocabulary is that of the student's tokenizer."""
-        from s2t_eval.artifacts.fingerprint import model_fingerprint
-        from s2t_eval.models.loading import load_model
-        from s2t_eval.models.vocabulary import require_same_vocabulary, stop_ids
+        from s2t_eval.model_wrappers.teacher import load_teacher, read_teacher_args, teacher_options
+        from s2t_eval.models.loading import default_device
+        from s2t_eval.models.vocabulary import stop_ids
         from s2t_eval.training.distil.distillation import Teacher
         from s2t_eval.training.student import short_name
 
-        dtype = self.teacher_dtype or self.student.dtype
-        model, teacher_tokenizer = load_model(
-            "teacher", self.teacher, dtype, self.student.device, self.student.trust_remote_code
-        )
-        require_same_vocabulary(tokenizer, teacher_tokenizer)
+        arguments = read_teacher_args(self.teacher_args)
+        shared = {
+            "dtype": self.teacher_dtype or self.student.dtype,
+            "trust_remote_code": self.student.trust_remote_code,
+        }
+        options = teacher_options(arguments, shared, self.student.device or default_device())
+        loaded = load_teacher(self.teacher, tokenizer, options)
         return Teacher(
-            model,
+            loaded.model,
             short_name(self.teacher),
-            model_fingerprint(model),
-            stop_ids(teacher_tokenizer, model.generation_config),
-            functools.partial(teacher_tokenizer.decode, skip_special_tokens=True),
+            loaded.fingerprint,
+            stop_ids(loaded.tokenizer, loaded.model.generation_config),
+            functools.partial(loaded.tokenizer.decode, skip_special_tokens=True),
         )
 
 
