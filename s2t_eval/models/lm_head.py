@@ -75,7 +75,8 @@ def _has_plain_rows(head: nn.Module) -> bool:
 def input_device(model: Any) -> torch.device:
     """The device on which a model reads token ids; embeddings that are offloaded are computed there too."""
     embeddings = model.get_input_embeddings()
-    device: torch.device | int | str = embeddings.weight.device
-    if embeddings.weight.is_meta:  # accelerate brings the weights to where it computes
-        device = embeddings._hf_hook.execution_device
-    return torch.device(device)
+    hook = vars(embeddings).get("_hf_hook")  # of accelerate, which brings the weights to where it computes
+    if embeddings.weight.is_meta and hook is not None:
+        return torch.device(hook.execution_device)
+    device: torch.device = embeddings.weight.device
+    return device

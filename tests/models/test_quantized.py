@@ -22,10 +22,18 @@ from tests.harness_helpers import STUDENT, TEACHER, generation, prompts, tokeniz
 COMMON = {"threshold": 0.05, "dtype": "float32", "device": "cpu", "batch_size": 4, "verify": 1}
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "quanto int8": ("optimum.quanto", {"quantization_config": {"quant_method": "quanto", "weights": "int8"}}),
-    "quanto int4": ("optimum.quanto", {"quantization_config": {"quant_method": "quanto", "weights": "int4"}}),
     "bitsandbytes 4 bits": ("bitsandbytes", {"load_in_4bit": True, "bnb_4bit_compute_dtype": "float32"}),
     "bitsandbytes 8 bits": ("bitsandbytes", {"load_in_8bit": True}),
+    "quanto int8": ("optimum.quanto", {"quantization_config": {"quant_method": "quanto", "weights": "int8"}}),
+    "torchao int8": (
+        "torchao",
+        {
+            "quantization_config": {
+                "quant_method": "torchao",
+                "quant_type": {"default": {"_type": "Int8WeightOnlyConfig", "_version": 2, "_data": {}}},
+            }
+        },
+    ),
 }
 """Name -> its package, and the teacher's arguments without their `teacher_`."""
 
