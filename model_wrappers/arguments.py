@@ -1,33 +1,17 @@
-"""The `--model_args` of our backends: our own with their defaults, and those of stock `hf`."""
+"""The `--model_args` of our backends beside those of stock `hf`, with their defaults."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, get_args
-
-from lm_eval.models.huggingface import HFLM
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
 
 from s2t_eval.method_table import TRIGGER_NAMES
-from s2t_eval.models.loading import require_device, require_dtype
 from s2t_eval.ranges import SEED, SHARE, Range
 from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import KlDirection
-
-# Stock `hf` passes every unknown argument to from_pretrained, typing errors included. These are the
-# keywords of from_pretrained that apply here.
-LOADING_ARGS = frozenset(
-    """attn_implementation device_map low_cpu_mem_usage use_safetensors variant token code_revision
-    local_files_only cache_dir force_download load_in_4bit load_in_8bit bnb_4bit_compute_dtype
-    bnb_4bit_quant_type bnb_4bit_use_double_quant max_memory experts_implementation""".split()
-)
-STOCK_ARGS = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "kwargs"}
-RENAMED = {"warmup": "warmup_tokens"}
-"""Former name of an argument -> its name."""
 
 DIVERGENCES = {
     "kl": Range("a divergence of 0 or more (nats)", 0),
@@ -136,8 +120,6 @@ class SelectionArguments(CommonArguments):
 
     Args:
         teacher: the larger model; a hub name, a folder or `embedded/teacher`.
-        teacher_dtype: None takes the student's argument `dtype`.
-        teacher_device: None takes the student's device.
         top_k: number of candidates.
         trigger: the divergence that decides which steps fire.
         threshold: of the trigger: a step fires if its divergence is above this. Give this or `tau`.
@@ -154,8 +136,6 @@ class SelectionArguments(CommonArguments):
     """
 
     teacher: str | None = None
-    teacher_dtype: str | None = None
-    teacher_device: str | None = None
     top_k: int = Policy.top_k
     trigger: str = "kl"
     threshold: float | None = None
@@ -173,8 +153,6 @@ class SelectionArguments(CommonArguments):
 
     def _check_ranges(self) -> None:
         super().__post_init__()
-        require_dtype("teacher's dtype", self.teacher_dtype)
-        require_device("teacher_device", self.teacher_device)
         if self.top_k is not None:
             require_int("top_k", self.top_k, 1)
         require_int("warmup_tokens", self.warmup_tokens, 0)
@@ -279,10 +257,8 @@ class TeacherArguments(SelectionArguments, ServerArguments):
         if self.teacher_url is None:
             return
         server_urls("teacher_url", str(self.teacher_url))
-        for name, default in (("teacher_dtype", None), ("teacher_device", None), ("verify", "auto")):
-            if getattr(self, name) != default:
-                other = "give chunk=TOKENS instead" if name == "verify" else "leave it out"
-                raise ValueError(f"{name}: the server of teacher_url decides it; {other}")
+        if self.verify != "auto":
+            raise ValueError("verify: the server of teacher_url decides it; give chunk=TOKENS instead")
 
 
 @dataclass(frozen=True)
@@ -312,9 +288,6 @@ class LocalArguments(SelectionArguments):
 
     def __post_init__(self) -> None:
         self._check_ranges()
-        for name in ("teacher_dtype", "teacher_device"):
-            if getattr(self, name) is not None and self.teacher is None:
-                raise ValueError(f"{name}: there is no teacher that it could apply to; leave it out")
         if self.proposer not in (None, "tuned", "base"):
             raise ValueError(f"proposer: expected 'tuned' or 'base', got {self.proposer!r}")
         require_bool("merge", self.merge)
@@ -332,31 +305,6 @@ class LocalArguments(SelectionArguments):
             raise ValueError("threshold: it belongs to a trigger; name the trigger too, or give tau alone")
         elif self.router is not None:
             raise ValueError(f"router={self.router}: only trigger=router uses it; name the trigger too")
-
-
-def split_arguments(
-    method: str, own_class: type[CommonArguments], model_args: Mapping[str, Any]
-) -> tuple[CommonArguments, dict[str, Any]]:
-    """Separate the user's arguments into ours and stock `hf`'s.
-
-    Raises:
-        ValueError: an argument that neither has; the message names the nearest known one.
-    """
-    own_names = {field.name for field in fields(own_class)}
-    stock_names = STOCK_ARGS | LOADING_ARGS
-    unknown = [name for name in model_args if name not in own_names | stock_names]
-    if unknown and RENAMED.get(unknown[0]) in own_names:
-        name = RENAMED[unknown[0]]
-        raise ValueError(
-            f"--model {method}: the argument {unknown[0]} is now called {name}; give "
-            f"{name}={model_args[unknown[0]]}"
-        )
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], sorted(own_names | stock_names), n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"its own are {', '.join(sorted(own_names))}"
-        raise ValueError(f"--model {method}: unknown argument {unknown[0]!r}; {hint}")
-    own = own_class(**{name: model_args[name] for name in own_names if name in model_args})
-    return own, {name: value for name, value in model_args.items() if name not in own_names}
 
 
 def require_int(name: str, value: object, least: int) -> None:

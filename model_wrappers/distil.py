@@ -6,8 +6,8 @@ from typing import Any
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.methods.distilled import SETTINGS, DistilInfo, read_distilled
-from s2t_eval.model_wrappers.arguments import split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.selection import policy

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from s2t_eval.model_wrappers.arguments import TeacherArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import TeacherArguments
 from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.selection import policy
 
 

@@ -26,20 +26,20 @@ from lm_eval.models.huggingface import HFLM
 import s2t_eval
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.engine import Finish, FiredStep, Request, Result, Usage
+from s2t_eval.model_wrappers.splitting import TEACHER
 
 CACHE_KEY = "s2t_eval fingerprint"
 TEXT_KEY = "s2t_eval text "
 
 WITHOUT_EFFECT = frozenset(
-    """batch_size max_batch_size trace other_prompt logits_cache offload_folder low_cpu_mem_usage max_memory
+    """batch_size max_batch_size trace other_prompt logits_cache offload_folder low_cpu_mem_usage
     max_memory_per_gpu max_cpu_memory token cache_dir force_download local_files_only verify student_url
     teacher_url chunk concurrency timeout_s patience_s""".split()
 )
-"""Arguments of the models that do not change a text, but for rounding."""
+"""Arguments of the models, a teacher's included, that do not change a text, but for rounding."""
 
 RESOLVED = frozenset(
-    """pretrained dtype max_length device teacher teacher_dtype teacher_device selector router calibration tah
-    oracle""".split()
+    "pretrained dtype max_length device teacher selector router calibration tah oracle".split()
 )
 """Arguments that a run's description records resolved, such as fingerprints of weights and dtypes."""
 
@@ -137,7 +137,7 @@ def argument_values(own: object, model_args: Mapping[str, Any]) -> dict[str, Any
         if parameter.default is not parameter.empty
     }
     values = {**stock, **model_args, **asdict(own)}  # type: ignore[call-overload]
-    left_out = WITHOUT_EFFECT | RESOLVED
+    left_out = WITHOUT_EFFECT | RESOLVED | {TEACHER + name for name in WITHOUT_EFFECT | RESOLVED}
     return {name: value for name, value in values.items() if name not in left_out and value is not None}
 
 

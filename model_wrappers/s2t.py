@@ -16,11 +16,11 @@ from s2t_eval.model_wrappers.arguments import (
     CommonArguments,
     SelectionArguments,
     TeacherArguments,
-    split_arguments,
 )
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
+from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.teacher import load_teacher
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.selection import policy
@@ -59,7 +59,7 @@ class SelectionLM(EngineLM):
                 self.tokenizer, arguments.teacher, bool(kwargs.get("trust_remote_code", False))
             )
         elif arguments.teacher is not None:
-            self._load_teacher(kwargs)
+            self._load_teacher(arguments.teacher, kwargs.get("max_length"))
         if isinstance(self.router, RouterFolder):
             self.router.require_teacher(self.teacher_fingerprint)
         self.calibration = self._load_calibration()
@@ -109,11 +109,8 @@ class SelectionLM(EngineLM):
     def _make_policy(self) -> Policy:
         raise TypeError(f"{type(self).__name__} defines no policy")
 
-    def _load_teacher(self, kwargs: dict[str, Any]) -> None:
-        arguments = self.selection
-        assert arguments.teacher is not None
-        device = arguments.teacher_device or self.device
-        loaded = load_teacher(arguments.teacher, self.tokenizer, device, arguments.teacher_dtype, kwargs)
+    def _load_teacher(self, name: str, max_length: int | None) -> None:
+        loaded = load_teacher(name, self.tokenizer, self.teacher_options, max_length)
         self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
 
     def _load_selector(self, name: str | None) -> Selector | None:

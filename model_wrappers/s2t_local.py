@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, Selector, SelectorInfo, adapter_on
-from s2t_eval.model_wrappers.arguments import LocalArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
+from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import make_score

@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN_WEIGHTS = "unknown"
 """Fingerprint of a student on servers whose weights are not on this machine."""
-REFUSED = ("peft", "delta", "gguf_file", "load_in_4bit", "load_in_8bit", "autogptq", "gptqmodel")
+REFUSED = (
+    *("peft", "delta", "gguf_file", "load_in_4bit", "load_in_8bit", "quantization_config"),
+    *("autogptq", "gptqmodel"),
+)
 """Arguments that change a model's weights, which are the server's."""
 
 

@@ -14,11 +14,10 @@ from s2t_eval.model_wrappers.arguments import (
     CommonArguments,
     require_choice,
     require_int,
-    split_arguments,
 )
 from s2t_eval.model_wrappers.asking import AskingLM
+from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.teacher import load_teacher
-from s2t_eval.models.loading import require_device, require_dtype
 from s2t_eval.ranges import NOT_NEGATIVE
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
@@ -30,8 +29,6 @@ class SpecReasonArguments(CommonArguments):
 
     Args:
         teacher: the larger model; a hub name, a folder or `embedded/teacher`; required.
-        teacher_dtype: None takes the student's argument `dtype`.
-        teacher_device: None takes the student's device.
         accept: a drafted step is accepted if its score, from 0 to 1, is at least this: 0 accepts every
             draft, above 1 the teacher writes the whole text. With marks from 0 to 9, 0.7 means 7 and above.
         score: `digit`, the teacher's mark of the step from 0 to 9; `expected`, its expectation over the
@@ -41,8 +38,6 @@ class SpecReasonArguments(CommonArguments):
     """
 
     teacher: str | None = None
-    teacher_dtype: str | None = None
-    teacher_device: str | None = None
     accept: float = 0.7
     score: str = "digit"
     delimiter: str = "line"
@@ -50,8 +45,6 @@ class SpecReasonArguments(CommonArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_dtype("teacher's dtype", self.teacher_dtype)
-        require_device("teacher_device", self.teacher_device)
         NOT_NEGATIVE.require("accept", self.accept)
         require_choice("score", self.score, SCORES)
         require_choice("delimiter", self.delimiter, DELIMITERS)
@@ -70,8 +63,8 @@ class SpecReason(AskingLM):
     ARGUMENTS = SpecReasonArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        parsed, _ = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
-        arguments = cast(SpecReasonArguments, parsed)
+        parsed = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
+        arguments = cast(SpecReasonArguments, parsed.own)
         if not arguments.teacher:
             raise ValueError(
                 f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger model "
@@ -79,11 +72,7 @@ class SpecReason(AskingLM):
             )
         super().__init__(pretrained, **kwargs)
         loaded = load_teacher(
-            arguments.teacher,
-            self.tokenizer,
-            arguments.teacher_device or self.device,
-            arguments.teacher_dtype,
-            kwargs,
+            arguments.teacher, self.tokenizer, self.teacher_options, kwargs.get("max_length")
         )
         self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
         self.teacher_tokenizer = loaded.tokenizer

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from s2t_eval.model_wrappers.arguments import require_int
+from s2t_eval.model_wrappers.quantization import require_quantization
 from s2t_eval.models.loading import devices, require_device, require_dtype
 from s2t_eval.ranges import AT_LEAST_1
 
@@ -16,8 +17,7 @@ HARNESS_DEVICE = "cuda:0"
 
 def require_stock(stock: Mapping[str, Any]) -> None:
     """Raise `ValueError` for one of stock `hf`'s arguments that would fail late, or be replaced silently."""
-    require_dtype("dtype", stock.get("dtype"))
-    require_device("device", stock.get("device"))
+    require_loading(stock)
     for name in ("batch_size", "max_batch_size"):
         size = stock.get(name)
         number, _, repeats = str(size).partition(":")
@@ -31,6 +31,24 @@ def require_stock(stock: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}: expected a whole number of at least 1{also}, got {size!r}")
     if stock.get("max_length") is not None:
         require_int("max_length", stock["max_length"], 1)
+
+
+def require_loading(stock: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise `ValueError` for an argument about loading that would fail late, or be ignored.
+
+    Args:
+        stock: stock `hf`'s arguments of one model.
+        prefix: `teacher_` for those of a teacher, for messages.
+    """
+    require_dtype(f"{prefix}dtype", stock.get("dtype"))
+    require_device(f"{prefix}device", stock.get("device"))
+    require_quantization(stock, prefix)
+    for name in ("device_map", "max_memory_per_gpu", "max_cpu_memory"):
+        if stock.get(name) is not None and not stock.get("parallelize"):
+            raise ValueError(
+                f"{prefix}{name}: the model is only spread over devices with {prefix}parallelize=True, got "
+                f"{stock[name]!r} without it; add it, or leave {prefix}{name} out"
+            )
 
 
 def require_context(role: str, max_length: int | None, config: Any) -> None:

@@ -15,8 +15,9 @@ from s2t_eval.methods.tah.decoder import TAH, LoopedDecoder, Vote
 from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import TahError, require_depth, require_threshold
 from s2t_eval.methods.tah.votes import DeciderVote, OracleVote
-from s2t_eval.model_wrappers.arguments import CommonArguments, split_arguments
+from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
 from s2t_eval.selection.policy import Policy

@@ -1,4 +1,4 @@
-"""The larger model beside the student, loaded once for every backend that has one."""
+"""The larger model beside the student, loaded as stock `hf` loads a model, for every backend that has one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ import torch
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner
-from s2t_eval.model_wrappers.stock_arguments import require_context
-from s2t_eval.models.loading import load_model
+from s2t_eval.model_wrappers.checked_model import CheckedModel
+from s2t_eval.model_wrappers.splitting import TEACHER, parse_model_args, require_teacher_names
+from s2t_eval.model_wrappers.stock_arguments import require_context, require_loading
+from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import require_same_vocabulary, text_vocabulary
+
+SHARED = ("dtype", "trust_remote_code")
+"""Arguments of the student that hold for a teacher without its own."""
+
+
+class TeacherModel(CheckedModel):
+    """The teacher as stock `hf` loads it."""
+
+    ROLE = "teacher"
+    PEFT = "teacher_peft"
 
 
 class Teacher(NamedTuple):
@@ -21,31 +33,73 @@ class Teacher(NamedTuple):
     fingerprint: str
     """of its weights"""
     tokenizer: Any
+    model: Any
+
+
+def read_teacher_args(text: str) -> dict[str, Any]:
+    """A teacher's arguments from the option `--teacher_args` of a command.
+
+    Args:
+        text: stock `hf`'s arguments about loading, as in `--model_args` but without `teacher_` in front.
+
+    Raises:
+        ValueError: an unknown name, or an unusable value.
+    """
+    try:
+        options = parse_model_args(text)
+    except ValueError as error:
+        raise ValueError(f"--teacher_args: {error}") from error
+    require_teacher_names("--teacher_args", options)
+    require_teacher_options(options, {})
+    return options
+
+
+def require_teacher_options(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for unusable arguments of a teacher, stock `hf`'s without their `teacher_`.
+
+    Args:
+        teacher: the teacher's arguments.
+        student: the student's.
+    """
+    require_loading(teacher, TEACHER)
+    if teacher.get("tp_plan") is not None and student.get("tp_plan") is None:
+        raise ValueError(
+            "teacher_tp_plan: the processes that share a teacher must decode the same texts, which they do "
+            "with tp_plan for the student too; give both, or teacher_parallelize=True in one process"
+        )
+
+
+def teacher_options(
+    teacher: Mapping[str, Any], student: Mapping[str, Any], device: torch.device | str
+) -> dict[str, Any]:
+    """Stock `hf`'s arguments with which a teacher is loaded.
+
+    Args:
+        teacher: the teacher's arguments.
+        student: the student's; `dtype` and `trust_remote_code` hold for a teacher without its own.
+        device: the student's, which holds likewise.
+    """
+    shared = {name: student[name] for name in SHARED if student.get(name) is not None}
+    return {"device": str(device), **shared, **teacher}
 
 
 def load_teacher(
-    name: str,
-    student_tokenizer: Any,
-    device: torch.device | str,
-    dtype: str | None,
-    model_args: Mapping[str, Any],
+    name: str, student_tokenizer: Any, options: Mapping[str, Any], max_length: int | None = None
 ) -> Teacher:
     """Load the teacher and compare its vocabulary with the student's.
 
     Args:
         name: a hub name, a folder or `embedded/teacher`.
         student_tokenizer: the student's tokenizer.
-        device: where the teacher runs.
-        dtype: None takes the student's argument `dtype`.
-        model_args: stock `hf`'s arguments of the run.
+        options: arguments of stock `hf`; see `teacher_options`.
+        max_length: the run's context in tokens; None takes the models'.
 
     Raises:
         ModelLoadError: a model that is missing or unreadable.
         VocabularyMismatchError: teacher and student have different tokens.
     """
-    trust = bool(model_args.get("trust_remote_code", False))
-    model, tokenizer = load_model("teacher", name, dtype or model_args.get("dtype", "auto"), device, trust)
-    require_same_vocabulary(student_tokenizer, tokenizer)
-    require_context("teacher", model_args.get("max_length"), model.config)
-    runner = ModelRunner(model, name, text_vocabulary(tokenizer))
-    return Teacher(runner, model_fingerprint(model), tokenizer)
+    loaded = TeacherModel(resolve_model(name), model_name=name, **options)
+    require_same_vocabulary(student_tokenizer, loaded.tokenizer)
+    require_context("teacher", max_length, loaded.model.config)
+    runner = ModelRunner(loaded.model, name, text_vocabulary(loaded.tokenizer))
+    return Teacher(runner, model_fingerprint(loaded.model), loaded.tokenizer, loaded.model)

@@ -23,6 +23,7 @@ from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.cli.application import GROUPS, CommandLine, help_text
 from s2t_eval.cli.options import Option, options_of
 from s2t_eval.method_table import BACKENDS
+from s2t_eval.model_wrappers.splitting import TEACHER_ARGS
 from scripts import reference_text as prose
 from scripts.reference_code import descriptions, find_class
 
@@ -155,7 +156,8 @@ def model_arguments() -> list[str]:
         if parent and settings.__base__ is not find_class("CommonArguments"):
             lines += [f"Those of {parent}, with these differences:", ""]
         lines += field_table(own, described)
-    return lines
+    names = ", ".join(f"`{name}`" for name in sorted(TEACHER_ARGS))
+    return [*lines, "", *prose.TEACHER_ARGUMENTS.splitlines(), "", f"{names}."]
 
 
 def documented() -> set[type]:

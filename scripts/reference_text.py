@@ -9,6 +9,14 @@ Every backend takes the arguments of lm_eval's own `hf` backend with the same me
 names the nearest known one.
 """
 
+TEACHER_ARGUMENTS = """## The teacher of `s2t`, `takeover`, `r2r`, `specreason`, `s2t_local`, `pps_local`
+
+The teacher is loaded as `hf` loads a model: every argument of `hf` about loading exists a second time, with
+`teacher_` in front. Without `teacher_dtype`, `teacher_device` and `teacher_trust_remote_code` the student's
+hold; the others have the defaults of `hf`. Commands that load a teacher take the same arguments in
+`--teacher_args`, without `teacher_` in front. [Large teachers](../guides/large-teachers.md) has examples.
+"""
+
 COMMANDS = """# Commands
 
 `s2t-eval COMMAND` and `python -m s2t_eval COMMAND` are the same. An underscore in an option may be written as

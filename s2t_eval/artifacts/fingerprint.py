@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 VALUES_PER_TENSOR = 64
 """Values read from each tensor: enough to distinguish checkpoints, and cheap for large models."""
@@ -22,9 +23,29 @@ def model_fingerprint(model: nn.Module) -> str:
     """16 hex digits that identify a checkpoint, adapters included.
 
     They are a hash of every parameter's name, shape and up to `VALUES_PER_TENSOR` of its values. Values are
-    converted to bfloat16, so that a checkpoint has the same fingerprint in every dtype.
+    converted to bfloat16, so that a checkpoint has the same fingerprint in every dtype. Where weights are
+    offloaded does not matter; quantized ones have a fingerprint of their own.
     """
-    return _fingerprint(sorted(model.state_dict().items()))
+    return _fingerprint(
+        plain for name, tensor in sorted(model.state_dict().items()) for plain in _plain(model, name, tensor)
+    )
+
+
+def _plain(model: nn.Module, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """A tensor of a model's state as tensors in memory: packed ones by their parts, offloaded ones read."""
+    if is_traceable_wrapper_subclass(tensor):  # quantized by torchao or quanto
+        parts, _ = tensor.__tensor_flatten__()
+        yield from ((f"{name}.{part}", getattr(tensor, part)) for part in parts)
+    elif tensor.is_meta:
+        # Not at the top: most readers of this module load no model.
+        from accelerate.utils import align_module_device
+
+        owner, _, own_name = name.rpartition(".")
+        module = model.get_submodule(owner)
+        with align_module_device(module, torch.device("cpu")):
+            yield name, getattr(module, own_name)
+    else:
+        yield name, tensor
 
 
 def checkpoint_fingerprint(model: nn.Module, files: Iterable[Path]) -> str | None:

@@ -28,6 +28,8 @@ class Calibrate(ProblemOptions):
 
     Args:
         teacher: the larger model. None: only local triggers are calibrated.
+        teacher_args: how the teacher is loaded: arguments of lm_eval's `hf` model, as in `--model_args`
+            (name=value, joined by commas, or a JSON object), such as revision, parallelize, gguf_file.
         tau: wanted rates of fired steps, as shares of all steps.
         warmup_tokens: number of tokens at the start of a text at which nothing fires.
         router: folder of an R2R router (`s2t-eval r2r train`), which is calibrated too.
@@ -41,6 +43,7 @@ class Calibrate(ProblemOptions):
 
     source: Annotated[CalibrationSource, flat("problems")] = field(default_factory=CalibrationSource)
     teacher: str | None = None
+    teacher_args: str = ""
     tau: tuple[float, ...] = (0.01, 0.05, 0.1)
     warmup_tokens: int = 0
     router: str | None = None
@@ -56,7 +59,7 @@ class Calibrate(ProblemOptions):
         require_flags(self, tau=RATES, warmup_tokens=AT_LEAST_0)
         require_writable_file("--out", self.out)
         _require_no_other_file(self.out)
-        lm = calibration_run.load_lm(self.student.pretrained, self.teacher, **self.loading)
+        lm = calibration_run.load_lm(self.student.pretrained, self.teacher, self.teacher_args, **self.loading)
         prompts = source_prompts(lm, self.source, self.prompting)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
         calibration = calibration_run.calibrate(

@@ -25,6 +25,8 @@ class Collect(ProblemOptions):
 
     Args:
         teacher: the larger model that labels.
+        teacher_args: how the teacher is loaded: arguments of lm_eval's `hf` model, as in `--model_args`
+            (name=value, joined by commas, or a JSON object), such as revision, parallelize, gguf_file.
         out: label folder to write; an interrupted run is resumed.
     """
 
@@ -34,6 +36,7 @@ class Collect(ProblemOptions):
     )
 
     teacher: str
+    teacher_args: str = ""
     collection: Annotated[_CollectionOptions, Parameter(name="*")] = field(default_factory=_CollectionOptions)
     out: Path
 
@@ -46,7 +49,9 @@ class Collect(ProblemOptions):
         require_reusable_folder(
             "--out", self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False
         )
-        lm = collect_labels.load_pair(self.student.pretrained, self.teacher, **self.loading)
+        lm = collect_labels.load_pair(
+            self.student.pretrained, self.teacher, self.teacher_args, **self.loading
+        )
         settings = replace(self.collection, drop_overlap=self.drop_overlap)
         manifest = collect_labels.collect_labels(lm, self.source, self.prompting, settings, self.out)
         print(

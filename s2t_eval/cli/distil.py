@@ -32,6 +32,8 @@ class Distil:
     Args:
         teacher: the larger model that is learnt from.
         teacher_dtype: data type of the teacher's weights. None: the student's.
+        teacher_args: how the teacher is loaded: arguments of lm_eval's `hf` model, as in `--model_args`
+            (name=value, joined by commas, or a JSON object), such as revision, parallelize, gguf_file.
         labels: label folder of `s2t-eval collect`.
         out: folder to write; an interrupted run is resumed.
     """
@@ -44,6 +46,7 @@ class Distil:
     student: Annotated[StudentOptions, flat("student")]
     teacher: str
     teacher_dtype: str | None = None
+    teacher_args: str = ""
     labels: Path
     out: Path
     settings: Annotated[DistilSettings, flat("distillation")] = field(default_factory=DistilSettings)
@@ -61,38 +64,42 @@ class Distil:
         student, tokenizer = load_student(*self.student.loading)
         labels.require_student(student.fingerprint, student.vocabulary)
         require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
-        teacher, _ = load_teacher(self.teacher, self.teacher_dtype, self.student, tokenizer)
+        teacher, _ = load_distil_teacher(
+            self.teacher, self.teacher_dtype, self.teacher_args, self.student, tokenizer
+        )
         info = distil(student, teacher, tokenizer, labels, self.settings, self.loop, self.out)
         _show(self.out, info)
 
 
-def load_teacher(name: str, dtype: str | None, options: StudentOptions, tokenizer: Any) -> LoadedTeacher:
+def load_distil_teacher(
+    name: str, dtype: str | None, teacher_args: str, options: StudentOptions, tokenizer: Any
+) -> LoadedTeacher:
     """The teacher, whose vocabulary is that of the student's tokenizer.
 
     Args:
         name: the teacher.
         dtype: data type of its weights; None: the student's.
+        teacher_args: stock `hf`'s arguments with which it is loaded.
         options: how the student was loaded.
         tokenizer: the student's tokenizer.
     """
-    from s2t_eval.artifacts.fingerprint import model_fingerprint
-    from s2t_eval.models.loading import load_model
-    from s2t_eval.models.vocabulary import require_same_vocabulary, stop_ids
+    from s2t_eval.model_wrappers.teacher import load_teacher, read_teacher_args, teacher_options
+    from s2t_eval.models.loading import default_device
+    from s2t_eval.models.vocabulary import stop_ids
     from s2t_eval.training.distil.distillation import Teacher
     from s2t_eval.training.student import short_name
 
-    model, teacher_tokenizer = load_model(
-        "teacher", name, dtype or options.dtype, options.device, options.trust_remote_code
-    )
-    require_same_vocabulary(tokenizer, teacher_tokenizer)
+    shared = {"dtype": dtype or options.dtype, "trust_remote_code": options.trust_remote_code}
+    given = teacher_options(read_teacher_args(teacher_args), shared, options.device or default_device())
+    loaded = load_teacher(name, tokenizer, given)
     teacher = Teacher(
-        model,
+        loaded.model,
         short_name(name),
-        model_fingerprint(model),
-        stop_ids(teacher_tokenizer, model.generation_config),
-        functools.partial(teacher_tokenizer.decode, skip_special_tokens=True),
+        loaded.fingerprint,
+        stop_ids(loaded.tokenizer, loaded.model.generation_config),
+        functools.partial(loaded.tokenizer.decode, skip_special_tokens=True),
     )
-    return LoadedTeacher(teacher, teacher_tokenizer)
+    return LoadedTeacher(teacher, loaded.tokenizer)
 
 
 def _show(out: Path, info: DistilInfo) -> None:

@@ -29,6 +29,8 @@ class R2RLabel(ProblemOptions):
 
     Args:
         teacher: the larger model, which writes and continues the texts.
+        teacher_args: how the teacher is loaded: arguments of lm_eval's `hf` model, as in `--model_args`
+            (name=value, joined by commas, or a JSON object), such as revision, parallelize, gguf_file.
         num_logits: number of the student's largest logits that are kept for the router.
         out: label folder to write; an interrupted run is resumed.
     """
@@ -39,6 +41,7 @@ class R2RLabel(ProblemOptions):
     )
 
     teacher: str
+    teacher_args: str = ""
     labelling: Annotated[LabelSettings, flat("labelling")] = field(default_factory=LabelSettings)
     num_logits: int = 100
     out: Path
@@ -53,7 +56,7 @@ class R2RLabel(ProblemOptions):
         from s2t_eval.pipelines.collect_labels import load_pair
         from s2t_eval.pipelines.r2r_labels import Labelling, label
 
-        lm = load_pair(self.student.pretrained, self.teacher, **self.loading)
+        lm = load_pair(self.student.pretrained, self.teacher, self.teacher_args, **self.loading)
         settings = Labelling(self.labelling, self.num_logits, self.drop_overlap)
         _print_labels(self.out, label(lm, self.source, self.prompting, settings, self.out))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from s2t_eval.artifacts.output_paths import require_new_folder
 from s2t_eval.cli.command import flat
-from s2t_eval.cli.distil import load_teacher
+from s2t_eval.cli.distil import load_distil_teacher
 from s2t_eval.cli.source import StudentOptions
 from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
 
@@ -24,6 +24,8 @@ class Rlkd:
         labels: label folder of `s2t-eval collect --task NAME`; its problems and prompts are used.
         teacher: the larger model, whose greedy texts are the references. None: the problems' own solutions.
         teacher_dtype: data type of the teacher's weights. None: the student's.
+        teacher_args: how the teacher is loaded: arguments of lm_eval's `hf` model, as in `--model_args`
+            (name=value, joined by commas, or a JSON object), such as revision, parallelize, gguf_file.
         out: folder to write, for `--model distil`; an interrupted run is resumed.
     """
 
@@ -36,6 +38,7 @@ class Rlkd:
     labels: Path
     teacher: str | None = None
     teacher_dtype: str | None = None
+    teacher_args: str = ""
     out: Path
     settings: Annotated[RlkdSettings, flat("reward and sampling")] = field(default_factory=RlkdSettings)
     loop: Annotated[RlkdLoopSettings, flat("training loop")] = field(default_factory=RlkdLoopSettings)
@@ -44,8 +47,9 @@ class Rlkd:
         """Train, and print the rewards on held-out problems and the cost."""
         require_new_folder("--out", self.out)
         self.settings.require_teacher(self.teacher is not None)
-        if self.teacher is None and self.teacher_dtype is not None:
-            raise ValueError("--teacher_dtype: it belongs to --teacher, which is not given; leave it out")
+        for name in ("teacher_dtype", "teacher_args"):
+            if self.teacher is None and getattr(self, name):
+                raise ValueError(f"--{name}: it belongs to --teacher, which is not given; leave it out")
         from s2t_eval.pipelines.rlkd import PromptedTeacher, train
         from s2t_eval.training.labels import LabelSet
         from s2t_eval.training.student import load_student
@@ -54,7 +58,9 @@ class Rlkd:
         student, tokenizer = load_student(*self.student.loading)
         teacher = None
         if self.teacher is not None:
-            loaded = load_teacher(self.teacher, self.teacher_dtype, self.student, tokenizer)
+            loaded = load_distil_teacher(
+                self.teacher, self.teacher_dtype, self.teacher_args, self.student, tokenizer
+            )
             teacher = PromptedTeacher(loaded.teacher, loaded.tokenizer)
         _show(self.out, train(labels, student, tokenizer, teacher, self.settings, self.loop, self.out))
 

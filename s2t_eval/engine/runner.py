@@ -17,7 +17,7 @@ from s2t_eval.engine.packing import Packed, batches, pack_branches, pack_uncache
 from s2t_eval.engine.prefix_cache import PrefixCache, cached_prefix
 from s2t_eval.engine.support import UnsupportedModelError, check_supported
 from s2t_eval.models.cpu_linear import transposed, worthwhile
-from s2t_eval.models.lm_head import LMHead
+from s2t_eval.models.lm_head import LMHead, input_device
 
 PASS_TOKENS = {"cpu": 512}
 PASS_TOKENS_ELSEWHERE = 4096
@@ -88,7 +88,7 @@ class ModelRunner:
         check_supported(self.config, name)
         self.body: nn.Module = base.get_decoder()
         self._lm_head = LMHead(base, text_vocab)
-        self.device = base.get_input_embeddings().weight.device
+        self.device = input_device(base)
         self.counters = Counters()
         self.cache = KVCache(0, 0)
         self.prefixes = PrefixCache(0, 0)

@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 ROWS = range(7, 49)
 """Numbers of rows for which the transposed form is faster."""
@@ -26,6 +27,8 @@ def worthwhile(model: nn.Module) -> list[nn.Linear]:
         module
         for module in model.modules()
         if type(module) is nn.Linear
+        and "forward" not in vars(module)  # hooks of accelerate, which bring offloaded weights
+        and not is_traceable_wrapper_subclass(module.weight)  # quantized weights
         and module.weight.device.type == "cpu"
         and module.weight.dtype == torch.float32
         and module.out_features >= MIN_OUT_FEATURES

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from s2t_eval.models.cpu_linear import transposed, worthwhile
 
@@ -45,7 +46,7 @@ class LMHead:
     def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
         """Logits of chosen ids only, float32 [n, m], for hidden [n, hidden] and ids [n, m]."""
         head = self.module
-        if type(head) is not nn.Linear:  # quantized or adapted heads have no plain rows
+        if not _has_plain_rows(head):
             return self.logits(hidden).gather(-1, ids)
         weight = head.weight[ids]
         logits = torch.einsum("nmh,nh->nm", weight, hidden.to(weight)).float()
@@ -57,8 +58,25 @@ class LMHead:
         """As `logits` for [n, hidden] on the head's device, in the fastest form on a CPU (inference only)."""
         head = self.module
         with transposed(worthwhile(head), len(hidden)):
-            return self.logits(hidden.to(head.weight.device))
+            return self.logits(hidden if head.weight.is_meta else hidden.to(head.weight.device))
 
     def capped(self, logits: Tensor) -> Tensor:
         """Logits with the soft cap of Gemma 2, cap * tanh(logits / cap); unchanged for other models."""
         return logits if self._soft_cap is None else self._soft_cap * torch.tanh(logits / self._soft_cap)
+
+
+def _has_plain_rows(head: nn.Module) -> bool:
+    """Whether rows of the head's weight can be read: it is neither quantized, nor adapted, nor offloaded."""
+    return (
+        type(head) is nn.Linear and not head.weight.is_meta and not is_traceable_wrapper_subclass(head.weight)
+    )
+
+
+def input_device(model: Any) -> torch.device:
+    """The device on which a model reads token ids; embeddings that are offloaded are computed there too."""
+    embeddings = model.get_input_embeddings()
+    hook = vars(embeddings).get("_hf_hook")  # of accelerate, which brings the weights to where it computes
+    if embeddings.weight.is_meta and hook is not None:
+        return torch.device(hook.execution_device)
+    device: torch.device = embeddings.weight.device
+    return device

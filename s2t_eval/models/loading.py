@@ -16,6 +16,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from s2t_eval.embedded import embedded_path
@@ -43,12 +44,22 @@ def loading(role: str, name: object) -> Iterator[None]:
         yield
     except ModelLoadError:
         raise
-    except UNREADABLE as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except ImportError as error:
         raise ModelLoadError(
-            f"{role}={name}: the model cannot be loaded ({reason}); expected a hub name, a folder "
-            "with config.json, weights and tokenizer, or embedded/student, embedded/teacher"
+            f"{role}={name}: loading it in this way needs a package that is not installed "
+            f"({_first_line(error)}); install it, or load the model in another way"
         ) from error
+    except UNREADABLE as error:
+        raise ModelLoadError(
+            f"{role}={name}: the model cannot be loaded ({_first_line(error)}); expected a hub name, a "
+            "folder with config.json, weights and tokenizer, or embedded/student, embedded/teacher"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of an exception's message; its class where there is none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def require_dtype(argument: str, value: Any) -> None:
@@ -65,6 +76,11 @@ def require_device(argument: str, value: Any) -> None:
     known = devices()
     if value not in known:
         raise ValueError(f"{argument}: expected a device of this machine ({', '.join(known)}), got {value!r}")
+
+
+def default_device() -> str:
+    """A GPU where there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def devices() -> list[str]:
@@ -130,7 +146,7 @@ def load_model(
     path = resolve_model(name)
     require_safetensors(role, path)
     if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = default_device()
     with loading(role, name):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
         model = WholeCheckpoints(AutoModelForCausalLM, role, name).from_pretrained(
@@ -215,7 +231,8 @@ def require_finite(role: str, name: object, model: nn.Module) -> None:
 def require_finite_tensors(role: str, name: object, tensors: dict[str, Tensor]) -> None:
     """The same for any tensors; packed types and tensors that are not in memory are skipped."""
     for key, tensor in tensors.items():
-        is_plain = tensor.is_floating_point() and tensor.element_size() > 1 and not tensor.is_meta
+        is_packed = is_traceable_wrapper_subclass(tensor) or tensor.element_size() == 1
+        is_plain = tensor.is_floating_point() and not is_packed and not tensor.is_meta
         # The minimum and maximum are NaN if any value is, and need no additional memory.
         if is_plain and tensor.numel() and not all(bound.isfinite() for bound in tensor.detach().aminmax()):
             raise ModelLoadError(

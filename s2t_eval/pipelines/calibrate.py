@@ -10,6 +10,8 @@ from s2t_eval.methods.r2r_folder import load_router
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.splitting import TEACHER
+from s2t_eval.model_wrappers.teacher import read_teacher_args
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError, recorded_prompting
 from s2t_eval.selection.calibration import Calibration
@@ -81,14 +83,23 @@ def calibrate(
     )
 
 
-def load_lm(pretrained: str, teacher: str | None, **stock: Any) -> EngineLM:
+def load_lm(pretrained: str, teacher: str | None, teacher_args: str = "", **stock: Any) -> EngineLM:
     """Load the student, and with a teacher also the teacher, whose KL is measured at every step.
 
     Args:
         pretrained: the student.
         teacher: the teacher; None loads the student only.
+        teacher_args: how the teacher is loaded; see `read_teacher_args`.
         stock: further arguments of lm_eval's `hf` model, such as `dtype`.
+
+    Raises:
+        ValueError: arguments of a teacher that are unusable, or that there is none of.
     """
+    options = {TEACHER + name: value for name, value in read_teacher_args(teacher_args).items()}
     if teacher is None:
+        if options:
+            raise ValueError(
+                f"--teacher_args {teacher_args}: there is no teacher; name it by --teacher MODEL"
+            )
         return Greedy(pretrained, **stock)
-    return SelectToThink(pretrained, teacher=teacher, trigger="never", **stock)
+    return SelectToThink(pretrained, teacher=teacher, trigger="never", **options, **stock)

@@ -116,9 +116,9 @@ def _manifest(
     )
 
 
-def load_pair(pretrained: str, teacher: str, **stock: Any) -> SelectToThink:
-    """Load student and teacher, and check that they share one vocabulary."""
-    lm = load_lm(pretrained, teacher, **stock)
+def load_pair(pretrained: str, teacher: str, teacher_args: str = "", **stock: Any) -> SelectToThink:
+    """Load student and teacher, and check that they share one vocabulary; see `load_lm`."""
+    lm = load_lm(pretrained, teacher, teacher_args, **stock)
     assert isinstance(lm, SelectToThink)
     return lm
 

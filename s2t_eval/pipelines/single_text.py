@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.utils import simple_parse_args_string
 
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import Decoder, OnRound, Request, Result
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.method_table import BACKENDS, BY_MODEL
-from s2t_eval.model_wrappers.arguments import LOADING_ARGS, STOCK_ARGS
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectionLM
+from s2t_eval.model_wrappers.splitting import LOADING_ARGS, STOCK_ARGS, parse_model_args
 from s2t_eval.pipelines.prompts import Prompting, question_prompt
 from s2t_eval.selection.policy import greedy
 
@@ -69,7 +68,7 @@ def load_backend(model: str, model_args: str) -> Backend:
 
     Args:
         model: the `--model` name.
-        model_args: comma-separated name=value pairs, as in lm_eval.
+        model_args: as in lm_eval.
 
     Raises:
         ValueError: the method cannot generate a single text, or the arguments are unusable.
@@ -79,10 +78,10 @@ def load_backend(model: str, model_args: str) -> Backend:
             f"--model {model}: it votes over answers that are extracted by a task's rule, and a single "
             f"question has no task; try --model greedy, or evaluate with lm_eval --model {model}"
         )
-    malformed = [part for part in model_args.split(",") if part and "=" not in part]
-    if malformed:
-        raise ValueError(f"--model_args: expected name=value pairs, got {malformed[0]!r}")
-    parsed = simple_parse_args_string(model_args)
+    try:
+        parsed = parse_model_args(model_args)
+    except ValueError as error:
+        raise ValueError(f"--model_args: {error}") from error
     if parsed.get("trace") is not None:
         raise ValueError("--model_args: a single text has no trace, got trace=; leave it out")
     if parsed.get("student_url") is not None:

@@ -18,12 +18,7 @@ from sqlitedict import SqliteDict
 
 from s2t_eval.engine import Finish, Request, Result, Usage
 from s2t_eval.evaluation.generated import was_truncated
-from s2t_eval.model_wrappers.arguments import (
-    LOADING_ARGS,
-    LocalArguments,
-    SelectionArguments,
-    TeacherArguments,
-)
+from s2t_eval.model_wrappers.arguments import LocalArguments, SelectionArguments, TeacherArguments
 from s2t_eval.model_wrappers.requests import Origin
 from s2t_eval.model_wrappers.response_cache import (
     CACHE_KEY,
@@ -34,6 +29,7 @@ from s2t_eval.model_wrappers.response_cache import (
     TimedResult,
     argument_values,
 )
+from s2t_eval.model_wrappers.splitting import LOADING_ARGS
 from s2t_eval.model_wrappers.tah import TahArguments
 from tests.harness_helpers import (
     TEACHER,
@@ -263,6 +259,10 @@ def test_arguments_without_effect_are_named() -> None:
     assert values["subfolder"] == "x"
     assert values["kl_direction"] == "student_teacher"
     assert not values.keys() & {"trace", "batch_size", "teacher"}
+    teacher = {"teacher_revision": "older", "teacher_dtype": "float32", "teacher_token": "secret"}
+    values = argument_values(SelectionArguments(teacher="a", threshold=1.0), teacher)
+    assert values["teacher_revision"] == "older"
+    assert not values.keys() & {"teacher_dtype", "teacher_token"}
 
 
 def test_another_version_of_the_software(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ from s2t_eval.model_wrappers.arguments import (
     LocalArguments,
     SelectionArguments,
     TeacherArguments,
-    split_arguments,
 )
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
+from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.stock_arguments import context_of, flags_without_arguments, require_stock
 from s2t_eval.model_wrappers.tah import TahArguments
 from tests.harness_helpers import STUDENT, evaluate, model, texts, tiny_folder
@@ -42,8 +42,6 @@ NAN, INF = math.nan, math.inf
         ({"trigger": "entropy", "threshold": -1}, "threshold of trigger=entropy: expected an entropy"),
         ({"trigger": "entropy", "threshold": 1, "kl_direction": "teacher_student"}, "kl_direction: trigg"),
         ({"threshold": 1, "calibration": "c.json"}, "calibration=c.json: it is not used with threshold=1"),
-        ({"threshold": 1, "teacher_device": "cuda:9"}, "teacher_device: expected a device of this machine"),
-        ({"threshold": 1, "teacher_device": "quux"}, "teacher_device: expected a device of this machine"),
     ],
 )  # fmt: skip
 def test_arguments_that_say_two_things(given: dict[str, Any], message: str) -> None:
@@ -63,7 +61,6 @@ def test_arguments_that_say_two_things(given: dict[str, Any], message: str) -> N
         {"trigger": "entropy", "threshold": 0},
         {"tau": 1, "calibration": "c.json"},
         {"threshold": 1, "kl_direction": "teacher_student"},
-        {"threshold": 1, "teacher_device": "cpu"},
     ],
 )
 def test_arguments_that_agree(given: dict[str, Any]) -> None:
@@ -86,12 +83,6 @@ def test_a_local_trigger_verifies_nothing() -> None:
         TeacherArguments(trigger="entropy", threshold=1, verify=8)
     with pytest.raises(ValueError, match=r"^--model s2t_local: unknown argument 'verify'"):
         split_arguments("s2t_local", LocalArguments, {"verify": 8})
-
-
-def test_a_teacher_s_arguments_need_a_teacher() -> None:
-    for name, value in (("teacher_dtype", "float32"), ("teacher_device", "cpu")):
-        with pytest.raises(ValueError, match=rf"^{name}: there is no teacher that it could apply to"):
-            LocalArguments(selector="x", **{name: value})
 
 
 @pytest.mark.parametrize("backend", [S2TLocal, PPSLocal])
@@ -122,6 +113,12 @@ def test_an_oracle_has_no_threshold() -> None:
         ({"device": "cuda:99"}, r"^device: expected a device of this machine"),
         ({"device": 0}, r"^device: expected a device of this machine"),
         ({"max_length": 0}, r"^max_length: expected a whole number of at least 1, got 0$"),
+        ({"device_map": "auto"}, r"^device_map: the model is only spread over devices with parallelize=True"),
+        ({"max_cpu_memory": "1GB"}, r"^max_cpu_memory: .* got '1GB' without it; add it, or leave max_cpu_m"),
+        ({"load_in_4bit": True, "gguf_file": "x"}, r"^load_in_4bit, gguf_file: expected one way of quanti"),
+        ({"bnb_4bit_quant_type": "nf4"}, r"^bnb_4bit_quant_type: it belongs to load_in_4bit=True; add that"),
+        ({"quantization_config": "int8"}, r"^quantization_config: expected a dictionary with quant_method"),
+        ({"quantization_config": {"weights": "int8"}}, r"^quantization_config: .* got \{'weights': 'in"),
     ],
 )  # fmt: skip
 def test_stock_arguments_are_refused_before_anything_is_loaded(stock: dict[str, Any], message: str) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GgufConfig
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.model_wrappers.greedy import Greedy
-from tests.harness_helpers import STUDENT, generation, model, prompts
+from s2t_eval.model_wrappers.s2t import SelectToThink
+from tests.harness_helpers import STUDENT, TEACHER, generation, model, prompts, tokenizer
 
 TENSORS = {
     "attn_norm": "input_layernorm",
@@ -26,9 +27,9 @@ TENSORS = {
 }
 
 
-def as_gguf(path: Path) -> None:
-    """The embedded student as one GGUF file; weights that blocks of 32 can hold are Q8_0."""
-    config, weights = model(STUDENT).config, model(STUDENT).state_dict()
+def as_gguf(path: Path, name: str = STUDENT) -> None:
+    """An embedded model as one GGUF file; weights that blocks of 32 can hold are Q8_0."""
+    config, weights = model(name).config, model(name).state_dict()
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -82,3 +83,27 @@ def test_a_gguf_file_is_unpacked_and_decoded(tmp_path: Path) -> None:
     unpacked = Greedy(packed.model, tokenizer=packed.tokenizer, batch_size=1)
     assert texts == unpacked.generate_until(asked, disable_tqdm=True)
     assert all(text.strip() for text in texts)
+
+
+def test_a_gguf_teacher_selects_what_its_unpacked_twin_selects(tmp_path: Path) -> None:
+    as_gguf(tmp_path / "teacher.gguf", TEACHER)
+    unpacked = AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file="teacher.gguf", quantization_config=GgufConfig(dequantize=True)
+    )
+    unpacked.save_pretrained(tmp_path / "unpacked")
+    tokenizer().save_pretrained(tmp_path / "unpacked")
+    common = {"threshold": 0.05, "dtype": "float32", "device": "cpu", "batch_size": 4, "verify": 1}
+    packed_teacher = SelectToThink(
+        STUDENT,
+        teacher=str(tmp_path),
+        teacher_gguf_file="teacher.gguf",
+        teacher_tokenizer=str(embedded_path(TEACHER)),
+        **common,
+    )
+    twin = SelectToThink(STUDENT, teacher=str(tmp_path / "unpacked"), **common)
+    whole = SelectToThink(STUDENT, teacher=TEACHER, **common)
+    assert packed_teacher.teacher_fingerprint == twin.teacher_fingerprint != whole.teacher_fingerprint
+    asked = [generation(prompt, doc_id=i) for i, prompt in enumerate(prompts(6))]
+    texts = packed_teacher.generate_until(asked, disable_tqdm=True)
+    assert texts == twin.generate_until(asked, disable_tqdm=True)
+    assert packed_teacher.telemetry.report()["triggers"] == twin.telemetry.report()["triggers"] > 0

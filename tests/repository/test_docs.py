@@ -15,7 +15,7 @@ import yaml
 
 from s2t_eval import __version__, cli
 from s2t_eval.cli.application import CommandLine
-from s2t_eval.model_wrappers import arguments
+from s2t_eval.model_wrappers import arguments, splitting
 from s2t_eval.model_wrappers.registration import BACKENDS
 from s2t_eval.model_wrappers.specreason import SpecReasonArguments
 from s2t_eval.model_wrappers.tah import TahArguments
@@ -117,13 +117,14 @@ def test_evaluations_of_the_docs_name_models_and_arguments_that_exist() -> None:
         SpecReasonArguments,
         TreeArguments,
     )
-    known = {field.name for owner in classes for field in fields(owner)} | arguments.STOCK_ARGS
+    own = {field.name for owner in classes for field in fields(owner)}
+    known = own | splitting.STOCK_ARGS | splitting.LOADING_ARGS | splitting.TEACHER_ARGS
     evaluations = [words for words in commands() if words[0] == "lm_eval"]
     assert len(evaluations) > 10
     for words in evaluations:
         assert words[words.index("--model") + 1] in BACKENDS
         given = words[words.index("--model_args") + 1]
-        assert {pair.split("=")[0] for pair in given.split(",")} <= known, given
+        assert splitting.parse_model_args(given).keys() <= known, given
 
 
 def test_the_readme_fits_one_page() -> None:
