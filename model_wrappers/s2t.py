@@ -54,6 +54,7 @@ class SelectionLM(EngineLM):
         self.selector = self._load_selector(self.selection.selector)
         self.router = self._load_router()
         self.teacher_fingerprint: str | None = None
+        self.teacher_tokenizer: Any = None
         if self.served is not None:
             self.teacher_fingerprint = self.served.teacher_fingerprint(
                 self.tokenizer, arguments.teacher, bool(kwargs.get("trust_remote_code", False))
@@ -115,6 +116,7 @@ class SelectionLM(EngineLM):
         device = arguments.teacher_device or self.device
         loaded = load_teacher(arguments.teacher, self.tokenizer, device, arguments.teacher_dtype, kwargs)
         self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
+        self.teacher_tokenizer = loaded.tokenizer
 
     def _load_selector(self, name: str | None) -> Selector | None:
         return None if name is None else load_selector(name, *self._identity_of_student())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from s2t_eval.method_table import DISTIL_METHODS, SCORE_FORMS
+from s2t_eval.method_table import DELIMITERS, DISTIL_METHODS, SCORE_FORMS, STEP_SCORES
 from s2t_eval.ranges import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -64,16 +64,34 @@ class Problems:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationPart:
-    """`s2t-eval calibrate`: thresholds that fire at these rates."""
+    """`s2t-eval calibrate`: thresholds that fire at these rates, and scores that accept these shares.
+
+    Args:
+        problems: to calibrate on.
+        tau, warmup_tokens: of triggers.
+        step_score, delimiter, max_step, accept_rate: of SpecReason; without a score it is not calibrated.
+    """
 
     problems: Problems
     tau: tuple[float, ...] = (0.01, 0.05, 0.1)
     warmup_tokens: int | None = None
+    step_score: tuple[str, ...] = ()
+    delimiter: str | None = None
+    max_step: int | None = None
+    accept_rate: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        require_ranges(self, warmup_tokens=AT_LEAST_0)
+        require_ranges(self, warmup_tokens=AT_LEAST_0, max_step=AT_LEAST_1)
         for tau in self.tau:
             RATE.require("tau", tau)
+        for rate in self.accept_rate:
+            RATE.require("accept_rate", rate)
+        for score in self.step_score:
+            require_choice("step_score", score, STEP_SCORES)
+        require_choice("delimiter", self.delimiter, DELIMITERS)
+        for name in ("delimiter", "max_step", "accept_rate"):
+            if getattr(self, name) and not self.step_score:
+                raise ValueError(f"{name}: it is of a step's score; name step_score, or leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
