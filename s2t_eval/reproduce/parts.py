@@ -21,6 +21,7 @@ from s2t_eval.ranges import (
     Range,
     require_ranges,
 )
+from s2t_eval.training.r2r.settings import RULES
 
 FIRES = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
 
@@ -240,6 +241,50 @@ class TahPart:
     problems: Problems
     depths: DepthsPart = field(default_factory=DepthsPart)
     decider: DeciderPart = field(default_factory=DeciderPart)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterLabelsPart:
+    """`s2t-eval r2r label`: the rule of the labels, and what is kept for the router."""
+
+    rule: str | None = None
+    max_sentence: int | None = None
+    max_edit: float | None = None
+    min_regret: float | None = None
+    validate: float | None = None
+    num_logits: int | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("rule", self.rule, RULES)
+        require_ranges(self, max_sentence=AT_LEAST_1, num_logits=AT_LEAST_1, max_edit=SHARE, validate=SHARE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterTrainingPart(Training):
+    """`s2t-eval r2r train`: the size of the router, its training and its own threshold."""
+
+    width: int | None = None
+    blocks: int | None = None
+    num_logits: int | None = None
+    dropout: float | None = None
+    recall_factor: float | None = None
+    by: Literal["recall", "rate"] | None = None
+    recall: float | None = None
+    tau: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ranges(self, width=AT_LEAST_1, blocks=AT_LEAST_1, num_logits=AT_LEAST_1)
+        require_ranges(self, dropout=SHARE, recall=RATE, tau=RATE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterPart:
+    """R2R's router: labels of the teacher's texts of some training problems, and a training on them."""
+
+    problems: Problems
+    labels: RouterLabelsPart = field(default_factory=RouterLabelsPart)
+    training: RouterTrainingPart = field(default_factory=RouterTrainingPart)
 
 
 @dataclass(frozen=True, kw_only=True)
