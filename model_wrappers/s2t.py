@@ -54,6 +54,7 @@ class SelectionLM(EngineLM):
         self.selector = self._load_selector(self.selection.selector)
         self.router = self._load_router()
         self.teacher_fingerprint: str | None = None
+        self.teacher_tokenizer: Any = None
         if self.served is not None:
             self.teacher_fingerprint = self.served.teacher_fingerprint(
                 self.tokenizer, arguments.teacher, bool(kwargs.get("trust_remote_code", False))
@@ -112,6 +113,7 @@ class SelectionLM(EngineLM):
     def _load_teacher(self, name: str, max_length: int | None) -> None:
         loaded = load_teacher(name, self.tokenizer, self.teacher_options, max_length)
         self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
+        self.teacher_tokenizer = loaded.tokenizer
 
     def _load_selector(self, name: str | None) -> Selector | None:
         return None if name is None else load_selector(name, *self._identity_of_student())

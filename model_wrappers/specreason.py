@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
+from lm_eval.api.instance import Instance
+
+from s2t_eval.method_table import DELIMITERS, STEP_SCORES, Delimiter, StepScoreName
 from s2t_eval.methods.questions import QuestionError
-from s2t_eval.methods.reasoning_steps import DELIMITERS, Delimiter, StepEnds
-from s2t_eval.methods.specreason.scores import SCORES, ScoreName, make_score
+from s2t_eval.methods.reasoning_steps import StepEnds
+from s2t_eval.methods.specreason.acceptance import StepForm, calibrated_accept
+from s2t_eval.methods.specreason.scores import make_score
 from s2t_eval.methods.specreason.stepper import SPECREASON, SpecReasonDecoder
 from s2t_eval.model_wrappers.arguments import (
     CommonArguments,
+    require_bool,
     require_choice,
     require_int,
 )
 from s2t_eval.model_wrappers.asking import AskingLM
+from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.teacher import load_teacher
-from s2t_eval.ranges import NOT_NEGATIVE
+from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
+from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
+
+DEFAULT_ACCEPT = 0.7
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,11 @@ class SpecReasonArguments(CommonArguments):
         teacher: the larger model; a hub name, a folder or `embedded/teacher`; required.
         accept: a drafted step is accepted if its score, from 0 to 1, is at least this: 0 accepts every
             draft, above 1 the teacher writes the whole text. With marks from 0 to 9, 0.7 means 7 and above.
+            None: that of `accept_rate`, else 0.7.
+        accept_rate: wanted share of accepted drafts; its threshold comes from `calibration`.
+        calibration: JSON file of `s2t-eval calibrate --step_score`.
+        other_prompt: allow prompts with other few-shot examples, chat template or system instruction than
+            those that the calibration was made with.
         score: `digit`, the teacher's mark of the step from 0 to 9; `expected`, its expectation over the
             marks; `logprob`, the geometric mean of the teacher's probabilities of the step's tokens.
         delimiter: a step ends with a `line`, a `paragraph` (a blank line) or a `sentence`.
@@ -38,17 +53,47 @@ class SpecReasonArguments(CommonArguments):
     """
 
     teacher: str | None = None
-    accept: float = 0.7
+    accept: float | None = None
+    accept_rate: float | None = None
+    calibration: str | None = None
+    other_prompt: bool = False
     score: str = "digit"
     delimiter: str = "line"
     max_step: int = 512
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        NOT_NEGATIVE.require("accept", self.accept)
-        require_choice("score", self.score, SCORES)
+        require_ranges(self, accept=NOT_NEGATIVE, accept_rate=RATE)
+        require_bool("other_prompt", self.other_prompt)
+        require_choice("score", self.score, STEP_SCORES)
         require_choice("delimiter", self.delimiter, DELIMITERS)
         require_int("max_step", self.max_step, 1)
+        self._check_acceptance()
+
+    def _check_acceptance(self) -> None:
+        """Refuse two thresholds, and a rate or a calibration without the other."""
+        if self.accept is not None and self.accept_rate is not None:
+            raise ValueError(
+                f"accept_rate={self.accept_rate}: it chooses the threshold that accept={self.accept} already "
+                "is; leave one of them out"
+            )
+        if self.accept_rate is not None and self.calibration is None:
+            raise ValueError(
+                f"accept_rate={self.accept_rate} needs calibration=FILE: the score from which this share of "
+                f"drafts is accepted is measured on training problems, with `s2t-eval calibrate --step_score "
+                f"{self.score}`"
+            )
+        if self.calibration is not None and self.accept_rate is None:
+            raise ValueError(
+                f"calibration={self.calibration}: it is used with accept_rate=RATE alone; give a rate, or "
+                "leave the calibration out"
+            )
+
+    @property
+    def form(self) -> StepForm:
+        """What a threshold of acceptance is measured for."""
+        delimiter = cast(Delimiter, self.delimiter)
+        return StepForm(cast(StepScoreName, self.score), delimiter, self.max_step)
 
 
 class SpecReason(AskingLM):
@@ -56,6 +101,7 @@ class SpecReason(AskingLM):
 
     Raises:
         ValueError: no teacher, arguments outside their ranges, or a tokenizer without the score's digits.
+        CalibrationError: a calibration of other models or prompts, or without this rate.
         VocabularyMismatchError: teacher and student have different tokens.
     """
 
@@ -77,6 +123,8 @@ class SpecReason(AskingLM):
         self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
         self.teacher_tokenizer = loaded.tokenizer
         self._make_score(has_chat_template=False)  # unusable scores are reported before any text
+        self.calibration = self._load_calibration()
+        self.accept = self._accept()
 
     @property
     def steps(self) -> SpecReasonArguments:
@@ -106,7 +154,7 @@ class SpecReason(AskingLM):
             self.teacher,
             StepEnds(self.tok_decode, cast(Delimiter, self.steps.delimiter), self.steps.max_step),
             self._make_score(self.has_chat_template),
-            self.steps.accept,
+            self.accept,
             self.rows,
             self.tok_decode,
             self.thoughts.answer_of,
@@ -114,10 +162,39 @@ class SpecReason(AskingLM):
 
     def _make_score(self, has_chat_template: bool) -> Any:
         try:
-            name = cast(ScoreName, self.steps.score)
+            name = cast(StepScoreName, self.steps.score)
             return make_score(name, self.teacher_tokenizer, has_chat_template)
         except QuestionError as error:
             raise ValueError(f"score={self.steps.score}: {error} (score=logprob)") from error
+
+    def _load_calibration(self) -> Calibration | None:
+        if self.steps.calibration is None:
+            return None
+        calibration = Calibration.load(Path(self.steps.calibration))
+        # Tokens without a trigger have no effect here.
+        calibration.require(self.student_fingerprint, self.teacher_fingerprint, calibration.warmup)
+        return calibration
+
+    def _accept(self) -> float:
+        """The argument, else the calibrated threshold, else the default."""
+        steps = self.steps
+        if steps.accept_rate is None:
+            return float(DEFAULT_ACCEPT if steps.accept is None else steps.accept)
+        assert self.calibration is not None
+        return calibrated_accept(self.calibration, steps.form, steps.accept_rate)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Texts for the harness's requests; refuses prompts that the calibration does not fit."""
+        if self.calibration is not None and not self.steps.other_prompt:
+            for settings in map(prompt_settings, {str(instance.task_name) for instance in requests}):
+                if settings is not None:
+                    self.calibration.require_prompt(asdict(settings))
+        return super().generate_until(requests, disable_tqdm)
+
+    def _rate_of_acceptance(self) -> dict[str, Any]:
+        if self.calibration is None:
+            return {}
+        return {"accept_rate": self.steps.accept_rate, "calibration": self.calibration.hash}
 
     def describe(self) -> dict[str, Any]:
         """Models, score, acceptance and seed."""
@@ -125,7 +202,8 @@ class SpecReason(AskingLM):
             **super().describe(),
             "teacher_name": self.steps.teacher,
             "teacher": self.teacher_fingerprint,
-            "accept": self.steps.accept,
+            "accept": self.accept,
+            **self._rate_of_acceptance(),
             "step_score": self.steps.score,
             "delimiter": self.steps.delimiter,
             "max_step": self.steps.max_step,

@@ -9,11 +9,14 @@ from typing import Any, cast
 from lm_eval.api.instance import Instance
 
 from s2t_eval.engine import Sampling
+from s2t_eval.method_table import DELIMITERS, Delimiter
 from s2t_eval.methods.questions import QuestionError
-from s2t_eval.methods.reasoning_steps import DELIMITERS, Delimiter, StepEnds
+from s2t_eval.methods.reasoning_steps import StepEnds
 from s2t_eval.methods.tot.decoder import TOT, TreeDecoder
-from s2t_eval.methods.tot.tree import TreeSettings
-from s2t_eval.methods.tot.values import VALUES, StateValue, ValueName, make_value
+from s2t_eval.methods.tot.make_value import VALUES, ValueName, ValueSettings, make_value
+from s2t_eval.methods.tot.search import SEARCHES, SearchName, TreeSettings
+from s2t_eval.methods.tot.values import StateValue
+from s2t_eval.methods.tot.vote import VoteValue
 from s2t_eval.model_wrappers.arguments import (
     CommonArguments,
     require_choice,
@@ -22,7 +25,7 @@ from s2t_eval.model_wrappers.arguments import (
 )
 from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.harness_tasks import built_task
-from s2t_eval.ranges import NOT_NEGATIVE
+from s2t_eval.ranges import NOT_NEGATIVE, SHARE
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
 
@@ -32,35 +35,46 @@ class TreeArguments(CommonArguments):
     """Arguments of `tot`.
 
     Args:
-        beam: solutions that are continued from one level to the next, and complete ones that end the search.
+        search: `bfs`, level by level with a beam; `dfs`, the best continuation first, back to the next best
+            where a solution is abandoned, up to the first complete one.
+        beam: solutions that are continued from one level to the next, and complete ones that end the search;
+            of `bfs` alone.
         branch: continuations of each by one line.
-        budget: most generated tokens of all branches of a text together; exceeded by at most one line. The
-            default is eight texts of 255 tokens, the mean length of greedy texts on GSM8k's training
-            problems: the cost of `maj8`.
-        depth: most levels.
+        budget: most generated tokens of a text, of all branches and sampled replies together; exceeded by at
+            most one line and the replies about it. The default is eight texts of 255 tokens, the mean length
+            of greedy texts on GSM8k's training problems: the cost of `maj8`.
+        depth: most lines of a solution.
         max_line: most tokens of a line.
+        min_value: a continuation whose value is below this is abandoned; of `dfs` alone.
         delimiter: a level ends with a `line`, a `paragraph` (a blank line) or a `sentence`.
         value: `yes_no`, the probability of the reply that the solution is right so far; `loglik`, the
-            geometric mean of the probabilities of its tokens.
-        temperature: of the continuations; 0 takes the most likely tokens.
+            geometric mean of the probabilities of its tokens; `words`, sampled verdicts on the solution;
+            `vote`, sampled votes for one of a level's continuations.
+        replies: sampled replies to a question, of `words` and `vote`.
+        max_reply: most tokens of such a reply.
+        temperature: of the continuations and replies; 0 takes the most likely tokens.
         top_p: smallest set of most likely tokens whose mass reaches this.
         sample_top_k: most likely tokens kept; 0 keeps all.
     """
 
+    search: str = TreeSettings.search
     beam: int = TreeSettings.beam
     branch: int = TreeSettings.branch
     budget: int = TreeSettings.budget
     depth: int = TreeSettings.depth
     max_line: int = 64
+    min_value: float = TreeSettings.min_value
     delimiter: str = "line"
     value: str = "yes_no"
+    replies: int = 3
+    max_reply: int = 8
     temperature: float = 0.7
     top_p: float = 0.8
     sample_top_k: int = 20
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("beam", "branch", "budget", "depth", "max_line"):
+        for name in ("beam", "branch", "budget", "depth", "max_line", "replies", "max_reply"):
             require_int(name, getattr(self, name), 1)
         if self.budget < self.max_line:
             raise ValueError(
@@ -72,8 +86,22 @@ class TreeArguments(CommonArguments):
         require_number("top_p", self.top_p)
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: expected in (0, 1], got {self.top_p}")
+        SHARE.require("min_value", self.min_value)
+        require_choice("search", self.search, SEARCHES)
         require_choice("delimiter", self.delimiter, DELIMITERS)
         require_choice("value", self.value, VALUES)
+        self._check_unused()
+
+    def _check_unused(self) -> None:
+        """Refuse arguments that this search or value does not use."""
+        unused = {"bfs": ("min_value",), "dfs": ("beam",)}[self.search]
+        sampled = () if self.value in ("words", "vote") else ("replies", "max_reply")
+        for names, choice in ((unused, f"search={self.search}"), (sampled, f"value={self.value}")):
+            for name in names:
+                if getattr(self, name) != getattr(TreeArguments, name):
+                    raise ValueError(
+                        f"{name}: {choice} does not use it, got {name}={getattr(self, name)}; leave it out"
+                    )
 
     @property
     def sampling(self) -> Sampling | None:
@@ -84,7 +112,7 @@ class TreeArguments(CommonArguments):
 
 
 class TreeOfThoughts(AskingLM):
-    """Breadth-first search over lines; tasks of code are an error, as for Maj@8.
+    """A tree search over lines, breadth-first or depth-first; tasks of code are an error, as for Maj@8.
 
     Raises:
         ValueError: arguments outside their ranges, a tokenizer without the value's replies, or a task whose
@@ -99,7 +127,7 @@ class TreeOfThoughts(AskingLM):
         self._make_value(has_chat_template=False)  # an unusable value is reported before any text
 
     @property
-    def search(self) -> TreeArguments:
+    def tree(self) -> TreeArguments:
         """The arguments of `tot`."""
         return cast(TreeArguments, self.arguments)
 
@@ -125,30 +153,48 @@ class TreeOfThoughts(AskingLM):
     def decoder(self, observe: Sequence[Trigger] = ()) -> TreeDecoder:
         """A decoder that searches."""
         assert not observe
-        search = self.search
-        settings = TreeSettings(search.beam, search.branch, search.budget, search.depth, search.sampling)
         return TreeDecoder(
             self.student,
-            settings,
-            StepEnds(self.tok_decode, cast(Delimiter, search.delimiter), search.max_line),
+            self._settings,
+            StepEnds(self.tok_decode, cast(Delimiter, self.tree.delimiter), self.tree.max_line),
             self._make_value(self.has_chat_template),
             self.rows,
             self.tok_decode,
             self.thoughts.answer_of,
         )
 
-    def _make_value(self, has_chat_template: bool) -> StateValue:
+    @property
+    def _settings(self) -> TreeSettings:
+        tree = self.tree
+        search = cast(SearchName, tree.search)
+        shape = (tree.beam, tree.branch, tree.budget, tree.depth)
+        return TreeSettings(*shape, tree.sampling, search, tree.min_value)
+
+    def _make_value(self, has_chat_template: bool) -> StateValue | VoteValue:
+        tree = self.tree
+        settings = ValueSettings(
+            cast(ValueName, tree.value),
+            tree.replies,
+            tree.max_reply,
+            tree.sampling,
+            self._settings.most_branches,
+            tree.max_line,
+        )
         try:
-            return make_value(cast(ValueName, self.search.value), self.tokenizer, has_chat_template)
+            return make_value(settings, self.tokenizer, self.tok_decode, has_chat_template, self.stop_ids)
         except QuestionError as error:
-            raise ValueError(f"value={self.search.value}: {error} (value=loglik)") from error
+            raise ValueError(f"value={tree.value}: {error} (value=loglik)") from error
 
     def describe(self) -> dict[str, Any]:
         """Model, search, sampling and seed."""
-        names = ("beam", "branch", "budget", "depth", "max_line", "delimiter", "value")
-        sampling = self.search.sampling
+        names = ["search", "beam", "branch", "budget", "depth", "max_line", "delimiter", "value"]
+        if self.tree.search == "dfs":
+            names[1] = "min_value"
+        if self.tree.value in ("words", "vote"):
+            names += ["replies", "max_reply"]
+        sampling = self.tree.sampling
         return {
             **super().describe(),
-            "search": {name: getattr(self.search, name) for name in names},
+            "search": {name: getattr(self.tree, name) for name in names},
             "sampling": asdict(sampling) if sampling else None,
         }

@@ -24,7 +24,10 @@ class Method:
         backend: `module:class` with a module of `model_wrappers`; None where it is not ours.
         fires: whether it selects at the steps where a trigger fires, so that a scan over K and tau applies.
         selects_locally: whether a trained selector selects.
-        votes: whether it votes over answers, which code does not have ("–" in the paper's table).
+        votes: whether it votes over answers.
+        refuses_code: whether it needs answers or lines of reasoning, which code does not have ("–" in the
+            paper's table).
+        is_random: whether another seed gives another text by default.
     """
 
     key: str
@@ -35,6 +38,8 @@ class Method:
     fires: bool = False
     selects_locally: bool = False
     votes: bool = False
+    refuses_code: bool = False
+    is_random: bool = False
 
 
 METHODS = (
@@ -61,6 +66,8 @@ METHODS = (
         "plurality over sampled answers",
         "maj8:MajorityVote",
         votes=True,
+        refuses_code=True,
+        is_random=True,
     ),
     Method(
         "tah",
@@ -130,6 +137,8 @@ METHODS = (
         ("tot",),
         "a search over lines that continues those of the highest value",
         "tot:TreeOfThoughts",
+        refuses_code=True,
+        is_random=True,
     ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
@@ -157,6 +166,12 @@ TRIGGER_NAMES = (
 DistilMethod = Literal["kd", "reverse_kl", "jsd", "seqkd", "tsd_kd"]
 DISTIL_METHODS: tuple[DistilMethod, ...] = get_args(DistilMethod)
 """Losses of distillation (`training/distil/methods.py`)."""
+StepScoreName = Literal["digit", "expected", "logprob"]
+STEP_SCORES: tuple[StepScoreName, ...] = get_args(StepScoreName)
+"""The teacher's scores of drafted steps (`methods/specreason/scores.py`)."""
+Delimiter = Literal["line", "paragraph", "sentence"]
+DELIMITERS: tuple[Delimiter, ...] = get_args(Delimiter)
+"""Where a step of reasoning ends (`methods/reasoning_steps.py`)."""
 
 
 TEACHER_SCORES = ("s2t", "takeover", "r2r")

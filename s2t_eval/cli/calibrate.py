@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from s2t_eval.artifacts.output_paths import require_writable_file
 from s2t_eval.cli.command import flat, require_flags
 from s2t_eval.cli.source import ProblemOptions
-from s2t_eval.pipelines.settings import Source
+from s2t_eval.pipelines.settings import Source, StepCalibration
 from s2t_eval.ranges import AT_LEAST_0, Range
+
+if TYPE_CHECKING:
+    from s2t_eval.methods.specreason.acceptance import MeasuredAcceptance
 
 RATES = Range("rates between 0 and 1", 0, 1, without=(0, 1))
 
@@ -47,11 +50,14 @@ class Calibrate(ProblemOptions):
     tau: tuple[float, ...] = (0.01, 0.05, 0.1)
     warmup_tokens: int = 0
     router: str | None = None
+    steps: Annotated[StepCalibration, flat("steps of reasoning")] = field(default_factory=StepCalibration)
     out: Path
 
     def run(self) -> None:
         """Write a calibration file and print its thresholds."""
+        from s2t_eval.model_wrappers.s2t import SelectToThink
         from s2t_eval.pipelines import calibrate as calibration_run
+        from s2t_eval.pipelines.calibrate_steps import measure_steps, with_acceptance
         from s2t_eval.pipelines.overlap import without_evaluation_problems
         from s2t_eval.pipelines.prompts import source_prompts
 
@@ -59,20 +65,36 @@ class Calibrate(ProblemOptions):
         require_flags(self, tau=RATES, warmup_tokens=AT_LEAST_0)
         require_writable_file("--out", self.out)
         _require_no_other_file(self.out)
+        self._require_teacher_for_steps()
         lm = calibration_run.load_lm(self.student.pretrained, self.teacher, self.teacher_args, **self.loading)
         prompts = source_prompts(lm, self.source, self.prompting)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
-        calibration = calibration_run.calibrate(
+        triggers = calibration_run.calibrate(
             lm, problems, self.prompting, self.tau, self.warmup_tokens, self.router
         )
-        calibration.save(self.out)
-        print(f"{self.out}: {calibration.num_steps} steps of {calibration.num_texts} problems, thresholds")
-        for trigger, rates in calibration.thresholds.items():
-            print(
-                f"  {trigger:20}",
-                *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()),
-                sep="  ",
+        acceptance = (
+            measure_steps(lm, problems, self.prompting, self.steps) if isinstance(lm, SelectToThink) else {}
+        )
+        with_acceptance(triggers, acceptance).save(self.out)
+        print(f"{self.out}: {triggers.num_steps} steps of {triggers.num_texts} problems, thresholds")
+        for trigger, rates in triggers.thresholds.items():
+            print(f"  {trigger:20}", *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()), sep="  ")
+        for key, measured in acceptance.items():
+            _print_acceptance(key, measured)
+
+    def _require_teacher_for_steps(self) -> None:
+        if self.steps.step_score and self.teacher is None:
+            raise ValueError(
+                f"--step_score {self.steps.step_score[0]}: it is the teacher's score; give --teacher MODEL"
             )
+
+
+def _print_acceptance(key: str, measured: MeasuredAcceptance) -> None:
+    """Thresholds, and the shares of the drafts that they accept: equal scores make these larger."""
+    print(f"  {key}, {measured.num_drafts} drafts")
+    for rate, threshold in measured.thresholds.items():
+        share = 100 * measured.accepted[rate]
+        print(f"    accept_rate {rate}: {threshold:.4g}, accepts {share:.1f} %")
 
 
 def _require_no_other_file(path: Path) -> None:

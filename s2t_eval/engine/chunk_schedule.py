@@ -80,7 +80,7 @@ class FixedChunks:
 
 
 class AdaptiveChunks:
-    """Verifies as soon as no number of further rounds is expected to give as many tokens a second as the mean.
+    """Verifies once no number of further rounds is expected to give as many tokens a second as the mean.
 
     A further round costs a step of the student and a few more tokens in the teacher's pass; it gives one
     token for each row that has not been cut by then. The rate of cuts is counted by the student's entropy,
@@ -162,7 +162,7 @@ class CostCurve:
         self._timed: dict[int, deque[tuple[int, float]]] = defaultdict(lambda: deque(maxlen=TIMES_KEPT))
 
     def add(self, tokens: int, seconds: float) -> None:
-        """Note a pass. Of those between two powers of two, the one of the median time a token stands for all."""
+        """Note a pass; of sizes between two powers of two, that of the median time a token counts."""
         self._timed[tokens.bit_length()].append((tokens, seconds))
 
     def seconds(self, tokens: int) -> float:

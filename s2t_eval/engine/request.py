@@ -134,7 +134,8 @@ class Result:
         finish: why the text ended.
         steps: the steps that fired.
         usage: its cost.
-        observed: divergences of every step, one list per observed trigger, [triggers][tokens].
+        observed: divergences of every step, one list per observed trigger, [triggers][tokens]; of SpecReason
+            one list, the scores of the drafted steps.
         top_ids: the student's most likely tokens at every step, int32 [tokens, m], if they were kept.
         top_log_probs: their log-probabilities over the whole text vocabulary, float32 [tokens, m].
     """

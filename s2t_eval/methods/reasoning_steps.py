@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from s2t_eval.engine.stop import Decode
-
-Delimiter = Literal["line", "paragraph", "sentence"]
-DELIMITERS: tuple[Delimiter, ...] = get_args(Delimiter)
+from s2t_eval.method_table import Delimiter
 
 _ENDS = {
     "line": re.compile(r"\S[^\S\n]*\n"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from s2t_eval.method_table import Delimiter, StepScoreName
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, require_ranges
 
 
@@ -72,3 +73,29 @@ class Source:
 
     def __post_init__(self) -> None:
         require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
+
+
+@dataclass(frozen=True)
+class StepCalibration:
+    """What of SpecReason is calibrated.
+
+    Args:
+        step_score: the teacher's scores of drafted steps (`score` of `specreason`). Without one nothing is
+            measured.
+        delimiter: where a step ends.
+        max_step: most tokens of a step.
+        accept_rate: wanted shares of accepted drafts.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    step_score: tuple[StepScoreName, ...] = ()
+    delimiter: Delimiter = "line"
+    max_step: int = 512
+    accept_rate: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+    def __post_init__(self) -> None:
+        require_ranges(self, max_step=AT_LEAST_1)
+        for rate in self.accept_rate:
+            RATE.require("accept_rate", rate)

@@ -142,12 +142,12 @@ def _rows(
     rows = []
     for (student, label), part in data.groupby(["student", "method"], sort=False):
         by_benchmark = {row.benchmark: row for row in part.itertuples(index=False)}
-        votes = BY_KEY[part["method_key"].iloc[0]].votes
+        refuses_code = BY_KEY[part["method_key"].iloc[0]].refuses_code
         cells = [Cell(str(label))]
         for title in benchmarks:
             row = by_benchmark.get(title)
             if row is None or (pd.isna(row.value) and pd.isna(row.published)):
-                is_undefined = votes and title in _CODE
+                is_undefined = refuses_code and title in _CODE
                 not_found = "?" if row is not None and row.status == "not found" else None
                 cells.append(Cell(MISSING if is_undefined else "", published=not_found))
                 continue

@@ -28,6 +28,7 @@ class Settings:
     samples: int | None = None
     seed: int = 0
     weight: str | None = None  # of the votes
+    variant: str | None = None  # of a method without trigger and samples
 
     def parts(self) -> dict[str, str]:
         """Each setting as text, without those that do not apply."""
@@ -40,6 +41,7 @@ class Settings:
             "k": f"K {self.top_k}" if self.top_k is not None else None,
             "samples": f"{self.samples} samples" if self.samples is not None else None,
             "weight": f"weight {self.weight}" if self.weight is not None else None,
+            "variant": self.variant,
             "seed": f"seed {self.seed}" if self.seed else None,
         }
         return {name: value for name, value in texts.items() if value is not None}
@@ -145,7 +147,8 @@ def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
 def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
     """The settings of a run of a backend of s2t-eval; all None for other backends."""
     backend_info = config.get("s2t_eval", {})
-    policy, sampling = backend_info.get("policy", {}), backend_info.get("sampling", {})
+    # A tree search at temperature 0 has the sampling null.
+    policy, sampling = backend_info.get("policy", {}), backend_info.get("sampling") or {}
     trigger = policy.get("trigger", {}).get("name")
     # Earlier results describe this greedy decoding with the trigger `always` and a selector.
     is_distilled = method is BY_KEY["topk_distilled"]
@@ -163,5 +166,17 @@ def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
         adapter_scale=backend_info.get("adapter_scale"),
         samples=sampling.get("num_samples"),
         weight=sampling.get("weight"),
+        variant=_variant(backend_info),
         seed=int(backend_info.get("seed") or 0),
     )
+
+
+def _variant(backend_info: dict[str, Any]) -> str | None:
+    """Search and value of a tree, score and acceptance of steps; None for other methods."""
+    if (search := backend_info.get("search")) is not None:
+        return f"{search.get('search', 'bfs')}, {search['value']}"  # earlier results have one search alone
+    if (score := backend_info.get("step_score")) is not None:
+        rate = backend_info.get("accept_rate")
+        accept = f"accept {backend_info['accept']:g}" if rate is None else f"accept rate {100 * rate:g} %"
+        return f"{accept}, {score}"
+    return None

@@ -27,7 +27,8 @@ from s2t_eval.reproduce.work import Work
 
 PUBLISHED_STUDENTS = ("qwen2.5-0.5b-instruct", "qwen2.5-1.5b-instruct")
 """Whose published numbers stand beside a measured run; beside another student's they would mislead."""
-DEFAULT_PROBLEMS, DEFAULT_CALIBRATION, DEFAULT_EPOCHS, DEFAULT_SAMPLES, DEV_PROBLEMS = 500, 32, 2, 8, 500
+DEFAULT_PROBLEMS, DEFAULT_CALIBRATION, DEV_PROBLEMS = 500, 32, 500
+DEFAULT_EPOCHS, DEFAULT_ROUTER_EPOCHS, DEFAULT_SAMPLES = 2, 30, 8
 """Defaults of the commands and tasks, used where a recipe sets nothing; for estimates alone."""
 DATA_FILES = (".json", ".jsonl")
 BOTH = ("student", "teacher")
@@ -75,6 +76,8 @@ class _Builder:
             self._collect(recipe.labels, recipe.labels.problems)
         for name, tah in recipe.tah.items():
             self._tah_labels(name, tah)
+        for name, router in recipe.routers.items():
+            self._router_labels(name, router)
         for seed in recipe.seeds:
             self._artifacts(seed)
         for evaluation in evaluations(recipe):
@@ -90,6 +93,8 @@ class _Builder:
             self._distil(name, distil, seed)
         for name, tah in self.recipe.tah.items():
             self._tah(name, tah, seed)
+        for name, router in self.recipe.routers.items():
+            self._router(name, router, seed)
         for name, choice in self.recipe.choices.items():
             self._choose(name, choice, seed)
 
@@ -217,7 +222,8 @@ class _Builder:
             start = self.made[part.start, seed]
             words += ["--start", str(start.place)]
             fields = _merged_fields(fields, {"needs": {start.stage: start.place}})
-        self._add_training(name, "train", words, part, seed, fields, self._label_count(), BOTH[:1])
+        work = self._training_work(self._label_count(), part, BOTH[:1])
+        self._add_training(name, "train", words, part, seed, fields, work)
 
     def _distil(self, name: str, part: parts.DistilPart, seed: int) -> None:
         labels, label_fields = self._labels()
@@ -226,7 +232,8 @@ class _Builder:
         words += ["--labels", str(labels), *options(part)]
         texts = least(part.limit, self._label_count()) or 0
         fields = _merged_fields(self._model_fields(*BOTH), label_fields)
-        self._add_training(name, "distil", words, part, seed, fields, texts, BOTH)
+        work = self._training_work(texts, part, BOTH)
+        self._add_training(name, "distil", words, part, seed, fields, work)
 
     def _tah_labels(self, name: str, part: parts.TahPart) -> None:
         output = self.out / "trained" / f"{name}-labels"
@@ -245,11 +252,37 @@ class _Builder:
         fields = _merged_fields(self._model_fields("student"), {"needs": {f"{name}.labels": labels}})
         texts = self._count(part.problems)
         first = [*words, "--stage", "1", *options(part.depths)]
-        self._add_training(f"{name}.passes", "tah stage 1", first, part.depths, seed, fields, texts, BOTH[:1])
+        work = self._training_work(texts, part.depths, BOTH[:1])
+        self._add_training(f"{name}.passes", "tah stage 1", first, part.depths, seed, fields, work)
         passes = self.made[f"{name}.passes", seed]
         second = [*words, "--stage", "2", *options(part.decider)]
         fields = _merged_fields(fields, {"needs": {passes.stage: passes.place}, "copy_of": passes.place})
-        self._add_training(name, "tah stage 2", second, part.decider, seed, fields, texts, BOTH[:1])
+        work = self._training_work(texts, part.decider, BOTH[:1])
+        self._add_training(name, "tah stage 2", second, part.decider, seed, fields, work)
+
+    def _router_labels(self, name: str, part: parts.RouterPart) -> None:
+        output = self.out / "trained" / f"{name}-labels"
+        words = ["s2t_eval", "r2r", "label", *self._loading(), *posing(self.recipe, part.problems)]
+        words += ["--teacher", self._model("teacher"), *options(part.labels), "--out", str(output)]
+        # The continuations of a text's mismatches are about four times as long as the text.
+        roles = ("student", *("teacher",) * 5)
+        work = Work.of_texts(self._count(part.problems), roles, self.recipe)
+        fields = {**self._model_fields(*BOTH), **self._problem_fields(part.problems)}
+        settings = [asdict(part.problems), asdict(part.labels)]
+        self._add(Stage(f"{name}.labels", "r2r label", tuple(words), output, settings, work=work, **fields))
+
+    def _router(self, name: str, part: parts.RouterPart, seed: int) -> None:
+        labels = self.out / "trained" / f"{name}-labels"
+        words = ["s2t_eval", "r2r", "train", *self._loading(), "--labels", str(labels)]
+        words += options(part.training)
+        fields = _merged_fields(self._model_fields("student"), {"needs": {f"{name}.labels": labels}})
+        work = Work.of_router(
+            self._count(part.problems), part.training.epochs or DEFAULT_ROUTER_EPOCHS, self.recipe
+        )
+        self._add_training(name, "r2r train", words, part.training, seed, fields, work)
+
+    def _training_work(self, texts: int, part: parts.Training, roles: Sequence[str]) -> Work:
+        return Work.of_training(texts, part.epochs or DEFAULT_EPOCHS, roles, self.recipe)
 
     def _add_training(
         self,
@@ -259,14 +292,12 @@ class _Builder:
         part: parts.Training,
         seed: int,
         fields: Mapping[str, Any],
-        texts: int,
-        roles: Sequence[str],
+        work: Work,
     ) -> None:
-        """A stage that trains on so many texts."""
+        """A stage that trains."""
         stage = self._stage_name(name, seed)
         output = self.out / "trained" / stage
         command = (*words, *precision(self.recipe, part), "--seed", str(seed), "--out", str(output))
-        work = Work.of_training(texts, part.epochs or DEFAULT_EPOCHS, roles, self.recipe)
         scratch = (output.with_name(output.name + ".training"),)
         settings = [asdict(part), seed]
         self._add(

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from s2t_eval.report.benchmarks import benchmark_of
-from s2t_eval.reproduce.parts import Problems, Training
+from s2t_eval.reproduce.parts import Problems, RouterTrainingPart, Training
 from s2t_eval.reproduce.read import RecipeError, replaced_references
 from s2t_eval.reproduce.schema import Recipe
 
@@ -62,7 +62,12 @@ def asking(recipe: Recipe, task: str) -> list[str]:
 
 
 def precision(recipe: Recipe, part: Training) -> list[str]:
-    """The training loop's precision where the recipe names none: what suits the student's dtype."""
+    """The training loop's precision where the recipe names none: what suits the student's dtype.
+
+    R2R's router is in float32, whatever its student is.
+    """
+    if isinstance(part, RouterTrainingPart):
+        return []
     is_narrow = part.precision is None and recipe.models.dtype == "bfloat16"
     return ["--precision", "bf16"] if is_narrow else []
 

@@ -18,7 +18,7 @@ from s2t_eval.reproduce.state import State
 
 LOCK = "recipe.lock"
 FORMAT = 1
-MANIFESTS = ("manifest.json", "selector.json", "distil.json", "tah.json")
+MANIFESTS = ("manifest.json", "selector.json", "distil.json", "tah.json", "r2r.json")
 PACKAGES = (
     *("torch", "transformers", "lm-eval", "peft", "accelerate", "datasets", "tokenizers", "safetensors"),
     *("numpy", "scipy", "pandas", "math-verify", "sympy"),

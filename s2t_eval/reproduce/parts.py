@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from s2t_eval.method_table import DISTIL_METHODS, SCORE_FORMS
+from s2t_eval.method_table import DELIMITERS, DISTIL_METHODS, SCORE_FORMS, STEP_SCORES
 from s2t_eval.ranges import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -21,6 +21,7 @@ from s2t_eval.ranges import (
     Range,
     require_ranges,
 )
+from s2t_eval.training.r2r.settings import RULES
 
 FIRES = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
 
@@ -64,16 +65,34 @@ class Problems:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationPart:
-    """`s2t-eval calibrate`: thresholds that fire at these rates."""
+    """`s2t-eval calibrate`: thresholds that fire at these rates, and scores that accept these shares.
+
+    Args:
+        problems: to calibrate on.
+        tau, warmup_tokens: of triggers.
+        step_score, delimiter, max_step, accept_rate: of SpecReason; without a score it is not calibrated.
+    """
 
     problems: Problems
     tau: tuple[float, ...] = (0.01, 0.05, 0.1)
     warmup_tokens: int | None = None
+    step_score: tuple[str, ...] = ()
+    delimiter: str | None = None
+    max_step: int | None = None
+    accept_rate: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        require_ranges(self, warmup_tokens=AT_LEAST_0)
+        require_ranges(self, warmup_tokens=AT_LEAST_0, max_step=AT_LEAST_1)
         for tau in self.tau:
             RATE.require("tau", tau)
+        for rate in self.accept_rate:
+            RATE.require("accept_rate", rate)
+        for score in self.step_score:
+            require_choice("step_score", score, STEP_SCORES)
+        require_choice("delimiter", self.delimiter, DELIMITERS)
+        for name in ("delimiter", "max_step", "accept_rate"):
+            if getattr(self, name) and not self.step_score:
+                raise ValueError(f"{name}: it is of a step's score; name step_score, or leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +241,50 @@ class TahPart:
     problems: Problems
     depths: DepthsPart = field(default_factory=DepthsPart)
     decider: DeciderPart = field(default_factory=DeciderPart)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterLabelsPart:
+    """`s2t-eval r2r label`: the rule of the labels, and what is kept for the router."""
+
+    rule: str | None = None
+    max_sentence: int | None = None
+    max_edit: float | None = None
+    min_regret: float | None = None
+    validate: float | None = None
+    num_logits: int | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("rule", self.rule, RULES)
+        require_ranges(self, max_sentence=AT_LEAST_1, num_logits=AT_LEAST_1, max_edit=SHARE, validate=SHARE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterTrainingPart(Training):
+    """`s2t-eval r2r train`: the size of the router, its training and its own threshold."""
+
+    width: int | None = None
+    blocks: int | None = None
+    num_logits: int | None = None
+    dropout: float | None = None
+    recall_factor: float | None = None
+    by: Literal["recall", "rate"] | None = None
+    recall: float | None = None
+    tau: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ranges(self, width=AT_LEAST_1, blocks=AT_LEAST_1, num_logits=AT_LEAST_1)
+        require_ranges(self, dropout=SHARE, recall=RATE, tau=RATE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterPart:
+    """R2R's router: labels of the teacher's texts of some training problems, and a training on them."""
+
+    problems: Problems
+    labels: RouterLabelsPart = field(default_factory=RouterLabelsPart)
+    training: RouterTrainingPart = field(default_factory=RouterTrainingPart)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import yaml
 
 from s2t_eval.artifacts.errors import single_line_message
 from s2t_eval.artifacts.typed_json import conform
-from s2t_eval.reproduce.schema import RESERVED, Recipe
+from s2t_eval.reproduce.schema import RESERVED, SECTIONS, Recipe
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
@@ -61,7 +61,7 @@ def read_recipe(name: str, changes: Sequence[str] = ()) -> ReadRecipe:
     for change in changes:
         _set(content, change)
     names = list(RESERVED)
-    for section in ("selectors", "distilled", "tah", "choices"):
+    for section in SECTIONS:
         names += list(content.get(section) or {}) if isinstance(content.get(section), dict) else []
     try:
         _require_known(content, Recipe, "")

@@ -14,6 +14,7 @@ from s2t_eval.reproduce.parts import (
     ChoicePart,
     DistilPart,
     LabelsPart,
+    RouterPart,
     SelectorPart,
     TahPart,
     require_choice,
@@ -22,6 +23,8 @@ from s2t_eval.reproduce.parts import (
 NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 RESERVED = ("student", "teacher", "labels", "calibration")
 """References that every recipe has; artifacts of a recipe's own have other names."""
+SECTIONS = ("selectors", "distilled", "tah", "routers", "choices")
+"""Sections whose entries are trained or chosen, each under a name of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +165,7 @@ class Recipe:
         prompt, limits: of all stages.
         calibration: thresholds, known as `${calibration}`.
         labels: known as `${labels}`.
-        selectors, distilled, tah, choices: name -> what is trained under it, known as `${NAME}`.
+        selectors, distilled, tah, routers, choices: name -> what is trained under it, known as `${NAME}`.
         methods: name -> a row.
         tasks: the columns.
         seeds: of training and of everything random; each seed beyond the first is one more training of
@@ -181,6 +184,7 @@ class Recipe:
     selectors: dict[str, SelectorPart] = field(default_factory=dict)
     distilled: dict[str, DistilPart] = field(default_factory=dict)
     tah: dict[str, TahPart] = field(default_factory=dict)
+    routers: dict[str, RouterPart] = field(default_factory=dict)
     choices: dict[str, ChoicePart] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     analysis: bool = True
@@ -198,12 +202,11 @@ class Recipe:
     @property
     def artifacts(self) -> dict[str, object]:
         """Name -> the part that makes it, for everything trained or chosen."""
-        return {**self.selectors, **self.distilled, **self.tah, **self.choices}
+        return {name: part for section in SECTIONS for name, part in getattr(self, section).items()}
 
     def _require_names(self) -> None:
-        sections = ("selectors", "distilled", "tah", "choices")
         section_of_name: dict[str, str] = dict.fromkeys(RESERVED, "every recipe")
-        for section in sections:
+        for section in SECTIONS:
             for name in getattr(self, section):
                 if name in section_of_name:
                     raise ValueError(
@@ -218,8 +221,9 @@ class Recipe:
         needs_labels = [*self.selectors, *self.distilled]
         if needs_labels and self.labels is None:
             raise ValueError(f"labels: {needs_labels[0]} is trained on them; name some")
-        if self.models.teacher is None and (self.distilled or (self.labels and self.labels.problems)):
-            raise ValueError("models.teacher: labels and distillation need one")
+        collects = self.labels is not None and self.labels.problems is not None
+        if self.models.teacher is None and (self.distilled or self.routers or collects):
+            raise ValueError("models.teacher: labels, distillation and routers need one")
         for name, choice in self.choices.items():
             if choice.selector not in self.selectors:
                 known = ", ".join(self.selectors) or "none"

@@ -14,7 +14,7 @@ from s2t_eval.reproduce.schema import MethodPart, Recipe
 from s2t_eval.reproduce.work import NO_WORK, Work
 
 EVALUATE = "evaluate"
-RANDOM_MODELS = ("maj8", "maj_at_k")
+RANDOM_MODELS = tuple(model for model, method in BY_MODEL.items() if method.is_random)
 TRACE = ".trace.jsonl"
 
 
@@ -77,8 +77,8 @@ def evaluations(recipe: Recipe) -> list[Evaluation]:
     for task in recipe.tasks:
         for name in task.methods or tuple(recipe.methods):
             method = recipe.methods[name]
-            if BY_MODEL[method.model].votes and benchmark_of(task.task).is_code:
-                continue  # programs cannot be voted on: the table shows "–"
+            if BY_MODEL[method.model].refuses_code and benchmark_of(task.task).is_code:
+                continue  # the table shows "–"
             for i, seed in enumerate(recipe.seeds if is_seeded(recipe, method) else recipe.seeds[:1]):
                 seed_argument = {"seed": seed} if seed and method.model != "hf" else {}
                 arguments = {"pretrained": "${student}", **method.arguments, **seed_argument}

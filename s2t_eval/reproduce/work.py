@@ -24,6 +24,8 @@ TRAINING_PASSES = 3
 EFFICIENCY = 0.4
 """What decoding and training reach of the rate of one large matrix product."""
 UNKNOWN_PARAMETERS = 1e9
+ROUTER_PARAMETERS = 4e6
+"""Of R2R's router with its default size."""
 PRODUCT = (64, 1024, 1024)
 MEASURED_SECONDS = 0.1
 SLOW_RATIO = 2.0
@@ -55,6 +57,11 @@ class Work:
         passes = {role: TRAINING_PASSES if role == "student" else 1 for role in roles}
         tokens = texts * epochs * _tokens(recipe)
         return cls(tokens * sum(passes[role] * _parameters(recipe, role) for role in roles))
+
+    @classmethod
+    def of_router(cls, texts: int, epochs: int, recipe: Recipe) -> Work:
+        """Texts that R2R's router learns from; the student's states of them are in the labels."""
+        return cls(texts * epochs * _tokens(recipe) * TRAINING_PASSES * ROUTER_PARAMETERS)
 
     def seconds(self, rate: float) -> float:
         """How long it takes at so many parameter-tokens a second."""

@@ -25,11 +25,13 @@ class Calibration:
     The field names are the keys of the file (see `policy.PERSISTED_KEYS`).
 
     Args:
-        thresholds: trigger key (see `trigger_key`) -> rate as text -> threshold.
+        thresholds: trigger key (see `trigger_key`) -> rate as text -> threshold; and `accept:` with the form
+            of a step (see `StepForm`) -> wanted rate of acceptance as text -> score.
         num_steps: steps of greedy text behind the quantiles.
         num_texts: problems.
         warmup: `warmup_tokens`: steps at the start of a text that were excluded, as in decoding.
-        data: source, split and hash of the problems.
+        data: source, split and hash of the problems; under `steps` for each form of a step the number of
+            drafts, and the share of them that each threshold accepts.
         prompt: settings of their prompts: chat template, system instruction, few-shot examples, length limit.
         student: fingerprint of the model.
         teacher: fingerprint, or None where no teacher ran.

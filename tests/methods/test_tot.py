@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import ModelRunner, Request, Result, Sampling, derive_seed
-from s2t_eval.engine.sampling import sample
+from s2t_eval.engine import Request
+from s2t_eval.engine.request import Finish
 from s2t_eval.engine.stop import StopRule
-from s2t_eval.methods.questions import reply_ids
-from s2t_eval.methods.tot.decoder import TreeDecoder
-from s2t_eval.methods.tot.tree import Tree, TreeSettings
-from s2t_eval.methods.tot.values import LikelihoodValue, Question, StateValue, YesNoValue, make_value
+from s2t_eval.methods.questions import QuestionError, reply_ids
+from s2t_eval.methods.tot.make_value import ValueSettings, make_value
+from s2t_eval.methods.tot.node import Node
+from s2t_eval.methods.tot.search import BreadthFirst, DepthFirst, TreeSettings
+from s2t_eval.methods.tot.tree import Tree
+from s2t_eval.methods.tot.values import YesNoValue, verdict_value
+from s2t_eval.methods.tot.vote import Ballot, VoteValue, voted
 from s2t_eval.model_wrappers.tot import TreeOfThoughts
 from tests.harness_helpers import (
     STUDENT,
@@ -25,89 +26,28 @@ from tests.harness_helpers import (
     counts,
     evaluate,
     inline_task,
+    ours,
     plain_run,
     texts,
     tokenizer,
 )
 from tests.methods.test_specreason import ENDS, spell
-from tests.twins import generate_greedy, logits_after, outputs, requests
+from tests.tot_twins import MOST_SHOWN, QUESTIONS, REPLIES, SEARCH, VALUES, list_ids, run, slow_tot
+from tests.twins import generate_greedy, outputs, requests
 
-QUESTIONS = (Question((7, 9, 11), (1, 2, 31), (3, 4, 32)), Question((13, 17), (3, 33), (1, 2, 34)))
-VALUES: dict[str, StateValue] = {"yes_no": YesNoValue(QUESTIONS), "loglik": LikelihoodValue()}
-SEARCH = TreeSettings(beam=2, branch=3, budget=120, depth=5, sampling=Sampling(0.8, 0.9, 10))
-
-
-def run(
-    student: PreTrainedModel,
-    asked: Sequence[Request],
-    settings: TreeSettings,
-    value: StateValue,
-    rows: int = 12,
-) -> list[Result]:
-    decoder = TreeDecoder(ModelRunner(student, "student"), settings, ENDS, value, rows, spell)
-    results = {result.index: result for result in decoder.run(asked)}
-    return [results[i] for i in range(len(asked))]
+DEEP = replace(SEARCH, search="dfs", depth=4, min_value=0.2)
+"""A depth-first search in which solutions are abandoned, by their value and at the greatest depth."""
+SEARCHES = {"bfs": SEARCH, "dfs": DEEP}
 
 
-# ---------------------------------------------------------------- a slow twin
-
-
-@torch.no_grad()
-def log_likelihood(model: PreTrainedModel, prompt: list[int], output: list[int]) -> float:
-    log_probs = model(torch.tensor([[*prompt, *output]])).logits[0].float().log_softmax(-1)
-    return sum(float(log_probs[len(prompt) - 1 + i, token]) for i, token in enumerate(output))
-
-
-def slow_value(model: PreTrainedModel, name: str, prompt: list[int], output: list[int]) -> float:
-    if name == "loglik":
-        return float(torch.tensor(log_likelihood(model, prompt, output) / len(output)).exp())
-    shares = []
-    for question in QUESTIONS:
-        p = logits_after(model, [*prompt, *output, *question.ids]).softmax(-1)
-        good, bad = float(p[list(question.good)].sum()), float(p[list(question.bad)].sum())
-        shares.append(good / (good + bad))
-    return sum(shares) / len(shares)
-
-
-def slow_tot(
-    model: PreTrainedModel, request: Request, settings: TreeSettings, name: str
-) -> tuple[list[int], int]:
-    """One text, every token computed from the whole text; with the generated tokens of all branches."""
-    assert settings.sampling is not None
-    stop, prompt = StopRule(request, spell), list(request.prompt_ids)
-    beam: list[list[int]] = [[]]
-    finished: list[tuple[float, list[int]]] = []
-    last: list[tuple[float, list[int]]] = []
-    spent = level = 0
-    while beam and len(finished) < settings.beam and level < settings.depth and spent < settings.budget:
-        affordable = max(1, (settings.budget - spent) // ENDS.max_tokens)
-        # The first continuation of each solution, then the second of each.
-        places = [(parent, k) for k in range(settings.branch) for parent in range(len(beam))][:affordable]
-        children: list[list[int]] = []
-        for parent, k in sorted(places):
-            numbers = random.Random(derive_seed(request.seed, level, parent, k))
-            line: list[int] = []
-            while not (line and (ENDS.is_end(line) or stop.would_finish([*beam[parent], *line]))):
-                logits = logits_after(model, [*prompt, *beam[parent], *line])
-                line.append(int(sample(logits[None], settings.sampling, [numbers.random()])[0]))
-            spent += len(line)
-            if [*beam[parent], *line] not in children:
-                children.append([*beam[parent], *line])
-        valued = [(slow_value(model, name, prompt, child), child) for child in children]
-        valued.sort(key=lambda pair: -pair[0])
-        last = valued[: settings.beam - len(finished)]
-        finished += [pair for pair in last if stop.would_finish(pair[1])]
-        beam = [child for _, child in last if not stop.would_finish(child)]
-        level += 1
-    return max(finished or last, key=lambda pair: pair[0])[1], spent
-
-
+@pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("name", VALUES)
-@pytest.mark.parametrize("family", ["qwen2", "gemma3"], scope="session")
-def test_it_is_its_slow_twin(student: PreTrainedModel, name: str) -> None:
-    asked = [replace(request, seed=i) for i, request in enumerate(requests(3))]
-    for request, result in zip(asked, run(student, asked, SEARCH, VALUES[name]), strict=True):
-        output, spent = slow_tot(student, request, SEARCH, name)
+@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+def test_it_is_its_slow_twin(student: PreTrainedModel, name: str, search: str) -> None:
+    asked = [replace(request, seed=i) for i, request in enumerate(requests(2))]
+    settings = SEARCHES[search]
+    for request, result in zip(asked, run(student, asked, settings, VALUES[name]), strict=True):
+        output, spent = slow_tot(student, request, settings, name)
         assert result.output_ids == output
         assert result.usage.tokens + result.usage.discarded_tokens == spent
 
@@ -115,14 +55,17 @@ def test_it_is_its_slow_twin(student: PreTrainedModel, name: str) -> None:
 # ---------------------------------------------------------------- limits and costs
 
 
+@pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("name", VALUES)
-@pytest.mark.parametrize("family", ["llama", "gemma3"], scope="session")
-def test_one_branch_at_temperature_zero_is_greedy(student: PreTrainedModel, name: str) -> None:
+@pytest.mark.parametrize("family", ["llama"], scope="session")
+def test_one_branch_at_temperature_zero_is_greedy(student: PreTrainedModel, name: str, search: str) -> None:
     asked = requests(5)
-    single = TreeSettings(beam=1, branch=1, budget=1000, depth=100, sampling=None)
+    single = TreeSettings(1, 1, budget=10_000, depth=100, sampling=None, search=search)  # type: ignore[arg-type]
     results = run(student, asked, single, VALUES[name])
     assert outputs(results) == [generate_greedy(student, request) for request in asked]
-    assert all(result.usage.discarded_tokens == result.usage.rejected_steps == 0 for result in results)
+    assert all(result.usage.rejected_steps == 0 for result in results)
+    if name != "words":  # its replies are generated tokens
+        assert all(result.usage.discarded_tokens == 0 for result in results)
 
 
 @pytest.mark.parametrize("family", ["qwen2"], scope="session")
@@ -138,34 +81,59 @@ def test_equal_branches_are_one(student: PreTrainedModel) -> None:
         assert a.usage.evaluation_tokens == b.usage.evaluation_tokens
 
 
+@pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("family", ["gemma3"], scope="session")
-def test_batch_size_and_refilling_change_no_text(student: PreTrainedModel, name: str) -> None:
-    asked = [replace(request, seed=i) for i, request in enumerate(requests(6))]
-    one_by_one = run(student, asked, SEARCH, VALUES[name], rows=1)
-    for rows in (4, 12, 36):
-        together = run(student, asked, SEARCH, VALUES[name], rows)
+def test_batch_size_and_refilling_change_no_text(student: PreTrainedModel, name: str, search: str) -> None:
+    """One row decodes the branches of a level one after the other, in the row of the one before."""
+    asked = [replace(request, seed=i) for i, request in enumerate(requests(4))]
+    one_by_one = run(student, asked, SEARCHES[search], VALUES[name], rows=1)
+    for rows in (4, 24):
+        together = run(student, asked, SEARCHES[search], VALUES[name], rows)
         assert outputs(together) == outputs(one_by_one)
         for a, b in zip(together, one_by_one, strict=True):
             for cost in ("tokens", "discarded_tokens", "drafted_steps", "rejected_steps"):
                 assert getattr(a.usage, cost) == getattr(b.usage, cost), cost
 
 
+@pytest.mark.parametrize("name", ["words", "vote"])
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+def test_rows_that_had_other_texts_before_change_no_text(
+    student: PreTrainedModel, name: str, search: str
+) -> None:
+    """A search that follows others in the same rows finds their keys and values there."""
+    asked = [replace(request, seed=i) for i, request in enumerate(requests(3))]
+    fresh = [run(student, [request], SEARCHES[search], VALUES[name])[0] for request in asked]
+    refilled = run(student, [*asked, *asked], SEARCHES[search], VALUES[name], rows=6)
+    assert outputs(refilled) == 2 * outputs(fresh)
+
+
+@pytest.mark.parametrize("name", ["loglik", "words", "vote"])
 @pytest.mark.parametrize("budget", [6, 20, 50, 120])
-def test_the_budget_is_exceeded_by_at_most_a_line(budget: int) -> None:
-    """With lines of any length, at every level; a budget that allows one line has one branch."""
-    tree = Tree(0, Request((1,), 10_000), replace(SEARCH, budget=budget, depth=1000))
+@pytest.mark.parametrize("search", SEARCHES)
+def test_the_budget_is_exceeded_by_at_most_a_line_and_its_replies(
+    budget: int, name: str, search: str
+) -> None:
+    """With lines and replies of any length, at every level; a budget that allows one line has one branch."""
+    settings = replace(SEARCHES[search], budget=budget, depth=1000, min_value=0.0)
+    tree, most_sampled = Tree(0, Request((1,), 10_000), settings), VALUES[name].most_sampled
     lengths = random.Random(budget)
     while not tree.is_done:
-        before = tree.spent
-        branches = tree.branches(lambda request: StopRule(request, None), ENDS.max_tokens)
-        most = max(1, (budget - before) // ENDS.max_tokens)
-        assert len(branches) == min(len(tree.beam) * SEARCH.branch, most)
+        left = budget - tree.spent
+        branches = tree.branches(lambda request: StopRule(request, None), ENDS.max_tokens, most_sampled)
+        count = len(branches)
+        assert count == 1 or count * ENDS.max_tokens + most_sampled(count) <= left
+        more = count + 1
+        assert count == len(tree.search.parents) * settings.branch or (
+            more * ENDS.max_tokens + most_sampled(more) > left
+        )
         for branch in branches:
-            for token in range(lengths.randint(1, ENDS.max_tokens)):
-                branch.append(token)
-        tree.grow([branch.node for branch in branches])
-    assert budget <= tree.spent <= budget + ENDS.max_tokens - 1
+            for _ in range(lengths.randint(1, ENDS.max_tokens)):
+                branch.append(lengths.randrange(100))
+            branch.node.value = lengths.random()
+        tree.grow([branch.node for branch in branches], lengths.randint(0, most_sampled(count)))
+    assert budget <= tree.spent < budget + ENDS.max_tokens + most_sampled(1)
 
 
 @pytest.mark.parametrize("family", ["qwen2"], scope="session")
@@ -181,31 +149,100 @@ def test_branches_share_what_their_parent_has_computed(student: PreTrainedModel)
     assert alone.output_ids == result.output_ids
 
 
-def test_the_best_value_wins_and_complete_solutions_leave_the_beam() -> None:
-    tree = Tree(0, Request((1,), 50, stop_ids=frozenset({9})), TreeSettings(beam=2, branch=3))
-    first, second, third = tree.branches(lambda request: StopRule(request, None), 8)
-    for branch, line, value in ((first, [4], 0.2), (second, [5, 9], 0.9), (third, [6], 0.5)):
-        for token in line:
-            branch.node.finish = branch.append(token)
-        branch.node.value = value
-    tree.grow([first.node, second.node, third.node])
-    assert [node.output for node in tree.finished] == [[5, 9]]
-    assert [node.output for node in tree.beam] == [[6]]
-    assert not tree.is_done and tree.spent == 4
-    assert tree.result().output_ids == [5, 9]
+def node(value: float, *output: int, finish: Finish | None = None, depth: int = 1) -> Node:
+    return Node(list(output), value=value, finish=finish, depth=depth)
+
+
+def test_breadth_first_the_best_value_wins_and_complete_solutions_leave_the_beam() -> None:
+    search = BreadthFirst(beam=2, depth=9)
+    assert search.add([node(0.2, 4), node(0.9, 5, 9, finish=Finish.STOP_ID), node(0.5, 6)]) == 2
+    assert [one.output for one in search.finished] == [[5, 9]]
+    assert [one.output for one in search.parents] == [[6]]
+    assert search.best.output == [5, 9]
+    search.add([node(0.95, 6, 1, finish=Finish.STOP_ID)])
+    assert not search.parents and search.best.output == [6, 1]
+
+
+def test_depth_first_goes_back_to_the_next_best() -> None:
+    search = DepthFirst(depth=2, min_value=0.3)
+    assert search.add([node(0.4, 4), node(0.9, 5), node(0.2, 6), node(0.4, 7)]) == 3  # 6 is abandoned
+    assert [one.output for one in search.parents] == [[5]]
+    assert search.add([node(0.1, 5, 1, depth=2), node(0.8, 5, 2, depth=2)]) == 0  # too low, too deep
+    assert [one.output for one in search.parents] == [[4]]  # the first of equal values
+    # The best continuation is unfinished, so the complete one has to wait until the search comes back.
+    assert search.add([node(0.5, 4, 3, finish=Finish.STOP_ID, depth=2), node(0.6, 4, 4, depth=1)]) == 2
+    assert search.best.output == [4, 3]  # if the budget ended here
+    search.add([node(0.0, 4, 4, 4, depth=2)])
+    assert not search.parents and search.best.output == [4, 3]
+
+
+def test_depth_first_without_a_complete_solution() -> None:
+    search = DepthFirst(depth=9, min_value=0.3)
+    search.add([node(0.4, 4), node(0.5, 5)])
+    assert search.best.output == [5]  # what would be continued next
+    search.add([node(0.1, 5, 1), node(0.2, 5, 2)])
+    search.add([node(0.15, 4, 1)])
+    assert not search.parents and search.best.output == [5, 2]  # all are abandoned: the best of them
+
+
+# ---------------------------------------------------------------- values
+
+
+class Words:
+    """A tokenizer with two words and four replies."""
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        vocabulary = {"yes": 1, " yes": 2, "no": 3, " no": 4}
+        return [vocabulary[text]] if text in vocabulary else [7, 8]
+
+
+def value_settings(name: Any, most_branches: int = 8) -> ValueSettings:
+    return ValueSettings(name, 3, 8, None, most_branches, 16)
 
 
 def test_the_two_forms_of_the_question_agree_on_what_is_good() -> None:
     """`no` is the good reply to the form that asks for a mistake."""
-
-    class Words:
-        def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-            vocabulary = {"yes": 1, " yes": 2, "no": 3, " no": 4}
-            return [vocabulary[text]] if text in vocabulary else [7, 8]
-
-    value = make_value("yes_no", Words(), has_chat_template=False)
+    value = make_value(value_settings("yes_no"), Words(), spell, has_chat_template=False)
     assert isinstance(value, YesNoValue)
     assert [(q.good, q.bad) for q in value.questions] == [((1, 2), (3, 4)), ((3, 4), (1, 2))]
+
+
+@pytest.mark.parametrize(
+    ("reply", "value"),
+    [("sure", 1.0), (" Likely.", 0.05), ("It is IMPOSSIBLE", 0.00005), ("unlikely", None), ("maybe", None)],
+)
+def test_the_value_of_a_verdict(reply: str, value: float | None) -> None:
+    assert verdict_value(reply, is_complete=True) == value
+
+
+@pytest.mark.parametrize(
+    ("count", "reply", "is_complete", "number"),
+    [
+        (8, " 3", False, 3),
+        (8, "number 3.", False, 3),
+        (8, "none", True, None),
+        (8, "9", False, 0),
+        (8, "0", False, 0),
+        (12, "1", False, None),  # it may become 12
+        (12, "1", True, 1),
+        (12, "12", False, 12),
+        (12, "1.", False, 1),
+        (12, "2", False, 2),
+    ],
+)
+def test_the_number_that_a_vote_names(count: int, reply: str, is_complete: bool, number: int | None) -> None:
+    assert voted(count, reply, is_complete) == number
+
+
+def test_a_ballot_shows_the_end_of_each_continuation_behind_what_they_share() -> None:
+    value = VALUES["vote"]
+    assert isinstance(value, VoteValue)
+    long = [1, 5, *[2] * 20, 3]
+    ids = value.ballot_ids(Ballot((50, 51), [[1, 5, 7, 10], long], 2, seed=0))
+    shown = [f"{i}.\n{spell(part).strip()}" for i, part in ((1, [7, 10]), (2, long[-MOST_SHOWN:]))]
+    listed = list_ids("\n\n".join(["\n\nFrom here the solution can go on in one of these ways.", *shown]))
+    assert ids == [50, 51, 1, 5, *listed, *QUESTIONS[1].ids]
+    assert len(ids) + REPLIES.max_tokens <= 4 + value.extra_slots
 
 
 # ---------------------------------------------------------------- the backend
@@ -228,6 +265,20 @@ def test_the_backend_one_by_one_and_its_budget() -> None:
     assert texts(other) != texts(together)
 
 
+@pytest.mark.parametrize("more", [{"value": "vote"}, {"search": "dfs", "min_value": 0.5}])
+def test_the_backend_with_other_searches_and_values(more: dict[str, Any]) -> None:
+    """With fewer rows than a level has; within the budget, and what is read is counted apart."""
+    model_args = {**EMBEDDED, **more}
+    one_by_one, together = (evaluate("tot", model_args, batch_size=size, limit=2) for size in (3, 16))
+    assert texts(one_by_one) == texts(together)
+    for results in (one_by_one, together):
+        generated = counts(results)["tokens"] + counts(results)["discarded_tokens"]
+        assert generated <= 2 * (EMBEDDED["budget"] + EMBEDDED["max_line"] - 1)  # type: ignore[operator]
+        assert (counts(results)["evaluation_tokens"] > 0) == ("value" in more)
+        described = ours(results)["search"]
+        assert {name: described[name] for name in more} == more
+
+
 def test_code_is_refused() -> None:
     task = inline_task("programs", arith_docs(2), unsafe_code=True)
     with pytest.raises(ValueError, match=r"^tot: the answers of task programs are code"):
@@ -242,7 +293,13 @@ def test_code_is_refused() -> None:
         ({"budget": 10}, r"^budget: expected at least max_line=64 tokens, got 10; give a larger budget"),
         ({"temperature": -1}, r"^temperature: expected 0 or more, got -1$"),
         ({"top_p": 0}, r"^top_p: expected in \(0, 1\], got 0$"),
-        ({"value": "words"}, r"^value: expected one of yes_no, loglik, got 'words'$"),
+        ({"value": "word"}, r"^value: expected one of yes_no, loglik, words, vote, got 'word'$"),
+        ({"search": "best"}, r"^search: expected one of bfs, dfs, got 'best'$"),
+        ({"search": "dfs", "beam": 3}, r"^beam: search=dfs does not use it, got beam=3; leave it out$"),
+        ({"min_value": 0.1}, r"^min_value: search=bfs does not use it, got min_value=0\.1; leave it out$"),
+        ({"search": "dfs", "min_value": 2}, r"^min_value: expected a share from 0 to 1, got 2$"),
+        ({"replies": 5}, r"^replies: value=yes_no does not use it, got replies=5; leave it out$"),
+        ({"value": "vote", "max_reply": 0}, r"^max_reply: expected a whole number of at least 1, got 0$"),
         ({"delimiter": "word"}, r"^delimiter: expected one of line, paragraph, sentence, got 'word'$"),
         ({"beem": 2}, r"^--model tot: unknown argument 'beem'; did you mean 'beam'\?$"),
         ({}, r"^value=yes_no: tokenizer: expected one of the replies yes, Yes, YES to be a single token"),
@@ -251,6 +308,12 @@ def test_code_is_refused() -> None:
 def test_bad_arguments_get_one_clear_line(model_args: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TreeOfThoughts(STUDENT, **model_args)
+
+
+@pytest.mark.parametrize(("name", "reply"), [("words", "sure"), ("vote", "1")])
+def test_replies_that_a_tokenizer_cannot_write_are_refused(name: str, reply: str) -> None:
+    with pytest.raises(QuestionError, match=f"expected the reply '{reply}' to be text that it can write"):
+        make_value(value_settings(name), Words(), spell, has_chat_template=False)
 
 
 def test_the_embedded_tokenizer_has_no_word_for_yes() -> None:

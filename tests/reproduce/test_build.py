@@ -16,7 +16,15 @@ from s2t_eval.method_table import BACKENDS
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.documents import Documents, selected_documents
 from s2t_eval.reproduce.identity import DATA_FOLDERS
-from s2t_eval.reproduce.parts import DeciderPart, DepthsPart, DistilPart, SelectorPart
+from s2t_eval.reproduce.parts import (
+    CalibrationPart,
+    DeciderPart,
+    DepthsPart,
+    DistilPart,
+    RouterLabelsPart,
+    RouterTrainingPart,
+    SelectorPart,
+)
 from s2t_eval.reproduce.read import RecipeError, read_recipe, shipped
 from s2t_eval.reproduce.schema import Recipe, TaskPart
 from s2t_eval.reproduce.stages import EVALUATE, Stage, evaluations
@@ -60,9 +68,12 @@ def test_settings_of_training_are_options_of_its_commands() -> None:
         ("distil", DistilPart),
         ("tah train", DepthsPart),
         ("tah train", DeciderPart),
+        ("r2r label", RouterLabelsPart),
+        ("r2r train", RouterTrainingPart),
+        ("calibrate", CalibrationPart),
     ):
         known = {option.name.removeprefix("--") for option in options_of(line, command)}
-        missing = part.__dataclass_fields__.keys() - known
+        missing = part.__dataclass_fields__.keys() - known - {"problems"}
         assert not missing, (command, missing)
 
 
@@ -107,6 +118,50 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
     )
     assert "--no-published" in stages["report"].command  # the published student is another model
     assert "--no-published" not in stages_of("paper")["report"].command
+
+
+def test_the_compared_systems_follow_what_they_need() -> None:
+    """R2R's router is trained and SpecReason's steps are calibrated in the same command."""
+    stages = stages_of("qwen-gsm8k-compared")
+    assert list(stages)[:3] == ["calibration", "router.labels", "router"]
+    assert "--step_score digit expected logprob" in " ".join(stages["calibration"].command)
+    assert "--teacher" in stages["router.labels"].command and "--rule" in stages["router.labels"].command
+    assert set(stages["router"].needs) == {"router.labels"}
+    assert "--precision" not in stages["router"].command  # the router is in float32 beside a narrow student
+    assert stages["router"].work.parameter_tokens < stages["router.labels"].work.parameter_tokens
+    for name, need in {
+        "r2r_tau5": "router",
+        "s2t_r2r_tau5": "router",
+        "specreason_digit": "calibration",
+    }.items():
+        assert need in stages[f"s2t_gsm8k/{name}"].needs
+    words = stages["s2t_gsm8k/tot"].command
+    documents = json.loads(words[words.index("--samples") + 1])
+    assert documents == {"s2t_gsm8k": list(range(400, 600))}
+    assert "max_gen_toks=512" in words[words.index("--gen_kwargs") + 1]
+    vote = stages["s2t_gsm8k/maj8"].work.parameter_tokens
+    assert stages["s2t_gsm8k/tot"].work.parameter_tokens == vote  # its budget is a vote's
+
+
+def test_a_router_needs_a_teacher() -> None:
+    with pytest.raises(RecipeError, match=r"models\.teacher: labels, distillation and routers need one"):
+        read_recipe("qwen-gsm8k-compared", ["models.teacher=null"])
+
+
+def test_a_tree_is_left_out_of_code_and_repeated_by_seeds(tmp_path: Path) -> None:
+    """It refuses programs as a vote does: its run would end a reproduction with an error after hours."""
+    text = RECIPE_WITH_A_TREE
+    names = [run.name for run in evaluations(read_recipe(write(tmp_path, text)).recipe)]
+    assert names == ["greedy", "greedy", "tot", "tot-seed1"]
+
+
+RECIPE_WITH_A_TREE = """
+title: a tree
+models: {student: embedded/student}
+methods: {greedy: {model: greedy}, tot: {model: tot}}
+tasks: [{task: s2t_humaneval}, {task: s2t_gsm8k}]
+seeds: [0, 1]
+"""
 
 
 def test_a_narrow_student_is_trained_in_narrow_precision() -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.method_table import StepScoreName
 from s2t_eval.methods.questions import question_ids, reply_ids
-
-ScoreName = Literal["digit", "expected", "logprob"]
-SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
 
 QUESTION = (
     "Look only at the last step of the solution so far. Do its facts, its reasoning and its calculation "
@@ -87,7 +85,7 @@ class LikelihoodScore:
         return float(log_probs.gather(-1, step_ids).mean().exp())
 
 
-def make_score(name: ScoreName, tokenizer: Any, has_chat_template: bool) -> StepScore:
+def make_score(name: StepScoreName, tokenizer: Any, has_chat_template: bool) -> StepScore:
     """The score of this name.
 
     Raises:

@@ -40,7 +40,7 @@ SPECREASON = Policy("specreason")
 
 @dataclass
 class StepwiseSequence(Sequence):
-    """A request and its present step of reasoning.
+    """A request and its present step of reasoning; the scores of its drafts are `observed[0]`.
 
     Args:
         step: tokens of the step: a draft that is not text yet, or the teacher's tokens of it so far.
@@ -83,7 +83,7 @@ class SpecReasonStepper:
 
     def sequence(self, index: int, request: Request, stop: StopRule) -> StepwiseSequence:
         """The state of a new request."""
-        return StepwiseSequence(index, request, stop)
+        return StepwiseSequence(index, request, stop, num_observed=1)
 
     def prefill(self, seqs: abc.Sequence[StepwiseSequence], first: int) -> None:
         """Prefill the prompts of `seqs[first:]` with both models."""
@@ -171,6 +171,7 @@ class SpecReasonStepper:
             score = self.score(self.teacher, StepStates(draft_states[:-1], seq.step, states[-1]))
             if math.isnan(score):
                 raise not_finite(self.teacher, seq)
+            seq.observed[0].append(score)
             if score >= self.accept:
                 finish = self._accept_draft(seq, draft_states[-1])
                 if finish is not None:

@@ -1,9 +1,10 @@
-"""Breadth-first Tree of Thoughts (arXiv 2305.10601) over lines, on the engine's cache rows.
+"""Tree of Thoughts (arXiv 2305.10601) over lines, on the engine's cache rows.
 
-In each level every solution in the beam of a request gets several continuations by one line, in cache rows
-that copy the keys and values of their common beginning. Their values decide which of them are continued.
-The requests of a run share the passes of their levels. What differs from the paper: a thought is a line, the
-value is read from logits, and all branches of a request share a budget of generated tokens.
+In each level every solution that is continued gets several continuations by one line, in cache rows that copy
+the keys and values of their common beginning. Their values decide which of them are continued, in the order
+of the search (`search.py`). The requests of a run share the passes of their levels. What differs from the
+paper: a thought is a line, the value is read from logits by default, and all branches of a request share a
+budget of generated tokens.
 """
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ from __future__ import annotations
 import logging
 from collections import abc, deque
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from s2t_eval.engine.request import Finish, Request, Result
+from s2t_eval.engine.prefix_cache import common_prefix
+from s2t_eval.engine.request import Request, Result
 from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.engine.sampling import derive_seed
 from s2t_eval.engine.scheduler import Scheduler, is_out_of_memory
 from s2t_eval.engine.selection_step import SelectionStepper
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound, Round, require_finite, sampled_tokens
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.reasoning_steps import StepEnds
-from s2t_eval.methods.tot.tree import Branch, Tree, TreeSettings, distinct, log_probs_of
+from s2t_eval.methods.tot.node import Branch, distinct
+from s2t_eval.methods.tot.search import TreeSettings
+from s2t_eval.methods.tot.tree import Tree
 from s2t_eval.methods.tot.values import StateValue
+from s2t_eval.methods.tot.vote import Ballot, VoteValue
 from s2t_eval.selection.policy import Policy
 
 logger = logging.getLogger(__name__)
@@ -53,7 +60,7 @@ class TreeDecoder(Scheduler[Sequence]):
         student: ModelRunner,
         settings: TreeSettings,
         ends: StepEnds,
-        value: StateValue,
+        value: StateValue | VoteValue,
         rows: int = 32,
         decode: Decode | None = None,
         answer_of: AnswerOf | None = None,
@@ -79,7 +86,7 @@ class TreeDecoder(Scheduler[Sequence]):
         """
         queue = deque(enumerate(requests))
         longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
-        per_tree = self.settings.beam * self.settings.branch
+        per_tree = self.settings.most_branches
         rows, active = min(self.rows, per_tree * len(queue)), list[Tree]()
         while queue or active:
             while queue and (not active or (len(active) + 1) * per_tree <= rows):
@@ -111,19 +118,22 @@ class TreeDecoder(Scheduler[Sequence]):
     @torch.inference_mode()
     def _expand_level(self, trees: abc.Sequence[Tree], rows: int) -> None:
         """One level of these trees; the trees change only after all branches are complete."""
-        branches = [
-            branch for tree in trees for branch in tree.branches(self._stop_rule, self.ends.max_tokens)
-        ]
+        max_line, most_sampled = self.ends.max_tokens, self.value.most_sampled
+        tree_branches = [tree.branches(self._stop_rule, max_line, most_sampled) for tree in trees]
+        branches = [branch for own in tree_branches for branch in own]
+        known_values: dict[tuple[int, ...], float] = {}
         for start in range(0, len(branches), rows):
             batch = branches[start : start + rows]
             self._decode_lines(batch)
-            self._evaluate(batch)
-        for tree in trees:
-            tree_branches = [branch for branch in branches if branch.index == tree.index]
+            if not isinstance(self.value, VoteValue):
+                self._evaluate(batch, self.value, known_values)
+        if isinstance(self.value, VoteValue):
+            self._vote(tree_branches, self.value, rows)
+        for tree, own in zip(trees, tree_branches, strict=True):
             for name in ("forwards", "prefill_tokens", "evaluation_tokens"):
-                total = sum(getattr(branch.usage, name) for branch in tree_branches)
+                total = sum(getattr(branch.usage, name) for branch in own)
                 setattr(tree.usage, name, getattr(tree.usage, name) + total)
-            tree.grow([branch.node for branch in tree_branches])
+            tree.grow([branch.node for branch in own], sum(branch.num_sampled for branch in own))
 
     def _stop_rule(self, request: Request) -> StopRule:
         return StopRule(request, self.decode, self.answer_of)
@@ -155,7 +165,7 @@ class TreeDecoder(Scheduler[Sequence]):
         require_finite(self.student, most_likely.values, active, range(len(active)))
         tokens = sampled_tokens(active, logits, most_likely.indices)
         unfinished = []
-        log_probs = log_probs_of(logits, tokens)
+        log_probs = _log_probs_of(logits, tokens)
         for row, branch, token, log_prob in zip(rows, active, tokens, log_probs, strict=True):
             branch.node.finish = branch.append(token)
             branch.node.log_likelihood += log_prob
@@ -163,19 +173,62 @@ class TreeDecoder(Scheduler[Sequence]):
                 unfinished.append(row)
         return unfinished
 
-    def _evaluate(self, branches: abc.Sequence[Branch]) -> None:
-        """Values of the different branches; equal ones have the value of the first."""
-        first_equal = distinct([[branch.index, *branch.output] for branch in branches])
-        rows = sorted(set(first_equal))
-        texts = [_without_stop(branches[row]) for row in rows]
-        values = self.value(self.student, rows, texts, [branches[row].node for row in rows])
-        for row, value, tokens in zip(rows, *values, strict=True):
-            branches[row].node.value = value
-            branches[row].usage.evaluation_tokens += tokens
-        for branch, row in zip(branches, first_equal, strict=True):
-            branch.node.value = branches[row].node.value
+    def _evaluate(
+        self, branches: abc.Sequence[Branch], value: StateValue, known_values: dict[tuple[int, ...], float]
+    ) -> None:
+        """Values of the different branches; equal ones of a level have the value of the first.
+
+        Args:
+            branches: in the rows of their indices in the list.
+            value: evaluates them.
+            known_values: request and output -> value, of the level's branches that have one.
+        """
+        keys = [(branch.index, *branch.output) for branch in branches]
+        rows = [row for row in sorted(set(distinct(keys))) if keys[row] not in known_values]
+        if rows:
+            texts = [[*branches[row].request.prompt_ids, *branches[row].solution] for row in rows]
+            values = value(self.student, rows, texts, [branches[row] for row in rows])
+            for row, one, num_read, num_sampled in zip(rows, *values, strict=True):
+                known_values[keys[row]] = one
+                branches[row].usage.evaluation_tokens += num_read
+                branches[row].num_sampled = num_sampled
+        for branch, key in zip(branches, keys, strict=True):
+            branch.node.value = known_values[key]
+
+    def _vote(self, tree_branches: abc.Sequence[abc.Sequence[Branch]], value: VoteValue, rows: int) -> None:
+        """Values of all branches by a vote over those of each tree."""
+        candidates = [_different(own) for own in tree_branches]
+        for [branch] in (own for own in candidates if len(own) == 1):
+            branch.node.value = 1.0
+        voting = [own for own in candidates if len(own) > 1]
+        for start in range(0, len(voting), rows):
+            batch = voting[start : start + rows]
+            ballots = [_ballot(own) for own in batch]
+            longest = max(len(value.ballot_ids(ballot)) for ballot in ballots)
+            self.student.allocate(rows, longest + value.replies.max_tokens)
+            for own, values in zip(batch, value(self.student, ballots), strict=True):
+                for branch, one, num_read, num_sampled in zip(own, *values, strict=True):
+                    branch.node.value = one
+                    branch.usage.evaluation_tokens += num_read
+                    branch.num_sampled = num_sampled
 
 
-def _without_stop(branch: Branch) -> list[int]:
-    """Prompt and solution without a final stop token, behind which a question could not follow."""
-    return branch.ids[:-1] if branch.node.finish is Finish.STOP_ID else branch.ids
+def _different(branches: abc.Sequence[Branch]) -> list[Branch]:
+    """The first branch of each output."""
+    return [branches[i] for i in sorted(set(distinct([branch.output for branch in branches])))]
+
+
+def _ballot(branches: abc.Sequence[Branch]) -> Ballot:
+    """The ballot of one tree's branches; they share what their parents have in common."""
+    first, *others = [np.asarray(branch.output[: branch.node.first]) for branch in branches]
+    num_shared = min((common_prefix(first, other) for other in others), default=len(first))
+    request = branches[0].request
+    seed = derive_seed(request.seed, "vote", *(token for branch in branches for token in branch.output))
+    return Ballot(request.prompt_ids, [branch.solution for branch in branches], num_shared, seed)
+
+
+def _log_probs_of(logits: Tensor, tokens: abc.Sequence[int]) -> list[float]:
+    """Log-probability of one token in each row of logits [n, vocab]."""
+    token_ids = torch.tensor(tokens, device=logits.device)[:, None]
+    log_probs: list[float] = (logits.gather(-1, token_ids)[:, 0] - logits.logsumexp(-1)).tolist()
+    return log_probs

@@ -1,26 +1,21 @@
-"""The value of an unfinished solution, from 0 to 1, without generated tokens."""
+"""The value of an unfinished solution, from 0 to 1, by the model that writes it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from s2t_eval.engine.runner import ModelRunner
-from s2t_eval.methods.questions import QuestionError, question_ids, reply_ids
+from s2t_eval.methods.tot.replies import ReplySampler
 
-ValueName = Literal["yes_no", "loglik"]
-VALUES: tuple[ValueName, ...] = get_args(ValueName)
-
-FORMS = (
-    ("Is everything correct in the solution as far as it goes? Reply with yes or no.", True),
-    ("Is there a mistake anywhere in the solution as far as it goes? Reply with no or yes.", False),
-)
-"""Two forms of one question in both orders of the replies, each with whether `yes` is good."""
-OPENING = "Reply:"
+VERDICTS = {"sure": 1.0, "likely": 0.05, "impossible": 0.00005}
+"""Value of each verdict. The paper's are 20, 1 and 0.001; only their ratios matter."""
+VERDICT = re.compile(rf"\b({'|'.join(VERDICTS)})\b", re.IGNORECASE)
 
 
 class Values(NamedTuple):
@@ -30,6 +25,8 @@ class Values(NamedTuple):
     """of each solution, from 0 to 1"""
     tokens: list[int]
     """tokens that the model processed for each"""
+    sampled: list[int]
+    """tokens that it generated for each"""
 
 
 class Candidate(Protocol):
@@ -45,13 +42,22 @@ class Candidate(Protocol):
         """Generated tokens."""
         ...
 
+    @property
+    def value_seed(self) -> int:
+        """Seed of what is sampled to evaluate it."""
+        ...
+
 
 class StateValue(Protocol):
-    """Evaluates unfinished solutions in rows of the model's cache."""
+    """Evaluates unfinished solutions, each on its own, in rows of the model's cache."""
 
     @property
     def extra_slots(self) -> int:
         """Cache slots that a row needs in addition to its text."""
+        ...
+
+    def most_sampled(self, num_branches: int) -> int:
+        """Most tokens that are generated to evaluate so many continuations of a request."""
         ...
 
     def __call__(
@@ -89,6 +95,10 @@ class YesNoValue:
         """Slots for the longest question, which follows a text."""
         return max(len(question.ids) for question in self.questions)
 
+    def most_sampled(self, num_branches: int) -> int:
+        """None: the replies are read from logits."""
+        return 0
+
     def __call__(
         self,
         runner: ModelRunner,
@@ -99,17 +109,54 @@ class YesNoValue:
         """Prefills each form of the question behind the texts, and drops it again."""
         share_sums, tokens = torch.zeros(len(rows)), [0] * len(rows)
         for question in self.questions:
-            uncached = [
-                [*text, *question.ids][len(runner.tokens[row]) :]
-                for row, text in zip(rows, texts, strict=True)
-            ]
-            states = runner.extend(rows, uncached)
-            logits = runner.head(torch.stack([row_states[-1] for row_states in states]))
-            share_sums += _good_share(logits, question).cpu()
-            for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
-                tokens[i] += len(uncached[i])
-                runner.truncate(row, len(text))
-        return Values((share_sums / len(self.questions)).tolist(), tokens)
+            last_states, num_read = _read_behind(runner, rows, texts, question.ids)
+            share_sums += _good_share(runner.head(last_states), question).cpu()
+            tokens = [total + num for total, num in zip(tokens, num_read, strict=True)]
+            _keep_texts(runner, rows, texts)
+        return Values((share_sums / len(self.questions)).tolist(), tokens, [0] * len(rows))
+
+
+@dataclass(frozen=True)
+class WordsValue:
+    """The mean value of sampled verdicts `sure`, `likely` and `impossible`; a reply without one counts 0.
+
+    Args:
+        question: tokens of the question.
+        replies: samples the replies.
+    """
+
+    question: tuple[int, ...]
+    replies: ReplySampler
+
+    @property
+    def extra_slots(self) -> int:
+        """Slots for question and reply, which follow a text."""
+        return len(self.question) + self.replies.max_tokens
+
+    def most_sampled(self, num_branches: int) -> int:
+        """Every reply may need all its tokens."""
+        return num_branches * self.replies.most_sampled
+
+    def __call__(
+        self,
+        runner: ModelRunner,
+        rows: Sequence[int],
+        texts: Sequence[list[int]],
+        candidates: Sequence[Candidate],
+    ) -> Values:
+        """Prefills the question behind the texts, samples replies, and drops both again."""
+        last_states, num_read = _read_behind(runner, rows, texts, self.question)
+        seeds = [candidate.value_seed for candidate in candidates]
+        replies = self.replies(runner, rows, last_states, [verdict_value] * len(rows), seeds)
+        _keep_texts(runner, rows, texts)
+        values = [sum(value or 0.0 for value in one.verdicts) / len(one.verdicts) for one in replies]
+        return Values(values, num_read, [one.sampled for one in replies])
+
+
+def verdict_value(reply: str, is_complete: bool) -> float | None:
+    """The value of the first verdict in a reply; None where there is none."""
+    match = VERDICT.search(reply)
+    return None if match is None else VERDICTS[match[1].lower()]
 
 
 @dataclass(frozen=True)
@@ -117,6 +164,10 @@ class LikelihoodValue:
     """The geometric mean of the model's probabilities of the generated tokens; it needs no pass."""
 
     extra_slots: int = 0
+
+    def most_sampled(self, num_branches: int) -> int:
+        """None."""
+        return 0
 
     def __call__(
         self,
@@ -127,7 +178,22 @@ class LikelihoodValue:
     ) -> Values:
         """exp(mean log-probability)."""
         means = torch.tensor([c.log_likelihood / c.num_generated for c in candidates], dtype=torch.float64)
-        return Values(means.exp().tolist(), [0] * len(rows))
+        return Values(means.exp().tolist(), [0] * len(rows), [0] * len(rows))
+
+
+def _read_behind(
+    runner: ModelRunner, rows: Sequence[int], texts: Sequence[list[int]], question: Sequence[int]
+) -> tuple[Tensor, list[int]]:
+    """Prefill a question behind each text: states at its end, [rows, hidden], and tokens processed."""
+    uncached = [[*text, *question][len(runner.tokens[row]) :] for row, text in zip(rows, texts, strict=True)]
+    states = runner.extend(rows, uncached)
+    return torch.stack([row_states[-1] for row_states in states]), [len(new) for new in uncached]
+
+
+def _keep_texts(runner: ModelRunner, rows: Sequence[int], texts: Sequence[list[int]]) -> None:
+    """Drop what follows the texts."""
+    for row, text in zip(rows, texts, strict=True):
+        runner.truncate(row, len(text))
 
 
 def _good_share(logits: Tensor, question: Question) -> Tensor:
@@ -135,26 +201,3 @@ def _good_share(logits: Tensor, question: Question) -> Tensor:
     good = logits[:, list(question.good)].logsumexp(-1)
     bad = logits[:, list(question.bad)].logsumexp(-1)
     return (good - bad).sigmoid()
-
-
-def make_value(name: ValueName, tokenizer: Any, has_chat_template: bool) -> StateValue:
-    """The value of this name.
-
-    Raises:
-        QuestionError: `yes` or `no` is no token, or the chat template cannot express the question.
-    """
-    if name == "loglik":
-        return LikelihoodValue()
-    yes = reply_ids(tokenizer, ("yes", "Yes", "YES"))
-    no = reply_ids(tokenizer, ("no", "No", "NO"))
-    if set(yes) & set(no):
-        raise QuestionError("tokenizer: expected different tokens for yes and no; choose value=loglik")
-    return YesNoValue(
-        tuple(
-            Question(
-                question_ids(tokenizer, text, OPENING, has_chat_template),
-                *((yes, no) if yes_is_good else (no, yes)),
-            )
-            for text, yes_is_good in FORMS
-        )
-    )

@@ -1,0 +1,121 @@
+"""The values of Tree of Thoughts by name, with their questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from s2t_eval.engine.sampling import Sampling
+from s2t_eval.engine.stop import Decode
+from s2t_eval.methods.questions import QuestionError, question_ids, reply_ids
+from s2t_eval.methods.tot.replies import ReplySampler
+from s2t_eval.methods.tot.values import (
+    VERDICTS,
+    LikelihoodValue,
+    Question,
+    StateValue,
+    WordsValue,
+    YesNoValue,
+)
+from s2t_eval.methods.tot.vote import VoteValue
+
+ValueName = Literal["yes_no", "loglik", "words", "vote"]
+VALUES: tuple[ValueName, ...] = get_args(ValueName)
+
+FORMS = (
+    ("Is everything correct in the solution as far as it goes? Reply with yes or no.", True),
+    ("Is there a mistake anywhere in the solution as far as it goes? Reply with no or yes.", False),
+)
+"""Two forms of one question in both orders of the replies, each with whether `yes` is good."""
+OPENING = "Reply:"
+WORDS_QUESTION = (
+    "Can the right answer still be reached from the solution as far as it goes? Reply with one word: sure, "
+    "likely or impossible."
+)
+VOTE_QUESTION = "Which of these ways leads to the right answer? Reply with its number alone."
+LINES_SHOWN = 4
+"""Length of what a vote shows of a continuation, in lines of the greatest length. Continuations of different
+parents may differ from early on; a longer list would exceed the context of small models."""
+
+
+@dataclass(frozen=True)
+class ValueSettings:
+    """How solutions are evaluated.
+
+    Args:
+        name: `yes_no`, `loglik`, `words` or `vote`.
+        num_replies: sampled replies to a question, of `words` and `vote`.
+        max_reply: most tokens of a reply.
+        sampling: how replies are drawn; None takes the most likely tokens.
+        most_branches: most continuations of a level.
+        max_line: most tokens of a line.
+    """
+
+    name: ValueName
+    num_replies: int
+    max_reply: int
+    sampling: Sampling | None
+    most_branches: int
+    max_line: int
+
+    def reply_sampler(self, decode: Decode, stop_ids: frozenset[int]) -> ReplySampler:
+        """The sampler of replies."""
+        return ReplySampler(decode, self.num_replies, self.max_reply, self.sampling, stop_ids)
+
+
+def make_value(
+    settings: ValueSettings,
+    tokenizer: Any,
+    decode: Decode,
+    has_chat_template: bool,
+    stop_ids: frozenset[int] = frozenset(),
+) -> StateValue | VoteValue:
+    """The value of these settings.
+
+    Raises:
+        QuestionError: the tokenizer cannot express the replies, or the chat template the question.
+    """
+    if settings.name == "loglik":
+        return LikelihoodValue()
+    if settings.name == "yes_no":
+        return _yes_no(tokenizer, has_chat_template)
+    replies = settings.reply_sampler(decode, stop_ids)
+    if settings.name == "words":
+        _require_spelling(tokenizer, decode, tuple(VERDICTS))
+        return WordsValue(question_ids(tokenizer, WORDS_QUESTION, OPENING, has_chat_template), replies)
+    _require_spelling(tokenizer, decode, tuple(map(str, range(1, settings.most_branches + 1))))
+    return VoteValue(
+        lambda text: tokenizer.encode(text, add_special_tokens=False),
+        decode,
+        question_ids(tokenizer, VOTE_QUESTION, OPENING, has_chat_template),
+        replies,
+        settings.most_branches,
+        LINES_SHOWN * settings.max_line,
+    )
+
+
+def _yes_no(tokenizer: Any, has_chat_template: bool) -> YesNoValue:
+    yes = reply_ids(tokenizer, ("yes", "Yes", "YES"))
+    no = reply_ids(tokenizer, ("no", "No", "NO"))
+    if set(yes) & set(no):
+        raise QuestionError("tokenizer: expected different tokens for yes and no; choose another value")
+    return YesNoValue(
+        tuple(
+            Question(
+                question_ids(tokenizer, text, OPENING, has_chat_template),
+                *((yes, no) if yes_is_good else (no, yes)),
+            )
+            for text, yes_is_good in FORMS
+        )
+    )
+
+
+def _require_spelling(tokenizer: Any, decode: Decode, replies: tuple[str, ...]) -> None:
+    """Raise `QuestionError` unless the tokenizer can write these replies."""
+    for reply in replies:
+        written = decode(tokenizer.encode(reply, add_special_tokens=False)).strip()
+        if written != reply:
+            raise QuestionError(
+                f"tokenizer: expected the reply {reply!r} to be text that it can write, and it writes "
+                f"{written!r}; choose another value"
+            )

@@ -1,0 +1,155 @@
+"""The order of a tree search: which solutions are continued next, and which one is the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args
+
+from s2t_eval.engine.sampling import Sampling
+from s2t_eval.methods.tot.node import Node
+
+SearchName = Literal["bfs", "dfs"]
+SEARCHES: tuple[SearchName, ...] = get_args(SearchName)
+
+
+@dataclass(frozen=True)
+class TreeSettings:
+    """The shape of the search.
+
+    Args:
+        beam: solutions that are continued from one level to the next (b of the paper); only of `bfs`.
+        branch: continuations of each (k).
+        budget: most generated tokens of all branches of a request together, sampled evaluations included.
+        depth: most lines of a solution.
+        sampling: how the continuations are drawn; None takes the most likely tokens.
+        search: `bfs` or `dfs`.
+        min_value: a continuation below this value is abandoned; only of `dfs` (v_th of the paper).
+    """
+
+    beam: int = 2
+    branch: int = 4
+    budget: int = 2040
+    depth: int = 24
+    sampling: Sampling | None = field(default_factory=lambda: Sampling(0.7, 0.8, 20))
+    search: SearchName = "bfs"
+    min_value: float = 0.0
+
+    @property
+    def most_branches(self) -> int:
+        """Most continuations that are decoded at once."""
+        return self.branch if self.search == "dfs" else self.beam * self.branch
+
+    def make_search(self) -> Search:
+        """The order of a new search."""
+        if self.search == "dfs":
+            return DepthFirst(self.depth, self.min_value)
+        return BreadthFirst(self.beam, self.depth)
+
+
+class Search(Protocol):
+    """Decides which solutions of a tree are continued."""
+
+    @property
+    def parents(self) -> Sequence[Node]:
+        """The solutions that are continued next, the best first; none where the search has ended."""
+        ...
+
+    def add(self, children: Sequence[Node]) -> int:
+        """Take the continuations of `parents`, each text once; returns how many of them are kept."""
+        ...
+
+    @property
+    def best(self) -> Node:
+        """The answer, if the search ended here."""
+        ...
+
+
+@dataclass
+class BreadthFirst:
+    """Levels: the best continuations of all solutions are continued, and complete ones leave the beam.
+
+    It ends when `beam` solutions are complete, none is left, or all levels are done. The answer is the
+    complete solution of the highest value, else the best unfinished one.
+
+    Args:
+        beam: solutions that are kept.
+        depth: most levels.
+        unfinished: the solutions that are continued, the best first.
+        finished: complete solutions, in the order of their levels.
+        level: levels that are done.
+    """
+
+    beam: int
+    depth: int
+    unfinished: list[Node] = field(default_factory=lambda: [Node([])])
+    finished: list[Node] = field(default_factory=list)
+    level: int = 0
+
+    @property
+    def parents(self) -> Sequence[Node]:
+        """The beam, unless the search has ended."""
+        has_ended = len(self.finished) >= self.beam or self.level >= self.depth
+        return [] if has_ended else self.unfinished
+
+    def add(self, children: Sequence[Node]) -> int:
+        """Keep the best continuations; the complete ones among them leave the beam."""
+        selected = sorted(children, key=lambda node: -node.value)[: self.beam - len(self.finished)]
+        self.finished += [node for node in selected if node.finish is not None]
+        self.unfinished = [node for node in selected if node.finish is None]
+        self.level += 1
+        return len(selected)
+
+    @property
+    def best(self) -> Node:
+        """The complete solution of the highest value, else the best unfinished one."""
+        return max(self.finished or self.unfinished, key=lambda node: node.value)
+
+
+@dataclass
+class DepthFirst:
+    """The best continuation is continued first; where none is left, the search goes back to the next best.
+
+    It ends with the first complete solution that it reaches, or where every solution is abandoned. A
+    solution is abandoned where its value is below `min_value`, and where it is unfinished at `depth` lines.
+
+    Args:
+        depth: most lines of a solution.
+        min_value: smallest value of a solution that is continued.
+        stack: solutions that may be continued; the last one is next.
+        abandoned: solutions that are not continued, complete ones included.
+    """
+
+    depth: int
+    min_value: float
+    stack: list[Node] = field(default_factory=lambda: [Node([])])
+    abandoned: list[Node] = field(default_factory=list)
+
+    @property
+    def parents(self) -> Sequence[Node]:
+        """The last solution on the stack, unless it is complete."""
+        return [node for node in self.stack[-1:] if node.finish is None]
+
+    def add(self, children: Sequence[Node]) -> int:
+        """Put the continuations on the stack, the best last; the first of equal ones comes first."""
+        self.stack.pop()
+        kept = [node for node in children if node.value >= self.min_value and not self._is_too_deep(node)]
+        self.abandoned += [node for node in children if node not in kept]
+        self.stack += sorted(kept, key=lambda node: -node.value)[::-1]
+        return len(kept)
+
+    def _is_too_deep(self, node: Node) -> bool:
+        return node.finish is None and node.depth >= self.depth
+
+    @property
+    def best(self) -> Node:
+        """The complete solution that was reached.
+
+        Else the complete one of the highest value; else the one that would be continued next; else the best
+        abandoned one.
+        """
+        if self.stack and self.stack[-1].finish is not None:
+            return self.stack[-1]
+        complete = [node for node in [*self.stack, *self.abandoned] if node.finish is not None]
+        candidates = complete or self.stack[-1:] or self.abandoned
+        return max(candidates, key=lambda node: node.value)
