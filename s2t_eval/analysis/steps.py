@@ -18,8 +18,8 @@ def positions(
 ) -> pd.DataFrame:
     """A row for each step: benchmark, problem_id, t, kl (student to teacher), kl_reverse and local signals.
 
-    The signals are entropy, margin, position (1 / (1 + t)) and, where the tokens that end a line are known,
-    line_entropy.
+    The signals are entropy, entropy64 where the labels have it, margin, position (1 / (1 + t)) and, where the
+    tokens that end a line are known, line_entropy.
 
     Args:
         trajectories: with the columns of a label set (`training.labels.Trajectory`).
@@ -38,6 +38,8 @@ def positions(
             "margin": one.margin,
             "position": 1 / (1 + np.arange(len(one.output_ids))),
         }
+        if len(one.entropy64):
+            columns["entropy64"] = one.entropy64
         if ends_line is not None:
             begins = np.concatenate([[True], ends_line[one.output_ids[:-1]]])
             columns["line_entropy"] = np.where(begins, one.entropy, 0.0)

@@ -14,7 +14,7 @@ from s2t_eval.report.compare import paired_scores
 from s2t_eval.report.figures import Plot, canvas
 from s2t_eval.statistics import share_of_gain
 
-SIGNALS = ("entropy", "margin", "router", "line_entropy", "position")
+SIGNALS = ("entropy", "entropy64", "margin", "router", "line_entropy", "position")
 
 
 def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] = SIGNALS) -> Plot:
@@ -26,7 +26,7 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] =
     Args:
         steps: of `steps.positions`, with a column `router` where the selector has one.
         tau: share of the steps that are positive.
-        signals: columns; those that are missing are left out.
+        signals: columns; those that are missing, of some steps or of all, are left out.
 
     Returns:
         Columns signal, tau, n, positives, auroc, recall (percent).
@@ -35,7 +35,9 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] =
     rows = []
     with canvas(4.4, 4.0) as (figure, [ax]):
         ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle=":")
-        for shade, name in zip(SHADES, [s for s in signals if s in steps], strict=False):
+        known = [signal for signal in signals if signal in steps and steps[signal].notna().all()]
+        assert len(known) <= len(SHADES)
+        for shade, name in zip(SHADES, known, strict=False):
             values = steps[name].to_numpy()
             false, true, _ = roc_curve(is_top, values)
             auroc = float(roc_auc_score(is_top, values))

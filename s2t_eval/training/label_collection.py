@@ -27,7 +27,7 @@ from s2t_eval.artifacts.manifest import require_same_run
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.selection.policy import greedy
-from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, Trigger
+from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, TopEntropyTrigger, Trigger
 from s2t_eval.training.labelling import label_texts
 from s2t_eval.training.labels import MANIFEST, LabelError, Manifest, non_finite_columns, write_labels
 
@@ -141,7 +141,7 @@ def generate_rollouts(
         advance: called as problems are finished.
         on_round: the engine's observer, for a progress bar.
     """
-    observe: list[Trigger] = [EntropyTrigger(), MarginTrigger()]
+    observe: list[Trigger] = [EntropyTrigger(), TopEntropyTrigger(), MarginTrigger()]
     decoder = Decoder(
         student, greedy(), rows=rows, decode=decode, observe=observe, keep_top=KEEP_TOP, answer_of=answer_of
     )
@@ -211,10 +211,11 @@ def require_finite_outputs(role: str, name: str, problem: Problem, columns: dict
 
 def _rollout(result: Result) -> dict[str, Tensor]:
     assert result.top_ids is not None and result.top_log_probs is not None
-    entropy, margin = (torch.tensor(values) for values in result.observed)
+    entropy, entropy64, margin = (torch.tensor(values) for values in result.observed)
     return {
         "output_ids": torch.tensor(result.output_ids, dtype=torch.int32),
         "entropy": entropy,
+        "entropy64": entropy64,
         "margin": margin,
         "top_ids": result.top_ids,
         "top_log_probs": result.top_log_probs,
@@ -306,6 +307,8 @@ def _row(problem: Problem, rollout: dict[str, Tensor], labels: dict[str, Tensor]
         "teacher_prompt_ids": np.array(problem.teacher_prompt_ids, dtype=np.int32),
         "output_ids": rollout["output_ids"].numpy(),
         "entropy": rollout["entropy"].numpy(),
+        # A collection that an earlier version began has none.
+        "entropy64": rollout["entropy64"].numpy() if "entropy64" in rollout else np.zeros(0, np.float32),
         "margin": rollout["margin"].numpy(),
         "top_log_probs": rollout["top_log_probs"][:, :NUM_ROUTER_LOG_PROBS].numpy(),
         "kept": np.arange(steps, dtype=np.int32),

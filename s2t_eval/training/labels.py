@@ -25,7 +25,7 @@ FORMAT = 1
 SHARD_ROWS = 128
 MANIFEST = "manifest.json"
 
-FINITE = ("kl_student_teacher", "kl_teacher_student", "entropy", "margin", "teacher_mass")
+FINITE = ("kl_student_teacher", "kl_teacher_student", "entropy", "entropy64", "margin", "teacher_mass")
 """Columns of a trajectory whose values are finite."""
 LOG_PROBS = ("top_log_probs", "student_log_probs", "teacher_log_probs")
 """Columns of log-probabilities, which may be minus infinity."""
@@ -60,6 +60,8 @@ class Trajectory:
         teacher_log_probs: log-probabilities of the candidates under the teacher, over its whole text
             vocabulary, [kept, 16].
         teacher_mass: summed probability of the candidates under the teacher, [kept].
+        entropy64: entropy of the student's 64 most likely tokens and of all others as one, nats, [steps];
+            empty in sets of earlier versions.
         shard: name of the shard, for messages.
         row: index of the row in its shard, for messages.
     """
@@ -80,6 +82,7 @@ class Trajectory:
     student_log_probs: Floats
     teacher_log_probs: Floats
     teacher_mass: Floats
+    entropy64: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     shard: str = ""
     row: int = 0
 
@@ -289,7 +292,7 @@ def _trajectory(row: dict[str, Any], shard: str, number: int) -> Trajectory:
             continue
         dtype = np.int32 if item.type == "Ints" else np.float32
         try:
-            values[item.name] = np.array(value, dtype=dtype)
+            values[item.name] = np.array([] if value is None else value, dtype=dtype)
         except (ValueError, TypeError) as error:
             raise LabelError(
                 f"labels: shard {shard}, row {number}: {item.name} is ragged or empty"
@@ -303,6 +306,7 @@ def _checked(row: Trajectory) -> Trajectory:
     steps, kept = len(row.output_ids), len(row.kept)
     per_step = ("kl_student_teacher", "kl_teacher_student", "entropy", "margin", "teacher_argmax")
     wrong = [name for name in per_step if len(getattr(row, name)) != steps]
+    wrong += ["entropy64"] if len(row.entropy64) not in (0, steps) else []
     per_kept = ("candidates", "student_log_probs", "teacher_log_probs", "teacher_mass")
     wrong += [name for name in per_kept if len(getattr(row, name)) != kept]
     if wrong or not steps or not len(row.prompt_ids) or (kept and int(row.kept.max()) >= steps):

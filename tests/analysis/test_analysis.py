@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Labelled:
     candidates: Any
     student_log_probs: Any
     teacher_log_probs: Any
+    entropy64: Any = ()
 
 
 @pytest.fixture
@@ -103,6 +104,23 @@ def test_trigger_roc_by_hand(labelled: list[Labelled]) -> None:
     # 24 pairs of a top and another step; only (1, 5) and (0.5, 5) are in the wrong order.
     assert data.loc["entropy", "auroc"] == pytest.approx(22 / 24)
     assert data.loc["margin", "auroc"] == 0
+
+
+def test_the_training_free_triggers_are_lines_of_the_study(labelled: list[Labelled]) -> None:
+    """`entropy64` where the labels have it, `line_entropy` where the tokens that end a line are known."""
+    [one] = labelled
+    ends_line = np.arange(10) == 9  # token 9 alone ends a line
+    one.output_ids = np.array([0, 9, 0, 8, 0, 7, 0, 6, 0, 0])
+    with_both = replace(one, entropy64=one.entropy / 2)
+    data = trigger_roc(positions([with_both], "B", ends_line), tau=0.4).data.set_index("signal")
+    assert list(data.index) == ["entropy", "entropy64", "margin", "line_entropy", "position"]
+    assert data.loc["entropy64", "auroc"] == data.loc["entropy", "auroc"]
+    # A line begins at steps 0 and 2, whose entropy is 0, so nothing fires before another.
+    assert data.loc["line_entropy", "auroc"] == 0.5
+    # Of steps 0 to 3, those of the earliest positions, 1 and 3 are top steps.
+    assert data.loc["position", "recall"] == 50
+    mixed = pd.concat([positions([with_both], "B"), positions([one], "C")])
+    assert "entropy64" not in set(trigger_roc(mixed, tau=0.4).data["signal"])  # one set has none
 
 
 def test_share_of_gain_on_a_lopsided_sample() -> None:
@@ -311,7 +329,7 @@ def test_a_trained_selector_is_judged_on_what_it_has_not_seen(tmp_path: Path) ->
     assert set(crossed["trigger"]) == {"kl", "router", "entropy", "margin"} and (crossed["texts"] == 6).all()
     held_out = LabelSet.load(labels).split(0.25)[1]
     assert set(roc["n"]) == {sum(len(row.output_ids) for row in held_out)}
-    assert set(roc.index) == {"entropy", "margin", "router", "line_entropy", "position"}
+    assert set(roc.index) == {"entropy", "entropy64", "margin", "router", "line_entropy", "position"}
     # The set's own top tenth, so the groups of selector.json but for those at the threshold itself.
     assert split.loc["the trained selector", "n"] == info["held_out"]["groups"]
     for name, key in (("the trained selector", "agree@1"), ("greedy's own order", "greedy_agree@1")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -61,6 +62,9 @@ def test_labels_are_their_slow_twin(label_set: LabelSet, number: int) -> None:
             assert getattr(row, name)[t] == pytest.approx(float(kl_divergence(*pair)), abs=2e-3)
         p = student_logits.softmax(-1)
         assert row.entropy[t] == pytest.approx(float(-(p * p.clamp(min=1e-30).log()).sum()), abs=2e-3)
+        rest = float(1 - p[top].sum())
+        entropy64 = float(-(p[top] * p[top].clamp(min=1e-30).log()).sum()) - rest * math.log(max(rest, 1e-30))
+        assert row.entropy64[t] == pytest.approx(entropy64, abs=2e-3)
         assert row.margin[t] == pytest.approx(float(1 - (p[top[0]] - p[top[1]])), abs=2e-3)
         assert row.teacher_argmax[t] == int(teacher_logits.argmax())
         candidates = row.candidates[t]
@@ -296,6 +300,19 @@ def test_a_group_of_one_candidate_is_named(copied: Path) -> None:
 def test_columns_of_another_length_are_named(copied: Path) -> None:
     damaged(copied, entropy=[0.5])
     with pytest.raises(LabelError, match=r"row 0.*lengths of entropy differ from the text"):
+        LabelSet.load(copied)
+
+
+def test_labels_of_an_earlier_version_have_no_entropy_of_64_tokens(copied: Path) -> None:
+    """They stay usable: a column that came later may be missing, but not of another length."""
+    [shard] = (copied / "shards").iterdir()
+    pq.write_table(pq.read_table(shard).drop_columns(["entropy64"]), shard)
+    assert [len(one.entropy64) for one in LabelSet.load(copied)] == [0] * COUNT
+
+
+def test_entropies_of_another_length_are_named(copied: Path) -> None:
+    damaged(copied, entropy64=[0.5])
+    with pytest.raises(LabelError, match=r"row 0.*lengths of entropy64 differ from the text"):
         LabelSet.load(copied)
 
 
