@@ -55,6 +55,7 @@ class Server:
         max_length: its longest text in tokens, prompt included.
         version: of vLLM.
         root: the model's folder on the server's machine, or its hub name.
+        adapters: name -> folder of each LoRA that it serves beside its model.
     """
 
     url: str
@@ -62,6 +63,7 @@ class Server:
     max_length: int
     version: str
     root: str = ""
+    adapters: dict[str, str] = field(default_factory=dict)
     failures: int = 0
     """attempts in a row without an answer"""
 

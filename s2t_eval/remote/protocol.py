@@ -53,6 +53,8 @@ class DraftedStep(NamedTuple):
     """the most likely tokens of the text vocabulary, most likely first; empty where none was returned"""
     log_probs: list[float]
     """of `ids`, over the whole vocabulary"""
+    divergence: float | None = None
+    """of the trigger, where a student of this process has computed it"""
 
 
 class Drafted(NamedTuple):

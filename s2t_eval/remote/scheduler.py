@@ -8,50 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import secrets
 import threading
 from collections import abc
-from contextlib import suppress
-from dataclasses import dataclass
-
-import aiohttp
+from contextlib import closing, suppress
+from dataclasses import replace
 
 from s2t_eval.engine.request import Request, Result
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound, Round
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
-from s2t_eval.remote.client import Pool, Server, new_session
+from s2t_eval.remote.build import Fleet, LocalModels, Roles
+from s2t_eval.remote.client import new_session
 from s2t_eval.remote.protocol import MAX_IDS, SUPPORT
 from s2t_eval.remote.settings import RemoteSettings
-from s2t_eval.remote.student import RemoteStudent
-from s2t_eval.remote.teacher import RemoteTeacher
-from s2t_eval.remote.text import TRIGGERS, TextDecoder
+from s2t_eval.remote.text import TRIGGERS
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.selectors import LocalSelector
 from s2t_eval.selection.triggers import KlTrigger
 
 SECONDS_BETWEEN_ROUNDS = 0.5
 """How often an observer is called while no text ends."""
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """The servers of a run, as `connect` finds them.
-
-    Args:
-        students: at least one.
-        teachers: may be empty.
-        has_rows: whether every teacher scores a chunk in one request.
-    """
-
-    students: tuple[Server, ...]
-    teachers: tuple[Server, ...] = ()
-    has_rows: bool = False
-
-    @property
-    def max_length(self) -> int:
-        """The longest text, prompt included, that every server takes."""
-        return min(server.max_length for server in (*self.students, *self.teachers))
 
 
 class RemoteScheduler:
@@ -66,6 +42,7 @@ class RemoteScheduler:
         settings: chunk, concurrency, timeouts.
         decode: token ids to text, for requests with stop strings.
         answer_of: the answer outside of a text's thoughts, for requests with thoughts.
+        local: the models of this process, where one role is not on servers.
 
     Raises:
         ValueError: a policy that servers cannot serve; the message says why.
@@ -79,14 +56,19 @@ class RemoteScheduler:
         settings: RemoteSettings | None = None,
         decode: Decode | None = None,
         answer_of: AnswerOf | None = None,
+        local: LocalModels | None = None,
     ) -> None:
-        require_servable(policy)
-        if policy.needs_teacher and not fleet.teachers:
+        self.local = local or LocalModels()
+        require_servable(policy, fleet, has_student=self.local.student is not None)
+        if policy.needs_teacher and not fleet.teachers and self.local.teacher is None:
             raise ValueError(f"policy {policy.name}: it needs a teacher and there is none")
         self.fleet = fleet
         self.policy = policy
         self.text_vocab = text_vocab
         self.settings = settings or RemoteSettings()
+        if self.local.student is not None or self.local.teacher is not None:
+            # A model of this process has a cache row for each text.
+            self.settings = replace(self.settings, concurrency=self.local.rows)
         self.decode = decode
         self.answer_of = answer_of
         self._active: dict[int, Sequence] = {}
@@ -147,41 +129,25 @@ class RemoteScheduler:
     ) -> None:
         """Decode all requests, at most `concurrency` at a time; the first error ends the others."""
         waiting = iter(enumerate(requests))
+        longest = max(len(request.prompt_ids) + request.max_new_tokens for request in requests)
+        roles = Roles(self.fleet, self.local, self.policy, self.text_vocab, self.settings, longest)
         async with new_session(self.settings) as session:
-            decoder = self._decoder(session)
+            with closing(roles.decoder(session)) as decoder:
 
-            async def work() -> None:
-                for index, request in waiting:
-                    seq = Sequence(index, request, StopRule(request, self.decode, self.answer_of))
-                    self._active[index] = seq
-                    events.put(await decoder.decode(seq))
+                async def work() -> None:
+                    for index, request in waiting:
+                        seq = Sequence(index, request, StopRule(request, self.decode, self.answer_of))
+                        self._active[index] = seq
+                        events.put(await decoder.decode(seq))
 
-            workers = range(min(self.settings.concurrency, len(requests)))
-            tasks = [asyncio.create_task(work()) for _ in workers]
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _decoder(self, session: aiohttp.ClientSession) -> TextDecoder:
-        """A decoder over the fleet's pools, with a salt of this run's own."""
-        salt = secrets.token_hex(8)
-        student = Pool("student", self.fleet.students, session, self.settings, salt)
-        teacher = Pool("teacher", self.fleet.teachers, session, self.settings, salt)
-        return TextDecoder(
-            self.policy,
-            RemoteStudent(student, self.text_vocab),
-            self._teacher(teacher),
-            self.settings.chunk,
-        )
-
-    def _teacher(self, pool: Pool) -> RemoteTeacher | None:
-        if not self.policy.needs_teacher:
-            return None
-        has_rows = self.fleet.has_rows or not isinstance(self.policy.trigger, KlTrigger)
-        return RemoteTeacher(pool, self.text_vocab, has_rows)
+                workers = range(min(self.settings.concurrency, len(requests)))
+                tasks = [asyncio.create_task(work()) for _ in workers]
+                try:
+                    await asyncio.gather(*tasks)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
 
     def _require_room(self, requests: abc.Sequence[Request]) -> None:
         """Raise `ValueError` for a request that is too long, or samples from too many tokens."""
@@ -201,25 +167,49 @@ class RemoteScheduler:
                 )
 
 
-def require_servable(policy: Policy) -> None:
-    """Raise `ValueError` unless the policy can be followed with what servers return."""
+def require_servable(policy: Policy, fleet: Fleet, has_student: bool = False) -> None:
+    """Raise `ValueError` unless the policy can be followed with what servers return.
+
+    Args:
+        policy: of the run.
+        fleet: the servers.
+        has_student: whether the student is in this process, where every trigger of its own can be computed.
+    """
     trigger = policy.trigger
-    if trigger.name == "entropy":
+    is_own = has_student and not trigger.needs_teacher
+    if trigger.name == "entropy" and not is_own:
         raise ValueError(
             f"trigger=entropy: servers return the {SUPPORT} most likely tokens, not the whole distribution; "
             "use trigger=entropy64, which has thresholds of its own (s2t-eval calibrate measures them)"
         )
-    if trigger.name not in TRIGGERS:
-        raise ValueError(f"trigger: expected one of {', '.join(TRIGGERS)} on servers, got {trigger.name!r}")
+    if trigger.name not in TRIGGERS and not is_own:
+        raise ValueError(
+            f"trigger: expected one of {', '.join(TRIGGERS)} with the student on servers, got "
+            f"{trigger.name!r}, which needs what servers do not return; load the student here (leave "
+            "student_url out)"
+        )
     if isinstance(trigger, KlTrigger) and trigger.support != SUPPORT:
         raise ValueError(f"support: expected {SUPPORT} on servers, got {trigger.support}")
     if isinstance(policy.selector, LocalSelector):
-        raise ValueError(
-            f"policy {policy.name}: servers serve no local selector; expected a teacher's, or takeover"
-        )
+        _require_scorer(policy, policy.selector, fleet)
     if policy.top_k > SUPPORT:
         raise ValueError(f"top_k: expected at most {SUPPORT} on servers, got {policy.top_k}")
     assert SUPPORT < MAX_IDS
+
+
+def _require_scorer(policy: Policy, selector: LocalSelector, fleet: Fleet) -> None:
+    """Raise `ValueError` unless the students' servers have what a local selector scores with."""
+    looks_ahead = selector.score.looks_ahead
+    if not (fleet.reserved_rows if looks_ahead else fleet.adapter):
+        needed = (
+            "a checkpoint of `s2t-eval export --to_reserved_rows`"
+            if looks_ahead
+            else "its adapter as a LoRA (--enable-lora --lora-modules NAME=FOLDER)"
+        )
+        raise ValueError(
+            f"policy {policy.name}: a selector of form {selector.score.form} needs servers of the student "
+            f"with {needed}"
+        )
 
 
 class _LoopThread:

@@ -25,6 +25,16 @@ class RemoteStudent:
         self.pool = pool
         self.text_vocab = text_vocab
 
+    def pin(self, seq: Sequence) -> Pin:
+        """The server of a text."""
+        return self.pool.pin(seq.index)
+
+    def release(self, seq: Sequence) -> None:
+        """Nothing is kept for a text."""
+
+    def close(self) -> None:
+        """The HTTP session is the caller's."""
+
     async def draft(self, pin: Pin, seq: Sequence, limit: int, is_plain: bool) -> list[DraftedStep]:
         """The next tokens of a text, at least one.
 
