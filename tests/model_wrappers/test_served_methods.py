@@ -153,7 +153,7 @@ def test_a_merged_distilled_student_stays_a_distilled_one(tmp_path: Path) -> Non
         weights = load_file(out / "model.safetensors")
         name = next(iter(weights))
         save_file({**weights, name: weights[name] + 1}, out / "model.safetensors", {"format": "pt"})
-        with pytest.raises(ValueError, match="its weights are not those that its distil.json describes"):
+        with pytest.raises(ValueError, match=r"its weights are not those that its distil\.json describes"):
             Distil(str(out), student_url=server.url)
 
 
