@@ -17,6 +17,7 @@ from s2t_eval.model_wrappers.served_selector import (
     with_adapter,
     with_reserved_rows,
 )
+from s2t_eval.remote.adapter_probe import require_separate
 from s2t_eval.remote.build import Fleet
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
@@ -124,7 +125,11 @@ class S2TLocal(SelectionLM):
         if self._has_reserved_rows:
             return with_reserved_rows(fleet, self.selector, self.local.exported)
         fleet = with_adapter(fleet, self.selector, self.local.adapter)
-        return with_adapted_students(fleet) if self.proposer == "tuned" else fleet
+        if self.proposer == "tuned":
+            return with_adapted_students(fleet)
+        assert fleet.adapter is not None
+        require_separate(fleet.students, fleet.adapter, self.local.remote_settings)
+        return fleet
 
     @property
     def _has_reserved_rows(self) -> bool:

@@ -199,6 +199,10 @@ def test_servers_without_the_adapter_are_refused(server: ModelServer, tmp_path: 
     ):
         with pytest.raises(ValueError, match=message):
             PPSLocal(**{"pretrained": STUDENT, "selector": SELECTOR, **arguments}, student_url=server.url)
+    server.mixes_up = True
+    with pytest.raises(ValueError, match="answers those to its own model by the adapter too"):
+        PPSLocal(STUDENT, selector=SELECTOR, student_url=server.url)
+    server.mixes_up = False
     with serving(bare := ModelServer(server.by_name[""])), pytest.raises(ValueError, match="got none"):
         PPSLocal(STUDENT, selector=SELECTOR, student_url=bare.url)
 

@@ -5,6 +5,7 @@ Real servers are tested in `test_vllm.py` and `test_vllm_methods.py`.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ class ModelServer(FakeServer):
         model: a causal model in float32.
         adapters: name -> the model with the adapter.
         roots: name -> folder from which it is served.
+
+    With `mixes_up` it has the fault of vLLM's CPU build: while a request to an adapter is open, it answers
+    those to its model by the adapter too.
     """
 
     def __init__(
@@ -30,6 +34,8 @@ class ModelServer(FakeServer):
         self.roots = roots or {}
         self._values: dict[tuple[str, tuple[int, ...]], list[float]] = {}
         self._name = ""
+        self.mixes_up = False
+        self._open: list[str] = []
 
     async def models(self, request: web.Request) -> web.Response:
         [base] = RECORDED["models"]["data"]
@@ -50,7 +56,13 @@ class ModelServer(FakeServer):
     async def generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.requests.append(body)
-        self._name = body["model"] if body["model"] in self.by_name else ""
+        name = body["model"] if body["model"] in self.by_name else ""
+        if self.mixes_up:
+            self._open.append(name)
+            await asyncio.sleep(0.05)
+            name = max(self._open)
+            self._open.pop()
+        self._name = name
         return web.json_response(self.answer(body["token_ids"], body["sampling_params"]))
 
     @torch.inference_mode()

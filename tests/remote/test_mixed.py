@@ -55,9 +55,9 @@ class Pair:
     @functools.cached_property
     def requests(self) -> list[Request]:
         stops = stop_ids(self.tokenizer, None)
-        prompts = [format_prompt(problem.question) for problem in make_split("test")[:6]]
+        prompts = [format_prompt(problem.question) for problem in make_split("test")[:4]]
         return [
-            Request(tuple(self.tokenizer(prompt)["input_ids"]), 48, stops, ("\n\n", "Question:"), seed=seed)
+            Request(tuple(self.tokenizer(prompt)["input_ids"]), 32, stops, ("\n\n", "Question:"), seed=seed)
             for seed, prompt in enumerate(prompts)
         ]
 
@@ -107,8 +107,9 @@ def require_equal(expected: list[Result], actual: list[Result], has_rows: bool =
             assert same.teacher == step.teacher or (has_rows and same.teacher is None)
 
 
-@pytest.mark.parametrize("rows", [1, 4])
-@pytest.mark.parametrize("name", [*ANY_STUDENT, *OWN_STUDENT])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("kl", 1), ("margin", 1), *((name, 4) for name in (*ANY_STUDENT, *OWN_STUDENT))]
+)
 def test_a_student_here_and_a_teacher_on_a_server(pair: Pair, name: str, rows: int) -> None:
     policy = {**ANY_STUDENT, **OWN_STUDENT}[name]
     requests = pair.requests[: 2 if rows == 1 else None]
@@ -136,8 +137,7 @@ def test_the_beginning_of_a_line_is_known_here(pair: Pair) -> None:
     require_equal(pair.expected(policy, pair.requests), actual)
 
 
-@pytest.mark.parametrize("rows", [1, 4])
-@pytest.mark.parametrize("name", ANY_STUDENT)
+@pytest.mark.parametrize(("name", "rows"), [("kl", 1), ("margin", 1), *((name, 4) for name in ANY_STUDENT)])
 def test_a_student_on_a_server_and_a_teacher_here(pair: Pair, name: str, rows: int) -> None:
     policy = ANY_STUDENT[name]
     requests = pair.requests[: 2 if rows == 1 else None]

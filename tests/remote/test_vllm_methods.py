@@ -21,12 +21,13 @@ pytestmark = [
 ]
 
 NUM_DOCUMENTS = int(os.environ.get("S2T_VLLM_METHOD_DOCUMENTS", "12"))
-LORA = ("--enable-lora", "--max-lora-rank", "64", "--lora-modules", f"sel={embedded_path(SELECTOR)}")
+LORA = ("--enable-lora", "--max-lora-rank", "64", "--max-loras", "2")
+ADAPTER = ("--lora-modules", f"sel={embedded_path(SELECTOR)}")
 
 
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    student = Served("student", embedded_path(STUDENT), LORA)
+    student = Served("student", embedded_path(STUDENT), LORA + ADAPTER)
     with serving_models(tmp_path_factory.mktemp("vllm"), student, TEACHER_SERVER) as [first, second]:
         yield {"student_url": first, "teacher_url": second}
 
