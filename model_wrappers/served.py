@@ -62,8 +62,11 @@ class Served:
         teachers: tuple[str, ...] = ()
         if isinstance(arguments, TeacherArguments) and arguments.teacher_url is not None:
             teachers = server_urls("teacher_url", arguments.teacher_url)
+        # Calibration and labels read whole texts, under the policy that never fires.
         needs_rows = (
-            isinstance(arguments, TeacherArguments) and arguments.trigger == "kl" and arguments.tau != 1
+            isinstance(arguments, TeacherArguments)
+            and arguments.trigger in ("kl", "never")
+            and arguments.tau != 1
         )
         settings = arguments.remote_settings
         students = server_urls("student_url", arguments.student_url)

@@ -45,15 +45,22 @@ class TextDecoder:
         student: drafts.
         teacher: where the policy needs one.
         chunk: most tokens of a draft.
+        keep_top: record the most likely tokens of every step.
     """
 
     def __init__(
-        self, policy: Policy, student: RemoteStudent, teacher: RemoteTeacher | None, chunk: int
+        self,
+        policy: Policy,
+        student: RemoteStudent,
+        teacher: RemoteTeacher | None,
+        chunk: int,
+        keep_top: bool = False,
     ) -> None:
         self.policy = policy
         self.student = student
         self.teacher = teacher
         self.chunk = chunk
+        self.keep_top = keep_top
 
     async def decode(self, seq: Sequence) -> Result:
         """The whole text of a sequence."""
@@ -69,7 +76,7 @@ class TextDecoder:
         """The next chunk, read by the teacher where the trigger needs it."""
         is_plain = self.policy.trigger.name == "never" and seq.request.sampling is None
         limit = min(UNBOUNDED_CHUNK if is_plain else self.chunk, seq.request.max_new_tokens - len(seq.output))
-        steps = await self.student.draft(student_pin, seq, limit, is_plain)
+        steps = await self.student.draft(student_pin, seq, limit, is_plain and not self.keep_top)
         teacher = None
         may_fire = len(seq.output) + len(steps) > self.policy.warmup_tokens
         if isinstance(self.policy.trigger, KlTrigger) and may_fire:
@@ -109,6 +116,8 @@ class TextDecoder:
                 record_step(seq, fired, self.policy)
                 token = fired.picked
             finish, kept = seq.append(token), kept + 1
+            if self.keep_top:
+                seq.tops.append(top_columns(step))
             if finish is not None or token != step.token:
                 break
         seq.usage.discarded_tokens += len(chunk.steps) - kept
@@ -135,6 +144,17 @@ class TextDecoder:
         picked = teacher.token if is_takeover else candidates[scores.index(max(scores))]
         assert picked is not None
         return FiredStep(len(seq.output), divergence, candidates, scores, step.ids[0], picked, teacher.token)
+
+
+def top_columns(step: DraftedStep) -> tuple[torch.Tensor, torch.Tensor]:
+    """A step's most likely tokens, int32 [SUPPORT], and their log-probabilities, float32 [SUPPORT].
+
+    Where a server returned fewer that are text, the rest has a log-probability of minus infinity.
+    """
+    missing = SUPPORT - len(step.ids)
+    ids = [*step.ids[:SUPPORT], *[0] * missing]
+    log_probs = [*step.log_probs[:SUPPORT], *[-torch.inf] * missing]
+    return torch.tensor(ids, dtype=torch.int32), torch.tensor(log_probs)
 
 
 def default_token(seq: Sequence, step: DraftedStep) -> int:

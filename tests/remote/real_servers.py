@@ -63,6 +63,18 @@ def serving_pair(logs: Path) -> Iterator[tuple[str, str]]:
             server.process.wait(60)
 
 
+@contextmanager
+def serving_another(name: str, logs: Path) -> Iterator[Running]:
+    """One more server of the embedded student or teacher, which the block may kill."""
+    server = _start(name, {}, logs)
+    try:
+        _wait(server)
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(60)
+
+
 def _start(name: str, more: dict[str, str], logs: Path) -> Running:
     folder = vllm_environment()
     assert folder is not None
