@@ -62,7 +62,8 @@ class Served:
         needs_rows = False
         if isinstance(arguments, TeacherArguments) and arguments.teacher_url is not None:
             teachers = server_urls("teacher_url", arguments.teacher_url)
-            needs_rows = arguments.trigger == "kl" and arguments.tau != 1
+            # Calibration and labels read whole texts, under the policy that never fires.
+            needs_rows = arguments.trigger in ("kl", "never") and arguments.tau != 1
         settings = arguments.remote_settings
         return cls(connect(students, teachers, settings, needs_rows), settings)
 

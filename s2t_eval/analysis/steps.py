@@ -19,7 +19,7 @@ def positions(
     """A row for each step: benchmark, problem_id, t, kl (student to teacher), kl_reverse and local signals.
 
     The signals are entropy, margin, position (1 / (1 + t)) and, where the tokens that end a line are known,
-    line_entropy.
+    line_entropy. Labels that servers made have entropy64 instead of both entropies.
 
     Args:
         trajectories: with the columns of a label set (`training.labels.Trajectory`).
@@ -34,11 +34,11 @@ def positions(
             "t": np.arange(len(one.output_ids)),
             "kl": one.kl_student_teacher,
             "kl_reverse": one.kl_teacher_student,
-            "entropy": one.entropy,
+            "entropy" if one.has_exact_entropy else "entropy64": one.entropy,
             "margin": one.margin,
             "position": 1 / (1 + np.arange(len(one.output_ids))),
         }
-        if ends_line is not None:
+        if ends_line is not None and one.has_exact_entropy:
             begins = np.concatenate([[True], ends_line[one.output_ids[:-1]]])
             columns["line_entropy"] = np.where(begins, one.entropy, 0.0)
         frames.append(pd.DataFrame(columns))

@@ -14,7 +14,7 @@ from s2t_eval.report.compare import paired_scores
 from s2t_eval.report.figures import Plot, canvas
 from s2t_eval.statistics import share_of_gain
 
-SIGNALS = ("entropy", "margin", "router", "line_entropy", "position")
+SIGNALS = ("entropy", "entropy64", "margin", "router", "line_entropy", "position")
 
 
 def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] = SIGNALS) -> Plot:

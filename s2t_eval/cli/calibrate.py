@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from s2t_eval.artifacts.output_paths import require_writable_file
 from s2t_eval.cli.command import flat, require_flags
+from s2t_eval.cli.server_options import ServerOptions
 from s2t_eval.cli.source import ProblemOptions
 from s2t_eval.pipelines.settings import Source
 from s2t_eval.ranges import AT_LEAST_0, Range
@@ -26,6 +27,8 @@ class CalibrationSource(Source):
 class Calibrate(ProblemOptions):
     """Measure thresholds that fire at a wanted rate, on training problems.
 
+    On servers only the triggers are measured that servers can compute.
+
     Args:
         teacher: the larger model. None: only local triggers are calibrated.
         tau: wanted rates of fired steps, as shares of all steps.
@@ -39,6 +42,7 @@ class Calibrate(ProblemOptions):
         "    --task s2t_arith --limit 8 --tau 0.05 0.1 --out calibration.json"
     )
 
+    servers: Annotated[ServerOptions, flat("servers")] = field(default_factory=ServerOptions)
     source: Annotated[CalibrationSource, flat("problems")] = field(default_factory=CalibrationSource)
     teacher: str | None = None
     tau: tuple[float, ...] = (0.01, 0.05, 0.1)
@@ -56,7 +60,10 @@ class Calibrate(ProblemOptions):
         require_flags(self, tau=RATES, warmup_tokens=AT_LEAST_0)
         require_writable_file("--out", self.out)
         _require_no_other_file(self.out)
-        lm = calibration_run.load_lm(self.student.pretrained, self.teacher, **self.loading)
+        servers = self.servers.arguments(self.teacher)
+        if servers and self.router is not None:
+            raise ValueError("--router: it reads hidden states, which servers do not return; calibrate here")
+        lm = calibration_run.load_lm(self.student.pretrained, self.teacher, **self.loading, **servers)
         prompts = source_prompts(lm, self.source, self.prompting)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
         calibration = calibration_run.calibrate(

@@ -1,6 +1,6 @@
 """Whether a server keeps its model and an adapter apart where both are computed in one batch.
 
-In a batch with adapted requests vLLM's CPU build (0.32.0) looks up the adapter of a plain one by the index -1,
+In a batch with adapted requests vLLM's CPU build (0.32.0) looks up the adapter of a plain one by index -1,
 which is the last slot. Its answer is then the adapter's, without any error. With one slot more than adapters
 the last one is empty. Kernels of GPUs leave plain requests out.
 """

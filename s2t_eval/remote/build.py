@@ -42,8 +42,12 @@ class Fleet:
 
     @property
     def max_length(self) -> int:
-        """The longest text, prompt included, that every server takes."""
-        return min(server.max_length for server in (*self.students, *self.teachers))
+        """The longest text, prompt included, that every server takes.
+
+        A teacher that scores a chunk in one request generates a token behind it.
+        """
+        teachers = [server.max_length - self.has_rows for server in self.teachers]
+        return min([*(server.max_length for server in self.students), *teachers])
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Roles:
     settings: RemoteSettings
     capacity: int
 
-    def decoder(self, session: aiohttp.ClientSession) -> TextDecoder:
+    def decoder(self, session: aiohttp.ClientSession, keep_top: bool = False) -> TextDecoder:
         """A decoder over the fleet's pools, with a salt of this run's own; it has to be closed."""
         salt = secrets.token_hex(8)
         return TextDecoder(
@@ -90,6 +94,7 @@ class Roles:
             self._teacher(session, salt),
             self._chunk,
             self._scorer(session, salt),
+            keep_top,
         )
 
     @property

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import random
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ ATTEMPTS_PER_SERVER = 3
 """Failed attempts in a row after which a document moves to another server of its pool."""
 MAX_ATTEMPTS = 12
 """Attempts at a request that a server does answer, but with an error or not as expected."""
+RETRY_S = 30.0
+"""Seconds after which one new text tries a server that had not answered."""
+OTHER_FILES = 128
+"""Files that the process may open beside its connections."""
 
 
 class _FailedAttemptError(Exception):
@@ -66,6 +71,8 @@ class Server:
     adapters: dict[str, str] = field(default_factory=dict)
     failures: int = 0
     """attempts in a row without an answer"""
+    tried_at: float = 0.0
+    """when a text was last pinned to it, in seconds of `time.monotonic`"""
 
 
 @dataclass
@@ -97,8 +104,21 @@ class Pool:
     _jitter: random.Random = field(default_factory=random.Random)
 
     def pin(self, index: int) -> Pin:
-        """The server of the document with this index: documents are dealt out in turn."""
-        return Pin(self.servers[index % len(self.servers)])
+        """The server of the document with this index: documents are dealt out in turn.
+
+        A server that does not answer gets none, except one at a time to find out if it answers again: where
+        it hangs, each of its texts would wait for the whole `timeout_s` before moving.
+        """
+        now = time.monotonic()
+        answering = [
+            server
+            for server in self.servers
+            if server.failures < ATTEMPTS_PER_SERVER or now - server.tried_at >= RETRY_S
+        ]
+        servers = answering or self.servers
+        server = servers[index % len(servers)]
+        server.tried_at = now
+        return Pin(server)
 
     async def generate(self, pin: Pin, body: dict[str, Any], read: Callable[[Any], T]) -> T:
         """Send a request until it is answered as expected.
@@ -183,9 +203,16 @@ class Pool:
 
 
 def new_session(settings: RemoteSettings) -> aiohttp.ClientSession:
-    """An HTTP client with room for two requests a text; it has to be closed."""
+    """An HTTP client with room for two requests a text; it has to be closed.
+
+    A process may open a limited number of files, often 1,024: further requests wait for a connection.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = 2 * settings.concurrency
+    if limit != resource.RLIM_INFINITY:
+        room = min(room, max(limit - OTHER_FILES, 1))
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=2 * settings.concurrency),
+        connector=aiohttp.TCPConnector(limit=room),
         timeout=aiohttp.ClientTimeout(total=settings.timeout_s),
     )
 

@@ -53,8 +53,8 @@ class RemoteTeacher:
         self.has_rows = has_rows
         if not has_rows:
             logger.warning(
-                "the teacher's servers score one step a request, so trigger=kl takes about ten times as many "
-                "requests; start them with VLLM_USE_V2_MODEL_RUNNER=1 to score a chunk in one"
+                "the teacher's servers score one step a request, so trigger=kl and labels take about ten "
+                "times as many requests; start them with VLLM_USE_V2_MODEL_RUNNER=1 to score a chunk in one"
             )
 
     def pin(self, seq: Sequence) -> Pin:

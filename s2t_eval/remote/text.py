@@ -56,6 +56,7 @@ class TextDecoder:
         teacher: where the policy needs one.
         chunk: most tokens of a draft.
         scorer: where the selector is a local one.
+        keep_top: record the most likely tokens of every step.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class TextDecoder:
         teacher: Teacher | None,
         chunk: int,
         scorer: Scorer | None = None,
+        keep_top: bool = False,
     ) -> None:
         self.policy = policy
         self.student = student
         self.teacher = teacher
         self.chunk = chunk
         self.scorer = scorer
+        self.keep_top = keep_top
 
     def close(self) -> None:
         """End the work of models of this process."""
@@ -99,7 +102,7 @@ class TextDecoder:
         """The next chunk, read by the teacher where the trigger needs it."""
         is_plain = self.policy.trigger.name == "never" and seq.request.sampling is None
         limit = min(UNBOUNDED_CHUNK if is_plain else self.chunk, seq.request.max_new_tokens - len(seq.output))
-        steps = await self.student.draft(pins.student, seq, limit, is_plain)
+        steps = await self.student.draft(pins.student, seq, limit, is_plain and not self.keep_top)
         teacher = None
         may_fire = len(seq.output) + len(steps) > self.policy.warmup_tokens
         if isinstance(self.policy.trigger, KlTrigger) and may_fire:
@@ -140,6 +143,8 @@ class TextDecoder:
                 record_step(seq, fired, self.policy)
                 token = fired.picked
             finish, kept = seq.append(token), kept + 1
+            if self.keep_top:
+                seq.tops.append(top_columns(step))
             if finish is not None or token != step.token:
                 break
         seq.usage.discarded_tokens += len(chunk.steps) - kept
@@ -171,6 +176,17 @@ class TextDecoder:
         taken = teacher.token if is_takeover else candidates[scores.index(max(scores))]
         assert taken is not None
         return FiredStep(len(seq.output), divergence, candidates, scores, step.ids[0], taken, teacher.token)
+
+
+def top_columns(step: DraftedStep) -> tuple[torch.Tensor, torch.Tensor]:
+    """A step's most likely tokens, int32 [SUPPORT], and their log-probabilities, float32 [SUPPORT].
+
+    Where a server returned fewer that are text, the rest has a log-probability of minus infinity.
+    """
+    missing = SUPPORT - len(step.ids)
+    ids = [*step.ids[:SUPPORT], *[0] * missing]
+    log_probs = [*step.log_probs[:SUPPORT], *[-torch.inf] * missing]
+    return torch.tensor(ids, dtype=torch.int32), torch.tensor(log_probs)
 
 
 def default_token(seq: Sequence, step: DraftedStep) -> int:

@@ -48,6 +48,7 @@ class Labelled:
     candidates: Any
     student_log_probs: Any
     teacher_log_probs: Any
+    has_exact_entropy: bool = True
 
 
 @pytest.fixture

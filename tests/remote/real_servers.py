@@ -91,6 +91,18 @@ def serving_models(logs: Path, *served: Served) -> Iterator[list[str]]:
             server.process.wait(60)
 
 
+@contextmanager
+def serving_another(name: str, logs: Path) -> Iterator[Running]:
+    """One more server of the embedded student or teacher, which the block may kill."""
+    server = _start(Served(name, embedded_path(f"embedded/{name}")), logs)
+    try:
+        _wait(server)
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(60)
+
+
 def _start(served: Served, logs: Path) -> Running:
     folder = vllm_environment()
     assert folder is not None
