@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from s2t_eval.model_wrappers.served_selector import (
     with_adapter,
     with_reserved_rows,
 )
-from s2t_eval.remote.adapter_probe import require_separate
+from s2t_eval.remote.adapter_probe import has_shared_batches, require_separate
 from s2t_eval.remote.build import Fleet
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
@@ -122,14 +123,16 @@ class S2TLocal(SelectionLM):
                 f"adapter_scale={self.adapter_scale}: servers apply an adapter as it was trained; merge it "
                 "with this factor (`s2t-eval export --merged`), or give adapter_scale=1"
             )
+        settings = self.local.remote_settings
         if self._has_reserved_rows:
-            return with_reserved_rows(fleet, self.selector, self.local.exported)
+            fleet = with_reserved_rows(fleet, self.selector, self.local.exported)
+            return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
         fleet = with_adapter(fleet, self.selector, self.local.adapter)
         if self.proposer == "tuned":
             return with_adapted_students(fleet)
         assert fleet.adapter is not None
-        require_separate(fleet.students, fleet.adapter, self.local.remote_settings)
-        return fleet
+        require_separate(fleet.students, fleet.adapter, settings)
+        return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
 
     @property
     def _has_reserved_rows(self) -> bool:

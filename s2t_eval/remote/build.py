@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import aiohttp
 
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.remote.client import Pool, Server
+from s2t_eval.remote.gates import DRAFT, SCORE, Gate
 from s2t_eval.remote.local_student import LATER, LocalStudent
 from s2t_eval.remote.local_teacher import LocalTeacher
 from s2t_eval.remote.roles import Student, Teacher
@@ -32,6 +34,7 @@ class Fleet:
         has_rows: whether every teacher scores a chunk in one request.
         adapter: name by which the students serve the adapter of a local selector as a LoRA.
         reserved_rows: ids of the students' output rows that hold the readout of a local selector.
+        has_shared_batches: whether the students can draft and score in one batch; see `gates.py`.
     """
 
     students: tuple[Server, ...]
@@ -39,6 +42,7 @@ class Fleet:
     has_rows: bool = False
     adapter: str | None = None
     reserved_rows: tuple[int, ...] = ()
+    has_shared_batches: bool = False
 
     @property
     def max_length(self) -> int:
@@ -88,12 +92,14 @@ class Roles:
     def decoder(self, session: aiohttp.ClientSession, keep_top: bool = False) -> TextDecoder:
         """A decoder over the fleet's pools, with a salt of this run's own; it has to be closed."""
         salt = secrets.token_hex(8)
+        needs_gates = isinstance(self.policy.selector, LocalSelector) and not self.fleet.has_shared_batches
+        gates = {server.url: Gate() for server in self.fleet.students if needs_gates}
         return TextDecoder(
             self.policy,
-            self._student(session, salt),
+            self._student(session, salt, gates),
             self._teacher(session, salt),
             self._chunk,
-            self._scorer(session, salt),
+            self._scorer(session, salt, gates),
             keep_top,
         )
 
@@ -103,10 +109,10 @@ class Roles:
         is_open = self.local.student is not None and self.policy.trigger.name not in LATER
         return UNBOUNDED_CHUNK if is_open else self.settings.chunk
 
-    def _student(self, session: aiohttp.ClientSession, salt: str) -> Student:
+    def _student(self, session: aiohttp.ClientSession, salt: str, gates: Mapping[str, Gate]) -> Student:
         if self.local.student is not None:
             return LocalStudent(self.local.student, self.policy, self.local.rows, self.capacity)
-        pool = Pool("student", self.fleet.students, session, self.settings, salt)
+        pool = Pool("student", self.fleet.students, session, self.settings, salt, gates, DRAFT)
         return RemoteStudent(pool, self.text_vocab)
 
     def _teacher(self, session: aiohttp.ClientSession, salt: str) -> Teacher | None:
@@ -118,12 +124,13 @@ class Roles:
         pool = Pool("teacher", self.fleet.teachers, session, self.settings, salt)
         return RemoteTeacher(pool, self.text_vocab, has_rows)
 
-    def _scorer(self, session: aiohttp.ClientSession, salt: str) -> Scorer | None:
+    def _scorer(self, session: aiohttp.ClientSession, salt: str, gates: Mapping[str, Gate]) -> Scorer | None:
         selector, fleet = self.policy.selector, self.fleet
         if not isinstance(selector, LocalSelector):
             return None
         if fleet.adapter is None:
-            pool = Pool("student", fleet.students, session, self.settings, salt)
+            pool = Pool("student", fleet.students, session, self.settings, salt, gates, SCORE)
             return ReservedRowScorer(pool, fleet.reserved_rows, selector.score)
         servers = [replace(server, model=fleet.adapter) for server in fleet.students]
-        return AdapterScorer(Pool("student", servers, session, self.settings, salt), selector.score)
+        pool = Pool("student", servers, session, self.settings, salt, gates, SCORE)
+        return AdapterScorer(pool, selector.score)
