@@ -1,7 +1,7 @@
 """Requests of two kinds that must not be in one batch of a server.
 
 vLLM's first model runner returns nothing but its own token for a request with `logprobs` as soon as another
-request of the same batch names `logprob_token_ids` (`v1/sample/sampler.py` of 0.32.0). A student's server that
+one of the same batch names `logprob_token_ids` (`v1/sample/sampler.py` of 0.32.0). A student's server that
 also scores candidates would get both. The second model runner keeps them apart.
 """
 
