@@ -26,7 +26,7 @@ from s2t_eval.model_wrappers.specreason import SpecReason
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
 from tests.remote.checkpoints import SELECTOR, export, look_ahead_selector, padded_student
 from tests.remote.fake_server import serving
-from tests.remote.model_server import ModelServer
+from tests.remote.model_server import CPU_ADAPTERS, FIRST_RUNNER, ModelServer
 
 LIMIT = 3
 
@@ -86,6 +86,21 @@ def test_an_adapter_of_the_server_scores(server: ModelServer, tmp_path: Path, mo
     arguments = {"selector": SELECTOR, "proposal_weight": 0.5, **more}
     run = require_equal(tmp_path, "pps_local", arguments, {"student_url": server.url})
     assert run.num_fired == ours(run.results)["telemetry"]["scorer_calls"] > 0
+
+
+def test_a_server_with_the_first_model_runner_drafts_and_scores_in_turn(
+    server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one batch the scores of one text would take the log-probabilities from the drafts of the others."""
+    arguments = {"selector": SELECTOR, "trigger": "margin", "tau": 0.05}
+    server.quirks, server.num_spoilt = {FIRST_RUNNER}, 0
+    require_equal(tmp_path, "pps_local", arguments, {"student_url": server.url})
+    assert server.num_spoilt == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("s2t_eval.model_wrappers.s2t_local.has_shared_batches", lambda *args: True)
+        require_equal(tmp_path, "pps_local", arguments, {"student_url": server.url})  # by repetition
+    assert server.num_spoilt > 0
+    server.quirks = set()
 
 
 def test_an_adapter_of_the_server_writes(server: ModelServer, tmp_path: Path) -> None:
@@ -199,10 +214,10 @@ def test_servers_without_the_adapter_are_refused(server: ModelServer, tmp_path: 
     ):
         with pytest.raises(ValueError, match=message):
             PPSLocal(**{"pretrained": STUDENT, "selector": SELECTOR, **arguments}, student_url=server.url)
-    server.mixes_up = True
+    server.quirks = {CPU_ADAPTERS}
     with pytest.raises(ValueError, match="answers those to its own model by the adapter too"):
         PPSLocal(STUDENT, selector=SELECTOR, student_url=server.url)
-    server.mixes_up = False
+    server.quirks = set()
     with serving(bare := ModelServer(server.by_name[""])), pytest.raises(ValueError, match="got none"):
         PPSLocal(STUDENT, selector=SELECTOR, student_url=bare.url)
 
