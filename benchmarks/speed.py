@@ -5,9 +5,10 @@
     python -m benchmarks.speed lockstep --student random/qwen2.5-0.5b --teacher random/qwen2.5-1.5b
     python -m benchmarks.speed greedy-vs-hf --student FOLDER --data gsm8k.jsonl --new-tokens 320
 
-Figures: greedy-vs-hf, branch, labelling, local, lockstep, memory, packing, prefix, tah, tah-training,
-verify. Run them on an idle machine (OMP_NUM_THREADS sets the number of threads). The sides of a ratio are
-measured alternately, so other load affects both, but not equally.
+Figures: greedy-vs-hf, branch, labelling, local, lockstep, memory, packing, prefix, remote, remote-client,
+remote-labels, tah, tah-training, verify. `remote` and `remote-labels` need servers. Run them on an idle
+machine (OMP_NUM_THREADS sets the number of threads). The sides of a ratio are measured alternately, so other
+load affects both, but not equally.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from benchmarks import (
     memory,
     packing,
     prefix,
+    remote,
+    remote_client,
     tah,
     verify,
 )
@@ -44,6 +47,9 @@ FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
     "memory": memory.measure,
     "packing": packing.measure,
     "prefix": prefix.measure,
+    "remote": remote.measure,
+    "remote-client": remote_client.measure,
+    "remote-labels": remote.measure_labels,
     "tah": tah.measure,
     "tah-training": tah.measure_training,
     "verify": verify.measure,
@@ -88,6 +94,8 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         fixed_length=parsed.fixed_length,
         taus=tuple(parsed.taus) if parsed.taus else None,
         top_k=parsed.top_k,
+        student_url=parsed.student_url,
+        teacher_url=parsed.teacher_url,
     )
     if parsed.quick:
         settings = replace(settings, batch=4, requests=6, new_tokens=8, repeats=1, taus=(0.1,))
@@ -113,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--fixed-length", action="store_true", help="greedy-vs-hf: only the length ends a text")
     add("--taus", type=float, nargs="+", help="rates (branch, local, memory, verify)")
     add("--top-k", type=int, default=default.top_k, help="candidates (8)")
+    add("--student-url", help="servers of the student, joined by + (remote, remote-labels)")
+    add("--teacher-url", help="servers of the teacher")
     add("--quick", action="store_true", help="tiny settings: shows that it works, measures nothing")
     return parser
 

@@ -88,6 +88,8 @@ class Settings:
         fixed_length: whether only the length limit ends a text (`greedy-vs-hf`; always so in the others).
         taus: trigger rates; None for the benchmark's default.
         top_k: number of candidates of a fired step.
+        student_url: servers of the student, for figures that measure servers.
+        teacher_url: servers of the teacher.
     """
 
     student: str = "embedded/student"
@@ -102,6 +104,8 @@ class Settings:
     fixed_length: bool = False
     taus: tuple[float, ...] | None = None
     top_k: int = 8
+    student_url: str | None = None
+    teacher_url: str | None = None
 
     @property
     def is_random(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import simple_parse_args_string
 
-from s2t_eval.model_wrappers.arguments import CommonArguments
+from s2t_eval.model_wrappers.arguments import SERVED_METHODS, CommonArguments
 
 # Stock `hf` passes every unknown argument to from_pretrained, typing errors included. These are the
 # keywords of from_pretrained that apply here. `max_memory` is not one of them: stock replaces it by its own
@@ -119,6 +119,11 @@ def _require_known(
     unknown = [name for name in model_args if name not in known]
     if not unknown:
         return
+    if unknown[0] in ("student_url", "teacher_url"):
+        raise ValueError(
+            f"--model {method}: {unknown[0]}: its models run in this process only; on servers run "
+            f"{SERVED_METHODS}"
+        )
     renamed = RENAMED.get(unknown[0])
     if renamed in own_names:
         raise ValueError(

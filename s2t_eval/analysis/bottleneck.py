@@ -12,7 +12,7 @@ from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.figures import Plot, canvas
 from s2t_eval.statistics import Scores, paired_bootstrap, share_of_gain, teacher_gain
 
-TRIGGERS = ("kl", "router", "entropy", "margin")
+TRIGGERS = ("kl", "router", "entropy", "entropy64", "margin")
 RATES = (0.01, 0.05, 0.1, 0.2, 1.0)
 
 

@@ -19,7 +19,8 @@ def positions(
     """A row for each step: benchmark, problem_id, t, kl (student to teacher), kl_reverse and local signals.
 
     The signals are entropy, entropy64 where the labels have it, margin, position (1 / (1 + t)) and, where the
-    tokens that end a line are known, line_entropy.
+    tokens that end a line are known, line_entropy. Labels that servers made have entropy64 alone of the
+    entropies.
 
     Args:
         trajectories: with the columns of a label set (`training.labels.Trajectory`).
@@ -34,13 +35,13 @@ def positions(
             "t": np.arange(len(one.output_ids)),
             "kl": one.kl_student_teacher,
             "kl_reverse": one.kl_teacher_student,
-            "entropy": one.entropy,
+            **({"entropy": one.entropy} if one.has_exact_entropy else {}),
             "margin": one.margin,
             "position": 1 / (1 + np.arange(len(one.output_ids))),
         }
-        if len(one.entropy64):
-            columns["entropy64"] = one.entropy64
-        if ends_line is not None:
+        if len(one.entropy64) or not one.has_exact_entropy:
+            columns["entropy64"] = one.entropy64 if len(one.entropy64) else one.entropy
+        if ends_line is not None and one.has_exact_entropy:
             begins = np.concatenate([[True], ends_line[one.output_ids[:-1]]])
             columns["line_entropy"] = np.where(begins, one.entropy, 0.0)
         frames.append(pd.DataFrame(columns))

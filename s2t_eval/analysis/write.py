@@ -57,6 +57,7 @@ def of_labels(
     steps = pd.concat(
         [positions(set_, name, ends_line) for name, set_ in label_sets.items()], ignore_index=True
     )
+    steps = steps.dropna(axis="columns")  # a signal that not every set has: labels of servers lack entropy
     candidates = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
     width = min(len(scores) for scores in candidates["student"])
     if ks is not None and max(ks) > width:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from s2t_eval.artifacts.output_paths import require_writable_file
 from s2t_eval.cli.command import flat, require_flags
+from s2t_eval.cli.server_options import ServerOptions
 from s2t_eval.cli.source import ProblemOptions
 from s2t_eval.pipelines.settings import Source, StepCalibration
 from s2t_eval.ranges import AT_LEAST_0, Range
@@ -29,6 +30,8 @@ class CalibrationSource(Source):
 class Calibrate(ProblemOptions):
     """Measure thresholds that fire at a wanted rate, on training problems.
 
+    On servers only the triggers are measured that servers can compute.
+
     Args:
         teacher: the larger model. None: only local triggers are calibrated.
         teacher_args: how the teacher is loaded: arguments of lm_eval's `hf` model, as in `--model_args`
@@ -44,6 +47,7 @@ class Calibrate(ProblemOptions):
         "    --task s2t_arith --limit 8 --tau 0.05 0.1 --out calibration.json"
     )
 
+    servers: Annotated[ServerOptions, flat("servers")] = field(default_factory=ServerOptions)
     source: Annotated[CalibrationSource, flat("problems")] = field(default_factory=CalibrationSource)
     teacher: str | None = None
     teacher_args: str = ""
@@ -66,7 +70,12 @@ class Calibrate(ProblemOptions):
         require_writable_file("--out", self.out)
         _require_no_other_file(self.out)
         self._require_teacher_for_steps()
-        lm = calibration_run.load_lm(self.student.pretrained, self.teacher, self.teacher_args, **self.loading)
+        servers = self.servers.arguments(self.teacher)
+        if servers and self.router is not None:
+            raise ValueError("--router: it reads hidden states, which servers do not return; calibrate here")
+        lm = calibration_run.load_lm(
+            self.student.pretrained, self.teacher, self.teacher_args, **self.loading, **servers
+        )
         prompts = source_prompts(lm, self.source, self.prompting)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
         triggers = calibration_run.calibrate(

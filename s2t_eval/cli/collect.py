@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar
 from cyclopts import Parameter
 
 from s2t_eval.artifacts.output_paths import require_reusable_folder
-from s2t_eval.cli.command import HIDDEN
+from s2t_eval.cli.command import HIDDEN, flat
+from s2t_eval.cli.server_options import ServerOptions
 from s2t_eval.cli.source import ProblemOptions
 from s2t_eval.pipelines.settings import CollectionSettings
 
@@ -24,7 +25,7 @@ class Collect(ProblemOptions):
     """Label a student's own texts with a teacher, on training problems.
 
     Args:
-        teacher: the larger model that labels.
+        teacher: the larger model that labels. None: the model of `--teacher_url`.
         teacher_args: how the teacher is loaded: arguments of lm_eval's `hf` model, as in `--model_args`
             (name=value, joined by commas, or a JSON object), such as revision, parallelize, gguf_file.
         out: label folder to write; an interrupted run is resumed.
@@ -35,7 +36,8 @@ class Collect(ProblemOptions):
         "    --task s2t_arith --limit 24 --steps all --out labels"
     )
 
-    teacher: str
+    servers: Annotated[ServerOptions, flat("servers")] = field(default_factory=ServerOptions)
+    teacher: str | None = None
     teacher_args: str = ""
     collection: Annotated[_CollectionOptions, Parameter(name="*")] = field(default_factory=_CollectionOptions)
     out: Path
@@ -45,12 +47,15 @@ class Collect(ProblemOptions):
         from s2t_eval.pipelines import collect_labels
 
         self.require_problems()
+        servers = self.servers.arguments(self.teacher)
+        if self.teacher is None and self.servers.teacher_url is None:
+            raise ValueError("expected --teacher MODEL, the larger model that labels, or --teacher-url URL")
         signs = ["manifest.json", "work/settings.json"]
         require_reusable_folder(
             "--out", self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False
         )
         lm = collect_labels.load_pair(
-            self.student.pretrained, self.teacher, self.teacher_args, **self.loading
+            self.student.pretrained, self.teacher, self.teacher_args, **self.loading, **servers
         )
         settings = replace(self.collection, drop_overlap=self.drop_overlap)
         manifest = collect_labels.collect_labels(lm, self.source, self.prompting, settings, self.out)

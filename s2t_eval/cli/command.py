@@ -24,7 +24,7 @@ def flat(title: str) -> Parameter:
 
 
 TITLES = (
-    *("student", "problems", "selector", "distillation", "stage 1", "adapter", "stage 2"),
+    *("student", "servers", "problems", "selector", "distillation", "stage 1", "adapter", "stage 2"),
     *("steps of reasoning", "labelling", "router", "threshold", "reward and sampling", "training loop"),
 )
 """Headings of the help below a command's own options, in their order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from s2t_eval.engine import Request
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.methods.r2r_folder import load_router
 from s2t_eval.model_wrappers.base import EngineLM
@@ -14,6 +15,7 @@ from s2t_eval.model_wrappers.splitting import TEACHER
 from s2t_eval.model_wrappers.teacher import read_teacher_args
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError, recorded_prompting
+from s2t_eval.pipelines.servers import divergences_on_servers, teacher_identity
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
 from s2t_eval.selection.triggers import (
@@ -37,6 +39,8 @@ def calibrate(
 ) -> Calibration:
     """Decode the problems greedily, and take quantiles of each trigger's divergence over all steps.
 
+    On servers the triggers are those that servers can compute; see `divergences_on_servers`.
+
     Args:
         lm: the student, with its teacher if the KL triggers are to be calibrated.
         prompts: training problems.
@@ -47,8 +51,38 @@ def calibrate(
 
     Raises:
         R2RError: a router of another student.
+        ServerError: a server refuses a request or answers it wrongly.
+        ServersUnavailableError: no server answers.
         TrainingDataError: no text is longer than `warmup_tokens`.
     """
+    # Longest prompts first, as in evaluation, where this order puts prompts with a shared prefix together.
+    requests = sorted(prompts.requests, key=lambda request: request.longest_first)
+    if lm.served is None:
+        values = _divergences(lm, requests, warmup_tokens, router)
+    else:
+        values = divergences_on_servers(lm, requests, warmup_tokens)
+    num_steps = len(next(iter(values.values())))
+    if not num_steps:
+        raise TrainingDataError(
+            f"warmup_tokens: expected fewer tokens than the longest of {len(requests)} texts has, got "
+            f"{warmup_tokens}; no step is left to calibrate on"
+        )
+    return Calibration(
+        thresholds=measure_thresholds(values, taus),
+        num_steps=num_steps,
+        num_texts=len(requests),
+        warmup=warmup_tokens,
+        data={"source": prompts.source, "split": prompts.split, "hash": prompts.hash},
+        prompt=recorded_prompting(prompting, requests[0]),
+        student=lm.student_fingerprint,
+        teacher=teacher_identity(lm) if isinstance(lm, SelectToThink) else None,
+    )
+
+
+def _divergences(
+    lm: EngineLM, requests: Sequence[Request], warmup_tokens: int, router: str | None
+) -> dict[str, list[float]]:
+    """The divergences of greedy texts at every step after the warm-up, by the trigger's key."""
     lines = LineEntropyTrigger(line_ends(lm.tokenizer, lm.student.text_vocab))
     local: list[Trigger] = [EntropyTrigger(), TopEntropyTrigger(), MarginTrigger(), lines, PositionTrigger()]
     if router is not None:
@@ -57,30 +91,13 @@ def calibrate(
         local.append(load_router(router, *identity).trigger(embed, lm.device))
     kl: list[Trigger] = [KlTrigger("student_teacher"), KlTrigger("teacher_student")]
     observed = local + kl if isinstance(lm, SelectToThink) else local
-    values: list[list[float]] = [[] for _ in observed]
-    # Longest prompts first, as in evaluation, where this order puts prompts with a shared prefix together.
-    requests = sorted(prompts.requests, key=lambda request: request.longest_first)
-    decoder = lm.decoder(observed)
+    values: dict[str, list[float]] = {trigger_key(trigger): [] for trigger in observed}
     with GenerationProgress(len(requests), "Calibrating") as progress:
-        for result in decoder.run(requests, progress.on_round):
-            for divergences, observed_values in zip(values, result.observed, strict=True):
+        for result in lm.decoder(observed).run(requests, progress.on_round):
+            for divergences, observed_values in zip(values.values(), result.observed, strict=True):
                 divergences.extend(observed_values[warmup_tokens:])
             progress.update()
-    if not values[0]:
-        raise TrainingDataError(
-            f"warmup_tokens: expected fewer tokens than the longest of {len(requests)} texts has, got "
-            f"{warmup_tokens}; no step is left to calibrate on"
-        )
-    return Calibration(
-        thresholds=measure_thresholds(dict(zip(map(trigger_key, observed), values, strict=True)), taus),
-        num_steps=len(values[0]),
-        num_texts=len(requests),
-        warmup=warmup_tokens,
-        data={"source": prompts.source, "split": prompts.split, "hash": prompts.hash},
-        prompt=recorded_prompting(prompting, requests[0]),
-        student=lm.student_fingerprint,
-        teacher=lm.teacher_fingerprint if isinstance(lm, SelectToThink) else None,
-    )
+    return values
 
 
 def load_lm(pretrained: str, teacher: str | None, teacher_args: str = "", **stock: Any) -> EngineLM:
@@ -88,15 +105,15 @@ def load_lm(pretrained: str, teacher: str | None, teacher_args: str = "", **stoc
 
     Args:
         pretrained: the student.
-        teacher: the teacher; None loads the student only.
+        teacher: the teacher; None loads the student only, unless `teacher_url` names its servers.
         teacher_args: how the teacher is loaded; see `read_teacher_args`.
-        stock: further arguments of lm_eval's `hf` model, such as `dtype`.
+        stock: further arguments of lm_eval's `hf` model, such as `dtype`, and those of servers.
 
     Raises:
         ValueError: arguments of a teacher that are unusable, or that there is none of.
     """
     options = {TEACHER + name: value for name, value in read_teacher_args(teacher_args).items()}
-    if teacher is None:
+    if teacher is None and stock.get("teacher_url") is None:
         if options:
             raise ValueError(
                 f"--teacher_args {teacher_args}: there is no teacher; name it by --teacher MODEL"

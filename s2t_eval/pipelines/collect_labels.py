@@ -12,6 +12,7 @@ from tqdm import tqdm
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.calibrate import load_lm
 from s2t_eval.pipelines.overlap import without_evaluation_problems
@@ -26,16 +27,21 @@ from s2t_eval.pipelines.prompts import (
     require_training_problems,
     source_prompts,
 )
+from s2t_eval.pipelines.servers import greedy_texts, teacher_identity, teacher_scorer
 from s2t_eval.pipelines.settings import CollectionSettings as CollectionSettings
+from s2t_eval.selection.thresholds import trigger_key
+from s2t_eval.selection.triggers import TopEntropyTrigger
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.label_collection import (
+    Advance,
     CollectionFolder,
     Problem,
     generate_rollouts,
     label_rollouts,
     write_label_set,
 )
-from s2t_eval.training.labels import Manifest
+from s2t_eval.training.labels import ENTROPY, Manifest
+from s2t_eval.training.server_labels import generate_rollouts_on_servers, label_rollouts_on_servers
 
 SOLUTION_FIELDS = ("solution", "rationale", "answer")
 CONTEXT = "This is a correct solution, for you alone to see:\n{context}"
@@ -53,36 +59,60 @@ def collect_labels(
         settings: what is labelled.
         folder: folder of the label set.
 
+    On servers the entropies of the set are those of the trigger `entropy64`, as its manifest says.
+
     Raises:
         OverlapError: there are evaluation problems among the training problems.
         LabelError: the folder holds a finished label set, or an unfinished one of another run.
         TrainingDataError: the problems or the teacher's context cannot be used.
+        ServerError: a server refuses a request or answers it wrongly.
+        ServersUnavailableError: no server answers.
     """
+    _require_known_student(lm)
     all_prompts = source_prompts(lm, source, prompting)
     require_training_problems(all_prompts)
     extra_benchmarks = {Path(path).stem: _read_questions(path) for path in settings.evaluation}
     prompts = without_evaluation_problems(all_prompts, settings.drop_overlap, extra_benchmarks)
     problems = _problems(lm, source, prompting, settings, prompts)
-    assert lm.teacher is not None
     manifest = _manifest(lm, source, prompting, settings, all_prompts, problems)
     work = CollectionFolder(folder, asdict(manifest))
     with GenerationProgress(len(problems), "Generating rollouts") as progress:
-        generate_rollouts(
-            lm.student,
-            problems,
-            work,
-            lm.rows,
-            lm.tok_decode,
-            lm.thoughts.answer_of,
-            progress.update,
-            progress.on_round,
-        )
-    lm.student.release()
+        _generate(lm, problems, work, progress)
     with tqdm(total=len(problems), desc="Labelling") as bar:
-        label_rollouts(lm.teacher, problems, work, bar.update)
+        _label(lm, problems, work, bar.update)
     complete = write_label_set(work, problems, manifest)
     work.clear()
     return complete
+
+
+def _generate(
+    lm: SelectToThink, problems: Sequence[Problem], work: CollectionFolder, progress: GenerationProgress
+) -> None:
+    if lm.served is not None:
+        texts = greedy_texts(lm)
+        generate_rollouts_on_servers(texts, problems, work, progress.update, progress.on_round)
+        return
+    how = (lm.rows, lm.tok_decode, lm.thoughts.answer_of)
+    generate_rollouts(lm.student, problems, work, *how, progress.update, progress.on_round)
+    lm.student.release()
+
+
+def _label(lm: SelectToThink, problems: Sequence[Problem], work: CollectionFolder, advance: Advance) -> None:
+    if lm.served is not None:
+        label_rollouts_on_servers(teacher_scorer(lm), problems, work, advance)
+        return
+    assert lm.teacher is not None
+    label_rollouts(lm.teacher, problems, work, advance)
+
+
+def _require_known_student(lm: SelectToThink) -> None:
+    """Raise `ValueError` for a student on servers whose weights are elsewhere: no training would find it."""
+    if lm.student_fingerprint == UNKNOWN_WEIGHTS:
+        raise ValueError(
+            f"--pretrained {lm.student_name}: its weights are not on this machine, and a label set names its "
+            "student by their fingerprint; download them (they are read once and not loaded), or collect on "
+            "the machine of the servers"
+        )
 
 
 def _manifest(
@@ -94,14 +124,16 @@ def _manifest(
     problems: Sequence[Problem],
 ) -> Manifest:
     """The manifest without its counts and shards; it identifies the collection."""
-    assert lm.teacher_fingerprint is not None
+    data = all_prompts.described(source.skip, len(problems))
+    if lm.served is not None:
+        data[ENTROPY] = trigger_key(TopEntropyTrigger())
     return Manifest(
         student=lm.student_fingerprint,
-        teacher=lm.teacher_fingerprint,
+        teacher=teacher_identity(lm),
         student_name=Path(lm.student_name).name,
-        teacher_name=Path(str(lm.selection.teacher)).name,
+        teacher_name=_teacher_name(lm),
         vocabulary=vocabulary_hash(lm.tokenizer),
-        data=all_prompts.described(source.skip, len(problems)),
+        data=data,
         prompt=recorded_prompting(prompting, problems[0].request),
         seed=lm.arguments.seed,
         teacher_context=settings.teacher_context and Path(settings.teacher_context).name,
@@ -116,7 +148,15 @@ def _manifest(
     )
 
 
-def load_pair(pretrained: str, teacher: str, teacher_args: str = "", **stock: Any) -> SelectToThink:
+def _teacher_name(lm: SelectToThink) -> str:
+    """The teacher's name for messages: the argument, or what its servers loaded."""
+    if lm.selection.teacher is not None or lm.served is None:
+        return Path(str(lm.selection.teacher)).name
+    server = lm.served.fleet.teachers[0]
+    return Path(server.root or server.model).name
+
+
+def load_pair(pretrained: str, teacher: str | None, teacher_args: str = "", **stock: Any) -> SelectToThink:
     """Load student and teacher, and check that they share one vocabulary; see `load_lm`."""
     lm = load_lm(pretrained, teacher, teacher_args, **stock)
     assert isinstance(lm, SelectToThink)

@@ -6,13 +6,16 @@ import asyncio
 import json
 import logging
 import random
+import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import aiohttp
 
+from s2t_eval.remote.gates import DRAFT, Gate, Kind
 from s2t_eval.remote.protocol import GENERATE, AnswerError
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError
 
@@ -28,6 +31,10 @@ ATTEMPTS_PER_SERVER = 3
 """Failed attempts in a row after which a document moves to another server of its pool."""
 MAX_ATTEMPTS = 12
 """Attempts at a request that a server does answer, but with an error or not as expected."""
+RETRY_S = 30.0
+"""Seconds after which one new text tries a server that had not answered."""
+OTHER_FILES = 128
+"""Files that the process may open beside its connections."""
 
 
 class _FailedAttemptError(Exception):
@@ -55,6 +62,7 @@ class Server:
         max_length: its longest text in tokens, prompt included.
         version: of vLLM.
         root: the model's folder on the server's machine, or its hub name.
+        adapters: name -> folder of each LoRA that it serves beside its model.
     """
 
     url: str
@@ -62,8 +70,11 @@ class Server:
     max_length: int
     version: str
     root: str = ""
+    adapters: dict[str, str] = field(default_factory=dict)
     failures: int = 0
     """attempts in a row without an answer"""
+    tried_at: float = 0.0
+    """when a text was last pinned to it, in seconds of `time.monotonic`"""
 
 
 @dataclass
@@ -83,6 +94,8 @@ class Pool:
         session: of the HTTP client.
         settings: timeouts and patience.
         salt: keeps the prefix cache of this run apart from others.
+        gates: by a server's URL, where its requests of another kind must not be open beside these.
+        kind: of these requests, for the gates.
     """
 
     role: str
@@ -90,13 +103,28 @@ class Pool:
     session: aiohttp.ClientSession
     settings: RemoteSettings
     salt: str
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    kind: Kind = DRAFT
     requests: int = 0
     """requests answered"""
     _jitter: random.Random = field(default_factory=random.Random)
 
     def pin(self, index: int) -> Pin:
-        """The server of the document with this index: documents are dealt out in turn."""
-        return Pin(self.servers[index % len(self.servers)])
+        """The server of the document with this index: documents are dealt out in turn.
+
+        A server that does not answer gets none, except one at a time to find out if it answers again: where
+        it hangs, each of its texts would wait for the whole `timeout_s` before moving.
+        """
+        now = time.monotonic()
+        answering = [
+            server
+            for server in self.servers
+            if server.failures < ATTEMPTS_PER_SERVER or now - server.tried_at >= RETRY_S
+        ]
+        servers = answering or self.servers
+        server = servers[index % len(servers)]
+        server.tried_at = now
+        return Pin(server)
 
     async def generate(self, pin: Pin, body: dict[str, Any], read: Callable[[Any], T]) -> T:
         """Send a request until it is answered as expected.
@@ -114,7 +142,10 @@ class Pool:
         while True:
             server = pin.server
             try:
-                answer = await self._attempt(server, body | {"model": server.model, "cache_salt": self.salt})
+                async with self._passing(server):
+                    answer = await self._attempt(
+                        server, body | {"model": server.model, "cache_salt": self.salt}
+                    )
                 content = read(answer)
             except AnswerError as error:
                 failed = _FailedAttemptError(f"unexpected answer: {error}", is_answered=True)
@@ -131,6 +162,10 @@ class Pool:
             if failures % ATTEMPTS_PER_SERVER == 0 or server.failures >= ATTEMPTS_PER_SERVER:
                 self._move(pin, failed)
             await asyncio.sleep(self._wait(failed, failures))
+
+    def _passing(self, server: Server) -> AbstractAsyncContextManager[None]:
+        gate = self.gates.get(server.url)
+        return nullcontext() if gate is None else gate.passing(self.kind)
 
     async def _attempt(self, server: Server, body: dict[str, Any]) -> Any:
         try:
@@ -181,9 +216,16 @@ class Pool:
 
 
 def new_session(settings: RemoteSettings) -> aiohttp.ClientSession:
-    """An HTTP client with room for two requests a text; it has to be closed."""
+    """An HTTP client with room for two requests a text; it has to be closed.
+
+    A process may open a limited number of files, often 1,024: further requests wait for a connection.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = 2 * settings.concurrency
+    if limit != resource.RLIM_INFINITY:
+        room = min(room, max(limit - OTHER_FILES, 1))
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=2 * settings.concurrency),
+        connector=aiohttp.TCPConnector(limit=room),
         timeout=aiohttp.ClientTimeout(total=settings.timeout_s),
     )
 

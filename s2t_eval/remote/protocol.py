@@ -53,6 +53,8 @@ class DraftedStep(NamedTuple):
     """the most likely tokens of the text vocabulary, most likely first; empty where none was returned"""
     log_probs: list[float]
     """of `ids`, over the whole vocabulary"""
+    divergence: float | None = None
+    """of the trigger, where a student of this process has computed it"""
 
 
 class Drafted(NamedTuple):
@@ -122,11 +124,11 @@ def _body(ids: Sequence[int], sampling: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- answers
 
 
-def read_draft(answer: Any, limit: int, text_vocab: int) -> Drafted:
-    """The steps of a chunk of at most `limit` tokens.
+def read_draft(answer: Any, limit: int, text_vocab: int, num_top: int) -> Drafted:
+    """The steps of a chunk of at most `limit` tokens, of which `num_top` most likely tokens were requested.
 
     Raises:
-        AnswerError: no token, too many, or steps without log-probabilities.
+        AnswerError: no token, too many, or steps without their log-probabilities.
     """
     choice = _choice(answer)
     tokens, content = _list(choice, "token_ids"), _content(choice)
@@ -134,16 +136,23 @@ def read_draft(answer: Any, limit: int, text_vocab: int) -> Drafted:
         raise AnswerError(
             f"expected 1 to {limit} tokens with as many steps, got {len(tokens)} and {len(content)}"
         )
-    steps = [_step(int(token), entry, text_vocab) for token, entry in zip(tokens, content, strict=True)]
+    pairs = zip(tokens, content, strict=True)
+    steps = [_step(int(token), entry, text_vocab, num_top) for token, entry in pairs]
     return Drafted(steps, read_usage(answer))
 
 
-def _step(token: int, entry: Any, text_vocab: int) -> DraftedStep:
+def _step(token: int, entry: Any, text_vocab: int, num_top: int) -> DraftedStep:
     """The most likely tokens of a step: greedy's first, then by log-probability, then by id.
 
-    Rows that pad the vocabulary are no text, also where the server went on with one.
+    Rows that pad the vocabulary are no text, also where the server went on with one. A step with fewer tokens
+    than were requested is no answer: see `gates.py`.
     """
     values = {top["token_id"]: _log_prob(top["logprob"]) for top in _list(entry, "top_logprobs")}
+    if len(values) < num_top:
+        raise AnswerError(
+            f"expected the {num_top} most likely tokens of a step, got {len(values)}; requests with "
+            "logprob_token_ids of another client at this server may be the reason"
+        )
     if token not in values:
         values[token] = _log_prob(entry["logprob"])
     ranked = sorted((id_ != token, -log_prob, id_) for id_, log_prob in values.items() if id_ < text_vocab)

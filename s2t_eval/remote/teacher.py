@@ -53,9 +53,19 @@ class RemoteTeacher:
         self.has_rows = has_rows
         if not has_rows:
             logger.warning(
-                "the teacher's servers score one step a request, so trigger=kl takes about ten times as many "
-                "requests; start them with VLLM_USE_V2_MODEL_RUNNER=1 to score a chunk in one"
+                "the teacher's servers score one step a request, so trigger=kl and labels take about ten "
+                "times as many requests; start them with VLLM_USE_V2_MODEL_RUNNER=1 to score a chunk in one"
             )
+
+    def pin(self, seq: Sequence) -> Pin:
+        """The server of a text."""
+        return self.pool.pin(seq.index)
+
+    def release(self, seq: Sequence) -> None:
+        """Nothing is kept for a text."""
+
+    def close(self) -> None:
+        """The HTTP session is the caller's."""
 
     async def step(self, pin: Pin, seq: Sequence, ids: Seq[int], scored: Seq[int]) -> TeacherStep:
         """The teacher after `ids`: log-probabilities of the tokens `scored`, and its argmax."""
@@ -72,7 +82,9 @@ class RemoteTeacher:
 
     async def _text_token(self, pin: Pin, seq: Sequence, prompt: Seq[int]) -> int:
         body = draft_body(prompt, 1, (), SUPPORT)
-        drafted = await self.pool.generate(pin, body, lambda answer: read_draft(answer, 1, self.text_vocab))
+        drafted = await self.pool.generate(
+            pin, body, lambda answer: read_draft(answer, 1, self.text_vocab, SUPPORT)
+        )
         _count(seq, drafted.usage.computed)
         ids = drafted.steps[0].ids
         if not ids:

@@ -147,7 +147,7 @@ def generate_rollouts(
     )
 
     def record(problem: Problem, result: Result) -> dict[str, Tensor]:
-        rollout = _rollout(result)
+        rollout = rollout_columns(result, *map(torch.tensor, result.observed))
         require_finite_outputs("student", student.name, problem, rollout)
         return rollout
 
@@ -209,9 +209,18 @@ def require_finite_outputs(role: str, name: str, problem: Problem, columns: dict
         )
 
 
-def _rollout(result: Result) -> dict[str, Tensor]:
+def rollout_columns(
+    result: Result, entropy: Tensor, entropy64: Tensor, margin: Tensor
+) -> dict[str, Tensor]:
+    """The tensors of a rollout's file.
+
+    Args:
+        result: a greedy text with the most likely tokens of every step.
+        entropy: of the student, nats, [steps].
+        entropy64: of its 64 most likely tokens and of all others as one, nats, [steps].
+        margin: 1 - (p_1 - p_2) of its two most likely tokens, [steps].
+    """
     assert result.top_ids is not None and result.top_log_probs is not None
-    entropy, entropy64, margin = (torch.tensor(values) for values in result.observed)
     return {
         "output_ids": torch.tensor(result.output_ids, dtype=torch.int32),
         "entropy": entropy,

@@ -24,11 +24,16 @@ from s2t_eval.training.split import split_by_question
 FORMAT = 1
 SHARD_ROWS = 128
 MANIFEST = "manifest.json"
+ENTROPY = "entropy"
+"""Key of `Manifest.data` where the column `entropy` has another trigger's divergence, whose name it gives."""
 
 FINITE = ("kl_student_teacher", "kl_teacher_student", "entropy", "entropy64", "margin", "teacher_mass")
 """Columns of a trajectory whose values are finite."""
 LOG_PROBS = ("top_log_probs", "student_log_probs", "teacher_log_probs")
 """Columns of log-probabilities, which may be minus infinity."""
+
+NOT_COLUMNS = ("shard", "row", "has_exact_entropy")
+"""Fields of a trajectory that are no columns of its shard."""
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -64,6 +69,8 @@ class Trajectory:
             empty in sets of earlier versions.
         shard: name of the shard, for messages.
         row: index of the row in its shard, for messages.
+        has_exact_entropy: whether `entropy` is over the whole vocabulary. A server returns 64 tokens of it,
+            and then it is that of the trigger `entropy64`.
     """
 
     problem_id: str
@@ -85,6 +92,7 @@ class Trajectory:
     entropy64: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     shard: str = ""
     row: int = 0
+    has_exact_entropy: bool = True
 
     @property
     def text_ids(self) -> Ints:
@@ -107,7 +115,8 @@ class Manifest:
         student_name: name of the student, for messages.
         teacher_name: name of the teacher, for messages.
         vocabulary: hash of the tokenizer's text entries.
-        data: source, split, hash and number of the problems.
+        data: source, split, hash and number of the problems; of a set that servers made also `entropy`, the
+            trigger whose divergence the column of this name has.
         prompt: chat template, system instruction, few-shot examples, length limit.
         seed: seed of the rollouts (greedy rollouts do not use it).
         teacher_context: kind of context that only the teacher's prompts contain; None without any.
@@ -139,6 +148,11 @@ class Manifest:
     hit_rate: dict[str, float]
     shards: dict[str, int]
     format: int = field(default=FORMAT)
+
+    @property
+    def has_exact_entropy(self) -> bool:
+        """Whether the entropies are over the whole vocabulary; see `Trajectory`."""
+        return ENTROPY not in self.data
 
 
 KIND = ManifestKind(Manifest, "s2t-eval collect", LabelError, FORMAT, MANIFEST)
@@ -177,7 +191,7 @@ class LabelSet:
         manifest = _read_manifest(folder)
         trajectories: list[Trajectory] = []
         for name, rows in manifest.shards.items():
-            trajectories.extend(_read_shard(folder / name, rows))
+            trajectories.extend(_read_shard(folder / name, rows, manifest.has_exact_entropy))
         ids = [trajectory.problem_id for trajectory in trajectories]
         if len(set(ids)) != len(ids):
             repeated = next(i for i in ids if ids.count(i) > 1)
@@ -226,7 +240,7 @@ def write_labels(folder: Path, manifest: Manifest, rows: Sequence[dict[str, Any]
     for begin in range(0, len(rows), SHARD_ROWS):
         part = rows[begin : begin + SHARD_ROWS]
         name = f"shards/shard-{begin // SHARD_ROWS:05d}.parquet"
-        columns = [item.name for item in fields(Trajectory) if item.name not in ("shard", "row")]
+        columns = [item.name for item in fields(Trajectory) if item.name not in NOT_COLUMNS]
         table = pa.Table.from_pylist(
             [{name: _to_list(row[name]) for name in columns} for row in part], SCHEMA
         )
@@ -243,7 +257,7 @@ def _schema() -> pa.Schema:
     matrices = ("top_log_probs", "candidates", "student_log_probs", "teacher_log_probs")
     columns = []
     for item in fields(Trajectory):
-        if item.name in ("shard", "row"):
+        if item.name in NOT_COLUMNS:
             continue
         kind = types[str(item.type)]
         if item.type != "str":
@@ -265,7 +279,7 @@ def _read_manifest(folder: Path) -> Manifest:
     return KIND.read(f"labels={folder}", folder / MANIFEST, hint)
 
 
-def _read_shard(path: Path, expected_rows: int) -> list[Trajectory]:
+def _read_shard(path: Path, expected_rows: int, has_exact_entropy: bool) -> list[Trajectory]:
     try:
         table = pq.read_table(path, schema=SCHEMA)
     except (OSError, pa.ArrowException) as error:
@@ -278,11 +292,15 @@ def _read_shard(path: Path, expected_rows: int) -> list[Trajectory]:
             f"labels: shard {path}: expected {expected_rows} rows, as in the manifest, got {table.num_rows}; "
             "collect the labels anew"
         )
-    return [_trajectory(row, path.name, i) for i, row in enumerate(table.to_pylist())]
+    return [
+        _trajectory(row, {"shard": path.name, "row": i, "has_exact_entropy": has_exact_entropy})
+        for i, row in enumerate(table.to_pylist())
+    ]
 
 
-def _trajectory(row: dict[str, Any], shard: str, number: int) -> Trajectory:
-    values: dict[str, Any] = {"shard": shard, "row": number}
+def _trajectory(row: dict[str, Any], more: dict[str, Any]) -> Trajectory:
+    """A trajectory from a row's columns and the fields that are none."""
+    values, shard, number = dict(more), more["shard"], more["row"]
     for item in fields(Trajectory):
         if item.name in values:
             continue

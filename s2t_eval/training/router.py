@@ -66,13 +66,14 @@ def step_table(model: ModelRunner, trajectories: Sequence[Trajectory], is_own_te
         model: the proposer whose hidden states the router is trained on.
         trajectories: labelled texts.
         is_own_text: whether this model generated the texts. Its probabilities are then read from the
-            labels, and the LM head is not run.
+            labels, and the LM head is not run, except over labels whose entropies are not exact.
     """
     features, entropies, margins = [], [], []
     for row in tqdm(trajectories, desc="Encoding texts", leave=False):
         (states,) = model.encode([row.text_ids[:-1].tolist()])
         step_states = states[len(row.prompt_ids) - 1 :]
-        statistics = _recorded_statistics(row) if is_own_text else _statistics(model, step_states)
+        is_recorded = is_own_text and row.has_exact_entropy
+        statistics = _recorded_statistics(row) if is_recorded else _statistics(model, step_states)
         log_probs, entropy, margin = (values.to(step_states.device) for values in statistics)
         features.append(step_features(step_states, log_probs, entropy).half().cpu())
         entropies.append(entropy.cpu())

@@ -49,6 +49,7 @@ class Labelled:
     student_log_probs: Any
     teacher_log_probs: Any
     entropy64: Any = ()
+    has_exact_entropy: bool = True
 
 
 @pytest.fixture

@@ -53,6 +53,8 @@ class FakeServer:
     dies_after: int | None = None
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
+    refused: int = 0
+    """connections that were cut"""
 
     def values(self, ids: list[int]) -> list[float]:
         return log_probs(self.seed, tuple(ids[-3:]), self.vocab)
@@ -69,6 +71,7 @@ class FakeServer:
         self.requests.append(body)
         self.is_dead |= self.dies_after is not None and len(self.requests) > self.dies_after
         if self.is_dead or fault == "cut":
+            self.refused += 1
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
@@ -78,6 +81,9 @@ class FakeServer:
             error = {"message": "told to fail", "type": "x", "param": None, "code": int(fault)}
             return web.json_response({"error": error}, status=int(fault), headers={"Retry-After": "0"})
         params = body["sampling_params"]
+        if len(body["token_ids"]) >= RECORDED["models"]["data"][0]["max_model_len"]:
+            error = {"message": "longer than the maximum model length", "code": 400}
+            return web.json_response({"error": error}, status=400)
         if "prompt_logprob_token_ids" in params and not self.has_rows:
             return web.json_response(RECORDED["rows_refused"], status=400)
         answer = self.answer(body["token_ids"], params)

@@ -10,8 +10,10 @@ from dataclasses import replace
 import pytest
 
 from s2t_eval.engine import Finish, Request, Result, Sampling
+from s2t_eval.remote.build import Fleet
+from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, Pool, Server
 from s2t_eval.remote.probe import connect, examine
-from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError, server_urls
 from s2t_eval.selection.policy import Policy, greedy, s2t, takeover
 from s2t_eval.selection.triggers import make_trigger
@@ -157,6 +159,59 @@ def test_a_server_that_dies_leaves_its_texts_to_the_other(teacher: FakeServer) -
         first.is_dead = True
         survived = run(fleet, MARGIN, SETTINGS, REQUESTS)
     assert contents(survived) == contents(expected)
+
+
+def test_a_server_that_dies_in_mid_run_loses_nothing(teacher: FakeServer) -> None:
+    """Its texts go on at the other server, which has read none of them; later ones never wait for it."""
+    first, second = FakeServer(seed=0), FakeServer(seed=0)
+    with serving(first, second, teacher):
+        expected = texts(MARGIN, [first, second], [teacher])
+        fleet = connect([first.url, second.url], [teacher.url], SETTINGS)
+        first.requests.clear()
+        first.dies_after = 7
+        survived = run(fleet, MARGIN, SETTINGS, REQUESTS)
+    assert contents(survived) == contents(expected)
+    assert len(first.requests) <= 7 + ATTEMPTS_PER_SERVER + SETTINGS.concurrency
+
+
+def test_texts_wait_for_a_server_that_comes_back(teacher: FakeServer) -> None:
+    student = FakeServer(seed=0)
+    with serving(student, teacher):
+        expected = texts(MARGIN, [student], [teacher])
+        student.faults = dict.fromkeys(range(5, 60), "cut")
+        survived = texts(MARGIN, [student], [teacher])
+    assert contents(survived) == contents(expected)
+    assert len(student.requests) > 60
+
+
+def test_one_text_at_a_time_tries_a_server_that_did_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a server hangs, each of its texts once waited for the whole timeout before moving."""
+    now = 1000.0
+    monkeypatch.setattr("s2t_eval.remote.client.time.monotonic", lambda: now)
+    servers = [Server(f"http://{name}", "m", 512, "0.32.0") for name in "ab"]
+    pool = Pool("student", servers, None, SETTINGS, "salt")  # type: ignore[arg-type]
+    assert [pool.pin(i).server.url[-1] for i in range(4)] == ["a", "b", "a", "b"]
+    servers[0].failures = ATTEMPTS_PER_SERVER
+    assert {pool.pin(i).server.url[-1] for i in range(4)} == {"b"}
+    now += RETRY_S
+    assert [pool.pin(i).server.url[-1] for i in range(4)] == ["a", "b", "b", "b"]
+    servers[0].failures = 0
+    assert [pool.pin(i).server.url[-1] for i in range(4)] == ["a", "b", "a", "b"]
+    for server in servers:
+        server.failures = ATTEMPTS_PER_SERVER
+    assert [pool.pin(i).server.url[-1] for i in range(2)] == ["a", "b"], "none answers: all are tried"
+
+
+def test_a_text_of_the_servers_whole_length(student: FakeServer, teacher: FakeServer) -> None:
+    """A teacher that scores a chunk generates a token behind it, which a full text once had no room for."""
+    with serving(student, teacher):
+        fleet = connect([student.url], [teacher.url], SETTINGS, needs_rows=True)
+        length = fleet.students[0].max_length
+        assert fleet.max_length == length - 1
+        [result] = run(fleet, KL, SETTINGS, [Request((1,) * (length - 9), 8)])
+        assert len(result.output_ids) == 8
+        with pytest.raises(ValueError, match=f"exceed the servers' {length - 1}"):
+            run(fleet, KL, SETTINGS, [Request((1,) * (length - 8), 8)])
 
 
 def test_a_document_stays_with_its_server_and_its_salt(teacher: FakeServer) -> None:

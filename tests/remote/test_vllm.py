@@ -14,13 +14,14 @@ from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import Decoder, ModelRunner, Request, Result, Sampling
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import stop_ids, text_vocabulary
+from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.probe import connect, examine
-from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings
 from s2t_eval.selection.policy import Policy, greedy, s2t, takeover
 from s2t_eval.selection.triggers import make_trigger
 from tests.remote.fake_server import RECORDED
-from tests.remote.real_servers import serving_pair, vllm_environment
+from tests.remote.real_servers import vllm_environment
 from tests.remote.recording import record, shape
 
 pytestmark = [
@@ -81,14 +82,13 @@ def in_order(results: Iterator[Result]) -> list[Result]:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(vllm_urls: tuple[str, str]) -> Pair:
     student, tokenizer = load_model("student", "embedded/student", "float32", "cpu", False)
     teacher, _ = load_model("teacher", "embedded/teacher", "float32", "cpu", False)
     vocab = text_vocabulary(tokenizer)
-    with serving_pair(tmp_path_factory.mktemp("vllm")) as urls:
-        fleet = connect(urls[:1], urls[1:], RemoteSettings(), needs_rows=True)
-        runners = ModelRunner(student, "student", vocab), ModelRunner(teacher, "teacher", vocab)
-        yield Pair(*runners, tokenizer, urls, fleet)
+    fleet = connect(vllm_urls[:1], vllm_urls[1:], RemoteSettings(), needs_rows=True)
+    runners = ModelRunner(student, "student", vocab), ModelRunner(teacher, "teacher", vocab)
+    return Pair(*runners, tokenizer, vllm_urls, fleet)
 
 
 @functools.cache
