@@ -211,7 +211,7 @@ class _Probe:
         for one in (body, heated):
             reply = await self._generate(server, one)
             try:
-                [step] = read_draft(reply.answer, 1, NEVER_TEXT).steps
+                [step] = read_draft(reply.answer, 1, NEVER_TEXT, 8).steps
             except AnswerError as error:
                 return Finding(
                     "raw", False, True, f"its log-probabilities cannot be read ({reply.message or error})"

@@ -122,8 +122,11 @@ def _body(ids: Sequence[int], sampling: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- answers
 
 
-def read_draft(answer: Any, limit: int, text_vocab: int) -> Drafted:
-    """The steps of a chunk of at most `limit` tokens.
+def read_draft(answer: Any, limit: int, text_vocab: int, num_top: int = 1) -> Drafted:
+    """The steps of a chunk of at most `limit` tokens, each with its `num_top` most likely tokens.
+
+    vLLM's first model runner loses them at every step that it computes in one batch with a request for named
+    tokens (`score_body`), of whatever run: steps from the first such one on are left out.
 
     Raises:
         AnswerError: no token, too many, or steps without log-probabilities.
@@ -134,8 +137,22 @@ def read_draft(answer: Any, limit: int, text_vocab: int) -> Drafted:
         raise AnswerError(
             f"expected 1 to {limit} tokens with as many steps, got {len(tokens)} and {len(content)}"
         )
-    steps = [_step(int(token), entry, text_vocab) for token, entry in zip(tokens, content, strict=True)]
-    return Drafted(steps, read_usage(answer))
+    num_whole = next((i for i, entry in enumerate(content) if _num_listed(entry) < num_top), len(content))
+    if not num_whole:
+        raise AnswerError(
+            f"a step has {_num_listed(content[0])} most likely tokens instead of {num_top}; where other "
+            "requests name tokens at the same time, a server needs VLLM_USE_V2_MODEL_RUNNER=1, or give each "
+            "role servers of its own"
+        )
+    pairs = zip(tokens[:num_whole], content[:num_whole], strict=True)
+    return Drafted([_step(int(token), entry, text_vocab) for token, entry in pairs], read_usage(answer))
+
+
+def _num_listed(entry: Any) -> int:
+    """Number of tokens that a step lists with a probability above 0."""
+    return len(
+        {top["token_id"] for top in _list(entry, "top_logprobs") if _log_prob(top["logprob"]) > -math.inf}
+    )
 
 
 def _step(token: int, entry: Any, text_vocab: int) -> DraftedStep:

@@ -37,9 +37,9 @@ class RemoteStudent:
         stops = sorted(seq.request.stop_ids)
         # A plain text needs other tokens only where the server takes a row that is no text.
         num_top = 1 if is_plain else SUPPORT
-        steps = await self._draft(pin, seq, draft_body(seq.ids, limit, stops, num_top), limit)
+        steps = await self._draft(pin, seq, limit, stops, num_top)
         if not steps and is_plain:
-            steps = await self._draft(pin, seq, draft_body(seq.ids, 1, stops, SUPPORT), 1)
+            steps = await self._draft(pin, seq, 1, stops, SUPPORT)
         if not steps:
             raise ServerError(
                 f"student server {pin.server.url}: none of its {SUPPORT} most likely tokens is text "
@@ -47,9 +47,13 @@ class RemoteStudent:
             )
         return steps
 
-    async def _draft(self, pin: Pin, seq: Sequence, body: dict[str, object], limit: int) -> list[DraftedStep]:
+    async def _draft(
+        self, pin: Pin, seq: Sequence, limit: int, stops: list[int], num_top: int
+    ) -> list[DraftedStep]:
         drafted = await self.pool.generate(
-            pin, body, lambda answer: read_draft(answer, limit, self.text_vocab)
+            pin,
+            draft_body(seq.ids, limit, stops, num_top),
+            lambda answer: read_draft(answer, limit, self.text_vocab, num_top),
         )
         seq.usage.server_requests += 1
         seq.usage.forwards += drafted.usage.generated

@@ -72,7 +72,9 @@ class RemoteTeacher:
 
     async def _text_token(self, pin: Pin, seq: Sequence, prompt: Seq[int]) -> int:
         body = draft_body(prompt, 1, (), SUPPORT)
-        drafted = await self.pool.generate(pin, body, lambda answer: read_draft(answer, 1, self.text_vocab))
+        drafted = await self.pool.generate(
+            pin, body, lambda answer: read_draft(answer, 1, self.text_vocab, SUPPORT)
+        )
         _count(seq, drafted.usage.computed)
         ids = drafted.steps[0].ids
         if not ids:
