@@ -72,7 +72,7 @@ def answer(num_prompt: int, params: dict[str, Any]) -> bytes:
     named = params.get("logprob_token_ids")
     if named is not None:
         return score_answer(num_prompt, tuple(named))
-    return draft_answer(params["max_tokens"], params["logprobs"])
+    return draft_answer(params["max_tokens"], params.get("logprobs", 1))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -179,13 +179,13 @@ def _to_local(
         _ratio(
             f"{key}, to the engine here at batch {batch}",
             runs[key],
-            [replace_seconds(local) for local in runs[f"local {name}"]],
+            [as_server_run(local) for local in runs[f"local {name}"]],
         )
         for name, key in keys.items()
     ]
 
 
-def replace_seconds(local: Any) -> ServerRun:
+def as_server_run(local: Any) -> ServerRun:
     """A run of the engine, with its prefill, in the form of a run on servers."""
     return ServerRun(0, local.tokens, local.triggers, 0, 0, local.discarded, local.seconds, local.cpu)
 

@@ -10,7 +10,7 @@ import base64
 import binascii
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,7 +125,11 @@ def _body(ids: Sequence[int], sampling: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_draft(answer: Any, limit: int, text_vocab: int, num_top: int) -> Drafted:
-    """The steps of a chunk of at most `limit` tokens, of which `num_top` most likely tokens were requested.
+    """The steps of a chunk of at most `limit` tokens, each with its `num_top` most likely tokens.
+
+    vLLM's first model runner loses them at every step that it computes in one batch with a request for named
+    tokens (`score_body`), of whatever client: steps from the first such one on are left out. Requests of one
+    run are kept apart (`gates.py`).
 
     Raises:
         AnswerError: no token, too many, or steps without their log-probabilities.
@@ -136,27 +140,48 @@ def read_draft(answer: Any, limit: int, text_vocab: int, num_top: int) -> Drafte
         raise AnswerError(
             f"expected 1 to {limit} tokens with as many steps, got {len(tokens)} and {len(content)}"
         )
-    pairs = zip(tokens, content, strict=True)
-    steps = [_step(int(token), entry, text_vocab, num_top) for token, entry in pairs]
+    steps: list[DraftedStep] = []
+    for token, entry in zip(tokens, content, strict=True):
+        step, num_listed = _step(int(token), entry, text_vocab)
+        if num_listed < num_top:
+            break
+        steps.append(step)
+    if not steps:
+        raise AnswerError(
+            f"a step has {num_listed} most likely tokens instead of {num_top}; where other requests name "
+            "tokens at the same time, a server needs VLLM_USE_V2_MODEL_RUNNER=1, or give each role servers "
+            "of its own"
+        )
     return Drafted(steps, read_usage(answer))
 
 
-def _step(token: int, entry: Any, text_vocab: int, num_top: int) -> DraftedStep:
-    """The most likely tokens of a step: greedy's first, then by log-probability, then by id.
+def _step(token: int, entry: Any, text_vocab: int) -> tuple[DraftedStep, int]:
+    """The most likely tokens of a step, and how many are listed: greedy's first, then by probability and id.
 
-    Rows that pad the vocabulary are no text, also where the server went on with one. A step with fewer tokens
-    than were requested is no answer: see `gates.py`.
+    Rows that pad the vocabulary are no text, also where the server went on with one. Tokens without
+    probability are no part of the number. This is most of the client's own work, so it is written for speed.
     """
-    values = {top["token_id"]: _log_prob(top["logprob"]) for top in _list(entry, "top_logprobs")}
-    if len(values) < num_top:
-        raise AnswerError(
-            f"expected the {num_top} most likely tokens of a step, got {len(values)}; requests with "
-            "logprob_token_ids of another client at this server may be the reason"
-        )
+    values = {top["token_id"]: top["logprob"] for top in _list(entry, "top_logprobs")}
     if token not in values:
-        values[token] = _log_prob(entry["logprob"])
-    ranked = sorted((id_ != token, -log_prob, id_) for id_, log_prob in values.items() if id_ < text_vocab)
-    return DraftedStep(token, [id_ for _, _, id_ in ranked], [-negative for _, negative, _ in ranked])
+        values[token] = entry["logprob"]
+    num_listed = len(values)
+    if not _are_log_probs(values.values()):
+        values = {id_: _log_prob(value) for id_, value in values.items()}
+        num_listed = sum(value > -math.inf for value in values.values())
+    ranked = sorted([(-value, id_) for id_, value in values.items() if id_ < text_vocab])
+    if ranked and ranked[0][1] != token and token < text_vocab:
+        first = (-values[token], token)
+        ranked.remove(first)
+        ranked.insert(0, first)
+    return DraftedStep(token, [id_ for _, id_ in ranked], [-value for value, _ in ranked]), num_listed
+
+
+def _are_log_probs(values: Collection[Any]) -> bool:
+    """Whether all are numbers above `NO_PROBABILITY`, by two passes at the speed of C."""
+    try:
+        return not math.isnan(sum(values)) and min(values) > NO_PROBABILITY
+    except TypeError:
+        return False
 
 
 def read_scores(answer: Any, scored: Sequence[int]) -> Scored:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import speed
 from benchmarks.branch import with_rate
+from benchmarks.fast_server import fast_server
 from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.tah import ALLOWANCE, RATE
 from benchmarks.workload import Settings, load_prompts, load_tokenizer
@@ -169,6 +170,33 @@ def test_training_figures_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert packed["details"]["groups"] == 1
     (labelled,) = report(capsys, "labelling")["ratios"]
     assert labelled["details"]["tokens_per_second"][0] > 0
+
+
+def test_the_client_alone_is_measured_without_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    *costs, scale, growth = report(capsys, "remote-client")["ratios"]
+    assert [ratio["name"].split(",")[1].strip() for ratio in costs] == ["greedy", "entropy64", "kl"]
+    assert all(ratio["target"] == "<= 0.20" for ratio in costs)
+    assert costs[0]["details"] == {"tokens": 48, "requests": 6}
+    assert "seconds a text" in scale["name"] and "memory" in growth["name"]
+
+
+def test_servers_are_compared_with_the_student_alone_and_with_the_engine(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A server that computes nothing stands in for both roles: the figures run, their values mean nothing."""
+    with fast_server() as url:
+        addresses = ["--student-url", url, "--teacher-url", url]
+        ratios = report(capsys, "remote", *addresses)["ratios"]
+        (labels,) = report(capsys, "remote-labels", *addresses)["ratios"]
+    names = [ratio["name"] for ratio in ratios]
+    assert "kl, 8 at once, chunk 8, to the student alone" in names
+    assert "entropy64, 4 at once, chunk 8, to the engine here at batch 4" in names
+    for ratio in ratios:
+        assert ratio["details"]["requests_per_text"] >= 1
+        assert ratio["details"]["tokens"] == 48
+    assert labels["target"] == ">= 0.80"
+    with pytest.raises(ValueError, match="expected --student-url URL and --teacher-url URL"):
+        speed.main(["remote", "--quick"])
 
 
 ignore_peft_deprecation = pytest.mark.filterwarnings(

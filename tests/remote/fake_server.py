@@ -134,6 +134,17 @@ def spoil(answer: dict[str, Any], fault: str) -> None:
         choice["token_ids"] = [*choice["token_ids"], 1]
     elif fault == "no log-probabilities":
         choice["logprobs"] = None
+    elif fault == "lost tokens":
+        # As vLLM's first model runner answers where another request of the batch names tokens.
+        for entry in choice["logprobs"]["content"][1:]:
+            entry["top_logprobs"] = [
+                *entry["top_logprobs"][:1],
+                {"token_id": 0, "logprob": -9999.0, "rank": 0},
+            ]
+    elif fault == "all tokens lost":
+        choice["logprobs"]["content"][0]["top_logprobs"] = choice["logprobs"]["content"][0]["top_logprobs"][
+            :1
+        ]
     elif fault == "no choice":
         answer["choices"] = []
 

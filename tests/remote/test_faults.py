@@ -20,7 +20,7 @@ from s2t_eval.selection.triggers import make_trigger
 from tests.remote.fake_server import RECORDED, VOCAB, FakeServer, log_probs, serving
 from tests.remote.recording import record, shape
 
-SETTINGS = RemoteSettings(chunk=4, concurrency=3, timeout_s=2, patience_s=20)
+SETTINGS = RemoteSettings(chunk=4, concurrency=3, timeout_s=60, patience_s=120)
 REQUESTS = [Request((1, 2, i), 12, frozenset({7}), seed=i) for i in range(10)]
 KL = s2t(make_trigger("kl"), 1.5, 4)
 MARGIN = s2t(make_trigger("margin"), 0.8, 4)
@@ -128,16 +128,40 @@ def total(results: list[Result], field: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "fault", ["429", "500", "503", "cut", "slow", "half", "wrong length", "no log-probabilities", "no choice"]
+    "fault",
+    [
+        "429",
+        "500",
+        "503",
+        "cut",
+        "slow",
+        "half",
+        "wrong length",
+        "no log-probabilities",
+        "no choice",
+        "all tokens lost",
+    ],
 )
 def test_a_fault_changes_no_text(student: FakeServer, teacher: FakeServer, fault: str) -> None:
     with serving(student, teacher):
         expected = texts(MARGIN, [student], [teacher])
         student.faults = {2: fault, 5: fault}
         teacher.faults = {1: fault}
-        spoilt = texts(MARGIN, [student], [teacher])
+        settings = replace(SETTINGS, timeout_s=2) if fault == "slow" else SETTINGS
+        spoilt = texts(MARGIN, [student], [teacher], settings)
     assert contents(spoilt) == contents(expected)
     assert len(student.requests) + len(teacher.requests) == total(spoilt, "server_requests") + 3
+
+
+def test_steps_that_lost_their_tokens_are_generated_again(student: FakeServer, teacher: FakeServer) -> None:
+    """Their candidates were once the token itself and token 0, and nothing said so."""
+    with serving(student, teacher):
+        expected = texts(MARGIN, [student], [teacher])
+        requests = len(student.requests)
+        student.faults = dict.fromkeys(range(0, 40, 2), "lost tokens")
+        spoilt = texts(MARGIN, [student], [teacher])
+    assert contents(spoilt) == contents(expected)
+    assert len(student.requests) > requests
 
 
 def test_null_rows_are_asked_for_again_without_the_cache(student: FakeServer, teacher: FakeServer) -> None:

@@ -19,7 +19,7 @@ from s2t_eval.remote.settings import RemoteSettings, ServerError
 from s2t_eval.selection.policy import greedy
 from tests.remote.fake_server import VOCAB, FakeServer, log_probs, serving
 
-SETTINGS = RemoteSettings(concurrency=3, timeout_s=2, patience_s=20)
+SETTINGS = RemoteSettings(concurrency=3, timeout_s=60, patience_s=120)
 REQUESTS = [Request((1, 2, i), 20, frozenset({7})) for i in range(6)]
 
 
