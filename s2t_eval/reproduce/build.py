@@ -217,7 +217,8 @@ class _Builder:
             start = self.made[part.start, seed]
             words += ["--start", str(start.place)]
             fields = _merged_fields(fields, {"needs": {start.stage: start.place}})
-        self._add_training(name, "train", words, part, seed, fields, self._label_count(), BOTH[:1])
+        texts = least(part.limit, self._label_count()) or 0
+        self._add_training(name, "train", words, part, seed, fields, texts, BOTH[:1])
 
     def _distil(self, name: str, part: parts.DistilPart, seed: int) -> None:
         labels, label_fields = self._labels()

@@ -117,6 +117,8 @@ class Training:
     clip: float | None = None
     evaluations: int | None = None
     patience: int | None = None
+    average_last: float | None = None
+    snapshots: int | None = None
     precision: Literal["no", "bf16", "fp16"] | None = None
     held_out: float | None = None
 
@@ -130,6 +132,8 @@ class Training:
             lr_warmup_fraction=SHARE,
             weight_decay=NOT_NEGATIVE,
             patience=AT_LEAST_0,
+            average_last=SHARE,
+            snapshots=AT_LEAST_2,
             held_out=PART,
         )
 
@@ -162,17 +166,21 @@ class SelectorPart(Adapter):
     temperature: float | None = None
     beta: float | None = None
     reverse: bool = False
+    anchor: Literal["text", "labels"] | None = None
     num_candidates: int | None = None
     top_k: int | None = None
     low_kl_fraction: float | None = None
-    keep: Literal["agree@1", "gain"] | None = None
+    drop_misses: bool = False
+    regret: float | None = None
+    limit: int | None = None
+    keep: Literal["agree@1", "gain", "tuned_gain"] | None = None
     start: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("form", self.form, SCORE_FORMS)
         require_ranges(self, bins=AT_LEAST_2, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2)
-        require_ranges(self, low_kl_fraction=SHARE)
+        require_ranges(self, low_kl_fraction=SHARE, regret=SHARE, limit=AT_LEAST_1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.router import step_table
 from s2t_eval.training.selector.agreement import agreement, gains, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
-from s2t_eval.training.selector.packing import make_items
+from s2t_eval.training.selector.items import make_items
 from s2t_eval.training.selector.routing import Routing
 from s2t_eval.training.selector.trajectory_scores import load_trained, score_trajectories
 from s2t_eval.training.selector.trigger_scan import all_step_items, scan_scales, scan_triggers

@@ -12,7 +12,7 @@ from torch import Tensor
 from s2t_eval.statistics import teacher_gain
 from s2t_eval.training.selector.losses import LOSSES
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
-from s2t_eval.training.selector.packing import Item
+from s2t_eval.training.selector.items import Item
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
 from s2t_eval.training.selector.agreement import agreement, agreement_of, gains, score_items
 from s2t_eval.training.selector.continuation import make_model, require_same_form, require_same_labels
 from s2t_eval.training.selector.model import SelectorModel
-from s2t_eval.training.selector.packing import Item, make_items
+from s2t_eval.training.selector.items import Item, make_items, with_regret_weights
 from s2t_eval.training.selector.routing import Routing, make_routing
 from s2t_eval.training.selector.settings import SelectorSettings
 from s2t_eval.training.selector.settings import TrainSettings as TrainSettings
@@ -55,8 +55,9 @@ def train_selector(
     """
     loop = loop.with_default_lr()
     labels.require_student(student.fingerprint, student.vocabulary)
-    _require_steps_of_low_kl(labels, settings)
+    _require_steps_of_low_kl(labels, selector, settings)
     train, held_out = labels.split(settings.held_out)
+    train = train[: settings.limit]
     if start is not None:
         require_same_form(start, selector)
         require_same_labels(f"start={start.folder}", start.info, labels, settings.held_out)
@@ -76,12 +77,19 @@ def train_selector(
     return info
 
 
-def _require_steps_of_low_kl(labels: LabelSet, settings: TrainSettings) -> None:
+def _require_steps_of_low_kl(labels: LabelSet, selector: SelectorSettings, settings: TrainSettings) -> None:
     """Raise `ValueError` where steps outside the top tau are to be trained on and have no candidates."""
-    if settings.low_kl_fraction and labels.manifest.steps != "all":
+    if labels.manifest.steps == "all":
+        return
+    if settings.low_kl_fraction:
         raise ValueError(
             f"low_kl_fraction: expected 0 for labels that have candidates at the top steps only, got "
             f"{settings.low_kl_fraction}; run `s2t-eval collect --steps all`, or leave it out"
+        )
+    if selector.anchor == "labels":
+        raise ValueError(
+            "anchor=labels: expected labels with candidates at every step, got candidates at the top steps "
+            "only; run `s2t-eval collect --steps all`, or take anchor=text"
         )
 
 
@@ -138,6 +146,7 @@ def _training_record(
         "problems": len(train),
         "steps": result.steps,
         "best_step": result.best_step,
+        "averaged": result.averaged,
         "history": result.history,
         "settings": settings,
     }
@@ -197,7 +206,15 @@ def _fit(
 ) -> TrainingResult:
     """Run the training loop over the steps that are trained on."""
     kl_threshold = labels.manifest.kl_threshold
-    items = make_items(train, settings.num_candidates, kl_threshold, settings.low_kl_fraction)
+    items = make_items(
+        train,
+        settings.num_candidates,
+        kl_threshold,
+        settings.low_kl_fraction,
+        drop_misses=settings.drop_misses,
+        with_anchors=model.settings.anchor == "labels",
+    )
+    items = with_regret_weights(items, settings.regret)
     top_items = make_items(held_out, settings.top_k, kl_threshold)
     if not items or not top_items:
         side, rows = ("held out", held_out) if items else ("trained on", train)

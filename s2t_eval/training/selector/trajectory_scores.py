@@ -16,7 +16,7 @@ from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.router import step_table
 from s2t_eval.training.selector.agreement import score_items
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
-from s2t_eval.training.selector.packing import make_items
+from s2t_eval.training.selector.items import make_items
 
 
 class TrajectoryScores(NamedTuple):

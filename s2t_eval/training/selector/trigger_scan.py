@@ -15,7 +15,7 @@ from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import autocast
 from s2t_eval.training.selector.agreement import gains, own_logits, score_items
 from s2t_eval.training.selector.model import SelectorModel
-from s2t_eval.training.selector.packing import Item, make_items
+from s2t_eval.training.selector.items import Item, make_items
 from s2t_eval.training.selector.routing import Routing
 
 PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
