@@ -46,8 +46,9 @@ class Collect(ProblemOptions):
         require_reusable_folder(
             "--out", self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False
         )
-        lm = collect_labels.load_pair(self.student.pretrained, self.teacher, **self.loading)
         settings = replace(self.collection, drop_overlap=self.drop_overlap)
+        pair = (self.student.pretrained, self.teacher)
+        lm = collect_labels.load_writers(*pair, settings, **self.loading)
         manifest = collect_labels.collect_labels(lm, self.source, self.prompting, settings, self.out)
         print(
             f"{self.out}: {manifest.data['problems']} problems, {manifest.num_steps} steps, "

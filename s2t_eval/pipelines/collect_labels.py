@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from tqdm import tqdm
 
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine.progress import GenerationProgress
-from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.s2t import SelectionLM, SelectToThink
+from s2t_eval.model_wrappers.s2t_local import PPSLocal
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.calibrate import load_lm
 from s2t_eval.pipelines.overlap import without_evaluation_problems
@@ -42,12 +44,12 @@ CONTEXT = "This is a correct solution, for you alone to see:\n{context}"
 
 
 def collect_labels(
-    lm: SelectToThink, source: Source, prompting: Prompting, settings: CollectionSettings, folder: Path
+    lm: SelectionLM, source: Source, prompting: Prompting, settings: CollectionSettings, folder: Path
 ) -> Manifest:
     """Write the label set `folder`, or resume an interrupted collection there.
 
     Args:
-        lm: student and teacher.
+        lm: student and teacher; a `PPSLocal` writes the texts with its selector.
         source: training problems.
         prompting: how the problems are prompted.
         settings: what is labelled.
@@ -57,6 +59,7 @@ def collect_labels(
         OverlapError: there are evaluation problems among the training problems.
         LabelError: the folder holds a finished label set, or an unfinished one of another run.
         TrainingDataError: the problems or the teacher's context cannot be used.
+        SelectorError: the selector that writes the texts was trained for other prompts.
     """
     all_prompts = source_prompts(lm, source, prompting)
     require_training_problems(all_prompts)
@@ -65,6 +68,8 @@ def collect_labels(
     problems = _problems(lm, source, prompting, settings, prompts)
     assert lm.teacher is not None
     manifest = _manifest(lm, source, prompting, settings, all_prompts, problems)
+    if lm.selector is not None:
+        lm.selector.info.require_prompt(manifest.prompt)
     work = CollectionFolder(folder, asdict(manifest))
     with GenerationProgress(len(problems), "Generating rollouts") as progress:
         generate_rollouts(
@@ -76,8 +81,13 @@ def collect_labels(
             lm.thoughts.answer_of,
             progress.update,
             progress.on_round,
+            None if lm.selector is None else lm.policy(),
+            lm.scorer if isinstance(lm, PPSLocal) else None,
+            lm.teacher,
         )
     lm.student.release()
+    if isinstance(lm, PPSLocal) and lm.scorer is not None:
+        lm.scorer.release()
     with tqdm(total=len(problems), desc="Labelling") as bar:
         label_rollouts(lm.teacher, problems, work, bar.update)
     complete = write_label_set(work, problems, manifest)
@@ -86,7 +96,7 @@ def collect_labels(
 
 
 def _manifest(
-    lm: SelectToThink,
+    lm: SelectionLM,
     source: Source,
     prompting: Prompting,
     settings: CollectionSettings,
@@ -113,7 +123,17 @@ def _manifest(
         num_top=0,
         hit_rate={},
         shards={},
+        rollouts=_rollouts(lm),
     )
+
+
+def _rollouts(lm: SelectionLM) -> dict[str, Any] | None:
+    """What wrote the texts, for the manifest; None for greedy decoding."""
+    if not isinstance(lm, PPSLocal) or lm.selector is None:
+        return None
+    # through JSON, as the manifest is compared with its saved form
+    policy: dict[str, Any] = json.loads(json.dumps(lm.policy().describe()))
+    return {"selector": lm.selector.hash, "tau": lm.tau, "policy": policy}
 
 
 def load_pair(pretrained: str, teacher: str, **stock: Any) -> SelectToThink:
@@ -123,8 +143,22 @@ def load_pair(pretrained: str, teacher: str, **stock: Any) -> SelectToThink:
     return lm
 
 
+def load_writers(
+    pretrained: str, teacher: str, settings: CollectionSettings, **stock: Any
+) -> SelectToThink | PPSLocal:
+    """The pair, with the selector of the settings where they name one.
+
+    Raises:
+        SelectorError: a selector of another student, or without the trigger or rate.
+    """
+    if settings.selector is None:
+        return load_pair(pretrained, teacher, **stock)
+    rule = {"trigger": settings.selector_trigger, "tau": settings.selector_tau}
+    return PPSLocal(pretrained, teacher=teacher, selector=settings.selector, **rule, **stock)
+
+
 def _problems(
-    lm: SelectToThink,
+    lm: SelectionLM,
     source: Source,
     prompting: Prompting,
     settings: CollectionSettings,
@@ -171,7 +205,7 @@ def _context_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _prompt_with_context(
-    lm: SelectToThink, source: Source, prompting: Prompting, index: int, context: str
+    lm: SelectionLM, source: Source, prompting: Prompting, index: int, context: str
 ) -> tuple[int, ...]:
     """The problem's prompt with the context in the system turn, or before it without a chat template."""
     instructions = [prompting.system_instruction, CONTEXT.format(context=context)]

@@ -83,7 +83,8 @@ class LabelsPart:
     Args:
         folder: an existing label set; nothing is collected then.
         problems: to collect on.
-        tau, steps, teacher_context, evaluation: see `s2t-eval collect`.
+        tau, steps, teacher_context, evaluation, selector, selector_trigger, selector_tau: see
+            `s2t-eval collect`.
     """
 
     folder: str | None = None
@@ -92,11 +93,14 @@ class LabelsPart:
     steps: Literal["top", "all"] | None = None
     teacher_context: str | None = None
     evaluation: tuple[str, ...] = ()
+    selector: str | None = None
+    selector_trigger: str | None = None
+    selector_tau: float | None = None
 
     def __post_init__(self) -> None:
         if (self.folder is None) == (self.problems is None):
             raise ValueError("expected one of folder (an existing label set) and problems (to collect on)")
-        require_ranges(self, tau=RATE)
+        require_ranges(self, tau=RATE, selector_tau=RATE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +177,7 @@ class SelectorPart(Adapter):
     drop_misses: bool = False
     regret: float | None = None
     limit: int | None = None
+    skip_routers: bool = False
     keep: Literal["agree@1", "gain", "tuned_gain"] | None = None
     start: str | None = None
 
