@@ -199,9 +199,9 @@ def share_of_gain(
 def expected_share(agree: float, greedy_agree: float) -> float:
     """The share of the teacher's gain that a selector is expected to keep, from its agreement alone.
 
-    (agree - greedy_agree) / (1 - greedy_agree): of the steps at which the teacher's selection changes greedy's
-    token, the net share at which the selector makes the same change. It is a rule to be checked against
-    answers (`analysis.share_rule`), not a result.
+    (agree - greedy_agree) / (1 - greedy_agree): of the steps at which the teacher's selection changes
+    greedy's token, the net share at which the selector makes the same change. It is a rule to be checked
+    against answers (`analysis.share_rule`), not a result.
 
     Args:
         agree: Agree@1 of the selector at the steps that fire, a share.

@@ -25,7 +25,8 @@ from s2t_eval.statistics import share_of_gain, spearman
 SETTINGS = "selector.json"
 KEYS = ["checkpoint", "trigger", "tau", "proposer"]
 AGREEMENT = ["agree", "greedy_agree", "steps", "share", "low", "high"]
-FIGURES = ["share", "low", "high"]
+PLACE = ["student", "benchmark", "n"]
+MEASURED = ["gain", "measured", "measured_low", "measured_high"]
 KL = "kl:student_teacher"
 
 
@@ -38,7 +39,8 @@ def read_agreement(path: Path) -> pd.DataFrame:
 
     Returns:
         Columns selector (name), checkpoint (hash of its folder), trigger, tau, proposer, agree, greedy_agree,
-        steps, and the expected share with its interval: share, low, high.
+        steps, and the expected share with its interval: share, low, high (nan where it is unknown). A
+        `share_rule.csv` also has the columns of `measured_shares`.
 
     Raises:
         ValueError: neither of the two, or a folder without these figures.
@@ -49,7 +51,7 @@ def read_agreement(path: Path) -> pd.DataFrame:
         missing = [name for name in columns if name not in table]
         if missing:
             raise ValueError(f"--agreement {path}: it has no column {', '.join(missing)}")
-        return table[columns]
+        return table[[*columns, *(name for name in (*PLACE, *MEASURED) if name in table)]]
     try:
         rows = read_object(path / SETTINGS)["training"]["agreement"]
     except (OSError, KeyError, ValueError) as error:
@@ -70,14 +72,20 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
     """The runs whose selector has known agreement, beside what the rule expects of them.
 
     A run counts where the same documents were decoded greedily and with the teacher's picks at the same
-    trigger, rate and K.
+    trigger, rate and K. Rows that were measured before are kept, so that several sets of runs share a figure.
+
+    Args:
+        entries: the runs.
+        agreement: of `read_agreement`.
 
     Returns:
         Columns student, benchmark, n, the columns of `read_agreement`, gain (points that the teacher's picks
         gain), measured, measured_low, measured_high (shares, 95 % by paired bootstrap).
     """
     table = pd.concat(agreement, ignore_index=True) if agreement else pd.DataFrame(columns=KEYS)
-    rows = []
+    is_measured = table["measured"].notna() if "measured" in table else pd.Series(False, index=table.index)
+    rows = table[is_measured].to_dict("records")
+    table = table.drop(columns=[*PLACE, *MEASURED], errors="ignore")
     for entry in entries:
         settings = entry.run.settings
         if not entry.run.method.selects_locally or settings.tau is None or entry.run.documents is None:
@@ -117,13 +125,14 @@ def share_rule(data: pd.DataFrame) -> Plot | None:
     if not len(data):
         return None
     data = data.reset_index(drop=True)
-    data["is_within"] = (data["low"] <= data["measured_high"]) & (data["measured_low"] <= data["high"])
+    low, high = (data[name].fillna(data["share"]) for name in ("low", "high"))
+    data["is_within"] = (low <= data["measured_high"]) & (data["measured_low"] <= high)
     with canvas(5.2, 4.6) as (figure, [ax]):
         for shade, ((student, trigger), part) in zip(
             SHADES * 4, data.groupby(["student", "trigger"], sort=False), strict=False
         ):
             x, y = 100 * part["share"], 100 * part["measured"]
-            x_error = [x - 100 * part["low"], 100 * part["high"] - x]
+            x_error = [(x - 100 * part["low"]).fillna(0), (100 * part["high"] - x).fillna(0)]
             y_error = [y - 100 * part["measured_low"], 100 * part["measured_high"] - y]
             label = f"{student}, {trigger} (n = {part['n'].iloc[0]})"
             ax.errorbar(x, y, y_error, x_error, fmt="o", color=shade, capsize=2, linewidth=0.8, label=label)
@@ -141,8 +150,8 @@ def summary(data: pd.DataFrame) -> str:
     difference = 100 * (data["measured"] - data["share"])
     within = int(data["is_within"].sum())
     text = (
-        f"The intervals overlap at {within} of {len(data)} points; the measured share differs from the expected "
-        f"one by {difference.mean():+.0f} points on average, by {difference.abs().max():.0f} at most"
+        f"The intervals overlap at {within} of {len(data)} points; the measured share differs from the "
+        f"expected one by {difference.mean():+.0f} points on average, by {difference.abs().max():.0f} at most"
     )
     rho = spearman(data["share"].tolist(), data["measured"].tolist()) if len(data) > 2 else np.nan
     return text + (f"; rank correlation {rho:.2f}." if rho == rho else ".")

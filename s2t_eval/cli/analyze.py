@@ -29,8 +29,8 @@ class Analyze:
         trace: trace files of s2t or takeover; they need their `--results`.
         selector: selector folder of `s2t-eval train`; its router and its picks are measured on labels that
             it was not trained on.
-        agreement: selector folders of `s2t-eval train`, or earlier `share_rule.csv` files: the share of the gain
-            that Agree@1 lets one expect is compared with that of the `--results`.
+        agreement: selector folders of `s2t-eval train`, or earlier `share_rule.csv` files: the share of the
+            gain that Agree@1 lets one expect is compared with that of the `--results`.
         pretrained: the selector's student.
         dtype: data type of that student's weights, as in transformers.
         tau: share of the steps, ranked by KL, that count as top steps.
@@ -94,8 +94,6 @@ class Analyze:
         require_reusable_folder("--out", self.out, "one of `s2t-eval analyze`", signs)
         if (self.selector is None) != (self.pretrained is None) or (self.selector and not self.labels):
             raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
-        if self.agreement and not self.results:
-            raise ValueError("--agreement: it is compared with the answers of runs; give --results too")
 
     def _label_sets(self) -> dict[str, LabelSet]:
         """Name -> label set."""
@@ -107,7 +105,7 @@ class Analyze:
     def _trajectory_scores(
         self, labels: dict[str, LabelSet]
     ) -> tuple[dict[str, TrajectoryScores], npt.NDArray[np.bool_], int]:
-        """The selector's scores on problems that it was not trained on, which tokens end a line, and its K."""
+        """The selector's scores on problems that it did not learn from, tokens that end a line, and its K."""
         from s2t_eval.artifacts.fingerprint import model_fingerprint
         from s2t_eval.methods.selector_folder import load_selector
         from s2t_eval.models.loading import load_model

@@ -40,8 +40,8 @@ class CollectionSettings:
             file of `question` and `context`. None: the teacher reads what the student reads.
         drop_overlap: leave problems of evaluation sets out instead of refusing them.
         evaluation: further JSON-lines files of evaluation problems that may not be collected from.
-        selector: selector folder of `s2t-eval train` that writes the texts with `pps_local`, for a second round
-            of training on the selector's own texts. None: the student's greedy texts.
+        selector: selector folder of `s2t-eval train` that writes the texts with `pps_local`, for a second
+            round of training on the selector's own texts. None: the student's greedy texts.
         selector_trigger: trigger of that selector. None: its default.
         selector_tau: rate of that trigger. None: its default.
     """

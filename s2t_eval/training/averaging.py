@@ -49,7 +49,9 @@ def average_parameters(snapshots: Sequence[Mapping[str, Tensor]]) -> Average:
             averaged[name], averaged[partner], share = average_products(pairs)
             kept = min(kept, share)
         elif name not in averaged and not (SECOND in name and name.replace(SECOND, FIRST) in snapshots[0]):
-            averaged[name] = torch.stack([snapshot[name].double() for snapshot in snapshots]).mean(0).to(value)
+            averaged[name] = (
+                torch.stack([snapshot[name].double() for snapshot in snapshots]).mean(0).to(value)
+            )
     return Average(averaged, kept)
 
 

@@ -182,7 +182,7 @@ def generate_texts(
     """Generate the texts of all problems that have no file of a kind yet, in groups, and save each.
 
     Args:
-        decoder: generates the texts; what its models cached in an earlier group is released before each group.
+        decoder: generates the texts; what its models cached is released before each group.
         problems: all problems, in order.
         work: where the files are saved.
         kind: kind of the files.

@@ -45,7 +45,7 @@ def agreement(**changed: Any) -> pd.DataFrame:
 
 
 def test_runs_are_measured_against_the_teacher_s_picks_at_the_same_steps() -> None:
-    """Of the 35 points of the router with the teacher's picks, those of the same router, not of the KL trigger."""
+    """Of the points of the router with the teacher's picks, not of the KL trigger."""
     entries = arrange(read_runs([EMBEDDED]))
     data = measured_shares(entries, [agreement(tau=0.01), agreement()])
     [row] = data.to_dict("records")
@@ -56,7 +56,9 @@ def test_runs_are_measured_against_the_teacher_s_picks_at_the_same_steps() -> No
     full = right["s2t_router_tau5"] - right["greedy"]
     assert row["measured"] == pytest.approx((right["pps_local_tau5"] - right["greedy"]) / full)
     assert row["measured_low"] < row["measured"] < row["measured_high"]
-    assert (row["n"], row["tau"], row["share"]) == (300, 0.05, 0.75) and row["gain"] == pytest.approx(full / 3)
+    assert (row["n"], row["tau"], row["share"]) == (300, 0.05, 0.75) and row["gain"] == pytest.approx(
+        full / 3
+    )
     for other in ({"checkpoint": "0" * 16}, {"trigger": "entropy"}, {"proposer": "tuned"}):
         assert not len(measured_shares(entries, [agreement(**other)]))
     assert not len(measured_shares(entries, []))
@@ -69,8 +71,9 @@ def test_the_figure_says_how_well_the_rule_fits() -> None:
     assert plot is not None and plot.data["is_within"].tolist() == [True, False]
     difference = 100 * (rows["measured"].iloc[0] - 0.75)
     expected = (difference + 100 * (0.2 - 0.75)) / 2
-    assert f"overlap at 1 of 2 points; the measured share differs from the expected one by {expected:+.0f} " in (
-        summary(plot.data)
+    assert (
+        f"overlap at 1 of 2 points; the measured share differs from the expected one by {expected:+.0f} "
+        in (summary(plot.data))
     )
     assert "by 55 at most." in summary(plot.data)
     assert share_rule(rows.iloc[:0]) is None and share_rule(rows.assign(share=float("nan"))) is None
@@ -94,15 +97,33 @@ def test_folders_and_tables_are_read_and_others_refused(
         read_agreement(tmp_path)
     with pytest.raises(SystemExit):
         main(["analyze", "--agreement", str(folder), "--out", str(tmp_path / "out")])
-    assert "--agreement: it is compared with the answers of runs; give --results too" in capsys.readouterr().err
+    assert "nothing to analyse" in capsys.readouterr().err
 
 
 def test_analyze_draws_the_rule(tmp_path: Path) -> None:
     agreement().to_csv(tmp_path / "agreement.csv", index=False)
     out = tmp_path / "analysis"
     main(
-        ["analyze", "--results", str(EMBEDDED), "--agreement", str(tmp_path / "agreement.csv"), "--out", str(out)]
+        [
+            "analyze",
+            "--results",
+            str(EMBEDDED),
+            "--agreement",
+            str(tmp_path / "agreement.csv"),
+            "--out",
+            str(out),
+        ]
     )
     assert "The intervals overlap at 1 of 1 points" in (out / "share_rule.svg").read_text()
     assert read_agreement(out / "share_rule.csv")["tau"].tolist() == [0.05]
     assert "Share of the gain kept, expected from Agree@1 and measured" in (out / "analysis.md").read_text()
+    again = tmp_path / "again"
+    main(["analyze", "--agreement", str(out / "share_rule.csv"), "--out", str(again)])
+    assert (again / "share_rule.csv").read_text() == (out / "share_rule.csv").read_text()
+
+
+def test_an_expected_share_without_an_interval_is_a_point() -> None:
+    rows = measured_shares(arrange(read_runs([EMBEDDED])), [agreement(low=float("nan"), high=float("nan"))])
+    outside = rows.assign(measured_low=0.76, measured_high=0.8)
+    plot = share_rule(pd.concat([rows, outside]))
+    assert plot is not None and plot.data["is_within"].tolist() == [True, False]

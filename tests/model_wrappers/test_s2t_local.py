@@ -293,7 +293,9 @@ def test_selectors_without_halves_keep_all_their_held_out_texts() -> None:
     assert halves_of_training(shipped()[0].info.training, rows) == (rows, [])
 
 
-def test_one_held_out_problem_cannot_choose_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_held_out_problem_cannot_choose_and_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         main(train_arguments(labels(), tmp_path / "one", "--held_out", "0.04"))
     assert "held_out: expected at least 2 held-out problems, one to choose" in capsys.readouterr().err
@@ -313,7 +315,9 @@ def test_a_selector_without_routers_can_be_completed(tmp_path: Path) -> None:
     main(["train", *given, "--complete", str(tmp_path / "bare"), "--out", str(tmp_path / "whole")])
     whole, expected = read_info(tmp_path / "whole"), read_info(selector("direct"))
     assert whole.thresholds == expected.thresholds and whole.defaults == expected.defaults
-    one, two = (load_file(folder / "router.safetensors") for folder in (tmp_path / "whole", selector("direct")))
+    one, two = (
+        load_file(folder / "router.safetensors") for folder in (tmp_path / "whole", selector("direct"))
+    )
     assert one and one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 

@@ -34,7 +34,9 @@ def test_the_average_of_lora_layers_is_that_of_their_products() -> None:
     nearest = u[:, :3] * values[:3] @ vh[:3]
     torch.testing.assert_close(product(average.parameters), nearest, atol=1e-5, rtol=1e-5)
     assert average.kept == pytest.approx(float(values[:3].square().sum() / values.square().sum()))
-    torch.testing.assert_close(average.parameters["readout"], torch.stack([s["readout"] for s in taken]).mean(0))
+    torch.testing.assert_close(
+        average.parameters["readout"], torch.stack([s["readout"] for s in taken]).mean(0)
+    )
     assert {name: value.shape for name, value in average.parameters.items()} == {
         name: value.shape for name, value in taken[0].items()
     }

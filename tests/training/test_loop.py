@@ -47,6 +47,14 @@ class Line(nn.Module):
         return Sum((error * weights).sum())
 
 
+class Undropped(Line):
+    """The same without dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.0)
+
+
 def examples(count: int = 11) -> list[Example]:
     generator = torch.Generator().manual_seed(1)
     xs = torch.randn(count, 4, generator=generator)
@@ -91,13 +99,8 @@ def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
 
 
 def test_accumulated_windows_are_one_large_batch(tmp_path: Path) -> None:
-    class Plain(Line):
-        def __init__(self) -> None:
-            super().__init__()
-            self.dropout = nn.Dropout(0.0)
-
-    few = make(tmp_path / "a", Plain(), batch_size=1, accumulate=4)
-    one = make(tmp_path / "b", Plain(), batch_size=4, accumulate=1)
+    few = make(tmp_path / "a", Undropped(), batch_size=1, accumulate=4)
+    one = make(tmp_path / "b", Undropped(), batch_size=4, accumulate=1)
     few.run(), one.run()
     for name, value in weights(few).items():
         torch.testing.assert_close(value, weights(one)[name], atol=1e-5, rtol=1e-4)
@@ -135,7 +138,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 def test_the_average_of_the_last_steps_is_one_more_candidate(tmp_path: Path) -> None:
     """At a rate so large that single steps jump about, their average is nearer to the minimum."""
     options = {"epochs": 20, "lr": 0.3, "schedule": "constant", "average_last": 0.5, "snapshots": 10}
-    loop = make(tmp_path / "run", **options)
+    loop = make(tmp_path / "run", Undropped(), evaluations=1, **options)
     trained = loop.run()
     *steps, average = trained.history
     assert average["averaged"] == 10 and average["rank_kept"] == 1 and average["step"] == 60

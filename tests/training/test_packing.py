@@ -140,9 +140,7 @@ def test_the_labels_anchor_is_the_kl_over_their_candidates_and_the_rest(width: i
         with torch.no_grad(), model.peft.disable_adapter():
             frozen = inner(item.text_ids[None]).logits[0, at, : VOCAB - 20].float().log_softmax(-1)
         for t, f, ids in zip(tuned, frozen, item.anchors.candidates, strict=True):
-            p, q = (
-                torch.cat([v[ids], (1 - v[ids].exp().sum()).clamp(min=1e-6).log()[None]]) for v in (t, f)
-            )
+            p, q = (torch.cat([v[ids], (1 - v[ids].exp().sum()).clamp(min=1e-6).log()[None]]) for v in (t, f))
             p, q, t, f = (q, p, f, t) if reverse else (p, q, t, f)
             kl, full = (p.exp() * (p - q)).sum(), (t.exp() * (t - f)).sum()
             assert float(kl.detach()) <= float(full.detach()) + 1e-5
@@ -175,7 +173,9 @@ def test_a_batch_of_weighted_items_is_the_sum_of_its_items(form: str) -> None:
     examples = [replace(item, group_weights=weights) for item in anchored(model, 4)]
     whole = model(model.pack(examples))
     alone = [model(model.pack([item])) for item in examples]
-    torch.testing.assert_close(whole.loss, torch.stack([one.loss for one in alone]).sum(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        whole.loss, torch.stack([one.loss for one in alone]).sum(), atol=1e-4, rtol=1e-4
+    )
     [item] = examples[:1]
     scores = model.scores(model.pack([item]))
     per_group = listwise_kl(scores, item.teacher_log_probs, model.settings.effective_temperature)

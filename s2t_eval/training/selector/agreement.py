@@ -11,10 +11,9 @@ from torch import Tensor
 
 from s2t_eval.selection.scores import with_proposal
 from s2t_eval.statistics import teacher_gain
+from s2t_eval.training.selector.items import Item
 from s2t_eval.training.selector.losses import LOSSES
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
-from s2t_eval.training.selector.items import Item
-
 
 PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Weights of the proposer's log-probability that are compared on held-out texts."""

@@ -60,7 +60,9 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     reports = {key: routing.report() for key, routing in routings.items()}
     training = {**info.training, "triggers": {**info.training["triggers"], **reports}}
     info = replace(info, thresholds=thresholds, training=training)
-    info = with_defaults(info, model, labels, halves.choosing, info.top_k, routings, trained["loop"]["precision"])
+    info = with_defaults(
+        info, model, labels, halves.choosing, info.top_k, routings, trained["loop"]["precision"]
+    )
     routers = {**selector.routers, **trained_routers(routings)}
     save_selector(out, info, model.readout, routers, model.peft)
     shutil.rmtree(work)

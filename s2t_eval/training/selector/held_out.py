@@ -26,8 +26,8 @@ def split_held_out(held_out: Sequence[Trajectory]) -> HeldOut:
     """
     if len({text.question_hash for text in held_out}) < 2:
         raise LabelError(
-            "held_out: expected at least 2 held-out problems, one to choose the checkpoint by and one to report "
-            "figures of, got 1; raise --held_out, or label more problems"
+            "held_out: expected at least 2 held-out problems, one to choose the checkpoint by and one to "
+            "report figures of, got 1; raise --held_out, or label more problems"
         )
     reported, choosing = split_by_question(held_out, 0.5, LabelError)
     return HeldOut(choosing, reported)

@@ -19,8 +19,8 @@ from s2t_eval.selection.scores import (
 )
 from s2t_eval.statistics import LEAST_LOG_PROB
 from s2t_eval.training.chunks import checkpointed_sum
-from s2t_eval.training.selector.losses import LOSSES
 from s2t_eval.training.selector.items import Item
+from s2t_eval.training.selector.losses import LOSSES
 from s2t_eval.training.selector.packing import Batch, attention_masks, pack
 from s2t_eval.training.selector.settings import SelectorSettings as SelectorSettings
 

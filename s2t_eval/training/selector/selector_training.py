@@ -15,10 +15,10 @@ from s2t_eval.methods.selector_folder import PROPOSERS, Selector, SelectorInfo, 
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
 from s2t_eval.training.selector.continuation import make_model, require_same_form, require_same_labels
-from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.evaluation import Evaluation
 from s2t_eval.training.selector.held_out import HeldOut, split_held_out
 from s2t_eval.training.selector.items import Item, make_items, with_regret_weights
+from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.reported import with_reported_figures
 from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
 from s2t_eval.training.selector.settings import SelectorSettings
@@ -231,8 +231,8 @@ def _fit(
     all_items = all_step_items(choosing, settings.top_k) if scores_all_steps else []
     if settings.keep != "agree@1" and not all_items:
         raise ValueError(
-            f"keep={settings.keep}: it needs labels at every step (`s2t-eval collect --steps all`) and the form "
-            "direct"
+            f"keep={settings.keep}: it needs labels at every step (`s2t-eval collect --steps all`) and the "
+            "form direct"
         )
     evaluation = Evaluation(model, top_items, all_items, len(choosing), settings.keep == "tuned_gain")
     return Loop[Item](

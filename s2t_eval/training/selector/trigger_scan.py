@@ -14,8 +14,8 @@ from s2t_eval.methods.selector_folder import ProposerDefault, SelectorInfo, scal
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import autocast
 from s2t_eval.training.selector.agreement import PROPOSAL_WEIGHTS, gains, own_logits, score_items
-from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.items import Item, make_items
+from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.routing import Routing
 
 ADAPTER_SCALES = (1.0, 0.7, 0.5)
