@@ -2,7 +2,7 @@
 
     python -m scripts.summarize_search runs/search/trained --out results/search/embedded
 
-The table has a row for each selector: what distinguishes its training, and its figures on the reported half of
+The table has a row for each selector: its settings, and its figures on the reported half of
 the held-out problems, with n and 95 % intervals. The figure is the learning curve: Agree@1 over the number of
 problems, of the selectors that differ in that number alone.
 """

@@ -103,7 +103,7 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         measured = {"measured": share, "measured_low": interval.low, "measured_high": interval.high}
         where = {"student": entry.student, "benchmark": entry.benchmark.title, "n": len(scores)}
         rows.append({**where, **known.iloc[0].to_dict(), "gain": gain, **measured})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*PLACE, "selector", *KEYS, *AGREEMENT, *MEASURED])
 
 
 def _is_same_rule(one: Entry, other: Entry) -> bool:

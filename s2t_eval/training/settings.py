@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -106,7 +107,8 @@ class LoopSettings:
         if not self.average_last:
             return []
         spacing = self.average_last * total / self.snapshots
-        return sorted({round(total - spacing * i) for i in range(self.snapshots)} - {0})
+        # rounded first, because 100 - 3 * (0.1 * 100) must not become 70.00000000000001
+        return sorted({math.ceil(round(total - spacing * i, 6)) for i in range(self.snapshots)})
 
     @property
     def peak_lr(self) -> float:

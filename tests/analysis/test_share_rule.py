@@ -123,7 +123,9 @@ def test_analyze_draws_the_rule(tmp_path: Path) -> None:
 
 
 def test_an_expected_share_without_an_interval_is_a_point() -> None:
-    rows = measured_shares(arrange(read_runs([EMBEDDED])), [agreement(low=float("nan"), high=float("nan"))])
-    outside = rows.assign(measured_low=0.76, measured_high=0.8)
+    rows = measured_shares(
+        arrange(read_runs([EMBEDDED])), [agreement(share=0.9, low=float("nan"), high=float("nan"))]
+    )
+    outside = rows.assign(measured=0.78, measured_low=0.76, measured_high=0.8)
     plot = share_rule(pd.concat([rows, outside]))
     assert plot is not None and plot.data["is_within"].tolist() == [True, False]

@@ -67,5 +67,6 @@ def test_layers_narrower_than_the_rank_and_updates_of_zero() -> None:
 def test_snapshots_are_spread_evenly_over_the_end() -> None:
     assert LoopSettings(average_last=0.3, snapshots=3).snapshot_steps(100) == [80, 90, 100]
     assert LoopSettings(average_last=1, snapshots=4).snapshot_steps(8) == [2, 4, 6, 8]
-    assert LoopSettings(average_last=0.1, snapshots=4).snapshot_steps(10) == [9, 10]  # not so many steps
+    assert LoopSettings(average_last=0.5, snapshots=4).snapshot_steps(4) == [3, 4]  # not so many steps
+    assert LoopSettings(average_last=0.3, snapshots=3).snapshot_steps(10) == [8, 9, 10]
     assert LoopSettings().snapshot_steps(100) == []
