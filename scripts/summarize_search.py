@@ -2,8 +2,9 @@
 
     python -m scripts.summarize_search runs/search/trained --out results/search/embedded
 
-The table has a row for each selector: its settings, and its figures on the reported half of
-the held-out problems, with n and 95 % intervals. The figure is the learning curve: Agree@1 over the number of
+The table has a row for each selector: its settings, the figures of its last step on the choosing half of
+the held-out problems (the last step is not chosen), and those of the kept parameters on the reported half,
+with n and 95 % intervals. The figure is the learning curve: Agree@1 of the last step over the number of
 problems, of the selectors that differ in that number alone.
 """
 
@@ -40,7 +41,7 @@ def row(folder: Path) -> dict[str, Any]:
     try:
         info = read_object(folder / SETTINGS)
         training = info["training"]
-        figures, choosing = training["held_out"], training["choosing"]
+        figures = training["held_out"]
     except (OSError, KeyError) as error:
         raise ValueError(
             f"{folder}: expected a selector folder of this version of `s2t-eval train`, {error} is missing"
@@ -56,7 +57,8 @@ def row(folder: Path) -> dict[str, Any]:
         "best_step": training["best_step"],
         "averaged": training["averaged"],
         **settings,
-        "chosen_by_agree": choosing["agree@1"],
+        **_last_step(training),
+        "chosen_by_agree": training["choosing"]["agree@1"],
         "n": n,
         "agree": figures["agree@1"],
         "agree_low": low,
@@ -68,6 +70,16 @@ def row(folder: Path) -> dict[str, Any]:
         **{name: figures.get(name) for name in ("gain", "gain_low", "gain_high")},
         **_expected(training),
     }
+
+
+def _last_step(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of the last step, whether it was kept or not."""
+    last = [entry for entry in training["history"] if "averaged" not in entry][-1]
+    n = int(last["groups"])
+    low, high = wilson(round(last["agree@1"] * n), n)
+    figures = (n, last["agree@1"], low, high, last["greedy_agree@1"], last["loss"], last.get("gain"))
+    names = ("n", "agree", "agree_low", "agree_high", "greedy_agree", "loss", "gain")
+    return {f"last_{name}": value for name, value in zip(names, figures, strict=True)}
 
 
 def _default(info: Mapping[str, Any]) -> str:
@@ -88,7 +100,7 @@ def _expected(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def learning_curve(data: pd.DataFrame) -> Plot | None:
-    """Agree@1 over the number of problems, a line for each recipe with at least two numbers."""
+    """Agree@1 of the last step over the number of problems, a line for each recipe with several numbers."""
     settings = [name for names in SHOWN.values() for name in names]
     groups = [part for _, part in data.groupby(settings, dropna=False) if part["problems"].nunique() > 1]
     if not groups:
@@ -97,11 +109,11 @@ def learning_curve(data: pd.DataFrame) -> Plot | None:
     with canvas(5.0, 3.4) as (figure, [ax]):
         for part in groups:
             part = part.sort_values("problems")
-            agree = 100 * part["agree"]
-            error = [agree - 100 * part["agree_low"], 100 * part["agree_high"] - agree]
+            agree = 100 * part["last_agree"]
+            error = [agree - 100 * part["last_agree_low"], 100 * part["last_agree_high"] - agree]
             label = f"batch {part['batch_size'].iloc[0]}, lr {part['lr'].iloc[0]:g}"
             ax.errorbar(part["problems"], agree, error, fmt="o-", capsize=2, label=label)
-        greedy = 100 * kept["greedy_agree"].iloc[0]
+        greedy = 100 * kept["last_greedy_agree"].iloc[0]
         ax.axhline(greedy, color="#888888", linestyle=":", linewidth=0.9)
         ax.annotate("greedy", (1, greedy), (-3, 3), ("axes fraction", "data"), "offset points", ha="right")
         ax.set_xscale("log", base=2)
@@ -109,7 +121,7 @@ def learning_curve(data: pd.DataFrame) -> Plot | None:
         ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         ax.minorticks_off()
         ax.set_xlabel("problems that are learnt from")
-        ax.set_ylabel(f"Agree@1, % (n = {kept['n'].iloc[0]:,}, 95 %)")
+        ax.set_ylabel(f"Agree@1, % (n = {kept['last_n'].iloc[0]:,}, 95 %)")
         ax.legend(fontsize=7)
     return Plot("learning_curve", "Agree@1 by the number of problems", kept, figure)
 

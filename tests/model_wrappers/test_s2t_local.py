@@ -305,7 +305,7 @@ def test_a_selector_without_routers_can_be_completed(tmp_path: Path) -> None:
     """Routers cost as much as a small selector; a search over settings does not need them."""
     main(train_arguments(labels(), tmp_path / "bare", "--form", "direct", "--skip_routers"))
     bare = read_info(tmp_path / "bare")
-    assert all("router" not in thresholds for thresholds in bare.thresholds.values())
+    assert bare.thresholds.keys() == {"base"} and "router" not in bare.thresholds["base"]
     assert bare.default("base").trigger in ("entropy", "margin", "always")
     lm = PPSLocal(**ARGUMENTS, selector=str(tmp_path / "bare"), trigger="entropy", tau=0.05)
     assert lm.policy().trigger.name == "entropy"
@@ -315,6 +315,7 @@ def test_a_selector_without_routers_can_be_completed(tmp_path: Path) -> None:
     main(["train", *given, "--complete", str(tmp_path / "bare"), "--out", str(tmp_path / "whole")])
     whole, expected = read_info(tmp_path / "whole"), read_info(selector("direct"))
     assert whole.thresholds == expected.thresholds and whole.defaults == expected.defaults
+    assert whole.adapter_scale == expected.adapter_scale
     one, two = (
         load_file(folder / "router.safetensors") for folder in (tmp_path / "whole", selector("direct"))
     )

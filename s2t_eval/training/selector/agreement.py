@@ -17,11 +17,22 @@ from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
 
 PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Weights of the proposer's log-probability that are compared on held-out texts."""
+SCORED_AT_ONCE = 8
+"""Texts that are scored in one forward pass."""
 
 
 @torch.inference_mode()
-def score_items(model: SelectorModel, items: Sequence[Item], batch_size: int) -> list[Tensor]:
-    """Scores of every item's candidates, [groups, K] each, on the CPU."""
+def score_items(model: SelectorModel, items: Sequence[Item], batch_size: int | None = None) -> list[Tensor]:
+    """Scores of every item's candidates, [groups, K] each, on the CPU.
+
+    Args:
+        model: the selector.
+        items: their groups are scored.
+        batch_size: items of a forward pass. None: `SCORED_AT_ONCE`, or one where candidates are appended,
+            because attention over the branches of a text needs much memory.
+    """
+    if batch_size is None:
+        batch_size = 1 if model.settings.looks_ahead else SCORED_AT_ONCE
     scores: list[Tensor] = []
     for begin in range(0, len(items), batch_size):
         part = items[begin : begin + batch_size]
@@ -37,7 +48,7 @@ def own_logits(model: SelectorModel, items: Sequence[Item]) -> list[Tensor]:
 
 
 def agreement(
-    model: SelectorModel, items: Sequence[Item], batch_size: int = 1, proposal_weight: float = 0.0
+    model: SelectorModel, items: Sequence[Item], batch_size: int | None = None, proposal_weight: float = 0.0
 ) -> dict[str, float]:
     """Held-out metrics: agree@1, the agreement of greedy decoding, Spearman, loss, and the number of groups.
 

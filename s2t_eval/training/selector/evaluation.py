@@ -40,8 +40,8 @@ class Evaluation:
     def __call__(self) -> Metrics:
         """The metrics of the present parameters."""
         if not self.all_items:
-            return self._at_top_steps(score_items(self.model, self.top_items, 1))
-        scores = score_items(self.model, self.all_items, 1)
+            return self._at_top_steps(score_items(self.model, self.top_items))
+        scores = score_items(self.model, self.all_items)
         top_steps = {item.source: item.steps for item in self.top_items}
         top_scores = [
             text_scores[torch.isin(item.steps, top_steps[item.source])]

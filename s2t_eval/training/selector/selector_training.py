@@ -133,7 +133,7 @@ def _train_routers(
             student, model.peft, proposer, train, held_out, work / f"router-{proposer}", identity,
             trained.get(proposer),
         )
-        for proposer in PROPOSERS
+        for proposer in (PROPOSERS if train is not None else ("base",))
     }  # fmt: skip
 
 

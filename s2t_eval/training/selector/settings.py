@@ -85,8 +85,8 @@ class TrainSettings:
         regret: how far steps are weighted by what can be gained there, log p_L(best) - log p_L(greedy): 0
             weighs all steps alike, 1 by their regret alone, which leaves out those where greedy is right.
         limit: number of problems to learn from, in the order of the labels. None: all that are not held out.
-        skip_routers: train no routers, for a selector that is only compared with others: its default trigger
-            is then one that needs none. `--complete` adds the routers.
+        skip_routers: train no routers and measure proposer `base` alone, for a selector that is only compared
+            with others: its default trigger is then one that needs none. `--complete` adds the rest.
         held_out: share of the questions that are never trained on. By one half of them the checkpoint, the
             trigger and the weights are chosen; the figures in the folder are of the other half.
         keep: the figure of the choosing half whose best evaluation is kept. `agree@1`: agreement at the top

@@ -161,7 +161,7 @@ def held_out_scores(model: SelectorModel, items: Sequence[Item], precision: str)
     """Scores of all items' groups, [groups, K], in the precision of training."""
     model.eval()
     with autocast(precision, model.readout.device):
-        return torch.cat(score_items(model, items, 1))
+        return torch.cat(score_items(model, items))
 
 
 def _own_logits(model: SelectorModel, items: Sequence[Item], precision: str) -> Tensor:
