@@ -23,7 +23,7 @@ from s2t_eval.report.figures import Plot, canvas
 from s2t_eval.statistics import share_of_gain, spearman
 
 SETTINGS = "selector.json"
-KEYS = ["checkpoint", "trigger", "tau", "proposer"]
+KEYS = ["checkpoint", "trigger", "tau", "proposer", "proposal_weight", "adapter_scale"]
 AGREEMENT = ["agree", "greedy_agree", "steps", "share", "low", "high"]
 PLACE = ["student", "benchmark", "n"]
 MEASURED = ["gain", "measured", "measured_low", "measured_high"]
@@ -38,9 +38,10 @@ def read_agreement(path: Path) -> pd.DataFrame:
             `share_rule.csv` of an earlier analysis.
 
     Returns:
-        Columns selector (name), checkpoint (hash of its folder), trigger, tau, proposer, agree, greedy_agree,
-        steps, and the expected share with its interval: share, low, high (nan where it is unknown). A
-        `share_rule.csv` also has the columns of `measured_shares`.
+        Columns selector (name), checkpoint (hash of its folder), trigger, tau, proposer, proposal_weight,
+        adapter_scale (1 is the trained adapter), agree, greedy_agree, steps, and the expected share with its
+        interval: share, low, high (nan where it is unknown). A `share_rule.csv` also has the columns of
+        `measured_shares`.
 
     Raises:
         ValueError: neither of the two, or a folder without these figures.
@@ -53,7 +54,8 @@ def read_agreement(path: Path) -> pd.DataFrame:
             raise ValueError(f"--agreement {path}: it has no column {', '.join(missing)}")
         return table[[*columns, *(name for name in (*PLACE, *MEASURED) if name in table)]]
     try:
-        rows = read_object(path / SETTINGS)["training"]["agreement"]
+        info = read_object(path / SETTINGS)
+        rows = info["training"]["agreement"]
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(
             f"--agreement {path}: expected a CSV file, or a selector folder whose {SETTINGS} has figures of "
@@ -64,6 +66,8 @@ def read_agreement(path: Path) -> pd.DataFrame:
         selector=path.resolve().name,
         checkpoint=folder_hash(path),
         trigger=table["trigger"].replace(KL, "kl"),
+        proposal_weight=np.where(table["proposer"] == "base", info["proposal_weight"], 0.0),
+        adapter_scale=1.0,
     )
     return table[columns]
 
@@ -90,7 +94,8 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         settings = entry.run.settings
         if not entry.run.method.selects_locally or settings.tau is None or entry.run.documents is None:
             continue
-        wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer)
+        weights = (settings.proposal_weight or 0.0, settings.adapter_scale or 1.0)
+        wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer, *weights)
         known = table[(table[KEYS] == list(wanted)).all(axis=1)]
         column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
         full = [e for e in column if e.run.method.key == "s2t" and _is_same_rule(e, entry)]

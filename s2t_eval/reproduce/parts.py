@@ -178,7 +178,7 @@ class SelectorPart(Adapter):
     regret: float | None = None
     limit: int | None = None
     skip_routers: bool = False
-    keep: Literal["agree@1", "gain", "tuned_gain"] | None = None
+    keep: Literal["agree@1", "gain", "tuned_gain", "last"] | None = None
     start: str | None = None
 
     def __post_init__(self) -> None:

@@ -91,7 +91,7 @@ class Loop(Generic[ItemT]):
         items: the training examples.
         collate: makes a batch of items, on the module's device.
         evaluate: measures held-out metrics of the module; every process calls it.
-        metric: name of the metric to maximise; `-name` minimises it.
+        metric: name of the metric to maximise; `-name` minimises it. `step` keeps the last evaluation.
         settings: length, learning rate and batch size.
         folder: folder of the checkpoints; an unfinished run there is resumed.
         identity: settings of the run; checkpoints of another run are refused.

@@ -34,6 +34,8 @@ def agreement(**changed: Any) -> pd.DataFrame:
         "trigger": "router",
         "tau": 0.05,
         "proposer": "base",
+        "proposal_weight": 0.0,
+        "adapter_scale": 1.0,
         "agree": 0.9,
         "greedy_agree": 0.6,
         "steps": 100,
@@ -59,7 +61,13 @@ def test_runs_are_measured_against_the_teacher_s_picks_at_the_same_steps() -> No
     assert (row["n"], row["tau"], row["share"]) == (300, 0.05, 0.75) and row["gain"] == pytest.approx(
         full / 3
     )
-    for other in ({"checkpoint": "0" * 16}, {"trigger": "entropy"}, {"proposer": "tuned"}):
+    others = (
+        {"checkpoint": "0" * 16},
+        {"trigger": "entropy"},
+        {"proposer": "tuned"},
+        {"proposal_weight": 1.0},
+    )
+    for other in (*others, {"adapter_scale": 0.5}):
         assert not len(measured_shares(entries, [agreement(**other)]))
     assert not len(measured_shares(entries, []))
 

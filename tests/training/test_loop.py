@@ -159,6 +159,17 @@ def test_an_average_that_is_worse_is_not_kept(tmp_path: Path) -> None:
     assert "averaged" not in trained.best and trained.best["step"] == 9
 
 
+def test_the_last_step_can_be_kept_whatever_its_figures(tmp_path: Path) -> None:
+    loop = make(tmp_path / "run", lr=3.0)
+    loop.metric = "step"
+    trained = loop.run()
+    assert trained.best_step == trained.steps == 9
+    assert trained.best["loss"] > min(entry["loss"] for entry in trained.history)
+    averaging = make(tmp_path / "average", lr=3.0, average_last=0.5)
+    averaging.metric = "step"
+    assert averaging.run().averaged == 4
+
+
 @pytest.mark.parametrize("at", [4, 8])
 def test_a_resumed_run_averages_the_same_steps(tmp_path: Path, at: int) -> None:
     options = {"average_last": 0.7, "snapshots": 3}

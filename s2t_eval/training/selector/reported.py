@@ -94,7 +94,7 @@ def with_reported_figures(
     elif top_items:
         ranking = ranking_scores(scores, top_items, info.proposal_weight)
         is_fired = np.ones(len(ranking), dtype=bool)
-        rows.append(_agreement("base", KL, labels.manifest.tau, ranking, top_items, is_fired))
+        rows.append(agreement_at("base", KL, labels.manifest.tau, ranking, top_items, is_fired))
     agreement = [row._asdict() for row in rows]
     return replace(info, training={**info.training, "held_out": figures, "agreement": agreement})
 
@@ -114,13 +114,21 @@ def _by_trigger(
         for tau, threshold in thresholds.items():
             is_fired = divergences[key] > threshold
             if is_fired.any():
-                rows.append(_agreement(proposer, key, float(tau), ranking, items, is_fired))
+                rows.append(agreement_at(proposer, key, float(tau), ranking, items, is_fired))
     return rows
 
 
-def _agreement(
+def agreement_at(
     proposer: str, key: str, tau: float, ranking: Tensor, items: Sequence[Item], is_fired: np.ndarray
 ) -> Agreement:
+    """Agreement at the groups that fire, with the share that the rule expects and its interval over texts.
+
+    Args:
+        proposer, key, tau: who proposes, and the trigger, as in `Agreement`.
+        ranking: the scores by which decoding ranks, [groups, K].
+        items: the groups of each text.
+        is_fired: whether a group's step fires, at least one does, [groups].
+    """
     best = torch.cat([item.teacher_log_probs for item in items]).argmax(-1)
     agrees = (ranking.argmax(-1) == best).numpy() & is_fired
     greedy_agrees = (best == 0).numpy() & is_fired

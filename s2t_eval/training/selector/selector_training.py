@@ -229,12 +229,13 @@ def _fit(
     # Without branches, scoring all steps of a text costs no more than scoring its top ones.
     scores_all_steps = labels.manifest.steps == "all" and not model.settings.looks_ahead
     all_items = all_step_items(choosing, settings.top_k) if scores_all_steps else []
-    if settings.keep != "agree@1" and not all_items:
+    if settings.keep in ("gain", "tuned_gain") and not all_items:
         raise ValueError(
             f"keep={settings.keep}: it needs labels at every step (`s2t-eval collect --steps all`) and the "
             "form direct"
         )
     evaluation = Evaluation(model, top_items, all_items, len(choosing), settings.keep == "tuned_gain")
+    metric = "step" if settings.keep == "last" else settings.keep
     return Loop[Item](
-        model, items, model.pack, evaluation, settings.keep, loop, folder, identity, no_decay=("readout",)
+        model, items, model.pack, evaluation, metric, loop, folder, identity, no_decay=("readout",)
     ).run()

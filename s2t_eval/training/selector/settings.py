@@ -11,7 +11,7 @@ from s2t_eval.ranges import AT_LEAST_1, AT_LEAST_2, NOT_NEGATIVE, PART, POSITIVE
 
 LossName = Literal["ce", "kl", "ranknet"]
 Anchor = Literal["text", "labels"]
-Keep = Literal["agree@1", "gain", "tuned_gain"]
+Keep = Literal["agree@1", "gain", "tuned_gain", "last"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class TrainSettings:
         keep: the figure of the choosing half whose best evaluation is kept. `agree@1`: agreement at the top
             steps; `gain`: the teacher's log-probability that picks at every step gain for a text. Both
             are of proposer `base`, with the best `proposal_weight`. `tuned_gain`: the same gain of proposer
-            `tuned`, which writes every token, with the best `adapter_scale` (form `direct`).
+            `tuned`, which writes every token, with the best `adapter_scale` (form `direct`). `last`: the last
+            step, or the average at the end, whatever its figures (for learning curves and comparisons).
 
     Raises:
         ValueError: a value outside its range, or more candidates in decoding than in training.
