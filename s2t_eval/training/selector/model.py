@@ -134,10 +134,10 @@ class SelectorModel(nn.Module):
         The distributions are over the labelled candidates and one more bucket, the rest of the vocabulary.
         Merging tokens into a bucket can only lower a KL, so this is a lower bound of the full one.
         """
-        index, candidates, log_probs, weights = batch.anchors
-        if not len(index):
+        positions, candidates, log_probs, weights = batch.anchors
+        if not len(positions):
             return hidden.new_zeros((), dtype=torch.float32)
-        return checkpointed_sum(self._bucket_kl, hidden[index], candidates, log_probs, weights)
+        return checkpointed_sum(self._bucket_kl, hidden[positions], candidates, log_probs, weights)
 
     def _bucket_kl(self, tuned: Tensor, candidates: Tensor, frozen: Tensor, weights: Tensor) -> Tensor:
         logits = self._lm_head.logits(tuned)

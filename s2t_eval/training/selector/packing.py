@@ -19,7 +19,7 @@ from s2t_eval.training.selector.items import Item
 class AnchorBatch(NamedTuple):
     """The anchors of a batch's items."""
 
-    index: Tensor
+    positions: Tensor
     """index of the position that predicts each anchor's step in the flattened [batch * seq], [anchors]"""
     candidates: Tensor
     """token ids, [anchors, n]"""
