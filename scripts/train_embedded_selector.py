@@ -2,6 +2,7 @@
 
     python scripts/train_embedded_selector.py              # about half an hour on one CPU core
     python scripts/train_embedded_selector.py --complete   # keeps the adapter: a quarter of an hour
+    python scripts/train_embedded_selector.py --only-labels   # labels for recipes/embedded-search.yaml
 
 The settings were chosen on held-out problems of the label set (LOG.md lists the alternatives). The label
 set contains no dev or test problems of `s2t_arith`. The shipped folder was made in these two steps: it was
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--complete", action="store_true", help="keep the adapter at --out and add the parts that it lacks"
     )
+    parser.add_argument("--only-labels", action="store_true", help="make the label set and train nothing")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     labels = args.work / "labels"
@@ -42,6 +44,8 @@ def main() -> None:
         pair = [*student, "--teacher", "embedded/teacher", "--task", "s2t_arith", "--steps", "all"]
         size = ["--limit", str(args.problems), "--batch_size", "256"]
         cli.main(["collect", *pair, *size, "--out", str(labels)])
+    if args.only_labels:
+        return
     flags = ["--complete", str(args.out)] if args.complete else TRAIN.split()
     selector = args.work / "selector"
     cli.main(["train", *student, "--labels", str(labels), "--out", str(selector), *flags])

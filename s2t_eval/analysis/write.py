@@ -15,6 +15,7 @@ from s2t_eval.analysis.rescore import Rescorer
 from s2t_eval.analysis.rescue import flips_text, picks, rescue_map
 from s2t_eval.analysis.scans import k_scan, takeover_against_selection, tau_scan
 from s2t_eval.analysis.selection import error_split
+from s2t_eval.analysis.share_rule import measured_shares, share_rule
 from s2t_eval.analysis.steps import groups, positions, top, with_selector
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
@@ -40,6 +41,7 @@ def of_labels(
     ks: Sequence[int] | None,
     learned: Mapping[str, Any],
     ends_line: npt.NDArray[np.bool_] | None = None,
+    top_k: int = 8,
 ) -> list[Plot]:
     """Local sufficiency, the error split of student and teacher, the triggers' ROC, trigger or selection.
 
@@ -50,6 +52,7 @@ def of_labels(
         learned: problem -> scores of a trained selector (`trajectory_scores`); where it is not empty,
             error split and ROC are restricted to these problems.
         ends_line: whether a token ends a line, [text_vocab], for the entropy at the first token of a line.
+        top_k: number of candidates among which the trained selector picks in decoding.
 
     Raises:
         ValueError: labels whose candidates do not cover the top `tau`, or more candidates than they have.
@@ -69,7 +72,7 @@ def of_labels(
         selectors["the trained selector"] = "selector"
         steps, candidates = with_selector(steps, candidates, learned)
         split = candidates.merge(chosen[["benchmark", "problem_id", "t"]])
-        crossed = trigger_or_selection(steps, candidates)
+        crossed = trigger_or_selection(steps, candidates, top_k)
     plots = [
         hit_rates(chosen),
         smallest_k(chosen),
@@ -79,9 +82,15 @@ def of_labels(
     return plots if crossed is None else [*plots, crossed]
 
 
-def of_results(entries: Sequence[Entry]) -> list[Plot]:
-    """Scans, gain kept by triggers, takeover against selection, cost: each whose runs are there."""
+def of_results(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame] = ()) -> list[Plot]:
+    """Scans, gain kept by triggers, takeover against selection, cost, the rule: each whose runs are there.
+
+    Args:
+        entries: the runs.
+        agreement: of `share_rule.read_agreement`, for the rule of agreement and share.
+    """
     plots = (
+        share_rule(measured_shares(entries, agreement)),
         tau_scan(entries),
         k_scan(entries),
         gain_kept(entries),
@@ -135,6 +144,8 @@ def analyze(
     ks: Sequence[int] | None = None,
     device: str = "cpu",
     ends_line: npt.NDArray[np.bool_] | None = None,
+    top_k: int = 8,
+    agreement: Sequence[pd.DataFrame] = (),
 ) -> list[Path]:
     """Write NAME.svg and NAME.csv of each analysis, `analysis.md`, `analysis.html` and `flips.md`.
 
@@ -142,8 +153,8 @@ def analyze(
         ValueError: nothing to analyse.
     """
     entries = arrange(runs) if runs else []
-    plots = of_labels(label_sets, tau, ks, learned or {}, ends_line) if label_sets else []
-    plots += of_results(entries)
+    plots = of_labels(label_sets, tau, ks, learned or {}, ends_line, top_k) if label_sets else []
+    plots += of_results(entries, agreement)
     more, flips = of_traces(traces, runs, device)
     plots += more
     costs = efficiency_table(entries) if entries else None

@@ -32,7 +32,7 @@ lm-evaluation-harness:
 {% endfor -%}
 | weight of the proposal (proposer base) | {{ proposal_weight }} |
 | scale of the adapter (proposer tuned) | {{ adapter_scale }} |
-{% if training.held_out -%}
+{% if training.held_out and training.held_out.groups -%}
 | held-out Agree@1 | {{ "%.1f"|format(100 * training.held_out["agree@1"]) }} % (greedy agrees in \
 {{ "%.1f"|format(100 * training.held_out["greedy_agree@1"]) }} %; n = {{ training.held_out.groups }}) |
 | held-out Spearman | {{ "%.3f"|format(training.held_out.spearman) }} |

@@ -29,6 +29,8 @@ class Analyze:
         trace: trace files of s2t or takeover; they need their `--results`.
         selector: selector folder of `s2t-eval train`; its router and its picks are measured on labels that
             it was not trained on.
+        agreement: selector folders of `s2t-eval train`, or earlier `share_rule.csv` files: the share of the
+            gain that Agree@1 lets one expect is compared with that of the `--results`.
         pretrained: the selector's student.
         dtype: data type of that student's weights, as in transformers.
         tau: share of the steps, ranked by KL, that count as top steps.
@@ -44,6 +46,7 @@ class Analyze:
     results: tuple[Path, ...] = ()
     trace: tuple[Path, ...] = ()
     selector: str | None = None
+    agreement: tuple[Path, ...] = ()
     pretrained: str | None = None
     dtype: str = "auto"
     tau: float = 0.1
@@ -54,6 +57,7 @@ class Analyze:
 
     def run(self) -> None:
         """Write the analysis and print the names of its files."""
+        from s2t_eval.analysis.share_rule import read_agreement
         from s2t_eval.analysis.write import analyze
         from s2t_eval.report.runs import read_runs
         from s2t_eval.report.traces import read_trace
@@ -64,7 +68,8 @@ class Analyze:
         runs = read_runs(list(self.results), metrics) if self.results else []
         require_used(metrics, [run.task for run in runs])
         traces = [read_trace(path) for path in self.trace]
-        learned, ends_line = self._trajectory_scores(labels) if self.selector else ({}, None)
+        agreement = [read_agreement(path) for path in self.agreement]
+        learned, ends_line, top_k = self._trajectory_scores(labels) if self.selector else ({}, None, 8)
         paths = analyze(
             labels,
             runs,
@@ -75,6 +80,8 @@ class Analyze:
             ks=list(self.k) or None,
             device=self.device,
             ends_line=ends_line,
+            top_k=top_k,
+            agreement=agreement,
         )
         print(*paths, sep="\n")
 
@@ -97,8 +104,8 @@ class Analyze:
 
     def _trajectory_scores(
         self, labels: dict[str, LabelSet]
-    ) -> tuple[dict[str, TrajectoryScores], npt.NDArray[np.bool_]]:
-        """The selector's scores on problems that it was not trained on, and which tokens end a line."""
+    ) -> tuple[dict[str, TrajectoryScores], npt.NDArray[np.bool_], int]:
+        """The selector's scores on problems that it did not learn from, tokens that end a line, and its K."""
         from s2t_eval.artifacts.fingerprint import model_fingerprint
         from s2t_eval.methods.selector_folder import load_selector
         from s2t_eval.models.loading import load_model
@@ -118,4 +125,4 @@ class Analyze:
         ]
         text_vocab = text_vocabulary(tokenizer)
         scores = score_trajectories(selector, student, text_vocab, trajectories)
-        return scores, line_ends(tokenizer, text_vocab).numpy()
+        return scores, line_ends(tokenizer, text_vocab).numpy(), selector.info.top_k

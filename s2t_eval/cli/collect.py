@@ -54,10 +54,13 @@ class Collect(ProblemOptions):
         require_reusable_folder(
             "--out", self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False
         )
-        lm = collect_labels.load_pair(
-            self.student.pretrained, self.teacher, self.teacher_args, **self.loading, **servers
-        )
         settings = replace(self.collection, drop_overlap=self.drop_overlap)
+        if servers and settings.selector is not None:
+            raise ValueError(
+                "--selector: the texts of a selector are written in this process; leave the servers out"
+            )
+        pair = (self.student.pretrained, self.teacher, self.teacher_args)
+        lm = collect_labels.load_writers(*pair, settings, **self.loading, **servers)
         manifest = collect_labels.collect_labels(lm, self.source, self.prompting, settings, self.out)
         print(
             f"{self.out}: {manifest.data['problems']} problems, {manifest.num_steps} steps, "

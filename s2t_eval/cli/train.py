@@ -70,7 +70,11 @@ class Train:
 
 def _show(out: Path, info: SelectorInfo) -> None:
     print(f"{out}: {info.form}, {info.training['problems']} problems, {info.training['steps']} steps")
-    print("held out:", ", ".join(f"{name} {value:.4g}" for name, value in info.training["held_out"].items()))
+    if info.training.get("averaged"):
+        print(f"kept: the average of {info.training['averaged']} steps")
+    problems = info.training.get("reported_problems", info.training.get("held_out_problems"))
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in info.training["held_out"].items())
+    print(f"held out ({problems} problems): {figures}")
     for proposer, report in info.training["triggers"].items():
         for name, figures in report.items():
             shown = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())

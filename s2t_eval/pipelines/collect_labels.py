@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,8 +12,11 @@ from tqdm import tqdm
 
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine.progress import GenerationProgress
-from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.model_wrappers.s2t import SelectionLM, SelectToThink
+from s2t_eval.model_wrappers.s2t_local import PPSLocal
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
+from s2t_eval.model_wrappers.splitting import TEACHER
+from s2t_eval.model_wrappers.teacher import read_teacher_args
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.calibrate import load_lm
 from s2t_eval.pipelines.overlap import without_evaluation_problems
@@ -48,12 +52,12 @@ CONTEXT = "This is a correct solution, for you alone to see:\n{context}"
 
 
 def collect_labels(
-    lm: SelectToThink, source: Source, prompting: Prompting, settings: CollectionSettings, folder: Path
+    lm: SelectionLM, source: Source, prompting: Prompting, settings: CollectionSettings, folder: Path
 ) -> Manifest:
     """Write the label set `folder`, or resume an interrupted collection there.
 
     Args:
-        lm: student and teacher.
+        lm: student and teacher; a `PPSLocal` writes the texts with its selector.
         source: training problems.
         prompting: how the problems are prompted.
         settings: what is labelled.
@@ -67,6 +71,7 @@ def collect_labels(
         TrainingDataError: the problems or the teacher's context cannot be used.
         ServerError: a server refuses a request or answers it wrongly.
         ServersUnavailableError: no server answers.
+        SelectorError: the selector that writes the texts was trained for other prompts.
     """
     _require_known_student(lm)
     all_prompts = source_prompts(lm, source, prompting)
@@ -75,6 +80,8 @@ def collect_labels(
     prompts = without_evaluation_problems(all_prompts, settings.drop_overlap, extra_benchmarks)
     problems = _problems(lm, source, prompting, settings, prompts)
     manifest = _manifest(lm, source, prompting, settings, all_prompts, problems)
+    if lm.selector is not None:
+        lm.selector.info.require_prompt(manifest.prompt)
     work = CollectionFolder(folder, asdict(manifest))
     with GenerationProgress(len(problems), "Generating rollouts") as progress:
         _generate(lm, problems, work, progress)
@@ -86,26 +93,47 @@ def collect_labels(
 
 
 def _generate(
-    lm: SelectToThink, problems: Sequence[Problem], work: CollectionFolder, progress: GenerationProgress
+    lm: SelectToThink | PPSLocal,
+    problems: Sequence[Problem],
+    work: CollectionFolder,
+    progress: GenerationProgress,
 ) -> None:
     if lm.served is not None:
+        assert isinstance(lm, SelectToThink)
         texts = greedy_texts(lm)
         generate_rollouts_on_servers(texts, problems, work, progress.update, progress.on_round)
         return
-    how = (lm.rows, lm.tok_decode, lm.thoughts.answer_of)
-    generate_rollouts(lm.student, problems, work, *how, progress.update, progress.on_round)
+    scorer = lm.scorer if isinstance(lm, PPSLocal) else None
+    generate_rollouts(
+        lm.student,
+        problems,
+        work,
+        lm.rows,
+        lm.tok_decode,
+        lm.thoughts.answer_of,
+        progress.update,
+        progress.on_round,
+        None if lm.selector is None else lm.policy(),
+        scorer,
+        lm.teacher,
+    )
     lm.student.release()
+    if scorer is not None:
+        scorer.release()
 
 
-def _label(lm: SelectToThink, problems: Sequence[Problem], work: CollectionFolder, advance: Advance) -> None:
+def _label(
+    lm: SelectToThink | PPSLocal, problems: Sequence[Problem], work: CollectionFolder, advance: Advance
+) -> None:
     if lm.served is not None:
+        assert isinstance(lm, SelectToThink)
         label_rollouts_on_servers(teacher_scorer(lm), problems, work, advance)
         return
     assert lm.teacher is not None
     label_rollouts(lm.teacher, problems, work, advance)
 
 
-def _require_known_student(lm: SelectToThink) -> None:
+def _require_known_student(lm: SelectionLM) -> None:
     """Raise `ValueError` for a student on servers whose weights are elsewhere: no training would find it."""
     if lm.student_fingerprint == UNKNOWN_WEIGHTS:
         raise ValueError(
@@ -116,7 +144,7 @@ def _require_known_student(lm: SelectToThink) -> None:
 
 
 def _manifest(
-    lm: SelectToThink,
+    lm: SelectionLM,
     source: Source,
     prompting: Prompting,
     settings: CollectionSettings,
@@ -145,15 +173,25 @@ def _manifest(
         num_top=0,
         hit_rate={},
         shards={},
+        rollouts=_rollouts(lm),
     )
 
 
-def _teacher_name(lm: SelectToThink) -> str:
+def _teacher_name(lm: SelectionLM) -> str:
     """The teacher's name for messages: the argument, or what its servers loaded."""
     if lm.selection.teacher is not None or lm.served is None:
         return Path(str(lm.selection.teacher)).name
     server = lm.served.fleet.teachers[0]
     return Path(server.root or server.model).name
+
+
+def _rollouts(lm: SelectionLM) -> dict[str, Any] | None:
+    """What wrote the texts, for the manifest; None for greedy decoding."""
+    if not isinstance(lm, PPSLocal) or lm.selector is None:
+        return None
+    # through JSON, as the manifest is compared with its saved form
+    policy: dict[str, Any] = json.loads(json.dumps(lm.policy().describe()))
+    return {"selector": lm.selector.hash, "tau": lm.tau, "policy": policy}
 
 
 def load_pair(pretrained: str, teacher: str | None, teacher_args: str = "", **stock: Any) -> SelectToThink:
@@ -163,8 +201,23 @@ def load_pair(pretrained: str, teacher: str | None, teacher_args: str = "", **st
     return lm
 
 
+def load_writers(
+    pretrained: str, teacher: str | None, teacher_args: str, settings: CollectionSettings, **stock: Any
+) -> SelectToThink | PPSLocal:
+    """The pair, with the selector of the settings where they name one.
+
+    Raises:
+        SelectorError: a selector of another student, or without the trigger or rate.
+    """
+    if settings.selector is None:
+        return load_pair(pretrained, teacher, teacher_args, **stock)
+    options = {TEACHER + name: value for name, value in read_teacher_args(teacher_args).items()}
+    rule = {"trigger": settings.selector_trigger, "tau": settings.selector_tau}
+    return PPSLocal(pretrained, teacher=teacher, selector=settings.selector, **rule, **options, **stock)
+
+
 def _problems(
-    lm: SelectToThink,
+    lm: SelectionLM,
     source: Source,
     prompting: Prompting,
     settings: CollectionSettings,
@@ -211,7 +264,7 @@ def _context_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _prompt_with_context(
-    lm: SelectToThink, source: Source, prompting: Prompting, index: int, context: str
+    lm: SelectionLM, source: Source, prompting: Prompting, index: int, context: str
 ) -> tuple[int, ...]:
     """The problem's prompt with the context in the system turn, or before it without a chat template."""
     instructions = [prompting.system_instruction, CONTEXT.format(context=context)]

@@ -41,6 +41,10 @@ class CollectionSettings:
             file of `question` and `context`. None: the teacher reads what the student reads.
         drop_overlap: leave problems of evaluation sets out instead of refusing them.
         evaluation: further JSON-lines files of evaluation problems that may not be collected from.
+        selector: selector folder of `s2t-eval train` that writes the texts with `pps_local`, for a second
+            round of training on the selector's own texts. None: the student's greedy texts.
+        selector_trigger: trigger of that selector. None: its default.
+        selector_tau: rate of that trigger. None: its default.
     """
 
     tau: float = 0.1
@@ -48,9 +52,15 @@ class CollectionSettings:
     teacher_context: str | None = None
     drop_overlap: bool = False
     evaluation: tuple[str, ...] = ()
+    selector: str | None = None
+    selector_trigger: str | None = None
+    selector_tau: float | None = None
 
     def __post_init__(self) -> None:
-        require_ranges(self, tau=RATE)
+        require_ranges(self, tau=RATE, selector_tau=RATE)
+        for name in ("selector_trigger", "selector_tau"):
+            if self.selector is None and getattr(self, name) is not None:
+                raise ValueError(f"{name}: there is no selector that it could be of; name --selector too")
         if self.steps not in ("top", "all"):
             raise ValueError(f"steps: expected 'top' or 'all', got {self.steps!r}")
 

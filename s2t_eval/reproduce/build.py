@@ -208,6 +208,8 @@ class _Builder:
         ]
         work = Work.of_texts(self._count(problems), BOTH, self.recipe)
         fields = {**self._model_fields(*BOTH), **self._problem_fields(problems)}
+        if part.selector is not None and Path(part.selector).is_dir():
+            fields = _merged_fields(fields, {"files": (Path(part.selector),)})
         self._add(
             Stage("labels", "collect", tuple(words), output, asdict(part), work=work, **fields), "labels"
         )
@@ -222,7 +224,8 @@ class _Builder:
             start = self.made[part.start, seed]
             words += ["--start", str(start.place)]
             fields = _merged_fields(fields, {"needs": {start.stage: start.place}})
-        work = self._training_work(self._label_count(), part, BOTH[:1])
+        texts = least(part.limit, self._label_count()) or 0
+        work = self._training_work(texts, part, BOTH[:1])
         self._add_training(name, "train", words, part, seed, fields, work)
 
     def _distil(self, name: str, part: parts.DistilPart, seed: int) -> None:
@@ -392,7 +395,12 @@ class _Builder:
             labels, label_fields = self._labels()
             words += ["--labels", str(labels)]
             fields = _merged_fields(fields, label_fields)
-        words += ["--results", *places, *traces, "--out", str(output)]
+        words += ["--results", *places, *traces]
+        seed = self.recipe.seeds[0]
+        selectors = [self.made[name, seed] for name in (*self.recipe.selectors, *self.recipe.choices)]
+        words += option("agreement", tuple(str(made.place) for made in selectors))
+        fields = _merged_fields(fields, {"needs": {made.stage: made.place for made in selectors}})
+        words += ["--out", str(output)]
         self._add(Stage("analysis", "analyze", tuple(words), output, None, **fields))
 
 

@@ -102,7 +102,8 @@ class LabelsPart:
     Args:
         folder: an existing label set; nothing is collected then.
         problems: to collect on.
-        tau, steps, teacher_context, evaluation: see `s2t-eval collect`.
+        tau, steps, teacher_context, evaluation, selector, selector_trigger, selector_tau: see
+            `s2t-eval collect`.
     """
 
     folder: str | None = None
@@ -111,11 +112,14 @@ class LabelsPart:
     steps: Literal["top", "all"] | None = None
     teacher_context: str | None = None
     evaluation: tuple[str, ...] = ()
+    selector: str | None = None
+    selector_trigger: str | None = None
+    selector_tau: float | None = None
 
     def __post_init__(self) -> None:
         if (self.folder is None) == (self.problems is None):
             raise ValueError("expected one of folder (an existing label set) and problems (to collect on)")
-        require_ranges(self, tau=RATE)
+        require_ranges(self, tau=RATE, selector_tau=RATE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,8 @@ class Training:
     clip: float | None = None
     evaluations: int | None = None
     patience: int | None = None
+    average_last: float | None = None
+    snapshots: int | None = None
     precision: Literal["no", "bf16", "fp16"] | None = None
     held_out: float | None = None
 
@@ -149,6 +155,8 @@ class Training:
             lr_warmup_fraction=SHARE,
             weight_decay=NOT_NEGATIVE,
             patience=AT_LEAST_0,
+            average_last=SHARE,
+            snapshots=AT_LEAST_2,
             held_out=PART,
         )
 
@@ -181,17 +189,22 @@ class SelectorPart(Adapter):
     temperature: float | None = None
     beta: float | None = None
     reverse: bool = False
+    anchor: Literal["text", "labels"] | None = None
     num_candidates: int | None = None
     top_k: int | None = None
     low_kl_fraction: float | None = None
-    keep: Literal["agree@1", "gain"] | None = None
+    drop_misses: bool = False
+    regret: float | None = None
+    limit: int | None = None
+    skip_routers: bool = False
+    keep: Literal["agree@1", "gain", "tuned_gain", "last"] | None = None
     start: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("form", self.form, SCORE_FORMS)
         require_ranges(self, bins=AT_LEAST_2, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2)
-        require_ranges(self, low_kl_fraction=SHARE)
+        require_ranges(self, low_kl_fraction=SHARE, regret=SHARE, limit=AT_LEAST_1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,15 @@ class WithProposal:
 
     def score(self, evidence: Evidence) -> Tensor:
         """S(c) + weight * log p_S(c)."""
-        return self.score_alone.score(evidence) + self.proposal_weight * evidence.log_probs
+        return with_proposal(self.score_alone.score(evidence), evidence.log_probs, self.proposal_weight)
+
+
+def with_proposal(scores: Tensor, log_probs: Tensor, proposal_weight: float) -> Tensor:
+    """S(c) + weight * log p_S(c): the scores by which candidates are ranked, [..., K]; weight 0 changes none.
+
+    Decoding and every held-out figure rank by this function.
+    """
+    return scores + proposal_weight * log_probs if proposal_weight else scores
 
 
 def make_score(form: ScoreForm, weight: Tensor, score_as: ScoreAs, proposal_weight: float = 0.0) -> Score:

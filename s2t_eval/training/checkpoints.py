@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import require_same_run
 
 BEST = "best"
+SNAPSHOTS = "snapshots"
 STATE = "state.json"
 PARAMETERS = "parameters.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -33,11 +34,13 @@ class Progress:
     Args:
         step: optimizer steps done.
         best_step: the step of the best evaluation so far, 0 for the untrained parameters.
+        averaged: number of snapshots whose average is the best so far; 0 where it is no average.
         history: step, training loss since the previous evaluation, and metrics of every evaluation.
     """
 
     step: int = 0
     best_step: int = 0
+    averaged: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -69,7 +72,7 @@ class Checkpoints:
     def save(self, progress: Progress, is_best: bool) -> None:
         """Write a checkpoint and remove the one before it; with `is_best` also keep these parameters."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
+        weights = self._weights()
         if is_best:
             with atomic_path(self.folder / BEST) as partial:
                 partial.mkdir()
@@ -77,6 +80,7 @@ class Checkpoints:
         state = {
             "step": progress.step,
             "best_step": progress.best_step,
+            "averaged": progress.averaged,
             "history": progress.history,
             "identity": self.identity,
             "lr": self.scheduler.state_dict()["_last_lr"],
@@ -109,7 +113,26 @@ class Checkpoints:
         self.scheduler._last_lr = state["lr"]
         for group, lr in zip(self.optimizer.param_groups, state["lr"], strict=True):
             group["lr"] = lr
-        return Progress(state["step"], state["best_step"], state["history"])
+        return Progress(state["step"], state["best_step"], state["averaged"], state["history"])
+
+    def save_snapshot(self, step: int) -> None:
+        """Keep the parameters of a step for the average at the end of the run."""
+        folder = self.folder / SNAPSHOTS
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / f"{step:06d}") as partial:
+            partial.mkdir()
+            save_file(self._weights(), partial / PARAMETERS)
+
+    def snapshots(self, steps: Sequence[int]) -> list[dict[str, Tensor]]:
+        """The parameters kept at these steps, of those that were reached."""
+        folders = [self.folder / SNAPSHOTS / f"{step:06d}" for step in steps]
+        return [load_file(folder / PARAMETERS) for folder in folders if folder.is_dir()]
+
+    @torch.no_grad()
+    def set_parameters(self, weights: Mapping[str, Tensor]) -> None:
+        """Set all trainable parameters."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(weights[name])
 
     def load_best(self) -> None:
         """Set the parameters to those of the best evaluation."""
@@ -137,8 +160,8 @@ class Checkpoints:
                 device = "cpu" if key == "step" else parameter.device
                 self.optimizer.state[parameter][key] = value.to(device)
 
-    @torch.no_grad()
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
+
     def _load_parameters(self, folder: Path) -> None:
-        weights = load_file(folder / PARAMETERS)
-        for name, parameter in self.parameters.items():
-            parameter.copy_(weights[name])
+        self.set_parameters(load_file(folder / PARAMETERS))

@@ -26,7 +26,7 @@ from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import require_same_run
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
 from s2t_eval.engine.stop import AnswerOf, Decode
-from s2t_eval.selection.policy import greedy
+from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, TopEntropyTrigger, Trigger
 from s2t_eval.training.labelling import label_texts
 from s2t_eval.training.labels import MANIFEST, LabelError, Manifest, non_finite_columns, write_labels
@@ -128,8 +128,11 @@ def generate_rollouts(
     answer_of: AnswerOf | None,
     advance: Advance,
     on_round: OnRound | None = None,
+    policy: Policy | None = None,
+    scorer: ModelRunner | None = None,
+    teacher: ModelRunner | None = None,
 ) -> None:
-    """Generate the student's greedy texts of all problems that have no rollout yet, and save them.
+    """Generate the texts of all problems that have no rollout yet, and save them.
 
     Args:
         student: the student.
@@ -140,10 +143,23 @@ def generate_rollouts(
         answer_of: the part of a text outside of its thoughts, for requests of reasoning models.
         advance: called as problems are finished.
         on_round: the engine's observer, for a progress bar.
+        policy: how the texts are written; None: greedily. The candidates of a step are the student's own most
+            likely tokens under every policy.
+        scorer: the model that scores a local selector's candidates.
+        teacher: the larger model, where the policy needs one.
     """
     observe: list[Trigger] = [EntropyTrigger(), TopEntropyTrigger(), MarginTrigger()]
+    policy = greedy() if policy is None else policy
     decoder = Decoder(
-        student, greedy(), rows=rows, decode=decode, observe=observe, keep_top=KEEP_TOP, answer_of=answer_of
+        student,
+        policy,
+        teacher if policy.needs_teacher else None,
+        rows,
+        decode,
+        observe,
+        scorer,
+        KEEP_TOP,
+        answer_of,
     )
 
     def record(problem: Problem, result: Result) -> dict[str, Tensor]:
@@ -151,12 +167,11 @@ def generate_rollouts(
         require_finite_outputs("student", student.name, problem, rollout)
         return rollout
 
-    generate_texts(decoder, student, problems, work, "rollouts", record, advance, on_round)
+    generate_texts(decoder, problems, work, "rollouts", record, advance, on_round)
 
 
 def generate_texts(
     decoder: Decoder,
-    model: ModelRunner,
     problems: Sequence[Problem],
     work: CollectionFolder,
     kind: str,
@@ -167,8 +182,7 @@ def generate_texts(
     """Generate the texts of all problems that have no file of a kind yet, in groups, and save each.
 
     Args:
-        decoder: generates the texts.
-        model: its model; what an earlier group cached is released before each group.
+        decoder: generates the texts; what its models cached is released before each group.
         problems: all problems, in order.
         work: where the files are saved.
         kind: kind of the files.
@@ -179,7 +193,8 @@ def generate_texts(
     size = PROBLEMS_PER_ROW * decoder.rows
     groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
     for group in unfinished(groups, kind, work, advance):
-        model.release()  # a prefix cached by an earlier group would be reused
+        for runner in decoder.stepper.runners:
+            runner.release()  # a prefix cached by an earlier group would be reused
         for result in decoder.run([problems[i].request for i in group], on_round):
             index = group[result.index]
             work.save(kind, index, record(problems[index], result))
@@ -209,9 +224,7 @@ def require_finite_outputs(role: str, name: str, problem: Problem, columns: dict
         )
 
 
-def rollout_columns(
-    result: Result, entropy: Tensor, entropy64: Tensor, margin: Tensor
-) -> dict[str, Tensor]:
+def rollout_columns(result: Result, entropy: Tensor, entropy64: Tensor, margin: Tensor) -> dict[str, Tensor]:
     """The tensors of a rollout's file.
 
     Args:

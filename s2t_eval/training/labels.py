@@ -45,7 +45,7 @@ class LabelError(ValueError):
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One labelled greedy text of the student.
+    """One labelled text: the student's greedy one, or one that a selector wrote from its candidates.
 
     Args:
         problem_id: an id that is unique over data sets: source, split and index.
@@ -128,6 +128,7 @@ class Manifest:
         num_top: number of steps above `kl_threshold`.
         hit_rate: K -> share of the top steps at which the teacher's argmax is among the first K candidates.
         shards: file name -> number of rows.
+        rollouts: the selector with which the texts were written, and its policy; None for greedy texts.
     """
 
     student: str
@@ -148,6 +149,7 @@ class Manifest:
     hit_rate: dict[str, float]
     shards: dict[str, int]
     format: int = field(default=FORMAT)
+    rollouts: dict[str, Any] | None = None
 
     @property
     def has_exact_entropy(self) -> bool:

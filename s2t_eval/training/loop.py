@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
+from s2t_eval.training.averaging import average_parameters
 from s2t_eval.training.checkpoints import Checkpoints, Progress, TrainingError
 from s2t_eval.training.settings import LoopSettings as LoopSettings
 
@@ -55,17 +56,21 @@ class TrainingResult:
         best_step: the step whose parameters were kept, 0 for the untrained ones.
         history: step, training loss since the previous evaluation, and metrics of every evaluation.
         stopped_early: whether training ended because patience was exhausted.
+        averaged: number of snapshots whose average was kept; 0 where the parameters of one step were. The
+            entry of an average in `history` has the key `averaged` and the last step's number.
     """
 
     steps: int
     best_step: int
     history: list[dict[str, float]]
     stopped_early: bool
+    averaged: int = 0
 
     @property
     def best(self) -> dict[str, float]:
         """The evaluation of the parameters that were kept."""
-        return next(entry for entry in self.history if entry["step"] == self.best_step)
+        kept = (self.best_step, self.averaged)
+        return next(entry for entry in self.history if (entry["step"], entry.get("averaged", 0)) == kept)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
@@ -86,7 +91,7 @@ class Loop(Generic[ItemT]):
         items: the training examples.
         collate: makes a batch of items, on the module's device.
         evaluate: measures held-out metrics of the module; every process calls it.
-        metric: name of the metric to maximise; `-name` minimises it.
+        metric: name of the metric to maximise; `-name` minimises it. `step` keeps the last evaluation.
         settings: length, learning rate and batch size.
         folder: folder of the checkpoints; an unfinished run there is resumed.
         identity: settings of the run; checkpoints of another run are refused.
@@ -146,6 +151,7 @@ class Loop(Generic[ItemT]):
             for epoch in range(settings.epochs)
             for i in range(settings.evaluations)
         }
+        self._snapshot_steps = settings.snapshot_steps(self.total)
         run = json.loads(json.dumps({**identity, "loop": asdict(settings)}, default=str))
         self.checkpoints = Checkpoints(folder, run, self.parameters, self.optimizer, self.scheduler)
         self.progress = Progress()
@@ -171,10 +177,14 @@ class Loop(Generic[ItemT]):
         else:
             self.progress = resumed
         stopped_early = self._train()
+        self._evaluate_average()
         self.checkpoints.load_best()
         if self.settings.log_with:
             self.accelerator.end_training()
-        return TrainingResult(self.step, self.progress.best_step, self.progress.history, stopped_early)
+        progress = self.progress
+        return TrainingResult(
+            progress.step, progress.best_step, progress.history, stopped_early, progress.averaged
+        )
 
     def _train(self) -> bool:
         """Take the remaining steps; returns whether training stopped early."""
@@ -186,6 +196,8 @@ class Loop(Generic[ItemT]):
                     return True
                 losses.append(self._optimize())
                 self.progress.step += 1
+                if self.step in self._snapshot_steps and self.accelerator.is_main_process:
+                    self.checkpoints.save_snapshot(self.step)
                 bar.update()
                 bar.set_postfix(loss=f"{losses[-1]:.4g}", lr=f"{self.scheduler.get_last_lr()[0]:.2g}")
                 if self.step in self._evaluation_steps:
@@ -245,17 +257,30 @@ class Loop(Generic[ItemT]):
 
     # ---------------------------------------------------------------- evaluation
 
-    def _evaluate(self, losses: Sequence[float]) -> None:
+    def _evaluate_average(self) -> None:
+        """Evaluate the average of the snapshots as one more candidate for the best parameters."""
+        self.accelerator.wait_for_everyone()
+        is_evaluated = any("averaged" in entry for entry in self.progress.history)  # before an interruption
+        snapshots = [] if is_evaluated else self.checkpoints.snapshots(self._snapshot_steps)
+        if len(snapshots) < 2:  # patience ended the run before them
+            return
+        average = average_parameters(snapshots)
+        self.checkpoints.set_parameters(average.parameters)
+        self._evaluate([], {"averaged": len(snapshots), "rank_kept": average.kept})
+
+    def _evaluate(self, losses: Sequence[float], average: Mapping[str, float] | None = None) -> None:
         """Evaluate and write a checkpoint.
 
         Args:
             losses: training losses since the last evaluation; empty before training.
+            average: where averaged parameters are evaluated, the number of snapshots (`averaged`) and the
+                share of their product that the rank keeps (`rank_kept`).
         """
         self.prepared_module.eval()
         with self.accelerator.autocast():
             metrics = self.evaluate()
         train_loss = {"train_loss": sum(losses) / len(losses)} if losses else {}
-        entry = {"step": self.step, **train_loss, **metrics}
+        entry = {"step": self.step, **train_loss, **(average or {}), **metrics}
         history = self.progress.history
         history.append(entry)
         if self.settings.log_with:
@@ -263,6 +288,7 @@ class Loop(Generic[ItemT]):
         is_best = self._score(entry) >= max(map(self._score, history))
         if is_best:
             self.progress.best_step = self.step
+            self.progress.averaged = int(entry.get("averaged", 0))
         if self.accelerator.is_main_process:
             tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in entry.items()))
             self.checkpoints.save(self.progress, is_best)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -9,6 +10,7 @@ from typing import Literal, get_args
 from s2t_eval.ranges import (
     AT_LEAST_0,
     AT_LEAST_1,
+    AT_LEAST_2,
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
@@ -51,6 +53,10 @@ class LoopSettings:
         clip: largest norm of the gradient; a larger gradient is scaled down to it.
         evaluations: held-out evaluations (and checkpoints) for each epoch.
         patience: training stops after this many evaluations without a better one; 0: it never stops early.
+        average_last: share of all optimizer steps at whose end parameters are averaged; the average is kept
+            where its held-out figure is at least the best one. The products of LoRA's matrices are averaged,
+            not the matrices. 0 averages nothing.
+        snapshots: number of evenly spaced steps of that share whose parameters are averaged.
         precision: mixed precision of the forward pass, as in accelerate.
         seed: seed of the order of items and of dropout.
         log_with: trackers of accelerate that receive the metrics, such as `tensorboard` or `wandb`.
@@ -69,6 +75,8 @@ class LoopSettings:
     clip: float = 1.0
     evaluations: int = 2
     patience: int = 0
+    average_last: float = 0.0
+    snapshots: int = 4
     precision: Precision = "no"
     seed: int = 0
     log_with: tuple[str, ...] = ()
@@ -85,12 +93,22 @@ class LoopSettings:
             clip=POSITIVE,
             evaluations=AT_LEAST_1,
             patience=AT_LEAST_0,
+            average_last=SHARE,
+            snapshots=AT_LEAST_2,
             seed=SEED,
         )
         for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
         _require_trackers(self.log_with)
+
+    def snapshot_steps(self, total: int) -> list[int]:
+        """The steps of a run of `total` steps whose parameters are averaged, in ascending order."""
+        if not self.average_last:
+            return []
+        spacing = self.average_last * total / self.snapshots
+        # rounded first, because 100 - 3 * (0.1 * 100) must not become 70.00000000000001
+        return sorted({math.ceil(round(total - spacing * i, 6)) for i in range(self.snapshots)})
 
     @property
     def peak_lr(self) -> float:

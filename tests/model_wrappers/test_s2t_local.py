@@ -40,9 +40,14 @@ from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.router import step_table
 from s2t_eval.training.selector.agreement import agreement, gains, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
-from s2t_eval.training.selector.packing import make_items
+from s2t_eval.training.selector.held_out import halves_of_training, split_held_out
+from s2t_eval.training.selector.items import make_items
 from s2t_eval.training.selector.routing import Routing
-from s2t_eval.training.selector.trajectory_scores import load_trained, score_trajectories
+from s2t_eval.training.selector.trajectory_scores import (
+    held_out_trajectories,
+    load_trained,
+    score_trajectories,
+)
 from s2t_eval.training.selector.trigger_scan import all_step_items, scan_scales, scan_triggers
 from tests.harness_helpers import (
     BIN,
@@ -75,8 +80,11 @@ def test_a_selector_folder_says_what_it_is_and_reached() -> None:
     assert info.base == student.student_fingerprint
     figures = info.training["held_out"]
     assert figures["groups"] > 0 and 0 <= figures["agree@1"] <= 1 and -1 <= figures["spearman"] <= 1
-    assert info.training["history"][0]["agree@1"] == figures["greedy_agree@1"]  # residual begins as greedy
-    assert figures["agree@1"] >= figures["greedy_agree@1"]  # the best evaluation is kept
+    begun = info.training["history"][0]
+    assert begun["agree@1"] == begun["greedy_agree@1"]  # residual begins as greedy
+    chosen_by = info.training["choosing"]
+    assert chosen_by["agree@1"] >= chosen_by["greedy_agree@1"]  # the best evaluation is kept
+    assert info.training["choosing_problems"] == info.training["reported_problems"] == 3
     for proposer in ("tuned", "base"):
         assert set(info.thresholds[proposer]) == {
             "router", "entropy", "margin", "kl:student_teacher", "kl:teacher_student"
@@ -120,7 +128,7 @@ def test_bfloat16_training_chooses_a_default_like_any_other(tmp_path: Path) -> N
     half, whole = read_info(tmp_path / "half"), read_info(selector("direct"))
     for info in (half, whole):
         assert {default.chosen for default in info.defaults.values()} == {"held-out gain"}
-    losses = [info.training["held_out"]["loss"] for info in (half, whole)]
+    losses = [info.training["history"][-1]["loss"] for info in (half, whole)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
 
@@ -138,7 +146,7 @@ def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
     found, student, text_vocab = shipped()
     rows = list(LabelSet.load(labels()))[:8]
     table = step_table(ModelRunner(student, "student", text_vocab), rows, is_own_text=True)
-    routing = Routing(found.routers["base"], found.info.thresholds["base"], table)
+    routing = Routing(found.routers["base"], found.info.thresholds["base"], table, table)
     model = load_trained(found, student, text_vocab)
     chosen = scan_triggers(model, all_step_items(rows, 8), len(rows), "base", routing)
     judged = score_trajectories(found, shipped()[1], text_vocab, rows)
@@ -173,7 +181,7 @@ def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) ->
     rows = list(LabelSet.load(labels()))[:6]
     model = load_trained(found, student, text_vocab)
     table = step_table(ModelRunner(model.peft, "tuned", text_vocab), rows, is_own_text=False)
-    routing = Routing(found.routers["tuned"], info.thresholds["tuned"], table)
+    routing = Routing(found.routers["tuned"], info.thresholds["tuned"], table, table)
     chosen = scan_triggers(model, all_step_items(rows, 8), len(rows), "tuned", routing)
     threshold = info.thresholds["tuned"]["entropy"]["0.2"]
     total = {"always": 0.0, "entropy@0.2": 0.0}
@@ -222,11 +230,120 @@ def test_scales_are_measured_as_if_the_adapter_were_smaller() -> None:
     assert len(set(scales.values())) == 3
 
 
+@pytest.mark.parametrize("form", ["direct", "residual"])
+def test_the_reported_figures_are_of_texts_that_chose_nothing(form: str) -> None:
+    """Their twin: the rule that decodes, step by step, on the half of the held-out texts that is left."""
+    info = read_info(selector(form))
+    label_set = LabelSet.load(labels())
+    train, held_out = label_set.split(0.25)
+    halves = split_held_out(held_out)
+    assert len(halves.choosing) == len(halves.reported) == 3
+    sides = [{row.problem_id for row in side} for side in (train, *halves)]
+    assert len(set.union(*sides)) == sum(map(len, sides)) == len(label_set)
+    found = load_selector(selector(form), info.base, info.vocabulary, info.hidden_size)
+    assert held_out_trajectories(found, label_set) == halves.reported
+    figures = {(row["proposer"], row["trigger"], row["tau"]): row for row in info.training["agreement"]}
+    _, student, text_vocab = shipped()
+    model = load_trained(found, student, text_vocab)
+    agree = greedy_agree = steps = top = right = 0
+    for row in halves.reported:
+        for number, step in enumerate(row.kept.tolist()):
+            ids = row.text_ids[: len(row.prompt_ids) + step].tolist()
+            candidates, own = row.candidates[number][:8].tolist(), row.student_log_probs[number][:8]
+            if form == "direct":
+                scores = logits_after(model.peft, ids)[candidates]
+            else:
+                states = torch.stack([hidden_after(model.peft, [*ids, token]) for token in candidates])
+                scores = torch.from_numpy(own) + Readout(found.readout, info.score_as).score(states)
+            pick = int((scores + info.proposal_weight * torch.from_numpy(own)).argmax())
+            best = int(row.teacher_log_probs[number][:8].argmax())
+            if row.entropy[step] > info.thresholds["base"]["entropy"]["0.2"]:
+                steps, agree, greedy_agree = steps + 1, agree + (pick == best), greedy_agree + (best == 0)
+            if row.kl_student_teacher[step] > label_set.manifest.kl_threshold:
+                top, right = top + 1, right + (pick == best)
+    entropy = figures["base", "entropy", 0.2]
+    assert entropy["steps"] == steps > 5
+    assert entropy["agree"] == pytest.approx(agree / steps)
+    assert entropy["greedy_agree"] == pytest.approx(greedy_agree / steps)
+    assert entropy["share"] == pytest.approx((agree - greedy_agree) / (steps - greedy_agree))
+    assert info.training["held_out"]["agree@1"] == pytest.approx(right / top)
+    assert {"gain", "gain_low", "gain_high"} <= info.training["held_out"].keys()
+    assert ("tuned", "entropy", 0.2) in figures or form == "direct"
+
+
+def test_analyses_score_by_the_rule_that_decodes(tmp_path: Path) -> None:
+    """`analyze` ranked by the scores alone, although decoding adds the weighted proposal."""
+    folder = Path(shutil.copytree(embedded_path("embedded/selector"), tmp_path / "weighted"))
+    found, student, text_vocab = shipped()
+    rows = list(LabelSet.load(labels()))[:2]
+    alone = score_trajectories(found, student, text_vocab, rows)
+    change(folder, proposal_weight=0.5)
+    weighted = load_selector(folder, found.info.base, found.info.vocabulary, found.info.hidden_size)
+    both = score_trajectories(weighted, shipped()[1], text_vocab, rows)
+    for row in rows:
+        for number, step in enumerate(row.kept.tolist()):
+            expected = alone[row.problem_id].scores[step] + 0.5 * row.student_log_probs[number]
+            np.testing.assert_allclose(both[row.problem_id].scores[step], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_selectors_without_halves_keep_all_their_held_out_texts() -> None:
+    """The shipped selector was chosen by all of them before they had halves."""
+    rows = list(LabelSet.load(labels()))[:4]
+    assert "reported_problems" not in read_info(embedded_path("embedded/selector")).training
+    assert halves_of_training(shipped()[0].info.training, rows) == (rows, [])
+
+
+def test_one_held_out_problem_cannot_choose_and_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(train_arguments(labels(), tmp_path / "one", "--held_out", "0.04"))
+    assert "held_out: expected at least 2 held-out problems, one to choose" in capsys.readouterr().err
+
+
+def test_a_selector_without_routers_can_be_completed(tmp_path: Path) -> None:
+    """Routers cost as much as a small selector; a search over settings does not need them."""
+    main(train_arguments(labels(), tmp_path / "bare", "--form", "direct", "--skip_routers"))
+    bare = read_info(tmp_path / "bare")
+    assert bare.thresholds.keys() == {"base"} and "router" not in bare.thresholds["base"]
+    assert bare.default("base").trigger in ("entropy", "margin", "always")
+    lm = PPSLocal(**ARGUMENTS, selector=str(tmp_path / "bare"), trigger="entropy", tau=0.05)
+    assert lm.policy().trigger.name == "entropy"
+    with pytest.raises(ValueError, match="has no router for proposer=base"):
+        PPSLocal(**ARGUMENTS, selector=str(tmp_path / "bare"), trigger="router", tau=0.05)
+    given = ["--pretrained", STUDENT, "--labels", str(labels()), "--device", "cpu"]
+    main(["train", *given, "--complete", str(tmp_path / "bare"), "--out", str(tmp_path / "whole")])
+    whole, expected = read_info(tmp_path / "whole"), read_info(selector("direct"))
+    assert whole.thresholds == expected.thresholds and whole.defaults == expected.defaults
+    assert whole.adapter_scale == expected.adapter_scale
+    one, two = (
+        load_file(folder / "router.safetensors") for folder in (tmp_path / "whole", selector("direct"))
+    )
+    assert one and one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_fewer_problems_can_be_learnt_from(tmp_path: Path) -> None:
+    """A learning curve: the held-out problems stay the same."""
+    options = ("--limit", "5", "--drop_misses", "--regret", "0.5", "--beta", "0.1", "--anchor", "labels")
+    main(train_arguments(labels(), tmp_path / "few", "--form", "direct", *options, "--average_last", "0.5"))
+    few, all_problems = read_info(tmp_path / "few").training, read_info(selector("direct")).training
+    assert (few["problems"], all_problems["problems"]) == (5, 18)
+    assert few["history"][0]["agree@1"] == all_problems["history"][0]["agree@1"]
+    assert few["history"][-1]["averaged"] == 2  # two steps are all that there are
+    assert few["settings"]["settings"]["limit"] == 5 and few["settings"]["selector"]["anchor"] == "labels"
+
+
 def test_the_best_by_gain_is_kept_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(train_arguments(labels(), tmp_path / "kept", "--form", "direct", "--keep", "gain"))
     training = read_info(tmp_path / "kept").training
-    assert training["held_out"]["gain"] == max(entry["gain"] for entry in training["history"])
-    assert training["held_out"]["gain"] == pytest.approx(training["scan"]["base"]["always"], abs=1e-4)
+    assert training["choosing"]["gain"] == max(entry["gain"] for entry in training["history"])
+    always = {name: gain for name, gain in training["scan"]["base"].items() if name.startswith("always")}
+    assert training["choosing"]["gain"] == pytest.approx(max(always.values()), abs=1e-4)
+    main(train_arguments(labels(), tmp_path / "tuned", "--form", "direct", "--keep", "tuned_gain"))
+    training = read_info(tmp_path / "tuned").training
+    assert training["choosing"]["tuned_gain"] == max(entry["tuned_gain"] for entry in training["history"])
+    best_scale = max(training["adapter_scales"].values())
+    assert training["choosing"]["tuned_gain"] == pytest.approx(best_scale, abs=1e-4)
     with pytest.raises(SystemExit):
         main(train_arguments(labels(), tmp_path / "a", "--form", "residual", "--keep", "gain"))
     assert "keep=gain: it needs labels at every step" in capsys.readouterr().err
@@ -236,7 +353,7 @@ def test_training_goes_on_from_a_selector(tmp_path: Path) -> None:
     first = selector("direct")
     main(train_arguments(labels(), tmp_path / "next", "--form", "direct", "--start", str(first)))
     before, after = read_info(first).training, read_info(tmp_path / "next").training
-    assert after["history"][0]["loss"] == pytest.approx(before["held_out"]["loss"], rel=1e-4)
+    assert after["history"][0]["loss"] == pytest.approx(before["choosing"]["loss"], rel=1e-4)
     assert after["settings"]["start"] and "start" not in before["settings"]
     one, two = (load_file(folder / "router.safetensors") for folder in (first, tmp_path / "next"))
     base = [name for name in one if name.startswith("base.")]
@@ -254,10 +371,11 @@ def test_a_start_brings_what_it_has_learnt(tmp_path: Path) -> None:
     size = ("--form", "direct", "--rank", "64", "--alpha", "128", "--lr", "1e-9")
     main(train_arguments(labels(), tmp_path / "next", *size, "--start", str(start)))
     found, student, text_vocab = shipped()
-    held_out = LabelSet.load(labels()).split(0.25)[1]
-    items = make_items(held_out, 8, LabelSet.load(labels()).manifest.kl_threshold)
-    expected = agreement(load_trained(found, student, text_vocab), items)
+    choosing = split_held_out(LabelSet.load(labels()).split(0.25)[1]).choosing
+    items = make_items(choosing, 8, LabelSet.load(labels()).manifest.kl_threshold)
     begun = read_info(tmp_path / "next").training["history"][0]
+    weight = begun["proposal_weight"]
+    expected = agreement(load_trained(found, student, text_vocab), items, proposal_weight=weight)
     assert {name: begun[name] for name in expected} == pytest.approx(expected, abs=1e-4)
     assert begun["agree@1"] > begun["greedy_agree@1"]
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from s2t_eval.engine import Request
+from s2t_eval.methods.selector_folder import read_info
 from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.s2t_local import PPSLocal
 from s2t_eval.training.label_collection import CollectionFolder, Problem, generate_rollouts
-from tests.harness_helpers import STUDENT, generation, prompts
+from s2t_eval.training.labels import LabelSet
+from tests import learning
+from tests.harness_helpers import STUDENT, generation, logits_after, model, prompts
 
 
 def test_a_stop_string_in_a_thought_does_not_end_a_rollout(tmp_path: Path) -> None:
@@ -24,3 +32,61 @@ def test_a_stop_string_in_a_thought_does_not_end_a_rollout(tmp_path: Path) -> No
     assert text.count(".") > 1, "the thought has sentences of its own"
     assert text.endswith(".") and " answer is " in text
     assert finished == [1]
+
+
+def collect_with(folder: Path, *more: str) -> LabelSet:
+    learning.main(learning.collect_arguments(folder, 6, "--steps", "all", *more))
+    return LabelSet.load(folder)
+
+
+def test_texts_of_a_second_round_are_those_that_the_selector_decodes(tmp_path: Path) -> None:
+    """The labels are of the selector's own texts; the candidates are still the plain student's."""
+    rule = {"trigger": "entropy", "tau": 0.2}
+    flags = ("--selector", "embedded/selector", "--selector_trigger", "entropy", "--selector_tau", "0.2")
+    second, first = collect_with(tmp_path / "second", *flags), collect_with(tmp_path / "first")
+    lm = PPSLocal(STUDENT, device="cpu", batch_size=8, selector="embedded/selector", **rule)
+    assert lm.selector is not None and second.manifest.rollouts is not None
+    assert second.manifest.rollouts["selector"] == lm.selector.hash
+    assert second.manifest.rollouts["policy"] == json.loads(json.dumps(lm.policy().describe()))
+    assert first.manifest.rollouts is None
+    rows = list(second)
+    prompts_of_rows = [Request(tuple(row.prompt_ids.tolist()), 96, lm.stop_ids) for row in rows]
+    expected = {result.index: result.output_ids for result in lm.decoder().run(prompts_of_rows)}
+    for i, row in enumerate(rows):
+        decoded = expected[i][: len(row.output_ids)]  # the task's stop strings may end a text before that
+        assert row.output_ids.tolist() == decoded
+    plain = model(STUDENT)
+    differing = 0
+    for row, greedy_row in zip(rows, first, strict=True):
+        assert row.prompt_ids.tolist() == greedy_row.prompt_ids.tolist()
+        differing += row.output_ids.tolist() != greedy_row.output_ids.tolist()
+        for number, step in enumerate(row.kept.tolist()):
+            ids = row.text_ids[: len(row.prompt_ids) + step].tolist()
+            top = logits_after(plain, ids).topk(3)
+            assert row.candidates[number][:3].tolist() == top.indices.tolist()
+    assert differing > 0
+
+
+def test_a_second_round_trains_on_from_the_first_with_the_same_problems_held_out(tmp_path: Path) -> None:
+    flags = ("--selector", str(learning.selector("direct")), "--selector_trigger", "entropy")
+    folder = tmp_path / "second"
+    learning.main(
+        learning.collect_arguments(folder, learning.COUNT, "--steps", "all", *flags, "--selector_tau", "0.2")
+    )
+    start = ("--form", "direct", "--start", str(learning.selector("direct")))
+    learning.main(learning.train_arguments(folder, tmp_path / "next", *start))
+    first, second = (LabelSet.load(path).split(0.25)[1] for path in (learning.labels(), folder))
+    assert [row.problem_id for row in first] == [row.problem_id for row in second]
+    assert read_info(tmp_path / "next").labels["rollouts"]["tau"] == 0.2
+
+
+def test_a_selector_that_does_not_fit_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more, message in (
+        (("--selector_tau", "0.2"), "selector_tau: there is no selector that it could be of"),
+        (("--selector", "embedded/selector", "--max_gen_toks", "40"), "it was made with another prompt"),
+        (("--selector", str(tmp_path / "none")), "expected a folder of `s2t-eval train` or a hub repository"),
+    ):
+        with pytest.raises(SystemExit):
+            learning.main(learning.collect_arguments(tmp_path / "out", 4, *more))
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from s2t_eval.artifacts.files import WriteError
@@ -44,6 +45,14 @@ class Line(nn.Module):
         error = (self.layer(self.dropout(x))[:, 0] + self.offset - y) ** 2
         weights = torch.tensor([item.weight for item in batch])
         return Sum((error * weights).sum())
+
+
+class Undropped(Line):
+    """The same without dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.0)
 
 
 def examples(count: int = 11) -> list[Example]:
@@ -90,13 +99,8 @@ def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
 
 
 def test_accumulated_windows_are_one_large_batch(tmp_path: Path) -> None:
-    class Plain(Line):
-        def __init__(self) -> None:
-            super().__init__()
-            self.dropout = nn.Dropout(0.0)
-
-    few = make(tmp_path / "a", Plain(), batch_size=1, accumulate=4)
-    one = make(tmp_path / "b", Plain(), batch_size=4, accumulate=1)
+    few = make(tmp_path / "a", Undropped(), batch_size=1, accumulate=4)
+    one = make(tmp_path / "b", Undropped(), batch_size=4, accumulate=1)
     few.run(), one.run()
     for name, value in weights(few).items():
         torch.testing.assert_close(value, weights(one)[name], atol=1e-5, rtol=1e-4)
@@ -164,6 +168,55 @@ def test_a_window_is_prepared_once_before_its_repeated_steps(tmp_path: Path) -> 
     assert sorted(source for items, _ in prepared[:3] for source in items) == sorted(
         item.source for item in examples()
     )
+
+
+def test_the_average_of_the_last_steps_is_one_more_candidate(tmp_path: Path) -> None:
+    """At a rate so large that single steps jump about, their average is nearer to the minimum."""
+    options = {"epochs": 20, "lr": 0.3, "schedule": "constant", "average_last": 0.5, "snapshots": 10}
+    loop = make(tmp_path / "run", Undropped(), evaluations=1, **options)
+    trained = loop.run()
+    *steps, average = trained.history
+    assert average["averaged"] == 10 and average["rank_kept"] == 1 and average["step"] == 60
+    assert average["loss"] < min(entry["loss"] for entry in steps)
+    assert trained.averaged == 10 and trained.best == average
+    loop.module.eval()
+    assert loop.evaluate()["loss"] == pytest.approx(average["loss"], rel=1e-5)
+    folders = sorted((tmp_path / "run" / "snapshots").iterdir())
+    assert [int(folder.name) for folder in folders] == list(range(33, 61, 3))
+    expected = torch.stack([load_file(f / "parameters.safetensors")["offset"] for f in folders]).mean(0)
+    torch.testing.assert_close(weights(loop)["offset"], expected)
+
+
+def test_an_average_that_is_worse_is_not_kept(tmp_path: Path) -> None:
+    """All steps of a run that approaches the minimum lie on one side of it: the last one is the best."""
+    trained = make(tmp_path / "run", lr=0.01, average_last=1.0, snapshots=3).run()
+    assert trained.history[-1]["averaged"] == 3 and not trained.averaged
+    assert "averaged" not in trained.best and trained.best["step"] == 9
+
+
+def test_the_last_step_can_be_kept_whatever_its_figures(tmp_path: Path) -> None:
+    loop = make(tmp_path / "run", lr=3.0)
+    loop.metric = "step"
+    trained = loop.run()
+    assert trained.best_step == trained.steps == 9
+    assert trained.best["loss"] > min(entry["loss"] for entry in trained.history)
+    averaging = make(tmp_path / "average", lr=3.0, average_last=0.5)
+    averaging.metric = "step"
+    assert averaging.run().averaged == 4
+
+
+@pytest.mark.parametrize("at", [4, 8])
+def test_a_resumed_run_averages_the_same_steps(tmp_path: Path, at: int) -> None:
+    options = {"average_last": 0.7, "snapshots": 3}
+    whole = make(tmp_path / "whole", **options)
+    expected = whole.run()
+    interrupt(make(tmp_path / "interrupted", **options), at=at)
+    resumed = make(tmp_path / "interrupted", **options)
+    assert resumed.run() == expected
+    again = make(tmp_path / "interrupted", **options)  # finished, but its folder was not written yet
+    assert again.run() == expected
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], value) and torch.equal(weights(again)[name], value)
 
 
 def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,9 @@ from torch import Tensor
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.scores import Evidence
 from s2t_eval.training.labels import LabelError, Trajectory
+from s2t_eval.training.selector.items import Anchors, Item, make_items, with_regret_weights
 from s2t_eval.training.selector.losses import LOSSES, cross_entropy, listwise_kl, ranknet
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
-from s2t_eval.training.selector.packing import Item, make_items
 from tests.twins import VOCAB, tiny_model
 
 K = 5
@@ -106,6 +108,79 @@ def test_regularizer_is_the_mean_kl_over_text_tokens(monkeypatch: pytest.MonkeyP
     for name in slow:
         if "readout" not in name:
             torch.testing.assert_close(packed[name], slow[name], atol=1e-3, rtol=1e-3)
+
+
+def anchored(model: SelectorModel, width: int) -> list[Item]:
+    """The items with two anchors each, and the plain student's first `width` tokens there."""
+    inner = model.peft.get_base_model()
+    made = []
+    for item in items():
+        steps = torch.tensor([2, len(item.text_ids) - item.prompt_length - 2])
+        with torch.no_grad(), model.peft.disable_adapter():
+            logits = inner(item.text_ids[None]).logits[0, item.prompt_length + steps - 1, : VOCAB - 20]
+        top = logits.float().log_softmax(-1).topk(width)
+        made.append(replace(item, anchors=Anchors(steps, top.indices, top.values)))
+    return made
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("width", [4, VOCAB - 20])
+def test_the_labels_anchor_is_the_kl_over_their_candidates_and_the_rest(width: int, reverse: bool) -> None:
+    """Its twin: the same KL step by step. With all tokens as candidates it is the full KL, else less."""
+    model = selector("qwen2", form="direct", beta=0.5, reverse=reverse, anchor="labels")
+    examples = [
+        replace(item, group_weights=torch.tensor([1.0, 0.5, 2.0, 1.5])) for item in anchored(model, width)
+    ]
+    inner = model.peft.get_base_model()
+    losses, expected = model(model.pack(examples)), torch.zeros(())
+    for item in examples:
+        assert item.anchors is not None
+        at = item.prompt_length + item.anchors.steps - 1
+        tuned = inner(item.text_ids[None]).logits[0, at, : VOCAB - 20].float().log_softmax(-1)
+        with torch.no_grad(), model.peft.disable_adapter():
+            frozen = inner(item.text_ids[None]).logits[0, at, : VOCAB - 20].float().log_softmax(-1)
+        for t, f, ids in zip(tuned, frozen, item.anchors.candidates, strict=True):
+            p, q = (torch.cat([v[ids], (1 - v[ids].exp().sum()).clamp(min=1e-6).log()[None]]) for v in (t, f))
+            p, q, t, f = (q, p, f, t) if reverse else (p, q, t, f)
+            kl, full = (p.exp() * (p - q)).sum(), (t.exp() * (t - f)).sum()
+            assert float(kl.detach()) <= float(full.detach()) + 1e-5
+            if width == VOCAB - 20:
+                torch.testing.assert_close(kl, full, atol=1e-4, rtol=1e-3)
+            expected = expected + kl * 5.0 / 2  # each item weighs 5 and has two anchors
+    torch.testing.assert_close(losses.regularizer, expected, atol=1e-4, rtol=1e-3)
+    packed, slow = gradients(model, losses.regularizer), gradients(model, expected)
+    for name in slow:
+        torch.testing.assert_close(packed[name], slow[name], atol=1e-3, rtol=1e-3)
+
+
+def test_the_labels_anchor_needs_no_second_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = selector("qwen2", form="direct", beta=0.5, anchor="labels")
+    batch, passes = model.pack(anchored(model, 4)), []
+    hidden = model._hidden
+    monkeypatch.setattr(model, "_hidden", lambda batch: passes.append(1) or hidden(batch))
+    model(batch)
+    assert len(passes) == 1
+    model.settings = replace(model.settings, anchor="text")
+    model(batch)
+    assert len(passes) == 3
+
+
+@pytest.mark.parametrize("form", ["lookahead", "direct"])
+def test_a_batch_of_weighted_items_is_the_sum_of_its_items(form: str) -> None:
+    """The loss of a window does not depend on how its items are batched."""
+    model = selector("qwen2", form=form, beta=0.5, anchor="labels")
+    weights = torch.tensor([0.5, 2.0, 0.0, 1.0])
+    examples = [replace(item, group_weights=weights) for item in anchored(model, 4)]
+    whole = model(model.pack(examples))
+    alone = [model(model.pack([item])) for item in examples]
+    torch.testing.assert_close(
+        whole.loss, torch.stack([one.loss for one in alone]).sum(), atol=1e-4, rtol=1e-4
+    )
+    [item] = examples[:1]
+    scores = model.scores(model.pack([item]))
+    per_group = listwise_kl(scores, item.teacher_log_probs, model.settings.effective_temperature)
+    torch.testing.assert_close(alone[0].selection, (per_group * weights).sum(), atol=1e-4, rtol=1e-4)
+    assert item.weight == 3.5
 
 
 def test_base_weights_and_untrained_scores_are_the_student_s() -> None:
@@ -207,6 +282,52 @@ def test_top_steps_are_used_and_some_quiet_ones() -> None:
     assert make_items([trajectory()], 3, kl_threshold=2.0) == []
 
 
+def labelled(teacher: list[list[float]], argmax: list[int]) -> Trajectory:
+    """Six steps with the candidates 10 to 13 each, these probabilities and these tokens of the teacher."""
+    base = trajectory()
+    candidates = np.tile(np.arange(10, 14, dtype=np.int32), (6, 1))
+    return replace(
+        base,
+        candidates=candidates,
+        teacher_log_probs=np.log(np.array(teacher, dtype=np.float32)),
+        teacher_argmax=np.array(argmax, dtype=np.int32),
+    )
+
+
+TEACHER = [[0.4, 0.3, 0.2, 0.05]] * 4 + [[0.1, 0.8, 0.05, 0.01], [0.2, 0.2, 0.1, 0.4]]
+
+
+def test_steps_whose_teacher_token_is_no_candidate_are_dropped() -> None:
+    row = labelled(TEACHER, [10, 10, 10, 99, 11, 13])
+    (item,) = make_items([row], 4, kl_threshold=0.5, drop_misses=True)
+    assert item.steps.tolist() == [4, 5]
+    (fewer,) = make_items([row], 3, kl_threshold=0.5, drop_misses=True)
+    assert fewer.steps.tolist() == [4]  # the fourth candidate is beyond K
+
+
+def test_anchors_are_the_other_steps_outside_the_top() -> None:
+    row = labelled(TEACHER, [10] * 6)
+    (item,) = make_items([row], 2, kl_threshold=0.5, with_anchors=True)
+    assert item.anchors is not None and item.anchors.steps.tolist() == [0, 1, 2]
+    assert item.anchors.candidates.shape == (3, 4)  # all that are labelled, not the K of the groups
+    (all_used,) = make_items([row], 2, kl_threshold=0.5, low_kl_fraction=1.0, with_anchors=True)
+    assert all_used.anchors is not None and not len(all_used.anchors.steps)
+    assert make_items([row], 2, kl_threshold=0.5)[0].anchors is None
+
+
+def test_regret_weighs_what_the_decoder_can_gain() -> None:
+    made = make_items([labelled(TEACHER, [10] * 6)], 4, kl_threshold=0.5)
+    regrets = np.log([1.0, 0.8 / 0.1, 0.4 / 0.2])  # greedy's token is right at the first
+    (half,) = with_regret_weights(made, 0.5)
+    np.testing.assert_allclose(half.weights, 0.5 + 0.5 * regrets / regrets.mean(), rtol=1e-5)
+    (alone,) = with_regret_weights(made, 1.0)
+    assert alone.steps.tolist() == [4, 5] and alone.candidates.shape == (2, 4)
+    np.testing.assert_allclose(alone.weights, regrets[1:] / regrets.mean(), rtol=1e-5)
+    assert with_regret_weights(made, 0.0) == made and made[0].weights.tolist() == [1, 1, 1]
+    with pytest.raises(LabelError, match="regret: the teacher prefers the student's own token at every step"):
+        with_regret_weights(make_items([labelled([TEACHER[0]] * 6, [10] * 6)], 4, 0.5), 1.0)
+
+
 def test_more_candidates_than_were_kept_are_refused() -> None:
     with pytest.raises(
         LabelError, match=r"shard-00000\.parquet, row 7: expected at least 9 candidates a step, got 4"
@@ -219,6 +340,9 @@ def test_settings_outside_their_range_are_named() -> None:
         ({"bins": 1}, "bins"),
         ({"temperature": 0.0}, "temperature"),
         ({"beta": -1.0}, "beta"),
+        ({"anchor": "all"}, "anchor: expected one of text, labels"),
+        ({"anchor": "labels", "beta": 0.0}, "anchor: with beta 0 there is no regularizer"),
+        ({"reverse": True, "beta": 0.0}, "reverse: with beta 0 there is no regularizer"),
     ):
         with pytest.raises(ValueError, match=message):
             SelectorSettings(**wrong)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ def test_no_fired_step_among_the_held_out_problems_is_refused(
 ) -> None:
     """Few labels ended in `KeyError: 'agree@1'`: there was no held-out step to measure agreement at."""
     student = ["--pretrained", STUDENT, "--device", "cpu", "--dtype", "float32"]
-    few = ["--task", "s2t_arith", "--limit", "4", "--skip", "8", "--tau", "0.005", "--max_gen_toks", "16"]
+    few = ["--task", "s2t_arith", "--limit", "20", "--skip", "8", "--tau", "0.002", "--max_gen_toks", "16"]
     labels = str(tmp_path / "labels")
     cli.main(["collect", *student, "--teacher", TEACHER, *few, "--out", labels])
     capsys.readouterr()
@@ -23,5 +23,5 @@ def test_no_fired_step_among_the_held_out_problems_is_refused(
         cli.main(["train", *student, "--labels", labels, "--out", str(tmp_path / "selector")])
     said = capsys.readouterr().err.splitlines()[-1]
     assert caught.value.code == 2
-    assert "labels: none of the 1 problems that are held out has a step above KL " in said
+    assert "labels: none of the 1 problems that are held out to choose by has a step above KL " in said
     assert said.endswith("collect more problems, or change --held_out")

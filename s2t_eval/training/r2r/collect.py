@@ -53,7 +53,7 @@ def write_texts(
 ) -> None:
     """Write the teacher's greedy text of each problem that has none yet."""
     decoder = Decoder(teacher, greedy(), rows=rows, decode=decode, answer_of=answer_of)
-    generate_texts(decoder, teacher, problems, work, "texts", _text, advance, on_round)
+    generate_texts(decoder, problems, work, "texts", _text, advance, on_round)
 
 
 def _text(problem: Problem, result: Result) -> dict[str, Tensor]:

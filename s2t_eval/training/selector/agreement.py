@@ -9,15 +9,30 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from s2t_eval.selection.scores import with_proposal
 from s2t_eval.statistics import teacher_gain
+from s2t_eval.training.selector.items import Item
 from s2t_eval.training.selector.losses import LOSSES
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
-from s2t_eval.training.selector.packing import Item
+
+PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+"""Weights of the proposer's log-probability that are compared on held-out texts."""
+SCORED_AT_ONCE = 8
+"""Texts that are scored in one forward pass."""
 
 
 @torch.inference_mode()
-def score_items(model: SelectorModel, items: Sequence[Item], batch_size: int) -> list[Tensor]:
-    """Scores of every item's candidates, [groups, K] each, on the CPU."""
+def score_items(model: SelectorModel, items: Sequence[Item], batch_size: int | None = None) -> list[Tensor]:
+    """Scores of every item's candidates, [groups, K] each, on the CPU.
+
+    Args:
+        model: the selector.
+        items: their groups are scored.
+        batch_size: items of a forward pass. None: `SCORED_AT_ONCE`, or one where candidates are appended,
+            because attention over the branches of a text needs much memory.
+    """
+    if batch_size is None:
+        batch_size = 1 if model.settings.looks_ahead else SCORED_AT_ONCE
     scores: list[Tensor] = []
     for begin in range(0, len(items), batch_size):
         part = items[begin : begin + batch_size]
@@ -32,28 +47,35 @@ def own_logits(model: SelectorModel, items: Sequence[Item]) -> list[Tensor]:
     return [model.own_logits(model.pack([item])).float().cpu() for item in items]
 
 
-def agreement(model: SelectorModel, items: Sequence[Item], batch_size: int = 1) -> dict[str, float]:
+def agreement(
+    model: SelectorModel, items: Sequence[Item], batch_size: int | None = None, proposal_weight: float = 0.0
+) -> dict[str, float]:
     """Held-out metrics: agree@1, the agreement of greedy decoding, Spearman, loss, and the number of groups.
 
-    The teacher's best token is taken among the item's candidates.
+    The teacher's best token is taken among the item's candidates. Agreement and Spearman's correlation are
+    those of the scores by which decoding ranks, with this `proposal_weight`; the loss is that of training.
     """
-    return agreement_of(score_items(model, items, batch_size), items, model.settings)
+    return agreement_of(score_items(model, items, batch_size), items, model.settings, proposal_weight)
 
 
 def agreement_of(
-    item_scores: Sequence[Tensor], items: Sequence[Item], settings: SelectorSettings
+    item_scores: Sequence[Tensor],
+    items: Sequence[Item],
+    settings: SelectorSettings,
+    proposal_weight: float = 0.0,
 ) -> dict[str, float]:
     """The metrics of `agreement`, from scores of each item's groups, [groups, K] each."""
     if not items:
         return {"groups": 0}
     scores = torch.cat(list(item_scores))
+    ranking = ranking_scores(scores, items, proposal_weight)
     teacher = torch.cat([item.teacher_log_probs for item in items])
     loss = LOSSES[settings.loss](scores, teacher, settings.effective_temperature)
     best = teacher.argmax(-1)
     return {
-        "agree@1": float((scores.argmax(-1) == best).float().mean()),
+        "agree@1": float((ranking.argmax(-1) == best).float().mean()),
         "greedy_agree@1": float((best == 0).float().mean()),
-        "spearman": spearman(scores.numpy(), teacher.numpy()),
+        "spearman": spearman(ranking.numpy(), teacher.numpy()),
         "loss": float(loss.mean()),
         "groups": len(best),
     }
@@ -67,10 +89,19 @@ def gains(scores: Tensor, items: Sequence[Item], proposal_weight: float = 0.0) -
         items: the same groups in the same order.
         proposal_weight: the student's log-probability is added to a score with this weight.
     """
-    student = torch.cat([item.student_log_probs for item in items])
     teacher = torch.cat([item.teacher_log_probs for item in items])
-    selected = (scores + proposal_weight * student).argmax(-1)
+    selected = ranking_scores(scores, items, proposal_weight).argmax(-1)
     return teacher_gain(teacher.numpy(), selected.numpy())
+
+
+def ranking_scores(scores: Tensor, items: Sequence[Item], proposal_weight: float) -> Tensor:
+    """The scores by which decoding ranks the candidates of all items' groups, [groups, K]."""
+    return with_proposal(scores, torch.cat([item.student_log_probs for item in items]), proposal_weight)
+
+
+def best_proposal_weight(scores: Tensor, items: Sequence[Item]) -> float:
+    """The weight of `PROPOSAL_WEIGHTS` with the largest gain at these groups; of equal ones the smallest."""
+    return max(PROPOSAL_WEIGHTS, key=lambda weight: float(gains(scores, items, weight).sum()))
 
 
 def spearman(scores: np.ndarray, targets: np.ndarray) -> float:

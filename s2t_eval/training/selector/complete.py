@@ -15,8 +15,9 @@ from s2t_eval.methods.selector_folder import (
 )
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.continuation import make_model, require_same_labels
+from s2t_eval.training.selector.held_out import halves_of_training
 from s2t_eval.training.selector.model import SelectorSettings
-from s2t_eval.training.selector.routing import Routing, make_routing
+from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
 from s2t_eval.training.selector.trigger_scan import with_defaults
 from s2t_eval.training.student import Student
 
@@ -48,9 +49,10 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     model = make_model(student, SelectorSettings(**trained["selector"]), selector)
     work = out.with_name(out.name + ".training")
     identity = {"complete": selector.hash, "labels": labels.hash}
+    halves = halves_of_training(info.training, held_out)
     routings: dict[str, Routing] = {
         proposer: make_routing(
-            student, model.peft, proposer, train, held_out, work / f"router-{proposer}", identity
+            student, model.peft, proposer, train, halves, work / f"router-{proposer}", identity
         )
         for proposer in missing
     }
@@ -58,8 +60,10 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     reports = {key: routing.report() for key, routing in routings.items()}
     training = {**info.training, "triggers": {**info.training["triggers"], **reports}}
     info = replace(info, thresholds=thresholds, training=training)
-    info = with_defaults(info, model, labels, held_out, info.top_k, routings, trained["loop"]["precision"])
-    routers = {**selector.routers, **{key: routing.router for key, routing in routings.items()}}
+    info = with_defaults(
+        info, model, labels, halves.choosing, info.top_k, routings, trained["loop"]["precision"]
+    )
+    routers = {**selector.routers, **trained_routers(routings)}
     save_selector(out, info, model.readout, routers, model.peft)
     shutil.rmtree(work)
     return info

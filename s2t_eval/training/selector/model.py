@@ -17,9 +17,11 @@ from s2t_eval.selection.scores import (
     Score,
     make_score,
 )
+from s2t_eval.statistics import LEAST_LOG_PROB
 from s2t_eval.training.chunks import checkpointed_sum
+from s2t_eval.training.selector.items import Item
 from s2t_eval.training.selector.losses import LOSSES
-from s2t_eval.training.selector.packing import Batch, Item, attention_masks, pack
+from s2t_eval.training.selector.packing import Batch, attention_masks, pack
 from s2t_eval.training.selector.settings import SelectorSettings as SelectorSettings
 
 
@@ -72,7 +74,8 @@ class SelectorModel(nn.Module):
 
     def pack(self, items: Sequence[Item]) -> Batch:
         """Pack items into a batch for this form and loss, on this model's device."""
-        batch = pack(items, branches=self.settings.looks_ahead, whole_text=self.settings.beta > 0)
+        settings = self.settings
+        batch = pack(items, settings.looks_ahead, whole_text=settings.beta > 0 and settings.anchor == "text")
         return batch.to(self.readout.device)
 
     def forward(self, batch: Batch) -> Losses:
@@ -82,11 +85,13 @@ class SelectorModel(nn.Module):
         per_group = LOSSES[self.settings.loss](
             scores, batch.teacher_log_probs, self.settings.effective_temperature
         )
-        selection = per_group.sum()
+        selection = (per_group * batch.weights).sum()
         regularizer = selection.new_zeros(())
-        if self.settings.beta:
-            # The loss is a sum over groups, so the mean over positions is multiplied by their number.
-            regularizer = self._regularizer(batch, hidden[batch.text_index]) * len(per_group)
+        if self.settings.beta and self.settings.anchor == "labels":
+            regularizer = self._label_regularizer(batch, hidden)
+        elif self.settings.beta:
+            # The loss is a sum over groups, so the mean over positions is multiplied by their weights.
+            regularizer = self._regularizer(batch, hidden[batch.text_index]) * batch.weights.sum()
         return Losses(selection + self.settings.beta * regularizer, selection, regularizer)
 
     def scores(self, batch: Batch) -> Tensor:
@@ -123,11 +128,40 @@ class SelectorModel(nn.Module):
             frozen = self._hidden(batch)[batch.text_index]
         return checkpointed_sum(self._kl, tuned, frozen) / len(tuned)
 
+    def _label_regularizer(self, batch: Batch, hidden: Tensor) -> Tensor:
+        """KL between tuned and frozen student at the anchors, from the labels: no second forward pass.
+
+        The distributions are over the labelled candidates and one more bucket, the rest of the vocabulary.
+        Merging tokens into a bucket can only lower a KL, so this is a lower bound of the full one.
+        """
+        positions, candidates, log_probs, weights = batch.anchors
+        if not len(positions):
+            return hidden.new_zeros((), dtype=torch.float32)
+        return checkpointed_sum(self._bucket_kl, hidden[positions], candidates, log_probs, weights)
+
+    def _bucket_kl(self, tuned: Tensor, candidates: Tensor, frozen: Tensor, weights: Tensor) -> Tensor:
+        logits = self._lm_head.logits(tuned)
+        log_probs = logits.gather(-1, candidates) - logits.logsumexp(-1, keepdim=True)
+        p, q = (with_rest(values.float()) for values in (log_probs, frozen))
+        if self.settings.reverse:
+            p, q = q, p
+        return ((p.exp() * (p - q)).sum(-1) * weights).sum()
+
     def _kl(self, tuned: Tensor, frozen: Tensor) -> Tensor:
         p, q = (self._lm_head.logits(states).log_softmax(-1) for states in (tuned, frozen))
         if self.settings.reverse:
             p, q = q, p
         return (p.exp() * (p - q)).sum()
+
+
+LEAST_REST = 1e-6
+"""Smallest probability of the rest of the vocabulary: below it a difference from 1 is rounding."""
+
+
+def with_rest(log_probs: Tensor) -> Tensor:
+    """Log-probabilities of some tokens and, last, of all others together, [n, tokens + 1]."""
+    rest = (1 - log_probs.exp().sum(-1, keepdim=True)).clamp(min=LEAST_REST)
+    return torch.cat([log_probs.clamp(min=LEAST_LOG_PROB), rest.log()], dim=-1)
 
 
 def initial_readout(lm_head: LMHead, settings: SelectorSettings) -> Tensor:

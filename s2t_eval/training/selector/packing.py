@@ -8,87 +8,26 @@ therefore that of a separate sequence of prefix and candidate (a test compares t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from s2t_eval.training.labels import LabelError, Trajectory
+from s2t_eval.training.selector.items import Item
 
 
-@dataclass(frozen=True)
-class Item:
-    """One trajectory with the steps that are trained on; each step is a group of K candidates.
+class AnchorBatch(NamedTuple):
+    """The anchors of a batch's items."""
 
-    Args:
-        text_ids: prompt and text, [text].
-        prompt_length: tokens of the prompt.
-        steps: indices of the groups' steps among the generated tokens, ascending, [groups].
-        candidates: token ids, [groups, K].
-        student_log_probs: log-probabilities under the student, [groups, K].
-        teacher_log_probs: log-probabilities under the teacher, [groups, K].
-        source: shard and row, for messages.
-    """
-
-    text_ids: Tensor
-    prompt_length: int
-    steps: Tensor
+    positions: Tensor
+    """index of the position that predicts each anchor's step in the flattened [batch * seq], [anchors]"""
     candidates: Tensor
+    """token ids, [anchors, n]"""
     student_log_probs: Tensor
-    teacher_log_probs: Tensor
-    source: str
-
-    @property
-    def weight(self) -> float:
-        """Weight of this item in a mean over groups: its number of groups."""
-        return float(len(self.steps))
-
-
-def make_items(
-    trajectories: Sequence[Trajectory],
-    num_candidates: int,
-    kl_threshold: float,
-    low_kl_fraction: float = 0.0,
-) -> list[Item]:
-    """Items of the steps above a KL threshold, and of a random share of the other steps with candidates.
-
-    Args:
-        trajectories: labelled texts.
-        num_candidates: K; the first K of the labelled candidates are used.
-        kl_threshold: a step is used if its KL(p_S || p_L) is above this, nats; minus infinity uses all.
-        low_kl_fraction: share of the other labelled steps that is also used (needs labels of
-            `--steps all`).
-
-    Raises:
-        LabelError: a step has fewer labelled candidates than `num_candidates`.
-    """
-    items = []
-    for number, row in enumerate(trajectories):
-        is_used = row.kl_student_teacher[row.kept] > kl_threshold
-        if low_kl_fraction:
-            draws = np.random.default_rng(number).random(len(is_used))
-            is_used |= draws < low_kl_fraction
-        if not is_used.any():
-            continue
-        if row.candidates.shape[1] < num_candidates:
-            raise LabelError(
-                f"labels: shard {row.shard}, row {row.row}: expected at least {num_candidates} candidates a "
-                f"step, got {row.candidates.shape[1]}; lower --num_candidates"
-            )
-        items.append(
-            Item(
-                torch.from_numpy(row.text_ids).long(),
-                len(row.prompt_ids),
-                torch.from_numpy(row.kept[is_used]).long(),
-                torch.from_numpy(row.candidates[is_used][:, :num_candidates]).long(),
-                torch.from_numpy(row.student_log_probs[is_used][:, :num_candidates]),
-                torch.from_numpy(row.teacher_log_probs[is_used][:, :num_candidates]),
-                row.source,
-            )
-        )
-    return items
+    """under the plain student, [anchors, n]"""
+    weights: Tensor
+    """the item's weight over its number of anchors, [anchors]: a sum over anchors is then a mean of each item
+    times its weight, as the selection loss is a sum over groups"""
 
 
 class Batch(NamedTuple):
@@ -112,13 +51,18 @@ class Batch(NamedTuple):
     """[groups, K]"""
     teacher_log_probs: Tensor
     """[groups, K]"""
+    weights: Tensor
+    """weight of each group in the loss, [groups]"""
+    anchors: AnchorBatch
+    """the steps of the regularizer that reads the labels; empty without it"""
     sources: list[str]
     """shard and row of each item, for messages"""
 
     def to(self, device: torch.device) -> Batch:
         """The batch with all tensors on a device."""
+        anchors = AnchorBatch(*(value.to(device) for value in self.anchors))
         moved: list[Any] = [value.to(device) if isinstance(value, Tensor) else value for value in self]
-        return Batch(*moved)
+        return Batch(*moved)._replace(anchors=anchors)
 
 
 def pack(items: Sequence[Item], branches: bool, whole_text: bool) -> Batch:
@@ -127,9 +71,10 @@ def pack(items: Sequence[Item], branches: bool, whole_text: bool) -> Batch:
     Args:
         items: at least one.
         branches: whether candidates are appended (score forms that look ahead).
-        whole_text: whether the text after the last group is kept (the regularizer needs every position).
+        whole_text: whether the text after the last group is kept (the regularizer needs every position);
+            it always is where items have anchors.
     """
-    rows = [_Row.make(item, branches, whole_text) for item in items]
+    rows = [_Row.make(item, branches, whole_text or item.anchors is not None) for item in items]
     seq = max(len(row.ids) for row in rows)
     shape = (len(rows), seq)
     input_ids = torch.zeros(shape, dtype=torch.long)
@@ -159,7 +104,29 @@ def pack(items: Sequence[Item], branches: bool, whole_text: bool) -> Batch:
         torch.cat([item.candidates for item in items]),
         torch.cat([item.student_log_probs for item in items]),
         torch.cat([item.teacher_log_probs for item in items]),
+        torch.cat([item.weights for item in items]),
+        _anchor_batch(items, seq),
         [item.source for item in items],
+    )
+
+
+def _anchor_batch(items: Sequence[Item], seq: int) -> AnchorBatch:
+    none = torch.zeros(0, dtype=torch.long)
+    index, anchors, weights = [none], [], [torch.zeros(0)]
+    for number, item in enumerate(items):
+        if item.anchors is None or not len(item.anchors.steps):
+            continue
+        anchors.append(item.anchors)
+        count = len(item.anchors.steps)
+        index.append(number * seq + item.prompt_length + item.anchors.steps - 1)
+        weights.append(torch.full((count,), item.weight / count))
+    if not anchors:
+        return AnchorBatch(none, none[:, None], torch.zeros(0, 1), weights[0])
+    return AnchorBatch(
+        torch.cat(index),
+        torch.cat([part.candidates for part in anchors]),
+        torch.cat([part.student_log_probs for part in anchors]),
+        torch.cat(weights),
     )
 
 

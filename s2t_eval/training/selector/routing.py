@@ -22,6 +22,7 @@ from s2t_eval.selection.thresholds import Rates, measure_thresholds
 from s2t_eval.training.labels import Trajectory
 from s2t_eval.training.loop import LoopSettings
 from s2t_eval.training.router import StepTable, step_table, train_router
+from s2t_eval.training.selector.held_out import HeldOut
 from s2t_eval.training.student import Student
 from s2t_eval.training.trigger_recall import trigger_report
 
@@ -34,22 +35,26 @@ ROUTER_LOOP = LoopSettings(
 class Routing(NamedTuple):
     """A proposer's router, the thresholds of all triggers, and the steps that they were measured on."""
 
-    router: Router
+    router: Router | None
+    """None where none was trained"""
     thresholds: Rates
     table: StepTable
-    """the steps of the held-out texts"""
+    """the steps of the held-out texts by which is chosen"""
+    reported: StepTable
+    """the steps of the held-out texts that figures are reported of; empty where there are no such texts"""
 
     def report(self) -> dict[str, dict[str, float]]:
-        """Recall, KL share and AUROC of each local trigger on the held-out steps."""
-        return trigger_report(self.table.divergences(self.router), self.table.all_kl.numpy())
+        """Recall, KL share and AUROC of each local trigger on the reported steps, else on the others."""
+        table = self.reported if self.reported.features else self.table
+        return trigger_report(table.divergences(self.router), table.all_kl.numpy())
 
 
 def make_routing(
     student: Student,
     peft: PeftModel,
     proposer: str,
-    train: Sequence[Trajectory],
-    held_out: Sequence[Trajectory],
+    train: Sequence[Trajectory] | None,
+    held_out: HeldOut,
     folder: Path,
     identity: Mapping[str, Any],
     trained_router: Router | None = None,
@@ -60,8 +65,9 @@ def make_routing(
         student: its layers contain the adapter.
         peft: the adapter.
         proposer: the router is trained on this proposer's hidden states, `base` or `tuned`.
-        train: training texts.
-        held_out: texts that thresholds are measured on.
+        train: training texts; None trains no router.
+        held_out: the router's best evaluation is chosen by one half; thresholds, which no label enters, are
+            measured on both.
         folder: where the router's checkpoints are written.
         identity: settings of the run; checkpoints of another run are refused.
         trained_router: a router that was trained on the same texts before; None trains one.
@@ -72,22 +78,40 @@ def make_routing(
     model = ModelRunner(student.model, student.name, student.text_vocab)
     is_own_text = proposer == "base"
     with adapter_on(peft) if proposer == "tuned" else nullcontext():
-        held_out_table = step_table(model, held_out, is_own_text)
-        train_table = None if trained_router is not None else step_table(model, train, is_own_text)
+        tables = [step_table(model, half, is_own_text) for half in held_out]
+        train_table = None
+        if train is not None and trained_router is None:
+            train_table = step_table(model, train, is_own_text)
     layers.enable_adapter_layers()
-    if train_table is None:
-        assert trained_router is not None
-        router = trained_router.to(model.device)
-    else:
+    router = trained_router.to(model.device) if trained_router is not None else None
+    if train_table is not None:
         # A network this small needs a few hundred steps an epoch; large sets take larger batches instead.
-        loop = replace(ROUTER_LOOP, batch_size=max(ROUTER_LOOP.batch_size, len(train) // 400))
+        num_texts = len(train_table.features)
+        loop = replace(ROUTER_LOOP, batch_size=max(ROUTER_LOOP.batch_size, num_texts // 400))
         identity = {**identity, "proposer": proposer}
-        router, _ = train_router(train_table, held_out_table, loop, folder, identity, model.device)
-    return Routing(router, _thresholds(held_out_table, router, held_out), held_out_table)
+        router, _ = train_router(train_table, tables[0], loop, folder, identity, model.device)
+    return Routing(router, _thresholds(tables, router, held_out), *tables)
 
 
-def _thresholds(table: StepTable, router: Router, held_out: Sequence[Trajectory]) -> Rates:
+def all_divergences(
+    table: StepTable, router: Router | None, trajectories: Sequence[Trajectory]
+) -> dict[str, np.ndarray]:
+    """Trigger key -> its divergence at all steps of these texts, local triggers and the teacher's KL."""
     divergences = dict(table.divergences(router))
     for direction in ("student_teacher", "teacher_student"):
-        divergences[f"kl:{direction}"] = np.concatenate([getattr(row, f"kl_{direction}") for row in held_out])
-    return measure_thresholds({key: values.tolist() for key, values in divergences.items()}, SCANNED_TAUS)
+        columns = [getattr(row, f"kl_{direction}") for row in trajectories]
+        divergences[f"kl:{direction}"] = np.concatenate(columns)
+    return divergences
+
+
+def _thresholds(tables: Sequence[StepTable], router: Router | None, held_out: HeldOut) -> Rates:
+    values: dict[str, list[float]] = {}
+    for table, half in ((table, half) for table, half in zip(tables, held_out, strict=True) if half):
+        for key, divergence in all_divergences(table, router, half).items():
+            values.setdefault(key, []).extend(divergence.tolist())
+    return measure_thresholds(values, SCANNED_TAUS)
+
+
+def trained_routers(routings: Mapping[str, Routing]) -> dict[str, Router]:
+    """Proposer -> its router, of those that have one."""
+    return {key: routing.router for key, routing in routings.items() if routing.router is not None}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from s2t_eval.method_table import ScoreAs, ScoreForm
 from s2t_eval.models.lora_settings import LoraSettings
-from s2t_eval.ranges import AT_LEAST_2, NOT_NEGATIVE, PART, POSITIVE, SHARE, require_ranges
+from s2t_eval.ranges import AT_LEAST_1, AT_LEAST_2, NOT_NEGATIVE, PART, POSITIVE, SHARE, require_ranges
 
 LossName = Literal["ce", "kl", "ranknet"]
-Keep = Literal["agree@1", "gain"]
+Anchor = Literal["text", "labels"]
+Keep = Literal["agree@1", "gain", "tuned_gain", "last"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class SelectorSettings(LoraSettings):
         beta: weight of the regularizer, the KL of tuned and frozen student at the text's positions; 0 for a
             selector that only scores (pps_local).
         reverse: regularize by KL(base || tuned) instead of KL(tuned || base).
+        anchor: where the regularizer holds. `text`: at every position, by a second forward pass of the frozen
+            student; `labels`: at the labelled steps outside the top tau that are not trained on, over the
+            labels' own candidates and one bucket for all other tokens, without a second pass (needs labels
+            of `--steps all`).
 
     Raises:
         ValueError: a value outside its range.
@@ -43,12 +48,16 @@ class SelectorSettings(LoraSettings):
     temperature: float | None = None
     beta: float = 0.1
     reverse: bool = False
+    anchor: Anchor = "text"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_ranges(self, bins=AT_LEAST_2, temperature=POSITIVE, beta=NOT_NEGATIVE)
-        if self.reverse and not self.beta:
-            raise ValueError("reverse: with beta 0 there is no regularizer to reverse; give one of the two")
+        if self.anchor not in get_args(Anchor):
+            raise ValueError(f"anchor: expected one of {', '.join(get_args(Anchor))}, got {self.anchor!r}")
+        if not self.beta and (self.reverse or self.anchor != "text"):
+            name = "reverse" if self.reverse else "anchor"
+            raise ValueError(f"{name}: with beta 0 there is no regularizer; give a beta, or leave {name} out")
 
     @property
     def effective_temperature(self) -> float:
@@ -72,10 +81,19 @@ class TrainSettings:
         top_k: number of candidates K in decoding; held-out figures are measured with it.
         low_kl_fraction: share of the steps outside the top tau that are trained on too; needs labels of
             `--steps all`.
-        held_out: share of the questions that are never trained on.
-        keep: the held-out figure whose best evaluation is kept: `agree@1` at the top steps, or `gain`, the
-            teacher's log-probability that the picks at every step gain for a text (for proposer `tuned`,
-            which writes every token).
+        drop_misses: leave out the steps at which the teacher's token is not among the K candidates.
+        regret: how far steps are weighted by what can be gained there, log p_L(best) - log p_L(greedy): 0
+            weighs all steps alike, 1 by their regret alone, which leaves out those where greedy is right.
+        limit: number of problems to learn from, in the order of the labels. None: all that are not held out.
+        skip_routers: train no routers and measure proposer `base` alone, for a selector that is only compared
+            with others: its default trigger is then one that needs none. `--complete` adds the rest.
+        held_out: share of the questions that are never trained on. By one half of them the checkpoint, the
+            trigger and the weights are chosen; the figures in the folder are of the other half.
+        keep: the figure of the choosing half whose best evaluation is kept. `agree@1`: agreement at the top
+            steps; `gain`: the teacher's log-probability that picks at every step gain for a text. Both
+            are of proposer `base`, with the best `proposal_weight`. `tuned_gain`: the same gain of proposer
+            `tuned`, which writes every token, with the best `adapter_scale` (form `direct`). `last`: the last
+            step, or the average at the end, whatever its figures (for learning curves and comparisons).
 
     Raises:
         ValueError: a value outside its range, or more candidates in decoding than in training.
@@ -84,12 +102,22 @@ class TrainSettings:
     num_candidates: int = 16
     top_k: int = 8
     low_kl_fraction: float = 0.0
+    drop_misses: bool = False
+    regret: float = 0.0
+    limit: int | None = None
+    skip_routers: bool = False
     held_out: float = 0.1
     keep: Keep = "agree@1"
 
     def __post_init__(self) -> None:
         require_ranges(
-            self, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2, low_kl_fraction=SHARE, held_out=PART
+            self,
+            num_candidates=AT_LEAST_2,
+            top_k=AT_LEAST_2,
+            low_kl_fraction=SHARE,
+            regret=SHARE,
+            limit=AT_LEAST_1,
+            held_out=PART,
         )
         if self.top_k > self.num_candidates:
             raise ValueError(

@@ -14,9 +14,10 @@ from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.selector_folder import Selector
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.router import step_table
-from s2t_eval.training.selector.agreement import score_items
+from s2t_eval.training.selector.agreement import ranking_scores, score_items
+from s2t_eval.training.selector.held_out import halves_of_training
+from s2t_eval.training.selector.items import make_items
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
-from s2t_eval.training.selector.packing import make_items
 
 
 class TrajectoryScores(NamedTuple):
@@ -25,15 +26,21 @@ class TrajectoryScores(NamedTuple):
     router: np.ndarray | None
     """log-odds of the router of proposer `base` at every step, [steps]; None without such a router"""
     scores: dict[int, np.ndarray]
-    """kept step -> scores of its candidates, [K] each, in the order of the student's probabilities"""
+    """kept step -> scores of its candidates, [K] each, in the order of the student's probabilities; those by
+    which proposer `base` ranks, with the selector's `proposal_weight`"""
 
 
 def held_out_trajectories(selector: Selector, labels: LabelSet) -> list[Trajectory]:
-    """The trajectories of a label set that this selector was not trained on."""
-    if selector.info.labels != asdict(labels.manifest):
+    """The trajectories of a label set that this selector was neither trained on nor chosen by.
+
+    Selectors made before held-out texts had halves were chosen by all of them, and get all.
+    """
+    if {"rollouts": None, **selector.info.labels} != asdict(labels.manifest):
         return list(labels)
-    _, held_out = labels.split(selector.info.training["settings"]["settings"]["held_out"])
-    return held_out
+    training = selector.info.training
+    _, held_out = labels.split(training["settings"]["settings"]["held_out"])
+    halves = halves_of_training(training, held_out)
+    return halves.reported or halves.choosing
 
 
 def score_trajectories(
@@ -58,7 +65,10 @@ def score_trajectories(
     scored = {}
     for row, row_log_odds in zip(tqdm(trajectories, desc="Scoring"), log_odds, strict=True):
         items = make_items([row], row.candidates.shape[1], -np.inf)
-        scores: Sequence[np.ndarray] = list(score_items(model, items, 1)[0].numpy()) if items else []
+        scores: Sequence[np.ndarray] = []
+        if items:
+            weight = selector.info.proposal_weight
+            scores = list(ranking_scores(score_items(model, items, 1)[0], items, weight).numpy())
         by_step = dict(zip(row.kept.tolist(), scores, strict=True))
         scored[row.problem_id] = TrajectoryScores(row_log_odds, by_step)
     return scored

@@ -13,12 +13,11 @@ from torch import Tensor
 from s2t_eval.methods.selector_folder import ProposerDefault, SelectorInfo, scale_adapter
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import autocast
-from s2t_eval.training.selector.agreement import gains, own_logits, score_items
+from s2t_eval.training.selector.agreement import PROPOSAL_WEIGHTS, gains, own_logits, score_items
+from s2t_eval.training.selector.items import Item, make_items
 from s2t_eval.training.selector.model import SelectorModel
-from s2t_eval.training.selector.packing import Item, make_items
 from s2t_eval.training.selector.routing import Routing
 
-PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 ADAPTER_SCALES = (1.0, 0.7, 0.5)
 UNMEASURED = ProposerDefault("router", 0.05, "not measured")
 
@@ -36,7 +35,7 @@ def with_defaults(
     info: SelectorInfo,
     model: SelectorModel,
     labels: LabelSet,
-    held_out: Sequence[Trajectory],
+    choosing: Sequence[Trajectory],
     top_k: int,
     routings: Mapping[str, Routing],
     precision: str,
@@ -50,16 +49,16 @@ def with_defaults(
         info: the selector's manifest.
         model: the trained selector.
         labels: its label set.
-        held_out: the held-out texts of that set.
+        choosing: the held-out texts of that set by which is chosen.
         top_k: K in decoding.
         routings: proposer -> its router and thresholds.
         precision: as in `LoopSettings`.
     """
     if labels.manifest.steps != "all":
         return replace(info, defaults={**info.defaults, **dict.fromkeys(routings, UNMEASURED)})
-    items = all_step_items(held_out, top_k)
+    items = all_step_items(choosing, top_k)
     results: dict[str, ScanResult] = {
-        proposer: scan_triggers(model, items, len(held_out), proposer, routing, precision)
+        proposer: scan_triggers(model, items, len(choosing), proposer, routing, precision)
         for proposer, routing in routings.items()
     }
     scans = {**info.training.get("scan", {}), **{key: result.scan for key, result in results.items()}}
@@ -69,7 +68,7 @@ def with_defaults(
     if "base" in results:
         info = replace(info, proposal_weight=results["base"].proposal_weight)
     if "tuned" in results and not model.settings.looks_ahead:
-        scales = scan_scales(model, items, len(held_out), precision)
+        scales = scan_scales(model, items, len(choosing), precision)
         best = float(max(scales, key=scales.__getitem__))
         info = replace(info, adapter_scale=best, training={**training, "adapter_scales": scales})
     return info
@@ -100,7 +99,7 @@ def scan_triggers(
         routing: router and thresholds of this proposer.
         precision: as in `LoopSettings`.
     """
-    scores, unfired_gains = _scores_and_unfired_gains(model, items, proposer, precision)
+    scores, unfired_gains = scores_and_unfired_gains(model, items, proposer, precision)
     divergences = routing.table.divergences(routing.router)
     scan: dict[str, float] = {}
     best, best_weight = "", 0.0
@@ -120,7 +119,7 @@ def scan_triggers(
     return ScanResult(default, best_weight, scan)
 
 
-def _scores_and_unfired_gains(
+def scores_and_unfired_gains(
     model: SelectorModel, items: Sequence[Item], proposer: str, precision: str
 ) -> tuple[Tensor, np.ndarray]:
     """Scores under this proposer [groups, K], and the gain of its own token where no step fires [groups]."""
@@ -162,7 +161,7 @@ def held_out_scores(model: SelectorModel, items: Sequence[Item], precision: str)
     """Scores of all items' groups, [groups, K], in the precision of training."""
     model.eval()
     with autocast(precision, model.readout.device):
-        return torch.cat(score_items(model, items, 1))
+        return torch.cat(score_items(model, items))
 
 
 def _own_logits(model: SelectorModel, items: Sequence[Item], precision: str) -> Tensor:

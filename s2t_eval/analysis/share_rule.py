@@ -1,0 +1,162 @@
+"""The rule of agreement and share: the gain that a selector keeps, expected from Agree@1 and as measured.
+
+The rule expects the share (agree - greedy_agree) / (1 - greedy_agree), see `statistics.expected_share`, from
+agreement with the teacher at the steps that fire, on held-out texts that are not generated again. The
+measured share is that of right answers: of a run whose selector picks, against the run in which the teacher
+picks at the same trigger and rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from s2t_eval.analysis.sufficiency import SHADES
+from s2t_eval.artifacts.fingerprint import folder_hash
+from s2t_eval.artifacts.typed_json import read_object
+from s2t_eval.report.blocks import Entry
+from s2t_eval.report.compare import paired_scores
+from s2t_eval.report.figures import Plot, canvas
+from s2t_eval.statistics import share_of_gain, spearman
+
+SETTINGS = "selector.json"
+KEYS = ["checkpoint", "trigger", "tau", "proposer", "proposal_weight", "adapter_scale"]
+AGREEMENT = ["agree", "greedy_agree", "steps", "share", "low", "high"]
+PLACE = ["student", "benchmark", "n"]
+MEASURED = ["gain", "measured", "measured_low", "measured_high"]
+KL = "kl:student_teacher"
+
+
+def read_agreement(path: Path) -> pd.DataFrame:
+    """Agreement by selector, trigger and rate.
+
+    Args:
+        path: a selector folder of `s2t-eval train`, or a CSV file with the columns of the result, such as the
+            `share_rule.csv` of an earlier analysis.
+
+    Returns:
+        Columns selector (name), checkpoint (hash of its folder), trigger, tau, proposer, proposal_weight,
+        adapter_scale (1 is the trained adapter), agree, greedy_agree, steps, and the expected share with its
+        interval: share, low, high (nan where it is unknown). A `share_rule.csv` also has the columns of
+        `measured_shares`.
+
+    Raises:
+        ValueError: neither of the two, or a folder without these figures.
+    """
+    columns = ["selector", *KEYS, *AGREEMENT]
+    if path.is_file():
+        table = pd.read_csv(path, dtype={"checkpoint": str})
+        missing = [name for name in columns if name not in table]
+        if missing:
+            raise ValueError(f"--agreement {path}: it has no column {', '.join(missing)}")
+        return table[[*columns, *(name for name in (*PLACE, *MEASURED) if name in table)]]
+    try:
+        info = read_object(path / SETTINGS)
+        rows = info["training"]["agreement"]
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"--agreement {path}: expected a CSV file, or a selector folder whose {SETTINGS} has figures of "
+            "agreement; train it with this version of `s2t-eval train`"
+        ) from error
+    table = pd.DataFrame(rows, columns=["proposer", "trigger", "tau", *AGREEMENT])
+    table = table.assign(
+        selector=path.resolve().name,
+        checkpoint=folder_hash(path),
+        trigger=table["trigger"].replace(KL, "kl"),
+        proposal_weight=np.where(table["proposer"] == "base", info["proposal_weight"], 0.0),
+        adapter_scale=1.0,
+    )
+    return table[columns]
+
+
+def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The runs whose selector has known agreement, beside what the rule expects of them.
+
+    A run counts where the same documents were decoded greedily and with the teacher's picks at the same
+    trigger, rate and K. Rows that were measured before are kept, so that several sets of runs share a figure.
+
+    Args:
+        entries: the runs.
+        agreement: of `read_agreement`.
+
+    Returns:
+        Columns student, benchmark, n, the columns of `read_agreement`, gain (points that the teacher's picks
+        gain), measured, measured_low, measured_high (shares, 95 % by paired bootstrap).
+    """
+    table = pd.concat(agreement, ignore_index=True) if agreement else pd.DataFrame(columns=KEYS)
+    is_measured = table["measured"].notna() if "measured" in table else pd.Series(False, index=table.index)
+    rows = table[is_measured].to_dict("records")
+    table = table.drop(columns=[*PLACE, *MEASURED], errors="ignore")
+    for entry in entries:
+        settings = entry.run.settings
+        if not entry.run.method.selects_locally or settings.tau is None or entry.run.documents is None:
+            continue
+        weights = (settings.proposal_weight or 0.0, settings.adapter_scale or 1.0)
+        wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer, *weights)
+        known = table[(table[KEYS] == list(wanted)).all(axis=1)]
+        column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
+        full = [e for e in column if e.run.method.key == "s2t" and _is_same_rule(e, entry)]
+        base = [e for e in column if e.run.method.key == "greedy" and not e.is_teacher]
+        if not len(known) or not full or not base:
+            continue
+        scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base[0].run])
+        share, interval = share_of_gain(scores, full_scores, base_scores)
+        gain = 100 * float((full_scores - base_scores).mean())
+        measured = {"measured": share, "measured_low": interval.low, "measured_high": interval.high}
+        where = {"student": entry.student, "benchmark": entry.benchmark.title, "n": len(scores)}
+        rows.append({**where, **known.iloc[0].to_dict(), "gain": gain, **measured})
+    return pd.DataFrame(rows, columns=[*PLACE, "selector", *KEYS, *AGREEMENT, *MEASURED])
+
+
+def _is_same_rule(one: Entry, other: Entry) -> bool:
+    left, right = one.run.settings, other.run.settings
+    return (left.trigger, left.tau, left.top_k) == (right.trigger, right.tau, right.top_k)
+
+
+def share_rule(data: pd.DataFrame) -> Plot | None:
+    """Measured share of the gain against the share that the rule expects, a point for each run.
+
+    Args:
+        data: of `measured_shares`; further rows with the same columns can be appended.
+
+    Returns:
+        The same rows with `is_within` (whether the intervals of expected and measured share overlap); None
+        without rows.
+    """
+    data = data.dropna(subset=["share", "measured"]) if len(data) else data
+    if not len(data):
+        return None
+    data = data.reset_index(drop=True)
+    low, high = (data[name].fillna(data["share"]) for name in ("low", "high"))
+    data["is_within"] = (low <= data["measured_high"]) & (data["measured_low"] <= high)
+    with canvas(5.2, 4.6) as (figure, [ax]):
+        for shade, ((student, trigger), part) in zip(
+            SHADES * 4, data.groupby(["student", "trigger"], sort=False), strict=False
+        ):
+            x, y = 100 * part["share"], 100 * part["measured"]
+            x_error = [(x - 100 * part["low"]).fillna(0), (100 * part["high"] - x).fillna(0)]
+            y_error = [y - 100 * part["measured_low"], 100 * part["measured_high"] - y]
+            label = f"{student}, {trigger} (n = {part['n'].iloc[0]})"
+            ax.errorbar(x, y, y_error, x_error, fmt="o", color=shade, capsize=2, linewidth=0.8, label=label)
+        ends = [min(0, 100 * data["share"].min()), 100]
+        ax.plot(ends, ends, color="#888888", linewidth=0.8, linestyle=":")
+        ax.set_xlabel("expected from agreement with the teacher, % (95 %)")
+        ax.set_ylabel("share of the gain in right answers, % (95 %)")
+        ax.set_title(summary(data), fontsize=8, wrap=True)
+        ax.legend(fontsize=7)
+    return Plot("share_rule", "Share of the gain kept, expected from Agree@1 and measured", data, figure)
+
+
+def summary(data: pd.DataFrame) -> str:
+    """One sentence that says how well the rule fits: differences in points, and Spearman's correlation."""
+    difference = 100 * (data["measured"] - data["share"])
+    within = int(data["is_within"].sum())
+    text = (
+        f"The intervals overlap at {within} of {len(data)} points; the measured share differs from the "
+        f"expected one by {difference.mean():+.0f} points on average, by {difference.abs().max():.0f} at most"
+    )
+    rho = spearman(data["share"].tolist(), data["measured"].tolist()) if len(data) > 2 else np.nan
+    return text + (f"; rank correlation {rho:.2f}." if rho == rho else ".")

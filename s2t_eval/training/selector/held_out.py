@@ -1,0 +1,43 @@
+"""The held-out texts in two halves: by one everything is chosen, of the other figures are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from s2t_eval.training.labels import LabelError, Trajectory
+from s2t_eval.training.split import split_by_question
+
+
+class HeldOut(NamedTuple):
+    """Texts that are not trained on; those of one question are always in the same half."""
+
+    choosing: list[Trajectory]
+    """the checkpoint, the trigger, its rate and the weights are chosen by them"""
+    reported: list[Trajectory]
+    """figures are measured on them after every choice is made"""
+
+
+def split_held_out(held_out: Sequence[Trajectory]) -> HeldOut:
+    """The two halves of the held-out texts.
+
+    Raises:
+        LabelError: there is one question only.
+    """
+    if len({text.question_hash for text in held_out}) < 2:
+        raise LabelError(
+            "held_out: expected at least 2 held-out problems, one to choose the checkpoint by and one to "
+            "report figures of, got 1; raise --held_out, or label more problems"
+        )
+    reported, choosing = split_by_question(held_out, 0.5, LabelError)
+    return HeldOut(choosing, reported)
+
+
+def halves_of_training(training: Mapping[str, Any], held_out: Sequence[Trajectory]) -> HeldOut:
+    """The halves of a finished training; without reported texts where it was made before there were halves.
+
+    Args:
+        training: the record in the selector's manifest.
+        held_out: all texts that were held out of it.
+    """
+    return split_held_out(held_out) if "reported_problems" in training else HeldOut(list(held_out), [])

@@ -1,0 +1,139 @@
+"""The rule of agreement and share, by hand and against the committed results of the embedded pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from s2t_eval.analysis.share_rule import measured_shares, read_agreement, share_rule, summary
+from s2t_eval.artifacts.fingerprint import folder_hash
+from s2t_eval.cli import main
+from s2t_eval.report.blocks import arrange
+from s2t_eval.report.runs import read_runs
+from s2t_eval.statistics import expected_share
+from tests import learning
+from tests.report_helpers import EMBEDDED
+
+
+def test_the_rule_by_hand() -> None:
+    assert expected_share(0.967, 0.752) == pytest.approx(0.867, abs=1e-3)
+    assert expected_share(0.72, 0.448) == pytest.approx(0.49, abs=5e-3)  # half of the gain needs 72 %
+    assert expected_share(1.0, 0.4) == 1 and expected_share(0.4, 0.4) == 0 and expected_share(0.1, 0.4) < 0
+    assert str(expected_share(1.0, 1.0)) == "nan"
+
+
+def agreement(**changed: Any) -> pd.DataFrame:
+    """A selector's agreement at one trigger and rate, as a committed run names it."""
+    [run] = read_runs([EMBEDDED / "pps_local_tau5.json"])
+    row = {
+        "selector": "embedded",
+        "checkpoint": run.settings.checkpoint,
+        "trigger": "router",
+        "tau": 0.05,
+        "proposer": "base",
+        "proposal_weight": 0.0,
+        "adapter_scale": 1.0,
+        "agree": 0.9,
+        "greedy_agree": 0.6,
+        "steps": 100,
+        "share": 0.75,
+        "low": 0.6,
+        "high": 0.9,
+    }
+    return pd.DataFrame([{**row, **changed}])
+
+
+def test_runs_are_measured_against_the_teacher_s_picks_at_the_same_steps() -> None:
+    """Of the points of the router with the teacher's picks, not of the KL trigger."""
+    entries = arrange(read_runs([EMBEDDED]))
+    data = measured_shares(entries, [agreement(tau=0.01), agreement()])
+    [row] = data.to_dict("records")
+    right = {
+        name: read_runs([EMBEDDED / f"{name}.json"])[0].scored["score"].sum()
+        for name in ("greedy", "s2t_router_tau5", "pps_local_tau5")
+    }
+    full = right["s2t_router_tau5"] - right["greedy"]
+    assert row["measured"] == pytest.approx((right["pps_local_tau5"] - right["greedy"]) / full)
+    assert row["measured_low"] < row["measured"] < row["measured_high"]
+    assert (row["n"], row["tau"], row["share"]) == (300, 0.05, 0.75) and row["gain"] == pytest.approx(
+        full / 3
+    )
+    others = (
+        {"checkpoint": "0" * 16},
+        {"trigger": "entropy"},
+        {"proposer": "tuned"},
+        {"proposal_weight": 1.0},
+    )
+    for other in (*others, {"adapter_scale": 0.5}):
+        assert not len(measured_shares(entries, [agreement(**other)]))
+    assert not len(measured_shares(entries, []))
+
+
+def test_the_figure_says_how_well_the_rule_fits() -> None:
+    rows = measured_shares(arrange(read_runs([EMBEDDED])), [agreement()])
+    far = rows.assign(measured=0.2, measured_low=0.1, measured_high=0.3)
+    plot = share_rule(pd.concat([rows, far]))
+    assert plot is not None and plot.data["is_within"].tolist() == [True, False]
+    difference = 100 * (rows["measured"].iloc[0] - 0.75)
+    expected = (difference + 100 * (0.2 - 0.75)) / 2
+    assert (
+        f"overlap at 1 of 2 points; the measured share differs from the expected one by {expected:+.0f} "
+        in (summary(plot.data))
+    )
+    assert "by 55 at most." in summary(plot.data)
+    assert share_rule(rows.iloc[:0]) is None and share_rule(rows.assign(share=float("nan"))) is None
+
+
+def test_folders_and_tables_are_read_and_others_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = learning.selector("direct")
+    table = read_agreement(folder)
+    assert set(table["checkpoint"]) == {folder_hash(folder)} and set(table["selector"]) == {folder.name}
+    assert {"kl", "entropy", "router"} <= set(table["trigger"])
+    assert (table["agree"].between(0, 1) & (table["steps"] > 0)).all()
+    table.to_csv(tmp_path / "agreement.csv", index=False)
+    again = read_agreement(tmp_path / "agreement.csv")
+    pd.testing.assert_frame_equal(again, table, check_dtype=False)
+    (tmp_path / "other.csv").write_text("selector,tau\nmine,0.05\n")
+    with pytest.raises(ValueError, match=r"other\.csv: it has no column checkpoint, trigger, proposer"):
+        read_agreement(tmp_path / "other.csv")
+    with pytest.raises(ValueError, match=r"expected a CSV file, or a selector folder"):
+        read_agreement(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["analyze", "--agreement", str(folder), "--out", str(tmp_path / "out")])
+    assert "nothing to analyse" in capsys.readouterr().err
+
+
+def test_analyze_draws_the_rule(tmp_path: Path) -> None:
+    agreement().to_csv(tmp_path / "agreement.csv", index=False)
+    out = tmp_path / "analysis"
+    main(
+        [
+            "analyze",
+            "--results",
+            str(EMBEDDED),
+            "--agreement",
+            str(tmp_path / "agreement.csv"),
+            "--out",
+            str(out),
+        ]
+    )
+    assert "The intervals overlap at 1 of 1 points" in (out / "share_rule.svg").read_text()
+    assert read_agreement(out / "share_rule.csv")["tau"].tolist() == [0.05]
+    assert "Share of the gain kept, expected from Agree@1 and measured" in (out / "analysis.md").read_text()
+    again = tmp_path / "again"
+    main(["analyze", "--agreement", str(out / "share_rule.csv"), "--out", str(again)])
+    assert (again / "share_rule.csv").read_text() == (out / "share_rule.csv").read_text()
+
+
+def test_an_expected_share_without_an_interval_is_a_point() -> None:
+    rows = measured_shares(
+        arrange(read_runs([EMBEDDED])), [agreement(share=0.9, low=float("nan"), high=float("nan"))]
+    )
+    outside = rows.assign(measured=0.78, measured_low=0.76, measured_high=0.8)
+    plot = share_rule(pd.concat([rows, outside]))
+    assert plot is not None and plot.data["is_within"].tolist() == [True, False]
