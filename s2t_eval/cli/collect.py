@@ -59,8 +59,9 @@ class Collect(ProblemOptions):
             raise ValueError(
                 "--selector: the texts of a selector are written in this process; leave the servers out"
             )
-        pair = (self.student.pretrained, self.teacher, self.teacher_args)
-        lm = collect_labels.load_writers(*pair, settings, **self.loading, **servers)
+        lm = collect_labels.load_writers(
+            self.student.pretrained, self.teacher, self.teacher_args, settings, **self.loading, **servers
+        )
         manifest = collect_labels.collect_labels(lm, self.source, self.prompting, settings, self.out)
         print(
             f"{self.out}: {manifest.data['problems']} problems, {manifest.num_steps} steps, "
