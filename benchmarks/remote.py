@@ -24,12 +24,13 @@ from benchmarks.ratios import Ratio, Stopwatch, Target, alternate, divide
 from benchmarks.workload import Settings, load_model
 from s2t_eval.engine import Decoder, Request, Result
 from s2t_eval.engine.request import Usage
+from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import Pool
 from s2t_eval.remote.jobs import Work, run_jobs
 from s2t_eval.remote.labelling import RemoteScorer, ScoredText
 from s2t_eval.remote.probe import connect
 from s2t_eval.remote.protocol import draft_body, read_usage
-from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy, greedy, s2t
 from s2t_eval.selection.triggers import KlTrigger, TopEntropyTrigger

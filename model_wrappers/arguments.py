@@ -29,6 +29,9 @@ STOCK_ARGS = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "
 RENAMED = {"warmup": "warmup_tokens"}
 """Former name of an argument -> its name."""
 
+SERVED_METHODS = "greedy, distil, maj8, s2t, takeover, s2t_local, pps_local, or r2r with teacher_url alone"
+"""Methods that run on servers, for messages."""
+
 DIVERGENCES = {
     "kl": Range("a divergence of 0 or more (nats)", 0),
     "entropy": Range("an entropy of 0 or more (nats)", 0),
@@ -64,7 +67,7 @@ class CommonArguments:
 
 @dataclass(frozen=True)
 class ServerArguments(CommonArguments):
-    """Arguments of `greedy`, with which its model is on vLLM servers (see `s2t_eval/remote`).
+    """Arguments of `greedy` and `distil`, with which the model is on vLLM servers (see `s2t_eval/remote`).
 
     Args:
         student_url: base URLs of the servers of the student, joined by `+`. None loads the student here; with
@@ -86,10 +89,24 @@ class ServerArguments(CommonArguments):
         _ = self.remote_settings
         if self.student_url is not None:
             server_urls("student_url", str(self.student_url))
+        if self.uses_servers:
             return
         for name in ("chunk", "concurrency", "timeout_s", "patience_s"):
             if getattr(self, name) != getattr(RemoteSettings, name):
                 raise ValueError(f"{name}: it is a setting of servers; give student_url=URL, or leave it out")
+
+    @property
+    def uses_servers(self) -> bool:
+        """Whether a model of the run is on servers."""
+        return self.student_url is not None
+
+    def require_own_concurrency(self) -> None:
+        """Raise `ValueError` for a concurrency where a model of this process decides it by its cache."""
+        if self.concurrency != RemoteSettings.concurrency:
+            raise ValueError(
+                f"concurrency: with one model in this process batch_size decides it, got {self.concurrency}; "
+                "leave it out"
+            )
 
     @property
     def remote_settings(self) -> RemoteSettings:
@@ -98,7 +115,7 @@ class ServerArguments(CommonArguments):
 
 
 @dataclass(frozen=True)
-class SamplingArguments(CommonArguments):
+class SamplingArguments(ServerArguments):
     """Arguments of `maj8`. Defaults as in the Qwen2.5 models' own sampling (METHODS: Maj@8).
 
     Args:
@@ -248,9 +265,8 @@ class TeacherArguments(SelectionArguments, ServerArguments):
             one pass; 1 is lockstep, a pass of the teacher for each token. `auto` adapts the length by
             measurement and falls back to lockstep where that is faster. The texts are the same, but for
             rounding. On servers `chunk` takes its place.
-        teacher_url: base URLs of the servers of the teacher, joined by `+`; with `student_url`. `teacher`
-            then names the tokenizer that is compared with the student's; without it the server's model name
-            is tried.
+        teacher_url: base URLs of the servers of the teacher, joined by `+`. `teacher` then names the
+            tokenizer that is compared with the student's; without it the server's model name is tried.
     """
 
     verify: int | str = "auto"
@@ -270,23 +286,30 @@ class TeacherArguments(SelectionArguments, ServerArguments):
             )
 
     def _check_servers(self) -> None:
-        """Check the servers' addresses, and refuse what only a teacher loaded here can have."""
+        """Check the servers' addresses, and refuse what only models loaded here can have."""
+        if not self.uses_servers:
+            return
         if (self.student_url is None) != (self.teacher_url is None):
+            self.require_own_concurrency()
+        if self.verify != "auto":
             raise ValueError(
-                "student_url, teacher_url: give both or neither; one model here and the other on a server is "
-                f"not supported (got student_url={self.student_url}, teacher_url={self.teacher_url})"
+                "verify: with models on servers chunk takes its place; give chunk=TOKENS instead"
             )
         if self.teacher_url is None:
             return
         server_urls("teacher_url", str(self.teacher_url))
-        for name, default in (("teacher_dtype", None), ("teacher_device", None), ("verify", "auto")):
-            if getattr(self, name) != default:
-                other = "give chunk=TOKENS instead" if name == "verify" else "leave it out"
-                raise ValueError(f"{name}: the server of teacher_url decides it; {other}")
+        for name in ("teacher_dtype", "teacher_device"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: the server of teacher_url decides it; leave it out")
+
+    @property
+    def uses_servers(self) -> bool:
+        """Whether a model of the run is on servers."""
+        return self.student_url is not None or self.teacher_url is not None
 
 
 @dataclass(frozen=True)
-class LocalArguments(SelectionArguments):
+class LocalArguments(SelectionArguments, ServerArguments):
     """Arguments of `s2t_local` and `pps_local`: those of `s2t`, of which the teacher is optional.
 
     Args:
@@ -301,6 +324,11 @@ class LocalArguments(SelectionArguments):
             under proposer `base`, for which it was measured, and 0 under `tuned`.
         adapter_scale: factor of the adapter's contribution to the student. None takes the selector's
             under proposer `tuned`, for which it was measured, and 1 under `base`.
+        adapter: with `student_url`: name by which the servers serve the selector's adapter as a LoRA. None
+            takes the only one that they serve.
+        exported: with `student_url` and a selector that looks ahead: folder of `s2t-eval export
+            --to_reserved_rows`, the checkpoint that the servers serve; only its description is read. None
+            takes the folder from which the server loaded its model, if it is on this machine.
     """
 
     top_k: int | None = None  # type: ignore[assignment]
@@ -309,9 +337,12 @@ class LocalArguments(SelectionArguments):
     merge: bool = True
     proposal_weight: float | None = None
     adapter_scale: float | None = None
+    adapter: str | None = None
+    exported: str | None = None
 
     def __post_init__(self) -> None:
         self._check_ranges()
+        self._check_servers()
         for name in ("teacher_dtype", "teacher_device"):
             if getattr(self, name) is not None and self.teacher is None:
                 raise ValueError(f"{name}: there is no teacher that it could apply to; leave it out")
@@ -333,6 +364,16 @@ class LocalArguments(SelectionArguments):
         elif self.router is not None:
             raise ValueError(f"router={self.router}: only trigger=router uses it; name the trigger too")
 
+    def _check_servers(self) -> None:
+        """Refuse what only servers can have, and a concurrency where a teacher is loaded here."""
+        if self.uses_servers:
+            if self.teacher is not None:
+                self.require_own_concurrency()
+            return
+        for name in ("adapter", "exported"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: it belongs to servers; give student_url=URL, or leave it out")
+
 
 def split_arguments(
     method: str, own_class: type[CommonArguments], model_args: Mapping[str, Any]
@@ -345,6 +386,11 @@ def split_arguments(
     own_names = {field.name for field in fields(own_class)}
     stock_names = STOCK_ARGS | LOADING_ARGS
     unknown = [name for name in model_args if name not in own_names | stock_names]
+    if unknown and unknown[0] in ("student_url", "teacher_url"):
+        raise ValueError(
+            f"--model {method}: {unknown[0]}: its models run in this process only; on servers run "
+            f"{SERVED_METHODS}"
+        )
     if unknown and RENAMED.get(unknown[0]) in own_names:
         name = RENAMED[unknown[0]]
         raise ValueError(

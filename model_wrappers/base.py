@@ -33,6 +33,7 @@ from s2t_eval.model_wrappers.seeds import harness_seed
 from s2t_eval.model_wrappers.stock_arguments import flags_without_arguments
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import peak_memory
+from s2t_eval.remote.build import LocalModels
 from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
@@ -140,8 +141,10 @@ class EngineLM(HarnessRequests):
         """What generates the texts: the engine's decoder, or the scheduler over the servers."""
         if self.served is None:
             return self.decoder()
-        vocab = self.student.text_vocab
-        return self.served.scheduler(self.policy(), vocab, self.tok_decode, self.thoughts.answer_of)
+        local = LocalModels(None if self.is_student_served else self.student, self.teacher, self.rows)
+        return self.served.scheduler(
+            self.policy(), self.student.text_vocab, self.tok_decode, self.thoughts.answer_of, local
+        )
 
     def decoder(self, observe: Sequence[Trigger] = ()) -> Scheduler[Any]:
         """A decoder of the engine for this run's policy."""
@@ -171,7 +174,7 @@ class EngineLM(HarnessRequests):
         return super().loglikelihood_rolling(requests, disable_tqdm)
 
     def _require_weights(self, requests: list[Instance]) -> None:
-        if self.served is not None:
+        if self.is_student_served:
             raise ValueError(
                 f"task {requests[0].task_name}: it needs log-likelihoods, which student_url does not serve; "
                 "use --model vllm or --model local-completions of lm_eval for it"
@@ -206,7 +209,7 @@ class EngineLM(HarnessRequests):
         return {
             "policy": self.policy().describe(),
             "student": self.student_fingerprint,
-            "dtype": str(self.model.dtype) if self.served is None else "of the server",
+            "dtype": str(self.model.dtype) if not self.is_student_served else "of the server",
             **({"servers": self.served.describe()} if self.served is not None else {}),
             "add_bos_token": self.add_bos_token,
             "think_end_token": self.think_end_token,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.methods.distilled import SETTINGS, DistilInfo, read_distilled
-from s2t_eval.model_wrappers.arguments import split_arguments
+from s2t_eval.model_wrappers.arguments import ServerArguments, split_arguments
 from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
+
+logger = logging.getLogger(__name__)
 
 
 class Distil(EngineLM):
@@ -23,6 +27,7 @@ class Distil(EngineLM):
     """
 
     METHOD = "distil"
+    ARGUMENTS = ServerArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
@@ -31,7 +36,10 @@ class Distil(EngineLM):
             kwargs["peft"] = self._peft = resolve_model(self._peft)
         self.distilled = self._read(pretrained, kwargs.get("revision"))
         super().__init__(pretrained, **kwargs)
-        self.distilled.require_result(self._peft or self.student_name, self.student_fingerprint)
+        if self.student_fingerprint == UNKNOWN_WEIGHTS:
+            logger.warning("student_url: the weights of %s are not here to be compared", self.student_name)
+        else:
+            self.distilled.require_result(self._peft or self.student_name, self.student_fingerprint)
 
     def _read(self, pretrained: Any, revision: str | None) -> DistilInfo:
         """The manifest `distil.json` of the adapter or the checkpoint."""

@@ -47,7 +47,7 @@ class LoadedStudent(SharedWork):
         if self.arguments.trace:
             require_new_trace(Path(str(self.arguments.trace)))
         self.served = Served.of(self.arguments, kwargs)
-        if self.served is not None or (not torch.cuda.is_available() and stock.get("device") is None):
+        if self.is_student_served or (not torch.cuda.is_available() and stock.get("device") is None):
             stock["device"] = "cpu"  # stock's default is "cuda" even where there is none
         path = resolve_model(pretrained) if isinstance(pretrained, str) else pretrained
         self.student_name = pretrained if isinstance(pretrained, str) else pretrained.name_or_path
@@ -71,9 +71,14 @@ class LoadedStudent(SharedWork):
         with loading("pretrained", self.student_name):
             super()._create_tokenizer(*args, **kwargs)
 
+    @property
+    def is_student_served(self) -> bool:
+        """Whether the student is on servers, so that no weights are loaded here."""
+        return self.served is not None and self.served.has_student
+
     def _fingerprint(self) -> str | None:
         """Of the student; None where it is on servers and its weights are not on this machine."""
-        if self.served is None:
+        if not self.is_student_served:
             return model_fingerprint(self.model)
         return unloaded_fingerprint(self.student_name, self.model)
 
@@ -83,7 +88,7 @@ class LoadedStudent(SharedWork):
         Stock `peft=` resizes the embeddings to the tokenizer's size, which would cut off the rows
         that pad the vocabulary of Qwen and others.
         """
-        if self.served is not None:
+        if self.is_student_served:
             unloaded: Any = unloaded_model(self.config, bool(kwargs.get("trust_remote_code")))
             self._model = unloaded
             return

@@ -14,6 +14,7 @@ from s2t_eval.model_wrappers.arguments import SamplingArguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.requests import origin_of
 from s2t_eval.model_wrappers.voting import votable_answers, votable_task, vote
+from s2t_eval.remote.protocol import SUPPORT
 from s2t_eval.selection import policy
 from s2t_eval.selection.confidence import ConfidenceSignal, text_confidence
 from s2t_eval.selection.policy import Policy
@@ -38,6 +39,8 @@ class MajorityVote(EngineLM):
         super().__init__(pretrained, **kwargs)
         arguments = self.sampling_arguments
         self.sampling = Sampling(arguments.temperature, arguments.top_p, arguments.sample_top_k)
+        if self.is_student_served:
+            self._require_servable()
 
     @property
     def sampling_arguments(self) -> SamplingArguments:
@@ -47,6 +50,16 @@ class MajorityVote(EngineLM):
     def policy(self) -> Policy:
         """No step fires; the tokens are sampled."""
         return replace(policy.greedy(), name=self.METHOD)
+
+    def _require_servable(self) -> None:
+        """Raise `ValueError` for a sampling that reads more tokens than servers return of a step."""
+        if not 0 < self.sampling.top_k <= SUPPORT:
+            raise ValueError(
+                f"sample_top_k: servers return the {SUPPORT} most likely tokens, so expected 1 to {SUPPORT}, "
+                f"got {self.sampling.top_k}"
+            )
+        if self.is_weighted:
+            raise ValueError("weight=confidence: not on servers; leave student_url out, or weight")
 
     @property
     def is_weighted(self) -> bool:

@@ -27,6 +27,11 @@ class R2RArguments(TeacherArguments):
                 "another trigger are --model takeover"
             )
         super().__post_init__()
+        if self.student_url is not None:
+            raise ValueError(
+                "--model r2r: its router reads the student's hidden states, which servers do not return; "
+                "leave student_url out and give teacher_url alone, or run takeover on servers"
+            )
 
 
 class RoadsToRome(SelectToThink):

@@ -54,7 +54,7 @@ class SelectionLM(EngineLM):
         self.selector = self._load_selector(self.selection.selector)
         self.router = self._load_router()
         self.teacher_fingerprint: str | None = None
-        if self.served is not None:
+        if self.served is not None and self.served.fleet.teachers:
             self.teacher_fingerprint = self.served.teacher_fingerprint(
                 self.tokenizer, arguments.teacher, bool(kwargs.get("trust_remote_code", False))
             )
@@ -64,6 +64,8 @@ class SelectionLM(EngineLM):
             self.router.require_teacher(self.teacher_fingerprint)
         self.calibration = self._load_calibration()
         self._policy = self._make_policy()
+        if self.served is not None:
+            self.generator()  # a policy that servers cannot follow is reported before any prompt is made
 
     @property
     def proposer(self) -> str:

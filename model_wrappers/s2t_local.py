@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
+
+import torch
 
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, Selector, SelectorInfo, adapter_on
 from s2t_eval.model_wrappers.arguments import LocalArguments, split_arguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
+from s2t_eval.model_wrappers.served_selector import (
+    with_adapted_students,
+    with_adapter,
+    with_reserved_rows,
+)
+from s2t_eval.remote.adapter_probe import has_shared_batches, require_separate
+from s2t_eval.remote.build import Fleet
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import make_score
@@ -101,7 +111,46 @@ class S2TLocal(SelectionLM):
         self.selector = super()._load_selector(name)
         if self.is_topk_distilled:
             self._refuse_selection()
+        if self.served is not None:
+            self.served.fleet = self._fleet(self.served.fleet)
         return self.selector
+
+    def _fleet(self, fleet: Fleet) -> Fleet:
+        """The servers, whose adapter or reserved rows score the candidates."""
+        assert self.selector is not None
+        if self.adapter_scale != 1 and not self._has_reserved_rows:
+            raise ValueError(
+                f"adapter_scale={self.adapter_scale}: servers apply an adapter as it was trained; merge it "
+                "with this factor (`s2t-eval export --merged`), or give adapter_scale=1"
+            )
+        settings = self.local.remote_settings
+        if self._has_reserved_rows:
+            fleet = with_reserved_rows(fleet, self.selector, self.local.exported)
+            return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
+        fleet = with_adapter(fleet, self.selector, self.local.adapter)
+        if self.proposer == "tuned":
+            return with_adapted_students(fleet)
+        assert fleet.adapter is not None
+        require_separate(fleet.students, fleet.adapter, settings)
+        return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
+
+    @property
+    def _has_reserved_rows(self) -> bool:
+        """Whether the servers' checkpoint has to hold the readout: the form looks ahead.
+
+        Raises:
+            ValueError: proposer `base`, whose proposals a checkpoint with the adapter does not make.
+        """
+        assert self.selector is not None
+        if self.selector.info.form == "direct":
+            return False
+        if self.proposer == "base":
+            raise ValueError(
+                f"--model {self.METHOD}: form {self.selector.info.form} with proposer=base needs hidden "
+                "states, which servers do not return; use a selector of form direct, --model s2t_local, or "
+                "load the student here (leave student_url out)"
+            )
+        return True
 
     def _refuse_selection(self) -> None:
         """Refuse arguments of a selection that cannot change a token."""
@@ -118,6 +167,8 @@ class S2TLocal(SelectionLM):
     def _attach(self) -> ModelRunner | None:
         """Attach the adapter; returns the model that scores, None where the proposer itself scores."""
         assert self.selector is not None
+        if self.served is not None:
+            return None
         is_merged = self.proposer == "tuned" and self.local.merge
         peft = self.selector.attach(self.student.base, full_precision=is_merged, scale=self.adapter_scale)
         layers: Any = peft.base_model
@@ -149,7 +200,9 @@ class S2TLocal(SelectionLM):
             name = "router"  # a rate needs a trigger that has one
         trigger, threshold = self._firing(name, self.tau)
         top_k = self._require_top_k(arguments.top_k or info.top_k)
-        rows = self.selector.readout.to(self.device)
+        # The reserved rows of a server's checkpoint are the product of readout and hidden state.
+        is_served = self.served is not None
+        rows = torch.eye(info.bins) if is_served else self.selector.readout.to(self.device)
         score = make_score(info.form, rows, info.score_as, self.proposal_weight)
         return policy.s2t_local(trigger, threshold, score, top_k, arguments.warmup_tokens)
 

@@ -17,8 +17,9 @@ from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments, TeacherArguments
 from s2t_eval.models.loading import UNREADABLE, loading, resolve_model
 from s2t_eval.models.vocabulary import require_same_vocabulary
+from s2t_eval.remote.build import Fleet, LocalModels
 from s2t_eval.remote.probe import connect
-from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy
 
@@ -51,32 +52,31 @@ class Served:
             ServerError: servers that lack what a run needs.
             ServersUnavailableError: a server that does not answer.
         """
-        if not isinstance(arguments, ServerArguments) or arguments.student_url is None:
+        if not isinstance(arguments, ServerArguments) or not arguments.uses_servers:
             return None
-        for name in REFUSED:
-            if model_args.get(name):
-                raise ValueError(
-                    f"{name}: with student_url the model is the server's; merge it into a checkpoint, serve "
-                    "that, and leave the argument out"
-                )
+        students: tuple[str, ...] = ()
+        if arguments.student_url is not None:
+            _require_plain(model_args)
+            students = server_urls("student_url", arguments.student_url)
         teachers: tuple[str, ...] = ()
+        needs_rows = False
         if isinstance(arguments, TeacherArguments) and arguments.teacher_url is not None:
             teachers = server_urls("teacher_url", arguments.teacher_url)
-        # Calibration and labels read whole texts, under the policy that never fires.
-        needs_rows = (
-            isinstance(arguments, TeacherArguments)
-            and arguments.trigger in ("kl", "never")
-            and arguments.tau != 1
-        )
+            # Calibration and labels read whole texts, under the policy that never fires.
+            needs_rows = arguments.trigger in ("kl", "never") and arguments.tau != 1
         settings = arguments.remote_settings
-        students = server_urls("student_url", arguments.student_url)
         return cls(connect(students, teachers, settings, needs_rows), settings)
 
+    @property
+    def has_student(self) -> bool:
+        """Whether the student is on servers; else only the teacher is."""
+        return bool(self.fleet.students)
+
     def scheduler(
-        self, policy: Policy, text_vocab: int, decode: Decode, answer_of: AnswerOf
+        self, policy: Policy, text_vocab: int, decode: Decode, answer_of: AnswerOf, local: LocalModels
     ) -> RemoteScheduler:
         """The scheduler of a run."""
-        return RemoteScheduler(self.fleet, policy, text_vocab, self.settings, decode, answer_of)
+        return RemoteScheduler(self.fleet, policy, text_vocab, self.settings, decode, answer_of, local)
 
     def describe(self) -> dict[str, Any]:
         """Names and versions of the served models: the properties of the servers that may change a text."""
@@ -116,6 +116,16 @@ class Served:
             return None
         require_same_vocabulary(student_tokenizer, tokenizer)
         return unloaded_fingerprint(name, unloaded_model(config, trust))
+
+
+def _require_plain(model_args: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for an argument that changes the weights of a model that is loaded here."""
+    for name in REFUSED:
+        if model_args.get(name):
+            raise ValueError(
+                f"{name}: with student_url the model is the server's; merge it into a checkpoint "
+                "(`s2t-eval export --merged`), serve that, and leave the argument out"
+            )
 
 
 def unloaded_model(config: Any, trust: bool) -> PreTrainedModel:

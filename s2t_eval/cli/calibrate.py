@@ -60,7 +60,8 @@ class Calibrate(ProblemOptions):
         require_flags(self, tau=RATES, warmup_tokens=AT_LEAST_0)
         require_writable_file("--out", self.out)
         _require_no_other_file(self.out)
-        servers = self.servers.arguments(self.teacher)
+        self.servers.require_both(self.teacher)
+        servers = self.servers.arguments()
         if servers and self.router is not None:
             raise ValueError("--router: it reads hidden states, which servers do not return; calibrate here")
         lm = calibration_run.load_lm(self.student.pretrained, self.teacher, **self.loading, **servers)

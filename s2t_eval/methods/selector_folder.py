@@ -52,6 +52,8 @@ from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
 
 FORMAT = 2
 SETTINGS = "selector.json"
+RESERVED = "s2t_reserved_rows.json"
+"""In an exported checkpoint: which output rows hold the readout (`s2t-eval export --to_reserved_rows`)."""
 Proposer = Literal["tuned", "base"]
 PROPOSERS: tuple[Proposer, ...] = ("tuned", "base")
 COMPLETE = "`s2t-eval train --complete FOLDER --labels LABELS` adds it"

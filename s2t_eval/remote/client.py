@@ -8,12 +8,14 @@ import logging
 import random
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import aiohttp
 
+from s2t_eval.remote.gates import DRAFT, Gate, Kind
 from s2t_eval.remote.protocol import GENERATE, AnswerError
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError
 
@@ -60,6 +62,7 @@ class Server:
         max_length: its longest text in tokens, prompt included.
         version: of vLLM.
         root: the model's folder on the server's machine, or its hub name.
+        adapters: name -> folder of each LoRA that it serves beside its model.
     """
 
     url: str
@@ -67,6 +70,7 @@ class Server:
     max_length: int
     version: str
     root: str = ""
+    adapters: dict[str, str] = field(default_factory=dict)
     failures: int = 0
     """attempts in a row without an answer"""
     tried_at: float = 0.0
@@ -90,6 +94,8 @@ class Pool:
         session: of the HTTP client.
         settings: timeouts and patience.
         salt: keeps the prefix cache of this run apart from others.
+        gates: by a server's URL, where its requests of another kind must not be open beside these.
+        kind: of these requests, for the gates.
     """
 
     role: str
@@ -97,6 +103,8 @@ class Pool:
     session: aiohttp.ClientSession
     settings: RemoteSettings
     salt: str
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    kind: Kind = DRAFT
     requests: int = 0
     """requests answered"""
     _jitter: random.Random = field(default_factory=random.Random)
@@ -134,7 +142,10 @@ class Pool:
         while True:
             server = pin.server
             try:
-                answer = await self._attempt(server, body | {"model": server.model, "cache_salt": self.salt})
+                async with self._passing(server):
+                    answer = await self._attempt(
+                        server, body | {"model": server.model, "cache_salt": self.salt}
+                    )
                 content = read(answer)
             except AnswerError as error:
                 failed = _FailedAttemptError(f"unexpected answer: {error}", is_answered=True)
@@ -151,6 +162,10 @@ class Pool:
             if failures % ATTEMPTS_PER_SERVER == 0 or server.failures >= ATTEMPTS_PER_SERVER:
                 self._move(pin, failed)
             await asyncio.sleep(self._wait(failed, failures))
+
+    def _passing(self, server: Server) -> AbstractAsyncContextManager[None]:
+        gate = self.gates.get(server.url)
+        return nullcontext() if gate is None else gate.passing(self.kind)
 
     async def _attempt(self, server: Server, body: dict[str, Any]) -> Any:
         try:

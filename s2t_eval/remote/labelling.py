@@ -18,10 +18,10 @@ from torch import Tensor
 from s2t_eval.engine.request import Request
 from s2t_eval.engine.sequence import Sequence as TextSequence
 from s2t_eval.engine.stop import StopRule
+from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import Pin, Pool
 from s2t_eval.remote.jobs import Work, run_jobs
 from s2t_eval.remote.protocol import DraftedStep
-from s2t_eval.remote.scheduler import Fleet
 from s2t_eval.remote.settings import RemoteSettings, ServerError
 from s2t_eval.remote.teacher import RemoteTeacher, TeacherStep, log_prob_table
 

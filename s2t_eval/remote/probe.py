@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import Server, error_message, new_session
 from s2t_eval.remote.protocol import (
     GENERATE,
@@ -21,7 +22,6 @@ from s2t_eval.remote.protocol import (
     read_usage,
     rows_body,
 )
-from s2t_eval.remote.scheduler import Fleet
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError
 
 PROMPT_TOKENS = 130
@@ -81,7 +81,7 @@ def connect(
     """The servers of a run. The probe's requests also warm them up.
 
     Args:
-        student_urls: at least one.
+        student_urls: may be empty where the student is in this process.
         teacher_urls: may be empty.
         settings: timeouts.
         needs_rows: whether to find out if the teachers score chunks in one request.
@@ -171,17 +171,23 @@ class _Probe:
     async def _server(self) -> Server:
         models = await self._send("GET", "/v1/models")
         try:
-            model = models.answer["data"][0]
+            model, *others = models.answer["data"]
             name, max_length = str(model["id"]), int(model["max_model_len"])
-        except (TypeError, KeyError, IndexError, ValueError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise ServerError(
                 f"{self.role} server {self.url}: /v1/models names no model with its max_model_len (HTTP "
                 f"{models.status}); expected a vLLM server, started with `vllm serve MODEL`"
             ) from error
         version = await self._send("GET", "/version")
         answer = version.answer if isinstance(version.answer, dict) else {}
+        adapters = {str(other["id"]): str(other.get("root") or "") for other in others if other.get("parent")}
         return Server(
-            self.url, name, max_length, str(answer.get("version", "unknown")), str(model.get("root", ""))
+            self.url,
+            name,
+            max_length,
+            str(answer.get("version", "unknown")),
+            str(model.get("root", "")),
+            adapters,
         )
 
     async def _endpoint(self, server: Server) -> Finding:

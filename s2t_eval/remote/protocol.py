@@ -53,6 +53,8 @@ class DraftedStep(NamedTuple):
     """the most likely tokens of the text vocabulary, most likely first; empty where none was returned"""
     log_probs: list[float]
     """of `ids`, over the whole vocabulary"""
+    divergence: float | None = None
+    """of the trigger, where a student of this process has computed it"""
 
 
 class Drafted(NamedTuple):
@@ -122,14 +124,13 @@ def _body(ids: Sequence[int], sampling: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- answers
 
 
-def read_draft(answer: Any, limit: int, text_vocab: int, num_top: int = 1) -> Drafted:
-    """The steps of a chunk of at most `limit` tokens, each with its `num_top` most likely tokens.
+def read_draft(answer: Any, limit: int, text_vocab: int, num_top: int) -> Drafted:
+    """The steps of a chunk of at most `limit` tokens, of which `num_top` most likely tokens were requested.
 
-    vLLM's first model runner loses them at every step that it computes in one batch with a request for named
-    tokens (`score_body`), of whatever run: steps from the first such one on are left out.
+    Steps with fewer tokens are no answer (see `gates.py`): from the first such one on they are left out.
 
     Raises:
-        AnswerError: no token, too many, or steps without log-probabilities.
+        AnswerError: no token, too many, or steps without their log-probabilities.
     """
     choice = _choice(answer)
     tokens, content = _list(choice, "token_ids"), _content(choice)
@@ -145,9 +146,8 @@ def read_draft(answer: Any, limit: int, text_vocab: int, num_top: int = 1) -> Dr
         steps.append(step)
     if not steps:
         raise AnswerError(
-            f"a step has {num_listed} most likely tokens instead of {num_top}; where other requests name "
-            "tokens at the same time, a server needs VLLM_USE_V2_MODEL_RUNNER=1, or give each role servers "
-            "of its own"
+            f"expected the {num_top} most likely tokens of a step, got {num_listed}; requests with "
+            "logprob_token_ids of another client at this server may be the reason"
         )
     return Drafted(steps, read_usage(answer))
 

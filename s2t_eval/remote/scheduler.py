@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import abc
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import aiohttp
 
@@ -12,40 +12,14 @@ from s2t_eval.engine.request import Request, Result
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound, Round
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
-from s2t_eval.remote.client import Pool, Server
+from s2t_eval.remote.build import Fleet, LocalModels, Roles
 from s2t_eval.remote.jobs import Work, run_jobs
 from s2t_eval.remote.protocol import MAX_IDS, SUPPORT
 from s2t_eval.remote.settings import RemoteSettings
-from s2t_eval.remote.student import RemoteStudent
-from s2t_eval.remote.teacher import RemoteTeacher
-from s2t_eval.remote.text import TRIGGERS, TextDecoder
+from s2t_eval.remote.text import TRIGGERS
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.selectors import LocalSelector
 from s2t_eval.selection.triggers import KlTrigger
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """The servers of a run, as `connect` finds them.
-
-    Args:
-        students: at least one.
-        teachers: may be empty.
-        has_rows: whether every teacher scores a chunk in one request.
-    """
-
-    students: tuple[Server, ...]
-    teachers: tuple[Server, ...] = ()
-    has_rows: bool = False
-
-    @property
-    def max_length(self) -> int:
-        """The longest text, prompt included, that every server takes.
-
-        A teacher that scores a chunk in one request generates a token behind it.
-        """
-        teachers = [server.max_length - self.has_rows for server in self.teachers]
-        return min([*(server.max_length for server in self.students), *teachers])
 
 
 class RemoteScheduler:
@@ -60,6 +34,7 @@ class RemoteScheduler:
         settings: chunk, concurrency, timeouts.
         decode: token ids to text, for requests with stop strings.
         answer_of: the answer outside of a text's thoughts, for requests with thoughts.
+        local: the models of this process, where one role is not on servers.
         keep_top: at every step record the student's `SUPPORT` most likely tokens (for labels).
 
     Raises:
@@ -74,15 +49,20 @@ class RemoteScheduler:
         settings: RemoteSettings | None = None,
         decode: Decode | None = None,
         answer_of: AnswerOf | None = None,
+        local: LocalModels | None = None,
         keep_top: bool = False,
     ) -> None:
-        require_servable(policy)
-        if policy.needs_teacher and not fleet.teachers:
+        self.local = local or LocalModels()
+        require_servable(policy, fleet, has_student=self.local.student is not None)
+        if policy.needs_teacher and not fleet.teachers and self.local.teacher is None:
             raise ValueError(f"policy {policy.name}: it needs a teacher and there is none")
         self.fleet = fleet
         self.policy = policy
         self.text_vocab = text_vocab
         self.settings = settings or RemoteSettings()
+        if self.local.student is not None or self.local.teacher is not None:
+            # A model of this process has a cache row for each text.
+            self.settings = replace(self.settings, concurrency=self.local.rows)
         self.decode = decode
         self.answer_of = answer_of
         self.keep_top = keep_top
@@ -101,9 +81,12 @@ class RemoteScheduler:
             ServersUnavailableError: no server of a pool answers.
         """
         self._require_room(requests)
+        longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
+        roles = Roles(self.fleet, self.local, self.policy, self.text_vocab, self.settings, longest)
+        stack = ExitStack()
 
         def start(session: aiohttp.ClientSession) -> Work[Request, Result]:
-            decoder = self._decoder(session)
+            decoder = stack.enter_context(closing(roles.decoder(session, self.keep_top)))
 
             async def decode(index: int, request: Request) -> Result:
                 seq = Sequence(index, request, StopRule(request, self.decode, self.answer_of))
@@ -113,9 +96,10 @@ class RemoteScheduler:
             return decode
 
         try:
-            for result in run_jobs(requests, start, self.settings, lambda: self._show(on_round, None)):
-                self._show(on_round, result)
-                yield result
+            with stack:
+                for result in run_jobs(requests, start, self.settings, lambda: self._show(on_round, None)):
+                    self._show(on_round, result)
+                    yield result
         finally:
             self._active = {}
 
@@ -127,25 +111,6 @@ class RemoteScheduler:
             on_round(Round(active, [(row, result.finish) for row in rows] if result is not None else []))
         if result is not None:
             self._active.pop(result.index, None)
-
-    def _decoder(self, session: aiohttp.ClientSession) -> TextDecoder:
-        """A decoder over the fleet's pools, with a salt of this run's own."""
-        salt = secrets.token_hex(8)
-        student = Pool("student", self.fleet.students, session, self.settings, salt)
-        teacher = Pool("teacher", self.fleet.teachers, session, self.settings, salt)
-        return TextDecoder(
-            self.policy,
-            RemoteStudent(student, self.text_vocab),
-            self._teacher(teacher),
-            self.settings.chunk,
-            self.keep_top,
-        )
-
-    def _teacher(self, pool: Pool) -> RemoteTeacher | None:
-        if not self.policy.needs_teacher:
-            return None
-        has_rows = self.fleet.has_rows or not isinstance(self.policy.trigger, KlTrigger)
-        return RemoteTeacher(pool, self.text_vocab, has_rows)
 
     def _require_room(self, requests: abc.Sequence[Request]) -> None:
         """Raise `ValueError` for a request that is too long, or samples from too many tokens."""
@@ -165,22 +130,46 @@ class RemoteScheduler:
                 )
 
 
-def require_servable(policy: Policy) -> None:
-    """Raise `ValueError` unless the policy can be followed with what servers return."""
+def require_servable(policy: Policy, fleet: Fleet, has_student: bool = False) -> None:
+    """Raise `ValueError` unless the policy can be followed with what servers return.
+
+    Args:
+        policy: of the run.
+        fleet: the servers.
+        has_student: whether the student is in this process, where every trigger of its own can be computed.
+    """
     trigger = policy.trigger
-    if trigger.name == "entropy":
+    is_own = has_student and not trigger.needs_teacher
+    if trigger.name == "entropy" and not is_own:
         raise ValueError(
             f"trigger=entropy: servers return the {SUPPORT} most likely tokens, not the whole distribution; "
             "use trigger=entropy64, which has thresholds of its own (s2t-eval calibrate measures them)"
         )
-    if trigger.name not in TRIGGERS:
-        raise ValueError(f"trigger: expected one of {', '.join(TRIGGERS)} on servers, got {trigger.name!r}")
+    if trigger.name not in TRIGGERS and not is_own:
+        raise ValueError(
+            f"trigger: expected one of {', '.join(TRIGGERS)} with the student on servers, got "
+            f"{trigger.name!r}, which needs what servers do not return; load the student here (leave "
+            "student_url out)"
+        )
     if isinstance(trigger, KlTrigger) and trigger.support != SUPPORT:
         raise ValueError(f"support: expected {SUPPORT} on servers, got {trigger.support}")
     if isinstance(policy.selector, LocalSelector):
-        raise ValueError(
-            f"policy {policy.name}: servers serve no local selector; expected a teacher's, or takeover"
-        )
+        _require_scorer(policy, policy.selector, fleet)
     if policy.top_k > SUPPORT:
         raise ValueError(f"top_k: expected at most {SUPPORT} on servers, got {policy.top_k}")
     assert SUPPORT < MAX_IDS
+
+
+def _require_scorer(policy: Policy, selector: LocalSelector, fleet: Fleet) -> None:
+    """Raise `ValueError` unless the students' servers have what a local selector scores with."""
+    looks_ahead = selector.score.looks_ahead
+    if not (fleet.reserved_rows if looks_ahead else fleet.adapter):
+        needed = (
+            "a checkpoint of `s2t-eval export --to_reserved_rows`"
+            if looks_ahead
+            else "its adapter as a LoRA (--enable-lora --lora-modules NAME=FOLDER)"
+        )
+        raise ValueError(
+            f"policy {policy.name}: a selector of form {selector.score.form} needs servers of the student "
+            f"with {needed}"
+        )

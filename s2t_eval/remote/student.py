@@ -25,6 +25,16 @@ class RemoteStudent:
         self.pool = pool
         self.text_vocab = text_vocab
 
+    def pin(self, seq: Sequence) -> Pin:
+        """The server of a text."""
+        return self.pool.pin(seq.index)
+
+    def release(self, seq: Sequence) -> None:
+        """Nothing is kept for a text."""
+
+    def close(self) -> None:
+        """The HTTP session is the caller's."""
+
     async def draft(self, pin: Pin, seq: Sequence, limit: int, is_plain: bool) -> list[DraftedStep]:
         """The next tokens of a text, at least one.
 
@@ -34,12 +44,10 @@ class RemoteStudent:
             limit: most tokens.
             is_plain: whether only the token itself is needed of each step.
         """
-        stops = sorted(seq.request.stop_ids)
         # A plain text needs other tokens only where the server takes a row that is no text.
-        num_top = 1 if is_plain else SUPPORT
-        steps = await self._draft(pin, seq, limit, stops, num_top)
+        steps = await self._draft(pin, seq, limit, 1 if is_plain else SUPPORT)
         if not steps and is_plain:
-            steps = await self._draft(pin, seq, 1, stops, SUPPORT)
+            steps = await self._draft(pin, seq, 1, SUPPORT)
         if not steps:
             raise ServerError(
                 f"student server {pin.server.url}: none of its {SUPPORT} most likely tokens is text "
@@ -47,13 +55,10 @@ class RemoteStudent:
             )
         return steps
 
-    async def _draft(
-        self, pin: Pin, seq: Sequence, limit: int, stops: list[int], num_top: int
-    ) -> list[DraftedStep]:
+    async def _draft(self, pin: Pin, seq: Sequence, limit: int, num_top: int) -> list[DraftedStep]:
+        body = draft_body(seq.ids, limit, sorted(seq.request.stop_ids), num_top)
         drafted = await self.pool.generate(
-            pin,
-            draft_body(seq.ids, limit, stops, num_top),
-            lambda answer: read_draft(answer, limit, self.text_vocab, num_top),
+            pin, body, lambda answer: read_draft(answer, limit, self.text_vocab, num_top)
         )
         seq.usage.server_requests += 1
         seq.usage.forwards += drafted.usage.generated

@@ -57,6 +57,16 @@ class RemoteTeacher:
                 "times as many requests; start them with VLLM_USE_V2_MODEL_RUNNER=1 to score a chunk in one"
             )
 
+    def pin(self, seq: Sequence) -> Pin:
+        """The server of a text."""
+        return self.pool.pin(seq.index)
+
+    def release(self, seq: Sequence) -> None:
+        """Nothing is kept for a text."""
+
+    def close(self) -> None:
+        """The HTTP session is the caller's."""
+
     async def step(self, pin: Pin, seq: Sequence, ids: Seq[int], scored: Seq[int]) -> TeacherStep:
         """The teacher after `ids`: log-probabilities of the tokens `scored`, and its argmax."""
 

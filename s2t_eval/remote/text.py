@@ -8,6 +8,7 @@ depends on the length of the chunks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,15 +16,24 @@ from s2t_eval.engine.request import Finish, FiredStep, Result
 from s2t_eval.engine.sampling import sample
 from s2t_eval.engine.selection_step import record_step
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.remote.client import Pin
 from s2t_eval.remote.protocol import SUPPORT, DraftedStep
-from s2t_eval.remote.student import UNBOUNDED_CHUNK, RemoteStudent
-from s2t_eval.remote.teacher import RemoteTeacher, TeacherStep, log_prob_table
+from s2t_eval.remote.roles import Student, Teacher
+from s2t_eval.remote.scorers import Scorer
+from s2t_eval.remote.student import UNBOUNDED_CHUNK
+from s2t_eval.remote.teacher import TeacherStep, log_prob_table
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import KlTrigger, kl_divergence, margin, top_entropy
 
 TRIGGERS = ("kl", "entropy64", "margin", "random", "always", "never")
 """Triggers that can be computed from what servers return."""
+
+
+class Pins(NamedTuple):
+    """The places of a text: its servers, or its cache rows in models of this process."""
+
+    student: Any
+    teacher: Any = None
+    scorer: Any = None
 
 
 @dataclass(frozen=True)
@@ -41,52 +51,70 @@ class TextDecoder:
     """Decodes texts under a policy.
 
     Args:
-        policy: its trigger is one of `TRIGGERS`; its selector is a teacher's or takeover.
+        policy: trigger and selector; with a student on servers the trigger is one of `TRIGGERS`.
         student: drafts.
         teacher: where the policy needs one.
         chunk: most tokens of a draft.
+        scorer: where the selector is a local one.
         keep_top: record the most likely tokens of every step.
     """
 
     def __init__(
         self,
         policy: Policy,
-        student: RemoteStudent,
-        teacher: RemoteTeacher | None,
+        student: Student,
+        teacher: Teacher | None,
         chunk: int,
+        scorer: Scorer | None = None,
         keep_top: bool = False,
     ) -> None:
         self.policy = policy
         self.student = student
         self.teacher = teacher
         self.chunk = chunk
+        self.scorer = scorer
         self.keep_top = keep_top
+
+    def close(self) -> None:
+        """End the work of models of this process."""
+        self.student.close()
+        if self.teacher is not None:
+            self.teacher.close()
 
     async def decode(self, seq: Sequence) -> Result:
         """The whole text of a sequence."""
-        student_pin = self.student.pool.pin(seq.index)
-        teacher_pin = self.teacher.pool.pin(seq.index) if self.teacher is not None else None
+        pins = Pins(
+            self.student.pin(seq),
+            self.teacher.pin(seq) if self.teacher is not None else None,
+            self.scorer.pin(seq) if self.scorer is not None else None,
+        )
         while True:
-            chunk = await self._draft(student_pin, teacher_pin, seq)
-            finish = await self._commit(teacher_pin, seq, chunk)
+            chunk = await self._draft(pins, seq)
+            finish = await self._commit(pins, seq, chunk)
             if finish is not None:
-                return seq.result(finish)
+                break
+        self.student.release(seq)
+        if self.teacher is not None:
+            self.teacher.release(seq)
+        return seq.result(finish)
 
-    async def _draft(self, student_pin: Pin, teacher_pin: Pin | None, seq: Sequence) -> Chunk:
+    async def _draft(self, pins: Pins, seq: Sequence) -> Chunk:
         """The next chunk, read by the teacher where the trigger needs it."""
         is_plain = self.policy.trigger.name == "never" and seq.request.sampling is None
         limit = min(UNBOUNDED_CHUNK if is_plain else self.chunk, seq.request.max_new_tokens - len(seq.output))
-        steps = await self.student.draft(student_pin, seq, limit, is_plain and not self.keep_top)
+        steps = await self.student.draft(pins.student, seq, limit, is_plain and not self.keep_top)
         teacher = None
         may_fire = len(seq.output) + len(steps) > self.policy.warmup_tokens
         if isinstance(self.policy.trigger, KlTrigger) and may_fire:
-            assert self.teacher is not None and teacher_pin is not None
-            teacher = await self.teacher.chunk(teacher_pin, seq, steps)
+            assert self.teacher is not None
+            teacher = await self.teacher.chunk(pins.teacher, seq, steps)
         return Chunk(steps, self._divergences(steps, teacher), teacher)
 
     def _divergences(self, steps: list[DraftedStep], teacher: list[TeacherStep] | None) -> list[float] | None:
         """The trigger's divergence at every step of a chunk."""
         trigger = self.policy.trigger
+        if steps[0].divergence is not None:
+            return [step.divergence for step in steps if step.divergence is not None]
         student = log_prob_table([step.log_probs for step in steps])
         match trigger.name:
             case "kl" if teacher is not None and isinstance(trigger, KlTrigger):
@@ -103,7 +131,7 @@ class TextDecoder:
                 return None
         return [-torch.inf] * len(steps)  # never, or warm-up steps alone
 
-    async def _commit(self, teacher_pin: Pin | None, seq: Sequence, chunk: Chunk) -> Finish | None:
+    async def _commit(self, pins: Pins, seq: Sequence, chunk: Chunk) -> Finish | None:
         """Append the tokens of a chunk up to the first that differs, or to the text's end."""
         finish, kept = None, 0
         for place, step in enumerate(chunk.steps):
@@ -111,8 +139,7 @@ class TextDecoder:
             divergence = self._divergence(seq, chunk, place)
             is_past_warmup = len(seq.output) >= self.policy.warmup_tokens
             if is_past_warmup and divergence > self.policy.trigger_threshold:
-                assert teacher_pin is not None
-                fired = await self._select(teacher_pin, seq, chunk, place, divergence)
+                fired = await self._select(pins, seq, chunk, place, divergence)
                 record_step(seq, fired, self.policy)
                 token = fired.picked
             finish, kept = seq.append(token), kept + 1
@@ -130,20 +157,25 @@ class TextDecoder:
         return float(torch.tensor(seq.trigger_numbers.random()))
 
     async def _select(
-        self, pin: Pin, seq: Sequence, chunk: Chunk, place: int, divergence: float
+        self, pins: Pins, seq: Sequence, chunk: Chunk, place: int, divergence: float
     ) -> FiredStep:
-        """The teacher's choice at a step that fires, the next one of the text."""
+        """The selector's choice at a step that fires, the next one of the text."""
         step = chunk.steps[place]
         candidates = step.ids[: self.policy.top_k]
+        if self.scorer is not None:
+            log_probs = step.log_probs[: self.policy.top_k]
+            scores = await self.scorer.scores(pins.scorer, seq, candidates, log_probs)
+            picked = candidates[scores.index(max(scores))]
+            return FiredStep(len(seq.output), divergence, candidates, scores, step.ids[0], picked)
         is_takeover = self.policy.teacher_writes
         teacher = chunk.teacher[place] if chunk.teacher is not None else None
         if teacher is None or (is_takeover and teacher.token is None):
             assert self.teacher is not None
-            teacher = await self.teacher.step(pin, seq, seq.ids, candidates)
+            teacher = await self.teacher.step(pins.teacher, seq, seq.ids, candidates)
         scores = torch.tensor(teacher.log_probs[: len(candidates)]).exp().tolist()
-        picked = teacher.token if is_takeover else candidates[scores.index(max(scores))]
-        assert picked is not None
-        return FiredStep(len(seq.output), divergence, candidates, scores, step.ids[0], picked, teacher.token)
+        taken = teacher.token if is_takeover else candidates[scores.index(max(scores))]
+        assert taken is not None
+        return FiredStep(len(seq.output), divergence, candidates, scores, step.ids[0], taken, teacher.token)
 
 
 def top_columns(step: DraftedStep) -> tuple[torch.Tensor, torch.Tensor]:

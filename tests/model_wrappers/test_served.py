@@ -115,8 +115,9 @@ def test_a_teacher_with_other_tokens_is_refused(urls: dict[str, str], tmp_path: 
     ("more", "message"),
     [
         ({"trigger": "entropy", "threshold": 1.0}, "use trigger=entropy64"),
-        ({"threshold": 1.0, "teacher_url": None}, "student_url, teacher_url: give both or neither"),
-        ({"threshold": 1.0, "student_url": None}, "student_url, teacher_url: give both or neither"),
+        ({"threshold": 1.0, "teacher_url": None, "concurrency": 8}, "batch_size decides it, got 8"),
+        ({"threshold": 1.0, "student_url": None, "concurrency": 8}, "batch_size decides it, got 8"),
+        ({"threshold": 1.0, "teacher_url": None, "verify": 4}, "give chunk=TOKENS instead"),
         ({"threshold": 1.0, "student_url": "a:1"}, "student_url: expected URLs"),
         ({"threshold": 1.0, "chunk": 0}, "chunk: expected at least 1, got 0"),
         (

@@ -8,9 +8,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from s2t_eval.embedded import embedded_path
@@ -46,16 +47,43 @@ def vllm_environment() -> Path | None:
     return folder if (folder / "bin" / "vllm").exists() else None
 
 
+class Served(NamedTuple):
+    """A server to start.
+
+    Args:
+        name: under which it serves its model.
+        model: folder.
+        flags: of `vllm serve`, beside `FLAGS`.
+        environment: variables beside `ENVIRONMENT`.
+    """
+
+    name: str
+    model: Path
+    flags: tuple[str, ...] = ()
+    environment: Mapping[str, str] = MappingProxyType({})
+
+
+STUDENT = Served("student", embedded_path("embedded/student"))
+TEACHER = Served("teacher", embedded_path("embedded/teacher"), environment=SECOND_RUNNER)
+
+
 @contextmanager
 def serving_pair(logs: Path) -> Iterator[tuple[str, str]]:
     """The URLs of the student and of the teacher, which has the second model runner; stopped at the end."""
+    with serving_models(logs, STUDENT, TEACHER) as [student, teacher]:
+        yield student, teacher
+
+
+@contextmanager
+def serving_models(logs: Path, *served: Served) -> Iterator[list[str]]:
+    """The URLs of these servers; stopped at the end."""
     running: list[Running] = []
     try:
-        running.append(_start("student", {}, logs))
-        running.append(_start("teacher", SECOND_RUNNER, logs))
-        for server in running:
-            _wait(server)
-        yield running[0].url, running[1].url
+        for server in served:
+            running.append(_start(server, logs))
+        for started in running:
+            _wait(started)
+        yield [started.url for started in running]
     finally:
         for server in running:
             server.process.terminate()
@@ -66,7 +94,7 @@ def serving_pair(logs: Path) -> Iterator[tuple[str, str]]:
 @contextmanager
 def serving_another(name: str, logs: Path) -> Iterator[Running]:
     """One more server of the embedded student or teacher, which the block may kill."""
-    server = _start(name, {}, logs)
+    server = _start(Served(name, embedded_path(f"embedded/{name}")), logs)
     try:
         _wait(server)
         yield server
@@ -75,20 +103,24 @@ def serving_another(name: str, logs: Path) -> Iterator[Running]:
         server.process.wait(60)
 
 
-def _start(name: str, more: dict[str, str], logs: Path) -> Running:
+def _start(served: Served, logs: Path) -> Running:
     folder = vllm_environment()
     assert folder is not None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [str(folder / "bin" / "vllm"), "serve", str(embedded_path(f"embedded/{name}"))]
-    command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), *FLAGS.split()]
-    log = logs / f"{name}.log"
+    command = [str(folder / "bin" / "vllm"), "serve", str(served.model)]
+    command += ["--served-model-name", served.name, "--host", "127.0.0.1", "--port", str(port)]
+    command += [*FLAGS.split(), *served.flags]
+    log = logs / f"{served.name}.log"
     # PYTHONPATH may name packages of the project's own environment.
     inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, env={**inherited, **ENVIRONMENT, **more}, stdout=out, stderr=subprocess.STDOUT
+            command,
+            env={**inherited, **ENVIRONMENT, **served.environment},
+            stdout=out,
+            stderr=subprocess.STDOUT,
         )
     return Running(process, f"http://127.0.0.1:{port}", log)
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from s2t_eval.engine import Finish, Request, Result, Sampling
+from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, Pool, Server
 from s2t_eval.remote.probe import connect, examine
-from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError, server_urls
 from s2t_eval.selection.policy import Policy, greedy, s2t, takeover
 from s2t_eval.selection.triggers import make_trigger

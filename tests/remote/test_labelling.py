@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from s2t_eval.engine import Request, Result
+from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.labelling import RemoteScorer, ScoredText, TextScores, certain_argmax
 from s2t_eval.remote.probe import connect
 from s2t_eval.remote.protocol import SUPPORT
-from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings, ServerError
 from s2t_eval.selection.policy import greedy
 from tests.remote.fake_server import VOCAB, FakeServer, log_probs, serving

@@ -14,8 +14,9 @@ from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import Decoder, ModelRunner, Request, Result, Sampling
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import stop_ids, text_vocabulary
+from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.probe import connect, examine
-from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings
 from s2t_eval.selection.policy import Policy, greedy, s2t, takeover
 from s2t_eval.selection.triggers import make_trigger

@@ -9,8 +9,9 @@ import pytest
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import Request, Result
 from s2t_eval.models.vocabulary import stop_ids, text_vocabulary
+from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.probe import connect
-from s2t_eval.remote.scheduler import Fleet, RemoteScheduler
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings
 from s2t_eval.selection.policy import s2t
 from s2t_eval.selection.triggers import make_trigger

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 
 from s2t_eval.artifacts.files import atomic_path, write_text
-from s2t_eval.methods.selector_folder import Selector, SelectorError
+from s2t_eval.methods.selector_folder import RESERVED, Selector, SelectorError
 from s2t_eval.models.lm_head import LMHead
-
-RESERVED = "s2t_reserved_rows.json"
 
 
 @torch.no_grad()
@@ -42,7 +40,7 @@ def export_to_reserved_rows(
     info = selector.info
     if info.form == "direct":
         raise SelectorError("--to-reserved-rows: a selector of form `direct` has no readout to write")
-    merged: Any = selector.attach(model).merge_and_unload()
+    merged: Any = selector.attach(model, scale=info.adapter_scale).merge_and_unload()
     head = LMHead(merged).module
     unused = head.weight.shape[0] - text_vocab
     if unused < info.bins:

@@ -1,0 +1,136 @@
+"""The decoder of a run: each role on its servers, or by a model of this process."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.remote.client import Pool, Server
+from s2t_eval.remote.gates import DRAFT, SCORE, Gate
+from s2t_eval.remote.local_student import LATER, LocalStudent
+from s2t_eval.remote.local_teacher import LocalTeacher
+from s2t_eval.remote.roles import Student, Teacher
+from s2t_eval.remote.scorers import AdapterScorer, ReservedRowScorer, Scorer
+from s2t_eval.remote.settings import RemoteSettings
+from s2t_eval.remote.student import UNBOUNDED_CHUNK, RemoteStudent
+from s2t_eval.remote.teacher import RemoteTeacher
+from s2t_eval.remote.text import TextDecoder
+from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.selectors import LocalSelector
+from s2t_eval.selection.triggers import KlTrigger
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The servers of a run, as `connect` finds them.
+
+    Args:
+        students: empty where the student is in this process.
+        teachers: may be empty.
+        has_rows: whether every teacher scores a chunk in one request.
+        adapter: name by which the students serve the adapter of a local selector as a LoRA.
+        reserved_rows: ids of the students' output rows that hold the readout of a local selector.
+        has_shared_batches: whether the students can draft and score in one batch; see `gates.py`.
+    """
+
+    students: tuple[Server, ...]
+    teachers: tuple[Server, ...] = ()
+    has_rows: bool = False
+    adapter: str | None = None
+    reserved_rows: tuple[int, ...] = ()
+    has_shared_batches: bool = False
+
+    @property
+    def max_length(self) -> int:
+        """The longest text, prompt included, that every server takes.
+
+        A teacher that scores a chunk in one request generates a token behind it.
+        """
+        teachers = [server.max_length - self.has_rows for server in self.teachers]
+        return min([*(server.max_length for server in self.students), *teachers])
+
+
+@dataclass(frozen=True)
+class LocalModels:
+    """The models of a run that are in this process, beside the servers of the other role.
+
+    Args:
+        student: None where it is on servers.
+        teacher: None where it is on servers, or where there is none.
+        rows: texts that these models decode at once.
+    """
+
+    student: ModelRunner | None = None
+    teacher: ModelRunner | None = None
+    rows: int = 32
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Makes the decoder of a run.
+
+    Args:
+        fleet: the servers.
+        local: the models of this process.
+        policy: trigger and selector.
+        text_vocab: ids from here on are no text.
+        settings: chunk and timeouts.
+        capacity: longest text of the run in tokens, prompt included.
+    """
+
+    fleet: Fleet
+    local: LocalModels
+    policy: Policy
+    text_vocab: int
+    settings: RemoteSettings
+    capacity: int
+
+    def decoder(self, session: aiohttp.ClientSession, keep_top: bool = False) -> TextDecoder:
+        """A decoder over the fleet's pools, with a salt of this run's own; it has to be closed."""
+        salt = secrets.token_hex(8)
+        needs_gates = isinstance(self.policy.selector, LocalSelector) and not self.fleet.has_shared_batches
+        gates = {server.url: Gate() for server in self.fleet.students if needs_gates}
+        return TextDecoder(
+            self.policy,
+            self._student(session, salt, gates),
+            self._teacher(session, salt),
+            self._chunk,
+            self._scorer(session, salt, gates),
+            keep_top,
+        )
+
+    @property
+    def _chunk(self) -> int:
+        """A student of this process ends its drafts by itself where the trigger fires."""
+        is_open = self.local.student is not None and self.policy.trigger.name not in LATER
+        return UNBOUNDED_CHUNK if is_open else self.settings.chunk
+
+    def _student(self, session: aiohttp.ClientSession, salt: str, gates: Mapping[str, Gate]) -> Student:
+        if self.local.student is not None:
+            return LocalStudent(self.local.student, self.policy, self.local.rows, self.capacity)
+        pool = Pool("student", self.fleet.students, session, self.settings, salt, gates, DRAFT)
+        return RemoteStudent(pool, self.text_vocab)
+
+    def _teacher(self, session: aiohttp.ClientSession, salt: str) -> Teacher | None:
+        if not self.policy.needs_teacher:
+            return None
+        if self.local.teacher is not None:
+            return LocalTeacher(self.local.teacher, self.local.rows, self.capacity)
+        has_rows = self.fleet.has_rows or not isinstance(self.policy.trigger, KlTrigger)
+        pool = Pool("teacher", self.fleet.teachers, session, self.settings, salt)
+        return RemoteTeacher(pool, self.text_vocab, has_rows)
+
+    def _scorer(self, session: aiohttp.ClientSession, salt: str, gates: Mapping[str, Gate]) -> Scorer | None:
+        selector, fleet = self.policy.selector, self.fleet
+        if not isinstance(selector, LocalSelector):
+            return None
+        if fleet.adapter is None:
+            pool = Pool("student", fleet.students, session, self.settings, salt, gates, SCORE)
+            return ReservedRowScorer(pool, fleet.reserved_rows, selector.score)
+        servers = [replace(server, model=fleet.adapter) for server in fleet.students]
+        pool = Pool("student", servers, session, self.settings, salt, gates, SCORE)
+        return AdapterScorer(pool, selector.score)

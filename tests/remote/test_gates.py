@@ -1,0 +1,84 @@
+"""Two kinds of requests to a server that are never open together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from s2t_eval.remote.gates import DRAFT, SCORE, Gate, Kind
+from s2t_eval.remote.protocol import AnswerError, read_draft
+from tests.remote.fake_server import RECORDED
+
+
+def test_kinds_are_never_open_together_and_all_pass() -> None:
+    gate, numbers = Gate(), random.Random(0)
+    open_now: list[Kind] = []
+    most = {DRAFT: 0, SCORE: 0}
+
+    async def request(kind: Kind) -> None:
+        async with gate.passing(kind):
+            open_now.append(kind)
+            assert set(open_now) == {kind}
+            most[kind] = max(most[kind], len(open_now))
+            await asyncio.sleep(numbers.random() / 1000)
+            open_now.remove(kind)
+
+    async def text() -> None:
+        for _ in range(20):
+            await request(numbers.choice([DRAFT, SCORE]))
+
+    async def run() -> None:
+        await asyncio.wait_for(asyncio.gather(*(text() for _ in range(16))), 60)
+
+    asyncio.run(run())
+    assert min(most.values()) > 1  # requests of one kind pass together
+
+
+def test_a_stream_of_one_kind_does_not_hold_up_the_other() -> None:
+    gate = Gate()
+    is_scored = False
+
+    async def drafts() -> None:
+        while not is_scored:
+            async with gate.passing(DRAFT):
+                await asyncio.sleep(0.001)
+
+    async def run() -> None:
+        nonlocal is_scored
+        tasks = [asyncio.create_task(drafts()) for _ in range(4)]
+        await asyncio.sleep(0.01)
+        async with gate.passing(SCORE):
+            is_scored = True
+        await asyncio.gather(*tasks)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_request_that_is_cancelled_while_it_waits_leaves_the_gate_open() -> None:
+    gate = Gate()
+
+    async def score() -> None:
+        async with gate.passing(SCORE):
+            raise AssertionError("it was cancelled before")
+
+    async def run() -> None:
+        async with gate.passing(DRAFT):
+            waiting = asyncio.create_task(score())
+            await asyncio.sleep(0)
+            late = asyncio.create_task(gate.passing(DRAFT).__aenter__())
+            await asyncio.sleep(0.01)
+            assert not late.done()  # the score that waits goes first
+            waiting.cancel()
+            await asyncio.wait_for(late, 10)
+            assert waiting.cancelled()
+
+    asyncio.run(run())
+
+
+def test_a_step_without_all_requested_tokens_is_no_answer() -> None:
+    """Such steps were read as ones whose student is sure of one token: no margin ever fired there."""
+    with pytest.raises(AnswerError, match="expected the 64 most likely tokens of a step, got 5"):
+        read_draft(RECORDED["draft"], 3, 1000, 64)
+    assert len(read_draft(RECORDED["draft"], 3, 1000, 5).steps) == 3
