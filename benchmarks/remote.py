@@ -33,7 +33,7 @@ from s2t_eval.remote.protocol import draft_body, read_usage
 from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy, greedy, s2t
-from s2t_eval.selection.triggers import KlTrigger, TopEntropyTrigger
+from s2t_eval.selection.triggers import KlTrigger, TopEntropyTrigger, Trigger
 
 CHUNKS = (8, 16, 32)
 FEW_AT_ONCE = 8
@@ -141,7 +141,7 @@ def _policies(
     settings: Settings, student: ClockedModel, teacher: ClockedModel, requests: Sequence[Request]
 ) -> dict[str, Policy]:
     """Both triggers at one rate: thresholds are quantiles over greedy's own texts."""
-    triggers = (TopEntropyTrigger(), KlTrigger())
+    triggers: list[Trigger] = [TopEntropyTrigger(), KlTrigger()]
     observing = Decoder(student, greedy(), teacher, settings.batch, observe=triggers)
     results = list(observing.run(requests))
     rate = 1 - (settings.taus[0] if settings.taus else TAU)

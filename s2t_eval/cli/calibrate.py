@@ -70,7 +70,8 @@ class Calibrate(ProblemOptions):
         require_writable_file("--out", self.out)
         _require_no_other_file(self.out)
         self._require_teacher_for_steps()
-        servers = self.servers.arguments(self.teacher)
+        self.servers.require_both(self.teacher)
+        servers = self.servers.arguments()
         if servers and self.router is not None:
             raise ValueError("--router: it reads hidden states, which servers do not return; calibrate here")
         lm = calibration_run.load_lm(

@@ -47,7 +47,7 @@ class Collect(ProblemOptions):
         from s2t_eval.pipelines import collect_labels
 
         self.require_problems()
-        servers = self.servers.arguments(self.teacher)
+        servers = self.servers.arguments()
         if self.teacher is None and self.servers.teacher_url is None:
             raise ValueError("expected --teacher MODEL, the larger model that labels, or --teacher-url URL")
         signs = ["manifest.json", "work/settings.json"]

@@ -12,7 +12,7 @@ ADDRESSES = ("student_url", "teacher_url")
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """Models on vLLM servers instead of in this process; both of them are, or none.
+    """Models on vLLM servers instead of in this process.
 
     Args:
         student_url: base URLs of the student's servers, joined by `+`. `--pretrained` then names the
@@ -35,31 +35,33 @@ class ServerOptions:
             value = getattr(self, name)
             if value is not None:
                 server_urls("--" + name.replace("_", "-"), value)
-        if self.student_url is None:
-            self._require_none()
-
-    def _require_none(self) -> None:
-        """Raise `ValueError` for options that need the student's servers."""
-        if self.teacher_url is not None:
-            raise ValueError("--teacher-url: give --student-url too; both models are on servers, or none")
+        if self.uses_servers:
+            return
         for name in ("concurrency", "timeout_s", "patience_s"):
             if getattr(self, name) != getattr(RemoteSettings, name):
                 raise ValueError(f"--{name}: it is a setting of servers; give --student-url, or leave it out")
 
-    def arguments(self, teacher: str | None) -> dict[str, Any]:
-        """The arguments of a backend; empty where no model is on a server.
+    @property
+    def uses_servers(self) -> bool:
+        """Whether a model is on servers."""
+        return self.student_url is not None or self.teacher_url is not None
+
+    def require_both(self, teacher: str | None) -> None:
+        """Raise `ValueError` where one model is on servers and the other one in this process.
 
         Args:
-            teacher: the option of this name, with which a teacher's servers are needed.
-
-        Raises:
-            ValueError: a teacher without servers, where the student has some.
+            teacher: the option of this name.
         """
-        if self.student_url is None:
-            return {}
-        if teacher is not None and self.teacher_url is None:
+        if self.teacher_url is not None and self.student_url is None:
+            raise ValueError("--teacher-url: give --student-url too; both models are on servers, or none")
+        if self.student_url is not None and teacher is not None and self.teacher_url is None:
             raise ValueError(
                 f"--teacher {teacher}: with --student-url its servers are needed too; give --teacher-url"
             )
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a backend; empty where no model is on a server."""
+        if not self.uses_servers:
+            return {}
         values = asdict(self)
-        return {name: value for name, value in values.items() if name != "teacher_url" or value is not None}
+        return {name: value for name, value in values.items() if name not in ADDRESSES or value is not None}

@@ -63,7 +63,7 @@ def collect_labels(
         settings: what is labelled.
         folder: folder of the label set.
 
-    On servers the entropies of the set are those of the trigger `entropy64`, as its manifest says.
+    Of a student on servers the entropies are those of the trigger `entropy64`, as the set's manifest says.
 
     Raises:
         OverlapError: there are evaluation problems among the training problems.
@@ -98,7 +98,7 @@ def _generate(
     work: CollectionFolder,
     progress: GenerationProgress,
 ) -> None:
-    if lm.served is not None:
+    if lm.served is not None and lm.served.has_student:
         assert isinstance(lm, SelectToThink)
         texts = greedy_texts(lm)
         generate_rollouts_on_servers(texts, problems, work, progress.update, progress.on_round)
@@ -125,12 +125,11 @@ def _generate(
 def _label(
     lm: SelectToThink | PPSLocal, problems: Sequence[Problem], work: CollectionFolder, advance: Advance
 ) -> None:
-    if lm.served is not None:
+    if lm.teacher is not None:
+        label_rollouts(lm.teacher, problems, work, advance)
+    else:
         assert isinstance(lm, SelectToThink)
         label_rollouts_on_servers(teacher_scorer(lm), problems, work, advance)
-        return
-    assert lm.teacher is not None
-    label_rollouts(lm.teacher, problems, work, advance)
 
 
 def _require_known_student(lm: SelectionLM) -> None:
@@ -153,7 +152,7 @@ def _manifest(
 ) -> Manifest:
     """The manifest without its counts and shards; it identifies the collection."""
     data = all_prompts.described(source.skip, len(problems))
-    if lm.served is not None:
+    if lm.served is not None and lm.served.has_student:
         data[ENTROPY] = trigger_key(TopEntropyTrigger())
     return Manifest(
         student=lm.student_fingerprint,

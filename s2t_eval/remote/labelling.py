@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import aiohttp
@@ -46,16 +47,22 @@ class ScoredText(NamedTuple):
     """their log-probabilities, float32 [steps, m]; tokens of probability 0 are not scored"""
 
 
-class TextScores(NamedTuple):
-    """The teacher at every step of a text."""
+@dataclass(frozen=True)
+class TextScores:
+    """The teacher at every step of a text.
+
+    Args:
+        index: of the text in the list that is scored.
+        text: the text.
+        log_probs: of the student's most likely tokens, float32 [steps, m]; minus infinity where one was not
+            scored.
+        argmax: the teacher's most likely token of the text vocabulary, int32 [steps], if it was wanted.
+    """
 
     index: int
-    """of the text in the list that is scored"""
     text: ScoredText
     log_probs: Tensor
-    """of the student's most likely tokens, float32 [steps, m]; minus infinity where one was not scored"""
     argmax: Tensor | None
-    """the teacher's most likely token of the text vocabulary, int32 [steps], if it was wanted"""
 
 
 class RemoteScorer:

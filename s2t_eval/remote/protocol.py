@@ -148,9 +148,8 @@ def read_draft(answer: Any, limit: int, text_vocab: int, num_top: int) -> Drafte
         steps.append(step)
     if not steps:
         raise AnswerError(
-            f"a step has {num_listed} most likely tokens instead of {num_top}; where other requests name "
-            "tokens at the same time, a server needs VLLM_USE_V2_MODEL_RUNNER=1, or give each role servers "
-            "of its own"
+            f"expected the {num_top} most likely tokens of a step, got {num_listed}; requests with "
+            "logprob_token_ids of another client at this server may be the reason"
         )
     return Drafted(steps, read_usage(answer))
 

@@ -117,6 +117,27 @@ def test_without_a_teacher_local_triggers_are_calibrated(servers: list[FakeServe
     assert calibration.teacher is None
 
 
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_one_model_on_a_server_and_the_other_one_here(
+    servers: list[FakeServer], tmp_path: Path, role: str
+) -> None:
+    """A small student here and a large teacher on servers, or the other way round."""
+    server = servers[0] if role == "student" else servers[2]
+    models = ["--pretrained", STUDENT, "--teacher", TEACHER, f"--{role}-url", server.url]
+    cli.main(["collect", *models, *PROBLEM_OPTIONS, "--steps", "all", "--out", str(tmp_path / "labels")])
+    labels = LabelSet.load(tmp_path / "labels")
+    assert labels.manifest.has_exact_entropy == (role == "teacher")
+    for row, steps in zip(labels, slow_steps(), strict=True):
+        assert (row.output_ids.tolist() == [step["token"] for step in steps]) == (role == "student")
+        if role == "teacher":
+            ids = row.text_ids[len(row.prompt_ids) - 3 : len(row.prompt_ids)]
+            values = log_probs(1, tuple(int(i) for i in ids), VOCAB)
+            expected = [values[i] for i in row.candidates[0]]
+            np.testing.assert_allclose(row.teacher_log_probs[0], expected, atol=2e-4)
+        else:
+            assert (row.teacher_log_probs[:, 0] != [step["teacher"][0] for step in steps]).all()
+
+
 @pytest.fixture(scope="module")
 def collected(servers: list[FakeServer], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("labels") / "labels"
