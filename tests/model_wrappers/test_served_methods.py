@@ -49,10 +49,10 @@ def server() -> Iterator[ModelServer]:
 class Run:
     """A run's texts, and what its trace has of steps, answers and votes."""
 
-    def __init__(self, folder: Path, model: str, arguments: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, model: str, arguments: dict[str, Any], **options: Any) -> None:
         trace = folder / f"{model}-{len(list(folder.iterdir()))}.jsonl"
         values = {"dtype": "float32", "trace": str(trace), **arguments}
-        self.results = evaluate(model, values, limit=LIMIT, batch_size=4)
+        self.results = evaluate(model, values, limit=LIMIT, batch_size=4, **options)
         self.lines = sorted(read_trace(trace), key=lambda line: (line["doc_id"], line["sample"]))
 
     @property
@@ -79,6 +79,18 @@ def test_votes_are_the_engines(server: ModelServer, tmp_path: Path) -> None:
     run = require_equal(tmp_path, "maj8", {"num_samples": 3}, {"student_url": server.url})
     assert len(run.lines) == 3 * LIMIT
     assert len({tuple(line["output_ids"]) for line in run.lines}) > LIMIT
+
+
+def test_votes_can_be_weighted_by_confidence(server: ModelServer, tmp_path: Path) -> None:
+    arguments = {"num_samples": 3, "weight": "confidence"}
+    expected = Run(tmp_path, "maj8", arguments)
+    cache = {"use_cache": str(tmp_path / "cache")}
+    for options in (cache, cache):  # the second time from the cache
+        actual = Run(tmp_path, "maj8", {**arguments, "student_url": server.url}, **options)
+        assert texts(actual.results) == texts(expected.results)
+        for line, other in zip(expected.lines, actual.lines, strict=True):
+            assert other["confidence"] == pytest.approx(line["confidence"], abs=1e-4)
+            assert other["vote"]["answer"] == line["vote"]["answer"]
 
 
 @pytest.mark.parametrize("more", [{"trigger": "margin", "tau": 0.05}, {"trigger": "random", "tau": 0.2}])
