@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -21,6 +22,7 @@ from s2t_eval.methods.selector_folder import read_info, write_info
 from s2t_eval.model_wrappers.distil import Distil
 from s2t_eval.model_wrappers.maj8 import MajorityVote
 from s2t_eval.model_wrappers.r2r import RoadsToRome
+from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.model_wrappers.specreason import SpecReason
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
@@ -232,6 +234,22 @@ def test_servers_without_the_adapter_are_refused(server: ModelServer, tmp_path: 
     server.quirks = set()
     with serving(bare := ModelServer(server.by_name[""])), pytest.raises(ValueError, match="got none"):
         PPSLocal(STUDENT, selector=SELECTOR, student_url=bare.url)
+
+
+def test_log_likelihoods_are_refused_where_the_student_is_on_a_server(server: ModelServer) -> None:
+    request = Instance("loglikelihood", {}, ("a", "b"), 0, metadata=("piqa", 0, 1))
+    url = {"student_url": server.url}
+    for model in (
+        MajorityVote(STUDENT, **url),
+        PPSLocal(STUDENT, selector=SELECTOR, **url),
+        S2TLocal(STUDENT, selector=SELECTOR, **url),
+        SelectToThink(STUDENT, teacher=TEACHER, trigger="always", **url),
+    ):
+        with pytest.raises(ValueError, match="it needs log-likelihoods, which student_url does not serve"):
+            model.loglikelihood([request])
+    here = SelectToThink(STUDENT, teacher=TEACHER, trigger="always", teacher_url=server.url, device="cpu")
+    [(log_likelihood, _)] = here.loglikelihood([request])
+    assert log_likelihood < 0
 
 
 def test_what_servers_do_not_serve_is_refused_in_one_line(server: ModelServer) -> None:
