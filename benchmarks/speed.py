@@ -5,10 +5,10 @@
     python -m benchmarks.speed lockstep --student random/qwen2.5-0.5b --teacher random/qwen2.5-1.5b
     python -m benchmarks.speed greedy-vs-hf --student FOLDER --data gsm8k.jsonl --new-tokens 320
 
-Figures: greedy-vs-hf, branch, labelling, local, lockstep, memory, packing, prefix, remote, remote-client,
-remote-labels, tah, tah-training, verify. `remote` and `remote-labels` need servers. Run them on an idle
-machine (OMP_NUM_THREADS sets the number of threads). The sides of a ratio are measured alternately, so other
-load affects both, but not equally.
+Figures: greedy-vs-hf, branch, kernels, labelling, local, lockstep, memory, packing, prefix, remote,
+remote-client, remote-labels, tah, tah-training, verify. `remote` and `remote-labels` need servers. Run them
+on an idle machine (OMP_NUM_THREADS sets the number of threads). The sides of a ratio are measured
+alternately, so other load affects both, but not equally.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch
 from benchmarks import (
     branch,
     greedy_vs_hf,
+    kernels,
     labelling,
     local,
     lockstep,
@@ -41,6 +42,7 @@ from benchmarks.workload import RANDOM, SHAPES, Settings
 FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
     "greedy-vs-hf": greedy_vs_hf.measure,
     "branch": branch.measure,
+    "kernels": kernels.measure,
     "labelling": labelling.measure,
     "local": local.measure,
     "lockstep": lockstep.measure,

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 
-from s2t_eval.engine.kv_cache import KVCache
+from s2t_eval.engine.kv_cache import KVCache, LayerKV
+from s2t_eval.engine.transfer import to_device
 
 IMPLEMENTATION = "s2t_slots"
 
@@ -45,10 +46,16 @@ class Segment:
         """What each query attends to, bool [rows, queries, length]: the prefix (or its window) and itself."""
         slots = torch.arange(self.length, device=self.positions.device)
         position = self.positions[..., None]
-        seen = slots < position
+        seen = slots <= position if self.own is self.positions else slots < position
         if window is not None:
             seen &= slots > position - window
-        return seen | (slots == self.own[..., None])
+        return seen if self.own is self.positions else seen | (slots == self.own[..., None])
+
+    def on(self, device: torch.device) -> None:
+        """Move its tensors to a device."""
+        is_same = self.own is self.positions
+        self.positions = to_device(self.positions, device)
+        self.own = self.positions if is_same else to_device(self.own, device)
 
     def mask(self, window: int | None, group: int, like: Tensor) -> Tensor:
         """The additive mask: 0 where a query attends to a slot, else minus infinity; made once a pass.
@@ -82,6 +89,29 @@ class Pass:
     cache: KVCache
     index: Tensor
     segments: Sequence[Segment]
+    _rotation: tuple[object, Rotation] | None = field(default=None, init=False)
+
+    def rotation(self, position_embeddings: tuple[Tensor, Tensor]) -> Rotation:
+        """The angles of the tokens as heads are rotated by them; computed once for all layers.
+
+        Args:
+            position_embeddings: cosines and sines as transformers computes them, [1, tokens, head_dim] each.
+        """
+        if self._rotation is None or self._rotation[0] is not position_embeddings[0]:
+            cos, sin = (angles[0, :, None] for angles in position_embeddings)
+            half = sin.shape[-1] // 2
+            signed_sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
+            self._rotation = (position_embeddings[0], Rotation(cos, signed_sin))
+        return self._rotation[1]
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines of the angles by which each token's heads are rotated."""
+
+    cos: Tensor
+    """[tokens, 1, head_dim]"""
+    signed_sin: Tensor
+    """[tokens, 1, head_dim]; the first half is negated"""
 
 
 def slot_attention(
@@ -111,26 +141,48 @@ def slot_attention(
     assert isinstance(layer_idx, int)
     cache = slots.cache
     layer = cache.write(layer_idx, slots.index, key[0].transpose(0, 1), value[0].transpose(0, 1))
-    heads, kv_heads, head_dim = query.shape[1], key.shape[1], query.shape[-1]
-    group = heads // kv_heads
-    scale = head_dim**-0.5 if scaling is None else scaling
-    output = query.new_empty(query.shape[2], heads, value.shape[-1])
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    output = attend_segments(query[0].transpose(0, 1), layer, slots, scale, sliding_window, softcap)
+    return output[None], None
+
+
+def attend_segments(
+    query: Tensor, layer: LayerKV, slots: Pass, scale: float, window: int | None, softcap: float | None
+) -> Tensor:
+    """Attention of packed queries [tokens, heads, head_dim] over their segments' slots, of the same shape.
+
+    Args:
+        query: of all tokens of the pass.
+        layer: keys and values, those of the pass included.
+        slots: the pass.
+        scale: of the scores.
+        window: of sliding layers, in tokens.
+        softcap: of the scores, as in Gemma 2.
+    """
+    tokens, heads, head_dim = query.shape
+    group = heads // layer.kv_heads
+    parts = []
     for segment in slots.segments:
         num_rows, queries = segment.positions.shape
-        # [heads, rows * queries, head_dim] -> [rows, kv_heads, group * queries, head_dim]
-        q = query[0, :, segment.tokens].reshape(kv_heads, group, num_rows, queries, head_dim)
-        q = q.permute(2, 0, 1, 3, 4).reshape(num_rows, kv_heads, group * queries, head_dim)
+        # [rows * queries, heads, head_dim] -> [rows, kv_heads, group * queries, head_dim]
+        q = query[segment.tokens].reshape(num_rows, queries, layer.kv_heads, group, head_dim)
+        q = q.permute(0, 2, 3, 1, 4).reshape(num_rows, layer.kv_heads, group * queries, head_dim)
         attn_out = attend(
             q,
-            segment.view(cache, layer.keys),
-            segment.view(cache, layer.values),
-            segment.mask(sliding_window, group, query),
+            segment.view(slots.cache, layer.keys),
+            segment.view(slots.cache, layer.values),
+            segment.mask(window, group, query),
             scale,
             softcap,
         )
-        attn_out = attn_out.reshape(num_rows, kv_heads, group, queries, -1).permute(0, 3, 1, 2, 4)
-        output[segment.tokens] = attn_out.reshape(num_rows * queries, heads, -1)
-    return output[None], None
+        attn_out = attn_out.reshape(num_rows, layer.kv_heads, group, queries, -1).permute(0, 3, 1, 2, 4)
+        parts.append(attn_out.reshape(num_rows * queries, heads, -1))
+    if len(parts) == 1 and len(parts[0]) == tokens:
+        return parts[0]
+    output = query.new_empty(tokens, heads, parts[0].shape[-1])
+    for segment, part in zip(slots.segments, parts, strict=True):
+        output[segment.tokens] = part
+    return output
 
 
 def attend(

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from s2t_eval.engine.transfer import to_device
+
 
 @dataclass
 class LayerKV:
-    """Keys and values of one layer, flat over (row, slot): each [rows * capacity, kv_heads, head_dim]."""
+    """Keys and values of one layer, flat over (row, slot).
 
-    keys: Tensor
-    values: Tensor
+    Args:
+        stored: the memory: keys and values joined, [rows * capacity, 2 * kv_heads, head_dim], or keys and
+            values, [rows * capacity, kv_heads, head_dim] each.
+        kv_heads: heads of the keys.
+    """
+
+    stored: tuple[Tensor, ...]
+    kv_heads: int
+
+    @property
+    def keys(self) -> Tensor:
+        """[rows * capacity, kv_heads, head_dim]"""
+        return self.stored[0][:, : self.kv_heads]
+
+    @property
+    def values(self) -> Tensor:
+        """[rows * capacity, kv_heads, head_dim]"""
+        return self.stored[1] if len(self.stored) == 2 else self.stored[0][:, self.kv_heads :]
 
 
 class KVCache:
@@ -32,15 +51,32 @@ class KVCache:
         self.rows = rows
         self.capacity = capacity
         self._layers: dict[int, LayerKV] = {}
+        self._row_starts = torch.empty(0)
+
+    def row_starts(self, device: torch.device) -> Tensor:
+        """The flat index of each row's first slot, [rows]; made once."""
+        if len(self._row_starts) != self.rows or self._row_starts.device != device:
+            self._row_starts = torch.arange(self.rows, device=device) * self.capacity
+        return self._row_starts
 
     def write(self, layer_idx: int, index: Tensor, keys: Tensor, values: Tensor) -> LayerKV:
         """Store keys and values [tokens, kv_heads, head_dim] at the flat `index` [tokens]."""
+        return self._write(layer_idx, index, (keys, values), keys.shape[1])
+
+    def write_joined(self, layer_idx: int, index: Tensor, states: Tensor, kv_heads: int) -> LayerKV:
+        """The same for keys and values behind one another, [tokens, 2 * kv_heads, head_dim], in one copy.
+
+        All passes of a layer are written in the same way.
+        """
+        return self._write(layer_idx, index, (states,), kv_heads)
+
+    def _write(self, layer_idx: int, index: Tensor, states: tuple[Tensor, ...], kv_heads: int) -> LayerKV:
         layer = self._layers.get(layer_idx)
         if layer is None:
-            layer = self._layers[layer_idx] = LayerKV(self._zeros(keys), self._zeros(values))
-        index = index.to(keys.device)
-        layer.keys.index_copy_(0, index, keys)
-        layer.values.index_copy_(0, index, values)
+            layer = self._layers[layer_idx] = LayerKV(tuple(map(self._zeros, states)), kv_heads)
+        index = index.to(states[0].device)
+        for stored, new in zip(layer.stored, states, strict=True):
+            stored.index_copy_(0, index, new)
         return layer
 
     def view(self, states: Tensor, rows: slice | Tensor, length: int, first: int = 0) -> Tensor:
@@ -48,28 +84,37 @@ class KVCache:
 
         Contiguous rows (a slice) are not copied.
         """
-        by_row = states.view(self.rows, self.capacity, *states.shape[1:])
+        by_row = states.unflatten(0, (self.rows, self.capacity))
         return by_row[:, first : first + length][rows].transpose(1, 2)
 
     def grown(self, capacity: int) -> KVCache:
         """A cache with more slots a row and the same contents in the same slots."""
         larger = KVCache(self.rows, capacity)
-        for layer_idx, layer in self._layers.items():
-            copies = [larger._zeros(states) for states in (layer.keys, layer.values)]
-            for copy, states in zip(copies, (layer.keys, layer.values), strict=True):
-                shape = (self.rows, capacity, *states.shape[1:])
-                copy.view(shape)[:, : self.capacity] = states.view(
-                    self.rows, self.capacity, *states.shape[1:]
-                )
-            larger._layers[layer_idx] = LayerKV(*copies)
+
+        def grow(states: Tensor) -> Tensor:
+            copy = larger._zeros(states)
+            by_row = copy.view(self.rows, capacity, *states.shape[1:])
+            by_row[:, : self.capacity] = states.view(self.rows, self.capacity, *states.shape[1:])
+            return copy
+
+        larger._layers = self._mapped(grow)
         return larger
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copy slots between flat indices, both [tokens]; all sources are read before any is written."""
-        for layer in self._layers.values():
-            for states in (layer.keys, layer.values):
-                src, dst = source.to(states.device), target.to(states.device)
-                states.index_copy_(0, dst, states.index_select(0, src))
+
+        def copy(states: Tensor) -> Tensor:
+            src, dst = (to_device(index, states.device) for index in (source, target))
+            return states.index_copy_(0, dst, states.index_select(0, src))
+
+        self._mapped(copy)
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> dict[int, LayerKV]:
+        """The layers with a function applied to their memory."""
+        return {
+            layer_idx: LayerKV(tuple(map(function, layer.stored)), layer.kv_heads)
+            for layer_idx, layer in self._layers.items()
+        }
 
     def _zeros(self, like: Tensor) -> Tensor:
         # Not `empty`: a masked slot is still multiplied by its weight of 0, and 0 * NaN is NaN.

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
-from s2t_eval.engine.attention import Pass, slot_attention_enabled
+from s2t_eval.engine.attention import Pass, Segment, slot_attention_enabled
 from s2t_eval.engine.kv_cache import KVCache
+from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
 from s2t_eval.engine.packing import Packed, batches, pack_branches, pack_uncached, segment
 from s2t_eval.engine.prefix_cache import PrefixCache, cached_prefix
+from s2t_eval.engine.step_positions import StepPositions
 from s2t_eval.engine.support import UnsupportedModelError, check_supported
+from s2t_eval.engine.transfer import to_device
 from s2t_eval.models.cpu_linear import transposed, worthwhile
 from s2t_eval.models.lm_head import LMHead, input_device
 
@@ -65,6 +68,7 @@ class ModelRunner:
         text_vocab: rows of the head that are text; the rows above (padding, reserved rows) are never
             proposed. None takes the head's size.
         forward_context: a context manager around every forward, such as one that enables an adapter.
+        fused_norms: compute norms in one kernel. None: on a GPU, which alone has that kernel.
 
     Raises:
         UnsupportedModelError: recurrent, hybrid or other layers that cannot be branched.
@@ -76,6 +80,7 @@ class ModelRunner:
         name: str = "model",
         text_vocab: int | None = None,
         forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        fused_norms: bool | None = None,
     ) -> None:
         # A PEFT model injects its adapters into the base model; generation does not need the wrapper.
         base: Any = model
@@ -94,6 +99,11 @@ class ModelRunner:
         self.prefixes = PrefixCache(0, 0)
         self._is_checked = False
         self._linears: list[nn.Linear] = []
+        self._forms: Forms = []
+        self._fused_norms = self.device.type == "cuda" if fused_norms is None else fused_norms
+        # transformers leaves a 4D mask unchanged; attention makes its own masks from the plan of a pass.
+        self._no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
+        self._step_positions = StepPositions(self.device)
 
     @property
     def vocab(self) -> int:
@@ -113,7 +123,9 @@ class ModelRunner:
     def allocate(self, rows: int, capacity: int) -> None:
         """Make room for `rows` rows of `capacity` slots; a cache that is large enough is kept."""
         if not self._is_checked:
-            self._linears = worthwhile(self.body)  # not earlier: an adapter may still be attached
+            # Not earlier: an adapter may still be attached.
+            self._linears = worthwhile(self.body)
+            self._forms = forms_of(self.body, self._fused_norms)
             self._check_forward()
         if self.cache.rows != rows or self.cache.capacity < capacity:
             self.cache = KVCache(rows, capacity)
@@ -136,9 +148,32 @@ class ModelRunner:
 
     # ---------------------------------------------------------------- decode steps
 
-    def append(self, ids: Tensor) -> Tensor:
-        """One token each for rows 0..n-1: ids [n] -> hidden states [n, hidden]. The decode step."""
-        return self.branch(ids, [], ids.new_empty(0, 1))
+    def append(self, tokens: Sequence[int], ids: Tensor | None = None) -> Tensor:
+        """One token each for rows 0..n-1: the decode step.
+
+        Positions stay on the device from one step to the next, and so do tokens that are there already, so
+        that a step waits for nothing.
+
+        Args:
+            tokens: token of each row.
+            ids: the same on the device, [n]; None copies them there.
+
+        Returns:
+            Hidden states [n, hidden].
+        """
+        num = len(tokens)
+        if ids is None:
+            ids = to_device(torch.tensor(tokens), self.device)
+        lengths = [len(self.tokens[row]) for row in range(num)]
+        positions = self._step_positions.at(lengths)
+        own = positions[:, None]
+        everyone = Segment(slice(0, num), slice(0, num), own, own, max(lengths) + 1)
+        index = positions + self.cache.row_starts(self.device)[:num]
+        hidden = self.forward(Packed(ids, index, [everyone]), positions)
+        for row, token in enumerate(tokens):
+            self.tokens[row].append(token)
+        self.counters.row_passes += num
+        return hidden
 
     def branch(self, ids: Tensor, fired: Sequence[int], candidates: Tensor) -> Tensor:
         """One pass that appends one token to most rows and K candidates at one position to the fired rows.
@@ -156,7 +191,8 @@ class ModelRunner:
         lengths = torch.tensor([len(self.tokens[row]) for row in range(num)])
         everyone = slice(0, num)
         index = torch.arange(num) * self.cache.capacity + lengths
-        packed = Packed(ids, index, [segment(everyone, everyone, lengths[:, None], lengths[:, None])])
+        own = lengths[:, None]
+        packed = Packed(ids.cpu(), index, [segment(everyone, everyone, own, own)])
         if fired and candidates.shape[1] > 1:
             others = candidates[:, 1:]
             capacity = self.cache.capacity
@@ -240,7 +276,7 @@ class ModelRunner:
             for part in batches(plan.now, computed, self._pass_tokens):
                 states = self._compute([rows[i] for i in part], [texts[i] for i in part])
                 ends = torch.tensor([computed[i] for i in part]).cumsum(0) - 1
-                hidden.update(zip(part, states[ends.to(states.device)], strict=True))
+                hidden.update(zip(part, states[to_device(ends, states.device)], strict=True))
             waiting = plan.postponed
         return Prefilled(torch.stack([hidden[i] for i in range(len(rows))]), computed)
 
@@ -273,7 +309,9 @@ class ModelRunner:
         self.counters.row_passes += num
         hidden = self.forward(packed)
         states = hidden[first_lane:].view(num, lanes, hidden.shape[-1])
-        return CandidateStates(hidden[ends.to(hidden.device)], states, [size + lanes for size in sizes])
+        return CandidateStates(
+            hidden[to_device(ends, hidden.device)], states, [size + lanes for size in sizes]
+        )
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -318,27 +356,26 @@ class ModelRunner:
         if positions is None:
             positions = torch.cat([part.positions.flatten() for part in packed.segments])
         for part in packed.segments:
-            part.positions = part.positions.to(self.device)
-            part.own = part.own.to(self.device)
-        plan = Pass(self.cache, packed.index.to(self.device), packed.segments)
+            part.on(self.device)
+        plan = Pass(self.cache, to_device(packed.index, self.device), packed.segments)
         num = len(packed.ids)
         self.counters.passes += 1
         self.counters.tokens += num
         inputs = (
-            {"input_ids": packed.ids.to(self.device)[None]}
+            {"input_ids": to_device(packed.ids, self.device)[None]}
             if embeds is None
             else {"inputs_embeds": embeds[None]}
         )
         with (
             self._forward_context(),
             slot_attention_enabled(self.base),
+            forms_enabled(self._forms),
             transposed(self._linears, num),
         ):
             output = self.body(
                 **inputs,
-                position_ids=positions.to(self.device)[None],
-                # transformers leaves a 4D mask unchanged; slot attention makes its own masks from the plan.
-                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device),
+                position_ids=to_device(positions, self.device)[None],
+                attention_mask=self._no_mask,
                 use_cache=False,
                 slots=plan,
             )

@@ -18,6 +18,7 @@ from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import (
     Finished,
     append_tokens,
+    greedy_tokens,
     joined,
     prefill_student,
     prefill_teacher,
@@ -25,6 +26,7 @@ from s2t_eval.engine.stepper import (
     sampled_tokens,
 )
 from s2t_eval.engine.stop import StopRule
+from s2t_eval.engine.transfer import to_device
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import Evidence
 from s2t_eval.selection.selectors import LocalSelector, Selection
@@ -90,6 +92,8 @@ class SelectionStepper:
         self._hidden = torch.empty(0)
         self._teacher_hidden = torch.empty(0)
         self._is_advanced = False
+        # The tokens that `emit` appended, where they are on the student's device already.
+        self._next_ids: Tensor | None = None
 
     @property
     def extra_slots(self) -> int:
@@ -114,6 +118,8 @@ class SelectionStepper:
         selector = self.policy.selector
         tokens = decision.default
         self._is_advanced = False
+        if decision.fired:
+            self._next_ids = None
         if decision.fired and self._branches_in_place(selector):
             tokens = self._branch(seqs, decision, selector)
             self._is_advanced = True
@@ -123,20 +129,23 @@ class SelectionStepper:
 
     def keep(self, order: list[int]) -> None:
         """Reorder the states like the rows."""
-        self._hidden = self._hidden[order]
+        rows = to_device(torch.tensor(order, dtype=torch.long), self._hidden.device)
+        self._hidden = self._hidden[rows]
+        if self._next_ids is not None:
+            self._next_ids = self._next_ids[rows]
         if self.lockstep:
-            self._teacher_hidden = self._teacher_hidden[order]
+            self._teacher_hidden = self._teacher_hidden[rows.to(self._teacher_hidden.device)]
 
     def advance(self, seqs: abc.Sequence[Sequence]) -> None:
         """Run the student over the new tokens unless a branch already did, and a teacher in lockstep."""
-        last = torch.tensor([seq.ids[-1] for seq in seqs])
+        last = [seq.ids[-1] for seq in seqs]
         if not self._is_advanced:
-            self._hidden = self.student.append(last.to(self.student.device))
+            self._hidden = self.student.append(last, self._next_ids)
             for seq in seqs:
                 seq.usage.forwards += 1
         if self.lockstep:
             assert self.teacher is not None
-            self._teacher_hidden = self.teacher.append(last.to(self.teacher.device))
+            self._teacher_hidden = self.teacher.append(last)
             for seq in seqs:
                 seq.usage.teacher_calls += 1
                 seq.usage.teacher_tokens += 1
@@ -153,10 +162,13 @@ class SelectionStepper:
             self._hidden,
             lambda: self._positions(seqs),
         )
-        highest, best = (column[:, 0] for column in step.top)
-        require_finite(self.student, highest, seqs, range(len(seqs)))
-        default = sampled_tokens(seqs, logits, best)
         policy = self.policy
+        is_plain = policy.trigger.name == "never" and not any(self.observers)
+        # Of equal logits both take the smaller id; the list of top tokens costs more kernels.
+        highest, best = logits.max(-1) if is_plain else (column[:, 0] for column in step.top)
+        greedy = greedy_tokens(self.student, seqs, highest, best)
+        default = sampled_tokens(seqs, logits, greedy)
+        self._next_ids = best if default == greedy else None
         if self.observers.keep_top:
             for seq, row in zip(seqs, label_columns(step, self.observers.keep_top), strict=True):
                 seq.tops.append(row)

@@ -96,9 +96,29 @@ def append_tokens(seqs: abc.Iterable[tuple[int, Sequence, int]]) -> Finished:
     return finished
 
 
-def sampled_tokens(seqs: abc.Sequence[Sequence], logits: Tensor, greedy: Tensor) -> list[int]:
-    """Greedy tokens [batch], and for sequences that sample a token drawn from logits [batch, vocab]."""
-    tokens: list[int] = greedy.tolist()
+def greedy_tokens(
+    runner: ModelRunner, seqs: abc.Sequence[Sequence], highest: Tensor, best: Tensor
+) -> list[int]:
+    """The argmax of every row, read from the device together with whether its logit is a number.
+
+    Args:
+        runner: the model, for messages.
+        seqs: the sequence of each row.
+        highest: largest logit of each row, [batch].
+        best: its token, [batch].
+
+    Raises:
+        NonFiniteLogitsError: a row's largest logit is NaN or infinite.
+    """
+    tokens: list[int] = best.where(highest.isfinite(), -1).tolist()
+    if -1 in tokens:
+        raise not_finite(runner, seqs[tokens.index(-1)])
+    return tokens
+
+
+def sampled_tokens(seqs: abc.Sequence[Sequence], logits: Tensor, greedy: abc.Sequence[int]) -> list[int]:
+    """Greedy tokens, and for sequences that sample a token drawn from logits [batch, vocab]."""
+    tokens = list(greedy)
     groups: dict[Sampling, list[int]] = {}
     for row, seq in enumerate(seqs):
         if seq.request.sampling is not None:

@@ -155,7 +155,7 @@ class VerifyingStepper:
             chunk.drafts[-1].token if chunk.drafts else seq.ids[-1]
             for seq, chunk in zip(seqs, self._chunks, strict=True)
         ]
-        self._hidden = self.student.append(torch.tensor(last, device=self.student.device))
+        self._hidden = self.student.append(last)
         for seq in seqs:
             seq.usage.forwards += 1
         self._advance_seconds = time.perf_counter() - began
@@ -178,10 +178,12 @@ class VerifyingStepper:
         step = Step(logits, None, _no_draw, self._hidden, lambda: self._positions(seqs))
         top = step.top_of(self._num_kept)
         entropies = torch.special.entr(top.values.softmax(-1)).sum(-1)
-        highest, entropy = torch.stack([top.values[:, 0], entropies]).tolist()
+        # Read from the device at once; float32 holds every token id.
+        columns = torch.stack([top.values[:, 0], entropies, top.indices[:, 0].float()])
+        highest, entropy, first = columns.tolist()
         finite = self._finite(seqs, highest)
-        tokens = sampled_tokens(seqs, step.logits, top.indices[:, 0])
-        greedy = top.indices[:, 0].tolist()
+        greedy = [int(token) for token in first]
+        tokens = sampled_tokens(seqs, step.logits, greedy)
         observed = self._observed_locally(step)
         labels = label_columns(step, self.observers.keep_top) if self.observers.keep_top else None
         return [

@@ -124,10 +124,10 @@ def test_memory_running_out_halves_the_rows_and_changes_no_text(
     expected = outputs(decode(model, greedy(), asked, rows=8))
     append = ModelRunner.append
 
-    def append_if_it_fits(self: ModelRunner, ids: torch.Tensor) -> torch.Tensor:
-        if len(ids) > 3:
+    def append_if_it_fits(self: ModelRunner, tokens: list[int], ids: torch.Tensor | None) -> torch.Tensor:
+        if len(tokens) > 3:
             raise torch.OutOfMemoryError("out of memory")
-        return append(self, ids)
+        return append(self, tokens, ids)
 
     monkeypatch.setattr(ModelRunner, "append", append_if_it_fits)
     with caplog.at_level(logging.WARNING):
@@ -139,7 +139,7 @@ def test_memory_running_out_halves_the_rows_and_changes_no_text(
 
 
 def test_memory_that_does_not_hold_one_row_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never_fits(self: ModelRunner, ids: torch.Tensor) -> torch.Tensor:
+    def never_fits(self: ModelRunner, tokens: list[int], ids: torch.Tensor | None) -> torch.Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(ModelRunner, "append", never_fits)

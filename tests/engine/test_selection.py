@@ -87,7 +87,7 @@ def test_text_after_a_commit_has_forgotten_the_losers(student: PreTrainedModel) 
         slots.prefill(range(2), texts)
         slots.branch(torch.tensor([3, 9]), [0, 1], torch.tensor([[3, 4, 5], [9, 8, 7]]))
         slots.commit([0, 1], [2, 1], [5, 8])
-        hidden = slots.append(torch.tensor([11, 12]))
+        hidden = slots.append([11, 12])
     for row, tail in enumerate(([5, 11], [8, 12])):
         expected = hidden_after(student, [*texts[row], *tail])
         torch.testing.assert_close(hidden[row], expected, atol=2e-4, rtol=2e-4)

@@ -23,10 +23,10 @@ from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import (
     Finished,
     append_tokens,
+    greedy_tokens,
     not_finite,
     prefill_student,
     prefill_teacher,
-    require_finite,
     sampled_tokens,
 )
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
@@ -210,8 +210,8 @@ def _next_tokens(
     """A model's next token of these sequences: its argmax, or sampled where the request samples."""
     logits = runner.head(states)
     most_likely = logits.max(-1)
-    require_finite(runner, most_likely.values, seqs, range(len(rows)))
-    return sampled_tokens(seqs, logits, most_likely.indices)
+    greedy = greedy_tokens(runner, seqs, most_likely.values, most_likely.indices)
+    return sampled_tokens(seqs, logits, greedy)
 
 
 class SpecReasonDecoder(Scheduler[StepwiseSequence]):

@@ -11,7 +11,7 @@ from torch import Tensor
 from s2t_eval.engine.request import Request
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.engine.stepper import Finished, append_tokens, joined, require_finite, sampled_tokens
+from s2t_eval.engine.stepper import Finished, append_tokens, greedy_tokens, joined, sampled_tokens
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.tah.mixture import top_mixture
 from s2t_eval.methods.tah.runner import DeepPass, LoopedRunner
@@ -96,10 +96,10 @@ class LoopedStepper:
         """Append a token to the rows that do not continue; prepare a further iteration for the others."""
         totals = self._totals(seqs)
         best = totals.max(-1)
-        require_finite(self.runner, best.values, seqs, range(len(seqs)))
+        greedy = greedy_tokens(self.runner, seqs, best.values, best.indices)
         continuing = self._continuing(seqs, totals)
         self._prepare_next_iteration(seqs, totals, continuing)
-        return self._emit_tokens(seqs, sampled_tokens(seqs, totals, best.indices), set(continuing))
+        return self._emit_tokens(seqs, sampled_tokens(seqs, totals, greedy), set(continuing))
 
     def keep(self, order: list[int]) -> None:
         """Reorder the states like the rows."""
@@ -110,7 +110,7 @@ class LoopedStepper:
         deeper = [
             DeepPass(row, seq.depth, seq.mixture) for row, seq in enumerate(seqs) if seq.mixture is not None
         ]
-        ids = torch.tensor([seq.ids[-1] for seq in seqs], device=self.runner.device)
+        ids = torch.tensor([seq.ids[-1] for seq in seqs])
         self._hidden = self.runner.advance(ids, deeper)
         for seq in seqs:
             seq.usage.forwards += 1

@@ -140,7 +140,7 @@ class LoopedRunner(ModelRunner):
             States [n, state].
         """
         if not deeper:
-            return self.append(ids)
+            return self.append(ids.tolist())
         shallow = sorted(set(range(len(ids))) - {item.row for item in deeper})
         lengths = torch.tensor([len(self.tokens[row]) for row in range(len(ids))])
         rows = torch.tensor([item.row for item in deeper])

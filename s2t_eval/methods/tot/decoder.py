@@ -23,7 +23,7 @@ from s2t_eval.engine.sampling import derive_seed
 from s2t_eval.engine.scheduler import Scheduler, is_out_of_memory
 from s2t_eval.engine.selection_step import SelectionStepper
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.engine.stepper import OnRound, Round, require_finite, sampled_tokens
+from s2t_eval.engine.stepper import OnRound, Round, greedy_tokens, sampled_tokens
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.reasoning_steps import StepEnds
 from s2t_eval.methods.tot.node import Branch, distinct
@@ -162,8 +162,8 @@ class TreeDecoder(Scheduler[Sequence]):
         active = [branches[row] for row in rows]
         logits = self.student.head(hidden)
         most_likely = logits.max(-1)
-        require_finite(self.student, most_likely.values, active, range(len(active)))
-        tokens = sampled_tokens(active, logits, most_likely.indices)
+        greedy = greedy_tokens(self.student, active, most_likely.values, most_likely.indices)
+        tokens = sampled_tokens(active, logits, greedy)
         unfinished = []
         log_probs = _log_probs_of(logits, tokens)
         for row, branch, token, log_prob in zip(rows, active, tokens, log_probs, strict=True):
