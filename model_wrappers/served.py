@@ -135,8 +135,8 @@ def _require_one_process() -> None:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count > 1:
         raise ValueError(
-            f"student_url: {count} processes were started together, and one keeps servers busy; start lm_eval "
-            "without torchrun or accelerate, and name several servers joined by + instead"
+            f"student_url: {count} processes were started together, and one keeps servers busy; start "
+            "lm_eval without torchrun or accelerate, and name several servers joined by + instead"
         )
 
 
