@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Served:
         students: tuple[str, ...] = ()
         if arguments.student_url is not None:
             _require_plain(model_args)
+            _require_one_process()
             students = server_urls("student_url", arguments.student_url)
         teachers: tuple[str, ...] = ()
         needs_rows = False
@@ -129,6 +131,16 @@ def _require_plain(model_args: Mapping[str, Any]) -> None:
                 f"{name}: with student_url the model is the server's; merge it into a checkpoint "
                 "(`s2t-eval export --merged`), serve that, and leave the argument out"
             )
+
+
+def _require_one_process() -> None:
+    """Raise `ValueError` where torchrun or `accelerate launch` started several processes."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count > 1:
+        raise ValueError(
+            f"student_url: {count} processes were started together, and one keeps servers busy; start "
+            "lm_eval without torchrun or accelerate, and name several servers joined by + instead"
+        )
 
 
 def unloaded_model(config: Any, trust: bool) -> PreTrainedModel:

@@ -137,6 +137,13 @@ def test_arguments_that_do_not_fit(urls: dict[str, str], more: dict[str, Any], m
         SelectToThink(STUDENT, **arguments).generator()
 
 
+def test_several_processes_are_refused(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would have the whole of `concurrency`, and stock `hf` would move a model without weights."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match="student_url: 4 processes were started together"):
+        Greedy(STUDENT, student_url=urls["student_url"])
+
+
 def test_servers_check_prints_what_is_missing(
     urls: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
