@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from benchmarks.ratios import Ratio, Stopwatch, Target, divide
 from benchmarks.workload import Settings, load_model, load_prompts, load_tokenizer
 from s2t_eval.engine import ModelRunner, Request
-from s2t_eval.engine.runner import Prefilled
+from s2t_eval.engine.pass_results import Prefilled
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.models.vocabulary import text_vocabulary
 

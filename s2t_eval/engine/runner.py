@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from s2t_eval.engine.attention import Pass, Segment, slot_attention_enabled
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
 from s2t_eval.engine.packing import Packed, batches, pack_branches, pack_uncached, segment
+from s2t_eval.engine.pass_results import CandidateStates, Counters, Prefilled
 from s2t_eval.engine.prefix_cache import PrefixCache, cached_prefix
 from s2t_eval.engine.step_positions import StepPositions
 from s2t_eval.engine.support import UnsupportedModelError, check_supported
@@ -25,35 +25,6 @@ from s2t_eval.models.lm_head import LMHead, input_device
 PASS_TOKENS = {"cpu": 512}
 PASS_TOKENS_ELSEWHERE = 4096
 """Most tokens of one prefill pass: bounds activations and masks. Short passes fit into a CPU's caches."""
-
-
-@dataclass
-class Counters:
-    """Work of a model: passes, row-passes (the rows of all passes) and tokens."""
-
-    passes: int = 0
-    row_passes: int = 0
-    tokens: int = 0
-
-
-class Prefilled(NamedTuple):
-    """The result of a prefill."""
-
-    hidden: Tensor
-    """hidden states at the last token of each text, [texts, hidden]"""
-    computed: list[int]
-    """tokens of each text that were computed, neither copied nor already cached"""
-
-
-class CandidateStates(NamedTuple):
-    """Hidden states at the ends of texts and at candidates appended to them."""
-
-    hidden: Tensor
-    """at the last token of each text, [texts, hidden]"""
-    lanes: Tensor
-    """at each candidate, [texts, K, hidden]"""
-    computed: list[int]
-    """tokens computed for each text, its candidates included"""
 
 
 class ModelRunner:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from s2t_eval.engine.attention import Segment
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.packing import Packed
-from s2t_eval.engine.runner import ModelRunner, Prefilled
+from s2t_eval.engine.pass_results import Prefilled
+from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, attention_mask
 from s2t_eval.methods.tah.taps import LayerTaps, decoder_layers
 
