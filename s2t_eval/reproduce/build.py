@@ -22,7 +22,15 @@ from s2t_eval.reproduce.commands import (
 from s2t_eval.reproduce.documents import selected_documents
 from s2t_eval.reproduce.read import ReadRecipe, RecipeError, references
 from s2t_eval.reproduce.schema import Recipe
-from s2t_eval.reproduce.stages import EVALUATE, RANDOM_MODELS, TRACE, Evaluation, Stage, evaluations
+from s2t_eval.reproduce.stages import (
+    EVALUATE,
+    RANDOM_MODELS,
+    TRACE,
+    Evaluation,
+    Stage,
+    evaluations,
+    merged_fields,
+)
 from s2t_eval.reproduce.work import Work
 
 PUBLISHED_STUDENTS = ("qwen2.5-0.5b-instruct", "qwen2.5-1.5b-instruct")
@@ -177,11 +185,9 @@ class _Builder:
             if name is None or revision is None:
                 continue
             output = self.out / "models" / name.rsplit("/", 1)[-1]
-            command = ("huggingface_hub.cli.hf", "download", name, "--revision", revision)
-            place = ("--local-dir", str(output))
-            self._add(
-                Stage(f"download.{role}", "download", (*command, *place), output, [name, revision]), role
-            )
+            place = ("--revision", revision, "--local-dir", str(output))
+            command = ("huggingface_hub.cli.hf", "download", name, *place)
+            self._add(Stage(f"download.{role}", "download", command, output, [name, revision]), role)
 
     def _calibrate(self, part: parts.CalibrationPart) -> None:
         roles = BOTH if self.recipe.models.teacher is not None else BOTH[:1]
@@ -209,7 +215,7 @@ class _Builder:
         work = Work.of_texts(self._count(problems), BOTH, self.recipe)
         fields = {**self._model_fields(*BOTH), **self._problem_fields(problems)}
         if part.selector is not None and Path(part.selector).is_dir():
-            fields = _merged_fields(fields, {"files": (Path(part.selector),)})
+            fields = merged_fields(fields, {"files": (Path(part.selector),)})
         self._add(
             Stage("labels", "collect", tuple(words), output, asdict(part), work=work, **fields), "labels"
         )
@@ -219,11 +225,11 @@ class _Builder:
     def _train(self, name: str, part: parts.SelectorPart, seed: int) -> None:
         labels, label_fields = self._labels()
         words = ["s2t_eval", "train", *self._loading(), "--labels", str(labels), *options(part, "start")]
-        fields = _merged_fields(self._model_fields("student"), label_fields)
+        fields = merged_fields(self._model_fields("student"), label_fields)
         if part.start is not None:
             start = self.made[part.start, seed]
             words += ["--start", str(start.place)]
-            fields = _merged_fields(fields, {"needs": {start.stage: start.place}})
+            fields = merged_fields(fields, {"needs": {start.stage: start.place}})
         texts = least(part.limit, self._label_count()) or 0
         work = self._training_work(texts, part, BOTH[:1])
         self._add_training(name, "train", words, part, seed, fields, work)
@@ -234,7 +240,7 @@ class _Builder:
         words += option("teacher_dtype", self.recipe.models.teacher_dtype)
         words += ["--labels", str(labels), *options(part)]
         texts = least(part.limit, self._label_count()) or 0
-        fields = _merged_fields(self._model_fields(*BOTH), label_fields)
+        fields = merged_fields(self._model_fields(*BOTH), label_fields)
         work = self._training_work(texts, part, BOTH)
         self._add_training(name, "distil", words, part, seed, fields, work)
 
@@ -243,23 +249,21 @@ class _Builder:
         words = ["s2t_eval", "tah", "label", *self._loading(), *posing(self.recipe, part.problems)]
         work = Work.of_training(self._count(part.problems), 1, BOTH[:1], self.recipe)
         fields = {**self._model_fields("student"), **self._problem_fields(part.problems)}
-        command = (*words, "--out", str(output))
-        self._add(
-            Stage(f"{name}.labels", "tah label", command, output, asdict(part.problems), work=work, **fields)
-        )
+        command, settings = (*words, "--out", str(output)), asdict(part.problems)
+        self._add(Stage(f"{name}.labels", "tah label", command, output, settings, work=work, **fields))
 
     def _tah(self, name: str, part: parts.TahPart, seed: int) -> None:
         """Stage 1, and stage 2 on a copy of what it made."""
         labels = self.out / "trained" / f"{name}-labels"
         words = ["s2t_eval", "tah", "train", *self._loading(), "--labels", str(labels)]
-        fields = _merged_fields(self._model_fields("student"), {"needs": {f"{name}.labels": labels}})
+        fields = merged_fields(self._model_fields("student"), {"needs": {f"{name}.labels": labels}})
         texts = self._count(part.problems)
         first = [*words, "--stage", "1", *options(part.depths)]
         work = self._training_work(texts, part.depths, BOTH[:1])
         self._add_training(f"{name}.passes", "tah stage 1", first, part.depths, seed, fields, work)
         passes = self.made[f"{name}.passes", seed]
         second = [*words, "--stage", "2", *options(part.decider)]
-        fields = _merged_fields(fields, {"needs": {passes.stage: passes.place}, "copy_of": passes.place})
+        fields = merged_fields(fields, {"needs": {passes.stage: passes.place}, "copy_of": passes.place})
         work = self._training_work(texts, part.decider, BOTH[:1])
         self._add_training(name, "tah stage 2", second, part.decider, seed, fields, work)
 
@@ -278,10 +282,9 @@ class _Builder:
         labels = self.out / "trained" / f"{name}-labels"
         words = ["s2t_eval", "r2r", "train", *self._loading(), "--labels", str(labels)]
         words += options(part.training)
-        fields = _merged_fields(self._model_fields("student"), {"needs": {f"{name}.labels": labels}})
-        work = Work.of_router(
-            self._count(part.problems), part.training.epochs or DEFAULT_ROUTER_EPOCHS, self.recipe
-        )
+        fields = merged_fields(self._model_fields("student"), {"needs": {f"{name}.labels": labels}})
+        epochs = part.training.epochs or DEFAULT_ROUTER_EPOCHS
+        work = Work.of_router(self._count(part.problems), epochs, self.recipe)
         self._add_training(name, "r2r train", words, part.training, seed, fields, work)
 
     def _training_work(self, texts: int, part: parts.Training, roles: Sequence[str]) -> Work:
@@ -319,7 +322,7 @@ class _Builder:
         words += [*asking(self.recipe, part.task), *option("limit", limit)]
         runs = 1 + len(part.tau)
         work = Work.of_texts(runs * (limit or DEV_PROBLEMS), BOTH[:1], self.recipe, starts=runs)
-        fields = _merged_fields(self._model_fields("student"), {"needs": {selector.stage: selector.place}})
+        fields = merged_fields(self._model_fields("student"), {"needs": {selector.stage: selector.place}})
         settings = [asdict(part), seed]
         self._add(
             Stage(
@@ -355,7 +358,7 @@ class _Builder:
         roles = [role for role in BOTH if role in referenced_names]
         fields = self._model_fields(*roles)
         for name in referenced_names:
-            fields = _merged_fields(fields, self._reference(name, run.seed))
+            fields = merged_fields(fields, self._reference(name, run.seed))
         work = Work.of_texts(documents.count(run.task) * samples, roles, self.recipe)
         stage = Stage(f"{run.task}/{run.name}", EVALUATE, tuple(words), output, run.arguments, **fields)
         self._add(replace(stage, tasks=(run.task,), scratch=tuple(scratch), work=work))
@@ -394,24 +397,11 @@ class _Builder:
         if self.recipe.labels is not None:
             labels, label_fields = self._labels()
             words += ["--labels", str(labels)]
-            fields = _merged_fields(fields, label_fields)
+            fields = merged_fields(fields, label_fields)
         words += ["--results", *places, *traces]
         seed = self.recipe.seeds[0]
         selectors = [self.made[name, seed] for name in (*self.recipe.selectors, *self.recipe.choices)]
         words += option("agreement", tuple(str(made.place) for made in selectors))
-        fields = _merged_fields(fields, {"needs": {made.stage: made.place for made in selectors}})
+        fields = merged_fields(fields, {"needs": {made.stage: made.place for made in selectors}})
         words += ["--out", str(output)]
         self._add(Stage("analysis", "analyze", tuple(words), output, None, **fields))
-
-
-def _merged_fields(*fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a stage, those that name several things joined."""
-    merged: dict[str, Any] = {}
-    for part in fields:
-        for name, value in part.items():
-            earlier = merged.get(name)
-            if isinstance(value, dict) and earlier:
-                merged[name] = {**earlier, **value}
-            else:
-                merged[name] = (*earlier, *value) if isinstance(value, tuple) and earlier else value
-    return merged

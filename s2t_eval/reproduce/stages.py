@@ -92,3 +92,16 @@ def is_seeded(recipe: Recipe, method: MethodPart) -> bool:
     is_trained = any(name in recipe.artifacts for name in references(method.arguments))
     is_random = method.model in RANDOM_MODELS or method.arguments.get("trigger") == "random"
     return is_trained or is_random
+
+
+def merged_fields(*fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a stage, those that name several things joined."""
+    merged: dict[str, Any] = {}
+    for part in fields:
+        for name, value in part.items():
+            earlier = merged.get(name)
+            if isinstance(value, dict) and earlier:
+                merged[name] = {**earlier, **value}
+            else:
+                merged[name] = (*earlier, *value) if isinstance(value, tuple) and earlier else value
+    return merged

@@ -12,6 +12,8 @@ from s2t_eval.artifacts.manifest import ManifestKind, manifest_text, write_manif
 from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
 
 FORMAT = 1
+OF_STEPS = "accept:"
+"""How the keys of thresholds begin that are of drafted steps (SpecReason), not of triggers."""
 
 
 class CalibrationError(ValueError):
@@ -70,8 +72,9 @@ class Calibration:
 
     @property
     def table(self) -> ThresholdTable:
-        """The thresholds by trigger and rate."""
-        return ThresholdTable("calibration", self.thresholds)
+        """The thresholds by trigger and rate, without those of drafted steps."""
+        of_triggers = {key: rates for key, rates in self.thresholds.items() if not key.startswith(OF_STEPS)}
+        return ThresholdTable("calibration", of_triggers)
 
     def require(self, student: str | None, teacher: str | None, warmup_tokens: int) -> None:
         """Raise `CalibrationError` unless it was made for these models and this number of warm-up tokens."""

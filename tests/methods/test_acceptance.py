@@ -121,6 +121,7 @@ def test_thresholds_are_those_of_the_slow_twin(made: Path) -> None:
     assert measured["accepted"]["0.8"] >= 0.8
     assert "accept:digit:sentence:512" in calibration.thresholds
     assert "kl:student_teacher" in calibration.thresholds  # triggers are in the same file
+    assert set(calibration.table.rates) == {k for k in calibration.thresholds if not k.startswith("accept:")}
 
 
 def test_a_run_takes_the_threshold_of_its_rate(made: Path) -> None:

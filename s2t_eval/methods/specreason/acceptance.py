@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from s2t_eval.method_table import Delimiter, StepScoreName
-from s2t_eval.selection.calibration import Calibration, CalibrationError
+from s2t_eval.selection.calibration import OF_STEPS, Calibration, CalibrationError
 from s2t_eval.selection.thresholds import ThresholdError
-
-PREFIX = "accept:"
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class StepForm:
     @property
     def key(self) -> str:
         """Its key among the thresholds of a calibration."""
-        return f"{PREFIX}{self.score}:{self.delimiter}:{self.max_step}"
+        return f"{OF_STEPS}{self.score}:{self.delimiter}:{self.max_step}"
 
 
 def acceptance_threshold(scores: Sequence[float], rate: float) -> float:
@@ -109,13 +107,14 @@ def calibrated_accept(calibration: Calibration, form: StepForm, rate: float) -> 
         if math.isclose(float(known_rate), rate):
             return threshold
     known = "; ".join(
-        f"{key.removeprefix(PREFIX)}: {', '.join(rates)}"
+        f"{key.removeprefix(OF_STEPS)}: {', '.join(rates)}"
         for key, rates in calibration.thresholds.items()
-        if key.startswith(PREFIX)
+        if key.startswith(OF_STEPS)
     )
+    wanted = form.key.removeprefix(OF_STEPS)
+    options = f"--delimiter {form.delimiter} --max_step {form.max_step} --accept_rate {rate}"
     raise CalibrationError(
-        f"calibration: it has no threshold for accept_rate={rate} of {form.key.removeprefix(PREFIX)} (it has "
-        f"{known or 'none'}); name one of these, give accept=NUMBER, or measure it with `s2t-eval calibrate "
-        f"--step_score {form.score} --delimiter {form.delimiter} --max_step {form.max_step} "
-        f"--accept_rate {rate}`"
+        f"calibration: it has no threshold for accept_rate={rate} of {wanted} (it has {known or 'none'}); "
+        "name one of these, give accept=NUMBER, or measure it with `s2t-eval calibrate --step_score "
+        f"{form.score} {options}`"
     )
