@@ -222,7 +222,7 @@ def test_servers_without_the_adapter_are_refused(server: ModelServer, tmp_path: 
     for arguments, message in (
         ({"adapter": "else"}, "expected the adapter else on every server of the student, got sel"),
         ({"selector": str(other)}, "with other weights than selector="),
-        ({"adapter_scale": 0.5}, "adapter_scale=0.5: servers apply an adapter as it was trained"),
+        ({"adapter_scale": 0.5}, "adapter_scale=0.5: the servers' factor is 1"),
         ({"trigger": "router", "tau": 0.05}, "expected one of kl, entropy64, .* got 'router'"),
         ({"peft": "x"}, "peft=x cannot be combined"),
     ):
