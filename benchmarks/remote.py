@@ -24,10 +24,11 @@ from benchmarks.ratios import Ratio, Stopwatch, Target, alternate, divide
 from benchmarks.workload import Settings, load_model
 from s2t_eval.engine import Decoder, Request, Result
 from s2t_eval.engine.request import Usage
+from s2t_eval.models.vocabulary import stop_ids
 from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import Pool
 from s2t_eval.remote.jobs import Work, run_jobs
-from s2t_eval.remote.labelling import RemoteScorer, ScoredText
+from s2t_eval.remote.labelling import RemoteScorer, ScoredText, certain_argmax
 from s2t_eval.remote.probe import connect
 from s2t_eval.remote.protocol import draft_body, read_usage
 from s2t_eval.remote.scheduler import RemoteScheduler
@@ -218,7 +219,10 @@ def measure_labels(settings: Settings) -> list[Ratio]:
     fleet = fleet_of(settings)
     student, tokenizer = load_student(settings)
     number, new_tokens = settings.requests or settings.batch, settings.new_tokens or NEW_TOKENS
-    requests = make_requests(settings, tokenizer, number, new_tokens)
+    stops = stop_ids(tokenizer, None)  # behind its end a text is no text, and the teacher is unsure
+    requests = [
+        replace(request, stop_ids=stops) for request in make_requests(settings, tokenizer, number, new_tokens)
+    ]
     remote = RemoteSettings(concurrency=settings.batch)
     texts = RemoteScheduler(fleet, greedy(), student.text_vocab, remote, keep_top=True)
     results = list(texts.run(requests))
@@ -230,10 +234,14 @@ def measure_labels(settings: Settings) -> list[Ratio]:
     for side in sides.values():
         side()
     runs = alternate(sides, settings.repeats)
+    scored = list(scorer.run([partial(_scored, result) for result in results], with_argmax=False))
+    rows = [(one.text.top_ids.tolist(), one.log_probs.tolist()) for one in scored]
+    asked = sum(certain_argmax(*step) is None for table in rows for step in zip(*table, strict=True))
     tokens = sum(len(result.request.prompt_ids) + len(result.output_ids) for result in results)
     rates = {name: [tokens / seconds for seconds in runs[name]] for name in sides}
     name = f"labelling on servers, {settings.batch} at once, tokens/s to a bare prefill's"
-    return [Ratio(name, divide(rates["labelled"], rates["bare"]), LABELLING, {"tokens_per_second": rates})]
+    details = {"tokens_per_second": rates, "requests_per_text": 1 + asked / len(results)}
+    return [Ratio(name, divide(rates["labelled"], rates["bare"]), LABELLING, details)]
 
 
 def labelled(scorer: RemoteScorer, results: Sequence[Result]) -> float:
