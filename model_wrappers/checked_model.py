@@ -32,6 +32,7 @@ class CheckedModel(HFLM):
     """The argument that names the model, for messages."""
     PEFT: ClassVar[str] = "peft"
     """The argument that names its adapter."""
+    _model: Any
 
     def __init__(self, pretrained: Any, *, model_name: str, **stock: Any) -> None:
         self.model_name = model_name

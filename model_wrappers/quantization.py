@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transformers import BitsAndBytesConfig, GgufConfig
-from transformers.quantizers import AutoQuantizationConfig
+from transformers.quantizers.auto import AutoQuantizationConfig
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 BITS = ("load_in_4bit", "load_in_8bit")
