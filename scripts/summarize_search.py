@@ -41,7 +41,7 @@ def row(folder: Path) -> dict[str, Any]:
     try:
         info = read_object(folder / SETTINGS)
         training = info["training"]
-        figures = training["held_out"]
+        figures, chosen_by = training["held_out"], training["choosing"]["agree@1"]
     except (OSError, KeyError) as error:
         raise ValueError(
             f"{folder}: expected a selector folder of this version of `s2t-eval train`, {error} is missing"
@@ -58,7 +58,7 @@ def row(folder: Path) -> dict[str, Any]:
         "averaged": training["averaged"],
         **settings,
         **_last_step(training),
-        "chosen_by_agree": training["choosing"]["agree@1"],
+        "chosen_by_agree": chosen_by,
         "n": n,
         "agree": figures["agree@1"],
         "agree_low": low,
