@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lm_eval.api.instance import Instance
 from lm_eval.utils import simple_parse_args_string
@@ -34,7 +34,6 @@ from s2t_eval.model_wrappers.stock_arguments import flags_without_arguments
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.telemetry import peak_memory
 from s2t_eval.remote.build import LocalModels
-from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
 
@@ -45,6 +44,14 @@ logger = logging.getLogger(__name__)
 
 record_built_tasks()
 serve_stock_tasks()
+
+
+class Generator(Protocol):
+    """Generates texts: the engine's scheduler, or the one over servers."""
+
+    def run(self, requests: Sequence[Request], on_round: OnRound | None = None) -> Iterator[Result]:
+        """The results, each as soon as its text has ended."""
+        ...
 
 
 class EngineLM(HarnessRequests):
@@ -137,7 +144,7 @@ class EngineLM(HarnessRequests):
             self._texts.put(timed)
             yield result
 
-    def generator(self) -> Scheduler[Any] | RemoteScheduler:
+    def generator(self) -> Generator:
         """What generates the texts: the engine's decoder, or the scheduler over the servers."""
         if self.served is None:
             return self.decoder()

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, cast
 
 from lm_eval.api.instance import Instance
 
-from s2t_eval.engine import Request, Result, Sampling, derive_seed
+from s2t_eval.engine import OnRound, Request, Result, Sampling, derive_seed
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.arguments import SamplingArguments
-from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.base import EngineLM, Generator
 from s2t_eval.model_wrappers.requests import origin_of
 from s2t_eval.model_wrappers.voting import votable_answers, votable_task, vote
 from s2t_eval.remote.protocol import SUPPORT
+from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.selection import policy
-from s2t_eval.selection.confidence import ConfidenceSignal, text_confidence
+from s2t_eval.selection.confidence import TOP, ConfidenceSignal, text_confidence
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
+
+
+class ConfidentTexts:
+    """Texts from servers with the confidence of every token, as `ConfidenceSignal` records it in the engine.
+
+    Args:
+        scheduler: keeps the most likely tokens of every step.
+    """
+
+    def __init__(self, scheduler: RemoteScheduler) -> None:
+        self._scheduler = scheduler
+
+    def run(self, requests: Sequence[Request], on_round: OnRound | None = None) -> Iterator[Result]:
+        """See `RemoteScheduler.run`."""
+        for result in self._scheduler.run(requests, on_round):
+            assert result.top_log_probs is not None
+            signals = result.top_log_probs[:, :TOP].mean(-1).tolist()
+            yield replace(result, observed=[signals], top_ids=None, top_log_probs=None)
 
 
 class MajorityVote(EngineLM):
@@ -58,8 +77,6 @@ class MajorityVote(EngineLM):
                 f"sample_top_k: servers return the {SUPPORT} most likely tokens, so expected 1 to {SUPPORT}, "
                 f"got {self.sampling.top_k}"
             )
-        if self.is_weighted:
-            raise ValueError("weight=confidence: not on servers; leave student_url out, or weight")
 
     @property
     def is_weighted(self) -> bool:
@@ -69,6 +86,14 @@ class MajorityVote(EngineLM):
     def decoder(self, observe: Sequence[Trigger] = ()) -> Scheduler[Any]:
         """A decoder that records the confidence of every token where votes are weighted by it."""
         return super().decoder([ConfidenceSignal(), *observe] if self.is_weighted else observe)
+
+    def generator(self) -> Generator:
+        """What generates the samples, with the same confidences where the model is on servers."""
+        generator = super().generator()
+        if not isinstance(generator, RemoteScheduler) or not self.is_weighted:
+            return generator
+        generator.keep_top = True
+        return ConfidentTexts(generator)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Refuses tasks without a votable answer before any token is generated."""

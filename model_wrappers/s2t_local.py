@@ -118,10 +118,12 @@ class S2TLocal(SelectionLM):
     def _fleet(self, fleet: Fleet) -> Fleet:
         """The servers, whose adapter or reserved rows score the candidates."""
         assert self.selector is not None
-        if self.adapter_scale != 1 and not self._has_reserved_rows:
+        # An exported checkpoint has the selector's own factor.
+        served_scale = self.selector.info.adapter_scale if self._has_reserved_rows else 1
+        if self.adapter_scale != served_scale:
             raise ValueError(
-                f"adapter_scale={self.adapter_scale}: servers apply an adapter as it was trained; merge it "
-                "with this factor (`s2t-eval export --merged`), or give adapter_scale=1"
+                f"adapter_scale={self.adapter_scale}: the servers' factor is {served_scale}; leave it out, "
+                "or where it is the selector's own, merge it (`s2t-eval export --merged`)"
             )
         settings = self.local.remote_settings
         if self._has_reserved_rows:

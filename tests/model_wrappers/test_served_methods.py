@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -21,6 +22,7 @@ from s2t_eval.methods.selector_folder import read_info, write_info
 from s2t_eval.model_wrappers.distil import Distil
 from s2t_eval.model_wrappers.maj8 import MajorityVote
 from s2t_eval.model_wrappers.r2r import RoadsToRome
+from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.model_wrappers.specreason import SpecReason
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
@@ -49,10 +51,10 @@ def server() -> Iterator[ModelServer]:
 class Run:
     """A run's texts, and what its trace has of steps, answers and votes."""
 
-    def __init__(self, folder: Path, model: str, arguments: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, model: str, arguments: dict[str, Any], **options: Any) -> None:
         trace = folder / f"{model}-{len(list(folder.iterdir()))}.jsonl"
         values = {"dtype": "float32", "trace": str(trace), **arguments}
-        self.results = evaluate(model, values, limit=LIMIT, batch_size=4)
+        self.results = evaluate(model, values, limit=LIMIT, batch_size=4, **options)
         self.lines = sorted(read_trace(trace), key=lambda line: (line["doc_id"], line["sample"]))
 
     @property
@@ -79,6 +81,18 @@ def test_votes_are_the_engines(server: ModelServer, tmp_path: Path) -> None:
     run = require_equal(tmp_path, "maj8", {"num_samples": 3}, {"student_url": server.url})
     assert len(run.lines) == 3 * LIMIT
     assert len({tuple(line["output_ids"]) for line in run.lines}) > LIMIT
+
+
+def test_votes_can_be_weighted_by_confidence(server: ModelServer, tmp_path: Path) -> None:
+    arguments = {"num_samples": 3, "weight": "confidence"}
+    expected = Run(tmp_path, "maj8", arguments)
+    cache = {"use_cache": str(tmp_path / "cache")}
+    for options in (cache, cache):  # the second time from the cache
+        actual = Run(tmp_path, "maj8", {**arguments, "student_url": server.url}, **options)
+        assert texts(actual.results) == texts(expected.results)
+        for line, other in zip(expected.lines, actual.lines, strict=True):
+            assert other["confidence"] == pytest.approx(line["confidence"], abs=1e-4)
+            assert other["vote"]["answer"] == line["vote"]["answer"]
 
 
 @pytest.mark.parametrize("more", [{"trigger": "margin", "tau": 0.05}, {"trigger": "random", "tau": 0.2}])
@@ -208,7 +222,7 @@ def test_servers_without_the_adapter_are_refused(server: ModelServer, tmp_path: 
     for arguments, message in (
         ({"adapter": "else"}, "expected the adapter else on every server of the student, got sel"),
         ({"selector": str(other)}, "with other weights than selector="),
-        ({"adapter_scale": 0.5}, "adapter_scale=0.5: servers apply an adapter as it was trained"),
+        ({"adapter_scale": 0.5}, "adapter_scale=0.5: the servers' factor is 1"),
         ({"trigger": "router", "tau": 0.05}, "expected one of kl, entropy64, .* got 'router'"),
         ({"peft": "x"}, "peft=x cannot be combined"),
     ):
@@ -220,6 +234,22 @@ def test_servers_without_the_adapter_are_refused(server: ModelServer, tmp_path: 
     server.quirks = set()
     with serving(bare := ModelServer(server.by_name[""])), pytest.raises(ValueError, match="got none"):
         PPSLocal(STUDENT, selector=SELECTOR, student_url=bare.url)
+
+
+def test_log_likelihoods_are_refused_where_the_student_is_on_a_server(server: ModelServer) -> None:
+    request = Instance("loglikelihood", {}, ("a", "b"), 0, metadata=("piqa", 0, 1))
+    url = {"student_url": server.url}
+    for model in (
+        MajorityVote(STUDENT, **url),
+        PPSLocal(STUDENT, selector=SELECTOR, **url),
+        S2TLocal(STUDENT, selector=SELECTOR, **url),
+        SelectToThink(STUDENT, teacher=TEACHER, trigger="always", **url),
+    ):
+        with pytest.raises(ValueError, match="it needs log-likelihoods, which student_url does not serve"):
+            model.loglikelihood([request])
+    here = SelectToThink(STUDENT, teacher=TEACHER, trigger="always", teacher_url=server.url, device="cpu")
+    [(log_likelihood, _)] = here.loglikelihood([request])
+    assert log_likelihood < 0
 
 
 def test_what_servers_do_not_serve_is_refused_in_one_line(server: ModelServer) -> None:
