@@ -8,12 +8,12 @@ from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen3Co
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from benchmarks import kernels
-from s2t_eval.engine import ModelRunner
+from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.engine.attention import Pass
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import forms_of, rms_norm, rotate
 from s2t_eval.selection.policy import greedy
-from tests.twins import VOCAB, decode, generate_greedy, outputs, requests, tiny_model
+from tests.twins import VOCAB, generate_greedy, requests, tiny_model
 
 SHAPE = {
     "vocab_size": VOCAB,
@@ -61,10 +61,11 @@ def test_hidden_states_are_those_of_the_model_s_own_layers(family: str, fused_no
         torch.testing.assert_close(*states, rtol=0, atol=2e-6)
 
 
-def test_greedy_with_norms_in_one_kernel_is_generate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_greedy_with_norms_in_one_kernel_is_generate() -> None:
     model, asked = qwen3(), requests()
     expected = [generate_greedy(model, request) for request in asked]
-    assert outputs(decode(model, greedy(), asked)) == expected
+    decoder = Decoder(ModelRunner(model, fused_norms=True), greedy(), rows=4)
+    assert {result.index: result.output_ids for result in decoder.run(asked)} == dict(enumerate(expected))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -126,7 +127,7 @@ def deep_model() -> PreTrainedModel:
 
 
 def test_kernels_and_synchronisations_of_a_step(deep_model: PreTrainedModel) -> None:
-    """1,009 kernels and two synchronisations once, where stock `generate` had 962."""
+    """Once 934 kernels and 4 reads of tensors, where stock `generate` has 895 and 1."""
     runner = ModelRunner(deep_model, fused_norms=True)
     ours = kernels.step_costs(lambda tokens: kernels.decode(runner, 2, tokens))
     stock = kernels.step_costs(lambda tokens: kernels.generate(deep_model, 2, tokens))
