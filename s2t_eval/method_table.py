@@ -49,12 +49,6 @@ METHODS = (
         "distil:Distil",
     ),
     Method(
-        "rlkd",
-        "RLKD",
-        (),
-        "a student trained by reinforcement learning to follow a teacher's steps, decoded greedily",
-    ),
-    Method(
         "maj8",
         "Maj@8",
         ("maj8", "maj_at_k"),
@@ -130,6 +124,12 @@ METHODS = (
         ("tot",),
         "a search over lines that continues those of the highest value",
         "tot:TreeOfThoughts",
+    ),
+    Method(
+        "rlkd",
+        "RLKD",
+        (),
+        "a student trained by reinforcement learning to follow a teacher's steps, decoded greedily",
     ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
