@@ -54,12 +54,6 @@ METHODS = (
         "distil:Distil",
     ),
     Method(
-        "rlkd",
-        "RLKD",
-        (),
-        "a student trained by reinforcement learning to follow a teacher's steps, decoded greedily",
-    ),
-    Method(
         "maj8",
         "Maj@8",
         ("maj8", "maj_at_k"),
@@ -139,6 +133,12 @@ METHODS = (
         "tot:TreeOfThoughts",
         refuses_code=True,
         is_random=True,
+    ),
+    Method(
+        "rlkd",
+        "RLKD",
+        (),
+        "a student trained by reinforcement learning to follow a teacher's steps, decoded greedily",
     ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}
