@@ -261,5 +261,5 @@ def test_what_servers_do_not_serve_is_refused_in_one_line(server: ModelServer) -
         (Distil, {"peft": "embedded/distilled"}, "s2t-eval export --merged"),
     ):
         with pytest.raises(ValueError, match=message) as raised:
-            make(STUDENT, **arguments, **url)  # type: ignore[operator]
+            make(STUDENT, **arguments, **url)
         assert "\n" not in str(raised.value)
