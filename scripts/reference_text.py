@@ -77,6 +77,7 @@ RESULTS: dict[str, str] = {
     "sampling": "temperature, top-p, top-k and number of samples (`maj8`); of the branches (`tot`)",
     "search": "shape and value of the tree search (`tot`)",
     "distilled": "what the distilled student was made of (`distil`)",
+    "accept_rate": "wanted share of accepted drafts, whose threshold the calibration has (`specreason`)",
     "accept": "score from which a drafted step is accepted (`specreason`)",
     "step_score": "form of the score of a step (`specreason`)",
     "delimiter": "where a step of reasoning ends (`specreason`)",
