@@ -31,7 +31,7 @@ class Rlkd:
 
     EXAMPLE: ClassVar[str] = (
         "s2t-eval rlkd --pretrained embedded/student --teacher embedded/teacher --labels labels \\\n"
-        "    --held_out 0.25 --lr 1e-3 --out rlkd"
+        "    --held_out 0.25 --lr 1e-4 --out rlkd"
     )
 
     student: Annotated[StudentOptions, flat("student")]

@@ -134,7 +134,7 @@ def slot_attention(
     """
     if slots is None:
         raise ValueError(
-            f"{type(module).__name__} does not hand on keyword arguments to its attention: "
+            f"{type(module).__name__} does not pass keyword arguments on to its attention: "
             "this model cannot be decoded by the slot engine; use --model hf"
         )
     layer_idx = module.layer_idx

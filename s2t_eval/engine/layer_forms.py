@@ -30,16 +30,16 @@ Forms = list[tuple[Any, Callable[..., Any]]]
 
 
 def forms_of(model: nn.Module, fused_norms: bool) -> Forms:
-    """The layers of a model that have a form here.
+    """The layers of a model that this module computes, each with its function.
 
     Args:
         model: a model of transformers.
-        fused_norms: compute norms in one kernel, which only GPUs have; elsewhere it takes more than one.
+        fused_norms: also compute norms here. On a GPU this takes one kernel, elsewhere more than one.
     """
     forms: Forms = []
     for module in model.modules():
         if "forward" in vars(module):
-            continue  # a hook of accelerate replaced it, which brings offloaded weights
+            continue  # a hook of accelerate replaced it, which loads offloaded weights
         if type(module) in ROTARY:
             forms.append((module, rotary_attention))
         elif fused_norms and type(module) in NORMS:

@@ -23,7 +23,11 @@ class StepPositions:
         self._positions = torch.empty(0, dtype=torch.long, device=device)
 
     def at(self, lengths: Sequence[int]) -> Tensor:
-        """The positions as they are on the host, on the device, [rows]."""
+        """The positions on the device, [rows].
+
+        Args:
+            lengths: the same positions on the host.
+        """
         if list(lengths) == [length + 1 for length in self._lengths]:
             self._positions = self._positions + 1
         else:

@@ -56,8 +56,8 @@ def teacher_identity(lm: SelectToThink) -> str:
     """The teacher's fingerprint; where its weights are not on this machine, a warning and `unknown`."""
     if lm.teacher_fingerprint is None:
         logger.warning(
-            "teacher_url: the teacher's weights are not on this machine, so nothing that is made of these "
-            "texts can be compared with it later; name them by teacher=MODEL once they are here"
+            "teacher_url: the teacher's weights are not on this machine, so its fingerprint is recorded as "
+            "unknown and later runs cannot compare it; download the weights to have it recorded"
         )
     return lm.teacher_fingerprint or UNKNOWN_WEIGHTS
 

@@ -1,4 +1,4 @@
-"""HTTP to the servers of one role: pinned documents, repeated requests, servers that come and go."""
+"""HTTP requests to the servers of one role, with repetition, and a change of server where one fails."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ class Pool:
     _jitter: random.Random = field(default_factory=random.Random)
 
     def pin(self, index: int) -> Pin:
-        """The server of the document with this index: documents are dealt out in turn.
+        """The server of the document with this index: documents are assigned to the servers in turn.
 
-        A server that does not answer gets none, except one at a time to find out if it answers again: where
-        it hangs, each of its texts would wait for the whole `timeout_s` before moving.
+        A server that does not answer gets none, except one every `RETRY_S` seconds as a test: where it hangs,
+        each of its texts would wait for the whole `timeout_s` before moving.
         """
         now = time.monotonic()
         answering = [
@@ -158,7 +158,7 @@ class Pool:
             attempts += failed.is_answered
             failures += 1
             server.failures = 0 if failed.is_answered else server.failures + 1
-            self._require_hope(server, failed, attempts, time.monotonic() - started)
+            self._require_retryable(server, failed, attempts, time.monotonic() - started)
             if failures % ATTEMPTS_PER_SERVER == 0 or server.failures >= ATTEMPTS_PER_SERVER:
                 self._move(pin, failed)
             await asyncio.sleep(self._wait(failed, failures))
@@ -184,10 +184,10 @@ class Pool:
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise _FailedAttemptError(f"{type(error).__name__} {error}".strip(), False) from error
 
-    def _require_hope(
+    def _require_retryable(
         self, server: Server, failed: _FailedAttemptError, attempts: int, seconds: float
     ) -> None:
-        """Raise unless another attempt is worth while."""
+        """Raise where attempts or patience are exhausted."""
         if attempts >= MAX_ATTEMPTS:
             raise ServerError(f"{self.role} server {server.url}: {failed} ({attempts} attempts)") from failed
         if seconds > self.settings.patience_s:

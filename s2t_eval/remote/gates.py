@@ -20,8 +20,8 @@ SCORE: Kind = 1
 class Gate:
     """Opens for one kind of request at a time; any number of that kind pass together.
 
-    When the last one has passed, those of the other kind that wait by then go first, so neither kind waits
-    forever.
+    When the last open request has ended, the requests of the other kind that are waiting at that moment pass
+    first, so neither kind waits forever.
     """
 
     def __init__(self) -> None:

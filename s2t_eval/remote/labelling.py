@@ -1,7 +1,7 @@
-"""A teacher on servers over whole texts: its scores of the student's tokens at every step, and its own token.
+"""A teacher on servers at every step of whole texts: scores of the student's tokens, and its own token.
 
-One request scores all steps of a text. The teacher's own token is known without a further one where the best
-of the scored tokens is more likely than all others together.
+One request scores all steps of a text. The teacher's own token is known without a further request where the
+best of the scored tokens is more likely than all others together.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class RemoteScorer:
 
     def __init__(self, fleet: Fleet, text_vocab: int, settings: RemoteSettings) -> None:
         if not fleet.teachers:
-            raise ServerError("teacher_url: labels need a teacher's servers, there are none")
+            raise ServerError(
+                "teacher_url: labels need servers of a teacher, and there are none; give teacher_url=URL"
+            )
         self.fleet = fleet
         self.text_vocab = text_vocab
         self.settings = settings

@@ -31,7 +31,7 @@ class SharedModel(Generic[Job, Out]):
         self._is_running = False
 
     def close(self) -> None:
-        """Wait for a pass that is running: afterwards the model is the caller's again."""
+        """Wait for a pass that is running: afterwards no pass uses the model."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def submit(self, job: Job) -> Out:

@@ -1,7 +1,7 @@
 """Rollouts and labels of a label set from models on servers; the files are those of `label_collection.py`.
 
-Texts are independent requests there, so an interrupted collection repeats only the texts that had not ended,
-and no text has a group. A server returns the 64 most likely tokens of a step. Everything but `entropy` is
+Texts are independent requests there instead of groups, so an interrupted collection repeats only the texts
+that had not ended. A server returns the 64 most likely tokens of a step. Everything but `entropy` is
 computed from them, as in this process: `entropy` is that of the trigger `entropy64`.
 """
 

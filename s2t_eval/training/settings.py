@@ -44,7 +44,8 @@ class LoopSettings:
     Args:
         epochs: number of passes over the training items.
         lr: peak learning rate of AdamW. None: 2e-4, or the trainer's own (2e-5 where `distil` trains all
-            weights; 4e-5 where `tah train` trains them; 3e-4 for its decider and the router of `r2r train`).
+            weights; 4e-5 where `tah train` trains them; 3e-4 for its decider and the router of `r2r train`;
+            5e-5 for `rlkd`).
         schedule: how the learning rate changes after its warm-up.
         lr_warmup_fraction: share of all optimizer steps in which the learning rate rises to its peak.
         batch_size: items of one forward pass on each process.

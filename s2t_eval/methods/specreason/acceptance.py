@@ -1,8 +1,8 @@
 """The score from which a wanted share of drafts is accepted, measured on training problems.
 
-As triggers' thresholds it is measured on the student's own greedy texts and stored in a calibration file,
-under a key of its own for each score and form of step. In decoding the share differs, because drafts then
-follow steps that the teacher has written; results count it.
+Like the thresholds of triggers it is measured on the student's own greedy texts and stored in a calibration
+file, under a key of its own for each score and form of step. In decoding the share differs, because drafts
+then follow steps that the teacher has written; results contain the counts of drafted and rejected steps.
 """
 
 from __future__ import annotations

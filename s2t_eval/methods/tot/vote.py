@@ -32,7 +32,7 @@ class Ballot(NamedTuple):
 
 @dataclass(frozen=True)
 class VoteValue:
-    """The share of sampled votes for each continuation; votes for none of them count for nobody.
+    """The share of sampled votes for each continuation; a vote for none of them adds to no share.
 
     A single continuation has the value 1 without a vote.
 

@@ -1,4 +1,4 @@
-"""The student with an adapter that GRPO trains; without the adapter it is the anchor of the KL divergence."""
+"""The student with an adapter that GRPO trains; without the adapter it is the reference of the KL term."""
 
 from __future__ import annotations
 

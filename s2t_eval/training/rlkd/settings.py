@@ -16,7 +16,7 @@ Structurer = Literal["rule", "llm"]
 Aligner = Literal["rule", "llm"]
 Aggregate = Literal["mean", "sum"]
 RLKD_LR = 5e-5
-"""Peak learning rate, as published (for all weights; adapters of small students need more)."""
+"""Peak learning rate, as published (there for all weights)."""
 
 
 @dataclass(frozen=True)

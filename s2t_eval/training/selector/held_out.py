@@ -1,4 +1,4 @@
-"""The held-out texts in two halves: by one everything is chosen, of the other figures are reported."""
+"""The held-out texts in two halves: one for every choice, the other for the reported figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class HeldOut(NamedTuple):
     """Texts that are not trained on; those of one question are always in the same half."""
 
     choosing: list[Trajectory]
-    """the checkpoint, the trigger, its rate and the weights are chosen by them"""
+    """the checkpoint, the trigger, its rate and the weights are chosen on them"""
     reported: list[Trajectory]
     """figures are measured on them after every choice is made"""
 
@@ -26,15 +26,15 @@ def split_held_out(held_out: Sequence[Trajectory]) -> HeldOut:
     """
     if len({text.question_hash for text in held_out}) < 2:
         raise LabelError(
-            "held_out: expected at least 2 held-out problems, one to choose the checkpoint by and one to "
-            "report figures of, got 1; raise --held_out, or label more problems"
+            "held_out: expected at least 2 held-out problems, one to choose the checkpoint on and one "
+            "to report figures of, got 1; raise --held_out, or label more problems"
         )
     reported, choosing = split_by_question(held_out, 0.5, LabelError)
     return HeldOut(choosing, reported)
 
 
 def halves_of_training(training: Mapping[str, Any], held_out: Sequence[Trajectory]) -> HeldOut:
-    """The halves of a finished training; without reported texts where it was made before there were halves.
+    """The halves of a finished training; without reported texts if it used no halves (older versions).
 
     Args:
         training: the record in the selector's manifest.

@@ -1,4 +1,4 @@
-"""The figures of a finished selector, on the half of the held-out texts that nothing was chosen by.
+"""The figures of a finished selector, on the half of the held-out texts on which nothing was chosen.
 
 Candidates are ranked exactly as in decoding: by the proposer's own scores, with the selector's
 `proposal_weight` under proposer `base`.
