@@ -138,7 +138,7 @@ def _require_one_process() -> None:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count > 1:
         raise ValueError(
-            f"student_url: {count} processes were started together, and one keeps servers busy; start "
+            f"student_url: {count} processes were started together, and one is enough; start "
             "lm_eval without torchrun or accelerate, and name several servers joined by + instead"
         )
 

@@ -17,7 +17,7 @@ class ServerOptions:
     Args:
         student_url: base URLs of the student's servers, joined by `+`. `--pretrained` then names the
             tokenizer and the configuration; no weights are loaded.
-        teacher_url: the same of the teacher's servers.
+        teacher_url: the same for the teacher's servers.
         concurrency: texts on the servers at once.
         timeout_s: seconds after which a request without an answer is sent again.
         patience_s: seconds for which a request is repeated while no server of its role answers.

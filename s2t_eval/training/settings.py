@@ -54,9 +54,9 @@ class LoopSettings:
         clip: largest norm of the gradient; a larger gradient is scaled down to it.
         evaluations: held-out evaluations (and checkpoints) for each epoch.
         patience: training stops after this many evaluations without a better one; 0: it never stops early.
-        average_last: share of all optimizer steps at whose end parameters are averaged; the average is kept
-            where its held-out figure is at least the best one. The products of LoRA's matrices are averaged,
-            not the matrices. 0 averages nothing.
+        average_last: the last share of all optimizer steps, from which parameters are averaged; the average
+            is kept where its held-out figure is at least the best one. The products of LoRA's matrices are
+            averaged, not the matrices. 0 averages nothing.
         snapshots: number of evenly spaced steps of that share whose parameters are averaged.
         precision: mixed precision of the forward pass, as in accelerate.
         seed: seed of the order of items and of dropout.

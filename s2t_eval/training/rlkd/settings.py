@@ -31,8 +31,8 @@ class RlkdSettings(LoraSettings):
         aggregate: the structure reward of a text. `mean`: the sum over its steps divided by the number of
             the reference's steps; `sum`: the sum alone, which is published and favours problems with many
             steps.
-        structure_weight: weight of the structure reward. Published: 15, as much as of correctness. Rewards
-            are scaled in their group, so only the ratio of the two weights matters.
+        structure_weight: weight of the structure reward (published: 15). Rewards are scaled within their
+            group, so only its ratio to `correctness_weight` matters.
         correctness_weight: weight of the reward for a right final answer (published: 15).
         group_size: texts sampled for each problem and update.
         temperature: temperature of the samples, and of the distribution that is optimised.
@@ -41,9 +41,9 @@ class RlkdSettings(LoraSettings):
         updates: optimizer steps on the same samples; with 1 the clipping has no effect.
         unscaled: do not divide the rewards of a group by their standard deviation.
         unverified: keep problems for which the teacher's text has a wrong final answer.
-        held_out: share of the questions that are never trained on; they choose the checkpoint.
+        held_out: share of the questions that are never trained on; the checkpoint is chosen on them.
         rows: number of texts that are generated at once.
-        limit: number of problems to learn from, of those with a right reference. None: all of them that are
+        limit: number of problems to train on, of those with a right reference. None: all of them that are
             not held out.
         max_held_out: largest number of held-out problems that an evaluation decodes. None: all of them.
 

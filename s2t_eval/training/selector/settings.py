@@ -82,13 +82,14 @@ class TrainSettings:
         low_kl_fraction: share of the steps outside the top tau that are trained on too; needs labels of
             `--steps all`.
         drop_misses: leave out the steps at which the teacher's token is not among the K candidates.
-        regret: how far steps are weighted by what can be gained there, log p_L(best) - log p_L(greedy): 0
-            weighs all steps alike, 1 by their regret alone, which leaves out those where greedy is right.
-        limit: number of problems to learn from, in the order of the labels. None: all that are not held out.
+        regret: how far steps are weighted by their regret, what can be gained there: log p_L(best) -
+            log p_L(greedy). 0 weights all steps alike; 1 weights them by their regret alone, which leaves out
+            those where greedy is right.
+        limit: number of problems to train on, in the order of the labels. None: all that are not held out.
         skip_routers: train no routers and measure proposer `base` alone, for a selector that is only compared
             with others: its default trigger is then one that needs none. `--complete` adds the rest.
-        held_out: share of the questions that are never trained on. By one half of them the checkpoint, the
-            trigger and the weights are chosen; the figures in the folder are of the other half.
+        held_out: share of the questions that are never trained on. On one half of them the checkpoint, the
+            trigger and the weights are chosen; the figures in the folder are measured on the other half.
         keep: the figure of the choosing half whose best evaluation is kept. `agree@1`: agreement at the top
             steps; `gain`: the teacher's log-probability that picks at every step gain for a text. Both
             are of proposer `base`, with the best `proposal_weight`. `tuned_gain`: the same gain of proposer
