@@ -4,7 +4,7 @@
         --labels labels --scales 0.2 0.4 0.6 0.8 1 --out agreement.csv
 
 The labels must be of problems that the selector has not seen. The table has the columns of `s2t-eval analyze
---agreement`, which compares the shares that it lets one expect with those of runs at `adapter_scale=SCALE`.
+--agreement`, which compares the expected shares with those of runs at `adapter_scale=SCALE`.
 Scaled adapters are selectors of intermediate quality that cost no training.
 """
 

@@ -182,7 +182,7 @@ def _problems_of(labels: LabelSet) -> TaskProblems:
         return task_problems(name)
     except TrainingDataError as error:
         raise RlkdError(
-            f"labels: expected problems of a task (`s2t-eval collect --task NAME`), whose rule tells right "
+            f"labels: expected problems of a task (`s2t-eval collect --task NAME`), whose rule grades "
             f"answers, got those of {name} ({error})"
         ) from error
 

@@ -43,7 +43,7 @@ class _FailedAttemptError(Exception):
     Args:
         reason: for the message and the log.
         is_answered: whether the server answered at all.
-        wait_s: seconds that the server asks to wait for.
+        wait_s: seconds to wait, as the server's answer requests.
     """
 
     def __init__(self, reason: str, is_answered: bool, wait_s: float | None = None) -> None:

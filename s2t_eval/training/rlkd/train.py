@@ -34,7 +34,7 @@ METHOD = "rlkd"
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is learnt from.
+    """The problems of a training, with what is needed to generate and describe its texts.
 
     Args:
         train: problems that are trained on.
