@@ -19,7 +19,6 @@ from s2t_eval.training.selector.held_out import halves_of_training
 from s2t_eval.training.selector.items import make_items
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
 
-
 PROBLEMS = ("source", "split", "hash", "problems")
 """Entries of a manifest's `data` that identify the problems."""
 
