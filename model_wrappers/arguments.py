@@ -273,9 +273,8 @@ class TeacherArguments(SelectionArguments, ServerArguments):
             raise ValueError(
                 "verify: with models on servers chunk takes its place; give chunk=TOKENS instead"
             )
-        if self.teacher_url is None:
-            return
-        server_urls("teacher_url", str(self.teacher_url))
+        if self.teacher_url is not None:
+            server_urls("teacher_url", str(self.teacher_url))
 
     @property
     def uses_servers(self) -> bool:

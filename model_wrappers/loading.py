@@ -16,7 +16,7 @@ from s2t_eval.model_wrappers.processes import SharedWork
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, Served, unloaded_fingerprint, unloaded_model
 from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock
-from s2t_eval.model_wrappers.teacher import require_teacher_options, teacher_options
+from s2t_eval.model_wrappers.teacher import device_of_teacher, require_teacher_options, teacher_options
 from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import stop_ids, text_vocabulary
 
@@ -50,7 +50,8 @@ class LoadedStudent(CheckedModel, SharedWork):
         self.student_name = pretrained if isinstance(pretrained, str) else pretrained.name_or_path
         super().__init__(path, model_name=self.student_name, **stock)
         require_context("model", stock.get("max_length"), self.model.config)
-        self.teacher_options = teacher_options(teacher, stock, self.device)
+        device = device_of_teacher(self.device, self.is_student_served, kwargs.get("device"))
+        self.teacher_options = teacher_options(teacher, stock, device)
         self.join_processes()
         self.student = ModelRunner(self.model, self.student_name, text_vocabulary(self.tokenizer))
         self.student_fingerprint = self._fingerprint() or UNKNOWN_WEIGHTS

@@ -12,7 +12,7 @@ from s2t_eval.engine import ModelRunner
 from s2t_eval.model_wrappers.checked_model import CheckedModel
 from s2t_eval.model_wrappers.splitting import TEACHER, parse_model_args, require_teacher_names
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_loading
-from s2t_eval.models.loading import resolve_model
+from s2t_eval.models.loading import default_device, resolve_model
 from s2t_eval.models.vocabulary import require_same_vocabulary, text_vocabulary
 
 SHARED = ("dtype", "trust_remote_code")
@@ -81,6 +81,20 @@ def teacher_options(
     """
     shared = {name: student[name] for name in SHARED if student.get(name) is not None}
     return {"device": str(device), **shared, **teacher}
+
+
+def device_of_teacher(
+    student: torch.device | str, is_student_served: bool, wanted: str | None
+) -> torch.device | str:
+    """The device of a teacher without one of its own: the student's.
+
+    Args:
+        student: device of the student.
+        is_student_served: whether the student is on servers. What stands for it here is on the CPU, which has
+            no bearing on a teacher that is loaded.
+        wanted: the student's argument `device`; with the student on servers only a teacher here can mean it.
+    """
+    return (wanted or default_device()) if is_student_served else student
 
 
 def load_teacher(

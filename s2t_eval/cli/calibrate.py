@@ -74,6 +74,11 @@ class Calibrate(ProblemOptions):
         servers = self.servers.arguments()
         if servers and self.router is not None:
             raise ValueError("--router: it reads hidden states, which servers do not return; calibrate here")
+        if servers and self.steps.step_score:
+            raise ValueError(
+                f"--step_score {self.steps.step_score[0]}: specreason runs in this process only; calibrate "
+                "it without servers"
+            )
         lm = calibration_run.load_lm(
             self.student.pretrained, self.teacher, self.teacher_args, **self.loading, **servers
         )

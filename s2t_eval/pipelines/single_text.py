@@ -84,11 +84,12 @@ def load_backend(model: str, model_args: str) -> Backend:
         raise ValueError(f"--model_args: {error}") from error
     if parsed.get("trace") is not None:
         raise ValueError("--model_args: a single text has no trace, got trace=; leave it out")
-    if parsed.get("student_url") is not None:
-        raise ValueError(
-            f"--model_args: a single text is written by models loaded here, got student_url=; evaluate with "
-            f"lm_eval --model {model}"
-        )
+    for name in ("student_url", "teacher_url"):
+        if parsed.get(name) is not None:
+            raise ValueError(
+                f"--model_args: a single text is written by models loaded here, got {name}=; evaluate with "
+                f"lm_eval --model {model}"
+            )
     module, name = BACKENDS[model].split(":")
     backend: type[EngineLM] = getattr(importlib.import_module(module), name)
     arguments = with_embedded_pair(backend.METHOD, parsed)

@@ -48,10 +48,12 @@ class Fleet:
     def max_length(self) -> int:
         """The longest text, prompt included, that every server takes.
 
-        A teacher that scores a chunk in one request generates a token behind it.
+        A teacher that scores a chunk in one request generates a token behind it, and so does a student that
+        reads a text's last candidate.
         """
         teachers = [server.max_length - self.has_rows for server in self.teachers]
-        return min([*(server.max_length for server in self.students), *teachers])
+        students = [server.max_length - bool(self.reserved_rows) for server in self.students]
+        return min([*students, *teachers])
 
 
 @dataclass(frozen=True)

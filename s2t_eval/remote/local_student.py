@@ -133,8 +133,9 @@ class LocalStudent(SharedModel[_Draft, list[DraftedStep]]):
         if len(steps) >= draft.limit or seq.request.sampling is not None:
             return True
         divergence = steps[-1].divergence
-        if divergence is not None and divergence > self.policy.trigger_threshold:
-            return len(seq.output) + len(steps) > self.policy.warmup_tokens
+        is_past_warmup = len(seq.output) + len(steps) > self.policy.warmup_tokens
+        if divergence is not None and divergence > self.policy.trigger_threshold and is_past_warmup:
+            return True
         return seq.stop.would_finish([*seq.output, *(step.token for step in steps)]) is not None
 
 

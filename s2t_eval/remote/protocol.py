@@ -160,9 +160,9 @@ def _step(token: int, entry: Any, text_vocab: int) -> tuple[DraftedStep, int]:
     Rows that pad the vocabulary are no text, also where the server went on with one. Tokens without
     probability are no part of the number. This is most of the client's own work, so it is written for speed.
     """
-    values = {top["token_id"]: top["logprob"] for top in _list(entry, "top_logprobs")}
+    values = _top_log_probs(entry)
     if token not in values:
-        values[token] = entry["logprob"]
+        values[token] = entry.get("logprob")
     num_listed = len(values)
     if not _are_log_probs(values.values()):
         values = {id_: _log_prob(value) for id_, value in values.items()}
@@ -173,6 +173,14 @@ def _step(token: int, entry: Any, text_vocab: int) -> tuple[DraftedStep, int]:
         ranked.remove(first)
         ranked.insert(0, first)
     return DraftedStep(token, [id_ for _, id_ in ranked], [-value for value, _ in ranked]), num_listed
+
+
+def _top_log_probs(entry: Any) -> dict[int, Any]:
+    """Token id -> log-probability as a server wrote it, of the listed tokens of a step."""
+    try:
+        return {top["token_id"]: top["logprob"] for top in _list(entry, "top_logprobs")}
+    except (KeyError, TypeError) as error:
+        raise AnswerError(f"expected token_id and logprob of each token, got none named {error}") from error
 
 
 def _are_log_probs(values: Collection[Any]) -> bool:
@@ -193,7 +201,7 @@ def read_scores(answer: Any, scored: Sequence[int]) -> Scored:
     tokens, content = _list(choice, "token_ids"), _content(choice)
     if len(tokens) != 1 or len(content) != 1:
         raise AnswerError(f"expected 1 token with its step, got {len(tokens)} and {len(content)}")
-    values = {top["token_id"]: _log_prob(top["logprob"]) for top in _list(content[0], "top_logprobs")}
+    values = {id_: _log_prob(value) for id_, value in _top_log_probs(content[0]).items()}
     missing = [id_ for id_ in scored if id_ not in values]
     if missing:
         raise AnswerError(f"no log-probability of the tokens {missing}")

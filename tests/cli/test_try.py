@@ -155,6 +155,11 @@ def test_prompts_are_put_as_an_evaluation_puts_them() -> None:
         (("--model", "hf"), "--model: expected one of distil, greedy, "),
         (("--model_args", "pretrained"), "--model_args: expected name=value pairs, got 'pretrained'"),
         (("--model_args", "trace=x.jsonl"), "--model_args: a single text has no trace"),
+        # A teacher's server was accepted, and the text failed without a teacher.
+        (
+            ("--model", "s2t", "--model_args", "teacher_url=http://a:1"),
+            "--model_args: a single text is written by models loaded here, got teacher_url=",
+        ),
         (("--steps", "-1"), "--steps: expected at least 0, got -1"),
         (("--max_gen_toks", "0"), "--max_gen_toks: expected at least 1, got 0"),
         (("--max_gen_toks", "5000", "--model", "greedy"), "max_gen_toks: expected less than the model's"),

@@ -33,6 +33,7 @@ from s2t_eval.model_wrappers.splitting import (
     split_arguments,
 )
 from s2t_eval.model_wrappers.takeover import Takeover
+from s2t_eval.model_wrappers.teacher import device_of_teacher, teacher_options
 from s2t_eval.models.loading import ModelLoadError
 from s2t_eval.pipelines.calibrate import load_lm
 from tests.harness_helpers import STUDENT, TEACHER, generation, model, prompts, tiny_folder
@@ -125,6 +126,17 @@ def test_unusable_arguments_of_a_teacher_are_refused_before_anything_is_loaded(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         SelectToThink("/no/folder", teacher="/no/folder", threshold=0.5, **given)
+
+
+def test_a_teacher_beside_a_student_on_servers_has_the_machine_s_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was loaded on the CPU of a machine with a GPU: there lies what stands for a student on servers."""
+    monkeypatch.setattr("s2t_eval.model_wrappers.teacher.default_device", lambda: "cuda")
+    assert device_of_teacher("cpu", is_student_served=True, wanted=None) == "cuda"
+    assert device_of_teacher("cpu", is_student_served=True, wanted="cuda:1") == "cuda:1"
+    assert device_of_teacher("cpu", is_student_served=False, wanted=None) == "cpu"
+    assert teacher_options({"device": "cpu"}, {}, "cuda")["device"] == "cpu"  # its own
 
 
 # ---------------------------------------------------------------- what is loaded

@@ -252,6 +252,14 @@ REFUSED = [
         ["--student-url", "http://a:1", "--teacher", TEACHER],
         f"--teacher {TEACHER}: with --student-url its servers are needed too",
     ),
+    (
+        # The triggers were calibrated before an assertion about the absent teacher ended the command.
+        [
+            *("--student-url", "http://a:1", "--teacher-url", "http://b:1"),
+            *("--teacher", TEACHER, "--step_score", "digit"),
+        ],
+        "--step_score digit: specreason runs in this process only; calibrate it without servers",
+    ),
     (["--student-url", "http://127.0.0.1:9"], "student server http://127.0.0.1:9 does not answer"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 
 import pytest
@@ -79,6 +80,21 @@ def test_a_request_that_is_cancelled_while_it_waits_leaves_the_gate_open() -> No
 
 def test_a_step_without_all_requested_tokens_is_no_answer() -> None:
     """Such steps were read as ones whose student is sure of one token: no margin ever fired there."""
-    with pytest.raises(AnswerError, match="a step has 5 most likely tokens instead of 64"):
+    with pytest.raises(AnswerError, match="expected the 64 most likely tokens of a step, got 5; requests"):
         read_draft(RECORDED["draft"], 3, 1000, 64)
     assert len(read_draft(RECORDED["draft"], 3, 1000, 5).steps) == 3
+
+
+def test_steps_before_one_without_all_requested_tokens_are_kept() -> None:
+    answer = copy.deepcopy(RECORDED["draft"])
+    del answer["choices"][0]["logprobs"]["content"][1]["top_logprobs"][1:]
+    assert len(read_draft(answer, 3, 1000, 5).steps) == 1
+
+
+@pytest.mark.parametrize("name", ["token_id", "logprob"])
+def test_a_token_without_its_id_or_number_is_no_answer(name: str) -> None:
+    """It ended the run with a KeyError; as any other answer that cannot be read, it is requested again."""
+    answer = copy.deepcopy(RECORDED["draft"])
+    del answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"][0][name]
+    with pytest.raises(AnswerError, match="expected token_id and logprob of each token, got none named"):
+        read_draft(answer, 3, 1000, 5)

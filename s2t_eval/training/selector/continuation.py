@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from s2t_eval.methods.selector_folder import Selector, SelectorError, SelectorInfo
 from s2t_eval.training.labels import LabelSet
@@ -21,6 +23,20 @@ def make_model(student: Student, selector: SelectorSettings, start: Selector | N
     model = SelectorModel(student.model, selector, student.text_vocab, readout)
     start.load_adapter(model.peft)
     return model
+
+
+def has_same_router(trained: Mapping[str, Any], limit: int | None) -> bool:
+    """Whether a training's router of the plain student is the one that this training would make.
+
+    It does not depend on the adapter. It depends on the training texts, of which `limit` takes a part, and
+    on the held-out texts that choose its checkpoint, which in earlier versions were all of them: figures of
+    this training would then be reported on texts that its router was chosen by.
+
+    Args:
+        trained: the record of training in the manifest of the selector that is started from.
+        limit: number of problems of this training; None: all.
+    """
+    return "reported_problems" in trained and trained["settings"]["settings"].get("limit") == limit
 
 
 def require_same_form(start: Selector, selector: SelectorSettings) -> None:

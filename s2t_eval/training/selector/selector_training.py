@@ -14,7 +14,12 @@ from accelerate import PartialState
 from s2t_eval.methods.selector_folder import PROPOSERS, Selector, SelectorInfo, save_selector
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
-from s2t_eval.training.selector.continuation import make_model, require_same_form, require_same_labels
+from s2t_eval.training.selector.continuation import (
+    has_same_router,
+    make_model,
+    require_same_form,
+    require_same_labels,
+)
 from s2t_eval.training.selector.evaluation import Evaluation
 from s2t_eval.training.selector.held_out import HeldOut, split_held_out
 from s2t_eval.training.selector.items import Item, make_items, with_regret_weights
@@ -69,7 +74,7 @@ def train_selector(
     model = make_model(student, selector, start)
     result = _fit(model, labels, train, held_out.choosing, loop, settings, work / "selector", identity)
     router_texts = None if settings.skip_routers else train
-    routings = _train_routers(student, model, router_texts, held_out, work, identity, start)
+    routings = _train_routers(student, model, router_texts, held_out, work, identity, start, settings.limit)
     training = {
         **_training_record(result, train, held_out, {**identity, "loop": asdict(loop)}),
         "triggers": {proposer: routing.report() for proposer, routing in routings.items()},
@@ -122,11 +127,11 @@ def _train_routers(
     work: Path,
     identity: Mapping[str, Any],
     start: Selector | None,
+    limit: int | None,
 ) -> dict[str, Routing]:
     """Proposer -> its router and thresholds."""
     trained = {}
-    if start is not None and "base" in start.routers:
-        # The plain student's router does not depend on the adapter: the same labels give the same router.
+    if start is not None and "base" in start.routers and has_same_router(start.info.training, limit):
         trained["base"] = start.routers["base"]
     return {
         proposer: make_routing(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +18,9 @@ from s2t_eval.training.selector.agreement import ranking_scores, score_items
 from s2t_eval.training.selector.held_out import halves_of_training
 from s2t_eval.training.selector.items import make_items
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+
+PROBLEMS = ("source", "split", "hash", "problems")
+"""Entries of a manifest's `data` that identify the problems."""
 
 
 class TrajectoryScores(NamedTuple):
@@ -35,12 +38,24 @@ def held_out_trajectories(selector: Selector, labels: LabelSet) -> list[Trajecto
 
     Selectors made before held-out texts had halves were chosen by all of them, and get all.
     """
-    if {"rollouts": None, **selector.info.labels} != asdict(labels.manifest):
+    if not has_same_problems(selector.info.labels, asdict(labels.manifest)):
         return list(labels)
     training = selector.info.training
     _, held_out = labels.split(training["settings"]["settings"]["held_out"])
     halves = halves_of_training(training, held_out)
     return halves.reported or halves.choosing
+
+
+def has_same_problems(trained: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
+    """Whether two label sets are of the same problems, which are then split in the same way.
+
+    Texts, teacher and measurements do not matter: the split depends on the questions alone.
+
+    Args:
+        trained: manifest of the labels of training.
+        current: manifest of other labels.
+    """
+    return all(trained["data"].get(name) == current["data"].get(name) for name in PROBLEMS)
 
 
 def score_trajectories(

@@ -1,0 +1,115 @@
+"""The stages of a recipe so far, with where each artifact lies and what a stage that reads it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from s2t_eval.artifacts.typed_json import read_object
+from s2t_eval.reproduce import parts
+from s2t_eval.reproduce.commands import least, loading
+from s2t_eval.reproduce.read import RecipeError
+from s2t_eval.reproduce.schema import Recipe
+from s2t_eval.reproduce.stages import Stage
+
+DEFAULT_PROBLEMS = 500
+"""Problems of a command where a recipe sets none; for estimates alone."""
+DATA_FILES = (".json", ".jsonl")
+BOTH = ("student", "teacher")
+
+
+class Made(NamedTuple):
+    """An artifact: the stage that makes it, and where it lies."""
+
+    stage: str
+    place: Path
+
+
+class StageList:
+    """Stages in their order, and the place of each artifact that they make.
+
+    Args:
+        recipe: the recipe.
+        out: folder of everything that is made.
+    """
+
+    def __init__(self, recipe: Recipe, out: Path) -> None:
+        self.recipe, self.out = recipe, out
+        self.stages: list[Stage] = []
+        self.made: dict[tuple[str, int], Made] = {}
+        """(artifact, seed) -> where it is; of no seed: the first"""
+
+    def _add(self, stage: Stage, artifact: str = "", seed: int | None = None) -> None:
+        """Add a stage, and note what artifact of the recipe it makes."""
+        self.stages.append(stage)
+        if artifact:
+            self.made[artifact, self.recipe.seeds[0] if seed is None else seed] = Made(
+                stage.name, stage.output
+            )
+
+    def _stage_name(self, name: str, seed: int) -> str:
+        return name if seed == self.recipe.seeds[0] else f"{name}-seed{seed}"
+
+    def _find_artifact(self, name: str, seed: int) -> Made | None:
+        return self.made.get((name, seed)) or self.made.get((name, self.recipe.seeds[0]))
+
+    def _place_of(self, name: str, seed: int) -> str:
+        """Where an artifact lies, or what a model is called, on a command line."""
+        if (made := self._find_artifact(name, seed)) is not None:
+            return str(made.place)
+        if name == "labels" and self.recipe.labels is not None:
+            return str(self._labels()[0])
+        model = getattr(self.recipe.models, name) if name in BOTH else None
+        if model is None:
+            raise RecipeError(f"${{{name}}} is used, and the recipe names none")
+        path = Path(model).expanduser()
+        return str(path.absolute()) if path.exists() else str(model)
+
+    def _model(self, role: str) -> str:
+        return self._place_of(role, self.recipe.seeds[0])
+
+    def _loading(self) -> list[str]:
+        return loading(self.recipe, self._model("student"))
+
+    def _model_fields(self, *roles: str) -> dict[str, Any]:
+        """Fields of a stage that loads these models."""
+        models = self.recipe.models
+        seed = self.recipe.seeds[0]
+        made = [artifact for role in roles if (artifact := self._find_artifact(role, seed)) is not None]
+        models_by_role = {r: (str(getattr(models, r)), getattr(models, f"{r}_revision")) for r in roles}
+        return {"needs": dict(made), "models": models_by_role}
+
+    def _problem_fields(self, problems: parts.Problems) -> dict[str, Any]:
+        """Fields of a stage that reads these problems."""
+        if problems.data is None:
+            return {"tasks": (problems.task,)}
+        file = Path(problems.data)
+        return {"files": (file,) if file.suffix in DATA_FILES else ()}
+
+    def _count(self, problems: parts.Problems, default: int = DEFAULT_PROBLEMS) -> int:
+        return least(problems.limit or default, self.recipe.limits.problems) or default
+
+    def _labels(self) -> tuple[Path, dict[str, Any]]:
+        """Where the labels lie, and the fields of a stage that reads them."""
+        made = self._find_artifact("labels", self.recipe.seeds[0])
+        if made is not None:
+            return made.place, {"needs": {made.stage: made.place}}
+        assert self.recipe.labels is not None and self.recipe.labels.folder is not None
+        folder = Path(self.recipe.labels.folder).expanduser().absolute()
+        return folder, {"files": (folder,)}
+
+    def _label_count(self) -> int:
+        """Number of texts in the label set: from the recipe, else from the manifest of its folder."""
+        part = self.recipe.labels
+        if part is None or part.problems is not None:
+            return self._count(part.problems) if part is not None and part.problems is not None else 0
+        manifest = self._labels()[0] / "manifest.json"
+        data = read_object(manifest).get("data", {}) if manifest.is_file() else {}
+        return int(data.get("problems", DEFAULT_PROBLEMS))
+
+    def _reference(self, name: str, seed: int) -> dict[str, Any]:
+        """Fields of a stage that reads an artifact of the recipe."""
+        made = self._find_artifact(name, seed)
+        if made is not None:
+            return {"needs": {made.stage: made.place}}
+        return self._labels()[1] if name == "labels" else {}
