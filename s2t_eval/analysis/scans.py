@@ -129,7 +129,8 @@ def _lines(
         fixed = f"K {first['k']:g}" if axis == "tau" else f"tau {100 * first['tau']:g} %"
         shade, mark = colour(str(first["method_key"])), next(marks)
         label = f"{first['method']}, {first['trigger']}, {fixed}"
-        error = [value - low, high - value]
+        # Where a bootstrap's samples are all alike, rounding puts its bounds beside the value.
+        error = [(value - low).clip(lower=0), (high - value).clip(lower=0)]
         ax.errorbar(x, value, yerr=error, fmt=f"{mark}-", color=shade, capsize=2, label=label)
     ax.set_xscale("log", base=2 if axis == "k" else 10)
     if axis == "k":

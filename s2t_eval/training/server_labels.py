@@ -53,7 +53,7 @@ def generate_rollouts_on_servers(
 def _rollout(result: Result) -> dict[str, Tensor]:
     assert result.top_log_probs is not None
     entropy = top_entropy(result.top_log_probs)
-    return rollout_columns(result, entropy, entropy, margin(result.top_log_probs))
+    return rollout_columns(result, entropy, entropy.clone(), margin(result.top_log_probs))
 
 
 def label_rollouts_on_servers(

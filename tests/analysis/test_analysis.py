@@ -327,7 +327,8 @@ def test_a_trained_selector_is_judged_on_what_it_has_not_seen(tmp_path: Path) ->
     split = pd.read_csv(tmp_path / "out" / "error_split.csv").set_index("selector")
     roc = pd.read_csv(tmp_path / "out" / "trigger_roc.csv").set_index("signal")
     crossed = pd.read_csv(tmp_path / "out" / "bottleneck.csv")
-    assert set(crossed["trigger"]) == {"kl", "router", "entropy", "margin"} and (crossed["texts"] == 6).all()
+    triggers = {"kl", "router", "entropy", "entropy64", "margin"}
+    assert set(crossed["trigger"]) == triggers and (crossed["texts"] == 6).all()
     held_out = LabelSet.load(labels).split(0.25)[1]
     assert set(roc["n"]) == {sum(len(row.output_ids) for row in held_out)}
     assert set(roc.index) == {"entropy", "entropy64", "margin", "router", "line_entropy", "position"}

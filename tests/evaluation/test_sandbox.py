@@ -376,15 +376,17 @@ return 'contained' if not names else str(names)
     assert reported(session, body).passed
 
 
-def test_only_tmp_can_be_deleted(session: Session) -> None:
+def test_only_tmp_can_be_deleted() -> None:
     body = """
 import os, shutil
 shutil.rmtree('/tmp', ignore_errors=True)
 shutil.rmtree('/', ignore_errors=True)
 return 'contained' if os.path.exists('/sandbox/program.py') and os.path.exists('/dev/null') else 'gone'
 """
-    assert reported(session, body).passed
-    assert verdict(session, "def f(): return 1").passed
+    patient = Limits(wall_seconds=300, cpu_seconds=120)  # a large system has many files that stay
+    with Session(find_isolation(), patient) as opened:
+        assert reported(opened, body).passed
+        assert verdict(opened, "def f(): return 1").passed
 
 
 def test_privileged_calls_and_higher_limits_are_denied(session: Session) -> None:

@@ -423,7 +423,7 @@ def test_no_teacher_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a teacher was loaded")
 
-    monkeypatch.setattr("s2t_eval.model_wrappers.teacher.load_model", refuse)
+    monkeypatch.setattr("s2t_eval.model_wrappers.teacher.TeacherModel", refuse)
     for model in ("s2t_local", "pps_local"):
         results = run(model)
         assert ours(results)["teacher"] is None and counts(results)["teacher_tokens"] == 0

@@ -370,7 +370,7 @@ def test_a_teacher_of_nan_makes_no_label_set(
     with pytest.raises(SystemExit):
         main(arguments)
     assert "model.norm.weight holds numbers that are infinite or none" in capsys.readouterr().err
-    monkeypatch.setattr("s2t_eval.models.loading.require_finite", lambda *_: None)
+    monkeypatch.setattr("s2t_eval.model_wrappers.checked_model.require_finite", lambda *_: None)
     with pytest.raises(SystemExit):
         main(arguments)
     message = capsys.readouterr().err

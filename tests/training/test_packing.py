@@ -269,8 +269,8 @@ def trajectory(steps: int = 6, width: int = 4) -> Trajectory:
         table,
         table,
         np.ones(steps, dtype=np.float32),
-        "shard-00000.parquet",
-        7,
+        shard="shard-00000.parquet",
+        row=7,
     )
 
 
@@ -330,7 +330,8 @@ def test_regret_weighs_what_the_decoder_can_gain() -> None:
 
 def test_more_candidates_than_were_kept_are_refused() -> None:
     with pytest.raises(
-        LabelError, match=r"shard-00000\.parquet, row 7: expected at least 9 candidates a step, got 4"
+        LabelError,
+        match=r"shard-00000\.parquet, row 7 \(set/train/0\): expected at least 9 candidates a step, got 4",
     ):
         make_items([trajectory()], 9, kl_threshold=0.5)
 

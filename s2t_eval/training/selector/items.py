@@ -102,7 +102,7 @@ def make_items(
             continue
         if row.candidates.shape[1] < num_candidates:
             raise LabelError(
-                f"labels: shard {row.shard}, row {row.row}: expected at least {num_candidates} candidates a "
+                f"{row.source}: expected at least {num_candidates} candidates a "
                 f"step, got {row.candidates.shape[1]}; lower --num_candidates"
             )
         items.append(
