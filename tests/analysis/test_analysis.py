@@ -26,6 +26,7 @@ from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import load_decode, read_trace
 from s2t_eval.statistics import share_of_gain
 from s2t_eval.training.labels import LabelSet
+from s2t_eval.training.selector.held_out import split_held_out
 from tests import learning
 from tests.harness_helpers import STUDENT, TEACHER, logits_after, model
 from tests.report_helpers import EMBEDDED, edited
@@ -197,7 +198,8 @@ def test_every_step_ends_each_trigger_s_line(tmp_path: Path) -> None:
     assert plot is not None
     data = plot.data[plot.data["method_key"] == "s2t"]
     ends = data[data["tau"] == 1]
-    assert sorted(ends["trigger"]) == ["entropy", "kl", "r2r", "random", "router"]
+    local = ["entropy", "entropy64", "line_entropy", "position"]
+    assert sorted(ends["trigger"]) == sorted([*local, "kl", "r2r", "random", "router"])
     assert data.groupby("trigger")["tau"].apply(list)["kl"] == [0.01, 0.05, 1]
 
 
@@ -328,9 +330,9 @@ def test_a_trained_selector_is_judged_on_what_it_has_not_seen(tmp_path: Path) ->
     roc = pd.read_csv(tmp_path / "out" / "trigger_roc.csv").set_index("signal")
     crossed = pd.read_csv(tmp_path / "out" / "bottleneck.csv")
     triggers = {"kl", "router", "entropy", "entropy64", "margin"}
-    assert set(crossed["trigger"]) == triggers and (crossed["texts"] == 6).all()
-    held_out = LabelSet.load(labels).split(0.25)[1]
-    assert set(roc["n"]) == {sum(len(row.output_ids) for row in held_out)}
+    assert set(crossed["trigger"]) == triggers and (crossed["texts"] == 3).all()
+    reported = split_held_out(LabelSet.load(labels).split(0.25)[1]).reported
+    assert set(roc["n"]) == {sum(len(row.output_ids) for row in reported)}
     assert set(roc.index) == {"entropy", "entropy64", "margin", "router", "line_entropy", "position"}
     # The set's own top tenth, so the groups of selector.json but for those at the threshold itself.
     assert split.loc["the trained selector", "n"] == info["held_out"]["groups"]

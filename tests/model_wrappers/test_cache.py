@@ -325,7 +325,7 @@ def test_stock_s_cache_is_left_to_stock(cache: str) -> None:
 
 INTERRUPTED = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 sys.path.insert(0, sys.argv[1])
 from s2t_eval.model_wrappers.telemetry import Telemetry
 from tests.harness_helpers import evaluate

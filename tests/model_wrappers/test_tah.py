@@ -98,7 +98,8 @@ def test_labels_of_collected_texts(tmp_path: Path, capsys: pytest.CaptureFixture
     row = {
         "problem_id": "x/train/0", "question_hash": "q", "prompt_ids": [10, 11], "teacher_prompt_ids": [10],
         "output_ids": [12, 13, 14], "teacher_argmax": [12, 13, 14], "top_log_probs": [[0.0, 0.0]] * 3,
-        **{name: [0.0] * 3 for name in ("kl_student_teacher", "kl_teacher_student", "entropy", "entropy64", "margin")},
+        **{name: [0.0] * 3 for name in ("kl_student_teacher", "kl_teacher_student", "margin")},
+        **{name: [0.0] * 3 for name in ("entropy", "entropy64")},
         "kept": [], "candidates": [], "student_log_probs": [], "teacher_log_probs": [], "teacher_mass": [],
     }  # fmt: skip
 
