@@ -365,7 +365,7 @@ def test_killed_run_costs_what_an_uninterrupted_one_does(
     name: str, model_args: dict[str, Any], cache: str, tmp_path: Path
 ) -> None:
     root = Path(__file__).parents[2]
-    script = INTERRUPTED.replace("SIGINT", "SIGKILL").replace(
+    script = INTERRUPTED.replace("raise_signal(signal.SIGINT", "raise_signal(signal.SIGKILL").replace(
         'evaluate("greedy", {', f"evaluate({name!r}, {{**{model_args!r}, "
     )
     done = run_command(sys.executable, "-c", script, root, cache, folder=tmp_path)
