@@ -64,6 +64,8 @@ with `--method {{ method }}`. Use it with s2t-eval, an extension of lm-evaluatio
     lm_eval --model distil --model_args {% if kind == "adapter" -%}
 pretrained={{ base_name }},peft=THIS{% else %}pretrained=THIS{% endif %} --tasks gsm8k
 
+The held-out problems below also chose the step that was kept.
+
 | held out, {{ training.held_out_problems }} problems | before | after |
 |---|---|---|
 | KL(teacher, student), nats | {{ "%.4f"|format(training.before.forward_kl) }} | \
@@ -89,6 +91,8 @@ An adapter of {{ base_name }}, trained by GRPO to follow the steps of {{ teacher
 answers. Use it with s2t-eval, an extension of lm-evaluation-harness:
 
     lm_eval --model distil --model_args pretrained={{ base_name }},peft=THIS --tasks gsm8k
+
+The held-out problems below also chose the step that was kept.
 
 | held out, {{ training.held_out_problems }} problems, greedy | before | after |
 |---|---|---|

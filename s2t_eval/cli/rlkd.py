@@ -74,7 +74,8 @@ def _show(out: Path, info: DistilInfo) -> None:
         f"{training['steps']} steps, the best at step {training['best_step']}"
     )
     print(
-        f"held out: right answers {100 * before['correct']:.1f} -> {100 * after['correct']:.1f} %, structure "
+        "held-out problems, which also chose the step: "
+        f"right answers {100 * before['correct']:.1f} -> {100 * after['correct']:.1f} %, structure "
         f"reward {before['structure']:.3f} -> {after['structure']:.3f} "
         f"(n = {training['held_out_problems']} problems)"
     )
