@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ratios import this_machine
+from benchmarks.speed_table import STOCK
 from benchmarks.timed_evaluation import Work
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.software import commit_of
@@ -32,7 +33,6 @@ from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import evaluations
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-STOCK = "hf"
 STOCK_TEACHER = "hf-teacher"
 
 

@@ -138,13 +138,13 @@ class AdaptiveChunks:
         rows, tokens = len(chunks), sum(len(chunk.drafts) for chunk in chunks)
         surviving = sum(self._cuts.survival(chunk.drafts) for chunk in chunks)
         going_on = self._cuts.mean_survival
-        now = self._teacher.seconds(tokens)
+        step, now = self._student.seconds(rows), self._teacher.seconds(tokens)
         for rounds in AHEAD:
             if length + rounds > MAX_CHUNK:
                 break
-            gained = surviving * sum(going_on**i for i in range(rounds))
+            gained = surviving * (1 - going_on**rounds) / (1 - going_on)
             longer = max(0.0, self._teacher.seconds(tokens + rounds * rows) - now)
-            cost = rounds * self._student.seconds(rows) + longer
+            cost = rounds * step + longer
             if gained * self._seconds > ADVANTAGE * self._tokens * cost:
                 return False
         return True
@@ -160,17 +160,20 @@ class CostCurve:
 
     def __init__(self) -> None:
         self._timed: dict[int, deque[tuple[int, float]]] = defaultdict(lambda: deque(maxlen=TIMES_KEPT))
+        self._median: dict[int, tuple[int, float]] = {}
+        self._points: list[tuple[int, float]] = []
 
     def add(self, tokens: int, seconds: float) -> None:
         """Note a pass; of sizes between two powers of two, that of the median time a token counts."""
-        self._timed[tokens.bit_length()].append((tokens, seconds))
+        size = tokens.bit_length()
+        timed = self._timed[size]
+        timed.append((tokens, seconds))
+        self._median[size] = sorted(timed, key=lambda one: one[1] / one[0])[(len(timed) - 1) // 2]
+        self._points = sorted(self._median.values())
 
     def seconds(self, tokens: int) -> float:
         """What a pass of so many tokens takes, 0 before any has been timed."""
-        points = sorted(
-            sorted(timed, key=lambda one: one[1] / one[0])[(len(timed) - 1) // 2]
-            for timed in self._timed.values()
-        )
+        points = self._points
         if not points or tokens <= points[0][0]:
             return points[0][1] if points else 0.0
         place = min(bisect(points, (tokens, 0.0)), len(points) - 1)
