@@ -1,6 +1,6 @@
 """Train the shipped distilled adapter of the embedded student: label its training problems, then distil (kd).
 
-    python scripts/train_embedded_distilled.py            # a few minutes on one CPU core
+    python -m scripts.train_embedded_distilled            # a few minutes on one CPU core
 
 The learning rate was chosen on the dev split (LOG.md, 2026-11-23). Floating-point rounding, and with it the
 weights, depends on the machine.
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from s2t_eval import cli
 from s2t_eval.embedded import embedded_path
+from scripts.embedded_labels import PAIR, collected_labels
 
-NUM_PROBLEMS = 4_000
 DISTIL = "--method kd --lr 1e-3 --epochs 2 --batch_size 16 --accumulate 1"
 
 
@@ -24,14 +24,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/embedded-distilled"))
     parser.add_argument("--out", type=Path, default=embedded_path("embedded/distilled"))
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    labels = args.work / "labels"
-    student = ["--pretrained", "embedded/student", "--device", "cpu", "--dtype", "float32"]
-    pair = [*student, "--teacher", "embedded/teacher"]
-    if not (labels / "manifest.json").exists():
-        size = ["--limit", str(NUM_PROBLEMS), "--batch_size", "256"]
-        cli.main(["collect", *pair, "--task", "s2t_arith", "--steps", "all", *size, "--out", str(labels)])
-    cli.main(["distil", *pair, "--labels", str(labels), "--out", str(args.out), *DISTIL.split()])
+    labels = collected_labels(args.work)
+    cli.main(["distil", *PAIR, "--labels", str(labels), "--out", str(args.out), *DISTIL.split()])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train an RLKD adapter of the embedded student: label its training problems, then reward (rlkd).
 
-    python scripts/train_embedded_rlkd.py            # some minutes on one CPU core
+    python -m scripts.train_embedded_rlkd            # some minutes on one CPU core
 
 No adapter is shipped: at the rates tried (LOG.md) none was better than the untrained student on held-out
 training problems. `--lr` tries another rate.
@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 from s2t_eval import cli
+from scripts.embedded_labels import PAIR, collected_labels
 
-NUM_PROBLEMS = 4_000
 RLKD = "--limit 1800 --batch_size 32 --evaluations 2 --rows 128"
 """1,800 problems of 4 texts are as many text visits as the shipped distilled adapter had."""
 
@@ -25,14 +25,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/embedded-rlkd"))
     parser.add_argument("--lr", default="1e-4", help="peak learning rate")
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    labels = args.work / "labels"
-    student = ["--pretrained", "embedded/student", "--device", "cpu", "--dtype", "float32"]
-    pair = [*student, "--teacher", "embedded/teacher"]
-    if not (labels / "manifest.json").exists():
-        size = ["--limit", str(NUM_PROBLEMS), "--batch_size", "256"]
-        cli.main(["collect", *pair, "--task", "s2t_arith", "--steps", "all", *size, "--out", str(labels)])
-    cli.main(["rlkd", *pair, "--labels", str(labels), "--out", str(args.out), "--lr", args.lr, *RLKD.split()])
+    labels = collected_labels(args.work)
+    cli.main(["rlkd", *PAIR, "--labels", str(labels), "--out", str(args.out), "--lr", args.lr, *RLKD.split()])
 
 
 if __name__ == "__main__":

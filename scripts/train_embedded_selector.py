@@ -1,8 +1,8 @@
 """Train the shipped selector of the embedded student: label its training problems, then train.
 
-    python scripts/train_embedded_selector.py              # about half an hour on one CPU core
-    python scripts/train_embedded_selector.py --complete   # keeps the adapter: a quarter of an hour
-    python scripts/train_embedded_selector.py --only-labels   # labels for recipes/embedded-search.yaml
+    python -m scripts.train_embedded_selector              # about half an hour on one CPU core
+    python -m scripts.train_embedded_selector --complete   # keeps the adapter: a quarter of an hour
+    python -m scripts.train_embedded_selector --only-labels   # labels for recipes/embedded-search.yaml
 
 The settings were chosen on held-out problems of the label set (LOG.md lists the alternatives). The label
 set contains no dev or test problems of `s2t_arith`. The shipped folder was made in these two steps: it was
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from s2t_eval import cli
 from s2t_eval.embedded import arith, embedded_path
+from scripts.embedded_labels import STUDENT, collected_labels
 
 NUM_PROBLEMS = 20_000
 """More problems than the task's train split has; the others come next in the same stream."""
@@ -36,19 +37,13 @@ def main() -> None:
     )
     parser.add_argument("--only-labels", action="store_true", help="make the label set and train nothing")
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    labels = args.work / "labels"
     arith.SPLIT_SIZES["train"] = args.problems
-    student = ["--pretrained", "embedded/student", "--device", "cpu", "--dtype", "float32"]
-    if not (labels / "manifest.json").exists():
-        pair = [*student, "--teacher", "embedded/teacher", "--task", "s2t_arith", "--steps", "all"]
-        size = ["--limit", str(args.problems), "--batch_size", "256"]
-        cli.main(["collect", *pair, *size, "--out", str(labels)])
+    labels = collected_labels(args.work, args.problems)
     if args.only_labels:
         return
     flags = ["--complete", str(args.out)] if args.complete else TRAIN.split()
     selector = args.work / "selector"
-    cli.main(["train", *student, "--labels", str(labels), "--out", str(selector), *flags])
+    cli.main(["train", *STUDENT, "--labels", str(labels), "--out", str(selector), *flags])
     shutil.copytree(selector, args.out, dirs_exist_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Real servers that all tests marked `vllm` share."""
+"""Servers of the tests: real ones that all tests marked `vllm` share, and fakes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.remote.fake_server import FakeServer
 from tests.remote.real_servers import serving_pair
 
 
@@ -23,3 +24,20 @@ def vllm_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
         return
     with serving_pair(tmp_path_factory.mktemp("vllm")) as urls:
         yield urls
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks again at once."""
+    monkeypatch.setattr("s2t_eval.remote.client.FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("s2t_eval.remote.client.LONGEST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def student() -> FakeServer:
+    return FakeServer(seed=0)
+
+
+@pytest.fixture
+def teacher() -> FakeServer:
+    return FakeServer(seed=1)

@@ -20,26 +20,12 @@ from s2t_eval.selection.triggers import make_trigger
 from tests.remote.fake_server import RECORDED, VOCAB, FakeServer, log_probs, serving
 from tests.remote.recording import record, shape
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 SETTINGS = RemoteSettings(chunk=4, concurrency=3, timeout_s=60, patience_s=120)
 REQUESTS = [Request((1, 2, i), 12, frozenset({7}), seed=i) for i in range(10)]
 KL = s2t(make_trigger("kl"), 1.5, 4)
 MARGIN = s2t(make_trigger("margin"), 0.8, 4)
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2t_eval.remote.client.FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr("s2t_eval.remote.client.LONGEST_WAIT_S", 0.01)
-
-
-@pytest.fixture
-def student() -> FakeServer:
-    return FakeServer(seed=0)
-
-
-@pytest.fixture
-def teacher() -> FakeServer:
-    return FakeServer(seed=1)
 
 
 def texts(

@@ -19,24 +19,10 @@ from s2t_eval.remote.settings import RemoteSettings, ServerError
 from s2t_eval.selection.policy import greedy
 from tests.remote.fake_server import VOCAB, FakeServer, log_probs, serving
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 SETTINGS = RemoteSettings(concurrency=3, timeout_s=60, patience_s=120)
 REQUESTS = [Request((1, 2, i), 20, frozenset({7})) for i in range(6)]
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2t_eval.remote.client.FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr("s2t_eval.remote.client.LONGEST_WAIT_S", 0.01)
-
-
-@pytest.fixture
-def student() -> FakeServer:
-    return FakeServer(seed=0)
-
-
-@pytest.fixture
-def teacher() -> FakeServer:
-    return FakeServer(seed=1)
 
 
 def texts(fleet: Fleet, text_vocab: int = VOCAB) -> list[Result]:
