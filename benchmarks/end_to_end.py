@@ -115,20 +115,20 @@ def evaluate(work: Work) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    given = _parser().parse_args(argv)
-    recipe = read_recipe(given.recipe, given.set).recipe
-    places = dict(place.split("=", 1) for place in given.place)
-    sides = {side.name: side for side in sides_of(recipe, places, given.rows)}
-    heading = describe(recipe, sides, given.limit)
-    runs = earlier_runs(given.out, heading)
+    arguments = _parser().parse_args(argv)
+    recipe = read_recipe(arguments.recipe, arguments.set).recipe
+    places = dict(place.split("=", 1) for place in arguments.place)
+    sides = {side.name: side for side in sides_of(recipe, places, arguments.rows)}
+    heading = describe(recipe, sides, arguments.limit)
+    runs = earlier_runs(arguments.out, heading)
     done = {(run["round"], run["batch"], run["side"]) for run in runs}
-    for number, batch, name in schedule(list(sides), given.batches, given.rounds):
+    for number, batch, name in schedule(list(sides), arguments.batches, arguments.rounds):
         if (number, batch, name) in done:
             continue
         load = this_machine().load
-        measured = evaluate(work_of(sides[name], recipe, given.limit, batch))
+        measured = evaluate(work_of(sides[name], recipe, arguments.limit, batch))
         runs.append({"side": name, "batch": batch, "round": number, "load": load, **measured})
-        write_text(given.out, json.dumps({**heading, "runs": runs}, indent=1) + "\n")
+        write_text(arguments.out, json.dumps({**heading, "runs": runs}, indent=1) + "\n")
         rate = measured["tokens"] / measured["seconds"]
         print(f"round {number + 1}, batch {batch}, {name}: {rate:.1f} tokens/s", flush=True)
 

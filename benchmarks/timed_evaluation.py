@@ -81,7 +81,7 @@ def measure(work: Work) -> Timed:
     lm.generate_until = timed
     limit = work.max_gen_toks
     with patch("lm_eval.evaluator.add_env_info"):  # it runs pip to list the installed packages
-        found = simple_evaluate(
+        results = simple_evaluate(
             model=lm,
             tasks=[work.task],
             limit=work.limit,
@@ -92,9 +92,9 @@ def measure(work: Work) -> Timed:
             ),
             bootstrap_iters=0,
         )
-    assert found is not None
-    costs = found["config"].get("s2t_eval", {}).get("telemetry", {})
-    scores = found["results"][work.task]
+    assert results is not None
+    costs = results["config"].get("s2t_eval", {}).get("telemetry", {})
+    scores = results["results"][work.task]
     score = next(value for name, value in scores.items() if name.startswith(("exact_match", "pass@1")))
     return Timed(
         seconds=watch.wall,
