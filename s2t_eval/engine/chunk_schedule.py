@@ -15,7 +15,11 @@ Verify = int | Literal["auto"]
 MAX_CHUNK = 128
 """Longest chunk of `auto` in tokens: a teacher's pass for each hundred tokens is next to nothing."""
 FIRST_LENGTHS = (1, 2, 4, 8)
-"""Lengths of a run's first chunks, from which passes of several sizes are measured."""
+"""Lengths of a run's first chunks, from which the costs of passes of several sizes are known."""
+FIRST_TOKENS = (1, 8, 16, 32)
+"""Tokens that these passes read at least: with few rows the chunks are longer than that."""
+LENGTHS = (1, 2, 4, 8, 16, 32, 64)
+"""Lengths of a chunk of which the fastest is what a round can be spent on instead."""
 PROBE_EVERY = 32
 """Passes after which a chunk of twice the last length is tried: a time measured once may have been a
 disturbance."""
@@ -80,17 +84,21 @@ class FixedChunks:
 
 
 class AdaptiveChunks:
-    """Verifies once no number of further rounds is expected to give as many tokens a second as the mean.
+    """Verifies once no number of further rounds is expected to give as many tokens a second as a new chunk.
 
     A further round costs a step of the student and a few more tokens in the teacher's pass; it gives one
     token for each row that has not been cut by then. The rate of cuts is counted by the student's entropy,
-    the costs are medians of this process's own passes. To go on while the marginal rate is above the mean
-    rate is the optimal stopping rule of renewal processes (the marginal value theorem). Several further
-    rounds are weighed together, because the costs of passes are not convex: on CPUs a pass of two tokens can
-    cost twice as much as one of a single token, and one of sixteen no more than that (`AHEAD`). Where the
-    teacher's pass costs as much for each token as for one, as with many rows on a CPU, a chunk ends after one
-    token: that is lockstep. Where a pass costs the same for many tokens as for one, chunks grow until the
-    student is unsure.
+    the costs are medians of this process's own passes. To go on while the marginal rate is above the rate
+    of the best rule is the optimal stopping rule of renewal processes (the marginal value theorem). That rate
+    is the one that chunks of the best single length are expected to reach, or the mean of the last passes
+    where they were faster: the mean alone is low while costs are being learned, and chunks then grow too long
+    or stay at one token.
+
+    Several further rounds are weighed together, because the costs of passes are not convex: on CPUs a pass of
+    two tokens can cost twice as much as one of a single token, and one of sixteen no more than that
+    (`AHEAD`). Where the teacher's pass costs as much for each token as for one, as with many rows on a CPU, a
+    chunk ends after one token: that is lockstep. Where a pass costs the same for many tokens as for one,
+    chunks grow until the student is unsure.
 
     All rows are verified in one pass: a row that is ready early loses nothing, since each of its tokens has
     to be read once at any time, and what the pass costs at all is paid already.
@@ -99,7 +107,7 @@ class AdaptiveChunks:
     def __init__(self) -> None:
         self._student, self._teacher = CostCurve(), CostCurve()
         self._cuts = CutRates()
-        self._planned = deque(FIRST_LENGTHS)
+        self._planned = deque(zip(FIRST_LENGTHS, FIRST_TOKENS, strict=True))
         self._passes = 0
         self._rounds = 0
         self._tokens = 0.0
@@ -129,25 +137,41 @@ class AdaptiveChunks:
         if self._planned:
             self._planned.popleft()
         elif self._passes % PROBE_EVERY == 0:
-            self._planned.append(min(MAX_CHUNK, 2 * max(len(outcome.drafts) for outcome in outcomes)))
+            self._planned.append((2 * max(len(outcome.drafts) for outcome in outcomes), 0))
 
     def _is_long_enough(self, chunks: Sequence[Chunk]) -> bool:
         length = max(len(chunk.drafts) for chunk in chunks)
-        if self._planned or length >= MAX_CHUNK:
-            return length >= min(MAX_CHUNK, self._planned[0] if self._planned else length)
+        if length >= MAX_CHUNK:
+            return True
         rows, tokens = len(chunks), sum(len(chunk.drafts) for chunk in chunks)
+        if self._planned:
+            least, size = self._planned[0]
+            return length >= least and tokens >= size
         surviving = sum(self._cuts.survival(chunk.drafts) for chunk in chunks)
         going_on = self._cuts.mean_survival
         step, now = self._student.seconds(rows), self._teacher.seconds(tokens)
+        rate = max(self._best_rate(rows), self._tokens / self._seconds)
         for rounds in AHEAD:
             if length + rounds > MAX_CHUNK:
                 break
-            gained = surviving * (1 - going_on**rounds) / (1 - going_on)
+            gained = surviving * _expected_tokens(rounds, going_on)
             longer = max(0.0, self._teacher.seconds(tokens + rounds * rows) - now)
-            cost = rounds * step + longer
-            if gained * self._seconds > ADVANTAGE * self._tokens * cost:
+            if gained > ADVANTAGE * rate * (rounds * step + longer):
                 return False
         return True
+
+    def _best_rate(self, rows: int) -> float:
+        """Tokens a second that chunks of one length are expected to give, of the best of `LENGTHS`."""
+        step, going_on = self._student.seconds(rows), self._cuts.mean_survival
+        return max(
+            rows * _expected_tokens(length, going_on) / (length * step + self._teacher.seconds(length * rows))
+            for length in LENGTHS
+        )
+
+
+def _expected_tokens(rounds: int, survival: float) -> float:
+    """Tokens that so many rounds are expected to give a row: it goes on with this probability at each."""
+    return (1 - survival**rounds) / (1 - survival)
 
 
 class CostCurve:
@@ -193,11 +217,14 @@ class CutRates:
     def __init__(self) -> None:
         self._cuts = list(PRIOR_CUTS)
         self._steps = [PRIOR_STEPS] * len(PRIOR_CUTS)
+        self._sure_steps = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count a verified chunk."""
         for draft in outcome.drafts[: outcome.committed]:
-            if draft.entropy is not None:
+            if draft.entropy is None:
+                self._sure_steps += 1
+            else:
                 self._steps[bisect(ENTROPY_BINS, draft.entropy)] += 1
         last = outcome.drafts[outcome.committed - 1]
         if outcome.is_cut and last.entropy is not None:
@@ -205,8 +232,8 @@ class CutRates:
 
     @property
     def mean_survival(self) -> float:
-        """The probability that a step is not cut, before its entropy is known."""
-        return 1 - sum(self._cuts) / sum(self._steps)
+        """The probability that a step is not cut, before its entropy is known or whether it can fire."""
+        return 1 - sum(self._cuts) / (sum(self._steps) + self._sure_steps)
 
     def survival(self, drafts: Sequence[Draft]) -> float:
         """The probability that none of these steps is cut."""
