@@ -143,8 +143,8 @@ def test_adapted_chunks_are_as_good_as_the_best_length(rows: int, student: Cost,
 
 
 def test_costs_are_learned_within_the_first_text() -> None:
-    """While they were, chunks stayed at one token or grew to 75: a text of 160 tokens took 1.4 times as long as
-    with chunks of the best length."""
+    """While they were, chunks stayed at one token or grew to 75: 160 tokens took 1.4 times as long as with
+    chunks of the best length."""
 
     def first_text(schedule: ChunkSchedule, seed: int) -> float:
         machine = Machine(schedule, 1, STUDENT_ON_A_CPU, TEACHER_ON_A_CPU, (0.01, 0.3), 0.1, seed=seed)
