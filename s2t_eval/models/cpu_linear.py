@@ -1,7 +1,9 @@
 """Matrix products of few rows on a CPU, in a form with an efficient kernel in MKL.
 
-`F.linear` of 7 to 48 float32 rows reads the weights several times over; the same product written as
-(W x^T)^T reads them once. LOG.md has the figures. Remove when torch's own linear is as fast.
+`F.linear` of a few float32 rows reads the weights several times over; the same product written as (W x^T)^T
+reads them once. Without AVX-512 four rows then take as long as one, and any number that its kernel's blocks do
+not divide takes longer than the next one that they do. LOG.md has the figures. Remove when torch's own linear
+is as fast.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-ROWS = range(7, 49)
+HAS_AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+ROWS = range(7, 49) if HAS_AVX512 else range(2, 129)
 """Numbers of rows for which the transposed form is faster."""
 
 MIN_OUT_FEATURES = 512
@@ -50,7 +54,18 @@ def transposed(linears: Sequence[nn.Linear], rows: int) -> Iterator[None]:
 
 def transposed_linear(linear: nn.Linear, states: Tensor) -> Tensor:
     """The output of `linear` for states [..., in_features], up to rounding."""
-    product = torch.mm(linear.weight, states.flatten(0, -2).T).T.contiguous()
+    rows = states.flatten(0, -2)
+    padded = nn.functional.pad(rows, (0, 0, 0, padded_rows(len(rows)) - len(rows)))
+    product = torch.mm(linear.weight, padded.T)[:, : len(rows)].T.contiguous()
     if linear.bias is not None:
         product += linear.bias
     return product.view(*states.shape[:-1], -1)
+
+
+def padded_rows(rows: int) -> int:
+    """The number of rows, at least `rows`, that the transposed form multiplies fastest."""
+    if HAS_AVX512 or rows <= 2:
+        return rows
+    if rows <= 8:
+        return {3: 4, 7: 8}.get(rows, rows)
+    return -(-rows // 16) * 16

@@ -15,10 +15,23 @@ from tests.twins import decode, outputs, requests
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(9, 40), (1, 9, 40), (1, 40)])
+@pytest.mark.parametrize("shape", [(9, 40), (1, 9, 40), (1, 40), (3, 40), (7, 40), (16, 40), (50, 40)])
 def test_the_other_form_is_the_same_product(shape: tuple[int, ...], bias: bool) -> None:
     linear = nn.Linear(40, 700, bias=bias)
     states = torch.randn(shape)
+    torch.testing.assert_close(transposed_linear(linear, states), linear(states), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("has_avx512", [True, False])
+def test_rows_are_padded_to_what_the_kernel_takes_at_once(
+    has_avx512: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_linear, "HAS_AVX512", has_avx512)
+    padded = [cpu_linear.padded_rows(rows) for rows in (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 48)]
+    assert padded == (
+        [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 48] if has_avx512 else [1, 2, 4, 4, 5, 8, 8, 16, 16, 32, 48]
+    )
+    linear, states = nn.Linear(40, 700), torch.randn(13, 40)
     torch.testing.assert_close(transposed_linear(linear, states), linear(states), atol=1e-5, rtol=1e-5)
 
 
