@@ -36,8 +36,13 @@ from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy, greedy, s2t
 from s2t_eval.selection.triggers import KlTrigger, TopEntropyTrigger, Trigger
 
-CHUNKS = (8, 16, 32)
-FEW_AT_ONCE = 8
+CHUNKS = (1, 8, 16)
+CHUNK = 8
+"""Of a run of one round, and of the comparison with the engine here."""
+AT_ONCE = (1, 8)
+"""Texts at once, beside `--batch`."""
+TO_STUDENT, TO_ENGINE = ", to the student alone", ", to the engine here"
+"""Ends of the ratios' names: what a side is compared with."""
 NEW_TOKENS = 64
 TAU = 0.05
 CLIENT_MS = Target(0.2)
@@ -119,10 +124,10 @@ def measure(settings: Settings) -> list[Ratio]:
     number, new_tokens = settings.requests or settings.batch, settings.new_tokens or NEW_TOKENS
     requests = make_requests(settings, tokenizer, number, new_tokens)
     policies = _policies(settings, student, teacher, requests)
-    chunks = CHUNKS if settings.repeats > 1 else CHUNKS[:1]
+    chunks = CHUNKS if settings.repeats > 1 else (CHUNK,)
     run = partial(run_on_servers, fleet, text_vocab=student.text_vocab, requests=requests)
     sides: dict[str, Callable[[], Any]] = {}
-    for at_once in sorted({settings.batch, FEW_AT_ONCE}, reverse=True):
+    for at_once in sorted({settings.batch, *AT_ONCE}, reverse=True):
         remote = RemoteSettings(concurrency=at_once)
         sides[_side("student", at_once)] = partial(run, policy=greedy(), settings=remote)
         for name, policy in policies.items():
@@ -135,7 +140,7 @@ def measure(settings: Settings) -> list[Ratio]:
         sides[f"local {name}"] = partial(decode, decoder, requests)
     run(policy=policies["kl"], settings=RemoteSettings(), requests=requests[:2])
     runs = alternate(sides, settings.repeats)
-    return [*_to_student(runs, policies, chunks), *_to_local(runs, policies, chunks, settings.batch)]
+    return [*_to_student(runs, policies, chunks), *_to_local(runs, policies, settings.batch)]
 
 
 def _policies(
@@ -166,19 +171,16 @@ def _to_student(
         for name in policies:
             for chunk in chunks:
                 key = _side(name, at_once, chunk)
-                ratios.append(_ratio(f"{key}, to the student alone", runs[key], base))
+                ratios.append(_ratio(f"{key}{TO_STUDENT}", runs[key], base))
     return ratios
 
 
-def _to_local(
-    runs: dict[str, list[Any]], policies: dict[str, Policy], chunks: Sequence[int], batch: int
-) -> list[Ratio]:
+def _to_local(runs: dict[str, list[Any]], policies: dict[str, Policy], batch: int) -> list[Ratio]:
     """Servers to the engine here, at as many texts at once."""
-    chunk = chunks[min(1, len(chunks) - 1)]
-    keys = {"student": _side("student", batch), **{name: _side(name, batch, chunk) for name in policies}}
+    keys = {"student": _side("student", batch), **{name: _side(name, batch, CHUNK) for name in policies}}
     return [
         _ratio(
-            f"{key}, to the engine here at batch {batch}",
+            f"{key}{TO_ENGINE} at batch {batch}",
             runs[key],
             [as_server_run(local) for local in runs[f"local {name}"]],
         )

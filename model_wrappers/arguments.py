@@ -13,7 +13,9 @@ from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import KlDirection
 
-SERVED_METHODS = "greedy, distil, maj8, s2t, takeover, s2t_local, pps_local, or r2r with teacher_url alone"
+SERVED_METHODS = (
+    "greedy, distil, maj8, s2t, takeover, specreason, s2t_local, pps_local, or r2r with teacher_url alone"
+)
 """Methods that run on servers, for messages."""
 
 DIVERGENCES = {
@@ -96,6 +98,35 @@ class ServerArguments(CommonArguments):
     def remote_settings(self) -> RemoteSettings:
         """The settings of a run on servers."""
         return RemoteSettings(self.chunk, self.concurrency, self.timeout_s, self.patience_s)
+
+
+@dataclass(frozen=True)
+class PairArguments(ServerArguments):
+    """Arguments of a student and a teacher of which one or both are on vLLM servers.
+
+    Args:
+        teacher_url: base URLs of the servers of the teacher, joined by `+`. `teacher` then names the
+            tokenizer that is compared with the student's; without it the server's model name is tried.
+    """
+
+    teacher_url: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.student_url is None) != (self.teacher_url is None):
+            self.require_own_concurrency()
+        if self.teacher_url is not None:
+            server_urls("teacher_url", str(self.teacher_url))
+
+    @property
+    def uses_servers(self) -> bool:
+        """Whether a model of the run is on servers."""
+        return self.student_url is not None or self.teacher_url is not None
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether the teacher's servers are to score a chunk in one request."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -235,7 +266,7 @@ class SelectionArguments(CommonArguments):
 
 
 @dataclass(frozen=True)
-class TeacherArguments(SelectionArguments, ServerArguments):
+class TeacherArguments(SelectionArguments, PairArguments):
     """Arguments of `s2t` and `takeover` beside those of all methods of selection.
 
     Args:
@@ -243,18 +274,18 @@ class TeacherArguments(SelectionArguments, ServerArguments):
             one pass; 1 is lockstep, a pass of the teacher for each token. `auto` adapts the length by
             measurement and falls back to lockstep where that is faster. The texts are the same, but for
             rounding. On servers `chunk` takes its place.
-        teacher_url: base URLs of the servers of the teacher, joined by `+`. `teacher` then names the
-            tokenizer that is compared with the student's; without it the server's model name is tried.
     """
 
     verify: int | str = "auto"
-    teacher_url: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_servers()
         if self.verify == "auto":
             return
+        if self.uses_servers:
+            raise ValueError(
+                "verify: with models on servers chunk takes its place; give chunk=TOKENS instead"
+            )
         if isinstance(self.verify, bool) or not isinstance(self.verify, int) or self.verify < 1:
             raise ValueError(f"verify: expected 'auto' or a whole number of at least 1, got {self.verify!r}")
         if self.trigger != "kl":
@@ -263,23 +294,11 @@ class TeacherArguments(SelectionArguments, ServerArguments):
                 f"{self.verify!r}; leave it out"
             )
 
-    def _check_servers(self) -> None:
-        """Check the servers' addresses, and refuse what only models loaded here can have."""
-        if not self.uses_servers:
-            return
-        if (self.student_url is None) != (self.teacher_url is None):
-            self.require_own_concurrency()
-        if self.verify != "auto":
-            raise ValueError(
-                "verify: with models on servers chunk takes its place; give chunk=TOKENS instead"
-            )
-        if self.teacher_url is not None:
-            server_urls("teacher_url", str(self.teacher_url))
-
     @property
-    def uses_servers(self) -> bool:
-        """Whether a model of the run is on servers."""
-        return self.student_url is not None or self.teacher_url is not None
+    def needs_rows(self) -> bool:
+        """Whether the teacher's servers are to score a chunk in one request."""
+        # Calibration and labels read whole texts, under the policy that never fires.
+        return self.trigger in ("kl", "never") and self.tau != 1
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from s2t_eval.model_wrappers.arguments import (
 )
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
-from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
+from s2t_eval.model_wrappers.served import NOT_COMPARED, UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.teacher import load_teacher
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
@@ -56,9 +56,9 @@ class SelectionLM(EngineLM):
         self.teacher_fingerprint: str | None = None
         self.teacher_tokenizer: Any = None
         if self.served is not None and self.served.fleet.teachers:
-            self.teacher_fingerprint = self.served.teacher_fingerprint(
-                self.tokenizer, arguments.teacher, bool(kwargs.get("trust_remote_code", False))
-            )
+            trust = bool(kwargs.get("trust_remote_code", False))
+            served = self.served.teacher(self.tokenizer, arguments.teacher, trust)
+            self.teacher_tokenizer, self.teacher_fingerprint = served
         elif arguments.teacher is not None:
             self._load_teacher(arguments.teacher, kwargs.get("max_length"))
         if isinstance(self.router, RouterFolder):
@@ -154,10 +154,7 @@ class SelectionLM(EngineLM):
         student = None if self.student_fingerprint == UNKNOWN_WEIGHTS else self.student_fingerprint
         calibration.require(student, teacher, arguments.warmup_tokens)
         if student is None or (arguments.trigger == "kl" and teacher is None):
-            logger.warning(
-                "calibration=%s: not compared with the servers' models, whose weights are not here",
-                arguments.calibration,
-            )
+            logger.warning(NOT_COMPARED, arguments.calibration)
         return calibration
 
     def _firing(self, name: str, tau: float | None) -> tuple[Trigger, float]:

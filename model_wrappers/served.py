@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import snapshot_download
@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint
 from s2t_eval.engine.stop import AnswerOf, Decode
-from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments, TeacherArguments
+from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments, ServerArguments
 from s2t_eval.models.loading import UNREADABLE, loading, resolve_model
 from s2t_eval.models.vocabulary import require_same_vocabulary
 from s2t_eval.remote.build import Fleet, LocalModels
@@ -28,11 +28,22 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN_WEIGHTS = "unknown"
 """Fingerprint of a student on servers whose weights are not on this machine."""
+NOT_COMPARED = "calibration=%s: not compared with the servers' models, whose weights are not here"
+"""Warning about a calibration, of which the file is to be named."""
 REFUSED = (
     *("peft", "delta", "gguf_file", "load_in_4bit", "load_in_8bit", "quantization_config"),
     *("autogptq", "gptqmodel"),
 )
 """Arguments that change a model's weights, which are the server's."""
+
+
+class ServedTeacher(NamedTuple):
+    """What this machine has of a teacher on servers."""
+
+    tokenizer: Any
+    """None where it is not on this machine"""
+    fingerprint: str | None
+    """of its weights; None where they are not on this machine"""
 
 
 class Served:
@@ -65,10 +76,9 @@ class Served:
             students = server_urls("student_url", arguments.student_url)
         teachers: tuple[str, ...] = ()
         needs_rows = False
-        if isinstance(arguments, TeacherArguments) and arguments.teacher_url is not None:
+        if isinstance(arguments, PairArguments) and arguments.teacher_url is not None:
             teachers = server_urls("teacher_url", arguments.teacher_url)
-            # Calibration and labels read whole texts, under the policy that never fires.
-            needs_rows = arguments.trigger in ("kl", "never") and arguments.tau != 1
+            needs_rows = arguments.needs_rows
         settings = arguments.remote_settings
         return cls(connect(students, teachers, settings, needs_rows), settings)
 
@@ -92,35 +102,35 @@ class Served:
             if servers
         }
 
-    def teacher_fingerprint(self, student_tokenizer: Any, teacher: str | None, trust: bool) -> str | None:
-        """The teacher's fingerprint, if its weights are on this machine; its vocabulary is compared first.
+    def teacher(self, student_tokenizer: Any, name: str | None, trust: bool) -> ServedTeacher:
+        """What is known of the teacher here; its vocabulary is compared first.
 
         Args:
             student_tokenizer: tokenizer of the student, whose vocabulary the teacher's must equal.
-            teacher: the argument `teacher`; None tries the name by which the server loaded its model.
+            name: the argument `teacher`; None tries the name by which the server loaded its model.
             trust: run the checkpoint's own code.
 
         Raises:
             VocabularyMismatchError: the vocabularies differ.
-            ModelLoadError: `teacher` names no model.
+            ModelLoadError: `name` names no model.
         """
-        name = teacher or self.fleet.teachers[0].root
-        path = resolve_model(name)
+        root = name or self.fleet.teachers[0].root
+        path = resolve_model(root)
         try:
-            with loading("teacher", name):
+            with loading("teacher", root):
                 tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust)
                 config = AutoConfig.from_pretrained(path, trust_remote_code=trust)
         except UNREADABLE:
-            if teacher is not None:
+            if name is not None:
                 raise
             logger.warning(
                 "teacher_url: the tokenizer of %s is not on this machine, so it is not compared with the "
                 "student's; name it by teacher=MODEL",
-                name,
+                root,
             )
-            return None
+            return ServedTeacher(None, None)
         require_same_vocabulary(student_tokenizer, tokenizer)
-        return unloaded_fingerprint(name, unloaded_model(config, trust))
+        return ServedTeacher(tokenizer, unloaded_fingerprint(root, unloaded_model(config, trust)))
 
 
 def _require_plain(model_args: Mapping[str, Any]) -> None:

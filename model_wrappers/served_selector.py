@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from s2t_eval.artifacts.manifest import ADAPTER_WEIGHTS
+from s2t_eval.artifacts.manifest import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.methods.selector_folder import RESERVED, Selector, SelectorError
 from s2t_eval.remote.build import Fleet
@@ -16,6 +16,9 @@ from s2t_eval.remote.client import Server
 from s2t_eval.remote.settings import ServerError
 
 logger = logging.getLogger(__name__)
+
+SCALING = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+"""Entries of an adapter's configuration that its contribution to the student is multiplied by or made of."""
 
 
 def with_adapter(fleet: Fleet, selector: Selector, name: str | None) -> Fleet:
@@ -45,18 +48,30 @@ def with_adapter(fleet: Fleet, selector: Selector, name: str | None) -> Fleet:
 
 
 def _require_same_adapter(server: Server, name: str, selector: Selector) -> None:
-    """Compare the weights that a server has loaded with the selector's, if they are on this machine."""
-    served = Path(server.adapters[name]) / ADAPTER_WEIGHTS
-    if not server.adapters[name] or not served.is_file():
+    """Compare what a server has loaded with the selector's adapter, if its files are on this machine.
+
+    vLLM reports the folder of an adapter and nothing of its content.
+    """
+    served = Path(server.adapters[name])
+    if not server.adapters[name] or not (served / ADAPTER_WEIGHTS).is_file():
         logger.warning(
             "student_url: the files of the adapter %s are not on this machine to be compared with %s",
             name,
             selector.folder,
         )
-    elif served.read_bytes() != (selector.folder / ADAPTER_WEIGHTS).read_bytes():
+        return
+    fix = f"than selector={selector.folder}; serve that folder, or name another by adapter="
+    if (served / ADAPTER_WEIGHTS).read_bytes() != (selector.folder / ADAPTER_WEIGHTS).read_bytes():
         raise ServerError(
-            f"student server {server.url}: its adapter {name} is {served.parent}, with other weights than "
-            f"selector={selector.folder}; serve that folder, or name another by adapter="
+            f"student server {server.url}: its adapter {name} is {served}, with other weights {fix}"
+        )
+    actual, expected = (read_object(folder / ADAPTER_CONFIG) for folder in (served, selector.folder))
+    different = [key for key in SCALING if actual.get(key) != expected.get(key)]
+    if different:
+        values = ", ".join(f"{key} {actual.get(key)} instead of {expected.get(key)}" for key in different)
+        raise ServerError(
+            f"student server {server.url}: its adapter {name} is {served}, with another factor "
+            f"({values}) {fix}"
         )
 
 

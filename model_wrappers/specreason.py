@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,32 +14,39 @@ from s2t_eval.method_table import DELIMITERS, STEP_SCORES, Delimiter, StepScoreN
 from s2t_eval.methods.questions import QuestionError
 from s2t_eval.methods.reasoning_steps import StepEnds
 from s2t_eval.methods.specreason.acceptance import StepForm, calibrated_accept
-from s2t_eval.methods.specreason.scores import make_score
+from s2t_eval.methods.specreason.on_servers import ServedSpecReason
+from s2t_eval.methods.specreason.scores import StepScore, make_score
 from s2t_eval.methods.specreason.stepper import SPECREASON, SpecReasonDecoder
 from s2t_eval.model_wrappers.arguments import (
-    CommonArguments,
+    PairArguments,
     require_bool,
     require_choice,
     require_int,
 )
 from s2t_eval.model_wrappers.asking import AskingLM
+from s2t_eval.model_wrappers.base import Generator
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
+from s2t_eval.model_wrappers.served import NOT_COMPARED, UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.teacher import load_teacher
 from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
+from s2t_eval.remote.build import LocalModels
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_ACCEPT = 0.7
 
 
 @dataclass(frozen=True)
-class SpecReasonArguments(CommonArguments):
+class SpecReasonArguments(PairArguments):
     """Arguments of `specreason`.
 
     Args:
-        teacher: the larger model; a hub name, a folder or `embedded/teacher`; required.
+        teacher: the larger model; a hub name, a folder or `embedded/teacher`. Required unless `teacher_url`
+            names its servers; the scores by marks need it there too, for its tokenizer.
         accept: a drafted step is accepted if its score, from 0 to 1, is at least this: 0 accepts every
             draft, above 1 the teacher writes the whole text. With marks from 0 to 9, 0.7 means 7 and above.
             None: that of `accept_rate`, else 0.7.
@@ -90,6 +98,11 @@ class SpecReasonArguments(CommonArguments):
             )
 
     @property
+    def needs_rows(self) -> bool:
+        """Whether the teacher's servers are to score a step's tokens in one request."""
+        return self.score == "logprob"
+
+    @property
     def form(self) -> StepForm:
         """What a threshold of acceptance is measured for."""
         delimiter = cast(Delimiter, self.delimiter)
@@ -111,20 +124,34 @@ class SpecReason(AskingLM):
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         parsed = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
         arguments = cast(SpecReasonArguments, parsed.own)
-        if not arguments.teacher:
+        if not arguments.teacher and not arguments.teacher_url:
             raise ValueError(
                 f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger model "
-                "that scores the student's steps"
+                "that scores the student's steps, or teacher_url=URL of a server"
             )
         super().__init__(pretrained, **kwargs)
-        loaded = load_teacher(
-            arguments.teacher, self.tokenizer, self.teacher_options, kwargs.get("max_length")
-        )
-        self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
-        self.teacher_tokenizer = loaded.tokenizer
+        self._find_teacher(arguments.teacher, kwargs)
         self._make_score(has_chat_template=False)  # unusable scores are reported before any text
         self.calibration = self._load_calibration()
         self.accept = self._accept()
+
+    def _find_teacher(self, name: str | None, kwargs: dict[str, Any]) -> None:
+        """Load the teacher, or only its tokenizer where it is on servers."""
+        self.teacher_fingerprint: str | None
+        if self._is_teacher_served:
+            assert self.served is not None
+            trust = bool(kwargs.get("trust_remote_code", False))
+            served = self.served.teacher(self.tokenizer, name, trust)
+            self.teacher_tokenizer, self.teacher_fingerprint = served
+            return
+        assert name is not None
+        loaded = load_teacher(name, self.tokenizer, self.teacher_options, kwargs.get("max_length"))
+        self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
+        self.teacher_tokenizer = loaded.tokenizer
+
+    @property
+    def _is_teacher_served(self) -> bool:
+        return self.served is not None and bool(self.served.fleet.teachers)
 
     @property
     def steps(self) -> SpecReasonArguments:
@@ -135,9 +162,12 @@ class SpecReason(AskingLM):
     def max_length(self) -> int:
         """Context in tokens: the student's, or the teacher's less the score's question if that is smaller."""
         student_length = super().max_length
-        if self.teacher is None:
+        if self.teacher is None and not self._is_teacher_served:
             return student_length
         question_length = len(self._make_score(self.has_chat_template).question)
+        if self.teacher is None:
+            assert self.served is not None
+            return min(student_length, self.served.fleet.longest_before(question_length))
         unlimited = student_length + question_length
         teacher_length = getattr(self.teacher.config, "max_position_embeddings", unlimited)
         return min(student_length, teacher_length - question_length)
@@ -146,13 +176,29 @@ class SpecReason(AskingLM):
         """A policy without trigger or selector: SpecReason selects no candidates."""
         return SPECREASON
 
+    def generator(self) -> Generator:
+        """What generates the texts: the engine's decoder, or the one over the servers."""
+        if self.served is None:
+            return self.decoder()
+        return ServedSpecReason(
+            self.served.fleet,
+            self._ends,
+            self._make_score(self.has_chat_template),
+            self.accept,
+            self.student.text_vocab,
+            self.served.settings,
+            self.tok_decode,
+            self.thoughts.answer_of,
+            LocalModels(None if self.is_student_served else self.student, self.teacher, self.rows),
+        )
+
     def decoder(self, observe: Sequence[Trigger] = ()) -> SpecReasonDecoder:
         """A decoder that drafts and scores steps."""
         assert not observe and self.teacher is not None
         return SpecReasonDecoder(
             self.student,
             self.teacher,
-            StepEnds(self.tok_decode, cast(Delimiter, self.steps.delimiter), self.steps.max_step),
+            self._ends,
             self._make_score(self.has_chat_template),
             self.accept,
             self.rows,
@@ -160,7 +206,16 @@ class SpecReason(AskingLM):
             self.thoughts.answer_of,
         )
 
-    def _make_score(self, has_chat_template: bool) -> Any:
+    @property
+    def _ends(self) -> StepEnds:
+        return StepEnds(self.tok_decode, cast(Delimiter, self.steps.delimiter), self.steps.max_step)
+
+    def _make_score(self, has_chat_template: bool) -> StepScore:
+        if self.teacher_tokenizer is None and self.steps.score != "logprob":
+            raise ValueError(
+                f"score={self.steps.score}: its question needs the teacher's tokenizer, which is not on this "
+                "machine; give teacher=MODEL beside teacher_url, or score=logprob"
+            )
         try:
             name = cast(StepScoreName, self.steps.score)
             return make_score(name, self.teacher_tokenizer, has_chat_template)
@@ -171,8 +226,11 @@ class SpecReason(AskingLM):
         if self.steps.calibration is None:
             return None
         calibration = Calibration.load(Path(self.steps.calibration))
+        student = None if self.student_fingerprint == UNKNOWN_WEIGHTS else self.student_fingerprint
         # Tokens without a trigger have no effect here.
-        calibration.require(self.student_fingerprint, self.teacher_fingerprint, calibration.warmup)
+        calibration.require(student, self.teacher_fingerprint, calibration.warmup)
+        if student is None or self.teacher_fingerprint is None:
+            logger.warning(NOT_COMPARED, self.steps.calibration)
         return calibration
 
     def _accept(self) -> float:

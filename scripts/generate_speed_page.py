@@ -1,42 +1,62 @@
-"""Write the end-to-end tables of docs/results/speed.md from results/speed/*.json.
+"""Write the measured tables of docs/results/speed.md and docs/guides/servers.md from results/speed.
 
-python -m scripts.generate_speed_page            # rewrites the part between the markers
-python -m scripts.generate_speed_page --check    # exits with 1 where it is stale
+python -m scripts.generate_speed_page            # rewrites the parts between the markers
+python -m scripts.generate_speed_page --check    # exits with 1 where one is stale
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from benchmarks.server_table import server_tables
 from benchmarks.speed_table import speed_table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGE = REPOSITORY / "docs/results/speed.md"
-MEASURED = REPOSITORY / "results/speed"
-BEGIN = "<!-- Tables of results/speed: written by `python -m scripts.generate_speed_page`. -->"
+
+
+class Tables(NamedTuple):
+    """The tables of a page."""
+
+    page: Path
+    folder: str
+    """of the measurements, a file for each table"""
+    table: Callable[[Mapping[str, Any]], str]
+
+    @property
+    def begin(self) -> str:
+        """The line before the tables."""
+        return f"<!-- Tables of {self.folder}: written by `python -m scripts.generate_speed_page`. -->"
+
+    def written(self, page: str) -> str:
+        """The page with its tables made anew."""
+        before, _, rest = page.partition(self.begin)
+        _, _, after = rest.partition(END)
+        files = sorted((REPOSITORY / self.folder).glob("*.json"))
+        tables = [self.table(json.loads(path.read_text())) for path in files]
+        return f"{before}{self.begin}\n\n" + "".join(f"{table}\n\n" for table in tables) + f"{END}{after}"
+
+
 END = "<!-- End of the tables. -->"
-
-
-def written(page: str) -> str:
-    """The page with its tables made anew."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    tables = [speed_table(json.loads(path.read_text())) for path in sorted(MEASURED.glob("*.json"))]
-    return f"{before}{BEGIN}\n\n" + "".join(f"{table}\n\n" for table in tables) + f"{END}{after}"
+PAGES = (
+    Tables(REPOSITORY / "docs/results/speed.md", "results/speed", speed_table),
+    Tables(REPOSITORY / "docs/guides/servers.md", "results/speed/servers", server_tables),
+)
 
 
 def main() -> None:
-    """Write or check the page."""
-    page = PAGE.read_text()
-    if sys.argv[1:] == ["--check"]:
-        if written(page) != page:
-            raise SystemExit(
-                f"{PAGE.relative_to(REPOSITORY)} is stale: python -m scripts.generate_speed_page"
-            )
-        return
-    PAGE.write_text(written(page))
+    """Write or check the pages."""
+    for tables in PAGES:
+        page = tables.page.read_text()
+        written = tables.written(page)
+        if sys.argv[1:] != ["--check"]:
+            tables.page.write_text(written)
+        elif written != page:
+            name = tables.page.relative_to(REPOSITORY)
+            raise SystemExit(f"{name} is stale: python -m scripts.generate_speed_page")
 
 
 if __name__ == "__main__":

@@ -74,11 +74,6 @@ class Calibrate(ProblemOptions):
         servers = self.servers.arguments()
         if servers and self.router is not None:
             raise ValueError("--router: it reads hidden states, which servers do not return; calibrate here")
-        if servers and self.steps.step_score:
-            raise ValueError(
-                f"--step_score {self.steps.step_score[0]}: specreason runs in this process only; calibrate "
-                "it without servers"
-            )
         lm = calibration_run.load_lm(
             self.student.pretrained, self.teacher, self.teacher_args, **self.loading, **servers
         )
@@ -98,7 +93,7 @@ class Calibrate(ProblemOptions):
             _print_acceptance(key, measured)
 
     def _require_teacher_for_steps(self) -> None:
-        if self.steps.step_score and self.teacher is None:
+        if self.steps.step_score and self.teacher is None and self.servers.teacher_url is None:
             raise ValueError(
                 f"--step_score {self.steps.step_score[0]}: it is the teacher's score; give --teacher MODEL"
             )

@@ -49,7 +49,7 @@ class Collect(ProblemOptions):
         self.require_problems()
         servers = self.servers.arguments()
         if self.teacher is None and self.servers.teacher_url is None:
-            raise ValueError("expected --teacher MODEL, the larger model that labels, or --teacher-url URL")
+            raise ValueError("expected --teacher MODEL, the larger model that labels, or --teacher_url URL")
         signs = ["manifest.json", "work/settings.json"]
         require_reusable_folder(
             "--out", self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False

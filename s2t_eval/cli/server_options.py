@@ -34,12 +34,12 @@ class ServerOptions:
         for name in ADDRESSES:
             value = getattr(self, name)
             if value is not None:
-                server_urls("--" + name.replace("_", "-"), value)
+                server_urls(f"--{name}", value)
         if self.uses_servers:
             return
         for name in ("concurrency", "timeout_s", "patience_s"):
             if getattr(self, name) != getattr(RemoteSettings, name):
-                raise ValueError(f"--{name}: it is a setting of servers; give --student-url, or leave it out")
+                raise ValueError(f"--{name}: it is a setting of servers; give --student_url, or leave it out")
 
     @property
     def uses_servers(self) -> bool:
@@ -53,10 +53,10 @@ class ServerOptions:
             teacher: the option of this name.
         """
         if self.teacher_url is not None and self.student_url is None:
-            raise ValueError("--teacher-url: give --student-url too; both models are on servers, or none")
+            raise ValueError("--teacher_url: give --student_url too; both models are on servers, or none")
         if self.student_url is not None and teacher is not None and self.teacher_url is None:
             raise ValueError(
-                f"--teacher {teacher}: with --student-url its servers are needed too; give --teacher-url"
+                f"--teacher {teacher}: with --student_url its servers are needed too; give --teacher_url"
             )
 
     def arguments(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class ServersCheck:
         timeout_s: seconds a request may take; the first one of a new server takes longest.
     """
 
-    EXAMPLE: ClassVar[str] = "s2t-eval servers check --student-url http://127.0.0.1:8001"
+    EXAMPLE: ClassVar[str] = "s2t-eval servers check --student_url http://127.0.0.1:8001"
 
     student_url: str | None = None
     teacher_url: str | None = None
@@ -30,9 +30,9 @@ class ServersCheck:
         from s2t_eval.remote.settings import RemoteSettings, server_urls
 
         if not (self.student_url or self.teacher_url):
-            raise ValueError("expected --student-url URL, --teacher-url URL or both, got neither")
-        students = server_urls("--student-url", self.student_url) if self.student_url else ()
-        teachers = server_urls("--teacher-url", self.teacher_url) if self.teacher_url else ()
+            raise ValueError("expected --student_url URL, --teacher_url URL or both, got neither")
+        students = server_urls("--student_url", self.student_url) if self.student_url else ()
+        teachers = server_urls("--teacher_url", self.teacher_url) if self.teacher_url else ()
         reports = examine(students, teachers, RemoteSettings(timeout_s=self.timeout_s))
         for report in reports:
             server = report.server

@@ -9,7 +9,8 @@ from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.methods.questions import QuestionError
 from s2t_eval.methods.reasoning_steps import StepEnds
 from s2t_eval.methods.specreason.acceptance import MeasuredAcceptance, StepForm, measure_acceptance
-from s2t_eval.methods.specreason.scores import make_score
+from s2t_eval.methods.specreason.on_servers import ServedSpecReason
+from s2t_eval.methods.specreason.scores import StepScore, make_score
 from s2t_eval.methods.specreason.stepper import SpecReasonDecoder
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
@@ -34,14 +35,16 @@ def measure_steps(
 
 def _scores(lm: SelectToThink, prompts: PromptSet, prompting: Prompting, form: StepForm) -> Sequence[float]:
     """The teacher's scores of all drafts; all are accepted, so the texts are the student's greedy ones."""
-    assert lm.teacher is not None
+    if lm.teacher_tokenizer is None and form.score != "logprob":
+        raise TrainingDataError(
+            f"step_score {form.score}: its question needs the teacher's tokenizer, which is not on this "
+            "machine; give --teacher MODEL beside --teacher_url, or --step_score logprob"
+        )
     try:
         score = make_score(form.score, lm.teacher_tokenizer, prompting.apply_chat_template)
     except QuestionError as error:
         raise TrainingDataError(f"step_score {form.score}: {error} (logprob)") from error
-    ends = StepEnds(lm.tok_decode, form.delimiter, form.max_step)
-    models = lm.student, lm.teacher
-    decoder = SpecReasonDecoder(*models, ends, score, 0.0, lm.rows, lm.tok_decode, lm.thoughts.answer_of)
+    decoder = _decoder(lm, StepEnds(lm.tok_decode, form.delimiter, form.max_step), score)
     requests = sorted(prompts.requests, key=lambda request: request.longest_first)
     scores: list[float] = []
     with GenerationProgress(len(requests), f"Scoring steps by {form.score}") as progress:
@@ -49,6 +52,16 @@ def _scores(lm: SelectToThink, prompts: PromptSet, prompting: Prompting, form: S
             scores += result.observed[0]
             progress.update()
     return scores
+
+
+def _decoder(lm: SelectToThink, ends: StepEnds, score: StepScore) -> SpecReasonDecoder | ServedSpecReason:
+    """SpecReason that accepts every draft, with the models in this process or on servers."""
+    if lm.served is not None:
+        where = lm.student.text_vocab, lm.served.settings, lm.tok_decode, lm.thoughts.answer_of
+        return ServedSpecReason(lm.served.fleet, ends, score, 0.0, *where)
+    assert lm.teacher is not None
+    how = lm.rows, lm.tok_decode, lm.thoughts.answer_of
+    return SpecReasonDecoder(lm.student, lm.teacher, ends, score, 0.0, *how)
 
 
 def with_acceptance(calibration: Calibration, measured: Mapping[str, MeasuredAcceptance]) -> Calibration:

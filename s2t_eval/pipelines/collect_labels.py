@@ -245,7 +245,7 @@ def _contexts(kind: str | None, prompts: PromptSet) -> list[str] | None:
     missing = [i for i, text in enumerate(contexts) if text is None]
     if missing:
         raise TrainingDataError(
-            f"--teacher-context {kind}: {len(missing)} of {len(contexts)} problems have none (the first is "
+            f"--teacher_context {kind}: {len(missing)} of {len(contexts)} problems have none (the first is "
             f"problem {prompts.indices[missing[0]]}); a solution is read from {', '.join(SOLUTION_FIELDS)}, "
             "a file holds one JSON object a line with `question` and `context`"
         )
@@ -253,11 +253,11 @@ def _contexts(kind: str | None, prompts: PromptSet) -> list[str] | None:
 
 
 def _context_rows(path: Path) -> list[dict[str, str]]:
-    rows = _json_lines(path, "--teacher-context")
+    rows = _json_lines(path, "--teacher_context")
     for number, row in enumerate(rows, 1):
         if not isinstance(row.get("question"), str) or not isinstance(row.get("context"), str):
             raise TrainingDataError(
-                f"--teacher-context {path}, line {number}: expected texts `question` and `context`"
+                f"--teacher_context {path}, line {number}: expected texts `question` and `context`"
             )
     return rows
 

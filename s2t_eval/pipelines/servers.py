@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -75,21 +78,48 @@ def divergences_on_servers(
         requests: the problems.
         warmup_tokens: number of steps at the start of each text that are left out.
     """
-    results = []
-    with GenerationProgress(len(requests), "Calibrating") as progress:
-        for result in greedy_texts(lm).run(requests, progress.on_round):
-            results.append(result)
-            progress.update()
-    columns = [_local_divergences(result) for result in results]
-    if isinstance(lm, SelectToThink):
-        texts = [partial(_text_to_score, result) for result in results]
-        scored = teacher_scorer(lm).run(texts, with_argmax=False)
-        for scores in tqdm(scored, desc="Scoring", total=len(results)):
-            columns[scores.index] |= _kl_divergences(scores)
+    columns: list[dict[str, Tensor]] = []
+    with TemporaryDirectory(prefix="s2t-eval-") as folder:
+        saved = _SavedTexts(Path(folder))
+        with GenerationProgress(len(requests), "Calibrating") as progress:
+            for result in greedy_texts(lm).run(requests, progress.on_round):
+                columns.append(_local_divergences(result))
+                if isinstance(lm, SelectToThink):
+                    saved.add(result)
+                progress.update()
+        if isinstance(lm, SelectToThink):
+            scored = teacher_scorer(lm).run(saved.texts, with_argmax=False)
+            for scores in tqdm(scored, desc="Scoring", total=len(saved.texts)):
+                columns[scores.index] |= _kl_divergences(scores)
     return {
         key: [value for column in columns for value in column[key][warmup_tokens:].tolist()]
         for key in columns[0]
     }
+
+
+class _SavedTexts:
+    """Texts with 64 tokens at every step, of which a thousand need half a gigabyte: they are kept in files.
+
+    Args:
+        folder: an empty one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.texts: list[Callable[[], ScoredText]] = []
+        """functions that read the texts, in the order in which they were added"""
+
+    def add(self, result: Result) -> None:
+        """Save a text."""
+        assert result.top_ids is not None and result.top_log_probs is not None
+        path = self.folder / f"{len(self.texts):06d}.safetensors"
+        save_file({"top_ids": result.top_ids, "top_log_probs": result.top_log_probs}, path)
+        self.texts.append(partial(_read_text, path, result.request.prompt_ids, tuple(result.output_ids)))
+
+
+def _read_text(path: Path, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> ScoredText:
+    tensors = load_file(path)
+    return ScoredText(prompt_ids, output_ids, tensors["top_ids"], tensors["top_log_probs"])
 
 
 def _local_divergences(result: Result) -> dict[str, Tensor]:
@@ -108,8 +138,3 @@ def _kl_divergences(scores: TextScores) -> dict[str, Tensor]:
         trigger_key(KlTrigger("student_teacher")): kl_divergence(student, teacher),
         trigger_key(KlTrigger("teacher_student")): kl_divergence(teacher, student),
     }
-
-
-def _text_to_score(result: Result) -> ScoredText:
-    assert result.top_ids is not None and result.top_log_probs is not None
-    return ScoredText(result.request.prompt_ids, result.output_ids, result.top_ids, result.top_log_probs)

@@ -10,8 +10,9 @@ import aiohttp
 
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.remote.client import Pool, Server
+from s2t_eval.remote.drafting import LATER, IsEnd
 from s2t_eval.remote.gates import DRAFT, SCORE, Gate
-from s2t_eval.remote.local_student import LATER, LocalStudent
+from s2t_eval.remote.local_student import LocalStudent
 from s2t_eval.remote.local_teacher import LocalTeacher
 from s2t_eval.remote.roles import Student, Teacher
 from s2t_eval.remote.scorers import AdapterScorer, ReservedRowScorer, Scorer
@@ -51,7 +52,17 @@ class Fleet:
         A teacher that scores a chunk in one request generates a token behind it, and so does a student that
         reads a text's last candidate.
         """
-        teachers = [server.max_length - self.has_rows for server in self.teachers]
+        return self.longest_before(0)
+
+    def longest_before(self, question: int) -> int:
+        """The longest text that every server takes, where teachers read a question behind it.
+
+        Args:
+            question: tokens of the question.
+        """
+        # A question is followed by a generated token, whether the teachers have rows or not.
+        behind = max(int(self.has_rows), question + bool(question))
+        teachers = [server.max_length - behind for server in self.teachers]
         students = [server.max_length - bool(self.reserved_rows) for server in self.students]
         return min([*students, *teachers])
 
@@ -96,10 +107,12 @@ class Roles:
         salt = secrets.token_hex(8)
         needs_gates = isinstance(self.policy.selector, LocalSelector) and not self.fleet.has_shared_batches
         gates = {server.url: Gate() for server in self.fleet.students if needs_gates}
+        # Without rows there is a warning, which only a trigger that needs them deserves.
+        needs_rows = isinstance(self.policy.trigger, KlTrigger)
         return TextDecoder(
             self.policy,
-            self._student(session, salt, gates),
-            self._teacher(session, salt),
+            self.student(session, salt, gates),
+            self.teacher(session, salt, needs_rows) if self.policy.needs_teacher else None,
             self._chunk,
             self._scorer(session, salt, gates),
             keep_top,
@@ -111,20 +124,27 @@ class Roles:
         is_open = self.local.student is not None and self.policy.trigger.name not in LATER
         return UNBOUNDED_CHUNK if is_open else self.settings.chunk
 
-    def _student(self, session: aiohttp.ClientSession, salt: str, gates: Mapping[str, Gate]) -> Student:
+    def student(
+        self,
+        session: aiohttp.ClientSession,
+        salt: str,
+        gates: Mapping[str, Gate] | None = None,
+        is_end: IsEnd | None = None,
+    ) -> Student:
+        """The student: its servers, or the model of this process, whose drafts end by `is_end`."""
         if self.local.student is not None:
-            return LocalStudent(self.local.student, self.policy, self.local.rows, self.capacity)
-        pool = Pool("student", self.fleet.students, session, self.settings, salt, gates, DRAFT)
+            return LocalStudent(self.local.student, self.policy, self.local.rows, self.capacity, is_end)
+        pool = Pool("student", self.fleet.students, session, self.settings, salt, gates or {}, DRAFT)
         return RemoteStudent(pool, self.text_vocab)
 
-    def _teacher(self, session: aiohttp.ClientSession, salt: str) -> Teacher | None:
-        if not self.policy.needs_teacher:
-            return None
+    def teacher(
+        self, session: aiohttp.ClientSession, salt: str, needs_rows: bool, is_end: IsEnd | None = None
+    ) -> Teacher:
+        """The teacher: its servers, or the model of this process, whose steps end by `is_end`."""
         if self.local.teacher is not None:
-            return LocalTeacher(self.local.teacher, self.local.rows, self.capacity)
-        has_rows = self.fleet.has_rows or not isinstance(self.policy.trigger, KlTrigger)
+            return LocalTeacher(self.local.teacher, self.local.rows, self.capacity, is_end)
         pool = Pool("teacher", self.fleet.teachers, session, self.settings, salt)
-        return RemoteTeacher(pool, self.text_vocab, has_rows)
+        return RemoteTeacher(pool, self.text_vocab, self.fleet.has_rows or not needs_rows)
 
     def _scorer(self, session: aiohttp.ClientSession, salt: str, gates: Mapping[str, Gate]) -> Scorer | None:
         selector, fleet = self.policy.selector, self.fleet

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import aiohttp
+import orjson
 
 from s2t_eval.remote.gates import DRAFT, Gate, Kind
 from s2t_eval.remote.protocol import GENERATE, AnswerError
@@ -33,6 +34,7 @@ MAX_ATTEMPTS = 12
 """Attempts at a request that a server does answer, but with an error or not as expected."""
 RETRY_S = 30.0
 """Seconds after which one new text tries a server that had not answered."""
+HEADERS = {"Content-Type": "application/json"}
 OTHER_FILES = 128
 """Files that the process may open beside its connections."""
 
@@ -169,8 +171,10 @@ class Pool:
 
     async def _attempt(self, server: Server, body: dict[str, Any]) -> Any:
         try:
-            async with self.session.post(server.url + GENERATE, json=body) as response:
-                text = await response.text()
+            data = orjson.dumps(body)
+            async with self.session.post(server.url + GENERATE, data=data, headers=HEADERS) as response:
+                content = await response.read()
+                text = content.decode(errors="replace") if response.status != 200 else ""
                 if response.status in REPEATED:
                     wait_s = _seconds(response.headers.get("Retry-After"))
                     raise _FailedAttemptError(f"HTTP {response.status}: {text[:200]}", True, wait_s)
@@ -178,7 +182,7 @@ class Pool:
                     raise ServerError(
                         f"{self.role} server {server.url}: HTTP {response.status}, {error_message(text)}"
                     )
-                return json.loads(text)
+                return parsed(content)
         except json.JSONDecodeError as error:
             raise _FailedAttemptError(f"no JSON: {error}", True) from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
@@ -227,7 +231,20 @@ def new_session(settings: RemoteSettings) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=room),
         timeout=aiohttp.ClientTimeout(total=settings.timeout_s),
+        cookie_jar=aiohttp.DummyCookieJar(),  # vLLM sets none, and looking for one takes time
     )
+
+
+def parsed(content: bytes) -> Any:
+    """An answer's JSON; NaN, which JSON does not have, is read as Python writes it.
+
+    Raises:
+        json.JSONDecodeError: no JSON.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return json.loads(content.decode(errors="replace"))
 
 
 def error_message(text: str) -> str:

@@ -1,9 +1,10 @@
-"""A teacher of this process beside a student on servers: it scores as `RemoteTeacher` does."""
+"""A teacher of this process beside a student on servers: it scores and writes as `RemoteTeacher` does."""
 
 from __future__ import annotations
 
 from collections import abc
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,9 +13,11 @@ from s2t_eval.engine.prefix_cache import cached_prefix
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import not_finite
+from s2t_eval.remote.drafting import Draft, Drafting, IsEnd
 from s2t_eval.remote.protocol import DraftedStep
 from s2t_eval.remote.shared_model import FreeRows, SharedModel
 from s2t_eval.remote.teacher import TeacherStep
+from s2t_eval.selection.policy import greedy
 
 STEPS_AT_ONCE = 64
 """Steps whose logits of the whole vocabulary are in memory at once."""
@@ -34,18 +37,24 @@ class _Reading:
     """tokens to score at each step"""
 
 
-class LocalTeacher(SharedModel[_Reading, list[TeacherStep]]):
-    """Scores the steps of many texts in common passes; only tokens that it has not read are computed.
+Job = _Reading | Draft
+Out = list[TeacherStep] | list[DraftedStep]
+
+
+class LocalTeacher(SharedModel[Job, Out]):
+    """Scores and continues many texts in common passes; only tokens that it has not read are computed.
 
     Args:
         runner: the teacher.
         rows: texts read at once.
-        capacity: longest text in tokens, prompt included.
+        capacity: longest text in tokens, with its prompt and a question behind it.
+        is_end: ends a step of reasoning that it writes; None where it writes none.
     """
 
-    def __init__(self, runner: ModelRunner, rows: int, capacity: int) -> None:
+    def __init__(self, runner: ModelRunner, rows: int, capacity: int, is_end: IsEnd | None = None) -> None:
         super().__init__(self._pass)
         self.runner = runner
+        self.drafting = Drafting(runner, greedy(), _count, is_end)
         self._rows = FreeRows(rows)
         runner.allocate(rows, capacity + 1)
 
@@ -61,16 +70,32 @@ class LocalTeacher(SharedModel[_Reading, list[TeacherStep]]):
         self, pin: int, seq: Sequence, ids: abc.Sequence[int], scored: abc.Sequence[int]
     ) -> TeacherStep:
         """The teacher after `ids`; see `RemoteTeacher.step`."""
-        [step] = await self.submit(_Reading(seq, pin, list(ids), [], [list(scored)]))
+        [step] = await self._read(_Reading(seq, pin, list(ids), [], [list(scored)]))
         return step
 
     async def chunk(self, pin: int, seq: Sequence, steps: abc.Sequence[DraftedStep]) -> list[TeacherStep]:
         """The teacher at every step of a chunk that follows `seq.ids`; see `RemoteTeacher.chunk`."""
         drafted = [step.token for step in steps[:-1]]
-        return await self.submit(_Reading(seq, pin, list(seq.ids), drafted, [step.ids for step in steps]))
+        return await self._read(_Reading(seq, pin, list(seq.ids), drafted, [step.ids for step in steps]))
+
+    async def draft(
+        self, pin: int, seq: Sequence, limit: int, is_plain: bool, ahead: abc.Sequence[int] = ()
+    ) -> list[DraftedStep]:
+        """The teacher's own next tokens of a text, at least one; see `RemoteStudent.draft`."""
+        return cast(list[DraftedStep], await self.submit(Draft(seq, pin, limit, ahead)))
+
+    async def _read(self, reading: _Reading) -> list[TeacherStep]:
+        return cast(list[TeacherStep], await self.submit(reading))
 
     @torch.inference_mode()
-    def _pass(self, new: abc.Sequence[_Reading]) -> list[tuple[_Reading, list[TeacherStep]]]:
+    def _pass(self, new: abc.Sequence[Job]) -> list[tuple[Job, Out]]:
+        """Score all steps that are to be scored, and write a token of every text that it continues."""
+        finished: list[tuple[Job, Out]] = []
+        finished += self._score([job for job in new if isinstance(job, _Reading)])
+        finished += self.drafting.run([job for job in new if isinstance(job, Draft)])
+        return finished
+
+    def _score(self, new: abc.Sequence[_Reading]) -> list[tuple[_Reading, list[TeacherStep]]]:
         """Read all texts, and score their steps."""
         if not new:
             return []
@@ -124,3 +149,8 @@ class LocalTeacher(SharedModel[_Reading, list[TeacherStep]]):
             TeacherStep(row[: len(ids)], token)
             for (_, ids), row, token in zip(places, log_probs, best.tolist(), strict=True)
         ]
+
+
+def _count(seq: Sequence, prompt_tokens: int, tokens: int) -> None:
+    seq.usage.teacher_calls += 1
+    seq.usage.teacher_tokens += prompt_tokens + tokens

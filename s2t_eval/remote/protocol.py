@@ -225,6 +225,12 @@ def read_rows(answer: Any, scored: Sequence[Sequence[int]]) -> Rows | None:
     if array.shape != shape or array.dtype != np.float32:
         raise AnswerError(f"expected float32 {shape}, got {array.dtype} {array.shape}")
     log_probs = torch.from_numpy(array.copy())
+    # Minus infinity is the logarithm of 0, and fills up the steps with fewer ids.
+    if bool((log_probs.isnan() | (log_probs == math.inf)).any()):
+        raise AnswerError(
+            "log-probabilities that are not finite; the served model's weights may be damaged, or its "
+            "--dtype too narrow (try float32)"
+        )
     return Rows(log_probs.masked_fill(log_probs <= NO_PROBABILITY, -math.inf), read_usage(answer))
 
 

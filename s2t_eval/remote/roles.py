@@ -25,13 +25,15 @@ class Student(Protocol):
         """Wait for what still runs in other threads."""
         ...
 
-    async def draft(self, pin: Any, seq: Sequence, limit: int, is_plain: bool) -> list[DraftedStep]:
-        """The next tokens of a text, at least one and at most `limit`."""
+    async def draft(
+        self, pin: Any, seq: Sequence, limit: int, is_plain: bool, ahead: Seq[int] = ()
+    ) -> list[DraftedStep]:
+        """The next tokens of a text behind `ahead`, at least one and at most `limit`."""
         ...
 
 
 class Teacher(Protocol):
-    """Scores tokens at the steps of a text."""
+    """Scores tokens at the steps of a text, and writes steps of its own."""
 
     def pin(self, seq: Sequence) -> Any:
         """The place of a text that begins."""
@@ -51,4 +53,10 @@ class Teacher(Protocol):
 
     async def chunk(self, pin: Any, seq: Sequence, steps: Seq[DraftedStep]) -> list[TeacherStep]:
         """The same at every step of a chunk that follows `seq.ids`."""
+        ...
+
+    async def draft(
+        self, pin: Any, seq: Sequence, limit: int, is_plain: bool, ahead: Seq[int] = ()
+    ) -> list[DraftedStep]:
+        """Its own next tokens of a text behind `ahead`, at least one and at most `limit`."""
         ...

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import abc
-from contextlib import ExitStack, closing
-from dataclasses import replace
 
 import aiohttp
 
 from s2t_eval.engine.request import Request, Result
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.engine.stepper import OnRound, Round
+from s2t_eval.engine.stepper import OnRound
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
-from s2t_eval.remote.jobs import Work, run_jobs
+from s2t_eval.remote.many_texts import decode_texts, require_room, settings_beside
 from s2t_eval.remote.protocol import MAX_IDS, SUPPORT
 from s2t_eval.remote.settings import RemoteSettings
-from s2t_eval.remote.text import TRIGGERS
+from s2t_eval.remote.text import TRIGGERS, TextDecoder
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.selectors import LocalSelector
 from s2t_eval.selection.triggers import KlTrigger
@@ -59,14 +57,10 @@ class RemoteScheduler:
         self.fleet = fleet
         self.policy = policy
         self.text_vocab = text_vocab
-        self.settings = settings or RemoteSettings()
-        if self.local.student is not None or self.local.teacher is not None:
-            # A model of this process has a cache row for each text.
-            self.settings = replace(self.settings, concurrency=self.local.rows)
+        self.settings = settings_beside(self.local, settings or RemoteSettings())
         self.decode = decode
         self.answer_of = answer_of
         self.keep_top = keep_top
-        self._active: dict[int, Sequence] = {}
 
     def run(self, requests: abc.Sequence[Request], on_round: OnRound | None = None) -> abc.Iterator[Result]:
         """Generate; each result is yielded as soon as its text has ended, in no fixed order.
@@ -80,54 +74,17 @@ class RemoteScheduler:
             ServerError: a server refuses a request or answers it wrongly.
             ServersUnavailableError: no server of a pool answers.
         """
-        self._require_room(requests)
+        require_room(requests, self.fleet.max_length)
         longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
         roles = Roles(self.fleet, self.local, self.policy, self.text_vocab, self.settings, longest)
-        stack = ExitStack()
 
-        def start(session: aiohttp.ClientSession) -> Work[Request, Result]:
-            decoder = stack.enter_context(closing(roles.decoder(session, self.keep_top)))
+        def decoder(session: aiohttp.ClientSession) -> TextDecoder:
+            return roles.decoder(session, self.keep_top)
 
-            async def decode(index: int, request: Request) -> Result:
-                seq = Sequence(index, request, StopRule(request, self.decode, self.answer_of))
-                self._active[index] = seq
-                return await decoder.decode(seq)
+        def sequence(index: int, request: Request) -> Sequence:
+            return Sequence(index, request, StopRule(request, self.decode, self.answer_of))
 
-            return decode
-
-        try:
-            with stack:
-                for result in run_jobs(requests, start, self.settings, lambda: self._show(on_round, None)):
-                    self._show(on_round, result)
-                    yield result
-        finally:
-            self._active = {}
-
-    def _show(self, on_round: OnRound | None, result: Result | None) -> None:
-        """Call the observer with the active sequences, and the one that has just ended."""
-        if on_round is not None:
-            active = list(self._active.copy().values())
-            rows = [row for row, seq in enumerate(active) if result is not None and seq.index == result.index]
-            on_round(Round(active, [(row, result.finish) for row in rows] if result is not None else []))
-        if result is not None:
-            self._active.pop(result.index, None)
-
-    def _require_room(self, requests: abc.Sequence[Request]) -> None:
-        """Raise `ValueError` for a request that is too long, or samples from too many tokens."""
-        for request in requests:
-            length = len(request.prompt_ids) + request.max_new_tokens
-            if length > self.fleet.max_length:
-                raise ValueError(
-                    f"max_gen_toks: a prompt of {len(request.prompt_ids)} tokens and "
-                    f"{request.max_new_tokens} new ones exceed the servers' {self.fleet.max_length}; "
-                    "raise their --max-model-len"
-                )
-            sampling = request.sampling
-            if sampling is not None and not 0 < sampling.top_k <= SUPPORT:
-                raise ValueError(
-                    f"sample_top_k: servers return the {SUPPORT} most likely tokens, so expected 1 to "
-                    f"{SUPPORT}, got {sampling.top_k}"
-                )
+        return decode_texts(requests, sequence, decoder, self.settings, on_round)
 
 
 def require_servable(policy: Policy, fleet: Fleet, has_student: bool = False) -> None:

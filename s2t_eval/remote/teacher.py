@@ -7,24 +7,24 @@ import logging
 from collections.abc import Sequence as Seq
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.remote.client import Pin, Pool
 from s2t_eval.remote.protocol import (
-    SUPPORT,
     DraftedStep,
     Rows,
     Scored,
-    draft_body,
-    read_draft,
+    ServerUsage,
     read_rows,
     read_scores,
     rows_body,
     score_body,
 )
 from s2t_eval.remote.settings import ServerError
+from s2t_eval.remote.student import draft_chunk
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class TeacherStep(NamedTuple):
 
 
 class RemoteTeacher:
-    """Scores tokens that the student proposes.
+    """Scores tokens that the student proposes, and writes tokens of its own.
 
     Args:
         pool: its servers.
@@ -53,8 +53,9 @@ class RemoteTeacher:
         self.has_rows = has_rows
         if not has_rows:
             logger.warning(
-                "the teacher's servers score one step a request, so trigger=kl and labels take about ten "
-                "times as many requests; start them with VLLM_USE_V2_MODEL_RUNNER=1 to score a chunk in one"
+                "the teacher's servers score one step a request, so trigger=kl, score=logprob and labels "
+                "take about ten times as many requests; start them with VLLM_USE_V2_MODEL_RUNNER=1 to score "
+                "a chunk in one"
             )
 
     def pin(self, seq: Sequence) -> Pin:
@@ -81,17 +82,24 @@ class RemoteTeacher:
         return TeacherStep(result.log_probs, token)
 
     async def _text_token(self, pin: Pin, seq: Sequence, prompt: Seq[int]) -> int:
-        body = draft_body(prompt, 1, (), SUPPORT)
-        drafted = await self.pool.generate(
-            pin, body, lambda answer: read_draft(answer, 1, self.text_vocab, SUPPORT)
+        """Its most likely token that is text."""
+        [step] = await draft_chunk(
+            self.pool, pin, prompt, (), 1, False, self.text_vocab, lambda usage: _count(seq, usage.computed)
         )
-        _count(seq, drafted.usage.computed)
-        ids = drafted.steps[0].ids
-        if not ids:
-            raise ServerError(
-                f"teacher server {pin.server.url}: none of its {SUPPORT} most likely tokens is text"
-            )
-        return ids[0]
+        return step.ids[0]
+
+    async def draft(
+        self, pin: Pin, seq: Sequence, limit: int, is_plain: bool, ahead: Seq[int] = ()
+    ) -> list[DraftedStep]:
+        """The teacher's own next tokens of a text, at least one; see `RemoteStudent.draft`."""
+
+        def count(usage: ServerUsage) -> None:
+            _count(seq, usage.computed + usage.generated - 1)
+
+        stops = sorted(seq.request.stop_ids)
+        return await draft_chunk(
+            self.pool, pin, [*seq.ids, *ahead], stops, limit, is_plain, self.text_vocab, count
+        )
 
     async def chunk(self, pin: Pin, seq: Sequence, steps: Seq[DraftedStep]) -> list[TeacherStep]:
         """The teacher at every step of a chunk that follows `seq.ids`: the tokens `ids` of each step."""
@@ -130,8 +138,11 @@ class RemoteTeacher:
 
 def log_prob_table(columns: Seq[Seq[float]]) -> Tensor:
     """Lists of log-probabilities as float32 [steps, m]; shorter ones end in minus infinity."""
-    width = max(map(len, columns))
-    return torch.tensor([[*column, *[-torch.inf] * (width - len(column))] for column in columns])
+    # By numpy, which reads lists several times as fast as torch does.
+    table = np.full((len(columns), max(map(len, columns))), -np.inf, np.float32)
+    for row, column in zip(table, columns, strict=True):
+        row[: len(column)] = column
+    return torch.from_numpy(table)
 
 
 def _count(seq: Sequence, computed: int) -> None:

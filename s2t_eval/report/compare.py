@@ -242,7 +242,7 @@ def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
         if "cost" in fail_on and not row.costs:
             raise NotComparableError(
                 f"task {row.task}: the cost of {row.base} or of {row.new} is unknown (another backend, or "
-                "a run that took texts from a cache); leave out --fail-on cost, or run it again"
+                "a run that took texts from a cache); leave out --fail_on cost, or run it again"
             )
     for row in rows:
         name = f"{row.task}, {row.new}"

@@ -39,7 +39,7 @@ class Claim:
         """The student's name on the Hub; raises `ResultsError` where it has none."""
         name = self.model_id or short_name(run.model)
         if name.count("/") != 1:
-            raise ResultsError(f"{run.source}: model {name!r}: expected a Hub name; give --model-id ORG/NAME")
+            raise ResultsError(f"{run.source}: model {name!r}: expected a Hub name; give --model_id ORG/NAME")
         return name
 
     def dataset(self, run: Run) -> tuple[str, str]:
@@ -63,7 +63,7 @@ def require_whole(runs: Sequence[Run], claim: Claim) -> None:
         if (run.n < total or unscored) and not claim.allow_partial:
             raise ResultsError(
                 f"{run.source}: {run.task} was run on {run.n} of {total} documents ({unscored} without a "
-                "score); a leaderboard needs all of them; run without --limit, or give --allow-partial, "
+                "score); a leaderboard needs all of them; run without --limit, or give --allow_partial, "
                 "which the notes will mention"
             )
 

@@ -38,7 +38,7 @@ SOURCES = {
 }
 """Benchmark -> its folder and the field of its records that holds the question."""
 
-LEAVE_OUT = "leave them out with --drop-overlap or choose other data"
+LEAVE_OUT = "leave them out with --drop_overlap or choose other data"
 
 
 class OverlapError(ValueError):
@@ -117,7 +117,7 @@ def require_no_evaluation_prompts(prompts: Sequence[Any], decode: Callable[[list
         decode: token ids to text, of the prompts' tokenizer.
     """
     overlap = find_overlap([decode([int(i) for i in prompt]) for prompt in prompts])
-    require_no_overlap(overlap, len(prompts), "collect labels of other problems (or with --drop-overlap)")
+    require_no_overlap(overlap, len(prompts), "collect labels of other problems (or with --drop_overlap)")
 
 
 def main() -> None:

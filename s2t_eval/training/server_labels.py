@@ -46,7 +46,9 @@ def generate_rollouts_on_servers(
     missing = work.missing("rollouts", len(problems))
     advance(len(problems) - len(missing))
     for result in texts.run([problems[i].request for i in missing], on_round):
-        work.save("rollouts", missing[result.index], _rollout(result))
+        index, rollout = missing[result.index], _rollout(result)
+        require_finite_outputs("student", texts.fleet.students[0].model, problems[index], rollout)
+        work.save("rollouts", index, rollout)
         advance(1)
 
 

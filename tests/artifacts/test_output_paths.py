@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "report": ("report", RESULTS),
     "analyze": ("analyze", "--results", RESULTS),
     "scan": ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1"),
-    "submit": ("submit", RESULTS, "--to", "model-index", "--allow-partial", "--model-id", "a/b"),
+    "submit": ("submit", RESULTS, "--to", "model-index", "--allow_partial", "--model_id", "a/b"),
     "collect": ("collect", *PAIR, "--teacher", TEACHER, "--task", "s2t_arith"),
     "train": ("train", *PAIR, "--labels", "gone"),
     "distil": ("distil", *PAIR, "--teacher", TEACHER, "--labels", "gone"),

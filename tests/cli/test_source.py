@@ -54,7 +54,7 @@ def test_every_flag_is_read(command: tuple[str, ...]) -> None:
         (("--task", "a", "--data", "b"), "expected one of --task NAME"),
         (("--task", "a", "--limit", "0"), "--limit: expected at least 1, got 0"),
         (("--task", "a", "--skip", "-1"), "--skip: expected at least 0, got -1"),
-        (("--data", "a", "--num-fewshot", "2"), "a task's examples are shown with --task alone"),
+        (("--data", "a", "--num_fewshot", "2"), "a task's examples are shown with --task alone"),
     ],
 )
 def test_what_is_refused(

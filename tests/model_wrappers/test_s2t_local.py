@@ -818,6 +818,6 @@ def test_models_without_unused_rows_are_told_so(tmp_path: Path, capsys: pytest.C
     ):
         given = ["export", "--pretrained", STUDENT, "--device", "cpu", "--selector", str(selector(form))]
         with pytest.raises(SystemExit):
-            main([*given, "--to-reserved-rows", "--out", str(tmp_path / form)])
+            main([*given, "--to_reserved_rows", "--out", str(tmp_path / form)])
         assert message in capsys.readouterr().err
         assert not (tmp_path / form).exists()

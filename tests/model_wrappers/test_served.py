@@ -147,7 +147,7 @@ def test_several_processes_are_refused(urls: dict[str, str], monkeypatch: pytest
 def test_servers_check_prints_what_is_missing(
     urls: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["servers", "check", "--student-url", urls["student_url"], "--teacher-url", urls["teacher_url"]])
+    main(["servers", "check", "--student_url", urls["student_url"], "--teacher_url", urls["teacher_url"]])
     printed = capsys.readouterr().out
     assert printed.count("up to 512 tokens") == 2
     assert (
@@ -159,7 +159,7 @@ def test_servers_check_prints_what_is_missing(
 def test_servers_check_ends_with_1_where_a_run_would_be_refused(capsys: pytest.CaptureFixture[str]) -> None:
     server = FakeServer(faults={0: "404"})
     with serving(server), pytest.raises(SystemExit) as ended:
-        main(["servers", "check", "--student-url", server.url])
+        main(["servers", "check", "--student_url", server.url])
     assert ended.value.code == 1
     assert "failed endpoint      it has no /inference/v1/generate; start it with --enable-scale-out" in (
         capsys.readouterr().out
@@ -169,4 +169,4 @@ def test_servers_check_ends_with_1_where_a_run_would_be_refused(capsys: pytest.C
 def test_servers_check_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["servers", "check"])
-    assert "expected --student-url URL, --teacher-url URL or both, got neither" in capsys.readouterr().err
+    assert "expected --student_url URL, --teacher_url URL or both, got neither" in capsys.readouterr().err

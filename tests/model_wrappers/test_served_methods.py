@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from s2t_eval.model_wrappers.maj8 import MajorityVote
 from s2t_eval.model_wrappers.r2r import RoadsToRome
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
-from s2t_eval.model_wrappers.specreason import SpecReason
+from s2t_eval.model_wrappers.tot import TreeOfThoughts
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
 from tests.remote.checkpoints import SELECTOR, export, look_ahead_selector, padded_student
 from tests.remote.fake_server import serving
@@ -219,7 +220,12 @@ def test_servers_without_the_adapter_are_refused(server: ModelServer, tmp_path: 
     shutil.copytree(embedded_path(SELECTOR), other)
     weights = load_file(other / "adapter_model.safetensors")
     save_file({name: value * 2 for name, value in weights.items()}, other / "adapter_model.safetensors")
+    doubled = shutil.copytree(embedded_path(SELECTOR), tmp_path / "doubled")
+    config = json.loads((doubled / "adapter_config.json").read_text())
+    config["lora_alpha"] *= 2
+    (doubled / "adapter_config.json").write_text(json.dumps(config))
     for arguments, message in (
+        ({"selector": str(doubled)}, r"with another factor \(lora_alpha \d+ instead of \d+\) than selector="),
         ({"adapter": "else"}, "expected the adapter else on every server of the student, got sel"),
         ({"selector": str(other)}, "with other weights than selector="),
         ({"adapter_scale": 0.5}, "adapter_scale=0.5: the servers' factor is 1"),
@@ -257,7 +263,7 @@ def test_what_servers_do_not_serve_is_refused_in_one_line(server: ModelServer) -
     for make, arguments, message in (
         (MajorityVote, {"sample_top_k": 0}, "servers return the 64 most likely tokens"),
         (RoadsToRome, {"teacher": TEACHER, "router": "embedded/r2r"}, "give teacher_url alone"),
-        (SpecReason, {"teacher": TEACHER}, "on servers run greedy, distil, maj8, s2t"),
+        (TreeOfThoughts, {}, "on servers run greedy, distil, maj8, s2t, takeover, specreason"),
         (Distil, {"peft": "embedded/distilled"}, "s2t-eval export --merged"),
     ):
         with pytest.raises(ValueError, match=message) as raised:

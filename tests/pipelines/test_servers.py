@@ -47,7 +47,7 @@ def servers() -> Iterator[list[FakeServer]]:
 
 def urls(servers: list[FakeServer]) -> list[str]:
     first, second, teacher = (server.url for server in servers)
-    return ["--student-url", f"{first}+{second}", "--teacher-url", teacher]
+    return ["--student_url", f"{first}+{second}", "--teacher_url", teacher]
 
 
 def command(name: str, servers: list[FakeServer], *more: str | Path, teacher: str | None = TEACHER) -> None:
@@ -110,7 +110,7 @@ def test_thresholds_are_quantiles_of_the_slow_twin(servers: list[FakeServer], tm
 
 def test_without_a_teacher_local_triggers_are_calibrated(servers: list[FakeServer], tmp_path: Path) -> None:
     out = tmp_path / "c.json"
-    options = ["--pretrained", STUDENT, "--student-url", servers[0].url, *PROBLEM_OPTIONS, "--out", str(out)]
+    options = ["--pretrained", STUDENT, "--student_url", servers[0].url, *PROBLEM_OPTIONS, "--out", str(out)]
     cli.main(["calibrate", *options])
     calibration = Calibration.load(out)
     assert set(calibration.thresholds) == {"entropy64", "margin", "position"}
@@ -177,7 +177,7 @@ def test_an_interrupted_collection_repeats_no_text(
     """Each phase is interrupted once; what had ended is not generated or scored again."""
     student, _, teacher = servers
     models = ["--pretrained", STUDENT, "--teacher", TEACHER]
-    addresses = ["--student-url", student.url, "--teacher-url", teacher.url, "--concurrency", "1"]
+    addresses = ["--student_url", student.url, "--teacher_url", teacher.url, "--concurrency", "1"]
     out = ["--steps", "all", "--out", str(tmp_path / "labels")]
     run = ["collect", *models, *addresses, "--patience_s", "0.2", *PROBLEM_OPTIONS, *out]
     first, refused = len(student.requests), student.refused
@@ -244,23 +244,15 @@ def test_analyses_name_the_entropy_that_labels_have(collected: Path) -> None:
 
 
 REFUSED = [
-    (["--student-url", "a:1"], "--student-url: expected URLs such as http://host:8001"),
-    (["--teacher-url", "http://a:1"], "--teacher-url: give --student-url too"),
+    (["--student_url", "a:1"], "--student_url: expected URLs such as http://host:8001"),
+    (["--teacher_url", "http://a:1"], "--teacher_url: give --student_url too"),
     (["--concurrency", "3"], "--concurrency: it is a setting of servers"),
-    (["--student-url", "http://a:1", "--concurrency", "0"], "concurrency: expected at least 1, got 0"),
+    (["--student_url", "http://a:1", "--concurrency", "0"], "concurrency: expected at least 1, got 0"),
     (
-        ["--student-url", "http://a:1", "--teacher", TEACHER],
-        f"--teacher {TEACHER}: with --student-url its servers are needed too",
+        ["--student_url", "http://a:1", "--teacher", TEACHER],
+        f"--teacher {TEACHER}: with --student_url its servers are needed too",
     ),
-    (
-        # The triggers were calibrated before an assertion about the absent teacher ended the command.
-        [
-            *("--student-url", "http://a:1", "--teacher-url", "http://b:1"),
-            *("--teacher", TEACHER, "--step_score", "digit"),
-        ],
-        "--step_score digit: specreason runs in this process only; calibrate it without servers",
-    ),
-    (["--student-url", "http://127.0.0.1:9"], "student server http://127.0.0.1:9 does not answer"),
+    (["--student_url", "http://127.0.0.1:9"], "student server http://127.0.0.1:9 does not answer"),
 ]
 
 
@@ -277,7 +269,7 @@ def test_options_that_do_not_fit(
 def test_a_label_set_needs_a_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["collect", "--pretrained", STUDENT, *PROBLEM_OPTIONS, "--out", str(tmp_path / "labels")])
-    assert "expected --teacher MODEL, the larger model that labels, or --teacher-url URL" in (
+    assert "expected --teacher MODEL, the larger model that labels, or --teacher_url URL" in (
         capsys.readouterr().err
     )
 

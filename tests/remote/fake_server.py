@@ -120,9 +120,14 @@ class FakeServer:
         for place, scored in enumerate(lists):
             values = self.values(ids[: start + 1 + place])
             array[place, : len(scored)] = [values[i] for i in scored]
-        written = io.BytesIO()
-        np.save(written, array)
-        return base64.b64encode(written.getvalue()).decode()
+        return encoded(array)
+
+
+def encoded(array: np.ndarray[Any, Any]) -> str:
+    """An array as servers write it into JSON."""
+    written = io.BytesIO()
+    np.save(written, array)
+    return base64.b64encode(written.getvalue()).decode()
 
 
 def spoil(answer: dict[str, Any], fault: str) -> None:
@@ -130,6 +135,9 @@ def spoil(answer: dict[str, Any], fault: str) -> None:
     choice = answer["choices"][0]
     if fault == "null rows":
         answer["prompt_token_id_logprobs"] = None
+    elif fault == "damaged weights" and answer["prompt_token_id_logprobs"] is not None:
+        array = np.load(io.BytesIO(base64.b64decode(answer["prompt_token_id_logprobs"])))
+        answer["prompt_token_id_logprobs"] = encoded(np.full_like(array, np.nan))
     elif fault == "wrong length":
         choice["token_ids"] = [*choice["token_ids"], 1]
     elif fault == "no log-probabilities":

@@ -260,6 +260,17 @@ def test_a_fault_that_stays_ends_in_one_message(student: FakeServer) -> None:
             run(fleet, greedy(), SETTINGS, REQUESTS)
 
 
+def test_log_probabilities_that_are_no_numbers_end_in_one_message(
+    student: FakeServer, teacher: FakeServer
+) -> None:
+    """A teacher with damaged weights: its NaN became thresholds, labels or steps that never fire."""
+    with serving(student, teacher):
+        fleet = connect([student.url], [teacher.url], SETTINGS, needs_rows=True)
+        teacher.faults = dict.fromkeys(range(1000), "damaged weights")
+        with pytest.raises(ServerError, match=r"teacher server http.*log-probabilities that are not finite"):
+            run(fleet, KL, SETTINGS, REQUESTS[:1])
+
+
 def test_a_refused_request_is_not_sent_again(student: FakeServer) -> None:
     with serving(student):
         student.faults = dict.fromkeys(range(1000), "400")

@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 
 
 def command(name: str, urls: tuple[str, str] | None, *more: str | Path) -> None:
-    servers = [] if urls is None else ["--student-url", urls[0], "--teacher-url", urls[1]]
+    servers = [] if urls is None else ["--student_url", urls[0], "--teacher_url", urls[1]]
     cli.main([name, *MODELS, *PROBLEMS, *servers, *map(str, more)])
 
 

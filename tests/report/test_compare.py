@@ -200,7 +200,7 @@ def test_exit_codes_table_and_json(
     worse = edited(GREEDY, tmp_path / "worse.json", flip(20, ("1", "0")))
     assert exit_code(GREEDY, GREEDY) == 0
     assert exit_code(GREEDY, worse, "--json", out) == 1
-    assert exit_code(GREEDY, worse, "--fail-on", "nothing") == 0
+    assert exit_code(GREEDY, worse, "--fail_on", "nothing") == 0
     text = capsys.readouterr().out
     assert "❌ 1 of 1 comparisons failed" in text
     assert "**failed:** s2t_arith, worse: Greedy: -6.7 points" in text
@@ -219,8 +219,8 @@ def test_costs_are_compared_too(tmp_path: Path) -> None:
 
     dearer = edited(GREEDY, tmp_path / "greedy.json", grow)
     assert exit_code(GREEDY, dearer) == 0
-    assert exit_code(GREEDY, dearer, "--fail-on", "cost") == 1
-    assert exit_code(GREEDY, dearer, "--fail-on", "cost", "--cost-threshold", 25) == 0
+    assert exit_code(GREEDY, dearer, "--fail_on", "cost") == 1
+    assert exit_code(GREEDY, dearer, "--fail_on", "cost", "--cost_threshold", 25) == 0
     rows = compare(read_runs([GREEDY]), read_runs([dearer]))
     assert failures(rows, ["change"]) == [
         "s2t_arith, greedy: Greedy: changed: 0 of 300 texts, forwards_per_token"
@@ -235,7 +235,7 @@ def test_another_text_is_a_change_even_where_the_score_stays(tmp_path: Path) -> 
 
     new = edited(GREEDY, tmp_path / "greedy.json", reply)
     assert exit_code(GREEDY, new) == 0
-    assert exit_code(GREEDY, new, "--fail-on", "change") == 1
+    assert exit_code(GREEDY, new, "--fail_on", "change") == 1
 
 
 def test_a_baseline_may_hold_the_texts_of_several_processors(tmp_path: Path) -> None:

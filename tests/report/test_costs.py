@@ -51,7 +51,7 @@ def test_unknown_costs_cannot_pass_a_gate(
     pair = (GREEDY, resumed) if unknown_is_new else (resumed, GREEDY)
     assert exit_code(*pair) == 0
     assert " – | – |" in capsys.readouterr().out
-    assert exit_code(*pair, "--fail-on", "cost") == 2
+    assert exit_code(*pair, "--fail_on", "cost") == 2
     assert "is unknown (another backend" in capsys.readouterr().err
     rows = compare(read_runs([pair[0]]), read_runs([pair[1]]))
     with pytest.raises(

@@ -173,7 +173,7 @@ def test_a_comparison_of_hostile_names(tmp_path: Path, capsys: pytest.CaptureFix
     source = json.loads((EMBEDDED / "greedy.json").read_text())
     assert source["documents"]["s2t_arith"]
     new = edited(EMBEDDED / "greedy.json", tmp_path / "a|b <img src=x>.json", change)
-    main(["compare", str(EMBEDDED / "greedy.json"), str(new), "--fail-on", "nothing"])
+    main(["compare", str(EMBEDDED / "greedy.json"), str(new), "--fail_on", "nothing"])
     text = capsys.readouterr().out
     assert "<img" not in text
     lines = [line for line in text.split("\n") if line.startswith("|")]

@@ -75,7 +75,7 @@ def test_notes_tell_what_a_selector_was_weighed_with(tmp_path: Path) -> None:
 
 def test_a_model_card_names_the_method_wherever_a_score_stands(tmp_path: Path) -> None:
     arguments = (EMBEDDED / "maj8.json", "--to", "model-index", "--out", tmp_path, *DATASET)
-    assert submit(*arguments, "--model-id", "org/tiny", "--source-url", "https://example.org/e") == 0
+    assert submit(*arguments, "--model_id", "org/tiny", "--source_url", "https://example.org/e") == 0
     [path] = tmp_path.rglob("README.md")
     name, results = model_index_to_eval_results(ModelCard.load(path).data.to_dict()["model-index"])
     assert name == "org/tiny decoded with Maj@8"
@@ -122,7 +122,7 @@ def test_files_that_the_validator_rejects_are_not_kept(
             "no known dataset on the Hub; give --dataset s2t_",
         ),
         (
-            (REAL / "greedy.json", "--to", "model-index", "--allow-partial"),
+            (REAL / "greedy.json", "--to", "model-index", "--allow_partial"),
             "'qwen-0.5b': expected a Hub name",
         ),
         (
@@ -152,7 +152,7 @@ def test_documents_without_a_score_are_refused_too(tmp_path: Path) -> None:
     path = edited(EMBEDDED / "greedy.json", tmp_path / "greedy.json", forget)
     arguments = (path, "--to", "eval-results", "--out", tmp_path / "out", *DATASET)
     assert submit(*arguments) == 2
-    assert submit(*arguments, "--allow-partial") == 0
+    assert submit(*arguments, "--allow_partial") == 0
 
 
 def test_without_samples_there_is_no_prompt_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,21 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
+def test_options_are_spelt_as_the_help_spells_them() -> None:
+    """Some messages and pages had `--student-url`, others `--student_url`; the parser accepts both."""
+    line = CommandLine(cli.COMMANDS)
+    parsers = [line.command(entry.name) for entry in line.entries]
+    named = {name for parser in parsers for option in line.options(parser) for name in option.names}
+    hyphened = {name.replace("_", "-") for name in named if "_" in name}
+    assert "--student-url" in hyphened
+    folders = ("s2t_eval", "model_wrappers", "docs", "examples")
+    for path in (path for suffix in (".py", ".md", ".yml") for path in tracked(suffix)):
+        name = path.relative_to(REPOSITORY)
+        if name.parts[0] in folders and name.parts[:2] != ("docs", "reference"):
+            spelt = set(re.findall(r"--[a-z]+(?:-[a-z]+)+", path.read_text(encoding="utf-8")))
+            assert not spelt & hyphened, name
+
+
 def test_relative_links_lead_somewhere() -> None:
     broken = []
     for path in tracked(".md"):

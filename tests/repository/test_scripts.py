@@ -35,6 +35,15 @@ def test_the_vllm_environment_finds_its_own_version(tmp_path: Path) -> None:
     assert (made / "METADATA").read_text() == expected
 
 
+def test_the_harness_of_the_servers_has_the_versions_of_the_project() -> None:
+    """With others `lm_eval --model vllm` could build no task."""
+    constraints = Path(__file__).parents[2] / "constraints.txt"
+    lines = constraints.read_text().splitlines()
+    pinned = {line.split(" ")[0].replace("-", "_") for line in lines}
+    assert set(build_vllm_environment.HARNESS) <= pinned
+    assert build_vllm_environment.TORCH in pinned
+
+
 def test_triton_stays_enabled_where_it_is_interpreted(tmp_path: Path) -> None:
     module = tmp_path / "importing.py"
     module.write_text(

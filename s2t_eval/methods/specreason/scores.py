@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -39,8 +40,22 @@ class StepScore(Protocol):
         """Tokens that the teacher prefills behind a step; they are dropped afterwards."""
         ...
 
+    @property
+    def named(self) -> tuple[int, ...]:
+        """Tokens whose values behind the question the score needs; none where there is no question."""
+        ...
+
     def __call__(self, teacher: ModelRunner, step: StepStates) -> float:
         """The score, from 0 to 1; NaN where the teacher's logits are not finite."""
+        ...
+
+    def of_log_probs(self, log_probs: Sequence[float], most_likely: int | None) -> float:
+        """The same score from what a server returns.
+
+        Args:
+            log_probs: of the `named` tokens behind the question; where none is named, of the step's own.
+            most_likely: the argmax token behind the question, if there is one.
+        """
         ...
 
 
@@ -64,11 +79,25 @@ class MarkScore:
         logits = teacher.head(step.after[None])[0]
         if not bool(logits.max().isfinite()):
             return float("nan")
+        return self._score(logits[list(self.named)], int(logits.argmax()))
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """The tokens of all marks."""
+        return tuple(id_ for ids in self.marks for id_ in ids)
+
+    def of_log_probs(self, log_probs: Sequence[float], most_likely: int | None) -> float:
+        """The score from what a server returns."""
+        assert most_likely is not None
+        return self._score(torch.tensor(log_probs), most_likely)
+
+    def _score(self, values: Tensor, most_likely: int) -> float:
+        """The score from the logits or the log-probabilities of the named tokens."""
         if self.is_expected:
-            mark_logits = torch.stack([logits[list(ids)].logsumexp(-1) for ids in self.marks])
+            by_mark = values.split([len(ids) for ids in self.marks])
+            mark_logits = torch.stack([own.logsumexp(-1) for own in by_mark])
             weights = torch.arange(len(self.marks), device=mark_logits.device)
             return float((mark_logits.softmax(-1) * weights).sum()) / HIGHEST_MARK
-        most_likely = int(logits.argmax())
         return sum(mark for mark, ids in enumerate(self.marks) if most_likely in ids) / HIGHEST_MARK
 
 
@@ -77,12 +106,17 @@ class LikelihoodScore:
     """The geometric mean of the teacher's probabilities of the step's tokens: exp(mean log-probability)."""
 
     question: tuple[int, ...] = ()
+    named: tuple[int, ...] = ()
 
     def __call__(self, teacher: ModelRunner, step: StepStates) -> float:
         """The score."""
         log_probs = teacher.head(step.before).log_softmax(-1)
         step_ids = torch.tensor(step.tokens, device=log_probs.device)[:, None]
         return float(log_probs.gather(-1, step_ids).mean().exp())
+
+    def of_log_probs(self, log_probs: Sequence[float], most_likely: int | None) -> float:
+        """The score from what a server returns."""
+        return float(torch.tensor(log_probs).mean().exp())
 
 
 def make_score(name: StepScoreName, tokenizer: Any, has_chat_template: bool) -> StepScore:

@@ -39,13 +39,13 @@ def export_to_reserved_rows(
     """
     info = selector.info
     if info.form == "direct":
-        raise SelectorError("--to-reserved-rows: a selector of form `direct` has no readout to write")
+        raise SelectorError("--to_reserved_rows: a selector of form `direct` has no readout to write")
     merged: Any = selector.attach(model, scale=info.adapter_scale).merge_and_unload()
     head = LMHead(merged).module
     unused = head.weight.shape[0] - text_vocab
     if unused < info.bins:
         raise SelectorError(
-            f"--to-reserved-rows: the readout has {info.bins} rows and the model's head only {unused} unused "
+            f"--to_reserved_rows: the readout has {info.bins} rows and the model's head only {unused} unused "
             "ones, too few for the paper's form; use the selector folder as it is"
         )
     ids = list(range(text_vocab, text_vocab + info.bins))
