@@ -63,10 +63,11 @@ def make_requests(
 
 
 def decode(decoder: Scheduler[Any], requests: Sequence[Request]) -> Run:
-    """Run requests after emptying the prefix cache, which would otherwise skip prefills."""
+    """Run requests after emptying the prefix caches of all models, which would otherwise skip prefills."""
+    for runner in decoder.stepper.runners:
+        runner.release()
     models = [m for m in decoder.stepper.runners if isinstance(m, ClockedModel)]
     for model in models:
-        model.release()
         model.prefill_watch = Stopwatch()
     watch = Stopwatch()
     with watch.running():
@@ -92,19 +93,34 @@ def warm_up(decoder: Scheduler[Any], requests: Sequence[Request]) -> None:
 
 
 def compare(
-    name: str, over: Sequence[Run], under: Sequence[Run], target: Target | None, **details: Any
+    name: str,
+    over: Sequence[Run],
+    under: Sequence[Run],
+    target: Target | None,
+    whole: bool = False,
+    **details: Any,
 ) -> Ratio:
-    """Return the ratio of decoding seconds per token of `over` to `under` in wall-clock time."""
+    """Return the ratio of seconds per token of `over` to `under`, in decoding or with `whole` in all."""
     tokens = divide([run.tokens for run in over], [run.tokens for run in under])
     decoding = divide([r.decode_seconds for r in over], [r.decode_seconds for r in under])
-    whole = divide([r.seconds for r in over], [r.seconds for r in under])
-    cpu = divide([r.decode_cpu for r in over], [r.decode_cpu for r in under])
+    with_prefill = divide([r.seconds for r in over], [r.seconds for r in under])
+    cpu = divide([_cpu(r, whole) for r in over], [_cpu(r, whole) for r in under])
     measured = {
-        "with_prefill": divide(whole, tokens),
+        "with_prefill": divide(with_prefill, tokens),
         "seconds": [run.decode_seconds for run in over],
         "seconds_of_base": [run.decode_seconds for run in under],
         "tokens": over[0].tokens,
         "forwards_per_token": over[0].forwards / over[0].tokens,
         "realised_rate": over[0].triggers / over[0].tokens,
     }
-    return Ratio(name, divide(decoding, tokens), target, {**measured, **details}, cpu=divide(cpu, tokens))
+    return Ratio(
+        name,
+        divide(with_prefill if whole else decoding, tokens),
+        target,
+        {**measured, **details},
+        cpu=divide(cpu, tokens),
+    )
+
+
+def _cpu(run: Run, whole: bool) -> float:
+    return run.cpu if whole else run.decode_cpu

@@ -96,5 +96,12 @@ def selecting(student: ClockedModel, tau: float, top_k: int) -> Policy:
     generator = torch.Generator().manual_seed(0)
     hidden = int(student.config.hidden_size)
     weight = torch.randn(BINS, hidden, generator=generator).to(student.device, student.base.dtype)
-    router = RoutedAtRandom(RouterTrigger(Router(hidden).eval().to(student.device)))
-    return policy.s2t_local(router, 1 - tau, ResidualScore(Readout(weight, "log_odds")), top_k)
+    return policy.s2t_local(
+        routed_at_random(student), 1 - tau, ResidualScore(Readout(weight, "log_odds")), top_k
+    )
+
+
+def routed_at_random(student: ModelRunner) -> RoutedAtRandom:
+    """A trigger with an untrained router of the student's width."""
+    router = Router(int(student.config.hidden_size)).eval().to(student.device)
+    return RoutedAtRandom(RouterTrigger(router))

@@ -5,7 +5,7 @@
     python -m benchmarks.speed lockstep --student random/qwen2.5-0.5b --teacher random/qwen2.5-1.5b
     python -m benchmarks.speed greedy-vs-hf --student FOLDER --data gsm8k.jsonl --new-tokens 320
 
-Figures: greedy-vs-hf, branch, kernels, labelling, local, lockstep, memory, packing, prefix, remote,
+Figures: greedy-vs-hf, branch, kernels, labelling, local, lockstep, memory, packing, pps, prefix, remote,
 remote-client, remote-labels, tah, tah-training, verify. `remote` and `remote-labels` need servers. Run them
 on an idle machine (OMP_NUM_THREADS sets the number of threads). The sides of a ratio are measured
 alternately, so other load affects both, but not equally.
@@ -30,6 +30,7 @@ from benchmarks import (
     lockstep,
     memory,
     packing,
+    pps,
     prefix,
     remote,
     remote_client,
@@ -48,6 +49,7 @@ FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
     "lockstep": lockstep.measure,
     "memory": memory.measure,
     "packing": packing.measure,
+    "pps": pps.measure,
     "prefix": prefix.measure,
     "remote": remote.measure,
     "remote-client": remote_client.measure,
@@ -96,6 +98,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         fixed_length=parsed.fixed_length,
         taus=tuple(parsed.taus) if parsed.taus else None,
         top_k=parsed.top_k,
+        last_layers=tuple(parsed.last_layers) if parsed.last_layers else None,
         student_url=parsed.student_url,
         teacher_url=parsed.teacher_url,
     )
@@ -123,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--fixed-length", action="store_true", help="greedy-vs-hf: only the length ends a text")
     add("--taus", type=float, nargs="+", help="rates (branch, local, memory, verify)")
     add("--top-k", type=int, default=default.top_k, help="candidates (8)")
+    add("--last-layers", type=int, nargs="+", help="last layers with an adapter (pps; a third)")
     add("--student-url", help="servers of the student, joined by + (remote, remote-labels)")
     add("--teacher-url", help="servers of the teacher")
     add("--quick", action="store_true", help="tiny settings: shows that it works, measures nothing")

@@ -88,6 +88,7 @@ class Settings:
         fixed_length: whether only the length limit ends a text (`greedy-vs-hf`; always so in the others).
         taus: trigger rates; None for the benchmark's default.
         top_k: number of candidates of a fired step.
+        last_layers: numbers of last layers that an adapter changes (`pps`); None for the benchmark's default.
         student_url: servers of the student, for figures that measure servers.
         teacher_url: servers of the teacher.
     """
@@ -104,6 +105,7 @@ class Settings:
     fixed_length: bool = False
     taus: tuple[float, ...] | None = None
     top_k: int = 8
+    last_layers: tuple[int, ...] | None = None
     student_url: str | None = None
     teacher_url: str | None = None
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from s2t_eval.engine import ModelRunner
+from s2t_eval.engine.upper_scorer import make_scorer
 from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, Selector, SelectorInfo, adapter_on
 from s2t_eval.model_wrappers.arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
@@ -19,6 +20,7 @@ from s2t_eval.model_wrappers.served_selector import (
     with_reserved_rows,
 )
 from s2t_eval.model_wrappers.splitting import split_arguments
+from s2t_eval.models.lora import first_adapted_layer
 from s2t_eval.remote.adapter_probe import has_shared_batches, require_separate
 from s2t_eval.remote.build import Fleet
 from s2t_eval.selection import policy
@@ -182,10 +184,10 @@ class S2TLocal(SelectionLM):
             return None
         layers.disable_adapter_layers()
         peft.eval()
-        return ModelRunner(
-            self.student.base,
+        return make_scorer(
+            self.student,
+            first_adapted_layer(peft),
             f"{self.student_name} with {self.local.selector}",
-            self.student.text_vocab,
             partial(adapter_on, peft),
         )
 

@@ -77,9 +77,12 @@ class Segment:
             self._masks[key] = mask.masked_fill_(~seen, float("-inf"))
         return self._masks[key]
 
-    def view(self, cache: KVCache, states: Tensor) -> Tensor:
-        """The slots that the mask covers, of a layer's keys or values [rows, kv_heads, slots, dim]."""
-        return cache.view(states, self.rows, self.length)
+    def keys_values(self, cache: KVCache, layer: LayerKV) -> tuple[Tensor, Tensor]:
+        """The slots that the mask covers, of a layer's keys and values, [rows, kv_heads, slots, dim] each."""
+        return (
+            cache.view(layer.keys, self.rows, self.length),
+            cache.view(layer.values, self.rows, self.length),
+        )
 
 
 @dataclass
@@ -167,10 +170,11 @@ def attend_segments(
         # [rows * queries, heads, head_dim] -> [rows, kv_heads, group * queries, head_dim]
         q = query[segment.tokens].reshape(num_rows, queries, layer.kv_heads, group, head_dim)
         q = q.permute(0, 2, 3, 1, 4).reshape(num_rows, layer.kv_heads, group * queries, head_dim)
+        keys, values = segment.keys_values(slots.cache, layer)
         attn_out = attend(
             q,
-            segment.view(slots.cache, layer.keys),
-            segment.view(slots.cache, layer.values),
+            keys,
+            values,
             segment.mask(window, group, query),
             scale,
             softcap,

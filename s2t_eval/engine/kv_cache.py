@@ -79,6 +79,11 @@ class KVCache:
             stored.index_copy_(0, index, new)
         return layer
 
+    def read(self, layer_idx: int, index: Tensor) -> Tensor:
+        """What was written for a layer at the flat `index` [tokens], keys and values joined: one copy."""
+        (stored,) = self._layers[layer_idx].stored
+        return stored.index_select(0, index.to(stored.device))
+
     def view(self, states: Tensor, rows: slice | Tensor, length: int, first: int = 0) -> Tensor:
         """`length` slots of some rows, starting at the slot `first`, [rows, kv_heads, length, head_dim].
 

@@ -29,6 +29,11 @@ Forms = list[tuple[Any, Callable[..., Any]]]
 """Layers, each with the function that computes it."""
 
 
+def has_known_layers(layers: nn.ModuleList) -> bool:
+    """Whether each decoder layer attends in one of the forms of this module."""
+    return all(any(type(module) in ROTARY for module in layer.modules()) for layer in layers)
+
+
 def forms_of(model: nn.Module, fused_norms: bool) -> Forms:
     """The layers of a model that this module computes, each with its function.
 

@@ -13,6 +13,7 @@ from transformers.modeling_utils import PreTrainedModel
 from s2t_eval.engine.attention import Pass, Segment, slot_attention_enabled
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
+from s2t_eval.engine.layer_split import LayerSplit
 from s2t_eval.engine.packing import Packed, batches, pack_branches, pack_uncached, segment
 from s2t_eval.engine.pass_results import CandidateStates, Counters, Prefilled
 from s2t_eval.engine.prefix_cache import PrefixCache, cached_prefix
@@ -25,6 +26,9 @@ from s2t_eval.models.lm_head import LMHead, input_device
 PASS_TOKENS = {"cpu": 512}
 PASS_TOKENS_ELSEWHERE = 4096
 """Most tokens of one prefill pass: bounds activations and masks. Short passes fit into a CPU's caches."""
+
+CHECKED_TOKENS = 8
+"""Length of the text on which a model is compared with its own forward pass."""
 
 
 class ModelRunner:
@@ -69,6 +73,7 @@ class ModelRunner:
         self.cache = KVCache(0, 0)
         self.prefixes = PrefixCache(0, 0)
         self._is_checked = False
+        self._kept_split: LayerSplit | None = None
         self._linears: list[nn.Linear] = []
         self._forms: Forms = []
         self._fused_norms = self.device.type == "cuda" if fused_norms is None else fused_norms
@@ -101,6 +106,11 @@ class ModelRunner:
         if self.cache.rows != rows or self.cache.capacity < capacity:
             self.cache = KVCache(rows, capacity)
             self.prefixes = PrefixCache(rows, capacity)
+
+    def keep_states(self, split: LayerSplit) -> None:
+        """Keep in the cache what enters the upper layers, for a scorer that computes these alone."""
+        self.release()
+        self._kept_split = split
 
     def release(self) -> None:
         """Drop the cache and free its memory."""
@@ -339,6 +349,7 @@ class ModelRunner:
         )
         with (
             self._forward_context(),
+            nullcontext() if self._kept_split is None else self._kept_split.keeping(plan),
             slot_attention_enabled(self.base),
             forms_enabled(self._forms),
             transposed(self._linears, num),
@@ -353,15 +364,19 @@ class ModelRunner:
         hidden: Tensor = output.last_hidden_state[0]
         return hidden
 
+    def _checked_text(self) -> list[int]:
+        return [i * 7 % self.text_vocab for i in range(CHECKED_TOKENS)]
+
     @torch.inference_mode()
     def _check_forward(self) -> None:
         """Refuse a model whose logits in this engine differ from its own (unknown layers, scalings)."""
-        ids = torch.arange(8) * 7 % self.text_vocab
+        text = self._checked_text()
+        ids = torch.tensor(text)
         with self._forward_context():
             expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
-        self.cache, self.prefixes = KVCache(1, 8), PrefixCache(1, 8)
+        self.cache, self.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1, CHECKED_TOKENS)
         try:
-            logits = self.head(self.prefill([0], [ids.tolist()])[0])[0]
+            logits = self.head(self.prefill([0], [text])[0])[0]
         finally:
             self.release()
             self.counters = Counters()

@@ -48,6 +48,25 @@ def top_tokens(logits: Tensor, k: int) -> TopTokens:
     return _best(values, torch.cat([inside, ids[:, num_blocks * BLOCK :]], dim=-1), k)
 
 
+def top_values(logits: Tensor, k: int) -> Tensor:
+    """The k largest of logits float [batch, vocab], largest first; the other blocks are read once.
+
+    Which of equal logits are meant does not matter for their values, so they are not ordered by id.
+    """
+    vocab = logits.shape[-1]
+    k = min(k, vocab)
+    num_blocks = vocab // BLOCK
+    if num_blocks <= k:
+        return logits.topk(k, dim=-1).values
+    blocks, tail = (
+        logits[:, : num_blocks * BLOCK].unflatten(-1, (num_blocks, BLOCK)),
+        logits[:, num_blocks * BLOCK :],
+    )
+    chosen = blocks.amax(-1).topk(k, dim=-1).indices
+    inside = blocks.gather(1, chosen[..., None].expand(-1, -1, BLOCK)).flatten(1)
+    return torch.cat([inside, tail], dim=-1).topk(k, dim=-1).values
+
+
 def _best(values: Tensor, ids: Tensor, k: int) -> TopTokens:
     """The k largest of values [batch, m] with these ids; of equal values the smaller id comes first."""
     # A NaN of either sign sorts first, so that the check for finite logits detects it.

@@ -165,6 +165,14 @@ def test_local_figures_include_router_and_scorer(capsys: pytest.CaptureFixture[s
         assert ratio["details"]["realised_rate"] == pytest.approx(0.1, abs=0.05)
 
 
+def test_pps_is_measured_end_to_end_by_adapted_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    everywhere, last = report(capsys, "pps", "--last-layers", "1")["ratios"]
+    assert ["all layers" in everywhere["name"], "last 1 layers" in last["name"]] == [True, True]
+    for ratio in (everywhere, last):
+        assert ratio["details"]["realised_rate"] == pytest.approx(0.1, abs=0.05)
+        assert ratio["values"] == ratio["details"]["with_prefill"]
+
+
 def test_training_figures_run(capsys: pytest.CaptureFixture[str]) -> None:
     (packed,) = report(capsys, "packing")["ratios"]
     assert packed["details"]["groups"] == 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from s2t_eval.selection.step import sums
-from s2t_eval.selection.top_tokens import top_tokens
+from s2t_eval.selection.top_tokens import top_tokens, top_values
 
 
 @pytest.mark.parametrize("vocab", [1, 63, 64, 200, 1000, 151_665])
@@ -55,3 +55,11 @@ def test_sums_are_those_of_the_softmax() -> None:
     torch.testing.assert_close((found.total.log() + found.largest).double(), log_total)
     ours = (found.total.log() - found.weighted / found.total).double()
     torch.testing.assert_close(ours, entropy, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("vocab", [50, 500, 20_001])
+@pytest.mark.parametrize("k", [1, 7, 100])
+def test_top_values_are_those_of_a_sort(vocab: int, k: int) -> None:
+    """With equal logits in several blocks, as bfloat16 gives them, and a part of a block at the end."""
+    logits = torch.randn(3, vocab, generator=torch.Generator().manual_seed(vocab)).bfloat16().float()
+    assert torch.equal(top_values(logits, k), logits.sort(-1, descending=True).values[:, :k])

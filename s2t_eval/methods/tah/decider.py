@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from s2t_eval.methods.tah.settings import DeciderSettings
 from s2t_eval.selection.residual_mlp import ResidualMlp
+from s2t_eval.selection.top_tokens import top_values
 
 
 class Decider(nn.Module):
@@ -49,5 +50,5 @@ class Decider(nn.Module):
 
 def vote(decider: Decider, states: Tensor, totals: Tensor, top_n: int) -> Tensor:
     """Log-odds to continue, float32 [n], from the layers' outputs and accumulated logits [n, vocab]."""
-    odds: Tensor = decider(states, totals.topk(min(top_n, totals.shape[-1]), dim=-1).values)
+    odds: Tensor = decider(states, top_values(totals, top_n))
     return odds.float()  # autocast returns bfloat16

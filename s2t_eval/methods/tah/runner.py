@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -12,12 +12,13 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from s2t_eval.engine.attention import Segment
-from s2t_eval.engine.kv_cache import KVCache
+from s2t_eval.engine.kv_cache import KVCache, LayerKV
 from s2t_eval.engine.packing import Packed
 from s2t_eval.engine.pass_results import Prefilled
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, attention_mask
-from s2t_eval.methods.tah.taps import LayerTaps, decoder_layers
+from s2t_eval.methods.tah.taps import LayerTaps
+from s2t_eval.models.decoder_layers import decoder_layers
 
 FIRST_ROOM = 32
 """Initial number of a row's slots for deeper passes; doubled when needed."""
@@ -45,19 +46,32 @@ class DeepSegment(Segment):
     beyond: int
     queries: Places
     slots: Places
+    _flat_index: Tensor | None = field(default=None, init=False)
 
     def attention_mask(self, window: int | None) -> Tensor:
         """The duo-causal rule, bool [rows, 1, slots]."""
         return attention_mask(self.queries, self.slots, window)
 
-    def view(self, cache: KVCache, states: Tensor) -> Tensor:
-        """The slots of the text, followed by the deeper ones."""
-        deeper = self.slots.positions.shape[1] - self.length
-        parts = (
-            cache.view(states, self.rows, self.length),
-            cache.view(states, self.rows, deeper, first=self.beyond),
+    def keys_values(self, cache: KVCache, layer: LayerKV) -> tuple[Tensor, Tensor]:
+        """The slots of the text, followed by the deeper ones: keys and values are gathered in one copy."""
+        index = self._index(cache).to(layer.stored[0].device)
+        gathered = LayerKV(
+            tuple(part.index_select(0, index.flatten()) for part in layer.stored), layer.kv_heads
         )
-        return torch.cat(parts, dim=2)
+        keys, values = (
+            part.unflatten(0, index.shape).transpose(1, 2) for part in (gathered.keys, gathered.values)
+        )
+        return keys, values
+
+    def _index(self, cache: KVCache) -> Tensor:
+        """The flat cache index of each slot, [rows, slots]; made once a pass."""
+        if self._flat_index is None:
+            assert isinstance(self.rows, Tensor), "rows with a further pass are rarely neighbours"
+            deeper = self.slots.positions.shape[1] - self.length
+            places = [torch.arange(self.length), self.beyond + torch.arange(deeper)]
+            slots = torch.cat(places).to(self.rows.device)
+            self._flat_index = self.rows[:, None] * cache.capacity + slots
+        return self._flat_index
 
 
 class LoopedRunner(ModelRunner):

@@ -9,13 +9,6 @@ import torch
 from torch import Tensor, nn
 
 
-def decoder_layers(body: nn.Module, num_layers: int) -> nn.ModuleList:
-    """The model's list of decoder layers, found by its type and length."""
-    return next(
-        child for child in body.children() if isinstance(child, nn.ModuleList) and len(child) == num_layers
-    )
-
-
 class LayerTaps:
     """Stores the outputs of some layers in the last pass.
 

@@ -53,7 +53,7 @@ class SelectorModel(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.peft: PeftModel = with_lora(base, settings)
+        self.peft: PeftModel = with_lora(base, settings, settings.last_layers)
         base_model: Any = self.peft.get_base_model()
         self.config = base_model.config.get_text_config(decoder=True)
         self._base_model = [base_model]  # in a list, so that its parameters are not registered twice

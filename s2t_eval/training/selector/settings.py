@@ -29,6 +29,8 @@ class SelectorSettings(LoraSettings):
             distribution, or `ranknet` over pairs.
         temperature: temperature T of the loss. None: 0.1 for scores in [0, 1], else 1. Scores in [0, 1] at
             T = 1 cannot reach a small loss: with K = 16 the best softmax mass is 0.15.
+        last_layers: number of the student's last layers that the adapter changes. None: all. Under proposer
+            `base` (pps_local) only these are computed again where a step fires, so fewer are faster.
         beta: weight of the regularizer, the KL of tuned and frozen student at the text's positions; 0 for a
             selector that only scores (pps_local).
         reverse: regularize by KL(base || tuned) instead of KL(tuned || base).
@@ -46,13 +48,14 @@ class SelectorSettings(LoraSettings):
     bins: int = 16
     loss: LossName = "kl"
     temperature: float | None = None
+    last_layers: int | None = None
     beta: float = 0.1
     reverse: bool = False
     anchor: Anchor = "text"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_ranges(self, bins=AT_LEAST_2, temperature=POSITIVE, beta=NOT_NEGATIVE)
+        require_ranges(self, bins=AT_LEAST_2, temperature=POSITIVE, beta=NOT_NEGATIVE, last_layers=AT_LEAST_1)
         if self.anchor not in get_args(Anchor):
             raise ValueError(f"anchor: expected one of {', '.join(get_args(Anchor))}, got {self.anchor!r}")
         if not self.beta and (self.reverse or self.anchor != "text"):

@@ -13,7 +13,8 @@ from transformers import DynamicCache, PreTrainedModel
 from s2t_eval.methods.tah.duo_causal import NOWHERE, Places, layer_masks
 from s2t_eval.methods.tah.mixture import top_mixture
 from s2t_eval.methods.tah.settings import LoopedSettings
-from s2t_eval.methods.tah.taps import LayerTaps, decoder_layers
+from s2t_eval.methods.tah.taps import LayerTaps
+from s2t_eval.models.decoder_layers import decoder_layers
 from s2t_eval.models.lm_head import LMHead
 from s2t_eval.models.lora import with_lora
 
