@@ -14,7 +14,7 @@ from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.methods.tot.replies import ReplySampler
 
 VERDICTS = {"certain": 1.0, "doubtful": 0.05, "hopeless": 0.00005}
-"""Value of each verdict. The paper's three verdicts have the values 20, 1 and 0.001; only their ratios matter."""
+"""Value of each verdict. The paper's three have the values 20, 1 and 0.001; only their ratios matter."""
 VERDICT = re.compile(rf"\b({'|'.join(VERDICTS)})\b", re.IGNORECASE)
 
 
