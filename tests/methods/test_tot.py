@@ -209,7 +209,13 @@ def test_the_two_forms_of_the_question_agree_on_what_is_good() -> None:
 
 @pytest.mark.parametrize(
     ("reply", "value"),
-    [("certain", 1.0), (" Doubtful.", 0.05), ("It is HOPELESS", 0.00005), ("uncertain", None), ("maybe", None)],
+    [
+        ("certain", 1.0),
+        (" Doubtful.", 0.05),
+        ("It is HOPELESS", 0.00005),
+        ("uncertain", None),
+        ("maybe", None),
+    ],
 )
 def test_the_value_of_a_verdict(reply: str, value: float | None) -> None:
     assert verdict_value(reply, is_complete=True) == value
