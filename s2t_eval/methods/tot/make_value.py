@@ -29,7 +29,7 @@ FORMS = (
 """Two forms of one question in both orders of the replies, each with whether `yes` is good."""
 OPENING = "Reply:"
 WORDS_QUESTION = (
-    "How likely does this solution, as far as it goes, end at the right answer? Reply with one word: "
+    "How likely is it that the solution, as far as it goes, leads to the right answer? Reply with one word: "
     "certain, doubtful or hopeless."
 )
 VOTE_QUESTION = "Which of these ways leads to the right answer? Reply with its number alone."
