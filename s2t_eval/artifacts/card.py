@@ -93,14 +93,15 @@ answers. Use it with s2t-eval, an extension of lm-evaluation-harness:
     lm_eval --model distil --model_args pretrained={{ base_name }},peft=THIS --tasks gsm8k
 
 The held-out problems below also chose the step that was kept.
-
+{% if not training.best_step %}No step was better than the untrained student, which it leaves as it is.
+{% endif %}
 | held out, {{ training.held_out_problems }} problems, greedy | before | after |
 |---|---|---|
 | right answers | {{ "%.1f"|format(100 * training.before.correct) }} % | \
 {{ "%.1f"|format(100 * training.after.correct) }} % |
-| structure reward | {{ "%.3f"|format(training.before.structure) }} | \
+{% if "structure" in training.before %}| structure reward | {{ "%.3f"|format(training.before.structure) }} | \
 {{ "%.3f"|format(training.after.structure) }} |
-| tokens of a text | {{ "%.1f"|format(training.before.tokens) }} | \
+{% endif %}| tokens of a text | {{ "%.1f"|format(training.before.tokens) }} | \
 {{ "%.1f"|format(training.after.tokens) }} |
 
 Learnt on {{ training.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}): \

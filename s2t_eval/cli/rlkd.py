@@ -69,14 +69,16 @@ def _show(out: Path, info: DistilInfo) -> None:
     training = info.training
     before, after, cost = training["before"], training["after"], training["cost"]
     left_out = ", ".join(f"{count} {reason}" for reason, count in training["left_out"].items() if count)
+    structure = "structure reward not computed (its weight is 0)"
+    if "structure" in before:
+        structure = f"structure reward {before['structure']:.3f} -> {after['structure']:.3f}"
     print(
         f"{out}: {training['problems']} problems{f' (left out: {left_out})' if left_out else ''}, "
         f"{training['steps']} steps, the best at step {training['best_step']}"
     )
     print(
         "held-out problems, which also chose the step: "
-        f"right answers {100 * before['correct']:.1f} -> {100 * after['correct']:.1f} %, structure "
-        f"reward {before['structure']:.3f} -> {after['structure']:.3f} "
+        f"right answers {100 * before['correct']:.1f} -> {100 * after['correct']:.1f} %, {structure} "
         f"(n = {training['held_out_problems']} problems)"
     )
     print(
@@ -85,3 +87,8 @@ def _show(out: Path, info: DistilInfo) -> None:
         f"{cost['seconds_reward']:.0f} s, evaluations {cost['seconds_evaluation']:.0f} s); "
         f"{cost['equal_groups']:.0f} of {cost['groups']:.0f} groups had equal rewards"
     )
+    if cost["judge_read"]:
+        print(
+            f"teacher, prompted for structures: {cost['judge_generated']:,.0f} generated and "
+            f"{cost['judge_read']:,.0f} prompt tokens, {cost['seconds_judge']:.0f} s"
+        )

@@ -14,6 +14,7 @@ from lm_eval.api.task import Task
 
 from s2t_eval.engine import ModelRunner
 from s2t_eval.engine.progress import GenerationProgress
+from s2t_eval.engine.stop import Decode
 from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.methods.distilled import DistilInfo
 from s2t_eval.methods.questions import reply_ids
@@ -31,6 +32,7 @@ from s2t_eval.training.distil.distillation import Teacher
 from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
+from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer
 from s2t_eval.training.rlkd.problems import Prepared, Problem, RlkdError, Text, prepare
 from s2t_eval.training.rlkd.rewarder import Rewarder
@@ -134,7 +136,6 @@ def train(
     settings.require_teacher(teacher is not None)
     require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
     source = _problems_of(labels)
-    grade = TaskGrade(source.task)
     limits = TextLimits(
         int(labels.manifest.prompt["max_gen_toks"]),
         stop_ids(tokenizer, student.model.generation_config),
@@ -149,26 +150,57 @@ def train(
     }
     folder = out.with_name(out.name + ".training") / "teacher_texts"
     references = _references(labels, source, student, teacher, limits, settings, folder, identity)
-    make_problem = functools.partial(_problem, labels, source, references)
-    sides = [[make_problem(row) for row in rows] for rows in labels.split(settings.held_out)]
-    judges = _judges(teacher, settings, limits)
-    verified = teacher is not None and not settings.unverified
-    train_side, held_out = (
-        prepare(side, judges.structurer, grade, verified, limit)
-        for side, limit in zip(sides, (settings.limit, settings.max_held_out), strict=True)
-    )
-    data = TrainingData(
+    judges, grade = _judges(teacher, settings, limits), TaskGrade(source.task)
+    sides = _prepared_sides(labels, source, references, judges, grade, teacher, settings)
+    decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
+    data = _training_data(*sides, labels, limits, decode, teacher)
+    rewarder = Rewarder(judges.structurer, judges.aligner, grade, settings, judges.cost)
+    return train_rlkd(student, tokenizer, data, rewarder, settings, loop, out, identity)
+
+
+def _prepared_sides(
+    labels: LabelSet,
+    source: TaskProblems,
+    references: Mapping[str, str],
+    judges: Judges,
+    grade: TaskGrade,
+    teacher: PromptedTeacher | None,
+    settings: RlkdSettings,
+) -> list[Prepared]:
+    """The problems that are trained on and those that are held out, with the steps of their references."""
+    is_verified = teacher is not None and not settings.unverified
+    limits = (settings.limit, settings.max_held_out)
+    return [
+        prepare(
+            [_problem(labels, source, references, row) for row in rows],
+            judges.structurer,
+            grade,
+            is_verified,
+            limit,
+        )
+        for rows, limit in zip(labels.split(settings.held_out), limits, strict=True)
+    ]
+
+
+def _training_data(
+    train_side: Prepared,
+    held_out: Prepared,
+    labels: LabelSet,
+    limits: TextLimits,
+    decode: Decode,
+    teacher: PromptedTeacher | None,
+) -> TrainingData:
+    """What `train_rlkd` needs to generate texts and to describe where they come from."""
+    return TrainingData(
         train_side.problems,
         held_out.problems,
         _left_out(train_side, held_out),
         limits,
-        functools.partial(tokenizer.decode, skip_special_tokens=True),
+        decode,
         asdict(labels.manifest),
         "" if teacher is None else teacher.teacher.fingerprint,
         SOLUTIONS if teacher is None else teacher.teacher.name,
     )
-    rewarder = Rewarder(judges.structurer, judges.aligner, grade, settings)
-    return train_rlkd(student, tokenizer, data, rewarder, settings, loop, out, identity)
 
 
 def _problems_of(labels: LabelSet) -> TaskProblems:
@@ -287,14 +319,17 @@ class Judges(NamedTuple):
 
     structurer: Structurer
     aligner: Aligner
+    cost: JudgeCost
+    """what the prompted model of either costs"""
 
 
 def _judges(teacher: PromptedTeacher | None, settings: RlkdSettings, limits: TextLimits) -> Judges:
     """The structurer and the aligner of the settings."""
     structurer: Structurer = RuleStructurer()
     aligner: Aligner = RuleAligner()
+    cost = JudgeCost()
     if teacher is None:
-        return Judges(structurer, aligner)
+        return Judges(structurer, aligner, cost)
     runner = ModelRunner(teacher.teacher.model, teacher.teacher.name)
     if settings.structurer == "llm":
         structurer = LlmStructurer(
@@ -304,11 +339,12 @@ def _judges(teacher: PromptedTeacher | None, settings: RlkdSettings, limits: Tex
             teacher.teacher.stop_ids,
             2 * limits.max_new_tokens,
             settings.rows,
+            cost,
         )
     if settings.aligner == "llm":
         yes, no = (reply_ids(teacher.tokenizer, (word, word.capitalize())) for word in ("yes", "no"))
-        aligner = LlmAligner(runner, teacher.encode, yes, no, settings.rows)
-    return Judges(structurer, aligner)
+        aligner = LlmAligner(runner, teacher.encode, yes, no, settings.rows, cost)
+    return Judges(structurer, aligner, cost)
 
 
 def _left_out(*sides: Prepared) -> dict[str, int]:

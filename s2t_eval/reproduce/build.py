@@ -30,6 +30,7 @@ from s2t_eval.reproduce.stages import (
     merged_fields,
 )
 from s2t_eval.reproduce.work import Work
+from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
 
 PUBLISHED_STUDENTS = ("qwen2.5-0.5b-instruct", "qwen2.5-1.5b-instruct")
 """Whose published numbers stand beside a measured run; beside another student's they would mislead."""
@@ -82,6 +83,8 @@ class _Builder(StageList):
             self._train(name, selector, seed)
         for name, distil in self.recipe.distilled.items():
             self._distil(name, distil, seed)
+        for name, rlkd in self.recipe.rlkd.items():
+            self._rlkd(name, rlkd, seed)
         for name, tah in self.recipe.tah.items():
             self._tah(name, tah, seed)
         for name, router in self.recipe.routers.items():
@@ -156,6 +159,18 @@ class _Builder(StageList):
         fields = merged_fields(self._model_fields(*BOTH), label_fields)
         work = self._training_work(texts, part, BOTH)
         self._add_training(name, "distil", words, part, seed, fields, work)
+
+    def _rlkd(self, name: str, part: parts.RlkdPart, seed: int) -> None:
+        labels, label_fields = self._labels()
+        roles = BOTH if part.references == "teacher" else BOTH[:1]
+        words = ["s2t_eval", "rlkd", *self._loading(), "--labels", str(labels), *options(part, "references")]
+        if len(roles) > 1:
+            words += ["--teacher", self._model("teacher")]
+            words += option("teacher_dtype", self.recipe.models.teacher_dtype)
+        fields = merged_fields(self._model_fields(*roles), label_fields)
+        texts, group = least(part.limit, self._label_count()) or 0, part.group_size or RlkdSettings.group_size
+        work = Work.of_rewarded(texts, part.epochs or RlkdLoopSettings.epochs, group, roles, self.recipe)
+        self._add_training(name, "rlkd", words, part, seed, fields, work)
 
     def _tah_labels(self, name: str, part: parts.TahPart) -> None:
         output = self.out / "trained" / f"{name}-labels"

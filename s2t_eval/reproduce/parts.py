@@ -16,6 +16,7 @@ from s2t_eval.ranges import (
     AT_LEAST_2,
     NOT_NEGATIVE,
     PART,
+    POSITIVE,
     RATE,
     SHARE,
     Range,
@@ -223,6 +224,58 @@ class DistilPart(Adapter):
         super().__post_init__()
         require_choice("method", self.method, DISTIL_METHODS)
         require_ranges(self, limit=AT_LEAST_1, rows=AT_LEAST_1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlkdPart(Training):
+    """`s2t-eval rlkd`, on the problems of the recipe's labels, which are those of a task.
+
+    Args:
+        references: `teacher`: its greedy texts; `solutions`: the problems' own solutions.
+        structurer, aligner, aggregate, structure_weight, correctness_weight, group_size, temperature,
+            kl_weight, clip_range, updates, unscaled, unverified, rows, limit, max_held_out, rank, alpha: see
+            `s2t-eval rlkd`.
+    """
+
+    references: Literal["teacher", "solutions"] = "teacher"
+    structurer: Literal["rule", "llm"] | None = None
+    aligner: Literal["rule", "llm"] | None = None
+    aggregate: Literal["mean", "sum"] | None = None
+    structure_weight: float | None = None
+    correctness_weight: float | None = None
+    group_size: int | None = None
+    temperature: float | None = None
+    kl_weight: float | None = None
+    clip_range: float | None = None
+    updates: int | None = None
+    unscaled: bool = False
+    unverified: bool = False
+    rows: int | None = None
+    limit: int | None = None
+    max_held_out: int | None = None
+    rank: int | None = None
+    alpha: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ranges(
+            self,
+            structure_weight=NOT_NEGATIVE,
+            correctness_weight=NOT_NEGATIVE,
+            group_size=AT_LEAST_2,
+            temperature=POSITIVE,
+            kl_weight=NOT_NEGATIVE,
+            clip_range=PART,
+            updates=AT_LEAST_1,
+            rows=AT_LEAST_1,
+            limit=AT_LEAST_1,
+            max_held_out=AT_LEAST_1,
+            rank=AT_LEAST_1,
+            alpha=AT_LEAST_1,
+        )
+        for name in ("structurer", "aligner"):
+            if self.references == "solutions" and getattr(self, name) == "llm":
+                raise ValueError(f"{name}: llm prompts the teacher, which references=solutions leaves out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from s2t_eval.reproduce.parts import (
     ChoicePart,
     DistilPart,
     LabelsPart,
+    RlkdPart,
     RouterPart,
     SelectorPart,
     TahPart,
@@ -23,7 +24,7 @@ from s2t_eval.reproduce.parts import (
 NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 RESERVED = ("student", "teacher", "labels", "calibration")
 """References that every recipe has; artifacts of a recipe's own have other names."""
-SECTIONS = ("selectors", "distilled", "tah", "routers", "choices")
+SECTIONS = ("selectors", "distilled", "rlkd", "tah", "routers", "choices")
 """Sections whose entries are trained or chosen, each under a name of its own."""
 
 
@@ -165,7 +166,8 @@ class Recipe:
         prompt, limits: of all stages.
         calibration: thresholds, known as `${calibration}`.
         labels: known as `${labels}`.
-        selectors, distilled, tah, routers, choices: name -> what is trained under it, known as `${NAME}`.
+        selectors, distilled, rlkd, tah, routers, choices: name -> what is trained under it, known as
+            `${NAME}`.
         methods: name -> a row.
         tasks: the columns.
         seeds: of training and of everything random; each seed beyond the first is one more training of
@@ -183,6 +185,7 @@ class Recipe:
     labels: LabelsPart | None = None
     selectors: dict[str, SelectorPart] = field(default_factory=dict)
     distilled: dict[str, DistilPart] = field(default_factory=dict)
+    rlkd: dict[str, RlkdPart] = field(default_factory=dict)
     tah: dict[str, TahPart] = field(default_factory=dict)
     routers: dict[str, RouterPart] = field(default_factory=dict)
     choices: dict[str, ChoicePart] = field(default_factory=dict)
@@ -218,12 +221,12 @@ class Recipe:
                 raise ValueError(f"{name!r}: expected a name of letters, digits, - and _")
 
     def _require_parts(self) -> None:
-        needs_labels = [*self.selectors, *self.distilled]
+        needs_labels = [*self.selectors, *self.distilled, *self.rlkd]
         if needs_labels and self.labels is None:
             raise ValueError(f"labels: {needs_labels[0]} is trained on them; name some")
         collects = self.labels is not None and self.labels.problems is not None
-        if self.models.teacher is None and (self.distilled or self.routers or collects):
-            raise ValueError("models.teacher: labels, distillation and routers need one")
+        if self.models.teacher is None:
+            self._require_no_teacher(collects)
         for name, choice in self.choices.items():
             if choice.selector not in self.selectors:
                 known = ", ".join(self.selectors) or "none"
@@ -238,4 +241,20 @@ class Recipe:
             if unknown:
                 raise ValueError(
                     f"tasks.{i}.methods: {unknown[0]!r} is none; there are {', '.join(self.methods)}"
+                )
+
+    def _require_no_teacher(self, collects: bool) -> None:
+        """Raise `ValueError` where something needs a teacher: its stage would fail after others have run."""
+        if self.distilled or self.routers or collects:
+            raise ValueError("models.teacher: labels, distillation and routers need one")
+        if self.calibration is not None and self.calibration.step_score:
+            raise ValueError(
+                f"models.teacher: calibration.step_score ({', '.join(self.calibration.step_score)}) is the "
+                "teacher's score and needs one; name it, or leave step_score out"
+            )
+        for name, part in self.rlkd.items():
+            if part.references == "teacher":
+                raise ValueError(
+                    f"models.teacher: rlkd.{name} has its texts as references and needs one; name it, or "
+                    "give references: solutions"
                 )

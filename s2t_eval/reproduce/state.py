@@ -22,7 +22,7 @@ from s2t_eval.artifacts.typed_json import conform, read_object
 from s2t_eval.reproduce.identity import content_hash, data_identity, model_hash, package_identity, text_hash
 from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage
 
-WHOLE_IF_THERE = ("calibrate", "train", "distil", "tah label", "tah stage 1", "r2r train")
+WHOLE_IF_THERE = ("calibrate", "train", "distil", "rlkd", "tah label", "tah stage 1", "r2r train")
 """Kinds whose commands write their output under another name and rename it: there, it is whole."""
 GOES_ON = ("collect", "scan", "tah stage 2", "download", "r2r label")
 """Kinds whose commands resume the work in their output; others' unfinished outputs are removed."""

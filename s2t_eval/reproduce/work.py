@@ -59,6 +59,15 @@ class Work:
         return cls(tokens * sum(passes[role] * _parameters(recipe, role) for role in roles))
 
     @classmethod
+    def of_rewarded(
+        cls, problems: int, epochs: int, group: int, roles: Sequence[str], recipe: Recipe
+    ) -> Work:
+        """Groups of texts that the student writes and learns from, beside a text of the other models each."""
+        passes = {role: (1 + TRAINING_PASSES) * group * epochs if role == "student" else 1 for role in roles}
+        tokens = problems * _tokens(recipe)
+        return cls(tokens * sum(passes[role] * _parameters(recipe, role) for role in roles))
+
+    @classmethod
     def of_router(cls, texts: int, epochs: int, recipe: Recipe) -> Work:
         """Texts that R2R's router learns from; the student's states of them are in the labels."""
         return cls(texts * epochs * _tokens(recipe) * TRAINING_PASSES * ROUTER_PARAMETERS)

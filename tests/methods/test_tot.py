@@ -209,7 +209,13 @@ def test_the_two_forms_of_the_question_agree_on_what_is_good() -> None:
 
 @pytest.mark.parametrize(
     ("reply", "value"),
-    [("sure", 1.0), (" Likely.", 0.05), ("It is IMPOSSIBLE", 0.00005), ("unlikely", None), ("maybe", None)],
+    [
+        ("certain", 1.0),
+        (" Doubtful.", 0.05),
+        ("It is HOPELESS", 0.00005),
+        ("uncertain", None),
+        ("maybe", None),
+    ],
 )
 def test_the_value_of_a_verdict(reply: str, value: float | None) -> None:
     assert verdict_value(reply, is_complete=True) == value
@@ -310,7 +316,7 @@ def test_bad_arguments_get_one_clear_line(model_args: dict[str, Any], message: s
         TreeOfThoughts(STUDENT, **model_args)
 
 
-@pytest.mark.parametrize(("name", "reply"), [("words", "sure"), ("vote", "1")])
+@pytest.mark.parametrize(("name", "reply"), [("words", "certain"), ("vote", "1")])
 def test_replies_that_a_tokenizer_cannot_write_are_refused(name: str, reply: str) -> None:
     with pytest.raises(QuestionError, match=f"expected the reply '{reply}' to be text that it can write"):
         make_value(value_settings(name), Words(), spell, has_chat_template=False)

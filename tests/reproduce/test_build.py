@@ -21,6 +21,7 @@ from s2t_eval.reproduce.parts import (
     DeciderPart,
     DepthsPart,
     DistilPart,
+    RlkdPart,
     RouterLabelsPart,
     RouterTrainingPart,
     SelectorPart,
@@ -66,6 +67,7 @@ def test_settings_of_training_are_options_of_its_commands() -> None:
     for command, part in (
         ("train", SelectorPart),
         ("distil", DistilPart),
+        ("rlkd", RlkdPart),
         ("tah train", DepthsPart),
         ("tah train", DeciderPart),
         ("r2r label", RouterLabelsPart),
@@ -73,7 +75,7 @@ def test_settings_of_training_are_options_of_its_commands() -> None:
         ("calibrate", CalibrationPart),
     ):
         known = {option.name.removeprefix("--") for option in options_of(line, command)}
-        missing = part.__dataclass_fields__.keys() - known - {"problems"}
+        missing = part.__dataclass_fields__.keys() - known - {"problems", "references"}
         assert not missing, (command, missing)
 
 
@@ -123,16 +125,19 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
 def test_the_compared_systems_follow_what_they_need() -> None:
     """R2R's router is trained and SpecReason's steps are calibrated in the same command."""
     stages = stages_of("qwen-gsm8k-compared")
-    assert list(stages)[:3] == ["calibration", "router.labels", "router"]
+    assert list(stages)[:5] == ["calibration", "labels", "router.labels", "rewarded", "router"]
     assert "--step_score digit expected logprob" in " ".join(stages["calibration"].command)
     assert "--teacher" in stages["router.labels"].command and "--rule" in stages["router.labels"].command
     assert set(stages["router"].needs) == {"router.labels"}
+    assert set(stages["rewarded"].needs) == {"labels"} and "--teacher" in stages["rewarded"].command
+    assert "--precision bf16" in " ".join(stages["rewarded"].command)
     assert "--precision" not in stages["router"].command  # the router is in float32 beside a narrow student
     assert stages["router"].work.parameter_tokens < stages["router.labels"].work.parameter_tokens
     for name, need in {
         "r2r_tau5": "router",
         "s2t_r2r_tau5": "router",
         "specreason_digit": "calibration",
+        "rlkd": "rewarded",
     }.items():
         assert need in stages[f"s2t_gsm8k/{name}"].needs
     words = stages["s2t_gsm8k/tot"].command
@@ -162,6 +167,31 @@ methods: {greedy: {model: greedy}, tot: {model: tot}}
 tasks: [{task: s2t_humaneval}, {task: s2t_gsm8k}]
 seeds: [0, 1]
 """
+
+
+NEEDS_A_TEACHER = {
+    "calibration={problems: {task: s2t_gsm8k}, step_score: [logprob]}": r"calibration\.step_score",
+    "rlkd={rewarded: {}}": r"rlkd\.rewarded has its texts as references and needs one",
+    "rlkd={rewarded: {references: solutions, aligner: llm}}": "aligner: llm prompts the teacher",
+}
+
+
+@pytest.mark.parametrize(("change", "message"), NEEDS_A_TEACHER.items())
+def test_what_needs_a_teacher_is_refused_before_anything_runs(
+    change: str, message: str, tmp_path: Path
+) -> None:
+    """The score of a step without a teacher was refused by `calibrate`, after its models were loaded."""
+    recipe = write(tmp_path, RECIPE_WITH_A_TREE)
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(recipe, [f"labels.folder={tmp_path}", change])
+
+
+def test_rlkd_takes_the_problems_own_solutions_without_a_teacher(tmp_path: Path) -> None:
+    recipe = write(tmp_path, RECIPE_WITH_A_TREE)
+    change = "rlkd={rewarded: {references: solutions, group_size: 8}}"
+    stage = stages_of(recipe, f"labels.folder={tmp_path}", change)["rewarded"]
+    assert "--teacher" not in stage.command and "--references" not in stage.command
+    assert stage.command[stage.command.index("--group_size") + 1] == "8"
 
 
 def test_a_narrow_student_is_trained_in_narrow_precision() -> None:

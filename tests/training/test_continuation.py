@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from s2t_eval.training.selector.continuation import has_same_router
-from s2t_eval.training.selector.trajectory_scores import has_same_problems
+from s2t_eval.methods.selector_folder import Selector, load_selector, read_info
+from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
+from s2t_eval.training.selector.continuation import has_same_router, seen_texts, warn_of_earlier_choice
+from s2t_eval.training.selector.held_out import split_held_out
+from s2t_eval.training.selector.trajectory_scores import has_same_problems, held_out_trajectories
+from tests.harness_helpers import STUDENT
+from tests.learning import labels, main, selector, train_arguments
 
 TRAINED: dict[str, Any] = {"reported_problems": 12, "settings": {"settings": {"held_out": 0.1, "limit": 200}}}
 
@@ -41,3 +51,82 @@ def test_other_labels_of_the_same_problems_hold_those_that_were_trained_on() -> 
     assert has_same_problems(trained, {"data": data | {"entropy": "entropy64"}})  # made by servers
     for name, value in {"hash": "cd", "problems": 499, "split": "test", "source": "math"}.items():
         assert not has_same_problems(trained, {"data": data | {name: value}})
+
+
+# ---------------------------------------------------------------- questions that a selector has seen
+
+
+def loaded(folder: Path) -> Selector:
+    info = read_info(folder)
+    return load_selector(folder, info.base, info.vocabulary, info.hidden_size)
+
+
+def label_set(rows: Sequence[Trajectory], **data: Any) -> LabelSet:
+    """Some of the shared labels, as a set of other problems of the same source."""
+    manifest = LabelSet.load(labels()).manifest
+    return LabelSet(replace(manifest, data={**manifest.data, "problems": len(rows), **data}), rows)
+
+
+def without_questions(selector: Selector) -> Selector:
+    """The selector as earlier versions wrote it."""
+    training = {k: v for k, v in selector.info.training.items() if k != "question_fingerprints"}
+    return replace(selector, info=replace(selector.info, training=training))
+
+
+def test_labels_that_share_problems_with_a_training_lose_those() -> None:
+    """Only whole label sets were compared, so a set of half of the problems counted as never seen."""
+    rows = list(LabelSet.load(labels()))
+    train, held_out = LabelSet.load(labels()).split(0.25)
+    halves = split_held_out(held_out)
+    found = held_out_trajectories(loaded(selector("direct")), label_set(rows[:20]))
+    expected = {row.problem_id for row in rows[:20]} & {row.problem_id for row in halves.reported}
+    assert {row.problem_id for row in found} == expected != set()
+    with pytest.raises(
+        LabelError, match=r"expected problems that selector=.* has not seen, got 4 that it was"
+    ):
+        held_out_trajectories(loaded(selector("direct")), label_set(train[:4]))
+
+
+def test_where_a_folder_does_not_list_its_questions_a_warning_names_the_source(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    old, rows = without_questions(loaded(selector("direct"))), list(LabelSet.load(labels()))[:20]
+    assert held_out_trajectories(old, label_set(rows)) == rows
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "was trained on other problems of s2t_arith, and its folder does not list which" in line
+    caplog.clear()
+    assert held_out_trajectories(old, label_set(rows, source="another")) == rows
+    assert not caplog.records
+
+
+def test_questions_of_the_selector_that_was_started_from_are_seen() -> None:
+    train, held_out = LabelSet.load(labels()).split(0.25)
+    halves = split_held_out(held_out)
+    start = loaded(selector("direct"))
+    assert seen_texts(train, 5, halves, None) == [*train[:5], *halves.choosing]
+    assert seen_texts(train, 5, halves, start) == [*train, *halves.choosing]
+    training = {k: v for k, v in start.info.training.items() if k != "reported_problems"}
+    old = replace(start, info=replace(start.info, training=training))
+    assert seen_texts(train, 5, halves, old) == [*train, *halves.choosing, *halves.reported]
+
+
+def test_a_start_that_all_held_out_problems_chose_gets_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """The figures of the new training are then of problems that chose the adapter it began with."""
+    start = loaded(selector("direct"))
+    warn_of_earlier_choice(start)
+    assert not caplog.records
+    training = {k: v for k, v in start.info.training.items() if k != "reported_problems"}
+    warn_of_earlier_choice(replace(start, info=replace(start.info, training=training)))
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"start={start.folder}: its checkpoint was chosen by all held-out problems")
+
+
+def test_a_completed_selector_has_the_router_of_its_own_problems(tmp_path: Path) -> None:
+    """A selector of five problems got routers of all problems of the labels."""
+    few = ("--form", "direct", "--limit", "5")
+    main(train_arguments(labels(), tmp_path / "few", *few))
+    main(train_arguments(labels(), tmp_path / "bare", *few, "--skip_routers"))
+    given = ["--pretrained", STUDENT, "--labels", str(labels()), "--device", "cpu"]
+    main(["train", *given, "--complete", str(tmp_path / "bare"), "--out", str(tmp_path / "whole")])
+    one, two = (load_file(tmp_path / name / "router.safetensors") for name in ("few", "whole"))
+    assert one and one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,7 +22,10 @@ from s2t_eval.pipelines import rlkd as pipeline
 from s2t_eval.pipelines.prompts import task_problems
 from s2t_eval.training.labels import LabelSet, Manifest, write_labels
 from s2t_eval.training.rlkd import train as training
+from s2t_eval.training.rlkd.cost import JudgeCost
+from s2t_eval.training.rlkd.llm import LlmStructurer
 from s2t_eval.training.rlkd.problems import Problem, Text
+from s2t_eval.training.rlkd.structure import RuleStructurer, Step
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, only_built_in_task, ours, tiny_folder, tokenizer
 from tests.learning import labels as shared_labels
 
@@ -164,6 +167,42 @@ def test_equal_rewards_leave_the_weights_as_they_are(labels: Path, tmp_path: Pat
         info = rlkd(labels, tmp_path / "out", "--structure-weight", "0", "--epochs", "2")
     assert info.training["cost"]["equal_groups"] == info.training["cost"]["groups"] > 0
     assert all(not bool(value.any()) for name, value in weights(tmp_path / "out").items() if "lora_B" in name)
+
+
+def test_structure_of_weight_0_is_neither_printed_nor_recorded(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = rlkd(labels, tmp_path / "out", "--structure-weight", "0")
+    assert "structure" not in info.training["after"] and "unscored" not in info.training["after"]
+    assert info.training["cost"]["unscored_texts"] == 0
+    assert "%, structure reward not computed (its weight is 0) (n = " in capsys.readouterr().out
+    assert "structure reward" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_the_prompted_teacher_costs_is_recorded(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its tokens were counted, and no one read the counters."""
+    judge: list[JudgeCost] = []
+
+    class NotedStructurer(LlmStructurer):
+        """Counts its tokens once more; a tiny model cannot write its replies, so they are the rule's."""
+
+        def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[Step] | None]:
+            """Steps by the rule."""
+            super().structure(questions, texts)
+            judge.append(JudgeCost(self.cost.generated, self.cost.read))
+            return RuleStructurer().structure(questions, texts)
+
+    with patch.object(pipeline, "LlmStructurer", NotedStructurer):
+        info = rlkd(labels, tmp_path / "out", "--structurer", "llm", "--limit", "2", "--max-held-out", "1")
+    cost = info.training["cost"]
+    taken = info.training["history"]
+    assert sum(entry["judge_read"] for entry in taken) == cost["judge_read"] > 0
+    assert taken[0]["judge_read"] >= judge[1].read > judge[0].read > 0  # the references of both sides
+    assert cost["judge_generated"] > 0 and cost["seconds_judge"] > 0
+    line = f"{cost['judge_generated']:,.0f} generated and {cost['judge_read']:,.0f} prompt tokens"
+    assert line in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_references_are_the_problems_own_solutions_without_a_teacher(labels: Path, tmp_path: Path) -> None:

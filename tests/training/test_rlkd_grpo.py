@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +15,18 @@ from transformers import PreTrainedModel
 from s2t_eval.engine import Decoder, ModelRunner, Request, Sampling, derive_seed
 from s2t_eval.models.lora import LoraSettings
 from s2t_eval.selection.policy import greedy
+from s2t_eval.training.distil.model import Loss
+from s2t_eval.training.loop import Loop
+from s2t_eval.training.rlkd.alignment import RuleAligner
 from s2t_eval.training.rlkd.grpo import EPSILON, advantages, clipped_losses, kl_estimates
-from s2t_eval.training.rlkd.model import Group, RlkdModel, collate
-from s2t_eval.training.rlkd.problems import Problem
+from s2t_eval.training.rlkd.model import Group, GroupBatch, RlkdModel, collate
+from s2t_eval.training.rlkd.problems import Problem, Text
+from s2t_eval.training.rlkd.rewarder import Rewarder
 from s2t_eval.training.rlkd.sampling import Sampler, TextLimits
+from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
+from s2t_eval.training.rlkd.structure import RuleStructurer
+from s2t_eval.training.rlkd.train import RlkdTraining
+from s2t_eval.training.settings import Precision
 from tests import twins
 from tests.twins import VOCAB, tiny_model
 
@@ -191,6 +200,56 @@ def test_problems_weigh_the_same_whatever_the_length_of_their_texts() -> None:
     bounds = torch.cat([torch.tensor([0]), torch.tensor([sum(map(len, g.outputs)) for g in make_groups()])])
     for begin, end in zip(bounds.cumsum(0)[:-1], bounds.cumsum(0)[1:], strict=True):
         assert float(batch.weights[begin:end].sum()) == pytest.approx(1.0)
+
+
+def test_student_has_no_dropout_of_its_own_in_training() -> None:
+    """The loop sets the module to training mode; a student such as GPT-2 would then drop a tenth of its
+    states, and the ratio of a text's probabilities before and after an update would be noise."""
+    model = make_model(tiny_model("qwen2", 0)).train()
+    assert not any(module.training for module in model.modules())
+
+
+# ---------------------------------------------------------------- several updates on the same samples
+
+
+class RatiosOfUpdates(RlkdModel):
+    """Notes the largest distance of a ratio from 1 in each batch."""
+
+    distances: list[float]
+
+    def forward(self, batch: GroupBatch) -> Loss:
+        """The loss."""
+        assert batch.old_log_probs is not None
+        ratios = torch.exp(self.log_probs(batch) - batch.old_log_probs)
+        self.distances.append(float((ratios - 1).abs().max()))
+        return super().forward(batch)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_ratios_of_the_first_of_several_updates_are_one(precision: Precision, tmp_path: Path) -> None:
+    """In bf16 they were not: the log-probabilities before the update were computed in float32, and in batches
+    of one group, so the clipping cut tokens whose probability had not changed at all."""
+    lora = LoraSettings(rank=4, alpha=8)
+    model = RatiosOfUpdates(tiny_model("qwen2", 0), lora, VOCAB, TEMPERATURE, CLIP, KL)
+    model.distances = []
+    disturb(model)
+    items, settings = problems(6), RlkdSettings(group_size=3, updates=2, temperature=TEMPERATURE)
+    loop = RlkdLoopSettings(batch_size=4, precision=precision, lr=1e-2)
+    rewarder = Rewarder(RuleStructurer(), RuleAligner(), _first_token_parity, settings)
+    sampler = make_sampler(model.student, rows=4)  # type: ignore[arg-type]
+    training = RlkdTraining(model, sampler, rewarder, items, settings, loop)
+    Loop[Problem](
+        model, items, training.collate, training.evaluate, "reward", loop, tmp_path, {},
+        prepare=training.prepare, repeats=settings.updates,
+    ).run()  # fmt: skip
+    first, second = model.distances[0::2], model.distances[1::2]
+    assert len(first) == len(second) == 2
+    assert max(first) == 0.0 < min(second)
+
+
+def _first_token_parity(problem: Problem, texts: Sequence[Text]) -> list[float]:
+    """A reward that differs within a group."""
+    return [float(text.output_ids[0] % 2) for text in texts]
 
 
 # ---------------------------------------------------------------- samples

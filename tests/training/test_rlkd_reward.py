@@ -10,12 +10,14 @@ import torch
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.engine import ModelRunner
 from s2t_eval.training.rlkd.alignment import Agreement, RuleAligner
+from s2t_eval.training.rlkd.arithmetic import is_result
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer, parse_steps
 from s2t_eval.training.rlkd.problems import Problem, Text, prepare
 from s2t_eval.training.rlkd.reward import aggregated, step_rewards, structure_rewards
 from s2t_eval.training.rlkd.rewarder import Reward, Rewarder
 from s2t_eval.training.rlkd.settings import RlkdSettings
 from s2t_eval.training.rlkd.structure import RuleStructurer, Step, equation_steps
+from s2t_eval.training.rlkd.train import held_out_metrics
 from tests.harness_helpers import TEACHER, model, tokenizer
 
 REFERENCE = (
@@ -35,9 +37,9 @@ def reward(text: str, reference: str = REFERENCE, aggregate: str = "mean") -> fl
 
 def test_each_equation_is_a_step() -> None:
     assert equation_steps(REFERENCE) == [
-        Step("first tom has", "12 + 5", "17"),
-        Step("apples. so tom has", "17 - 4", "13"),
-        Step("apples. now", "13 * 2", "26"),
+        Step("first tom has", "12 + 5", "17", "12 + 5"),
+        Step("apples. so tom has", "17 - 4", "13", "#1 - 4"),
+        Step("apples. now", "13 * 2", "26", "#2 * 2"),
     ]
 
 
@@ -94,6 +96,40 @@ def test_rule_compares_numbers_and_operators(
     assert agreement == Agreement(query or answer, query, answer)
 
 
+def test_a_second_error_is_not_better_than_right_steps_after_the_first() -> None:
+    """After one wrong answer, later rewards were 0 unless a second one was the reference's number: training
+    taught wrong arithmetic, and the held-out reward fell at every learning rate."""
+    carried_on = reward("12 + 5 = 18. 18 - 4 = 14. 14 * 2 = 28.")
+    led_back = reward("12 + 5 = 18. 18 - 4 = 13. 13 * 2 = 26.")
+    assert carried_on is not None and led_back is not None and carried_on > led_back
+
+
+@pytest.mark.parametrize(
+    ("equation", "expected"),
+    [
+        ("48/2 = 24", True),
+        ("68 - 32 = 35", False),
+        ("$1,200 + $300 = 1,500", True),
+        ("5 x 2 + 1 = 11", True),
+        ("5 x (2 + 1) = 11", False),
+        ("12 eggs - 3 eggs = 9", True),
+        ("10 / 3 = 3.33", True),
+        ("10 / 3 = 3.32", False),
+        ("10 / 3 = 3", True),
+        ("7 + 1 = 8.4", False),
+        ("50% * 30 = 15", True),
+        ("4 - 9 = -5", True),
+        ("7 / 0 = 7", None),
+        ("(3 + 4 = 7", None),
+        ("How many? = 7", None),
+        ("2 ** 999999 = 1", None),
+    ],
+)
+def test_whether_an_equation_is_true(equation: str, expected: bool | None) -> None:
+    expression, _, answer = equation.rpartition(" = ")
+    assert is_result(answer, expression) is expected
+
+
 # ---------------------------------------------------------------- rewards by hand
 
 
@@ -121,7 +157,9 @@ def test_identical_structure_has_the_largest_reward() -> None:
         ("17 - 4 = 13. 13 * 2 = 26.", 0.0),  # the first left out: every pair is another sub-problem
         ("17 - 4 = 13. 12 + 5 = 17. 13 * 2 = 26.", 0.0),  # permuted at the first step
         ("12 + 5 = 17. 13 * 2 = 26. 17 - 4 = 13.", 1.0),  # permuted behind it
-        ("12 + 5 = 18. 18 - 4 = 14. 14 * 2 = 28.", 0.5),  # wrong result: the next query differs too
+        ("12 + 5 = 18. 18 - 4 = 14. 14 * 2 = 28.", 2.5),  # wrong result that the later steps go on with
+        ("12 + 5 = 18. 18 - 4 = 13. 13 * 2 = 26.", 2.0),  # a second error that leads back to the reference
+        ("12 + 5 = 18. 18 * 4 = 72. 72 * 2 = 144.", 0.5),  # goes on with another operation
         ("12 + 5 = 18. 17 - 4 = 13. 13 * 2 = 26.", 2.5),  # wrong result that is not used
         ("20 - 3 = 17. 17 - 4 = 13. 13 * 2 = 26.", 2.5),  # another query with the same answer
         ("The answer is 26.", 0.0),
@@ -185,6 +223,17 @@ def test_text_without_a_structure_reward_is_neither_preferred_nor_avoided() -> N
     assert rewarder.totals([Reward(None, 1.0), Reward(None, 0.0)]) == [1.0, 0.0]
 
 
+def test_structure_of_weight_0_is_not_computed_and_not_a_reward_of_0() -> None:
+    """Its held-out reward was printed as 0.000, as if no text followed its reference."""
+    settings = RlkdSettings(structure_weight=0.0)
+    rewarder = Rewarder(RuleStructurer(), RuleAligner(), grade, settings)
+    [group] = rewarder.rewards([problem()], [written(REFERENCE, "17")])
+    assert group == [Reward(None, 1.0), Reward(None, 0.0)]
+    assert rewarder.totals(group) == [1.0, 0.0]
+    metrics = held_out_metrics(group, written(REFERENCE, "17"), settings)
+    assert metrics == {"reward": 0.5, "correct": 0.5, "tokens": 1.0, "texts": 2.0}
+
+
 def test_references_that_are_wrong_or_have_no_step_are_left_out() -> None:
     texts = [REFERENCE, "12 + 5 = 17. The answer is 17.", "The answer is 26."]
     prepared = prepare([problem(text) for text in texts], RuleStructurer(), grade, verified=True, limit=None)
@@ -231,7 +280,7 @@ def test_llm_structurer_is_a_greedy_reply_of_the_model() -> None:
     runner = ModelRunner(model(TEACHER))
     structurer = LlmStructurer(runner, encode, tokenizer().decode, frozenset({0}), 8, rows=2)
     assert structurer.structure(["How many?"] * 3, ["12 + 5 = 17", "7", ""]) == [None] * 3
-    assert structurer.cost.read > 3 * 100
+    assert structurer.cost.read > 3 * 100 and structurer.cost.seconds > 0
     assert 3 <= structurer.cost.generated <= 24
     assert "12 + 5" in tokenizer().decode(structurer.prompt("How many?", "12 + 5 = 17</think>4 + 4 = 8"))
     assert "4 + 4" not in tokenizer().decode(structurer.prompt("How many?", "12 + 5 = 17</think>4 + 4 = 8"))

@@ -29,8 +29,8 @@ FORMS = (
 """Two forms of one question in both orders of the replies, each with whether `yes` is good."""
 OPENING = "Reply:"
 WORDS_QUESTION = (
-    "Can the right answer still be reached from the solution as far as it goes? Reply with one word: sure, "
-    "likely or impossible."
+    "How likely is it that the solution, as far as it goes, leads to the right answer? Reply with one word: "
+    "certain, doubtful or hopeless."
 )
 VOTE_QUESTION = "Which of these ways leads to the right answer? Reply with its number alone."
 LINES_SHOWN = 4

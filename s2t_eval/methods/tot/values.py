@@ -13,8 +13,8 @@ from torch import Tensor
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.methods.tot.replies import ReplySampler
 
-VERDICTS = {"sure": 1.0, "likely": 0.05, "impossible": 0.00005}
-"""Value of each verdict. The paper's are 20, 1 and 0.001; only their ratios matter."""
+VERDICTS = {"certain": 1.0, "doubtful": 0.05, "hopeless": 0.00005}
+"""Value of each verdict. The paper's three have the values 20, 1 and 0.001; only their ratios matter."""
 VERDICT = re.compile(rf"\b({'|'.join(VERDICTS)})\b", re.IGNORECASE)
 
 
@@ -118,7 +118,7 @@ class YesNoValue:
 
 @dataclass(frozen=True)
 class WordsValue:
-    """The mean value of sampled verdicts `sure`, `likely` and `impossible`; a reply without one counts 0.
+    """The mean value of sampled verdicts `certain`, `doubtful` and `hopeless`; a reply without one counts 0.
 
     Args:
         question: tokens of the question.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from s2t_eval.training.r2r.rules import normalise, numbers
+from s2t_eval.training.rlkd.arithmetic import is_result
 from s2t_eval.training.rlkd.structure import OPERATOR, Step
+
+RESULT = re.compile(r"#\d+")
 
 
 class Agreement(NamedTuple):
@@ -30,7 +34,12 @@ class Aligner(Protocol):
 
 
 class RuleAligner:
-    """Queries agree if they have the same numbers and the same operators, answers if they have equal numbers.
+    """Queries agree if they have the same numbers and operators, answers if they have equal numbers.
+
+    After a wrong answer a text goes on with that number. Its later queries then still agree with the
+    reference's if they have the same operators and numbers but for answers of earlier steps, which stand in
+    the same places (`Step.form`). Such a step's answer agrees if its own equation is true: to compare it with
+    the reference's would reward a second error that leads back to the reference's numbers.
 
     Two steps work on the same sub-problem if their queries or their answers agree. Parts without numbers
     agree if their texts are equal but for case and spacing.
@@ -40,12 +49,26 @@ class RuleAligner:
         """What agrees in each pair; the meta-reasoning itself is not read."""
         agreements = []
         for student, reference in pairs:
-            query = _is_same(student.query, reference.query) and (
-                _operators(student.query) == _operators(reference.query)
-            )
-            answer = _is_same(student.answer, reference.answer)
+            is_same_query = _is_same_query(student.query, reference.query)
+            is_carried_on = not is_same_query and _is_same_form(student.form, reference.form)
+            is_true = is_result(student.answer, student.query) if is_carried_on else None
+            answer = _is_same(student.answer, reference.answer) if is_true is None else is_true
+            query = is_same_query or is_carried_on
             agreements.append(Agreement(query or answer, query, answer))
         return agreements
+
+
+def _is_same_query(left: str, right: str) -> bool:
+    return _is_same(left, right) and _operators(left) == _operators(right)
+
+
+def _is_same_form(left: str, right: str) -> bool:
+    """Whether both are queries by the rule with the same operators, numbers and answers of earlier steps."""
+    results = [Counter(RESULT.findall(form)) for form in (left, right)]
+    if not results[0] or results[0] != results[1]:
+        return False
+    left, right = (RESULT.sub(" ", form) for form in (left, right))
+    return numbers(normalise(left)) == numbers(normalise(right)) and _operators(left) == _operators(right)
 
 
 def _is_same(left: str, right: str) -> bool:

@@ -27,6 +27,10 @@ class Cost:
         reward_sum: sum of the samples' rewards.
         seconds_sampling: seconds in which samples were generated.
         seconds_reward: seconds in which they were rewarded.
+        judge_generated: tokens that the structurer `llm` generated, those for the references included.
+        judge_read: tokens of prompts that the structurer and the aligner `llm` processed.
+        seconds_judge: seconds of both, a part of the rewards' and the evaluations' seconds; those for the
+            references are in no other counter.
         seconds_evaluation: seconds of evaluations.
         seconds: seconds altogether.
     """
@@ -41,18 +45,50 @@ class Cost:
     reward_sum: float = 0
     seconds_sampling: float = 0
     seconds_reward: float = 0
+    judge_generated: float = 0
+    judge_read: float = 0
+    seconds_judge: float = 0
     seconds_evaluation: float = 0
     seconds: float = 0
+
+
+@dataclass
+class JudgeCost:
+    """What the prompted model of the structurer and the aligner `llm` has cost; both share one.
+
+    Args:
+        generated: generated tokens.
+        read: tokens of prompts.
+        seconds: seconds of its passes.
+    """
+
+    generated: int = 0
+    read: int = 0
+    seconds: float = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add the seconds of a block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 SECONDS = tuple(item.name for item in fields(Cost) if item.name.startswith("seconds"))
 
 
 class CostMeter:
-    """Counts costs until they are taken."""
+    """Counts costs until they are taken.
 
-    def __init__(self) -> None:
+    Args:
+        judge: what the prompted model costs; it counts on elsewhere.
+    """
+
+    def __init__(self, judge: JudgeCost) -> None:
         self.cost = Cost()
+        self._judge = judge
         self._since = time.perf_counter()
 
     @contextmanager
@@ -68,6 +104,9 @@ class CostMeter:
         """The costs since the last call, summed over processes (seconds: averaged); counting starts anew."""
         now = time.perf_counter()
         self.cost.seconds, self._since = now - self._since, now
+        self.cost.judge_generated, self.cost.judge_read = self._judge.generated, self._judge.read
+        self.cost.seconds_judge = self._judge.seconds
+        self._judge.generated, self._judge.read, self._judge.seconds = 0, 0, 0.0
         values = asdict(self.cost)
         self.cost = Cost()
         processes = PartialState()

@@ -17,6 +17,7 @@ from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.rlkd.alignment import Agreement
+from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.structure import END_OF_THOUGHT, Step
 
 Encode = Callable[[str], list[int]]
@@ -72,19 +73,6 @@ def parse_steps(reply: str) -> list[Step] | None:
 
 
 @dataclass
-class JudgeCost:
-    """Tokens that the prompted model generated and read.
-
-    Args:
-        generated: generated tokens.
-        read: tokens of prompts.
-    """
-
-    generated: int = 0
-    read: int = 0
-
-
-@dataclass
 class LlmStructurer:
     """Divides texts into steps by prompting a model.
 
@@ -95,7 +83,7 @@ class LlmStructurer:
         stop_ids: tokens that end a reply.
         max_new_tokens: length limit of a reply.
         rows: replies that are generated at once.
-        cost: counts the tokens.
+        cost: counts tokens and seconds.
     """
 
     runner: ModelRunner
@@ -111,10 +99,11 @@ class LlmStructurer:
         prompts = [self.prompt(*pair) for pair in zip(questions, texts, strict=True)]
         requests = [Request(tuple(prompt), self.max_new_tokens, self.stop_ids) for prompt in prompts]
         replies = [""] * len(requests)
-        for result in Decoder(self.runner, greedy(), rows=self.rows).run(requests):
-            replies[result.index] = self.decode(result.text_ids)
-            self.cost.generated += len(result.output_ids)
-            self.cost.read += result.usage.prefill_tokens
+        with self.cost.timed():
+            for result in Decoder(self.runner, greedy(), rows=self.rows).run(requests):
+                replies[result.index] = self.decode(result.text_ids)
+                self.cost.generated += len(result.output_ids)
+                self.cost.read += result.usage.prefill_tokens
         return [parse_steps(reply) for reply in replies]
 
     def prompt(self, question: str, text: str) -> list[int]:
@@ -136,7 +125,7 @@ class LlmAligner:
         yes_ids: tokens that are a spelling of yes.
         no_ids: tokens that are a spelling of no.
         batch: prompts that are read at once.
-        cost: counts the tokens.
+        cost: counts tokens and seconds.
     """
 
     runner: ModelRunner
@@ -155,7 +144,9 @@ class LlmAligner:
         unequal = [key for key, is_equal in answers.items() if not is_equal]
         for begin in range(0, len(unequal), self.batch):
             keys = unequal[begin : begin + self.batch]
-            answers.update(zip(keys, self._compare([self.prompt(*key) for key in keys]), strict=True))
+            with self.cost.timed():
+                verdicts = self._compare([self.prompt(*key) for key in keys])
+            answers.update(zip(keys, verdicts, strict=True))
         return [Agreement(*(answers[i, a[i], b[i]] for i in range(len(COMPARE_TASKS)))) for a, b in pairs]
 
     def prompt(self, part: int, left: str, right: str) -> list[int]:

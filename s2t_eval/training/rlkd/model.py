@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from peft import PeftModel
@@ -101,6 +101,10 @@ class RlkdModel(nn.Module):
     def device(self) -> torch.device:
         """Device of the student."""
         return next(self.student.parameters()).device
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: the student's own dropout would change a text's probabilities."""
+        return super().train(False)
 
     def forward(self, batch: GroupBatch) -> Loss:
         """The loss, summed over the batch's problems."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from s2t_eval.training.rlkd.alignment import Aligner
+from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.problems import Grade, Problem, Text
 from s2t_eval.training.rlkd.reward import structure_rewards
 from s2t_eval.training.rlkd.settings import RlkdSettings
@@ -16,7 +17,7 @@ class Reward(NamedTuple):
     """The reward of one text."""
 
     structure: float | None
-    """None where the text could not be divided into steps"""
+    """None where the text could not be divided into steps, or where its weight is 0"""
     correct: float
     """1 for a right final answer, else 0"""
 
@@ -29,20 +30,27 @@ class Rewarder:
         aligner: compares steps.
         grade: the task's answer rule.
         settings: weights and aggregation.
+        judge_cost: what the prompted model of structurer and aligner costs; None: there is none.
     """
 
     def __init__(
-        self, structurer: Structurer, aligner: Aligner, grade: Grade, settings: RlkdSettings
+        self,
+        structurer: Structurer,
+        aligner: Aligner,
+        grade: Grade,
+        settings: RlkdSettings,
+        judge_cost: JudgeCost | None = None,
     ) -> None:
         self.structurer = structurer
         self.aligner = aligner
         self.grade = grade
         self.settings = settings
+        self.judge_cost = judge_cost or JudgeCost()
 
     def rewards(self, problems: Sequence[Problem], groups: Sequence[Sequence[Text]]) -> list[list[Reward]]:
         """The rewards of the texts of each problem."""
         numbered = [(p, text) for p, texts in zip(problems, groups, strict=True) for text in texts]
-        structures: list[float | None] = [0.0] * len(numbered)
+        structures: list[float | None] = [None] * len(numbered)
         if self.settings.structure_weight:
             structures = structure_rewards(
                 self.structurer.structure(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple, Protocol
 
 from s2t_eval.training.r2r.rules import NUMBER, normalise
@@ -30,6 +31,8 @@ class Step(NamedTuple):
     """the question that the step answers; by the rule, the left side of its equation"""
     answer: str
     """the answer; by the rule, the right side"""
+    form: str = ""
+    """by the rule, the query with #k in the place of a number that is the answer of the k-th step"""
 
 
 class Structurer(Protocol):
@@ -58,14 +61,25 @@ def equation_steps(text: str) -> list[Step]:
 
     Example:
         >>> equation_steps("She sold 48/2 = <<48/2=24>>24 clips.")
-        [Step(meta='she sold', query='48/2', answer='24')]
+        [Step(meta='she sold', query='48/2', answer='24', form='48/2')]
     """
-    steps = []
+    steps: list[Step] = []
     reasoning, _, _ = text.partition(END_OF_THOUGHT)
     for raw_line in MARKUP.sub("", reasoning).splitlines():
         line, begin = normalise(raw_line), 0
         for match in EQUATION.finditer(line):
             meta = " ".join(NUMBER.sub(" ", line[begin : match.start()]).split())
-            steps.append(Step(meta, match[1].strip(), match[2].replace(" ", "")))
+            query, answer = match[1].strip(), match[2].replace(" ", "")
+            steps.append(Step(meta, query, answer, _form(query, steps)))
             begin = match.end()
     return steps
+
+
+def _form(query: str, earlier: Sequence[Step]) -> str:
+    """The query with the latest step that has a number as its answer in that number's place."""
+    numbered = {_number(step.answer): f"#{k}" for k, step in enumerate(earlier, 1)}
+    return NUMBER.sub(lambda match: numbered.get(_number(match[0]), match[0]), query)
+
+
+def _number(text: str) -> Fraction:
+    return Fraction(text.replace(",", ""))

@@ -19,7 +19,7 @@ from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner, Sampling
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
-from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
+from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult, autocast
 from s2t_eval.training.rlkd.cost import CostMeter, total_cost
 from s2t_eval.training.rlkd.grpo import advantages
 from s2t_eval.training.rlkd.model import Group, GroupBatch, RlkdModel, collate
@@ -56,6 +56,16 @@ class TrainingData:
     teacher: str
     teacher_name: str
 
+    def require_problems(self) -> None:
+        """Raise `RlkdError` where no problem is left to train on or to evaluate."""
+        if self.train and self.held_out:
+            return
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+        raise RlkdError(
+            f"labels: expected problems on both sides, got {len(self.train)} to train on and "
+            f"{len(self.held_out)} held out (left out: {reasons}); label more problems"
+        )
+
 
 class RlkdTraining:
     """Samples, rewards and evaluates for the training loop.
@@ -66,7 +76,7 @@ class RlkdTraining:
         rewarder: rewards them.
         held_out: problems of the evaluations.
         settings: see `RlkdSettings`.
-        seed: seed of the samples.
+        loop: seed of the samples, and the size and precision of the loop's batches.
     """
 
     def __init__(
@@ -76,15 +86,15 @@ class RlkdTraining:
         rewarder: Rewarder,
         held_out: Sequence[Problem],
         settings: RlkdSettings,
-        seed: int,
+        loop: LoopSettings,
     ) -> None:
         self.model = model
         self.sampler = sampler
         self.rewarder = rewarder
         self.held_out = held_out
         self.settings = settings
-        self.seed = seed
-        self.meter = CostMeter()
+        self.loop = loop
+        self.meter = CostMeter(rewarder.judge_cost)
         self._groups: dict[str, Group] = {}
 
     def prepare(self, problems: Sequence[Problem], step: int) -> None:
@@ -97,15 +107,15 @@ class RlkdTraining:
         self.model.eval()
         size, sampling = self.settings.group_size, Sampling(self.settings.temperature)
         with self.meter.timed("seconds_sampling"):
-            texts = self.sampler.groups(problems, size, sampling, (self.seed, step))
+            texts = self.sampler.groups(problems, size, sampling, (self.loop.seed, step))
         with self.meter.timed("seconds_reward"):
-            rewards = self.rewarder.rewards(problems, texts)
+            rewards = self._rewards(problems, texts)
         totals = torch.tensor([self.rewarder.totals(group) for group in rewards])
         relative = advantages(totals, not self.settings.unscaled)
         self._count(texts, rewards, totals)
         groups = [_group(*columns) for columns in zip(problems, texts, relative, strict=True)]
         if self.settings.updates > 1:
-            groups = [self._with_old_log_probs(group) for group in groups]
+            groups = self._with_old_log_probs(groups)
         self._groups = {p.problem_id: group for p, group in zip(problems, groups, strict=True)}
 
     def collate(self, problems: Sequence[Problem]) -> GroupBatch:
@@ -118,21 +128,39 @@ class RlkdTraining:
         """Rewards of greedy texts on held-out problems, and the costs since the last evaluation."""
         with self.meter.timed("seconds_evaluation"):
             texts = self.sampler.greedy(self.held_out)
-            rewards = [group[0] for group in self.rewarder.rewards(self.held_out, [[t] for t in texts])]
+            rewards = [group[0] for group in self._rewards(self.held_out, [[text] for text in texts])]
         self.meter.cost.evaluation_tokens += sum(len(text.output_ids) for text in texts)
         self._take_prompt_tokens()
         return {**held_out_metrics(rewards, texts, self.settings), **self.meter.take()}
 
-    def _with_old_log_probs(self, group: Group) -> Group:
-        log_probs = self.model.log_probs(collate([group]).to(self.model.device))
-        return group._replace(old_log_probs=log_probs.cpu())
+    def _rewards(self, problems: Sequence[Problem], texts: Sequence[Sequence[Text]]) -> list[list[Reward]]:
+        """The rewards; a prompted model computes them in its own precision, never in the loop's."""
+        with torch.autocast(self.model.device.type, enabled=False):
+            return self.rewarder.rewards(problems, texts)
+
+    def _with_old_log_probs(self, groups: Sequence[Group]) -> list[Group]:
+        """The groups with their tokens' log-probabilities, computed in the loop's batches and precision.
+
+        Other batches are padded to another length and round otherwise, most of all in bf16: the ratios of the
+        first update would not be 1.
+        """
+        complete: list[Group] = []
+        for begin in range(0, len(groups), self.loop.batch_size):
+            part = groups[begin : begin + self.loop.batch_size]
+            with autocast(self.loop.precision, self.model.device):
+                log_probs = self.model.log_probs(collate(part).to(self.model.device)).cpu()
+            lengths = [sum(map(len, group.outputs)) for group in part]
+            by_group = zip(part, log_probs.split(lengths), strict=True)
+            complete += [group._replace(old_log_probs=values) for group, values in by_group]
+        return complete
 
     def _count(
         self, texts: Sequence[Sequence[Text]], rewards: Sequence[Sequence[Reward]], totals: torch.Tensor
     ) -> None:
         cost = self.meter.cost
         cost.generated_tokens += sum(len(text.output_ids) for group in texts for text in group)
-        cost.unscored_texts += sum(reward.structure is None for group in rewards for reward in group)
+        if self.settings.structure_weight:
+            cost.unscored_texts += sum(reward.structure is None for group in rewards for reward in group)
         cost.groups += len(totals)
         cost.equal_groups += int((totals.amax(-1) == totals.amin(-1)).sum())
         cost.reward_sum += float(totals.sum())
@@ -151,17 +179,21 @@ def _group(problem: Problem, texts: Sequence[Text], advantage: torch.Tensor) -> 
 def held_out_metrics(rewards: Sequence[Reward], texts: Sequence[Text], settings: RlkdSettings) -> Metrics:
     """Means over held-out problems: reward, structure, right answers and length; and the number of texts.
 
-    `structure` is the mean over texts that could be divided into steps; `unscored` counts the others.
+    `structure` is the mean over texts that could be divided into steps; `unscored` counts the others. Both
+    are left out where the structure has weight 0, since it is not computed then.
     """
-    scored = [reward.structure for reward in rewards if reward.structure is not None]
-    structure = sum(scored) / len(scored) if scored else 0.0
     correct = sum(reward.correct for reward in rewards) / len(rewards)
+    reward, of_structure = settings.correctness_weight * correct, {}
+    if settings.structure_weight:
+        scored = [reward.structure for reward in rewards if reward.structure is not None]
+        structure = sum(scored) / len(scored) if scored else 0.0
+        reward += settings.structure_weight * structure
+        of_structure = {"structure": structure, "unscored": float(len(rewards) - len(scored))}
     return {
-        "reward": settings.structure_weight * structure + settings.correctness_weight * correct,
-        "structure": structure,
+        "reward": reward,
         "correct": correct,
         "tokens": sum(len(text.output_ids) for text in texts) / len(texts),
-        "unscored": float(len(rewards) - len(scored)),
+        **of_structure,
         "texts": float(len(texts)),
     }
 
@@ -195,12 +227,7 @@ def train_rlkd(
         TrainingError: the loss is not finite, or checkpoints of another run.
         WriteError: a checkpoint or the folder could not be written.
     """
-    if not data.train or not data.held_out:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in data.left_out.items())
-        raise RlkdError(
-            f"labels: expected problems on both sides, got {len(data.train)} to train on and "
-            f"{len(data.held_out)} held out (left out: {reasons}); label more problems"
-        )
+    data.require_problems()
     loop = loop.with_default_lr(RLKD_LR)
     torch.manual_seed(loop.seed)
     model = RlkdModel(
@@ -211,22 +238,8 @@ def train_rlkd(
         settings.clip_range,
         settings.kl_weight,
     )
-    runner = ModelRunner(model.student, student.name, student.text_vocab)  # type: ignore[arg-type]
-    sampler = Sampler(runner, data.limits, data.decode, settings.rows)
-    training = RlkdTraining(model, sampler, rewarder, data.held_out, settings, loop.seed)
     work = out.with_name(out.name + ".training")
-    result = Loop[Problem](
-        model,
-        data.train,
-        training.collate,
-        training.evaluate,
-        "reward",
-        loop,
-        work / METHOD,
-        identity,
-        prepare=training.prepare,
-        repeats=settings.updates,
-    ).run()
+    result = _fit(model, student, data, rewarder, settings, loop, work / METHOD, identity)
     record = _training_record(result, data, {**identity, "loop": asdict(loop)})
     info = _describe(student, model, data, record)
     processes = PartialState()
@@ -235,6 +248,34 @@ def train_rlkd(
         shutil.rmtree(work)
     processes.wait_for_everyone()
     return info
+
+
+def _fit(
+    model: RlkdModel,
+    student: Student,
+    data: TrainingData,
+    rewarder: Rewarder,
+    settings: RlkdSettings,
+    loop: LoopSettings,
+    folder: Path,
+    identity: Mapping[str, Any],
+) -> TrainingResult:
+    """Run the training loop; the model then has the parameters of the best evaluation."""
+    runner = ModelRunner(model.student, student.name, student.text_vocab)  # type: ignore[arg-type]
+    sampler = Sampler(runner, data.limits, data.decode, settings.rows)
+    training = RlkdTraining(model, sampler, rewarder, data.held_out, settings, loop)
+    return Loop[Problem](
+        model,
+        data.train,
+        training.collate,
+        training.evaluate,
+        "reward",
+        loop,
+        folder,
+        identity,
+        prepare=training.prepare,
+        repeats=settings.updates,
+    ).run()
 
 
 def _training_record(

@@ -46,6 +46,7 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     if not missing:
         raise SelectorError(f"complete={selector.folder}: it has all for proposer {' and '.join(PROPOSERS)}")
     train, held_out = labels.split(trained["settings"]["held_out"])
+    train = train[: trained["settings"].get("limit")]  # folders of earlier versions had no limit
     model = make_model(student, SelectorSettings(**trained["selector"]), selector)
     work = out.with_name(out.name + ".training")
     identity = {"complete": selector.hash, "labels": labels.hash}

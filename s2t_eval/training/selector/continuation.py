@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from s2t_eval.methods.selector_folder import Selector, SelectorError, SelectorInfo
-from s2t_eval.training.labels import LabelSet
+from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.selector.held_out import HeldOut
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
 from s2t_eval.training.student import Student
+
+logger = logging.getLogger(__name__)
 
 LABEL_IDENTITY = ("student", "teacher", "vocabulary", "data", "prompt", "teacher_context", "steps", "tau")
 """Fields of a label set's manifest that identify it; the other fields are measurements."""
@@ -73,3 +77,33 @@ def require_same_labels(
             f"{artifact}: it was trained on other labels or with another --held_out, so problems that are "
             "held out here may have been trained on; use the same, or train from the beginning"
         )
+
+
+def warn_of_earlier_choice(start: Selector) -> None:
+    """Warn where all held-out texts chose the checkpoint of `start`, those of the figures included.
+
+    Selectors were made so before held-out texts had two halves.
+    """
+    if "reported_problems" not in start.info.training:
+        logger.warning(
+            "start=%s: its checkpoint was chosen by all held-out problems, so the figures of this training "
+            "are of problems that chose what it starts from; train from the beginning for others",
+            start.folder,
+        )
+
+
+def seen_texts(
+    train: Sequence[Trajectory], limit: int | None, held_out: HeldOut, start: Selector | None
+) -> list[Trajectory]:
+    """The texts that a selector is trained on or chosen by, those of the selector it starts from included.
+
+    Args:
+        train: the training side of the labels.
+        limit: number of these texts that are trained on; None: all. That of `start` may have been another.
+        held_out: the halves of the held-out texts.
+        start: the selector that is started from.
+    """
+    if start is None:
+        return [*train[:limit], *held_out.choosing]
+    was_chosen_by_all = "reported_problems" not in start.info.training
+    return [*train, *held_out.choosing, *(held_out.reported if was_chosen_by_all else [])]

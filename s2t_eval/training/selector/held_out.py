@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from s2t_eval.training.labels import LabelError, Trajectory
 from s2t_eval.training.split import split_by_question
 
+FINGERPRINT = 10
+"""Hex digits of a hash that are kept: any two of 10,000 questions share them in 1 of 20,000 sets."""
+
 
 class HeldOut(NamedTuple):
     """Texts that are not trained on; those of one question are always in the same half."""
@@ -41,3 +44,22 @@ def halves_of_training(training: Mapping[str, Any], held_out: Sequence[Trajector
         held_out: all texts that were held out of it.
     """
     return split_held_out(held_out) if "reported_problems" in training else HeldOut(list(held_out), [])
+
+
+def question_fingerprints(texts: Sequence[Trajectory]) -> str:
+    """The questions of these texts, `FINGERPRINT` hex digits each, sorted and joined: a short record."""
+    return "".join(sorted({text.question_hash[:FINGERPRINT] for text in texts}))
+
+
+def unseen_texts(training: Mapping[str, Any], texts: Sequence[Trajectory]) -> list[Trajectory] | None:
+    """The texts whose questions a selector was neither trained on nor chosen by; None where it is not known.
+
+    Args:
+        training: the record in the selector's manifest; those of earlier versions do not list the questions.
+        texts: labelled texts of any label set.
+    """
+    joined = training.get("question_fingerprints")
+    if joined is None:
+        return None
+    seen = {joined[i : i + FINGERPRINT] for i in range(0, len(joined), FINGERPRINT)}
+    return [text for text in texts if text.question_hash[:FINGERPRINT] not in seen]

@@ -19,9 +19,11 @@ from s2t_eval.training.selector.continuation import (
     make_model,
     require_same_form,
     require_same_labels,
+    seen_texts,
+    warn_of_earlier_choice,
 )
 from s2t_eval.training.selector.evaluation import Evaluation
-from s2t_eval.training.selector.held_out import HeldOut, split_held_out
+from s2t_eval.training.selector.held_out import HeldOut, question_fingerprints, split_held_out
 from s2t_eval.training.selector.items import Item, make_items, with_regret_weights
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.reported import with_reported_figures
@@ -63,11 +65,12 @@ def train_selector(
     loop = loop.with_default_lr()
     labels.require_student(student.fingerprint, student.vocabulary)
     _require_steps_of_low_kl(labels, selector, settings)
-    train, all_held_out = labels.split(settings.held_out)
-    train, held_out = train[: settings.limit], split_held_out(all_held_out)
+    all_train, all_held_out = labels.split(settings.held_out)
+    train, held_out = all_train[: settings.limit], split_held_out(all_held_out)
     if start is not None:
         require_same_form(start, selector)
         require_same_labels(f"start={start.folder}", start.info, labels, settings.held_out)
+        warn_of_earlier_choice(start)
     identity = _identity(student, labels, selector, settings, start)
     work = out.with_name(out.name + ".training")
     torch.manual_seed(loop.seed)
@@ -78,6 +81,9 @@ def train_selector(
     training = {
         **_training_record(result, train, held_out, {**identity, "loop": asdict(loop)}),
         "triggers": {proposer: routing.report() for proposer, routing in routings.items()},
+        "question_fingerprints": question_fingerprints(
+            seen_texts(all_train, settings.limit, held_out, start)
+        ),
     }
     info = _describe(student, labels, selector, settings, held_out, routings, training)
     info = with_defaults(info, model, labels, held_out.choosing, settings.top_k, routings, loop.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -12,13 +13,17 @@ from transformers import PreTrainedModel
 
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.selector_folder import Selector
-from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.router import step_table
 from s2t_eval.training.selector.agreement import ranking_scores, score_items
-from s2t_eval.training.selector.held_out import halves_of_training
+from s2t_eval.training.selector.held_out import halves_of_training, unseen_texts
 from s2t_eval.training.selector.items import make_items
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
 
+logger = logging.getLogger(__name__)
+
+SOURCE = ("source", "split")
+"""Entries that name where problems are from."""
 PROBLEMS = ("source", "split", "hash", "problems")
 """Entries of a manifest's `data` that identify the problems."""
 
@@ -36,14 +41,35 @@ class TrajectoryScores(NamedTuple):
 def held_out_trajectories(selector: Selector, labels: LabelSet) -> list[Trajectory]:
     """The trajectories of a label set that this selector was neither trained on nor chosen by.
 
-    Selectors made before held-out texts had halves were chosen by all of them, and get all.
+    Selectors made before held-out texts had halves were chosen by all of them, and get all. Where a folder
+    does not list its questions, problems of another set from the same source may be among them, and a
+    warning says so.
+
+    Raises:
+        LabelError: no trajectory is left.
     """
-    if not has_same_problems(selector.info.labels, asdict(labels.manifest)):
+    training, trained_on = selector.info.training, selector.info.labels["data"]
+    if has_same_problems(selector.info.labels, asdict(labels.manifest)):
+        _, held_out = labels.split(training["settings"]["settings"]["held_out"])
+        halves = halves_of_training(training, held_out)
+        return halves.reported or halves.choosing
+    unseen = unseen_texts(training, list(labels))
+    if unseen is None:
+        if all(trained_on.get(name) == labels.manifest.data.get(name) for name in SOURCE):
+            logger.warning(
+                "selector=%s: it was trained on other problems of %s, and its folder does not list which, so "
+                "some of these %d may be among them; train it anew for figures without them",
+                selector.folder,
+                trained_on.get("source"),
+                len(labels),
+            )
         return list(labels)
-    training = selector.info.training
-    _, held_out = labels.split(training["settings"]["settings"]["held_out"])
-    halves = halves_of_training(training, held_out)
-    return halves.reported or halves.choosing
+    if not unseen:
+        raise LabelError(
+            f"labels: expected problems that selector={selector.folder} has not seen, got {len(labels)} that "
+            "it was trained on or chosen by; label other problems"
+        )
+    return unseen
 
 
 def has_same_problems(trained: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
