@@ -1,9 +1,9 @@
 """Matrix products of few rows on a CPU, in a form with an efficient kernel in MKL.
 
 `F.linear` of a few float32 rows reads the weights several times over; the same product written as (W x^T)^T
-reads them once. Without AVX-512 four rows then take as long as one, and any number that its kernel's blocks do
-not divide takes longer than the next one that they do. LOG.md has the figures. Remove when torch's own linear
-is as fast.
+reads them once. Without AVX-512 four rows then take as long as one, and a number of rows that the kernel's
+blocks do not divide takes longer than the next one that they do. LOG.md has the figures. Remove when torch's
+own linear is as fast.
 """
 
 from __future__ import annotations
