@@ -92,6 +92,7 @@ def test_prefix_is_computed_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert tokens["shared"] < tokens["apart"] / 2
 
 
+@pytest.mark.slow  # four processes
 def test_memory_is_measured_in_separate_processes(capsys: pytest.CaptureFixture[str]) -> None:
     whole, above = report(capsys, "memory")["ratios"]
     for loaded, peak in whole["details"]["bytes"] + whole["details"]["bytes_of_base"]:
