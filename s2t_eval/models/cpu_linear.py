@@ -50,7 +50,13 @@ def transposed(linears: Sequence[nn.Linear], rows: int) -> Iterator[None]:
 
 def transposed_linear(linear: nn.Linear, states: Tensor) -> Tensor:
     """The output of `linear` for states [..., in_features], up to rounding."""
-    product = torch.mm(linear.weight, states.flatten(0, -2).T).T.contiguous()
-    if linear.bias is not None:
-        product += linear.bias
+    product = transposed_product(linear, states.flatten(0, -2)).T.contiguous()
     return product.view(*states.shape[:-1], -1)
+
+
+def transposed_product(linear: nn.Linear, states: Tensor) -> Tensor:
+    """The transposed output [out_features, n] of `linear` for states [n, in_features]."""
+    product = torch.mm(linear.weight, states.T)
+    if linear.bias is not None:
+        product += linear.bias[:, None]
+    return product
