@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from s2t_eval.engine import ModelRunner
-from s2t_eval.engine.upper_scorer import make_scorer
+from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
 from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, AdapterSwitch, Selector, SelectorInfo
 from s2t_eval.model_wrappers.arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
@@ -226,7 +226,9 @@ class S2TLocal(SelectionLM):
         """Models, policy, selector, proposer and seed."""
         settings = {"tau": self.tau, "proposer": self.proposer, "merge": self.local.merge}
         scale = {"adapter_scale": self.adapter_scale} if self.adapter_scale != 1 else {}
-        return {**super().describe(), **settings, **scale}
+        scorer = self.scorer
+        layers = {"scorer_parameters": scorer.num_parameters} if isinstance(scorer, UpperScorer) else {}
+        return {**super().describe(), **settings, **scale, **layers}
 
 
 class PPSLocal(S2TLocal):
