@@ -16,7 +16,7 @@ from benchmarks.decoding import ClockedModel, Run, compare, decode, load_student
 from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.workload import TAUS, Settings
 from s2t_eval.engine import Decoder, ModelRunner
-from s2t_eval.methods.selector_folder import adapter_on
+from s2t_eval.methods.selector_folder import AdapterSwitch
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
@@ -59,7 +59,7 @@ def measure(settings: Settings) -> list[Ratio]:
     peft = get_peft_model(student.base, config, autocast_adapter_dtype=False).eval()
     layers: Any = peft.base_model
     layers.disable_adapter_layers()
-    scorer = ModelRunner(student.base, "scorer", student.text_vocab, partial(adapter_on, peft))
+    scorer = ModelRunner(student.base, "scorer", student.text_vocab, AdapterSwitch(peft))
     new_tokens = settings.new_tokens or NEW_TOKENS
     ratios = []
     for batch in sorted({1, settings.batch}):

@@ -22,7 +22,7 @@ from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.workload import Settings, load_model, load_tokenizer
 from s2t_eval.engine import Decoder
 from s2t_eval.engine.upper_scorer import make_scorer
-from s2t_eval.methods.selector_folder import adapter_on
+from s2t_eval.methods.selector_folder import AdapterSwitch
 from s2t_eval.models.lora import LoraSettings, first_adapted_layer, with_lora
 from s2t_eval.models.vocabulary import text_vocabulary
 from s2t_eval.selection import policy
@@ -81,7 +81,7 @@ def decoder_of(
     peft = with_lora(sharing_weights(model), LoraSettings(), last_layers).eval().to(model.dtype)
     peft.base_model.disable_adapter_layers()
     student = ClockedModel(peft.get_base_model(), "student", vocab)
-    scorer = make_scorer(student, first_adapted_layer(peft), "scorer", partial(adapter_on, peft))
+    scorer = make_scorer(student, first_adapted_layer(peft), "scorer", AdapterSwitch(peft))
     chosen = policy.s2t_local(routed_at_random(student), 1 - tau, DirectScore(), settings.top_k)
     return Decoder(student, chosen, rows=settings.batch, scorer=scorer)
 

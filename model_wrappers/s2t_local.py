@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from typing import Any, cast
 
 import torch
 
 from s2t_eval.engine import ModelRunner
-from s2t_eval.engine.upper_scorer import make_scorer
-from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, Selector, SelectorInfo, adapter_on
+from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
+from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, AdapterSwitch, Selector, SelectorInfo
 from s2t_eval.model_wrappers.arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.model_wrappers.served_selector import (
@@ -188,7 +187,7 @@ class S2TLocal(SelectionLM):
             self.student,
             first_adapted_layer(peft),
             f"{self.student_name} with {self.local.selector}",
-            partial(adapter_on, peft),
+            AdapterSwitch(peft),
         )
 
     def _decoder_options(self) -> dict[str, Any]:
@@ -227,7 +226,9 @@ class S2TLocal(SelectionLM):
         """Models, policy, selector, proposer and seed."""
         settings = {"tau": self.tau, "proposer": self.proposer, "merge": self.local.merge}
         scale = {"adapter_scale": self.adapter_scale} if self.adapter_scale != 1 else {}
-        return {**super().describe(), **settings, **scale}
+        scorer = self.scorer
+        layers = {"scorer_parameters": scorer.num_parameters} if isinstance(scorer, UpperScorer) else {}
+        return {**super().describe(), **settings, **scale, **layers}
 
 
 class PPSLocal(S2TLocal):

@@ -32,6 +32,11 @@ class LayerSplit:
         self._below = list(layers[:first])
         self._above = list(layers[first:])
 
+    @property
+    def num_parameters_above(self) -> int:
+        """Parameters of the upper layers."""
+        return sum(weight.numel() for layer in self._above for weight in layer.parameters())
+
     @contextmanager
     def keeping(self, plan: Pass) -> Iterator[None]:
         """Write the states [tokens, hidden] that enter the upper part into the cache of a pass."""

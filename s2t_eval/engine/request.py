@@ -85,6 +85,7 @@ class Usage:
     counts the teacher's passes, `teacher_tokens` the tokens computed in them, and `teacher_generated` the
     tokens of the text that are the teacher's own (takeover). The scorer is the adapted
     model beside a base proposer (PPS); where the student scores its own branches, it is not counted.
+    Its tokens pass through the adapted layers and those above alone where the adapter is on the last layers.
     `hits` and `misses` count the fired steps at which the teacher's argmax token was, or was not, among the
     candidates; where no teacher selects, neither is counted.
     Where models are on servers, `server_requests` counts the requests to all of them.

@@ -21,7 +21,7 @@ from s2t_eval.engine.step_positions import StepPositions
 from s2t_eval.engine.support import UnsupportedModelError, check_supported
 from s2t_eval.engine.transfer import to_device
 from s2t_eval.models.cpu_linear import transposed, worthwhile
-from s2t_eval.models.lm_head import LMHead, input_device
+from s2t_eval.models.lm_head import Best, LMHead, input_device
 
 PASS_TOKENS = {"cpu": 512}
 PASS_TOKENS_ELSEWHERE = 4096
@@ -122,6 +122,10 @@ class ModelRunner:
     def head(self, hidden: Tensor) -> Tensor:
         """Logits of the text vocabulary, float32 [n, text_vocab], from hidden states [n, hidden]."""
         return self._lm_head.fast_logits(hidden)
+
+    def best_tokens(self, hidden: Tensor) -> Best:
+        """The argmax of `head` for hidden states [n, hidden], in the fastest form."""
+        return self._lm_head.best(hidden)
 
     def head_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
         """Logits of chosen ids only, float32 [n, m], for ids [n, m]; the head's other rows are not read."""

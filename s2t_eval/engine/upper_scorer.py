@@ -46,6 +46,11 @@ class UpperScorer(ModelRunner):
         self._split = LayerSplit(decoder_layers(self.body, self.config.num_hidden_layers), first)
         student.keep_states(self._split)
 
+    @property
+    def num_parameters(self) -> int:
+        """Parameters that a token meets: those of the layers that are computed, adapter included."""
+        return self._split.num_parameters_above
+
     def score_candidates(
         self, rows: Sequence[int], texts: Sequence[Sequence[int]], candidates: Tensor
     ) -> CandidateStates:

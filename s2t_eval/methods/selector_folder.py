@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 from peft import PeftModel, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -357,12 +359,29 @@ def scale_adapter(model: PeftModel, scale: float) -> None:
                 layer.set_scale(name, scale)
 
 
-@contextmanager
-def adapter_on(model: PeftModel) -> Iterator[None]:
-    """Enable the adapter of a model in which it is otherwise disabled (proposer `base`)."""
-    layers: Any = model.base_model
-    layers.enable_adapter_layers()
-    try:
-        yield
-    finally:
-        layers.disable_adapter_layers()
+class AdapterSwitch:
+    """Enables the adapter of a model, in which it is otherwise disabled (proposer `base`), for a pass.
+
+    peft's own switch goes through all modules and changes which weights need a gradient: 14 ms for 24 layers,
+    a good part of a decode step. Here the layers are looked up once and only their flag is changed.
+
+    Args:
+        model: its adapter is attached already.
+    """
+
+    def __init__(self, model: PeftModel) -> None:
+        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        self._layers: list[Any] = [module for module in model.modules() if isinstance(module, kinds)]
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """A block in which the adapter is enabled."""
+        self._set_disabled(False)
+        try:
+            yield
+        finally:
+            self._set_disabled(True)
+
+    def _set_disabled(self, is_disabled: bool) -> None:
+        for layer in self._layers:
+            layer._disable_adapters = is_disabled

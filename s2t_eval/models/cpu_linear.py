@@ -54,12 +54,18 @@ def transposed(linears: Sequence[nn.Linear], rows: int) -> Iterator[None]:
 
 def transposed_linear(linear: nn.Linear, states: Tensor) -> Tensor:
     """The output of `linear` for states [..., in_features], up to rounding."""
-    rows = states.flatten(0, -2)
-    padded = nn.functional.pad(rows, (0, 0, 0, padded_rows(len(rows)) - len(rows)))
-    product = torch.mm(linear.weight, padded.T)[:, : len(rows)].T.contiguous()
-    if linear.bias is not None:
-        product += linear.bias
+    product = transposed_product(linear, states.flatten(0, -2)).T.contiguous()
     return product.view(*states.shape[:-1], -1)
+
+
+def transposed_product(linear: nn.Linear, states: Tensor) -> Tensor:
+    """The transposed output [out_features, n] of `linear` for states [n, in_features]."""
+    padding = padded_rows(len(states)) - len(states)
+    padded = nn.functional.pad(states, (0, 0, 0, padding)) if padding else states
+    product = torch.mm(linear.weight, padded.T)[:, : len(states)]
+    if linear.bias is not None:
+        product += linear.bias[:, None]
+    return product
 
 
 def padded_rows(rows: int) -> int:

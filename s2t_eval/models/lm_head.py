@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from s2t_eval.models.cpu_linear import transposed, worthwhile
+from s2t_eval.models.cpu_linear import ROWS, transposed, transposed_product, worthwhile
+
+BLOCK = 64
+"""Tokens whose logits are first compared with one another."""
+
+
+class Best(NamedTuple):
+    """The most likely token of each row."""
+
+    values: Tensor
+    """its logit, float32 [n]"""
+    ids: Tensor
+    """[n]"""
 
 
 class LMHead:
@@ -60,9 +72,40 @@ class LMHead:
         with transposed(worthwhile(head), len(hidden)):
             return self.logits(hidden if head.weight.is_meta else hidden.to(head.weight.device))
 
+    def best(self, hidden: Tensor) -> Best:
+        """The largest logit of each row and its token, the smaller id of equal ones, for [n, hidden].
+
+        They are those of `fast_logits`, without a copy of all logits in another type or order.
+        """
+        head = self.module
+        if self._soft_cap is not None:  # it makes logits equal that were not
+            return Best(*self.fast_logits(hidden).max(-1))
+        hidden = hidden if head.weight.is_meta else hidden.to(head.weight.device)
+        if len(hidden) in ROWS and worthwhile(head):
+            return column_maxima(transposed_product(head, hidden)[: self.text_vocab])
+        values, ids = head(hidden)[..., : self.text_vocab].max(-1)
+        return Best(values.float(), ids)
+
     def capped(self, logits: Tensor) -> Tensor:
         """Logits with the soft cap of Gemma 2, cap * tanh(logits / cap); unchanged for other models."""
         return logits if self._soft_cap is None else self._soft_cap * torch.tanh(logits / self._soft_cap)
+
+
+def column_maxima(logits: Tensor) -> Best:
+    """The largest of each column of logits float32 [vocab, n] and its row, the first of equal ones.
+
+    A maximum that counts rows is slow along columns: only the best block of a column is searched for its row.
+    """
+    num_blocks = len(logits) // BLOCK
+    whole, rest = logits[: num_blocks * BLOCK], logits[num_blocks * BLOCK :]
+    maxima = [whole.unflatten(0, (num_blocks, BLOCK)).amax(1)] if num_blocks else []
+    if len(rest):
+        maxima.append(rest.amax(0, keepdim=True))
+    values, blocks = torch.cat(maxima).T.contiguous().max(-1)
+    rows = blocks[:, None] * BLOCK + torch.arange(BLOCK, device=logits.device)
+    # The last block may be shorter: what is behind the vocabulary is replaced by its last row.
+    inside = logits.gather(0, rows.clamp(max=len(logits) - 1).T)
+    return Best(values, rows[:, 0] + (inside == values).int().argmax(0))
 
 
 def _has_plain_rows(head: nn.Module) -> bool:

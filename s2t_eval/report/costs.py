@@ -97,6 +97,7 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
 def work(run: Run, parameters: dict[str, float]) -> float:
     """Parameters times tokens computed, prompts included, summed over student, teacher and scorer.
 
+    A scorer that computes some layers alone counts with their parameters (`scorer_parameters`).
     The student's own tokens, those that it discards after a teacher's verification included, count with its
     parameters without an adapter. Tokens that are computed with the adapter (candidates that a scorer reads,
     further passes of Think-at-Hard) count with the adapter too.
@@ -112,7 +113,8 @@ def work(run: Run, parameters: dict[str, float]) -> float:
     with_adapter = _num_parameters(run)
     student = parameters.get(str(info.get("student")), with_adapter)
     total = student * (cost["tokens"] + cost["prefill_tokens"] + cost.get("discarded_tokens", 0))
-    total += with_adapter * (cost.get("scorer_tokens", 0) + cost.get("deeper_passes", 0))
+    total += info.get("scorer_parameters", with_adapter) * cost.get("scorer_tokens", 0)
+    total += with_adapter * cost.get("deeper_passes", 0)
     if not cost["teacher_tokens"]:  # what a teacher reads to evaluate steps is among its tokens
         total += student * cost.get("evaluation_tokens", 0)
     else:

@@ -14,7 +14,7 @@ from benchmarks import gpu, kernels
 from benchmarks.workload import Settings
 from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.engine.step_positions import StepPositions
-from s2t_eval.methods.selector_folder import adapter_on
+from s2t_eval.methods.selector_folder import AdapterSwitch
 from s2t_eval.selection import policy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.scores import ResidualScore
@@ -61,7 +61,7 @@ def pps(device: str) -> list[list[int]]:
     inner = peft.get_base_model()
     weight = torch.randn(3, 64, generator=torch.Generator().manual_seed(0)).to(device)
     chosen = policy.s2t_local(EntropyTrigger(), 2.0, ResidualScore(Readout(weight, "log_odds")), 6)
-    scorer = ModelRunner(inner, "scorer", forward_context=lambda: adapter_on(peft))
+    scorer = ModelRunner(inner, "scorer", forward_context=AdapterSwitch(peft))
     decoder = Decoder(ModelRunner(inner, "student"), chosen, rows=4, scorer=scorer)
     results = {result.index: result for result in decoder.run(requests())}
     assert sum(result.usage.triggers for result in results.values()) > 0

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.engine import Decoder, ModelRunner, Result
-from s2t_eval.methods.selector_folder import adapter_on
+from s2t_eval.methods.selector_folder import AdapterSwitch
 from s2t_eval.selection import policy as presets
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
@@ -44,7 +44,7 @@ def forms(model: PreTrainedModel) -> list[Score]:
 def pps(peft: PeftModel, policy: Policy, rows: int = 4, count: int = 3) -> list[Result]:
     """The plain model writes, the adapted one scores, over one set of weights."""
     inner = peft.get_base_model()
-    scorer = ModelRunner(inner, "scorer", forward_context=lambda: adapter_on(peft))
+    scorer = ModelRunner(inner, "scorer", forward_context=AdapterSwitch(peft))
     peft.base_model.disable_adapter_layers()
     try:
         decoder = Decoder(ModelRunner(inner, "student"), policy, rows=rows, scorer=scorer)
@@ -187,6 +187,6 @@ def test_a_model_without_an_adapter_context_is_left_as_it_was() -> None:
     peft = adapted(tiny_model("qwen2", seed=0))
     peft.base_model.disable_adapter_layers()
     plain = logits_after(peft.get_base_model(), [1, 2, 3])
-    with adapter_on(peft):
+    with AdapterSwitch(peft)():
         assert not torch.equal(logits_after(peft.get_base_model(), [1, 2, 3]), plain)
     assert torch.equal(logits_after(peft.get_base_model(), [1, 2, 3]), plain)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel
 
 from s2t_eval.engine import Decoder, ModelRunner, Request, Result
 from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
-from s2t_eval.methods.selector_folder import adapter_on
+from s2t_eval.methods.selector_folder import AdapterSwitch
 from s2t_eval.models.lora import LoraSettings, first_adapted_layer, with_lora
 from s2t_eval.selection import policy as presets
 from s2t_eval.selection.policy import Policy
@@ -43,7 +42,7 @@ def pps(
     peft.base_model.disable_adapter_layers()
     try:
         student = ModelRunner(peft.get_base_model(), "student")
-        enabled = partial(adapter_on, peft)
+        enabled = AdapterSwitch(peft)
         scorer = scorer or make_scorer(student, first_adapted_layer(peft), "scorer", enabled)
         decoder = Decoder(student, policy, rows=rows, scorer=scorer)
         results = {result.index: result for result in decoder.run(asked)}
@@ -80,7 +79,7 @@ def test_its_states_are_those_of_all_layers(family: str) -> None:
     base = peft.get_base_model()
     peft.base_model.disable_adapter_layers()
     student = ModelRunner(base, "student")
-    scorer = make_scorer(student, first_adapted_layer(peft), "scorer", partial(adapter_on, peft))
+    scorer = make_scorer(student, first_adapted_layer(peft), "scorer", AdapterSwitch(peft))
     for runner in (student, scorer):
         runner.allocate(2, 40)
     texts = [[5, 6, 7, 8, 9], [3, 1, 4, 1, 5, 9, 2, 6]]
@@ -91,7 +90,7 @@ def test_its_states_are_those_of_all_layers(family: str) -> None:
         for current in (texts, changed):
             student.prefill([0, 1], current)
             states = scorer.score_candidates([0, 1], current, candidates)
-            with adapter_on(peft):
+            with AdapterSwitch(peft)():
                 for row, text in enumerate(current):
                     torch.testing.assert_close(states.hidden[row], hidden_after(base, text))
                     for lane, token in enumerate(candidates[row].tolist()):
@@ -104,7 +103,7 @@ def test_its_states_are_those_of_all_layers(family: str) -> None:
 def test_an_adapter_on_the_first_layer_leaves_nothing_to_share(last_layers: int | None) -> None:
     peft = adapted_last(tiny_model("qwen2", seed=0), last_layers)
     assert first_adapted_layer(peft) == 0
-    scorer = make_scorer(ModelRunner(peft.get_base_model()), 0, "scorer", partial(adapter_on, peft))
+    scorer = make_scorer(ModelRunner(peft.get_base_model()), 0, "scorer", AdapterSwitch(peft))
     assert type(scorer) is ModelRunner
 
 

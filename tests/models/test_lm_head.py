@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s2t_eval.models.lm_head import LMHead
+from s2t_eval.models import cpu_linear
+from s2t_eval.models.lm_head import LMHead, column_maxima
 from tests.twins import tiny_model
 
 TEXT_VOCAB = 90
@@ -35,3 +36,36 @@ def test_chosen_rows_have_the_gradient_of_the_whole_head() -> None:
         rows(hidden).square().sum().backward()
         gradients.append(hidden.grad)
     assert torch.allclose(*gradients, atol=1e-6)
+
+
+@pytest.mark.parametrize("vocab", [5, 64, 640, 1000])
+def test_the_best_token_is_the_argmax_in_every_form(vocab: int) -> None:
+    """Many logits are equal, within a block of tokens and across blocks: the smaller id is taken."""
+    logits = torch.randint(-3, 3, (9, vocab), generator=torch.Generator().manual_seed(vocab)).float()
+    values, ids = column_maxima(logits.T.contiguous())
+    assert torch.equal(values, logits.max(-1).values)
+    assert ids.tolist() == [row.index(max(row)) for row in logits.tolist()]
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 8])
+def test_best_tokens_are_those_of_all_logits(
+    family: str, dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few rows on a CPU, where the product is transposed, low precision, and a soft cap."""
+    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", 1)
+    lm_head = LMHead(tiny_model(family, seed=0).to(dtype), TEXT_VOCAB)
+    hidden = torch.randn(rows, lm_head.width, generator=torch.Generator().manual_seed(0)).to(dtype)
+    expected = lm_head.fast_logits(hidden).max(-1)
+    found = lm_head.best(hidden)
+    assert found.values.dtype == torch.float32
+    assert torch.equal(found.values, expected.values)
+    assert torch.equal(found.ids, expected.indices)
+
+
+def test_a_logit_that_is_not_a_number_is_the_best_one() -> None:
+    """Otherwise the check for finite logits would not find it."""
+    logits = torch.zeros(100, 3)
+    logits[70, 1] = float("nan")
+    assert column_maxima(logits).values.isnan().tolist() == [False, True, False]

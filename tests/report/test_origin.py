@@ -125,6 +125,20 @@ def test_questions_that_a_student_reads_to_value_steps_are_work(tmp_path: Path) 
     assert work(valued, {}) - work(plain, {}) == pytest.approx(1_000 * parameters)
 
 
+def test_a_scorer_of_the_last_layers_counts_with_their_parameters(tmp_path: Path) -> None:
+    """Its tokens pass through these layers alone, so a whole model's parameters would be too many."""
+
+    def cut(content: dict[str, Any]) -> None:
+        info(content)["scorer_parameters"] = 1_000
+
+    [whole] = read_runs([EMBEDDED / "pps_local.json"])
+    [last] = read_runs([edited(EMBEDDED / "pps_local.json", tmp_path / "pps_local.json", cut)])
+    parameters = float(whole.results["config"]["model_num_parameters"])
+    tokens = whole.cost["scorer_tokens"]
+    assert tokens > 0
+    assert work(whole, {}) - work(last, {}) == pytest.approx((parameters - 1_000) * tokens)
+
+
 def test_no_correct_answer_and_no_telemetry(tmp_path: Path) -> None:
     [run] = read_runs([edited(GREEDY, tmp_path / "a.json", lambda c: info(c).pop("telemetry"))])
     assert cut_off([run]) != cut_off([run]) and tokens_per_correct([run]) != tokens_per_correct([run])

@@ -103,8 +103,6 @@ class LoopedRunner(ModelRunner):
         # Several layers have the same input: that input, and its rows at the deeper tokens.
         self._lora_input: tuple[Tensor, Tensor] | None = None
         self._adapted: list[Any] = [module for module in peft.modules() if isinstance(module, LoraLayer)]
-        for layer in self._adapted:
-            layer.register_forward_hook(self._adapt)
         self._beyond = 0
         # Position and depth of each deeper slot of a row.
         self._deep_slots: dict[int, list[tuple[int, int]]] = {}
@@ -119,6 +117,8 @@ class LoopedRunner(ModelRunner):
             self.release()
             self._beyond = capacity
         super().allocate(rows, self._beyond + FIRST_ROOM)
+        plain = [(layer, function) for layer, function in self._forms if layer not in self._adapters]
+        self._forms = [*plain, *((layer, self._adapted_forward) for layer in self._adapted)]
 
     def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:
         """As `ModelRunner.prefill`: prompts have one pass, at depth 0."""
@@ -216,14 +216,19 @@ class LoopedRunner(ModelRunner):
             return hidden
         return torch.cat([hidden, self._taps.take()[0].to(hidden)], dim=-1)
 
-    def _adapt(self, layer: LoraLayer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Add the adapter's output at the deeper tokens of a pass, in place; `layer` itself skips it."""
+    def _adapted_forward(self, layer: Any, inputs: Tensor) -> Tensor:
+        """The forward of an adapted layer: its adapter's output is added at the deeper tokens alone.
+
+        peft's own forward, which has to look up what is enabled, is left out.
+        """
+        output: Tensor = layer.base_layer(inputs)
         if self._deep is None:
-            return
-        if self._lora_input is None or self._lora_input[0] is not inputs[0]:
-            self._lora_input = inputs[0], inputs[0][0].index_select(0, self._deep).float()
+            return output
+        if self._lora_input is None or self._lora_input[0] is not inputs:
+            self._lora_input = inputs, inputs[0].index_select(0, self._deep).float()
         down, up = self._adapters[layer]
         output[0].index_add_(0, self._deep, (self._lora_input[1] @ down @ up).to(output.dtype))
+        return output
 
     def _read_adapters(self) -> None:
         """Each adapted layer's two matrices, the second one including the scale.

@@ -16,7 +16,7 @@ import numpy as np
 from peft import PeftModel
 
 from s2t_eval.engine import ModelRunner
-from s2t_eval.methods.selector_folder import adapter_on
+from s2t_eval.methods.selector_folder import AdapterSwitch
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import Rates, measure_thresholds
 from s2t_eval.training.labels import Trajectory
@@ -77,7 +77,7 @@ def make_routing(
     layers.disable_adapter_layers()
     model = ModelRunner(student.model, student.name, student.text_vocab)
     is_own_text = proposer == "base"
-    with adapter_on(peft) if proposer == "tuned" else nullcontext():
+    with AdapterSwitch(peft)() if proposer == "tuned" else nullcontext():
         tables = [step_table(model, half, is_own_text) for half in held_out]
         train_table = None
         if train is not None and trained_router is None:
