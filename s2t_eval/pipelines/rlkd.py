@@ -151,9 +151,9 @@ def train(
     folder = out.with_name(out.name + ".training") / "teacher_texts"
     references = _references(labels, source, student, teacher, limits, settings, folder, identity)
     judges, grade = _judges(teacher, settings, limits), TaskGrade(source.task)
-    sides = _prepared_sides(labels, source, references, judges, grade, teacher, settings)
+    train_side, held_out = _prepared_sides(labels, source, references, judges, grade, teacher, settings)
     decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
-    data = _training_data(*sides, labels, limits, decode, teacher)
+    data = _training_data(train_side, held_out, labels, limits, decode, teacher)
     rewarder = Rewarder(judges.structurer, judges.aligner, grade, settings, judges.cost)
     return train_rlkd(student, tokenizer, data, rewarder, settings, loop, out, identity)
 

@@ -233,7 +233,8 @@ def test_ratios_of_the_first_of_several_updates_are_one(precision: Precision, tm
     model = RatiosOfUpdates(tiny_model("qwen2", 0), lora, VOCAB, TEMPERATURE, CLIP, KL)
     model.distances = []
     disturb(model)
-    items, settings = problems(6), RlkdSettings(group_size=3, updates=2, temperature=TEMPERATURE)
+    items = problems(6)
+    settings = RlkdSettings(structure_weight=0.0, group_size=3, updates=2, temperature=TEMPERATURE)
     loop = RlkdLoopSettings(batch_size=4, precision=precision, lr=1e-2)
     rewarder = Rewarder(RuleStructurer(), RuleAligner(), _first_token_parity, settings)
     sampler = make_sampler(model.student, rows=4)  # type: ignore[arg-type]
