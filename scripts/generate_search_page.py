@@ -76,7 +76,7 @@ def selector_table(data: pd.DataFrame) -> str:
 
 def _selector_row(row: dict[str, Any]) -> list[str]:
     last = f"{_percent(row['last_agree'])} ({_percent(row['last_greedy_agree'])}), n = {row['last_n']:,}"
-    between = f"{100 * row['agree_low']:.1f}–{_percent(row['agree_high'])}"
+    between = f"{100 * row['agree_low']:.1f}–{100 * row['agree_high']:.1f}"
     agree = f"{_percent(row['agree'])} ({between}; {_percent(row['greedy_agree'])}), n = {row['n']:,}"
     return [
         f"`{row['selector']}`",
