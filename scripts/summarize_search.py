@@ -2,10 +2,10 @@
 
     python -m scripts.summarize_search runs/search/trained --out results/search/embedded
 
-The table has a row for each selector: its settings, the figures of its last step on the choosing half of
-the held-out problems (the last step is not chosen), and those of the kept parameters on the reported half,
-with n and 95 % intervals. The figure is the learning curve: Agree@1 of the last step over the number of
-problems, of the selectors that differ in that number alone.
+The table has a row for each selector: its settings, whose texts it was trained on, the figures of its last
+step on the choosing half of the held-out problems (the last step is not chosen), and those of the kept
+parameters on the reported half, with n and 95 % intervals. The figure is the learning curve: Agree@1 of the
+last step over the number of problems, of the selectors that differ in that number alone.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def row(folder: Path) -> dict[str, Any]:
         "steps": training["steps"],
         "best_step": training["best_step"],
         "averaged": training["averaged"],
+        "texts": "greedy" if info["labels"].get("rollouts") is None else "selector",
+        "start": training["settings"].get("start"),
         **settings,
         **_last_step(training),
         "chosen_by_agree": chosen_by,
@@ -101,7 +103,7 @@ def _expected(training: Mapping[str, Any]) -> dict[str, Any]:
 
 def learning_curve(data: pd.DataFrame) -> Plot | None:
     """Agree@1 of the last step over the number of problems, a line for each recipe with several numbers."""
-    settings = [name for names in SHOWN.values() for name in names]
+    settings = ["texts", *(name for names in SHOWN.values() for name in names)]
     groups = [part for _, part in data.groupby(settings, dropna=False) if part["problems"].nunique() > 1]
     if not groups:
         return None
@@ -129,6 +131,7 @@ def learning_curve(data: pd.DataFrame) -> Plot | None:
 def write(folders: Sequence[Path], out: Path) -> None:
     """Write `selectors.csv` and, where there is one, the learning curve."""
     data = pd.DataFrame([row(folder) for folder in folders])
+    data["start"] = data["start"].replace(dict(zip(data["checkpoint"], data["selector"], strict=True)))
     out.mkdir(parents=True, exist_ok=True)
     data.to_csv(out / "selectors.csv", index=False, float_format="%.6g")
     curve = learning_curve(data)

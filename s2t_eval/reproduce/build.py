@@ -80,6 +80,8 @@ class _Builder(StageList):
     def _artifacts(self, seed: int) -> None:
         """Everything trained, with one seed."""
         for name, selector in self.recipe.selectors.items():
+            if selector.labels is not None and (selector.labels, seed) not in self.made:
+                self._round(selector.labels, self.recipe.rounds[selector.labels], seed)
             self._train(name, selector, seed)
         for name, distil in self.recipe.distilled.items():
             self._distil(name, distil, seed)
@@ -140,7 +142,11 @@ class _Builder(StageList):
 
     def _train(self, name: str, part: parts.SelectorPart, seed: int) -> None:
         labels, label_fields = self._labels()
-        words = ["s2t_eval", "train", *self._loading(), "--labels", str(labels), *options(part, "start")]
+        if part.labels is not None:
+            made = self.made[part.labels, seed]
+            labels, label_fields = made.place, {"needs": {made.stage: made.place}}
+        words = ["s2t_eval", "train", *self._loading(), "--labels", str(labels)]
+        words += options(part, "start", "labels")
         fields = merged_fields(self._model_fields("student"), label_fields)
         if part.start is not None:
             start = self.made[part.start, seed]
@@ -149,6 +155,24 @@ class _Builder(StageList):
         texts = least(part.limit, self._label_count()) or 0
         work = self._training_work(texts, part, BOTH[:1])
         self._add_training(name, "train", words, part, seed, fields, work)
+
+    def _round(self, name: str, part: parts.RoundPart, seed: int) -> None:
+        """The labels' problems once more, on texts that a selector writes."""
+        labels = self.recipe.labels
+        assert labels is not None and labels.problems is not None
+        writer = self.made[part.selector, seed]
+        problems, stage = labels.problems, self._stage_name(name, seed)
+        output = self.out / "rounds" / stage
+        plain = replace(labels, selector=None, selector_trigger=None, selector_tau=None)
+        words = ["s2t_eval", "collect", *self._loading(), *posing(self.recipe, problems)]
+        words += ["--teacher", self._model("teacher"), *options(plain, "problems")]
+        words += ["--selector", str(writer.place), *option("selector_trigger", part.trigger)]
+        words += [*option("selector_tau", part.tau), "--out", str(output)]
+        fields = {**self._model_fields(*BOTH), **self._problem_fields(problems)}
+        fields = merged_fields(fields, {"needs": {writer.stage: writer.place}})
+        work = Work.of_texts(self._count(problems), (*BOTH, "student"), self.recipe)
+        settings = [asdict(labels), asdict(part)]
+        self._add(Stage(stage, "collect", tuple(words), output, settings, work=work, **fields), name, seed)
 
     def _distil(self, name: str, part: parts.DistilPart, seed: int) -> None:
         labels, label_fields = self._labels()

@@ -124,6 +124,25 @@ class LabelsPart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoundPart:
+    """`s2t-eval collect --selector`: the problems of the recipe's labels, on texts that a selector writes.
+
+    Everything else is that of the recipe's labels, so the same problems are held out.
+
+    Args:
+        selector: name of a selector of the recipe.
+        trigger, tau: of that selector, while it writes; None: its default.
+    """
+
+    selector: str
+    trigger: str | None = None
+    tau: float | None = None
+
+    def __post_init__(self) -> None:
+        require_ranges(self, tau=RATE)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """Settings of the training loop (`training.loop.LoopSettings`) and of the adapter.
 
@@ -180,6 +199,7 @@ class SelectorPart(Adapter):
     """`s2t-eval train`: a selector, its routers and thresholds.
 
     Args:
+        labels: name of a round of the recipe; None takes its labels.
         start: name of another selector of the recipe to go on from.
     """
 
@@ -199,6 +219,7 @@ class SelectorPart(Adapter):
     limit: int | None = None
     skip_routers: bool = False
     keep: Literal["agree@1", "gain", "tuned_gain", "last"] | None = None
+    labels: str | None = None
     start: str | None = None
 
     def __post_init__(self) -> None:

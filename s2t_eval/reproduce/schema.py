@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from s2t_eval.reproduce.parts import (
     DistilPart,
     LabelsPart,
     RlkdPart,
+    RoundPart,
     RouterPart,
     SelectorPart,
     TahPart,
@@ -24,8 +25,8 @@ from s2t_eval.reproduce.parts import (
 NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 RESERVED = ("student", "teacher", "labels", "calibration")
 """References that every recipe has; artifacts of a recipe's own have other names."""
-SECTIONS = ("selectors", "distilled", "rlkd", "tah", "routers", "choices")
-"""Sections whose entries are trained or chosen, each under a name of its own."""
+SECTIONS = ("rounds", "selectors", "distilled", "rlkd", "tah", "routers", "choices")
+"""Sections whose entries are collected, trained or chosen, each under a name of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +167,8 @@ class Recipe:
         prompt, limits: of all stages.
         calibration: thresholds, known as `${calibration}`.
         labels: known as `${labels}`.
+        rounds: name -> further labels of the same problems, on texts that a trained selector writes; known as
+            `${NAME}`, and trained on by the selectors whose `labels` names them.
         selectors, distilled, rlkd, tah, routers, choices: name -> what is trained under it, known as
             `${NAME}`.
         methods: name -> a row.
@@ -183,6 +186,7 @@ class Recipe:
     limits: Limits = field(default_factory=Limits)
     calibration: CalibrationPart | None = None
     labels: LabelsPart | None = None
+    rounds: dict[str, RoundPart] = field(default_factory=dict)
     selectors: dict[str, SelectorPart] = field(default_factory=dict)
     distilled: dict[str, DistilPart] = field(default_factory=dict)
     rlkd: dict[str, RlkdPart] = field(default_factory=dict)
@@ -231,11 +235,7 @@ class Recipe:
             if choice.selector not in self.selectors:
                 known = ", ".join(self.selectors) or "none"
                 raise ValueError(f"choices.{name}.selector: {choice.selector!r} is none; there are {known}")
-        above: list[str] = []
-        for name, selector in self.selectors.items():
-            if selector.start is not None and selector.start not in above:
-                raise ValueError(f"selectors.{name}.start: expected one above it, got {selector.start!r}")
-            above.append(name)
+        self._require_rounds()
         for i, task in enumerate(self.tasks):
             unknown = [name for name in task.methods if name not in self.methods]
             if unknown:
@@ -258,3 +258,29 @@ class Recipe:
                     f"models.teacher: rlkd.{name} has its texts as references and needs one; name it, or "
                     "give references: solutions"
                 )
+
+    def _require_rounds(self) -> None:
+        """Selectors that start from another, or learn from texts of another, come after it."""
+        if self.rounds and (self.labels is None or self.labels.problems is None):
+            raise ValueError("rounds: they label the problems of `labels` again; name labels.problems")
+        above: list[str] = []
+        for name, selector in self.selectors.items():
+            if selector.start is not None and selector.start not in above:
+                raise ValueError(f"selectors.{name}.start: expected one above it, got {selector.start!r}")
+            if selector.labels is not None:
+                self._require_round(f"selectors.{name}.labels", selector.labels, above)
+            above.append(name)
+        for name in self.rounds:
+            if all(selector.labels != name for selector in self.selectors.values()):
+                raise ValueError(f"rounds.{name}: no selector is trained on it; name it in one's `labels`")
+
+    def _require_round(self, place: str, name: str, above: Sequence[str]) -> None:
+        """Raise `ValueError` unless this is a round whose texts one of the selectors above writes."""
+        if name not in self.rounds:
+            known = ", ".join(self.rounds) or "none"
+            raise ValueError(f"{place}: {name!r} is none of the rounds; there are {known}")
+        if (writer := self.rounds[name].selector) not in above:
+            raise ValueError(
+                f"{place}: expected a round of a selector above it, got {name!r}, whose texts "
+                f"{writer!r} writes"
+            )

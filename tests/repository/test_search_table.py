@@ -9,8 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.embedded import embedded_path
 from s2t_eval.statistics import wilson
+from scripts import generate_search_page
 from scripts.summarize_search import row, write
 from tests import learning
 
@@ -48,3 +50,30 @@ def test_selectors_of_before_are_refused() -> None:
         ValueError, match=r"expected a selector folder of this version .*'choosing' is missing"
     ):
         row(embedded_path("embedded/selector"))
+
+
+def test_the_tables_of_the_page_are_those_of_the_committed_figures() -> None:
+    page = generate_search_page.PAGE.read_text()
+    assert generate_search_page.written(page) == page
+
+
+def test_a_page_without_its_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"selector-search\.md: expected the lines '<!-- Shares: "):
+        generate_search_page.written("# A page\n")
+
+
+def test_a_second_round_is_no_point_of_the_learning_curve(tmp_path: Path) -> None:
+    """Its settings are those of the first round: its point was drawn among selectors of greedy texts."""
+    first = with_problems(learning.selector("direct"), tmp_path / "first", 9)
+    second = with_problems(first, tmp_path / "second", 9)
+    info = json.loads((second / "selector.json").read_text())
+    info["labels"]["rollouts"] = {"selector": folder_hash(first)}
+    info["training"]["settings"]["start"] = folder_hash(first)
+    (second / "selector.json").write_text(json.dumps(info))
+    write([learning.selector("direct"), first, second], tmp_path / "out")
+    data = pd.read_csv(tmp_path / "out" / "selectors.csv").set_index("selector")
+    assert data.loc["second", "texts"] == "selector" and data.loc["second", "start"] == "first"
+    curve = pd.read_csv(tmp_path / "out" / "learning_curve.csv")
+    assert "first" in set(curve["selector"]) and "second" not in set(curve["selector"])
+    table = generate_search_page.selector_table(pd.read_csv(tmp_path / "out" / "selectors.csv"))
+    assert "from `first`, on its own texts" in table.splitlines()[-1]

@@ -105,6 +105,28 @@ def test_a_chosen_selector_is_a_copy_of_the_trained_one() -> None:
     assert stages["looped"].copy_of == stages["looped.passes"].output
 
 
+def test_a_round_labels_the_same_problems_on_the_texts_of_a_selector() -> None:
+    """Other problems, or labels at other steps, would hold other problems out than the first round."""
+    stages = stages_of("embedded-search")
+    names = list(stages)
+    assert names.index("curve_1600") < names.index("own_texts") == names.index("second_round") - 1
+    first, again, second = stages["labels"], stages["own_texts"], stages["second_round"]
+    assert again.needs == {"curve_1600": stages["curve_1600"].output} and again.kind == "collect"
+    written = " --selector /out/trained/curve_1600 --selector_trigger kl --selector_tau 0.05"
+    expected = " ".join(first.command).replace(" --out /out/labels", f"{written} --out /out/rounds/own_texts")
+    assert " ".join(again.command) == expected
+    assert set(second.needs) == {"own_texts", "curve_1600"}
+    words = " ".join(second.command)
+    assert words.count("--labels") == 1 and "--labels /out/rounds/own_texts" in words
+    assert "--labels /out/labels" in " ".join(stages["curve_1600"].command)
+
+
+def test_a_round_of_each_seed_is_written_by_the_selector_of_that_seed() -> None:
+    stages = stages_of("embedded-search", "seeds=[0, 1]")
+    assert set(stages["own_texts-seed1"].needs) == {"curve_1600-seed1"}
+    assert set(stages["second_round-seed1"].needs) == {"own_texts-seed1", "curve_1600-seed1"}
+
+
 def test_the_table_of_the_real_pair_is_whole() -> None:
     stages = stages_of("qwen-gsm8k")
     runs = {name.partition("/")[2] for name, stage in stages.items() if stage.kind == EVALUATE}

@@ -86,6 +86,34 @@ def test_mistakes_are_named_in_one_line(tmp_path: Path, change: str, said: str) 
     assert said in refusal(tmp_path, change)
 
 
+ROUNDS = """
+labels: {problems: {task: s2t_arith, limit: 8}, steps: all}
+rounds: {own: {selector: first, trigger: kl, tau: 0.05}}
+selectors:
+  first: {form: direct}
+  second: {labels: own, start: first, form: direct}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("rounds.own.selector=second", "selectors.second.labels: expected a round of a selector above it"),
+        (
+            "selectors.second.labels=owm",
+            "selectors.second.labels: 'owm' is none of the rounds",
+        ),
+        ("selectors.second.labels=null", "rounds.own: no selector is trained on it"),
+        ("labels={folder: there}", "rounds: they label the problems of `labels` again"),
+        ("rounds.own.tau=2", "tau: expected"),
+        ("selectors={own: {form: direct}}", "selectors.own: the name is taken by rounds"),
+    ],
+)
+def test_a_round_follows_the_selector_that_writes_its_texts(tmp_path: Path, change: str, said: str) -> None:
+    assert read_recipe(write(tmp_path, SMALL + ROUNDS)).recipe.selectors["second"].labels == "own"
+    assert said in refusal(tmp_path, change, text=SMALL + ROUNDS)
+
+
 def test_yaml_that_would_lose_something_is_refused(tmp_path: Path) -> None:
     """YAML's own reader takes the last of two equal keys, `lr: 1e-4` for a text and `no` for false."""
     assert "'title' is there twice" in refusal(tmp_path, text=SMALL + "title: again\n")
