@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -79,8 +80,10 @@ def decoder_of(
 ) -> Decoder:
     """PPS with an untrained adapter on the last layers, over the weights of `model`."""
     peft = with_lora(sharing_weights(model), LoraSettings(), last_layers).eval().to(model.dtype)
-    peft.base_model.disable_adapter_layers()
-    student = ClockedModel(peft.get_base_model(), "student", vocab)
+    layers: Any = peft.base_model
+    layers.disable_adapter_layers()
+    base: Any = peft.get_base_model()
+    student = ClockedModel(base, "student", vocab)
     scorer = make_scorer(student, first_adapted_layer(peft), "scorer", AdapterSwitch(peft))
     chosen = policy.s2t_local(routed_at_random(student), 1 - tau, DirectScore(), settings.top_k)
     return Decoder(student, chosen, rows=settings.batch, scorer=scorer)

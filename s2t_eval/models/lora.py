@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
@@ -35,8 +37,8 @@ def with_lora(base: PreTrainedModel, lora: LoraSettings, last_layers: int | None
         if last_layers > len(layers):
             raise ValueError(f"last_layers: expected at most the student's {len(layers)}, got {last_layers}")
         # peft resolves "all-linear" to whole paths, to which it does not apply `layers_to_transform`.
-        names = {name.split(".")[-1] for name, part in layers.named_modules() if type(part) is nn.Linear}
-        config.target_modules = names
+        names = {name.split(".")[-1] for name, part in layers.named_modules() if isinstance(part, nn.Linear)}
+        config.target_modules = sorted(names)
         config.layers_to_transform = list(range(len(layers) - last_layers, len(layers)))
     return get_peft_model(base, config)
 
@@ -46,7 +48,7 @@ def first_adapted_layer(model: PeftModel) -> int:
 
     With an adapter that changes no layer it is the number of layers.
     """
-    base = model.get_base_model()
+    base: Any = model.get_base_model()
     layers = _layers_of(base)
     adapted = [
         module for module in base.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
