@@ -76,7 +76,7 @@ demo: install
 regress: export OMP_NUM_THREADS := 1
 regress: install
 	$(RUN) scripts.run_embedded_baseline --out runs/regress
-	$(RUN) s2t_eval compare results/baselines/embedded runs/regress --fail-on regression cost change
+	$(RUN) s2t_eval compare results/baselines/embedded runs/regress --fail_on regression cost change
 	$(RUN) s2t_eval regrade results/baselines/embedded --check
 
 baseline: export OMP_NUM_THREADS := 1

@@ -3,7 +3,8 @@
     python -m scripts.build_vllm_environment .venv-vllm
 
 vLLM wants an older transformers than the project, so it cannot share its environment. A server of the tests
-runs `ENVIRONMENT/bin/vllm serve`. Two things are changed in the installed packages; their functions say why.
+runs `ENVIRONMENT/bin/vllm serve`. Three things are changed in the installed packages; their functions say
+why.
 """
 
 from __future__ import annotations
@@ -26,6 +27,17 @@ UNUSED = ("torchvision", "torchaudio", "torchcodec")
 BEFORE_PATCH = "if not HAS_TRITON:\n    logger.info("
 PATCH = 'if os.environ.get("TRITON_INTERPRET") == "1":\n    HAS_TRITON = True\n\n'
 
+BEFORE_SCORES = """    batch_size, vocab_size = logits.shape
+    token_ids = token_ids.to(torch.int64)
+    num_logprobs = token_ids.shape[1]
+"""
+SCORES = """    import os
+
+    if os.environ.get("S2T_SCORES_BY_TORCH") == "1":
+        scores = logits.float()
+        return scores.gather(-1, token_ids.to(torch.int64)) - scores.logsumexp(-1, keepdim=True)
+"""
+
 
 def main() -> None:
     """Build the environment unless it is complete."""
@@ -41,6 +53,7 @@ def main() -> None:
     packages = next(folder.glob("lib/python3*/site-packages"))
     name_as_vllm(packages)
     allow_interpreted_triton(packages / "vllm" / "triton_utils" / "importing.py")
+    allow_scores_by_torch(packages / "vllm/v1/worker/gpu/sample/logprob.py")
     subprocess.run([folder / "bin" / "vllm", "--version"], check=True)
 
 
@@ -76,6 +89,20 @@ def allow_interpreted_triton(module: Path) -> None:
     if text.count(BEFORE_PATCH) != 1:
         sys.exit(f"{module}: expected the line {BEFORE_PATCH.splitlines()[0]!r} once; another vLLM?")
     module.write_text(text.replace(BEFORE_PATCH, PATCH + BEFORE_PATCH))
+
+
+def allow_scores_by_torch(module: Path) -> None:
+    """Let torch compute the log-probabilities of named tokens where `S2T_SCORES_BY_TORCH=1`.
+
+    Triton's interpreter takes several times as long for this kernel as the model for its whole pass, so that
+    without it labelling on a CPU measures the interpreter. The tests use the kernel.
+    """
+    text = module.read_text()
+    if SCORES in text:
+        return
+    if text.count(BEFORE_SCORES) != 1:
+        sys.exit(f"{module}: expected the line {BEFORE_SCORES.splitlines()[-1]!r} once; another vLLM?")
+    module.write_text(text.replace(BEFORE_SCORES, SCORES + BEFORE_SCORES))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from s2t_eval.embedded import embedded_path
 from scripts import build_vllm_environment, run_embedded_baseline, train_embedded_pair
@@ -57,3 +59,22 @@ def test_triton_stays_enabled_where_it_is_interpreted(tmp_path: Path) -> None:
     module.write_text("HAS_TRITON = False\n")
     with pytest.raises(SystemExit, match="another vLLM"):
         build_vllm_environment.allow_interpreted_triton(module)
+
+
+def test_torch_computes_scores_where_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function with the patch, which is made once, and the values of the definition."""
+    module = tmp_path / "logprob.py"
+    before = build_vllm_environment.BEFORE_SCORES
+    module.write_text(f"import torch\ndef scores(logits, token_ids):\n{before}    return None\n")
+    for _ in range(2):
+        build_vllm_environment.allow_scores_by_torch(module)
+    assert module.read_text().count("S2T_SCORES_BY_TORCH") == 1
+    patched: dict[str, Any] = {}
+    exec(module.read_text(), patched)
+    logits, ids = torch.randn(3, 9), torch.tensor([[0, 8], [1, 1], [5, 2]])
+    assert patched["scores"](logits, ids) is None
+    monkeypatch.setenv("S2T_SCORES_BY_TORCH", "1")
+    torch.testing.assert_close(patched["scores"](logits, ids), logits.log_softmax(-1).gather(-1, ids))
+    module.write_text("def other(): ...\n")
+    with pytest.raises(SystemExit, match="another vLLM"):
+        build_vllm_environment.allow_scores_by_torch(module)
