@@ -59,10 +59,12 @@ def measure(settings: Settings) -> list[Ratio]:
         )
         for name in POLICIES
     ]
-    scale = divide([one.seconds for one in runs["entropy64"]], [one.seconds for one in runs["few"]])
+    sides_of_scale = runs["entropy64"], runs["few"]
+    scale = divide(*([one.seconds for one in side] for side in sides_of_scale))
+    scale_cpu = divide(*([one.client_seconds for one in side] for side in sides_of_scale))
     name = f"client, {min(MANY, number)} texts at once to {FEW}, seconds a text"
     growth = Ratio("client, memory after all rounds to before", [after / before] * settings.repeats, FLAT)
-    return [*costs, Ratio(name, scale, FLAT), growth]
+    return [*costs, Ratio(name, scale, FLAT, cpu=scale_cpu), growth]
 
 
 def resident_bytes() -> int:

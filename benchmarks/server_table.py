@@ -42,7 +42,8 @@ def client_table(content: Mapping[str, Any]) -> str:
     for ratio in content["ratios"]:
         missed = "" if ratio["is_met"] else ": **missed**"
         target = f"{ratio['target'].replace('<=', 'at most')}{missed}" if ratio["target"] else "–"
-        lines.append(_row([ratio["name"], spread(ratio["values"]), target]))
+        cpu = f"; in processor time {spread(ratio['cpu'])}" if ratio["cpu"] else ""
+        lines.append(_row([ratio["name"], f"{spread(ratio['values'])}{cpu}", target]))
     return "\n".join(lines)
 
 

@@ -333,7 +333,7 @@ class _Builder(StageList):
         output, title = self.out / "report", self.recipe.title
         words = ["s2t_eval", "report", *places, "--title", title, "--intervals", *traces]
         is_published = self.recipe.models.student.rsplit("/", 1)[-1].lower() in PUBLISHED_STUDENTS
-        words += [*([] if is_published else ["--no-published"]), "--out", str(output)]
+        words += [*([] if is_published else ["--no_published"]), "--out", str(output)]
         self._add(Stage("report", "report", tuple(words), output, title, needs))
 
     def _analyze(self, places: Sequence[str], traces: Sequence[str], needs: Mapping[str, Path]) -> None:

@@ -62,8 +62,8 @@ def test_options_are_spelt_as_the_help_spells_them() -> None:
     for path in (path for suffix in (".py", ".md", ".yml") for path in tracked(suffix)):
         name = path.relative_to(REPOSITORY)
         if name.parts[0] in folders and name.parts[:2] != ("docs", "reference"):
-            spelt = set(re.findall(r"--[a-z]+(?:-[a-z]+)+", path.read_text(encoding="utf-8")))
-            assert not spelt & hyphened, name
+            text = re.sub(r".*-m benchmarks.*", "", path.read_text(encoding="utf-8"))  # which have hyphens
+            assert not set(re.findall(r"--[a-z]+(?:-[a-z]+)+", text)) & hyphened, name
 
 
 def test_relative_links_lead_somewhere() -> None:

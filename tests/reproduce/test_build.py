@@ -140,8 +140,8 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
     assert (
         "s2t_gsm8k_dev" in stages["calibration"].command and "s2t_gsm8k_dev" in stages["chosen.scan"].command
     )
-    assert "--no-published" in stages["report"].command  # the published student is another model
-    assert "--no-published" not in stages_of("paper")["report"].command
+    assert "--no_published" in stages["report"].command  # the published student is another model
+    assert "--no_published" not in stages_of("paper")["report"].command
 
 
 def test_the_compared_systems_follow_what_they_need() -> None:
