@@ -13,7 +13,7 @@ from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import has_known_layers
 from s2t_eval.engine.layer_split import KEPT, LayerSplit, is_splittable
 from s2t_eval.engine.packing import Packed, pack_branches
-from s2t_eval.engine.pass_results import CandidateStates
+from s2t_eval.engine.pass_results import CandidateStates, Counters
 from s2t_eval.engine.prefix_cache import PrefixCache
 from s2t_eval.engine.runner import CHECKED_TOKENS, ModelRunner
 from s2t_eval.engine.transfer import to_device
@@ -55,6 +55,8 @@ class UpperScorer(ModelRunner):
         self, rows: Sequence[int], texts: Sequence[Sequence[int]], candidates: Tensor
     ) -> CandidateStates:
         """As `ModelRunner.score_candidates`; the student first computes the candidates' lower layers."""
+        for row, text in zip(rows, texts, strict=True):
+            assert self.student.tokens[row] == list(text), "the student has read what the scorer reads"
         if candidates.shape[1]:
             lengths = torch.tensor([len(text) for text in texts])
             capacity = self.student.cache.capacity
@@ -76,14 +78,15 @@ class UpperScorer(ModelRunner):
     def _check_forward(self) -> None:
         """As `ModelRunner._check_forward`; the student reads the text of the check too."""
         student = self.student
-        cache, prefixes = student.cache, student.prefixes
+        cache, prefixes, counters = student.cache, student.prefixes, student.counters
         student.cache, student.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1, CHECKED_TOKENS)
+        student.counters = Counters()
         try:
             with torch.inference_mode():
                 student.prefill([0], [self._checked_text()])
             super()._check_forward()
         finally:
-            student.cache, student.prefixes = cache, prefixes
+            student.cache, student.prefixes, student.counters = cache, prefixes, counters
 
 
 def make_scorer(
