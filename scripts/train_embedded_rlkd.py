@@ -16,8 +16,8 @@ from s2t_eval.embedded import embedded_path
 from scripts.embedded_labels import PAIR, collected_labels
 
 RLKD = (
-    "--limit 1800 --batch_size 32 --correctness_weight 0.2 --schedule linear --average_last 0.5 --evaluations 4 "
-    "--rows 128"
+    "--limit 1800 --batch_size 32 --correctness_weight 0.2 --schedule linear --average_last 0.5 "
+    "--evaluations 4 --rows 128"
 )
 """1,800 problems of 4 texts are as many text visits as the shipped distilled adapter had."""
 
