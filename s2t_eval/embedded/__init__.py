@@ -7,7 +7,8 @@ transformers checkpoints with the same tokenizer:
 
 `arith.py` generates the problems, `tokenizer.py` builds the tokenizer, and `scripts/train_embedded_pair.py`
 trains the models. The student's trained artifacts, `embedded/selector` (for `s2t_local` and `pps_local`),
-`embedded/tah`, `embedded/distilled` and `embedded/r2r`, are made by the other scripts `train_embedded_*.py`.
+`embedded/tah`, `embedded/distilled`, `embedded/rlkd` and `embedded/r2r`, are made by the other scripts
+`train_embedded_*.py`.
 The models were trained on single questions, without examples or instructions before them. Importing this
 module loads neither torch nor transformers.
 """
@@ -20,6 +21,7 @@ _FOLDERS = {
     "embedded/selector": "selector",
     "embedded/tah": "tah",
     "embedded/distilled": "distilled",
+    "embedded/rlkd": "rlkd",
     "embedded/r2r": "r2r",
 }
 
@@ -28,7 +30,7 @@ def embedded_path(name: str) -> Path:
     """The folder of a shipped model or artifact.
 
     Args:
-        name: "embedded/" followed by student, teacher, selector, tah, distilled or r2r.
+        name: "embedded/" followed by student, teacher, selector, tah, distilled, rlkd or r2r.
 
     Returns:
         The folder, for `from_pretrained`, `selector=`, `router=`, `tah=` or `peft=`.

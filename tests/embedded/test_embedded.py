@@ -107,7 +107,7 @@ def test_unknown_split() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(
         ValueError,
-        match="'embedded/x'; known: embedded/distilled, embedded/r2r, embedded/selector",
+        match="'embedded/x'; known: embedded/distilled, embedded/r2r, embedded/rlkd, embedded/selector",
     ):
         embedded_path("embedded/x")
 

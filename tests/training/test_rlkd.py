@@ -389,3 +389,12 @@ def test_teacher_whose_logits_are_no_numbers(
     with pytest.raises(RuntimeError, match=r"broken: logits are not finite at step 0 of request \d+"):
         rlkd(labels, tmp_path / "out", "--teacher", str(tmp_path / "broken"))
     capsys.readouterr()
+
+
+def test_the_shipped_adapter_is_small_and_runs() -> None:
+    folder = embedded_path("embedded/rlkd")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+    info = read_distilled("peft", str(folder))
+    assert info.method == "rlkd" and info.training["cost"]["text_visits"] > 0
+    entry = ours(evaluate("distil", {"peft": "embedded/rlkd"}, limit=4))
+    assert entry["distilled"]["method"] == "rlkd"
