@@ -101,7 +101,8 @@ def _settings(row: dict[str, Any]) -> str:
     words += ["no misses"] if row["drop_misses"] else []
     words.append(f"K {row['num_candidates']}")
     words += [f"averaged {row['averaged']}"] if row["averaged"] else []
-    words += [f"from `{row['start']}`, on its own texts"] if row["texts"] == "selector" else []
+    if not pd.isna(row["start"]):
+        words.append(f"from `{row['start']}`" + (", on its own texts" if row["texts"] == "selector" else ""))
     return ", ".join(words)
 
 

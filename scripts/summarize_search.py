@@ -103,7 +103,7 @@ def _expected(training: Mapping[str, Any]) -> dict[str, Any]:
 
 def learning_curve(data: pd.DataFrame) -> Plot | None:
     """Agree@1 of the last step over the number of problems, a line for each recipe with several numbers."""
-    settings = ["texts", *(name for names in SHOWN.values() for name in names)]
+    settings = ["texts", "start", *(name for names in SHOWN.values() for name in names)]
     groups = [part for _, part in data.groupby(settings, dropna=False) if part["problems"].nunique() > 1]
     if not groups:
         return None
