@@ -14,9 +14,9 @@ Verify = int | Literal["auto"]
 
 MAX_CHUNK = 128
 """Longest chunk of `auto` in tokens: a teacher's pass for each hundred tokens is next to nothing."""
-FIRST_LENGTHS = (1, 2, 4, 8)
+FIRST_LENGTHS = (1, 2, 4)
 """Lengths of a run's first chunks, from which the costs of passes of several sizes are known."""
-FIRST_TOKENS = (1, 8, 16, 32)
+FIRST_TOKENS = (1, 8, 16)
 """Tokens that these passes read at least: with few rows the chunks are longer than that."""
 LENGTHS = (1, 2, 4, 8, 16, 32, 64)
 """Lengths of a chunk of which the fastest is what a round can be spent on instead."""
@@ -33,9 +33,10 @@ ADVANTAGE = 1.01
 """How much faster further rounds have to be; without it, rounding decides where neither is faster."""
 ENTROPY_BINS = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Bounds in nats between steps whose rates of cuts are counted apart."""
-PRIOR_CUTS, PRIOR_STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0), 20.0
+PRIOR_CUTS, PRIOR_STEPS = (0.15, 0.3, 0.6, 1.5, 3.0, 6.0), 20.0
 """Cuts assumed of so many steps before anything has been counted in a bin: an unsure student is cut more
-often. A text's own first few dozen steps outweigh it."""
+often. They are rather too many: tokens drafted behind a cut cost more than a chunk that is too short. A text's
+own first few dozen steps outweigh them."""
 
 
 class Outcome(NamedTuple):

@@ -139,7 +139,7 @@ TEACHER_ON_A_CPU = interpolated(t1=0.323, t2=0.654, t3=0.925, t8=0.826, t16=0.96
 def test_adapted_chunks_are_as_good_as_the_best_length(rows: int, student: Cost, teacher: Cost) -> None:
     """Better at one row, where the entropy tells when to stop."""
     best = max(rate(Together(length), rows, student, teacher) for length in (1, 2, 4, 8, 16, 32, 64))
-    assert rate(AdaptiveChunks(), rows, student, teacher) > (1.02 if rows == 1 else 0.96) * best
+    assert rate(AdaptiveChunks(), rows, student, teacher) > (1.0 if rows == 1 else 0.96) * best
 
 
 def test_costs_are_learned_within_the_first_text() -> None:
@@ -156,7 +156,7 @@ def test_costs_are_learned_within_the_first_text() -> None:
         return sum(first_text(make(), seed) for seed in range(20)) / 20
 
     best = min(mean(lambda length=length: FixedChunks(length)) for length in (1, 8, 16, 32))
-    assert mean(AdaptiveChunks) < 1.2 * best
+    assert mean(AdaptiveChunks) < 1.15 * best
 
 
 class Together(FixedChunks):
