@@ -35,8 +35,8 @@ ENTROPY_BINS = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Bounds in nats between steps whose rates of cuts are counted apart."""
 PRIOR_CUTS, PRIOR_STEPS = (0.15, 0.3, 0.6, 1.5, 3.0, 6.0), 20.0
 """Cuts assumed of so many steps before anything has been counted in a bin: an unsure student is cut more
-often. They are rather too many: tokens drafted behind a cut cost more than a chunk that is too short. A text's
-own first few dozen steps outweigh them."""
+often. They are rather too many: tokens drafted behind a cut cost more than a chunk that is too short. The
+first few dozen steps of a text outweigh them."""
 
 
 class Outcome(NamedTuple):
