@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from peft import PeftModel
@@ -102,7 +102,7 @@ class RlkdModel(nn.Module):
         """Device of the student."""
         return next(self.student.parameters()).device
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> RlkdModel:
         """Stay in evaluation mode: the student's own dropout would change a text's probabilities."""
         return super().train(False)
 
