@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.markdown_table import markdown_table
+
 STOCK = "hf"
 GIBIBYTE = 2**30
 
@@ -22,7 +24,7 @@ def speed_table(content: Mapping[str, Any]) -> str:
         f"right of {content['documents']}",
         f"seconds a right answer, batch {batches[-1]}",
     ]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    rows = []
     for name, label in content["labels"].items():
         cells = [label]
         for batch in batches:
@@ -32,8 +34,9 @@ def speed_table(content: Mapping[str, Any]) -> str:
         cells.append(f"{max((run['peak_memory'] for run in mine), default=0) / GIBIBYTE:.2f}")
         cells.append(f"{mine[0]['correct']:.0f}" if mine else "–")
         cells.append(spread([run["seconds"] / run["correct"] for run in mine if run["correct"]]))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([_caption(content, len({run["round"] for run in runs})), "", *lines])
+        rows.append(cells)
+    caption = _caption(content, len({run["round"] for run in runs}))
+    return f"{caption}\n\n{markdown_table(head, rows)}"
 
 
 def spread(values: Sequence[float]) -> str:

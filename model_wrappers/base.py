@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lm_eval.api.instance import Instance
@@ -30,10 +31,13 @@ from s2t_eval.model_wrappers.response_cache import (
     software,
 )
 from s2t_eval.model_wrappers.seeds import harness_seed
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.stock_arguments import flags_without_arguments
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
+from s2t_eval.model_wrappers.teacher import load_teacher
 from s2t_eval.model_wrappers.telemetry import peak_memory
 from s2t_eval.remote.build import LocalModels
+from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
 
@@ -69,6 +73,8 @@ class EngineLM(HarnessRequests):
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)
         self.teacher: ModelRunner | None = None
+        self.teacher_tokenizer: Any = None
+        self.teacher_fingerprint: str | None = None
         trace = None if self.is_copy else self.arguments.trace
         self.records = RunRecords(self.METHOD, self.telemetry, trace, self.rank)
         self._texts = TextCache()
@@ -92,6 +98,55 @@ class EngineLM(HarnessRequests):
     def policy(self) -> Policy:
         """The policy of this run."""
         raise TypeError(f"{type(self).__name__} defines no policy")
+
+    # ---------------------------------------------------------------- teacher, thresholds
+
+    def find_teacher(self, name: str | None, kwargs: Mapping[str, Any]) -> None:
+        """Load the teacher, or only what is here of one on servers; without either nothing happens.
+
+        Args:
+            name: the argument `teacher`.
+            kwargs: the backend's arguments.
+        """
+        if self.is_teacher_served:
+            assert self.served is not None
+            trust = bool(kwargs.get("trust_remote_code", False))
+            served = self.served.teacher(self.tokenizer, name, trust)
+            self.teacher_tokenizer, self.teacher_fingerprint = served
+        elif name is not None:
+            loaded = load_teacher(name, self.tokenizer, self.teacher_options, kwargs.get("max_length"))
+            self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
+            self.teacher_tokenizer = loaded.tokenizer
+
+    @property
+    def is_teacher_served(self) -> bool:
+        """Whether the teacher is on servers."""
+        return self.served is not None and bool(self.served.fleet.teachers)
+
+    def load_calibration(
+        self, file: str | None, warmup_tokens: int | None, needs_teacher: bool
+    ) -> Calibration | None:
+        """A calibration of this run's models; a warning where the weights of one are not on this machine.
+
+        Args:
+            file: the argument `calibration`.
+            warmup_tokens: those of the run; None: they do not matter.
+            needs_teacher: whether the thresholds that are read depend on the teacher.
+
+        Raises:
+            CalibrationError: it was made for another model, or for other warm-up tokens.
+        """
+        if file is None:
+            return None
+        calibration = Calibration.load(Path(file))
+        student = None if self.student_fingerprint == UNKNOWN_WEIGHTS else self.student_fingerprint
+        teacher = self.teacher_fingerprint if needs_teacher else None
+        calibration.require(student, teacher, calibration.warmup if warmup_tokens is None else warmup_tokens)
+        if student is None or (needs_teacher and teacher is None):
+            logger.warning(
+                "calibration=%s: not compared with the servers' models, whose weights are not here", file
+            )
+        return calibration
 
     # ---------------------------------------------------------------- generation
 

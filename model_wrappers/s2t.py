@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
@@ -19,12 +18,10 @@ from s2t_eval.model_wrappers.arguments import (
 )
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
-from s2t_eval.model_wrappers.served import NOT_COMPARED, UNKNOWN_WEIGHTS
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.splitting import split_arguments
-from s2t_eval.model_wrappers.teacher import load_teacher
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.selection import policy
-from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.divergence_router import DivergenceTrigger
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.router import Router
@@ -53,17 +50,13 @@ class SelectionLM(EngineLM):
         arguments = self.selection
         self.selector = self._load_selector(self.selection.selector)
         self.router = self._load_router()
-        self.teacher_fingerprint: str | None = None
-        self.teacher_tokenizer: Any = None
-        if self.served is not None and self.served.fleet.teachers:
-            trust = bool(kwargs.get("trust_remote_code", False))
-            served = self.served.teacher(self.tokenizer, arguments.teacher, trust)
-            self.teacher_tokenizer, self.teacher_fingerprint = served
-        elif arguments.teacher is not None:
-            self._load_teacher(arguments.teacher, kwargs.get("max_length"))
+        self.find_teacher(arguments.teacher, kwargs)
         if isinstance(self.router, RouterFolder):
             self.router.require_teacher(self.teacher_fingerprint)
-        self.calibration = self._load_calibration()
+        # The threshold of a trigger without a teacher does not depend on the teacher.
+        self.calibration = self.load_calibration(
+            arguments.calibration, arguments.warmup_tokens, needs_teacher=arguments.trigger == "kl"
+        )
         self._policy = self._make_policy()
         if self.served is not None:
             self.generator()  # a policy that servers cannot follow is reported before any prompt is made
@@ -112,11 +105,6 @@ class SelectionLM(EngineLM):
     def _make_policy(self) -> Policy:
         raise TypeError(f"{type(self).__name__} defines no policy")
 
-    def _load_teacher(self, name: str, max_length: int | None) -> None:
-        loaded = load_teacher(name, self.tokenizer, self.teacher_options, max_length)
-        self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
-        self.teacher_tokenizer = loaded.tokenizer
-
     def _load_selector(self, name: str | None) -> Selector | None:
         return None if name is None else load_selector(name, *self._identity_of_student())
 
@@ -143,19 +131,6 @@ class SelectionLM(EngineLM):
                 "on this machine; give threshold=NUMBER or calibration=FILE instead"
             )
         return self.student_fingerprint, vocabulary_hash(self.tokenizer), hidden
-
-    def _load_calibration(self) -> Calibration | None:
-        arguments = self.selection
-        if arguments.calibration is None:
-            return None
-        calibration = Calibration.load(Path(arguments.calibration))
-        # The threshold of a trigger without a teacher does not depend on the teacher.
-        teacher = self.teacher_fingerprint if arguments.trigger == "kl" else None
-        student = None if self.student_fingerprint == UNKNOWN_WEIGHTS else self.student_fingerprint
-        calibration.require(student, teacher, arguments.warmup_tokens)
-        if student is None or (arguments.trigger == "kl" and teacher is None):
-            logger.warning(NOT_COMPARED, arguments.calibration)
-        return calibration
 
     def _firing(self, name: str, tau: float | None) -> tuple[Trigger, float]:
         """The trigger and its threshold; at the rate 1 every step fires, whatever the trigger."""

@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN_WEIGHTS = "unknown"
 """Fingerprint of a student on servers whose weights are not on this machine."""
-NOT_COMPARED = "calibration=%s: not compared with the servers' models, whose weights are not here"
-"""Warning about a calibration, of which the file is to be named."""
 REFUSED = (
     *("peft", "delta", "gguf_file", "load_in_4bit", "load_in_8bit", "quantization_config"),
     *("autogptq", "gptqmodel"),

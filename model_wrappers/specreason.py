@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from lm_eval.api.instance import Instance
@@ -26,12 +25,9 @@ from s2t_eval.model_wrappers.arguments import (
 from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.base import Generator
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
-from s2t_eval.model_wrappers.served import NOT_COMPARED, UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.splitting import split_arguments
-from s2t_eval.model_wrappers.teacher import load_teacher
 from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
 from s2t_eval.remote.build import LocalModels
-from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
 
@@ -130,28 +126,13 @@ class SpecReason(AskingLM):
                 "that scores the student's steps, or teacher_url=URL of a server"
             )
         super().__init__(pretrained, **kwargs)
-        self._find_teacher(arguments.teacher, kwargs)
+        self.find_teacher(arguments.teacher, kwargs)
         self._make_score(has_chat_template=False)  # unusable scores are reported before any text
-        self.calibration = self._load_calibration()
+        # Tokens without a trigger have no effect here.
+        self.calibration = self.load_calibration(
+            arguments.calibration, warmup_tokens=None, needs_teacher=True
+        )
         self.accept = self._accept()
-
-    def _find_teacher(self, name: str | None, kwargs: dict[str, Any]) -> None:
-        """Load the teacher, or only its tokenizer where it is on servers."""
-        self.teacher_fingerprint: str | None
-        if self._is_teacher_served:
-            assert self.served is not None
-            trust = bool(kwargs.get("trust_remote_code", False))
-            served = self.served.teacher(self.tokenizer, name, trust)
-            self.teacher_tokenizer, self.teacher_fingerprint = served
-            return
-        assert name is not None
-        loaded = load_teacher(name, self.tokenizer, self.teacher_options, kwargs.get("max_length"))
-        self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
-        self.teacher_tokenizer = loaded.tokenizer
-
-    @property
-    def _is_teacher_served(self) -> bool:
-        return self.served is not None and bool(self.served.fleet.teachers)
 
     @property
     def steps(self) -> SpecReasonArguments:
@@ -162,7 +143,7 @@ class SpecReason(AskingLM):
     def max_length(self) -> int:
         """Context in tokens: the student's, or the teacher's less the score's question if that is smaller."""
         student_length = super().max_length
-        if self.teacher is None and not self._is_teacher_served:
+        if self.teacher is None and not self.is_teacher_served:
             return student_length
         question_length = len(self._make_score(self.has_chat_template).question)
         if self.teacher is None:
@@ -221,17 +202,6 @@ class SpecReason(AskingLM):
             return make_score(name, self.teacher_tokenizer, has_chat_template)
         except QuestionError as error:
             raise ValueError(f"score={self.steps.score}: {error} (score=logprob)") from error
-
-    def _load_calibration(self) -> Calibration | None:
-        if self.steps.calibration is None:
-            return None
-        calibration = Calibration.load(Path(self.steps.calibration))
-        student = None if self.student_fingerprint == UNKNOWN_WEIGHTS else self.student_fingerprint
-        # Tokens without a trigger have no effect here.
-        calibration.require(student, self.teacher_fingerprint, calibration.warmup)
-        if student is None or self.teacher_fingerprint is None:
-            logger.warning(NOT_COMPARED, self.steps.calibration)
-        return calibration
 
     def _accept(self) -> float:
         """The argument, else the calibrated threshold, else the default."""

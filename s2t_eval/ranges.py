@@ -54,7 +54,7 @@ PROBABILITY = Range("a probability from 0 to 1", 0, 1)
 SEED = whole(0, 2**63 - 1)
 
 
-def require_ranges(settings: object, error: type[ValueError] = ValueError, **ranges: Range) -> None:
+def require_ranges(settings: object, error: type[ValueError] = ValueError, /, **ranges: Range) -> None:
     """Raise `error` unless every named field of some settings is in its range; None is always allowed.
 
     The type of a field excludes None where it has to; here None means that the setting is absent.

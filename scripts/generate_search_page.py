@@ -7,13 +7,14 @@ python -m scripts.generate_search_page --check    # exits with 1 where they are 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from benchmarks.markdown_table import markdown_table
+from scripts.marked_parts import REPOSITORY, replaced_part, write_or_check
+
 PAGE = REPOSITORY / "docs/results/selector-search.md"
 SEARCH = REPOSITORY / "results/search"
 BEGIN = "<!-- {}: written by `python -m scripts.generate_search_page`. -->"
@@ -42,7 +43,7 @@ SELECTOR_HEAD = (
 
 def share_table(data: pd.DataFrame) -> str:
     """A row for each run whose measured share stands beside the expected one."""
-    return _table(SHARE_HEAD, [_share_row(row) for row in data.to_dict("records")])
+    return markdown_table(SHARE_HEAD, [_share_row(row) for row in data.to_dict("records")])
 
 
 def _share_row(row: dict[str, Any]) -> list[str]:
@@ -71,7 +72,7 @@ def _share_name(row: dict[str, Any]) -> str:
 def selector_table(data: pd.DataFrame) -> str:
     """A row for each selector: by form and texts, then by the number of problems."""
     data = data.sort_values(["form", "texts", "problems", "selector"])
-    return _table(SELECTOR_HEAD, [_selector_row(row) for row in data.to_dict("records")])
+    return markdown_table(SELECTOR_HEAD, [_selector_row(row) for row in data.to_dict("records")])
 
 
 def _selector_row(row: dict[str, Any]) -> list[str]:
@@ -126,11 +127,6 @@ def _interval(value: float, low: float, high: float) -> str:
     return f"{100 * value:.0f} %{between}".replace("-", "−")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
-    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
-
-
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
     "Shares": ("share_rule.csv", share_table),
     "Selectors": ("embedded/selectors.csv", selector_table),
@@ -145,26 +141,14 @@ def written(page: str) -> str:
         ValueError: a page without the markers of a table.
     """
     for name, (file, make) in TABLES.items():
-        begin, end = BEGIN.format(name), END.format(name)
-        before, is_begun, rest = page.partition(begin)
-        _, is_ended, after = rest.partition(end)
-        if not is_begun or not is_ended:
-            raise ValueError(f"{PAGE.name}: expected the lines {begin!r} and {end!r}")
         table = make(pd.read_csv(SEARCH / file, dtype={"checkpoint": str}))
-        page = f"{before}{begin}\n\n{table}\n\n{end}{after}"
+        page = replaced_part(PAGE.name, page, BEGIN.format(name), table, END.format(name))
     return page
 
 
 def main() -> None:
     """Write or check the page."""
-    page = PAGE.read_text()
-    if sys.argv[1:] == ["--check"]:
-        if written(page) != page:
-            raise SystemExit(
-                f"{PAGE.relative_to(REPOSITORY)} is stale: python -m scripts.generate_search_page"
-            )
-        return
-    PAGE.write_text(written(page))
+    write_or_check({PAGE: written}, "generate_search_page", sys.argv[1:])
 
 
 if __name__ == "__main__":

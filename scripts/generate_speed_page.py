@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.server_table import server_tables
 from benchmarks.speed_table import speed_table
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from scripts.marked_parts import REPOSITORY, replaced_part, write_or_check
 
 
 class Tables(NamedTuple):
@@ -33,11 +32,9 @@ class Tables(NamedTuple):
 
     def written(self, page: str) -> str:
         """The page with its tables made anew."""
-        before, _, rest = page.partition(self.begin)
-        _, _, after = rest.partition(END)
         files = sorted((REPOSITORY / self.folder).glob("*.json"))
         tables = [self.table(json.loads(path.read_text())) for path in files]
-        return f"{before}{self.begin}\n\n" + "".join(f"{table}\n\n" for table in tables) + f"{END}{after}"
+        return replaced_part(self.page.name, page, self.begin, "\n\n".join(tables), END)
 
 
 END = "<!-- End of the tables. -->"
@@ -49,14 +46,7 @@ PAGES = (
 
 def main() -> None:
     """Write or check the pages."""
-    for tables in PAGES:
-        page = tables.page.read_text()
-        written = tables.written(page)
-        if sys.argv[1:] != ["--check"]:
-            tables.page.write_text(written)
-        elif written != page:
-            name = tables.page.relative_to(REPOSITORY)
-            raise SystemExit(f"{name} is stale: python -m scripts.generate_speed_page")
+    write_or_check({tables.page: tables.written for tables in PAGES}, "generate_speed_page", sys.argv[1:])
 
 
 if __name__ == "__main__":

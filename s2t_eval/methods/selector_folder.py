@@ -19,8 +19,6 @@ from typing import Any, Literal
 
 from peft import PeftModel, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import AuxiliaryTrainingWrapper
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -47,6 +45,7 @@ from s2t_eval.models.loading import (
     attach_adapter,
     require_finite_tensors,
 )
+from s2t_eval.models.lora import adapter_layers
 from s2t_eval.selection.readout import ScoreAs
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.scores import ScoreForm
@@ -370,8 +369,7 @@ class AdapterSwitch:
     """
 
     def __init__(self, model: PeftModel) -> None:
-        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
-        self._layers: list[Any] = [module for module in model.modules() if isinstance(module, kinds)]
+        self._layers = adapter_layers(model)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:

@@ -43,6 +43,13 @@ def with_lora(base: PreTrainedModel, lora: LoraSettings, last_layers: int | None
     return get_peft_model(base, config)
 
 
+def adapter_layers(model: nn.Module) -> list[Any]:
+    """The modules that an adapter has changed: peft's layers, with a base layer in each."""
+    return [
+        module for module in model.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
+    ]
+
+
 def first_adapted_layer(model: PeftModel) -> int:
     """Index of the first decoder layer that the model's adapter changes; 0 if it changes what enters layers.
 
@@ -50,11 +57,10 @@ def first_adapted_layer(model: PeftModel) -> int:
     """
     base: Any = model.get_base_model()
     layers = _layers_of(base)
-    adapted = [
-        module for module in base.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
-    ]
     within = [{id(module) for module in layer.modules()} for layer in layers]
-    places = [next((i for i, ids in enumerate(within) if id(module) in ids), 0) for module in adapted]
+    places = [
+        next((i for i, ids in enumerate(within) if id(module) in ids), 0) for module in adapter_layers(base)
+    ]
     return min(places, default=len(layers))
 
 

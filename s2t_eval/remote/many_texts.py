@@ -81,6 +81,11 @@ def settings_beside(local: LocalModels, settings: RemoteSettings) -> RemoteSetti
     return replace(settings, concurrency=local.rows)
 
 
+def longest_text(requests: abc.Sequence[Request]) -> int:
+    """Tokens of the longest text that may be generated, its prompt included; 0 without requests."""
+    return max((len(request.prompt_ids) + request.max_new_tokens for request in requests), default=0)
+
+
 def require_room(requests: abc.Sequence[Request], longest: int) -> None:
     """Raise `ValueError` for a request that is too long, or samples from too many tokens.
 

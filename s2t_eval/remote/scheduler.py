@@ -11,7 +11,7 @@ from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
-from s2t_eval.remote.many_texts import decode_texts, require_room, settings_beside
+from s2t_eval.remote.many_texts import decode_texts, longest_text, require_room, settings_beside
 from s2t_eval.remote.protocol import MAX_IDS, SUPPORT
 from s2t_eval.remote.settings import RemoteSettings
 from s2t_eval.remote.text import TRIGGERS, TextDecoder
@@ -75,7 +75,7 @@ class RemoteScheduler:
             ServersUnavailableError: no server of a pool answers.
         """
         require_room(requests, self.fleet.max_length)
-        longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
+        longest = longest_text(requests)
         roles = Roles(self.fleet, self.local, self.policy, self.text_vocab, self.settings, longest)
 
         def decoder(session: aiohttp.ClientSession) -> TextDecoder:

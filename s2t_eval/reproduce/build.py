@@ -122,21 +122,18 @@ class _Builder(StageList):
 
     def _collect(self, part: parts.LabelsPart, problems: parts.Problems) -> None:
         output = self.out / "labels"
-        words = ["s2t_eval", "collect", *self._loading(), *posing(self.recipe, problems)]
-        words += [
-            "--teacher",
-            self._model("teacher"),
-            *options(part, "problems", "folder"),
-            "--out",
-            str(output),
-        ]
+        words = self._collecting(part, problems, output)
         work = Work.of_texts(self._count(problems), BOTH, self.recipe)
         fields = {**self._model_fields(*BOTH), **self._problem_fields(problems)}
         if part.selector is not None and Path(part.selector).is_dir():
             fields = merged_fields(fields, {"files": (Path(part.selector),)})
-        self._add(
-            Stage("labels", "collect", tuple(words), output, asdict(part), work=work, **fields), "labels"
-        )
+        self._add(Stage("labels", "collect", words, output, asdict(part), work=work, **fields), "labels")
+
+    def _collecting(self, part: parts.LabelsPart, problems: parts.Problems, output: Path) -> tuple[str, ...]:
+        """The command that collects labels on these problems."""
+        words = ["s2t_eval", "collect", *self._loading(), *posing(self.recipe, problems)]
+        words += ["--teacher", self._model("teacher"), *options(part, "problems", "folder")]
+        return (*words, "--out", str(output))
 
     # ---------------------------------------------------------------- training
 
@@ -163,16 +160,15 @@ class _Builder(StageList):
         writer = self.made[part.selector, seed]
         problems, stage = labels.problems, self._stage_name(name, seed)
         output = self.out / "rounds" / stage
-        plain = replace(labels, selector=None, selector_trigger=None, selector_tau=None)
-        words = ["s2t_eval", "collect", *self._loading(), *posing(self.recipe, problems)]
-        words += ["--teacher", self._model("teacher"), *options(plain, "problems")]
-        words += ["--selector", str(writer.place), *option("selector_trigger", part.trigger)]
-        words += [*option("selector_tau", part.tau), "--out", str(output)]
+        on_own_texts = replace(
+            labels, selector=str(writer.place), selector_trigger=part.trigger, selector_tau=part.tau
+        )
+        words = self._collecting(on_own_texts, problems, output)
         fields = {**self._model_fields(*BOTH), **self._problem_fields(problems)}
         fields = merged_fields(fields, {"needs": {writer.stage: writer.place}})
         work = Work.of_texts(self._count(problems), (*BOTH, "student"), self.recipe)
         settings = [asdict(labels), asdict(part)]
-        self._add(Stage(stage, "collect", tuple(words), output, settings, work=work, **fields), name, seed)
+        self._add(Stage(stage, "collect", words, output, settings, work=work, **fields), name, seed)
 
     def _distil(self, name: str, part: parts.DistilPart, seed: int) -> None:
         labels, label_fields = self._labels()

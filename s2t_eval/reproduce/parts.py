@@ -16,13 +16,13 @@ from s2t_eval.ranges import (
     AT_LEAST_2,
     NOT_NEGATIVE,
     PART,
-    POSITIVE,
     RATE,
     SHARE,
     Range,
     require_ranges,
 )
 from s2t_eval.training.r2r.settings import RULES
+from s2t_eval.training.rlkd.settings import RANGES, Aggregate, Aligner, Structurer
 
 FIRES = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
 
@@ -259,9 +259,9 @@ class RlkdPart(Training):
     """
 
     references: Literal["teacher", "solutions"] = "teacher"
-    structurer: Literal["rule", "llm"] | None = None
-    aligner: Literal["rule", "llm"] | None = None
-    aggregate: Literal["mean", "sum"] | None = None
+    structurer: Structurer | None = None
+    aligner: Aligner | None = None
+    aggregate: Aggregate | None = None
     structure_weight: float | None = None
     correctness_weight: float | None = None
     group_size: int | None = None
@@ -279,21 +279,7 @@ class RlkdPart(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_ranges(
-            self,
-            structure_weight=NOT_NEGATIVE,
-            correctness_weight=NOT_NEGATIVE,
-            group_size=AT_LEAST_2,
-            temperature=POSITIVE,
-            kl_weight=NOT_NEGATIVE,
-            clip_range=PART,
-            updates=AT_LEAST_1,
-            rows=AT_LEAST_1,
-            limit=AT_LEAST_1,
-            max_held_out=AT_LEAST_1,
-            rank=AT_LEAST_1,
-            alpha=AT_LEAST_1,
-        )
+        require_ranges(self, rank=AT_LEAST_1, alpha=AT_LEAST_1, **RANGES)
         for name in ("structurer", "aligner"):
             if self.references == "solutions" and getattr(self, name) == "llm":
                 raise ValueError(f"{name}: llm prompts the teacher, which references=solutions leaves out")

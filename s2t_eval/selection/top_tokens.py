@@ -37,15 +37,13 @@ def top_tokens(logits: Tensor, k: int) -> TopTokens:
     vocab = logits.shape[-1]
     k = min(k, vocab)
     ids = torch.arange(vocab, device=logits.device).expand_as(logits)
-    num_blocks = vocab // BLOCK
-    if num_blocks <= k:
+    if vocab // BLOCK <= k:
         return _best(logits, ids, k)
-    blocks, tail = logits[:, : num_blocks * BLOCK], logits[:, num_blocks * BLOCK :]
-    largest = blocks.unflatten(-1, (num_blocks, BLOCK)).amax(-1)
-    chosen = _best(largest, ids[:, :num_blocks], k).indices
+    blocks, tail = _in_blocks(logits)
+    chosen = _best(blocks.amax(-1), ids[:, : blocks.shape[1]], k).indices
     inside = (chosen[..., None] * BLOCK + torch.arange(BLOCK, device=ids.device)).flatten(1)
     values = torch.cat([logits.gather(-1, inside), tail], dim=-1)
-    return _best(values, torch.cat([inside, ids[:, num_blocks * BLOCK :]], dim=-1), k)
+    return _best(values, torch.cat([inside, ids[:, vocab - tail.shape[-1] :]], dim=-1), k)
 
 
 def top_values(logits: Tensor, k: int) -> Tensor:
@@ -55,16 +53,18 @@ def top_values(logits: Tensor, k: int) -> Tensor:
     """
     vocab = logits.shape[-1]
     k = min(k, vocab)
-    num_blocks = vocab // BLOCK
-    if num_blocks <= k:
+    if vocab // BLOCK <= k:
         return logits.topk(k, dim=-1).values
-    blocks, tail = (
-        logits[:, : num_blocks * BLOCK].unflatten(-1, (num_blocks, BLOCK)),
-        logits[:, num_blocks * BLOCK :],
-    )
+    blocks, tail = _in_blocks(logits)
     chosen = blocks.amax(-1).topk(k, dim=-1).indices
     inside = blocks.gather(1, chosen[..., None].expand(-1, -1, BLOCK)).flatten(1)
     return torch.cat([inside, tail], dim=-1).topk(k, dim=-1).values
+
+
+def _in_blocks(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [batch, vocab] in blocks [batch, blocks, BLOCK], and the rest, which fills no block."""
+    end = logits.shape[-1] // BLOCK * BLOCK
+    return logits[:, :end].unflatten(-1, (-1, BLOCK)), logits[:, end:]
 
 
 def _best(values: Tensor, ids: Tensor, k: int) -> TopTokens:

@@ -36,7 +36,7 @@ def adapted_last(model: PreTrainedModel, last_layers: int | None) -> PeftModel:
 
 
 def pps(
-    peft: PeftModel, policy: Policy, rows: int, asked: list[Request], scorer: ModelRunner | None = None
+    peft: PeftModel, policy: Policy, rows: int, pending: list[Request], scorer: ModelRunner | None = None
 ) -> list[Result]:
     """The plain model writes, the adapted one scores; the adapter is as enabled afterwards as before."""
     peft.base_model.disable_adapter_layers()
@@ -45,10 +45,10 @@ def pps(
         enabled = AdapterSwitch(peft)
         scorer = scorer or make_scorer(student, first_adapted_layer(peft), "scorer", enabled)
         decoder = Decoder(student, policy, rows=rows, scorer=scorer)
-        results = {result.index: result for result in decoder.run(asked)}
+        results = {result.index: result for result in decoder.run(pending)}
     finally:
         peft.base_model.enable_adapter_layers()
-    return [results[i] for i in range(len(asked))]
+    return [results[i] for i in range(len(pending))]
 
 
 @pytest.mark.parametrize("form", ["lookahead", "residual", "direct"])
@@ -64,10 +64,10 @@ def test_it_picks_what_its_slow_twin_picks(
     scores = {"lookahead": LookaheadScore, "residual": ResidualScore}
     score = scores[form](readout(student)) if form in scores else DirectScore()
     policy = presets.s2t_local(trigger, 0.6, score, top_k=3, warmup_tokens=1)
-    asked = requests(4)
-    expected = slow_decode(student, policy, asked, slow_pick(student, peft, score))
+    pending = requests(4)
+    expected = slow_decode(student, policy, pending, slow_pick(student, peft, score))
     for rows in (1, 2, 4):
-        results = pps(peft, policy, rows, asked)
+        results = pps(peft, policy, rows, pending)
         assert outputs(results) == expected
     assert sum(result.usage.flips for result in results) > 0
 

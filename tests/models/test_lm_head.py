@@ -58,10 +58,10 @@ def test_best_tokens_are_those_of_all_logits(
     lm_head = LMHead(tiny_model(family, seed=0).to(dtype), TEXT_VOCAB)
     hidden = torch.randn(rows, lm_head.width, generator=torch.Generator().manual_seed(0)).to(dtype)
     expected = lm_head.fast_logits(hidden).max(-1)
-    found = lm_head.best(hidden)
-    assert found.values.dtype == torch.float32
-    assert torch.equal(found.values, expected.values)
-    assert torch.equal(found.ids, expected.indices)
+    best = lm_head.best(hidden)
+    assert best.values.dtype == torch.float32
+    assert torch.equal(best.values, expected.values)
+    assert torch.equal(best.ids, expected.indices)
 
 
 def test_a_logit_that_is_not_a_number_is_the_best_one() -> None:

@@ -22,7 +22,7 @@ from s2t_eval.methods.reasoning_steps import StepEnds
 from s2t_eval.methods.specreason.scores import StepScore
 from s2t_eval.methods.specreason.stepper import SPECREASON
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
-from s2t_eval.remote.many_texts import decode_texts, require_room, settings_beside
+from s2t_eval.remote.many_texts import decode_texts, longest_text, require_room, settings_beside
 from s2t_eval.remote.protocol import DraftedStep
 from s2t_eval.remote.roles import Student, Teacher
 from s2t_eval.remote.settings import RemoteSettings
@@ -183,9 +183,9 @@ class ServedSpecReason:
         """
         question = len(self.score.question)
         require_room(requests, self.fleet.longest_before(question))
-        longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
+        longest = longest_text(requests) + question
         settings = settings_beside(self.local, self.settings)
-        roles = Roles(self.fleet, self.local, SPECREASON, self.text_vocab, settings, longest + question)
+        roles = Roles(self.fleet, self.local, SPECREASON, self.text_vocab, settings, longest)
 
         def decoder(session: aiohttp.ClientSession) -> SpecReasonText:
             salt = secrets.token_hex(8)

@@ -15,6 +15,19 @@ from s2t_eval.training.settings import LoopSettings, Schedule
 Structurer = Literal["rule", "llm"]
 Aligner = Literal["rule", "llm"]
 Aggregate = Literal["mean", "sum"]
+RANGES = {
+    "structure_weight": NOT_NEGATIVE,
+    "correctness_weight": NOT_NEGATIVE,
+    "group_size": AT_LEAST_2,
+    "temperature": POSITIVE,
+    "kl_weight": NOT_NEGATIVE,
+    "clip_range": PART,
+    "updates": AT_LEAST_1,
+    "rows": AT_LEAST_1,
+    "limit": AT_LEAST_1,
+    "max_held_out": AT_LEAST_1,
+}
+"""Of the settings that only RLKD has."""
 RLKD_LR = 5e-5
 """Peak learning rate, as published (there for all weights)."""
 
@@ -69,20 +82,7 @@ class RlkdSettings(LoraSettings):
     max_held_out: int | None = None
 
     def __post_init__(self) -> None:
-        require_ranges(
-            self,
-            structure_weight=NOT_NEGATIVE,
-            correctness_weight=NOT_NEGATIVE,
-            group_size=AT_LEAST_2,
-            temperature=POSITIVE,
-            kl_weight=NOT_NEGATIVE,
-            clip_range=PART,
-            updates=AT_LEAST_1,
-            held_out=PART,
-            rows=AT_LEAST_1,
-            limit=AT_LEAST_1,
-            max_held_out=AT_LEAST_1,
-        )
+        require_ranges(self, held_out=PART, **RANGES)
         super().__post_init__()
         for name, known in (("structurer", Structurer), ("aligner", Aligner), ("aggregate", Aggregate)):
             value = getattr(self, name)
