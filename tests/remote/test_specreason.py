@@ -180,11 +180,15 @@ def test_a_teacher_with_the_first_model_runner_scores_token_by_token(
 ) -> None:
     score = pair.score("logprob")
     expected = pair.expected(score, 0.7, pair.requests[:2])
+    by_chunk = pair.results(score, 0.7, pair.requests[:2])
     servers[1].quirks = {FIRST_RUNNER}
     try:
-        require_equal(expected, pair.results(score, 0.7, pair.requests[:2]))
+        by_token = pair.results(score, 0.7, pair.requests[:2])
     finally:
         servers[1].quirks = set()
+    require_equal(expected, by_token)
+    chunks, tokens = (sum(r.usage.server_requests for r in results) for results in (by_chunk, by_token))
+    assert tokens > 2 * chunks
 
 
 # ---------------------------------------------------------------- the backend
