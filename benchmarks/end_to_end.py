@@ -7,7 +7,8 @@
 
 Each run is a process of its own, so that its peak memory is its own; loading and grading are not timed. In
 each round every side runs once and another one begins, so that other load affects all of them. The file is
-written after every run and an interrupted measurement is resumed. Run it on an idle machine.
+written after every run; an interrupted measurement is resumed, and rows can be added to an earlier one. Run
+it on an idle machine.
 """
 
 from __future__ import annotations
@@ -119,8 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = read_recipe(arguments.recipe, arguments.set).recipe
     places = dict(place.split("=", 1) for place in arguments.place)
     sides = {side.name: side for side in sides_of(recipe, places, arguments.rows)}
-    heading = describe(recipe, sides, arguments.limit)
-    runs = earlier_runs(arguments.out, heading)
+    heading, runs = with_earlier_runs(arguments.out, describe(recipe, sides, arguments.limit))
     done = {(run["round"], run["batch"], run["side"]) for run in runs}
     for number, batch, name in schedule(list(sides), arguments.batches, arguments.rounds):
         if (number, batch, name) in done:
@@ -160,21 +160,22 @@ def work_of(side: Side, recipe: Recipe, limit: int, batch: int) -> Work:
     )
 
 
-def earlier_runs(out: Path, heading: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs of an interrupted measurement.
+def with_earlier_runs(out: Path, heading: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What all runs have in common and the runs of an earlier measurement, which may have had other rows.
 
     Raises:
-        ValueError: they are of another commit, machine or set of sides.
+        ValueError: the earlier runs are of another commit, machine or task.
     """
     if not out.exists():
-        return []
+        return dict(heading), []
     content = json.loads(out.read_text())
     runs: list[dict[str, Any]] = content.pop("runs")
+    labels = content.pop("labels")
     for name, value in heading.items():
-        if content.get(name) != value:
+        if name != "labels" and content.get(name) != value:
             was = content.get(name)
             raise ValueError(f"{out}: expected runs of {name} {value!r}, got {was!r}; move the file away")
-    return runs
+    return {**heading, "labels": {**labels, **heading["labels"]}}, runs
 
 
 def _parser() -> argparse.ArgumentParser:

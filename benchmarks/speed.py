@@ -99,6 +99,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         taus=tuple(parsed.taus) if parsed.taus else None,
         top_k=parsed.top_k,
         last_layers=tuple(parsed.last_layers) if parsed.last_layers else None,
+        chunks=tuple(parsed.chunks) if parsed.chunks else None,
         student_url=parsed.student_url,
         teacher_url=parsed.teacher_url,
     )
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--taus", type=float, nargs="+", help="rates (branch, local, memory, verify)")
     add("--top-k", type=int, default=default.top_k, help="candidates (8)")
     add("--last-layers", type=int, nargs="+", help="last layers with an adapter (pps; a third)")
+    add("--chunks", type=int, nargs="+", help="lengths beside lockstep and auto (verify; 8 32)")
     add("--student-url", help="servers of the student, joined by + (remote, remote-labels)")
     add("--teacher-url", help="servers of the teacher")
     add("--quick", action="store_true", help="tiny settings: shows that it works, measures nothing")

@@ -71,7 +71,11 @@ def _caption(content: Mapping[str, Any], rounds: int) -> str:
     limited = f"at most {limit} tokens a text" if limit else "the task's length limit"
     return (
         f"**{content['title']}**: `{content['task']}`, the first {content['documents']} documents, "
-        f"{limited}, {content['dtype']}, n = {rounds} rounds (median, smallest and largest); {where}, torch "
+        f"{limited}, {content['dtype']}, n = {rounds} {_rounds(rounds)}; {where}, torch "
         f"{machine['torch']}, load before a run {min(loads):.1f}–{max(loads):.1f}; commit "
         f"`{content['commit'][:7]}`. Memory and seconds are those of the largest batch."
     )
+
+
+def _rounds(number: int) -> str:
+    return "round" if number == 1 else "rounds (median, smallest and largest)"

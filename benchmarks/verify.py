@@ -21,8 +21,8 @@ from s2t_eval.selection.triggers import KlTrigger
 
 NEW_TOKENS = 96
 TAUS = (0.01, 0.05)
-LENGTHS: tuple[Verify, ...] = (1, 8, 32, "auto")
-"""Of chunks; 1 is lockstep."""
+CHUNKS = (8, 32)
+"""Lengths of chunks beside lockstep and `auto`."""
 TARGETS = {(1, 0.01): Target(1.4), (1, 0.05): Target(1.6), (8, 0.01): Target(2.0), (8, 0.05): Target(2.0)}
 """Of `auto`, by batch and rate: with a teacher of three times the student's size."""
 
@@ -40,10 +40,11 @@ def measure(settings: Settings) -> list[Ratio]:
         settings, tokenizer, settings.requests or settings.batch, settings.new_tokens or NEW_TOKENS
     )
     taus = settings.taus or TAUS
+    lengths: tuple[Verify, ...] = (1, *(settings.chunks or CHUNKS), "auto")
     thresholds = _thresholds(settings, student, teacher, requests, taus)
     decoders = {"greedy": Decoder(student, greedy(), rows=settings.batch)}
     for tau, threshold in zip(taus, thresholds, strict=True):
-        for length in LENGTHS:
+        for length in lengths:
             policy = s2t(KlTrigger(), threshold)
             decoders[_side(tau, length)] = Decoder(student, policy, teacher, settings.batch, verify=length)
     for decoder in decoders.values():
@@ -53,7 +54,7 @@ def measure(settings: Settings) -> list[Ratio]:
     return [
         _ratio(settings, tau, length, runs[_side(tau, length)], runs["greedy"])
         for tau in taus
-        for length in LENGTHS
+        for length in lengths
     ]
 
 

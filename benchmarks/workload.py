@@ -89,6 +89,7 @@ class Settings:
         taus: trigger rates; None for the benchmark's default.
         top_k: number of candidates of a fired step.
         last_layers: numbers of last layers that an adapter changes (`pps`); None for the benchmark's default.
+        chunks: lengths of chunks beside lockstep and `auto` (`verify`); None for the benchmark's default.
         student_url: servers of the student, for figures that measure servers.
         teacher_url: servers of the teacher.
     """
@@ -106,6 +107,7 @@ class Settings:
     taus: tuple[float, ...] | None = None
     top_k: int = 8
     last_layers: tuple[int, ...] | None = None
+    chunks: tuple[int, ...] | None = None
     student_url: str | None = None
     teacher_url: str | None = None
 

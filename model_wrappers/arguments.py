@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from s2t_eval.engine.compiled_layers import Compile
 from s2t_eval.method_table import TRIGGER_NAMES
 from s2t_eval.ranges import SEED, SHARE, Range
 from s2t_eval.remote.settings import RemoteSettings, server_urls
@@ -39,14 +40,19 @@ class CommonArguments:
         seed: of all random numbers; each text's own seed is derived from it, the task, the document
             and the repeat.
         trace: JSON-lines file to write, with one line for each generated text.
+        compile: compile the decoder layers of the models in this process with `torch.compile`: "never",
+            "always", or "auto" on a GPU. Texts may then differ from those without it by rounding.
     """
 
     seed: int = 0
     trace: str | None = None
+    compile: Compile = "never"
 
     def __post_init__(self) -> None:
         require_int("seed", self.seed, 0)
         SEED.require("seed", self.seed)
+        if self.compile not in get_args(Compile):
+            raise ValueError(f"compile: expected never, auto or always, got {self.compile!r}")
         if self.trace is not None and not (isinstance(self.trace, str) and self.trace):
             raise ValueError(f"trace: expected the name of a file to write, got {self.trace!r}")
 
@@ -76,6 +82,7 @@ class ServerArguments(CommonArguments):
         if self.student_url is not None:
             server_urls("student_url", str(self.student_url))
         if self.uses_servers:
+            self._require_model_to_compile()
             return
         for name in ("chunk", "concurrency", "timeout_s", "patience_s"):
             if getattr(self, name) != getattr(RemoteSettings, name):
@@ -85,6 +92,17 @@ class ServerArguments(CommonArguments):
     def uses_servers(self) -> bool:
         """Whether a model of the run is on servers."""
         return self.student_url is not None
+
+    @property
+    def has_model_here(self) -> bool:
+        """Whether a model of the run is loaded in this process."""
+        return self.student_url is None
+
+    def _require_model_to_compile(self) -> None:
+        if self.compile != "never" and not self.has_model_here:
+            raise ValueError(
+                f"compile: every model is on a server, which decides it, got {self.compile}; leave it out"
+            )
 
     def require_own_concurrency(self) -> None:
         """Raise `ValueError` for a concurrency where a model of this process decides it by its cache."""
@@ -122,6 +140,11 @@ class PairArguments(ServerArguments):
     def uses_servers(self) -> bool:
         """Whether a model of the run is on servers."""
         return self.student_url is not None or self.teacher_url is not None
+
+    @property
+    def has_model_here(self) -> bool:
+        """Whether a model of the run is loaded in this process."""
+        return self.student_url is None or self.teacher_url is None
 
     @property
     def needs_rows(self) -> bool:

@@ -114,7 +114,10 @@ class EngineLM(HarnessRequests):
             served = self.served.teacher(self.tokenizer, name, trust)
             self.teacher_tokenizer, self.teacher_fingerprint = served
         elif name is not None:
-            loaded = load_teacher(name, self.tokenizer, self.teacher_options, kwargs.get("max_length"))
+            limit = kwargs.get("max_length")
+            loaded = load_teacher(
+                name, self.tokenizer, self.teacher_options, limit, compile=self.arguments.compile
+            )
             self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
             self.teacher_tokenizer = loaded.tokenizer
 

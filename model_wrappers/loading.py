@@ -53,7 +53,12 @@ class LoadedStudent(CheckedModel, SharedWork):
         device = device_of_teacher(self.device, self.is_student_served, kwargs.get("device"))
         self.teacher_options = teacher_options(teacher, stock, device)
         self.join_processes()
-        self.student = ModelRunner(self.model, self.student_name, text_vocabulary(self.tokenizer))
+        self.student = ModelRunner(
+            self.model,
+            self.student_name,
+            text_vocabulary(self.tokenizer),
+            compile=self.arguments.compile,
+        )
         self.student_fingerprint = self._fingerprint() or UNKNOWN_WEIGHTS
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
 

@@ -9,6 +9,7 @@ import torch
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner
+from s2t_eval.engine.compiled_layers import Compile
 from s2t_eval.model_wrappers.checked_model import CheckedModel
 from s2t_eval.model_wrappers.splitting import TEACHER, parse_model_args, require_teacher_names
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_loading
@@ -98,7 +99,11 @@ def device_of_teacher(
 
 
 def load_teacher(
-    name: str, student_tokenizer: Any, options: Mapping[str, Any], max_length: int | None = None
+    name: str,
+    student_tokenizer: Any,
+    options: Mapping[str, Any],
+    max_length: int | None = None,
+    compile: Compile = "never",
 ) -> Teacher:
     """Load the teacher and compare its vocabulary with the student's.
 
@@ -107,6 +112,7 @@ def load_teacher(
         student_tokenizer: the student's tokenizer.
         options: arguments of stock `hf`; see `teacher_options`.
         max_length: the run's context in tokens; None takes the models'.
+        compile: whether its layers are compiled; see `ModelRunner`.
 
     Raises:
         ModelLoadError: a model that is missing or unreadable.
@@ -115,5 +121,5 @@ def load_teacher(
     loaded = TeacherModel(resolve_model(name), model_name=name, **options)
     require_same_vocabulary(student_tokenizer, loaded.tokenizer)
     require_context("teacher", max_length, loaded.model.config)
-    runner = ModelRunner(loaded.model, name, text_vocabulary(loaded.tokenizer))
+    runner = ModelRunner(loaded.model, name, text_vocabulary(loaded.tokenizer), compile=compile)
     return Teacher(runner, model_fingerprint(loaded.model), loaded.tokenizer, loaded.model)

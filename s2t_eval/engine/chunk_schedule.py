@@ -37,6 +37,8 @@ PRIOR_CUTS, PRIOR_STEPS = (0.15, 0.3, 0.6, 1.5, 3.0, 6.0), 20.0
 """Cuts assumed of so many steps before anything has been counted in a bin: an unsure student is cut more
 often. They are rather too many: tokens drafted behind a cut cost more than a chunk that is too short. The
 first few dozen steps of a text outweigh them."""
+PRIOR_MEAN_CUTS, PRIOR_MEAN_STEPS = 1.0, 25.0
+"""The same for all steps together: most are sure ones, so the sum over the bins would assume too many."""
 
 
 class Outcome(NamedTuple):
@@ -218,14 +220,14 @@ class CutRates:
     def __init__(self) -> None:
         self._cuts = list(PRIOR_CUTS)
         self._steps = [PRIOR_STEPS] * len(PRIOR_CUTS)
-        self._sure_steps = 0
+        self._all_cuts, self._all_steps = PRIOR_MEAN_CUTS, PRIOR_MEAN_STEPS
 
     def add(self, outcome: Outcome) -> None:
         """Count a verified chunk."""
+        self._all_cuts += outcome.is_cut
+        self._all_steps += outcome.committed
         for draft in outcome.drafts[: outcome.committed]:
-            if draft.entropy is None:
-                self._sure_steps += 1
-            else:
+            if draft.entropy is not None:
                 self._steps[bisect(ENTROPY_BINS, draft.entropy)] += 1
         last = outcome.drafts[outcome.committed - 1]
         if outcome.is_cut and last.entropy is not None:
@@ -234,7 +236,7 @@ class CutRates:
     @property
     def mean_survival(self) -> float:
         """The probability that a step is not cut, before its entropy is known or whether it can fire."""
-        return 1 - sum(self._cuts) / (sum(self._steps) + self._sure_steps)
+        return 1 - self._all_cuts / self._all_steps
 
     def survival(self, drafts: Sequence[Draft]) -> float:
         """The probability that none of these steps is cut."""

@@ -20,6 +20,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2RMSNor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3RMSNorm
 
 from s2t_eval.engine.attention import Pass, Rotation, attend_segments
+from s2t_eval.engine.compiled_layers import can_compile, compiled_layer
 
 ROTARY = (LlamaAttention, Qwen2Attention, Qwen3Attention)
 """Projections, in Qwen 3 norms of the heads, rotation of whole heads, attention, projection."""
@@ -34,18 +35,21 @@ def has_known_layers(layers: nn.ModuleList) -> bool:
     return all(any(type(module) in ROTARY for module in layer.modules()) for layer in layers)
 
 
-def forms_of(model: nn.Module, fused_norms: bool) -> Forms:
+def forms_of(model: nn.Module, fused_norms: bool, compile_layers: bool = False) -> Forms:
     """The layers of a model that this module computes, each with its function.
 
     Args:
         model: a model of transformers.
         fused_norms: also compute norms here. On a GPU this takes one kernel, elsewhere more than one.
+        compile_layers: compute whole decoder layers in compiled regions, where their form is known.
     """
     forms: Forms = []
     for module in model.modules():
         if "forward" in vars(module):
             continue  # a hook of accelerate replaced it, which loads offloaded weights
-        if type(module) in ROTARY:
+        if compile_layers and can_compile(module):
+            forms.append((module, compiled_layer))
+        elif type(module) in ROTARY:
             forms.append((module, rotary_attention))
         elif fused_norms and type(module) in NORMS:
             forms.append((module, rms_norm))
@@ -54,13 +58,17 @@ def forms_of(model: nn.Module, fused_norms: bool) -> Forms:
 
 @contextmanager
 def forms_enabled(forms: Forms) -> Iterator[None]:
-    """Compute these layers by their functions; their own forward is restored afterwards."""
-    for layer, function in forms:
+    """Compute these layers by their functions; their own forward is restored afterwards.
+
+    A layer whose forward is replaced already, because the pass leaves it out, stays replaced.
+    """
+    enabled = [(layer, function) for layer, function in forms if "forward" not in vars(layer)]
+    for layer, function in enabled:
         layer.forward = partial(function, layer)
     try:
         yield
     finally:
-        for layer, _ in forms:
+        for layer, _ in enabled:
             del layer.forward
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from s2t_eval.engine.attention import Pass, Segment, slot_attention_enabled
+from s2t_eval.engine.compiled_layers import Compile, should_compile
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
 from s2t_eval.engine.layer_split import LayerSplit
@@ -44,6 +45,7 @@ class ModelRunner:
             proposed. None takes the head's size.
         forward_context: a context manager around every forward, such as one that enables an adapter.
         fused_norms: compute norms in one kernel. None: on a GPU, which alone has that kernel.
+        compile: compile the decoder layers (`compiled_layers.py`): "never", "always", or "auto" on a GPU.
 
     Raises:
         UnsupportedModelError: recurrent, hybrid or other layers that cannot be branched.
@@ -56,6 +58,7 @@ class ModelRunner:
         text_vocab: int | None = None,
         forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
         fused_norms: bool | None = None,
+        compile: Compile = "never",
     ) -> None:
         # A PEFT model injects its adapters into the base model; generation does not need the wrapper.
         base: Any = model
@@ -77,6 +80,7 @@ class ModelRunner:
         self._linears: list[nn.Linear] = []
         self._forms: Forms = []
         self._fused_norms = self.device.type == "cuda" if fused_norms is None else fused_norms
+        self._compile_layers = should_compile(compile, self.device)
         # transformers leaves a 4D mask unchanged; attention makes its own masks from the plan of a pass.
         self._no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
         self._step_positions = StepPositions(self.device)
@@ -101,7 +105,7 @@ class ModelRunner:
         if not self._is_checked:
             # Not earlier: an adapter may still be attached.
             self._linears = worthwhile(self.body)
-            self._forms = forms_of(self.body, self._fused_norms)
+            self._forms = forms_of(self.body, self._fused_norms, self._compile_layers)
             self._check_forward()
         if self.cache.rows != rows or self.cache.capacity < capacity:
             self.cache = KVCache(rows, capacity)

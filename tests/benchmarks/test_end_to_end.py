@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import end_to_end
-from benchmarks.end_to_end import describe, earlier_runs, schedule, sides_of
+from benchmarks.end_to_end import describe, schedule, sides_of, with_earlier_runs
 from benchmarks.speed_table import speed_table, spread
 from s2t_eval.reproduce.read import read_recipe
 from scripts import generate_speed_page
@@ -74,9 +74,20 @@ def test_runs_of_another_commit_are_not_continued(tmp_path: Path) -> None:
     out = tmp_path / "speed.json"
     out.write_text(json.dumps(kept))
     heading = {name: value for name, value in kept.items() if name != "runs"}
-    assert earlier_runs(out, heading) == kept["runs"]
+    assert with_earlier_runs(out, heading) == (heading, kept["runs"])
+    assert with_earlier_runs(tmp_path / "new.json", heading) == (heading, [])
     with pytest.raises(ValueError, match=r"expected runs of commit 'fff', got '0123456789'; move the file"):
-        earlier_runs(out, {**heading, "commit": "fff"})
+        with_earlier_runs(out, {**heading, "commit": "fff"})
+
+
+def test_rows_are_added_to_an_earlier_measurement(tmp_path: Path) -> None:
+    kept = content([run("hf", 0, 1.0)])
+    out = tmp_path / "speed.json"
+    out.write_text(json.dumps({**kept, "labels": {"hf": "stock `hf`"}}))
+    heading = {name: value for name, value in kept.items() if name != "runs"}
+    extended, runs = with_earlier_runs(out, {**heading, "labels": {"maj8": "maj8"}})
+    assert extended["labels"] == {"hf": "stock `hf`", "maj8": "maj8"}
+    assert runs == kept["runs"]
 
 
 def test_the_committed_page_is_made_from_the_committed_runs() -> None:

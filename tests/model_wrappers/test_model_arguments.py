@@ -19,7 +19,7 @@ from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.stock_arguments import context_of, flags_without_arguments, require_stock
 from s2t_eval.model_wrappers.tah import TahArguments
-from tests.harness_helpers import STUDENT, evaluate, model, texts, tiny_folder
+from tests.harness_helpers import STUDENT, TEACHER, evaluate, model, texts, tiny_folder
 
 NAN, INF = math.nan, math.inf
 
@@ -65,6 +65,19 @@ def test_arguments_that_say_two_things(given: dict[str, Any], message: str) -> N
 )
 def test_arguments_that_agree(given: dict[str, Any]) -> None:
     SelectionArguments(**given)
+
+
+def test_compile_is_one_of_three_words() -> None:
+    with pytest.raises(ValueError, match="compile: expected never, auto or always, got 'yes'"):
+        SelectionArguments(compile="yes")  # type: ignore[arg-type]
+
+
+def test_models_are_compiled_if_asked_for() -> None:
+    pair = SelectToThink(STUDENT, teacher=TEACHER, threshold=1.0, compile="always")
+    assert pair.teacher is not None
+    assert [runner._compile_layers for runner in (pair.student, pair.teacher)] == [True, True]
+    assert not Greedy(STUDENT, compile="auto", device="cpu").student._compile_layers
+    assert pair.identity() != SelectToThink(STUDENT, teacher=TEACHER, threshold=1.0).identity()
 
 
 @pytest.mark.parametrize("verify", ["auto", 1, 32])
