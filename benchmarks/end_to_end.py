@@ -29,6 +29,7 @@ from benchmarks.timed_evaluation import Work
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.software import commit_of
 from s2t_eval.embedded import embedded_path
+from s2t_eval.models.loading import default_device
 from s2t_eval.reproduce.read import read_recipe, references, replaced_references
 from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import evaluations
@@ -66,7 +67,8 @@ def sides_of(recipe: Recipe, places: Mapping[str, str], rows: Sequence[str]) -> 
         ValueError: a row that does not exist, or whose artifact has no place.
     """
     models = recipe.models
-    loading = {"dtype": models.dtype, **({"device": models.device} if models.device else {})}
+    # Stock `hf` looks for a GPU even where there is none.
+    loading = {"dtype": models.dtype, "device": models.device or default_device()}
     known = {"student": models.student, "teacher": models.teacher or "", **places}
     sides = [Side(STOCK, "stock `hf`", "hf", {"pretrained": _folder(models.student), **loading})]
     if models.teacher:

@@ -52,7 +52,8 @@ class Timed:
 
     Args:
         seconds: wall clock of generation; loading the models and grading are left out.
-        tokens: tokens of all texts: of every sample of a vote, of every branch of a tree.
+        tokens: tokens of all texts, of every sample of a vote too. Drafts and branches that a method drops do
+            not count; `costs` has them as discarded_tokens.
         documents: number of graded documents.
         correct: number of right answers.
         peak_memory: largest resident memory of the process in bytes; on a GPU the largest allocation there.

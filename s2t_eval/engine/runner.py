@@ -21,7 +21,8 @@ from s2t_eval.engine.prefix_cache import PrefixCache, cached_prefix
 from s2t_eval.engine.step_positions import StepPositions
 from s2t_eval.engine.support import UnsupportedModelError, check_supported
 from s2t_eval.engine.transfer import to_device
-from s2t_eval.models.cpu_linear import transposed, worthwhile
+from s2t_eval.models.cpu_linear import Packed as PackedWeights
+from s2t_eval.models.cpu_linear import fast_products, pack, worthwhile
 from s2t_eval.models.lm_head import Best, LMHead, input_device
 
 PASS_TOKENS = {"cpu": 512}
@@ -78,6 +79,7 @@ class ModelRunner:
         self._is_checked = False
         self._kept_split: LayerSplit | None = None
         self._linears: list[nn.Linear] = []
+        self._packed: dict[nn.Linear, PackedWeights] = {}
         self._forms: Forms = []
         self._fused_norms = self.device.type == "cuda" if fused_norms is None else fused_norms
         self._compile_layers = should_compile(compile, self.device)
@@ -102,6 +104,7 @@ class ModelRunner:
 
     def allocate(self, rows: int, capacity: int) -> None:
         """Make room for `rows` rows of `capacity` slots; a cache that is large enough is kept."""
+        self._pack_weights()
         if not self._is_checked:
             # Not earlier: an adapter may still be attached.
             self._linears = worthwhile(self.body)
@@ -110,6 +113,12 @@ class ModelRunner:
         if self.cache.rows != rows or self.cache.capacity < capacity:
             self.cache = KVCache(rows, capacity)
             self.prefixes = PrefixCache(rows, capacity)
+
+    def _pack_weights(self) -> None:
+        """Copy weights for products of few rows, again where they have changed: an adapter was merged."""
+        linears = worthwhile(self.body)
+        self._packed = pack([*linears, *self._lm_head.worthwhile])
+        self._lm_head.packed = self._packed
 
     def keep_states(self, split: LayerSplit) -> None:
         """Keep in the cache what enters the upper layers, for a scorer that computes these alone."""
@@ -360,7 +369,7 @@ class ModelRunner:
             nullcontext() if self._kept_split is None else self._kept_split.keeping(plan),
             slot_attention_enabled(self.base),
             forms_enabled(self._forms),
-            transposed(self._linears, num),
+            fast_products(self._linears, num, self._packed),
         ):
             output = self.body(
                 **inputs,

@@ -1,20 +1,30 @@
-"""Matrix products of few rows on a CPU, in a form with an efficient kernel in MKL.
+"""Matrix products of few rows on a CPU, in forms with an efficient kernel.
 
-`F.linear` of a few float32 rows reads the weights several times over; the same product written as (W x^T)^T
-reads them once. Without AVX-512 four rows then take as long as one, and a number of rows that the kernel's
-blocks do not divide takes longer than the next one that they do. LOG.md has the figures. Remove when torch's
-own linear is as fast.
+`F.linear` of a few float32 rows reads the weights several times over. oneDNN reads a copy of them in its own
+order once, with all cores at any number of rows. Where there is no memory for such a copy, the product is
+written as (W x^T)^T, which also reads the weights once: without AVX-512 four rows then take as long as one,
+and a number of rows that the kernel's blocks do not divide takes longer than the next one that they do.
+LOG.md has the figures. Remove when torch's own linear is as fast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+HAS_PACKING = torch.backends.mkldnn.is_available() and all(
+    hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
+)
+"""Whether torch has the operators with which its own compiler freezes a linear layer."""
 
 HAS_AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
@@ -23,6 +33,27 @@ ROWS = range(7, 49) if HAS_AVX512 else range(2, 129)
 
 MIN_OUT_FEATURES = 512
 """With fewer outputs the plain form is faster."""
+
+PACKED_ROWS = range(1, 97)
+"""Numbers of rows for which a packed copy of the weights is faster."""
+ROWS_OF_PACKING = 32
+"""oneDNN's order of weights depends on the rows it is made for; this one serves all of `PACKED_ROWS`."""
+MEMORY_SHARE = 0.5
+"""Packed copies are made where they take no more than this share of the memory that is free."""
+SAMPLED = 256
+"""Weights of a layer by which a copy is compared with the layer it was made of."""
+
+
+class Packed(NamedTuple):
+    """A copy of a linear layer's weights in oneDNN's order."""
+
+    weights: Tensor
+    sample: Tensor
+    """some of the layer's weights as they were"""
+
+
+_packed: WeakKeyDictionary[nn.Linear, Packed] = WeakKeyDictionary()
+"""Shared by all that use a layer: a student and the scorer with an adapter on it."""
 
 
 def worthwhile(model: nn.Module) -> list[nn.Linear]:
@@ -39,17 +70,62 @@ def worthwhile(model: nn.Module) -> list[nn.Linear]:
     ]
 
 
+def pack(linears: Sequence[nn.Linear]) -> dict[nn.Linear, Packed]:
+    """Packed copies of layers that `worthwhile` returned; no new ones where there is no memory for all.
+
+    A copy that was made before is used again, unless the layer's weights have changed since.
+    """
+    if not HAS_PACKING:
+        return {}
+    copies: dict[nn.Linear, Packed] = {}
+    missing = []
+    for linear in linears:
+        copy = _packed.get(linear)
+        if copy is not None and torch.equal(copy.sample, _sample(linear)):
+            copies[linear] = copy
+        else:
+            _packed.pop(linear, None)
+            missing.append(linear)
+    if sum(linear.weight.nbytes for linear in missing) > MEMORY_SHARE * psutil.virtual_memory().available:
+        return copies
+    for linear in missing:
+        weights = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS_OF_PACKING)
+        copies[linear] = _packed[linear] = Packed(weights, _sample(linear).clone())
+    return copies
+
+
+def _sample(linear: nn.Linear) -> Tensor:
+    """Some weights, spread over the whole layer."""
+    flat = linear.weight.detach().flatten()
+    return flat[:: max(1, len(flat) // SAMPLED)]
+
+
 @contextmanager
-def transposed(linears: Sequence[nn.Linear], rows: int) -> Iterator[None]:
-    """Use the transposed form in these linears for a forward of `rows` packed tokens."""
-    chosen = linears if rows in ROWS else ()
-    for linear in chosen:
-        linear.forward = partial(transposed_linear, linear)  # type: ignore[method-assign]
+def fast_products(
+    linears: Sequence[nn.Linear], rows: int, packed: Mapping[nn.Linear, Packed] = MappingProxyType({})
+) -> Iterator[None]:
+    """Use the fastest form in these linears for a forward of `rows` packed tokens."""
+    chosen: list[nn.Linear] = []
+    for linear in linears:
+        if rows in PACKED_ROWS and linear in packed:
+            form = partial(packed_linear, linear, packed[linear])
+        elif rows in ROWS:
+            form = partial(transposed_linear, linear)
+        else:
+            continue
+        linear.forward = form  # type: ignore[method-assign]
+        chosen.append(linear)
     try:
         yield
     finally:
         for linear in chosen:
             del linear.forward
+
+
+def packed_linear(linear: nn.Linear, packed: Packed, states: Tensor) -> Tensor:
+    """The output of `linear` for states [..., in_features], up to rounding."""
+    output: Tensor = torch.ops.mkldnn._linear_pointwise(states, packed.weights, linear.bias, "none", [], "")
+    return output
 
 
 def transposed_linear(linear: nn.Linear, states: Tensor) -> Tensor:

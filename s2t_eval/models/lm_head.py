@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from s2t_eval.models.cpu_linear import ROWS, transposed, transposed_product, worthwhile
+from s2t_eval.models.cpu_linear import (
+    PACKED_ROWS,
+    ROWS,
+    Packed,
+    fast_products,
+    packed_linear,
+    transposed_product,
+    worthwhile,
+)
 
 BLOCK = 64
 """Tokens whose logits are first compared with one another."""
@@ -36,6 +45,8 @@ class LMHead:
 
     def __init__(self, model: Any, text_vocab: int | None = None) -> None:
         self._model = model
+        self.packed: Mapping[nn.Linear, Packed] = {}
+        """Copies of weights for products of few rows, which whoever decodes keeps up to date."""
         config = model.config.get_text_config(decoder=True)
         self._soft_cap: float | None = getattr(config, "final_logit_softcapping", None)
         self.vocab = int(self.module.weight.shape[0])
@@ -50,6 +61,11 @@ class LMHead:
     def module(self) -> Any:
         """The output embedding itself."""
         return self._model.get_output_embeddings()
+
+    @property
+    def worthwhile(self) -> list[nn.Linear]:
+        """The head, if products of few rows have a faster form."""
+        return worthwhile(self.module)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits of the text vocabulary, float32 [..., text_vocab], from hidden states [..., hidden]."""
@@ -69,7 +85,7 @@ class LMHead:
     def fast_logits(self, hidden: Tensor) -> Tensor:
         """As `logits` for [n, hidden] on the head's device, in the fastest form on a CPU (inference only)."""
         head = self.module
-        with transposed(worthwhile(head), len(hidden)):
+        with fast_products(worthwhile(head), len(hidden), self.packed):
             return self.logits(hidden if head.weight.is_meta else hidden.to(head.weight.device))
 
     def best(self, hidden: Tensor) -> Best:
@@ -81,9 +97,11 @@ class LMHead:
         if self._soft_cap is not None:  # it makes logits equal that were not
             return Best(*self.fast_logits(hidden).max(-1))
         hidden = hidden if head.weight.is_meta else hidden.to(head.weight.device)
-        if len(hidden) in ROWS and worthwhile(head):
+        packed = self.packed.get(head) if len(hidden) in PACKED_ROWS and worthwhile(head) else None
+        if packed is None and len(hidden) in ROWS and worthwhile(head):
             return column_maxima(transposed_product(head, hidden)[: self.text_vocab])
-        values, ids = head(hidden)[..., : self.text_vocab].max(-1)
+        logits = head(hidden) if packed is None else packed_linear(head, packed, hidden)
+        values, ids = logits[..., : self.text_vocab].max(-1)
         return Best(values.float(), ids)
 
     def capped(self, logits: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import end_to_end
 from benchmarks.end_to_end import describe, schedule, sides_of, with_earlier_runs
 from benchmarks.speed_table import speed_table, spread
+from s2t_eval.models.loading import default_device
 from s2t_eval.reproduce.read import read_recipe
 from scripts import generate_speed_page
 
@@ -59,6 +60,14 @@ def test_every_side_runs_once_a_round_and_another_begins() -> None:
 def test_all_rows_of_the_recipe_stand_beside_the_stock_models() -> None:
     names = [side.name for side in sides_of(RECIPE, CALIBRATION, [])]
     assert names == ["hf", "hf-teacher", *RECIPE.methods]
+
+
+def test_stock_models_run_where_ours_do() -> None:
+    """Stock `hf` looks for a GPU unless it is told a device, and ends where there is none."""
+    recipe = read_recipe("qwen-gsm8k-compared").recipe
+    assert recipe.models.device is None
+    sides = sides_of(recipe, {}, ["hf", "hf-teacher", "greedy"])
+    assert {side.model_args["device"] for side in sides} == {default_device()}
 
 
 def test_a_row_without_its_artifact_is_refused_where_it_is_named() -> None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import ModelRunner
+from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.models import cpu_linear
-from s2t_eval.models.cpu_linear import ROWS, transposed, transposed_linear, worthwhile
+from s2t_eval.models.cpu_linear import (
+    PACKED_ROWS,
+    ROWS,
+    fast_products,
+    pack,
+    packed_linear,
+    transposed_linear,
+    worthwhile,
+)
 from s2t_eval.selection.policy import greedy
-from tests.twins import decode, outputs, requests
+from tests.twins import decode, generate_greedy, outputs, requests
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -40,16 +50,69 @@ def test_only_few_rows_are_turned_and_the_model_is_left_alone() -> None:
     chosen = worthwhile(layers)
     assert chosen == [layers[0]]  # large, float32
     for rows, is_turned in ((1, False), (ROWS.start, True), (ROWS.stop - 1, True), (ROWS.stop, False)):
-        with transposed(chosen, rows):
+        with fast_products(chosen, rows):
             assert ("forward" in vars(layers[0])) == is_turned
         assert "forward" not in vars(layers[0])
-    with pytest.raises(RuntimeError), transposed(chosen, 9):
+    with pytest.raises(RuntimeError), fast_products(chosen, 9):
         raise RuntimeError
     assert "forward" not in vars(layers[0])
+
+
+needs_packing = pytest.mark.skipif(not cpu_linear.HAS_PACKING, reason="this torch has no oneDNN")
+
+
+@needs_packing
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 40), (1, 9, 40), (32, 40), (50, 40)])
+def test_a_packed_layer_is_the_same_product(shape: tuple[int, ...], bias: bool) -> None:
+    linear = nn.Linear(40, 700, bias=bias)
+    states = torch.randn(shape)
+    [packed] = pack([linear]).values()
+    torch.testing.assert_close(packed_linear(linear, packed, states), linear(states), atol=1e-5, rtol=1e-5)
+    for rows in (PACKED_ROWS.start, PACKED_ROWS.stop - 1):
+        with fast_products([linear], rows, {linear: packed}):
+            assert vars(linear)["forward"].func is packed_linear
+    with fast_products([linear], PACKED_ROWS.stop, {linear: packed}):
+        assert vars(linear)["forward"].func is transposed_linear
+
+
+@needs_packing
+def test_weights_that_changed_are_packed_again() -> None:
+    """A merge adds to `.data`, which torch does not count as a change; runners share a copy until then."""
+    linear = nn.Linear(40, 700)
+    first = pack([linear])[linear]
+    assert pack([linear])[linear] is first
+    linear.weight.data += 0.5
+    second = pack([linear])[linear]
+    states = torch.randn(3, 40)
+    torch.testing.assert_close(packed_linear(linear, second, states), linear(states), atol=1e-5, rtol=1e-5)
+
+
+def test_without_memory_nothing_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_linear, "MEMORY_SHARE", 0.0)
+    assert pack([nn.Linear(8, 600)]) == {}
+
+
+@needs_packing
+def test_a_merged_adapter_decodes_with_its_weights(
+    student: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner has packed the plain weights before they change under it."""
+    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", 1)
+    model = copy.deepcopy(student)
+    decoder = Decoder(ModelRunner(model), greedy(), rows=4)
+    list(decoder.run(requests(4)))
+    torch.manual_seed(0)
+    for layer in model.model.layers:
+        layer.mlp.down_proj.weight.data += 0.2 * torch.randn(layer.mlp.down_proj.weight.shape)
+    results = {result.index: result.output_ids for result in decoder.run(requests(4))}
+    assert results == {i: generate_greedy(model, request) for i, request in enumerate(requests(4))}
 
 
 def test_texts_are_the_same_either_way(student: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = outputs(decode(student, greedy(), requests(), rows=8))
     monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", 1)
     assert worthwhile(ModelRunner(student).body)
+    assert outputs(decode(student, greedy(), requests(), rows=8)) == expected
+    monkeypatch.setattr(cpu_linear, "HAS_PACKING", False)
     assert outputs(decode(student, greedy(), requests(), rows=8)) == expected
