@@ -40,11 +40,12 @@ def speed_table(content: Mapping[str, Any]) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Median, and the smallest and largest value where there are several."""
+    """Median, and the smallest and largest value where there are several, with about three digits."""
     if not values:
         return "–"
-    digits = 0 if statistics.median(values) >= 100 else 1 if statistics.median(values) >= 10 else 2
-    middle = f"{statistics.median(values):,.{digits}f}"
+    median = statistics.median(values)
+    digits = 0 if median >= 100 else 1 if median >= 10 else 2 if median >= 0.1 else 4
+    middle = f"{median:,.{digits}f}"
     if len(values) == 1:
         return middle
     return f"{middle} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"

@@ -48,6 +48,7 @@ def test_a_side_without_right_answers_has_no_price() -> None:
 
 def test_spread_of_one_value_is_that_value() -> None:
     assert (spread([]), spread([1234.5]), spread([12.34, 12.0])) == ("–", "1,234", "12.2 (12.0–12.3)")
+    assert (spread([0.51]), spread([0.01234])) == ("0.51", "0.0123")
 
 
 def test_every_side_runs_once_a_round_and_another_begins() -> None:
