@@ -77,7 +77,7 @@ from tests.harness_helpers import (
         ({"threshold": 1, "teacher_dtype": "int8"}, r"^teacher_dtype: expected auto.* got 'int8'$"),
         ({"threshold": 1, "teacher_revison": "x"}, r"'teacher_revison'; did you mean 'teacher_revision'\?$"),
         ({"threshold": 1, "dtyp": "float32"}, r"unknown argument 'dtyp'; did you mean 'dtype'\?$"),
-        ({"threshold": 1, "zzz": 1}, r"unknown argument 'zzz'; its own are calibration, chunk, concurrency"),
+        ({"threshold": 1, "zzz": 1}, r"unknown argument 'zzz'; its own are calibration, chunk, compile"),
         ({"threshold": 1, "teacher": None}, r"^--model s2t: it needs teacher=MODEL \(a hub name"),
         ({"threshold": 1, "pretrained": "embedded/studnet"}, r"unknown embedded model 'embedded/studn"),
         ({"threshold": 1, "teacher": "/no/folder"}, r"^teacher=/no/folder: the model cannot be loaded"),
