@@ -172,7 +172,7 @@ def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
     assert chosen.scan[f"{chosen.default.trigger}{tau}{suffix}"] == best > 0
 
 
-@pytest.mark.parametrize("form", ["direct", "residual"])
+@pytest.mark.parametrize("form", ["direct", pytest.param("residual", marks=pytest.mark.slow)])
 def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) -> None:
     """Its twin: where its trigger does not fire, the adapted model's own token of the student's first K."""
     student, text_vocab = shipped()[1:]
@@ -706,6 +706,7 @@ def test_completing_an_older_folder_gives_what_training_gives_now(
     assert "it has all for proposer tuned and base" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_adapter_files_are_the_same_in_every_process(tmp_path: Path) -> None:
     """peft keeps the names of layers as a set, whose order depends on a process's hash seed."""
     program = (
