@@ -149,6 +149,25 @@ def slot_attention(
     return output[None], None
 
 
+def attend_joined(layer: Any, states: Tensor, kv_heads: int, slots: Pass) -> Tensor:
+    """Write new keys and values into the cache and attend, for a layer of Llama's form.
+
+    Args:
+        layer: the attention layer.
+        states: rotated queries, rotated keys, and values of each token,
+            [tokens, heads + 2 * kv_heads, head_dim].
+        kv_heads: number of heads of keys, and of values.
+        slots: the pass.
+
+    Returns:
+        [tokens, heads, head_dim]
+    """
+    heads = states.shape[1] - 2 * kv_heads
+    stored = slots.cache.write_joined(layer.layer_idx, slots.index, states[:, heads:], kv_heads)
+    window = getattr(layer, "sliding_window", None)  # Llama has none
+    return attend_segments(states[:, :heads], stored, slots, layer.scaling, window, None)
+
+
 def attend_segments(
     query: Tensor, layer: LayerKV, slots: Pass, scale: float, window: int | None, softcap: float | None
 ) -> Tensor:

@@ -20,7 +20,8 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
-from s2t_eval.engine.attention import Pass, Rotation, attend_segments
+from s2t_eval.engine.attention import Pass, Rotation, attend_joined
+from s2t_eval.engine.layer_forms import Forms, rms_norm, rotate
 
 Compile = Literal["never", "auto", "always"]
 """Whether layers are compiled; "auto" does so on a GPU."""
@@ -45,12 +46,17 @@ class Norm(NamedTuple):
     """Weight of an RMS norm, and what is added to the mean square."""
 
     weight: Tensor
-    epsilon: float
+    variance_epsilon: float
 
 
 def should_compile(setting: Compile, device: torch.device) -> bool:
     """Whether a model on this device is compiled."""
     return setting == "always" or (setting == "auto" and device.type == "cuda")
+
+
+def compiled_forms(model: nn.Module) -> Forms:
+    """The decoder layers of a model that this module computes, each with its function."""
+    return [(layer, compiled_layer) for layer in model.modules() if can_compile(layer)]
 
 
 def can_compile(layer: Any) -> bool:
@@ -95,11 +101,7 @@ def compiled_layer(
         slots.rotation(position_embeddings),
         own.head_dim,
     )
-    kv_heads = own.k_proj.out_features // own.head_dim
-    queries = states.shape[1] - 2 * kv_heads
-    stored = slots.cache.write_joined(own.layer_idx, slots.index, states[:, queries:], kv_heads)
-    window = None if type(layer) is LlamaDecoderLayer else own.sliding_window
-    attended = attend_segments(states[:, :queries], stored, slots, own.scaling, window, None)
+    attended = attend_joined(own, states, own.k_proj.out_features // own.head_dim, slots)
     mlp = layer.mlp
     output: Tensor = compiled(behind_attention)(
         hidden,
@@ -136,14 +138,13 @@ def heads_of(
         rotation: the tokens' angles.
         dim: of a head.
     """
-    normed = rms_normed(hidden, norm)
+    normed = rms_norm(norm, hidden)
     query, key, value = (linear(normed, *part).unflatten(1, (-1, dim)) for part in projections)
     if head_norms is not None:
-        query, key = (rms_normed(states, own) for states, own in zip((query, key), head_norms, strict=True))
-    rotated = torch.cat((query, key), dim=1)
-    half = dim // 2
-    exchanged = torch.cat((rotated[..., half:], rotated[..., :half]), dim=-1)
-    return torch.cat((rotated * rotation.cos + exchanged * rotation.signed_sin, value), dim=1)
+        query, key = (rms_norm(own, part) for own, part in zip(head_norms, (query, key), strict=True))
+    states = torch.cat((query, key, value), dim=1)
+    rotate(states[:, : -value.shape[1]], rotation)
+    return states
 
 
 def behind_attention(
@@ -163,16 +164,9 @@ def behind_attention(
         mlp: gate, up and down projection.
     """
     residual = hidden + linear(attended, *projection)
-    normed = rms_normed(residual, norm)
+    normed = rms_norm(norm, residual)
     gate, up, down = mlp
     return residual + linear(silu(linear(normed, *gate)) * linear(normed, *up), *down)
-
-
-def rms_normed(states: Tensor, norm: Norm) -> Tensor:
-    """The norm as transformers computes it: in float32, rounded before the weight is applied."""
-    wide = states.float()
-    scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.epsilon)
-    return norm.weight * scaled.to(states.dtype)
 
 
 def _projection(layer: nn.Linear) -> Projection:

@@ -19,8 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNor
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2RMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3RMSNorm
 
-from s2t_eval.engine.attention import Pass, Rotation, attend_segments
-from s2t_eval.engine.compiled_layers import can_compile, compiled_layer
+from s2t_eval.engine.attention import Pass, Rotation, attend_joined
 
 ROTARY = (LlamaAttention, Qwen2Attention, Qwen3Attention)
 """Projections, in Qwen 3 norms of the heads, rotation of whole heads, attention, projection."""
@@ -35,21 +34,18 @@ def has_known_layers(layers: nn.ModuleList) -> bool:
     return all(any(type(module) in ROTARY for module in layer.modules()) for layer in layers)
 
 
-def forms_of(model: nn.Module, fused_norms: bool, compile_layers: bool = False) -> Forms:
+def forms_of(model: nn.Module, fused_norms: bool) -> Forms:
     """The layers of a model that this module computes, each with its function.
 
     Args:
         model: a model of transformers.
         fused_norms: also compute norms here. On a GPU this takes one kernel, elsewhere more than one.
-        compile_layers: compute whole decoder layers in compiled regions, where their form is known.
     """
     forms: Forms = []
     for module in model.modules():
         if "forward" in vars(module):
             continue  # a hook of accelerate replaced it, which loads offloaded weights
-        if compile_layers and can_compile(module):
-            forms.append((module, compiled_layer))
-        elif type(module) in ROTARY:
+        if type(module) in ROTARY:
             forms.append((module, rotary_attention))
         elif fused_norms and type(module) in NORMS:
             forms.append((module, rms_norm))
@@ -97,10 +93,7 @@ def rotary_attention(
         key = layer.k_norm(key.view(tokens, kv_heads, dim)).flatten(1)
     states = torch.cat((query, key, value), dim=-1).view(tokens, -1, dim)
     rotate(states[:, : heads + kv_heads], slots.rotation(position_embeddings))
-    stored = slots.cache.write_joined(layer.layer_idx, slots.index, states[:, heads:], kv_heads)
-    window = None if type(layer) is LlamaAttention else layer.sliding_window
-    attn_out = attend_segments(states[:, :heads], stored, slots, layer.scaling, window, None)
-    return layer.o_proj(attn_out.flatten(1)[None]), None
+    return layer.o_proj(attend_joined(layer, states, kv_heads, slots).flatten(1)[None]), None
 
 
 def rotate(states: Tensor, rotation: Rotation) -> None:

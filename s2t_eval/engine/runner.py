@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from s2t_eval.engine.attention import Pass, Segment, slot_attention_enabled
-from s2t_eval.engine.compiled_layers import Compile, should_compile
+from s2t_eval.engine.compiled_layers import Compile, compiled_forms, should_compile
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
 from s2t_eval.engine.layer_split import LayerSplit
@@ -107,8 +107,9 @@ class ModelRunner:
         self._pack_weights()
         if not self._is_checked:
             # Not earlier: an adapter may still be attached.
-            self._linears = worthwhile(self.body)
-            self._forms = forms_of(self.body, self._fused_norms, self._compile_layers)
+            self._forms = forms_of(self.body, self._fused_norms)
+            if self._compile_layers:
+                self._forms += compiled_forms(self.body)
             self._check_forward()
         if self.cache.rows != rows or self.cache.capacity < capacity:
             self.cache = KVCache(rows, capacity)
@@ -116,8 +117,8 @@ class ModelRunner:
 
     def _pack_weights(self) -> None:
         """Copy weights for products of few rows, again where they have changed: an adapter was merged."""
-        linears = worthwhile(self.body)
-        self._packed = pack([*linears, *self._lm_head.worthwhile])
+        self._linears = worthwhile(self.body)
+        self._packed = pack([*self._linears, *self._lm_head.worthwhile])
         self._lm_head.packed = self._packed
 
     def keep_states(self, split: LayerSplit) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from types import MappingProxyType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -100,15 +99,21 @@ def _sample(linear: nn.Linear) -> Tensor:
     return flat[:: max(1, len(flat) // SAMPLED)]
 
 
+def packed_for(linear: nn.Linear, rows: int, packed: Mapping[nn.Linear, Packed]) -> Packed | None:
+    """The copy of a layer with which so many rows are multiplied fastest; None if there is none."""
+    return packed.get(linear) if rows in PACKED_ROWS else None
+
+
 @contextmanager
 def fast_products(
-    linears: Sequence[nn.Linear], rows: int, packed: Mapping[nn.Linear, Packed] = MappingProxyType({})
+    linears: Sequence[nn.Linear], rows: int, packed: Mapping[nn.Linear, Packed]
 ) -> Iterator[None]:
     """Use the fastest form in these linears for a forward of `rows` packed tokens."""
     chosen: list[nn.Linear] = []
     for linear in linears:
-        if rows in PACKED_ROWS and linear in packed:
-            form = partial(packed_linear, linear, packed[linear])
+        copy = packed_for(linear, rows, packed)
+        if copy is not None:
+            form = partial(packed_linear, linear, copy)
         elif rows in ROWS:
             form = partial(transposed_linear, linear)
         else:

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from s2t_eval.models.cpu_linear import (
-    PACKED_ROWS,
     ROWS,
     Packed,
     fast_products,
-    packed_linear,
+    packed_for,
     transposed_product,
     worthwhile,
 )
@@ -85,7 +84,7 @@ class LMHead:
     def fast_logits(self, hidden: Tensor) -> Tensor:
         """As `logits` for [n, hidden] on the head's device, in the fastest form on a CPU (inference only)."""
         head = self.module
-        with fast_products(worthwhile(head), len(hidden), self.packed):
+        with fast_products(self.worthwhile, len(hidden), self.packed):
             return self.logits(hidden if head.weight.is_meta else hidden.to(head.weight.device))
 
     def best(self, hidden: Tensor) -> Best:
@@ -97,11 +96,11 @@ class LMHead:
         if self._soft_cap is not None:  # it makes logits equal that were not
             return Best(*self.fast_logits(hidden).max(-1))
         hidden = hidden if head.weight.is_meta else hidden.to(head.weight.device)
-        packed = self.packed.get(head) if len(hidden) in PACKED_ROWS and worthwhile(head) else None
-        if packed is None and len(hidden) in ROWS and worthwhile(head):
+        rows, linears = len(hidden), self.worthwhile
+        if linears and rows in ROWS and packed_for(head, rows, self.packed) is None:
             return column_maxima(transposed_product(head, hidden)[: self.text_vocab])
-        logits = head(hidden) if packed is None else packed_linear(head, packed, hidden)
-        values, ids = logits[..., : self.text_vocab].max(-1)
+        with fast_products(linears, rows, self.packed):
+            values, ids = head(hidden)[..., : self.text_vocab].max(-1)
         return Best(values.float(), ids)
 
     def capped(self, logits: Tensor) -> Tensor:

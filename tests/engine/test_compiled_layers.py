@@ -89,22 +89,22 @@ def test_built_regions_give_the_states_of_the_plain_layers(dtype: torch.dtype) -
 @pytest.mark.usefixtures("traced")
 def test_greedy_texts_are_those_of_generate() -> None:
     """Rows are refilled: the number of tokens in a pass changes all the time."""
-    model, asked = tiny_model("qwen2", seed=0), requests()
-    expected = [generate_greedy(model, request) for request in asked]
+    model, pending = tiny_model("qwen2", seed=0), requests()
+    expected = [generate_greedy(model, request) for request in pending]
     decoder = Decoder(ModelRunner(model, compile="always"), greedy(), rows=4)
-    assert {result.index: result.output_ids for result in decoder.run(asked)} == dict(enumerate(expected))
+    assert {result.index: result.output_ids for result in decoder.run(pending)} == dict(enumerate(expected))
 
 
 @pytest.mark.usefixtures("traced")
 def test_a_compiled_student_and_teacher_of_two_sizes_write_the_same_texts() -> None:
     student, teacher = tiny_model("qwen2", seed=0), tiny_model("qwen2", seed=1, hidden_size=96)
-    asked, policy = requests(5), s2t(KlTrigger(), 0.5, top_k=4)
-    expected = outputs(decode(student, policy, asked, teacher))
+    pending, policy = requests(5), s2t(KlTrigger(), 0.5, top_k=4)
+    expected = outputs(decode(student, policy, pending, teacher))
     runners = [ModelRunner(model, compile="always") for model in (student, teacher)]
     for verify in (1, 4):
         decoder = Decoder(runners[0], policy, runners[1], rows=3, verify=verify)
-        written = {result.index: result.output_ids for result in decoder.run(asked)}
-        assert [written[i] for i in range(len(asked))] == expected
+        written = {result.index: result.output_ids for result in decoder.run(pending)}
+        assert [written[i] for i in range(len(pending))] == expected
 
 
 @pytest.mark.usefixtures("traced")

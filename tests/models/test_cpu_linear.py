@@ -50,10 +50,10 @@ def test_only_few_rows_are_turned_and_the_model_is_left_alone() -> None:
     chosen = worthwhile(layers)
     assert chosen == [layers[0]]  # large, float32
     for rows, is_turned in ((1, False), (ROWS.start, True), (ROWS.stop - 1, True), (ROWS.stop, False)):
-        with fast_products(chosen, rows):
+        with fast_products(chosen, rows, {}):
             assert ("forward" in vars(layers[0])) == is_turned
         assert "forward" not in vars(layers[0])
-    with pytest.raises(RuntimeError), fast_products(chosen, 9):
+    with pytest.raises(RuntimeError), fast_products(chosen, 9, {}):
         raise RuntimeError
     assert "forward" not in vars(layers[0])
 
