@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from benchmarks.ratios import Ratio, Stopwatch, Target, divide
 from benchmarks.workload import Settings, load_model, load_prompts, load_tokenizer
 from s2t_eval.engine import ModelRunner, Request
+from s2t_eval.engine.compiled_layers import Compile
 from s2t_eval.engine.pass_results import Prefilled
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.models.vocabulary import text_vocabulary
@@ -19,8 +20,10 @@ from s2t_eval.models.vocabulary import text_vocabulary
 class ClockedModel(ModelRunner):
     """A model runner that measures the time of its prefills."""
 
-    def __init__(self, model: PreTrainedModel, name: str, text_vocab: int | None) -> None:
-        super().__init__(model, name, text_vocab)
+    def __init__(
+        self, model: PreTrainedModel, name: str, text_vocab: int | None, compile: Compile = "never"
+    ) -> None:
+        super().__init__(model, name, text_vocab, compile=compile)
         self.prefill_watch = Stopwatch()
 
     def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:

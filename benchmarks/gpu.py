@@ -12,16 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import greedy_vs_hf, kernels, local, verify
+from benchmarks import compiled, greedy_vs_hf, kernels, local, verify
 from benchmarks.ratios import Ratio, this_machine
 from benchmarks.workload import Settings
+from s2t_eval.artifacts.files import write_text
 
 SHAPES = Settings(
     student="random/qwen2.5-0.5b",
@@ -34,11 +35,15 @@ SHAPES = Settings(
 )
 BATCHES = (1, 64, 256)
 FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
+    "kernels": kernels.measure,
     "greedy-vs-hf": greedy_vs_hf.measure,
     "verify": verify.measure,
     "local": local.measure,
+    "compiled": compiled.measure,
 }
-"""Figures that are measured at every batch size."""
+"""Figures; all but kernels are measured at every batch size."""
+ALL_BUT_COMPILED = tuple(name for name in FIGURES if name != "compiled")
+"""Compiling takes a minute, and on a CPU a compiler."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,31 +55,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--teacher", default=SHAPES.teacher, help="the same")
     parser.add_argument("--data", help="JSON-lines file with a question a line (GSM8k's)")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="texts at work at once")
+    parser.add_argument("--figures", choices=FIGURES, nargs="+", default=list(FIGURES), help="which ones")
+    parser.add_argument("--new_tokens", type=int, default=SHAPES.new_tokens, help="of each text")
+    parser.add_argument("--rounds", type=int, default=SHAPES.repeats, help="of each figure")
     parser.add_argument("--json", metavar="FILE", help="file to write; default: print")
     parsed = parser.parse_args(argv)
     if not torch.cuda.is_available():
         sys.exit("benchmarks.gpu: there is no CUDA device here; python -m benchmarks.speed measures on a CPU")
-    settings = replace(SHAPES, student=parsed.student, teacher=parsed.teacher, data=parsed.data)
-    report = {"machine": asdict(this_machine()), "figures": figures(settings, parsed.batches)}
-    text = json.dumps(report, indent=1) + "\n"
+    models = {"student": parsed.student, "teacher": parsed.teacher, "data": parsed.data}
+    settings = replace(SHAPES, **models, new_tokens=parsed.new_tokens, repeats=parsed.rounds)
+    report: dict[str, Any] = {"machine": asdict(this_machine()), "figures": []}
+    for figure in figures(settings, parsed.batches, parsed.figures):
+        report["figures"].append(figure)
+        if parsed.json is not None:  # after each one: what has been measured is kept if the machine goes
+            write_text(Path(parsed.json), json.dumps(report, indent=1) + "\n")
     if parsed.json is None:
-        print(text, end="")
-    else:
-        Path(parsed.json).write_text(text, encoding="utf-8")
+        print(json.dumps(report, indent=1))
 
 
-def figures(settings: Settings, batches: Sequence[int]) -> list[dict[str, Any]]:
+def figures(
+    settings: Settings, batches: Sequence[int], names: Sequence[str] = ALL_BUT_COMPILED
+) -> Iterator[dict[str, Any]]:
     """Every figure at every batch size, each printed as soon as it is measured.
 
     Args:
         settings: models, dtype, device and length of the texts.
         batches: texts decoded at once.
+        names: of the figures.
     """
-    report = [_figure("kernels", kernels.measure, replace(settings, batch=batches[0]))]
+    if "kernels" in names:
+        yield _figure("kernels", kernels.measure, replace(settings, batch=batches[0]))
     for batch in batches:
-        for name, measure in FIGURES.items():
-            report.append(_figure(name, measure, replace(settings, batch=batch)))
-    return report
+        for name in names:
+            if name != "kernels":
+                yield _figure(name, FIGURES[name], replace(settings, batch=batch))
 
 
 def _figure(name: str, measure: Callable[[Settings], list[Ratio]], settings: Settings) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from pathlib import Path
 SOURCES = ("s2t_eval", "model_wrappers", "tasks")
 """Folders of a checkout whose uncommitted changes make it another code than its commit."""
 
+STEPS_AT_ONCE = "S2T_EVAL_STEPS_AT_ONCE"
+"""Environment variable: how many commands `s2t-eval reproduce` keeps at work on this machine."""
+
 
 @functools.cache
 def commit_of(root: Path) -> str | None:

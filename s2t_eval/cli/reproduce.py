@@ -15,11 +15,15 @@ class Reproduce:
     Exit codes: 0 done, 2 a recipe or a step that cannot be run, 130 interrupted.
 
     Args:
-        recipe: YAML file, or the name of a shipped recipe: embedded, qwen-gsm8k or paper.
+        recipe: YAML file, or the name of a shipped recipe: embedded, qwen-gsm8k, qwen-gsm8k-gpu or paper.
         out: folder of everything that is made.
         plan: print the steps, what is done and how long the rest will take, and run nothing.
         set: changes of single places of the recipe, KEY.KEY=VALUE.
         keep: finished steps that stay although s2t-eval itself has changed since.
+        jobs: steps at work at once, those that need nothing of each other. On a large GPU several steps take
+            little longer than one; on a CPU they only slow each other down. Seconds in the tables are then
+            those of a shared machine.
+        keep_going: after a step has failed, still run those that do not need it.
     """
 
     EXAMPLE: ClassVar[str] = "s2t-eval reproduce embedded --out reproduced --plan"
@@ -29,14 +33,17 @@ class Reproduce:
     plan: bool = False
     set: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    jobs: int = 1
+    keep_going: bool = False
 
     def run(self) -> None:
         """Run the recipe and print the table."""
         from s2t_eval.reproduce.read import read_recipe
-        from s2t_eval.reproduce.run import InterruptedRunError, Settings, reproduce, show
+        from s2t_eval.reproduce.run import Settings, reproduce, show
+        from s2t_eval.reproduce.stage_runner import InterruptedRunError
         from s2t_eval.reproduce.summary import print_summary
 
-        settings = Settings(self.recipe, self.out, self.plan, self.set, self.keep)
+        settings = Settings(self.recipe, self.out, self.plan, self.set, self.keep, self.jobs, self.keep_going)
         try:
             out = reproduce(settings, show)
         except InterruptedRunError as error:

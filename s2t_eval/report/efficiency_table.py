@@ -56,6 +56,9 @@ def efficiency_table(entries: Sequence[Entry], *, times: bool = True) -> Table |
     ]
     if times:
         notes.append("Seconds and memory hold for the machine on which each run was made.")
+        at_once = max(int(entry.run.backend_info.get("steps_at_once") or 1) for entry in entries)
+        if at_once > 1:
+            notes.append(f"Up to {at_once} runs shared it: their seconds are no measure of a method's speed.")
     head = ["method", "problems", *columns.values()]
     return Table("efficiency", "Mean cost of a problem", head, blocks, notes, data)
 

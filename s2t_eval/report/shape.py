@@ -33,6 +33,7 @@ BACKEND_INFO: dict[str, Any] = {
     "dtype": str,
     "version": str,
     "teacher_parameters": int,
+    "steps_at_once": int,
     "tau": float,
     "seed": int,
     "pretrained": str,

@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.software import STEPS_AT_ONCE
 
 MARK = "S2T_EVAL_REPRODUCE"
 """Environment variable by which the processes of a killed run are recognised: the output folder."""
@@ -49,61 +49,67 @@ class Progress(NamedTuple):
         return self.seconds * (1 - self.share) / self.share if self.share >= 0.02 else None
 
 
-def run_command(
-    name: str, command: tuple[str, ...], log: Path, out: Path, on_progress: Callable[[Progress], None]
-) -> float:
-    """Run `python -m COMMAND` to its end.
+class RunningCommand:
+    """`python -m COMMAND` at work.
 
     Args:
         name: of the stage, for messages.
         command: module and arguments.
         log: file that its output is added to.
         out: the output folder, which marks the process.
-        on_progress: called about twice a second.
-
-    Returns:
-        How long it took, in seconds.
-
-    Raises:
-        StageFailedError: it ended with an error; the message holds the last of what it printed.
-        KeyboardInterrupt: raised again once the command has ended.
+        at_once: how many commands may be at work; a run's results keep it.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", *command]
-    began = time.monotonic()
-    with log.open("ab") as file:
-        file.write(f"$ {shlex.join(words)}\n".encode())
-        file.flush()
-        begin = file.tell()
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, MARK: str(out)},
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other one
-        )
-        running = _running_file(out)
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, out: Path, at_once: int = 1) -> None:
+        self.name, self.log = name, log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        words = [sys.executable, "-m", *command]
+        self.began = time.monotonic()
+        with log.open("ab") as file:
+            file.write(f"$ {shlex.join(words)}\n".encode())
+            file.flush()
+            self.log_begin = file.tell()
+            self.process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, MARK: str(out), STEPS_AT_ONCE: str(at_once)},
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other one
+            )
+        self.note = _running_folder(out) / str(self.process.pid)
         try:
-            running.parent.mkdir(parents=True, exist_ok=True)
-            write_text(running, str(process.pid))
-            while True:
-                try:
-                    code = process.wait(POLL_SECONDS)
-                    break
-                except subprocess.TimeoutExpired:
-                    on_progress(_progress(log, begin, time.monotonic() - began))
+            self.note.parent.mkdir(parents=True, exist_ok=True)
+            self.note.touch()
         except BaseException:
-            _stop(process)
-            end_marked(out)
+            self.stop()
             raise
-        finally:
-            running.unlink(missing_ok=True)
-    if code:
-        raise StageFailedError(
-            f"{name} failed (exit code {code}): {_last_lines(log, begin)}; all of it is in {log}"
-        )
-    return time.monotonic() - began
+
+    def has_ended(self) -> bool:
+        """Whether it has ended without an error.
+
+        Raises:
+            StageFailedError: it ended with an error; the message holds the last of what it printed.
+        """
+        code = self.process.poll()
+        if code is None:
+            return False
+        self.note.unlink(missing_ok=True)
+        if code:
+            raise StageFailedError(
+                f"{self.name} failed (exit code {code}): {_last_lines(self.log, self.log_begin)}; "
+                f"all of it is in {self.log}"
+            )
+        return True
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        return _progress(self.log, self.log_begin, time.monotonic() - self.began)
+
+    def stop(self) -> None:
+        """End it and what it started: first as Ctrl-C would, in the end by force."""
+        _stop(self.process)
+        self.note.unlink(missing_ok=True)
 
 
 def _progress(log: Path, begin: int, seconds: float) -> Progress:
@@ -167,25 +173,25 @@ def require_none_running(out: Path) -> None:
     Args:
         out: the output folder, after `end_marked`.
     """
-    running = _running_file(out)
-    try:
-        group = int(running.read_text())
-        os.killpg(group, 0)
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        running.unlink(missing_ok=True)
-        return
-    except PermissionError:  # the number belongs to somebody else's process by now
-        return
-    if not Path("/proc/self/environ").exists():
-        raise StageFailedError(
-            f"--out {out}: a step of an interrupted run is still at work; wait for it, or end it with "
-            f"`kill -TERM -- -{group}`"
-        )
+    for note in _running_folder(out).glob("*"):
+        try:
+            group = int(note.name)
+            os.killpg(group, 0)
+        except (ProcessLookupError, ValueError):
+            note.unlink(missing_ok=True)
+            continue
+        except PermissionError:  # the number belongs to somebody else's process by now
+            continue
+        if not Path("/proc/self/environ").exists():
+            raise StageFailedError(
+                f"--out {out}: a step of an interrupted run is still at work; wait for it, or end it with "
+                f"`kill -TERM -- -{group}`"
+            )
 
 
-def _running_file(out: Path) -> Path:
-    """Holds the process group of the command at work."""
-    return out / "state" / "running"
+def _running_folder(out: Path) -> Path:
+    """Holds an empty file for the process group of each command at work, named by its number."""
+    return out / "state" / "processes"
 
 
 def is_alive(folder: Path) -> bool:

@@ -91,7 +91,7 @@ def test_positions_follow_the_rows(device: str) -> None:
 
 def test_the_figures_of_a_gpu_run_in_one_command() -> None:
     tiny = Settings(student="random/tiny", teacher="random/tiny", new_tokens=4, repeats=1, taus=(0.1,))
-    report = gpu.figures(tiny, batches=(1,))
+    report = list(gpu.figures(tiny, batches=(1,)))
     assert {entry["figure"] for entry in report} == {"kernels", "greedy-vs-hf", "verify", "local"}
     assert all(entry["ratios"] for entry in report)
 

@@ -24,11 +24,11 @@ from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import (
     MARK,
     Progress,
+    RunningCommand,
     StageFailedError,
     end_marked,
     is_alive,
     require_none_running,
-    run_command,
 )
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import Decision, State, StateError, locked
@@ -72,9 +72,13 @@ def run(state: State, one: Stage, made: dict[str, str | None] | None = None) -> 
     decision = state.decide(one, inputs)
     if decision.runs:
         record = state.begin(one, inputs, decision.resumes)
-        log = state.out / "logs" / "log.txt"
-        seconds = run_command(one.name, one.command, log, state.out, lambda _: None)
-        state.finish(one, replace(record, seconds=seconds))
+        command = RunningCommand(one.name, one.command, state.out / "logs" / "log.txt", state.out)
+        try:
+            until(command.has_ended)
+        except BaseException:
+            command.stop()
+            raise
+        state.finish(one, replace(record, seconds=command.progress().seconds))
     return decision
 
 
@@ -335,27 +339,23 @@ def test_a_failed_command_is_one_line_and_runs_again(out: Path) -> None:
     assert State(out).decide(broken, inputs).resumes
 
 
-def test_ctrl_c_ends_the_command_too(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_command_leaves_nothing_behind(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAUSE", "600")
-
-    def interrupt(progress: Progress) -> None:
-        if marked(out):
-            raise KeyboardInterrupt
-
-    one = stage(out)
-    with pytest.raises(KeyboardInterrupt):
-        run_command("work", one.command, out / "logs" / "log.txt", out, interrupt)
+    command = RunningCommand("work", stage(out).command, out / "logs" / "log.txt", out)
+    until(lambda: bool(marked(out)))
+    command.stop()
     assert marked(out) == [] and end_marked(out) == 0
+    assert not list((out / "state" / "processes").iterdir())
 
 
 def test_without_proc_a_running_step_is_waited_for(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system without /proc its processes are not found: two of them would write one folder."""
-    (out / "state").mkdir()
-    running = out / "state" / "running"
+    (out / "state" / "processes").mkdir(parents=True)
     with subprocess.Popen(
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
     ) as step:
-        running.write_text(str(step.pid))
+        running = out / "state" / "processes" / str(step.pid)
+        running.touch()
         require_none_running(out)  # there is /proc: what is not marked there is none of ours
         monkeypatch.setattr(Path, "exists", lambda path: False)
         with pytest.raises(StageFailedError, match=rf"kill -TERM -- -{step.pid}`$"):
@@ -367,10 +367,15 @@ def test_without_proc_a_running_step_is_waited_for(out: Path, monkeypatch: pytes
 
 
 def test_progress_is_read_from_the_log(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PAUSE", "0.6")
+    monkeypatch.setenv("PAUSE", "0.1")
+    command = RunningCommand("work", stage(out, count=4).command, out / "logs" / "log.txt", out)
     seen: list[Progress] = []
-    one = stage(out, count=4)
-    run_command("work", one.command, out / "logs" / "log.txt", out, seen.append)
+
+    def look() -> bool:
+        seen.append(command.progress())
+        return command.has_ended()
+
+    until(look)
     shown = [progress for progress in seen if progress.phase]
     assert {progress.phase for progress in shown} == {"Working"}
     assert [progress.share for progress in shown] == sorted(progress.share for progress in shown)
