@@ -122,7 +122,8 @@ def load_model(name: str, settings: Settings) -> PreTrainedModel:
     logging.disable_progress_bar()
     dtype = getattr(torch, settings.dtype)
     if name.startswith(RANDOM):
-        with torch.random.fork_rng(devices=[]):
+        # On the device itself: drawing the weights of 1.5 billion parameters takes a CPU long.
+        with torch.random.fork_rng(devices=[]), torch.device(settings.device):
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(_shape(name).config(), dtype=dtype)
     else:
