@@ -13,5 +13,5 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     behind it.
     """
     if tensor.device.type == "cpu" and device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
