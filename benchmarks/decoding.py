@@ -53,7 +53,8 @@ def load_student(settings: Settings) -> tuple[ClockedModel, Any]:
     """Load the student and its tokenizer."""
     tokenizer = load_tokenizer(settings)
     model = load_model(settings.student, settings)
-    return ClockedModel(model, settings.student, text_vocabulary(tokenizer)), tokenizer
+    vocab = text_vocabulary(tokenizer)
+    return ClockedModel(model, settings.student, vocab, settings.compile), tokenizer
 
 
 def make_requests(
@@ -68,7 +69,7 @@ def make_requests(
 def decode(decoder: Scheduler[Any], requests: Sequence[Request]) -> Run:
     """Run requests after emptying the prefix caches of all models, which would otherwise skip prefills."""
     for runner in decoder.stepper.runners:
-        runner.release()
+        runner.forget()
     models = [m for m in decoder.stepper.runners if isinstance(m, ClockedModel)]
     for model in models:
         model.prefill_watch = Stopwatch()

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -23,6 +23,7 @@ from benchmarks import compiled, greedy_vs_hf, kernels, local, verify
 from benchmarks.ratios import Ratio, this_machine
 from benchmarks.workload import Settings
 from s2t_eval.artifacts.files import write_text
+from s2t_eval.engine.compiled_layers import Compile
 
 SHAPES = Settings(
     student="random/qwen2.5-0.5b",
@@ -32,6 +33,7 @@ SHAPES = Settings(
     new_tokens=128,
     repeats=3,
     taus=(0.01, 0.05),
+    compile="auto",
 )
 BATCHES = (1, 64, 256)
 FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
@@ -58,12 +60,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--figures", choices=FIGURES, nargs="+", default=list(FIGURES), help="which ones")
     parser.add_argument("--new_tokens", type=int, default=SHAPES.new_tokens, help="of each text")
     parser.add_argument("--rounds", type=int, default=SHAPES.repeats, help="of each figure")
+    parser.add_argument("--taus", type=float, nargs="+", default=SHAPES.taus, help="rates of triggers")
+    parser.add_argument("--compile", choices=get_args(Compile), default=SHAPES.compile, help="of our side")
     parser.add_argument("--json", metavar="FILE", help="file to write; default: print")
     parsed = parser.parse_args(argv)
     if not torch.cuda.is_available():
         sys.exit("benchmarks.gpu: there is no CUDA device here; python -m benchmarks.speed measures on a CPU")
     models = {"student": parsed.student, "teacher": parsed.teacher, "data": parsed.data}
-    settings = replace(SHAPES, **models, new_tokens=parsed.new_tokens, repeats=parsed.rounds)
+    lengths = {"new_tokens": parsed.new_tokens, "repeats": parsed.rounds, "taus": tuple(parsed.taus)}
+    settings = replace(SHAPES, **models, **lengths, compile=parsed.compile)
     report: dict[str, Any] = {"machine": asdict(this_machine()), "figures": []}
     for figure in figures(settings, parsed.batches, parsed.figures):
         report["figures"].append(figure)

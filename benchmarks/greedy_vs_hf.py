@@ -80,7 +80,7 @@ def load_backends(settings: Settings, tokenizer: Any) -> tuple[Greedy, HFLM]:
     model.generation_config.repetition_penalty = None
     if is_endless(settings):
         model.generation_config.eos_token_id = None
-    greedy = Greedy(model, tokenizer=tokenizer, batch_size=settings.batch)
+    greedy = Greedy(model, tokenizer=tokenizer, batch_size=settings.batch, compile=settings.compile)
     stock_class = EndlessHF if is_endless(settings) else HFLM
     stock = stock_class(model, tokenizer=tokenizer, batch_size=settings.batch)
     if is_endless(settings):
@@ -106,7 +106,7 @@ def make_instances(settings: Settings, prompts: Sequence[str], limit: int) -> li
 def answer(lm: HFLM, requests: list[Instance], count: Callable[[list[str]], int]) -> Answers:
     """Measure one run, after emptying the prefix cache of the backend."""
     if isinstance(lm, Greedy):
-        lm.student.release()
+        lm.student.forget()
     watch = Stopwatch()
     with watch.running():
         texts = lm.generate_until(requests, disable_tqdm=True)

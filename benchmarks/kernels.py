@@ -140,8 +140,10 @@ def step_costs(run: Callable[[int], None]) -> StepCosts:
 
 def _kernels(run: Callable[[int], None], tokens: int) -> Counter[str]:
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
-    with profile(activities=activities) as record:
-        run(tokens)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch's own advice on profiles of several cycles
+        with profile(activities=activities) as record:
+            run(tokens)
     events: Any = record.events()
     if torch.cuda.is_available():
         return Counter(event.name for event in events if str(event.device_type).endswith("CUDA"))
@@ -167,11 +169,11 @@ def _reads(run: Callable[[int], None], tokens: int) -> int:
         with CountedReads() as reads:
             run(tokens)
         return reads.count
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")  # warns itself that it is a prototype
+        try:
             run(tokens)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(warning.message) for warning in caught)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return sum("called a synchronizing" in str(warning.message) for warning in caught)

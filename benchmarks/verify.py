@@ -35,7 +35,9 @@ def measure(settings: Settings) -> list[Ratio]:
     """
     student, tokenizer = load_student(settings)
     # Its head is read at the student's tokens only, so its text vocabulary is the student's.
-    teacher = ClockedModel(load_model(settings.teacher, settings), settings.teacher, student.text_vocab)
+    teacher = ClockedModel(
+        load_model(settings.teacher, settings), settings.teacher, student.text_vocab, settings.compile
+    )
     requests = make_requests(
         settings, tokenizer, settings.requests or settings.batch, settings.new_tokens or NEW_TOKENS
     )

@@ -25,6 +25,7 @@ from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.embedded.tokenizer import build_tokenizer
+from s2t_eval.engine.compiled_layers import Compile
 
 RANDOM = "random/"
 TAUS = (0.01, 0.05, 0.1, 1.0)
@@ -90,6 +91,7 @@ class Settings:
         top_k: number of candidates of a fired step.
         last_layers: numbers of last layers that an adapter changes (`pps`); None for the benchmark's default.
         chunks: lengths of chunks beside lockstep and `auto` (`verify`); None for the benchmark's default.
+        compile: of the measured models: "never", "auto" or "always" (see `ModelRunner`).
         student_url: servers of the student, for figures that measure servers.
         teacher_url: servers of the teacher.
     """
@@ -108,6 +110,7 @@ class Settings:
     top_k: int = 8
     last_layers: tuple[int, ...] | None = None
     chunks: tuple[int, ...] | None = None
+    compile: Compile = "never"
     student_url: str | None = None
     teacher_url: str | None = None
 

@@ -40,8 +40,9 @@ class CommonArguments:
         seed: of all random numbers; each text's own seed is derived from it, the task, the document
             and the repeat.
         trace: JSON-lines file to write, with one line for each generated text.
-        compile: compile the decoder layers of the models in this process with `torch.compile`: "never",
-            "always", or "auto" on a GPU. Texts may then differ from those without it by rounding.
+        compile: "auto": replay decode steps as CUDA graphs on a GPU. "always": also compile the decoder
+            layers of the models in this process with `torch.compile`, on every device. "never": neither.
+            Texts may then differ from those without it by rounding.
     """
 
     seed: int = 0

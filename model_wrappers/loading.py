@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 from s2t_eval.artifacts.files import require_new_trace
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner
@@ -17,7 +15,7 @@ from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, Served, unloaded_fin
 from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock
 from s2t_eval.model_wrappers.teacher import device_of_teacher, require_teacher_options, teacher_options
-from s2t_eval.models.loading import resolve_model
+from s2t_eval.models.loading import default_device, resolve_model
 from s2t_eval.models.vocabulary import stop_ids, text_vocabulary
 
 
@@ -44,8 +42,10 @@ class LoadedStudent(CheckedModel, SharedWork):
         if self.arguments.trace:
             require_new_trace(Path(str(self.arguments.trace)))
         self.served = Served.of(self.arguments, kwargs)
-        if self.is_student_served or (not torch.cuda.is_available() and stock.get("device") is None):
-            stock["device"] = "cpu"  # stock's default is "cuda" even where there is none
+        if self.is_student_served:
+            stock["device"] = "cpu"
+        elif stock.get("device") is None:  # stock refuses None, and takes "cuda" even where there is none
+            stock["device"] = default_device()
         path = resolve_model(pretrained) if isinstance(pretrained, str) else pretrained
         self.student_name = pretrained if isinstance(pretrained, str) else pretrained.name_or_path
         super().__init__(path, model_name=self.student_name, **stock)

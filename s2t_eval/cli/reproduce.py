@@ -20,9 +20,8 @@ class Reproduce:
         plan: print the steps, what is done and how long the rest will take, and run nothing.
         set: changes of single places of the recipe, KEY.KEY=VALUE.
         keep: finished steps that stay although s2t-eval itself has changed since.
-        jobs: steps at work at once, those that need nothing of each other. On a large GPU several steps take
-            little longer than one; on a CPU they only slow each other down. Seconds in the tables are then
-            those of a shared machine.
+        jobs: steps at work at once, those that need nothing of each other; meant for a large GPU. On a CPU
+            they only slow each other down. Seconds in the tables are then those of a shared machine.
         keep_going: after a step has failed, still run those that do not need it.
     """
 

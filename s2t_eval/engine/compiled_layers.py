@@ -24,7 +24,7 @@ from s2t_eval.engine.attention import Pass, Rotation, attend_joined
 from s2t_eval.engine.layer_forms import Forms, rms_norm, rotate
 
 Compile = Literal["never", "auto", "always"]
-"""Whether layers are compiled; "auto" does so on a GPU."""
+"""Whether layers are compiled ("always"), and decode steps replayed on a GPU ("auto" and "always")."""
 
 LAYERS = (LlamaDecoderLayer, Qwen2DecoderLayer, Qwen3DecoderLayer)
 BACKEND = "inductor"
@@ -47,11 +47,6 @@ class Norm(NamedTuple):
 
     weight: Tensor
     variance_epsilon: float
-
-
-def should_compile(setting: Compile, device: torch.device) -> bool:
-    """Whether a model on this device is compiled."""
-    return setting == "always" or (setting == "auto" and device.type == "cuda")
 
 
 def compiled_forms(model: nn.Module) -> Forms:

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from s2t_eval.engine.attention import Pass, Segment, slot_attention_enabled
-from s2t_eval.engine.compiled_layers import Compile, compiled_forms, should_compile
+from s2t_eval.engine.compiled_layers import Compile, compiled_forms
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
 from s2t_eval.engine.layer_split import LayerSplit
 from s2t_eval.engine.packing import Packed, batches, pack_branches, pack_uncached, segment
 from s2t_eval.engine.pass_results import CandidateStates, Counters, Prefilled
 from s2t_eval.engine.prefix_cache import PrefixCache, cached_prefix
+from s2t_eval.engine.step_graphs import StepGraphs, can_record, dropped_last, should_record
 from s2t_eval.engine.step_positions import StepPositions
 from s2t_eval.engine.support import UnsupportedModelError, check_supported
 from s2t_eval.engine.transfer import to_device
@@ -46,7 +47,10 @@ class ModelRunner:
             proposed. None takes the head's size.
         forward_context: a context manager around every forward, such as one that enables an adapter.
         fused_norms: compute norms in one kernel. None: on a GPU, which alone has that kernel.
-        compile: compile the decoder layers (`compiled_layers.py`): "never", "always", or "auto" on a GPU.
+        compile: "auto": on a GPU, replay decode steps as CUDA graphs (`step_graphs.py`). "always": also
+            compile the decoder layers, on every device (`compiled_layers.py`). "never": neither.
+        step_graphs: round decode steps up and replay them; None: as `compile` says. On a CPU it changes
+            their shapes and nothing else.
 
     Raises:
         UnsupportedModelError: recurrent, hybrid or other layers that cannot be branched.
@@ -60,6 +64,7 @@ class ModelRunner:
         forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
         fused_norms: bool | None = None,
         compile: Compile = "never",
+        step_graphs: bool | None = None,
     ) -> None:
         # A PEFT model injects its adapters into the base model; generation does not need the wrapper.
         base: Any = model
@@ -82,7 +87,9 @@ class ModelRunner:
         self._packed: dict[nn.Linear, PackedWeights] = {}
         self._forms: Forms = []
         self._fused_norms = self.device.type == "cuda" if fused_norms is None else fused_norms
-        self._compile_layers = should_compile(compile, self.device)
+        self._compile_layers = compile == "always"
+        self._use_graphs = should_record(compile, self.device) if step_graphs is None else step_graphs
+        self._graphs: StepGraphs | None = None
         # transformers leaves a 4D mask unchanged; attention makes its own masks from the plan of a pass.
         self._no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
         self._step_positions = StepPositions(self.device)
@@ -110,7 +117,10 @@ class ModelRunner:
             self._forms = forms_of(self.body, self._fused_norms)
             if self._compile_layers:
                 self._forms += compiled_forms(self.body)
+            self._use_graphs = self._use_graphs and can_record(self.body, self.config.num_hidden_layers)
             self._check_forward()
+        if self._graphs is not None and not self._graphs.read_present_weights():
+            self._graphs = None
         if self.cache.rows != rows or self.cache.capacity < capacity:
             self.cache = KVCache(rows, capacity)
             self.prefixes = PrefixCache(rows, capacity)
@@ -130,6 +140,11 @@ class ModelRunner:
         """Drop the cache and free its memory."""
         self.cache = KVCache(0, 0)
         self.prefixes = PrefixCache(0, 0)
+        self._graphs = None
+
+    def forget(self) -> None:
+        """Drop the texts of all rows and keep the memory."""
+        self.prefixes = PrefixCache(self.cache.rows, self.cache.capacity)
 
     # ---------------------------------------------------------------- head
 
@@ -165,14 +180,29 @@ class ModelRunner:
             ids = to_device(torch.tensor(tokens), self.device)
         lengths = [len(self.tokens[row]) for row in range(num)]
         positions = self._step_positions.at(lengths)
-        own = positions[:, None]
-        everyone = Segment(slice(0, num), slice(0, num), own, own, max(lengths) + 1)
         index = positions + self.cache.row_starts(self.device)[:num]
-        hidden = self.forward(Packed(ids, index, [everyone]), positions)
+        graphs = self._step_graphs()
+        if graphs is None:
+            own = positions[:, None]
+            everyone = Segment(slice(0, num), slice(0, num), own, own, max(lengths) + 1)
+            hidden = self.forward(Packed(ids, index, [everyone]), positions)
+        else:
+            dropped_last(self.tokens, range(num, graphs.rounded_rows(num)), self.cache.capacity)
+            hidden = graphs.run(ids, positions, index, max(lengths) + 1)
+            self.counters.passes += 1
+            self.counters.tokens += num
         for row, token in enumerate(tokens):
             self.tokens[row].append(token)
         self.counters.row_passes += num
         return hidden
+
+    def _step_graphs(self) -> StepGraphs | None:
+        """The graphs over the present cache; None where steps are not replayed."""
+        if not self._use_graphs or self._kept_split is not None:
+            return None
+        if self._graphs is None or self._graphs.cache is not self.cache:
+            self._graphs = StepGraphs(self._pass, self.body, self.cache, self.device)
+        return self._graphs
 
     def branch(self, ids: Tensor, fired: Sequence[int], candidates: Tensor) -> Tensor:
         """One pass that appends one token to most rows and K candidates at one position to the fired rows.
@@ -193,7 +223,7 @@ class ModelRunner:
         own = lengths[:, None]
         packed = Packed(ids.cpu(), index, [segment(everyone, everyone, own, own)])
         if fired and candidates.shape[1] > 1:
-            others = candidates[:, 1:]
+            others = candidates[:, 1:].cpu()  # a pass is planned on the host
             capacity = self.cache.capacity
             packed = packed.followed_by(pack_branches(fired, lengths[list(fired)], others, capacity, num, 1))
         hidden = self.forward(packed)
@@ -319,13 +349,13 @@ class ModelRunner:
         Nothing is cached: the rows are empty afterwards.
         """
         self.allocate(len(texts), max(len(text) for text in texts))
-        self.prefixes = PrefixCache(self.cache.rows, self.cache.capacity)
+        self.forget()
         sizes = [len(text) for text in texts]
         states: list[Tensor] = []
         for part in batches(range(len(texts)), sizes, self._pass_tokens):
             hidden = self._compute(part, [texts[i] for i in part])
             states.extend(hidden.split([sizes[i] for i in part]))
-        self.prefixes = PrefixCache(self.cache.rows, self.cache.capacity)
+        self.forget()
         return states
 
     @property
@@ -354,12 +384,15 @@ class ModelRunner:
         """
         if positions is None:
             positions = torch.cat([part.positions.flatten() for part in packed.segments])
+        self.counters.passes += 1
+        self.counters.tokens += len(packed.ids)
+        return self._pass(packed, positions, embeds)
+
+    def _pass(self, packed: Packed, positions: Tensor, embeds: Tensor | None = None) -> Tensor:
+        """`forward` without its counts."""
         for part in packed.segments:
             part.on(self.device)
         plan = Pass(self.cache, to_device(packed.index, self.device), packed.segments)
-        num = len(packed.ids)
-        self.counters.passes += 1
-        self.counters.tokens += num
         inputs = (
             {"input_ids": to_device(packed.ids, self.device)[None]}
             if embeds is None
@@ -370,7 +403,7 @@ class ModelRunner:
             nullcontext() if self._kept_split is None else self._kept_split.keeping(plan),
             slot_attention_enabled(self.base),
             forms_enabled(self._forms),
-            fast_products(self._linears, num, self._packed),
+            fast_products(self._linears, len(packed.ids), self._packed),
         ):
             output = self.body(
                 **inputs,

@@ -11,7 +11,7 @@ from torch._dynamo.utils import counters
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from s2t_eval.engine import Decoder, ModelRunner, compiled_layers
-from s2t_eval.engine.compiled_layers import can_compile, compiled_layer, should_compile
+from s2t_eval.engine.compiled_layers import can_compile, compiled_layer
 from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
 from s2t_eval.methods.selector_folder import AdapterSwitch
 from s2t_eval.models.decoder_layers import decoder_layers
@@ -133,10 +133,3 @@ def test_layers_that_are_not_plain_are_left_alone() -> None:
     other = LlamaForCausalLM(LlamaConfig(**SHAPE, hidden_act="gelu"))
     assert not any(can_compile(layer) for layer in other.get_decoder().layers)
     assert not any(can_compile(layer) for layer in tiny_model("gemma2", seed=0).get_decoder().layers)
-
-
-def test_auto_compiles_on_a_gpu_alone() -> None:
-    devices = [torch.device(name) for name in ("cpu", "cuda")]
-    assert [should_compile("auto", device) for device in devices] == [False, True]
-    assert [should_compile("never", device) for device in devices] == [False, False]
-    assert [should_compile("always", device) for device in devices] == [True, True]

@@ -73,6 +73,20 @@ def test_pps_is_that_of_the_cpu(device: str) -> None:
     assert pps(device) == pps("cpu")
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_student_that_scores_its_own_branches_is_that_of_the_cpu(device: str) -> None:
+    """Its candidates are on the GPU where its branches are planned on the host."""
+    weight = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+
+    def texts(place: str) -> list[list[int]]:
+        score = ResidualScore(Readout(weight.to(place), "log_odds"))
+        return outputs(
+            decode(on(place, "llama", 0), policy.s2t_local(EntropyTrigger(), 2.0, score, 6), requests())
+        )
+
+    assert texts(device) == texts("cpu")
+
+
 @pytest.mark.gpu
 @needs_gpu
 def test_a_greedy_step_waits_for_the_gpu_once() -> None:

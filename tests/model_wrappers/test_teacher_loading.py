@@ -60,6 +60,25 @@ def written(lm: EngineLM) -> list[str]:
     return lm.generate_until(requests, disable_tqdm=True)
 
 
+@pytest.mark.parametrize(("has_gpu", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_a_command_without_a_device_takes_the_gpu_where_there_is_one(
+    has_gpu: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands pass `device=None`, which stock `hf` refuses: on the first GPU none of them ran."""
+    devices = []
+
+    def init(self: HFLM, pretrained: str, device: str | None = "cuda", **arguments: Any) -> None:
+        devices.append(device)
+        raise InterruptedError
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(HFLM, "__init__", init)
+    for arguments in ({"device": None}, {}):
+        with pytest.raises(InterruptedError):
+            Greedy(STUDENT, **arguments)
+    assert devices == [expected, expected]
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A repository in the hub's own cache, of two revisions: `older` holds the embedded teacher."""
