@@ -20,7 +20,7 @@ def measure(settings: Settings) -> list[Ratio]:
     requests = make_requests(
         settings, tokenizer, settings.requests or settings.batch, settings.new_tokens or NEW_TOKENS
     )
-    decoders = {
+    decoders: dict[str, Decoder] = {
         name: Decoder(runner, greedy(), rows=settings.batch)
         for name, runner in ((settings.compile, student), ("never", plain))
     }

@@ -9,6 +9,7 @@ of `LENGTH_STEP`. What is rounded up is masked or dropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ class StepGraphs:
         self._states: dict[tuple[int, int], Tensor] = {}
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
         self._records = device.type == "cuda"
-        self._pool: tuple[int, int] | None = torch.cuda.graph_pool_handle() if self._records else None
+        self._pool: Any = torch.cuda.graph_pool_handle() if self._records else None
 
     def read_present_weights(self) -> bool:
         """Whether the model's weights are still in their places; merging an adapter may move them."""
