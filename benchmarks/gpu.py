@@ -69,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = {"student": parsed.student, "teacher": parsed.teacher, "data": parsed.data}
     lengths = {"new_tokens": parsed.new_tokens, "repeats": parsed.rounds, "taus": tuple(parsed.taus)}
     settings = replace(SHAPES, **models, **lengths, compile=parsed.compile)
+    if settings.compile == "never" and "compiled" in parsed.figures:
+        parser.error(
+            "--figures compiled: it compares with never; give --compile auto, or leave it out"
+        )
     report: dict[str, Any] = {"machine": asdict(this_machine()), "figures": []}
     for figure in figures(settings, parsed.batches, parsed.figures):
         report["figures"].append(figure)
