@@ -17,7 +17,7 @@ from s2t_eval.artifacts.software import STEPS_AT_ONCE
 
 MARK = "S2T_EVAL_REPRODUCE"
 """Environment variable by which the processes of a killed run are recognised: the output folder."""
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.1
 TAIL_BYTES = 4096
 BAR = re.compile(r"([^\r\n|:]*): +(\d+)%\|")
 PASSED_OVER = ("Loading", "Fetching", "Writing", "Map", "Filter")

@@ -1,6 +1,6 @@
 """Runs stages: each only where it has to run, several at once where they need nothing of each other.
 
-Decoding a batch leaves most of a large GPU idle between its small operations, so stages share one well.
+Several at once are meant for a large GPU, which the small operations of one decoding leave mostly idle.
 """
 
 from __future__ import annotations
@@ -83,14 +83,11 @@ class StageRunner:
                 self._wait()
         except KeyboardInterrupt:
             names = ", ".join(self.at_work) or self.next_name
-            self._stop_all()
             raise InterruptedRunError(
                 f"interrupted at {names}; the same command goes on from there"
             ) from None
-        except BaseException:
-            self._stop_all()
-            raise
         finally:
+            self._stop_all()
             self._lock()
         if self.failures:
             skipped = [stage.name for _, stage in self.waiting]
