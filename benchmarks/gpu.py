@@ -70,9 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lengths = {"new_tokens": parsed.new_tokens, "repeats": parsed.rounds, "taus": tuple(parsed.taus)}
     settings = replace(SHAPES, **models, **lengths, compile=parsed.compile)
     if settings.compile == "never" and "compiled" in parsed.figures:
-        parser.error(
-            "--figures compiled: it compares with never; give --compile auto, or leave it out"
-        )
+        parser.error("--figures compiled: it compares with never; give --compile auto, or leave it out")
     report: dict[str, Any] = {"machine": asdict(this_machine()), "figures": []}
     for figure in figures(settings, parsed.batches, parsed.figures):
         report["figures"].append(figure)
