@@ -61,12 +61,14 @@ def read_agreement(path: Path) -> pd.DataFrame:
             f"--agreement {path}: expected a CSV file, or a selector folder whose {SETTINGS} has figures of "
             "agreement; train it with this version of `s2t-eval train`"
         ) from error
-    table = pd.DataFrame(rows, columns=["proposer", "trigger", "tau", *AGREEMENT])
+    table = pd.DataFrame(rows, columns=["proposer", "trigger", "tau", "proposal_weight", *AGREEMENT])
+    # Folders of earlier versions name no weight in a row; theirs was the selector's.
+    weights = np.where(table["proposer"] == "base", info["proposal_weight"], 0.0)
     table = table.assign(
         selector=path.resolve().name,
         checkpoint=folder_hash(path),
         trigger=table["trigger"].replace(KL, "kl"),
-        proposal_weight=np.where(table["proposer"] == "base", info["proposal_weight"], 0.0),
+        proposal_weight=table["proposal_weight"].astype(float).fillna(pd.Series(weights)),
         adapter_scale=1.0,
     )
     return table[columns]

@@ -34,7 +34,9 @@ lm-evaluation-harness:
 | scale of the adapter (proposer tuned) | {{ adapter_scale }} |
 {% if training.held_out and training.held_out.groups -%}
 | held-out Agree@1 | {{ "%.1f"|format(100 * training.held_out["agree@1"]) }} % (greedy agrees in \
-{{ "%.1f"|format(100 * training.held_out["greedy_agree@1"]) }} %; n = {{ training.held_out.groups }}) |
+{{ "%.1f"|format(100 * training.held_out["greedy_agree@1"]) }} %; n = {{ training.held_out.groups }}\
+{% if training.held_out_weight is defined and training.held_out_weight != proposal_weight %}\
+; measured with weight {{ training.held_out_weight }}{% endif %}) |
 | held-out Spearman | {{ "%.3f"|format(training.held_out.spearman) }} |
 {%- endif %}
 

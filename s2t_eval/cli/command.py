@@ -6,8 +6,8 @@ parser, help, completion and the reference page are made from them by cyclopts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
 
 from cyclopts import Group, Parameter
 
@@ -61,6 +61,12 @@ class Entry:
     group: str
     name: str
     command: type[Command]
+
+
+def changed_fields(settings: Any) -> list[str]:
+    """Names of the fields of a settings dataclass whose value is not the default."""
+    default = type(settings)()
+    return [f.name for f in fields(settings) if getattr(settings, f.name) != getattr(default, f.name)]
 
 
 def require_flags(command: object, **ranges: Range) -> None:

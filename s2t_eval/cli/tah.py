@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from s2t_eval.artifacts.output_paths import require_new_folder, require_reusable_folder
-from s2t_eval.cli.command import HIDDEN, flat
+from s2t_eval.cli.command import HIDDEN, changed_fields, flat
 from s2t_eval.cli.source import ProblemOptions, StudentOptions
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
 from s2t_eval.models.lora_settings import LoraSettings
@@ -64,7 +64,7 @@ class TahLabel(ProblemOptions):
         """Raise `ValueError` for options for problems or prompts beside `--texts`, which has both."""
         if self.texts is None:
             return
-        changed = [*_changed(self.source), *_changed(self.prompting)]
+        changed = [*changed_fields(self.source), *changed_fields(self.prompting)]
         changed += ["drop_overlap"] if self.drop_overlap else []
         if changed:
             raise ValueError(f"--{changed[0]}: the texts of --texts are taken as they are; leave it out")
@@ -129,10 +129,10 @@ class TahTrain:
     def _require_own_options(self) -> None:
         """Raise `ValueError` for an option of the other stage; the held-out texts are of both."""
         if self.stage == 1:
-            foreign = [*_changed(self.decider), *_changed(self.decisions)]
+            foreign = [*changed_fields(self.decider), *changed_fields(self.decisions)]
         else:
-            depths = [name for name in _changed(self.depths) if name == "easy_fraction"]
-            foreign = [*_changed(self.looped), *depths]
+            depths = [name for name in changed_fields(self.depths) if name == "easy_fraction"]
+            foreign = [*changed_fields(self.looped), *depths]
         if foreign:
             raise ValueError(f"--{foreign[0]}: it belongs to stage {3 - self.stage}, this is {self.stage}")
 
@@ -202,9 +202,3 @@ def load_labels_and_student(folder: Path, options: StudentOptions) -> tuple[TahL
     student, tokenizer = load_student(*options.loading)
     require_no_evaluation_prompts([text.prompt_ids for text in labels.texts], tokenizer.decode)
     return labels, student
-
-
-def _changed(settings: Any) -> list[str]:
-    """Names of the fields whose value is not the default."""
-    default = type(settings)()
-    return [f.name for f in fields(settings) if getattr(settings, f.name) != getattr(default, f.name)]

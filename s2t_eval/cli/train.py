@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from s2t_eval.artifacts.output_paths import require_new_folder
-from s2t_eval.cli.command import flat
+from s2t_eval.cli.command import changed_fields, flat
 from s2t_eval.cli.source import StudentOptions
 from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
 from s2t_eval.training.settings import LoopSettings
@@ -44,8 +44,7 @@ class Train:
     def run(self) -> None:
         """Train, and print the held-out figures."""
         require_new_folder("--out", self.out)
-        if self.start is not None and self.complete is not None:
-            raise ValueError("--start and --complete: expected one of them; --complete trains no adapter")
+        self._require_own_options()
         from s2t_eval.methods.selector_folder import load_selector
         from s2t_eval.training.contamination import require_no_evaluation_prompts
         from s2t_eval.training.labels import LabelSet
@@ -66,6 +65,20 @@ class Train:
         else:
             info = train_selector(student, labels, self.selector, self.loop, self.settings, self.out, earlier)
         _show(self.out, info)
+
+    def _require_own_options(self) -> None:
+        """Raise `ValueError` for an option that has no effect beside `--complete`."""
+        if self.complete is None:
+            return
+        if self.start is not None:
+            raise ValueError("--start and --complete: expected one of them; --complete trains no adapter")
+        for name in [
+            name for part in (self.selector, self.settings, self.loop) for name in changed_fields(part)
+        ]:
+            raise ValueError(
+                f"--{name}: --complete trains no adapter and takes the settings of the selector's own "
+                "training; leave it out"
+            )
 
 
 def _show(out: Path, info: SelectorInfo) -> None:

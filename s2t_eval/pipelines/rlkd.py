@@ -173,7 +173,7 @@ def _prepared_sides(
     return [
         prepare(
             [_problem(labels, source, references, row) for row in rows],
-            judges.structurer,
+            judges.structurer if settings.structure_weight else None,
             grade,
             is_verified,
             limit,

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 REPEATED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which the same request is sent again."""
+UNAVAILABLE: Final = frozenset({429, 502, 503, 504})
+"""Of these, those of a server that is overloaded or starting: like no answer, they end with the patience."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 8.0
 """Seconds before the second attempt, doubled for each further one, and their limit."""
 ATTEMPTS_PER_SERVER = 3
@@ -44,7 +46,7 @@ class _FailedAttemptError(Exception):
 
     Args:
         reason: for the message and the log.
-        is_answered: whether the server answered at all.
+        is_answered: whether the server itself answered, and is neither overloaded nor starting.
         wait_s: seconds to wait, as the server's answer requests.
     """
 
@@ -177,7 +179,8 @@ class Pool:
                 text = content.decode(errors="replace") if response.status != 200 else ""
                 if response.status in REPEATED:
                     wait_s = _seconds(response.headers.get("Retry-After"))
-                    raise _FailedAttemptError(f"HTTP {response.status}: {text[:200]}", True, wait_s)
+                    is_answered = response.status not in UNAVAILABLE
+                    raise _FailedAttemptError(f"HTTP {response.status}: {text[:200]}", is_answered, wait_s)
                 if response.status != 200:
                     raise ServerError(
                         f"{self.role} server {server.url}: HTTP {response.status}, {error_message(text)}"

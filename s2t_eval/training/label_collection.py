@@ -190,15 +190,24 @@ def generate_texts(
         advance: called as problems are finished.
         on_round: the engine's observer, for a progress bar.
     """
-    size = PROBLEMS_PER_ROW * decoder.rows
-    groups = [range(i, min(i + size, len(problems))) for i in range(0, len(problems), size)]
-    for group in unfinished(groups, kind, work, advance):
+    for group in unfinished(groups_of(len(problems), decoder.rows), kind, work, advance):
         for runner in decoder.stepper.runners:
             runner.release()  # a prefix cached by an earlier group would be reused
         for result in decoder.run([problems[i].request for i in group], on_round):
             index = group[result.index]
             work.save(kind, index, record(problems[index], result))
             advance(1)
+
+
+def groups_of(num_problems: int, rows: int) -> list[range]:
+    """The problems that are decoded together and repeated together, by their numbers.
+
+    Args:
+        num_problems: how many there are.
+        rows: texts that are generated at once.
+    """
+    size = PROBLEMS_PER_ROW * rows
+    return [range(i, min(i + size, num_problems)) for i in range(0, num_problems, size)]
 
 
 def unfinished(

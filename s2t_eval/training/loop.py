@@ -188,6 +188,8 @@ class Loop(Generic[ItemT]):
 
     def _train(self) -> bool:
         """Take the remaining steps; returns whether training stopped early."""
+        if any("averaged" in entry for entry in self.progress.history):  # training had ended before
+            return self.step < self.total
         losses: list[float] = []  # since the last evaluation
         is_hidden = not self.accelerator.is_main_process
         with tqdm(total=self.total, initial=self.step, desc="Training", disable=is_hidden) as bar:

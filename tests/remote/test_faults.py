@@ -194,6 +194,19 @@ def test_texts_wait_for_a_server_that_comes_back(teacher: FakeServer) -> None:
     assert len(student.requests) > 60
 
 
+@pytest.mark.parametrize("status", ["429", "503"])
+def test_an_overloaded_server_is_waited_for(student: FakeServer, status: str) -> None:
+    """Twelve refusals ended a run after half a minute, whatever its patience."""
+    settings = replace(SETTINGS, concurrency=1)
+    with serving(student):
+        expected = texts(greedy(), [student], [])
+        fleet = connect([student.url], [], settings)
+        first = len(student.requests)
+        student.faults = dict.fromkeys(range(first, first + 30), status)
+        waited = run(fleet, greedy(), settings, REQUESTS)
+    assert contents(waited) == contents(expected)
+
+
 def test_one_text_at_a_time_tries_a_server_that_did_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a server hangs, each of its texts once waited for the whole timeout before moving."""
     now = 1000.0

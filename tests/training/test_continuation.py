@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +12,40 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from s2t_eval.analysis.share_rule import read_agreement
+from s2t_eval.artifacts.card import selector_card
+from s2t_eval.artifacts.manifest import write_manifest
 from s2t_eval.methods.selector_folder import Selector, load_selector, read_info
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.selector.continuation import has_same_router, seen_texts, warn_of_earlier_choice
 from s2t_eval.training.selector.held_out import split_held_out
 from s2t_eval.training.selector.trajectory_scores import has_same_problems, held_out_trajectories
 from tests.harness_helpers import STUDENT
-from tests.learning import labels, main, selector, train_arguments
+from tests.learning import collect_arguments, labels, main, selector, train_arguments
 
-TRAINED: dict[str, Any] = {"reported_problems": 12, "settings": {"settings": {"held_out": 0.1, "limit": 200}}}
+LOOP = {"seed": 1}
+TRAINED: dict[str, Any] = {
+    "reported_problems": 12,
+    "settings": {"settings": {"held_out": 0.1, "limit": 200}, "loop": LOOP},
+}
 
 
 @pytest.mark.parametrize(
-    ("trained", "limit", "is_same"),
+    ("trained", "limit", "seed", "is_same"),
     [
-        (TRAINED, 200, True),
-        (TRAINED, None, False),
-        (TRAINED | {"settings": {"settings": {"held_out": 0.1}}}, None, True),
-        ({"settings": TRAINED["settings"]}, 200, False),
+        (TRAINED, 200, 1, True),
+        (TRAINED, 200, 2, False),
+        (TRAINED, None, 1, False),
+        (TRAINED | {"settings": {"settings": {"held_out": 0.1}, "loop": LOOP}}, None, 1, True),
+        ({"settings": TRAINED["settings"]}, 200, 1, False),
     ],
 )
 def test_a_router_is_taken_over_where_it_was_trained_on_the_same_texts(
-    trained: dict[str, Any], limit: int | None, is_same: bool
+    trained: dict[str, Any], limit: int | None, seed: int, is_same: bool
 ) -> None:
     """A router of 200 problems was kept in a training on all of them, as was one of a selector made before
     the held-out texts had two halves, whose checkpoint the texts of the figures had chosen."""
-    assert has_same_router(trained, limit) is is_same
+    assert has_same_router(trained, limit, seed) is is_same
 
 
 def test_other_labels_of_the_same_problems_hold_those_that_were_trained_on() -> None:
@@ -121,6 +130,48 @@ def test_a_start_that_all_held_out_problems_chose_gets_a_warning(caplog: pytest.
     assert line.startswith(f"start={start.folder}: its checkpoint was chosen by all held-out problems")
 
 
+def test_another_seed_trains_another_router(tmp_path: Path) -> None:
+    """Routers began with the same weights in every seed, so the spread over seeds lacked theirs."""
+    main(train_arguments(labels(), tmp_path / "other", "--form", "direct", "--seed", "1"))
+    one, two = (
+        load_file(folder / "router.safetensors") for folder in (selector("direct"), tmp_path / "other")
+    )
+    assert one.keys() == two.keys()
+    matrices = [key for key, value in one.items() if value.ndim == 2]
+    assert matrices and not any(torch.equal(one[key], two[key]) for key in matrices)
+
+
+def test_without_routers_and_gains_the_default_needs_no_router(tmp_path: Path) -> None:
+    """Labels of the top steps alone measure no gain; the default was then a router that did not exist."""
+    main(collect_arguments(tmp_path / "top"))
+    main(train_arguments(tmp_path / "top", tmp_path / "bare", "--form", "direct", "--skip_routers"))
+    info = read_info(tmp_path / "bare")
+    assert (
+        info.default("base").trigger == "margin" and info.default("base").trigger in info.thresholds["base"]
+    )
+
+
+def test_completion_refuses_what_it_would_ignore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = train_arguments(labels(), tmp_path / "whole", "--complete", str(selector("direct")))
+    with pytest.raises(SystemExit):
+        main(given)
+    assert "--held_out: --complete trains no adapter and takes the settings" in capsys.readouterr().err
+
+
+def test_figures_name_the_weight_that_they_were_measured_with(tmp_path: Path) -> None:
+    """After `choose` had set another weight, Agree@1 of the old one stood beside it as if it were its own."""
+    trained = read_info(selector("direct"))
+    assert trained.training["held_out_weight"] == trained.proposal_weight
+    assert {row["proposal_weight"] for row in trained.training["agreement"]} == {trained.proposal_weight}
+    assert "measured with weight" not in selector_card(asdict(trained))
+    chosen = replace(trained, proposal_weight=trained.proposal_weight + 0.5)
+    assert f"measured with weight {trained.proposal_weight}" in selector_card(asdict(chosen))
+    shutil.copytree(selector("direct"), tmp_path / "chosen")
+    write_manifest(tmp_path / "chosen" / "selector.json", chosen)
+    table = read_agreement(tmp_path / "chosen")
+    assert set(table["proposal_weight"]) == {trained.proposal_weight}
+
+
 def test_a_completed_selector_has_the_router_of_its_own_problems(tmp_path: Path) -> None:
     """A selector of five problems got routers of all problems of the labels."""
     few = ("--form", "direct", "--limit", "5")
@@ -129,4 +180,6 @@ def test_a_completed_selector_has_the_router_of_its_own_problems(tmp_path: Path)
     given = ["--pretrained", STUDENT, "--labels", str(labels()), "--device", "cpu"]
     main(["train", *given, "--complete", str(tmp_path / "bare"), "--out", str(tmp_path / "whole")])
     one, two = (load_file(tmp_path / name / "router.safetensors") for name in ("few", "whole"))
+    few, whole = (read_info(tmp_path / name).training for name in ("few", "whole"))
+    assert whole["held_out"] == few["held_out"] and whole["agreement"] == few["agreement"]
     assert one and one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)

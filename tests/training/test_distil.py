@@ -201,37 +201,48 @@ def test_seqkd_learns_the_teachers_own_greedy_texts(few: Path, tmp_path: Path) -
     assert info.training["after"]["loss"] != info.training["after"]["forward_kl"]
 
 
-def test_seqkd_resumes_with_the_texts_that_exist(few: Path, tmp_path: Path) -> None:
-    """After an interruption, the teacher's texts are read and not generated again."""
+def test_seqkd_resumes_with_the_texts_of_a_whole_run(few: Path, tmp_path: Path) -> None:
+    """Texts that were missing were decoded beside others than before, which changes the rounding.
+
+    A group that was interrupted is repeated, and a whole one is read.
+    """
     calls = 0
     write = distillation.generate_teacher_rollouts.__globals__["write_text"]
 
     def interrupt(path: Path, text: str) -> None:
         nonlocal calls
         calls += 1
-        if calls == 7:  # the settings and five texts have been written
+        if calls == 11:  # the settings and nine texts have been written
             raise WriteError(f"cannot write {path}: No space left on device")
         write(path, text)
 
+    options = ("--method", "seqkd", "--rows", "1")  # groups of eight problems
     with (
         patch.dict(distillation.generate_teacher_rollouts.__globals__, {"write_text": interrupt}),
         pytest.raises(SystemExit),
     ):
-        distil(few, tmp_path / "out", "--method", "seqkd")
+        distil(few, tmp_path / "out", *options)
     folder = tmp_path / "out.training" / "teacher_texts"
-    existing = sorted(folder.glob("0*.json"))
-    assert len(existing) == 5
+    assert len(list(folder.glob("0*.json"))) == 9
     assert not list(folder.glob("*.partial"))
-    written_at = {path: path.stat().st_mtime_ns for path in existing}
+    group = sorted(folder.glob("0*.json"))[:8]
+    written_at = {path: path.stat().st_mtime_ns for path in group}
     seen_at: dict[Path, int] = {}
+    texts: dict[str, dict[str, str]] = {}
 
-    def record_times(*arguments: Any) -> Any:
-        seen_at.update({path: path.stat().st_mtime_ns for path in existing})
+    def note(*arguments: Any) -> Any:
+        seen_at.update({path: path.stat().st_mtime_ns for path in group if path.exists()})
+        for name in ("out", "whole"):
+            paths = (tmp_path / f"{name}.training" / "teacher_texts").glob("0*.json")
+            texts.setdefault(name, {path.name: path.read_text() for path in paths})
         return Loop(*arguments)
 
-    with patch.object(distillation, "Loop", {distillation.Item: record_times}):
-        distil(few, tmp_path / "out", "--method", "seqkd")
-    assert seen_at == written_at
+    with patch.object(distillation, "Loop", {distillation.Item: note}):
+        distil(few, tmp_path / "out", *options)
+        assert seen_at == written_at
+        texts.pop("whole")
+        distil(few, tmp_path / "whole", *options)
+    assert len(texts["whole"]) == 12 and texts["out"] == texts["whole"]
 
 
 def test_seqkd_shows_tokens_while_the_teacher_generates(

@@ -219,6 +219,18 @@ def test_a_resumed_run_averages_the_same_steps(tmp_path: Path, at: int) -> None:
         assert torch.equal(weights(resumed)[name], value) and torch.equal(weights(again)[name], value)
 
 
+def test_a_run_that_patience_ended_is_not_continued_from_its_average(tmp_path: Path) -> None:
+    """Its average was the best; what was resumed then trained on from it, and kept other weights."""
+    options = {"epochs": 40, "lr": 0.3, "schedule": "constant", "average_last": 1.0, "snapshots": 40}
+    first = make(tmp_path / "run", Undropped(), patience=2, evaluations=1, **options)
+    expected = first.run()
+    assert expected.stopped_early and expected.averaged > 2
+    again = make(tmp_path / "run", Undropped(), patience=2, evaluations=1, **options)
+    assert again.run() == expected
+    for name, value in weights(first).items():
+        assert torch.equal(weights(again)[name], value), name
+
+
 def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
     make(tmp_path / "run").run()
     files = {path.suffix for path in (tmp_path / "run").rglob("*") if path.is_file()}

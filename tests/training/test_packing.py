@@ -315,6 +315,17 @@ def test_anchors_are_the_other_steps_outside_the_top() -> None:
     assert make_items([row], 2, kl_threshold=0.5)[0].anchors is None
 
 
+def test_another_seed_draws_other_steps_of_low_kl() -> None:
+    """All seeds drew the same ones, so that their spread lacked that of the draw."""
+    drawn = [
+        make_items([trajectory(steps=40)], 3, kl_threshold=0.5, low_kl_fraction=0.5, seed=seed)[
+            0
+        ].steps.tolist()
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_regret_weighs_what_the_decoder_can_gain() -> None:
     made = make_items([labelled(TEACHER, [10] * 6)], 4, kl_threshold=0.5)
     regrets = np.log([1.0, 0.8 / 0.1, 0.4 / 0.2])  # greedy's token is right at the first

@@ -247,6 +247,13 @@ def test_references_that_are_wrong_or_have_no_step_are_left_out() -> None:
     assert (len(first.problems), first.num_wrong, first.num_without_steps) == (0, 1, 1)
 
 
+def test_without_a_structure_reward_references_need_no_steps() -> None:
+    """A control that is rewarded for right answers alone lost the problems whose solution has no equation."""
+    texts = [REFERENCE, "The answer is 26."]
+    prepared = prepare([problem(text) for text in texts], None, grade, verified=True, limit=None)
+    assert [p.reference for p in prepared.problems] == texts and prepared.num_without_steps == 0
+
+
 # ---------------------------------------------------------------- llm
 
 

@@ -36,7 +36,7 @@ from s2t_eval.training.tah.objectives import (
     make_item,
     oracle_depth_outputs,
 )
-from s2t_eval.training.tah.plain_tuning import PlainTraining
+from s2t_eval.training.tah.plain_tuning import PlainTraining, train_plain
 from tests.methods.test_tah_decoding import adapted
 from tests.twins import VOCAB, tiny_model
 
@@ -338,6 +338,29 @@ def test_a_trained_base_travels_with_the_folder(labels: TahLabels, tmp_path: Pat
     torch.testing.assert_close(peft.get_base_model().model.embed_tokens.weight, trained)
 
 
+def test_a_base_of_low_precision_is_trained_in_float32(labels: TahLabels, tmp_path: Path) -> None:
+    """In bfloat16, updates below half of the last digit were rounded away and the base hardly learnt."""
+    base = student()
+    base.model.to(torch.bfloat16)
+    before = {name: p.detach().clone() for name, p in base.model.named_parameters()}
+    settings = LoopedSettings(rank=4, dropout=0.0, train_base=True)
+    loop = LoopSettings(
+        epochs=8,
+        lr=2e-5,
+        schedule="constant",
+        lr_warmup_fraction=0.0,
+        batch_size=4,
+        accumulate=1,
+        evaluations=1,
+    )
+    train_depths(base, labels, settings, loop, DepthSettings(easy_fraction=1.0), tmp_path / "tah")
+    saved = load_file(tmp_path / "tah" / "base.safetensors")
+    assert {value.dtype for value in saved.values()} == {torch.bfloat16}
+    name = next(name for name in saved if name.endswith("mlp.down_proj.weight"))
+    is_large = before[name].abs() > 0.02  # 2e-5 is less than half of their last digit
+    assert (saved[name] != before[name])[is_large].float().mean() > 0.3
+
+
 def test_an_interrupted_run_is_resumed_to_the_same_end(
     labels: TahLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +389,36 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(
     )
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value)
+
+
+def test_stage_2_takes_the_held_out_texts_of_stage_1(folder: Path, labels: TahLabels, tmp_path: Path) -> None:
+    """Other texts may have been trained on in stage 1, and were shown and chosen by as held out."""
+    shutil.copytree(folder, tmp_path / "tah")
+    decisions = DecisionSettings(held_out=0.4)
+    with pytest.raises(
+        TahError, match=r"with --held_out 0\.1, got labels \w+ with 0\.4, so texts that are held"
+    ):
+        train_decider(student(), labels, TINY, QUICK, decisions, tmp_path / "tah")
+    fewer = labels_for(student(), unlabelled(20))
+    with pytest.raises(TahError, match=r"give the same labels and --held_out$"):
+        train_decider(student(), fewer, TINY, QUICK, DecisionSettings(), tmp_path / "tah")
+
+
+def test_plain_tuning_resumes_with_its_own_held_out_texts_alone(
+    labels: TahLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went on with another share held out, and chose by texts that it had been trained on."""
+
+    def interrupt(self: Loop) -> float:  # type: ignore[type-arg]
+        raise KeyboardInterrupt
+
+    settings = LoopedSettings(rank=4)
+    with monkeypatch.context() as broken:
+        broken.setattr(loop_module.Loop, "_optimize", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_plain(student(), labels, settings, QUICK, DepthSettings(held_out=0.1), tmp_path / "plain")
+    with pytest.raises(TrainingError, match=r"checkpoints of another run \(its settings differ\)"):
+        train_plain(student(), labels, settings, QUICK, DepthSettings(held_out=0.4), tmp_path / "plain")
 
 
 def test_plain_tuning_is_cross_entropy(labels: TahLabels) -> None:

@@ -1,4 +1,7 @@
-"""The teacher's own greedy texts on the problems of a label set, each in a file until training ends."""
+"""The teacher's own greedy texts on the problems of a label set, each in a file until training ends.
+
+A run that is resumed writes the texts of an uninterrupted one.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from s2t_eval.artifacts.manifest import require_same_run
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request
 from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
+from s2t_eval.training.label_collection import groups_of
 from s2t_eval.training.labels import LabelError, Trajectory
 
 SETTINGS = "settings.json"
@@ -48,12 +52,18 @@ def generate_teacher_rollouts(
         LabelError: the folder contains texts of another run, or a file that cannot be read.
     """
     _require_same(folder, dict(identity))
-    missing = [i for i in range(len(trajectories)) if not _path(folder, i).exists()]
-    advance(len(trajectories) - len(missing))
-    requests = [make_request(tuple(trajectories[i].teacher_prompt_ids.tolist())) for i in missing]
-    for result in Decoder(teacher, greedy(), rows=rows, decode=decode).run(requests, on_round):
-        write_text(_path(folder, missing[result.index]), json.dumps(result.output_ids))
-        advance(1)
+    decoder = Decoder(teacher, greedy(), rows=rows, decode=decode)
+    for group in groups_of(len(trajectories), rows):
+        if all(_path(folder, i).exists() for i in group):
+            advance(len(group))
+            continue
+        # Rounding depends on the texts that are decoded together: a group is repeated as a whole, without
+        # what an earlier group left in the cache.
+        teacher.release()
+        requests = [make_request(tuple(trajectories[i].teacher_prompt_ids.tolist())) for i in group]
+        for result in decoder.run(requests, on_round):
+            write_text(_path(folder, group[result.index]), json.dumps(result.output_ids))
+            advance(1)
     teacher.release()
     return {row.problem_id: _read(_path(folder, i)) for i, row in enumerate(trajectories)}
 

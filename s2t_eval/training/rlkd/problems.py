@@ -67,13 +67,17 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    problems: Sequence[Problem], structurer: Structurer, grade: Grade, verified: bool, limit: int | None
+    problems: Sequence[Problem],
+    structurer: Structurer | None,
+    grade: Grade,
+    verified: bool,
+    limit: int | None,
 ) -> Prepared:
     """Divide the references into steps; problems whose reference cannot be used are left out.
 
     Args:
         problems: problems without steps.
-        structurer: divides the references.
+        structurer: divides the references. None: steps are not rewarded, so the references stay whole.
         grade: the task's answer rule.
         verified: leave out problems whose reference has a wrong final answer.
         limit: number of problems that are then divided; None: all of them.
@@ -84,6 +88,8 @@ def prepare(
         if not verified or grade(problem, [Text([], problem.reference, False)]) == [1.0]
     ]
     num_wrong, right = len(problems) - len(right), right[:limit]
+    if structurer is None:
+        return Prepared(right, num_wrong, 0)
     structures = structurer.structure([p.question for p in right], [p.reference for p in right])
     usable = [
         replace(problem, steps=steps) for problem, steps in zip(right, structures, strict=True) if steps

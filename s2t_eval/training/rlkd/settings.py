@@ -88,6 +88,8 @@ class RlkdSettings(LoraSettings):
             value = getattr(self, name)
             if value not in get_args(known):
                 raise ValueError(f"{name}: expected one of {', '.join(get_args(known))}, got {value!r}")
+        if not self.structure_weight:
+            self._require_no_structure()
         if not self.structure_weight + self.correctness_weight:
             raise ValueError(
                 "structure_weight: expected a number above 0, since correctness_weight is 0 too; without a "
@@ -99,13 +101,28 @@ class RlkdSettings(LoraSettings):
                 "update are compared, and dropout would differ between them"
             )
 
+    def _require_no_structure(self) -> None:
+        """Raise `ValueError` for a setting of the structure reward, whose weight is 0."""
+        for name in ("structurer", "aligner", "aggregate"):
+            default = getattr(type(self), name)
+            if (value := getattr(self, name)) != default:
+                raise ValueError(
+                    f"{name}: expected {default} beside structure_weight=0, got {value}; no structure is "
+                    "computed then, so leave it out, or give structure_weight a number above 0"
+                )
+
     @property
     def lora(self) -> LoraSettings:
         """The size of the adapter."""
         return LoraSettings(self.rank, self.alpha, self.dropout)
 
     def require_teacher(self, is_named: bool) -> None:
-        """Raise `ValueError` where the reward prompts a teacher and none is named."""
+        """Raise `ValueError` where the settings need a teacher and none is named."""
+        if self.unverified and not is_named:
+            raise ValueError(
+                "unverified: it keeps problems whose teacher's text has a wrong answer, and no teacher is "
+                "named; name one, or leave it out"
+            )
         if "llm" in (self.structurer, self.aligner) and not is_named:
             raise ValueError(
                 "teacher: the structurer and the aligner llm prompt the teacher, and none is named; name "

@@ -17,6 +17,7 @@ from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.continuation import make_model, require_same_labels
 from s2t_eval.training.selector.held_out import halves_of_training
 from s2t_eval.training.selector.model import SelectorSettings
+from s2t_eval.training.selector.reported import with_reported_figures
 from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
 from s2t_eval.training.selector.trigger_scan import with_defaults
 from s2t_eval.training.student import Student
@@ -53,10 +54,11 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     halves = halves_of_training(info.training, held_out)
     routings: dict[str, Routing] = {
         proposer: make_routing(
-            student, model.peft, proposer, train, halves, work / f"router-{proposer}", identity
+            student, model.peft, proposer, train, halves, work / f"router-{proposer}", identity,
+            seed=trained["loop"]["seed"],
         )
         for proposer in missing
-    }
+    }  # fmt: skip
     thresholds = {**info.thresholds, **{key: routing.thresholds for key, routing in routings.items()}}
     reports = {key: routing.report() for key, routing in routings.items()}
     training = {**info.training, "triggers": {**info.training["triggers"], **reports}}
@@ -64,6 +66,9 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     info = with_defaults(
         info, model, labels, halves.choosing, info.top_k, routings, trained["loop"]["precision"]
     )
+    if halves.reported:  # folders of earlier versions have no such half
+        precision = trained["loop"]["precision"]
+        info = with_reported_figures(info, model, labels, halves.reported, routings, precision)
     routers = {**selector.routers, **trained_routers(routings)}
     save_selector(out, info, model.readout, routers, model.peft)
     shutil.rmtree(work)

@@ -29,18 +29,21 @@ def make_model(student: Student, selector: SelectorSettings, start: Selector | N
     return model
 
 
-def has_same_router(trained: Mapping[str, Any], limit: int | None) -> bool:
+def has_same_router(trained: Mapping[str, Any], limit: int | None, seed: int) -> bool:
     """Whether a training's router of the plain student is the one that this training would make.
 
-    It does not depend on the adapter. It depends on the training texts, of which `limit` takes a part, and
-    on the held-out texts that choose its checkpoint, which in earlier versions were all of them: figures of
-    this training would then be reported on texts that its router was chosen by.
+    It does not depend on the adapter. It depends on the seed, on the training texts, of which `limit` takes a
+    part, and on the held-out texts that choose its checkpoint, which in earlier versions were all of them:
+    figures of this training would then be reported on texts that its router was chosen by.
 
     Args:
         trained: the record of training in the manifest of the selector that is started from.
         limit: number of problems of this training; None: all.
+        seed: of this training.
     """
-    return "reported_problems" in trained and trained["settings"]["settings"].get("limit") == limit
+    settings = trained["settings"]
+    is_same_draw = settings["settings"].get("limit") == limit and settings["loop"]["seed"] == seed
+    return "reported_problems" in trained and is_same_draw
 
 
 def require_same_form(start: Selector, selector: SelectorSettings) -> None:

@@ -73,6 +73,7 @@ def make_items(
     *,
     drop_misses: bool = False,
     with_anchors: bool = False,
+    seed: int = 0,
 ) -> list[Item]:
     """Items of the steps above a KL threshold, and of a random share of the other steps with candidates.
 
@@ -83,6 +84,7 @@ def make_items(
         low_kl_fraction: share of the other labelled steps that is also used (needs labels of
             `--steps all`).
         drop_misses: leave out the steps at which the teacher's token is not among the K candidates.
+        seed: of the draw of the other labelled steps.
         with_anchors: the labelled steps at or below the KL threshold that are not used become anchors.
 
     Raises:
@@ -93,7 +95,7 @@ def make_items(
         is_top = row.kl_student_teacher[row.kept] > kl_threshold
         is_used = is_top.copy()
         if low_kl_fraction:
-            draws = np.random.default_rng(number).random(len(is_used))
+            draws = np.random.default_rng((number, seed)).random(len(is_used))
             is_used |= draws < low_kl_fraction
         is_anchor = ~is_top & ~is_used
         if drop_misses:

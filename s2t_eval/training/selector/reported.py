@@ -46,6 +46,7 @@ class Agreement(NamedTuple):
         share: (agree - greedy_agree) / (1 - greedy_agree), the share of the teacher's gain that the rule of
             `statistics.expected_share` expects; None where greedy always agrees.
         low, high: its 95 % interval by bootstrap over texts.
+        proposal_weight: with which the candidates were ranked; 0 under proposer `tuned`.
     """
 
     proposer: str
@@ -57,6 +58,7 @@ class Agreement(NamedTuple):
     share: float | None
     low: float | None
     high: float | None
+    proposal_weight: float
 
 
 def with_reported_figures(
@@ -67,7 +69,7 @@ def with_reported_figures(
     routings: Mapping[str, Routing],
     precision: str,
 ) -> SelectorInfo:
-    """Add `held_out` and `agreement` to the record of training.
+    """Add `held_out` and `agreement` to the record of training; those of other proposers are kept.
 
     Args:
         info: the selector's manifest, with every choice made.
@@ -94,9 +96,16 @@ def with_reported_figures(
     elif top_items:
         ranking = ranking_scores(scores, top_items, info.proposal_weight)
         is_fired = np.ones(len(ranking), dtype=bool)
-        rows.append(agreement_at("base", KL, labels.manifest.tau, ranking, top_items, is_fired))
-    agreement = [row._asdict() for row in rows]
-    return replace(info, training={**info.training, "held_out": figures, "agreement": agreement})
+        weight = info.proposal_weight
+        rows.append(agreement_at("base", KL, labels.manifest.tau, ranking, top_items, is_fired, weight))
+    measured = {row.proposer for row in rows}
+    others = [row for row in info.training.get("agreement", []) if row["proposer"] not in measured]
+    record = {
+        "held_out": {**info.training.get("held_out", {}), **figures},
+        "held_out_weight": info.proposal_weight,
+        "agreement": [*others, *(row._asdict() for row in rows)],
+    }
+    return replace(info, training={**info.training, **record})
 
 
 def _by_trigger(
@@ -109,17 +118,24 @@ def _by_trigger(
 ) -> list[Agreement]:
     """A row for each trigger and rate that fires at any step, with the thresholds that decode."""
     divergences = all_divergences(routing.reported, routing.router, reported)
+    weight = info.proposal_weight if proposer == "base" else 0.0
     rows = []
     for key, thresholds in info.thresholds[proposer].items():
         for tau, threshold in thresholds.items():
             is_fired = divergences[key] > threshold
             if is_fired.any():
-                rows.append(agreement_at(proposer, key, float(tau), ranking, items, is_fired))
+                rows.append(agreement_at(proposer, key, float(tau), ranking, items, is_fired, weight))
     return rows
 
 
 def agreement_at(
-    proposer: str, key: str, tau: float, ranking: Tensor, items: Sequence[Item], is_fired: np.ndarray
+    proposer: str,
+    key: str,
+    tau: float,
+    ranking: Tensor,
+    items: Sequence[Item],
+    is_fired: np.ndarray,
+    proposal_weight: float,
 ) -> Agreement:
     """Agreement at the groups that fire, with the share that the rule expects and its interval over texts.
 
@@ -128,6 +144,7 @@ def agreement_at(
         ranking: the scores by which decoding ranks, [groups, K].
         items: the groups of each text.
         is_fired: whether a group's step fires, at least one does, [groups].
+        proposal_weight: with which the scores were made.
     """
     best = torch.cat([item.teacher_log_probs for item in items]).argmax(-1)
     agrees = (ranking.argmax(-1) == best).numpy() & is_fired
@@ -136,9 +153,8 @@ def agreement_at(
     by_text = [_by_text(flags, items) for flags in (agrees, is_fired, greedy_agrees)]
     share, interval = share_of_gain(by_text[0], by_text[1], by_text[2], resamples=RESAMPLES)
     shares = [None if math.isnan(value) else value for value in (share, *interval)]
-    return Agreement(
-        proposer, key, tau, steps, float(agrees.sum() / steps), float(greedy_agrees.sum() / steps), *shares
-    )
+    agree, greedy_agree = float(agrees.sum() / steps), float(greedy_agrees.sum() / steps)
+    return Agreement(proposer, key, tau, steps, agree, greedy_agree, *shares, proposal_weight)
 
 
 def _by_text(values: np.ndarray, items: Sequence[Item]) -> np.ndarray:

@@ -58,6 +58,7 @@ def make_routing(
     folder: Path,
     identity: Mapping[str, Any],
     trained_router: Router | None = None,
+    seed: int = 0,
 ) -> Routing:
     """Train a proposer's router and measure the thresholds of all triggers.
 
@@ -71,6 +72,7 @@ def make_routing(
         folder: where the router's checkpoints are written.
         identity: settings of the run; checkpoints of another run are refused.
         trained_router: a router that was trained on the same texts before; None trains one.
+        seed: of the router's first weights and of the order of its texts.
     """
     layers: Any = peft.base_model
     student.model.eval()
@@ -87,7 +89,8 @@ def make_routing(
     if train_table is not None:
         # A network this small needs a few hundred steps an epoch; large sets take larger batches instead.
         num_texts = len(train_table.features)
-        loop = replace(ROUTER_LOOP, batch_size=max(ROUTER_LOOP.batch_size, num_texts // 400))
+        batch_size = max(ROUTER_LOOP.batch_size, num_texts // 400)
+        loop = replace(ROUTER_LOOP, batch_size=batch_size, seed=seed)
         identity = {**identity, "proposer": proposer}
         router, _ = train_router(train_table, tables[0], loop, folder, identity, model.device)
     return Routing(router, _thresholds(tables, router, held_out), *tables)

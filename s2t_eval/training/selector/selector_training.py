@@ -77,7 +77,9 @@ def train_selector(
     model = make_model(student, selector, start)
     result = _fit(model, labels, train, held_out.choosing, loop, settings, work / "selector", identity)
     router_texts = None if settings.skip_routers else train
-    routings = _train_routers(student, model, router_texts, held_out, work, identity, start, settings.limit)
+    routings = _train_routers(
+        student, model, router_texts, held_out, work, identity, start, settings.limit, loop.seed
+    )
     training = {
         **_training_record(result, train, held_out, {**identity, "loop": asdict(loop)}),
         "triggers": {proposer: routing.report() for proposer, routing in routings.items()},
@@ -134,15 +136,16 @@ def _train_routers(
     identity: Mapping[str, Any],
     start: Selector | None,
     limit: int | None,
+    seed: int,
 ) -> dict[str, Routing]:
     """Proposer -> its router and thresholds."""
     trained = {}
-    if start is not None and "base" in start.routers and has_same_router(start.info.training, limit):
+    if start is not None and "base" in start.routers and has_same_router(start.info.training, limit, seed):
         trained["base"] = start.routers["base"]
     return {
         proposer: make_routing(
             student, model.peft, proposer, train, held_out, work / f"router-{proposer}", identity,
-            trained.get(proposer),
+            trained.get(proposer), seed,
         )
         for proposer in (PROPOSERS if train is not None else ("base",))
     }  # fmt: skip
@@ -227,6 +230,7 @@ def _fit(
         kl_threshold,
         settings.low_kl_fraction,
         drop_misses=settings.drop_misses,
+        seed=loop.seed,
         with_anchors=model.settings.anchor == "labels",
     )
     top_items = make_items(choosing, settings.top_k, kl_threshold)

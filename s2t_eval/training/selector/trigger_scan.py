@@ -20,6 +20,7 @@ from s2t_eval.training.selector.routing import Routing
 
 ADAPTER_SCALES = (1.0, 0.7, 0.5)
 UNMEASURED = ProposerDefault("router", 0.05, "not measured")
+UNMEASURED_WITHOUT_ROUTER = ProposerDefault("margin", 0.05, "not measured")
 
 
 class ScanResult(NamedTuple):
@@ -43,7 +44,7 @@ def with_defaults(
     """Add a default for each of these proposers, and the scan that it was chosen by.
 
     Without labels at every step the gain outside the top tau is unknown; the default is then the router at
-    tau 5 %.
+    tau 5 %, or the margin where there is no router.
 
     Args:
         info: the selector's manifest.
@@ -55,7 +56,11 @@ def with_defaults(
         precision: as in `LoopSettings`.
     """
     if labels.manifest.steps != "all":
-        return replace(info, defaults={**info.defaults, **dict.fromkeys(routings, UNMEASURED)})
+        unmeasured = {
+            proposer: UNMEASURED_WITHOUT_ROUTER if routing.router is None else UNMEASURED
+            for proposer, routing in routings.items()
+        }
+        return replace(info, defaults={**info.defaults, **unmeasured})
     items = all_step_items(choosing, top_k)
     results: dict[str, ScanResult] = {
         proposer: scan_triggers(model, items, len(choosing), proposer, routing, precision)

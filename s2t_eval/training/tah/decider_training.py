@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from s2t_eval.artifacts.fingerprint import data_hash
-from s2t_eval.methods.tah.checkpoint import TahInfo, load_tah, make_decider, save_tah
-from s2t_eval.methods.tah.settings import DeciderSettings
+from s2t_eval.methods.tah.checkpoint import TahFolder, TahInfo, load_tah, make_decider, save_tah
+from s2t_eval.methods.tah.settings import DeciderSettings, TahError
 from s2t_eval.training.loop import Loop, LoopSettings
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.held_out_metrics import decider_metrics
@@ -42,12 +42,14 @@ def train_decider(
         out: folder of stage 1.
 
     Raises:
-        TahError: there is no folder of stage 1 of this student, or the labels have another tokenizer.
+        TahError: there is no folder of stage 1 of this student, the labels have another tokenizer, or other
+            texts are held out than in stage 1.
         TrainingError: the loss is not finite.
     """
     loop = loop.with_default_lr(DECIDER_LR)
     labels.require_vocabulary(student.vocabulary, student.name)
     stage_1 = load_tah(out, student.fingerprint, student.vocabulary, student.hidden_size)
+    _require_same_split(stage_1, labels, settings)
     train, held_out = labels.split(settings.held_out)
     peft = stage_1.attach(student.model)
     model = LoopedModel(peft, replace(stage_1.info.looped, train_base=False), student.text_vocab)
@@ -87,3 +89,15 @@ def train_decider(
     save_tah(out, info, peft, network)
     shutil.rmtree(work)
     return info
+
+
+def _require_same_split(stage_1: TahFolder, labels: TahLabels, settings: DecisionSettings) -> None:
+    """Raise `TahError` unless the texts that are held out here were held out of stage 1."""
+    trained = stage_1.info.training["stage-1"]["settings"]
+    held_out = trained["settings"]["held_out"]
+    if trained["labels"] != labels.hash or held_out != settings.held_out:
+        raise TahError(
+            f"{stage_1.folder}: stage 1 was trained on labels {trained['labels'][:12]} with --held_out "
+            f"{held_out}, got labels {labels.hash[:12]} with {settings.held_out}, so texts that are held out "
+            "here may have been trained on; give the same labels and --held_out"
+        )

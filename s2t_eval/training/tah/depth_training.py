@@ -17,7 +17,7 @@ from s2t_eval.training.settings import ADAPTER_LR
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.held_out_metrics import depth_metrics
 from s2t_eval.training.tah.labels import LabelledText, TahLabels
-from s2t_eval.training.tah.looped import LoopedModel
+from s2t_eval.training.tah.looped import LoopedModel, cast_base
 from s2t_eval.training.tah.objectives import DepthTraining, StageItem, collate
 from s2t_eval.training.tah.settings import BASE_LR, DECODING_THRESHOLD
 from s2t_eval.training.tah.settings import DepthSettings as DepthSettings
@@ -55,6 +55,9 @@ def train_depths(
     _require_fit(looped, student)
     train, held_out = labels.split(settings.held_out)
     torch.manual_seed(loop.seed)
+    dtype = student.model.dtype
+    if looped.train_base:
+        student.model.float()  # in a lower precision, small updates would be rounded away
     model = LoopedModel(student.model, looped, student.text_vocab)
     stage = DepthTraining(model, settings.easy_fraction)
     items = [item for item in map(stage.item, train) if item.weight > 0]
@@ -78,6 +81,8 @@ def train_depths(
         work / "stage-1",
         identity,
     ).run()
+    if looped.train_base:
+        cast_base(student.model, dtype)
     model.eval()
     record = stage_record(result, identity, loop, train, depth_metrics(model, eval_items))
     info = TahInfo(

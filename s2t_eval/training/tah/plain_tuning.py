@@ -94,6 +94,7 @@ def fit_plain(
             "labels": labels.hash,
             "student": student.fingerprint,
             "looped": asdict(looped),
+            "settings": asdict(settings),
         },
     ).run()
     return model, result
@@ -116,7 +117,12 @@ def train_plain(
     work = out.with_name(out.name + ".training")
     model, result = fit_plain(student, labels, looped, loop, settings, work)
     train, _ = labels.split(settings.held_out)
-    identity = {"student": student.fingerprint, "labels": asdict(labels.manifest), "looped": asdict(looped)}
+    identity = {
+        "student": student.fingerprint,
+        "labels": asdict(labels.manifest),
+        "looped": asdict(looped),
+        "settings": asdict(settings),
+    }
     record = stage_record(result, identity, loop, train, result.best)
     with atomic_path(out) as partial_folder:
         partial_folder.mkdir()
