@@ -41,8 +41,11 @@ class CommonArguments:
             and the repeat.
         trace: JSON-lines file to write, with one line for each generated text.
         compile: "auto": replay decode steps as CUDA graphs on a GPU. "always": also compile the decoder
-            layers of the models in this process with `torch.compile`, on every device. "never": neither.
-            Texts may then differ from those without it by rounding.
+            layers of the models in this process with `torch.compile`, on every device. "never": neither, the
+            only value of `tah`. `tot`, `specreason` and runs with a model on servers replay no steps, so they
+            refuse "auto"; `pps_local` with an adapter on the last layers alone (`s2t-eval train
+            --last_layers`) replays none either, and warns. Texts may then differ from those without it by
+            rounding.
     """
 
     seed: int = 0
@@ -104,6 +107,7 @@ class ServerArguments(CommonArguments):
             raise ValueError(
                 f"compile: every model is on a server, which decides it, got {self.compile}; leave it out"
             )
+        require_replayed_steps(self.compile, "beside a model on servers, the one in this process")
 
     def require_own_concurrency(self) -> None:
         """Raise `ValueError` for a concurrency where a model of this process decides it by its cache."""
@@ -399,6 +403,16 @@ def require_bool(name: str, value: object) -> None:
     """Raise `ValueError` unless `value` is true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected True or False, got {value!r}")
+
+
+def require_replayed_steps(compile: Compile, who: str) -> None:
+    """Raise `ValueError` for compile=auto where no model has decode steps of one token for every row."""
+    if compile == "auto":
+        raise ValueError(
+            f"compile: {who} has no decode steps of one token a text, and only these are replayed, so "
+            "auto would have no effect; leave it out, or give compile=always, which compiles the decoder "
+            "layers"
+        )
 
 
 def require_choice(name: str, value: object, choices: Sequence[str]) -> None:

@@ -91,15 +91,20 @@ class HarnessRequests(LoadedStudent):
             gen_kwargs, self.max_gen_toks, self.stop_ids, self.student.text_vocab
         )
 
+    @property
+    def reserved_tokens(self) -> int:
+        """Tokens of the context that neither prompt nor answer may take: 0 for most methods."""
+        return 0
+
     def _encode(self, context: str, limit: int) -> tuple[int, ...]:
         """Token ids of a prompt; its beginning is cut off where prompt and answer exceed the context."""
-        if limit >= self.max_length:
+        length = self.max_length - self.reserved_tokens
+        if limit >= length:
             raise ValueError(
-                f"max_gen_toks: expected less than the model's context of {self.max_length} tokens, "
-                f"got {limit}"
+                f"max_gen_toks: expected less than the model's context of {length} tokens, got {limit}"
             )
         ids = self.tok_batch_encode([context], truncation=self.truncation)[0][0].tolist()
-        room = self.max_length - limit
+        room = length - limit
         if len(ids) > room:
             if not self.telemetry.truncated_prompts:
                 logger.warning(
@@ -107,7 +112,7 @@ class HarnessRequests(LoadedStudent):
                     "beginning is cut off (logged once; the results count truncated_prompts)",
                     len(ids),
                     limit,
-                    self.max_length,
+                    length,
                 )
             self.telemetry.truncated_prompts += 1
         return tuple(int(i) for i in ids[-room:])

@@ -21,6 +21,7 @@ from s2t_eval.model_wrappers.arguments import (
     require_bool,
     require_choice,
     require_int,
+    require_replayed_steps,
 )
 from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.base import Generator
@@ -67,6 +68,7 @@ class SpecReasonArguments(PairArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_replayed_steps(self.compile, "--model specreason")
         require_ranges(self, accept=NOT_NEGATIVE, accept_rate=RATE)
         require_bool("other_prompt", self.other_prompt)
         require_choice("score", self.score, STEP_SCORES)

@@ -42,6 +42,11 @@ class TahArguments(CommonArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.compile != "never":
+            raise TahError(
+                f"compile: --model tah neither replays nor compiles its passes, got {self.compile}, which "
+                "would have no effect; leave it out"
+            )
         if self.threshold is not None:
             require_threshold(self.threshold)
             if self.oracle is not None:

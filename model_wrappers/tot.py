@@ -22,6 +22,7 @@ from s2t_eval.model_wrappers.arguments import (
     require_choice,
     require_int,
     require_number,
+    require_replayed_steps,
 )
 from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.harness_tasks import built_task
@@ -74,6 +75,7 @@ class TreeArguments(CommonArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_replayed_steps(self.compile, "--model tot")
         for name in ("beam", "branch", "budget", "depth", "max_line", "replies", "max_reply"):
             require_int(name, getattr(self, name), 1)
         if self.budget < self.max_line:
@@ -132,9 +134,31 @@ class TreeOfThoughts(AskingLM):
         return cast(TreeArguments, self.arguments)
 
     @property
-    def max_length(self) -> int:
-        """Context in tokens: the student's less the value's question."""
-        return super().max_length - self._make_value(getattr(self, "has_chat_template", False)).extra_slots
+    def reserved_tokens(self) -> int:
+        """Tokens behind a text that its evaluation needs: a question, for a vote the list, and the reply."""
+        return self._make_value(self.has_chat_template).extra_slots
+
+    def _encode(self, context: str, limit: int) -> tuple[int, ...]:
+        """As in every backend; the message names the arguments that decide how much an evaluation needs."""
+        reserved = self.reserved_tokens
+        if reserved and limit >= self.max_length - reserved:
+            shown = ", ".join(f"{name}={getattr(self.tree, name)}" for name in self._names_of_reserved)
+            raise ValueError(
+                "max_gen_toks: expected room for prompt, answer and its evaluation in the model's context "
+                f"of {self.max_length} tokens, got an answer of {limit} and an evaluation of {reserved} "
+                f"({shown}); lower these numbers, or take value=loglik, which reads no further tokens"
+            )
+        return super()._encode(context, limit)
+
+    @property
+    def _names_of_reserved(self) -> list[str]:
+        """The arguments that decide how many tokens are reserved, the value itself first."""
+        if self.tree.value == "words":
+            return ["value", "max_reply"]
+        if self.tree.value != "vote":
+            return ["value"]
+        beam = ["beam"] if self.tree.search == "bfs" else []
+        return ["value", *beam, "branch", "max_line", "max_reply"]
 
     def policy(self) -> Policy:
         """A policy without trigger or selector: a search selects lines, not tokens."""

@@ -63,7 +63,7 @@ class ChunkSchedule(Protocol):
         ...
 
     def verified(self, tokens: int, seconds: float, outcomes: Sequence[Outcome]) -> None:
-        """A teacher's pass over this many tokens took so long, and what came of it."""
+        """A teacher's pass over this many tokens took so long, and what came of it; 0 tokens: no pass."""
         ...
 
 
@@ -127,11 +127,16 @@ class AdaptiveChunks:
         self._student.add(rows, seconds)
 
     def verified(self, tokens: int, seconds: float, outcomes: Sequence[Outcome]) -> None:
-        """Note the time of a teacher's pass, the cuts, and the rate of tokens since the pass before."""
-        if tokens:
-            self._teacher.add(tokens, seconds)
+        """Note the time of a teacher's pass, the cuts, and the rate of tokens since the pass before.
+
+        A text's first token is verified from the teacher's state at the end of the prompt. Where no row has
+        further drafts, the teacher made no pass, and there is no time from which anything could be learned.
+        """
         for outcome in outcomes:
             self._cuts.add(outcome)
+        if not tokens:
+            return
+        self._teacher.add(tokens, seconds)
         spent = self._rounds * self._student.seconds(len(outcomes)) + self._teacher.seconds(tokens)
         self._tokens = MEMORY * self._tokens + sum(outcome.committed for outcome in outcomes)
         self._seconds = MEMORY * self._seconds + spent

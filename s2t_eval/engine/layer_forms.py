@@ -59,13 +59,13 @@ def forms_enabled(forms: Forms) -> Iterator[None]:
     A layer whose forward is replaced already, because the pass leaves it out, stays replaced.
     """
     enabled = [(layer, function) for layer, function in forms if "forward" not in vars(layer)]
-    for layer, function in enabled:
-        layer.forward = partial(function, layer)
-    try:
+    try:  # Ctrl-C may come between two layers
+        for layer, function in enabled:
+            layer.forward = partial(function, layer)
         yield
     finally:
         for layer, _ in enabled:
-            del layer.forward
+            vars(layer).pop("forward", None)
 
 
 def rotary_attention(

@@ -79,13 +79,13 @@ def is_splittable(layers: nn.ModuleList) -> bool:
 @contextmanager
 def _skipped(layers: list[nn.Module]) -> Iterator[None]:
     """Let these layers return their input."""
-    for layer in layers:
-        layer.forward = _unchanged
-    try:
+    try:  # Ctrl-C may come between two layers
+        for layer in layers:
+            layer.forward = _unchanged
         yield
     finally:
         for layer in layers:
-            del layer.forward
+            vars(layer).pop("forward", None)
 
 
 def _unchanged(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:

@@ -35,15 +35,17 @@ class PrefixCache:
 
     Args:
         rows: number of cache rows.
-        capacity: slots of a row.
     """
 
-    def __init__(self, rows: int, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, rows: int) -> None:
         self.tokens: list[list[int]] = [[] for _ in range(rows)]
 
     def plan(
-        self, rows: Sequence[int], texts: Sequence[Sequence[int]], waiting: Sequence[int]
+        self,
+        rows: Sequence[int],
+        texts: Sequence[Sequence[int]],
+        waiting: Sequence[int],
+        capacity: int,
     ) -> PrefillPlan:
         """Match each waiting text with the longest prefix that any row contains.
 
@@ -54,6 +56,7 @@ class PrefixCache:
             rows: row of each text.
             texts: token ids of each.
             waiting: indices of the texts to plan for.
+            capacity: slots of a cache row.
         """
         plan = PrefillPlan([], [], [], [], [])
         cached_texts = [np.asarray(tokens) for tokens in self.tokens]
@@ -69,8 +72,8 @@ class PrefixCache:
             plan.cached.append(length)
             if donor != rows[i]:
                 slots = torch.arange(length)
-                plan.source.append(slots + donor * self.capacity)
-                plan.target.append(slots + rows[i] * self.capacity)
+                plan.source.append(slots + donor * capacity)
+                plan.target.append(slots + rows[i] * capacity)
         return plan
 
     def _donor(self, text: np.ndarray, cached_texts: Sequence[np.ndarray], row: int) -> tuple[int, int]:

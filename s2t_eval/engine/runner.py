@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -20,11 +21,13 @@ from s2t_eval.engine.pass_results import CandidateStates, Counters, Prefilled
 from s2t_eval.engine.prefix_cache import PrefixCache, cached_prefix
 from s2t_eval.engine.step_graphs import StepGraphs, can_record, dropped_last, should_record
 from s2t_eval.engine.step_positions import StepPositions
-from s2t_eval.engine.support import UnsupportedModelError, check_supported
+from s2t_eval.engine.support import UnsupportedModelError, check_supported, require_length
 from s2t_eval.engine.transfer import to_device
 from s2t_eval.models.cpu_linear import Packed as PackedWeights
 from s2t_eval.models.cpu_linear import fast_products, pack, worthwhile
 from s2t_eval.models.lm_head import Best, LMHead, input_device
+
+logger = logging.getLogger(__name__)
 
 PASS_TOKENS = {"cpu": 512}
 PASS_TOKENS_ELSEWHERE = 4096
@@ -38,7 +41,9 @@ class ModelRunner:
     """A decoder-only model of transformers over a `KVCache`; body and head are called separately.
 
     `tokens[row]` are the ids whose keys and values are in the row. They stay after a sequence has ended,
-    so that a later prompt with the same prefix copies them instead of computing them.
+    so that a later prompt with the same prefix copies them instead of computing them. Tokens are entered
+    once their keys and values are computed, and removed before these are overwritten: a pass that an error
+    or Ctrl-C interrupts leaves none behind whose keys and values are missing.
 
     Args:
         model: the causal model, with or without a PEFT adapter.
@@ -48,7 +53,8 @@ class ModelRunner:
         forward_context: a context manager around every forward, such as one that enables an adapter.
         fused_norms: compute norms in one kernel. None: on a GPU, which alone has that kernel.
         compile: "auto": on a GPU, replay decode steps as CUDA graphs (`step_graphs.py`). "always": also
-            compile the decoder layers, on every device (`compiled_layers.py`). "never": neither.
+            compile the decoder layers, on every device (`compiled_layers.py`). "never": neither. A warning
+            names what is not possible for this model.
         step_graphs: round decode steps up and replay them; None: as `compile` says. On a CPU it changes
             their shapes and nothing else.
 
@@ -80,7 +86,7 @@ class ModelRunner:
         self.device = input_device(base)
         self.counters = Counters()
         self.cache = KVCache(0, 0)
-        self.prefixes = PrefixCache(0, 0)
+        self.prefixes = PrefixCache(0)
         self._is_checked = False
         self._kept_split: LayerSplit | None = None
         self._linears: list[nn.Linear] = []
@@ -109,21 +115,51 @@ class ModelRunner:
         """The cached token ids of each row."""
         return self.prefixes.tokens
 
-    def allocate(self, rows: int, capacity: int) -> None:
-        """Make room for `rows` rows of `capacity` slots; a cache that is large enough is kept."""
+    def allocate(self, rows: int, length: int, extra_slots: int = 0) -> None:
+        """Make room for texts; a cache that is large enough is kept.
+
+        Args:
+            rows: texts at once.
+            length: tokens of the longest text.
+            extra_slots: slots behind it, such as for candidates or a question.
+
+        Raises:
+            UnsupportedModelError: the engine computes other logits than the model's own forward pass, or
+                would do so at this length.
+        """
+        require_length(self.config, self.name, length, extra_slots)
+        capacity = length + extra_slots
         self._pack_weights()
         if not self._is_checked:
             # Not earlier: an adapter may still be attached.
             self._forms = forms_of(self.body, self._fused_norms)
-            if self._compile_layers:
-                self._forms += compiled_forms(self.body)
-            self._use_graphs = self._use_graphs and can_record(self.body, self.config.num_hidden_layers)
+            self._apply_compile()
             self._check_forward()
         if self._graphs is not None and not self._graphs.read_present_weights():
             self._graphs = None
         if self.cache.rows != rows or self.cache.capacity < capacity:
+            self.prefixes = PrefixCache(rows)
             self.cache = KVCache(rows, capacity)
-            self.prefixes = PrefixCache(rows, capacity)
+
+    def _apply_compile(self) -> None:
+        """Find the layers that are compiled, and whether decode steps are replayed."""
+        if self._compile_layers:
+            compiled = compiled_forms(self.body)
+            self._forms += compiled
+            if not compiled:
+                logger.warning(
+                    "%s: none of its layers is compiled: they are not of Llama's form, or their weights have "
+                    "an adapter or are quantized or offloaded",
+                    self.name,
+                )
+        if self._use_graphs and not can_record(self.body, self.config.num_hidden_layers):
+            self._without_graphs("its layers are not of Llama's form, are offloaded or on several devices")
+
+    def _without_graphs(self, reason: str) -> None:
+        """Compute decode steps as they are, with a warning where they were to be replayed."""
+        if self._use_graphs:
+            logger.warning("%s: its decode steps are not replayed as CUDA graphs: %s", self.name, reason)
+        self._use_graphs = False
 
     def _pack_weights(self) -> None:
         """Copy weights for products of few rows, again where they have changed: an adapter was merged."""
@@ -134,17 +170,18 @@ class ModelRunner:
     def keep_states(self, split: LayerSplit) -> None:
         """Keep in the cache what enters the upper layers, for a scorer that computes these alone."""
         self.release()
+        self._without_graphs("a scorer with an adapter on the last layers reads what enters these layers")
         self._kept_split = split
 
     def release(self) -> None:
         """Drop the cache and free its memory."""
+        self.prefixes = PrefixCache(0)
         self.cache = KVCache(0, 0)
-        self.prefixes = PrefixCache(0, 0)
         self._graphs = None
 
     def forget(self) -> None:
         """Drop the texts of all rows and keep the memory."""
-        self.prefixes = PrefixCache(self.cache.rows, self.cache.capacity)
+        self.prefixes = PrefixCache(self.cache.rows)
 
     # ---------------------------------------------------------------- head
 
@@ -198,7 +235,7 @@ class ModelRunner:
 
     def _step_graphs(self) -> StepGraphs | None:
         """The graphs over the present cache; None where steps are not replayed."""
-        if not self._use_graphs or self._kept_split is not None:
+        if not self._use_graphs:
             return None
         if self._graphs is None or self._graphs.cache is not self.cache:
             self._graphs = StepGraphs(self._pass, self.body, self.cache, self.device)
@@ -235,22 +272,25 @@ class ModelRunner:
     def commit(self, rows: Sequence[int], lanes: Sequence[int], ids: Sequence[int]) -> None:
         """Keep lane `lanes[i]` of branched row `rows[i]`, whose token is `ids[i]`; drop the others."""
         source, target = [], []
-        for row, lane, token in zip(rows, lanes, ids, strict=True):
+        for row, lane in zip(rows, lanes, strict=True):
             slot = row * self.cache.capacity + len(self.tokens[row]) - 1
-            self.tokens[row][-1] = token
+            self.tokens[row].pop()
             if lane:
                 source.append(slot + lane)
                 target.append(slot)
         if source:
             self.cache.copy(torch.tensor(source), torch.tensor(target))
+        for row, token in zip(rows, ids, strict=True):
+            self.tokens[row].append(token)
 
     def move(self, source: int, target: int) -> None:
         """Move a row's slots and tokens over another row's."""
-        length = len(self.tokens[source])
-        slots = torch.arange(length)
+        moved = self.tokens[source]
+        slots = torch.arange(len(moved))
+        self.tokens[target] = []
         self.cache.copy(slots + source * self.cache.capacity, slots + target * self.cache.capacity)
-        self.tokens[target] = self.tokens[source]
         self.tokens[source] = []
+        self.tokens[target] = moved
 
     # ---------------------------------------------------------------- several tokens at once, and back
 
@@ -296,7 +336,9 @@ class ModelRunner:
         computed = [0] * len(rows)
         waiting = list(range(len(rows)))
         while waiting:
-            plan = self.prefixes.plan(rows, texts, waiting)
+            plan = self.prefixes.plan(rows, texts, waiting, self.cache.capacity)
+            for i in plan.now:
+                self.tokens[rows[i]] = []
             if plan.source:
                 self.cache.copy(torch.cat(plan.source), torch.cat(plan.target))
             for i, cached in zip(plan.now, plan.cached, strict=True):
@@ -333,10 +375,12 @@ class ModelRunner:
             lengths = torch.tensor([len(text) for text in texts])
             tried = pack_branches(rows, lengths, candidates.cpu(), capacity, first_lane, 0)
             packed = packed.followed_by(tried)
-        for row, text in zip(rows, texts, strict=True):
-            self.tokens[row] = list(text)
+        for row, length in zip(rows, cached, strict=True):
+            self.truncate(row, length)
         self.counters.row_passes += num
         hidden = self.forward(packed)
+        for row, text in zip(rows, texts, strict=True):
+            self.tokens[row] = list(text)
         states = hidden[first_lane:].view(num, lanes, hidden.shape[-1])
         return CandidateStates(
             hidden[to_device(ends, hidden.device)], states, [size + lanes for size in sizes]
@@ -365,10 +409,11 @@ class ModelRunner:
     def _compute(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Tensor:
         """One ragged pass over the uncached tokens of these texts; returns all its hidden states."""
         packed = pack_uncached(rows, texts, [len(self.tokens[row]) for row in rows], self.cache.capacity)
+        self.counters.row_passes += len(rows)
+        hidden = self.forward(packed)
         for row, text in zip(rows, texts, strict=True):
             self.tokens[row] = list(text)
-        self.counters.row_passes += len(rows)
-        return self.forward(packed)
+        return hidden
 
     # ---------------------------------------------------------------- the forward itself
 
@@ -425,7 +470,7 @@ class ModelRunner:
         ids = torch.tensor(text)
         with self._forward_context():
             expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
-        self.cache, self.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1, CHECKED_TOKENS)
+        self.cache, self.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1)
         try:
             logits = self.head(self.prefill([0], [text])[0])[0]
         finally:

@@ -75,13 +75,15 @@ class Scheduler(Generic[S]):
         while queue:
             try:
                 for runner in self.stepper.runners:
-                    runner.allocate(rows, longest + self.stepper.extra_slots)
+                    runner.allocate(rows, longest, self.stepper.extra_slots)
                 while queue or self._active:
                     self._round(queue, rows)
                     yield from self._take_results()
-            except Exception as error:
+            except GeneratorExit:  # the caller takes no further text, and may be decoding others by now
+                raise
+            except BaseException as error:  # Ctrl-C too, after which a session goes on with these models
                 for runner in self.stepper.runners:
-                    runner.release()  # an interrupted pass may have left slots unwritten
+                    runner.release()
                 if not is_out_of_memory(error) or rows == 1:
                     raise
                 queue.extendleft((seq.index, seq.request) for seq in reversed(self._active))

@@ -19,8 +19,8 @@ class StepPositions:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._lengths: list[int] = []
-        self._positions = torch.empty(0, dtype=torch.long, device=device)
+        # Lengths and positions change in one assignment, which Ctrl-C cannot split.
+        self._last: tuple[list[int], Tensor] = ([], torch.empty(0, dtype=torch.long, device=device))
 
     def at(self, lengths: Sequence[int]) -> Tensor:
         """The positions on the device, [rows].
@@ -28,9 +28,10 @@ class StepPositions:
         Args:
             lengths: the same positions on the host.
         """
-        if list(lengths) == [length + 1 for length in self._lengths]:
-            self._positions = self._positions + 1
+        last_lengths, positions = self._last
+        if list(lengths) == [length + 1 for length in last_lengths]:
+            positions = positions + 1
         else:
-            self._positions = to_device(torch.tensor(lengths), self._device)
-        self._lengths = list(lengths)
-        return self._positions
+            positions = to_device(torch.tensor(lengths), self._device)
+        self._last = (list(lengths), positions)
+        return positions

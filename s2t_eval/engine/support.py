@@ -26,3 +26,42 @@ def check_supported(config: Any, name: str) -> None:
         raise UnsupportedModelError(
             f"{name}: {config.model_type} is an encoder-decoder model; expected a decoder-only one"
         )
+
+
+def require_length(config: Any, name: str, length: int, extra_slots: int) -> None:
+    """Raise `UnsupportedModelError` for texts whose length decides how other texts of a pass are rotated.
+
+    With some forms of RoPE transformers chooses the frequencies of a pass by its largest position. A pass of
+    the engine holds the tokens of all rows, so beyond the original context one long text would change the
+    rotation of every shorter one, and with it texts, without any error.
+
+    Args:
+        config: of the text model.
+        name: the model's name in messages.
+        length: tokens of the longest text.
+        extra_slots: slots behind it in its row.
+    """
+    for rope_type, context in _ropes_of_the_longest(config):
+        if length + extra_slots <= context:
+            continue
+        room = context - extra_slots
+        shorter = f"give max_length={room} or less, or " if room > 0 else ""
+        raise UnsupportedModelError(
+            f"{name}: beyond its original context of {context} tokens its RoPE ({rope_type}) depends on the "
+            f"longest text of a pass, which the slot engine does not support; got texts of up to {length} "
+            f"tokens and {extra_slots} further slots; {shorter}use --model hf for it"
+        )
+
+
+def _ropes_of_the_longest(config: Any) -> list[tuple[str, int]]:
+    """Type and original context of each RoPE of a model whose frequencies depend on the longest text."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    by_layer_type = [value for value in parameters.values() if isinstance(value, dict)]
+    ropes = []
+    for rope in by_layer_type or [parameters]:
+        rope_type = str(rope.get("rope_type", "default"))
+        if rope_type == "longrope":
+            ropes.append((rope_type, int(rope["original_max_position_embeddings"])))
+        elif "dynamic" in rope_type:  # the frequencies change at the model's own number of positions
+            ropes.append((rope_type, int(config.max_position_embeddings)))
+    return ropes

@@ -79,7 +79,7 @@ class UpperScorer(ModelRunner):
         """As `ModelRunner._check_forward`; the student reads the text of the check too."""
         student = self.student
         cache, prefixes, counters = student.cache, student.prefixes, student.counters
-        student.cache, student.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1, CHECKED_TOKENS)
+        student.cache, student.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1)
         student.counters = Counters()
         try:
             with torch.inference_mode():

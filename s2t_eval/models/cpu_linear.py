@@ -9,7 +9,7 @@ LOG.md has the figures. Remove when torch's own linear is as fast.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -109,22 +109,20 @@ def fast_products(
     linears: Sequence[nn.Linear], rows: int, packed: Mapping[nn.Linear, Packed]
 ) -> Iterator[None]:
     """Use the fastest form in these linears for a forward of `rows` packed tokens."""
-    chosen: list[nn.Linear] = []
+    chosen: list[tuple[nn.Linear, Callable[[Tensor], Tensor]]] = []
     for linear in linears:
         copy = packed_for(linear, rows, packed)
         if copy is not None:
-            form = partial(packed_linear, linear, copy)
+            chosen.append((linear, partial(packed_linear, linear, copy)))
         elif rows in ROWS:
-            form = partial(transposed_linear, linear)
-        else:
-            continue
-        linear.forward = form  # type: ignore[method-assign]
-        chosen.append(linear)
-    try:
+            chosen.append((linear, partial(transposed_linear, linear)))
+    try:  # Ctrl-C may come between two layers
+        for linear, form in chosen:
+            linear.forward = form  # type: ignore[method-assign]
         yield
     finally:
-        for linear in chosen:
-            del linear.forward
+        for linear, _ in chosen:
+            vars(linear).pop("forward", None)
 
 
 def packed_linear(linear: nn.Linear, packed: Packed, states: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class LocalStudent(SharedModel[Draft, list[DraftedStep]]):
         super().__init__(self._pass)
         self.drafting = Drafting(runner, policy, _count, is_end)
         self._rows = FreeRows(rows)
-        runner.allocate(rows, capacity + 1)
+        runner.allocate(rows, capacity, 1)
 
     def pin(self, seq: Sequence) -> int:
         """The cache row of a text."""

@@ -56,7 +56,7 @@ class LocalTeacher(SharedModel[Job, Out]):
         self.runner = runner
         self.drafting = Drafting(runner, greedy(), _count, is_end)
         self._rows = FreeRows(rows)
-        runner.allocate(rows, capacity + 1)
+        runner.allocate(rows, capacity, 1)
 
     def pin(self, seq: Sequence) -> int:
         """The cache row of a text."""

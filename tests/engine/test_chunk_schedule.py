@@ -243,3 +243,26 @@ def test_rates_of_cuts_follow_the_entropy() -> None:
         rates.add(Outcome([sure, unsure, sure], 2, True))
     assert rates.survival([unsure]) < 0.2 < 0.99 < rates.survival([sure])
     assert rates.survival([sure, unsure]) == pytest.approx(rates.survival([sure]) * rates.survival([unsure]))
+
+
+def test_texts_of_one_token_teach_nothing_about_the_teacher() -> None:
+    """Their only token is verified from the prompt's state. Three of them once used up the planned passes; a
+    longer text then divided by the seconds of passes that had never been made."""
+    schedule = AdaptiveChunks()
+    for _ in range(len(FIRST_LENGTHS) + 1):
+        chunks = [Chunk([draft(0.1)], is_closed=True)]
+        assert schedule.due(chunks) == [0]
+        schedule.verified(0, 0.001, [Outcome(chunks[0].drafts, 1, False)])
+    machine = Machine(schedule, 1, flat(1.0), flat(2.5, 0.05))
+    for _ in range(30):
+        machine.round()
+    assert machine.lengths[: len(FIRST_LENGTHS)] == [1, 8, 16]
+
+
+def test_a_run_begins_with_passes_of_several_sizes() -> None:
+    """One row drafts more tokens for them than several rows, as docs/design/engine.md describes."""
+    for rows, lengths in ((1, [1, 8, 16]), (8, [1, 2, 4])):
+        machine = Machine(AdaptiveChunks(), rows, flat(1.0), flat(2.5, 0.05))
+        for _ in range(30):
+            machine.round()
+        assert machine.lengths[: len(FIRST_LENGTHS)] == lengths

@@ -14,11 +14,15 @@ from transformers import PreTrainedModel
 
 from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.engine.step_graphs import FEWEST_ROWS, LENGTH_STEP, StepGraphs, can_record, should_record
+from s2t_eval.engine.upper_scorer import make_scorer
+from s2t_eval.methods.selector_folder import AdapterSwitch
 from s2t_eval.models.decoder_layers import decoder_layers
+from s2t_eval.models.lora import first_adapted_layer
 from s2t_eval.selection.policy import greedy, s2t
 from s2t_eval.selection.triggers import KlTrigger
 from tests.engine.test_devices import DEVICES
 from tests.engine.test_layer_forms import model_of
+from tests.engine.test_upper_scorer import adapted_last
 from tests.twins import generate_greedy, outputs, requests, tiny_model
 
 FAMILIES = ("llama", "qwen2", "qwen3")
@@ -121,3 +125,26 @@ def test_auto_records_on_a_gpu_alone() -> None:
     assert [should_record("auto", device) for device in devices] == [False, True]
     assert [should_record("always", device) for device in devices] == [False, True]
     assert [should_record("never", device) for device in devices] == [False, False]
+
+
+def test_a_model_whose_steps_are_not_replayed_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """They were computed as before, and nobody who gave compile=auto learnt of it."""
+    gemma = ModelRunner(tiny_model("gemma2", 0), "gemma", step_graphs=True)
+    gemma.allocate(2, 32)
+    assert "gemma: its decode steps are not replayed as CUDA graphs: its layers are not of" in caplog.text
+    caplog.clear()
+    peft = adapted_last(tiny_model("llama", 0), 1)
+    for recorded in (False, True):
+        student = ModelRunner(peft.get_base_model(), "student", step_graphs=recorded)
+        make_scorer(student, first_adapted_layer(peft), "scorer", AdapterSwitch(peft))
+        student.allocate(2, 32)
+        assert student._step_graphs() is None
+        warning = "student: its decode steps are not replayed as CUDA graphs: a scorer with an adapter on"
+        assert (warning in caplog.text) == recorded
+
+
+def test_a_model_none_of_whose_layers_is_compiled_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    for family, is_compiled in (("llama", True), ("gemma2", False)):
+        runner = ModelRunner(tiny_model(family, 0), family, compile="always", step_graphs=False)
+        runner._apply_compile()  # without the passes, which would have to be compiled
+        assert (f"{family}: none of its layers is compiled" in caplog.text) == (not is_compiled)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import (
+    Gemma3TextConfig,
     GraniteConfig,
     GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
     PreTrainedModel,
@@ -16,9 +21,9 @@ from transformers import (
 
 from s2t_eval.engine import Decoder, ModelRunner, Request, UnsupportedModelError
 from s2t_eval.engine.attention import slot_attention_enabled
-from s2t_eval.engine.support import check_supported
+from s2t_eval.engine.support import check_supported, require_length
 from s2t_eval.selection.policy import greedy
-from tests.twins import tiny_model
+from tests.twins import generate_greedy, outputs, tiny_model
 
 SHAPE = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
@@ -58,3 +63,75 @@ def test_the_model_s_own_attention_is_back_after_a_pass() -> None:
     expected = model(ids).logits
     list(Decoder(ModelRunner(model), greedy()).run([Request((1, 2), 3)]))
     torch.testing.assert_close(model(ids).logits, expected, rtol=0, atol=0)
+
+
+ORIGINAL = 48
+"""Original context of the models below, in tokens."""
+
+
+def model_with_rope(rope_type: str) -> PreTrainedModel:
+    """A model whose rotation depends on the longest text of a pass beyond the original context."""
+    factors = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "factor": 4.0}
+    by_type = {
+        "longrope": {**factors, "original_max_position_embeddings": ORIGINAL},
+        "dynamic": {"factor": 4.0},
+    }
+    rope = {"rope_type": rope_type, "rope_theta": 10_000.0, **by_type[rope_type]}
+    positions = 4 * ORIGINAL if rope_type == "longrope" else ORIGINAL
+    config = LlamaConfig(
+        **SHAPE, **HEADS, max_position_embeddings=positions, rope_parameters=rope, initializer_range=0.25
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval()
+    model.generation_config.eos_token_id = None
+    return model
+
+
+@pytest.mark.parametrize("rope_type", ["longrope", "dynamic"])
+def test_a_rotation_that_depends_on_the_longest_text_is_refused_beyond_the_original_context(
+    rope_type: str,
+) -> None:
+    """A pass holds the tokens of all rows: a long text changed the rotation of shorter ones beside it, and
+    their texts, without an error. Within the original context texts are those of `generate`."""
+    model = model_with_rope(rope_type)
+    short = Request((5, 9, 2), 20)
+    fits, too_long = (Request(tuple(range(20)), ORIGINAL - 20 + more) for more in (0, 1))
+    decoder = Decoder(ModelRunner(model, "roped"), greedy(), rows=2)
+    extra = decoder.stepper.extra_slots
+    fits = replace(fits, max_new_tokens=fits.max_new_tokens - extra)
+    results = sorted(decoder.run([fits, short]), key=lambda result: result.index)
+    assert outputs(results) == [generate_greedy(model, request) for request in (fits, short)]
+    message = rf"^roped: beyond its original context of 48 tokens its RoPE \({rope_type}\) depends on .*"
+    with pytest.raises(UnsupportedModelError, match=message + f"give max_length={ORIGINAL - extra} or less"):
+        list(decoder.run([too_long, short]))
+
+
+def test_every_layer_type_s_rotation_is_looked_at() -> None:
+    """Gemma 3 has parameters for each type of layer."""
+    plain = {"rope_type": "default", "rope_theta": 10_000.0}
+    for rope in (plain, {"rope_type": "dynamic", "rope_theta": 1e6, "factor": 8.0}):
+        config = Gemma3TextConfig(
+            **SHAPE,
+            **HEADS,
+            max_position_embeddings=64,
+            rope_parameters={"sliding_attention": plain, "full_attention": rope},
+        )
+        require_length(config, "gemma", 60, 4)
+        if rope is plain:
+            require_length(config, "gemma", 600, 4)
+            continue
+        with pytest.raises(UnsupportedModelError, match=r"RoPE \(dynamic\) .* give max_length=60 or less"):
+            require_length(config, "gemma", 61, 4)
+        with pytest.raises(UnsupportedModelError, match=r"and 64 further slots; use --model hf for it$"):
+            require_length(config, "gemma", 1, 64)
+
+
+def test_a_rotation_that_does_not_depend_on_other_texts_has_no_such_limit() -> None:
+    rope = {
+        "rope_type": "yarn",
+        "rope_theta": 10_000.0,
+        "factor": 4.0,
+        "original_max_position_embeddings": 16,
+    }
+    config = LlamaConfig(**SHAPE, **HEADS, max_position_embeddings=64, rope_parameters=rope)
+    require_length(config, "yarn", 64, 4)

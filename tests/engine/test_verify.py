@@ -174,6 +174,15 @@ def test_rare_and_frequent_cuts(pair: tuple[PreTrainedModel, PreTrainedModel], r
     assert flips < triggers or rate < 0.1, "some fired steps keep greedy's token"
 
 
+def test_texts_of_one_token_before_a_longer_one(pair: tuple[PreTrainedModel, PreTrainedModel]) -> None:
+    """Behind three texts that ended at their first token `verify=auto` divided by zero."""
+    policy = presets.s2t(KlTrigger(), threshold(*pair, KlTrigger(), 0.3), top_k=6)
+    lengths = [1, 1, 1, 25, 1]
+    asked = [replace(one, max_new_tokens=n) for one, n in zip(requests(5), lengths, strict=True)]
+    expected = decode(pair[0], policy, asked, pair[1], rows=1)
+    assert_same(decode(pair[0], policy, asked, pair[1], rows=1, verify="auto"), expected)
+
+
 def test_a_chunk_of_one_token_is_lockstep_pass_for_pass(
     pair: tuple[PreTrainedModel, PreTrainedModel],
 ) -> None:

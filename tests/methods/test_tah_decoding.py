@@ -217,6 +217,38 @@ def test_deeper_slots_grow_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outputs(run(peft, always, asked, max_depth=3)) == expected
 
 
+def test_prefixes_are_copied_from_where_they_lie_in_grown_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan of a copy once kept the rows' first size: behind grown rows a text began from other slots.
+
+    The first text ends first, the second one moves into its row, and the third one copies from there.
+    """
+    monkeypatch.setattr(runner_module, "FIRST_ROOM", 1)
+    peft = adapted("llama")
+    shared = tuple(i % VOCAB for i in range(3, 3 + 2 * MIN_SHARED))
+    asked = [Request((*shared, 7 + i), 6 + 5 * i) for i in range(5)]
+    expected = []
+    for request in asked:
+        slots_of(peft).release()
+        expected += run(peft, always, [request], rows=1, max_depth=2)
+    slots_of(peft).release()
+    together = run(peft, always, asked, rows=2, max_depth=2)
+    assert outputs(together) == outputs(expected)
+    copied = [result for result in together if result.usage.prefill_tokens < len(shared)]
+    assert len(copied) == len(asked) - 1
+
+
+def test_a_new_cache_begins_small_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of an earlier, larger run kept their deeper slots: where memory had run out, it did again."""
+    monkeypatch.setattr(runner_module, "FIRST_ROOM", 1)
+    peft = adapted("llama")
+    student = slots_of(peft)
+    run(peft, always, [Request((4, 5), 30), Request((6, 7), 30)], rows=2, max_depth=2)
+    assert student.cache.capacity >= 60
+    student.release()
+    run(peft, always, [Request((4, 5), 3)], rows=1, max_depth=2)
+    assert student.cache.capacity < 12
+
+
 def test_sampling_draws_from_accumulated_logits() -> None:
     peft = adapted("llama")
     asked = [Request((4, 5), 12, sampling=Sampling(), seed=seed) for seed in range(4)]

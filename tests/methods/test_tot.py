@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -326,3 +327,23 @@ def test_the_embedded_tokenizer_has_no_word_for_yes() -> None:
     """Its pair therefore has `value=loglik`; without this the message above could be another fault's."""
     assert "yes" not in tokenizer().get_vocab() and "Ġyes" not in tokenizer().get_vocab()
     assert reply_ids(tokenizer(), ["y"])
+
+
+def test_the_context_is_the_model_s_whatever_an_evaluation_needs() -> None:
+    """It was shown and recorded as what an evaluation leaves of it: -1 tokens of 1024, for instance."""
+    vote = {**EMBEDDED, "value": "vote"}
+    model, plain = TreeOfThoughts(STUDENT, **vote), TreeOfThoughts(STUDENT, **EMBEDDED)
+    assert model.max_length == model.describe()["max_length"] == plain.max_length
+    ids = model._encode("2+3=" * 2000, 16)
+    assert len(ids) == model.max_length - 16 - model.reserved_tokens
+    described = {"beam": 2, "branch": 4, "max_line": 64, "max_reply": 8}
+    shown = ", ".join(f"{name}={value}" for name, value in {"value": "vote", **described}.items())
+    with pytest.raises(ValueError, match=f"document 0: max_gen_toks: .*{re.escape(shown)}") as got:
+        evaluate("tot", {**vote, **described, "budget": 2000}, limit=1)
+    assert "context of 1024 tokens, got an answer of " in str(got.value)
+    assert "got -" not in str(got.value) and " -" not in str(got.value)
+
+
+def test_an_answer_as_long_as_the_context_is_no_fault_of_an_evaluation() -> None:
+    with pytest.raises(ValueError, match=r"^max_gen_toks: expected less than the model's context of 1024"):
+        TreeOfThoughts(STUDENT, **EMBEDDED)._encode("2+3=", 1024)

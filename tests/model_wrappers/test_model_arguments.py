@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.model_wrappers.arguments import (
     LocalArguments,
     SelectionArguments,
@@ -16,9 +18,11 @@ from s2t_eval.model_wrappers.arguments import (
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
+from s2t_eval.model_wrappers.specreason import SpecReasonArguments
 from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.stock_arguments import context_of, flags_without_arguments, require_stock
 from s2t_eval.model_wrappers.tah import TahArguments
+from s2t_eval.model_wrappers.tot import TreeArguments
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, model, texts, tiny_folder
 
 NAN, INF = math.nan, math.inf
@@ -70,6 +74,29 @@ def test_arguments_that_agree(given: dict[str, Any]) -> None:
 def test_compile_is_one_of_three_words() -> None:
     with pytest.raises(ValueError, match="compile: expected never, auto or always, got 'yes'"):
         SelectionArguments(compile="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["auto", "always"])
+def test_compile_is_refused_where_it_has_no_effect(value: str) -> None:
+    """`tah`, `tot`, `specreason` and models beside a server took it, and nothing happened."""
+    message = rf"^compile: --model tah neither replays nor compiles its passes, got {value}, .*leave it out$"
+    with pytest.raises(TahError, match=message):
+        TahArguments(tah="x", compile=value)  # type: ignore[arg-type]
+    no_steps: dict[str, Callable[[], object]] = {
+        "--model tot": lambda: TreeArguments(compile=value),  # type: ignore[arg-type]
+        "--model specreason": lambda: SpecReasonArguments(teacher="x", compile=value),  # type: ignore[arg-type]
+        "beside a model on servers, the one in this process": lambda: TeacherArguments(
+            threshold=1,
+            student_url="http://a:1",
+            compile=value,  # type: ignore[arg-type]
+        ),
+    }
+    for who, make in no_steps.items():
+        if value == "always":  # compiles their layers
+            make()
+            continue
+        with pytest.raises(ValueError, match=rf"^compile: {who} has no decode steps .* give compile=always"):
+            make()
 
 
 def test_models_are_compiled_if_asked_for() -> None:

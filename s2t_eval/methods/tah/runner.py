@@ -109,16 +109,21 @@ class LoopedRunner(ModelRunner):
 
     # ---------------------------------------------------------------- rows
 
-    def allocate(self, rows: int, capacity: int) -> None:
-        """As `ModelRunner.allocate`; `capacity` counts the slots of texts."""
+    def allocate(self, rows: int, length: int, extra_slots: int = 0) -> None:
+        """As `ModelRunner.allocate`; the slots of deeper passes follow the extra ones."""
         self._layers.disable_adapter_layers()  # training leaves it enabled in the same student
         self._read_adapters()
-        if self.cache.rows != rows or self._beyond < capacity:
+        if self.cache.rows != rows or self._beyond < length + extra_slots:
             self.release()
-            self._beyond = capacity
-        super().allocate(rows, self._beyond + FIRST_ROOM)
+            self._beyond = length + extra_slots
+        super().allocate(rows, self._beyond - extra_slots, extra_slots + FIRST_ROOM)
         plain = [(layer, function) for layer, function in self._forms if layer not in self._adapters]
         self._forms = [*plain, *((layer, self._adapted_forward) for layer in self._adapted)]
+
+    def release(self) -> None:
+        """As `ModelRunner.release`; the next cache has as few deeper slots as the first one."""
+        super().release()
+        self._deep_slots = {}
 
     def prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Prefilled:
         """As `ModelRunner.prefill`: prompts have one pass, at depth 0."""

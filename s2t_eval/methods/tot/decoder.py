@@ -92,10 +92,10 @@ class TreeDecoder(Scheduler[Sequence]):
             while queue and (not active or (len(active) + 1) * per_tree <= rows):
                 active.append(Tree(*queue.popleft(), self.settings))
             try:
-                self.student.allocate(rows, longest + self.value.extra_slots + 1)
+                self.student.allocate(rows, longest, self.value.extra_slots + 1)
                 self._expand_level(active, rows)
-            except Exception as error:
-                self.student.release()  # an interrupted pass may have left slots unwritten
+            except BaseException as error:  # Ctrl-C too, after which a session goes on with this model
+                self.student.release()
                 if not is_out_of_memory(error) or rows == 1:
                     raise
                 rows //= 2
@@ -205,7 +205,7 @@ class TreeDecoder(Scheduler[Sequence]):
             batch = voting[start : start + rows]
             ballots = [_ballot(own) for own in batch]
             longest = max(len(value.ballot_ids(ballot)) for ballot in ballots)
-            self.student.allocate(rows, longest + value.replies.max_tokens)
+            self.student.allocate(rows, longest, value.replies.max_tokens)
             for own, values in zip(batch, value(self.student, ballots), strict=True):
                 for branch, one, num_read, num_sampled in zip(own, *values, strict=True):
                     branch.node.value = one
