@@ -267,7 +267,7 @@ def test_log_likelihoods_are_refused_where_the_student_is_on_a_server(server: Mo
     ):
         with pytest.raises(ValueError, match="it needs log-likelihoods, which student_url does not serve"):
             model.loglikelihood([request])
-    here = SelectToThink(STUDENT, teacher=TEACHER, trigger="always", teacher_url=server.url, device="cpu")
+    here = SelectToThink(STUDENT, teacher=STUDENT, trigger="always", teacher_url=server.url, device="cpu")
     [(log_likelihood, _)] = here.loglikelihood([request])
     assert log_likelihood < 0
 
