@@ -268,6 +268,15 @@ class SelectionArguments(CommonArguments):
                 "is measured on training problems, with `s2t-eval calibrate`"
             )
 
+    def _decider(self, trigger: str) -> str:
+        """The trigger that decides: at the rate 1 every step fires, whatever the trigger."""
+        return "always" if self.tau == 1 and trigger != "never" else trigger
+
+    def _named(self, trigger: str) -> str:
+        """The trigger for messages, with the rate that replaces it."""
+        is_replaced = self._decider(trigger) != trigger
+        return f"trigger={trigger} with tau=1 (every step fires)" if is_replaced else f"trigger={trigger}"
+
     def _check_conflicts(self, trigger: str) -> None:
         """Refuse arguments that the trigger does not use, and thresholds outside its divergence's range."""
         if trigger in ("always", "never"):
@@ -280,9 +289,10 @@ class SelectionArguments(CommonArguments):
                     )
         if self.router is not None and trigger not in ("router", "always", "never"):
             raise ValueError(f"router={self.router}: trigger={trigger} does not read it; take trigger=router")
-        if trigger != "kl" and self.kl_direction != SelectionArguments.kl_direction:
+        if self._decider(trigger) != "kl" and self.kl_direction != SelectionArguments.kl_direction:
             raise ValueError(
-                f"kl_direction: trigger={trigger} does not use it, got {self.kl_direction!r}; leave it out"
+                f"kl_direction: {self._named(trigger)} does not use it, got {self.kl_direction!r}; leave it "
+                "out"
             )
         if self.threshold is not None and trigger in DIVERGENCES:
             DIVERGENCES[trigger].require(f"threshold of trigger={trigger}", _finite(self.threshold, trigger))
@@ -316,22 +326,22 @@ class TeacherArguments(SelectionArguments, PairArguments):
             )
         if isinstance(self.verify, bool) or not isinstance(self.verify, int) or self.verify < 1:
             raise ValueError(f"verify: expected 'auto' or a whole number of at least 1, got {self.verify!r}")
-        if self.trigger != "kl":
+        if self._decider(self.trigger) != "kl":
             raise ValueError(
-                f"verify: under trigger={self.trigger} the teacher reads a text only where a step fires, got "
-                f"{self.verify!r}; leave it out"
+                f"verify: under {self._named(self.trigger)} the teacher reads a text only where a step "
+                f"fires, got {self.verify!r}; leave it out"
             )
 
     @property
     def needs_rows(self) -> bool:
         """Whether the teacher's servers are to score a chunk in one request."""
         # Calibration and labels read whole texts, under the policy that never fires.
-        return self.trigger in ("kl", "never") and self.tau != 1
+        return self._decider(self.trigger) in ("kl", "never")
 
 
 @dataclass(frozen=True)
 class LocalArguments(SelectionArguments, ServerArguments):
-    """Arguments of `s2t_local` and `pps_local`: those of `s2t`, of which the teacher is optional.
+    """Arguments of `s2t_local` and `pps_local`: those of `s2t`; a teacher is read under trigger `kl` alone.
 
     Args:
         selector: folder of `s2t-eval train`, or a hub repository; required.
@@ -375,12 +385,33 @@ class LocalArguments(SelectionArguments, ServerArguments):
                     raise ValueError(f"{name}: expected 0 or more, got {value}")
         if self.trigger is not None:
             self._check_firing(self.trigger)
-            if self.trigger == "kl" and self.teacher is None:
-                raise ValueError("trigger=kl needs teacher=MODEL; a selector's own triggers need none")
-        elif self.threshold is not None:
+        else:
+            self._check_without_trigger()
+        self._check_teacher()
+
+    def _check_without_trigger(self) -> None:
+        """Refuse what belongs to a trigger that is not named; the selector's default has its own values."""
+        if self.threshold is not None:
             raise ValueError("threshold: it belongs to a trigger; name the trigger too, or give tau alone")
-        elif self.router is not None:
+        if self.router is not None:
             raise ValueError(f"router={self.router}: only trigger=router uses it; name the trigger too")
+        if self.kl_direction != SelectionArguments.kl_direction:
+            raise ValueError(
+                f"kl_direction={self.kl_direction}: only trigger=kl uses it; name the trigger too, or leave "
+                "it out"
+            )
+
+    def _check_teacher(self) -> None:
+        """Refuse the trigger `kl` without a teacher, and a teacher that no trigger reads."""
+        reads_teacher = self.trigger is not None and self._decider(self.trigger) == "kl"
+        if reads_teacher and self.teacher is None:
+            raise ValueError("trigger=kl needs teacher=MODEL; a selector's own triggers need none")
+        if self.teacher is not None and not reads_teacher:
+            shown = "the selector's default trigger" if self.trigger is None else self._named(self.trigger)
+            raise ValueError(
+                f"teacher={self.teacher}: {shown} does not read it, and it would be loaded for nothing; "
+                "leave it out, or name trigger=kl"
+            )
 
     def _check_servers(self) -> None:
         """Refuse what only servers can have, and a concurrency where a teacher is loaded here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections import Counter, defaultdict
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.utils import simple_parse_args_string
 
@@ -17,7 +19,7 @@ from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
-from s2t_eval.model_wrappers.harness_tasks import record_built_tasks
+from s2t_eval.model_wrappers.harness_tasks import num_builds, record_built_tasks
 from s2t_eval.model_wrappers.provenance import provenance
 from s2t_eval.model_wrappers.records import RunRecords
 from s2t_eval.model_wrappers.requests import HarnessRequests, origin_of
@@ -35,7 +37,7 @@ from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.stock_arguments import flags_without_arguments
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.teacher import load_teacher
-from s2t_eval.model_wrappers.telemetry import peak_memory
+from s2t_eval.model_wrappers.telemetry import Telemetry, peak_memory
 from s2t_eval.remote.build import LocalModels
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.policy import Policy
@@ -63,7 +65,8 @@ class EngineLM(HarnessRequests):
 
     Log-likelihoods are stock `hf`'s. Differences from stock in generation: a penalty in the
     checkpoint's generation config is not applied (no method gets one), requests keep their own stop
-    strings and limits, and the text of a request does not depend on its place in a batch.
+    strings and limits, answers also end at tokens that end a turn by their name (`stop_ids`), and the text of
+    a request does not depend on its place in a batch.
 
     Raises:
         ValueError: unknown or unusable arguments.
@@ -78,6 +81,7 @@ class EngineLM(HarnessRequests):
         trace = None if self.is_copy else self.arguments.trace
         self.records = RunRecords(self.METHOD, self.telemetry, trace, self.rank)
         self._texts = TextCache()
+        self._num_builds = num_builds()
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Self:
@@ -155,6 +159,7 @@ class EngineLM(HarnessRequests):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Texts for the harness's requests, in their order."""
+        self._begin_evaluation()
         self.records.add_prompts(requests)
         padded = self.padding(requests)
         distinct = {i: instance for i, instance in enumerate(requests) if i not in padded}
@@ -163,6 +168,17 @@ class EngineLM(HarnessRequests):
         texts = self._aggregated_texts(distinct, pending, disable_tqdm)
         self.records.finish(self)
         return [texts[padded.get(position, position)] for position in range(len(requests))]
+
+    def _begin_evaluation(self) -> None:
+        """Begin the records anew where tasks have built requests since the last ones of this model.
+
+        The harness runs several evaluations on one model object and does not announce them. In each all tasks
+        build their requests before the first of them is run, whatever their kind.
+        """
+        if self._num_builds != num_builds():
+            self._num_builds = num_builds()
+            self.telemetry = Telemetry()
+            self.records.begin(self.telemetry)
 
     def _aggregated_texts(
         self, instances: dict[int, Instance], pending: Sequence[Request], disable_tqdm: bool
@@ -196,7 +212,7 @@ class EngineLM(HarnessRequests):
         last = time.perf_counter()
         for result in self.generator().run(uncached, on_round):
             now = time.perf_counter()
-            timed = TimedResult(result, now - last, peak_memory())
+            timed = TimedResult(result, now - last, peak_memory(self._devices))
             last = now
             self.telemetry.add(timed)
             self._texts.put(timed)
@@ -230,11 +246,13 @@ class EngineLM(HarnessRequests):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Stock `hf`'s log-likelihoods; refused where the model is on servers."""
+        self._begin_evaluation()
         self._require_weights(requests)
         return super().loglikelihood(requests, disable_tqdm)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Stock `hf`'s log-likelihoods; refused where the model is on servers."""
+        self._begin_evaluation()
         self._require_weights(requests)
         return super().loglikelihood_rolling(requests, disable_tqdm)
 
@@ -250,6 +268,12 @@ class EngineLM(HarnessRequests):
         """Context in tokens: the model's, and that of its servers if that is smaller."""
         own = int(super().max_length)
         return own if self.served is None else min(own, self.served.fleet.max_length)
+
+    @functools.cached_property
+    def _devices(self) -> frozenset[torch.device]:
+        """The devices that the models of this process are on; "meta" of one on servers."""
+        models = [self.model] if self.teacher is None else [self.model, self.teacher.base]
+        return frozenset(parameter.device for model in models for parameter in model.parameters())
 
     @property
     def rows(self) -> int:
@@ -291,7 +315,7 @@ class EngineLM(HarnessRequests):
             "pretrained": self.student_name,
             **self.describe(),
             "batch_size": self.rows,
-            **self.records.report(),
+            **self.records.report(self._devices),
         }
         return {**super().get_model_info(), "s2t_eval": entry}
 

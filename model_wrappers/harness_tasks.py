@@ -27,6 +27,7 @@ class PromptSettings:
 
 _tasks: WeakValueDictionary[str, Task] = WeakValueDictionary()
 _settings: WeakKeyDictionary[Task, PromptSettings] = WeakKeyDictionary()
+_num_builds = 0
 
 
 def record_built_tasks() -> None:
@@ -40,6 +41,8 @@ def record_built_tasks() -> None:
 
     @functools.wraps(build)
     def build_and_record(self: Task, *args: Any, **kwargs: Any) -> None:
+        global _num_builds
+        _num_builds += 1
         _tasks[self.config.task] = self
         _settings[self] = PromptSettings(
             self.config.num_fewshot or 0,
@@ -50,6 +53,11 @@ def record_built_tasks() -> None:
 
     build_and_record.is_recorded_by_s2t_eval = True  # type: ignore[attr-defined]
     Task.build_all_requests = build_and_record
+
+
+def num_builds() -> int:
+    """How many times a task has built its requests in this process: it grows with every evaluation."""
+    return _num_builds
 
 
 def built_task(name: str) -> Task | None:

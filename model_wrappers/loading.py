@@ -11,7 +11,8 @@ from s2t_eval.engine import ModelRunner
 from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.checked_model import CheckedModel
 from s2t_eval.model_wrappers.processes import SharedWork
-from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, Served, unloaded_fingerprint, unloaded_model
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, Served
+from s2t_eval.model_wrappers.served_identity import require_served, unloaded_fingerprint, unloaded_model
 from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock
 from s2t_eval.model_wrappers.teacher import device_of_teacher, require_teacher_options, teacher_options
@@ -29,6 +30,7 @@ class LoadedStudent(CheckedModel, SharedWork):
     Raises:
         ValueError: unknown or unusable arguments.
         ModelLoadError: a model that is missing or unreadable.
+        ServerError: a server that loaded a folder of this machine with other weights.
     """
 
     METHOD: ClassVar[str]
@@ -60,6 +62,7 @@ class LoadedStudent(CheckedModel, SharedWork):
             compile=self.arguments.compile,
         )
         self.student_fingerprint = self._fingerprint() or UNKNOWN_WEIGHTS
+        self._require_served_student()
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
 
     @property
@@ -72,6 +75,16 @@ class LoadedStudent(CheckedModel, SharedWork):
         if not self.is_student_served:
             return model_fingerprint(self.model)
         return unloaded_fingerprint(self.student_name, self.model)
+
+    def _require_served_student(self) -> None:
+        """Compare what the servers of the student loaded with `pretrained`."""
+        if not self.is_student_served:
+            return
+        assert self.served is not None
+        fingerprint = None if self.student_fingerprint == UNKNOWN_WEIGHTS else self.student_fingerprint
+        trust = bool(self.model_args.get("trust_remote_code"))
+        servers = self.served.fleet.students
+        require_served("student", servers, "pretrained", self.student_name, fingerprint, trust)
 
     def _create_model(self, pretrained: str, *args: Any, **kwargs: Any) -> None:
         """The model; one without weights where they are on servers."""

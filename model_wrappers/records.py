@@ -1,12 +1,13 @@
-"""The records of a run: its costs, the prompts that it read, and its trace."""
+"""The records of an evaluation: its costs, the prompts that it read, and its trace."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from lm_eval.api.instance import Instance
 
 from s2t_eval.artifacts.files import TraceWriter
@@ -30,7 +31,7 @@ class ProcessRecord(NamedTuple):
 
 
 class RunRecords:
-    """The records of one run, which may be shared by several processes.
+    """The records of a model's evaluation, which may be shared by several processes.
 
     Args:
         method: name of the backend's method, for the trace.
@@ -46,6 +47,12 @@ class RunRecords:
         self._trace = TraceWriter(Path(trace), rank) if trace else None
         self._prompts: Prompts = defaultdict(dict)
         self._processes: list[ProcessRecord] = []
+
+    def begin(self, telemetry: Telemetry) -> None:
+        """Begin a new evaluation of the same model: costs and prompts start anew, the trace goes on."""
+        self._telemetry = telemetry
+        self._prompts = defaultdict(dict)
+        self._processes = []
 
     def add_prompts(self, instances: Iterable[Instance]) -> None:
         """Record the prompts of these requests."""
@@ -81,8 +88,12 @@ class RunRecords:
         if self._trace is not None and self._rank:
             self._trace.discard()
 
-    def report(self) -> dict[str, Any]:
-        """Hashes of the prompts of each task and the summed telemetry, for the results file."""
+    def report(self, devices: Collection[torch.device]) -> dict[str, Any]:
+        """Hashes of the prompts of each task and the summed telemetry, for the results file.
+
+        Args:
+            devices: of the models of this process; see `peak_memory`.
+        """
         processes = self._processes or [ProcessRecord(self._telemetry, self._prompts)]
         prompts: Prompts = defaultdict(dict)
         for process in processes:
@@ -93,5 +104,5 @@ class RunRecords:
                 task: data_hash(by_document[doc_id] for doc_id in sorted(by_document))
                 for task, by_document in prompts.items()
             },
-            "telemetry": total_telemetry([process.telemetry for process in processes]).report(),
+            "telemetry": total_telemetry([process.telemetry for process in processes]).report(devices),
         }

@@ -20,6 +20,7 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.splitting import split_arguments
+from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.selection import policy
 from s2t_eval.selection.divergence_router import DivergenceTrigger
@@ -77,7 +78,7 @@ class SelectionLM(EngineLM):
         own = super().max_length
         if self.teacher is None:
             return own
-        return min(own, getattr(self.teacher.config, "max_position_embeddings", own))
+        return min(own, context_of(self.teacher.config) or own)
 
     def policy(self) -> Policy:
         """The policy with the arguments' trigger and threshold."""

@@ -13,6 +13,7 @@ from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
 from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, AdapterSwitch, Selector, SelectorInfo
 from s2t_eval.model_wrappers.arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
+from s2t_eval.model_wrappers.served_identity import folder_fingerprint, require_served
 from s2t_eval.model_wrappers.served_selector import (
     with_adapted_students,
     with_adapter,
@@ -130,13 +131,25 @@ class S2TLocal(SelectionLM):
         settings = self.local.remote_settings
         if self._has_reserved_rows:
             fleet = with_reserved_rows(fleet, self.selector, self.local.exported)
+            self._require_served_export(fleet)
             return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
+        super()._require_served_student()
         fleet = with_adapter(fleet, self.selector, self.local.adapter)
         if self.proposer == "tuned":
             return with_adapted_students(fleet)
         assert fleet.adapter is not None
         require_separate(fleet.students, fleet.adapter, settings)
         return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
+
+    def _require_served_student(self) -> None:
+        """Nothing yet: the form of the selector decides which model the servers are to serve (`_fleet`)."""
+
+    def _require_served_export(self, fleet: Fleet) -> None:
+        """Compare what the servers loaded with the exported checkpoint."""
+        folder = self.local.exported or fleet.students[0].root
+        trust = bool(self.model_args.get("trust_remote_code"))
+        fingerprint = folder_fingerprint(folder, trust)
+        require_served("student", fleet.students, "exported", folder, fingerprint, trust)
 
     @property
     def _has_reserved_rows(self) -> bool:

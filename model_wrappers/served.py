@@ -5,17 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer
 
-from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments, ServerArguments
+from s2t_eval.model_wrappers.served_identity import require_served, unloaded_fingerprint, unloaded_model
 from s2t_eval.models.loading import UNREADABLE, loading, resolve_model
 from s2t_eval.models.vocabulary import require_same_vocabulary
 from s2t_eval.remote.build import Fleet, LocalModels
@@ -111,6 +107,7 @@ class Served:
         Raises:
             VocabularyMismatchError: the vocabularies differ.
             ModelLoadError: `name` names no model.
+            ServerError: a server that loaded a folder of this machine with other weights.
         """
         root = name or self.fleet.teachers[0].root
         path = resolve_model(root)
@@ -128,7 +125,9 @@ class Served:
             )
             return ServedTeacher(None, None)
         require_same_vocabulary(student_tokenizer, tokenizer)
-        return ServedTeacher(tokenizer, unloaded_fingerprint(root, unloaded_model(config, trust)))
+        fingerprint = unloaded_fingerprint(root, unloaded_model(config, trust))
+        require_served("teacher", self.fleet.teachers, "teacher", root, fingerprint, trust)
+        return ServedTeacher(tokenizer, fingerprint)
 
 
 def _require_plain(model_args: Mapping[str, Any]) -> None:
@@ -149,23 +148,3 @@ def _require_one_process() -> None:
             f"student_url: {count} processes were started together, and one is enough; start "
             "lm_eval without torchrun or accelerate, and name several servers joined by + instead"
         )
-
-
-def unloaded_model(config: Any, trust: bool) -> PreTrainedModel:
-    """A model of this configuration without weights; only its shape is used."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
-    # Stock `hf` moves every model to a GPU where there is one; this model has no weights to move.
-    model.to = lambda *args, **kwargs: model
-    return model.eval()
-
-
-def unloaded_fingerprint(name: str, model: PreTrainedModel) -> str | None:
-    """The fingerprint of a checkpoint whose safetensors are on this machine; None where they are not."""
-    path = resolve_model(name)
-    if not Path(path).is_dir():
-        try:
-            path = snapshot_download(path, local_files_only=True, allow_patterns=["*.safetensors"])
-        except (LocalEntryNotFoundError, HFValidationError):
-            return None
-    return checkpoint_fingerprint(model, sorted(Path(path).glob("*.safetensors")))

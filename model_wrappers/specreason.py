@@ -27,6 +27,7 @@ from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.base import Generator
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.splitting import split_arguments
+from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
 from s2t_eval.remote.build import LocalModels
 from s2t_eval.selection.policy import Policy
@@ -151,9 +152,12 @@ class SpecReason(AskingLM):
         if self.teacher is None:
             assert self.served is not None
             return min(student_length, self.served.fleet.longest_before(question_length))
-        unlimited = student_length + question_length
-        teacher_length = getattr(self.teacher.config, "max_position_embeddings", unlimited)
-        return min(student_length, teacher_length - question_length)
+        teacher_length = context_of(self.teacher.config)
+        return (
+            student_length
+            if teacher_length is None
+            else min(student_length, teacher_length - question_length)
+        )
 
     def policy(self) -> Policy:
         """A policy without trigger or selector: SpecReason selects no candidates."""

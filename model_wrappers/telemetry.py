@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -51,8 +51,12 @@ class Telemetry:
         for name, value in asdict(usage).items():
             setattr(self.usage, name, getattr(self.usage, name) + value)
 
-    def report(self) -> dict[str, Any]:
-        """The sums, and ratios of them."""
+    def report(self, devices: Collection[torch.device] = ()) -> dict[str, Any]:
+        """The sums, and ratios of them.
+
+        Args:
+            devices: of the models of this process; see `peak_memory`.
+        """
         counts = asdict(self.usage)
         counts.pop("seconds")
         tokens = max(1, self.usage.tokens)
@@ -72,7 +76,7 @@ class Telemetry:
             "processes": self.processes,
             "seconds": self.seconds,
             "tokens_per_second": self.usage.tokens / self.seconds if self.seconds else None,
-            "peak_memory_bytes": max(self.memory, peak_memory()),
+            "peak_memory_bytes": max(self.memory, peak_memory(devices)),
         }
 
 
@@ -88,9 +92,14 @@ def total_telemetry(parts: Sequence[Telemetry]) -> Telemetry:
     return total
 
 
-def peak_memory() -> int:
-    """Largest memory used so far, in bytes: of the GPU where there is one, else of the process."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+def peak_memory(devices: Collection[torch.device]) -> int:
+    """Largest memory used so far, in bytes: of the GPUs among the devices, else of the process.
+
+    Args:
+        devices: of the models of this process. A GPU that holds none of them does not count.
+    """
+    gpus = [device for device in devices if device.type == "cuda"]
+    if gpus:
+        return sum(int(torch.cuda.max_memory_allocated(gpu)) for gpu in gpus)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -19,7 +19,8 @@ class Thoughts:
     The marks of thoughts are those of `s2t_eval.evaluation.grading.thinking`. With a `think_end_token` a
     text begins inside a thought, unless `enable_thinking` is false or its prompt has already closed one;
     everything before the last such token is removed. Without it the thought stays in the text, as in
-    stock, and the task's rule skips it.
+    stock, and the task's rule skips it. Between a thought and its answer models write a blank line, so stop
+    strings count from the answer's first character that is no space, as in stock with a `think_end_token`.
 
     Args:
         tokenizer: its special tokens may mark thoughts; they are removed from decoded text.
@@ -63,11 +64,17 @@ class Thoughts:
         return last == len(prompt) or prompt.endswith(self._end_text.strip() or "\n")
 
     def answer_of(self, ids: Sequence[int], in_thought: bool) -> str | None:
-        """The answer outside of a text's thoughts; None while a thought is still open."""
+        """The answer outside of a text's thoughts; None while a thought is still open.
+
+        Without the spaces before it, unless the text has no thought and there is no `think_end_token`.
+        """
         if self._end_id is not None and self._end_id in ids:
             last = len(ids) - 1 - list(reversed(ids)).index(self._end_id)
             ids, in_thought = ids[last + 1 :], False
-        return without_thoughts(self._decode(ids), in_thought, self._end)
+        text = self._decode(ids)
+        answer = without_thoughts(text, in_thought, self._end)
+        is_plain = answer == text and self._end_text is None
+        return answer if answer is None or is_plain else answer.lstrip()
 
     def _decode(self, ids: Sequence[int]) -> str:
         """Text with the special tokens that mark thoughts, and without all others."""

@@ -129,7 +129,7 @@ COUNTS: dict[str, str] = {
     "processes": "processes that shared the work",
     "seconds": "wall-clock seconds of decoding",
     "tokens_per_second": "`tokens` / `seconds`",
-    "peak_memory_bytes": "largest memory used: of the GPU where there is one, else of the process",
+    "peak_memory_bytes": "largest memory used: of the GPUs with a model of the run, else of the process",
 }
 
 TRACE: dict[str, str] = {

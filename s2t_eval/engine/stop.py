@@ -10,7 +10,7 @@ Decode = Callable[[Sequence[int]], str]
 
 AnswerOf = Callable[[Sequence[int], bool], str | None]
 """Extracts the answer outside of a text's thoughts, from its tokens and whether it began inside a thought;
-None while a thought is still open."""
+None while a thought is still open. A stop string ends the text if it is in the answer."""
 
 MAX_SPLIT_BYTES = 4
 """Most tokens that one character of a stop string can consist of: its bytes in UTF-8."""

@@ -13,15 +13,12 @@ from torch import Tensor
 FILLER = re.compile(r"\[PAD\d+\]")
 """Names of the rows that pad a vocabulary in a GGUF file: they are no text and are not compared."""
 
-END_OF_TURN = (
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|eot_id|>",
-    "<|end_of_text|>",
-    "<end_of_turn>",
-    "<|end|>",
-)
-"""Names of tokens that end an answer: GGUF tokenizers do not record which of their tokens are special."""
+END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>")
+"""Names of tokens that end a document, and so every answer."""
+TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
+"""Names of tokens that end the turn of a chat: GGUF tokenizers do not record which tokens are special."""
+HARMONY_END = "<|return|>"
+"""The end of a turn in gpt-oss's format, where `<|end|>` only ends a message, such as that of a thought."""
 
 
 class VocabularyMismatchError(ValueError):
@@ -63,13 +60,25 @@ def require_same_vocabulary(student: Any, teacher: Any, shown: int = 3) -> None:
 
 
 def stop_ids(tokenizer: Any, generation_config: Any) -> frozenset[int]:
-    """Ids that end an answer: those of the tokenizer, of the generation config, and of end-of-turn tokens."""
-    ids = {tokenizer.eos_token_id}
-    configured = getattr(generation_config, "eos_token_id", None)
-    ids.update(configured if isinstance(configured, list | tuple) else [configured])
+    """Ids that end an answer: those of the tokenizer and of the generation config, and others by their names.
+
+    Tokens that end a document always do. Those that end a turn do where none of the model's own ids ends one:
+    the settings of base models, of students fine-tuned from them and of many GGUF files name the end of a
+    document only, and with a chat template their answers end with the turn.
+    """
     vocab = tokenizer.get_vocab()
-    ids.update(vocab.get(name) for name in END_OF_TURN)
-    return frozenset(i for i in ids if i is not None)
+    configured = getattr(generation_config, "eos_token_id", None)
+    own = {tokenizer.eos_token_id, *(configured if isinstance(configured, list | tuple) else [configured])}
+    ends = {vocab[name] for name in turn_ends(vocab) if name in vocab}
+    added = {vocab[name] for name in END_OF_TEXT if name in vocab}
+    if own.isdisjoint(ends):
+        added |= ends
+    return frozenset(i for i in own | added if i is not None)
+
+
+def turn_ends(vocab: dict[str, int]) -> tuple[str, ...]:
+    """Names of tokens that end a turn in this vocabulary."""
+    return (HARMONY_END,) if HARMONY_END in vocab else TURN_ENDS
 
 
 def line_ends(tokenizer: Any, text_vocab: int) -> Tensor:

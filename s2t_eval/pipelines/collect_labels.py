@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine.progress import GenerationProgress
+from s2t_eval.model_wrappers.arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM, SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
@@ -49,6 +50,20 @@ from s2t_eval.training.server_labels import generate_rollouts_on_servers, label_
 
 SOLUTION_FIELDS = ("solution", "rationale", "answer")
 CONTEXT = "This is a correct solution, for you alone to see:\n{context}"
+
+
+@dataclass(frozen=True)
+class LabelledArguments(LocalArguments):
+    """Arguments of `pps_local` with a teacher that labels the texts, whatever fires."""
+
+    def _check_teacher(self) -> None:
+        """The pipeline reads the teacher."""
+
+
+class LabelledPPSLocal(PPSLocal):
+    """`pps_local`, which writes the texts, beside the teacher that labels them."""
+
+    ARGUMENTS = LabelledArguments
 
 
 def collect_labels(
@@ -212,7 +227,9 @@ def load_writers(
         return load_pair(pretrained, teacher, teacher_args, **stock)
     options = {TEACHER + name: value for name, value in read_teacher_args(teacher_args).items()}
     rule = {"trigger": settings.selector_trigger, "tau": settings.selector_tau}
-    return PPSLocal(pretrained, teacher=teacher, selector=settings.selector, **rule, **options, **stock)
+    return LabelledPPSLocal(
+        pretrained, teacher=teacher, selector=settings.selector, **rule, **options, **stock
+    )
 
 
 def _problems(

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.model_wrappers.base import EngineLM
-from s2t_eval.models.vocabulary import END_OF_TURN, vocabulary_hash
+from s2t_eval.models.vocabulary import END_OF_TEXT, turn_ends, vocabulary_hash
 from s2t_eval.pipelines.collect_labels import SOLUTION_FIELDS
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
@@ -134,5 +134,6 @@ def _end_of_answer(lm: EngineLM, prompting: Prompting) -> int:
     """
     vocab: dict[str, int] = lm.tokenizer.get_vocab()
     template = str(lm.tokenizer.chat_template) if prompting.apply_chat_template else ""
-    end_of_turn = [vocab[name] for name in END_OF_TURN if name in vocab and name in template]
+    names = (*turn_ends(vocab), *END_OF_TEXT)
+    end_of_turn = [vocab[name] for name in names if name in vocab and name in template]
     return end_of_turn[0] if end_of_turn else int(lm.tokenizer.eos_token_id)

@@ -58,8 +58,10 @@ def has_shared_batches(servers: Sequence[Server], settings: RemoteSettings) -> b
                 pool = Pool("student", [server], session, settings, "s2t-eval-runner")
                 try:
                     body = rows_body([1, 1], [1, 1], scored, reads_cache=False)
-                    await pool.generate(pool.pin(0), body, lambda answer: read_rows(answer, scored))
+                    rows = await pool.generate(pool.pin(0), body, lambda answer: read_rows(answer, scored))
                 except ServerError:
+                    return False
+                if rows.log_probs is None:
                     return False
         return True
 

@@ -255,7 +255,7 @@ class _Probe:
         scored = [[1, 2], [1]]
         reply = await self._generate(server, rows_body([1, 1], [1, 1], scored, reads_cache=False))
         try:
-            is_present = reply.status == 200 and read_rows(reply.answer, scored) is not None
+            is_present = reply.status == 200 and read_rows(reply.answer, scored).log_probs is not None
             reason = reply.message
         except AnswerError as error:
             is_present, reason = False, str(error)

@@ -77,8 +77,9 @@ class Scored(NamedTuple):
 class Rows(NamedTuple):
     """The teacher at every step of a chunk."""
 
-    log_probs: Tensor
-    """float32 [steps, ids]; minus infinity where a step named fewer ids"""
+    log_probs: Tensor | None
+    """float32 [steps, ids]; minus infinity where a step named fewer ids. None where the server's cache
+    reached into the chunk, whose other tokens it then computed for nothing"""
     usage: ServerUsage
 
 
@@ -208,15 +209,19 @@ def read_scores(answer: Any, scored: Sequence[int]) -> Scored:
     return Scored([values[id_] for id_ in scored], int(tokens[0]), read_usage(answer))
 
 
-def read_rows(answer: Any, scored: Sequence[Sequence[int]]) -> Rows | None:
-    """The log-probabilities of a chunk; None where the server's cache reached into it.
+def read_rows(answer: Any, scored: Sequence[Sequence[int]]) -> Rows:
+    """The log-probabilities of a chunk, if the answer contains them, and what it cost.
 
     Raises:
-        AnswerError: an array of another shape.
+        AnswerError: an array of another shape, or no token counts.
     """
     encoded = _mapping(answer).get("prompt_token_id_logprobs")
-    if encoded is None:
-        return None
+    usage = read_usage(answer)
+    return Rows(None if encoded is None else _read_array(encoded, scored), usage)
+
+
+def _read_array(encoded: Any, scored: Sequence[Sequence[int]]) -> Tensor:
+    """The log-probabilities of a chunk, float32 [steps, ids]."""
     try:
         array = np.load(io.BytesIO(base64.b64decode(encoded, validate=True)), allow_pickle=False)
     except (ValueError, TypeError, binascii.Error, EOFError, OSError) as error:
@@ -231,7 +236,7 @@ def read_rows(answer: Any, scored: Sequence[Sequence[int]]) -> Rows | None:
             "log-probabilities that are not finite; the served model's weights may be damaged, or its "
             "--dtype too narrow (try float32)"
         )
-    return Rows(log_probs.masked_fill(log_probs <= NO_PROBABILITY, -math.inf), read_usage(answer))
+    return log_probs.masked_fill(log_probs <= NO_PROBABILITY, -math.inf)
 
 
 def read_usage(answer: Any) -> ServerUsage:

@@ -15,7 +15,6 @@ from s2t_eval.engine.sequence import Sequence
 from s2t_eval.remote.client import Pin, Pool
 from s2t_eval.remote.protocol import (
     DraftedStep,
-    Rows,
     Scored,
     ServerUsage,
     read_rows,
@@ -107,20 +106,21 @@ class RemoteTeacher:
             return await self._step_by_step(pin, seq, steps)
         rows = await self._rows(pin, seq, steps)
         return [
-            TeacherStep(row[: len(step.ids)], None)
-            for row, step in zip(rows.log_probs.tolist(), steps, strict=True)
+            TeacherStep(row[: len(step.ids)], None) for row, step in zip(rows.tolist(), steps, strict=True)
         ]
 
-    async def _rows(self, pin: Pin, seq: Sequence, steps: Seq[DraftedStep]) -> Rows:
-        """One request; a second one without the cache where the cache reached into the chunk."""
+    async def _rows(self, pin: Pin, seq: Sequence, steps: Seq[DraftedStep]) -> Tensor:
+        """One request; a second one without the cache where the cache reached into the chunk.
+
+        Both are counted with the tokens that the server computed for them.
+        """
         tokens, scored = [step.token for step in steps], [step.ids for step in steps]
         for reads_cache in (True, False):
             body = rows_body(seq.ids, tokens, scored, reads_cache)
             rows = await self.pool.generate(pin, body, lambda answer: read_rows(answer, scored))
-            if rows is not None:
-                _count(seq, rows.usage.computed)
-                return rows
-            _count(seq, 0)
+            _count(seq, rows.usage.computed)
+            if rows.log_probs is not None:
+                return rows.log_probs
         raise ServerError(
             f"teacher server {pin.server.url}: it returns no prompt_token_id_logprobs, also without its "
             "prefix cache"

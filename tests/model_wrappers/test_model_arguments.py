@@ -18,12 +18,12 @@ from s2t_eval.model_wrappers.arguments import (
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
-from s2t_eval.model_wrappers.specreason import SpecReasonArguments
+from s2t_eval.model_wrappers.specreason import SpecReason, SpecReasonArguments
 from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.stock_arguments import context_of, flags_without_arguments, require_stock
 from s2t_eval.model_wrappers.tah import TahArguments
 from s2t_eval.model_wrappers.tot import TreeArguments
-from tests.harness_helpers import STUDENT, TEACHER, evaluate, model, texts, tiny_folder
+from tests.harness_helpers import STUDENT, TEACHER, evaluate, generation, model, texts, tiny_folder
 
 NAN, INF = math.nan, math.inf
 
@@ -46,6 +46,7 @@ NAN, INF = math.nan, math.inf
         ({"trigger": "entropy", "threshold": -1}, "threshold of trigger=entropy: expected an entropy"),
         ({"trigger": "entropy", "threshold": 1, "kl_direction": "teacher_student"}, "kl_direction: trigg"),
         ({"threshold": 1, "calibration": "c.json"}, "calibration=c.json: it is not used with threshold=1"),
+        ({"tau": 1, "kl_direction": "teacher_student"}, "kl_direction: trigger=kl with tau=1 .every step"),
     ],
 )  # fmt: skip
 def test_arguments_that_say_two_things(given: dict[str, Any], message: str) -> None:
@@ -125,6 +126,42 @@ def test_a_local_trigger_verifies_nothing() -> None:
         split_arguments("s2t_local", LocalArguments, {"verify": 8})
 
 
+def test_at_the_rate_1_nothing_is_verified() -> None:
+    """Every step fires, whatever the trigger, and a length of chunks had no effect."""
+    with pytest.raises(
+        ValueError, match=r"^verify: under trigger=kl with tau=1 \(every step fires\) the tea"
+    ):
+        TeacherArguments(tau=1, verify=8)
+    assert not TeacherArguments(tau=1).needs_rows
+    assert TeacherArguments(threshold=1).needs_rows and TeacherArguments(trigger="never").needs_rows
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kl_direction": "teacher_student"}, "kl_direction=teacher_student: only trigger=kl uses it; name"),
+        (
+            {"trigger": "entropy", "threshold": 1, "kl_direction": "teacher_student"},
+            "kl_direction: trigger=e",
+        ),
+        ({"teacher": "x"}, "teacher=x: the selector's default trigger does not read it, and it would be lo"),
+        ({"teacher": "x", "tau": 0.1}, "teacher=x: the selector's default trigger does not read it"),
+        ({"teacher": "x", "trigger": "entropy", "threshold": 1}, "teacher=x: trigger=entropy does not read"),
+        ({"teacher": "x", "trigger": "kl", "tau": 1}, "teacher=x: trigger=kl with tau=1 .every step fires."),
+        ({"trigger": "kl", "threshold": 1}, "trigger=kl needs teacher=MODEL"),
+    ],
+)
+def test_a_local_method_refuses_what_only_kl_reads(given: dict[str, Any], message: str) -> None:
+    """A whole teacher was loaded for nothing, and the direction of a divergence had no effect."""
+    with pytest.raises(ValueError, match=rf"^{message}"):
+        LocalArguments(selector="x", **given)
+
+
+def test_a_local_method_takes_a_teacher_for_kl() -> None:
+    LocalArguments(selector="x", teacher="x", trigger="kl", threshold=1, kl_direction="teacher_student")
+    LocalArguments(selector="x", trigger="kl", tau=1)
+
+
 @pytest.mark.parametrize("backend", [S2TLocal, PPSLocal])
 def test_a_local_backend_names_itself(backend: type[S2TLocal]) -> None:
     """`pps_local` spoke of `s2t_local`."""
@@ -193,6 +230,37 @@ def test_scaled_positions_count() -> None:
     finally:
         config.rope_parameters = before
     assert context_of(config) == 1024
+
+
+SCALED = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0}
+
+
+def test_a_teacher_s_scaled_positions_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Prompts were cut to the positions before scaling, though `max_length` had passed the same check."""
+    student, teacher = (
+        str(tiny_folder(tmp_path / name, seed, rope_parameters=SCALED))
+        for seed, name in enumerate(("student", "teacher"))
+    )
+    lm = SelectToThink(student, teacher=teacher, trigger="always", max_length=1024)
+    assert lm.max_length == 1024
+    long = "Tom has 3 apples. " * 60
+    [request] = lm.engine_requests([generation(long, max_gen_toks=8)])
+    assert 256 < len(request.prompt_ids) == len(lm.tok_encode(long))
+    assert not caplog.records and not lm.telemetry.truncated_prompts
+    speculative = SpecReason(student, teacher=teacher, score="logprob", max_length=1024)
+    assert speculative.max_length == 1024
+    digits = SpecReason(student, teacher=teacher, max_length=1024)
+    question = digits._make_score(digits.has_chat_template).question
+    assert digits.max_length == 1024 - len(question) < 1024
+
+
+def test_a_teacher_s_scaled_positions_count_without_max_length(tmp_path: Path) -> None:
+    student = str(tiny_folder(tmp_path / "student"))
+    scaled = str(tiny_folder(tmp_path / "scaled", max_position_embeddings=128, rope_parameters=SCALED))
+    short = str(tiny_folder(tmp_path / "short", max_position_embeddings=128))
+    for teacher, expected in ((scaled, 256), (short, 128)):
+        assert SelectToThink(student, teacher=teacher, trigger="always").max_length == expected
+        assert SpecReason(student, teacher=teacher, score="logprob").max_length == expected
 
 
 @pytest.mark.parametrize("device", [None, "cpu"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +19,10 @@ from s2t_eval.cli import main
 from s2t_eval.embedded import embedded_path
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.model_wrappers.served import unloaded_fingerprint, unloaded_model
+from s2t_eval.model_wrappers.served_identity import unloaded_fingerprint, unloaded_model
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import VocabularyMismatchError
-from s2t_eval.remote.settings import ServersUnavailableError
+from s2t_eval.remote.settings import ServerError, ServersUnavailableError
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
 from tests.remote.fake_server import FakeServer, serving
 
@@ -87,6 +88,64 @@ def test_weights_elsewhere_have_no_fingerprint(urls: dict[str, str], tmp_path: P
     assert checkpoint_fingerprint(empty, [tmp_path / "part.safetensors"]) is None
     assert unloaded_fingerprint("nobody/nothing", empty) is None
     assert unloaded_fingerprint(STUDENT, empty) == model_fingerprint(model)
+
+
+def serve(role: str, root: str | Path) -> FakeServer:
+    return FakeServer(seed=int(role == "teacher"), vocab=VOCAB, root=str(root))
+
+
+@pytest.mark.parametrize("wrong", ["student", "teacher"])
+def test_a_server_of_other_weights_is_refused(tmp_path: Path, wrong: str) -> None:
+    """With two addresses swapped, the named fingerprints were recorded over another model's texts."""
+    names = {"student": STUDENT, "teacher": TEACHER}
+    roots = {role: shutil.copytree(embedded_path(name), tmp_path / role) for role, name in names.items()}
+    other = {"student": "teacher", "teacher": "student"}[wrong]
+    servers = {role: serve(role, roots[other if role == wrong else role]) for role in names}
+    argument = {"student": "pretrained", "teacher": "teacher"}[wrong]
+    with serving(*servers.values()):
+        urls = {f"{role}_url": server.url for role, server in servers.items()}
+        with pytest.raises(ServerError) as caught:
+            SelectToThink(STUDENT, teacher=TEACHER, threshold=1.0, **urls)
+        message = str(caught.value)
+        assert message.startswith(
+            f"{wrong} server {servers[wrong].url}: it serves {roots[other]}, with other "
+        )
+        assert f"weights than {argument}={names[wrong]} (" in message
+        assert message.endswith("correct the address, or name the model that it serves")
+
+
+def test_a_copy_of_the_weights_may_have_another_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copied = shutil.copytree(embedded_path(STUDENT), tmp_path / "copied")
+    servers = [serve("student", copied), serve("student", embedded_path(STUDENT))]
+    with serving(*servers), caplog.at_level(logging.WARNING):
+        Greedy(STUDENT, student_url="+".join(server.url for server in servers))
+    assert "it serves" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("root", "is_named"),
+    [
+        ("org/other-7B", False),
+        ("/elsewhere/student-awq", False),
+        ("org/student", True),
+        ("/elsewhere/student", True),
+        ("/cache/models--org--student/snapshots/0123abc", True),
+        ("/cache/models--org--other/snapshots/0123abc", False),
+    ],
+)
+def test_another_name_without_weights_is_a_warning(
+    root: str, is_named: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every server of a role is compared; a served copy may have a name of its own."""
+    first, second = serve("student", "org/student"), serve("student", root)
+    with serving(first, second), caplog.at_level(logging.WARNING):
+        Greedy(STUDENT, student_url=f"{first.url}+{second.url}")
+    lines = [record.getMessage() for record in caplog.records if "it serves" in record.getMessage()]
+    expected = f"student server {second.url}: it serves {root}, and pretrained={STUDENT}; the weights are not"
+    assert len(lines) == (not is_named)
+    assert all(line.startswith(expected) for line in lines)
 
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])

@@ -26,6 +26,7 @@ from s2t_eval.model_wrappers.r2r import RoadsToRome
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.model_wrappers.tot import TreeOfThoughts
+from s2t_eval.remote.settings import ServerError
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
 from tests.remote.checkpoints import SELECTOR, export, look_ahead_selector, padded_student
 from tests.remote.fake_server import serving
@@ -124,6 +125,15 @@ def test_an_adapter_of_the_server_writes(server: ModelServer, tmp_path: Path) ->
     assert ours(run.results)["servers"]["student"]["model"] == "sel"
 
 
+def changed_copy(folder: Path) -> Path:
+    """A copy of a checkpoint with other numbers in one tensor."""
+    changed = shutil.copytree(folder, folder.parent / "changed")
+    weights = load_file(changed / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"] + 1
+    save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
+    return changed
+
+
 def test_reserved_rows_of_the_server_score(tmp_path: Path) -> None:
     student = padded_student(tmp_path / "padded")
     selector = look_ahead_selector(tmp_path / "selector", student)
@@ -138,6 +148,10 @@ def test_reserved_rows_of_the_server_score(tmp_path: Path) -> None:
         assert 3 * run.num_fired == ours(run.results)["telemetry"]["scorer_calls"] > 0
         with pytest.raises(ValueError, match="with proposer=base needs hidden states, which servers do not"):
             PPSLocal(**arguments, trigger="always", **urls)
+        with pytest.raises(
+            ServerError, match=r"it serves .*/out, with other weights than exported=.*/changed"
+        ):
+            S2TLocal(**arguments, trigger="always", exported=str(changed_copy(out)), **urls)
         info = read_info(selector)
         write_info(selector, replace(info, temperature=2.0))
         with pytest.raises(ValueError, match="was made from another selector"):
@@ -253,7 +267,7 @@ def test_log_likelihoods_are_refused_where_the_student_is_on_a_server(server: Mo
     ):
         with pytest.raises(ValueError, match="it needs log-likelihoods, which student_url does not serve"):
             model.loglikelihood([request])
-    here = SelectToThink(STUDENT, teacher=TEACHER, trigger="always", teacher_url=server.url, device="cpu")
+    here = SelectToThink(STUDENT, teacher=STUDENT, trigger="always", teacher_url=server.url, device="cpu")
     [(log_likelihood, _)] = here.loglikelihood([request])
     assert log_likelihood < 0
 

@@ -46,7 +46,7 @@ WITH_TEACHER: dict[type[EngineLM], dict[str, Any]] = {
     Takeover: {"threshold": 0.5},
     RoadsToRome: {"router": "embedded/r2r"},
     SpecReason: {"score": "logprob", "delimiter": "sentence"},
-    PPSLocal: {"selector": "embedded/selector"},
+    PPSLocal: {"selector": "embedded/selector", "trigger": "kl", "threshold": 0.5},
 }
 
 
@@ -107,9 +107,9 @@ def test_every_argument_of_loading_has_a_teacher_s() -> None:
 
 @pytest.mark.parametrize("own", [TeacherArguments, LocalArguments])
 def test_arguments_are_split(own: Any) -> None:
-    given = {"threshold": 0.5, "trigger": "entropy", "teacher": "x", "teacher_revision": "r", "revision": "s"}
+    given = {"threshold": 0.5, "trigger": "kl", "teacher": "x", "teacher_revision": "r", "revision": "s"}
     split = split_arguments("s2t", own, {**given, "teacher_load_in_4bit": True, "teacher_dtype": None})
-    assert split.own == own(threshold=0.5, trigger="entropy", teacher="x")
+    assert split.own == own(threshold=0.5, trigger="kl", teacher="x")
     assert split.stock == {"revision": "s"}
     assert split.teacher == {"revision": "r", "load_in_4bit": True}
 

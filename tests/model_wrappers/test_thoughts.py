@@ -29,8 +29,12 @@ def decode(ids: Sequence[int]) -> str:
     return "".join(map(chr, ids))
 
 
-def answer_of(ids: Sequence[int], in_thought: bool) -> str | None:
-    return without_thoughts(decode(ids), in_thought)
+def thoughts(end: str | int | None = None, is_enabled: bool | None = None, specials: Any = ()) -> Thoughts:
+    """Of characters, the special ones from 5000 on."""
+
+    marks = {5000 + i: SimpleNamespace(content=name, special=True) for i, name in enumerate(specials)}
+    tokenizer = SimpleNamespace(added_tokens_decoder=marks, decode=decode)
+    return Thoughts(tokenizer, lambda ids: decode([i for i in ids if i < 5000]), end, is_enabled)
 
 
 def length_of(rule: StopRule, ids: Sequence[int]) -> int | None:
@@ -39,9 +43,14 @@ def length_of(rule: StopRule, ids: Sequence[int]) -> int | None:
 
 
 def slow_length(text: str, in_thought: bool) -> int | None:
-    """The obvious rule: after each character read the whole text anew, see whether its answer just ended."""
+    """The obvious rule: after each character read the whole text anew, see whether its answer just ended.
+
+    Behind a thought the answer begins with its first character that is no space.
+    """
     for n in range(1, len(text) + 1):
         answer = without_thoughts(text[:n], in_thought)
+        if answer and answer != text[:n]:
+            answer = answer.lstrip()
         if answer and any(text[:n].endswith(stop) and answer.endswith(stop) for stop in STOPS):
             return n
     return None
@@ -58,7 +67,7 @@ def test_stops_where_the_slow_rule_stops(in_thought: bool) -> None:
     for text in random_texts(1500, PIECES):
         ids = list(map(ord, text))
         request = Request((1,), len(ids) + 1, stop_strings=STOPS, in_thought=in_thought)
-        found = length_of(StopRule(request, decode, answer_of), ids)
+        found = length_of(StopRule(request, decode, thoughts().answer_of), ids)
         assert found == slow_length(text, in_thought), repr(text)
         stopped += found is not None
     assert 200 < stopped < 1200
@@ -73,7 +82,7 @@ def test_texts_without_marks_end_where_they_did() -> None:
         plain = Request((1,), len(ids) + 1, stop_strings=STOPS)
         aware = Request((1,), len(ids) + 1, stop_strings=STOPS, in_thought=False)
         expected = length_of(StopRule(plain, decode), ids)
-        assert length_of(StopRule(aware, decode, answer_of), ids) == expected
+        assert length_of(StopRule(aware, decode, thoughts().answer_of), ids) == expected
 
 
 def test_long_thought_is_not_read_again_at_every_token() -> None:
@@ -83,7 +92,7 @@ def test_long_thought_is_not_read_again_at_every_token() -> None:
     def counted(ids: Sequence[int], in_thought: bool) -> str | None:
         nonlocal reads
         reads += 1
-        return answer_of(ids, in_thought)
+        return thoughts().answer_of(ids, in_thought)
 
     text = "<think>" + "a line of thought\n\n" * 50 + "</think>The answer is 7."
     rule = StopRule(Request((1,), 9999, stop_strings=STOPS, in_thought=False), decode, counted)
@@ -92,19 +101,45 @@ def test_long_thought_is_not_read_again_at_every_token() -> None:
     assert reads <= 50 + len("</think>") + 4 * len(STOPS[1]) + 4
 
 
+@pytest.mark.parametrize("end", ["</think>", None])
+@pytest.mark.parametrize("prompt", ["Question: 3 + 4?\nAnswer:", "Question: 3 + 4?\n<think>\n"])
+@pytest.mark.parametrize("until", [["\n"], ["\n\n"], ["\n\n", "Question:"]])
+def test_the_blank_line_behind_a_thought_is_no_stop(end: str | None, prompt: str, until: list[str]) -> None:
+    """Models write it before their answer: decoding ended there, and every answer was empty."""
+    marks = thoughts(end)
+    opening = "" if prompt.endswith("<think>\n") else "<think>"
+    answered = opening + "3 + 4\n\nis 7</think>\n\n7"
+    ids = list(map(ord, answered + "\n\nQuestion: 4?"))
+    request = Request((1,), 99, stop_strings=tuple(until), in_thought=marks.begins_inside(prompt, until))
+    length = length_of(StopRule(request, decode, marks.answer_of), ids)
+    assert length is not None
+    found = marks.text(result(ids[:length]), prompt, until)
+    assert found == ("7" if end else answered)
+    assert (without_thoughts(found) or "").strip() == "7"
+
+
+def test_the_blank_line_behind_an_empty_thought_is_no_stop() -> None:
+    """Its marks are special tokens, which vanish from the text that is searched for stop strings."""
+    marks = thoughts(specials=["[THINK]", "[/THINK]"])
+    ids = [5000, 5001, *map(ord, "\n\n7\n\n")]
+    request = Request((1,), 99, stop_strings=STOPS, in_thought=False)
+    plain = StopRule(request, lambda tokens: decode([i for i in tokens if i < 5000]), marks.answer_of)
+    assert length_of(plain, ids) == len(ids)
+
+
+def test_a_text_without_thought_may_end_before_its_first_character() -> None:
+    """As in stock, where nothing was thought and no `think_end_token` is given."""
+    ids = list(map(ord, "\n\n7\n\n"))
+    request = Request((1,), 99, stop_strings=STOPS, in_thought=False)
+    assert length_of(StopRule(request, decode, thoughts().answer_of), ids) == 2
+    assert length_of(StopRule(request, decode, thoughts("</t>", False).answer_of), ids) == len(ids)
+
+
 # ---------------------------------------------------------------- texts
 
 
 def result(ids: Sequence[int], finish: Finish = Finish.STOP_STRING) -> Result:
     return Result(Request((1,), 8), 0, list(ids), finish, [], Usage())
-
-
-def thoughts(end: str | int | None = None, is_enabled: bool | None = None, specials: Any = ()) -> Thoughts:
-    """Of characters, the special ones from 5000 on."""
-
-    marks = {5000 + i: SimpleNamespace(content=name, special=True) for i, name in enumerate(specials)}
-    tokenizer = SimpleNamespace(added_tokens_decoder=marks, decode=decode)
-    return Thoughts(tokenizer, lambda ids: decode([i for i in ids if i < 5000]), end, is_enabled)
 
 
 PROMPT = "Question: 3 + 4?\nAnswer:"
@@ -117,6 +152,7 @@ PROMPT = "Question: 3 + 4?\nAnswer:"
         ("<think>a\n\nb</think> 7\n\n", "</think>", "7"),
         ("one</t>two</t>seven\n\n", "</t>", "seven"),
         ("<think>a\n\nb</think> 7\n\n", None, "<think>a\n\nb</think> 7"),
+        ("<think>a\n\nb</think>\n\n7\n\nQ", None, "<think>a\n\nb</think>\n\n7"),
         ("[THINK]a\n\nb[/THINK]7 is it\n\nQ", None, "[THINK]a\n\nb[/THINK]7 is it"),
         ("7 is it\n\nQ", None, "7 is it"),
         ("", None, ""),

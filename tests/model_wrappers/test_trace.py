@@ -12,16 +12,21 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 
 from s2t_eval.artifacts.files import TraceError, TraceWriter, atomic_path, write_text
+from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.telemetry import peak_memory
 from tests.harness_helpers import (
     LIMIT,
     STUDENT,
     TEACHER,
     Results,
+    arith_docs,
     counts,
     evaluate,
     generation,
+    inline_task,
     logits_after,
     model,
     ours,
@@ -194,6 +199,72 @@ def test_entry_in_the_results_file(traced: Callable[..., tuple[Results, list[Any
     report = entry["telemetry"]
     assert report["tokens_per_second"] == pytest.approx(report["tokens"] / report["seconds"])
     assert 1e8 < report["peak_memory_bytes"] < 1e11
+
+
+# ---------------------------------------------------------------- several evaluations of one model
+
+RECALL = {
+    "task": "recall",
+    "custom_dataset": lambda **_: {"test": Dataset.from_list(arith_docs(3))},
+    "output_type": "loglikelihood",
+    "test_split": "test",
+    "doc_to_text": "Question: {{question}}\nAnswer:",
+    "doc_to_target": " {{answer}}",
+    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+}
+
+
+def stable(results: Results) -> dict[str, Any]:
+    """Costs that do not depend on the machine, and the hashes of the prompts."""
+    machine = ("seconds", "tokens_per_second", "peak_memory_bytes")
+    costs = {name: value for name, value in counts(results).items() if name not in machine}
+    return {**costs, "prompt_hashes": ours(results)["prompt_hashes"]}
+
+
+def test_each_evaluation_of_one_model_has_its_own_costs() -> None:
+    """Texts, costs and prompts of the earlier evaluations stood in the later results."""
+    lm = Greedy(STUDENT, batch_size=16, device="cpu")
+    other = inline_task("other", arith_docs(3))
+    stable_alone = {limit: stable(evaluate("greedy", limit=limit)) for limit in (4, 2)}
+    assert stable(evaluate(lm, limit=4)) == stable_alone[4]
+    assert stable(evaluate(lm, limit=2)) == stable_alone[2]
+    assert list(ours(evaluate(lm, tasks=[other], limit=3))["prompt_hashes"]) == ["other"]
+    only_scored = ours(evaluate(lm, tasks=[RECALL], limit=3))
+    assert only_scored["telemetry"]["texts"] == 0 and not only_scored["prompt_hashes"]
+
+
+def test_an_evaluation_of_several_kinds_of_requests_is_counted_as_a_whole() -> None:
+    """The harness calls the model once for each kind; all of them belong to one evaluation."""
+    lm = Greedy(STUDENT, batch_size=16, device="cpu")
+    evaluate(lm, limit=1)
+    tasks = [inline_task("first", arith_docs(3)), RECALL, inline_task("second", arith_docs(2))]
+    for order in (tasks, tasks[::-1]):
+        found = ours(evaluate(lm, tasks=order, limit=3))
+        assert found["telemetry"]["texts"] == 5
+        assert set(found["prompt_hashes"]) == {"first", "second"}
+
+
+def test_calls_without_a_task_add_up() -> None:
+    """Requests that no task has built belong to the evaluation before them."""
+    lm = Greedy(STUDENT, batch_size=16, device="cpu")
+    for doc_id, prompt in enumerate(prompts(2)):
+        lm.generate_until([generation(prompt, doc_id)])
+    assert lm.telemetry.texts == 2
+
+
+def test_memory_is_that_of_the_models_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With device=cpu on a machine with a GPU, the GPU's memory was reported: none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "max_memory_allocated", lambda device=None: 5 + torch.device(device).index
+    )
+    cpu, first, second = torch.device("cpu"), torch.device("cuda", 0), torch.device("cuda", 1)
+    assert peak_memory([cpu, torch.device("meta")]) > 1e8
+    assert peak_memory([cpu, second]) == 6
+    assert peak_memory([first, second]) == 11
+    lm = Greedy(STUDENT, batch_size=16, device="cpu")
+    lm.generate_until([generation(prompts(1)[0])])
+    assert lm.get_model_info()["s2t_eval"]["telemetry"]["peak_memory_bytes"] > 1e8
 
 
 def test_infinite_numbers_stay_json(tmp_path: Path) -> None:

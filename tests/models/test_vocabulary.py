@@ -105,6 +105,47 @@ def test_stop_ids_come_from_three_places(configured: Any, expected: set[int]) ->
     assert stop_ids(fake, SimpleNamespace(eos_token_id=configured)) == expected
 
 
+@pytest.mark.parametrize(
+    ("eos", "configured", "expected"),
+    [
+        # gpt-oss: <|end|> ended the message of its thoughts, and every answer was empty.
+        (
+            "<|return|>",
+            ["<|return|>", "<|endoftext|>", "<|call|>"],
+            {"<|return|>", "<|endoftext|>", "<|call|>"},
+        ),
+        ("<|return|>", None, {"<|return|>", "<|endoftext|>"}),
+        ("<|endoftext|>", None, {"<|return|>", "<|endoftext|>"}),
+    ],
+)
+def test_the_end_of_a_message_is_no_end_of_a_turn(
+    eos: str, configured: list[str] | None, expected: set[str]
+) -> None:
+    vocab = {name: i for i, name in enumerate(("a", "<|endoftext|>", "<|return|>", "<|end|>", "<|call|>"))}
+    ids = None if configured is None else [vocab[name] for name in configured]
+    found = stop_ids(FakeTokenizer(vocab, eos), SimpleNamespace(eos_token_id=ids))
+    assert found == {vocab[name] for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("eos", "configured", "expected"),
+    [
+        ("<|im_end|>", ["<|im_end|>", "<|endoftext|>"], {"<|im_end|>", "<|endoftext|>"}),  # Qwen2.5-Instruct
+        ("<|im_end|>", None, {"<|im_end|>", "<|endoftext|>"}),
+        ("<|endoftext|>", ["<|endoftext|>"], {"<|im_end|>", "<|endoftext|>", "<|end|>"}),  # a base model
+        ("<|endoftext|>", ["<|end|>"], {"<|end|>", "<|endoftext|>"}),  # Phi-3
+    ],
+)
+def test_a_model_with_an_end_of_turn_gets_no_other(
+    eos: str, configured: list[str] | None, expected: set[str]
+) -> None:
+    """`<|end|>` may be a part of another format's answer; a base model may be fine-tuned on either turn."""
+    vocab = {name: i for i, name in enumerate(("a", "<|endoftext|>", "<|im_end|>", "<|end|>"))}
+    ids = None if configured is None else [vocab[name] for name in configured]
+    found = stop_ids(FakeTokenizer(vocab, eos), SimpleNamespace(eos_token_id=ids))
+    assert found == {vocab[name] for name in expected}
+
+
 def test_stop_ids_without_any() -> None:
     assert stop_ids(FakeTokenizer({"a": 0}), None) == frozenset()
 

@@ -21,6 +21,8 @@ import numpy as np
 from aiohttp import web
 
 VOCAB = 100
+UNCACHED = 3
+"""Tokens that a server computes of a chunk into which its cache reached."""
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded_answers.json").read_text())
 """Answers of vLLM 0.32.0 by the kind of request."""
 
@@ -43,6 +45,7 @@ class FakeServer:
         vocab: size of its vocabulary.
         is_dead: whether it cuts every connection.
         dies_after: number of generate requests after which it is dead.
+        root: what it loaded its model from.
     """
 
     seed: int = 0
@@ -51,6 +54,7 @@ class FakeServer:
     vocab: int = VOCAB
     is_dead: bool = False
     dies_after: int | None = None
+    root: str = RECORDED["models"]["data"][0]["root"]
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0
@@ -60,7 +64,8 @@ class FakeServer:
         return log_probs(self.seed, tuple(ids[-3:]), self.vocab)
 
     async def models(self, request: web.Request) -> web.Response:
-        return web.json_response(RECORDED["models"])
+        [model] = RECORDED["models"]["data"]
+        return web.json_response({**RECORDED["models"], "data": [{**model, "root": self.root}]})
 
     async def version(self, request: web.Request) -> web.Response:
         return web.json_response(RECORDED["version"])
@@ -134,7 +139,11 @@ def spoil(answer: dict[str, Any], fault: str) -> None:
     """Give an answer the content of a fault."""
     choice = answer["choices"][0]
     if fault == "null rows":
+        # The cache reached into the chunk; a real server still computes the rest.
         answer["prompt_token_id_logprobs"] = None
+        usage = answer["usage"]
+        details = {**usage["prompt_tokens_details"], "cached_tokens": usage["prompt_tokens"] - UNCACHED}
+        answer["usage"] = {**usage, "prompt_tokens_details": details}
     elif fault == "damaged weights" and answer["prompt_token_id_logprobs"] is not None:
         array = np.load(io.BytesIO(base64.b64decode(answer["prompt_token_id_logprobs"])))
         answer["prompt_token_id_logprobs"] = encoded(np.full_like(array, np.nan))

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from s2t_eval.engine import Finish, Request, Result, Sampling
+from s2t_eval.remote.adapter_probe import has_shared_batches
 from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, Pool, Server
 from s2t_eval.remote.probe import connect, examine
@@ -17,7 +18,7 @@ from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError, server_urls
 from s2t_eval.selection.policy import Policy, greedy, s2t, takeover
 from s2t_eval.selection.triggers import make_trigger
-from tests.remote.fake_server import RECORDED, VOCAB, FakeServer, log_probs, serving
+from tests.remote.fake_server import RECORDED, UNCACHED, VOCAB, FakeServer, log_probs, serving
 from tests.remote.recording import record, shape
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -150,6 +151,17 @@ def test_steps_that_lost_their_tokens_are_generated_again(student: FakeServer, t
     assert len(student.requests) > requests
 
 
+def test_a_server_that_never_returns_rows_scores_no_chunk(student: FakeServer, teacher: FakeServer) -> None:
+    """`servers check` and the probe for shared batches read the absence of rows, not only a refusal."""
+    student.faults = teacher.faults = dict.fromkeys(range(99), "null rows")
+    with serving(student, teacher):
+        fleet = connect([student.url], [teacher.url], SETTINGS, needs_rows=True)
+        assert not fleet.has_rows
+        assert not has_shared_batches(fleet.students, SETTINGS)
+        student.faults = {}
+        assert has_shared_batches(fleet.students, SETTINGS)
+
+
 def test_null_rows_are_asked_for_again_without_the_cache(student: FakeServer, teacher: FakeServer) -> None:
     with serving(student, teacher):
         expected = texts(KL, [student], [teacher])
@@ -158,6 +170,9 @@ def test_null_rows_are_asked_for_again_without_the_cache(student: FakeServer, te
     assert contents(spoilt) == contents(expected)
     repeated = [b["token_ids"] for b in teacher.requests if b["sampling_params"]["skip_reading_prefix_cache"]]
     assert repeated == [teacher.requests[0]["token_ids"]]
+    # The server computed the rest of the chunk for the first one too, which was counted with 0 tokens.
+    assert total(spoilt, "teacher_calls") == total(expected, "teacher_calls") + 1
+    assert total(spoilt, "teacher_tokens") == total(expected, "teacher_tokens") + UNCACHED
 
 
 def test_a_server_that_dies_leaves_its_texts_to_the_other(teacher: FakeServer) -> None:

@@ -1,0 +1,102 @@
+"""Whether servers serve the model that an argument names: by its weights, else by its name.
+
+Servers answer requests of token ids whatever they serve: with two addresses swapped, a run would record the
+names and fingerprints of one model over the texts of another.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint
+from s2t_eval.models.loading import UNREADABLE, resolve_model
+from s2t_eval.remote.client import Server
+from s2t_eval.remote.settings import ServerError
+
+logger = logging.getLogger(__name__)
+
+
+def require_served(
+    role: str, servers: Sequence[Server], argument: str, name: str, fingerprint: str | None, trust: bool
+) -> None:
+    """Compare the models that servers loaded with the one that an argument names.
+
+    Args:
+        role: `student` or `teacher`, for messages.
+        servers: of this role.
+        argument: that names the model, for messages.
+        name: its value.
+        fingerprint: of its weights; None where they are not on this machine.
+        trust: run the checkpoint's own code.
+
+    A server's copy of a model may have another name, so a difference of names alone is only logged.
+
+    Raises:
+        ServerError: a server loaded a folder of this machine, which contains other weights.
+    """
+    for served, server in {server.root or server.model: server for server in servers}.items():
+        if _is_same_folder(served, name):
+            continue
+        actual = folder_fingerprint(served, trust) if fingerprint is not None else None
+        if actual is None:
+            if _own_name(served) != _own_name(name):
+                logger.warning(
+                    "%s server %s: it serves %s, and %s=%s; the weights are not here to be compared",
+                    *(role, server.url, served, argument, name),
+                )
+        elif actual != fingerprint:
+            raise ServerError(
+                f"{role} server {server.url}: it serves {served}, with other weights than {argument}={name} "
+                f"({actual} instead of {fingerprint}); correct the address, or name the model that it serves"
+            )
+
+
+def _is_same_folder(served: str, name: str) -> bool:
+    path = Path(resolve_model(name))
+    return path.is_dir() and Path(served).is_dir() and path.resolve() == Path(served).resolve()
+
+
+def _own_name(name: str) -> str:
+    """The last part of a name or path; of a snapshot in the hub's cache that of the repository."""
+    repository = next((part for part in Path(name).parts if part.startswith("models--")), None)
+    return Path(name).name if repository is None else repository.rpartition("--")[2]
+
+
+def folder_fingerprint(folder: str, trust: bool) -> str | None:
+    """The fingerprint of a folder's checkpoint; None where it is not on this machine or cannot be read."""
+    if not Path(folder).is_dir():
+        return None
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+        return unloaded_fingerprint(folder, unloaded_model(config, trust))
+    except UNREADABLE as error:
+        logger.warning("%s, which a server serves, cannot be read here to be compared: %s", folder, error)
+        return None
+
+
+def unloaded_model(config: Any, trust: bool) -> PreTrainedModel:
+    """A model of this configuration without weights; only its shape is used."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    # Stock `hf` moves every model to a GPU where there is one; this model has no weights to move.
+    model.to = lambda *args, **kwargs: model
+    return model.eval()
+
+
+def unloaded_fingerprint(name: str, model: PreTrainedModel) -> str | None:
+    """The fingerprint of a checkpoint whose safetensors are on this machine; None where they are not."""
+    path = resolve_model(name)
+    if not Path(path).is_dir():
+        try:
+            path = snapshot_download(path, local_files_only=True, allow_patterns=["*.safetensors"])
+        except (LocalEntryNotFoundError, HFValidationError):
+            return None
+    return checkpoint_fingerprint(model, sorted(Path(path).glob("*.safetensors")))
