@@ -51,6 +51,11 @@ class Stage:
     work: Work = NO_WORK
 
 
+def record_name(stage: str) -> str:
+    """The name of a stage's record and log, without their suffixes."""
+    return stage.replace("/", "--")
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A method on a task with a seed: a run of lm_eval.
