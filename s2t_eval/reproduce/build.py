@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.report.origin import STOCK
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import (
     asking,
@@ -320,10 +321,11 @@ class _Builder(StageList):
             trace = output.with_name(run.name + TRACE)
             arguments["trace"] = str(trace)
             scratch += [trace, trace.with_name(trace.name + ".partial")]
+        device = self._stock_device(arguments) if run.model == STOCK else []
         model_args = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, run.seed))
         documents = selected_documents(part, self.recipe.limits.documents)
         words = ["s2t_eval", "run", "--model", run.model, "--model_args", model_args, "--tasks", run.task]
-        words += [*asking(self.recipe, run.task), *documents.options(run.task), "--log_samples"]
+        words += [*asking(self.recipe, run.task), *documents.options(run.task), *device, "--log_samples"]
         words += ["--use_cache", str(cache), "--output_path", str(output)]
         samples = int(arguments.get("num_samples", DEFAULT_SAMPLES)) if run.model in RANDOM_MODELS else 1
         roles = [role for role in BOTH if role in references(run.arguments)]
@@ -331,6 +333,15 @@ class _Builder(StageList):
         work = Work.of_texts(documents.count(run.task) * samples, roles, self.recipe)
         stage = Stage(f"{run.task}/{run.name}", EVALUATE, tuple(words), output, run.arguments, **fields)
         self._add(replace(stage, tasks=(run.task,), scratch=tuple(scratch), work=work))
+
+    def _stock_device(self, arguments: dict[str, Any]) -> list[str]:
+        """The option of lm_eval that names the device of its own backend, taken out of the arguments.
+
+        lm_eval passes its own device to a backend beside the arguments; stock hf refuses to have it twice.
+        """
+        device = arguments.get("device", self.recipe.models.device)
+        arguments["device"] = None
+        return option("device", device)
 
     def _results(self) -> None:
         """The report, analyses, and the runs as they are committed; each reads this recipe's runs alone.

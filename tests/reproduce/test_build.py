@@ -265,6 +265,19 @@ def test_two_revisions_of_one_model_are_downloaded_into_two_folders() -> None:
     assert "pretrained=/out/models/m," in words and "teacher=/out/models/m-teacher," in words
 
 
+def test_the_device_of_stock_hf_is_an_option_of_lm_eval(tmp_path: Path) -> None:
+    """As an argument of the model it came twice, and every run of stock hf ended with a TypeError."""
+    more = ["models.device=cpu", "methods.stock={model: hf}", "tasks=[{task: s2t_gsm8k}]"]
+    stages = stages_of(write(tmp_path, RECIPE_WITH_A_TREE), *more)
+    words = stages["s2t_gsm8k/stock"].command
+    assert words[words.index("--device") + 1] == "cpu"
+    assert words[words.index("--model_args") + 1] == "dtype=auto,pretrained=embedded/student"
+    ours = stages["s2t_gsm8k/greedy"].command
+    assert "--device" not in ours and "device=cpu" in ours[ours.index("--model_args") + 1]
+    own = stages_of(write(tmp_path, RECIPE_WITH_A_TREE), *more, "methods.stock.arguments={device: 'cuda:1'}")
+    assert "--device cuda:1 " in " ".join(own["s2t_gsm8k/stock"].command)
+
+
 def test_a_column_without_a_method_is_refused(tmp_path: Path) -> None:
     """A vote compares answers, which code does not have: the report found no results of its task."""
     recipe = write(tmp_path, RECIPE_WITH_A_TREE)

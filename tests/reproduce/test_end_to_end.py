@@ -88,7 +88,7 @@ def test_a_recipe_that_is_killed_anywhere_ends_as_if_it_was_not(tmp_path: Path) 
     run(command("mine.yaml", whole), tmp_path)
     words = command("mine.yaml", out)
     labels, greedy = out / "logs" / "labels.log", out / "logs" / "s2t_arith--greedy.log"
-    assert killed_at(words, tmp_path, labels, "Rolling out", signal.SIGKILL) == -signal.SIGKILL
+    assert killed_at(words, tmp_path, labels, "Generating rollouts", signal.SIGKILL) == -signal.SIGKILL
     assert len(marked(out)) > 0 or (out / "labels" / "manifest.json").exists()
     assert killed_at(words, tmp_path, greedy, "greedy", signal.SIGINT) == 130
     assert marked(out) == []
