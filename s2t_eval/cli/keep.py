@@ -26,13 +26,14 @@ class Keep:
     def run(self) -> None:
         """Write the runs and print the names of their files."""
         from s2t_eval.report.baseline import write_baselines
-        from s2t_eval.report.kept_texts import SUFFIX
+        from s2t_eval.report.kept_texts import SUFFIX, text_files
         from s2t_eval.report.runs import read_runs
 
         require_reusable_folder("--out", self.out, "one of `s2t-eval keep`", ["*.json", f"*{SUFFIX}"])
         runs = read_runs(list(self.results))
         self.out.mkdir(parents=True, exist_ok=True)
         for path in write_baselines(runs, self.out):
-            texts = path.with_name(path.stem + SUFFIX)
-            size = f", {texts.stat().st_size / 1000:.0f} kB of texts" if texts.exists() else ", no texts"
-            print(f"{path}{size}")
+            files = text_files(path.with_name(path.stem + SUFFIX))
+            size = sum(file.stat().st_size for file in files) / 1000
+            parts = f" in {len(files)} files" if len(files) > 1 else ""
+            print(f"{path}, {size:.0f} kB of texts{parts}" if files else f"{path}, no texts")

@@ -23,11 +23,12 @@ LEFT_OUT = ("pretty_env_info", "upper_git_hash", "model_source")
 def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
     """Write `FOLDER/NAME.json` for each results file that the runs come from, readable by `read_runs`.
 
-    The texts go beside it, into `NAME.texts.jsonl.gz`, where the run has samples or texts that were kept.
+    The texts go beside it, into `NAME.texts.jsonl.gz` and, of a large run, further parts, where the run has
+    samples or texts that were kept.
 
     Raises:
         ResultsError: samples were not kept.
-        ValueError: two files of one name, or texts of more than 2 MB.
+        ValueError: two files of one name, or a single text of more than 2 MB.
     """
     written: dict[Path, Path] = {}
     for run in runs:

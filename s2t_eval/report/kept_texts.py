@@ -2,15 +2,17 @@
 
 `NAME.texts.jsonl.gz` stands beside `NAME.json`: a head, then a JSON line for each document with its number
 and hash, the right answer (for HumanEval prompt and checks), the responses, whether each was cut off at
-the length limit, and the verdict. Questions and prompts are left out: no grader reads them.
+the length limit, and the verdict. Questions and prompts are left out: no grader reads them. The texts of a
+large run are in several such files, `NAME.texts-2.jsonl.gz` and so on, each small enough to commit.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ from s2t_eval.report.json_files import ResultsError, read_json, read_json_lines
 from s2t_eval.report.runs import metric_of, results_files
 
 SUFFIX = ".texts.jsonl.gz"
-FORMAT = 1
+FORMAT, FORMAT_OF_PARTS = 1, 2
 MOST_BYTES = 2_000_000
-"""Of one run's texts: results are committed with them."""
+"""Of one file: results are committed with their texts."""
 PROGRAM_FIELDS = ("task_id", "prompt", "test", "entry_point")
 """Fields of HumanEval's documents that its grader reads; other tasks' graders read the answer alone."""
 
@@ -96,54 +98,152 @@ def _truncated(share: float | None, count: int) -> list[bool | None]:
     return [None if share not in (0, 1) else bool(share)] * count
 
 
-def write_texts(path: Path, texts: Sequence[KeptText]) -> None:
+def write_texts(path: Path, texts: Sequence[KeptText]) -> list[Path]:
     """Write the texts of a run; the same texts are the same bytes.
+
+    Texts that do not fit into one file go into several equal parts: the first is `path`, the next are
+    `NAME.texts-2.jsonl.gz` and so on. Further parts of an earlier run of this name are removed.
 
     Args:
         path: `NAME.texts.jsonl.gz`.
         texts: of all tasks of the run.
 
+    Returns:
+        The files, the first part first.
+
     Raises:
-        ValueError: more than 2 MB.
+        ValueError: a single text that takes more than 2 MB.
     """
-    records = [{"format": FORMAT}, *map(asdict, texts)]
-    lines = "".join(json.dumps(record, ensure_ascii=True, separators=(",", ":")) + "\n" for record in records)
-    content = gzip.compress(lines.encode(), compresslevel=9, mtime=0)
-    if len(content) > MOST_BYTES:
-        raise ValueError(
-            f"{path}: its {len(texts)} texts take {len(content) / 1e6:.1f} MB, compressed; expected at most "
-            f"{MOST_BYTES / 1e6:.0f} MB; keep a run of fewer documents, or one task a run"
-        )
-    with atomic_path(path) as partial:
-        partial.write_bytes(content)
+    contents = _file_contents(path, [_json_line(asdict(text)) for text in texts])
+    files = [_part_path(path, number) for number in range(1, len(contents) + 1)]
+    # The first part is written last: it names the others, and a reader begins with it.
+    for file, content in reversed(list(zip(files, contents, strict=True))):
+        with atomic_path(file) as partial:
+            partial.write_bytes(content)
+    for file in text_files(path):
+        if file not in files:
+            file.unlink()
+    return files
+
+
+def text_files(path: Path) -> list[Path]:
+    """The files that hold the texts of a run, the first part first; empty where there are none.
+
+    Args:
+        path: `NAME.texts.jsonl.gz`.
+    """
+    further = re.compile(re.escape(path.name.removesuffix(SUFFIX)) + r"\.texts-([2-9]|[1-9]\d+)\.jsonl\.gz")
+    numbers = [int(match[1]) for file in path.parent.iterdir() if (match := further.fullmatch(file.name))]
+    return [path] * path.exists() + [_part_path(path, number) for number in sorted(numbers)]
+
+
+def _part_path(path: Path, number: int) -> Path:
+    name = path.name.removesuffix(SUFFIX)
+    return path if number == 1 else path.with_name(f"{name}.texts-{number}.jsonl.gz")
+
+
+def _file_contents(path: Path, lines: Sequence[str]) -> list[bytes]:
+    """The bytes of the file, or of each of its parts."""
+    contents = [_compressed({"format": FORMAT}, lines)]
+    parts, digest = 1, short_hash("".join(lines))
+    while max(map(len, contents)) > MOST_BYTES:
+        if parts == len(lines):
+            raise ValueError(
+                f"{path}: one of its {len(lines)} texts takes {max(map(len, contents)) / 1e6:.1f} MB, "
+                f"compressed; expected at most {MOST_BYTES / 1e6:.0f} MB; keep the run without that document"
+            )
+        # At least as many as the whole size needs, then a quarter more at a time: texts differ in length.
+        parts = max(-(-len(contents[0]) // MOST_BYTES), 2) if parts == 1 else parts + -(-parts // 4)
+        parts = min(parts, len(lines))
+        contents = [
+            _compressed({"format": FORMAT_OF_PARTS, "part": i + 1, "parts": parts, "run": digest}, part)
+            for i, part in enumerate(_equal_parts(lines, parts))
+        ]
+    return contents
+
+
+def _equal_parts(lines: Sequence[str], parts: int) -> Iterator[Sequence[str]]:
+    """The lines in order, in parts whose counts differ by at most one."""
+    for i in range(parts):
+        yield lines[i * len(lines) // parts : (i + 1) * len(lines) // parts]
+
+
+def _compressed(head: Mapping[str, object], lines: Iterable[str]) -> bytes:
+    return gzip.compress("".join([_json_line(head), *lines]).encode(), compresslevel=9, mtime=0)
+
+
+def _json_line(record: Mapping[str, object]) -> str:
+    return json.dumps(record, ensure_ascii=True, separators=(",", ":")) + "\n"
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The first line of a file.
+
+    Args:
+        format: FORMAT, or FORMAT_OF_PARTS.
+        part, parts: which of how many; 1 of 1 is a whole run.
+        run: hash of the texts of all parts; empty for a whole run.
+    """
+
+    format: int
+    part: int = 1
+    parts: int = 1
+    run: str = ""
+
+    def __post_init__(self) -> None:
+        if self.format not in (FORMAT, FORMAT_OF_PARTS):
+            raise ValueError(f"expected format {FORMAT} or {FORMAT_OF_PARTS}, got {self.format!r}")
 
 
 def read_texts(path: Path) -> list[KeptText]:
-    """What `write_texts` wrote.
+    """What `write_texts` wrote, of all parts.
 
     Raises:
-        ResultsError: a file that is damaged or of another format; names the line.
+        ResultsError: a file that is missing, damaged, of another format or a part of other texts; names the
+            file, and the line where there is one.
     """
+    first, texts = _read_file(path)
+    _require_part(path, first, replace(first, part=1))
+    for number in range(2, first.parts + 1):
+        file = _part_path(path, number)
+        head, part = _read_file(file)
+        _require_part(file, head, replace(first, part=number))
+        texts += part
+    return texts
+
+
+def _require_part(file: Path, head: _Head, expected: _Head) -> None:
+    if head != expected:
+        raise ResultsError(
+            f"{file}: expected part {expected.part} of {expected.parts} of the texts {expected.run}, got "
+            f"part {head.part} of {head.parts} of {head.run or 'a whole run'}; keep them again"
+        )
+
+
+def _read_file(path: Path) -> tuple[_Head, list[KeptText]]:
     try:
         lines = gzip.decompress(path.read_bytes()).decode().split("\n")
     except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
         raise ResultsError(
             f"{path}: no texts of a run ({error}); keep them again, or remove the file"
         ) from error
+    head: _Head | None = None
     texts: list[KeptText] = []
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
             record = parse_json(line)
-            if number == 1:
-                if record.get("format") != FORMAT:
-                    raise ValueError(f"expected format {FORMAT}, got {record.get('format')!r}")
-                continue
-            texts.append(conform(record, KeptText, ""))
+            if head is None:
+                head = conform(record, _Head, "")
+            else:
+                texts.append(conform(record, KeptText, ""))
         except (ValueError, AttributeError) as error:
             raise ResultsError(f"{path}, line {number}: {error}") from error
-    return texts
+    if head is None:
+        raise ResultsError(f"{path}: no texts of a run (it is empty); keep them again, or remove the file")
+    return head, texts
 
 
 @dataclass(frozen=True)

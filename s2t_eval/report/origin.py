@@ -9,6 +9,8 @@ from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.run import Run
 
 UNKNOWN = "unknown"
+STOCK = "hf"
+"""`--model` of lm_eval's own backend."""
 KINDS = {"commit": "or unknown commits"}
 """Words of the message that are not the plain plural."""
 MAX_NAMES = 3
@@ -18,8 +20,9 @@ MAX_NAMES = 3
 def require_one_origin(entries: Sequence[Entry]) -> None:
     """Raise `NotComparableError`, in one line, unless all runs are of one commit, one dtype and one limit.
 
-    Two runs without a recorded commit cannot be shown to be of one commit, so they count as two. A limit
-    belongs to a benchmark: the limits of two benchmarks may differ.
+    Two runs without a recorded commit cannot be shown to be of one commit, so they count as two. Runs of
+    lm_eval's own hf backend decode with none of our code and have no commit of it: they are left out of that
+    comparison. A limit belongs to a benchmark: the limits of two benchmarks may differ.
     """
     mixed = [f"{KINDS.get(name, name + 's')}: {_named(values)}" for name, values in _mixed(entries).items()]
     if mixed:
@@ -33,7 +36,7 @@ def require_one_origin(entries: Sequence[Entry]) -> None:
 def origin_note(entries: Sequence[Entry]) -> str:
     """The caption's sentences on commit, dtype, device and limits, with a warning where they differ."""
     runs = [entry.run for entry in entries]
-    commits, dtypes, devices = (_by_value(runs, value) for value in (commit_of, dtype_of, device_of))
+    commits, dtypes, devices = (_by_value(runs, value) for value in (version_of, dtype_of, device_of))
     limits = [f"{title} {', '.join(_by_limit(part))}" for title, part in _by_benchmark(entries).items()]
     mixed = " and ".join(f"one {name}" for name in _mixed(entries))
     warning = f"These runs are not known to share {mixed}; differences may come from that. " if mixed else ""
@@ -52,6 +55,18 @@ def commit_of(run: Run) -> str:
         return f"version {info.get('version', UNKNOWN)}, installed"
     commit, _, dirty = str(info["commit"]).partition("-")
     return f"{commit[:10]}-{dirty}" if dirty else commit[:10]
+
+
+def is_stock(run: Run) -> bool:
+    """Whether lm_eval's own hf backend made a run, with an adapter or without."""
+    return bool(run.results["config"].get("model") == STOCK)
+
+
+def version_of(run: Run) -> str:
+    """The code that made a run: the version of lm_eval for its own hf backend, else `commit_of`."""
+    if is_stock(run):
+        return f"stock hf of lm_eval {run.results.get('lm_eval_version', UNKNOWN)}"
+    return commit_of(run)
 
 
 def dtype_of(run: Run) -> str:
@@ -73,7 +88,7 @@ def limit_of(run: Run) -> str:
 def _mixed(entries: Sequence[Entry]) -> dict[str, dict[str, list[Run]]]:
     """commit, dtype or limit -> its values with their runs, for those that have more than one value."""
     runs = [entry.run for entry in entries]
-    commits = _by_value(runs, commit_of)
+    commits = _by_value([run for run in runs if not is_stock(run)], commit_of)
     mixed = {}
     if len(commits) > 1 or len({run.source for run in commits.get(UNKNOWN, [])}) > 1:
         mixed["commit"] = commits

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.report.origin import STOCK
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import (
     asking,
@@ -32,6 +33,8 @@ from s2t_eval.reproduce.stages import (
 from s2t_eval.reproduce.work import Work
 from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
 
+SOLUTION = "solution"
+"""The teacher's context in `s2t-eval collect` that is no file: each problem's own solution."""
 PUBLISHED_STUDENTS = ("qwen2.5-0.5b-instruct", "qwen2.5-1.5b-instruct")
 """Whose published numbers stand beside a measured run; beside another student's they would mislead."""
 DEFAULT_CALIBRATION, DEV_PROBLEMS = 32, 500
@@ -47,7 +50,8 @@ def build_stages(read: ReadRecipe, out: Path) -> list[Stage]:
         out: folder of everything that is made.
 
     Raises:
-        RecipeError: a reference to something that the recipe has no section for.
+        RecipeError: a reference to something that the recipe has no section for, a task without a method, or
+            names that would make two steps of one name.
     """
     try:
         return _Builder(read.recipe, out.absolute()).build()
@@ -72,8 +76,8 @@ class _Builder(StageList):
             self._router_labels(name, router)
         for seed in recipe.seeds:
             self._artifacts(seed)
-        for evaluation in evaluations(recipe):
-            self._evaluate(evaluation)
+        for run in self._evaluations():
+            self._evaluate(run)
         self._results()
         return self.stages
 
@@ -103,6 +107,8 @@ class _Builder(StageList):
             if name is None or revision is None:
                 continue
             output = self.out / "models" / name.rsplit("/", 1)[-1]
+            if any(stage.output == output for stage in self.stages):  # two revisions of one model
+                output = output.with_name(f"{output.name}-{role}")
             place = ("--revision", revision, "--local-dir", str(output))
             command = ("huggingface_hub.cli.hf", "download", name, *place)
             self._add(Stage(f"download.{role}", "download", command, output, [name, revision]), role)
@@ -111,7 +117,7 @@ class _Builder(StageList):
         roles = BOTH if self.recipe.models.teacher is not None else BOTH[:1]
         output = self.out / "calibration.json"
         words = ["s2t_eval", "calibrate", *self._loading(), *posing(self.recipe, part.problems)]
-        words += option("teacher", self._model("teacher") if len(roles) > 1 else None)
+        words += self._teacher() if len(roles) > 1 else []
         words += [*options(part, "problems"), "--out", str(output)]
         work = Work.of_texts(self._count(part.problems, DEFAULT_CALIBRATION), roles, self.recipe)
         fields = {**self._model_fields(*roles), **self._problem_fields(part.problems)}
@@ -124,16 +130,20 @@ class _Builder(StageList):
         output = self.out / "labels"
         words = self._collecting(part, problems, output)
         work = Work.of_texts(self._count(problems), BOTH, self.recipe)
-        fields = {**self._model_fields(*BOTH), **self._problem_fields(problems)}
-        if part.selector is not None and Path(part.selector).is_dir():
-            fields = merged_fields(fields, {"files": (Path(part.selector),)})
+        fields = merged_fields(self._collecting_fields(part, problems), self._file_fields(part.selector))
         self._add(Stage("labels", "collect", words, output, asdict(part), work=work, **fields), "labels")
 
     def _collecting(self, part: parts.LabelsPart, problems: parts.Problems, output: Path) -> tuple[str, ...]:
         """The command that collects labels on these problems."""
         words = ["s2t_eval", "collect", *self._loading(), *posing(self.recipe, problems)]
-        words += ["--teacher", self._model("teacher"), *options(part, "problems", "folder")]
+        words += [*self._teacher(), *options(part, "problems", "folder")]
         return (*words, "--out", str(output))
+
+    def _collecting_fields(self, part: parts.LabelsPart, problems: parts.Problems) -> dict[str, Any]:
+        """Fields of a stage that collects labels on these problems, but for the selector that writes them."""
+        context = None if part.teacher_context == SOLUTION else part.teacher_context
+        files = self._file_fields(context, *part.evaluation)
+        return merged_fields(self._model_fields(*BOTH), self._problem_fields(problems), files)
 
     # ---------------------------------------------------------------- training
 
@@ -164,7 +174,7 @@ class _Builder(StageList):
             labels, selector=str(writer.place), selector_trigger=part.trigger, selector_tau=part.tau
         )
         words = self._collecting(on_own_texts, problems, output)
-        fields = {**self._model_fields(*BOTH), **self._problem_fields(problems)}
+        fields = self._collecting_fields(labels, problems)
         fields = merged_fields(fields, {"needs": {writer.stage: writer.place}})
         work = Work.of_texts(self._count(problems), (*BOTH, "student"), self.recipe)
         settings = [asdict(labels), asdict(part)]
@@ -187,7 +197,7 @@ class _Builder(StageList):
         if len(roles) > 1:
             words += ["--teacher", self._model("teacher")]
             words += option("teacher_dtype", self.recipe.models.teacher_dtype)
-        fields = merged_fields(self._model_fields(*roles), label_fields)
+        fields = merged_fields(self._model_fields(*roles), label_fields, self._label_problem_fields())
         texts, group = least(part.limit, self._label_count()) or 0, part.group_size or RlkdSettings.group_size
         work = Work.of_rewarded(texts, part.epochs or RlkdLoopSettings.epochs, group, roles, self.recipe)
         self._add_training(name, "rlkd", words, part, seed, fields, work)
@@ -218,7 +228,7 @@ class _Builder(StageList):
     def _router_labels(self, name: str, part: parts.RouterPart) -> None:
         output = self.out / "trained" / f"{name}-labels"
         words = ["s2t_eval", "r2r", "label", *self._loading(), *posing(self.recipe, part.problems)]
-        words += ["--teacher", self._model("teacher"), *options(part.labels), "--out", str(output)]
+        words += [*self._teacher(), *options(part.labels), "--out", str(output)]
         # The continuations of a text's mismatches are about four times as long as the text.
         roles = ("student", *("teacher",) * 5)
         work = Work.of_texts(self._count(part.problems), roles, self.recipe)
@@ -261,30 +271,45 @@ class _Builder(StageList):
     def _choose(self, name: str, part: parts.ChoicePart, seed: int) -> None:
         """A scan over development problems, and the choice on a copy of the selector."""
         stage, selector = self._stage_name(name, seed), self.made[part.selector, seed]
-        output, scan = self.out / "trained" / stage, self.out / "scans" / stage
-        arguments = {"pretrained": "${student}", "selector": str(selector.place), **part.arguments}
-        model_args = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, seed))
-        limit = least(part.limit, self.recipe.limits.problems)
-        words = ["s2t_eval", "scan", "--model", part.model, "--model_args", model_args]
-        words += [*option("tau", part.tau), "--tasks", part.task, "--out", str(scan), "--"]
-        words += [*asking(self.recipe, part.task), *option("limit", limit)]
-        runs = 1 + len(part.tau)
-        work = Work.of_texts(runs * (limit or DEV_PROBLEMS), BOTH[:1], self.recipe, starts=runs)
-        fields = merged_fields(self._model_fields("student"), {"needs": {selector.stage: selector.place}})
-        settings = [asdict(part), seed]
-        self._add(
-            Stage(
-                f"{stage}.scan", "scan", tuple(words), scan, settings, tasks=(part.task,), work=work, **fields
-            )
-        )
+        scan = self._scan(f"{stage}.scan", self.out / "scans" / stage, part, seed)
+        output = self.out / "trained" / stage
         proposer = "tuned" if part.model == "s2t_local" else "base"
-        command = ("s2t_eval", "choose", str(scan), "--selector", str(output), "--proposer", proposer)
-        needs = {f"{stage}.scan": scan, selector.stage: selector.place}
+        command = ("s2t_eval", "choose", str(scan.output), "--selector", str(output), "--proposer", proposer)
+        needs = {scan.name: scan.output, selector.stage: selector.place}
         self._add(
             Stage(stage, "choose", command, output, proposer, needs, copy_of=selector.place), name, seed
         )
 
+    def _scan(self, stage: str, output: Path, part: parts.ChoicePart, seed: int) -> Stage:
+        selector = self.made[part.selector, seed]
+        arguments = {"pretrained": "${student}", "selector": str(selector.place), **part.arguments}
+        model_args = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, seed))
+        limit = least(part.limit, self.recipe.limits.problems)
+        words = ["s2t_eval", "scan", "--model", part.model, "--model_args", model_args]
+        words += [*option("tau", part.tau), "--tasks", part.task, "--out", str(output), "--"]
+        words += [*asking(self.recipe, part.task), *option("limit", limit)]
+        runs, roles = 1 + len(part.tau), [role for role in BOTH if role in references(arguments)]
+        work = Work.of_texts(runs * (limit or DEV_PROBLEMS), roles, self.recipe, starts=runs)
+        # What is trained here is no file of its own yet: the stage that trains it is named instead.
+        fields = self._argument_fields({"pretrained": "${student}", **part.arguments}, seed)
+        fields = merged_fields(fields, {"needs": {selector.stage: selector.place}})
+        settings = [asdict(part), seed]
+        scan = Stage(stage, "scan", tuple(words), output, settings, tasks=(part.task,), work=work, **fields)
+        self._add(scan)
+        return scan
+
     # ---------------------------------------------------------------- evaluation and results
+
+    def _evaluations(self) -> list[Evaluation]:
+        """The runs of the table; a column without one would end the reproduction after all others."""
+        runs = evaluations(self.recipe)
+        for part in self.recipe.tasks:
+            if all(run.task != part.task for run in runs):
+                raise RecipeError(
+                    f"tasks: no method can be evaluated on {part.task}, because each of them compares "
+                    "answers, which code does not have; name others, or leave the task out"
+                )
+        return runs
 
     def _evaluate(self, run: Evaluation) -> None:
         part = next(task for task in self.recipe.tasks if task.task == run.task)
@@ -296,41 +321,50 @@ class _Builder(StageList):
             trace = output.with_name(run.name + TRACE)
             arguments["trace"] = str(trace)
             scratch += [trace, trace.with_name(trace.name + ".partial")]
+        device = self._stock_device(arguments) if run.model == STOCK else []
         model_args = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, run.seed))
         documents = selected_documents(part, self.recipe.limits.documents)
         words = ["s2t_eval", "run", "--model", run.model, "--model_args", model_args, "--tasks", run.task]
-        words += [*asking(self.recipe, run.task), *documents.options(run.task), "--log_samples"]
+        words += [*asking(self.recipe, run.task), *documents.options(run.task), *device, "--log_samples"]
         words += ["--use_cache", str(cache), "--output_path", str(output)]
         samples = int(arguments.get("num_samples", DEFAULT_SAMPLES)) if run.model in RANDOM_MODELS else 1
-        referenced_names = references(run.arguments)
-        roles = [role for role in BOTH if role in referenced_names]
-        fields = self._model_fields(*roles)
-        for name in referenced_names:
-            fields = merged_fields(fields, self._reference(name, run.seed))
+        roles = [role for role in BOTH if role in references(run.arguments)]
+        fields = self._argument_fields(run.arguments, run.seed)
         work = Work.of_texts(documents.count(run.task) * samples, roles, self.recipe)
         stage = Stage(f"{run.task}/{run.name}", EVALUATE, tuple(words), output, run.arguments, **fields)
         self._add(replace(stage, tasks=(run.task,), scratch=tuple(scratch), work=work))
 
+    def _stock_device(self, arguments: dict[str, Any]) -> list[str]:
+        """The option of lm_eval that names the device of its own backend, taken out of the arguments.
+
+        lm_eval passes its own device to a backend beside the arguments; stock hf refuses to have it twice.
+        """
+        device = arguments.get("device", self.recipe.models.device)
+        arguments["device"] = None
+        return option("device", device)
+
     def _results(self) -> None:
-        """Analyses, the runs as they are committed, and the report."""
-        tasks = list(dict.fromkeys(part.task for part in self.recipe.tasks))
-        places = [str(self.out / "runs" / task) for task in tasks]
+        """The report, analyses, and the runs as they are committed; each reads this recipe's runs alone.
+
+        Folders of earlier recipes may lie beside theirs: of methods that were dropped or renamed, of more
+        seeds. The report comes first: what is made after it may fail, and the table is there all the same.
+        """
         runs = [stage for stage in self.stages if stage.kind == EVALUATE]
-        needs = {stage.name: stage.output for stage in runs}
+        places, needs = [str(stage.output) for stage in runs], {stage.name: stage.output for stage in runs}
         trace_files = [path for stage in runs for path in stage.scratch if path.name.endswith(TRACE)]
         traces = option("trace", tuple(map(str, trace_files)))
-        if self.recipe.analysis and (self.recipe.labels is not None or traces):
-            self._analyze(places, traces, needs)
-        for task, place in zip(tasks, places, strict=True):
-            output = self.out / "kept" / task
-            of_task = {stage.name: stage.output for stage in runs if stage.tasks == (task,)}
-            command = ("s2t_eval", "keep", place, "--out", str(output))
-            self._add(Stage(f"{task}/kept", "keep", command, output, None, of_task))
         output, title = self.out / "report", self.recipe.title
         words = ["s2t_eval", "report", *places, "--title", title, "--intervals", *traces]
         is_published = self.recipe.models.student.rsplit("/", 1)[-1].lower() in PUBLISHED_STUDENTS
         words += [*([] if is_published else ["--no_published"]), "--out", str(output)]
         self._add(Stage("report", "report", tuple(words), output, title, needs))
+        if self.recipe.analysis and (self.recipe.labels is not None or traces):
+            self._analyze(places, traces, needs)
+        for task in dict.fromkeys(task for stage in runs for task in stage.tasks):
+            output = self.out / "kept" / task
+            of_task = {stage.name: stage.output for stage in runs if stage.tasks == (task,)}
+            command = ("s2t_eval", "keep", *map(str, of_task.values()), "--out", str(output))
+            self._add(Stage(f"{task}/kept", "keep", command, output, None, of_task))
 
     def _analyze(self, places: Sequence[str], traces: Sequence[str], needs: Mapping[str, Path]) -> None:
         output, words = self.out / "analysis", ["s2t_eval", "analyze"]

@@ -116,7 +116,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        content = _parsed(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
         where = f"line {place.line + 1}, column {place.column + 1}: " if place is not None else ""
@@ -128,13 +128,41 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
+def _parsed(text: str) -> Any:
+    """The value of a YAML text, in which nothing is shared.
+
+    An alias of YAML is the very object of its anchor: `--set` for one place would change the others too.
+
+    Raises:
+        yaml.YAMLError: no YAML, or an anchor around its own alias.
+    """
+    return _unshared(yaml.load(text, Loader=_Loader))
+
+
+def _unshared(value: Any, around: tuple[int, ...] = ()) -> Any:
+    """A copy without shared parts; `copy.deepcopy` would keep them shared.
+
+    Args:
+        value: of YAML.
+        around: identities of the values that contain it.
+    """
+    if not isinstance(value, dict | list):
+        return value
+    if id(value) in around:
+        raise yaml.YAMLError("an anchor contains its own alias, which never ends")
+    inside = (*around, id(value))
+    if isinstance(value, list):
+        return [_unshared(inner, inside) for inner in value]
+    return {key: _unshared(inner, inside) for key, inner in value.items()}
+
+
 def _set(content: dict[str, Any], change: str) -> None:
     """Put the value of `KEY.KEY=VALUE` in its place; a section that is missing is made."""
     key, equals, text = change.partition("=")
     if not equals or not key.strip("."):
         raise RecipeError(f"--set: expected KEY.KEY=VALUE such as models.student=FOLDER, got {change!r}")
     try:
-        value = yaml.load(text, Loader=_Loader)
+        value = _parsed(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {key}: {text!r} is no YAML value") from error
     *sections, last = key.split(".")

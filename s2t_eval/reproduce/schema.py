@@ -236,7 +236,13 @@ class Recipe:
                 known = ", ".join(self.selectors) or "none"
                 raise ValueError(f"choices.{name}.selector: {choice.selector!r} is none; there are {known}")
         self._require_rounds()
+        names = [task.task for task in self.tasks]
         for i, task in enumerate(self.tasks):
+            if task.task in names[:i]:
+                raise ValueError(
+                    f"tasks.{i}.task: {task.task} is tasks.{names.index(task.task)} already, and a column "
+                    "has one choice of documents; join the two parts, with the methods of both"
+                )
             unknown = [name for name in task.methods if name not in self.methods]
             if unknown:
                 raise ValueError(

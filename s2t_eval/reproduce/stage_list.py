@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.reproduce import parts
-from s2t_eval.reproduce.commands import least, loading
-from s2t_eval.reproduce.read import RecipeError
+from s2t_eval.reproduce.commands import least, loading, option
+from s2t_eval.reproduce.identity import model_place
+from s2t_eval.reproduce.read import RecipeError, references
 from s2t_eval.reproduce.schema import Recipe
-from s2t_eval.reproduce.stages import Stage
+from s2t_eval.reproduce.stages import Stage, merged_fields, record_name
 
 DEFAULT_PROBLEMS = 500
 """Problems of a command where a recipe sets none; for estimates alone."""
 DATA_FILES = (".json", ".jsonl")
 BOTH = ("student", "teacher")
+TEACHER = "teacher_"
+PLACE_ARGUMENTS = (
+    *("pretrained", "tokenizer", "peft", "delta", "gguf_file", "teacher", "calibration"),
+    *("selector", "router", "tah", "oracle", "exported"),
+)
+"""Arguments of a model that name something it reads, also with `teacher_` in front: a change of what lies
+there changes the run. A test compares them with the arguments of every backend."""
 
 
 class Made(NamedTuple):
@@ -40,7 +49,17 @@ class StageList:
         """(artifact, seed) -> where it is; of no seed: the first"""
 
     def _add(self, stage: Stage, artifact: str = "", seed: int | None = None) -> None:
-        """Add a stage, and note what artifact of the recipe it makes."""
+        """Add a stage, and note what artifact of the recipe it makes.
+
+        Raises:
+            RecipeError: another stage has its name, and so its record, or writes to the same place.
+        """
+        record = record_name(stage.name)
+        if any(record_name(other.name) == record or other.output == stage.output for other in self.stages):
+            raise RecipeError(
+                f"{stage.name}: the names of the recipe make two steps of this name or with this output, "
+                f"{stage.output}; rename one of the methods or artifacts"
+            )
         self.stages.append(stage)
         if artifact:
             self.made[artifact, self.recipe.seeds[0] if seed is None else seed] = Made(
@@ -68,6 +87,11 @@ class StageList:
     def _model(self, role: str) -> str:
         return self._place_of(role, self.recipe.seeds[0])
 
+    def _teacher(self) -> list[str]:
+        """How the commands that measure and label load the teacher."""
+        dtype = self.recipe.models.teacher_dtype
+        return ["--teacher", self._model("teacher"), *option("teacher_args", dtype and f"dtype={dtype}")]
+
     def _loading(self) -> list[str]:
         return loading(self.recipe, self._model("student"))
 
@@ -84,7 +108,23 @@ class StageList:
         if problems.data is None:
             return {"tasks": (problems.task,)}
         file = Path(problems.data)
-        return {"files": (file,) if file.suffix in DATA_FILES else ()}
+        if file.suffix in DATA_FILES:
+            return {"files": (file,)}
+        return self._file_fields(problems.data.split(":")[0])  # NAME:SPLIT, where NAME may be a folder
+
+    def _file_fields(self, *names: object) -> dict[str, Any]:
+        """Fields of a stage that reads what these names stand for, as far as it lies on this machine."""
+        places = [model_place(str(name)) for name in names if name]
+        return {"files": tuple(place for place in places if place is not None)}
+
+    def _argument_fields(self, arguments: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """Fields of a stage whose model has these arguments: all that it loads and reads."""
+        names = references(arguments)
+        fields = self._model_fields(*(role for role in BOTH if role in names))
+        for name in names:
+            fields = merged_fields(fields, self._reference(name, seed))
+        places = [value for name, value in arguments.items() if name.removeprefix(TEACHER) in PLACE_ARGUMENTS]
+        return merged_fields(fields, self._file_fields(*places))
 
     def _count(self, problems: parts.Problems, default: int = DEFAULT_PROBLEMS) -> int:
         return least(problems.limit or default, self.recipe.limits.problems) or default
@@ -103,9 +143,20 @@ class StageList:
         part = self.recipe.labels
         if part is None or part.problems is not None:
             return self._count(part.problems) if part is not None and part.problems is not None else 0
+        return int(self._label_data().get("problems", DEFAULT_PROBLEMS))
+
+    def _label_data(self) -> dict[str, Any]:
+        """The manifest's entry on the problems of an existing label set; empty without a manifest."""
         manifest = self._labels()[0] / "manifest.json"
-        data = read_object(manifest).get("data", {}) if manifest.is_file() else {}
-        return int(data.get("problems", DEFAULT_PROBLEMS))
+        return dict(read_object(manifest).get("data", {})) if manifest.is_file() else {}
+
+    def _label_problem_fields(self) -> dict[str, Any]:
+        """Fields of a stage that reads the problems of the labels again, with their solutions."""
+        part = self.recipe.labels
+        if part is not None and part.problems is not None:
+            return self._problem_fields(part.problems)
+        source = str(self._label_data().get("source", ""))
+        return {"tasks": (source,)} if source.startswith("s2t_") else {}
 
     def _reference(self, name: str, seed: int) -> dict[str, Any]:
         """Fields of a stage that reads an artifact of the recipe."""

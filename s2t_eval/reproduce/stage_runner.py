@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from s2t_eval.reproduce.lock import write_lock
 from s2t_eval.reproduce.process import POLL_SECONDS, Progress, RunningCommand, StageFailedError, end_marked
 from s2t_eval.reproduce.read import ReadRecipe
-from s2t_eval.reproduce.stages import EVALUATE, Stage
+from s2t_eval.reproduce.stages import EVALUATE, Stage, record_name
 from s2t_eval.reproduce.state import Record, State
 from s2t_eval.reproduce.work import Estimator, Finished, duration
 
@@ -114,7 +114,7 @@ class StageRunner:
         if decision.runs:
             self.note(f"{head}: {decision.why}; about {duration(self._estimated_seconds(stage))}")
             record = self.state.begin(stage, inputs, decision.resumes)
-            log = self.state.out / "logs" / f"{stage.name.replace('/', '--')}.log"
+            log = self.state.out / "logs" / f"{record_name(stage.name)}.log"
             command = RunningCommand(stage.name, stage.command, log, self.state.out, self.jobs)
             self.at_work[stage.name] = _AtWork(number, stage, record, command, time.monotonic())
             return

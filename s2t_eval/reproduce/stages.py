@@ -9,6 +9,7 @@ from typing import Any
 
 from s2t_eval.method_table import BY_MODEL
 from s2t_eval.report.benchmarks import benchmark_of
+from s2t_eval.report.origin import STOCK
 from s2t_eval.reproduce.read import references
 from s2t_eval.reproduce.schema import MethodPart, Recipe
 from s2t_eval.reproduce.work import NO_WORK, Work
@@ -51,6 +52,11 @@ class Stage:
     work: Work = NO_WORK
 
 
+def record_name(stage: str) -> str:
+    """The name of a stage's record and log, without their suffixes."""
+    return stage.replace("/", "--")
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A method on a task with a seed: a run of lm_eval.
@@ -80,7 +86,7 @@ def evaluations(recipe: Recipe) -> list[Evaluation]:
             if BY_MODEL[method.model].refuses_code and benchmark_of(task.task).is_code:
                 continue  # the table shows "–"
             for i, seed in enumerate(recipe.seeds if is_seeded(recipe, method) else recipe.seeds[:1]):
-                seed_argument = {"seed": seed} if seed and method.model != "hf" else {}
+                seed_argument = {"seed": seed} if seed and method.model != STOCK else {}
                 arguments = {"pretrained": "${student}", **method.arguments, **seed_argument}
                 label = f"{name}-seed{seed}" if i else name
                 runs.append(Evaluation(label, name, task.task, seed, method.model, arguments))

@@ -20,7 +20,7 @@ from s2t_eval.analysis.grid import is_done as has_whole_results
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.typed_json import conform, read_object
 from s2t_eval.reproduce.identity import content_hash, data_identity, model_hash, package_identity, text_hash
-from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage
+from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage, record_name
 
 WHOLE_IF_THERE = ("calibrate", "train", "distil", "rlkd", "tah label", "tah stage 1", "r2r train")
 """Kinds whose commands write their output under another name and rename it: there, it is whole."""
@@ -85,7 +85,7 @@ class State:
 
     def path(self, stage: str) -> Path:
         """Where a stage's record lies."""
-        return self.folder / f"{stage.replace('/', '--')}.json"
+        return self.folder / f"{record_name(stage)}.json"
 
     def read(self, stage: str) -> Record | None:
         """A stage's record; None where there is none.
@@ -180,7 +180,7 @@ class State:
                 f"{stage.output} is there, and no run of this recipe made it; move it away, or name another "
                 "--out"
             )
-        place = self.out / "earlier" / f"{stage.name.replace('/', '--')}-{text_hash(before.inputs)[:8]}"
+        place = self.out / "earlier" / f"{record_name(stage.name)}-{text_hash(before.inputs)[:8]}"
         _remove(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(stage.output, place)

@@ -14,7 +14,14 @@ import pytest
 from s2t_eval.cli import main
 from s2t_eval.evaluation.sandbox import Isolation
 from s2t_eval.pipelines.regrade import RegradeError, regrade
-from s2t_eval.report.kept_texts import KeptText, find_texts, read_texts, write_texts
+from s2t_eval.report.kept_texts import (
+    MOST_BYTES,
+    KeptText,
+    find_texts,
+    read_texts,
+    text_files,
+    write_texts,
+)
 from s2t_eval.report.runs import ResultsError, read_runs
 from tests.benchmark_folder import write_benchmarks
 from tests.commands import refused
@@ -124,14 +131,74 @@ def test_the_same_texts_are_the_same_bytes_and_small(kept: Path) -> None:
     assert all(record["doc"].keys() == {"answer"} for record in records)  # neither question nor prompt
 
 
-def test_more_than_two_megabytes_are_refused(tmp_path: Path) -> None:
+def large_texts(size: int, count: int = 1000) -> list[KeptText]:
+    """Texts that hardly get smaller by compression: so many bytes of each are left."""
     noise = random.Random(0)
-    texts = [
-        KeptText("s2t_gsm8k", i, "d", "o", {"answer": "1"}, [noise.randbytes(3000).hex()], [None], "m,f", 0.0)
-        for i in range(1000)
+    return [
+        KeptText("s2t_gsm8k", i, "d", "o", {"answer": "1"}, [noise.randbytes(size).hex()], [None], "m,f", 0.0)
+        for i in range(count)
     ]
-    with pytest.raises(ValueError, match=r"its 1000 texts take 3\.\d MB, compressed; expected at most 2 MB"):
-        write_texts(tmp_path / "big.texts.jsonl.gz", texts)
+
+
+def test_the_texts_of_a_large_run_are_kept_in_several_files(tmp_path: Path) -> None:
+    """A run on MMLU-Pro has 12,032 texts: they were refused, and `reproduce paper` ended there for ever."""
+    path, texts = tmp_path / "big.texts.jsonl.gz", large_texts(4500)
+    files = write_texts(path, texts)
+    names = [path.name, "big.texts-2.jsonl.gz", "big.texts-3.jsonl.gz"]
+    assert [file.name for file in files] == names == [file.name for file in text_files(path)]
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
+    assert all(file.stat().st_size <= MOST_BYTES for file in files)
+    assert read_texts(path) == texts
+    before = [file.read_bytes() for file in files]
+    assert [file.read_bytes() for file in write_texts(path, read_texts(path))] == before
+    assert write_texts(path, texts[:9]) == [path] == text_files(path)
+    assert read_texts(path) == texts[:9]
+
+
+def test_a_part_that_is_missing_or_of_another_run_is_named(tmp_path: Path) -> None:
+    """A run killed while it wrote its parts must not pass for a smaller one."""
+    path, texts = tmp_path / "big.texts.jsonl.gz", large_texts(4500)
+    _, second, third = write_texts(path, texts)
+    content = second.read_bytes()
+    second.unlink()
+    with pytest.raises(ResultsError, match=r"big\.texts-2\.jsonl\.gz: no texts of a run .*keep them again"):
+        read_texts(path)
+    second.write_bytes(third.read_bytes())
+    with pytest.raises(
+        ResultsError, match=r"big\.texts-2\.jsonl\.gz: expected part 2 of 3 .* got part 3 of 3"
+    ):
+        read_texts(path)
+    second.write_bytes(content)
+    write_texts(path, texts[1:])
+    second.write_bytes(content)
+    with pytest.raises(
+        ResultsError, match=r"big\.texts-2\.jsonl\.gz: expected part 2 of 3 of the texts \w+, "
+    ):
+        read_texts(path)
+    path.write_bytes(third.read_bytes())
+    with pytest.raises(ResultsError, match=r"big\.texts\.jsonl\.gz: expected part 1 of 3 .* got part 3 of 3"):
+        read_texts(path)
+
+
+def test_all_parts_of_a_run_are_graded_again(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2t_eval.report.kept_texts.MOST_BYTES", 500)
+    out = tmp_path / "kept"
+    main(["keep", str(results), "--out", str(out)])
+    files = text_files(out / "greedy.texts.jsonl.gz")
+    assert len(files) > 1
+    assert capsys.readouterr().out.endswith(f" kB of texts in {len(files)} files\n")
+    total = said(capsys, out, "--check")[-1]
+    assert total == f"{LIMIT} documents of 1 runs graded again: 0 verdicts changed"
+    main(["keep", str(out), "--out", str(tmp_path / "again")])  # runs that were kept can be kept again
+    assert read_texts(tmp_path / "again" / "greedy.texts.jsonl.gz") == read_texts(files[0])
+
+
+def test_a_single_text_of_more_than_two_megabytes_is_refused(tmp_path: Path) -> None:
+    message = r"one of its 2 texts takes 2\.\d MB, compressed; expected at most 2 MB"
+    with pytest.raises(ValueError, match=message):
+        write_texts(tmp_path / "big.texts.jsonl.gz", large_texts(2_100_000, 2))
     assert not list(tmp_path.iterdir())
 
 
@@ -140,7 +207,7 @@ def test_more_than_two_megabytes_are_refused(tmp_path: Path) -> None:
     [
         (lambda content: content[: len(content) // 2], "no texts of a run"),
         (lambda content: b"no gzip", "no texts of a run"),
-        (lambda content: gzip.compress(b'{"format": 7}\n'), "line 1: expected format 1, got 7"),
+        (lambda content: gzip.compress(b'{"format": 7}\n'), "line 1: expected format 1 or 2, got 7"),
         (lambda content: gzip.compress(b'{"format": 1}\n{"task": 3}\n'), "line 2: it has no 'doc_id'"),
     ],
 )

@@ -77,6 +77,34 @@ def test_two_unknown_commits_are_not_one() -> None:
     require_one_origin(arrange(read_runs([BASELINES / "paper-qwen-40"])))  # one file is of one commit
 
 
+def stock(content: dict[str, Any]) -> None:
+    content["config"].pop("s2t_eval")
+    content["config"]["model"] = "hf"
+    content["lm_eval_version"] = "0.4.7"
+
+
+def stock_with_adapter(content: dict[str, Any]) -> None:
+    stock(content)
+    content["config"]["model_args"] = {**content["config"]["model_args"], "peft": "adapter"}
+
+
+def test_stock_runs_have_no_commit_of_ours_and_are_named_by_their_harness(tmp_path: Path) -> None:
+    """A recipe with a row of stock hf never got its report: two such runs were of unknown commits."""
+    plain = edited(GREEDY, tmp_path / "stock.json", stock)
+    tuned = edited(GREEDY, tmp_path / "tuned.json", stock_with_adapter)
+    entries = arrange(read_runs([VOTE, plain, tuned]))
+    assert [entry.label for entry in entries] == ["Stock hf", "Tuned", "Maj@8"]
+    require_one_origin(entries)
+    note = origin_note(entries)
+    [vote] = read_runs([VOTE])
+    assert f"Commit: {commit_of(vote)}, stock hf of lm_eval 0.4.7. Dtype: float32. " in note
+    assert "not known" not in note
+    odd = edited(GREEDY, tmp_path / "odd.json", lambda c: info(c).update(commit="f" * 40))
+    with pytest.raises(NotComparableError, match=r"f{10} \(odd\)") as caught:
+        require_one_origin(arrange(read_runs([VOTE, plain, odd]), other_limits=True))
+    assert "stock" not in str(caught.value)
+
+
 def test_committed_embedded_runs_name_their_commit() -> None:
     assert len({commit_of(run) for run in read_runs([EMBEDDED])}) == 1
 

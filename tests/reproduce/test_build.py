@@ -58,7 +58,8 @@ def test_every_stage_is_a_command_that_exists_and_follows_what_it_needs(name: st
             assert stage.command[stage.command.index("--model") + 1] in BACKENDS
         else:
             assert CommandLine(cli.COMMANDS).parse(stage.command[1:]) is not None
-    assert list(stages)[-1] == "report"
+    kinds = [stage.kind for stage in stages.values()]
+    assert kinds[kinds.index("report") - 1] == EVALUATE  # the table comes before all that may fail
 
 
 def test_settings_of_training_are_options_of_its_commands() -> None:
@@ -189,6 +190,99 @@ methods: {greedy: {model: greedy}, tot: {model: tot}}
 tasks: [{task: s2t_humaneval}, {task: s2t_gsm8k}]
 seeds: [0, 1]
 """
+
+
+def test_results_are_made_of_the_runs_of_this_recipe_alone() -> None:
+    """The folder of a whole task was read: a method that was dropped or renamed stayed in the report."""
+    tree = read_recipe("paper", ["seeds=[0, 1]"])
+    stages = {stage.name: stage for stage in build_stages(tree, Path("/out"))}
+    runs = [stage for stage in stages.values() if stage.kind == EVALUATE]
+    places = [str(stage.output) for stage in runs]
+    for name, until in (("report", "--title"), ("analysis", "--trace")):
+        words = stages[name].command
+        begin = words.index("--results") if name == "analysis" else words.index("report")
+        assert list(words[begin + 1 : words.index(until)]) == places
+        assert set(stages[name].needs) >= {stage.name for stage in runs}
+    of_task = [str(stage.output) for stage in runs if stage.tasks == ("s2t_mmlu_pro",)]
+    words = stages["s2t_mmlu_pro/kept"].command
+    assert list(words[words.index("keep") + 1 : words.index("--out")]) == of_task
+    assert 0 < len(of_task) < len(places)
+
+
+TEACHER_LOADERS = ("calibration", "labels", "own_texts", "router.labels", "distilled", "rewarded")
+
+
+def test_the_teacher_s_dtype_holds_in_every_step_that_loads_it(tmp_path: Path) -> None:
+    """Labels and thresholds were of a teacher in the student's dtype, evaluations of one in its own."""
+    more = [
+        "labels={problems: {task: s2t_arith}}",
+        "calibration={problems: {task: s2t_arith}}",
+        "routers={router: {problems: {task: s2t_arith}}}",
+        "distilled={distilled: {}}",
+        "rlkd={rewarded: {}}",
+        "rounds={own_texts: {selector: first}}",
+        "selectors={first: {form: direct}, second: {labels: own_texts, form: direct}}",
+        'methods.s2t={model: s2t, arguments: {teacher: "${teacher}"}}',
+    ]
+    recipe = write(tmp_path, RECIPE_WITH_A_TREE)
+    plain = stages_of(recipe, "models.teacher=embedded/teacher", *more)
+    assert not any("teacher_args" in word for stage in plain.values() for word in stage.command)
+    stages = stages_of(recipe, "models.teacher=embedded/teacher", "models.teacher_dtype=float16", *more)
+    found = {name: " ".join(stage.command) for name, stage in stages.items() if "--teacher" in stage.command}
+    assert found.keys() == {*TEACHER_LOADERS, "own_texts-seed1", "distilled-seed1", "rewarded-seed1"}
+    for name, words in found.items():
+        trains = name.startswith(("distilled", "rewarded"))
+        given = "--teacher_dtype float16" if trains else "--teacher_args dtype=float16"
+        assert f"--teacher embedded/teacher {given}" in words, name
+        assert CommandLine(cli.COMMANDS).parse(stages[name].command[1:]) is not None
+    assert "teacher_dtype=float16" in " ".join(stages["s2t_gsm8k/s2t"].command)
+
+
+SAME_NAMES = {
+    "methods={kept: {model: greedy}}": "s2t_humaneval/kept",
+    "methods={tot: {model: tot}, tot-seed1: {model: greedy}}": "s2t_gsm8k/tot-seed1",
+    "tasks=[{task: s2t_gsm8k, methods: [greedy, greedy]}]": "s2t_gsm8k/greedy",
+    "selectors={report: {}}": "report",
+    "selectors={mine-labels: {}}": "mine-labels",
+}
+
+
+@pytest.mark.parametrize(("change", "name"), SAME_NAMES.items())
+def test_two_steps_of_one_name_or_one_place_are_refused(change: str, name: str, tmp_path: Path) -> None:
+    """They shared one record and one folder, and each ran again after the other, for ever."""
+    more = [f"labels.folder={tmp_path}", "tah={mine: {problems: {task: s2t_gsm8k}}}"]
+    with pytest.raises(RecipeError, match=rf"mine\.yaml: {name}: the names of the recipe make two steps"):
+        stages_of(write(tmp_path, RECIPE_WITH_A_TREE), *more, change)
+
+
+def test_two_revisions_of_one_model_are_downloaded_into_two_folders() -> None:
+    """An early and a late checkpoint as student and teacher: the second replaced the first."""
+    models = "models={student: A/m, student_revision: early, teacher: A/m, teacher_revision: late}"
+    stages = stages_of("paper", models)
+    assert str(stages["download.student"].output) == "/out/models/m"
+    assert str(stages["download.teacher"].output) == "/out/models/m-teacher"
+    words = " ".join(stages["s2t_gsm8k/s2t"].command)
+    assert "pretrained=/out/models/m," in words and "teacher=/out/models/m-teacher," in words
+
+
+def test_the_device_of_stock_hf_is_an_option_of_lm_eval(tmp_path: Path) -> None:
+    """As an argument of the model it came twice, and every run of stock hf ended with a TypeError."""
+    more = ["models.device=cpu", "methods.stock={model: hf}", "tasks=[{task: s2t_gsm8k}]"]
+    stages = stages_of(write(tmp_path, RECIPE_WITH_A_TREE), *more)
+    words = stages["s2t_gsm8k/stock"].command
+    assert words[words.index("--device") + 1] == "cpu"
+    assert words[words.index("--model_args") + 1] == "dtype=auto,pretrained=embedded/student"
+    ours = stages["s2t_gsm8k/greedy"].command
+    assert "--device" not in ours and "device=cpu" in ours[ours.index("--model_args") + 1]
+    own = stages_of(write(tmp_path, RECIPE_WITH_A_TREE), *more, "methods.stock.arguments={device: 'cuda:1'}")
+    assert "--device cuda:1 " in " ".join(own["s2t_gsm8k/stock"].command)
+
+
+def test_a_column_without_a_method_is_refused(tmp_path: Path) -> None:
+    """A vote compares answers, which code does not have: the report found no results of its task."""
+    recipe = write(tmp_path, RECIPE_WITH_A_TREE)
+    with pytest.raises(RecipeError, match="tasks: no method can be evaluated on s2t_humaneval, because"):
+        stages_of(recipe, "tasks=[{task: s2t_gsm8k}, {task: s2t_humaneval, methods: [tot]}]")
 
 
 NEEDS_A_TEACHER = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from s2t_eval.embedded import embedded_path
 from s2t_eval.report.runs import read_runs
 from tests.benchmark_folder import write_benchmarks
-from tests.harness_helpers import tiny_folder
+from tests.harness_helpers import student_copy, tiny_folder
 from tests.reproduce.test_run import marked
 
 pytestmark = pytest.mark.slow
@@ -86,7 +88,7 @@ def test_a_recipe_that_is_killed_anywhere_ends_as_if_it_was_not(tmp_path: Path) 
     run(command("mine.yaml", whole), tmp_path)
     words = command("mine.yaml", out)
     labels, greedy = out / "logs" / "labels.log", out / "logs" / "s2t_arith--greedy.log"
-    assert killed_at(words, tmp_path, labels, "Rolling out", signal.SIGKILL) == -signal.SIGKILL
+    assert killed_at(words, tmp_path, labels, "Generating rollouts", signal.SIGKILL) == -signal.SIGKILL
     assert len(marked(out)) > 0 or (out / "labels" / "manifest.json").exists()
     assert killed_at(words, tmp_path, greedy, "greedy", signal.SIGINT) == 130
     assert marked(out) == []
@@ -105,6 +107,44 @@ def test_a_recipe_that_is_killed_anywhere_ends_as_if_it_was_not(tmp_path: Path) 
     plan = run([*words, "--plan"], tmp_path)
     assert plan.splitlines()[-1] == "Everything is done."
     assert "greedy" in said and f"{out / 'report' / 'report.html'}" in said
+
+
+ROWS = """
+title: rows
+models: {student: STUDENT, dtype: float32, device: cpu}
+limits: {batch_size: 4}
+methods:
+  greedy: {model: greedy}
+  stock: {model: hf}
+  distil: {model: distil, arguments: {peft: ADAPTER}}
+tasks: [{task: s2t_arith, limit: 4}]
+"""
+
+
+def test_the_table_has_the_rows_of_the_recipe_and_follows_its_files(tmp_path: Path) -> None:
+    """A dropped row stayed in the report, one of stock hf kept it from being made, and an adapter that was
+    trained again in place left its row as it was."""
+    student, adapter, out = student_copy(tmp_path / "student"), tmp_path / "adapter", tmp_path / "out"
+    shutil.copytree(embedded_path("embedded/distilled"), adapter)
+    recipe = ROWS.replace("STUDENT", str(student)).replace("ADAPTER", str(adapter))
+    (tmp_path / "mine.yaml").write_text(recipe)
+    words = command("mine.yaml", out)
+    run(words, tmp_path)
+    table = (out / "report" / "report.md").read_text()
+    assert all(row in table for row in ("Stock hf", "Greedy", "Distil")) and "stock hf of lm_eval" in table
+    fewer = [*words, "--set", "methods={greedy: {model: greedy}, control: {model: hf}}"]
+    assert "s2t_arith/greedy: is done" in run(fewer, tmp_path)
+    table = (out / "report" / "report.md").read_text()
+    assert "Stock hf" in table and "Distil" not in table
+    assert {path.name for path in (out / "kept" / "s2t_arith").glob("*.json")} == {
+        "greedy.json",
+        "control.json",
+    }
+    assert (out / "runs" / "s2t_arith" / "distil").is_dir()  # it stays, for a recipe that names it again
+    shutil.copytree(embedded_path("embedded/rlkd"), adapter, dirs_exist_ok=True)
+    plan = run([*words, "--plan"], tmp_path)
+    assert re.search(rf"s2t_arith/distil +runs: changed since: {adapter}", plan)
+    assert re.search(r"s2t_arith/greedy +done", plan)
 
 
 TABLE = """[{task: s2t_gsm8k}, {task: s2t_math500, methods: [greedy, s2t]}, {task: s2t_olympiadbench,
@@ -149,6 +189,8 @@ def test_the_paper_recipe_runs_end_to_end_on_tiny_models(tmp_path: Path) -> None
     assert lock["data"]["s2t_gsm8k"]["task_hashes"] and lock["data"]["s2t_gsm8k"]["files"]
     tables = (out / "report" / "report.md").read_text()
     assert "S2T-Local" in tables and "Gain over greedy" in tables and "HumanEval" in tables
+    order = list(lock["steps"])
+    assert order.index("report") < order.index("s2t_gsm8k/kept")
     assert {path.name for path in (out / "report").glob("*.svg")} >= {"accuracy.svg", "pareto.svg"}
     checked = [sys.executable, "-m", "s2t_eval", "regrade", *map(str, (out / "kept").iterdir()), "--check"]
     assert "0 verdicts changed" in run(checked, tmp_path)

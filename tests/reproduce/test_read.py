@@ -78,6 +78,10 @@ def test_the_paper_recipe_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None
             "choices={one: {selector: none, task: s2t_arith_dev, tau: [0.1, 1]}}",
             "choices.one.selector: 'none'",
         ),
+        (
+            "tasks=[{task: a, methods: [greedy], documents: 0-9}, {task: a, methods: [s2t], documents: 5-9}]",
+            "tasks.1.task: a is tasks.0 already, and a column has one choice of documents; join the two",
+        ),
         ("tasks.7.limit=3", "--set: tasks.7: expected a number from 0 to 0, got '7'"),
         ("title.more=3", "--set: title is a single value, 'small'; nothing can be put into it"),
     ],
@@ -140,6 +144,43 @@ def test_set_changes_one_place_and_makes_missing_sections(tmp_path: Path) -> Non
     assert read.recipe.limits.documents == 2 and read.recipe.tasks[0].limit is None
     assert read.recipe.labels is not None and read.recipe.labels.folder == "here"
     assert "expected KEY.KEY=VALUE" in refusal(tmp_path, "models.student")
+
+
+ALIASES = """
+title: aliases
+models: {student: embedded/student, teacher: embedded/teacher}
+labels:
+  problems: &problems {task: s2t_arith, limit: 8}
+calibration:
+  problems: {<<: *problems, skip: 4}
+tah: {looped: {problems: *problems}}
+methods: {greedy: {model: greedy}}
+tasks: &tasks [{task: s2t_arith}]
+"""
+
+
+def test_set_changes_one_place_beside_its_aliases(tmp_path: Path) -> None:
+    """An alias of YAML is the object of its anchor: `labels.problems.limit` changed the one of `tah` too."""
+    read = read_recipe(write(tmp_path, ALIASES), ["labels.problems.limit=2", "tah.looped.problems.skip=1"])
+    labels, tah, calibration = read.recipe.labels, read.recipe.tah["looped"], read.recipe.calibration
+    assert labels is not None and labels.problems is not None and calibration is not None
+    assert (labels.problems.limit, labels.problems.skip) == (2, None)
+    assert (tah.problems.limit, tah.problems.skip) == (8, 1)
+    assert (calibration.problems.limit, calibration.problems.skip) == (8, 4)
+    given = "tah={one: {problems: &p {task: s2t_arith, limit: 3}}, two: {problems: *p}}"
+    read = read_recipe(write(tmp_path, ALIASES), [given, "tah.one.problems.limit=5"])
+    assert [part.problems.limit for part in read.recipe.tah.values()] == [5, 3]
+
+
+def test_the_problems_of_the_paper_are_changed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2T_DATA", "data")
+    recipe = read_recipe("paper", ["labels.problems.limit=7000"]).recipe
+    assert recipe.labels is not None and recipe.labels.problems is not None
+    assert (recipe.labels.problems.limit, recipe.tah["looped"].problems.limit) == (7000, 2000)
+
+
+def test_an_anchor_around_its_own_alias_is_refused(tmp_path: Path) -> None:
+    assert "an anchor contains its own alias" in refusal(tmp_path, text="title: &a [*a]\n")
 
 
 def test_references_stay_where_they_name_artifacts_and_become_variables_elsewhere(

@@ -1,0 +1,170 @@
+"""A step runs again when something that it reads has changed, and begins after what it needs.
+
+The inputs are those of the real stages of a recipe: hashes of the folders and files that it names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import pytest
+
+from s2t_eval.method_table import BACKENDS
+from s2t_eval.model_wrappers.splitting import STOCK_ARGS
+from s2t_eval.reproduce.build import build_stages
+from s2t_eval.reproduce.read import read_recipe
+from s2t_eval.reproduce.stage_list import PLACE_ARGUMENTS
+from s2t_eval.reproduce.stages import Stage
+from s2t_eval.reproduce.state import State
+from tests.reproduce.test_read import write
+
+RECIPE = """
+title: inputs
+models: {student: embedded/student, teacher: embedded/teacher}
+calibration: {problems: {task: s2t_arith, limit: 8}}
+labels: {problems: {task: s2t_arith, limit: 8}, steps: all}
+rounds: {own: {selector: first}}
+selectors:
+  first: {form: direct}
+  second: {labels: own, start: first, form: direct}
+choices:
+  chosen: {selector: first, task: s2t_arith_dev, tau: [0.1, 1.0], arguments: {trigger: router}}
+methods:
+  greedy: {model: greedy}
+  s2t: {model: s2t, arguments: {teacher: "${teacher}", calibration: "${calibration}", trigger: kl, tau: 0.05}}
+tasks: [{task: s2t_arith, limit: 2}]
+"""
+FIELDS = {
+    "pps_local": ("selector", "router", "calibration", "teacher", "teacher_peft"),
+    "s2t": ("selector", "router", "calibration", "teacher", "tokenizer", "peft", "pretrained"),
+    "distil": ("peft", "pretrained"),
+    "tah": ("tah", "oracle"),
+    "specreason": ("calibration", "teacher"),
+    "hf": ("peft", "delta", "pretrained", "tokenizer"),
+}
+
+
+def stages_of(folder: Path, *changes: str) -> dict[str, Stage]:
+    return {
+        one.name: one for one in build_stages(read_recipe(write(folder, RECIPE), changes), folder / "out")
+    }
+
+
+def changed(folder: Path, name: str, place: Path, *changes: str) -> set[str]:
+    """The inputs of a stage that are others after something was trained into a folder again."""
+    place.mkdir()
+    (place / "weights").write_text("one")
+    state, before = State(folder / "out"), stages_of(folder, *changes)[name]
+    inputs = state.inputs(before, {})
+    (place / "weights").write_text("two")
+    after = state.inputs(stages_of(folder, *changes)[name], {})
+    return {key for key in {**inputs, **after} if inputs.get(key) != after.get(key)}
+
+
+@pytest.mark.parametrize(("model", "argument"), [(model, name) for model in FIELDS for name in FIELDS[model]])
+def test_what_a_method_names_by_its_path_is_an_input(tmp_path: Path, model: str, argument: str) -> None:
+    """A selector that was trained again in place left its evaluation `done`, with the old numbers."""
+    place = tmp_path / "trained"
+    method = f"methods.mine={{model: {model}, arguments: {{{argument}: {place}}}}}"
+    assert changed(tmp_path, "s2t_arith/mine", place, method) == {str(place)}
+
+
+def test_every_argument_that_names_a_place_is_known() -> None:
+    """A new argument of a backend that names a folder or file would not be an input of its runs."""
+    texts = set()
+    for path in BACKENDS.values():
+        module, _, name = path.partition(":")
+        arguments = getattr(importlib.import_module(module), name).ARGUMENTS
+        texts |= {field.name for field in dataclasses.fields(arguments) if "str" in str(field.type)}
+    written = {"trace"}
+    no_places = {"trigger", "kl_direction", "proposer", "student_url", "teacher_url", "adapter", "weight"}
+    no_places |= {"score", "delimiter", "search", "value", "verify"}
+    assert texts - written - no_places <= set(PLACE_ARGUMENTS)
+    own = set(PLACE_ARGUMENTS) - texts
+    assert own == {"pretrained", "tokenizer", "peft", "delta", "gguf_file"} and own <= STOCK_ARGS
+
+
+def test_the_file_of_a_trace_is_no_input(tmp_path: Path) -> None:
+    """A run writes it: as an input it would run the step again for ever."""
+    trace = tmp_path / "mine.jsonl"
+    trace.write_text("{}")
+    stage = stages_of(tmp_path, f"methods.greedy.arguments.trace={trace}")["s2t_arith/greedy"]
+    assert trace not in stage.files
+
+
+@pytest.mark.parametrize("name", ["labels", "own"])
+@pytest.mark.parametrize(
+    "setting", ["teacher_context: {place}", "evaluation: [{place}]", "problems.data: {place}:train"]
+)
+def test_what_the_labels_read_is_an_input_of_every_round(tmp_path: Path, name: str, setting: str) -> None:
+    """Contexts and evaluation problems could change without the labels being collected again."""
+    place = tmp_path / "texts"
+    key, _, value = setting.format(place=place).partition(": ")
+    changes = [f"labels.{key}={value}"]
+    if key == "problems.data":
+        changes.append("labels.problems.task=null")
+    assert changed(tmp_path, name, place, *changes) == {str(place)}
+
+
+def test_the_selector_of_the_labels_is_an_input_of_the_first_round_alone(tmp_path: Path) -> None:
+    place = tmp_path / "selector"
+    change = f"labels.selector={place}"
+    assert changed(tmp_path, "labels", place, change) == {str(place)}
+    assert place not in stages_of(tmp_path, change)["own"].files  # this round has a writer of its own
+
+
+def test_no_context_is_read_from_a_file_that_is_called_like_the_solutions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "solution").write_text("of something else")
+    assert stages_of(tmp_path, "labels.teacher_context=solution")["labels"].files == ()
+
+
+def test_a_choice_needs_what_its_arguments_name(tmp_path: Path) -> None:
+    """The scan did not follow its calibration; with --jobs it could begin before that was made."""
+    arguments = '{teacher: "${teacher}", calibration: "${calibration}", trigger: kl}'
+    change = f"choices.chosen.arguments={arguments}"
+    stages = stages_of(tmp_path, change)
+    scan = stages["chosen.scan"]
+    assert scan.needs == {name: stages[name].output for name in ("calibration", "first")}
+    assert set(scan.models) == {"student", "teacher"}
+    assert stages["chosen"].needs == {name: stages[name].output for name in ("chosen.scan", "first")}
+    state = State(tmp_path / "out")
+    one, other = (state.inputs(scan, {"calibration": text}) for text in ("a", "b"))
+    assert {name for name in one if one[name] != other[name]} == {"calibration"}
+    place = tmp_path / "router"
+    change = f"choices.chosen.arguments={{trigger: router, router: {place}}}"
+    assert changed(tmp_path, "chosen.scan", place, change) == {str(place)}
+
+
+def test_inputs_do_not_depend_on_what_is_made_already(tmp_path: Path) -> None:
+    """A trained selector that became a file of the scan, once it was there, would run the scan again."""
+    before = stages_of(tmp_path)
+    for stage in before.values():
+        stage.output.mkdir(parents=True)
+    assert stages_of(tmp_path) == before
+
+
+def test_the_solutions_that_rlkd_reads_again_are_an_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The labels were collected before: their folder does not change with the task's data."""
+    data, labels = tmp_path / "data" / "openai" / "gsm8k", tmp_path / "labels"
+    data.mkdir(parents=True)
+    labels.mkdir()
+    monkeypatch.setenv("S2T_DATA", str(tmp_path / "data"))
+    (labels / "manifest.json").write_text('{"data": {"source": "s2t_gsm8k", "problems": 8}}')
+    stage = stages_of(
+        tmp_path,
+        *(f"labels={{folder: {labels}}}", "rounds={}", "selectors={first: {form: direct}}"),
+        "rlkd={rewarded: {references: solutions}}",
+    )["rewarded"]
+    state = State(tmp_path / "out")
+    (data / "train.jsonl").write_text("one")
+    before = state.inputs(stage, {})
+    (data / "train.jsonl").write_text("two")
+    after = state.inputs(stage, {})
+    assert {key for key in before if before[key] != after[key]} == {"the data of s2t_gsm8k"}
