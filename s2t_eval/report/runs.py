@@ -168,7 +168,8 @@ def metric_of(file: Path, task: str, figures: dict[str, Any], wanted: str | None
 
 
 def _joint_hash(results: dict[str, Any], tasks: Iterable[str]) -> str | None:
-    hashes = [part_of(results, "task_hashes").get(task) for task in tasks]
+    known = part_of(results, "task_hashes")
+    hashes = [str(known.get(task) or "") for task in tasks]
     if any(not task_hash for task_hash in hashes):
         return None
     return short_hash("".join(hashes)) if len(hashes) > 1 else hashes[0]
