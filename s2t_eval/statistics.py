@@ -80,6 +80,36 @@ def paired_bootstrap(
     return Interval(float(interval.low), float(interval.high))
 
 
+def stratified_bootstrap(
+    parts: Sequence[Scores], confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Percentile interval of the mean of the parts' means, items resampled within each part.
+
+    The interval is undefined, (nan, nan), where a part has fewer than two items.
+
+    Args:
+        parts: scores, [n] each; the parts may differ in n.
+    """
+    if not parts or min(map(len, parts)) < 2:
+        return Interval(float("nan"), float("nan"))
+
+    def mean_of_means(*samples: Scores, axis: int) -> Scores:
+        means: Scores = np.mean([sample.mean(axis=axis) for sample in samples], axis=0)
+        return means
+
+    interval = stats.bootstrap(
+        tuple(parts),
+        mean_of_means,
+        vectorized=True,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="percentile",
+        batch=max(1, 2_000_000 // sum(map(len, parts))),
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(float(interval.low), float(interval.high))
+
+
 def paired_p(new: Sequence[float] | Scores, base: Sequence[float] | Scores, seed: int = 0) -> float:
     """Two-sided p of paired scores: the exact McNemar test for 0/1 scores, else a sign-flip permutation test.
 

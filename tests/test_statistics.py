@@ -16,6 +16,7 @@ from s2t_eval.statistics import (
     paired_bootstrap,
     paired_p,
     spearman,
+    stratified_bootstrap,
     wilson,
 )
 
@@ -40,6 +41,27 @@ def test_mcnemar_is_the_exact_binomial_test(won: int, lost: int) -> None:
     n = won + lost
     tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1)) / 2**n
     assert mcnemar_exact(won, lost) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_a_stratified_bootstrap_is_close_to_the_enumerated_one() -> None:
+    """Every resample of two items of the one part and three of the other; both means have equal weight."""
+    one, two = [0.0, 1.0], [0.0, 0.0, 1.0]
+    means = [
+        (np.mean(first) + np.mean(second)) / 2
+        for first in itertools.product(one, repeat=2)
+        for second in itertools.product(two, repeat=3)
+    ]
+    parts = [np.array(one), np.array(two)]
+    interval = stratified_bootstrap(parts)
+    assert interval == stratified_bootstrap(parts)
+    assert interval == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.05)
+    assert stratified_bootstrap([np.ones(5), np.ones(9)]) == (1.0, 1.0)
+
+
+def test_a_part_of_one_item_has_no_interval() -> None:
+    for parts in ([], [np.ones(5), np.ones(1)]):
+        low, high = stratified_bootstrap(parts)
+        assert low != low and high != high
 
 
 def test_bootstrap_is_seeded_and_close_to_the_enumerated_one() -> None:

@@ -36,9 +36,10 @@ class Choose:
         for place, candidate in enumerate(chosen.ranked):
             score = accuracy(candidate)
             rate = percent(candidate.cost.get("realised_rate", float("nan")))
+            counted = "" if score.correct is None else f"{score.correct} of {score.n} correct, "
             print(
-                f"{'  ' if place else '->'} {candidate.label}: {score.correct} of {score.n} correct, "
-                f"{percent(score.value)} % (95 % {score.interval_text}), fired at {rate} % of tokens"
+                f"{'  ' if place else '->'} {candidate.label}: {counted}{percent(score.value)} % "
+                f"(95 % {score.interval_text}), fired at {rate} % of tokens"
             )
         default = chosen.info.default(self.proposer)
         print(

@@ -30,7 +30,8 @@ class Scan:
         top_k: numbers of candidates K.
         tau: rates of fired steps; the calibration must hold them.
         tasks: tasks of lm_eval, separated by commas.
-        out: folder to write; each run has a folder in it.
+        out: folder to write; each run has a folder in it. A grid may be extended there; other --tasks,
+            --model_args or arguments of lm_eval need another folder.
     """
 
     EXAMPLE: ClassVar[str] = (
@@ -49,6 +50,12 @@ class Scan:
     def run(self) -> None:
         """Run the points that are missing."""
         from s2t_eval.analysis.grid import points, run_grid
+        from s2t_eval.analysis.scan_arguments import (
+            FILE,
+            control_arguments,
+            require_same_scan,
+            scan_arguments,
+        )
 
         pairs = [part for part in self.model_args.split(",") if part]
         unusable = [part for part in pairs if "=" not in part or part.split("=")[0] in SCANNED]
@@ -57,11 +64,11 @@ class Scan:
                 f"--model_args: expected name=value pairs without {', '.join(SCANNED)}; got {unusable}"
             )
         require_flags(self, top_k=AT_LEAST_1, tau=RATE)
-        require_reusable_folder("--out", self.out, "one of `s2t-eval scan`", ["greedy/", "*_k*_tau*/"])
-        shared = ("pretrained", "dtype", "device", "seed", "revision", "gguf_file", "trust_remote_code")
-        control = ",".join(part for part in pairs if part.split("=")[0] in shared)
+        require_reusable_folder("--out", self.out, "one of `s2t-eval scan`", [FILE, "greedy/", "*_k*_tau*/"])
+        named = dict(part.split("=", 1) for part in pairs)
+        require_same_scan(self.out, scan_arguments(self.tasks, named, self.lm_eval))
+        control = ",".join(f"{name}={value}" for name, value in control_arguments(self.model, named).items())
         grid = list(points(self.model, self.top_k, self.tau, self.model_args, control))
-        self.out.mkdir(parents=True, exist_ok=True)
         try:
             for point, is_new in run_grid(grid, self.out, ["--tasks", self.tasks, *self.lm_eval]):
                 print(f"{point.name}: {'done' if is_new else 'existed'}", flush=True)

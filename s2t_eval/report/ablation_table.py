@@ -58,6 +58,7 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
         blocks.append(Block(heading, [_cells(*row) for row in rows]))
     if not blocks:
         return None
+    groups = sorted({e.run.task for e in entries if len(e.run.tasks) > 1})
     return Table(
         name="ablation",
         title="Gain over greedy decoding on the same documents",
@@ -66,7 +67,8 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
         notes=[
             "Intervals are from a paired bootstrap; p is from the exact McNemar test, with Holm's correction "
             "over the rows of a block. The share of the gap is the part of the difference between greedy and "
-            "the teacher alone, where it was run. Fired and flips are shares of the generated tokens."
+            "the teacher alone, where it was run. Fired and flips are shares of the generated tokens.",
+            *(f"The scores of {task} are means over all documents of its tasks here." for task in groups),
         ],
         data=pd.concat(frames, ignore_index=True),
     )

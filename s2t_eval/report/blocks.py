@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -71,17 +70,38 @@ def arrange(
             student, label = students[run.backend_info["student"]], TEACHER_ALONE
         # Names of models and folders may contain line breaks; cells of a table may not.
         entries.append(Entry(plain(student), plain(label), benchmark_of(run.task), run))
-    places = Counter((e.student, e.label, e.benchmark) for e in entries)
-    entries = [  # for example two selectors of one setting: the names of their files distinguish them
-        replace(e, label=f"{e.label} ({e.run.name})") if places[e.student, e.label, e.benchmark] > 1 else e
-        for e in entries
-    ]
+    entries = _with_names(entries)
     columns = {entry.benchmark for entry in entries}
     for benchmark in columns:
         require_comparable(
             [e.run for e in entries if e.benchmark == benchmark], benchmark.title, other_limits=other_limits
         )
     return sorted(entries, key=lambda e: (e.student, e.order, column_order(e.benchmark)))
+
+
+def _with_names(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, a name appended to the labels of those that would share a cell.
+
+    They differ in a setting without a place in the label, such as two selectors. The names of their folders
+    distinguish them, or those of the results files where both are in one folder.
+    """
+    sharing: dict[tuple[str, str, Benchmark], list[Run]] = {}
+    for e in entries:
+        sharing.setdefault((e.student, e.label, e.benchmark), []).append(e.run)
+    labelled = []
+    for e in entries:
+        runs = sharing[e.student, e.label, e.benchmark]
+        name = f" ({plain(_name_among(e.run, runs))})" if len(runs) > 1 else ""
+        labelled.append(replace(e, label=e.label + name))
+    return labelled
+
+
+def _name_among(run: Run, runs: Sequence[Run]) -> str:
+    """The shortest name that no other of these runs has."""
+    for name_of in (lambda r: r.name, lambda r: r.source.stem):
+        if len({name_of(other) for other in runs}) == len(runs):
+            return str(name_of(run))
+    return str(run.source)
 
 
 def column_order(benchmark: Benchmark) -> tuple[int, str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
 
 from s2t_eval.report.run import Run
-from s2t_eval.statistics import Interval, wilson
+from s2t_eval.statistics import Interval, Scores, stratified_bootstrap, wilson
 
 if TYPE_CHECKING:
     from s2t_eval.report.compare import Comparison
@@ -14,30 +17,33 @@ if TYPE_CHECKING:
 MISSING = "–"
 """Stands for a figure that does not apply or is unknown."""
 UNDEFINED = Interval(float("nan"), float("nan"))
+SAME_VALUE = 1e-6
+"""Difference up to which the harness's figure is that of the documents, whose scores may be kept rounded."""
 
 
 class Accuracy(NamedTuple):
     """The score of a run over its documents, as fractions.
 
     Args:
-        value: the mean score.
+        value: the harness's figure.
         n: documents with a score.
-        interval: Wilson's, 95 %; undefined (nan) where documents have scores other than 0 and 1.
+        interval: 95 %; undefined (nan) where `method` is None.
+        correct: documents answered correctly; None unless the value is their share of the documents.
+        method: Wilson's interval of a share; a bootstrap of the mean of a group's tasks; None where the value
+            is neither: scores other than 0 and 1, or another aggregate.
     """
 
     value: float
     n: int
-    interval: Interval
-
-    @property
-    def correct(self) -> int:
-        """Documents answered correctly, where scores are 0 and 1."""
-        return round(self.value * self.n)
+    interval: Interval = UNDEFINED
+    correct: int | None = None
+    method: Literal["wilson", "bootstrap"] | None = None
 
     @property
     def count_text(self) -> str:
-        """Correct documents and their share, "133 (44.3 %)"."""
-        return f"{self.correct} ({percent(self.value)} %)"
+        """Correct documents and their share, "133 (44.3 %)"; the value alone where there is no such count."""
+        value = f"{percent(self.value)} %"
+        return value if self.correct is None else f"{self.correct} ({value})"
 
     @property
     def interval_text(self) -> str:
@@ -49,14 +55,56 @@ class Accuracy(NamedTuple):
 def accuracy(run: Run) -> Accuracy:
     """The score of a run and its interval.
 
-    Without documents, a score between 0 and 1 is taken for a share of correct documents.
+    Without documents, the score of a task is taken for a share of correct documents where it can be one.
     """
     if run.documents is None:
-        n, is_share = run.n, 0 <= run.value <= 1
-    else:
-        n, is_share = len(run.scored), bool(run.scored["score"].isin([0, 1]).all())
-    interval = wilson(round(run.value * n), n) if is_share and n else UNDEFINED
-    return Accuracy(run.value, n, interval)
+        hits = run.value * run.n
+        is_share = (
+            len(run.tasks) == 1 and 0 <= run.value <= 1 and abs(hits - round(hits)) < SAME_VALUE * run.n
+        )
+        return _share(run.value, round(hits), run.n) if is_share else Accuracy(run.value, run.n)
+    scores = run.scored["score"].to_numpy(dtype=float)
+    n = len(scores)
+    if n and _is_value(run, scores.mean()):
+        is_binary = bool(np.isin(scores, (0.0, 1.0)).all())
+        return _share(run.value, int(scores.sum()), n) if is_binary else Accuracy(run.value, n)
+    parts = run.scores_of_tasks
+    if is_mean_of_tasks(run) and all(map(len, parts)) and _is_value(run, _mean_of_means(parts)):
+        return Accuracy(run.value, n, stratified_bootstrap(parts), method="bootstrap")
+    return Accuracy(run.value, n)
+
+
+def _share(value: float, hits: int, n: int) -> Accuracy:
+    return Accuracy(value, n, wilson(hits, n), hits, "wilson") if n else Accuracy(value, n)
+
+
+def _is_value(run: Run, figure: float) -> bool:
+    return abs(run.value - figure) <= SAME_VALUE
+
+
+def _mean_of_means(parts: Sequence[Scores]) -> float:
+    return float(np.mean([part.mean() for part in parts])) if parts else float("nan")
+
+
+def is_mean_of_tasks(run: Run) -> bool:
+    """Whether the value of a group is the mean of its tasks' scores, whatever their numbers of documents."""
+    figures = run.figures_of_tasks
+    return len(figures) > 1 and _is_value(run, sum(figures) / len(figures))
+
+
+def group_note(run: Run) -> str | None:
+    """What the value of a group is, and its interval, in a sentence; None for a single task."""
+    if len(run.tasks) == 1:
+        return None
+    tasks = f"its {len(run.tasks)} tasks ({', '.join(run.tasks)})"
+    if not is_mean_of_tasks(run):
+        return f"{run.task} is lm_eval's aggregate over {tasks}."
+    interval = {
+        "bootstrap": "; its interval is from a bootstrap of the documents within each task",
+        "wilson": "; the tasks have equal numbers of documents",
+        None: "; it has no interval",
+    }[accuracy(run).method]
+    return f"{run.task} is the mean of {tasks}, each of equal weight{interval}."
 
 
 def percent(fraction: float, places: int = 1) -> str:

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from s2t_eval.report.comparable import NotComparableError, differences, pairing_keys
-from s2t_eval.report.documents import ALTERNATIVE
+from s2t_eval.report.costs import evaluated
+from s2t_eval.report.documents import ALTERNATIVE, same_scores
 from s2t_eval.report.run import Run
 from s2t_eval.statistics import (
     Interval,
@@ -62,7 +64,10 @@ class Comparison:
 
     `won` and `lost` are document ids; `unscored` counts the pairs in which one document has no score, which
     are left out; `changed` counts documents whose generated text differs; `costs` are those known for both
-    runs, and `increased_costs` the names of those that grew by more than `Rules.cost`.
+    runs, and `increased_costs` the names of those that grew by more than `Rules.cost`. The costs of a
+    results file are those of all of its tasks: `other_tasks` names them where the two files hold different
+    ones, whose costs are not compared. `num_tasks` is that of a group, whose scores here are means over all
+    documents.
     """
 
     task: str
@@ -81,6 +86,8 @@ class Comparison:
     unscored: int
     changed: int
     costs: dict[str, tuple[float, float]]
+    other_tasks: str | None = None
+    num_tasks: int = 1
     verdict: Verdict = Verdict.SAME
     increased_costs: list[str] = field(default_factory=list)
 
@@ -133,8 +140,12 @@ def match(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[Run, Run]]:
 def _counterpart(run: Run, base: Sequence[Run], candidates: Sequence[Run]) -> Run:
     """The one new run of this method and settings; of this model too where the baseline has several."""
     same = [other for other in candidates if _kind(other) == _kind(run)]
-    if sum(_kind(other) == _kind(run) for other in base) > 1 or len(same) > 1:
-        same = [other for other in same if other.model == run.model]
+    rivals = [other for other in base if _kind(other) == _kind(run) and other is not run]
+    if rivals or len(same) > 1:
+        # Runs may differ in settings that have no column, such as a dtype: each has its own counterpart.
+        equal = [other for other in same if other.identity == run.identity]
+        taken = {other.identity for other in rivals}
+        same = equal or [o for o in same if o.model == run.model and o.identity not in taken]
     if len(same) > 1:
         same = [other for other in same if other.name == run.name]
     if len(same) != 1:
@@ -167,6 +178,7 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         raise NotComparableError(f"{base.source} and {new.source}: no document has a score in both")
     sign = 1.0 if base.is_higher_better else -1.0
     base_scores, new_scores = sign * both["score_base"].to_numpy(), sign * both["score_new"].to_numpy()
+    base_scores = np.where(same_scores(base_scores, new_scores), new_scores, base_scores)
     p = paired_p(new_scores, base_scores)
     changes = (new_scores > base_scores, new_scores < base_scores)
     won, lost = (both.loc[is_changed, "doc_id_base"].tolist() for is_changed in changes)
@@ -186,7 +198,22 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         lost=lost,
         unscored=len(paired) - len(both),
         changed=sum(map(_texts_differ, paired["output_hash_base"], paired["output_hash_new"])),
-        costs={k: (base.cost[k], new.cost[k]) for k in COSTS if k in base.cost and k in new.cost},
+        costs=_costs(base, new) if evaluated(base) == evaluated(new) else {},
+        other_tasks=_other_tasks(base, new),
+        num_tasks=len(base.tasks),
+    )
+
+
+def _costs(base: Run, new: Run) -> dict[str, tuple[float, float]]:
+    return {k: (base.cost[k], new.cost[k]) for k in COSTS if k in base.cost and k in new.cost}
+
+
+def _other_tasks(base: Run, new: Run) -> str | None:
+    """The tasks of two results files, where they are not the same ones on as many documents; else None."""
+    if evaluated(base) == evaluated(new):
+        return None
+    return " against ".join(
+        ", ".join(f"{task} ({n})" for task, (n, _) in evaluated(run).items()) for run in (base, new)
     )
 
 
@@ -235,10 +262,16 @@ def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
             (any text, score or count differs: for deterministic runs).
 
     Raises:
-        NotComparableError: `cost` where the costs of a run are unknown.
+        NotComparableError: `cost` where the costs of a run are unknown, or of other tasks too.
     """
     reasons = []
     for row in rows:
+        if "cost" in fail_on and row.other_tasks:
+            raise NotComparableError(
+                f"task {row.task}: the costs of a results file are those of all of its tasks, and these "
+                f"files hold different ones (documents in parentheses): {row.other_tasks}; run the same "
+                "tasks with one command, or leave out --fail_on cost"
+            )
         if "cost" in fail_on and not row.costs:
             raise NotComparableError(
                 f"task {row.task}: the cost of {row.base} or of {row.new} is unknown (another backend, or "

@@ -34,6 +34,18 @@ def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) 
     unscored = [f"{md(row.task)}, {md(row.new)}: {row.unscored}" for row in rows if row.unscored]
     if unscored:
         lines.append(f"\nPairs left out because one document has no score: {'; '.join(unscored)}.")
+    groups = sorted({f"{md(row.task)} ({row.num_tasks} tasks)" for row in rows if row.num_tasks > 1})
+    if groups:
+        lines.append(
+            f"\nScores of groups are means over all their documents, which are paired: {', '.join(groups)}."
+            " lm_eval's own figure of a group may be the mean of its tasks instead, as in reports."
+        )
+    others = dict.fromkeys(f"{md(row.new)}: {md(row.other_tasks)}" for row in rows if row.other_tasks)
+    if others:
+        lines.append(
+            "\nCosts were not compared where the two results files hold different tasks (documents in "
+            f"parentheses), since they are those of the whole file: {'; '.join(others)}."
+        )
     return "\n".join(lines) + "\n"
 
 

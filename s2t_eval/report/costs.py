@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.documents import as_number
+from s2t_eval.report.json_files import part_of
 from s2t_eval.report.run import Run
 
 NAN = float("nan")
@@ -18,6 +20,8 @@ PER_PROBLEM = ("tokens", "teacher_calls", "teacher_tokens", "scorer_calls", "sco
 
 def costs(entries: Sequence[Entry]) -> pd.DataFrame:
     """A row for each results file with telemetry: the mean cost of a problem, over all tasks of the file.
+
+    A file of which a task is not among the entries has no row: its telemetry counts that task too.
 
     Columns: student, method, method_key, tasks, problems, accuracy (percent, mean over its tasks),
     PER_PROBLEM, forwards_per_token, fired and flips (percent of the tokens), cut_off (percent of the texts),
@@ -29,7 +33,7 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
     for source in dict.fromkeys(entry.run.source for entry in entries):
         part = [entry for entry in entries if entry.run.source == source]
         first, cost = part[0], part[0].run.cost
-        if not cost:
+        if not cost or not is_whole_file([entry.run for entry in part]):
             continue
         problems = sum(entry.run.n for entry in part)
         memory = cost.get("peak_memory_bytes")
@@ -43,7 +47,7 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
                 "problems": problems,
                 "accuracy": 100 * sum(entry.run.value for entry in part) / len(part),
                 **{name: cost.get(name, 0) / problems for name in PER_PROBLEM},
-                "forwards_per_token": cost["forwards_per_token"],
+                "forwards_per_token": cost.get("forwards_per_token", NAN),
                 "fired": 100 * fired,
                 "flips": 100 * flips,
                 "cut_off": 100 * cut_off([entry.run for entry in part]),
@@ -87,11 +91,31 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
         runs: all runs of their results files, whose telemetry counts a whole file.
 
     Returns:
-        nan where telemetry is missing, infinity without a correct answer.
+        nan where telemetry or a run of a file is missing, infinity without a correct answer.
     """
+    if not all(is_whole_file([run for run in runs if run.source == source]) for source in _sources(runs)):
+        return NAN
     tokens = {run.source: run.cost.get("tokens", NAN) + run.cost.get("discarded_tokens", 0) for run in runs}
-    correct = sum(run.value * run.n for run in runs)
-    return sum(tokens.values()) / correct if correct > 0 else math.inf
+    correct = sum(run.num_correct for run in runs)
+    return math.inf if correct <= 0 else sum(tokens.values()) / correct
+
+
+def _sources(runs: Sequence[Run]) -> set[Path]:
+    return {run.source for run in runs}
+
+
+def is_whole_file(runs: Sequence[Run]) -> bool:
+    """Whether these runs of one results file are all of its tasks, which its telemetry counts together."""
+    return {task for run in runs for task in run.tasks} == set(evaluated(runs[0]))
+
+
+def evaluated(run: Run) -> dict[str, tuple[int, object]]:
+    """Task -> its documents and repeats, for all tasks of a run's results file: what its telemetry counts."""
+    counts = run.results["n-samples"]
+    return {
+        task: (int(part_of(counts, task).get("effective", 0)), config.get("repeats") or 1)
+        for task, config in run.results["configs"].items()
+    }
 
 
 def work(run: Run, parameters: dict[str, float]) -> float:
@@ -112,10 +136,11 @@ def work(run: Run, parameters: dict[str, float]) -> float:
     cost, info = run.cost, run.backend_info
     with_adapter = _num_parameters(run)
     student = parameters.get(str(info.get("student")), with_adapter)
-    total = student * (cost["tokens"] + cost["prefill_tokens"] + cost.get("discarded_tokens", 0))
-    total += info.get("scorer_parameters", with_adapter) * cost.get("scorer_tokens", 0)
+    own = cost.get("tokens", NAN) + cost.get("prefill_tokens", NAN) + cost.get("discarded_tokens", 0)
+    total = student * own
+    total += (info.get("scorer_parameters") or with_adapter) * cost.get("scorer_tokens", 0)
     total += with_adapter * cost.get("deeper_passes", 0)
-    if not cost["teacher_tokens"]:  # what a teacher reads to evaluate steps is among its tokens
+    if not cost.get("teacher_tokens"):  # what a teacher reads to evaluate steps is among its tokens
         total += student * cost.get("evaluation_tokens", 0)
     else:
         teacher = info.get("teacher_parameters") or parameters.get(str(info.get("teacher")), NAN)

@@ -11,15 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from s2t_eval.report.json_files import ResultsError, read_json_lines
+from s2t_eval.report.json_files import ResultsError, part_of, read_json_lines
+from s2t_eval.statistics import Scores
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash", "output_hash")
 ALTERNATIVE = "|"
 """Separates the hashes of several texts of one document in a committed baseline. Where rounding decides
 between two tokens, processors write different texts, and each text that was seen is accepted."""
 
+KEPT_ROUNDING = 1e-5
+"""Of a score, as a share of it: earlier versions kept six digits. Two shares of fewer than 100,000 responses
+differ by more."""
 HASH_LENGTH = 16
 """Hexadecimal digits that are kept of a sha256: enough to tell documents apart."""
 
@@ -52,7 +58,7 @@ def read_documents(
     Raises:
         ResultsError: documents or samples that cannot be read.
     """
-    lines_by_task = results.get("documents", {})
+    lines_by_task = part_of(results, "documents")
     if name in lines_by_task:
         try:
             return parse_documents(lines_by_task[name])
@@ -99,9 +105,20 @@ def format_documents(documents: pd.DataFrame) -> list[str]:
     """A line for each document after a line of column names: the form that committed baselines keep."""
     lines = [" ".join(["doc_id", *HASHES, "score"])]
     for row in documents.itertuples(index=False):
-        score = "-" if pd.isna(row.score) else f"{row.score:g}"
+        score = "-" if pd.isna(row.score) else _score_text(row.score)
         lines.append(" ".join([str(row.doc_id), *(getattr(row, name) for name in HASHES), score]))
     return lines
+
+
+def _score_text(score: float) -> str:
+    """A score as the shortest text that is read as the same number: 1 for right, 0.3333333333333333."""
+    text = f"{score:g}"
+    return text if float(text) == score else repr(float(score))
+
+
+def same_scores(left: Scores | float, right: Scores | float) -> NDArray[np.bool_]:
+    """Whether scores are equal, but for the rounding to six digits with which earlier versions kept them."""
+    return np.isclose(left, right, rtol=KEPT_ROUNDING, atol=0.0, equal_nan=True)
 
 
 def parse_documents(lines: Sequence[str]) -> pd.DataFrame:

@@ -120,9 +120,10 @@ def _result(run: Run, dataset: str) -> dict[str, Any]:
     uncertainty: dict[str, Any] = {"num_samples": run.n}
     if run.stderr is not None:
         uncertainty["standard_error"] = {"value": run.stderr, "method": "analytic"}
-    low, high = accuracy(run).interval
+    outcome = accuracy(run)
+    low, high = outcome.interval
     if low == low:
-        bounds = {"lower": low, "upper": high, "confidence_level": 0.95, "method": "wilson"}
+        bounds = {"lower": low, "upper": high, "confidence_level": 0.95, "method": outcome.method}
         uncertainty["confidence_interval"] = bounds
     return {
         "evaluation_name": run.task,

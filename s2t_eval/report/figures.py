@@ -151,7 +151,9 @@ def accuracy_plot(entries: Sequence[Entry]) -> Plot:
             part = data[(data["student"] == student) & (data["benchmark"] == benchmark)]
             _dots(ax, part)
             ax.set_title(f"{student}\n{benchmark}, n = {part['n'].iloc[0]}", fontsize=9)
-    return Plot("accuracy", "Accuracy by method, with 95 % intervals (Wilson)", data, figure)
+    has_groups = any(len(e.run.tasks) > 1 for e in entries)
+    kind = "Wilson; means of tasks: bootstrap" if has_groups else "Wilson"
+    return Plot("accuracy", f"Accuracy by method, with 95 % intervals ({kind})", data, figure)
 
 
 def _dots(ax: Axes, part: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ResultsError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
+
+
+def part_of(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The object under a name; empty where it is missing or null, as entries are that do not apply."""
+    part: dict[str, Any] = content.get(name) or {}
+    return part
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ from typing import Any
 
 from s2t_eval.artifacts.files import atomic_path
 from s2t_eval.artifacts.typed_json import conform, parse_json
-from s2t_eval.report.documents import HASH_LENGTH, short_hash
-from s2t_eval.report.json_files import ResultsError, read_json, read_json_lines
+from s2t_eval.report.documents import HASH_LENGTH, same_scores, short_hash
+from s2t_eval.report.json_files import ResultsError, part_of, read_json, read_json_lines
 from s2t_eval.report.runs import metric_of, results_files
 
 SUFFIX = ".texts.jsonl.gz"
@@ -286,11 +286,11 @@ def texts_of(source: Path) -> list[KeptText] | None:
         return texts
     sample_texts: list[KeptText] = []
     stamp = source.stem.removeprefix("results_")
-    for task in results.get("configs", {}):
+    for task in part_of(results, "configs"):
         samples = source.with_name(f"samples_{task}_{stamp}.jsonl")
         if not samples.exists():
             return None
-        metric, filter_name = metric_of(source, task, results["results"].get(task, {}))
+        metric, filter_name = metric_of(source, task, part_of(results["results"], task))
         sample_texts += kept_texts(read_json_lines(samples), task, metric, filter_name)
     return sample_texts or None
 
@@ -298,7 +298,7 @@ def texts_of(source: Path) -> list[KeptText] | None:
 def _require_same_run(path: Path, texts: Sequence[KeptText], results: dict[str, Any]) -> None:
     """Raise `ResultsError` for texts that are not those of the results beside them."""
     text_of_document = {(text.task, text.doc_id): text for text in texts}
-    for task, (head, *lines) in results.get("documents", {}).items():
+    for task, (head, *lines) in part_of(results, "documents").items():
         names = head.split(" ")
         for line in lines:
             row = dict(zip(names, line.split(" "), strict=True))
@@ -306,9 +306,14 @@ def _require_same_run(path: Path, texts: Sequence[KeptText], results: dict[str, 
             if text is None or text.doc_hash != row["doc_hash"]:
                 continue  # a group's line: its number is another task's
             score = None if row["score"] == "-" else float(row["score"])
-            if text.output_hash not in row["output_hash"].split("|") or text.verdict != score:
+            is_same_text = text.output_hash in row["output_hash"].split("|")
+            if not (is_same_text and _same_verdict(text.verdict, score)):
                 raise ResultsError(
                     f"{path}: document {text.doc_id} of {task} is not as in the results beside it (its text "
                     f"is {text.output_hash} against {row['output_hash']}, its verdict {text.verdict} "
                     f"against {score}); keep the texts of this run again"
                 )
+
+
+def _same_verdict(left: float | None, right: float | None) -> bool:
+    return left is right if left is None or right is None else bool(same_scores(left, right))

@@ -27,6 +27,7 @@ from s2t_eval.report.submission import (
     folder_name,
     notes,
     prompt_hash,
+    require_names,
     require_whole,
     score,
     slug,
@@ -41,6 +42,7 @@ def write_eval_results(runs: Sequence[Run], folder: Path, claim: Claim) -> list[
         ResultsError: partial runs, unknown datasets, runs without samples.
     """
     require_whole(runs, claim)
+    require_names([(f"{folder_name(run)}, {benchmark_of(run.task).title}", run) for run in runs])
     texts: dict[Path, str] = {}
     for run in runs:
         dataset, task = claim.dataset(run)
@@ -63,6 +65,7 @@ def write_eval_results(runs: Sequence[Run], folder: Path, claim: Claim) -> list[
 def write_model_index(runs: Sequence[Run], folder: Path, claim: Claim) -> list[Path]:
     """`FOLDER/METHOD/README.md`: a model card with the scores of one method in its metadata."""
     require_whole(runs, claim)
+    require_names([(f"{folder_name(run)}, {benchmark_of(run.task).title}", run) for run in runs])
     texts: dict[Path, str] = {}
     for name in dict.fromkeys(map(folder_name, runs)):
         part = [run for run in runs if folder_name(run) == name]

@@ -10,7 +10,7 @@ import pandas as pd
 from s2t_eval.method_table import BY_KEY, METHODS
 from s2t_eval.report.benchmarks import BENCHMARKS, MATH_AVG, Benchmark
 from s2t_eval.report.blocks import TEACHER_ALONE, Entry, column_order, short_name
-from s2t_eval.report.cells import MISSING, Accuracy, accuracy, percent, percent_sign, rounded
+from s2t_eval.report.cells import MISSING, Accuracy, accuracy, group_note, percent, percent_sign, rounded
 from s2t_eval.report.costs import cut_off, tokens_per_correct
 from s2t_eval.report.published import MATH_AVG_KEY, STUDENTS, published, published_size, sources
 from s2t_eval.report.run import Run
@@ -174,6 +174,7 @@ def _notes(entries: Sequence[Entry], intervals: bool, with_published: bool) -> l
     notes = ["Bold marks the best measured method of a student; the teacher alone is not a method."]
     if intervals:
         notes.append("Brackets contain Wilson's 95 % interval; n is the number of documents with a score.")
+    notes += dict.fromkeys(note for entry in entries if (note := group_note(entry.run)) is not None)
     sizes = {
         b.title: sorted({e.run.n for e in entries if e.benchmark == b}) for b in _columns(entries, False)
     }
@@ -182,7 +183,7 @@ def _notes(entries: Sequence[Entry], intervals: bool, with_published: bool) -> l
         {
             (e.student, e.run.backend_info["teacher_name"])
             for e in entries
-            if e.run.backend_info.get("teacher")
+            if e.run.backend_info.get("teacher") and e.run.backend_info.get("teacher_name")
         }
     )
     if teachers:

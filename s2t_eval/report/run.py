@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from s2t_eval.method_table import BY_KEY, Method, method_of
-from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.computed import computed, model_arguments
+from s2t_eval.report.json_files import ResultsError, part_of
+from s2t_eval.statistics import Scores
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,17 @@ class Run:
         name: of its folder or file.
         source: the results file.
         task: lm_eval's name, a group's where a group was run.
+        tasks: those that were evaluated: the task itself, or those of the group.
         method: by `config.model`.
         model: the student, as named in the model's arguments.
         settings: of the method.
         metric, filter: which of the task's figures `value` is; larger is better unless said otherwise.
         value: the harness's figure, as a fraction.
         stderr: its standard error where the harness gives one.
-        n: documents evaluated.
+        n: documents evaluated, of all tasks of a group.
         version: of the task.
         task_hash: the harness's hash over all documents, prompts and targets; None without samples.
-        limits: generation arguments (stops, lengths).
+        limits: generation arguments (stops, lengths); of a group, those that its tasks share.
         documents: a row for each document (columns doc_id, hashes, score); None where no samples were kept.
         date: of the run, seconds since 1970.
         cost: the run's telemetry, summed over all of its tasks; empty where it is unknown (`run_cost`).
@@ -74,6 +78,7 @@ class Run:
     name: str
     source: Path
     task: str
+    tasks: tuple[str, ...]
     method: Method
     model: str
     settings: Settings
@@ -94,14 +99,46 @@ class Run:
     @property
     def backend_info(self) -> dict[str, Any]:
         """The entries that a backend of s2t-eval adds to the results; empty for other backends."""
-        entry: dict[str, Any] = self.results["config"].get("s2t_eval", {})
-        return entry
+        return part_of(self.results["config"], "s2t_eval")
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Equal for two runs of the same task, method, models and settings."""
-        student, teacher = self.backend_info.get("student", self.model), self.backend_info.get("teacher")
-        return (self.task, self.method.key, student, teacher, self.settings)
+        """Equal for two runs of one thing: task, documents, prompts, limits, method, models and settings.
+
+        Commit, packages, device and batch size may differ: the newer of two such runs replaces the older one.
+        """
+        what = computed(self.results, self.tasks, self.documents)
+        return (self.task, self.version, self.n, self.method.key, self.settings, what)
+
+    @property
+    def figures_of_tasks(self) -> list[float]:
+        """The harness's figure of each task, as `value`; empty where the results lack one."""
+        name = f"{self.metric},{self.filter}"
+        figures = [part_of(self.results["results"], task).get(name) for task in self.tasks]
+        known = [float(figure) for figure in figures if isinstance(figure, int | float)]
+        return known if len(known) == len(self.tasks) else []
+
+    @property
+    def num_correct(self) -> float:
+        """The number of correct answers, with shares of those that are partly correct; nan where unknown."""
+        if len(self.tasks) == 1:
+            return self.value * self.n
+        counts = (int(self.results["n-samples"][task]["effective"]) for task in self.tasks)
+        figures = self.figures_of_tasks
+        return sum(f * n for f, n in zip(figures, counts, strict=True)) if figures else float("nan")
+
+    @property
+    def scores_of_tasks(self) -> list[Scores]:
+        """The scores of the documents of each task, [n] each, without missing ones; empty without samples.
+
+        The documents of a group are those of its tasks, one task after the other.
+        """
+        counts = [int(self.results["n-samples"][task]["effective"]) for task in self.tasks]
+        if self.documents is None or sum(counts) != len(self.documents):
+            return []
+        ends = np.cumsum(counts)[:-1]
+        parts = np.split(self.documents["score"].to_numpy(dtype=float), ends)
+        return [part[~np.isnan(part)] for part in parts]
 
     @property
     def label(self) -> str:
@@ -125,10 +162,10 @@ class Run:
 
 def method_of_config(file: Path, config: dict[str, Any]) -> Method:
     """The method of a run; raises `ResultsError` for a backend that the method table lacks."""
-    info = config.get("s2t_eval", {})
-    policy = info.get("policy", {})
+    info = part_of(config, "s2t_eval")
+    policy = part_of(info, "policy")
     has_adapter = bool(model_arguments(config).get("peft"))
-    distilled_by = info.get("distilled", {}).get("method")
+    distilled_by = part_of(info, "distilled").get("method")
     description = (policy.get("method"), policy.get("score"), info.get("proposer"), distilled_by)
     try:
         return method_of(str(config.get("model")), has_adapter, *description)
@@ -136,20 +173,12 @@ def method_of_config(file: Path, config: dict[str, Any]) -> Method:
         raise ResultsError(f"{file}: {error}") from error
 
 
-def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the model, which lm_eval records as text or as an object."""
-    arguments = config.get("model_args") or {}
-    if isinstance(arguments, str):
-        return dict(part.split("=", 1) for part in arguments.split(",") if "=" in part)
-    return dict(arguments)
-
-
 def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
     """The settings of a run of a backend of s2t-eval; all None for other backends."""
-    backend_info = config.get("s2t_eval", {})
+    backend_info = part_of(config, "s2t_eval")
     # A tree search at temperature 0 has the sampling null.
-    policy, sampling = backend_info.get("policy", {}), backend_info.get("sampling") or {}
-    trigger = policy.get("trigger", {}).get("name")
+    policy, sampling = part_of(backend_info, "policy"), part_of(backend_info, "sampling")
+    trigger = part_of(policy, "trigger").get("name")
     # Earlier results describe this greedy decoding with the trigger `always` and a selector.
     is_distilled = method is BY_KEY["topk_distilled"]
     fires = trigger not in (None, "never") and not is_distilled
@@ -173,10 +202,13 @@ def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
 
 def _variant(backend_info: dict[str, Any]) -> str | None:
     """Search and value of a tree, score and acceptance of steps; None for other methods."""
-    if (search := backend_info.get("search")) is not None:
-        return f"{search.get('search', 'bfs')}, {search['value']}"  # earlier results have one search alone
-    if (score := backend_info.get("step_score")) is not None:
-        rate = backend_info.get("accept_rate")
-        accept = f"accept {backend_info['accept']:g}" if rate is None else f"accept rate {100 * rate:g} %"
-        return f"{accept}, {score}"
-    return None
+    if search := part_of(backend_info, "search"):
+        return (
+            f"{search.get('search', 'bfs')}, {search.get('value')}"  # earlier results have one search alone
+        )
+    if (score := backend_info.get("step_score")) is None:
+        return None
+    if (rate := backend_info.get("accept_rate")) is not None:
+        return f"accept rate {100 * rate:g} %, {score}"
+    accept = backend_info.get("accept")
+    return score if accept is None else f"accept {accept:g}, {score}"

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.report.computed import model_arguments
 from s2t_eval.report.documents import as_number, read_documents, short_hash
-from s2t_eval.report.json_files import ResultsError, read_json
-from s2t_eval.report.run import Run, method_of_config, model_arguments, settings_of_config
+from s2t_eval.report.json_files import ResultsError, part_of, read_json
+from s2t_eval.report.run import Run, method_of_config, settings_of_config
 from s2t_eval.report.shape import require_results
 from s2t_eval.report.telemetry import run_cost
 
@@ -24,6 +25,9 @@ NOT_SCORES = ("extracted", "ungraded", "truncated")
 def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> list[Run]:
     """All runs below the given folders and files; of several runs of the same thing, the newest.
 
+    Two runs are of the same thing where nothing differs but the time, the version of the software and the
+    machine (`Run.identity`).
+
     Args:
         paths: output folders, or single results files.
         metrics: task -> "metric,filter" where a task has several scores; by default the first.
@@ -31,18 +35,18 @@ def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> l
     Raises:
         ResultsError: no results, an incomplete file, a method that the method table lacks.
     """
-    runs = [run for path in paths for run in _read_path(path, metrics or {})]
+    runs = [(run.identity, run) for path in paths for run in _read_path(path, metrics or {})]
     newest: dict[tuple[object, ...], Run] = {}
-    for run in sorted(runs, key=lambda run: run.date):
-        older = newest.pop(run.identity, None)
+    for identity, run in sorted(runs, key=lambda pair: pair[1].date):
+        older = newest.get(identity)
         if older is not None:
             print(
-                f"note: two runs of {run.label} on {run.task}: taking the newer {run.source}, leaving out "
-                f"{older.source}",
+                f"note: two runs of {run.label} on {run.task} with equal settings: taking the newer "
+                f"{run.source}, leaving out {older.source}",
                 file=sys.stderr,
             )
-        newest[run.identity] = run
-    return [run for run in runs if newest[run.identity] is run]
+        newest[identity] = run
+    return [run for identity, run in runs if newest[identity] is run]
 
 
 def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
@@ -84,7 +88,8 @@ def _run_name(file: Path, path: Path) -> str:
 def _runs_of_file(file: Path, name: str, results: dict[str, Any], metrics: dict[str, str]) -> Iterator[Run]:
     config = results["config"]
     method = method_of_config(file, config)
-    student = config.get("s2t_eval", {}).get("pretrained") or model_arguments(config).get("pretrained", "?")
+    named = part_of(config, "s2t_eval").get("pretrained")
+    student = named or model_arguments(config).get("pretrained", "?")
     groups = _scored_groups(results)
     grouped = {task for members in groups.values() for task in members}
     cost = run_cost(file, results)
@@ -97,23 +102,34 @@ def _runs_of_file(file: Path, name: str, results: dict[str, Any], metrics: dict[
             name=name,
             source=file,
             task=task,
+            tasks=tuple(members),
             method=method,
             model=str(student),
             settings=settings_of_config(config, method),
             metric=metric,
             filter=filter_name,
-            is_higher_better=bool(results.get("higher_is_better", {}).get(task, {}).get(metric, True)),
+            is_higher_better=_is_higher_better(results, task, metric),
             value=float(figures[f"{metric},{filter_name}"]),
             stderr=as_number(figures.get(f"{metric}_stderr,{filter_name}")),
             n=_num_documents(file, results, members),
-            version=str(results.get("versions", {}).get(task)),
+            version=str(part_of(results, "versions").get(task)),
             task_hash=_joint_hash(results, members),
-            limits=dict(results["configs"][members[0]].get("generation_kwargs") or {}),
+            limits=_shared_limits(results, members),
             documents=read_documents(file, results, task, members, metric, filter_name),
             date=float(results.get("date") or 0.0),
             cost=cost,
             results=results,
         )
+
+
+def _is_higher_better(results: dict[str, Any], task: str, metric: str) -> bool:
+    return bool(part_of(part_of(results, "higher_is_better"), task).get(metric, True))
+
+
+def _shared_limits(results: dict[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    """The generation arguments that all tasks have: a group's tasks may end at limits of their own."""
+    first, *others = (part_of(part_of(results["configs"], task), "generation_kwargs") for task in tasks)
+    return {k: v for k, v in first.items() if all(k in other and other[k] == v for other in others)}
 
 
 def _num_documents(file: Path, results: dict[str, Any], tasks: Sequence[str]) -> int:
@@ -127,7 +143,7 @@ def _num_documents(file: Path, results: dict[str, Any], tasks: Sequence[str]) ->
 
 def _scored_groups(results: dict[str, Any]) -> dict[str, list[str]]:
     """Group -> its tasks, for the outermost groups that have figures of their own."""
-    members = {k: v for k, v in results.get("group_subtasks", {}).items() if v and k in results["results"]}
+    members = {k: v for k, v in part_of(results, "group_subtasks").items() if v and k in results["results"]}
 
     def tasks(name: str, above: tuple[str, ...] = ()) -> list[str]:
         inside = (*above, name)  # a group that is part of itself ends there
@@ -152,7 +168,8 @@ def metric_of(file: Path, task: str, figures: dict[str, Any], wanted: str | None
 
 
 def _joint_hash(results: dict[str, Any], tasks: Iterable[str]) -> str | None:
-    hashes = [results.get("task_hashes", {}).get(task) for task in tasks]
+    known = part_of(results, "task_hashes")
+    hashes = [str(known.get(task) or "") for task in tasks]
     if any(not task_hash for task_hash in hashes):
         return None
     return short_hash("".join(hashes)) if len(hashes) > 1 else hashes[0]

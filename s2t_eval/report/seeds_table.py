@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,9 +11,13 @@ import pandas as pd
 
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import percent
+from s2t_eval.report.origin import dtype_of
+from s2t_eval.report.run import Run
 from s2t_eval.report.table import Block, Cell, Table
 
 HEAD = ("method", "benchmark", "n", "seeds", "mean %", "standard deviation", "each seed %")
+OF_DECODING = ("search", "sampling", "max_depth", "delimiter", "max_step", "max_length")
+"""Entries of `config.s2t_eval`."""
 COLUMNS = ["student", "method", "benchmark", "n", "seeds", "mean", "standard_deviation", "values"]
 
 
@@ -24,16 +29,17 @@ def seeds_table(entries: Sequence[Entry]) -> Table | None:
     Args:
         entries: runs in their places.
     """
-    by_setting: dict[tuple[str, str, str], list[Entry]] = {}
+    by_setting: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
-        by_setting.setdefault((entry.student, _label(entry), entry.benchmark.title), []).append(entry)
+        place = (entry.student, _label(entry), entry.benchmark.title)
+        by_setting.setdefault((*place, _decoding(entry.run)), []).append(entry)
     rows = []
-    for place, part in by_setting.items():
+    for (*names, _), part in by_setting.items():
         by_seed = {entry.run.settings.seed: 100 * entry.run.value for entry in part}
         if len(part) > 1 and len(by_seed) == len(part):  # else they differ in something that has no column
             values = [by_seed[seed] for seed in sorted(by_seed)]
             spread = (statistics.fmean(values), statistics.stdev(values))
-            rows.append((*place, part[0].run.n, len(values), *spread, " ".join(f"{v:.1f}" for v in values)))
+            rows.append((*names, part[0].run.n, len(values), *spread, " ".join(f"{v:.1f}" for v in values)))
     if not rows:
         return None
     data = pd.DataFrame(rows, columns=COLUMNS)
@@ -47,6 +53,16 @@ def seeds_table(entries: Sequence[Entry]) -> Table | None:
         "finite number of documents, which the intervals of the other tables give."
     ]
     return Table("seeds", "Accuracy over seeds", HEAD, blocks, notes, data)
+
+
+def _decoding(run: Run) -> str:
+    """The settings of decoding that have no place in the label, as text.
+
+    Hashes and thresholds are not among them: each seed trains models of its own, and calibrates them.
+    """
+    info = run.backend_info
+    content = [{name: info.get(name) for name in OF_DECODING}, dtype_of(run), run.limits]
+    return json.dumps(content, sort_keys=True)
 
 
 def _label(entry: Entry) -> str:

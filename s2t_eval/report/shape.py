@@ -43,8 +43,22 @@ BACKEND_INFO: dict[str, Any] = {
     "proposer": str,
     "selector": str,
     "adapter_scale": float,
+    "search": dict[str, Any],
+    "distilled": dict[str, Any],
+    "servers": dict[str, Any],
+    "prompt_hashes": dict[str, str],
+    "router": str,
+    "step_score": str,
+    "accept": float,
+    "accept_rate": float,
 }
-"""Entries that the backends of s2t-eval add to the results; each may be missing."""
+"""Entries that the backends of s2t-eval add to the results; each may be missing, or null."""
+POLICY: dict[str, Any] = {
+    "trigger": dict[str, Any],
+    "top_k": int,
+    "threshold": float,
+    "proposal_weight": float,
+}
 
 
 def require_results(content: dict[str, Any]) -> None:
@@ -60,7 +74,7 @@ def require_results(content: dict[str, Any]) -> None:
     info = conform(config.get("s2t_eval", {}), dict[str, Any], "config.s2t_eval")
     _require_known(info, BACKEND_INFO, "config.s2t_eval.")
     policy = info.get("policy") or {}
-    _require_known(policy, {"trigger": dict[str, Any], "top_k": int}, "config.s2t_eval.policy.")
+    _require_known(policy, POLICY, "config.s2t_eval.policy.")
     for task, settings in content["configs"].items():
         name = f"configs.{task}.generation_kwargs"
         conform(settings.get("generation_kwargs"), dict[str, Any] | None, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +12,15 @@ import s2t_eval
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.blocks import short_name
 from s2t_eval.report.documents import short_hash
-from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.json_files import ResultsError, part_of
 from s2t_eval.report.run import Run
 
 PLAIN = ("hf", "greedy")
+OTHER_SETTINGS = (
+    *("dtype", "sampling", "search", "tah_hash", "max_depth", "oracle", "step_score", "accept"),
+    *("accept_rate", "delimiter", "max_step", "max_length"),
+)
+"""Entries of `config.s2t_eval` in which runs of one method may differ, besides those of `Settings`."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,9 @@ def require_whole(runs: Sequence[Run], claim: Claim) -> None:
 
 
 def documents_of_task(run: Run) -> int:
-    """The number of documents of the task, without regard to `--limit`."""
-    known = run.results["n-samples"].get(run.task)
-    return int(known["original"]) if known else run.n
+    """The number of documents of the task, or of all tasks of a group, without regard to `--limit`."""
+    counts = (part_of(run.results["n-samples"], task) for task in run.tasks)
+    return sum(int(count.get("original", count.get("effective", 0))) for count in counts)
 
 
 def prompt_hash(run: Run) -> str:
@@ -88,7 +94,7 @@ def details(run: Run) -> dict[str, str]:
         "K": settings.top_k,
         "tau": settings.tau,
         "trigger": settings.trigger,
-        "threshold": settings.threshold,
+        "threshold": info.get("threshold") if settings.threshold is None else settings.threshold,
         "selector": settings.selector,
         "selector_checkpoint": settings.checkpoint,
         "proposal_weight": settings.proposal_weight,
@@ -100,17 +106,34 @@ def details(run: Run) -> dict[str, str]:
         "student_fingerprint": info.get("student"),
         "teacher_fingerprint": info.get("teacher"),
         "calibration": info.get("calibration"),
+        **{name: _text(info[name]) for name in OTHER_SETTINGS if info.get(name) is not None},
         "prompt_hash": prompt_hash(run),
         "task": run.task,
         "task_version": run.version,
         "filter": run.filter,
         "n": f"{run.n} of {documents_of_task(run)}",
-        "few_shot": run.results.get("n-shot", {}).get(run.task),
+        "few_shot": part_of(run.results, "n-shot").get(run.task),
         "max_new_tokens": run.limits.get("max_gen_toks"),
         "lm_eval": run.results.get("lm_eval_version"),
         "s2t_eval": info.get("version", s2t_eval.__version__),
     }
     return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value)
+
+
+def require_names(names: Sequence[tuple[str, Run]]) -> None:
+    """Raise `ResultsError` where two runs would be written to one place; `names` are the places."""
+    first: dict[str, Run] = {}
+    for name, run in names:
+        other = first.setdefault(name, run)
+        if other is not run:
+            raise ResultsError(
+                f"{other.source} and {run.source}: both are {run.label} on {run.task} and would be written "
+                f"to {name}; submit one of them alone"
+            )
 
 
 def notes(run: Run) -> str:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.report.json_files import part_of
+
 
 def run_cost(file: Path, results: dict[str, Any]) -> dict[str, Any]:
     """The telemetry of a results file, summed over all of its tasks.
@@ -20,11 +22,12 @@ def run_cost(file: Path, results: dict[str, Any]) -> dict[str, Any]:
     Returns:
         The entries of `model_wrappers.telemetry`; empty for other backends and for incomplete telemetry.
     """
-    backend_info = results["config"].get("s2t_eval", {})
-    cost: dict[str, Any] = backend_info.get("telemetry", {})
-    samples = backend_info.get("sampling", {}).get("num_samples", 1)
+    backend_info = part_of(results["config"], "s2t_eval")
+    # A rate of nothing is null: it is unknown, as if it were not there.
+    cost = {name: value for name, value in part_of(backend_info, "telemetry").items() if value is not None}
+    samples = part_of(backend_info, "sampling").get("num_samples") or 1
     expected = sum(
-        int(results["n-samples"].get(task, {}).get("effective", 0))
+        int(part_of(results["n-samples"], task).get("effective", 0))
         * int(config.get("repeats") or 1)
         * samples
         for task, config in results["configs"].items()

@@ -9,6 +9,7 @@ from typing import Any
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.method_table import TEACHER_SCORES
+from s2t_eval.report.documents import same_scores
 from s2t_eval.report.json_files import ResultsError, read_json_lines
 from s2t_eval.report.run import Run
 from s2t_eval.report.shape import require_trace
@@ -139,7 +140,7 @@ def choose_records(
     def order(index: int) -> tuple[bool, int, int]:
         record = trace.records[index]
         doc = record["doc_id"]
-        changed = doc in control and doc in scores and control[doc] != scores[doc]
+        changed = doc in control and doc in scores and not same_scores(control[doc], scores[doc])
         return (not changed, doc, record.get("sample", 0))
 
     yield from sorted(range(len(trace.records)), key=order)[:max_texts]

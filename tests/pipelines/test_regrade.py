@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,31 @@ def test_kept_texts_that_are_not_of_their_run_are_refused(
     ]
     write_texts(path, wrong)
     assert said(capsys, kept, "--check", code=1)[-1].endswith(": 1 verdicts changed")
+
+
+def test_shares_that_were_kept_with_six_digits_are_of_their_run(results: Path, tmp_path: Path) -> None:
+    """Where one of three responses was right, 1/3 was not the 0.333333 of the results beside the texts."""
+    measured = tmp_path / "measured"
+    shutil.copytree(results, measured)
+    [samples] = measured.rglob("samples_*.jsonl")
+    records = [json.loads(line) for line in samples.read_text().splitlines()]
+    for number, record in enumerate(records):
+        record["exact_match"] = (number % 4) / 3
+    samples.write_text("".join(json.dumps(record) + "\n" for record in records))
+    main(["keep", str(measured), "--out", str(tmp_path / "kept")])
+    [run] = find_texts(tmp_path / "kept")
+    assert run.texts is not None and run.texts[1].verdict == 1 / 3
+    content = json.loads(run.source.read_text())
+    lines = content["documents"]["s2t_arith"]
+    assert lines[2].endswith(" 0.3333333333333333")
+    for digits, at in (("0.333333", 2), ("0.666667", 3)):  # as earlier versions kept them
+        lines[at] = " ".join([*lines[at].split(" ")[:-1], digits])
+    run.source.write_text(json.dumps(content))
+    assert [len(run.texts or []) for run in find_texts(tmp_path / "kept")] == [LIMIT]
+    lines[2] = lines[2].replace("0.333333", "0.333")
+    run.source.write_text(json.dumps(content))
+    with pytest.raises(ResultsError, match="document 1 of s2t_arith is not as in the results beside it"):
+        list(find_texts(tmp_path / "kept"))
 
 
 def test_the_same_texts_are_the_same_bytes_and_small(kept: Path) -> None:

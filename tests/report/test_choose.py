@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -71,9 +72,16 @@ def changed(run: Path, out: Path, change: Change) -> Path:
 
 
 def given_values(runs: list[Path], folder: Path, *values: int) -> list[str]:
-    """The runs' results with other numbers of right answers."""
-    pairs = enumerate(zip(runs, values, strict=True))
-    return [str(changed(run, folder / str(i), with_value(value))) for i, (run, value) in pairs]
+    """The runs' results with other numbers of right answers, the first documents'."""
+    folders = []
+    for i, (run, value) in enumerate(zip(runs, values, strict=True)):
+        out = changed(run, folder / str(i), with_value(value))
+        [samples] = out.rglob("samples_*.jsonl")
+        records = [json.loads(line) for line in samples.read_text().splitlines()]
+        scored = [{**record, "exact_match": float(at < value)} for at, record in enumerate(records)]
+        samples.write_text("".join(json.dumps(record) + "\n" for record in scored))
+        folders.append(str(out))
+    return folders
 
 
 def test_the_most_right_answers_become_the_default(

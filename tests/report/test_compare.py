@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import yaml
 
 from s2t_eval.cli import main
+from s2t_eval.report.baseline import write_baselines
 from s2t_eval.report.comparable import NotComparableError, require_comparable
 from s2t_eval.report.compare import Rules, Verdict, compare, failures
+from s2t_eval.report.documents import format_documents, parse_documents
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, ROWS, edited
@@ -102,6 +105,41 @@ def test_unscored_documents_are_left_out_and_counted(tmp_path: Path) -> None:
     part = edited(GREEDY, tmp_path / "greedy.json", flip(4, ("1", "-")))
     [row] = compare(read_runs([GREEDY]), read_runs([part]))
     assert (row.n, row.unscored, row.delta) == (296, 4, 0)
+
+
+THIRDS = (1 / 3, 2 / 3, 1.0, 0.0)
+
+
+def in_thirds(write: Callable[[float], str]) -> Any:
+    """Scores of three repeats, kept as `write` keeps them."""
+
+    def change(content: dict[str, Any]) -> None:
+        lines = content["documents"]["s2t_arith"]
+        for at, line in enumerate(lines[1:], 1):
+            lines[at] = " ".join([*line.split(" ")[:-1], write(THIRDS[at % 4])])
+
+    return change
+
+
+@pytest.mark.parametrize("write", [repr, "{:g}".format], ids=["as measured", "kept with six digits"])
+def test_a_run_is_equal_to_its_own_kept_copy(tmp_path: Path, write: Callable[[float], str]) -> None:
+    """A third was kept as 0.333333: a run of three repeats won and lost documents against its own copy."""
+    measured = run_of(edited(GREEDY, tmp_path / "a" / "greedy.json", in_thirds(repr)))
+    kept = run_of(edited(GREEDY, tmp_path / "b" / "greedy.json", in_thirds(write)))
+    for pair in ((measured, kept), (kept, measured)):
+        [row] = compare([pair[0]], [pair[1]])
+        assert (row.won, row.lost, row.delta, row.p) == ([], [], 0.0, 1.0)
+        assert failures([row], ["regression", "cost", "change"]) == []
+
+
+def test_a_kept_score_is_read_as_the_number_that_it_was(tmp_path: Path) -> None:
+    measured = run_of(edited(GREEDY, tmp_path / "greedy.json", in_thirds(repr)))
+    (tmp_path / "kept").mkdir()
+    [path] = write_baselines([measured], tmp_path / "kept")
+    kept = run_of(path)
+    assert measured.scored["score"].tolist() == kept.scored["score"].tolist()
+    lines = json.loads(GREEDY.read_text())["documents"]["s2t_arith"]
+    assert format_documents(parse_documents(lines)) == lines  # committed results are kept as they were
 
 
 def test_the_order_of_documents_changes_nothing(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import pytest
 from s2t_eval.engine import Finish, Request, Result, Usage
 from s2t_eval.model_wrappers.response_cache import TimedResult
 from s2t_eval.model_wrappers.telemetry import Telemetry, total_telemetry
+from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.compare import Rules, compare, failures
 from s2t_eval.report.compare_text import markdown
+from s2t_eval.report.costs import costs, tokens_per_correct
 from s2t_eval.report.runs import read_runs
 from tests.report.test_compare import exit_code
 from tests.report_helpers import BASELINES, EMBEDDED, edited, run_to
@@ -29,6 +31,57 @@ def telemetry(content: dict[str, Any]) -> dict[str, Any]:
 def resumed(tmp_path: Path) -> Path:
     """As a run that was killed after 40 of 300 texts was written."""
     return edited(GREEDY, tmp_path / "greedy.json", lambda c: telemetry(c).update(texts=260, tokens=9000))
+
+
+def two_tasks(content: dict[str, Any]) -> None:
+    """As if the run had been one of `--tasks s2t_arith,other`, which took as much again."""
+    for name in ("results", "configs", "versions", "n-samples", "higher_is_better", "documents"):
+        content[name]["other"] = content[name]["s2t_arith"]
+    for name in ("texts", "tokens"):
+        telemetry(content)[name] *= 2
+
+
+def test_costs_of_two_tasks_are_not_those_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Against a baseline of two tasks, one task passed `--fail_on cost` with up to twice its tokens."""
+    base = edited(GREEDY, tmp_path / "base" / "both.json", two_tasks)
+
+    def only(kept: str) -> Any:
+        def change(content: dict[str, Any]) -> None:
+            two_tasks(content)
+            left_out = {"other", "s2t_arith"} - {kept}
+            for name in ("results", "configs", "versions", "n-samples", "higher_is_better", "documents"):
+                for task in left_out:
+                    del content[name][task]
+            telemetry(content)["texts"] //= 2
+
+        return change
+
+    for task in ("s2t_arith", "other"):
+        edited(GREEDY, tmp_path / "new" / f"{task}.json", only(task))
+    assert exit_code(base, tmp_path / "new") == 0
+    text = capsys.readouterr().out
+    assert "Costs were not compared where the two results files hold different tasks" in text
+    assert "s2t_arith (300), other (300) against other (300)" in text
+    assert exit_code(base, tmp_path / "new", "--fail_on", "cost") == 2
+    assert "run the same tasks with one command, or leave out --fail_on cost" in capsys.readouterr().err
+    assert exit_code(base, base, "--fail_on", "cost") == 0
+    assert "Costs were not" not in capsys.readouterr().out
+
+
+def test_costs_of_a_file_are_those_of_a_problem_only_with_all_of_its_tasks(tmp_path: Path) -> None:
+    """A newer run replaced one task's; the file's tokens were divided by the problems of the other."""
+    both = edited(GREEDY, tmp_path / "both.json", two_tasks)
+    runs = read_runs([both])
+    [row] = costs(arrange(runs)).to_dict("records")
+    assert (row["problems"], row["tokens"]) == (600, 34.0)
+    edited(GREEDY, tmp_path / "newer.json", lambda content: content.update(date=content["date"] + 1))
+    part = read_runs([tmp_path])
+    assert sorted((run.task, run.name) for run in part) == [("other", "both"), ("s2t_arith", "newer")]
+    [row] = costs(arrange(part)).to_dict("records")
+    assert (row["tasks"], row["problems"]) == ("Arith (embedded)", 300)
+    assert tokens_per_correct(runs) == pytest.approx(20_400 / 266)
+    [other] = (run for run in part if run.name == "both")
+    assert tokens_per_correct([other]) != tokens_per_correct([other])
 
 
 def test_costs_of_a_part_are_unknown(resumed: Path, capsys: pytest.CaptureFixture[str]) -> None:
