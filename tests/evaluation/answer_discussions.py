@@ -12,6 +12,35 @@ EGGS = "**Problem:** Janet's ducks lay 16 eggs per day. She uses 7 and sells the
 SOLVE = "**Problem:** Solve $2x=4$."
 
 NUMBER = {
+    "the last sentence": [
+        ("18", "She has 16 - 7 = 9 eggs, so she makes 18 dollars.", RIGHT),
+        ("26", "Tom pays 26 dollars for his 4 tickets in total.", RIGHT),
+        ("40", "The price drops from $50 to $40.", RIGHT),
+        ("40", "The price is reduced from $50 to $40.", RIGHT),
+        ("40", "It lasts from 30 to 40.", WRONG),
+        ("1250", "So the total is \\$1{,}250.", RIGHT),
+        ("1250", "\\[ 250 \\times 5 = 1{,}250 \\]\n\nSo the total is \\$1{,}250.", RIGHT),
+        ("1250", "So the total is **1 250** dollars.", RIGHT),
+        ("3", "So she needs **3** bolts for 2 chairs and 1 table.", RIGHT),
+        ("18", "The **3 kids** get 6 each, so there are 18.", RIGHT),
+        ("18", "**Total for 3 kids:** 18", RIGHT),
+        ("21", "So there are 21 people.\n\n**Note:** If 3 more came, there would be 24.", RIGHT),
+        ("18", "Janet makes $18 a day.\n\nExplanation: 16 - 3 - 4 = 9 eggs, and each costs $2.", RIGHT),
+        ("18", "18\n\n**Reasoning:** The 9 eggs cost $2 each.", RIGHT),
+        ("36", "Each pack holds 12 pens. There are 3.\n\nExplanation: 12 * 3 = 36.", RIGHT),
+    ],
+    "other cases behind the answer": [
+        ("18", "The answer is 18. If she also sold the 3 eggs she eats, the answer would be 24.", RIGHT),
+        ("26", "The answer is 26. However, if he had bought 5 tickets, the answer would be 32.5.", RIGHT),
+        ("26", "The answer is 26. If he bought one more, then the answer would be 32.5.", RIGHT),
+        ("21", "If 3 more came, the answer would be 24. But nobody came, so the answer is 21.", RIGHT),
+        ("18", "Multiplying 9 by 2, the answer would be 18.", RIGHT),
+        ("18", "If we multiply 9 by 2, the answer would be 18.", RIGHT),
+        ("18", "\\boxed{18}\n\nIf she sold 3 more, the answer would be 24.", RIGHT),
+        ("24", "\\boxed{18}\n\nIf she sold 3 more, the answer would be 24.", WRONG),
+        ("18", "18 is the answer. 24 would be the answer if she also sold the 3 eggs.", RIGHT),
+        ("18", "The answer would be 18 dollars.", RIGHT),
+    ],
     "restated and further problems": [
         (
             "18",
@@ -21,7 +50,7 @@ NUMBER = {
         ("18", f"Here are the 3 steps.\n\n{EGGS}\n\n**Solution:** 9 * 2 = 18.\n\n**Answer:** 18", RIGHT),
         (
             "18",
-            f"This problem involves 2 steps.\n\n{EGGS}\n\n**Solution:** 9 eggs are left, which sell for 18 dollars.",
+            f"This problem involves 2 steps.\n\n{EGGS}\n\n**Solution:** 9 eggs are left. They sell for 18 dollars.",
             RIGHT,
         ),
         (
@@ -118,13 +147,31 @@ LETTER = {
         ("C", "The answer is A. Wait, that is wrong: I forgot friction. Option C is correct.", RIGHT),
         ("C", "The answer is A... Actually, no. C is correct.", RIGHT),
     ],
+    "comparisons and values": [
+        ("C", "The value is 11.9 N, which is closest to option C.", RIGHT),
+        ("C", "The value is 11.9 N, which is closest to (C).", RIGHT),
+        ("C", "The computed value 11.9 matches option C (12 N).", RIGHT),
+        ("C", "The computed value 11.9 matches option C (12 newtons).", RIGHT),
+        ("D", "After checking, option D (19.6 J) is correct.", RIGHT),
+        ("J", "The energy of 19.6 J is correct.", NONE),
+        ("J", "The energy (19.6 J) is correct.", NONE),
+        (
+            "C",
+            "- **A**: This is true but irrelevant.\n- **B**: This is false.\n- **C**: This is the correct answer.",
+            RIGHT,
+        ),
+        ("C", "A) is true of mammals only.\nB) is false.\nC) is correct.\nD) is false.", RIGHT),
+        ("D", "A is correct in that costs fall. Yet D is the best answer.", RIGHT),
+        ("C", "Answer: C. Option A is the correct choice only for metals.", RIGHT),
+        ("D", "The most suitable option is (D), while (B) is suitable for children.", RIGHT),
+    ],
     "statements of the problem and names": [
         ("B", "I is true and II is false. The answer is (B).", RIGHT),
         ("B", "I is true, II is false. So the answer must be B.", RIGHT),
         ("B", "Only I is true, so (B).", RIGHT),
         ("B", "Statement I is correct but statement II is not. Hence, B.", RIGHT),
         ("I", "Statement I is correct.", NONE),
-        ("I", "(I) is true and (II) is false.", NONE),
+        ("I", "I is true and II is false.", NONE),
         ("B", "I believe the answer is B, as I would be right to say that it is heavier.", RIGHT),
         ("I", "(I) is the correct answer. Option A is true, but irrelevant.", RIGHT),
         ("I", "Option I is correct.", RIGHT),
@@ -153,6 +200,19 @@ LETTER = {
 }
 
 EXPRESSION = {
+    "the last sentence": [
+        ("2, 3", "Dividing yields $x=2$ or $x=3$.", RIGHT),
+        ("12", "So there are **12 ways** to seat $4$ people.", RIGHT),
+        ("5", "So **$f$ is even** and there are $5$ roots.", RIGHT),
+        ("12", "The **number of ways** is $12$.", RIGHT),
+        ("\\frac{3}{2}", "Dividing by $2$ yields $x=\\frac{3}{2}$, or $x = 1.5$.", RIGHT),
+        ("2, 3", "Factoring yields $x=2$, or $x = 3$.", RIGHT),
+        ("\\text{Monday}", "Thus, the answer is **Monday**, since $100 \\equiv 2 \\pmod 7$.", RIGHT),
+        ("\\text{Evelyn}", "The answer is Evelyn because $5 > 3$.", RIGHT),
+        ("4", "The answer is correct because $2+2=4$.", NONE),
+        ("4", "So there are **4** positive divisors of $6$.", RIGHT),
+        ("4", "$4$\n\nExplanation: $6 = 2 \\cdot 3$.", RIGHT),
+    ],
     "restated and further problems": [
         ("2", f"To solve for $x$, we restate:\n\n{SOLVE}\n\n**Solution:** $\\boxed{{2}}$", RIGHT),
         ("2", f"To solve for $x$, we restate:\n\n{SOLVE}\n\n**Solution:** $x = 2$.", RIGHT),

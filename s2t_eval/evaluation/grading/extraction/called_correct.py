@@ -12,11 +12,14 @@ from typing import NamedTuple
 from s2t_eval.evaluation.grading.extraction.letter_markup import strip_markup
 from s2t_eval.evaluation.grading.extraction.statements import COUNTERFACTUAL
 
-VERB = r"""(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|are(?:\s+(?:both|all))?|seems(?:\s+to\s+be)?|appears\s+to\s+be|looks)"""
+VERB = (
+    r"(?:is|are(?:\s+(?:both|all))?|(?:must|has\s+to|should|would|appears\s+to)\s+be"
+    r"|seems(?:\s+to\s+be)?|looks)"
+)
 CALLED_CORRECT = re.compile(
     rf"""{VERB}\s+(?:(?!partly|partially|technically|factually|generally|superficially|only)\w+ly\s+)?(?:the\s+)?(?:only\s+)?
     (?:(?:most|single|one)\s+)?(?P<quality>correct|right|best|true|appropriate|accurate|intended|suitable|likely)\b
-    (?P<answer>\s+(?:answer|option|choice|one)\b)?
+    (?P<answer>\s+(?:answer|option|choice|one)\b)?+
     (?!\s+(?:if|when|only|unless|that|for\s+\w+\s+but|in\s+(?:general|part|some|theory|principle|isolation))\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -28,7 +31,7 @@ CONCESSION = re.compile(
 """The rest of a sentence that calls an option true and yet rejects it."""
 LAST_LETTER = re.compile(r"(?:^|[\s,:;])([(\[]?)([A-J])[)\]]?\s*$")
 LABELLED_LETTER = re.compile(
-    r"(?:([(\[])([A-J])[)\]]|\b(?:option|choice|answer|statement)\s+[(\[]?((?-i:[A-J]))[)\]]?(?![\w'’]))(?:[.:)]?\s+[^.,;:()]{1,60})?\s*$",
+    r"(?:([(\[])([A-J])[)\]]|\b(?:option|choice|answer|statement)\s+[(\[]?((?-i:[A-J]))[)\]]?(?![\w'’]))(?:[.:)]?\s+[^.,;:()]{1,60}|\s*\([^()]{1,60}\))?\s*$",
     re.I,
 )
 """A letter before `is correct`, optionally with the text of its option in between."""
@@ -36,10 +39,12 @@ WORD_BEFORE = re.compile(r"([A-Za-z’']+)\s+$")
 NOT_NAMES = re.compile(
     r"""(?:so|thus|hence|therefore|then|only|just|and|or|but|that|because|since|while|whereas|although|though|think|believe|say|conclude|see|know
     |clearly|obviously|also|both|either|finally|overall|actually|as|if|is|are|be|why|means?|guess|conclusion|option|options|choice|choices
-    |answer|answers|letter|letters|statement|statements|to|of|for|with|from|by|than|not|now|hand|here|words|fact|sum|course|indeed)$""",
+    |answer|answers|letter|letters|statement|statements|to|of|for|with|from|by|than|not|now|hand|here|yet|still|even|maybe|perhaps|however|until|when|where|which|\w+ly|words|fact|sum|course|indeed)$""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Words before a letter; behind another word, a bare letter is part of a name: `hepatitis B`, `point A`."""
+UNIT_BEFORE = re.compile(r"\d\s*$")
+"""A number before a letter, which is its unit: `19.6 J`."""
 OPTION_LABEL = re.compile(r"\b(?:option|choice|answer|letter)\s+[(\[]?$", re.I)
 ROMAN_NUMERAL = re.compile(r"(?<![A-Za-z])(?:II|III|IV)(?![A-Za-z])")
 OPTION_DOT = re.compile(r"(?:^|[\s*(])[A-J]\.\s[^.]*$")
@@ -88,7 +93,10 @@ def letters_called_correct(text: str) -> list[CalledLetter]:
 
 def _letter_before(before: str, has_numerals: bool) -> str | None:
     """The letter that a phrase such as `is correct` refers to."""
-    match = LAST_LETTER.search(before) or LABELLED_LETTER.search(before)
+    last = LAST_LETTER.search(before)
+    if last is not None and UNIT_BEFORE.search(before[: last.start(2)]):
+        last = None
+    match = last or LABELLED_LETTER.search(before)
     if match is None:
         return None
     *_, index = (index for index in range(1, len(match.groups()) + 1) if match[index])

@@ -23,7 +23,9 @@ CHOICE_LABEL = (
     r"(?:option|choice|answers?|letter|statement)\s*(?:is\s*)?[:#]?\s*)?"
 )
 BRACKETED_LETTER = re.compile(
-    rf"\s*{CHOICE_LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])", re.I
+    rf"\s*{CHOICE_LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])"
+    r"|\s*(?:the\s+)?(?:option|choice)\s+((?-i:[A-J]))(?=\s+\()",
+    re.I,
 )
 BARE_LETTER = re.compile(
     rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s*\((?![a-z]{{2,}}\s))(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
@@ -68,7 +70,7 @@ CHOICE_PHRASE = re.compile(
         (?:it|this|that|which|he|answer)(?:\s+(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|can\s+only\s+be)|['’]s)
         |has\s+to\s+be|must\s+be
         |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer)
-        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|consistent)(?:\s+(?:to|with))?
+        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|consistent)(?:\s+(?:to|with))?|(?:closest|nearest)\s+to
         |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
         |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)\w+){0,3}?\s+(?:is|would\s+be|must\s+be)
         |let['’]?s\s+(?:go\s+with|choose|pick|select)
@@ -97,7 +99,7 @@ LINE_PREFIX = re.compile(
 
 
 def extract_choice_letter(reply: Reply) -> str | None:
-    """Return the letter of the last box or statement, otherwise the one called correct, chosen or standing alone.
+    """Return the letter of the last box or statement, otherwise one called correct, chosen or standing alone.
 
     A letter that is called correct or true overrides an earlier box or statement only if the reply takes that
     back. Several letters at once (`A and B`) are returned together, and match no gold letter.
@@ -125,7 +127,7 @@ def _stated_letters(reply: Reply) -> list[tuple[int, str]]:
 
 
 def _corrected_letter(text: str, start: int, called: list[CalledLetter]) -> str | None:
-    """The last letter that is called correct after the answer at a position is taken back; None without one."""
+    """The last letter called correct after the answer at a position is taken back; None without one."""
     withdrawal = WITHDRAWAL.search(text, start)
     later = [call.letter for call in called if withdrawal is not None and call.start > withdrawal.start()]
     return later[-1] if later else None
@@ -143,7 +145,7 @@ def _letter_in_statement(statement: Statement) -> str | None:
     line, _ = strip_filler(strip_markup(line))
     if is_negated(line):
         return None
-    line = re.sub(r"^(?:both|either|only|all\s+of)\s+", "", line)
+    line = re.sub(r"^(?:both|either|only|all\s+of)\s+|^[-–•>]\s+", "", line)
     return _leading_letter(line, is_boxed=False) or _letter_after_value(line)
 
 
@@ -214,7 +216,7 @@ def _letter_of_line(line: str) -> str | None:
 
 
 def _chosen_letter(reply: Reply) -> tuple[int, str] | None:
-    """The position of the last sentence and the letter that the last sentence selects: `So it has to be C`, `which matches option (C)`."""
+    """Position and chosen letter of the last sentence: `So it has to be C`, `matches option (C)`."""
     for sentence in reversed(reply.sentences):
         text = strip_markup(sentence.content[-MAX_SENTENCE_LENGTH:])
         for match in reversed(list(CHOICE_PHRASE.finditer(text))):

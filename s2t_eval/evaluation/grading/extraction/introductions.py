@@ -14,12 +14,12 @@ from s2t_eval.evaluation.grading.extraction.spans import Span, box_spans
 from s2t_eval.evaluation.grading.extraction.statements import Statement
 
 INTERJECTION = re.compile(
-    r"(?:sure(?:\s+thing)?|certainly|absolutely|definitely|of\s+course|ok(?:ay)?|alright|all\s+right|great|gladly|understood|got\s+it|hello|hi"
-    r"|thank\s+you|thanks|welcome|no\s+problem)\b",
+    r"(?:sure(?:\s+thing)?|certainly|absolutely|definitely|of\s+course|ok(?:ay)?|alright|all\s+right|great|gladly"
+    r"|understood|got\s+it|hello|hi|thank\s+you|thanks|welcome|no\s+problem)\b",
     re.I,
 )
-ACTION = r"""(?:re-?state|re-?phrase|re-?write|re-?read|read|break|solve|find|determine|calculate|compute|analy[sz]e|understand|identify|look
-    |start|begin|go|follow|use|work|think|set|consider|clarify|need|want|answer|show|do|proceed|tackle|approach|walk|dive|examine|explain
+ACTION = r"""(?:re-?state|re-?phrase|re-?write|re-?read|read|break|solve|find
+    |determine|calculate|compute|analy[sz]e|understand|identify|look|start|begin|go|follow|use|work|think|set|consider|clarify|need|want|answer|show|do|proceed|tackle|approach|walk|dive|examine|explain
     |figure|know|define|denote|apply|provide|list|note|recall|translate|summari[sz]e|help)\b(?!\s+that\b)"""
 ANNOUNCEMENT = re.compile(
     rf"""[^=]*\b(?:let['’]?s|let\s+us|let\s+me|(?:we\s+are|we['’]re)\s+(?:asked|given|told|looking|to)|you\s+(?:asked|want)
@@ -34,7 +34,7 @@ ANNOUNCEMENT = re.compile(
 )
 """Start of a sentence that says what follows, or describes the problem."""
 CONCLUSION = re.compile(
-    r"\b(?:so(?!,?\s+(?:let|that)\b)|thus|hence|therefore|answer\s+is|we\s+(?:get|have(?!\s+(?:to|been))|find))\b",
+    r"\b(?:so(?!,?\s+(?:let|that|I|we\s+(?:have|need|want|are|can|will))\b)|thus|hence|therefore|answer\s+is|we\s+(?:get|have(?!\s+(?:to|been))|find))\b",
     re.I,
 )
 HEADING = re.compile(
@@ -65,8 +65,8 @@ def introduces_problem(text: str, sentences: Sequence[Span], start: int, after: 
         sentences: its sentences.
         start: where the part after its last label of this kind and the restated problem behind that begins;
             0 without such a label.
-        after: the text from the label on. A box in it is the answer: a reply that boxes its answers would have
-            boxed an earlier one.
+        after: the text from the label on. A box in it is the answer: a reply that boxes its answers
+            would have boxed an earlier one.
     """
     if box_spans(after):
         return True
@@ -94,7 +94,7 @@ def is_announcement(sentence: str, mark: str = "", line: str = "") -> bool:
     text = LIST_MARKER.sub("", sentence).strip("*_ ")
     if re.fullmatch(r"\d{1,2}", text) and mark == "." and line.strip("*_ .") != text:
         return True  # the number of a list item
-    if not text or text.endswith(":") and not re.search(r"\d\s*$|=", text.rstrip(":*_ ")):
+    if not text or (text.endswith(":") and not re.search(r"\d\s*$|=", text.rstrip(":*_ "))):
         return True
     if INTERJECTION.match(text) and (mark == "!" or len(text.split()) <= 2):
         return True

@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from s2t_eval.evaluation.generated import was_truncated
-from s2t_eval.evaluation.grading.extraction.introductions import introduces_problem, states_answer
+from s2t_eval.evaluation.grading.extraction.introductions import (
+    introduces_problem,
+    is_announcement,
+    states_answer,
+)
 from s2t_eval.evaluation.grading.extraction.remarks import is_about_answer, is_remark
 from s2t_eval.evaluation.grading.extraction.spans import Span, box_spans, find_sentences
 from s2t_eval.evaluation.grading.extraction.statements import Statement, find_statements
@@ -30,6 +34,10 @@ NEXT_QUESTION = re.compile(
     re.MULTILINE,
 )
 QUESTION_LINE = re.compile(r"[*_\s]*[^\n]*")
+REASONS = re.compile(
+    r"[.!]?[\s*_#>-]*(?:explanation|reason(?:ing)?|justification|rationale)\b[*_\s]*:", re.IGNORECASE
+)
+"""A heading that separates an answer from the explanation behind it."""
 MAX_CUTS, MAX_BOXES = 8, 200
 BOX_JOINER = re.compile(
     r"[\s$.]{0,9}(?:\\[)\]]\s?)?(?:[,;&]|and|or|\\(?:text|mbox)\{\s?(?:and|or)\s?\}|,\s?(?:and|or))\s?(?:\\[(\[]|\$)?\s?(?:\w{1,9}(?:_\{?\w\}?)?\s?=)?\s?(?:\\[(\[]|\$)?\s?"
@@ -79,8 +87,17 @@ class Reply:
     def answer_sentences(self) -> list[Span]:
         """The sentences that may contain the answer: those that are not remarks.
 
-        If every sentence is a remark, those that do not assess the answer.
+        If every sentence is a remark, those that do not assess the answer. If the first sentence has a
+        number, and the heading of an explanation follows it, that sentence alone.
         """
+        first = self.sentences[0] if self.sentences else None
+        if (
+            first is not None
+            and REASONS.match(self.text, first.end)
+            and re.search(r"\d", first.content)
+            and not is_announcement(first.content)
+        ):
+            return [first]
         answer_sentences = [part for part in self.sentences if not is_remark(part.content)]
         return answer_sentences or [part for part in self.sentences if not is_about_answer(part.content)]
 

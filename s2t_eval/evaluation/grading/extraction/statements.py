@@ -38,7 +38,10 @@ HEADING = re.compile(
     re.I | re.MULTILINE,
 )
 ANSWER_TAG = re.compile(r"<(/?)(?:final_?)?answer>|\[(/?)(?:FINAL_)?ANSWER\]", re.I)
-OTHER_THAN_CORRECT = r"(?:wrong|incorrect|false|invalid|second|next|worst|least|opposite|other|alternative|tempting|common|popular|usual|naive|intuitive|\S*-known)"
+OTHER_THAN_CORRECT = (
+    r"(?:wrong|incorrect|false|invalid|second|next|worst|least|opposite|other|alternative|tempting|common|popular"
+    r"|usual|naive|intuitive|\S*-known)"
+)
 INVERTED = re.compile(
     rf"""(?<![\w\\]){COPULA}\s+(?:\w+ly\s+|thus\s+|indeed\s+|therefore\s+)?(?:the|our|my)\s+(?:(?!{OTHER_THAN_CORRECT}\s)[\w-]+\s+){{0,3}}?
     (?:answer|choice|option|solution)\b(?!\s*[:=]|\s+(?:is|are|choices)\b)""",
@@ -50,7 +53,7 @@ HYPOTHETICAL = re.compile(
 PAST = r"were|was|had|did|sold|bought|gave|got|made|took|paid|came|went|ate|spent|kept|lost|ran|left|\w{2,}ed"
 COUNTERFACTUAL = re.compile(rf"\bif\b[^.;\n]*\b(?:{PAST})\b[^.;\n]*$", re.I)
 """The start of a sentence about another case: "If she sold 3 more, the answer would be 24"."""
-CONDITION = re.compile(r"\s+(?:only\s+)?(?:if|when|unless|most|many)\b", re.I)
+CONDITION = re.compile(r"\s+(?:only|if|when|unless|most|many)\b", re.I)
 FINAL_ANSWER = re.compile(r"\bfinal\s+answer", re.I)
 PARAGRAPH_END = re.compile(r"[.!?]?[*_\s]{0,4}(?:\n[^\S\n]*\n|\Z)")
 MAX_STATEMENTS, MAX_PHRASE_LENGTH, MAX_LINE_LENGTH = 64, 1500, 400
