@@ -13,6 +13,7 @@ SOLVE = "**Problem:** Solve $2x=4$."
 
 NUMBER = {
     "the last sentence": [
+        ("30", "It takes 30 minutes for her 3 rounds.", RIGHT),
         ("18", "She has 16 - 7 = 9 eggs, so she makes 18 dollars.", RIGHT),
         ("26", "Tom pays 26 dollars for his 4 tickets in total.", RIGHT),
         ("40", "The price drops from $50 to $40.", RIGHT),
@@ -89,6 +90,11 @@ NUMBER = {
             "To buy 16 glasses, he needs to pay $64.\n\nQuestion: Tom has 3 pens and buys 4.\nAnswer: 7",
             RIGHT,
         ),
+        (
+            "77",
+            "Let us now calculate what is left: 1500 - 1423 = 77 euros\n\nQuestion: Tom has 3 pens and buys 4.\nAnswer: 7",
+            RIGHT,
+        ),
         ("3", "We need 3 bolts.\n\nQuestion: Tom has 3 pens and buys 4.\nAnswer: 7", RIGHT),
         (
             "18",
@@ -134,6 +140,12 @@ LETTER = {
         ("D", "The answer is (D), as both A and C are correct.", RIGHT),
     ],
     "true but rejected": [
+        ("E", "Looking at each option, (E) seems right. (F) is true but vague.", RIGHT),
+        ("C", "C is correct, but not A.", RIGHT),
+        ("E", "**E. 25 m/s**\n\nOption F is correct for twice the time.", RIGHT),
+        ("E", "E\n\nOption F is correct for twice the time.", RIGHT),
+        ("B", "**A. Mitosis**\nThis is wrong.\n\n**B. Meiosis**\nOption B is correct.", RIGHT),
+        ("B", "A. This is incorrect because it divides.\n\nOption B is correct.", RIGHT),
         ("C", "Option A is true, but it does not explain this. So I choose C.", RIGHT),
         ("C", "Option A is correct but incomplete. Therefore, the best choice is (C).", RIGHT),
         ("C", "Option C is correct. Option A is partially correct because it omits the cost.", RIGHT),

@@ -25,7 +25,7 @@ CALLED_CORRECT = re.compile(
 )
 CONCESSION = re.compile(
     r"(?:\s+\w+){0,3}?\s*[,;]?\s*\b(?:but|yet|though|however)\s+(?:it|this|that|they|not\b(?!\s+[(\[]?[A-J]\b)|does|do|fails?|lacks?|only|less"
-    r"|too|i[nmr]{1,2}\w{4,}|un\w{4,})\b",
+    r"|too|i[nmr]{1,2}\w{4,}|un\w{4,}|(?![A-J]\b)\w+(?=\s*(?:[.,;]|$)))\b",
     re.I,
 )
 """The rest of a sentence that calls an option true and yet rejects it."""

@@ -91,6 +91,8 @@ OPTION_SUBJECT = re.compile(
     r"[\s,:*_]*(?:(?:option|choice)\s+)?(?:[(\[]\s*[A-J]\s*[)\]]|(?-i:[A-HJ]\b|I(?=\W*$))(?!['’]))", re.I
 )
 """A letter as the subject of a statement: `Option A is too broad` does not state an answer."""
+OPTION_LINE = re.compile(r"[\s>#]*(?:\*\*[^*\n]+\*\*|[*_`\"(\[$]*[A-J][)\]$*_`\".]*)[^\S\n]*\n")
+"""A first line that consists of an option, before its discussion."""
 LINE_PREFIX = re.compile(
     r"^(?:\d{1,2}[.)]\s|(?:assistant|response|output|model|bot|AI)\s?:\s*|A\s?:\s+(?=\(?[A-J]\)?(?:[.:)\s]|$)))",
     re.I,
@@ -114,9 +116,10 @@ def extract_choice_letter(reply: Reply) -> str | None:
         start, letter = sorted(answers, key=lambda answer: answer[0])[-1]
         return _corrected_letter(reply.text, start, called) or letter
     chosen = _chosen_letter(reply)
-    if called:
+    standalone = _standalone_letter(reply.text)
+    if called and not (standalone and OPTION_LINE.match(reply.text)):
         return chosen[1] if chosen is not None and chosen[0] > called[-1].start else called[-1].letter
-    return _standalone_letter(reply.text) or (chosen[1] if chosen is not None else None)
+    return standalone or (chosen[1] if chosen is not None else None)
 
 
 def _stated_letters(reply: Reply) -> list[tuple[int, str]]:

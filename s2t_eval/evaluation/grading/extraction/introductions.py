@@ -28,20 +28,22 @@ ANNOUNCEMENT = re.compile(
     |(?:we|I)\s+(?:first\s+|now\s+)?(?:re-?state|re-?phrase|start|begin))\b
     |(?:in\s+)?(?:this|the|your|our)\s+(?:\w+\s+){{0,2}}?(?:problem|question|exercise|task|scenario|puzzle)\b
     |here(?:['’]s|\s+is|\s+are)\b|(?:below|the\s+following)\s+(?:is|are)\b
-    |(?:first(?:ly)?|start|begin|follow|read|consider|restate|restating|understand(?:ing)?|analy[sz](?:e|ing|is))\b
-    |(?:given|known|data|facts?|conditions?|information)(?:\s+\w+)?\s*[*_]*:""",
+    |(?:first(?:ly)?|start|begin|follow|read|consider|restate|restating|understand(?:ing)?|analy[sz](?:e|ing|is))\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Start of a sentence that says what follows, or describes the problem."""
+GIVEN = re.compile(r"(?:given|known|data|facts?|conditions?|information)(?:\s+\w+)?\s*[*_]*:", re.I)
 CONCLUSION = re.compile(
-    r"\b(?:so(?!,?\s+(?:let|that|I|we\s+(?:have|need|want|are|can|will))\b)|thus|hence|therefore|answer\s+is|we\s+(?:get|have(?!\s+(?:to|been))|find))\b",
+    r"\b(?:so(?!,?\s+(?:let|that|I|we\s+(?:have|need|want|are|can|will))\b)|thus|hence|therefore|answer\s+is"
+    r"|we\s+(?:get|have(?!\s+(?:to|been))|find))\b|:.*=",
     re.I,
 )
 HEADING = re.compile(
-    r"(?:(?:step|part|phase)\b[^=]*$|.*\b(?:problem|question|solution|approach|introduction|overview|explanation|understanding|analysis|restat\w*|steps?|given)\b"
-    r"[^=]{0,30}$)",
+    r"(?:(?:step|part|phase)\b[^=]*$|.*\b(?:problem|question|solution|approach|introduction|overview|explanation"
+    r"|understanding|analysis|restat\w*|steps?|given)\b[^=]{0,30}$)",
     re.I,
 )
+STEP = re.compile(r"(?:step|part|phase)\s*\d+[^=\d$\\]*$", re.I)
 IS_HEADING = re.compile(r"\s*(?:#{1,6}\s|(?:\d+[.)]\s*)?\*\*[^*\n]+\*\*:?\s*$)")
 LIST_MARKER = re.compile(r"^(?:[#>\s*_-]+|\d{1,2}[.)]\s+)+")
 MAX_LINE = 200
@@ -100,7 +102,9 @@ def is_announcement(sentence: str, mark: str = "", line: str = "") -> bool:
         return True
     if mark == "!" and not re.search(r"\d|[$\\]", text):
         return True
-    if IS_HEADING.match(line) and HEADING.match(text):
+    if STEP.match(text) or (IS_HEADING.match(line) and HEADING.match(text)):
+        return True
+    if GIVEN.match(text):
         return True
     return ANNOUNCEMENT.match(text) is not None and CONCLUSION.search(text) is None
 

@@ -65,7 +65,7 @@ CONVERSION = re.compile(
 )
 """A measure in two units that is converted to one: `1 hour and 20 minutes is 80 minutes`."""
 REFERENCE_TO_GIVEN = re.compile(
-    r"\b(?:after|over|during|in|for|from|within|with|per|at|on|by|of)\s+(?:the|those|these|all)\s+(?:(?:first|last|next|remaining|other|same|whole)\s+)?$",
+    r"\b(?:after|over|during|in|for|from|within|with|per|at|on|by|of)\s+(?:the|those|these|all|his|her|its|their)\s+(?:(?:first|last|next|remaining|other|same|whole)\s+)?$",
     re.I,
 )
 """Text before a number that was given in the problem: `45 miles at the end of the 4 hours`."""

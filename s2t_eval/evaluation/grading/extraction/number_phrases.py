@@ -108,7 +108,7 @@ def last_number(sentence: str) -> NumberReading | None:
     that_is = THAT_IS.search(sentence)
     if that_is and len(re.findall(r"\d[\d.,]*", sentence[: that_is.start()])) > 1:
         sentence = that_is["value"]
-    if (conclusion := CONCLUSION.search(sentence)) and has_number(conclusion["value"]):
+    if (conclusion := CONCLUSION.match(sentence)) and has_number(conclusion["value"]):
         sentence = conclusion["value"]
     sentence = _without_explanation(sentence)
     sides = EQUALS_SIGN.split(sentence)
