@@ -116,8 +116,8 @@ def _answer_in_phrase(phrase: str) -> MathReading | None:
         return None
     if boxes := box_spans(phrase):
         return MathReading(boxes[-1].content, True, False)
-    if words := WORDS_WITH_REASON.match(phrase):
-        return MathReading(words[1], False, False)
+    if reasoned := WORDS_WITH_REASON.match(phrase):
+        return MathReading(reasoned[1], False, False)
     if spans := math_spans(phrase):
         return _answer_in_formulas(phrase, spans, is_approximate)
     if yes_or_no := YES_OR_NO.match(phrase):
