@@ -15,6 +15,7 @@ from s2t_eval.evaluation.grading.extraction.spans import box_spans
 from s2t_eval.evaluation.grading.numbers.arithmetic import evaluate_arithmetic
 from s2t_eval.evaluation.grading.numbers.parsing import format_number, parse_number
 from s2t_eval.evaluation.grading.thinking import MARKERS, opens_thought, without_thoughts
+from tests.evaluation.answer_discussions import DISCUSSIONS
 from tests.evaluation.answer_replies import REPLIES
 from tests.evaluation.answer_second_replies import SECOND_REPLIES
 from tests.evaluation.answer_variants import VARIANTS
@@ -25,6 +26,11 @@ VERDICTS = {True: "right", False: "wrong", None: "timeout"}
 Pair = tuple[str, str, str]
 TABLES = {
     **{f"{rule}: {kind}": (rule, pairs) for rule, kinds in VARIANTS.items() for kind, pairs in kinds.items()},
+    **{
+        f"{rule}: {kind}": (rule, pairs)
+        for rule, kinds in DISCUSSIONS.items()
+        for kind, pairs in kinds.items()
+    },
     **{f"{rule}: replies": (rule, pairs) for rule, pairs in REPLIES.items()},
     **{f"{rule}: second replies": (rule, pairs) for rule, pairs in SECOND_REPLIES.items()},
 }

@@ -9,23 +9,23 @@ from __future__ import annotations
 import re
 from itertools import chain
 
+from s2t_eval.evaluation.grading.extraction.called_correct import CalledLetter, letters_called_correct
+from s2t_eval.evaluation.grading.extraction.letter_markup import strip_markup
 from s2t_eval.evaluation.grading.extraction.remarks import is_negated, is_remark, strip_filler
 from s2t_eval.evaluation.grading.extraction.reply import Reply
 from s2t_eval.evaluation.grading.extraction.spans import MARKUP_CHARACTERS, nonempty_lines
+from s2t_eval.evaluation.grading.extraction.statements import Statement
 
 MAX_SENTENCE_LENGTH = 2000
 """Characters at the end of the last sentence that are searched; degenerate text has unbounded sentences."""
-MARKUP = re.compile(
-    r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mathsf|mathcal|bm|boldsymbol|boxed|fbox|underline|mbox|rm|bf|large|Large)\s*(?=[{\s])"
-    r"|\\[()\[\],;:! ]|\\(?:left|right|q?quad)(?![a-z])|[${}`\"“”~*]|(?<![A-Za-z\d}])_+|_+(?=[\s.)\]]|$)|\\\\"
-)
-QUOTED_LETTER = re.compile(r"['‘](\(?[A-Ja-j]\)?)['’](?![A-Za-z])")
 CHOICE_LABEL = (
     r"(?:(?:the\s+)?(?:(?:correct|right|best|final|answer)\s+)*"
     r"(?:option|choice|answers?|letter|statement)\s*(?:is\s*)?[:#]?\s*)?"
 )
 BRACKETED_LETTER = re.compile(
-    rf"\s*{CHOICE_LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])", re.I
+    rf"\s*{CHOICE_LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])"
+    r"|\s*(?:the\s+)?(?:option|choice)\s+((?-i:[A-J]))(?=\s+\()",
+    re.I,
 )
 BARE_LETTER = re.compile(
     rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s*\((?![a-z]{{2,}}\s))(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
@@ -70,7 +70,7 @@ CHOICE_PHRASE = re.compile(
         (?:it|this|that|which|he|answer)(?:\s+(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|can\s+only\s+be)|['’]s)
         |has\s+to\s+be|must\s+be
         |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer)
-        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|consistent)(?:\s+(?:to|with))?
+        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|consistent)(?:\s+(?:to|with))?|(?:closest|nearest)\s+to
         |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
         |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)\w+){0,3}?\s+(?:is|would\s+be|must\s+be)
         |let['’]?s\s+(?:go\s+with|choose|pick|select)
@@ -80,64 +80,75 @@ CHOICE_PHRASE = re.compile(
     )\b|\bi\.e\.)\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
     re.IGNORECASE | re.VERBOSE,
 )
-CALLED_CORRECT = re.compile(
-    r"""(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|are(?:\s+(?:both|all))?|seems(?:\s+to\s+be)?|appears\s+to\s+be|looks)\s+(?:\w+ly\s+)?(?:the\s+)?(?:only\s+)?(?:(?:most|single|one)\s+)?
-    (?:correct|right|best|true|appropriate|accurate|intended|suitable|likely)\b(?!\s+(?:if|when|only|that|for\s+\w+\s+but))""",
+WITHDRAWAL = re.compile(
+    r"""\b(?:wait|correction|sorry|apologi[sz]e|on\s+second\s+thought|(?:made|was)\s+a\s+mistake|mistaken|reconsider(?:ing)?
+    |re-?check(?:ing)?|re-?examin(?:e|ing)|re-?evaluat(?:e|ing)|(?:this|that|it)\s+(?:is|was|seems)\s+(?:wrong|incorrect))\b
+    |(?:[.!?…\n]\s*)(?:actually|no)\b|\bno[,.!:]""",
     re.IGNORECASE | re.VERBOSE,
 )
-LAST_LETTER = re.compile(r"(?:^|[\s,:;])[(\[]?([A-J])[)\]]?\s*$")
-LABELLED_LETTER = re.compile(
-    r"(?:[(\[]([A-J])[)\]]|\b(?:option|choice|answer|statement)\s+[(\[]?((?-i:[A-J]))[)\]]?(?![\w'’]))(?:[.:)]?\s+[^.,;:()]{1,60})?\s*$",
-    re.I,
+"""Words by which a reply takes an answer back."""
+OPTION_SUBJECT = re.compile(
+    r"[\s,:*_]*(?:(?:option|choice)\s+)?(?:[(\[]\s*[A-J]\s*[)\]]|(?-i:[A-HJ]\b|I(?=\W*$))(?!['’]))", re.I
 )
-"""A letter before `is correct`, optionally with the text of its option in between."""
-OPTION_DOT = re.compile(r"(?:^|[\s*(])[A-J]\.\s[^.]*$")
-PRECEDING_LETTER = re.compile(
-    r"(?:^|[\s(])((?-i:[A-J]))[)\]]?\s*(?:,|and|or|&|/)\s*(?:(?:option|choice)\s+)?[(\[]?$", re.I
-)
+"""A letter as the subject of a statement: `Option A is too broad` does not state an answer."""
+OPTION_LINE = re.compile(r"[\s>#]*(?:\*\*[^*\n]+\*\*|[*_`\"(\[$]*[A-J][)\]$*_`\".]*)[^\S\n]*\n")
+"""A first line that consists of an option, before its discussion."""
 LINE_PREFIX = re.compile(
     r"^(?:\d{1,2}[.)]\s|(?:assistant|response|output|model|bot|AI)\s?:\s*|A\s?:\s+(?=\(?[A-J]\)?(?:[.:)\s]|$)))",
     re.I,
 )
 """Prefixes of a line that consists of a letter: a list number, a speaker, `A:` after `Q:`."""
-NEITHER = re.compile(r"\bneither\b", re.I)
-HYPOTHETICAL = re.compile(r"\b(?:if|whether|suppose|assum\w*|unless|why|that)\b[^.,;:\n]*$", re.I)
 
 
 def extract_choice_letter(reply: Reply) -> str | None:
-    """Return the letter of the last box or statement, otherwise the standalone or finally chosen letter.
+    """Return the letter of the last box or statement, otherwise one called correct, chosen or standing alone.
 
-    Several letters at once (`A and B`) are returned together, and match no gold letter.
+    A letter that is called correct or true overrides an earlier box or statement only if the reply takes that
+    back. Several letters at once (`A and B`) are returned together, and match no gold letter.
 
     Example:
-        >>> extract_choice_letter(Reply("The answer is (C)."))
+        >>> extract_choice_letter(Reply("The answer is (C). Option A is true, but irrelevant."))
         'C'
     """
+    called = letters_called_correct(reply.text)
+    answers = _stated_letters(reply) + [(call.start, call.letter) for call in called if call.is_answer]
+    if answers:
+        start, letter = sorted(answers, key=lambda answer: answer[0])[-1]
+        return _corrected_letter(reply.text, start, called) or letter
+    chosen = _chosen_letter(reply)
+    standalone = _standalone_letter(reply.text)
+    if called and not (standalone and OPTION_LINE.match(reply.text)):
+        return chosen[1] if chosen is not None and chosen[0] > called[-1].start else called[-1].letter
+    return standalone or (chosen[1] if chosen is not None else None)
+
+
+def _stated_letters(reply: Reply) -> list[tuple[int, str]]:
+    """Positions and letters of the boxes and statements."""
     boxed = [(box.start, _letter_in_box(box.content)) for box in reply.boxes]
-    stated = [(candidate.start, _letter_in_statement(candidate.line)) for candidate in reply.statements]
-    called_correct = [(start, letter) for start, letter in _letters_called_correct(reply.text)]
-    candidates = [
-        candidate
-        for candidate in sorted(chain(boxed, stated, called_correct), key=lambda candidate: candidate[0])
-        if candidate[1] is not None
-    ]
-    if candidates:
-        return candidates[-1][1]
-    return _standalone_letter(reply.text) or _chosen_letter(reply)
+    stated = [(statement.start, _letter_in_statement(statement)) for statement in reply.statements]
+    return [(start, letter) for start, letter in chain(boxed, stated) if letter is not None]
+
+
+def _corrected_letter(text: str, start: int, called: list[CalledLetter]) -> str | None:
+    """The last letter called correct after the answer at a position is taken back; None without one."""
+    withdrawal = WITHDRAWAL.search(text, start)
+    later = [call.letter for call in called if withdrawal is not None and call.start > withdrawal.start()]
+    return later[-1] if later else None
 
 
 def _letter_in_box(content: str) -> str | None:
     """The letter in a box, optionally with its option's text, but not at the start of a formula."""
-    return _leading_letter(_strip_markup(content), is_boxed=True)
+    return _leading_letter(strip_markup(content), is_boxed=True)
 
 
-def _letter_in_statement(line: str) -> str | None:
-    if "\\boxed" in line:
-        return None  # boxes are handled by `_letter_in_box`
-    line, _ = strip_filler(_strip_markup(line))
+def _letter_in_statement(statement: Statement) -> str | None:
+    line = statement.line
+    if OPTION_SUBJECT.match(statement.subject) or "\\boxed" in line:
+        return None  # called correct or not, or handled by `_letter_in_box`
+    line, _ = strip_filler(strip_markup(line))
     if is_negated(line):
         return None
-    line = re.sub(r"^(?:both|either|only|all\s+of)\s+", "", line)
+    line = re.sub(r"^(?:both|either|only|all\s+of)\s+|^[-–•>]\s+", "", line)
     return _leading_letter(line, is_boxed=False) or _letter_after_value(line)
 
 
@@ -191,28 +202,10 @@ def _letter_after_value(line: str) -> str | None:
     return letters[0] if len(set(letters)) == 1 else ", ".join(dict.fromkeys(letters))
 
 
-def _letters_called_correct(text: str) -> list[tuple[int, str]]:
-    """Positions and letters of phrases such as `(C) is the correct answer` or `Option C must be right`."""
-    letters = []
-    for phrase in CALLED_CORRECT.finditer(text):
-        line = text[max(0, phrase.start() - 120) : phrase.start()].rsplit("\n", 1)[-1]
-        before = _strip_markup(
-            re.split(r"(?<=[^\s.][.!?])\s", line)[-1] if not OPTION_DOT.search(line) else line
-        )
-        is_question = "?" in text[phrase.end() : phrase.end() + 60].split("\n")[0].split(".")[0]
-        match = LAST_LETTER.search(before) or LABELLED_LETTER.search(before)
-        if match is None or is_question or HYPOTHETICAL.search(before) or NEITHER.search(before):
-            continue
-        letter = next(group for group in match.groups() if group).upper()
-        preceding = PRECEDING_LETTER.search(before[: match.start(match.lastindex or 0)])
-        letters.append((phrase.start(), f"{preceding[1]}, {letter}" if preceding else letter))
-    return letters
-
-
 def _standalone_letter(text: str) -> str | None:
     """The letter that is the first or the last line, if no line consists of a different letter."""
     texts = [
-        _strip_markup(LINE_PREFIX.sub("", line.content.strip(MARKUP_CHARACTERS + "#>-=→⇒∴")))
+        strip_markup(LINE_PREFIX.sub("", line.content.strip(MARKUP_CHARACTERS + "#>-=→⇒∴")))
         for line in nonempty_lines(text)
     ]
     letters = [_letter_of_line(line) for line in texts]
@@ -225,23 +218,14 @@ def _letter_of_line(line: str) -> str | None:
     return _leading_letter(strip_filler(line)[0], is_boxed=True)
 
 
-def _chosen_letter(reply: Reply) -> str | None:
-    """The letter that the last sentence selects: `So it has to be C`, `which matches option (C)`."""
+def _chosen_letter(reply: Reply) -> tuple[int, str] | None:
+    """Position and chosen letter of the last sentence: `So it has to be C`, `matches option (C)`."""
     for sentence in reversed(reply.sentences):
-        text = _strip_markup(sentence.content[-MAX_SENTENCE_LENGTH:])
+        text = strip_markup(sentence.content[-MAX_SENTENCE_LENGTH:])
         for match in reversed(list(CHOICE_PHRASE.finditer(text))):
             rest = text[match.end() :]
             if not is_negated(rest) and (letter := _leading_letter(rest, is_boxed=False)) is not None:
-                return letter
+                return sentence.start, letter
         if not is_remark(sentence.content):
             return None
     return None
-
-
-def _strip_markup(text: str) -> str:
-    """Remove markup around words and letters."""
-    text = QUOTED_LETTER.sub(r"\1", text)
-    previous = None
-    while previous != text:
-        previous, text = text, MARKUP.sub(lambda m: " " if m[0] in ("~", r"\ ", r"\,") else "", text)
-    return re.sub(r"\(\s*\(([A-Ja-j])\)\s*\)", r"(\1)", text).strip()

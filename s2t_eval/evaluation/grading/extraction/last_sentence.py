@@ -22,6 +22,7 @@ from s2t_eval.evaluation.grading.extraction.spans import (
     MARKUP_CHARACTERS,
     Span,
     display_value,
+    emphasised_part,
     math_spans,
 )
 from s2t_eval.evaluation.grading.numbers.parsing import format_number, number_values, parse_number
@@ -46,6 +47,9 @@ def answer_in_last_sentence(reply: Reply) -> str | None:
     if not reply.answer_sentences:
         return None
     sentence = reply.answer_sentences[-1]
+    emphasised = emphasised_part(sentence.content[-MAX_LENGTH:])
+    if emphasised is not None and parse_number(emphasised) is not None:
+        return emphasised
     phrase, _ = strip_filler(EMPTY_BOX.sub("", sentence.content[-MAX_LENGTH:]))
     phrase = _without_part_of_whole(phrase)
     spans = math_spans(phrase)
@@ -93,6 +97,9 @@ def _values_of_one_name(phrase: str, spans: list[Span]) -> str | None:
         ):
             break
         group.insert(0, span)
+    values = {parse_number(span.content) for span in group}
+    if len(values) == 1 and None not in values:
+        return display_value(group[0].content)  # `$x = \frac{3}{2}$, or $x = 1.5$`
     return ", ".join(span.content for span in group) if len(group) > 1 else None
 
 

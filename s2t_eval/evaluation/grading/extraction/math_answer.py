@@ -37,6 +37,10 @@ PLACEHOLDER = re.compile(
     r"(?:\\(?:text|textbf|mathrm)\{)?(?:(?:the|your|my|final|correct|answer|here|result|value|solution|in|box|goes)[\s_]*)+\}?|(?:\\[lc]?dots|\.{2,}|…|\?+|_+)|[Xx]{2,}",
     re.I,
 )
+WORDS_WITH_REASON = re.compile(
+    r"(?:(?:an?|the)\s+)?([A-Za-z-]{2,}(?:\s+[A-Za-z-]{2,})?)[*_]{0,3},?\s+(?:because|since)\b", re.I
+)
+"""An answer in words with a reason behind: `Monday, since $100 \\equiv 2 \\pmod 7$`."""
 YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?=\s*[,.;:—–]|\s+because\b|\s*$)", re.I)
 PROSE_WORD = re.compile(
     r"\b(?:is|are|was|were|be|we|I|you|he|she|they|it|let|have|has|had|get|gets|find|use|using|can|cannot|will|that|this|there|which|because|if|then)\b|^(?:to|that|by|in|at|from|with|for|on|obtained|found)\b|[:?]",
@@ -112,6 +116,8 @@ def _answer_in_phrase(phrase: str) -> MathReading | None:
         return None
     if boxes := box_spans(phrase):
         return MathReading(boxes[-1].content, True, False)
+    if reasoned := WORDS_WITH_REASON.match(phrase):
+        return MathReading(reasoned[1], False, False)
     if spans := math_spans(phrase):
         return _answer_in_formulas(phrase, spans, is_approximate)
     if yes_or_no := YES_OR_NO.match(phrase):

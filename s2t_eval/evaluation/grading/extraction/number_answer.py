@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from s2t_eval.evaluation.grading.extraction.number_phrases import (
+    MAX_LENGTH,
     NumberReading,
     has_number,
     last_number,
@@ -12,7 +13,13 @@ from s2t_eval.evaluation.grading.extraction.number_phrases import (
 )
 from s2t_eval.evaluation.grading.extraction.remarks import is_assessment, strip_filler
 from s2t_eval.evaluation.grading.extraction.reply import Reply
-from s2t_eval.evaluation.grading.extraction.spans import Span, display_value, math_spans, unclosed_box
+from s2t_eval.evaluation.grading.extraction.spans import (
+    Span,
+    display_value,
+    emphasised_part,
+    math_spans,
+    unclosed_box,
+)
 from s2t_eval.evaluation.grading.extraction.statements import MAX_STATEMENTS, Statement
 from s2t_eval.evaluation.grading.numbers.number_words import parse_number_words
 from s2t_eval.evaluation.grading.numbers.parsing import format_number
@@ -96,6 +103,9 @@ def _last_number(reply: Reply) -> str | None:
     for sentence in reversed(reply.answer_sentences):
         if "\\boxed" not in sentence.content and has_number(sentence.content):
             text = _without_list_marker(reply, sentence)
+            emphasised = read_number(emphasised_part(text[-MAX_LENGTH:]) or "", is_boxed=False)
+            if emphasised is not None and emphasised.is_number:
+                return emphasised.answer
             reading = read_number(text, is_boxed=False)
             if reading is None or not reading.is_whole:
                 reading = _number_at_end(text)

@@ -65,7 +65,7 @@ CONVERSION = re.compile(
 )
 """A measure in two units that is converted to one: `1 hour and 20 minutes is 80 minutes`."""
 REFERENCE_TO_GIVEN = re.compile(
-    r"\b(?:after|over|during|in|for|from|within|with|per|at|on|by|of)\s+(?:the|those|these|all)\s+(?:(?:first|last|next|remaining|other|same|whole)\s+)?$",
+    r"\b(?:after|over|during|in|for|from|within|with|per|at|on|by|of)\s+(?:the|those|these|all|his|her|its|their)\s+(?:(?:first|last|next|remaining|other|same|whole)\s+)?$",
     re.I,
 )
 """Text before a number that was given in the problem: `45 miles at the end of the 4 hours`."""
@@ -74,6 +74,16 @@ AFTER_ACTION = re.compile(
     r"\b(?:after|by|from)\s+\w+ing\s+(?:(?:the|all|her|his|their|those|these|remaining)\s+)*$", re.I
 )
 RANGE_START = re.compile(r"\b(?:between|from)\s*$", re.I)
+CHANGE = re.compile(
+    r"\b(?:drop|fall|fell|decreas|reduc|lower|increas|rais|rise|rose|grow|grew|go|went|chang|mov)[a-z]*\s+from\s*$",
+    re.I,
+)
+"""Text before the first of two values in time: `the price drops from 50 to 40`."""
+CONCLUSION = re.compile(
+    r".*[,;]\s*(?:and\s+)?(?:so|thus|hence|therefore)\b(?!\s+(?:that|on|far|forth)\b)(?P<value>.+)$",
+    re.I | re.S,
+)
+"""The conclusion of a sentence: `She has 16 - 7 = 9 eggs, so she makes 18 dollars`."""
 UNIT_FAMILIES = (
     {"hour", "hr", "h", "minute", "min", "second", "sec", "s", "day", "week", "month", "year"},
     {"foot", "feet", "ft", "inch", "inches", "in", "yard", "mile"},

@@ -9,9 +9,11 @@ from typing import NamedTuple
 from s2t_eval.evaluation.grading.extraction.number_patterns import (
     AFTER_ACTION,
     BREAKDOWN,
+    CHANGE,
     CLOCK,
     COLOUR_COMMAND,
     COMPOUND_WORD,
+    CONCLUSION,
     CONVERSION,
     DISPLAY_MARKUP,
     EQUALS_SIGN,
@@ -106,6 +108,8 @@ def last_number(sentence: str) -> NumberReading | None:
     that_is = THAT_IS.search(sentence)
     if that_is and len(re.findall(r"\d[\d.,]*", sentence[: that_is.start()])) > 1:
         sentence = that_is["value"]
+    if (conclusion := CONCLUSION.match(sentence)) and has_number(conclusion["value"]):
+        sentence = conclusion["value"]
     sentence = _without_explanation(sentence)
     sides = EQUALS_SIGN.split(sentence)
     if len(sides) > 1 and (reading := _number_in_equation(sides, is_boxed=False)) is not None:
@@ -135,6 +139,7 @@ def _strip_styling(phrase: str) -> str:
     phrase = phrase[:MAX_LENGTH]
     if "=" not in phrase:
         phrase = phrase.replace(" – ", " — ")  # a dash between clauses, but a minus in equations
+    phrase = re.sub(r"(?<=\d)\{,\}(?=\d{3})", ",", phrase)  # LaTeX for a separator without a space
     phrase = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])", "×", normalise_characters(phrase))
     phrase = DISPLAY_MARKUP.sub(" ", UNIT_FRACTION.sub(" units", COLOUR_COMMAND.sub("", phrase)))
     phrase = (
@@ -262,8 +267,11 @@ def _is_range(text: str, numbers: list[WrittenNumber]) -> bool:
         return False
     between = text[numbers[-2].end : numbers[-1].start]
     is_choice = re.fullmatch(r"\s*(?:[a-z]+\s+)?or\s*\$?", between, re.I)
-    is_range = re.fullmatch(r"\s*(?:[a-z]+\s+)?(?:and|to)\s*\$?", between, re.I) and RANGE_START.search(
-        text[: numbers[-2].start]
+    before = text[: numbers[-2].start]
+    is_range = (
+        re.fullmatch(r"\s*(?:[a-z]+\s+)?(?:and|to)\s*\$?", between, re.I)
+        and RANGE_START.search(before)
+        and not CHANGE.search(before)
     )
     return bool(is_choice or is_range)
 
@@ -274,7 +282,7 @@ def _is_price_count(text: str, numbers: list[WrittenNumber]) -> bool:
     behind = text[numbers[-1].end :]
     is_money = re.match(r"\s*(?:dollars?|cents?|euros?|pounds|rupees)\b", between, re.I)
     linked = re.search(
-        r"\b(?:for|in|over|within|after|from|per|every|on|each)\s+(?:the\s+|all\s+|those\s+|these\s+)?$",
+        r"\b(?:for|in|over|within|after|from|per|every|on|each)\s+(?:the\s+|all\s+|those\s+|these\s+|his\s+|her\s+|its\s+|their\s+)?$",
         between,
         re.I,
     )

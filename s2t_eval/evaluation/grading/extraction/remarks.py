@@ -40,7 +40,7 @@ ABOUT_ANSWER = re.compile(
 """Start of a sentence that assesses or describes the answer."""
 READER_ADDRESS = re.compile(
     r"""[\s*_\#>~-]*(?:
-    I\s+(?:hope|am\s+(?:sure|confident|certain))|hope|let\s+me\s+know|feel\s+free|please|thank|is\s+there|if\s+you
+    I\s+(?:hope|am\s+(?:sure|confident|certain))|hope|let\s+me\s+know|feel\s+free|please|thank|is\s+there|if\s+you|note\s*[*_]*:
     |do\s+you|would\s+you|any\s+(?:other|more)?\s*questions|checks?\b|checking|(?:double[-\s]?)check|verif|to\s+(?:verify|check)
     |we\s+(?:can\s+)?(?:verify|check|double)|q\.?\s?e\.?\s?d|done|as\s+(?:desired|required|claimed|expected|needed)
     |note\s+that\s+(?:the|this|our)\s+(?:answer|solution|result)|good\s+luck|have\s+a

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from s2t_eval.evaluation.generated import was_truncated
+from s2t_eval.evaluation.grading.extraction.introductions import (
+    introduces_problem,
+    is_announcement,
+    states_answer,
+)
 from s2t_eval.evaluation.grading.extraction.remarks import is_about_answer, is_remark
 from s2t_eval.evaluation.grading.extraction.spans import Span, box_spans, find_sentences
 from s2t_eval.evaluation.grading.extraction.statements import Statement, find_statements
@@ -28,6 +33,11 @@ NEXT_QUESTION = re.compile(
     r"^[^\S\n]{0,9}(?:[#*>]{1,6}\s?)?(?:(?:Question|Q|Human|User|Instruction|Input)|(?:Problem|Exercise)(?:\s*\d+)?)(?:\*\*)?\s?[:：]",
     re.MULTILINE,
 )
+QUESTION_LINE = re.compile(r"[*_\s]*[^\n]*")
+REASONS = re.compile(
+    r"[.!]?[\s*_#>-]*(?:explanation|reason(?:ing)?|justification|rationale)\b[*_\s]*:", re.IGNORECASE
+)
+"""A heading that separates an answer from the explanation behind it."""
 MAX_CUTS, MAX_BOXES = 8, 200
 BOX_JOINER = re.compile(
     r"[\s$.]{0,9}(?:\\[)\]]\s?)?(?:[,;&]|and|or|\\(?:text|mbox)\{\s?(?:and|or)\s?\}|,\s?(?:and|or))\s?(?:\\[(\[]|\$)?\s?(?:\w{1,9}(?:_\{?\w\}?)?\s?=)?\s?(?:\\[(\[]|\$)?\s?"
@@ -77,8 +87,17 @@ class Reply:
     def answer_sentences(self) -> list[Span]:
         """The sentences that may contain the answer: those that are not remarks.
 
-        If every sentence is a remark, those that do not assess the answer.
+        If every sentence is a remark, those that do not assess the answer. If the first sentence has a
+        number, and the heading of an explanation follows it, that sentence alone.
         """
+        first = self.sentences[0] if self.sentences else None
+        if (
+            first is not None
+            and REASONS.match(self.text, first.end)
+            and re.search(r"\d", first.content)
+            and not is_announcement(first.content)
+        ):
+            return [first]
         answer_sentences = [part for part in self.sentences if not is_remark(part.content)]
         return answer_sentences or [part for part in self.sentences if not is_about_answer(part.content)]
 
@@ -87,7 +106,8 @@ def extract_answer(text: str, extract: Callable[[Reply], str | None]) -> str | N
     """Preprocess a response and apply an extraction function to it.
 
     A base model often continues with another question after its answer. Stock tasks prevent this with stop
-    strings; here the response is cut at that question if an answer was found before it.
+    strings; here the response is cut at that question if its problem was answered before it. A response that
+    introduces and restates its own problem is read to its end.
 
     Args:
         text: the response; a `GeneratedText` records whether it was truncated.
@@ -105,11 +125,23 @@ def extract_answer(text: str, extract: Callable[[Reply], str | None]) -> str | N
     visible = DETACHED_EXPONENT.sub(_attached_exponent, HTML_TAG.sub("", EMOJI.sub("", visible)))
     if turn := USER_TURN.search(visible):
         visible = visible[: turn.start()]
-    for cut in list(NEXT_QUESTION.finditer(visible))[:MAX_CUTS]:
-        before = visible[: cut.start()]
-        if before.strip() and (answer := extract(Reply(before))) is not None:
+    for before in _answered_parts(visible):
+        if (answer := extract(before)) is not None:
             return answer
     return extract(Reply(visible, was_truncated(text)))
+
+
+def _answered_parts(text: str) -> Iterator[Reply]:
+    """The parts before a question that answer a problem, and do not only restate it."""
+    restated = 0
+    for cut in list(NEXT_QUESTION.finditer(text))[:MAX_CUTS]:
+        before = Reply(text[: cut.start()])
+        if states_answer(before.boxes, before.statements) or not introduces_problem(
+            before.text, before.sentences, restated, text[cut.start() :]
+        ):
+            yield before
+        line = QUESTION_LINE.match(text, cut.end())
+        restated = line.end() if line else cut.end()
 
 
 def _attached_exponent(match: re.Match[str]) -> str:

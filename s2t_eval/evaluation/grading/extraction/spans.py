@@ -22,6 +22,11 @@ MAX_INLINE_LENGTH = 2000
 SENTENCE_END = re.compile(r"(?<=[^\s.\\])[.!?。](?=[*_\"'”)\]]{0,4}(?:\s|$))|。|\n")
 ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|approx|resp|Dr|Mr|Mrs|Ms|St|No|Eq|Fig)|\b[ap]\.m)$", re.I)
 ROW_BREAK = re.compile(r"\\begin\{|\\end\{|\\\\(?:\[[^\]\n]{0,20}\])?")
+BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*(?!\*)")
+FURTHER_ASSERTION = re.compile(
+    r"[=:]|\b(?:so|thus|hence|therefore|is|are|was|were|has|have|gets?|gives?|makes?|costs?|equals?|leaves?|means?)\b",
+    re.I,
+)
 MARKUP_CHARACTERS = " \t\r\n*_`\"'"
 
 
@@ -131,6 +136,19 @@ def find_sentences(text: str) -> list[Span]:
             spans.append(Span(begin, end, content))
         begin = end if mark is None else mark.end()
     return spans
+
+
+def emphasised_part(sentence: str) -> str | None:
+    """The only bold part of a sentence; None if there are several, or if the sentence asserts more behind it.
+
+    Example:
+        >>> emphasised_part("So there are **4** positive divisors of 6")
+        '4'
+    """
+    parts = list(BOLD.finditer(sentence))
+    if len(parts) != 1 or FURTHER_ASSERTION.search(sentence, parts[0].end()):
+        return None
+    return parts[0][1].strip()
 
 
 def nonempty_lines(text: str) -> Iterator[Span]:

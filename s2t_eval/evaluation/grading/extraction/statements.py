@@ -38,14 +38,22 @@ HEADING = re.compile(
     re.I | re.MULTILINE,
 )
 ANSWER_TAG = re.compile(r"<(/?)(?:final_?)?answer>|\[(/?)(?:FINAL_)?ANSWER\]", re.I)
+OTHER_THAN_CORRECT = (
+    r"(?:wrong|incorrect|false|invalid|second|next|worst|least|opposite|other|alternative|tempting|common|popular"
+    r"|usual|naive|intuitive|\S*-known)"
+)
 INVERTED = re.compile(
-    rf"""(?<![\w\\]){COPULA}\s+(?:\w+ly\s+|thus\s+|indeed\s+|therefore\s+)?(?:the|our|my)\s+(?:[\w-]+\s+){{0,3}}?
+    rf"""(?<![\w\\]){COPULA}\s+(?:\w+ly\s+|thus\s+|indeed\s+|therefore\s+)?(?:the|our|my)\s+(?:(?!{OTHER_THAN_CORRECT}\s)[\w-]+\s+){{0,3}}?
     (?:answer|choice|option|solution)\b(?!\s*[:=]|\s+(?:is|are|choices)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
 HYPOTHETICAL = re.compile(
     r"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine)\b[^.,;:\n]*$", re.I
 )
+PAST = r"were|was|had|did|sold|bought|gave|got|made|took|paid|came|went|ate|spent|kept|lost|ran|left|\w{2,}ed"
+COUNTERFACTUAL = re.compile(rf"\bif\b[^.;\n]*\b(?:{PAST})\b[^.;\n]*$", re.I)
+"""The start of a sentence about another case: "If she sold 3 more, the answer would be 24"."""
+CONDITION = re.compile(r"\s+(?:only|if|when|unless|most|many)\b", re.I)
 FINAL_ANSWER = re.compile(r"\bfinal\s+answer", re.I)
 PARAGRAPH_END = re.compile(r"[.!?]?[*_\s]{0,4}(?:\n[^\S\n]*\n|\Z)")
 MAX_STATEMENTS, MAX_PHRASE_LENGTH, MAX_LINE_LENGTH = 64, 1500, 400
@@ -64,6 +72,7 @@ class Statement(NamedTuple):
         is_certain: whether it mentions an answer; a "result" or a "solution" may be an intermediate one.
         is_heading: whether it follows a colon or a heading, after which a derivation may begin.
         is_final: whether it follows "Final answer:" and ends its paragraph; default False.
+        subject: the words between "answer" or "option" and the verb: " to part (b) "; default empty.
     """
 
     start: int
@@ -73,6 +82,7 @@ class Statement(NamedTuple):
     is_certain: bool
     is_heading: bool
     is_final: bool = False
+    subject: str = ""
 
 
 def find_statements(text: str, sentences: Sequence[Span] | None = None) -> list[Statement]:
@@ -91,7 +101,11 @@ def find_statements(text: str, sentences: Sequence[Span] | None = None) -> list[
     candidates = [*_tagged_statements(text), *_inverted_statements(text, sentences)]
     for match in _introductions(text):
         index = bisect_right(starts, match.end()) - 1
-        if index >= 0 and match.end() < sentences[index].end and not _is_hypothetical(text, match.start()):
+        if (
+            index >= 0
+            and match.end() < sentences[index].end
+            and not _is_hypothetical(text, match.start(), match.groupdict().get("verb") or "")
+        ):
             candidates.append(_statement(text, match, sentences[index].end))
     steps = [step.start() for step in STEP_HEADING.finditer(text)]
     return [
@@ -121,7 +135,14 @@ def _statement(text: str, match: re.Match[str], end: int) -> Statement:
         and PARAGRAPH_END.match(text, end) is not None
     )
     return Statement(
-        match.start(), phrase, line.strip(), end, not groups.get("weak"), not verb[:1].isalpha(), is_final
+        match.start(),
+        phrase,
+        line.strip(),
+        end,
+        not groups.get("weak"),
+        not verb[:1].isalpha(),
+        is_final,
+        groups.get("between") or "",
     )
 
 
@@ -143,7 +164,11 @@ def _inverted_statements(text: str, sentences: Sequence[Span]) -> list[Statement
     statements = []
     for sentence in sentences:
         match = INVERTED.search(text, sentence.start, sentence.end)
-        if match is None or _is_hypothetical(text, match.start()):
+        if (
+            match is None
+            or _is_hypothetical(text, match.start(), match[0])
+            or CONDITION.match(text, match.end())
+        ):
             continue
         phrase = text[max(sentence.start, match.start() - MAX_PHRASE_LENGTH) : match.start()].strip(
             MARKUP_CHARACTERS + "#>,"
@@ -154,8 +179,10 @@ def _inverted_statements(text: str, sentences: Sequence[Span]) -> list[Statement
     return statements[-MAX_STATEMENTS:]
 
 
-def _is_hypothetical(text: str, start: int) -> bool:
-    return HYPOTHETICAL.search(text, max(0, start - 60), start) is not None
+def _is_hypothetical(text: str, start: int, verb: str = "") -> bool:
+    if HYPOTHETICAL.search(text, max(0, start - 60), start) is not None:
+        return True
+    return verb.startswith("would") and COUNTERFACTUAL.search(text, max(0, start - 120), start) is not None
 
 
 def _is_assertion(text: str, statement: Statement, steps: list[int]) -> bool:

@@ -1,0 +1,20 @@
+"""Removal of the markup around words and letters."""
+
+from __future__ import annotations
+
+import re
+
+MARKUP = re.compile(
+    r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mathsf|mathcal|bm|boldsymbol|boxed|fbox|underline|mbox|rm|bf|large|Large)\s*(?=[{\s])"
+    r"|\\[()\[\],;:! ]|\\(?:left|right|q?quad)(?![a-z])|[${}`\"“”~*]|(?<![A-Za-z\d}])_+|_+(?=[\s.)\]]|$)|\\\\"
+)
+QUOTED_LETTER = re.compile(r"['‘](\(?[A-Ja-j]\)?)['’](?![A-Za-z])")
+
+
+def strip_markup(text: str) -> str:
+    """Remove markup around words and letters."""
+    text = QUOTED_LETTER.sub(r"\1", text)
+    previous = None
+    while previous != text:
+        previous, text = text, MARKUP.sub(lambda m: " " if m[0] in ("~", r"\ ", r"\,") else "", text)
+    return re.sub(r"\(\s*\(([A-Ja-j])\)\s*\)", r"(\1)", text).strip()
