@@ -49,10 +49,10 @@ def measure(
     for scale in scales:
         scale_adapter(model.peft, scale)
         ranking = ranking_scores(held_out_scores(model, items, "no"), items, info.proposal_weight)
-        row = agreement_at("base", KL, tau, ranking, items, is_fired)._asdict()
+        weight = info.proposal_weight
+        row = agreement_at("base", KL, tau, ranking, items, is_fired, weight)._asdict()
         place = {"selector": selector.folder.name, "checkpoint": selector.hash}
-        weights = {"proposal_weight": info.proposal_weight, "adapter_scale": scale}
-        table.append({**row, **place, **weights, "trigger": "kl"})
+        table.append({**row, **place, "adapter_scale": scale, "trigger": "kl"})
     return pd.DataFrame(table)[["selector", *KEYS, *AGREEMENT]]
 
 

@@ -151,10 +151,10 @@ def agreement_at(
     greedy_agrees = (best == 0).numpy() & is_fired
     steps = int(is_fired.sum())
     by_text = [_by_text(flags, items) for flags in (agrees, is_fired, greedy_agrees)]
-    share, interval = share_of_gain(by_text[0], by_text[1], by_text[2], resamples=RESAMPLES)
-    shares = [None if math.isnan(value) else value for value in (share, *interval)]
+    expected, interval = share_of_gain(by_text[0], by_text[1], by_text[2], resamples=RESAMPLES)
+    share, low, high = (None if math.isnan(value) else value for value in (expected, *interval))
     agree, greedy_agree = float(agrees.sum() / steps), float(greedy_agrees.sum() / steps)
-    return Agreement(proposer, key, tau, steps, agree, greedy_agree, *shares, proposal_weight)
+    return Agreement(proposer, key, tau, steps, agree, greedy_agree, share, low, high, proposal_weight)
 
 
 def _by_text(values: np.ndarray, items: Sequence[Item]) -> np.ndarray:
