@@ -65,7 +65,7 @@ def forms_enabled(forms: Forms) -> Iterator[None]:
         yield
     finally:
         for layer, _ in enabled:
-            vars(layer).pop("forward", None)
+            layer.__dict__.pop("forward", None)
 
 
 def rotary_attention(

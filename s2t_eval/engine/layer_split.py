@@ -85,7 +85,7 @@ def _skipped(layers: list[nn.Module]) -> Iterator[None]:
         yield
     finally:
         for layer in layers:
-            vars(layer).pop("forward", None)
+            layer.__dict__.pop("forward", None)
 
 
 def _unchanged(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:

@@ -118,11 +118,11 @@ def fast_products(
             chosen.append((linear, partial(transposed_linear, linear)))
     try:  # Ctrl-C may come between two layers
         for linear, form in chosen:
-            linear.forward = form  # type: ignore[method-assign]
+            linear.forward = form  # type: ignore[method-assign, assignment]
         yield
     finally:
         for linear, _ in chosen:
-            vars(linear).pop("forward", None)
+            linear.__dict__.pop("forward", None)
 
 
 def packed_linear(linear: nn.Linear, packed: Packed, states: Tensor) -> Tensor:
