@@ -108,7 +108,7 @@ def test_at_the_rate_one_every_step_fires() -> None:
     assert counts(every)["realised_rate"] == 1
     name, model_args = RUNS["always"]
     assert texts(every) == texts(plain_run(name, **model_args))
-    local = plain_run("pps_local", selector="embedded/selector", trigger="router", tau=1.0)
+    local = evaluate("pps_local", {"selector": "embedded/selector", "trigger": "router", "tau": 1.0})
     assert counts(local)["realised_rate"] == 1 and ours(local)["policy"]["trigger"]["name"] == "always"
 
 
