@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from s2t_eval.engine.compiled_layers import Compile
 from s2t_eval.method_table import TRIGGER_NAMES
+from s2t_eval.model_wrappers.argument_checks import (
+    require_bool,
+    require_int,
+    require_number,
+    require_replayed_steps,
+)
 from s2t_eval.ranges import SEED, SHARE, Range
 from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy
@@ -337,125 +342,6 @@ class TeacherArguments(SelectionArguments, PairArguments):
         """Whether the teacher's servers are to score a chunk in one request."""
         # Calibration and labels read whole texts, under the policy that never fires.
         return self._decider(self.trigger) in ("kl", "never")
-
-
-@dataclass(frozen=True)
-class LocalArguments(SelectionArguments, ServerArguments):
-    """Arguments of `s2t_local` and `pps_local`: those of `s2t`; a teacher is read under trigger `kl` alone.
-
-    Args:
-        selector: folder of `s2t-eval train`, or a hub repository; required.
-        proposer: `tuned`: the adapted model proposes and scores (the paper). `base`: the plain student
-            proposes, and the adapted model only scores (PPS). None takes the backend's.
-        trigger: None takes the selector's default, with its tau.
-        top_k: None takes the selector's.
-        merge: merge the adapter into the weights under proposer `tuned`; without it every step also
-            computes the adapter.
-        proposal_weight: weight of the proposer's log-probability in a score. None takes the selector's
-            under proposer `base`, for which it was measured, and 0 under `tuned`.
-        adapter_scale: factor of the adapter's contribution to the student. None takes the selector's
-            under proposer `tuned`, for which it was measured, and 1 under `base`.
-        adapter: with `student_url`: name by which the servers serve the selector's adapter as a LoRA. None
-            takes the only one that they serve.
-        exported: with `student_url` and a selector that looks ahead: folder of `s2t-eval export
-            --to_reserved_rows`, the checkpoint that the servers serve; only its description is read. None
-            takes the folder from which the server loaded its model, if it is on this machine.
-    """
-
-    top_k: int | None = None  # type: ignore[assignment]
-    trigger: str | None = None  # type: ignore[assignment]
-    proposer: str | None = None
-    merge: bool = True
-    proposal_weight: float | None = None
-    adapter_scale: float | None = None
-    adapter: str | None = None
-    exported: str | None = None
-
-    def __post_init__(self) -> None:
-        self._check_ranges()
-        self._check_servers()
-        if self.proposer not in (None, "tuned", "base"):
-            raise ValueError(f"proposer: expected 'tuned' or 'base', got {self.proposer!r}")
-        require_bool("merge", self.merge)
-        for name in ("proposal_weight", "adapter_scale"):
-            value = getattr(self, name)
-            if value is not None:
-                require_number(name, value)
-                if not 0 <= value < math.inf:
-                    raise ValueError(f"{name}: expected 0 or more, got {value}")
-        if self.trigger is not None:
-            self._check_firing(self.trigger)
-        else:
-            self._check_without_trigger()
-        self._check_teacher()
-
-    def _check_without_trigger(self) -> None:
-        """Refuse what belongs to a trigger that is not named; the selector's default has its own values."""
-        if self.threshold is not None:
-            raise ValueError("threshold: it belongs to a trigger; name the trigger too, or give tau alone")
-        if self.router is not None:
-            raise ValueError(f"router={self.router}: only trigger=router uses it; name the trigger too")
-        if self.kl_direction != SelectionArguments.kl_direction:
-            raise ValueError(
-                f"kl_direction={self.kl_direction}: only trigger=kl uses it; name the trigger too, or leave "
-                "it out"
-            )
-
-    def _check_teacher(self) -> None:
-        """Refuse the trigger `kl` without a teacher, and a teacher that no trigger reads."""
-        reads_teacher = self.trigger is not None and self._decider(self.trigger) == "kl"
-        if reads_teacher and self.teacher is None:
-            raise ValueError("trigger=kl needs teacher=MODEL; a selector's own triggers need none")
-        if self.teacher is not None and not reads_teacher:
-            shown = "the selector's default trigger" if self.trigger is None else self._named(self.trigger)
-            raise ValueError(
-                f"teacher={self.teacher}: {shown} does not read it, and it would be loaded for nothing; "
-                "leave it out, or name trigger=kl"
-            )
-
-    def _check_servers(self) -> None:
-        """Refuse what only servers can have, and a concurrency where a teacher is loaded here."""
-        if self.uses_servers:
-            if self.teacher is not None:
-                self.require_own_concurrency()
-            return
-        for name in ("adapter", "exported"):
-            if getattr(self, name) is not None:
-                raise ValueError(f"{name}: it belongs to servers; give student_url=URL, or leave it out")
-
-
-def require_int(name: str, value: object, least: int) -> None:
-    """Raise `ValueError` unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-
-
-def require_bool(name: str, value: object) -> None:
-    """Raise `ValueError` unless `value` is true or false."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name}: expected True or False, got {value!r}")
-
-
-def require_replayed_steps(compile: Compile, who: str) -> None:
-    """Raise `ValueError` for compile=auto where no model has decode steps of one token for every row."""
-    if compile == "auto":
-        raise ValueError(
-            f"compile: {who} has no decode steps of one token a text, and only these are replayed, so "
-            "auto would have no effect; leave it out, or give compile=always, which compiles the decoder "
-            "layers"
-        )
-
-
-def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise `ValueError` unless `value` is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
-
-
-def require_number(name: str, value: object) -> None:
-    """Raise `ValueError` unless `value` is a number; infinities are, NaN and texts are not."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        raise ValueError(f"{name}: expected a number, got {value!r}")
 
 
 def _finite(threshold: float, trigger: str) -> float:

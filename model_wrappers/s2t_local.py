@@ -11,7 +11,7 @@ import torch
 from s2t_eval.engine import ModelRunner
 from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
 from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, AdapterSwitch, Selector, SelectorInfo
-from s2t_eval.model_wrappers.arguments import LocalArguments
+from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.model_wrappers.served_identity import folder_fingerprint, require_served
 from s2t_eval.model_wrappers.served_selector import (

@@ -16,13 +16,13 @@ from s2t_eval.methods.specreason.acceptance import StepForm, calibrated_accept
 from s2t_eval.methods.specreason.on_servers import ServedSpecReason
 from s2t_eval.methods.specreason.scores import StepScore, make_score
 from s2t_eval.methods.specreason.stepper import SPECREASON, SpecReasonDecoder
-from s2t_eval.model_wrappers.arguments import (
-    PairArguments,
+from s2t_eval.model_wrappers.argument_checks import (
     require_bool,
     require_choice,
     require_int,
     require_replayed_steps,
 )
+from s2t_eval.model_wrappers.arguments import PairArguments
 from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.base import Generator
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from s2t_eval.model_wrappers.arguments import require_int
+from s2t_eval.model_wrappers.argument_checks import require_int
 from s2t_eval.model_wrappers.quantization import require_quantization
 from s2t_eval.models.loading import devices, require_device, require_dtype
 from s2t_eval.ranges import AT_LEAST_1

@@ -20,7 +20,7 @@ from lm_eval.api.task import ConfigurableTask, Task
 
 from s2t_eval.evaluation.grading.estimators import pass_at_k
 from s2t_eval.evaluation.sandbox import Program, run_programs
-from s2t_eval.model_wrappers.arguments import require_int
+from s2t_eval.model_wrappers.argument_checks import require_int
 
 logger = logging.getLogger(__name__)
 

@@ -17,13 +17,13 @@ from s2t_eval.methods.tot.make_value import VALUES, ValueName, ValueSettings, ma
 from s2t_eval.methods.tot.search import SEARCHES, SearchName, TreeSettings
 from s2t_eval.methods.tot.values import StateValue
 from s2t_eval.methods.tot.vote import VoteValue
-from s2t_eval.model_wrappers.arguments import (
-    CommonArguments,
+from s2t_eval.model_wrappers.argument_checks import (
     require_choice,
     require_int,
     require_number,
     require_replayed_steps,
 )
+from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.harness_tasks import built_task
 from s2t_eval.ranges import NOT_NEGATIVE, SHARE

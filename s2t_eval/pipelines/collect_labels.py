@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine.progress import GenerationProgress
-from s2t_eval.model_wrappers.arguments import LocalArguments
+from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM, SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS

@@ -18,7 +18,8 @@ from sqlitedict import SqliteDict
 
 from s2t_eval.engine import Finish, Request, Result, Usage
 from s2t_eval.evaluation.generated import was_truncated
-from s2t_eval.model_wrappers.arguments import LocalArguments, SelectionArguments, TeacherArguments
+from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments
+from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.requests import Origin
 from s2t_eval.model_wrappers.response_cache import (
     CACHE_KEY,

@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 
 from s2t_eval.methods.tah.settings import TahError
-from s2t_eval.model_wrappers.arguments import (
-    LocalArguments,
-    SelectionArguments,
-    TeacherArguments,
-)
+from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments
 from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.model_wrappers.specreason import SpecReason, SpecReasonArguments

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from s2t_eval.methods.r2r_folder import R2RError
-from s2t_eval.model_wrappers.arguments import LocalArguments, SelectionArguments
+from s2t_eval.model_wrappers.arguments import SelectionArguments
+from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.r2r import R2RArguments
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import Prompting, task_prompts

@@ -17,9 +17,10 @@ from s2t_eval import cli
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.embedded import embedded_path
 from s2t_eval.method_table import BACKENDS
-from s2t_eval.model_wrappers.arguments import LocalArguments, TeacherArguments
+from s2t_eval.model_wrappers.arguments import TeacherArguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.r2r import RoadsToRome
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal

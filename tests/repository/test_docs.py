@@ -16,6 +16,7 @@ import yaml
 from s2t_eval import __version__, cli
 from s2t_eval.cli.application import CommandLine
 from s2t_eval.model_wrappers import arguments, splitting
+from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.registration import BACKENDS
 from s2t_eval.model_wrappers.specreason import SpecReasonArguments
 from s2t_eval.model_wrappers.tah import TahArguments
@@ -127,7 +128,7 @@ def test_evaluations_of_the_docs_name_models_and_arguments_that_exist() -> None:
     classes = (
         arguments.SamplingArguments,
         arguments.TeacherArguments,
-        arguments.LocalArguments,
+        LocalArguments,
         TahArguments,
         SpecReasonArguments,
         TreeArguments,
