@@ -476,7 +476,7 @@ def test_a_direct_selector_under_the_tuned_proposer_is_greedy_decoding_of_the_ad
         {"top_k": 16},
         {"warmup_tokens": 3},
         {"proposal_weight": 0.5},
-        {"teacher": TEACHER},
+        {"teacher": TEACHER, "trigger": "kl", "threshold": 1.0},
     ],
 )
 def test_arguments_of_a_selection_that_changes_no_token_are_refused(arguments: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ def test_a_candidate_behind_the_longest_text_has_room() -> None:
 class _NoCache:
     """The part of a runner that no draft here goes beyond."""
 
-    def allocate(self, rows: int, capacity: int) -> None:
+    def allocate(self, rows: int, length: int, extra_slots: int = 0) -> None:
         """Nothing is computed."""
 
 
