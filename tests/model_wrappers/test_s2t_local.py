@@ -476,7 +476,6 @@ def test_a_direct_selector_under_the_tuned_proposer_is_greedy_decoding_of_the_ad
         {"top_k": 16},
         {"warmup_tokens": 3},
         {"proposal_weight": 0.5},
-        {"teacher": TEACHER, "trigger": "kl", "threshold": 1.0},
     ],
 )
 def test_arguments_of_a_selection_that_changes_no_token_are_refused(arguments: dict[str, Any]) -> None:
@@ -489,6 +488,12 @@ def test_arguments_of_a_selection_that_changes_no_token_are_refused(arguments: d
         S2TLocal(**ARGUMENTS, selector="embedded/selector", **arguments)
     if name in ("trigger", "tau", "top_k"):  # the same arguments matter to PPS
         PPSLocal(**ARGUMENTS, selector="embedded/selector", **arguments)
+
+
+def test_a_teacher_of_a_selection_that_changes_no_token_is_refused() -> None:
+    given = {"trigger": "kl", "threshold": 1.0, "teacher": TEACHER}
+    with pytest.raises(ValueError, match=r"trigger=kl, threshold=1\.0, teacher=\S+ would have no effect"):
+        S2TLocal(**ARGUMENTS, selector="embedded/selector", **given)
 
 
 def test_s2t_local_with_a_base_proposer_is_pps_local() -> None:
