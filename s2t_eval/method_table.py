@@ -42,8 +42,10 @@ class Method:
     is_random: bool = False
 
 
+STOCK = "hf"
+"""`--model` of lm_eval's own backend."""
 METHODS = (
-    Method("hf", "Stock hf", ("hf",), "lm_eval's own hf backend"),
+    Method(STOCK, "Stock hf", (STOCK,), "lm_eval's own hf backend"),
     Method("greedy", "Greedy", ("greedy",), "the model's own argmax at every step", "greedy:Greedy"),
     Method("tuned", "Tuned", (), "a student with an adapter of its own, decoded greedily"),
     Method(

@@ -8,8 +8,8 @@ other forms keep their own layers, which reach the cache through transformers' a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2RMSNor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3RMSNorm
 
 from s2t_eval.engine.attention import Pass, Rotation, attend_joined
+from s2t_eval.models.replaced_forwards import forwards_replaced
 
 ROTARY = (LlamaAttention, Qwen2Attention, Qwen3Attention)
 """Projections, in Qwen 3 norms of the heads, rotation of whole heads, attention, projection."""
@@ -52,20 +53,14 @@ def forms_of(model: nn.Module, fused_norms: bool) -> Forms:
     return forms
 
 
-@contextmanager
-def forms_enabled(forms: Forms) -> Iterator[None]:
+def forms_enabled(forms: Forms) -> AbstractContextManager[None]:
     """Compute these layers by their functions; their own forward is restored afterwards.
 
     A layer whose forward is replaced already, because the pass leaves it out, stays replaced.
     """
-    enabled = [(layer, function) for layer, function in forms if "forward" not in vars(layer)]
-    try:  # Ctrl-C may come between two layers
-        for layer, function in enabled:
-            layer.forward = partial(function, layer)
-        yield
-    finally:
-        for layer, _ in enabled:
-            layer.__dict__.pop("forward", None)
+    return forwards_replaced(
+        [(layer, partial(function, layer)) for layer, function in forms if "forward" not in vars(layer)]
+    )
 
 
 def rotary_attention(

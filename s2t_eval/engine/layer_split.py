@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from s2t_eval.engine.attention import Pass
+from s2t_eval.models.replaced_forwards import Replacements, forwards_replaced
 
 KEPT = -1
 """In place of a layer's index: where a cache holds what entered the first layer of the upper part."""
@@ -53,7 +54,7 @@ class LayerSplit:
     @contextmanager
     def only_below(self) -> Iterator[None]:
         """Compute the lower layers only; what the pass returns has no meaning."""
-        with _skipped(self._above):
+        with forwards_replaced(_skipping(self._above)):
             yield
 
     @contextmanager
@@ -65,7 +66,7 @@ class LayerSplit:
 
         handle = self._above[0].register_forward_pre_hook(replace)
         try:
-            with _skipped(self._below):
+            with forwards_replaced(_skipping(self._below)):
                 yield
         finally:
             handle.remove()
@@ -76,16 +77,9 @@ def is_splittable(layers: nn.ModuleList) -> bool:
     return not any("forward" in vars(layer) for layer in layers)
 
 
-@contextmanager
-def _skipped(layers: list[nn.Module]) -> Iterator[None]:
-    """Let these layers return their input."""
-    try:  # Ctrl-C may come between two layers
-        for layer in layers:
-            layer.forward = _unchanged
-        yield
-    finally:
-        for layer in layers:
-            layer.__dict__.pop("forward", None)
+def _skipping(layers: list[nn.Module]) -> Replacements:
+    """What lets these layers return their input."""
+    return [(layer, _unchanged) for layer in layers]
 
 
 def _unchanged(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:

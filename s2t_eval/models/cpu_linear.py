@@ -9,8 +9,8 @@ LOG.md has the figures. Remove when torch's own linear is as fast.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -19,6 +19,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from s2t_eval.models.replaced_forwards import forwards_replaced
 
 HAS_PACKING = torch.backends.mkldnn.is_available() and all(
     hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
@@ -104,10 +106,9 @@ def packed_for(linear: nn.Linear, rows: int, packed: Mapping[nn.Linear, Packed])
     return packed.get(linear) if rows in PACKED_ROWS else None
 
 
-@contextmanager
 def fast_products(
     linears: Sequence[nn.Linear], rows: int, packed: Mapping[nn.Linear, Packed]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Use the fastest form in these linears for a forward of `rows` packed tokens."""
     chosen: list[tuple[nn.Linear, Callable[[Tensor], Tensor]]] = []
     for linear in linears:
@@ -116,13 +117,7 @@ def fast_products(
             chosen.append((linear, partial(packed_linear, linear, copy)))
         elif rows in ROWS:
             chosen.append((linear, partial(transposed_linear, linear)))
-    try:  # Ctrl-C may come between two layers
-        for linear, form in chosen:
-            linear.forward = form  # type: ignore[method-assign, assignment]
-        yield
-    finally:
-        for linear, _ in chosen:
-            linear.__dict__.pop("forward", None)
+    return forwards_replaced(chosen)
 
 
 def packed_linear(linear: nn.Linear, packed: Packed, states: Tensor) -> Tensor:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from s2t_eval.method_table import STOCK
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.run import Run
 
 UNKNOWN = "unknown"
-STOCK = "hf"
-"""`--model` of lm_eval's own backend."""
 KINDS = {"commit": "or unknown commits"}
 """Words of the message that are not the plain plural."""
 MAX_NAMES = 3

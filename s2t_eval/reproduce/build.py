@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.report.origin import STOCK
+from s2t_eval.method_table import STOCK
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import (
     asking,

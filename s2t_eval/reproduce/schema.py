@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from s2t_eval.method_table import BACKENDS
+from s2t_eval.method_table import BACKENDS, STOCK
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, SEED, require_ranges
 from s2t_eval.reproduce.parts import (
     CalibrationPart,
@@ -112,7 +112,7 @@ class MethodPart:
     trace: bool = False
 
     def __post_init__(self) -> None:
-        require_choice("model", self.model, (*sorted(BACKENDS), "hf"))
+        require_choice("model", self.model, (*sorted(BACKENDS), STOCK))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.method_table import BY_MODEL
+from s2t_eval.method_table import BY_MODEL, STOCK
 from s2t_eval.report.benchmarks import benchmark_of
-from s2t_eval.report.origin import STOCK
 from s2t_eval.reproduce.read import references
 from s2t_eval.reproduce.schema import MethodPart, Recipe
 from s2t_eval.reproduce.work import NO_WORK, Work

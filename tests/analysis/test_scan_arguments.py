@@ -81,7 +81,10 @@ def test_another_content_of_the_same_name_is_refused(name: str, tmp_path: Path) 
     ],
 )
 def test_the_same_scan_on_another_machine_is_resumed(arguments: ScanArguments, tmp_path: Path) -> None:
-    require_same_scan(finished(tmp_path), arguments)
+    folder = finished(tmp_path)
+    kept = (folder / FILE).read_bytes()
+    require_same_scan(folder, arguments)
+    assert (folder / FILE).read_bytes() == kept
 
 
 def test_a_folder_without_finished_points_takes_new_arguments(tmp_path: Path) -> None:

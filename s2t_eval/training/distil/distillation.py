@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch import nn
 from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
@@ -26,6 +26,7 @@ from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
 from s2t_eval.training.distil.texts import Item, collate, make_items
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
+from s2t_eval.training.precision import in_float32
 from s2t_eval.training.settings import ADAPTER_LR
 from s2t_eval.training.student import Student
 
@@ -96,9 +97,10 @@ def distil(
     if method.text_source == "teacher":
         outputs = _teacher_outputs(student, teacher, labels, settings, work / "teacher_texts", identity)
     torch.manual_seed(loop.seed)
-    model, result = _fit(
-        student, teacher, method, settings, train, held_out, outputs, loop, work / method.name, identity
-    )
+    with in_float32(student.model) if settings.adapter is None else nullcontext():
+        model, result = _fit(
+            student, teacher, method, settings, train, held_out, outputs, loop, work / method.name, identity
+        )
     record = _training_record(result, train, held_out, {**identity, "loop": asdict(loop)})
     info = _describe(student, teacher, model, labels, settings, record)
     _save(out, info, model, tokenizer, work)
@@ -117,10 +119,7 @@ def _fit(
     folder: Path,
     identity: Mapping[str, Any],
 ) -> tuple[DistilModel, TrainingResult]:
-    """Run the training loop; the student's weights then have the dtype that they had before."""
-    dtype = student.model.dtype
-    if settings.adapter is None:
-        student.model.float()  # in a lower precision, small updates would be rounded away
+    """Run the training loop."""
     model = DistilModel(
         student.model, teacher.model, method, settings.adapter, student.text_vocab, settings.temperature
     )
@@ -137,8 +136,6 @@ def _fit(
         folder,
         identity,
     ).run()
-    if settings.adapter is None:
-        nn.Module.to(student.model, dtype)
     return model, result
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from s2t_eval.methods.tah.checkpoint import TahInfo, save_tah
 from s2t_eval.methods.tah.settings import TOP_N, LoopedSettings, TahError
-from s2t_eval.training.loop import Loop, LoopSettings
+from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.precision import in_float32
 from s2t_eval.training.settings import ADAPTER_LR
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.held_out_metrics import depth_metrics
 from s2t_eval.training.tah.labels import LabelledText, TahLabels
-from s2t_eval.training.tah.looped import LoopedModel, cast_base
+from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.objectives import DepthTraining, StageItem, collate
 from s2t_eval.training.tah.settings import BASE_LR, DECODING_THRESHOLD
 from s2t_eval.training.tah.settings import DepthSettings as DepthSettings
@@ -54,14 +57,8 @@ def train_depths(
     labels.require_vocabulary(student.vocabulary, student.name)
     _require_fit(looped, student)
     train, held_out = labels.split(settings.held_out)
-    torch.manual_seed(loop.seed)
-    dtype = student.model.dtype
-    if looped.train_base:
-        student.model.float()  # in a lower precision, small updates would be rounded away
-    model = LoopedModel(student.model, looped, student.text_vocab)
-    stage = DepthTraining(model, settings.easy_fraction)
-    items = [item for item in map(stage.item, train) if item.weight > 0]
     _require_hard_tokens(train, held_out)
+    work = out.with_name(out.name + ".training")
     eval_items = held_out_items(held_out, settings.max_eval_texts)
     identity = {
         "stage": 1,
@@ -70,19 +67,10 @@ def train_depths(
         "looped": asdict(looped),
         "settings": asdict(settings),
     }
-    work = out.with_name(out.name + ".training")
-    result = Loop[StageItem](
-        stage,
-        items,
-        partial(collate, device=model.device),
-        lambda: depth_metrics(model, eval_items),
-        "-nll",
-        loop,
-        work / "stage-1",
-        identity,
-    ).run()
-    if looped.train_base:
-        cast_base(student.model, dtype)
+    with in_float32(student.model) if looped.train_base else nullcontext():
+        model, result = _fit(
+            student, train, eval_items, looped, loop, settings.easy_fraction, work / "stage-1", identity
+        )
     model.eval()
     record = stage_record(result, identity, loop, train, depth_metrics(model, eval_items))
     info = TahInfo(
@@ -99,6 +87,33 @@ def train_depths(
     save_tah(out, info, model.peft, None)
     shutil.rmtree(work)
     return info
+
+
+def _fit(
+    student: Student,
+    train: Sequence[LabelledText],
+    eval_items: Sequence[StageItem],
+    looped: LoopedSettings,
+    loop: LoopSettings,
+    easy_fraction: float,
+    folder: Path,
+    identity: Mapping[str, Any],
+) -> tuple[LoopedModel, TrainingResult]:
+    """Run the training loop over the texts that have a token to train on."""
+    torch.manual_seed(loop.seed)
+    model = LoopedModel(student.model, looped, student.text_vocab)
+    stage = DepthTraining(model, easy_fraction)
+    result = Loop[StageItem](
+        stage,
+        [item for item in map(stage.item, train) if item.weight > 0],
+        partial(collate, device=model.device),
+        lambda: depth_metrics(model, eval_items),
+        "-nll",
+        loop,
+        folder,
+        identity,
+    ).run()
+    return model, result
 
 
 def _require_fit(looped: LoopedSettings, student: Student) -> None:

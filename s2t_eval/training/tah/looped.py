@@ -47,14 +47,6 @@ class SlotCache:
         self.places = places
 
 
-def cast_base(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Give the student's own parameters this dtype; the adapter's keep theirs."""
-    for name, parameter in model.named_parameters():
-        if "lora_" not in name:
-            parameter.grad = None
-            parameter.data = parameter.data.to(dtype)
-
-
 class LoopedModel(nn.Module):
     """A student with an adapter that is disabled at depth 0 and enabled at greater depths.
 
