@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from s2t_eval.engine.compiled_layers import Compile
-
 
 def require_int(name: str, value: object, least: int) -> None:
     """Raise `ValueError` unless `value` is a whole number of at least `least`."""
@@ -18,16 +16,6 @@ def require_bool(name: str, value: object) -> None:
     """Raise `ValueError` unless `value` is true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected True or False, got {value!r}")
-
-
-def require_replayed_steps(compile: Compile, who: str) -> None:
-    """Raise `ValueError` for compile=auto where no model has decode steps of one token for every row."""
-    if compile == "auto":
-        raise ValueError(
-            f"compile: {who} has no decode steps of one token a text, and only these are replayed, so "
-            "auto would have no effect; leave it out, or give compile=always, which compiles the decoder "
-            "layers"
-        )
 
 
 def require_choice(name: str, value: object, choices: Sequence[str]) -> None:

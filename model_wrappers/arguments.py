@@ -12,7 +12,6 @@ from s2t_eval.model_wrappers.argument_checks import (
     require_bool,
     require_int,
     require_number,
-    require_replayed_steps,
 )
 from s2t_eval.ranges import SEED, SHARE, Range
 from s2t_eval.remote.settings import RemoteSettings, server_urls
@@ -45,17 +44,15 @@ class CommonArguments:
         seed: of all random numbers; each text's own seed is derived from it, the task, the document
             and the repeat.
         trace: JSON-lines file to write, with one line for each generated text.
-        compile: "auto": replay decode steps as CUDA graphs on a GPU. "always": also compile the decoder
-            layers of the models in this process with `torch.compile`, on every device. "never": neither, the
-            only value of `tah`. `tot`, `specreason` and runs with a model on servers replay no steps, so they
-            refuse "auto"; `pps_local` with an adapter on the last layers alone (`s2t-eval train
-            --last_layers`) replays none either, and warns. Texts may then differ from those without it by
-            rounding.
+        compile: "auto": replay decode steps as CUDA graphs on a GPU, where a method has steps of one token
+            for every row and the model's layers can be recorded; elsewhere it changes nothing. "always": also
+            compile the decoder layers of the models in this process with `torch.compile`, on every device,
+            which `tah` refuses. "never": neither. Texts may differ between them by rounding.
     """
 
     seed: int = 0
     trace: str | None = None
-    compile: Compile = "never"
+    compile: Compile = "auto"
 
     def __post_init__(self) -> None:
         require_int("seed", self.seed, 0)
@@ -108,11 +105,10 @@ class ServerArguments(CommonArguments):
         return self.student_url is None
 
     def _require_model_to_compile(self) -> None:
-        if self.compile != "never" and not self.has_model_here:
+        if self.compile == "always" and not self.has_model_here:
             raise ValueError(
-                f"compile: every model is on a server, which decides it, got {self.compile}; leave it out"
+                "compile: every model is on a server, which decides it, got always; leave it out"
             )
-        require_replayed_steps(self.compile, "beside a model on servers, the one in this process")
 
     def require_own_concurrency(self) -> None:
         """Raise `ValueError` for a concurrency where a model of this process decides it by its cache."""

@@ -20,7 +20,6 @@ from s2t_eval.model_wrappers.argument_checks import (
     require_bool,
     require_choice,
     require_int,
-    require_replayed_steps,
 )
 from s2t_eval.model_wrappers.arguments import PairArguments
 from s2t_eval.model_wrappers.asking import AskingLM
@@ -69,7 +68,6 @@ class SpecReasonArguments(PairArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_replayed_steps(self.compile, "--model specreason")
         require_ranges(self, accept=NOT_NEGATIVE, accept_rate=RATE)
         require_bool("other_prompt", self.other_prompt)
         require_choice("score", self.score, STEP_SCORES)

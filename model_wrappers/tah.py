@@ -42,10 +42,10 @@ class TahArguments(CommonArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.compile != "never":
+        if self.compile == "always":
             raise TahError(
-                f"compile: --model tah neither replays nor compiles its passes, got {self.compile}, which "
-                "would have no effect; leave it out"
+                "compile: --model tah does not compile its passes, got always, which would have no effect; "
+                "leave it out"
             )
         if self.threshold is not None:
             require_threshold(self.threshold)

@@ -103,7 +103,7 @@ def load_teacher(
     student_tokenizer: Any,
     options: Mapping[str, Any],
     max_length: int | None = None,
-    compile: Compile = "never",
+    compile: Compile = "auto",
 ) -> Teacher:
     """Load the teacher and compare its vocabulary with the student's.
 

@@ -21,7 +21,6 @@ from s2t_eval.model_wrappers.argument_checks import (
     require_choice,
     require_int,
     require_number,
-    require_replayed_steps,
 )
 from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.asking import AskingLM
@@ -75,7 +74,6 @@ class TreeArguments(CommonArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_replayed_steps(self.compile, "--model tot")
         for name in ("beam", "branch", "budget", "depth", "max_line", "replies", "max_reply"):
             require_int(name, getattr(self, name), 1)
         if self.budget < self.max_line:

@@ -69,7 +69,7 @@ class ModelRunner:
         text_vocab: int | None = None,
         forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
         fused_norms: bool | None = None,
-        compile: Compile = "never",
+        compile: Compile = "auto",
         step_graphs: bool | None = None,
     ) -> None:
         # A PEFT model injects its adapters into the base model; generation does not need the wrapper.

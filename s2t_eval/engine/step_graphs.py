@@ -67,7 +67,7 @@ class StepGraphs:
         self._rows_last = cache.row_starts(device) + cache.capacity - 1
         self._states: dict[tuple[int, int], Tensor] = {}
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
-        self._records = device.type == "cuda"
+        self._device, self._records = device, device.type == "cuda"
         self._pool: Any = torch.cuda.graph_pool_handle() if self._records else None
 
     def read_present_weights(self) -> bool:
@@ -119,14 +119,15 @@ class StepGraphs:
 
     def _record(self, shape: tuple[int, int]) -> None:
         """Run a step once, so that its kernels are loaded, then record it, which does not execute it."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self._step(*shape)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            self._states[shape] = self._step(*shape)
+        with torch.cuda.device(self._device):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._step(*shape)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                self._states[shape] = self._step(*shape)
         self._graphs[shape] = graph
 
 

@@ -17,7 +17,7 @@ from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.lock import LOCK
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import end_marked, require_none_running
-from s2t_eval.reproduce.read import read_recipe
+from s2t_eval.reproduce.read import RecipeError, read_recipe
 from s2t_eval.reproduce.stage_runner import Note, StageRunner
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import State, StateError, locked
@@ -72,6 +72,7 @@ def reproduce(settings: Settings, note: Note = print) -> Path:
     _require_stages(settings.keep, stages)
     state = State(out, settings.keep)
     models = read.recipe.models
+    _require_device(models.device)
     estimator = Estimator(measured_rate(models.dtype, models.device), finished_stages(stages, state))
     if settings.plan:
         steps = make_plan(stages, state, estimator)
@@ -84,6 +85,19 @@ def reproduce(settings: Settings, note: Note = print) -> Path:
         require_none_running(out)
         StageRunner(read, stages, state, estimator, note, settings.jobs, settings.keep_going).run()
     return out
+
+
+def _require_device(device: str | None) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(
+            f"models.device: expected a device of this machine, got {device!r} ({reason}); leave it out to "
+            "take a GPU where there is one"
+        ) from error
 
 
 def _require_stages(names: Sequence[str], stages: Sequence[Stage]) -> None:

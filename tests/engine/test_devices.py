@@ -91,7 +91,7 @@ def test_a_student_that_scores_its_own_branches_is_that_of_the_cpu(device: str) 
 @needs_gpu
 def test_a_greedy_step_waits_for_the_gpu_once() -> None:
     """Counted by torch's own check of synchronisations, in runs of two lengths."""
-    runner = ModelRunner(on("cuda", "qwen2", 0))
+    runner = ModelRunner(on("cuda", "qwen2", 0), compile="never")
     costs = kernels.step_costs(lambda tokens: kernels.decode(runner, 4, tokens))
     assert costs.reads == 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,34 +73,20 @@ def test_compile_is_one_of_three_words() -> None:
         SelectionArguments(compile="yes")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", ["auto", "always"])
-def test_compile_is_refused_where_it_has_no_effect(value: str) -> None:
-    """`tah`, `tot`, `specreason` and models beside a server took it, and nothing happened."""
-    message = rf"^compile: --model tah neither replays nor compiles its passes, got {value}, .*leave it out$"
+def test_compiled_layers_are_refused_where_there_are_none() -> None:
+    """`tah` took compile=always, and nothing happened; auto is the default and fits every method."""
+    message = "^compile: --model tah does not compile its passes, got always, .*leave it out$"
     with pytest.raises(TahError, match=message):
-        TahArguments(tah="x", compile=value)  # type: ignore[arg-type]
-    no_steps: dict[str, Callable[[], object]] = {
-        "--model tot": lambda: TreeArguments(compile=value),  # type: ignore[arg-type]
-        "--model specreason": lambda: SpecReasonArguments(teacher="x", compile=value),  # type: ignore[arg-type]
-        "beside a model on servers, the one in this process": lambda: TeacherArguments(
-            threshold=1,
-            student_url="http://a:1",
-            compile=value,  # type: ignore[arg-type]
-        ),
-    }
-    for who, make in no_steps.items():
-        if value == "always":  # compiles their layers
-            make()
-            continue
-        with pytest.raises(ValueError, match=rf"^compile: {who} has no decode steps .* give compile=always"):
-            make()
+        TahArguments(tah="x", compile="always")
+    for made in (TahArguments(tah="x"), TreeArguments(), SpecReasonArguments(teacher="x", compile="always")):
+        assert made.compile == ("always" if isinstance(made, SpecReasonArguments) else "auto")
 
 
 def test_models_are_compiled_if_asked_for() -> None:
     pair = SelectToThink(STUDENT, teacher=TEACHER, threshold=1.0, compile="always")
     assert pair.teacher is not None
     assert [runner._compile_layers for runner in (pair.student, pair.teacher)] == [True, True]
-    assert not Greedy(STUDENT, compile="auto", device="cpu").student._compile_layers
+    assert not Greedy(STUDENT, device="cpu").student._compile_layers
     assert pair.identity() != SelectToThink(STUDENT, teacher=TEACHER, threshold=1.0).identity()
 
 

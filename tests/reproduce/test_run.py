@@ -30,6 +30,8 @@ from s2t_eval.reproduce.process import (
     is_alive,
     require_none_running,
 )
+from s2t_eval.reproduce.read import RecipeError
+from s2t_eval.reproduce.run import Settings, reproduce
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import Decision, State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, Finished, Work, duration
@@ -473,3 +475,10 @@ def test_records_are_plain_json(out: Path) -> None:
     run(State(out), stage(out))
     record = json.loads((out / "state" / "work.json").read_text())
     assert record["status"] == "done" and set(record["inputs"]) >= {"its command line", "package"}
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """`--plan` for a GPU machine ended in torch's traceback on a machine without one."""
+    settings = Settings("embedded", tmp_path / "new", set=("models.device=cuda:99",), plan=True)
+    with pytest.raises(RecipeError, match=r"^models\.device: expected a device .* got 'cuda:99' .*leave it"):
+        reproduce(settings, print)
