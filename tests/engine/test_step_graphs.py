@@ -52,7 +52,8 @@ def test_greedy_texts_are_those_of_generate(device: str, family: str) -> None:
 def test_selection_is_that_of_plain_steps(device: str, verify: int) -> None:
     asked, chosen = requests(6), s2t(KlTrigger(), 0.5, top_k=6)
     models = [tiny_model("qwen2", 0), tiny_model("qwen2", 1, hidden_size=48)]
-    plain = Decoder(ModelRunner(models[0]), chosen, ModelRunner(models[1]), rows=4)
+    plain_student, plain_teacher = (ModelRunner(model, compile="never") for model in models)
+    plain = Decoder(plain_student, chosen, plain_teacher, rows=4)
     expected = texts_of(plain, asked)
     student, teacher = (replaying(model, device) for model in models)
     assert texts_of(Decoder(student, chosen, teacher, rows=4, verify=verify), asked) == expected
@@ -62,7 +63,7 @@ def test_selection_is_that_of_plain_steps(device: str, verify: int) -> None:
 def test_a_rounded_up_step_costs_a_full_row_its_last_token_alone(device: str) -> None:
     """Three rows are computed as four: the fourth has a text in all its slots, and loses the last one."""
     model, capacity = tiny_model("llama", 0), 24
-    runner, plain = replaying(model, device), ModelRunner(model)
+    runner, plain = replaying(model, device), ModelRunner(model, compile="never")
     text = [5 + i % 7 for i in range(capacity)]
     with torch.inference_mode():
         for one in (runner, plain):
