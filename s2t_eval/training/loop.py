@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
+from s2t_eval.training.attention import without_cudnn_attention
 from s2t_eval.training.averaging import average_parameters
 from s2t_eval.training.checkpoints import Checkpoints, Progress, TrainingError
 from s2t_eval.training.settings import LoopSettings as LoopSettings
@@ -165,7 +166,7 @@ class Loop(Generic[ItemT]):
         """Train from the last checkpoint, if there is one, to the end; the best parameters are then set.
 
         Raises:
-            TrainingError: the loss is not finite, or the checkpoints belong to another run.
+            TrainingError: the loss or its gradient is not finite, or the checkpoints belong to another run.
             WriteError: a checkpoint could not be written.
         """
         torch.manual_seed(self.settings.seed)
@@ -176,7 +177,8 @@ class Loop(Generic[ItemT]):
             self._evaluate([])
         else:
             self.progress = resumed
-        stopped_early = self._train()
+        with without_cudnn_attention():
+            stopped_early = self._train()
         self._evaluate_average()
         self.checkpoints.load_best()
         if self.settings.log_with:
@@ -228,10 +230,12 @@ class Loop(Generic[ItemT]):
             with nullcontext() if is_last else self.accelerator.no_sync(self.prepared_module):
                 # Gradients are averaged over processes; the factor `world` makes that a sum.
                 loss = self.prepared_module(self.collate(items)).loss * (scale * world / total_weight)
-                self._require_finite(loss, items)
+                self._require_finite(loss, items, "the loss")
                 self.accelerator.backward(loss)
             loss_sum += float(loss.detach()) / world
-        self.accelerator.clip_grad_norm_(self.parameters.values(), self.settings.clip)
+        norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.settings.clip)
+        if self.settings.precision != "fp16":  # whose scaler skips the step instead
+            self._require_finite(norm, own, "the gradient's norm")
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
@@ -247,12 +251,12 @@ class Loop(Generic[ItemT]):
         order = torch.randperm(len(self.items), generator=generator)
         return [self.items[int(order[i])] for i in self.windows[number]]
 
-    def _require_finite(self, loss: Tensor, items: Sequence[ItemT]) -> None:
-        """Raise `TrainingError` that names the items of a loss that is not finite."""
-        if not bool(torch.isfinite(loss)):
+    def _require_finite(self, value: Tensor, items: Sequence[ItemT], what: str) -> None:
+        """Raise `TrainingError` that names the items of a number that is not finite."""
+        if not bool(torch.isfinite(value)):
             sources = "; ".join(item.source for item in items)
             raise TrainingError(
-                f"the loss is {float(loss.detach())} at step {self.step} on {sources}: the row may "
+                f"{what} is {float(value.detach())} at step {self.step} on {sources}: the row may "
                 "be damaged, or the learning rate too high; the last checkpoint is kept in "
                 f"{self.folder}"
             )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from s2t_eval.artifacts.files import WriteError
 from s2t_eval.training import checkpoints as checkpoints_module
+from s2t_eval.training.attention import without_cudnn_attention
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingError, TrainingResult
 
 
@@ -45,6 +46,30 @@ class Line(nn.Module):
         error = (self.layer(self.dropout(x))[:, 0] + self.offset - y) ** 2
         weights = torch.tensor([item.weight for item in batch])
         return Sum((error * weights).sum())
+
+
+class Watching(Line):
+    """Notes at each forward pass, and at each gradient, whether attention may be cuDNN's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allowed: list[bool] = []
+        self.offset.register_hook(lambda gradient: self.note())
+
+    def note(self) -> None:
+        self.allowed.append(torch.backends.cuda.cudnn_sdp_enabled())
+
+    def forward(self, batch: Sequence[Example]) -> Sum:
+        if self.training:
+            self.note()
+        return super().forward(batch)
+
+
+class RootAtZero(Line):
+    """Its loss is a number, and its gradient is none."""
+
+    def forward(self, batch: Sequence[Example]) -> Sum:
+        return Sum(super().forward(batch).loss + self.offset.abs().sqrt().sum())
 
 
 class Undropped(Line):
@@ -281,3 +306,45 @@ def test_nothing_to_train_on_and_wrong_settings_are_named(tmp_path: Path) -> Non
     for wrong in ({"epochs": 0}, {"lr": 0.0}, {"accumulate": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             LoopSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_gradient_that_is_no_number_is_named_before_it_is_used(tmp_path: Path) -> None:
+    """An attention kernel gave NaN gradients: the step after was blamed, by when all parameters were NaN."""
+    loop = make(tmp_path / "run", RootAtZero(), precision="no")
+    with pytest.raises(TrainingError, match=r"^the gradient's norm is nan at step 0 on shard-0, row \d+; "):
+        loop.run()
+    assert all(torch.isfinite(value).all() for value in weights(loop).values())
+
+
+@pytest.mark.parametrize("was_allowed", [True, False])
+def test_training_leaves_out_an_attention_kernel_with_wrong_gradients(
+    tmp_path: Path, was_allowed: bool
+) -> None:
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(was_allowed)
+        module = Watching()
+        make(tmp_path / "run", module).run()
+        assert len(module.allowed) > 20
+        assert not any(module.allowed)
+        assert torch.backends.cuda.cudnn_sdp_enabled() == was_allowed
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_gradients_of_masked_attention_are_numbers() -> None:
+    """Very negative scores at a length of 64 above a multiple of 128, as Qwen 2.5 0.5B has them."""
+    torch.manual_seed(0)
+    length, dim = 704, 64
+    query, key, value = (
+        torch.randn(1, 1, length, dim, device="cuda", dtype=torch.bfloat16) * scale
+        for scale in (0.1, 0.1, 1.0)
+    )
+    query[..., 0], key[..., 0] = 1.0, -120 * dim**0.5
+    query.requires_grad_()
+    mask = torch.ones(length, length, dtype=torch.bool, device="cuda").tril()[None, None]
+    with without_cudnn_attention():
+        nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).sum().backward()
+    assert query.grad is not None and bool(torch.isfinite(query.grad).all())
