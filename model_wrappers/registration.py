@@ -13,14 +13,21 @@ import functools
 import importlib
 import inspect
 import sys
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from s2t_eval.artifacts.errors import install_for_harness_command
 from s2t_eval.method_table import BACKENDS
 
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
 TASK_FOLDER = (Path(__file__).parents[1] / "tasks").resolve()
 """The folder next to this package, both in a checkout and in a wheel."""
+_skips_other_tasks = False
+"""Whether a new `TaskManager` leaves lm_eval's own tasks out; see `skip_other_tasks`."""
 
 
 def register() -> None:
@@ -88,11 +95,26 @@ def add_task_folder() -> None:
         include_path = call.arguments["include_path"]
         if call.arguments["include_defaults"]:
             call.arguments["include_path"] = _with_task_folder(include_path)
+            call.arguments["include_defaults"] = not _skips_other_tasks
         scan(*call.args, **call.kwargs)
         call.arguments["self"].include_path = include_path
 
     scan_with_task_folder.scans_s2t_eval = True  # type: ignore[attr-defined]
     TaskManager.__init__ = scan_with_task_folder
+
+
+def skip_other_tasks() -> None:
+    """Let this process know our tasks alone: reading lm_eval's 14,000 takes several seconds."""
+    global _skips_other_tasks
+    _skips_other_tasks = True
+
+
+def task_manager_of(names: Sequence[str]) -> TaskManager:
+    """A manager that knows these tasks: one of ours alone where all of them are ours, which is fast."""
+    from lm_eval.tasks import TaskManager
+
+    own = TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
+    return own if names and set(names) <= set(own.all_tasks) else TaskManager()
 
 
 def _with_task_folder(include_path: str | Path | list[str | Path] | None) -> list[str | Path]:

@@ -56,6 +56,10 @@ class Segment:
         is_same = self.own is self.positions
         self.positions = to_device(self.positions, device)
         self.own = self.positions if is_same else to_device(self.own, device)
+        self.tokens, self.rows = (
+            to_device(index, device) if isinstance(index, Tensor) else index
+            for index in (self.tokens, self.rows)
+        )
 
     def mask(self, window: int | None, group: int, like: Tensor) -> Tensor:
         """The additive mask: 0 where a query attends to a slot, else minus infinity; made once a pass.
@@ -187,7 +191,7 @@ def attend_segments(
     for segment in slots.segments:
         num_rows, queries = segment.positions.shape
         # [rows * queries, heads, head_dim] -> [rows, kv_heads, group * queries, head_dim]
-        q = query[segment.tokens].reshape(num_rows, queries, layer.kv_heads, group, head_dim)
+        q = query[_on(segment.tokens, query)].reshape(num_rows, queries, layer.kv_heads, group, head_dim)
         q = q.permute(0, 2, 3, 1, 4).reshape(num_rows, layer.kv_heads, group * queries, head_dim)
         keys, values = segment.keys_values(slots.cache, layer)
         attn_out = attend(
@@ -204,8 +208,13 @@ def attend_segments(
         return parts[0]
     output = query.new_empty(tokens, heads, parts[0].shape[-1])
     for segment, part in zip(slots.segments, parts, strict=True):
-        output[segment.tokens] = part
+        output[_on(segment.tokens, output)] = part  # the same token twice has the same output twice
     return output
+
+
+def _on(index: slice | Tensor, states: Tensor) -> slice | Tensor:
+    """An index where the states are: the layers of one model may be on several devices."""
+    return index.to(states.device) if isinstance(index, Tensor) else index
 
 
 def attend(

@@ -90,7 +90,8 @@ class KVCache:
         Contiguous rows (a slice) are not copied.
         """
         by_row = states.unflatten(0, (self.rows, self.capacity))
-        return by_row[:, first : first + length][rows].transpose(1, 2)
+        chosen = rows.to(states.device) if isinstance(rows, Tensor) else rows
+        return by_row[:, first : first + length][chosen].transpose(1, 2)
 
     def grown(self, capacity: int) -> KVCache:
         """A cache with more slots a row and the same contents in the same slots."""

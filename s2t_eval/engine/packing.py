@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,16 +42,19 @@ def pack_uncached(
         cached: leading tokens of each that are already in its row.
         capacity: slots of a cache row.
     """
-    sizes = [len(text) - start for start, text in zip(cached, texts, strict=True)]
-    ends = list(itertools.accumulate(sizes))
+    sizes = np.array([len(text) - start for start, text in zip(cached, texts, strict=True)])
     ids = [token for start, text in zip(cached, texts, strict=True) for token in text[start:]]
-    index, segments = [], []
-    for run in contiguous_runs(rows, sizes):
-        positions = torch.tensor(cached[run])[:, None] + torch.arange(sizes[run.start])
-        tokens = slice(ends[run.start] - sizes[run.start], ends[run.stop - 1])
-        segments.append(segment(tokens, rows_of(rows, run), positions, positions))
-        index.append(_flat(rows[run], positions, capacity))
-    return Packed(torch.tensor(ids), torch.cat(index), segments)
+    starts = sizes.cumsum() - sizes
+    in_row = np.arange(len(ids)) - np.repeat(starts - np.array(cached), sizes)
+    index = torch.from_numpy(np.repeat(np.array(rows) * capacity, sizes) + in_row)
+    positions = torch.from_numpy(in_row)
+    segments = []
+    for run in contiguous_runs(rows, sizes.tolist()):
+        size = int(sizes[run.start])
+        tokens = slice(int(starts[run.start]), int(starts[run.start]) + size * (run.stop - run.start))
+        own = positions[tokens].view(-1, size)
+        segments.append(Segment(tokens, rows_of(rows, run), own, own, max(cached[run]) + size))
+    return Packed(torch.tensor(ids), index, segments)
 
 
 def pack_branches(
@@ -80,6 +83,56 @@ def pack_branches(
 def segment(tokens: slice, rows: slice, positions: Tensor, own: Tensor) -> Segment:
     """A segment that may attend to every slot up to the last one that it writes."""
     return Segment(tokens, rows, positions, own, int(own.max()) + 1)
+
+
+def merged(segments: Sequence[Segment]) -> list[Segment]:
+    """The same tokens in few segments, for a device that takes as long to launch a kernel as to run it.
+
+    Every segment costs a few kernels in each layer. Those with similarly many tokens a row (up to the same
+    power of two) attend together, and shorter ones are padded with copies of their last token, which attend
+    to what that token attends to, so that their outputs are its own.
+
+    Args:
+        segments: of one pass; those of other kinds, or of rows that are not neighbours, are left as they are.
+    """
+    groups: dict[int, list[Segment]] = {}
+    others = []
+    for part in segments:
+        if type(part) is Segment and isinstance(part.tokens, slice) and isinstance(part.rows, slice):
+            groups.setdefault((part.positions.shape[1] - 1).bit_length(), []).append(part)
+        else:
+            others.append(part)
+    return [*map(_joined, groups.values()), *others]
+
+
+def _joined(group: Sequence[Segment]) -> Segment:
+    if len(group) == 1:
+        return group[0]
+    heights, sizes = np.array([part.positions.shape for part in group]).T
+    first_rows, first_tokens = np.array([(_start(part.rows), _start(part.tokens)) for part in group]).T
+    row_in_part = np.arange(heights.sum()) - np.repeat(heights.cumsum() - heights, heights)
+    rows = np.repeat(first_rows, heights) + row_in_part
+    row_sizes = np.repeat(sizes, heights)
+    columns = np.minimum(np.arange(sizes.max()), row_sizes[:, None] - 1)
+    tokens = (np.repeat(first_tokens, heights) + row_in_part * row_sizes)[:, None] + columns
+    places = torch.from_numpy((row_sizes.cumsum() - row_sizes)[:, None] + columns)
+    positions = torch.cat([part.positions.flatten() for part in group])[places]
+    own = positions
+    if any(part.own is not part.positions for part in group):
+        own = torch.cat([part.own.flatten() for part in group])[places]
+    are_neighbours = bool((np.diff(rows) == 1).all())
+    return Segment(
+        torch.from_numpy(tokens.flatten()),
+        slice(int(rows[0]), int(rows[-1]) + 1) if are_neighbours else torch.from_numpy(rows),
+        positions,
+        own,
+        max(part.length for part in group),
+    )
+
+
+def _start(index: slice | Tensor) -> int:
+    assert isinstance(index, slice)
+    return int(index.start)
 
 
 def contiguous_runs(rows: Sequence[int], sizes: Sequence[int]) -> list[slice]:

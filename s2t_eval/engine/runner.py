@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from s2t_eval.engine.compiled_layers import Compile, compiled_forms
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
 from s2t_eval.engine.layer_split import LayerSplit
-from s2t_eval.engine.packing import Packed, batches, pack_branches, pack_uncached, segment
+from s2t_eval.engine.packing import Packed, batches, merged, pack_branches, pack_uncached, segment
 from s2t_eval.engine.pass_results import CandidateStates, Counters, Prefilled
 from s2t_eval.engine.prefix_cache import PrefixCache, cached_prefix
 from s2t_eval.engine.step_graphs import StepGraphs, can_record, dropped_last, should_record
@@ -57,6 +58,8 @@ class ModelRunner:
             names what is not possible for this model.
         step_graphs: round decode steps up and replay them; None: as `compile` says. On a CPU it changes
             their shapes and nothing else.
+        merge_segments: let rows with similarly many new tokens attend together, padded. None: on a GPU, where
+            each kernel has to be launched.
 
     Raises:
         UnsupportedModelError: recurrent, hybrid or other layers that cannot be branched.
@@ -71,6 +74,7 @@ class ModelRunner:
         fused_norms: bool | None = None,
         compile: Compile = "auto",
         step_graphs: bool | None = None,
+        merge_segments: bool | None = None,
     ) -> None:
         # A PEFT model injects its adapters into the base model; generation does not need the wrapper.
         base: Any = model
@@ -96,6 +100,7 @@ class ModelRunner:
         self._compile_layers = compile == "always"
         self._use_graphs = should_record(compile, self.device) if step_graphs is None else step_graphs
         self._graphs: StepGraphs | None = None
+        self._merge_segments = self.device.type == "cuda" if merge_segments is None else merge_segments
         # transformers leaves a 4D mask unchanged; attention makes its own masks from the plan of a pass.
         self._no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
         self._step_positions = StepPositions(self.device)
@@ -109,6 +114,17 @@ class ModelRunner:
     def text_vocab(self) -> int:
         """Size of the text vocabulary: ids below it can be proposed."""
         return self._lm_head.text_vocab
+
+    @property
+    def admission_steps(self) -> float:
+        """Decode steps that take as long as the pass over a new prompt; 0 where its tokens decide it.
+
+        On a GPU a pass takes the host as long as its kernels take to launch, and a replayed step a fraction
+        of that (an H100 with 0.5 billion parameters: 16 to 24 ms and 6 ms).
+        """
+        if self.device.type != "cuda":
+            return 0.0
+        return 4.0 if self._use_graphs else 1.0
 
     @property
     def tokens(self) -> list[list[int]]:
@@ -283,14 +299,25 @@ class ModelRunner:
         for row, token in zip(rows, ids, strict=True):
             self.tokens[row].append(token)
 
-    def move(self, source: int, target: int) -> None:
-        """Move a row's slots and tokens over another row's."""
-        moved = self.tokens[source]
-        slots = torch.arange(len(moved))
-        self.tokens[target] = []
-        self.cache.copy(slots + source * self.cache.capacity, slots + target * self.cache.capacity)
-        self.tokens[source] = []
-        self.tokens[target] = moved
+    def move(self, moves: Sequence[tuple[int, int]]) -> None:
+        """Move the slots and tokens of rows over other rows, each (source, target), in one copy.
+
+        No row may be source and target, or either of them twice.
+        """
+        moved = [self.tokens[source] for source, _ in moves]
+        for _, target in moves:
+            self.tokens[target] = []
+        slots = [torch.arange(len(tokens)) for tokens in moved]
+        capacity = self.cache.capacity
+        self.cache.copy(
+            *(
+                torch.cat([own + move[side] * capacity for own, move in zip(slots, moves, strict=True)])
+                for side in (0, 1)
+            )
+        )
+        for (source, target), tokens in zip(moves, moved, strict=True):
+            self.tokens[source] = []
+            self.tokens[target] = tokens
 
     # ---------------------------------------------------------------- several tokens at once, and back
 
@@ -431,6 +458,8 @@ class ModelRunner:
             positions = torch.cat([part.positions.flatten() for part in packed.segments])
         self.counters.passes += 1
         self.counters.tokens += len(packed.ids)
+        if self._merge_segments:
+            packed = replace(packed, segments=merged(packed.segments))
         return self._pass(packed, positions, embeds)
 
     def _pass(self, packed: Packed, positions: Tensor, embeds: Tensor | None = None) -> Tensor:

@@ -21,13 +21,15 @@ class Compaction(NamedTuple):
     order: list[int]
     """row i now contains what row `order[i]` contained"""
     moves: list[tuple[int, int]]
-    """cache rows to move, (source, target), in this order"""
+    """cache rows to move, (source, target): no row is both, and none is either of them twice"""
 
 
 class Scheduler(Generic[S]):
-    """Continuous batching: rows 0..n-1 are active, and a request is admitted as soon as a row is free.
+    """Continuous batching: rows 0..n-1 are active, and a request is admitted when a row is free.
 
-    Batch size, order and refilling do not change a text, except by rounding.
+    Where the pass over a new prompt takes as long as several steps, however short the prompt, rows stay
+    free until what that costs has reached what the pass costs, so that several prompts share it. Batch
+    size, order and refilling do not change a text, except by rounding.
 
     Args:
         stepper: the decoding method.
@@ -55,6 +57,7 @@ class Scheduler(Generic[S]):
         self._active: list[S] = []
         self._results: list[Result] = []
         self._on_round: OnRound | None = None
+        self._lost_steps = 0.0
 
     def run(self, requests: abc.Sequence[Request], on_round: OnRound | None = None) -> abc.Iterator[Result]:
         """Generate; each result is yielded as soon as its text has ended, in no fixed order.
@@ -72,6 +75,7 @@ class Scheduler(Generic[S]):
         rows = min(self.rows, len(requests))
         longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
         self._active, self._results, self._on_round = [], [], on_round
+        self._lost_steps = 0.0
         while queue:
             try:
                 for runner in self.stepper.runners:
@@ -110,6 +114,11 @@ class Scheduler(Generic[S]):
     def _admit(self, queue: deque[tuple[int, Request]], rows: int) -> None:
         """Admit waiting requests into free rows: one ragged prefill that computes shared prefixes once."""
         first = len(self._active)
+        if first and queue:
+            self._lost_steps += (rows - first) / rows
+            if self._lost_steps < max((runner.admission_steps for runner in self.stepper.runners), default=0):
+                return
+        self._lost_steps = 0.0
         while queue and len(self._active) < rows:
             index, request = queue.popleft()
             self._active.append(
@@ -126,9 +135,8 @@ class Scheduler(Generic[S]):
         self._results += [self._active[row].result(finish) for row, finish in finished]
         order, moves = compact(len(self._active), [row for row, _ in finished])
         self._active = [self._active[row] for row in order]
-        for source, target in moves:
-            for runner in self.stepper.runners:
-                runner.move(source, target)
+        for runner in self.stepper.runners if moves else ():
+            runner.move(moves)
         self.stepper.keep(order)
 
     def _take_results(self) -> list[Result]:
@@ -138,14 +146,12 @@ class Scheduler(Generic[S]):
 
 def compact(num: int, finished: abc.Sequence[int]) -> Compaction:
     """Close the gaps of finished rows: the last active row moves into each, the highest gap first."""
-    order, moves = list(range(num)), []
+    order = list(range(num))
     for row in sorted(finished, reverse=True):
-        last = len(order) - 1
-        if row != last:
-            moves.append((last, row))
-            order[row] = order[last]
-        order.pop()
-    return Compaction(order, moves)
+        last = order.pop()
+        if row < len(order):
+            order[row] = last
+    return Compaction(order, [(source, row) for row, source in enumerate(order) if source != row])
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
-from lm_eval.tasks import TaskManager
 
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine import Request
 from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.registration import task_manager_of
 from s2t_eval.pipelines.settings import Prompting as Prompting
 from s2t_eval.pipelines.settings import Source as Source
 from s2t_eval.report.benchmarks import DEV
@@ -164,7 +164,7 @@ def task_problems(name: str) -> TaskProblems:
         TrainingDataError: there is no such task, or it has no training split of its own.
     """
     try:
-        task = TaskManager().load([name])["tasks"][name]
+        task = task_manager_of([name]).load([name])["tasks"][name]
     except KeyError as error:
         raise TrainingDataError(
             f"--task {name}: lm_eval has no single task of this name; `lm_eval ls tasks` lists them"

@@ -179,7 +179,7 @@ def test_rows_hold_no_token_whose_keys_were_not_computed(name: str) -> None:
 
 SHARED = [i * 5 % 90 for i in range(24)]
 COPIES: dict[str, Callable[[ModelRunner], object]] = {
-    "move": lambda runner: runner.move(0, 1),
+    "move": lambda runner: runner.move([(0, 1)]),
     "prefill": lambda runner: runner.prefill([1], [[*SHARED, 11, 12]]),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import abc
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_moves_give_the_order_that_they_claim(num: int) -> None:
 class Counting:
     """A method without a model that says 1, 2, 3 ...: as many tokens a round as its turn allows, or none."""
 
-    runners = ()
+    runners: tuple[Any, ...] = ()
     extra_slots = 0
 
     def __init__(self, burst: abc.Iterator[int]) -> None:
@@ -81,3 +82,51 @@ def test_the_label_is_not_part_of_a_request_s_identity() -> None:
     assert Request((1, 2), 4, origin="a") == Request((1, 2), 4, origin="b")
     assert hash(Request((1, 2), 4, origin="a")) == hash(Request((1, 2), 4))
     assert Request((1, 2), 4) != Request((1, 2), 5)
+
+
+class Rows:
+    """Stands for a model: only how long its passes take matters here."""
+
+    def __init__(self, admission_steps: float) -> None:
+        self.admission_steps = admission_steps
+
+    def allocate(self, rows: int, length: int, extra_slots: int) -> None:
+        pass
+
+    def move(self, moves: list[tuple[int, int]]) -> None:
+        pass
+
+
+class Waiting(Counting):
+    """The same on a device whose passes over prompts take as long as several steps."""
+
+    def __init__(self, admission_steps: float) -> None:
+        super().__init__(itertools.repeat(1))
+        self.runners = (Rows(admission_steps),)
+        self.admitted: list[int] = []
+
+    def prefill(self, seqs: abc.Sequence[Sequence], first: int) -> None:
+        super().prefill(seqs, first)
+        self.admitted.append(len(seqs) - first)
+
+
+@pytest.mark.parametrize(("admission_steps", "fewest"), [(0.0, 1), (0.25, 2), (1.0, 3)])
+def test_prompts_share_a_pass_that_takes_as_long_as_several_steps(
+    admission_steps: float, fewest: int
+) -> None:
+    """With eight rows and a text that ends at each round, rows wait until that costs what a pass costs."""
+    asked = [Request((1,), 8 + i) for i in range(40)]
+    method = Waiting(admission_steps)
+    scheduler: Scheduler[Sequence] = Scheduler(method, rows=8)  # type: ignore[arg-type]
+    results = {result.index: result for result in scheduler.run(asked)}
+    assert [len(results[i].output_ids) for i in range(40)] == [8 + i for i in range(40)]
+    assert sum(method.admitted) == 40
+    assert method.admitted[0] == 8
+    assert min(method.admitted[1:-1]) >= fewest
+
+
+def test_a_waiting_prompt_is_admitted_when_no_row_is_at_work() -> None:
+    method = Waiting(1e9)
+    scheduler: Scheduler[Sequence] = Scheduler(method, rows=2)  # type: ignore[arg-type]
+    assert len(list(scheduler.run([Request((1,), 3)] * 5))) == 5
+    assert method.admitted == [2, 2, 1]

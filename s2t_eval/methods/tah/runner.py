@@ -94,7 +94,8 @@ class LoopedRunner(ModelRunner):
         layers.disable_adapter_layers()
         self._layers = layers
         base: Any = peft  # `ModelRunner` uses the model inside the wrapper
-        super().__init__(base, name, text_vocab)
+        # Its states are more than a recorded step gives.
+        super().__init__(base, name, text_vocab, compile="never")
         self.hidden_size = int(self.config.hidden_size)
         self.embedding: nn.Module = self.base.get_input_embeddings()
         self._taps = LayerTaps(decoder_layers(self.body, self.config.num_hidden_layers), read)
@@ -131,13 +132,14 @@ class LoopedRunner(ModelRunner):
             self._deep_slots.pop(row, None)
         return super().prefill(rows, texts)
 
-    def move(self, source: int, target: int) -> None:
-        """Move a row over another, deeper slots included."""
-        super().move(source, target)
-        deep_slots = self._deep_slots.pop(source, [])
-        slots = self._beyond + torch.arange(len(deep_slots))
-        self.cache.copy(slots + source * self.cache.capacity, slots + target * self.cache.capacity)
-        self._deep_slots[target] = deep_slots
+    def move(self, moves: Sequence[tuple[int, int]]) -> None:
+        """As `ModelRunner.move`, deeper slots included."""
+        super().move(moves)
+        for source, target in moves:
+            deep_slots = self._deep_slots.pop(source, [])
+            slots = self._beyond + torch.arange(len(deep_slots))
+            self.cache.copy(slots + source * self.cache.capacity, slots + target * self.cache.capacity)
+            self._deep_slots[target] = deep_slots
 
     # ---------------------------------------------------------------- passes
 
