@@ -13,7 +13,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,8 +113,19 @@ def task_manager_of(names: Sequence[str]) -> TaskManager:
     """A manager that knows these tasks: one of ours alone where all of them are ours, which is fast."""
     from lm_eval.tasks import TaskManager
 
-    own = TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
-    return own if names and set(names) <= set(own.all_tasks) else TaskManager()
+    own = _own_manager()
+    return own if set(names) <= set(own.all_tasks) else TaskManager()
+
+
+def are_own_tasks(names: Collection[str]) -> bool:
+    """Whether all of these are tasks of ours."""
+    return set(names) <= set(_own_manager().all_tasks)
+
+
+def _own_manager() -> TaskManager:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
 
 
 def _with_task_folder(include_path: str | Path | list[str | Path] | None) -> list[str | Path]:

@@ -5,21 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from unittest.mock import patch
 
-from s2t_eval import cli
-from tests.harness_helpers import STUDENT, TEACHER, task_manager
+from s2t_eval.cli import main
+from tests.harness_helpers import STUDENT, TEACHER
 
 ROOT = Path(tempfile.mkdtemp(prefix="s2t-learning-"))
 COUNT = 24
-
-
-def main(arguments: Sequence[str]) -> None:
-    """The command line, but for the scan of lm_eval's 14,000 tasks, which takes seconds."""
-    with patch("s2t_eval.pipelines.prompts.TaskManager", task_manager):
-        cli.main(arguments)
 
 
 def collect_arguments(out: Path, count: int = COUNT, *more: str) -> list[str]:

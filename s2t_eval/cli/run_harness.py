@@ -52,9 +52,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _names_own_tasks_alone(arguments: Sequence[str]) -> bool:
     """Whether an evaluation names tasks, all of them ours, and no further folder of tasks."""
-    from lm_eval.tasks import TaskManager
-
-    from s2t_eval.model_wrappers.registration import TASK_FOLDER
+    from s2t_eval.model_wrappers.registration import are_own_tasks
 
     words = [part for word in arguments for part in (word.split("=", 1) if word[:2] == "--" else [word])]
     if not {"--tasks", "-t"} & set(words) or "--include_path" in words:
@@ -62,5 +60,4 @@ def _names_own_tasks_alone(arguments: Sequence[str]) -> bool:
     first = min(words.index(option) for option in ("--tasks", "-t") if option in words) + 1
     named = itertools.takewhile(lambda word: not word.startswith("-"), words[first:])
     names = {name for word in named for name in word.split(",")}
-    own = TaskManager(include_path=str(TASK_FOLDER), include_defaults=False).all_tasks
-    return bool(names) and names <= set(own)
+    return bool(names) and are_own_tasks(names)

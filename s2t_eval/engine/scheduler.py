@@ -21,7 +21,7 @@ class Compaction(NamedTuple):
     order: list[int]
     """row i now contains what row `order[i]` contained"""
     moves: list[tuple[int, int]]
-    """cache rows to move, (source, target): no row is both, and none is either of them twice"""
+    """cache rows to move, (source, target), in this order"""
 
 
 class Scheduler(Generic[S]):
@@ -146,12 +146,14 @@ class Scheduler(Generic[S]):
 
 def compact(num: int, finished: abc.Sequence[int]) -> Compaction:
     """Close the gaps of finished rows: the last active row moves into each, the highest gap first."""
-    order = list(range(num))
+    order, moves = list(range(num)), []
     for row in sorted(finished, reverse=True):
-        last = order.pop()
-        if row < len(order):
-            order[row] = last
-    return Compaction(order, [(source, row) for row, source in enumerate(order) if source != row])
+        last = len(order) - 1
+        if row != last:
+            moves.append((last, row))
+            order[row] = order[last]
+        order.pop()
+    return Compaction(order, moves)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from s2t_eval.engine.cached_model import CHECKED_TOKENS
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import has_known_layers
 from s2t_eval.engine.layer_split import KEPT, LayerSplit, is_splittable
 from s2t_eval.engine.packing import Packed, pack_branches
 from s2t_eval.engine.pass_results import CandidateStates, Counters
 from s2t_eval.engine.prefix_cache import PrefixCache
-from s2t_eval.engine.runner import CHECKED_TOKENS, ModelRunner
+from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.transfer import to_device
 from s2t_eval.models.decoder_layers import decoder_layers
 

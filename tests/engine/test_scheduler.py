@@ -7,12 +7,14 @@ from collections import abc
 from typing import Any
 
 import pytest
+import torch
 
-from s2t_eval.engine import Finish, Request
+from s2t_eval.engine import Finish, ModelRunner, Request
 from s2t_eval.engine.scheduler import Scheduler, compact
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import Finished, append_tokens
 from s2t_eval.engine.stop import StopRule
+from tests.twins import tiny_model
 
 
 @pytest.mark.parametrize("num", range(1, 6))
@@ -130,3 +132,25 @@ def test_a_waiting_prompt_is_admitted_when_no_row_is_at_work() -> None:
     scheduler: Scheduler[Sequence] = Scheduler(method, rows=2)  # type: ignore[arg-type]
     assert len(list(scheduler.run([Request((1,), 3)] * 5))) == 5
     assert method.admitted == [2, 2, 1]
+
+
+def test_moves_in_one_copy_are_those_made_one_after_the_other() -> None:
+    """Rows that are moved on are copied once, and rows that were moved from are empty."""
+    model = tiny_model("llama", 0)
+    texts = [[row + 2] * (row + 3) for row in range(7)]
+    for finished in ([0], [3, 5], [2, 3, 4], [0, 1, 2, 5], [6], [4, 6]):
+        moves = compact(7, finished).moves
+        at_once, one_by_one = ModelRunner(model), ModelRunner(model)
+        with torch.inference_mode():
+            for runner in (at_once, one_by_one):
+                runner.allocate(7, 16)
+                runner.prefill(range(7), texts)
+            if moves:
+                at_once.move(moves)
+            for move in moves:
+                one_by_one.move([move])
+            rows = compact(7, finished).order
+            assert at_once.tokens == one_by_one.tokens
+            assert [at_once.tokens[row] for row in range(len(rows))] == [texts[row] for row in rows]
+            states = [runner.append([9] * len(rows)) for runner in (at_once, one_by_one)]
+        torch.testing.assert_close(*states, rtol=0, atol=0)

@@ -1,0 +1,293 @@
+"""One causal language model with its KV cache: memory, head, and a pass over packed tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import PreTrainedModel
+
+from s2t_eval.engine.attention import Pass, slot_attention_enabled
+from s2t_eval.engine.compiled_layers import Compile, compiled_forms
+from s2t_eval.engine.kv_cache import KVCache
+from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
+from s2t_eval.engine.layer_split import LayerSplit
+from s2t_eval.engine.packing import Packed, merged, pack_uncached
+from s2t_eval.engine.pass_results import Counters
+from s2t_eval.engine.prefix_cache import PrefixCache
+from s2t_eval.engine.step_graphs import StepGraphs, can_record, should_record
+from s2t_eval.engine.step_positions import StepPositions
+from s2t_eval.engine.support import UnsupportedModelError, check_supported, require_length
+from s2t_eval.engine.transfer import to_device
+from s2t_eval.models.cpu_linear import Packed as PackedWeights
+from s2t_eval.models.cpu_linear import fast_products, pack, worthwhile
+from s2t_eval.models.lm_head import Best, LMHead, input_device
+
+logger = logging.getLogger(__name__)
+
+CHECKED_TOKENS = 8
+"""Length of the text on which a model is compared with its own forward pass."""
+
+
+class CachedModel:
+    """A decoder-only model of transformers over a `KVCache`; body and head are called separately.
+
+    `tokens[row]` are the ids whose keys and values are in the row. They stay after a sequence has ended,
+    so that a later prompt with the same prefix copies them instead of computing them. Tokens are entered
+    once their keys and values are computed, and removed before these are overwritten: a pass that an error
+    or Ctrl-C interrupts leaves none behind whose keys and values are missing.
+
+    Args:
+        model: the causal model, with or without a PEFT adapter.
+        name: its name in messages.
+        text_vocab: rows of the head that are text; the rows above (padding, reserved rows) are never
+            proposed. None takes the head's size.
+        forward_context: a context manager around every forward, such as one that enables an adapter.
+        fused_norms: compute norms in one kernel. None: on a GPU, which alone has that kernel.
+        compile: "auto": on a GPU, replay decode steps as CUDA graphs (`step_graphs.py`). "always": also
+            compile the decoder layers, on every device (`compiled_layers.py`). "never": neither. A warning
+            names what is not possible for this model.
+        step_graphs: round decode steps up and replay them; None: as `compile` says. On a CPU it changes
+            their shapes and nothing else.
+        merge_segments: let rows with similarly many new tokens attend together, padded. None: on a GPU, where
+            each kernel has to be launched.
+
+    Raises:
+        UnsupportedModelError: recurrent, hybrid or other layers that cannot be branched.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        name: str = "model",
+        text_vocab: int | None = None,
+        forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        fused_norms: bool | None = None,
+        compile: Compile = "auto",
+        step_graphs: bool | None = None,
+        merge_segments: bool | None = None,
+    ) -> None:
+        # A PEFT model injects its adapters into the base model; generation does not need the wrapper.
+        base: Any = model
+        if hasattr(model, "get_base_model"):
+            base = base.get_base_model()
+        self.name = name
+        self._forward_context = forward_context
+        self.base: PreTrainedModel = base
+        self.config = base.config.get_text_config(decoder=True)
+        check_supported(self.config, name)
+        self.body: nn.Module = base.get_decoder()
+        self._lm_head = LMHead(base, text_vocab)
+        self.device = input_device(base)
+        self.counters = Counters()
+        self.cache = KVCache(0, 0)
+        self.prefixes = PrefixCache(0)
+        self._is_checked = False
+        self._kept_split: LayerSplit | None = None
+        self._linears: list[nn.Linear] = []
+        self._packed: dict[nn.Linear, PackedWeights] = {}
+        self._forms: Forms = []
+        self._fused_norms = self.device.type == "cuda" if fused_norms is None else fused_norms
+        self._compile_layers = compile == "always"
+        self._use_graphs = should_record(compile, self.device) if step_graphs is None else step_graphs
+        self._graphs: StepGraphs | None = None
+        self._merge_segments = self.device.type == "cuda" if merge_segments is None else merge_segments
+        # transformers leaves a 4D mask unchanged; attention makes its own masks from the plan of a pass.
+        self._no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
+        self._step_positions = StepPositions(self.device)
+
+    @property
+    def vocab(self) -> int:
+        """Rows of the head, padding and reserved ones included."""
+        return self._lm_head.vocab
+
+    @property
+    def text_vocab(self) -> int:
+        """Size of the text vocabulary: ids below it can be proposed."""
+        return self._lm_head.text_vocab
+
+    @property
+    def admission_steps(self) -> float:
+        """Decode steps that take as long as the pass over a new prompt; 0 where its tokens decide it.
+
+        On a GPU a pass takes the host as long as its kernels take to launch, and a replayed step a fraction
+        of that (an H100 with 0.5 billion parameters: 16 to 24 ms and 6 ms).
+        """
+        if self.device.type != "cuda":
+            return 0.0
+        return 4.0 if self._use_graphs else 1.0
+
+    @property
+    def tokens(self) -> list[list[int]]:
+        """The cached token ids of each row."""
+        return self.prefixes.tokens
+
+    def allocate(self, rows: int, length: int, extra_slots: int = 0) -> None:
+        """Make room for texts; a cache that is large enough is kept.
+
+        Args:
+            rows: texts at once.
+            length: tokens of the longest text.
+            extra_slots: slots behind it, such as for candidates or a question.
+
+        Raises:
+            UnsupportedModelError: the engine computes other logits than the model's own forward pass, or
+                would do so at this length.
+        """
+        require_length(self.config, self.name, length, extra_slots)
+        capacity = length + extra_slots
+        self._pack_weights()
+        if not self._is_checked:
+            # Not earlier: an adapter may still be attached.
+            self._forms = forms_of(self.body, self._fused_norms)
+            self._apply_compile()
+            self._check_forward()
+        if self._graphs is not None and not self._graphs.read_present_weights():
+            self._graphs = None
+        if self.cache.rows != rows or self.cache.capacity < capacity:
+            self.prefixes = PrefixCache(rows)
+            self.cache = KVCache(rows, capacity)
+
+    def _apply_compile(self) -> None:
+        """Find the layers that are compiled, and whether decode steps are replayed."""
+        if self._compile_layers:
+            compiled = compiled_forms(self.body)
+            self._forms += compiled
+            if not compiled:
+                logger.warning(
+                    "%s: none of its layers is compiled: they are not of Llama's form, or their weights have "
+                    "an adapter or are quantized or offloaded",
+                    self.name,
+                )
+        if self._use_graphs and not can_record(self.body, self.config.num_hidden_layers):
+            self._without_graphs("its layers are not of Llama's form, are offloaded or on several devices")
+
+    def _without_graphs(self, reason: str) -> None:
+        """Compute decode steps as they are, with a warning where they were to be replayed."""
+        if self._use_graphs:
+            logger.warning("%s: its decode steps are not replayed as CUDA graphs: %s", self.name, reason)
+        self._use_graphs = False
+
+    def _pack_weights(self) -> None:
+        """Copy weights for products of few rows, again where they have changed: an adapter was merged."""
+        self._linears = worthwhile(self.body)
+        self._packed = pack([*self._linears, *self._lm_head.worthwhile])
+        self._lm_head.packed = self._packed
+
+    def keep_states(self, split: LayerSplit) -> None:
+        """Keep in the cache what enters the upper layers, for a scorer that computes these alone."""
+        self.release()
+        self._without_graphs("a scorer with an adapter on the last layers reads what enters these layers")
+        self._kept_split = split
+
+    def release(self) -> None:
+        """Drop the cache and free its memory."""
+        self.prefixes = PrefixCache(0)
+        self.cache = KVCache(0, 0)
+        self._graphs = None
+
+    def forget(self) -> None:
+        """Drop the texts of all rows and keep the memory."""
+        self.prefixes = PrefixCache(self.cache.rows)
+
+    # ---------------------------------------------------------------- head
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits of the text vocabulary, float32 [n, text_vocab], from hidden states [n, hidden]."""
+        return self._lm_head.fast_logits(hidden)
+
+    def best_tokens(self, hidden: Tensor) -> Best:
+        """The argmax of `head` for hidden states [n, hidden], in the fastest form."""
+        return self._lm_head.best(hidden)
+
+    def head_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Logits of chosen ids only, float32 [n, m], for ids [n, m]; the head's other rows are not read."""
+        return self._lm_head.logits_at(hidden, ids)
+
+    # ---------------------------------------------------------------- a pass
+
+    def forward(
+        self, packed: Packed, positions: Tensor | None = None, embeds: Tensor | None = None
+    ) -> Tensor:
+        """One pass of the body over packed tokens -> hidden states [tokens, hidden].
+
+        Args:
+            packed: the tokens, their cache slots, and what each attends to.
+            positions: of each token, [tokens]; None: the concatenated positions of the segments.
+            embeds: inputs instead of the tokens' embeddings, [tokens, hidden].
+        """
+        if positions is None:
+            positions = torch.cat([part.positions.flatten() for part in packed.segments])
+        self.counters.passes += 1
+        self.counters.tokens += len(packed.ids)
+        if self._merge_segments:
+            packed = replace(packed, segments=merged(packed.segments))
+        return self._pass(packed, positions, embeds)
+
+    def _pass(self, packed: Packed, positions: Tensor, embeds: Tensor | None = None) -> Tensor:
+        """`forward` without its counts."""
+        for part in packed.segments:
+            part.on(self.device)
+        plan = Pass(self.cache, to_device(packed.index, self.device), packed.segments)
+        inputs = (
+            {"input_ids": to_device(packed.ids, self.device)[None]}
+            if embeds is None
+            else {"inputs_embeds": embeds[None]}
+        )
+        with (
+            self._forward_context(),
+            nullcontext() if self._kept_split is None else self._kept_split.keeping(plan),
+            slot_attention_enabled(self.base),
+            forms_enabled(self._forms),
+            fast_products(self._linears, len(packed.ids), self._packed),
+        ):
+            output = self.body(
+                **inputs,
+                position_ids=to_device(positions, self.device)[None],
+                attention_mask=self._no_mask,
+                use_cache=False,
+                slots=plan,
+            )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
+    def _step_graphs(self) -> StepGraphs | None:
+        """The graphs over the present cache; None where steps are not replayed."""
+        if not self._use_graphs:
+            return None
+        if self._graphs is None or self._graphs.cache is not self.cache:
+            self._graphs = StepGraphs(self._pass, self.body, self.cache, self.device)
+        return self._graphs
+
+    def _checked_text(self) -> list[int]:
+        return [i * 7 % self.text_vocab for i in range(CHECKED_TOKENS)]
+
+    @torch.inference_mode()
+    def _check_forward(self) -> None:
+        """Refuse a model whose logits in this engine differ from its own (unknown layers, scalings)."""
+        text = self._checked_text()
+        ids = torch.tensor(text)
+        with self._forward_context():
+            expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
+        self.cache, self.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1)
+        try:
+            packed = pack_uncached([0], [text], [0], CHECKED_TOKENS)
+            logits = self.head(self.forward(packed)[-1:])[0]
+        finally:
+            self.release()
+            self.counters = Counters()
+        scale = expected.float().abs().max()
+        error = (logits - expected.float().to(logits.device)).abs().max()
+        limit = 1e-3 if expected.dtype == torch.float32 else 5e-2
+        if not error <= limit * scale and bool(torch.isfinite(scale)):
+            raise UnsupportedModelError(
+                f"{self.name}: {type(self.base).__name__} gives other logits through the slot engine "
+                f"(largest difference {error:.3g} at a scale of {scale:.3g}): it has layers or "
+                "scalings that the engine does not implement; use --model hf for it"
+            )
+        self._is_checked = True
