@@ -12,8 +12,9 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import itertools
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 TASK_FOLDER = (Path(__file__).parents[1] / "tasks").resolve()
 """The folder next to this package, both in a checkout and in a wheel."""
-_skips_other_tasks = False
-"""Whether a new `TaskManager` leaves lm_eval's own tasks out; see `skip_other_tasks`."""
+PROGRAMS = ("lm_eval", "lm-eval")
+"""Names of lm_eval's command, and of the package that `python -m` runs."""
 
 
 def register() -> None:
@@ -80,7 +81,11 @@ def _location(entry: object) -> str:
 
 
 def add_task_folder() -> None:
-    """Make every new `TaskManager` scan our tasks: after lm_eval's own, before `include_path`."""
+    """Make every new `TaskManager` scan our tasks: after lm_eval's own, before `include_path`.
+
+    Where the command line of lm_eval names tasks of ours alone, its own 14,000 are left out: reading them
+    takes several seconds.
+    """
     from lm_eval.tasks.manager import TaskManager
 
     scan = TaskManager.__init__
@@ -95,18 +100,12 @@ def add_task_folder() -> None:
         include_path = call.arguments["include_path"]
         if call.arguments["include_defaults"]:
             call.arguments["include_path"] = _with_task_folder(include_path)
-            call.arguments["include_defaults"] = not _skips_other_tasks
+            call.arguments["include_defaults"] = bool(include_path) or not names_own_tasks_alone(sys.argv)
         scan(*call.args, **call.kwargs)
         call.arguments["self"].include_path = include_path
 
     scan_with_task_folder.scans_s2t_eval = True  # type: ignore[attr-defined]
     TaskManager.__init__ = scan_with_task_folder
-
-
-def skip_other_tasks() -> None:
-    """Let this process know our tasks alone: reading lm_eval's 14,000 takes several seconds."""
-    global _skips_other_tasks
-    _skips_other_tasks = True
 
 
 def task_manager_of(names: Sequence[str]) -> TaskManager:
@@ -117,9 +116,22 @@ def task_manager_of(names: Sequence[str]) -> TaskManager:
     return own if set(names) <= set(own.all_tasks) else TaskManager()
 
 
-def are_own_tasks(names: Collection[str]) -> bool:
-    """Whether all of these are tasks of ours."""
-    return set(names) <= set(_own_manager().all_tasks)
+def names_own_tasks_alone(arguments: Sequence[str]) -> bool:
+    """Whether a command line is one of lm_eval that names tasks, all of them ours.
+
+    Args:
+        arguments: the program and its arguments.
+    """
+    program = Path(arguments[0])
+    if program.stem not in PROGRAMS and program.parent.name not in PROGRAMS:
+        return False
+    words = [part for word in arguments[1:] for part in (word.split("=", 1) if word[:2] == "--" else [word])]
+    options = [i for i, word in enumerate(words) if word in ("--tasks", "-t")]
+    if not options:
+        return False
+    named = itertools.takewhile(lambda word: not word.startswith("-"), words[options[-1] + 1 :])
+    names = {name for word in named for name in word.split(",")}
+    return bool(names) and names <= set(_own_manager().all_tasks)
 
 
 def _own_manager() -> TaskManager:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import runpy
 import sys
 from collections.abc import Sequence
@@ -35,11 +34,9 @@ class Run:
 
 def run(arguments: Sequence[str]) -> None:
     """Run lm_eval with these arguments; an error of ours ends in one line and exit code 2."""
-    from s2t_eval.model_wrappers.registration import register, skip_other_tasks
+    from s2t_eval.model_wrappers.registration import register
 
     register()
-    if _names_own_tasks_alone(arguments):
-        skip_other_tasks()
     sys.argv = ["lm_eval", *arguments]
     try:
         runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
@@ -48,16 +45,3 @@ def run(arguments: Sequence[str]) -> None:
             raise
         print(f"s2t-eval: {single_line_message(error)}", file=sys.stderr)
         raise SystemExit(2) from error
-
-
-def _names_own_tasks_alone(arguments: Sequence[str]) -> bool:
-    """Whether an evaluation names tasks, all of them ours, and no further folder of tasks."""
-    from s2t_eval.model_wrappers.registration import are_own_tasks
-
-    words = [part for word in arguments for part in (word.split("=", 1) if word[:2] == "--" else [word])]
-    if not {"--tasks", "-t"} & set(words) or "--include_path" in words:
-        return False
-    first = min(words.index(option) for option in ("--tasks", "-t") if option in words) + 1
-    named = itertools.takewhile(lambda word: not word.startswith("-"), words[first:])
-    names = {name for word in named for name in word.split(",")}
-    return bool(names) and are_own_tasks(names)

@@ -24,6 +24,7 @@ from lm_eval.tasks import TaskManager
 import s2t_eval
 from s2t_eval.model_wrappers import registration
 from s2t_eval.model_wrappers import startup as _startup
+from tests.harness_helpers import only_built_in_task
 
 PACKAGE = Path(s2t_eval.__file__).resolve().parent
 MODELS_AS_JSON = """
@@ -259,6 +260,50 @@ def user_tasks(tmp_path: Path) -> Path:
     (folder / "mine.yaml").write_text("task: mine\n")
     (folder / "arith.yaml").write_text("task: s2t_arith\n")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "is_own"),
+    [
+        ("lm_eval --model greedy --tasks s2t_gsm8k", True),
+        ("bin/lm-eval run --tasks=s2t_gsm8k,s2t_arith --limit 8", True),
+        ("packages/lm_eval/__main__.py -t s2t_gsm8k s2t_arith --limit 8", True),
+        ("lm_eval --tasks s2t_gsm8k,gsm8k", False),
+        ("lm_eval --tasks s2t_gsm8k gsm8k --limit 8", False),
+        ("lm_eval --tasks s2t_*", False),
+        ("lm_eval --tasks folder", False),
+        ("lm_eval --task s2t_gsm8k", False),
+        ("lm_eval --tasks", False),
+        ("lm_eval --tasks gsm8k --tasks s2t_arith", True),  # the last one counts
+        ("lm_eval ls tasks", False),
+        ("lm_eval", False),
+        ("mine.py --tasks s2t_gsm8k", False),
+        ("pytest", False),
+    ],
+)
+def test_lm_eval_reads_its_own_tasks_where_one_is_named(command: str, is_own: bool) -> None:
+    assert registration.names_own_tasks_alone(command.split()) == is_own
+
+
+@pytest.mark.parametrize("program", ["lm_eval", "mine.py"])
+@pytest.mark.parametrize("given", [None, "more"])
+def test_a_run_of_our_tasks_starts_without_reading_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, given: str | None
+) -> None:
+    """lm_eval's 14,000 take seconds; a user's own folder may refer to them."""
+    monkeypatch.setattr(sys, "argv", [program, "--tasks", "s2t_arith"])
+    stock = tmp_path / "stock"
+    (tmp_path / "more").mkdir()
+    with only_built_in_task(stock):
+        manager = TaskManager(include_path=given and str(tmp_path / given))
+    assert "s2t_arith" in manager.all_tasks
+    assert ("stock" in manager.all_tasks) == (program != "lm_eval" or given is not None)
+
+
+def test_training_problems_of_our_tasks_need_no_other_task(tmp_path: Path) -> None:
+    with only_built_in_task(tmp_path / "stock"):
+        assert "stock" not in registration.task_manager_of(["s2t_gsm8k", "s2t_arith"]).all_tasks
+        assert "stock" in registration.task_manager_of(["s2t_gsm8k", "stock"]).all_tasks
 
 
 def path_of(manager: TaskManager, name: str) -> Path:
