@@ -112,7 +112,7 @@ def task_manager_of(names: Sequence[str]) -> TaskManager:
     """A manager that knows these tasks: one of ours alone where all of them are ours, which is fast."""
     from lm_eval.tasks import TaskManager
 
-    own = _own_manager()
+    own = own_task_manager()
     return own if set(names) <= set(own.all_tasks) else TaskManager()
 
 
@@ -131,10 +131,11 @@ def names_own_tasks_alone(arguments: Sequence[str]) -> bool:
         return False
     named = itertools.takewhile(lambda word: not word.startswith("-"), words[options[-1] + 1 :])
     names = {name for word in named for name in word.split(",")}
-    return bool(names) and names <= set(_own_manager().all_tasks)
+    return bool(names) and names <= set(own_task_manager().all_tasks)
 
 
-def _own_manager() -> TaskManager:
+def own_task_manager() -> TaskManager:
+    """A manager that knows our tasks alone."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)

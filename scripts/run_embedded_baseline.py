@@ -25,7 +25,7 @@ from lm_eval.tasks import TaskManager
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.json_lines import read_json_lines
-from s2t_eval.model_wrappers.registration import TASK_FOLDER, register
+from s2t_eval.model_wrappers.registration import own_task_manager, register
 from s2t_eval.report.baseline import baseline
 from s2t_eval.report.documents import documents_of
 from s2t_eval.report.kept_texts import SUFFIX, kept_texts, write_texts
@@ -119,7 +119,7 @@ def main() -> None:
     if arguments.calibrate:
         calibrate()
     register()
-    manager = TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
+    manager = own_task_manager()
     for row in evaluations(RECIPE):
         if not arguments.only or row.name in arguments.only:
             began = time.perf_counter()

@@ -16,7 +16,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.evaluation.grading import shared_grader
 from s2t_eval.evaluation.sandbox import find_isolation
-from s2t_eval.model_wrappers.registration import TASK_FOLDER
+from s2t_eval.model_wrappers.registration import own_task_manager
 from s2t_eval.report.kept_texts import KeptText
 
 OURS = "s2t_"
@@ -149,7 +149,7 @@ def load_grader(name: str, texts: Iterable[KeptText]) -> Task:
 
 @functools.cache
 def _manager() -> TaskManager:
-    return TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
+    return own_task_manager()
 
 
 def _shortened(text: str, from_end: bool = False) -> str:

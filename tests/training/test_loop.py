@@ -17,6 +17,7 @@ from s2t_eval.artifacts.files import WriteError
 from s2t_eval.training import checkpoints as checkpoints_module
 from s2t_eval.training.attention import without_cudnn_attention
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingError, TrainingResult
+from tests.engine.test_devices import needs_gpu
 
 
 class Example(NamedTuple):
@@ -333,7 +334,7 @@ def test_training_leaves_out_an_attention_kernel_with_wrong_gradients(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@needs_gpu
 def test_gradients_of_masked_attention_are_numbers() -> None:
     """Very negative scores at a length of 64 above a multiple of 128, as Qwen 2.5 0.5B has them."""
     torch.manual_seed(0)
