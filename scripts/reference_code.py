@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
@@ -15,12 +16,23 @@ WRAPPERS = "s2t_eval.model_wrappers"
 
 def find_class(name: str) -> Any:
     """Find the class of that name in the package."""
+    if name not in modules_of_classes():
+        sys.exit(
+            f"generate_reference: there is no class {name}; mend its name in scripts/generate_reference.py"
+        )
+    return getattr(importlib.import_module(modules_of_classes()[name]), name)
+
+
+@functools.cache
+def modules_of_classes() -> dict[str, str]:
+    """Class -> the first module that defines it."""
+    modules: dict[str, str] = {}
     for root, package in ((REPOSITORY / "s2t_eval", "s2t_eval"), (REPOSITORY / "model_wrappers", WRAPPERS)):
         for path in sorted(root.rglob("*.py")):
-            if re.search(rf"^class {name}\b", path.read_text(encoding="utf-8"), re.MULTILINE):
-                parts = path.relative_to(root).with_suffix("").parts
-                return getattr(importlib.import_module(".".join([package, *parts])), name)
-    sys.exit(f"generate_reference: there is no class {name}; mend its name in scripts/generate_reference.py")
+            module = ".".join([package, *path.relative_to(root).with_suffix("").parts])
+            for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+                modules.setdefault(name, module)
+    return modules
 
 
 def descriptions(settings: type) -> dict[str, str]:

@@ -94,14 +94,20 @@ def outputs(results: Sequence[Result]) -> list[list[int]]:
 @torch.no_grad()
 def logits_after(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
     """Logits [vocab] after a text, computed without a cache."""
-    logits: Tensor = model(torch.tensor([list(ids)])).logits[0, -1].float()
+    logits: Tensor = model(torch.tensor([list(ids)]), use_cache=False).logits[0, -1].float()
     return logits
 
 
-@torch.no_grad()
 def hidden_after(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
     """Last hidden state [hidden] at the last token of a text, computed without a cache."""
-    hidden: Tensor = model.get_decoder()(torch.tensor([list(ids)])).last_hidden_state[0, -1]
+    return hidden_after_each(model, ids[:-1], ids[-1:])[0]
+
+
+@torch.no_grad()
+def hidden_after_each(model: PreTrainedModel, ids: Sequence[int], candidates: Sequence[int]) -> Tensor:
+    """States [candidates, hidden] at the end of the text with each candidate: every one a whole text."""
+    texts = torch.tensor([[*ids, candidate] for candidate in candidates])
+    hidden: Tensor = model.get_decoder()(texts, use_cache=False).last_hidden_state[:, -1]
     return hidden
 
 
@@ -158,8 +164,7 @@ def readout_pick(model: PreTrainedModel, readout: Readout) -> Pick:
     """Select the candidate with the highest readout, encoding each with its whole prefix."""
 
     def pick(ids: list[int], candidates: list[int]) -> int:
-        hidden = torch.stack([hidden_after(model, [*ids, candidate]) for candidate in candidates])
-        return candidates[int(readout.score(hidden).argmax())]
+        return candidates[int(readout.score(hidden_after_each(model, ids, candidates)).argmax())]
 
     return pick
 

@@ -18,7 +18,16 @@ from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.scores import DirectScore, Evidence, LookaheadScore, ResidualScore, Score
 from s2t_eval.selection.triggers import ConstantTrigger, EntropyTrigger, MarginTrigger
-from tests.twins import hidden_after, logits_after, outputs, prompts, requests, slow_decode, tiny_model
+from tests.twins import (
+    hidden_after,
+    hidden_after_each,
+    logits_after,
+    outputs,
+    prompts,
+    requests,
+    slow_decode,
+    tiny_model,
+)
 
 ALWAYS = ConstantTrigger("always")
 
@@ -63,8 +72,7 @@ def slow_pick(
         log_probs = logits_after(proposer, ids).log_softmax(-1)[candidates]
         inner = scorer.get_base_model()
         if score.looks_ahead:
-            states = torch.stack([hidden_after(inner, [*ids, candidate]) for candidate in candidates])
-            evidence = Evidence(log_probs, hidden=states)
+            evidence = Evidence(log_probs, hidden=hidden_after_each(inner, ids, candidates))
         else:
             evidence = Evidence(log_probs, own_logits=logits_after(inner, ids)[candidates])
         return candidates[int(score.score(evidence).argmax())]
@@ -72,8 +80,11 @@ def slow_pick(
     return pick
 
 
-@pytest.mark.parametrize("form", [0, 1, 2], ids=["lookahead", "residual", "direct"])
-@pytest.mark.parametrize("trigger", [MarginTrigger(), ALWAYS], ids=["margin", "always"])
+@pytest.mark.parametrize(
+    ("trigger", "form"),
+    [(MarginTrigger(), 0), (ALWAYS, 0), (MarginTrigger(), 1), (ALWAYS, 2)],
+    ids=["margin-lookahead", "always-lookahead", "margin-residual", "always-direct"],
+)
 def test_pps_is_its_slow_twin(student: PreTrainedModel, trigger: MarginTrigger, form: int) -> None:
     peft, score = adapted(student), forms(student)[form]
     policy = presets.s2t_local(trigger, 0.6, score, top_k=3, warmup_tokens=1)

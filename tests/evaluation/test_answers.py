@@ -252,25 +252,24 @@ def test_time_is_linear_in_the_length(rule: str, unit: str) -> None:
     """A reply that repeats itself used to take quadratic time.
 
     Ratio of processor times within one run: eight times the text takes 8 times as long if the time is linear,
-    and 64 times if it is quadratic. The bound between them, and the minimum of two measurements of the long
-    text, allow for a busy machine.
+    and 64 times if it is quadratic. The bound between them, and a second measurement where the first one
+    exceeds it, allow for a busy machine.
     """
-    seconds = []
-    for size, times in ((10_000, 1), (80_000, 2)):
-        spent = []
-        for _ in range(times):
-            began = time.process_time()
-            RULES[rule].extract(unit * (size // len(unit)))
-            spent.append(time.process_time() - began)
-        seconds.append(min(spent))
-    assert seconds[1] < 32 * max(seconds[0], 0.03), seconds
+
+    def seconds(size: int) -> float:
+        began = time.process_time()
+        RULES[rule].extract(unit * (size // len(unit)))
+        return time.process_time() - began
+
+    bound = 32 * max(seconds(10_000), 0.03)
+    assert seconds(80_000) < bound or seconds(80_000) < bound
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("form", ["{}", "The answer is {}.", "\\boxed{{{}}}", "1e{}", "2^{{{}}}", "{}/{}"])
-def test_number_of_a_million_digits(rule: str, form: str) -> None:
+def test_number_of_very_many_digits(rule: str, form: str) -> None:
     """Python rejects integers of more than 4,300 digits."""
-    answer = RULES[rule].extract(form.replace("{}", "9" * 1_000_000, 1).format("9"))
+    answer = RULES[rule].extract(form.replace("{}", "9" * 200_000, 1).format("9"))
     assert answer is None or answer != "9"
 
 

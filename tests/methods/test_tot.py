@@ -89,12 +89,11 @@ def test_batch_size_and_refilling_change_no_text(student: PreTrainedModel, name:
     """One row decodes the branches of a level one after the other, in the row of the one before."""
     asked = [replace(request, seed=i) for i, request in enumerate(requests(4))]
     one_by_one = run(student, asked, SEARCHES[search], VALUES[name], rows=1)
-    for rows in (4, 24):
-        together = run(student, asked, SEARCHES[search], VALUES[name], rows)
-        assert outputs(together) == outputs(one_by_one)
-        for a, b in zip(together, one_by_one, strict=True):
-            for cost in ("tokens", "discarded_tokens", "drafted_steps", "rejected_steps"):
-                assert getattr(a.usage, cost) == getattr(b.usage, cost), cost
+    together = run(student, asked, SEARCHES[search], VALUES[name], rows=7)
+    assert outputs(together) == outputs(one_by_one)
+    for a, b in zip(together, one_by_one, strict=True):
+        for cost in ("tokens", "discarded_tokens", "drafted_steps", "rejected_steps"):
+            assert getattr(a.usage, cost) == getattr(b.usage, cost), cost
 
 
 @pytest.mark.parametrize("name", ["words", "vote"])

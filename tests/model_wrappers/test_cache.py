@@ -6,7 +6,6 @@ import inspect
 import re
 import signal
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -32,6 +31,7 @@ from s2t_eval.model_wrappers.response_cache import (
 )
 from s2t_eval.model_wrappers.splitting import LOADING_ARGS
 from s2t_eval.model_wrappers.tah import TahArguments
+from tests.forked import run_forked
 from tests.harness_helpers import (
     TEACHER,
     arith_docs,
@@ -39,7 +39,6 @@ from tests.harness_helpers import (
     evaluate,
     inline_task,
     read_trace,
-    run_command,
     texts,
     tiny_folder,
 )
@@ -346,8 +345,8 @@ evaluate("greedy", {"trace": "trace.jsonl"}, limit=8, batch_size=1, use_cache=sy
 def test_run_goes_on_where_ctrl_c_ended_it(cache: str, tmp_path: Path) -> None:
     """The signal comes with the fourth text; the three before it are in the cache."""
     root = Path(__file__).parents[2]
-    done = run_command(sys.executable, "-c", INTERRUPTED, root, cache, folder=tmp_path)
-    assert done.returncode in (-signal.SIGINT, 130), done.stderr
+    done = run_forked("-c", INTERRUPTED, root, cache, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
     assert len((tmp_path / "trace.jsonl.partial").read_text().splitlines()) == 3
     finished = entries(cache).keys() - {CACHE_KEY}
@@ -369,7 +368,7 @@ def test_killed_run_costs_what_an_uninterrupted_one_does(
     script = INTERRUPTED.replace("raise_signal(signal.SIGINT", "raise_signal(signal.SIGKILL").replace(
         'evaluate("greedy", {', f"evaluate({name!r}, {{**{model_args!r}, "
     )
-    done = run_command(sys.executable, "-c", script, root, cache, folder=tmp_path)
+    done = run_forked("-c", script, root, cache, folder=tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     rest = evaluate(name, model_args, limit=8, use_cache=cache)
     assert 0 < counts(rest)["cached_texts"] <= 4

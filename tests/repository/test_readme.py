@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -11,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.forked import run_forked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -23,7 +24,7 @@ INSTEAD = {
 }
 """Small models, a small task and few problems, for what the README shows with large ones."""
 LIMIT = ["--limit", "6"]
-RUNNERS = {"lm_eval": ["-m", "lm_eval"], "s2t-eval": ["-m", "s2t_eval"]}
+RUNNERS = {"lm_eval": ("-m", "lm_eval"), "s2t-eval": ("-m", "s2t_eval")}
 
 
 def blocks(language: str) -> list[str]:
@@ -46,14 +47,9 @@ def block_with(words: str) -> list[list[str]]:
     return commands(block)
 
 
-def run(arguments: Sequence[str | Path], cwd: Path) -> str:
-    """Run this interpreter, expect success and return what it printed."""
-    given = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environment = {**os.environ, **given, "PYTHONPATH": os.environ.get("PYTHONPATH", str(REPOSITORY))}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{arguments}\n{done.stdout}{done.stderr}"
+def printed_by(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command printed; it must have succeeded."""
+    assert done.returncode == 0, f"{done.args}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
@@ -61,7 +57,7 @@ def run_command(words: Sequence[str], cwd: Path) -> str:
     """Run one of the README's commands; evaluations are limited to a few problems."""
     name, *arguments = words
     limit = LIMIT if name == "lm_eval" and "--limit" not in arguments else []
-    return run([*RUNNERS[name], *arguments, *limit], cwd)
+    return printed_by(run_forked(*RUNNERS[name], *arguments, *limit, folder=cwd))
 
 
 def test_every_block_is_run_by_a_test_here() -> None:
@@ -75,8 +71,9 @@ def test_the_install_command_finds_the_package() -> None:
     [[pip, *arguments]] = block_with("pip install")
     assert pip == "pip"
     offline = ["--dry-run", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
-    printed = run(["-m", "pip", *arguments, *offline, "--ignore-installed"], REPOSITORY)
-    assert "Would install s2t-eval-" in printed
+    command = [sys.executable, "-m", "pip", *arguments, *offline, "--ignore-installed"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert "Would install s2t-eval-" in printed_by(done)
 
 
 def test_the_make_targets_exist() -> None:
@@ -87,7 +84,7 @@ def test_the_make_targets_exist() -> None:
 
 def test_the_python_example_prints_what_it_says(tmp_path: Path) -> None:
     [code] = blocks("python")
-    printed = run(["-c", code], tmp_path)
+    printed = printed_by(run_forked("-c", code, folder=tmp_path))
     expected = re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
     assert len(expected) == 2
     assert printed.splitlines()[-2:] == expected

@@ -6,9 +6,6 @@ import json
 import math
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +23,7 @@ from s2t_eval.selection.triggers import kl_divergence
 from s2t_eval.training import label_collection
 from s2t_eval.training.contamination import find_overlap, question_hash, require_no_overlap
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
+from tests.forked import start_forked
 from tests.harness_helpers import STUDENT, TEACHER
 from tests.learning import COUNT, collect_arguments, labels, main
 from tests.twins import logits_after
@@ -142,26 +140,24 @@ def test_a_kill_among_the_labels_changes_nothing_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, whole = tmp_path / "labels", tmp_path / "whole"
-    kill_when(out, 30, "labels", collect_arguments(out, 100))
+    kill_when(out, 10, "labels", collect_arguments(out, 40))
     written = watch_saves(monkeypatch)
-    main(collect_arguments(out, 100))
-    assert {kind for kind, _ in written} == {"labels"} and 0 < len(written) < 100
-    main(collect_arguments(whole, 100))
+    main(collect_arguments(out, 40))
+    assert {kind for kind, _ in written} == {"labels"} and 0 < len(written) < 40
+    main(collect_arguments(whole, 40))
     assert contents(out) == contents(whole)
 
 
 def kill_when(out: Path, count: int, kind: str, arguments: list[str]) -> None:
     """Run the command in a process of its own and kill it when it has written this many files of a kind."""
-    command = [sys.executable, "-m", "tests.learning", *arguments]
-    devnull = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=devnull, stderr=devnull)
+    process = start_forked("-m", "tests.learning", *arguments, folder=Path(__file__).parents[2])
     folder = out / "work" / kind
-    while process.poll() is None:
+    while process.is_alive():
         if folder.is_dir() and len(list(folder.glob("*.safetensors"))) >= count:
             break
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 def watch_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +22,7 @@ from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
 from s2t_eval.training.r2r.mismatches import Continuer, Mismatch, TeacherText
 from s2t_eval.training.r2r.rules import DIVERGENT, IDENTICAL, NEUTRAL, UNSCORED
 from s2t_eval.training.r2r.verdicts import Judge, both_sides, by_judge
+from tests.forked import start_forked
 from tests.harness_helpers import STUDENT, TEACHER, generate, logits_after, model, tokenizer
 from tests.learning import main
 from tests.r2r_learning import COUNT, label_arguments, labels, refusal
@@ -211,17 +209,13 @@ def test_agreement_on_a_lopsided_sample() -> None:
 def test_a_killed_run_goes_on_to_the_same_bits(found: R2RLabels, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     arguments = label_arguments(out, "--validate", "1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.r2r_learning", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_forked("-m", "tests.r2r_learning", *arguments, folder=Path(__file__).parents[2])
     deadline = time.monotonic() + 500
     while not list(out.glob("work/steps/*.safetensors")) and time.monotonic() < deadline:
-        assert process.poll() is None, "the command ended before it could be killed"
+        assert process.is_alive(), "the command ended before it could be killed"
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (out / "manifest.json").exists()
     with pytest.raises(R2RError, match="its labelling was interrupted; run the same command again"):
         R2RLabels.load(out)
