@@ -17,14 +17,14 @@ VERB = (
     r"|seems(?:\s+to\s+be)?|looks)"
 )
 CALLED_CORRECT = re.compile(
-    rf"""(?:(?:best|most\s+(?:accurately|closely|likely|directly|clearly))\s+(?P<fit>describes?|fits?|match(?:es)?|represents?|explains?|captures?|reflects?|answers?|summari[sz]es?|defines?|illustrates?|corresponds?)\b
+    rf"""(?:(?:best|most\s+(?:accurately|closely|likely|directly|clearly))\s+(?:describes?|fits?|match(?:es)?|represents?|explains?|captures?|reflects?|answers?|summari[sz]es?|defines?|illustrates?|corresponds?)\b
     |(?:matches|fits|satisfies|meets|(?:agrees|aligns|is\s+consistent)\s+with|corresponds\s+to)\s+(?:our|the|this|these|all|both)\b
     |remains(?=\s*(?:[.,;]|$|as\b))
     |is\s+(?:\w+ly\s+|indeed\s+|thus\s+)?the\s+(?P<named>answer)\b(?!\s+(?:if|when|only|unless|to|most|many|some|that|which|students?|people)\b)
-    |is\s+the\s+only\s+(?:(?:one|option|choice|answer|statement)\s+)?(?:that|which)\b)(?P<nothing>)
+    |is\s+the\s+only\s+(?:(?:one|option|choice|answer|statement)\s+)?(?:that|which)\b)
     |{VERB}\s+(?:(?!partly|partially|technically|factually|generally|superficially|only)\w+ly\s+)?(?:the\s+)?(?:only\s+)?
     (?:(?:most|more|single|one)\s+)?(?P<quality>correct|right|best|better|closest|nearest|closer|true|appropriate|accurate|intended|suitable|likely)\b
-    (?P<answer>\s+(?:answer|option|choice|one)\b)?+
+    (?:(?P<answer>\s+(?:answer|option|choice|one)\b)|(?!\s+(?:answer|option|choice|one)\b))
     (?!\s+(?:if|when|only|unless|that|for\s+\w+\s+but|in\s+(?:general|part|some|theory|principle|isolation))\b)""",
     re.IGNORECASE | re.VERBOSE,
 )

@@ -63,6 +63,11 @@ RETRACTION = re.compile(
 )
 FURTHER_OPTION = re.compile(r"^\W*[A-J][:.)]\s.*[.;,]\s+\(?[A-J][:)]\s")
 """A line that lists several options: `A: the first law. B: the second law.`"""
+OTHER_OPTIONS = re.compile(
+    r"^[\s*#>]*(?:why\s+(?:not\s+)?|as\s+for\s+)?(?:the\s+)?(?:other|remaining|incorrect|wrong)\s+(?:options|choices|answers|ones)\b",
+    re.I | re.M,
+)
+"""The heading of a discussion of the options that were not chosen."""
 OTHER_LETTER = re.compile(
     r"\s*[,(]?\s*(?:rather\s+than|not|over|instead\s+of)\s+(?:(?:option|choice)\s+)?[(\[]?[A-J]\b"
 )
@@ -90,7 +95,7 @@ CHOICE_PHRASE = re.compile(
         |has\s+to\s+be|must\s+be
         |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer|meant?)
         |(?:I|we)(?:['’](?:m|re)|\s+am|\s+are)\s+going\s+(?:with|for)
-        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|align(?:s|ed|ing)?|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to
+        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|align(?:s|ed|ing)?|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|given|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to
         |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
         |left\s+with(?:\s+only)?|by\s+(?:the\s+)?(?:process\s+of\s+)?elimination
         |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)\w+){0,3}?\s+(?:is|would\s+be|must\s+be)
@@ -99,7 +104,7 @@ CHOICE_PHRASE = re.compile(
         |(?:statement|exception|option|choice)(?=\s*:)
         |is(?=\s+\([A-J]\)\W*$)
         |namely|therefore|thus|hence|so(?!\s+is\b)|^only
-    )\b|\bi\.e\.|^(?:(?!\b(?:option|choice)\b).)*[,(](?=\s*(?:option|choice)\s+[(\[]?[A-J][)\]]?\W*$)|(?:→|[-=]+>|⇒|⟹)(?=\s*(?:\(|option\b|choice\b|answer\b)))\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
+    )\b|\bi\.e\.|^(?:(?!\b(?:option|choice)\b).)*[,:(](?=\s*(?:option|choice)\s+[(\[]?[A-J][)\]]?\W*$)|(?:→|[-=]+>|⇒|⟹)(?=\s*(?:\(|option\b|choice\b|answer\b)))\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
     re.IGNORECASE | re.VERBOSE,
 )
 WITHDRAWAL = re.compile(
@@ -116,7 +121,7 @@ OPTION_SUBJECT = re.compile(
 OPTION_LINE = re.compile(r"[\s>#]*(?:\*\*[^*\n]+\*\*|[*_`\"(\[$]*[A-J][)\]$*_`\".]*)[^\S\n]*\n")
 """A first line that consists of an option, before its discussion."""
 LINE_PREFIX = re.compile(
-    r"^(?:\d{1,2}[.)]\s|(?:assistant|response|output|model|bot|AI|correct|right)\s?:\s*|A\s?:\s+(?=\(?[A-J]\)?(?:[.:)\s]|$)))",
+    r"^(?:\d{1,2}[.)]\s|(?:assistant|response|output|model|bot|AI|correct|right|final)\s?:\s*|A\s?:\s+(?=\(?[A-J]\)?(?:[.:)\s]|$)))",
     re.I,
 )
 """Prefixes of a line that consists of a letter: a list number, a speaker, `A:` after `Q:`."""
@@ -232,7 +237,7 @@ def _standalone_letter(text: str) -> str | None:
     """The letter that is the first or the last line, if no line consists of a different letter."""
     texts = [
         strip_markup(LINE_PREFIX.sub("", line.content.strip(MARKUP_CHARACTERS + "#>-=→⇒∴•")))
-        for line in nonempty_lines(text)
+        for line in nonempty_lines(OTHER_OPTIONS.split(text, maxsplit=1)[0])
     ]
     letters = [_letter_of_line(line) for line in texts]
     if not texts or len({letter for letter in letters if letter}) != 1:

@@ -11,18 +11,19 @@ WITHDRAWAL = re.compile(
 )
 """Words by which a reply interrupts itself."""
 ERROR = re.compile(
-    r"""\b(?:wrong|incorrect|mistake|mistaken|error|misread|mis(?:calculated|counted|took)|re-?(?:count|calculate|compute|do|check)
+    r"""\b(?:wrong|incorrect|mistake|mistaken|error|misread|mis(?:calculated|counted|took)|re-?(?:count|calculate|compute|do)
     |forgot|overlooked|should\s+(?:be|have)|not\s+(?:right|correct|true|quite)|correction|I\s+meant?|no,
-    |(?:is|was|does|did)n['’]t\b)(?!\w)
+    |(?:that|this|it)\s+(?:is|was)n['’]t\s+(?:right|correct|true))(?!\w)
     |\b(?:it|this|that|there|answer)(?:['’]s|\s+(?:is|are))\s+(?:actually\s+|in\s+fact\s+)?(?:[$\\(*\d-]|(?:option\s+)?(?-i:[A-J])\b)""",
     re.I | re.X,
 )
 """Words by which it calls what it said wrong, or says what is right."""
 CONFIRMATION = re.compile(
     r"""\b(?:yes|(?<!not\s)(?<!n't\s)correct|(?<!not\s)(?<!n't\s)right|confirm(?:s|ed)?|consistent|match(?:es)?|indeed|still|the\s+same
-    |checks\s+out|double[-\s]?check)\b""",
+    |checks\s+out|good|at\s+first|initially|earlier|mention|double[-\s]?check)\b""",
     re.I | re.X,
 )
+"""Words by which it confirms what it said, or only mentions an earlier error."""
 MAX_LENGTH = 2000
 
 

@@ -88,7 +88,8 @@ AFTER_ACTION = re.compile(
 )
 NO_RESULT = r"(?:(?!\b(?:has|have|had|will|would|gets?|left|remains?|leaves?)\b)[^,;:=])*"
 CIRCUMSTANCE = re.compile(
-    rf"\s+after\s+\w+ing\b{NO_RESULT}$"
+    rf"\s+after\s+\w+ing\b{NO_RESULT}$|(?<=\bleft)\s+after\s+[^,;:=]*$"
+    r"|(?<=\d)\s+(?:years\s+old\s+)?in\s+\d+\s+(?:more\s+)?years?\W*$"
     rf"|(?<=[a-z\d])(?<!\band)(?<!\bor)(?<!\bthat)(?<!\bbut)\s+if\s+{NO_RESULT}$"
     r"|(?<=\d)\s+(?:[a-z]+\s+){0,2}?at\s+(?:a\s+(?:rate|speed|cost|price|pace)\s+of\s+)?\$?\d[\d.,]*\s*(?:(?:[a-z]+\s+)?(?:per|an?|each|/)\s*[a-z]+|each|apiece)\W*$"
     r"|(?<=[\d\w])\s+(?:after|with|including)\s+(?:an?|the|its|her|his)\s+\$?\d[\d.,]*\s*(?:%|percent)\s+[a-z]+\W*$"

@@ -74,7 +74,7 @@ APPROXIMATION = re.compile(
 )
 NEGATION = re.compile(r"(?:not|neither|never|no\s+longer|unlikely|isn['’]t|nothing)\b", re.I)
 EXPLANATION = re.compile(
-    r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads|implies|solves|simplifies|factors|reduces|becomes|evaluates|shows))
+    r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads|implies|solves|simplifies|factors|reduces|becomes|evaluates|shows|is\s+(?:equal\s+to\s+|equivalent\s+to\s+)?\$?\d[\d.,]*\s?(?:%|percent)\W*$))
     |by\s+(?:\w+ing|elimination|the|definition)|thanks\s+to|considering|following\s+from|rather\s+than|instead\s+of|and\s+not
     |but\s+not|not|namely|from\s+which|obtained|attained|achieved|and\s+(?:it|this|equality)\s+(?:is\s+(?:reached|attained|achieved|obtained)|occurs|holds)|when|at\s+which|for\s+the\s+following)\b|\bi\.e\.|\bor\s+(?:approximately|about|roughly|around)\b|(?<=\()(?:or|about|approx\w*)\b|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
     re.IGNORECASE | re.VERBOSE,
