@@ -123,7 +123,8 @@ def names_own_tasks_alone(arguments: Sequence[str]) -> bool:
         arguments: the program and its arguments.
     """
     program = Path(arguments[0])
-    if program.stem not in PROGRAMS and program.parent.name not in PROGRAMS:
+    named_by = program.parent.name if program.name == "__main__.py" else program.stem
+    if named_by not in PROGRAMS:
         return False
     words = [part for word in arguments[1:] for part in (word.split("=", 1) if word[:2] == "--" else [word])]
     options = [i for i, word in enumerate(words) if word in ("--tasks", "-t")]

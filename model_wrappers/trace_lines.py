@@ -7,14 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from s2t_eval.engine import FiredStep, Result
-from s2t_eval.selection.policy import PERSISTED_KEYS, Policy
+from s2t_eval.selection.policy import PERSISTED_KEYS, Policy, json_number
 
 
 def trace_line(result: Result, policy: Policy) -> dict[str, Any]:
     """Prompt, output, cost and every fired step of a text, in JSON values."""
     return {
         "trigger": policy.trigger.name,
-        PERSISTED_KEYS["trigger_threshold"]: policy.trigger_threshold,
+        PERSISTED_KEYS["trigger_threshold"]: json_number(policy.trigger_threshold),
         "prompt_ids": list(result.request.prompt_ids),
         "output_ids": result.output_ids,
         "finish": result.finish.value,

@@ -231,7 +231,7 @@ def trace() -> list[str]:
     files = sorted((BASELINE / "traces").glob("*.jsonl"))
     records = [line.record for path in files for line in read_json_lines(path)]
     keys: dict[str, Any] = {key: value for record in records for key, value in record.items()}
-    keys |= dict.fromkeys(("seconds", "answer", "vote"))
+    keys |= dict.fromkeys(("seconds", "answer", "vote", "plain_vote", "confidence"))
     lines += described_table(keys, prose.TRACE, "TRACE")
     lines += ["", "## A fired step", "", "| key | meaning |", "|---|---|"]
     steps: dict[str, Any] = {key: None for record in records for step in record["steps"] for key in step}

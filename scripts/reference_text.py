@@ -139,7 +139,7 @@ TRACE: dict[str, str] = {
     "sample": "number of the sample, from 0 (`maj8`)",
     "method": "the `--model` name of the method",
     "trigger": "name of the trigger",
-    "threshold": "a step fires where its divergence is above it",
+    "threshold": "a step fires where its divergence is above it; an infinite one is the text `inf` or `-inf`",
     "prompt_ids": "token ids of the prompt",
     "output_ids": "token ids of the answer, a final stop token included",
     "finish": "`stop_id`, `stop_string` or `length`",
@@ -154,7 +154,7 @@ TRACE: dict[str, str] = {
 
 STEP: dict[str, str] = {
     "t": "index of the token in the answer, from 0",
-    "divergence": "the trigger's value",
+    "divergence": "the trigger's value; null where it is infinite, as under `always`",
     "candidates": "the student's most likely tokens, most likely first",
     "scores": "the score of each candidate; with a teacher its probability",
     "greedy": "the student's own most likely token",

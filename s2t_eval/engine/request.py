@@ -43,7 +43,10 @@ class Request:
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:
-            raise ValueError("prompt: expected at least one token, got an empty prompt")
+            raise ValueError(
+                "prompt: expected at least one token, got an empty prompt; put a text in front of it (a "
+                "description, worked examples), or a token (add_bos_token=True, if the tokenizer has one)"
+            )
         if self.max_new_tokens < 1:
             raise ValueError(f"max_gen_toks: expected at least 1, got {self.max_new_tokens}")
 

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+COLDEST = 1e-30
+"""Temperatures below this draw as this one does. Logits divided by it are still finite in float32, and any
+two that differ are so far apart that the most likely token has all the probability."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -52,10 +56,11 @@ def sample(logits: Tensor, sampling: Sampling, uniform: Sequence[float]) -> Tens
         Token ids [batch].
     """
     size = min(sampling.top_k or logits.shape[-1], logits.shape[-1])
-    top, ids = (logits / sampling.temperature).topk(size, dim=-1)
+    top, ids = (logits / max(sampling.temperature, COLDEST)).topk(size, dim=-1)
     probs = top.softmax(-1)
     before = probs.cumsum(-1) - probs
-    probs = probs.masked_fill(before >= sampling.top_p, 0.0)  # the first token always stays
+    # The first token always stays, also where top_p is 0 in float32.
+    probs = probs.masked_fill((before >= sampling.top_p) & (before > 0), 0.0)
     total = probs.cumsum(-1)
     drawn = torch.tensor(uniform, dtype=total.dtype, device=total.device)[:, None] * total[:, -1:]
     # The first token whose cumulated mass exceeds the draw; rounding must not lead beyond the last token.

@@ -28,8 +28,9 @@ class Scheduler(Generic[S]):
     """Continuous batching: rows 0..n-1 are active, and a request is admitted when a row is free.
 
     Where the pass over a new prompt takes as long as several steps, however short the prompt, rows stay
-    free until what that costs has reached what the pass costs, so that several prompts share it. Batch
-    size, order and refilling do not change a text, except by rounding.
+    free until what that costs has reached what the pass costs, so that several prompts share it; the last
+    prompts, for which all rows are free that they need, do not wait. Batch size, order and refilling do not
+    change a text, except by rounding.
 
     Args:
         stepper: the decoding method.
@@ -114,7 +115,7 @@ class Scheduler(Generic[S]):
     def _admit(self, queue: deque[tuple[int, Request]], rows: int) -> None:
         """Admit waiting requests into free rows: one ragged prefill that computes shared prefixes once."""
         first = len(self._active)
-        if first and queue:
+        if first and len(queue) > rows - first:
             self._lost_steps += (rows - first) / rows
             if self._lost_steps < max((runner.admission_steps for runner in self.stepper.runners), default=0):
                 return

@@ -72,11 +72,12 @@ def reference_solutions(
 
     Raises:
         OverlapError: there are evaluation problems, and `drop_overlap` is false.
+        TahError: the tokenizer has no token that ends an answer.
         TrainingDataError: a problem has no solution.
     """
     require_training_problems(prompts)
     prompts = without_evaluation_problems(prompts, drop_overlap)
-    end = _end_of_answer(lm, prompting)
+    end = end_of_answer(lm.tokenizer, prompting.apply_chat_template)
     texts = []
     for i, (instance, request) in enumerate(zip(prompts.instances, prompts.requests, strict=True)):
         solution = first_text(instance.doc, SOLUTION_FIELDS)
@@ -126,14 +127,24 @@ def label_set_texts(lm: EngineLM, folder: Path) -> tuple[list[LabelledText], dic
     return texts, {**manifest.data, "written_by": manifest.student_name}
 
 
-def _end_of_answer(lm: EngineLM, prompting: Prompting) -> int:
+def end_of_answer(tokenizer: Any, has_chat_template: bool) -> int:
     """The token that ends an answer.
 
     With a chat template it is the end-of-turn token of the template, because the tokenizer of a GGUF file may
     have another end-of-sequence token.
+
+    Raises:
+        TahError: the template has no such token, and the tokenizer no end-of-sequence token.
     """
-    vocab: dict[str, int] = lm.tokenizer.get_vocab()
-    template = str(lm.tokenizer.chat_template) if prompting.apply_chat_template else ""
+    vocab: dict[str, int] = tokenizer.get_vocab()
+    template = str(tokenizer.chat_template) if has_chat_template else ""
     names = (*turn_ends(vocab), *END_OF_TEXT)
     end_of_turn = [vocab[name] for name in names if name in vocab and name in template]
-    return end_of_turn[0] if end_of_turn else int(lm.tokenizer.eos_token_id)
+    if end_of_turn:
+        return end_of_turn[0]
+    if tokenizer.eos_token_id is None:
+        raise TahError(
+            "pretrained: expected a tokenizer with an end-of-sequence token, which is put behind each "
+            "reference solution, got one without; name one as eos_token in its tokenizer_config.json"
+        )
+    return int(tokenizer.eos_token_id)

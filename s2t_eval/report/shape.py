@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from s2t_eval.artifacts.typed_json import conform
 
@@ -56,7 +56,7 @@ BACKEND_INFO: dict[str, Any] = {
 POLICY: dict[str, Any] = {
     "trigger": dict[str, Any],
     "top_k": int,
-    "threshold": float,
+    "threshold": float | Literal["inf", "-inf"],
     "proposal_weight": float,
 }
 

@@ -56,7 +56,7 @@ def run_of_trace(trace: Trace, runs: Sequence[Run]) -> Run | None:
         if named and Path(str(named)).name == trace.path.name:
             return run
     if first.get("trigger") not in (None, "never"):
-        wanted = (first["trigger"], first["threshold"])
+        wanted = (first["trigger"], float(first["threshold"]))
         candidates = [run for run in candidates if (run.settings.trigger, run.settings.threshold) == wanted]
     return candidates[0] if len(candidates) == 1 else None
 
@@ -107,7 +107,6 @@ def trajectory(record: dict[str, Any], decode: Decode, score: float | None) -> d
         "sample": record.get("sample", 0),
         "method": record["method"],
         "trigger": record.get("trigger"),
-        "threshold": record.get("threshold"),
         "score": score,
         "finish": record.get("finish"),
         "prompt": decode(list(record["prompt_ids"])),

@@ -73,16 +73,20 @@ class Policy:
 
     def describe(self) -> dict[str, Any]:
         """The policy in plain JSON values, for results and fingerprints."""
-        threshold = self.trigger_threshold
         return {
             "method": self.name,
             "trigger": _plain_fields(self.trigger),
-            PERSISTED_KEYS["trigger_threshold"]: threshold if math.isfinite(threshold) else str(threshold),
+            PERSISTED_KEYS["trigger_threshold"]: json_number(self.trigger_threshold),
             "selector": type(self.selector).__name__ if self.selector else None,
             **_score_fields(self.selector),
             "top_k": self.top_k,
             PERSISTED_KEYS["warmup_tokens"]: self.warmup_tokens,
         }
+
+
+def json_number(value: float) -> float | str:
+    """A number as JSON can express it: an infinite one, which is no JSON, as the text `inf` or `-inf`."""
+    return value if math.isfinite(value) else str(value)
 
 
 def _score_fields(selector: object) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def _in_blocks(logits: Tensor) -> tuple[Tensor, Tensor]:
 def _best(values: Tensor, ids: Tensor, k: int) -> TopTokens:
     """The k largest of values [batch, m] with these ids; of equal values the smaller id comes first."""
     # A NaN of either sign sorts first, so that the check for finite logits detects it.
-    bits = values.masked_fill(values.isnan(), math.inf).view(torch.int32).long()
+    # Adding 0 makes 0 of -0, which equals it and has other bits.
+    bits = (values.masked_fill(values.isnan(), math.inf) + 0.0).view(torch.int32).long()
     # As integers, the bit patterns of negative floats are in reverse order.
     ranked = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     at = ((ranked << 32) - ids).topk(k, dim=-1).indices

@@ -175,7 +175,7 @@ def test_no_request_gives_no_result() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prompt_ids": (), "max_new_tokens": 3}, "at least one token, got an empty prompt"),
+        ({"prompt_ids": (), "max_new_tokens": 3}, "at least one token, got an empty prompt; put a text"),
         ({"prompt_ids": (1,), "max_new_tokens": 0}, "max_gen_toks: expected at least 1, got 0"),
     ],
 )

@@ -58,6 +58,17 @@ def test_the_ends_of_the_unit_interval() -> None:
     assert sample(LOGITS, Sampling(top_k=3), [1 - 1e-12]).item() == order[2]
 
 
+@pytest.mark.parametrize(
+    "sampling", [Sampling(1e-29), Sampling(1e-39, 0.9, 5), Sampling(1e-300), Sampling(top_p=1e-300)]
+)
+def test_smallest_temperatures_and_masses_draw_the_most_likely_token(sampling: Sampling) -> None:
+    """Both are legal, and 0 in float32: quotients became infinite, or no token was left to draw."""
+    logits = torch.cat([LOGITS, -LOGITS, 0 * LOGITS - 1])
+    logits[2, 7] = -1 + 1e-6
+    drawn = sample(logits, sampling, [0.0, 0.5, 0.999999])
+    assert drawn.tolist() == logits.argmax(-1).tolist()
+
+
 def test_texts_depend_on_the_seed_alone() -> None:
     from tests.twins import tiny_model
 

@@ -12,7 +12,7 @@ import torch
 from s2t_eval.engine import Finish, ModelRunner, Request
 from s2t_eval.engine.scheduler import Scheduler, compact
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.engine.stepper import Finished, append_tokens
+from s2t_eval.engine.stepper import Finished, Round, append_tokens
 from s2t_eval.engine.stop import StopRule
 from tests.twins import tiny_model
 
@@ -132,6 +132,22 @@ def test_a_waiting_prompt_is_admitted_when_no_row_is_at_work() -> None:
     scheduler: Scheduler[Sequence] = Scheduler(method, rows=2)  # type: ignore[arg-type]
     assert len(list(scheduler.run([Request((1,), 3)] * 5))) == 5
     assert method.admitted == [2, 2, 1]
+
+
+def test_the_last_prompts_wait_for_none_to_share_their_pass() -> None:
+    """None comes after them: a prompt that waited beside seven long texts began when these had ended."""
+    method = Waiting(4.0)
+    scheduler: Scheduler[Sequence] = Scheduler(method, rows=8)  # type: ignore[arg-type]
+    rounds = 0
+
+    def count(state: Round) -> None:
+        nonlocal rounds
+        rounds += bool(state.finished) or any(seq.output for seq in state.active)
+
+    asked = [Request((1,), limit) for limit in (2, *[20] * 7, 20)]
+    assert len(list(scheduler.run(asked, count))) == 9
+    assert method.admitted == [8, 1]
+    assert rounds <= 2 + 20 + 1
 
 
 def test_moves_in_one_copy_are_those_made_one_after_the_other() -> None:

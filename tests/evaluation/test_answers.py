@@ -18,6 +18,7 @@ from s2t_eval.evaluation.grading.thinking import MARKERS, opens_thought, without
 from tests.evaluation.answer_discussions import DISCUSSIONS
 from tests.evaluation.answer_replies import REPLIES
 from tests.evaluation.answer_second_replies import SECOND_REPLIES
+from tests.evaluation.answer_third_replies import THIRD_REPLIES
 from tests.evaluation.answer_variants import VARIANTS
 from tests.harness_helpers import shared_data
 
@@ -33,6 +34,7 @@ TABLES = {
     },
     **{f"{rule}: replies": (rule, pairs) for rule, pairs in REPLIES.items()},
     **{f"{rule}: second replies": (rule, pairs) for rule, pairs in SECOND_REPLIES.items()},
+    **{f"{rule}: third replies": (rule, pairs) for rule, pairs in THIRD_REPLIES.items()},
 }
 DISPUTED: dict[tuple[str, str], str] = {}
 """Reasons, by (gold, text), for pairs whose expected verdict seems wrong; none at present."""

@@ -297,7 +297,7 @@ def lm() -> Greedy:
 @pytest.mark.parametrize(
     ("prompt", "options", "message"),
     [
-        ("", {}, r"prompt: expected at least one token, got an empty prompt$"),
+        ("", {}, r"prompt: expected at least one token, got an empty prompt; .*add_bos_token=True"),
         ("Question:", {"max_gen_toks": 0}, r"max_gen_toks: expected at least 1, got 0$"),
         ("Question:", {"max_gen_toks": 1024}, r"max_gen_toks: expected less than the model's context of "
                                               r"1024 tokens, got 1024$"),

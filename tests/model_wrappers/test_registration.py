@@ -278,6 +278,7 @@ def user_tasks(tmp_path: Path) -> Path:
         ("lm_eval ls tasks", False),
         ("lm_eval", False),
         ("mine.py --tasks s2t_gsm8k", False),
+        ("lm_eval/mine.py --tasks s2t_gsm8k", False),  # a user's script, which may read other tasks too
         ("pytest", False),
     ],
 )

@@ -17,6 +17,7 @@ from datasets import Dataset
 from s2t_eval.artifacts.files import TraceError, TraceWriter, atomic_path, write_text
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.telemetry import peak_memory
+from s2t_eval.report.shape import require_results
 from tests.harness_helpers import (
     LIMIT,
     STUDENT,
@@ -267,14 +268,23 @@ def test_memory_is_that_of_the_models_device(monkeypatch: pytest.MonkeyPatch) ->
     assert lm.get_model_info()["s2t_eval"]["telemetry"]["peak_memory_bytes"] > 1e8
 
 
-def test_infinite_numbers_stay_json(tmp_path: Path) -> None:
-    """A step under `always` has an infinite divergence, which JSON has no word for."""
+@pytest.mark.parametrize(
+    ("options", "threshold"), [({"trigger": "always"}, 0.0), ({"threshold": math.inf}, "inf")]
+)
+def test_infinite_numbers_stay_json(options: dict[str, Any], threshold: float | str, tmp_path: Path) -> None:
+    """JSON has no word for the divergence of `always` and for a threshold that is never reached.
+
+    Traces had such a threshold as `Infinity`, and reports refused the results of the run.
+    """
     path = tmp_path / "trace.jsonl"
-    model_args = {"teacher": TEACHER, "trigger": "always", "trace": str(path)}
-    results = evaluate("s2t", model_args, limit=1)
+    results = evaluate("s2t", {"teacher": TEACHER, **options, "trace": str(path)}, limit=1)
     assert json.dumps(ours(results), allow_nan=False)
+    require_results(results)
     [line] = read_trace(path)
-    assert [step["t"] for step in line["steps"]] == list(range(len(line["output_ids"])))
+    assert json.dumps(line, allow_nan=False)
+    assert line["threshold"] == ours(results)["policy"]["threshold"] == threshold
+    fired = len(line["output_ids"]) if "trigger" in options else 0
+    assert [step["t"] for step in line["steps"]] == list(range(fired))
 
 
 def test_votes_are_traced(traced: Callable[..., tuple[Results, list[Any]]]) -> None:

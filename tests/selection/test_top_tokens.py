@@ -32,6 +32,15 @@ def test_ties_are_broken_over_blocks_too() -> None:
     assert found.indices.tolist() == [[0, 1, 2], [500, 501, 502]]
 
 
+@pytest.mark.parametrize("vocab", [3, 1000])
+def test_zeros_of_either_sign_are_equal(vocab: int) -> None:
+    """Their bits differ: the first candidate was another token than greedy's."""
+    logits = torch.full((1, vocab), -1.0)
+    logits[0, -3:] = torch.tensor([-0.0, 0.0, -0.0])
+    assert top_tokens(logits, 3).indices.tolist() == [[vocab - 3, vocab - 2, vocab - 1]]
+    assert int(logits.argmax()) == vocab - 3
+
+
 def test_masked_tokens_come_last_and_a_nan_first() -> None:
     """A NaN of either sign must reach whoever checks the largest value."""
     logits = torch.full((2, 700), -math.inf)

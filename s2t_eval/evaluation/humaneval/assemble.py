@@ -13,7 +13,7 @@ import functools
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from s2t_eval.evaluation.humaneval.blocks import (
     BETWEEN,
@@ -42,8 +42,11 @@ class Section:
 
     @functools.cached_property
     def statements(self) -> list[Statement]:
-        """The valid statements of the block."""
-        return [statement for statement in self.reader.read(self.block.text) if statement is not None]
+        """The valid statements of the block; a definition at the end of an open fence may be truncated."""
+        statements = [statement for statement in self.reader.read(self.block.text) if statement is not None]
+        if statements and not self.block.is_closed and _ends_without_result(statements[-1].node):
+            statements[-1] = replace(statements[-1], is_whole=False)
+        return statements
 
 
 def assemble(answer: str, prompt: str, entry_point: str) -> str | None:
@@ -92,8 +95,11 @@ def _complete_definition(
     sections: Sequence[Section], entry_point: str, min_rank: int
 ) -> list[Statement] | None:
     """The statements for a function defined in the answer: in the last block with the highest rank."""
-    ranks = [(_rank(section, entry_point), section.block.kind, i) for i, section in enumerate(sections)]
-    rank, _, index = max(ranks, default=(0, 0, 0))
+    ranks = [
+        (_rank(section, entry_point), not section.block.is_rejected, section.block.kind, i)
+        for i, section in enumerate(sections)
+    ]
+    rank, _, _, index = max(ranks, default=(0, True, 0, 0))
     if rank < min_rank:
         return None
     main = [
@@ -153,6 +159,13 @@ def _needed_statements(
     selected = select_needed(groups, entry_point)
     order = [main if i == index else section.statements for i, section in enumerate(sections)]
     return [statement for statements in order for statement in statements if statement in selected]
+
+
+def _ends_without_result(node: ast.stmt | None) -> bool:
+    """Whether a function does not end by returning or raising, so that its text may have been cut off."""
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not isinstance(
+        node.body[-1], ast.Return | ast.Raise
+    )
 
 
 def _rank(section: Section, entry_point: str) -> int:

@@ -46,26 +46,41 @@ LINE_PREFIXES = (re.compile(r"[ \t]*>(?: |$)"), re.compile(r"[ \t]*\d+[.:|)]?(?:
 """Quotation marks and line numbers, which are removed if every line begins with one."""
 
 
+WRONG_CODE = re.compile(r"\b(?:mistakes?|incorrect|wrong|bugg?y?)\b", re.IGNORECASE)
+CORRECTED_CODE = re.compile(
+    r"\b(?:correct(?:ed|ion|s)?|fix(?:ed|es|ing)?|without|right|proper)\b", re.IGNORECASE
+)
+"""Words before code: `A common mistake is to forget the squares:` against `Here is the corrected code:`."""
+
+
 class Block(NamedTuple):
     """A part of an answer that may be code.
 
     Args:
         kind: `FENCED`, `BETWEEN` fences, or `INLINE` code in the text between fences.
         text: content without delimiters.
+        is_closed: whether its closing fence is there; default True.
+        is_rejected: whether the line before its fence calls it wrong; default False.
     """
 
     kind: int
     text: str
+    is_closed: bool = True
+    is_rejected: bool = False
 
 
 class Fence(NamedTuple):
-    """An opening fence: its delimiter, the positions of the delimiter and of the content, its language."""
+    """An opening fence: its delimiter, the positions of the delimiter and of the content, its language.
+
+    `is_rejected` tells whether the line before it calls its content wrong.
+    """
 
     mark: str
     mark_start: int
     language: str
     indent: int
     start: int
+    is_rejected: bool
 
 
 def extract_answer_text(answer: str) -> str | None:
@@ -107,7 +122,11 @@ def find_blocks(text: str) -> list[Block]:
                 position = fence.start
     return [
         *blocks,
-        *(_fenced_block(fence, text[fence.start :]) if fence else _unfenced_blocks(text[position:])),
+        *(
+            _fenced_block(fence, text[fence.start :], is_closed=False)
+            if fence
+            else _unfenced_blocks(text[position:])
+        ),
     ]
 
 
@@ -124,7 +143,15 @@ def _opening_fence(text: str, line: re.Match[str]) -> Fence | None:
     start = line.end() - len(info.lstrip()) + code.end() if code else min(line.end() + 1, len(text))
     language = re.match(r"\W*([\w+-]*)", info)
     indent = len(before) if not before.strip() else 0
-    return Fence(mark[0], line.start() + mark.start(), language[1].lower() if language else "", indent, start)
+    before_fence = text[max(0, line.start() - 200) : line.start() + mark.start()].rstrip().rsplit("\n", 1)[-1]
+    return Fence(
+        mark[0],
+        line.start() + mark.start(),
+        language[1].lower() if language else "",
+        indent,
+        start,
+        WRONG_CODE.search(before_fence) is not None and CORRECTED_CODE.search(before_fence) is None,
+    )
 
 
 def _content_end(fence: Fence, line: re.Match[str]) -> int | None:
@@ -158,12 +185,12 @@ def _end_of_enclosing_string(text: str, content: str, end: int) -> int | None:
     return closing + len(quote)
 
 
-def _fenced_block(fence: Fence, content: str) -> list[Block]:
+def _fenced_block(fence: Fence, content: str, is_closed: bool = True) -> list[Block]:
     if fence.language in NOT_CODE or not content.strip():
         return []
     lines = content.split("\n")
     unindented = (line[min(fence.indent, len(line) - len(line.lstrip(" "))) :] for line in lines)
-    return [Block(FENCED, _clean_block("\n".join(unindented)))]
+    return [Block(FENCED, _clean_block("\n".join(unindented)), is_closed, fence.is_rejected)]
 
 
 def _unfenced_blocks(text: str) -> list[Block]:

@@ -12,6 +12,8 @@ EXPLANATION = re.compile(
     re.DOTALL,
 )
 """A condition or an explanation after an answer."""
+RESTRICTION = re.compile(r",\s*(?:\\(?:quad|text\{\s*\})\s*)?[a-z]\s*\\neq?(?![a-z]).*$", re.DOTALL)
+"""A restriction of the domain after an answer: `\\frac{1}{x}, x \\neq 0`."""
 PARENTHESIS = re.compile(
     r"(?P<answer>.+?)\s*(?:\\text\{\s*\(\s*(?:or|i\.e\.|about|approximately|that is)?,?\s*\}"
     r"|\(\s*(?:\\text\{\s*)?(?:or|i\.e\.|about|approximately|that is|=|\\approx)\s*\}?)"
@@ -39,5 +41,5 @@ def answer_forms(answer: str) -> list[str]:
 
 def _without_explanation(text: str) -> str:
     """The answer without the condition or explanation after it."""
-    shortened = EXPLANATION.sub("", text).strip(" ,")
+    shortened = RESTRICTION.sub("", EXPLANATION.sub("", text)).strip(" ,")
     return shortened or text

@@ -103,8 +103,14 @@ def parse_group(text: str) -> Group | None:
     return Group(begin, tuple(split_top_level(inner)), end)
 
 
+NESTED_LIST = re.compile(r"\[\s*(\[[^\[\]]*\](?:\s*,\s*\[[^\[\]]*\])+)\s*\]")
+"""A matrix as a list of rows, as programs write it."""
+
+
 def parse_matrix(text: str) -> list[list[str]] | None:
     """The rows of a matrix, multiplied by the factor before it; None if the text is not a matrix."""
+    if (nested := NESTED_LIST.fullmatch(text.strip())) is not None:
+        return [[cell.strip() for cell in row.split(",")] for row in re.findall(r"\[([^\[\]]*)\]", nested[1])]
     match = MATRIX.fullmatch(text.strip())
     if match is None or match["name"].startswith(("v", "V")) or match["open"] == "|":
         return None

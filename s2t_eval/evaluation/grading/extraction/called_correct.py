@@ -17,9 +17,14 @@ VERB = (
     r"|seems(?:\s+to\s+be)?|looks)"
 )
 CALLED_CORRECT = re.compile(
-    rf"""{VERB}\s+(?:(?!partly|partially|technically|factually|generally|superficially|only)\w+ly\s+)?(?:the\s+)?(?:only\s+)?
-    (?:(?:most|single|one)\s+)?(?P<quality>correct|right|best|true|appropriate|accurate|intended|suitable|likely)\b
-    (?P<answer>\s+(?:answer|option|choice|one)\b)?+
+    rf"""(?:(?:best|most\s+(?:accurately|closely|likely|directly|clearly))\s+(?:describes?|fits?|match(?:es)?|represents?|explains?|captures?|reflects?|answers?|summari[sz]es?|defines?|illustrates?|corresponds?)\b
+    |(?:matches|fits|satisfies|meets|(?:agrees|aligns|is\s+consistent)\s+with|corresponds\s+to)\s+(?:our|the|this|these|all|both)\b
+    |remains(?=\s*(?:[.,;]|$|as\b))
+    |is\s+(?:\w+ly\s+|indeed\s+|thus\s+)?the\s+(?P<named>answer)\b(?!\s+(?:if|when|only|unless|to|most|many|some|that|which|students?|people)\b)
+    |is\s+the\s+only\s+(?:(?:one|option|choice|answer|statement)\s+)?(?:that|which)\b)
+    |{VERB}\s+(?:(?!partly|partially|technically|factually|generally|superficially|only)\w+ly\s+)?(?:the\s+)?(?:only\s+)?
+    (?:(?:most|more|single|one)\s+)?(?P<quality>correct|right|best|better|closest|nearest|closer|true|appropriate|accurate|intended|suitable|likely)\b
+    (?:(?P<answer>\s+(?:answer|option|choice|one)\b)|(?!\s+(?:answer|option|choice|one)\b))
     (?!\s+(?:if|when|only|unless|that|for\s+\w+\s+but|in\s+(?:general|part|some|theory|principle|isolation))\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -54,7 +59,29 @@ PRECEDING_LETTER = re.compile(
 NEITHER = re.compile(r"\b(?:neither|none)\b", re.I)
 OPTION_OF_SEVERAL = re.compile(r"\W*(?:\([A-J]\)|[A-J][.:)])\s*(?:both|all)\b", re.I)
 """The start of an option that consists of other options: `D. Both A and B are correct`."""
-HYPOTHETICAL = re.compile(r"\b(?:if|whether|suppose|assum\w*|unless|why|that)\b[^.,;:\n]*$", re.I)
+ONLY_LETTER = re.compile(
+    r"\b[Oo]nly\s+(?:([A-J])(?=\s+(?:remains|works|fits|matches|satisfies|qualifies|is\s+left)\b)|(?:option|choice|answer)\s+([A-J])|(?:(?:option|choice|answer)\s+)?[(\[]([A-J])[)\]])(?=\s+(?:(?!is\b)[a-z]{2,}s\b|can\b))"
+)
+"""The only option with the required property: `Only option B satisfies both conditions`."""
+LETTER = (
+    r"(?:(?:option|choice|answer)\s+([A-J])|(?:(?:option|choice|answer)\s+)?[(\[]([A-J])[)\]]|(?-i:([A-J])))"
+)
+EXCEPTED_LETTER = re.compile(
+    rf"\b(?:all|every\w*|each)\b[^.:\n]{{0,40}}?\s(?:except|but|besides|other\s+than)\s+(?:for\s+)?{LETTER}\s+(?:is|are|can|could|have|has|were)\b[^.\n]{{0,40}}?\b(?:wrong|incorrect|false|eliminated|ruled\s+out|excluded)\b",
+    re.I,
+)
+"""The only option that is not rejected: `All options except D can be eliminated`."""
+MADE_ANSWER = re.compile(
+    rf"\b(?:makes?|making|leav(?:es|ing))\s+{LETTER}\s+(?:as\s+)?(?:the|our)\s+(?:only\s+)?(?:most\s+)?(?:correct|right|best|appropriate|accurate|likely|remaining|suitable)?\s*(?:answer|choice|option)\b",
+    re.I,
+)
+"""`making D the correct answer`."""
+NAMED_ANSWER = re.compile(rf"\b(?:correct|right|best)\s+(?:answer|choice|option),\s+{LETTER},", re.I)
+"""`The correct answer, option E, follows`."""
+HYPOTHETICAL = re.compile(
+    r"\b(?:if|whether|suppose|assum\w*|unless|why|(?<!believe\s)(?<!think\s)(?<!conclude\s)(?<!say\s)(?<!see\s)(?<!determine\s)(?<!find\s)(?<!clear\s)(?<!shows\s)that)\b[^.,;:\n]*$",
+    re.I,
+)
 
 
 class CalledLetter(NamedTuple):
@@ -79,16 +106,22 @@ def letters_called_correct(text: str) -> list[CalledLetter]:
         [CalledLetter(start=7, letter='C', is_answer=True)]
     """
     has_numerals = ROMAN_NUMERAL.search(text) is not None
-    letters = []
+    letters = [
+        CalledLetter(match.start(), match[match.lastindex or 1], pattern in (MADE_ANSWER, NAMED_ANSWER))
+        for pattern in (ONLY_LETTER, EXCEPTED_LETTER, MADE_ANSWER, NAMED_ANSWER)
+        for match in pattern.finditer(text)
+    ]
     for phrase in CALLED_CORRECT.finditer(text):
         line = text[max(0, phrase.start() - 120) : phrase.start()].rsplit("\n", 1)[-1]
         before = strip_markup(
             re.split(r"(?<=[^\s.][.!?])\s", line)[-1] if not OPTION_DOT.search(line) else line
-        )
+        ).removesuffix(" alone")
         letter = _letter_before(before, has_numerals)
         if letter is not None and not _is_rejected(text, phrase, before):
-            letters.append(CalledLetter(phrase.start(), letter, phrase["answer"] is not None))
-    return letters
+            letters.append(
+                CalledLetter(phrase.start(), letter, (phrase["answer"] or phrase["named"]) is not None)
+            )
+    return sorted(letters)
 
 
 def _letter_before(before: str, has_numerals: bool) -> str | None:
@@ -113,7 +146,7 @@ def _letter_before(before: str, has_numerals: bool) -> str | None:
     if word is not None and NOT_NAMES.match(word[1]) is None:
         return None
     preceding = PRECEDING_LETTER.search(label)
-    return f"{preceding[1]}, {letter}" if preceding else letter
+    return f"{preceding[1]}, {letter}" if preceding and preceding[1] != letter else letter
 
 
 def _is_rejected(text: str, phrase: re.Match[str], before: str) -> bool:

@@ -13,14 +13,14 @@ from s2t_eval.evaluation.grading.extraction.called_correct import CalledLetter, 
 from s2t_eval.evaluation.grading.extraction.letter_markup import strip_markup
 from s2t_eval.evaluation.grading.extraction.remarks import is_negated, is_remark, strip_filler
 from s2t_eval.evaluation.grading.extraction.reply import Reply
-from s2t_eval.evaluation.grading.extraction.spans import MARKUP_CHARACTERS, nonempty_lines
+from s2t_eval.evaluation.grading.extraction.spans import ASIAN, MARKUP_CHARACTERS, nonempty_lines
 from s2t_eval.evaluation.grading.extraction.statements import Statement
 
 MAX_SENTENCE_LENGTH = 2000
 """Characters at the end of the last sentence that are searched; degenerate text has unbounded sentences."""
 CHOICE_LABEL = (
     r"(?:(?:the\s+)?(?:(?:correct|right|best|final|answer)\s+)*"
-    r"(?:option|choice|answers?|letter|statement)\s*(?:is\s*)?[:#]?\s*)?"
+    r"(?:option|choice|answers?|letter|statement|letra|opci[oó]n|op[cç][aã]o|alternativa|réponse|respuesta|resposta|antwort)\s*(?:is\s*)?[:#]?\s*)?"
 )
 BRACKETED_LETTER = re.compile(
     rf"\s*{CHOICE_LABEL}(?:[(\[<（【]\s*([A-Ja-j])\s*[)\]>）】]|(?<![A-Za-z])([A-Ja-j])\s?\))(?![\w^_])"
@@ -32,7 +32,7 @@ BARE_LETTER = re.compile(
     re.I,
 )
 DASHED_TEXT = re.compile(r"\s+[-—–]+\s+\S")
-ANSWER_END = re.compile(r"[\s.!,;:)\]。]*$")
+ANSWER_END = re.compile(rf"[\s.!,;:)\]。]*(?:{ASIAN}.*)?$", re.S)
 SLASH_LIST = re.compile(rf"\s*{CHOICE_LABEL}\(?[A-J]\)?(?:\s*/\s*\(?[A-J]\)?)+(?![\w/^(])")
 OPTION_TEXT = re.compile(r"\s*[.:)]\s+(?![A-J]\.(?:\s|$))\S|\s*\n")
 REASON = re.compile(
@@ -61,6 +61,30 @@ RETRACTION = re.compile(
     r"[\s)\].,*]*(?:is|was|would\s+be|seems)\s+(?:wrong|incorrect|not\b|false|tempting|out\b)|[\s)\].,*]*(?:isn|wasn|can)['’]?t\b",
     re.I,
 )
+FURTHER_OPTION = re.compile(r"^\W*[A-J][:.)]\s.*[.;,]\s+\(?[A-J][:)]\s")
+"""A line that lists several options: `A: the first law. B: the second law.`"""
+OTHER_OPTIONS = re.compile(
+    r"^[\s*#>]*(?:why\s+(?:not\s+)?|as\s+for\s+)?(?:the\s+)?(?:other|remaining|incorrect|wrong)\s+(?:options|choices|answers|ones)\b",
+    re.I | re.M,
+)
+"""The heading of a discussion of the options that were not chosen."""
+OTHER_LETTER = re.compile(
+    r"\s*[,(]?\s*(?:rather\s+than|not|over|instead\s+of)\s+(?:(?:option|choice)\s+)?[(\[]?[A-J]\b"
+)
+"""The rest of `G rather than B`."""
+REJECTED_LETTERS = re.compile(
+    r"(?:\s*(?:[,/&]|(?:,\s*)?(?:and|or)\b)\s*(?:(?:and|or)\s+)?[(\[]?[A-J](?![\w'’])[)\]]?)+\s+(?:\w+\s+)?"
+    r"(?:is|are|were|do|does|can|cannot|could|would|have|seem)\b(?!\s+(?:(?:both|all|\w+ly)\s+)*(?:be\s+)?(?:the\s+)?(?:correct|right|true|valid|answers?)\b)"
+)
+"""The rest of `A, B and D are wrong`."""
+OPTION_LABEL = re.compile(r"^[\s>#*|_-]*(?:(?:[Oo]ption|[Cc]hoice)\s+)?[(\[]?([A-J])\s?[)\].:|*]", re.M)
+OPTION_VERDICT = re.compile(
+    r"^[\s>#*|_-]*(?:(?:option|choice)\s+)?[(\[]?(?-i:([A-J]))[)\].:|*\s–—-]+(?:(?:(?:this|it)\s+(?:\w+\s+)?)?(?:is\s+)?|[^\n]{1,60}?\s[-–—:(]\s?(?=\w+\W*$))"
+    r"(?:(?P<affirmed>correct|right|true|yes)|incorrect|wrong|false|no)\b",
+    re.I | re.M,
+)
+"""A line of a list that judges every option: `- **B**: Correct.`"""
+OPTION_TEXT_AFTER_COMMA = re.compile(r"\s*,\s*[A-J]\s+(?!(?:and|or)\b)[a-z]")
 OPTION_MENTION = re.compile(
     r"(?:(?:option|choice|answer|letter)\s*[(\[<]?\s*((?-i:[A-J]))(?![\w'’^=+(-])\s*[)\]>]?|[(\[]\s*((?-i:[A-J]))\s*[)\]])",
     re.I,
@@ -69,15 +93,18 @@ CHOICE_PHRASE = re.compile(
     r"""(?:\b(?:
         (?:it|this|that|which|he|answer)(?:\s+(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|can\s+only\s+be)|['’]s)
         |has\s+to\s+be|must\s+be
-        |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer)
-        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|consistent)(?:\s+(?:to|with))?|(?:closest|nearest)\s+to
+        |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer|meant?)
+        |(?:I|we)(?:['’](?:m|re)|\s+am|\s+are)\s+going\s+(?:with|for)
+        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|align(?:s|ed|ing)?|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|given|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to
         |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
+        |left\s+with(?:\s+only)?|by\s+(?:the\s+)?(?:process\s+of\s+)?elimination
         |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)\w+){0,3}?\s+(?:is|would\s+be|must\s+be)
         |let['’]?s\s+(?:go\s+with|choose|pick|select)
-        |(?:statement|exception|claim|item|one|conclusion|description|sentence)(?:\s+(?!not\b)\w+){0,4}?\s+(?:is|would\s+be|must\s+be)
+        |(?:statement|exception|claim|item|one|conclusion|description|sentence)(?:\s+(?!not\b)\w+){0,4}?\s+(?:is|would\s+be|must\s+be)(?=[\s:*(\[]*(?:(?:option|choice|statement)\s+)?[(\[]?(?-i:[A-J])\b)
+        |(?:statement|exception|option|choice)(?=\s*:)
         |is(?=\s+\([A-J]\)\W*$)
         |namely|therefore|thus|hence|so(?!\s+is\b)|^only
-    )\b|\bi\.e\.)\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
+    )\b|\bi\.e\.|^(?:(?!\b(?:option|choice)\b).)*[,:(](?=\s*(?:option|choice)\s+[(\[]?[A-J][)\]]?\W*$)|(?:→|[-=]+>|⇒|⟹)(?=\s*(?:\(|option\b|choice\b|answer\b)))\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
     re.IGNORECASE | re.VERBOSE,
 )
 WITHDRAWAL = re.compile(
@@ -94,7 +121,7 @@ OPTION_SUBJECT = re.compile(
 OPTION_LINE = re.compile(r"[\s>#]*(?:\*\*[^*\n]+\*\*|[*_`\"(\[$]*[A-J][)\]$*_`\".]*)[^\S\n]*\n")
 """A first line that consists of an option, before its discussion."""
 LINE_PREFIX = re.compile(
-    r"^(?:\d{1,2}[.)]\s|(?:assistant|response|output|model|bot|AI)\s?:\s*|A\s?:\s+(?=\(?[A-J]\)?(?:[.:)\s]|$)))",
+    r"^(?:\d{1,2}[.)]\s|(?:assistant|response|output|model|bot|AI|correct|right|final)\s?:\s*|A\s?:\s+(?=\(?[A-J]\)?(?:[.:)\s]|$)))",
     re.I,
 )
 """Prefixes of a line that consists of a letter: a list number, a speaker, `A:` after `Q:`."""
@@ -114,12 +141,14 @@ def extract_choice_letter(reply: Reply) -> str | None:
     answers = _stated_letters(reply) + [(call.start, call.letter) for call in called if call.is_answer]
     if answers:
         start, letter = sorted(answers, key=lambda answer: answer[0])[-1]
+        if len(letter) > 1 and (chosen := _chosen_letter(reply)) is not None and chosen[0] > start:
+            return chosen[1]  # `The answer is A or F. Since the volume rises, it is F.`
         return _corrected_letter(reply.text, start, called) or letter
     chosen = _chosen_letter(reply)
     standalone = _standalone_letter(reply.text)
     if called and not (standalone and OPTION_LINE.match(reply.text)):
         return chosen[1] if chosen is not None and chosen[0] > called[-1].start else called[-1].letter
-    return standalone or (chosen[1] if chosen is not None else None)
+    return standalone or (chosen[1] if chosen is not None else _only_affirmed_option(reply.text))
 
 
 def _stated_letters(reply: Reply) -> list[tuple[int, str]]:
@@ -165,7 +194,9 @@ def _leading_letter(line: str, is_boxed: bool) -> str | None:
     if RETRACTION.match(rest):
         return None
     letter = next(group for group in match.groups() if group).upper()
-    if FURTHER_LETTER.match(rest) and not (is_boxed and re.match(r"\s*,\s*[A-J]\s+[a-z]", rest)):
+    if REJECTED_LETTERS.match(rest):
+        return None
+    if FURTHER_LETTER.match(rest) and not (is_boxed and OPTION_TEXT_AFTER_COMMA.match(rest)):
         return " ".join(line.split())[:60]
     return letter
 
@@ -179,7 +210,7 @@ def _is_answer_letter(line: str, match: re.Match[str], is_boxed: bool) -> bool:
         return True
     if re.match(r"\s*[.:)]\s*\S|\s*\n", rest) and (OPTION_TEXT.match(rest) or rest[:1] == ")"):
         return True
-    if DASHED_TEXT.match(rest):
+    if DASHED_TEXT.match(rest) or OTHER_LETTER.match(rest):
         return True
     return bool(not is_boxed and REASON.match(rest)) or bool(
         is_boxed and re.match(r"\s*(?:[,;]|because|since)", rest)
@@ -205,8 +236,8 @@ def _letter_after_value(line: str) -> str | None:
 def _standalone_letter(text: str) -> str | None:
     """The letter that is the first or the last line, if no line consists of a different letter."""
     texts = [
-        strip_markup(LINE_PREFIX.sub("", line.content.strip(MARKUP_CHARACTERS + "#>-=→⇒∴")))
-        for line in nonempty_lines(text)
+        strip_markup(LINE_PREFIX.sub("", line.content.strip(MARKUP_CHARACTERS + "#>-=→⇒∴•")))
+        for line in nonempty_lines(OTHER_OPTIONS.split(text, maxsplit=1)[0])
     ]
     letters = [_letter_of_line(line) for line in texts]
     if not texts or len({letter for letter in letters if letter}) != 1:
@@ -215,7 +246,17 @@ def _standalone_letter(text: str) -> str | None:
 
 
 def _letter_of_line(line: str) -> str | None:
+    if FURTHER_OPTION.search(line):
+        return None
     return _leading_letter(strip_filler(line)[0], is_boxed=True)
+
+
+def _only_affirmed_option(text: str) -> str | None:
+    """The letter of the only option that a list of at least three options affirms: `(B) True`."""
+    verdicts = {match[1]: match["affirmed"] is not None for match in OPTION_VERDICT.finditer(text)}
+    affirmed = [letter for letter, is_affirmed in verdicts.items() if is_affirmed]
+    options = {match[1] for match in OPTION_LABEL.finditer(text)}
+    return affirmed[0] if len(affirmed) == 1 and len(options) >= 3 else None
 
 
 def _chosen_letter(reply: Reply) -> tuple[int, str] | None:

@@ -19,6 +19,7 @@ from s2t_eval.evaluation.grading.extraction.remarks import (
 )
 from s2t_eval.evaluation.grading.extraction.reply import Reply
 from s2t_eval.evaluation.grading.extraction.spans import (
+    ASIAN,
     MARKUP_CHARACTERS,
     Span,
     display_value,
@@ -37,8 +38,16 @@ PART_OF_WHOLE = re.compile(
 """The whole that the preceding count refers to: `$42$ of the $100$ numbers`, `42 solutions in $[0, 100]$`."""
 NAMED_VALUE = re.compile(r"\s*(\\?[A-Za-z]\w{0,9})\s*=")
 CONDITION = re.compile(
-    r"\b(?:for|if|when|where|with|at|let|since|as|given|because|from|using|by)\b[^.;]*$", re.I
+    r"\b(?:for|if|when|where|with|(?<!intersect\s)(?<!meet\s)at|let|since|as|given|because|from|using|by)\b[^.;]*$",
+    re.I,
 )
+NUMBER_WITH_SYMBOL = re.compile(r"(?<![\w.])-?(?:\d[\d./]*\s?)?(?:π|√\(?\d+\)?)(?:/\d+)?(?![\w(])")
+"""A multiple of π or of a root outside formulas: `18π square units`."""
+NAME = re.compile(
+    r"\\?[A-Za-z]+|(?:\\(?:angle|triangle|overline)\s*)?\{?[A-Z]{1,4}\}?|[a-z]\([a-z\d]\)"
+    r"|[A-Za-z]_\{?\w\}?"
+)
+VERB_BEFORE_VALUE = re.compile(r"\s*(?:is|are|equals|must\s+be|will\s+be|would\s+be)\s+(?:equal\s+to\s+)?")
 COUNTED_NOUN = re.compile(r"[a-z]\s+(?:of|for)\s+$")
 
 
@@ -53,6 +62,8 @@ def answer_in_last_sentence(reply: Reply) -> str | None:
     phrase, _ = strip_filler(EMPTY_BOX.sub("", sentence.content[-MAX_LENGTH:]))
     phrase = _without_part_of_whole(phrase)
     spans = math_spans(phrase)
+    if (value := _value_after_name(phrase, spans)) is not None:
+        return value
     if spans:
         limit = explanation_start(phrase, spans)
         before = _without_counted_symbols(phrase, [span for span in spans if span.start < limit] or spans)
@@ -62,13 +73,15 @@ def answer_in_last_sentence(reply: Reply) -> str | None:
             or display_value(before[-1].content)
             or None
         )
-    phrase = strip_explanation(phrase)
+    phrase = re.sub(rf"^.*{ASIAN}\s*(?=\S)(?=.*\d)(?!.*{ASIAN})", "", strip_explanation(phrase))
     if looks_mathematical(phrase) and len(reply.sentences) == 1:
         return phrase.strip(MARKUP_CHARACTERS)
     if (formula := right_hand_side(phrase) or trailing_formula(phrase)) is not None:
         return formula
     if looks_mathematical(phrase) and re.search(r"[\d\\]", phrase):
         return phrase.strip(MARKUP_CHARACTERS)
+    if symbolic := NUMBER_WITH_SYMBOL.findall(phrase):
+        return str(symbolic[-1])
     values = number_values(phrase)
     if values:
         return format_number(values[-1])
@@ -76,6 +89,15 @@ def answer_in_last_sentence(reply: Reply) -> str | None:
         r"[A-Za-z-]{2,20}", phrase.strip(MARKUP_CHARACTERS + ".")
     )
     return phrase.strip(MARKUP_CHARACTERS + ".") if is_word and not is_assessment(phrase) else None
+
+
+def _value_after_name(phrase: str, spans: list[Span]) -> str | None:
+    """The value outside formulas behind a name: `The value of $x$ is 5`; None otherwise."""
+    if not spans or NAME.fullmatch(spans[-1].content) is None:
+        return None
+    verb = VERB_BEFORE_VALUE.match(phrase, spans[-1].end)
+    value = strip_explanation(phrase[verb.end() :]).strip(MARKUP_CHARACTERS + ".") if verb else ""
+    return value if value and (parse_number(value) is not None or looks_mathematical(value)) else None
 
 
 def _without_part_of_whole(phrase: str) -> str:

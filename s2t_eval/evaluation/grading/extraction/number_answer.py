@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from s2t_eval.evaluation.grading.extraction.number_patterns import REPETITION
 from s2t_eval.evaluation.grading.extraction.number_phrases import (
     MAX_LENGTH,
     NumberReading,
@@ -100,17 +101,21 @@ def _last_number(reply: Reply) -> str | None:
         and (reading := read_number(box, is_boxed=True))
     ):
         return reading.answer
-    for sentence in reversed(reply.answer_sentences):
-        if "\\boxed" not in sentence.content and has_number(sentence.content):
-            text = _without_list_marker(reply, sentence)
-            emphasised = read_number(emphasised_part(text[-MAX_LENGTH:]) or "", is_boxed=False)
-            if emphasised is not None and emphasised.is_number:
-                return emphasised.answer
-            reading = read_number(text, is_boxed=False)
-            if reading is None or not reading.is_whole:
-                reading = _number_at_end(text)
-            if reading is not None:
-                return reading.answer
+    sentences = [
+        part for part in reply.answer_sentences if "\\boxed" not in part.content and has_number(part.content)
+    ]
+    while len(sentences) > 1 and REPETITION.match(sentences[-1].content):
+        sentences.pop()
+    for sentence in reversed(sentences):
+        text = _without_list_marker(reply, sentence)
+        emphasised = read_number(emphasised_part(text[-MAX_LENGTH:]) or "", is_boxed=False)
+        if emphasised is not None and emphasised.is_number:
+            return emphasised.answer
+        reading = read_number(text, is_boxed=False)
+        if reading is None or not reading.is_whole:
+            reading = _number_at_end(text)
+        if reading is not None:
+            return reading.answer
     return None
 
 

@@ -29,7 +29,10 @@ JOINER = re.compile(
 )
 OPERATOR = re.compile(r"\d\s*[-+*/^×÷]\s*[\d(]")
 LIST_SEPARATOR = re.compile(r"[\s$]*[,;][\s$]*(?:(?:or|and)\s+)?[$]?")
-PRICE = re.compile(rf"{CURRENCY}\s?(\d[\d,]*(?:\.\d+)?)(?![\d,.]*\d|[\s-]*(?:{'|'.join(MULTIPLES)})\b)")
+PRICE = re.compile(
+    rf"{CURRENCY}\s?(\d[\d,]*(?:\.\d+)?(?:[\s-]{{1,3}}(?:{'|'.join(MULTIPLES)})\b)?)(?![\d,.]*\d|\s*\\[dtc]?frac)"
+)
+"""A price; a dollar sign before `2\\frac{1}{2}` opens a formula."""
 NEXT_NAME = re.compile(r"\d\W*(?:\\text\W*)?(?:or|and|[,;])\W*\\?[A-Za-z]\w{0,3}\W*$")
 """The start of a second equation: `x = 18 \\text{ or } x = 20`."""
 PURPOSE = re.compile(
@@ -38,7 +41,7 @@ PURPOSE = re.compile(
     (?<!\bmanaged)\s+to\s+(?:walk|run|read|make|get|reach|finish|complete|cover|travel|drive|ride|buy|pay|save|eat|fill|build
     |paint|write|fly|swim|cook|bake|clean|cut|climb|earn|sell|feed|share|produce|type|watch|do|go|have|be)\b
     |\b(?:minutes?|hours?|days?|weeks?|months?|seconds?|years?)\s+to\s+(?!be\b)[a-z]{3,}
-    |,\s+\d+\s+of\s+(?:which|whom|them|these|those)\b|,?\s+(?:having|including|with\s+\d+\s+of)\b""",
+    |,\s+\d+\s+of\s+(?:which|whom|them|these|those)\b|,?\s+(?:having|including|with\s+\d+\s+of)\b|,\s+with\s+(?=\$?\d)""",
     re.IGNORECASE | re.VERBOSE,
 )
 PART_OF_WHOLE = re.compile(
@@ -50,7 +53,11 @@ PART_OF_WHOLE = re.compile(
 COMPOUND_WORD = re.compile(r"-[a-z]{3,}", re.I)
 """The rest of a compound word that begins with a number: `5 12-packs`."""
 RELATIVE_CLAUSE = re.compile(r",\s*which\b|;\s*[a-z]", re.I)
-BREAKDOWN = re.compile(r"(?<=[a-z*)]):\s+\$?\d[^:=]*\b(?:and|plus|\+)\s[^:=]*\d[^:=]*$", re.I)
+BREAKDOWN = re.compile(
+    r"(?<=[a-z*)]):\s+\$?\d[^:=]*\b(?:and|plus|\+)\s[^:=]*\d[^:=]*$"
+    r"|(?<=[a-z*)]):\s+(?:[a-z]+\s+){0,3}\$?\d(?:(?!\b(?:so|total|is|are|makes?|gives?|thus|hence|leaves?|leaving)\b)[^:=])*,(?:(?!\b(?:so|total|is|are|makes?|gives?|thus|hence|leaves?|leaving)\b)[^:=])*\d[^:=]*$",
+    re.I,
+)
 """A breakdown after a total: `3 bolts are needed: 2 blue and 1 white`."""
 RESTATEMENT = re.compile(
     r"(?:[,;]?\s*(?:\bor|\bi\.e\.,?|\bthat\s+is,?|\bwhich\s+is|=|≈)\s+)\d+\s+(?:days?|hours?|minutes?|feet|foot|dollars?|pounds?|weeks?|years?)"
@@ -58,6 +65,12 @@ RESTATEMENT = re.compile(
     re.I,
 )
 """A measure repeated in two units: `160 minutes, or 2 hours and 40 minutes`."""
+REPETITION = re.compile(
+    r"(?:in\s+(?:hours|minutes|feet|pounds)[^,]{0,20},\s*)?(?:so,?\s+)?(?:that|this|it|which)(?:['’]s|\s+(?:is|equals|means|would\s+be|can\s+be\s+written\s+as))\s+(?:the\s+same\s+as\s+|equal\s+to\s+|equivalent\s+to\s+|also\s+)*"
+    r"\d+\s+(?:days?|hours?|feet|foot|pounds?|weeks?|years?)(?:,?\s+and\s+|,?\s+)\d+\s+(?:hours?|minutes?|seconds?|inch(?:es)?|ounces?|days?|months?)\W*$",
+    re.I,
+)
+"""A sentence that repeats a measure in two units: `In hours, that is 2 hours and 40 minutes`."""
 CONVERSION = re.compile(
     r"\d+\s+(?:days?|hours?|feet|foot|pounds?|weeks?|years?)(?:,?\s+and\s+|,?\s+)\d+\s+(?:hours?|minutes?|seconds?|inch(?:es)?|ounces?|days?|months?)"
     r"\s*(?:,?\s*\b(?:or|which\s+is|is|equals|i\.e\.,?)|=)\s*(?=\d[\d,]*\s+[a-z]+\W*$)",
@@ -65,15 +78,42 @@ CONVERSION = re.compile(
 )
 """A measure in two units that is converted to one: `1 hour and 20 minutes is 80 minutes`."""
 REFERENCE_TO_GIVEN = re.compile(
-    r"\b(?:after|over|during|in|for|from|within|with|per|at|on|by|of)\s+(?:the|those|these|all|his|her|its|their)\s+(?:(?:first|last|next|remaining|other|same|whole)\s+)?$",
+    r"\b(?:(?:after|over|during|in|for|from|within|with|per|at|on|by|of)\s+(?:the|those|these|all|his|her|its|their)\s+(?:(?:first|last|next|remaining|other|same|whole)\s+)?|(?:over|across)\s+)$",
     re.I,
 )
 """Text before a number that was given in the problem: `45 miles at the end of the 4 hours`."""
-THAT_IS = re.compile(r"\bi\.e\.,?\s*(?P<value>\$?\d[\d.,]*(?:\s[a-z]+)?)\W*$", re.I)
+THAT_IS = re.compile(r"\bi\.e\.,?\s*(?P<value>[-+]?\$?\d[\d.,]*(?:\s[a-z]+)?)\W*$", re.I)
 AFTER_ACTION = re.compile(
     r"\b(?:after|by|from)\s+\w+ing\s+(?:(?:the|all|her|his|their|those|these|remaining)\s+)*$", re.I
 )
+NO_RESULT = r"(?:(?!\b(?:has|have|had|will|would|gets?|left|remains?|leaves?)\b)[^,;:=])*"
+CIRCUMSTANCE = re.compile(
+    rf"\s+after\s+\w+ing\b{NO_RESULT}$|(?<=\bleft)\s+after\s+[^,;:=]*$"
+    r"|(?<=\d)\s+(?:years\s+old\s+)?in\s+\d+\s+(?:more\s+)?years?\W*$"
+    rf"|(?<=[a-z\d])(?<!\band)(?<!\bor)(?<!\bthat)(?<!\bbut)\s+if\s+{NO_RESULT}$"
+    r"|(?<=\d)\s+(?:[a-z]+\s+){0,2}?at\s+(?:a\s+(?:rate|speed|cost|price|pace)\s+of\s+)?\$?\d[\d.,]*\s*(?:(?:[a-z]+\s+)?(?:per|an?|each|/)\s*[a-z]+|each|apiece)\W*$"
+    r"|(?<=[\d\w])\s+(?:after|with|including)\s+(?:an?|the|its|her|his)\s+\$?\d[\d.,]*\s*(?:%|percent)\s+[a-z]+\W*$"
+    r"|(?<=\d)\s+(?:[a-z]+\s+){0,2}?(?:more|less|fewer|[a-z]{2,7}er)\s+(?:[a-z]+\s+){0,2}?than\s+[^,;:=\d]*(?:,\s+who\s+(?:is|has|had|was)\s+)?\$?\d[\d,.]*\W*$",
+    re.I,
+)
+"""The end of a sentence that repeats what was given: `10 days at 5 pages per day`, `5 more than 10`."""
+ONLY_DURATION = re.compile(r"\D*\bfor\s+\d[\d.,]*")
+"""A sentence whose only other number is a duration: `He drives for 2 hours at 50 km per hour`."""
 RANGE_START = re.compile(r"\b(?:between|from)\s*$", re.I)
+PRECISION = re.compile(
+    r"[\s,(]*\b(?:when\s+)?(?:rounded|to|correct\s+to)\s+(?:off\s+)?(?:to\s+)?\d+\s+(?:decimal|significant)\s+(?:places?|digits?|figures?)\)?",
+    re.I,
+)
+TOTALLED = re.compile(
+    r"(?<=\d)\s+(?:[a-z]+\s+){0,3}?(?:in\s+total|altogether|in\s+all)\b(?P<rest>[^=]*)$", re.I
+)
+"""A total before its parts: `3 bolts in total, 2 of blue fiber and 1 of white fiber`."""
+ROUNDED = re.compile(
+    r"\bround(?:s|ed|ing)?\b(?:\s+(?:it|this|that|up|down|off|the\s+\w+|\d[\d.]*)){0,3}\s+to\s+(?:the\s+(?:nearest|next)\s+[a-z\s]{1,30}?[\s,:]\s*(?:(?:which\s+)?(?:is|gives|equals)\s+)?)?"
+    r"(?=\$?\d)(?!\d+\s+(?:decimal|significant|places|digits))",
+    re.I,
+)
+"""Text before the rounded value, which is the answer: `2.4, which rounds up to 3`."""
 CHANGE = re.compile(
     r"\b(?:drop|fall|fell|decreas|reduc|lower|increas|rais|rise|rose|grow|grew|go|went|chang|mov)[a-z]*\s+from\s*$",
     re.I,

@@ -10,6 +10,7 @@ from s2t_eval.evaluation.grading.extraction.number_patterns import (
     AFTER_ACTION,
     BREAKDOWN,
     CHANGE,
+    CIRCUMSTANCE,
     CLOCK,
     COLOUR_COMMAND,
     COMPOUND_WORD,
@@ -21,8 +22,10 @@ from s2t_eval.evaluation.grading.extraction.number_patterns import (
     LETTER_UNITS,
     LIST_SEPARATOR,
     NEXT_NAME,
+    ONLY_DURATION,
     OPERATOR,
     PART_OF_WHOLE,
+    PRECISION,
     PRICE,
     PURPOSE,
     RANGE_START,
@@ -30,9 +33,11 @@ from s2t_eval.evaluation.grading.extraction.number_patterns import (
     REFERENCE_TO_GIVEN,
     RELATIVE_CLAUSE,
     RESTATEMENT,
+    ROUNDED,
     STRIPPED_CHARACTERS,
     STYLE_COMMAND,
     THAT_IS,
+    TOTALLED,
     UNIT_FAMILIES,
     UNIT_FRACTION,
     VERB,
@@ -88,7 +93,7 @@ def read_number(phrase: str, is_boxed: bool) -> NumberReading | None:
     if not re.search(r"\d", phrase):
         words_value = parse_number_words(phrase)
         return None if words_value is None else NumberReading(format_number(words_value), True, True)
-    phrase = _without_repetition(phrase)
+    phrase = _rounded_value(_without_repetition(phrase))
     value = parse_number(phrase)
     if value is None and (match := re.fullmatch(r"([^()[\]]+?)\s*[(\[]([^()[\]]+)[)\]]", phrase)):
         value = _repeated_value(match[1], match[2])
@@ -105,12 +110,13 @@ def read_number(phrase: str, is_boxed: bool) -> NumberReading | None:
 def last_number(sentence: str) -> NumberReading | None:
     """Return the last number of a sentence, ignoring explanations after it."""
     sentence = PART_OF_WHOLE.sub("", _without_repetition(_strip_styling(sentence)))
+    sentence = _rounded_value(sentence)
     that_is = THAT_IS.search(sentence)
     if that_is and len(re.findall(r"\d[\d.,]*", sentence[: that_is.start()])) > 1:
         sentence = that_is["value"]
     if (conclusion := CONCLUSION.match(sentence)) and has_number(conclusion["value"]):
         sentence = conclusion["value"]
-    sentence = _without_explanation(sentence)
+    sentence = _without_explanation(_without_circumstance(sentence))
     sides = EQUALS_SIGN.split(sentence)
     if len(sides) > 1 and (reading := _number_in_equation(sides, is_boxed=False)) is not None:
         return reading
@@ -142,6 +148,7 @@ def _strip_styling(phrase: str) -> str:
     phrase = re.sub(r"(?<=\d)\{,\}(?=\d{3})", ",", phrase)  # LaTeX for a separator without a space
     phrase = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])", "×", normalise_characters(phrase))
     phrase = DISPLAY_MARKUP.sub(" ", UNIT_FRACTION.sub(" units", COLOUR_COMMAND.sub("", phrase)))
+    phrase = re.sub(r"(?<!\d)\*\*|\*\*(?![\d(])", "", phrase)  # bold type, in contrast to a power
     phrase = (
         STYLE_COMMAND.sub("", CLOCK.sub(r"\1", phrase))
         .strip(STRIPPED_CHARACTERS)
@@ -308,6 +315,25 @@ def _without_repetition(text: str) -> str:
         if (match := pattern.search(text)) and re.search(r"\d", text[: match.start()]):
             text = text[: match.start()]
     return CONVERSION.sub("", text)
+
+
+def _without_circumstance(text: str) -> str:
+    """Remove what was given in the problem from the end of a sentence that has a number before it."""
+    match = CIRCUMSTANCE.search(text)
+    before = text[: match.start()] if match else ""
+    if re.search(r"\d", before) and not ONLY_DURATION.fullmatch(before):
+        text = before
+    totalled = TOTALLED.search(text)
+    is_final = totalled and not VERB.search(totalled["rest"]) and "leaving" not in totalled["rest"]
+    return text[: totalled.start("rest")] if totalled and is_final else text
+
+
+def _rounded_value(text: str) -> str:
+    """The text behind "rounded to"; the whole text if it does not round a value."""
+    if (shortened := PRECISION.sub("", text)) != text and re.search(r"\d", shortened):
+        text = shortened
+    rounding = list(ROUNDED.finditer(text))
+    return text[rounding[-1].end() :] if rounding else text
 
 
 def _without_explanation(text: str) -> str:

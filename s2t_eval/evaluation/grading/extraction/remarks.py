@@ -38,15 +38,28 @@ ABOUT_ANSWER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """Start of a sentence that assesses or describes the answer."""
+CHECK = r"""(?:(?:wait|now|finally|so|ok(?:ay)?|hmm|but|and)[,.…\s]+)*
+    (?:let['’]?s|let\s+(?:us|me)|I(?:['’]ll|\s+(?:should|will|can|must|need\s+to|want\s+to))|we\s+(?:should|could|must|need\s+to))
+    \s+(?:quickly\s+|also\s+|now\s+|just\s+)?(?:double[-\s]?check|check|verify|confirm)\b"""
+"""Start of a sentence that announces a check of the answer."""
 READER_ADDRESS = re.compile(
-    r"""[\s*_\#>~-]*(?:
+    rf"""[\s*_\#>~-]*(?:
     I\s+(?:hope|am\s+(?:sure|confident|certain))|hope|let\s+me\s+know|feel\s+free|please|thank|is\s+there|if\s+you|note\s*[*_]*:
     |do\s+you|would\s+you|any\s+(?:other|more)?\s*questions|checks?\b|checking|(?:double[-\s]?)check|verif|to\s+(?:verify|check)
-    |we\s+(?:can\s+)?(?:verify|check|double)|q\.?\s?e\.?\s?d|done|as\s+(?:desired|required|claimed|expected|needed)
+    |we\s+(?:can\s+)?(?:verify|check|double)|{CHECK}|q\.?\s?e\.?\s?d|done|as\s+(?:desired|required|claimed|expected|needed)
     |note\s+that\s+(?:the|this|our)\s+(?:answer|solution|result)|good\s+luck|have\s+a
     |\\(?:blacksquare|square|qed)|[□■∎]
     )""",
     re.IGNORECASE | re.VERBOSE,
+)
+CHECK_HEADING = re.compile(
+    rf"""[\s*_\#>~-]*(?:{CHECK}[^.\\]{{0,40}}|(?:to\s+)?(?:check|verify)\b[^.\d]{{0,40}}|checking(?:\s+(?:the|our)\s+\w+)?|verification|double[-\s]?check):?[\s*_]*:?[\s*_]*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A heading or an introduction, after which the answer is checked."""
+CONCLUDING = re.compile(
+    r"[\s*_#>~-]*(?:so|thus|hence|therefore|however|final|answer|the\s+(?:final|correct|answer)|in\s+conclusion|conclusion|consequently)\b",
+    re.I,
 )
 FILLER = re.compile(
     r"""(?:[\s,:]*(?:therefore|thus|hence|then|so|now|indeed|clearly|obviously|simply|just|only|exactly|precisely
@@ -61,9 +74,9 @@ APPROXIMATION = re.compile(
 )
 NEGATION = re.compile(r"(?:not|neither|never|no\s+longer|unlikely|isn['’]t|nothing)\b", re.I)
 EXPLANATION = re.compile(
-    r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads|implies|solves|simplifies|factors|reduces|becomes|evaluates|shows))
+    r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads|implies|solves|simplifies|factors|reduces|becomes|evaluates|shows|is\s+(?:equal\s+to\s+|equivalent\s+to\s+)?\$?\d[\d.,]*\s?(?:%|percent)\W*$))
     |by\s+(?:\w+ing|elimination|the|definition)|thanks\s+to|considering|following\s+from|rather\s+than|instead\s+of|and\s+not
-    |but\s+not|not|namely|from\s+which|obtained|attained|achieved|and\s+(?:it|this|equality)\s+(?:is\s+(?:reached|attained|achieved|obtained)|occurs|holds)|when|at\s+which|for\s+the\s+following)\b|\bi\.e\.|(?<=\()(?:or|about|approx\w*)\b|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
+    |but\s+not|not|namely|from\s+which|obtained|attained|achieved|and\s+(?:it|this|equality)\s+(?:is\s+(?:reached|attained|achieved|obtained)|occurs|holds)|when|at\s+which|for\s+the\s+following)\b|\bi\.e\.|\bor\s+(?:approximately|about|roughly|around)\b|(?<=\()(?:or|about|approx\w*)\b|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Start of an explanation after an answer."""
@@ -77,6 +90,18 @@ def is_about_answer(sentence: str) -> bool:
 def is_remark(sentence: str) -> bool:
     """Whether a sentence assesses the answer, announces a check of it, or addresses the reader."""
     return is_about_answer(sentence) or READER_ADDRESS.match(sentence) is not None
+
+
+def begins_check(sentence: str, mark: str) -> bool:
+    """Whether a sentence with the mark at its end is the heading of a check: "Verification:"."""
+    return CHECK_HEADING.fullmatch(sentence) is not None and (
+        sentence.rstrip("*_ ").endswith(":") or mark == "\n"
+    )
+
+
+def concludes(sentence: str) -> bool:
+    """Whether a sentence draws a conclusion, which ends a check: "So the answer is 5"."""
+    return CONCLUDING.match(sentence) is not None
 
 
 def is_assessment(phrase: str) -> bool:

@@ -7,13 +7,19 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from s2t_eval.evaluation.generated import was_truncated
+from s2t_eval.evaluation.grading.extraction.corrections import correction_start
 from s2t_eval.evaluation.grading.extraction.introductions import (
     introduces_problem,
     is_announcement,
     states_answer,
 )
-from s2t_eval.evaluation.grading.extraction.remarks import is_about_answer, is_remark
-from s2t_eval.evaluation.grading.extraction.spans import Span, box_spans, find_sentences
+from s2t_eval.evaluation.grading.extraction.remarks import (
+    begins_check,
+    concludes,
+    is_about_answer,
+    is_remark,
+)
+from s2t_eval.evaluation.grading.extraction.spans import ASIAN, Span, box_spans, find_sentences
 from s2t_eval.evaluation.grading.extraction.statements import Statement, find_statements
 from s2t_eval.evaluation.grading.thinking import without_thoughts
 
@@ -34,10 +40,25 @@ NEXT_QUESTION = re.compile(
     re.MULTILINE,
 )
 QUESTION_LINE = re.compile(r"[*_\s]*[^\n]*")
+QUESTION = re.compile(
+    r"\W*(?:(?:next|another|final)\s+question\b|(?:so|and|but|now)?\W*(?:how|what|which|who|where|why|is|are|do|does|did|would|could|can|should|if)\b)",
+    re.I,
+)
+"""The start of a question, which some models write for themselves; others end their answer with a mark."""
 REASONS = re.compile(
     r"[.!]?[\s*_#>-]*(?:explanation|reason(?:ing)?|justification|rationale)\b[*_\s]*:", re.IGNORECASE
 )
 """A heading that separates an answer from the explanation behind it."""
+JSON_ANSWER = re.compile(
+    r"""(?P<mark>["'])(?:final[_ ]?)?answer(?P=mark)\s{0,9}:\s{0,9}
+    (?:(?P<quote>["'])(?P<text>(?:(?!(?P=quote))[^\\\n]|\\.)+)(?P=quote)|(?P<bare>[^\s"',{}\[\]]+))
+    (?=\s{0,99}[,}])\s{0,99}\}?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""The member of a JSON object that holds the answer."""
+SINGLE_BACKSLASH = re.compile(r"(?<!\\)\\(?:\\\\)*(?!\\)")
+BORDER_OF_SCRIPTS = re.compile(rf"(?<={ASIAN})(?=[\w$\\(-])(?!{ASIAN})|(?<=[A-Za-z\d$)])(?={ASIAN})")
+"""Where Asian text meets an answer without a space: `每天赚18美元`, `정답은 C입니다`."""
 MAX_CUTS, MAX_BOXES = 8, 200
 BOX_JOINER = re.compile(
     r"[\s$.]{0,9}(?:\\[)\]]\s?)?(?:[,;&]|and|or|\\(?:text|mbox)\{\s?(?:and|or)\s?\}|,\s?(?:and|or))\s?(?:\\[(\[]|\$)?\s?(?:\w{1,9}(?:_\{?\w\}?)?\s?=)?\s?(?:\\[(\[]|\$)?\s?"
@@ -85,7 +106,7 @@ class Reply:
 
     @cached_property
     def answer_sentences(self) -> list[Span]:
-        """The sentences that may contain the answer: those that are not remarks.
+        """The sentences that may contain the answer: those that are neither remarks nor questions.
 
         If every sentence is a remark, those that do not assess the answer. If the first sentence has a
         number, and the heading of an explanation follows it, that sentence alone.
@@ -98,8 +119,23 @@ class Reply:
             and not is_announcement(first.content)
         ):
             return [first]
-        answer_sentences = [part for part in self.sentences if not is_remark(part.content)]
+        answer_sentences = [
+            part
+            for part in self._sentences_outside_checks()
+            if not is_remark(part.content)
+            and not (self.text[part.end : part.end + 1] == "?" and QUESTION.match(part.content))
+        ]
         return answer_sentences or [part for part in self.sentences if not is_about_answer(part.content)]
+
+    def _sentences_outside_checks(self) -> Iterator[Span]:
+        """The sentences without those behind a heading such as "Verification:", up to a conclusion."""
+        in_check = False
+        for part in self.sentences:
+            in_check = (in_check and not concludes(part.content)) or begins_check(
+                part.content, self.text[part.end : part.end + 1]
+            )
+            if not in_check:
+                yield part
 
 
 def extract_answer(text: str, extract: Callable[[Reply], str | None]) -> str | None:
@@ -123,12 +159,22 @@ def extract_answer(text: str, extract: Callable[[Reply], str | None]) -> str | N
         "\n", END_TOKEN.split(visible.lstrip(), maxsplit=1)[0].translate(FULL_WIDTH_TO_ASCII)
     )
     visible = DETACHED_EXPONENT.sub(_attached_exponent, HTML_TAG.sub("", EMOJI.sub("", visible)))
+    visible = JSON_ANSWER.sub(_stated_member, BORDER_OF_SCRIPTS.sub(" ", visible))
     if turn := USER_TURN.search(visible):
         visible = visible[: turn.start()]
     for before in _answered_parts(visible):
-        if (answer := extract(before)) is not None:
+        if (answer := _extract_corrected(before, extract)) is not None:
             return answer
-    return extract(Reply(visible, was_truncated(text)))
+    return _extract_corrected(Reply(visible, was_truncated(text)), extract)
+
+
+def _extract_corrected(reply: Reply, extract: Callable[[Reply], str | None]) -> str | None:
+    """The answer behind the words that withdraw the last stated one, otherwise that of the whole reply."""
+    starts = [box.start for box in reply.boxes[-1:]]
+    starts += [statement.start for statement in reply.statements if statement.is_certain][-1:]
+    start = correction_start(reply.text, max(starts)) if starts else None
+    corrected = None if start is None else extract(Reply(reply.text[start:], reply.truncated))
+    return extract(reply) if corrected is None else corrected
 
 
 def _answered_parts(text: str) -> Iterator[Reply]:
@@ -142,6 +188,14 @@ def _answered_parts(text: str) -> Iterator[Reply]:
             yield before
         line = QUESTION_LINE.match(text, cut.end())
         restated = line.end() if line else cut.end()
+
+
+def _stated_member(match: re.Match[str]) -> str:
+    """The answer of a JSON object as a statement; not every model escapes the backslashes of LaTeX."""
+    value = match["text"] or match["bare"]
+    if not SINGLE_BACKSLASH.search(value):
+        value = value.replace("\\\\", "\\")
+    return f"\n\nAnswer: {value}\n"
 
 
 def _attached_exponent(match: re.Match[str]) -> str:

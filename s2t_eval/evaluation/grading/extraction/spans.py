@@ -27,6 +27,8 @@ FURTHER_ASSERTION = re.compile(
     r"[=:]|\b(?:so|thus|hence|therefore|is|are|was|were|has|have|gets?|gives?|makes?|costs?|equals?|leaves?|means?)\b",
     re.I,
 )
+ASIAN = r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+"""A Chinese, Japanese or Korean character."""
 MARKUP_CHARACTERS = " \t\r\n*_`\"'"
 
 
@@ -145,10 +147,18 @@ def emphasised_part(sentence: str) -> str | None:
         >>> emphasised_part("So there are **4** positive divisors of 6")
         '4'
     """
+    sentence = _with_both_marks(sentence)
     parts = list(BOLD.finditer(sentence))
     if len(parts) != 1 or FURTHER_ASSERTION.search(sentence, parts[0].end()):
         return None
     return parts[0][1].strip()
+
+
+def _with_both_marks(sentence: str) -> str:
+    """The sentence with the mark of a bold part that was stripped from its beginning or its end."""
+    if sentence.count("**") % 2 == 0:
+        return sentence
+    return f"{sentence}**" if re.search(r"(?:^|[\s(])\*\*\S[^*]*$", sentence) else f"**{sentence}"
 
 
 def nonempty_lines(text: str) -> Iterator[Span]:

@@ -13,21 +13,21 @@ from s2t_eval.evaluation.grading.extraction.spans import MARKUP_CHARACTERS, Span
 COPULA = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)?|may|might
     |ha(?:s|ve|d)\s+to|needs\s+to
     |ought\s+to|turns?\s+out\s+to|turned\s+out\s+to|seems?\s+to|appears?\s+to|works\s+out\s+to|comes\s+out\s+to
-    |happens\s+to|proves\s+to)\s+be|comes\s+(?:out\s+)?(?:to|as)|turns\s+out\s+as|is|are|was|were|equals?|becomes|remains)"""
+    |happens\s+to|proves\s+to|is\s+(?:most\s+|very\s+)?(?:likely|bound|going)\s+to)\s+be|comes\s+(?:out\s+)?(?:to|as)|turns\s+out\s+as|is|are|was|were|equals?|becomes|remains)"""
 INTRODUCTION = re.compile(
-    rf"""\b(?:(?P<certain>answers?|ans(?:\.(?=\s?[:=]))?)|(?P<weak>results?|solutions?|option|choice|conclusion(?=[*_\s]*[:：])))(?:\b|(?<=\.))
+    rf"""\b(?:(?P<certain>answers?|ans(?:\.(?=\s?[:=]))?)|(?P<weak>results?|solutions?|(?<!each\s)(?<!every\s)(?:option|choice)|conclusion(?=[*_\s]*[:：])))(?:\b|(?<=\.))
     (?!\s+(?:choices|options|key)\b)(?P<between>[^.:;!?\n=：→<>\[\]]{{0,80}}?)
-    (?P<verb>(?<![\w\\]){COPULA}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=\b[Aa]ns)\.(?=\s)|(?<=\bANS)\.(?=\s)|(?<=[rt*])\s+[-—–](?=\s))
+    (?P<verb>(?<![\w\\]){COPULA}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=\b[Aa]ns)\.(?=\s)|(?<=\bANS)\.(?=\s)|(?<=[rst*])\s+[-—–](?=\s))
     [\s*_:]*""",
     re.IGNORECASE | re.VERBOSE,
 )
 CHINESE = re.compile(
-    r"(?P<certain>答案|答え|正确选项|正解)(?P<weak>)(?:应该|应)?(?P<verb>是|为|は|[:：])[\s*_:：]*"
+    r"(?P<certain>答案|答え|正确选项|正确的|正解|正答|정답|답)(?P<weak>)(?:应该|应)?(?P<verb>是|为|は|은|选|[:：])[\s*_:：]*"
     r"|(?P<certain_choice>[故应]选|^选|因此选|所以选)择?(?:项|选项)?[\s*_:：]*",
     re.MULTILINE,
 )
 FOREIGN = re.compile(
-    r"\b(?P<certain>réponse|respuesta|resposta|risposta|antwort|ответ|jawaban)\b(?P<weak>)"
+    r"\b(?P<certain>option\s+correcte|opci[oó]n\s+correcta|op[cç][aã]o\s+corr?eta|richtige\s+option|réponse|respuesta|resposta|risposta|antwort|ответ|jawaban)\b(?P<weak>)"
     r"[^.:;!?\n=<>\[\]]{0,40}?(?P<verb>\b(?:est|es|é|è|ist|adalah)\b|[:：]|—)(?:\s+(?:la|el|a|o|le|die)\b)?[\s*_:]*",
     re.IGNORECASE,
 )
@@ -48,7 +48,10 @@ INVERTED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 HYPOTHETICAL = re.compile(
-    r"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine)\b[^.,;:\n]*$", re.I
+    r"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine"
+    r"|(?:many|most|some)\s+(?:people\s+|students\s+)?(?:think|believe|say|assume)"
+    r"|(?:one|some|you|students?|many|people)\s+(?:might|may|could|would)\s+(?:\w+\s+)?(?:think|believe|guess|expect|conclude|argue))\b[^.,;:\n]*$",
+    re.I,
 )
 PAST = r"were|was|had|did|sold|bought|gave|got|made|took|paid|came|went|ate|spent|kept|lost|ran|left|\w{2,}ed"
 COUNTERFACTUAL = re.compile(rf"\bif\b[^.;\n]*\b(?:{PAST})\b[^.;\n]*$", re.I)
@@ -130,6 +133,8 @@ def _statement(text: str, match: re.Match[str], end: int) -> Statement:
     verb = (groups.get("verb") or ":").strip(" *_")
     line = text[match.end() : match.end() + MAX_LINE_LENGTH].split("\n", 1)[0]
     phrase = text[match.end() : min(end, match.end() + MAX_PHRASE_LENGTH)].strip(MARKUP_CHARACTERS)
+    if "\n" in match[0]:
+        phrase = re.sub(r"^[-–—•]\s+", "", phrase)  # the marker of a list behind a heading
     is_final = (
         FINAL_ANSWER.search(text, max(0, match.start() - 12), match.end()) is not None
         and PARAGRAPH_END.match(text, end) is not None
@@ -185,9 +190,22 @@ def _is_hypothetical(text: str, start: int, verb: str = "") -> bool:
     return verb.startswith("would") and COUNTERFACTUAL.search(text, max(0, start - 120), start) is not None
 
 
+def _is_cut_off(text: str, statement: Statement) -> bool:
+    """Whether the text ends within a formula of the statement."""
+    return statement.end >= len(text.rstrip()) and any(
+        statement.phrase.count(opening) > statement.phrase.count(closing)
+        for opening, closing in (("\\(", "\\)"), ("\\[", "\\]"))
+    )
+
+
 def _is_assertion(text: str, statement: Statement, steps: list[int]) -> bool:
     phrase, _ = strip_filler(statement.phrase)
-    if not phrase or is_negated(phrase) or text[statement.end : statement.end + 1] == "?":
+    if (
+        not phrase
+        or is_negated(phrase)
+        or _is_cut_off(text, statement)
+        or text[statement.end : statement.end + 1] == "?"
+    ):
         return False
     steps_before = bisect_right(steps, statement.end)
     return not 0 < steps_before < len(steps)

@@ -48,6 +48,11 @@ VULGAR_FRACTION = re.compile("(?:(?<=\\d)\\s?)?([¼½¾⅐-⅞])")
 CURRENCY = r"(?:US|A|C)?[$€£₹¥]"
 CURRENCY_SIGN = re.compile(rf"(?<![\w)])([-+]?)\s?{CURRENCY}\s?([-+]?)(?=[\d.])")
 ABBREVIATIONS = {"k": "thousand", "m": "million", "b": "billion"}
+DOLLARS_AND_CENTS = re.compile(
+    r"(?<![\w.])(?:\$?(\d[\d,]*) dollars?|\$(\d[\d,]*)) and (\d{1,2}) cents?\b", re.I
+)
+EUROPEAN = re.compile(r"(?<![\w.,])(\d{1,3}(?:\.\d{3})+),(\d{2})(?![\d,]|\.\d)")
+"""`1.200,00`, with points between groups of digits and a decimal comma."""
 SHORT_MONEY = re.compile(rf"({CURRENCY}\s?\d[\d,]*(?:\.\d+)?)\s?([kKMB])(?![\w/^])")
 """`$70k`; without the currency sign `k` could be kelvin."""
 FRACTION_WORDS = {"half": "1/2", "third": "1/3", "quarter": "1/4", "quarters": "3/4"}
@@ -86,6 +91,8 @@ def normalise_characters(text: str) -> str:
     text = MIXED_NUMBER_WORDS.sub(
         lambda m: f" {FRACTION_WORDS[(m[1] or m[2]).lower()]}", text.translate(MINUS)
     )
+    text = DOLLARS_AND_CENTS.sub(lambda m: f"${m[1] or m[2]}.{int(m[3]):02}", text)
+    text = EUROPEAN.sub(lambda m: m[1].replace(".", "") + f".{m[2]}", text)
     text = SHORT_MONEY.sub(lambda m: f"{m[1]} {ABBREVIATIONS[m[2].lower()]}", text)
     if text.isascii():
         return text
