@@ -1,8 +1,9 @@
 """Commands in processes of their own that start at once.
 
 A fresh interpreter imports torch, transformers and lm_eval for many seconds before it does anything. The
-processes here are forked from one that has imported them (multiprocessing's fork server) and done nothing else.
-What a start itself does, such as the hook and the order of imports, is tested with fresh interpreters.
+processes here are forked from one that has imported them and done nothing else (the fork server of
+multiprocessing). What a start itself does, such as the hook and the order of imports, is tested with fresh
+interpreters.
 """
 
 from __future__ import annotations

@@ -14,9 +14,10 @@ The only random method used is `random.Random.random()`, because Python guarante
 the same problems under every Python version.
 """
 
+import functools
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -145,24 +146,27 @@ def make_split(name: str) -> list[Problem]:
     """
     if name not in SPLIT_SEEDS:
         raise ValueError(f"unknown split {name!r}; known: {', '.join(SPLIT_SEEDS)}")
-    taken: set[str] = set()
-    for split in ("test", "dev"):
-        problems = _take(SPLIT_SEEDS[split], SPLIT_SIZES[split], taken)
-        if split == name:
-            return problems
-    return _take(SPLIT_SEEDS["train"], SPLIT_SIZES["train"], taken)
+    return list(_problems(name))
+
+
+DRAWN_BEFORE: Mapping[str, Sequence[str]] = {"test": (), "dev": ("test",), "train": ("test", "dev")}
+"""Split -> those whose problems it must not have."""
+
+
+@functools.cache
+def _problems(name: str) -> tuple[Problem, ...]:
+    """The problems of a split, drawn once in a process."""
+    stream = _distinct(random.Random(SPLIT_SEEDS[name]), _keys_of(DRAWN_BEFORE[name]))
+    return tuple(next(stream) for _ in range(SPLIT_SIZES[name]))
+
+
+def _keys_of(splits: Iterable[str]) -> set[str]:
+    return {question_key(problem.question) for split in splits for problem in _problems(split)}
 
 
 def training_stream() -> Iterator[Problem]:
     """An endless stream of training problems that begins with the train split and has none of dev or test."""
-    held_out = {question_key(p.question) for split in ("test", "dev") for p in make_split(split)}
-    return _distinct(random.Random(SPLIT_SEEDS["train"]), held_out)
-
-
-def _take(seed: int, size: int, taken: set[str]) -> list[Problem]:
-    """`size` problems of `seed` whose keys are not in `taken`, to which their keys are added."""
-    stream = _distinct(random.Random(seed), taken)
-    return [next(stream) for _ in range(size)]
+    return _distinct(random.Random(SPLIT_SEEDS["train"]), _keys_of(DRAWN_BEFORE["train"]))
 
 
 def _distinct(rng: random.Random, taken: set[str]) -> Iterator[Problem]:
