@@ -120,7 +120,7 @@ class CachedModel:
         """
         if self.device.type != "cuda":
             return 0.0
-        return 4.0 if self._use_graphs else 1.0
+        return 4.0 if self._graphs is not None else 1.0
 
     @property
     def tokens(self) -> list[list[int]]:
