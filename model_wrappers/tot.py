@@ -121,6 +121,7 @@ class TreeOfThoughts(AskingLM):
 
     METHOD = "tot"
     ARGUMENTS = TreeArguments
+    DRAWS = True
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)

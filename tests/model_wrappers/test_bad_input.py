@@ -345,6 +345,16 @@ def test_generation_arguments_from_the_command_line() -> None:
     assert counts(results)["tokens"] == 8
 
 
+@pytest.mark.parametrize(("name", "model_args"), [("maj8", {}), ("tot", {"value": "loglik"})])
+def test_a_method_that_draws_by_its_own_arguments_refuses_others(
+    name: str, model_args: dict[str, Any]
+) -> None:
+    """`--model maj8 --gen_kwargs do_sample=true,temperature=0.5` drew at 0.7 without a word."""
+    message = r"document 0: generation_kwargs: do_sample=true, temperature=0\.5 would have no effect"
+    with pytest.raises(ValueError, match=message):
+        evaluate(name, model_args, limit=1, gen_kwargs="do_sample=true,temperature=0.5")
+
+
 def test_long_prompts_lose_their_beginning(caplog: pytest.LogCaptureFixture) -> None:
     """As in stock: room for the answer is kept, the system prompt goes first. It is said once."""
     lm = Greedy(STUDENT, max_length=128, batch_size=4)
