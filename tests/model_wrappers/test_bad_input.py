@@ -104,6 +104,14 @@ def test_arguments_of_maj8(model_args: dict[str, Any], message: str) -> None:
         MajorityVote(STUDENT, **model_args)
 
 
+@pytest.mark.parametrize("name", ["teacher", "threshold", "calibration", "selector", "top_k"])
+def test_an_argument_of_other_methods_is_no_misspelling(name: str) -> None:
+    """`--model greedy` with `teacher=` asked whether `trace` was meant."""
+    message = rf"^--model greedy: unknown argument '{name}'; methods that select have it \(s2t_local, "
+    with pytest.raises(ValueError, match=message):
+        Greedy(STUDENT, **{name: "x"})
+
+
 def test_arguments_come_through_the_command_line_s_text() -> None:
     with pytest.raises(ValueError, match=r"did you mean 'threshold'\?"):
         evaluate("s2t", f"pretrained={STUDENT},teacher={TEACHER},treshold=0.5", limit=1)
