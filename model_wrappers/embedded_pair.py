@@ -26,11 +26,16 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
 """Method -> its arguments in addition to the student. The selector also contains thresholds of KL triggers,
 measured with the embedded teacher."""
 
+ARTIFACTS = ("selector", "router", "calibration")
+"""Arguments whose values were made with prompts of one kind."""
+
 
 def with_embedded_pair(method: str, model_args: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments, completed by those of the embedded pair unless they name a model.
 
     No argument of the user is replaced. No rate is added beside a threshold or a trigger without a rate.
+    Where all artifacts are the embedded ones, prompts of every kind are allowed (`other_prompt`): stock tasks
+    come with few-shot examples, which these artifacts were not made with, and no artifact was chosen.
 
     Args:
         method: a backend's `METHOD`.
@@ -41,6 +46,8 @@ def with_embedded_pair(method: str, model_args: Mapping[str, Any]) -> dict[str, 
     parts = {"pretrained": STUDENT, **PARTS.get(method, {})}
     if model_args.get("threshold") is not None or model_args.get("trigger") in ("always", "never"):
         parts.pop("tau", None)
+    if {"selector", "router"} & parts.keys() and not any(model_args.get(name) for name in ARTIFACTS):
+        parts["other_prompt"] = True
     added = {name: value for name, value in parts.items() if model_args.get(name) is None}
     logger.warning(
         "--model %s without pretrained=MODEL: it runs on the embedded pair, with %s",

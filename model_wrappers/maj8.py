@@ -53,6 +53,7 @@ class MajorityVote(EngineLM):
 
     METHOD = "maj8"
     ARGUMENTS = SamplingArguments
+    DRAWS = True
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from lm_eval.api.instance import Instance
 
@@ -38,6 +38,9 @@ def origin_of(request: Request) -> Origin:
 
 class HarnessRequests(LoadedStudent):
     """A loaded student that turns the harness's requests into the engine's."""
+
+    DRAWS: ClassVar[bool] = False
+    """Whether the method draws its tokens by arguments of its own, whatever a request says."""
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)
@@ -72,6 +75,12 @@ class HarnessRequests(LoadedStudent):
     def _request(self, instance: Instance, origin: Origin) -> Request:
         prompt, gen_kwargs = instance.args
         arguments = self._generation_arguments(gen_kwargs)
+        if self.DRAWS and arguments.sampling is not None:
+            raise ValueError(
+                f"generation_kwargs: do_sample=true, temperature={arguments.sampling.temperature} would have "
+                "no effect: this method draws by its own temperature, top_p and sample_top_k; give these in "
+                "--model_args, and --gen_kwargs do_sample=false where the task itself samples"
+            )
         # Special tokens vanish from decoded text, so a stop string that names one is a stop id.
         special = self.thoughts.special_ids
         named = {special[stop] for stop in arguments.until if stop in special}

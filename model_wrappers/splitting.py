@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import simple_parse_args_string
 
-from s2t_eval.model_wrappers.arguments import SERVED_METHODS, CommonArguments
+from s2t_eval.method_table import FIRING_MODELS
+from s2t_eval.model_wrappers.arguments import SERVED_METHODS, CommonArguments, SelectionArguments
 
 # Stock `hf` passes every unknown argument to from_pretrained, typing errors included. These are the
 # keywords of from_pretrained that apply here. `max_memory` is not one of them: stock replaces it by its own
@@ -130,9 +131,16 @@ def _require_known(
             f"--model {method}: the argument {unknown[0]} is now called {renamed}; give "
             f"{renamed}={model_args[unknown[0]]}"
         )
-    near = difflib.get_close_matches(unknown[0], sorted(known), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"its own are {', '.join(sorted(own_names))}"
+    hint = _hint(unknown[0], own_names, known)
     raise ValueError(f"--model {method}: unknown argument {unknown[0]!r}; {hint}")
+
+
+def _hint(unknown: str, own_names: set[str], known: Collection[str]) -> str:
+    """What may have been meant by a name that a backend does not have."""
+    if unknown in {field.name for field in fields(SelectionArguments)}:
+        return f"methods that select have it ({', '.join(FIRING_MODELS)}); leave it out, or name one of these"
+    near = difflib.get_close_matches(unknown, sorted(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"its own are {', '.join(sorted(own_names))}"
 
 
 def _require_loaded_teacher(own: CommonArguments, names: list[str]) -> None:

@@ -25,7 +25,7 @@ from s2t_eval.model_wrappers.argument_checks import (
 from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.harness_tasks import built_task
-from s2t_eval.ranges import NOT_NEGATIVE, SHARE
+from s2t_eval.ranges import NOT_NEGATIVE, SHARE, require_unused
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
 
@@ -96,12 +96,8 @@ class TreeArguments(CommonArguments):
         """Refuse arguments that this search or value does not use."""
         unused = {"bfs": ("min_value",), "dfs": ("beam",)}[self.search]
         sampled = () if self.value in ("words", "vote") else ("replies", "max_reply")
-        for names, choice in ((unused, f"search={self.search}"), (sampled, f"value={self.value}")):
-            for name in names:
-                if getattr(self, name) != getattr(TreeArguments, name):
-                    raise ValueError(
-                        f"{name}: {choice} does not use it, got {name}={getattr(self, name)}; leave it out"
-                    )
+        require_unused(self, unused, f"search={self.search}")
+        require_unused(self, sampled, f"value={self.value}")
 
     @property
     def sampling(self) -> Sampling | None:
@@ -121,6 +117,7 @@ class TreeOfThoughts(AskingLM):
 
     METHOD = "tot"
     ARGUMENTS = TreeArguments
+    DRAWS = True
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -63,3 +64,20 @@ def require_ranges(settings: object, error: type[ValueError] = ValueError, /, **
         value = getattr(settings, name)
         if value is not None:
             allowed.require(name, value, error)
+
+
+def require_unused(
+    settings: object, names: Collection[str], because: str, error: type[ValueError] = ValueError
+) -> None:
+    """Raise `error` if a setting that has no effect beside the others differs from its default.
+
+    Args:
+        settings: a dataclass whose fields have defaults.
+        names: the fields without effect.
+        because: what makes them so, for the message, such as `rule=regret`.
+        error: class of the error.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value != getattr(type(settings), name):
+            raise error(f"{name}: {because} does not use it, got {name}={value}; leave it out")

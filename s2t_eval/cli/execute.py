@@ -11,11 +11,15 @@ from s2t_eval.artifacts.errors import full_message
 from s2t_eval.cli.application import PROGRAM, CommandLine, CycloptsError
 from s2t_eval.cli.parse_errors import describe, with_dashes
 
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
+
 
 def execute(line: CommandLine, arguments: Sequence[str]) -> None:
     """Run a command; a mistake in its options ends in one line on stderr and exit code 2.
 
-    So does what the system refuses: a file that cannot be read, a folder that cannot be written to.
+    So does what the system refuses: a file that cannot be read, a folder that cannot be written to. Ctrl-C
+    ends in one line too, with exit code 130 as in a shell.
     """
     try:
         command = line.parse(arguments)
@@ -29,6 +33,9 @@ def execute(line: CommandLine, arguments: Sequence[str]) -> None:
     except (ValueError, OSError) as error:
         message = with_dashes(full_message(error), line.names_of_options(arguments))
         _refuse(f"{line.name_of(arguments)}: {message}", error)
+    except KeyboardInterrupt as error:
+        print(f"{line.name_of(arguments)}: interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from error
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from s2t_eval.cli.execute import INTERRUPTED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
@@ -15,7 +17,8 @@ class Reproduce:
     Exit codes: 0 done, 2 a recipe or a step that cannot be run, 130 interrupted.
 
     Args:
-        recipe: YAML file, or the name of a shipped recipe: embedded, qwen-gsm8k, qwen-gsm8k-gpu or paper.
+        recipe: YAML file, or the name of a shipped recipe: embedded, embedded-search, qwen-gsm8k,
+            qwen-gsm8k-compared, qwen-gsm8k-gpu or paper.
         out: folder of everything that is made.
         plan: print the steps, what is done and how long the rest will take, and run nothing.
         set: changes of single places of the recipe, KEY.KEY=VALUE.
@@ -47,7 +50,7 @@ class Reproduce:
             out = reproduce(settings, show)
         except InterruptedRunError as error:
             print(f"s2t-eval reproduce: {error}", file=sys.stderr)
-            raise SystemExit(130) from error
+            raise SystemExit(INTERRUPTED) from error
         if not self.plan:
             print_summary(read_recipe(self.recipe, self.set).recipe, out)
             show(f"{out / 'report' / 'report.html'}: tables, figures and texts")

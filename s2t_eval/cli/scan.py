@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -12,6 +13,8 @@ from s2t_eval.method_table import FIRING_MODELS
 from s2t_eval.ranges import AT_LEAST_1, Range
 
 SCANNED = ("top_k", "tau", "threshold")
+OWN_FLAGS = ("--model", "-M", "--model_args", "-a", "--tasks", "-t", "--output_path", "-o")
+"""Flags of lm_eval that the scan gives itself."""
 RATE = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
 if TYPE_CHECKING:  # a type checker does not accept values that are computed
     ScannedMethod = str
@@ -66,6 +69,7 @@ class Scan:
         require_flags(self, top_k=AT_LEAST_1, tau=RATE)
         require_reusable_folder("--out", self.out, "one of `s2t-eval scan`", [FILE, "greedy/", "*_k*_tau*/"])
         named = dict(part.split("=", 1) for part in pairs)
+        self._require_points(named)
         require_same_scan(self.out, scan_arguments(self.tasks, named, self.lm_eval))
         control = ",".join(f"{name}={value}" for name, value in control_arguments(self.model, named).items())
         grid = list(points(self.model, self.top_k, self.tau, self.model_args, control))
@@ -74,3 +78,22 @@ class Scan:
                 print(f"{point.name}: {'done' if is_new else 'existed'}", flush=True)
         except RuntimeError as error:
             raise ValueError(str(error)) from error
+
+    def _require_points(self, named: Mapping[str, str]) -> None:
+        """Raise `ValueError` for arguments that the points would refuse: before greedy, the control, has run.
+
+        Args:
+            named: the model arguments by name.
+        """
+        from s2t_eval.analysis.grid import points
+        from s2t_eval.model_wrappers.usable_arguments import require_usable_arguments
+        from s2t_eval.selection.calibration import Calibration
+
+        own = [word for word in self.lm_eval if word.split("=")[0] in OWN_FLAGS]
+        if own:
+            raise ValueError(f"{own[0]}: the scan gives it to every point itself; leave it out behind --")
+        for point in points(self.model, self.top_k, self.tau, self.model_args, ""):
+            if point.model in self.model:
+                require_usable_arguments(point.model, point.arguments)
+        if "calibration" in named:
+            Calibration.load(Path(named["calibration"]))

@@ -37,8 +37,19 @@ def resolve_model(name: str) -> str:
     return str(embedded_path(name)) if name.startswith("embedded/") else name
 
 
+PLAIN_ADAPTER = "a hub name, or a folder with adapter_config.json and adapter_model.safetensors"
+PLAIN_MODEL = (
+    "a hub name, a folder with config.json, weights and tokenizer, or embedded/student, embedded/teacher"
+)
+NOT_PLAIN = {
+    "selector.json": "of `s2t-eval train`, whose adapter counts by a measured factor; give it as a selector",
+    "tah.json": "of `s2t-eval tah train`, whose adapter is for a token's further passes; run --model tah",
+}
+"""File of a folder with an adapter that alone is another model -> what the folder is, and what to do."""
+
+
 @contextmanager
-def loading(role: str, name: object) -> Iterator[None]:
+def loading(role: str, name: object, expected: str = PLAIN_MODEL) -> Iterator[None]:
     """Convert exceptions of loading into one `ModelLoadError` that names role and model."""
     try:
         yield
@@ -51,8 +62,7 @@ def loading(role: str, name: object) -> Iterator[None]:
         ) from error
     except UNREADABLE as error:
         raise ModelLoadError(
-            f"{role}={name}: the model cannot be loaded ({_first_line(error)}); expected a hub name, a "
-            "folder with config.json, weights and tokenizer, or embedded/student, embedded/teacher"
+            f"{role}={name}: the model cannot be loaded ({_first_line(error)}); expected {expected}"
         ) from error
 
 
@@ -109,11 +119,13 @@ def load_adapter(role: str, name: str, model: Any, **options: Any) -> Any:
     """Attach a peft adapter to a model; the options are those of `PeftModel.from_pretrained`.
 
     Raises:
-        ModelLoadError: missing, unreadable, a pickle, or of a kind that does not change weights.
+        ModelLoadError: missing, unreadable, a pickle, of a kind that does not change weights, or part of an
+            artifact that does more than add it to the weights.
     """
     path = resolve_model(name)
     require_safetensors(role, path, "adapter_model.safetensors")
-    with loading(role, name):
+    _require_plain_adapter(role, name, Path(path))
+    with loading(role, name, PLAIN_ADAPTER):
         adapted = attach_adapter(role, model, path, **options)
     configs: Any = adapted.peft_config.values()
     kinds = [str(config.peft_type.value) for config in configs if config.is_prompt_learning]
@@ -123,6 +135,13 @@ def load_adapter(role: str, name: str, model: Any, **options: Any) -> Any:
             "does not do; expected one that changes weights, such as LORA"
         )
     return adapted
+
+
+def _require_plain_adapter(role: str, name: str, folder: Path) -> None:
+    """Raise `ModelLoadError` for the folder of a method whose adapter alone is another model."""
+    for file, what in NOT_PLAIN.items():
+        if (folder / file).is_file():
+            raise ModelLoadError(f"{role}={name}: expected a plain adapter, got a folder {what}")
 
 
 def load_model(

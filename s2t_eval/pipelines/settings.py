@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from s2t_eval.method_table import Delimiter, StepScoreName
-from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, require_ranges
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, require_ranges, require_unused
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class StepCalibration:
         accept_rate: wanted shares of accepted drafts.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value outside its range, or one without effect because nothing is measured.
     """
 
     step_score: tuple[StepScoreName, ...] = ()
@@ -109,3 +109,7 @@ class StepCalibration:
         require_ranges(self, max_step=AT_LEAST_1)
         for rate in self.accept_rate:
             RATE.require("accept_rate", rate)
+        if not self.step_score:
+            require_unused(
+                self, ["delimiter", "max_step", "accept_rate"], "a calibration without --step_score"
+            )

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from s2t_eval.artifacts.output_paths import require_reusable_folder
+from s2t_eval.method_table import STOCK
 from s2t_eval.ranges import AT_LEAST_1
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.lock import LOCK
@@ -19,7 +20,7 @@ from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import end_marked, require_none_running
 from s2t_eval.reproduce.read import RecipeError, read_recipe
 from s2t_eval.reproduce.stage_runner import Note, StageRunner
-from s2t_eval.reproduce.stages import Stage
+from s2t_eval.reproduce.stages import EVALUATE, Stage
 from s2t_eval.reproduce.state import State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, dtype_hint, measured_rate
 
@@ -70,6 +71,7 @@ def reproduce(settings: Settings, note: Note = print) -> Path:
     require_reusable_folder("--out", out, "one of `s2t-eval reproduce`", [LOCK, "state/*"])
     stages = build_stages(read, out)
     _require_stages(settings.keep, stages)
+    _require_arguments(stages)
     state = State(out, settings.keep)
     models = read.recipe.models
     _require_device(models.device)
@@ -98,6 +100,22 @@ def _require_device(device: str | None) -> None:
             f"models.device: expected a device of this machine, got {device!r} ({reason}); leave it out to "
             "take a GPU where there is one"
         ) from error
+
+
+def _require_arguments(stages: Sequence[Stage]) -> None:
+    """Raise `RecipeError` for arguments of a method that its backend refuses: not hours later, at its run."""
+    from s2t_eval.model_wrappers.usable_arguments import require_usable_arguments
+
+    for stage in stages:
+        if stage.kind != EVALUATE:
+            continue
+        model, model_args = (stage.command[stage.command.index(o) + 1] for o in ("--model", "--model_args"))
+        if model == STOCK:
+            continue
+        try:
+            require_usable_arguments(model, model_args)
+        except ValueError as error:
+            raise RecipeError(f"{stage.name}: {error}") from error
 
 
 def _require_stages(names: Sequence[str], stages: Sequence[Stage]) -> None:

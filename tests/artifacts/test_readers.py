@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -299,6 +300,21 @@ def test_prompt_tuning_adapter_is_rejected(tmp_path: Path) -> None:
     get_peft_model(base, config).save_pretrained(tmp_path / "prompt")
     with pytest.raises(ModelLoadError, match=r"^peft=.*: an adapter of kind PROMPT_TUNING puts tokens into"):
         Greedy(STUDENT, peft=str(tmp_path / "prompt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("embedded/tah", "got a folder of `s2t-eval tah train`, whose adapter is for a token's further"),
+        ("embedded/selector", "got a folder of `s2t-eval train`, whose adapter counts by a measured factor"),
+        ("gone", "expected a hub name, or a folder with adapter_config.json and adapter_model.safetensors"),
+    ],
+)
+def test_an_adapter_that_alone_is_another_model(name: str, message: str) -> None:
+    """`--model greedy,peft=embedded/tah` decoded every token with the adapter of the further passes, and
+    `export --peft` wrote such a checkpoint; a missing adapter was said to need a tokenizer."""
+    with pytest.raises(ModelLoadError, match=f"^peft={name}: .*{re.escape(message)}"):
+        Greedy(STUDENT, peft=name)
 
 
 @pytest.mark.parametrize("role", ["pretrained", "teacher"])

@@ -11,6 +11,7 @@ import pytest
 from s2t_eval import cli
 from s2t_eval.cli.application import GROUPS, CommandLine, as_help, shown_default
 from s2t_eval.cli.options import options_of
+from s2t_eval.reproduce.read import shipped
 from s2t_eval.training.distil.methods import METHODS, make_method
 from s2t_eval.training.distil.settings import WITH_BETA, WITH_TEACHER_TEXTS
 from s2t_eval.training.settings import ADAPTER_LR, LoopSettings
@@ -161,3 +162,9 @@ def test_descriptions_are_one_line_in_the_users_words() -> None:
         as_help("a device.\n    None: a GPU,\n    else the CPU.")
         == "a device. By default a GPU, else the CPU."
     )
+
+
+def test_the_help_names_every_shipped_recipe() -> None:
+    """Two of six were missing."""
+    [about] = [option.about for option in options_of(LINE, "reproduce") if option.name == "RECIPE"]
+    assert set(shipped()) <= set(about.replace(",", " ").replace(".", " ").split())

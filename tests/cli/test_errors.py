@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from s2t_eval.artifacts import errors
 from s2t_eval.cli import main
+from s2t_eval.cli.application import CommandLine
+from s2t_eval.cli.command import Entry
+from s2t_eval.cli.execute import execute
 from s2t_eval.models.loading import ModelLoadError
 from tests.harness_helpers import BIN, STUDENT, run_command
 
@@ -168,3 +174,22 @@ def test_a_closed_output_ends_a_command_in_silence(arguments: list[str]) -> None
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interrupted:
+    """Be interrupted by Ctrl-C while at work."""
+
+    EXAMPLE: ClassVar[str] = "s2t-eval work"
+
+    def run(self) -> None:
+        """Receive the signal of Ctrl-C."""
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_ends_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """`collect`, `train`, `calibrate` and others printed a traceback of the place that they were at."""
+    with pytest.raises(SystemExit) as caught:
+        execute(CommandLine([Entry("evaluate", "work", Interrupted)]), ["work"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "s2t-eval work: interrupted\n"

@@ -28,6 +28,7 @@ TRAIN = ("train", *PAIR, "--labels", "gone", "--out", "OUT")
 DISTIL = ("distil", *PAIR, "--teacher", TEACHER, "--labels", "gone", "--out", "OUT")
 RLKD = ("rlkd", *PAIR, "--labels", "gone", "--out", "OUT")
 COLLECT = ("collect", *PAIR, "--teacher", TEACHER, "--task", "s2t_arith", "--out", "OUT")
+CALIBRATE = ("calibrate", *PAIR, "--task", "s2t_arith", "--out", "OUT")
 TAH = ("tah", "train", *PAIR, "--labels", "gone", "--out", "OUT")
 RESULTS = EMBEDDED / "greedy.json"
 COMPARE = ("compare", RESULTS, RESULTS)
@@ -59,6 +60,8 @@ SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", 
         ((*COLLECT, "--max_gen_toks", "0"), "--max_gen_toks: expected at least 1, got 0"),
         ((*COLLECT, "--tau", "nan"), "--tau: expected a rate between 0 and 1, got nan"),
         ((*COLLECT, "--device", "cuda:99"), "device: expected a device of this machine"),
+        ((*CALIBRATE, "--accept_rate", "0.7"), "accept_rate: a calibration without --step_score does"),
+        ((*CALIBRATE, "--max_step", "64"), "max_step: a calibration without --step_score does not use it"),
         ((*TAH, "--stage", "1", "--max_depth", "99"), "max_depth: expected at most 8 passes a token, got 99"),
         ((*TAH, "--stage", "1", "--held_out", "1"), "held_out: expected a share above 0"),
         ((*TAH, "--stage", "1", "--alpha", "-1"), "alpha: expected at least 1, got -1"),
@@ -79,6 +82,9 @@ SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", 
         ((*SCAN, "--tau", "1.5"), "--tau: expected a rate above 0, at most 1 (every step), got 1.5"),
         ((*SCAN, "--model", "greedy"), "--model: expected one of s2t_local, pps_local, s2t, takeover, r2r"),
         ((*SCAN, "--model_args", "pretrained=a,foo"), "--model_args: expected name=value pairs without"),
+        ((*SCAN, "--model_args", "calibraton=c"), "scan: --model s2t: unknown argument 'calibraton'"),
+        ((*SCAN, "--model_args", "calibration=gone.json"), "calibration=gone.json: expected a file of"),
+        ((*SCAN, "--", "--model", "greedy"), "--model: the scan gives it to every point itself; leave"),
         ((*TAH, "--stage", "1", "--width", "8"), "--width: it belongs to stage 2, this is 1"),
         ((*TAH, "--stage", "2", "--rank", "8"), "--rank: it belongs to stage 1, this is 2"),
         ((*RLKD, "--group_size", "1"), "group_size: expected at least 2, got 1"),

@@ -104,6 +104,14 @@ def test_arguments_of_maj8(model_args: dict[str, Any], message: str) -> None:
         MajorityVote(STUDENT, **model_args)
 
 
+@pytest.mark.parametrize("name", ["teacher", "threshold", "calibration", "selector", "top_k"])
+def test_an_argument_of_other_methods_is_no_misspelling(name: str) -> None:
+    """`--model greedy` with `teacher=` asked whether `trace` was meant."""
+    message = rf"^--model greedy: unknown argument '{name}'; methods that select have it \(s2t_local, "
+    with pytest.raises(ValueError, match=message):
+        Greedy(STUDENT, **{name: "x"})
+
+
 def test_arguments_come_through_the_command_line_s_text() -> None:
     with pytest.raises(ValueError, match=r"did you mean 'threshold'\?"):
         evaluate("s2t", f"pretrained={STUDENT},teacher={TEACHER},treshold=0.5", limit=1)
@@ -343,6 +351,16 @@ def test_generation_arguments_from_the_command_line() -> None:
         evaluate("greedy", limit=1, gen_kwargs="num_beams=4")
     results = evaluate("greedy", limit=1, gen_kwargs="num_beams=1,max_gen_toks=8")
     assert counts(results)["tokens"] == 8
+
+
+@pytest.mark.parametrize(("name", "model_args"), [("maj8", {}), ("tot", {"value": "loglik"})])
+def test_a_method_that_draws_by_its_own_arguments_refuses_others(
+    name: str, model_args: dict[str, Any]
+) -> None:
+    """`--model maj8 --gen_kwargs do_sample=true,temperature=0.5` drew at 0.7 without a word."""
+    message = r"document 0: generation_kwargs: do_sample=true, temperature=0\.5 would have no effect"
+    with pytest.raises(ValueError, match=message):
+        evaluate(name, model_args, limit=1, gen_kwargs="do_sample=true,temperature=0.5")
 
 
 def test_long_prompts_lose_their_beginning(caplog: pytest.LogCaptureFixture) -> None:

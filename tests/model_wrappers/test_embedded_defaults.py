@@ -98,3 +98,17 @@ def test_the_shipped_thresholds_are_of_the_shipped_teacher() -> None:
     entry = ours(evaluate("s2t", "", limit=1))
     assert entry["teacher"] == info.teacher
     assert entry["policy"]["threshold"] == info.thresholds["base"]["kl:student_teacher"]["0.05"]
+
+
+@pytest.mark.parametrize("backend", ["s2t", "takeover", "r2r", "s2t_local", "pps_local"])
+def test_stock_tasks_run_without_arguments_too(backend: str) -> None:
+    """`lm_eval --model s2t_local --tasks gsm8k` was refused: it has five examples, the selector none."""
+    assert with_embedded_pair(backend, {})["other_prompt"] is True
+    assert with_embedded_pair(backend, {"other_prompt": False})["other_prompt"] is False
+    for artifact in ("selector", "router", "calibration"):
+        assert "other_prompt" not in with_embedded_pair(backend, {artifact: "mine"})
+
+
+@pytest.mark.parametrize("backend", ["greedy", "maj8", "distil", "specreason", "tot", "tah"])
+def test_methods_without_such_artifacts_have_no_such_argument(backend: str) -> None:
+    assert "other_prompt" not in with_embedded_pair(backend, {})

@@ -482,3 +482,36 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
     settings = Settings("embedded", tmp_path / "new", set=("models.device=cuda:99",), plan=True)
     with pytest.raises(RecipeError, match=r"^models\.device: expected a device .* got 'cuda:99' .*leave it"):
         reproduce(settings, print)
+
+
+RECIPE = """
+title: t
+models: {student: embedded/student, teacher: embedded/teacher}
+methods:
+  greedy: {model: greedy}
+  s2t: {model: s2t, arguments: {teacher: "${teacher}", trigger: kl, %s}}
+tasks: [{task: s2t_arith, limit: 2}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "treshold: 2.4",
+            "s2t_arith/s2t: --model s2t: unknown argument 'treshold'; did you mean 'threshold'?",
+        ),
+        ("tau: 2", "s2t_arith/s2t: tau: expected a rate above 0, at most 1"),
+        ("threshold: 1, top_k: 0", "s2t_arith/s2t: top_k: expected a whole number of at least 1, got 0"),
+    ],
+)
+@pytest.mark.parametrize("plan", [True, False])
+def test_arguments_of_a_method_are_checked_before_anything_runs(
+    argument: str, message: str, plan: bool, tmp_path: Path
+) -> None:
+    """A misspelt argument ended the reproduction at the method's own run, behind labels and training."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE % argument)
+    with pytest.raises(RecipeError) as caught:
+        reproduce(Settings(str(tmp_path / "recipe.yaml"), tmp_path / "out", plan))
+    assert str(caught.value).startswith(message)
+    assert not (tmp_path / "out").exists()

@@ -195,8 +195,22 @@ def test_edit_distance_is_its_definition() -> None:
         ({"max_edit": 2}, "max_edit: expected a share from 0 to 1, got 2"),
         ({"min_regret": -1}, "min_regret: expected 0 or more, got -1"),
         ({"validate": 1.5}, "validate: expected a share from 0 to 1, got 1.5"),
+        ({"min_regret": 3}, "min_regret: rule=reconverge does not use it, got min_regret=3; leave it out"),
+        (
+            {"rule": "regret", "max_edit": 0.2},
+            "max_edit: rule=regret does not use it, got max_edit=0.2; leave it out",
+        ),
+        (
+            {"rule": "judge", "max_edit": 0.2},
+            "max_edit: rule=judge does not use it, got max_edit=0.2; leave it out",
+        ),
+        (
+            {"rule": "answer", "validate": 0.2},
+            "validate: rule=answer does not use it, got validate=0.2; leave it out",
+        ),
     ],
 )
 def test_settings_that_do_not_exist(wrong: dict[str, object], message: str) -> None:
+    """Options without effect under the rule were accepted: `r2r label --min_regret 3` labelled as without."""
     with pytest.raises(R2RError, match=f"^{re.escape(message)}$"):
         LabelSettings(**wrong)  # type: ignore[arg-type]

@@ -86,6 +86,8 @@ def test_recall_at_equal_rates_by_hand() -> None:
         ({"by": "taste"}, "by: expected 'recall' or 'rate', got 'taste'"),
         ({"recall": 1.2}, "recall: expected a rate between 0 and 1, got 1.2"),
         ({"tau": 0}, "tau: expected a rate between 0 and 1, got 0"),
+        ({"tau": 0.1}, "tau: by=recall does not use it, got tau=0.1; leave it out"),
+        ({"by": "rate", "recall": 0.9}, "recall: by=rate does not use it, got recall=0.9; leave it out"),
     ],
 )
 def test_threshold_settings_that_do_not_exist(wrong: dict[str, object], message: str) -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from s2t_eval.methods.r2r_error import R2RError
-from s2t_eval.ranges import AT_LEAST_1, NOT_NEGATIVE, PART, POSITIVE, RATE, SHARE, require_ranges
+from s2t_eval.ranges import (
+    AT_LEAST_1,
+    NOT_NEGATIVE,
+    PART,
+    POSITIVE,
+    RATE,
+    SHARE,
+    require_ranges,
+    require_unused,
+)
 from s2t_eval.training.settings import LoopSettings, Schedule
 
 Rule = Literal["reconverge", "answer", "judge", "regret"]
@@ -14,6 +24,13 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 By = Literal["recall", "rate"]
 ROUTER_LR = 3e-4
 """Peak learning rate of the router. The paper's is 5e-5, for a larger router."""
+UNUSED: Mapping[Rule, tuple[str, ...]] = {
+    "reconverge": ("min_regret",),
+    "answer": ("max_sentence", "max_edit", "min_regret", "validate"),
+    "judge": ("max_edit", "min_regret"),
+    "regret": ("max_sentence", "max_edit"),
+}
+"""Rule -> the settings of labels without effect under it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,7 @@ class LabelSettings:
         validate: share of the problems at which `answer` checks the rule; 0 checks nothing.
 
     Raises:
-        R2RError: a value outside its range.
+        R2RError: a value outside its range, or one without effect beside the others.
     """
 
     rule: Rule = "reconverge"
@@ -54,6 +71,7 @@ class LabelSettings:
             min_regret=NOT_NEGATIVE,
             validate=SHARE,
         )
+        require_unused(self, UNUSED[self.rule], f"rule={self.rule}", R2RError)
 
     @property
     def needs_sentences(self) -> bool:
@@ -92,7 +110,7 @@ class ThresholdSettings:
         tau: share of all tokens that are above the threshold, with `by` = `rate`.
 
     Raises:
-        R2RError: a value outside its range.
+        R2RError: a value outside its range, or one without effect beside the others.
     """
 
     by: By = "recall"
@@ -103,6 +121,7 @@ class ThresholdSettings:
         if self.by not in ("recall", "rate"):
             raise R2RError(f"by: expected 'recall' or 'rate', got {self.by!r}")
         require_ranges(self, R2RError, recall=RATE, tau=RATE)
+        require_unused(self, ["tau" if self.by == "recall" else "recall"], f"by={self.by}", R2RError)
 
     @property
     def described(self) -> str:
