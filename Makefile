@@ -39,7 +39,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): $(INSTALL_INPUTS)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --disable-pip-version-check -c $(CONSTRAINTS) -e ".[docs,test]"
+	$(RUN) pip install --disable-pip-version-check --no-compile -c $(CONSTRAINTS) -e ".[docs,test]"
 	touch $@
 
 test: install

@@ -132,8 +132,12 @@ def _last_lines(log: Path, begin: int) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a command and what it started: first as Ctrl-C would, in the end by force."""
-    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+    """End a command and what it started: first as Ctrl-C would, in the end by force.
+
+    A shell lets the jobs that a script starts with `&` ignore Ctrl-C, and so do the commands that they start.
+    """
+    is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    for sign in (*(() if is_ignored else (signal.SIGINT,)), signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, sign)
         except ProcessLookupError:

@@ -29,8 +29,8 @@ from s2t_eval.pipelines.prompts import (
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import quantile_thresholds
 from s2t_eval.training.contamination import OverlapError
+from tests.forked import run_forked
 from tests.harness_helpers import (
-    BIN,
     STUDENT,
     TEACHER,
     arith_docs,
@@ -42,7 +42,6 @@ from tests.harness_helpers import (
     model,
     only_built_in_task,
     ours,
-    run_command,
     shared_data,
     task_manager,
     tokenizer,
@@ -389,8 +388,8 @@ def test_development_problems_are_calibrated_on_and_not_trained_on(monkeypatch: 
 
 def test_command(tmp_path: Path) -> None:
     data = lines_file(tmp_path / "mine.jsonl", {"question": "How many?"})
-    done = run_command(
-        BIN / "s2t-eval", "calibrate", "--pretrained", STUDENT, "--data", data, "--max_gen_toks", "8",
+    done = run_forked(
+        "-m", "s2t_eval", "calibrate", "--pretrained", STUDENT, "--data", data, "--max_gen_toks", "8",
         "--out", tmp_path / "out.json", folder=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

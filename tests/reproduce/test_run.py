@@ -350,6 +350,19 @@ def test_a_stopped_command_leaves_nothing_behind(out: Path, monkeypatch: pytest.
     assert not list((out / "state" / "processes").iterdir())
 
 
+def test_a_job_of_a_script_ends_its_command_too(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started with `&` by a script, it ignores Ctrl-C like all that it starts: each took 20 s to end."""
+    monkeypatch.setenv("PAUSE", "600")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        command = RunningCommand("work", stage(out).command, out / "logs" / "log.txt", out)
+        until(lambda: bool(marked(out)))
+        command.stop()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert command.process.returncode == -signal.SIGTERM
+
+
 def test_without_proc_a_running_step_is_waited_for(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system without /proc its processes are not found: two of them would write one folder."""
     (out / "state" / "processes").mkdir(parents=True)
