@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.embedded import embedded_path
 
 UNREADABLE = (
@@ -41,11 +42,6 @@ PLAIN_ADAPTER = "a hub name, or a folder with adapter_config.json and adapter_mo
 PLAIN_MODEL = (
     "a hub name, a folder with config.json, weights and tokenizer, or embedded/student, embedded/teacher"
 )
-NOT_PLAIN = {
-    "selector.json": "of `s2t-eval train`, whose adapter counts by a measured factor; give it as a selector",
-    "tah.json": "of `s2t-eval tah train`, whose adapter is for a token's further passes; run --model tah",
-}
-"""File of a folder with an adapter that alone is another model -> what the folder is, and what to do."""
 
 
 @contextmanager
@@ -138,10 +134,24 @@ def load_adapter(role: str, name: str, model: Any, **options: Any) -> Any:
 
 
 def _require_plain_adapter(role: str, name: str, folder: Path) -> None:
-    """Raise `ModelLoadError` for the folder of a method whose adapter alone is another model."""
-    for file, what in NOT_PLAIN.items():
-        if (folder / file).is_file():
-            raise ModelLoadError(f"{role}={name}: expected a plain adapter, got a folder {what}")
+    """Raise `ModelLoadError` for the folder of a method whose adapter alone is another model.
+
+    A selector's adapter that counts as it was trained is a model of its own: that of form `direct` decodes
+    greedily what `s2t_local` writes with it.
+    """
+    what = None
+    if (folder / "tah.json").is_file():
+        what = "of `s2t-eval tah train`, whose adapter is for a token's further passes; run --model tah"
+    elif (folder / "selector.json").is_file():
+        with loading(role, name, PLAIN_ADAPTER):
+            scale = read_object(folder / "selector.json").get("adapter_scale", 1.0)
+        if scale != 1:
+            what = (
+                f"of `s2t-eval train`, whose adapter counts by the factor {scale}; run --model s2t_local, or "
+                "`s2t-eval export --merged` with it as --selector"
+            )
+    if what is not None:
+        raise ModelLoadError(f"{role}={name}: expected a plain adapter, got a folder {what}")
 
 
 def load_model(

@@ -306,7 +306,6 @@ def test_prompt_tuning_adapter_is_rejected(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("embedded/tah", "got a folder of `s2t-eval tah train`, whose adapter is for a token's further"),
-        ("embedded/selector", "got a folder of `s2t-eval train`, whose adapter counts by a measured factor"),
         ("gone", "expected a hub name, or a folder with adapter_config.json and adapter_model.safetensors"),
     ],
 )
@@ -315,6 +314,16 @@ def test_an_adapter_that_alone_is_another_model(name: str, message: str) -> None
     `export --peft` wrote such a checkpoint; a missing adapter was said to need a tokenizer."""
     with pytest.raises(ModelLoadError, match=f"^peft={name}: .*{re.escape(message)}"):
         Greedy(STUDENT, peft=name)
+
+
+def test_a_selector_s_adapter_is_taken_where_it_counts_as_trained(tmp_path: Path) -> None:
+    folder = tmp_path / "selector"
+    shutil.copytree(embedded_path("embedded/selector"), folder)
+    Greedy(STUDENT, peft=str(folder))
+    info = json.loads((folder / "selector.json").read_text())
+    (folder / "selector.json").write_text(json.dumps({**info, "adapter_scale": 0.5}))
+    with pytest.raises(ModelLoadError, match=r"got a folder of `s2t-eval train`, .* by the factor 0\.5; run"):
+        Greedy(STUDENT, peft=str(folder))
 
 
 @pytest.mark.parametrize("role", ["pretrained", "teacher"])
