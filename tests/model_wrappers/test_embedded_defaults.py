@@ -12,7 +12,8 @@ from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.selector_folder import read_info
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.registration import BACKENDS
-from tests.harness_helpers import BIN, STUDENT, TEACHER, evaluate, ours, run_command, texts
+from tests.forked import run_forked
+from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, texts
 
 PAIR = {"teacher": TEACHER, "selector": "embedded/selector", "tau": 0.05}
 SELECTOR = {"selector": "embedded/selector"}
@@ -55,9 +56,8 @@ def test_a_backend_without_arguments_runs_on_the_embedded_pair(
 
 
 def test_the_stock_command_line_without_arguments(tmp_path: Path) -> None:
-    command = (BIN / "lm_eval", "--model", "s2t_local", "--tasks", "s2t_arith", "--limit", "4")
-    here = str(Path(__file__).parents[2])
-    done = run_command(*command, "--output_path", tmp_path / "out", folder=tmp_path, PYTHONPATH=here)
+    command = ("-m", "lm_eval", "--model", "s2t_local", "--tasks", "s2t_arith", "--limit", "4")
+    done = run_forked(*command, "--output_path", tmp_path / "out", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("it runs on the embedded pair, with pretrained=embedded/student,selector=") == 1
     assert "s2t_arith" in done.stdout and len(list((tmp_path / "out").rglob("results_*.json"))) == 1

@@ -78,8 +78,8 @@ def test_texts_in_memory_do_not_grow_with_the_run(url: str) -> None:
     settings = replace(SETTINGS, concurrency=50)
     fleet = connect([url], [], settings)
     live = []
-    for result in RemoteScheduler(fleet, greedy(), 1000, settings).run(requests(2000)):
-        if result.index % 200 == 0:
+    for result in RemoteScheduler(fleet, greedy(), 1000, settings).run(requests(1000)):
+        if result.index % 100 == 0:
             live.append(live_texts())
     assert max(live) <= (ROOM + 1) * settings.concurrency
 

@@ -20,14 +20,13 @@ from s2t_eval.model_wrappers.maj8 import MajorityVote
 from s2t_eval.model_wrappers.stock_tasks import SandboxedCodeEval
 from s2t_eval.model_wrappers.voting import NoVotableAnswerError, votable_answers, votable_task
 from tests.benchmark_folder import write_benchmarks
+from tests.forked import run_forked
 from tests.harness_helpers import (
-    BIN,
     Results,
     evaluate,
     inline_task,
     ours,
     read_trace,
-    run_command,
     task_manager,
 )
 
@@ -171,11 +170,11 @@ def test_model_tells_which_texts_were_cut() -> None:
 
 @pytest.mark.usefixtures("sandbox")
 def test_stock_command_runs_the_paper(folder: Path, tmp_path: Path) -> None:
-    done = run_command(
-        BIN / "lm_eval", "--model", "greedy", "--model_args", "pretrained=embedded/student,dtype=float32",
+    done = run_forked(
+        "-m", "lm_eval", "--model", "greedy", "--model_args", "pretrained=embedded/student,dtype=float32",
         "--tasks", "s2t_paper", "--limit", "2", "--batch_size", "8", "--gen_kwargs", "max_gen_toks=8",
         "--confirm_run_unsafe_code", "--apply_chat_template", "--output_path", tmp_path / "out",
-        folder=tmp_path, S2T_DATA=str(folder), PYTHONPATH=str(Path(registration.__file__).parents[2]),
+        folder=tmp_path, S2T_DATA=str(folder),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     for name in (*PAPER, "s2t_math"):
