@@ -26,9 +26,16 @@ def sandbox() -> Isolation:
         pytest.skip(f"no sandbox works here: {error}")
 
 
-@pytest.fixture(scope="session", params=["qwen2", "llama", "gemma3", "gemma2"])
+def slow(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", params=["qwen2", slow("llama"), slow("gemma3"), "gemma2"])
 def family(request: pytest.FixtureRequest) -> str:
-    """Model families: grouped queries with and without biases, sliding windows, logit soft caps."""
+    """Model families: grouped queries with and without biases, sliding windows, logit soft caps.
+
+    Tests that name no family of their own run with the two that differ most; `make slow` runs the others.
+    """
     name: str = request.param
     return name
 
