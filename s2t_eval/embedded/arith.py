@@ -15,9 +15,10 @@ the same problems under every Python version.
 """
 
 import functools
+import itertools
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -156,17 +157,18 @@ DRAWN_BEFORE: Mapping[str, Sequence[str]] = {"test": (), "dev": ("test",), "trai
 @functools.cache
 def _problems(name: str) -> tuple[Problem, ...]:
     """The problems of a split, drawn once in a process."""
-    stream = _distinct(random.Random(SPLIT_SEEDS[name]), _keys_of(DRAWN_BEFORE[name]))
-    return tuple(next(stream) for _ in range(SPLIT_SIZES[name]))
+    return tuple(itertools.islice(_stream(name), SPLIT_SIZES[name]))
 
 
-def _keys_of(splits: Iterable[str]) -> set[str]:
-    return {question_key(problem.question) for split in splits for problem in _problems(split)}
+def _stream(name: str) -> Iterator[Problem]:
+    """An endless stream that begins with the problems of a split."""
+    taken = {question_key(problem.question) for split in DRAWN_BEFORE[name] for problem in _problems(split)}
+    return _distinct(random.Random(SPLIT_SEEDS[name]), taken)
 
 
 def training_stream() -> Iterator[Problem]:
     """An endless stream of training problems that begins with the train split and has none of dev or test."""
-    return _distinct(random.Random(SPLIT_SEEDS["train"]), _keys_of(DRAWN_BEFORE["train"]))
+    return _stream("train")
 
 
 def _distinct(rng: random.Random, taken: set[str]) -> Iterator[Problem]:
