@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 Scores = NDArray[np.float64]
@@ -145,10 +144,15 @@ def differences(new: Sequence[float] | Scores, base: Sequence[float] | Scores) -
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted by Holm's method, in the same order; each is compared with alpha itself."""
-    if not len(p_values):
-        return []
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+    """p-values adjusted by Holm's method, in the same order; each is compared with alpha itself.
+
+    As `multipletests` of statsmodels, which collects the garbage of the whole process at each call.
+    """
+    values = np.asarray(p_values, dtype=float)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1.0)
+    return [float(p) for p in adjusted]
 
 
 def detectable_effect(n: int, won: int, lost: int, alpha: float = 0.05, power: float = 0.8) -> float:

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from s2t_eval.statistics import (
     detectable_effect,
@@ -116,6 +117,13 @@ def test_holm_is_the_step_down_rule() -> None:
         expected[index] = running
     assert holm(p) == pytest.approx([expected[i] for i in range(4)])
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 40])
+def test_holm_is_that_of_statsmodels(count: int) -> None:
+    """Ties and adjusted values above 1 too."""
+    p = np.random.default_rng(count).choice([0.0, 0.004, 0.03, 0.03, 0.2, 0.7, 1.0], count)
+    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("n", "won", "lost"), [(164, 0, 0), (96, 4, 2), (300, 12, 30), (1319, 80, 70)])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.engine import Request
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM, SelectToThink
@@ -29,6 +30,7 @@ from s2t_eval.pipelines.prompts import (
     TrainingDataError,
     first_text,
     recorded_prompting,
+    requests_with_instructions,
     require_training_problems,
     source_prompts,
 )
@@ -93,7 +95,7 @@ def collect_labels(
     require_training_problems(all_prompts)
     extra_benchmarks = {Path(path).stem: _read_questions(path) for path in settings.evaluation}
     prompts = without_evaluation_problems(all_prompts, settings.drop_overlap, extra_benchmarks)
-    problems = _problems(lm, source, prompting, settings, prompts)
+    problems = _problems(lm, prompting, settings, prompts)
     manifest = _manifest(lm, source, prompting, settings, all_prompts, problems)
     if lm.selector is not None:
         lm.selector.info.require_prompt(manifest.prompt)
@@ -233,21 +235,18 @@ def load_writers(
 
 
 def _problems(
-    lm: SelectionLM,
-    source: Source,
-    prompting: Prompting,
-    settings: CollectionSettings,
-    prompts: PromptSet,
+    lm: SelectionLM, prompting: Prompting, settings: CollectionSettings, prompts: PromptSet
 ) -> list[Problem]:
     contexts = _contexts(settings.teacher_context, prompts)
-    problems = []
-    for i, (name, question) in enumerate(zip(prompts.names, prompts.questions, strict=True)):
-        request = prompts.requests[i]
-        teacher_prompt = request.prompt_ids
-        if contexts is not None:
-            teacher_prompt = _prompt_with_context(lm, source, prompting, prompts.indices[i], contexts[i])
-        problems.append(Problem(name, question_hash(question), request, teacher_prompt))
-    return problems
+    read_by_teacher = prompts.requests
+    if contexts is not None:
+        read_by_teacher = _requests_with_contexts(lm, prompting, prompts, contexts)
+    return [
+        Problem(name, question_hash(question), request, by_teacher.prompt_ids)
+        for name, question, request, by_teacher in zip(
+            prompts.names, prompts.questions, prompts.requests, read_by_teacher, strict=True
+        )
+    ]
 
 
 def _contexts(kind: str | None, prompts: PromptSet) -> list[str] | None:
@@ -279,14 +278,14 @@ def _context_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _prompt_with_context(
-    lm: SelectionLM, source: Source, prompting: Prompting, index: int, context: str
-) -> tuple[int, ...]:
-    """The problem's prompt with the context in the system turn, or before it without a chat template."""
-    instructions = [prompting.system_instruction, CONTEXT.format(context=context)]
-    with_context = replace(prompting, system_instruction="\n\n".join(text for text in instructions if text))
-    prompts = source_prompts(lm, replace(source, limit=1, skip=index), with_context)
-    return prompts.requests[0].prompt_ids
+def _requests_with_contexts(
+    lm: SelectionLM, prompting: Prompting, prompts: PromptSet, contexts: Sequence[str]
+) -> list[Request]:
+    """The requests with each problem's context in the system turn, or before it without a chat template."""
+    begin = prompting.system_instruction
+    told = [CONTEXT.format(context=context) for context in contexts]
+    instructions = [f"{begin}\n\n{text}" if begin else text for text in told]
+    return requests_with_instructions(lm, prompts, prompting, instructions)
 
 
 def _read_questions(path: str) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datasets import Dataset
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
 
@@ -130,23 +131,68 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
         TrainingDataError: there is no such task, or it has no training split of its own.
     """
     task, split, every = task_problems(name)
-    docs = every[skip : skip + limit]
+    docs = [every[i] for i in range(skip, min(skip + limit, len(every)))]
     if not docs:
         raise TrainingDataError(_no_problems(f"--task {name}", skip, len(every)))
     if prompting.max_gen_toks is not None:
         update = {"max_gen_toks": prompting.max_gen_toks}
         task.set_config(key="generation_kwargs", value=update, update=True)
+    instances = _task_instances(lm, task, name, docs, prompting, [prompting.system_instruction] * len(docs))
+    requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(docs)))
+    return PromptSet(instances, requests, name, str(split), data_hash(docs), indices, task)
+
+
+def _task_instances(
+    lm: EngineLM,
+    task: Task,
+    name: str,
+    docs: Sequence[dict[str, Any]],
+    prompting: Prompting,
+    instructions: Sequence[str | None],
+) -> list[Instance]:
+    """The task's requests of these problems, each with a system instruction of its own."""
     chat = {
         "apply_chat_template": prompting.apply_chat_template,
         "chat_template": lm.apply_chat_template if prompting.apply_chat_template else None,
     }
     task.set_fewshot_seed(seed=1234)
     instances = []
-    for i, doc in enumerate(docs):
-        context = task.fewshot_context(doc, prompting.num_fewshot, prompting.system_instruction, **chat)
+    for i, (doc, instruction) in enumerate(zip(docs, instructions, strict=True)):
+        context = task.fewshot_context(doc, prompting.num_fewshot, instruction, **chat)
         instances.append(task.construct_requests(doc=doc, ctx=context, metadata=(name, i, 1), **chat))
-    requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(docs)))
-    return PromptSet(instances, requests, name, str(split), data_hash(docs), indices, task)
+    return instances
+
+
+def requests_with_instructions(
+    lm: EngineLM, prompts: PromptSet, prompting: Prompting, instructions: Sequence[str]
+) -> list[Request]:
+    """The engine's requests of the same problems, each with a system instruction of its own.
+
+    Examples before the question are drawn as for the set itself, as long as none of its problems was left out
+    of it.
+
+    Args:
+        lm: the model.
+        prompts: the problems.
+        prompting: how their prompts were made.
+        instructions: each problem's instruction, in place of that of `prompting`.
+    """
+    if prompts.task is not None:
+        return lm.engine_requests(
+            _task_instances(lm, prompts.task, prompts.source, prompts.docs, prompting, instructions)
+        )
+    return lm.engine_requests(
+        [
+            replace(instance, arguments=(_prompt_with(lm, question, prompting, text), instance.args[1]))
+            for instance, question, text in zip(
+                prompts.instances, prompts.questions, instructions, strict=True
+            )
+        ]
+    )
+
+
+def _prompt_with(lm: EngineLM, question: str, prompting: Prompting, instruction: str) -> str:
+    return question_prompt(lm, question, replace(prompting, system_instruction=instruction))
 
 
 class TaskProblems(NamedTuple):
@@ -154,7 +200,7 @@ class TaskProblems(NamedTuple):
 
     task: Task
     split: str
-    docs: list[dict[str, Any]]
+    docs: Sequence[dict[str, Any]]
 
 
 def task_problems(name: str) -> TaskProblems:
@@ -172,7 +218,7 @@ def task_problems(name: str) -> TaskProblems:
     return TaskProblems(task, *_split_of(name, task))
 
 
-def _split_of(name: str, task: Any) -> tuple[str, list[dict[str, Any]]]:
+def _split_of(name: str, task: Any) -> tuple[str, Sequence[dict[str, Any]]]:
     """Name and documents of the split that may be calibrated on.
 
     Raises:
@@ -180,13 +226,18 @@ def _split_of(name: str, task: Any) -> tuple[str, list[dict[str, Any]]]:
     """
     split, scored = task.config.training_split, (task.config.test_split, task.config.validation_split)
     if name.endswith(DEV):
-        return str(task.config.test_split), list(task.test_docs())
+        return str(task.config.test_split), _indexed(task.test_docs())
     if not task.has_training_docs() or split in scored:
         raise TrainingDataError(
             f"--task {name}: it has no training split beside the split that it is scored on, which must not "
             "be calibrated or trained on; use another data set with --data"
         )
-    return str(split), list(task.training_docs())
+    return str(split), _indexed(task.training_docs())
+
+
+def _indexed(docs: Any) -> Sequence[dict[str, Any]]:
+    """The documents, of which a `Dataset` makes only those that are read."""
+    return docs if isinstance(docs, Dataset) else list(docs)
 
 
 def require_training_problems(prompts: PromptSet) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import functools
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -63,8 +64,9 @@ class Plot:
     data: pd.DataFrame
     figure: Figure
 
+    @functools.cached_property
     def svg(self) -> str:
-        """The figure as SVG without a date, the same on every machine."""
+        """The figure as SVG without a date, the same on every machine; drawn once for file and page."""
         text = io.StringIO()
         with matplotlib.rc_context(STYLE):
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -78,7 +80,7 @@ class Plot:
 
     def write(self, folder: Path, *, png: bool = False) -> None:
         """NAME.svg and NAME.csv (NAME.png on request) into a folder."""
-        write_text(folder / f"{self.name}.svg", self.svg())
+        write_text(folder / f"{self.name}.svg", self.svg)
         write_text(folder / f"{self.name}.csv", csv_text(self.data))
         if png:
             self.figure.savefig(folder / f"{self.name}.png", dpi=150)

@@ -47,7 +47,7 @@ def page(
 
 def _inline(plot: Plot) -> str:
     """The <svg> element; the plot's name is added to its ids, since a page contains several plots."""
-    svg = plot.svg()
+    svg = plot.svg
     svg = svg[svg.index("<svg") :]
     for before in ('id="', 'href="#', "url(#"):
         svg = svg.replace(before, f"{before}{plot.name}-")

@@ -142,7 +142,7 @@ def undisturbed_texts(name: str) -> list[list[int]]:
     return texts(METHODS[name]()[0], requests(4))
 
 
-@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.slow), 5])
 @pytest.mark.parametrize(("name", "place"), PLACES)
 def test_a_run_after_ctrl_c_is_like_the_first(name: str, place: int, number: int) -> None:
     asked = requests(4)

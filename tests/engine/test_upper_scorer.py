@@ -55,7 +55,7 @@ def pps(
 @pytest.mark.parametrize(
     ("last_layers", "trigger"), [(1, MarginTrigger()), (2, ALWAYS)], ids=["1-margin", "2-always"]
 )
-@pytest.mark.parametrize("family", KNOWN)
+@pytest.mark.parametrize("family", ["qwen2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_it_picks_what_its_slow_twin_picks(
     family: str, last_layers: int, trigger: MarginTrigger, form: str
 ) -> None:

@@ -39,10 +39,16 @@ from tests.twins import generate_greedy, outputs, requests
 DEEP = replace(SEARCH, search="dfs", depth=4, min_value=0.2)
 """A depth-first search in which solutions are abandoned, by their value and at the greatest depth."""
 SEARCHES = {"bfs": SEARCH, "dfs": DEEP}
+QUICK = {("yes_no", "bfs"), ("loglik", "dfs"), ("words", "bfs"), ("vote", "dfs")}
+"""Each value and each search; `make slow` runs the other combinations."""
+COMBINATIONS = [
+    pytest.param(name, search, marks=[] if (name, search) in QUICK else pytest.mark.slow)
+    for name in VALUES
+    for search in SEARCHES
+]
 
 
-@pytest.mark.parametrize("search", SEARCHES)
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize(("name", "search"), COMBINATIONS)
 @pytest.mark.parametrize("family", ["gemma3"], scope="session")
 def test_it_is_its_slow_twin(student: PreTrainedModel, name: str, search: str) -> None:
     asked = [replace(request, seed=i) for i, request in enumerate(requests(2))]
@@ -82,8 +88,7 @@ def test_equal_branches_are_one(student: PreTrainedModel) -> None:
         assert a.usage.evaluation_tokens == b.usage.evaluation_tokens
 
 
-@pytest.mark.parametrize("search", SEARCHES)
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize(("name", "search"), COMBINATIONS)
 @pytest.mark.parametrize("family", ["gemma3"], scope="session")
 def test_batch_size_and_refilling_change_no_text(student: PreTrainedModel, name: str, search: str) -> None:
     """One row decodes the branches of a level one after the other, in the row of the one before."""

@@ -43,11 +43,11 @@ def test_a_backend_without_arguments_runs_on_the_embedded_pair(
 ) -> None:
     """To the same texts as with all of it named, and with one line that says what it runs on."""
     with caplog.at_level(logging.WARNING, logger="s2t_eval"):
-        results = evaluate(backend, "", limit=4)
+        results = evaluate(backend, "", limit=2)
     said = [record.getMessage() for record in caplog.records if record.name.startswith("s2t_eval")]
     assert len(said) == 1 and "without pretrained=MODEL: it runs on the embedded pair" in said[0]
     assert f"pretrained={STUDENT}" in said[0]
-    named = evaluate(backend, NAMED[backend], limit=4)
+    named = evaluate(backend, NAMED[backend], limit=2)
     assert texts(results) == texts(named)
     assert ours(results)["pretrained"] == STUDENT
     for entry in (results, named):

@@ -62,7 +62,7 @@ RUNS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes of torchrun left."""
+    """What two processes of torchrun left; the tests of it start three interpreters, so they are slow."""
     folder = tmp_path_factory.mktemp("shared")
     (folder / "script.py").write_text(SCRIPT)
     root = Path(__file__).parents[2]
@@ -84,6 +84,7 @@ MACHINE = ("seconds", "tokens_per_second", "peak_memory_bytes", "processes")
 BATCH = ("prefill_tokens", "teacher_tokens")  # prompts that are prefilled together share their beginnings
 
 
+@pytest.mark.slow
 def test_results_are_those_of_one_process(shared: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     alone = evaluate("s2t", {**SELECTION, "trace": str(trace)}, limit=LIMIT, batch_size=4)
@@ -98,6 +99,7 @@ def test_results_are_those_of_one_process(shared: Path, tmp_path: Path) -> None:
     assert together["ours"]["prompt_hashes"] == alone["config"]["s2t_eval"]["prompt_hashes"]
 
 
+@pytest.mark.slow
 def test_one_trace_with_the_lines_of_both(shared: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     evaluate("s2t", {**SELECTION, "trace": str(trace)}, limit=LIMIT, batch_size=4)
@@ -111,6 +113,7 @@ def test_one_trace_with_the_lines_of_both(shared: Path, tmp_path: Path) -> None:
     assert not list(shared.glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_each_process_has_a_cache(shared: Path) -> None:
     assert sorted(path.name for path in shared.glob("cache*.db")) == ["cache_rank0.db", "cache_rank1.db"]
     first, again = run(shared, "first half"), run(shared, "again")
@@ -120,6 +123,7 @@ def test_each_process_has_a_cache(shared: Path) -> None:
     assert again["ours"]["telemetry"]["tokens"] == first["ours"]["telemetry"]["tokens"]
 
 
+@pytest.mark.slow
 def test_processes_leave_their_group_before_the_interpreter_ends(shared: Path) -> None:
     """About one run in twenty was aborted in its last moments on a busy machine, and its results with it."""
     assert [(shared / f"group{rank}").read_text() for rank in range(2)] == ["False", "False"]

@@ -40,6 +40,13 @@ OWN_STUDENT = {
     "position": takeover(make_trigger("position"), 0.3),
 }
 """Triggers that read more of a student than servers return."""
+PLAIN = ("random", "always", "never")
+
+
+def with_rows(*names: str) -> list[object]:
+    """One row for the two kinds of triggers, four for all; those that read no model are slow."""
+    few = [pytest.param(name, 1) for name in ("kl", "margin")]
+    return few + [pytest.param(n, 4, marks=pytest.mark.slow if n in PLAIN else ()) for n in names]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +114,7 @@ def require_equal(expected: list[Result], actual: list[Result], has_rows: bool =
             assert same.teacher == step.teacher or (has_rows and same.teacher is None)
 
 
-@pytest.mark.parametrize(
-    ("name", "rows"), [("kl", 1), ("margin", 1), *((name, 4) for name in (*ANY_STUDENT, *OWN_STUDENT))]
-)
+@pytest.mark.parametrize(("name", "rows"), with_rows(*ANY_STUDENT, *OWN_STUDENT))
 def test_a_student_here_and_a_teacher_on_a_server(pair: Pair, name: str, rows: int) -> None:
     policy = {**ANY_STUDENT, **OWN_STUDENT}[name]
     requests = pair.requests[: 2 if rows == 1 else None]
@@ -137,7 +142,7 @@ def test_the_beginning_of_a_line_is_known_here(pair: Pair) -> None:
     require_equal(pair.expected(policy, pair.requests), actual)
 
 
-@pytest.mark.parametrize(("name", "rows"), [("kl", 1), ("margin", 1), *((name, 4) for name in ANY_STUDENT)])
+@pytest.mark.parametrize(("name", "rows"), with_rows(*ANY_STUDENT))
 def test_a_student_on_a_server_and_a_teacher_here(pair: Pair, name: str, rows: int) -> None:
     policy = ANY_STUDENT[name]
     requests = pair.requests[: 2 if rows == 1 else None]

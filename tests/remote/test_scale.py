@@ -79,8 +79,9 @@ def test_texts_in_memory_do_not_grow_with_the_run(url: str) -> None:
     fleet = connect([url], [], settings)
     live = []
     for result in RemoteScheduler(fleet, greedy(), 1000, settings).run(requests(1000)):
-        if result.index % 100 == 0:
+        if result.index in (100, 500, 900):  # a look at all objects of the process takes seconds
             live.append(live_texts())
+    assert len(live) == 3
     assert max(live) <= (ROOM + 1) * settings.concurrency
 
 

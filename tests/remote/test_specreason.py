@@ -138,8 +138,19 @@ def middle(pair: Pair, score: StepScore, requests: list[Request]) -> float:
     return (least + below) / 2
 
 
-@pytest.mark.parametrize(("here", "chunk"), [("", 1), ("", 5), ("", 16), ("student", 5), ("teacher", 5)])
-@pytest.mark.parametrize("name", ["digit", "expected", "logprob"])
+PLACES = [("", 1), ("", 5), ("", 16), ("student", 5), ("teacher", 5)]
+QUICK = {("digit", "", 1), ("expected", "", 5), ("logprob", "", 16), ("digit", "student", 5)}
+QUICK |= {("logprob", "teacher", 5)}
+
+
+@pytest.mark.parametrize(
+    ("name", "here", "chunk"),
+    [
+        pytest.param(name, *place, marks=[] if (name, *place) in QUICK else pytest.mark.slow)
+        for name in ("digit", "expected", "logprob")
+        for place in PLACES
+    ],
+)
 def test_it_is_the_engines(pair: Pair, name: str, here: str, chunk: int) -> None:
     score = pair.score(name)
     accept = middle(pair, score, pair.requests)
@@ -194,8 +205,10 @@ def test_a_teacher_with_the_first_model_runner_scores_token_by_token(
 # ---------------------------------------------------------------- the backend
 
 
-@pytest.mark.parametrize("score", ["logprob", "digit"])
-@pytest.mark.parametrize("roles", [("student",), ("teacher",), ("student", "teacher")])
+@pytest.mark.parametrize(
+    ("roles", "score"),
+    [(("student",), "digit"), (("teacher",), "logprob"), (("student", "teacher"), "digit")],
+)
 def test_the_backend(pair: Pair, roles: tuple[str, ...], score: str) -> None:
     arguments = {"teacher": TEACHER, "score": score, "delimiter": "sentence", "dtype": "float32"}
     by_role = dict(zip(("student", "teacher"), pair.urls, strict=True))

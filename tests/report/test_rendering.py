@@ -42,6 +42,7 @@ HOSTILE = [
 
 def named(name: str, folder: Path) -> list[Path]:
     """The committed runs of greedy and s2t, of a model of this name."""
+    folder.mkdir(exist_ok=True)
     files = []
     for run in ("greedy", "s2t"):
 
@@ -53,11 +54,12 @@ def named(name: str, folder: Path) -> list[Path]:
     return files
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_report_of_any_model_name(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", range(0, len(HOSTILE), 4))
+def test_a_report_of_any_model_name(first: int, tmp_path: Path) -> None:
     """`$\\bad{$` in a name ended the report; others came out as formulas, cells or markup."""
-    out = tmp_path / "out"
-    main(["report", *map(str, named(name, tmp_path)), f"--title={name}", "--out", str(out)])
+    out, names = tmp_path / "out", HOSTILE[first : first + 4]
+    files = [str(path) for i, name in enumerate(names) for path in named(name, tmp_path / str(i))]
+    main(["report", *files, f"--title={''.join(names)}", "--out", str(out)])
     text = (out / "report.md").read_text()
     assert "<script" not in text and "<img" not in text and "](http" not in text
     for table in text.split("\n## ")[1:]:

@@ -199,6 +199,17 @@ def test_only_the_teacher_sees_the_solution(tmp_path: Path) -> None:
         assert row.teacher_prompt_ids[-5:].tolist() == row.prompt_ids[-5:].tolist()
 
 
+def test_the_teacher_sees_the_examples_that_the_student_sees(tmp_path: Path) -> None:
+    """They were drawn anew for each problem, from a task that was loaded anew: hours for all of GSM8k."""
+    shots = ("--num_fewshot", "2", "--max_gen_toks", "8")
+    main(collect_arguments(tmp_path / "told", 3, "--teacher_context", "solution", *shots))
+    rows = list(LabelSet.load(tmp_path / "told"))
+    assert len({tuple(row.prompt_ids[:20]) for row in rows}) == 3, "each problem has examples of its own"
+    for row in rows:
+        after = row.prompt_ids[5:].tolist()
+        assert row.teacher_prompt_ids[-len(after) :].tolist() == after
+
+
 def test_context_files_are_matched_by_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "context.jsonl"
     problems = make_split("train")[:4]

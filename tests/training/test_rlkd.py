@@ -29,6 +29,8 @@ from s2t_eval.training.rlkd.structure import RuleStructurer, Step
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, only_built_in_task, ours, tiny_folder, tokenizer
 from tests.learning import labels as shared_labels
 
+FEW = ("--limit", "4", "--max-held-out", "2", "--no-teacher")
+"""For what does not depend on the number of problems."""
 LOOP = ("--batch-size", "4", "--lr", "2e-3", "--evaluations", "2", "--held-out", "0.25")
 
 
@@ -164,7 +166,7 @@ def test_metrics_are_those_of_the_saved_adapter_in_the_harness(labels: Path, tmp
 
 def test_equal_rewards_leave_the_weights_as_they_are(labels: Path, tmp_path: Path) -> None:
     with patch.object(pipeline.TaskGrade, "__call__", lambda self, problem, texts: [1.0] * len(texts)):
-        info = rlkd(labels, tmp_path / "out", "--structure-weight", "0", "--epochs", "2")
+        info = rlkd(labels, tmp_path / "out", "--structure-weight", "0", "--epochs", "2", *FEW)
     assert info.training["cost"]["equal_groups"] == info.training["cost"]["groups"] > 0
     assert all(not bool(value.any()) for name, value in weights(tmp_path / "out").items() if "lora_B" in name)
 
@@ -172,7 +174,7 @@ def test_equal_rewards_leave_the_weights_as_they_are(labels: Path, tmp_path: Pat
 def test_structure_of_weight_0_is_neither_printed_nor_recorded(
     labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    info = rlkd(labels, tmp_path / "out", "--structure-weight", "0")
+    info = rlkd(labels, tmp_path / "out", "--structure-weight", "0", *FEW)
     assert "structure" not in info.training["after"] and "unscored" not in info.training["after"]
     assert info.training["cost"]["unscored_texts"] == 0
     assert "%, structure reward not computed (its weight is 0) (n = " in capsys.readouterr().out
@@ -244,14 +246,14 @@ class InterruptionError(Exception):
 
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(labels: Path, tmp_path: Path) -> None:
     # At this rate no greedy text changes, and of equal evaluations the last is kept.
-    arguments = ("--epochs", "2", "--updates", "2", "--lr", "1e-5")
+    arguments = ("--limit", "8", "--max-held-out", "2", "--epochs", "2", "--updates", "2", "--lr", "1e-5")
     whole = rlkd(labels, tmp_path / "whole", *arguments).training
     prepare, calls = training.RlkdTraining.prepare, 0
 
     def interrupted(self: Any, problems: Any, step: int) -> None:
         nonlocal calls
         calls += 1
-        if calls == 5:
+        if calls == 4:
             raise InterruptionError
         prepare(self, problems, step)
 
@@ -274,11 +276,11 @@ def test_checkpoints_of_other_settings_are_refused(
         patch.object(training, "save_distilled", side_effect=WriteError("cannot write: no room")),
         pytest.raises(SystemExit),
     ):
-        rlkd(labels, tmp_path / "out")
+        rlkd(labels, tmp_path / "out", *FEW)
     work = tmp_path / "out.training"
     assert not [path for path in work.rglob("*") if path.suffix in (".pt", ".pth", ".bin", ".pkl")]
     with pytest.raises(SystemExit):
-        rlkd(labels, tmp_path / "out", "--temperature", "1")
+        rlkd(labels, tmp_path / "out", *FEW, "--temperature", "1")
     assert "checkpoints of another run (its settings differ)" in capsys.readouterr().err
 
 
@@ -323,7 +325,8 @@ def test_problems_that_have_changed_since(
     labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     problems = task_problems("s2t_arith")
-    docs = [*problems.docs[1:], problems.docs[0]]
+    first, *others = problems.docs
+    docs = [*others, first]
     with patch.object(pipeline, "task_problems", lambda name: problems._replace(docs=docs)):
         line = refused(capsys, labels, tmp_path / "out", "--no-teacher")
     assert "is not that of the task s2t_arith any more" in line and "collect the labels anew" in line
