@@ -47,6 +47,9 @@ COLOURS = (
 )
 """Colours of the methods, in the order of the method table; those beyond them get hues of their own."""
 
+LABEL_HEIGHT = 0.16
+"""Height of a label beside a figure, in inches."""
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -192,7 +195,8 @@ def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> P
         return None
     panels = [part for _, part in points.groupby(["student", "tasks"], sort=False)]
     drawn = []
-    with canvas(4.6 * len(panels) + 0.4, 3.8, len(panels)) as (figure, axes):
+    height = max(3.8, 1.2 + LABEL_HEIGHT * max(map(len, panels)))
+    with canvas(6.2 * len(panels), height, len(panels)) as (figure, axes):
         for ax, part in zip(axes, panels, strict=True):
             is_known = bool(part["billions_of_work"].notna().all())
             if not is_known:
@@ -212,27 +216,47 @@ def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> P
     return Plot("pareto", "Accuracy against cost (grey line: Pareto front)", data, figure)
 
 
+def spread(heights: Sequence[float]) -> list[float]:
+    """Heights of labels near these ascending ones, within [0, 1] and a label apart where those are closer."""
+    last = len(heights) - 1
+    gap = 1 / max(last, 14)
+    placed: list[float] = []
+    for i, height in enumerate(heights):
+        lowest = placed[-1] + gap if placed else 0.0
+        placed.append(min(max(height, lowest), 1 - (last - i) * gap))
+    return placed
+
+
 def _scatter(ax: Axes, part: pd.DataFrame) -> None:
     edge = part[part["is_on_edge"]]
     ax.step(edge["cost"], edge["accuracy"], where="post", color="#b0b0b0", linewidth=1)
     ax.set_xscale("log")
-    low, high = part["cost"].min(), part["cost"].max()
-    ax.set_xlim(low / 1.3, high * max(2.5, (high / low) ** 0.8))
+    ax.set_xlim(part["cost"].min() / 1.3, part["cost"].max() * 1.3)
     bottom, top = part["accuracy"].min(), part["accuracy"].max()
-    gap = max(top - bottom, 5.0) / 14
-    ax.set_ylim(bottom - 2 * gap, top + 2 * gap)
-    placed = -float("inf")
-    for row in part.sort_values("accuracy").itertuples(index=False):
+    margin = max(top - bottom, 5.0) / 14
+    bottom, top = bottom - margin, top + margin
+    ax.set_ylim(bottom, top)
+    # Of equal accuracies the dearest is labelled lowest, so that lines to the points do not cross.
+    rows = list(part.sort_values(["accuracy", "cost"], ascending=[True, False]).itertuples(index=False))
+    heights = spread([(row.accuracy - bottom) / (top - bottom) for row in rows])
+    for row, height in zip(rows, heights, strict=True):
         shade = "black" if row.method == TEACHER_ALONE else colour(str(row.method_key))
         ax.scatter(row.cost, row.accuracy, color=shade, s=28, zorder=3)
-        placed = max(placed + gap, row.accuracy)  # labels of neighbours do not overlap
         ax.annotate(
             str(row.method).replace(", K 8", ""),
             (row.cost, row.accuracy),
-            (high * (high / low) ** 0.1 * 1.05, placed),
+            (1.03, height),
+            textcoords="axes fraction",
             va="center",
             fontsize=7,
-            arrowprops={"arrowstyle": "-", "color": "#c8c8c8", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "#c8c8c8",
+                "linewidth": 0.6,
+                "shrinkA": 0,
+                "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
         )
     ax.set_title(f"{part['student'].iloc[0]}, {part['tasks'].iloc[0]}", fontsize=9)
     ax.set_xlabel(part["unit"].iloc[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from s2t_eval.cli import main
 from s2t_eval.method_table import BY_KEY
@@ -18,7 +21,7 @@ from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.costs import costs
 from s2t_eval.report.efficiency_table import efficiency_table
-from s2t_eval.report.figures import accuracy_plot, pareto_plot
+from s2t_eval.report.figures import accuracy_plot, pareto_plot, spread
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.main_table import main_table
 from s2t_eval.report.published import published, published_size, quantities, sources
@@ -203,6 +206,32 @@ def test_figures_come_with_their_numbers_and_twice_the_same(runs: list[Run], tmp
     assert edge is not None
     on_edge = edge.data[edge.data["is_on_edge"]].sort_values("cost")
     assert on_edge["accuracy"].groupby(on_edge["student"]).apply(lambda a: a.is_monotonic_increasing).all()
+
+
+def test_labels_stand_beside_the_figure_without_overlap(runs: list[Run]) -> None:
+    """With 25 runs they were piled up over the title, and the topmost beyond the picture's edge."""
+    plot = pareto_plot(arrange(runs))
+    assert plot is not None and plot.svg
+    canvas = FigureCanvasAgg(plot.figure)
+    canvas.draw()
+    for ax in plot.figure.axes:
+        # The extent of an annotation would include its line to the point.
+        boxes = [Text.get_window_extent(text, canvas.get_renderer()) for text in ax.texts]
+        assert len(boxes) >= 2
+        boxes.sort(key=lambda box: float(box.y0))
+        assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))
+        for box in boxes:
+            assert box.x0 >= ax.bbox.x1 and box.y0 >= 0
+            assert box.x1 <= plot.figure.bbox.x1 and box.y1 <= plot.figure.bbox.y1
+
+
+@pytest.mark.parametrize("heights", [[0.5], [0.0, 1.0], [0.9] * 5, [0.1] * 30, [0.0, 0.01, 0.5, 0.99, 1.0]])
+def test_labels_are_spread_near_their_points(heights: list[float]) -> None:
+    placed = spread(heights)
+    gap = 1 / max(len(heights) - 1, 14)
+    assert all(-1e-9 <= height <= 1 + 1e-9 for height in placed)
+    assert all(above - below >= gap - 1e-9 for below, above in itertools.pairwise(placed))
+    assert spread([0.2, 0.6]) == [0.2, 0.6]
 
 
 # ---------------------------------------------------------------- published numbers
