@@ -2,9 +2,9 @@
 #
 #   make test    install into $(VENV) if need be, then the quick tests
 #   make lint    formatter, linter, type checker
-#   make check   lint and test, what CI runs
+#   make check   lint and test
 #   make slow    the tests marked slow
-#   make vllm    the tests marked vllm, on real servers from $(VLLM_VENV), which it builds first (about 1 GB)
+#   make vllm    the tests marked vllm, on real servers from $(VLLM_VENV), which it builds first (3.4 GB on the disk)
 #   make demo    recipes/embedded.yaml: the embedded pair, end to end
 #   make regress every method on the embedded pair, compared with results/baselines/embedded
 #   make baseline  makes that baseline anew
