@@ -218,3 +218,11 @@ def method_of(
             "that run out, or add a line to METHODS in s2t_eval/method_table.py"
         )
     return BY_MODEL[model]
+
+
+PLACE_ARGUMENTS = (
+    *("pretrained", "tokenizer", "peft", "delta", "gguf_file", "teacher", "calibration"),
+    *("selector", "router", "tah", "oracle", "exported"),
+)
+"""Arguments of a model that name something it reads, also with `teacher_` in front: a change of what lies
+there changes the run. A test compares them with the arguments of every backend."""

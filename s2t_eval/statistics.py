@@ -195,6 +195,22 @@ def spearman(left: Sequence[float], right: Sequence[float]) -> float:
         return float(stats.spearmanr(left, right).statistic)
 
 
+def mean_rank_correlation(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Mean of Spearman's rho within groups [groups, K]; those whose values are all tied are left out.
+
+    Returns:
+        The mean; nan where every group is left out.
+    """
+    ranks, target_ranks = stats.rankdata(scores, axis=-1), stats.rankdata(targets, axis=-1)
+    ranks -= ranks.mean(-1, keepdims=True)
+    target_ranks -= target_ranks.mean(-1, keepdims=True)
+    norm = np.sqrt((ranks**2).sum(-1) * (target_ranks**2).sum(-1))
+    has_order = norm > 0
+    if not has_order.any():
+        return float("nan")
+    return float(((ranks * target_ranks).sum(-1)[has_order] / norm[has_order]).mean())
+
+
 def teacher_gain(teacher: np.ndarray, picked: np.ndarray) -> np.ndarray:
     """The gain of each pick in nats: the teacher's log-probability of it minus that of greedy's token.
 

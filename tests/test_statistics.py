@@ -14,6 +14,7 @@ from s2t_eval.statistics import (
     detectable_effect,
     holm,
     mcnemar_exact,
+    mean_rank_correlation,
     paired_bootstrap,
     paired_p,
     spearman,
@@ -155,3 +156,15 @@ def test_five_items_can_show_nothing() -> None:
 def test_spearman_of_a_constant_is_undefined() -> None:
     assert math.isnan(spearman([1, 1, 1], [1, 2, 3]))
     assert spearman([1, 2, 3], [1, 4, 9]) == pytest.approx(1)
+
+
+def test_mean_rank_correlation_is_the_mean_of_spearman_s() -> None:
+    """Ties within groups; a group whose values are all tied is left out."""
+    rng = np.random.default_rng(0)
+    scores, targets = rng.integers(0, 5, (40, 6)).astype(float), rng.normal(size=(40, 6)).round(1)
+    scores[3], targets[7] = 2.0, -1.0
+    rhos = [spearman(a, b) for a, b in zip(scores, targets, strict=True)]
+    defined = [rho for rho in rhos if not math.isnan(rho)]
+    assert len(defined) == 38
+    assert mean_rank_correlation(scores, targets) == pytest.approx(np.mean(defined))
+    assert math.isnan(mean_rank_correlation(scores[3:4], targets[3:4]))

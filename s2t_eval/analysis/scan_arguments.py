@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
-from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.typed_json import conform, read_object
-from s2t_eval.method_table import BACKENDS
+from s2t_eval.method_table import BACKENDS, PLACE_ARGUMENTS
 from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments
 from s2t_eval.model_wrappers.splitting import RENAMED, TEACHER_ARGS
 
 FILE = "scan.json"
-HASHED = ("calibration", "selector", "router")
-"""Model arguments that name files of `s2t-eval`: other content under the same name is another scan."""
+HASHED = (*PLACE_ARGUMENTS, *(f"teacher_{name}" for name in PLACE_ARGUMENTS))
+"""Model arguments that may name files or folders: other content under the same name is another scan."""
 OF_MACHINE = ("device", "batch_size", "max_batch_size")
 """Model arguments that do not change what a point measures."""
 OF_MACHINE_FLAGS = frozenset(
@@ -35,7 +34,7 @@ class ScanArguments:
     Args:
         tasks: of lm_eval, separated by commas.
         model_args: model arguments, without those of the machine.
-        content: hash of each file or folder among them that `s2t-eval` made.
+        content: hash of each file or folder among them.
         lm_eval: flags of lm_eval with their values, without those of the machine.
     """
 
@@ -54,7 +53,7 @@ def scan_arguments(tasks: str, model_args: Mapping[str, str], lm_eval: Sequence[
         lm_eval: the words after `--`.
     """
     kept = {name: value for name, value in model_args.items() if name not in OF_MACHINE}
-    hashes = {name: _content_hash(Path(kept[name])) for name in HASHED if name in kept}
+    hashes = {name: content_hash(Path(kept[name]).expanduser()) for name in HASHED if name in kept}
     return ScanArguments(
         tasks=",".join(task.strip() for task in tasks.split(",")),
         model_args=dict(sorted(kept.items())),
@@ -92,12 +91,6 @@ def _argument_names(model: str) -> set[str]:
 
 def _names(arguments: type[CommonArguments]) -> set[str]:
     return {field.name for field in fields(arguments)}
-
-
-def _content_hash(path: Path) -> str | None:
-    if path.is_dir():
-        return folder_hash(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
 
 
 def _flags(words: Sequence[str]) -> dict[str, str]:

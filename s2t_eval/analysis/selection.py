@@ -9,7 +9,7 @@ import pandas as pd
 
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.figures import Plot, canvas
-from s2t_eval.statistics import spearman
+from s2t_eval.statistics import mean_rank_correlation
 
 
 def error_split(
@@ -35,13 +35,11 @@ def error_split(
             rank = steps["rank"].to_numpy()
             picked = scores.argmax(-1)
             is_in = rank <= k
-            rhos = [spearman(a, b) for a, b in zip(scores, teacher, strict=True)] if k > 1 else []
-            defined = [rho for rho in rhos if rho == rho]
             figures = (
                 100 * (~is_in).mean(),
                 100 * (is_in & (picked + 1 != rank)).mean(),
                 100 * (picked == teacher.argmax(-1)).mean(),
-                float(np.mean(defined)) if defined else float("nan"),
+                mean_rank_correlation(scores, teacher) if k > 1 else float("nan"),
             )
             rows.append((name, k, len(steps), *figures))
     names = ["selector", "k", "n", "delta_hit", "delta_sel", "agree_at_1", "spearman"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -100,7 +101,15 @@ class Analyze:
         from s2t_eval.training.labels import LabelSet
 
         pairs = [text.rpartition("=") for text in self.labels]
-        return {name or Path(folder).name: LabelSet.load(Path(folder)) for name, _, folder in pairs}
+        sets: dict[str, LabelSet] = {}
+        for given, _, folder in pairs:
+            name = given or Path(folder).name
+            if name in sets:
+                raise ValueError(
+                    f"--labels: two sets are named {name!r}; give each one a name, as NAME=FOLDER"
+                )
+            sets[name] = LabelSet.load(Path(folder))
+        return sets
 
     def _trajectory_scores(
         self, labels: dict[str, LabelSet]
@@ -123,6 +132,13 @@ class Analyze:
             for label_set in labels.values()
             for trajectory in held_out_trajectories(selector, label_set)
         ]
+        problems = Counter(trajectory.problem_id for trajectory in trajectories)
+        twice = [name for name, count in problems.most_common(1) if count > 1]
+        if twice:
+            raise ValueError(
+                f"--selector: problem {twice[0]} is in two of the label sets, whose texts of it may differ; "
+                "analyse such sets one after the other"
+            )
         text_vocab = text_vocabulary(tokenizer)
         scores = score_trajectories(selector, student, text_vocab, trajectories)
         return scores, line_ends(tokenizer, text_vocab).numpy(), selector.info.top_k

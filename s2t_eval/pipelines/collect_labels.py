@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine import Request
 from s2t_eval.engine.progress import GenerationProgress
@@ -95,11 +96,12 @@ def collect_labels(
     require_training_problems(all_prompts)
     extra_benchmarks = {Path(path).stem: _read_questions(path) for path in settings.evaluation}
     prompts = without_evaluation_problems(all_prompts, settings.drop_overlap, extra_benchmarks)
-    problems = _problems(lm, prompting, settings, prompts)
-    manifest = _manifest(lm, source, prompting, settings, all_prompts, problems)
+    contexts = _contexts(settings.teacher_context, prompts)
+    problems = _problems(lm, prompting, prompts, contexts)
+    manifest = _manifest(lm, source, prompting, settings, all_prompts, problems, contexts)
     if lm.selector is not None:
         lm.selector.info.require_prompt(manifest.prompt)
-    work = CollectionFolder(folder, asdict(manifest))
+    work = CollectionFolder(folder, {**asdict(manifest), "dtypes": _dtypes(lm)})
     with GenerationProgress(len(problems), "Generating rollouts") as progress:
         _generate(lm, problems, work, progress)
     with tqdm(total=len(problems), desc="Labelling") as bar:
@@ -166,9 +168,12 @@ def _manifest(
     settings: CollectionSettings,
     all_prompts: PromptSet,
     problems: Sequence[Problem],
+    contexts: Sequence[str] | None,
 ) -> Manifest:
     """The manifest without its counts and shards; it identifies the collection."""
     data = all_prompts.described(source.skip, len(problems))
+    if contexts is not None:
+        data["contexts"] = data_hash(contexts)
     if lm.served is not None and lm.served.has_student:
         data[ENTROPY] = trigger_key(TopEntropyTrigger())
     return Manifest(
@@ -191,6 +196,14 @@ def _manifest(
         shards={},
         rollouts=_rollouts(lm),
     )
+
+
+def _dtypes(lm: SelectionLM) -> list[str]:
+    """The dtypes of the models in this process: rounding differs, so an unfinished set keeps to them."""
+    models = [] if lm.is_student_served else [lm.model]
+    if lm.teacher is not None:
+        models.append(lm.teacher.base)
+    return [str(model.dtype) for model in models]
 
 
 def _teacher_name(lm: SelectionLM) -> str:
@@ -235,9 +248,8 @@ def load_writers(
 
 
 def _problems(
-    lm: SelectionLM, prompting: Prompting, settings: CollectionSettings, prompts: PromptSet
+    lm: SelectionLM, prompting: Prompting, prompts: PromptSet, contexts: Sequence[str] | None
 ) -> list[Problem]:
-    contexts = _contexts(settings.teacher_context, prompts)
     read_by_teacher = prompts.requests
     if contexts is not None:
         read_by_teacher = _requests_with_contexts(lm, prompting, prompts, contexts)

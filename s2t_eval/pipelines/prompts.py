@@ -20,6 +20,7 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.registration import task_manager_of
 from s2t_eval.pipelines.settings import Prompting as Prompting
 from s2t_eval.pipelines.settings import Source as Source
+from s2t_eval.pipelines.task_instances import task_instances
 from s2t_eval.report.benchmarks import DEV
 
 TEST_NAMES = ("test", "eval", "validation")
@@ -137,39 +138,22 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
     if prompting.max_gen_toks is not None:
         update = {"max_gen_toks": prompting.max_gen_toks}
         task.set_config(key="generation_kwargs", value=update, update=True)
-    instances = _task_instances(lm, task, name, docs, prompting, [prompting.system_instruction] * len(docs))
-    requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(docs)))
+    if prompting.num_fewshot and task.config.num_fewshot == 0:
+        raise TrainingDataError(
+            f"--num_fewshot {prompting.num_fewshot}: {name} is defined to have no examples, and lm_eval "
+            "evaluates it so whatever --num_fewshot says; leave it out"
+        )
+    indices = list(range(skip, skip + len(docs)))
+    instructions = [prompting.system_instruction] * len(docs)
+    instances = task_instances(lm, task, name, docs, indices, prompting, instructions)
+    requests = lm.engine_requests(instances)
     return PromptSet(instances, requests, name, str(split), data_hash(docs), indices, task)
-
-
-def _task_instances(
-    lm: EngineLM,
-    task: Task,
-    name: str,
-    docs: Sequence[dict[str, Any]],
-    prompting: Prompting,
-    instructions: Sequence[str | None],
-) -> list[Instance]:
-    """The task's requests of these problems, each with a system instruction of its own."""
-    chat = {
-        "apply_chat_template": prompting.apply_chat_template,
-        "chat_template": lm.apply_chat_template if prompting.apply_chat_template else None,
-    }
-    task.set_fewshot_seed(seed=1234)
-    instances = []
-    for i, (doc, instruction) in enumerate(zip(docs, instructions, strict=True)):
-        context = task.fewshot_context(doc, prompting.num_fewshot, instruction, **chat)
-        instances.append(task.construct_requests(doc=doc, ctx=context, metadata=(name, i, 1), **chat))
-    return instances
 
 
 def requests_with_instructions(
     lm: EngineLM, prompts: PromptSet, prompting: Prompting, instructions: Sequence[str]
 ) -> list[Request]:
-    """The engine's requests of the same problems, each with a system instruction of its own.
-
-    Examples before the question are drawn as for the set itself, as long as none of its problems was left out
-    of it.
+    """The engine's requests of the same problems, with the same examples and other system instructions.
 
     Args:
         lm: the model.
@@ -179,7 +163,9 @@ def requests_with_instructions(
     """
     if prompts.task is not None:
         return lm.engine_requests(
-            _task_instances(lm, prompts.task, prompts.source, prompts.docs, prompting, instructions)
+            task_instances(
+                lm, prompts.task, prompts.source, prompts.docs, prompts.indices, prompting, instructions
+            )
         )
     return lm.engine_requests(
         [

@@ -139,13 +139,13 @@ def _make_labeller(lm: SelectToThink, prompts: PromptSet, settings: LabelSetting
 def _answers_of(lm: SelectToThink, prompts: PromptSet) -> AnswersOf:
     if prompts.task is None:
         raise R2RError("only a task (--task NAME) has a rule by which two answers are equal")
-    task = require_votable(prompts.task)
+    task, docs = require_votable(prompts.task), prompts.docs
 
     def answers_of(number: int, texts: Sequence[Sequence[int]]) -> list[str | None]:
         outputs = [lm.tok_decode(list(ids)) for ids in texts]
         for stop in prompts.requests[number].stop_strings:
             outputs = [text.split(stop)[0] for text in outputs]
-        return votable_answers(task, prompts.docs[number], outputs)
+        return votable_answers(task, docs[number], outputs)
 
     return answers_of
 

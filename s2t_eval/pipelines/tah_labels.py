@@ -78,7 +78,7 @@ def reference_solutions(
     require_training_problems(prompts)
     prompts = without_evaluation_problems(prompts, drop_overlap)
     end = end_of_answer(lm.tokenizer, prompting.apply_chat_template)
-    texts = []
+    names, questions, texts = prompts.names, prompts.questions, []
     for i, (instance, request) in enumerate(zip(prompts.instances, prompts.requests, strict=True)):
         solution = first_text(instance.doc, SOLUTION_FIELDS)
         if solution is None:
@@ -88,10 +88,8 @@ def reference_solutions(
             )
         space = "" if prompting.apply_chat_template or instance.args[0][-1:].isspace() else " "
         answer = lm.tokenizer.encode(space + solution.strip(), add_special_tokens=False)
-        hash_of_question = question_hash(prompts.questions[i])
-        texts.append(
-            LabelledText(prompts.names[i], hash_of_question, list(request.prompt_ids), [*answer, end])
-        )
+        hash_of_question = question_hash(questions[i])
+        texts.append(LabelledText(names[i], hash_of_question, list(request.prompt_ids), [*answer, end]))
     return texts
 
 

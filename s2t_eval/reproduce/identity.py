@@ -5,57 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import s2t_eval
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.software import SOURCES, run_git
 from s2t_eval.embedded import embedded_path
 from s2t_eval.evaluation import benchmark_data
 from s2t_eval.evaluation.data import Source
 from s2t_eval.reproduce.read import PACKAGE
 
-WHOLE_BYTES = 1 << 26
-"""Files up to this size are hashed whole; of larger ones, such as weights, the size and samples are."""
-SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 CODE = (".py", ".yaml", ".jinja", ".json")
 DATA_FOLDERS = {
     name.lower(): source.folder for name, source in vars(benchmark_data).items() if isinstance(source, Source)
 }
 """Task without `s2t_` and `_dev` -> its folder below S2T_DATA; a test compares it with the tasks' own."""
-
-
-def content_hash(path: Path) -> str | None:
-    """16 hex digits of a file, or of all files of a folder with their names; None where nothing is."""
-    if not path.exists():
-        return None
-    digest = hashlib.sha256()
-    for file in [path] if path.is_file() else _files(path):
-        name = "" if file == path else file.relative_to(path).as_posix()
-        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
-        for block in _blocks(file):
-            digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def _files(folder: Path) -> list[Path]:
-    """Its files; the metadata that a download from the hub stores beside them (`.cache`) is left out."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in files if ".cache" not in path.relative_to(folder).parts)
-
-
-def _blocks(file: Path) -> Iterator[bytes]:
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        if size <= WHOLE_BYTES:
-            while block := opened.read(1 << 20):
-                yield block
-            return
-        for i in range(SAMPLES):
-            opened.seek(i * (size - SAMPLE_BYTES) // (SAMPLES - 1))
-            yield opened.read(SAMPLE_BYTES)
 
 
 def text_hash(value: Any) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.software import installed_version
-from s2t_eval.reproduce.identity import content_hash, data_identity, model_hash, package_identity
+from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage
 from s2t_eval.reproduce.state import State

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2t_eval.reproduce.identity import content_hash
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import State
 from s2t_eval.reproduce.work import Estimator, Finished, duration

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from s2t_eval.artifacts.typed_json import read_object
+from s2t_eval.method_table import PLACE_ARGUMENTS
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import least, loading, option
 from s2t_eval.reproduce.identity import model_place
@@ -19,12 +20,6 @@ DEFAULT_PROBLEMS = 500
 DATA_FILES = (".json", ".jsonl")
 BOTH = ("student", "teacher")
 TEACHER = "teacher_"
-PLACE_ARGUMENTS = (
-    *("pretrained", "tokenizer", "peft", "delta", "gguf_file", "teacher", "calibration"),
-    *("selector", "router", "tah", "oracle", "exported"),
-)
-"""Arguments of a model that name something it reads, also with `teacher_` in front: a change of what lies
-there changes the run. A test compares them with the arguments of every backend."""
 
 
 class Made(NamedTuple):

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 from s2t_eval.analysis.grid import is_done as has_whole_results
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.typed_json import conform, read_object
-from s2t_eval.reproduce.identity import content_hash, data_identity, model_hash, package_identity, text_hash
+from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity, text_hash
 from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage, record_name
 
 WHOLE_IF_THERE = ("calibrate", "train", "distil", "rlkd", "tah label", "tah stage 1", "r2r train")

@@ -331,6 +331,8 @@ def write_label_set(work: CollectionFolder, problems: Sequence[Problem], manifes
 def _row(problem: Problem, rollout: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Any]:
     """A trajectory with candidates at every step."""
     steps = len(rollout["output_ids"])
+    # Copies, since a view would keep all 64 candidates of every step of the set in memory.
+    likely = {name: rollout[name][:, :NUM_CANDIDATES].clone() for name in ("top_ids", "top_log_probs")}
     return {
         "problem_id": problem.problem_id,
         "question_hash": problem.question_hash,
@@ -341,10 +343,10 @@ def _row(problem: Problem, rollout: dict[str, Tensor], labels: dict[str, Tensor]
         # A collection that an earlier version began has none.
         "entropy64": rollout["entropy64"].numpy() if "entropy64" in rollout else np.zeros(0, np.float32),
         "margin": rollout["margin"].numpy(),
-        "top_log_probs": rollout["top_log_probs"][:, :NUM_ROUTER_LOG_PROBS].numpy(),
+        "top_log_probs": rollout["top_log_probs"][:, :NUM_ROUTER_LOG_PROBS].clone().numpy(),
         "kept": np.arange(steps, dtype=np.int32),
-        "candidates": rollout["top_ids"][:, :NUM_CANDIDATES].numpy(),
-        "student_log_probs": rollout["top_log_probs"][:, :NUM_CANDIDATES].numpy(),
+        "candidates": likely["top_ids"].numpy(),
+        "student_log_probs": likely["top_log_probs"].numpy(),
         "teacher_mass": labels["teacher_log_probs"].exp().sum(-1).numpy(),
         **{name: labels[name].numpy() for name in labels},
     }

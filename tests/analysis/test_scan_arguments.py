@@ -53,12 +53,12 @@ def test_other_arguments_are_refused(arguments: ScanArguments, message: str, tmp
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["calibration", "selector"])
+@pytest.mark.parametrize("name", ["calibration", "selector", "pretrained", "teacher_peft"])
 def test_another_content_of_the_same_name_is_refused(name: str, tmp_path: Path) -> None:
-    """A calibration or a selector that was made again under its old name."""
+    """A calibration, a selector or a model that was made again under its old name."""
     place = tmp_path / "made"
     file = place
-    if name == "selector":
+    if name != "calibration":
         place.mkdir()
         file = place / "selector.json"
     file.write_text("{}")

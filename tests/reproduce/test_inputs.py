@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from s2t_eval.method_table import BACKENDS
+from s2t_eval.method_table import BACKENDS, PLACE_ARGUMENTS
 from s2t_eval.model_wrappers.splitting import STOCK_ARGS
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.read import read_recipe
-from s2t_eval.reproduce.stage_list import PLACE_ARGUMENTS
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import State
 from tests.reproduce.test_read import write

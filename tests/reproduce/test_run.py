@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from s2t_eval.reproduce.identity import content_hash
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import (
     MARK,
@@ -419,7 +419,7 @@ def test_files_in_a_folder_named_cache_count(tmp_path: Path) -> None:
 
 
 def test_large_files_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2t_eval.reproduce.identity.WHOLE_BYTES", 1 << 20)
+    monkeypatch.setattr("s2t_eval.artifacts.content.WHOLE_BYTES", 1 << 20)
     file = tmp_path / "model.safetensors"
     file.write_bytes(bytes(5 << 20))
     before = content_hash(file)

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
+from s2t_eval.engine import Request
 from s2t_eval.selection.triggers import kl_divergence
 from s2t_eval.training import label_collection
 from s2t_eval.training.contamination import find_overlap, question_hash, require_no_overlap
@@ -199,15 +200,31 @@ def test_only_the_teacher_sees_the_solution(tmp_path: Path) -> None:
         assert row.teacher_prompt_ids[-5:].tolist() == row.prompt_ids[-5:].tolist()
 
 
-def test_the_teacher_sees_the_examples_that_the_student_sees(tmp_path: Path) -> None:
-    """They were drawn anew for each problem, from a task that was loaded anew: hours for all of GSM8k."""
-    shots = ("--num_fewshot", "2", "--max_gen_toks", "8")
-    main(collect_arguments(tmp_path / "told", 3, "--teacher_context", "solution", *shots))
-    rows = list(LabelSet.load(tmp_path / "told"))
-    assert len({tuple(row.prompt_ids[:20]) for row in rows}) == 3, "each problem has examples of its own"
-    for row in rows:
-        after = row.prompt_ids[5:].tolist()
-        assert row.teacher_prompt_ids[-len(after) :].tolist() == after
+@pytest.mark.parametrize("change", ["data", "dtypes"])
+def test_an_unfinished_set_keeps_to_its_contexts_and_dtypes(
+    change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels made with one context, or in float32, once became one set with those of another resumption."""
+    path, questions = tmp_path / "context.jsonl", [p.question for p in make_split("train")[:2]]
+
+    def write(context: str) -> None:
+        path.write_text("".join(json.dumps({"question": q, "context": context}) + "\n" for q in questions))
+
+    write("Tom")
+    arguments = collect_arguments(tmp_path / "set", 2, "--teacher_context", str(path))
+    with monkeypatch.context() as patch:
+        patch.setattr("s2t_eval.pipelines.collect_labels.write_label_set", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            main(arguments)
+    if change == "data":
+        write("Mia")
+    with pytest.raises(SystemExit):
+        main([*arguments, "--dtype", "bfloat16"] if change == "dtypes" else arguments)
+    assert f"of another run (its {change} differ)" in capsys.readouterr().err
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_context_files_are_matched_by_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,6 +274,20 @@ def test_overlap_is_an_error_of_the_caller() -> None:
     ):
         require_no_overlap({1: "gsm8k"}, 3, "leave them out")
     require_no_overlap({}, 3, "leave them out")
+
+
+def test_a_row_keeps_nothing_that_it_does_not_write() -> None:
+    """Views of the 64 likeliest tokens kept all of them in memory for every step of the set."""
+    steps, likely = 3, torch.randn(3, 64)
+    rollout = {"output_ids": torch.arange(steps), "entropy": torch.rand(steps), "margin": torch.rand(steps)}
+    rollout |= {"top_ids": torch.arange(3 * 64).view(3, 64), "top_log_probs": likely}
+    problem = label_collection.Problem("p", "q", Request((1, 2), 8), (1, 2))
+    row = label_collection._row(problem, rollout, {"teacher_log_probs": torch.rand(steps, 16)})
+    before = {name: row[name].copy() for name in ("candidates", "student_log_probs", "top_log_probs")}
+    rollout["top_ids"].zero_()
+    likely.zero_()
+    for name, values in before.items():
+        assert (row[name] == values).all() and values.any()
 
 
 # ---------------------------------------------------------------- damaged sets

@@ -18,7 +18,7 @@ from s2t_eval.training.r2r.rules import (
     is_neutral,
     normalise,
 )
-from s2t_eval.training.r2r.sentences import sentence_begin, sentence_ends, sentence_through
+from s2t_eval.training.r2r.sentences import prefix_lengths, sentence_begin, sentence_ends, sentence_through
 from s2t_eval.training.r2r.settings import LabelSettings
 
 # ---------------------------------------------------------------- sentences
@@ -65,6 +65,14 @@ def test_sentences_in_tokens(text: str, sentences: list[str]) -> None:
     ends = [0, *sentence_ends(ids, decode), len(ids)]
     found = [decode(ids[begin:end]) for begin, end in itertools.pairwise(ends) if end > begin]
     assert found == sentences
+
+
+def test_the_sentence_of_a_step_is_found_from_lengths_of_the_whole_text() -> None:
+    """For each mismatch every prefix of its text was decoded anew."""
+    ids = encode("So 4.\nThen it is 3.5 m. Why? Because é so.\n\nDone")
+    lengths = prefix_lengths(ids, decode)
+    for t in range(len(ids) + 1):
+        assert sentence_begin(ids[:t], decode, lengths[: t + 1]) == sentence_begin(ids[:t], decode)
 
 
 def test_the_sentence_through_a_position_has_words_behind_it() -> None:

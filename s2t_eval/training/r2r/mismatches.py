@@ -146,10 +146,25 @@ class Sides(NamedTuple):
     student: Continued
 
 
-def both_sides(mismatch: Mismatch, continuation: Result | None, decode: Decode, limit: int) -> Sides:
-    """The sentence as the teacher wrote it, and as it goes on behind the student's token."""
+def both_sides(
+    mismatch: Mismatch,
+    continuation: Result | None,
+    decode: Decode,
+    limit: int,
+    known_lengths: Sequence[int] | None = None,
+) -> Sides:
+    """The sentence as the teacher wrote it, and as it goes on behind the student's token.
+
+    Args:
+        mismatch: where they differ.
+        continuation: of the student's token; None where that ends the text.
+        decode: token ids to text, without special tokens.
+        limit: most tokens of the teacher's side behind the mismatch.
+        known_lengths: `sentences.prefix_lengths` of the text, computed once for all of its mismatches.
+    """
     text, t = mismatch.text, mismatch.t
-    begin = sentence_begin(text.output_ids[:t], decode)
+    lengths = None if known_lengths is None else known_lengths[: t + 1]
+    begin = sentence_begin(text.output_ids[:t], decode, lengths)
     shared_ids = text.output_ids[begin:t]
     continued_ids = [] if continuation is None else continuation.output_ids
     teacher_ids = text.output_ids[begin : t + 1 + limit]

@@ -19,15 +19,23 @@ STOPS = ("\n", ". ", "! ", "? ", "。", "！", "？")
 """Stop strings at which a sentence has ended; one with a space needs the first token of the next sentence."""
 
 
-def sentence_ends(ids: Sequence[int], decode: Decode) -> list[int]:
+def prefix_lengths(ids: Sequence[int], decode: Decode) -> list[int]:
+    """Number of characters, without whitespace at the end, of every prefix of a text, [tokens + 1]."""
+    return [len(decode(ids[:count]).rstrip()) for count in range(len(ids) + 1)]
+
+
+def sentence_ends(
+    ids: Sequence[int], decode: Decode, known_lengths: Sequence[int] | None = None
+) -> list[int]:
     """Numbers of tokens after which a sentence has ended, ascending.
 
     Args:
         ids: a text, or a part of one.
         decode: of their tokenizer, without special tokens.
+        known_lengths: of `prefix_lengths`, where they are known; computing them decodes every prefix.
     """
     text = decode(ids)
-    lengths = [len(decode(ids[:count]).rstrip()) for count in range(len(ids) + 1)]
+    lengths = list(prefix_lengths(ids, decode) if known_lengths is None else known_lengths)
     for count in range(len(ids) - 1, -1, -1):
         # An unfinished multi-byte character is decoded differently once the next token completes it.
         lengths[count] = min(lengths[count], lengths[count + 1])
@@ -44,9 +52,9 @@ class Continued(NamedTuple):
     """whether its end was found, rather than the end of the tokens"""
 
 
-def sentence_begin(prefix: Sequence[int], decode: Decode) -> int:
-    """Where the sentence begins that the token behind this prefix belongs to."""
-    return max(sentence_ends(prefix, decode), default=0)
+def sentence_begin(prefix: Sequence[int], decode: Decode, known_lengths: Sequence[int] | None = None) -> int:
+    """Where the sentence begins that the token behind this prefix belongs to; see `sentence_ends`."""
+    return max(sentence_ends(prefix, decode, known_lengths), default=0)
 
 
 def sentence_through(ids: Sequence[int], position: int, decode: Decode) -> Continued:

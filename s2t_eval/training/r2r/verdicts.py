@@ -27,6 +27,7 @@ from s2t_eval.training.r2r.rules import (
     Sentence,
     is_neutral,
 )
+from s2t_eval.training.r2r.sentences import prefix_lengths
 from s2t_eval.training.r2r.settings import LabelSettings
 
 JUDGED_AT_ONCE = 16
@@ -64,8 +65,10 @@ def verdicts(
         return by_regret(continuer, mismatches, settings.min_regret)
     limit = settings.max_sentence
     continuations = continuer.to_end_of_sentence(mismatches, limit)
+    texts = {mismatch.text.number: mismatch.text for mismatch in mismatches}
+    lengths = {number: prefix_lengths(text.output_ids, continuer.decode) for number, text in texts.items()}
     sides = [
-        both_sides(mismatch, continuation, continuer.decode, limit)
+        both_sides(mismatch, continuation, continuer.decode, limit, lengths[mismatch.text.number])
         for mismatch, continuation in zip(mismatches, continuations, strict=True)
     ]
     if settings.rule == "judge":

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from s2t_eval.selection.scores import with_proposal
-from s2t_eval.statistics import teacher_gain
+from s2t_eval.statistics import mean_rank_correlation, teacher_gain
 from s2t_eval.training.selector.items import Item
 from s2t_eval.training.selector.losses import LOSSES
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
@@ -75,7 +74,8 @@ def agreement_of(
     return {
         "agree@1": float((ranking.argmax(-1) == best).float().mean()),
         "greedy_agree@1": float((best == 0).float().mean()),
-        "spearman": spearman(ranking.numpy(), teacher.numpy()),
+        # 0 where no group has an order: metrics are finite numbers
+        "spearman": float(np.nan_to_num(mean_rank_correlation(ranking.numpy(), teacher.numpy()))),
         "loss": float(loss.mean()),
         "groups": len(best),
     }
@@ -102,15 +102,3 @@ def ranking_scores(scores: Tensor, items: Sequence[Item], proposal_weight: float
 def best_proposal_weight(scores: Tensor, items: Sequence[Item]) -> float:
     """The weight of `PROPOSAL_WEIGHTS` with the largest gain at these groups; of equal ones the smallest."""
     return max(PROPOSAL_WEIGHTS, key=lambda weight: float(gains(scores, items, weight).sum()))
-
-
-def spearman(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Mean rank correlation within groups [groups, K]; groups whose values are all tied are left out."""
-    ranks, target_ranks = rankdata(scores, axis=-1), rankdata(targets, axis=-1)
-    ranks -= ranks.mean(-1, keepdims=True)
-    target_ranks -= target_ranks.mean(-1, keepdims=True)
-    norm = np.sqrt((ranks**2).sum(-1) * (target_ranks**2).sum(-1))
-    has_order = norm > 0
-    if not has_order.any():
-        return 0.0
-    return float(((ranks * target_ranks).sum(-1)[has_order] / norm[has_order]).mean())

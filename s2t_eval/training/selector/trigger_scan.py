@@ -128,11 +128,10 @@ def scores_and_unfired_gains(
     model: SelectorModel, items: Sequence[Item], proposer: str, precision: str
 ) -> tuple[Tensor, np.ndarray]:
     """Scores under this proposer [groups, K], and the gain of its own token where no step fires [groups]."""
-    scores = held_out_scores(model, items, precision)
-    if proposer == "base":
-        return scores, np.zeros(len(scores))
-    if not model.settings.looks_ahead:  # the scores are the adapted model's own logits
-        return scores, gains(scores, items)
+    if proposer == "base" or not model.settings.looks_ahead:
+        scores = held_out_scores(model, items, precision)
+        # Without looking ahead the scores are the adapted model's own logits.
+        return scores, np.zeros(len(scores)) if proposer == "base" else gains(scores, items)
     logits = _own_logits(model, items, precision)
     sizes = [len(item.steps) for item in items]
     proposed = [
