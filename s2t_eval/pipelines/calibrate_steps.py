@@ -26,42 +26,74 @@ def measure_steps(
     Raises:
         TrainingDataError: a score that the teacher's tokenizer or chat template cannot express.
     """
-    forms = [StepForm(score, settings.delimiter, settings.max_step) for score in settings.step_score]
+    forms = [StepForm(name, settings.delimiter, settings.max_step) for name in settings.step_score]
+    scores = [_score(lm, prompting, form) for form in forms]
+    ends = StepEnds(lm.tok_decode, settings.delimiter, settings.max_step)
+    if lm.served is None:
+        values = _scores_at_once(lm, prompts, ends, scores)
+    else:
+        values = [_scores_on_servers(lm, prompts, ends, score) for score in scores]
     return {
-        form.key: measure_acceptance(_scores(lm, prompts, prompting, form), settings.accept_rate)
-        for form in forms
+        form.key: measure_acceptance(own, settings.accept_rate)
+        for form, own in zip(forms, values, strict=True)
     }
 
 
-def _scores(lm: SelectToThink, prompts: PromptSet, prompting: Prompting, form: StepForm) -> Sequence[float]:
-    """The teacher's scores of all drafts; all are accepted, so the texts are the student's greedy ones."""
+def _score(lm: SelectToThink, prompting: Prompting, form: StepForm) -> StepScore:
+    """The score of a form.
+
+    Raises:
+        TrainingDataError: the teacher's tokenizer or chat template cannot express it.
+    """
     if lm.teacher_tokenizer is None and form.score != "logprob":
         raise TrainingDataError(
             f"step_score {form.score}: its question needs the teacher's tokenizer, which is not on this "
             "machine; give --teacher MODEL beside --teacher_url, or --step_score logprob"
         )
     try:
-        score = make_score(form.score, lm.teacher_tokenizer, prompting.apply_chat_template)
+        return make_score(form.score, lm.teacher_tokenizer, prompting.apply_chat_template)
     except QuestionError as error:
         raise TrainingDataError(f"step_score {form.score}: {error} (logprob)") from error
-    decoder = _decoder(lm, StepEnds(lm.tok_decode, form.delimiter, form.max_step), score)
-    requests = sorted(prompts.requests, key=lambda request: request.longest_first)
-    scores: list[float] = []
-    with GenerationProgress(len(requests), f"Scoring steps by {form.score}") as progress:
-        for result in decoder.run(requests, progress.on_round):
-            scores += result.observed[0]
-            progress.update()
-    return scores
 
 
-def _decoder(lm: SelectToThink, ends: StepEnds, score: StepScore) -> SpecReasonDecoder | ServedSpecReason:
-    """SpecReason that accepts every draft, with the models in this process or on servers."""
-    if lm.served is not None:
-        where = lm.student.text_vocab, lm.served.settings, lm.tok_decode, lm.thoughts.answer_of
-        return ServedSpecReason(lm.served.fleet, ends, score, 0.0, *where)
+def _scores_at_once(
+    lm: SelectToThink, prompts: PromptSet, ends: StepEnds, scores: Sequence[StepScore]
+) -> list[list[float]]:
+    """Each score of all drafts; all are accepted, so the texts are greedy decoding's, written once."""
+    if not scores:
+        return []
     assert lm.teacher is not None
-    how = lm.rows, lm.tok_decode, lm.thoughts.answer_of
-    return SpecReasonDecoder(lm.student, lm.teacher, ends, score, 0.0, *how)
+    # The one that decides asks a question, if any does; all that ask have the same one.
+    first = max(scores, key=lambda score: len(score.question))
+    order = [first, *(score for score in scores if score is not first)]
+    how = lm.rows, lm.tok_decode, lm.thoughts.answer_of, order[1:]
+    decoder = SpecReasonDecoder(lm.student, lm.teacher, ends, first, 0.0, *how)
+    values = _observed(decoder, prompts, len(order))
+    return [values[order.index(score)] for score in scores]
+
+
+def _scores_on_servers(
+    lm: SelectToThink, prompts: PromptSet, ends: StepEnds, score: StepScore
+) -> list[float]:
+    """The same of one score, with the models on servers."""
+    assert lm.served is not None
+    where = lm.student.text_vocab, lm.served.settings, lm.tok_decode, lm.thoughts.answer_of
+    [values] = _observed(ServedSpecReason(lm.served.fleet, ends, score, 0.0, *where), prompts, 1)
+    return values
+
+
+def _observed(
+    decoder: SpecReasonDecoder | ServedSpecReason, prompts: PromptSet, count: int
+) -> list[list[float]]:
+    """What a decoder observes on the problems, of each of so many scores."""
+    requests = sorted(prompts.requests, key=lambda request: request.longest_first)
+    values: list[list[float]] = [[] for _ in range(count)]
+    with GenerationProgress(len(requests), "Scoring steps") as progress:
+        for result in decoder.run(requests, progress.on_round):
+            for all_values, own in zip(values, result.observed, strict=True):
+                all_values += own
+            progress.update()
+    return values
 
 
 def with_acceptance(calibration: Calibration, measured: Mapping[str, MeasuredAcceptance]) -> Calibration:

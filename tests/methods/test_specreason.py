@@ -107,6 +107,22 @@ def test_it_is_its_slow_twin(student: PreTrainedModel, teacher: PreTrainedModel,
     assert sum(r.usage.rejected_steps for r in results) < sum(r.usage.drafted_steps for r in results)
 
 
+@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+def test_further_scores_are_those_of_runs_of_their_own(
+    student: PreTrainedModel, teacher: PreTrainedModel
+) -> None:
+    """A calibration of three scores wrote the same greedy texts three times."""
+    asked = requests(4)
+    models = ModelRunner(student, "student"), ModelRunner(teacher, "teacher")
+    first, *others = SCORES.values()
+    decoder = SpecReasonDecoder(*models, ENDS, first, 0.0, 3, spell, also=others)
+    together = {result.index: result for result in decoder.run(asked)}
+    for place, score in enumerate(SCORES.values()):
+        for index, alone in enumerate(run(student, teacher, asked, score, 0.0)):
+            assert together[index].output_ids == alone.output_ids
+            assert together[index].observed[place] == pytest.approx(alone.observed[0], abs=1e-5)
+
+
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("family", ["llama", "gemma3"], scope="session")
 def test_the_lowest_threshold_is_greedy_and_none_above_the_highest(

@@ -40,7 +40,7 @@ SPECREASON = Policy("specreason")
 
 @dataclass
 class StepwiseSequence(Sequence):
-    """A request and its present step of reasoning; the scores of its drafts are `observed[0]`.
+    """A request and its present step of reasoning; `observed` has the scores of its drafts, a list a score.
 
     Args:
         step: tokens of the step: a draft that is not text yet, or the teacher's tokens of it so far.
@@ -64,16 +64,25 @@ class SpecReasonStepper:
         ends: when a step is complete.
         score: the teacher's score.
         accept: smallest score of an accepted draft; 0 accepts all drafts, a value above 1 none.
+        also: further scores, recorded without deciding anything; each asks the question of `score` or none.
     """
 
     def __init__(
-        self, student: ModelRunner, teacher: ModelRunner, ends: StepEnds, score: StepScore, accept: float
+        self,
+        student: ModelRunner,
+        teacher: ModelRunner,
+        ends: StepEnds,
+        score: StepScore,
+        accept: float,
+        also: abc.Sequence[StepScore] = (),
     ) -> None:
+        assert all(other.question in ((), score.question) for other in also)
         self.student = student
         self.teacher = teacher
         self.ends = ends
         self.score = score
         self.accept = accept
+        self.also = also
         self.runners = [student, teacher]
 
     @property
@@ -83,7 +92,7 @@ class SpecReasonStepper:
 
     def sequence(self, index: int, request: Request, stop: StopRule) -> StepwiseSequence:
         """The state of a new request."""
-        return StepwiseSequence(index, request, stop, num_observed=1)
+        return StepwiseSequence(index, request, stop, num_observed=1 + len(self.also))
 
     def prefill(self, seqs: abc.Sequence[StepwiseSequence], first: int) -> None:
         """Prefill the prompts of `seqs[first:]` with both models."""
@@ -168,11 +177,12 @@ class SpecReasonStepper:
             before = seq.teacher_state[None] if boundary < 0 else states[boundary : boundary + 1]
             num_text_states = len(states) - len(question)
             draft_states = torch.cat([before, states[boundary + 1 : num_text_states]])
-            score = self.score(self.teacher, StepStates(draft_states[:-1], seq.step, states[-1]))
-            if math.isnan(score):
-                raise not_finite(self.teacher, seq)
-            seq.observed[0].append(score)
-            if score >= self.accept:
+            read = StepStates(draft_states[:-1], seq.step, states[-1])
+            for scores, one in zip(seq.observed, (self.score, *self.also), strict=True):
+                scores.append(one(self.teacher, read))
+                if math.isnan(scores[-1]):
+                    raise not_finite(self.teacher, seq)
+            if seq.observed[0][-1] >= self.accept:
                 finish = self._accept_draft(seq, draft_states[-1])
                 if finish is not None:
                     finished.append((row, finish))
@@ -226,6 +236,7 @@ class SpecReasonDecoder(Scheduler[StepwiseSequence]):
         rows: sequences decoded at once.
         decode: token ids to text, for requests with stop strings.
         answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.
+        also: further scores, recorded without deciding anything; each asks the question of `score` or none.
     """
 
     def __init__(
@@ -238,6 +249,7 @@ class SpecReasonDecoder(Scheduler[StepwiseSequence]):
         rows: int = 32,
         decode: Decode | None = None,
         answer_of: AnswerOf | None = None,
+        also: abc.Sequence[StepScore] = (),
     ) -> None:
-        stepper = SpecReasonStepper(student, teacher, ends, score, accept)
+        stepper = SpecReasonStepper(student, teacher, ends, score, accept, also)
         super().__init__(stepper, rows, decode, answer_of)

@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
 from s2t_eval.engine import ModelRunner, Request
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.stop import Decode
@@ -95,7 +95,9 @@ def distil(
     work = out.with_name(out.name + ".training")
     outputs = None
     if method.text_source == "teacher":
-        outputs = _teacher_outputs(student, teacher, labels, settings, work / "teacher_texts", identity)
+        wanted = {row.problem_id for row in [*train, *held_out]}
+        rows = [row for row in labels if row.problem_id in wanted]
+        outputs = _teacher_outputs(student, teacher, labels, rows, settings, work / "teacher_texts", identity)
     torch.manual_seed(loop.seed)
     with in_float32(student.model) if settings.adapter is None else nullcontext():
         model, result = _fit(
@@ -230,26 +232,31 @@ def _teacher_outputs(
     student: Student,
     teacher: Teacher,
     labels: LabelSet,
+    rows: Sequence[Trajectory],
     settings: DistilSettings,
     folder: Path,
     identity: Mapping[str, Any],
 ) -> dict[str, list[int]]:
-    """The teacher's greedy texts on all problems of the label set, up to the length limit of the labels."""
+    """The teacher's greedy texts on these problems of the label set, up to the length limit of the labels."""
     limit = int(labels.manifest.prompt["max_gen_toks"])
 
     def make_request(prompt: tuple[int, ...]) -> Request:
         return Request(prompt, limit, teacher.stop_ids, settings.until)
 
-    text_identity = {name: identity[name] for name in ("labels", "teacher")} | {"until": list(settings.until)}
+    text_identity = {
+        **{name: identity[name] for name in ("labels", "teacher")},
+        "until": list(settings.until),
+        "problems": data_hash(row.problem_id for row in rows),
+    }
     runner = ModelRunner(teacher.model, teacher.name, student.text_vocab)
     # The first process generates the texts; the others then read them.
     with (
         PartialState().main_process_first(),
-        GenerationProgress(len(labels), "Teacher's texts") as progress,
+        GenerationProgress(len(rows), "Teacher's texts") as progress,
     ):
         return generate_teacher_rollouts(
             runner,
-            list(labels),
+            rows,
             make_request,
             folder,
             text_identity,
