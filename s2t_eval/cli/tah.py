@@ -124,7 +124,8 @@ class TahTrain:
             info = train_decider(student, labels, self.decider, self.loop, decisions, self.out)
         stage = info.training[f"stage-{self.stage}"]
         print(f"{self.out}: stage {self.stage}, {stage['texts']} texts, {stage['steps']} steps")
-        print("held out:", ", ".join(f"{name} {value:.4g}" for name, value in stage["held_out"].items()))
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in stage["held_out"].items())
+        print(f"held-out texts, by which the step was chosen: {figures}")
 
     def _require_own_options(self) -> None:
         """Raise `ValueError` for an option of the other stage; the held-out texts are of both."""
@@ -189,7 +190,10 @@ class TahPlain:
         looped = LoopedSettings(**asdict(self.lora))
         result = train_plain(student, labels, looped, self.loop, self.depths, self.out)
         print(f"{self.out}: plain tuning, {result.steps} steps, the best after {result.best_step}")
-        print(f"held out: nll {result.best['nll']:.4g} (before {result.history[0]['nll']:.4g})")
+        print(
+            f"held-out texts, by which the step was chosen: nll {result.best['nll']:.4g} "
+            f"(before {result.history[0]['nll']:.4g})"
+        )
 
 
 def load_labels_and_student(folder: Path, options: StudentOptions) -> tuple[TahLabels, Student]:

@@ -61,11 +61,16 @@ class RouterItem(NamedTuple):
 def make_item(text: LabelledText) -> RouterItem:
     """The tokens of a labelled text; those without a verdict are left out."""
     scored = text.verdicts != UNSCORED
+    is_whole = bool(scored.all())
+
+    def pick(column: Tensor) -> Tensor:
+        return column if is_whole else column[scored]  # a selection copies, beside labels that stay in memory
+
     return RouterItem(
-        text.hidden[scored],
-        text.student_ids[scored].long(),
-        text.top_logits[scored],
-        (text.verdicts[scored] == DIVERGENT).float(),
+        pick(text.hidden),
+        pick(text.student_ids).long(),
+        pick(text.top_logits),
+        (pick(text.verdicts) == DIVERGENT).float(),
         text.problem_id,
     )
 
