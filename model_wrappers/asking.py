@@ -26,7 +26,7 @@ class AskingLM(EngineLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Texts for the harness's requests, whose tasks may have prompts with the chat template."""
         settings = [prompt_settings(task) for task in {str(instance.task_name) for instance in requests}]
-        self.has_chat_template |= any(
-            prompt is not None and prompt.apply_chat_template for prompt in settings
-        )
+        known = [prompt for prompt in settings if prompt is not None]
+        if known:  # not of an earlier evaluation with this model
+            self.has_chat_template = any(prompt.apply_chat_template for prompt in known)
         return super().generate_until(requests, disable_tqdm)

@@ -65,8 +65,9 @@ class EngineLM(HarnessRequests):
 
     Log-likelihoods are stock `hf`'s. Differences from stock in generation: a penalty in the
     checkpoint's generation config is not applied (no method gets one), requests keep their own stop
-    strings and limits, answers also end at tokens that end a turn by their name (`stop_ids`), and the text of
-    a request does not depend on its place in a batch.
+    strings and limits, answers also end at tokens that end a turn by their name (`stop_ids`), a request that
+    samples takes neither top_p nor top_k from the generation config, and the text of a request does not
+    depend on its place in a batch.
 
     Raises:
         ValueError: unknown or unusable arguments.
@@ -158,7 +159,16 @@ class EngineLM(HarnessRequests):
     # ---------------------------------------------------------------- generation
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Texts for the harness's requests, in their order."""
+        """Texts for the harness's requests, in their order.
+
+        Raises:
+            ValueError: `mixed_precision_dtype`, which log-likelihoods alone follow.
+        """
+        if self.mixed_precision_dtype is not None:
+            raise ValueError(
+                f"mixed_precision_dtype={self.mixed_precision_dtype}: texts are generated in the model's own "
+                "dtype; leave it out, or give dtype="
+            )
         self._begin_evaluation()
         self.records.add_prompts(requests)
         padded = self.padding(requests)

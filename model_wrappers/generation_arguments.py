@@ -117,6 +117,10 @@ def read_generation_arguments(
             options[name] = _number(name, options[name])
     if not isinstance(options.get("do_sample", False), bool):
         raise ValueError(f"do_sample: expected true or false, got {options['do_sample']!r}")
+    if options.get("do_sample") and "temperature" not in options:
+        raise ValueError(
+            "do_sample=true: expected a temperature with it, above 0 to sample, got none; give one"
+        )
     options = dict(normalize_gen_kwargs(options, default_length))
     until, length = options.pop("until"), options.pop("max_gen_toks")
     stop_ids = _token_ids("stop_token_ids", options.pop("stop_token_ids", []), vocab)

@@ -203,7 +203,7 @@ class SpecReason(AskingLM):
             )
         try:
             name = cast(StepScoreName, self.steps.score)
-            return make_score(name, self.teacher_tokenizer, has_chat_template)
+            return make_score(name, self.teacher_tokenizer, has_chat_template, self.chat_template_args)
         except QuestionError as error:
             raise ValueError(f"score={self.steps.score}: {error} (score=logprob)") from error
 

@@ -200,7 +200,8 @@ class TreeOfThoughts(AskingLM):
             tree.max_line,
         )
         try:
-            return make_value(settings, self.tokenizer, self.tok_decode, has_chat_template, self.stop_ids)
+            how = has_chat_template, self.stop_ids, self.chat_template_args
+            return make_value(settings, self.tokenizer, self.tok_decode, *how)
         except QuestionError as error:
             raise ValueError(f"value={tree.value}: {error} (value=loglik)") from error
 

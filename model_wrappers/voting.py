@@ -117,9 +117,11 @@ def votable_answers(task: Task, doc: Any, texts: Sequence[str]) -> list[str | No
 def extract_answer(task: Task, doc: Any, text: str) -> str | None:
     """The answer of the first of the task's filters that extracts one, in normal form."""
     for ensemble in task._filters:
-        responses: Any = [[text]]
-        for make in ensemble.filters:
-            responses = make().apply(responses, [doc])
+        filters = [make() for make in ensemble.filters]
+        # Filters that take the first k of several responses need as many; equal ones change no majority.
+        responses: Any = [[text] * max(getattr(one, "k", 1) for one in filters)]
+        for one in filters:
+            responses = one.apply(responses, [doc])
         answer = next(iter(responses))
         if isinstance(answer, list | tuple):
             answer = answer[0] if answer else INVALID

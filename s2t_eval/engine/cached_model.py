@@ -150,6 +150,7 @@ class CachedModel:
         if self._graphs is not None and not self._graphs.read_present_weights():
             self._graphs = None
         if self.cache.rows != rows or self.cache.capacity < capacity:
+            self._graphs = None  # they hold the cache that is replaced
             self.prefixes = PrefixCache(rows)
             self.cache = KVCache(rows, capacity)
 

@@ -7,7 +7,8 @@ token is generated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 MARK = "unfinished answer"
@@ -17,7 +18,13 @@ class QuestionError(ValueError):
     """A tokenizer or chat template in which a question or its replies cannot be expressed."""
 
 
-def question_ids(tokenizer: Any, question: str, opening: str, has_chat_template: bool) -> tuple[int, ...]:
+def question_ids(
+    tokenizer: Any,
+    question: str,
+    opening: str,
+    has_chat_template: bool,
+    template_args: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[int, ...]:
     """Token ids of a question that follows an unfinished answer.
 
     Args:
@@ -25,6 +32,7 @@ def question_ids(tokenizer: Any, question: str, opening: str, has_chat_template:
         question: the question.
         opening: beginning of the model's reply, up to the token whose logits are read.
         has_chat_template: whether prompts have the chat template.
+        template_args: further arguments of the template with which prompts are made (`enable_thinking`).
 
     Raises:
         QuestionError: a template that leaves the answers of earlier turns out.
@@ -34,7 +42,9 @@ def question_ids(tokenizer: Any, question: str, opening: str, has_chat_template:
     else:
         turns = [("user", "question"), ("assistant", MARK), ("user", question)]
         messages = [{"role": role, "content": content} for role, content in turns]
-        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        rendered = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **template_args
+        )
         _, separator, text = rendered.partition(MARK)
         if not separator:
             raise QuestionError(

@@ -51,7 +51,8 @@ def _score(lm: SelectToThink, prompting: Prompting, form: StepForm) -> StepScore
             "machine; give --teacher MODEL beside --teacher_url, or --step_score logprob"
         )
     try:
-        return make_score(form.score, lm.teacher_tokenizer, prompting.apply_chat_template)
+        how = prompting.apply_chat_template, lm.chat_template_args
+        return make_score(form.score, lm.teacher_tokenizer, *how)
     except QuestionError as error:
         raise TrainingDataError(f"step_score {form.score}: {error} (logprob)") from error
 

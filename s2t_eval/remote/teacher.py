@@ -94,6 +94,7 @@ class RemoteTeacher:
 
         def count(usage: ServerUsage) -> None:
             _count(seq, usage.computed + usage.generated - 1)
+            seq.usage.teacher_calls += usage.generated - 1  # a pass for each token, as in this process
 
         stops = sorted(seq.request.stop_ids)
         return await draft_chunk(

@@ -131,6 +131,8 @@ def test_arguments_that_would_change_the_text(given: dict[str, Any], name: str) 
         ({"top_p": [0.9]}, r"top_p: expected a number, got \[0.9\]"),
         ({"top_k": "many"}, r"top_k: expected a whole number, got 'many'"),
         ({"do_sample": "yes"}, r"do_sample: expected true or false, got 'yes'"),
+        # It decoded greedily, eight equal texts for eight repeats.
+        ({"do_sample": True}, r"do_sample=true: expected a temperature with it, above 0 to sample"),
         ({"stop_token_ids": "abc"}, r"stop_token_ids: expected a whole number, got 'abc'"),
         ({"stop_token_ids": [3, "x"]}, r"stop_token_ids: expected a whole number, got 'x'"),
         ({"stop_token_ids": 100}, r"stop_token_ids: expected ids of the model's 100 tokens, got 100"),

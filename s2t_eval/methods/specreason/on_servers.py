@@ -100,8 +100,7 @@ class SpecReasonText:
     async def _rewrite(self, teacher: Writer, seq: Sequence) -> Finish | None:
         """The teacher writes the step, which is not scored."""
         step = await self._write(teacher, seq, [])
-        seq.usage.teacher_generated += len(step.tokens)
-        seq.usage.discarded_tokens += len(step.rest)
+        seq.usage.teacher_generated += len(step.tokens)  # the surplus is among the teacher's tokens already
         return _append(seq, step.tokens)
 
     async def _write(self, writer: Writer, seq: Sequence, generated: list[DraftedStep]) -> Step:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -119,8 +120,13 @@ class LikelihoodScore:
         return float(torch.tensor(log_probs).mean().exp())
 
 
-def make_score(name: StepScoreName, tokenizer: Any, has_chat_template: bool) -> StepScore:
-    """The score of this name.
+def make_score(
+    name: StepScoreName,
+    tokenizer: Any,
+    has_chat_template: bool,
+    template_args: Mapping[str, Any] = MappingProxyType({}),
+) -> StepScore:
+    """The score of this name; see `question_ids` for the arguments.
 
     Raises:
         QuestionError: the mark cannot be expressed in the tokenizer or the chat template.
@@ -130,6 +136,6 @@ def make_score(name: StepScoreName, tokenizer: Any, has_chat_template: bool) -> 
     # Where no token is a space and a digit (Qwen, Llama), a space follows the colon and hides the mark.
     has_spaced_digits = len(tokenizer.encode(f" {HIGHEST_MARK}", add_special_tokens=False)) == 1
     opening = OPENING if has_spaced_digits else f"{OPENING} "
-    question = question_ids(tokenizer, QUESTION, opening, has_chat_template)
+    question = question_ids(tokenizer, QUESTION, opening, has_chat_template, template_args)
     marks = tuple(reply_ids(tokenizer, [str(mark)]) for mark in range(HIGHEST_MARK + 1))
     return MarkScore(question, marks, name == "expected")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from s2t_eval.engine.sampling import Sampling
@@ -69,32 +71,37 @@ def make_value(
     decode: Decode,
     has_chat_template: bool,
     stop_ids: frozenset[int] = frozenset(),
+    template_args: Mapping[str, Any] = MappingProxyType({}),
 ) -> StateValue | VoteValue:
-    """The value of these settings.
+    """The value of these settings; see `question_ids` for the arguments of the questions.
 
     Raises:
         QuestionError: the tokenizer cannot express the replies, or the chat template the question.
     """
     if settings.name == "loglik":
         return LikelihoodValue()
+
+    def ask(question: str) -> tuple[int, ...]:
+        return question_ids(tokenizer, question, OPENING, has_chat_template, template_args)
+
     if settings.name == "yes_no":
-        return _yes_no(tokenizer, has_chat_template)
+        return _yes_no(tokenizer, ask)
     replies = settings.reply_sampler(decode, stop_ids)
     if settings.name == "words":
         _require_spelling(tokenizer, decode, tuple(VERDICTS))
-        return WordsValue(question_ids(tokenizer, WORDS_QUESTION, OPENING, has_chat_template), replies)
+        return WordsValue(ask(WORDS_QUESTION), replies)
     _require_spelling(tokenizer, decode, tuple(map(str, range(1, settings.most_branches + 1))))
     return VoteValue(
         lambda text: tokenizer.encode(text, add_special_tokens=False),
         decode,
-        question_ids(tokenizer, VOTE_QUESTION, OPENING, has_chat_template),
+        ask(VOTE_QUESTION),
         replies,
         settings.most_branches,
         LINES_SHOWN * settings.max_line,
     )
 
 
-def _yes_no(tokenizer: Any, has_chat_template: bool) -> YesNoValue:
+def _yes_no(tokenizer: Any, ask: Callable[[str], tuple[int, ...]]) -> YesNoValue:
     yes = reply_ids(tokenizer, ("yes", "Yes", "YES"))
     no = reply_ids(tokenizer, ("no", "No", "NO"))
     if set(yes) & set(no):
@@ -102,7 +109,7 @@ def _yes_no(tokenizer: Any, has_chat_template: bool) -> YesNoValue:
     return YesNoValue(
         tuple(
             Question(
-                question_ids(tokenizer, text, OPENING, has_chat_template),
+                ask(text),
                 *((yes, no) if yes_is_good else (no, yes)),
             )
             for text, yes_is_good in FORMS
