@@ -66,8 +66,10 @@ def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Ite
 
 
 def is_done(place: Path) -> bool:
-    """Whether a folder contains complete results, which lm_eval writes last."""
+    """Whether a folder contains results with all of their samples, which lm_eval writes last, line by line."""
     try:
-        return bool(place.is_dir() and all(run.documents is not None for run in read_runs([place])))
+        return place.is_dir() and all(
+            run.documents is not None and len(run.documents) == run.n for run in read_runs([place])
+        )
     except ValueError:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,18 @@ from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import Plot, pareto_plot
 from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.origin import origin_note
 from s2t_eval.report.page import page
 from s2t_eval.report.run import Run
 from s2t_eval.report.table import Block, Cell, Table
-from s2t_eval.report.traces import Trace, load_decode, run_of_trace
+from s2t_eval.report.traces import (
+    Trace,
+    by_task,
+    greedy_control,
+    load_decode,
+    run_of_trace,
+    scores_by_position,
+)
 
 DEFAULT_KS = (1, 2, 4, 8, 16)
 MAX_ROWS = 40
@@ -108,7 +117,7 @@ def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tupl
     """
     frames = []
     models: dict[str, Rescorer] = {}
-    for trace in traces:
+    for trace in (part for whole in traces for part in by_task(whole)):
         if trace.method not in TEACHER_SCORES:
             continue
         run = run_of_trace(trace, runs)
@@ -117,20 +126,16 @@ def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tupl
                 f"{trace.path}: its run is not among the results, so its answers and its student "
                 "are unknown; give its output folder with --results"
             )
-        control = [r for r in runs if (r.method.key, r.model, r.task) == ("greedy", run.model, run.task)]
+        control_scores = scores_by_position(greedy_control(run, runs))
         if run.model not in models:
             models[run.model] = Rescorer(run.model, device)
-        control_scores = _scores(control[0]) if control else {}
-        frame = picks(trace, _scores(run), control_scores, models[run.model], load_decode(run.model))
+        scores, decode = scores_by_position(run), load_decode(run.model)
+        frame = picks(trace, scores, control_scores, models[run.model], decode)
         frames.append(frame.assign(method=run.label))
     if not frames:
         return [], ""
     data = pd.concat(frames, ignore_index=True)
     return [rescue_map(data)], flips_text(data)
-
-
-def _scores(run: Run) -> dict[int, float]:
-    return dict(zip(run.scored["doc_id"].tolist(), run.scored["score"].tolist(), strict=True))
 
 
 def analyze(
@@ -158,6 +163,8 @@ def analyze(
     more, flips = of_traces(traces, runs, device)
     plots += more
     costs = efficiency_table(entries) if entries else None
+    if costs is not None:
+        costs = replace(costs, notes=[*costs.notes, origin_note(entries)])
     if not plots and costs is None:
         raise ValueError(
             "nothing to analyse: expected --labels of `s2t-eval collect`, --results with "

@@ -45,10 +45,10 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
             continue
         pairs = [compare_pair(control.run, e.run, other_limits=other_limits) for e in others]
         adjusted = holm([pair.p for pair in pairs])
-        teacher = next((e for e in others if e.is_teacher), None)
+        teachers = [e for e in others if e.is_teacher]
         rows = []
         for entry, pair, p in zip(others, pairs, adjusted, strict=True):
-            fraction, interval = _share_of_gap(control, entry, teacher)
+            fraction, interval = _share_of_gap(control, entry, _teacher_of(entry, teachers))
             rows.append((entry, pair, p, fraction, interval))
         records = [_record(*row) for row in rows]
         frames.append(
@@ -74,8 +74,17 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
     )
 
 
+def _teacher_of(entry: Entry, teachers: Sequence[Entry]) -> Entry | None:
+    """The teacher alone of a row: the one that it was run with, or the only one; None for a teacher's row."""
+    if entry.is_teacher:
+        return None
+    wanted = entry.run.backend_info.get("teacher")
+    own = [one for one in teachers if wanted is not None and one.run.backend_info.get("student") == wanted]
+    return next(iter(own), teachers[0] if len(teachers) == 1 else None)
+
+
 def _share_of_gap(control: Entry, entry: Entry, teacher: Entry | None) -> tuple[float, Interval]:
-    if teacher is None or entry is teacher:
+    if teacher is None:
         return float("nan"), UNDEFINED
     base, new, full = paired_scores([control.run, entry.run, teacher.run])
     return share_of_gain(new, full, base)

@@ -14,6 +14,11 @@ from s2t_eval.report.table import plain
 TEACHER_ALONE = "Teacher alone"
 
 
+def is_teacher_alone(label: str) -> bool:
+    """Whether a row's label is the teacher's, which has its name behind it where a block has several."""
+    return label == TEACHER_ALONE or label.startswith(f"{TEACHER_ALONE} (")
+
+
 @dataclass(frozen=True)
 class Entry:
     """A run with its place in the tables: the block of its student, its row's label, its column."""
@@ -26,7 +31,7 @@ class Entry:
     @property
     def is_teacher(self) -> bool:
         """Whether it is the teacher decoding alone, which is a bound rather than a method."""
-        return self.label == TEACHER_ALONE
+        return is_teacher_alone(self.label)
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -47,7 +52,9 @@ class Entry:
 def arrange(
     runs: Sequence[Run], names: Mapping[str, str] | None = None, *, other_limits: bool = False
 ) -> list[Entry]:
-    """Runs in the order of the table; greedy decoding of another run's teacher becomes "Teacher alone".
+    """Runs in the order of the table; greedy decoding of other runs' teacher becomes "Teacher alone".
+
+    It stands in the block of each of its students, and as a student in its own where it has other runs.
 
     Args:
         runs: at least one.
@@ -58,18 +65,23 @@ def arrange(
         NotComparableError: runs of one column whose task version, prompts, n or limits differ.
     """
     names = names or {}
-    students: dict[str, str] = {}  # fingerprint of a teacher -> its student
+    students: dict[str, dict[str, None]] = {}  # fingerprint of a teacher -> its students
     for run in runs:
         teacher = run.backend_info.get("teacher")
         if teacher is not None:
-            students[teacher] = names.get(run.model, short_name(run.model))
+            students.setdefault(teacher, {})[names.get(run.model, short_name(run.model))] = None
     entries = []
     for run in runs:
-        student, label = names.get(run.model, short_name(run.model)), run.label
-        if run.method.key == "greedy" and run.backend_info.get("student") in students:
-            student, label = students[run.backend_info["student"]], TEACHER_ALONE
+        own = (names.get(run.model, short_name(run.model)), run.label)
+        places = [own]
+        taught = students.get(str(run.backend_info.get("student")), {})
+        if run.method.key == "greedy" and taught:
+            is_student = any(r.model == run.model and r.method.key != "greedy" for r in runs)
+            places = [(student, TEACHER_ALONE) for student in taught] + ([own] if is_student else [])
         # Names of models and folders may contain line breaks; cells of a table may not.
-        entries.append(Entry(plain(student), plain(label), benchmark_of(run.task), run))
+        entries += [
+            Entry(plain(student), plain(label), benchmark_of(run.task), run) for student, label in places
+        ]
     entries = _with_names(entries)
     columns = {entry.benchmark for entry in entries}
     for benchmark in columns:
@@ -80,26 +92,26 @@ def arrange(
 
 
 def _with_names(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries, a name appended to the labels of those that would share a cell.
+    """The entries, a name appended to the labels of which some would share a cell, in every column alike.
 
     They differ in a setting without a place in the label, such as two selectors. The names of their folders
     distinguish them, or those of the results files where both are in one folder.
     """
-    sharing: dict[tuple[str, str, Benchmark], list[Run]] = {}
+    columns: dict[tuple[str, str], dict[Benchmark, list[Run]]] = {}
     for e in entries:
-        sharing.setdefault((e.student, e.label, e.benchmark), []).append(e.run)
+        columns.setdefault((e.student, e.label), {}).setdefault(e.benchmark, []).append(e.run)
     labelled = []
     for e in entries:
-        runs = sharing[e.student, e.label, e.benchmark]
-        name = f" ({plain(_name_among(e.run, runs))})" if len(runs) > 1 else ""
+        cells = list(columns[e.student, e.label].values())
+        name = f" ({plain(_name_among(e.run, cells))})" if max(map(len, cells)) > 1 else ""
         labelled.append(replace(e, label=e.label + name))
     return labelled
 
 
-def _name_among(run: Run, runs: Sequence[Run]) -> str:
-    """The shortest name that no other of these runs has."""
+def _name_among(run: Run, cells: Sequence[Sequence[Run]]) -> str:
+    """The shortest kind of name by which the runs of each of these cells differ."""
     for name_of in (lambda r: r.name, lambda r: r.source.stem):
-        if len({name_of(other) for other in runs}) == len(runs):
+        if all(len({name_of(other) for other in runs}) == len(runs) for runs in cells):
             return str(name_of(run))
     return str(run.source)
 

@@ -32,15 +32,20 @@ def differences(
         ("task version", one.version, other.version),
         ("metric", f"{one.metric},{one.filter}", f"{other.metric},{other.filter}"),
         ("n", one.n, other.n),
+        ("repeats", one.repeats, other.repeats),
     ):
         if left != right:
-            differing.append(f"{name} {left} against {right}")
+            differing.append(f"{name} {_shown(left)} against {_shown(right)}")
     left_limits, right_limits = (_limits(run, other_limits) for run in (one, other))
     if left_limits != right_limits:
         differing.append(f"decoding limits {left_limits} against {right_limits}")
     if not differing:
         differing += _document_differences(one, other, need_documents)
     return differing
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _limits(run: Run, without_length: bool) -> str:

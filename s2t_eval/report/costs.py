@@ -21,6 +21,10 @@ PER_PROBLEM = ("tokens", "teacher_calls", "teacher_tokens", "scorer_calls", "sco
 def costs(entries: Sequence[Entry]) -> pd.DataFrame:
     """A row for each results file with telemetry: the mean cost of a problem, over all tasks of the file.
 
+    A teacher's file has one in the block of each of its students.
+
+    Where the harness repeats each problem, it is the mean cost of one of its responses.
+
     A file of which a task is not among the entries has no row: its telemetry counts that task too.
 
     Columns: student, method, method_key, tasks, problems, accuracy (percent, mean over its tasks),
@@ -30,12 +34,13 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
     """
     rows = []
     parameters = _parameters_by_model(entries)
-    for source in dict.fromkeys(entry.run.source for entry in entries):
-        part = [entry for entry in entries if entry.run.source == source]
+    for place in dict.fromkeys((entry.student, entry.run.source) for entry in entries):
+        part = [entry for entry in entries if (entry.student, entry.run.source) == place]
         first, cost = part[0], part[0].run.cost
         if not cost or not is_whole_file([entry.run for entry in part]):
             continue
         problems = sum(entry.run.n for entry in part)
+        answers = sum(num_answers(entry.run) for entry in part)
         memory = cost.get("peak_memory_bytes")
         fired, flips = fired_rates(first.run)
         rows.append(
@@ -46,14 +51,14 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
                 "tasks": " + ".join(entry.benchmark.title for entry in part),
                 "problems": problems,
                 "accuracy": 100 * sum(entry.run.value for entry in part) / len(part),
-                **{name: cost.get(name, 0) / problems for name in PER_PROBLEM},
+                **{name: cost.get(name, 0) / answers for name in PER_PROBLEM},
                 "forwards_per_token": cost.get("forwards_per_token", NAN),
                 "fired": 100 * fired,
                 "flips": 100 * flips,
                 "cut_off": 100 * cut_off([entry.run for entry in part]),
                 "tokens_per_correct": tokens_per_correct([entry.run for entry in part]),
-                "billions_of_work": work(first.run, parameters) / problems / 1e9,
-                "seconds": cost.get("seconds", NAN) / problems,
+                "billions_of_work": work(first.run, parameters) / answers / 1e9,
+                "seconds": cost.get("seconds", NAN) / answers,
                 "tokens_per_second": cost.get("tokens_per_second") or NAN,
                 "peak_gib": memory / 2**30 if memory else NAN,
             }
@@ -96,8 +101,20 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
     if not all(is_whole_file([run for run in runs if run.source == source]) for source in _sources(runs)):
         return NAN
     tokens = {run.source: run.cost.get("tokens", NAN) + run.cost.get("discarded_tokens", 0) for run in runs}
-    correct = sum(run.num_correct for run in runs)
+    correct = sum(_num_correct_answers(run) for run in runs)
     return math.inf if correct <= 0 else sum(tokens.values()) / correct
+
+
+def num_answers(run: Run) -> int:
+    """Responses that the harness asked for: each document as often as the task repeats it."""
+    counts = (part_of(run.results["n-samples"], task).get("effective", 0) for task in run.tasks)
+    return sum(int(n) * repeats for n, repeats in zip(counts, run.repeats, strict=True))
+
+
+def _num_correct_answers(run: Run) -> float:
+    """Correct responses; of scores of all responses together (`maj@k`, `pass@k`) correct documents."""
+    share = 1.0 if "@" in run.metric or not run.n else num_answers(run) / run.n
+    return share * run.num_correct
 
 
 def _sources(runs: Sequence[Run]) -> set[Path]:

@@ -21,7 +21,7 @@ from matplotlib.ticker import LogLocator
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.method_table import METHODS
-from s2t_eval.report.blocks import TEACHER_ALONE, Entry
+from s2t_eval.report.blocks import Entry, is_teacher_alone
 from s2t_eval.report.cells import accuracy
 from s2t_eval.report.costs import costs
 
@@ -200,7 +200,7 @@ def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> P
         for ax, part in zip(axes, panels, strict=True):
             is_known = bool(part["billions_of_work"].notna().all())
             if not is_known:
-                part = part[part["method"] != TEACHER_ALONE]
+                part = part[~part["method"].map(is_teacher_alone).astype(bool)]
             tokens = part["tokens"] + part["teacher_tokens"] + part["scorer_tokens"]
             cost = part["billions_of_work"] if is_known else tokens
             unit = f"{'parameters × tokens' if is_known else 'tokens'} of all models per problem"
@@ -240,7 +240,7 @@ def _scatter(ax: Axes, part: pd.DataFrame) -> None:
     rows = list(part.sort_values(["accuracy", "cost"], ascending=[True, False]).itertuples(index=False))
     heights = spread([(row.accuracy - bottom) / (top - bottom) for row in rows])
     for row, height in zip(rows, heights, strict=True):
-        shade = "black" if row.method == TEACHER_ALONE else colour(str(row.method_key))
+        shade = "black" if is_teacher_alone(str(row.method)) else colour(str(row.method_key))
         ax.scatter(row.cost, row.accuracy, color=shade, s=28, zorder=3)
         ax.annotate(
             str(row.method).replace(", K 8", ""),

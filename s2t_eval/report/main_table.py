@@ -9,7 +9,7 @@ import pandas as pd
 
 from s2t_eval.method_table import BY_KEY, METHODS
 from s2t_eval.report.benchmarks import BENCHMARKS, MATH_AVG, Benchmark
-from s2t_eval.report.blocks import TEACHER_ALONE, Entry, column_order, short_name
+from s2t_eval.report.blocks import Entry, column_order, is_teacher_alone, short_name
 from s2t_eval.report.cells import MISSING, Accuracy, accuracy, group_note, percent, percent_sign, rounded
 from s2t_eval.report.costs import cut_off, tokens_per_correct
 from s2t_eval.report.published import MATH_AVG_KEY, STUDENTS, published, published_size, sources
@@ -94,7 +94,7 @@ def _add_published(data: pd.DataFrame) -> pd.DataFrame:
     for row in published().itertuples(index=False):
         student = students.get(row.size, f"{STUDENTS[row.size]}, published numbers only")
         in_block = (data["student"] == student) & (data["method_key"] == row.method)
-        in_block &= data["method"] != TEACHER_ALONE
+        in_block &= ~_is_teacher(data)
         if BY_KEY[row.method].votes:  # the published vote is one of eight samples
             in_block &= data["method"] == BY_KEY[row.method].title
         title = titles[row.benchmark]
@@ -110,12 +110,16 @@ def _add_published(data: pd.DataFrame) -> pd.DataFrame:
     return _sorted_rows(pd.concat([data, pd.DataFrame(added, columns=COLUMNS)], ignore_index=True))
 
 
+def _is_teacher(data: pd.DataFrame) -> pd.Series[bool]:
+    return data["method"].map(is_teacher_alone).astype(bool)
+
+
 def _sorted_rows(data: pd.DataFrame) -> pd.DataFrame:
     """Students in their order, methods in the order of the method table, the teacher alone last."""
     order = {method.key: i for i, method in enumerate(METHODS)}
     rank = {student: i for i, student in enumerate(dict.fromkeys(data["student"]))}
     data = data.assign(order=data["method_key"].map(order), rank=data["student"].map(rank))
-    data.loc[data["method"] == TEACHER_ALONE, "order"] = len(METHODS)
+    data.loc[_is_teacher(data), "order"] = len(METHODS)
     return data.sort_values(["rank", "order"], kind="stable").drop(columns=["rank", "order"])
 
 
@@ -136,7 +140,7 @@ def _rows(
     intervals: bool,
     cost_cells: Mapping[tuple[str, str], Sequence[Cell]],
 ) -> list[list[Cell]]:
-    measured = data[(data["method"] != TEACHER_ALONE) & data["value"].notna()]
+    measured = data[~_is_teacher(data) & data["value"].notna()]
     has_choice = measured["method"].nunique() > 1  # a single method is not marked as the best
     best = measured.groupby("benchmark")["value"].max() if has_choice else pd.Series(dtype=float)
     rows = []
@@ -151,7 +155,7 @@ def _rows(
                 not_found = "?" if row is not None and row.status == "not found" else None
                 cells.append(Cell(MISSING if is_undefined else "", published=not_found))
                 continue
-            is_best = label != TEACHER_ALONE and row.value == best.get(title)
+            is_best = not is_teacher_alone(str(label)) and row.value == best.get(title)
             published_number = None if pd.isna(row.published) else f"{row.published:.1f}"
             cells.append(Cell(_number(row, intervals), published_number, bool(is_best)))
         rows.append([*cells, *cost_cells.get((student, label), [Cell(), Cell()])])

@@ -103,12 +103,18 @@ class Run:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Equal for two runs of one thing: task, documents, prompts, limits, method, models and settings.
+        """Equal for two runs of one thing: task, documents, repeats, prompts, limits, method, models, settings.
 
         Commit, packages, device and batch size may differ: the newer of two such runs replaces the older one.
         """
         what = computed(self.results, self.tasks, self.documents)
-        return (self.task, self.version, self.n, self.method.key, self.settings, what)
+        return (self.task, self.version, self.n, self.repeats, self.method.key, self.settings, what)
+
+    @property
+    def repeats(self) -> tuple[int, ...]:
+        """Responses to each document, of each task: the harness's `repeats`."""
+        configs = (part_of(self.results["configs"], task) for task in self.tasks)
+        return tuple(int(config.get("repeats") or 1) for config in configs)
 
     @property
     def figures_of_tasks(self) -> list[float]:

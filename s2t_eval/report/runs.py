@@ -98,6 +98,12 @@ def _runs_of_file(file: Path, name: str, results: dict[str, Any], metrics: dict[
         if task in grouped or members[0] not in results["configs"]:
             continue
         metric, filter_name = metric_of(file, task, figures, metrics.get(task))
+        if task in part_of(results, "documents") and (metric, filter_name) != metric_of(file, task, figures):
+            raise ResultsError(
+                f"{file}: the scores that it keeps of each document of {task} are those of "
+                f"{','.join(metric_of(file, task, figures))}, not of {metric},{filter_name}; give lm_eval's "
+                "own output with its samples, or leave --metric out"
+            )
         yield Run(
             name=name,
             source=file,

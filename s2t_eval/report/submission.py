@@ -62,7 +62,13 @@ class Claim:
 
 
 def require_whole(runs: Sequence[Run], claim: Claim) -> None:
-    """Raise `ResultsError` for a run that left documents out, or left some without a score."""
+    """Raise `ResultsError` for several models under one name, or a run without all documents and scores."""
+    models = sorted({run.model for run in runs})
+    if claim.model_id is not None and len(models) > 1:
+        raise ResultsError(
+            f"--model_id {claim.model_id}: expected runs of one student, got those of {', '.join(models)} (the "
+            "teacher alone, for instance); submit them separately"
+        )
     for run in runs:
         total = documents_of_task(run)
         unscored = run.n - len(run.scored) if run.documents is not None else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,29 @@ def run_of_trace(trace: Trace, runs: Sequence[Run]) -> Run | None:
         wanted = (first["trigger"], float(first["threshold"]))
         candidates = [run for run in candidates if (run.settings.trigger, run.settings.threshold) == wanted]
     return candidates[0] if len(candidates) == 1 else None
+
+
+def by_task(trace: Trace) -> list[Trace]:
+    """The trace of each task of an evaluation, whose texts are in one file."""
+    tasks = dict.fromkeys(record["task"] for record in trace.records)
+    return [replace(trace, records=[one for one in trace.records if one["task"] == task]) for task in tasks]
+
+
+def scores_by_position(run: Run | None) -> dict[int, float]:
+    """A run's scores by the place of their documents among its own, the number that traces give them.
+
+    It is the document's number in the data except under `--samples`.
+    """
+    if run is None or run.documents is None:
+        return {}
+    scores = run.documents.sort_values("doc_id")["score"].tolist()
+    return {position: score for position, score in enumerate(scores) if score == score}
+
+
+def greedy_control(run: Run, runs: Sequence[Run]) -> Run | None:
+    """Greedy decoding of the same model on the same task."""
+    wanted = ("greedy", run.model, run.task)
+    return next((other for other in runs if (other.method.key, other.model, other.task) == wanted), None)
 
 
 def load_decode(model: str) -> Decode:

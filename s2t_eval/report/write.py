@@ -18,7 +18,16 @@ from s2t_eval.report.page import page
 from s2t_eval.report.run import Run
 from s2t_eval.report.seeds_table import seeds_table
 from s2t_eval.report.table import Table, md
-from s2t_eval.report.traces import Decode, Trace, choose_records, run_of_trace, trajectory
+from s2t_eval.report.traces import (
+    Decode,
+    Trace,
+    by_task,
+    choose_records,
+    greedy_control,
+    run_of_trace,
+    scores_by_position,
+    trajectory,
+)
 
 FORMATS = ("md", "latex", "csv", "html")
 LATEX_FRAME = """\\documentclass{{article}}
@@ -110,19 +119,13 @@ def viewer_texts(
 ) -> list[dict[str, Any]]:
     """Texts of traces for the page, scored where the runs that wrote them are among `runs`."""
     texts = []
-    for trace in traces:
+    for trace in (part for whole in traces for part in by_task(whole)):
         run = run_of_trace(trace, runs)
-        scores = _scores(run)
-        control = next((r for r in runs if run and r.method.key == "greedy" and r.model == run.model), None)
-        control_scores = _scores(control) if control is not run else {}
+        scores = scores_by_position(run)
+        control = greedy_control(run, runs) if run is not None else None
+        control_scores = scores_by_position(control) if control is not run else {}
         for index in choose_records(trace, max_texts, scores, control_scores):
             record = trace.records[index]
             text = trajectory(record, decode, scores.get(record["doc_id"]))
             texts.append({**text, "was": control_scores.get(record["doc_id"])})
     return texts
-
-
-def _scores(run: Run | None) -> dict[int, float]:
-    if run is None or run.documents is None:
-        return {}
-    return dict(zip(run.scored["doc_id"].tolist(), run.scored["score"].tolist(), strict=True))

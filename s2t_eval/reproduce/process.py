@@ -74,7 +74,7 @@ class RunningCommand:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, MARK: str(out), STEPS_AT_ONCE: str(at_once)},
+                env={**os.environ, MARK: str(out.resolve()), STEPS_AT_ONCE: str(at_once)},
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other one
             )
         self.note = _running_folder(out) / str(self.process.pid)
@@ -155,7 +155,7 @@ def end_marked(out: Path) -> int:
     They are found by their environment, so that no other process can match. Where there is no /proc
     none is found; see `require_none_running`.
     """
-    mark = f"{MARK}={out}".encode()
+    mark = f"{MARK}={out.resolve()}".encode()
     ended = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -145,16 +145,18 @@ class TaskPart:
 
 
 def document_ids(text: str) -> Iterator[int]:
-    """The numbers that `0-9,20` names, in order.
+    """The numbers that `0-9,20` names, ascending: the order in which lm_eval evaluates and numbers them.
 
     Raises:
         ValueError: another form, or a range that ends before it begins.
     """
+    numbers: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if match is None or int(match[1]) > int(match[2] or match[1]):
             raise ValueError(f"documents: expected numbers and ranges such as 0-9,20, got {text!r}")
-        yield from range(int(match[1]), int(match[2] or match[1]) + 1)
+        numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    yield from sorted(numbers)
 
 
 @dataclass(frozen=True, kw_only=True)

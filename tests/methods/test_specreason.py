@@ -216,6 +216,15 @@ def test_a_question_continues_the_conversation() -> None:
     assert tokenizer().decode(question_ids(tokenizer(), "Right?", "Mark:", False)) == "\n\nRight?\nMark:"
 
 
+def test_a_question_has_the_template_arguments_of_the_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `enable_thinking=False` the prompts closed the thought, and the question left it open."""
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if not think %} (closed){% endif %}"
+    monkeypatch.setattr(tokenizer(), "chat_template", template)
+    for think, ending in ((True, "Right?Mark:"), (False, "Right? (closed)Mark:")):
+        ids = question_ids(tokenizer(), "Right?", "Mark:", True, {"think": think})
+        assert tokenizer().decode(ids) == ending
+
+
 def test_a_template_that_drops_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizer(), "chat_template", "{{ messages[-1]['content'] }}")
     with pytest.raises(QuestionError, match="keeps the answers of earlier turns"):
