@@ -66,7 +66,7 @@ def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Ite
 
 
 def is_done(place: Path) -> bool:
-    """Whether a folder contains results with all of their samples, which lm_eval writes last, line by line."""
+    """Whether a folder has results with all of their samples, which lm_eval writes last, line by line."""
     try:
         return place.is_dir() and all(
             run.documents is not None and len(run.documents) == run.n for run in read_runs([place])

@@ -103,7 +103,7 @@ class Run:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Equal for two runs of one thing: task, documents, repeats, prompts, limits, method, models, settings.
+        """Equal for runs of one thing: task, documents, repeats, prompts, limits, method, models, settings.
 
         Commit, packages, device and batch size may differ: the newer of two such runs replaces the older one.
         """

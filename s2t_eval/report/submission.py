@@ -66,8 +66,8 @@ def require_whole(runs: Sequence[Run], claim: Claim) -> None:
     models = sorted({run.model for run in runs})
     if claim.model_id is not None and len(models) > 1:
         raise ResultsError(
-            f"--model_id {claim.model_id}: expected runs of one student, got those of {', '.join(models)} (the "
-            "teacher alone, for instance); submit them separately"
+            f"--model_id {claim.model_id}: expected runs of one student, got those of {', '.join(models)}; "
+            "submit each model's (the teacher's, for instance) separately"
         )
     for run in runs:
         total = documents_of_task(run)

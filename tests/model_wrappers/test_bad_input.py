@@ -516,3 +516,10 @@ def test_adapter_changes_the_text_and_shrinks_nothing(adapted: tuple[Path, Path]
 def test_missing_adapter() -> None:
     with pytest.raises(ModelLoadError, match=r"^peft=/no/adapter: the model cannot be loaded \(.+\)"):
         Greedy(STUDENT, peft="/no/adapter")
+
+
+def test_mixed_precision_is_refused_for_texts() -> None:
+    """Log-likelihoods followed it, and generated texts did not."""
+    message = r"^mixed_precision_dtype=torch\.bfloat16: texts are generated in the model's own dtype"
+    with pytest.raises(ValueError, match=message):
+        evaluate("greedy", {"mixed_precision_dtype": "bfloat16"}, limit=1)

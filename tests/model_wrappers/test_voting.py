@@ -214,6 +214,15 @@ def test_filters_of_gsm8k_are_tried_in_their_order(text: str, expected: str | No
     assert extract_answer(gsm8k, {}, text) == expected
 
 
+def test_filters_that_take_several_responses_get_them() -> None:
+    """Stock `gsm8k_cot_self_consistency` ended in an assertion in the middle of a run."""
+    take = {"function": "take_first_k", "k": 64}
+    steps = [{"function": "regex", "regex_pattern": "is (\\d+)"}, take, {"function": "majority_vote"}]
+    steps.append({"function": "take_first"})
+    task = load(name="consistent", filter_list=[{"name": "maj", "filter": steps}])
+    assert extract_answer(task, {}, "It is 12.") == "12"
+
+
 def test_task_without_filters_votes_on_the_text() -> None:
     task = load(name="plain", metric_list=[{"metric": "exact_match", "ignore_case": True}])
     assert extract_answer(task, {}, " Yes ") == "yes"

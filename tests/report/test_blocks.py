@@ -1,0 +1,167 @@
+"""Who stands in whose block: teachers of several students, several teachers of one, names in all columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2t_eval.analysis.grid import is_done
+from s2t_eval.report.ablation_table import ablation_table
+from s2t_eval.report.benchmarks import benchmark_of
+from s2t_eval.report.blocks import Entry, _with_names, arrange
+from s2t_eval.report.comparable import NotComparableError
+from s2t_eval.report.costs import costs
+from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.main_table import main_table
+from s2t_eval.report.run import Run
+from s2t_eval.report.runs import read_runs
+from s2t_eval.report.submission import Claim, require_whole
+from s2t_eval.report.traces import Trace, by_task, scores_by_position
+from tests.report_helpers import BASELINES, EMBEDDED, edited
+
+SMALL = ("greedy", "s2t_kl_tau5", "teacher")
+Change = Callable[[dict[str, Any]], object]
+
+
+def run_of(name: str) -> Run:
+    [run] = read_runs([EMBEDDED / f"{name}.json"])
+    return run
+
+
+def named(folder: Path, name: str, new: str, **backend: str) -> Path:
+    """A copy of a committed run with other entries of its models."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"] |= backend
+        if "pretrained" in backend:
+            content["config"]["model_args"]["pretrained"] = backend["pretrained"]
+
+    return edited(EMBEDDED / f"{name}.json", folder / f"{new}.json", change)
+
+
+def test_a_teacher_of_two_students_stands_in_both_blocks(tmp_path: Path) -> None:
+    """The last student alone had it, and the share of the gap of the other one was missing."""
+    other = {"pretrained": "other", "student": "0" * 16}
+    files = [EMBEDDED / f"{name}.json" for name in SMALL]
+    files += [named(tmp_path, name, f"other_{name}", **other) for name in SMALL[:2]]
+    entries = arrange(read_runs(files))
+    assert [e.student for e in entries if e.is_teacher] == ["embedded/student", "other"]
+    table = ablation_table(entries)
+    assert table is not None and len(table.blocks) == 2
+    assert table.data["share_of_gap"].notna().sum() == 2
+    assert len(costs(entries)) == 6
+
+
+def test_two_teachers_of_a_student_are_teachers_both(tmp_path: Path) -> None:
+    """They were taken for methods, one of them for the best one, and for the control of the others."""
+    files = [EMBEDDED / f"{name}.json" for name in SMALL]
+    files.append(named(tmp_path, "s2t_kl_tau5", "s2t_big", teacher="b" * 16))
+    files.append(named(tmp_path, "teacher", "a_big", pretrained="big", student="b" * 16))
+    entries = arrange(read_runs(files))
+    labels = sorted(e.label for e in entries if e.is_teacher)
+    assert labels == ["Teacher alone (a_big)", "Teacher alone (teacher)"]
+    assert entries[0].label == "Greedy"
+    table = ablation_table(entries)
+    assert table is not None and "greedy 44.3" in str(table.blocks[0].heading)
+    shares = table.data.set_index("method")["share_of_gap"]
+    assert shares[labels].isna().all() and shares.drop(labels).notna().all()
+    best = [cells for block in main_table(entries).blocks for cells in block.rows if cells[-3].is_best]
+    assert all("Teacher" not in cells[0].text for cells in best)
+
+
+def test_a_model_that_is_student_and_teacher_has_its_own_block_too(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"] |= {
+            "pretrained": "embedded/teacher",
+            "student": teacher,
+            "teacher": "c",
+        }
+        content["config"]["model_args"]["pretrained"] = "embedded/teacher"
+
+    teacher = run_of("teacher").backend_info["student"]
+    chain = edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / "chain.json", change)
+    entries = arrange(read_runs([*(EMBEDDED / f"{name}.json" for name in SMALL), chain]))
+    placed = {(e.student, e.label) for e in entries if e.run.name == "teacher"}
+    assert placed == {("embedded/student", "Teacher alone"), ("embedded/teacher", "Greedy")}
+
+
+def test_names_are_those_of_a_row_in_every_column() -> None:
+    """A row that shared a cell in one column alone fell into two rows."""
+    run, other = replace(run_of("pps_local"), name="a"), replace(run_of("pps_local"), name="b")
+    here, there = benchmark_of("s2t_gsm8k"), benchmark_of("s2t_math500")
+    entries = [
+        Entry("x", "PPS-Local", here, run),
+        Entry("x", "PPS-Local", here, other),
+        Entry("x", "PPS-Local", there, run),
+        Entry("x", "Greedy", here, run_of("greedy")),
+    ]
+    names = [entry.label for entry in _with_names(entries)]
+    assert names == ["PPS-Local (a)", "PPS-Local (b)", "PPS-Local (a)", "Greedy"]
+
+
+# ---------------------------------------------------------------- what else tells runs apart
+
+
+def repeated(content: dict[str, Any]) -> None:
+    content["configs"]["s2t_arith"]["repeats"] = 8
+    telemetry = content["config"]["s2t_eval"]["telemetry"]
+    for name in ("texts", "tokens", "forwards"):
+        telemetry[name] *= 8
+
+
+def test_repeats_are_part_of_what_a_run_is(tmp_path: Path) -> None:
+    """A run of eight responses was left out for a newer one of one response, or shared its column."""
+    once, often = (
+        EMBEDDED / "greedy.json",
+        edited(EMBEDDED / "greedy.json", tmp_path / "often.json", repeated),
+    )
+    runs = read_runs([once, often])
+    assert len(runs) == 2
+    with pytest.raises(NotComparableError, match="repeats 1 against 8"):
+        arrange(runs)
+    [plain], [eight] = (costs(arrange([run])).to_dict("records") for run in runs)
+    for name in ("tokens", "tokens_per_correct"):  # of one response
+        assert eight[name] == pytest.approx(plain[name])
+
+
+def test_a_metric_that_kept_documents_have_no_scores_of_is_refused() -> None:
+    """Strict scores were paired with flexible ones."""
+    file = BASELINES / "stock-qwen-40" / "stock_gsm8k.json"
+    assert read_runs([file], {"gsm8k": "exact_match,strict-match"})[0].value == pytest.approx(0.075)
+    with pytest.raises(ResultsError, match=r"are those of exact_match,strict-match, not of .*flexible"):
+        read_runs([file], {"gsm8k": "exact_match,flexible-extract"})
+
+
+def test_one_model_id_is_not_given_to_two_models() -> None:
+    """The teacher's score went out as the student's plain one."""
+    runs = [run_of("greedy"), run_of("teacher")]
+    with pytest.raises(ResultsError, match=r"^--model_id me/student: expected runs of one student, got"):
+        require_whole(runs, Claim(model_id="me/student"))
+    require_whole(runs[:1], Claim(model_id="me/student"))
+
+
+def test_results_whose_samples_were_cut_off_are_not_complete(tmp_path: Path) -> None:
+    """lm_eval writes the results first: a run that was ended among its samples counted as done."""
+
+    def cut(content: dict[str, Any]) -> None:
+        del content["documents"]["s2t_arith"][200:]
+
+    for change, whole in ((cut, False), (len, True)):
+        edited(EMBEDDED / "greedy.json", tmp_path / "run" / "m" / "results_1.json", change)
+        assert is_done(tmp_path / "run") is whole
+
+
+def test_scores_of_a_trace_are_found_by_position_and_task() -> None:
+    """Under --samples the trace counts from 0, and the scores of other documents stood beside its texts."""
+    run = run_of("greedy")
+    assert run.documents is not None
+    moved = replace(run, documents=run.documents.assign(doc_id=run.documents["doc_id"] + 400))
+    assert scores_by_position(moved) == scores_by_position(run) and min(scores_by_position(moved)) == 0
+    trace = Trace(
+        Path("t"), [{"task": "a", "doc_id": 0}, {"task": "b", "doc_id": 0}, {"task": "a", "doc_id": 1}]
+    )
+    assert [len(part.records) for part in by_task(trace)] == [2, 1]
