@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from lm_eval.api.instance import Instance
@@ -58,12 +59,18 @@ class HarnessRequests(LoadedStudent):
         """The engine's requests for the harness's, by their position; several for each that is sampled."""
         requests: list[Request] = []
         repeats: Counter[tuple[object, ...]] = Counter()
+        firsts: dict[int, Request] = {}  # the harness repeats a request by naming the same object again
         for position, instance in instances.items():
             key = (instance.task_name, instance.doc_id, instance.idx)
             origin = Origin(position, repeats[key])
             repeats[key] += 1
             try:
-                requests += self._samples(self._request(instance, origin), instance)
+                first = firsts.get(id(instance))
+                if first is None:
+                    request = firsts[id(instance)] = self._request(instance, origin)
+                else:
+                    request = replace(first, seed=self._seed(instance, origin), origin=origin)
+                requests += self._samples(request, instance)
             except ValueError as error:
                 raise ValueError(f"task {key[0]}, document {key[1]}: {error}") from error
         return requests
@@ -90,10 +97,13 @@ class HarnessRequests(LoadedStudent):
             stop_ids=self.stop_ids | arguments.stop_ids | named,
             stop_strings=tuple(stop for stop in arguments.until if stop not in special),
             sampling=arguments.sampling,
-            seed=derive_seed(self.arguments.seed, instance.task_name, instance.doc_id, origin.repeat),
+            seed=self._seed(instance, origin),
             in_thought=self.thoughts.begins_inside(prompt, arguments.until),
             origin=origin,
         )
+
+    def _seed(self, instance: Instance, origin: Origin) -> int:
+        return derive_seed(self.arguments.seed, instance.task_name, instance.doc_id, origin.repeat)
 
     def _generation_arguments(self, gen_kwargs: dict[str, Any]) -> GenerationArguments:
         return read_generation_arguments(

@@ -59,11 +59,22 @@ class PrefixCache:
             capacity: slots of a cache row.
         """
         plan = PrefillPlan([], [], [], [], [])
-        cached_texts = [np.asarray(tokens) for tokens in self.tokens]
+        cached_texts: list[np.ndarray] = []
+        arrays: dict[int, np.ndarray] = {}
         for i in waiting:
-            text = np.asarray(texts[i])
+            own = self.tokens[rows[i]]
+            if len(own) > len(texts[i]) - MIN_SHARED and list(texts[i][: len(own)]) == own:
+                # No other text can share so much more with it that a copy would pay.
+                plan.now.append(i)
+                plan.cached.append(min(len(own), len(texts[i]) - 1))
+                continue
+            cached_texts = cached_texts or [np.asarray(tokens) for tokens in self.tokens]
+            for j in (i, *plan.now):
+                if j not in arrays:
+                    arrays[j] = np.asarray(texts[j])
+            text = arrays[i]
             donor, length = self._donor(text, cached_texts, rows[i])
-            soon = max((common_prefix(text, np.asarray(texts[j])) for j in plan.now), default=0)
+            soon = max((common_prefix(text, arrays[j]) for j in plan.now), default=0)
             if soon >= length + MIN_SHARED:
                 plan.postponed.append(i)
                 continue
@@ -98,4 +109,7 @@ def cached_prefix(text: Sequence[int], tokens: Sequence[int]) -> int:
 
     The last token never counts: it is always computed, because its hidden state is needed.
     """
-    return min(common_prefix(np.asarray(text), np.asarray(tokens)), len(text) - 1)
+    length = min(len(text), len(tokens))
+    if list(text[:length]) != list(tokens[:length]):  # as a rule they agree, and lists are compared quickly
+        length = common_prefix(np.asarray(text), np.asarray(tokens))
+    return min(length, len(text) - 1)

@@ -238,7 +238,19 @@ class ModelRunner(CachedModel):
         return PASS_TOKENS.get(self.device.type, PASS_TOKENS_ELSEWHERE)
 
     def _compute(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Tensor:
-        """One ragged pass over the uncached tokens of these texts; returns all its hidden states."""
+        """The hidden states at all uncached tokens of these texts, which become cached.
+
+        In one ragged pass; a single text that is longer than a pass should be is read in several, because the
+        mask of a pass grows with its tokens times those of the text.
+        """
+        if len(rows) > 1:
+            return self._ragged_pass(rows, texts)
+        [row], [text], limit = rows, texts, self._pass_tokens
+        ends = [*range(len(self.tokens[row]) + limit, len(text), limit), len(text)]
+        states = [self._ragged_pass(rows, [text[:end]]) for end in ends]
+        return states[0] if len(states) == 1 else torch.cat(states)
+
+    def _ragged_pass(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Tensor:
         packed = pack_uncached(rows, texts, [len(self.tokens[row]) for row in rows], self.cache.capacity)
         self.counters.row_passes += len(rows)
         hidden = self.forward(packed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 from s2t_eval.engine import Decoder, ModelRunner, NonFiniteLogitsError, Request, Result, Sampling
 from s2t_eval.engine.chunk_schedule import Verify
 from s2t_eval.engine.packing import Packed
+from s2t_eval.engine.prefix_cache import MIN_SHARED, PrefixCache, cached_prefix
 from s2t_eval.engine.runner import PASS_TOKENS
 from s2t_eval.engine.selection_step import SelectionStepper
 from s2t_eval.engine.verifying_step import VerifyingStepper
@@ -131,6 +133,58 @@ def test_no_pass_holds_more_tokens_than_a_prefill_s(
         states = runner.extend(range(3), [[1] * 5, [2] * 3, [3] * 4])
     assert runner.counters.passes - before == 2
     assert [len(part) for part in states] == [5, 3, 4]
+
+
+def test_a_long_text_is_read_in_several_passes(
+    pair: tuple[PreTrainedModel, PreTrainedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mask grew with the square of its length: gigabytes for a prompt of 8,000 tokens."""
+    monkeypatch.setitem(PASS_TOKENS, "cpu", 8)
+    runner, long, short = ModelRunner(pair[0]), [i * 7 % 90 for i in range(30)], [3, 1, 4]
+    runner.allocate(2, 40)
+    sizes, forward = [], runner.forward
+
+    def counted(packed: Packed) -> torch.Tensor:
+        sizes.append(len(packed.ids))
+        return forward(packed)
+
+    monkeypatch.setattr(runner, "forward", counted)
+    with torch.inference_mode():
+        prefilled = runner.prefill([0, 1], [long, short])
+        every = runner.encode([long])[0]
+    assert max(sizes) == 8 and prefilled.computed == [30, 3]
+    for state, text in zip(prefilled.hidden, (long, short), strict=True):
+        torch.testing.assert_close(state, hidden_after(pair[0], text), atol=3e-4, rtol=3e-4)
+    for length in (1, 8, 9, 30):
+        expected = hidden_after(pair[0], long[:length])
+        torch.testing.assert_close(every[length - 1], expected, atol=3e-4, rtol=3e-4)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_hold_their_text_are_planned_as_by_the_search(seed: int) -> None:
+    """Without it every text of the batch was converted at each step at which one of them fired."""
+    rng, rows = random.Random(seed), 5
+    base = [rng.randrange(9) for _ in range(60)]
+    cache = PrefixCache(rows)
+    cache.tokens = [base[: rng.randrange(61)] + [9] * rng.randrange(3) for _ in range(rows)]
+    texts = [base[: rng.randrange(1, 61)] + [rng.randrange(9)] * rng.randrange(1, 4) for _ in range(rows)]
+    plan = cache.plan(range(rows), texts, range(rows), 100)
+    soon: list[int] = []
+    for i, text in enumerate(texts):
+        lengths = [slow_prefix(text, tokens) for tokens in cache.tokens]
+        longest = max(lengths)
+        own = lengths[i] if longest < lengths[i] + MIN_SHARED else longest
+        if max((slow_prefix(text, texts[j]) for j in soon), default=0) >= own + MIN_SHARED:
+            assert i in plan.postponed
+            continue
+        soon.append(i)
+        assert plan.cached[plan.now.index(i)] == min(own, len(text) - 1)
+        assert cached_prefix(text, cache.tokens[i]) == min(lengths[i], len(text) - 1)
+    assert plan.now == soon
+
+
+def slow_prefix(a: list[int], b: list[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 # ---------------------------------------------------------------- the twin
