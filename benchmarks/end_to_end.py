@@ -26,10 +26,12 @@ from typing import Any
 from benchmarks.ratios import this_machine
 from benchmarks.speed_table import STOCK
 from benchmarks.timed_evaluation import Work
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.software import commit_of
 from s2t_eval.embedded import embedded_path
 from s2t_eval.models.loading import default_device
+from s2t_eval.reproduce.identity import text_hash
 from s2t_eval.reproduce.read import read_recipe, references, replaced_references
 from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import evaluations
@@ -145,8 +147,19 @@ def describe(recipe: Recipe, sides: Mapping[str, Side], limit: int) -> dict[str,
         "task": recipe.tasks[0].task,
         "documents": limit,
         "max_gen_toks": recipe.limits.max_gen_toks,
+        "apply_chat_template": recipe.prompt.apply_chat_template,
         "labels": {name: side.label for name, side in sides.items()},
+        "sides": {name: _side_hash(side) for name, side in sides.items()},
     }
+
+
+def _side_hash(side: Side) -> str:
+    """Its arguments and the content of what they name, without a path of this machine."""
+    content = {
+        name: (content_hash(Path(value)) or value) if isinstance(value, str) else value
+        for name, value in side.model_args.items()
+    }
+    return text_hash([side.model, content])
 
 
 def work_of(side: Side, recipe: Recipe, limit: int, batch: int) -> Work:
@@ -166,18 +179,24 @@ def with_earlier_runs(out: Path, heading: Mapping[str, Any]) -> tuple[dict[str, 
     """What all runs have in common and the runs of an earlier measurement, which may have had other rows.
 
     Raises:
-        ValueError: the earlier runs are of another commit, machine or task.
+        ValueError: the earlier runs are of another commit, machine or task, or of other models in one of
+            the rows.
     """
     if not out.exists():
         return dict(heading), []
     content = json.loads(out.read_text())
     runs: list[dict[str, Any]] = content.pop("runs")
-    labels = content.pop("labels")
+    by_side = {name: content.pop(name, {}) for name in ("labels", "sides")}
     for name, value in heading.items():
-        if name != "labels" and content.get(name) != value:
+        if name not in by_side and content.get(name) != value:
             was = content.get(name)
             raise ValueError(f"{out}: expected runs of {name} {value!r}, got {was!r}; move the file away")
-    return {**heading, "labels": {**labels, **heading["labels"]}}, runs
+    for name, value in heading["sides"].items():
+        if by_side["sides"].get(name, value) != value:
+            raise ValueError(
+                f"{out}: its runs of {name} are of other models or arguments; move the file away"
+            )
+    return {**heading, **{name: {**kept, **heading[name]} for name, kept in by_side.items()}}, runs
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -95,9 +95,26 @@ def test_rows_are_added_to_an_earlier_measurement(tmp_path: Path) -> None:
     out = tmp_path / "speed.json"
     out.write_text(json.dumps({**kept, "labels": {"hf": "stock `hf`"}}))
     heading = {name: value for name, value in kept.items() if name != "runs"}
-    extended, runs = with_earlier_runs(out, {**heading, "labels": {"maj8": "maj8"}})
+    extended, runs = with_earlier_runs(out, {**heading, "labels": {"maj8": "maj8"}, "sides": {"maj8": "0"}})
     assert extended["labels"] == {"hf": "stock `hf`", "maj8": "maj8"}
+    assert extended["sides"] == {**kept["sides"], "maj8": "0"}
     assert runs == kept["runs"]
+
+
+def test_a_row_of_other_models_is_not_continued(tmp_path: Path) -> None:
+    """Runs of two students stood as rounds of one row."""
+    out = tmp_path / "speed.json"
+    out.write_text(json.dumps(content([run("hf", 0, 1.0)])))
+    headings = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(name)
+        recipe = read_recipe("embedded", [f"models.student={tmp_path / name}"]).recipe
+        headings.append(describe(recipe, {side.name: side for side in sides_of(recipe, {}, ["hf"])}, 8))
+    one, two = ({**heading, "commit": "0123456789"} for heading in headings)
+    assert one["sides"] != two["sides"] and str(tmp_path) not in json.dumps(one["sides"])
+    with pytest.raises(ValueError, match="its runs of hf are of other models or arguments"):
+        with_earlier_runs(out, one)
 
 
 def test_the_committed_page_is_made_from_the_committed_runs() -> None:
