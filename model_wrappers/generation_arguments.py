@@ -119,7 +119,8 @@ def read_generation_arguments(
         raise ValueError(f"do_sample: expected true or false, got {options['do_sample']!r}")
     if options.get("do_sample") and "temperature" not in options:
         raise ValueError(
-            "do_sample=true: expected a temperature with it, above 0 to sample, got none; give one"
+            "do_sample=true: expected a temperature with it, above 0 to sample, got none; give one, or "
+            "do_sample=false"
         )
     options = dict(normalize_gen_kwargs(options, default_length))
     until, length = options.pop("until"), options.pop("max_gen_toks")

@@ -40,8 +40,9 @@ def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
         rule = (settings.trigger, settings.top_k, settings.tau, settings.threshold)
         percents = [100 * fraction for fraction in (score.value, *score.interval)]
         numbers = (score.n, *percents, *rates)
-        problems = sum(n for n, _ in evaluated(run).values())  # telemetry counts all tasks of the file
-        tokens = run.cost.get("tokens", float("nan")) / problems
+        # telemetry counts all responses of all tasks of the file
+        answers = sum(n * int(str(repeats)) for n, repeats in evaluated(run).values())
+        tokens = run.cost.get("tokens", float("nan")) / answers
         rows.append((*where, *rule, *numbers, tokens, *_hits(run.cost)))
     names = "student benchmark method method_key trigger k tau threshold n accuracy low high".split()
     names += "realised_rate flip_rate tokens teacher_picks hit_rate hit_low hit_high".split()

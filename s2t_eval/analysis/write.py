@@ -129,6 +129,8 @@ def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tupl
         control_scores = scores_by_position(greedy_control(run, runs))
         if run.model not in models:
             models[run.model] = Rescorer(run.model, device)
+        if run.documents is None:
+            raise ResultsError(f"{run.source}: no samples of task {run.task}; run lm_eval with --log_samples")
         scores, decode = scores_by_position(run), load_decode(run.model)
         frame = picks(trace, scores, control_scores, models[run.model], decode)
         frames.append(frame.assign(method=run.label))

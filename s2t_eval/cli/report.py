@@ -29,7 +29,7 @@ class Report:
         student: MODEL=STUDENT, which puts a checkpoint into a student's block.
         trace: trace files for the viewer.
         tokenizer: tokenizer of the traces. None: the pretrained model of the run that wrote them.
-        texts: number of texts to show of each trace.
+        texts: number of texts to show of each task of a trace.
     """
 
     EXAMPLE: ClassVar[str] = "s2t-eval report results/baselines/embedded --intervals --out report"

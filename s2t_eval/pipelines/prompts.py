@@ -129,7 +129,8 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
     Of a task whose name ends in `_dev` they are its development problems: settings are chosen by them.
 
     Raises:
-        TrainingDataError: there is no such task, or it has no training split of its own.
+        TrainingDataError: there is no such task, it has no training split of its own, or it is defined to
+            have no examples and some are asked for.
     """
     task, split, every = task_problems(name)
     docs = [every[i] for i in range(skip, min(skip + limit, len(every)))]

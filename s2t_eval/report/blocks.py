@@ -76,8 +76,10 @@ def arrange(
         places = [own]
         taught = students.get(str(run.backend_info.get("student")), {})
         if run.method.key == "greedy" and taught:
+            others = [student for student in taught if student != own[0]]
             is_student = any(r.model == run.model and r.method.key != "greedy" for r in runs)
-            places = [(student, TEACHER_ALONE) for student in taught] + ([own] if is_student else [])
+            places = [(student, TEACHER_ALONE) for student in others] + ([own] if is_student else [])
+            places = places or [(own[0], TEACHER_ALONE)]
         # Names of models and folders may contain line breaks; cells of a table may not.
         entries += [
             Entry(plain(student), plain(label), benchmark_of(run.task), run) for student, label in places

@@ -340,8 +340,7 @@ def _row(problem: Problem, rollout: dict[str, Tensor], labels: dict[str, Tensor]
         "teacher_prompt_ids": np.array(problem.teacher_prompt_ids, dtype=np.int32),
         "output_ids": rollout["output_ids"].numpy(),
         "entropy": rollout["entropy"].numpy(),
-        # A collection that an earlier version began has none.
-        "entropy64": rollout["entropy64"].numpy() if "entropy64" in rollout else np.zeros(0, np.float32),
+        "entropy64": rollout["entropy64"].numpy(),
         "margin": rollout["margin"].numpy(),
         "top_log_probs": rollout["top_log_probs"][:, :NUM_ROUTER_LOG_PROBS].clone().numpy(),
         "kept": np.arange(steps, dtype=np.int32),

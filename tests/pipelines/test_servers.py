@@ -212,7 +212,7 @@ def test_a_collection_of_servers_is_not_resumed_here(
     models = ["--pretrained", STUDENT, "--teacher", TEACHER]
     with pytest.raises(SystemExit):
         cli.main(["collect", *models, *PROBLEM_OPTIONS, *map(str, out)])
-    assert "the unfinished work of another run (its data differ)" in capsys.readouterr().err
+    assert "the unfinished work of another run (its data, dtypes differ)" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- entropies of 64 tokens

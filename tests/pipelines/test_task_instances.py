@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,10 +18,16 @@ from s2t_eval.pipelines.prompts import (
     requests_with_instructions,
     task_prompts,
 )
-from tests.harness_helpers import STUDENT, arith_docs, inline_task, task_manager
+from tests.harness_helpers import STUDENT, arith_docs, inline_task, only_built_in_task, task_manager
 
 DOCS, OTHERS = arith_docs(6)[:4], arith_docs(6)[4:]
 FEW = Prompting(num_fewshot=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -265,7 +265,7 @@ def test_texts_of_another_run_are_refused(
     (folder / "settings.json").write_text(json.dumps({"labels": "others", "teacher": "x", "until": []}))
     with pytest.raises(SystemExit):
         distil(few, tmp_path / "out", "--method", "seqkd")
-    assert "texts of another run (its labels, teacher differ); remove it" in capsys.readouterr().err
+    assert "texts of another run (its labels, teacher, problems differ); remove it" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- resume

@@ -115,7 +115,8 @@ class SpecReasonText:
             step = rest.pop(0)
             tokens.append(default_token(seq, step))
             if tokens[-1] != step.token:
-                seq.usage.discarded_tokens += len(rest)
+                if writer.model is self.student:  # the teacher's are among its tokens already
+                    seq.usage.discarded_tokens += len(rest)
                 rest = []
             is_last = seq.stop.would_finish([*seq.output, *tokens]) is not None
             if is_last or self.ends.is_end(tokens):

@@ -36,7 +36,7 @@ def generate_teacher_rollouts(
 
     Args:
         teacher: the teacher; its prompts may contain privileged context.
-        trajectories: trajectories of all problems, in the label set's order.
+        trajectories: trajectories of the problems, in the label set's order.
         make_request: the teacher's prompt -> the engine's request, with limits and stops.
         folder: folder of the texts.
         identity: settings of the texts; a folder of others is refused.
