@@ -26,8 +26,8 @@ RUN := $(VENV)/bin/python -m
 INSTALL_INPUTS := pyproject.toml constraints.txt s2t_eval/startup.pth
 INSTALLED := $(VENV)/.s2t-eval-installed
 
-# Nothing here needs the network after the install. A file of tests stays in one process, since its tests share what
-# they train or decode. One thread a test process: two workers of torch with all cores each are slower than one.
+# Nothing here needs the network after the install. Neighbouring tests stay in one process, since those of a file
+# share what they train or decode. One thread a test process: two workers of torch with all cores each are slower than one.
 export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
@@ -43,7 +43,7 @@ $(INSTALLED): $(INSTALL_INPUTS)
 	touch $@
 
 test: install
-	$(RUN) pytest -q -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(RUN) pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 slow: install
 	$(RUN) pytest -q -m slow $(PYTEST_ARGS)

@@ -348,7 +348,7 @@ def test_a_reference_to_nothing_is_refused(tmp_path: Path) -> None:
 def test_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert selected_documents(TaskPart(task="t"), None) == Documents()
     assert selected_documents(TaskPart(task="t", limit=9), 4) == Documents(limit=4)
-    assert selected_documents(TaskPart(task="t", documents="5-9,2"), 3) == Documents((5, 6, 7))
+    assert selected_documents(TaskPart(task="t", documents="5-9,2"), 3) == Documents((2, 5, 6))
     assert Documents(limit=4).options("t") == ["--limit", "4"] and Documents().options("t") == []
     monkeypatch.setenv("S2T_DATA", str(write_benchmarks(tmp_path)))
     first = TaskPart(task="s2t_mmlu_pro", limit_of_each={"answer": 1, "category": 1})
