@@ -13,10 +13,10 @@ from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.typed_json import conform, read_object
 from s2t_eval.method_table import BACKENDS, PLACE_ARGUMENTS
 from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments
-from s2t_eval.model_wrappers.splitting import RENAMED, TEACHER_ARGS
+from s2t_eval.model_wrappers.splitting import RENAMED, TEACHER, TEACHER_ARGS
 
 FILE = "scan.json"
-HASHED = (*PLACE_ARGUMENTS, *(f"teacher_{name}" for name in PLACE_ARGUMENTS))
+HASHED = (*PLACE_ARGUMENTS, *(TEACHER + name for name in PLACE_ARGUMENTS))
 """Model arguments that may name files or folders: other content under the same name is another scan."""
 OF_MACHINE = ("device", "batch_size", "max_batch_size")
 """Model arguments that do not change what a point measures."""

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import accuracy
 from s2t_eval.report.compare import compare_pair
-from s2t_eval.report.costs import evaluated
+from s2t_eval.report.costs import num_answers
 from s2t_eval.report.figures import Plot, canvas, colour
 from s2t_eval.statistics import holm, wilson
 
@@ -40,9 +40,7 @@ def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
         rule = (settings.trigger, settings.top_k, settings.tau, settings.threshold)
         percents = [100 * fraction for fraction in (score.value, *score.interval)]
         numbers = (score.n, *percents, *rates)
-        # telemetry counts all responses of all tasks of the file
-        answers = sum(n * int(str(repeats)) for n, repeats in evaluated(run).values())
-        tokens = run.cost.get("tokens", float("nan")) / answers
+        tokens = run.cost.get("tokens", float("nan")) / num_answers(run)
         rows.append((*where, *rule, *numbers, tokens, *_hits(run.cost)))
     names = "student benchmark method method_key trigger k tau threshold n accuracy low high".split()
     names += "realised_rate flip_rate tokens teacher_picks hit_rate hit_low hit_high".split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -60,7 +61,11 @@ class PrefixCache:
         """
         plan = PrefillPlan([], [], [], [], [])
         cached_texts: list[np.ndarray] = []
-        arrays: dict[int, np.ndarray] = {}
+
+        @functools.cache
+        def array_of(i: int) -> np.ndarray:
+            return np.asarray(texts[i])
+
         for i in waiting:
             own = self.tokens[rows[i]]
             if len(own) > len(texts[i]) - MIN_SHARED and list(texts[i][: len(own)]) == own:
@@ -69,12 +74,9 @@ class PrefixCache:
                 plan.cached.append(min(len(own), len(texts[i]) - 1))
                 continue
             cached_texts = cached_texts or [np.asarray(tokens) for tokens in self.tokens]
-            for j in (i, *plan.now):
-                if j not in arrays:
-                    arrays[j] = np.asarray(texts[j])
-            text = arrays[i]
+            text = array_of(i)
             donor, length = self._donor(text, cached_texts, rows[i])
-            soon = max((common_prefix(text, arrays[j]) for j in plan.now), default=0)
+            soon = max((common_prefix(text, array_of(j)) for j in plan.now), default=0)
             if soon >= length + MIN_SHARED:
                 plan.postponed.append(i)
                 continue

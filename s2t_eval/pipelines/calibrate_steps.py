@@ -65,9 +65,8 @@ def _scores_at_once(
         return []
     assert lm.teacher is not None
     # The one that decides asks a question, if any does; all that ask have the same one.
-    first = max(scores, key=lambda score: len(score.question))
-    order = [first, *(score for score in scores if score is not first)]
-    how = lm.rows, lm.tok_decode, lm.thoughts.answer_of, order[1:]
+    first, *others = order = sorted(scores, key=lambda score: len(score.question), reverse=True)
+    how = lm.rows, lm.tok_decode, lm.thoughts.answer_of, others
     decoder = SpecReasonDecoder(lm.student, lm.teacher, ends, first, 0.0, *how)
     values = _observed(decoder, prompts, len(order))
     return [values[order.index(score)] for score in scores]

@@ -294,9 +294,8 @@ def _requests_with_contexts(
     lm: SelectionLM, prompting: Prompting, prompts: PromptSet, contexts: Sequence[str]
 ) -> list[Request]:
     """The requests with each problem's context in the system turn, or before it without a chat template."""
-    begin = prompting.system_instruction
-    told = [CONTEXT.format(context=context) for context in contexts]
-    instructions = [f"{begin}\n\n{text}" if begin else text for text in told]
+    begin = f"{prompting.system_instruction}\n\n" if prompting.system_instruction else ""
+    instructions = [begin + CONTEXT.format(context=context) for context in contexts]
     return requests_with_instructions(lm, prompts, prompting, instructions)
 
 

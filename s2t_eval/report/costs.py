@@ -40,7 +40,7 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
         if not cost or not is_whole_file([entry.run for entry in part]):
             continue
         problems = sum(entry.run.n for entry in part)
-        answers = sum(num_answers(entry.run) for entry in part)
+        answers = num_answers(first.run)
         memory = cost.get("peak_memory_bytes")
         fired, flips = fired_rates(first.run)
         rows.append(
@@ -106,15 +106,17 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
 
 
 def num_answers(run: Run) -> int:
-    """Responses that the harness asked for: each document as often as the task repeats it."""
-    counts = (part_of(run.results["n-samples"], task).get("effective", 0) for task in run.tasks)
-    return sum(int(n) * repeats for n, repeats in zip(counts, run.repeats, strict=True))
+    """Responses in a run's results file: each document of all its tasks as often as its task repeats it."""
+    return sum(n * repeats for n, repeats in evaluated(run).values())
 
 
 def _num_correct_answers(run: Run) -> float:
     """Correct responses; of scores of all responses together (`maj@k`, `pass@k`) correct documents."""
-    share = 1.0 if "@" in run.metric or not run.n else num_answers(run) / run.n
-    return share * run.num_correct
+    if "@" in run.metric or not run.n:
+        return run.num_correct
+    counts = evaluated(run)
+    answers = sum(n * repeats for n, repeats in (counts[task] for task in run.tasks))
+    return answers / run.n * run.num_correct
 
 
 def _sources(runs: Sequence[Run]) -> set[Path]:
@@ -126,11 +128,11 @@ def is_whole_file(runs: Sequence[Run]) -> bool:
     return {task for run in runs for task in run.tasks} == set(evaluated(runs[0]))
 
 
-def evaluated(run: Run) -> dict[str, tuple[int, object]]:
+def evaluated(run: Run) -> dict[str, tuple[int, int]]:
     """Task -> its documents and repeats, for all tasks of a run's results file: what its telemetry counts."""
     counts = run.results["n-samples"]
     return {
-        task: (int(part_of(counts, task).get("effective", 0)), config.get("repeats") or 1)
+        task: (int(part_of(counts, task).get("effective", 0)), int(config.get("repeats") or 1))
         for task, config in run.results["configs"].items()
     }
 

@@ -331,8 +331,12 @@ def write_label_set(work: CollectionFolder, problems: Sequence[Problem], manifes
 def _row(problem: Problem, rollout: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Any]:
     """A trajectory with candidates at every step."""
     steps = len(rollout["output_ids"])
-    # Copies, since a view would keep all 64 candidates of every step of the set in memory.
-    likely = {name: rollout[name][:, :NUM_CANDIDATES].clone() for name in ("top_ids", "top_log_probs")}
+
+    def leading(name: str, count: int) -> np.ndarray:
+        """A copy: a view would keep all 64 likely tokens of every step of the set in memory."""
+        columns: np.ndarray = rollout[name][:, :count].clone().numpy()
+        return columns
+
     return {
         "problem_id": problem.problem_id,
         "question_hash": problem.question_hash,
@@ -342,10 +346,10 @@ def _row(problem: Problem, rollout: dict[str, Tensor], labels: dict[str, Tensor]
         "entropy": rollout["entropy"].numpy(),
         "entropy64": rollout["entropy64"].numpy(),
         "margin": rollout["margin"].numpy(),
-        "top_log_probs": rollout["top_log_probs"][:, :NUM_ROUTER_LOG_PROBS].clone().numpy(),
+        "top_log_probs": leading("top_log_probs", NUM_ROUTER_LOG_PROBS),
         "kept": np.arange(steps, dtype=np.int32),
-        "candidates": likely["top_ids"].numpy(),
-        "student_log_probs": likely["top_log_probs"].numpy(),
+        "candidates": leading("top_ids", NUM_CANDIDATES),
+        "student_log_probs": leading("top_log_probs", NUM_CANDIDATES),
         "teacher_mass": labels["teacher_log_probs"].exp().sum(-1).numpy(),
         **{name: labels[name].numpy() for name in labels},
     }
