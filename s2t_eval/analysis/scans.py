@@ -12,7 +12,7 @@ from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import accuracy
 from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.costs import num_answers
-from s2t_eval.report.figures import Plot, canvas, colour
+from s2t_eval.report.figures import Plot, canvas, colour, interval_arms
 from s2t_eval.statistics import holm, wilson
 
 ACCURACY = ("accuracy", "low", "high")
@@ -130,9 +130,8 @@ def _lines(
         fixed = f"K {first['k']:g}" if axis == "tau" else f"tau {100 * first['tau']:g} %"
         shade, mark = colour(str(first["method_key"])), next(marks)
         label = f"{first['method']}, {first['trigger']}, {fixed}"
-        # Where a bootstrap's samples are all alike, rounding puts its bounds beside the value.
-        error = [(value - low).clip(lower=0), (high - value).clip(lower=0)]
-        ax.errorbar(x, value, yerr=error, fmt=f"{mark}-", color=shade, capsize=2, label=label)
+        arms = interval_arms(value, low, high)
+        ax.errorbar(x, value, yerr=arms, fmt=f"{mark}-", color=shade, capsize=2, label=label)
     ax.set_xscale("log", base=2 if axis == "k" else 10)
     if axis == "k":
         ticks = sorted(data["k"].unique())
@@ -182,8 +181,8 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
     data["p_holm"] = holm(data["p"].tolist())
     with canvas(6.0, 1.2 + 0.45 * len(data)) as (figure, [ax]):
         for at, row in enumerate(data.itertuples(index=False)):
-            error = [[row.delta - row.low], [row.high - row.delta]]
-            ax.errorbar(row.delta, at, xerr=error, fmt="o", color=colour("takeover"), capsize=2)
+            arms = interval_arms(row.delta, row.low, row.high)
+            ax.errorbar(row.delta, at, xerr=arms, fmt="o", color=colour("takeover"), capsize=2)
             text = f"{row.delta:+.1f} (won {row.won}, lost {row.lost})"
             ax.annotate(text, (row.delta, at), (0, 6), textcoords="offset points", ha="center", fontsize=8)
         labels = [f"{r.benchmark}\n{r.trigger}, tau {100 * r.tau:g} %" for r in data.itertuples(index=False)]

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.compare import paired_scores
-from s2t_eval.report.figures import Plot, canvas
+from s2t_eval.report.figures import Plot, canvas, interval_arms
 from s2t_eval.statistics import share_of_gain
 
 SIGNALS = ("entropy", "entropy64", "margin", "router", "line_entropy", "position")
@@ -88,8 +88,8 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
     data = pd.DataFrame(rows, columns=names)
     with canvas(6.2, 1.2 + 0.4 * len(data)) as (figure, [ax]):
         for at, row in enumerate(data.itertuples(index=False)):
-            error = [[row.share - row.low], [row.high - row.share]]
-            ax.errorbar(row.share, at, xerr=error, fmt="o", color="#d1495b", capsize=2)
+            arms = interval_arms(row.share, row.low, row.high)
+            ax.errorbar(row.share, at, xerr=arms, fmt="o", color="#d1495b", capsize=2)
             ax.annotate(
                 f"{row.share:.0f} %", (row.share, at), (0, 5), textcoords="offset points", ha="center"
             )

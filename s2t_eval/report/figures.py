@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -161,11 +162,20 @@ def accuracy_plot(entries: Sequence[Entry]) -> Plot:
     return Plot("accuracy", f"Accuracy by method, with 95 % intervals ({kind})", data, figure)
 
 
+def interval_arms(value: Any, low: Any, high: Any) -> np.ndarray:
+    """How far intervals reach below and above their values, [2, values], as `errorbar` takes it.
+
+    No arm is negative: rounding puts some bounds beside their value, as Wilson's of 0 out of 3 and those of a
+    bootstrap whose samples are all alike.
+    """
+    return np.maximum(0.0, [value - low, high - value]).reshape(2, -1)
+
+
 def _dots(ax: Axes, part: pd.DataFrame) -> None:
     for at, row in enumerate(part.itertuples(index=False)):
         shade = "black" if row.method_key == "teacher" else colour(str(row.method_key))
-        error = [[row.value - row.low], [row.high - row.value]]
-        ax.errorbar(row.value, at, xerr=error, fmt="o", color=shade, capsize=2, markersize=5)
+        arms = interval_arms(row.value, row.low, row.high)
+        ax.errorbar(row.value, at, xerr=arms, fmt="o", color=shade, capsize=2, markersize=5)
         ax.annotate(f"{row.value:.1f}", (row.value, at), (0, 5), textcoords="offset points", ha="center")
     greedy = part.loc[part["method_key"] == "greedy", "value"]
     if len(greedy):

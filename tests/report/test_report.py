@@ -21,7 +21,7 @@ from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.costs import costs
 from s2t_eval.report.efficiency_table import efficiency_table
-from s2t_eval.report.figures import accuracy_plot, pareto_plot, spread
+from s2t_eval.report.figures import accuracy_plot, canvas, interval_arms, pareto_plot, spread
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.main_table import main_table
 from s2t_eval.report.published import published, published_size, quantities, sources
@@ -31,6 +31,7 @@ from s2t_eval.report.seeds_table import seeds_table
 from s2t_eval.report.table import Block, Cell, Table, tex
 from s2t_eval.report.traces import pieces, read_trace
 from s2t_eval.report.write import Options, make_tables
+from s2t_eval.statistics import wilson
 from tests.harness_helpers import tokenizer
 from tests.report_helpers import BASELINES, EMBEDDED, REAL, edited
 
@@ -206,6 +207,17 @@ def test_figures_come_with_their_numbers_and_twice_the_same(runs: list[Run], tmp
     assert edge is not None
     on_edge = edge.data[edge.data["is_on_edge"]].sort_values("cost")
     assert on_edge["accuracy"].groupby(on_edge["student"]).apply(lambda a: a.is_monotonic_increasing).all()
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 3), (0, 6), (10, 10), (2, 5)])
+def test_intervals_of_none_right_and_all_right_are_drawn(right: int, n: int) -> None:
+    """Wilson's lower bound of 0 out of 3 is above 0 by rounding, which ended reports of short trials."""
+    low, high = wilson(right, n)
+    arms = interval_arms(right / n, low, high)
+    assert arms.shape == (2, 1) and (arms >= 0).all()
+    assert arms[:, 0] == pytest.approx([right / n - low, high - right / n], abs=1e-12)
+    with canvas(2, 2) as (_, [ax]):
+        ax.errorbar(right / n, 0, xerr=arms)
 
 
 def test_labels_stand_beside_the_figure_without_overlap(runs: list[Run]) -> None:
