@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.models.loading import load_model
 
 
@@ -29,7 +30,8 @@ class Rescorer:
         last = max(t for t, _ in wanted)
         ids = torch.tensor([[*prompt, *output[:last]]], device=self.device)
         at = torch.tensor([len(prompt) + t - 1 for t, _ in wanted], device=self.device)
-        logits = self.model(ids, logits_to_keep=at).logits[0].float()
+        with without_cudnn_attention():
+            logits = self.model(ids, logits_to_keep=at).logits[0].float()
         tokens = torch.tensor([token for _, token in wanted], device=self.device)
         chosen = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
         return [float(p) for p in chosen.exp()]

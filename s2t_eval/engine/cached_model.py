@@ -24,6 +24,7 @@ from s2t_eval.engine.step_graphs import StepGraphs, can_record, should_record
 from s2t_eval.engine.step_positions import StepPositions
 from s2t_eval.engine.support import UnsupportedModelError, check_supported, require_length
 from s2t_eval.engine.transfer import to_device
+from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.models.cpu_linear import Packed as PackedWeights
 from s2t_eval.models.cpu_linear import fast_products, pack, worthwhile
 from s2t_eval.models.lm_head import Best, LMHead, input_device
@@ -228,7 +229,8 @@ class CachedModel:
         self.counters.tokens += len(packed.ids)
         if self._merge_segments:
             packed = replace(packed, segments=merged(packed.segments))
-        return self._pass(packed, positions, embeds)
+        with without_cudnn_attention():  # not within `_pass`: recorded steps have few shapes
+            return self._pass(packed, positions, embeds)
 
     def _pass(self, packed: Packed, positions: Tensor, embeds: Tensor | None = None) -> Tensor:
         """`forward` without its counts."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -60,24 +59,15 @@ class PrefixCache:
             capacity: slots of a cache row.
         """
         plan = PrefillPlan([], [], [], [], [])
-        cached_texts: list[np.ndarray] = []
-
-        @functools.cache
-        def array_of(i: int) -> np.ndarray:
-            return np.asarray(texts[i])
-
         for i in waiting:
-            own = self.tokens[rows[i]]
-            if len(own) > len(texts[i]) - MIN_SHARED and list(texts[i][: len(own)]) == own:
+            own, text = self.tokens[rows[i]], texts[i]
+            if len(own) > len(text) - MIN_SHARED and list(text[: len(own)]) == own:
                 # No other text can share so much more with it that a copy would pay.
                 plan.now.append(i)
-                plan.cached.append(min(len(own), len(texts[i]) - 1))
+                plan.cached.append(min(len(own), len(text) - 1))
                 continue
-            cached_texts = cached_texts or [np.asarray(tokens) for tokens in self.tokens]
-            text = array_of(i)
-            donor, length = self._donor(text, cached_texts, rows[i])
-            soon = max((common_prefix(text, array_of(j)) for j in plan.now), default=0)
-            if soon >= length + MIN_SHARED:
+            donor, length = self._donor(text, rows[i])
+            if _longest(text, [texts[j] for j in plan.now], length + MIN_SHARED) is not None:
                 plan.postponed.append(i)
                 continue
             length = min(length, len(text) - 1)
@@ -89,20 +79,35 @@ class PrefixCache:
                 plan.target.append(slots + rows[i] * capacity)
         return plan
 
-    def _donor(self, text: np.ndarray, cached_texts: Sequence[np.ndarray], row: int) -> tuple[int, int]:
+    def _donor(self, text: Sequence[int], row: int) -> tuple[int, int]:
         """The row to copy from and the shared length; another row only for `MIN_SHARED` more tokens."""
-        own = common_prefix(text, cached_texts[row])
-        donor, length = max(
-            ((other, common_prefix(text, tokens)) for other, tokens in enumerate(cached_texts)),
-            key=lambda candidate: candidate[1],
-        )
-        return (row, own) if length < own + MIN_SHARED else (donor, length)
+        own = common_prefix(text, self.tokens[row])
+        return _longest(text, self.tokens, own + MIN_SHARED) or (row, own)
 
 
-def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
+def _longest(text: Sequence[int], others: Sequence[Sequence[int]], least: int) -> tuple[int, int] | None:
+    """The other text that shares the longest prefix with a text, and its length; None below `least` tokens.
+
+    Few have the text's token where the shared prefix has to reach at least, and only these are compared: a
+    teacher that catches up asks this for every row that fires, of every other row.
+    """
+    at = least - 1
+    if at >= len(text):
+        return None
+    token = text[at]
+    lengths = (
+        (i, common_prefix(text, other))
+        for i, other in enumerate(others)
+        if len(other) > at and other[at] == token
+    )
+    i, length = max(lengths, key=lambda found: found[1], default=(0, 0))
+    return (i, length) if length >= least else None
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """Number of leading tokens that two texts share."""
     n = min(len(a), len(b))
-    differs = np.nonzero(a[:n] != b[:n])[0]
+    differs = np.nonzero(np.asarray(a[:n]) != np.asarray(b[:n]))[0]
     return int(differs[0]) if len(differs) else n
 
 
@@ -113,5 +118,5 @@ def cached_prefix(text: Sequence[int], tokens: Sequence[int]) -> int:
     """
     length = min(len(text), len(tokens))
     if list(text[:length]) != list(tokens[:length]):  # as a rule they agree, and lists are compared quickly
-        length = common_prefix(np.asarray(text), np.asarray(tokens))
+        length = common_prefix(text, tokens)
     return min(length, len(text) - 1)

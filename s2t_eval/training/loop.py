@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from s2t_eval.training.attention import without_cudnn_attention
+from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.training.averaging import average_parameters
 from s2t_eval.training.checkpoints import Checkpoints, Progress, TrainingError
 from s2t_eval.training.settings import LoopSettings as LoopSettings
@@ -173,13 +173,13 @@ class Loop(Generic[ItemT]):
         if self.settings.log_with:
             self.accelerator.init_trackers("s2t-eval")
         resumed = self.checkpoints.resume()
-        if resumed is None:
-            self._evaluate([])
-        else:
-            self.progress = resumed
         with without_cudnn_attention():
+            if resumed is None:
+                self._evaluate([])
+            else:
+                self.progress = resumed
             stopped_early = self._train()
-        self._evaluate_average()
+            self._evaluate_average()
         self.checkpoints.load_best()
         if self.settings.log_with:
             self.accelerator.end_training()

@@ -120,3 +120,31 @@ def test_a_cpu_computes_separate_rows_and_a_gpu_merges_them() -> None:
     student = ModelRunner(tiny_model("llama", 0), merge_segments=True)
     expected = [generate_greedy(tiny_model("llama", 0), request) for request in long]
     assert outputs(sorted(Decoder(student, greedy(), rows=2).run(long), key=lambda r: r.index)) == expected
+
+
+def test_passes_leave_out_an_attention_kernel_that_plans_every_shape_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A row that fired took an H100 half a second: its pass had lengths that cuDNN had not seen before."""
+    allowed = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def watch(*args: Any, **kwargs: Any) -> torch.Tensor:
+        allowed.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return attend(*args, **kwargs)
+
+    runner = ModelRunner(tiny_model("llama", 0))
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    try:
+        with torch.inference_mode():
+            runner.allocate(len(SIZES), 40, 4)
+            monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watch)
+            runner.prefill(range(len(SIZES)), texts())
+            runner.extend([0, 2], [[3], [4, 5, 6]])
+            runner.append([5] * len(SIZES))
+        assert torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+    assert len(allowed) > 4
+    assert not any(allowed)
