@@ -104,7 +104,7 @@ def _longest(text: Sequence[int], others: Sequence[Sequence[int]], least: int) -
     return (i, length) if length >= least else None
 
 
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix(a: Sequence[int] | np.ndarray, b: Sequence[int] | np.ndarray) -> int:
     """Number of leading tokens that two texts share."""
     n = min(len(a), len(b))
     differs = np.nonzero(np.asarray(a[:n]) != np.asarray(b[:n]))[0]

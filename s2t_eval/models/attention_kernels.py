@@ -14,8 +14,8 @@ def without_cudnn_attention() -> Iterator[None]:
 
     It makes a plan for every new shape (0.44 s on a B200 with torch 2.11, FunASR issue 3704), and a pass over
     rows of different lengths nearly always has a new one. With a mask, and a length that is 64 above a
-    multiple of 128, its backward pass gives NaN gradients of queries whose scores are all very negative, on an H100
-    (pytorch issue 196678). The 0.5B models of Qwen 2.5 have such heads.
+    multiple of 128, its backward pass gives NaN gradients of queries whose scores are all very negative,
+    on an H100 (pytorch issue 196678). The 0.5B models of Qwen 2.5 have such heads.
     """
     was_enabled = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(False)
