@@ -112,7 +112,7 @@ def _with_every_step(data: pd.DataFrame) -> pd.DataFrame:
 
 def _is_control(entry: Entry, student: str, benchmark: str) -> bool:
     here = (entry.student, entry.benchmark.title) == (student, benchmark)
-    return here and entry.run.method.key == "greedy" and not entry.is_teacher
+    return here and entry.is_control
 
 
 def _lines(

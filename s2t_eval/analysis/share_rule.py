@@ -96,12 +96,13 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         settings = entry.run.settings
         if not entry.run.method.selects_locally or settings.tau is None or entry.run.documents is None:
             continue
-        weights = (settings.proposal_weight or 0.0, settings.adapter_scale or 1.0)
+        scale = 1.0 if settings.adapter_scale is None else settings.adapter_scale
+        weights = (settings.proposal_weight or 0.0, scale)
         wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer, *weights)
         known = table[(table[KEYS] == list(wanted)).all(axis=1)]
         column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
         full = [e for e in column if e.run.method.key == "s2t" and _is_same_rule(e, entry)]
-        base = [e for e in column if e.run.method.key == "greedy" and not e.is_teacher]
+        base = [e for e in column if e.is_control]
         if not len(known) or not full or not base:
             continue
         scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base[0].run])

@@ -73,7 +73,7 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
             continue
         column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
         full = [e for e in column if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
-        base = [e for e in column if e.run.method.key == "greedy" and not e.is_teacher]
+        base = [e for e in column if e.is_control]
         if not full or not base:
             continue
         scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base[0].run])

@@ -22,7 +22,7 @@ from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.method_table import TEACHER_SCORES
-from s2t_eval.report.blocks import Entry, arrange
+from s2t_eval.report.blocks import Entry, arrange, has_adapter
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import Plot, pareto_plot
 from s2t_eval.report.json_files import ResultsError
@@ -125,6 +125,11 @@ def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tupl
             raise ResultsError(
                 f"{trace.path}: its run is not among the results, so its answers and its student "
                 "are unknown; give its output folder with --results"
+            )
+        if has_adapter(run):
+            raise ResultsError(
+                f"{trace.path}: its student has an adapter (peft=), which is not loaded here; merge it into "
+                "a folder, evaluate that and give its trace"
             )
         control_scores = scores_by_position(greedy_control(run, runs))
         if run.model not in models:

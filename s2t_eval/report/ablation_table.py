@@ -39,7 +39,7 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
     for student, benchmark in dict.fromkeys((e.student, e.benchmark) for e in entries):
         part = [e for e in entries if (e.student, e.benchmark) == (student, benchmark)]
         part = [e for e in part if e.run.documents is not None]
-        control = next((e for e in part if e.run.method.key == "greedy" and not e.is_teacher), None)
+        control = next((e for e in part if e.is_control), None)
         others = [e for e in part if e is not control]
         if control is None or not others:
             continue

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from s2t_eval.method_table import METHODS
 from s2t_eval.report.benchmarks import BENCHMARKS, Benchmark, benchmark_of
 from s2t_eval.report.comparable import require_comparable
+from s2t_eval.report.computed import model_arguments
 from s2t_eval.report.run import Run
 from s2t_eval.report.table import plain
 
 TEACHER_ALONE = "Teacher alone"
+DISTILLED = ("distil", "rlkd")
+"""Methods whose adapter is what they are, not part of their student."""
 
 
 def is_teacher_alone(label: str) -> bool:
@@ -21,17 +24,30 @@ def is_teacher_alone(label: str) -> bool:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run with its place in the tables: the block of its student, its row's label, its column."""
+    """A run with its place in the tables: the block of its student, its row's label, its column.
+
+    Args:
+        student, label, benchmark: block, row and column.
+        run: the run.
+        is_adapted: whether the block is of a student with an adapter of its own (`peft=`).
+    """
 
     student: str
     label: str
     benchmark: Benchmark
     run: Run
+    is_adapted: bool = False
 
     @property
     def is_teacher(self) -> bool:
         """Whether it is the teacher decoding alone, which is a bound rather than a method."""
         return is_teacher_alone(self.label)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is greedy decoding of its block's student."""
+        own = "tuned" if self.is_adapted else "greedy"
+        return self.run.method.key == own and not self.is_teacher
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -54,7 +70,9 @@ def arrange(
 ) -> list[Entry]:
     """Runs in the order of the table; greedy decoding of other runs' teacher becomes "Teacher alone".
 
-    It stands in the block of each of its students, and as a student in its own where it has other runs.
+    It stands in the block of each of its students, and as a student in its own where it has other runs. A
+    student with an adapter (`peft=`) under another method than greedy decoding is a student of its own, and
+    greedy decoding of it, a row of the plain student, stands there too.
 
     Args:
         runs: at least one.
@@ -69,11 +87,17 @@ def arrange(
     for run in runs:
         teacher = run.backend_info.get("teacher")
         if teacher is not None:
-            students.setdefault(teacher, {})[names.get(run.model, short_name(run.model))] = None
+            students.setdefault(teacher, {})[_student_of(run, names)] = None
+    adapted = [run for run in runs if has_adapter(run) and run.method.key != "tuned"]
+    adapted_blocks = {_student_of(run, names) for run in adapted}
     entries = []
     for run in runs:
-        own = (names.get(run.model, short_name(run.model)), run.label)
+        own = (_student_of(run, names), run.label)
         places = [own]
+        if run.method.key == "tuned":
+            same = [other for other in adapted if _names_of(other) == _names_of(run)]
+            blocks = dict.fromkeys(_student_of(other, names) for other in same if is_same_student(run, other))
+            places += [(block, run.label) for block in blocks]
         taught = students.get(str(run.backend_info.get("student")), {})
         if run.method.key == "greedy" and taught:
             others = [student for student in taught if student != own[0]]
@@ -82,7 +106,8 @@ def arrange(
             places = places or [(own[0], TEACHER_ALONE)]
         # Names of models and folders may contain line breaks; cells of a table may not.
         entries += [
-            Entry(plain(student), plain(label), benchmark_of(run.task), run) for student, label in places
+            Entry(plain(student), plain(label), benchmark_of(run.task), run, student in adapted_blocks)
+            for student, label in places
         ]
     entries = _with_names(entries)
     columns = {entry.benchmark for entry in entries}
@@ -91,6 +116,30 @@ def arrange(
             [e.run for e in entries if e.benchmark == benchmark], benchmark.title, other_limits=other_limits
         )
     return sorted(entries, key=lambda e: (e.student, e.order, column_order(e.benchmark)))
+
+
+def has_adapter(run: Run) -> bool:
+    """Whether the student of a run has an adapter of its own; a method's distilled one is none."""
+    return bool(_names_of(run)[1]) and run.method.key not in DISTILLED
+
+
+def is_same_student(run: Run, other: Run) -> bool:
+    """Whether two runs' students have one fingerprint, as far as their results have one."""
+    prints = [one.backend_info.get("student") for one in (run, other)]
+    return None in prints or prints[0] == prints[1]
+
+
+def _names_of(run: Run) -> tuple[str, str]:
+    """The names of a student and of its adapter."""
+    return run.model, str(model_arguments(run.results["config"]).get("peft") or "")
+
+
+def _student_of(run: Run, names: Mapping[str, str]) -> str:
+    """The block of a run: its student, with its adapter under other methods than greedy decoding."""
+    model, adapter = _names_of(run)
+    student = names.get(model, short_name(model))
+    is_own = has_adapter(run) and run.method.key != "tuned"
+    return f"{student} with {short_name(adapter)}" if is_own else student
 
 
 def _with_names(entries: Sequence[Entry]) -> list[Entry]:

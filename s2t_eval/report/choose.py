@@ -22,7 +22,11 @@ from s2t_eval.methods.selector_folder import (
 )
 from s2t_eval.report.benchmarks import DEV
 from s2t_eval.report.comparable import require_comparable
+from s2t_eval.report.computed import model_arguments
 from s2t_eval.report.run import Run
+
+NOT_IN_A_DEFAULT = ("calibration", "router", "threshold", "warmup_tokens")
+"""Arguments of a run that move its threshold or its steps away from the selector's own."""
 
 
 class Chosen(NamedTuple):
@@ -74,7 +78,8 @@ def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Ch
     if proposer == "base":
         info = replace(info, proposal_weight=best.settings.proposal_weight or 0.0)
     else:
-        info = replace(info, adapter_scale=best.settings.adapter_scale or 1.0)
+        scale = best.settings.adapter_scale
+        info = replace(info, adapter_scale=1.0 if scale is None else scale)
     return Chosen(ranked, replace(info, defaults={**info.defaults, proposer: chosen}))
 
 
@@ -93,3 +98,30 @@ def _require_usable(run: Run, info: SelectorInfo) -> None:
         )
     if settings.top_k != info.top_k:
         raise SelectorError(f"{run.source}: it ran with K {settings.top_k}, the selector's is {info.top_k}")
+    _require_reproducible(run, info)
+
+
+def _require_reproducible(run: Run, info: SelectorInfo) -> None:
+    """Raise `SelectorError` unless the selector's own thresholds and settings give what the run measured."""
+    settings = run.settings
+    arguments = model_arguments(run.results["config"])
+    other = [name for name in NOT_IN_A_DEFAULT if arguments.get(name)]
+    if settings.proposer == "base" and settings.adapter_scale not in (None, 1.0):
+        other.append("adapter_scale")
+    if other:
+        raise SelectorError(
+            f"{run.source}: {run.label} cannot become a default: it ran with {', '.join(other)}, which a "
+            "default does not have; evaluate without, with the selector's own thresholds"
+        )
+    if settings.trigger == "always":
+        return
+    thresholds = info.thresholds.get(settings.proposer or "", {})
+    rates = [
+        rate for key, known in thresholds.items() if key.split(":")[0] == settings.trigger for rate in known
+    ]
+    if not any(math.isclose(float(rate), settings.tau or 0.0) for rate in rates):
+        raise SelectorError(
+            f"{run.source}: {run.label} cannot become a default: the selector has no threshold of "
+            f"{settings.trigger} at that rate under proposer={settings.proposer} (it has "
+            f"{', '.join(rates) or 'none'})"
+        )

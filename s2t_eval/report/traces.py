@@ -9,6 +9,8 @@ from typing import Any
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.method_table import TEACHER_SCORES
+from s2t_eval.report.blocks import has_adapter, is_same_student
+from s2t_eval.report.computed import model_arguments
 from s2t_eval.report.documents import same_scores
 from s2t_eval.report.json_files import ResultsError, read_json_lines
 from s2t_eval.report.run import Run
@@ -47,18 +49,31 @@ def read_trace(path: Path) -> Trace:
 
 
 def run_of_trace(trace: Trace, runs: Sequence[Run]) -> Run | None:
-    """The run that wrote the trace: the one whose arguments name the file, else the one of its settings."""
+    """The run that wrote the trace: of those with its settings the one whose arguments name the file.
+
+    Files of several folders often have one name, so it counts only where one run has it; None where several
+    runs could have written the trace.
+    """
     first = trace.records[0]
     candidates = [run for run in runs if (run.method.key, run.task) == (trace.method, first["task"])]
-    for run in candidates:
-        arguments = run.results["config"].get("model_args")
-        named = arguments.get("trace") if isinstance(arguments, dict) else None
-        if named and Path(str(named)).name == trace.path.name:
-            return run
     if first.get("trigger") not in (None, "never"):
         wanted = (first["trigger"], float(first["threshold"]))
         candidates = [run for run in candidates if (run.settings.trigger, run.settings.threshold) == wanted]
+    named = [(run, _trace_of(run)) for run in candidates]
+    for is_same in (
+        lambda path: path.absolute() == trace.path.absolute(),
+        lambda path: path.name == trace.path.name,
+    ):
+        writers = [run for run, path in named if path is not None and is_same(path)]
+        if writers:
+            return writers[0] if len(writers) == 1 else None
     return candidates[0] if len(candidates) == 1 else None
+
+
+def _trace_of(run: Run) -> Path | None:
+    """The file that a run's trace was written to, as its arguments name it."""
+    named = model_arguments(run.results["config"]).get("trace")
+    return Path(str(named)) if named else None
 
 
 def by_task(trace: Trace) -> list[Trace]:
@@ -79,9 +94,11 @@ def scores_by_position(run: Run | None) -> dict[int, float]:
 
 
 def greedy_control(run: Run, runs: Sequence[Run]) -> Run | None:
-    """Greedy decoding of the same model on the same task."""
-    wanted = ("greedy", run.model, run.task)
-    return next((other for other in runs if (other.method.key, other.model, other.task) == wanted), None)
+    """Greedy decoding of the same model, with the same adapter if it has one, on the same task."""
+    method = "tuned" if has_adapter(run) else "greedy"
+    wanted = (method, run.model, run.task)
+    same = [other for other in runs if (other.method.key, other.model, other.task) == wanted]
+    return next((other for other in same if is_same_student(run, other)), None)
 
 
 def load_decode(model: str) -> Decode:

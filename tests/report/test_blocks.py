@@ -19,7 +19,7 @@ from s2t_eval.report.main_table import main_table
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.submission import Claim, require_whole
-from s2t_eval.report.traces import Trace, by_task, scores_by_position
+from s2t_eval.report.traces import Trace, by_task, greedy_control, run_of_trace, scores_by_position
 from tests.report_helpers import BASELINES, EMBEDDED, edited
 
 SMALL = ("greedy", "s2t_kl_tau5", "teacher")
@@ -162,3 +162,62 @@ def test_scores_of_a_trace_are_found_by_position_and_task() -> None:
         Path("t"), [{"task": "a", "doc_id": 0}, {"task": "b", "doc_id": 0}, {"task": "a", "doc_id": 1}]
     )
     assert [len(part.records) for part in by_task(trace)] == [2, 1]
+
+
+def test_a_student_with_an_adapter_is_a_student_of_its_own(tmp_path: Path) -> None:
+    """Its methods stood in the plain student's block, with gains over the plain student's greedy decoding."""
+
+    def adapted(name: str, new: str) -> Path:
+        def change(content: dict[str, Any]) -> None:
+            content["config"]["model_args"]["peft"] = "made/my-adapter"
+            content["config"]["s2t_eval"]["student"] = "c" * 16
+
+        return edited(EMBEDDED / f"{name}.json", tmp_path / f"{new}.json", change)
+
+    files = [EMBEDDED / f"{name}.json" for name in SMALL]
+    files += [adapted("greedy", "tuned"), adapted("s2t_entropy64_tau5", "tuned_s2t")]
+    runs = read_runs(files)
+    entries = arrange(runs)
+    own = [e for e in entries if e.student == "embedded/student with made/my-adapter"]
+    assert [e.run.method.key for e in own if not e.is_teacher] == ["tuned", "s2t"]
+    assert [e.is_control for e in own] == [True, False, False]
+    plain = [e for e in entries if e.student == "embedded/student"]
+    assert [e.run.method.key for e in plain if e.is_control] == ["greedy"]
+    assert sorted(e.label for e in plain) == [
+        "Greedy",
+        "S2T (teacher), kl, tau 5 %, K 8",
+        "Teacher alone",
+        "Tuned",
+    ]
+    table = ablation_table(entries)
+    assert table is not None
+    gains = table.data.set_index(["student", "method"])["delta"]
+    gain, _ = gains["embedded/student with made/my-adapter"]
+    assert gain > 0 and "S2T (teacher), entropy64, tau 5 %, K 8" not in gains["embedded/student"]
+    by_name = {run.name: run for run in runs}
+    assert greedy_control(by_name["tuned_s2t"], runs) is by_name["tuned"]
+    assert greedy_control(by_name["s2t_kl_tau5"], runs) is by_name["greedy"]
+    assert greedy_control(by_name["tuned_s2t"], [by_name["greedy"]]) is None
+
+
+def test_a_trace_belongs_to_the_run_that_wrote_it(tmp_path: Path) -> None:
+    """Of two runs whose traces had one name in two folders the first one gave its scores to both."""
+
+    def traced(folder: str, threshold: float, top_k: int = 8) -> Path:
+        def change(content: dict[str, Any]) -> None:
+            content["config"]["model_args"]["trace"] = str(tmp_path / folder / "trace.jsonl")
+            content["config"]["s2t_eval"]["policy"] |= {"threshold": threshold, "top_k": top_k}
+
+        return edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / folder / "s2t.json", change)
+
+    runs = read_runs([traced("a", 1.0), traced("b", 2.0), traced("c", 2.0, 4)])
+    settings = {"task": runs[0].task, "method": "s2t", "trigger": "kl", "doc_id": 0}
+
+    def found(path: Path, threshold: float) -> Run | None:
+        return run_of_trace(Trace(path, [{**settings, "threshold": threshold}]), runs)
+
+    assert found(tmp_path / "b" / "trace.jsonl", 2.0) is runs[1]
+    assert found(tmp_path / "c" / "trace.jsonl", 2.0) is runs[2]
+    assert found(Path("moved/trace.jsonl"), 1.0) is runs[0]
+    assert found(Path("moved/trace.jsonl"), 2.0) is None  # either of two could have written it
+    assert found(Path("other.jsonl"), 3.0) is None

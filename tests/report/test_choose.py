@@ -119,6 +119,10 @@ def test_the_most_right_answers_become_the_default(
         (lambda c: c["config"]["s2t_eval"].update(tau=None), "cannot become a default"),
         (lambda c: c["config"]["s2t_eval"]["policy"].update(top_k=4), "ran with K 4, the selector's is 8"),
         (lambda c: c["configs"][DEV_TASK]["generation_kwargs"].update(max_gen_toks=7), "decoding limits"),
+        (lambda c: c["config"]["model_args"].update(calibration="c.json"), "it ran with calibration, which"),
+        (lambda c: c["config"]["model_args"].update(warmup_tokens=3), "it ran with warmup_tokens, which"),
+        (lambda c: c["config"]["s2t_eval"].update(adapter_scale=0.5), "it ran with adapter_scale, which"),
+        (lambda c: c["config"]["s2t_eval"].update(tau=0.03), "has no threshold of router at that rate"),
     ],
 )
 def test_what_cannot_be_chosen_from(
