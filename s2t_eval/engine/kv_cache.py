@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -109,8 +110,12 @@ class KVCache:
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copy slots between flat indices, both [tokens]; all sources are read before any is written."""
 
+        @functools.cache
+        def places(device: torch.device) -> tuple[Tensor, Tensor]:
+            return to_device(source, device), to_device(target, device)
+
         def copy(states: Tensor) -> Tensor:
-            src, dst = (to_device(index, states.device) for index in (source, target))
+            src, dst = places(states.device)
             return states.index_copy_(0, dst, states.index_select(0, src))
 
         self._mapped(copy)

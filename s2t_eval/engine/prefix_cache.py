@@ -88,17 +88,17 @@ class PrefixCache:
 def _longest(text: Sequence[int], others: Sequence[Sequence[int]], least: int) -> tuple[int, int] | None:
     """The other text that shares the longest prefix with a text, and its length; None below `least` tokens.
 
-    Few have the text's token where the shared prefix has to reach at least, and only these are compared: a
-    teacher that catches up asks this for every row that fires, of every other row.
+    Few have the text's tokens as far as the shared prefix has to reach at least, and only these are compared.
+    A teacher that catches up asks this for every row that fires, of every other row.
     """
     at = least - 1
     if at >= len(text):
         return None
-    token = text[at]
+    token, head = text[at], list(text[:least])
     lengths = (
         (i, common_prefix(text, other))
         for i, other in enumerate(others)
-        if len(other) > at and other[at] == token
+        if len(other) > at and other[at] == token and list(other[:least]) == head
     )
     i, length = max(lengths, key=lambda found: found[1], default=(0, 0))
     return (i, length) if length >= least else None

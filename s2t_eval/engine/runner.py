@@ -139,6 +139,8 @@ class ModelRunner(CachedModel):
             Hidden states [len(tokens[i]), hidden] of each row.
         """
         sizes = [len(new) for new in tokens]
+        if rows and set(sizes) == {1} and list(rows) == list(range(len(rows))):  # a GPU replays it
+            return list(self.append([token for [token] in tokens]).split(1))
         states = [torch.empty(0)] * len(rows)
         filled = [i for i, size in enumerate(sizes) if size]
         for part in batches(filled, sizes, self._pass_tokens):

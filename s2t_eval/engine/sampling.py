@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from s2t_eval.selection.top_tokens import top_tokens
+
 COLDEST = 1e-30
 """Temperatures below this draw as this one does. Logits divided by it are still finite in float32, and any
 two that differ are so far apart that the most likely token has all the probability."""
@@ -56,8 +58,8 @@ def sample(logits: Tensor, sampling: Sampling, uniform: Sequence[float]) -> Tens
         Token ids [batch].
     """
     size = min(sampling.top_k or logits.shape[-1], logits.shape[-1])
-    top, ids = (logits / max(sampling.temperature, COLDEST)).topk(size, dim=-1)
-    probs = top.softmax(-1)
+    top, ids = top_tokens(logits, size)
+    probs = (top / max(sampling.temperature, COLDEST)).softmax(-1)
     before = probs.cumsum(-1) - probs
     # The first token always stays, also where top_p is 0 in float32.
     probs = probs.masked_fill((before >= sampling.top_p) & (before > 0), 0.0)

@@ -31,7 +31,6 @@ from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import Evidence
 from s2t_eval.selection.selectors import LocalSelector, Selection
 from s2t_eval.selection.step import Step, TextPositions
-from s2t_eval.selection.top_tokens import top_tokens
 from s2t_eval.selection.triggers import Trigger
 
 
@@ -132,7 +131,7 @@ class SelectionStepper:
         rows = to_device(torch.tensor(order, dtype=torch.long), self._hidden.device)
         self._hidden = self._hidden[rows]
         if self._next_ids is not None:
-            self._next_ids = self._next_ids[rows]
+            self._next_ids = self._next_ids[rows.to(self._next_ids.device)]
         if self.lockstep:
             self._teacher_hidden = self._teacher_hidden[rows.to(self._teacher_hidden.device)]
 
@@ -185,7 +184,7 @@ class SelectionStepper:
             row for row, seq in enumerate(seqs) if fires[row] and len(seq.output) >= policy.warmup_tokens
         ]
         # Only a local selector needs log-probabilities; without one the sum is not computed.
-        top = top_tokens(logits[fired], policy.top_k)
+        top = step.top_of_rows(fired, policy.top_k)
         log_probs = top.values
         if fired and isinstance(policy.selector, LocalSelector):
             log_probs = log_probs - step.log_total[fired]

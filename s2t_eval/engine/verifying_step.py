@@ -39,7 +39,8 @@ from s2t_eval.selection.step import Step, TextPositions
 from s2t_eval.selection.top_tokens import TopTokens
 from s2t_eval.selection.triggers import Trigger
 
-STEPS_AT_ONCE = 64
+STEPS_AT_ONCE = {"cpu": 64}
+STEPS_AT_ONCE_ELSEWHERE = 1024
 """Steps whose triggers are evaluated together: bounds the rows of the teacher's head that are gathered."""
 
 
@@ -279,8 +280,9 @@ class VerifyingStepper:
         ]
         assert len(steps) == len(hidden), "one state of the teacher for each drafted step"
         verdicts: list[Verdict] = []
-        for start in range(0, len(steps), STEPS_AT_ONCE):
-            part = slice(start, start + STEPS_AT_ONCE)
+        size = STEPS_AT_ONCE.get(hidden.device.type, STEPS_AT_ONCE_ELSEWHERE)
+        for start in range(0, len(steps), size):
+            part = slice(start, start + size)
             verdicts += self._judge_steps(steps[part], TeacherSteps(self.teacher, hidden[part]))
         return verdicts
 

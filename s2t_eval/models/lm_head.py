@@ -74,7 +74,9 @@ class LMHead:
         """Logits of chosen ids only, float32 [n, m], for hidden [n, hidden] and ids [n, m]."""
         head = self.module
         if not _has_plain_rows(head):
-            return self.logits(hidden).gather(-1, ids)
+            logits = self.logits(hidden)
+            return logits.gather(-1, ids.to(logits.device))
+        ids = ids.to(head.weight.device)  # a head may be on another GPU than the tokens
         weight = head.weight[ids]
         logits = torch.einsum("nmh,nh->nm", weight, hidden.to(weight)).float()
         if head.bias is not None:

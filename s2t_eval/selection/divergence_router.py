@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from s2t_eval.selection.residual_mlp import ResidualMlp
 from s2t_eval.selection.router_size import RouterSize as RouterSize
 from s2t_eval.selection.step import StepView
-from s2t_eval.selection.top_tokens import top_tokens
 
 
 class DivergenceRouter(nn.Module):
@@ -77,7 +76,7 @@ class DivergenceTrigger:
     def divergence(self, step: StepView) -> Tensor:
         """Probabilities float32 [batch]."""
         assert step.hidden is not None
-        top = top_tokens(step.logits, self.router.size.num_logits)
+        top = step.top_of(self.router.size.num_logits)
         device = step.hidden.device
         embedding = self.embed(top.indices[:, 0].to(device))
         return self.router(step.hidden, embedding, top.values.to(device)).sigmoid()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -88,6 +88,12 @@ class Step:
                 return longer.first(size)
         self._tops[size] = top_tokens(self.logits, size)
         return self._tops[size]
+
+    def top_of_rows(self, rows: Sequence[int], size: int) -> TopTokens:
+        """The `size` most likely tokens of some rows, from the list of all rows where it is long enough."""
+        if not rows or size > max(self._tops, default=0):
+            return top_tokens(self.logits[list(rows)], size)
+        return self.top_of(size).at(rows)
 
     @cached_property
     def sums(self) -> Sums:

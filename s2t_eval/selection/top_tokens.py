@@ -7,6 +7,7 @@ comes first, so the first candidate is always the token that greedy decoding sel
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,10 @@ class TopTokens(NamedTuple):
     def first(self, k: int) -> TopTokens:
         """The k best of them; their order is fixed, so a longer list begins with every shorter one."""
         return TopTokens(self.values[:, :k], self.indices[:, :k])
+
+    def at(self, rows: Sequence[int]) -> TopTokens:
+        """Those of some rows."""
+        return TopTokens(self.values[list(rows)], self.indices[list(rows)])
 
 
 def top_tokens(logits: Tensor, k: int) -> TopTokens:

@@ -122,6 +122,24 @@ def test_a_cpu_computes_separate_rows_and_a_gpu_merges_them() -> None:
     assert outputs(sorted(Decoder(student, greedy(), rows=2).run(long), key=lambda r: r.index)) == expected
 
 
+def test_one_token_for_every_row_is_a_decode_step() -> None:
+    """A teacher that writes or verifies one token a row is replayed on a GPU like a student."""
+    extended, appended = (ModelRunner(tiny_model("llama", 0)) for _ in range(2))
+    with torch.inference_mode():
+        for runner in (extended, appended):
+            runner.allocate(len(SIZES), 40, 4)
+            runner.prefill(range(len(SIZES)), texts())
+        steps: list[int] = []
+        step = extended.append
+        extended.append = lambda tokens, ids=None: steps.append(len(tokens)) or step(tokens, ids)  # type: ignore
+        states = extended.extend(range(len(SIZES)), [[row + 3] for row in range(len(SIZES))])
+        expected = appended.append([row + 3 for row in range(len(SIZES))])
+    assert steps == [len(SIZES)]
+    assert [part.shape for part in states] == [(1, expected.shape[1])] * len(SIZES)
+    assert torch.equal(torch.cat(states), expected)
+    assert extended.tokens == appended.tokens and extended.counters == appended.counters
+
+
 def test_passes_leave_out_an_attention_kernel_that_plans_every_shape_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

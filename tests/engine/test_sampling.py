@@ -86,6 +86,15 @@ def test_texts_depend_on_the_seed_alone() -> None:
     assert outputs(decode(model, greedy(), other, rows=5)) != alone
 
 
+def test_of_equal_logits_the_smaller_ids_are_kept() -> None:
+    """Logits of low precision are often equal; `torch.topk` keeps any of them, each device others."""
+    torch.manual_seed(0)
+    logits = (torch.randn(40, 5000) * 4).bfloat16().float()
+    last = sample(logits, Sampling(top_k=20), [1 - 1e-7] * 40)  # the last of those that are kept
+    expected = logits.sort(dim=-1, descending=True, stable=True).indices[:, 19]
+    assert last.tolist() == expected.tolist()
+
+
 def test_greedy_and_sampled_texts_share_a_batch() -> None:
     from tests.twins import tiny_model
 
