@@ -301,6 +301,25 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     assert make(tmp_path / "run").run().steps == 9
 
 
+def test_items_of_weight_0_are_left_out(tmp_path: Path) -> None:
+    """Alone in its window, a text without a verdict (R2R, rule `answer`) ended a run: ZeroDivisionError."""
+    items = [item._replace(weight=0.0) if i % 3 == 0 else item for i, item in enumerate(examples())]
+    seen: list[Example] = []
+
+    def collate(part: Sequence[Example]) -> list[Example]:
+        seen.extend(part)
+        return list(part)
+
+    def train(part: Sequence[Example], folder: Path) -> Loop[Example]:
+        settings = LoopSettings(epochs=1, batch_size=1, accumulate=1)
+        return Loop(Line(), part, collate, lambda: {"loss": 0.0}, "-loss", settings, folder, {})
+
+    assert train(items, tmp_path / "run").run().steps == 7
+    assert {item.source for item in seen} == {item.source for item in items if item.weight}
+    with pytest.raises(TrainingError, match="nothing to train on"):
+        train(items[::3], tmp_path / "none")
+
+
 def test_nothing_to_train_on_and_wrong_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing to train on"):
         Loop(Line(), [], list, dict, "loss", LoopSettings(), tmp_path, {})
