@@ -156,7 +156,9 @@ class Loop(Generic[ItemT]):
         }
         self._snapshot_steps = settings.snapshot_steps(self.total)
         run = json.loads(json.dumps({**identity, "loop": asdict(settings)}, default=str))
-        self.checkpoints = Checkpoints(folder, run, self.parameters, self.optimizer, self.scheduler)
+        self.checkpoints = Checkpoints(
+            folder, run, self.parameters, self.optimizer, self.scheduler, self.accelerator.scaler
+        )
         self.progress = Progress()
 
     @property
