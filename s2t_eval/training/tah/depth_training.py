@@ -63,7 +63,7 @@ def train_depths(
     identity = {
         "stage": 1,
         "labels": labels.hash,
-        "student": student.fingerprint,
+        **student.identity,
         "looped": asdict(looped),
         "settings": asdict(settings),
     }
