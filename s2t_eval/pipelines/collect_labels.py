@@ -101,7 +101,7 @@ def collect_labels(
     manifest = _manifest(lm, source, prompting, settings, all_prompts, problems, contexts)
     if lm.selector is not None:
         lm.selector.info.require_prompt(manifest.prompt)
-    work = CollectionFolder(folder, {**asdict(manifest), "dtypes": _dtypes(lm)})
+    work = CollectionFolder(folder, {**asdict(manifest), "dtypes": model_dtypes(lm)})
     with GenerationProgress(len(problems), "Generating rollouts") as progress:
         _generate(lm, problems, work, progress)
     with tqdm(total=len(problems), desc="Labelling") as bar:
@@ -198,7 +198,7 @@ def _manifest(
     )
 
 
-def _dtypes(lm: SelectionLM) -> list[str]:
+def model_dtypes(lm: SelectionLM) -> list[str]:
     """The dtypes of the models in this process: rounding differs, so an unfinished set keeps to them."""
     models = [] if lm.is_student_served else [lm.model]
     if lm.teacher is not None:

@@ -13,6 +13,7 @@ from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.voting import NoVotableAnswerError, require_votable, votable_answers
 from s2t_eval.models.vocabulary import vocabulary_hash
+from s2t_eval.pipelines.collect_labels import model_dtypes
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
     Prompting,
@@ -71,7 +72,7 @@ def label(
         for name, question, request in zip(prompts.names, prompts.questions, prompts.requests, strict=True)
     ]
     initial_manifest = _initial_manifest(lm, source, prompting, settings, all_prompts, problems)
-    work = CollectionFolder(folder, asdict(initial_manifest), collect.KINDS)
+    work = CollectionFolder(folder, {**asdict(initial_manifest), "dtypes": model_dtypes(lm)}, collect.KINDS)
     assert lm.teacher is not None
     with GenerationProgress(len(problems), "Teacher's texts") as progress:
         collect.write_texts(

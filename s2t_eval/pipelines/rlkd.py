@@ -143,13 +143,13 @@ def train(
     )
     identity = {
         "labels": labels.hash,
-        "student": student.fingerprint,
-        "teacher": None if teacher is None else teacher.teacher.fingerprint,
+        **student.identity,
+        **({"teacher": None} if teacher is None else teacher.teacher.identity),
         "settings": asdict(settings),
         "until": list(limits.until),
     }
     folder = out.with_name(out.name + ".training") / "teacher_texts"
-    references = _references(labels, source, student, teacher, limits, settings, folder, identity)
+    references = _references(labels, source, student, teacher, limits, settings, folder)
     judges, grade = _judges(teacher, settings, limits), TaskGrade(source.task)
     train_side, held_out = _prepared_sides(labels, source, references, judges, grade, teacher, settings)
     decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
@@ -263,7 +263,6 @@ def _references(
     limits: TextLimits,
     settings: RlkdSettings,
     folder: Path,
-    identity: Mapping[str, Any],
 ) -> dict[str, str]:
     """Problem id -> its solution, or the greedy text that the teacher writes (once, into `folder`).
 
@@ -271,7 +270,7 @@ def _references(
         RlkdError: a problem has no solution and there is no teacher.
     """
     if teacher is not None:
-        return _teacher_texts(labels, student, teacher.teacher, limits, settings, folder, identity)
+        return _teacher_texts(labels, student, teacher.teacher, limits, settings, folder)
     solutions: dict[str, str] = {}
     for row in labels:
         solution = first_text(_document(labels, source, row), SOLUTION_FIELDS)
@@ -291,7 +290,6 @@ def _teacher_texts(
     limits: TextLimits,
     settings: RlkdSettings,
     folder: Path,
-    identity: Mapping[str, Any],
 ) -> dict[str, str]:
     runner = ModelRunner(teacher.model, teacher.name, student.text_vocab)
     own_limits = TextLimits(limits.max_new_tokens, teacher.stop_ids, limits.until)
@@ -305,7 +303,7 @@ def _teacher_texts(
             list(labels),
             own_limits.request,
             folder,
-            {name: identity[name] for name in ("labels", "teacher", "until")},
+            {"labels": labels.hash, **teacher.identity, "until": list(limits.until)},
             settings.rows,
             teacher.decode,
             progress.update,

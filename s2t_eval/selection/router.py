@@ -46,9 +46,13 @@ class Router(nn.Module):
         )
 
     def fit_scale(self, features: Tensor) -> None:
-        """Standardise inputs with the mean and deviation of these features [steps, inputs]."""
+        """Standardise inputs with the mean and deviation of these features [steps, inputs].
+
+        One step has no deviation; inputs are then centred only.
+        """
+        std = features.std(0) if len(features) > 1 else torch.ones_like(features[0])
         self.mean.copy_(features.mean(0))
-        self.std.copy_(features.std(0).clamp(min=1e-3))
+        self.std.copy_(std.clamp(min=1e-3))
 
     def forward(self, features: Tensor) -> Tensor:
         """Log-odds float32 [steps] from features [steps, inputs], see `step_features`."""

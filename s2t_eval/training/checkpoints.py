@@ -53,6 +53,7 @@ class Checkpoints:
         parameters: name -> trainable parameter.
         optimizer: the optimizer of these parameters.
         scheduler: the learning-rate schedule of that optimizer.
+        scaler: scales the loss (fp16); None where nothing does.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class Checkpoints:
         parameters: Mapping[str, nn.Parameter],
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self.folder = folder
         self.identity = identity
         self.parameters = parameters
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.scaler = scaler
 
     def save(self, progress: Progress, is_best: bool) -> None:
         """Write a checkpoint and remove the one before it; with `is_best` also keep these parameters."""
@@ -84,6 +87,7 @@ class Checkpoints:
             "history": progress.history,
             "identity": self.identity,
             "lr": self.scheduler.state_dict()["_last_lr"],
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
         with atomic_path(self.folder / f"checkpoint-{progress.step:06d}") as partial:
             partial.mkdir()
@@ -94,7 +98,9 @@ class Checkpoints:
             shutil.rmtree(older)
 
     def resume(self) -> Progress | None:
-        """Restore parameters, optimizer, schedule and random state from the last checkpoint, if there is one.
+        """Restore all that training changes from the last checkpoint, if there is one.
+
+        That is parameters, optimizer, schedule, the loss's scale and the random state.
 
         Returns:
             How far the run had come; None without a checkpoint.
@@ -113,6 +119,8 @@ class Checkpoints:
         self.scheduler._last_lr = state["lr"]
         for group, lr in zip(self.optimizer.param_groups, state["lr"], strict=True):
             group["lr"] = lr
+        if self.scaler is not None and state.get("scaler") is not None:  # a run on CPUs had none
+            self.scaler.load_state_dict(state["scaler"])
         return Progress(state["step"], state["best_step"], state["averaged"], state["history"])
 
     def save_snapshot(self, step: int) -> None:

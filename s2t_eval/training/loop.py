@@ -89,7 +89,7 @@ class Loop(Generic[ItemT]):
 
     Args:
         module: `module(batch)` returns an object with `.loss`, a sum over the batch's weights.
-        items: the training examples.
+        items: the training examples; those of weight 0 are left out.
         collate: makes a batch of items, on the module's device.
         evaluate: measures held-out metrics of the module; every process calls it.
         metric: name of the metric to maximise; `-name` minimises it. `step` keeps the last evaluation.
@@ -102,7 +102,7 @@ class Loop(Generic[ItemT]):
         repeats: optimizer steps on each window.
 
     Raises:
-        TrainingError: there are no items.
+        TrainingError: there are no items, or none has a weight above 0.
     """
 
     def __init__(
@@ -119,10 +119,12 @@ class Loop(Generic[ItemT]):
         prepare: Callable[[Sequence[ItemT], int], None] | None = None,
         repeats: int = 1,
     ) -> None:
+        # A window of such items alone would have no mean loss.
+        items = [item for item in items if item.weight > 0]
         if not items:
             raise TrainingError("there is nothing to train on: no item has a step that is used")
         self.module = module
-        self.items = list(items)
+        self.items = items
         self.collate = collate
         self.evaluate = evaluate
         self.metric = metric
@@ -154,7 +156,9 @@ class Loop(Generic[ItemT]):
         }
         self._snapshot_steps = settings.snapshot_steps(self.total)
         run = json.loads(json.dumps({**identity, "loop": asdict(settings)}, default=str))
-        self.checkpoints = Checkpoints(folder, run, self.parameters, self.optimizer, self.scheduler)
+        self.checkpoints = Checkpoints(
+            folder, run, self.parameters, self.optimizer, self.scheduler, self.accelerator.scaler
+        )
         self.progress = Progress()
 
     @property

@@ -39,9 +39,28 @@ class Student:
         )
 
     @property
+    def identity(self) -> dict[str, str]:
+        """What a resumed run must share with the interrupted one: `model_identity` of the student."""
+        return model_identity("student", self.fingerprint, self.model)
+
+    @property
     def hidden_size(self) -> int:
         """Width of its hidden states."""
         return int(self.model.config.get_text_config(decoder=True).hidden_size)
+
+
+def model_identity(role: str, fingerprint: str, model: PreTrainedModel) -> dict[str, str]:
+    """What a resumed run must share of a model with the interrupted one: its weights and its dtype.
+
+    A fingerprint is the same in every dtype, but rounding differs: checkpoints, texts and labels of two
+    dtypes must not be mixed.
+
+    Args:
+        role: what the model is to the run, such as `student`.
+        fingerprint: hash of its weights.
+        model: the model.
+    """
+    return {role: fingerprint, f"{role}_dtype": str(model.dtype)}
 
 
 def load_student(name: str, dtype: str, device: str | None, trust_remote_code: bool) -> tuple[Student, Any]:

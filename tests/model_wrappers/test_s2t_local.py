@@ -330,6 +330,7 @@ def test_fewer_problems_can_be_learnt_from(tmp_path: Path) -> None:
     assert (few["problems"], all_problems["problems"]) == (5, 18)
     assert few["history"][0]["agree@1"] == all_problems["history"][0]["agree@1"]
     assert few["history"][-1]["averaged"] == 2  # two steps are all that there are
+    assert few["settings"]["student_dtype"] == "torch.float32"  # without it, any dtype could resume
     assert few["settings"]["settings"]["limit"] == 5 and few["settings"]["selector"]["anchor"] == "labels"
 
 

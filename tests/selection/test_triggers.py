@@ -129,6 +129,16 @@ def test_constants() -> None:
     assert make_trigger("never").divergence(step()).tolist() == [-math.inf, -math.inf]
 
 
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_a_router_is_scaled_by_the_features_of_any_number_of_steps(steps: int) -> None:
+    """One step has no deviation: torch gives nan for it, and so did a router trained on a single step."""
+    features = torch.randn(steps, Router(8).mean.shape[0], generator=torch.Generator().manual_seed(0))
+    router = Router(8)
+    router.fit_scale(features)
+    assert torch.equal(router.std, features.std(0).clamp(min=1e-3) if steps > 1 else torch.ones(18))
+    assert torch.isfinite(router(features + 1)).all()
+
+
 def test_every_name_makes_its_trigger() -> None:
     router = Router(8)
     made = [make_trigger(name, router=router, ends_line=torch.zeros(5).bool()) for name in TRIGGER_NAMES]

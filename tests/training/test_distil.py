@@ -265,7 +265,8 @@ def test_texts_of_another_run_are_refused(
     (folder / "settings.json").write_text(json.dumps({"labels": "others", "teacher": "x", "until": []}))
     with pytest.raises(SystemExit):
         distil(few, tmp_path / "out", "--method", "seqkd")
-    assert "texts of another run (its labels, teacher, problems differ); remove it" in capsys.readouterr().err
+    differing = "its labels, teacher, teacher_dtype, problems differ"
+    assert f"texts of another run ({differing}); remove it" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- resume
@@ -317,6 +318,9 @@ def test_checkpoints_of_other_settings_are_refused(
     with pytest.raises(SystemExit):
         distil(few, tmp_path / "out", "--temperature", "2")
     assert "checkpoints of another run (its settings differ)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # went on, since a fingerprint is the same in every dtype
+        distil(few, tmp_path / "out", "--dtype", "bfloat16")
+    assert "another run (its student_dtype, teacher_dtype differ)" in capsys.readouterr().err
 
 
 def test_bfloat16_learns_about_the_same(few: Path, tmp_path: Path) -> None:

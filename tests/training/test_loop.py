@@ -161,6 +161,32 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
         assert torch.equal(weights(resumed)[name], value), name
 
 
+def with_scaler(loop: Loop[Example]) -> torch.amp.GradScaler:
+    """Scale the loss, which accelerate does on GPUs alone; the first scale gives infinite gradients."""
+    accelerator = loop.accelerator
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=3)
+    accelerator.native_amp, accelerator.scaler, loop.checkpoints.scaler = True, scaler, scaler
+    accelerator._optimizers.clear()
+    loop.optimizer = accelerator.prepare_optimizer(loop.optimizer.optimizer)
+    return scaler
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")  # the first step is skipped
+def test_a_resumed_run_keeps_the_scale_of_the_loss(tmp_path: Path) -> None:
+    """It began with the first scale again, skipped steps anew and ended with other weights."""
+    whole, interrupted, resumed = (
+        make(tmp_path / name, precision="fp16", epochs=8) for name in ("whole", "run", "run")
+    )
+    scaler, _, resumed_scaler = map(with_scaler, (whole, interrupted, resumed))
+    expected = whole.run()
+    interrupt(interrupted, at=19)
+    assert resumed.run().history == expected.history
+    assert expected.best["loss"] < expected.history[0]["loss"]  # not all steps were skipped
+    assert resumed_scaler.state_dict() == scaler.state_dict() and scaler.get_scale() < 2.0**127
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], value), name
+
+
 def test_a_window_is_prepared_once_before_its_repeated_steps(tmp_path: Path) -> None:
     """Both steps on a window of 11 items follow each other, and evaluations follow whole windows."""
     prepared: list[tuple[list[str], int]] = []
@@ -299,6 +325,25 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     assert not list((tmp_path / "run").glob("*.partial"))
     assert make(tmp_path / "run").run().steps == 9
+
+
+def test_items_of_weight_0_are_left_out(tmp_path: Path) -> None:
+    """Alone in its window, a text without a verdict (R2R, rule `answer`) ended a run: ZeroDivisionError."""
+    items = [item._replace(weight=0.0) if i % 3 == 0 else item for i, item in enumerate(examples())]
+    seen: list[Example] = []
+
+    def collate(part: Sequence[Example]) -> list[Example]:
+        seen.extend(part)
+        return list(part)
+
+    def train(part: Sequence[Example], folder: Path) -> Loop[Example]:
+        settings = LoopSettings(epochs=1, batch_size=1, accumulate=1)
+        return Loop(Line(), part, collate, lambda: {"loss": 0.0}, "-loss", settings, folder, {})
+
+    assert train(items, tmp_path / "run").run().steps == 7
+    assert {item.source for item in seen} == {item.source for item in items if item.weight}
+    with pytest.raises(TrainingError, match="nothing to train on"):
+        train(items[::3], tmp_path / "none")
 
 
 def test_nothing_to_train_on_and_wrong_settings_are_named(tmp_path: Path) -> None:

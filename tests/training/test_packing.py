@@ -15,6 +15,7 @@ from s2t_eval.training.labels import LabelError, Trajectory
 from s2t_eval.training.selector.items import Anchors, Item, make_items, with_regret_weights
 from s2t_eval.training.selector.losses import LOSSES, cross_entropy, listwise_kl, ranknet
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.packing import pack
 from tests.twins import VOCAB, tiny_model
 
 K = 5
@@ -95,7 +96,7 @@ def test_regularizer_is_the_mean_kl_over_text_tokens(monkeypatch: pytest.MonkeyP
     inner = model.peft.get_base_model()
     kl = []
     for item in examples:
-        at = slice(item.prompt_length - 1, len(item.text_ids))
+        at = slice(item.prompt_length - 1, len(item.text_ids) - 1)
         tuned = inner(item.text_ids[None]).logits[0, at, : VOCAB - 20].log_softmax(-1)
         with torch.no_grad(), model.peft.disable_adapter():
             base = inner(item.text_ids[None]).logits[0, at, : VOCAB - 20].log_softmax(-1)
@@ -108,6 +109,17 @@ def test_regularizer_is_the_mean_kl_over_text_tokens(monkeypatch: pytest.MonkeyP
     for name in slow:
         if "readout" not in name:
             torch.testing.assert_close(packed[name], slow[name], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("whole_text", "end"), [(True, 9), (False, 6)])
+def test_text_positions_are_those_that_predict_a_generated_token(whole_text: bool, end: int) -> None:
+    """A kept whole text had one more, the state behind its final token; its KL entered the anchor's mean."""
+    steps = torch.tensor([0, 2])
+    columns = (torch.zeros(2, K, dtype=torch.long), torch.zeros(2, K), torch.zeros(2, K))
+    item = Item(torch.arange(10), 4, steps, *columns, "4 tokens of prompt, 6 generated")
+    batch = pack([item, item], branches=True, whole_text=whole_text)
+    seq = batch.input_ids.shape[1]
+    assert batch.text_index.tolist() == [start + t for start in (0, seq) for t in range(3, end)]
 
 
 def anchored(model: SelectorModel, width: int) -> list[Item]:

@@ -206,7 +206,9 @@ def test_agreement_on_a_lopsided_sample() -> None:
 # ---------------------------------------------------------------- resuming, refusing
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(found: R2RLabels, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(
+    found: R2RLabels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "killed"
     arguments = label_arguments(out, "--validate", "1")
     process = start_forked("-m", "tests.r2r_learning", *arguments, folder=Path(__file__).parents[2])
@@ -219,6 +221,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(found: R2RLabels, tmp_path: Path)
     assert not (out / "manifest.json").exists()
     with pytest.raises(R2RError, match="its labelling was interrupted; run the same command again"):
         R2RLabels.load(out)
+    with pytest.raises(SystemExit):  # mixed both into one set
+        main([value.replace("float32", "bfloat16") for value in arguments])
+    assert "the unfinished work of another run (its dtypes differ)" in capsys.readouterr().err
     main(arguments)
     again = R2RLabels.load(out)
     assert again.manifest == found.manifest and not (out / "work").exists()

@@ -105,6 +105,8 @@ def test_the_loss_is_its_definition_token_by_token() -> None:
     verdicts[2], verdicts[3] = UNSCORED, DIVERGENT
     item = make_item(type(text)(**{**vars(text), "verdicts": verdicts}))
     assert item.weight == len(verdicts) - 1 and item.is_divergent.sum() >= 1
+    unscored = verdicts * 0 + UNSCORED
+    assert make_item(type(text)(**{**vars(text), "verdicts": unscored})).weight == 0  # the loop leaves it out
     network = DivergenceRouter(64, RouterSize(width=8, blocks=1)).eval()
     table = nn.Embedding.from_pretrained(model(STUDENT).get_input_embeddings().weight.detach())  # type: ignore[attr-defined]
     training = RouterTraining(network, table, positive_weight=7.0)
@@ -124,6 +126,7 @@ def test_a_trained_folder_is_read_as_written_and_learnt_something() -> None:
     found = load(router())
     info: RouterInfo = found.info
     training = info.training
+    assert training["settings"]["student_dtype"] == "torch.float32"  # without it, any dtype could resume
     assert training["problems"] + training["validation_problems"] + info.held_out["problems"] == 16
     assert info.size == RouterSize(width=16, blocks=1)
     losses = [entry["loss"] for entry in training["history"]]

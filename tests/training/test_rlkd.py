@@ -282,6 +282,9 @@ def test_checkpoints_of_other_settings_are_refused(
     with pytest.raises(SystemExit):
         rlkd(labels, tmp_path / "out", *FEW, "--temperature", "1")
     assert "checkpoints of another run (its settings differ)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # went on, since a fingerprint is the same in every dtype
+        rlkd(labels, tmp_path / "out", *FEW, "--dtype", "bfloat16")
+    assert "another run (its student_dtype differ)" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- what is refused

@@ -65,6 +65,13 @@ def student(seed: int = 0, hidden_size: int = 64) -> Student:
     return Student(model, "tiny", model_fingerprint(model), "words", VOCAB)
 
 
+def in_bfloat16() -> Student:
+    """The student in another dtype, with the same fingerprint."""
+    base = student()
+    base.model.to(torch.bfloat16)
+    return base
+
+
 def labels_for(base: Student, texts: Sequence[LabelledText], vocabulary: str = "words") -> TahLabels:
     labelled = list(label_hard_tokens(ModelRunner(copy.deepcopy(base.model)), texts, batch_size=5))
     steps = sum(len(text.hard) for text in labelled)
@@ -301,6 +308,12 @@ def test_decider_metrics_at_the_extremes(labels: TahLabels) -> None:
 # ---------------------------------------------------------------- the folder
 
 
+def test_both_stages_record_the_dtype_that_a_resumed_run_must_have(folder: Path) -> None:
+    training = load_tah(folder, student().fingerprint, "words", 64).info.training
+    settings = [training[stage]["settings"] for stage in ("stage-1", "stage-2")]
+    assert [entry["student_dtype"] for entry in settings] == ["torch.float32"] * 2
+
+
 def test_folder_gives_back_what_was_trained(folder: Path) -> None:
     base = student()
     loaded = load_tah(folder, base.fingerprint, "words", 64)
@@ -340,8 +353,7 @@ def test_a_trained_base_travels_with_the_folder(labels: TahLabels, tmp_path: Pat
 
 def test_a_base_of_low_precision_is_trained_in_float32(labels: TahLabels, tmp_path: Path) -> None:
     """In bfloat16, updates below half of the last digit were rounded away and the base hardly learnt."""
-    base = student()
-    base.model.to(torch.bfloat16)
+    base = in_bfloat16()
     before = {name: p.detach().clone() for name, p in base.model.named_parameters()}
     settings = LoopedSettings(rank=4, dropout=0.0, train_base=True)
     loop = LoopSettings(
@@ -383,6 +395,8 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(
         train_depths(
             student(), labels, settings, loop, DepthSettings(easy_fraction=0.1), tmp_path / "resumed"
         )
+    with pytest.raises(TrainingError, match=r"another run \(its student_dtype differ\)"):
+        train_depths(in_bfloat16(), labels, settings, loop, depths, tmp_path / "resumed")
     train_depths(student(), labels, settings, loop, depths, tmp_path / "resumed")
     whole, resumed = (
         load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "resumed")
@@ -419,6 +433,8 @@ def test_plain_tuning_resumes_with_its_own_held_out_texts_alone(
             train_plain(student(), labels, settings, QUICK, DepthSettings(held_out=0.1), tmp_path / "plain")
     with pytest.raises(TrainingError, match=r"checkpoints of another run \(its settings differ\)"):
         train_plain(student(), labels, settings, QUICK, DepthSettings(held_out=0.4), tmp_path / "plain")
+    with pytest.raises(TrainingError, match=r"another run \(its student_dtype differ\)"):
+        train_plain(in_bfloat16(), labels, settings, QUICK, DepthSettings(held_out=0.1), tmp_path / "plain")
 
 
 def test_plain_tuning_is_cross_entropy(labels: TahLabels) -> None:

@@ -28,7 +28,7 @@ from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
 from s2t_eval.training.precision import in_float32
 from s2t_eval.training.settings import ADAPTER_LR
-from s2t_eval.training.student import Student
+from s2t_eval.training.student import Student, model_identity
 
 FULL_LR = 2e-5
 """Default learning rate where all weights are trained: a tenth of an adapter's."""
@@ -51,6 +51,11 @@ class Teacher:
     fingerprint: str
     stop_ids: frozenset[int]
     decode: Decode
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a resumed run must share with the interrupted one: `model_identity` of the teacher."""
+        return model_identity("teacher", self.fingerprint, self.model)
 
 
 def distil(
@@ -88,8 +93,8 @@ def distil(
     train = train[: settings.limit]
     identity = {
         "labels": labels.hash,
-        "student": student.fingerprint,
-        "teacher": teacher.fingerprint,
+        **student.identity,
+        **teacher.identity,
         "settings": asdict(settings),
     }
     work = out.with_name(out.name + ".training")
@@ -97,7 +102,7 @@ def distil(
     if method.text_source == "teacher":
         wanted = {row.problem_id for row in [*train, *held_out]}
         rows = [row for row in labels if row.problem_id in wanted]
-        outputs = _teacher_outputs(student, teacher, labels, rows, settings, work / "teacher_texts", identity)
+        outputs = _teacher_outputs(student, teacher, labels, rows, settings, work / "teacher_texts")
     torch.manual_seed(loop.seed)
     with in_float32(student.model) if settings.adapter is None else nullcontext():
         model, result = _fit(
@@ -235,7 +240,6 @@ def _teacher_outputs(
     rows: Sequence[Trajectory],
     settings: DistilSettings,
     folder: Path,
-    identity: Mapping[str, Any],
 ) -> dict[str, list[int]]:
     """The teacher's greedy texts on these problems of the label set, up to the length limit of the labels."""
     limit = int(labels.manifest.prompt["max_gen_toks"])
@@ -244,7 +248,8 @@ def _teacher_outputs(
         return Request(prompt, limit, teacher.stop_ids, settings.until)
 
     text_identity = {
-        **{name: identity[name] for name in ("labels", "teacher")},
+        "labels": labels.hash,
+        **teacher.identity,
         "until": list(settings.until),
         "problems": data_hash(row.problem_id for row in rows),
     }

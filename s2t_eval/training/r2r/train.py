@@ -146,7 +146,7 @@ def train_router(
     model = RouterTraining(router, embed, _positive_weight(parts[0], settings.recall_factor))
     identity = {
         "labels": data_hash([labels.manifest.described()]),
-        "student": student.fingerprint,
+        **student.identity,
         "size": asdict(size),
         "settings": asdict(settings),
     }

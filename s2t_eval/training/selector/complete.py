@@ -50,7 +50,7 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     train = train[: trained["settings"].get("limit")]  # folders of earlier versions had no limit
     model = make_model(student, SelectorSettings(**trained["selector"]), selector)
     work = out.with_name(out.name + ".training")
-    identity = {"complete": selector.hash, "labels": labels.hash}
+    identity = {"complete": selector.hash, "labels": labels.hash, **student.identity}
     halves = halves_of_training(info.training, held_out)
     routings: dict[str, Routing] = {
         proposer: make_routing(

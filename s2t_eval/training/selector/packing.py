@@ -93,7 +93,9 @@ def pack(items: Sequence[Item], branches: bool, whole_text: bool) -> Batch:
         step_index.append(offset + item.prompt_length + item.steps - 1)
         groups, k = len(item.steps), item.candidates.shape[1] if branches else 0
         branch_index.append(offset + row.text_length + torch.arange(groups * k).view(groups, k))
-        text_index.append(offset + torch.arange(item.prompt_length - 1, row.text_length))
+        # The last token of a whole text predicts nothing: no generated token follows it.
+        text_end = min(row.text_length, len(item.text_ids) - 1)
+        text_index.append(offset + torch.arange(item.prompt_length - 1, text_end))
     return Batch(
         input_ids,
         position_ids,

@@ -120,7 +120,7 @@ def _identity(
     """The settings that a resumed run must share with the interrupted one."""
     identity: dict[str, Any] = {
         "labels": labels.hash,
-        "student": student.fingerprint,
+        **student.identity,
         "selector": asdict(selector),
         "settings": asdict(settings),
     }

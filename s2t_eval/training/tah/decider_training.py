@@ -62,7 +62,7 @@ def train_decider(
     identity = {
         "stage": 2,
         "labels": labels.hash,
-        "student": student.fingerprint,
+        **student.identity,
         "stage 1": data_hash([stage_1.info.training["stage-1"]]),
         "decider": asdict(decider),
         "settings": asdict(settings),

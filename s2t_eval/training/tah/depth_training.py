@@ -63,7 +63,7 @@ def train_depths(
     identity = {
         "stage": 1,
         "labels": labels.hash,
-        "student": student.fingerprint,
+        **student.identity,
         "looped": asdict(looped),
         "settings": asdict(settings),
     }
@@ -105,7 +105,7 @@ def _fit(
     stage = DepthTraining(model, easy_fraction)
     result = Loop[StageItem](
         stage,
-        [item for item in map(stage.item, train) if item.weight > 0],
+        [stage.item(text) for text in train],
         partial(collate, device=model.device),
         lambda: depth_metrics(model, eval_items),
         "-nll",

@@ -92,7 +92,7 @@ def fit_plain(
         {
             "stage": "plain",
             "labels": labels.hash,
-            "student": student.fingerprint,
+            **student.identity,
             "looped": asdict(looped),
             "settings": asdict(settings),
         },
@@ -118,7 +118,7 @@ def train_plain(
     model, result = fit_plain(student, labels, looped, loop, settings, work)
     train, _ = labels.split(settings.held_out)
     identity = {
-        "student": student.fingerprint,
+        **student.identity,
         "labels": asdict(labels.manifest),
         "looped": asdict(looped),
         "settings": asdict(settings),
