@@ -120,7 +120,8 @@ def train(
         labels: label set of this student; its problems are those of a task.
         student: the student.
         tokenizer: its tokenizer.
-        teacher: writes the references. None: the references are the problems' own solutions.
+        teacher: writes the references; its weights are freed then, unless it judges texts too. None: the
+            references are the problems' own solutions.
         settings: rewards, sampling and adapter.
         loop: settings of the training loop.
         out: folder to write.
@@ -151,6 +152,8 @@ def train(
     folder = out.with_name(out.name + ".training") / "teacher_texts"
     references = _references(labels, source, student, teacher, limits, settings, folder)
     judges, grade = _judges(teacher, settings, limits), TaskGrade(source.task)
+    if teacher is not None and "llm" not in (settings.structurer, settings.aligner):
+        teacher.teacher.release()
     train_side, held_out = _prepared_sides(labels, source, references, judges, grade, teacher, settings)
     decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
     data = _training_data(train_side, held_out, labels, limits, decode, teacher)

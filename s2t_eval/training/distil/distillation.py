@@ -57,6 +57,11 @@ class Teacher:
         """What a resumed run must share with the interrupted one: `model_identity` of the teacher."""
         return model_identity("teacher", self.fingerprint, self.model)
 
+    def release(self) -> None:
+        """Free the memory of its weights, when nothing computes with them any more."""
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            tensor.data = tensor.data.new_empty(0)
+
 
 def distil(
     student: Student,
