@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from s2t_eval.report.blocks import Entry
-from s2t_eval.report.cells import UNDEFINED, delta, p_value, percent, percent_sign, share, won_lost
+from s2t_eval.report.cells import delta, p_value, percent, percent_sign, share, won_lost
 from s2t_eval.report.compare import Comparison, compare_pair, paired_scores
 from s2t_eval.report.costs import fired_rates
 from s2t_eval.report.table import Block, Cell, Table
-from s2t_eval.statistics import Interval, holm, share_of_gain
+from s2t_eval.statistics import UNDEFINED, Interval, holm, share_of_gain
 
 HEAD = (
     "method",

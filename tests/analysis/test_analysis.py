@@ -135,6 +135,18 @@ def test_share_of_gain_on_a_lopsided_sample() -> None:
     assert np.isnan(share_of_gain(full, none, base)[0])
 
 
+def test_a_share_of_one_document_has_no_interval_and_one_of_none_is_undefined() -> None:
+    """All resamples of one document are alike, so tables showed "100 % (100 to 100)"."""
+    one, zero, nothing = np.ones(1), np.zeros(1), np.zeros(0)
+    share, interval = share_of_gain(one, one, zero)
+    assert share == 1 and np.isnan(interval).all()
+    assert np.isnan(
+        [share_of_gain(nothing, nothing, nothing)[0], *share_of_gain(nothing, nothing, nothing)[1]]
+    ).all()
+    with pytest.raises(ValueError, match="got 1 and 0"):
+        share_of_gain(one, one, nothing)
+
+
 # ---------------------------------------------------------------- results
 
 
@@ -373,6 +385,17 @@ def test_trigger_and_selection_are_crossed() -> None:
     assert (full[["share", "share_low", "share_high"]] == 100).all(axis=None)
     assert (rows["share_low"] <= rows["share"]).all() and (rows["share"] <= rows["share_high"]).all()
     assert trigger_or_selection(every, groups_.iloc[1:]) is None  # labels of the top steps alone
+
+
+@pytest.mark.parametrize("num_texts", [1, 3])
+def test_texts_of_one_gain_are_drawn(num_texts: int) -> None:
+    """Of one text gain and share have no interval; the share's was "100 to 100"."""
+    problems = [f"p{i}" for i in range(num_texts)]
+    every = pd.DataFrame({"benchmark": "x", "problem_id": problems, "t": 0, "kl": 1.0})
+    scores = {"teacher": [[-1.1, -1.0]] * num_texts, "selector": [[0.0, 1.0]] * num_texts}
+    plot = trigger_or_selection(every, every.assign(**scores), rates=(1.0,))
+    assert plot is not None and plot.data["gain"].tolist() == pytest.approx([0.1, 0.1])
+    assert plot.data["share_low"].isna().all() == (num_texts == 1)
 
 
 def test_a_selector_needs_its_student_and_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
