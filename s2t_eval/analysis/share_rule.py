@@ -79,7 +79,8 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
     """The runs whose selector has known agreement, beside what the rule expects of them.
 
     A run counts where the same documents were decoded greedily and with the teacher's picks at the same
-    trigger, rate and K. Rows that were measured before are kept, so that several sets of runs share a figure.
+    trigger, rate and K, and a document has a score in all three. Rows that were measured before are kept, so
+    that several sets of runs share a figure.
 
     Args:
         entries: the runs.
@@ -101,11 +102,14 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer, *weights)
         known = table[(table[KEYS] == list(wanted)).all(axis=1)]
         column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
+        column = [e for e in column if e.run.documents is not None]
         full = [e for e in column if e.run.method.key == "s2t" and _is_same_rule(e, entry)]
         base = [e for e in column if e.run.method.key == "greedy" and not e.is_teacher]
         if not len(known) or not full or not base:
             continue
         scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base[0].run])
+        if not len(scores):
+            continue
         share, interval = share_of_gain(scores, full_scores, base_scores)
         gain = 100 * float((full_scores - base_scores).mean())
         measured = {"measured": share, "measured_low": interval.low, "measured_high": interval.high}

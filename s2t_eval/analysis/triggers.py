@@ -64,7 +64,8 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
 
     Returns:
         Columns student, benchmark, trigger, tau, k, n, gain (points over greedy), share, low, high
-        (percent, paired bootstrap); None without such a pair of runs.
+        (percent, paired bootstrap); None without such a pair of runs. A pair has a document with a score in
+        both and under greedy.
     """
     rows = []
     for entry in entries:
@@ -72,11 +73,14 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
         if run.method.key != "s2t" or settings.trigger in (None, "kl") or settings.tau is None:
             continue
         column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
+        column = [e for e in column if e.run.documents is not None]
         full = [e for e in column if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
         base = [e for e in column if e.run.method.key == "greedy" and not e.is_teacher]
-        if not full or not base:
+        if not full or not base or run.documents is None:
             continue
-        scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base[0].run])
+        scores, full_scores, base_scores = paired_scores([run, full[0].run, base[0].run])
+        if not len(scores):
+            continue
         kept, interval = share_of_gain(scores, full_scores, base_scores)
         gain = 100 * float((scores - base_scores).mean())
         numbers = (len(scores), gain, 100 * kept, 100 * interval.low, 100 * interval.high)

@@ -29,7 +29,7 @@ from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.held_out import split_held_out
 from tests import learning
 from tests.harness_helpers import STUDENT, TEACHER, logits_after, model
-from tests.report_helpers import EMBEDDED, edited
+from tests.report_helpers import EMBEDDED, edited, scored
 
 TRACE = EMBEDDED / "traces" / "s2t_kl_tau5.jsonl"
 
@@ -175,6 +175,13 @@ def test_takeover_against_selection_pairs_equal_triggers() -> None:
     row = rows[0]
     assert row["takeover"] - row["selection"] == pytest.approx(row["delta"])
     assert row["won"] - row["lost"] == pytest.approx(3 * row["delta"])
+
+
+def test_runs_without_a_common_scored_document_are_no_pair(tmp_path: Path) -> None:
+    """An empty mean and a refused comparison ended the analysis of all other runs."""
+    files = scored(tmp_path, greedy=[0], s2t_kl_tau5=[1], s2t_entropy_tau5=[0], takeover_kl_tau5=[0])
+    entries = arrange(read_runs(files))
+    assert gain_kept(entries) is None and takeover_against_selection(entries) is None
 
 
 def with_k(tmp_path: Path, k: int) -> Path:

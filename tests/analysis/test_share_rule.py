@@ -17,7 +17,7 @@ from s2t_eval.report.blocks import arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.statistics import expected_share, share_of_gain
 from tests import learning
-from tests.report_helpers import EMBEDDED, edited
+from tests.report_helpers import EMBEDDED, edited, scored
 
 
 def test_the_rule_by_hand() -> None:
@@ -72,6 +72,13 @@ def test_runs_are_measured_against_the_teacher_s_picks_at_the_same_steps() -> No
     for other in (*others, {"adapter_scale": 0.5}):
         assert not len(measured_shares(entries, [agreement(**other)]))
     assert not len(measured_shares(entries, []))
+
+
+def test_runs_without_a_common_scored_document_are_not_measured(tmp_path: Path) -> None:
+    one = scored(tmp_path / "one", greedy=[0, 1], s2t_router_tau5=[0], pps_local_tau5=[0])
+    none = scored(tmp_path / "none", greedy=[0, 1], s2t_router_tau5=[0], pps_local_tau5=[1])
+    assert measured_shares(arrange(read_runs(one)), [agreement()])["n"].tolist() == [1]
+    assert not len(measured_shares(arrange(read_runs(none)), [agreement()]))
 
 
 def test_the_figure_says_how_well_the_rule_fits() -> None:
