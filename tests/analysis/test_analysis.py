@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from s2t_eval.analysis.selection import error_split
 from s2t_eval.analysis.steps import MISSED, groups, positions, top
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
+from s2t_eval.analysis.write import of_labels
 from s2t_eval.cli import main
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.runs import read_runs
@@ -83,6 +85,27 @@ def test_top_steps_by_benchmark(labelled: list[Labelled]) -> None:
     assert top(steps, every, 0.2)["t"].tolist() == [1, 3]
     with pytest.raises(ValueError, match=r"5 steps of B lie above KL .* candidates at 4 of them; take a sm"):
         top(steps, every, 0.5)
+
+
+def test_labels_without_a_top_step_are_refused_in_one_line(labelled: list[Labelled]) -> None:
+    """The smallest of no widths: `min() arg is an empty sequence`."""
+    [one] = labelled
+    equal = replace(one, kl_student_teacher=np.ones(10))
+    bare = {name: getattr(one, name)[:0] for name in ("kept", "candidates")}
+    message = r"no step of B lies above KL 1 \(n = 10\); label more problems, or take a larger --tau"
+    for texts in ([equal], [replace(equal, **bare)]):
+        with pytest.raises(ValueError, match=message):
+            of_labels({"B": texts}, 0.1, None, {})
+    with pytest.raises(ValueError, match="no step of the texts lies above KL 1 "):
+        trigger_roc(positions([equal], "B"))
+
+
+def test_a_selector_whose_texts_have_no_top_step_is_refused_in_one_line(labelled: list[Labelled]) -> None:
+    [one] = labelled
+    low = replace(one, problem_id="low", kl_student_teacher=one.kl_student_teacher / 1000)
+    learned = {"low": SimpleNamespace(router=None, scores=dict.fromkeys(map(int, one.kept), np.zeros(3)))}
+    with pytest.raises(ValueError, match=r"^--selector: no text .* one of the 2 top steps by KL \(tau 0.1\)"):
+        of_labels({"B": [one, low]}, 0.1, None, learned)
 
 
 def test_error_split_by_hand(labelled: list[Labelled]) -> None:
