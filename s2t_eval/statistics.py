@@ -31,6 +31,10 @@ class Interval(NamedTuple):
     high: float
 
 
+UNDEFINED = Interval(float("nan"), float("nan"))
+"""The interval of figures whose sample shows no variation that could be resampled, such as a single item."""
+
+
 def wilson(hits: int, n: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a share, as fractions.
 
@@ -66,7 +70,7 @@ def paired_bootstrap(
     """
     delta = differences(new, base)
     if len(delta) == 1:
-        return Interval(float("nan"), float("nan"))
+        return UNDEFINED
     interval = stats.bootstrap(
         (delta,),
         np.mean,
@@ -90,7 +94,7 @@ def stratified_bootstrap(
         parts: scores, [n] each; the parts may differ in n.
     """
     if not parts or min(map(len, parts)) < 2:
-        return Interval(float("nan"), float("nan"))
+        return UNDEFINED
 
     def mean_of_means(*samples: Scores, axis: int) -> Scores:
         means: Scores = np.mean([sample.mean(axis=axis) for sample in samples], axis=0)
@@ -112,14 +116,17 @@ def stratified_bootstrap(
 def paired_p(new: Sequence[float] | Scores, base: Sequence[float] | Scores, seed: int = 0) -> float:
     """Two-sided p of paired scores: the exact McNemar test for 0/1 scores, else a sign-flip permutation test.
 
+    Scores of 0 and 1 may all be negated, as those of a metric of which less is better are. p of a single pair
+    is 1.
+
     Raises:
         ValueError: vectors of different length, or empty ones.
     """
     delta = differences(new, base)
-    is_binary = bool(np.isin(np.concatenate([new, base]), (0.0, 1.0)).all())
-    if is_binary:
+    scores = np.concatenate([new, base])
+    if any(np.isin(scores, pair).all() for pair in ((0.0, 1.0), (0.0, -1.0))):
         return mcnemar_exact(int((delta > 0).sum()), int((delta < 0).sum()))
-    if not delta.any():
+    if len(delta) == 1 or not delta.any():
         return 1.0
     test = stats.permutation_test(
         (delta,),
@@ -229,13 +236,21 @@ def share_of_gain(
     """(mean(new) - mean(base)) / (mean(full) - mean(base)), and its percentile bootstrap interval, 95 %.
 
     Items are resampled as triples. Resamples in which `full` gains nothing have no share and are left out.
-    The share is nan where `full` itself gains nothing.
+    The share is nan without items and where `full` itself gains nothing. Its interval is undefined,
+    (nan, nan), there and for a single item.
+
+    Raises:
+        ValueError: vectors of different length.
     """
+    if len(new) == len(full) == len(base) == 0:
+        return float("nan"), UNDEFINED
     gains = np.stack([differences(new, base), differences(full, base)])
     n = gains.shape[1]
     gain, full_gain = gains.mean(1)
     if full_gain <= 0:
-        return float("nan"), Interval(float("nan"), float("nan"))
+        return float("nan"), UNDEFINED
+    if n == 1:
+        return float(gain / full_gain), UNDEFINED
     rng, batch = np.random.default_rng(seed), max(1, 2_000_000 // n)
     sizes = [min(batch, resamples - begin) for begin in range(0, resamples, batch)]
     draws = (rng.multinomial(n, np.full(n, 1 / n), size=size) for size in sizes)

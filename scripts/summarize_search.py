@@ -19,7 +19,7 @@ import pandas as pd
 
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.typed_json import read_object
-from s2t_eval.report.figures import Plot, canvas
+from s2t_eval.report.figures import Plot, canvas, interval_arms
 from s2t_eval.statistics import wilson
 
 SETTINGS = "selector.json"
@@ -112,7 +112,7 @@ def learning_curve(data: pd.DataFrame) -> Plot | None:
         for part in groups:
             part = part.sort_values("problems")
             agree = 100 * part["last_agree"]
-            error = [agree - 100 * part["last_agree_low"], 100 * part["last_agree_high"] - agree]
+            error = interval_arms(agree, 100 * part["last_agree_low"], 100 * part["last_agree_high"])
             label = f"batch {part['batch_size'].iloc[0]}, lr {part['lr'].iloc[0]:g}"
             ax.errorbar(part["problems"], agree, error, fmt="o-", capsize=2, label=label)
         greedy = 100 * kept["last_greedy_agree"].iloc[0]

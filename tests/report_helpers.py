@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +47,18 @@ def edited(path: Path, out: Path, change: Callable[[dict[str, Any]], object]) ->
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(content))
     return out
+
+
+def scored(folder: Path, **documents: Sequence[int]) -> list[Path]:
+    """Copies of runs of EMBEDDED, by their names, in which these documents alone have a score."""
+    paths = []
+    for name, numbers in documents.items():
+
+        def change(content: dict[str, Any], kept: Sequence[int] = numbers) -> None:
+            [lines] = content["documents"].values()
+            for number, line in enumerate(lines[1:]):
+                if number not in kept:
+                    lines[number + 1] = line.rpartition(" ")[0] + " -"
+
+        paths.append(edited(EMBEDDED / f"{name}.json", folder / f"{name}.json", change))
+    return paths

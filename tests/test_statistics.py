@@ -110,6 +110,20 @@ def test_p_of_right_and_wrong_is_mcnemar() -> None:
     assert paired_p([0.5, 0.5], [0.5, 0.5]) == 1.0
 
 
+def test_p_of_one_pair_is_1() -> None:
+    """scipy permutes no single observation, which ended comparisons of one document with graded scores."""
+    assert paired_p([0.5], [0.25]) == paired_p([1.0], [0.0]) == paired_p([-1.0], [0.0]) == 1.0
+
+
+def test_p_of_negated_right_and_wrong_is_mcnemar() -> None:
+    """Scores of a metric of which less is better are negated; -1 did not count as binary."""
+    new, base = np.array([1.0] * 18 + [0.0] * 3), np.array([0.0] * 18 + [1.0] + [0.0] * 2)
+    assert paired_p(-new, -base) == mcnemar_exact(1, 18)
+    # Of three values a sign test would ignore that one difference is twice the others.
+    graded = np.array([1.0, 1, 1, 1, 0]), np.array([-1.0, 0, 0, 0, 1])
+    assert paired_p(*graded) != mcnemar_exact(4, 1)
+
+
 def test_holm_is_the_step_down_rule() -> None:
     p = [0.04, 0.001, 0.03, 0.5]
     expected, running = {}, 0.0

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from s2t_eval.analysis.sufficiency import SHADES
-from s2t_eval.report.figures import Plot, canvas
+from s2t_eval.report.figures import Plot, canvas, interval_arms
 from s2t_eval.statistics import Scores, paired_bootstrap, share_of_gain, teacher_gain
 
 TRIGGERS = ("kl", "router", "entropy", "entropy64", "margin")
@@ -34,7 +34,8 @@ def trigger_or_selection(
     Returns:
         Columns trigger, tau, picks, texts, steps, gain (nats per text), low, high, and share, share_low,
         share_high (percent of the gain of the KL trigger with the teacher's picks at the same rate), both
-        intervals by bootstrap over texts; None where the labels do not have candidates at every step.
+        intervals by bootstrap over texts, nan for a single text; None where the labels do not have candidates
+        at every step.
     """
     if len(candidates) != len(steps):
         return None
@@ -84,10 +85,10 @@ def _draw(data: pd.DataFrame) -> Figure:
         for shade, trigger in zip(SHADES, triggers, strict=False):
             for picker, style in (("the teacher", "o-"), ("the selector", "s--")):
                 part = data[(data["trigger"] == trigger) & (data["picks"] == picker)]
-                error = [part["gain"] - part["low"], part["high"] - part["gain"]]
+                arms = interval_arms(part["gain"], part["low"], part["high"])
                 label = f"{trigger}, {picker} picks"
                 ax.errorbar(
-                    100 * part["tau"], part["gain"], error, fmt=style, color=shade, capsize=2, label=label
+                    100 * part["tau"], part["gain"], arms, fmt=style, color=shade, capsize=2, label=label
                 )
         ax.axhline(0, color="#888888", linewidth=0.8)
         ax.set_xscale("log")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import accuracy
+from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.costs import num_answers
 from s2t_eval.report.figures import Plot, canvas, colour, interval_arms
@@ -149,7 +150,8 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
 
     Returns:
         Columns student, benchmark, trigger, tau, threshold, n, selection, takeover (percent), delta (points,
-        takeover minus selection), low, high, won, lost, p (exact McNemar), p_holm; None without a pair.
+        takeover minus selection), low, high, won, lost, p (exact McNemar), p_holm; None without a pair that
+        shares a scored document.
     """
     rows = []
     for entry in entries:
@@ -169,7 +171,10 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
                 and is_same_rule
                 and other.run.documents is not None
             ):
-                pair = compare_pair(other.run, entry.run)
+                try:
+                    pair = compare_pair(other.run, entry.run)
+                except NoSharedScoreError:
+                    continue
                 where = (entry.student, entry.benchmark.title, left.trigger, left.tau, left.threshold)
                 scores = (100 * pair.base_score, 100 * pair.new_score, 100 * pair.delta)
                 bounds = (100 * pair.interval.low, 100 * pair.interval.high)

@@ -19,7 +19,7 @@ from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.compare import paired_scores
-from s2t_eval.report.figures import Plot, canvas
+from s2t_eval.report.figures import Plot, canvas, interval_arms
 from s2t_eval.statistics import share_of_gain, spearman
 
 SETTINGS = "selector.json"
@@ -68,6 +68,7 @@ def read_agreement(path: Path) -> pd.DataFrame:
         selector=path.resolve().name,
         checkpoint=folder_hash(path),
         trigger=table["trigger"].replace(KL, "kl"),
+        **{name: table[name].astype(float) for name in ("share", "low", "high")},
         proposal_weight=table["proposal_weight"].astype(float).fillna(pd.Series(weights)),
         adapter_scale=1.0,
     )
@@ -78,7 +79,8 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
     """The runs whose selector has known agreement, beside what the rule expects of them.
 
     A run counts where the same documents were decoded greedily and with the teacher's picks at the same
-    trigger, rate and K. Rows that were measured before are kept, so that several sets of runs share a figure.
+    trigger, rate and K, and a document has a score in all three. Rows that were measured before are kept, so
+    that several sets of runs share a figure.
 
     Args:
         entries: the runs.
@@ -86,7 +88,7 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
 
     Returns:
         Columns student, benchmark, n, the columns of `read_agreement`, gain (points that the teacher's picks
-        gain), measured, measured_low, measured_high (shares, 95 % by paired bootstrap).
+        gain), measured, measured_low, measured_high (shares, 95 % by paired bootstrap, nan for one document).
     """
     table = pd.concat(agreement, ignore_index=True) if agreement else pd.DataFrame(columns=KEYS)
     is_measured = table["measured"].notna() if "measured" in table else pd.Series(False, index=table.index)
@@ -101,11 +103,14 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer, *weights)
         known = table[(table[KEYS] == list(wanted)).all(axis=1)]
         column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
+        column = [e for e in column if e.run.documents is not None]
         full = [e for e in column if e.run.method.key == "s2t" and _is_same_rule(e, entry)]
         base = [e for e in column if e.is_control]
         if not len(known) or not full or not base:
             continue
         scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base[0].run])
+        if not len(scores):
+            continue
         share, interval = share_of_gain(scores, full_scores, base_scores)
         gain = 100 * float((full_scores - base_scores).mean())
         measured = {"measured": share, "measured_low": interval.low, "measured_high": interval.high}
@@ -126,22 +131,25 @@ def share_rule(data: pd.DataFrame) -> Plot | None:
         data: of `measured_shares`; further rows with the same columns can be appended.
 
     Returns:
-        The same rows with `is_within` (whether the intervals of expected and measured share overlap); None
-        without rows.
+        The same rows with `is_within` (whether the intervals of expected and measured share overlap; a share
+        without an interval is a point); None without rows.
     """
     data = data.dropna(subset=["share", "measured"]) if len(data) else data
     if not len(data):
         return None
     data = data.reset_index(drop=True)
     low, high = (data[name].fillna(data["share"]) for name in ("low", "high"))
-    data["is_within"] = (low <= data["measured_high"]) & (data["measured_low"] <= high)
+    measured_low, measured_high = (
+        data[name].fillna(data["measured"]) for name in ("measured_low", "measured_high")
+    )
+    data["is_within"] = (low <= measured_high) & (measured_low <= high)
     with canvas(5.2, 4.6) as (figure, [ax]):
         for shade, ((student, trigger), part) in zip(
             SHADES * 4, data.groupby(["student", "trigger"], sort=False), strict=False
         ):
             x, y = 100 * part["share"], 100 * part["measured"]
-            x_error = [(x - 100 * part["low"]).fillna(0), (100 * part["high"] - x).fillna(0)]
-            y_error = [y - 100 * part["measured_low"], 100 * part["measured_high"] - y]
+            x_error = interval_arms(x, 100 * part["low"], 100 * part["high"])
+            y_error = interval_arms(y, 100 * part["measured_low"], 100 * part["measured_high"])
             label = f"{student}, {trigger} (n = {part['n'].iloc[0]})"
             ax.errorbar(x, y, y_error, x_error, fmt="o", color=shade, capsize=2, linewidth=0.8, label=label)
         ends = [min(0, 100 * data["share"].min()), 100]

@@ -91,13 +91,13 @@ def top(steps: pd.DataFrame, all_steps: pd.DataFrame, tau: float) -> pd.DataFram
     """The rows of `steps` whose KL is among the top `tau` of all steps of their benchmark.
 
     Raises:
-        ValueError: labels with candidates at fewer steps.
+        ValueError: no step lies above the quantile, or labels with candidates at fewer steps.
     """
     parts = []
     for benchmark, part in all_steps.groupby("benchmark", sort=False):
         threshold = part["kl"].quantile(1 - tau)
+        expected = int(is_top(part["kl"], tau, str(benchmark)).sum())
         chosen = steps[(steps["benchmark"] == benchmark) & (steps["kl"] > threshold)]
-        expected = int((part["kl"] > threshold).sum())
         if len(chosen) < expected:
             raise ValueError(
                 f"tau {tau}: {expected} steps of {benchmark} lie above KL {threshold:.3g}, the labels have "
@@ -105,3 +105,18 @@ def top(steps: pd.DataFrame, all_steps: pd.DataFrame, tau: float) -> pd.DataFram
             )
         parts.append(chosen)
     return pd.concat(parts, ignore_index=True)
+
+
+def is_top(kl: pd.Series, tau: float, where: str) -> pd.Series:
+    """Whether a step's KL is above the quantile 1 - tau of all, [steps].
+
+    Raises:
+        ValueError: no step is, as where there is a single one or all have the same KL.
+    """
+    threshold = kl.quantile(1 - tau)
+    if not (kl > threshold).any():
+        raise ValueError(
+            f"tau {tau}: no step of {where} lies above KL {threshold:.3g} (n = {len(kl)}); label more "
+            "problems, or take a larger --tau"
+        )
+    return kl > threshold

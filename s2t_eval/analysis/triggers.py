@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from s2t_eval.analysis.steps import is_top
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.compare import paired_scores
@@ -30,8 +31,11 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] =
 
     Returns:
         Columns signal, tau, n, positives, auroc, recall (percent).
+
+    Raises:
+        ValueError: no step is positive.
     """
-    is_top = (steps["kl"] > steps["kl"].quantile(1 - tau)).to_numpy()
+    is_positive = is_top(steps["kl"], tau, "the texts").to_numpy()
     rows = []
     with canvas(4.4, 4.0) as (figure, [ax]):
         ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle=":")
@@ -39,15 +43,15 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] =
         assert len(known) <= len(SHADES)
         for shade, name in zip(SHADES, known, strict=False):
             values = steps[name].to_numpy()
-            false, true, _ = roc_curve(is_top, values)
-            auroc = float(roc_auc_score(is_top, values))
-            chosen = np.argsort(-values, kind="stable")[: int(is_top.sum())]
-            recall = 100 * float(is_top[chosen].mean())
-            rows.append((name, tau, len(steps), int(is_top.sum()), auroc, recall))
+            false, true, _ = roc_curve(is_positive, values)
+            auroc = float(roc_auc_score(is_positive, values))
+            chosen = np.argsort(-values, kind="stable")[: int(is_positive.sum())]
+            recall = 100 * float(is_positive[chosen].mean())
+            rows.append((name, tau, len(steps), int(is_positive.sum()), auroc, recall))
             label = f"{name}: AUROC {auroc:.3f}, recall {recall:.0f} %"
             ax.plot(false, true, color=shade, label=label)
             ax.plot(
-                1 - (~is_top)[np.argsort(-values)[len(chosen) :]].sum() / (~is_top).sum(),
+                1 - (~is_positive)[np.argsort(-values)[len(chosen) :]].sum() / (~is_positive).sum(),
                 recall / 100,
                 "o",
                 color=shade,
@@ -64,7 +68,8 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
 
     Returns:
         Columns student, benchmark, trigger, tau, k, n, gain (points over greedy), share, low, high
-        (percent, paired bootstrap); None without such a pair of runs.
+        (percent, paired bootstrap); None without such a pair of runs. A pair has a document with a score in
+        both and under greedy.
     """
     rows = []
     for entry in entries:
@@ -72,11 +77,14 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
         if run.method.key != "s2t" or settings.trigger in (None, "kl") or settings.tau is None:
             continue
         column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
+        column = [e for e in column if e.run.documents is not None]
         full = [e for e in column if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
         base = [e for e in column if e.is_control]
-        if not full or not base:
+        if not full or not base or run.documents is None:
             continue
-        scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base[0].run])
+        scores, full_scores, base_scores = paired_scores([run, full[0].run, base[0].run])
+        if not len(scores):
+            continue
         kept, interval = share_of_gain(scores, full_scores, base_scores)
         gain = 100 * float((scores - base_scores).mean())
         numbers = (len(scores), gain, 100 * kept, 100 * interval.low, 100 * interval.high)

@@ -64,23 +64,29 @@ def of_labels(
         top_k: number of candidates among which the trained selector picks in decoding.
 
     Raises:
-        ValueError: labels whose candidates do not cover the top `tau`, or more candidates than they have.
+        ValueError: labels without a top step, or without one in the problems of `learned`; labels whose
+            candidates do not cover the top `tau`, or more candidates than they have.
     """
     steps = pd.concat(
         [positions(set_, name, ends_line) for name, set_ in label_sets.items()], ignore_index=True
     )
     steps = steps.dropna(axis="columns")  # a signal that not every set has: labels of servers lack entropy
     candidates = pd.concat([groups(set_, name) for name, set_ in label_sets.items()], ignore_index=True)
+    chosen = top(candidates, steps, tau)
     width = min(len(scores) for scores in candidates["student"])
     if ks is not None and max(ks) > width:
         raise ValueError(f"k: expected at most the {width} candidates a step of the labels, got {max(ks)}")
-    chosen = top(candidates, steps, tau)
     selectors = {"greedy's own order": "student", "the teacher": "teacher"}
     split, crossed = chosen, None
     if learned:
         selectors["the trained selector"] = "selector"
         steps, candidates = with_selector(steps, candidates, learned)
         split = candidates.merge(chosen[["benchmark", "problem_id", "t"]])
+        if split.empty:
+            raise ValueError(
+                f"--selector: no text that it was not trained on has one of the {len(chosen)} top steps by "
+                f"KL (tau {tau}); label more problems, or take a larger --tau"
+            )
         crossed = trigger_or_selection(steps, candidates, top_k)
     plots = [
         hit_rates(chosen),

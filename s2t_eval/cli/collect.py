@@ -68,5 +68,8 @@ class Collect(ProblemOptions):
             f"{manifest.num_top} of them above KL {manifest.kl_threshold:.4g} (top {manifest.tau:.0%}), "
             f"candidates at {manifest.num_kept}"
         )
-        hits = ", ".join(f"Hit@{k} {100 * rate:.1f} %" for k, rate in manifest.hit_rate.items())
+        hits = ", ".join(
+            f"Hit@{k} " + ("undefined" if rate is None else f"{100 * rate:.1f} %")
+            for k, rate in manifest.hit_rate.items()
+        )
         print(f"{hits} (n = {manifest.num_top})")

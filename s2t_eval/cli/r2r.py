@@ -121,6 +121,8 @@ class R2RTrain:
 
 
 def _print_router(out: Path, info: RouterInfo) -> None:
+    from s2t_eval.methods.r2r_folder import percent_or_undefined
+
     figures, training = info.held_out, info.training
     print(
         f"{out}: {training['problems']} problems, {training['steps']} steps, the best after "
@@ -129,11 +131,11 @@ def _print_router(out: Path, info: RouterInfo) -> None:
     print(
         f"threshold {info.threshold:.4g}, by {info.chosen_by} on {training['validation_problems']} problems"
     )
+    recall, rate = (percent_or_undefined(figures[name]) for name in ("recall", "positive_rate"))
     print(
-        f"on {figures['problems']} further problems: recall {100 * (figures['recall'] or 0):.1f} % at a "
-        f"positive rate of {100 * figures['positive_rate']:.1f} % (n = {figures['steps']:.0f} tokens, "
-        f"{figures['divergent']:.0f} divergent)"
+        f"on {figures['problems']} further problems: recall {recall} at a positive rate of {rate} "
+        f"(n = {figures['steps']:.0f} tokens, {figures['divergent']:.0f} divergent)"
     )
     for name, signal in figures["signals"].items():
         values = ", ".join(f"{key} {value:.3f}" for key, value in signal.items() if value is not None)
-        print(f"  {name}: {values}")
+        print(f"  {name}: {values or 'undefined'}")

@@ -49,8 +49,8 @@ model writes the token.
 {{ labels.settings.rule }} |
 | identical / neutral / divergent | {{ "%.1f / %.1f / %.1f"|format(*shares) }} % |
 | threshold | {{ "%.4g"|format(threshold) }}, by {{ chosen_by }} |
-| held out: recall at positive rate | {{ "%.1f"|format(100 * held_out.recall) }} % at \
-{{ "%.1f"|format(100 * held_out.positive_rate) }} % (n = {{ held_out.steps|int }} tokens) |
+| held out: recall at positive rate | {{ recall }} at {{ positive_rate }} \
+(n = {{ held_out.steps|int }} tokens) |
 
 It fits the student with fingerprint `{{ base }}` and the teacher with fingerprint `{{ teacher }}` alone.
 """
@@ -72,7 +72,7 @@ class RouterInfo:
         chosen_by: the criterion: a recall or a rate on validation problems.
         thresholds: rate -> threshold, quantiles over the tokens of validation problems.
         held_out: recall and positive rate of `threshold` on problems that did not choose it, with n, and
-            recall and positive rate at every rate.
+            recall and positive rate at every rate; a recall without divergent tokens is None.
         labels: the manifest of the labels, and their shares.
         training: settings and history.
     """
@@ -141,6 +141,11 @@ def router_path(name: str | Path) -> Path:
     return embedded_path(str(name)) if str(name).startswith("embedded/") else Path(name)
 
 
+def percent_or_undefined(fraction: float | None) -> str:
+    """A held-out figure in percent, "81.5 %", or "undefined" for None."""
+    return "undefined" if fraction is None else f"{100 * fraction:.1f} %"
+
+
 def save_router(folder: Path, info: RouterInfo, router: DivergenceRouter) -> None:
     """Write a router's folder whole or not at all."""
     with atomic_path(folder) as partial:
@@ -150,7 +155,10 @@ def save_router(folder: Path, info: RouterInfo, router: DivergenceRouter) -> Non
         write_manifest(partial / SETTINGS, info)
         counts = [info.labels[f"num_{kind}"] for kind in ("identical", "neutral", "divergent")]
         shares = [100 * count / sum(counts) for count in counts]
-        card = Environment(autoescape=False).from_string(CARD).render(**asdict(info), shares=shares)
+        held_out = {name: percent_or_undefined(info.held_out[name]) for name in ("recall", "positive_rate")}
+        card = (
+            Environment(autoescape=False).from_string(CARD).render(**asdict(info), shares=shares, **held_out)
+        )
         write_text(partial / "README.md", card + "\n")
 
 

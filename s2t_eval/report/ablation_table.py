@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from s2t_eval.report.blocks import Entry
-from s2t_eval.report.cells import UNDEFINED, delta, p_value, percent, percent_sign, share, won_lost
+from s2t_eval.report.cells import delta, p_value, percent, percent_sign, share, won_lost
+from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import Comparison, compare_pair, paired_scores
 from s2t_eval.report.costs import fired_rates
 from s2t_eval.report.table import Block, Cell, Table
-from s2t_eval.statistics import Interval, holm, share_of_gain
+from s2t_eval.statistics import UNDEFINED, Interval, holm, share_of_gain
 
 HEAD = (
     "method",
@@ -29,21 +30,31 @@ HEAD = (
 def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> Table | None:
     """Rows paired with their student's greedy run; None where no student has one with documents.
 
-    The share of the gap is (accuracy - greedy's) / (the teacher's own - greedy's), with its interval.
+    The share of the gap is (accuracy - greedy's) / (the teacher's own - greedy's), with its interval. Runs
+    that share no scored document with greedy have no row; a note names them.
 
     Args:
         entries: runs in their places.
         other_limits: whether limits of new tokens may differ within a block.
     """
-    blocks, frames = [], []
+    blocks, frames, unpaired = [], [], []
     for student, benchmark in dict.fromkeys((e.student, e.benchmark) for e in entries):
         part = [e for e in entries if (e.student, e.benchmark) == (student, benchmark)]
         part = [e for e in part if e.run.documents is not None]
         control = next((e for e in part if e.is_control), None)
-        others = [e for e in part if e is not control]
-        if control is None or not others:
+        if control is None:
             continue
-        pairs = [compare_pair(control.run, e.run, other_limits=other_limits) for e in others]
+        others, pairs = [], []
+        for entry in part:
+            if entry is control:
+                continue
+            try:
+                pairs.append(compare_pair(control.run, entry.run, other_limits=other_limits))
+                others.append(entry)
+            except NoSharedScoreError:
+                unpaired.append(f"{entry.label} ({student}, {benchmark.title})")
+        if not pairs:
+            continue
         adjusted = holm([pair.p for pair in pairs])
         teachers = [e for e in others if e.is_teacher]
         rows = []
@@ -68,10 +79,17 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
             "Intervals are from a paired bootstrap; p is from the exact McNemar test, with Holm's correction "
             "over the rows of a block. The share of the gap is the part of the difference between greedy and "
             "the teacher alone, where it was run. Fired and flips are shares of the generated tokens.",
+            *_unpaired_note(unpaired),
             *(f"The scores of {task} are means over all documents of its tasks here." for task in groups),
         ],
         data=pd.concat(frames, ignore_index=True),
     )
+
+
+def _unpaired_note(labels: Sequence[str]) -> list[str]:
+    if not labels:
+        return []
+    return [f"Left out, because no document has a score in the run and under greedy: {', '.join(labels)}."]
 
 
 def _teacher_of(entry: Entry, teachers: Sequence[Entry]) -> Entry | None:

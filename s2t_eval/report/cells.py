@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from s2t_eval.report.run import Run
-from s2t_eval.statistics import Interval, Scores, stratified_bootstrap, wilson
+from s2t_eval.statistics import UNDEFINED, Interval, Scores, stratified_bootstrap, wilson
 
 if TYPE_CHECKING:
     from s2t_eval.report.compare import Comparison
 
 MISSING = "–"
 """Stands for a figure that does not apply or is unknown."""
-UNDEFINED = Interval(float("nan"), float("nan"))
 SAME_VALUE = 1e-6
 """Difference up to which the harness's figure is that of the documents, whose scores may be kept rounded."""
 

@@ -15,6 +15,10 @@ class NotComparableError(ValueError):
     """Runs that differ in more than the method."""
 
 
+class NoSharedScoreError(NotComparableError):
+    """Two comparable runs of which no document has a score in both."""
+
+
 def differences(
     one: Run, other: Run, *, need_documents: bool = False, other_limits: bool = False
 ) -> list[str]:

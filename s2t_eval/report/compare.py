@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from s2t_eval.report.comparable import NotComparableError, differences, pairing_keys
+from s2t_eval.report.comparable import NoSharedScoreError, NotComparableError, differences, pairing_keys
 from s2t_eval.report.costs import evaluated
 from s2t_eval.report.documents import ALTERNATIVE, same_scores
 from s2t_eval.report.run import Run
@@ -162,11 +162,15 @@ def _kind(run: Run) -> tuple[object, ...]:
 
 
 def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparison:
-    """Pair documents by document and prompt hash; raises `NotComparableError` where they differ.
+    """Pair documents by document and prompt hash.
 
     Args:
         base, new: the runs, with documents.
         other_limits: whether the limits of new tokens may differ.
+
+    Raises:
+        NotComparableError: the runs differ in more than the method.
+        NoSharedScoreError: no document has a score in both.
     """
     differing = differences(base, new, need_documents=True, other_limits=other_limits)
     if differing:
@@ -175,7 +179,7 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
     paired = _indexed(base.documents).join(_indexed(new.documents), suffixes=("_base", "_new"))
     both = paired[paired["score_base"].notna() & paired["score_new"].notna()]
     if both.empty:
-        raise NotComparableError(f"{base.source} and {new.source}: no document has a score in both")
+        raise NoSharedScoreError(f"{base.source} and {new.source}: no document has a score in both")
     sign = 1.0 if base.is_higher_better else -1.0
     base_scores, new_scores = sign * both["score_base"].to_numpy(), sign * both["score_new"].to_numpy()
     base_scores = np.where(same_scores(base_scores, new_scores), new_scores, base_scores)
@@ -224,7 +228,7 @@ def paired_scores(runs: Sequence[Run]) -> list[Scores]:
         runs: with documents, comparable ones.
 
     Returns:
-        A vector [n] for each run.
+        A vector [n] for each run; n is 0 where no document has a score in all of them.
     """
     tables = [_indexed(run.documents)["score"] for run in runs if run.documents is not None]
     assert len(tables) == len(runs)

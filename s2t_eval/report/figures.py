@@ -166,9 +166,9 @@ def interval_arms(value: Any, low: Any, high: Any) -> np.ndarray:
     """How far intervals reach below and above their values, [2, values], as `errorbar` takes it.
 
     No arm is negative: rounding puts some bounds beside their value, as Wilson's of 0 out of 3 and those of a
-    bootstrap whose samples are all alike.
+    bootstrap whose samples are all alike. An undefined bound (nan) has no arm.
     """
-    return np.maximum(0.0, [value - low, high - value]).reshape(2, -1)
+    return np.fmax(0.0, [value - low, high - value]).reshape(2, -1)
 
 
 def _dots(ax: Axes, part: pd.DataFrame) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from s2t_eval.report.cells import MISSING, accuracy, p_value, percent_sign, won_lost
+from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
@@ -68,8 +70,9 @@ def _cells(run: Run, control: Run | None) -> Iterable[str]:
     score, cost = accuracy(run), run.cost
     paired = [MISSING, MISSING]
     if control is not None and run is not control:
-        pair = compare_pair(control, run)
-        paired = [won_lost(pair), p_value(pair.p)]
+        with suppress(NoSharedScoreError):
+            pair = compare_pair(control, run)
+            paired = [won_lost(pair), p_value(pair.p)]
     yield from (percent_sign(score.value), score.interval_text, *paired)
     yield percent_sign(cost["realised_rate"]) if "realised_rate" in cost else MISSING
     yield percent_sign(cost["flip_rate"]) if "flip_rate" in cost else MISSING

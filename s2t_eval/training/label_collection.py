@@ -323,7 +323,7 @@ def write_label_set(work: CollectionFolder, problems: Sequence[Problem], manifes
         num_steps=len(divergences),
         num_kept=num_kept,
         num_top=num_top,
-        hit_rate={str(k): hits[k] / max(1, num_top) for k in hits},
+        hit_rate={str(k): hits[k] / num_top if num_top else None for k in hits},
     )
     return write_labels(work.folder, counted, rows)
 

@@ -126,7 +126,8 @@ class Manifest:
         num_steps: number of steps.
         num_kept: number of steps with candidates.
         num_top: number of steps above `kl_threshold`.
-        hit_rate: K -> share of the top steps at which the teacher's argmax is among the first K candidates.
+        hit_rate: K -> share of the top steps at which the teacher's argmax is among the first K candidates;
+            None without top steps.
         shards: file name -> number of rows.
         rollouts: the selector with which the texts were written, and its policy; None for greedy texts.
     """
@@ -146,7 +147,7 @@ class Manifest:
     num_steps: int
     num_kept: int
     num_top: int
-    hit_rate: dict[str, float]
+    hit_rate: dict[str, float | None]
     shards: dict[str, int]
     format: int = field(default=FORMAT)
     rollouts: dict[str, Any] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from s2t_eval.analysis.selection import error_split
 from s2t_eval.analysis.steps import MISSED, groups, positions, top
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
+from s2t_eval.analysis.write import of_labels
 from s2t_eval.cli import main
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.runs import read_runs
@@ -29,7 +31,7 @@ from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.held_out import split_held_out
 from tests import learning
 from tests.harness_helpers import STUDENT, TEACHER, logits_after, model
-from tests.report_helpers import EMBEDDED, edited
+from tests.report_helpers import EMBEDDED, edited, scored
 
 TRACE = EMBEDDED / "traces" / "s2t_kl_tau5.jsonl"
 
@@ -85,6 +87,27 @@ def test_top_steps_by_benchmark(labelled: list[Labelled]) -> None:
         top(steps, every, 0.5)
 
 
+def test_labels_without_a_top_step_are_refused_in_one_line(labelled: list[Labelled]) -> None:
+    """The smallest of no widths: `min() arg is an empty sequence`."""
+    [one] = labelled
+    equal = replace(one, kl_student_teacher=np.ones(10))
+    bare = {name: getattr(one, name)[:0] for name in ("kept", "candidates")}
+    message = r"no step of B lies above KL 1 \(n = 10\); label more problems, or take a larger --tau"
+    for texts in ([equal], [replace(equal, **bare)]):
+        with pytest.raises(ValueError, match=message):
+            of_labels({"B": texts}, 0.1, None, {})
+    with pytest.raises(ValueError, match="no step of the texts lies above KL 1 "):
+        trigger_roc(positions([equal], "B"))
+
+
+def test_a_selector_whose_texts_have_no_top_step_is_refused_in_one_line(labelled: list[Labelled]) -> None:
+    [one] = labelled
+    low = replace(one, problem_id="low", kl_student_teacher=one.kl_student_teacher / 1000)
+    learned = {"low": SimpleNamespace(router=None, scores=dict.fromkeys(map(int, one.kept), np.zeros(3)))}
+    with pytest.raises(ValueError, match=r"^--selector: no text .* one of the 2 top steps by KL \(tau 0.1\)"):
+        of_labels({"B": [one, low]}, 0.1, None, learned)
+
+
 def test_error_split_by_hand(labelled: list[Labelled]) -> None:
     data = error_split(groups(labelled, "B"), {"greedy": "student", "oracle": "teacher"}, (1, 2, 3, 16)).data
     greedy, oracle = (data[data["selector"] == name].set_index("k") for name in ("greedy", "oracle"))
@@ -135,6 +158,18 @@ def test_share_of_gain_on_a_lopsided_sample() -> None:
     assert np.isnan(share_of_gain(full, none, base)[0])
 
 
+def test_a_share_of_one_document_has_no_interval_and_one_of_none_is_undefined() -> None:
+    """All resamples of one document are alike, so tables showed "100 % (100 to 100)"."""
+    one, zero, nothing = np.ones(1), np.zeros(1), np.zeros(0)
+    share, interval = share_of_gain(one, one, zero)
+    assert share == 1 and np.isnan(interval).all()
+    assert np.isnan(
+        [share_of_gain(nothing, nothing, nothing)[0], *share_of_gain(nothing, nothing, nothing)[1]]
+    ).all()
+    with pytest.raises(ValueError, match="got 1 and 0"):
+        share_of_gain(one, one, nothing)
+
+
 # ---------------------------------------------------------------- results
 
 
@@ -163,6 +198,13 @@ def test_takeover_against_selection_pairs_equal_triggers() -> None:
     row = rows[0]
     assert row["takeover"] - row["selection"] == pytest.approx(row["delta"])
     assert row["won"] - row["lost"] == pytest.approx(3 * row["delta"])
+
+
+def test_runs_without_a_common_scored_document_are_no_pair(tmp_path: Path) -> None:
+    """An empty mean and a refused comparison ended the analysis of all other runs."""
+    files = scored(tmp_path, greedy=[0], s2t_kl_tau5=[1], s2t_entropy_tau5=[0], takeover_kl_tau5=[0])
+    entries = arrange(read_runs(files))
+    assert gain_kept(entries) is None and takeover_against_selection(entries) is None
 
 
 def with_k(tmp_path: Path, k: int) -> Path:
@@ -373,6 +415,17 @@ def test_trigger_and_selection_are_crossed() -> None:
     assert (full[["share", "share_low", "share_high"]] == 100).all(axis=None)
     assert (rows["share_low"] <= rows["share"]).all() and (rows["share"] <= rows["share_high"]).all()
     assert trigger_or_selection(every, groups_.iloc[1:]) is None  # labels of the top steps alone
+
+
+@pytest.mark.parametrize("num_texts", [1, 3])
+def test_texts_of_one_gain_are_drawn(num_texts: int) -> None:
+    """Of one text gain and share have no interval; the share's was "100 to 100"."""
+    problems = [f"p{i}" for i in range(num_texts)]
+    every = pd.DataFrame({"benchmark": "x", "problem_id": problems, "t": 0, "kl": 1.0})
+    scores = {"teacher": [[-1.1, -1.0]] * num_texts, "selector": [[0.0, 1.0]] * num_texts}
+    plot = trigger_or_selection(every, every.assign(**scores), rates=(1.0,))
+    assert plot is not None and plot.data["gain"].tolist() == pytest.approx([0.1, 0.1])
+    assert plot.data["share_low"].isna().all() == (num_texts == 1)
 
 
 def test_a_selector_needs_its_student_and_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,9 +15,9 @@ from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.cli import main
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.runs import read_runs
-from s2t_eval.statistics import expected_share
+from s2t_eval.statistics import expected_share, share_of_gain
 from tests import learning
-from tests.report_helpers import EMBEDDED
+from tests.report_helpers import EMBEDDED, edited, scored
 
 
 def test_the_rule_by_hand() -> None:
@@ -70,6 +72,13 @@ def test_runs_are_measured_against_the_teacher_s_picks_at_the_same_steps() -> No
     for other in (*others, {"adapter_scale": 0.5}):
         assert not len(measured_shares(entries, [agreement(**other)]))
     assert not len(measured_shares(entries, []))
+
+
+def test_runs_without_a_common_scored_document_are_not_measured(tmp_path: Path) -> None:
+    one = scored(tmp_path / "one", greedy=[0, 1], s2t_router_tau5=[0], pps_local_tau5=[0])
+    none = scored(tmp_path / "none", greedy=[0, 1], s2t_router_tau5=[0], pps_local_tau5=[1])
+    assert measured_shares(arrange(read_runs(one)), [agreement()])["n"].tolist() == [1]
+    assert not len(measured_shares(arrange(read_runs(none)), [agreement()]))
 
 
 def test_the_figure_says_how_well_the_rule_fits() -> None:
@@ -137,3 +146,34 @@ def test_an_expected_share_without_an_interval_is_a_point() -> None:
     outside = rows.assign(measured=0.78, measured_low=0.76, measured_high=0.8)
     plot = share_rule(pd.concat([rows, outside]))
     assert plot is not None and plot.data["is_within"].tolist() == [True, False]
+
+
+def test_a_measured_share_of_one_document_is_a_point() -> None:
+    rows = measured_shares(arrange(read_runs([EMBEDDED])), [agreement(share=0.9, low=0.85, high=0.95)])
+    one = rows.assign(measured_low=float("nan"), measured_high=float("nan"))
+    plot = share_rule(pd.concat([one.assign(measured=0.9), one.assign(measured=0.8)]))
+    assert plot is not None and plot.data["is_within"].tolist() == [True, False]
+
+
+def test_a_bound_beside_its_share_by_rounding_is_drawn() -> None:
+    """Five documents with the same gains: the bootstrap's bounds miss the share in the last digit."""
+    share, interval = share_of_gain(np.full(5, 0.3666666666666667), np.full(5, 2 / 3), np.full(5, 1 / 3))
+    assert interval.low > share or interval.high < share
+    bounds = {"measured_low": interval.low, "measured_high": interval.high}
+    rows = measured_shares(arrange(read_runs([EMBEDDED])), [agreement()]).assign(measured=share, **bounds)
+    assert share_rule(rows) is not None
+
+
+def test_a_folder_whose_shares_are_all_undefined_is_read(tmp_path: Path) -> None:
+    """Their JSON is null, and a column of nothing else holds objects, which cannot be drawn."""
+    selector = tmp_path / "selector"
+    shutil.copytree(learning.selector("direct"), selector)
+
+    def undefine(content: dict[str, Any]) -> None:
+        for row in content["training"]["agreement"]:
+            row.update(low=None, high=None)
+
+    edited(selector / "selector.json", selector / "selector.json", undefine)
+    table = read_agreement(selector)
+    assert table[["low", "high"]].isna().all(axis=None)
+    assert set(map(str, table.dtypes[["share", "low", "high"]])) == {"float64"}

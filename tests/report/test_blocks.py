@@ -12,6 +12,7 @@ from s2t_eval.analysis.grid import is_done
 from s2t_eval.report.ablation_table import ablation_table
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.blocks import Entry, _with_names, arrange
+from s2t_eval.report.cells import MISSING
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.costs import costs
 from s2t_eval.report.json_files import ResultsError
@@ -20,7 +21,7 @@ from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.submission import Claim, require_whole
 from s2t_eval.report.traces import Trace, by_task, greedy_control, run_of_trace, scores_by_position
-from tests.report_helpers import BASELINES, EMBEDDED, edited
+from tests.report_helpers import BASELINES, EMBEDDED, edited, scored
 
 SMALL = ("greedy", "s2t_kl_tau5", "teacher")
 
@@ -87,6 +88,24 @@ def test_a_model_that_is_student_and_teacher_has_its_own_block_too(tmp_path: Pat
     entries = arrange(read_runs([*(EMBEDDED / f"{name}.json" for name in SMALL), chain]))
     placed = {(e.student, e.label) for e in entries if e.run.name == "teacher"}
     assert placed == {("embedded/student", "Teacher alone"), ("embedded/teacher", "Greedy")}
+
+
+def test_a_run_without_a_scored_document_is_left_out_with_a_note(tmp_path: Path) -> None:
+    """One unscored document out of one refused the whole report."""
+    files = scored(tmp_path, greedy=[0], s2t_kl_tau5=[], teacher=[0])
+    table = ablation_table(arrange(read_runs(files)))
+    assert table is not None and table.data["method"].tolist() == ["Teacher alone"]
+    assert "under greedy: S2T (teacher), kl, tau 5 %, K 8 (embedded/student, Arith" in table.notes[1]
+    assert ablation_table(arrange(read_runs(files[:2]))) is None
+
+
+def test_the_share_of_runs_without_a_common_scored_document_is_undefined(tmp_path: Path) -> None:
+    """Each shares one with greedy; the three together have none, and the bootstrap of nothing raised."""
+    files = scored(tmp_path, greedy=[0, 1], s2t_kl_tau5=[0], teacher=[1])
+    table = ablation_table(arrange(read_runs(files)))
+    assert table is not None and table.data["n"].tolist() == [1, 1]
+    assert table.data[["share_of_gap", "share_low", "share_high"]].isna().all(axis=None)
+    assert [row[6].text for row in table.blocks[0].rows] == [MISSING, MISSING]
 
 
 def test_names_are_those_of_a_row_in_every_column() -> None:

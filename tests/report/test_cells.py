@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from s2t_eval.report.cells import UNDEFINED, accuracy, delta, percent_sign, rounded, share
+from s2t_eval.report.cells import accuracy, delta, percent_sign, rounded, share
 from s2t_eval.report.runs import read_runs
-from s2t_eval.statistics import Interval, wilson
+from s2t_eval.statistics import UNDEFINED, Interval, wilson
 from tests.report_helpers import EMBEDDED, edited
 
 NAN = float("nan")

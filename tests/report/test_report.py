@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -218,6 +219,11 @@ def test_intervals_of_none_right_and_all_right_are_drawn(right: int, n: int) -> 
     assert arms[:, 0] == pytest.approx([right / n - low, high - right / n], abs=1e-12)
     with canvas(2, 2) as (_, [ax]):
         ax.errorbar(right / n, 0, xerr=arms)
+
+
+def test_an_undefined_interval_has_no_arms() -> None:
+    arms = interval_arms(np.array([0.4, 0.5]), np.array([np.nan, 0.3]), np.array([np.nan, 0.6]))
+    np.testing.assert_allclose(arms, [[0, 0.2], [0, 0.1]])
 
 
 def test_labels_stand_beside_the_figure_without_overlap(runs: list[Run]) -> None:

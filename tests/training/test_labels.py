@@ -104,6 +104,14 @@ def test_top_steps_alone_keep_candidates_by_default(tmp_path: Path) -> None:
     assert not (tmp_path / "top" / "work").exists()
 
 
+def test_hits_of_no_top_step_are_undefined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One text of one token has no step above its own quantile; Hit@K was recorded as 0."""
+    main(collect_arguments(tmp_path / "one", 1, "--max_gen_toks", "1"))
+    assert "Hit@1 undefined, Hit@2 undefined" in capsys.readouterr().out
+    manifest = LabelSet.load(tmp_path / "one").manifest
+    assert (manifest.num_steps, manifest.num_top, set(manifest.hit_rate.values())) == (1, 0, {None})
+
+
 def test_a_question_is_never_on_both_sides(label_set: LabelSet) -> None:
     twice = [*label_set, replace(label_set.trajectories[0], problem_id="again")]
     train, held_out = LabelSet(label_set.manifest, twice).split(0.3)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -24,11 +26,13 @@ from s2t_eval.training.r2r.figures import (
     threshold_at_recall,
     without_nan,
 )
-from s2t_eval.training.r2r.labels import R2RLabels
-from s2t_eval.training.r2r.rules import DIVERGENT, UNSCORED
+from s2t_eval.training.r2r.labels import R2RLabels, write_labels
+from s2t_eval.training.r2r.rules import DIVERGENT, IDENTICAL, UNSCORED
 from s2t_eval.training.r2r.settings import ThresholdSettings
 from s2t_eval.training.r2r.train import RouterTraining, make_item
+from s2t_eval.training.split import split_by_question
 from tests.harness_helpers import model, tiny_folder, tokenizer
+from tests.learning import main
 from tests.r2r_learning import labels, refusal, router, train_arguments
 
 STUDENT = "embedded/student"
@@ -77,7 +81,7 @@ def test_recall_at_equal_rates_by_hand() -> None:
     assert report["auroc"] == pytest.approx(5 / 6)
     assert report["average_precision"] == pytest.approx((1 / 1 + 2 / 3) / 2)
     nothing = signals_at_rates({"one": values}, np.zeros(5, dtype=bool), (0.2,))
-    assert without_nan([nothing])[0]["one"]["auroc"] is None
+    assert set(without_nan([nothing])[0]["one"].values()) == {None}  # the recall too was once 0
 
 
 @pytest.mark.parametrize(
@@ -140,6 +144,30 @@ def test_a_trained_folder_is_read_as_written_and_learnt_something() -> None:
     assert "identical / neutral / divergent" in (router() / "README.md").read_text()
     everything = R2RLabels.load(labels())
     assert info.labels == everything.manifest.described()
+
+
+def test_a_test_part_without_divergent_tokens_has_undefined_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The card once multiplied the missing recall by 100: a traceback after all of the training."""
+    everything = R2RLabels.load(labels())
+    _, held_out = everything.split(0.4)
+    tested = {text.problem_id for text in split_by_question(held_out, 0.5, R2RError)[1]}
+    texts = [
+        replace(text, verdicts=torch.full_like(text.verdicts, IDENTICAL))
+        if text.problem_id in tested
+        else text
+        for text in everything
+    ]
+    folder, out = tmp_path / "labels", tmp_path / "router"
+    folder.mkdir()
+    write_labels(folder, everything.manifest, texts)
+    main(train_arguments(folder, out, "--epochs", "1"))
+    printed = capsys.readouterr().out
+    assert f"on {len(tested)} further problems: recall undefined at a positive rate of " in printed
+    assert "recall at positive rate | undefined at " in (out / "README.md").read_text()
+    signals = load(out).info.held_out["signals"]
+    assert {value for signal in signals.values() for value in signal.values()} == {None}
 
 
 def test_the_shipped_router_is_small_and_of_the_shipped_pair() -> None:

@@ -45,7 +45,10 @@ def threshold_at_recall(values: Values, is_divergent: Flags, recall: float) -> f
 
 
 def recall_and_rate(values: Values, is_divergent: Flags, threshold: float) -> dict[str, float]:
-    """Share of divergent tokens, and share of all tokens, above a threshold; with the number of tokens."""
+    """Share of divergent tokens, and share of all tokens, above a threshold; with the number of tokens.
+
+    The recall is nan without divergent tokens.
+    """
     is_above = values > np.float32(threshold)
     recall = float(is_above[is_divergent].mean()) if is_divergent.any() else float("nan")
     return {
@@ -67,19 +70,21 @@ def signals_at_rates(
         taus: rates.
 
     Returns:
-        Signal -> "recall@tau" for each rate, and the areas under its ROC and precision-recall curves.
+        Signal -> "recall@tau" for each rate, and the areas under its ROC and precision-recall curves; all are
+        nan without divergent tokens.
     """
+    num_divergent = int(is_divergent.sum())
     report: dict[str, dict[str, float]] = {}
     for name, values in signals.items():
         ranking = np.argsort(-values, kind="stable")
         entry: dict[str, float] = {}
         for tau in taus:
             top_ranked = ranking[: max(1, round(tau * len(values)))]
-            entry[f"recall@{tau}"] = float(is_divergent[top_ranked].sum() / max(1, is_divergent.sum()))
+            num_found = int(is_divergent[top_ranked].sum())
+            entry[f"recall@{tau}"] = num_found / num_divergent if num_divergent else float("nan")
         entry["auroc"] = auroc(values, is_divergent)
-        has_divergent = bool(is_divergent.any())
         entry["average_precision"] = (
-            float(average_precision_score(is_divergent, values)) if has_divergent else float("nan")
+            float(average_precision_score(is_divergent, values)) if num_divergent else float("nan")
         )
         report[name] = entry
     return report
