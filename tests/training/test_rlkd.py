@@ -225,8 +225,19 @@ def test_references_are_the_problems_own_solutions_without_a_teacher(labels: Pat
 
 
 def test_teachers_texts_are_references_only_where_they_are_right(labels: Path, tmp_path: Path) -> None:
+    """And a teacher that has nothing more to do lies in no memory while the student is trained."""
+    sizes: list[int] = []
+    references = pipeline._prepared_sides
+
+    def note(*arguments: Any) -> Any:
+        teacher = arguments[-2].teacher
+        sizes.append(sum(tensor.numel() for tensor in teacher.model.parameters()))
+        return references(*arguments)
+
     every = rlkd(labels, tmp_path / "every", "--unverified").training
-    right = rlkd(labels, tmp_path / "right").training
+    with patch.object(pipeline, "_prepared_sides", note):
+        right = rlkd(labels, tmp_path / "right").training
+    assert sizes == [0]
     texts = [every["problems"] + every["held_out_problems"], right["problems"] + right["held_out_problems"]]
     assert texts[0] - texts[1] == right["left_out"]["with a wrong reference"]
     assert every["left_out"]["with a wrong reference"] == 0
