@@ -145,6 +145,7 @@ def test_a_killed_run_ends_with_the_same_numbers_to_the_bit(
     assert contents(out) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_kill_among_the_labels_changes_nothing_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,6 +206,7 @@ def test_agreement_on_a_lopsided_sample() -> None:
 # ---------------------------------------------------------------- resuming, refusing
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(
     found: R2RLabels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
