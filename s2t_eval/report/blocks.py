@@ -124,7 +124,12 @@ def has_adapter(run: Run) -> bool:
 
 
 def is_same_student(run: Run, other: Run) -> bool:
-    """Whether two runs' students have one fingerprint, as far as their results have one."""
+    """Whether two runs' students have one fingerprint, as far as their results have one.
+
+    A distilled student, whose fingerprint is of what it was made into, is the plain one in comparisons.
+    """
+    if run.method.key in DISTILLED:
+        return True
     prints = [one.backend_info.get("student") for one in (run, other)]
     return None in prints or prints[0] == prints[1]
 

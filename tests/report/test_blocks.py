@@ -217,6 +217,7 @@ def test_a_student_with_an_adapter_is_a_student_of_its_own(tmp_path: Path) -> No
     assert greedy_control(by_name["tuned_s2t"], runs) is by_name["tuned"]
     assert greedy_control(by_name["s2t_kl_tau5"], runs) is by_name["greedy"]
     assert greedy_control(by_name["tuned_s2t"], [by_name["greedy"]]) is None
+    assert greedy_control(run_of("distil"), runs) is by_name["greedy"]
 
 
 def test_a_trace_belongs_to_the_run_that_wrote_it(tmp_path: Path) -> None:
