@@ -114,13 +114,13 @@ class SelectionLM(EngineLM):
         name = self.selection.router
         if name is None:
             return None
-        if (router_path(name) / SELECTOR_SETTINGS).is_file():
-            return load_selector(name, *self._identity_of_student())
         if self.proposer != "base":
             raise R2RError(
-                f"router={name}: it reads the plain student's states, and with proposer={self.proposer} the "
-                "adapted model writes; use --model pps_local (proposer=base)"
+                f"router={name}: it was not trained on the states of the adapted student, which writes with "
+                f"proposer={self.proposer}; leave it out, or use --model pps_local (proposer=base)"
             )
+        if (router_path(name) / SELECTOR_SETTINGS).is_file():
+            return load_selector(name, *self._identity_of_student())
         return load_router(name, *self._identity_of_student())
 
     def _identity_of_student(self) -> tuple[str, str, int]:
@@ -191,6 +191,12 @@ class SelectionLM(EngineLM):
         source = self._router_source
         assert source is not None
         info = source.info
+        if trigger.needs_teacher and self.proposer != "base":
+            raise ValueError(
+                f"tau={tau}: the selector's KL thresholds are the plain student's, and with "
+                f"proposer={self.proposer} the adapted one writes; give threshold=NUMBER, or use a "
+                "trigger without a teacher"
+            )
         if trigger.needs_teacher and self.teacher_fingerprint != info.teacher:
             raise ValueError(
                 f"tau={tau}: the selector's KL thresholds hold for its teacher ({info.teacher}), this one "

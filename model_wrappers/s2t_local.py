@@ -114,6 +114,11 @@ class S2TLocal(SelectionLM):
         self.selector = super()._load_selector(name)
         if self.is_topk_distilled:
             self._refuse_selection()
+        elif self.proposer == "tuned" and self.local.calibration:
+            raise ValueError(
+                f"calibration={self.local.calibration}: its thresholds are the plain student's, and with "
+                "proposer=tuned the adapted one writes; leave it out: the selector has thresholds of its own"
+            )
         if self.served is not None:
             self.served.fleet = self._fleet(self.served.fleet)
         return self.selector

@@ -108,7 +108,8 @@ COUNTS: dict[str, str] = {
     "teacher_generated": "tokens that the teacher wrote itself (`takeover`, `r2r`, `specreason`)",
     "teacher_prefilled": "tokens among `teacher_tokens` that it read as prompts and in chunks (`specreason`)",
     "scorer_calls": "forward passes of a separate scoring model (`pps_local`)",
-    "scorer_tokens": "tokens that it computed",
+    "scorer_tokens": "tokens that it computed; where the adapted student scores candidates of its own "
+    "(`s2t_local` with a form that looks ahead), those that were not selected",
     "continued": "tokens that got another pass (`tah`)",
     "server_requests": "requests that were sent to servers (`student_url`, `teacher_url`)",
     "deeper_passes": "passes beyond a token's first (`tah`)",

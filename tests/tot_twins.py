@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from s2t_eval.engine import ModelRunner, Request, Result, Sampling, derive_seed
+from s2t_eval.engine.request import Finish
 from s2t_eval.engine.sampling import sample
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.methods.tot.decoder import TreeDecoder
@@ -172,13 +173,14 @@ def slow_tot(
     model: PreTrainedModel, request: Request, settings: TreeSettings, name: str
 ) -> tuple[list[int], int]:
     """One text; with the generated tokens of all branches and replies."""
-    is_finished = partial(_is_finished, StopRule(request, spell))
-    frontier, finished, abandoned = [Solution([], [], 0)], list[Solution](), list[Solution]()
+    is_complete = partial(_is_complete, StopRule(request, spell))
+    is_cut_off = partial(_is_cut_off, StopRule(request, spell))
+    frontier, complete, abandoned = [Solution([], [], 0)], list[Solution](), list[Solution]()
     spent = level = 0
     while frontier and spent < settings.budget:
-        if settings.search == "bfs" and (len(finished) >= settings.beam or level >= settings.depth):
+        if settings.search == "bfs" and (len(complete) >= settings.beam or level >= settings.depth):
             break
-        if settings.search == "dfs" and is_finished(frontier[-1]):
+        if settings.search == "dfs" and is_complete(frontier[-1]):
             return frontier[-1].output, spent
         parents = frontier if settings.search == "bfs" else [frontier.pop()]
         affordable = max(1, _affordable(settings, name, settings.budget - spent))
@@ -193,19 +195,24 @@ def slow_tot(
         children = [c._replace(value=value) for c, value in zip(children, values, strict=True)]
         by_value = sorted(children, key=lambda child: -child.value)
         if settings.search == "bfs":
-            kept = by_value[: settings.beam - len(finished)]
-            finished += [child for child in kept if is_finished(child)]
-            frontier = [child for child in kept if not is_finished(child)]
+            abandoned += [child for child in children if is_cut_off(child)]
+            kept = [child for child in by_value if not is_cut_off(child)][: settings.beam - len(complete)]
+            complete += [child for child in kept if is_complete(child)]
+            frontier = [child for child in kept if not is_complete(child)]
             continue
-        too_deep = [c for c in children if c.depth >= settings.depth and not is_finished(c)]
-        left_out = [c for c in children if c.value < settings.min_value or c in too_deep]
+        at_end = [c for c in children if is_cut_off(c) or (c.depth >= settings.depth and not is_complete(c))]
+        left_out = [c for c in children if c.value < settings.min_value or c in at_end]
         abandoned += left_out
         frontier += [child for child in reversed(by_value) if child not in left_out]
-    return _answer(settings, frontier, finished, abandoned, is_finished), spent
+    return _answer(settings, frontier, complete, abandoned, is_complete), spent
 
 
-def _is_finished(stop: StopRule, solution: Solution) -> bool:
-    return bool(solution.output) and stop.would_finish(solution.output) is not None
+def _is_complete(stop: StopRule, solution: Solution) -> bool:
+    return bool(solution.output) and stop.would_finish(solution.output) not in (None, Finish.LENGTH)
+
+
+def _is_cut_off(stop: StopRule, solution: Solution) -> bool:
+    return bool(solution.output) and stop.would_finish(solution.output) is Finish.LENGTH
 
 
 def _affordable(settings: TreeSettings, name: str, left: int) -> int:
@@ -221,13 +228,13 @@ def _affordable(settings: TreeSettings, name: str, left: int) -> int:
 def _answer(
     settings: TreeSettings,
     frontier: list[Solution],
-    finished: list[Solution],
+    complete: list[Solution],
     abandoned: list[Solution],
-    is_finished: Callable[[Solution], bool],
+    is_complete: Callable[[Solution], bool],
 ) -> list[int]:
     if settings.search == "bfs":
-        return max(finished or frontier, key=lambda child: child.value).output
-    if frontier and is_finished(frontier[-1]):
+        return max(complete or [*frontier, *abandoned], key=lambda child: child.value).output
+    if frontier and is_complete(frontier[-1]):
         return frontier[-1].output
-    complete = [child for child in [*frontier, *abandoned] if is_finished(child)]
+    complete = [child for child in [*frontier, *abandoned] if is_complete(child)]
     return max(complete or frontier[-1:] or abandoned, key=lambda child: child.value).output

@@ -87,8 +87,9 @@ class Usage:
     `forwards` counts the student's forward passes over the sequence, the prefill included. `teacher_calls`
     counts the teacher's passes, `teacher_tokens` the tokens computed in them, and `teacher_generated` the
     tokens of the text that are the teacher's own (takeover). The scorer is the adapted
-    model beside a base proposer (PPS); where the student scores its own branches, it is not counted.
-    Its tokens pass through the adapted layers and those above alone where the adapter is on the last layers.
+    model beside a base proposer (PPS), and `scorer_calls` counts its passes. Its tokens pass through the
+    adapted layers and those above alone where the adapter is on the last layers. Where the adapted student
+    scores branches of its own (S2T-Local), `scorer_tokens` counts the candidates that are not selected.
     `hits` and `misses` count the fired steps at which the teacher's argmax token was, or was not, among the
     candidates; where no teacher selects, neither is counted.
     Where models are on servers, `server_requests` counts the requests to all of them.

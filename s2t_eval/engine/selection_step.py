@@ -277,6 +277,8 @@ class SelectionStepper:
         self._hidden[fired] = lanes[torch.arange(len(winners)), winners]
         for seq in seqs:
             seq.usage.forwards += 1
+        for row in fired:  # the lane of the selected candidate is a token of the text
+            seqs[row].usage.scorer_tokens += k - 1
         return tokens
 
 

@@ -140,7 +140,8 @@ def evaluated(run: Run) -> dict[str, tuple[int, int]]:
 def work(run: Run, parameters: dict[str, float]) -> float:
     """Parameters times tokens computed, prompts included, summed over student, teacher and scorer.
 
-    A scorer that computes some layers alone counts with their parameters (`scorer_parameters`).
+    A scorer that computes some layers alone counts with their parameters (`scorer_parameters`), and the
+    candidates that it reads count with all others too, through which the student computes them before.
     The student's own tokens, those that it discards after a teacher's verification included, count with its
     parameters without an adapter. Tokens that are computed with the adapter (candidates that a scorer reads,
     further passes of Think-at-Hard) count with the adapter too.
@@ -157,7 +158,8 @@ def work(run: Run, parameters: dict[str, float]) -> float:
     student = parameters.get(str(info.get("student")), with_adapter)
     own = cost.get("tokens", NAN) + cost.get("prefill_tokens", NAN) + cost.get("discarded_tokens", 0)
     total = student * own
-    total += (info.get("scorer_parameters") or with_adapter) * cost.get("scorer_tokens", 0)
+    scorer = info.get("scorer_parameters") or with_adapter
+    total += scorer * cost.get("scorer_tokens", 0) + (with_adapter - scorer) * _candidates_read(run)
     total += with_adapter * cost.get("deeper_passes", 0)
     if not cost.get("teacher_tokens"):  # what a teacher reads to evaluate steps is among its tokens
         total += student * cost.get("evaluation_tokens", 0)
@@ -165,6 +167,14 @@ def work(run: Run, parameters: dict[str, float]) -> float:
         teacher = info.get("teacher_parameters") or parameters.get(str(info.get("teacher")), NAN)
         total += teacher * cost["teacher_tokens"]
     return float(total)
+
+
+def _candidates_read(run: Run) -> float:
+    """Candidates that a scorer reads behind a text: all of each fired step, of a form that looks ahead."""
+    policy = run.backend_info.get("policy") or {}
+    if policy.get("score") in (None, "direct"):
+        return 0.0
+    return float(run.cost.get("triggers", 0) * policy["top_k"])
 
 
 def _parameters_by_model(entries: Sequence[Entry]) -> dict[str, float]:

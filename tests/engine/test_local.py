@@ -108,8 +108,12 @@ def test_tuned_proposer_is_its_slow_twin(student: PreTrainedModel, form: int) ->
     policy = presets.s2t_local(EntropyTrigger(), 1.5, score, top_k=3)
     expected = slow_decode(inner, policy, requests(3), slow_pick(inner, peft, score))
     decoder = Decoder(ModelRunner(peft, "student"), policy, rows=3)
-    found = {result.index: result.output_ids for result in decoder.run(requests(3))}
-    assert [found[i] for i in range(3)] == expected
+    found = {result.index: result for result in decoder.run(requests(3))}
+    assert [found[i].output_ids for i in range(3)] == expected
+    # Of the three candidates of a fired step one becomes text; the others were in no cost.
+    others = 2 if score.looks_ahead else 0
+    for result in found.values():
+        assert result.usage.scorer_tokens == others * len(result.steps) and len(result.steps) > 0
 
 
 def test_a_base_proposer_writes_the_plain_student_between_triggers(student: PreTrainedModel) -> None:

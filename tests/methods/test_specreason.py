@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from s2t_eval.engine import ModelRunner, Request, Result, Sampling
+from s2t_eval.engine.request import Finish
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.methods.questions import QuestionError, question_ids, reply_ids
 from s2t_eval.methods.reasoning_steps import Delimiter, StepEnds
@@ -55,14 +56,19 @@ def run(
     return [results[i] for i in range(len(asked))]
 
 
-def slow_score(teacher: PreTrainedModel, name: str, text: list[int], step: list[int]) -> float:
+def slow_score(
+    teacher: PreTrainedModel, name: str, text: list[int], step: list[int], stop_ids: frozenset[int]
+) -> float:
     if name == "logprob":
         log_probs = [
             float(logits_after(teacher, text + step[:i]).log_softmax(-1)[token])
             for i, token in enumerate(step)
         ]
         return math.exp(sum(log_probs) / len(log_probs))
-    probabilities = logits_after(teacher, [*text, *step, *QUESTION]).softmax(-1)
+    text_before = [*text, *step]
+    if step[-1] in stop_ids:
+        text_before.pop()
+    probabilities = logits_after(teacher, [*text_before, *QUESTION]).softmax(-1)
     if name == "digit":
         best = int(probabilities.argmax())
         return next((mark / 9 for mark, ids in enumerate(MARKS) if best in ids), 0.0)
@@ -72,11 +78,12 @@ def slow_score(teacher: PreTrainedModel, name: str, text: list[int], step: list[
 
 def slow_specreason(
     student: PreTrainedModel, teacher: PreTrainedModel, request: Request, name: str, accept: float
-) -> tuple[list[int], int, int]:
-    """One text, every token computed from the whole text; with drafted and rejected steps."""
+) -> tuple[list[int], list[float], int]:
+    """One text, every token computed from the whole text; with its drafts' scores and the rejected steps."""
     stop = StopRule(request, spell)
     output: list[int] = []
-    drafted = rejected = 0
+    scores: list[float] = []
+    rejected = 0
 
     def step_of(model: PreTrainedModel) -> list[int]:
         step: list[int] = []
@@ -86,12 +93,12 @@ def slow_specreason(
 
     while not (output and stop.would_finish(output)):
         step = step_of(student)
-        drafted += 1
-        if slow_score(teacher, name, [*request.prompt_ids, *output], step) < accept:
+        scores.append(slow_score(teacher, name, [*request.prompt_ids, *output], step, request.stop_ids))
+        if scores[-1] < accept:
             rejected += 1
             step = step_of(teacher)
         output += step
-    return output, drafted, rejected
+    return output, scores, rejected
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -100,11 +107,26 @@ def test_it_is_its_slow_twin(student: PreTrainedModel, teacher: PreTrainedModel,
     asked = requests(6, stop_ids=frozenset({3}))
     results = run(student, teacher, asked, SCORES[name], MIDDLE[name])
     for request, result in zip(asked, results, strict=True):
-        expected, drafted, rejected = slow_specreason(student, teacher, request, name, MIDDLE[name])
+        expected, scores, rejected = slow_specreason(student, teacher, request, name, MIDDLE[name])
         assert result.output_ids == expected
-        assert (result.usage.drafted_steps, result.usage.rejected_steps) == (drafted, rejected)
+        assert result.observed[0] == pytest.approx(scores, abs=1e-5)
+        assert (result.usage.drafted_steps, result.usage.rejected_steps) == (len(scores), rejected)
     assert sum(result.usage.rejected_steps for result in results) > 0
     assert sum(r.usage.rejected_steps for r in results) < sum(r.usage.drafted_steps for r in results)
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+def test_a_question_follows_the_text_and_no_stop_token(
+    student: PreTrainedModel, teacher: PreTrainedModel, name: str
+) -> None:
+    """The step with the final answer was marked behind <|im_end|>, in a turn that had ended."""
+    texts = outputs(run(student, teacher, requests(6), SCORES[name], 0))
+    asked = [replace(r, stop_ids=frozenset(text[4:])) for r, text in zip(requests(6), texts, strict=True)]
+    for request, result in zip(asked, run(student, teacher, asked, SCORES[name], 0), strict=True):
+        assert result.finish is Finish.STOP_ID
+        _, scores, _ = slow_specreason(student, teacher, request, name, 0)
+        assert result.observed[0] == pytest.approx(scores, abs=1e-5)
 
 
 @pytest.mark.parametrize("family", ["qwen2"], scope="session")

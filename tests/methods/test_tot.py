@@ -161,7 +161,7 @@ def node(value: float, *output: int, finish: Finish | None = None, depth: int = 
 def test_breadth_first_the_best_value_wins_and_complete_solutions_leave_the_beam() -> None:
     search = BreadthFirst(beam=2, depth=9)
     assert search.add([node(0.2, 4), node(0.9, 5, 9, finish=Finish.STOP_ID), node(0.5, 6)]) == 2
-    assert [one.output for one in search.finished] == [[5, 9]]
+    assert [one.output for one in search.complete] == [[5, 9]]
     assert [one.output for one in search.parents] == [[6]]
     assert search.best.output == [5, 9]
     search.add([node(0.95, 6, 1, finish=Finish.STOP_ID)])
@@ -188,6 +188,28 @@ def test_depth_first_without_a_complete_solution() -> None:
     search.add([node(0.1, 5, 1), node(0.2, 5, 2)])
     search.add([node(0.15, 4, 1)])
     assert not search.parents and search.best.output == [5, 2]  # all are abandoned: the best of them
+
+
+def test_breadth_first_a_text_that_was_cut_off_is_no_complete_solution() -> None:
+    """It beat a solution that had ended, and took one of the places of the beam."""
+    search = BreadthFirst(beam=1, depth=9)
+    search.add([node(0.99, 5, 5, finish=Finish.LENGTH), node(0.5, 4)])
+    assert [one.output for one in search.parents] == [[4]]
+    assert search.best.output == [5, 5]  # if the budget ended here
+    search.add([node(0.4, 4, 3, finish=Finish.STOP_STRING)])
+    assert not search.parents and search.best.output == [4, 3]
+
+
+def test_depth_first_goes_on_behind_a_text_that_was_cut_off() -> None:
+    """The search ended with it, although budget and other continuations were left."""
+    search = DepthFirst(depth=9, min_value=0.3)
+    search.add([node(0.9, 5, 5, finish=Finish.LENGTH), node(0.5, 4)])
+    assert [one.output for one in search.parents] == [[4]]
+    search.add([node(0.4, 4, 3, finish=Finish.STOP_ID)])
+    assert not search.parents and search.best.output == [4, 3]
+    only = DepthFirst(depth=9, min_value=0.3)
+    assert only.add([node(0.9, 5, 5, finish=Finish.LENGTH)]) == 1
+    assert not only.parents and only.best.output == [5, 5]
 
 
 # ---------------------------------------------------------------- values

@@ -174,7 +174,7 @@ def test_without_a_teacher_the_local_selector_takes_r2r_s_router() -> None:
     results = evaluate("pps_local", {"selector": SELECTOR, "trigger": "router", "router": str(router())})
     assert ours(results)["policy"]["trigger"]["name"] == "r2r" and counts(results)["triggers"] > 0
     assert counts(results)["teacher_tokens"] == 0
-    with pytest.raises(R2RError, match="with proposer=tuned the adapted model writes; use --model pps_local"):
+    with pytest.raises(R2RError, match="which writes with proposer=tuned; leave it out"):
         evaluate("s2t_local", {"selector": str(selector()), "trigger": "router", "router": str(router())})
 
 

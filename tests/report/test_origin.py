@@ -167,6 +167,23 @@ def test_a_scorer_of_the_last_layers_counts_with_their_parameters(tmp_path: Path
     assert work(whole, {}) - work(last, {}) == pytest.approx((parameters - 1_000) * tokens)
 
 
+def test_the_lower_layers_of_candidates_are_computed_for_a_scorer_of_the_last_layers(tmp_path: Path) -> None:
+    """A selector that looks ahead has the student read each candidate first, which was in no cost."""
+
+    def look_ahead(content: dict[str, Any]) -> None:
+        info(content)["scorer_parameters"] = 1_000
+        info(content)["policy"]["score"] = "lookahead"
+
+    def direct(content: dict[str, Any]) -> None:
+        info(content)["scorer_parameters"] = 1_000
+
+    path = EMBEDDED / "pps_local.json"
+    [ahead] = read_runs([edited(path, tmp_path / "ahead.json", look_ahead)])
+    [own] = read_runs([edited(path, tmp_path / "own.json", direct)])
+    lower_layers = float(own.results["config"]["model_num_parameters"]) - 1_000
+    assert work(ahead, {}) - work(own, {}) == pytest.approx(lower_layers * 8 * own.cost["triggers"])
+
+
 def test_no_correct_answer_and_no_telemetry(tmp_path: Path) -> None:
     [run] = read_runs([edited(GREEDY, tmp_path / "a.json", lambda c: info(c).pop("telemetry"))])
     assert cut_off([run]) != cut_off([run]) and tokens_per_correct([run]) != tokens_per_correct([run])

@@ -19,7 +19,7 @@ from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.reasoning_steps import StepEnds
-from s2t_eval.methods.specreason.scores import StepScore
+from s2t_eval.methods.specreason.scores import StepScore, before_question
 from s2t_eval.methods.specreason.stepper import SPECREASON
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
 from s2t_eval.remote.many_texts import decode_texts, longest_text, require_room, settings_beside
@@ -127,7 +127,7 @@ class SpecReasonText:
         question, named = self.score.question, self.score.named
         tokens_before = seq.usage.teacher_tokens
         if named:
-            ids = [*seq.ids, *step, *question]
+            ids = [*seq.ids, *before_question(step, question, seq.request.stop_ids), *question]
             score = self.score.of_log_probs(*await self.teacher.step(pin, seq, ids, named))
         else:
             drafted = [DraftedStep(token, [token], [0.0]) for token in step]

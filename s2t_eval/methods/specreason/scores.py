@@ -120,6 +120,14 @@ class LikelihoodScore:
         return float(torch.tensor(log_probs).mean().exp())
 
 
+def before_question(step: Sequence[int], question: Sequence[int], stop_ids: frozenset[int]) -> Sequence[int]:
+    """The tokens of a step that the teacher reads.
+
+    A question cannot follow a stop token, with which the text and the template's turn have ended.
+    """
+    return step[:-1] if question and step[-1] in stop_ids else step
+
+
 def make_score(
     name: StepScoreName,
     tokenizer: Any,

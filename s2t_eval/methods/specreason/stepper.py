@@ -31,7 +31,7 @@ from s2t_eval.engine.stepper import (
 )
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.reasoning_steps import StepEnds
-from s2t_eval.methods.specreason.scores import StepScore, StepStates
+from s2t_eval.methods.specreason.scores import StepScore, StepStates, before_question
 from s2t_eval.selection.policy import Policy
 
 SPECREASON = Policy("specreason")
@@ -162,7 +162,10 @@ class SpecReasonStepper:
     def _score_drafts(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> Finished:
         """Score the drafts of these rows in one ragged pass; accept or reject each."""
         question = list(self.score.question)
-        texts = [[*seqs[row].ids, *seqs[row].step, *question] for row in rows]
+        texts = [
+            [*seq.ids, *before_question(seq.step, question, seq.request.stop_ids), *question]
+            for seq in (seqs[row] for row in rows)
+        ]
         cached_lengths = [len(self.teacher.tokens[row]) for row in rows]
         finished = []
         for row, cached_length, states in zip(
@@ -177,13 +180,13 @@ class SpecReasonStepper:
             before = seq.teacher_state[None] if boundary < 0 else states[boundary : boundary + 1]
             num_text_states = len(states) - len(question)
             draft_states = torch.cat([before, states[boundary + 1 : num_text_states]])
-            read = StepStates(draft_states[:-1], seq.step, states[-1])
+            read = StepStates(draft_states[: len(seq.step)], seq.step, states[-1])
             for scores, one in zip(seq.observed, (self.score, *self.also), strict=True):
                 scores.append(one(self.teacher, read))
                 if math.isnan(scores[-1]):
                     raise not_finite(self.teacher, seq)
             if seq.observed[0][-1] >= self.accept:
-                finish = self._accept_draft(seq, draft_states[-1])
+                finish = self._accept_draft(seq, draft_states[-1])  # of an ended text, the state is not used
                 if finish is not None:
                     finished.append((row, finish))
             else:

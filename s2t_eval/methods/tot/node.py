@@ -36,6 +36,11 @@ class Node:
         """Tokens that its parent lacks."""
         return self.output[self.first :]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the model has ended it; one that was cut off at the limit of tokens is not complete."""
+        return self.finish in (Finish.STOP_ID, Finish.STOP_STRING)
+
 
 class Branch(DecodedSequence):
     """A continuation that is being decoded: a sequence whose output begins with its parent's.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
+from s2t_eval.engine.request import Finish
 from s2t_eval.engine.sampling import Sampling
 from s2t_eval.methods.tot.node import Node
 
@@ -56,7 +57,11 @@ class Search(Protocol):
         ...
 
     def add(self, children: Sequence[Node]) -> int:
-        """Take the continuations of `parents`, each text once; returns how many of them are kept."""
+        """Take the continuations of `parents`, each text once.
+
+        Returns:
+            How many of them are kept: those that may be continued, complete ones, those that were cut off.
+        """
         ...
 
     @property
@@ -70,40 +75,46 @@ class BreadthFirst:
     """Levels: the best continuations of all solutions are continued, and complete ones leave the beam.
 
     It ends when `beam` solutions are complete, none is left, or all levels are done. The answer is the
-    complete solution of the highest value, else the best unfinished one.
+    complete solution of the highest value, else the best other one. Solutions that were cut off at the limit
+    of tokens cannot be continued and take no place in the beam.
 
     Args:
         beam: solutions that are kept.
         depth: most levels.
         unfinished: the solutions that are continued, the best first.
-        finished: complete solutions, in the order of their levels.
+        complete: complete solutions, in the order of their levels.
+        cut_off: solutions that were cut off at the limit of tokens.
         level: levels that are done.
     """
 
     beam: int
     depth: int
     unfinished: list[Node] = field(default_factory=lambda: [Node([])])
-    finished: list[Node] = field(default_factory=list)
+    complete: list[Node] = field(default_factory=list)
+    cut_off: list[Node] = field(default_factory=list)
     level: int = 0
 
     @property
     def parents(self) -> Sequence[Node]:
         """The beam, unless the search has ended."""
-        has_ended = len(self.finished) >= self.beam or self.level >= self.depth
+        has_ended = len(self.complete) >= self.beam or self.level >= self.depth
         return [] if has_ended else self.unfinished
 
     def add(self, children: Sequence[Node]) -> int:
         """Keep the best continuations; the complete ones among them leave the beam."""
-        selected = sorted(children, key=lambda node: -node.value)[: self.beam - len(self.finished)]
-        self.finished += [node for node in selected if node.finish is not None]
+        cut_off = [node for node in children if node.finish is Finish.LENGTH]
+        others = [node for node in children if node.finish is not Finish.LENGTH]
+        self.cut_off += cut_off
+        selected = sorted(others, key=lambda node: -node.value)[: self.beam - len(self.complete)]
+        self.complete += [node for node in selected if node.is_complete]
         self.unfinished = [node for node in selected if node.finish is None]
         self.level += 1
-        return len(selected)
+        return len(selected) + len(cut_off)
 
     @property
     def best(self) -> Node:
-        """The complete solution of the highest value, else the best unfinished one."""
-        return max(self.finished or self.unfinished, key=lambda node: node.value)
+        """The complete solution of the highest value, else the best other one."""
+        return max(self.complete or [*self.unfinished, *self.cut_off], key=lambda node: node.value)
 
 
 @dataclass
@@ -111,7 +122,8 @@ class DepthFirst:
     """The best continuation is continued first; where none is left, the search goes back to the next best.
 
     It ends with the first complete solution that it reaches, or where every solution is abandoned. A
-    solution is abandoned where its value is below `min_value`, and where it is unfinished at `depth` lines.
+    solution is abandoned where its value is below `min_value`, and where it is not complete at `depth` lines
+    or at the limit of tokens.
 
     Args:
         depth: most lines of a solution.
@@ -128,18 +140,18 @@ class DepthFirst:
     @property
     def parents(self) -> Sequence[Node]:
         """The last solution on the stack, unless it is complete."""
-        return [node for node in self.stack[-1:] if node.finish is None]
+        return [node for node in self.stack[-1:] if not node.is_complete]
 
     def add(self, children: Sequence[Node]) -> int:
         """Put the continuations on the stack, the best last; the first of equal ones comes first."""
         self.stack.pop()
-        kept = [node for node in children if node.value >= self.min_value and not self._is_too_deep(node)]
+        kept = [node for node in children if node.value >= self.min_value and self._may_continue(node)]
         self.abandoned += [node for node in children if node not in kept]
         self.stack += sorted(kept, key=lambda node: -node.value)[::-1]
-        return len(kept)
+        return len(kept) + sum(node.finish is Finish.LENGTH for node in children)
 
-    def _is_too_deep(self, node: Node) -> bool:
-        return node.finish is None and node.depth >= self.depth
+    def _may_continue(self, node: Node) -> bool:
+        return node.is_complete or (node.finish is None and node.depth < self.depth)
 
     @property
     def best(self) -> Node:
@@ -148,8 +160,8 @@ class DepthFirst:
         Else the complete one of the highest value; else the one that would be continued next; else the best
         abandoned one.
         """
-        if self.stack and self.stack[-1].finish is not None:
+        if self.stack and self.stack[-1].is_complete:
             return self.stack[-1]
-        complete = [node for node in [*self.stack, *self.abandoned] if node.finish is not None]
+        complete = [node for node in [*self.stack, *self.abandoned] if node.is_complete]
         candidates = complete or self.stack[-1:] or self.abandoned
         return max(candidates, key=lambda node: node.value)
