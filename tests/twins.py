@@ -60,14 +60,14 @@ def tiny_model(family: str, seed: int, hidden_size: int = 64) -> PreTrainedModel
     return model.eval()
 
 
-def prompts(count: int = 10, longest: int = 60, seed: int = 1) -> list[tuple[int, ...]]:
+def prompts(count: int = 7, longest: int = 60, seed: int = 1) -> list[tuple[int, ...]]:
     """Random prompts of different lengths; the shortest has one token."""
     generator = torch.Generator().manual_seed(seed)
     lengths = [1, *torch.randint(2, longest, (count - 1,), generator=generator).tolist()]
     return [tuple(torch.randint(0, VOCAB, (n,), generator=generator).tolist()) for n in lengths]
 
 
-def requests(count: int = 10, **options: object) -> list[Request]:
+def requests(count: int = 7, **options: object) -> list[Request]:
     """Requests with different length limits, so that sequences end at different steps."""
     return [Request(p, 12 + 5 * (i % 4), **options) for i, p in enumerate(prompts(count))]  # type: ignore[arg-type]
 

@@ -120,7 +120,7 @@ def test_memory_running_out_halves_the_rows_and_changes_no_text(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model("llama", seed=0)
-    asked = requests()
+    asked = requests(8)
     expected = outputs(decode(model, greedy(), asked, rows=8))
     append = ModelRunner.append
 
