@@ -96,7 +96,7 @@ def always(votes: Votes) -> Tensor:
 
 def test_parallel_logits_are_sequential_logits(peft: PeftModel) -> None:
     """Every accumulated logit of every depth and step, decoded with refilled rows at mixed depths."""
-    asked = requests(6)
+    asked = requests(10)
     script = Script()
     results = run(peft, script, asked)
     looped = LoopedModel(peft, LoopedSettings(max_depth=4, top_n=TOP_N), VOCAB).eval()
