@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,7 +151,7 @@ def rows_of(rows: Sequence[int], run: slice) -> slice:
     return slice(rows[run.start], rows[run.stop - 1] + 1)
 
 
-def batches(items: Sequence[int], sizes: Sequence[int], limit: int) -> list[list[int]]:
+def batches(items: Sequence[int], sizes: Sequence[int] | Mapping[int, int], limit: int) -> list[list[int]]:
     """Items in order, split where a pass would exceed `limit` tokens; `sizes[item]` tokens each."""
     parts: list[list[int]] = []
     room = 0

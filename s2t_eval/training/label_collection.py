@@ -25,6 +25,7 @@ from torch import Tensor
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import require_same_run
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
+from s2t_eval.engine.packing import batches
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, TopEntropyTrigger, Trigger
@@ -214,7 +215,7 @@ def unfinished(
     groups: Sequence[Sequence[int]], kind: str, work: CollectionFolder, advance: Advance
 ) -> Iterator[Sequence[int]]:
     """The groups in which a file of this kind is missing; the others are counted as finished."""
-    missing = set(work.missing(kind, sum(map(len, groups))))
+    missing = set(work.missing(kind, 1 + max((i for group in groups for i in group), default=-1)))
     for group in groups:
         if missing.isdisjoint(group):
             advance(len(group))
@@ -257,8 +258,12 @@ def label_rollouts(
     teacher: ModelRunner, problems: Sequence[Problem], work: CollectionFolder, advance: Advance
 ) -> None:
     """Label every rollout that has no labels yet, with one teacher prefill each."""
-    batches = list(_batches(work, problems))
-    for batch in unfinished(batches, "labels", work, advance):
+    sizes = [
+        len(problem.teacher_prompt_ids) + len(work.load("rollouts", i)["output_ids"])
+        for i, problem in enumerate(problems)
+    ]
+    groups = batches(range(len(problems)), sizes, LABEL_BATCH_TOKENS)
+    for batch in unfinished(groups, "labels", work, advance):
         teacher.release()
         rollouts = [work.load("rollouts", i) for i in batch]
         labels = label_texts(
@@ -273,21 +278,6 @@ def label_rollouts(
             require_finite_outputs("teacher", teacher.name, problems[i], step_labels._asdict())
             work.save("labels", i, step_labels._asdict())
         advance(len(batch))
-
-
-def _batches(work: CollectionFolder, problems: Sequence[Problem]) -> Iterator[list[int]]:
-    """Indices of problems in order, as many in a batch as fit into one prefill."""
-    batch: list[int] = []
-    tokens = 0
-    for i, problem in enumerate(problems):
-        size = len(problem.teacher_prompt_ids) + len(work.load("rollouts", i)["output_ids"])
-        if batch and tokens + size > LABEL_BATCH_TOKENS:
-            yield batch
-            batch, tokens = [], 0
-        batch.append(i)
-        tokens += size
-    if batch:
-        yield batch
 
 
 def write_label_set(work: CollectionFolder, problems: Sequence[Problem], manifest: Manifest) -> Manifest:

@@ -16,6 +16,7 @@ from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
 from s2t_eval.engine import Decoder, Finish, ModelRunner, OnRound, Result
+from s2t_eval.engine.packing import batches
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.selection.policy import greedy
@@ -26,6 +27,7 @@ from s2t_eval.training.label_collection import (
     Problem,
     generate_texts,
     require_finite_outputs,
+    unfinished,
 )
 from s2t_eval.training.r2r.labels import LabelledText, Manifest, write_labels
 from s2t_eval.training.r2r.mismatches import Continuer, Mismatch, TeacherText
@@ -89,11 +91,10 @@ def read_steps(
     advance: Advance,
 ) -> None:
     """The student's most likely token, largest logits and last hidden state at every step, by one prefill."""
-    without_steps = set(work.missing("steps", len(problems)))
-    for group in _prefill_groups(problems, finished, work):
-        if without_steps.isdisjoint(group):
-            advance(len(group))
-            continue
+    sizes = {
+        i: len(problems[i].request.prompt_ids) + len(work.load("texts", i)["output_ids"]) for i in finished
+    }
+    for group in unfinished(batches(finished, sizes, PREFILL_TOKENS), "steps", work, advance):
         outputs = [work.load("texts", i)["output_ids"].tolist() for i in group]
         prompts = [problems[i].request.prompt_ids for i in group]
         states = student.encode([[*p, *o[:-1]] for p, o in zip(prompts, outputs, strict=True)])
@@ -113,23 +114,6 @@ def _student_outputs(student: ModelRunner, hidden: Tensor, num_logits: int) -> d
         "top_logits": torch.cat([top.values for top in top_chunks]).half().cpu(),
         "hidden": hidden.half().cpu(),
     }
-
-
-def _prefill_groups(
-    problems: Sequence[Problem], finished: Sequence[int], work: CollectionFolder
-) -> Iterator[list[int]]:
-    """Groups of problems, in order, of at most `PREFILL_TOKENS` tokens (or one longer problem)."""
-    group: list[int] = []
-    num_tokens = 0
-    for i in finished:
-        length = len(problems[i].request.prompt_ids) + len(work.load("texts", i)["output_ids"])
-        if group and num_tokens + length > PREFILL_TOKENS:
-            yield group
-            group, num_tokens = [], 0
-        group.append(i)
-        num_tokens += length
-    if group:
-        yield group
 
 
 @dataclass(frozen=True)
@@ -165,11 +149,8 @@ def label_mismatches(
 ) -> None:
     """Label the tokens of all texts that have no verdicts yet."""
     validated = labeller.validated(finished)
-    unlabelled = set(work.missing("verdicts", len(problems)))
-    for group in _mismatch_groups(problems, finished, work, MISMATCHES_A_ROW * continuer.rows):
-        if unlabelled.isdisjoint(group):
-            advance(len(group))
-            continue
+    groups = list(_mismatch_groups(problems, finished, work, MISMATCHES_A_ROW * continuer.rows))
+    for group in unfinished(groups, "verdicts", work, advance):
         texts = [teacher_text(problems[i], i, work) for i in group]
         rule_verdicts = _verdicts_by_problem(continuer, texts, labeller, validate=False)
         answer_verdicts = _verdicts_by_problem(
