@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
-from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -17,6 +16,7 @@ from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.evaluation.grading import shared_grader
 from s2t_eval.evaluation.sandbox import find_isolation
 from s2t_eval.model_wrappers.registration import own_task_manager
+from s2t_eval.pipelines.task_filters import Answered, filtered_responses
 from s2t_eval.report.kept_texts import KeptText
 
 OURS = "s2t_"
@@ -94,29 +94,25 @@ def _regrade_task(name: str, texts: Sequence[KeptText]) -> list[Verdict]:
     elif not name.startswith(OURS + "arith"):
         shared_grader().check()
     task = load_grader(name, texts[:1])
-    instances = [_instance(text) for text in texts]
-    task._instances = instances
-    task.apply_filters()
-    return [_verdict(task, text, instance) for text, instance in zip(texts, instances, strict=True)]
-
-
-def _instance(text: KeptText) -> Instance:
-    instance = Instance(
-        "generate_until", text.doc, ("", {}), 0, (text.task, text.doc_id, len(text.responses))
-    )
-    instance.resps = [
-        GeneratedText(response, cut) for response, cut in zip(text.responses, text.truncated, strict=True)
+    answered = [
+        Answered(
+            text.doc,
+            text.doc_id,
+            [GeneratedText(*response) for response in zip(text.responses, text.truncated, strict=True)],
+        )
+        for text in texts
     ]
-    return instance
+    by_filter = filtered_responses(task, answered)
+    return [_verdict(task, text, filtered) for text, filtered in zip(texts, by_filter, strict=True)]
 
 
-def _verdict(task: Task, text: KeptText, instance: Instance) -> Verdict:
+def _verdict(task: Task, text: KeptText, by_filter: Mapping[str, Any]) -> Verdict:
     metric, _, filter_name = text.metric.partition(",")
-    if filter_name not in instance.filtered_resps:
+    if filter_name not in by_filter:
         raise RegradeError(
             f"{text.task}: it has no filter {filter_name!r} any more; its metric was {text.metric}"
         )
-    filtered = instance.filtered_resps[filter_name]
+    filtered = by_filter[filter_name]
     value = task.process_results(text.doc, [filtered]).get(metric)
     first = filtered[0] if isinstance(filtered, list) else filtered
     return Verdict(text, None if value is None else float(value), str(first))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accelerate import PartialState
-from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
 
 from s2t_eval.engine import ModelRunner
@@ -27,6 +26,7 @@ from s2t_eval.pipelines.prompts import (
     first_text,
     task_problems,
 )
+from s2t_eval.pipelines.task_filters import Answered, filtered_responses
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
 from s2t_eval.training.distil.distillation import Teacher
 from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
@@ -84,18 +84,13 @@ class TaskGrade:
         Raises:
             RlkdError: the task's scoring gives no `exact_match`.
         """
-        instances = [self._instance(problem, text) for text in texts]
-        self.task._instances = instances
-        self.task.apply_filters()
-        return [self._verdict(problem, instance) for instance in instances]
+        answered = [
+            Answered(problem.document, 0, [GeneratedText(text.content, text.is_truncated)]) for text in texts
+        ]
+        by_filter = filtered_responses(self.task, answered)
+        return [self._verdict(problem, next(iter(filtered.values()))) for filtered in by_filter]
 
-    def _instance(self, problem: Problem, text: Text) -> Instance:
-        instance = Instance("generate_until", problem.document, ("", {}), 0, (self.task.config.task, 0, 1))
-        instance.resps = [GeneratedText(text.content, text.is_truncated)]
-        return instance
-
-    def _verdict(self, problem: Problem, instance: Instance) -> float:
-        filtered = next(iter(instance.filtered_resps.values()))
+    def _verdict(self, problem: Problem, filtered: Any) -> float:
         value = self.task.process_results(problem.document, [filtered]).get(METRIC)
         if value is None:
             raise RlkdError(
