@@ -152,7 +152,14 @@ def _build_dataclass(value: Any, kind: Any, name: str) -> Any:
     if missing or unknown:
         problem = f"it has no {missing[0]!r}" if missing else f"it has an unknown {unknown[0]!r}"
         raise ValueError(f"{name}: {problem}" if name else problem)
-    return kind(**{key: conform(v, hints[key], _child_name(name, key)) for key, v in value.items()})
+    values = {key: conform(v, hints[key], _child_name(name, key)) for key, v in value.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:  # a check of the dataclass, which does not know its place
+        if not name:
+            raise
+        is_of_field = str(error).partition(":")[0] in known
+        raise ValueError(f"{name}{'.' if is_of_field else ': '}{error}") from error
 
 
 def _child_name(name: str, key: object) -> str:

@@ -1,30 +1,92 @@
 """The parts of a recipe that collect, measure, train and choose.
 
 A setting that a recipe leaves out (None) is left to the command that the stage runs, whose default then
-holds. `tests/reproduce/test_build.py` compares the settings with the options of those commands.
+holds. What a training command has as options, its part of a recipe takes from the same settings classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
-from s2t_eval.method_table import DELIMITERS, DISTIL_METHODS, SCORE_FORMS, STEP_SCORES
-from s2t_eval.ranges import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    AT_LEAST_2,
-    NOT_NEGATIVE,
-    PART,
-    RATE,
-    SHARE,
-    Range,
-    require_ranges,
+from s2t_eval.method_table import DELIMITERS, STEP_SCORES
+from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, Range, require_ranges
+from s2t_eval.selection.router_size import RouterSize
+from s2t_eval.training.distil.settings import DistilSettings
+from s2t_eval.training.r2r.settings import (
+    LabelSettings,
+    RouterLoopSettings,
+    RouterTrainSettings,
+    ThresholdSettings,
 )
-from s2t_eval.training.r2r.settings import RULES
-from s2t_eval.training.rlkd.settings import RANGES, Aggregate, Aligner, Structurer
+from s2t_eval.training.rlkd.settings import Aligner, RlkdLoopSettings, RlkdSettings, Structurer
+from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
+from s2t_eval.training.settings import LoopSettings, Precision
+from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings, TahLoopSettings
 
+Part = TypeVar("Part")
 FIRES = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
+OF_THE_RECIPE = ("seed", "log_with")
+"""Settings that a recipe has once for all its parts, or not at all."""
+
+
+def with_settings(*settings: type, without: tuple[str, ...] = ()) -> Callable[[type[Part]], type[Part]]:
+    """Decorator that gives a part of a recipe the fields of settings classes, the options of its command.
+
+    A field that is left out is None (False, or an empty tuple), which leaves it to the command. What a recipe
+    gives is checked when it is read: the settings classes are built from it.
+
+    Args:
+        settings: dataclasses whose fields all have defaults.
+        without: names of fields that are no option of the command.
+    """
+
+    def add(part: type[Part]) -> type[Part]:
+        own = {item.name for item in fields(part)}  # type: ignore[arg-type]
+        own_check: Callable[[Part], None] = getattr(part, "__post_init__", lambda self: None)
+        added = {
+            item.name: get_type_hints(source)[item.name]
+            for source in settings
+            for item in fields(source)
+            if item.name not in {*own, *without, *OF_THE_RECIPE}
+        }
+
+        def check(self: Part) -> None:
+            own_check(self)
+            for source in settings:
+                source(**given(self, {item.name for item in fields(source)}))
+
+        return make_dataclass(
+            part.__name__,
+            [(name, *_optional(hint)) for name, hint in added.items()],
+            bases=(part,),
+            namespace={"__post_init__": check, "__doc__": part.__doc__, "__module__": part.__module__},
+            frozen=True,
+            kw_only=True,
+        )
+
+    return add
+
+
+def _optional(hint: Any) -> tuple[Any, Any]:
+    """Type and default of a setting that may be left out."""
+    if hint is bool:
+        return bool, field(default=False)
+    if get_origin(hint) is tuple:
+        return hint, field(default=())
+    return hint | None, field(default=None)
+
+
+def given(part: object, names: Container[str]) -> dict[str, Any]:
+    """The settings among these names that a recipe gives."""
+    values = {item.name: getattr(part, item.name) for item in fields(part)}  # type: ignore[arg-type]
+    return {
+        name: value
+        for name, value in values.items()
+        if name in names and value is not None and value is not False and value != ()
+    }
 
 
 def require_choice(name: str, value: str | None, known: tuple[str, ...]) -> None:
@@ -144,167 +206,79 @@ class RoundPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Settings of the training loop (`training.loop.LoopSettings`) and of the adapter.
+    """Settings that are options of a training command: those of its settings classes, see `with_settings`.
 
     Args:
+        epochs: None takes the command's default.
         precision: None takes bf16 for a student in bfloat16, else no.
     """
 
     epochs: int | None = None
-    lr: float | None = None
-    schedule: str | None = None
-    lr_warmup_fraction: float | None = None
-    batch_size: int | None = None
-    accumulate: int | None = None
-    weight_decay: float | None = None
-    clip: float | None = None
-    evaluations: int | None = None
-    patience: int | None = None
-    average_last: float | None = None
-    snapshots: int | None = None
-    precision: Literal["no", "bf16", "fp16"] | None = None
-    held_out: float | None = None
-
-    def __post_init__(self) -> None:
-        require_ranges(
-            self,
-            epochs=AT_LEAST_1,
-            batch_size=AT_LEAST_1,
-            accumulate=AT_LEAST_1,
-            evaluations=AT_LEAST_1,
-            lr_warmup_fraction=SHARE,
-            weight_decay=NOT_NEGATIVE,
-            patience=AT_LEAST_0,
-            average_last=SHARE,
-            snapshots=AT_LEAST_2,
-            held_out=PART,
-        )
+    precision: Precision | None = None
 
 
+@with_settings(SelectorSettings, TrainSettings, LoopSettings)
 @dataclass(frozen=True, kw_only=True)
-class Adapter(Training):
-    """A training loop over an adapter."""
-
-    rank: int | None = None
-    alpha: int | None = None
-    dropout: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_ranges(self, rank=AT_LEAST_1, alpha=AT_LEAST_1, dropout=SHARE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectorPart(Adapter):
+class SelectorPart(Training):
     """`s2t-eval train`: a selector, its routers and thresholds.
 
     Args:
+        limit: number of problems to train on.
         labels: name of a round of the recipe; None takes its labels.
         start: name of another selector of the recipe to go on from.
     """
 
-    form: str | None = None
-    score_as: Literal["expected", "log_odds"] | None = None
-    bins: int | None = None
-    loss: Literal["ce", "kl", "ranknet"] | None = None
-    temperature: float | None = None
-    beta: float | None = None
-    reverse: bool = False
-    anchor: Literal["text", "labels"] | None = None
-    num_candidates: int | None = None
-    top_k: int | None = None
-    low_kl_fraction: float | None = None
-    drop_misses: bool = False
-    regret: float | None = None
     limit: int | None = None
-    skip_routers: bool = False
-    keep: Literal["agree@1", "gain", "tuned_gain", "last"] | None = None
     labels: str | None = None
     start: str | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice("form", self.form, SCORE_FORMS)
-        require_ranges(self, bins=AT_LEAST_2, num_candidates=AT_LEAST_2, top_k=AT_LEAST_2)
-        require_ranges(self, low_kl_fraction=SHARE, regret=SHARE, limit=AT_LEAST_1)
 
-
+@with_settings(DistilSettings, LoopSettings)
 @dataclass(frozen=True, kw_only=True)
-class DistilPart(Adapter):
-    """`s2t-eval distil`, on the texts of the recipe's labels."""
+class DistilPart(Training):
+    """`s2t-eval distil`, on the texts of the recipe's labels.
 
-    method: str | None = None
-    full: bool = False
-    beta: float | None = None
-    temperature: float | None = None
+    Args:
+        limit: number of problems to learn from.
+    """
+
     limit: int | None = None
-    until: tuple[str, ...] = ()
-    rows: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice("method", self.method, DISTIL_METHODS)
-        require_ranges(self, limit=AT_LEAST_1, rows=AT_LEAST_1)
 
 
+@with_settings(RlkdSettings, RlkdLoopSettings)
 @dataclass(frozen=True, kw_only=True)
 class RlkdPart(Training):
     """`s2t-eval rlkd`, on the problems of the recipe's labels, which are those of a task.
 
     Args:
         references: `teacher`: its greedy texts; `solutions`: the problems' own solutions.
-        structurer, aligner, aggregate, structure_weight, correctness_weight, group_size, temperature,
-            kl_weight, clip_range, updates, unscaled, unverified, rows, limit, max_held_out, rank, alpha: see
-            `s2t-eval rlkd`.
+        structurer, aligner: who divides and compares texts.
+        group_size: texts sampled for each problem and update.
+        limit: number of problems to train on.
     """
 
     references: Literal["teacher", "solutions"] = "teacher"
     structurer: Structurer | None = None
     aligner: Aligner | None = None
-    aggregate: Aggregate | None = None
-    structure_weight: float | None = None
-    correctness_weight: float | None = None
     group_size: int | None = None
-    temperature: float | None = None
-    kl_weight: float | None = None
-    clip_range: float | None = None
-    updates: int | None = None
-    unscaled: bool = False
-    unverified: bool = False
-    rows: int | None = None
     limit: int | None = None
-    max_held_out: int | None = None
-    rank: int | None = None
-    alpha: int | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        require_ranges(self, rank=AT_LEAST_1, alpha=AT_LEAST_1, **RANGES)
         for name in ("structurer", "aligner"):
             if self.references == "solutions" and getattr(self, name) == "llm":
                 raise ValueError(f"{name}: llm prompts the teacher, which references=solutions leaves out")
 
 
+@with_settings(LoopedSettings, DepthSettings, TahLoopSettings)
 @dataclass(frozen=True, kw_only=True)
-class DepthsPart(Adapter):
+class DepthsPart(Training):
     """`s2t-eval tah train --stage 1`."""
 
-    max_depth: int | None = None
-    top_n: int | None = None
-    train_base: bool = False
-    easy_fraction: float | None = None
 
-
+@with_settings(DeciderSettings, DecisionSettings, TahLoopSettings, without=("dropout",))
 @dataclass(frozen=True, kw_only=True)
 class DeciderPart(Training):
     """`s2t-eval tah train --stage 2`."""
-
-    layers: tuple[int, ...] = ()
-    width: int | None = None
-    blocks: int | None = None
-    positive_weight: float | None = None
-    eval_threshold: float | None = None
-    decoding_threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,39 +290,25 @@ class TahPart:
     decider: DeciderPart = field(default_factory=DeciderPart)
 
 
+@with_settings(LabelSettings)
 @dataclass(frozen=True, kw_only=True)
 class RouterLabelsPart:
-    """`s2t-eval r2r label`: the rule of the labels, and what is kept for the router."""
+    """`s2t-eval r2r label`: the rule of the labels, and what is kept for the router.
 
-    rule: str | None = None
-    max_sentence: int | None = None
-    max_edit: float | None = None
-    min_regret: float | None = None
-    validate: float | None = None
+    Args:
+        num_logits: number of the student's largest logits that are kept.
+    """
+
     num_logits: int | None = None
 
     def __post_init__(self) -> None:
-        require_choice("rule", self.rule, RULES)
-        require_ranges(self, max_sentence=AT_LEAST_1, num_logits=AT_LEAST_1, max_edit=SHARE, validate=SHARE)
+        require_ranges(self, num_logits=AT_LEAST_1)
 
 
+@with_settings(RouterSize, RouterTrainSettings, ThresholdSettings, RouterLoopSettings)
 @dataclass(frozen=True, kw_only=True)
 class RouterTrainingPart(Training):
     """`s2t-eval r2r train`: the size of the router, its training and its own threshold."""
-
-    width: int | None = None
-    blocks: int | None = None
-    num_logits: int | None = None
-    dropout: float | None = None
-    recall_factor: float | None = None
-    by: Literal["recall", "rate"] | None = None
-    recall: float | None = None
-    tau: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_ranges(self, width=AT_LEAST_1, blocks=AT_LEAST_1, num_logits=AT_LEAST_1)
-        require_ranges(self, dropout=SHARE, recall=RATE, tau=RATE)
 
 
 @dataclass(frozen=True, kw_only=True)
