@@ -157,28 +157,20 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
     for entry in entries:
         if entry.run.method.key != "takeover" or entry.run.documents is None:
             continue
-        for other in entries:
-            is_same_column = (other.student, other.benchmark) == (entry.student, entry.benchmark)
-            left, right = entry.run.settings, other.run.settings
-            is_same_rule = (left.trigger, left.tau, left.threshold) == (
-                right.trigger,
-                right.tau,
-                right.threshold,
-            )
-            if (
-                other.run.method.key == "s2t"
-                and is_same_column
-                and is_same_rule
-                and other.run.documents is not None
-            ):
-                try:
-                    pair = compare_pair(other.run, entry.run)
-                except NoSharedScoreError:
-                    continue
-                where = (entry.student, entry.benchmark.title, left.trigger, left.tau, left.threshold)
-                scores = (100 * pair.base_score, 100 * pair.new_score, 100 * pair.delta)
-                bounds = (100 * pair.interval.low, 100 * pair.interval.high)
-                rows.append((*where, pair.n, *scores, *bounds, len(pair.won), len(pair.lost), pair.p))
+        settings = entry.run.settings
+        rule = (settings.trigger, settings.tau, settings.threshold)
+        for other in entry.beside(entries):
+            theirs = other.run.settings
+            if other.run.method.key != "s2t" or (theirs.trigger, theirs.tau, theirs.threshold) != rule:
+                continue
+            try:
+                pair = compare_pair(other.run, entry.run)
+            except NoSharedScoreError:
+                continue
+            scores = (100 * pair.base_score, 100 * pair.new_score, 100 * pair.delta)
+            bounds = (100 * pair.interval.low, 100 * pair.interval.high)
+            won_lost = (len(pair.won), len(pair.lost), pair.p)
+            rows.append((entry.student, entry.benchmark.title, *rule, pair.n, *scores, *bounds, *won_lost))
     if not rows:
         return None
     names = "student benchmark trigger tau threshold n selection takeover delta low high won lost p".split()

@@ -102,8 +102,7 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         weights = (settings.proposal_weight or 0.0, scale)
         wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer, *weights)
         known = table[(table[KEYS] == list(wanted)).all(axis=1)]
-        column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
-        column = [e for e in column if e.run.documents is not None]
+        column = entry.beside(entries)
         full = [e for e in column if e.run.method.key == "s2t" and _is_same_rule(e, entry)]
         base = [e for e in column if e.is_control]
         if not len(known) or not full or not base:

@@ -76,8 +76,7 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
         run, settings = entry.run, entry.run.settings
         if run.method.key != "s2t" or settings.trigger in (None, "kl") or settings.tau is None:
             continue
-        column = [e for e in entries if (e.student, e.benchmark) == (entry.student, entry.benchmark)]
-        column = [e for e in column if e.run.documents is not None]
+        column = entry.beside(entries)
         full = [e for e in column if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
         base = [e for e in column if e.is_control]
         if not full or not base or run.documents is None:

@@ -49,6 +49,11 @@ class Entry:
         own = "tuned" if self.is_adapted else "greedy"
         return self.run.method.key == own and not self.is_teacher
 
+    def beside(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of the same block and column whose documents are known, which can be paired with it."""
+        place = (self.student, self.benchmark)
+        return [e for e in entries if (e.student, e.benchmark) == place and e.run.documents is not None]
+
     @property
     def order(self) -> tuple[object, ...]:
         """Sort key of its row: methods as in the paper, then settings, the teacher alone last."""
