@@ -24,7 +24,7 @@ from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import VocabularyMismatchError
 from s2t_eval.remote.settings import ServerError, ServersUnavailableError
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
-from tests.remote.fake_server import FakeServer, serving
+from tests.remote.fake_server import RECORDED, FakeServer, serving
 
 VOCAB = 443
 
@@ -46,7 +46,8 @@ def test_a_run_on_servers_has_trace_and_telemetry(urls: dict[str, str], tmp_path
     assert telemetry["triggers"] == sum(len(line["steps"]) for line in lines) > 0
     assert telemetry["server_requests"] > telemetry["teacher_calls"] > 0
     assert telemetry["discarded_tokens"] > 0
-    assert entry["servers"]["teacher"] == {"model": "teacher", "versions": ["0.32.0"]}
+    root = RECORDED["models"]["data"][0]["root"]
+    assert entry["servers"]["teacher"] == {"model": "teacher", "roots": [root], "versions": ["0.32.0"]}
     assert entry["dtype"] == "of the server"
 
 
@@ -92,6 +93,33 @@ def test_weights_elsewhere_have_no_fingerprint(urls: dict[str, str], tmp_path: P
 
 def serve(role: str, root: str | Path) -> FakeServer:
     return FakeServer(seed=int(role == "teacher"), vocab=VOCAB, root=str(root))
+
+
+def without_weights(folder: Path) -> str:
+    """A copy of the student's folder as a machine has it whose servers alone have the weights."""
+    shutil.copytree(embedded_path(STUDENT), folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    return str(folder)
+
+
+@pytest.mark.parametrize("differing", ["pretrained", "student", "teacher"])
+def test_a_cache_is_not_used_for_another_model_whose_weights_are_elsewhere(
+    differing: str, tmp_path: Path
+) -> None:
+    """Servers under one alias: `--use_cache` gave the texts of the first model for the second one."""
+    names = ("first", "second")
+    folders = {name: without_weights(tmp_path / name) for name in names}
+    roots = {name: {"student": "org/student", "teacher": "org/teacher"} for name in names}
+    if differing != "pretrained":
+        roots["second"][differing] = "org/other"
+        folders["second"] = folders["first"]
+    identities = []
+    for name in (*names, "first"):
+        servers = {role: serve(role, root) for role, root in roots[name].items()}
+        with serving(*servers.values()):
+            urls = {f"{role}_url": server.url for role, server in servers.items()}
+            identities.append(SelectToThink(folders[name], threshold=1.0, **urls).identity())
+    first, second, again = identities
+    assert first == again != second
 
 
 @pytest.mark.parametrize("wrong", ["student", "teacher"])
