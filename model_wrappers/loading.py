@@ -74,7 +74,7 @@ class LoadedStudent(CheckedModel, SharedWork):
         """Of the student; None where it is on servers and its weights are not on this machine."""
         if not self.is_student_served:
             return model_fingerprint(self.model)
-        return unloaded_fingerprint(self.student_name, self.model)
+        return unloaded_fingerprint(self.student_name, self.model, self.model_args.get("revision"))
 
     def _require_served_student(self) -> None:
         """Compare what the servers of the student loaded with `pretrained`."""

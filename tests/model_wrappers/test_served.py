@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from lm_eval.api.instance import Instance
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint, model_fingerprint
 from s2t_eval.cli import main
@@ -89,6 +89,30 @@ def test_weights_elsewhere_have_no_fingerprint(urls: dict[str, str], tmp_path: P
     assert checkpoint_fingerprint(empty, [tmp_path / "part.safetensors"]) is None
     assert unloaded_fingerprint("nobody/nothing", empty) is None
     assert unloaded_fingerprint(STUDENT, empty) == model_fingerprint(model)
+
+
+def in_the_hub_cache(cache: Path, revisions: dict[str, float]) -> None:
+    """`org/student` as downloaded: at each revision the student with its weights times a number."""
+    for commit, (revision, factor) in zip("ab", revisions.items(), strict=True):
+        repository = cache / "models--org--student"
+        snapshot = shutil.copytree(embedded_path(STUDENT), repository / "snapshots" / (commit * 40))
+        [weights] = snapshot.glob("*.safetensors")
+        scaled = {name: tensor * factor for name, tensor in load_file(weights).items()}
+        save_file(scaled, weights, metadata={"format": "pt"})
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / revision).write_text(commit * 40)
+
+
+def test_the_fingerprint_of_a_served_student_is_that_of_its_revision(
+    urls: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `student_url` it was that of the main branch, whatever `revision=` named."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    in_the_hub_cache(tmp_path, {"main": 1.0, "step1000": 1.5})
+    for revision in ("main", "step1000"):
+        arguments = {"pretrained": "org/student", "revision": revision}
+        served = Greedy(**arguments, student_url=urls["student_url"])
+        assert served.student_fingerprint == Greedy(**arguments, device="cpu").student_fingerprint
 
 
 def serve(role: str, root: str | Path) -> FakeServer:
