@@ -115,6 +115,21 @@ def test_the_fingerprint_of_a_served_student_is_that_of_its_revision(
         assert served.student_fingerprint == Greedy(**arguments, device="cpu").student_fingerprint
 
 
+def test_a_served_student_ends_at_the_stop_tokens_of_its_generation_config(
+    urls: dict[str, str], tmp_path: Path
+) -> None:
+    """Texts ran on behind tokens that only `generation_config.json` names, as those of many chat models."""
+    folder = shutil.copytree(embedded_path(STUDENT), tmp_path / "student")
+    named = Greedy(STUDENT, student_url=urls["student_url"]).stop_ids
+    path = folder / "generation_config.json"
+    settings = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**settings, "eos_token_id": [*sorted(named), 20]}))
+    served = Greedy(str(folder), student_url=urls["student_url"])
+    assert served.stop_ids == {*named, 20} == Greedy(str(folder), device="cpu").stop_ids
+    path.unlink()
+    assert Greedy(str(folder), student_url=urls["student_url"]).stop_ids == named
+
+
 def serve(role: str, root: str | Path) -> FakeServer:
     return FakeServer(seed=int(role == "teacher"), vocab=VOCAB, root=str(root))
 
