@@ -343,12 +343,15 @@ class EngineLM(HarnessRequests):
 
     def identity(self) -> dict[str, Any]:
         """Everything that may change a text: all arguments except those known not to, and what they load."""
+        # Of weights that are not here the name is all that is known.
+        named = {"pretrained": self.student_name} if self.student_fingerprint == UNKNOWN_WEIGHTS else {}
         return {
             **argument_values(self.arguments, self.model_args),
             "backend": self.METHOD,  # stock has an argument of this name with another meaning
             **software(),
             **loaded_as("student", self.model),
             **(loaded_as("teacher", self.teacher.base) if self.teacher is not None else {}),
+            **named,
             **self.describe(),
         }
 

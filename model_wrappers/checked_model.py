@@ -81,3 +81,6 @@ class CheckedModel(HFLM):
         if len(self.tokenizer) > base.get_input_embeddings().weight.shape[0]:
             base.resize_token_embeddings(len(self.tokenizer))
         self._model = load_adapter(self.PEFT, peft, base, revision=revision)
+        # transformers tied head and embeddings when it loaded the model. Stock `hf` does it again: that fails
+        # where the adapter wraps one of them, and would replace the head by embeddings of the adapter's own.
+        base.tie_weights = lambda *args, **kwargs: None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
+
+from transformers import GenerationConfig
 
 from s2t_eval.artifacts.files import require_new_trace
 from s2t_eval.artifacts.fingerprint import model_fingerprint
@@ -74,7 +77,7 @@ class LoadedStudent(CheckedModel, SharedWork):
         """Of the student; None where it is on servers and its weights are not on this machine."""
         if not self.is_student_served:
             return model_fingerprint(self.model)
-        return unloaded_fingerprint(self.student_name, self.model)
+        return unloaded_fingerprint(self.student_name, self.model, self.model_args.get("revision"))
 
     def _require_served_student(self) -> None:
         """Compare what the servers of the student loaded with `pretrained`."""
@@ -90,6 +93,9 @@ class LoadedStudent(CheckedModel, SharedWork):
         """The model; one without weights where they are on servers."""
         if self.is_student_served:
             unloaded: Any = unloaded_model(self.config, bool(kwargs.get("trust_remote_code")))
+            with suppress(OSError):  # a checkpoint without the file, as transformers loads it
+                revision = str(kwargs.get("revision") or "main")
+                unloaded.generation_config = GenerationConfig.from_pretrained(pretrained, revision=revision)
             self._model = unloaded
             return
         super()._create_model(pretrained, *args, **kwargs)

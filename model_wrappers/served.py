@@ -88,10 +88,14 @@ class Served:
         return RemoteScheduler(self.fleet, policy, text_vocab, self.settings, decode, answer_of, local)
 
     def describe(self) -> dict[str, Any]:
-        """Names and versions of the served models: the properties of the servers that may change a text."""
+        """The models that servers loaded and vLLM's versions: what of the servers may change a text."""
         roles = {"student": self.fleet.students, "teacher": self.fleet.teachers}
         return {
-            role: {"model": servers[0].model, "versions": sorted({server.version for server in servers})}
+            role: {
+                "model": servers[0].model,
+                "roots": sorted({server.root or server.model for server in servers}),
+                "versions": sorted({server.version for server in servers}),
+            }
             for role, servers in roles.items()
             if servers
         }

@@ -91,12 +91,20 @@ def unloaded_model(config: Any, trust: bool) -> PreTrainedModel:
     return model.eval()
 
 
-def unloaded_fingerprint(name: str, model: PreTrainedModel) -> str | None:
-    """The fingerprint of a checkpoint whose safetensors are on this machine; None where they are not."""
+def unloaded_fingerprint(name: str, model: PreTrainedModel, revision: str | None = None) -> str | None:
+    """The fingerprint of a checkpoint whose safetensors are on this machine; None where they are not.
+
+    Args:
+        name: hub name, folder or `embedded/...`.
+        model: of its shape, without weights.
+        revision: of the hub; None takes its main branch.
+    """
     path = resolve_model(name)
     if not Path(path).is_dir():
         try:
-            path = snapshot_download(path, local_files_only=True, allow_patterns=["*.safetensors"])
+            path = snapshot_download(
+                path, revision=revision, local_files_only=True, allow_patterns=["*.safetensors"]
+            )
         except (LocalEntryNotFoundError, HFValidationError):
             return None
     return checkpoint_fingerprint(model, sorted(Path(path).glob("*.safetensors")))

@@ -99,7 +99,9 @@ class LMHead:
             return Best(*self.fast_logits(hidden).max(-1))
         hidden = hidden if head.weight.is_meta else hidden.to(head.weight.device)
         rows, linears = len(hidden), self.worthwhile
-        if linears and rows in ROWS and packed_for(head, rows, self.packed) is None:
+        # The linears in an adapter's wrapper are not the head itself: their product lacks the adapter's part.
+        is_plain = linears == [head]
+        if is_plain and rows in ROWS and packed_for(head, rows, self.packed) is None:
             return column_maxima(transposed_product(head, hidden)[: self.text_vocab])
         with fast_products(linears, rows, self.packed):
             values, ids = head(hidden)[..., : self.text_vocab].max(-1)

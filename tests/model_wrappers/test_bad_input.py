@@ -33,6 +33,7 @@ from tests.harness_helpers import (
     evaluate,
     generate,
     generation,
+    logits_after,
     model,
     ours,
     plain_run,
@@ -490,6 +491,34 @@ def adapted(tmp_path: Path) -> tuple[Path, Path]:
     adapter = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     adapter.save_pretrained(tmp_path / "adapter")
     return base, tmp_path / "adapter"
+
+
+TIED_ADAPTERS: list[dict[str, Any]] = [
+    {"target_modules": ["lm_head"]},
+    {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+]
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers` to `True`:UserWarning")
+@pytest.mark.parametrize("changes", TIED_ADAPTERS, ids=["adapted head", "own head", "own embeddings"])
+def test_an_adapter_of_a_tied_head_is_as_peft_loads_it(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Stock `hf` ties the weights again: a `KeyError`, or the head replaced by the adapter's embeddings."""
+    base = tiny_folder(tmp_path / "base", tie_word_embeddings=True)
+    torch.manual_seed(5)
+    adapter = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=4, task_type="CAUSAL_LM", **changes)
+    )
+    for parameter in adapter.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    adapter.save_pretrained(tmp_path / "adapter")
+    lm = Greedy(str(base), peft=str(tmp_path / "adapter"), device="cpu")
+    twin = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter").eval()
+    assert torch.equal(logits_after(lm.model, [3, 1, 4]), logits_after(twin, [3, 1, 4]))
+    without = AutoModelForCausalLM.from_pretrained(base)
+    assert not torch.equal(logits_after(without, [3, 1, 4]), logits_after(twin, [3, 1, 4]))
 
 
 @peft_asks_the_old_name

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from lm_eval.api.instance import Instance
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint, model_fingerprint
 from s2t_eval.cli import main
@@ -24,7 +24,7 @@ from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import VocabularyMismatchError
 from s2t_eval.remote.settings import ServerError, ServersUnavailableError
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
-from tests.remote.fake_server import FakeServer, serving
+from tests.remote.fake_server import RECORDED, FakeServer, serving
 
 VOCAB = 443
 
@@ -46,7 +46,8 @@ def test_a_run_on_servers_has_trace_and_telemetry(urls: dict[str, str], tmp_path
     assert telemetry["triggers"] == sum(len(line["steps"]) for line in lines) > 0
     assert telemetry["server_requests"] > telemetry["teacher_calls"] > 0
     assert telemetry["discarded_tokens"] > 0
-    assert entry["servers"]["teacher"] == {"model": "teacher", "versions": ["0.32.0"]}
+    root = RECORDED["models"]["data"][0]["root"]
+    assert entry["servers"]["teacher"] == {"model": "teacher", "roots": [root], "versions": ["0.32.0"]}
     assert entry["dtype"] == "of the server"
 
 
@@ -90,8 +91,74 @@ def test_weights_elsewhere_have_no_fingerprint(urls: dict[str, str], tmp_path: P
     assert unloaded_fingerprint(STUDENT, empty) == model_fingerprint(model)
 
 
+def in_the_hub_cache(cache: Path, revisions: dict[str, float]) -> None:
+    """`org/student` as downloaded: at each revision the student with its weights times a number."""
+    for commit, (revision, factor) in zip("ab", revisions.items(), strict=True):
+        repository = cache / "models--org--student"
+        snapshot = shutil.copytree(embedded_path(STUDENT), repository / "snapshots" / (commit * 40))
+        [weights] = snapshot.glob("*.safetensors")
+        scaled = {name: tensor * factor for name, tensor in load_file(weights).items()}
+        save_file(scaled, weights, metadata={"format": "pt"})
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / revision).write_text(commit * 40)
+
+
+def test_the_fingerprint_of_a_served_student_is_that_of_its_revision(
+    urls: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `student_url` it was that of the main branch, whatever `revision=` named."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    in_the_hub_cache(tmp_path, {"main": 1.0, "step1000": 1.5})
+    for revision in ("main", "step1000"):
+        arguments = {"pretrained": "org/student", "revision": revision}
+        served = Greedy(**arguments, student_url=urls["student_url"])
+        assert served.student_fingerprint == Greedy(**arguments, device="cpu").student_fingerprint
+
+
+def test_a_served_student_ends_at_the_stop_tokens_of_its_generation_config(
+    urls: dict[str, str], tmp_path: Path
+) -> None:
+    """Texts ran on behind tokens that only `generation_config.json` names, as those of many chat models."""
+    folder = shutil.copytree(embedded_path(STUDENT), tmp_path / "student")
+    named = Greedy(STUDENT, student_url=urls["student_url"]).stop_ids
+    path = folder / "generation_config.json"
+    settings = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**settings, "eos_token_id": [*sorted(named), 20]}))
+    served = Greedy(str(folder), student_url=urls["student_url"])
+    assert served.stop_ids == {*named, 20} == Greedy(str(folder), device="cpu").stop_ids
+    path.unlink()
+    assert Greedy(str(folder), student_url=urls["student_url"]).stop_ids == named
+
+
 def serve(role: str, root: str | Path) -> FakeServer:
     return FakeServer(seed=int(role == "teacher"), vocab=VOCAB, root=str(root))
+
+
+def without_weights(folder: Path) -> str:
+    """A copy of the student's folder as a machine has it whose servers alone have the weights."""
+    shutil.copytree(embedded_path(STUDENT), folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    return str(folder)
+
+
+@pytest.mark.parametrize("differing", ["pretrained", "student", "teacher"])
+def test_a_cache_is_not_used_for_another_model_whose_weights_are_elsewhere(
+    differing: str, tmp_path: Path
+) -> None:
+    """Servers under one alias: `--use_cache` gave the texts of the first model for the second one."""
+    names = ("first", "second")
+    folders = {name: without_weights(tmp_path / name) for name in names}
+    roots = {name: {"student": "org/student", "teacher": "org/teacher"} for name in names}
+    if differing != "pretrained":
+        roots["second"][differing] = "org/other"
+        folders["second"] = folders["first"]
+    identities = []
+    for name in (*names, "first"):
+        servers = {role: serve(role, root) for role, root in roots[name].items()}
+        with serving(*servers.values()):
+            urls = {f"{role}_url": server.url for role, server in servers.items()}
+            identities.append(SelectToThink(folders[name], threshold=1.0, **urls).identity())
+    first, second, again = identities
+    assert first == again != second
 
 
 @pytest.mark.parametrize("wrong", ["student", "teacher"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from s2t_eval.models import cpu_linear
 from s2t_eval.models.lm_head import LMHead, column_maxima
@@ -62,6 +63,30 @@ def test_best_tokens_are_those_of_all_logits(
     assert best.values.dtype == torch.float32
     assert torch.equal(best.values, expected.values)
     assert torch.equal(best.ids, expected.indices)
+
+
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+@pytest.mark.parametrize("whole", [False, True], ids=["adapted", "replaced"])
+@pytest.mark.parametrize("rows", [1, 8])
+def test_best_tokens_of_an_adapted_head_are_those_of_all_its_logits(
+    dora: bool, whole: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Greedy took the linear inside peft's wrapper for the head: its texts were those without the adapter."""
+    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", 1)
+    torch.manual_seed(0)
+    model = tiny_model("llama", seed=0)
+    targets = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]} if whole else {}
+    config = LoraConfig(r=4, use_dora=dora, **{"target_modules": ["lm_head"], **targets})
+    adapted = get_peft_model(model, config).eval()
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    lm_head = LMHead(adapted.get_base_model(), TEXT_VOCAB)
+    hidden = torch.randn(rows, lm_head.width)
+    expected = lm_head.logits(hidden).max(-1)
+    best = lm_head.best(hidden)
+    assert best.ids.tolist() == expected.indices.tolist()
+    assert torch.allclose(best.values, expected.values, atol=1e-4)
 
 
 def test_a_logit_that_is_not_a_number_is_the_best_one() -> None:
