@@ -41,19 +41,23 @@ OTHER_FILES = 128
 """Files that the process may open beside its connections."""
 
 
-class _FailedAttemptError(Exception):
-    """One attempt that may be repeated.
+class FailedAttemptError(Exception):
+    """An attempt that may be repeated.
 
     Args:
         reason: for the message and the log.
         is_answered: whether the server itself answered, and is neither overloaded nor starting.
         wait_s: seconds to wait, as the server's answer requests.
+        has_hung: whether the whole timeout passed without an answer.
     """
 
-    def __init__(self, reason: str, is_answered: bool, wait_s: float | None = None) -> None:
+    def __init__(
+        self, reason: str, is_answered: bool, wait_s: float | None = None, has_hung: bool = False
+    ) -> None:
         super().__init__(reason)
         self.is_answered = is_answered
         self.wait_s = wait_s
+        self.has_hung = has_hung
 
 
 @dataclass
@@ -143,8 +147,10 @@ class Pool:
             ServersUnavailableError: no server answered within the settings' patience.
         """
         started, attempts, failures = time.monotonic(), 0, 0
+        untried = {server.url for server in self.servers}
         while True:
             server = pin.server
+            untried.discard(server.url)
             try:
                 async with self._passing(server):
                     answer = await self._attempt(
@@ -152,8 +158,8 @@ class Pool:
                     )
                 content = read(answer)
             except AnswerError as error:
-                failed = _FailedAttemptError(f"unexpected answer: {error}", is_answered=True)
-            except _FailedAttemptError as error:
+                failed = FailedAttemptError(f"unexpected answer: {error}", is_answered=True)
+            except FailedAttemptError as error:
                 failed = error
             else:
                 server.failures = 0
@@ -162,9 +168,11 @@ class Pool:
             attempts += failed.is_answered
             failures += 1
             server.failures = 0 if failed.is_answered else server.failures + 1
-            self._require_retryable(server, failed, attempts, time.monotonic() - started)
-            if failures % ATTEMPTS_PER_SERVER == 0 or server.failures >= ATTEMPTS_PER_SERVER:
-                self._move(pin, failed)
+            seconds = 0.0 if untried else time.monotonic() - started
+            self._require_retryable(server, failed, attempts, seconds)
+            has_failed_often = failures % ATTEMPTS_PER_SERVER == 0 or server.failures >= ATTEMPTS_PER_SERVER
+            if has_failed_often or failed.has_hung:
+                self.move(pin, server, failed)
             await asyncio.sleep(self._wait(failed, failures))
 
     def _passing(self, server: Server) -> AbstractAsyncContextManager[None]:
@@ -180,21 +188,30 @@ class Pool:
                 if response.status in REPEATED:
                     wait_s = _seconds(response.headers.get("Retry-After"))
                     is_answered = response.status not in UNAVAILABLE
-                    raise _FailedAttemptError(f"HTTP {response.status}: {text[:200]}", is_answered, wait_s)
+                    raise FailedAttemptError(f"HTTP {response.status}: {text[:200]}", is_answered, wait_s)
                 if response.status != 200:
                     raise ServerError(
                         f"{self.role} server {server.url}: HTTP {response.status}, {error_message(text)}"
                     )
                 return parsed(content)
         except json.JSONDecodeError as error:
-            raise _FailedAttemptError(f"no JSON: {error}", True) from error
+            raise FailedAttemptError(f"no JSON: {error}", True) from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise _FailedAttemptError(f"{type(error).__name__} {error}".strip(), False) from error
+            reason = f"{type(error).__name__} {error}".strip()
+            has_hung = isinstance(error, asyncio.TimeoutError)
+            raise FailedAttemptError(reason, False, has_hung=has_hung) from error
 
     def _require_retryable(
-        self, server: Server, failed: _FailedAttemptError, attempts: int, seconds: float
+        self, server: Server, failed: FailedAttemptError, attempts: int, seconds: float
     ) -> None:
-        """Raise where attempts or patience are exhausted."""
+        """Raise where attempts or patience are exhausted.
+
+        Args:
+            server: the one that failed.
+            failed: its failure.
+            attempts: answers of servers that were not as expected.
+            seconds: since the first attempt; 0 as long as a server has not been tried.
+        """
         if attempts >= MAX_ATTEMPTS:
             raise ServerError(f"{self.role} server {server.url}: {failed} ({attempts} attempts)") from failed
         if seconds > self.settings.patience_s:
@@ -205,16 +222,21 @@ class Pool:
                 "not repeated"
             ) from failed
 
-    def _move(self, pin: Pin, failed: _FailedAttemptError) -> None:
-        """Pin the document to the server with the fewest failures, another one if there is one."""
-        others = [server for server in self.servers if server is not pin.server]
-        if not others:
+    def move(self, pin: Pin, server: Server, failed: FailedAttemptError) -> None:
+        """Pin the document to the server with the fewest failures, another than the one that failed.
+
+        Several requests of a document fail together: the first of them moves it, and it stays there.
+        """
+        others = [other for other in self.servers if other is not server]
+        if not others or pin.server is not server:
             return
-        best = min(others, key=lambda server: server.failures)
+        best = min(others, key=lambda other: other.failures)
+        if failed.has_hung and best.failures >= server.failures + ATTEMPTS_PER_SERVER:
+            return
         logger.warning("%s server %s: %s; a text moves to %s", self.role, pin.server.url, failed, best.url)
         pin.server = best
 
-    def _wait(self, failed: _FailedAttemptError, failures: int) -> float:
+    def _wait(self, failed: FailedAttemptError, failures: int) -> float:
         """Seconds until the next attempt; different for each document, so that not all return at once."""
         if failed.wait_s is not None:
             return min(failed.wait_s, self.settings.patience_s)

@@ -12,7 +12,7 @@ import pytest
 from s2t_eval.engine import Finish, Request, Result, Sampling
 from s2t_eval.remote.adapter_probe import has_shared_batches
 from s2t_eval.remote.build import Fleet
-from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, Pool, Server
+from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, FailedAttemptError, Pool, Server
 from s2t_eval.remote.probe import connect, examine
 from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError, server_urls
@@ -238,6 +238,32 @@ def test_one_text_at_a_time_tries_a_server_that_did_not_answer(monkeypatch: pyte
     for server in servers:
         server.failures = ATTEMPTS_PER_SERVER
     assert [pool.pin(i).server.url[-1] for i in range(2)] == ["a", "b"], "none answers: all are tried"
+
+
+def test_a_text_leaves_a_server_that_hangs_for_one_that_was_not_tried() -> None:
+    """Three timeouts took as long as the patience, which ended the run beside a healthy server."""
+    hanging, healthy = FakeServer(seed=0), FakeServer(seed=0)
+    with serving(hanging, healthy):
+        fleet = connect([hanging.url, healthy.url], [], SETTINGS)
+        expected = run(fleet, greedy(), SETTINGS, REQUESTS[:1])
+        first, asked = len(hanging.requests), len(healthy.requests)
+        hanging.faults = dict.fromkeys(range(first, first + 99), "slow")
+        settings = replace(SETTINGS, timeout_s=2, patience_s=1)
+        assert contents(run(fleet, greedy(), settings, REQUESTS[:1])) == contents(expected)
+    assert len(healthy.requests) > asked
+
+
+def test_requests_of_one_text_that_fail_together_move_it_once() -> None:
+    """Eight candidates moved their text back and forth, and it ended at the server that was down."""
+    servers = [Server(f"http://{name}", "m", 512, "0.32.0") for name in "ab"]
+    pool = Pool("student", servers, None, SETTINGS, "salt")  # type: ignore[arg-type]
+    pin = pool.pin(0)
+    failed = FailedAttemptError("ConnectionError", is_answered=False)
+    for _ in range(8):
+        pool.move(pin, servers[0], failed)
+    assert pin.server is servers[1]
+    pool.move(pin, servers[1], failed)
+    assert pin.server is servers[0]
 
 
 def test_a_text_of_the_servers_whole_length(student: FakeServer, teacher: FakeServer) -> None:
