@@ -49,11 +49,17 @@ def model_place(name: str) -> Path | None:
 
 def data_identity(task: str) -> str | None:
     """Hash of the local data that one of our tasks reads; None for hub data and built-in problems."""
+    folders = data_folders(task)
+    return content_hash(folders[0]) if folders else None
+
+
+def data_folders(task: str) -> list[Path]:
+    """Where the local data of one of our tasks lie; empty for hub data and built-in problems."""
     folder = DATA_FOLDERS.get(task.removeprefix("s2t_").removesuffix("_dev"))
     place = os.environ.get("S2T_DATA")
     if place is None or folder is None or not task.startswith("s2t_"):
-        return None
-    return content_hash(Path(place).expanduser() / folder)
+        return []
+    return [Path(place).expanduser() / folder]
 
 
 @cache

@@ -16,6 +16,7 @@ from s2t_eval.method_table import STOCK
 from s2t_eval.ranges import AT_LEAST_1
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.lock import LOCK
+from s2t_eval.reproduce.missing import missing_inputs
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import end_marked, require_none_running
 from s2t_eval.reproduce.read import RecipeError, read_recipe
@@ -81,6 +82,9 @@ def reproduce(settings: Settings, note: Note = print) -> Path:
         note(plan_text(read.source, read.recipe.title, out, steps, estimator))
         if (hint := dtype_hint(models.dtype, models.device)) is not None:
             note(hint)
+        for stage in stages:
+            for missing in missing_inputs(stage, state):
+                note(f"{stage.name}: {missing}; without --plan the command ends here")
         return out
     with locked(out), _ended_by_signals():
         end_marked(out)

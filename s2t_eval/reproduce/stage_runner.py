@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from s2t_eval.reproduce.lock import write_lock
+from s2t_eval.reproduce.missing import require_inputs
 from s2t_eval.reproduce.process import POLL_SECONDS, Progress, RunningCommand, StageFailedError, end_marked
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage, record_name
@@ -74,9 +75,11 @@ class StageRunner:
         """Run all of them.
 
         Raises:
+            StateError: an input that is not there; nothing was run or moved for that step.
             StageFailedError: a command that failed, or several with `keep_going`.
             InterruptedRunError: Ctrl-C, or a request to end; the commands at work have been ended.
         """
+        require_inputs(self.stages, self.state)
         self._lock()
         try:
             while self._has_begun_one() or self.at_work:
@@ -108,6 +111,7 @@ class StageRunner:
         return has_begun
 
     def _begin(self, number: int, stage: Stage) -> None:
+        require_inputs([stage], self.state)  # again: a disk may have gone since the run began
         inputs = self.state.inputs(stage, self.made)
         decision = self.state.decide(stage, inputs)
         head = self._head(number, stage)

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,9 @@ WHOLE_IF_THERE = ("calibrate", "train", "distil", "rlkd", "tah label", "tah stag
 GOES_ON = ("collect", "scan", "tah stage 2", "download", "r2r label")
 """Kinds whose commands resume the work in their output; others' unfinished outputs are removed."""
 PACKAGE = "package"
+DATA_OF = "the data of "
+NO_HASH = str(None)
+"""In a record: of what is not there, and of data that come from the hub."""
 
 
 class StateError(ValueError):
@@ -44,6 +47,7 @@ class Record:
         inputs: name of each thing that it depends on -> hash.
         seconds: that it has run, interrupted attempts included.
         output: hash of what it made.
+        models: role -> name in the recipe of each model that it loads; earlier versions kept none.
     """
 
     stage: str
@@ -52,6 +56,7 @@ class Record:
     inputs: dict[str, str]
     seconds: float = 0.0
     output: str | None = None
+    models: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,8 @@ class State:
         hashes = {"its command line": text_hash(command), "its settings": text_hash(stage.part)}
         hashes |= {name: str(made.get(name)) for name in stage.needs}
         for role, (name, revision) in stage.models.items():
-            hashes[f"the {role}"] = model_hash(name, revision)
-        hashes |= {f"the data of {task}": str(data_identity(task)) for task in stage.tasks}
+            hashes[model_input(role)] = model_hash(name, revision)
+        hashes |= {DATA_OF + task: str(data_identity(task)) for task in stage.tasks}
         hashes |= {str(file): str(content_hash(file)) for file in stage.files}
         return {**hashes, PACKAGE: text_hash(package_identity())}
 
@@ -161,7 +166,8 @@ class State:
     def begin(self, stage: Stage, inputs: dict[str, str], resumes: bool) -> Record:
         """Note that a stage begins, and bring its output into the state that its command expects."""
         before = self.read(stage.name)
-        record = Record(stage.name, stage.kind, "begun", inputs)
+        names = {role: name for role, (name, _) in stage.models.items()}
+        record = Record(stage.name, stage.kind, "begun", inputs, models=names)
         if resumes and before is not None:
             record = replace(record, seconds=before.seconds)
         else:
@@ -216,6 +222,11 @@ class State:
         done = replace(record, status="done", output=output)
         self.write(done)
         return done
+
+
+def model_input(role: str) -> str:
+    """What a model is called among the inputs of a stage."""
+    return f"the {role}"
 
 
 def _changed_reason(names: list[str]) -> str:
