@@ -23,6 +23,12 @@ DATA_FOLDERS = {
     name.lower(): source.folder for name, source in vars(benchmark_data).items() if isinstance(source, Source)
 }
 """Task without `s2t_` and `_dev` -> its folder below S2T_DATA; a test compares it with the tasks' own."""
+BUILT_IN = ("arith",)
+GROUPS = {
+    "s2t_math": ("s2t_gsm8k", "s2t_math500", "s2t_olympiadbench", "s2t_aime25"),
+    "s2t_paper": ("s2t_math", "s2t_humaneval", "s2t_mmlu_pro"),
+}
+"""Group -> its tasks and groups; a test compares it with the groups' own files."""
 
 
 def text_hash(value: Any) -> str:
@@ -48,18 +54,27 @@ def model_place(name: str) -> Path | None:
 
 
 def data_identity(task: str) -> str | None:
-    """Hash of the local data that one of our tasks reads; None for hub data and built-in problems."""
-    folders = data_folders(task)
-    return content_hash(folders[0]) if folders else None
+    """Hash of the local data of one of our tasks or groups; None for hub data and built-in problems."""
+    hashes = [content_hash(folder) for folder in data_folders(task)]
+    if len(hashes) > 1:
+        return text_hash(hashes)
+    return hashes[0] if hashes else None
 
 
 def data_folders(task: str) -> list[Path]:
-    """Where the local data of one of our tasks lie; empty for hub data and built-in problems."""
-    folder = DATA_FOLDERS.get(task.removeprefix("s2t_").removesuffix("_dev"))
+    """Where the local data of one of our tasks or groups lie; empty for hub data and built-in problems.
+
+    A name of ours that is not known, such as a task of the user's own, may read anything below S2T_DATA.
+    """
     place = os.environ.get("S2T_DATA")
-    if place is None or folder is None or not task.startswith("s2t_"):
+    if place is None or not task.startswith("s2t_"):
         return []
-    return [Path(place).expanduser() / folder]
+    if task in GROUPS:
+        return [folder for member in GROUPS[task] for folder in data_folders(member)]
+    name = task.removeprefix("s2t_").removesuffix("_dev")
+    if name in BUILT_IN:
+        return []
+    return [Path(place).expanduser() / DATA_FOLDERS.get(name, "")]
 
 
 @cache

@@ -14,6 +14,7 @@ import pytest
 from s2t_eval.method_table import BACKENDS, PLACE_ARGUMENTS
 from s2t_eval.model_wrappers.splitting import STOCK_ARGS
 from s2t_eval.reproduce.build import build_stages
+from s2t_eval.reproduce.identity import data_identity
 from s2t_eval.reproduce.missing import require_inputs
 from s2t_eval.reproduce.read import read_recipe
 from s2t_eval.reproduce.stage_runner import StageRunner
@@ -170,6 +171,23 @@ def test_the_solutions_that_rlkd_reads_again_are_an_input(
     (data / "train.jsonl").write_text("two")
     after = state.inputs(stage, {})
     assert {key for key in before if before[key] != after[key]} == {"the data of s2t_gsm8k"}
+
+
+@pytest.mark.parametrize(
+    ("task", "read"), [("s2t_math", True), ("s2t_paper", True), ("s2t_mine", True), ("s2t_arith_dev", False)]
+)
+def test_the_data_of_a_group_are_an_input(
+    task: str, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group had no folder of its own: its results stayed `done` when its tasks' problems changed."""
+    file = tmp_path / "openai" / "gsm8k" / "test.jsonl"
+    file.parent.mkdir(parents=True)
+    monkeypatch.setenv("S2T_DATA", str(tmp_path))
+    file.write_text("one")
+    before = data_identity(task)
+    file.write_text("two")
+    assert (before != data_identity(task)) is read
+    assert (before is not None) is read
 
 
 # ---------------------------------------------------------------- what is not there is not another input
