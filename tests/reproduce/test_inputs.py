@@ -14,7 +14,7 @@ import pytest
 from s2t_eval.method_table import BACKENDS, PLACE_ARGUMENTS
 from s2t_eval.model_wrappers.splitting import STOCK_ARGS
 from s2t_eval.reproduce.build import build_stages
-from s2t_eval.reproduce.identity import data_identity
+from s2t_eval.reproduce.identity import code_identity, data_identity
 from s2t_eval.reproduce.missing import require_inputs
 from s2t_eval.reproduce.read import read_recipe
 from s2t_eval.reproduce.stage_runner import StageRunner
@@ -188,6 +188,33 @@ def test_the_data_of_a_group_are_an_input(
     file.write_text("two")
     assert (before != data_identity(task)) is read
     assert (before is not None) is read
+
+
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("checkout", "model_wrappers/base.py"),
+        ("checkout", "tasks/_s2t_shared_yaml"),
+        ("checkout", "tasks/s2t_arith/s2t_arith.yaml"),
+        ("installed", "s2t_eval/tasks/_s2t_shared_yaml"),
+        ("installed", "s2t_eval/report/paper/published.csv"),
+    ],
+)
+def test_changed_code_is_noticed_where_git_does_not_answer(layout: str, file: str, tmp_path: Path) -> None:
+    """In a copied checkout, or one of another user, backends and tasks were no part of the package."""
+    folders = {"checkout": ("s2t_eval", "model_wrappers", "tasks"), "installed": ("s2t_eval",)}[layout]
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+    place = tmp_path / file
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("one")
+    before = code_identity(tmp_path / "s2t_eval")
+    assert before["commit"] is None and before["changes"] is not None
+    (place.parent / "__pycache__").mkdir()
+    (place.parent / "__pycache__" / "base.cpython-311.pyc").write_bytes(b"compiled")
+    assert code_identity(tmp_path / "s2t_eval") == before
+    place.write_text("two")
+    assert code_identity(tmp_path / "s2t_eval") != before
 
 
 # ---------------------------------------------------------------- what is not there is not another input
