@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from s2t_eval.reproduce.lock import write_lock
+from s2t_eval.reproduce.lock import LOCK, write_lock
 from s2t_eval.reproduce.missing import require_inputs
 from s2t_eval.reproduce.process import POLL_SECONDS, Progress, RunningCommand, StageFailedError, end_marked
 from s2t_eval.reproduce.read import ReadRecipe
@@ -70,6 +70,7 @@ class StageRunner:
         self.made: dict[str, str | None] = {}
         self.failures: list[StageFailedError] = []
         self.next_name = "the first step"
+        self.has_changed = False  # whether a step was begun or found whole: else the lock stays as it is
 
     def run(self) -> None:
         """Run all of them.
@@ -80,7 +81,6 @@ class StageRunner:
             InterruptedRunError: Ctrl-C, or a request to end; the commands at work have been ended.
         """
         require_inputs(self.stages, self.state)
-        self._lock()
         try:
             while self._has_begun_one() or self.at_work:
                 self._wait()
@@ -91,7 +91,8 @@ class StageRunner:
             ) from None
         finally:
             self._stop_all()
-            self._lock()
+            if self.has_changed or not (self.state.out / LOCK).exists():
+                self._lock()
         if self.failures:
             skipped = [stage.name for _, stage in self.waiting]
             rest = f"; not run, because they need it: {', '.join(skipped)}" if skipped else ""
@@ -115,12 +116,17 @@ class StageRunner:
         inputs = self.state.inputs(stage, self.made)
         decision = self.state.decide(stage, inputs)
         head = self._head(number, stage)
+        is_first = not self.has_changed
+        if decision.runs or decision.is_whole:
+            self.has_changed = True
         if decision.runs:
             self.note(f"{head}: {decision.why}; about {duration(self._estimated_seconds(stage))}")
             record = self.state.begin(stage, inputs, decision.resumes)
             log = self.state.out / "logs" / f"{record_name(stage.name)}.log"
             command = RunningCommand(stage.name, stage.command, log, self.state.out, self.jobs)
             self.at_work[stage.name] = _AtWork(number, stage, record, command, time.monotonic())
+            if is_first:
+                self._lock()
             return
         begun_record = self.state.read(stage.name)
         assert begun_record is not None

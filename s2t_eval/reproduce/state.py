@@ -14,12 +14,13 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from s2t_eval.analysis.grid import is_done as has_whole_results
 from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.typed_json import conform, read_object
+from s2t_eval.reproduce.environment import environment
 from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity, text_hash
 from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage, record_name
 
@@ -48,6 +49,7 @@ class Record:
         seconds: that it has run, interrupted attempts included.
         output: hash of what it made.
         models: role -> name in the recipe of each model that it loads; earlier versions kept none.
+        made_with: the code, packages and machine when it began (`environment`); empty in earlier versions.
     """
 
     stage: str
@@ -57,6 +59,7 @@ class Record:
     seconds: float = 0.0
     output: str | None = None
     models: dict[str, str] = field(default_factory=dict)
+    made_with: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class State:
         """Note that a stage begins, and bring its output into the state that its command expects."""
         before = self.read(stage.name)
         names = {role: name for role, (name, _) in stage.models.items()}
-        record = Record(stage.name, stage.kind, "begun", inputs, models=names)
+        record = Record(stage.name, stage.kind, "begun", inputs, models=names, made_with=environment())
         if resumes and before is not None:
             record = replace(record, seconds=before.seconds)
         else:

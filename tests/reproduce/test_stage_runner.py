@@ -6,6 +6,7 @@ The stages are real commands in processes of their own: small programs that writ
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from s2t_eval.reproduce.lock import LOCK
 from s2t_eval.reproduce.plan import finished_stages
 from s2t_eval.reproduce.process import StageFailedError
 from s2t_eval.reproduce.read import read_recipe
@@ -95,6 +97,21 @@ def test_what_is_done_is_not_run_again(out: Path) -> None:
     run(out, stages, 2, notes.append)
     assert notes == ["[1/2] a: is done", "[2/2] b: is done"]
     assert len(order(out)) == 4
+
+
+def test_the_lock_names_what_the_steps_were_made_with(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at finished work from a laptop put the laptop and its packages into the lock."""
+    first, second = stage(out, "a"), stage(out, "b", needs=("a",))
+    run(out, [first], 1, lambda note: None)
+    before = (out / LOCK).read_text()
+    made_on = json.loads(before)["machine"]
+    monkeypatch.setattr("s2t_eval.reproduce.environment.processor", lambda: "laptop")
+    run(out, [first], 1, lambda note: None)
+    assert (out / LOCK).read_text() == before  # nothing ran
+    run(out, [first, second], 1, lambda note: None)
+    after = json.loads((out / LOCK).read_text())
+    assert after["machine"] == [made_on, {**made_on, "processor": "laptop"}]
+    assert after["packages"] == json.loads(before)["packages"]  # one value where all agree
 
 
 def test_a_failure_ends_the_others_which_can_be_resumed(out: Path) -> None:
