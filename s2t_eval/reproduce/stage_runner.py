@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from s2t_eval.reproduce.lock import LOCK, write_lock
 from s2t_eval.reproduce.missing import require_inputs
+from s2t_eval.reproduce.plan import make_plan
 from s2t_eval.reproduce.process import POLL_SECONDS, Progress, RunningCommand, StageFailedError, end_marked
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage, record_name
@@ -70,7 +71,13 @@ class StageRunner:
         self.made: dict[str, str | None] = {}
         self.failures: list[StageFailedError] = []
         self.next_name = "the first step"
+        self.expected: frozenset[str] = frozenset()
         self.has_changed = False  # whether a step was begun or found whole: else the lock stays as it is
+
+    def _expected(self) -> frozenset[str]:
+        """Names of the stages that will run, as far as that is known before the first one."""
+        steps = make_plan(self.stages, self.state, self.estimator)
+        return frozenset(step.stage.name for step in steps if not step.is_done)
 
     def run(self) -> None:
         """Run all of them.
@@ -81,6 +88,7 @@ class StageRunner:
             InterruptedRunError: Ctrl-C, or a request to end; the commands at work have been ended.
         """
         require_inputs(self.stages, self.state)
+        self.expected = self._expected()  # here: a stage that has begun has another record
         try:
             while self._has_begun_one() or self.at_work:
                 self._wait()
@@ -207,8 +215,7 @@ class StageRunner:
             so_far = work.command.progress().seconds
             seconds.setdefault(work.stage.name, max(0.0, self._estimated_seconds(work.stage) - so_far))
         for _, stage in self.waiting:
-            record = self.state.read(stage.name)
-            if record is None or record.status != "done":
+            if stage.name in self.expected:
                 seconds[stage.name] = self._estimated_seconds(stage)
         return max(sum(seconds.values()) / self.jobs, *seconds.values(), 0.0)
 

@@ -23,6 +23,7 @@ from s2t_eval.artifacts.typed_json import conform, read_object
 from s2t_eval.reproduce.environment import environment
 from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity, text_hash
 from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage, record_name
+from s2t_eval.reproduce.work import Work
 
 WHOLE_IF_THERE = ("calibrate", "train", "distil", "rlkd", "tah label", "tah stage 1", "r2r train")
 """Kinds whose commands write their output under another name and rename it: there, it is whole."""
@@ -50,6 +51,7 @@ class Record:
         output: hash of what it made.
         models: role -> name in the recipe of each model that it loads; earlier versions kept none.
         made_with: the code, packages and machine when it began (`environment`); empty in earlier versions.
+        work: what it had to do, to which its seconds belong; None in earlier versions.
     """
 
     stage: str
@@ -60,6 +62,7 @@ class Record:
     output: str | None = None
     models: dict[str, str] = field(default_factory=dict)
     made_with: dict[str, Any] = field(default_factory=dict)
+    work: Work | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,9 @@ class State:
         """Note that a stage begins, and bring its output into the state that its command expects."""
         before = self.read(stage.name)
         names = {role: name for role, (name, _) in stage.models.items()}
-        record = Record(stage.name, stage.kind, "begun", inputs, models=names, made_with=environment())
+        record = Record(
+            stage.name, stage.kind, "begun", inputs, models=names, made_with=environment(), work=stage.work
+        )
         if resumes and before is not None:
             record = replace(record, seconds=before.seconds)
         else:

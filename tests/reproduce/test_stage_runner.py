@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from s2t_eval.reproduce.run import Settings, reproduce
 from s2t_eval.reproduce.stage_runner import InterruptedRunError, StageRunner
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import State
-from s2t_eval.reproduce.work import Estimator
+from s2t_eval.reproduce.work import Estimator, Work
 from tests.reproduce.test_run import marked, until
 
 PROGRAM = """
@@ -112,6 +113,19 @@ def test_the_lock_names_what_the_steps_were_made_with(out: Path, monkeypatch: py
     after = json.loads((out / LOCK).read_text())
     assert after["machine"] == [made_on, {**made_on, "processor": "laptop"}]
     assert after["packages"] == json.loads(before)["packages"]  # one value where all agree
+
+
+def test_what_will_run_again_is_part_of_the_time_that_is_left(out: Path) -> None:
+    """Steps whose inputs had changed counted as done, and a trial's seconds as those of the whole recipe."""
+    trial = [replace(stage(out, name), work=Work(fixed=0.0)) for name in "ab"]
+    run(out, trial, 1, lambda note: None)
+    [one, _] = finished_stages([replace(s, work=Work(fixed=990.0)) for s in trial], State(out))
+    assert one.work == Work(fixed=0.0)
+    whole = [replace(s, part="whole", work=Work(fixed=990.0)) for s in trial]
+    notes: list[str] = []
+    run(out, whole, 1, notes.append)
+    left = [note.rpartition("; ")[2] for note in notes if "done in" in note]
+    assert left[0].endswith("for the 1 other steps") and not left[0].startswith("about 0 s")
 
 
 def test_a_failure_ends_the_others_which_can_be_resumed(out: Path) -> None:
