@@ -265,7 +265,7 @@ def locked(out: Path) -> Iterator[None]:
     """Keep other reproductions out of an output folder.
 
     Raises:
-        StateError: one is at work there.
+        StateError: one is at work there, or the file system has no locks.
     """
     import fcntl
 
@@ -274,8 +274,12 @@ def locked(out: Path) -> Iterator[None]:
     with (folder / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise StateError(
                 f"--out {out}: another `s2t-eval reproduce` is at work there; wait for it"
             ) from None
+        except OSError as error:
+            raise StateError(
+                f"--out {out}: its file system cannot lock files ({error.strerror}); name a folder of another one"
+            ) from error
         yield
