@@ -280,6 +280,7 @@ def locked(out: Path) -> Iterator[None]:
             ) from None
         except OSError as error:
             raise StateError(
-                f"--out {out}: its file system cannot lock files ({error.strerror}); name a folder of another one"
+                f"--out {out}: its file system cannot lock files ({error.strerror}); name a folder of "
+                "another one"
             ) from error
         yield

@@ -10,7 +10,7 @@ from s2t_eval.artifacts.files import WriteError, atomic_path, write_text
 
 
 def test_a_folder_behind_a_link_is_written_where_the_link_leads(tmp_path: Path) -> None:
-    """`--out` linked to an empty folder of a larger disk: after all of the training it could not be written."""
+    """`--out` linked to an empty folder of a larger disk could not be written after all of the training."""
     large, out = tmp_path / "large" / "disk", tmp_path / "selector"
     large.mkdir(parents=True)
     out.symlink_to(large)
