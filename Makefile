@@ -16,7 +16,7 @@
 # and PYTEST_ARGS can be given: `make test PYTEST_ARGS="-k registration"`.
 
 VENV ?= .venv
-PYTHON ?= $(firstword $(shell command -v python3.11 python3))
+PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3))
 CONSTRAINTS ?= constraints.txt
 WORKERS ?= 2
 VLLM_VENV ?= .venv-vllm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,8 @@ def points(
 def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Iterator[tuple[Point, bool]]:
     """Run the points without complete results; yields each point and whether it was run now.
 
+    What an interrupted run left in a point's folder is removed before the point is run.
+
     Args:
         grid: the points.
         folder: contains a folder for each point.
@@ -54,6 +57,8 @@ def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Ite
         if is_done(place):
             yield point, False
             continue
+        if place.exists():  # a new run would write beside the files that were cut off, which are read too
+            shutil.rmtree(place)
         command = [sys.executable, "-m", "s2t_eval", "run", "--model", point.model]
         command += ["--model_args", point.arguments, "--output_path", str(place), "--log_samples", *lm_eval]
         process = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))

@@ -31,7 +31,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that is renamed to `path` when the block ends without an error.
 
     The block may write a file or create a folder; an existing folder of that name is replaced as a whole.
-    After an error the temporary path is removed and `path` is unchanged.
+    After an error the temporary path is removed and `path` is unchanged. A symbolic link stays one: what it
+    leads to is replaced, beside which the temporary path lies.
 
     Args:
         path: the final path.
@@ -43,6 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         >>> with atomic_path(Path("out.txt")) as partial:
         ...     partial.write_text("content")
     """
+    named, path = path, Path(os.path.realpath(path)) if path.is_symlink() else path
     partial = path.with_name(path.name + ".partial")
     _remove(partial)
     try:
@@ -61,7 +63,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise
         reason = getattr(error, "strerror", None) or str(error)
         raise WriteError(
-            f"cannot write {path}: {reason}; make room (or name another place) and run again"
+            f"cannot write {named}: {reason}; make room (or name another place) and run again"
         ) from error
     except BaseException:
         _remove(partial)
@@ -75,7 +77,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

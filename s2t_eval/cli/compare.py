@@ -29,8 +29,8 @@ class Compare:
     Args:
         baseline: output folder of lm_eval, or a file or folder of results/baselines.
         new: the results to compare with the baseline.
-        fail_on: events that end in exit code 1: a `regression` of the score, a growth of a `cost`, any
-            `change` of a text, or `nothing`.
+        fail_on: events that end in exit code 1: a `regression` of the score (or a document without one that
+            had one), a growth of a `cost`, any `change` of a text, a score or a cost, or `nothing`.
         threshold: points (hundredths of the score) that a task may lose without being a regression.
         alpha: largest p-value, after Holm's correction, at which a loss is a regression.
         cost_threshold: percent by which a cost may grow.

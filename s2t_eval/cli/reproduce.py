@@ -40,18 +40,17 @@ class Reproduce:
 
     def run(self) -> None:
         """Run the recipe and print the table."""
-        from s2t_eval.reproduce.read import read_recipe
         from s2t_eval.reproduce.run import Settings, reproduce, show
         from s2t_eval.reproduce.stage_runner import InterruptedRunError
         from s2t_eval.reproduce.summary import print_summary
 
         settings = Settings(self.recipe, self.out, self.plan, self.set, self.keep, self.jobs, self.keep_going)
         try:
-            out = reproduce(settings, show)
+            out, recipe = reproduce(settings, show)
         except InterruptedRunError as error:
             print(f"s2t-eval reproduce: {error}", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from error
         if not self.plan:
-            print_summary(read_recipe(self.recipe, self.set).recipe, out)
+            print_summary(recipe, out)
             show(f"{out / 'report' / 'report.html'}: tables, figures and texts")
             show(f"{out / 'recipe.lock'}: what they were made with")

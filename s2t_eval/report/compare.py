@@ -63,11 +63,12 @@ class Comparison:
     """One task of one method, base against new; scores as fractions, better is larger.
 
     `won` and `lost` are document ids; `unscored` counts the pairs in which one document has no score, which
-    are left out; `changed` counts documents whose generated text differs; `costs` are those known for both
-    runs, and `increased_costs` the names of those that grew by more than `Rules.cost`. The costs of a
-    results file are those of all of its tasks: `other_tasks` names them where the two files hold different
-    ones, whose costs are not compared. `num_tasks` is that of a group, whose scores here are means over all
-    documents.
+    are left out, `newly_unscored` those that have one in the base alone, and `newly_scored` those that have
+    one in the new run alone; `changed` counts documents whose generated text differs; `costs` are those
+    known for both runs, and `increased_costs` the names of those that grew by more than `Rules.cost`. The
+    costs of a results file are those of all of its tasks: `other_tasks` names them where the two files hold
+    different ones, whose costs are not compared. `num_tasks` is that of a group, whose scores here are
+    means over all documents.
     """
 
     task: str
@@ -84,6 +85,8 @@ class Comparison:
     won: list[int]
     lost: list[int]
     unscored: int
+    newly_unscored: int
+    newly_scored: int
     changed: int
     costs: dict[str, tuple[float, float]]
     other_tasks: str | None = None
@@ -177,7 +180,8 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         raise NotComparableError(f"{base.source} and {new.source} are not comparable: {'; '.join(differing)}")
     assert base.documents is not None and new.documents is not None
     paired = _indexed(base.documents).join(_indexed(new.documents), suffixes=("_base", "_new"))
-    both = paired[paired["score_base"].notna() & paired["score_new"].notna()]
+    in_base, in_new = paired["score_base"].notna(), paired["score_new"].notna()
+    both = paired[in_base & in_new]
     if both.empty:
         raise NoSharedScoreError(f"{base.source} and {new.source}: no document has a score in both")
     sign = 1.0 if base.is_higher_better else -1.0
@@ -201,6 +205,8 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         won=won,
         lost=lost,
         unscored=len(paired) - len(both),
+        newly_unscored=int((in_base & ~in_new).sum()),
+        newly_scored=int((in_new & ~in_base).sum()),
         changed=sum(map(_texts_differ, paired["output_hash_base"], paired["output_hash_new"])),
         costs=_costs(base, new) if evaluated(base) == evaluated(new) else {},
         other_tasks=_other_tasks(base, new),
@@ -262,8 +268,9 @@ def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
 
     Args:
         rows: the comparisons.
-        fail_on: `regression` (of the score), `cost` (a cost increased by more than the rules allow), `change`
-            (any text, score or count differs: for deterministic runs).
+        fail_on: `regression` (of the score, or a document that has none any more, whose loss no test can
+            weigh), `cost` (a cost increased by more than the rules allow), `change` (any text, score or count
+            differs: for deterministic runs).
 
     Raises:
         NotComparableError: `cost` where the costs of a run are unknown, or of other tasks too.
@@ -285,12 +292,19 @@ def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
         name = f"{row.task}, {row.new}"
         if "regression" in fail_on and row.verdict is Verdict.REGRESSION:
             reasons.append(f"{name}: {100 * row.delta:+.1f} points, p {row.p_holm:.2g}")
+        if "regression" in fail_on and row.newly_unscored:
+            reasons.append(
+                f"{name}: {row.newly_unscored} of {row.n + row.unscored} documents have a score in the base "
+                "and none in the new run"
+            )
         if "cost" in fail_on and row.increased_costs:
             increases = (f"{k} {row.costs[k][0]:,.6g} to {row.costs[k][1]:,.6g}" for k in row.increased_costs)
             reasons.append(f"{name}: costs more: {', '.join(increases)}")
         if "change" in fail_on:
             counts = [k for k, (base, new) in row.costs.items() if base != new]
-            if row.changed or row.won or row.lost or counts:
+            other_scores = len(row.won) + len(row.lost) + row.newly_unscored + row.newly_scored
+            if row.changed or other_scores or counts:
                 texts = f"{row.changed} of {row.n + row.unscored} texts"
-                reasons.append(f"{name}: changed: {', '.join([texts, *counts])}")
+                scores = [f"{other_scores} scores"] if other_scores else []
+                reasons.append(f"{name}: changed: {', '.join([texts, *scores, *counts])}")
     return reasons

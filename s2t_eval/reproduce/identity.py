@@ -18,11 +18,17 @@ from s2t_eval.evaluation import benchmark_data
 from s2t_eval.evaluation.data import Source
 from s2t_eval.reproduce.read import PACKAGE
 
-CODE = (".py", ".yaml", ".jinja", ".json")
+NO_CODE = (".pyc", ".pyo", ".safetensors", ".swp")
 DATA_FOLDERS = {
     name.lower(): source.folder for name, source in vars(benchmark_data).items() if isinstance(source, Source)
 }
 """Task without `s2t_` and `_dev` -> its folder below S2T_DATA; a test compares it with the tasks' own."""
+BUILT_IN = ("arith",)
+GROUPS = {
+    "s2t_math": ("s2t_gsm8k", "s2t_math500", "s2t_olympiadbench", "s2t_aime25"),
+    "s2t_paper": ("s2t_math", "s2t_humaneval", "s2t_mmlu_pro"),
+}
+"""Group -> its tasks and groups; a test compares it with the groups' own files."""
 
 
 def text_hash(value: Any) -> str:
@@ -48,12 +54,27 @@ def model_place(name: str) -> Path | None:
 
 
 def data_identity(task: str) -> str | None:
-    """Hash of the local data that one of our tasks reads; None for hub data and built-in problems."""
-    folder = DATA_FOLDERS.get(task.removeprefix("s2t_").removesuffix("_dev"))
+    """Hash of the local data of one of our tasks or groups; None for hub data and built-in problems."""
+    hashes = [content_hash(folder) for folder in data_folders(task)]
+    if len(hashes) > 1:
+        return text_hash(hashes)
+    return hashes[0] if hashes else None
+
+
+def data_folders(task: str) -> list[Path]:
+    """Where the local data of one of our tasks or groups lie; empty for hub data and built-in problems.
+
+    A name of ours that is not known, such as a task of the user's own, may read anything below S2T_DATA.
+    """
     place = os.environ.get("S2T_DATA")
-    if place is None or folder is None or not task.startswith("s2t_"):
-        return None
-    return content_hash(Path(place).expanduser() / folder)
+    if place is None or not task.startswith("s2t_"):
+        return []
+    if task in GROUPS:
+        return [folder for member in GROUPS[task] for folder in data_folders(member)]
+    name = task.removeprefix("s2t_").removesuffix("_dev")
+    if name in BUILT_IN:
+        return []
+    return [Path(place).expanduser() / DATA_FOLDERS.get(name, "")]
 
 
 @cache
@@ -63,17 +84,28 @@ def package_identity() -> dict[str, str | None]:
     `commit` is None for an installed package; `changes` is the hash of its code there, and in a checkout
     whose code differs from the commit.
     """
-    root = PACKAGE.parent
-    is_checkout = run_git(root, "ls-files", "--error-unmatch", "s2t_eval/__init__.py") is not None
-    commit = run_git(root, "rev-parse", "HEAD") if is_checkout else None
-    is_changed = commit is None or bool(run_git(root, "status", "--porcelain", "--", *SOURCES))
-    folders = [root / name for name in SOURCES] if is_checkout else [PACKAGE]
-    changes = _code_hash(folders) if is_changed else None
-    return {"version": s2t_eval.__version__, "commit": commit, "changes": changes}
+    return {"version": s2t_eval.__version__, **code_identity(PACKAGE)}
 
 
-def _code_hash(folders: Sequence[Path]) -> str:
-    files = [
-        path for folder in folders for path in folder.rglob("*") if path.suffix in CODE and path.is_file()
-    ]
-    return text_hash([(path.name, content_hash(path)) for path in sorted(files)])
+def code_identity(package: Path) -> dict[str, str | None]:
+    """The commit of a package's files, and a hash of them where no commit has them.
+
+    A checkout is recognised by its files: git may be missing, or refuse the folder of another user.
+
+    Args:
+        package: the folder `s2t_eval`, of a checkout or installed.
+    """
+    root = package.parent
+    is_checkout = all((root / name).is_dir() for name in SOURCES) and not (package / "tasks").exists()
+    tracked = is_checkout and run_git(root, "ls-files", "--error-unmatch", "s2t_eval/__init__.py") is not None
+    commit = run_git(root, "rev-parse", "HEAD") if tracked else None
+    is_changed = commit is None or run_git(root, "status", "--porcelain", "--", *SOURCES) != ""
+    folders = [root / name for name in SOURCES] if is_checkout else [package]
+    return {"commit": commit, "changes": _code_hash(root, folders) if is_changed else None}
+
+
+def _code_hash(root: Path, folders: Sequence[Path]) -> str:
+    """A hash of every file but caches and weights, which are those of the models that a stage loads."""
+    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    code = [path for path in files if "__pycache__" not in path.parts and path.suffix not in NO_CODE]
+    return text_hash([(path.relative_to(root).as_posix(), content_hash(path)) for path in sorted(code)])

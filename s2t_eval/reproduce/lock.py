@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 
 from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
-from s2t_eval.artifacts.software import installed_version
-from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity
+from s2t_eval.reproduce.environment import environment, processor
+from s2t_eval.reproduce.identity import data_identity, model_hash
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage
 from s2t_eval.reproduce.state import State
@@ -20,10 +19,6 @@ from s2t_eval.reproduce.state import State
 LOCK = "recipe.lock"
 FORMAT = 1
 MANIFESTS = ("manifest.json", "selector.json", "distil.json", "tah.json", "r2r.json")
-PACKAGES = (
-    *("torch", "transformers", "lm-eval", "peft", "accelerate", "datasets", "tokenizers", "safetensors"),
-    *("numpy", "scipy", "pandas", "math-verify", "sympy"),
-)
 
 
 def write_lock(read: ReadRecipe, stages: Sequence[Stage], state: State) -> None:
@@ -36,10 +31,7 @@ def write_lock(read: ReadRecipe, stages: Sequence[Stage], state: State) -> None:
     """
     lock = {
         "format": FORMAT,
-        "package": package_identity(),
-        "python": platform.python_version(),
-        "packages": {name: installed_version(name) for name in PACKAGES},
-        "machine": {"system": platform.system(), "machine": platform.machine(), "processor": _processor()},
+        **_made_with(stages, state),
         "device": _device(read, stages),
         "models": _models(read, stages),
         "data": _data(stages),
@@ -50,14 +42,16 @@ def write_lock(read: ReadRecipe, stages: Sequence[Stage], state: State) -> None:
     write_text(state.out / LOCK, json.dumps(lock, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
-def _processor() -> str:
-    """The processor's name, where the system provides it."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        return platform.processor()
-    return names[0] if names else platform.processor()
+def _made_with(stages: Sequence[Stage], state: State) -> dict[str, Any]:
+    """What the steps were made with: one value where they agree, else a list of all values."""
+    records = [state.read(stage.name) for stage in stages]
+    known = [record.made_with for record in records if record is not None and record.made_with]
+    parts = {}
+    for name in environment():
+        values = [one[name] for one in known or [environment()] if name in one]
+        different = [value for i, value in enumerate(values) if value not in values[:i]]
+        parts[name] = different[0] if len(different) == 1 else different
+    return parts
 
 
 def _device(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
@@ -70,7 +64,7 @@ def _device(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
     is_gpu = any(name.startswith("cuda") for name in used)
     return {
         "used": used if len(used) > 1 else used[0],
-        "name": torch.cuda.get_device_name(0) if is_gpu and torch.cuda.is_available() else _processor(),
+        "name": torch.cuda.get_device_name(0) if is_gpu and torch.cuda.is_available() else processor(),
         "threads": torch.get_num_threads(),
     }
 

@@ -57,10 +57,10 @@ def make_plan(stages: Sequence[Stage], state: State, estimator: Estimator) -> li
 
 
 def finished_stages(stages: Sequence[Stage], state: State) -> list[Finished]:
-    """Stages whose duration is known."""
+    """Stages whose duration is known, each with the work that took it: the recipe may set another one now."""
     records = [(stage, state.read(stage.name)) for stage in stages]
     return [
-        Finished(stage.kind, stage.work, record.seconds)
+        Finished(stage.kind, record.work or stage.work, record.seconds)
         for stage, record in records
         if record is not None and record.status == "done" and record.seconds
     ]

@@ -10,15 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from s2t_eval.artifacts.output_paths import require_reusable_folder
 from s2t_eval.method_table import STOCK
 from s2t_eval.ranges import AT_LEAST_1
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.lock import LOCK
+from s2t_eval.reproduce.missing import missing_inputs
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import end_marked, require_none_running
 from s2t_eval.reproduce.read import RecipeError, read_recipe
+from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stage_runner import Note, StageRunner
 from s2t_eval.reproduce.stages import EVALUATE, Stage
 from s2t_eval.reproduce.state import State, StateError, locked
@@ -48,7 +51,14 @@ class Settings:
     keep_going: bool = False
 
 
-def reproduce(settings: Settings, note: Note = print) -> Path:
+class Reproduced(NamedTuple):
+    """What was reproduced: the output folder, and the recipe as it was read when the run began."""
+
+    out: Path
+    recipe: Recipe
+
+
+def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     """Run what a recipe still lacks, or show the plan.
 
     Args:
@@ -56,7 +66,7 @@ def reproduce(settings: Settings, note: Note = print) -> Path:
         note: takes each line that is shown.
 
     Returns:
-        The output folder.
+        The output folder, and the recipe: its file may be another one, or gone, when the run has ended.
 
     Raises:
         RecipeError: a recipe that cannot be used.
@@ -81,12 +91,15 @@ def reproduce(settings: Settings, note: Note = print) -> Path:
         note(plan_text(read.source, read.recipe.title, out, steps, estimator))
         if (hint := dtype_hint(models.dtype, models.device)) is not None:
             note(hint)
-        return out
+        for stage in stages:
+            for missing in missing_inputs(stage, state):
+                note(f"{stage.name}: {missing}; without --plan the command ends here")
+        return Reproduced(out, read.recipe)
     with locked(out), _ended_by_signals():
         end_marked(out)
         require_none_running(out)
         StageRunner(read, stages, state, estimator, note, settings.jobs, settings.keep_going).run()
-    return out
+    return Reproduced(out, read.recipe)
 
 
 def _require_device(device: str | None) -> None:

@@ -109,8 +109,9 @@ class StageList:
 
     def _file_fields(self, *names: object) -> dict[str, Any]:
         """Fields of a stage that reads what these names stand for, as far as it lies on this machine."""
-        places = [model_place(str(name)) for name in names if name]
-        return {"files": tuple(place for place in places if place is not None)}
+        given = tuple(str(name) for name in names if name)
+        places = [model_place(name) for name in given]
+        return {"files": tuple(place for place in places if place is not None), "names": given}
 
     def _argument_fields(self, arguments: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Fields of a stage whose model has these arguments: all that it loads and reads."""

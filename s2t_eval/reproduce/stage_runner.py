@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from s2t_eval.reproduce.lock import write_lock
+from s2t_eval.reproduce.lock import LOCK, write_lock
+from s2t_eval.reproduce.missing import require_inputs
+from s2t_eval.reproduce.plan import make_plan
 from s2t_eval.reproduce.process import POLL_SECONDS, Progress, RunningCommand, StageFailedError, end_marked
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage, record_name
@@ -69,15 +71,24 @@ class StageRunner:
         self.made: dict[str, str | None] = {}
         self.failures: list[StageFailedError] = []
         self.next_name = "the first step"
+        self.expected: frozenset[str] = frozenset()
+        self.has_changed = False  # whether a step was begun or found whole: else the lock stays as it is
+
+    def _expected(self) -> frozenset[str]:
+        """Names of the stages that will run, as far as that is known before the first one."""
+        steps = make_plan(self.stages, self.state, self.estimator)
+        return frozenset(step.stage.name for step in steps if not step.is_done)
 
     def run(self) -> None:
         """Run all of them.
 
         Raises:
+            StateError: an input that is not there; nothing was run or moved for that step.
             StageFailedError: a command that failed, or several with `keep_going`.
             InterruptedRunError: Ctrl-C, or a request to end; the commands at work have been ended.
         """
-        self._lock()
+        require_inputs(self.stages, self.state)
+        self.expected = self._expected()  # here: a stage that has begun has another record
         try:
             while self._has_begun_one() or self.at_work:
                 self._wait()
@@ -88,7 +99,8 @@ class StageRunner:
             ) from None
         finally:
             self._stop_all()
-            self._lock()
+            if self.has_changed or not (self.state.out / LOCK).exists():
+                self._lock()
         if self.failures:
             skipped = [stage.name for _, stage in self.waiting]
             rest = f"; not run, because they need it: {', '.join(skipped)}" if skipped else ""
@@ -108,15 +120,21 @@ class StageRunner:
         return has_begun
 
     def _begin(self, number: int, stage: Stage) -> None:
+        require_inputs([stage], self.state)  # again: a disk may have gone since the run began
         inputs = self.state.inputs(stage, self.made)
         decision = self.state.decide(stage, inputs)
         head = self._head(number, stage)
+        is_first = not self.has_changed
+        if decision.runs or decision.is_whole:
+            self.has_changed = True
         if decision.runs:
             self.note(f"{head}: {decision.why}; about {duration(self._estimated_seconds(stage))}")
             record = self.state.begin(stage, inputs, decision.resumes)
             log = self.state.out / "logs" / f"{record_name(stage.name)}.log"
             command = RunningCommand(stage.name, stage.command, log, self.state.out, self.jobs)
             self.at_work[stage.name] = _AtWork(number, stage, record, command, time.monotonic())
+            if is_first:
+                self._lock()
             return
         begun_record = self.state.read(stage.name)
         assert begun_record is not None
@@ -197,8 +215,7 @@ class StageRunner:
             so_far = work.command.progress().seconds
             seconds.setdefault(work.stage.name, max(0.0, self._estimated_seconds(work.stage) - so_far))
         for _, stage in self.waiting:
-            record = self.state.read(stage.name)
-            if record is None or record.status != "done":
+            if stage.name in self.expected:
                 seconds[stage.name] = self._estimated_seconds(stage)
         return max(sum(seconds.values()) / self.jobs, *seconds.values(), 0.0)
 

@@ -32,6 +32,7 @@ class Stage:
         models: role -> (name, revision) of the models that it loads.
         tasks: whose benchmark data it reads.
         files: further files and folders that it reads.
+        names: what the recipe calls those that need not be on this machine, such as an adapter of the hub.
         copy_of: its output begins as a copy of this one, which the command then changes.
         scratch: what it leaves beside its output: removed when it is done, but for a trace.
         work: how much it has to do, for estimates.
@@ -46,6 +47,7 @@ class Stage:
     models: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
     copy_of: Path | None = None
     scratch: tuple[Path, ...] = ()
     work: Work = NO_WORK

@@ -12,22 +12,27 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from s2t_eval.analysis.grid import is_done as has_whole_results
 from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.typed_json import conform, read_object
+from s2t_eval.reproduce.environment import environment
 from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity, text_hash
 from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage, record_name
+from s2t_eval.reproduce.work import Work
 
 WHOLE_IF_THERE = ("calibrate", "train", "distil", "rlkd", "tah label", "tah stage 1", "r2r train")
 """Kinds whose commands write their output under another name and rename it: there, it is whole."""
 GOES_ON = ("collect", "scan", "tah stage 2", "download", "r2r label")
 """Kinds whose commands resume the work in their output; others' unfinished outputs are removed."""
 PACKAGE = "package"
+DATA_OF = "the data of "
+NO_HASH = str(None)
+"""In a record: of what is not there, and of data that come from the hub."""
 
 
 class StateError(ValueError):
@@ -44,6 +49,9 @@ class Record:
         inputs: name of each thing that it depends on -> hash.
         seconds: that it has run, interrupted attempts included.
         output: hash of what it made.
+        models: role -> name in the recipe of each model that it loads; earlier versions kept none.
+        made_with: the code, packages and machine when it began (`environment`); empty in earlier versions.
+        work: what it had to do, to which its seconds belong; None in earlier versions.
     """
 
     stage: str
@@ -52,6 +60,9 @@ class Record:
     inputs: dict[str, str]
     seconds: float = 0.0
     output: str | None = None
+    models: dict[str, str] = field(default_factory=dict)
+    made_with: dict[str, Any] = field(default_factory=dict)
+    work: Work | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +132,8 @@ class State:
         hashes = {"its command line": text_hash(command), "its settings": text_hash(stage.part)}
         hashes |= {name: str(made.get(name)) for name in stage.needs}
         for role, (name, revision) in stage.models.items():
-            hashes[f"the {role}"] = model_hash(name, revision)
-        hashes |= {f"the data of {task}": str(data_identity(task)) for task in stage.tasks}
+            hashes[model_input(role)] = model_hash(name, revision)
+        hashes |= {DATA_OF + task: str(data_identity(task)) for task in stage.tasks}
         hashes |= {str(file): str(content_hash(file)) for file in stage.files}
         return {**hashes, PACKAGE: text_hash(package_identity())}
 
@@ -161,7 +172,10 @@ class State:
     def begin(self, stage: Stage, inputs: dict[str, str], resumes: bool) -> Record:
         """Note that a stage begins, and bring its output into the state that its command expects."""
         before = self.read(stage.name)
-        record = Record(stage.name, stage.kind, "begun", inputs)
+        names = {role: name for role, (name, _) in stage.models.items()}
+        record = Record(
+            stage.name, stage.kind, "begun", inputs, models=names, made_with=environment(), work=stage.work
+        )
         if resumes and before is not None:
             record = replace(record, seconds=before.seconds)
         else:
@@ -218,6 +232,11 @@ class State:
         return done
 
 
+def model_input(role: str) -> str:
+    """What a model is called among the inputs of a stage."""
+    return f"the {role}"
+
+
 def _changed_reason(names: list[str]) -> str:
     """Why a stage runs again."""
     labels = ["s2t-eval itself" if name == PACKAGE else name for name in names]
@@ -246,7 +265,7 @@ def locked(out: Path) -> Iterator[None]:
     """Keep other reproductions out of an output folder.
 
     Raises:
-        StateError: one is at work there.
+        StateError: one is at work there, or the file system has no locks.
     """
     import fcntl
 
@@ -255,8 +274,13 @@ def locked(out: Path) -> Iterator[None]:
     with (folder / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise StateError(
                 f"--out {out}: another `s2t-eval reproduce` is at work there; wait for it"
             ) from None
+        except OSError as error:
+            raise StateError(
+                f"--out {out}: its file system cannot lock files ({error.strerror}); name a folder of "
+                "another one"
+            ) from error
         yield

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from s2t_eval.report.cells import MISSING, accuracy, p_value, percent_sign, won_lost
 from s2t_eval.report.comparable import NoSharedScoreError
@@ -43,16 +44,21 @@ def summary(recipe: Recipe, out: Path) -> list[Table]:
         rows = [run for run in evaluations(recipe) if run.task == task]
         runs = [(run.name, _read(out / "runs" / task / run.name), run.method) for run in rows]
         control = next((run for _, run, method in runs if is_control(recipe, method)), None)
-        table = Table(title=f"{task}, {recipe.title}, n = {runs[0][1].n}")
-        for name in COLUMNS:
-            table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
+        table = summary_table(f"{task}, {recipe.title}, n = {runs[0][1].n}")
         for name, run, method in runs:
             label = recipe.methods[method].label or method
-            table.add_row(
-                label + name.removeprefix(method).replace("-seed", ", seed "), *_cells(run, control)
-            )
+            seed = name.removeprefix(method).replace("-seed", ", seed ")
+            table.add_row(*map(Text, (label + seed, *_cells(run, control))))
         tables.append(table)
     return tables
+
+
+def summary_table(title: str) -> Table:
+    """An empty table. Its title is text, as its cells have to be: rich takes `[…]` in a string for markup."""
+    table = Table(title=Text(title))
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
+    return table
 
 
 def is_control(recipe: Recipe, method: str) -> bool:

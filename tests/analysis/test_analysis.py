@@ -454,6 +454,17 @@ def test_a_grid_names_its_points() -> None:
     assert [p.name for p in grid[2:]] == ["s2t_k8_tau5", "takeover_k4_tau5", "takeover_k8_tau5"]
 
 
+def test_what_was_cut_off_is_no_part_of_a_point_that_is_run_again(tmp_path: Path) -> None:
+    """A scan that was killed while it wrote samples could never be resumed: their last line stayed half."""
+    place = tmp_path / "greedy" / "pair"
+    place.mkdir(parents=True)
+    (place / "results_2026.json").write_text('{"results": {}}')
+    (place / "samples_s2t_arith_2026.jsonl").write_text('{"doc_id": 0}\n{"doc_')
+    with pytest.raises(RuntimeError, match=r"^greedy failed \(exit 2\)"):
+        list(run_grid([Point("greedy", "", "greedy")], tmp_path, ["--bogus"]))
+    assert not (tmp_path / "greedy").exists()
+
+
 @pytest.mark.slow
 def test_a_grid_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = (
@@ -468,7 +479,6 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureF
     [results] = (tmp_path / "s2t_k8_tau5").rglob("results_*.json")
     results.write_text(results.read_text()[:100])  # as if it had been broken off
     assert not is_done(tmp_path / "s2t_k8_tau5")
-    results.unlink()
     assert exit_code(*scan, "--limit", "2") == 0
     assert capsys.readouterr().out.splitlines() == ["greedy: existed", "s2t_k8_tau5: done"]
     assert all(not is_new for _, is_new in run_grid([Point("greedy", "", "greedy")], tmp_path, []))

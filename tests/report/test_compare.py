@@ -107,6 +107,20 @@ def test_unscored_documents_are_left_out_and_counted(tmp_path: Path) -> None:
     assert (row.n, row.unscored, row.delta) == (296, 4, 0)
 
 
+def test_documents_that_lost_their_score_fail_the_gate(tmp_path: Path) -> None:
+    """A grader that broke for every right answer passed: pairs without a score were dropped in silence."""
+    part = edited(GREEDY, tmp_path / "greedy.json", flip(100, ("1", "-")))
+    gone = "s2t_arith, greedy: Greedy: 100 of 300 documents have a score in the base and none in the new run"
+    changed = "s2t_arith, greedy: Greedy: changed: 0 of 300 texts, 100 scores"
+    rows = compare(read_runs([GREEDY]), read_runs([part]))
+    assert failures(rows, ["regression", "cost"]) == [gone]
+    assert failures(rows, ["change"]) == [changed]
+    assert exit_code(GREEDY, part) == 1 and exit_code(GREEDY, part, "--fail_on", "nothing") == 0
+    back = compare(read_runs([part]), read_runs([GREEDY]))  # more scores are a change, and no regression
+    assert (failures(back, ["regression"]), failures(back, ["change"])) == ([], [changed])
+    assert failures(compare(read_runs([part]), read_runs([part])), ["regression", "change"]) == []
+
+
 THIRDS = (1 / 3, 2 / 3, 1.0, 0.0)
 
 

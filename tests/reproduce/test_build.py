@@ -15,7 +15,7 @@ from s2t_eval.cli.options import options_of
 from s2t_eval.method_table import BACKENDS
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.documents import Documents, selected_documents
-from s2t_eval.reproduce.identity import DATA_FOLDERS
+from s2t_eval.reproduce.identity import BUILT_IN, DATA_FOLDERS, GROUPS
 from s2t_eval.reproduce.parts import (
     CalibrationPart,
     DeciderPart,
@@ -369,6 +369,14 @@ def test_the_folder_of_every_benchmark_is_known() -> None:
     assert named.keys() == DATA_FOLDERS.keys()
     for task, function in named.items():
         assert DATA_FOLDERS[task] == getattr(benchmark_data, function.upper()).folder
+    names = {path.stem.removeprefix("s2t_").removesuffix("_dev") for path in TASKS.rglob("s2t_*.yaml")}
+    groups = {
+        content["group"]: tuple(content["task"])
+        for path in (TASKS / "s2t_groups").glob("*.yaml")
+        if (content := yaml.safe_load(path.read_text()))
+    }
+    assert groups == GROUPS
+    assert names == {*DATA_FOLDERS, *BUILT_IN, *(group.removeprefix("s2t_") for group in GROUPS)}
 
 
 def test_the_recipe_of_the_guide_is_one(tmp_path: Path) -> None:

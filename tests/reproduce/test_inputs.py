@@ -14,9 +14,13 @@ import pytest
 from s2t_eval.method_table import BACKENDS, PLACE_ARGUMENTS
 from s2t_eval.model_wrappers.splitting import STOCK_ARGS
 from s2t_eval.reproduce.build import build_stages
+from s2t_eval.reproduce.identity import code_identity, data_identity
+from s2t_eval.reproduce.missing import require_inputs
 from s2t_eval.reproduce.read import read_recipe
+from s2t_eval.reproduce.stage_runner import StageRunner
 from s2t_eval.reproduce.stages import Stage
-from s2t_eval.reproduce.state import State
+from s2t_eval.reproduce.state import State, StateError
+from s2t_eval.reproduce.work import Estimator
 from tests.reproduce.test_read import write
 
 RECIPE = """
@@ -167,3 +171,125 @@ def test_the_solutions_that_rlkd_reads_again_are_an_input(
     (data / "train.jsonl").write_text("two")
     after = state.inputs(stage, {})
     assert {key for key in before if before[key] != after[key]} == {"the data of s2t_gsm8k"}
+
+
+@pytest.mark.parametrize(
+    ("task", "read"), [("s2t_math", True), ("s2t_paper", True), ("s2t_mine", True), ("s2t_arith_dev", False)]
+)
+def test_the_data_of_a_group_are_an_input(
+    task: str, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group had no folder of its own: its results stayed `done` when its tasks' problems changed."""
+    file = tmp_path / "openai" / "gsm8k" / "test.jsonl"
+    file.parent.mkdir(parents=True)
+    monkeypatch.setenv("S2T_DATA", str(tmp_path))
+    file.write_text("one")
+    before = data_identity(task)
+    file.write_text("two")
+    assert (before != data_identity(task)) is read
+    assert (before is not None) is read
+
+
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("checkout", "model_wrappers/base.py"),
+        ("checkout", "tasks/_s2t_shared_yaml"),
+        ("checkout", "tasks/s2t_arith/s2t_arith.yaml"),
+        ("installed", "s2t_eval/tasks/_s2t_shared_yaml"),
+        ("installed", "s2t_eval/report/paper/published.csv"),
+    ],
+)
+def test_changed_code_is_noticed_where_git_does_not_answer(layout: str, file: str, tmp_path: Path) -> None:
+    """In a copied checkout, or one of another user, backends and tasks were no part of the package."""
+    folders = {"checkout": ("s2t_eval", "model_wrappers", "tasks"), "installed": ("s2t_eval",)}[layout]
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+    place = tmp_path / file
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("one")
+    before = code_identity(tmp_path / "s2t_eval")
+    assert before["commit"] is None and before["changes"] is not None
+    (place.parent / "__pycache__").mkdir()
+    (place.parent / "__pycache__" / "base.cpython-311.pyc").write_bytes(b"compiled")
+    assert code_identity(tmp_path / "s2t_eval") == before
+    place.write_text("two")
+    assert code_identity(tmp_path / "s2t_eval") != before
+
+
+# ---------------------------------------------------------------- what is not there is not another input
+
+NO_LABELS = ("rounds={}", "selectors={first: {form: direct}}", "choices={}")
+ABSENT = {
+    "a data file of another folder": (
+        ("labels.problems={data: texts.jsonl}",),
+        ("labels", r"it reads texts\.jsonl, which is not there"),
+    ),
+    "a label set of another folder": (
+        ("labels={folder: texts}", *NO_LABELS),
+        ("first", r"it reads .*/elsewhere/texts, which is not there"),
+    ),
+    "problems of another folder": (
+        ("labels.problems={data: 'texts:train'}",),
+        ("labels", r"it has read texts, which is not there"),
+    ),
+    "a selector of another folder": (
+        ("methods.mine={model: pps_local, arguments: {selector: texts}}",),
+        ("s2t_arith/mine", r"it has read texts, which is not there"),
+    ),
+    "a model of another folder": (
+        ("models.student=texts",),
+        ("s2t_arith/greedy", r"it has read student from the folder texts, which is not there"),
+    ),
+    "a variable that is not exported": (
+        ("tasks=[{task: s2t_gsm8k, limit: 2}]",),
+        ("s2t_gsm8k/greedy", r"it has read the data of s2t_gsm8k .*: S2T_DATA, which is not set"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), ABSENT.values(), ids=ABSENT)
+def test_an_input_that_is_not_there_costs_no_work(
+    changes: tuple[str, ...], expected: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started from another folder or shell, the command moved labels away and removed caches."""
+    data, name = tmp_path / "data" / "openai" / "gsm8k", expected[0]
+    for folder in (data, tmp_path / "texts", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+        if folder.name != "elsewhere":
+            (folder / "test.jsonl").write_text("{}")
+    (tmp_path / "texts.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("S2T_DATA", str(tmp_path / "data"))
+    state, stage = State(tmp_path / "out"), stages_of(tmp_path, *changes)[name]
+    state.begin(stage, state.inputs(stage, {}), resumes=False)
+    kept = [stage.output / "labels", *stage.scratch]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("hours of work")
+    require_inputs([stage], state)
+
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv("S2T_DATA")
+    stage = stages_of(tmp_path, *changes)[name]
+    runner = StageRunner(
+        read_recipe(write(tmp_path, RECIPE)), [stage], state, Estimator(1.0), print, 1, keep_going=False
+    )
+    with pytest.raises(StateError, match=f"^{name}: {expected[1]}; what was made with it is kept"):
+        runner.run()
+    assert all(path.exists() for path in kept)
+
+
+def test_an_empty_folder_is_no_model_of_its_own(tmp_path: Path) -> None:
+    """The folder to which a disk is mounted stays when it is not: it had the hash of an empty model."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    change, name = f"models.student={model}", "s2t_arith/greedy"
+    state, stage = State(tmp_path / "out"), stages_of(tmp_path, change)[name]
+    state.begin(stage, state.inputs(stage, {}), resumes=False)
+    (model / "config.json").unlink()
+    with pytest.raises(StateError, match="which is not there"):
+        require_inputs([stage], state)
+    other = stages_of(tmp_path, "models.student=someone/model")[name]  # a change of the recipe is one
+    require_inputs([other], state)

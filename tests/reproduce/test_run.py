@@ -6,6 +6,8 @@ The stages here are real commands in processes of their own: small programs that
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -402,6 +404,20 @@ def test_two_runs_do_not_share_a_folder(out: Path) -> None:
     with locked(out), pytest.raises(StateError, match="is at work there; wait for it"), locked(out):
         pass
     with locked(out):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named(
+    number: int, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for another run at work there, which one would wait for without end."""
+
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StateError, match=rf"cannot lock files \({os.strerror(number)}\)"), locked(out):
         pass
 
 

@@ -6,15 +6,18 @@ The stages are real commands in processes of their own: small programs that writ
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from s2t_eval.reproduce.lock import LOCK
 from s2t_eval.reproduce.plan import finished_stages
 from s2t_eval.reproduce.process import StageFailedError
 from s2t_eval.reproduce.read import read_recipe
@@ -22,7 +25,7 @@ from s2t_eval.reproduce.run import Settings, reproduce
 from s2t_eval.reproduce.stage_runner import InterruptedRunError, StageRunner
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import State
-from s2t_eval.reproduce.work import Estimator
+from s2t_eval.reproduce.work import Estimator, Work
 from tests.reproduce.test_run import marked, until
 
 PROGRAM = """
@@ -95,6 +98,34 @@ def test_what_is_done_is_not_run_again(out: Path) -> None:
     run(out, stages, 2, notes.append)
     assert notes == ["[1/2] a: is done", "[2/2] b: is done"]
     assert len(order(out)) == 4
+
+
+def test_the_lock_names_what_the_steps_were_made_with(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at finished work from a laptop put the laptop and its packages into the lock."""
+    first, second = stage(out, "a"), stage(out, "b", needs=("a",))
+    run(out, [first], 1, lambda note: None)
+    before = (out / LOCK).read_text()
+    made_on = json.loads(before)["machine"]
+    monkeypatch.setattr("s2t_eval.reproduce.environment.processor", lambda: "laptop")
+    run(out, [first], 1, lambda note: None)
+    assert (out / LOCK).read_text() == before  # nothing ran
+    run(out, [first, second], 1, lambda note: None)
+    after = json.loads((out / LOCK).read_text())
+    assert after["machine"] == [made_on, {**made_on, "processor": "laptop"}]
+    assert after["packages"] == json.loads(before)["packages"]  # one value where all agree
+
+
+def test_what_will_run_again_is_part_of_the_time_that_is_left(out: Path) -> None:
+    """Steps whose inputs had changed counted as done, and a trial's seconds as those of the whole recipe."""
+    trial = [replace(stage(out, name), work=Work(fixed=0.0)) for name in "ab"]
+    run(out, trial, 1, lambda note: None)
+    [one, _] = finished_stages([replace(s, work=Work(fixed=990.0)) for s in trial], State(out))
+    assert one.work == Work(fixed=0.0)
+    whole = [replace(s, part="whole", work=Work(fixed=990.0)) for s in trial]
+    notes: list[str] = []
+    run(out, whole, 1, notes.append)
+    left = [note.rpartition("; ")[2] for note in notes if "done in" in note]
+    assert left[0].endswith("for the 1 other steps") and not left[0].startswith("about 0 s")
 
 
 def test_a_failure_ends_the_others_which_can_be_resumed(out: Path) -> None:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from rich.table import Table
 
-from s2t_eval.reproduce.summary import print_whole
+from s2t_eval.reproduce.read import read_recipe
+from s2t_eval.reproduce.run import Settings, reproduce
+from s2t_eval.reproduce.summary import print_summary, print_whole
+from tests.report_helpers import EMBEDDED
+from tests.reproduce.test_read import write
+
+RECIPE = """
+title: My pair [bf16]
+models: {student: embedded/student}
+methods:
+  greedy: {model: greedy, label: "greedy [/no_think]"}
+tasks: [{task: s2t_arith}]
+"""
 
 
 def test_numbers_are_whole_beside_long_labels(
@@ -20,3 +34,26 @@ def test_numbers_are_whole_beside_long_labels(
     print_whole(table)
     printed = capsys.readouterr().out
     assert "10,200" in printed and "…" not in printed
+
+
+def test_brackets_of_titles_and_labels_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """rich read them as markup: `[bf16]` was missing, and `[/no_think]` ended the command in an error."""
+    place = tmp_path / "out" / "runs" / "s2t_arith" / "greedy"
+    place.mkdir(parents=True)
+    (place / "greedy.json").write_text((EMBEDDED / "greedy.json").read_text())
+    print_summary(read_recipe(write(tmp_path, RECIPE)).recipe, tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "My pair [bf16], n = 300" in printed and "greedy [/no_think]" in printed
+
+
+def test_the_recipe_is_the_one_that_was_read_at_the_beginning(tmp_path: Path) -> None:
+    """The file was read again after the run: moved meanwhile, a whole run ended with exit code 2."""
+    path = Path(write(tmp_path, RECIPE))
+
+    def move(line: str) -> None:
+        path.unlink(missing_ok=True)
+
+    done = reproduce(Settings(str(path), tmp_path / "out", plan=True), move)
+    assert not path.exists() and done.recipe.title == "My pair [bf16]"
