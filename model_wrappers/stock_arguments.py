@@ -93,7 +93,7 @@ def flags_without_arguments(arguments: Mapping[str, Any], flags: Mapping[str, An
             continue
         if name not in arguments:
             kept[name] = value
-        elif arguments[name] != value and not (name == "batch_size" and value == 1):  # the flag's default
+        elif str(arguments[name]) != str(value) and not (name == "batch_size" and value == 1):  # its default
             raise ValueError(
                 f"{name}: --{name} {value} and {name}={arguments[name]} of --model_args differ; give one"
             )

@@ -81,10 +81,11 @@ class CachedModel:
         self._forward_context = forward_context
         self.base: PreTrainedModel = base
         self.config = base.config.get_text_config(decoder=True)
-        check_supported(self.config, name)
+        self.device = input_device(base)
+        if self.device.type != "meta":  # a model on servers has no weights here, and no pass is run
+            check_supported(self.config, name)
         self.body: nn.Module = base.get_decoder()
         self._lm_head = LMHead(base, text_vocab)
-        self.device = input_device(base)
         self.counters = Counters()
         self.cache = KVCache(0, 0)
         self.prefixes = PrefixCache(0)

@@ -103,6 +103,7 @@ def require_room(requests: abc.Sequence[Request], longest: int) -> None:
         sampling = request.sampling
         if sampling is not None and not 0 < sampling.top_k <= SUPPORT:
             raise ValueError(
-                f"sample_top_k: servers return the {SUPPORT} most likely tokens, so expected 1 to "
-                f"{SUPPORT}, got {sampling.top_k}"
+                f"top_k: servers return the {SUPPORT} most likely tokens, from which sampling draws, so "
+                f"expected 1 to {SUPPORT}, got {sampling.top_k}; give top_k in --gen_kwargs (`sample_top_k` "
+                "in --model_args of methods that sample by themselves)"
             )

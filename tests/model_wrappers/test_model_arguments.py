@@ -259,6 +259,8 @@ def test_flags_and_arguments_that_differ() -> None:
     with pytest.raises(ValueError, match=r"^batch_size: --batch_size 4 and batch_size=2 of"):
         flags_without_arguments({"batch_size": 2}, {"batch_size": 4})
     assert flags_without_arguments({"batch_size": 2}, {"batch_size": 1, "device": None}) == {}
+    # The flag is a text where `auto` is possible, and --batch_size 8 and batch_size=8 once differed.
+    assert flags_without_arguments({"batch_size": 8}, {"batch_size": "8"}) == {}
 
 
 def test_the_harness_s_own_default_is_no_wish(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from safetensors.torch import load_file, save_file
+from transformers import Qwen3NextConfig
 
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint, model_fingerprint
 from s2t_eval.cli import main
@@ -128,6 +129,22 @@ def test_a_served_student_ends_at_the_stop_tokens_of_its_generation_config(
     assert served.stop_ids == {*named, 20} == Greedy(str(folder), device="cpu").stop_ids
     path.unlink()
     assert Greedy(str(folder), student_url=urls["student_url"]).stop_ids == named
+
+
+def test_a_served_student_may_have_layers_that_the_engine_has_not(
+    urls: dict[str, str], tmp_path: Path
+) -> None:
+    """No pass of the engine is run for it, and a server decodes models whose layers have a state."""
+    folder = shutil.copytree(embedded_path(STUDENT), tmp_path / "hybrid")
+    shape = {"vocab_size": VOCAB, "hidden_size": 64, "num_hidden_layers": 4, "head_dim": 16, "num_experts": 2}
+    Qwen3NextConfig(**shape, num_attention_heads=4, num_key_value_heads=2).save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    student = FakeServer(seed=0, vocab=VOCAB, root=str(folder))
+    with serving(student):
+        assert (
+            len(texts(evaluate("greedy", {"pretrained": str(folder), "student_url": student.url}, limit=2)))
+            == 2
+        )
 
 
 def serve(role: str, root: str | Path) -> FakeServer:
