@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2t_eval.artifacts.child_process import module_environment
 from s2t_eval.report.runs import read_runs
 
 
@@ -61,7 +61,7 @@ def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Ite
             shutil.rmtree(place)
         command = [sys.executable, "-m", "s2t_eval", "run", "--model", point.model]
         command += ["--model_args", point.arguments, "--output_path", str(place), "--log_samples", *lm_eval]
-        process = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+        process = subprocess.run(command, capture_output=True, text=True, env=module_environment())
         if process.returncode or not is_done(place):
             ending = "\n".join(f"{process.stdout}\n{process.stderr}".strip().splitlines()[-12:])
             raise RuntimeError(

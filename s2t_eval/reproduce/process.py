@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from s2t_eval.artifacts.child_process import module_environment
 from s2t_eval.artifacts.software import STEPS_AT_ONCE
 
 MARK = "S2T_EVAL_REPRODUCE"
@@ -74,7 +75,7 @@ class RunningCommand:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, MARK: str(out.resolve()), STEPS_AT_ONCE: str(at_once)},
+                env={**module_environment(), MARK: str(out.resolve()), STEPS_AT_ONCE: str(at_once)},
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other one
             )
         self.note = _running_folder(out) / str(self.process.pid)

@@ -114,7 +114,8 @@ class Grader:
         return self._lines
 
     def _start(self) -> LinePipes:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        path = os.pathsep.join(filter(None, sys.path))
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
         self._process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,
