@@ -10,16 +10,16 @@ import pytest
 
 from s2t_eval.artifacts.child_process import module_environment
 
-VERSION = (sys.executable, "-m", "s2t_eval", "--version")
+HELP = (sys.executable, "-m", "s2t_eval", "--help")
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave the working folder out")
 def test_a_file_with_a_library_s_name_is_not_run(tmp_path: Path) -> None:
     """A research folder with `datasets/` in it ended every step of a reproduction."""
     (tmp_path / "dataclasses.py").write_text("raise SystemExit('of the working folder')")
-    plain = subprocess.run(VERSION, cwd=tmp_path, capture_output=True, text=True)
+    plain = subprocess.run(HELP, cwd=tmp_path, capture_output=True, text=True)
     assert "of the working folder" in plain.stderr
-    ours = subprocess.run(VERSION, cwd=tmp_path, capture_output=True, text=True, env=module_environment())
+    ours = subprocess.run(HELP, cwd=tmp_path, capture_output=True, text=True, env=module_environment())
     assert ours.returncode == 0 and ours.stdout.strip()
 
 
