@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from s2t_eval import __version__
 from s2t_eval.cli import (
     analyze,
     calibrate,
@@ -31,7 +32,7 @@ from s2t_eval.cli import (
     train,
     try_text,
 )
-from s2t_eval.cli.application import CommandLine
+from s2t_eval.cli.application import PROGRAM, CommandLine
 from s2t_eval.cli.command import Entry
 from s2t_eval.cli.execute import execute, print_completion, silent_when_closed
 
@@ -74,5 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with silent_when_closed():
         if arguments[:1] == ["--completion"]:
             print_completion(line, arguments[1:])
+        elif arguments == ["--version"]:
+            print(f"{PROGRAM} {__version__}")
         else:
             execute(line, arguments)

@@ -38,7 +38,8 @@ fi
 ABOUT = """Evaluate, train and compare decoding methods for small language models.
 
 s2t-eval COMMAND --help        options of a command, with an example
-s2t-eval --completion SHELL    completion of commands and options in bash or zsh"""
+s2t-eval --completion SHELL    completion of commands and options in bash or zsh
+s2t-eval --version             the version (those of other packages: s2t-eval doctor)"""
 
 
 class CommandLine:
