@@ -302,6 +302,12 @@ class SelectionArguments(CommonArguments):
                 f"calibration={self.calibration}: it is not used with threshold={self.threshold}; give "
                 "tau=RATE instead of the threshold, or leave the calibration out"
             )
+        has_own = self.router is not None and self.threshold is None and self.tau is None
+        if self.calibration is not None and has_own:
+            raise ValueError(
+                f"calibration={self.calibration}: without tau the router's own threshold holds; give "
+                "tau=RATE, or leave the calibration out"
+            )
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,7 @@ def test_without_a_teacher_the_local_selector_takes_r2r_s_router() -> None:
         (R2RArguments, {"trigger": "kl"}, "--model r2r: its trigger is the router, got trigger=kl"),
         (R2RArguments, {"router": "x", "tau": 2}, "tau: expected a rate above 0, at most 1"),
         (R2RArguments, {"router": "x", "tau": 0.1, "threshold": 0.5}, "trigger=router needs either thresh"),
+        (R2RArguments, {"router": "x", "calibration": "c"}, "calibration=c: without tau the router's own"),
         (R2RArguments, {"router": "x", "threshold": math.nan}, "threshold: expected a number, got nan"),
         (SelectionArguments, {"router": "x", "threshold": 1}, "router=x: trigger=kl does not read it"),
         (SelectionArguments, {"trigger": "position", "threshold": 2}, "threshold of trigger=position: ex"),
