@@ -1,0 +1,55 @@
+"""Replies that were misread, each kind beside similar replies that must be read as before."""
+
+# ruff: noqa: E501  (one pair a line reads as a table)
+from __future__ import annotations
+
+import pytest
+
+from tests.evaluation.test_answers import Pair, failing
+
+RIGHT, WRONG, NONE = "right", "wrong", "none"
+
+MISREAD: dict[str, tuple[str, list[Pair]]] = {
+    "ordinary words behind a number do not withdraw it": (
+        "number",
+        [
+            ("18", "\\boxed{18}\n\nNote: The number of eggs she actually sells is 9. A common mistake is to forget the muffins, which would give 26.", RIGHT),
+            ("30", "So he has to wait \\boxed{30} minutes.\n\nThis means that he has to wait 30 minutes. That is 10 minutes more than Ann.", RIGHT),
+            ("12", "#### 12\n\nThis is the amount she actually pays; it is 3 dollars less than 15.", RIGHT),
+            ("18", "\\boxed{18}\n\nShe is sorry for the error, which cost her 4 dollars.", RIGHT),
+            ("18", "\\boxed{18}\n\nActually, that is 3 more than Ann has.", RIGHT),
+            ("18", "\\boxed{18}\n\nWait, is that right? 3 + 4 = 7 eggs are used. Yes, that is right, no error.", RIGHT),
+            ("18", "\\boxed{18}\n\nWait, let me re-read the problem. She bakes with 4 eggs. So it holds.", RIGHT),
+            ("18", "\\boxed{18}\n\nWait, did I make a mistake? 3 + 4 = 7 eggs are used. That checks out.", RIGHT),
+        ],
+    ),
+    "a correction is read, whatever follows it": (
+        "number",
+        [
+            ("27", "\\boxed{28}\n\nWait, I made a mistake. Let me correct it: 9 x 3 = 27, so she has 27 apples.", RIGHT),
+            ("27", "\\boxed{28}\n\nWait, I made a mistake. The correct total is 9 x 3 = 27.", RIGHT),
+            ("27", "\\boxed{28}\n\nWait, I made a mistake. She still has 27 apples.", RIGHT),
+            ("27", "\\boxed{28}\n\nWait, let me re-read the problem. She has 3 bags of 9 apples, so 9 x 3 = 27 apples.", RIGHT),
+            ("27", "The answer is 28.\n\nSorry, I made an error earlier: 9 x 3 = 27. A good way to see it is 9 + 9 + 9 = 27.", RIGHT),
+            ("27", "The answer is 28 - wait, no, that is wrong. She has 9 x 3 = 27 apples.", RIGHT),
+            ("27", "The answer is 28. But wait, the price is wrong. It should be 27.", RIGHT),
+            ("27", "The answer is 28. Hmm, I forgot the last bag. So she has 27.", RIGHT),
+            ("28", "\\boxed{28}\n\nWait, I made a mistake. The correct total is 9 x 3 = 27.", WRONG),
+        ],
+    ),
+    "ordinary words behind a letter do not withdraw it": (
+        "letter",
+        [
+            ("C", "The answer is (C).\n\nStudents actually often select (D), which is a mistake.", RIGHT),
+            ("C", "The answer is (C).\n\nOption (A) is tempting, but the current actually decreases, so it is a mistake to choose (A).", RIGHT),
+            ("D", "The answer is (C).\n\nWait, I made a mistake. The right choice is (D).", RIGHT),
+            ("D", "The answer is (C). Actually, that is wrong: it is (D).", RIGHT),
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MISREAD)
+def test_misread_answers(kind: str) -> None:
+    rule, pairs = MISREAD[kind]
+    assert not failing(rule, pairs)
