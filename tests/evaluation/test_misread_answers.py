@@ -8,6 +8,8 @@ import pytest
 from tests.evaluation.test_answers import Pair, failing
 
 RIGHT, WRONG, NONE = "right", "wrong", "none"
+GIVENS = "1. Ducks lay 16 eggs per day.\n2. She eats 3.\n3. She bakes with 4."
+FURTHER_QUESTION = "\n\nQuestion: A man has 4 cats. How many legs have they?\nThey have 16 legs."
 
 MISREAD: dict[str, tuple[str, list[Pair]]] = {
     "ordinary words behind a number do not withdraw it": (
@@ -44,6 +46,15 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("C", "The answer is (C).\n\nOption (A) is tempting, but the current actually decreases, so it is a mistake to choose (A).", RIGHT),
             ("D", "The answer is (C).\n\nWait, I made a mistake. The right choice is (D).", RIGHT),
             ("D", "The answer is (C). Actually, that is wrong: it is (D).", RIGHT),
+        ],
+    ),
+    "givens behind a heading answer nothing": (
+        "number",
+        [
+            *(("18", f"{heading}\n{GIVENS}\n\n{label} How much does she make?\n\n16 - 3 - 4 = 9 eggs.\n9 * 2 = $18.\nThe answer is 18.", RIGHT) for heading in ("**Given:**", "**Facts:**", "Given information:", "Here is what we know:", "**Understanding the problem**", "Let's restate the problem.") for label in ("Question:", "**Question:**", "Problem:")),
+            ("18", f"**Given:**\n{GIVENS}\n\n**Solution:**\nShe sells 9 eggs.\nShe makes 18 dollars.{FURTHER_QUESTION}", RIGHT),
+            ("18", f"Let's restate the problem. Ducks lay 16 eggs. She sells 9 eggs, so she makes 18 dollars.{FURTHER_QUESTION}", RIGHT),
+            ("18", f"**Given:**\n{GIVENS}\n16 - 7 = 9 and 9 * 2 = 18.{FURTHER_QUESTION}", RIGHT),
         ],
     ),
 }  # fmt: skip
