@@ -57,6 +57,17 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("18", f"**Given:**\n{GIVENS}\n16 - 7 = 9 and 9 * 2 = 18.{FURTHER_QUESTION}", RIGHT),
         ],
     ),
+    "the text of an option in brackets": (
+        "letter",
+        [
+            *((letter, text, RIGHT) for letter, text in (("B", "The answer is B (Mitosis)."), ("B", "The answer is **B** (Mitosis)."), ("B", "Answer: B (Mitosis)"), ("B", "The correct answer is B (12 J)."), ("B", "\\boxed{B (Mitosis)}"), ("B", "\\boxed{\\text{B (Mitosis)}}"), ("C", "The answer is C (42)."), ("C", "The answer is C (i.e., 42)."), ("C", "The answer is C ($42$)."), ("C", "\\boxed{C (42)}"), ("C", "The answer is C (42), since 6 x 7 = 42."))),
+            ("F", "The answer is F (x) = 2x.", NONE),
+            ("F", "The answer is F (x, y).", NONE),
+            ("F", "The answer is F(x).", NONE),
+            ("A", "The answer is a (positive) integer.", NONE),
+            ("A", "A (small) error was made.", NONE),
+        ],
+    ),
 }  # fmt: skip
 
 

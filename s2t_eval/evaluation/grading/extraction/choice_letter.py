@@ -28,15 +28,19 @@ BRACKETED_LETTER = re.compile(
     re.I,
 )
 BARE_LETTER = re.compile(
-    rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s*\((?![a-z]{{2,}}\s))(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
+    rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s+\(\s*[a-z]\s*[,)])(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
     re.I,
 )
+OPTION_TEXT_IN_BRACKETS = re.compile(
+    r"\s+\((?:[^()]|\([^()]*\))+\)(?=\s*(?:[.,;:!?—–]|$|(?:because|since|as|which|by|due|for|with|not|rather)\b))"
+)
+"""The rest of `B (mitosis)`, in contrast to `a (positive) integer`."""
 DASHED_TEXT = re.compile(r"\s+[-—–]+\s+\S")
 ANSWER_END = re.compile(rf"[\s.!,;:)\]。]*(?:{ASIAN}.*)?$", re.S)
 SLASH_LIST = re.compile(rf"\s*{CHOICE_LABEL}\(?[A-J]\)?(?:\s*/\s*\(?[A-J]\)?)+(?![\w/^(])")
 OPTION_TEXT = re.compile(r"\s*[.:)]\s+(?![A-J]\.(?:\s|$))\S|\s*\n")
 REASON = re.compile(
-    r"""\s*(?:[,;—–(]|--|because\b|since\b|as\b|due\b|by\b|which\b|with\b|for\b|given\b|based\b|where\b|so\b|according\b|per\b|via\b|after\b|on\b
+    r"""\s*(?:[,;—–]|--|because\b|since\b|as\b|due\b|by\b|which\b|with\b|for\b|given\b|based\b|where\b|so\b|according\b|per\b|via\b|after\b|on\b
     |rather\b|not\b|instead\b|over\b|and\s+not\b|but\b|thanks\b|considering\b|from\b|according\b|here\b|if\b|in\s+(?:this|the)\b|\.)""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -206,7 +210,7 @@ def _is_answer_letter(line: str, match: re.Match[str], is_boxed: bool) -> bool:
     rest = line[match.end() :]
     if SPECIES.match(rest) or INITIAL.match(rest):
         return False
-    if ANSWER_END.match(rest) or FURTHER_LETTER.match(rest):
+    if ANSWER_END.match(rest) or FURTHER_LETTER.match(rest) or OPTION_TEXT_IN_BRACKETS.match(rest):
         return True
     if re.match(r"\s*[.:)]\s*\S|\s*\n", rest) and (OPTION_TEXT.match(rest) or rest[:1] == ")"):
         return True
