@@ -68,6 +68,19 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("A", "A (small) error was made.", NONE),
         ],
     ),
+    "the pronoun I behind a letter": (
+        "letter",
+        [
+            ("C", "The answer is (C), I believe.", RIGHT),
+            ("C", "The answer is C, I think.", RIGHT),
+            ("C", "\\boxed{C}, and I am sure.", RIGHT),
+            ("C", "The answer is (C) and I hope this helps.", RIGHT),
+            ("C", "The answer is (C), I.", WRONG),
+            ("C", "The answer is C and I, because both rise.", WRONG),
+            ("C", "The answer is C or I because both rise.", WRONG),
+            ("I", "The answer is (I), I believe.", RIGHT),
+        ],
+    ),
 }  # fmt: skip
 
 

@@ -44,9 +44,11 @@ REASON = re.compile(
     |rather\b|not\b|instead\b|over\b|and\s+not\b|but\b|thanks\b|considering\b|from\b|according\b|here\b|if\b|in\s+(?:this|the)\b|\.)""",
     re.IGNORECASE | re.VERBOSE,
 )
+PRONOUN = r"I\s+(?!(?:and|or|are|is|because|since|as|for)\b)[a-z]"
+"""`I` with its verb: `(C), I believe`."""
 FURTHER_LETTER = re.compile(
-    r"""\s*(?:[,;/&+]|(?:,\s*)?(?:and|or)\b(?:\s*/\s*or\b)?|to\b)\s*(?:(?:and|or)\s+)?(?:(?:option|choice|answer)\s+)?
-    (?:[(\[]\s*[A-J]\s*[)\]]|[A-J](?![\w'’^=+]))(?!\s+(?:is|are|was|were|would|fails?|does|do|cannot|can|ha[sd])\b)""",
+    rf"""\s*(?:[,;/&+]|(?:,\s*)?(?:and|or)\b(?:\s*/\s*or\b)?|to\b)\s*(?:(?:and|or)\s+)?(?:(?:option|choice|answer)\s+)?
+    (?:[(\[]\s*[A-J]\s*[)\]]|(?!{PRONOUN})[A-J](?![\w'’^=+]))(?!\s+(?:is|are|was|were|would|fails?|does|do|cannot|can|ha[sd])\b)""",
     re.VERBOSE,
 )
 SPECIES = re.compile(
