@@ -81,6 +81,24 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("I", "The answer is (I), I believe.", RIGHT),
         ],
     ),
+    **{
+        f"another case behind a box, rule {rule}": (
+            rule,
+            [
+                ("3", "The final answer is: $\\boxed{3}$. For 2 robes the answer is 6.", RIGHT),
+                ("12", "The total is \\boxed{12}.\n\nIf there were 2 boxes, the answer is 8.", RIGHT),
+                ("12", "The sum is $\\boxed{12}$. For $n=1$ the answer is $1$, and for $n=2$ the answer is $3$.", RIGHT),
+                ("12", "\\boxed{12}\n\nWhen she has 2 boxes, the answer is 8.", RIGHT),
+                ("12", "\\boxed{12}\n\nA common wrong answer is 8.", RIGHT),
+                ("13", "\\boxed{12}\n\nSo the answer is 13.", RIGHT),
+                ("13", "\\boxed{12}\n\nTherefore, in total, the correct answer is 13.", RIGHT),
+                ("13", "\\boxed{12}\n\nI forgot one. **Final answer:** 13", RIGHT),
+                ("13", "\\boxed{12}\n\nWe conclude that the answer is 13.", RIGHT),
+                ("13", "\\boxed{12}\n\n### Final answer\n\n13", RIGHT),
+            ],
+        )
+        for rule in ("number", "expression", "integer")
+    },
 }  # fmt: skip
 
 
