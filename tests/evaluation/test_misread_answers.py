@@ -99,6 +99,25 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
         )
         for rule in ("number", "expression", "integer")
     },
+    **{
+        f"a label before the number in a box, rule {rule}": (
+            rule,
+            [
+                ("24", "\\boxed{\\text{Total cost: } \\$24}", RIGHT),
+                ("24", "\\boxed{\\text{Profit: }24}", RIGHT),
+                ("24", "\\boxed{\\text{Time: } 24 \\text{ minutes}}", RIGHT),
+                ("24", "\\boxed{Total: 24}", RIGHT),
+                ("24", "\\boxed{\\text{Total}: 24}", RIGHT),
+                ("24", "\\boxed{2:24}", WRONG),
+                ("24", "\\boxed{A:24}", WRONG),
+                ("24", "\\boxed{\\text{Not: } 24}", WRONG),
+                ("24", "\\boxed{\\text{Ratio: } 24:12}", WRONG),
+                ("24", "\\boxed{\\text{Ann: } 24, \\text{ Bob: } 12}", WRONG),
+                ("12", "\\boxed{\\text{Ann: } 24, \\text{ Bob: } 12}", WRONG),
+            ],
+        )
+        for rule in ("number", "expression")
+    },
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from s2t_eval.evaluation.grading.extraction.number_patterns import (
     DISPLAY_MARKUP,
     EQUALS_SIGN,
     JOINER,
+    LABEL,
     LETTER_UNITS,
     LIST_SEPARATOR,
     NEXT_NAME,
@@ -185,7 +186,9 @@ def _leading_number(phrase: str, is_boxed: bool) -> NumberReading | None:
     if len(numbers) > 1 and (clause := RELATIVE_CLAUSE.search(text, first.end, numbers[1].start)):
         text, numbers = text[: clause.start()], numbers[:1]
     before, rest = text[: first.start], text[first.end :]
-    if before.strip(" $*_\"'(~") and not (is_boxed and WORDS_ONLY.fullmatch(before)):
+    if before.strip(" $*_\"'(~") and not (
+        is_boxed and (WORDS_ONLY.fullmatch(before) or (LABEL.fullmatch(before) and ":" not in rest))
+    ):
         return None
     if first.value is None or RATIO_OR_TIME.match(text, first.start):
         return NumberReading(phrase[:100], False, True)
