@@ -118,6 +118,22 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
         )
         for rule in ("number", "expression")
     },
+    **{
+        f"alternatives of equal value, rule {rule}": (
+            rule,
+            [
+                ("3/4", "\\boxed{\\frac34} or \\boxed{0.75}", RIGHT),
+                ("18", "\\boxed{18} or \\boxed{\\$18}", RIGHT),
+                ("3/4", "\\boxed{\\frac{3}{4} \\text{ or } 0.75}", RIGHT),
+                ("18", "\\boxed{18} or \\boxed{19}", WRONG),
+                ("19", "\\boxed{18} or \\boxed{19}", WRONG),
+                ("19", "\\boxed{18 \\text{ or } 19}", WRONG),
+                ("3/4", "\\boxed{\\frac{3}{4} \\text{ or } 0.8 \\text{ or } 0.75}", WRONG),
+                ("18", "\\boxed{18}, \\boxed{18.0}", WRONG),
+            ],
+        )
+        for rule in ("number", "expression")
+    },
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from s2t_eval.evaluation.grading.extraction.number_patterns import (
     AFTER_ACTION,
+    ALTERNATIVE,
     BREAKDOWN,
     CHANGE,
     CIRCUMSTANCE,
@@ -100,6 +101,8 @@ def read_number(phrase: str, is_boxed: bool) -> NumberReading | None:
         value = _repeated_value(match[1], match[2])
     if value is None:
         value = evaluate_arithmetic(phrase)
+    if value is None:
+        value = _value_of_alternatives(phrase)
     if value is not None:
         return NumberReading(format_number(value), True, True)
     sides = EQUALS_SIGN.split(phrase)
@@ -375,3 +378,9 @@ def _repeated_value(first: str, second: str) -> Fraction | None:
     """The value of `18 (9 * 2)`, a repetition and not a product; None if the values differ."""
     value = evaluate_arithmetic(first)
     return value if value is not None and value == evaluate_arithmetic(second) else None
+
+
+def _value_of_alternatives(phrase: str) -> Fraction | None:
+    """The value of `3/4 or 0.75`, one number in two notations; None if the values differ."""
+    first, *others = (parse_number(part) for part in ALTERNATIVE.split(phrase))
+    return first if others and all(other == first for other in others) else None

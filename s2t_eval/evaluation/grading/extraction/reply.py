@@ -21,6 +21,7 @@ from s2t_eval.evaluation.grading.extraction.remarks import (
 )
 from s2t_eval.evaluation.grading.extraction.spans import ASIAN, Span, box_spans, find_sentences
 from s2t_eval.evaluation.grading.extraction.statements import Statement, find_statements
+from s2t_eval.evaluation.grading.numbers.parsing import parse_number
 from s2t_eval.evaluation.grading.thinking import without_thoughts
 
 FULL_WIDTH_TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x00A0: 0x202F}
@@ -87,7 +88,7 @@ class Reply:
                 previous = boxes.pop()
                 content = (
                     previous.content
-                    if previous.content == box.content
+                    if previous.content == box.content or _is_same_number(self.text, previous, box)
                     else f"{previous.content}, {box.content}"
                 )
                 box = Span(previous.start, box.end, content)
@@ -201,6 +202,14 @@ def _stated_member(match: re.Match[str]) -> str:
 def _attached_exponent(match: re.Match[str]) -> str:
     exponent = match[1] or match[2]
     return "°" if exponent == "\\circ" else f"^{exponent}"
+
+
+def _is_same_number(text: str, previous: Span, second: Span) -> bool:
+    """Whether two boxes with `or` between them are one number in two notations: `\\frac34` or 0.75."""
+    if re.search(r"\bor\b", text[previous.end : second.start]) is None:
+        return False
+    values = [parse_number(box.content) for box in (previous, second)]
+    return values[0] is not None and values[0] == values[1]
 
 
 def _is_joined(text: str, previous: Span, second: Span) -> bool:
