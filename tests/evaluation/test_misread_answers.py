@@ -134,6 +134,24 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
         )
         for rule in ("number", "expression")
     },
+    **{
+        f"raised ordinal endings, rule {rule}": (
+            rule,
+            [
+                ("13", "\\boxed{13^{\\text{th}}}", RIGHT),
+                ("13", "\\boxed{13^\\text{th}}", RIGHT),
+                ("13", "\\boxed{13^{th}}", RIGHT),
+                ("3", "\\boxed{3^{\\text{rd}}}", RIGHT),
+                ("2", "\\boxed{2^{\\text{nd}}}", RIGHT),
+                ("21", "\\boxed{21^{st}}", RIGHT),
+                ("2", "\\boxed{2^{nd}}", WRONG),
+                ("13", "\\boxed{13^{t}}", WRONG),
+                ("12", "\\boxed{13^{\\text{th}}}", WRONG),
+                ("13", "\\boxed{13^{2}}", WRONG),
+            ],
+        )
+        for rule in ("number", "expression")
+    },
 }  # fmt: skip
 
 
