@@ -152,6 +152,17 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
         )
         for rule in ("number", "expression")
     },
+    "a decimal number before the letter": (
+        "letter",
+        [
+            ("B", "The closest answer to 12.5 J is B.", RIGHT),
+            ("B", "The closest option to our computed value of 12.5 is (B) 12.4.", RIGHT),
+            ("B", "Among the options, the closest to 12.5 kJ is (B) 12.4 kJ.", RIGHT),
+            ("B", "The answer is close to 12.5. Option (B) is 12.4.", NONE),
+            ("B", "The closest answer to 12.5 J is not B.", NONE),
+            ("B", "The answer differs from 12. 5 J is B.", NONE),
+        ],
+    ),
 }  # fmt: skip
 
 

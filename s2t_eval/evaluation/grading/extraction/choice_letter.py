@@ -101,10 +101,10 @@ CHOICE_PHRASE = re.compile(
         |has\s+to\s+be|must\s+be
         |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer|meant?)
         |(?:I|we)(?:['’](?:m|re)|\s+am|\s+are)\s+going\s+(?:with|for)
-        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|align(?:s|ed|ing)?|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|given|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to
+        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|align(?:s|ed|ing)?|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|given|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to(?!\s+\d)
         |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
         |left\s+with(?:\s+only)?|by\s+(?:the\s+)?(?:process\s+of\s+)?elimination
-        |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)\w+){0,3}?\s+(?:is|would\s+be|must\s+be)
+        |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)(?:\w+|\d+\.\d+)){0,3}?\s+(?:is|would\s+be|must\s+be)
         |let['’]?s\s+(?:go\s+with|choose|pick|select)
         |(?:statement|exception|claim|item|one|conclusion|description|sentence)(?:\s+(?!not\b)\w+){0,4}?\s+(?:is|would\s+be|must\s+be)(?=[\s:*(\[]*(?:(?:option|choice|statement)\s+)?[(\[]?(?-i:[A-J])\b)
         |(?:statement|exception|option|choice)(?=\s*:)

@@ -16,7 +16,7 @@ COPULA = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)
     |happens\s+to|proves\s+to|is\s+(?:most\s+|very\s+)?(?:likely|bound|going)\s+to)\s+be|comes\s+(?:out\s+)?(?:to|as)|turns\s+out\s+as|is|are|was|were|equals?|becomes|remains)"""
 INTRODUCTION = re.compile(
     rf"""\b(?:(?P<certain>answers?|ans(?:\.(?=\s?[:=]))?)|(?P<weak>results?|solutions?|(?<!each\s)(?<!every\s)(?:option|choice)|conclusion(?=[*_\s]*[:：])))(?:\b|(?<=\.))
-    (?!\s+(?:choices|options|key)\b)(?P<between>[^.:;!?\n=：→<>\[\]]{{0,80}}?)
+    (?!\s+(?:choices|options|key)\b)(?P<between>(?:[^.:;!?\n=：→<>\[\]]|(?<=\d)\.(?=\d)){{0,80}}?)
     (?P<verb>(?<![\w\\]){COPULA}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=\b[Aa]ns)\.(?=\s)|(?<=\bANS)\.(?=\s)|(?<=[rst*])\s+[-—–](?=\s))
     [\s*_:]*""",
     re.IGNORECASE | re.VERBOSE,
