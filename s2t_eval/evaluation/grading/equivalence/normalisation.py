@@ -69,6 +69,7 @@ REPLACEMENTS: tuple[tuple[str, Replacement], ...] = (
     (rf"\\!|\\negthinspace{END}", ""),
     (rf"(?<!\\)\\[,;:> ]|~|\\(?:thinspace|medspace|thickspace|enspace|space){END}", " "),
     (r"\\%", "%"),
+    (rf"\\cents?{END}|(?<!\{{)¢", r"\\text{ cents}"),
     (r"\\&", r"\\text{and}"),
     (rf"\\colon{END}|(?<=\d)\{{:\}}(?=\d)", ":"),
     (rf"\\(?:cr|newline|tabularnewline){END}", r"\\\\"),
