@@ -163,6 +163,17 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("B", "The answer differs from 12. 5 J is B.", NONE),
         ],
     ),
+    "an explanation behind a derived result": (
+        "number",
+        [
+            *(("18", f"Janet sells 16 - 3 - 4 = 9 eggs.\nShe makes 9 * 2 = $18 every day.\n\n{heading} She starts with 16 and uses 7.", RIGHT) for heading in ("**Explanation:**", "Explanation:", "### Breakdown:\n", "**Key takeaways:**", "Here's the reasoning:")),
+            ("18", "She sells 9 eggs.\nSo she makes $18.\n\n**Breakdown:**\n- 16 eggs a day\n- 7 used", RIGHT),
+            ("18", "She has 16 eggs.\nShe sells 16 - 7 = 9 eggs.\n\n**Explanation:** 7 are used.\nShe makes 9 * 2 = $18.", RIGHT),
+            ("18", "She sells 16 - 7 = 9 eggs.\n\n**Breakdown:** Each costs $2.\nTherefore she makes $18.", RIGHT),
+            ("9", "She has 16 eggs.\nShe sells 16 - 7 = 9 eggs.\n\n**Explanation:** 7 are used.\nShe makes 9 * 2 = $18.", WRONG),
+            ("18", "She has 16 eggs.\n\n**Breakdown:** She uses 7 of them and makes $18.", RIGHT),
+        ],
+    ),
 }  # fmt: skip
 
 
