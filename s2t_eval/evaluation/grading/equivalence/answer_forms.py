@@ -20,10 +20,12 @@ PARENTHESIS = re.compile(
     r"\s*(?P<other>.+?)\s*(?:\)|\\text\{\s*\)\s*\})"
 )
 LEADING_SENTENCE = re.compile(
-    r"^.*\\text\{(?![^{}]*\b(?:not|no)\b)[^{}]*\b(?:(?:is|are|equals?|has|have|gives|be)\b[^{}]*|:\s*)\}\s*(?=.)",
+    r"^[^,;]*\\text\{(?![^{}]*\b(?i:not|no)\b)[^{}]*\b(?:(?:is|are|equals?|has|have|gives|be)\b[^{}]*|:\s*)\}\s*(?=.)"
+    r"|^(?:\\text\{(?!\s*(?i:not|no)\b)[^{}]*[A-Za-z]{3}[^{}]*\}|(?!(?i:not|no)\b)[A-Za-z]{3,}"
+    r"(?: [a-z]+){0,3})\s*:\s*(?=.*\d)",
     re.DOTALL,
 )
-"""`\\triangle ABC \\text{ has area } 6`: words before the value."""
+"""`\\triangle ABC \\text{ has area } 6`, `\\text{Total}: 12`: words before the value."""
 
 
 def answer_forms(answer: str) -> list[str]:

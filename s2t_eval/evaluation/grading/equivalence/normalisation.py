@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from s2t_eval.evaluation.grading.equivalence.macros import add_braces, expand_macros, infix_to_command
 from s2t_eval.evaluation.grading.equivalence.unicode_latex import unicode_to_latex
+from s2t_eval.evaluation.grading.numbers.parsing import without_ordinal_endings
 
 Replacement = str | Callable[[re.Match[str]], str]
 END = r"(?![a-zA-Z])"
@@ -68,6 +69,7 @@ REPLACEMENTS: tuple[tuple[str, Replacement], ...] = (
     (rf"\\!|\\negthinspace{END}", ""),
     (rf"(?<!\\)\\[,;:> ]|~|\\(?:thinspace|medspace|thickspace|enspace|space){END}", " "),
     (r"\\%", "%"),
+    (rf"\\cents?{END}|(?<!\{{)¢", r"\\text{ cents}"),
     (r"\\&", r"\\text{and}"),
     (rf"\\colon{END}|(?<=\d)\{{:\}}(?=\d)", ":"),
     (rf"\\(?:cr|newline|tabularnewline){END}", r"\\\\"),
@@ -110,6 +112,7 @@ def normalise(text: str) -> str:
     """
     text = re.sub(r"(?:\\\\|\\ |\\$|\s)+$", "", text.strip().strip("*"))
     text = re.sub(r"^\s*\\[\[(]|\\[\])]\s*$|(?<!\\)\$", " ", unicode_to_latex(text)).replace(r"\$", " $ ")
+    text = without_ordinal_endings(text)
     text = expand_macros(re.sub(r"(^|\\in)\s*\\math(?:bf|rm)\s*\{R\}", r"\1\\mathbb{R}", text))
     for pattern, replacement in REPLACEMENTS:
         text = re.sub(pattern, replacement, text)

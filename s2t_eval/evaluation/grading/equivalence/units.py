@@ -44,7 +44,8 @@ POWER = r"(?:\s*\^\s*(?:\{\s*-?\d+\s*\}|-?\d))?"
 UNIT_NAMES = "|".join(
     sorted((name for name in SCALES | MULTIPLES if name.isalpha() and len(name) > 1), key=len, reverse=True)
 )
-NOT_A_UNIT = r"(?!(?:and|or|base|in|mod|to|by|if|for|where|is)(?![a-zA-Z]))"
+NOT_A_UNIT = rf"(?!(?:and|or|base|mod|to|by|if|for|where|is)(?![a-zA-Z]))(?!in(?![a-zA-Z])(?!{POWER}\s*$))"
+"""Words that are no units; `in` is one only at the end."""
 PLAIN_UNIT = (
     rf"(?<=[\d}})\s]){NOT_A_UNIT}(?:(?:{UNIT_NAMES})(?![a-zA-Z_(\\])|(?<=\s)[a-zA-Z]{{3,}}(?![a-zA-Z_^(\\]))"
 )
@@ -143,4 +144,4 @@ def _power(unit: str) -> int:
     match = re.search(r"\^\s*\{?\s*(-?\d)", unit)
     if match:
         return int(match[1])
-    return 2 if re.search(r"\bsq(?:uare)?\b", unit) else 3 if re.search(r"\bcu(?:bic)?\b", unit) else 1
+    return 2 if re.search(r"\bsq(?:uared?)?\b", unit) else 3 if re.search(r"\bcu(?:bic|bed)?\b", unit) else 1

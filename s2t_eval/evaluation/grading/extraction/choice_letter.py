@@ -28,21 +28,27 @@ BRACKETED_LETTER = re.compile(
     re.I,
 )
 BARE_LETTER = re.compile(
-    rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s*\((?![a-z]{{2,}}\s))(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
+    rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s+\(\s*[a-z]\s*[,)])(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
     re.I,
 )
+OPTION_TEXT_IN_BRACKETS = re.compile(
+    r"\s+\((?:[^()]|\([^()]*\))+\)(?=\s*(?:[.,;:!?—–]|$|(?:because|since|as|which|by|due|for|with|not|rather)\b))"
+)
+"""The rest of `B (mitosis)`, in contrast to `a (positive) integer`."""
 DASHED_TEXT = re.compile(r"\s+[-—–]+\s+\S")
 ANSWER_END = re.compile(rf"[\s.!,;:)\]。]*(?:{ASIAN}.*)?$", re.S)
 SLASH_LIST = re.compile(rf"\s*{CHOICE_LABEL}\(?[A-J]\)?(?:\s*/\s*\(?[A-J]\)?)+(?![\w/^(])")
 OPTION_TEXT = re.compile(r"\s*[.:)]\s+(?![A-J]\.(?:\s|$))\S|\s*\n")
 REASON = re.compile(
-    r"""\s*(?:[,;—–(]|--|because\b|since\b|as\b|due\b|by\b|which\b|with\b|for\b|given\b|based\b|where\b|so\b|according\b|per\b|via\b|after\b|on\b
+    r"""\s*(?:[,;—–]|--|because\b|since\b|as\b|due\b|by\b|which\b|with\b|for\b|given\b|based\b|where\b|so\b|according\b|per\b|via\b|after\b|on\b
     |rather\b|not\b|instead\b|over\b|and\s+not\b|but\b|thanks\b|considering\b|from\b|according\b|here\b|if\b|in\s+(?:this|the)\b|\.)""",
     re.IGNORECASE | re.VERBOSE,
 )
+PRONOUN = r"I\s+(?!(?:and|or|are|is|because|since|as|for)\b)[a-z]"
+"""`I` with its verb: `(C), I believe`."""
 FURTHER_LETTER = re.compile(
-    r"""\s*(?:[,;/&+]|(?:,\s*)?(?:and|or)\b(?:\s*/\s*or\b)?|to\b)\s*(?:(?:and|or)\s+)?(?:(?:option|choice|answer)\s+)?
-    (?:[(\[]\s*[A-J]\s*[)\]]|[A-J](?![\w'’^=+]))(?!\s+(?:is|are|was|were|would|fails?|does|do|cannot|can|ha[sd])\b)""",
+    rf"""\s*(?:[,;/&+]|(?:,\s*)?(?:and|or)\b(?:\s*/\s*or\b)?|to\b)\s*(?:(?:and|or)\s+)?(?:(?:option|choice|answer)\s+)?
+    (?:[(\[]\s*[A-J]\s*[)\]]|(?!{PRONOUN})[A-J](?![\w'’^=+]))(?!\s+(?:is|are|was|were|would|fails?|does|do|cannot|can|ha[sd])\b)""",
     re.VERBOSE,
 )
 SPECIES = re.compile(
@@ -95,10 +101,10 @@ CHOICE_PHRASE = re.compile(
         |has\s+to\s+be|must\s+be
         |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer|meant?)
         |(?:I|we)(?:['’](?:m|re)|\s+am|\s+are)\s+going\s+(?:with|for)
-        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|align(?:s|ed|ing)?|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|given|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to
+        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|align(?:s|ed|ing)?|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|given|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to(?!\s+\d)
         |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
         |left\s+with(?:\s+only)?|by\s+(?:the\s+)?(?:process\s+of\s+)?elimination
-        |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)\w+){0,3}?\s+(?:is|would\s+be|must\s+be)
+        |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)(?:\w+|\d+\.\d+)){0,3}?\s+(?:is|would\s+be|must\s+be)
         |let['’]?s\s+(?:go\s+with|choose|pick|select)
         |(?:statement|exception|claim|item|one|conclusion|description|sentence)(?:\s+(?!not\b)\w+){0,4}?\s+(?:is|would\s+be|must\s+be)(?=[\s:*(\[]*(?:(?:option|choice|statement)\s+)?[(\[]?(?-i:[A-J])\b)
         |(?:statement|exception|option|choice)(?=\s*:)
@@ -206,7 +212,7 @@ def _is_answer_letter(line: str, match: re.Match[str], is_boxed: bool) -> bool:
     rest = line[match.end() :]
     if SPECIES.match(rest) or INITIAL.match(rest):
         return False
-    if ANSWER_END.match(rest) or FURTHER_LETTER.match(rest):
+    if ANSWER_END.match(rest) or FURTHER_LETTER.match(rest) or OPTION_TEXT_IN_BRACKETS.match(rest):
         return True
     if re.match(r"\s*[.:)]\s*\S|\s*\n", rest) and (OPTION_TEXT.match(rest) or rest[:1] == ")"):
         return True

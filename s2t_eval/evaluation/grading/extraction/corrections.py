@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
+
+from s2t_eval.evaluation.grading.extraction.spans import find_sentences
 
 WITHDRAWAL = re.compile(
-    r"""\b(?:wait|hold\s+on|hmm+|oops|sorry|apologi[sz]e|correction|actually|on\s+second\s+thought|no,
-    |I\s+(?:made|forgot|misread|mis(?:calculated|counted)|overlooked)|(?:this|that)(?:\s+is|['’]s)\s+(?:wrong|incorrect|not\s+right))(?!\w)""",
+    r"""(?:^|\n|[.!?…,;)\]}*]\s{1,9}|\s[-–—]\s?|…\s?)[\s*_>\#($]{0,9}(?:(?:but|oh|ah|well|hmm{1,9}|no)[,.…!]{0,9}\s{1,9}){0,4}
+    (?P<words>(?:wait|hold\s+on|hmm+|oops|actually)(?=\s*[,.!:;…–—-]|\s+(?:I|we|that|this|it|there|let|no)\b)
+    |no,|(?:I['’]m\s+|I\s+am\s+)?sorry\b|(?:my\s+)?apologies\b|I\s+apologi[sz]e\b|correction\b|on\s+second\s+thoughts?\b
+    |I\s+(?:was\s+wrong|made|forgot|misread|mis(?:calculated|counted)|overlooked)\b
+    |(?:this|that)(?:\s+is|['’]s)\s+(?:wrong|incorrect|not\s+right)\b)""",
     re.I | re.X,
 )
-"""Words by which a reply interrupts itself."""
+"""Words at the start of a sentence, or behind a comma or a dash, by which a reply interrupts itself."""
 ERROR = re.compile(
     r"""\b(?:wrong|incorrect|mistake|mistaken|error|misread|mis(?:calculated|counted|took)|re-?(?:count|calculate|compute|do)
     |forgot|overlooked|should\s+(?:be|have)|not\s+(?:right|correct|true|quite)|correction|I\s+meant?|no,
     |(?:that|this|it)\s+(?:is|was)n['’]t\s+(?:right|correct|true))(?!\w)
-    |\b(?:it|this|that|there|answer)(?:['’]s|\s+(?:is|are))\s+(?:actually\s+|in\s+fact\s+)?(?:[$\\(*\d-]|(?:option\s+)?(?-i:[A-J])\b)""",
+    |\b(?:it|this|that|there|answer)(?:['’]s|\s+(?:is|are))\s+(?:actually\s+|in\s+fact\s+)?(?:[$\\(*\d-]|(?:option\s+)?(?-i:[A-J])\b)(?![^.\n]*\bthan\b)""",
     re.I | re.X,
 )
 """Words by which it calls what it said wrong, or says what is right."""
+SECOND_READING = re.compile(r"\bre-?read\b|\bread\b[^.\n]*\bagain\b", re.I)
+"""Words that announce a second look at the problem, which is an error only if a computation follows."""
 CONFIRMATION = re.compile(
-    r"""\b(?:yes|(?<!not\s)(?<!n't\s)correct|(?<!not\s)(?<!n't\s)right|confirm(?:s|ed)?|consistent|match(?:es)?|indeed|still|the\s+same
-    |checks\s+out|good|at\s+first|initially|earlier|mention|double[-\s]?check)\b""",
+    r"""\byes\b|\bchecks\s+out\b|\bno\s+(?:mistakes?|errors?)\b
+    |\b(?:that|this|it|which|everything|all|answer|result|total|solution|calculation|work|[\d.]+\W*)(?:\s+(?:is|was|are|looks|seems|still|remains)|['’]s)
+    \s+(?:\w+ly\s+|still\s+|indeed\s+|also\s+|in\s+fact\s+)*(?:correct|right|fine|good|the\s+same|consistent|confirmed)\b
+    |\b(?:that|this|it|which|answer|result)(?:\s+(?:is|was)|['’]s)\s+(?:still|indeed)\b|\b(?:that|this|it|which|result)\s+(?:matches|agrees|confirms)\b
+    |\bforgot\s+to\s+(?:mention|say|note)\b|\bat\s+first\b|\binitially\b""",
     re.I | re.X,
 )
 """Words by which it confirms what it said, or only mentions an earlier error."""
-MAX_LENGTH = 2000
+MAX_WITHDRAWALS, MAX_LENGTH = 16, 2000
 
 
 def correction_start(text: str, start: int) -> int | None:
@@ -39,10 +50,11 @@ def correction_start(text: str, start: int) -> int | None:
         >>> text[correction_start(text, 0):]
         ', that is wrong: it is 27.'
     """
-    withdrawal = WITHDRAWAL.search(text, start)
-    if withdrawal is None:
-        return None
-    rest = text[withdrawal.start() : withdrawal.start() + MAX_LENGTH]
-    if ERROR.search(rest) is None or CONFIRMATION.search(rest) is not None:
-        return None
-    return withdrawal.end()
+    for withdrawal in islice(WITHDRAWAL.finditer(text, start), MAX_WITHDRAWALS):
+        rest = text[withdrawal.start("words") : withdrawal.start("words") + MAX_LENGTH]
+        sentences = find_sentences(rest)[:2]
+        end = sentences[-1].end if sentences else 0
+        is_error = ERROR.search(rest, 0, end) or ("=" in rest and SECOND_READING.search(rest, 0, end))
+        if is_error and CONFIRMATION.search(rest) is None:
+            return withdrawal.end()
+    return None

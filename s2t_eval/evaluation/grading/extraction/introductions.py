@@ -33,6 +33,16 @@ ANNOUNCEMENT = re.compile(
 )
 """Start of a sentence that says what follows, or describes the problem."""
 GIVEN = re.compile(r"(?:given|known|data|facts?|conditions?|information)(?:\s+\w+)?\s*[*_]*:", re.I)
+RESTATEMENT = re.compile(
+    r"\b(?:given|known|facts?|data|information|conditions?|what\s+we\s+know|re-?stat\w*|re-?phras\w*"
+    r"|understand(?:ing)?\s+(?:the|this)\s+(?:problem|question))\b(?!.*\d)",
+    re.I,
+)
+"""A heading or an announcement, behind which the problem is restated."""
+DERIVATION = re.compile(
+    r"=|\d\s*(?:[+*/×÷]|\s[-–−]\s)\s*[$\d]|\\(?:times|cdot|div|frac)|\b(?:solution|answer|step)\b", re.I
+)
+"""Part of a solution, which ends a restatement."""
 CONCLUSION = re.compile(
     r"\b(?:so(?!,?\s+(?:let|that|I|we\s+(?:have|need|want|are|can|will))\b)|thus|hence|therefore|answer\s+is"
     r"|we\s+(?:get|have(?!\s+(?:to|been))|find))\b|:.*=",
@@ -72,11 +82,20 @@ def introduces_problem(text: str, sentences: Sequence[Span], start: int, after: 
     """
     if box_spans(after):
         return True
-    return all(
-        is_announcement(sentence.content, text[sentence.end : sentence.end + 1], _line(text, sentence))
-        for sentence in sentences
-        if sentence.start >= start
-    )
+    is_restating = False
+    for sentence in sentences:
+        if sentence.start < start:
+            continue
+        is_announced = is_announcement(
+            sentence.content, text[sentence.end : sentence.end + 1], _line(text, sentence)
+        )
+        if is_announced and RESTATEMENT.search(sentence.content):
+            is_restating = True
+        elif DERIVATION.search(sentence.content) or CONCLUSION.search(sentence.content):
+            is_restating = False
+        if not (is_announced or is_restating):
+            return False
+    return True
 
 
 def is_announcement(sentence: str, mark: str = "", line: str = "") -> bool:

@@ -67,8 +67,8 @@ class MathReading(NamedTuple):
 def extract_expression(reply: Reply) -> str | None:
     """Return the last box, otherwise the last statement, otherwise the end of the last sentence.
 
-    A statement after the last box overrides it if the statement consists of a mathematical answer and
-    nothing else. The last sentence counts only if the reply was not truncated.
+    A statement after the last box overrides it if it begins its sentence and consists of a mathematical
+    answer and nothing else. The last sentence counts only if the reply was not truncated.
 
     Example:
         >>> extract_expression(Reply("Hence the answer is $x+1$."))
@@ -83,6 +83,7 @@ def extract_expression(reply: Reply) -> str | None:
             if (
                 statement.start >= boxed[-1].end
                 and statement.is_certain
+                and statement.opens_sentence
                 and reading
                 and reading.is_math
                 and reading.is_whole

@@ -46,13 +46,13 @@ def extract_integer(reply: Reply) -> str | None:
 
 
 def _explicit_number(reply: Reply) -> str | None:
-    """The last parsable box, unless a later statement consists of a number and nothing else."""
+    """The last parsable box, unless a later sentence states a number and nothing else."""
     boxes = (
         (box, read_number(box.content, is_boxed=True)) for box in reversed(reply.boxes[-MAX_STATEMENTS:])
     )
     boxed = next(((box, reading) for box, reading in boxes if reading), None)
     for statement in reversed(reply.statements):
-        if boxed and statement.is_certain and statement.start >= boxed[0].end:
+        if boxed and statement.is_certain and statement.opens_sentence and statement.start >= boxed[0].end:
             reading = read_number(statement.phrase, is_boxed=False)
             if reading is not None and reading.is_number and reading.is_whole:
                 return reading.answer

@@ -23,6 +23,9 @@ CLOCK = re.compile(
 RATIO_OR_TIME = re.compile(r"(?<![\w.])\d[\d.,]*(?::|\s:\s?)\d[\d.,:]*")
 LETTER_UNITS = set("mgshLlNJWVAKCFMTkBbax")
 WORDS_ONLY = re.compile(r"[A-Za-z\s.,;!?'’\"%°()/*-]*")
+ALTERNATIVE = re.compile(r"\s*(?:\{\s*or\s*\}|\bor\b)\s*")
+LABEL = re.compile(r"\s*(?!(?i:not|no)\b)[A-Za-z][A-Za-z\s'’-]{2,60}:[\s$]*")
+"""Words before the number in a box: `Total cost: 24`; a single letter would be a point or a ratio."""
 JOINER = re.compile(
     r"(?:[\s$)]*(?:[a-z%°]+\s+){0,2}[\s$]*)(?:,\s*)?(?:or|and|to|till|until|through|&|-|/|±|\\pm|\+)\s*(?:[a-z]+\s+)?[$]?\s*",
     re.I,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from s2t_eval.evaluation.grading.extraction.number_patterns import (
     AFTER_ACTION,
+    ALTERNATIVE,
     BREAKDOWN,
     CHANGE,
     CIRCUMSTANCE,
@@ -19,6 +20,7 @@ from s2t_eval.evaluation.grading.extraction.number_patterns import (
     DISPLAY_MARKUP,
     EQUALS_SIGN,
     JOINER,
+    LABEL,
     LETTER_UNITS,
     LIST_SEPARATOR,
     NEXT_NAME,
@@ -99,6 +101,8 @@ def read_number(phrase: str, is_boxed: bool) -> NumberReading | None:
         value = _repeated_value(match[1], match[2])
     if value is None:
         value = evaluate_arithmetic(phrase)
+    if value is None:
+        value = _value_of_alternatives(phrase)
     if value is not None:
         return NumberReading(format_number(value), True, True)
     sides = EQUALS_SIGN.split(phrase)
@@ -185,7 +189,9 @@ def _leading_number(phrase: str, is_boxed: bool) -> NumberReading | None:
     if len(numbers) > 1 and (clause := RELATIVE_CLAUSE.search(text, first.end, numbers[1].start)):
         text, numbers = text[: clause.start()], numbers[:1]
     before, rest = text[: first.start], text[first.end :]
-    if before.strip(" $*_\"'(~") and not (is_boxed and WORDS_ONLY.fullmatch(before)):
+    if before.strip(" $*_\"'(~") and not (
+        is_boxed and (WORDS_ONLY.fullmatch(before) or (LABEL.fullmatch(before) and ":" not in rest))
+    ):
         return None
     if first.value is None or RATIO_OR_TIME.match(text, first.start):
         return NumberReading(phrase[:100], False, True)
@@ -372,3 +378,9 @@ def _repeated_value(first: str, second: str) -> Fraction | None:
     """The value of `18 (9 * 2)`, a repetition and not a product; None if the values differ."""
     value = evaluate_arithmetic(first)
     return value if value is not None and value == evaluate_arithmetic(second) else None
+
+
+def _value_of_alternatives(phrase: str) -> Fraction | None:
+    """The value of `3/4 or 0.75`, one number in two notations; None if the values differ."""
+    first, *others = (parse_number(part) for part in ALTERNATIVE.split(phrase))
+    return first if others and all(other == first for other in others) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import islice
 
 from s2t_eval.evaluation.generated import was_truncated
 from s2t_eval.evaluation.grading.extraction.corrections import correction_start
@@ -21,6 +22,7 @@ from s2t_eval.evaluation.grading.extraction.remarks import (
 )
 from s2t_eval.evaluation.grading.extraction.spans import ASIAN, Span, box_spans, find_sentences
 from s2t_eval.evaluation.grading.extraction.statements import Statement, find_statements
+from s2t_eval.evaluation.grading.numbers.parsing import parse_number
 from s2t_eval.evaluation.grading.thinking import without_thoughts
 
 FULL_WIDTH_TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x00A0: 0x202F}
@@ -49,6 +51,12 @@ REASONS = re.compile(
     r"[.!]?[\s*_#>-]*(?:explanation|reason(?:ing)?|justification|rationale)\b[*_\s]*:", re.IGNORECASE
 )
 """A heading that separates an answer from the explanation behind it."""
+REASONS_BEHIND_RESULT = re.compile(
+    r"^[\s*_#>-]{0,12}(?:here(?:['’]s|\s+is)\s+(?:the|my|a|an)\s+)?"
+    r"(?:explanation|reason(?:ing)?|justification|rationale|breakdown|key\s+takeaways?)\b[*_\s]{0,9}:",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A heading behind a derived result; what follows it explains the result if it derives nothing more."""
 JSON_ANSWER = re.compile(
     r"""(?P<mark>["'])(?:final[_ ]?)?answer(?P=mark)\s{0,9}:\s{0,9}
     (?:(?P<quote>["'])(?P<text>(?:(?!(?P=quote))[^\\\n]|\\.)+)(?P=quote)|(?P<bare>[^\s"',{}\[\]]+))
@@ -87,7 +95,7 @@ class Reply:
                 previous = boxes.pop()
                 content = (
                     previous.content
-                    if previous.content == box.content
+                    if previous.content == box.content or _is_same_number(self.text, previous, box)
                     else f"{previous.content}, {box.content}"
                 )
                 box = Span(previous.start, box.end, content)
@@ -109,7 +117,8 @@ class Reply:
         """The sentences that may contain the answer: those that are neither remarks nor questions.
 
         If every sentence is a remark, those that do not assess the answer. If the first sentence has a
-        number, and the heading of an explanation follows it, that sentence alone.
+        number, and the heading of an explanation follows it, that sentence alone. Behind a derived result,
+        an explanation that derives nothing more is left out.
         """
         first = self.sentences[0] if self.sentences else None
         if (
@@ -122,10 +131,21 @@ class Reply:
         answer_sentences = [
             part
             for part in self._sentences_outside_checks()
-            if not is_remark(part.content)
+            if part.start < self._explanation_start
+            and not is_remark(part.content)
             and not (self.text[part.end : part.end + 1] == "?" and QUESTION.match(part.content))
         ]
         return answer_sentences or [part for part in self.sentences if not is_about_answer(part.content)]
+
+    @cached_property
+    def _explanation_start(self) -> int:
+        """Position of the explanation of a derived result; the end of the text without one."""
+        for heading in islice(REASONS_BEHIND_RESULT.finditer(self.text), MAX_CUTS):
+            before = [part for part in self.sentences if part.end <= heading.start()]
+            after = self.sentences[len(before) :]
+            if before and _derives(before[-1].content) and not any(_derives(part.content) for part in after):
+                return heading.start()
+        return len(self.text) + 1
 
     def _sentences_outside_checks(self) -> Iterator[Span]:
         """The sentences without those behind a heading such as "Verification:", up to a conclusion."""
@@ -201,6 +221,19 @@ def _stated_member(match: re.Match[str]) -> str:
 def _attached_exponent(match: re.Match[str]) -> str:
     exponent = match[1] or match[2]
     return "°" if exponent == "\\circ" else f"^{exponent}"
+
+
+def _derives(sentence: str) -> bool:
+    """Whether a sentence computes a number or concludes with one."""
+    return re.search(r"\d", sentence) is not None and ("=" in sentence or concludes(sentence))
+
+
+def _is_same_number(text: str, previous: Span, second: Span) -> bool:
+    """Whether two boxes with `or` between them are one number in two notations: `\\frac34` or 0.75."""
+    if re.search(r"\bor\b", text[previous.end : second.start]) is None:
+        return False
+    values = [parse_number(box.content) for box in (previous, second)]
+    return values[0] is not None and values[0] == values[1]
 
 
 def _is_joined(text: str, previous: Span, second: Span) -> bool:

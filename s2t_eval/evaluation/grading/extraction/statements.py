@@ -16,7 +16,7 @@ COPULA = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)
     |happens\s+to|proves\s+to|is\s+(?:most\s+|very\s+)?(?:likely|bound|going)\s+to)\s+be|comes\s+(?:out\s+)?(?:to|as)|turns\s+out\s+as|is|are|was|were|equals?|becomes|remains)"""
 INTRODUCTION = re.compile(
     rf"""\b(?:(?P<certain>answers?|ans(?:\.(?=\s?[:=]))?)|(?P<weak>results?|solutions?|(?<!each\s)(?<!every\s)(?:option|choice)|conclusion(?=[*_\s]*[:：])))(?:\b|(?<=\.))
-    (?!\s+(?:choices|options|key)\b)(?P<between>[^.:;!?\n=：→<>\[\]]{{0,80}}?)
+    (?!\s+(?:choices|options|key)\b)(?P<between>(?:[^.:;!?\n=：→<>\[\]]|(?<=\d)\.(?=\d)){{0,80}}?)
     (?P<verb>(?<![\w\\]){COPULA}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=\b[Aa]ns)\.(?=\s)|(?<=\bANS)\.(?=\s)|(?<=[rst*])\s+[-—–](?=\s))
     [\s*_:]*""",
     re.IGNORECASE | re.VERBOSE,
@@ -56,6 +56,13 @@ HYPOTHETICAL = re.compile(
 PAST = r"were|was|had|did|sold|bought|gave|got|made|took|paid|came|went|ate|spent|kept|lost|ran|left|\w{2,}ed"
 COUNTERFACTUAL = re.compile(rf"\bif\b[^.;\n]*\b(?:{PAST})\b[^.;\n]*$", re.I)
 """The start of a sentence about another case: "If she sold 3 more, the answer would be 24"."""
+SENTENCE_OPENING = re.compile(
+    r"""[\W_]*(?:(?:so|thus|hence|therefore|then|finally|overall|consequently|and|but|now|wait|actually|sorry|in\s+(?:conclusion|summary|total|short|fact)
+    |(?:(?:we|I)\s+(?:conclude|find|see|get|have)|it\s+follows)(?:\s+that)?)[\s,:*—–-]{1,9}){0,4}
+    (?:(?:the|our|my|final|correct|corrected|right|revised|new|updated|actual|real|true|required|desired|numerical)[\s*_]{1,9}){0,4}[\W_]*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""The text before `answer` in a sentence that states the answer of the problem itself."""
 CONDITION = re.compile(r"\s+(?:only|if|when|unless|most|many)\b", re.I)
 FINAL_ANSWER = re.compile(r"\bfinal\s+answer", re.I)
 PARAGRAPH_END = re.compile(r"[.!?]?[*_\s]{0,4}(?:\n[^\S\n]*\n|\Z)")
@@ -76,6 +83,8 @@ class Statement(NamedTuple):
         is_heading: whether it follows a colon or a heading, after which a derivation may begin.
         is_final: whether it follows "Final answer:" and ends its paragraph; default False.
         subject: the words between "answer" or "option" and the verb: " to part (b) "; default empty.
+        opens_sentence: whether nothing but a conclusion's words stand before it: "So the answer is 5", in
+            contrast to "For 2 boxes the answer is 8"; default True.
     """
 
     start: int
@@ -86,6 +95,7 @@ class Statement(NamedTuple):
     is_heading: bool
     is_final: bool = False
     subject: str = ""
+    opens_sentence: bool = True
 
 
 def find_statements(text: str, sentences: Sequence[Span] | None = None) -> list[Statement]:
@@ -109,7 +119,8 @@ def find_statements(text: str, sentences: Sequence[Span] | None = None) -> list[
             and match.end() < sentences[index].end
             and not _is_hypothetical(text, match.start(), match.groupdict().get("verb") or "")
         ):
-            candidates.append(_statement(text, match, sentences[index].end))
+            begin = sentences[bisect_right(starts, match.start()) - 1].start
+            candidates.append(_statement(text, match, begin, sentences[index].end))
     steps = [step.start() for step in STEP_HEADING.finditer(text)]
     return [
         statement
@@ -128,7 +139,7 @@ def _introductions(text: str) -> list[re.Match[str]]:
     return sorted(matches, key=lambda match: match.start())[-MAX_STATEMENTS:]
 
 
-def _statement(text: str, match: re.Match[str], end: int) -> Statement:
+def _statement(text: str, match: re.Match[str], begin: int, end: int) -> Statement:
     groups = match.groupdict()
     verb = (groups.get("verb") or ":").strip(" *_")
     line = text[match.end() : match.end() + MAX_LINE_LENGTH].split("\n", 1)[0]
@@ -148,7 +159,12 @@ def _statement(text: str, match: re.Match[str], end: int) -> Statement:
         not verb[:1].isalpha(),
         is_final,
         groups.get("between") or "",
+        match.re is not INTRODUCTION or _opens_sentence(text[max(0, begin) : match.start()]),
     )
+
+
+def _opens_sentence(before: str) -> bool:
+    return len(before) <= MAX_LINE_LENGTH and SENTENCE_OPENING.fullmatch(before) is not None
 
 
 def _tagged_statements(text: str) -> list[Statement]:

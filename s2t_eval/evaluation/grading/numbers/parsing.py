@@ -62,6 +62,12 @@ MIXED_NUMBER_WORDS = re.compile(
 NEGATIVE = re.compile(
     r"\bnegative\s+(?=\$?[\d.])|(?:^|(?<=is )|(?<=be )|(?<=: )|(?<== ))minus\s+(?=\$?[\d.])", re.I
 )
+ORDINAL_ENDING = re.compile(
+    r"(?P<digits>\d)\s?\^\s?(?:\{\s?)?\\(?:text|mathrm|textrm|mbox)\s?\{?\s?(?:st|nd|rd|th)\b\s?\}?(?:\s?\})?"
+    r"|(?P<first>(?<!1)1)\s?\^\s?\{\s?st\s?\}|(?P<third>(?<!1)3)\s?\^\s?\{\s?rd\s?\}"
+    r"|(?P<other>1[1-3]|[04-9])\s?\^\s?\{\s?th\s?\}"
+)
+"""A raised ordinal ending, `13^{\\text{th}}` or `13^{th}`; without text command, `2^{nd}` may be a power."""
 UNIT_POWER = re.compile(r"(?<=[A-Za-z])\s?\^\s?(?:\{\s?-?\d+\s?\}|-?\d+)")
 
 
@@ -92,6 +98,7 @@ def normalise_characters(text: str) -> str:
         lambda m: f" {FRACTION_WORDS[(m[1] or m[2]).lower()]}", text.translate(MINUS)
     )
     text = DOLLARS_AND_CENTS.sub(lambda m: f"${m[1] or m[2]}.{int(m[3]):02}", text)
+    text = without_ordinal_endings(text)
     text = EUROPEAN.sub(lambda m: m[1].replace(".", "") + f".{m[2]}", text)
     text = SHORT_MONEY.sub(lambda m: f"{m[1]} {ABBREVIATIONS[m[2].lower()]}", text)
     if text.isascii():
@@ -99,6 +106,11 @@ def normalise_characters(text: str) -> str:
     text = VULGAR_FRACTION.sub(_expand_vulgar_fraction, text)
     text = SUPERSCRIPT.sub(lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
     return re.sub(r"[０-９]", lambda m: str(unicodedata.digit(m[0])), text)
+
+
+def without_ordinal_endings(text: str) -> str:
+    """Remove raised ordinal endings: `13^{\\text{th}}` -> `13`."""
+    return ORDINAL_ENDING.sub(lambda m: m["digits"] or m["first"] or m["third"] or m["other"], text)
 
 
 def to_running_text(text: str) -> str:
