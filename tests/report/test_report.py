@@ -25,7 +25,7 @@ from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import accuracy_plot, canvas, interval_arms, pareto_plot, spread
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.main_table import main_table
-from s2t_eval.report.published import published, published_size, quantities, sources
+from s2t_eval.report.published import published, published_size, sources
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.seeds_table import seeds_table
@@ -258,7 +258,6 @@ def test_labels_are_spread_near_their_points(heights: list[float]) -> None:
 def test_published_numbers_are_whole() -> None:
     table = published()
     assert set(table["source"]) <= set(sources())
-    assert set(quantities()["source"]) <= set(sources())
     assert set(table["method"]) <= set(BY_KEY)
     assert set(table["benchmark"]) <= {b.key for b in BENCHMARKS} | {"math_avg"}
     assert not table.duplicated(["size", "benchmark", "method"]).any()
