@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -12,9 +14,26 @@ import torch
 from transformers import PreTrainedModel
 
 from s2t_eval.evaluation.sandbox import Isolation, SandboxUnavailableError, find_isolation
+from tests.shared_artifacts import VARIABLE
 from tests.twins import tiny_model
 
+SESSION: list[str] = []
+"""The folder that this process made."""
+
 torch.set_num_threads(1)
+
+
+def pytest_configure() -> None:
+    """Make the folder of `made_once`, unless this is a process of a session that has one."""
+    if VARIABLE not in os.environ:
+        SESSION.append(os.environ.setdefault(VARIABLE, tempfile.mkdtemp(prefix="s2t-eval-tests-")))
+
+
+def pytest_unconfigure() -> None:
+    """Remove it where it was made."""
+    while SESSION:
+        shutil.rmtree(SESSION.pop(), ignore_errors=True)
+        del os.environ[VARIABLE]
 
 
 @pytest.fixture(scope="session")

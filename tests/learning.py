@@ -1,16 +1,14 @@
-"""A small label set and selectors trained on it, made once for all tests of a process."""
+"""A small label set and selectors trained on it, made once for all tests of a session."""
 
 from __future__ import annotations
 
-import functools
 import sys
-import tempfile
 from pathlib import Path
 
 from s2t_eval.cli import main
 from tests.harness_helpers import STUDENT, TEACHER
+from tests.shared_artifacts import made_once
 
-ROOT = Path(tempfile.mkdtemp(prefix="s2t-learning-"))
 COUNT = 24
 
 
@@ -25,24 +23,14 @@ def train_arguments(labels: Path, out: Path, *more: str) -> list[str]:
     return ["train", *given, *loop, "--held_out", "0.25", *more]
 
 
-@functools.cache
 def labels() -> Path:
     """Labels at every step of 24 training problems."""
-    folder = ROOT / "labels"
-    main(collect_arguments(folder, COUNT, "--steps", "all"))
-    return folder
-
-
-@functools.cache
-def _selector(form: str) -> Path:
-    folder = ROOT / f"selector-{form}"
-    main(train_arguments(labels(), folder, "--form", form))
-    return folder
+    return made_once("labels", lambda out: main(collect_arguments(out, COUNT, "--steps", "all")))
 
 
 def selector(form: str = "residual") -> Path:
     """A selector folder of this form."""
-    return _selector(form)
+    return made_once(f"selector-{form}", lambda out: main(train_arguments(labels(), out, "--form", form)))
 
 
 if __name__ == "__main__":

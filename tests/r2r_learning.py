@@ -1,10 +1,8 @@
-"""A small set of R2R's labels and a router trained on it, made once for all tests of a process."""
+"""A small set of R2R's labels and a router trained on it, made once for all tests of a session."""
 
 from __future__ import annotations
 
-import functools
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +10,8 @@ import pytest
 
 from tests.harness_helpers import STUDENT, TEACHER
 from tests.learning import main
+from tests.shared_artifacts import made_once
 
-ROOT = Path(tempfile.mkdtemp(prefix="s2t-r2r-"))
 COUNT = 16
 
 
@@ -38,20 +36,14 @@ def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[object]) -> 
     return capsys.readouterr().err.splitlines()[-1]
 
 
-@functools.cache
 def labels() -> Path:
     """Labels of 16 training problems, all of them validated by answers."""
-    folder = ROOT / "labels"
-    main(label_arguments(folder, "--validate", "1"))
-    return folder
+    return made_once("r2r-labels", lambda out: main(label_arguments(out, "--validate", "1")))
 
 
-@functools.cache
 def router() -> Path:
     """A router's folder."""
-    folder = ROOT / "router"
-    main(train_arguments(labels(), folder))
-    return folder
+    return made_once("r2r-router", lambda out: main(train_arguments(labels(), out)))
 
 
 if __name__ == "__main__":

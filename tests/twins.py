@@ -129,9 +129,8 @@ def slow_decode(
         while len(output) < request.max_new_tokens:
             logits = logits_after(model, ids)
             teacher_at = None
-            if teacher is not None:
-                other = logits_after(teacher, ids)
-                teacher_at = lambda at, other=other: other[at]  # noqa: E731
+            if teacher is not None:  # read by the triggers of both models alone
+                teacher_at = lambda at, ids=tuple(ids): logits_after(teacher, ids)[at]  # noqa: E731
             step = Step(logits[None], teacher_at, lambda: torch.zeros(1))
             fires = policy.trigger.divergence(step)[0] > policy.trigger_threshold
             token = int(logits.argmax())

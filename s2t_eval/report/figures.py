@@ -82,12 +82,10 @@ class Plot:
         """The files that `write` makes in a folder."""
         return [folder / f"{self.name}.svg", folder / f"{self.name}.csv"]
 
-    def write(self, folder: Path, *, png: bool = False) -> None:
-        """NAME.svg and NAME.csv (NAME.png on request) into a folder."""
+    def write(self, folder: Path) -> None:
+        """NAME.svg and NAME.csv into a folder."""
         write_text(folder / f"{self.name}.svg", self.svg)
         write_text(folder / f"{self.name}.csv", csv_text(self.data))
-        if png:
-            self.figure.savefig(folder / f"{self.name}.png", dpi=150)
 
 
 def _numbered_clip_paths(svg: str, name: str) -> str:

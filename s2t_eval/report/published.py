@@ -19,11 +19,6 @@ def published() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "published.csv", keep_default_na=True)
 
 
-def quantities() -> pd.DataFrame:
-    """Other published figures: columns quantity, size, benchmark, low, high, unit, source."""
-    return pd.read_csv(FOLDER / "quantities.csv")
-
-
 def sources() -> dict[str, dict[str, Any]]:
     """Source key -> title, where, setting."""
     content: dict[str, dict[str, Any]] = json.loads((FOLDER / "sources.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
 from s2t_eval.analysis.write import of_labels
 from s2t_eval.cli import main
-from s2t_eval.report.blocks import arrange
+from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import load_decode, read_trace
 from s2t_eval.statistics import share_of_gain
@@ -34,6 +35,9 @@ from tests.harness_helpers import STUDENT, TEACHER, logits_after, model
 from tests.report_helpers import EMBEDDED, edited, scored
 
 TRACE = EMBEDDED / "traces" / "s2t_kl_tau5.jsonl"
+NAMES = "greedy teacher s2t_kl_tau1 s2t_kl_tau5 s2t_random_tau5 takeover_kl_tau5".split()
+FEW = [EMBEDDED / f"{name}.json" for name in NAMES]
+"""Runs that have every figure of results."""
 
 
 @dataclass
@@ -173,8 +177,14 @@ def test_a_share_of_one_document_has_no_interval_and_one_of_none_is_undefined() 
 # ---------------------------------------------------------------- results
 
 
+@functools.cache
+def committed() -> list[Entry]:
+    """All committed runs of the embedded pair."""
+    return arrange(read_runs([EMBEDDED]))
+
+
 def test_gain_kept_from_the_committed_results() -> None:
-    plot = gain_kept(arrange(read_runs([EMBEDDED])))
+    plot = gain_kept(committed())
     assert plot is not None
     data = plot.data.set_index("trigger")
     right = {
@@ -188,7 +198,7 @@ def test_gain_kept_from_the_committed_results() -> None:
 
 
 def test_takeover_against_selection_pairs_equal_triggers() -> None:
-    plot = takeover_against_selection(arrange(read_runs([EMBEDDED])))
+    plot = takeover_against_selection(committed())
     assert plot is not None
     rows = plot.data.to_dict("records")
     assert [(row["trigger"], row["tau"], row["n"]) for row in rows] == [
@@ -221,7 +231,7 @@ def test_scans_need_two_points_of_one_line(tmp_path: Path) -> None:
     # a line of s2t and one of pps_local
     assert tau.data["tau"].tolist() == [0.01, 0.05] * 2 and (tau.data["k"] == 8).all()
     assert k.data["k"].tolist() == [4, 8] and (k.data["tau"] == 0.05).all()
-    assert k_scan(arrange(read_runs([EMBEDDED]))) is None
+    assert k_scan(committed()) is None
     [row] = scan_data(entries).query("method_key == 'takeover' and trigger == 'kl'").to_dict("records")
     run = read_runs([EMBEDDED / "takeover_kl_tau5.json"])[0]
     assert row["realised_rate"] == pytest.approx(100 * run.cost["triggers"] / run.cost["tokens"])
@@ -350,7 +360,7 @@ def test_analyze_end_to_end(tmp_path: Path) -> None:
     labels, out = tmp_path / "labels", tmp_path / "out"
     pair = ("--pretrained", STUDENT, "--teacher", TEACHER, "--task", "s2t_arith", "--device", "cpu")
     assert exit_code("collect", *pair, "--limit", 12, "--out", labels) == 0
-    arguments = ("--labels", f"Arith={labels}", "--results", EMBEDDED, "--trace", TRACE)
+    arguments = ("--labels", f"Arith={labels}", "--results", *FEW, "--trace", TRACE)
     assert exit_code("analyze", *arguments, "--out", out) == 0
     names = {path.name for path in out.iterdir()}
     for (

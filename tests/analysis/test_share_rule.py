@@ -19,6 +19,10 @@ from s2t_eval.statistics import expected_share, share_of_gain
 from tests import learning
 from tests.report_helpers import EMBEDDED, edited, scored
 
+NAMES = "greedy s2t_kl_tau5 s2t_router_tau5 takeover_router_tau5 pps_local_tau1 pps_local_tau5".split()
+RUNS = [EMBEDDED / f"{name}.json" for name in NAMES]
+"""Two runs of a local selector, the teacher's picks at the steps of one, and runs that differ from these."""
+
 
 def test_the_rule_by_hand() -> None:
     assert expected_share(0.967, 0.752) == pytest.approx(0.867, abs=1e-3)
@@ -50,7 +54,7 @@ def agreement(**changed: Any) -> pd.DataFrame:
 
 def test_runs_are_measured_against_the_teacher_s_picks_at_the_same_steps() -> None:
     """Of the points of the router with the teacher's picks, not of the KL trigger."""
-    entries = arrange(read_runs([EMBEDDED]))
+    entries = arrange(read_runs(RUNS))
     data = measured_shares(entries, [agreement(tau=0.01), agreement()])
     [row] = data.to_dict("records")
     right = {
@@ -82,7 +86,7 @@ def test_runs_without_a_common_scored_document_are_not_measured(tmp_path: Path) 
 
 
 def test_the_figure_says_how_well_the_rule_fits() -> None:
-    rows = measured_shares(arrange(read_runs([EMBEDDED])), [agreement()])
+    rows = measured_shares(arrange(read_runs(RUNS)), [agreement()])
     far = rows.assign(measured=0.2, measured_low=0.1, measured_high=0.3)
     plot = share_rule(pd.concat([rows, far]))
     assert plot is not None and plot.data["is_within"].tolist() == [True, False]
@@ -124,7 +128,7 @@ def test_analyze_draws_the_rule(tmp_path: Path) -> None:
         [
             "analyze",
             "--results",
-            str(EMBEDDED),
+            *map(str, RUNS),
             "--agreement",
             str(tmp_path / "agreement.csv"),
             "--out",
@@ -141,7 +145,7 @@ def test_analyze_draws_the_rule(tmp_path: Path) -> None:
 
 def test_an_expected_share_without_an_interval_is_a_point() -> None:
     rows = measured_shares(
-        arrange(read_runs([EMBEDDED])), [agreement(share=0.9, low=float("nan"), high=float("nan"))]
+        arrange(read_runs(RUNS)), [agreement(share=0.9, low=float("nan"), high=float("nan"))]
     )
     outside = rows.assign(measured=0.78, measured_low=0.76, measured_high=0.8)
     plot = share_rule(pd.concat([rows, outside]))
@@ -149,7 +153,7 @@ def test_an_expected_share_without_an_interval_is_a_point() -> None:
 
 
 def test_a_measured_share_of_one_document_is_a_point() -> None:
-    rows = measured_shares(arrange(read_runs([EMBEDDED])), [agreement(share=0.9, low=0.85, high=0.95)])
+    rows = measured_shares(arrange(read_runs(RUNS)), [agreement(share=0.9, low=0.85, high=0.95)])
     one = rows.assign(measured_low=float("nan"), measured_high=float("nan"))
     plot = share_rule(pd.concat([one.assign(measured=0.9), one.assign(measured=0.8)]))
     assert plot is not None and plot.data["is_within"].tolist() == [True, False]
@@ -160,7 +164,7 @@ def test_a_bound_beside_its_share_by_rounding_is_drawn() -> None:
     share, interval = share_of_gain(np.full(5, 0.3666666666666667), np.full(5, 2 / 3), np.full(5, 1 / 3))
     assert interval.low > share or interval.high < share
     bounds = {"measured_low": interval.low, "measured_high": interval.high}
-    rows = measured_shares(arrange(read_runs([EMBEDDED])), [agreement()]).assign(measured=share, **bounds)
+    rows = measured_shares(arrange(read_runs(RUNS)), [agreement()]).assign(measured=share, **bounds)
     assert share_rule(rows) is not None
 
 

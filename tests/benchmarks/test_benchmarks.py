@@ -1,4 +1,7 @@
-"""The benchmarks run and report ratios in the documented format; no values are asserted."""
+"""The benchmarks run and report ratios in the documented format; no values are asserted.
+
+Two of them run with the quick tests. What the others count is counted by the engine's tests too.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,7 @@ def test_greedy_and_stock_hf_generate_equal_texts(capsys: pytest.CaptureFixture[
     assert details["tokens"]["greedy"] == details["tokens"]["hf"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [["--fixed-length"], ["--random-shape", "tiny"]])
 def test_fixed_length_counts_every_token(capsys: pytest.CaptureFixture[str], model: list[str]) -> None:
     output = report(capsys, "greedy-vs-hf", *model)
@@ -56,6 +60,7 @@ def test_fixed_length_counts_every_token(capsys: pytest.CaptureFixture[str], mod
     assert details["tokens"]["hf"] == settings["requests"] * settings["new_tokens"]
 
 
+@pytest.mark.slow
 def test_branching_takes_one_forward_a_token(capsys: pytest.CaptureFixture[str]) -> None:
     output = report(capsys, "branch")
     alone, together = output["ratios"]
@@ -71,11 +76,13 @@ def test_branching_takes_one_forward_a_token(capsys: pytest.CaptureFixture[str])
         assert details["realised_rate"] == pytest.approx(0.1, abs=0.5 / (rows * new_tokens))
 
 
+@pytest.mark.slow
 def test_lockstep_of_random_models(capsys: pytest.CaptureFixture[str]) -> None:
     output = report(capsys, "lockstep", "--random-shape", "tiny", "--teacher", "random/tiny")
     assert 0 < output["ratios"][0]["details"]["teacher_share"][0] < 1
 
 
+@pytest.mark.slow
 def test_chunks_and_lockstep_decode_the_same_texts(capsys: pytest.CaptureFixture[str]) -> None:
     ratios = report(capsys, "verify")["ratios"]
     details = [ratio["details"] for ratio in ratios]
@@ -87,6 +94,7 @@ def test_chunks_and_lockstep_decode_the_same_texts(capsys: pytest.CaptureFixture
     assert details[0]["tokens_per_teacher_pass"] == [1.0] < details[1]["tokens_per_teacher_pass"]
 
 
+@pytest.mark.slow
 def test_prefix_is_computed_once(capsys: pytest.CaptureFixture[str]) -> None:
     tokens = report(capsys, "prefix")["ratios"][0]["details"]["prefill_tokens"]
     assert tokens["shared"] < tokens["apart"] / 2
@@ -159,6 +167,7 @@ def test_chosen_seeds_realise_the_trigger_rate(tau: float) -> None:
     assert sum(result.usage.triggers for result in results) == tau * 200
 
 
+@pytest.mark.slow
 def test_local_figures_include_router_and_scorer(capsys: pytest.CaptureFixture[str]) -> None:
     ratios = report(capsys, "local")["ratios"]
     assert [ratio["name"].split(",")[0] for ratio in ratios] == ["s2t_local", "pps_local"] * 2
@@ -166,6 +175,7 @@ def test_local_figures_include_router_and_scorer(capsys: pytest.CaptureFixture[s
         assert ratio["details"]["realised_rate"] == pytest.approx(0.1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_pps_is_measured_end_to_end_by_adapted_layers(capsys: pytest.CaptureFixture[str]) -> None:
     everywhere, last = report(capsys, "pps", "--last-layers", "1")["ratios"]
     assert ["all layers" in everywhere["name"], "last 1 layers" in last["name"]] == [True, True]
@@ -174,6 +184,7 @@ def test_pps_is_measured_end_to_end_by_adapted_layers(capsys: pytest.CaptureFixt
         assert ratio["values"] == ratio["details"]["with_prefill"]
 
 
+@pytest.mark.slow
 def test_training_figures_run(capsys: pytest.CaptureFixture[str]) -> None:
     (packed,) = report(capsys, "packing")["ratios"]
     assert packed["details"]["groups"] == 1
@@ -181,6 +192,7 @@ def test_training_figures_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert labelled["details"]["tokens_per_second"][0] > 0
 
 
+@pytest.mark.slow
 def test_the_client_alone_is_measured_without_servers(capsys: pytest.CaptureFixture[str]) -> None:
     *costs, scale, growth = report(capsys, "remote-client")["ratios"]
     assert [ratio["name"].split(",")[1].strip() for ratio in costs] == ["greedy", "entropy64", "kl"]
@@ -189,6 +201,7 @@ def test_the_client_alone_is_measured_without_servers(capsys: pytest.CaptureFixt
     assert "seconds a text" in scale["name"] and "memory" in growth["name"]
 
 
+@pytest.mark.slow
 def test_servers_are_compared_with_the_student_alone_and_with_the_engine(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -213,6 +226,7 @@ ignore_peft_deprecation = pytest.mark.filterwarnings(
 )
 
 
+@pytest.mark.slow
 @ignore_peft_deprecation
 def test_each_further_iteration_costs_one_pass(capsys: pytest.CaptureFixture[str]) -> None:
     """Some random decisions continue, each costs one more pass, and the target includes them."""
@@ -225,6 +239,7 @@ def test_each_further_iteration_costs_one_pass(capsys: pytest.CaptureFixture[str
         assert ratio["target"] == f"<= {depth + ALLOWANCE:.2f}"
 
 
+@pytest.mark.slow
 @ignore_peft_deprecation
 def test_training_of_the_looped_student_is_compared_with_plain_tuning(
     capsys: pytest.CaptureFixture[str],

@@ -23,6 +23,8 @@ WITH_LM_EVAL = ("run", "scan", "choose")
 """Each starts lm_eval, which takes some seconds for every run."""
 WITH_SERVERS = ("servers check",)
 """Run against servers in `tests/model_wrappers/test_served.py`."""
+ELSEWHERE = ("doctor", "try")
+"""Run, with what they print, in `test_doctor.py` and `test_try.py`."""
 NEEDS = {
     "train": ("collect",),
     "distil": ("collect",),
@@ -31,14 +33,13 @@ NEEDS = {
     "tah train": ("tah label",),
     "tah plain": ("tah label",),
     "r2r train": ("r2r label",),
-    "export": (
-        "collect --pretrained student",
-        "train --pretrained student --form lookahead --score_as expected",
-    ),
-    "scan": ("calibrate",),
-    "choose": (),
 }
-"""Examples (with further options) that make what an example reads."""
+"""Examples that make what an example reads."""
+OF_EXPORT = (
+    "collect --pretrained student",
+    "train --pretrained student --form lookahead --score_as expected",
+)
+"""The same with further options, for the example of `export`, whose student is another."""
 
 
 def words_of(entry: Entry) -> list[str]:
@@ -84,19 +85,50 @@ def test_examples_are_command_lines(name: str) -> None:
     assert type(command) is COMMANDS[name].command
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITH_LM_EVAL + WITH_SERVERS])
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the examples run one after another, each once."""
+    folder = tmp_path_factory.mktemp("examples")
+    prepare(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def printed() -> dict[str, str]:
+    """What the examples that have run printed."""
+    return {}
+
+
+RUN = [name for name in COMMANDS if name not in (*WITH_LM_EVAL, *WITH_SERVERS, *ELSEWHERE, "export")]
+
+
+@pytest.mark.parametrize("name", RUN)
 def test_examples_run(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    place: Path,
+    printed: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    prepare(tmp_path)
-    if name == "export":
-        save_roomy_student(tmp_path / "student")
+    monkeypatch.chdir(place)
+    for each in (*NEEDS.get(name, ()), name):
+        if each not in printed:
+            capsys.readouterr()
+            main(words_of(COMMANDS[each]))
+            printed[each] = capsys.readouterr().out
+    assert printed[name]
+
+
+def test_the_example_of_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_roomy_student(tmp_path / "student")
     monkeypatch.chdir(tmp_path)
-    for needed in NEEDS.get(name, ()):
-        first, *more = needed.split(" --", 1)
-        main([*words_of(COMMANDS[first]), *(f"--{more[0]}".split() if more else ())])
+    for command in OF_EXPORT:
+        first, *more = command.split()
+        main([*words_of(COMMANDS[first]), *more])
     capsys.readouterr()
-    main(words_of(COMMANDS[name]))
+    main(words_of(COMMANDS["export"]))
     assert capsys.readouterr().out
 
 

@@ -21,10 +21,24 @@ DOC = {"prompt": PROMPT, "entry_point": "f", "test": CHECK}
 
 
 def verdicts(texts: list[str], docs: list[dict[str, Any]]) -> list[str]:
-    """For each text `right`, `wrong`, `none` or `unscored`, computed with the task's filter."""
-    outcomes = HumanEvalScorer().outcomes([[text] for text in texts], docs)
+    """For each text `right`, `wrong`, `none` or `unscored`, computed with the task's filter.
+
+    Texts that give the same program of a document are run once.
+    """
+    keys = [
+        (assemble(text, doc["prompt"], doc["entry_point"]), doc["test"])
+        for text, doc in zip(texts, docs, strict=True)
+    ]
+    first = {key: (text, doc) for key, text, doc in zip(keys, texts, docs, strict=True)}
+    outcomes = HumanEvalScorer().outcomes(
+        [[text] for text, _ in first.values()], [d for _, d in first.values()]
+    )
     names = {True: "right", False: "wrong", None: "unscored"}
-    return [names[outcome.verdict.passed] if outcome.program else "none" for [outcome] in outcomes]
+    verdict_of = {
+        key: names[outcome.verdict.passed] if outcome.program else "none"
+        for key, [outcome] in zip(first, outcomes, strict=True)
+    }
+    return [verdict_of[key] for key in keys]
 
 
 @pytest.mark.usefixtures("sandbox")

@@ -24,6 +24,7 @@ from s2t_eval.evaluation.grading import (
     Answer,
     Grader,
     Scorer,
+    shared_grader,
 )
 from s2t_eval.evaluation.grading.estimators import majority_at_k, pass_at_k, reported_ks
 from s2t_eval.evaluation.grading.extraction.spans import box_contents
@@ -201,7 +202,8 @@ def test_one_response() -> None:
     assert cut == {"exact_match": 0.0, "extracted": 0.0, "ungraded": 0.0, "truncated": 1.0}
 
 
-def test_ungraded_answer_is_reported() -> None:
+def test_ungraded_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_grader(), "seconds", 1.0)
     scorer = Scorer(EXPRESSION, lambda doc: str(doc["answer"]))
     metrics = score(r"\boxed{9^{9^{9^{9}}}}", scorer=scorer, answer="2")
     assert metrics == {"exact_match": 0.0, "extracted": 1.0, "ungraded": 1.0}

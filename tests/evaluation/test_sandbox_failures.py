@@ -266,7 +266,7 @@ sources = [
     'import time\\ndef f(): time.sleep(60)',
     'import signal\\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\\ndef f():\\n  while True: pass',
 ]
-programs = [Program(source, 'assert f() == 1') for source in sources * 3]
+programs = [Program(source, 'assert f() == 1') for source in sources[:5] * 3 + sources[5:]]
 verdicts = run_programs(programs, Limits(wall_seconds=3, cpu_seconds=10))
 print(sum(verdict.passed for verdict in verdicts), len(verdicts))
 '''])
@@ -279,7 +279,7 @@ print(sum(child.status() == psutil.STATUS_ZOMBIE for child in left), len(left))
 
 def test_no_zombies_if_process_1_does_not_reap() -> None:
     """In a plain container 60 programs used to leave 63 zombies; the parent here adopts but never reaps."""
-    assert run_apart(ZOMBIES).split() == ["3", "21", "0", "0"]
+    assert run_apart(ZOMBIES).split() == ["3", "17", "0", "0"]
 
 
 def test_start_without_memory_is_retried(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,9 @@ def half_trained(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def folder(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(labels: Path, half_trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder trained for seconds: some tokens take part in a second pass, with poor results."""
-    out = tmp_path_factory.mktemp("stage_2") / "tah"
-    command("tah", "train", "--pretrained", STUDENT, "--labels", labels, "--stage", 1, "--out", out,
-            "--easy_fraction", 0.1, "--rank", 4, "--lr", 5e-3, *SHORT)  # fmt: skip
+    out = Path(shutil.copytree(half_trained, tmp_path_factory.mktemp("stage_2") / "tah"))
     command("tah", "train", "--pretrained", STUDENT, "--labels", labels, "--stage", 2, "--out", out,
             "--width", 16, "--blocks", 1, "--lr", 5e-3, "--decoding_threshold", 0.5, *SHORT)  # fmt: skip
     return out

@@ -1,4 +1,4 @@
-"""The page in a real browser: tables sort, figures are drawn, the viewer shows what stood to choice."""
+"""The page in a real browser: tables sort, figures are drawn, the viewer shows the candidates of a step."""
 
 from __future__ import annotations
 

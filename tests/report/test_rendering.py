@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -148,15 +146,6 @@ def test_a_table_of_hostile_texts() -> None:
     assert len(lines) == 3 + len(HOSTILE)
     assert {len(cells(line)) for line in lines} == {2}
     assert "<script" not in table.markdown() and "<script" not in table.html()
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
-def test_latex_compiles(tmp_path: Path) -> None:
-    files = [str(path) for name in HOSTILE[:1] for path in named(HOSTILE[11], tmp_path)]
-    main(["report", *files, "--format", "latex", "--out", str(tmp_path / "out")])
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
-    done = subprocess.run(command, cwd=tmp_path / "out", capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_code_keeps_its_backticks() -> None:

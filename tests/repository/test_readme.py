@@ -90,6 +90,7 @@ def test_the_python_example_prints_what_it_says(tmp_path: Path) -> None:
     assert printed.splitlines()[-2:] == expected
 
 
+@pytest.mark.slow
 def test_calibrate_evaluate_compare_and_report(tmp_path: Path) -> None:
     calibrate, *evaluations = block_with("s2t-eval calibrate")
     run_command(calibrate, tmp_path)

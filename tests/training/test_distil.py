@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -25,7 +27,7 @@ from s2t_eval.model_wrappers.distil import Distil
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.training.distil import distillation, texts
 from s2t_eval.training.labels import LabelSet, Manifest, write_labels
-from s2t_eval.training.loop import Loop, TrainingError
+from s2t_eval.training.loop import TrainingError
 from tests.harness_helpers import (
     BIN,
     STUDENT,
@@ -45,6 +47,12 @@ from tests.harness_helpers import (
 from tests.harness_helpers import texts as written
 
 PROBLEMS = 64
+
+
+class InterruptionError(Exception):
+    """Interrupts a run."""
+
+
 LOOP = ("--epochs", "1", "--batch-size", "8", "--accumulate", "1", "--lr", "2e-3")
 
 
@@ -113,6 +121,23 @@ def adapter(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+class Plain(NamedTuple):
+    """A training on the few problems that several tests read."""
+
+    out: Path
+    info: DistilInfo
+    printed: list[str]
+
+
+@pytest.fixture(scope="module")
+def plain(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Plain:
+    """Nothing but defaults, and a quarter of the problems held out."""
+    out, printed = tmp_path_factory.mktemp("plain") / "out", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        info = distil(few, out, "--held-out", "0.25")
+    return Plain(out, info, printed.getvalue().splitlines())
+
+
 def generation_requests(count: int = 8) -> list[Any]:
     return [generation(prompt, i, max_gen_toks=32) for i, prompt in enumerate(prompts(count))]
 
@@ -160,29 +185,36 @@ def test_other_methods_lower_their_own_loss(method: str, labels: Path, tmp_path:
     assert info.training["after"]["loss"] < info.training["before"]["loss"]
 
 
-def test_the_command_prints_the_held_out_metrics(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    info = distil(few, tmp_path / "out")
-    lines = capsys.readouterr().out.splitlines()
-    assert re.search(r"out: adapter, kd, 11 problems, 2 steps, the best at step \d", lines[-2])
+def test_the_command_prints_the_held_out_metrics(plain: Plain) -> None:
+    out, info, lines = plain
+    assert re.search(r"out: adapter, kd, 9 problems, 2 steps, the best at step \d", lines[-2])
     after = info.training["after"]
     assert f"-> {after['forward_kl']:.4f} nats" in lines[-1]
-    assert f"(n = {after['steps_measured']:.0f} steps of 1 problems)" in lines[-1]
-    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"(n = {after['steps_measured']:.0f} steps of 3 problems)" in lines[-1]
+    card = (out / "README.md").read_text()
     assert f"{after['forward_kl']:.4f}" in card
     assert "pretrained=noisy,peft=THIS" in card
 
 
 def test_limit_leaves_problems_out_of_training_alone(few: Path, tmp_path: Path) -> None:
-    info = distil(few, tmp_path / "out", "--limit", "4", "--held-out", "0.5")
-    assert (info.training["problems"], info.training["held_out_problems"]) == (4, 6)
+    sides: list[int] = []
+
+    def note(*arguments: Any) -> None:
+        sides.extend(len(side) for side in arguments[4:6])
+        raise InterruptionError
+
+    with patch.object(distillation, "_fit", note), pytest.raises(InterruptionError):
+        distil(few, tmp_path / "out", "--limit", "4", "--held-out", "0.5")
+    assert sides == [4, 6]
 
 
 # ---------------------------------------------------------------- seqkd: the teacher's texts
 
 
-def test_seqkd_learns_the_teachers_own_greedy_texts(few: Path, tmp_path: Path) -> None:
+def test_seqkd_learns_the_teachers_own_greedy_texts(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While they are generated, tokens are counted: a bar of finished texts stands at 0 % for long."""
     calls: list[Any] = []
 
     def note(items: Any, outputs: Any = None) -> Any:
@@ -191,6 +223,11 @@ def test_seqkd_learns_the_teachers_own_greedy_texts(few: Path, tmp_path: Path) -
 
     with patch.object(distillation, "make_items", note):
         info = distil(few, tmp_path / "out", "--method", "seqkd", "--epochs", "2", "--held-out", "0.25")
+    states = re.findall(
+        r"Teacher's texts: .*? (\d+)/12 .*?([\d,]+) tokens \(.*?/s\), (\d+) rows", capsys.readouterr().err
+    )
+    assert ("0", "0", "12") in states, "all rows are shown before the first token"
+    assert states[-1][0] == "12" and int(states[-1][1].replace(",", "")) > 12
     outputs = next(argument for argument in calls if argument is not None)
     assert len(outputs) == 12
     for row in LabelSet.load(few).trajectories[:5]:
@@ -230,31 +267,21 @@ def test_seqkd_resumes_with_the_texts_of_a_whole_run(few: Path, tmp_path: Path) 
     seen_at: dict[Path, int] = {}
     texts: dict[str, dict[str, str]] = {}
 
-    def note(*arguments: Any) -> Any:
+    def note(*arguments: Any) -> None:
         seen_at.update({path: path.stat().st_mtime_ns for path in group if path.exists()})
         for name in ("out", "whole"):
             paths = (tmp_path / f"{name}.training" / "teacher_texts").glob("0*.json")
             texts.setdefault(name, {path.name: path.read_text() for path in paths})
-        return Loop(*arguments)
+        raise InterruptionError
 
     with patch.object(distillation, "Loop", {distillation.Item: note}):
-        distil(few, tmp_path / "out", *options)
+        with pytest.raises(InterruptionError):
+            distil(few, tmp_path / "out", *options)
         assert seen_at == written_at
         texts.pop("whole")
-        distil(few, tmp_path / "whole", *options)
+        with pytest.raises(InterruptionError):
+            distil(few, tmp_path / "whole", *options)
     assert len(texts["whole"]) == 12 and texts["out"] == texts["whole"]
-
-
-def test_seqkd_shows_tokens_while_the_teacher_generates(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The bar counted finished texts only, and stood at 0 % until the first had ended."""
-    distil(few, tmp_path / "out", "--method", "seqkd", "--held-out", "0.25")
-    states = re.findall(
-        r"Teacher's texts: .*? (\d+)/12 .*?([\d,]+) tokens \(.*?/s\), (\d+) rows", capsys.readouterr().err
-    )
-    assert ("0", "0", "12") in states, "all rows are shown before the first token"
-    assert states[-1][0] == "12" and int(states[-1][1].replace(",", "")) > 12
 
 
 def test_texts_of_another_run_are_refused(
@@ -272,11 +299,13 @@ def test_texts_of_another_run_are_refused(
 # ---------------------------------------------------------------- resume
 
 
-class InterruptionError(Exception):
-    """Interrupts a run."""
-
-
-@pytest.mark.parametrize("extra", [("--dropout", "0.2"), ("--full",)], ids=["adapter", "full"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param(("--dropout", "0.2"), id="adapter"),
+        pytest.param(("--full",), marks=pytest.mark.slow, id="full"),
+    ],
+)
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     extra: tuple[str, ...], few: Path, tmp_path: Path
 ) -> None:
@@ -323,11 +352,9 @@ def test_checkpoints_of_other_settings_are_refused(
     assert "another run (its student_dtype, teacher_dtype differ)" in capsys.readouterr().err
 
 
-def test_bfloat16_learns_about_the_same(few: Path, tmp_path: Path) -> None:
-    whole, half = (
-        distil(few, tmp_path / precision, "--held-out", "0.25", "--precision", precision).training
-        for precision in ("no", "bf16")
-    )
+def test_bfloat16_learns_about_the_same(plain: Plain, few: Path, tmp_path: Path) -> None:
+    whole = plain.info.training
+    half = distil(few, tmp_path / "half", "--held-out", "0.25", "--precision", "bf16").training
     assert half["history"] != whole["history"]
     assert half["after"]["loss"] == pytest.approx(whole["after"]["loss"], rel=0.05)
     assert half["after"]["loss"] < half["before"]["loss"]
@@ -504,22 +531,6 @@ def test_adapter_with_changed_weights_is_refused(adapter: Path, noisy: Path, tmp
     save_file({name: value * 2 for name, value in weights.items()}, changed / "adapter_model.safetensors")
     with pytest.raises(DistilledError, match=r"its weights are not those that its distil.json describes"):
         Distil(str(noisy), peft=str(changed))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "cannot be read"),
-        ('{"kind": "adapter"}', "cannot be read"),
-        (None, "its distil.json has format 7, expected 1"),
-    ],
-)
-def test_damaged_description(content: str | None, message: str, adapter: Path, tmp_path: Path) -> None:
-    damaged = shutil.copytree(adapter, tmp_path / "damaged")
-    path = damaged / "distil.json"
-    path.write_text(content or json.dumps({**json.loads(path.read_text()), "format": 7}))
-    with pytest.raises(DistilledError, match=message):
-        Distil(STUDENT, peft=str(damaged))
 
 
 def test_adapter_and_checkpoint_taken_for_each_other(adapter: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -24,8 +26,9 @@ from s2t_eval.training.labels import LabelSet, Manifest, write_labels
 from s2t_eval.training.rlkd import train as training
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmStructurer
-from s2t_eval.training.rlkd.problems import Problem, Text
+from s2t_eval.training.rlkd.problems import Text
 from s2t_eval.training.rlkd.structure import RuleStructurer, Step
+from s2t_eval.training.rlkd.train import TrainingData
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, only_built_in_task, ours, tiny_folder, tokenizer
 from tests.learning import labels as shared_labels
 
@@ -60,6 +63,49 @@ def rlkd(labels: Path, out: Path, *arguments: str, student: str = STUDENT) -> Di
     return read_distilled("peft", str(out))
 
 
+class PreparedError(Exception):
+    """Ends a run where training would begin."""
+
+
+def prepared(labels: Path, out: Path, *arguments: str) -> TrainingData:
+    """What the command would train on."""
+    read: list[TrainingData] = []
+
+    def note(student: Any, tokenizer: Any, data: TrainingData, *others: Any) -> None:
+        read.append(data)
+        raise PreparedError
+
+    with patch.object(pipeline, "train_rlkd", note), pytest.raises(PreparedError):
+        rlkd(labels, out, *arguments)
+    return read[0]
+
+
+class Run(NamedTuple):
+    """A run that several tests read."""
+
+    out: Path
+    info: DistilInfo
+    sampled: list[Text]
+    printed: list[str]
+
+
+@pytest.fixture(scope="module")
+def whole_run(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All problems, with two updates for each batch of samples."""
+    sampled: list[Text] = []
+    sample = training.Sampler.groups
+
+    def note(self: Any, *arguments: Any) -> Any:
+        groups = sample(self, *arguments)
+        sampled.extend(text for group in groups for text in group)
+        return groups
+
+    out, printed = tmp_path_factory.mktemp("rlkd_run") / "out", io.StringIO()
+    with patch.object(training.Sampler, "groups", note), contextlib.redirect_stdout(printed):
+        info = rlkd(labels, out, "--updates", "2")
+    return Run(out, info, sampled, printed.getvalue().splitlines())
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = load_file(folder / "adapter_model.safetensors")
     return tensors
@@ -92,11 +138,8 @@ def test_samples_of_a_few_problems_get_better_rewards(labels: Path, tmp_path: Pa
     assert sum(rewards[-5:]) > 1.15 * sum(rewards[:5])
 
 
-def test_a_run_ends_with_an_adapter_for_the_backend_distil(
-    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    info = rlkd(labels, out, "--epochs", "2")
+def test_a_run_ends_with_an_adapter_for_the_backend_distil(whole_run: Run) -> None:
+    out, info, _, lines = whole_run
     assert (info.kind, info.method, info.base_name, info.teacher_name) == (
         "adapter",
         "rlkd",
@@ -108,7 +151,6 @@ def test_a_run_ends_with_an_adapter_for_the_backend_distil(
     assert record["steps"] == 2 * -(-record["problems"] // 4)
     assert record["before"]["step"] == 0 and record["before"]["texts"] == record["held_out_problems"]
     assert not out.with_name("out.training").exists()
-    lines = capsys.readouterr().out.splitlines()
     assert re.search(rf"out: {record['problems']} problems.*, {record['steps']} steps, the best", lines[-3])
     assert f"(n = {record['held_out_problems']} problems)" in lines[-2]
     assert lines[-1].startswith(f"cost: {2 * 4 * record['problems']} text visits, ")
@@ -118,17 +160,8 @@ def test_a_run_ends_with_an_adapter_for_the_backend_distil(
     assert entry["distilled"]["method"] == "rlkd"
 
 
-def test_costs_are_those_of_the_whole_run(labels: Path, tmp_path: Path) -> None:
-    sampled: list[Text] = []
-    sample = training.Sampler.groups
-
-    def note(self: Any, *arguments: Any) -> Any:
-        groups = sample(self, *arguments)
-        sampled.extend(text for group in groups for text in group)
-        return groups
-
-    with patch.object(training.Sampler, "groups", note):
-        info = rlkd(labels, tmp_path / "out", "--updates", "2")
+def test_costs_are_those_of_the_whole_run(whole_run: Run) -> None:
+    _, info, sampled, _ = whole_run
     cost, history = info.training["cost"], info.training["history"]
     assert cost["generated_tokens"] == sum(len(text.output_ids) for text in sampled) > 0
     assert cost["text_visits"] == 2 * len(sampled)
@@ -140,15 +173,14 @@ def test_costs_are_those_of_the_whole_run(labels: Path, tmp_path: Path) -> None:
     assert 0 < sum(parts) < cost["seconds"]
 
 
-def test_metrics_are_those_of_the_saved_adapter_in_the_harness(labels: Path, tmp_path: Path) -> None:
+def test_metrics_are_those_of_the_saved_adapter_in_the_harness(labels: Path, whole_run: Run) -> None:
     """The share of right answers is what lm_eval computes on the same problems with the saved folder."""
-    info = rlkd(labels, tmp_path / "out")
     problems = task_problems("s2t_arith")
     _, held_out = LabelSet.load(labels).split(0.25)
     from s2t_eval.model_wrappers.distil import Distil
     from tests.harness_helpers import generation
 
-    lm = Distil(STUDENT, peft=str(tmp_path / "out"), device="cpu", batch_size=3)
+    lm = Distil(STUDENT, peft=str(whole_run.out), device="cpu", batch_size=3)
     docs = [problems.docs[int(row.problem_id.rpartition("/")[2])] for row in held_out]
     stops = ["\n\n", "Question:"]
     requests = [
@@ -158,7 +190,7 @@ def test_metrics_are_those_of_the_saved_adapter_in_the_harness(labels: Path, tmp
         str(doc["answer"]) == (re.findall(r"The answer is (-?[0-9]+)", text) or ["none"])[-1]
         for doc, text in zip(docs, lm.generate_until(requests), strict=True)
     ]
-    after = info.training["after"]
+    after = whole_run.info.training["after"]
     if after["texts"] == len(docs):  # no held-out problem was left out
         assert after["correct"] == pytest.approx(sum(right) / len(right))
     assert after["correct"] * after["texts"] <= sum(right) + 1e-6
@@ -192,6 +224,7 @@ def test_what_the_prompted_teacher_costs_is_recorded(
 
         def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[Step] | None]:
             """Steps by the rule."""
+            self.max_new_tokens = 16
             super().structure(questions, texts)
             judge.append(JudgeCost(self.cost.generated, self.cost.read))
             return RuleStructurer().structure(questions, texts)
@@ -208,19 +241,12 @@ def test_what_the_prompted_teacher_costs_is_recorded(
 
 
 def test_references_are_the_problems_own_solutions_without_a_teacher(labels: Path, tmp_path: Path) -> None:
-    seen: list[Problem] = []
-    train = training.train_rlkd
-
-    def note(student: Any, tokenizer: Any, data: Any, *arguments: Any) -> Any:
-        seen.extend([*data.train, *data.held_out])
-        return train(student, tokenizer, data, *arguments)
-
-    with patch.object(pipeline, "train_rlkd", note):
-        info = rlkd(labels, tmp_path / "out", "--no-teacher")
-    assert (info.teacher, info.teacher_name) == ("", "the problems' own solutions")
-    assert len(seen) == 16
+    data = prepared(labels, tmp_path / "out", "--no-teacher")
+    assert (data.teacher, data.teacher_name) == ("", "the problems' own solutions")
+    problems = [*data.train, *data.held_out]
+    assert len(problems) == 16
     assert all(
-        p.reference == p.document["solution"] and len(p.steps) == p.document["num_steps"] for p in seen
+        p.reference == p.document["solution"] and len(p.steps) == p.document["num_steps"] for p in problems
     )
 
 
@@ -234,18 +260,18 @@ def test_teachers_texts_are_references_only_where_they_are_right(labels: Path, t
         sizes.append(sum(tensor.numel() for tensor in teacher.model.parameters()))
         return references(*arguments)
 
-    every = rlkd(labels, tmp_path / "every", "--unverified").training
+    every = prepared(labels, tmp_path / "every", "--unverified")
     with patch.object(pipeline, "_prepared_sides", note):
-        right = rlkd(labels, tmp_path / "right").training
+        right = prepared(labels, tmp_path / "right")
     assert sizes == [0]
-    texts = [every["problems"] + every["held_out_problems"], right["problems"] + right["held_out_problems"]]
-    assert texts[0] - texts[1] == right["left_out"]["with a wrong reference"]
-    assert every["left_out"]["with a wrong reference"] == 0
+    texts = [len(data.train) + len(data.held_out) for data in (every, right)]
+    assert texts[0] - texts[1] == right.left_out["with a wrong reference"]
+    assert every.left_out["with a wrong reference"] == 0
 
 
 def test_limits_leave_problems_out_of_each_side(labels: Path, tmp_path: Path) -> None:
-    record = rlkd(labels, tmp_path / "out", "--limit", "5", "--max-held-out", "2", "--no-teacher").training
-    assert (record["problems"], record["held_out_problems"]) == (5, 2)
+    data = prepared(labels, tmp_path / "out", "--limit", "5", "--max-held-out", "2", "--no-teacher")
+    assert (len(data.train), len(data.held_out)) == (5, 2)
 
 
 # ---------------------------------------------------------------- resume
@@ -257,7 +283,8 @@ class InterruptionError(Exception):
 
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(labels: Path, tmp_path: Path) -> None:
     # At this rate no greedy text changes, and of equal evaluations the last is kept.
-    arguments = ("--limit", "8", "--max-held-out", "2", "--epochs", "2", "--updates", "2", "--lr", "1e-5")
+    size = ("--limit", "4", "--batch-size", "2", "--max-held-out", "1", "--epochs", "2", "--updates", "2")
+    arguments = (*size, "--lr", "1e-5")
     whole = rlkd(labels, tmp_path / "whole", *arguments).training
     prepare, calls = training.RlkdTraining.prepare, 0
 

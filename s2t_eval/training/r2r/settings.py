@@ -73,11 +73,6 @@ class LabelSettings:
         )
         require_unused(self, UNUSED[self.rule], f"rule={self.rule}", R2RError)
 
-    @property
-    def needs_sentences(self) -> bool:
-        """Whether the student's tokens are continued to the end of the sentence."""
-        return self.rule in ("reconverge", "judge")
-
 
 @dataclass(frozen=True)
 class RouterTrainSettings:
