@@ -121,7 +121,10 @@ def test_what_will_run_again_is_part_of_the_time_that_is_left(out: Path) -> None
     run(out, trial, 1, lambda note: None)
     [one, _] = finished_stages([replace(s, work=Work(fixed=990.0)) for s in trial], State(out))
     assert one.work == Work(fixed=0.0)
-    whole = [replace(s, part="whole", work=Work(fixed=990.0)) for s in trial]
+    # However fast the first one is, the other has 100,000 times its work.
+    whole = [
+        replace(s, part="whole", work=Work(fixed=work)) for s, work in zip(trial, (1.0, 1e5), strict=True)
+    ]
     notes: list[str] = []
     run(out, whole, 1, notes.append)
     left = [note.rpartition("; ")[2] for note in notes if "done in" in note]

@@ -124,6 +124,7 @@ def test_a_question_is_never_on_both_sides(label_set: LabelSet) -> None:
 # ---------------------------------------------------------------- resuming
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_numbers_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
