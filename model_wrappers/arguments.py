@@ -256,8 +256,7 @@ class SelectionArguments(CommonArguments):
         self._check_conflicts(trigger)
         if trigger in ("always", "never"):
             return
-        has_own = self.router is not None and self.threshold is None and self.tau is None
-        if (self.threshold is None) == (self.tau is None) and not has_own:
+        if (self.threshold is None) == (self.tau is None) and not self._has_routers_threshold:
             raise ValueError(
                 f"trigger={trigger} needs either threshold=NUMBER or tau=RATE with "
                 f"calibration=FILE; got threshold={self.threshold} and tau={self.tau}"
@@ -268,6 +267,11 @@ class SelectionArguments(CommonArguments):
                 f"tau={self.tau} needs calibration=FILE: the threshold that fires at this rate "
                 "is measured on training problems, with `s2t-eval calibrate`"
             )
+
+    @property
+    def _has_routers_threshold(self) -> bool:
+        """Whether neither a rate nor a number is named, so that the threshold of R2R's router holds."""
+        return self.router is not None and self.threshold is None and self.tau is None
 
     def _decider(self, trigger: str) -> str:
         """The trigger that decides: at the rate 1 every step fires, whatever the trigger."""
@@ -302,8 +306,7 @@ class SelectionArguments(CommonArguments):
                 f"calibration={self.calibration}: it is not used with threshold={self.threshold}; give "
                 "tau=RATE instead of the threshold, or leave the calibration out"
             )
-        has_own = self.router is not None and self.threshold is None and self.tau is None
-        if self.calibration is not None and has_own:
+        if self.calibration is not None and self._has_routers_threshold:
             raise ValueError(
                 f"calibration={self.calibration}: without tau the router's own threshold holds; give "
                 "tau=RATE, or leave the calibration out"

@@ -160,8 +160,9 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
         settings = entry.run.settings
         rule = (settings.trigger, settings.tau, settings.threshold)
         for other in entry.beside(entries):
-            theirs = other.run.settings
-            if other.run.method.key != "s2t" or (theirs.trigger, theirs.tau, theirs.threshold) != rule:
+            selection = other.run.settings
+            selection_rule = (selection.trigger, selection.tau, selection.threshold)
+            if other.run.method.key != "s2t" or selection_rule != rule:
                 continue
             try:
                 pair = compare_pair(other.run, entry.run)

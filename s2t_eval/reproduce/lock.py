@@ -46,9 +46,9 @@ def _made_with(stages: Sequence[Stage], state: State) -> dict[str, Any]:
     """What the steps were made with: one value where they agree, else a list of all values."""
     records = [state.read(stage.name) for stage in stages]
     known = [record.made_with for record in records if record is not None and record.made_with]
-    parts = {}
-    for name in environment():
-        values = [one[name] for one in known or [environment()] if name in one]
+    parts, present = {}, environment()
+    for name in present:
+        values = [one[name] for one in known or [present] if name in one]
         different = [value for i, value in enumerate(values) if value not in values[:i]]
         parts[name] = different[0] if len(different) == 1 else different
     return parts

@@ -56,7 +56,7 @@ def with_settings(*settings: type, without: tuple[str, ...] = ()) -> Callable[[t
         def check(self: Part) -> None:
             own_check(self)
             for source in settings:
-                source(**given(self, {item.name for item in fields(source)}))
+                source(**_named_settings(self, {item.name for item in fields(source)}))
 
         return make_dataclass(
             part.__name__,
@@ -79,8 +79,8 @@ def _optional(hint: Any) -> tuple[Any, Any]:
     return hint | None, field(default=None)
 
 
-def given(part: object, names: Container[str]) -> dict[str, Any]:
-    """The settings among these names that a recipe gives."""
+def _named_settings(part: object, names: Container[str]) -> dict[str, Any]:
+    """The settings among these names that a recipe names."""
     values = {item.name: getattr(part, item.name) for item in fields(part)}  # type: ignore[arg-type]
     return {
         name: value

@@ -19,8 +19,8 @@ def test_a_file_with_a_library_s_name_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "dataclasses.py").write_text("raise SystemExit('of the working folder')")
     plain = subprocess.run(HELP, cwd=tmp_path, capture_output=True, text=True)
     assert "of the working folder" in plain.stderr
-    ours = subprocess.run(HELP, cwd=tmp_path, capture_output=True, text=True, env=module_environment())
-    assert ours.returncode == 0 and ours.stdout.strip()
+    protected = subprocess.run(HELP, cwd=tmp_path, capture_output=True, text=True, env=module_environment())
+    assert protected.returncode == 0 and protected.stdout.strip()
 
 
 def test_the_users_own_path_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+from s2t_eval.artifacts.child_process import module_environment
 from s2t_eval.evaluation.grading.equivalence.normalisation import is_too_long
 from s2t_eval.evaluation.sandbox.pipes import DeadlineError, LinePipes, LineTooLongError, PipeClosedError
 
@@ -114,8 +115,7 @@ class Grader:
         return self._lines
 
     def _start(self) -> LinePipes:
-        path = os.pathsep.join(filter(None, sys.path))
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+        environment = {**module_environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,

@@ -145,12 +145,13 @@ class DepthFirst:
     def add(self, children: Sequence[Node]) -> int:
         """Put the continuations on the stack, the best last; the first of equal ones comes first."""
         self.stack.pop()
-        kept = [node for node in children if node.value >= self.min_value and self._may_continue(node)]
+        kept = [node for node in children if node.value >= self.min_value and self._is_for_stack(node)]
         self.abandoned += [node for node in children if node not in kept]
         self.stack += sorted(kept, key=lambda node: -node.value)[::-1]
         return len(kept) + sum(node.finish is Finish.LENGTH for node in children)
 
-    def _may_continue(self, node: Node) -> bool:
+    def _is_for_stack(self, node: Node) -> bool:
+        """Whether it is complete or can be continued."""
         return node.is_complete or (node.finish is None and node.depth < self.depth)
 
     @property
