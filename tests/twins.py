@@ -69,7 +69,7 @@ def prompts(count: int = 7, longest: int = 60, seed: int = 1) -> list[tuple[int,
 
 def requests(count: int = 7, **options: object) -> list[Request]:
     """Requests with different length limits, so that sequences end at different steps."""
-    return [Request(p, 12 + 5 * (i % 4), **options) for i, p in enumerate(prompts(count))]  # type: ignore[arg-type]
+    return [Request(p, 8 + 4 * (i % 4), **options) for i, p in enumerate(prompts(count))]  # type: ignore[arg-type]
 
 
 def decode(

@@ -65,6 +65,7 @@ get_model("s2t").create_from_arg_string({WRONG!r})
 """
 
 
+@pytest.mark.slow  # a fresh process that imports the harness's models
 def test_a_program_of_the_user_s_keeps_its_tracebacks(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PROGRAM)
     done = run_command(sys.executable, "mine.py", folder=tmp_path)

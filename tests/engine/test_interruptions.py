@@ -142,8 +142,14 @@ def undisturbed_texts(name: str) -> list[list[int]]:
     return texts(METHODS[name]()[0], requests(4))
 
 
-@pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.slow), 5])
-@pytest.mark.parametrize(("name", "place"), PLACES)
+@pytest.mark.parametrize(
+    ("name", "place", "number"),
+    [
+        pytest.param(name, place, number, marks=[] if number == quick else [pytest.mark.slow])
+        for (name, place), quick in zip(PLACES, itertools.cycle((1, 5)))
+        for number in (1, 2, 5)
+    ],
+)
 def test_a_run_after_ctrl_c_is_like_the_first(name: str, place: int, number: int) -> None:
     asked = requests(4)
     decoder, runners = METHODS[name]()

@@ -82,7 +82,12 @@ def slow_pick(
 
 @pytest.mark.parametrize(
     ("trigger", "form"),
-    [(MarginTrigger(), 0), (ALWAYS, 0), (MarginTrigger(), 1), (ALWAYS, 2)],
+    [
+        (MarginTrigger(), 0),
+        pytest.param(ALWAYS, 0, marks=pytest.mark.slow),
+        (MarginTrigger(), 1),
+        (ALWAYS, 2),
+    ],
     ids=["margin-lookahead", "always-lookahead", "margin-residual", "always-direct"],
 )
 def test_pps_is_its_slow_twin(student: PreTrainedModel, trigger: MarginTrigger, form: int) -> None:

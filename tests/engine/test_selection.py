@@ -93,7 +93,9 @@ def test_text_after_a_commit_has_forgotten_the_losers(student: PreTrainedModel) 
         torch.testing.assert_close(hidden[row], expected, atol=2e-4, rtol=2e-4)
 
 
-@pytest.mark.parametrize("trigger", [EntropyTrigger(), MarginTrigger(), ALWAYS])
+@pytest.mark.parametrize(
+    "trigger", [pytest.param(EntropyTrigger(), marks=pytest.mark.slow), MarginTrigger(), ALWAYS]
+)
 def test_readout_selection_is_its_slow_twin(student: PreTrainedModel, trigger: Trigger) -> None:
     threshold = 0.0 if trigger is ALWAYS else median_divergence(student, trigger)
     scorer = readout(student)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from pathlib import Path
 
 import pytest
@@ -51,15 +52,25 @@ def pps(
     return [results[i] for i in range(len(pending))]
 
 
-@pytest.mark.parametrize("form", ["lookahead", "residual", "direct"])
+LAYERS_AND_TRIGGERS = {"1-margin": (1, MarginTrigger()), "2-always": (2, ALWAYS)}
+QUICK = [
+    ("qwen2", "1-margin", "lookahead"),
+    ("llama", "2-always", "residual"),
+    ("qwen2", "2-always", "direct"),
+]
+"""Each family, form, trigger and number of layers once; `make slow` runs the others."""
+
+
 @pytest.mark.parametrize(
-    ("last_layers", "trigger"), [(1, MarginTrigger()), (2, ALWAYS)], ids=["1-margin", "2-always"]
+    ("family", "adapted", "form"),
+    [
+        pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow])
+        for case in itertools.product(KNOWN, LAYERS_AND_TRIGGERS, ["lookahead", "residual", "direct"])
+    ],
 )
-@pytest.mark.parametrize("family", ["qwen2", pytest.param("llama", marks=pytest.mark.slow)])
-def test_it_picks_what_its_slow_twin_picks(
-    family: str, last_layers: int, trigger: MarginTrigger, form: str
-) -> None:
+def test_it_picks_what_its_slow_twin_picks(family: str, adapted: str, form: str) -> None:
     """Rows are refilled, and every candidate of the twin is a text of its own through all layers."""
+    last_layers, trigger = LAYERS_AND_TRIGGERS[adapted]
     student = tiny_model(family, seed=0)
     peft = adapted_last(student, last_layers)
     scores = {"lookahead": LookaheadScore, "residual": ResidualScore}

@@ -302,7 +302,7 @@ def test_a_stop_string_in_a_discarded_thought_is_found_again(
     """What a draft says of open thoughts is forgotten with it: the stop rule looked past the next stop."""
     policy = presets.s2t(KlTrigger(), threshold(*pair, KlTrigger(), 0.5))
     texts = outputs(decode(pair[0], policy, requests(), pair[1]))
-    closing = [text[9] for text in texts]
+    closing = [text[7] for text in texts]
     asked = [replace(request, stop_strings=("<",), in_thought=True) for request in requests()]
 
     def answer_of(ids: Sequence[int], in_thought: bool) -> str | None:

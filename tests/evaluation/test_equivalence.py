@@ -77,7 +77,7 @@ def test_gold_answers_equal_themselves_in_many_notations(folder: str) -> None:
             assert is_equivalent(gold, variant), (gold, variant)
 
 
-@pytest.mark.parametrize("reach", [3, pytest.param(11, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("reach", [1, pytest.param(11, marks=pytest.mark.slow)])
 def test_different_gold_answers_are_different(reach: int) -> None:
     """Every gold answer is compared with its successors, which detects too lenient comparisons."""
     lines = (shared_data() / "HuggingFaceH4/MATH-500" / "test.jsonl").read_text().splitlines()
