@@ -202,7 +202,7 @@ class SelectionArguments(CommonArguments):
         threshold: of the trigger: a step fires if its divergence is above this. Give this or `tau`.
         tau: wanted rate of fired steps; its threshold comes from `calibration`, and 1 is every step.
         calibration: JSON file of `s2t-eval calibrate`.
-        kl_direction: see `KlTrigger`.
+        kl_direction: of trigger "kl": "student_teacher" is KL(p_S || p_L), "teacher_student" KL(p_L || p_S).
         warmup_tokens: steps at the start of a text that never fire.
         selector: folder of `s2t-eval train`, or a hub repository; contains the router and thresholds.
         other_prompt: allow prompts with other few-shot examples, chat template or system instruction than

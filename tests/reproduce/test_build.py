@@ -80,6 +80,18 @@ def test_settings_of_training_are_options_of_its_commands() -> None:
         assert not missing, (command, missing)
 
 
+def test_selectors_of_the_paper_s_form_have_the_paper_s_loss() -> None:
+    """They had the expected bin and temperature 0.1 of the paper, and the default loss, which is another."""
+    papers = [
+        part
+        for name in shipped()
+        for part in read_recipe(name).recipe.selectors.values()
+        if part.score_as == "expected"
+    ]
+    assert len(papers) >= 4
+    assert {(part.loss, part.form) for part in papers} == {("ce", "lookahead")}
+
+
 def test_seeds_repeat_what_is_trained_or_random_and_nothing_else() -> None:
     recipe = read_recipe("paper").recipe
     names = [run.name for run in evaluations(recipe) if run.task == "s2t_gsm8k"]
