@@ -20,6 +20,7 @@ from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.selector.continuation import has_same_router, seen_texts, warn_of_earlier_choice
 from s2t_eval.training.selector.held_out import split_held_out
 from s2t_eval.training.selector.trajectory_scores import has_same_problems, held_out_trajectories
+from s2t_eval.training.selector.trigger_scan import with_unmeasured_defaults
 from tests.harness_helpers import STUDENT
 from tests.learning import collect_arguments, labels, main, selector, train_arguments
 
@@ -149,6 +150,27 @@ def test_without_routers_and_gains_the_default_needs_no_router(tmp_path: Path) -
     assert (
         info.default("base").trigger == "margin" and info.default("base").trigger in info.thresholds["base"]
     )
+    assert info.proposal_weight == info.training["choosing"]["proposal_weight"]
+
+
+@pytest.mark.parametrize(
+    ("choosing", "proposers", "expected"),
+    [
+        ({"agree@1": 0.9, "proposal_weight": 1.0}, ("base", "tuned"), 1.0),
+        ({"agree@1": 0.9, "proposal_weight": 1.0}, ("tuned",), 0.25),  # completed: base was measured before
+        ({"agree@1": 0.9}, ("base", "tuned"), 0.25),
+    ],
+)
+def test_labels_of_the_top_steps_decode_with_the_weight_that_chose_the_checkpoint(
+    choosing: dict[str, float], proposers: Sequence[str], expected: float
+) -> None:
+    """The checkpoint was kept for its agreement with the best weight, 0.905; the weight 0 was saved, with
+    which texts were decoded and figures reported, 0.46."""
+    trained = read_info(selector("direct"))
+    info = replace(trained, training={**trained.training, "choosing": choosing}, proposal_weight=0.25)
+    chosen = with_unmeasured_defaults(info, dict.fromkeys(proposers, True))
+    assert chosen.proposal_weight == expected
+    assert {chosen.default(proposer).trigger for proposer in proposers} == {"router"}
 
 
 def test_completion_refuses_what_it_would_ignore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
