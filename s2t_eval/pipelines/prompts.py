@@ -27,6 +27,8 @@ TEST_NAMES = ("test", "eval", "validation")
 FILE_SUFFIXES = (".jsonl", ".json")
 SPEC_FIELDS = re.compile(r":(?![^\[]*\])")
 """The colons that separate NAME:CONFIG:SPLIT; the colon of a slice such as train[:100] is not one of them."""
+GENERATION = "generate_until"
+"""lm_eval's output type of a task for which texts are written; others compare log-likelihoods."""
 QUESTION_FIELDS = ("question", "problem", "prompt")
 
 
@@ -129,10 +131,15 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
     Of a task whose name ends in `_dev` they are its development problems: settings are chosen by them.
 
     Raises:
-        TrainingDataError: there is no such task, it has no training split of its own, or it is defined to
-            have no examples and some are asked for.
+        TrainingDataError: there is no such task, it has no training split of its own, no text is written for
+            it, or it is defined to have no examples and some are asked for.
     """
     task, split, every = task_problems(name)
+    if task.OUTPUT_TYPE != GENERATION:
+        raise TrainingDataError(
+            f"--task {name}: expected a task that texts are written for (output_type: {GENERATION}), got "
+            f"output_type: {task.OUTPUT_TYPE}; name another one, or give its problems with --data"
+        )
     docs = [every[i] for i in range(skip, min(skip + limit, len(every)))]
     if not docs:
         raise TrainingDataError(_no_problems(f"--task {name}", skip, len(every)))
@@ -269,7 +276,7 @@ def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip
                 f"{', '.join(row)}"
             )
         context = question_prompt(lm, question, prompting)
-        instances.append(Instance("generate_until", row, (context, options), i, (source, i, 1)))
+        instances.append(Instance(GENERATION, row, (context, options), i, (source, i, 1)))
     requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(rows)))
     return PromptSet(instances, requests, source, split, data_hash(rows), indices)
 

@@ -98,3 +98,16 @@ def test_examples_that_no_evaluation_shows_are_refused(lm: Greedy, monkeypatch: 
     with pytest.raises(TrainingDataError, match=r"^--num_fewshot 2: shown is defined to have no examples"):
         task_prompts(lm, "shown", 2, FEW)
     assert len(texts(task_prompts(lm, "shown", 2, Prompting()))) == 2
+
+
+@pytest.mark.parametrize("output_type", ["multiple_choice", "loglikelihood"])
+def test_a_task_that_compares_log_likelihoods_is_refused(
+    output_type: str, lm: Greedy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`s2t-eval collect --task arc_easy` ended in a traceback: such a task makes several requests a problem,
+    and none of them names how a text ends."""
+    choices = {"doc_to_choice": ["yes", "no"], "doc_to_target": 0, "metric_list": [{"metric": "acc"}]}
+    shown(monkeypatch, output_type=output_type, **choices)
+    message = rf"^--task shown: expected a task .* \(output_type: generate_until\), got .* {output_type}; "
+    with pytest.raises(TrainingDataError, match=message):
+        task_prompts(lm, "shown", 2, Prompting())
