@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from s2t_eval.artifacts.fingerprint import data_hash
-from s2t_eval.methods.tah.checkpoint import TahFolder, TahInfo, load_tah, make_decider, save_tah
+from s2t_eval.methods.tah.checkpoint import TahFolder, TahInfo, load_tah, make_decider, save_decider
 from s2t_eval.methods.tah.settings import DeciderSettings, TahError
 from s2t_eval.training.loop import Loop, LoopSettings
 from s2t_eval.training.student import Student
@@ -86,7 +86,7 @@ def train_decider(
         threshold=settings.decoding_threshold,
         training={**stage_1.info.training, "stage-2": stage_record(result, identity, loop, train, metrics)},
     )
-    save_tah(out, info, peft, network)
+    save_decider(stage_1, info, network)
     shutil.rmtree(work)
     return info
 

@@ -84,7 +84,7 @@ def train_depths(
         labels=asdict(labels.manifest),
         training={"stage-1": record},
     )
-    save_tah(out, info, model.peft, None)
+    save_tah(out, info, model.peft)
     shutil.rmtree(work)
     return info
 
