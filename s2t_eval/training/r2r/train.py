@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.methods.r2r_folder import R2RError, RouterInfo, save_router
 from s2t_eval.selection.divergence_router import DivergenceRouter, RouterSize
@@ -27,7 +28,6 @@ from s2t_eval.training.r2r.figures import (
     choose_threshold,
     recall_and_rate,
     signals_at_rates,
-    without_nan,
 )
 from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
 from s2t_eval.training.r2r.rules import DIVERGENT, UNSCORED

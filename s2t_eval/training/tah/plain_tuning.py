@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import save_adapter
 from s2t_eval.methods.tah.settings import LoopedSettings
@@ -127,6 +128,6 @@ def train_plain(
     with atomic_path(out) as partial_folder:
         partial_folder.mkdir()
         save_adapter(partial_folder, model.peft, student.name)
-        write_text(partial_folder / RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n")
+        write_text(partial_folder / RECORD, json.dumps(without_nan(record), indent=2, sort_keys=True) + "\n")
     shutil.rmtree(work)
     return result
