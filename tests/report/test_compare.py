@@ -101,6 +101,30 @@ def test_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
     assert row.verdict is Verdict.REGRESSION and len(row.lost) == 9
 
 
+@pytest.mark.parametrize("is_listed", [True, False], ids=["null", "not listed"])
+def test_a_metric_without_a_direction_is_better_where_it_is_larger(
+    is_listed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """lm_eval writes null for a metric of a task's own; a fall from 80.3 % to 44.3 % was "better"."""
+    direction = {"exact_match": None} if is_listed else {}
+
+    def undirected(content: dict[str, Any]) -> None:
+        content["higher_is_better"]["s2t_arith"] = direction
+
+    base = edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / "base" / "s2t.json", undirected)
+    new = edited(GREEDY, tmp_path / "new" / "greedy.json", undirected)
+    [row] = compare(read_runs([base]), read_runs([new]))
+    assert row.delta == pytest.approx(row.new_score - row.base_score) and row.delta < -0.3
+    assert row.verdict is Verdict.REGRESSION
+    capsys.readouterr()
+    assert exit_code(base, new) == 1
+    read_runs([tmp_path])
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    # One of each side of the comparison, and one of both files together.
+    assert len(notes) == (3 if is_listed else 0)
+    assert all("higher_is_better of exact_match is null on s2t_arith" in note for note in notes)
+
+
 def test_unscored_documents_are_left_out_and_counted(tmp_path: Path) -> None:
     part = edited(GREEDY, tmp_path / "greedy.json", flip(4, ("1", "-")))
     [row] = compare(read_runs([GREEDY]), read_runs([part]))
