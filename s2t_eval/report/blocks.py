@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from s2t_eval.method_table import METHODS
-from s2t_eval.report.benchmarks import BENCHMARKS, Benchmark, benchmark_of
+from s2t_eval.report.benchmarks import BENCHMARKS, Benchmark, columns_of
 from s2t_eval.report.comparable import require_comparable
 from s2t_eval.report.computed import NO_HASH, model_arguments
 from s2t_eval.report.json_files import part_of
@@ -94,6 +94,7 @@ def arrange(
     """
     names = names or {}
     blocks_of = _blocks(runs, names)
+    columns_by_task = columns_of(run.task for run in runs)
     students: dict[str, dict[str, None]] = {}  # fingerprint of a teacher -> its students
     for run in runs:
         teacher = run.backend_info.get("teacher")
@@ -120,7 +121,7 @@ def arrange(
             Entry(
                 plain(student),
                 plain(label),
-                benchmark_of(run.task),
+                columns_by_task[run.task],
                 run,
                 is_adapted=student in adapted_blocks,
                 is_placed=run.model in names,
