@@ -37,9 +37,7 @@ BENCHMARKS = (
     Benchmark(
         "math500", "MATH500", ("s2t_math500", "hendrycks_math500"), "HuggingFaceH4/MATH-500", is_math=True
     ),
-    Benchmark(
-        "olympiadbench", "OlympiadBench", ("s2t_olympiadbench",), "Hothan/OlympiadBench", is_math=True
-    ),
+    Benchmark("olympiadbench", "OlympiadBench", ("s2t_olympiadbench",), "Hothan/OlympiadBench", is_math=True),
     Benchmark("aime25", "AIME25", ("s2t_aime25", "aime25"), "math-ai/aime25", is_math=True),
     Benchmark(
         "humaneval", "HumanEval", ("s2t_humaneval", "humaneval"), "openai/openai_humaneval", is_code=True
