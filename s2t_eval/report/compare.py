@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from s2t_eval.report.comparable import NoSharedScoreError, NotComparableError, differences, pairing_keys
+from s2t_eval.report.computed import model_arguments
 from s2t_eval.report.costs import evaluated
 from s2t_eval.report.documents import ALTERNATIVE, same_scores
+from s2t_eval.report.json_files import part_of
 from s2t_eval.report.run import Run
 from s2t_eval.statistics import (
     Interval,
@@ -32,6 +34,11 @@ COSTS = (
     "scorer_calls",
     "scorer_tokens",
 )
+TIMED_COSTS = ("forwards_per_token", "teacher_calls", "teacher_tokens")
+"""Those that depend on how fast the machine is, where the lengths of a teacher's chunks do (`is_timed`)."""
+
+VERIFYING = ("s2t", "takeover")
+"""Backends with an argument `verify`."""
 
 
 class Verdict(Enum):
@@ -67,7 +74,8 @@ class Comparison:
     one in the new run alone; `changed` counts documents whose generated text differs; `costs` are those
     known for both runs, and `increased_costs` the names of those that grew by more than `Rules.cost`. The
     costs of a results file are those of all of its tasks: `other_tasks` names them where the two files hold
-    different ones, whose costs are not compared. `num_tasks` is that of a group, whose scores here are
+    different ones, whose costs are not compared. `timed_costs` are those of `costs` that depend on the speed
+    of the machine: they are no reason to fail. `num_tasks` is that of a group, whose scores here are
     means over all documents.
     """
 
@@ -90,6 +98,7 @@ class Comparison:
     changed: int
     costs: dict[str, tuple[float, float]]
     other_tasks: str | None = None
+    timed_costs: list[str] = field(default_factory=list)
     num_tasks: int = 1
     verdict: Verdict = Verdict.SAME
     increased_costs: list[str] = field(default_factory=list)
@@ -188,6 +197,8 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
     base_scores, new_scores = sign * both["score_base"].to_numpy(), sign * both["score_new"].to_numpy()
     base_scores = np.where(same_scores(base_scores, new_scores), new_scores, base_scores)
     p = paired_p(new_scores, base_scores)
+    costs = _costs(base, new) if evaluated(base) == evaluated(new) else {}
+    is_measured = is_timed(base) or is_timed(new)
     changes = (new_scores > base_scores, new_scores < base_scores)
     won, lost = (both.loc[is_changed, "doc_id_base"].tolist() for is_changed in changes)
     return Comparison(
@@ -208,14 +219,28 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         newly_unscored=int((in_base & ~in_new).sum()),
         newly_scored=int((in_new & ~in_base).sum()),
         changed=sum(map(_texts_differ, paired["output_hash_base"], paired["output_hash_new"])),
-        costs=_costs(base, new) if evaluated(base) == evaluated(new) else {},
+        costs=costs,
         other_tasks=_other_tasks(base, new),
+        timed_costs=[name for name in costs if is_measured and name in TIMED_COSTS],
         num_tasks=len(base.tasks),
     )
 
 
 def _costs(base: Run, new: Run) -> dict[str, tuple[float, float]]:
     return {k: (base.cost[k], new.cost[k]) for k in COSTS if k in base.cost and k in new.cost}
+
+
+def is_timed(run: Run) -> bool:
+    """Whether a teacher verified chunks whose lengths `verify=auto` took from measured times.
+
+    The same run then has other counts of the teacher's calls and tokens, and of forward passes. Results of
+    versions without `verify` cannot be told apart. Servers' chunks have one length.
+    """
+    config = run.results["config"]
+    reads_every_token = part_of(part_of(run.backend_info, "policy"), "trigger").get("needs_teacher")
+    if config.get("model") not in VERIFYING or not reads_every_token or run.backend_info.get("servers"):
+        return False
+    return str(model_arguments(config).get("verify", "auto")) == "auto"
 
 
 def _other_tasks(base: Run, new: Run) -> str | None:
@@ -259,8 +284,13 @@ def _with_verdict(row: Comparison, rules: Rules) -> Comparison:
         verdict = Verdict.REGRESSION if is_significant else Verdict.LOWER
     else:
         verdict = Verdict.BETTER if row.delta > 0 and is_significant else Verdict.SAME
-    increased_costs = [name for name, (base, new) in row.costs.items() if new > base * (1 + rules.cost)]
+    increased_costs = [k for k, (base, new) in _gated_costs(row).items() if new > base * (1 + rules.cost)]
     return replace(row, verdict=verdict, increased_costs=increased_costs)
+
+
+def _gated_costs(row: Comparison) -> dict[str, tuple[float, float]]:
+    """The costs that another run of the same thing has too."""
+    return {name: pair for name, pair in row.costs.items() if name not in row.timed_costs}
 
 
 def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
@@ -270,7 +300,7 @@ def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
         rows: the comparisons.
         fail_on: `regression` (of the score, or a document that has none any more, whose loss no test can
             weigh), `cost` (a cost increased by more than the rules allow), `change` (any text, score or count
-            differs: for deterministic runs).
+            differs: for deterministic runs). Costs that depend on the machine's speed are no reason.
 
     Raises:
         NotComparableError: `cost` where the costs of a run are unknown, or of other tasks too.
@@ -301,7 +331,7 @@ def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
             increases = (f"{k} {row.costs[k][0]:,.6g} to {row.costs[k][1]:,.6g}" for k in row.increased_costs)
             reasons.append(f"{name}: costs more: {', '.join(increases)}")
         if "change" in fail_on:
-            counts = [k for k, (base, new) in row.costs.items() if base != new]
+            counts = [k for k, (base, new) in _gated_costs(row).items() if base != new]
             other_scores = len(row.won) + len(row.lost) + row.newly_unscored + row.newly_scored
             if row.changed or other_scores or counts:
                 texts = f"{row.changed} of {row.n + row.unscored} texts"

@@ -40,6 +40,14 @@ def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) 
             f"\nScores of groups are means over all their documents, which are paired: {', '.join(groups)}."
             " lm_eval's own figure of a group may be the mean of its tasks instead, as in reports."
         )
+    timed = dict.fromkeys(md(row.new) for row in rows if row.timed_costs)
+    if timed:
+        lines.append(
+            "\nForward passes and the teacher's calls and tokens are shown, and no reason to fail, where the "
+            "teacher's chunks have lengths that depend on the machine's speed (verify=auto, the default of "
+            f"s2t and takeover under a trigger of the teacher): {', '.join(timed)}. With verify=NUMBER in "
+            "both runs they are compared."
+        )
     others = dict.fromkeys(f"{md(row.new)}: {md(row.other_tasks)}" for row in rows if row.other_tasks)
     if others:
         lines.append(

@@ -11,6 +11,7 @@ import pytest
 from s2t_eval.method_table import method_of
 from s2t_eval.report.baseline import without_paths, write_baselines
 from s2t_eval.report.benchmarks import benchmark_of
+from s2t_eval.report.blocks import arrange
 from s2t_eval.report.documents import format_documents, parse_documents
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.runs import read_runs
@@ -89,10 +90,43 @@ def test_committed_baselines_hold_no_path() -> None:
 
 
 def test_benchmarks_by_task_name() -> None:
-    assert benchmark_of("s2t_gsm8k").title == benchmark_of("gsm8k_cot").title == "GSM8k"
-    assert benchmark_of("s2t_math_500").title == "MATH500"
-    assert benchmark_of("mmlu_pro").title == "MMLU-Pro"
-    assert benchmark_of("my_own").title == "my_own"
+    titles = {
+        "GSM8k": ("s2t_gsm8k", "gsm8k"),
+        "MATH500": ("s2t_math500", "hendrycks_math500"),
+        "AIME25": ("s2t_aime25", "aime25"),
+        "HumanEval": ("s2t_humaneval", "humaneval"),
+        "MMLU-Pro": ("s2t_mmlu_pro", "mmlu_pro"),
+    }
+    for title, tasks in titles.items():
+        assert {benchmark_of(task).title for task in tasks} == {title}
+
+
+@pytest.mark.parametrize(
+    "task",
+    """gsm8k_platinum gsm8k_cot gsm8k_cot_zeroshot s2t_gsm8k_dev humaneval_plus humaneval_infilling
+    humaneval_64 mmlu_pro_biology mmlu_prox_en mmlu_pro_plus aime24 hendrycks_math_algebra my_own""".split(),
+)
+def test_other_tasks_of_a_benchmark_s_name_are_not_the_benchmark(task: str) -> None:
+    """They stood in its column, beside its published number, and were submitted as results on its dataset."""
+    benchmark = benchmark_of(task)
+    assert (benchmark.title, benchmark.dataset, benchmark.is_math) == (task, None, False)
+    assert benchmark.is_code is task.startswith("humaneval")  # a recipe confirms the running of its programs
+
+
+def test_tasks_of_one_benchmark_have_columns_of_their_own(tmp_path: Path) -> None:
+    """`--tasks gsm8k,gsm8k_cot` ended the report with code 2, and so did a stock task beside ours."""
+    tasks = ("gsm8k_cot", "gsm8k", "s2t_gsm8k")
+
+    def three(content: dict[str, Any]) -> None:
+        for name in ("results", "configs", "versions", "n-samples", "higher_is_better", "documents"):
+            own = content[name].pop("s2t_arith")
+            content[name] |= dict.fromkeys(tasks, own)
+
+    runs = read_runs([edited(EMBEDDED / "greedy.json", tmp_path / "three.json", three)])
+    titles = {entry.run.task: entry.benchmark.title for entry in arrange(runs)}
+    assert titles == {"s2t_gsm8k": "GSM8k", "gsm8k": "gsm8k", "gsm8k_cot": "gsm8k_cot"}
+    [alone] = arrange([run for run in runs if run.task == "gsm8k"])
+    assert alone.benchmark.title == "GSM8k"
 
 
 # ---------------------------------------------------------------- bad input
