@@ -212,6 +212,16 @@ def test_figures_come_with_their_numbers_and_twice_the_same(runs: list[Run], tmp
     assert on_edge["accuracy"].groupby(on_edge["student"]).apply(lambda a: a.is_monotonic_increasing).all()
 
 
+def test_no_point_of_the_front_is_dominated() -> None:
+    """Greedy was on it, with 44.3 % at the cost of the distilled student's 87.3 %, because it came first."""
+    names = ("greedy", "s2t_local", "tah", "distil")
+    plot = pareto_plot(arrange(read_runs([EMBEDDED / f"{name}.json" for name in names])))
+    assert plot is not None
+    points = plot.data.set_index("method")
+    assert points.at["Greedy", "cost"] == points.at["Top-K distilled, greedy", "cost"]
+    assert points.index[points["is_on_edge"]].tolist() == ["Top-K distilled, greedy"]
+
+
 @pytest.mark.parametrize(("right", "n"), [(0, 3), (0, 6), (10, 10), (2, 5)])
 def test_intervals_of_none_right_and_all_right_are_drawn(right: int, n: int) -> None:
     """Wilson's lower bound of 0 out of 3 is above 0 by rounding, which ended reports of short trials."""
