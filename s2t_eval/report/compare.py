@@ -68,7 +68,7 @@ class Comparison:
     known for both runs, and `increased_costs` the names of those that grew by more than `Rules.cost`. The
     costs of a results file are those of all of its tasks: `other_tasks` names them where the two files hold
     different ones, whose costs are not compared. `num_tasks` is that of a group, whose scores here are
-    means over all documents.
+    means over all documents. `metric` is lm_eval's, with its filter.
     """
 
     task: str
@@ -91,6 +91,7 @@ class Comparison:
     costs: dict[str, tuple[float, float]]
     other_tasks: str | None = None
     num_tasks: int = 1
+    metric: str = ""
     verdict: Verdict = Verdict.SAME
     increased_costs: list[str] = field(default_factory=list)
 
@@ -211,6 +212,7 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         costs=_costs(base, new) if evaluated(base) == evaluated(new) else {},
         other_tasks=_other_tasks(base, new),
         num_tasks=len(base.tasks),
+        metric=f"{base.metric},{base.filter}",
     )
 
 

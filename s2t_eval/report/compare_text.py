@@ -31,6 +31,8 @@ def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) 
         f"over the rows) of at most {rules.alpha:g}. Intervals are from a seeded paired bootstrap. "
         f"*Detectable* is the true difference that the test finds with a power of 80 %."
     )
+    metrics = dict.fromkeys(f"{md(row.task)} {md(row.metric)}" for row in rows)
+    lines.append(f"\nScores by lm_eval's metric and filter: {'; '.join(metrics)}.")
     unscored = [f"{md(row.task)}, {md(row.new)}: {row.unscored}" for row in rows if row.unscored]
     if unscored:
         lines.append(f"\nPairs left out because one document has no score: {'; '.join(unscored)}.")

@@ -175,6 +175,11 @@ def metric_of(file: Path, task: str, figures: dict[str, Any], wanted: str | None
     return metric, filter_name
 
 
+def is_of_default_metric(run: Run) -> bool:
+    """Whether a run's score is the one that counts where none is chosen by `--metric`."""
+    return (run.metric, run.filter) == metric_of(run.source, run.task, run.results["results"][run.task])
+
+
 def _joint_hash(results: dict[str, Any], tasks: Iterable[str]) -> str | None:
     known = part_of(results, "task_hashes")
     hashes = [str(known.get(task) or "") for task in tasks]

@@ -261,6 +261,8 @@ def test_exit_codes_table_and_json(
     assert written.startswith("before\n") and written.count("### ") == 3
     assert all(line in written for line in text.splitlines())
     content = json.loads(out.read_text())
+    assert "Scores by lm_eval's metric and filter: s2t_arith exact_match,answer." in text
+    assert content["rows"][0]["metric"] == "exact_match,answer"
     assert content["rows"][0]["verdict"] == "regression" and len(content["rows"][0]["lost"]) == 20
     assert exit_code(GREEDY, tmp_path / "nonesuch") == 2
 
