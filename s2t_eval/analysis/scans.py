@@ -151,7 +151,7 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
 
     Returns:
         Columns student, benchmark, trigger, tau, threshold, n, selection, takeover (percent), delta (points,
-        takeover minus selection), low, high, won, lost, p (exact McNemar), p_holm; None without a pair that
+        takeover minus selection), low, high, won, lost, p (`paired_p`), p_holm; None without a pair that
         shares a scored document.
     """
     rows = []

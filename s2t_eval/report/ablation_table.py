@@ -9,7 +9,7 @@ import pandas as pd
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import delta, p_value, percent, percent_sign, share, won_lost
 from s2t_eval.report.comparable import NoSharedScoreError
-from s2t_eval.report.compare import Comparison, compare_pair, paired_scores
+from s2t_eval.report.compare import Comparison, compare_pair, p_values_from, paired_scores
 from s2t_eval.report.costs import fired_rates
 from s2t_eval.report.table import Block, Cell, Table
 from s2t_eval.statistics import UNDEFINED, Interval, holm, share_of_gain
@@ -38,6 +38,7 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
         other_limits: whether limits of new tokens may differ within a block.
     """
     blocks, frames, unpaired = [], [], []
+    every_pair: list[Comparison] = []
     for student, benchmark in dict.fromkeys((e.student, e.benchmark) for e in entries):
         part = [e for e in entries if (e.student, e.benchmark) == (student, benchmark)]
         part = [e for e in part if e.run.documents is not None]
@@ -55,6 +56,7 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
                 unpaired.append(f"{entry.label} ({student}, {benchmark.title})")
         if not pairs:
             continue
+        every_pair += pairs
         adjusted = holm([pair.p for pair in pairs])
         teachers = [e for e in others if e.is_teacher]
         rows = []
@@ -76,9 +78,10 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
         head=HEAD,
         blocks=blocks,
         notes=[
-            "Intervals are from a paired bootstrap; p is from the exact McNemar test, with Holm's correction "
-            "over the rows of a block. The share of the gap is the part of the difference between greedy and "
-            "the teacher alone, where it was run. Fired and flips are shares of the generated tokens.",
+            f"Intervals are from a paired bootstrap; p is from {p_values_from(every_pair)}, with Holm's "
+            "correction over the rows of a block. The share of the gap is the part of the difference between "
+            "greedy and the teacher alone, where it was run. Fired and flips are shares of the generated "
+            "tokens.",
             *_unpaired_note(unpaired),
             *(f"The scores of {task} are means over all documents of its tasks here." for task in groups),
         ],

@@ -18,6 +18,7 @@ from s2t_eval.report.run import Run
 from s2t_eval.statistics import (
     Interval,
     Scores,
+    are_right_or_wrong,
     detectable_effect,
     holm,
     paired_bootstrap,
@@ -68,7 +69,9 @@ class Comparison:
     known for both runs, and `increased_costs` the names of those that grew by more than `Rules.cost`. The
     costs of a results file are those of all of its tasks: `other_tasks` names them where the two files hold
     different ones, whose costs are not compared. `num_tasks` is that of a group, whose scores here are
-    means over all documents. `metric` is lm_eval's, with its filter.
+    means over all documents. `metric` is lm_eval's, with its filter. `is_graded` says that scores lie between
+    right and wrong, as the means of several responses do: p is then from a permutation test, whose detectable
+    difference is unknown (nan).
     """
 
     task: str
@@ -92,6 +95,7 @@ class Comparison:
     other_tasks: str | None = None
     num_tasks: int = 1
     metric: str = ""
+    is_graded: bool = False
     verdict: Verdict = Verdict.SAME
     increased_costs: list[str] = field(default_factory=list)
 
@@ -189,6 +193,7 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
     base_scores, new_scores = sign * both["score_base"].to_numpy(), sign * both["score_new"].to_numpy()
     base_scores = np.where(same_scores(base_scores, new_scores), new_scores, base_scores)
     p = paired_p(new_scores, base_scores)
+    is_graded = not are_right_or_wrong(np.concatenate([new_scores, base_scores]))
     changes = (new_scores > base_scores, new_scores < base_scores)
     won, lost = (both.loc[is_changed, "doc_id_base"].tolist() for is_changed in changes)
     return Comparison(
@@ -202,7 +207,7 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         interval=paired_bootstrap(new_scores, base_scores),
         p=p,
         p_holm=p,
-        detectable=detectable_effect(len(both), len(won), len(lost)),
+        detectable=float("nan") if is_graded else detectable_effect(len(both), len(won), len(lost)),
         won=won,
         lost=lost,
         unscored=len(paired) - len(both),
@@ -213,7 +218,17 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         other_tasks=_other_tasks(base, new),
         num_tasks=len(base.tasks),
         metric=f"{base.metric},{base.filter}",
+        is_graded=is_graded,
     )
+
+
+def p_values_from(pairs: Sequence[Comparison]) -> str:
+    """The tests that the p-values of these comparisons, at least one, are from."""
+    exact, permutation = "the exact McNemar test", "a sign-flip permutation test"
+    kinds = {pair.is_graded for pair in pairs}
+    if len(kinds) > 1:
+        return f"{exact}, or {permutation} where scores lie between right and wrong"
+    return permutation if True in kinds else exact
 
 
 def _costs(base: Run, new: Run) -> dict[str, tuple[float, float]]:

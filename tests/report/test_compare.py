@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import string
 from collections.abc import Callable
@@ -13,12 +14,16 @@ import pytest
 import yaml
 
 from s2t_eval.cli import main
+from s2t_eval.report.ablation_table import ablation_table
 from s2t_eval.report.baseline import write_baselines
+from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError, require_comparable
 from s2t_eval.report.compare import Rules, Verdict, compare, failures
+from s2t_eval.report.compare_text import markdown
 from s2t_eval.report.documents import format_documents, parse_documents
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
+from s2t_eval.statistics import paired_p
 from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, ROWS, edited
 
 GREEDY = EMBEDDED / "greedy.json"
@@ -144,6 +149,34 @@ def test_a_run_is_equal_to_its_own_kept_copy(tmp_path: Path, write: Callable[[fl
         [row] = compare([pair[0]], [pair[1]])
         assert (row.won, row.lost, row.delta, row.p) == ([], [], 0.0, 1.0)
         assert failures([row], ["regression", "cost", "change"]) == []
+
+
+def test_the_test_of_graded_scores_is_named(tmp_path: Path) -> None:
+    """p of means of repeats was called McNemar's, and their detectable difference was that of this test."""
+    thirds = in_thirds(repr)
+    base = run_of(edited(GREEDY, tmp_path / "greedy.json", thirds))
+    higher = edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / "s2t.json", thirds)
+    new = run_of(edited(higher, higher, flip(30, (repr(1 / 3), "1"))))
+    assert base.documents is not None and new.documents is not None
+    [graded] = compare([base], [new])
+    [exact] = compare([run_of(GREEDY)], [run_of(EMBEDDED / "s2t_kl_tau5.json")])
+    assert (graded.is_graded, exact.is_graded) == (True, False) and len(graded.won) == 30
+    assert graded.p == paired_p(new.documents["score"], base.documents["score"])
+    assert math.isnan(graded.detectable) and exact.detectable > 0 and graded.report()["detectable"] is None
+    permutation, mcnemar = "a sign-flip permutation test", "the exact McNemar test"
+    for rows, named in (
+        ([graded], permutation),
+        ([exact], mcnemar),
+        ([exact, graded], f"{mcnemar}, or {permutation} where scores lie between right and wrong"),
+    ):
+        assert f"(from {named}, with Holm's correction over the rows)" in markdown(rows, [], Rules())
+    for runs, named in (
+        ([base, new], permutation),
+        ([run_of(GREEDY), run_of(EMBEDDED / "s2t_kl_tau5.json")], mcnemar),
+    ):
+        table = ablation_table(arrange(runs))
+        assert table is not None
+        assert f"p is from {named}, with Holm's correction over the rows of a block." in table.notes[0]
 
 
 def test_a_kept_score_is_read_as_the_number_that_it_was(tmp_path: Path) -> None:
