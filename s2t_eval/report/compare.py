@@ -147,17 +147,26 @@ def match(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[Run, Run]]:
 
 def _counterpart(run: Run, base: Sequence[Run], candidates: Sequence[Run]) -> Run:
     """The one new run of this method and settings; of this model too where the baseline has several."""
+    others = [other for other in base if other is not run]
     same = [other for other in candidates if _kind(other) == _kind(run)]
-    rivals = [other for other in base if _kind(other) == _kind(run) and other is not run]
+    rivals = [other for other in others if _kind(other) == _kind(run)]
     if rivals or len(same) > 1:
         # Runs may differ in settings that have no column, such as a dtype: each has its own counterpart.
         equal = [other for other in same if other.identity == run.identity]
         taken = {other.identity for other in rivals}
         same = equal or [o for o in same if o.model == run.model and o.identity not in taken]
+        settings = {other.settings for other in rivals} - {run.settings}
+        same = [o for o in same if o.settings == run.settings] or [
+            o for o in same if o.settings not in settings
+        ]
     if len(same) > 1:
         same = [other for other in same if other.name == run.name]
+    if not same:
+        # A selector that was trained anew has another hash; its run has the old label and name.
+        kinds = {_kind(other) for other in others} | {_kind(run)}
+        same = [o for o in candidates if _names(o) == _names(run) and _kind(o) not in kinds]
     if len(same) != 1:
-        names = "; ".join(f"{other.name} ({other.label}, {other.model})" for other in candidates)
+        names = "; ".join(f"{o.name} ({o.label}, {o.model}{_other_settings(run, o)})" for o in candidates)
         raise NotComparableError(
             f"task {run.task}: the baseline's {run.name} ({run.label}, {run.model}) has no counterpart among "
             f"the new runs: {names}"
@@ -166,7 +175,21 @@ def _counterpart(run: Run, base: Sequence[Run], candidates: Sequence[Run]) -> Ru
 
 
 def _kind(run: Run) -> tuple[object, ...]:
-    return (run.method, run.settings)
+    """Method and settings; without the threshold of a rate, which each calibration measures anew."""
+    settings = run.settings
+    return (run.method, settings if settings.tau is None else replace(settings, threshold=None))
+
+
+def _names(run: Run) -> tuple[str, str, str]:
+    return (run.name, run.label, run.model)
+
+
+def _other_settings(run: Run, other: Run) -> str:
+    """In which settings a run of the same label differs, "; checkpoint a1 against b2"; else nothing."""
+    if other.label != run.label:
+        return ""
+    old, new = asdict(run.settings), asdict(other.settings)
+    return "".join(f"; {name} {old[name]} against {new[name]}" for name in old if old[name] != new[name])
 
 
 def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparison:
