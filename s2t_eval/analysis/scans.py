@@ -42,7 +42,8 @@ def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
         rule = (settings.trigger, settings.top_k, settings.tau, settings.threshold)
         percents = [100 * fraction for fraction in (score.value, *score.interval)]
         numbers = (score.n, *percents, *rates)
-        tokens = run.cost.get("tokens", float("nan")) / num_answers(run)
+        answers = num_answers(run)
+        tokens = run.cost.get("tokens", float("nan")) / answers if answers else float("nan")
         rows.append((*where, *rule, *numbers, tokens, *_hits(run.cost)))
     names = "student benchmark method method_key trigger k tau threshold n accuracy low high".split()
     names += "realised_rate flip_rate tokens teacher_picks hit_rate hit_low hit_high".split()
@@ -153,7 +154,7 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
 
     Returns:
         Columns student, benchmark, trigger, tau, threshold, n, selection, takeover (percent), delta (points,
-        takeover minus selection), low, high, won, lost, p (exact McNemar), p_holm; None without a pair that
+        takeover minus selection), low, high, won, lost, p (`paired_p`), p_holm; None without a pair that
         shares a scored document.
     """
     rows = []

@@ -10,7 +10,7 @@ import pandas as pd
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import delta, p_value, percent, percent_sign, share, won_lost
 from s2t_eval.report.comparable import NoSharedScoreError
-from s2t_eval.report.compare import Comparison, compare_pair, paired_scores
+from s2t_eval.report.compare import Comparison, compare_pair, p_values_from, paired_scores
 from s2t_eval.report.controls import control_of
 from s2t_eval.report.costs import fired_rates
 from s2t_eval.report.table import Block, Cell, Table
@@ -55,6 +55,7 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
     frames: list[pd.DataFrame] = []
     unpaired: list[str] = []
     without_control: list[str] = []
+    every_pair: list[Comparison] = []
     for student, benchmark in dict.fromkeys((e.student, e.benchmark) for e in entries):
         part = [e for e in entries if (e.student, e.benchmark) == (student, benchmark)]
         part = [e for e in part if e.run.documents is not None]
@@ -70,6 +71,7 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
             unpaired += [f"{e.label} {place}" for e in left_out]
             if not rows:
                 continue
+            every_pair += [row.pair for row in rows]
             records = [_record(*row) for row in rows]
             frames.append(
                 pd.DataFrame([{"student": student, "benchmark": benchmark.title, **r} for r in records])
@@ -86,9 +88,10 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
         head=HEAD,
         blocks=blocks,
         notes=[
-            "Intervals are from a paired bootstrap; p is from the exact McNemar test, with Holm's correction "
-            "over the rows of a block. The share of the gap is the part of the difference between greedy and "
-            "the teacher alone, where it was run. Fired and flips are shares of the generated tokens.",
+            f"Intervals are from a paired bootstrap; p is from {p_values_from(every_pair)}, with Holm's "
+            "correction over the rows of a block. The share of the gap is the part of the difference between "
+            "greedy and the teacher alone, where it was run. Fired and flips are shares of the generated "
+            "tokens.",
             *_left_out("no document has a score in the run and under greedy", unpaired),
             *_left_out("there is not one greedy run that is their student's", without_control),
             *(f"The scores of {task} are means over all documents of its tasks here." for task in groups),

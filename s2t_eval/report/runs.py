@@ -1,7 +1,8 @@
 """Reads results files: one `Run` for each task of each file.
 
-Two forms are read: lm_eval's output folders (`results_*.json` beside `samples_*.jsonl`), and single
-files as `results/baselines/` keeps them, in which a table of documents takes the place of the samples.
+Two forms are read: lm_eval's output (`results_DATE.json`, or `NAME_DATE.json` with `--output_path NAME.json`,
+beside `samples_*.jsonl`), and single files as `results/baselines/` keeps them, in which a table of documents
+takes the place of the samples.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.report.computed import model_arguments
-from s2t_eval.report.documents import as_number, read_documents, short_hash
+from s2t_eval.report.documents import as_number, read_documents, results_name, short_hash
 from s2t_eval.report.json_files import ResultsError, part_of, read_json
 from s2t_eval.report.run import Run, method_of_config, settings_of_config
 from s2t_eval.report.shape import require_results
@@ -80,9 +81,10 @@ def results_files(folder: Path) -> Iterator[Path]:
 
 
 def _run_name(file: Path, path: Path) -> str:
-    """The name of a baseline's file, or of the folder below `path` that contains the results."""
-    if not file.name.startswith("results_"):
-        return file.stem
+    """The name of a file without its date, or of the folder below `path` with `results_DATE.json`."""
+    name, _ = results_name(file)
+    if not file.name.startswith("results_") or name != "results":
+        return name
     inside = file.relative_to(path).parts if path.is_dir() else (file.name,)
     # One run writes FOLDER/MODEL/results_*.json; where more folders lie above it, the first names the run.
     return inside[0] if len(inside) > 2 else path.name if path.is_dir() else file.parent.name
@@ -209,6 +211,11 @@ def metric_of(file: Path, task: str, figures: dict[str, Any], wanted: str | None
     scores = [name for name in numbers if name.split(",")[0] not in NOT_SCORES]
     metric, filter_name = (wanted or (scores or numbers)[0]).split(",", 1)
     return metric, filter_name
+
+
+def is_of_default_metric(run: Run) -> bool:
+    """Whether a run's score is the one that counts where none is chosen by `--metric`."""
+    return (run.metric, run.filter) == metric_of(run.source, run.task, run.results["results"][run.task])
 
 
 def _joint_hash(results: dict[str, Any], tasks: Iterable[str]) -> str | None:

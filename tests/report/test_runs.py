@@ -12,8 +12,9 @@ from s2t_eval.method_table import method_of
 from s2t_eval.report.baseline import without_paths, write_baselines
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.blocks import arrange
-from s2t_eval.report.documents import format_documents, parse_documents
+from s2t_eval.report.documents import format_documents, parse_documents, results_name
 from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.kept_texts import texts_of
 from s2t_eval.report.runs import read_runs
 from tests.harness_helpers import TEACHER
 from tests.report_helpers import EMBEDDED, edited, run_to
@@ -45,6 +46,38 @@ def test_a_folder_of_runs_tells_methods_apart_by_the_model(outputs: Path) -> Non
     assert plain.scored["score"].mean() == plain.value
     assert plain.limits["max_gen_toks"] == 96
     assert plain.cost["tokens"] > 0
+
+
+def test_an_output_path_that_is_a_file(outputs: Path, tmp_path: Path) -> None:
+    """`--output_path out/greedy.json`: its samples, beside it, were called missing."""
+    for folder, name in (("plain", "greedy"), ("selected", "results_kl")):
+        [results] = (outputs / folder).rglob("results_*.json")
+        date = results.stem.removeprefix("results_")
+        shutil.copy(results, tmp_path / f"{name}_{date}.json")
+        samples = f"samples_s2t_arith_{date}.jsonl"
+        shutil.copy(results.with_name(samples), tmp_path / samples)
+    as_folders = {run.identity: run for run in read_runs([outputs])}
+    as_files = read_runs([tmp_path])
+    assert sorted(run.name for run in as_files) == ["greedy", "results_kl"]
+    for run in as_files:
+        assert run.scored.equals(as_folders[run.identity].scored)
+        assert texts_of(run.source) == texts_of(as_folders[run.identity].source)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "stamp"),
+    [
+        ("results_2026-01-02T03-04-05.000006.json", "results", "2026-01-02T03-04-05.000006"),
+        ("results_2026-01-02T03-04-05.json", "results", "2026-01-02T03-04-05"),  # at a whole second
+        ("out/s2t_tau5_2026-01-02T03-04-05.000006.json", "s2t_tau5", "2026-01-02T03-04-05.000006"),
+        ("results_old_2026-01-02T03-04-05.000006.json", "results_old", "2026-01-02T03-04-05.000006"),
+        ("results_mine.json", "results", "mine"),
+        ("s2t_kl_tau5.json", "s2t_kl_tau5", None),
+        ("s2t_2026-01-02.json", "s2t_2026-01-02", None),
+    ],
+)
+def test_names_of_results_files(path: str, name: str, stamp: str | None) -> None:
+    assert results_name(Path(path)) == (name, stamp)
 
 
 def test_a_baseline_keeps_what_pairing_needs(outputs: Path, tmp_path: Path) -> None:
