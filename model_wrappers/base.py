@@ -324,6 +324,7 @@ class EngineLM(HarnessRequests):
             "method": self.METHOD,
             "pretrained": self.student_name,
             **self.describe(),
+            **({"system_turn": "in the first user turn"} if self.is_system_turn_moved else {}),
             "batch_size": self.rows,
             **self.records.report(self._devices),
         }

@@ -64,6 +64,7 @@ RESULTS: dict[str, str] = {
     "think_end_token": "as in stock `hf`",
     "seed": "the run's seed",
     "max_length": "context length in tokens; with a teacher, what both models support",
+    "system_turn": "`in the first user turn` where the chat template has no system role (Gemma); else absent",
     "teacher_name": "the teacher as it was named",
     "teacher": "fingerprint of the teacher's weights; null without one",
     "tau": "the wanted rate of fired steps; null where a threshold was given",
