@@ -19,7 +19,7 @@ from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
-from s2t_eval.model_wrappers.harness_tasks import num_builds, record_built_tasks
+from s2t_eval.model_wrappers.harness_tasks import delimit_instructions, num_builds, record_built_tasks
 from s2t_eval.model_wrappers.provenance import provenance
 from s2t_eval.model_wrappers.records import RunRecords
 from s2t_eval.model_wrappers.requests import HarnessRequests, origin_of
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 record_built_tasks()
+delimit_instructions()
 serve_stock_tasks()
 
 

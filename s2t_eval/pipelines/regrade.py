@@ -15,11 +15,11 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.evaluation.grading import shared_grader
 from s2t_eval.evaluation.sandbox import find_isolation
+from s2t_eval.model_wrappers.harness_tasks import OUR_TASKS
 from s2t_eval.model_wrappers.registration import own_task_manager
 from s2t_eval.pipelines.task_filters import Answered, filtered_responses
 from s2t_eval.report.kept_texts import KeptText
 
-OURS = "s2t_"
 OF_DATA = ("training_split", "validation_split", "fewshot_split", "process_docs", "description", "tag")
 """Settings of a task for its documents and prompts: regrading loads no documents and builds no prompts."""
 SHOWN = 60
@@ -91,7 +91,7 @@ def regrade(texts: Sequence[KeptText]) -> list[Verdict]:
 def _regrade_task(name: str, texts: Sequence[KeptText]) -> list[Verdict]:
     if any("entry_point" in text.doc for text in texts):
         find_isolation()  # raises with its reason before anything is graded
-    elif not name.startswith(OURS + "arith"):
+    elif not name.startswith(OUR_TASKS + "arith"):
         shared_grader().check()
     task = load_grader(name, texts[:1])
     answered = [
@@ -124,7 +124,7 @@ def load_grader(name: str, texts: Iterable[KeptText]) -> Task:
     Raises:
         RegradeError: another task.
     """
-    entry = _manager().task_index.get(name) if name.startswith(OURS) else None
+    entry = _manager().task_index.get(name) if name.startswith(OUR_TASKS) else None
     if entry is None or entry.yaml_path is None:
         raise RegradeError(
             f"task {name}: expected one of s2t-eval's own (s2t_*); others' graders may read more"
