@@ -89,6 +89,7 @@ RESULTS: dict[str, str] = {
     "max_depth": "most passes for a token (`tah`)",
     "oracle": "hash of the reference texts that decide instead of the decider (`tah`)",
     "batch_size": "texts decoded at once",
+    "plain_likelihoods": "tasks with log-likelihoods, which are the plain student's; absent without",
     "prompt_hashes": "task → hash over its prompts",
     "sandbox": "what generated programs ran in",
     "telemetry": "costs, see the next table",
