@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datasets import Dataset
@@ -19,6 +19,7 @@ from s2t_eval.model_wrappers.harness_tasks import OUR_TASKS
 from s2t_eval.model_wrappers.registration import own_task_manager
 from s2t_eval.pipelines.task_filters import Answered, filtered_responses
 from s2t_eval.report.kept_texts import KeptText
+from s2t_eval.report.runs import NOT_SCORES, UNSCORED
 
 OF_DATA = ("training_split", "validation_split", "fewshot_split", "process_docs", "description", "tag")
 """Settings of a task for its documents and prompts: regrading loads no documents and builds no prompts."""
@@ -113,7 +114,11 @@ def _verdict(task: Task, text: KeptText, by_filter: Mapping[str, Any]) -> Verdic
             f"{text.task}: it has no filter {filter_name!r} any more; its metric was {text.metric}"
         )
     filtered = by_filter[filter_name]
-    value = task.process_results(text.doc, [filtered]).get(metric)
+    figures = task.process_results(text.doc, [filtered])
+    if metric == UNSCORED:  # of --predict_only: the task's own first score
+        metric = next((name for name in figures if name not in NOT_SCORES), metric)
+        text = replace(text, metric=f"{metric},{filter_name}")
+    value = figures.get(metric)
     first = filtered[0] if isinstance(filtered, list) else filtered
     return Verdict(text, None if value is None else float(value), str(first))
 
