@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,8 +19,9 @@ import s2t_eval
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.scheduler import Scheduler
+from s2t_eval.method_table import BY_MODEL
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
-from s2t_eval.model_wrappers.harness_tasks import num_builds, record_built_tasks
+from s2t_eval.model_wrappers.harness_tasks import delimit_instructions, num_builds, record_built_tasks
 from s2t_eval.model_wrappers.provenance import provenance
 from s2t_eval.model_wrappers.records import RunRecords
 from s2t_eval.model_wrappers.requests import HarnessRequests, origin_of
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 record_built_tasks()
+delimit_instructions()
 serve_stock_tasks()
 
 
@@ -63,16 +66,19 @@ class Generator(Protocol):
 class EngineLM(HarnessRequests):
     """A backend: subclasses define their method, their arguments and their policy.
 
-    Log-likelihoods are stock `hf`'s. Differences from stock in generation: a penalty in the
-    checkpoint's generation config is not applied (no method gets one), requests keep their own stop
-    strings and limits, answers also end at tokens that end a turn by their name (`stop_ids`), a request that
-    samples takes neither top_p nor top_k from the generation config, and the text of a request does not
-    depend on its place in a batch.
+    Log-likelihoods are stock `hf`'s of the plain student, whatever the method. Differences from stock in
+    generation: a penalty in the checkpoint's generation config is not applied (no method gets one), requests
+    keep their own stop strings and limits, answers also end at tokens that end a turn by their name
+    (`stop_ids`), a request that samples takes neither top_p nor top_k from the generation config, and the
+    text of a request does not depend on its place in a batch.
 
     Raises:
         ValueError: unknown or unusable arguments.
         ModelLoadError: a model that is missing or unreadable.
     """
+
+    _is_scoring = False
+    """Whether given texts are scored, not generated."""
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         super().__init__(pretrained, **kwargs)
@@ -83,6 +89,7 @@ class EngineLM(HarnessRequests):
         self.records = RunRecords(self.METHOD, self.telemetry, trace, self.rank)
         self._texts = TextCache()
         self._num_builds = num_builds()
+        self._plain_likelihoods: set[str] = set()
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Self:
@@ -189,6 +196,7 @@ class EngineLM(HarnessRequests):
             self._num_builds = num_builds()
             self.telemetry = Telemetry()
             self.records.begin(self.telemetry)
+            self._plain_likelihoods = set()
 
     def _aggregated_texts(
         self, instances: dict[int, Instance], pending: Sequence[Request], disable_tqdm: bool
@@ -255,16 +263,34 @@ class EngineLM(HarnessRequests):
         return {}
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Stock `hf`'s log-likelihoods; refused where the model is on servers."""
-        self._begin_evaluation()
-        self._require_weights(requests)
-        return super().loglikelihood(requests, disable_tqdm)
+        """Stock `hf`'s log-likelihoods of the student; refused where it is on servers."""
+        with self._scoring(requests):
+            return super().loglikelihood(requests, disable_tqdm)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Stock `hf`'s log-likelihoods; refused where the model is on servers."""
+        """Stock `hf`'s log-likelihoods of the student; refused where it is on servers."""
+        with self._scoring(requests):
+            return super().loglikelihood_rolling(requests, disable_tqdm)
+
+    @contextmanager
+    def _scoring(self, requests: list[Instance]) -> Iterator[None]:
+        """Meanwhile the context is the student's own: nothing else reads texts that are given."""
         self._begin_evaluation()
         self._require_weights(requests)
-        return super().loglikelihood_rolling(requests, disable_tqdm)
+        method = BY_MODEL.get(self.METHOD)
+        if method is None or not method.is_plain:
+            if not self._plain_likelihoods:
+                logger.warning(
+                    "log-likelihoods are scores of the plain student: --model %s changes generated texts "
+                    "alone (logged once; the results name the tasks in plain_likelihoods)",
+                    self.METHOD,
+                )
+            self._plain_likelihoods |= {str(instance.task_name) for instance in requests}
+        self._is_scoring = True
+        try:
+            yield
+        finally:
+            self._is_scoring = False
 
     def _require_weights(self, requests: list[Instance]) -> None:
         if self.is_student_served:
@@ -275,9 +301,13 @@ class EngineLM(HarnessRequests):
 
     @property
     def max_length(self) -> int:
-        """Context in tokens: the model's, and that of its servers if that is smaller."""
+        """Context in tokens: the student's; while texts are generated at most what all others have."""
         own = int(super().max_length)
-        return own if self.served is None else min(own, self.served.fleet.max_length)
+        return own if self._is_scoring else min([own, *self._other_contexts()])
+
+    def _other_contexts(self) -> list[int]:
+        """Contexts in tokens of what reads the generated texts besides the student: servers, a teacher."""
+        return [] if self.served is None else [self.served.fleet.max_length]
 
     @functools.cached_property
     def _devices(self) -> frozenset[torch.device]:
@@ -324,6 +354,8 @@ class EngineLM(HarnessRequests):
             "method": self.METHOD,
             "pretrained": self.student_name,
             **self.describe(),
+            **({"system_turn": "in the first user turn"} if self.is_system_turn_moved else {}),
+            **({"plain_likelihoods": sorted(self._plain_likelihoods)} if self._plain_likelihoods else {}),
             "batch_size": self.rows,
             **self.records.report(self._devices),
         }

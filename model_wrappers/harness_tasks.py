@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from lm_eval.api.task import Task
+from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.api.utils import maybe_delimit
+
+OUR_TASKS = "s2t_"
+"""The beginning of the names of our tasks."""
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,37 @@ def prompt_settings(name: str) -> PromptSettings | None:
     """The settings with which the task of this name built its requests; None where none did."""
     task = built_task(name)
     return None if task is None else _settings[task]
+
+
+def delimit_instructions() -> None:
+    """End the instruction before a problem of our tasks with the task's delimiter, where no template does.
+
+    lm_eval puts nothing between the two without a chat template, so stock descriptions end with a blank line.
+    In a system turn that line would change the prompt, so ours have none. Stock tasks are not changed, nor is
+    the prompt of any conversation. Calling it again changes nothing.
+    """
+    plain = ConfigurableTask.fewshot_context
+    if getattr(plain, "is_delimited_by_s2t_eval", False):
+        return
+
+    @functools.wraps(plain)
+    def delimited(
+        self: ConfigurableTask,
+        doc: dict[str, Any],
+        num_fewshot: int,
+        system_instruction: str | None = None,
+        apply_chat_template: bool = False,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        text = plain(self, doc, num_fewshot, system_instruction, apply_chat_template, *args, **kwargs)
+        is_ours = str(self.config.task).startswith(OUR_TASKS)
+        if apply_chat_template or not is_ours or not isinstance(text, str):
+            return text
+        description = self.resolve_field(doc, self.config.description)
+        delimiter = self.config.fewshot_delimiter
+        instruction = maybe_delimit(system_instruction, description, delimiter)
+        return maybe_delimit(instruction, text.removeprefix(instruction), delimiter)
+
+    delimited.is_delimited_by_s2t_eval = True  # type: ignore[attr-defined]
+    ConfigurableTask.fewshot_context = delimited

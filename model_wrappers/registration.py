@@ -88,6 +88,9 @@ def add_task_folder() -> None:
     """
     from lm_eval.tasks.manager import TaskManager
 
+    from s2t_eval.model_wrappers.harness_tasks import delimit_instructions
+
+    delimit_instructions()  # here too, so that `--model hf` evaluates our tasks with the same prompts
     scan = TaskManager.__init__
     if getattr(scan, "scans_s2t_eval", False):
         return

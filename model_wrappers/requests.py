@@ -13,6 +13,7 @@ from lm_eval.api.instance import Instance
 from s2t_eval.engine import Request, Result, derive_seed
 from s2t_eval.model_wrappers.generation_arguments import GenerationArguments, read_generation_arguments
 from s2t_eval.model_wrappers.loading import LoadedStudent
+from s2t_eval.model_wrappers.system_turns import has_system_turn, in_first_user_turn, keeps_system_turn
 from s2t_eval.model_wrappers.telemetry import Telemetry
 from s2t_eval.model_wrappers.thoughts import Thoughts
 
@@ -47,6 +48,32 @@ class HarnessRequests(LoadedStudent):
         super().__init__(pretrained, **kwargs)
         self.telemetry = Telemetry()
         self.thoughts = Thoughts(self.tokenizer, self.tok_decode, self.think_end_token, self.enable_thinking)
+        self.is_system_turn_moved = False
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Stock's rendering of a conversation, without loss of its system turn.
+
+        Stock drops the turn where the template refuses it, and with it the whole instruction of a task; other
+        templates leave it out without an error. Here the first user turn then begins with its text.
+        """
+        if has_system_turn(chat_history) and not keeps_system_turn(self._rendered_by_template):
+            if not self.is_system_turn_moved:
+                logger.warning(
+                    "the chat template has no system turn: the first user turn begins with the instruction "
+                    "(logged once; the results have system_turn)"
+                )
+            self.is_system_turn_moved = True
+            chat_history = in_first_user_turn(chat_history)
+        rendered: str = super().apply_chat_template(chat_history, add_generation_prompt)
+        return rendered
+
+    def _rendered_by_template(self, turns: Sequence[dict[str, str]]) -> str:
+        rendered: str = self.tokenizer.apply_chat_template(
+            list(turns), tokenize=False, add_generation_prompt=True, **self.chat_template_args
+        )
+        return rendered
 
     def engine_requests(self, instances: Sequence[Instance]) -> list[Request]:
         """The engine's requests for the harness's, in their order: those that `generate_until` decodes.

@@ -72,13 +72,9 @@ class SelectionLM(EngineLM):
         """The arguments of selection."""
         return cast(SelectionArguments, self.arguments)
 
-    @property
-    def max_length(self) -> int:
-        """Context in tokens: the smaller one of student and teacher."""
-        own = super().max_length
-        if self.teacher is None:
-            return own
-        return min(own, context_of(self.teacher.config) or own)
+    def _other_contexts(self) -> list[int]:
+        teacher = None if self.teacher is None else context_of(self.teacher.config)
+        return [*super()._other_contexts(), *([] if teacher is None else [teacher])]
 
     def policy(self) -> Policy:
         """The policy with the arguments' trigger and threshold."""

@@ -140,22 +140,17 @@ class SpecReason(AskingLM):
         """The arguments of `specreason`."""
         return cast(SpecReasonArguments, self.arguments)
 
-    @property
-    def max_length(self) -> int:
-        """Context in tokens: the student's, or the teacher's less the score's question if that is smaller."""
-        student_length = super().max_length
+    def _other_contexts(self) -> list[int]:
+        """As of every method, and the teacher's less the question of the score."""
+        contexts = super()._other_contexts()
         if self.teacher is None and not self.is_teacher_served:
-            return student_length
+            return contexts
         question_length = len(self._make_score(self.has_chat_template).question)
         if self.teacher is None:
             assert self.served is not None
-            return min(student_length, self.served.fleet.longest_before(question_length))
-        teacher_length = context_of(self.teacher.config)
-        return (
-            student_length
-            if teacher_length is None
-            else min(student_length, teacher_length - question_length)
-        )
+            return [*contexts, self.served.fleet.longest_before(question_length)]
+        teacher = context_of(self.teacher.config)
+        return contexts if teacher is None else [*contexts, teacher - question_length]
 
     def policy(self) -> Policy:
         """A policy without trigger or selector: SpecReason selects no candidates."""

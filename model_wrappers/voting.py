@@ -87,6 +87,11 @@ def require_votable(task: Task) -> Task:
             f"maj8: the answers of task {name} are code; programs have no answer to vote on (the paper "
             "leaves this cell empty); use --model greedy for it"
         )
+    if "bypass" in task._metric_fn_list:
+        raise NoVotableAnswerError(
+            f"maj8: --predict_only replaces the scoring of task {name}, by whose rule answers are compared; "
+            "run it without --predict_only"
+        )
     if answer_rule(task) is not None:
         return task
     if "exact_match" not in task._metric_fn_list or callable(task.config.process_results):

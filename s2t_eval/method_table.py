@@ -28,6 +28,8 @@ class Method:
         refuses_code: whether it needs answers or lines of reasoning, which code does not have ("–" in the
             paper's table).
         is_random: whether another seed gives another text by default.
+        is_plain: whether it is plain decoding of one model, so that log-likelihoods are scores of it too; the
+            others change generated texts alone, and log-likelihoods are those of the plain student.
     """
 
     key: str
@@ -40,20 +42,29 @@ class Method:
     votes: bool = False
     refuses_code: bool = False
     is_random: bool = False
+    is_plain: bool = False
 
 
 STOCK = "hf"
 """`--model` of lm_eval's own backend."""
 METHODS = (
-    Method(STOCK, "Stock hf", (STOCK,), "lm_eval's own hf backend"),
-    Method("greedy", "Greedy", ("greedy",), "the model's own argmax at every step", "greedy:Greedy"),
-    Method("tuned", "Tuned", (), "a student with an adapter of its own, decoded greedily"),
+    Method(STOCK, "Stock hf", (STOCK,), "lm_eval's own hf backend", is_plain=True),
+    Method(
+        "greedy",
+        "Greedy",
+        ("greedy",),
+        "the model's own argmax at every step",
+        "greedy:Greedy",
+        is_plain=True,
+    ),
+    Method("tuned", "Tuned", (), "a student with an adapter of its own, decoded greedily", is_plain=True),
     Method(
         "distil",
         "Distil",
         ("distil",),
         "a student distilled from the teacher, decoded greedily",
         "distil:Distil",
+        is_plain=True,
     ),
     Method(
         "maj8",
@@ -141,6 +152,7 @@ METHODS = (
         "RLKD",
         (),
         "a student trained by reinforcement learning to follow a teacher's steps, decoded greedily",
+        is_plain=True,
     ),
 )
 BY_MODEL = {model: method for method in METHODS for model in method.models}

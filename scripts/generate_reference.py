@@ -30,6 +30,8 @@ from scripts.reference_code import descriptions, find_class
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs/reference"
 BASELINE = REPOSITORY / "results/baselines/embedded"
+RARE_ENTRIES = ("system_turn", "plain_likelihoods")
+"""Entries of results that none of the baselines has."""
 NOTE = "<!-- Written by `python -m scripts.generate_reference`; edit the code, not this page. -->"
 
 ARGUMENT_CLASSES = {
@@ -201,7 +203,7 @@ def training_settings() -> list[str]:
 
 def results() -> list[str]:
     """Our entry in lm_eval's results file, and the costs."""
-    entries: dict[str, Any] = {}
+    entries: dict[str, Any] = dict.fromkeys(RARE_ENTRIES)
     costs: dict[str, Any] = dict.fromkeys(("seconds", "tokens_per_second", "peak_memory_bytes"))
     for path in sorted(BASELINE.glob("*.json")):
         entry = json.loads(path.read_text(encoding="utf-8")).get("config", {}).get("s2t_eval")

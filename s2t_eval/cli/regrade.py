@@ -77,15 +77,19 @@ def _lines(source: str, verdicts: list[Verdict]) -> list[str]:
     for task in dict.fromkeys(verdict.text.task for verdict in verdicts):
         part = [verdict for verdict in verdicts if verdict.text.task == task]
         changed = [verdict for verdict in part if verdict.is_changed]
-        old, new = (
-            f"{sum(v or 0.0 for v in of):g}" for of in ((v.text.verdict for v in part), (v.new for v in part))
-        )
+        old, new = _sum([v.text.verdict for v in part]), _sum([v.new for v in part])
         won, lost = sum(v.is_won for v in part), sum(v.is_lost for v in part)
         lines.append(
             f"{source}: {task}, {part[0].text.metric}: {old} -> {new} of {len(part)}, {won} won, {lost} lost"
         )
         lines += [f"  {verdict.line()}" for verdict in changed]
     return lines
+
+
+def _sum(verdicts: list[float | None]) -> str:
+    """The number of right answers; "none" where no document had a verdict, as under --predict_only."""
+    known = [verdict for verdict in verdicts if verdict is not None]
+    return f"{sum(known):g}" if known else "none"
 
 
 def _record(verdict: Verdict) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datasets import Dataset
@@ -15,11 +15,12 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.evaluation.grading import shared_grader
 from s2t_eval.evaluation.sandbox import find_isolation
+from s2t_eval.model_wrappers.harness_tasks import OUR_TASKS
 from s2t_eval.model_wrappers.registration import own_task_manager
 from s2t_eval.pipelines.task_filters import Answered, filtered_responses
 from s2t_eval.report.kept_texts import KeptText
+from s2t_eval.report.runs import NOT_SCORES, UNSCORED
 
-OURS = "s2t_"
 OF_DATA = ("training_split", "validation_split", "fewshot_split", "process_docs", "description", "tag")
 """Settings of a task for its documents and prompts: regrading loads no documents and builds no prompts."""
 SHOWN = 60
@@ -91,7 +92,7 @@ def regrade(texts: Sequence[KeptText]) -> list[Verdict]:
 def _regrade_task(name: str, texts: Sequence[KeptText]) -> list[Verdict]:
     if any("entry_point" in text.doc for text in texts):
         find_isolation()  # raises with its reason before anything is graded
-    elif not name.startswith(OURS + "arith"):
+    elif not name.startswith(OUR_TASKS + "arith"):
         shared_grader().check()
     task = load_grader(name, texts[:1])
     answered = [
@@ -113,7 +114,11 @@ def _verdict(task: Task, text: KeptText, by_filter: Mapping[str, Any]) -> Verdic
             f"{text.task}: it has no filter {filter_name!r} any more; its metric was {text.metric}"
         )
     filtered = by_filter[filter_name]
-    value = task.process_results(text.doc, [filtered]).get(metric)
+    figures = task.process_results(text.doc, [filtered])
+    if metric == UNSCORED:  # of --predict_only: the task's own first score
+        metric = next((name for name in figures if name not in NOT_SCORES), metric)
+        text = replace(text, metric=f"{metric},{filter_name}")
+    value = figures.get(metric)
     first = filtered[0] if isinstance(filtered, list) else filtered
     return Verdict(text, None if value is None else float(value), str(first))
 
@@ -124,7 +129,7 @@ def load_grader(name: str, texts: Iterable[KeptText]) -> Task:
     Raises:
         RegradeError: another task.
     """
-    entry = _manager().task_index.get(name) if name.startswith(OURS) else None
+    entry = _manager().task_index.get(name) if name.startswith(OUR_TASKS) else None
     if entry is None or entry.yaml_path is None:
         raise RegradeError(
             f"task {name}: expected one of s2t-eval's own (s2t_*); others' graders may read more"

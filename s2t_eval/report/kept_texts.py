@@ -20,7 +20,7 @@ from s2t_eval.artifacts.files import atomic_path
 from s2t_eval.artifacts.typed_json import conform, parse_json
 from s2t_eval.report.documents import HASH_LENGTH, same_scores, samples_file, short_hash
 from s2t_eval.report.json_files import ResultsError, part_of, read_json, read_json_lines
-from s2t_eval.report.runs import metric_of, results_files
+from s2t_eval.report.runs import UNSCORED, bypass_filter, metric_of, results_files
 
 SUFFIX = ".texts.jsonl.gz"
 FORMAT, FORMAT_OF_PARTS = 1, 2
@@ -79,7 +79,7 @@ def _kept_text(sample: Mapping[str, Any], task: str, metric: str, filter_name: s
     responses = [str(text) for text in sample["resps"][0]]
     names = PROGRAM_FIELDS if "entry_point" in sample["doc"] else ()
     program = {name: sample["doc"][name] for name in names if name in sample["doc"]}
-    score = sample.get(metric)
+    score = None if metric == UNSCORED else sample.get(metric)
     return KeptText(
         task=task,
         doc_id=int(sample["doc_id"]),
@@ -289,7 +289,9 @@ def texts_of(source: Path) -> list[KeptText] | None:
         samples = samples_file(source, task)
         if not samples.exists():
             return None
-        metric, filter_name = metric_of(source, task, part_of(results["results"], task))
+        figures = part_of(results["results"], task)
+        unscored = bypass_filter(figures)
+        metric, filter_name = (UNSCORED, unscored) if unscored else metric_of(source, task, figures)
         sample_texts += kept_texts(read_json_lines(samples), task, metric, filter_name)
     return sample_texts or None
 

@@ -14,6 +14,9 @@ from s2t_eval.report.computed import computed, model_arguments
 from s2t_eval.report.json_files import ResultsError, part_of
 from s2t_eval.statistics import Scores
 
+GENERATED = "generate_until"
+"""The harness's `output_type` of tasks whose texts are generated."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -153,7 +156,15 @@ class Run:
         if self.method.votes:
             parts.pop("samples", None)
             title = f"Maj@{self.settings.samples or 8}"
-        return ", ".join([title, *parts.values()])
+        of_student = ["log-likelihoods of the plain student"] if self.is_of_plain_student else []
+        return ", ".join([title, *parts.values(), *of_student])
+
+    @property
+    def is_of_plain_student(self) -> bool:
+        """Whether a task has log-likelihoods, which are the plain student's, of a method for texts."""
+        configs = (part_of(self.results["configs"], task) for task in self.tasks)
+        kinds = {config.get("output_type", GENERATED) for config in configs}
+        return not self.method.is_plain and kinds != {GENERATED}
 
     @property
     def scored(self) -> pd.DataFrame:

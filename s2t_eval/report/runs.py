@@ -21,6 +21,8 @@ from s2t_eval.report.telemetry import run_cost
 
 NOT_SCORES = ("extracted", "ungraded", "truncated")
 """Figures of this project's tasks that describe the answers; HumanEval lists them before its pass@1."""
+UNSCORED = "bypass"
+"""The harness's metric in place of all others under `--predict_only`: its figure, 999, is no score."""
 
 
 def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> list[Run]:
@@ -204,6 +206,12 @@ def _scored_groups(results: dict[str, Any]) -> dict[str, list[str]]:
 def metric_of(file: Path, task: str, figures: dict[str, Any], wanted: str | None = None) -> tuple[str, str]:
     """Metric and filter of the figure that counts, of those that a results file has of a task."""
     numbers = [k for k, v in figures.items() if "," in k and "_stderr," not in k and as_number(v) is not None]
+    numbers = [name for name in numbers if name.split(",")[0] != UNSCORED]
+    if not numbers and bypass_filter(figures) is not None:
+        raise ResultsError(
+            f"{file}: task {task} has no score: it was evaluated with --predict_only; grade its texts with "
+            "s2t-eval regrade, or leave the file out"
+        )
     if wanted is not None and wanted not in numbers:
         raise ResultsError(f"{file}: task {task} has no figure {wanted!r}; it has {', '.join(numbers)}")
     if not numbers:
@@ -216,6 +224,12 @@ def metric_of(file: Path, task: str, figures: dict[str, Any], wanted: str | None
 def is_of_default_metric(run: Run) -> bool:
     """Whether a run's score is the one that counts where none is chosen by `--metric`."""
     return (run.metric, run.filter) == metric_of(run.source, run.task, run.results["results"][run.task])
+
+
+def bypass_filter(figures: dict[str, Any]) -> str | None:
+    """The filter of a task's texts that were not scored (`--predict_only`); None of other figures."""
+    names = (name.split(",", 1) for name in figures if "," in name)
+    return next((filter_name for metric, filter_name in names if metric == UNSCORED), None)
 
 
 def _joint_hash(results: dict[str, Any], tasks: Iterable[str]) -> str | None:

@@ -15,6 +15,7 @@ from lm_eval.models.huggingface import HFLM
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.engine import Decoder, ModelRunner, Request, Sampling, derive_seed
 from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.selection import policy
 from tests.harness_helpers import (
     BIN,
@@ -279,7 +280,8 @@ def test_log_likelihoods_are_stock_s_before_and_after_a_generation() -> None:
 
 
 @pytest.mark.parametrize("name", ["greedy", "s2t", "maj8"])
-def test_multiple_choice_gives_stock_s_numbers(name: str) -> None:
+def test_multiple_choice_gives_stock_s_numbers(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a word reports showed the plain student's score as "Maj@8 75.0"."""
     docs = [{**doc, "choices": [doc["answer"], "7", "31"], "label": 0} for doc in arith_docs(6)]
     config = inline_task(
         "choice",
@@ -297,6 +299,20 @@ def test_multiple_choice_gives_stock_s_numbers(name: str) -> None:
         assert found["results"]["choice"][key] == expected["results"]["choice"][key]
     for mine, theirs in zip(found["samples"]["choice"], expected["samples"]["choice"], strict=True):
         assert mine["resps"] == theirs["resps"]
+    assert ours(found).get("plain_likelihoods") == (None if name == "greedy" else ["choice"])
+    warned = [r for r in caplog.records if "scores of the plain student: --model" in r.getMessage()]
+    assert len(warned) == (name != "greedy")
+
+
+def test_a_teacher_s_context_does_not_cut_what_the_student_scores() -> None:
+    from lm_eval.api.instance import Instance
+
+    scored = [Instance("loglikelihood", {}, (prompts(1)[0], " 7"), 0, ("asked", 0, 1))]
+    lm = SelectToThink(STUDENT, teacher=TEACHER, threshold=0.5, device="cpu")
+    whole = lm.loglikelihood(scored)
+    lm.teacher.config.max_position_embeddings = 8
+    assert lm.loglikelihood(scored) == whole
+    assert lm.max_length == 8
 
 
 # ---------------------------------------------------------------- commands

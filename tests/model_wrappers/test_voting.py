@@ -15,6 +15,7 @@ from s2t_eval.model_wrappers.voting import (
     Vote,
     extract_answer,
     normalise,
+    require_votable,
     votable_task,
     vote,
 )
@@ -284,6 +285,15 @@ def test_task_without_an_answer_is_refused_before_anything_is_generated(
         evaluate(lm, tasks=[task], confirm_run_unsafe_code=True)
     assert lm.telemetry.texts == 0
     assert lm.student.counters.passes == 0
+
+
+def test_a_vote_without_the_task_s_scoring_is_refused_with_its_reason() -> None:
+    """`--predict_only` was reported as a task without exact_match."""
+    task = task_manager().load([inline_task("unscored", arith_docs(1))])["tasks"]["unscored"]
+    assert require_votable(task) is task
+    task.override_metric("bypass")
+    with pytest.raises(NoVotableAnswerError, match=r"scoring of task unscored, .*without --predict_only$"):
+        require_votable(task)
 
 
 def test_task_that_nobody_built_is_refused() -> None:

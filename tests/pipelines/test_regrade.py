@@ -96,6 +96,27 @@ def test_an_altered_verdict_is_found_in_samples(results: Path, capsys: pytest.Ca
         samples.write_text(text)
 
 
+def test_texts_that_were_not_scored_are_graded(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a run with --predict_only reports showed 99900 %, and regrading gave no verdict on any text."""
+    [run] = read_runs([results])
+    unscored = Path(shutil.copytree(results, tmp_path / "unscored"))
+    [samples], [figures] = unscored.rglob("samples_*.jsonl"), unscored.rglob("results_*.json")
+    records = [{**json.loads(line), "bypass": 999} for line in samples.read_text().splitlines()]
+    for record in records:
+        del record["exact_match"]
+    samples.write_text("".join(json.dumps(record) + "\n" for record in records))
+    content = json.loads(figures.read_text())
+    content["results"]["s2t_arith"] = {"alias": "s2t_arith", "bypass,answer": 999}
+    figures.write_text(json.dumps(content))
+    with pytest.raises(ResultsError, match=r"no score: .* with --predict_only; grade its texts"):
+        read_runs([unscored])
+    right = int(run.scored["score"].sum())
+    line, *_ = said(capsys, unscored)
+    assert f"s2t_arith, exact_match,answer: none -> {right} of {LIMIT}, {right} won, 0 lost" in line
+
+
 def test_kept_texts_that_are_not_of_their_run_are_refused(
     kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,22 @@ def test_names_of_results_files(path: str, name: str, stamp: str | None) -> None
     assert results_name(Path(path)) == (name, stamp)
 
 
+@pytest.mark.parametrize(
+    ("name", "more"), [("maj8", ", log-likelihoods of the plain student"), ("greedy", "")]
+)
+def test_log_likelihoods_of_a_method_for_texts_are_the_plain_student_s(
+    name: str, more: str, tmp_path: Path
+) -> None:
+    """Reports showed the plain student's score of a multiple-choice task as "Maj@8 75.0"."""
+
+    def choose(content: dict[str, Any]) -> None:
+        content["configs"]["s2t_arith"]["output_type"] = "multiple_choice"
+
+    paths = [EMBEDDED / f"{name}.json", edited(EMBEDDED / f"{name}.json", tmp_path / "choice.json", choose)]
+    texts, choices = (read_runs([path])[0].label for path in paths)
+    assert choices == texts + more
+
+
 def test_a_baseline_keeps_what_pairing_needs(outputs: Path, tmp_path: Path) -> None:
     runs = read_runs([outputs])
     write_baselines(runs, tmp_path)

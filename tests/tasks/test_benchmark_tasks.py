@@ -138,6 +138,31 @@ def test_prompts_are_as_the_first_form_had_them(folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "system", "expected"),
+    [
+        ("s2t_told", None, "Solve it.\n\nQuestion: 1?\nAnswer:"),
+        ("s2t_told", "Be brief.", "Be brief.\n\nSolve it.\n\nQuestion: 1?\nAnswer:"),
+        ("s2t_told", "Be brief.\n", "Be brief.\nSolve it.\n\nQuestion: 1?\nAnswer:"),
+        ("s2t_plain", None, "Question: 1?\nAnswer:"),
+        ("s2t_plain", "Be brief.\n", "Be brief.\nQuestion: 1?\nAnswer:"),
+        ("told", None, "Solve it.Question: 1?\nAnswer:"),
+    ],
+)
+def test_an_instruction_without_a_template_ends_before_the_problem(
+    name: str, system: str | None, expected: str
+) -> None:
+    """The benchmarks read "...in \\boxed{}.A water tank has": lm_eval puts nothing between the two.
+
+    Prompts of stock tasks, which end their descriptions themselves, stay as stock `hf` has them.
+    """
+    more = {"description": "Solve it."} if name.endswith("told") else {}
+    config = inline_task(name, [{"question": "1?", "answer": "2"}], **more)
+    task = task_manager().load([config])["tasks"][name]
+    task.build_all_requests(limit=1, system_instruction=system)
+    assert task.instances[0].args[0] == expected
+
+
 def test_options_are_lettered(folder: Path) -> None:
     task = task_manager().load(["s2t_mmlu_pro"])["tasks"]["s2t_mmlu_pro"]
     assert task.doc_to_text(task.eval_docs[0]) == "Which is blue?\n\nOptions:\nA. Grass\nB. The sky\n"
