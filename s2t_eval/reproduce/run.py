@@ -81,10 +81,10 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     require_reusable_folder("--out", out, "one of `s2t-eval reproduce`", [LOCK, "state/*"])
     stages = build_stages(read, out)
     _require_stages(settings.keep, stages)
-    _require_arguments(stages)
-    state = State(out, settings.keep)
     models = read.recipe.models
     _require_device(models.device)
+    _require_arguments(stages)
+    state = State(out, settings.keep)
     estimator = Estimator(measured_rate(models.dtype, models.device), finished_stages(stages, state))
     if settings.plan:
         steps = make_plan(stages, state, estimator)

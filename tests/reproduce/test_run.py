@@ -518,29 +518,30 @@ title: t
 models: {student: embedded/student, teacher: embedded/teacher}
 methods:
   greedy: {model: greedy}
-  s2t: {model: s2t, arguments: {teacher: "${teacher}", trigger: kl, %s}}
+  mine: {model: %s, arguments: {%s}}
 tasks: [{task: s2t_arith, limit: 2}]
 """
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("model", "arguments", "message"),
     [
-        (
-            "treshold: 2.4",
-            "s2t_arith/s2t: --model s2t: unknown argument 'treshold'; did you mean 'threshold'?",
-        ),
-        ("tau: 2", "s2t_arith/s2t: tau: expected a rate above 0, at most 1"),
-        ("threshold: 1, top_k: 0", "s2t_arith/s2t: top_k: expected a whole number of at least 1, got 0"),
+        ("s2t", 'teacher: "${teacher}", treshold: 2.4', "--model s2t: unknown argument 'treshold'; did you"),
+        ("s2t", 'teacher: "${teacher}", tau: 2', "tau: expected a rate above 0, at most 1"),
+        ("s2t", "threshold: 1, top_k: 0", "top_k: expected a whole number of at least 1, got 0"),
+        ("s2t", "threshold: 1", "--model s2t: it needs teacher=MODEL"),
+        ("tah", "tah: x, peft: y", "--model tah: peft= cannot be combined with tah="),
+        ("greedy", "dtype: float99", "dtype: expected auto, float32"),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("plan", [True, False])
 def test_arguments_of_a_method_are_checked_before_anything_runs(
-    argument: str, message: str, plan: bool, tmp_path: Path
+    model: str, arguments: str, message: str, plan: bool, tmp_path: Path
 ) -> None:
-    """A misspelt argument ended the reproduction at the method's own run, behind labels and training."""
-    (tmp_path / "recipe.yaml").write_text(RECIPE % argument)
+    """A misspelt argument ended the reproduction at the method's own run, behind labels and training; so did
+    a teacher, selector or folder that was not named."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE % (model, arguments))
     with pytest.raises(RecipeError) as caught:
         reproduce(Settings(str(tmp_path / "recipe.yaml"), tmp_path / "out", plan))
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).startswith(f"s2t_arith/mine: {message}")
     assert not (tmp_path / "out").exists()
