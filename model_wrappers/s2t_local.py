@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import torch
 from s2t_eval.engine import ModelRunner
 from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
 from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, AdapterSwitch, Selector, SelectorInfo
+from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.model_wrappers.served_identity import folder_fingerprint, require_served
@@ -19,7 +21,6 @@ from s2t_eval.model_wrappers.served_selector import (
     with_adapter,
     with_reserved_rows,
 )
-from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.models.lora import first_adapted_layer
 from s2t_eval.remote.adapter_probe import has_shared_batches, require_separate
 from s2t_eval.remote.build import Fleet
@@ -57,16 +58,19 @@ class S2TLocal(SelectionLM):
     PROPOSER = "tuned"
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
-        if not kwargs.get("selector"):
-            raise ValueError(f"--model {self.METHOD}: it needs selector=FOLDER, made by `s2t-eval train`")
-        if kwargs.get("peft"):
-            raise ValueError(
-                f"--model {self.METHOD}: peft={kwargs['peft']} cannot be combined with selector=, which "
-                "contains an adapter itself; leave it out"
-            )
         super().__init__(pretrained, **kwargs)
         self.scorer = self._attach()
+
+    @classmethod
+    def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
+        """See `LoadedStudent`: it needs a selector, which contains the only adapter."""
+        if not model_args.get("selector"):
+            raise ValueError(f"--model {cls.METHOD}: it needs selector=FOLDER, made by `s2t-eval train`")
+        if model_args.get("peft"):
+            raise ValueError(
+                f"--model {cls.METHOD}: peft={model_args['peft']} cannot be combined with selector=, which "
+                "contains an adapter itself; leave it out"
+            )
 
     @property
     def proposer(self) -> str:
