@@ -13,9 +13,10 @@ from s2t_eval.model_wrappers.stock_tasks import SandboxedCodeEval
 
 HUMANEVAL = """
 def check(candidate):
-    import copy, random
+    import copy, string
+    from random import random
     for size in range(3):
-        x = [random.random() for _ in range(size)]
+        x = [random() for _ in range(size)]
         solution = candidate(copy.deepcopy(x))
         assert abs(helper(x, solution)) < 1e-4, str(candidate(x))
 check(f)

@@ -11,7 +11,7 @@ functions through a pipe and receive plain data. The program therefore cannot pr
 override an assertion or forge an exit status; it passes only if the real checks ran to the end.
 
 Checks of stock tasks that use more of a program than its functions run in its process instead
-(`Program.shares_process`). There, too, output and an exit are no success, but a program could alter its checks.
+(`Program.shares_process`). There, too, output and exit status prove nothing, but it could alter its checks.
 
 Everything that a program causes is a failure. Problems of the machine (no free process, a sandbox that does
 not start or is killed from outside) give no verdict, and a sandbox that stops working ends the run.

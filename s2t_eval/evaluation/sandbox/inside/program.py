@@ -217,7 +217,7 @@ def main() -> None:
     sys.path.append(PACKAGES)
     calls, replies = open_channel()
     job = eval(calls.readline(), dict(LITERALS))
-    if "numpy" in job["source"] or "numpy" in (job["modules"] or ()):
+    if "numpy" in f"{job['source']} {job['modules']}":
         os.putenv("OPENBLAS_NUM_THREADS", "1")  # OpenBLAS aborts if it cannot start threads
     set_limits(job["limits"])
     missing = first_missing(job["modules"] or [])
