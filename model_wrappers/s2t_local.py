@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -22,7 +21,7 @@ from s2t_eval.model_wrappers.served_selector import (
     with_reserved_rows,
 )
 from s2t_eval.models.lora import first_adapted_layer
-from s2t_eval.remote.adapter_probe import has_shared_batches, require_separate
+from s2t_eval.remote.adapter_probe import require_separate
 from s2t_eval.remote.build import Fleet
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
@@ -137,18 +136,17 @@ class S2TLocal(SelectionLM):
                 f"adapter_scale={self.adapter_scale}: the servers' factor is {served_scale}; leave it out, "
                 "or where it is the selector's own, merge it (`s2t-eval export --merged`)"
             )
-        settings = self.local.remote_settings
         if self._has_reserved_rows:
             fleet = with_reserved_rows(fleet, self.selector, self.local.exported)
             self._require_served_export(fleet)
-            return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
+            return fleet
         super()._require_served_student()
         fleet = with_adapter(fleet, self.selector, self.local.adapter)
         if self.proposer == "tuned":
             return with_adapted_students(fleet)
         assert fleet.adapter is not None
-        require_separate(fleet.students, fleet.adapter, settings)
-        return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
+        require_separate(fleet.students, fleet.adapter, self.local.remote_settings)
+        return fleet
 
     def _require_served_student(self) -> None:
         """Nothing yet: the form of the selector decides which model the servers are to serve (`_fleet`)."""
