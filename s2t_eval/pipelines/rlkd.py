@@ -20,10 +20,10 @@ from s2t_eval.methods.questions import reply_ids
 from s2t_eval.models.vocabulary import stop_ids
 from s2t_eval.pipelines.collect_labels import SOLUTION_FIELDS
 from s2t_eval.pipelines.prompts import (
-    QUESTION_FIELDS,
     TaskProblems,
     TrainingDataError,
     first_text,
+    question_of,
     task_problems,
 )
 from s2t_eval.pipelines.task_filters import Answered, filtered_responses
@@ -229,7 +229,7 @@ def _problem(
     document = _document(labels, source, row)
     return Problem(
         row.problem_id,
-        first_text(document, QUESTION_FIELDS) or "",
+        question_of(document, source.task),
         tuple(row.prompt_ids.tolist()),
         references[row.problem_id],
         document,
@@ -244,8 +244,8 @@ def _document(labels: LabelSet, source: TaskProblems, row: Trajectory) -> dict[s
         RlkdError: the task's problem of this number is another one than when the labels were collected.
     """
     number = int(row.problem_id.rpartition("/")[2])
-    document = source.docs[number] if number < len(source.docs) else {}
-    if question_hash(first_text(document, QUESTION_FIELDS) or "") != row.question_hash:
+    document = source.docs[number] if number < len(source.docs) else None
+    if document is None or question_hash(question_of(document, source.task)) != row.question_hash:
         raise RlkdError(
             f"labels: problem {row.problem_id} is not that of the task {labels.manifest.data['source']} any "
             "more: its data have changed; collect the labels anew"
