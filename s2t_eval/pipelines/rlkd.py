@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accelerate import PartialState
 from lm_eval.api.task import Task
 
 from s2t_eval.engine import ModelRunner
@@ -31,6 +30,7 @@ from s2t_eval.training.contamination import question_hash, require_no_evaluation
 from s2t_eval.training.distil.distillation import Teacher
 from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
 from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.processes import all_processes
 from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer
@@ -293,7 +293,7 @@ def _teacher_texts(
     own_limits = TextLimits(limits.max_new_tokens, teacher.stop_ids, limits.until)
     # The first process generates the texts; the others then read them.
     with (
-        PartialState().main_process_first(),
+        all_processes().main_process_first(),
         GenerationProgress(len(labels), "Teacher's texts") as progress,
     ):
         texts = generate_teacher_rollouts(
