@@ -65,8 +65,8 @@ class PromptSet:
 
     @property
     def questions(self) -> list[str]:
-        """Each problem's question, or its whole prompt if the record has no field for the question."""
-        return [first_text(i.doc, QUESTION_FIELDS) or str(i.args[0]) for i in self.instances]
+        """Each problem's question; see `question_of`."""
+        return [question_of(doc, self.task) for doc in self.docs]
 
     @property
     def names(self) -> list[str]:
@@ -292,6 +292,22 @@ def first_text(row: dict[str, Any], names: Sequence[str]) -> str | None:
     """The value of the first of these fields that contains a text; None if none does."""
     values = (row[name] for name in names if row.get(name))
     return next((value for value in values if isinstance(value, str)), None)
+
+
+def question_of(doc: dict[str, Any], task: Task | None) -> str:
+    """The question of a record: the text of a field of that name, else the text that its task makes of it.
+
+    It does not depend on how prompts are made, so it identifies the problem wherever it is read.
+
+    Args:
+        doc: the record.
+        task: its task; None for a record of a data set, which has such a field.
+    """
+    question = first_text(doc, QUESTION_FIELDS)
+    if question is None:
+        assert task is not None
+        question = str(task.doc_to_text(doc))
+    return question
 
 
 def question_prompt(lm: EngineLM, question: str, prompting: Prompting) -> str:

@@ -22,6 +22,7 @@ from s2t_eval.methods.r2r_folder import R2RError, RouterInfo, save_router
 from s2t_eval.selection.divergence_router import DivergenceRouter, RouterSize
 from s2t_eval.selection.thresholds import quantile_thresholds
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.processes import require_one_process
 from s2t_eval.training.r2r.figures import (
     Flags,
     Values,
@@ -132,8 +133,9 @@ def train_router(
 
     Raises:
         R2RError: labels of another student, without divergent tokens, or of too few problems.
-        TrainingError: training cannot continue.
+        TrainingError: training cannot continue, or there are several processes.
     """
+    require_one_process("r2r train")
     loop = loop.with_default_lr(ROUTER_LR)
     labels.require_student(student.fingerprint, student.vocabulary)
     size = replace(size, num_logits=min(size.num_logits, labels.manifest.num_logits))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from s2t_eval.methods.selector_folder import (
     save_selector,
 )
 from s2t_eval.training.labels import LabelSet
+from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import make_model, require_same_labels, require_same_writer
 from s2t_eval.training.selector.held_out import halves_of_training
 from s2t_eval.training.selector.model import SelectorSettings
@@ -71,6 +71,5 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
         precision = trained["loop"]["precision"]
         info = with_reported_figures(info, model, labels, halves.reported, routings, precision)
     routers = {**selector.routers, **trained_routers(routings)}
-    save_selector(out, info, model.readout, routers, model.peft)
-    shutil.rmtree(work)
+    write_result(lambda: save_selector(out, info, model.readout, routers, model.peft), work)
     return info

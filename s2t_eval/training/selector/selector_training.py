@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from s2t_eval.methods.selector_folder import PROPOSERS, Selector, SelectorInfo, save_selector
 from s2t_eval.selection.router import Router
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import (
     make_model,
     require_same_form,
@@ -202,11 +201,7 @@ def _save(
     out: Path, info: SelectorInfo, model: SelectorModel, routings: Mapping[str, Routing], work: Path
 ) -> None:
     """Write the folder on the main process and remove the checkpoints."""
-    processes = PartialState()
-    if processes.is_main_process:
-        save_selector(out, info, model.readout, trained_routers(routings), model.peft)
-        shutil.rmtree(work)
-    processes.wait_for_everyone()
+    write_result(lambda: save_selector(out, info, model.readout, trained_routers(routings), model.peft), work)
 
 
 def _fit(
