@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from s2t_eval.report.blocks import Entry
+from s2t_eval.report.blocks import Entry, model_key, teacher_of
 from s2t_eval.report.cells import delta, p_value, percent, percent_sign, share, won_lost
 from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import Comparison, compare_pair, p_values_from, paired_scores
@@ -123,12 +123,16 @@ def _left_out(reason: str, labels: Sequence[str]) -> list[str]:
 
 
 def _teacher_of(entry: Entry, teachers: Sequence[Entry]) -> Entry | None:
-    """The teacher alone of a row: the one that it was run with, or the only one; None for a teacher's row."""
+    """The teacher alone of a row: the one that it was run with or distilled from; None for a teacher's row.
+
+    The only one of the block stands for it in a row that names none, such as a vote's.
+    """
     if entry.is_teacher:
         return None
-    wanted = entry.run.backend_info.get("teacher")
-    own = [one for one in teachers if wanted is not None and one.run.backend_info.get("student") == wanted]
-    return next(iter(own), teachers[0] if len(teachers) == 1 else None)
+    wanted = teacher_of(entry.run)
+    if wanted is None:
+        return teachers[0] if len(teachers) == 1 else None
+    return next((one for one in teachers if model_key(one.run) == wanted), None)
 
 
 def _share_of_gap(control: Entry, entry: Entry, teacher: Entry | None) -> tuple[float, Interval]:

@@ -95,9 +95,9 @@ def arrange(
     names = names or {}
     blocks_of = _blocks(runs, names)
     columns_by_task = columns_of(run.task for run in runs)
-    students: dict[str, dict[str, None]] = {}  # fingerprint of a teacher -> its students
+    students: dict[str, dict[str, None]] = {}  # a teacher -> its students
     for run in runs:
-        teacher = run.backend_info.get("teacher")
+        teacher = None if run.method.key in DISTILLED else teacher_of(run)
         if teacher is not None:
             students.setdefault(teacher, {})[blocks_of[id(run)]] = None
     adapted = [run for run in runs if has_adapter(run) and run.method.key != "tuned"]
@@ -110,7 +110,7 @@ def arrange(
             same = [other for other in adapted if _names_of(other) == _names_of(run)]
             blocks = dict.fromkeys(blocks_of[id(other)] for other in same if is_same_student(run, other))
             places += [(block, run.label) for block in blocks]
-        taught = students.get(str(run.backend_info.get("student")), {})
+        taught = students.get(model_key(run), {})
         if run.method.key == "greedy" and taught:
             others = [student for student in taught if student != own[0]]
             is_student = any(r.model == run.model and r.method.key != "greedy" for r in runs)
@@ -156,6 +156,22 @@ def student_fingerprint(run: Run) -> str | None:
     info = run.backend_info
     own = part_of(info, "distilled").get("base") if run.method.key in DISTILLED else info.get("student")
     return None if own in NO_HASH else str(own)
+
+
+def model_key(run: Run) -> str:
+    """What a run's student is recognised by where it is another run's teacher: fingerprint, else name."""
+    fingerprint = run.backend_info.get("student")
+    return run.model if fingerprint in NO_HASH else str(fingerprint)
+
+
+def teacher_of(run: Run) -> str | None:
+    """The `model_key` of the teacher that a run, or the training of its student, names; None without one."""
+    named = [run.backend_info, part_of(run.backend_info, "distilled")]
+    for info in named:
+        for key in (info.get("teacher"), info.get("teacher_name")):
+            if key not in NO_HASH:
+                return str(key)
+    return None
 
 
 def _names_of(run: Run) -> tuple[str, str]:

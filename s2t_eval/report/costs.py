@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from s2t_eval.report.blocks import Entry
+from s2t_eval.report.computed import NO_HASH
 from s2t_eval.report.documents import as_number
 from s2t_eval.report.run import Run
 from s2t_eval.report.telemetry import generated_tasks
@@ -117,12 +119,18 @@ def num_answers(run: Run) -> int:
 
 
 def _num_correct_answers(run: Run) -> float:
-    """Correct responses; of scores of all responses together (`maj@k`, `pass@k`) correct documents."""
-    if "@" in run.metric or not run.n:
+    """Correct responses; of scores of several responses together (`maj@k`, `pass@k`) correct documents."""
+    if _is_joint(run.metric) or not run.n:
         return run.num_correct
     counts = evaluated(run)
     answers = sum(n * repeats for n, repeats in (counts[task] for task in run.tasks))
     return answers / run.n * run.num_correct
+
+
+def _is_joint(metric: str) -> bool:
+    """Whether a metric scores several responses as one: `avg@k` and `pass@1` are means over responses."""
+    match = re.fullmatch(r"(?:maj|pass)@(\d+)", metric)
+    return match is not None and int(match[1]) > 1
 
 
 def _sources(runs: Sequence[Run]) -> set[Path]:
@@ -155,14 +163,14 @@ def work(run: Run, parameters: dict[str, float]) -> float:
 
     Args:
         run: with telemetry.
-        parameters: model fingerprint -> number of parameters.
+        parameters: model fingerprint -> number of parameters; models without one are not among them.
 
     Returns:
         nan where the number of parameters of a model that computed tokens is unknown.
     """
     cost, info = run.cost, run.backend_info
     with_adapter = _num_parameters(run)
-    student = parameters.get(str(info.get("student")), with_adapter)
+    student = _known(parameters, info.get("student"), with_adapter)
     own = cost.get("tokens", NAN) + cost.get("prefill_tokens", NAN) + cost.get("discarded_tokens", 0)
     total = student * own
     scorer = info.get("scorer_parameters") or with_adapter
@@ -171,7 +179,7 @@ def work(run: Run, parameters: dict[str, float]) -> float:
     if not cost.get("teacher_tokens"):  # what a teacher reads to evaluate steps is among its tokens
         total += student * cost.get("evaluation_tokens", 0)
     else:
-        teacher = info.get("teacher_parameters") or parameters.get(str(info.get("teacher")), NAN)
+        teacher = info.get("teacher_parameters") or _known(parameters, info.get("teacher"), NAN)
         total += teacher * cost["teacher_tokens"]
     return float(total)
 
@@ -184,12 +192,18 @@ def _candidates_read(run: Run) -> float:
     return float(run.cost.get("triggers", 0) * policy["top_k"])
 
 
+def _known(parameters: dict[str, float], fingerprint: object, otherwise: float) -> float:
+    """The parameters of a model; `otherwise` of one without a fingerprint, whatever else has none."""
+    return otherwise if fingerprint in NO_HASH else parameters.get(str(fingerprint), otherwise)
+
+
 def _parameters_by_model(entries: Sequence[Entry]) -> dict[str, float]:
     """Fingerprint -> parameters: the smallest number of all runs of a model, that without an adapter."""
     parameters: dict[str, float] = {}
     for entry in entries:
-        model, number = str(entry.run.backend_info.get("student")), _num_parameters(entry.run)
-        parameters[model] = min(number, parameters.get(model, number))
+        model, number = entry.run.backend_info.get("student"), _num_parameters(entry.run)
+        if model not in NO_HASH and not math.isnan(number):
+            parameters[str(model)] = min(number, _known(parameters, model, number))
     return parameters
 
 

@@ -54,6 +54,9 @@ def efficiency_table(entries: Sequence[Entry], *, times: bool = True) -> Table |
         "ended at the limit of new tokens. Parameters × tokens is summed over student, teacher and scorer, "
         "for all tokens computed, prompts included."
     ]
+    repeated = dict.fromkeys(e.benchmark.title for e in entries if max(e.run.repeats, default=1) > 1)
+    if repeated:
+        notes.append(f"Each problem of {', '.join(repeated)} was repeated: the figures are of one response.")
     if times:
         notes.append("Seconds and memory hold for the machine on which each run was made.")
         at_once = max(int(entry.run.backend_info.get("steps_at_once") or 1) for entry in entries)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s2t_eval.analysis.grid import is_done
-from s2t_eval.report.ablation_table import ablation_table
+from s2t_eval.report.ablation_table import _teacher_of, ablation_table
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.blocks import Entry, _with_names, arrange
 from s2t_eval.report.cells import MISSING
@@ -31,7 +31,7 @@ def run_of(name: str) -> Run:
     return run
 
 
-def named(folder: Path, name: str, new: str, **backend: str) -> Path:
+def named(folder: Path, name: str, new: str, **backend: Any) -> Path:
     """A copy of a committed run with other entries of its models."""
 
     def change(content: dict[str, Any]) -> None:
@@ -72,6 +72,47 @@ def test_two_teachers_of_a_student_are_teachers_both(tmp_path: Path) -> None:
     best = [cells[0].text for cells in rows if any(cell.is_best for cell in cells)]
     # Both have the same score.
     assert best == [e.label for e in entries if e.run.method.key == "s2t"]
+
+
+@pytest.mark.parametrize(
+    ("method", "teacher", "has_share"),
+    [
+        ("s2t_kl_tau5", {}, True),
+        ("s2t_kl_tau5", {"teacher": "b" * 16, "teacher_name": "org/teacher-32b"}, False),
+        ("s2t_kl_tau5", {"teacher": "unknown", "teacher_name": "org/teacher-32b"}, False),
+        ("maj8", {}, True),  # it names none
+        ("distil", {}, True),
+        ("distil", {"distilled": {"method": "kd", "teacher": "b" * 16}}, False),
+    ],
+)
+def test_the_share_of_a_gap_is_that_of_the_row_s_own_teacher(
+    method: str, teacher: dict[str, Any], has_share: bool, tmp_path: Path
+) -> None:
+    """A run with a teacher of 32B had a share of the gap to the only teacher of the block, of 1.5B."""
+    files = [EMBEDDED / "greedy.json", EMBEDDED / "s2t_kl_tau1.json", EMBEDDED / "teacher.json"]
+    files.append(named(tmp_path, method, "row", **teacher))
+    entries = arrange(read_runs(files))
+    [teacher_alone] = [e for e in entries if e.is_teacher]
+    [row] = [e for e in entries if e.run.name == "row"]
+    assert _teacher_of(row, [teacher_alone]) is (teacher_alone if has_share else None)
+    assert _teacher_of(teacher_alone, [teacher_alone]) is None
+
+
+def test_a_student_of_unknown_weights_is_not_the_teacher_of_unknown_weights(tmp_path: Path) -> None:
+    """Both were on servers that were trusted: the student's greedy run became "Teacher alone"."""
+    served = {"student": "unknown", "teacher": "unknown", "pretrained": "me/student"}
+    files = [
+        named(tmp_path, "greedy", "plain", student="unknown", pretrained="me/student"),
+        named(tmp_path, "s2t_kl_tau5", "s2t", **served, teacher_name="me/teacher"),
+        named(tmp_path, "teacher", "teacher", student="unknown", pretrained="me/teacher"),
+    ]
+    entries = arrange(read_runs(files))
+    assert {e.run.name: (e.student, e.is_teacher) for e in entries} == {
+        "plain": ("me/student", False),
+        "s2t": ("me/student", False),
+        "teacher": ("me/student", True),
+    }
+    assert [e.run.name for e in entries if e.is_control] == ["plain"]
 
 
 def test_a_model_that_is_student_and_teacher_has_its_own_block_too(tmp_path: Path) -> None:

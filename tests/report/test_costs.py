@@ -17,6 +17,7 @@ from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.compare import Rules, compare, failures
 from s2t_eval.report.compare_text import markdown
 from s2t_eval.report.costs import costs, cut_off, tokens_per_correct
+from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import pareto_plot
 from s2t_eval.report.main_table import main_table
 from s2t_eval.report.runs import read_runs
@@ -178,6 +179,79 @@ def test_votes_and_repeats_are_counted(tmp_path: Path) -> None:
     [file] = folder.rglob("results_*.json")
     edited(file, file, lambda content: telemetry(content).update(texts=4))
     assert read_runs([folder])[0].cost == {}
+
+
+@pytest.mark.parametrize(
+    ("metric", "correct"),
+    [
+        ("exact_match", 8 * 150),
+        ("avg@8", 8 * 150),  # half of the 2400 responses
+        ("pass@1", 8 * 150),
+        ("pass@8", 150),  # half of the 300 documents
+        ("maj@8", 150),
+    ],
+)
+def test_tokens_of_a_correct_answer_count_responses_unless_they_are_scored_together(
+    metric: str, correct: int, tmp_path: Path
+) -> None:
+    """Every metric with "@" counted documents: of avg@8 a right answer took eight times its tokens."""
+
+    def repeated(content: dict[str, Any]) -> None:
+        content["configs"]["s2t_arith"]["repeats"] = 8
+        content["results"]["s2t_arith"] = {f"{metric},answer": 0.5}
+        for name in ("texts", "tokens"):
+            telemetry(content)[name] *= 8
+
+    entries = arrange(read_runs([edited(GREEDY, tmp_path / "greedy.json", repeated)]))
+    assert tokens_per_correct([entries[0].run]) == pytest.approx(8 * 10_200 / correct)
+    note = "Each problem of Arith (embedded) was repeated: the figures are of one response."
+    for rows, is_noted in ((entries, True), (arrange(read_runs([GREEDY])), False)):
+        table = efficiency_table(rows)
+        assert table is not None and (note in table.notes) is is_noted
+
+
+@pytest.mark.parametrize("fingerprint", [None, "unknown"])
+def test_a_teacher_of_unknown_weights_has_no_other_model_s_size(
+    fingerprint: str | None, tmp_path: Path
+) -> None:
+    """None was a key as "None": a teacher on a server had the parameters of a stock hf row."""
+
+    def no_teacher(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"] |= {"teacher": fingerprint, "teacher_parameters": None}
+
+    def stock(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["student"] = fingerprint
+        content["config"]["model_num_parameters"] = 7e9
+
+    files = [
+        edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / "s2t.json", no_teacher),
+        edited(GREEDY, tmp_path / "hf.json", stock),
+    ]
+    both = costs(arrange(read_runs(files))).set_index("method_key")["billions_of_work"]
+    assert both["s2t"] != both["s2t"]
+    assert both["greedy"] == pytest.approx(7e9 * (10_200 + 10_570) / 300 / 1e9)  # its own, not that of others
+
+    def smaller(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"] |= {"student": fingerprint, "pretrained": "another"}
+        content["config"]["model_num_parameters"] = 1e9
+
+    files.append(edited(GREEDY, tmp_path / "small.json", smaller))
+    rows = costs(arrange(read_runs(files))).set_index(["student", "method_key"])["billions_of_work"]
+    assert rows["embedded/student", "greedy"] == both["greedy"]
+
+
+def test_a_run_of_unknown_size_leaves_the_size_of_its_model_known(tmp_path: Path) -> None:
+    """The smaller of nan and a number was nan: no run of the model had a figure of work."""
+    newer = {"date": 2e9, "versions": {"s2t_arith": 1.0}}
+
+    def unknown(content: dict[str, Any]) -> None:
+        content.update(newer)
+        content["config"]["model_num_parameters"] = None
+        content["config"]["s2t_eval"]["dtype"] = "torch.bfloat16"
+
+    files = [GREEDY, edited(GREEDY, tmp_path / "unknown.json", unknown)]
+    rows = costs(arrange(read_runs(files)))
+    assert rows["billions_of_work"].isna().sum() == 1
 
 
 def test_processes_together() -> None:
