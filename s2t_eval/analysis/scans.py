@@ -15,11 +15,18 @@ from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.controls import control_of
 from s2t_eval.report.costs import num_answers
 from s2t_eval.report.figures import Plot, canvas, colour, interval_arms
+from s2t_eval.report.origin import dtype_of
+from s2t_eval.report.run import Run, Settings
 from s2t_eval.statistics import holm, wilson
 
 ACCURACY = ("accuracy", "low", "high")
 HIT_RATE = ("hit_rate", "hit_low", "hit_high")
 """Columns of the figure in a panel, with its interval."""
+APART = (
+    *("proposer", "proposal_weight", "adapter_scale", "seed"),
+    *("student_hash", "teacher_hash", "selector_hash", "dtype", "router_hash"),
+)
+"""Columns in which runs of equal methods, triggers, K and tau may differ: they are on lines of their own."""
 
 
 def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -27,9 +34,9 @@ def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
 
     Columns: student, benchmark, method, method_key, trigger, k, tau (nan where a threshold was given),
     threshold, n, accuracy, low, high, realised_rate, flip_rate (percent of tokens), tokens (per problem),
-    teacher_picks (fired steps at which a teacher picked), and the share of them at which the teacher's own
-    token was among the K: hit_rate, hit_low, hit_high (percent, 95 %, steps taken as independent; nan where
-    no teacher picks).
+    APART (None where one does not apply), teacher_picks (fired steps at which a teacher picked), and the
+    share of them at which the teacher's own token was among the K: hit_rate, hit_low, hit_high (percent,
+    95 %, steps taken as independent; nan where no teacher picks).
     """
     rows = []
     for entry in entries:
@@ -44,10 +51,18 @@ def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
         numbers = (score.n, *percents, *rates)
         answers = num_answers(run)
         tokens = run.cost.get("tokens", float("nan")) / answers if answers else float("nan")
-        rows.append((*where, *rule, *numbers, tokens, *_hits(run.cost)))
+        rows.append((*where, *rule, *numbers, tokens, *_apart(run), *_hits(run.cost)))
     names = "student benchmark method method_key trigger k tau threshold n accuracy low high".split()
-    names += "realised_rate flip_rate tokens teacher_picks hit_rate hit_low hit_high".split()
+    names += ["realised_rate", "flip_rate", "tokens", *APART, "teacher_picks", *HIT_RATE]
     return pd.DataFrame(rows, columns=names)
+
+
+def _apart(run: Run) -> tuple[object, ...]:
+    """The values of APART."""
+    settings, info = run.settings, run.backend_info
+    hashes = (info.get("student"), info.get("teacher"), info.get("selector"))
+    of_proposals = (settings.proposer, settings.proposal_weight, settings.adapter_scale)
+    return (*of_proposals, settings.seed, *hashes, dtype_of(run), info.get("router"))
 
 
 def _hits(cost: Mapping[str, Any]) -> tuple[float, ...]:
@@ -60,12 +75,12 @@ def _hits(cost: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def k_scan(entries: Sequence[Entry]) -> Plot | None:
-    """Accuracy and hit rate over K, by method, trigger and tau; None where no line has two points."""
+    """Accuracy and hit rate over K, by method, trigger, tau and APART; None where no line has two points."""
     return _scan(entries, "k", ["tau", "trigger"], "K, candidates")
 
 
 def tau_scan(entries: Sequence[Entry]) -> Plot | None:
-    """Accuracy and hit rate over the realised rate of fired steps, by method, trigger and K."""
+    """Accuracy and hit rate over the realised rate of fired steps, by method, trigger, K and APART."""
     return _scan(entries, "tau", ["k", "trigger"], "fired steps, % of tokens")
 
 
@@ -73,13 +88,21 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
     data = scan_data(entries)
     if axis == "tau":
         data = _with_every_step(data)
-    keys = ["student", "benchmark", "method", "method_key", *fixed]
+    # With a rate, a threshold is what a calibration measured for it.
+    data = data.assign(given_threshold=data["threshold"].where(data["tau"].isna() & (axis == "k")))
+    keys = ["student", "benchmark", "method", "method_key", *fixed, "given_threshold"]
     lines = [
-        (key, part) for key, part in data.groupby(keys, sort=False, dropna=False) if part[axis].nunique() > 1
+        part
+        for _, part in data.groupby([*keys, *APART], sort=False, dropna=False)
+        if part[axis].nunique() > 1
     ]
     if not lines:
         return None
-    kept = pd.concat([part for _, part in lines]).sort_values([*keys, axis], ignore_index=True)
+    kept = pd.concat(lines)
+    by_label = kept.groupby(keys, dropna=False)
+    apart = [name for name in APART if by_label[name].nunique(dropna=False).max() > 1]
+    keys += apart
+    kept = kept.sort_values([*keys, axis], ignore_index=True)
     parts = list(kept.groupby(["student", "benchmark"], sort=False))
     with_hits = [(where, part.dropna(subset="hit_rate")) for where, part in parts]
     hits = [(where, part) for where, part in with_hits if len(part) > 1]
@@ -100,15 +123,19 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
             ax.legend(fontsize=7)
     title = {"k": "K scan", "tau": "tau scan"}[axis]
     figures = "accuracy and hit rate" if hits else "accuracy"
-    return Plot(f"{axis}_scan", f"{title}: {figures} with 95 % intervals", kept, figure)
+    unneeded = ["given_threshold", *(name for name in APART if name not in apart)]
+    return Plot(
+        f"{axis}_scan", f"{title}: {figures} with 95 % intervals", kept.drop(columns=unneeded), figure
+    )
 
 
 def _with_every_step(data: pd.DataFrame) -> pd.DataFrame:
-    """Adds runs that fire at every step to the line of each trigger, at tau 1."""
+    """Adds runs that fire at every step to the line of each trigger, whatever its router, at tau 1."""
     every = data[data["trigger"] == "always"].assign(tau=1.0)
-    same = ["student", "benchmark", "method_key", "k"]
-    triggers = data.loc[data["trigger"] != "always", [*same, "trigger"]].drop_duplicates()
-    ends = every.drop(columns="trigger").merge(triggers, on=same)[data.columns]
+    of_trigger = ["trigger", "router_hash"]
+    same = ["student", "benchmark", "method_key", "k", *(name for name in APART if name not in of_trigger)]
+    triggers = data.loc[data["trigger"] != "always", [*same, *of_trigger]].drop_duplicates()
+    ends = every.drop(columns=of_trigger).merge(triggers, on=same)[data.columns]
     return pd.concat([data[data["trigger"] != "always"], ends], ignore_index=True) if len(ends) else data
 
 
@@ -129,12 +156,16 @@ def _lines(
 ) -> None:
     marks = iter("osD^vP*X" * 4)
     for _, part in data.groupby(list(keys), sort=False, dropna=False):
+        part = part if axis == "k" else part.sort_values("realised_rate")
         first = part.iloc[0]
         x = part["k"] if axis == "k" else part["realised_rate"]
         value, low, high = (part[column] for column in columns)
-        fixed = f"K {first['k']:g}" if axis == "tau" else f"tau {100 * first['tau']:g} %"
+        rule = _rule(first["trigger"], first["tau"], first["threshold"])
+        fixed = f"{first['trigger']}, K {first['k']:g}" if axis == "tau" else rule
         shade, mark = colour(str(first["method_key"])), next(marks)
-        label = f"{first['method']}, {first['trigger']}, {fixed}"
+        apart = [name for name in keys if name in APART and not pd.isna(first[name])]
+        named = [f"{name.removesuffix('_hash')} {first[name]}" for name in apart]
+        label = ", ".join([f"{first['method']}, {fixed}", *named])
         arms = interval_arms(value, low, high)
         ax.errorbar(x, value, yerr=arms, fmt=f"{mark}-", color=shade, capsize=2, label=label)
     ax.set_xscale("log", base=2 if axis == "k" else 10)
@@ -149,24 +180,34 @@ def _lines(
     ax.minorticks_off()
 
 
+def _rule(trigger: str, tau: float | None, threshold: float | None) -> str:
+    """A trigger with its rate, or with the threshold that was given instead, as in labels."""
+    rate, given = (None if pd.isna(number) else number for number in (tau, threshold))
+    parts = Settings(trigger, tau=rate, threshold=given).parts()
+    return ", ".join(parts[name] for name in ("trigger", "rate") if name in parts)
+
+
 def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
-    """Takeover against selection at equal triggers, thresholds and documents.
+    """Takeover against selection at equal triggers, thresholds, models and documents.
+
+    Takeover has no candidates: of several runs that differ in K alone, the first is compared with the
+    selection of every K.
 
     Returns:
-        Columns student, benchmark, trigger, tau, threshold, n, selection, takeover (percent), delta (points,
-        takeover minus selection), low, high, won, lost, p (`paired_p`), p_holm; None without a pair that
-        shares a scored document.
+        Columns student, benchmark, trigger, tau, threshold, k (of the selection), n, selection, takeover
+        (percent), delta (points, takeover minus selection), low, high, won, lost, p (`paired_p`), p_holm;
+        None without a pair that shares a scored document.
     """
     rows = []
+    takeovers: dict[tuple[object, ...], Entry] = {}
     for entry in entries:
-        if entry.run.method.key != "takeover" or entry.run.documents is None:
-            continue
+        if entry.run.method.key == "takeover" and entry.run.documents is not None:
+            takeovers.setdefault((entry.student, entry.benchmark, _without_k(entry.run)), entry)
+    for entry in takeovers.values():
         settings = entry.run.settings
         rule = (settings.trigger, settings.tau, settings.threshold)
         for other in entry.beside(entries):
-            selection = other.run.settings
-            selection_rule = (selection.trigger, selection.tau, selection.threshold)
-            if other.run.method.key != "s2t" or selection_rule != rule:
+            if other.run.method.key != "s2t" or _without_k(other.run) != _without_k(entry.run):
                 continue
             try:
                 pair = compare_pair(other.run, entry.run)
@@ -175,10 +216,11 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
             scores = (100 * pair.base_score, 100 * pair.new_score, 100 * pair.delta)
             bounds = (100 * pair.interval.low, 100 * pair.interval.high)
             won_lost = (len(pair.won), len(pair.lost), pair.p)
-            rows.append((entry.student, entry.benchmark.title, *rule, pair.n, *scores, *bounds, *won_lost))
+            where = (entry.student, entry.benchmark.title, *rule, other.run.settings.top_k)
+            rows.append((*where, pair.n, *scores, *bounds, *won_lost))
     if not rows:
         return None
-    names = "student benchmark trigger tau threshold n selection takeover delta low high won lost p".split()
+    names = "student benchmark trigger tau threshold k n selection takeover delta low high won lost p".split()
     data = pd.DataFrame(rows, columns=names)
     data["p_holm"] = holm(data["p"].tolist())
     with canvas(6.0, 1.2 + 0.45 * len(data)) as (figure, [ax]):
@@ -187,10 +229,19 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
             ax.errorbar(row.delta, at, xerr=arms, fmt="o", color=colour("takeover"), capsize=2)
             text = f"{row.delta:+.1f} (won {row.won}, lost {row.lost})"
             ax.annotate(text, (row.delta, at), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-        labels = [f"{r.benchmark}\n{r.trigger}, tau {100 * r.tau:g} %" for r in data.itertuples(index=False)]
+        labels = [
+            f"{row.benchmark}\n{_rule(row.trigger, row.tau, row.threshold)}, K {row.k}"
+            for row in data.itertuples(index=False)
+        ]
         ax.set_yticks(range(len(data)), labels)
         ax.set_ylim(len(data) - 0.4, -0.8)
         ax.axvline(0, color="#888888", linewidth=0.8)
         ax.set_xlabel("takeover minus selection, points (95 %)")
         ax.grid(axis="y", visible=False)
     return Plot("takeover", "Takeover against selection at equal triggers", data, figure)
+
+
+def _without_k(run: Run) -> tuple[object, ...]:
+    """What is equal in a selection and a takeover that differ in the tokens of fired steps alone."""
+    settings = run.settings
+    return (settings.trigger, settings.tau, settings.threshold, *_apart(run))

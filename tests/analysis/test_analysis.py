@@ -27,7 +27,7 @@ from s2t_eval.cli import main
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import load_decode, read_trace
-from s2t_eval.statistics import share_of_gain
+from s2t_eval.statistics import holm, share_of_gain
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.held_out import split_held_out
 from tests import learning
@@ -236,6 +236,79 @@ def test_scans_need_two_points_of_one_line(tmp_path: Path) -> None:
     run = read_runs([EMBEDDED / "takeover_kl_tau5.json"])[0]
     assert row["realised_rate"] == pytest.approx(100 * run.cost["triggers"] / run.cost["tokens"])
     assert row["tokens"] == run.cost["tokens"] / 300
+
+
+def changed(
+    tmp_path: Path, name: str, out: str, *, tau: float = 0.05, top_k: int = 8, **entries: Any
+) -> Path:
+    """A copy of a run of EMBEDDED with another rate, K or other entries of its backend."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"].update(tau=tau, **entries)
+        content["config"]["s2t_eval"]["policy"]["top_k"] = top_k
+
+    return edited(EMBEDDED / f"{name}.json", tmp_path / f"{out}.json", change)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "entries"),
+    [
+        ("pps_local", "selector_hash", {"selector": "another"}),
+        ("pps_local", "adapter_scale", {"adapter_scale": 0.5}),
+        ("s2t_router_tau5", "router_hash", {"router": "another"}),
+        ("s2t_kl_tau5", "seed", {"seed": 1}),
+        ("s2t_kl_tau5", "student_hash", {"student": "another"}),
+        ("s2t_kl_tau5", "teacher_hash", {"teacher": "another"}),
+    ],
+)
+def test_a_line_holds_runs_that_differ_in_the_scanned_setting_alone(
+    name: str, column: str, entries: dict[str, Any], tmp_path: Path
+) -> None:
+    """Two selectors, or two students under one name, were one line that went back and forth between them."""
+    first = [changed(tmp_path, name, f"a{i}", tau=tau) for i, tau in enumerate((0.05, 0.1))]
+    second = [changed(tmp_path, name, f"b{i}", tau=tau, **entries) for i, tau in enumerate((0.05, 0.1))]
+    plot = tau_scan(arrange(read_runs([*first, *second])))
+    assert plot is not None
+    lines = plot.data.groupby(column, sort=False, dropna=False)["tau"].apply(list)
+    assert lines.tolist() == [[0.05, 0.1], [0.05, 0.1]]
+    legend = plot.figure.axes[0].get_legend()
+    assert legend is not None
+    texts = [text.get_text() for text in legend.get_texts()]
+    [value] = entries.values()
+    assert len(set(texts)) == 2 and any(text.endswith(f" {value}") for text in texts)
+    alone = tau_scan(arrange(read_runs(first)))
+    assert alone is not None and column not in alone.data  # it says nothing there
+    assert tau_scan(arrange(read_runs([first[0], second[1]]))) is None
+    scanned = [changed(tmp_path, name, "k4", top_k=4), changed(tmp_path, name, "k8", **entries)]
+    assert k_scan(arrange(read_runs(scanned))) is None
+
+
+def test_takeover_is_compared_once_with_the_selection_of_each_k(tmp_path: Path) -> None:
+    """It has no candidates, but its runs of two K counted twice in Holm's correction, and no K was shown."""
+    runs = [changed(tmp_path, name, f"{name}_{k}", top_k=k) for name in NAMES[3::2] for k in (2, 8)]
+    assert NAMES[3::2] == ["s2t_kl_tau5", "takeover_kl_tau5"]
+    plot = takeover_against_selection(arrange(read_runs(runs)))
+    assert plot is not None
+    assert plot.data["k"].tolist() == [2, 8]
+    assert plot.data["p_holm"].tolist() == holm(plot.data["p"].tolist())
+    labels = [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
+    assert labels == [f"Arith (embedded)\nkl, tau 5 %, K {k}" for k in (2, 8)]
+
+
+def test_takeover_of_a_threshold_without_a_rate_is_drawn(tmp_path: Path) -> None:
+    """Its rate is null, which ended the analysis of all runs."""
+    runs = [
+        edited(
+            EMBEDDED / f"{name}.json",
+            tmp_path / f"{name}.json",
+            lambda content: content["config"]["s2t_eval"].update(tau=None),
+        )
+        for name in ("s2t_kl_tau5", "takeover_kl_tau5")
+    ]
+    plot = takeover_against_selection(arrange(read_runs(runs)))
+    assert plot is not None
+    [label] = plot.figure.axes[0].get_yticklabels()
+    assert label.get_text() == "Arith (embedded)\nkl, threshold 2.37, K 8"
 
 
 def test_every_step_ends_each_trigger_s_line(tmp_path: Path) -> None:
