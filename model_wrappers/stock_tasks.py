@@ -4,6 +4,7 @@ Stock `humaneval` fetches the metric `code_eval` from the hub and runs generated
 isolation; here it gets one that runs it in our sandbox. Stock `mmlu_pro` reads its examples' split
 even in a run without examples; here only a run with examples needs it. And the
 harness's command line has no flag for a task's `repeats`: `--metadata '{"repeats": 8}'` sets them.
+Requests of `--cache_requests` are compared with the present run (`cached_requests.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lm_eval.api.task import ConfigurableTask, Task
 from s2t_eval.evaluation.grading.estimators import pass_at_k
 from s2t_eval.evaluation.sandbox import Program, run_programs
 from s2t_eval.model_wrappers.argument_checks import require_int
+from s2t_eval.model_wrappers.cached_requests import with_current_requests
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +123,9 @@ def _requiring_examples(build: Any) -> Any:
                 f"task {self.config.task}: its examples come from split {split!r}, which these data do "
                 f"not have (they have {', '.join(map(repr, self.dataset))}); use --num_fewshot 0"
             )
-        build(self, *args, **kwargs)
+        if kwargs.get("cache_requests") and isinstance(self, ConfigurableTask):
+            with_current_requests(self, functools.partial(build, self, *args, **kwargs), kwargs)
+        else:
+            build(self, *args, **kwargs)
 
     return build_if_complete
