@@ -1,7 +1,7 @@
 """Requests of the harness's `--cache_requests`, whose key lacks much of what they depend on.
 
-The key has neither repeats nor generation arguments nor the problems, and of the prompt little more than whether
-a template is applied. The results name the present settings, whatever the cached requests had.
+The key has neither repeats nor generation arguments nor the problems, and of the prompt little more than
+whether a template is applied. The results name the present settings, whatever the cached requests had.
 """
 
 from __future__ import annotations
