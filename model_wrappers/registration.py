@@ -125,9 +125,7 @@ def names_own_tasks_alone(arguments: Sequence[str]) -> bool:
     Args:
         arguments: the program and its arguments.
     """
-    program = Path(arguments[0])
-    named_by = program.parent.name if program.name == "__main__.py" else program.stem
-    if named_by not in PROGRAMS:
+    if not is_harness_command(arguments):
         return False
     words = [part for word in arguments[1:] for part in _option_and_value(word)]
     # The harness adds up the values of all of its options --tasks and -t, abbreviated ones included.
@@ -137,6 +135,13 @@ def names_own_tasks_alone(arguments: Sequence[str]) -> bool:
     ]
     names = {name for named in values for word in named for name in word.split(",")}
     return bool(names) and names <= set(own_task_manager().all_tasks)
+
+
+def is_harness_command(arguments: Sequence[str]) -> bool:
+    """Whether a command line, the program and its arguments, is one of lm_eval."""
+    program = Path(arguments[0])
+    named_by = program.parent.name if program.name == "__main__.py" else program.stem
+    return named_by in PROGRAMS
 
 
 def is_option(word: str, option: str, shortest: int) -> bool:
