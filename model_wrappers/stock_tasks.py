@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import evaluate
+from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask, Task
 
 from s2t_eval.evaluation.grading.estimators import pass_at_k
@@ -111,12 +112,26 @@ def _allowing_missing_examples(fewshot_docs: Any) -> Any:
     return docs_or_none
 
 
+def _add_optional_metrics(task: Task) -> None:
+    """Let the harness average the metrics of our scorers that depend on the number of responses.
+
+    They are not added to `metric_list`, of which its logger for Weights & Biases reads every entry.
+    """
+    optional = getattr(task.config.process_results, "optional_metrics", None)
+    if optional is None or not isinstance(task, ConfigurableTask):
+        return
+    for name, is_higher_better in optional(task.config.repeats or 1).items():
+        task._aggregation_list.setdefault(name, mean)
+        task._higher_is_better.setdefault(name, is_higher_better)
+
+
 def _requiring_examples(build: Any) -> Any:
     @functools.wraps(build)
     def build_if_complete(self: Task, *args: Any, **kwargs: Any) -> None:
         if (repeats := (self.config.metadata or {}).get("repeats")) is not None:
             require_int("metadata repeats", repeats, 1)
             self.set_config("repeats", repeats)
+        _add_optional_metrics(self)
         split = self.fewshot_cfg.split if isinstance(self, ConfigurableTask) else None
         if self.config.num_fewshot and split is not None and split not in self.dataset:
             raise ValueError(
