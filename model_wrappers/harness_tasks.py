@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -22,11 +22,20 @@ class PromptSettings:
         num_fewshot: worked examples before the problem.
         apply_chat_template: whether the model's chat template is applied.
         system_instruction: text of the system turn.
+        fewshot_as_multiturn: whether the template has each example as turns of its own.
     """
 
     num_fewshot: int = 0
     apply_chat_template: bool = False
     system_instruction: str | None = None
+    fewshot_as_multiturn: bool = True
+
+    def compared(self) -> dict[str, Any]:
+        """The settings that calibrations and labels must share: of examples only where there are some."""
+        settings = asdict(self)
+        if not (self.num_fewshot and self.apply_chat_template):
+            del settings["fewshot_as_multiturn"]
+        return settings
 
 
 _tasks: WeakValueDictionary[str, Task] = WeakValueDictionary()
@@ -52,6 +61,7 @@ def record_built_tasks() -> None:
             self.config.num_fewshot or 0,
             bool(kwargs.get("apply_chat_template")),
             kwargs.get("system_instruction"),
+            bool(kwargs.get("fewshot_as_multiturn")),
         )
         build(self, *args, **kwargs)
 

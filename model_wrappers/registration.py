@@ -125,17 +125,35 @@ def names_own_tasks_alone(arguments: Sequence[str]) -> bool:
     Args:
         arguments: the program and its arguments.
     """
+    if not is_harness_command(arguments):
+        return False
+    words = [part for word in arguments[1:] for part in _option_and_value(word)]
+    # The harness adds up the values of all of its options --tasks and -t, abbreviated ones included.
+    options = [i for i, word in enumerate(words) if word == "-t" or is_option(word, "--tasks", len("--ta"))]
+    values = [
+        list(itertools.takewhile(lambda word: not word.startswith("-"), words[i + 1 :])) for i in options
+    ]
+    names = {name for named in values for word in named for name in word.split(",")}
+    return bool(names) and names <= set(own_task_manager().all_tasks)
+
+
+def is_harness_command(arguments: Sequence[str]) -> bool:
+    """Whether a command line, the program and its arguments, is one of lm_eval."""
     program = Path(arguments[0])
     named_by = program.parent.name if program.name == "__main__.py" else program.stem
-    if named_by not in PROGRAMS:
-        return False
-    words = [part for word in arguments[1:] for part in (word.split("=", 1) if word[:2] == "--" else [word])]
-    options = [i for i, word in enumerate(words) if word in ("--tasks", "-t")]
-    if not options:
-        return False
-    named = itertools.takewhile(lambda word: not word.startswith("-"), words[options[-1] + 1 :])
-    names = {name for word in named for name in word.split(",")}
-    return bool(names) and names <= set(own_task_manager().all_tasks)
+    return named_by in PROGRAMS
+
+
+def is_option(word: str, option: str, shortest: int) -> bool:
+    """Whether a word of a command line is an option, or an abbreviation of at least so many characters."""
+    return len(word) >= shortest and option.startswith(word)
+
+
+def _option_and_value(word: str) -> list[str]:
+    """A word of a command line, apart where it has both: `--tasks=NAME`, `-tNAME` and `-t=NAME`."""
+    if word.startswith("-t") and word != "-t":
+        return ["-t", word[2:].removeprefix("=")]
+    return word.split("=", 1) if word.startswith("--") else [word]
 
 
 def own_task_manager() -> TaskManager:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
@@ -93,11 +92,11 @@ class SelectionLM(EngineLM):
         if settings is None:  # requests made without a task of the harness have no settings
             return
         if self.calibration is not None:
-            self.calibration.require_prompt(asdict(settings))
+            self.calibration.require_prompt(settings.compared())
         if self.selector is not None:
-            self.selector.info.require_prompt(asdict(settings))
+            self.selector.info.require_prompt(settings.compared())
         if self.router is not None:
-            self.router.info.require_prompt(asdict(settings))
+            self.router.info.require_prompt(settings.compared())
 
     def _make_policy(self) -> Policy:
         raise TypeError(f"{type(self).__name__} defines no policy")

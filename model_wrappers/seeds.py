@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+
 import torch
 from lm_eval.defaults import DEFAULT_OTHER_SEED
+
+from s2t_eval.model_wrappers.registration import is_harness_command, is_option
 
 TORCH_SEED = torch.default_generator.initial_seed()
 """torch's default seed."""
 
 
 def harness_seed() -> dict[str, int]:
-    """The argument `seed` with the value of the harness's `--seed`; empty where that is its default.
+    """The argument `seed` with the value of the harness's `--seed`; empty where none was given.
 
-    The harness does not pass its seed to models, but seeds torch just before it makes one. Every text has
-    a generator of its own, so the state of torch's generator does not matter.
+    The harness does not pass its seed to models, but seeds torch just before it makes one, with 1234 where
+    none was given: only its command line tells that from `--seed 1234`. Every text has a generator of its
+    own, so the state of torch's generator does not matter.
     """
     seed = torch.initial_seed()
-    return {} if seed in (DEFAULT_OTHER_SEED, TORCH_SEED) else {"seed": seed}
+    is_default = seed == DEFAULT_OTHER_SEED and not _names_seed(sys.argv)
+    return {} if is_default or seed == TORCH_SEED else {"seed": seed}
+
+
+def _names_seed(arguments: Sequence[str]) -> bool:
+    """Whether a command line is one of lm_eval with the option `--seed`."""
+    words = (word.partition("=")[0] for word in arguments[1:])
+    return is_harness_command(arguments) and any(is_option(word, "--seed", len("--se")) for word in words)

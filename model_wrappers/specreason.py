@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 from lm_eval.api.instance import Instance
@@ -216,7 +216,7 @@ class SpecReason(AskingLM):
         if self.calibration is not None and not self.steps.other_prompt:
             for settings in map(prompt_settings, {str(instance.task_name) for instance in requests}):
                 if settings is not None:
-                    self.calibration.require_prompt(asdict(settings))
+                    self.calibration.require_prompt(settings.compared())
         return super().generate_until(requests, disable_tqdm)
 
     def _rate_of_acceptance(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Stock tasks with code (`humaneval`, `mbpp` and their variants) fetch the metric 
 run generated code without isolation; here they get one that runs it in our sandbox. Stock `mmlu_pro` reads
 its examples' split even in a run without examples; here only a run with examples needs it. And the
 harness's command line has no flag for a task's `repeats`: `--metadata '{"repeats": 8}'` sets them.
+Requests of `--cache_requests` are compared with the present run (`cached_requests.py`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from dataclasses import replace
 from typing import Any
 
 import evaluate
+from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask, Task
 
 from s2t_eval.evaluation.grading.estimators import pass_at_k
 from s2t_eval.evaluation.sandbox import Program, Verdict, are_separable, run_programs
 from s2t_eval.model_wrappers.argument_checks import require_int
+from s2t_eval.model_wrappers.cached_requests import with_current_requests
 
 logger = logging.getLogger(__name__)
 
@@ -137,18 +140,35 @@ def _allowing_missing_examples(fewshot_docs: Any) -> Any:
     return docs_or_none
 
 
+def _add_optional_metrics(task: Task) -> None:
+    """Let the harness average the metrics of our scorers that depend on the number of responses.
+
+    They are not added to `metric_list`, of which its logger for Weights & Biases reads every entry.
+    """
+    optional = getattr(task.config.process_results, "optional_metrics", None)
+    if optional is None or not isinstance(task, ConfigurableTask):
+        return
+    for name, is_higher_better in optional(task.config.repeats or 1).items():
+        task._aggregation_list.setdefault(name, mean)
+        task._higher_is_better.setdefault(name, is_higher_better)
+
+
 def _requiring_examples(build: Any) -> Any:
     @functools.wraps(build)
     def build_if_complete(self: Task, *args: Any, **kwargs: Any) -> None:
         if (repeats := (self.config.metadata or {}).get("repeats")) is not None:
             require_int("metadata repeats", repeats, 1)
             self.set_config("repeats", repeats)
+        _add_optional_metrics(self)
         split = self.fewshot_cfg.split if isinstance(self, ConfigurableTask) else None
         if self.config.num_fewshot and split is not None and split not in self.dataset:
             raise ValueError(
                 f"task {self.config.task}: its examples come from split {split!r}, which these data do "
                 f"not have (they have {', '.join(map(repr, self.dataset))}); use --num_fewshot 0"
             )
-        build(self, *args, **kwargs)
+        if kwargs.get("cache_requests") and isinstance(self, ConfigurableTask):
+            with_current_requests(self, functools.partial(build, self, *args, **kwargs), kwargs)
+        else:
+            build(self, *args, **kwargs)
 
     return build_if_complete

@@ -167,6 +167,8 @@ class ManifestKind(Generic[SavedT]):
             current: those of the present prompts.
             fix: what to do instead of changing the prompts.
         """
+        if saved.get("apply_chat_template") and saved.get("num_fewshot"):
+            saved = {"fewshot_as_multiturn": True, **saved}  # so our commands make all of their prompts
         differing = [name for name in current if name in saved and saved[name] != current[name]]
         if differing:
             shown = "; ".join(f"{name} {saved[name]!r}, now {current[name]!r}" for name in differing)

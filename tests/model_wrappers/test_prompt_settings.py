@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,19 @@ import pytest
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.selector_folder import SelectorError
+from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.selection.calibration import Calibration, CalibrationError
-from tests.harness_helpers import STUDENT, TEACHER, arith_docs, counts, evaluate, generation, inline_task
+from tests.harness_helpers import (
+    STUDENT,
+    TEACHER,
+    arith_docs,
+    counts,
+    evaluate,
+    generation,
+    inline_task,
+    task_manager,
+)
 
 COMMITTED = Path(__file__).parents[2] / "results" / "baselines" / "embedded" / "calibration.json"
 ZERO_SHOT = inline_task("zero_shot", arith_docs(3))
@@ -77,6 +88,33 @@ def test_a_selector_made_with_these_prompts_is_accepted(tmp_path: Path) -> None:
 def test_requests_without_a_task_of_the_harness_have_no_settings_to_compare() -> None:
     lm = SelectToThink(STUDENT, device="cpu", **calibrated())
     assert lm.generate_until([generation("Question: 1?\nAnswer:", task="of no task")])
+
+
+@pytest.mark.parametrize(
+    ("task", "as_turns", "is_refused"),
+    [(ONE_SHOT, True, False), (ONE_SHOT, False, True), (ZERO_SHOT, False, False)],
+)
+def test_examples_as_turns_are_another_prompt_than_examples_in_one_turn(
+    task: dict[str, Any], as_turns: bool, is_refused: bool
+) -> None:
+    """A calibration made with examples as turns was accepted under `--fewshot_as_multiturn false`."""
+    name = task["task"]
+    loaded = task_manager().load([task])["tasks"][name]
+    loaded.build_all_requests(
+        limit=1,
+        apply_chat_template=True,
+        fewshot_as_multiturn=as_turns,
+        chat_template=lambda turns, **_: str(turns),
+    )
+    settings = prompt_settings(name)
+    assert settings is not None
+    made = {"num_fewshot": int(task is ONE_SHOT), "apply_chat_template": True, "system_instruction": None}
+    calibration = replace(Calibration.load(COMMITTED), prompt=made)
+    if is_refused:
+        with pytest.raises(CalibrationError, match=r"\(fewshot_as_multiturn True, now False\)"):
+            calibration.require_prompt(settings.compared())
+    else:
+        calibration.require_prompt(settings.compared())
 
 
 def test_settings_that_a_manifest_lacks_are_not_compared() -> None:

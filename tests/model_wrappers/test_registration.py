@@ -272,9 +272,13 @@ def user_tasks(tmp_path: Path) -> Path:
         ("lm_eval --tasks s2t_gsm8k gsm8k --limit 8", False),
         ("lm_eval --tasks s2t_*", False),
         ("lm_eval --tasks folder", False),
-        ("lm_eval --task s2t_gsm8k", False),
+        ("lm_eval --task s2t_gsm8k", True),  # an abbreviation
+        ("lm_eval --trust_remote_code s2t_gsm8k", False),
         ("lm_eval --tasks", False),
-        ("lm_eval --tasks gsm8k --tasks s2t_arith", True),  # the last one counts
+        ("lm_eval --tasks gsm8k --tasks s2t_arith", False),  # ended with "Tasks not found: gsm8k"
+        ("lm_eval -tgsm8k --tasks=s2t_arith", False),
+        ("lm_eval --task=gsm8k -t s2t_arith", False),
+        ("lm_eval --tasks s2t_gsm8k --limit 8 -t=s2t_arith", True),
         ("lm_eval ls tasks", False),
         ("lm_eval", False),
         ("mine.py --tasks s2t_gsm8k", False),

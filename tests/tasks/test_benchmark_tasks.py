@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.loggers import WandbLogger
 from lm_eval.tasks import TaskManager
 
 from s2t_eval.evaluation.generated import GeneratedText, was_truncated
@@ -64,6 +65,13 @@ def run(tasks: Sequence[str], model: str = "greedy", **options: Any) -> Results:
     return evaluate(model, tasks=tasks, limit=2, **options)
 
 
+def require_samples_for_wandb(found: Results) -> None:
+    """`--wandb_args` with `--log_samples` ended with KeyError 'avg@1': it reads all declared metrics."""
+    for task, samples in found["samples"].items():
+        table = WandbLogger._generate_dataset(None, samples, found["configs"][task])  # type: ignore[arg-type]
+        assert len(table) == len(samples)
+
+
 @pytest.mark.usefixtures("folder", "scripted", "sandbox")
 def test_all_of_the_paper_in_one_run() -> None:
     found = run(["s2t_paper", "s2t_minerva_math"])
@@ -82,6 +90,7 @@ def test_all_of_the_paper_in_one_run() -> None:
         "s2t_minerva_math": (1.0, 1.0),
     }
     assert results["s2t_humaneval"]["pass@1,answer"] == 0.5
+    require_samples_for_wandb(found)
     assert all(results[task]["truncated,answer"] == 0.5 for task in SAID)
     assert all(results[task]["ungraded,answer"] == 0.0 for task in SAID)
     assert found["groups"]["s2t_math"]["exact_match,answer"] == (1.0 + 0.5 + 0.0 + 0.5) / 4
@@ -95,13 +104,17 @@ def test_all_of_the_paper_in_one_run() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_standard_errors_are_reported() -> None:
-    found = run(["s2t_gsm8k"], model="hf", gen_kwargs="max_gen_toks=8")["results"]["s2t_gsm8k"]
+    results = run(["s2t_gsm8k"], model="hf", gen_kwargs="max_gen_toks=8")
+    require_samples_for_wandb(results)
+    found = results["results"]["s2t_gsm8k"]
     assert "exact_match_stderr,answer" in found
     assert "truncated,answer" not in found, "stock hf does not tell, and a missing share is not zero"
 
 
 @pytest.mark.usefixtures("folder")
-def test_repeats_are_scored_by_estimators(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeats_are_scored_by_estimators(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     scripts = {
         0: iter([r"\boxed{18}", "18.0", r"\boxed{20}", "hm"]),
         1: iter([r"\boxed{3}", r"\boxed{1200}", r"\boxed{3}", "x"]),
@@ -119,6 +132,9 @@ def test_repeats_are_scored_by_estimators(monkeypatch: pytest.MonkeyPatch) -> No
     assert results["pass@4,answer"] == 1.0
     assert results["maj@4,answer"] == 0.5
     assert found["higher_is_better"]["s2t_gsm8k"]["maj@4"] is True
+    assert found["higher_is_better"]["s2t_gsm8k"]["truncated"] is False
+    assert not [r for r in caplog.records if "No aggregation function" in r.getMessage()]
+    require_samples_for_wandb(found)
 
 
 def test_prompts_are_as_the_first_form_had_them(folder: Path) -> None:

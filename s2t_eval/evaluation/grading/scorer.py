@@ -54,6 +54,11 @@ class Scorer:
         """The task's filter: extract an answer from every response."""
         return [[Answer(self.rule.extract(text), was_truncated(text)) for text in texts] for texts in resps]
 
+    def optional_metrics(self, n: int) -> dict[str, bool]:
+        """The metrics that only some runs of n responses have, and whether a higher value is better."""
+        names = [f"avg@{n}", *(f"{kind}@{k}" for k in reported_ks(n) for kind in ("maj", "pass"))]
+        return {"truncated": False, **dict.fromkeys(names if n > 1 else (), True)}
+
     def __call__(self, doc: dict[str, Any], results: Sequence[Sequence[Answer]]) -> dict[str, float]:
         answers, gold = results[0], self.gold(doc)
         verdicts = [

@@ -129,6 +129,10 @@ class HumanEvalScorer:
         scored = iter(zip(sources, verdicts, strict=True))
         return [[Outcome(text, *next(scored)) for text in texts] for texts in resps]
 
+    def optional_metrics(self, n: int) -> dict[str, bool]:
+        """The metrics that only some runs of n responses have, and whether a higher value is better."""
+        return {"truncated": False, **{f"pass@{k}": True for k in range(1, n + 1)}}  # some have no verdict
+
     def __call__(self, doc: dict[str, Any], results: Sequence[Sequence[Outcome]]) -> dict[str, float]:
         """Compute `pass@k` for k = 1, 2, 4, ..., n over the responses that have a verdict.
 

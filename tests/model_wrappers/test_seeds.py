@@ -1,0 +1,39 @@
+"""The harness's `--seed` reaches our random numbers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from s2t_eval.model_wrappers.seeds import harness_seed
+
+
+@pytest.fixture(autouse=True)
+def _same_generator() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("command", "seed", "expected"),
+    [
+        ("lm_eval --tasks s2t_arith", 1234, {}),
+        ("lm_eval --seed 1234", 1234, {"seed": 1234}),
+        ("bin/lm-eval run --seed=0,1234,1234,7", 1234, {"seed": 1234}),
+        ("lm_eval/__main__.py --se 1234", 1234, {"seed": 1234}),
+        ("lm_eval --system_instruction --seeds", 1234, {}),
+        ("mine.py --seed 1234", 1234, {}),  # a user's script, whose seed may be another
+        ("lm_eval --seed 7", 7, {"seed": 7}),
+        ("mine.py", 7, {"seed": 7}),
+    ],
+)
+def test_a_seed_that_is_given_is_used(
+    monkeypatch: pytest.MonkeyPatch, command: str, seed: int, expected: dict[str, int]
+) -> None:
+    """`--seed 1234` drew the texts of `--seed 0`: it was taken for the harness's default."""
+    monkeypatch.setattr(sys, "argv", command.split())
+    torch.manual_seed(seed)
+    assert harness_seed() == expected
