@@ -9,6 +9,14 @@ from tests.evaluation.test_answers import Pair, failing
 
 RIGHT, WRONG, NONE = "right", "wrong", "none"
 GIVENS = "1. Ducks lay 16 eggs per day.\n2. She eats 3.\n3. She bakes with 4."
+APPLES = "Tom has 3 bags with 8 apples each. How many apples are there?"
+LABELS = (
+    "Question 2: ", "Question 2:\n", "**Question 2:** ", "## Question 2\n", "Question #2: ", "Q2: ", "Q2. ", "QUESTION: ", "### Question\n",
+    "Example 2: ", "**Example 2**\n", "Problem 2\n", "## Problem 2\n", "Exercise 2\n", "Task 2: ", "Next question: ", "New question: ",
+    "Another example: ", "### Practice Problem\n", "Follow-up Question 1: ", "Bonus question: ", "Similar problem: ", "## Your task: ",
+    "user: ", "USER: ", "user\n", "<|user|>\n", "<|im_start|>user\n", "<｜User｜>", "<|start_header_id|>user<|end_header_id|>\n",
+    "<start_of_turn>user\n", "[INST] ", "[Question]: ", "<question>", "问题：", "Now, solve the following problem: ", "Can you solve this problem? ",
+)  # fmt: skip
 FURTHER_QUESTION = "\n\nQuestion: A man has 4 cats. How many legs have they?\nThey have 16 legs."
 
 MISREAD: dict[str, tuple[str, list[Pair]]] = {
@@ -46,6 +54,36 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("C", "The answer is (C).\n\nOption (A) is tempting, but the current actually decreases, so it is a mistake to choose (A).", RIGHT),
             ("D", "The answer is (C).\n\nWait, I made a mistake. The right choice is (D).", RIGHT),
             ("D", "The answer is (C). Actually, that is wrong: it is (D).", RIGHT),
+        ],
+    ),
+    "a further question with any label ends the answer": (
+        "number",
+        [
+            *(("18", f"She makes \\boxed{{18}} dollars.\n\n{label}{APPLES}\n\nAnswer: \\boxed{{24}}", RIGHT) for label in LABELS),
+            *(("18", f"The answer is 18.\n\n{label}{APPLES}\nThe answer is 24.", RIGHT) for label in LABELS[::4]),
+            ("18", f"She makes 18 dollars.\n\nQUESTION: {APPLES}\n3 * 8 = 24", RIGHT),
+        ],
+    ),
+    "a label of a part of the reply ends no answer": (
+        "number",
+        [
+            ("18", "Question 1: How many eggs are left?\nThe answer is 9.\n\nQuestion 2: How much does she make?\nThe answer is 18.", RIGHT),
+            ("18", "Q1. How many eggs are left? \\boxed{9}\n\nQ2. How much does she make? \\boxed{18}", RIGHT),
+            ("18", "### Task 1\nThe answer is 9.\n\n### Task 2\nThe answer is 18.", RIGHT),
+            ("18", "First question: how many eggs? The answer is 9.\n\nNext question: how much? The answer is 18.", RIGHT),
+            ("18", "## Problem\nHow much does she make?\n\n## Solution\n9 * 2 = 18. \\boxed{18}", RIGHT),
+            ("18", "She sells 9 eggs.\n\nExample 2: 2 eggs make 4 dollars.\n\nShe makes 9 * 2 = 18 dollars.", RIGHT),
+            ("18", "She sells 9 eggs.\n\nQuestion 2\nHow much does she make? 9 * 2 = 18", RIGHT),
+            ("18", f"[INST] {APPLES} [/INST] The answer is 18.", RIGHT),
+            ("18", "Example 2 shows the rule. The answer is 18.", RIGHT),
+            ("18", "The answer to the first part is 9. Question 2 then is how much she makes: the answer is 18.", RIGHT),
+        ],
+    ),
+    "a further question behind a letter": (
+        "letter",
+        [
+            *(("D", f"The answer is (D).\n\n{label}Which is a noble gas?\nA. Neon\nB. Oxygen\nThe answer is (A).", RIGHT) for label in LABELS[::3]),
+            ("C", "I choose C.\n\nUSER: Which is a noble gas?\nThe answer is (A).", RIGHT),
         ],
     ),
     "givens behind a heading answer nothing": (
