@@ -140,6 +140,19 @@ REJECTION = re.compile(
     re.I,
 )
 REJECTION_OR_OPTION = re.compile(rf"{REJECTION.pattern}|[(\[][A-J][)\]]", re.I)
+ENDING_LETTER = re.compile(
+    r"(?P<before>^|[^\s(\[]{1,30}\s{1,9})(?:\(\s*(?:(?:option|choice|answer)\s+)?(?-i:(?P<bracketed>[A-J]))\s*\)|\[(?-i:(?P<square>[A-J]))\])[\s.!}]*$"
+    r"|^(?:option|choice|answer)\s+[(\[]?(?-i:(?P<whole>[A-J]))[)\]]?[\s.!]*$|\((?:option|choice|answer)\s+(?-i:(?P<labelled>[A-J]))\)",
+    re.I,
+)
+"""A letter in brackets at the end of a sentence, `The price is $4.67 (E)`, or a labelled one within it."""
+SYMBOL_NAME = re.compile(
+    r"(?:enthalpy|current|fields?|inertia|constant|modulus|potential|voltage|emf|coefficient|flux|elasticity|function|matrix|set|points?|vert\w+"
+    r"|events?|class|groups?|types?|vitamin|hepatitis|figure|fig\.?|equations?|eq\.?|parts?|steps?|lines?|cases?|tables?|tubes?|samples?|see|in|of|and|or"
+    r"|than|not|like|to|from|by|for|with|is|are)\W*$",
+    re.I,
+)
+"""A word behind which a letter in brackets is a symbol or the label of a part."""
 SYMBOL_WITH_ROLE = re.compile(
     r"\s*[A-J]\s+(?:on\s+(?:the|our|an?)\b|as\s+(?:(?:the|our|its|an?)\s+(?!(?:answer|choice|option|solution|response|best|correct|right|final|most)\b)[\w-]+|origin|reference)"
     r"(?:\s+(?:point|frame|level|axis|state|value|case))?(?:\s+(?:of|for)\s+(?:the\s+)?[\w-]+)?\s*(?:[.,;:]|$))"
@@ -205,7 +218,8 @@ def _corrected_letter(text: str, start: int, called: list[CalledLetter]) -> str 
 
 def _letter_in_box(content: str) -> str | None:
     """The letter in a box, optionally with its option's text, but not at the start of a formula."""
-    return _leading_letter(strip_markup(content), is_boxed=True)
+    line = strip_markup(content)
+    return _leading_letter(line, is_boxed=True) or (_letter_in_brackets(line) if " " in line else None)
 
 
 def _letter_in_statement(statement: Statement) -> str | None:
@@ -305,7 +319,11 @@ def _chosen_letter(reply: Reply) -> tuple[int, str] | None:
     option_text = None
     for index, sentence in reversed(list(enumerate(reply.sentences))):
         text = strip_markup(sentence.content[-MAX_SENTENCE_LENGTH:])
-        letter = _letter_behind_phrase(text) or _letter_before_text(reply.text, text, option_text)
+        letter = (
+            _letter_behind_phrase(text)
+            or _letter_before_text(reply.text, text, option_text)
+            or _letter_in_brackets(text)
+        )
         if letter is not None:
             return sentence.start, letter
         is_option_text = index > 0 and _is_option_text(reply.text, reply.sentences[index - 1], sentence)
@@ -335,6 +353,20 @@ def _letter_before_text(reply: str, sentence: str, option_text: str | None) -> s
         return None
     is_symbol = re.search(rf"(?<![\w(\[\\]){named[1]}\s*(?:[=_^/*+]|\\[a-z])", reply) is not None
     return None if is_symbol or REJECTION.search(sentence) else named[1]
+
+
+def _letter_in_brackets(text: str) -> str | None:
+    """The only letter in brackets, at the end of a text that rejects nothing: `The price is $4.67 (E)`.
+
+    A letter that abbreviates the word before it is a symbol: `the capacitance (C)`, `5 amperes (A)`.
+    """
+    match = ENDING_LETTER.search(text)
+    if match is None or REJECTION_OR_OPTION.search(text, 0, match.start("before") if match["before"] else 0):
+        return None
+    letter = next(match[name] for name in ("bracketed", "square", "whole", "labelled") if match[name])
+    word = match["before"] or ""
+    is_abbreviation = re.match(rf"{letter}[a-z]{{2}}", word, re.I) is not None
+    return None if is_abbreviation or SYMBOL_NAME.match(word) or REJECTION_OR_OPTION.search(word) else letter
 
 
 def _is_option_text(reply: str, previous: Span, sentence: Span) -> bool:
