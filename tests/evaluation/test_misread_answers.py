@@ -186,6 +186,25 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("A", "\\boxed{5 \\text{ amperes (A)}}", NONE),
         ],
     ),
+    "a letter in one bracket with its option's text": (
+        "letter",
+        [
+            ("D", "The answer is (D. as they begin to recover).", RIGHT),
+            ("D", "**The answer is (D: as they begin to recover)**", RIGHT),
+            ("D", "The answer is (D - as they begin to recover).", RIGHT),
+            ("D", "The answer is [D. as they begin to recover].", RIGHT),
+            ("D", "The correct answer is 'D. as they begin to recover'.", RIGHT),
+            ("D", "The answer is (D.).", RIGHT),
+            ("D", "The answer is (D", RIGHT),
+            ("D", "\\boxed{(D. as they begin to recover)}", RIGHT),
+            ("D", "\\boxed{\\text{(D. as they begin to recover)}}", RIGHT),
+            ("A", "The answer is (A - B).", NONE),
+            ("A", "The answer is (A: 3, B: 4).", NONE),
+            ("E", "The answer is (E. coli).", NONE),
+            ("J", "The answer is (J. S. Bach).", NONE),
+            ("A", "The answer is (A B).", NONE),
+        ],
+    ),
     "the pronoun I behind a letter": (
         "letter",
         [

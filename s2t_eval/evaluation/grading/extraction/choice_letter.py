@@ -27,6 +27,11 @@ BRACKETED_LETTER = re.compile(
     r"|\s*(?:the\s+)?(?:option|choice)\s+((?-i:[A-J]))(?=\s+\()",
     re.I,
 )
+OPENED_LETTER = re.compile(
+    rf"\s*{CHOICE_LABEL}[(\[]\s*((?-i:[A-J]))(?:(?=\s*$)|(?=\s?[.:](?:\s|[)\]]|$)|\s+[-–—]\s+[a-z]{{2}})(?![^()\n]{{0,400}}[,;]\s*[A-J]\s?[.:]))",
+    re.I,
+)
+"""A letter in one bracket with its option's text, `(D. as they recover)`, or at the end of the text."""
 BARE_LETTER = re.compile(
     rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s+\(\s*[a-z]\s*[,)])(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
     re.I,
@@ -237,7 +242,9 @@ def _leading_letter(line: str, is_boxed: bool) -> str | None:
     """The letter at the start of a line, if the text after it is compatible with an answer."""
     if (slashed := SLASH_LIST.match(line)) is not None:
         return " ".join(slashed[0].split())
-    match = BRACKETED_LETTER.match(line)
+    match = BRACKETED_LETTER.match(line) or OPENED_LETTER.match(line)
+    if match is not None and match.re is OPENED_LETTER and _is_abbreviation(line[match.end() :]):
+        return None
     if match is None:
         match = BARE_LETTER.match(line)
         if match is None or not _is_answer_letter(line, match, is_boxed):
@@ -256,7 +263,7 @@ def _leading_letter(line: str, is_boxed: bool) -> str | None:
 def _is_answer_letter(line: str, match: re.Match[str], is_boxed: bool) -> bool:
     """Whether the text after a letter without brackets is compatible with an answer."""
     rest = line[match.end() :]
-    if SPECIES.match(rest) or INITIAL.match(rest):
+    if _is_abbreviation(rest):
         return False
     if ANSWER_END.match(rest) or FURTHER_LETTER.match(rest) or OPTION_TEXT_IN_BRACKETS.match(rest):
         return True
@@ -267,6 +274,11 @@ def _is_answer_letter(line: str, match: re.Match[str], is_boxed: bool) -> bool:
     return bool(not is_boxed and REASON.match(rest)) or bool(
         is_boxed and re.match(r"\s*(?:[,;]|because|since)", rest)
     )
+
+
+def _is_abbreviation(rest: str) -> bool:
+    """Whether the text behind a letter makes it part of a species name or the initial of a name."""
+    return SPECIES.match(rest) is not None or INITIAL.match(rest) is not None
 
 
 def _letter_after_value(line: str) -> str | None:
