@@ -246,6 +246,7 @@ def test_other_texts_are_not_numbers(text: str) -> None:
     [
         "the answer is 5. ", "answer is ", "\\boxed{5} ", "\\boxed{", "<think>", "$x$ ", "\\[", "5 ",
         "5", "a", "(A) ",
+        "The answer is 5.\nQuestion 2\n",
         "Question: a\n", "\n", " ", "Step 1 ", "<answer>", "5, ", "{", "is the answer. ",
         "C is correct. ", "9\\,", "so ",
     ],

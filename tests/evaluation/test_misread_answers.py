@@ -9,6 +9,14 @@ from tests.evaluation.test_answers import Pair, failing
 
 RIGHT, WRONG, NONE = "right", "wrong", "none"
 GIVENS = "1. Ducks lay 16 eggs per day.\n2. She eats 3.\n3. She bakes with 4."
+APPLES = "Tom has 3 bags with 8 apples each. How many apples are there?"
+LABELS = (
+    "Question 2: ", "Question 2:\n", "**Question 2:** ", "## Question 2\n", "Question #2: ", "Q2: ", "Q2. ", "QUESTION: ", "### Question\n",
+    "Example 2: ", "**Example 2**\n", "Problem 2\n", "## Problem 2\n", "Exercise 2\n", "Task 2: ", "Next question: ", "New question: ",
+    "Another example: ", "### Practice Problem\n", "Follow-up Question 1: ", "Bonus question: ", "Similar problem: ", "## Your task: ",
+    "user: ", "USER: ", "user\n", "<|user|>\n", "<|im_start|>user\n", "<｜User｜>", "<|start_header_id|>user<|end_header_id|>\n",
+    "<start_of_turn>user\n", "[INST] ", "[Question]: ", "<question>", "问题：", "Now, solve the following problem: ", "Can you solve this problem? ",
+)  # fmt: skip
 FURTHER_QUESTION = "\n\nQuestion: A man has 4 cats. How many legs have they?\nThey have 16 legs."
 
 MISREAD: dict[str, tuple[str, list[Pair]]] = {
@@ -46,6 +54,36 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("C", "The answer is (C).\n\nOption (A) is tempting, but the current actually decreases, so it is a mistake to choose (A).", RIGHT),
             ("D", "The answer is (C).\n\nWait, I made a mistake. The right choice is (D).", RIGHT),
             ("D", "The answer is (C). Actually, that is wrong: it is (D).", RIGHT),
+        ],
+    ),
+    "a further question with any label ends the answer": (
+        "number",
+        [
+            *(("18", f"She makes \\boxed{{18}} dollars.\n\n{label}{APPLES}\n\nAnswer: \\boxed{{24}}", RIGHT) for label in LABELS),
+            *(("18", f"The answer is 18.\n\n{label}{APPLES}\nThe answer is 24.", RIGHT) for label in LABELS[::4]),
+            ("18", f"She makes 18 dollars.\n\nQUESTION: {APPLES}\n3 * 8 = 24", RIGHT),
+        ],
+    ),
+    "a label of a part of the reply ends no answer": (
+        "number",
+        [
+            ("18", "Question 1: How many eggs are left?\nThe answer is 9.\n\nQuestion 2: How much does she make?\nThe answer is 18.", RIGHT),
+            ("18", "Q1. How many eggs are left? \\boxed{9}\n\nQ2. How much does she make? \\boxed{18}", RIGHT),
+            ("18", "### Task 1\nThe answer is 9.\n\n### Task 2\nThe answer is 18.", RIGHT),
+            ("18", "First question: how many eggs? The answer is 9.\n\nNext question: how much? The answer is 18.", RIGHT),
+            ("18", "## Problem\nHow much does she make?\n\n## Solution\n9 * 2 = 18. \\boxed{18}", RIGHT),
+            ("18", "She sells 9 eggs.\n\nExample 2: 2 eggs make 4 dollars.\n\nShe makes 9 * 2 = 18 dollars.", RIGHT),
+            ("18", "She sells 9 eggs.\n\nQuestion 2\nHow much does she make? 9 * 2 = 18", RIGHT),
+            ("18", f"[INST] {APPLES} [/INST] The answer is 18.", RIGHT),
+            ("18", "Example 2 shows the rule. The answer is 18.", RIGHT),
+            ("18", "The answer to the first part is 9. Question 2 then is how much she makes: the answer is 18.", RIGHT),
+        ],
+    ),
+    "a further question behind a letter": (
+        "letter",
+        [
+            *(("D", f"The answer is (D).\n\n{label}Which is a noble gas?\nA. Neon\nB. Oxygen\nThe answer is (A).", RIGHT) for label in LABELS[::3]),
+            ("C", "I choose C.\n\nUSER: Which is a noble gas?\nThe answer is (A).", RIGHT),
         ],
     ),
     "givens behind a heading answer nothing": (
@@ -97,6 +135,74 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("C", "I choose C as the best answer.", RIGHT),
             ("C", "I choose C as my answer.", RIGHT),
             ("C", "The value of 3.2 corresponds to C.", RIGHT),
+        ],
+    ),
+    "the text of the option behind its letter": (
+        "letter",
+        [
+            ("C", "The most likely diagnosis is C. Appendicitis.", RIGHT),
+            ("C", "The best description is **C. A decrease in both.**", RIGHT),
+            ("B", "The best response is B. The auditor should wait.", RIGHT),
+            ("A", "The correct job is A. Parking lot attendant. This is correct.", RIGHT),
+            ("H", "The power needed is H. 0.14 hp.", RIGHT),
+            ("H", "The author is most likely H. Giuseppe Mazzini.", RIGHT),
+            ("G", "The coupon is called G. a bounce-back coupon.", RIGHT),
+            ("H", "The view is closest to H. Giuseppe Mazzini.", RIGHT),
+            ("J", "So the price is (J) 102.95.", RIGHT),
+            ("G", 'The vague phrase is (G) "nearly as important".', RIGHT),
+            ("F", "The passage is best described as (F) using cause and effect.", RIGHT),
+            ("E", "The electric field is E. It points away from the charge.", NONE),
+            ("F", "The force is F. The mass is m.", NONE),
+            ("F", "The force is F. Newton's law gives F = ma.", NONE),
+            ("E", "The cause is E. coli.", NONE),
+            ("A", "The tempting value is (A) 12.5.", NONE),
+            ("A", "A common distractor is A. Parking lot attendant.", NONE),
+            ("A", "The first phase is (A) mitosis and the second is (B) meiosis.", NONE),
+            ("A", "The first is (A) mitosis, not (B) meiosis.", NONE),
+            ("D", "The region is D. We integrate over it.", NONE),
+        ],
+    ),
+    "a letter in brackets at the end of the last sentence": (
+        "letter",
+        [
+            ("E", "The minimum retail price is $4.67 (E).", RIGHT),
+            ("A", "The exit area is 0.0019 ft^2 (A).", RIGHT),
+            ("A", "The exit area is 0.0019 ft$^2$ **(A)**. I hope this helps.", RIGHT),
+            ("E", "The wire is at 420°F [E].", RIGHT),
+            ("B", "They should use more experienced members (B).", RIGHT),
+            ("H", "P = 0.14 hp. (H)", RIGHT),
+            ("H", "P = 0.14 hp. Option H.", RIGHT),
+            ("G", "Singer leaves the phrase (option G) vague.", RIGHT),
+            ("A", "\\boxed{25,000 \\text{ ergs (A)}}", RIGHT),
+            ("C", "This is the capacitance (C).", NONE),
+            ("A", "The current is 5 amperes (A).", NONE),
+            ("I", "It depends on the current (I).", NONE),
+            ("B", "So there is a magnetic field (B).", NONE),
+            ("A", "This is shown in figure (A).", NONE),
+            ("A", "This rules out the first value (A).", NONE),
+            ("B", "The first value is 3 (A), the second one is 4 (B).", NONE),
+            ("A", "So we need P(A).", NONE),
+            ("A", "\\boxed{P(A)}", NONE),
+            ("A", "\\boxed{5 \\text{ amperes (A)}}", NONE),
+        ],
+    ),
+    "a letter in one bracket with its option's text": (
+        "letter",
+        [
+            ("D", "The answer is (D. as they begin to recover).", RIGHT),
+            ("D", "**The answer is (D: as they begin to recover)**", RIGHT),
+            ("D", "The answer is (D - as they begin to recover).", RIGHT),
+            ("D", "The answer is [D. as they begin to recover].", RIGHT),
+            ("D", "The correct answer is 'D. as they begin to recover'.", RIGHT),
+            ("D", "The answer is (D.).", RIGHT),
+            ("D", "The answer is (D", RIGHT),
+            ("D", "\\boxed{(D. as they begin to recover)}", RIGHT),
+            ("D", "\\boxed{\\text{(D. as they begin to recover)}}", RIGHT),
+            ("A", "The answer is (A - B).", NONE),
+            ("A", "The answer is (A: 3, B: 4).", NONE),
+            ("E", "The answer is (E. coli).", NONE),
+            ("J", "The answer is (J. S. Bach).", NONE),
+            ("A", "The answer is (A B).", NONE),
         ],
     ),
     "the pronoun I behind a letter": (

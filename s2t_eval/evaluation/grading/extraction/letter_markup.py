@@ -10,10 +10,13 @@ MARKUP = re.compile(
 )
 QUOTED_LETTER = re.compile(r"['‘](\(?[A-Ja-j]\)?)['’](?![A-Za-z])")
 
+QUOTED_OPTION = re.compile(r"(?<![\w'’])['‘](?=\(?[A-J][.:)]\s)")
+"""The quotation mark before a letter with its option's text: `'D. as they begin to recover'`."""
+
 
 def strip_markup(text: str) -> str:
     """Remove markup around words and letters."""
-    text = QUOTED_LETTER.sub(r"\1", text)
+    text = QUOTED_OPTION.sub("", QUOTED_LETTER.sub(r"\1", text))
     previous = None
     while previous != text:
         previous, text = text, MARKUP.sub(lambda m: " " if m[0] in ("~", r"\ ", r"\,") else "", text)

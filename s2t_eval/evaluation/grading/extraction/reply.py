@@ -35,12 +35,37 @@ EMOJI = re.compile("[\U0001f300-\U0001faff✅✓✔☑✨⭐\ufe0f]")
 """Decorative characters beside an answer."""
 DETACHED_EXPONENT = re.compile(r"(?<=[A-Za-z0-9])\s?\$\s?\^\s?(?:\{\s?(\d|\\circ)\s?\}|(\d|\\circ))\s?\$")
 """An exponent in its own formula: `42 cm$^2$`, `42$^\\circ$`."""
-USER_TURN = re.compile(r"<\|im_start\|>\s*user|<\|start_header_id\|>\s*user|<start_of_turn>user")
-SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z_]{2,40}\|>")
-NEXT_QUESTION = re.compile(
-    r"^[^\S\n]{0,9}(?:[#*>]{1,6}\s?)?(?:(?:Question|Q|Human|User|Instruction|Input)|(?:Problem|Exercise)(?:\s*\d+)?)(?:\*\*)?\s?[:：]",
-    re.MULTILINE,
+USER_TURN = re.compile(
+    r"<\|im_start\|>\s{0,9}user|<\|start_header_id\|>\s{0,9}user|<start_of_turn>\s{0,9}user|\[INST\]"
+    r"|<[|｜](?:user|human|user_token|start_of_role[|｜]>user)[|｜]>",
+    re.IGNORECASE,
 )
+SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z_]{2,40}\|>")
+LABEL_MARK = r"^[^\S\n]{0,9}(?:[#*>]{1,6}\s?)?"
+NEXT_QUESTION = re.compile(
+    rf"""{LABEL_MARK}(?:
+    (?:(?i:question|human|user)|Q|Instruction|Input|(?i:problem|exercise)(?:\s*\#?\d+)?|(?P<part>(?i:question|q)\s?\#?\d{{1,3}}))
+        (?:\*\*)?\s?[:：]
+    |(?P<after_answer>
+        (?i:(?:(?P<next>next|new|another)|further|additional|follow-?up|bonus|practice|similar|related|your)\s{{1,3}}
+            (?:question|problem|exercise|example|task)(?:\s?\#?\d{{1,3}})?)(?:\*\*)?\s?(?:[:：]|(?:\*\*)?[^\S\n]{{0,9}}$)
+        |(?P<numbered>(?i:question|q|example|task)\s?\#?\d{{1,3}})(?:\*\*)?\s?(?:[:：.]|(?:\*\*)?[^\S\n]{{0,9}}$)
+        |(?i:problem|exercise)\s?\#?\d{{1,3}}(?:\*\*)?\.?[^\S\n]{{0,9}}$
+        |(?:(?<=[\#*])|(?<=[\#*]\s))(?i:question|problem|exercise)(?:\*\*)?[^\S\n]{{0,9}}$
+        |(?:user|human)[^\S\n]{{0,9}}$
+        |(?i:(?:now,?\s)?(?:(?:can|could)\syou\s(?:please\s)?(?:solve|answer)\b|(?:(?:please\s)?solve|given)\sthe\s(?:following|next)\s(?:problem|question|exercise)\b))
+        |\[(?i:question|problem)\]|<(?i:question|problem)>
+        |(?:问题|題目|题目|問題|질문|문제)\s?\d{{0,3}}\s?[:：]
+    ))""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""The label of a further question. Without a colon, or with one behind words that a solution also uses
+(`Example 2:`), it is one only behind a stated answer."""
+FIRST_PART = re.compile(
+    rf"{LABEL_MARK}(?:question|q|example|task)\s?#?1\b|\bfirst\s+(?:sub-?)?(?:question|problem|exercise|example|task)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""The first of the questions into which a reply divides its own problem."""
 QUESTION_LINE = re.compile(r"[*_\s]*[^\n]*")
 QUESTION = re.compile(
     r"\W*(?:(?:next|another|final)\s+question\b|(?:so|and|but|now)?\W*(?:how|what|which|who|where|why|is|are|do|does|did|would|could|can|should|if)\b)",
@@ -183,13 +208,12 @@ def extract_answer(text: str, extract: Callable[[Reply], str | None]) -> str | N
     visible = without_thoughts(text)
     if visible is None:
         return None
-    visible = SPECIAL_TOKEN.sub(
-        "\n", END_TOKEN.split(visible.lstrip(), maxsplit=1)[0].translate(FULL_WIDTH_TO_ASCII)
-    )
+    visible = END_TOKEN.split(visible.lstrip(), maxsplit=1)[0]
+    if (turn := USER_TURN.search(visible)) is not None and visible[: turn.start()].strip():
+        visible = visible[: turn.start()]
+    visible = SPECIAL_TOKEN.sub("\n", visible.translate(FULL_WIDTH_TO_ASCII))
     visible = DETACHED_EXPONENT.sub(_attached_exponent, HTML_TAG.sub("", EMOJI.sub("", visible)))
     visible = JSON_ANSWER.sub(_stated_member, BORDER_OF_SCRIPTS.sub(" ", visible))
-    if turn := USER_TURN.search(visible):
-        visible = visible[: turn.start()]
     for before in _answered_parts(visible):
         if (answer := _extract_corrected(before, extract)) is not None:
             return answer
@@ -210,12 +234,22 @@ def _answered_parts(text: str) -> Iterator[Reply]:
     restated = 0
     for cut in list(NEXT_QUESTION.finditer(text))[:MAX_CUTS]:
         before = Reply(text[: cut.start()])
-        if states_answer(before.boxes, before.statements) or not introduces_problem(
-            before.text, before.sentences, restated, text[cut.start() :]
+        if not _is_part(before.text, cut) and (
+            states_answer(before.boxes, before.statements)
+            or (
+                not cut["after_answer"]
+                and not introduces_problem(before.text, before.sentences, restated, text[cut.start() :])
+            )
         ):
             yield before
         line = QUESTION_LINE.match(text, cut.end())
         restated = line.end() if line else cut.end()
+
+
+def _is_part(before: str, label: re.Match[str]) -> bool:
+    """Whether a label continues the questions into which a reply divides its own problem."""
+    continues = label["part"] or label["numbered"] or label["next"]
+    return continues is not None and FIRST_PART.search(before) is not None
 
 
 def _stated_member(match: re.Match[str]) -> str:
