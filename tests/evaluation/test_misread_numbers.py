@@ -48,6 +48,36 @@ TRUNCATED: dict[str, tuple[str, list[Pair]]] = {
     ),
 }  # fmt: skip
 
+MISREAD: dict[str, tuple[str, list[Pair]]] = {
+    "the conclusion from an equation": (
+        "number",
+        [
+            ("7", "54 / 8 = 6.75, so he needs 7 packs.", RIGHT),
+            ("6.75", "54 / 8 = 6.75, so he needs 7 packs.", WRONG),
+            ("7", "54 / 8 = 6.75, which means he needs 7 packs.", RIGHT),
+            ("7", "54 / 8 = 6.75, and since he can't buy part of a pack, he needs 7 packs.", RIGHT),
+            ("7", "54/8 = 6.75 → 7 packs", RIGHT),
+            ("7", "54/8 = 6.75, rounded up is 7.", RIGHT),
+            ("30", "0.25 * $40 = $10, so the jeans cost $30.", RIGHT),
+            ("18", "16 - 3 - 4 = 9, so Janet sells 9 eggs and makes 18 dollars.", RIGHT),
+            ("13", "4 x 6 = 24, so on Wednesday Walt walked 13 miles.", RIGHT),
+            ("16", "8 * 3 = 24, so in 16 years she will be thrice her present age.", RIGHT),
+            ("36", "9 * 4 = 36, so Jim spends 36 hours in 4 weeks.", RIGHT),
+            ("70", "7 * 2 = 14, so there are 70 holes in all the buttons.", RIGHT),
+            ("36", "9 * 4 = 36, which is more than 30.", RIGHT),
+            ("36", "9 * 4 = 36 hours, and so on.", RIGHT),
+            ("36", "36 = the number of hours that he works.", RIGHT),
+            ("7", "\\boxed{7 = \\text{packs that he needs}}", RIGHT),
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MISREAD)
+def test_misread_numbers(kind: str) -> None:
+    rule, pairs = MISREAD[kind]
+    assert not failing(rule, pairs)
+
 
 @pytest.mark.parametrize("kind", TRUNCATED)
 def test_misread_truncated_replies(kind: str) -> None:
