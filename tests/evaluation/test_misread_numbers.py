@@ -9,6 +9,7 @@ from s2t_eval.evaluation.generated import GeneratedText
 from tests.evaluation.test_answers import Pair, failing
 
 RIGHT, WRONG, NONE = "right", "wrong", "none"
+STEPS = "1. Eggs laid: 16\n2. Eggs left: 16 - 7 = 9\n3. Money: 9 × 2 = $18\n\n"
 REPEATED = ("The final answer is $\\boxed{<>}$.", "#### <>", "The answer is <>.", "The answer is: <>", "**Final Answer**: <>", "Thus, the final answer is $<>$.")  # fmt: skip
 
 
@@ -35,6 +36,21 @@ TRUNCATED: dict[str, tuple[str, list[Pair]]] = {
         )
         for rule in ("number", "integer", "expression")
     },
+    "a number of a step or of a list item at the end": (
+        "number",
+        [
+            *((gold, f"{STEPS}{end}", expected) for end in ("4.", "4. ", "4) ", "4. **Total", "**Step 4:", "### Step 4", "Step 4: Calculate", "Step 4: Calculate\n\nStep 5:") for gold, expected in (("18", RIGHT), ("4", WRONG))),
+            ("18", "Janet sells 9 duck eggs a day.\n\nStep 3: 9 × 2 = $18.\n\nStep 4: ", RIGHT),
+            ("4", f"{STEPS}4. So she needs 4 bags.", RIGHT),
+            ("4", f"{STEPS}4. So she needs 4", RIGHT),
+            ("24", f"{STEPS}24.", RIGHT),
+            ("4", f"{STEPS}So she needs\n\n4", RIGHT),
+            ("4", f"{STEPS}Step 4: She needs 2 × 2 = 4 bags", RIGHT),
+            ("4", "She has 9 - 5 eggs.\n\n4.", RIGHT),
+            ("4", "4.", RIGHT),
+            ("6", "```python\nbales = 6\n\n# Step 1: Calculate the distance", WRONG),
+        ],
+    ),
     "a repeated expression broken off by the length limit": (
         "expression",
         [

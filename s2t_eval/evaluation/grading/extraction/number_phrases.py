@@ -186,7 +186,7 @@ def _number_in_equation(sides: list[str], is_boxed: bool) -> NumberReading | Non
 def _ends_with_repetition(side: str, answer: str) -> bool:
     """Whether the sentence behind an equation repeats its value and states nothing after it.
 
-    `9 * 4 = 36, so Jim spends 36 hours in 4 weeks`; `16 - 7 = 9, so she sells 9 and makes 18 dollars` does not.
+    `9 * 4 = 36, so Jim spends 36 hours in 4 weeks`; `16 - 7 = 9, so she sells 9 for 18 dollars` states 18.
     """
     text = to_running_text(side)
     numbers = find_numbers(text)
