@@ -9,6 +9,7 @@ from s2t_eval.evaluation.generated import GeneratedText
 from tests.evaluation.test_answers import Pair, failing
 
 RIGHT, WRONG, NONE = "right", "wrong", "none"
+STEPS = "1. Eggs laid: 16\n2. Eggs left: 16 - 7 = 9\n3. Money: 9 × 2 = $18\n\n"
 REPEATED = ("The final answer is $\\boxed{<>}$.", "#### <>", "The answer is <>.", "The answer is: <>", "**Final Answer**: <>", "Thus, the final answer is $<>$.")  # fmt: skip
 
 
@@ -35,6 +36,21 @@ TRUNCATED: dict[str, tuple[str, list[Pair]]] = {
         )
         for rule in ("number", "integer", "expression")
     },
+    "a number of a step or of a list item at the end": (
+        "number",
+        [
+            *((gold, f"{STEPS}{end}", expected) for end in ("4.", "4. ", "4) ", "4. **Total", "**Step 4:", "### Step 4", "Step 4: Calculate", "Step 4: Calculate\n\nStep 5:") for gold, expected in (("18", RIGHT), ("4", WRONG))),
+            ("18", "Janet sells 9 duck eggs a day.\n\nStep 3: 9 × 2 = $18.\n\nStep 4: ", RIGHT),
+            ("4", f"{STEPS}4. So she needs 4 bags.", RIGHT),
+            ("4", f"{STEPS}4. So she needs 4", RIGHT),
+            ("24", f"{STEPS}24.", RIGHT),
+            ("4", f"{STEPS}So she needs\n\n4", RIGHT),
+            ("4", f"{STEPS}Step 4: She needs 2 × 2 = 4 bags", RIGHT),
+            ("4", "She has 9 - 5 eggs.\n\n4.", RIGHT),
+            ("4", "4.", RIGHT),
+            ("6", "```python\nbales = 6\n\n# Step 1: Calculate the distance", WRONG),
+        ],
+    ),
     "a repeated expression broken off by the length limit": (
         "expression",
         [
@@ -47,6 +63,36 @@ TRUNCATED: dict[str, tuple[str, list[Pair]]] = {
         ],
     ),
 }  # fmt: skip
+
+MISREAD: dict[str, tuple[str, list[Pair]]] = {
+    "the conclusion from an equation": (
+        "number",
+        [
+            ("7", "54 / 8 = 6.75, so he needs 7 packs.", RIGHT),
+            ("6.75", "54 / 8 = 6.75, so he needs 7 packs.", WRONG),
+            ("7", "54 / 8 = 6.75, which means he needs 7 packs.", RIGHT),
+            ("7", "54 / 8 = 6.75, and since he can't buy part of a pack, he needs 7 packs.", RIGHT),
+            ("7", "54/8 = 6.75 → 7 packs", RIGHT),
+            ("7", "54/8 = 6.75, rounded up is 7.", RIGHT),
+            ("30", "0.25 * $40 = $10, so the jeans cost $30.", RIGHT),
+            ("18", "16 - 3 - 4 = 9, so Janet sells 9 eggs and makes 18 dollars.", RIGHT),
+            ("13", "4 x 6 = 24, so on Wednesday Walt walked 13 miles.", RIGHT),
+            ("16", "8 * 3 = 24, so in 16 years she will be thrice her present age.", RIGHT),
+            ("36", "9 * 4 = 36, so Jim spends 36 hours in 4 weeks.", RIGHT),
+            ("70", "7 * 2 = 14, so there are 70 holes in all the buttons.", RIGHT),
+            ("36", "9 * 4 = 36, which is more than 30.", RIGHT),
+            ("36", "9 * 4 = 36 hours, and so on.", RIGHT),
+            ("36", "36 = the number of hours that he works.", RIGHT),
+            ("7", "\\boxed{7 = \\text{packs that he needs}}", RIGHT),
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MISREAD)
+def test_misread_numbers(kind: str) -> None:
+    rule, pairs = MISREAD[kind]
+    assert not failing(rule, pairs)
 
 
 @pytest.mark.parametrize("kind", TRUNCATED)

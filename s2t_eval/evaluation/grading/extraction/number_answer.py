@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from s2t_eval.evaluation.grading.extraction.introductions import LIST_MARKER, STEP
 from s2t_eval.evaluation.grading.extraction.number_patterns import REPETITION
 from s2t_eval.evaluation.grading.extraction.number_phrases import (
     MAX_LENGTH,
@@ -24,6 +25,11 @@ from s2t_eval.evaluation.grading.extraction.spans import (
 from s2t_eval.evaluation.grading.extraction.statements import MAX_STATEMENTS, Statement
 from s2t_eval.evaluation.grading.numbers.number_words import parse_number_words
 from s2t_eval.evaluation.grading.numbers.parsing import format_number
+
+LIST_NUMBER = re.compile(r"[\s*_]*(?P<number>\d{1,2})[.)]\s?")
+"""A sentence that is the number of a list item: `4.`; the item behind it is a sentence of its own."""
+MAX_NUMBERINGS = 4
+"""Limit for degenerate text that repeats a numbering."""
 
 
 def extract_last_number(reply: Reply) -> str | None:
@@ -58,9 +64,7 @@ def _explicit_number(reply: Reply) -> str | None:
                 return reading.answer
     if boxed:
         return boxed[1].answer
-    last_start = next(
-        (part.start for part in reversed(reply.answer_sentences) if has_number(part.content)), 0
-    )
+    last_start = max((part.start for part in _numeric_sentences(reply)), default=0)
     stated = [
         reading
         for statement in reversed(reply.statements)
@@ -101,9 +105,7 @@ def _last_number(reply: Reply) -> str | None:
         and (reading := read_number(box, is_boxed=True))
     ):
         return reading.answer
-    sentences = [
-        part for part in reply.answer_sentences if "\\boxed" not in part.content and has_number(part.content)
-    ]
+    sentences = [part for part in _numeric_sentences(reply) if "\\boxed" not in part.content]
     while len(sentences) > 1 and REPETITION.match(sentences[-1].content):
         sentences.pop()
     for sentence in reversed(sentences):
@@ -117,6 +119,35 @@ def _last_number(reply: Reply) -> str | None:
         if reading is not None:
             return reading.answer
     return None
+
+
+def _numeric_sentences(reply: Reply) -> list[Span]:
+    """The sentences with a number, up to the last one that does more than number a step or an item.
+
+    A truncated reply may end with `Step 4:` or `4.`; a reply of nothing else is left as it is.
+    """
+    sentences = [part for part in reply.answer_sentences if has_number(part.content)]
+    for part in reversed(sentences[-MAX_NUMBERINGS:]):
+        if len(sentences) == 1 or not _is_numbering(reply.text, part):
+            break
+        sentences.pop()
+    return sentences
+
+
+def _is_numbering(text: str, sentence: Span) -> bool:
+    """Whether a sentence is the heading of a step, or the number of an item behind the item before.
+
+    A comment in a program that is cut off is neither: the numbers before it are the program's.
+    """
+    if text.count("```", 0, sentence.start) % 2:
+        return False
+    if STEP.match(LIST_MARKER.sub("", sentence.content).strip("*_ ")):
+        return True
+    item = LIST_NUMBER.fullmatch(text, sentence.start, min(len(text), sentence.end + 1))
+    if item is None:
+        return False
+    item_before = re.compile(rf"^[*_ ]{{0,4}}{int(item['number']) - 1}[.)]\s", re.MULTILINE)
+    return item_before.search(text, 0, sentence.start) is not None
 
 
 def _without_list_marker(reply: Reply, sentence: Span) -> str:

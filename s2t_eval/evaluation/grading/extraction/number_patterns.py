@@ -112,7 +112,7 @@ TOTALLED = re.compile(
 )
 """A total before its parts: `3 bolts in total, 2 of blue fiber and 1 of white fiber`."""
 ROUNDED = re.compile(
-    r"\bround(?:s|ed|ing)?\b(?:\s+(?:it|this|that|up|down|off|the\s+\w+|\d[\d.]*)){0,3}\s+to\s+(?:the\s+(?:nearest|next)\s+[a-z\s]{1,30}?[\s,:]\s*(?:(?:which\s+)?(?:is|gives|equals)\s+)?)?"
+    r"\bround(?:s|ed|ing)?\b(?:\s+(?:it|this|that|up|down|off|the\s+\w+|\d[\d.]*)){0,3}\s+(?:to|is)\s+(?:the\s+(?:nearest|next)\s+[a-z\s]{1,30}?[\s,:]\s*(?:(?:which\s+)?(?:is|gives|equals)\s+)?)?"
     r"(?=\$?\d)(?!\d+\s+(?:decimal|significant|places|digits))",
     re.I,
 )
@@ -123,7 +123,8 @@ CHANGE = re.compile(
 )
 """Text before the first of two values in time: `the price drops from 50 to 40`."""
 CONCLUSION = re.compile(
-    r".*[,;]\s*(?:and\s+)?(?:so|thus|hence|therefore)\b(?!\s+(?:that|on|far|forth)\b)(?P<value>.+)$",
+    r".*(?:[,;]\s*(?:and\s+)?(?:(?:so|thus|hence|therefore)\b(?!\s+(?:that|far|forth)\b|\s+on(?!\s+[a-z]))|which\s+means\b|meaning\b)"
+    r"|[,;]\s*(?:and|but)\s+(?:since|because|as)\b[^,;]*,|\s→\s)(?P<value>.+)$",
     re.I | re.S,
 )
 """The conclusion of a sentence: `She has 16 - 7 = 9 eggs, so she makes 18 dollars`."""

@@ -165,19 +165,35 @@ def _number_in_equation(sides: list[str], is_boxed: bool) -> NumberReading | Non
     """The number of an equation: the last side, otherwise the first: `18 = 9 \\times 2`, `5 = x`."""
     if any(NEXT_NAME.search(side) for side in sides[1:-1]):
         return NumberReading("=".join(sides)[:100], False, True)
-    readings = [
-        reading for side in (sides[-1], sides[0]) if side.strip() and (reading := read_number(side, is_boxed))
-    ]
-    if readings:
-        return next(
+    last = read_number(sides[-1], is_boxed) if sides[-1].strip() else None
+    first = read_number(sides[0], is_boxed) if sides[0].strip() else None
+    if readings := [reading for reading in (last, first) if reading is not None]:
+        reading = next(
             (reading for reading in readings if reading.is_number and "." not in reading.answer), readings[0]
         )
+        is_sentence = last is None and not is_boxed and bool(sides[-1].strip())
+        if is_sentence and not _ends_with_repetition(sides[-1], reading.answer):
+            return reading._replace(is_whole=False)
+        return reading
     value = (
         evaluate_arithmetic(_trailing_arithmetic(sides[0], find_numbers(sides[0])))
         if sides[-1].strip()
         else None
     )
     return None if value is None else NumberReading(format_number(value), True, False)
+
+
+def _ends_with_repetition(side: str, answer: str) -> bool:
+    """Whether the sentence behind an equation repeats its value and states nothing after it.
+
+    `9 * 4 = 36, so Jim spends 36 hours in 4 weeks`; `16 - 7 = 9, so she sells 9 for 18 dollars` states 18.
+    """
+    text = to_running_text(side)
+    numbers = find_numbers(text)
+    repeated = [
+        number for number in numbers[1:] if number.value is not None and format_number(number.value) == answer
+    ]
+    return bool(repeated) and VERB.search(text, repeated[-1].end, numbers[-1].start) is None
 
 
 def _leading_number(phrase: str, is_boxed: bool) -> NumberReading | None:
