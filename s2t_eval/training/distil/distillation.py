@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
@@ -26,7 +25,7 @@ from s2t_eval.training.distil.texts import Item, collate, make_items
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
 from s2t_eval.training.precision import in_float32
-from s2t_eval.training.processes import write_result
+from s2t_eval.training.processes import all_processes, write_result
 from s2t_eval.training.settings import ADAPTER_LR
 from s2t_eval.training.student import Student, model_identity
 
@@ -251,7 +250,7 @@ def _teacher_outputs(
     runner = ModelRunner(teacher.model, teacher.name, student.text_vocab)
     # The first process generates the texts; the others then read them.
     with (
-        PartialState().main_process_first(),
+        all_processes().main_process_first(),
         GenerationProgress(len(rows), "Teacher's texts") as progress,
     ):
         return generate_teacher_rollouts(
