@@ -99,19 +99,22 @@ def test_the_share_of_a_gap_is_that_of_the_row_s_own_teacher(
 
 
 def test_a_student_of_unknown_weights_is_not_the_teacher_of_unknown_weights(tmp_path: Path) -> None:
-    """Both were on servers that were trusted: the student's greedy run became "Teacher alone"."""
-    served = {"student": "unknown", "teacher": "unknown", "pretrained": "me/student"}
+    """All were on servers that were trusted: one student's greedy run was the other's "Teacher alone"."""
+    served = {"student": "unknown", "teacher": "unknown", "teacher_name": "me/teacher"}
     files = [
         named(tmp_path, "greedy", "plain", student="unknown", pretrained="me/student"),
-        named(tmp_path, "s2t_kl_tau5", "s2t", **served, teacher_name="me/teacher"),
+        named(tmp_path, "s2t_kl_tau5", "s2t", **served, pretrained="me/student"),
+        named(tmp_path, "s2t_kl_tau5", "other", **served, pretrained="me/other"),
         named(tmp_path, "teacher", "teacher", student="unknown", pretrained="me/teacher"),
     ]
     entries = arrange(read_runs(files))
-    assert {e.run.name: (e.student, e.is_teacher) for e in entries} == {
-        "plain": ("me/student", False),
-        "s2t": ("me/student", False),
-        "teacher": ("me/student", True),
-    }
+    assert sorted((e.run.name, e.student, e.is_teacher) for e in entries) == [
+        ("other", "me/other", False),
+        ("plain", "me/student", False),
+        ("s2t", "me/student", False),
+        ("teacher", "me/other", True),
+        ("teacher", "me/student", True),
+    ]
     assert [e.run.name for e in entries if e.is_control] == ["plain"]
 
 
