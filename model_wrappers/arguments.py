@@ -104,6 +104,11 @@ class ServerArguments(CommonArguments):
         """Whether a model of the run is loaded in this process."""
         return self.student_url is None
 
+    @property
+    def needs_shared_batches(self) -> bool:
+        """Whether the student's servers are to draft and score in one batch, if they can."""
+        return False
+
     def _require_model_to_compile(self) -> None:
         if self.compile == "always" and not self.has_model_here:
             raise ValueError(

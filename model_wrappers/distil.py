@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.methods.distilled import SETTINGS, DistilInfo, read_distilled
-from s2t_eval.model_wrappers.arguments import ServerArguments
+from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
-from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.selection import policy
@@ -31,7 +31,7 @@ class Distil(EngineLM):
     ARGUMENTS = ServerArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
+        self.checked_arguments({"pretrained": pretrained, **kwargs})  # before a manifest is read
         self._peft: str | None = kwargs.get("peft")
         if self._peft:
             kwargs["peft"] = self._peft = resolve_model(self._peft)
@@ -41,6 +41,18 @@ class Distil(EngineLM):
             logger.warning("student_url: the weights of %s are not here to be compared", self.student_name)
         else:
             self.distilled.require_result(self._peft or self.student_name, self.student_fingerprint)
+
+    @classmethod
+    def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
+        """See `LoadedStudent`: it needs a folder that may be that of a distilled student."""
+        pretrained = model_args["pretrained"]
+        if model_args.get("peft") or (isinstance(pretrained, str) and not pretrained.startswith("embedded/")):
+            return
+        raise ValueError(
+            f"--model {cls.METHOD}: it needs peft=FOLDER (an adapter of `s2t-eval distil`) or "
+            f"pretrained=FOLDER (a checkpoint of `s2t-eval distil --full`, which has a {SETTINGS}); "
+            f"got pretrained={pretrained if isinstance(pretrained, str) else type(pretrained).__name__}"
+        )
 
     def _read(self, pretrained: Any, revision: str | None) -> DistilInfo:
         """The manifest `distil.json` of the adapter or the checkpoint."""
@@ -52,12 +64,6 @@ class Distil(EngineLM):
                     "pretrained="
                 )
             return info
-        if not isinstance(pretrained, str) or pretrained.startswith("embedded/"):
-            raise ValueError(
-                f"--model {self.METHOD}: it needs peft=FOLDER (an adapter of `s2t-eval distil`) or "
-                f"pretrained=FOLDER (a checkpoint of `s2t-eval distil --full`, which has a {SETTINGS}); "
-                f"got pretrained={pretrained if isinstance(pretrained, str) else type(pretrained).__name__}"
-            )
         info = read_distilled("pretrained", pretrained, revision)
         if info.kind == "adapter":
             raise ValueError(

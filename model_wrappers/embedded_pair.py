@@ -30,8 +30,8 @@ ARTIFACTS = ("selector", "router", "calibration")
 """Arguments whose values were made with prompts of one kind."""
 
 
-def with_embedded_pair(method: str, model_args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, completed by those of the embedded pair unless they name a model.
+def embedded_arguments(method: str, model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the embedded pair that complete those of the user; none where they name a model.
 
     No argument of the user is replaced. No rate is added beside a threshold or a trigger without a rate.
     Where all artifacts are the embedded ones, prompts of every kind are allowed (`other_prompt`): stock tasks
@@ -42,16 +42,27 @@ def with_embedded_pair(method: str, model_args: Mapping[str, Any]) -> dict[str, 
         model_args: `--model_args`.
     """
     if model_args.get("pretrained") is not None:
-        return dict(model_args)
+        return {}
     parts = {"pretrained": STUDENT, **PARTS.get(method, {})}
     if model_args.get("threshold") is not None or model_args.get("trigger") in ("always", "never"):
         parts.pop("tau", None)
     if {"selector", "router"} & parts.keys() and not any(model_args.get(name) for name in ARTIFACTS):
         parts["other_prompt"] = True
-    added = {name: value for name, value in parts.items() if model_args.get(name) is None}
-    logger.warning(
-        "--model %s without pretrained=MODEL: it runs on the embedded pair, with %s",
-        method,
-        ",".join(f"{name}={value}" for name, value in added.items()),
-    )
+    return {name: value for name, value in parts.items() if model_args.get(name) is None}
+
+
+def with_embedded_pair(method: str, model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, completed by those of the embedded pair, which a warning names.
+
+    Args:
+        method: a backend's `METHOD`.
+        model_args: `--model_args`.
+    """
+    added = embedded_arguments(method, model_args)
+    if added:
+        logger.warning(
+            "--model %s without pretrained=MODEL: it runs on the embedded pair, with %s",
+            method,
+            ",".join(f"{name}={value}" for name, value in added.items()),
+        )
     return {**model_args, **added}

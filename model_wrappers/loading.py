@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ from s2t_eval.model_wrappers.checked_model import CheckedModel
 from s2t_eval.model_wrappers.processes import SharedWork
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, Served
 from s2t_eval.model_wrappers.served_identity import require_served, unloaded_fingerprint, unloaded_model
-from s2t_eval.model_wrappers.splitting import split_arguments
+from s2t_eval.model_wrappers.splitting import ModelArguments, split_arguments
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock
 from s2t_eval.model_wrappers.teacher import device_of_teacher, require_teacher_options, teacher_options
 from s2t_eval.models.loading import default_device, resolve_model
@@ -40,10 +41,10 @@ class LoadedStudent(CheckedModel, SharedWork):
     ARGUMENTS: ClassVar[type[CommonArguments]] = CommonArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        self.arguments, stock, teacher = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)
+        checked = self.checked_arguments({"pretrained": pretrained, **kwargs})
+        self.arguments, stock, teacher = checked.own, dict(checked.stock), checked.teacher
+        del stock["pretrained"]
         self.model_args = kwargs
-        require_stock(stock)
-        require_teacher_options(teacher, stock)
         if self.arguments.trace:
             require_new_trace(Path(str(self.arguments.trace)))
         self.served = Served.of(self.arguments, kwargs)
@@ -67,6 +68,32 @@ class LoadedStudent(CheckedModel, SharedWork):
         self.student_fingerprint = self._fingerprint() or UNKNOWN_WEIGHTS
         self._require_served_student()
         self.stop_ids = stop_ids(self.tokenizer, getattr(self.model, "generation_config", None))
+
+    @classmethod
+    def checked_arguments(cls, model_args: Mapping[str, Any]) -> ModelArguments:
+        """The arguments in three parts; they are checked as far as that needs no file.
+
+        Args:
+            model_args: as `--model_args` gives them, with `pretrained`.
+
+        Raises:
+            ValueError: an argument that the backend does not have, one that it needs and lacks, or a value
+                that it refuses.
+        """
+        checked = split_arguments(cls.METHOD, cls.ARGUMENTS, model_args)
+        cls.require_arguments(checked.own, model_args)
+        require_stock(checked.stock)
+        require_teacher_options(checked.teacher, checked.stock)
+        return checked
+
+    @classmethod
+    def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
+        """Raise `ValueError` for arguments that the method lacks, or that cannot be combined with it.
+
+        Args:
+            own: the backend's own arguments.
+            model_args: all of them, as `--model_args` gives them, with `pretrained`.
+        """
 
     @property
     def is_student_served(self) -> bool:

@@ -59,6 +59,11 @@ class LocalArguments(SelectionArguments, ServerArguments):
             self._check_without_trigger()
         self._check_teacher()
 
+    @property
+    def needs_shared_batches(self) -> bool:
+        """Whether the student's servers are to draft and score in one batch, if they can."""
+        return True
+
     def _check_without_trigger(self) -> None:
         """Refuse what belongs to a trigger that is not named; the selector's default has its own values."""
         if self.threshold is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from lm_eval.api.instance import Instance
 
 from s2t_eval.engine import OnRound, Request, Result, Sampling, derive_seed
 from s2t_eval.engine.scheduler import Scheduler
-from s2t_eval.model_wrappers.arguments import SamplingArguments
+from s2t_eval.model_wrappers.arguments import CommonArguments, SamplingArguments
 from s2t_eval.model_wrappers.base import EngineLM, Generator
 from s2t_eval.model_wrappers.requests import origin_of
 from s2t_eval.model_wrappers.voting import votable_answers, votable_task, vote
@@ -59,8 +59,16 @@ class MajorityVote(EngineLM):
         super().__init__(pretrained, **kwargs)
         arguments = self.sampling_arguments
         self.sampling = Sampling(arguments.temperature, arguments.top_p, arguments.sample_top_k)
-        if self.is_student_served:
-            self._require_servable()
+
+    @classmethod
+    def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
+        """See `LoadedStudent`: no sampling that reads more tokens than servers return of a step."""
+        sampling = cast(SamplingArguments, own)
+        if sampling.uses_servers and not 0 < sampling.sample_top_k <= SUPPORT:
+            raise ValueError(
+                f"sample_top_k: servers return the {SUPPORT} most likely tokens, so expected 1 to {SUPPORT}, "
+                f"got {sampling.sample_top_k}"
+            )
 
     @property
     def sampling_arguments(self) -> SamplingArguments:
@@ -70,14 +78,6 @@ class MajorityVote(EngineLM):
     def policy(self) -> Policy:
         """No step fires; the tokens are sampled."""
         return replace(policy.greedy(), name=self.METHOD)
-
-    def _require_servable(self) -> None:
-        """Raise `ValueError` for a sampling that reads more tokens than servers return of a step."""
-        if not 0 < self.sampling.top_k <= SUPPORT:
-            raise ValueError(
-                f"sample_top_k: servers return the {SUPPORT} most likely tokens, so expected 1 to {SUPPORT}, "
-                f"got {self.sampling.top_k}"
-            )
 
     @property
     def is_weighted(self) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from s2t_eval.model_wrappers.arguments import TeacherArguments
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.selection import policy
 
 
@@ -49,7 +48,3 @@ class RoadsToRome(SelectToThink):
     METHOD = "r2r"
     ARGUMENTS: ClassVar[type[TeacherArguments]] = R2RArguments
     PRESET = staticmethod(policy.r2r)
-
-    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # a misspelt name is reported first
-        super().__init__(pretrained, **kwargs)

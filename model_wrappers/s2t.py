@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
@@ -18,7 +19,6 @@ from s2t_eval.model_wrappers.arguments import (
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
-from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.selection import policy
@@ -231,14 +231,14 @@ class SelectToThink(SelectionLM):
     PRESET = staticmethod(policy.s2t)
     ARGUMENTS: ClassVar[type[TeacherArguments]] = TeacherArguments
 
-    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
-        if not kwargs.get("teacher") and not kwargs.get("teacher_url"):
+    @classmethod
+    def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
+        """See `LoadedStudent`: it needs a teacher."""
+        if not model_args.get("teacher") and not model_args.get("teacher_url"):
             raise ValueError(
-                f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger "
+                f"--model {cls.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger "
                 "model that selects, or teacher_url=URL of a server"
             )
-        super().__init__(pretrained, **kwargs)
 
     def _make_policy(self) -> Policy:
         arguments = self.selection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from s2t_eval.engine import ModelRunner
 from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
 from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, AdapterSwitch, Selector, SelectorInfo
+from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.model_wrappers.served_identity import folder_fingerprint, require_served
@@ -19,9 +20,8 @@ from s2t_eval.model_wrappers.served_selector import (
     with_adapter,
     with_reserved_rows,
 )
-from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.models.lora import first_adapted_layer
-from s2t_eval.remote.adapter_probe import has_shared_batches, require_separate
+from s2t_eval.remote.adapter_probe import require_separate
 from s2t_eval.remote.build import Fleet
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
@@ -57,16 +57,19 @@ class S2TLocal(SelectionLM):
     PROPOSER = "tuned"
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
-        if not kwargs.get("selector"):
-            raise ValueError(f"--model {self.METHOD}: it needs selector=FOLDER, made by `s2t-eval train`")
-        if kwargs.get("peft"):
-            raise ValueError(
-                f"--model {self.METHOD}: peft={kwargs['peft']} cannot be combined with selector=, which "
-                "contains an adapter itself; leave it out"
-            )
         super().__init__(pretrained, **kwargs)
         self.scorer = self._attach()
+
+    @classmethod
+    def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
+        """See `LoadedStudent`: it needs a selector, which contains the only adapter."""
+        if not model_args.get("selector"):
+            raise ValueError(f"--model {cls.METHOD}: it needs selector=FOLDER, made by `s2t-eval train`")
+        if model_args.get("peft"):
+            raise ValueError(
+                f"--model {cls.METHOD}: peft={model_args['peft']} cannot be combined with selector=, which "
+                "contains an adapter itself; leave it out"
+            )
 
     @property
     def proposer(self) -> str:
@@ -133,18 +136,17 @@ class S2TLocal(SelectionLM):
                 f"adapter_scale={self.adapter_scale}: the servers' factor is {served_scale}; leave it out, "
                 "or where it is the selector's own, merge it (`s2t-eval export --merged`)"
             )
-        settings = self.local.remote_settings
         if self._has_reserved_rows:
             fleet = with_reserved_rows(fleet, self.selector, self.local.exported)
             self._require_served_export(fleet)
-            return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
+            return fleet
         super()._require_served_student()
         fleet = with_adapter(fleet, self.selector, self.local.adapter)
         if self.proposer == "tuned":
             return with_adapted_students(fleet)
         assert fleet.adapter is not None
-        require_separate(fleet.students, fleet.adapter, settings)
-        return replace(fleet, has_shared_batches=has_shared_batches(fleet.students, settings))
+        require_separate(fleet.students, fleet.adapter, self.local.remote_settings)
+        return fleet
 
     def _require_served_student(self) -> None:
         """Nothing yet: the form of the selector decides which model the servers are to serve (`_fleet`)."""

@@ -74,7 +74,8 @@ class Served:
             teachers = server_urls("teacher_url", arguments.teacher_url)
             needs_rows = arguments.needs_rows
         settings = arguments.remote_settings
-        return cls(connect(students, teachers, settings, needs_rows), settings)
+        fleet = connect(students, teachers, settings, needs_rows, arguments.needs_shared_batches)
+        return cls(fleet, settings)
 
     @property
     def has_student(self) -> bool:

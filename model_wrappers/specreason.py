@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,11 +21,10 @@ from s2t_eval.model_wrappers.argument_checks import (
     require_choice,
     require_int,
 )
-from s2t_eval.model_wrappers.arguments import PairArguments
+from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments
 from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.base import Generator
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
-from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
 from s2t_eval.remote.build import LocalModels
@@ -119,21 +118,23 @@ class SpecReason(AskingLM):
     ARGUMENTS = SpecReasonArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        parsed = split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
-        arguments = cast(SpecReasonArguments, parsed.own)
-        if not arguments.teacher and not arguments.teacher_url:
-            raise ValueError(
-                f"--model {self.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger model "
-                "that scores the student's steps, or teacher_url=URL of a server"
-            )
         super().__init__(pretrained, **kwargs)
-        self.find_teacher(arguments.teacher, kwargs)
+        self.find_teacher(self.steps.teacher, kwargs)
         self._make_score(has_chat_template=False)  # unusable scores are reported before any text
         # Tokens without a trigger have no effect here.
         self.calibration = self.load_calibration(
-            arguments.calibration, warmup_tokens=None, needs_teacher=True
+            self.steps.calibration, warmup_tokens=None, needs_teacher=True
         )
         self.accept = self._accept()
+
+    @classmethod
+    def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
+        """See `LoadedStudent`: it needs a teacher."""
+        if not model_args.get("teacher") and not model_args.get("teacher_url"):
+            raise ValueError(
+                f"--model {cls.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger model "
+                "that scores the student's steps, or teacher_url=URL of a server"
+            )
 
     @property
     def steps(self) -> SpecReasonArguments:

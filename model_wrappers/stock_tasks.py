@@ -1,8 +1,8 @@
 """Corrections of stock tasks, so that they run with our backends and without a network.
 
-Stock `humaneval` fetches the metric `code_eval` from the hub and runs generated code without
-isolation; here it gets one that runs it in our sandbox. Stock `mmlu_pro` reads its examples' split
-even in a run without examples; here only a run with examples needs it. And the
+Stock tasks with code (`humaneval`, `mbpp` and their variants) fetch the metric `code_eval` from the hub and
+run generated code without isolation; here they get one that runs it in our sandbox. Stock `mmlu_pro` reads
+its examples' split even in a run without examples; here only a run with examples needs it. And the
 harness's command line has no flag for a task's `repeats`: `--metadata '{"repeats": 8}'` sets them.
 Requests of `--cache_requests` are compared with the present run (`cached_requests.py`).
 """
@@ -14,6 +14,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import evaluate
@@ -21,7 +22,7 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask, Task
 
 from s2t_eval.evaluation.grading.estimators import pass_at_k
-from s2t_eval.evaluation.sandbox import Program, run_programs
+from s2t_eval.evaluation.sandbox import Program, Verdict, are_separable, run_programs
 from s2t_eval.model_wrappers.argument_checks import require_int
 from s2t_eval.model_wrappers.cached_requests import with_current_requests
 
@@ -30,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 class SandboxedCodeEval:
     """The metric `code_eval` with the interface of stock; programs run in our sandbox.
+
+    Checks that only call a program's functions run in a sandbox of their own, as those of `s2t_humaneval`.
+    Others use what only the program's process has, such as a module that the program imports
+    (`assert math.isclose(f(1), 2)`), and run there, as stock runs all checks.
 
     As in stock, `HF_ALLOW_CODE_EVAL=1` is required.
     """
@@ -43,8 +48,9 @@ class SandboxedCodeEval:
     ) -> tuple[dict[str, float], dict[int, list[dict[str, Any]]]]:
         """pass@k over problems, for each k with enough candidates, and each candidate's verdict.
 
-        A candidate has no verdict if its sandbox could not be started or was killed; it is excluded. With
-        too few remaining candidates the figure is NaN, which a mean does not hide, and never 0.
+        A candidate has no verdict if its sandbox could not be started or was killed, or if the checks import
+        a module that the sandbox does not have; it is excluded. With too few remaining candidates the figure
+        is NaN, which a mean does not hide, and never 0.
 
         Raises:
             ValueError: running generated code is not allowed.
@@ -56,11 +62,12 @@ class SandboxedCodeEval:
                 "s2t_eval's sandbox)"
             )
         programs = [
-            Program(source, checks)
+            Program(source, checks, shares_process=shares_process)
             for checks, sources in zip(references, predictions, strict=True)
+            for shares_process in [not are_separable(checks)]
             for source in sources
         ]
-        verdicts = iter(run_programs(programs))
+        verdicts = iter(_judge(programs))
         results: dict[int, list[dict[str, Any]]] = {}
         for task, sources in enumerate(predictions):
             results[task] = [next(verdicts).as_json() for _ in sources]
@@ -76,6 +83,27 @@ class SandboxedCodeEval:
         return means, results
 
 
+def _judge(programs: Sequence[Program]) -> list[Verdict]:
+    """Run programs; checks that turn out to need the program's process, for an argument of theirs, get it."""
+    verdicts = run_programs(programs)
+    again = [i for i, verdict in enumerate(verdicts) if verdict.is_uncheckable]
+    again = [i for i in again if not programs[i].shares_process]
+    together = [replace(programs[i], shares_process=True) for i in again]
+    for index, verdict in zip(again, run_programs(together), strict=True):
+        verdicts[index] = verdict
+    if together or any(program.shares_process for program in programs):
+        _report_shared_processes()
+    return verdicts
+
+
+@functools.cache
+def _report_shared_processes() -> None:
+    logger.warning(
+        "code_eval: some checks of this task use more of a program than the results of its functions. They "
+        "run in the program's process, as in stock: a program that is written to deceive them could pass"
+    )
+
+
 def _pass_at_k(candidates: list[dict[str, Any]], k: int) -> float:
     graded = [item["passed"] for item in candidates if item["passed"] is not None]
     return pass_at_k(len(graded), sum(graded), k) if len(graded) >= k else math.nan
@@ -84,7 +112,7 @@ def _pass_at_k(candidates: list[dict[str, Any]], k: int) -> float:
 def serve_stock_tasks() -> None:
     """Apply the corrections. Calling it again changes nothing.
 
-    Remove the first when stock's `humaneval` takes a metric that is not fetched, the second when
+    Remove the first when stock's code tasks take a metric that is not fetched, the second when
     lm_eval reads the examples' split only for runs with examples.
     """
     if getattr(evaluate.load, "serves_code_eval", False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,6 @@ from s2t_eval.methods.tah.settings import TahError, require_depth, require_thres
 from s2t_eval.methods.tah.votes import DeciderVote, OracleVote
 from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.base import EngineLM
-from s2t_eval.model_wrappers.splitting import split_arguments
 from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
 from s2t_eval.selection.policy import Policy
@@ -69,14 +68,6 @@ class ThinkAtHard(EngineLM):
     ARGUMENTS = TahArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        split_arguments(self.METHOD, self.ARGUMENTS, kwargs)  # misspelt names are reported first
-        if not kwargs.get("tah"):
-            raise TahError("--model tah: it needs tah=FOLDER, a folder of `s2t-eval tah train`")
-        if kwargs.get("peft"):
-            raise TahError(
-                "--model tah: peft= cannot be combined with tah=, whose folder has an adapter of its own; "
-                "merge yours into the student first"
-            )
         super().__init__(pretrained, **kwargs)
         text_vocab = text_vocabulary(self.tokenizer)
         self.folder: TahFolder = load_tah(
@@ -91,6 +82,17 @@ class ThinkAtHard(EngineLM):
         layers = self.folder.info.decider.layers if self.folder.info.decider else ()
         self.looped = LoopedRunner(peft.to(self.device), self.student_name, text_vocab, layers)
         self.student = self.looped
+
+    @classmethod
+    def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
+        """See `LoadedStudent`: it needs a folder, which has the only adapter."""
+        if not model_args.get("tah"):
+            raise TahError("--model tah: it needs tah=FOLDER, a folder of `s2t-eval tah train`")
+        if model_args.get("peft"):
+            raise TahError(
+                "--model tah: peft= cannot be combined with tah=, whose folder has an adapter of its own; "
+                "merge yours into the student first"
+            )
 
     @property
     def thinking(self) -> TahArguments:

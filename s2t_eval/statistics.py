@@ -116,15 +116,13 @@ def stratified_bootstrap(
 def paired_p(new: Sequence[float] | Scores, base: Sequence[float] | Scores, seed: int = 0) -> float:
     """Two-sided p of paired scores: the exact McNemar test for 0/1 scores, else a sign-flip permutation test.
 
-    Scores of 0 and 1 may all be negated, as those of a metric of which less is better are. p of a single pair
-    is 1.
+    Scores of 0 and 1 may all be negated (`are_right_or_wrong`). p of a single pair is 1.
 
     Raises:
         ValueError: vectors of different length, or empty ones.
     """
     delta = differences(new, base)
-    scores = np.concatenate([new, base])
-    if any(np.isin(scores, pair).all() for pair in ((0.0, 1.0), (0.0, -1.0))):
+    if are_right_or_wrong(np.concatenate([new, base])):
         return mcnemar_exact(int((delta > 0).sum()), int((delta < 0).sum()))
     if len(delta) == 1 or not delta.any():
         return 1.0
@@ -138,6 +136,11 @@ def paired_p(new: Sequence[float] | Scores, base: Sequence[float] | Scores, seed
         rng=np.random.default_rng(seed),
     )
     return float(test.pvalue)
+
+
+def are_right_or_wrong(scores: Scores) -> bool:
+    """Whether all scores, [n], are 0 or 1, or all are 0 or -1: negated, because less is better."""
+    return any(np.isin(scores, pair).all() for pair in ((0.0, 1.0), (0.0, -1.0)))
 
 
 def differences(new: Sequence[float] | Scores, base: Sequence[float] | Scores) -> Scores:

@@ -12,6 +12,7 @@ from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import accuracy
 from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import compare_pair
+from s2t_eval.report.controls import control_of
 from s2t_eval.report.costs import num_answers
 from s2t_eval.report.figures import Plot, canvas, colour, interval_arms
 from s2t_eval.statistics import holm, wilson
@@ -41,7 +42,8 @@ def scan_data(entries: Sequence[Entry]) -> pd.DataFrame:
         rule = (settings.trigger, settings.top_k, settings.tau, settings.threshold)
         percents = [100 * fraction for fraction in (score.value, *score.interval)]
         numbers = (score.n, *percents, *rates)
-        tokens = run.cost.get("tokens", float("nan")) / num_answers(run)
+        answers = num_answers(run)
+        tokens = run.cost.get("tokens", float("nan")) / answers if answers else float("nan")
         rows.append((*where, *rule, *numbers, tokens, *_hits(run.cost)))
     names = "student benchmark method method_key trigger k tau threshold n accuracy low high".split()
     names += "realised_rate flip_rate tokens teacher_picks hit_rate hit_low hit_high".split()
@@ -86,11 +88,10 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
         for ax, ((student, benchmark), part, columns) in zip(axes, panels, strict=True):
             _lines(ax, part, axis, keys[2:], columns)
             documents = f"n = {part['n'].iloc[0]}" if columns is ACCURACY else "fired steps"
-            greedy = [e.run.value for e in entries if _is_control(e, student, benchmark)]
-            for value in greedy[:1] if columns is ACCURACY else []:
+            for name, value in controls(entries, student, benchmark) if columns is ACCURACY else []:
                 ax.axhline(100 * value, color=colour("greedy"), linestyle=":", linewidth=0.9)
                 at = (1, 100 * value), (-3, 2), ("axes fraction", "data"), "offset points"
-                ax.annotate("greedy", *at, fontsize=7, ha="right")
+                ax.annotate(name, *at, fontsize=7, ha="right")
             ax.set_title(f"{student}, {benchmark}, {documents}", fontsize=9)
             ax.set_xlabel(label)
             ax.set_ylabel(
@@ -111,9 +112,12 @@ def _with_every_step(data: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([data[data["trigger"] != "always"], ends], ignore_index=True) if len(ends) else data
 
 
-def _is_control(entry: Entry, student: str, benchmark: str) -> bool:
-    here = (entry.student, entry.benchmark.title) == (student, benchmark)
-    return here and entry.is_control
+def controls(entries: Sequence[Entry], student: str, benchmark: str) -> list[tuple[str, float]]:
+    """Name and score (a fraction) of the greedy runs of the students whose scans a panel shows."""
+    scanned = [e for e in entries if (e.student, e.benchmark.title) == (student, benchmark)]
+    scanned = [e for e in scanned if e.run.method.fires]
+    found = {id(c): c for e in scanned if (c := control_of(e, entries)) is not None}
+    return [("greedy" if len(found) == 1 else c.label, c.run.value) for c in found.values()]
 
 
 def _lines(
@@ -150,7 +154,7 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
 
     Returns:
         Columns student, benchmark, trigger, tau, threshold, n, selection, takeover (percent), delta (points,
-        takeover minus selection), low, high, won, lost, p (exact McNemar), p_holm; None without a pair that
+        takeover minus selection), low, high, won, lost, p (`paired_p`), p_holm; None without a pair that
         shares a scored document.
     """
     rows = []

@@ -19,6 +19,7 @@ from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.compare import paired_scores
+from s2t_eval.report.controls import control_of
 from s2t_eval.report.figures import Plot, canvas, interval_arms
 from s2t_eval.statistics import share_of_gain, spearman
 
@@ -103,11 +104,14 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer, *weights)
         known = table[(table[KEYS] == list(wanted)).all(axis=1)]
         column = entry.beside(entries)
-        full = [e for e in column if e.run.method.key == "s2t" and _is_same_rule(e, entry)]
-        base = [e for e in column if e.is_control]
-        if not len(known) or not full or not base:
+        base = control_of(entry, column)
+        if not len(known) or base is None:
             continue
-        scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base[0].run])
+        full = [e for e in column if e.run.method.key == "s2t" and _is_same_rule(e, entry)]
+        full = [e for e in full if control_of(e, column) is base]
+        if not full:
+            continue
+        scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base.run])
         if not len(scores):
             continue
         share, interval = share_of_gain(scores, full_scores, base_scores)

@@ -12,6 +12,7 @@ from s2t_eval.analysis.steps import is_top
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.compare import paired_scores
+from s2t_eval.report.controls import control_of
 from s2t_eval.report.figures import Plot, canvas, interval_arms
 from s2t_eval.statistics import share_of_gain
 
@@ -77,11 +78,14 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
         if run.method.key != "s2t" or settings.trigger in (None, "kl") or settings.tau is None:
             continue
         column = entry.beside(entries)
-        full = [e for e in column if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
-        base = [e for e in column if e.is_control]
-        if not full or not base or run.documents is None:
+        base = control_of(entry, column)
+        if base is None or run.documents is None:
             continue
-        scores, full_scores, base_scores = paired_scores([run, full[0].run, base[0].run])
+        full = [e for e in column if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
+        full = [e for e in full if control_of(e, column) is base]
+        if not full:
+            continue
+        scores, full_scores, base_scores = paired_scores([run, full[0].run, base.run])
         if not len(scores):
             continue
         kept, interval = share_of_gain(scores, full_scores, base_scores)

@@ -46,19 +46,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     named, path = path, Path(os.path.realpath(path)) if path.is_symlink() else path
     partial = path.with_name(path.name + ".partial")
-    _remove(partial)
+    remove(partial)
     try:
         yield partial
         if partial.is_dir() and path.exists():
             old = path.with_name(path.name + ".old")
-            _remove(old)
+            remove(old)
             os.replace(path, old)
             os.replace(partial, path)
-            _remove(old)
+            remove(old)
         else:
             os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        _remove(partial)
+        remove(partial)
         if isinstance(error, SafetensorError) and "I/O" not in str(error):
             raise
         reason = getattr(error, "strerror", None) or str(error)
@@ -66,7 +66,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             f"cannot write {named}: {reason}; make room (or name another place) and run again"
         ) from error
     except BaseException:
-        _remove(partial)
+        remove(partial)
         raise
 
 
@@ -76,7 +76,8 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors=ENCODING_ERRORS)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; nothing where there is none."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from s2t_eval.artifacts.errors import single_line_message
+from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.typed_json import OtherFormatError, SavedT, conform, read_object, require_format
 
@@ -198,13 +199,20 @@ def require_same_run(
 
 
 def manifest_text(saved: Any) -> str:
-    """The JSON text of a manifest; equal content gives equal bytes."""
-    return json.dumps(asdict(saved), indent=2, sort_keys=True) + "\n"
+    """The JSON text of a manifest; equal content gives equal bytes.
+
+    NaN, which files of earlier versions contain, stays as it is: a folder's hash is over these bytes.
+    """
+    return _text(asdict(saved))
 
 
 def write_manifest(path: Path, saved: Any) -> None:
-    """Write a manifest atomically."""
-    write_text(path, manifest_text(saved))
+    """Write a manifest atomically; figures that are NaN become null, which is JSON."""
+    write_text(path, _text(without_nan(asdict(saved))))
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def save_adapter(folder: Path, model: PeftModel, base_name: str) -> None:

@@ -10,20 +10,13 @@ from s2t_eval.artifacts.output_paths import require_writable_file
 from s2t_eval.cli.command import flat, require_flags
 from s2t_eval.cli.server_options import ServerOptions
 from s2t_eval.cli.source import ProblemOptions
-from s2t_eval.pipelines.settings import Source, StepCalibration
+from s2t_eval.pipelines.settings import CalibrationSource, StepCalibration
 from s2t_eval.ranges import AT_LEAST_0, Range
 
 if TYPE_CHECKING:
     from s2t_eval.methods.specreason.acceptance import MeasuredAcceptance
 
 RATES = Range("rates between 0 and 1", 0, 1, without=(0, 1))
-
-
-@dataclass(frozen=True)
-class CalibrationSource(Source):
-    """The problems of a calibration: fewer are enough for thresholds than for training."""
-
-    limit: int = 32
 
 
 @dataclass(frozen=True, kw_only=True)

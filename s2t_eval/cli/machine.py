@@ -7,18 +7,15 @@ import os
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from s2t_eval.artifacts.software import installed_version
-
-if TYPE_CHECKING:
-    import torch
+from s2t_eval.models.product import Product
 
 VERSIONS = {"torch": "torch", "transformers": "transformers", "lm_eval": "lm-eval", "peft": "peft"}
 """Module -> its distribution. Without one of them nothing runs."""
@@ -30,9 +27,6 @@ EXTRAS = {
 }
 """Extra -> distributions that it installs."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PRODUCT = (32, 1024, 1024)
-"""Rows, inputs and outputs of the measured product: a batch against a layer's weights."""
-MEASURED_SECONDS = 0.1
 
 
 class Status(Enum):
@@ -120,33 +114,13 @@ def check_dtype() -> Check:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     milliseconds = {}
     for name in ("float32", "bfloat16"):
-        milliseconds[name] = 1000 * product_seconds(device, getattr(torch, name))
+        milliseconds[name] = 1000 * Product(rows=32).seconds(device, getattr(torch, name))
     faster = min(milliseconds, key=lambda name: milliseconds[name])
     ratio = max(milliseconds.values()) / min(milliseconds.values())
     shown = ", ".join(f"{name} {value:.2f} ms" for name, value in milliseconds.items())
     message = f"{faster} is {ratio:.1f} times as fast on {device} ({shown}): --model_args dtype={faster}"
     values = {"faster": faster, "device": device, "milliseconds": milliseconds}
     return Check("dtype", Status.OK, message, values)
-
-
-def product_seconds(device: str, dtype: torch.dtype) -> float:
-    """Seconds of the fastest of some matrix products, the first ones left out."""
-    import torch
-
-    rows, inputs, outputs = PRODUCT
-    batch = torch.ones(rows, inputs, device=device, dtype=dtype)
-    weights = torch.ones(outputs, inputs, device=device, dtype=dtype)
-    best = float("inf")
-    end = time.perf_counter() + MEASURED_SECONDS
-    for number in range(1000):
-        started = time.perf_counter()
-        # Reading a value waits for the device.
-        torch.nn.functional.linear(batch, weights)[0, 0].item()
-        if number >= 2:
-            best = min(best, time.perf_counter() - started)
-        if number >= 4 and time.perf_counter() > end:
-            break
-    return best
 
 
 def check_sandbox() -> Check:

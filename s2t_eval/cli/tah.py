@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from s2t_eval.artifacts.figures import figures_text
 from s2t_eval.artifacts.output_paths import require_new_folder, require_reusable_folder
 from s2t_eval.cli.command import HIDDEN, changed_fields, flat
 from s2t_eval.cli.source import ProblemOptions, StudentOptions
@@ -124,8 +125,7 @@ class TahTrain:
             info = train_decider(student, labels, self.decider, self.loop, decisions, self.out)
         stage = info.training[f"stage-{self.stage}"]
         print(f"{self.out}: stage {self.stage}, {stage['texts']} texts, {stage['steps']} steps")
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in stage["held_out"].items())
-        print(f"held-out texts, by which the step was chosen: {figures}")
+        print(f"held-out texts, by which the step was chosen: {figures_text(stage['held_out'])}")
 
     def _require_own_options(self) -> None:
         """Raise `ValueError` for an option of the other stage; the held-out texts are of both."""

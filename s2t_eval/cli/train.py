@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from s2t_eval.artifacts.figures import figures_text
 from s2t_eval.artifacts.output_paths import require_new_folder
 from s2t_eval.cli.command import changed_fields, flat
 from s2t_eval.cli.source import StudentOptions
@@ -86,11 +87,10 @@ def _show(out: Path, info: SelectorInfo) -> None:
     if info.training.get("averaged"):
         print(f"kept: the average of {info.training['averaged']} steps")
     problems = info.training.get("reported_problems", info.training.get("held_out_problems"))
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in info.training["held_out"].items())
-    print(f"held out ({problems} problems): {figures}")
+    print(f"held out ({problems} problems): {figures_text(info.training['held_out'])}")
     for proposer, report in info.training["triggers"].items():
         for name, figures in report.items():
-            shown = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
+            shown = figures_text(figures, ".3f")
             print(f"  {proposer}, {name}: {shown} (n = {info.threshold_steps})")
     for proposer, default in info.defaults.items():
         print(f"default of {proposer}: trigger {default.trigger}, tau {default.tau}, by {default.chosen}")

@@ -27,6 +27,8 @@ TEST_NAMES = ("test", "eval", "validation")
 FILE_SUFFIXES = (".jsonl", ".json")
 SPEC_FIELDS = re.compile(r":(?![^\[]*\])")
 """The colons that separate NAME:CONFIG:SPLIT; the colon of a slice such as train[:100] is not one of them."""
+GENERATION = "generate_until"
+"""lm_eval's output type of a task for which texts are written; others compare log-likelihoods."""
 QUESTION_FIELDS = ("question", "problem", "prompt")
 
 
@@ -63,8 +65,8 @@ class PromptSet:
 
     @property
     def questions(self) -> list[str]:
-        """Each problem's question, or its whole prompt if the record has no field for the question."""
-        return [first_text(i.doc, QUESTION_FIELDS) or str(i.args[0]) for i in self.instances]
+        """Each problem's question; see `question_of`."""
+        return [question_of(doc, self.task) for doc in self.docs]
 
     @property
     def names(self) -> list[str]:
@@ -129,10 +131,15 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
     Of a task whose name ends in `_dev` they are its development problems: settings are chosen by them.
 
     Raises:
-        TrainingDataError: there is no such task, it has no training split of its own, or it is defined to
-            have no examples and some are asked for.
+        TrainingDataError: there is no such task, it has no training split of its own, no text is written for
+            it, or it is defined to have no examples and some are asked for.
     """
     task, split, every = task_problems(name)
+    if task.OUTPUT_TYPE != GENERATION:
+        raise TrainingDataError(
+            f"--task {name}: expected a task that texts are written for (output_type: {GENERATION}), got "
+            f"output_type: {task.OUTPUT_TYPE}; name another one, or give its problems with --data"
+        )
     docs = [every[i] for i in range(skip, min(skip + limit, len(every)))]
     if not docs:
         raise TrainingDataError(_no_problems(f"--task {name}", skip, len(every)))
@@ -269,7 +276,7 @@ def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip
                 f"{', '.join(row)}"
             )
         context = question_prompt(lm, question, prompting)
-        instances.append(Instance("generate_until", row, (context, options), i, (source, i, 1)))
+        instances.append(Instance(GENERATION, row, (context, options), i, (source, i, 1)))
     requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(rows)))
     return PromptSet(instances, requests, source, split, data_hash(rows), indices)
 
@@ -285,6 +292,22 @@ def first_text(row: dict[str, Any], names: Sequence[str]) -> str | None:
     """The value of the first of these fields that contains a text; None if none does."""
     values = (row[name] for name in names if row.get(name))
     return next((value for value in values if isinstance(value, str)), None)
+
+
+def question_of(doc: dict[str, Any], task: Task | None) -> str:
+    """The question of a record: the text of a field of that name, else the text that its task makes of it.
+
+    It does not depend on how prompts are made, so it identifies the problem wherever it is read.
+
+    Args:
+        doc: the record.
+        task: its task; None for a record of a data set, which has such a field.
+    """
+    question = first_text(doc, QUESTION_FIELDS)
+    if question is None:
+        assert task is not None
+        question = str(task.doc_to_text(doc))
+    return question
 
 
 def question_prompt(lm: EngineLM, question: str, prompting: Prompting) -> str:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accelerate import PartialState
 from lm_eval.api.task import Task
 
 from s2t_eval.engine import ModelRunner
@@ -20,10 +19,10 @@ from s2t_eval.methods.questions import reply_ids
 from s2t_eval.models.vocabulary import stop_ids
 from s2t_eval.pipelines.collect_labels import SOLUTION_FIELDS
 from s2t_eval.pipelines.prompts import (
-    QUESTION_FIELDS,
     TaskProblems,
     TrainingDataError,
     first_text,
+    question_of,
     task_problems,
 )
 from s2t_eval.pipelines.task_filters import Answered, filtered_responses
@@ -31,6 +30,7 @@ from s2t_eval.training.contamination import question_hash, require_no_evaluation
 from s2t_eval.training.distil.distillation import Teacher
 from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
 from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.training.processes import all_processes
 from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer
@@ -229,7 +229,7 @@ def _problem(
     document = _document(labels, source, row)
     return Problem(
         row.problem_id,
-        first_text(document, QUESTION_FIELDS) or "",
+        question_of(document, source.task),
         tuple(row.prompt_ids.tolist()),
         references[row.problem_id],
         document,
@@ -244,8 +244,8 @@ def _document(labels: LabelSet, source: TaskProblems, row: Trajectory) -> dict[s
         RlkdError: the task's problem of this number is another one than when the labels were collected.
     """
     number = int(row.problem_id.rpartition("/")[2])
-    document = source.docs[number] if number < len(source.docs) else {}
-    if question_hash(first_text(document, QUESTION_FIELDS) or "") != row.question_hash:
+    document = source.docs[number] if number < len(source.docs) else None
+    if document is None or question_hash(question_of(document, source.task)) != row.question_hash:
         raise RlkdError(
             f"labels: problem {row.problem_id} is not that of the task {labels.manifest.data['source']} any "
             "more: its data have changed; collect the labels anew"
@@ -293,7 +293,7 @@ def _teacher_texts(
     own_limits = TextLimits(limits.max_new_tokens, teacher.stop_ids, limits.until)
     # The first process generates the texts; the others then read them.
     with (
-        PartialState().main_process_first(),
+        all_processes().main_process_first(),
         GenerationProgress(len(labels), "Teacher's texts") as progress,
     ):
         texts = generate_teacher_rollouts(

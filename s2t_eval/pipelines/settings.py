@@ -86,6 +86,13 @@ class Source:
 
 
 @dataclass(frozen=True)
+class CalibrationSource(Source):
+    """The problems of a calibration: fewer are enough for thresholds than for training."""
+
+    limit: int = 32
+
+
+@dataclass(frozen=True)
 class StepCalibration:
     """What of SpecReason is calibrated.
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from s2t_eval.remote.client import Pool, Server, new_session
 from s2t_eval.remote.probe import run_in_thread
-from s2t_eval.remote.protocol import read_rows, read_scores, rows_body, score_body
+from s2t_eval.remote.protocol import read_scores, score_body
 from s2t_eval.remote.settings import RemoteSettings, ServerError
 
 NUM_PROMPTS = 8
@@ -43,30 +43,6 @@ def require_separate(servers: Sequence[Server], adapter: str, settings: RemoteSe
                     )
 
     run_in_thread(all_servers())
-
-
-def has_shared_batches(servers: Sequence[Server], settings: RemoteSettings) -> bool:
-    """Whether all servers can draft and score in one batch: those with the second model runner can.
-
-    They are recognised by requests that only this runner serves.
-    """
-    scored = [[1, 2], [1]]
-
-    async def all_servers() -> bool:
-        async with new_session(settings) as session:
-            for server in servers:
-                pool = Pool("student", [server], session, settings, "s2t-eval-runner")
-                try:
-                    body = rows_body([1, 1], [1, 1], scored, reads_cache=False)
-                    rows = await pool.generate(pool.pin(0), body, lambda answer: read_rows(answer, scored))
-                except ServerError:
-                    return False
-                if rows.log_probs is None:
-                    return False
-        return True
-
-    is_shared: bool = run_in_thread(all_servers())
-    return is_shared
 
 
 async def _is_mixed_up(pool: Pool, adapter: str) -> bool:

@@ -14,7 +14,7 @@ from s2t_eval.remote.drafting import LATER, IsEnd
 from s2t_eval.remote.gates import DRAFT, SCORE, Gate
 from s2t_eval.remote.local_student import LocalStudent
 from s2t_eval.remote.local_teacher import LocalTeacher
-from s2t_eval.remote.roles import Student, Teacher
+from s2t_eval.remote.roles import Teacher, Writer
 from s2t_eval.remote.scorers import AdapterScorer, ReservedRowScorer, Scorer
 from s2t_eval.remote.settings import RemoteSettings
 from s2t_eval.remote.student import UNBOUNDED_CHUNK, RemoteStudent
@@ -130,7 +130,7 @@ class Roles:
         salt: str,
         gates: Mapping[str, Gate] | None = None,
         is_end: IsEnd | None = None,
-    ) -> Student:
+    ) -> Writer:
         """The student: its servers, or the model of this process, whose drafts end by `is_end`."""
         if self.local.student is not None:
             return LocalStudent(self.local.student, self.policy, self.local.rows, self.capacity, is_end)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import abc
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,9 +12,9 @@ from s2t_eval.engine.prefix_cache import cached_prefix
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import not_finite
-from s2t_eval.remote.drafting import Draft, Drafting, IsEnd
+from s2t_eval.remote.drafting import Draft, IsEnd
+from s2t_eval.remote.local_writer import LocalWriter
 from s2t_eval.remote.protocol import DraftedStep
-from s2t_eval.remote.shared_model import FreeRows, SharedModel
 from s2t_eval.remote.teacher import TeacherStep
 from s2t_eval.selection.policy import greedy
 
@@ -41,7 +40,7 @@ Job = _Reading | Draft
 Out = list[TeacherStep] | list[DraftedStep]
 
 
-class LocalTeacher(SharedModel[Job, Out]):
+class LocalTeacher(LocalWriter):
     """Scores and continues many texts in common passes; only tokens that it has not read are computed.
 
     Args:
@@ -52,19 +51,7 @@ class LocalTeacher(SharedModel[Job, Out]):
     """
 
     def __init__(self, runner: ModelRunner, rows: int, capacity: int, is_end: IsEnd | None = None) -> None:
-        super().__init__(self._pass)
-        self.runner = runner
-        self.drafting = Drafting(runner, greedy(), _count, is_end)
-        self._rows = FreeRows(rows)
-        runner.allocate(rows, capacity, 1)
-
-    def pin(self, seq: Sequence) -> int:
-        """The cache row of a text."""
-        return self._rows.take(seq.index)
-
-    def release(self, seq: Sequence) -> None:
-        """Free the row of a text that has ended."""
-        self._rows.give_back(seq.index)
+        super().__init__(runner, greedy(), _count, rows, capacity, is_end)
 
     async def step(
         self, pin: int, seq: Sequence, ids: abc.Sequence[int], scored: abc.Sequence[int]
@@ -78,14 +65,9 @@ class LocalTeacher(SharedModel[Job, Out]):
         drafted = [step.token for step in steps[:-1]]
         return await self._read(_Reading(seq, pin, list(seq.ids), drafted, [step.ids for step in steps]))
 
-    async def draft(
-        self, pin: int, seq: Sequence, limit: int, is_plain: bool, ahead: abc.Sequence[int] = ()
-    ) -> list[DraftedStep]:
-        """The teacher's own next tokens of a text, at least one; see `RemoteStudent.draft`."""
-        return cast(list[DraftedStep], await self.submit(Draft(seq, pin, limit, ahead)))
-
     async def _read(self, reading: _Reading) -> list[TeacherStep]:
-        return cast(list[TeacherStep], await self.submit(reading))
+        steps: list[TeacherStep] = await self.submit(reading)
+        return steps
 
     @torch.inference_mode()
     def _pass(self, new: abc.Sequence[Job]) -> list[tuple[Job, Out]]:

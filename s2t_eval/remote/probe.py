@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -77,6 +77,7 @@ def connect(
     teacher_urls: Sequence[str],
     settings: RemoteSettings,
     needs_rows: bool = False,
+    needs_shared_batches: bool = False,
 ) -> Fleet:
     """The servers of a run. The probe's requests also warm them up.
 
@@ -85,12 +86,15 @@ def connect(
         teacher_urls: may be empty.
         settings: timeouts.
         needs_rows: whether to find out if the teachers score chunks in one request.
+        needs_shared_batches: whether to find out if the students draft and score in one batch.
 
     Raises:
         ServerError: servers that lack what a run needs, one line each, or that serve different models.
         ServersUnavailableError: a server that does not answer.
     """
-    reports = examine(student_urls, teacher_urls, settings, needs_rows)
+    tried = {"student": needs_shared_batches, "teacher": needs_rows}
+    with_rows = [role for role, is_tried in tried.items() if is_tried]
+    reports = examine(student_urls, teacher_urls, settings, with_rows)
     faults = [fault for report in reports for fault in report.faults]
     if faults:
         raise ServerError("\n".join(faults))
@@ -101,7 +105,9 @@ def connect(
     return Fleet(
         tuple(report.server for report in students),
         tuple(report.server for report in teachers),
-        bool(teachers) and all(report.has_rows for report in teachers),
+        has_rows=bool(teachers) and all(report.has_rows for report in teachers),
+        # Those with the second model runner can, and rows are what only this runner serves.
+        has_shared_batches=bool(students) and all(report.has_rows for report in students),
     )
 
 
@@ -116,7 +122,10 @@ def _require_one_model(reports: Sequence[ServerReport]) -> None:
 
 
 def examine(
-    student_urls: Sequence[str], teacher_urls: Sequence[str], settings: RemoteSettings, rows: bool = True
+    student_urls: Sequence[str],
+    teacher_urls: Sequence[str],
+    settings: RemoteSettings,
+    with_rows: Collection[str] = ("teacher",),
 ) -> list[ServerReport]:
     """The reports on all servers, students first.
 
@@ -124,7 +133,7 @@ def examine(
         student_urls: may be empty.
         teacher_urls: may be empty.
         settings: timeouts.
-        rows: whether to try requests for a whole chunk at teachers.
+        with_rows: roles at whose servers a request for the scores of a whole chunk is tried.
 
     Raises:
         ServersUnavailableError: a server that does not answer.
@@ -134,7 +143,7 @@ def examine(
     async def all_reports() -> list[ServerReport]:
         async with new_session(settings) as session:
             pairs = [("student", url) for url in student_urls] + [("teacher", url) for url in teacher_urls]
-            probes = [_Probe(session, role, url).report(rows and role == "teacher") for role, url in pairs]
+            probes = [_Probe(session, role, url).report(role in with_rows) for role, url in pairs]
             return list(await asyncio.gather(*probes))
 
     return run_in_thread(all_reports())

@@ -23,7 +23,7 @@ from s2t_eval.remote.protocol import (
     score_body,
 )
 from s2t_eval.remote.settings import ServerError
-from s2t_eval.remote.student import draft_chunk
+from s2t_eval.remote.writer import RemoteWriter, draft_chunk
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class TeacherStep(NamedTuple):
     """its argmax token of the text vocabulary; None where it is not known"""
 
 
-class RemoteTeacher:
+class RemoteTeacher(RemoteWriter):
     """Scores tokens that the student proposes, and writes tokens of its own.
 
     Args:
@@ -47,8 +47,7 @@ class RemoteTeacher:
     """
 
     def __init__(self, pool: Pool, text_vocab: int, has_rows: bool) -> None:
-        self.pool = pool
-        self.text_vocab = text_vocab
+        super().__init__(pool, text_vocab, _count_draft)
         self.has_rows = has_rows
         if not has_rows:
             logger.warning(
@@ -56,16 +55,6 @@ class RemoteTeacher:
                 "take about ten times as many requests; start them with VLLM_USE_V2_MODEL_RUNNER=1 to score "
                 "a chunk in one"
             )
-
-    def pin(self, seq: Sequence) -> Pin:
-        """The server of a text."""
-        return self.pool.pin(seq.index)
-
-    def release(self, seq: Sequence) -> None:
-        """Nothing is kept for a text."""
-
-    def close(self) -> None:
-        """The HTTP session is the caller's."""
 
     async def step(self, pin: Pin, seq: Sequence, ids: Seq[int], scored: Seq[int]) -> TeacherStep:
         """The teacher after `ids`: log-probabilities of the tokens `scored`, and its argmax."""
@@ -86,20 +75,6 @@ class RemoteTeacher:
             self.pool, pin, prompt, (), 1, False, self.text_vocab, lambda usage: _count(seq, usage.computed)
         )
         return step.ids[0]
-
-    async def draft(
-        self, pin: Pin, seq: Sequence, limit: int, is_plain: bool, ahead: Seq[int] = ()
-    ) -> list[DraftedStep]:
-        """The teacher's own next tokens of a text, at least one; see `RemoteStudent.draft`."""
-
-        def count(usage: ServerUsage) -> None:
-            _count(seq, usage.computed + usage.generated - 1)
-            seq.usage.teacher_calls += usage.generated - 1  # a pass for each token, as in this process
-
-        stops = sorted(seq.request.stop_ids)
-        return await draft_chunk(
-            self.pool, pin, [*seq.ids, *ahead], stops, limit, is_plain, self.text_vocab, count
-        )
 
     async def chunk(self, pin: Pin, seq: Sequence, steps: Seq[DraftedStep]) -> list[TeacherStep]:
         """The teacher at every step of a chunk that follows `seq.ids`: the tokens `ids` of each step."""
@@ -144,6 +119,11 @@ def log_prob_table(columns: Seq[Seq[float]]) -> Tensor:
     for row, column in zip(table, columns, strict=True):
         row[: len(column)] = column
     return torch.from_numpy(table)
+
+
+def _count_draft(seq: Sequence, usage: ServerUsage) -> None:
+    _count(seq, usage.computed + usage.generated - 1)
+    seq.usage.teacher_calls += usage.generated - 1  # a pass for each token, as in this process
 
 
 def _count(seq: Sequence, computed: int) -> None:

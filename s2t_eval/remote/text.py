@@ -17,7 +17,7 @@ from s2t_eval.engine.sampling import sample
 from s2t_eval.engine.selection_step import record_step
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.remote.protocol import SUPPORT, DraftedStep
-from s2t_eval.remote.roles import Student, Teacher
+from s2t_eval.remote.roles import Teacher, Writer
 from s2t_eval.remote.scorers import Scorer
 from s2t_eval.remote.student import UNBOUNDED_CHUNK
 from s2t_eval.remote.teacher import TeacherStep, log_prob_table
@@ -62,7 +62,7 @@ class TextDecoder:
     def __init__(
         self,
         policy: Policy,
-        student: Student,
+        student: Writer,
         teacher: Teacher | None,
         chunk: int,
         scorer: Scorer | None = None,

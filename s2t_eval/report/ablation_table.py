@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import delta, p_value, percent, percent_sign, share, won_lost
 from s2t_eval.report.comparable import NoSharedScoreError
-from s2t_eval.report.compare import Comparison, compare_pair, paired_scores
+from s2t_eval.report.compare import Comparison, compare_pair, p_values_from, paired_scores
+from s2t_eval.report.controls import control_of
 from s2t_eval.report.costs import fired_rates
 from s2t_eval.report.table import Block, Cell, Table
 from s2t_eval.statistics import UNDEFINED, Interval, holm, share_of_gain
@@ -27,46 +29,56 @@ HEAD = (
 )
 
 
+class _Row(NamedTuple):
+    """A run paired with its control."""
+
+    entry: Entry
+    pair: Comparison
+    p_holm: float
+    fraction: float
+    """of the gap, nan without a teacher's run"""
+    interval: Interval
+
+
 def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> Table | None:
     """Rows paired with their student's greedy run; None where no student has one with documents.
 
     The share of the gap is (accuracy - greedy's) / (the teacher's own - greedy's), with its interval. Runs
-    that share no scored document with greedy have no row; a note names them.
+    that share no scored document with greedy, and those of which greedy decoding of the same student is
+    missing or ambiguous, have no row; notes name them.
 
     Args:
         entries: runs in their places.
         other_limits: whether limits of new tokens may differ within a block.
     """
-    blocks, frames, unpaired = [], [], []
+    blocks: list[Block] = []
+    frames: list[pd.DataFrame] = []
+    unpaired: list[str] = []
+    without_control: list[str] = []
+    every_pair: list[Comparison] = []
     for student, benchmark in dict.fromkeys((e.student, e.benchmark) for e in entries):
         part = [e for e in entries if (e.student, e.benchmark) == (student, benchmark)]
         part = [e for e in part if e.run.documents is not None]
-        control = next((e for e in part if e.is_control), None)
-        if control is None:
-            continue
-        others, pairs = [], []
-        for entry in part:
-            if entry is control:
+        place = f"({student}, {benchmark.title})"
+        controls = {id(e): control_of(e, part) for e in part}
+        lacking = [e for e in part if controls[id(e)] is None and not e.is_control]
+        without_control += [f"{e.label} {place}" for e in lacking]
+        by_control = [(e, [o for o in part if controls[id(o)] is e]) for e in part if e.is_control]
+        by_control = [(control, others) for control, others in by_control if others]
+        teachers = [e for e in part if e.is_teacher]
+        for control, others in by_control:
+            rows, left_out = _rows(control, others, teachers, other_limits)
+            unpaired += [f"{e.label} {place}" for e in left_out]
+            if not rows:
                 continue
-            try:
-                pairs.append(compare_pair(control.run, entry.run, other_limits=other_limits))
-                others.append(entry)
-            except NoSharedScoreError:
-                unpaired.append(f"{entry.label} ({student}, {benchmark.title})")
-        if not pairs:
-            continue
-        adjusted = holm([pair.p for pair in pairs])
-        teachers = [e for e in others if e.is_teacher]
-        rows = []
-        for entry, pair, p in zip(others, pairs, adjusted, strict=True):
-            fraction, interval = _share_of_gap(control, entry, _teacher_of(entry, teachers))
-            rows.append((entry, pair, p, fraction, interval))
-        records = [_record(*row) for row in rows]
-        frames.append(
-            pd.DataFrame([{"student": student, "benchmark": benchmark.title, **r} for r in records])
-        )
-        heading = f"{student}, {benchmark.title}: greedy {percent(pairs[0].base_score)} %"
-        blocks.append(Block(heading, [_cells(*row) for row in rows]))
+            every_pair += [row.pair for row in rows]
+            records = [_record(*row) for row in rows]
+            frames.append(
+                pd.DataFrame([{"student": student, "benchmark": benchmark.title, **r} for r in records])
+            )
+            name = "greedy" if len(by_control) == 1 else control.label
+            heading = f"{student}, {benchmark.title}: {name} {percent(rows[0].pair.base_score)} %"
+            blocks.append(Block(heading, [_cells(*row) for row in rows]))
     if not blocks:
         return None
     groups = sorted({e.run.task for e in entries if len(e.run.tasks) > 1})
@@ -76,20 +88,38 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
         head=HEAD,
         blocks=blocks,
         notes=[
-            "Intervals are from a paired bootstrap; p is from the exact McNemar test, with Holm's correction "
-            "over the rows of a block. The share of the gap is the part of the difference between greedy and "
-            "the teacher alone, where it was run. Fired and flips are shares of the generated tokens.",
-            *_unpaired_note(unpaired),
+            f"Intervals are from a paired bootstrap; p is from {p_values_from(every_pair)}, with Holm's "
+            "correction over the rows of a block. The share of the gap is the part of the difference between "
+            "greedy and the teacher alone, where it was run. Fired and flips are shares of the generated "
+            "tokens.",
+            *_left_out("no document has a score in the run and under greedy", unpaired),
+            *_left_out("there is not one greedy run that is their student's", without_control),
             *(f"The scores of {task} are means over all documents of its tasks here." for task in groups),
         ],
         data=pd.concat(frames, ignore_index=True),
     )
 
 
-def _unpaired_note(labels: Sequence[str]) -> list[str]:
-    if not labels:
-        return []
-    return [f"Left out, because no document has a score in the run and under greedy: {', '.join(labels)}."]
+def _rows(
+    control: Entry, others: Sequence[Entry], teachers: Sequence[Entry], other_limits: bool
+) -> tuple[list[_Row], list[Entry]]:
+    """The rows of one control, and the entries that share no scored document with it."""
+    paired, left_out = [], []
+    for entry in others:
+        try:
+            paired.append((entry, compare_pair(control.run, entry.run, other_limits=other_limits)))
+        except NoSharedScoreError:
+            left_out.append(entry)
+    adjusted = holm([pair.p for _, pair in paired])
+    rows = [
+        _Row(entry, pair, p, *_share_of_gap(control, entry, _teacher_of(entry, teachers)))
+        for (entry, pair), p in zip(paired, adjusted, strict=True)
+    ]
+    return rows, left_out
+
+
+def _left_out(reason: str, labels: Sequence[str]) -> list[str]:
+    return [f"Left out, because {reason}: {', '.join(labels)}."] if labels else []
 
 
 def _teacher_of(entry: Entry, teachers: Sequence[Entry]) -> Entry | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from s2t_eval.method_table import METHODS
-from s2t_eval.report.benchmarks import BENCHMARKS, Benchmark, benchmark_of
+from s2t_eval.report.benchmarks import BENCHMARKS, Benchmark, columns_of
 from s2t_eval.report.comparable import require_comparable
-from s2t_eval.report.computed import model_arguments
+from s2t_eval.report.computed import NO_HASH, model_arguments
+from s2t_eval.report.json_files import part_of
 from s2t_eval.report.run import Run
 from s2t_eval.report.table import plain
 
@@ -30,6 +32,7 @@ class Entry:
         student, label, benchmark: block, row and column.
         run: the run.
         is_adapted: whether the block is of a student with an adapter of its own (`peft=`).
+        is_placed: whether `--student` put the run into the block.
     """
 
     student: str
@@ -37,6 +40,7 @@ class Entry:
     benchmark: Benchmark
     run: Run
     is_adapted: bool = False
+    is_placed: bool = False
 
     @property
     def is_teacher(self) -> bool:
@@ -45,7 +49,7 @@ class Entry:
 
     @property
     def is_control(self) -> bool:
-        """Whether it is greedy decoding of its block's student."""
+        """Whether it is greedy decoding of its block's student, or of one of them; see `control_of`."""
         own = "tuned" if self.is_adapted else "greedy"
         return self.run.method.key == own and not self.is_teacher
 
@@ -77,7 +81,8 @@ def arrange(
 
     It stands in the block of each of its students, and as a student in its own where it has other runs. A
     student with an adapter (`peft=`) under another method than greedy decoding is a student of its own, and
-    greedy decoding of it, a row of the plain student, stands there too.
+    greedy decoding of it, a row of the plain student, stands there too. Students of one name, such as the
+    checkpoints of two trainings or two revisions, have blocks of their own, unless `names` joins them.
 
     Args:
         runs: at least one.
@@ -88,20 +93,22 @@ def arrange(
         NotComparableError: runs of one column whose task version, prompts, n or limits differ.
     """
     names = names or {}
+    blocks_of = _blocks(runs, names)
+    columns_by_task = columns_of(run.task for run in runs)
     students: dict[str, dict[str, None]] = {}  # fingerprint of a teacher -> its students
     for run in runs:
         teacher = run.backend_info.get("teacher")
         if teacher is not None:
-            students.setdefault(teacher, {})[_student_of(run, names)] = None
+            students.setdefault(teacher, {})[blocks_of[id(run)]] = None
     adapted = [run for run in runs if has_adapter(run) and run.method.key != "tuned"]
-    adapted_blocks = {_student_of(run, names) for run in adapted}
+    adapted_blocks = {blocks_of[id(run)] for run in adapted}
     entries = []
     for run in runs:
-        own = (_student_of(run, names), run.label)
+        own = (blocks_of[id(run)], run.label)
         places = [own]
         if run.method.key == "tuned":
             same = [other for other in adapted if _names_of(other) == _names_of(run)]
-            blocks = dict.fromkeys(_student_of(other, names) for other in same if is_same_student(run, other))
+            blocks = dict.fromkeys(blocks_of[id(other)] for other in same if is_same_student(run, other))
             places += [(block, run.label) for block in blocks]
         taught = students.get(str(run.backend_info.get("student")), {})
         if run.method.key == "greedy" and taught:
@@ -111,7 +118,14 @@ def arrange(
             places = places or [(own[0], TEACHER_ALONE)]
         # Names of models and folders may contain line breaks; cells of a table may not.
         entries += [
-            Entry(plain(student), plain(label), benchmark_of(run.task), run, student in adapted_blocks)
+            Entry(
+                plain(student),
+                plain(label),
+                columns_by_task[run.task],
+                run,
+                is_adapted=student in adapted_blocks,
+                is_placed=run.model in names,
+            )
             for student, label in places
         ]
     entries = _with_names(entries)
@@ -131,12 +145,17 @@ def has_adapter(run: Run) -> bool:
 def is_same_student(run: Run, other: Run) -> bool:
     """Whether two runs' students have one fingerprint, as far as their results have one.
 
-    A distilled student, whose fingerprint is of what it was made into, is the plain one in comparisons.
+    A distilled student is the plain one in comparisons.
     """
-    if run.method.key in DISTILLED:
-        return True
-    prints = [one.backend_info.get("student") for one in (run, other)]
-    return None in prints or prints[0] == prints[1]
+    fingerprints = [student_fingerprint(one) for one in (run, other)]
+    return None in fingerprints or fingerprints[0] == fingerprints[1]
+
+
+def student_fingerprint(run: Run) -> str | None:
+    """The fingerprint of a run's student, of a distilled one that of the plain student; None if unknown."""
+    info = run.backend_info
+    own = part_of(info, "distilled").get("base") if run.method.key in DISTILLED else info.get("student")
+    return None if own in NO_HASH else str(own)
 
 
 def _names_of(run: Run) -> tuple[str, str]:
@@ -144,19 +163,70 @@ def _names_of(run: Run) -> tuple[str, str]:
     return run.model, str(model_arguments(run.results["config"]).get("peft") or "")
 
 
-def _student_of(run: Run, names: Mapping[str, str]) -> str:
-    """The block of a run: its student, with its adapter under other methods than greedy decoding."""
+def _revision_of(run: Run) -> str:
+    return str(model_arguments(run.results["config"]).get("revision") or "")
+
+
+def _blocks(runs: Sequence[Run], names: Mapping[str, str]) -> dict[int, str]:
+    """`id` of a run -> its block, in which there is one student, apart from those that `names` put there.
+
+    Students of one name are told apart by their fingerprints. A run whose plain student has none is in the
+    block of the same model and revision, where there is one such.
+    """
+    blocks = {id(run): _student_of(run, names) for run in runs}
+    for name in dict.fromkeys(blocks.values()):
+        part = [run for run in runs if blocks[id(run)] == name and run.model not in names]
+        # The fingerprint of a "tuned" student is that of the adapted one, which is a row of the plain one.
+        known = {id(run): student_fingerprint(run) for run in part if run.method.key != "tuned"}
+        students: dict[str, list[Run]] = {}
+        for run in part:
+            if (fingerprint := known.get(id(run))) is not None:
+                students.setdefault(fingerprint, []).append(run)
+        if len(students) < 2:
+            continue
+        own_names = _distinct_names(students)
+        for run in part:
+            fingerprint = known.get(id(run)) or _only_student(run, students)
+            blocks[id(run)] = own_names[fingerprint] if fingerprint else name
+    return blocks
+
+
+def _only_student(run: Run, students: Mapping[str, Sequence[Run]]) -> str | None:
+    """The one of these students, by fingerprint, whose model and revision are a run's; None if not one."""
+    wanted = (run.model, _revision_of(run))
+    same = [key for key, part in students.items() if wanted in [(r.model, _revision_of(r)) for r in part]]
+    return same[0] if len(same) == 1 else None
+
+
+def _distinct_names(students: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    """Names by which students of one name differ, by fingerprint.
+
+    More of the folders above them, else their revisions, else the fingerprints.
+    """
+    ways: list[Callable[[Run], str]] = [
+        *(functools.partial(_student_of, names={}, num_parts=num_parts) for num_parts in (2, 3, 4)),
+        lambda run: f"{_student_of(run, {})}@{_revision_of(run)}".removesuffix("@"),
+    ]
+    for name_of in ways:
+        found = {key: {name_of(run) for run in runs} for key, runs in students.items()}
+        if all(len(own) == 1 for own in found.values()) and len(set().union(*found.values())) == len(found):
+            return {key: own.pop() for key, own in found.items()}
+    return {key: f"{_student_of(runs[0], {})} ({key[:8]})" for key, runs in students.items()}
+
+
+def _student_of(run: Run, names: Mapping[str, str], num_parts: int = 1) -> str:
+    """The name of a run's student, with its adapter under other methods than greedy decoding."""
     model, adapter = _names_of(run)
-    student = names.get(model, short_name(model))
+    student = names.get(model, short_name(model, num_parts))
     is_own = has_adapter(run) and run.method.key != "tuned"
-    return f"{student} with {short_name(adapter)}" if is_own else student
+    return f"{student} with {short_name(adapter, num_parts)}" if is_own else student
 
 
 def _with_names(entries: Sequence[Entry]) -> list[Entry]:
     """The entries, a name appended to the labels of which some would share a cell, in every column alike.
 
     They differ in a setting without a place in the label, such as two selectors. The names of their folders
-    distinguish them, or those of the results files where both are in one folder.
+    distinguish them, those of the results files where both are in one folder, or those of their models.
     """
     columns: dict[tuple[str, str], dict[Benchmark, list[Run]]] = {}
     for e in entries:
@@ -171,7 +241,7 @@ def _with_names(entries: Sequence[Entry]) -> list[Entry]:
 
 def _name_among(run: Run, cells: Sequence[Sequence[Run]]) -> str:
     """The shortest kind of name by which the runs of each of these cells differ."""
-    for name_of in (lambda r: r.name, lambda r: r.source.stem):
+    for name_of in (lambda r: r.name, lambda r: r.source.stem, lambda r: short_name(r.model)):
         if all(len({name_of(other) for other in runs}) == len(runs) for runs in cells):
             return str(name_of(run))
     return str(run.source)
@@ -183,6 +253,7 @@ def column_order(benchmark: Benchmark) -> tuple[int, str]:
     return (known, benchmark.title)
 
 
-def short_name(model: str) -> str:
-    """The last part of a model's path; names on the Hub and of the embedded pair are kept whole."""
-    return model.rstrip("/").rsplit("/", 1)[-1] if model.startswith(("/", ".", "~")) else model
+def short_name(model: str, num_parts: int = 1) -> str:
+    """The last parts of a model's path; names on the Hub and of the embedded pair are kept whole."""
+    is_path = model.startswith(("/", ".", "~"))
+    return "/".join(model.strip("/").split("/")[-num_parts:]) if is_path else model

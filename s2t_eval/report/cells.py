@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -104,6 +104,16 @@ def group_note(run: Run) -> str | None:
         None: "; it has no interval",
     }[accuracy(run).method]
     return f"{run.task} is the mean of {tasks}, each of equal weight{interval}."
+
+
+def metric_note(runs: Iterable[tuple[str, Run]]) -> str:
+    """Of which metric and filter of lm_eval the scores of each column are, in a sentence.
+
+    Args:
+        runs: with the name of the column or task of each; those of one name have one metric.
+    """
+    metrics = dict.fromkeys(f"{name} {run.metric},{run.filter}" for name, run in runs)
+    return f"Scores by lm_eval's metric and filter: {'; '.join(metrics)}."
 
 
 def percent(fraction: float, places: int = 1) -> str:

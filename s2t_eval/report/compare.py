@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 
 from s2t_eval.report.comparable import NoSharedScoreError, NotComparableError, differences, pairing_keys
+from s2t_eval.report.computed import model_arguments
 from s2t_eval.report.costs import evaluated
 from s2t_eval.report.documents import ALTERNATIVE, same_scores
+from s2t_eval.report.json_files import part_of
 from s2t_eval.report.run import Run
 from s2t_eval.statistics import (
     Interval,
     Scores,
+    are_right_or_wrong,
     detectable_effect,
     holm,
     paired_bootstrap,
@@ -32,6 +35,11 @@ COSTS = (
     "scorer_calls",
     "scorer_tokens",
 )
+TIMED_COSTS = ("forwards_per_token", "teacher_calls", "teacher_tokens")
+"""Those that depend on how fast the machine is, where the lengths of a teacher's chunks do (`is_timed`)."""
+
+VERIFYING = ("s2t", "takeover")
+"""Backends with an argument `verify`."""
 
 
 class Verdict(Enum):
@@ -67,8 +75,11 @@ class Comparison:
     one in the new run alone; `changed` counts documents whose generated text differs; `costs` are those
     known for both runs, and `increased_costs` the names of those that grew by more than `Rules.cost`. The
     costs of a results file are those of all of its tasks: `other_tasks` names them where the two files hold
-    different ones, whose costs are not compared. `num_tasks` is that of a group, whose scores here are
-    means over all documents.
+    different ones, whose costs are not compared. `timed_costs` are those of `costs` that depend on the speed
+    of the machine: they are no reason to fail. `num_tasks` is that of a group, whose scores here are means
+    over all documents. `metric` is lm_eval's, with its filter. `is_graded` says that scores lie between right
+    and wrong, as the means of several responses do: p is then from a permutation test, whose detectable
+    difference is unknown (nan).
     """
 
     task: str
@@ -90,7 +101,10 @@ class Comparison:
     changed: int
     costs: dict[str, tuple[float, float]]
     other_tasks: str | None = None
+    timed_costs: list[str] = field(default_factory=list)
     num_tasks: int = 1
+    metric: str = ""
+    is_graded: bool = False
     verdict: Verdict = Verdict.SAME
     increased_costs: list[str] = field(default_factory=list)
 
@@ -142,17 +156,26 @@ def match(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[Run, Run]]:
 
 def _counterpart(run: Run, base: Sequence[Run], candidates: Sequence[Run]) -> Run:
     """The one new run of this method and settings; of this model too where the baseline has several."""
+    others = [other for other in base if other is not run]
     same = [other for other in candidates if _kind(other) == _kind(run)]
-    rivals = [other for other in base if _kind(other) == _kind(run) and other is not run]
+    rivals = [other for other in others if _kind(other) == _kind(run)]
     if rivals or len(same) > 1:
         # Runs may differ in settings that have no column, such as a dtype: each has its own counterpart.
         equal = [other for other in same if other.identity == run.identity]
         taken = {other.identity for other in rivals}
         same = equal or [o for o in same if o.model == run.model and o.identity not in taken]
+        settings = {other.settings for other in rivals} - {run.settings}
+        same = [o for o in same if o.settings == run.settings] or [
+            o for o in same if o.settings not in settings
+        ]
     if len(same) > 1:
         same = [other for other in same if other.name == run.name]
+    if not same:
+        # A selector that was trained anew has another hash; its run has the old label and name.
+        kinds = {_kind(other) for other in others} | {_kind(run)}
+        same = [o for o in candidates if _names(o) == _names(run) and _kind(o) not in kinds]
     if len(same) != 1:
-        names = "; ".join(f"{other.name} ({other.label}, {other.model})" for other in candidates)
+        names = "; ".join(f"{o.name} ({o.label}, {o.model}{_other_settings(run, o)})" for o in candidates)
         raise NotComparableError(
             f"task {run.task}: the baseline's {run.name} ({run.label}, {run.model}) has no counterpart among "
             f"the new runs: {names}"
@@ -161,7 +184,21 @@ def _counterpart(run: Run, base: Sequence[Run], candidates: Sequence[Run]) -> Ru
 
 
 def _kind(run: Run) -> tuple[object, ...]:
-    return (run.method, run.settings)
+    """Method and settings; without the threshold of a rate, which each calibration measures anew."""
+    settings = run.settings
+    return (run.method, settings if settings.tau is None else replace(settings, threshold=None))
+
+
+def _names(run: Run) -> tuple[str, str, str]:
+    return (run.name, run.label, run.model)
+
+
+def _other_settings(run: Run, other: Run) -> str:
+    """In which settings a run of the same label differs, "; checkpoint a1 against b2"; else nothing."""
+    if other.label != run.label:
+        return ""
+    old, new = asdict(run.settings), asdict(other.settings)
+    return "".join(f"; {name} {old[name]} against {new[name]}" for name in old if old[name] != new[name])
 
 
 def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparison:
@@ -188,6 +225,9 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
     base_scores, new_scores = sign * both["score_base"].to_numpy(), sign * both["score_new"].to_numpy()
     base_scores = np.where(same_scores(base_scores, new_scores), new_scores, base_scores)
     p = paired_p(new_scores, base_scores)
+    costs = _costs(base, new) if evaluated(base) == evaluated(new) else {}
+    is_measured = is_timed(base) or is_timed(new)
+    is_graded = not are_right_or_wrong(np.concatenate([new_scores, base_scores]))
     changes = (new_scores > base_scores, new_scores < base_scores)
     won, lost = (both.loc[is_changed, "doc_id_base"].tolist() for is_changed in changes)
     return Comparison(
@@ -201,21 +241,46 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         interval=paired_bootstrap(new_scores, base_scores),
         p=p,
         p_holm=p,
-        detectable=detectable_effect(len(both), len(won), len(lost)),
+        detectable=float("nan") if is_graded else detectable_effect(len(both), len(won), len(lost)),
         won=won,
         lost=lost,
         unscored=len(paired) - len(both),
         newly_unscored=int((in_base & ~in_new).sum()),
         newly_scored=int((in_new & ~in_base).sum()),
         changed=sum(map(_texts_differ, paired["output_hash_base"], paired["output_hash_new"])),
-        costs=_costs(base, new) if evaluated(base) == evaluated(new) else {},
+        costs=costs,
         other_tasks=_other_tasks(base, new),
+        timed_costs=[name for name in costs if is_measured and name in TIMED_COSTS],
         num_tasks=len(base.tasks),
+        metric=f"{base.metric},{base.filter}",
+        is_graded=is_graded,
     )
+
+
+def p_values_from(pairs: Sequence[Comparison]) -> str:
+    """The tests that the p-values of these comparisons, at least one, are from."""
+    exact, permutation = "the exact McNemar test", "a sign-flip permutation test"
+    kinds = {pair.is_graded for pair in pairs}
+    if len(kinds) > 1:
+        return f"{exact}, or {permutation} where scores lie between right and wrong"
+    return permutation if True in kinds else exact
 
 
 def _costs(base: Run, new: Run) -> dict[str, tuple[float, float]]:
     return {k: (base.cost[k], new.cost[k]) for k in COSTS if k in base.cost and k in new.cost}
+
+
+def is_timed(run: Run) -> bool:
+    """Whether a teacher verified chunks whose lengths `verify=auto` took from measured times.
+
+    The same run then has other counts of the teacher's calls and tokens, and of forward passes. Results of
+    versions without `verify` cannot be told apart. Servers' chunks have one length.
+    """
+    config = run.results["config"]
+    reads_every_token = part_of(part_of(run.backend_info, "policy"), "trigger").get("needs_teacher")
+    if config.get("model") not in VERIFYING or not reads_every_token or run.backend_info.get("servers"):
+        return False
+    return str(model_arguments(config).get("verify", "auto")) == "auto"
 
 
 def _other_tasks(base: Run, new: Run) -> str | None:
@@ -259,8 +324,13 @@ def _with_verdict(row: Comparison, rules: Rules) -> Comparison:
         verdict = Verdict.REGRESSION if is_significant else Verdict.LOWER
     else:
         verdict = Verdict.BETTER if row.delta > 0 and is_significant else Verdict.SAME
-    increased_costs = [name for name, (base, new) in row.costs.items() if new > base * (1 + rules.cost)]
+    increased_costs = [k for k, (base, new) in _gated_costs(row).items() if new > base * (1 + rules.cost)]
     return replace(row, verdict=verdict, increased_costs=increased_costs)
+
+
+def _gated_costs(row: Comparison) -> dict[str, tuple[float, float]]:
+    """The costs that another run of the same thing has too."""
+    return {name: pair for name, pair in row.costs.items() if name not in row.timed_costs}
 
 
 def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
@@ -270,7 +340,7 @@ def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
         rows: the comparisons.
         fail_on: `regression` (of the score, or a document that has none any more, whose loss no test can
             weigh), `cost` (a cost increased by more than the rules allow), `change` (any text, score or count
-            differs: for deterministic runs).
+            differs: for deterministic runs). Costs that depend on the machine's speed are no reason.
 
     Raises:
         NotComparableError: `cost` where the costs of a run are unknown, or of other tasks too.
@@ -301,7 +371,7 @@ def failures(rows: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
             increases = (f"{k} {row.costs[k][0]:,.6g} to {row.costs[k][1]:,.6g}" for k in row.increased_costs)
             reasons.append(f"{name}: costs more: {', '.join(increases)}")
         if "change" in fail_on:
-            counts = [k for k, (base, new) in row.costs.items() if base != new]
+            counts = [k for k, (base, new) in _gated_costs(row).items() if base != new]
             other_scores = len(row.won) + len(row.lost) + row.newly_unscored + row.newly_scored
             if row.changed or other_scores or counts:
                 texts = f"{row.changed} of {row.n + row.unscored} texts"

@@ -6,11 +6,11 @@ import html
 from collections.abc import Sequence
 
 from s2t_eval.report.cells import MISSING, delta, p_value, percent, won_lost
-from s2t_eval.report.compare import Comparison, Rules, Verdict
+from s2t_eval.report.compare import Comparison, Rules, Verdict, p_values_from
 from s2t_eval.report.table import md, plain
 
 HEADER = """\
-| | task | base | new | n | base % | new % | Δ points (95 %) | won / lost | p (exact, Holm) | \
+| | task | base | new | n | base % | new % | Δ points (95 %) | won / lost | p (Holm) | \
 detectable | tokens | forwards / token | teacher tokens | scorer tokens |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 MAX_IDS = 50
@@ -27,10 +27,12 @@ def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) 
             lines += _flips(row)
     lines.append(
         f"Documents are paired by document and prompt hash. Regression: more than {100 * rules.threshold:g} "
-        f"points lost, with a p-value (exact McNemar test for correct and wrong answers, Holm's correction "
-        f"over the rows) of at most {rules.alpha:g}. Intervals are from a seeded paired bootstrap. "
-        f"*Detectable* is the true difference that the test finds with a power of 80 %."
+        f"points lost, with a p-value (from {p_values_from(rows)}, with Holm's correction over the rows) of "
+        f"at most {rules.alpha:g}. Intervals are from a seeded paired bootstrap. *Detectable* is the true "
+        "difference that the exact McNemar test finds with a power of 80 %."
     )
+    metrics = dict.fromkeys(f"{md(row.task)} {md(row.metric)}" for row in rows)
+    lines.append(f"\nScores by lm_eval's metric and filter: {'; '.join(metrics)}.")
     unscored = [f"{md(row.task)}, {md(row.new)}: {row.unscored}" for row in rows if row.unscored]
     if unscored:
         lines.append(f"\nPairs left out because one document has no score: {'; '.join(unscored)}.")
@@ -39,6 +41,14 @@ def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) 
         lines.append(
             f"\nScores of groups are means over all their documents, which are paired: {', '.join(groups)}."
             " lm_eval's own figure of a group may be the mean of its tasks instead, as in reports."
+        )
+    timed = dict.fromkeys(md(row.new) for row in rows if row.timed_costs)
+    if timed:
+        lines.append(
+            "\nForward passes and the teacher's calls and tokens are shown, and no reason to fail, where the "
+            "teacher's chunks have lengths that depend on the machine's speed (verify=auto, the default of "
+            f"s2t and takeover under a trigger of the teacher): {', '.join(timed)}. With verify=NUMBER in "
+            "both runs they are compared."
         )
     others = dict.fromkeys(f"{md(row.new)}: {md(row.other_tasks)}" for row in rows if row.other_tasks)
     if others:

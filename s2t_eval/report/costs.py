@@ -10,8 +10,8 @@ import pandas as pd
 
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.documents import as_number
-from s2t_eval.report.json_files import part_of
 from s2t_eval.report.run import Run
+from s2t_eval.report.telemetry import generated_tasks
 
 NAN = float("nan")
 PER_PROBLEM = ("tokens", "teacher_calls", "teacher_tokens", "scorer_calls", "scorer_tokens")
@@ -19,13 +19,15 @@ PER_PROBLEM = ("tokens", "teacher_calls", "teacher_tokens", "scorer_calls", "sco
 
 
 def costs(entries: Sequence[Entry]) -> pd.DataFrame:
-    """A row for each results file with telemetry: the mean cost of a problem, over all tasks of the file.
+    """A row for each results file with telemetry: the mean cost of a problem, over its generated tasks.
+
+    Tasks whose answers are scored rather than generated cost no tokens, and have no part in a row.
 
     A teacher's file has one in the block of each of its students.
 
     Where the harness repeats each problem, it is the mean cost of one of its responses.
 
-    A file of which a task is not among the entries has no row: its telemetry counts that task too.
+    A file of which a generated task is not among the entries has no row: its telemetry counts that task too.
 
     Columns: student, method, method_key, tasks, problems, accuracy (percent, mean over its tasks),
     PER_PROBLEM, forwards_per_token, fired and flips (percent of the tokens), cut_off (percent of the texts),
@@ -34,12 +36,13 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
     """
     rows = []
     parameters = _parameters_by_model(entries)
+    entries = [entry for entry in entries if is_generated(entry.run)]
     for place in dict.fromkeys((entry.student, entry.run.source) for entry in entries):
         part = [entry for entry in entries if (entry.student, entry.run.source) == place]
         first, cost = part[0], part[0].run.cost
         if not cost or not is_whole_file([entry.run for entry in part]):
             continue
-        problems = sum(entry.run.n for entry in part)
+        problems = sum(n for n, _ in evaluated(first.run).values())
         answers = num_answers(first.run)
         memory = cost.get("peak_memory_bytes")
         fired, flips = fired_rates(first.run)
@@ -75,14 +78,13 @@ def fired_rates(run: Run) -> tuple[float, float]:
 
 def cut_off(runs: Sequence[Run]) -> float:
     """The share of texts that ended at the limit of new tokens, over all documents; nan where unknown."""
-    shares = [(_cut_off(run), run.n) for run in runs]
-    return sum(share * n for share, n in shares) / sum(n for _, n in shares)
+    shares = [(_cut_off(run), run.n) for run in runs if is_generated(run)]
+    return sum(share * n for share, n in shares) / sum(n for _, n in shares) if shares else NAN
 
 
 def _cut_off(run: Run) -> float:
     """From the telemetry of a file with one task, else from the task's own figure `truncated`."""
-    generated = [c for c in run.results["configs"].values() if c.get("output_type") == "generate_until"]
-    if len(generated) == 1 and run.cost.get("texts") and "length_limited" in run.cost:
+    if len(evaluated(run)) == 1 and run.cost.get("texts") and "length_limited" in run.cost:
         return float(run.cost["length_limited"] / run.cost["texts"])
     figures = run.results["results"][run.task]
     shares = (as_number(figures[name]) for name in figures if name.split(",")[0] == "truncated")
@@ -96,8 +98,12 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
         runs: all runs of their results files, whose telemetry counts a whole file.
 
     Returns:
-        nan where telemetry or a run of a file is missing, infinity without a correct answer.
+        nan where telemetry or a run of a file is missing, where no answer is generated, and for a group of
+        which only some tasks are; infinity without a correct answer.
     """
+    runs = [run for run in runs if is_generated(run)]
+    if not runs or any(set(run.tasks) - set(evaluated(run)) for run in runs):
+        return NAN
     if not all(is_whole_file([run for run in runs if run.source == source]) for source in _sources(runs)):
         return NAN
     tokens = {run.source: run.cost.get("tokens", NAN) + run.cost.get("discarded_tokens", 0) for run in runs}
@@ -106,7 +112,7 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
 
 
 def num_answers(run: Run) -> int:
-    """Responses in a run's results file: each document of all its tasks as often as its task repeats it."""
+    """Responses in a run's results file: each document of its generated tasks as often as it is repeated."""
     return sum(n * repeats for n, repeats in evaluated(run).values())
 
 
@@ -124,17 +130,18 @@ def _sources(runs: Sequence[Run]) -> set[Path]:
 
 
 def is_whole_file(runs: Sequence[Run]) -> bool:
-    """Whether these runs of one results file are all of its tasks, which its telemetry counts together."""
-    return {task for run in runs for task in run.tasks} == set(evaluated(runs[0]))
+    """Whether these runs of one results file are all of its generated tasks, which its telemetry counts."""
+    return {task for run in runs for task in run.tasks} >= set(evaluated(runs[0]))
+
+
+def is_generated(run: Run) -> bool:
+    """Whether the answers of a task, or of some tasks of a group, are generated: others have no costs."""
+    return not set(run.tasks).isdisjoint(evaluated(run))
 
 
 def evaluated(run: Run) -> dict[str, tuple[int, int]]:
-    """Task -> its documents and repeats, for all tasks of a run's results file: what its telemetry counts."""
-    counts = run.results["n-samples"]
-    return {
-        task: (int(part_of(counts, task).get("effective", 0)), int(config.get("repeats") or 1))
-        for task, config in run.results["configs"].items()
-    }
+    """Task -> its documents and repeats, for the generated tasks of a run's results file."""
+    return generated_tasks(run.results)
 
 
 def work(run: Run, parameters: dict[str, float]) -> float:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,8 @@ between two tokens, processors write different texts, and each text that was see
 KEPT_ROUNDING = 1e-5
 """Of a score, as a share of it: earlier versions kept six digits. Two shares of fewer than 100,000 responses
 differ by more."""
+DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(\.\d+)?")
+"""The date of a run as lm_eval writes it into the names of results and samples."""
 HASH_LENGTH = 16
 """Hexadecimal digits that are kept of a sha256: enough to tell documents apart."""
 
@@ -38,6 +41,39 @@ def short_hash(text: str) -> str:
 def as_number(value: object) -> float | None:
     """A JSON number as a float; None for anything else, booleans included."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+class ResultsName(NamedTuple):
+    """The name of a results file, without `.json`, in two parts.
+
+    Args:
+        name: `results` for `--output_path FOLDER`, NAME for `--output_path NAME.json` and in baselines.
+        stamp: the date behind it, or what a user wrote behind `results_`; None where there is neither.
+    """
+
+    name: str
+    stamp: str | None
+
+
+def results_name(file: Path) -> ResultsName:
+    """The parts of a results file's name.
+
+    Example:
+        >>> results_name(Path("greedy_2026-01-02T03-04-05.000006.json"))
+        ResultsName(name='greedy', stamp='2026-01-02T03-04-05.000006')
+    """
+    name, _, stamp = file.stem.rpartition("_")
+    if name and DATE.fullmatch(stamp):
+        return ResultsName(name, stamp)
+    if file.stem.startswith("results_"):
+        return ResultsName("results", file.stem.removeprefix("results_"))
+    return ResultsName(file.stem, None)
+
+
+def samples_file(file: Path, task: str) -> Path:
+    """Where lm_eval writes the samples of a task with `--log_samples`: beside the results file."""
+    name, stamp = results_name(file)
+    return file.with_name(f"samples_{task}_{name if stamp is None else stamp}.jsonl")
 
 
 def read_documents(
@@ -66,8 +102,7 @@ def read_documents(
             raise ResultsError(f"{file}: its documents of {name} cannot be read ({error})") from error
     tables = []
     for task in tasks:
-        stamp = file.stem.removeprefix("results_")
-        samples = file.with_name(f"samples_{task}_{stamp}.jsonl")
+        samples = samples_file(file, task)
         if not samples.exists():
             return None
         tables.append(documents_of(read_json_lines(samples), metric, filter_name, str(samples)))

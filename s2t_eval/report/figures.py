@@ -213,7 +213,9 @@ def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> P
             cost = part["billions_of_work"] if is_known else tokens
             unit = f"{'parameters × tokens' if is_known else 'tokens'} of all models per problem"
             unit += ", billions" if is_known else ""
-            part = part.assign(cost=cost, unit=unit).sort_values("cost", kind="stable")
+            part = part.assign(cost=cost, unit=unit)
+            # Of equal costs the most accurate comes first: the others are not on the front.
+            part = part.sort_values(["cost", "accuracy"], ascending=[True, False], kind="stable")
             part["is_on_edge"] = part["accuracy"] > part["accuracy"].cummax().shift(fill_value=-1)
             _scatter(ax, part)
             drawn.append(part)

@@ -18,7 +18,7 @@ from typing import Any
 
 from s2t_eval.artifacts.files import atomic_path
 from s2t_eval.artifacts.typed_json import conform, parse_json
-from s2t_eval.report.documents import HASH_LENGTH, same_scores, short_hash
+from s2t_eval.report.documents import HASH_LENGTH, same_scores, samples_file, short_hash
 from s2t_eval.report.json_files import ResultsError, part_of, read_json, read_json_lines
 from s2t_eval.report.runs import UNSCORED, bypass_filter, metric_of, results_files
 
@@ -285,9 +285,8 @@ def texts_of(source: Path) -> list[KeptText] | None:
         _require_same_run(kept_path, texts, results)
         return texts
     sample_texts: list[KeptText] = []
-    stamp = source.stem.removeprefix("results_")
     for task in part_of(results, "configs"):
-        samples = source.with_name(f"samples_{task}_{stamp}.jsonl")
+        samples = samples_file(source, task)
         if not samples.exists():
             return None
         figures = part_of(results["results"], task)

@@ -14,6 +14,7 @@ from s2t_eval.report.cells import MISSING, Accuracy, accuracy, group_note, perce
 from s2t_eval.report.costs import cut_off, tokens_per_correct
 from s2t_eval.report.published import MATH_AVG_KEY, STUDENTS, published, published_size, sources
 from s2t_eval.report.run import Run
+from s2t_eval.report.runs import is_of_default_metric
 from s2t_eval.report.table import Block, Cell, Table
 from s2t_eval.statistics import Interval
 
@@ -28,11 +29,12 @@ def main_table(entries: Sequence[Entry], *, intervals: bool = False, with_publis
     Args:
         entries: runs in their places.
         intervals: whether each cell contains n and the 95 % interval.
-        with_published: whether published numbers are shown.
+        with_published: whether published numbers are shown, except in columns of another metric than the
+            task's own: they are accuracies of single answers.
     """
     data = pd.concat([_measured(entries), _math_averages(entries)], ignore_index=True)
     if with_published:
-        data = _add_published(data)
+        data = _add_published(data, _columns_of_another_metric(entries))
     benchmarks = [b.title for b in _columns(entries, with_published)]
     math_at = [i for i, title in enumerate(benchmarks) if title in _MATH]
     if len(math_at) == len(_MATH):
@@ -82,10 +84,17 @@ def _math_averages(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype(data.dtypes.to_dict())
 
 
-def _add_published(data: pd.DataFrame) -> pd.DataFrame:
+def _columns_of_another_metric(entries: Sequence[Entry]) -> list[str]:
+    """The columns of a metric or filter that `--metric` chose, and the average that contains one of them."""
+    others = {entry.benchmark.title: None for entry in entries if not is_of_default_metric(entry.run)}
+    return [*others, *([MATH_AVG] if others.keys() & set(_MATH) else [])]
+
+
+def _add_published(data: pd.DataFrame, without: Sequence[str]) -> pd.DataFrame:
     """Published numbers in the block of the student they were published for, else in a block of their own.
 
-    A number belongs to a method, not to a setting: it is shown in the method's first row.
+    A number belongs to a method, not to a setting: it is shown in the method's first row. The columns
+    `without` have none.
     """
     titles = {benchmark.key: benchmark.title for benchmark in BENCHMARKS} | {MATH_AVG_KEY: MATH_AVG}
     added = []
@@ -98,6 +107,8 @@ def _add_published(data: pd.DataFrame) -> pd.DataFrame:
         if BY_KEY[row.method].votes:  # the published vote is one of eight samples
             in_block &= data["method"] == BY_KEY[row.method].title
         title = titles[row.benchmark]
+        if title in without:
+            continue
         if in_block.any():
             label = data.loc[in_block, "method"].iloc[0]
             at = data.index[in_block & (data["method"] == label) & (data["benchmark"] == title)]
@@ -204,4 +215,9 @@ def _notes(entries: Sequence[Entry], intervals: bool, with_published: bool) -> l
             "number that was not found. They are shown beside measured numbers only where the student is the "
             "published one; teacher, prompts and penalties may differ there too."
         )
+        without = [title for title in _columns_of_another_metric(entries) if title != MATH_AVG]
+        if without:
+            notes.append(
+                f"Published numbers of {', '.join(without)} are left out: the scores are of another metric."
+            )
     return notes

@@ -1,7 +1,8 @@
 """Reads results files: one `Run` for each task of each file.
 
-Two forms are read: lm_eval's output folders (`results_*.json` beside `samples_*.jsonl`), and single
-files as `results/baselines/` keeps them, in which a table of documents takes the place of the samples.
+Two forms are read: lm_eval's output (`results_DATE.json`, or `NAME_DATE.json` with `--output_path NAME.json`,
+beside `samples_*.jsonl`), and single files as `results/baselines/` keeps them, in which a table of documents
+takes the place of the samples.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.report.computed import model_arguments
-from s2t_eval.report.documents import as_number, read_documents, short_hash
+from s2t_eval.report.documents import as_number, read_documents, results_name, short_hash
 from s2t_eval.report.json_files import ResultsError, part_of, read_json
 from s2t_eval.report.run import Run, method_of_config, settings_of_config
 from s2t_eval.report.shape import require_results
@@ -35,7 +36,8 @@ def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> l
         metrics: task -> "metric,filter" where a task has several scores; by default the first.
 
     Raises:
-        ResultsError: no results, an incomplete file, a method that the method table lacks.
+        ResultsError: no results, an incomplete file, a method that the method table lacks, a metric
+            of which less is better in some tasks of a group alone.
     """
     runs = [(run.identity, run) for path in paths for run in _read_path(path, metrics or {})]
     newest: dict[tuple[object, ...], Run] = {}
@@ -48,7 +50,9 @@ def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> l
                 file=sys.stderr,
             )
         newest[identity] = run
-    return [run for identity, run in runs if newest[identity] is run]
+    kept = [run for identity, run in runs if newest[identity] is run]
+    _note_unknown_directions(kept)
+    return kept
 
 
 def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
@@ -79,9 +83,10 @@ def results_files(folder: Path) -> Iterator[Path]:
 
 
 def _run_name(file: Path, path: Path) -> str:
-    """The name of a baseline's file, or of the folder below `path` that contains the results."""
-    if not file.name.startswith("results_"):
-        return file.stem
+    """The name of a file without its date, or of the folder below `path` with `results_DATE.json`."""
+    name, _ = results_name(file)
+    if not file.name.startswith("results_") or name != "results":
+        return name
     inside = file.relative_to(path).parts if path.is_dir() else (file.name,)
     # One run writes FOLDER/MODEL/results_*.json; where more folders lie above it, the first names the run.
     return inside[0] if len(inside) > 2 else path.name if path.is_dir() else file.parent.name
@@ -116,7 +121,7 @@ def _runs_of_file(file: Path, name: str, results: dict[str, Any], metrics: dict[
             settings=settings_of_config(config, method),
             metric=metric,
             filter=filter_name,
-            is_higher_better=_is_higher_better(results, task, metric),
+            is_higher_better=_direction(file, results, task, members, metric) is not False,
             value=float(figures[f"{metric},{filter_name}"]),
             stderr=as_number(figures.get(f"{metric}_stderr,{filter_name}")),
             n=_num_documents(file, results, members),
@@ -130,8 +135,43 @@ def _runs_of_file(file: Path, name: str, results: dict[str, Any], metrics: dict[
         )
 
 
-def _is_higher_better(results: dict[str, Any], task: str, metric: str) -> bool:
-    return bool(part_of(part_of(results, "higher_is_better"), task).get(metric, True))
+def _direction(
+    file: Path, results: dict[str, Any], task: str, members: Sequence[str], metric: str
+) -> bool | None:
+    """Whether larger values of a metric are better; None where the file does not say it.
+
+    lm_eval writes null for a metric of a task's own without `higher_is_better`, and for a group whose tasks
+    disagree. A metric that the file does not list at all is one of which larger values are better.
+
+    Raises:
+        ResultsError: the tasks of a group disagree, so that no value of the group is the better one.
+    """
+    directions = part_of(results, "higher_is_better")
+    own = part_of(directions, task).get(metric, True)
+    if own is not None:
+        return bool(own)
+    of_tasks = {part_of(directions, member).get(metric) for member in members} - {None}
+    if len(of_tasks) > 1:
+        raise ResultsError(
+            f"{file}: group {task}: its tasks disagree on whether a larger {metric} is better, so its figure "
+            f"has no better direction; choose another metric with --metric {task}=METRIC,FILTER"
+        )
+    return bool(of_tasks.pop()) if of_tasks else None
+
+
+def _note_unknown_directions(runs: Sequence[Run]) -> None:
+    """One line for each metric whose files do not say which direction is better."""
+    unknown = {
+        (run.task, run.metric): run.source
+        for run in reversed(runs)
+        if _direction(run.source, run.results, run.task, run.tasks, run.metric) is None
+    }
+    for (task, metric), file in sorted(unknown.items()):
+        print(
+            f"note: {file}: higher_is_better of {metric} is null on {task}; a larger one is taken as the "
+            "better one; give the metric higher_is_better in the task's metric_list if it is not",
+            file=sys.stderr,
+        )
 
 
 def _shared_limits(results: dict[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
@@ -179,6 +219,11 @@ def metric_of(file: Path, task: str, figures: dict[str, Any], wanted: str | None
     scores = [name for name in numbers if name.split(",")[0] not in NOT_SCORES]
     metric, filter_name = (wanted or (scores or numbers)[0]).split(",", 1)
     return metric, filter_name
+
+
+def is_of_default_metric(run: Run) -> bool:
+    """Whether a run's score is the one that counts where none is chosen by `--metric`."""
+    return (run.metric, run.filter) == metric_of(run.source, run.task, run.results["results"][run.task])
 
 
 def bypass_filter(figures: dict[str, Any]) -> str | None:

@@ -116,6 +116,7 @@ def details(run: Run) -> dict[str, str]:
         "prompt_hash": prompt_hash(run),
         "task": run.task,
         "task_version": run.version,
+        "metric": run.metric,
         "filter": run.filter,
         "n": f"{run.n} of {documents_of_task(run)}",
         "few_shot": part_of(run.results, "n-shot").get(run.task),

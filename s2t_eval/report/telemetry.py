@@ -26,13 +26,7 @@ def run_cost(file: Path, results: dict[str, Any]) -> dict[str, Any]:
     # A rate of nothing is null: it is unknown, as if it were not there.
     cost = {name: value for name, value in part_of(backend_info, "telemetry").items() if value is not None}
     samples = part_of(backend_info, "sampling").get("num_samples") or 1
-    expected = sum(
-        int(part_of(results["n-samples"], task).get("effective", 0))
-        * int(config.get("repeats") or 1)
-        * samples
-        for task, config in results["configs"].items()
-        if config.get("output_type") == "generate_until"
-    )
+    expected = samples * sum(n * repeats for n, repeats in generated_tasks(results).values())
     texts = cost.get("texts", expected)
     if texts >= expected:
         return cost
@@ -42,3 +36,16 @@ def run_cost(file: Path, results: dict[str, Any]) -> dict[str, Any]:
         file=sys.stderr,
     )
     return {}
+
+
+def generated_tasks(results: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Task -> its documents and repeats, for the tasks whose answers are generated: what telemetry counts.
+
+    The answers of other tasks (`multiple_choice`, `loglikelihood`) are scored, not decoded.
+    """
+    counts = results["n-samples"]
+    return {
+        task: (int(part_of(counts, task).get("effective", 0)), int(config.get("repeats") or 1))
+        for task, config in results["configs"].items()
+        if config.get("output_type") == "generate_until"
+    }

@@ -9,7 +9,8 @@ from typing import Any
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.ablation_table import ablation_table
-from s2t_eval.report.blocks import Entry, arrange
+from s2t_eval.report.blocks import Entry, arrange, column_order
+from s2t_eval.report.cells import metric_note
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import accuracy_plot, csv_text, pareto_plot
 from s2t_eval.report.main_table import main_table
@@ -96,15 +97,16 @@ def report(
 
 
 def make_tables(entries: Sequence[Entry], options: Options) -> list[Table]:
-    """The tables of a report; the last note of each names commit, dtype, device and limits."""
+    """The tables of a report; the last notes of each name metrics, and commit, dtype, device and limits."""
     tables = (
         main_table(entries, intervals=options.intervals, with_published=options.with_published),
         seeds_table(entries),
         ablation_table(entries, other_limits=options.mixed),
         efficiency_table(entries, times=options.times),
     )
-    note = origin_note(entries)
-    return [replace(table, notes=[*table.notes, note]) for table in tables if table is not None]
+    columns = sorted(((entry.benchmark, entry.run) for entry in entries), key=lambda of: column_order(of[0]))
+    captions = [metric_note((benchmark.title, run) for benchmark, run in columns), origin_note(entries)]
+    return [replace(table, notes=[*table.notes, *captions]) for table in tables if table is not None]
 
 
 def _subtitle(entries: Sequence[Entry]) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from s2t_eval.method_table import STOCK
+from s2t_eval.pipelines.settings import CalibrationSource
+from s2t_eval.report.published import published_size
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import (
     asking,
@@ -31,15 +33,16 @@ from s2t_eval.reproduce.stages import (
     merged_fields,
 )
 from s2t_eval.reproduce.work import Work
+from s2t_eval.training.r2r.settings import RouterLoopSettings
 from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
+from s2t_eval.training.settings import LoopSettings
 
 SOLUTION = "solution"
 """The teacher's context in `s2t-eval collect` that is no file: each problem's own solution."""
-PUBLISHED_STUDENTS = ("qwen2.5-0.5b-instruct", "qwen2.5-1.5b-instruct")
-"""Whose published numbers stand beside a measured run; beside another student's they would mislead."""
-DEFAULT_CALIBRATION, DEV_PROBLEMS = 32, 500
-DEFAULT_EPOCHS, DEFAULT_ROUTER_EPOCHS, DEFAULT_SAMPLES = 2, 30, 8
-"""Defaults of the commands and tasks, used where a recipe sets nothing; for estimates alone."""
+DEV_PROBLEMS = 500
+"""Problems of a development task that a recipe does not limit; for estimates alone."""
+DEFAULT_SAMPLES = 8
+"""Of `maj8`, for estimates alone. Its own default comes with torch, which takes seconds; a test compares."""
 
 
 def build_stages(read: ReadRecipe, out: Path) -> list[Stage]:
@@ -119,7 +122,7 @@ class _Builder(StageList):
         words = ["s2t_eval", "calibrate", *self._loading(), *posing(self.recipe, part.problems)]
         words += self._teacher() if len(roles) > 1 else []
         words += [*options(part, "problems"), "--out", str(output)]
-        work = Work.of_texts(self._count(part.problems, DEFAULT_CALIBRATION), roles, self.recipe)
+        work = Work.of_texts(self._count(part.problems, CalibrationSource.limit), roles, self.recipe)
         fields = {**self._model_fields(*roles), **self._problem_fields(part.problems)}
         self._add(
             Stage("calibration", "calibrate", tuple(words), output, asdict(part), work=work, **fields),
@@ -241,12 +244,12 @@ class _Builder(StageList):
         words = ["s2t_eval", "r2r", "train", *self._loading(), "--labels", str(labels)]
         words += options(part.training)
         fields = merged_fields(self._model_fields("student"), {"needs": {f"{name}.labels": labels}})
-        epochs = part.training.epochs or DEFAULT_ROUTER_EPOCHS
+        epochs = part.training.epochs or RouterLoopSettings.epochs
         work = Work.of_router(self._count(part.problems), epochs, self.recipe)
         self._add_training(name, "r2r train", words, part.training, seed, fields, work)
 
     def _training_work(self, texts: int, part: parts.Training, roles: Sequence[str]) -> Work:
-        return Work.of_training(texts, part.epochs or DEFAULT_EPOCHS, roles, self.recipe)
+        return Work.of_training(texts, part.epochs or LoopSettings.epochs, roles, self.recipe)
 
     def _add_training(
         self,
@@ -355,7 +358,8 @@ class _Builder(StageList):
         traces = option("trace", tuple(map(str, trace_files)))
         output, title = self.out / "report", self.recipe.title
         words = ["s2t_eval", "report", *places, "--title", title, "--intervals", *traces]
-        is_published = self.recipe.models.student.rsplit("/", 1)[-1].lower() in PUBLISHED_STUDENTS
+        # Beside another student's runs the published numbers would mislead.
+        is_published = published_size(self.recipe.models.student) is not None
         words += [*([] if is_published else ["--no_published"]), "--out", str(output)]
         self._add(Stage("report", "report", tuple(words), output, title, needs))
         if self.recipe.analysis and (self.recipe.labels is not None or traces):

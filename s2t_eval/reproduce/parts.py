@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin, get_type_hints
 
-from s2t_eval.method_table import DELIMITERS, STEP_SCORES
+from s2t_eval.method_table import StepScoreName
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
+from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, Range, require_ranges
 from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.training.distil.settings import DistilSettings
@@ -126,6 +127,7 @@ class Problems:
         require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
 
 
+@with_settings(StepCalibration)
 @dataclass(frozen=True, kw_only=True)
 class CalibrationPart:
     """`s2t-eval calibrate`: thresholds that fire at these rates, and scores that accept these shares.
@@ -133,56 +135,42 @@ class CalibrationPart:
     Args:
         problems: to calibrate on.
         tau, warmup_tokens: of triggers.
-        step_score, delimiter, max_step, accept_rate: of SpecReason; without a score it is not calibrated.
+        step_score: of SpecReason; without a score it is not calibrated.
     """
 
     problems: Problems
     tau: tuple[float, ...] = (0.01, 0.05, 0.1)
     warmup_tokens: int | None = None
-    step_score: tuple[str, ...] = ()
-    delimiter: str | None = None
-    max_step: int | None = None
-    accept_rate: tuple[float, ...] = ()
+    step_score: tuple[StepScoreName, ...] = ()
 
     def __post_init__(self) -> None:
-        require_ranges(self, warmup_tokens=AT_LEAST_0, max_step=AT_LEAST_1)
+        require_ranges(self, warmup_tokens=AT_LEAST_0)
         for tau in self.tau:
             RATE.require("tau", tau)
-        for rate in self.accept_rate:
-            RATE.require("accept_rate", rate)
-        for score in self.step_score:
-            require_choice("step_score", score, STEP_SCORES)
-        require_choice("delimiter", self.delimiter, DELIMITERS)
-        for name in ("delimiter", "max_step", "accept_rate"):
-            if getattr(self, name) and not self.step_score:
-                raise ValueError(f"{name}: it is of a step's score; name step_score, or leave it out")
 
 
+@with_settings(CollectionSettings, without=("drop_overlap",))
 @dataclass(frozen=True, kw_only=True)
 class LabelsPart:
     """`s2t-eval collect`, or a label set that is there already.
 
     Args:
         folder: an existing label set; nothing is collected then.
-        problems: to collect on.
-        tau, steps, teacher_context, evaluation, selector, selector_trigger, selector_tau: see
-            `s2t-eval collect`.
+        problems: to collect on; whether overlapping ones are left out is a setting of theirs.
     """
 
     folder: str | None = None
     problems: Problems | None = None
-    tau: float | None = None
-    steps: Literal["top", "all"] | None = None
-    teacher_context: str | None = None
-    evaluation: tuple[str, ...] = ()
-    selector: str | None = None
-    selector_trigger: str | None = None
-    selector_tau: float | None = None
+    if TYPE_CHECKING:  # of the settings; declared where stages read them
+        teacher_context: str | None = None
+        evaluation: tuple[str, ...] = ()
+        selector: str | None = None
+        selector_trigger: str | None = None
+        selector_tau: float | None = None
 
     def __post_init__(self) -> None:
         if (self.folder is None) == (self.problems is None):
             raise ValueError("expected one of folder (an existing label set) and problems (to collect on)")
-        require_ranges(self, tau=RATE, selector_tau=RATE)
 
 
 @dataclass(frozen=True, kw_only=True)

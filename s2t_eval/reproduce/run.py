@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -22,33 +20,11 @@ from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import end_marked, require_none_running
 from s2t_eval.reproduce.read import RecipeError, read_recipe
 from s2t_eval.reproduce.schema import Recipe
+from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.stage_runner import Note, StageRunner
 from s2t_eval.reproduce.stages import EVALUATE, Stage
 from s2t_eval.reproduce.state import State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, dtype_hint, measured_rate
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Arguments of `s2t-eval reproduce`.
-
-    Args:
-        recipe: path of a recipe, or the name of a shipped one.
-        out: folder of everything that is made; the same command resumes the work in it.
-        plan: show the steps and run nothing.
-        set: changes of the recipe, `KEY.KEY=VALUE`.
-        keep: finished steps that stay although s2t-eval itself has changed since.
-        jobs: steps at work at once, at least 1.
-        keep_going: after a step has failed, still run those that do not need it.
-    """
-
-    recipe: str
-    out: Path
-    plan: bool = False
-    set: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-    jobs: int = 1
-    keep_going: bool = False
 
 
 class Reproduced(NamedTuple):
@@ -81,10 +57,10 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     require_reusable_folder("--out", out, "one of `s2t-eval reproduce`", [LOCK, "state/*"])
     stages = build_stages(read, out)
     _require_stages(settings.keep, stages)
-    _require_arguments(stages)
-    state = State(out, settings.keep)
     models = read.recipe.models
     _require_device(models.device)
+    _require_arguments(stages)
+    state = State(out, settings.keep)
     estimator = Estimator(measured_rate(models.dtype, models.device), finished_stages(stages, state))
     if settings.plan:
         steps = make_plan(stages, state, estimator)
@@ -158,8 +134,3 @@ def _ended_by_signals() -> Iterator[None]:
 def show(line: str) -> None:
     """Print a line at once, also into a pipe."""
     print(line, flush=True)
-
-
-def warn(line: str) -> None:
-    """Print a line to stderr."""
-    print(line, file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.method_table import PLACE_ARGUMENTS
+from s2t_eval.pipelines.settings import Source
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import least, loading, option
 from s2t_eval.reproduce.identity import model_place
@@ -15,8 +16,6 @@ from s2t_eval.reproduce.read import RecipeError, references
 from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import Stage, merged_fields, record_name
 
-DEFAULT_PROBLEMS = 500
-"""Problems of a command where a recipe sets none; for estimates alone."""
 DATA_FILES = (".json", ".jsonl")
 BOTH = ("student", "teacher")
 TEACHER = "teacher_"
@@ -122,7 +121,7 @@ class StageList:
         places = [value for name, value in arguments.items() if name.removeprefix(TEACHER) in PLACE_ARGUMENTS]
         return merged_fields(fields, self._file_fields(*places))
 
-    def _count(self, problems: parts.Problems, default: int = DEFAULT_PROBLEMS) -> int:
+    def _count(self, problems: parts.Problems, default: int = Source.limit) -> int:
         return least(problems.limit or default, self.recipe.limits.problems) or default
 
     def _labels(self) -> tuple[Path, dict[str, Any]]:
@@ -139,7 +138,7 @@ class StageList:
         part = self.recipe.labels
         if part is None or part.problems is not None:
             return self._count(part.problems) if part is not None and part.problems is not None else 0
-        return int(self._label_data().get("problems", DEFAULT_PROBLEMS))
+        return int(self._label_data().get("problems", Source.limit))
 
     def _label_data(self) -> dict[str, Any]:
         """The manifest's entry on the problems of an existing label set; empty without a manifest."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from s2t_eval.analysis.grid import is_done as has_whole_results
 from s2t_eval.artifacts.content import content_hash
-from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.files import atomic_path, remove, write_text
 from s2t_eval.artifacts.typed_json import conform, read_object
 from s2t_eval.reproduce.environment import environment
 from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity, text_hash
@@ -187,7 +187,7 @@ class State:
     def _set_aside(self, stage: Stage, before: Record | None) -> None:
         """Move what an earlier run with other inputs made out of the way; its scratch files are removed."""
         for path in stage.scratch:
-            _remove(path)
+            remove(path)
         if not stage.output.exists():
             return
         if before is None:
@@ -196,7 +196,7 @@ class State:
                 "--out"
             )
         place = self.out / "earlier" / f"{record_name(stage.name)}-{text_hash(before.inputs)[:8]}"
-        _remove(place)
+        remove(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(stage.output, place)
 
@@ -206,12 +206,13 @@ class State:
             path.parent.mkdir(parents=True, exist_ok=True)
         has_begun = stage.kind != "collect" or (stage.output / "work" / "settings.json").exists()
         if stage.kind not in GOES_ON or not has_begun:
-            _remove(stage.output)
+            remove(stage.output)
         for path in stage.scratch:
             if TRACE in path.name:  # written anew, from the finished texts in the cache
-                _remove(path)
+                remove(path)
         if stage.copy_of is not None and not (resumes and stage.output.exists()):
-            _copy(stage.copy_of, stage.output)
+            with atomic_path(stage.output) as partial:
+                shutil.copytree(stage.copy_of, partial)
 
     def finish(self, stage: Stage, record: Record) -> Record:
         """Note that a stage is done.
@@ -223,7 +224,7 @@ class State:
         if stage.kind == "collect":  # killed between its manifest and the end of its clearing up
             leftovers.append(stage.output / "work")
         for path in leftovers:
-            _remove(path)
+            remove(path)
         output = content_hash(stage.output)
         if output is None:
             raise StateError(f"{stage.name}: its command ended without an error and made no {stage.output}")
@@ -242,22 +243,6 @@ def _changed_reason(names: list[str]) -> str:
     labels = ["s2t-eval itself" if name == PACKAGE else name for name in names]
     shown = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
     return f"changed since: {shown}"
-
-
-def _copy(source: Path, place: Path) -> None:
-    """A copy of a folder, whole or not at all."""
-    partial = place.with_name(place.name + ".partial")
-    _remove(partial)
-    shutil.copytree(source, partial)
-    _remove(place)
-    os.replace(partial, place)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

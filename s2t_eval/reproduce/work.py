@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
-import struct
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from safetensors import SafetensorError, safe_open
+
+from s2t_eval.models.product import Product
 from s2t_eval.reproduce.identity import model_place
 from s2t_eval.reproduce.schema import Recipe
 
@@ -26,8 +27,6 @@ EFFICIENCY = 0.4
 UNKNOWN_PARAMETERS = 1e9
 ROUTER_PARAMETERS = 4e6
 """Of R2R's router with its default size."""
-PRODUCT = (64, 1024, 1024)
-MEASURED_SECONDS = 0.1
 SLOW_RATIO = 2.0
 
 
@@ -100,21 +99,12 @@ def parameters(name: str) -> float:
 
 
 def _elements(file: Path) -> int:
-    """Numbers in a safetensors file, by its header."""
-    with file.open("rb") as opened:
-        head = opened.read(8)
-        if len(head) < 8:
-            return 0
-        [size] = struct.unpack("<Q", head)
-        header = json.loads(opened.read(min(size, file.stat().st_size)) or b"{}")
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            count = 1
-            for length in tensor["shape"]:
-                count *= length
-            total += count
-    return total
+    """Numbers in a safetensors file; 0 of a damaged one, which the step that loads it names."""
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return sum(math.prod(opened.get_slice(name).get_shape()) for name in list(opened.keys()))
+    except SafetensorError:
+        return 0
 
 
 NO_WORK = Work()
@@ -126,13 +116,6 @@ class Finished(NamedTuple):
     kind: str
     work: Work
     seconds: float
-
-
-class Estimate(NamedTuple):
-    """Seconds, and the basis of the estimate."""
-
-    seconds: float
-    basis: str
 
 
 class Estimator:
@@ -176,18 +159,8 @@ def measured_rate(dtype: str, device: str | None) -> float:
 
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     kind = getattr(torch, dtype, torch.float32) if dtype != "auto" else torch.float32
-    rows, inputs, outputs = PRODUCT
-    batch = torch.ones(rows, inputs, device=place, dtype=kind)
-    weights = torch.ones(outputs, inputs, device=place, dtype=kind)
-    best, end = float("inf"), time.perf_counter() + MEASURED_SECONDS
-    for number in range(200):
-        began = time.perf_counter()
-        torch.nn.functional.linear(batch, weights)[0, 0].item()  # reading a value waits for the device
-        if number:
-            best = min(best, time.perf_counter() - began)
-        if number > 2 and time.perf_counter() > end:
-            break
-    return EFFICIENCY * rows * inputs * outputs / best
+    product = Product(rows=64)
+    return EFFICIENCY * product.multiplications / product.seconds(place, kind)
 
 
 def dtype_hint(dtype: str, device: str | None) -> str | None:

@@ -95,7 +95,8 @@ class Loop(Generic[ItemT]):
         metric: name of the metric to maximise; `-name` minimises it. `step` keeps the last evaluation.
         settings: length, learning rate and batch size.
         folder: folder of the checkpoints; an unfinished run there is resumed.
-        identity: settings of the run; checkpoints of another run are refused.
+        identity: settings of the run; checkpoints of another run, or of another number of processes, are
+            refused.
         no_decay: names of the parameters without weight decay.
         prepare: called with this process's items of a window and the number of optimizer steps done, before
             the window's first step. Reinforcement learning samples its texts here.
@@ -155,7 +156,9 @@ class Loop(Generic[ItemT]):
             for i in range(settings.evaluations)
         }
         self._snapshot_steps = settings.snapshot_steps(self.total)
-        run = json.loads(json.dumps({**identity, "loop": asdict(settings)}, default=str))
+        # Windows, schedule and the place in the data depend on the number of processes.
+        shared = {"num_processes": self.accelerator.num_processes, "loop": asdict(settings)}
+        run = json.loads(json.dumps({**identity, **shared}, default=str))
         self.checkpoints = Checkpoints(
             folder, run, self.parameters, self.optimizer, self.scheduler, self.accelerator.scaler
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from s2t_eval.artifacts.manifest import ManifestKind, manifest_text, require_same_run
+from s2t_eval.artifacts.figures import figures_text
+from s2t_eval.artifacts.manifest import ManifestKind, manifest_text, require_same_run, write_manifest
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import KIND as DISTILLED
 from s2t_eval.methods.selector_folder import KIND as SELECTOR
@@ -92,6 +94,18 @@ def test_shipped_manifests_round_trip_to_the_same_bytes(name: str) -> None:
     assert paths
     for path in paths:
         assert manifest_text(kind.read(f"{name}={path.parent}", path)) == path.read_text()
+
+
+def test_an_undefined_figure_is_written_as_json_has_it(tmp_path: Path) -> None:
+    """Readers other than Python's refused `tah.json`: the precision of no token at all was written as NaN."""
+    read = TAH.read("tah", embedded_path("embedded/tah") / "tah.json")  # has one, as it was written before
+    write_manifest(tmp_path / "tah.json", read)
+    json.loads((tmp_path / "tah.json").read_text(), parse_constant=pytest.fail)
+    first, *_ = read.training["stage-2"]["history"]
+    again, *_ = TAH.read("tah", tmp_path / "tah.json").training["stage-2"]["history"]
+    assert math.isnan(first["precision"]) and again == {**first, "precision": None}
+    both = [figures_text({"recall": 0.25, "precision": entry["precision"]}) for entry in (first, again)]
+    assert both == ["recall 0.25, precision undefined"] * 2
 
 
 def test_resuming_requires_equal_settings() -> None:

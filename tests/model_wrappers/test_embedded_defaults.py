@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from s2t_eval.embedded import embedded_path
+from s2t_eval.method_table import FIRING_MODELS
 from s2t_eval.methods.selector_folder import read_info
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.registration import BACKENDS
+from s2t_eval.model_wrappers.usable_arguments import require_usable_arguments
 from tests.forked import run_forked
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, texts
 
@@ -81,6 +83,7 @@ def test_arguments_that_are_given_stay() -> None:
     [
         ("s2t", f"pretrained={STUDENT},trigger=always", "it needs teacher=MODEL"),
         ("s2t_local", f"pretrained={STUDENT}", "needs selector=FOLDER"),
+        ("pps_local", f"pretrained={STUDENT}", "--model pps_local: it needs selector=FOLDER"),
         ("tah", f"pretrained={STUDENT}", "it needs tah=FOLDER"),
         ("r2r", f"pretrained={STUDENT},router=embedded/r2r", "it needs teacher=MODEL"),
         ("specreason", f"pretrained={STUDENT}", "it needs teacher=MODEL"),
@@ -89,8 +92,22 @@ def test_arguments_that_are_given_stay() -> None:
     ],
 )
 def test_who_names_a_model_names_the_rest(backend: str, arguments: str, message: str) -> None:
+    """Reproductions and scans found it at the run alone, after all that comes before it."""
+    with pytest.raises(ValueError, match=message):
+        require_usable_arguments(backend, arguments)
     with pytest.raises(ValueError, match=message):
         evaluate(backend, arguments, limit=1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arguments_that_a_backend_takes_from_the_embedded_pair_are_not_missed(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A scan over the embedded pair was refused: its rate needs a calibration, which is in the selector."""
+    require_usable_arguments(backend, "batch_size=2")
+    if backend in FIRING_MODELS:
+        require_usable_arguments(backend, "top_k=4,tau=0.05")
+    assert not caplog.records  # the run names the embedded pair, once
 
 
 def test_the_shipped_thresholds_are_of_the_shipped_teacher() -> None:

@@ -26,6 +26,7 @@ from s2t_eval.model_wrappers.r2r import RoadsToRome
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from s2t_eval.model_wrappers.tot import TreeOfThoughts
+from s2t_eval.remote.probe import ServerReport
 from s2t_eval.remote.settings import ServerError
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
 from tests.remote.checkpoints import SELECTOR, export, look_ahead_selector, padded_student
@@ -113,7 +114,7 @@ def test_a_server_with_the_first_model_runner_drafts_and_scores_in_turn(
     require_equal(tmp_path, "pps_local", arguments, {"student_url": server.url})
     assert server.num_spoilt == 0
     with monkeypatch.context() as patch:
-        patch.setattr("s2t_eval.model_wrappers.s2t_local.has_shared_batches", lambda *args: True)
+        patch.setattr(ServerReport, "has_rows", True)
         require_equal(tmp_path, "pps_local", arguments, {"student_url": server.url})  # by repetition
     assert server.num_spoilt > 0
     server.quirks = set()

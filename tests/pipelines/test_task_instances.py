@@ -92,9 +92,34 @@ def test_examples_do_not_depend_on_the_other_problems(lm: Greedy, monkeypatch: p
         assert request.prompt_ids[-len(plain.prompt_ids) + 1 :] == plain.prompt_ids[1:]
 
 
+def test_a_question_without_a_field_is_what_its_task_makes_of_the_record(
+    lm: Greedy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was the whole prompt, so the same problem with other examples or in a chat counted as another."""
+    splits = {"train": [{"text": doc["question"], "answer": doc["answer"]} for doc in DOCS]}
+    data = {name: Dataset.from_list(splits["train"]) for name in ("train", "test")}
+    shown(monkeypatch, custom_dataset=lambda **_: data, doc_to_text="Q: {{text}}", fewshot_split="train")
+    for prompting in (Prompting(), FEW, Prompting("Be brief.", True)):
+        questions = task_prompts(lm, "shown", 4, prompting).questions
+        assert questions == [f"Q: {doc['question']}" for doc in DOCS]
+
+
 def test_examples_that_no_evaluation_shows_are_refused(lm: Greedy, monkeypatch: pytest.MonkeyPatch) -> None:
     """lm_eval ignores `--num_fewshot` for a task that is defined with none."""
     shown(monkeypatch, num_fewshot=0)
     with pytest.raises(TrainingDataError, match=r"^--num_fewshot 2: shown is defined to have no examples"):
         task_prompts(lm, "shown", 2, FEW)
     assert len(texts(task_prompts(lm, "shown", 2, Prompting()))) == 2
+
+
+@pytest.mark.parametrize("output_type", ["multiple_choice", "loglikelihood"])
+def test_a_task_that_compares_log_likelihoods_is_refused(
+    output_type: str, lm: Greedy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`s2t-eval collect --task arc_easy` ended in a traceback: such a task makes several requests a problem,
+    and none of them names how a text ends."""
+    choices = {"doc_to_choice": ["yes", "no"], "doc_to_target": 0, "metric_list": [{"metric": "acc"}]}
+    shown(monkeypatch, output_type=output_type, **choices)
+    message = rf"^--task shown: expected a task .* \(output_type: generate_until\), got .* {output_type}; "
+    with pytest.raises(TrainingDataError, match=message):
+        task_prompts(lm, "shown", 2, Prompting())

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from s2t_eval.engine import Finish, Request, Result, Sampling
-from s2t_eval.remote.adapter_probe import has_shared_batches
 from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, FailedAttemptError, Pool, Server
 from s2t_eval.remote.probe import connect, examine
@@ -155,11 +154,11 @@ def test_a_server_that_never_returns_rows_scores_no_chunk(student: FakeServer, t
     """`servers check` and the probe for shared batches read the absence of rows, not only a refusal."""
     student.faults = teacher.faults = dict.fromkeys(range(99), "null rows")
     with serving(student, teacher):
-        fleet = connect([student.url], [teacher.url], SETTINGS, needs_rows=True)
-        assert not fleet.has_rows
-        assert not has_shared_batches(fleet.students, SETTINGS)
+        fleet = connect([student.url], [teacher.url], SETTINGS, needs_rows=True, needs_shared_batches=True)
+        assert not fleet.has_rows and not fleet.has_shared_batches
         student.faults = {}
-        assert has_shared_batches(fleet.students, SETTINGS)
+        fleet = connect([student.url], [teacher.url], SETTINGS, needs_rows=True, needs_shared_batches=True)
+        assert not fleet.has_rows and fleet.has_shared_batches
 
 
 def test_null_rows_are_asked_for_again_without_the_cache(student: FakeServer, teacher: FakeServer) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from s2t_eval.analysis.scans import scan_data
 from s2t_eval.engine import Finish, Request, Result, Usage
 from s2t_eval.model_wrappers.response_cache import TimedResult
 from s2t_eval.model_wrappers.telemetry import Telemetry, total_telemetry
@@ -14,7 +16,9 @@ from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.compare import Rules, compare, failures
 from s2t_eval.report.compare_text import markdown
-from s2t_eval.report.costs import costs, tokens_per_correct
+from s2t_eval.report.costs import costs, cut_off, tokens_per_correct
+from s2t_eval.report.figures import pareto_plot
+from s2t_eval.report.main_table import main_table
 from s2t_eval.report.runs import read_runs
 from tests.report.test_compare import exit_code
 from tests.report_helpers import BASELINES, EMBEDDED, edited, run_to
@@ -82,6 +86,49 @@ def test_costs_of_a_file_are_those_of_a_problem_only_with_all_of_its_tasks(tmp_p
     assert tokens_per_correct(runs) == pytest.approx(20_400 / 266)
     [other] = (run for run in part if run.name == "both")
     assert tokens_per_correct([other]) != tokens_per_correct([other])
+
+
+def with_choices(content: dict[str, Any]) -> None:
+    """As if the run had been one of `--tasks s2t_arith,choices`, whose answers are scored, not generated."""
+    two_tasks(content)
+    for name in ("results", "configs", "versions", "n-samples", "higher_is_better", "documents"):
+        content[name]["choices"] = content[name].pop("other")
+    content["configs"]["choices"] = {**content["configs"]["choices"], "output_type": "multiple_choice"}
+    content["n-samples"]["choices"] = {"original": 2400, "effective": 2400}
+    for name in ("texts", "tokens"):
+        telemetry(content)[name] //= 2
+
+
+def test_tasks_without_generated_answers_have_no_part_in_costs(tmp_path: Path) -> None:
+    """A multiple-choice task beside it divided the tokens of s2t_arith by its own 2,400 documents too."""
+    runs = read_runs([edited(GREEDY, tmp_path / "greedy.json", with_choices)])
+    pd.testing.assert_frame_equal(costs(arrange(runs)), costs(arrange(read_runs([GREEDY]))))
+    assert tokens_per_correct(runs) == tokens_per_correct(read_runs([GREEDY]))
+    [choices] = (run for run in runs if run.task == "choices")
+    for figure in (tokens_per_correct([choices]), cut_off([choices])):
+        assert figure != figure  # no answer of it is generated
+    [generated] = (run for run in runs if run.task == "s2t_arith")
+    assert cut_off(runs) == cut_off([generated])
+
+
+def test_a_file_without_generated_answers_has_no_costs(tmp_path: Path) -> None:
+    """Its tokens, none, were a point at zero on the figure's logarithmic axis."""
+
+    def only_choices(content: dict[str, Any]) -> None:
+        content["configs"]["s2t_arith"]["output_type"] = "multiple_choice"
+        telemetry(content).update(dict.fromkeys(("texts", "tokens", "forwards", "prefill_tokens"), 0))
+
+    path = edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / "s2t.json", only_choices)
+    entries = arrange(read_runs([path]))
+    assert costs(entries).empty and pareto_plot(entries) is None
+    assert scan_data(entries)["tokens"].isna().all()
+    assert main_table(entries, with_published=False).blocks[0].rows[0][-1].text == "–"
+
+
+def test_costs_are_compared_beside_any_tasks_without_generated_answers(tmp_path: Path) -> None:
+    runs = read_runs([edited(GREEDY, tmp_path / "greedy.json", with_choices)])
+    [row] = compare(read_runs([GREEDY]), [run for run in runs if run.task == "s2t_arith"])
+    assert row.costs["tokens"] == (10_200, 10_200) and row.other_tasks is None
 
 
 def test_costs_of_a_part_are_unknown(resumed: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,3 +122,22 @@ def test_limits_of_a_group_are_those_of_each_of_its_tasks(tmp_path: Path) -> Non
     assert one.identity != two.identity
     with pytest.raises(NotComparableError, match=r'"easy": .*512.* against .*"easy": .*96'):
         compare([one], [two])
+
+
+@pytest.mark.parametrize(("easy", "hard", "is_better"), [(False, None, False), (True, True, True)])
+def test_a_group_has_the_direction_of_its_tasks(
+    easy: bool, hard: bool | None, is_better: bool, tmp_path: Path
+) -> None:
+    """lm_eval writes null for a group unless all of its tasks have one direction, and null read as less."""
+    directions = {"easy": {"exact_match": easy}, "hard": {"exact_match": hard}, "both": {"exact_match": None}}
+    assert group_run(tmp_path / "a.json", higher_is_better=directions).is_higher_better is is_better
+
+
+def test_a_group_whose_tasks_disagree_has_no_better_figure(tmp_path: Path) -> None:
+    directions = {
+        "easy": {"exact_match": True},
+        "hard": {"exact_match": False},
+        "both": {"exact_match": None},
+    }
+    with pytest.raises(ResultsError, match=r"group both: its tasks disagree on whether a larger exact_match"):
+        group_run(tmp_path / "a.json", higher_is_better=directions)

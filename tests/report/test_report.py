@@ -66,6 +66,34 @@ def test_main_table_puts_published_beside_measured(runs: list[Run]) -> None:
     assert row_of(table, 2, "PPS-Local")["Math Avg"].published == "48.8"
 
 
+def of_eight(content: dict[str, Any]) -> None:
+    """As eight responses to each problem of GSM8k give them."""
+    for entries in (value for value in content.values() if isinstance(value, dict) and "s2t_arith" in value):
+        entries["s2t_gsm8k"] = entries.pop("s2t_arith")
+    del content["documents"]
+    content["results"]["s2t_gsm8k"] |= {"avg@8,answer": 0.44, "pass@8,answer": 0.81}
+    content["config"]["s2t_eval"]["pretrained"] = "Qwen/Qwen2.5-0.5B-Instruct"
+
+
+def test_published_numbers_stand_beside_no_other_metric(tmp_path: Path) -> None:
+    """The published accuracy stood beside pass@8, and no table said which metric its figures were of."""
+    path = edited(EMBEDDED / "greedy.json", tmp_path / "greedy.json", of_eight)
+
+    def table_of(metrics: dict[str, str]) -> Table:
+        return make_tables(arrange(read_runs([path], metrics)), Options())[0]
+
+    own, chosen = table_of({}), table_of({"s2t_gsm8k": "pass@8,answer"})
+    assert row_of(own, 0, "Greedy")["GSM8k"] == Cell("44.3", "44.5", is_best=False)
+    assert row_of(chosen, 0, "Greedy")["GSM8k"] == Cell("81.0", None, is_best=False)
+    assert row_of(own, 0, "Greedy")["Math Avg"].published is not None
+    assert row_of(chosen, 0, "Greedy")["Math Avg"].published is None
+    assert row_of(chosen, 0, "Greedy")["HumanEval"].published is not None
+    assert "Scores by lm_eval's metric and filter: GSM8k exact_match,answer." in own.notes
+    assert "Scores by lm_eval's metric and filter: GSM8k pass@8,answer." in chosen.notes
+    left_out = "Published numbers of GSM8k are left out: the scores are of another metric."
+    assert left_out in chosen.notes and left_out not in own.notes
+
+
 def test_published_numbers_stand_beside_no_other_student(runs: list[Run]) -> None:
     """Those of Qwen2.5-0.5B-Instruct once stood beside the Coder model of the same size."""
     blocks = {block.heading: block.rows for block in main_table(arrange(runs)).blocks}
@@ -210,6 +238,16 @@ def test_figures_come_with_their_numbers_and_twice_the_same(runs: list[Run], tmp
     assert edge is not None
     on_edge = edge.data[edge.data["is_on_edge"]].sort_values("cost")
     assert on_edge["accuracy"].groupby(on_edge["student"]).apply(lambda a: a.is_monotonic_increasing).all()
+
+
+def test_no_point_of_the_front_is_dominated() -> None:
+    """Greedy was on it, with 44.3 % at the cost of the distilled student's 87.3 %, because it came first."""
+    names = ("greedy", "s2t_local", "tah", "distil")
+    plot = pareto_plot(arrange(read_runs([EMBEDDED / f"{name}.json" for name in names])))
+    assert plot is not None
+    points = plot.data.set_index("method")
+    assert points.at["Greedy", "cost"] == points.at["Top-K distilled, greedy", "cost"]
+    assert points.index[points["is_on_edge"]].tolist() == ["Top-K distilled, greedy"]
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 3), (0, 6), (10, 10), (2, 5)])

@@ -11,8 +11,10 @@ import pytest
 from s2t_eval.method_table import method_of
 from s2t_eval.report.baseline import without_paths, write_baselines
 from s2t_eval.report.benchmarks import benchmark_of
-from s2t_eval.report.documents import format_documents, parse_documents
+from s2t_eval.report.blocks import arrange
+from s2t_eval.report.documents import format_documents, parse_documents, results_name
 from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.kept_texts import texts_of
 from s2t_eval.report.runs import read_runs
 from tests.harness_helpers import TEACHER
 from tests.report_helpers import EMBEDDED, edited, run_to
@@ -44,6 +46,38 @@ def test_a_folder_of_runs_tells_methods_apart_by_the_model(outputs: Path) -> Non
     assert plain.scored["score"].mean() == plain.value
     assert plain.limits["max_gen_toks"] == 96
     assert plain.cost["tokens"] > 0
+
+
+def test_an_output_path_that_is_a_file(outputs: Path, tmp_path: Path) -> None:
+    """`--output_path out/greedy.json`: its samples, beside it, were called missing."""
+    for folder, name in (("plain", "greedy"), ("selected", "results_kl")):
+        [results] = (outputs / folder).rglob("results_*.json")
+        date = results.stem.removeprefix("results_")
+        shutil.copy(results, tmp_path / f"{name}_{date}.json")
+        samples = f"samples_s2t_arith_{date}.jsonl"
+        shutil.copy(results.with_name(samples), tmp_path / samples)
+    as_folders = {run.identity: run for run in read_runs([outputs])}
+    as_files = read_runs([tmp_path])
+    assert sorted(run.name for run in as_files) == ["greedy", "results_kl"]
+    for run in as_files:
+        assert run.scored.equals(as_folders[run.identity].scored)
+        assert texts_of(run.source) == texts_of(as_folders[run.identity].source)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "stamp"),
+    [
+        ("results_2026-01-02T03-04-05.000006.json", "results", "2026-01-02T03-04-05.000006"),
+        ("results_2026-01-02T03-04-05.json", "results", "2026-01-02T03-04-05"),  # at a whole second
+        ("out/s2t_tau5_2026-01-02T03-04-05.000006.json", "s2t_tau5", "2026-01-02T03-04-05.000006"),
+        ("results_old_2026-01-02T03-04-05.000006.json", "results_old", "2026-01-02T03-04-05.000006"),
+        ("results_mine.json", "results", "mine"),
+        ("s2t_kl_tau5.json", "s2t_kl_tau5", None),
+        ("s2t_2026-01-02.json", "s2t_2026-01-02", None),
+    ],
+)
+def test_names_of_results_files(path: str, name: str, stamp: str | None) -> None:
+    assert results_name(Path(path)) == (name, stamp)
 
 
 @pytest.mark.parametrize(
@@ -105,10 +139,43 @@ def test_committed_baselines_hold_no_path() -> None:
 
 
 def test_benchmarks_by_task_name() -> None:
-    assert benchmark_of("s2t_gsm8k").title == benchmark_of("gsm8k_cot").title == "GSM8k"
-    assert benchmark_of("s2t_math_500").title == "MATH500"
-    assert benchmark_of("mmlu_pro").title == "MMLU-Pro"
-    assert benchmark_of("my_own").title == "my_own"
+    titles = {
+        "GSM8k": ("s2t_gsm8k", "gsm8k"),
+        "MATH500": ("s2t_math500", "hendrycks_math500"),
+        "AIME25": ("s2t_aime25", "aime25"),
+        "HumanEval": ("s2t_humaneval", "humaneval"),
+        "MMLU-Pro": ("s2t_mmlu_pro", "mmlu_pro"),
+    }
+    for title, tasks in titles.items():
+        assert {benchmark_of(task).title for task in tasks} == {title}
+
+
+@pytest.mark.parametrize(
+    "task",
+    """gsm8k_platinum gsm8k_cot gsm8k_cot_zeroshot s2t_gsm8k_dev humaneval_plus humaneval_infilling
+    humaneval_64 mmlu_pro_biology mmlu_prox_en mmlu_pro_plus aime24 hendrycks_math_algebra my_own""".split(),
+)
+def test_other_tasks_of_a_benchmark_s_name_are_not_the_benchmark(task: str) -> None:
+    """They stood in its column, beside its published number, and were submitted as results on its dataset."""
+    benchmark = benchmark_of(task)
+    assert (benchmark.title, benchmark.dataset, benchmark.is_math) == (task, None, False)
+    assert benchmark.is_code is task.startswith("humaneval")  # a recipe confirms the running of its programs
+
+
+def test_tasks_of_one_benchmark_have_columns_of_their_own(tmp_path: Path) -> None:
+    """`--tasks gsm8k,gsm8k_cot` ended the report with code 2, and so did a stock task beside ours."""
+    tasks = ("gsm8k_cot", "gsm8k", "s2t_gsm8k")
+
+    def three(content: dict[str, Any]) -> None:
+        for name in ("results", "configs", "versions", "n-samples", "higher_is_better", "documents"):
+            own = content[name].pop("s2t_arith")
+            content[name] |= dict.fromkeys(tasks, own)
+
+    runs = read_runs([edited(EMBEDDED / "greedy.json", tmp_path / "three.json", three)])
+    titles = {entry.run.task: entry.benchmark.title for entry in arrange(runs)}
+    assert titles == {"s2t_gsm8k": "GSM8k", "gsm8k": "gsm8k", "gsm8k_cot": "gsm8k_cot"}
+    [alone] = arrange([run for run in runs if run.task == "gsm8k"])
+    assert alone.benchmark.title == "GSM8k"
 
 
 # ---------------------------------------------------------------- bad input

@@ -50,7 +50,7 @@ def test_eval_results_are_read_back_by_the_hubs_own_class(tmp_path: Path) -> Non
 def test_only_plain_decoding_goes_without_the_warning() -> None:
     for run in read_runs([EMBEDDED]):
         assert ("NOT the plain model's" in notes(run)) == (run.method.key != "greedy")
-        assert {"method", "prompt_hash", "task_version", "n"} <= details(run).keys()
+        assert {"method", "prompt_hash", "task_version", "metric", "n"} <= details(run).keys()
 
 
 def test_greedy_of_an_adapted_student_is_not_the_plain_model(tmp_path: Path) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from s2t_eval import cli
 from s2t_eval.cli.application import CommandLine
 from s2t_eval.cli.options import options_of
 from s2t_eval.method_table import BACKENDS
-from s2t_eval.reproduce.build import build_stages
+from s2t_eval.model_wrappers.arguments import SamplingArguments
+from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
+from s2t_eval.reproduce.build import DEFAULT_SAMPLES, build_stages
 from s2t_eval.reproduce.documents import Documents, selected_documents
 from s2t_eval.reproduce.identity import BUILT_IN, DATA_FOLDERS, GROUPS
 from s2t_eval.reproduce.parts import (
@@ -21,6 +26,7 @@ from s2t_eval.reproduce.parts import (
     DeciderPart,
     DepthsPart,
     DistilPart,
+    LabelsPart,
     RlkdPart,
     RouterLabelsPart,
     RouterTrainingPart,
@@ -29,6 +35,7 @@ from s2t_eval.reproduce.parts import (
 from s2t_eval.reproduce.read import RecipeError, read_recipe, shipped
 from s2t_eval.reproduce.schema import Recipe, TaskPart
 from s2t_eval.reproduce.stages import EVALUATE, Stage, evaluations
+from s2t_eval.reproduce.work import parameters
 from tests.benchmark_folder import write_benchmarks
 from tests.reproduce.test_read import write
 
@@ -74,10 +81,14 @@ def test_settings_of_training_are_options_of_its_commands() -> None:
         ("r2r label", RouterLabelsPart),
         ("r2r train", RouterTrainingPart),
         ("calibrate", CalibrationPart),
+        ("collect", LabelsPart),
     ):
         known = {option.name.removeprefix("--") for option in options_of(line, command)}
-        missing = part.__dataclass_fields__.keys() - known - {"problems", "references"}
+        missing = part.__dataclass_fields__.keys() - known - {"problems", "references", "folder"}
         assert not missing, (command, missing)
+    for settings, part in ((CollectionSettings, LabelsPart), (StepCalibration, CalibrationPart)):
+        lacking = {item.name for item in dataclasses.fields(settings)} - part.__dataclass_fields__.keys()
+        assert lacking <= {"drop_overlap"}, (part, lacking)  # which a recipe has with its problems
 
 
 def test_selectors_of_the_paper_s_form_have_the_paper_s_loss() -> None:
@@ -403,3 +414,19 @@ def test_the_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
 def test_recipes_are_plain_yaml() -> None:
     for path in (TASKS.parent / "recipes").glob("*.yaml"):
         assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_estimates_of_votes_take_the_method_s_own_number_of_samples() -> None:
+    assert SamplingArguments.num_samples == DEFAULT_SAMPLES
+
+
+def test_a_model_is_counted_in_its_files_or_taken_by_its_name(tmp_path: Path) -> None:
+    """A file that Git LFS had not fetched ended `--plan` in a traceback."""
+    whole, pointer = tmp_path / "Counted-7B", tmp_path / "Pointer-0.5B"
+    for folder in (whole, pointer):
+        folder.mkdir()
+    save_file({"a": torch.zeros(2, 3, dtype=torch.bfloat16), "b": torch.ones(())}, whole / "a.safetensors")
+    save_file({"c": torch.zeros(4)}, whole / "b.safetensors")
+    (pointer / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n")
+    assert parameters(str(whole)) == 11
+    assert parameters(str(pointer)) == 0.5e9

@@ -72,11 +72,14 @@ def test_the_paper_recipe_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None
         ("tasks.0.documents=9-3", "tasks.0: expected at most one of limit, documents and limit_of_each"),
         ("seeds=[1, 1]", "seeds: expected different ones, got [1, 1]"),
         ("selectors={mine: {form: direct}}", "labels: mine is trained on them; name some"),
-        # These four were found when their stage began, hours later.
+        # These five were found when their stage began, hours later.
         ("tah={a: {problems: {task: a}, depths: {max_depth: 0}}}", "tah.a.depths.max_depth: expected"),
         ("tah={a: {problems: {task: a}, decider: {layers: [1, 1]}}}", "layers: expected each layer once"),
         ("selectors={mine: {beta: 0, reverse: true}}", "selectors.mine.reverse: with beta 0 there is no"),
         ("distilled={mine: {method: kd, until: [x]}}", "until: the teacher generates texts for seqkd only"),
+        ("labels={problems: {task: a}, selector_tau: 0.1}", "labels.selector_tau: there is no selector that"),
+        ("calibration={problems: {task: a}, max_step: 9}", "calibration.max_step: a calibration without"),
+        ("calibration={problems: {task: a}, step_score: [digits]}", "calibration.step_score.0: expected one"),
         ("models.student=${NO_SUCH_VARIABLE}", "models.student: ${NO_SUCH_VARIABLE} is neither"),
         ("methods.s2t.arguments.teacher=${techer}", "did you mean 'teacher'?"),
         (

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,8 @@ from s2t_eval.reproduce.process import (
     require_none_running,
 )
 from s2t_eval.reproduce.read import RecipeError
-from s2t_eval.reproduce.run import Settings, reproduce
+from s2t_eval.reproduce.run import reproduce
+from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import Decision, State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, Finished, Work, duration
@@ -169,7 +171,7 @@ def test_a_kill_while_a_stage_is_prepared_is_no_foreign_output(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("s2t_eval.reproduce.state._copy", copy_and_be_killed)
+        patched.setattr(shutil, "copytree", copy_and_be_killed)
         with pytest.raises(KeyboardInterrupt):
             run(state, second)
     assert run(state, second).resumes
@@ -508,7 +510,7 @@ def test_records_are_plain_json(out: Path) -> None:
 
 def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
     """`--plan` for a GPU machine ended in torch's traceback on a machine without one."""
-    settings = Settings("embedded", tmp_path / "new", set=("models.device=cuda:99",), plan=True)
+    settings = Settings("embedded", out=tmp_path / "new", set=("models.device=cuda:99",), plan=True)
     with pytest.raises(RecipeError, match=r"^models\.device: expected a device .* got 'cuda:99' .*leave it"):
         reproduce(settings, print)
 
@@ -518,29 +520,30 @@ title: t
 models: {student: embedded/student, teacher: embedded/teacher}
 methods:
   greedy: {model: greedy}
-  s2t: {model: s2t, arguments: {teacher: "${teacher}", trigger: kl, %s}}
+  mine: {model: %s, arguments: {%s}}
 tasks: [{task: s2t_arith, limit: 2}]
 """
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("model", "arguments", "message"),
     [
-        (
-            "treshold: 2.4",
-            "s2t_arith/s2t: --model s2t: unknown argument 'treshold'; did you mean 'threshold'?",
-        ),
-        ("tau: 2", "s2t_arith/s2t: tau: expected a rate above 0, at most 1"),
-        ("threshold: 1, top_k: 0", "s2t_arith/s2t: top_k: expected a whole number of at least 1, got 0"),
+        ("s2t", 'teacher: "${teacher}", treshold: 2.4', "--model s2t: unknown argument 'treshold'; did you"),
+        ("s2t", 'teacher: "${teacher}", tau: 2', "tau: expected a rate above 0, at most 1"),
+        ("s2t", "threshold: 1, top_k: 0", "top_k: expected a whole number of at least 1, got 0"),
+        ("s2t", "threshold: 1", "--model s2t: it needs teacher=MODEL"),
+        ("tah", "tah: x, peft: y", "--model tah: peft= cannot be combined with tah="),
+        ("greedy", "dtype: float99", "dtype: expected auto, float32"),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("plan", [True, False])
 def test_arguments_of_a_method_are_checked_before_anything_runs(
-    argument: str, message: str, plan: bool, tmp_path: Path
+    model: str, arguments: str, message: str, plan: bool, tmp_path: Path
 ) -> None:
-    """A misspelt argument ended the reproduction at the method's own run, behind labels and training."""
-    (tmp_path / "recipe.yaml").write_text(RECIPE % argument)
+    """A misspelt argument ended the reproduction at the method's own run, behind labels and training; so did
+    a teacher, selector or folder that was not named."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE % (model, arguments))
     with pytest.raises(RecipeError) as caught:
-        reproduce(Settings(str(tmp_path / "recipe.yaml"), tmp_path / "out", plan))
-    assert str(caught.value).startswith(message)
+        reproduce(Settings(str(tmp_path / "recipe.yaml"), out=tmp_path / "out", plan=plan))
+    assert str(caught.value).startswith(f"s2t_arith/mine: {message}")
     assert not (tmp_path / "out").exists()

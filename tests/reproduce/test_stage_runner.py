@@ -21,7 +21,8 @@ from s2t_eval.reproduce.lock import LOCK
 from s2t_eval.reproduce.plan import finished_stages
 from s2t_eval.reproduce.process import StageFailedError
 from s2t_eval.reproduce.read import read_recipe
-from s2t_eval.reproduce.run import Settings, reproduce
+from s2t_eval.reproduce.run import reproduce
+from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.stage_runner import InterruptedRunError, StageRunner
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import State
@@ -164,4 +165,4 @@ def test_ctrl_c_ends_every_command_and_names_them(out: Path, monkeypatch: pytest
 
 def test_no_jobs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^--jobs: expected at least 1, got 0$"):
-        reproduce(Settings("embedded", tmp_path / "out", jobs=0))
+        reproduce(Settings("embedded", out=tmp_path / "out", jobs=0))

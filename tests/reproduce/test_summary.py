@@ -8,7 +8,8 @@ import pytest
 from rich.table import Table
 
 from s2t_eval.reproduce.read import read_recipe
-from s2t_eval.reproduce.run import Settings, reproduce
+from s2t_eval.reproduce.run import reproduce
+from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.summary import print_summary, print_whole
 from tests.report_helpers import EMBEDDED
 from tests.reproduce.test_read import write
@@ -55,5 +56,5 @@ def test_the_recipe_is_the_one_that_was_read_at_the_beginning(tmp_path: Path) ->
     def move(line: str) -> None:
         path.unlink(missing_ok=True)
 
-    done = reproduce(Settings(str(path), tmp_path / "out", plan=True), move)
+    done = reproduce(Settings(str(path), out=tmp_path / "out", plan=True), move)
     assert not path.exists() and done.recipe.title == "My pair [bf16]"

@@ -15,37 +15,61 @@ from safetensors.torch import load_file
 from s2t_eval.analysis.share_rule import read_agreement
 from s2t_eval.artifacts.card import selector_card
 from s2t_eval.artifacts.manifest import write_manifest
-from s2t_eval.methods.selector_folder import Selector, load_selector, read_info
+from s2t_eval.methods.selector_folder import Selector, SelectorError, load_selector, read_info
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
-from s2t_eval.training.selector.continuation import has_same_router, seen_texts, warn_of_earlier_choice
+from s2t_eval.training.selector.continuation import (
+    has_same_router,
+    require_same_writer,
+    router_of_start,
+    seen_texts,
+    warn_of_earlier_choice,
+)
 from s2t_eval.training.selector.held_out import split_held_out
 from s2t_eval.training.selector.trajectory_scores import has_same_problems, held_out_trajectories
+from s2t_eval.training.selector.trigger_scan import with_unmeasured_defaults
 from tests.harness_helpers import STUDENT
 from tests.learning import collect_arguments, labels, main, selector, train_arguments
 
-LOOP = {"seed": 1}
-TRAINED: dict[str, Any] = {
-    "reported_problems": 12,
-    "settings": {"settings": {"held_out": 0.1, "limit": 200}, "loop": LOOP},
-}
+SETTINGS: dict[str, Any] = {"settings": {"held_out": 0.1, "limit": 200}, "loop": {"seed": 1}}
+TRAINED: dict[str, Any] = {"reported_problems": 12, "settings": SETTINGS}
+OWN_TEXTS: dict[str, Any] = {"selector": "ab", "tau": 0.05, "policy": {}}
 
 
 @pytest.mark.parametrize(
-    ("trained", "limit", "seed", "is_same"),
+    ("trained", "limit", "seed", "rollouts", "is_same"),
     [
-        (TRAINED, 200, 1, True),
-        (TRAINED, 200, 2, False),
-        (TRAINED, None, 1, False),
-        (TRAINED | {"settings": {"settings": {"held_out": 0.1}, "loop": LOOP}}, None, 1, True),
-        ({"settings": TRAINED["settings"]}, 200, 1, False),
+        (TRAINED, 200, 1, None, True),
+        (TRAINED, 200, 2, None, False),
+        (TRAINED, None, 1, None, False),
+        (TRAINED, 200, 1, OWN_TEXTS, False),
+        (TRAINED | {"settings": SETTINGS | {"settings": {"held_out": 0.1}}}, None, 1, None, True),
+        ({"settings": SETTINGS}, 200, 1, None, False),
     ],
 )
 def test_a_router_is_taken_over_where_it_was_trained_on_the_same_texts(
-    trained: dict[str, Any], limit: int | None, seed: int, is_same: bool
+    trained: dict[str, Any], limit: int | None, seed: int, rollouts: dict[str, Any] | None, is_same: bool
 ) -> None:
     """A router of 200 problems was kept in a training on all of them, as was one of a selector made before
-    the held-out texts had two halves, whose checkpoint the texts of the figures had chosen."""
-    assert has_same_router(trained, limit, seed) is is_same
+    the held-out texts had two halves, whose checkpoint the texts of the figures had chosen, and one of the
+    plain student's texts in a second round, on texts that the selector wrote."""
+    start = loaded(selector("direct"))
+    start = replace(start, info=replace(start.info, training=trained))
+    manifest = replace(LabelSet.load(labels()).manifest, rollouts=rollouts)
+    assert has_same_router(start.info, manifest, limit, seed) is is_same
+    router = router_of_start(start, manifest, limit, seed)
+    assert router is (start.routers["base"] if is_same else None)
+    assert router_of_start(None, manifest, limit, seed) is None
+
+
+def test_texts_of_another_writer_complete_no_selector() -> None:
+    """The router that was added, and all figures, were those of other texts than the rest of the folder."""
+    info, plain = read_info(selector("direct")), LabelSet.load(labels())
+    own = LabelSet(replace(plain.manifest, rollouts=OWN_TEXTS), list(plain))
+    require_same_writer("complete=FOLDER", info, plain)
+    require_same_writer("complete=FOLDER", replace(info, labels=asdict(own.manifest)), own)
+    message = r"complete=FOLDER: it was trained on texts of the student alone, got labels of .* selector ab; "
+    with pytest.raises(SelectorError, match=message):
+        require_same_writer("complete=FOLDER", info, own)
 
 
 def test_other_labels_of_the_same_problems_hold_those_that_were_trained_on() -> None:
@@ -149,6 +173,27 @@ def test_without_routers_and_gains_the_default_needs_no_router(tmp_path: Path) -
     assert (
         info.default("base").trigger == "margin" and info.default("base").trigger in info.thresholds["base"]
     )
+    assert info.proposal_weight == info.training["choosing"]["proposal_weight"]
+
+
+@pytest.mark.parametrize(
+    ("choosing", "proposers", "expected"),
+    [
+        ({"agree@1": 0.9, "proposal_weight": 1.0}, ("base", "tuned"), 1.0),
+        ({"agree@1": 0.9, "proposal_weight": 1.0}, ("tuned",), 0.25),  # completed: base was measured before
+        ({"agree@1": 0.9}, ("base", "tuned"), 0.25),
+    ],
+)
+def test_labels_of_the_top_steps_decode_with_the_weight_that_chose_the_checkpoint(
+    choosing: dict[str, float], proposers: Sequence[str], expected: float
+) -> None:
+    """The checkpoint was kept for its agreement with the best weight, 0.905; the weight 0 was saved, with
+    which texts were decoded and figures reported, 0.46."""
+    trained = read_info(selector("direct"))
+    info = replace(trained, training={**trained.training, "choosing": choosing}, proposal_weight=0.25)
+    chosen = with_unmeasured_defaults(info, dict.fromkeys(proposers, True))
+    assert chosen.proposal_weight == expected
+    assert {chosen.default(proposer).trigger for proposer in proposers} == {"router"}
 
 
 def test_completion_refuses_what_it_would_ignore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

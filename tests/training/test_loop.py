@@ -302,6 +302,18 @@ def test_another_run_s_checkpoints_are_refused(tmp_path: Path) -> None:
         make(tmp_path / "run", lr=0.01).run()
 
 
+def test_checkpoints_of_another_number_of_processes_are_refused(tmp_path: Path) -> None:
+    """A step of two processes takes twice the items: one process stopped at step 11 of 16, and two of them
+    found that all their 8 steps were done and wrote the result."""
+    interrupt(make(tmp_path / "run"), at=5)
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    state = json.loads((checkpoint / "state.json").read_text())
+    state["identity"]["num_processes"] = 2
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    with pytest.raises(TrainingError, match=r"another run \(its num_processes differ\)"):
+        make(tmp_path / "run").run()
+
+
 def test_a_loss_that_is_no_number_names_the_row(tmp_path: Path) -> None:
     loop = make(tmp_path / "run", batch_size=1)
     loop.items[5] = loop.items[5]._replace(y=torch.tensor(float("nan")))

@@ -88,7 +88,9 @@ def test_packed_scores_and_gradients_are_those_of_separate_sequences(family: str
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_regularizer_is_the_mean_kl_over_text_tokens(monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
+def test_regularizer_is_each_texts_mean_kl_over_its_tokens(
+    monkeypatch: pytest.MonkeyPatch, reverse: bool
+) -> None:
     monkeypatch.setattr("s2t_eval.training.chunks.CHUNK", 7)
     model = selector("qwen2", form="lookahead", beta=0.5, reverse=reverse)
     examples = items()
@@ -101,8 +103,8 @@ def test_regularizer_is_the_mean_kl_over_text_tokens(monkeypatch: pytest.MonkeyP
         with torch.no_grad(), model.peft.disable_adapter():
             base = inner(item.text_ids[None]).logits[0, at, : VOCAB - 20].log_softmax(-1)
         p, q = (base, tuned) if reverse else (tuned, base)
-        kl.append((p.exp() * (p - q)).sum(-1))
-    expected = torch.cat(kl).mean() * 12  # weighted like the batch's twelve groups
+        kl.append((p.exp() * (p - q)).sum(-1).mean())
+    expected = torch.stack(kl).sum() * 4  # each text weighs as much as its four groups
     torch.testing.assert_close(losses.regularizer, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(losses.loss, losses.selection + 0.5 * losses.regularizer)
     packed, slow = gradients(model, losses.regularizer), gradients(model, expected)
@@ -178,21 +180,33 @@ def test_the_labels_anchor_needs_no_second_forward_pass(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("form", ["lookahead", "direct"])
-def test_a_batch_of_weighted_items_is_the_sum_of_its_items(form: str) -> None:
-    """The loss of a window does not depend on how its items are batched."""
-    model = selector("qwen2", form=form, beta=0.5, anchor="labels")
+@pytest.mark.parametrize("anchor", ["text", "labels"])
+def test_a_batch_of_weighted_items_is_the_sum_of_its_items(form: str, anchor: str) -> None:
+    """The loss of a window does not depend on how its items are batched.
+
+    With the anchor `text` it did: the mean over all positions of a pass was multiplied by all its weights,
+    so that a text of one group held the adapter as strongly as one of many that was batched with it.
+    """
+    model = selector("qwen2", form=form, beta=0.5, anchor=anchor)
+    item, *others = anchored(model, 4)
+    shorter = first_group(item)
     weights = torch.tensor([0.5, 2.0, 0.0, 1.0])
-    examples = [replace(item, group_weights=weights) for item in anchored(model, 4)]
+    examples = [shorter, *(replace(item, group_weights=weights) for item in others)]
     whole = model(model.pack(examples))
     alone = [model(model.pack([item])) for item in examples]
-    torch.testing.assert_close(
-        whole.loss, torch.stack([one.loss for one in alone]).sum(), atol=1e-4, rtol=1e-4
-    )
-    [item] = examples[:1]
+    for name in ("selection", "regularizer", "loss"):
+        parts = torch.stack([getattr(one, name) for one in alone])
+        torch.testing.assert_close(getattr(whole, name), parts.sum(), atol=1e-4, rtol=1e-4)
+    *_, item = examples
     scores = model.scores(model.pack([item]))
     per_group = listwise_kl(scores, item.teacher_log_probs, model.settings.effective_temperature)
-    torch.testing.assert_close(alone[0].selection, (per_group * weights).sum(), atol=1e-4, rtol=1e-4)
-    assert item.weight == 3.5
+    torch.testing.assert_close(alone[-1].selection, (per_group * weights).sum(), atol=1e-4, rtol=1e-4)
+    assert (shorter.weight, item.weight) == (1.0, 3.5)
+
+
+def first_group(item: Item) -> Item:
+    names = ("steps", "candidates", "student_log_probs", "teacher_log_probs")
+    return replace(item, **{name: getattr(item, name)[:1] for name in names})
 
 
 def test_base_weights_and_untrained_scores_are_the_student_s() -> None:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.r2r_folder import R2RError, RouterFolder, RouterInfo, load_router
@@ -24,7 +25,6 @@ from s2t_eval.training.r2r.figures import (
     recall_and_rate,
     signals_at_rates,
     threshold_at_recall,
-    without_nan,
 )
 from s2t_eval.training.r2r.labels import R2RLabels, write_labels
 from s2t_eval.training.r2r.rules import DIVERGENT, IDENTICAL, UNSCORED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from datasets import Dataset
+from lm_eval.tasks import TaskManager
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -20,8 +23,10 @@ from s2t_eval import cli
 from s2t_eval.artifacts.files import WriteError
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import DistilInfo, read_distilled
+from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.pipelines import rlkd as pipeline
-from s2t_eval.pipelines.prompts import task_problems
+from s2t_eval.pipelines.prompts import Prompting, task_problems, task_prompts
+from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.labels import LabelSet, Manifest, write_labels
 from s2t_eval.training.rlkd import train as training
 from s2t_eval.training.rlkd.cost import JudgeCost
@@ -29,7 +34,17 @@ from s2t_eval.training.rlkd.llm import LlmStructurer
 from s2t_eval.training.rlkd.problems import Text
 from s2t_eval.training.rlkd.structure import RuleStructurer, Step
 from s2t_eval.training.rlkd.train import TrainingData
-from tests.harness_helpers import STUDENT, TEACHER, evaluate, only_built_in_task, ours, tiny_folder, tokenizer
+from tests.harness_helpers import (
+    STUDENT,
+    TEACHER,
+    evaluate,
+    inline_task,
+    only_built_in_task,
+    ours,
+    task_manager,
+    tiny_folder,
+    tokenizer,
+)
 from tests.learning import labels as shared_labels
 
 FEW = ("--limit", "4", "--max-held-out", "2", "--no-teacher")
@@ -371,6 +386,34 @@ def test_problems_that_have_changed_since(
     with patch.object(pipeline, "task_problems", lambda name: problems._replace(docs=docs)):
         line = refused(capsys, labels, tmp_path / "out", "--no-teacher")
     assert "is not that of the task s2t_arith any more" in line and "collect the labels anew" in line
+
+
+def test_records_without_a_field_for_the_question(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`collect` identified such a problem by its whole prompt and `rlkd` by an empty text, so the data had
+    always "changed"; and the structurer read an empty question."""
+    docs = [
+        {"text": doc["question"], "answer": doc["answer"], "solution": doc["solution"]}
+        for doc in itertools.islice(task_problems("s2t_arith").docs, 16)
+    ]
+    given = {"doc_to_text": "Question: {{text}}\nAnswer:", "training_split": "train"}
+    splits = {name: Dataset.from_list(docs) for name in ("train", "test")}
+    task = inline_task("unnamed", docs, custom_dataset=lambda **_: splits, **given)
+    loaded = task_manager().load([task])
+    monkeypatch.setattr(TaskManager, "load", lambda self, names: loaded)
+    prompts = task_prompts(Greedy(STUDENT), "unnamed", 16, Prompting())
+    assert prompts.questions == [f"Question: {doc['text']}\nAnswer:" for doc in docs]
+    whole = LabelSet.load(labels)
+    rows = [
+        {**vars(row), "problem_id": name, "question_hash": question_hash(question)}
+        for row, name, question in zip(whole, prompts.names, prompts.questions, strict=True)
+    ]
+    (tmp_path / "labels").mkdir()
+    data = {**whole.manifest.data, "source": "unnamed"}
+    write_labels(tmp_path / "labels", Manifest(**{**vars(whole.manifest), "shards": {}, "data": data}), rows)
+    read = prepared(tmp_path / "labels", tmp_path / "out", *FEW)
+    assert read.train and {problem.question for problem in read.train} <= set(prompts.questions)
 
 
 def test_references_without_steps(labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,9 @@ Its checks run in a second sandbox, in a process that the program cannot reach. 
 functions through a pipe and receive plain data. The program therefore cannot print a success message,
 override an assertion or forge an exit status; it passes only if the real checks ran to the end.
 
+Checks of stock tasks that use more of a program than its functions run in its process instead
+(`Program.shares_process`). There, too, output and exit status prove nothing, but it could alter its checks.
+
 Everything that a program causes is a failure. Problems of the machine (no free process, a sandbox that does
 not start or is killed from outside) give no verdict, and a sandbox that stops working ends the run.
 """
@@ -23,6 +26,7 @@ from s2t_eval.evaluation.sandbox.isolation import (
 )
 from s2t_eval.evaluation.sandbox.limits import Limits, Program, Verdict
 from s2t_eval.evaluation.sandbox.pool import run_programs, usable_cores
+from s2t_eval.evaluation.sandbox.separability import are_separable
 from s2t_eval.evaluation.sandbox.session import Session
 
 __all__ = [
@@ -33,6 +37,7 @@ __all__ = [
     "SandboxUnavailableError",
     "Session",
     "Verdict",
+    "are_separable",
     "bubblewrap_candidates",
     "find_isolation",
     "run_programs",

@@ -27,7 +27,7 @@ from s2t_eval.evaluation.sandbox.seccomp import process_filter
 INSIDE = Path(__file__).parent / "inside"
 SCRIPT_MOUNT = "/sandbox"
 PACKAGE_MOUNT = "/packages"
-"""Mount point of packages outside the standard library, which `program.py` adds to its search path."""
+"""Mount point of packages outside the standard library, which `program.py` and `checker.py` search."""
 SYSTEM_FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/nix/store")
 """Folders with shared libraries that Python may be linked with."""
 MIN_VERSION = (0, 8)

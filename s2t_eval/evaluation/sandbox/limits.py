@@ -7,6 +7,8 @@ from typing import Any
 
 MIB = 1 << 20
 MAX_REASON_LENGTH = 400
+UNCHECKABLE = "the checks cannot run in a sandbox"
+"""Begin of the reason of a verdict for checks that fail to work for any program."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,16 @@ class Program:
         checks: trusted source text; undefined names in it refer to functions of the program.
         prelude: trusted definitions for the checks, such as a prompt's helpers; default empty.
         functions: names that refer to the program's functions even if the prelude defines them; default none.
+        shares_process: whether the checks run in the program's process and namespace, as the metric
+            `code_eval` runs them; default False. Such checks may use everything of the program, and a program
+            that is written to deceive them can; `prelude` and `functions` are not used.
     """
 
     source: str
     checks: str
     prelude: str = ""
     functions: tuple[str, ...] = ()
+    shares_process: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ class Verdict:
 
     Args:
         passed: whether every check ran and succeeded; None (unscored) if the machine could not start a
-            sandbox or the sandbox was killed from outside. Behaviour of the program never leads to None.
+            sandbox, the sandbox was killed from outside, or the checks need what no sandbox gives them.
+            Behaviour of the program never leads to None.
         reason: one printable line of at most `MAX_REASON_LENGTH` characters.
         seconds: wall-clock time in seconds.
         sandbox: name and version of the sandbox.
@@ -77,6 +84,11 @@ class Verdict:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", to_printable_line(self.reason))
+
+    @property
+    def is_uncheckable(self) -> bool:
+        """Whether there is no verdict because the checks cannot run, whatever the program does."""
+        return self.passed is None and self.reason.startswith(UNCHECKABLE)
 
     def as_json(self) -> dict[str, Any]:
         """The verdict as JSON values."""

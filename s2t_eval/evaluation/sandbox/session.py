@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
 import signal
 import subprocess
 import time
@@ -11,9 +12,10 @@ from dataclasses import asdict
 from types import TracebackType
 
 from s2t_eval.evaluation.sandbox.isolation import INSTALL_HINT, Isolation, SandboxFailedError
-from s2t_eval.evaluation.sandbox.limits import Limits, Program, Verdict
+from s2t_eval.evaluation.sandbox.limits import UNCHECKABLE, Limits, Program, Verdict
 from s2t_eval.evaluation.sandbox.pipes import DeadlineError, LinePipes, LineTooLongError, PipeClosedError
 from s2t_eval.evaluation.sandbox.process import NotStartedError, SandboxProcess, is_shortage
+from s2t_eval.evaluation.sandbox.separability import required_modules
 
 MAX_CHECKER_LINE = 1 << 26
 STARTED, READY = b'["started"]\n', b'["ready"]\n'
@@ -24,6 +26,10 @@ ATTEMPTS = 2
 START_SECONDS = 30.0
 SHORTAGE_SECONDS, REPEATED_SHORTAGE_SECONDS = 10.0, 1.0
 """Seconds of waiting for processes or memory: the first time, and after waiting was unsuccessful."""
+
+
+class MissingModuleError(Exception):
+    """A module that the checks import is not in the sandbox; its name is the exception's argument."""
 
 
 class SandboxKilledError(Exception):
@@ -113,16 +119,20 @@ class Session:
         source = repr(program.source)
         if len(source) > self.limits.message_bytes:
             return False, f"it does not load: its source is longer than {self.limits.message_bytes} bytes"
-        checker = self._ready_checker()
+        checker = None if program.shares_process else self._ready_checker()
+        modules = required_modules(program.checks) if program.shares_process else None
         process = self.isolation.start("program.py", self.limits)
         try:
             lines = LinePipes(process.popen, self.limits.message_bytes)
-            job = f"{{'source': {source}, 'limits': {asdict(self.limits)!r}}}\n"
+            job = f"{{'source': {source}, 'limits': {asdict(self.limits)!r}, 'modules': {modules!r}}}\n"
             _send_job(process, lines, job.encode())
             deadline = time.monotonic() + self.limits.wall_seconds
-            return self._relay_calls(
-                program, checker, _ProgramConnection(process, lines, self.isolation, deadline)
-            )
+            connection = _ProgramConnection(process, lines, self.isolation, deadline)
+            if checker is None:
+                return _run_checks_inside(program, connection)
+            return self._relay_calls(program, checker, connection)
+        except MissingModuleError as error:
+            return None, f"{UNCHECKABLE}: they import {error}, which it does not have"
         except DeadlineError:
             self.close()
             return False, f"it ran longer than {self.limits.wall_seconds:g} s"
@@ -143,7 +153,8 @@ class Session:
             while True:
                 message = json.loads(checker.receive(connection.deadline))
                 if message[0] == "verdict":
-                    return message[1], message[2]
+                    is_uncheckable = message[1] is None
+                    return message[1], f"{UNCHECKABLE}: {message[2]}" if is_uncheckable else message[2]
                 checker.send(connection.call(message[1].encode() + b"\n"), connection.deadline)
         except PipeClosedError:
             raise SandboxKilledError("the sandbox of the checks was killed from outside") from None
@@ -211,11 +222,28 @@ class _ProgramConnection:
         return f"it ended with status {status} before its checks were done"
 
 
+def _run_checks_inside(program: Program, connection: _ProgramConnection) -> tuple[bool, str]:
+    """Run the checks in the program's process, which proves by a token that it reached their end.
+
+    The token is random and sent with the checks, after the program was loaded: what a program prints, its
+    exit status and its exceptions cannot contain it.
+    """
+    reply = connection.receive_reply()
+    if reply != b"=" + READY:
+        return False, f"it does not load: {_error_text(reply)}"
+    token = secrets.token_hex(16)
+    reply = connection.call(f"{(program.checks, token)!r}\n".encode())
+    if reply == f"={token}\n".encode():
+        return True, "passed (its checks ran in its own process)"
+    return False, f"a check failed: {_error_text(reply)}".removesuffix(": ")
+
+
 def _send_job(process: SandboxProcess, lines: LinePipes, job: bytes) -> None:
     """Send a job and wait for the message that Python has started in the sandbox.
 
     Raises:
         NotStartedError: the message did not arrive.
+        MissingModuleError: the checks import a module that the sandbox does not have.
     """
     deadline = time.monotonic() + START_SECONDS
     try:
@@ -225,7 +253,9 @@ def _send_job(process: SandboxProcess, lines: LinePipes, job: bytes) -> None:
         raise process.start_error() from None
     except DeadlineError:
         raise NotStartedError(f"nothing runs in it after {START_SECONDS:g} s", is_shortage=True) from None
-    assert line == STARTED, line
+    if line != STARTED:  # nothing of the program has run yet, so the line is the script's own
+        _, name = json.loads(line)
+        raise MissingModuleError(name)
 
 
 def _encode_job(program: Program) -> bytes:

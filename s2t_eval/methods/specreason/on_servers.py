@@ -24,16 +24,16 @@ from s2t_eval.methods.specreason.stepper import SPECREASON
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
 from s2t_eval.remote.many_texts import decode_texts, longest_text, require_room, settings_beside
 from s2t_eval.remote.protocol import DraftedStep
-from s2t_eval.remote.roles import Student, Teacher
+from s2t_eval.remote.roles import Teacher, Writer
 from s2t_eval.remote.settings import RemoteSettings
 from s2t_eval.remote.student import UNBOUNDED_CHUNK
 from s2t_eval.remote.text import default_token
 
 
-class Writer(NamedTuple):
-    """A model that writes steps of a text."""
+class PinnedWriter(NamedTuple):
+    """A model that writes steps of a text, at the text's place."""
 
-    model: Student | Teacher
+    model: Writer
     pin: Any
     """the text's server, or its cache row"""
     chunk: int
@@ -62,7 +62,7 @@ class SpecReasonText:
         teacher_chunk: most tokens of a request to the teacher.
     """
 
-    student: Student
+    student: Writer
     teacher: Teacher
     ends: StepEnds
     score: StepScore
@@ -77,8 +77,8 @@ class SpecReasonText:
 
     async def decode(self, seq: Sequence) -> Result:
         """The whole text of a sequence; the scores of its drafts are `observed[0]`."""
-        student = Writer(self.student, self.student.pin(seq), self.student_chunk)
-        teacher = Writer(self.teacher, self.teacher.pin(seq), self.teacher_chunk)
+        student = PinnedWriter(self.student, self.student.pin(seq), self.student_chunk)
+        teacher = PinnedWriter(self.teacher, self.teacher.pin(seq), self.teacher_chunk)
         finish: Finish | None = None
         generated: list[DraftedStep] = []
         while finish is None:
@@ -97,13 +97,13 @@ class SpecReasonText:
         self.teacher.release(seq)
         return seq.result(finish)
 
-    async def _rewrite(self, teacher: Writer, seq: Sequence) -> Finish | None:
+    async def _rewrite(self, teacher: PinnedWriter, seq: Sequence) -> Finish | None:
         """The teacher writes the step, which is not scored."""
         step = await self._write(teacher, seq, [])
         seq.usage.teacher_generated += len(step.tokens)  # the surplus is among the teacher's tokens already
         return _append(seq, step.tokens)
 
-    async def _write(self, writer: Writer, seq: Sequence, generated: list[DraftedStep]) -> Step:
+    async def _write(self, writer: PinnedWriter, seq: Sequence, generated: list[DraftedStep]) -> Step:
         """The next step of a text, which begins with tokens that the model has generated already."""
         tokens: list[int] = []
         rest = list(generated)

@@ -9,6 +9,7 @@ README.md                                        the model card
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,13 @@ from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
-from s2t_eval.artifacts.manifest import ManifestKind, save_adapter, write_manifest
+from s2t_eval.artifacts.manifest import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    ManifestKind,
+    save_adapter,
+    write_manifest,
+)
 from s2t_eval.methods.tah.decider import Decider
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
 from s2t_eval.models.loading import attach_adapter, require_finite_tensors
@@ -124,19 +131,41 @@ class TahFolder:
             ) from error
 
 
-def save_tah(folder: Path, info: TahInfo, peft: PeftModel, decider: Decider | None) -> None:
-    """Write a tah folder whole or not at all."""
+def save_tah(folder: Path, info: TahInfo, peft: PeftModel) -> None:
+    """Write a tah folder of stage 1 whole or not at all."""
     with atomic_path(folder) as partial:
         partial.mkdir()
         save_adapter(partial, peft, info.base_name)
         if info.looped.train_base:
             save_file(base_weights(peft.get_base_model()), partial / BASE)
-        if decider is not None:
-            weights = {name: value.cpu().contiguous() for name, value in decider.state_dict().items()}
-            save_file(weights, partial / DECIDER)
-        write_manifest(partial / SETTINGS, info)
-        card = Environment(autoescape=False).from_string(CARD).render(**asdict(info))
-        write_text(partial / "README.md", card + "\n")
+        _write_description(partial, info)
+
+
+def save_decider(stage_1: TahFolder, info: TahInfo, decider: Decider) -> None:
+    """Write a folder of stage 1 again with a decider, whole or not at all.
+
+    The weights of stage 1 are copied: stage 2 does not train them, and may hold them in a lower precision.
+
+    Args:
+        stage_1: the folder, which is replaced.
+        info: its new manifest.
+        decider: the trained decider.
+    """
+    names = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, *((BASE,) if info.looped.train_base else ()))
+    with atomic_path(stage_1.folder) as partial:
+        partial.mkdir()
+        for name in names:
+            shutil.copyfile(stage_1.folder / name, partial / name)
+        weights = {name: value.cpu().contiguous() for name, value in decider.state_dict().items()}
+        save_file(weights, partial / DECIDER)
+        _write_description(partial, info)
+
+
+def _write_description(folder: Path, info: TahInfo) -> None:
+    """Write the manifest and the model card."""
+    write_manifest(folder / SETTINGS, info)
+    card = Environment(autoescape=False).from_string(CARD).render(**asdict(info))
+    write_text(folder / "README.md", card + "\n")
 
 
 def load_tah(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> TahFolder:

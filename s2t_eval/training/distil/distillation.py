@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from s2t_eval.training.distil.texts import Item, collate, make_items
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
 from s2t_eval.training.precision import in_float32
+from s2t_eval.training.processes import write_result
 from s2t_eval.training.settings import ADAPTER_LR
 from s2t_eval.training.student import Student, model_identity
 
@@ -115,7 +115,7 @@ def distil(
         )
     record = _training_record(result, train, held_out, {**identity, "loop": asdict(loop)})
     info = _describe(student, teacher, model, labels, settings, record)
-    _save(out, info, model, tokenizer, work)
+    write_result(lambda: save_distilled(out, info, model.student, tokenizer), work)
     return info
 
 
@@ -192,16 +192,6 @@ def _describe(
         labels=asdict(labels.manifest),
         training=training,
     )
-
-
-def _save(out: Path, info: DistilInfo, model: DistilModel, tokenizer: Any, work: Path) -> None:
-    """Write the folder on the main process and remove the checkpoints."""
-    processes = PartialState()
-    if processes.is_main_process:
-        save_distilled(out, info, model.student, tokenizer)
-    processes.wait_for_everyone()
-    if processes.is_main_process:
-        shutil.rmtree(work)
 
 
 def held_out_metrics(

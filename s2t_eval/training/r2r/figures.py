@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,12 +87,3 @@ def signals_at_rates(
         )
         report[name] = entry
     return report
-
-
-def without_nan(value: Any) -> Any:
-    """The same figures with None in place of what is undefined: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

@@ -16,18 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.methods.r2r_folder import R2RError, RouterInfo, save_router
 from s2t_eval.selection.divergence_router import DivergenceRouter, RouterSize
 from s2t_eval.selection.thresholds import quantile_thresholds
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.processes import require_one_process
 from s2t_eval.training.r2r.figures import (
     Flags,
     Values,
     choose_threshold,
     recall_and_rate,
     signals_at_rates,
-    without_nan,
 )
 from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
 from s2t_eval.training.r2r.rules import DIVERGENT, UNSCORED
@@ -132,8 +133,9 @@ def train_router(
 
     Raises:
         R2RError: labels of another student, without divergent tokens, or of too few problems.
-        TrainingError: training cannot continue.
+        TrainingError: training cannot continue, or there are several processes.
     """
+    require_one_process("r2r train")
     loop = loop.with_default_lr(ROUTER_LR)
     labels.require_student(student.fingerprint, student.vocabulary)
     size = replace(size, num_logits=min(size.num_logits, labels.manifest.num_logits))

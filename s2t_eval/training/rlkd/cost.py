@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import reduce
+
+from s2t_eval.training.processes import all_processes
 
 
 @dataclass
@@ -109,7 +110,7 @@ class CostMeter:
         self._judge.generated, self._judge.read, self._judge.seconds = 0, 0, 0.0
         values = asdict(self.cost)
         self.cost = Cost()
-        processes = PartialState()
+        processes = all_processes()
         if processes.num_processes > 1:
             totals = reduce(torch.tensor(list(values.values()), device=processes.device), "sum").tolist()
             values = dict(zip(values, totals, strict=True))

@@ -6,20 +6,19 @@ texts is sampled for each with the weights of that moment, and rewarded.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner, Sampling
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
 from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult, autocast
+from s2t_eval.training.processes import write_result
 from s2t_eval.training.rlkd.cost import CostMeter, total_cost
 from s2t_eval.training.rlkd.grpo import advantages
 from s2t_eval.training.rlkd.model import Group, GroupBatch, RlkdModel, collate
@@ -242,11 +241,7 @@ def train_rlkd(
     result = _fit(model, student, data, rewarder, settings, loop, work / METHOD, identity)
     record = _training_record(result, data, {**identity, "loop": asdict(loop)})
     info = _describe(student, model, data, record)
-    processes = PartialState()
-    if processes.is_main_process:
-        save_distilled(out, info, model.student, tokenizer)
-        shutil.rmtree(work)
-    processes.wait_for_everyone()
+    write_result(lambda: save_distilled(out, info, model.student, tokenizer), work)
     return info
 
 

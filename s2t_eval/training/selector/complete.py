@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from s2t_eval.methods.selector_folder import (
     save_selector,
 )
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.selector.continuation import make_model, require_same_labels
+from s2t_eval.training.processes import write_result
+from s2t_eval.training.selector.continuation import make_model, require_same_labels, require_same_writer
 from s2t_eval.training.selector.held_out import halves_of_training
 from s2t_eval.training.selector.model import SelectorSettings
 from s2t_eval.training.selector.reported import with_reported_figures
@@ -43,6 +43,7 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     info = selector.info
     trained = info.training["settings"]
     require_same_labels(f"complete={selector.folder}", info, labels)
+    require_same_writer(f"complete={selector.folder}", info, labels)
     missing = [proposer for proposer in PROPOSERS if proposer not in selector.routers]
     if not missing:
         raise SelectorError(f"complete={selector.folder}: it has all for proposer {' and '.join(PROPOSERS)}")
@@ -70,6 +71,5 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
         precision = trained["loop"]["precision"]
         info = with_reported_figures(info, model, labels, halves.reported, routings, precision)
     routers = {**selector.routers, **trained_routers(routings)}
-    save_selector(out, info, model.readout, routers, model.peft)
-    shutil.rmtree(work)
+    write_result(lambda: save_selector(out, info, model.readout, routers, model.peft), work)
     return info

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from s2t_eval.methods.selector_folder import Selector, SelectorError, SelectorInfo
-from s2t_eval.training.labels import LabelSet, Trajectory
+from s2t_eval.selection.router import Router
+from s2t_eval.training.labels import LabelSet, Manifest, Trajectory
 from s2t_eval.training.selector.held_out import HeldOut
 from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
 from s2t_eval.training.student import Student
@@ -16,7 +16,8 @@ from s2t_eval.training.student import Student
 logger = logging.getLogger(__name__)
 
 LABEL_IDENTITY = ("student", "teacher", "vocabulary", "data", "prompt", "teacher_context", "steps", "tau")
-"""Fields of a label set's manifest that identify it; the other fields are measurements."""
+"""Fields of a label set's manifest that identify its problems and labels. The texts depend on `rollouts` too,
+see `has_same_writer`; the other fields are measurements."""
 
 
 def make_model(student: Student, selector: SelectorSettings, start: Selector | None) -> SelectorModel:
@@ -29,21 +30,42 @@ def make_model(student: Student, selector: SelectorSettings, start: Selector | N
     return model
 
 
-def has_same_router(trained: Mapping[str, Any], limit: int | None, seed: int) -> bool:
-    """Whether a training's router of the plain student is the one that this training would make.
-
-    It does not depend on the adapter. It depends on the seed, on the training texts, of which `limit` takes a
-    part, and on the held-out texts that choose its checkpoint, which in earlier versions were all of them:
-    figures of this training would then be reported on texts that its router was chosen by.
+def router_of_start(start: Selector | None, labels: Manifest, limit: int | None, seed: int) -> Router | None:
+    """The router of proposer `base` of `start`, if this training would make the same one; else None.
 
     Args:
-        trained: the record of training in the manifest of the selector that is started from.
+        start: the selector that is started from; None: none.
+        labels: manifest of the labels of this training.
         limit: number of problems of this training; None: all.
         seed: of this training.
     """
-    settings = trained["settings"]
+    if start is None or not has_same_router(start.info, labels, limit, seed):
+        return None
+    return start.routers.get("base")
+
+
+def has_same_router(trained: SelectorInfo, labels: Manifest, limit: int | None, seed: int) -> bool:
+    """Whether a training's router of proposer `base` is the one that this training would make.
+
+    It does not depend on the adapter. It depends on the seed, on the training texts, of which `limit` takes a
+    part and which another selector may have written (`rollouts`), and on the held-out texts that choose its
+    checkpoint, which in earlier versions were all of them: figures of this training would then be reported
+    on texts that its router was chosen by.
+
+    Args:
+        trained: the manifest of the selector that is started from.
+        labels: manifest of the labels of this training, of the same problems.
+        limit: number of problems of this training; None: all.
+        seed: of this training.
+    """
+    settings = trained.training["settings"]
     is_same_draw = settings["settings"].get("limit") == limit and settings["loop"]["seed"] == seed
-    return "reported_problems" in trained and is_same_draw
+    return "reported_problems" in trained.training and is_same_draw and has_same_writer(trained, labels)
+
+
+def has_same_writer(trained: SelectorInfo, labels: Manifest) -> bool:
+    """Whether the texts of a selector's labels were written as those of these labels."""
+    return bool(trained.labels.get("rollouts") == labels.rollouts)
 
 
 def require_same_form(start: Selector, selector: SelectorSettings) -> None:
@@ -65,7 +87,8 @@ def require_same_labels(
     """Raise `SelectorError` unless problems that are held out now were held out before.
 
     Only what identifies the labels is compared: labels that were collected twice differ in the last digits
-    of their measurements, not in their problems.
+    of their measurements, not in their problems. Their texts may differ: a second round trains on texts that
+    the selector wrote.
 
     Args:
         artifact: the selector, as messages call it.
@@ -79,6 +102,25 @@ def require_same_labels(
         raise SelectorError(
             f"{artifact}: it was trained on other labels or with another --held_out, so problems that are "
             "held out here may have been trained on; use the same, or train from the beginning"
+        )
+
+
+def require_same_writer(artifact: str, info: SelectorInfo, labels: LabelSet) -> None:
+    """Raise `SelectorError` unless the texts of these labels were written as those of the selector's.
+
+    Args:
+        artifact: the selector, as messages call it.
+        info: the selector's manifest.
+        labels: the label set of this run.
+    """
+    if not has_same_writer(info, labels.manifest):
+        expected, actual = (
+            "the student alone" if rollouts is None else f"selector {rollouts['selector']}"
+            for rollouts in (info.labels.get("rollouts"), labels.manifest.rollouts)
+        )
+        raise SelectorError(
+            f"{artifact}: it was trained on texts of {expected}, got labels of texts of {actual}; give the "
+            "labels that it was trained on"
         )
 
 

@@ -90,8 +90,7 @@ class SelectorModel(nn.Module):
         if self.settings.beta and self.settings.anchor == "labels":
             regularizer = self._label_regularizer(batch, hidden)
         elif self.settings.beta:
-            # The loss is a sum over groups, so the mean over positions is multiplied by their weights.
-            regularizer = self._regularizer(batch, hidden[batch.text_index]) * batch.weights.sum()
+            regularizer = self._regularizer(batch, hidden[batch.text_index])
         return Losses(selection + self.settings.beta * regularizer, selection, regularizer)
 
     def scores(self, batch: Batch) -> Tensor:
@@ -123,10 +122,13 @@ class SelectorModel(nn.Module):
         return self._lm_head.logits_at(hidden[batch.step_index], batch.candidates)
 
     def _regularizer(self, batch: Batch, tuned: Tensor) -> Tensor:
-        """Mean KL between tuned and frozen student over the text vocabulary, at all positions of the text."""
+        """KL between tuned and frozen student over the text vocabulary, at all positions of the texts.
+
+        It is a sum over texts, each one's mean over its positions times its weight.
+        """
         with torch.no_grad(), self.peft.disable_adapter():
             frozen = self._hidden(batch)[batch.text_index]
-        return checkpointed_sum(self._kl, tuned, frozen) / len(tuned)
+        return checkpointed_sum(self._kl, tuned, frozen, batch.text_weights)
 
     def _label_regularizer(self, batch: Batch, hidden: Tensor) -> Tensor:
         """KL between tuned and frozen student at the anchors, from the labels: no second forward pass.
@@ -147,11 +149,11 @@ class SelectorModel(nn.Module):
             p, q = q, p
         return ((p.exp() * (p - q)).sum(-1) * weights).sum()
 
-    def _kl(self, tuned: Tensor, frozen: Tensor) -> Tensor:
+    def _kl(self, tuned: Tensor, frozen: Tensor, weights: Tensor) -> Tensor:
         p, q = (self._lm_head.logits(states).log_softmax(-1) for states in (tuned, frozen))
         if self.settings.reverse:
             p, q = q, p
-        return (p.exp() * (p - q)).sum()
+        return ((p.exp() * (p - q)).sum(-1) * weights).sum()
 
 
 LEAST_REST = 1e-6

@@ -45,6 +45,8 @@ class Batch(NamedTuple):
     """index of each candidate's branch, [groups, K]; [groups, 0] without branches"""
     text_index: Tensor
     """indices of the positions that predict the generated tokens, [steps of all texts]"""
+    text_weights: Tensor
+    """the item's weight over its number of such positions, [steps of all texts]; see `AnchorBatch.weights`"""
     candidates: Tensor
     """token ids, [groups, K]"""
     student_log_probs: Tensor
@@ -81,7 +83,7 @@ def pack(items: Sequence[Item], branches: bool, whole_text: bool) -> Batch:
     position_ids = torch.zeros(shape, dtype=torch.long)
     # Padding attends to itself: the output of a query without any key would be NaN.
     attention_mask = torch.eye(seq, dtype=torch.bool).repeat(len(rows), 1, 1)
-    step_index, branch_index, text_index = [], [], []
+    step_index, branch_index, text_index, text_weights = [], [], [], []
     for number, (row, item) in enumerate(zip(rows, items, strict=True)):
         size = len(row.ids)
         input_ids[number, :size] = row.ids
@@ -95,7 +97,9 @@ def pack(items: Sequence[Item], branches: bool, whole_text: bool) -> Batch:
         branch_index.append(offset + row.text_length + torch.arange(groups * k).view(groups, k))
         # The last token of a whole text predicts nothing: no generated token follows it.
         text_end = min(row.text_length, len(item.text_ids) - 1)
-        text_index.append(offset + torch.arange(item.prompt_length - 1, text_end))
+        text_positions = torch.arange(item.prompt_length - 1, text_end)
+        text_index.append(offset + text_positions)
+        text_weights.append(torch.full((len(text_positions),), item.weight / len(text_positions)))
     return Batch(
         input_ids,
         position_ids,
@@ -103,6 +107,7 @@ def pack(items: Sequence[Item], branches: bool, whole_text: bool) -> Batch:
         torch.cat(step_index),
         torch.cat(branch_index),
         torch.cat(text_index),
+        torch.cat(text_weights),
         torch.cat([item.candidates for item in items]),
         torch.cat([item.student_log_probs for item in items]),
         torch.cat([item.teacher_log_probs for item in items]),

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from s2t_eval.methods.selector_folder import PROPOSERS, Selector, SelectorInfo, save_selector
+from s2t_eval.selection.router import Router
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import (
-    has_same_router,
     make_model,
     require_same_form,
     require_same_labels,
+    router_of_start,
     seen_texts,
     warn_of_earlier_choice,
 )
@@ -77,9 +77,8 @@ def train_selector(
     model = make_model(student, selector, start)
     result = _fit(model, labels, train, held_out.choosing, loop, settings, work / "selector", identity)
     router_texts = None if settings.skip_routers else train
-    routings = _train_routers(
-        student, model, router_texts, held_out, work, identity, start, settings.limit, loop.seed
-    )
+    base_router = router_of_start(start, labels.manifest, settings.limit, loop.seed)
+    routings = _train_routers(student, model, router_texts, held_out, work, identity, base_router, loop.seed)
     training = {
         **_training_record(result, train, held_out, {**identity, "loop": asdict(loop)}),
         "triggers": {proposer: routing.report() for proposer, routing in routings.items()},
@@ -134,14 +133,11 @@ def _train_routers(
     held_out: HeldOut,
     work: Path,
     identity: Mapping[str, Any],
-    start: Selector | None,
-    limit: int | None,
+    base_router: Router | None,
     seed: int,
 ) -> dict[str, Routing]:
-    """Proposer -> its router and thresholds."""
-    trained = {}
-    if start is not None and "base" in start.routers and has_same_router(start.info.training, limit, seed):
-        trained["base"] = start.routers["base"]
+    """Proposer -> its router and thresholds; that of `base` is `base_router`, if it is given."""
+    trained = {} if base_router is None else {"base": base_router}
     return {
         proposer: make_routing(
             student, model.peft, proposer, train, held_out, work / f"router-{proposer}", identity,
@@ -205,11 +201,7 @@ def _save(
     out: Path, info: SelectorInfo, model: SelectorModel, routings: Mapping[str, Routing], work: Path
 ) -> None:
     """Write the folder on the main process and remove the checkpoints."""
-    processes = PartialState()
-    if processes.is_main_process:
-        save_selector(out, info, model.readout, trained_routers(routings), model.peft)
-        shutil.rmtree(work)
-    processes.wait_for_everyone()
+    write_result(lambda: save_selector(out, info, model.readout, trained_routers(routings), model.peft), work)
 
 
 def _fit(

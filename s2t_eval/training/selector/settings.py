@@ -31,8 +31,8 @@ class SelectorSettings(LoraSettings):
             T = 1 cannot reach a small loss: with K = 16 the best softmax mass is 0.15.
         last_layers: number of the student's last layers that the adapter changes. None: all. Under proposer
             `base` (pps_local) only these are computed again where a step fires, so fewer are faster.
-        beta: weight of the regularizer, the KL of tuned and frozen student at the text's positions; 0 for a
-            selector that only scores (pps_local).
+        beta: weight of the regularizer, the KL of tuned and frozen student, the mean over a text's
+            positions; 0 for a selector that only scores (pps_local).
         reverse: regularize by KL(base || tuned) instead of KL(tuned || base).
         anchor: where the regularizer holds. `text`: at every position, by a second forward pass of the frozen
             student; `labels`: at the labelled steps outside the top tau that are not trained on, over the

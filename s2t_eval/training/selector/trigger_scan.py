@@ -44,7 +44,8 @@ def with_defaults(
     """Add a default for each of these proposers, and the scan that it was chosen by.
 
     Without labels at every step the gain outside the top tau is unknown; the default is then the router at
-    tau 5 %, or the margin where there is no router.
+    tau 5 %, or the margin where there is no router, and the proposal weight that of the evaluation by which
+    the checkpoint was kept.
 
     Args:
         info: the selector's manifest.
@@ -56,11 +57,8 @@ def with_defaults(
         precision: as in `LoopSettings`.
     """
     if labels.manifest.steps != "all":
-        unmeasured = {
-            proposer: UNMEASURED_WITHOUT_ROUTER if routing.router is None else UNMEASURED
-            for proposer, routing in routings.items()
-        }
-        return replace(info, defaults={**info.defaults, **unmeasured})
+        has_router = {proposer: routing.router is not None for proposer, routing in routings.items()}
+        return with_unmeasured_defaults(info, has_router)
     items = all_step_items(choosing, top_k)
     results: dict[str, ScanResult] = {
         proposer: scan_triggers(model, items, len(choosing), proposer, routing, precision)
@@ -77,6 +75,23 @@ def with_defaults(
         best = float(max(scales, key=scales.__getitem__))
         info = replace(info, adapter_scale=best, training={**training, "adapter_scales": scales})
     return info
+
+
+def with_unmeasured_defaults(info: SelectorInfo, has_router: Mapping[str, bool]) -> SelectorInfo:
+    """Add defaults that need no labels outside of the top steps; see `with_defaults`.
+
+    Args:
+        info: the selector's manifest.
+        has_router: proposer -> whether it has a router.
+    """
+    unmeasured = {
+        proposer: UNMEASURED if is_trained else UNMEASURED_WITHOUT_ROUTER
+        for proposer, is_trained in has_router.items()
+    }
+    info = replace(info, defaults={**info.defaults, **unmeasured})
+    # Folders of earlier versions do not record the weight of the evaluation that was kept.
+    weight = info.training.get("choosing", {}).get("proposal_weight")
+    return info if weight is None or "base" not in has_router else replace(info, proposal_weight=weight)
 
 
 def scan_triggers(

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from s2t_eval.artifacts.fingerprint import data_hash
-from s2t_eval.methods.tah.checkpoint import TahFolder, TahInfo, load_tah, make_decider, save_tah
+from s2t_eval.methods.tah.checkpoint import TahFolder, TahInfo, load_tah, make_decider, save_decider
 from s2t_eval.methods.tah.settings import DeciderSettings, TahError
 from s2t_eval.training.loop import Loop, LoopSettings
+from s2t_eval.training.processes import require_one_process
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.held_out_metrics import decider_metrics
 from s2t_eval.training.tah.labels import TahLabels
@@ -44,8 +45,9 @@ def train_decider(
     Raises:
         TahError: there is no folder of stage 1 of this student, the labels have another tokenizer, or other
             texts are held out than in stage 1.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or there are several processes.
     """
+    require_one_process("tah train")
     loop = loop.with_default_lr(DECIDER_LR)
     labels.require_vocabulary(student.vocabulary, student.name)
     stage_1 = load_tah(out, student.fingerprint, student.vocabulary, student.hidden_size)
@@ -86,7 +88,7 @@ def train_decider(
         threshold=settings.decoding_threshold,
         training={**stage_1.info.training, "stage-2": stage_record(result, identity, loop, train, metrics)},
     )
-    save_tah(out, info, peft, network)
+    save_decider(stage_1, info, network)
     shutil.rmtree(work)
     return info
 

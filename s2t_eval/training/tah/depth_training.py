@@ -16,6 +16,7 @@ from s2t_eval.methods.tah.checkpoint import TahInfo, save_tah
 from s2t_eval.methods.tah.settings import TOP_N, LoopedSettings, TahError
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
 from s2t_eval.training.precision import in_float32
+from s2t_eval.training.processes import require_one_process
 from s2t_eval.training.settings import ADAPTER_LR
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.held_out_metrics import depth_metrics
@@ -51,8 +52,9 @@ def train_depths(
     Raises:
         TahError: the labels have another tokenizer, too few questions or no hard token, or the settings do
             not fit the student.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or there are several processes.
     """
+    require_one_process("tah train")
     loop = loop.with_default_lr(BASE_LR if looped.train_base else ADAPTER_LR)
     labels.require_vocabulary(student.vocabulary, student.name)
     _require_fit(looped, student)
@@ -84,7 +86,7 @@ def train_depths(
         labels=asdict(labels.manifest),
         training={"stage-1": record},
     )
-    save_tah(out, info, model.peft, None)
+    save_tah(out, info, model.peft)
     shutil.rmtree(work)
     return info
 

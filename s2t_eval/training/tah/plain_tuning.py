@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import save_adapter
 from s2t_eval.methods.tah.settings import LoopedSettings
 from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.processes import require_one_process
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.depth_training import DepthSettings
 from s2t_eval.training.tah.labels import LabelledText, TahLabels
@@ -111,8 +113,10 @@ def train_plain(
     """Tune the adapter and write the folder `out`: a peft adapter for `--model greedy`, and its metrics.
 
     Raises:
-        TahError, TrainingError: see `fit_plain`.
+        TahError: see `fit_plain`.
+        TrainingError: see `fit_plain`, or there are several processes.
     """
+    require_one_process("tah plain")
     loop = loop.with_default_lr()
     work = out.with_name(out.name + ".training")
     model, result = fit_plain(student, labels, looped, loop, settings, work)
@@ -127,6 +131,6 @@ def train_plain(
     with atomic_path(out) as partial_folder:
         partial_folder.mkdir()
         save_adapter(partial_folder, model.peft, student.name)
-        write_text(partial_folder / RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n")
+        write_text(partial_folder / RECORD, json.dumps(without_nan(record), indent=2, sort_keys=True) + "\n")
     shutil.rmtree(work)
     return result

@@ -98,11 +98,13 @@ OPTION_MENTION = re.compile(
 CHOICE_PHRASE = re.compile(
     r"""(?:\b(?:
         (?:it|this|that|which|he|answer)(?:\s+(?:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|can\s+only\s+be)|['’]s)
-        |has\s+to\s+be|must\s+be
+        |^\W*(?:(?:so|thus|hence|therefore)\W+)?(?:has\s+to\s+be|must\s+be|select|choose|pick|mark)
+        |(?:you|one)\s+(?:should|must|would|can)\s+(?:select|choose|pick|mark)
         |(?:I|we|I['’](?:d|ll)|we['’](?:d|ll)|would|will)\s+(?:\w+\s+)?(?:choose|select|pick|go\s+with|go\s+for|say|answer|meant?)
         |(?:I|we)(?:['’](?:m|re)|\s+am|\s+are)\s+going\s+(?:with|for)
-        |(?:correspond(?:s|ing)?|match(?:es|ing)?|lead(?:s|ing)?|point(?:s|ing)?|equal|agree(?:s|ing)?|align(?:s|ed|ing)?|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|given|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to(?!\s+\d)
-        |select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
+        |(?:correspond(?:s|ing)?|match(?:es|ing)?|agree(?:s|ing)?|align(?:s|ed|ing)?|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to(?!\s+\d)
+        |(?P<weak>(?:lead(?:s|ing)?|points|pointing|equal|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|given)(?:\s+(?:to|with|by|in))?|has\s+to\s+be|must\s+be|select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?)
+        |leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
         |left\s+with(?:\s+only)?|by\s+(?:the\s+)?(?:process\s+of\s+)?elimination
         |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)(?:\w+|\d+\.\d+)){0,3}?\s+(?:is|would\s+be|must\s+be)
         |let['’]?s\s+(?:go\s+with|choose|pick|select)
@@ -113,6 +115,17 @@ CHOICE_PHRASE = re.compile(
     )\b|\bi\.e\.|^(?:(?!\b(?:option|choice)\b).)*[,:(](?=\s*(?:option|choice)\s+[(\[]?[A-J][)\]]?\W*$)|(?:→|[-=]+>|⇒|⟹)(?=\s*(?:\(|option\b|choice\b|answer\b)))\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
     re.IGNORECASE | re.VERBOSE,
 )
+"""Words before a chosen letter. Behind `weak` ones a bare letter is a symbol: `The field is given by E`."""
+LABELLED = re.compile(
+    r"\s*(?:[(\[<]|[A-J]\s?\)|(?:the\s+)?(?:(?:correct|right|best|final)\s+)*(?:option|choice|answer|letter|statement)\b)",
+    re.I,
+)
+"""The start of a letter that is marked as that of an option."""
+SYMBOL_WITH_ROLE = re.compile(
+    r"\s*[A-J]\s+(?:on\s+(?:the|our|an?)\b|as\s+(?:(?:the|our|its|an?)\s+(?!(?:answer|choice|option|solution|response|best|correct|right|final|most)\b)[\w-]+|origin|reference)"
+    r"(?:\s+(?:point|frame|level|axis|state|value|case))?(?:\s+(?:of|for)\s+(?:the\s+)?[\w-]+)?\s*(?:[.,;:]|$))"
+)
+"""A symbol and what it is used as: `A as the origin`, `A on the graph`."""
 WITHDRAWAL = re.compile(
     r"""\b(?:wait|correction|sorry|apologi[sz]e|on\s+second\s+thought|(?:made|was)\s+a\s+mistake|mistaken|reconsider(?:ing)?
     |re-?check(?:ing)?|re-?examin(?:e|ing)|re-?evaluat(?:e|ing)|(?:this|that|it)\s+(?:is|was|seems)\s+(?:wrong|incorrect))\b
@@ -271,6 +284,8 @@ def _chosen_letter(reply: Reply) -> tuple[int, str] | None:
         text = strip_markup(sentence.content[-MAX_SENTENCE_LENGTH:])
         for match in reversed(list(CHOICE_PHRASE.finditer(text))):
             rest = text[match.end() :]
+            if (match["weak"] and LABELLED.match(rest) is None) or SYMBOL_WITH_ROLE.match(rest):
+                continue
             if not is_negated(rest) and (letter := _leading_letter(rest, is_boxed=False)) is not None:
                 return sentence.start, letter
         if not is_remark(sentence.content):

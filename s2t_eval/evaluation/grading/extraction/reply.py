@@ -109,8 +109,16 @@ class Reply:
 
     @cached_property
     def statements(self) -> list[Statement]:
-        """The statements of an answer, in order."""
-        return find_statements(self.text, self.sentences)
+        """The statements of an answer, in order.
+
+        Without one that a truncated text breaks off, where the text states its answer before: a reply that
+        repeats its answer until the length limit ends with `The answer is 12` for 1260.
+        """
+        statements = find_statements(self.text, self.sentences)
+        if not self.truncated:
+            return statements
+        complete = [statement for statement in statements if statement.is_complete(self.text)]
+        return complete if states_answer(self.boxes, complete) else statements
 
     @cached_property
     def answer_sentences(self) -> list[Span]:

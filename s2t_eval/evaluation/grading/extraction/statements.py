@@ -97,6 +97,10 @@ class Statement(NamedTuple):
     subject: str = ""
     opens_sentence: bool = True
 
+    def is_complete(self, text: str) -> bool:
+        """Whether more than markup follows what it states: a mark, a new line, or words."""
+        return self.end < len(text) or not text[self.start :].strip(MARKUP_CHARACTERS).endswith(self.phrase)
+
 
 def find_statements(text: str, sentences: Sequence[Span] | None = None) -> list[Statement]:
     """Return all statements that are not negated, hypothetical, a question or an intermediate step.

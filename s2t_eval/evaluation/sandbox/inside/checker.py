@@ -21,6 +21,7 @@ from types import CodeType
 from typing import Any, BinaryIO
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.append("/packages")  # the mount point of numpy, which checks may import
 
 import values
 
@@ -149,7 +150,10 @@ def run_checks(job: dict[str, Any], caller: Caller) -> None:
     """Run the checks; their exceptions are propagated."""
     namespace: dict[str, Any] = {"__name__": "checks"}
     exec(compile(job["prelude"], "prelude.py", "exec"), namespace)
-    code = compile(job["checks"], "checks.py", "exec")
+    try:
+        code = compile(job["checks"], "checks.py", "exec")
+    except (MemoryError, RecursionError) as error:
+        raise UncheckableError(f"they are too long or too deep ({type(error).__name__})") from None
     missing = global_names(code) - namespace.keys() - set(dir(builtins))
     for name in missing | set(job["functions"]):
         namespace[name] = RemoteFunction(name, caller)
@@ -165,7 +169,11 @@ def compute_verdict(job: dict[str, Any], caller: Caller) -> tuple[bool | None, s
     except ProgramError as error:
         return False, str(error)
     except UncheckableError as error:
-        return None, f"the checks cannot run in a sandbox: {error}"
+        return None, str(error)
+    except ModuleNotFoundError as error:
+        if not values.is_raised_by_program(error):
+            return None, f"they import {error.name}, which it does not have"
+        return False, f"a check failed: ModuleNotFoundError: {error_text(error)}"
     except AssertionError as error:
         return False, f"a check failed: AssertionError: {error_text(error)}".rstrip(": ")
     except MemoryError:
@@ -193,6 +201,7 @@ def lower_limit(kind: int, value: int) -> None:
 def main() -> None:
     """Process jobs until standard input ends."""
     sys.set_int_max_str_digits(MAX_DIGITS)
+    os.putenv("OPENBLAS_NUM_THREADS", "1")  # OpenBLAS aborts if it cannot start threads
     lines = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null_fd = os.open("/dev/null", os.O_RDWR)

@@ -7,6 +7,10 @@ one. There are few imports, because every start of a program has to execute them
 Input lines: a Python literal with the source and the limits, then calls `(name, args, kwargs)`. Output lines:
 `["started"]` before the source is compiled, so that earlier failures are not attributed to the program; then
 one JSON list per call (decoded in `values.py`).
+
+If the job lists the modules of the checks (`modules`), the checks run here, as the metric `code_eval` runs
+them. They come as one line `(checks, token)` after the program was loaded, and the token is the reply if they
+succeeded. `["missing", module]` in place of `["started"]` means that no such checks can run.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ LITERALS: dict[str, object] = {
     "nan": float("nan"),
     "inf": float("inf"),
 }
+NUMERIC_TYPES = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16"
+MAX_ARRAY_ITEMS = 100_000
 RETAINED: list[object] = []
 """Results that cannot be encoded; the checks refer to them by index and may pass them back."""
 
@@ -110,7 +116,9 @@ def encode_other(value: Any, depth: int) -> str:
         return f'["range",{encode([value.start, value.stop, value.step])}]'
     if module == "decimal":
         return f'["decimal",{encode_text(str(value))}]'
-    if module == "numpy" and name != "ndarray" and hasattr(value, "item"):
+    if module == "numpy" and name == "ndarray":
+        return encode_array(value, depth)
+    if module == "numpy" and hasattr(value, "item"):
         return encode(value.item(), depth + 1)
     if module == "fractions":
         return f'["fraction",{encode([value.numerator, value.denominator])}]'
@@ -122,6 +130,15 @@ def encode_other(value: Any, depth: int) -> str:
                 return encode_opaque(value, "endless iterator")
         return f'["iterator",[{",".join(items)}]]'
     return encode_opaque(value, name)
+
+
+def encode_array(value: Any, depth: int) -> str:
+    """Encode an array of numbers; it is also retained, for checks that do not import numpy."""
+    if value.dtype.str[1:] not in NUMERIC_TYPES.split() or value.size > MAX_ARRAY_ITEMS:
+        return encode_opaque(value, "ndarray")
+    items = encode(value.tolist(), depth + 1)
+    RETAINED.append(value)
+    return f'["array",{encode_text(value.dtype.str)},{items},{len(RETAINED) - 1}]'
 
 
 def encode_opaque(value: object, kind: str) -> str:
@@ -167,6 +184,32 @@ def reply_to(namespace: dict[str, Any], line: str) -> str:
         return encode_exception(error)
 
 
+def first_missing(modules: list[str]) -> str | None:
+    """The first module that cannot be imported; None if all can."""
+    for name in modules:
+        try:
+            __import__(name)
+        except ImportError:
+            return name
+    return None
+
+
+def run_checks(
+    calls: TextIOWrapper,
+    namespace: dict[str, Any],
+    exec: Any = exec,
+    compile: Any = compile,
+    eval: Any = eval,
+) -> str:
+    """Run the checks in the program's namespace and return the token that came with them.
+
+    The built-in functions are bound before the program runs, which may replace them.
+    """
+    checks, token = eval(calls.readline(), {"__builtins__": {}})
+    exec(compile(checks, "checks.py", "exec", dont_inherit=True), namespace)
+    return token
+
+
 def main() -> None:
     """Run the program, then execute calls until standard input ends."""
     sys.set_int_max_str_digits(0)
@@ -174,9 +217,13 @@ def main() -> None:
     sys.path.append(PACKAGES)
     calls, replies = open_channel()
     job = eval(calls.readline(), dict(LITERALS))
-    if "numpy" in job["source"]:
+    if "numpy" in f"{job['source']} {job['modules']}":
         os.putenv("OPENBLAS_NUM_THREADS", "1")  # OpenBLAS aborts if it cannot start threads
     set_limits(job["limits"])
+    missing = first_missing(job["modules"] or [])
+    if missing is not None:
+        send(replies, f'["missing","{missing}"]')
+        return
     send(replies, '["started"]')
     module = type(sys)("program")
     sys.modules["program"] = module  # dataclasses look up their module by name
@@ -184,6 +231,9 @@ def main() -> None:
     try:
         exec(compile(job["source"], "program.py", "exec", dont_inherit=True), namespace)
         send(replies, '["ready"]')
+        if job["modules"] is not None:
+            send(replies, run_checks(calls, namespace))
+            return
     except BaseException as error:
         send(replies, encode_exception(error))
         return

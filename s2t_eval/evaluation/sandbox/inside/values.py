@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import itertools
+import re
+import sys
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from decimal import Decimal
 from fractions import Fraction
@@ -12,6 +14,8 @@ from typing import Any
 SCALAR_TYPES = (type(None), bool, int, float, str, bytes)
 MAX_DECIMAL = 10**15
 MAX_TYPE_NAME = 200
+NUMERIC_TYPE = re.compile(r"[<>|](?:[biuf][1248]|c8|c16)")
+"""Numpy's names of the types of numbers, such as `<f8`."""
 MUTABLE_TYPES = (list, dict, set)
 MAX_ITEMS = 1_000_000
 BRACKETS: dict[type, tuple[str, str]] = {
@@ -187,6 +191,14 @@ def _opaque(kind: str, index: int) -> Opaque:
     return Opaque(decode_text(kind)[:MAX_TYPE_NAME], index)
 
 
+def _array(dtype: str, items: list[Any], index: int) -> Any:
+    """An array, or an opaque value for checks that did not import numpy."""
+    numpy, name = sys.modules.get("numpy"), decode_text(dtype)
+    if numpy is None or NUMERIC_TYPE.fullmatch(name) is None:
+        return _opaque(b"ndarray".hex(), index)
+    return numpy.array(decode(items), name)
+
+
 def _decode_all(values: list[Any]) -> list[Any]:
     return [decode(value) for value in values]
 
@@ -208,4 +220,5 @@ DECODERS: dict[str, Callable[..., Any]] = {
     "decimal": lambda digits: Decimal(decode_text(digits)),
     "fraction": lambda parts: Fraction(*decode(parts)),
     "opaque": _opaque,
+    "array": _array,
 }
