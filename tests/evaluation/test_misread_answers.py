@@ -205,6 +205,21 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("A", "The answer is (A B).", NONE),
         ],
     ),
+    "a dash between a letter and its option's text": (
+        "letter",
+        [
+            ("A", "The answer is A - 25,000 ergs.", RIGHT),
+            ("E", "The answer is E – 420°F.", RIGHT),
+            ("C", "The answer is C — 25 J.", RIGHT),
+            ("B", "The answer is B - a kinesis is undirected.", RIGHT),
+            ("B", "\\boxed{B - 25 \\text{ ergs}}", RIGHT),
+            ("A", "The answer is A - 2.", NONE),
+            ("A", "The answer is A - 2x.", NONE),
+            ("A", "The answer is A-2.", NONE),
+            ("A", "The answer is A - b.", NONE),
+            ("A", "The answer is A - a.", NONE),
+        ],
+    ),
     "the pronoun I behind a letter": (
         "letter",
         [

@@ -32,8 +32,13 @@ OPENED_LETTER = re.compile(
     re.I,
 )
 """A letter in one bracket with its option's text, `(D. as they recover)`, or at the end of the text."""
+OPTION_BEHIND_DASH = (
+    r"\s+(?:—+\s+\d|[-–]+\s+\d[\d.,/]{0,30}(?:\s?[°%]|\s?\\[a-zA-Z]|\s{1,3}[a-zA-Z]{2})"
+    r"|[-–—]+\s+an?\s+[a-z]{2})"
+)
+"""A dash with spaces and the option's text, `A - 25,000 ergs`, in contrast to the difference `A - 2`."""
 BARE_LETTER = re.compile(
-    rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s+\(\s*[a-z]\s*[,)])(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
+    rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s+\(\s*[a-z]\s*[,)])(?:(?={OPTION_BEHIND_DASH})|(?!\s*[-–—]\s*(?:\d|[a-z]\b)))",
     re.I,
 )
 OPTION_TEXT_IN_BRACKETS = re.compile(
