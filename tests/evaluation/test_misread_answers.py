@@ -220,6 +220,21 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("A", "The answer is A - a.", NONE),
         ],
     ),
+    "a box without backslash, an arrow, a phrase behind another": (
+        "letter",
+        [
+            ("D", "boxed{D}", RIGHT),
+            ("D", "So we get $boxed{(D)}$ as the vapour condenses.", RIGHT),
+            ("D", "unboxed{D}", NONE),
+            ("H", "P ≈ 0.14 hp ⇒ H.", RIGHT),
+            ("H", "This leads to 0.14 hp → H", RIGHT),
+            ("C", "2A + 3B → C", NONE),
+            ("C", "The reaction is 2 A => C.", NONE),
+            ("B", "So, the correct response is B: Use more experienced members.", RIGHT),
+            ("B", "Therefore, the best course is (B) to wait.", RIGHT),
+            ("B", "Therefore the correct choice would be B.", RIGHT),
+        ],
+    ),
     "the pronoun I behind a letter": (
         "letter",
         [
