@@ -71,6 +71,30 @@ def test_reported_answers() -> None:
     assert wrong == []
 
 
+FURTHER = "\n\nHuman: Now write f again.\n\nAssistant:\n\n" + fenced("def f(xs):\n    return 0\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "other"),
+    [
+        (fenced(GOOD) + FURTHER, "x * x", "return 0"),
+        (GOOD + FURTHER, "x * x", "return 0"),
+        (BODY + FURTHER, "x * x", "return 0"),
+        (fenced(GOOD) + FURTHER.replace("Human:", "### USER:"), "x * x", "return 0"),
+        (fenced(GOOD) + FURTHER.replace("Human:", "user\n"), "x * x", "return 0"),
+        (f"Here it is.{FURTHER}", "return 0", "x * x"),
+        (fenced(f'def f(xs):\n    """\nUser: a list\n"""\n{BODY}'), "x * x", "return 0"),
+        (f'def f(xs):\n    """\nUser: a list\n"""\n{BODY}', "x * x", "return 0"),
+        (fenced(f"def g(xs):\n    return 0\n\nuser: int = 0\n{GOOD}"), "x * x", "return 0"),
+        (f"{fenced('def f(xs):')}\nThen\n{fenced(GOOD)}", "x * x", "return 0"),
+    ],
+)
+def test_a_further_turn_ends_the_answer(answer: str, expected: str, other: str) -> None:
+    """A right program was graded by the function of a turn that the model invented behind it."""
+    program = assemble(answer, PROMPT, "f")
+    assert program is not None and expected in program and other not in program
+
+
 FORMS: dict[str, Callable[[str, str], str]] = {
     "closing fence glued to the last line": lambda prompt, body: f"```python\n{prompt}{body.rstrip()}```",
     "end mark glued to the last line": lambda prompt, body: f"{prompt}{body.rstrip()}<|im_end|>",
@@ -191,6 +215,7 @@ LONG = {
     "backquotes": lambda n: "` `` " * n,
     "statements in a line": lambda n: "a = 1;" * n,
     "thoughts": lambda n: "<think>a</think>" * n,
+    "turns": lambda n: "return\nUser: a\n```\n" * (n // 3),
 }  # fmt: skip
 
 

@@ -205,6 +205,36 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("A", "The answer is (A B).", NONE),
         ],
     ),
+    "a dash between a letter and its option's text": (
+        "letter",
+        [
+            ("A", "The answer is A - 25,000 ergs.", RIGHT),
+            ("E", "The answer is E – 420°F.", RIGHT),
+            ("C", "The answer is C — 25 J.", RIGHT),
+            ("B", "The answer is B - a kinesis is undirected.", RIGHT),
+            ("B", "\\boxed{B - 25 \\text{ ergs}}", RIGHT),
+            ("A", "The answer is A - 2.", NONE),
+            ("A", "The answer is A - 2x.", NONE),
+            ("A", "The answer is A-2.", NONE),
+            ("A", "The answer is A - b.", NONE),
+            ("A", "The answer is A - a.", NONE),
+        ],
+    ),
+    "a box without backslash, an arrow, a phrase behind another": (
+        "letter",
+        [
+            ("D", "boxed{D}", RIGHT),
+            ("D", "So we get $boxed{(D)}$ as the vapour condenses.", RIGHT),
+            ("D", "unboxed{D}", NONE),
+            ("H", "P ≈ 0.14 hp ⇒ H.", RIGHT),
+            ("H", "This leads to 0.14 hp → H", RIGHT),
+            ("C", "2A + 3B → C", NONE),
+            ("C", "The reaction is 2 A => C.", NONE),
+            ("B", "So, the correct response is B: Use more experienced members.", RIGHT),
+            ("B", "Therefore, the best course is (B) to wait.", RIGHT),
+            ("B", "Therefore the correct choice would be B.", RIGHT),
+        ],
+    ),
     "the pronoun I behind a letter": (
         "letter",
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import NamedTuple
 
 from s2t_eval.evaluation.grading.thinking import without_thoughts
@@ -28,6 +29,13 @@ END_OF_TURN = re.compile(
     |\[/?INST\]|(?m:^[ \t]*\[(?:DONE|EOS|END)\][ \t]*$))""",
     re.VERBOSE,
 )
+USER_TURN = re.compile(
+    r"^(?:#{1,6}[ ])?(?:\*\*)?(?i:human|user)(?:(?:\*\*)?[ ]?:|[ ]*$)",
+    re.MULTILINE,
+)
+"""A further turn of the user that the model wrote itself, in plain text."""
+PROGRAM_LINE = re.compile(r"^[ \t]*(?:(?:async[ ]+)?def|return)\b", re.MULTILINE)
+MAX_TURNS = 8
 CODE_TAG = re.compile(
     r"""(?m:^(?:'{3}|"{3})(?:python|py)[ ]*$)
     |(?m:^)\[(?:PYTHON|CODE|ANSWER|SOLUTION|BEGIN)\]|\[/(?:PYTHON|CODE|ANSWER|SOLUTION)\]
@@ -84,7 +92,7 @@ class Fence(NamedTuple):
 
 
 def extract_answer_text(answer: str) -> str | None:
-    """Remove thoughts, special tokens, tags around code and characters that are invalid in source code.
+    """Remove thoughts, special tokens, further turns, tags around code and characters invalid in source code.
 
     Returns:
         The remaining text; None if a thought never ends.
@@ -96,7 +104,20 @@ def extract_answer_text(answer: str) -> str | None:
     visible = LEADING_TOKENS.sub("", visible, count=1)
     if (end := END_OF_TURN.search(visible)) is not None and visible[: end.start()].strip():
         visible = visible[: end.start()]
+    for turn in islice(USER_TURN.finditer(visible), MAX_TURNS):
+        if _is_behind_program(before := visible[: turn.start()]):
+            visible = before
+            break
     return CODE_TAG.sub("\n", visible)
+
+
+def _is_behind_program(before: str) -> bool:
+    """Whether a text contains a program and ends outside its fences and strings."""
+    return (
+        PROGRAM_LINE.search(before) is not None
+        and len(FENCE_LINE.findall(before)) % 2 == 0
+        and ends_inside_string(before) is None
+    )
 
 
 def find_blocks(text: str) -> list[Block]:

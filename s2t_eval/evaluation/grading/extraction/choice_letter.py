@@ -32,8 +32,13 @@ OPENED_LETTER = re.compile(
     re.I,
 )
 """A letter in one bracket with its option's text, `(D. as they recover)`, or at the end of the text."""
+OPTION_BEHIND_DASH = (
+    r"\s+(?:—+\s+\d|[-–]+\s+\d[\d.,/]{0,30}(?:\s?[°%]|\s?\\[a-zA-Z]|\s{1,3}[a-zA-Z]{2})"
+    r"|[-–—]+\s+an?\s+[a-z]{2})"
+)
+"""A dash with spaces and the option's text, `A - 25,000 ergs`, in contrast to the difference `A - 2`."""
 BARE_LETTER = re.compile(
-    rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s+\(\s*[a-z]\s*[,)])(?!\s*[-–—]\s*(?:\d|[a-z]\b))",
+    rf"\s*{CHOICE_LABEL}((?-i:[A-Ja-j]))(?![\w\\^+/=({{[<>|&'’°%-])(?!\s*[=^+<>|\\*/\[{{≈~_]|\s+\(\s*[a-z]\s*[,)])(?:(?={OPTION_BEHIND_DASH})|(?!\s*[-–—]\s*(?:\d|[a-z]\b)))",
     re.I,
 )
 OPTION_TEXT_IN_BRACKETS = re.compile(
@@ -117,10 +122,15 @@ CHOICE_PHRASE = re.compile(
         |(?:statement|exception|option|choice)(?=\s*:)
         |is(?=\s+\([A-J]\)\W*$)|(?P<named>is)(?=\s+\((?-i:[A-J])\)\s+(?!(?:which|is|are|or|and)\b)[\w$\\.]+(?![^()]*\([A-J]\)))
         |namely|therefore|thus|hence|so(?!\s+is\b)|^only
-    )\b|\bi\.e\.|^(?:(?!\b(?:option|choice)\b).)*[,:(](?=\s*(?:option|choice)\s+[(\[]?[A-J][)\]]?\W*$)|(?:→|[-=]+>|⇒|⟹)(?=\s*(?:\(|option\b|choice\b|answer\b)))\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?""",
+    )\b|\bi\.e\.|^(?:(?!\b(?:option|choice)\b).)*[,:(](?=\s*(?:option|choice)\s+[(\[]?[A-J][)\]]?\W*$)|(?:→|[-=]+>|⇒|⟹)(?=\s*(?:\(|option\b|choice\b|answer\b))|(?P<arrow>→|[-=]+>|⇒|⟹)(?=\s*(?-i:[A-J])\W*$))""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Words before a chosen letter. Behind `weak` ones a bare letter is a symbol: `The field is given by E`."""
+BEHIND_PHRASE = re.compile(r"\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?", re.I)
+BARE_BOX = re.compile(r"(?<![\\\w])f?boxed\s?\{\s*\(?([A-J])\)?\s*\}")
+"""A box without its backslash."""
+VALUE_WITHOUT_LETTERS = re.compile(r"(?=.*\d)(?!.*(?<![A-Za-z])[A-J](?![A-Za-z]))", re.S)
+"""A value before an arrow, in contrast to a reaction: `P = 0.14 hp ⇒ H`, not `2A + B → C`."""
 LABELLED = re.compile(
     r"\s*(?:[(\[<]|[A-J]\s?\)|(?:the\s+)?(?:(?:correct|right|best|final)\s+)*(?:option|choice|answer|letter|statement)\b)",
     re.I,
@@ -211,7 +221,8 @@ def _stated_letters(reply: Reply) -> list[tuple[int, str]]:
     """Positions and letters of the boxes and statements."""
     boxed = [(box.start, _letter_in_box(box.content)) for box in reply.boxes]
     stated = [(statement.start, _letter_in_statement(statement)) for statement in reply.statements]
-    return [(start, letter) for start, letter in chain(boxed, stated) if letter is not None]
+    bare = [(box.start(), box[1]) for box in BARE_BOX.finditer(reply.text)]
+    return [(start, letter) for start, letter in chain(boxed, bare, stated) if letter is not None]
 
 
 def _corrected_letter(text: str, start: int, called: list[CalledLetter]) -> str | None:
@@ -348,7 +359,10 @@ def _chosen_letter(reply: Reply) -> tuple[int, str] | None:
 def _letter_behind_phrase(text: str) -> str | None:
     """The letter behind the last phrase of a sentence that introduces a chosen one."""
     for match in reversed(list(CHOICE_PHRASE.finditer(text))):
-        rest = text[match.end() :]
+        tail = BEHIND_PHRASE.match(text, match.end())
+        rest = text[tail.end() if tail else match.end() :]
+        if match["arrow"] and not VALUE_WITHOUT_LETTERS.match(text[: match.start()]):
+            continue
         if (match["weak"] and LABELLED.match(rest) is None) or SYMBOL_WITH_ROLE.match(rest):
             continue
         if match["named"] and REJECTION_OR_OPTION.search(text, 0, match.start()):
