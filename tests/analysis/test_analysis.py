@@ -265,9 +265,13 @@ def test_a_line_holds_runs_that_differ_in_the_scanned_setting_alone(
     name: str, column: str, entries: dict[str, Any], tmp_path: Path
 ) -> None:
     """Two selectors, or two students under one name, were one line that went back and forth between them."""
+
+    def entries_of(*paths: Path) -> list[Entry]:
+        return arrange(read_runs(paths), {"embedded/student": "student"})  # --student: one block for both
+
     first = [changed(tmp_path, name, f"a{i}", tau=tau) for i, tau in enumerate((0.05, 0.1))]
     second = [changed(tmp_path, name, f"b{i}", tau=tau, **entries) for i, tau in enumerate((0.05, 0.1))]
-    plot = tau_scan(arrange(read_runs([*first, *second])))
+    plot = tau_scan(entries_of(*first, *second))
     assert plot is not None
     lines = plot.data.groupby(column, sort=False, dropna=False)["tau"].apply(list)
     assert lines.tolist() == [[0.05, 0.1], [0.05, 0.1]]
@@ -276,11 +280,11 @@ def test_a_line_holds_runs_that_differ_in_the_scanned_setting_alone(
     texts = [text.get_text() for text in legend.get_texts()]
     [value] = entries.values()
     assert len(set(texts)) == 2 and any(text.endswith(f" {value}") for text in texts)
-    alone = tau_scan(arrange(read_runs(first)))
+    alone = tau_scan(entries_of(*first))
     assert alone is not None and column not in alone.data  # it says nothing there
-    assert tau_scan(arrange(read_runs([first[0], second[1]]))) is None
+    assert tau_scan(entries_of(first[0], second[1])) is None
     scanned = [changed(tmp_path, name, "k4", top_k=4), changed(tmp_path, name, "k8", **entries)]
-    assert k_scan(arrange(read_runs(scanned))) is None
+    assert k_scan(entries_of(*scanned)) is None
 
 
 def test_takeover_is_compared_once_with_the_selection_of_each_k(tmp_path: Path) -> None:
