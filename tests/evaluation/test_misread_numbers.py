@@ -130,6 +130,30 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("-1", "With $p = 6$, $q = 31$, we get $r = -1$.", RIGHT),
         ],
     ),
+    "a rejected number": (
+        "number",
+        [
+            ("20", "18 is not the correct answer; it is 20.", RIGHT),
+            ("18", "18 is not the correct answer; it is 20.", WRONG),
+            ("18", "18 is not the correct answer.", NONE),
+            ("18", "18 is wrong.", NONE),
+            ("20", "3 + 5 = 18 was wrong, so she has 20 dollars.", RIGHT),
+            ("18", "18 is the correct answer.", RIGHT),
+            ("18", "18 is not a prime number.", RIGHT),
+        ],
+    ),
+    "ångström": (
+        "quantity",
+        [
+            ("6630", "The wavelength is 6630 Å.", RIGHT),
+            ("6630", "\\boxed{6630 Å}", RIGHT),
+            ("6630", "\\boxed{6630\\ \\mathring{A}}", RIGHT),
+            ("6630", "\\boxed{6630\\ \\overset{\\circ}{A}}", RIGHT),
+            ("6630", "\\boxed{6630\\ \\text{\\AA}}", RIGHT),
+            ("663", "\\boxed{6630 Å}", WRONG),
+            ("6630", "\\boxed{6630 A_1}", WRONG),
+        ],
+    ),
 }  # fmt: skip
 
 
