@@ -344,7 +344,7 @@ def _chosen_letter(reply: Reply) -> tuple[int, str] | None:
         text = strip_markup(sentence.content[-MAX_SENTENCE_LENGTH:])
         letter = (
             _letter_behind_phrase(text)
-            or _letter_before_text(reply.text, text, option_text)
+            or _letter_before_text(_surroundings(reply.text, sentence), text, option_text)
             or _letter_in_brackets(text)
         )
         if letter is not None:
@@ -372,12 +372,17 @@ def _letter_behind_phrase(text: str) -> str | None:
     return None
 
 
-def _letter_before_text(reply: str, sentence: str, option_text: str | None) -> str | None:
+def _surroundings(text: str, sentence: Span) -> str:
+    """The text around a sentence, of bounded length: degenerate text has unboundedly many sentences."""
+    return text[max(0, sentence.start - MAX_SENTENCE_LENGTH) : sentence.end + MAX_SENTENCE_LENGTH]
+
+
+def _letter_before_text(surroundings: str, sentence: str, option_text: str | None) -> str | None:
     """The letter at the end of a sentence that names an option, behind which its text follows."""
     named = NAMED_OPTION.search(sentence) if option_text is not None else None
     if named is None or option_text is None or RUNNING_SENTENCE_BEHIND_SYMBOL.match(option_text):
         return None
-    is_symbol = re.search(rf"(?<![\w(\[\\]){named[1]}\s*(?:[=_^/*+]|\\[a-z])", reply) is not None
+    is_symbol = re.search(rf"(?<![\w(\[\\]){named[1]}\s*(?:[=_^/*+]|\\[a-z])", surroundings) is not None
     return None if is_symbol or REJECTION.search(sentence) else named[1]
 
 
