@@ -86,6 +86,28 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("7", "\\boxed{7 = \\text{packs that he needs}}", RIGHT),
         ],
     ),
+    "a list of equations": (
+        "expression",
+        [
+            ("3, 5, 7", "Thus the roots are x = 3, x = 5, and x = 7.", RIGHT),
+            ("3, 5, 7", "The roots are x=3, x=5, x=7", RIGHT),
+            ("7", "Thus the roots are x = 3, x = 5, and x = 7.", WRONG),
+            ("1, -2", "So the possible values are n = 1 and n = -2.", RIGHT),
+            ("1, -2", "The only integers are n = 1, n = -2.", RIGHT),
+            ("1, 5", "Thus, x = 1 and x = 5 are the solutions.", RIGHT),
+            ("5", "Thus, x = 1 and x = 5 are the solutions.", WRONG),
+            ("3/2", "The only root is x = 3/2, or x = 1.5.", RIGHT),
+            ("2", "We subtract the equations. Then x + y = 4, x = 2.", RIGHT),
+            ("2", "We subtract the equations. Then y = 4, x = 2.", RIGHT),
+            ("5", "x = 5 is the only solution.", RIGHT),
+            ("(2, -1)", "So x = 2 and y = -1.", RIGHT),
+            ("(6,31,-1)", "So we have p=6, q=31, r=-1.", RIGHT),
+            ("(6,31,-1)", "Thus $p = 6$, $q = 31$, and $r = -1$.", RIGHT),
+            ("(6,31,-1)", "Therefore, $p = 6$, $q = 31$, $r = -1$.", RIGHT),
+            ("(31,6,-1)", "Therefore, $p = 6$, $q = 31$, $r = -1$.", WRONG),
+            ("-1", "With $p = 6$, $q = 31$, we get $r = -1$.", RIGHT),
+        ],
+    ),
 }  # fmt: skip
 
 

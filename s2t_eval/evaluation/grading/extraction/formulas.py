@@ -52,6 +52,12 @@ CONCLUSION = re.compile(
     re.I,
 )
 LIST_SEPARATOR = re.compile(r"\s*(?:,|;|and|or|,\s*and|,\s*or)\s*")
+EQUATION = re.compile(r"(?<![\w\\])\\?[A-Za-z]\w?\s?=\s?[^\s,;=]{1,40}(?<!\.)")
+EQUATIONS = re.compile(
+    rf"{EQUATION.pattern}(?:(?:\s?[,;](?:\s?(?:and|or))?|\s(?:and|or))\s{EQUATION.pattern})+(?=(?:\s+are\b[^=\d]*)?$)"
+)
+"""Equations at the end of a sentence: `x = 1 and x = 5 are the solutions`."""
+OPERATOR = re.compile(r"[-+*/^(]\s?$")
 
 
 def looks_mathematical(text: str) -> bool:
@@ -70,9 +76,24 @@ def right_hand_side(phrase: str) -> str | None:
     if len(sides) == 1:
         return None
     side = sides[-1].strip(MARKUP_CHARACTERS + ",;")
+    if re.search(r"\bare\b", side):
+        return None  # one of several solutions
     if parse_number(side) is not None or (side and looks_mathematical(side)):
         return side
     return None
+
+
+def listed_equations(phrase: str) -> list[Span]:
+    """The equations that end a phrase in running text; empty for a single one, or behind an operator.
+
+    Example:
+        >>> [equation.content for equation in listed_equations("The roots are x = 3, x = 5, and x = 7")]
+        ['x = 3', 'x = 5', 'x = 7']
+    """
+    match = EQUATIONS.search(phrase)
+    if match is None or OPERATOR.search(phrase, 0, match.start()):
+        return []
+    return [Span(*part.span(), part[0]) for part in EQUATION.finditer(phrase, match.start(), match.end())]
 
 
 def trailing_formula(phrase: str) -> str | None:

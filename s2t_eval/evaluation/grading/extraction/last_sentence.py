@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from s2t_eval.evaluation.grading.extraction.formulas import (
     LIST_SEPARATOR,
     SYMBOL,
     explanation_start,
+    listed_equations,
     looks_mathematical,
     right_hand_side,
     strip_explanation,
@@ -48,6 +50,7 @@ NAME = re.compile(
     r"|[A-Za-z]_\{?\w\}?"
 )
 VERB_BEFORE_VALUE = re.compile(r"\s*(?:is|are|equals|must\s+be|will\s+be|would\s+be)\s+(?:equal\s+to\s+)?")
+AND = re.compile(r"\s*,?\s*and\s*")
 COUNTED_NOUN = re.compile(r"[a-z]\s+(?:of|for)\s+$")
 
 
@@ -76,6 +79,9 @@ def answer_in_last_sentence(reply: Reply) -> str | None:
     phrase = re.sub(rf"^.*{ASIAN}\s*(?=\S)(?=.*\d)(?!.*{ASIAN})", "", strip_explanation(phrase))
     if looks_mathematical(phrase) and len(reply.sentences) == 1:
         return phrase.strip(MARKUP_CHARACTERS)
+    equations = listed_equations(phrase)
+    if equations and (listed := _values_of_one_name(phrase, equations)):
+        return listed
     if (formula := right_hand_side(phrase) or trailing_formula(phrase)) is not None:
         return formula
     if looks_mathematical(phrase) and re.search(r"[\d\\]", phrase):
@@ -110,8 +116,8 @@ def _values_of_one_name(phrase: str, spans: list[Span]) -> str | None:
     name = NAMED_VALUE.match(spans[-1].content)
     if name is None:
         return _two_values(phrase, spans)
-    if (pair := _named_pair(phrase, spans)) is not None:
-        return pair
+    if (values := _named_values(phrase, spans)) is not None:
+        return values
     group = [spans[-1]]
     for span in reversed(spans[:-1]):
         if not re.match(rf"\s*{re.escape(name[1])}\s*=", span.content) or not LIST_SEPARATOR.fullmatch(
@@ -119,8 +125,8 @@ def _values_of_one_name(phrase: str, spans: list[Span]) -> str | None:
         ):
             break
         group.insert(0, span)
-    values = {parse_number(span.content) for span in group}
-    if len(values) == 1 and None not in values:
+    numbers = {parse_number(span.content) for span in group}
+    if len(numbers) == 1 and None not in numbers:
         return display_value(group[0].content)  # `$x = \frac{3}{2}$, or $x = 1.5$`
     return ", ".join(span.content for span in group) if len(group) > 1 else None
 
@@ -151,17 +157,19 @@ def _two_values(phrase: str, spans: list[Span]) -> str | None:
     return f"{spans[-2].content}, {spans[-1].content}"
 
 
-def _named_pair(phrase: str, spans: list[Span]) -> str | None:
-    """Both equations of `$x = 2$ and $y = -1$`; None if one of them is a condition."""
-    if len(spans) < 2 or re.fullmatch(r"\s*,?\s*and\s*", phrase[spans[-2].end : spans[-1].start]) is None:
+def _named_values(phrase: str, spans: list[Span]) -> str | None:
+    """The equations of `$x = 2$ and $y = -1$` or of a longer list; None if one of them is a condition."""
+    names = [NAMED_VALUE.match(span.content) for span in spans]
+    if len(spans) < 2 or None in names or CONDITION.search(phrase[: spans[0].start]):
         return None
-    names = [NAMED_VALUE.match(span.content) for span in spans[-2:]]
-    before = phrase[: spans[-2].start]
-    if names[0] is None or names[1] is None or names[0][1] == names[1][1] or CONDITION.search(before):
+    separator = LIST_SEPARATOR if len(spans) > 2 else AND
+    are_listed = all(
+        separator.fullmatch(phrase[span.end : following.start]) for span, following in pairwise(spans)
+    )
+    are_distinct = len({name[1] for name in names if name}) == len(spans)
+    if not are_listed or not are_distinct or any(span.content.count("=") != 1 for span in spans):
         return None
-    if any(span.content.count("=") != 1 for span in spans[-2:]):
-        return None
-    return f"{spans[-2].content}, {spans[-1].content}" if len(spans) == 2 else None
+    return ", ".join(span.content for span in spans)
 
 
 def _without_counted_symbols(phrase: str, spans: list[Span]) -> list[Span]:
