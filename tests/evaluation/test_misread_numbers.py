@@ -86,6 +86,28 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("7", "\\boxed{7 = \\text{packs that he needs}}", RIGHT),
         ],
     ),
+    **{
+        f"a box without a number, rule {rule}": (
+            rule,
+            [
+                ("7", "The problem has no solution because 3 + 4 = 7.\n\nThe final answer is \\(\\boxed{\\text{No solution}}\\).", WRONG),
+                ("3", "He buys 3 pens at x dollars.\n\nThe total cost is \\boxed{3x}.", WRONG),
+                ("5", "There are 5 boys.\n\n\\boxed{\\text{Cannot be determined}}", WRONG),
+                ("3", "Since 4 > 3, Tom has more.\n\n\\boxed{\\text{Tom}}", WRONG),
+                ("4", "With 4 bags the cost is\n\\[\n\\boxed{C}\n\\]", WRONG),
+                ("18", "The answer is 18.\n\n\\boxed{\\text{Janet}}", RIGHT),
+                ("18", "\\boxed{18}\n\n\\boxed{\\text{dollars}}", RIGHT),
+                ("18", "\\boxed{18\\, \\text{dollars}\\,}", RIGHT),
+                ("18", "\\boxed{\\text{She makes 18 dollars}}", RIGHT),
+                ("18", "\\boxed{\\text{eighteen}}", RIGHT),
+                ("18", "I put it in \\boxed{answer}. She makes 18 dollars.", RIGHT),
+                ("18", "I put it in \\boxed\\.\nShe makes 18 dollars.", RIGHT),
+                ("18", "\\boxed{\\text{Total}} = 18 dollars.", RIGHT),
+                ("18", "$\\boxed{\\checkmark}$\nShe makes 18 dollars.", RIGHT),
+            ],
+        )
+        for rule in ("number", "integer")
+    },
     "a list of equations": (
         "expression",
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from s2t_eval.evaluation.grading.extraction.introductions import LIST_MARKER, STEP
+from s2t_eval.evaluation.grading.extraction.math_answer import PLACEHOLDER
 from s2t_eval.evaluation.grading.extraction.number_patterns import REPETITION
 from s2t_eval.evaluation.grading.extraction.number_phrases import (
     MAX_LENGTH,
@@ -28,6 +29,9 @@ from s2t_eval.evaluation.grading.numbers.parsing import format_number
 
 LIST_NUMBER = re.compile(r"[\s*_]*(?P<number>\d{1,2})[.)]\s?")
 """A sentence that is the number of a list item: `4.`; the item behind it is a sentence of its own."""
+BOXED_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z\d]")
+"""A letter or digit that is no part of a command."""
+VALUE_BEHIND_BOX = re.compile(r"[\s$*)\]\\]{0,9}[=:≈]\s{0,9}\S")
 MAX_NUMBERINGS = 4
 """Limit for degenerate text that repeats a numbering."""
 
@@ -35,11 +39,14 @@ MAX_NUMBERINGS = 4
 def extract_last_number(reply: Reply) -> str | None:
     """Return the last boxed number, otherwise the last stated one, otherwise the last number of the reply.
 
+    Where a box holds something else, the last number of the reply is not read: the content of the box is
+    the (incorrect) answer.
+
     Example:
         >>> extract_last_number(Reply("He pays 2 * 9 = 18 dollars."))
         '18'
     """
-    return _explicit_number(reply) or _last_number(reply) or _boxed_formula(reply) or _number_in_words(reply)
+    return _explicit_number(reply) or _boxed_formula(reply) or _last_number(reply) or _number_in_words(reply)
 
 
 def extract_integer(reply: Reply) -> str | None:
@@ -68,7 +75,8 @@ def _explicit_number(reply: Reply) -> str | None:
     stated = [
         reading
         for statement in reversed(reply.statements)
-        if (reading := _number_in_statement(statement, statement.end > last_start))
+        if (statement.is_certain or not reply.boxes)
+        and (reading := _number_in_statement(statement, statement.end > last_start))
     ]
     return max(stated, key=lambda reading: reading.is_first).answer if stated else None
 
@@ -182,5 +190,18 @@ def _leading_formula(phrase: str) -> str:
 
 
 def _boxed_formula(reply: Reply) -> str | None:
-    """The content of a box that is not a number: it counts as an (incorrect) answer, not as a missing one."""
-    return next((box.content for box in reversed(reply.boxes) if re.search(r"\d", box.content)), None)
+    """The content of a box that is not a number: an incorrect answer, in whose place no other number is read.
+
+    A box with a placeholder or a symbol, and one that names the value behind it, holds no answer:
+    `\\boxed{\\text{Total}} = 18`.
+    """
+    return next(
+        (
+            box.content
+            for box in reversed(reply.boxes)
+            if BOXED_WORD.search(box.content)
+            and not PLACEHOLDER.fullmatch(box.content)
+            and not VALUE_BEHIND_BOX.match(reply.text, box.end)
+        ),
+        None,
+    )
