@@ -130,6 +130,18 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("-1", "With $p = 6$, $q = 31$, we get $r = -1$.", RIGHT),
         ],
     ),
+    "a rejected number": (
+        "number",
+        [
+            ("20", "18 is not the correct answer; it is 20.", RIGHT),
+            ("18", "18 is not the correct answer; it is 20.", WRONG),
+            ("18", "18 is not the correct answer.", NONE),
+            ("18", "18 is wrong.", NONE),
+            ("20", "3 + 5 = 18 was wrong, so she has 20 dollars.", RIGHT),
+            ("18", "18 is the correct answer.", RIGHT),
+            ("18", "18 is not a prime number.", RIGHT),
+        ],
+    ),
 }  # fmt: skip
 
 

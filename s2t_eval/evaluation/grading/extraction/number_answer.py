@@ -32,6 +32,12 @@ LIST_NUMBER = re.compile(r"[\s*_]*(?P<number>\d{1,2})[.)]\s?")
 BOXED_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z\d]")
 """A letter or digit that is no part of a command."""
 VALUE_BEHIND_BOX = re.compile(r"[\s$*)\]\\]{0,9}[=:≈]\s{0,9}\S")
+REJECTED = re.compile(
+    r"^[^;,\n]{1,60}?\s(?:is|was)(?:\s+not|n['’]t)\s+(?:the\s+)?(?:correct|right)(?:\s+(?:answer|number|result|solution|total))?\s*(?:[;,]|$)"
+    r"|^[^;,\n]{1,60}?\s(?:is|was)\s+(?:wrong|incorrect)\s*(?:[;,]|$)",
+    re.I,
+)
+"""A clause that rejects a number: `18 is not the correct answer; it is 20`."""
 MAX_NUMBERINGS = 4
 """Limit for degenerate text that repeats a numbering."""
 
@@ -54,7 +60,7 @@ def extract_integer(reply: Reply) -> str | None:
     answer = _explicit_number(reply) or _boxed_formula(reply)
     if answer is not None or reply.truncated or not reply.answer_sentences:
         return answer
-    reading = last_number(_without_list_marker(reply, reply.answer_sentences[-1]))
+    reading = last_number(_sentence_text(reply, reply.answer_sentences[-1]))
     return reading.answer if reading else _number_in_words(reply)
 
 
@@ -117,7 +123,7 @@ def _last_number(reply: Reply) -> str | None:
     while len(sentences) > 1 and REPETITION.match(sentences[-1].content):
         sentences.pop()
     for sentence in reversed(sentences):
-        text = _without_list_marker(reply, sentence)
+        text = _sentence_text(reply, sentence)
         emphasised = read_number(emphasised_part(text[-MAX_LENGTH:]) or "", is_boxed=False)
         if emphasised is not None and emphasised.is_number:
             return emphasised.answer
@@ -158,10 +164,11 @@ def _is_numbering(text: str, sentence: Span) -> bool:
     return item_before.search(text, 0, sentence.start) is not None
 
 
-def _without_list_marker(reply: Reply, sentence: Span) -> str:
-    """The sentence without a leading list marker, which would otherwise be read as a minus sign."""
+def _sentence_text(reply: Reply, sentence: Span) -> str:
+    """The sentence without a rejected number and without a list marker, which would be read as a minus."""
     is_item = reply.text[sentence.start - 1 : sentence.start] == "\n" and len(reply.sentences) > 1
-    return re.sub(r"^[-–—•]\s+(?=\S)", "", sentence.content) if is_item else sentence.content
+    text = re.sub(r"^[-–—•]\s+(?=\S)", "", sentence.content) if is_item else sentence.content
+    return REJECTED.sub("", text)
 
 
 def _number_in_words(reply: Reply) -> str | None:
