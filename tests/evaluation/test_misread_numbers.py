@@ -142,6 +142,18 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("18", "18 is not a prime number.", RIGHT),
         ],
     ),
+    "ångström": (
+        "quantity",
+        [
+            ("6630", "The wavelength is 6630 Å.", RIGHT),
+            ("6630", "\\boxed{6630 Å}", RIGHT),
+            ("6630", "\\boxed{6630\\ \\mathring{A}}", RIGHT),
+            ("6630", "\\boxed{6630\\ \\overset{\\circ}{A}}", RIGHT),
+            ("6630", "\\boxed{6630\\ \\text{\\AA}}", RIGHT),
+            ("663", "\\boxed{6630 Å}", WRONG),
+            ("6630", "\\boxed{6630 A_1}", WRONG),
+        ],
+    ),
 }  # fmt: skip
 
 

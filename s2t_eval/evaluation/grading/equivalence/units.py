@@ -52,7 +52,7 @@ PLAIN_UNIT = (
 NOT_UNIT_WORDS = r"(?![^{}]*\b(?:not|or|and|more|less|fewer|greater|least|most|wrong|incorrect)\b)"
 UNIT_WORDS = rf"\\text\s*\{{{NOT_UNIT_WORDS}(?:[^{{}}]|\{{[^{{}}]*\}})*\}}"
 UNIT_SYMBOLS = (
-    r"\\(?:AA|Omega|ohm|textmu|celsius|micro)(?![a-zA-Z])|\\mu\s*(?:\\text\s*\{[a-zA-Z]{1,3}\}|[a-zA-Z](?![a-zA-Z]))"
+    r"Å|\\(?:mathring|overset\s*\{\s*\\circ\s*\})\s*\{\s*A\s*\}|\\(?:AA|Omega|ohm|textmu|celsius|micro)(?![a-zA-Z])|\\mu\s*(?:\\text\s*\{[a-zA-Z]{1,3}\}|[a-zA-Z](?![a-zA-Z]))"
     r"|(?:[MLR]|\\text\{[MLR]\})\s*_\s*\{?\s*\\odot\s*\}?"
 )
 """Units with a symbol; if the gold answer has variables, they are variables too."""
