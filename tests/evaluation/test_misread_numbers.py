@@ -154,6 +154,20 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("6630", "\\boxed{6630 A_1}", WRONG),
         ],
     ),
+    "money with spaces between its digits": (
+        "number",
+        [
+            ("43500", "The total cost of Bill's truck is $43 500.", RIGHT),
+            ("43500", "The total cost is 43 500 dollars.", RIGHT),
+            ("70000", "Le bénéfice est de 70 000 $.", RIGHT),
+            ("9500", "The answer is 9 500 €.", RIGHT),
+            ("1234567", "He has $1 234 567.", RIGHT),
+            ("500", "The total cost is $43 500.", WRONG),
+            ("100", "He has room 2 100 times.", RIGHT),
+            ("250", "She pays with the bills 100 50 250.", RIGHT),
+            ("500", "In 2020 500 dollars were paid.", RIGHT),
+        ],
+    ),
 }  # fmt: skip
 
 
