@@ -168,6 +168,28 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("500", "In 2020 500 dollars were paid.", RIGHT),
         ],
     ),
+    "what was given or compared behind a result": (
+        "number",
+        [
+            ("80", "The discounted price is $80, down from $100.", RIGHT),
+            ("125", "The profit would be $125, compared to $96 for the gadgets.", RIGHT),
+            ("125", "The maximum profit is $125 from jewelry versus $96 from gadgets.", RIGHT),
+            ("24", "The class has 24 students, consisting of 10 girls and 14 boys.", RIGHT),
+            ("24", "There are 24 students in the class (12 boys and 12 girls).", RIGHT),
+            ("82", "The sun will be 82 degrees from the ground (32° + 50°).", RIGHT),
+            ("7", "Mr. Jackson needs to buy 7 packs of 8 glue sticks each.", RIGHT),
+            ("4", "He needs 4 bags of oats, each weighing 50 pounds.", RIGHT),
+            ("18", "Janet makes $18 every day, assuming she sells all 9 eggs.", RIGHT),
+            ("142", "Sheila paid $142 more than Clara, who paid $398.", RIGHT),
+            ("9500", "The house costs $9,500 more than her $400,000 budget.", RIGHT),
+            ("12", "Alice is 12 years older than Erica, who is 30 years old.", RIGHT),
+            ("100", "Compared to last year, the price fell from $80 to $100.", RIGHT),
+            ("12", "The class consists of 7 girls and 5 boys, so there are 12.", RIGHT),
+            ("56", "7 packs of 8 glue sticks each make 56 glue sticks.", RIGHT),
+            ("15", "5 more than 10 is 15.", RIGHT),
+            ("20", "Each friend (there are 4) gets 20 dollars.", RIGHT),
+        ],
+    ),
 }  # fmt: skip
 
 

@@ -96,7 +96,11 @@ CIRCUMSTANCE = re.compile(
     rf"|(?<=[a-z\d])(?<!\band)(?<!\bor)(?<!\bthat)(?<!\bbut)\s+if\s+{NO_RESULT}$"
     r"|(?<=\d)\s+(?:[a-z]+\s+){0,2}?at\s+(?:a\s+(?:rate|speed|cost|price|pace)\s+of\s+)?\$?\d[\d.,]*\s*(?:(?:[a-z]+\s+)?(?:per|an?|each|/)\s*[a-z]+|each|apiece)\W*$"
     r"|(?<=[\d\w])\s+(?:after|with|including)\s+(?:an?|the|its|her|his)\s+\$?\d[\d.,]*\s*(?:%|percent)\s+[a-z]+\W*$"
-    r"|(?<=\d)\s+(?:[a-z]+\s+){0,2}?(?:more|less|fewer|[a-z]{2,7}er)\s+(?:[a-z]+\s+){0,2}?than\s+[^,;:=\d]*(?:,\s+who\s+(?:is|has|had|was)\s+)?\$?\d[\d,.]*\W*$",
+    r"|(?<=\d)\s+(?:[a-z]+\s+){0,2}?(?:more|less|fewer|[a-z]{2,7}er)\s+(?:[a-z]+\s+){0,2}?than\s+[^,;:=\d]*(?:,\s+who\s+[a-z]+\s+)?\$?\d[\d,.]*(?:\s+[a-z]+){0,2}\W*$"
+    r"|(?<=[\d\w]),?\s+(?:down\s+from|compared\s+(?:to|with)|versus|consisting\s+of|made\s+up\s+of)\s+[^;:=]*$"
+    r"|(?<=\w),\s+(?:each\s+[a-z]+ing|assuming)\s+[^;:=]*$"
+    r"|(?<=[a-z])\s+of\s+\d+\s+(?:[a-z]+\s+){1,3}each\W*$"
+    r"|(?<=\w)\s+\([^()\d]*\d+[^()\d]*(?:\band\b|\+|,)[^()\d]*\d[^()]*\)\W*$",
     re.I,
 )
 """The end of a sentence that repeats what was given: `10 days at 5 pages per day`, `5 more than 10`."""
