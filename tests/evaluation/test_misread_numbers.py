@@ -190,6 +190,18 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("20", "Each friend (there are 4) gets 20 dollars.", RIGHT),
         ],
     ),
+    "a chain with two signs": (
+        "expression",
+        [
+            ("1 \\pm \\sqrt{19}", "\\boxed{\\frac{2 \\pm \\sqrt{76}}{2} = 1 \\pm \\sqrt{19}}", RIGHT),
+            ("3 \\pm 2\\sqrt{2}", "\\boxed{x = \\frac{6 \\pm \\sqrt{32}}{2} = 3 \\pm 2\\sqrt{2}}", RIGHT),
+            ("1 \\pm \\sqrt{18}", "\\boxed{\\frac{2 \\pm \\sqrt{76}}{2} = 1 \\pm \\sqrt{19}}", WRONG),
+            ("1 + \\sqrt{19}", "\\boxed{\\frac{2 \\pm \\sqrt{76}}{2} = 1 \\pm \\sqrt{19}}", WRONG),
+            ("1 + \\sqrt{19}, 1 - \\sqrt{19}", "\\boxed{x = \\frac{2 \\pm \\sqrt{76}}{2} = 1 \\pm \\sqrt{19}}", RIGHT),
+            ("3, 1, -1, -3", "\\boxed{\\pm 1 \\pm 2}", RIGHT),
+            ("3, -3", "\\boxed{\\pm 1 \\pm 2}", WRONG),
+        ],
+    ),
 }  # fmt: skip
 
 

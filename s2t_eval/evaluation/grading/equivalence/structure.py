@@ -73,11 +73,15 @@ def list_items(text: str) -> list[str]:
 
 
 def expand_plus_minus(text: str) -> list[str]:
-    """Expand `a \\pm b` to `a+b` and `a-b`; several independent signs give every combination."""
+    """Expand `a \\pm b` to `a+b` and `a-b`; several independent signs give every combination.
+
+    The signs of `\\frac{2 \\pm \\sqrt{76}}{2} = 1 \\pm \\sqrt{19}`, one on each side, belong together.
+    """
     count = text.count("\\pm")
     if not 0 < count <= MAX_PLUS_MINUS:
         return [text]
-    if "\\mp" in text:
+    is_chain = count > 1 and all(side.count("\\pm") < 2 for side in split_top_level(text, ("=",)))
+    if "\\mp" in text or is_chain:
         return [_signed(text, (sign,) * count) for sign in "+-"]
     return [_signed(text, signs) for signs in itertools.product("+-", repeat=count)]
 
