@@ -202,6 +202,18 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("3, -3", "\\boxed{\\pm 1 \\pm 2}", WRONG),
         ],
     ),
+    "a computation in brackets behind its value": (
+        "expression",
+        [
+            ("27", "The answer is 27 (8 + 9 + 10).", RIGHT),
+            ("9", "The answer is 9 (3 × 3).", RIGHT),
+            ("27", "The answer is 27 (8 + 9 + 11).", WRONG),
+            ("729", "The answer is 27 (8 + 9 + 10).", WRONG),
+            ("4", "The answer is 2(2).", RIGHT),
+            ("4", "\\boxed{2 (2)}", RIGHT),
+            ("2(x+1)", "The answer is 2 (x + 1).", RIGHT),
+        ],
+    ),
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from s2t_eval.evaluation.grading.extraction.spans import (
     unclosed_box,
 )
 from s2t_eval.evaluation.grading.extraction.statements import Statement
+from s2t_eval.evaluation.grading.numbers.arithmetic import evaluate_arithmetic
 from s2t_eval.evaluation.grading.numbers.parsing import format_number, number_values, parse_number
 
 MAX_WORDS = 6
@@ -123,7 +124,7 @@ def _answer_in_phrase(phrase: str) -> MathReading | None:
         return _answer_in_formulas(phrase, spans, is_approximate)
     if yes_or_no := YES_OR_NO.match(phrase):
         return MathReading(yes_or_no[1], False, False)
-    phrase = strip_explanation(phrase)
+    phrase = _without_computation(strip_explanation(phrase))
     if parse_number(phrase) is not None or looks_mathematical(phrase):
         return MathReading(phrase, True, not is_approximate)
     if "\\" in phrase and not PROSE_WORD.search(COMMAND.sub(" ", phrase)):
@@ -146,6 +147,14 @@ def _answer_in_phrase(phrase: str) -> MathReading | None:
     ):
         return MathReading(words, False, False)
     return None
+
+
+def _without_computation(phrase: str) -> str:
+    """The number of `27 (8 + 9 + 10)`, whose computation in brackets has the same value, not a product."""
+    match = re.fullmatch(r"([^()]+)\s\(([^()]+\S[^()]+)\)", phrase)
+    value = parse_number(match[1]) if match else None
+    is_computed = match and value is not None and value == evaluate_arithmetic(match[2])
+    return match[1] if match and is_computed else phrase
 
 
 def _answer_in_formulas(phrase: str, spans: list[Span], is_approximate: bool) -> MathReading | None:
