@@ -80,8 +80,8 @@ def answer_in_last_sentence(reply: Reply) -> str | None:
     if looks_mathematical(phrase) and len(reply.sentences) == 1:
         return phrase.strip(MARKUP_CHARACTERS)
     equations = listed_equations(phrase)
-    if equations and (values := _values_of_one_name(phrase, equations)):
-        return values
+    if equations and (listed := _values_of_one_name(phrase, equations)):
+        return listed
     if (formula := right_hand_side(phrase) or trailing_formula(phrase)) is not None:
         return formula
     if looks_mathematical(phrase) and re.search(r"[\d\\]", phrase):
