@@ -10,6 +10,7 @@ from torch import Tensor
 
 from s2t_eval.engine import ModelRunner
 from s2t_eval.selection.triggers import kl_divergence
+from s2t_eval.training.step_states import by_chunks, step_states
 
 CHUNK = 128
 """Positions whose logits over the whole vocabulary exist at once."""
@@ -51,34 +52,27 @@ def label_texts(
         Labels of each text. Both divergences are computed over the m tokens, with both distributions
         renormalised to them, as in `KlTrigger`.
     """
-    # Step t is predicted by the hidden state at the token before it, so the last token is not encoded.
-    texts = [[*prompt, *output[:-1]] for prompt, output in zip(prompts, outputs, strict=True)]
-    labels = []
-    for states, output, ids, log_probs in zip(
-        teacher.encode(texts), outputs, top_ids, top_log_probs, strict=True
-    ):
-        step_states = states[len(states) - len(output) :]
-        labels.append(_label(teacher, step_states, ids.long(), log_probs, num_candidates))
-    return labels
+    texts = zip(step_states(teacher, prompts, outputs), top_ids, top_log_probs, strict=True)
+    return [
+        _label(teacher, states, ids.long(), log_probs, num_candidates) for states, ids, log_probs in texts
+    ]
 
 
 @torch.inference_mode()
 def _label(
     teacher: ModelRunner, states: Tensor, ids: Tensor, log_probs: Tensor, num_candidates: int
 ) -> StepLabels:
-    parts = []
-    for begin in range(0, len(states), CHUNK):
-        part = slice(begin, begin + CHUNK)
-        logits = teacher.head(states[part])
-        student_log_probs = log_probs[part].to(logits.device)
-        teacher_logits = logits.gather(-1, ids[part].to(logits.device))
+    def labels_of_chunk(states: Tensor, ids: Tensor, log_probs: Tensor) -> StepLabels:
+        logits = teacher.head(states)
+        student_log_probs = log_probs.to(logits.device)
+        teacher_logits = logits.gather(-1, ids.to(logits.device))
         log_total = logits.logsumexp(-1, keepdim=True)
-        parts.append(
-            StepLabels(
-                kl_divergence(student_log_probs, teacher_logits),
-                kl_divergence(teacher_logits, student_log_probs),
-                logits.argmax(-1).int(),
-                teacher_logits[:, :num_candidates] - log_total,
-            )
+        return StepLabels(
+            kl_divergence(student_log_probs, teacher_logits),
+            kl_divergence(teacher_logits, student_log_probs),
+            logits.argmax(-1).int(),
+            teacher_logits[:, :num_candidates] - log_total,
         )
-    return StepLabels(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+
+    columns = by_chunks(labels_of_chunk, states, ids, log_probs, size=CHUNK)
+    return StepLabels(*(column.cpu() for column in columns))

@@ -18,6 +18,7 @@ from s2t_eval.selection.step import Step
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger
 from s2t_eval.training.labels import Trajectory
 from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
+from s2t_eval.training.step_states import by_chunks, step_states
 from s2t_eval.training.trigger_recall import TAUS, trigger_report
 
 HEAD_CHUNK = 256
@@ -70,12 +71,11 @@ def step_table(model: ModelRunner, trajectories: Sequence[Trajectory], is_own_te
     """
     features, entropies, margins = [], [], []
     for row in tqdm(trajectories, desc="Encoding texts", leave=False):
-        (states,) = model.encode([row.text_ids[:-1].tolist()])
-        step_states = states[len(row.prompt_ids) - 1 :]
+        (states,) = step_states(model, [row.prompt_ids.tolist()], [row.output_ids.tolist()])
         is_recorded = is_own_text and row.has_exact_entropy
-        statistics = _recorded_statistics(row) if is_recorded else _statistics(model, step_states)
-        log_probs, entropy, margin = (values.to(step_states.device) for values in statistics)
-        features.append(step_features(step_states, log_probs, entropy).half().cpu())
+        statistics = _recorded_statistics(row) if is_recorded else _statistics(model, states)
+        log_probs, entropy, margin = (values.to(states.device) for values in statistics)
+        features.append(step_features(states, log_probs, entropy).half().cpu())
         entropies.append(entropy.cpu())
         margins.append(margin.cpu())
     model.release()
@@ -95,8 +95,7 @@ def _recorded_statistics(row: Trajectory) -> tuple[Tensor, ...]:
 
 def _statistics(model: ModelRunner, states: Tensor) -> tuple[Tensor, ...]:
     """Top log-probabilities, entropy and margin at every step, from hidden states [steps, hidden]."""
-    parts = [_statistics_of_logits(model.head(part)) for part in states.split(HEAD_CHUNK)]
-    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+    return by_chunks(lambda part: _statistics_of_logits(model.head(part)), states, size=HEAD_CHUNK)
 
 
 def _statistics_of_logits(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from s2t_eval.method_table import DistilMethod
 from s2t_eval.models.lora import LoraSettings
 from s2t_eval.training import chunks
-from s2t_eval.training.distil.jsd import jensen_shannon
-from s2t_eval.training.distil.method import Method, Positions, entropy_of
-from s2t_eval.training.distil.methods import METHODS, make_method
+from s2t_eval.training.distil.losses import Positions, entropy_of, jensen_shannon
+from s2t_eval.training.distil.methods import METHODS, Method, make_method
 from s2t_eval.training.distil.model import DistilModel
+from s2t_eval.training.distil.settings import DistilSettings
 from s2t_eval.training.distil.texts import Item, collate
-from s2t_eval.training.distil.tsd_kd import TokenSelectiveKd, plackett_luce
+from s2t_eval.training.distil.tsd_kd import plackett_luce, term_weights
 from tests.twins import VOCAB, tiny_model
 
 STEPS = 7
@@ -130,7 +132,7 @@ def test_ranking_pushes_towards_the_teachers_order() -> None:
 
 
 def test_training_on_the_ranking_alone_reaches_the_teachers_order() -> None:
-    method, generator = TokenSelectiveKd(), torch.Generator().manual_seed(3)
+    method, generator = make_method("tsd_kd"), torch.Generator().manual_seed(3)
     teacher = torch.randn(1, 10, generator=generator).log_softmax(-1)
     logits = torch.randn(1, 10, generator=generator, requires_grad=True)
     optimizer = torch.optim.SGD([logits], lr=0.5)
@@ -146,12 +148,12 @@ def test_training_on_the_ranking_alone_reaches_the_teachers_order() -> None:
 def test_position_weights_of_tsd_kd() -> None:
     """The opening ends at a tenth of the summed entropy; the tenth of lowest entropy is not sharpened."""
     entropy = torch.tensor([0.5, 0.4, 0.3, 2.0, 1.8, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0])  # 10 in all
-    ranking, sharpening = TokenSelectiveKd().position_weights(entropy).unbind(-1)
+    ranking, sharpening = term_weights(entropy).unbind(-1)
     assert ranking.nonzero().flatten().tolist() == [0, 1, 2]  # 0.9 before the third, 1.2 after it
     assert sharpening.nonzero().flatten().tolist() == list(range(10))
     assert float(ranking.mean()) == pytest.approx(0.1)
     assert float(sharpening.mean()) == pytest.approx(1)
-    certain = TokenSelectiveKd().position_weights(torch.zeros(4))
+    certain = term_weights(torch.zeros(4))
     assert torch.isfinite(certain).all()
     assert certain[:, 0].nonzero().flatten().tolist() == [0]
 
@@ -187,17 +189,17 @@ def test_the_weight_of_a_position_has_no_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("method", "beta", "message"),
     [
-        (("kdd",), "method: expected one of kd, reverse_kl, jsd, seqkd, tsd_kd, got 'kdd'"),
-        (("kd", 0.5), "beta: only jsd and tsd_kd have one, kd has not; leave it out"),
-        (("jsd", 1.0), "beta: expected a number between 0 and 1"),
-        (("tsd_kd", 0.0), "beta: expected a number between 0 and 1"),
+        ("kdd", None, "method: expected one of kd, reverse_kl, jsd, seqkd, tsd_kd, got 'kdd'"),
+        ("kd", 0.5, "beta: only jsd and tsd_kd have one, kd has not; leave it out"),
+        ("jsd", 1.0, "beta: expected a number between 0 and 1"),
+        ("tsd_kd", 0.0, "beta: expected a number between 0 and 1"),
     ],
 )
-def test_methods_that_cannot_be_made(arguments: tuple[str, float], message: str) -> None:
+def test_methods_and_betas_that_do_not_exist(method: Any, beta: float | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make_method(*arguments)
+        DistilSettings(method=method, beta=beta)
 
 
 # ---------------------------------------------------------------- the model
@@ -225,7 +227,9 @@ def slow_loss(student: PreTrainedModel, teacher: PreTrainedModel, method: Method
         logits = model(torch.cat([prompt, item.output_ids])[None]).logits[0]
         sides.append(logits[len(prompt) - 1 : -1, :TEXT_VOCAB].float().log_softmax(-1))
     student_log_probs, teacher_log_probs = sides
-    weights = method.position_weights(entropy_of(student_log_probs.detach()))
+    weights = torch.zeros(len(item.output_ids), 0)
+    if method.position_weights is not None:
+        weights = method.position_weights(entropy_of(student_log_probs.detach()))
     return method.losses(
         Positions(student_log_probs, teacher_log_probs.detach(), item.output_ids, weights)
     ).sum()
@@ -239,7 +243,7 @@ def gradients(model: DistilModel) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_chunked_batch_gives_the_loss_and_gradients_of_plain_forwards(
-    name: str, family: str, monkeypatch: pytest.MonkeyPatch
+    name: DistilMethod, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK", 4)
     student, teacher = tiny_model(family, seed=0), tiny_model(family, seed=1, hidden_size=48)

@@ -16,8 +16,7 @@ from s2t_eval.engine import ModelRunner, Request
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
-from s2t_eval.training.distil.method import Method
-from s2t_eval.training.distil.methods import make_method
+from s2t_eval.training.distil.methods import Method, make_method
 from s2t_eval.training.distil.model import DistillMetrics, DistilModel
 from s2t_eval.training.distil.settings import DistilSettings as DistilSettings
 from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
@@ -102,15 +101,16 @@ def distil(
         "settings": asdict(settings),
     }
     work = out.with_name(out.name + ".training")
+    checkpoints = work / settings.method
     outputs = None
-    if method.text_source == "teacher":
+    if settings.learns_teacher_texts:
         wanted = {row.problem_id for row in [*train, *held_out]}
         rows = [row for row in labels if row.problem_id in wanted]
         outputs = _teacher_outputs(student, teacher, labels, rows, settings, work / "teacher_texts")
     torch.manual_seed(loop.seed)
     with in_float32(student.model) if settings.adapter is None else nullcontext():
         model, result = _fit(
-            student, teacher, method, settings, train, held_out, outputs, loop, work / method.name, identity
+            student, teacher, method, settings, train, held_out, outputs, loop, checkpoints, identity
         )
     record = _training_record(result, train, held_out, {**identity, "loop": asdict(loop)})
     info = _describe(student, teacher, model, labels, settings, record)

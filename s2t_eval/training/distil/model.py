@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from s2t_eval.models.lm_head import LMHead
 from s2t_eval.models.lora import LoraSettings, with_lora
 from s2t_eval.training.chunks import CHUNK, checkpointed_sum
-from s2t_eval.training.distil.method import Method, Positions, entropy_of, kl
+from s2t_eval.training.distil.losses import Positions, entropy_of, kl
+from s2t_eval.training.distil.methods import Method
 from s2t_eval.training.distil.texts import Batch, Texts
 
 
@@ -137,13 +138,14 @@ class DistilModel(nn.Module):
 
     @torch.no_grad()
     def _position_weights(self, student_hidden: Tensor, batch: Batch) -> Tensor:
-        """The method's weights of each text's positions, [steps of all texts, m]."""
-        entropies = torch.zeros(len(student_hidden), device=student_hidden.device)
-        if self.method.needs_entropy:
-            parts = student_hidden.split(CHUNK)
-            log_probs = (self._student.log_probs(part, self.temperature) for part in parts)
-            entropies = torch.cat([entropy_of(part) for part in log_probs])
-        return torch.cat([self.method.position_weights(part) for part in entropies.split(batch.lengths)])
+        """The method's weights of each text's positions, [steps of all texts, m]; m is 0 without weights."""
+        weights_of = self.method.position_weights
+        if weights_of is None:
+            return torch.zeros(len(student_hidden), 0, device=student_hidden.device)
+        parts = student_hidden.split(CHUNK)
+        log_probs = (self._student.log_probs(part, self.temperature) for part in parts)
+        entropies = torch.cat([entropy_of(part) for part in log_probs])
+        return torch.cat([weights_of(part) for part in entropies.split(batch.lengths)])
 
     def _loss(
         self, student_hidden: Tensor, teacher_hidden: Tensor, next_ids: Tensor, weights: Tensor

@@ -15,17 +15,6 @@ WITH_TEACHER_TEXTS = ("seqkd",)
 BETA = Range("a number between 0 and 1", 0, 1, without=(0, 1))
 
 
-def require_method(name: str, beta: float | None) -> None:
-    """Raise `ValueError` for an unknown method, or a beta that it does not have or that is out of range."""
-    if name not in DISTIL_METHODS:
-        raise ValueError(f"method: expected one of {', '.join(DISTIL_METHODS)}, got {name!r}")
-    if beta is None:
-        return
-    if name not in WITH_BETA:
-        raise ValueError(f"beta: only {' and '.join(WITH_BETA)} have one, {name} has not; leave it out")
-    BETA.require("beta", beta)
-
-
 @dataclass(frozen=True)
 class DistilSettings(LoraSettings):
     """What to distil, and the size of the adapter that is trained.
@@ -58,13 +47,12 @@ class DistilSettings(LoraSettings):
     def __post_init__(self) -> None:
         require_ranges(self, temperature=POSITIVE, held_out=PART, rows=AT_LEAST_1, limit=AT_LEAST_1)
         super().__post_init__()
-        require_method(self.method, self.beta)
-        teacher_writes = self.method in WITH_TEACHER_TEXTS
-        if self.rows != DistilSettings.rows and not teacher_writes:
+        self._require_method()
+        if self.rows != DistilSettings.rows and not self.learns_teacher_texts:
             raise ValueError(
                 f"rows: the teacher generates texts for seqkd only, got method {self.method}; leave it out"
             )
-        if self.until and not teacher_writes:
+        if self.until and not self.learns_teacher_texts:
             raise ValueError(
                 f"until: the teacher generates texts for seqkd only, got method {self.method}; leave it out"
             )
@@ -72,6 +60,23 @@ class DistilSettings(LoraSettings):
             raise ValueError("until: expected texts of at least one character, got an empty one")
         if self.full and self.lora != LoraSettings():
             raise ValueError("full: it trains all weights and has no rank, alpha or dropout; leave one out")
+
+    def _require_method(self) -> None:
+        """Raise `ValueError` for an unknown method, or a beta that it has not or that is out of range."""
+        if self.method not in DISTIL_METHODS:
+            raise ValueError(f"method: expected one of {', '.join(DISTIL_METHODS)}, got {self.method!r}")
+        if self.beta is None:
+            return
+        if self.method not in WITH_BETA:
+            raise ValueError(
+                f"beta: only {' and '.join(WITH_BETA)} have one, {self.method} has not; leave it out"
+            )
+        BETA.require("beta", self.beta)
+
+    @property
+    def learns_teacher_texts(self) -> bool:
+        """Whether the method learns from texts of the teacher."""
+        return self.method in WITH_TEACHER_TEXTS
 
     @property
     def lora(self) -> LoraSettings:

@@ -20,7 +20,7 @@ from s2t_eval.engine.packing import batches
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.selection.policy import greedy
-from s2t_eval.selection.top_tokens import top_tokens
+from s2t_eval.selection.top_tokens import TopTokens, top_tokens
 from s2t_eval.training.label_collection import (
     Advance,
     CollectionFolder,
@@ -34,6 +34,7 @@ from s2t_eval.training.r2r.mismatches import Continuer, Mismatch, TeacherText
 from s2t_eval.training.r2r.rules import DIVERGENT, IDENTICAL, UNSCORED
 from s2t_eval.training.r2r.settings import LabelSettings
 from s2t_eval.training.r2r.verdicts import AnswersOf, Judge, by_answer, verdicts
+from s2t_eval.training.step_states import by_chunks, step_states
 
 KINDS = ("texts", "steps", "verdicts")
 PREFILL_TOKENS = 1024
@@ -97,9 +98,8 @@ def read_steps(
     for group in unfinished(batches(finished, sizes, PREFILL_TOKENS), "steps", work, advance):
         outputs = [work.load("texts", i)["output_ids"].tolist() for i in group]
         prompts = [problems[i].request.prompt_ids for i in group]
-        states = student.encode([[*p, *o[:-1]] for p, o in zip(prompts, outputs, strict=True)])
-        for i, hidden, output in zip(group, states, outputs, strict=True):
-            steps = _student_outputs(student, hidden[len(hidden) - len(output) :], num_logits)
+        for i, hidden in zip(group, step_states(student, prompts, outputs), strict=True):
+            steps = _student_outputs(student, hidden, num_logits)
             require_finite_outputs("student", student.name, problems[i], steps)
             work.save("steps", i, steps)
         advance(len(group))
@@ -108,10 +108,12 @@ def read_steps(
 
 @torch.inference_mode()
 def _student_outputs(student: ModelRunner, hidden: Tensor, num_logits: int) -> dict[str, Tensor]:
-    top_chunks = [top_tokens(student.head(chunk), num_logits) for chunk in hidden.split(HEAD_CHUNK)]
+    top = TopTokens(
+        *by_chunks(lambda part: top_tokens(student.head(part), num_logits), hidden, size=HEAD_CHUNK)
+    )
     return {
-        "student_ids": torch.cat([top.indices[:, 0] for top in top_chunks]).int().cpu(),
-        "top_logits": torch.cat([top.values for top in top_chunks]).half().cpu(),
+        "student_ids": top.indices[:, 0].int().cpu(),
+        "top_logits": top.values.half().cpu(),
         "hidden": hidden.half().cpu(),
     }
 

@@ -29,6 +29,7 @@ from s2t_eval.training.r2r.rules import (
 )
 from s2t_eval.training.r2r.sentences import prefix_lengths
 from s2t_eval.training.r2r.settings import LabelSettings
+from s2t_eval.training.step_states import step_states
 
 JUDGED_AT_ONCE = 16
 
@@ -125,10 +126,8 @@ def by_regret(continuer: Continuer, mismatches: Sequence[Mismatch], min_regret: 
     is_divergent: dict[int, list[bool]] = {}
     texts: dict[int, TeacherText] = {mismatch.text.number: mismatch.text for mismatch in mismatches}
     for number, text in texts.items():
-        ids = [*text.request.prompt_ids, *text.output_ids[:-1]]
-        continuer.cost.prefilled += len(ids)
-        (states,) = teacher.encode([ids])
-        steps = states[len(text.request.prompt_ids) - 1 :]
+        continuer.cost.prefilled += len(text.request.prompt_ids) + len(text.output_ids) - 1
+        (steps,) = step_states(teacher, [text.request.prompt_ids], [text.output_ids])
         teacher_ids, student_ids = (
             torch.tensor(token_ids, device=steps.device) for token_ids in (text.output_ids, text.student_ids)
         )

@@ -22,6 +22,7 @@ from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.training.split import split_by_question
+from s2t_eval.training.step_states import by_chunks, step_states
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -171,10 +172,9 @@ def label_hard_tokens(
     """
     for begin in range(0, len(texts), batch_size):
         part = texts[begin : begin + batch_size]
-        encoded = model.encode([[*text.prompt_ids, *text.output_ids[:-1]] for text in part])
+        encoded = step_states(model, [text.prompt_ids for text in part], [text.output_ids for text in part])
         for text, states in zip(part, encoded, strict=True):
-            step_states = states[len(text.prompt_ids) - 1 :]
-            argmax = torch.cat([model.head(chunk).argmax(-1) for chunk in step_states.split(HEAD_CHUNK)])
+            (argmax,) = by_chunks(lambda chunk: [model.head(chunk).argmax(-1)], states, size=HEAD_CHUNK)
             hard = (argmax.cpu().numpy() != np.array(text.output_ids)).tolist()
             yield replace(text, hard=hard)
     model.release()
