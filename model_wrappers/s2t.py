@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
@@ -27,8 +26,6 @@ from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import ThresholdTable
 from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
-
-logger = logging.getLogger(__name__)
 
 
 class SelectionLM(EngineLM):

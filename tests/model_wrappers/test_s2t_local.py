@@ -38,7 +38,7 @@ from s2t_eval.selection.thresholds import ThresholdError
 from s2t_eval.selection.triggers import make_trigger
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.router import step_table
-from s2t_eval.training.selector.agreement import agreement, gains, score_items
+from s2t_eval.training.selector.agreement import agreement_of, gains, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
 from s2t_eval.training.selector.held_out import halves_of_training, split_held_out
 from s2t_eval.training.selector.items import make_items
@@ -378,7 +378,8 @@ def test_a_start_brings_what_it_has_learnt(tmp_path: Path) -> None:
     items = make_items(choosing, 8, LabelSet.load(labels()).manifest.kl_threshold)
     begun = read_info(tmp_path / "next").training["history"][0]
     weight = begun["proposal_weight"]
-    expected = agreement(load_trained(found, student, text_vocab), items, proposal_weight=weight)
+    trained = load_trained(found, student, text_vocab)
+    expected = agreement_of(score_items(trained, items), items, trained.settings, weight)
     assert {name: begun[name] for name in expected} == pytest.approx(expected, abs=1e-4)
     assert begun["agree@1"] > begun["greedy_agree@1"]
 
