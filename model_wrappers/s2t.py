@@ -7,7 +7,8 @@ from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
 
-from s2t_eval.methods.r2r_folder import R2RError, RouterFolder, load_router, router_path
+from s2t_eval.methods.r2r_error import R2RError
+from s2t_eval.methods.r2r_folder import RouterFolder, load_router, router_path
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
 from s2t_eval.methods.selector_folder import SETTINGS as SELECTOR_SETTINGS
 from s2t_eval.model_wrappers.arguments import (

@@ -17,7 +17,8 @@ from s2t_eval.selection.router import Router, step_features
 from s2t_eval.selection.step import Step
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger
 from s2t_eval.training.labels import Trajectory
-from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
+from s2t_eval.training.loop import Loop, Metrics, TrainingResult
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.trigger_recall import TAUS, trigger_report
 
 HEAD_CHUNK = 256

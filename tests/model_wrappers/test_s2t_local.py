@@ -723,7 +723,8 @@ def test_adapter_files_are_the_same_in_every_process(tmp_path: Path) -> None:
         "import sys\nfrom pathlib import Path\nfrom transformers import AutoModelForCausalLM\n"
         "from s2t_eval.artifacts.manifest import save_adapter\n"
         "from s2t_eval.embedded import embedded_path\n"
-        "from s2t_eval.models.lora import LoraSettings, with_lora\n"
+        "from s2t_eval.models.lora import with_lora\n"
+        "from s2t_eval.models.lora_settings import LoraSettings\n"
         "model = AutoModelForCausalLM.from_pretrained(embedded_path('embedded/student'))\n"
         "save_adapter(Path(sys.argv[1]), with_lora(model, LoraSettings(2, 4)), 'embedded/student')\n"
     )

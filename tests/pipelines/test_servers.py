@@ -18,6 +18,7 @@ from s2t_eval.engine import ModelRunner
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import text_vocabulary
 from s2t_eval.pipelines import collect_labels
+from s2t_eval.pipelines.settings import CollectionSettings, Prompting, Source
 from s2t_eval.remote.protocol import SUPPORT
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.training.labels import LabelSet
@@ -293,8 +294,8 @@ def test_a_student_whose_weights_are_elsewhere_gets_no_labels(
     ):
         collect_labels.collect_labels(
             lm,
-            collect_labels.Source(task="s2t_arith"),
-            collect_labels.Prompting(),
-            collect_labels.CollectionSettings(),
+            Source(task="s2t_arith"),
+            Prompting(),
+            CollectionSettings(),
             tmp_path / "labels",
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from s2t_eval.models.lora import LoraSettings
+from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.training import chunks
 from s2t_eval.training.distil.jsd import jensen_shannon
 from s2t_eval.training.distil.method import Method, Positions, entropy_of

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.fingerprint import data_hash
-from s2t_eval.methods.r2r_folder import R2RError, RouterInfo, save_router
-from s2t_eval.selection.divergence_router import DivergenceRouter, RouterSize
+from s2t_eval.methods.r2r_error import R2RError
+from s2t_eval.methods.r2r_folder import RouterInfo, save_router
+from s2t_eval.selection.divergence_router import DivergenceRouter
+from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.selection.thresholds import quantile_thresholds
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.loop import Loop, TrainingResult
 from s2t_eval.training.processes import require_one_process
 from s2t_eval.training.r2r.figures import (
     Flags,
@@ -33,6 +35,7 @@ from s2t_eval.training.r2r.figures import (
 from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
 from s2t_eval.training.r2r.rules import DIVERGENT, UNSCORED
 from s2t_eval.training.r2r.settings import ROUTER_LR, RouterTrainSettings, ThresholdSettings
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.split import split_by_question
 from s2t_eval.training.student import Student
 from s2t_eval.training.trigger_recall import TAUS

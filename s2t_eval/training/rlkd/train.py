@@ -17,7 +17,7 @@ from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner, Sampling
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
-from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult, autocast
+from s2t_eval.training.loop import Loop, Metrics, TrainingResult, autocast
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.rlkd.cost import CostMeter, total_cost
 from s2t_eval.training.rlkd.grpo import advantages
@@ -26,6 +26,7 @@ from s2t_eval.training.rlkd.problems import Problem, RlkdError, Text
 from s2t_eval.training.rlkd.rewarder import Reward, Rewarder
 from s2t_eval.training.rlkd.sampling import Sampler, TextLimits
 from s2t_eval.training.rlkd.settings import RLKD_LR, RlkdSettings
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
 
 METHOD = "rlkd"

@@ -12,7 +12,8 @@ from s2t_eval.selection.scores import with_proposal
 from s2t_eval.statistics import mean_rank_correlation, teacher_gain
 from s2t_eval.training.selector.items import Item
 from s2t_eval.training.selector.losses import LOSSES
-from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.model import SelectorModel
+from s2t_eval.training.selector.settings import SelectorSettings
 
 PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Weights of the proposer's log-probability that are compared on held-out texts."""

@@ -16,9 +16,9 @@ from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import make_model, require_same_labels, require_same_writer
 from s2t_eval.training.selector.held_out import halves_of_training
-from s2t_eval.training.selector.model import SelectorSettings
 from s2t_eval.training.selector.reported import with_reported_figures
 from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
+from s2t_eval.training.selector.settings import SelectorSettings
 from s2t_eval.training.selector.trigger_scan import with_defaults
 from s2t_eval.training.student import Student
 

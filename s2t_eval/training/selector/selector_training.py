@@ -12,7 +12,7 @@ import torch
 from s2t_eval.methods.selector_folder import PROPOSERS, Selector, SelectorInfo, save_selector
 from s2t_eval.selection.router import Router
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.loop import Loop, TrainingResult
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import (
     make_model,
@@ -28,9 +28,9 @@ from s2t_eval.training.selector.items import Item, make_items, with_regret_weigh
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.reported import with_reported_figures
 from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
-from s2t_eval.training.selector.settings import SelectorSettings
-from s2t_eval.training.selector.settings import TrainSettings as TrainSettings
+from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
 from s2t_eval.training.selector.trigger_scan import all_step_items, with_defaults
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
 
 

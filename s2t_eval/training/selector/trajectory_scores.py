@@ -18,7 +18,8 @@ from s2t_eval.training.router import step_table
 from s2t_eval.training.selector.agreement import ranking_scores, score_items
 from s2t_eval.training.selector.held_out import halves_of_training, unseen_texts
 from s2t_eval.training.selector.items import make_items
-from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.model import SelectorModel
+from s2t_eval.training.selector.settings import SelectorSettings
 
 logger = logging.getLogger(__name__)
 

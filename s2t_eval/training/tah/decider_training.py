@@ -12,15 +12,15 @@ import torch
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.methods.tah.checkpoint import TahFolder, TahInfo, load_tah, make_decider, save_decider
 from s2t_eval.methods.tah.settings import DeciderSettings, TahError
-from s2t_eval.training.loop import Loop, LoopSettings
+from s2t_eval.training.loop import Loop
 from s2t_eval.training.processes import require_one_process
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.held_out_metrics import decider_metrics
 from s2t_eval.training.tah.labels import TahLabels
 from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.objectives import DeciderTraining, StageItem, collate
-from s2t_eval.training.tah.settings import DECIDER_LR
-from s2t_eval.training.tah.settings import DecisionSettings as DecisionSettings
+from s2t_eval.training.tah.settings import DECIDER_LR, DecisionSettings
 from s2t_eval.training.tah.stages import held_out_items, stage_record
 
 

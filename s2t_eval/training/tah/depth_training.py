@@ -14,17 +14,16 @@ import torch
 
 from s2t_eval.methods.tah.checkpoint import TahInfo, save_tah
 from s2t_eval.methods.tah.settings import TOP_N, LoopedSettings, TahError
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.loop import Loop, TrainingResult
 from s2t_eval.training.precision import in_float32
 from s2t_eval.training.processes import require_one_process
-from s2t_eval.training.settings import ADAPTER_LR
+from s2t_eval.training.settings import ADAPTER_LR, LoopSettings
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.held_out_metrics import depth_metrics
 from s2t_eval.training.tah.labels import LabelledText, TahLabels
 from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.objectives import DepthTraining, StageItem, collate
-from s2t_eval.training.tah.settings import BASE_LR, DECODING_THRESHOLD
-from s2t_eval.training.tah.settings import DepthSettings as DepthSettings
+from s2t_eval.training.tah.settings import BASE_LR, DECODING_THRESHOLD, DepthSettings
 from s2t_eval.training.tah.stages import held_out_items, stage_record
 
 

@@ -15,13 +15,14 @@ from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import save_adapter
 from s2t_eval.methods.tah.settings import LoopedSettings
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.loop import Loop, TrainingResult
 from s2t_eval.training.processes import require_one_process
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
-from s2t_eval.training.tah.depth_training import DepthSettings
 from s2t_eval.training.tah.labels import LabelledText, TahLabels
 from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.objectives import Loss, StageBatch, StageItem, collate, make_item
+from s2t_eval.training.tah.settings import DepthSettings
 from s2t_eval.training.tah.stages import stage_record
 
 RECORD = "plain.json"
