@@ -37,11 +37,11 @@ from s2t_eval.selection.scores import make_score
 from s2t_eval.selection.thresholds import ThresholdError
 from s2t_eval.selection.triggers import make_trigger
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.router import step_table
 from s2t_eval.training.selector.agreement import agreement_of, gains, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
 from s2t_eval.training.selector.held_out import halves_of_training, split_held_out
 from s2t_eval.training.selector.items import make_items
+from s2t_eval.training.selector.router_training import step_table
 from s2t_eval.training.selector.routing import Routing
 from s2t_eval.training.selector.trajectory_scores import (
     held_out_trajectories,

@@ -22,7 +22,7 @@ from s2t_eval.pipelines.settings import CollectionSettings, Prompting, Source
 from s2t_eval.remote.protocol import SUPPORT
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.router import step_table
+from s2t_eval.training.selector.router_training import step_table
 from tests.harness_helpers import STUDENT, TEACHER, only_built_in_task, tokenizer
 from tests.remote.fake_server import FakeServer, log_probs, serving
 
