@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -46,6 +46,12 @@ ItemT = TypeVar("ItemT", bound=TrainingItem)
 
 Metrics = dict[str, float]
 """Name -> value of held-out metrics."""
+
+
+class Loss(NamedTuple):
+    """What a module returns for a batch: its loss, summed over the batch's weights."""
+
+    loss: Tensor
 
 
 @dataclass(frozen=True)

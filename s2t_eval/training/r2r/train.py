@@ -23,7 +23,7 @@ from s2t_eval.methods.r2r_folder import RouterInfo, save_router
 from s2t_eval.selection.divergence_router import DivergenceRouter
 from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.selection.thresholds import quantile_thresholds
-from s2t_eval.training.loop import Loop, TrainingResult
+from s2t_eval.training.loop import Loop, Loss, TrainingResult
 from s2t_eval.training.processes import require_one_process
 from s2t_eval.training.r2r.figures import (
     Flags,
@@ -39,6 +39,7 @@ from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.split import split_by_question
 from s2t_eval.training.student import Student
 from s2t_eval.training.trigger_recall import TAUS
+from s2t_eval.training.work_folder import work_folder
 
 Embed = Callable[[Tensor], Tensor]
 
@@ -79,10 +80,6 @@ def make_item(text: LabelledText) -> RouterItem:
     )
 
 
-class _Loss(NamedTuple):
-    loss: Tensor
-
-
 class RouterTraining(nn.Module):
     """Binary cross-entropy of all tokens, identical ones included.
 
@@ -118,9 +115,9 @@ class RouterTraining(nn.Module):
             odds.float(), targets, pos_weight=weight, reduction="sum"
         )
 
-    def forward(self, items: Sequence[RouterItem]) -> _Loss:
+    def forward(self, items: Sequence[RouterItem]) -> Loss:
         """The loss of some texts."""
-        return _Loss(self.loss(self.odds(items), items))
+        return Loss(self.loss(self.odds(items), items))
 
 
 def train_router(
@@ -155,7 +152,7 @@ def train_router(
         "size": asdict(size),
         "settings": asdict(settings),
     }
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     trained = Loop[RouterItem](
         model, parts[0], list, lambda: _validation_report(model, parts[1]), "-loss", loop, work, identity
     ).run()

@@ -28,6 +28,7 @@ from s2t_eval.training.rlkd.sampling import Sampler, TextLimits
 from s2t_eval.training.rlkd.settings import RLKD_LR, RlkdSettings
 from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
+from s2t_eval.training.work_folder import work_folder
 
 METHOD = "rlkd"
 
@@ -238,7 +239,7 @@ def train_rlkd(
         settings.clip_range,
         settings.kl_weight,
     )
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     result = _fit(model, student, data, rewarder, settings, loop, work / METHOD, identity)
     record = _training_record(result, data, {**identity, "loop": asdict(loop)})
     info = _describe(student, model, data, record)

@@ -17,7 +17,7 @@ from s2t_eval.selection.router import Router, step_features
 from s2t_eval.selection.step import Step
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger
 from s2t_eval.training.labels import Trajectory
-from s2t_eval.training.loop import Loop, Metrics, TrainingResult
+from s2t_eval.training.loop import Loop, Loss, Metrics, TrainingResult
 from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.trigger_recall import TAUS, trigger_report
 
@@ -120,12 +120,6 @@ class RouterItem(NamedTuple):
     def weight(self) -> float:
         """Its number of steps."""
         return float(len(self.kl))
-
-
-class Loss(NamedTuple):
-    """The loss of a batch, summed over its steps."""
-
-    loss: Tensor
 
 
 class RouterModel(nn.Module):

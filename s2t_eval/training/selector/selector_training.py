@@ -32,6 +32,7 @@ from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
 from s2t_eval.training.selector.trigger_scan import all_step_items, with_defaults
 from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
+from s2t_eval.training.work_folder import work_folder
 
 
 def train_selector(
@@ -72,7 +73,7 @@ def train_selector(
         require_same_labels(f"start={start.folder}", start.info, labels, settings.held_out)
         warn_of_earlier_choice(start)
     identity = _identity(student, labels, selector, settings, start)
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     torch.manual_seed(loop.seed)
     model = make_model(student, selector, start)
     result = _fit(model, labels, train, held_out.choosing, loop, settings, work / "selector", identity)

@@ -22,6 +22,7 @@ from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.objectives import DeciderTraining, StageItem, collate
 from s2t_eval.training.tah.settings import DECIDER_LR, DecisionSettings
 from s2t_eval.training.tah.stages import held_out_items, stage_record
+from s2t_eval.training.work_folder import work_folder
 
 
 def train_decider(
@@ -69,7 +70,7 @@ def train_decider(
         "decider": asdict(decider),
         "settings": asdict(settings),
     }
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     result = Loop[StageItem](
         stage,
         [stage.item(text) for text in train],

@@ -25,6 +25,7 @@ from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.objectives import DepthTraining, StageItem, collate
 from s2t_eval.training.tah.settings import BASE_LR, DECODING_THRESHOLD, DepthSettings
 from s2t_eval.training.tah.stages import held_out_items, stage_record
+from s2t_eval.training.work_folder import work_folder
 
 
 def train_depths(
@@ -59,7 +60,7 @@ def train_depths(
     _require_fit(looped, student)
     train, held_out = labels.split(settings.held_out)
     _require_hard_tokens(train, held_out)
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     eval_items = held_out_items(held_out, settings.max_eval_texts)
     identity = {
         "stage": 1,
