@@ -13,7 +13,8 @@ from s2t_eval.models.lm_head import LMHead
 from s2t_eval.selection.scores import Evidence
 from s2t_eval.training.selector.items import Item
 from s2t_eval.training.selector.losses import listwise_kl
-from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.model import SelectorModel
+from s2t_eval.training.selector.settings import SelectorSettings
 
 K = 16
 PROMPT, STEPS, TOP = 60, 300, 0.1

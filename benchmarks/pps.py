@@ -24,7 +24,8 @@ from benchmarks.workload import Settings, load_model, load_tokenizer
 from s2t_eval.engine import Decoder
 from s2t_eval.engine.upper_scorer import make_scorer
 from s2t_eval.methods.selector_folder import AdapterSwitch
-from s2t_eval.models.lora import LoraSettings, first_adapted_layer, with_lora
+from s2t_eval.models.lora import first_adapted_layer, with_lora
+from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.models.vocabulary import text_vocabulary
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import greedy

@@ -29,8 +29,9 @@ from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import TOP_N, DeciderSettings, LoopedSettings
 from s2t_eval.models.lm_head import LMHead
 from s2t_eval.selection.policy import greedy
+from s2t_eval.training.loop import Loss
 from s2t_eval.training.tah.looped import LoopedModel
-from s2t_eval.training.tah.objectives import DepthTraining, Loss, StageBatch, StageItem, collate
+from s2t_eval.training.tah.objectives import DepthTraining, StageBatch, StageItem, collate
 from s2t_eval.training.tah.plain_tuning import PlainTraining
 
 RATE = 0.07

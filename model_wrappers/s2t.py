@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
 
-from s2t_eval.methods.r2r_folder import R2RError, RouterFolder, load_router, router_path
+from s2t_eval.methods.r2r_error import R2RError
+from s2t_eval.methods.r2r_folder import RouterFolder, load_router, router_path
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
 from s2t_eval.methods.selector_folder import SETTINGS as SELECTOR_SETTINGS
 from s2t_eval.model_wrappers.arguments import (
@@ -27,8 +27,6 @@ from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import ThresholdTable
 from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
-
-logger = logging.getLogger(__name__)
 
 
 class SelectionLM(EngineLM):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -30,8 +29,6 @@ from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
 from s2t_eval.remote.build import LocalModels
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_ACCEPT = 0.7
 

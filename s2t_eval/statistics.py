@@ -262,24 +262,3 @@ def share_of_gain(
     shares = numerators[has_share] / denominators[has_share]
     low, high = np.quantile(shares, [0.025, 0.975])
     return float(gain / full_gain), Interval(float(low), float(high))
-
-
-def expected_share(agree: float, greedy_agree: float) -> float:
-    """The share of the teacher's gain that a selector is expected to keep, from its agreement alone.
-
-    (agree - greedy_agree) / (1 - greedy_agree): of the steps at which the teacher's selection changes
-    greedy's token, the net share at which the selector makes the same change. It is a rule to be checked
-    against answers (`analysis.share_rule`), not a result.
-
-    Args:
-        agree: Agree@1 of the selector at the steps that fire, a share.
-        greedy_agree: share of these steps at which greedy's token is the teacher's best candidate.
-
-    Returns:
-        The share, negative where greedy agrees more often; nan where greedy always agrees.
-
-    Example:
-        >>> round(expected_share(0.967, 0.752), 2)
-        0.87
-    """
-    return (agree - greedy_agree) / (1 - greedy_agree) if greedy_agree < 1 else float("nan")

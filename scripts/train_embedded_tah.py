@@ -26,12 +26,14 @@ from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
 from s2t_eval.training.contamination import question_hash
-from s2t_eval.training.loop import LoopSettings
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
-from s2t_eval.training.tah.decider_training import DecisionSettings, train_decider
-from s2t_eval.training.tah.depth_training import DepthSettings, train_depths
+from s2t_eval.training.tah.decider_training import train_decider
+from s2t_eval.training.tah.depth_training import train_depths
 from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
 from s2t_eval.training.tah.plain_tuning import fit_plain
+from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings
+from s2t_eval.training.work_folder import work_folder
 
 STUDENT = "embedded/student"
 LOOPED = LoopedSettings(dropout=0.0)
@@ -89,7 +91,7 @@ def main() -> None:
     student, tokenizer = load_student()
     labels = make_labels(student, tokenizer)
     if args.plain is not None:
-        work = args.plain.with_name(args.plain.name + ".training")
+        work = work_folder(args.plain)
         looped, _ = fit_plain(student, labels, LOOPED, PLAIN, DepthSettings(), work)
         shutil.rmtree(work)
         model: Any = looped.peft.merge_and_unload()

@@ -10,11 +10,18 @@ from typing import get_args
 import pytest
 
 from s2t_eval import method_table
-from s2t_eval.method_table import BACKENDS, BY_MODEL, DISTIL_METHODS, METHODS, SCORE_FORMS, method_of
+from s2t_eval.method_table import (
+    BACKENDS,
+    BY_MODEL,
+    DISTIL_METHODS,
+    METHODS,
+    SCORE_FORMS,
+    ScoreForm,
+    method_of,
+)
 from s2t_eval.report.figures import colour
 from s2t_eval.reproduce.read import read_recipe
 from s2t_eval.selection.policy import topk_distilled
-from s2t_eval.selection.scores import ScoreForm
 from s2t_eval.training.distil.methods import METHODS as DISTIL_LOSSES
 
 

@@ -13,17 +13,14 @@ from s2t_eval.model_wrappers.arguments import (
     SamplingArguments,
 )
 from s2t_eval.model_wrappers.tah import TahArguments
-from s2t_eval.models.lora import LoraSettings
-from s2t_eval.pipelines.collect_labels import CollectionSettings
-from s2t_eval.pipelines.prompts import Prompting, Source
+from s2t_eval.models.lora_settings import LoraSettings
+from s2t_eval.pipelines.settings import CollectionSettings, Prompting, Source
 from s2t_eval.ranges import PART, POSITIVE, SHARE, whole
-from s2t_eval.training.distil.distillation import DistilSettings
-from s2t_eval.training.loop import LoopSettings
+from s2t_eval.training.distil.settings import DistilSettings
 from s2t_eval.training.rlkd.settings import RlkdSettings
-from s2t_eval.training.selector.model import SelectorSettings
-from s2t_eval.training.selector.selector_training import TrainSettings
-from s2t_eval.training.tah.decider_training import DecisionSettings
-from s2t_eval.training.tah.depth_training import DepthSettings
+from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
+from s2t_eval.training.settings import LoopSettings
+from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings
 
 NAN, INF, HUGE = math.nan, math.inf, 10**400
 

@@ -28,6 +28,8 @@ COLUMNS = (
 )
 CONTEXT = 40
 """Number of tokens before a flip that are shown with it."""
+MAX_DOCUMENTS = 200
+"""Documents whose flips are listed at most."""
 
 
 def picks(
@@ -130,7 +132,7 @@ def rescue_map(data: pd.DataFrame) -> Plot:
     return Plot("rescue_map", "Rescue map: picked tokens at fired steps", data, figure)
 
 
-def flips_text(data: pd.DataFrame, max_documents: int = 200) -> str:
+def flips_text(data: pd.DataFrame) -> str:
     """Markdown: the flips of documents whose answer changed, with the text before them."""
     changed = data[data["is_flip"] & data["outcome"].isin(["became right", "became wrong"])]
     lines = [
@@ -140,9 +142,8 @@ def flips_text(data: pd.DataFrame, max_documents: int = 200) -> str:
         "known which of a document's flips changed it.",
         "",
     ]
-    for (task, doc, became), part in list(changed.groupby(["task", "doc_id", "outcome"], sort=True))[
-        :max_documents
-    ]:
+    documents = list(changed.groupby(["task", "doc_id", "outcome"], sort=True))
+    for (task, doc, became), part in documents[:MAX_DOCUMENTS]:
         lines += [f"## {md(str(task))} {doc}: {became}", ""]
         for row in part.itertuples(index=False):
             context = _code("…" + str(row.context))

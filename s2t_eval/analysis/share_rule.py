@@ -1,9 +1,10 @@
 """The rule of agreement and share: the gain that a selector keeps, expected from Agree@1 and as measured.
 
-The rule expects the share (agree - greedy_agree) / (1 - greedy_agree), see `statistics.expected_share`, from
-agreement with the teacher at the steps that fire, on held-out texts that are not generated again. The
-measured share is that of right answers: of a run whose selector picks, against the run in which the teacher
-picks at the same trigger and rate.
+The rule expects the share (agree - greedy_agree) / (1 - greedy_agree), from agreement with the teacher at the
+steps that fire, on held-out texts that are not generated again: of the steps at which the teacher's selection
+changes greedy's token, the net share at which the selector makes the same change. The measured share is that
+of right answers: of a run whose selector picks, against the run in which the teacher picks at the same
+trigger and rate.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -12,19 +10,20 @@ from s2t_eval.report.figures import Plot, canvas
 from s2t_eval.statistics import wilson
 
 SHADES = ("#d1495b", "#1f77b4", "#2a9d8f", "#e69f00", "#6a51a3", "#4c566a")
+KS = tuple(range(1, 17))
+"""Numbers of candidates; those larger than in the labels are left out."""
 
 
-def hit_rates(steps: pd.DataFrame, ks: Sequence[int] = tuple(range(1, 17))) -> Plot:
+def hit_rates(steps: pd.DataFrame) -> Plot:
     """Hit@K with 95 % intervals, a line for each benchmark.
 
     Args:
         steps: of `steps.groups`, already cut to the top steps.
-        ks: numbers of candidates; those larger than in the labels are left out.
     """
     width = min(len(scores) for scores in steps["student"])
     rows = []
     for benchmark, part in steps.groupby("benchmark", sort=False):
-        for k in [k for k in ks if k <= width]:
+        for k in [k for k in KS if k <= width]:
             hits = int((part["rank"] <= k).sum())
             low, high = wilson(hits, len(part))
             rows.append((benchmark, k, len(part), 100 * hits / len(part), 100 * low, 100 * high))
@@ -42,12 +41,12 @@ def hit_rates(steps: pd.DataFrame, ks: Sequence[int] = tuple(range(1, 17))) -> P
     return Plot("hit_rates", "Local sufficiency: Hit@K at the top steps by KL", data, figure)
 
 
-def smallest_k(steps: pd.DataFrame, seed: int = 0) -> Plot:
+def smallest_k(steps: pd.DataFrame) -> Plot:
     """The smallest K whose candidates include the teacher's token, against KL; a dot for each step."""
     data = steps[["benchmark", "problem_id", "t", "kl", "rank"]].reset_index(drop=True)
     width = min(len(scores) for scores in steps["student"])
     smallest = data["rank"].where(data["rank"] != MISSED, width + 1)
-    jitter = np.random.default_rng(seed).uniform(-0.3, 0.3, len(data))
+    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(data))
     with canvas(5.4, 3.6) as (figure, [ax]):
         for shade, benchmark in zip(SHADES, data["benchmark"].unique(), strict=False):
             in_benchmark = data["benchmark"] == benchmark

@@ -17,9 +17,10 @@ from s2t_eval.report.figures import Plot, canvas, interval_arms
 from s2t_eval.statistics import share_of_gain
 
 SIGNALS = ("entropy", "entropy64", "margin", "router", "line_entropy", "position")
+"""Columns; those that are missing, of some steps or of all, are left out."""
 
 
-def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] = SIGNALS) -> Plot:
+def trigger_roc(steps: pd.DataFrame, tau: float = 0.05) -> Plot:
     """ROC of local signals against the top `tau` of steps by KL.
 
     AUROC is optimistic where few steps are positive: `recall` is the share of the top steps at which a signal
@@ -28,7 +29,6 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] =
     Args:
         steps: of `steps.positions`, with a column `router` where the selector has one.
         tau: share of the steps that are positive.
-        signals: columns; those that are missing, of some steps or of all, are left out.
 
     Returns:
         Columns signal, tau, n, positives, auroc, recall (percent).
@@ -40,7 +40,7 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05, signals: Sequence[str] =
     rows = []
     with canvas(4.4, 4.0) as (figure, [ax]):
         ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle=":")
-        known = [signal for signal in signals if signal in steps and steps[signal].notna().all()]
+        known = [signal for signal in SIGNALS if signal in steps and steps[signal].notna().all()]
         assert len(known) <= len(SHADES)
         for shade, name in zip(SHADES, known, strict=False):
             values = steps[name].to_numpy()

@@ -1,4 +1,4 @@
-"""Reader of JSON lines; every module that reads them uses it.
+"""Reader of JSON lines, for every file of them that is not compressed.
 
 A record ends at a newline and nowhere else. `str.splitlines` also splits at U+2028, U+0085, form feed and
 six more characters, which a model's text may contain and JSON does not escape.

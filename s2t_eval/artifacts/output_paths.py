@@ -10,6 +10,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+OUT = "--out"
+"""The flag of every command that writes a folder, in messages."""
+
 
 def require_writable_file(name: str, path: Path) -> None:
     """Raise `ValueError` unless a file can be written to `path`; it may exist already.
@@ -25,39 +28,37 @@ def require_writable_file(name: str, path: Path) -> None:
     place.require_writable(path.parent)
 
 
-def require_new_folder(name: str, path: Path) -> None:
+def require_new_folder(path: Path) -> None:
     """Raise `ValueError` unless `path` is an empty folder, or does not exist and can be created.
 
     Args:
-        name: name of the flag or argument in the message.
-        path: the folder to be written.
+        path: the folder to be written, that of `--out`.
     """
-    place = _OutputPath(name, path)
+    place = _OutputPath(OUT, path)
     place.require_no_file()
     if place.kind() == "folder" and not place.is_empty():
-        raise ValueError(f"{name}: {path} exists; name another folder")
+        raise ValueError(f"{OUT}: {path} exists; name another folder")
     place.require_parent()
     place.require_writable(path.parent)
 
 
 def require_reusable_folder(
-    name: str, path: Path, description: str, patterns: Sequence[str], parents: bool = True
+    path: Path, description: str, patterns: Sequence[str], parents: bool = True
 ) -> None:
     """Raise `ValueError` unless the folder is new, empty, or one that the same command wrote.
 
     Args:
-        name: name of the flag or argument in the message.
-        path: the folder to write to.
+        path: the folder to write to, that of `--out`.
         description: description of the folders that may be reused, for the message.
         patterns: glob patterns; a folder that contains a match for one of them may be reused.
         parents: whether missing parent folders will be created; default True.
     """
-    place = _OutputPath(name, path)
+    place = _OutputPath(OUT, path)
     place.require_no_file()
     if place.kind() == "folder":
         if not place.is_empty() and not any(_has_match(path, pattern) for pattern in patterns):
             raise ValueError(
-                f"{name}: {path} holds other files; expected a new or empty folder, or {description}; "
+                f"{OUT}: {path} holds other files; expected a new or empty folder, or {description}; "
                 "name another"
             )
         place.require_writable(path)

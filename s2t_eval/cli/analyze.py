@@ -92,7 +92,7 @@ class Analyze:
         if self.k and not self.labels:
             raise ValueError("--k: it is of the error split, which needs --labels; give both, or neither")
         signs = ["analysis.md", "analysis.html"]
-        require_reusable_folder("--out", self.out, "one of `s2t-eval analyze`", signs)
+        require_reusable_folder(self.out, "one of `s2t-eval analyze`", signs)
         if (self.selector is None) != (self.pretrained is None) or (self.selector and not self.labels):
             raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
 

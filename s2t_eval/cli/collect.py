@@ -51,9 +51,7 @@ class Collect(ProblemOptions):
         if self.teacher is None and self.servers.teacher_url is None:
             raise ValueError("expected --teacher MODEL, the larger model that labels, or --teacher_url URL")
         signs = ["manifest.json", "work/settings.json"]
-        require_reusable_folder(
-            "--out", self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False
-        )
+        require_reusable_folder(self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False)
         settings = replace(self.collection, drop_overlap=self.drop_overlap)
         if servers and settings.selector is not None:
             raise ValueError(

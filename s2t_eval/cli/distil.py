@@ -54,7 +54,7 @@ class Distil:
 
     def run(self) -> None:
         """Distil, and print how near the student came."""
-        require_new_folder("--out", self.out)
+        require_new_folder(self.out)
         from s2t_eval.training.contamination import require_no_evaluation_prompts
         from s2t_eval.training.distil.distillation import distil
         from s2t_eval.training.labels import LabelSet

@@ -40,7 +40,7 @@ class Export:
     def run(self) -> None:
         """Export, and print what was written."""
         self._check()
-        require_new_folder("--out", self.out)
+        require_new_folder(self.out)
         from s2t_eval.artifacts.fingerprint import model_fingerprint
         from s2t_eval.models.loading import load_model
 

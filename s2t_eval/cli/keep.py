@@ -29,7 +29,7 @@ class Keep:
         from s2t_eval.report.kept_texts import SUFFIX, text_files
         from s2t_eval.report.runs import read_runs
 
-        require_reusable_folder("--out", self.out, "one of `s2t-eval keep`", ["*.json", f"*{SUFFIX}"])
+        require_reusable_folder(self.out, "one of `s2t-eval keep`", ["*.json", f"*{SUFFIX}"])
         runs = read_runs(list(self.results))
         self.out.mkdir(parents=True, exist_ok=True)
         for path in write_baselines(runs, self.out):

@@ -52,7 +52,7 @@ class R2RLabel(ProblemOptions):
         require_flags(self, num_logits=AT_LEAST_1)
         marker_files = ["manifest.json", "work/settings.json"]
         description = "an unfinished one of `s2t-eval r2r label`"
-        require_reusable_folder("--out", self.out, description, marker_files, parents=False)
+        require_reusable_folder(self.out, description, marker_files, parents=False)
         from s2t_eval.pipelines.collect_labels import load_pair
         from s2t_eval.pipelines.r2r_labels import Labelling, label
 
@@ -106,7 +106,7 @@ class R2RTrain:
 
     def run(self) -> None:
         """Train, and print the figures of held-out problems."""
-        require_new_folder("--out", self.out)
+        require_new_folder(self.out)
         from s2t_eval.training.contamination import require_no_evaluation_prompts
         from s2t_eval.training.r2r.labels import R2RLabels
         from s2t_eval.training.r2r.train import train_router

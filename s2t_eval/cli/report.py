@@ -57,7 +57,7 @@ class Report:
         if any("=" not in pair for pair in self.student):
             raise ValueError(f"--student: expected MODEL=STUDENT, got {' '.join(self.student)!r}")
         require_flags(self, texts=AT_LEAST_0)
-        require_reusable_folder("--out", self.out, "one of `s2t-eval report`", ["accuracy.svg"])
+        require_reusable_folder(self.out, "one of `s2t-eval report`", ["accuracy.svg"])
         metrics, names = metric_choices(self.metric), dict(pair.rsplit("=", 1) for pair in self.student)
         runs = read_runs(list(self.results), metrics)
         require_used(metrics, [run.task for run in runs])

@@ -45,7 +45,7 @@ class Rlkd:
 
     def run(self) -> None:
         """Train, and print the rewards on held-out problems and the cost."""
-        require_new_folder("--out", self.out)
+        require_new_folder(self.out)
         self.settings.require_teacher(self.teacher is not None)
         for name in ("teacher_dtype", "teacher_args"):
             if self.teacher is None and getattr(self, name):

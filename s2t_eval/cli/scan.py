@@ -67,7 +67,7 @@ class Scan:
                 f"--model_args: expected name=value pairs without {', '.join(SCANNED)}; got {unusable}"
             )
         require_flags(self, top_k=AT_LEAST_1, tau=RATE)
-        require_reusable_folder("--out", self.out, "one of `s2t-eval scan`", [FILE, "greedy/", "*_k*_tau*/"])
+        require_reusable_folder(self.out, "one of `s2t-eval scan`", [FILE, "greedy/", "*_k*_tau*/"])
         named = dict(part.split("=", 1) for part in pairs)
         self._require_points(named)
         require_same_scan(self.out, scan_arguments(self.tasks, named, self.lm_eval))

@@ -54,7 +54,7 @@ class Submit:
         from s2t_eval.report.runs import read_runs
         from s2t_eval.report.submission import Claim
 
-        require_reusable_folder("--out", self.out, "one of `s2t-eval submit`", SIGNS)
+        require_reusable_folder(self.out, "one of `s2t-eval submit`", SIGNS)
         metrics = metric_choices(self.metric)
         runs = read_runs(list(self.results), metrics)
         require_used(metrics, [run.task for run in runs])

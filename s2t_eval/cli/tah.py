@@ -45,7 +45,7 @@ class TahLabel(ProblemOptions):
 
         self.require_problems("--texts FOLDER")
         self._require_texts_alone()
-        require_new_folder("--out", self.out)
+        require_new_folder(self.out)
         lm = load_lm(self.student.pretrained, None, **self.loading)
         prompt: dict[str, Any] = {}
         if self.texts is not None:
@@ -141,11 +141,11 @@ class TahTrain:
         """Raise `ValueError` unless `--out` is new (stage 1) or a folder of stage 1 (stage 2)."""
         if self.stage == 2:
             signs = "one of `s2t-eval tah train --stage 1`"
-            require_reusable_folder("--out", self.out, signs, ["tah.json"], parents=False)
+            require_reusable_folder(self.out, signs, ["tah.json"], parents=False)
         elif (self.out / "tah.json").exists():
             raise ValueError(f"--out: {self.out} exists; name another folder, or train its --stage 2")
         else:
-            require_new_folder("--out", self.out)
+            require_new_folder(self.out)
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class TahPlain:
 
     def run(self) -> None:
         """Tune, and print the held-out cross-entropy."""
-        require_new_folder("--out", self.out)
+        require_new_folder(self.out)
         from s2t_eval.training.tah.plain_tuning import train_plain
 
         labels, student = load_labels_and_student(self.labels, self.student)

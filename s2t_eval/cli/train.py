@@ -44,7 +44,7 @@ class Train:
 
     def run(self) -> None:
         """Train, and print the held-out figures."""
-        require_new_folder("--out", self.out)
+        require_new_folder(self.out)
         self._require_own_options()
         from s2t_eval.methods.selector_folder import load_selector
         from s2t_eval.training.contamination import require_no_evaluation_prompts

@@ -10,10 +10,9 @@ from torch import Tensor
 
 @dataclass
 class Counters:
-    """Work of a model: passes, row-passes (the rows of all passes) and tokens."""
+    """Work of a model: passes and tokens."""
 
     passes: int = 0
-    row_passes: int = 0
     tokens: int = 0
 
 

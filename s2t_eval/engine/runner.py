@@ -56,7 +56,6 @@ class ModelRunner(CachedModel):
             self.counters.tokens += num
         for row, token in enumerate(tokens):
             self.tokens[row].append(token)
-        self.counters.row_passes += num
         return hidden
 
     def branch(self, ids: Tensor, fired: Sequence[int], candidates: Tensor) -> Tensor:
@@ -84,7 +83,6 @@ class ModelRunner(CachedModel):
         hidden = self.forward(packed)
         for row, token in enumerate(ids.tolist()):
             self.tokens[row].append(token)
-        self.counters.row_passes += num
         return hidden
 
     def commit(self, rows: Sequence[int], lanes: Sequence[int], ids: Sequence[int]) -> None:
@@ -210,7 +208,6 @@ class ModelRunner(CachedModel):
             packed = packed.followed_by(tried)
         for row, length in zip(rows, cached, strict=True):
             self.truncate(row, length)
-        self.counters.row_passes += num
         hidden = self.forward(packed)
         for row, text in zip(rows, texts, strict=True):
             self.tokens[row] = list(text)
@@ -254,7 +251,6 @@ class ModelRunner(CachedModel):
 
     def _ragged_pass(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Tensor:
         packed = pack_uncached(rows, texts, [len(self.tokens[row]) for row in rows], self.cache.capacity)
-        self.counters.row_passes += len(rows)
         hidden = self.forward(packed)
         for row, text in zip(rows, texts, strict=True):
             self.tokens[row] = list(text)

@@ -21,9 +21,10 @@ from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.embedded import embedded_path
-from s2t_eval.methods.r2r_error import R2RError as R2RError
+from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.models.loading import require_finite_tensors
-from s2t_eval.selection.divergence_router import DivergenceRouter, DivergenceTrigger, RouterSize
+from s2t_eval.selection.divergence_router import DivergenceRouter, DivergenceTrigger
+from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.selection.thresholds import ThresholdTable, require_rates, trigger_key
 
 FORMAT = 1

@@ -37,7 +37,7 @@ from s2t_eval.artifacts.manifest import (
 )
 from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.embedded import embedded_path
-from s2t_eval.method_table import SCORE_FORMS, TRIGGER_NAMES
+from s2t_eval.method_table import SCORE_FORMS, TRIGGER_NAMES, ScoreAs, ScoreForm
 from s2t_eval.models.loading import (
     UNREADABLE,
     ModelLoadError,
@@ -46,9 +46,7 @@ from s2t_eval.models.loading import (
     require_finite_tensors,
 )
 from s2t_eval.models.lora import adapter_layers
-from s2t_eval.selection.readout import ScoreAs
 from s2t_eval.selection.router import Router
-from s2t_eval.selection.scores import ScoreForm
 from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
 
 FORMAT = 2

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from s2t_eval.models.decoder_layers import decoder_layers
-from s2t_eval.models.lora_settings import LoraSettings as LoraSettings
+from s2t_eval.models.lora_settings import LoraSettings
 
 
 def with_lora(base: PreTrainedModel, lora: LoraSettings, last_layers: int | None = None) -> PeftModel:

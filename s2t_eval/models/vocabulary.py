@@ -19,6 +19,8 @@ TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 """Names of tokens that end the turn of a chat: GGUF tokenizers do not record which tokens are special."""
 HARMONY_END = "<|return|>"
 """The end of a turn in gpt-oss's format, where `<|end|>` only ends a message, such as that of a thought."""
+SHOWN = 3
+"""Different tokens that the message of a mismatch shows."""
 
 
 class VocabularyMismatchError(ValueError):
@@ -42,13 +44,13 @@ def vocabulary_hash(tokenizer: Any) -> str:
     return hashlib.sha256(entries.encode()).hexdigest()[:16]
 
 
-def require_same_vocabulary(student: Any, teacher: Any, shown: int = 3) -> None:
+def require_same_vocabulary(student: Any, teacher: Any) -> None:
     """Raise `VocabularyMismatchError` unless both tokenizers give every token the same id."""
     student_ids, teacher_ids = text_entries(student), text_entries(teacher)
     if student_ids == teacher_ids:
         return
     by_id = sorted((i, name) for name, i in (student_ids.items() ^ teacher_ids.items()))
-    ids = list(dict.fromkeys(i for i, _ in by_id))[:shown]
+    ids = list(dict.fromkeys(i for i, _ in by_id))[:SHOWN]
     student_names = {i: name for name, i in student_ids.items()}
     teacher_names = {i: name for name, i in teacher_ids.items()}
     lines = [f"id {i}: {student_names.get(i)!r} and {teacher_names.get(i)!r}" for i in ids]

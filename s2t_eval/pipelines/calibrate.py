@@ -14,8 +14,9 @@ from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.splitting import TEACHER
 from s2t_eval.model_wrappers.teacher import read_teacher_args
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
-from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError, recorded_prompting
+from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError, recorded_prompting
 from s2t_eval.pipelines.servers import divergences_on_servers, teacher_identity
+from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
 from s2t_eval.selection.triggers import (

@@ -13,8 +13,8 @@ from s2t_eval.methods.specreason.on_servers import ServedSpecReason
 from s2t_eval.methods.specreason.scores import StepScore, make_score
 from s2t_eval.methods.specreason.stepper import SpecReasonDecoder
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.pipelines.prompts import Prompting, PromptSet, TrainingDataError
-from s2t_eval.pipelines.settings import StepCalibration
+from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError
+from s2t_eval.pipelines.settings import Prompting, StepCalibration
 from s2t_eval.selection.calibration import Calibration
 
 

@@ -25,9 +25,7 @@ from s2t_eval.pipelines.calibrate import load_lm
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
     QUESTION_FIELDS,
-    Prompting,
     PromptSet,
-    Source,
     TrainingDataError,
     first_text,
     recorded_prompting,
@@ -36,7 +34,7 @@ from s2t_eval.pipelines.prompts import (
     source_prompts,
 )
 from s2t_eval.pipelines.servers import greedy_texts, teacher_identity, teacher_scorer
-from s2t_eval.pipelines.settings import CollectionSettings as CollectionSettings
+from s2t_eval.pipelines.settings import CollectionSettings, Prompting, Source
 from s2t_eval.selection.thresholds import trigger_key
 from s2t_eval.selection.triggers import TopEntropyTrigger
 from s2t_eval.training.contamination import question_hash

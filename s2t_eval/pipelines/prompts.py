@@ -18,8 +18,7 @@ from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine import Request
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.registration import task_manager_of
-from s2t_eval.pipelines.settings import Prompting as Prompting
-from s2t_eval.pipelines.settings import Source as Source
+from s2t_eval.pipelines.settings import Prompting, Source
 from s2t_eval.pipelines.task_instances import task_instances
 from s2t_eval.report.benchmarks import DEV
 

@@ -16,13 +16,12 @@ from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.collect_labels import model_dtypes
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
-    Prompting,
     PromptSet,
-    Source,
     recorded_prompting,
     require_training_problems,
     source_prompts,
 )
+from s2t_eval.pipelines.settings import Prompting, Source
 from s2t_eval.ranges import AT_LEAST_1, require_ranges
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.label_collection import CollectionFolder, Problem

@@ -42,6 +42,7 @@ from s2t_eval.training.rlkd.structure import RuleStructurer, Structurer
 from s2t_eval.training.rlkd.train import TrainingData, train_rlkd
 from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
+from s2t_eval.training.work_folder import work_folder
 
 METRIC = "exact_match"
 SOLUTIONS = "the problems' own solutions"
@@ -144,7 +145,7 @@ def train(
         "settings": asdict(settings),
         "until": list(limits.until),
     }
-    folder = out.with_name(out.name + ".training") / "teacher_texts"
+    folder = work_folder(out) / "teacher_texts"
     references = _references(labels, source, student, teacher, limits, settings, folder)
     judges, grade = _judges(teacher, settings, limits), TaskGrade(source.task)
     if teacher is not None and "llm" not in (settings.structurer, settings.aligner):

@@ -18,7 +18,8 @@ from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectionLM
 from s2t_eval.model_wrappers.splitting import LOADING_ARGS, STOCK_ARGS, parse_model_args
-from s2t_eval.pipelines.prompts import Prompting, question_prompt
+from s2t_eval.pipelines.prompts import question_prompt
+from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.selection.policy import greedy
 
 EXAMPLE = 8

@@ -15,13 +15,8 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.models.vocabulary import END_OF_TEXT, turn_ends, vocabulary_hash
 from s2t_eval.pipelines.collect_labels import SOLUTION_FIELDS
 from s2t_eval.pipelines.overlap import without_evaluation_problems
-from s2t_eval.pipelines.prompts import (
-    Prompting,
-    PromptSet,
-    TrainingDataError,
-    first_text,
-    require_training_problems,
-)
+from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError, first_text, require_training_problems
+from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
 from s2t_eval.training.labels import KIND, LabelSet
 from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens

@@ -185,7 +185,7 @@ def _dots(ax: Axes, part: pd.DataFrame) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> Plot | None:
+def pareto_plot(entries: Sequence[Entry]) -> Plot | None:
     """Accuracy against work (parameters times tokens of student, teacher and scorer), with the Pareto front.
 
     In a panel with a teacher of unknown size the axis is the sum of tokens instead, and the teacher alone is
@@ -193,12 +193,11 @@ def pareto_plot(entries: Sequence[Entry], more: pd.DataFrame | None = None) -> P
 
     Args:
         entries: runs with costs.
-        more: further points with the columns of `costs`, such as Maj@k for smaller k.
 
     Returns:
         None where no run has telemetry.
     """
-    points = pd.concat([costs(entries), more], ignore_index=True) if more is not None else costs(entries)
+    points = costs(entries)
     if points.empty:
         return None
     panels = [part for _, part in points.groupby(["student", "tasks"], sort=False)]

@@ -36,6 +36,7 @@ from s2t_eval.reproduce.work import Work
 from s2t_eval.training.r2r.settings import RouterLoopSettings
 from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
 from s2t_eval.training.settings import LoopSettings
+from s2t_eval.training.work_folder import work_folder
 
 SOLUTION = "solution"
 """The teacher's context in `s2t-eval collect` that is no file: each problem's own solution."""
@@ -265,7 +266,7 @@ class _Builder(StageList):
         stage = self._stage_name(name, seed)
         output = self.out / "trained" / stage
         command = (*words, *precision(self.recipe, part), "--seed", str(seed), "--out", str(output))
-        scratch = (output.with_name(output.name + ".training"),)
+        scratch = (work_folder(output),)
         settings = [asdict(part), seed]
         self._add(
             Stage(stage, kind, command, output, settings, scratch=scratch, work=work, **fields), name, seed

@@ -54,7 +54,7 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     AT_LEAST_1.require("--jobs", settings.jobs)
     read = read_recipe(settings.recipe, settings.set)
     out = settings.out.absolute()
-    require_reusable_folder("--out", out, "one of `s2t-eval reproduce`", [LOCK, "state/*"])
+    require_reusable_folder(out, "one of `s2t-eval reproduce`", [LOCK, "state/*"])
     stages = build_stages(read, out)
     _require_stages(settings.keep, stages)
     models = read.recipe.models

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from s2t_eval.selection.residual_mlp import ResidualMlp
-from s2t_eval.selection.router_size import RouterSize as RouterSize
+from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.selection.step import StepView
 
 

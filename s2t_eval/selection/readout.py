@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from s2t_eval.method_table import ScoreAs as ScoreAs
+from s2t_eval.method_table import ScoreAs
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from s2t_eval.method_table import ScoreAs as ScoreAs
-from s2t_eval.method_table import ScoreForm as ScoreForm
+from s2t_eval.method_table import ScoreAs, ScoreForm
 from s2t_eval.selection.readout import Readout
 
 

@@ -12,7 +12,7 @@ CHUNK = 256
 """Positions of a chunk."""
 
 
-def checkpointed_sum(function: Callable[..., Tensor], *columns: Tensor, size: int | None = None) -> Tensor:
+def checkpointed_sum(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
     """The sum of `function(*parts)` over chunks of positions, a float32 scalar.
 
     Each chunk is recomputed in the backward pass (activation checkpointing), so no tensor of
@@ -21,11 +21,9 @@ def checkpointed_sum(function: Callable[..., Tensor], *columns: Tensor, size: in
     Args:
         function: maps a chunk's columns to a scalar.
         columns: tensors with one row a position.
-        size: positions of a chunk; None takes `CHUNK`.
     """
-    size = size or CHUNK
     total = columns[0].new_zeros((), dtype=torch.float32)
-    for begin in range(0, len(columns[0]), size):
-        parts = [column[begin : begin + size] for column in columns]
+    for begin in range(0, len(columns[0]), CHUNK):
+        parts = [column[begin : begin + CHUNK] for column in columns]
         total = total + checkpoint(function, *parts, use_reentrant=False)
     return total

@@ -2,14 +2,11 @@
 
 `evaluation_questions.json` contains hashes of the questions of every benchmark that has a task here, and of
 the development problems that settings are chosen on, so that the check needs neither network nor data. The
-file is written by
-
-    python -m s2t_eval.training.contamination DATA      # a folder in the layout of the Hugging Face Hub
+file is written by `python -m scripts.hash_evaluation_questions`.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import functools
 import hashlib
@@ -21,22 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from s2t_eval.artifacts.files import write_text
-from s2t_eval.evaluation.benchmark_data import gsm8k
 from s2t_eval.training.question_index import RECORD, QuestionIndex, Records, records
 
 HASHES = Path(__file__).with_name("evaluation_questions.json")
-
-SOURCES = {
-    "gsm8k": ("openai/gsm8k", "question"),
-    "math500": ("HuggingFaceH4/MATH-500", "problem"),
-    "humaneval": ("openai/openai_humaneval", "prompt"),
-    "mmlu_pro": ("TIGER-Lab/MMLU-Pro", "question"),
-    "aime25": ("math-ai/aime25", "problem"),
-    "olympiadbench": ("olympiadbench", "problem"),
-    "minerva_math": ("minerva_math", "problem"),
-}
-"""Benchmark -> its folder and the field of its records that holds the question."""
 
 LEAVE_OUT = "leave them out with --drop_overlap or choose other data"
 
@@ -118,26 +102,3 @@ def require_no_evaluation_prompts(prompts: Sequence[Any], decode: Callable[[list
     """
     overlap = find_overlap([decode([int(i) for i in prompt]) for prompt in prompts])
     require_no_overlap(overlap, len(prompts), "collect labels of other problems (or with --drop_overlap)")
-
-
-def main() -> None:
-    """Hash the questions of the benchmarks in a folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder in the layout of the Hugging Face Hub")
-    data: Path = parser.parse_args().data
-    questions = {}
-    for name, (folder, field) in SOURCES.items():
-        (path,) = sorted((data / folder).rglob("test*.jsonl"))
-        with path.open(encoding="utf-8") as lines:
-            questions[name] = [json.loads(line)[field] for line in lines]
-    questions["gsm8k_dev"] = list(gsm8k(str(data))["dev"]["question"])
-    content = {}
-    for name, texts in questions.items():
-        hashed = records(texts)
-        content[name] = base64.b64encode(hashed.tobytes()).decode()
-        print(f"{name}: {len(hashed)} different questions of {len(texts)}")
-    write_text(HASHES, json.dumps(content, indent=0, sort_keys=True) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The training loop of selectors, routers, distilled and looped students.
+"""The training loop of selectors, routers, and students of distillation, RLKD and Think-at-Hard.
 
 Accelerate provides processes and precision. Transformers' `Trainer` is not used, because its checkpoints
 pickle the optimizer and contain the whole model where only an adapter is trained.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +24,7 @@ from transformers import get_scheduler
 from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.training.averaging import average_parameters
 from s2t_eval.training.checkpoints import Checkpoints, Progress, TrainingError
-from s2t_eval.training.settings import LoopSettings as LoopSettings
+from s2t_eval.training.settings import LoopSettings
 
 
 class TrainingItem(Protocol):
@@ -46,6 +46,12 @@ ItemT = TypeVar("ItemT", bound=TrainingItem)
 
 Metrics = dict[str, float]
 """Name -> value of held-out metrics."""
+
+
+class Loss(NamedTuple):
+    """What a module returns for a batch: its loss, summed over the batch's weights."""
+
+    loss: Tensor
 
 
 @dataclass(frozen=True)

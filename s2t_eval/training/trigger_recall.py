@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,26 +10,24 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 TAUS = (0.01, 0.05, 0.1, 0.2)
+"""Rates; trigger and KL each fire at exactly this share of the steps."""
 
 Values = npt.NDArray[np.floating[Any]]
 
 
-def trigger_report(
-    divergences: Mapping[str, Values], kl: Values, taus: Sequence[float] = TAUS
-) -> dict[str, dict[str, float]]:
+def trigger_report(divergences: Mapping[str, Values], kl: Values) -> dict[str, dict[str, float]]:
     """Recall, share of KL mass and AUROC of each trigger against the top tau of steps by KL.
 
     Args:
         divergences: trigger -> its divergence at every step, [steps].
         kl: KL between student and teacher, nats, [steps].
-        taus: rates; trigger and KL each fire at exactly this share of the steps.
 
     Returns:
         "name@tau" -> recall, kl_share, auroc. AUROC is optimistic, because most of its negatives are steps
         of almost no KL; recall at equal rates is the figure to compare triggers by.
     """
     report = {}
-    for tau in taus:
+    for tau in TAUS:
         count = max(1, round(tau * len(kl)))
         top = np.zeros(len(kl), dtype=bool)
         top[np.argsort(-kl, kind="stable")[:count]] = True

@@ -15,20 +15,13 @@ from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.cli import main
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.runs import read_runs
-from s2t_eval.statistics import expected_share, share_of_gain
+from s2t_eval.statistics import share_of_gain
 from tests import learning
 from tests.report_helpers import EMBEDDED, edited, scored
 
 NAMES = "greedy s2t_kl_tau5 s2t_router_tau5 takeover_router_tau5 pps_local_tau1 pps_local_tau5".split()
 RUNS = [EMBEDDED / f"{name}.json" for name in NAMES]
 """Two runs of a local selector, the teacher's picks at the steps of one, and runs that differ from these."""
-
-
-def test_the_rule_by_hand() -> None:
-    assert expected_share(0.967, 0.752) == pytest.approx(0.867, abs=1e-3)
-    assert expected_share(0.72, 0.448) == pytest.approx(0.49, abs=5e-3)  # half of the gain needs 72 %
-    assert expected_share(1.0, 0.4) == 1 and expected_share(0.4, 0.4) == 0 and expected_share(0.1, 0.4) < 0
-    assert str(expected_share(1.0, 1.0)) == "nan"
 
 
 def agreement(**changed: Any) -> pd.DataFrame:

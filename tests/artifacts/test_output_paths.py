@@ -119,16 +119,16 @@ def test_report_reuses_its_own_output_folder(tmp_path: Path, capsys: pytest.Capt
 
 def test_reusable_folder_contains_a_known_file(tmp_path: Path) -> None:
     (tmp_path / "greedy").mkdir()
-    output_paths.require_reusable_folder("--out", tmp_path, "a scan", ["greedy/"])
+    output_paths.require_reusable_folder(tmp_path, "a scan", ["greedy/"])
     with pytest.raises(
         ValueError, match=r"^--out: .* holds other files; expected .* or a scan; name another$"
     ):
-        output_paths.require_reusable_folder("--out", tmp_path, "a scan", ["report.md"])
+        output_paths.require_reusable_folder(tmp_path, "a scan", ["report.md"])
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     with pytest.raises(ValueError, match=r"^--out: .*link is a file; expected a folder to write"):
-        output_paths.require_reusable_folder("--out", tmp_path / "link", "a scan", [])
+        output_paths.require_reusable_folder(tmp_path / "link", "a scan", [])
     with pytest.raises(ValueError, match=r"^--out: cannot write to .*: File name too long"):
-        output_paths.require_new_folder("--out", tmp_path / ("x" * 300))
+        output_paths.require_new_folder(tmp_path / ("x" * 300))
 
 
 def test_trace_path_is_checked_before_the_model_is_loaded(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.pipelines.prompts import Prompting, TrainingDataError, data_prompts
+from s2t_eval.pipelines.prompts import TrainingDataError, data_prompts
+from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.loop import LoopSettings
-from s2t_eval.training.selector.model import SelectorSettings
-from s2t_eval.training.selector.selector_training import TrainSettings, train_selector
+from s2t_eval.training.selector.selector_training import train_selector
+from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, model, tokenizer

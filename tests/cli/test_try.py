@@ -22,7 +22,7 @@ from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.method_table import BACKENDS
 from s2t_eval.model_wrappers.base import EngineLM
-from s2t_eval.pipelines.prompts import Prompting
+from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.pipelines.single_text import EMBEDDED_OPTIONS, EXAMPLE, load_backend, prepare_question
 from tests.commands import refused
 from tests.harness_helpers import STUDENT, TEACHER, arith_task, generation

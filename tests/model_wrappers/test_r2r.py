@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from s2t_eval.methods.r2r_folder import R2RError
+from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.model_wrappers.arguments import SelectionArguments
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.r2r import R2RArguments
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.pipelines.prompts import Prompting, task_prompts
+from s2t_eval.pipelines.prompts import task_prompts
+from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.divergence_router import DivergenceTrigger
 from s2t_eval.selection.step import Step

@@ -37,11 +37,11 @@ from s2t_eval.selection.scores import make_score
 from s2t_eval.selection.thresholds import ThresholdError
 from s2t_eval.selection.triggers import make_trigger
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.router import step_table
-from s2t_eval.training.selector.agreement import agreement, gains, score_items
+from s2t_eval.training.selector.agreement import agreement_of, gains, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
 from s2t_eval.training.selector.held_out import halves_of_training, split_held_out
 from s2t_eval.training.selector.items import make_items
+from s2t_eval.training.selector.router_training import step_table
 from s2t_eval.training.selector.routing import Routing
 from s2t_eval.training.selector.trajectory_scores import (
     held_out_trajectories,
@@ -378,7 +378,8 @@ def test_a_start_brings_what_it_has_learnt(tmp_path: Path) -> None:
     items = make_items(choosing, 8, LabelSet.load(labels()).manifest.kl_threshold)
     begun = read_info(tmp_path / "next").training["history"][0]
     weight = begun["proposal_weight"]
-    expected = agreement(load_trained(found, student, text_vocab), items, proposal_weight=weight)
+    trained = load_trained(found, student, text_vocab)
+    expected = agreement_of(score_items(trained, items), items, trained.settings, weight)
     assert {name: begun[name] for name in expected} == pytest.approx(expected, abs=1e-4)
     assert begun["agree@1"] > begun["greedy_agree@1"]
 
@@ -722,7 +723,8 @@ def test_adapter_files_are_the_same_in_every_process(tmp_path: Path) -> None:
         "import sys\nfrom pathlib import Path\nfrom transformers import AutoModelForCausalLM\n"
         "from s2t_eval.artifacts.manifest import save_adapter\n"
         "from s2t_eval.embedded import embedded_path\n"
-        "from s2t_eval.models.lora import LoraSettings, with_lora\n"
+        "from s2t_eval.models.lora import with_lora\n"
+        "from s2t_eval.models.lora_settings import LoraSettings\n"
         "model = AutoModelForCausalLM.from_pretrained(embedded_path('embedded/student'))\n"
         "save_adapter(Path(sys.argv[1]), with_lora(model, LoraSettings(2, 4)), 'embedded/student')\n"
     )

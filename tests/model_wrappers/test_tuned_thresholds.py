@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from s2t_eval.methods.r2r_folder import R2RError
+from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
 from tests.harness_helpers import STUDENT, TEACHER
 from tests.learning import selector

@@ -20,12 +20,12 @@ from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
-    Prompting,
     TrainingDataError,
     data_prompts,
     require_training_problems,
     task_prompts,
 )
+from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import quantile_thresholds
 from s2t_eval.training.contamination import OverlapError

@@ -18,10 +18,11 @@ from s2t_eval.engine import ModelRunner
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import text_vocabulary
 from s2t_eval.pipelines import collect_labels
+from s2t_eval.pipelines.settings import CollectionSettings, Prompting, Source
 from s2t_eval.remote.protocol import SUPPORT
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.router import step_table
+from s2t_eval.training.selector.router_training import step_table
 from tests.harness_helpers import STUDENT, TEACHER, only_built_in_task, tokenizer
 from tests.remote.fake_server import FakeServer, log_probs, serving
 
@@ -293,8 +294,8 @@ def test_a_student_whose_weights_are_elsewhere_gets_no_labels(
     ):
         collect_labels.collect_labels(
             lm,
-            collect_labels.Source(task="s2t_arith"),
-            collect_labels.Prompting(),
-            collect_labels.CollectionSettings(),
+            Source(task="s2t_arith"),
+            Prompting(),
+            CollectionSettings(),
             tmp_path / "labels",
         )

@@ -11,13 +11,8 @@ from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
 from s2t_eval.model_wrappers.greedy import Greedy
-from s2t_eval.pipelines.prompts import (
-    Prompting,
-    PromptSet,
-    TrainingDataError,
-    requests_with_instructions,
-    task_prompts,
-)
+from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError, requests_with_instructions, task_prompts
+from s2t_eval.pipelines.settings import Prompting
 from tests.harness_helpers import STUDENT, arith_docs, inline_task, only_built_in_task, task_manager
 
 DOCS, OTHERS = arith_docs(6)[:4], arith_docs(6)[4:]

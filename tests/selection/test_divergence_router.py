@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2t_eval.selection.divergence_router import DivergenceRouter, DivergenceTrigger, RouterSize
+from s2t_eval.selection.divergence_router import DivergenceRouter, DivergenceTrigger
+from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.selection.step import Step
 
 HIDDEN, VOCAB = 6, 11

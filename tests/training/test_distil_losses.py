@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.method_table import DistilMethod
-from s2t_eval.models.lora import LoraSettings
+from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.training import chunks
 from s2t_eval.training.distil.losses import Positions, entropy_of, jensen_shannon
 from s2t_eval.training.distil.methods import METHODS, Method, make_method

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from s2t_eval.artifacts.files import WriteError
 from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.training import checkpoints as checkpoints_module
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingError, TrainingResult
+from s2t_eval.training.loop import Loop, TrainingError, TrainingResult
+from s2t_eval.training.settings import LoopSettings
 from tests.engine.test_devices import needs_gpu
 
 

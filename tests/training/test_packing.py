@@ -14,8 +14,9 @@ from s2t_eval.selection.scores import Evidence
 from s2t_eval.training.labels import LabelError, Trajectory
 from s2t_eval.training.selector.items import Anchors, Item, make_items, with_regret_weights
 from s2t_eval.training.selector.losses import LOSSES, cross_entropy, listwise_kl, ranknet
-from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.packing import pack
+from s2t_eval.training.selector.settings import SelectorSettings
 from tests.twins import VOCAB, tiny_model
 
 K = 5

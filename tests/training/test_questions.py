@@ -11,7 +11,6 @@ import pytest
 
 from s2t_eval.training.contamination import (
     HASHES,
-    SOURCES,
     OverlapError,
     evaluation_records,
     find_overlap,
@@ -19,6 +18,7 @@ from s2t_eval.training.contamination import (
 )
 from s2t_eval.training.question_index import QuestionIndex, records
 from s2t_eval.training.question_text import normalised
+from scripts.hash_evaluation_questions import SOURCES
 from tests.harness_helpers import shared_data
 
 MATH = (

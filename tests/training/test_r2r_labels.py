@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import ModelRunner, Request
-from s2t_eval.methods.r2r_folder import R2RError
+from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.r2r.collect import agreement
 from s2t_eval.training.r2r.judge import digit_ids, turns

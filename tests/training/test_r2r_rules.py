@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pytest
 
-from s2t_eval.methods.r2r_folder import R2RError
+from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.training.r2r.rules import (
     Sentence,
     edit_distance,

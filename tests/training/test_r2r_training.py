@@ -17,9 +17,11 @@ from torch import nn
 from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.embedded import embedded_path
-from s2t_eval.methods.r2r_folder import R2RError, RouterFolder, RouterInfo, load_router
+from s2t_eval.methods.r2r_error import R2RError
+from s2t_eval.methods.r2r_folder import RouterFolder, RouterInfo, load_router
 from s2t_eval.models.vocabulary import vocabulary_hash
-from s2t_eval.selection.divergence_router import DivergenceRouter, RouterSize
+from s2t_eval.selection.divergence_router import DivergenceRouter
+from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.training.r2r.figures import (
     choose_threshold,
     recall_and_rate,

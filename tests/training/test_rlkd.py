@@ -25,7 +25,8 @@ from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import DistilInfo, read_distilled
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.pipelines import rlkd as pipeline
-from s2t_eval.pipelines.prompts import Prompting, task_problems, task_prompts
+from s2t_eval.pipelines.prompts import task_problems, task_prompts
+from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.labels import LabelSet, Manifest, write_labels
 from s2t_eval.training.rlkd import train as training

@@ -13,10 +13,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.engine import Decoder, ModelRunner, Request, Sampling, derive_seed
-from s2t_eval.models.lora import LoraSettings
+from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.selection.policy import greedy
-from s2t_eval.training.distil.model import Loss
-from s2t_eval.training.loop import Loop
+from s2t_eval.training.loop import Loop, Loss
 from s2t_eval.training.rlkd.alignment import RuleAligner
 from s2t_eval.training.rlkd.grpo import EPSILON, advantages, clipped_losses, kl_estimates
 from s2t_eval.training.rlkd.model import Group, GroupBatch, RlkdModel, collate

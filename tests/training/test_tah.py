@@ -23,10 +23,11 @@ from s2t_eval.methods.tah.checkpoint import load_tah
 from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
 from s2t_eval.training import loop as loop_module
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingError
+from s2t_eval.training.loop import Loop, TrainingError
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
-from s2t_eval.training.tah.decider_training import DecisionSettings, train_decider
-from s2t_eval.training.tah.depth_training import DepthSettings, train_depths
+from s2t_eval.training.tah.decider_training import train_decider
+from s2t_eval.training.tah.depth_training import train_depths
 from s2t_eval.training.tah.held_out_metrics import decider_metrics, depth_metrics
 from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
 from s2t_eval.training.tah.looped import LoopedModel, TokenIndices, iterate_depths
@@ -39,6 +40,7 @@ from s2t_eval.training.tah.objectives import (
     oracle_depth_outputs,
 )
 from s2t_eval.training.tah.plain_tuning import PlainTraining, train_plain
+from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings
 from tests.methods.test_tah_decoding import adapted
 from tests.twins import VOCAB, tiny_model
 

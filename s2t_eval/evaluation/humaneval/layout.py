@@ -32,6 +32,7 @@ UNUSUAL_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 ZERO_WIDTH = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 UNUSUAL_NEWLINE = re.compile("[\u0085\u2028\u2029\v]")
 UNUSUAL = re.compile("|".join(pattern.pattern for pattern in (UNUSUAL_SPACE, ZERO_WIDTH, UNUSUAL_NEWLINE)))
+TAB_WIDTH = 4
 
 
 class Token(NamedTuple):
@@ -125,14 +126,14 @@ def normalise_spaces(text: str) -> str:
     return "".join([*pieces, _normalise(text[position:])])
 
 
-def expand_tabs(text: str, width: int = 4) -> str:
-    """Expand tabs at the start of lines, except in strings."""
+def expand_tabs(text: str) -> str:
+    """Expand tabs at the start of lines to `TAB_WIDTH` columns, except in strings."""
     if "\t" not in text:
         return text
 
     def expand(line: str) -> str:
         code = line.lstrip(" \t")
-        return line[: len(line) - len(code)].expandtabs(width) + code
+        return line[: len(line) - len(code)].expandtabs(TAB_WIDTH) + code
 
     return change_lines(text, expand)
 

@@ -189,7 +189,6 @@ class LoopedRunner(ModelRunner):
             self._deep = self._lora_input = None
         for row in shallow:
             self.tokens[row].append(int(ids[row]))
-        self.counters.row_passes += len(ids)
         return hidden
 
     def _deep_segment(self, rows: Tensor, positions: Tensor, deeper: Sequence[DeepPass]) -> DeepSegment:

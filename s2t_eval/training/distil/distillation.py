@@ -18,14 +18,14 @@ from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
 from s2t_eval.training.distil.methods import Method, make_method
 from s2t_eval.training.distil.model import DistillMetrics, DistilModel
-from s2t_eval.training.distil.settings import DistilSettings as DistilSettings
+from s2t_eval.training.distil.settings import DistilSettings
 from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
 from s2t_eval.training.distil.texts import Item, collate, make_items
 from s2t_eval.training.labels import LabelSet, Trajectory
-from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
+from s2t_eval.training.loop import Loop, Metrics, TrainingResult
 from s2t_eval.training.precision import in_float32
 from s2t_eval.training.processes import all_processes, write_result
-from s2t_eval.training.settings import ADAPTER_LR
+from s2t_eval.training.settings import ADAPTER_LR, LoopSettings
 from s2t_eval.training.student import Student, model_identity
 
 FULL_LR = 2e-5

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from s2t_eval.models.lm_head import LMHead
-from s2t_eval.models.lora import LoraSettings, with_lora
+from s2t_eval.models.lora import with_lora
+from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.training.chunks import CHUNK, checkpointed_sum
 from s2t_eval.training.distil.losses import Positions, entropy_of, kl
 from s2t_eval.training.distil.methods import Method

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from s2t_eval.engine import ModelRunner
-from s2t_eval.methods.r2r_folder import R2RError
+from s2t_eval.methods.r2r_error import R2RError
 
 SYSTEM = (
     "You compare two versions of the next sentence in a worked solution. The versions share their beginning "

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.fingerprint import data_hash
-from s2t_eval.methods.r2r_folder import R2RError, RouterInfo, save_router
-from s2t_eval.selection.divergence_router import DivergenceRouter, RouterSize
+from s2t_eval.methods.r2r_error import R2RError
+from s2t_eval.methods.r2r_folder import RouterInfo, save_router
+from s2t_eval.selection.divergence_router import DivergenceRouter
+from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.selection.thresholds import quantile_thresholds
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.loop import Loop, Loss, TrainingResult
 from s2t_eval.training.processes import require_one_process
 from s2t_eval.training.r2r.figures import (
     Flags,
@@ -33,9 +35,11 @@ from s2t_eval.training.r2r.figures import (
 from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
 from s2t_eval.training.r2r.rules import DIVERGENT, UNSCORED
 from s2t_eval.training.r2r.settings import ROUTER_LR, RouterTrainSettings, ThresholdSettings
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.split import split_by_question
 from s2t_eval.training.student import Student
 from s2t_eval.training.trigger_recall import TAUS
+from s2t_eval.training.work_folder import work_folder
 
 Embed = Callable[[Tensor], Tensor]
 
@@ -76,10 +80,6 @@ def make_item(text: LabelledText) -> RouterItem:
     )
 
 
-class _Loss(NamedTuple):
-    loss: Tensor
-
-
 class RouterTraining(nn.Module):
     """Binary cross-entropy of all tokens, identical ones included.
 
@@ -115,9 +115,9 @@ class RouterTraining(nn.Module):
             odds.float(), targets, pos_weight=weight, reduction="sum"
         )
 
-    def forward(self, items: Sequence[RouterItem]) -> _Loss:
+    def forward(self, items: Sequence[RouterItem]) -> Loss:
         """The loss of some texts."""
-        return _Loss(self.loss(self.odds(items), items))
+        return Loss(self.loss(self.odds(items), items))
 
 
 def train_router(
@@ -152,7 +152,7 @@ def train_router(
         "size": asdict(size),
         "settings": asdict(settings),
     }
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     trained = Loop[RouterItem](
         model, parts[0], list, lambda: _validation_report(model, parts[1]), "-loss", loop, work, identity
     ).run()

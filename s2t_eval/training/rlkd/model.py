@@ -10,10 +10,12 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from s2t_eval.models.lora import LoraSettings, with_lora
+from s2t_eval.models.lora import with_lora
+from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.training.chunks import CHUNK, checkpointed_sum
-from s2t_eval.training.distil.model import Loss, TextModel
+from s2t_eval.training.distil.model import TextModel
 from s2t_eval.training.distil.texts import Texts, pad_texts
+from s2t_eval.training.loop import Loss
 from s2t_eval.training.rlkd.grpo import clipped_losses, kl_estimates
 
 

@@ -17,7 +17,7 @@ from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner, Sampling
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
-from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult, autocast
+from s2t_eval.training.loop import Loop, Metrics, TrainingResult, autocast
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.rlkd.cost import CostMeter, total_cost
 from s2t_eval.training.rlkd.grpo import advantages
@@ -26,7 +26,9 @@ from s2t_eval.training.rlkd.problems import Problem, RlkdError, Text
 from s2t_eval.training.rlkd.rewarder import Reward, Rewarder
 from s2t_eval.training.rlkd.sampling import Sampler, TextLimits
 from s2t_eval.training.rlkd.settings import RLKD_LR, RlkdSettings
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
+from s2t_eval.training.work_folder import work_folder
 
 METHOD = "rlkd"
 
@@ -237,7 +239,7 @@ def train_rlkd(
         settings.clip_range,
         settings.kl_weight,
     )
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     result = _fit(model, student, data, rewarder, settings, loop, work / METHOD, identity)
     record = _training_record(result, data, {**identity, "loop": asdict(loop)})
     info = _describe(student, model, data, record)

@@ -12,7 +12,8 @@ from s2t_eval.selection.scores import with_proposal
 from s2t_eval.statistics import mean_rank_correlation, teacher_gain
 from s2t_eval.training.selector.items import Item
 from s2t_eval.training.selector.losses import LOSSES
-from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.model import SelectorModel
+from s2t_eval.training.selector.settings import SelectorSettings
 
 PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Weights of the proposer's log-probability that are compared on held-out texts."""
@@ -46,24 +47,23 @@ def own_logits(model: SelectorModel, items: Sequence[Item]) -> list[Tensor]:
     return [model.own_logits(model.pack([item])).float().cpu() for item in items]
 
 
-def agreement(
-    model: SelectorModel, items: Sequence[Item], batch_size: int | None = None, proposal_weight: float = 0.0
-) -> dict[str, float]:
-    """Held-out metrics: agree@1, the agreement of greedy decoding, Spearman, loss, and the number of groups.
-
-    The teacher's best token is taken among the item's candidates. Agreement and Spearman's correlation are
-    those of the scores by which decoding ranks, with this `proposal_weight`; the loss is that of training.
-    """
-    return agreement_of(score_items(model, items, batch_size), items, model.settings, proposal_weight)
-
-
 def agreement_of(
     item_scores: Sequence[Tensor],
     items: Sequence[Item],
     settings: SelectorSettings,
     proposal_weight: float = 0.0,
 ) -> dict[str, float]:
-    """The metrics of `agreement`, from scores of each item's groups, [groups, K] each."""
+    """Held-out metrics: agree@1, the agreement of greedy decoding, Spearman, loss, and the number of groups.
+
+    The teacher's best token is taken among the item's candidates. Agreement and Spearman's correlation are
+    those of the scores by which decoding ranks, with this `proposal_weight`; the loss is that of training.
+
+    Args:
+        item_scores: scores of each item's groups, [groups, K] each.
+        items: the scored items, in the same order.
+        settings: with the loss and its temperature.
+        proposal_weight: the student's log-probability is added to a score with this weight.
+    """
     if not items:
         return {"groups": 0}
     scores = torch.cat(list(item_scores))

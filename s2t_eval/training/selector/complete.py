@@ -16,11 +16,12 @@ from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import make_model, require_same_labels, require_same_writer
 from s2t_eval.training.selector.held_out import halves_of_training
-from s2t_eval.training.selector.model import SelectorSettings
 from s2t_eval.training.selector.reported import with_reported_figures
 from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
+from s2t_eval.training.selector.settings import SelectorSettings
 from s2t_eval.training.selector.trigger_scan import with_defaults
 from s2t_eval.training.student import Student
+from s2t_eval.training.work_folder import work_folder
 
 
 def complete_selector(student: Student, labels: LabelSet, selector: Selector, out: Path) -> SelectorInfo:
@@ -50,7 +51,7 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     train, held_out = labels.split(trained["settings"]["held_out"])
     train = train[: trained["settings"].get("limit")]  # folders of earlier versions had no limit
     model = make_model(student, SelectorSettings(**trained["selector"]), selector)
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     identity = {"complete": selector.hash, "labels": labels.hash, **student.identity}
     halves = halves_of_training(info.training, held_out)
     routings: dict[str, Routing] = {

@@ -10,7 +10,8 @@ from s2t_eval.methods.selector_folder import Selector, SelectorError, SelectorIn
 from s2t_eval.selection.router import Router
 from s2t_eval.training.labels import LabelSet, Manifest, Trajectory
 from s2t_eval.training.selector.held_out import HeldOut
-from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.model import SelectorModel
+from s2t_eval.training.selector.settings import SelectorSettings
 from s2t_eval.training.student import Student
 
 logger = logging.getLogger(__name__)

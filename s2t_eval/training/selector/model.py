@@ -22,7 +22,7 @@ from s2t_eval.training.chunks import checkpointed_sum
 from s2t_eval.training.selector.items import Item
 from s2t_eval.training.selector.losses import LOSSES
 from s2t_eval.training.selector.packing import Batch, attention_masks, pack
-from s2t_eval.training.selector.settings import SelectorSettings as SelectorSettings
+from s2t_eval.training.selector.settings import SelectorSettings
 
 
 class Losses(NamedTuple):

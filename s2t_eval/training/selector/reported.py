@@ -44,7 +44,7 @@ class Agreement(NamedTuple):
         agree: share of them at which the selector picks the teacher's best candidate.
         greedy_agree: share at which the student's own token is that candidate.
         share: (agree - greedy_agree) / (1 - greedy_agree), the share of the teacher's gain that the rule of
-            `statistics.expected_share` expects; None where greedy always agrees.
+            `analysis.share_rule` expects; None where greedy always agrees.
         low, high: its 95 % interval by bootstrap over texts; None where the share is None, and of one text.
         proposal_weight: with which the candidates were ranked; 0 under proposer `tuned`.
     """

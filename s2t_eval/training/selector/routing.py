@@ -20,9 +20,9 @@ from s2t_eval.methods.selector_folder import AdapterSwitch
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import Rates, measure_thresholds
 from s2t_eval.training.labels import Trajectory
-from s2t_eval.training.loop import LoopSettings
-from s2t_eval.training.router import StepTable, step_table, train_router
 from s2t_eval.training.selector.held_out import HeldOut
+from s2t_eval.training.selector.router_training import StepTable, step_table, train_router
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
 from s2t_eval.training.trigger_recall import trigger_report
 

@@ -12,7 +12,7 @@ import torch
 from s2t_eval.methods.selector_folder import PROPOSERS, Selector, SelectorInfo, save_selector
 from s2t_eval.selection.router import Router
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.loop import Loop, TrainingResult
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import (
     make_model,
@@ -28,10 +28,11 @@ from s2t_eval.training.selector.items import Item, make_items, with_regret_weigh
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.reported import with_reported_figures
 from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
-from s2t_eval.training.selector.settings import SelectorSettings
-from s2t_eval.training.selector.settings import TrainSettings as TrainSettings
+from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
 from s2t_eval.training.selector.trigger_scan import all_step_items, with_defaults
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
+from s2t_eval.training.work_folder import work_folder
 
 
 def train_selector(
@@ -72,7 +73,7 @@ def train_selector(
         require_same_labels(f"start={start.folder}", start.info, labels, settings.held_out)
         warn_of_earlier_choice(start)
     identity = _identity(student, labels, selector, settings, start)
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     torch.manual_seed(loop.seed)
     model = make_model(student, selector, start)
     result = _fit(model, labels, train, held_out.choosing, loop, settings, work / "selector", identity)

@@ -14,11 +14,12 @@ from transformers import PreTrainedModel
 from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.selector_folder import Selector
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
-from s2t_eval.training.router import step_table
 from s2t_eval.training.selector.agreement import ranking_scores, score_items
 from s2t_eval.training.selector.held_out import halves_of_training, unseen_texts
 from s2t_eval.training.selector.items import make_items
-from s2t_eval.training.selector.model import SelectorModel, SelectorSettings
+from s2t_eval.training.selector.model import SelectorModel
+from s2t_eval.training.selector.router_training import step_table
+from s2t_eval.training.selector.settings import SelectorSettings
 
 logger = logging.getLogger(__name__)
 

@@ -12,16 +12,17 @@ import torch
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.methods.tah.checkpoint import TahFolder, TahInfo, load_tah, make_decider, save_decider
 from s2t_eval.methods.tah.settings import DeciderSettings, TahError
-from s2t_eval.training.loop import Loop, LoopSettings
+from s2t_eval.training.loop import Loop
 from s2t_eval.training.processes import require_one_process
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.held_out_metrics import decider_metrics
 from s2t_eval.training.tah.labels import TahLabels
 from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.objectives import DeciderTraining, StageItem, collate
-from s2t_eval.training.tah.settings import DECIDER_LR
-from s2t_eval.training.tah.settings import DecisionSettings as DecisionSettings
+from s2t_eval.training.tah.settings import DECIDER_LR, DecisionSettings
 from s2t_eval.training.tah.stages import held_out_items, stage_record
+from s2t_eval.training.work_folder import work_folder
 
 
 def train_decider(
@@ -69,7 +70,7 @@ def train_decider(
         "decider": asdict(decider),
         "settings": asdict(settings),
     }
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     result = Loop[StageItem](
         stage,
         [stage.item(text) for text in train],

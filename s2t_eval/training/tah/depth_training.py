@@ -14,18 +14,18 @@ import torch
 
 from s2t_eval.methods.tah.checkpoint import TahInfo, save_tah
 from s2t_eval.methods.tah.settings import TOP_N, LoopedSettings, TahError
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.loop import Loop, TrainingResult
 from s2t_eval.training.precision import in_float32
 from s2t_eval.training.processes import require_one_process
-from s2t_eval.training.settings import ADAPTER_LR
+from s2t_eval.training.settings import ADAPTER_LR, LoopSettings
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.held_out_metrics import depth_metrics
 from s2t_eval.training.tah.labels import LabelledText, TahLabels
 from s2t_eval.training.tah.looped import LoopedModel
 from s2t_eval.training.tah.objectives import DepthTraining, StageItem, collate
-from s2t_eval.training.tah.settings import BASE_LR, DECODING_THRESHOLD
-from s2t_eval.training.tah.settings import DepthSettings as DepthSettings
+from s2t_eval.training.tah.settings import BASE_LR, DECODING_THRESHOLD, DepthSettings
 from s2t_eval.training.tah.stages import held_out_items, stage_record
+from s2t_eval.training.work_folder import work_folder
 
 
 def train_depths(
@@ -60,7 +60,7 @@ def train_depths(
     _require_fit(looped, student)
     train, held_out = labels.split(settings.held_out)
     _require_hard_tokens(train, held_out)
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     eval_items = held_out_items(held_out, settings.max_eval_texts)
     identity = {
         "stage": 1,

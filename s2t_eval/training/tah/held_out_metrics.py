@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from s2t_eval.engine.packing import batches
 from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.training.tah.looped import LoopedModel, TokenIndices, iterate_depths
 from s2t_eval.training.tah.objectives import StageItem, collate
@@ -108,15 +109,9 @@ def decider_metrics(
 
 def _batches(looped: LoopedModel, items: Sequence[StageItem]) -> Iterator[list[StageItem]]:
     """Items in order, as many in a batch as `MAX_BATCH_LOGITS` allows."""
-    part: list[StageItem] = []
-    for item in items:
-        tokens = sum(len(other.hard) for other in part) + len(item.hard)
-        if part and tokens * looped.text_vocab > MAX_BATCH_LOGITS:
-            yield part
-            part = []
-        part.append(item)
-    if part:
-        yield part
+    limit = MAX_BATCH_LOGITS // looped.text_vocab
+    for part in batches(range(len(items)), [len(item.hard) for item in items], limit):
+        yield [items[i] for i in part]
 
 
 def _share(values: Tensor, selected: Tensor) -> float:

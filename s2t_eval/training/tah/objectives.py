@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.training.chunks import checkpointed_sum
+from s2t_eval.training.loop import Loss
 from s2t_eval.training.tah.labels import LabelledText
 from s2t_eval.training.tah.looped import DepthOutput, LoopedModel, TokenIndices, iterate_depths
 
@@ -66,12 +67,6 @@ def collate(items: Sequence[StageItem], device: torch.device) -> StageBatch:
         steps[row, item.prompt_length - 1 : end - 1] = True
         hard[row, item.prompt_length - 1 : end - 1] = item.hard
     return StageBatch(*(tensor.to(device) for tensor in (ids, next_ids, steps, hard)))
-
-
-class Loss(NamedTuple):
-    """The loss of a batch, summed over its positions."""
-
-    loss: Tensor
 
 
 class DepthTraining(nn.Module):

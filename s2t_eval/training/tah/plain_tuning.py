@@ -15,14 +15,16 @@ from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import save_adapter
 from s2t_eval.methods.tah.settings import LoopedSettings
-from s2t_eval.training.loop import Loop, LoopSettings, TrainingResult
+from s2t_eval.training.loop import Loop, Loss, TrainingResult
 from s2t_eval.training.processes import require_one_process
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
-from s2t_eval.training.tah.depth_training import DepthSettings
 from s2t_eval.training.tah.labels import LabelledText, TahLabels
 from s2t_eval.training.tah.looped import LoopedModel
-from s2t_eval.training.tah.objectives import Loss, StageBatch, StageItem, collate, make_item
+from s2t_eval.training.tah.objectives import StageBatch, StageItem, collate, make_item
+from s2t_eval.training.tah.settings import DepthSettings
 from s2t_eval.training.tah.stages import stage_record
+from s2t_eval.training.work_folder import work_folder
 
 RECORD = "plain.json"
 
@@ -118,7 +120,7 @@ def train_plain(
     """
     require_one_process("tah plain")
     loop = loop.with_default_lr()
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     model, result = fit_plain(student, labels, looped, loop, settings, work)
     train, _ = labels.split(settings.held_out)
     identity = {

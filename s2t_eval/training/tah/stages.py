@@ -1,4 +1,4 @@
-"""What both stages share: the default thresholds, the items of an evaluation, and the record of a stage."""
+"""What both stages share: the items of an evaluation, and the record of a stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from s2t_eval.training.loop import LoopSettings, TrainingResult
+from s2t_eval.training.loop import TrainingResult
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.tah.labels import LabelledText
 from s2t_eval.training.tah.objectives import StageItem, make_item
 

@@ -40,16 +40,6 @@ class Span(NamedTuple):
     content: str
 
 
-def box_contents(text: str) -> list[str]:
-    """Contents of the closed, non-empty boxes, in order.
-
-    Example:
-        >>> box_contents(r"So $\\boxed{18}$.")
-        ['18']
-    """
-    return [box.content for box in box_spans(text)]
-
-
 def box_spans(text: str) -> list[Span]:
     """The closed, non-empty boxes, in order."""
     matches = list(BOX.finditer(text))

@@ -17,7 +17,8 @@ from s2t_eval.selection.router import Router, step_features
 from s2t_eval.selection.step import Step
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger
 from s2t_eval.training.labels import Trajectory
-from s2t_eval.training.loop import Loop, LoopSettings, Metrics, TrainingResult
+from s2t_eval.training.loop import Loop, Loss, Metrics, TrainingResult
+from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.step_states import by_chunks, step_states
 from s2t_eval.training.trigger_recall import TAUS, trigger_report
 
@@ -118,12 +119,6 @@ class RouterItem(NamedTuple):
     def weight(self) -> float:
         """Its number of steps."""
         return float(len(self.kl))
-
-
-class Loss(NamedTuple):
-    """The loss of a batch, summed over its steps."""
-
-    loss: Tensor
 
 
 class RouterModel(nn.Module):
