@@ -27,6 +27,7 @@ from s2t_eval.training.precision import in_float32
 from s2t_eval.training.processes import all_processes, write_result
 from s2t_eval.training.settings import ADAPTER_LR, LoopSettings
 from s2t_eval.training.student import Student, model_identity
+from s2t_eval.training.work_folder import work_folder
 
 FULL_LR = 2e-5
 """Default learning rate where all weights are trained: a tenth of an adapter's."""
@@ -100,7 +101,7 @@ def distil(
         **teacher.identity,
         "settings": asdict(settings),
     }
-    work = out.with_name(out.name + ".training")
+    work = work_folder(out)
     checkpoints = work / settings.method
     outputs = None
     if settings.learns_teacher_texts:

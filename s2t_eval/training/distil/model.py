@@ -16,12 +16,7 @@ from s2t_eval.training.chunks import CHUNK, checkpointed_sum
 from s2t_eval.training.distil.losses import Positions, entropy_of, kl
 from s2t_eval.training.distil.methods import Method
 from s2t_eval.training.distil.texts import Batch, Texts
-
-
-class Loss(NamedTuple):
-    """The loss of a batch, summed over its steps."""
-
-    loss: Tensor
+from s2t_eval.training.loop import Loss
 
 
 class DistillMetrics(NamedTuple):
