@@ -15,7 +15,7 @@ NAME_WIDTH, WHY_WIDTH = 34, 52
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedStage:
     """A stage of the plan.
 
     Args:
@@ -34,7 +34,7 @@ class Step:
         return self.seconds is None
 
 
-def make_plan(stages: Sequence[Stage], state: State, estimator: Estimator) -> list[Step]:
+def make_plan(stages: Sequence[Stage], state: State, estimator: Estimator) -> list[PlannedStage]:
     """Decide for every stage, as far as can be known before those in front of it have run."""
     made: dict[str, str | None] = {}
     waiting: set[str] = set()
@@ -49,9 +49,9 @@ def make_plan(stages: Sequence[Stage], state: State, estimator: Estimator) -> li
             why = decision.why if decision.runs else ""
         if decision.runs or upstream:
             waiting.add(stage.name)
-            steps.append(Step(stage, why, estimator.seconds(stage.kind, stage.work)))
+            steps.append(PlannedStage(stage, why, estimator.seconds(stage.kind, stage.work)))
         else:
-            steps.append(Step(stage, "", None))
+            steps.append(PlannedStage(stage, "", None))
         made[stage.name] = content_hash(stage.output) if stage.output.exists() else None
     return steps
 
@@ -66,7 +66,7 @@ def finished_stages(stages: Sequence[Stage], state: State) -> list[Finished]:
     ]
 
 
-def plan_text(source: str, title: str, out: Path, steps: Sequence[Step], estimator: Estimator) -> str:
+def plan_text(source: str, title: str, out: Path, steps: Sequence[PlannedStage], estimator: Estimator) -> str:
     """The plan for people."""
     lines = [f"{source}: {title}", f"{len(steps)} steps into {out}", ""]
     for number, step in enumerate(steps, 1):

@@ -33,7 +33,7 @@ from s2t_eval.training.rlkd import train as training
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmStructurer
 from s2t_eval.training.rlkd.problems import Text
-from s2t_eval.training.rlkd.structure import RuleStructurer, Step
+from s2t_eval.training.rlkd.structure import RuleStructurer, SolutionStep
 from s2t_eval.training.rlkd.train import TrainingData
 from tests.harness_helpers import (
     STUDENT,
@@ -238,7 +238,9 @@ def test_what_the_prompted_teacher_costs_is_recorded(
     class NotedStructurer(LlmStructurer):
         """Counts its tokens once more; a tiny model cannot write its replies, so they are the rule's."""
 
-        def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[Step] | None]:
+        def structure(
+            self, questions: Sequence[str], texts: Sequence[str]
+        ) -> list[list[SolutionStep] | None]:
             """Steps by the rule."""
             self.max_new_tokens = 16
             super().structure(questions, texts)

@@ -16,7 +16,7 @@ from s2t_eval.training.rlkd.problems import Problem, Text, prepare
 from s2t_eval.training.rlkd.reward import aggregated, step_rewards, structure_rewards
 from s2t_eval.training.rlkd.rewarder import Reward, Rewarder
 from s2t_eval.training.rlkd.settings import RlkdSettings
-from s2t_eval.training.rlkd.structure import RuleStructurer, Step, equation_steps
+from s2t_eval.training.rlkd.structure import RuleStructurer, SolutionStep, equation_steps
 from s2t_eval.training.rlkd.train import held_out_metrics
 from tests.harness_helpers import TEACHER, model, tokenizer
 
@@ -37,9 +37,9 @@ def reward(text: str, reference: str = REFERENCE, aggregate: str = "mean") -> fl
 
 def test_each_equation_is_a_step() -> None:
     assert equation_steps(REFERENCE) == [
-        Step("first tom has", "12 + 5", "17", "12 + 5"),
-        Step("apples. so tom has", "17 - 4", "13", "#1 - 4"),
-        Step("apples. now", "13 * 2", "26", "#2 * 2"),
+        SolutionStep("first tom has", "12 + 5", "17", "12 + 5"),
+        SolutionStep("apples. so tom has", "17 - 4", "13", "#1 - 4"),
+        SolutionStep("apples. now", "13 * 2", "26", "#2 * 2"),
     ]
 
 
@@ -92,7 +92,7 @@ def test_solutions_of_the_embedded_task_have_all_their_steps() -> None:
 def test_rule_compares_numbers_and_operators(
     student: tuple[str, str], reference: tuple[str, str], query: bool, answer: bool
 ) -> None:
-    [agreement] = RuleAligner().align([(Step("we", *student), Step("they", *reference))])
+    [agreement] = RuleAligner().align([(SolutionStep("we", *student), SolutionStep("they", *reference))])
     assert agreement == Agreement(query or answer, query, answer)
 
 
@@ -270,8 +270,8 @@ def test_reply_is_read_line_by_line() -> None:
     Answer: 3
     Reason: a step without an end"""
     assert parse_steps(reply) == [
-        Step("count the apples", "What is 12 + 5?", "17"),
-        Step("take away", "What is left?", "13"),
+        SolutionStep("count the apples", "What is 12 + 5?", "17"),
+        SolutionStep("take away", "What is left?", "13"),
     ]
     assert parse_steps("I cannot do that.") is None
     assert parse_steps("Answer: 3\nQuestion: x\nReason: y") is None
@@ -297,8 +297,8 @@ def test_llm_aligner_compares_probabilities_after_plain_forward_passes() -> None
     runner, yes, no = ModelRunner(model(TEACHER)), (11, 12), (13,)
     aligner = LlmAligner(runner, encode, yes, no, batch=2)
     pairs = [
-        (Step(*"abc"), Step(*"xbz")),
-        (Step("we add", "1 + 1", "2"), Step("they add", "1 + 2", "3")),
+        (SolutionStep(*"abc"), SolutionStep(*"xbz")),
+        (SolutionStep("we add", "1 + 1", "2"), SolutionStep("they add", "1 + 2", "3")),
     ]
     agreements = aligner.align(pairs)
     assert agreements[0].query, "equal texts agree without a question"

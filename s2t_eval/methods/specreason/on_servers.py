@@ -40,7 +40,7 @@ class PinnedWriter(NamedTuple):
     """most tokens of a request"""
 
 
-class Step(NamedTuple):
+class WrittenStep(NamedTuple):
     """A step of reasoning that a model has written."""
 
     tokens: list[int]
@@ -103,7 +103,7 @@ class SpecReasonText:
         seq.usage.teacher_generated += len(step.tokens)  # the surplus is among the teacher's tokens already
         return _append(seq, step.tokens)
 
-    async def _write(self, writer: PinnedWriter, seq: Sequence, generated: list[DraftedStep]) -> Step:
+    async def _write(self, writer: PinnedWriter, seq: Sequence, generated: list[DraftedStep]) -> WrittenStep:
         """The next step of a text, which begins with tokens that the model has generated already."""
         tokens: list[int] = []
         rest = list(generated)
@@ -120,7 +120,7 @@ class SpecReasonText:
                 rest = []
             is_last = seq.stop.would_finish([*seq.output, *tokens]) is not None
             if is_last or self.ends.is_end(tokens):
-                return Step(tokens, rest)
+                return WrittenStep(tokens, rest)
 
     async def _scored(self, pin: Any, seq: Sequence, step: list[int]) -> float:
         """The teacher's score of a drafted step."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from s2t_eval.training.r2r.rules import normalise, numbers
 from s2t_eval.training.rlkd.arithmetic import is_result
-from s2t_eval.training.rlkd.structure import OPERATOR, Step
+from s2t_eval.training.rlkd.structure import OPERATOR, SolutionStep
 
 RESULT = re.compile(r"#\d+")
 
@@ -28,7 +28,7 @@ class Agreement(NamedTuple):
 class Aligner(Protocol):
     """Compares steps."""
 
-    def align(self, pairs: Sequence[tuple[Step, Step]]) -> list[Agreement]:
+    def align(self, pairs: Sequence[tuple[SolutionStep, SolutionStep]]) -> list[Agreement]:
         """What agrees in each pair of a student's step and a reference's step."""
         ...
 
@@ -38,14 +38,14 @@ class RuleAligner:
 
     After a wrong answer a text goes on with that number. Its later queries then still agree with the
     reference's if they have the same operators and numbers but for answers of earlier steps, which stand in
-    the same places (`Step.form`). Such a step's answer agrees if its own equation is true: to compare it with
-    the reference's would reward a second error that leads back to the reference's numbers.
+    the same places (`SolutionStep.form`). Such a step's answer agrees if its own equation is true: to compare
+    it with the reference's would reward a second error that leads back to the reference's numbers.
 
     Two steps work on the same sub-problem if their queries or their answers agree. Parts without numbers
     agree if their texts are equal but for case and spacing.
     """
 
-    def align(self, pairs: Sequence[tuple[Step, Step]]) -> list[Agreement]:
+    def align(self, pairs: Sequence[tuple[SolutionStep, SolutionStep]]) -> list[Agreement]:
         """What agrees in each pair; the meta-reasoning itself is not read."""
         agreements = []
         for student, reference in pairs:

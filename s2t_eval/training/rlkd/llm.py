@@ -18,7 +18,7 @@ from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.rlkd.alignment import Agreement
 from s2t_eval.training.rlkd.cost import JudgeCost
-from s2t_eval.training.rlkd.structure import END_OF_THOUGHT, Step
+from s2t_eval.training.rlkd.structure import END_OF_THOUGHT, SolutionStep
 
 Encode = Callable[[str], list[int]]
 """A prompt -> its token ids, with the chat template up to the reply."""
@@ -48,12 +48,12 @@ LINE = re.compile(r"^[\s*#>-]*(?:\d+[.)]\s*)?\**(reason|question|answer)\**\s*:\
 PARTS = ("reason", "question", "answer")
 
 
-def parse_steps(reply: str) -> list[Step] | None:
+def parse_steps(reply: str) -> list[SolutionStep] | None:
     """The steps that a reply lists: three lines each, in their order; None if it contains no whole step.
 
     Lines of another form are skipped, and so is a step that lacks a part.
     """
-    steps: list[Step] = []
+    steps: list[SolutionStep] = []
     parts: list[str] = []
     for line in reply.splitlines():
         match = LINE.match(line)
@@ -67,7 +67,7 @@ def parse_steps(reply: str) -> list[Step] | None:
             continue
         parts.append(match[2])
         if len(parts) == len(PARTS):
-            steps.append(Step(*parts))
+            steps.append(SolutionStep(*parts))
             parts = []
     return steps or None
 
@@ -94,7 +94,7 @@ class LlmStructurer:
     rows: int
     cost: JudgeCost = field(default_factory=JudgeCost)
 
-    def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[Step] | None]:
+    def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[SolutionStep] | None]:
         """The steps that the model lists for each text; None for a reply without a whole step."""
         prompts = [self.prompt(*pair) for pair in zip(questions, texts, strict=True)]
         requests = [Request(tuple(prompt), self.max_new_tokens, self.stop_ids) for prompt in prompts]
@@ -135,7 +135,7 @@ class LlmAligner:
     batch: int
     cost: JudgeCost = field(default_factory=JudgeCost)
 
-    def align(self, pairs: Sequence[tuple[Step, Step]]) -> list[Agreement]:
+    def align(self, pairs: Sequence[tuple[SolutionStep, SolutionStep]]) -> list[Agreement]:
         """What agrees in each pair; parts whose texts are equal agree without a question."""
         answers: dict[tuple[int, str, str], bool] = {}
         for student, reference in pairs:

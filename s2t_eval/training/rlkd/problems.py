@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from s2t_eval.training.rlkd.structure import Step, Structurer
+from s2t_eval.training.rlkd.structure import SolutionStep, Structurer
 
 
 class RlkdError(ValueError):
@@ -33,7 +33,7 @@ class Problem:
     reference: str
     document: Any
     source: str
-    steps: list[Step] = field(default_factory=list)
+    steps: list[SolutionStep] = field(default_factory=list)
 
     @property
     def weight(self) -> float:

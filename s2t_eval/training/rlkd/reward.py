@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from s2t_eval.training.rlkd.alignment import Agreement, Aligner
 from s2t_eval.training.rlkd.settings import Aggregate
-from s2t_eval.training.rlkd.structure import Step
+from s2t_eval.training.rlkd.structure import SolutionStep
 
 DISAGREEMENT = 0.5
 """Factor of a step's reward for a query, and another for an answer, that does not agree."""
@@ -45,8 +45,8 @@ def aggregated(rewards: Sequence[float], num_reference_steps: int, aggregate: Ag
 
 
 def structure_rewards(
-    structures: Sequence[list[Step] | None],
-    references: Sequence[list[Step]],
+    structures: Sequence[list[SolutionStep] | None],
+    references: Sequence[list[SolutionStep]],
     aligner: Aligner,
     aggregate: Aggregate,
 ) -> list[float | None]:

@@ -22,7 +22,7 @@ EQUATION = re.compile(
 )
 
 
-class Step(NamedTuple):
+class SolutionStep(NamedTuple):
     """One step of a solution."""
 
     meta: str
@@ -38,7 +38,7 @@ class Step(NamedTuple):
 class Structurer(Protocol):
     """Divides texts into steps."""
 
-    def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[Step] | None]:
+    def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[SolutionStep] | None]:
         """The steps of each text; None where the text could not be divided.
 
         Args:
@@ -51,31 +51,31 @@ class Structurer(Protocol):
 class RuleStructurer:
     """A step is an equation; its meta-reasoning is what its line contains before it, without numbers."""
 
-    def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[Step] | None]:
+    def structure(self, questions: Sequence[str], texts: Sequence[str]) -> list[list[SolutionStep] | None]:
         """The steps of each text; a text without an equation has none."""
         return [equation_steps(text) for text in texts]
 
 
-def equation_steps(text: str) -> list[Step]:
+def equation_steps(text: str) -> list[SolutionStep]:
     """The equations of a text in their order; what follows the end of a thought does not count.
 
     Example:
         >>> equation_steps("She sold 48/2 = <<48/2=24>>24 clips.")
-        [Step(meta='she sold', query='48/2', answer='24', form='48/2')]
+        [SolutionStep(meta='she sold', query='48/2', answer='24', form='48/2')]
     """
-    steps: list[Step] = []
+    steps: list[SolutionStep] = []
     reasoning, _, _ = text.partition(END_OF_THOUGHT)
     for raw_line in MARKUP.sub("", reasoning).splitlines():
         line, begin = normalise(raw_line), 0
         for match in EQUATION.finditer(line):
             meta = " ".join(NUMBER.sub(" ", line[begin : match.start()]).split())
             query, answer = match[1].strip(), match[2].replace(" ", "")
-            steps.append(Step(meta, query, answer, _form(query, steps)))
+            steps.append(SolutionStep(meta, query, answer, _form(query, steps)))
             begin = match.end()
     return steps
 
 
-def _form(query: str, earlier: Sequence[Step]) -> str:
+def _form(query: str, earlier: Sequence[SolutionStep]) -> str:
     """The query with the latest step that has a number as its answer in that number's place."""
     numbered = {_number(step.answer): f"#{k}" for k, step in enumerate(earlier, 1)}
     return NUMBER.sub(lambda match: numbered.get(_number(match[0]), match[0]), query)
