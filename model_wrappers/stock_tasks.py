@@ -22,7 +22,7 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask, Task
 
 from s2t_eval.evaluation.grading.estimators import pass_at_k
-from s2t_eval.evaluation.sandbox import Program, Verdict, are_separable, run_programs
+from s2t_eval.evaluation.sandbox import Program, ProgramVerdict, are_separable, run_programs
 from s2t_eval.model_wrappers.argument_checks import require_int
 from s2t_eval.model_wrappers.cached_requests import with_current_requests
 
@@ -83,7 +83,7 @@ class SandboxedCodeEval:
         return means, results
 
 
-def _judge(programs: Sequence[Program]) -> list[Verdict]:
+def _judge(programs: Sequence[Program]) -> list[ProgramVerdict]:
     """Run programs; checks that turn out to need the program's process, for an argument of theirs, get it."""
     verdicts = run_programs(programs)
     again = [i for i, verdict in enumerate(verdicts) if verdict.is_uncheckable]

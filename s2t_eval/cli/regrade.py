@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from s2t_eval.artifacts.output_paths import require_writable_file
 
 if TYPE_CHECKING:
-    from s2t_eval.pipelines.regrade import Verdict
+    from s2t_eval.pipelines.regrade import RegradedText
     from s2t_eval.report.kept_texts import RunTexts
 
 
@@ -40,7 +40,7 @@ class Regrade:
 
         if self.json is not None:
             require_writable_file("--json", self.json)
-        graded: dict[str, list[Verdict]] = {}
+        graded: dict[str, list[RegradedText]] = {}
         for run in self._runs():
             if run.texts is not None:
                 graded[str(run.source)] = regrade(run.texts)
@@ -71,7 +71,7 @@ class Regrade:
         return runs
 
 
-def _lines(source: str, verdicts: list[Verdict]) -> list[str]:
+def _lines(source: str, verdicts: list[RegradedText]) -> list[str]:
     """A line for each task of a run, and one for each document that changed."""
     lines = []
     for task in dict.fromkeys(verdict.text.task for verdict in verdicts):
@@ -92,7 +92,7 @@ def _sum(verdicts: list[float | None]) -> str:
     return f"{sum(known):g}" if known else "none"
 
 
-def _record(verdict: Verdict) -> dict[str, object]:
+def _record(verdict: RegradedText) -> dict[str, object]:
     text = verdict.text
     return {
         "task": text.task,

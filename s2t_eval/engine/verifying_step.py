@@ -44,7 +44,7 @@ STEPS_AT_ONCE_ELSEWHERE = 1024
 """Steps whose triggers are evaluated together: bounds the rows of the teacher's head that are gathered."""
 
 
-class Verdict(NamedTuple):
+class StepVerdict(NamedTuple):
     """What the teacher makes of one drafted step."""
 
     observed: dict[int, float]
@@ -271,7 +271,7 @@ class VerifyingStepper:
             states += [part for part in (first, new) if part is not None and len(part)]
         return torch.cat(states)
 
-    def _verdicts(self, seqs: abc.Sequence[Sequence], rows: list[int], hidden: Tensor) -> list[Verdict]:
+    def _verdicts(self, seqs: abc.Sequence[Sequence], rows: list[int], hidden: Tensor) -> list[StepVerdict]:
         """Verdicts on all drafts of these rows, row by row, some steps at a time."""
         steps = [
             (len(seqs[row].output) + place, draft)
@@ -279,14 +279,16 @@ class VerifyingStepper:
             for place, draft in enumerate(self._chunks[row].drafts)
         ]
         assert len(steps) == len(hidden), "one state of the teacher for each drafted step"
-        verdicts: list[Verdict] = []
+        verdicts: list[StepVerdict] = []
         size = STEPS_AT_ONCE.get(hidden.device.type, STEPS_AT_ONCE_ELSEWHERE)
         for start in range(0, len(steps), size):
             part = slice(start, start + size)
             verdicts += self._judge_steps(steps[part], TeacherSteps(self.teacher, hidden[part]))
         return verdicts
 
-    def _judge_steps(self, steps: abc.Sequence[tuple[int, Draft]], teacher: TeacherSteps) -> list[Verdict]:
+    def _judge_steps(
+        self, steps: abc.Sequence[tuple[int, Draft]], teacher: TeacherSteps
+    ) -> list[StepVerdict]:
         """Verdicts on (place in the text, draft) pairs."""
         drafts = [draft for _, draft in steps]
         view = DraftedSteps(drafts, self.student.head, teacher.logits_at)
@@ -297,7 +299,7 @@ class VerifyingStepper:
         }
         fired = self._fired(steps, view, teacher) if self.policy.trigger.needs_teacher else {}
         return [
-            Verdict({i: values[at] for i, values in observed.items()}, is_finite, fired.get(at))
+            StepVerdict({i: values[at] for i, values in observed.items()}, is_finite, fired.get(at))
             for at, is_finite in enumerate(teacher.finite.tolist())
         ]
 
@@ -328,7 +330,7 @@ class VerifyingStepper:
 
     # ---------------------------------------------------------------- commit
 
-    def _commit(self, seq: Sequence, chunk: Chunk, verdicts: abc.Sequence[Verdict]) -> Verification:
+    def _commit(self, seq: Sequence, chunk: Chunk, verdicts: abc.Sequence[StepVerdict]) -> Verification:
         """Append the drafts up to the first that is replaced, or to the text's end; discard the others."""
         finish, is_cut, committed = None, False, 0
         for draft, verdict in zip(chunk.drafts, verdicts, strict=True):
@@ -346,7 +348,7 @@ class VerifyingStepper:
         return Verification(Outcome(chunk.drafts, committed, is_cut), finish)
 
 
-def _record(seq: Sequence, draft: Draft, verdict: Verdict, policy: Policy) -> None:
+def _record(seq: Sequence, draft: Draft, verdict: StepVerdict, policy: Policy) -> None:
     """Note a step that becomes text, as lockstep notes it."""
     for place, value in {**draft.observed, **verdict.observed}.items():
         seq.observed[place].append(value)

@@ -31,7 +31,7 @@ class RegradeError(ValueError):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RegradedText:
     """A document's old and new verdict.
 
     Args:
@@ -73,7 +73,7 @@ class Verdict:
         )
 
 
-def regrade(texts: Sequence[KeptText]) -> list[Verdict]:
+def regrade(texts: Sequence[KeptText]) -> list[RegradedText]:
     """The verdicts of the present graders beside the old ones, in the order of the texts.
 
     Raises:
@@ -81,7 +81,7 @@ def regrade(texts: Sequence[KeptText]) -> list[Verdict]:
         SandboxUnavailableError: HumanEval, and nothing to run programs in.
         GraderBrokenError: the grader of expressions does not work.
     """
-    verdict_at: dict[int, Verdict] = {}
+    verdict_at: dict[int, RegradedText] = {}
     for task in dict.fromkeys(text.task for text in texts):
         part = [(place, text) for place, text in enumerate(texts) if text.task == task]
         verdicts = _regrade_task(task, [text for _, text in part])
@@ -89,7 +89,7 @@ def regrade(texts: Sequence[KeptText]) -> list[Verdict]:
     return [verdict_at[place] for place in range(len(texts))]
 
 
-def _regrade_task(name: str, texts: Sequence[KeptText]) -> list[Verdict]:
+def _regrade_task(name: str, texts: Sequence[KeptText]) -> list[RegradedText]:
     if any("entry_point" in text.doc for text in texts):
         find_isolation()  # raises with its reason before anything is graded
     elif not name.startswith(OUR_TASKS + "arith"):
@@ -107,7 +107,7 @@ def _regrade_task(name: str, texts: Sequence[KeptText]) -> list[Verdict]:
     return [_verdict(task, text, filtered) for text, filtered in zip(texts, by_filter, strict=True)]
 
 
-def _verdict(task: Task, text: KeptText, by_filter: Mapping[str, Any]) -> Verdict:
+def _verdict(task: Task, text: KeptText, by_filter: Mapping[str, Any]) -> RegradedText:
     metric, _, filter_name = text.metric.partition(",")
     if filter_name not in by_filter:
         raise RegradeError(
@@ -120,7 +120,7 @@ def _verdict(task: Task, text: KeptText, by_filter: Mapping[str, Any]) -> Verdic
         text = replace(text, metric=f"{metric},{filter_name}")
     value = figures.get(metric)
     first = filtered[0] if isinstance(filtered, list) else filtered
-    return Verdict(text, None if value is None else float(value), str(first))
+    return RegradedText(text, None if value is None else float(value), str(first))
 
 
 def load_grader(name: str, texts: Iterable[KeptText]) -> Task:

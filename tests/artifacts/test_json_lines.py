@@ -12,7 +12,7 @@ from s2t_eval.artifacts.files import TraceWriter, write_text
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.evaluation.data import Source, load
 from s2t_eval.evaluation.humaneval.score import Outcome
-from s2t_eval.evaluation.sandbox import Verdict
+from s2t_eval.evaluation.sandbox import ProgramVerdict
 from s2t_eval.methods.tah.votes import OracleVote
 from s2t_eval.pipelines.collect_labels import _json_lines
 from s2t_eval.pipelines.prompts import _read_lines
@@ -113,5 +113,7 @@ def test_lone_surrogates_are_written_as_escapes(tmp_path: Path) -> None:
     assert [line.record for line in read_json_lines(tmp_path / "trace.jsonl")] == [record, record]
     write_text(tmp_path / "one.json", json.dumps(record, ensure_ascii=False))
     assert json.loads((tmp_path / "one.json").read_text(encoding="utf-8")) == record
-    outcome = Outcome("text", "def f(): return '\ud800'", Verdict(False, "it printed \udc00", 1.0, "none"))
+    outcome = Outcome(
+        "text", "def f(): return '\ud800'", ProgramVerdict(False, "it printed \udc00", 1.0, "none")
+    )
     assert json.loads(outcome.encode("utf-8"))["program"] == "def f(): return '\ud800'"

@@ -11,7 +11,7 @@ import pytest
 from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.evaluation.humaneval import HumanEvalScorer, assemble, score_solutions
 from s2t_eval.evaluation.humaneval import score as score_module
-from s2t_eval.evaluation.sandbox import Verdict
+from s2t_eval.evaluation.sandbox import ProgramVerdict
 from tests.evaluation.answer_shapes import ROTATE, ROTATE_CHECK, SHAPES, TWICE, TWICE_CHECK
 from tests.harness_helpers import shared_data
 
@@ -93,7 +93,7 @@ def test_metrics_for_one_and_several_answers() -> None:
 
 def test_program_without_a_verdict_is_unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the sandbox is killed from outside twice, there is no verdict on the program."""
-    lost = Verdict(None, "the sandbox was killed from outside (signal 9)", 1.0, "bubblewrap 0.11.0")
+    lost = ProgramVerdict(None, "the sandbox was killed from outside (signal 9)", 1.0, "bubblewrap 0.11.0")
     monkeypatch.setattr(score_module, "run_programs", lambda programs, *_, **__: [lost for _ in programs])
     scorer, doc = HumanEvalScorer(), document(TWICE)
     [outcomes] = scorer.outcomes([["    return 2 * x"]], [doc])

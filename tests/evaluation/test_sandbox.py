@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from s2t_eval.evaluation.sandbox import Limits, Program, Session, Verdict, find_isolation, run_programs
+from s2t_eval.evaluation.sandbox import Limits, Program, ProgramVerdict, Session, find_isolation, run_programs
 from tests.processes import children, wait_until
 
 pytestmark = pytest.mark.usefixtures("sandbox")
@@ -31,11 +31,11 @@ def session() -> Iterator[Session]:
         yield opened
 
 
-def verdict(session: Session, source: str, checks: str = "assert f() == 1", **more: Any) -> Verdict:
+def verdict(session: Session, source: str, checks: str = "assert f() == 1", **more: Any) -> ProgramVerdict:
     return session.run(Program(source, checks, **more))
 
 
-def reported(session: Session, body: str) -> Verdict:
+def reported(session: Session, body: str) -> ProgramVerdict:
     """Run code that returns what it was able to do; 'contained' passes."""
     source = "def f():\n" + "".join(f"    {line}\n" for line in body.splitlines())
     return verdict(session, source, "result = f()\nassert result == 'contained', result")

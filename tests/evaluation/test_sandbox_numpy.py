@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from s2t_eval.evaluation.humaneval import score_solutions
-from s2t_eval.evaluation.sandbox import Isolation, Limits, Program, Session, Verdict, pool
+from s2t_eval.evaluation.sandbox import Isolation, Limits, Program, ProgramVerdict, Session, pool
 from s2t_eval.evaluation.sandbox.isolation import PACKAGE_MOUNT
 
 pytestmark = [
@@ -24,7 +24,7 @@ def session(sandbox: Isolation) -> Iterator[Session]:
         yield opened
 
 
-def verdict(session: Session, source: str, checks: str) -> Verdict:
+def verdict(session: Session, source: str, checks: str) -> ProgramVerdict:
     return session.run(Program(source, checks))
 
 

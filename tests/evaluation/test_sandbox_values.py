@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s2t_eval.evaluation.humaneval.score import Outcome
-from s2t_eval.evaluation.sandbox import Limits, Program, Session, Verdict, find_isolation
+from s2t_eval.evaluation.sandbox import Limits, Program, ProgramVerdict, Session, find_isolation
 from s2t_eval.evaluation.sandbox.limits import MAX_REASON_LENGTH
 
 pytestmark = pytest.mark.usefixtures("sandbox")
@@ -23,7 +23,7 @@ def session() -> Iterator[Session]:
         yield opened
 
 
-def verdict(session: Session, source: str, checks: str = "assert f() == 1", **more: Any) -> Verdict:
+def verdict(session: Session, source: str, checks: str = "assert f() == 1", **more: Any) -> ProgramVerdict:
     return session.run(Program(source, checks, **more))
 
 

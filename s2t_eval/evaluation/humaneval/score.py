@@ -14,7 +14,7 @@ from tqdm import tqdm
 from s2t_eval.evaluation.generated import was_truncated
 from s2t_eval.evaluation.grading.estimators import pass_at_k, reported_ks
 from s2t_eval.evaluation.humaneval.assemble import assemble
-from s2t_eval.evaluation.sandbox import Limits, Program, Verdict, run_programs
+from s2t_eval.evaluation.sandbox import Limits, Program, ProgramVerdict, run_programs
 
 logger = logging.getLogger(__name__)
 LIMITS = Limits()
@@ -34,11 +34,11 @@ class Outcome(str):
     """
 
     program: str | None
-    verdict: Verdict
+    verdict: ProgramVerdict
     truncated: bool | None
 
-    def __new__(cls, text: str, program: str | None, verdict: Verdict | None) -> Outcome:
-        verdict = verdict or Verdict(False, NO_PROGRAM, 0.0, "")
+    def __new__(cls, text: str, program: str | None, verdict: ProgramVerdict | None) -> Outcome:
+        verdict = verdict or ProgramVerdict(False, NO_PROGRAM, 0.0, "")
         logged = {**verdict.as_json(), "seconds": round(verdict.seconds, 3), "program": program}
         # UTF-8 cannot encode a lone surrogate; JSON's escape for it is written instead.
         content = json.dumps(logged, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
@@ -62,7 +62,9 @@ def build_program(source: str, doc: dict[str, Any]) -> Program:
     return Program(source, checks, prelude=str(doc["prompt"]), functions=(entry,))
 
 
-def score_solutions(sources: Sequence[str | None], docs: Sequence[dict[str, Any]]) -> list[Verdict | None]:
+def score_solutions(
+    sources: Sequence[str | None], docs: Sequence[dict[str, Any]]
+) -> list[ProgramVerdict | None]:
     """Run solutions in the sandbox.
 
     Args:
@@ -75,13 +77,13 @@ def score_solutions(sources: Sequence[str | None], docs: Sequence[dict[str, Any]
     programs = [(i, build_program(s, docs[i])) for i, s in enumerate(sources) if s is not None]
     with tqdm(total=len(programs), desc="Running programs in the sandbox", disable=not programs) as bar:
         results = run_programs([program for _, program in programs], LIMITS, progress=bar.update)
-    verdicts: list[Verdict | None] = [None] * len(sources)
+    verdicts: list[ProgramVerdict | None] = [None] * len(sources)
     for (index, _), verdict in zip(programs, results, strict=True):
         verdicts[index] = _explain_missing_module(verdict)
     return verdicts
 
 
-def _explain_missing_module(verdict: Verdict) -> Verdict:
+def _explain_missing_module(verdict: ProgramVerdict) -> ProgramVerdict:
     """Extend the reason of a verdict on a failed import by the modules that the sandbox provides."""
     missing = MISSING_MODULE.search(verdict.reason) if not verdict.passed else None
     if missing is None:
@@ -93,7 +95,7 @@ def _explain_missing_module(verdict: Verdict) -> Verdict:
     return replace(verdict, reason=f"{verdict.reason} ({hint})")
 
 
-def _extract_program(text: str, doc: dict[str, Any]) -> str | Verdict | None:
+def _extract_program(text: str, doc: dict[str, Any]) -> str | ProgramVerdict | None:
     """Extract the program of an answer; if this raises an error, return a verdict with its message."""
     try:
         return assemble(text, doc["prompt"], doc["entry_point"])
@@ -107,7 +109,7 @@ def _extract_program(text: str, doc: dict[str, Any]) -> str | Verdict | None:
             "%s: extracting a program from an answer failed", doc.get("task_id", doc["entry_point"])
         )
         passed, reason = None, f"extracting a program failed: {type(error).__name__}: {error}"
-    return Verdict(passed, reason, 0.0, "")
+    return ProgramVerdict(passed, reason, 0.0, "")
 
 
 class HumanEvalScorer:
@@ -124,7 +126,7 @@ class HumanEvalScorer:
         verdicts = score_solutions(sources, [doc for _, doc in flat])
         self.sandboxes |= {verdict.sandbox for verdict in verdicts if verdict is not None}
         for index, program in enumerate(programs):
-            if isinstance(program, Verdict):
+            if isinstance(program, ProgramVerdict):
                 verdicts[index] = program
         scored = iter(zip(sources, verdicts, strict=True))
         return [[Outcome(text, *next(scored)) for text in texts] for texts in resps]

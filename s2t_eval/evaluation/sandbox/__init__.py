@@ -24,7 +24,7 @@ from s2t_eval.evaluation.sandbox.isolation import (
     bubblewrap_candidates,
     find_isolation,
 )
-from s2t_eval.evaluation.sandbox.limits import Limits, Program, Verdict
+from s2t_eval.evaluation.sandbox.limits import Limits, Program, ProgramVerdict
 from s2t_eval.evaluation.sandbox.pool import run_programs, usable_cores
 from s2t_eval.evaluation.sandbox.separability import are_separable
 from s2t_eval.evaluation.sandbox.session import Session
@@ -33,10 +33,10 @@ __all__ = [
     "Isolation",
     "Limits",
     "Program",
+    "ProgramVerdict",
     "SandboxFailedError",
     "SandboxUnavailableError",
     "Session",
-    "Verdict",
     "are_separable",
     "bubblewrap_candidates",
     "find_isolation",

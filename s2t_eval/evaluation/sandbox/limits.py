@@ -65,7 +65,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ProgramVerdict:
     """The result of running a program.
 
     Args:

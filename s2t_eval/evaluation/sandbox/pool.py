@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 
 from s2t_eval.evaluation.sandbox.isolation import Isolation, find_isolation
-from s2t_eval.evaluation.sandbox.limits import Limits, Program, Verdict
+from s2t_eval.evaluation.sandbox.limits import Limits, Program, ProgramVerdict
 from s2t_eval.evaluation.sandbox.session import Session
 
 
@@ -17,7 +17,7 @@ def run_programs(
     limits: Limits | None = None,
     workers: int | None = None,
     progress: Callable[[], object] | None = None,
-) -> list[Verdict]:
+) -> list[ProgramVerdict]:
     """Run programs with their checks in the sandbox.
 
     Args:
@@ -41,7 +41,7 @@ def run_programs(
     pending: SimpleQueue[tuple[int, Program]] = SimpleQueue()
     for item in enumerate(programs):
         pending.put(item)
-    results: SimpleQueue[tuple[int, Verdict] | BaseException] = SimpleQueue()
+    results: SimpleQueue[tuple[int, ProgramVerdict] | BaseException] = SimpleQueue()
     count = min(workers or usable_cores(), max(1, len(programs)))
     stop = threading.Event()
     threads = [
@@ -53,7 +53,7 @@ def run_programs(
     started = _start_threads(threads)
     if not started:  # no thread could be started
         _run_worker(isolation, limits, pending, results, stop)
-    verdicts: dict[int, Verdict] = {}
+    verdicts: dict[int, ProgramVerdict] = {}
     try:
         for index, verdict in _collect(results, len(programs)):
             verdicts[index] = verdict
@@ -84,8 +84,8 @@ def _start_threads(threads: Sequence[threading.Thread]) -> list[threading.Thread
 
 
 def _collect(
-    results: SimpleQueue[tuple[int, Verdict] | BaseException], expected: int
-) -> Iterator[tuple[int, Verdict]]:
+    results: SimpleQueue[tuple[int, ProgramVerdict] | BaseException], expected: int
+) -> Iterator[tuple[int, ProgramVerdict]]:
     for _ in range(expected):
         result = results.get()
         if isinstance(result, BaseException):
@@ -97,7 +97,7 @@ def _run_worker(
     isolation: Isolation,
     limits: Limits,
     pending: SimpleQueue[tuple[int, Program]],
-    results: SimpleQueue[tuple[int, Verdict] | BaseException],
+    results: SimpleQueue[tuple[int, ProgramVerdict] | BaseException],
     stop: threading.Event,
 ) -> None:
     try:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from types import TracebackType
 
 from s2t_eval.evaluation.sandbox.isolation import INSTALL_HINT, Isolation, SandboxFailedError
-from s2t_eval.evaluation.sandbox.limits import UNCHECKABLE, Limits, Program, Verdict
+from s2t_eval.evaluation.sandbox.limits import UNCHECKABLE, Limits, Program, ProgramVerdict
 from s2t_eval.evaluation.sandbox.pipes import DeadlineError, LinePipes, LineTooLongError, PipeClosedError
 from s2t_eval.evaluation.sandbox.process import NotStartedError, SandboxProcess, is_shortage
 from s2t_eval.evaluation.sandbox.separability import required_modules
@@ -71,7 +71,7 @@ class Session:
             self._checker.terminate()
         self._checker = self._lines = None
 
-    def run(self, program: Program) -> Verdict:
+    def run(self, program: Program) -> ProgramVerdict:
         """Run one program with its checks and return the verdict; no behaviour of a program raises an error.
 
         Raises:
@@ -79,7 +79,7 @@ class Session:
         """
         start = time.monotonic()
         passed, reason = self._run_with_retries(program)
-        return Verdict(passed, reason, time.monotonic() - start, self.isolation.name)
+        return ProgramVerdict(passed, reason, time.monotonic() - start, self.isolation.name)
 
     def _run_with_retries(self, program: Program) -> tuple[bool | None, str]:
         """Run the program with retries; `passed` is None if the machine lets no attempt finish."""
