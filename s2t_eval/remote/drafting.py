@@ -30,7 +30,7 @@ behind it."""
 
 
 @dataclass(eq=False)
-class Draft:
+class RemoteDraft:
     """A chunk that is being drafted."""
 
     seq: Sequence
@@ -74,9 +74,9 @@ class Drafting:
         self.policy = policy
         self.count = count
         self.is_end = is_end
-        self._active: list[Draft] = []
+        self._active: list[RemoteDraft] = []
 
-    def run(self, new: abc.Sequence[Draft]) -> list[tuple[Draft, list[DraftedStep]]]:
+    def run(self, new: abc.Sequence[RemoteDraft]) -> list[tuple[RemoteDraft, list[DraftedStep]]]:
         """One more step for every draft; returns those that end with it."""
         self._prefill([draft for draft in new if not draft.seq.output and not draft.ahead])
         self._active = sorted([*self._active, *new], key=lambda draft: draft.row)
@@ -88,7 +88,7 @@ class Drafting:
         self._active = [draft for draft in self._active if draft not in ended]
         return [(draft, draft.steps) for draft in ended]
 
-    def _prefill(self, drafts: abc.Sequence[Draft]) -> None:
+    def _prefill(self, drafts: abc.Sequence[RemoteDraft]) -> None:
         """Read new prompts; prompts with the same beginning share it."""
         if not drafts:
             return
@@ -98,7 +98,7 @@ class Drafting:
             draft.hidden = state
             self.count(draft.seq, tokens, 0)
 
-    def _extend(self, drafts: abc.Sequence[Draft]) -> None:
+    def _extend(self, drafts: abc.Sequence[RemoteDraft]) -> None:
         """Read the tokens that rows lack: the last of each draft, and what replaced a discarded one."""
         tokens = []
         for draft in drafts:
@@ -132,7 +132,7 @@ class Drafting:
         counts = [len(draft.seq.output) + len(draft.unconfirmed) for draft in self._active]
         return TextPositions(*(torch.tensor(column, device=self.runner.device) for column in (ids, counts)))
 
-    def is_ended(self, draft: Draft) -> bool:
+    def is_ended(self, draft: RemoteDraft) -> bool:
         """Whether a draft ends with its last token."""
         seq, steps = draft.seq, draft.steps
         if len(steps) >= draft.limit or seq.request.sampling is not None:

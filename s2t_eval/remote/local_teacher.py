@@ -12,7 +12,7 @@ from s2t_eval.engine.prefix_cache import cached_prefix
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import not_finite
-from s2t_eval.remote.drafting import Draft, IsEnd
+from s2t_eval.remote.drafting import IsEnd, RemoteDraft
 from s2t_eval.remote.local_writer import LocalWriter
 from s2t_eval.remote.protocol import DraftedStep
 from s2t_eval.remote.teacher import TeacherStep
@@ -36,7 +36,7 @@ class _Reading:
     """tokens to score at each step"""
 
 
-Job = _Reading | Draft
+Job = _Reading | RemoteDraft
 Out = list[TeacherStep] | list[DraftedStep]
 
 
@@ -74,7 +74,7 @@ class LocalTeacher(LocalWriter):
         """Score all steps that are to be scored, and write a token of every text that it continues."""
         finished: list[tuple[Job, Out]] = []
         finished += self._score([job for job in new if isinstance(job, _Reading)])
-        finished += self.drafting.run([job for job in new if isinstance(job, Draft)])
+        finished += self.drafting.run([job for job in new if isinstance(job, RemoteDraft)])
         return finished
 
     def _score(self, new: abc.Sequence[_Reading]) -> list[tuple[_Reading, list[TeacherStep]]]:

@@ -9,7 +9,7 @@ import torch
 
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sequence import Sequence
-from s2t_eval.remote.drafting import Count, Draft, Drafting, IsEnd
+from s2t_eval.remote.drafting import Count, Drafting, IsEnd, RemoteDraft
 from s2t_eval.remote.protocol import DraftedStep
 from s2t_eval.remote.shared_model import FreeRows, SharedModel
 from s2t_eval.selection.policy import Policy
@@ -54,7 +54,7 @@ class LocalWriter(SharedModel[Any, Any]):
         self, pin: int, seq: Sequence, limit: int, is_plain: bool, ahead: abc.Sequence[int] = ()
     ) -> list[DraftedStep]:
         """The next tokens of a text, at least one; see `RemoteWriter.draft`."""
-        steps: list[DraftedStep] = await self.submit(Draft(seq, pin, limit, ahead))
+        steps: list[DraftedStep] = await self.submit(RemoteDraft(seq, pin, limit, ahead))
         return steps
 
     @torch.inference_mode()

@@ -37,7 +37,7 @@ class Pins(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Chunk:
+class DraftedChunk:
     """A drafted chunk, and what decides its steps."""
 
     steps: list[DraftedStep]
@@ -98,7 +98,7 @@ class TextDecoder:
             self.teacher.release(seq)
         return seq.result(finish)
 
-    async def _draft(self, pins: Pins, seq: Sequence) -> Chunk:
+    async def _draft(self, pins: Pins, seq: Sequence) -> DraftedChunk:
         """The next chunk, read by the teacher where the trigger needs it."""
         is_plain = self.policy.trigger.name == "never" and seq.request.sampling is None
         limit = min(UNBOUNDED_CHUNK if is_plain else self.chunk, seq.request.max_new_tokens - len(seq.output))
@@ -108,7 +108,7 @@ class TextDecoder:
         if isinstance(self.policy.trigger, KlTrigger) and may_fire:
             assert self.teacher is not None
             teacher = await self.teacher.chunk(pins.teacher, seq, steps)
-        return Chunk(steps, self._divergences(steps, teacher), teacher)
+        return DraftedChunk(steps, self._divergences(steps, teacher), teacher)
 
     def _divergences(self, steps: list[DraftedStep], teacher: list[TeacherStep] | None) -> list[float] | None:
         """The trigger's divergence at every step of a chunk."""
@@ -131,7 +131,7 @@ class TextDecoder:
                 return None
         return [-torch.inf] * len(steps)  # never, or warm-up steps alone
 
-    async def _commit(self, pins: Pins, seq: Sequence, chunk: Chunk) -> Finish | None:
+    async def _commit(self, pins: Pins, seq: Sequence, chunk: DraftedChunk) -> Finish | None:
         """Append the tokens of a chunk up to the first that differs, or to the text's end."""
         finish, kept = None, 0
         for place, step in enumerate(chunk.steps):
@@ -150,14 +150,14 @@ class TextDecoder:
         seq.usage.discarded_tokens += len(chunk.steps) - kept
         return finish
 
-    def _divergence(self, seq: Sequence, chunk: Chunk, place: int) -> float:
+    def _divergence(self, seq: Sequence, chunk: DraftedChunk, place: int) -> float:
         if chunk.divergences is not None:
             return chunk.divergences[place]
         # In float32, as the engine compares it with the threshold.
         return float(torch.tensor(seq.trigger_numbers.random()))
 
     async def _select(
-        self, pins: Pins, seq: Sequence, chunk: Chunk, place: int, divergence: float
+        self, pins: Pins, seq: Sequence, chunk: DraftedChunk, place: int, divergence: float
     ) -> FiredStep:
         """The selector's choice at a step that fires, the next one of the text."""
         step = chunk.steps[place]

@@ -10,7 +10,7 @@ from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import Server
-from s2t_eval.remote.drafting import Draft
+from s2t_eval.remote.drafting import RemoteDraft
 from s2t_eval.remote.local_student import LocalStudent
 from s2t_eval.remote.protocol import DraftedStep
 from s2t_eval.selection.policy import s2t
@@ -44,7 +44,7 @@ def _is_ended(divergence: float, token: int, num_output: int, warmup_tokens: int
     request = Request((1, 2), 32, frozenset({STOP}))
     seq = Sequence(0, request, StopRule(request, None))
     seq.output += [3] * num_output
-    draft = Draft(seq, 0, 16, (), [DraftedStep(token, [token], [0.0], divergence)])
+    draft = RemoteDraft(seq, 0, 16, (), [DraftedStep(token, [token], [0.0], divergence)])
     try:
         return student.drafting.is_ended(draft)
     finally:
