@@ -41,7 +41,7 @@ from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.label_collection import (
     Advance,
     CollectionFolder,
-    Problem,
+    LabelledProblem,
     generate_rollouts,
     label_rollouts,
     write_label_set,
@@ -111,7 +111,7 @@ def collect_labels(
 
 def _generate(
     lm: SelectToThink | PPSLocal,
-    problems: Sequence[Problem],
+    problems: Sequence[LabelledProblem],
     work: CollectionFolder,
     progress: GenerationProgress,
 ) -> None:
@@ -140,7 +140,10 @@ def _generate(
 
 
 def _label(
-    lm: SelectToThink | PPSLocal, problems: Sequence[Problem], work: CollectionFolder, advance: Advance
+    lm: SelectToThink | PPSLocal,
+    problems: Sequence[LabelledProblem],
+    work: CollectionFolder,
+    advance: Advance,
 ) -> None:
     if lm.teacher is not None:
         label_rollouts(lm.teacher, problems, work, advance)
@@ -165,7 +168,7 @@ def _manifest(
     prompting: Prompting,
     settings: CollectionSettings,
     all_prompts: PromptSet,
-    problems: Sequence[Problem],
+    problems: Sequence[LabelledProblem],
     contexts: Sequence[str] | None,
 ) -> Manifest:
     """The manifest without its counts and shards; it identifies the collection."""
@@ -247,12 +250,12 @@ def load_writers(
 
 def _problems(
     lm: SelectionLM, prompting: Prompting, prompts: PromptSet, contexts: Sequence[str] | None
-) -> list[Problem]:
+) -> list[LabelledProblem]:
     read_by_teacher = prompts.requests
     if contexts is not None:
         read_by_teacher = _requests_with_contexts(lm, prompting, prompts, contexts)
     return [
-        Problem(name, question_hash(question), request, by_teacher.prompt_ids)
+        LabelledProblem(name, question_hash(question), request, by_teacher.prompt_ids)
         for name, question, request, by_teacher in zip(
             prompts.names, prompts.questions, prompts.requests, read_by_teacher, strict=True
         )

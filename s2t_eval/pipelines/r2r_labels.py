@@ -24,7 +24,7 @@ from s2t_eval.pipelines.prompts import (
 from s2t_eval.pipelines.settings import Prompting, Source
 from s2t_eval.ranges import AT_LEAST_1, require_ranges
 from s2t_eval.training.contamination import question_hash
-from s2t_eval.training.label_collection import CollectionFolder, Problem
+from s2t_eval.training.label_collection import CollectionFolder, LabelledProblem
 from s2t_eval.training.r2r import collect
 from s2t_eval.training.r2r.judge import digit_ids
 from s2t_eval.training.r2r.labels import Manifest
@@ -67,7 +67,7 @@ def label(
     prompts = without_evaluation_problems(all_prompts, settings.drop_overlap)
     labeller = _make_labeller(lm, prompts, settings.rule)
     problems = [
-        Problem(name, question_hash(question), request, request.prompt_ids)
+        LabelledProblem(name, question_hash(question), request, request.prompt_ids)
         for name, question, request in zip(prompts.names, prompts.questions, prompts.requests, strict=True)
     ]
     initial_manifest = _initial_manifest(lm, source, prompting, settings, all_prompts, problems)
@@ -101,7 +101,7 @@ def _initial_manifest(
     prompting: Prompting,
     settings: Labelling,
     all_prompts: PromptSet,
-    problems: Sequence[Problem],
+    problems: Sequence[LabelledProblem],
 ) -> Manifest:
     """The manifest without counts, with which a resumed run is compared."""
     assert lm.teacher_fingerprint is not None

@@ -34,7 +34,7 @@ from s2t_eval.training.processes import all_processes
 from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer
-from s2t_eval.training.rlkd.problems import Prepared, Problem, RlkdError, Text, prepare
+from s2t_eval.training.rlkd.problems import Prepared, RlkdError, RlkdProblem, Text, prepare
 from s2t_eval.training.rlkd.rewarder import Rewarder
 from s2t_eval.training.rlkd.sampling import TextLimits
 from s2t_eval.training.rlkd.settings import RlkdSettings
@@ -79,7 +79,7 @@ class TaskGrade:
     def __init__(self, task: Task) -> None:
         self.task = task
 
-    def __call__(self, problem: Problem, texts: Sequence[Text]) -> list[float]:
+    def __call__(self, problem: RlkdProblem, texts: Sequence[Text]) -> list[float]:
         """1 or 0 for each text.
 
         Raises:
@@ -91,7 +91,7 @@ class TaskGrade:
         by_filter = filtered_responses(self.task, answered)
         return [self._verdict(problem, next(iter(filtered.values()))) for filtered in by_filter]
 
-    def _verdict(self, problem: Problem, filtered: Any) -> float:
+    def _verdict(self, problem: RlkdProblem, filtered: Any) -> float:
         value = self.task.process_results(problem.document, [filtered]).get(METRIC)
         if value is None:
             raise RlkdError(
@@ -225,10 +225,10 @@ def _stop_strings(task: Task) -> tuple[str, ...]:
 
 def _problem(
     labels: LabelSet, source: TaskProblems, references: Mapping[str, str], row: Trajectory
-) -> Problem:
+) -> RlkdProblem:
     """A problem of the label set with its record in the task and its reference."""
     document = _document(labels, source, row)
-    return Problem(
+    return RlkdProblem(
         row.problem_id,
         question_of(document, source.task),
         tuple(row.prompt_ids.tolist()),

@@ -43,7 +43,7 @@ rows idle at the end of every group."""
 
 
 @dataclass(frozen=True)
-class Problem:
+class LabelledProblem:
     """One problem to roll out and label.
 
     Args:
@@ -122,7 +122,7 @@ Advance = Callable[[int], object]
 
 def generate_rollouts(
     student: ModelRunner,
-    problems: Sequence[Problem],
+    problems: Sequence[LabelledProblem],
     work: CollectionFolder,
     rows: int,
     decode: Decode,
@@ -163,7 +163,7 @@ def generate_rollouts(
         answer_of,
     )
 
-    def record(problem: Problem, result: Result) -> dict[str, Tensor]:
+    def record(problem: LabelledProblem, result: Result) -> dict[str, Tensor]:
         rollout = rollout_columns(result, *map(torch.tensor, result.observed))
         require_finite_outputs("student", student.name, problem, rollout)
         return rollout
@@ -173,10 +173,10 @@ def generate_rollouts(
 
 def generate_texts(
     decoder: Decoder,
-    problems: Sequence[Problem],
+    problems: Sequence[LabelledProblem],
     work: CollectionFolder,
     kind: str,
-    record: Callable[[Problem, Result], dict[str, Tensor]],
+    record: Callable[[LabelledProblem, Result], dict[str, Tensor]],
     advance: Advance,
     on_round: OnRound | None = None,
 ) -> None:
@@ -223,7 +223,9 @@ def unfinished(
             yield group
 
 
-def require_finite_outputs(role: str, name: str, problem: Problem, columns: dict[str, Tensor]) -> None:
+def require_finite_outputs(
+    role: str, name: str, problem: LabelledProblem, columns: dict[str, Tensor]
+) -> None:
     """Raise `LabelError` if a model's outputs contain NaN, or an infinity other than log(0)."""
     values = {key: column.numpy() for key, column in columns.items() if column.is_floating_point()}
     broken = non_finite_columns(values)
@@ -255,7 +257,7 @@ def rollout_columns(result: Result, entropy: Tensor, entropy64: Tensor, margin: 
 
 
 def label_rollouts(
-    teacher: ModelRunner, problems: Sequence[Problem], work: CollectionFolder, advance: Advance
+    teacher: ModelRunner, problems: Sequence[LabelledProblem], work: CollectionFolder, advance: Advance
 ) -> None:
     """Label every rollout that has no labels yet, with one teacher prefill each."""
     sizes = [
@@ -280,7 +282,9 @@ def label_rollouts(
         advance(len(batch))
 
 
-def write_label_set(work: CollectionFolder, problems: Sequence[Problem], manifest: Manifest) -> Manifest:
+def write_label_set(
+    work: CollectionFolder, problems: Sequence[LabelledProblem], manifest: Manifest
+) -> Manifest:
     """Determine the top tau of steps over the whole set, and write shards and manifest.
 
     Args:
@@ -318,7 +322,7 @@ def write_label_set(work: CollectionFolder, problems: Sequence[Problem], manifes
     return write_labels(work.folder, counted, rows)
 
 
-def _row(problem: Problem, rollout: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Any]:
+def _row(problem: LabelledProblem, rollout: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Any]:
     """A trajectory with candidates at every step."""
     steps = len(rollout["output_ids"])
 

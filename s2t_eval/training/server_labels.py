@@ -20,7 +20,7 @@ from s2t_eval.training.label_collection import (
     NUM_CANDIDATES,
     Advance,
     CollectionFolder,
-    Problem,
+    LabelledProblem,
     require_finite_outputs,
     rollout_columns,
 )
@@ -29,7 +29,7 @@ from s2t_eval.training.labelling import StepLabels
 
 def generate_rollouts_on_servers(
     texts: RemoteScheduler,
-    problems: Sequence[Problem],
+    problems: Sequence[LabelledProblem],
     work: CollectionFolder,
     advance: Advance,
     on_round: OnRound | None = None,
@@ -59,7 +59,7 @@ def _rollout(result: Result) -> dict[str, Tensor]:
 
 
 def label_rollouts_on_servers(
-    scorer: RemoteScorer, problems: Sequence[Problem], work: CollectionFolder, advance: Advance
+    scorer: RemoteScorer, problems: Sequence[LabelledProblem], work: CollectionFolder, advance: Advance
 ) -> None:
     """Label every rollout that has no labels yet, with one teacher's prefill each.
 
@@ -81,7 +81,7 @@ def label_rollouts_on_servers(
         advance(1)
 
 
-def _text_to_score(problem: Problem, work: CollectionFolder, index: int) -> ScoredText:
+def _text_to_score(problem: LabelledProblem, work: CollectionFolder, index: int) -> ScoredText:
     rollout = work.load("rollouts", index)
     output_ids: list[int] = rollout["output_ids"].tolist()
     return ScoredText(problem.teacher_prompt_ids, output_ids, rollout["top_ids"], rollout["top_log_probs"])

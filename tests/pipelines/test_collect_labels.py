@@ -11,7 +11,7 @@ from s2t_eval.engine import Request
 from s2t_eval.methods.selector_folder import read_info
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
-from s2t_eval.training.label_collection import CollectionFolder, Problem, generate_rollouts
+from s2t_eval.training.label_collection import CollectionFolder, LabelledProblem, generate_rollouts
 from s2t_eval.training.labels import LabelSet
 from tests import learning
 from tests.harness_helpers import STUDENT, generation, logits_after, model, prompts
@@ -22,7 +22,7 @@ def test_a_stop_string_in_a_thought_does_not_end_a_rollout(tmp_path: Path) -> No
     lm = Greedy(STUDENT, device="cpu", think_end_token="answer")
     [request] = lm.engine_requests([generation(prompts(1)[0], until=["."], max_gen_toks=96)])
     work = CollectionFolder(tmp_path / "labels", {})
-    problem = Problem("made/0", "q", request, request.prompt_ids)
+    problem = LabelledProblem("made/0", "q", request, request.prompt_ids)
     finished: list[int] = []
     generate_rollouts(lm.student, [problem], work, 1, lm.tok_decode, lm.thoughts.answer_of, finished.append)
     [expected] = lm.decoder().run([request])

@@ -293,7 +293,7 @@ def test_a_row_keeps_nothing_that_it_does_not_write() -> None:
     rollout = {"output_ids": torch.arange(steps), "entropy": torch.rand(steps), "margin": torch.rand(steps)}
     rollout["entropy64"] = rollout["entropy"]
     rollout |= {"top_ids": torch.arange(3 * 64).view(3, 64), "top_log_probs": likely}
-    problem = label_collection.Problem("p", "q", Request((1, 2), 8), (1, 2))
+    problem = label_collection.LabelledProblem("p", "q", Request((1, 2), 8), (1, 2))
     row = label_collection._row(problem, rollout, {"teacher_log_probs": torch.rand(steps, 16)})
     before = {name: row[name].copy() for name in ("candidates", "student_log_probs", "top_log_probs")}
     rollout["top_ids"].zero_()

@@ -19,7 +19,7 @@ from s2t_eval.training.loop import Loop, Loss
 from s2t_eval.training.rlkd.alignment import RuleAligner
 from s2t_eval.training.rlkd.grpo import EPSILON, advantages, clipped_losses, kl_estimates
 from s2t_eval.training.rlkd.model import Group, GroupBatch, RlkdModel, collate
-from s2t_eval.training.rlkd.problems import Problem, Text
+from s2t_eval.training.rlkd.problems import RlkdProblem, Text
 from s2t_eval.training.rlkd.rewarder import Rewarder
 from s2t_eval.training.rlkd.sampling import Sampler, TextLimits
 from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
@@ -238,7 +238,7 @@ def test_ratios_of_the_first_of_several_updates_are_one(precision: Precision, tm
     rewarder = Rewarder(RuleStructurer(), RuleAligner(), _first_token_parity, settings)
     sampler = make_sampler(model.student, rows=4)  # type: ignore[arg-type]
     training = RlkdTraining(model, sampler, rewarder, items, settings, loop)
-    Loop[Problem](
+    Loop[RlkdProblem](
         model, items, training.collate, training.evaluate, "reward", loop, tmp_path, {},
         prepare=training.prepare, repeats=settings.updates,
     ).run()  # fmt: skip
@@ -247,7 +247,7 @@ def test_ratios_of_the_first_of_several_updates_are_one(precision: Precision, tm
     assert max(first) == 0.0 < min(second)
 
 
-def _first_token_parity(problem: Problem, texts: Sequence[Text]) -> list[float]:
+def _first_token_parity(problem: RlkdProblem, texts: Sequence[Text]) -> list[float]:
     """A reward that differs within a group."""
     return [float(text.output_ids[0] % 2) for text in texts]
 
@@ -255,8 +255,10 @@ def _first_token_parity(problem: Problem, texts: Sequence[Text]) -> list[float]:
 # ---------------------------------------------------------------- samples
 
 
-def problems(count: int = 4) -> list[Problem]:
-    return [Problem(f"p/{i}", "", prompt, "", {}, "") for i, prompt in enumerate(twins.prompts(count, 12))]
+def problems(count: int = 4) -> list[RlkdProblem]:
+    return [
+        RlkdProblem(f"p/{i}", "", prompt, "", {}, "") for i, prompt in enumerate(twins.prompts(count, 12))
+    ]
 
 
 def make_sampler(student: PreTrainedModel, rows: int) -> Sampler:

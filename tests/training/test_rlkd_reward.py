@@ -12,7 +12,7 @@ from s2t_eval.engine import ModelRunner
 from s2t_eval.training.rlkd.alignment import Agreement, RuleAligner
 from s2t_eval.training.rlkd.arithmetic import is_result
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer, parse_steps
-from s2t_eval.training.rlkd.problems import Problem, Text, prepare
+from s2t_eval.training.rlkd.problems import RlkdProblem, Text, prepare
 from s2t_eval.training.rlkd.reward import aggregated, step_rewards, structure_rewards
 from s2t_eval.training.rlkd.rewarder import Reward, Rewarder
 from s2t_eval.training.rlkd.settings import RlkdSettings
@@ -194,11 +194,11 @@ def test_sum_favours_problems_with_many_steps_and_mean_does_not() -> None:
 # ---------------------------------------------------------------- the reward altogether
 
 
-def problem(reference: str = REFERENCE) -> Problem:
-    return Problem("p", "How many?", (1,), reference, {"answer": 26}, "row 0", equation_steps(reference))
+def problem(reference: str = REFERENCE) -> RlkdProblem:
+    return RlkdProblem("p", "How many?", (1,), reference, {"answer": 26}, "row 0", equation_steps(reference))
 
 
-def grade(item: Problem, texts: object) -> list[float]:
+def grade(item: RlkdProblem, texts: object) -> list[float]:
     """The last number of a text is the answer."""
     assert isinstance(texts, list | tuple)
     return [float(text.content.rstrip(".").endswith(str(item.document["answer"]))) for text in texts]

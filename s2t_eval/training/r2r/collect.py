@@ -24,7 +24,7 @@ from s2t_eval.selection.top_tokens import TopTokens, top_tokens
 from s2t_eval.training.label_collection import (
     Advance,
     CollectionFolder,
-    Problem,
+    LabelledProblem,
     generate_texts,
     require_finite_outputs,
     unfinished,
@@ -46,7 +46,7 @@ rows empty at its end."""
 
 def write_texts(
     teacher: ModelRunner,
-    problems: Sequence[Problem],
+    problems: Sequence[LabelledProblem],
     work: CollectionFolder,
     rows: int,
     decode: Decode,
@@ -59,7 +59,7 @@ def write_texts(
     generate_texts(decoder, problems, work, "texts", _text, advance, on_round)
 
 
-def _text(problem: Problem, result: Result) -> dict[str, Tensor]:
+def _text(problem: LabelledProblem, result: Result) -> dict[str, Tensor]:
     """The file of a teacher's text."""
     return {
         "output_ids": torch.tensor(result.output_ids, dtype=torch.int32),
@@ -85,7 +85,7 @@ def finished_texts(work: CollectionFolder, count: int) -> list[int]:
 
 def read_steps(
     student: ModelRunner,
-    problems: Sequence[Problem],
+    problems: Sequence[LabelledProblem],
     finished: Sequence[int],
     work: CollectionFolder,
     num_logits: int,
@@ -143,7 +143,7 @@ class Labeller:
 
 def label_mismatches(
     continuer: Continuer,
-    problems: Sequence[Problem],
+    problems: Sequence[LabelledProblem],
     finished: Sequence[int],
     work: CollectionFolder,
     labeller: Labeller,
@@ -169,7 +169,7 @@ def label_mismatches(
 
 
 def _mismatch_groups(
-    problems: Sequence[Problem], finished: Sequence[int], work: CollectionFolder, min_mismatches: int
+    problems: Sequence[LabelledProblem], finished: Sequence[int], work: CollectionFolder, min_mismatches: int
 ) -> Iterator[list[int]]:
     """Groups of problems, in order, each with at least this many mismatches (the last may have fewer)."""
     group: list[int] = []
@@ -184,7 +184,7 @@ def _mismatch_groups(
         yield group
 
 
-def teacher_text(problem: Problem, number: int, work: CollectionFolder) -> TeacherText:
+def teacher_text(problem: LabelledProblem, number: int, work: CollectionFolder) -> TeacherText:
     """A problem's text with the student's tokens."""
     output, student = work.load("texts", number)["output_ids"], work.load("steps", number)["student_ids"]
     return TeacherText(number, problem.request, output.tolist(), student.tolist())
@@ -220,7 +220,7 @@ def _verdicts_by_problem(
 
 
 def finish(
-    work: CollectionFolder, problems: Sequence[Problem], finished: Sequence[int], manifest: Manifest
+    work: CollectionFolder, problems: Sequence[LabelledProblem], finished: Sequence[int], manifest: Manifest
 ) -> Manifest:
     """Make the label set from the files of all stages.
 

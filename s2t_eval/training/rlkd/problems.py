@@ -14,7 +14,7 @@ class RlkdError(ValueError):
 
 
 @dataclass(frozen=True)
-class Problem:
+class RlkdProblem:
     """One problem with its reference.
 
     Args:
@@ -52,14 +52,14 @@ class Text(NamedTuple):
     """whether it reached the length limit"""
 
 
-Grade = Callable[[Problem, Sequence[Text]], list[float]]
+Grade = Callable[[RlkdProblem, Sequence[Text]], list[float]]
 """Whether the final answer of each text is right, by the task's own rule: 1 or 0."""
 
 
 class Prepared(NamedTuple):
     """Problems whose reference can be used, and how many could not."""
 
-    problems: list[Problem]
+    problems: list[RlkdProblem]
     num_wrong: int
     """problems left out because their reference has a wrong final answer"""
     num_without_steps: int
@@ -67,7 +67,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    problems: Sequence[Problem],
+    problems: Sequence[RlkdProblem],
     structurer: Structurer | None,
     grade: Grade,
     verified: bool,

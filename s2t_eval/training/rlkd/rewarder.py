@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from s2t_eval.training.rlkd.alignment import Aligner
 from s2t_eval.training.rlkd.cost import JudgeCost
-from s2t_eval.training.rlkd.problems import Grade, Problem, Text
+from s2t_eval.training.rlkd.problems import Grade, RlkdProblem, Text
 from s2t_eval.training.rlkd.reward import structure_rewards
 from s2t_eval.training.rlkd.settings import RlkdSettings
 from s2t_eval.training.rlkd.structure import Structurer
@@ -47,7 +47,9 @@ class Rewarder:
         self.settings = settings
         self.judge_cost = judge_cost or JudgeCost()
 
-    def rewards(self, problems: Sequence[Problem], groups: Sequence[Sequence[Text]]) -> list[list[Reward]]:
+    def rewards(
+        self, problems: Sequence[RlkdProblem], groups: Sequence[Sequence[Text]]
+    ) -> list[list[Reward]]:
         """The rewards of the texts of each problem."""
         numbered = [(p, text) for p, texts in zip(problems, groups, strict=True) for text in texts]
         structures: list[float | None] = [None] * len(numbered)

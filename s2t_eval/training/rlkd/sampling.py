@@ -10,7 +10,7 @@ import torch
 from s2t_eval.engine import Decoder, Finish, ModelRunner, Request, Sampling, derive_seed
 from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
-from s2t_eval.training.rlkd.problems import Problem, Text
+from s2t_eval.training.rlkd.problems import RlkdProblem, Text
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Sampler:
     prompt_tokens: int = 0
 
     def groups(
-        self, problems: Sequence[Problem], size: int, sampling: Sampling, seed: object
+        self, problems: Sequence[RlkdProblem], size: int, sampling: Sampling, seed: object
     ) -> list[list[Text]]:
         """`size` samples of each problem.
 
@@ -73,7 +73,7 @@ class Sampler:
         texts = self._generate(requests)
         return [texts[begin : begin + size] for begin in range(0, len(texts), size)]
 
-    def greedy(self, problems: Sequence[Problem]) -> list[Text]:
+    def greedy(self, problems: Sequence[RlkdProblem]) -> list[Text]:
         """The greedy text of each problem."""
         return self._generate([self.limits.request(problem.prompt_ids) for problem in problems])
 

@@ -22,7 +22,7 @@ from s2t_eval.training.processes import write_result
 from s2t_eval.training.rlkd.cost import CostMeter, total_cost
 from s2t_eval.training.rlkd.grpo import advantages
 from s2t_eval.training.rlkd.model import Group, GroupBatch, RlkdModel, collate
-from s2t_eval.training.rlkd.problems import Problem, RlkdError, Text
+from s2t_eval.training.rlkd.problems import RlkdError, RlkdProblem, Text
 from s2t_eval.training.rlkd.rewarder import Reward, Rewarder
 from s2t_eval.training.rlkd.sampling import Sampler, TextLimits
 from s2t_eval.training.rlkd.settings import RLKD_LR, RlkdSettings
@@ -48,8 +48,8 @@ class TrainingData:
         teacher_name: its name, or what the references are.
     """
 
-    train: Sequence[Problem]
-    held_out: Sequence[Problem]
+    train: Sequence[RlkdProblem]
+    held_out: Sequence[RlkdProblem]
     left_out: Mapping[str, int]
     limits: TextLimits
     decode: Decode
@@ -85,7 +85,7 @@ class RlkdTraining:
         model: RlkdModel,
         sampler: Sampler,
         rewarder: Rewarder,
-        held_out: Sequence[Problem],
+        held_out: Sequence[RlkdProblem],
         settings: RlkdSettings,
         loop: LoopSettings,
     ) -> None:
@@ -98,7 +98,7 @@ class RlkdTraining:
         self.meter = CostMeter(rewarder.judge_cost)
         self._groups: dict[str, Group] = {}
 
-    def prepare(self, problems: Sequence[Problem], step: int) -> None:
+    def prepare(self, problems: Sequence[RlkdProblem], step: int) -> None:
         """Sample and reward the groups of these problems with the present weights.
 
         Args:
@@ -119,7 +119,7 @@ class RlkdTraining:
             groups = self._with_old_log_probs(groups)
         self._groups = {p.problem_id: group for p, group in zip(problems, groups, strict=True)}
 
-    def collate(self, problems: Sequence[Problem]) -> GroupBatch:
+    def collate(self, problems: Sequence[RlkdProblem]) -> GroupBatch:
         """The batch of these problems' groups, on the model's device."""
         groups = [self._groups[problem.problem_id] for problem in problems]
         self.meter.cost.text_visits += sum(len(group.outputs) for group in groups)
@@ -134,7 +134,9 @@ class RlkdTraining:
         self._take_prompt_tokens()
         return {**held_out_metrics(rewards, texts, self.settings), **self.meter.take()}
 
-    def _rewards(self, problems: Sequence[Problem], texts: Sequence[Sequence[Text]]) -> list[list[Reward]]:
+    def _rewards(
+        self, problems: Sequence[RlkdProblem], texts: Sequence[Sequence[Text]]
+    ) -> list[list[Reward]]:
         """The rewards; a prompted model computes them in its own precision, never in the loop's."""
         with torch.autocast(self.model.device.type, enabled=False):
             return self.rewarder.rewards(problems, texts)
@@ -172,7 +174,7 @@ class RlkdTraining:
         self.sampler.prompt_tokens = 0
 
 
-def _group(problem: Problem, texts: Sequence[Text], advantage: torch.Tensor) -> Group:
+def _group(problem: RlkdProblem, texts: Sequence[Text], advantage: torch.Tensor) -> Group:
     outputs = [torch.tensor(text.output_ids) for text in texts]
     return Group(torch.tensor(problem.prompt_ids), outputs, advantage)
 
@@ -261,7 +263,7 @@ def _fit(
     runner = ModelRunner(model.student, student.name, student.text_vocab)  # type: ignore[arg-type]
     sampler = Sampler(runner, data.limits, data.decode, settings.rows)
     training = RlkdTraining(model, sampler, rewarder, data.held_out, settings, loop)
-    return Loop[Problem](
+    return Loop[RlkdProblem](
         model,
         data.train,
         training.collate,
