@@ -9,7 +9,7 @@ import torch
 
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.engine import ModelRunner
-from s2t_eval.training.rlkd.alignment import Agreement, RuleAligner
+from s2t_eval.training.rlkd.alignment import RuleAligner, StepAgreement
 from s2t_eval.training.rlkd.arithmetic import is_result
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer, parse_steps
 from s2t_eval.training.rlkd.problems import RlkdProblem, Text, prepare
@@ -93,7 +93,7 @@ def test_rule_compares_numbers_and_operators(
     student: tuple[str, str], reference: tuple[str, str], query: bool, answer: bool
 ) -> None:
     [agreement] = RuleAligner().align([(SolutionStep("we", *student), SolutionStep("they", *reference))])
-    assert agreement == Agreement(query or answer, query, answer)
+    assert agreement == StepAgreement(query or answer, query, answer)
 
 
 def test_a_second_error_is_not_better_than_right_steps_after_the_first() -> None:
@@ -135,11 +135,11 @@ def test_whether_an_equation_is_true(equation: str, expected: bool | None) -> No
 
 def test_reward_of_a_step_is_halved_for_each_part_that_differs() -> None:
     cases = itertools.product([True], [True, False], [True, False])
-    assert [step_rewards([Agreement(*case)]) for case in cases] == [[1.0], [0.5], [0.5], [0.25]]
+    assert [step_rewards([StepAgreement(*case)]) for case in cases] == [[1.0], [0.5], [0.5], [0.25]]
 
 
 def test_rewards_are_zero_from_the_first_step_on_another_sub_problem() -> None:
-    same, other = Agreement(True, True, True), Agreement(False, True, True)
+    same, other = StepAgreement(True, True, True), StepAgreement(False, True, True)
     assert step_rewards([same, other, same, same]) == [1.0, 0.0, 0.0, 0.0]
     assert step_rewards([]) == []
 

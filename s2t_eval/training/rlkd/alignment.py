@@ -14,7 +14,7 @@ from s2t_eval.training.rlkd.structure import OPERATOR, SolutionStep
 RESULT = re.compile(r"#\d+")
 
 
-class Agreement(NamedTuple):
+class StepAgreement(NamedTuple):
     """Which parts of two steps agree."""
 
     meta: bool
@@ -28,7 +28,7 @@ class Agreement(NamedTuple):
 class Aligner(Protocol):
     """Compares steps."""
 
-    def align(self, pairs: Sequence[tuple[SolutionStep, SolutionStep]]) -> list[Agreement]:
+    def align(self, pairs: Sequence[tuple[SolutionStep, SolutionStep]]) -> list[StepAgreement]:
         """What agrees in each pair of a student's step and a reference's step."""
         ...
 
@@ -45,7 +45,7 @@ class RuleAligner:
     agree if their texts are equal but for case and spacing.
     """
 
-    def align(self, pairs: Sequence[tuple[SolutionStep, SolutionStep]]) -> list[Agreement]:
+    def align(self, pairs: Sequence[tuple[SolutionStep, SolutionStep]]) -> list[StepAgreement]:
         """What agrees in each pair; the meta-reasoning itself is not read."""
         agreements = []
         for student, reference in pairs:
@@ -54,7 +54,7 @@ class RuleAligner:
             is_true = is_result(student.answer, student.query) if is_carried_on else None
             answer = _is_same(student.answer, reference.answer) if is_true is None else is_true
             query = is_same_query or is_carried_on
-            agreements.append(Agreement(query or answer, query, answer))
+            agreements.append(StepAgreement(query or answer, query, answer))
         return agreements
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.engine.stop import Decode
 from s2t_eval.selection.policy import greedy
-from s2t_eval.training.rlkd.alignment import Agreement
+from s2t_eval.training.rlkd.alignment import StepAgreement
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.structure import END_OF_THOUGHT, SolutionStep
 
@@ -135,7 +135,7 @@ class LlmAligner:
     batch: int
     cost: JudgeCost = field(default_factory=JudgeCost)
 
-    def align(self, pairs: Sequence[tuple[SolutionStep, SolutionStep]]) -> list[Agreement]:
+    def align(self, pairs: Sequence[tuple[SolutionStep, SolutionStep]]) -> list[StepAgreement]:
         """What agrees in each pair; parts whose texts are equal agree without a question."""
         answers: dict[tuple[int, str, str], bool] = {}
         for student, reference in pairs:
@@ -147,7 +147,7 @@ class LlmAligner:
             with self.cost.timed():
                 verdicts = self._compare([self.prompt(*key) for key in keys])
             answers.update(zip(keys, verdicts, strict=True))
-        return [Agreement(*(answers[i, a[i], b[i]] for i in range(len(COMPARE_TASKS)))) for a, b in pairs]
+        return [StepAgreement(*(answers[i, a[i], b[i]] for i in range(len(COMPARE_TASKS)))) for a, b in pairs]
 
     def prompt(self, part: int, left: str, right: str) -> list[int]:
         """Token ids of the question about one part (0 meta, 1 query, 2 answer) of two steps."""

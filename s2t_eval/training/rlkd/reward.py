@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from s2t_eval.training.rlkd.alignment import Agreement, Aligner
+from s2t_eval.training.rlkd.alignment import Aligner, StepAgreement
 from s2t_eval.training.rlkd.settings import Aggregate
 from s2t_eval.training.rlkd.structure import SolutionStep
 
@@ -12,7 +12,7 @@ DISAGREEMENT = 0.5
 """Factor of a step's reward for a query, and another for an answer, that does not agree."""
 
 
-def step_rewards(agreements: Sequence[Agreement]) -> list[float]:
+def step_rewards(agreements: Sequence[StepAgreement]) -> list[float]:
     """The reward of each step: 1, halved for another query and halved for another answer.
 
     From the first step on that works on another sub-problem, all rewards are 0.
@@ -21,7 +21,7 @@ def step_rewards(agreements: Sequence[Agreement]) -> list[float]:
         agreements: of the k-th step of the student with the k-th step of the reference, k = 1, 2, ...
 
     Example:
-        >>> step_rewards([Agreement(True, True, False), Agreement(False, False, False)])
+        >>> step_rewards([StepAgreement(True, True, False), StepAgreement(False, False, False)])
         [0.5, 0.0]
     """
     rewards, on_path = [], True
