@@ -22,7 +22,7 @@ from s2t_eval.training.r2r.settings import (
     RouterTrainSettings,
     ThresholdSettings,
 )
-from s2t_eval.training.rlkd.settings import Aligner, RlkdLoopSettings, RlkdSettings, Structurer
+from s2t_eval.training.rlkd.settings import AlignerName, RlkdLoopSettings, RlkdSettings, StructurerName
 from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
 from s2t_eval.training.settings import LoopSettings, Precision
 from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings, TahLoopSettings
@@ -246,8 +246,8 @@ class RlkdPart(Training):
     """
 
     references: Literal["teacher", "solutions"] = "teacher"
-    structurer: Structurer | None = None
-    aligner: Aligner | None = None
+    structurer: StructurerName | None = None
+    aligner: AlignerName | None = None
     group_size: int | None = None
     limit: int | None = None
 

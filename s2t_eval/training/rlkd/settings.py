@@ -12,8 +12,8 @@ from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.ranges import AT_LEAST_1, AT_LEAST_2, NOT_NEGATIVE, PART, POSITIVE, require_ranges
 from s2t_eval.training.settings import LoopSettings, Schedule
 
-Structurer = Literal["rule", "llm"]
-Aligner = Literal["rule", "llm"]
+StructurerName = Literal["rule", "llm"]
+AlignerName = Literal["rule", "llm"]
 Aggregate = Literal["mean", "sum"]
 RANGES = {
     "structure_weight": NOT_NEGATIVE,
@@ -64,8 +64,8 @@ class RlkdSettings(LoraSettings):
         ValueError: a value outside its range.
     """
 
-    structurer: Structurer = "rule"
-    aligner: Aligner = "rule"
+    structurer: StructurerName = "rule"
+    aligner: AlignerName = "rule"
     aggregate: Aggregate = "mean"
     structure_weight: float = 1.0
     correctness_weight: float = 1.0
@@ -84,7 +84,11 @@ class RlkdSettings(LoraSettings):
     def __post_init__(self) -> None:
         require_ranges(self, held_out=PART, **RANGES)
         super().__post_init__()
-        for name, known in (("structurer", Structurer), ("aligner", Aligner), ("aggregate", Aggregate)):
+        for name, known in (
+            ("structurer", StructurerName),
+            ("aligner", AlignerName),
+            ("aggregate", Aggregate),
+        ):
             value = getattr(self, name)
             if value not in get_args(known):
                 raise ValueError(f"{name}: expected one of {', '.join(get_args(known))}, got {value!r}")
