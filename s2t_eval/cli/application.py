@@ -13,7 +13,7 @@ from cyclopts import App, Argument, CycloptsError, Group, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel, InlineText
 from rich.text import Text
 
-from s2t_eval.cli.command import Command, Entry
+from s2t_eval.cli.command import Command, CommandEntry
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -49,7 +49,7 @@ class CommandLine:
         entries: the commands, in the order in which the help lists them.
     """
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[CommandEntry]) -> None:
         self.entries = tuple(entries)
         self.app = App(
             name=PROGRAM,

@@ -49,7 +49,7 @@ class Command(Protocol):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CommandEntry:
     """A command in the list of commands.
 
     Args:

@@ -15,7 +15,7 @@ import pytest
 from s2t_eval.artifacts import errors
 from s2t_eval.cli import main
 from s2t_eval.cli.application import CommandLine
-from s2t_eval.cli.command import Entry
+from s2t_eval.cli.command import CommandEntry
 from s2t_eval.cli.execute import execute
 from s2t_eval.models.loading import ModelLoadError
 from tests.harness_helpers import BIN, STUDENT, run_command
@@ -190,6 +190,6 @@ class Interrupted:
 def test_ctrl_c_ends_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """`collect`, `train`, `calibrate` and others printed a traceback of the place that they were at."""
     with pytest.raises(SystemExit) as caught:
-        execute(CommandLine([Entry("evaluate", "work", Interrupted)]), ["work"])
+        execute(CommandLine([CommandEntry("evaluate", "work", Interrupted)]), ["work"])
     assert caught.value.code == 130
     assert capsys.readouterr().err == "s2t-eval work: interrupted\n"

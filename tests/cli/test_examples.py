@@ -12,7 +12,7 @@ import pytest
 
 from s2t_eval import cli
 from s2t_eval.cli.application import CommandLine
-from s2t_eval.cli.command import Entry
+from s2t_eval.cli.command import CommandEntry
 from s2t_eval.models.loading import load_model
 from tests.harness_helpers import STUDENT
 from tests.learning import main
@@ -42,7 +42,7 @@ OF_EXPORT = (
 """The same with further options, for the example of `export`, whose student is another."""
 
 
-def words_of(entry: Entry) -> list[str]:
+def words_of(entry: CommandEntry) -> list[str]:
     """The example as words, without the program's name."""
     program, *words = shlex.split(entry.command.EXAMPLE.replace("\\\n", " "))
     assert program == "s2t-eval"
