@@ -29,7 +29,7 @@ from benchmarks.timed_evaluation import Work
 from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.software import commit_of
-from s2t_eval.embedded import embedded_path
+from s2t_eval.embedded import resolve_model
 from s2t_eval.models.loading import default_device
 from s2t_eval.reproduce.identity import text_hash
 from s2t_eval.reproduce.read import read_recipe, references, replaced_references
@@ -72,9 +72,9 @@ def sides_of(recipe: Recipe, places: Mapping[str, str], rows: Sequence[str]) -> 
     # Stock `hf` looks for a GPU even where there is none.
     loading = {"dtype": models.dtype, "device": models.device or default_device()}
     known = {"student": models.student, "teacher": models.teacher or "", **places}
-    sides = [Side(STOCK, "stock `hf`", "hf", {"pretrained": _folder(models.student), **loading})]
+    sides = [Side(STOCK, "stock `hf`", "hf", {"pretrained": resolve_model(models.student), **loading})]
     if models.teacher:
-        teacher = {"pretrained": _folder(models.teacher), **loading}
+        teacher = {"pretrained": resolve_model(models.teacher), **loading}
         sides.append(Side(STOCK_TEACHER, "stock `hf`, teacher alone", "hf", teacher))
     for run in evaluations(recipe):
         missing = [name for name in references(run.arguments) if name not in known]
@@ -89,11 +89,6 @@ def sides_of(recipe: Recipe, places: Mapping[str, str], rows: Sequence[str]) -> 
         names = ", ".join(side.name for side in sides)
         raise ValueError(f"--rows: expected some of {names}, got {', '.join(sorted(unknown))}")
     return [side for side in sides if not rows or side.name in rows]
-
-
-def _folder(model: str) -> str:
-    """A model as stock `hf` finds it, which does not know the embedded ones."""
-    return str(embedded_path(model)) if model.startswith("embedded/") else model
 
 
 def schedule(names: Sequence[str], batches: Sequence[int], rounds: int) -> Iterator[tuple[int, int, str]]:

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging
 
 from s2t_eval.artifacts.json_lines import read_json_lines
-from s2t_eval.embedded import embedded_path
+from s2t_eval.embedded import resolve_model
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.embedded.tokenizer import build_tokenizer
 from s2t_eval.engine.compiled_layers import Compile
@@ -130,7 +130,7 @@ def load_model(name: str, settings: Settings) -> PreTrainedModel:
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(_shape(name).config(), dtype=dtype)
     else:
-        model = AutoModelForCausalLM.from_pretrained(_path(name), dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(resolve_model(name), dtype=dtype)
     loaded: PreTrainedModel = model.to(settings.device).eval()
     return loaded
 
@@ -141,7 +141,7 @@ def load_tokenizer(settings: Settings) -> Any:
         size = _shape(settings.student).vocab
         # Bytes, numbers and special tokens are added; the head keeps some rows beyond the vocabulary.
         return build_tokenizer([" ".join(("", *islice(_words(), size - 384)))], 32768)
-    return AutoTokenizer.from_pretrained(_path(settings.student))
+    return AutoTokenizer.from_pretrained(resolve_model(settings.student))
 
 
 def load_prompts(settings: Settings, tokenizer: Any, num: int, shots: int = 0) -> list[str]:
@@ -158,10 +158,6 @@ def load_prompts(settings: Settings, tokenizer: Any, num: int, shots: int = 0) -
         )
     prefix = "".join(f"{question}\n\n" for question in questions[:shots])
     return [_templated(tokenizer, prefix + question) for question in questions[shots:]]
-
-
-def _path(name: str) -> str:
-    return str(embedded_path(name)) if name.startswith("embedded/") else name
 
 
 def _shape(name: str) -> Shape:

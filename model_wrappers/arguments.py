@@ -213,7 +213,8 @@ class SelectionArguments(CommonArguments):
         other_prompt: allow prompts with other few-shot examples, chat template or system instruction than
             those that calibration, selector and router were made with.
         router: with trigger `router`: folder of `s2t-eval r2r train` (R2R's router, whose threshold is a
-            probability), or one of `s2t-eval train`, whose router then replaces the selector's.
+            probability), or one of `s2t-eval train`, whose router then replaces the selector's; or a hub
+            repository with either.
             An R2R router fires at its own threshold where neither `threshold` nor `tau` is given.
     """
 

@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 
 from s2t_eval.artifacts.files import require_new_trace
 from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.embedded import resolve_model
 from s2t_eval.engine import ModelRunner
 from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.checked_model import CheckedModel
@@ -20,7 +21,7 @@ from s2t_eval.model_wrappers.served_identity import require_served, unloaded_fin
 from s2t_eval.model_wrappers.splitting import ModelArguments, split_arguments
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock
 from s2t_eval.model_wrappers.teacher import device_of_teacher, require_teacher_options, teacher_options
-from s2t_eval.models.loading import default_device, resolve_model
+from s2t_eval.models.loading import default_device
 from s2t_eval.models.vocabulary import stop_ids, text_vocabulary
 
 

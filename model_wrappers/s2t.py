@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 from lm_eval.api.instance import Instance
 
 from s2t_eval.methods.r2r_error import R2RError
-from s2t_eval.methods.r2r_folder import RouterFolder, load_router, router_path
+from s2t_eval.methods.r2r_folder import RouterFolder, find_router, load_router
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
 from s2t_eval.methods.selector_folder import SETTINGS as SELECTOR_SETTINGS
 from s2t_eval.model_wrappers.arguments import (
@@ -112,7 +112,7 @@ class SelectionLM(EngineLM):
                 f"router={name}: it was not trained on the states of the adapted student, which writes with "
                 f"proposer={self.proposer}; leave it out, or use --model pps_local (proposer=base)"
             )
-        if (router_path(name) / SELECTOR_SETTINGS).is_file():
+        if (find_router(name) / SELECTOR_SETTINGS).is_file():
             return load_selector(name, *self._identity_of_student())
         return load_router(name, *self._identity_of_student())
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from transformers import AutoConfig, AutoTokenizer
 
+from s2t_eval.embedded import resolve_model
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments, ServerArguments
 from s2t_eval.model_wrappers.served_identity import require_served, unloaded_fingerprint, unloaded_model
-from s2t_eval.models.loading import UNREADABLE, loading, resolve_model
+from s2t_eval.models.loading import UNREADABLE, loading
 from s2t_eval.models.vocabulary import require_same_vocabulary
 from s2t_eval.remote.build import Fleet, LocalModels
 from s2t_eval.remote.probe import connect

@@ -17,7 +17,8 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint
-from s2t_eval.models.loading import UNREADABLE, resolve_model
+from s2t_eval.embedded import resolve_model
+from s2t_eval.models.loading import UNREADABLE
 from s2t_eval.remote.client import Server
 from s2t_eval.remote.settings import ServerError
 

@@ -10,14 +10,13 @@ from typing import Any, cast
 from lm_eval.api.instance import Instance
 
 from s2t_eval.engine import Request
-from s2t_eval.methods.tah.checkpoint import TahFolder, load_tah
+from s2t_eval.methods.tah.checkpoint import TahFolder, find_tah, load_tah
 from s2t_eval.methods.tah.decoder import TAH, LoopedDecoder, Vote
 from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import TahError, require_depth, require_threshold
 from s2t_eval.methods.tah.votes import DeciderVote, OracleVote
 from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.base import EngineLM
-from s2t_eval.models.loading import resolve_model
 from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
@@ -28,7 +27,7 @@ class TahArguments(CommonArguments):
     """Arguments of `tah`.
 
     Args:
-        tah: folder of `s2t-eval tah train`, or `embedded/tah`.
+        tah: folder of `s2t-eval tah train`, `embedded/tah`, or a hub repository.
         threshold: a token is iterated where the decider's probability is above this; None takes the folder's.
         max_depth: most passes for a token; None takes the folder's.
         oracle: a trace of a reference run on the same prompts, which replaces the decider.
@@ -71,7 +70,7 @@ class ThinkAtHard(EngineLM):
         super().__init__(pretrained, **kwargs)
         text_vocab = text_vocabulary(self.tokenizer)
         self.folder: TahFolder = load_tah(
-            resolve_model(str(self.thinking.tah)),
+            find_tah(str(self.thinking.tah)),
             self.student_fingerprint,
             vocabulary_hash(self.tokenizer),
             int(self.model.config.get_text_config(decoder=True).hidden_size),

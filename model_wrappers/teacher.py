@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import torch
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.embedded import resolve_model
 from s2t_eval.engine import ModelRunner
 from s2t_eval.engine.compiled_layers import Compile
 from s2t_eval.model_wrappers.checked_model import CheckedModel
 from s2t_eval.model_wrappers.splitting import TEACHER, parse_model_args, require_teacher_names
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_loading
-from s2t_eval.models.loading import default_device, resolve_model
+from s2t_eval.models.loading import default_device
 from s2t_eval.models.vocabulary import require_same_vocabulary, text_vocabulary
 
 SHARED = ("dtype", "trust_remote_code")

@@ -20,7 +20,6 @@ from s2t_eval.analysis.share_rule import measured_shares, share_rule
 from s2t_eval.analysis.steps import groups, positions, top, with_selector
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
-from s2t_eval.artifacts.files import write_text
 from s2t_eval.method_table import TEACHER_SCORES
 from s2t_eval.report.blocks import Entry, arrange, has_adapter
 from s2t_eval.report.efficiency_table import efficiency_table
@@ -38,6 +37,7 @@ from s2t_eval.report.traces import (
     run_of_trace,
     scores_by_position,
 )
+from s2t_eval.report.write import write_files
 
 DEFAULT_KS = (1, 2, 4, 8, 16)
 MAX_ROWS = 40
@@ -190,12 +190,7 @@ def analyze(
         "analysis.html": page("Analysis", f"{subtitle}.", tables, plots),
         **({"flips.md": flips} if flips else {}),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    for plot in plots:
-        plot.write(folder)
-    return sorted([*(folder / name for name in texts), *(f for plot in plots for f in plot.files(folder))])
+    return write_files(folder, texts, plots)
 
 
 def _table(plot: Plot) -> Table:

@@ -31,7 +31,7 @@ class Calibrate(ProblemOptions):
             (name=value, joined by commas, or a JSON object), such as revision, parallelize, gguf_file.
         tau: wanted rates of fired steps, as shares of all steps.
         warmup_tokens: number of tokens at the start of a text at which nothing fires.
-        router: folder of an R2R router (`s2t-eval r2r train`), which is calibrated too.
+        router: R2R router that is calibrated too: folder of `s2t-eval r2r train`, or a hub repository.
         out: calibration file to write.
     """
 

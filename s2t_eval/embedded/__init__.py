@@ -42,3 +42,12 @@ def embedded_path(name: str) -> Path:
         known = ", ".join(sorted(_FOLDERS))
         raise ValueError(f"unknown embedded model {name!r}; known: {known}")
     return Path(__file__).parent / _FOLDERS[name]
+
+
+def resolve_model(name: str) -> str:
+    """The folder of `embedded/...`; another name, a folder or a repository on the Hub, is returned as it is.
+
+    Raises:
+        ValueError: an unknown embedded name.
+    """
+    return str(embedded_path(name)) if name.startswith("embedded/") else name

@@ -13,13 +13,74 @@ from typing import Any, Literal
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.card import distilled_card
+from s2t_eval.artifacts.card import render_card
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import ManifestKind, save_adapter, write_manifest
 
 FORMAT = 1
 SETTINGS = "distil.json"
 Kind = Literal["adapter", "checkpoint"]
+
+CARD = """---
+{% if kind == "adapter" -%}
+library_name: peft
+{% endif -%}
+base_model: {{ base_name }}
+tags: [s2t-eval, distillation]
+---
+
+# {{ base_name }}, distilled from {{ teacher_name }}
+
+{% if kind == "adapter" %}An adapter{% else %}All weights{% endif %} of {{ base_name }} after distillation \
+with `--method {{ method }}`. Use it with s2t-eval, an extension of lm-evaluation-harness:
+
+    lm_eval --model distil --model_args {% if kind == "adapter" -%}
+pretrained={{ base_name }},peft=THIS{% else %}pretrained=THIS{% endif %} --tasks gsm8k
+
+The held-out problems below also chose the step that was kept.
+
+| held out, {{ training.held_out_problems }} problems | before | after |
+|---|---|---|
+| KL(teacher, student), nats | {{ "%.4f"|format(training.before.forward_kl) }} | \
+{{ "%.4f"|format(training.after.forward_kl) }} |
+| same first token as the teacher | {{ "%.1f"|format(100 * training.before.agreement) }} % | \
+{{ "%.1f"|format(100 * training.after.agreement) }} % |
+| steps | {{ training.before.steps_measured|int }} | {{ training.after.steps_measured|int }} |
+
+Learnt on {{ training.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}). It belongs \
+to the checkpoint with fingerprint `{{ base }}`.
+"""
+
+
+RLKD_CARD = """---
+library_name: peft
+base_model: {{ base_name }}
+tags: [s2t-eval, distillation, reinforcement-learning]
+---
+
+# {{ base_name }} after RLKD
+
+An adapter of {{ base_name }}, trained by GRPO to follow the steps of {{ teacher_name }} and to give right \
+answers. Use it with s2t-eval, an extension of lm-evaluation-harness:
+
+    lm_eval --model distil --model_args pretrained={{ base_name }},peft=THIS --tasks gsm8k
+
+The held-out problems below also chose the step that was kept.
+{% if not training.best_step %}No step was better than the untrained student, which it leaves as it is.
+{% endif %}
+| held out, {{ training.held_out_problems }} problems, greedy | before | after |
+|---|---|---|
+| right answers | {{ "%.1f"|format(100 * training.before.correct) }} % | \
+{{ "%.1f"|format(100 * training.after.correct) }} % |
+{% if "structure" in training.before %}| structure reward | {{ "%.3f"|format(training.before.structure) }} | \
+{{ "%.3f"|format(training.after.structure) }} |
+{% endif %}| tokens of a text | {{ "%.1f"|format(training.before.tokens) }} | \
+{{ "%.1f"|format(training.after.tokens) }} |
+
+Learnt on {{ training.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}): \
+{{ training.cost.text_visits|int }} text visits, {{ training.cost.generated_tokens|int }} sampled tokens, \
+{{ training.cost.updates }} updates. It belongs to the checkpoint with fingerprint `{{ base }}`.
+"""
 
 
 class DistilledError(ValueError):
@@ -78,6 +139,11 @@ class DistilInfo:
 KIND = ManifestKind(DistilInfo, "s2t-eval distil", DistilledError, FORMAT, SETTINGS)
 
 
+def distilled_card(info: DistilInfo) -> str:
+    """The model card of a distilled folder."""
+    return render_card(RLKD_CARD if info.method == "rlkd" else CARD, asdict(info))
+
+
 def save_distilled(
     folder: Path, info: DistilInfo, model: PreTrainedModel | PeftModel, tokenizer: Any
 ) -> None:
@@ -94,7 +160,7 @@ def save_distilled(
             model.save_pretrained(str(partial))
             tokenizer.save_pretrained(str(partial))
         write_manifest(partial / SETTINGS, info)
-        write_text(partial / "README.md", distilled_card(asdict(info)))
+        write_text(partial / "README.md", distilled_card(info))
 
 
 def read_distilled(argument: str, name: str, revision: str | None = None) -> DistilInfo:

@@ -12,17 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 
+from s2t_eval.artifacts.card import render_card
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
-from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.artifact_folder import find_folder, load_weights, shape_difference
 from s2t_eval.methods.r2r_error import R2RError
-from s2t_eval.models.loading import require_finite_tensors
 from s2t_eval.selection.divergence_router import DivergenceRouter, DivergenceTrigger
 from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.selection.thresholds import ThresholdTable, require_rates, trigger_key
@@ -137,9 +136,13 @@ class RouterFolder:
             KIND.require_same(f"router={self.folder}", "teacher", saved, fingerprint, fix, name)
 
 
-def router_path(name: str | Path) -> Path:
-    """The local folder of a router's name; `embedded/...` is shipped."""
-    return embedded_path(str(name)) if str(name).startswith("embedded/") else Path(name)
+def find_router(name: str | Path) -> Path:
+    """The folder of a router's name: a local one, `embedded/...`, or the snapshot of a Hub repository.
+
+    Raises:
+        R2RError: there is none.
+    """
+    return find_folder(f"router={name}", name, f"{KIND.expected},", R2RError)
 
 
 def percent_or_undefined(fraction: float | None) -> str:
@@ -157,17 +160,15 @@ def save_router(folder: Path, info: RouterInfo, router: DivergenceRouter) -> Non
         counts = [info.labels[f"num_{kind}"] for kind in ("identical", "neutral", "divergent")]
         shares = [100 * count / sum(counts) for count in counts]
         held_out = {name: percent_or_undefined(info.held_out[name]) for name in ("recall", "positive_rate")}
-        card = (
-            Environment(autoescape=False).from_string(CARD).render(**asdict(info), shares=shares, **held_out)
-        )
-        write_text(partial / "README.md", card + "\n")
+        card = render_card(CARD, {**asdict(info), "shares": shares, **held_out})
+        write_text(partial / "README.md", card)
 
 
 def load_router(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> RouterFolder:
     """Read a router's folder for this student.
 
     Args:
-        name: the folder, or `embedded/r2r`.
+        name: the folder, `embedded/r2r`, or a Hub repository.
         base: fingerprint of the student.
         vocabulary: hash of its tokenizer's text entries.
         hidden_size: its width.
@@ -175,30 +176,20 @@ def load_router(name: str | Path, base: str, vocabulary: str, hidden_size: int) 
     Raises:
         R2RError: missing or damaged, or made for another student, tokenizer or width.
     """
-    folder = router_path(name)
+    folder = find_router(name)
     info = KIND.read(f"router={name}", folder / SETTINGS)
     fix = "use that student, or train a router for this one"
     KIND.require_student(f"router={name}", info, base, vocabulary, hidden_size, fix, "student")
     try:
         router = DivergenceRouter(info.hidden_size, info.size)
-        weights = load_file(folder / WEIGHTS)
-        require_finite_tensors("router", name, weights)
-        _require_shapes(name, router, weights)
+        weights = load_weights("router", name, folder / WEIGHTS)
+        if difference := shape_difference(router, weights):
+            raise R2RError(
+                f"router={name}: its network has another size than {SETTINGS} names ({difference}); train it "
+                "anew"
+            )
         router.load_state_dict(weights)
         identity = folder_hash(folder)
     except (OSError, SafetensorError) as error:
         raise R2RError(f"router={name}: {folder} is damaged ({error}); train it anew") from error
     return RouterFolder(folder, info, router.eval(), identity)
-
-
-def _require_shapes(name: str | Path, router: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Raise `R2RError` unless the stored weights are a network of the size in `r2r.json`."""
-    expected = {key: tuple(value.shape) for key, value in router.state_dict().items()}
-    actual = {key: tuple(value.shape) for key, value in weights.items()}
-    differing = sorted(k for k in expected.keys() | actual.keys() if expected.get(k) != actual.get(k))
-    if differing:
-        first = differing[0]
-        raise R2RError(
-            f"router={name}: its network has another size than {SETTINGS} names ({first} is "
-            f"{actual.get(first)}, expected {expected.get(first)}); train it anew"
-        )

@@ -20,11 +20,11 @@ from typing import Any, Literal
 from peft import PeftModel, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.card import selector_card
+from s2t_eval.artifacts.card import render_card
 from s2t_eval.artifacts.errors import single_line_message
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
@@ -36,15 +36,9 @@ from s2t_eval.artifacts.manifest import (
     write_manifest,
 )
 from s2t_eval.artifacts.typed_json import read_object
-from s2t_eval.embedded import embedded_path
 from s2t_eval.method_table import SCORE_FORMS, TRIGGER_NAMES, ScoreAs, ScoreForm
-from s2t_eval.models.loading import (
-    UNREADABLE,
-    ModelLoadError,
-    adapter_weights,
-    attach_adapter,
-    require_finite_tensors,
-)
+from s2t_eval.methods.artifact_folder import find_folder, load_weights
+from s2t_eval.models.loading import UNREADABLE, ModelLoadError, adapter_weights, attach_adapter
 from s2t_eval.models.lora import adapter_layers
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
@@ -56,6 +50,43 @@ RESERVED = "s2t_reserved_rows.json"
 Proposer = Literal["tuned", "base"]
 PROPOSERS: tuple[Proposer, ...] = ("tuned", "base")
 COMPLETE = "`s2t-eval train --complete FOLDER --labels LABELS` adds it"
+
+CARD = """---
+library_name: peft
+base_model: {{ base_name }}
+tags: [s2t-eval, select-to-think]
+---
+
+# A Select-to-Think selector for {{ base_name }}
+
+At the steps at which its trigger fires, this adapter scores the student's {{ top_k }} most likely tokens,
+and the best of them is written; no teacher is needed. Use it with s2t-eval, an extension of
+lm-evaluation-harness:
+
+    lm_eval --model s2t_local --model_args pretrained={{ base_name }},selector=THIS --tasks gsm8k
+
+| | |
+|---|---|
+| score form | {{ form }}, readout of {{ bins }} bins as {{ score_as }} |
+| trained on | {{ labels.data.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}) |
+| labelled by | {{ labels.teacher_name }} |
+{% for proposer, setting in defaults.items() -%}
+| default of `{{ "s2t_local" if proposer == "tuned" else "pps_local" }}` (proposer {{ proposer }}) | trigger \
+{{ setting.trigger }}, tau {{ setting.tau }}: {{ setting.chosen }} |
+{% endfor -%}
+| weight of the proposal (proposer base) | {{ proposal_weight }} |
+| scale of the adapter (proposer tuned) | {{ adapter_scale }} |
+{% if training.held_out and training.held_out.groups -%}
+| held-out Agree@1 | {{ "%.1f"|format(100 * training.held_out["agree@1"]) }} % (greedy agrees in \
+{{ "%.1f"|format(100 * training.held_out["greedy_agree@1"]) }} %; n = {{ training.held_out.groups }}\
+{% if training.held_out_weight is defined and training.held_out_weight != proposal_weight %}\
+; measured with weight {{ training.held_out_weight }}{% endif %}) |
+| held-out Spearman | {{ "%.3f"|format(training.held_out.spearman) }} |
+{%- endif %}
+
+It fits the checkpoint with fingerprint `{{ base }}` alone. A score reached with it is the method's, not the
+plain model's: state method, K, tau and prompt beside it.
+"""
 
 
 class SelectorError(ValueError):
@@ -233,9 +264,14 @@ def save_selector(
         write_info(partial, info)
 
 
+def selector_card(info: SelectorInfo) -> str:
+    """The model card of a selector folder."""
+    return render_card(CARD, asdict(info))
+
+
 def write_info(folder: Path, info: SelectorInfo) -> None:
     """Replace the settings of a selector folder, and its card."""
-    write_text(folder / "README.md", selector_card(asdict(info)))
+    write_text(folder / "README.md", selector_card(info))
     write_manifest(folder / SETTINGS, info)
 
 
@@ -251,14 +287,15 @@ def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int
     Raises:
         SelectorError: missing or damaged, or made for another student, tokenizer or shape.
     """
-    folder = find_folder(name)
+    expected = f"expected a folder of `{KIND.command}`"
+    folder = find_folder(f"selector={name}", name, expected, SelectorError)
     info = read_info(folder)
     fix = "use that student, or train a selector for this one"
     KIND.require_student(f"selector={name}", info, base, vocabulary, hidden_size, fix)
     _require_adapter(folder)
     try:
-        rows, weights = (load_file(folder / f"{part}.safetensors") for part in ("readout", "router"))
-        require_finite_tensors("selector", name, {**rows, **weights})
+        rows = load_weights("selector", name, folder / "readout.safetensors")
+        weights = load_weights("selector", name, folder / "router.safetensors")
         readout, routers = rows["rows"], _load_routers(weights, hidden_size)
         identity = folder_hash(folder)
     except ModelLoadError as error:
@@ -270,26 +307,6 @@ def load_selector(name: str | Path, base: str, vocabulary: str, hidden_size: int
             f"selector={name}: its readout is {tuple(readout.shape)}, expected {(info.bins, hidden_size)}"
         )
     return Selector(folder, info, readout, routers, identity)
-
-
-def find_folder(name: str | Path) -> Path:
-    """The local folder of this name, else the hub repository's snapshot.
-
-    Raises:
-        SelectorError: neither exists.
-    """
-    folder = embedded_path(str(name)) if str(name).startswith("embedded/") else Path(name)
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(str(name)))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise SelectorError(
-            f"selector={name}: expected a folder of `s2t-eval train` or a hub repository with one"
-        ) from error
 
 
 def read_info(folder: Path) -> SelectorInfo:

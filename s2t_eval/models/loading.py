@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from s2t_eval.artifacts.typed_json import read_object
-from s2t_eval.embedded import embedded_path
+from s2t_eval.embedded import resolve_model
 
 UNREADABLE = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError, EOFError),
@@ -31,11 +31,6 @@ UNREADABLE = (
 
 class ModelLoadError(ValueError):
     """A model that is missing or unreadable."""
-
-
-def resolve_model(name: str) -> str:
-    """The folder of `embedded/...`; other names are returned for transformers to resolve."""
-    return str(embedded_path(name)) if name.startswith("embedded/") else name
 
 
 PLAIN_ADAPTER = "a hub name, or a folder with adapter_config.json and adapter_model.safetensors"

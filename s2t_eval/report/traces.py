@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.embedded import embedded_path
+from s2t_eval.embedded import resolve_model
 from s2t_eval.method_table import TEACHER_SCORES
 from s2t_eval.report.blocks import has_adapter, is_same_student
 from s2t_eval.report.computed import model_arguments
@@ -105,7 +105,7 @@ def load_decode(model: str) -> Decode:
     """Token ids -> text by a model's tokenizer; raises `ResultsError` where it cannot be loaded."""
     from transformers import AutoTokenizer
 
-    path = str(embedded_path(model)) if model.startswith("embedded/") else model
+    path = resolve_model(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:

@@ -12,7 +12,7 @@ from s2t_eval.report.ablation_table import ablation_table
 from s2t_eval.report.blocks import Entry, arrange, column_order
 from s2t_eval.report.cells import metric_note
 from s2t_eval.report.efficiency_table import efficiency_table
-from s2t_eval.report.figures import accuracy_plot, csv_text, pareto_plot
+from s2t_eval.report.figures import Plot, accuracy_plot, csv_text, pareto_plot
 from s2t_eval.report.main_table import main_table
 from s2t_eval.report.origin import origin_note, require_one_origin
 from s2t_eval.report.page import page
@@ -88,6 +88,20 @@ def report(
         texts |= {f"{table.name}.csv": csv_text(table.data) for table in tables}
     if "html" in options.formats:
         texts["report.html"] = page(options.title, _subtitle(entries), tables, plots, trajectories)
+    return write_files(folder, texts, plots)
+
+
+def write_files(folder: Path, texts: Mapping[str, str], plots: Sequence[Plot]) -> list[Path]:
+    """Write texts and figures into a folder, which is made if it is missing.
+
+    Args:
+        folder: where to write.
+        texts: name of a file -> its content.
+        plots: the figures; each writes files of its own name.
+
+    Returns:
+        The files, sorted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / name, text)

@@ -13,7 +13,7 @@ from typing import Any
 import s2t_eval
 from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.software import SOURCES, run_git
-from s2t_eval.embedded import embedded_path
+from s2t_eval.embedded import resolve_model
 from s2t_eval.evaluation import benchmark_data
 from s2t_eval.evaluation.data import Source
 from s2t_eval.reproduce.read import PACKAGE
@@ -47,9 +47,7 @@ def model_hash(name: str, revision: str | None = None) -> str:
 
 def model_place(name: str) -> Path | None:
     """Where a model's files lie on this machine; None for a name of the hub."""
-    if name.startswith("embedded/"):
-        return embedded_path(name)
-    path = Path(name).expanduser()
+    path = Path(resolve_model(name)).expanduser()
     return path if path.exists() else None
 
 

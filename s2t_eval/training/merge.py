@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from s2t_eval.artifacts.card import distilled_card
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.artifacts.manifest import write_manifest
+from s2t_eval.embedded import resolve_model
 from s2t_eval.methods.distilled import SETTINGS as DISTILLED
-from s2t_eval.methods.distilled import DistilInfo, read_distilled
+from s2t_eval.methods.distilled import DistilInfo, distilled_card, read_distilled
 from s2t_eval.methods.selector_folder import Selector
-from s2t_eval.models.loading import load_adapter, resolve_model
+from s2t_eval.models.loading import load_adapter
 from s2t_eval.models.vocabulary import vocabulary_hash
 
 MERGED = "s2t_merged.json"
@@ -80,4 +80,4 @@ def _write(
         if distilled is not None:
             info = replace(distilled, kind="checkpoint", result=model_fingerprint(merged))
             write_manifest(partial / DISTILLED, info)
-            write_text(partial / "README.md", distilled_card(asdict(info)))
+            write_text(partial / "README.md", distilled_card(info))

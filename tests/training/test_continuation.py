@@ -13,9 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from s2t_eval.analysis.share_rule import read_agreement
-from s2t_eval.artifacts.card import selector_card
 from s2t_eval.artifacts.manifest import write_manifest
-from s2t_eval.methods.selector_folder import Selector, SelectorError, load_selector, read_info
+from s2t_eval.methods.selector_folder import Selector, SelectorError, load_selector, read_info, selector_card
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.selector.continuation import (
     has_same_router,
@@ -208,9 +207,9 @@ def test_figures_name_the_weight_that_they_were_measured_with(tmp_path: Path) ->
     trained = read_info(selector("direct"))
     assert trained.training["held_out_weight"] == trained.proposal_weight
     assert {row["proposal_weight"] for row in trained.training["agreement"]} == {trained.proposal_weight}
-    assert "measured with weight" not in selector_card(asdict(trained))
+    assert "measured with weight" not in selector_card(trained)
     chosen = replace(trained, proposal_weight=trained.proposal_weight + 0.5)
-    assert f"measured with weight {trained.proposal_weight}" in selector_card(asdict(chosen))
+    assert f"measured with weight {trained.proposal_weight}" in selector_card(chosen)
     shutil.copytree(selector("direct"), tmp_path / "chosen")
     write_manifest(tmp_path / "chosen" / "selector.json", chosen)
     table = read_agreement(tmp_path / "chosen")

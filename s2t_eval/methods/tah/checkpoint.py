@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment
 from peft import PeftModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from s2t_eval.artifacts.card import render_card
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.manifest import (
@@ -31,9 +31,10 @@ from s2t_eval.artifacts.manifest import (
     save_adapter,
     write_manifest,
 )
+from s2t_eval.methods.artifact_folder import find_folder, load_weights, shape_difference
 from s2t_eval.methods.tah.decider import Decider
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
-from s2t_eval.models.loading import attach_adapter, require_finite_tensors
+from s2t_eval.models.loading import attach_adapter
 
 FORMAT = 1
 SETTINGS = "tah.json"
@@ -120,9 +121,7 @@ class TahFolder:
         """
         try:
             if self.info.looped.train_base:
-                weights = load_file(self.folder / BASE)
-                require_finite_tensors("tah", self.folder, weights)
-                load_base(model, weights)
+                load_base(model, load_weights("tah", self.folder, self.folder / BASE))
             return attach_adapter("tah", model, str(self.folder))
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -164,15 +163,23 @@ def save_decider(stage_1: TahFolder, info: TahInfo, decider: Decider) -> None:
 def _write_description(folder: Path, info: TahInfo) -> None:
     """Write the manifest and the model card."""
     write_manifest(folder / SETTINGS, info)
-    card = Environment(autoescape=False).from_string(CARD).render(**asdict(info))
-    write_text(folder / "README.md", card + "\n")
+    write_text(folder / "README.md", render_card(CARD, asdict(info)))
+
+
+def find_tah(name: str | Path) -> Path:
+    """The folder of a name: a local one, `embedded/tah`, or the snapshot of a Hub repository.
+
+    Raises:
+        TahError: there is none.
+    """
+    return find_folder(f"tah={name}", name, f"{KIND.expected},", TahError)
 
 
 def load_tah(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> TahFolder:
     """Read a tah folder for this student.
 
     Args:
-        name: the folder.
+        name: the local folder; `find_tah` gives that of another name.
         base: fingerprint of the student.
         vocabulary: hash of its tokenizer's text entries.
         hidden_size: its width.
@@ -209,18 +216,13 @@ def make_decider(info: TahInfo, settings: DeciderSettings, text_vocab: int) -> D
 
 def _load_decider(folder: Path, info: TahInfo) -> Decider:
     assert info.decider is not None
-    weights = load_file(folder / DECIDER)
-    require_finite_tensors("tah", folder, weights)
+    weights = load_weights("tah", folder, folder / DECIDER)
     top_n = weights["logits_in.weight"].shape[1] if "logits_in.weight" in weights else info.looped.top_n
     decider = Decider(info.hidden_size, len(info.decider.layers), top_n, info.decider)
-    expected = {key: tuple(value.shape) for key, value in decider.state_dict().items()}
-    actual = {key: tuple(value.shape) for key, value in weights.items()}
-    differing = sorted(key for key in expected.keys() | actual.keys() if expected.get(key) != actual.get(key))
-    if differing:
-        first = differing[0]
+    if difference := shape_difference(decider, weights):
         raise TahError(
-            f"tah={folder}: its decider has another width than {SETTINGS} says ({first} is "
-            f"{actual.get(first)}, expected {expected.get(first)}); train stage 2 anew"
+            f"tah={folder}: its decider has another width than {SETTINGS} says ({difference}); train stage 2 "
+            "anew"
         )
     decider.load_state_dict(weights)
     return decider.eval()
