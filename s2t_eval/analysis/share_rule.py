@@ -10,19 +10,19 @@ trigger and rate.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from s2t_eval.analysis.gain_shares import gain_share
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.report.blocks import Entry
-from s2t_eval.report.compare import paired_scores
-from s2t_eval.report.controls import control_of
 from s2t_eval.report.figures import Plot, canvas, interval_arms
-from s2t_eval.statistics import share_of_gain, spearman
+from s2t_eval.statistics import spearman
 
 SETTINGS = "selector.json"
 KEYS = ["checkpoint", "trigger", "tau", "proposer", "proposal_weight", "adapter_scale"]
@@ -104,21 +104,13 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         weights = (settings.proposal_weight or 0.0, scale)
         wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer, *weights)
         known = table[(table[KEYS] == list(wanted)).all(axis=1)]
-        column = entry.beside(entries)
-        base = control_of(entry, column)
-        if not len(known) or base is None:
+        kept = gain_share(entry, entries, partial(_is_same_rule, entry)) if len(known) else None
+        if kept is None:
             continue
-        full = [e for e in column if e.run.method.key == "s2t" and _is_same_rule(e, entry)]
-        full = [e for e in full if control_of(e, column) is base]
-        if not full:
-            continue
-        scores, full_scores, base_scores = paired_scores([entry.run, full[0].run, base.run])
-        if not len(scores):
-            continue
-        share, interval = share_of_gain(scores, full_scores, base_scores)
-        gain = 100 * float((full_scores - base_scores).mean())
-        measured = {"measured": share, "measured_low": interval.low, "measured_high": interval.high}
-        where = {"student": entry.student, "benchmark": entry.benchmark.title, "n": len(scores)}
+        gain = 100 * float((kept.reference - kept.greedy).mean())
+        bounds = {"measured_low": kept.interval.low, "measured_high": kept.interval.high}
+        measured = {"measured": kept.share, **bounds}
+        where = {"student": entry.student, "benchmark": entry.benchmark.title, "n": len(kept.scores)}
         rows.append({**where, **known.iloc[0].to_dict(), "gain": gain, **measured})
     return pd.DataFrame(rows, columns=[*PLACE, "selector", *KEYS, *AGREEMENT, *MEASURED])
 

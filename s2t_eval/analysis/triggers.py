@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from s2t_eval.analysis.gain_shares import gain_share
 from s2t_eval.analysis.steps import is_top
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.blocks import Entry
-from s2t_eval.report.compare import paired_scores
-from s2t_eval.report.controls import control_of
 from s2t_eval.report.figures import Plot, canvas, interval_arms
-from s2t_eval.statistics import share_of_gain
 
 SIGNALS = ("entropy", "entropy64", "margin", "router", "line_entropy", "position")
 """Columns; those that are missing, of some steps or of all, are left out."""
@@ -77,20 +76,14 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
         run, settings = entry.run, entry.run.settings
         if run.method.key != "s2t" or settings.trigger in (None, "kl") or settings.tau is None:
             continue
-        column = entry.beside(entries)
-        base = control_of(entry, column)
-        if base is None or run.documents is None:
+        if run.documents is None:
             continue
-        full = [e for e in column if e.run.method.key == "s2t" and _same_but_trigger(e, entry)]
-        full = [e for e in full if control_of(e, column) is base]
-        if not full:
+        kept = gain_share(entry, entries, partial(_has_kl_trigger_of, entry))
+        if kept is None:
             continue
-        scores, full_scores, base_scores = paired_scores([run, full[0].run, base.run])
-        if not len(scores):
-            continue
-        kept, interval = share_of_gain(scores, full_scores, base_scores)
-        gain = 100 * float((scores - base_scores).mean())
-        numbers = (len(scores), gain, 100 * kept, 100 * interval.low, 100 * interval.high)
+        gain = 100 * float((kept.scores - kept.greedy).mean())
+        percents = (100 * number for number in (kept.share, *kept.interval))
+        numbers = (len(kept.scores), gain, *percents)
         where = (entry.student, entry.benchmark.title, settings.trigger, settings.tau, settings.top_k)
         rows.append((*where, *numbers))
     if not rows:
@@ -114,6 +107,7 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
     return Plot("gain_kept", "Share of the gain that each trigger keeps, the teacher picking", data, figure)
 
 
-def _same_but_trigger(one: Entry, other: Entry) -> bool:
-    left, right = one.run.settings, other.run.settings
-    return left.trigger == "kl" and (left.tau, left.top_k) == (right.tau, right.top_k)
+def _has_kl_trigger_of(entry: Entry, other: Entry) -> bool:
+    """Whether another run has the trigger `kl` at the rate and K of this one."""
+    own, settings = entry.run.settings, other.run.settings
+    return settings.trigger == "kl" and (settings.tau, settings.top_k) == (own.tau, own.top_k)
