@@ -20,6 +20,7 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.stock_arguments import context_of
+from s2t_eval.model_wrappers.teacher import require_teacher
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.selection import policy
 from s2t_eval.selection.divergence_router import DivergenceTrigger
@@ -232,11 +233,7 @@ class SelectToThink(SelectionLM):
     @classmethod
     def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
         """See `LoadedStudent`: it needs a teacher."""
-        if not model_args.get("teacher") and not model_args.get("teacher_url"):
-            raise ValueError(
-                f"--model {cls.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger "
-                "model that selects, or teacher_url=URL of a server"
-            )
+        require_teacher(cls.METHOD, model_args, "selects")
 
     def _make_policy(self) -> Policy:
         arguments = self.selection

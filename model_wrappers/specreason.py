@@ -25,6 +25,7 @@ from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.base import Generator
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.stock_arguments import context_of
+from s2t_eval.model_wrappers.teacher import require_teacher
 from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
 from s2t_eval.remote.build import LocalModels
 from s2t_eval.selection.policy import Policy
@@ -127,11 +128,7 @@ class SpecReason(AskingLM):
     @classmethod
     def require_arguments(cls, own: CommonArguments, model_args: Mapping[str, Any]) -> None:
         """See `LoadedStudent`: it needs a teacher."""
-        if not model_args.get("teacher") and not model_args.get("teacher_url"):
-            raise ValueError(
-                f"--model {cls.METHOD}: it needs teacher=MODEL (a hub name or a folder), the larger model "
-                "that scores the student's steps, or teacher_url=URL of a server"
-            )
+        require_teacher(cls.METHOD, model_args, "scores the student's steps")
 
     @property
     def steps(self) -> SpecReasonArguments:

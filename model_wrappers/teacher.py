@@ -38,6 +38,21 @@ class Teacher(NamedTuple):
     model: Any
 
 
+def require_teacher(method: str, model_args: Mapping[str, Any], role: str) -> None:
+    """Raise `ValueError` unless `--model_args` name a teacher, in this process or on servers.
+
+    Args:
+        method: the backend's `METHOD`.
+        model_args: `--model_args`.
+        role: what a teacher does in this method, as the message says it: "selects".
+    """
+    if not model_args.get("teacher") and not model_args.get("teacher_url"):
+        raise ValueError(
+            f"--model {method}: it needs teacher=MODEL (a hub name or a folder), the larger model that "
+            f"{role}, or teacher_url=URL of a server"
+        )
+
+
 def read_teacher_args(text: str) -> dict[str, Any]:
     """A teacher's arguments from the option `--teacher_args` of a command.
 
