@@ -13,6 +13,8 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
+from s2t_eval.method_table import GENERATED
+
 
 def with_current_requests(
     task: ConfigurableTask, build: Callable[[], None], options: Mapping[str, Any]
@@ -39,7 +41,7 @@ def with_current_requests(
         rnd.setstate(after)
     for instance in task.instances:
         instance.repeats = task.config.repeats
-        if task.OUTPUT_TYPE == "generate_until":
+        if task.OUTPUT_TYPE == GENERATED:
             prompt, _, *more = instance.args
             instance.arguments = (prompt, deepcopy(task.config.generation_kwargs), *more)
 
@@ -79,7 +81,7 @@ def _require_prompt(task: ConfigurableTask, options: Mapping[str, Any]) -> None:
 
 def _inputs(task: ConfigurableTask, instance: Instance) -> object:
     """What a model reads of a request: without the generation arguments."""
-    return instance.args[0] if task.OUTPUT_TYPE == "generate_until" else instance.args
+    return instance.args[0] if task.OUTPUT_TYPE == GENERATED else instance.args
 
 
 def _stale(task: ConfigurableTask, what: str) -> ValueError:

@@ -119,7 +119,7 @@ def serve_stock_tasks() -> None:
         return
     evaluate.load = _with_code_eval(evaluate.load)
     ConfigurableTask.fewshot_docs = _allowing_missing_examples(ConfigurableTask.fewshot_docs)
-    Task.build_all_requests = _requiring_examples(Task.build_all_requests)
+    Task.build_all_requests = _with_corrections(Task.build_all_requests)
 
 
 def _with_code_eval(load: Any) -> Any:
@@ -153,9 +153,9 @@ def _add_optional_metrics(task: Task) -> None:
         task._higher_is_better.setdefault(name, is_higher_better)
 
 
-def _requiring_examples(build: Any) -> Any:
+def _with_corrections(build: Any) -> Any:
     @functools.wraps(build)
-    def build_if_complete(self: Task, *args: Any, **kwargs: Any) -> None:
+    def build_corrected(self: Task, *args: Any, **kwargs: Any) -> None:
         if (repeats := (self.config.metadata or {}).get("repeats")) is not None:
             require_int("metadata repeats", repeats, 1)
             self.set_config("repeats", repeats)
@@ -171,4 +171,4 @@ def _requiring_examples(build: Any) -> Any:
         else:
             build(self, *args, **kwargs)
 
-    return build_if_complete
+    return build_corrected

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 WRAPPERS = "s2t_eval.model_wrappers"
+GENERATED = "generate_until"
+"""lm_eval's `output_type` of a task for which texts are written; others compare log-likelihoods."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from lm_eval.api.task import Task
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.engine import Request
+from s2t_eval.method_table import GENERATED
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.registration import task_manager_of
 from s2t_eval.pipelines.settings import Prompting, Source
@@ -26,8 +27,6 @@ TEST_NAMES = ("test", "eval", "validation")
 FILE_SUFFIXES = (".jsonl", ".json")
 SPEC_FIELDS = re.compile(r":(?![^\[]*\])")
 """The colons that separate NAME:CONFIG:SPLIT; the colon of a slice such as train[:100] is not one of them."""
-GENERATION = "generate_until"
-"""lm_eval's output type of a task for which texts are written; others compare log-likelihoods."""
 QUESTION_FIELDS = ("question", "problem", "prompt")
 
 
@@ -134,9 +133,9 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
             it, or it is defined to have no examples and some are asked for.
     """
     task, split, every = task_problems(name)
-    if task.OUTPUT_TYPE != GENERATION:
+    if task.OUTPUT_TYPE != GENERATED:
         raise TrainingDataError(
-            f"--task {name}: expected a task that texts are written for (output_type: {GENERATION}), got "
+            f"--task {name}: expected a task that texts are written for (output_type: {GENERATED}), got "
             f"output_type: {task.OUTPUT_TYPE}; name another one, or give its problems with --data"
         )
     docs = [every[i] for i in range(skip, min(skip + limit, len(every)))]
@@ -275,7 +274,7 @@ def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip
                 f"{', '.join(row)}"
             )
         context = question_prompt(lm, question, prompting)
-        instances.append(Instance(GENERATION, row, (context, options), i, (source, i, 1)))
+        instances.append(Instance(GENERATED, row, (context, options), i, (source, i, 1)))
     requests, indices = lm.engine_requests(instances), list(range(skip, skip + len(rows)))
     return PromptSet(instances, requests, source, split, data_hash(rows), indices)
 

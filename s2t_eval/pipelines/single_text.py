@@ -12,7 +12,7 @@ from lm_eval.api.instance import Instance
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import Decoder, OnRound, Request, Result
 from s2t_eval.engine.scheduler import Scheduler
-from s2t_eval.method_table import BACKENDS, BY_MODEL
+from s2t_eval.method_table import BACKENDS, BY_MODEL, GENERATED
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.greedy import Greedy
@@ -126,7 +126,7 @@ def prepare_question(backend: Backend, question: str | None, prompting: Promptin
     if prompting.max_gen_toks is not None:
         options["max_gen_toks"] = prompting.max_gen_toks
     prompt = question_prompt(backend.lm, user_text, prompting)
-    instance = Instance("generate_until", {}, (prompt, options), 0, ("try", 0, 1))
+    instance = Instance(GENERATED, {}, (prompt, options), 0, ("try", 0, 1))
     [request] = backend.lm.engine_requests([instance])
     return PreparedQuestion(question, request, answer)
 

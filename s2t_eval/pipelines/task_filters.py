@@ -9,6 +9,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
 
 from s2t_eval.evaluation.generated import GeneratedText
+from s2t_eval.method_table import GENERATED
 
 
 class Answered(NamedTuple):
@@ -24,7 +25,7 @@ def filtered_responses(task: Task, answered: Sequence[Answered]) -> list[dict[st
     instances = []
     for one in answered:
         metadata = (task.config.task, one.document_id, len(one.responses))
-        instance = Instance("generate_until", one.document, ("", {}), 0, metadata)
+        instance = Instance(GENERATED, one.document, ("", {}), 0, metadata)
         instance.resps = list(one.responses)
         instances.append(instance)
     task._instances = instances

@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from s2t_eval.method_table import BY_KEY, Method, method_of
+from s2t_eval.method_table import BY_KEY, GENERATED, Method, method_of
 from s2t_eval.report.computed import computed, model_arguments
 from s2t_eval.report.json_files import ResultsError, part_of
 from s2t_eval.statistics import Scores
-
-GENERATED = "generate_until"
-"""The harness's `output_type` of tasks whose texts are generated."""
 
 
 @dataclass(frozen=True)

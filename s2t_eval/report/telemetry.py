@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.method_table import GENERATED
 from s2t_eval.report.json_files import part_of
 
 
@@ -47,5 +48,5 @@ def generated_tasks(results: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return {
         task: (int(part_of(counts, task).get("effective", 0)), int(config.get("repeats") or 1))
         for task, config in results["configs"].items()
-        if config.get("output_type") == "generate_until"
+        if config.get("output_type") == GENERATED
     }
