@@ -24,9 +24,9 @@ def given(*lm_eval: str, tasks: str = "s2t_arith", pretrained: str = "a", **mode
     return scan_arguments(tasks, {"pretrained": pretrained, **model_args}, lm_eval)
 
 
-def finished(folder: Path) -> Path:
+def finished(folder: Path, **model_args: str) -> Path:
     """A scan with one finished point."""
-    require_same_scan(folder, given("--limit", "8"))
+    require_same_scan(folder, given("--limit", "8", **model_args))
     edited(EMBEDDED / "greedy.json", folder / "greedy" / "model" / "results_1.json", len)
     return folder
 
@@ -115,9 +115,9 @@ def test_points_of_unknown_arguments_are_refused(damage: object, message: str, t
 
 def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = ("--model_args", "pretrained=a,teacher=b")
-    command = ("scan", *models, "--tau", "1", "--out", finished(tmp_path))
+    command = ("scan", *models, "--tau", "1", "--out", finished(tmp_path, teacher="b"))
     message = refused(capsys, *command, "--tasks", "s2t_arith", "--", "--limit", "16")
-    assert "holds points of other arguments" in message and "--limit 8 against 16; name another" in message
+    assert "holds points of other arguments: --limit 8 against 16; name another folder" in message
     assert not (tmp_path / "s2t_k8_tau100").exists()
 
 

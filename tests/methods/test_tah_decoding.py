@@ -96,7 +96,7 @@ def always(votes: Votes) -> Tensor:
 
 def test_parallel_logits_are_sequential_logits(peft: PeftModel) -> None:
     """Every accumulated logit of every depth and step, decoded with refilled rows at mixed depths."""
-    asked = requests(10)
+    asked = requests(12)
     script = Script()
     results = run(peft, script, asked)
     looped = LoopedModel(peft, LoopedSettings(max_depth=4, top_n=TOP_N), VOCAB).eval()
@@ -128,7 +128,7 @@ def test_parallel_logits_are_sequential_logits(peft: PeftModel) -> None:
                     step = int(position) - len(asked[i].prompt_ids) + 1
                     torch.testing.assert_close(totals, script.seen[i, step, look.depth], atol=5e-5, rtol=5e-5)
                     checked += 1
-    assert checked == len(script.seen) > 200
+    assert checked == len(script.seen) > 250
     assert {depth for _, _, depth in script.seen} == {0, 1, 2}
 
 
