@@ -41,8 +41,8 @@ class TreeArguments(CommonArguments):
             of `bfs` alone.
         branch: continuations of each by one line.
         budget: most generated tokens of a text, of all branches and sampled replies together; exceeded by at
-            most one line and the replies about it. The default is eight texts of 255 tokens, the mean length
-            of greedy texts on GSM8k's training problems: the cost of `maj8`.
+            most one line and the replies about it. The default is eight texts of 255 tokens; the cost of
+            `maj8` is eight times the mean length of the model's own greedy texts on training problems.
         depth: most lines of a solution.
         max_line: most tokens of a line.
         min_value: a continuation whose value is below this is abandoned; of `dfs` alone.

@@ -21,7 +21,8 @@ class TreeSettings:
     Args:
         beam: solutions that are continued from one level to the next (b of the paper); only of `bfs`.
         branch: continuations of each (k).
-        budget: most generated tokens of all branches of a request together, sampled evaluations included.
+        budget: most generated tokens of all branches of a request together, sampled evaluations included;
+            the default is eight texts of 255 tokens.
         depth: most lines of a solution.
         sampling: how the continuations are drawn; None takes the most likely tokens.
         search: `bfs` or `dfs`.
