@@ -1,7 +1,7 @@
 """Quantized teachers: loaded by the arguments of stock `hf`, equal to the same numbers held in plain weights.
 
 Each method's package is optional; its test is skipped where the package is absent or does not run on this
-machine's CPU.
+machine's CPU. The extra `test` installs bitsandbytes.
 """
 
 from __future__ import annotations
