@@ -31,6 +31,7 @@ from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.software import commit_of
 from s2t_eval.embedded import resolve_model
 from s2t_eval.models.loading import default_device
+from s2t_eval.reproduce.commands import row_loading
 from s2t_eval.reproduce.identity import text_hash
 from s2t_eval.reproduce.read import read_recipe, references, replaced_references
 from s2t_eval.reproduce.schema import Recipe
@@ -74,7 +75,7 @@ def sides_of(recipe: Recipe, places: Mapping[str, str], rows: Sequence[str]) -> 
     known = {"student": models.student, "teacher": models.teacher or "", **places}
     sides = [Side(STOCK, "stock `hf`", "hf", {"pretrained": resolve_model(models.student), **loading})]
     if models.teacher:
-        teacher = {"pretrained": resolve_model(models.teacher), **loading}
+        teacher = {"pretrained": resolve_model(models.teacher), **loading, **models.teacher_loading}
         sides.append(Side(STOCK_TEACHER, "stock `hf`, teacher alone", "hf", teacher))
     for run in evaluations(recipe):
         missing = [name for name in references(run.arguments) if name not in known]
@@ -83,7 +84,8 @@ def sides_of(recipe: Recipe, places: Mapping[str, str], rows: Sequence[str]) -> 
         if not missing and run.task == recipe.tasks[0].task:
             arguments = replaced_references(run.arguments, known.__getitem__)
             label = recipe.methods[run.method].label or run.method
-            sides.append(Side(run.name, label, run.model, {**arguments, **loading}))
+            own = {k: v for k, v in row_loading(models, run.arguments).items() if v is not None}
+            sides.append(Side(run.name, label, run.model, {**loading, **own, **arguments}))
     unknown = set(rows) - {side.name for side in sides}
     if unknown:
         names = ", ".join(side.name for side in sides)

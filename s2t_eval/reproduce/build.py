@@ -19,6 +19,7 @@ from s2t_eval.reproduce.commands import (
     options,
     posing,
     precision,
+    row_loading,
 )
 from s2t_eval.reproduce.documents import selected_documents
 from s2t_eval.reproduce.read import ReadRecipe, RecipeError, references
@@ -124,7 +125,7 @@ class _Builder(StageList):
         words += self._teacher() if len(roles) > 1 else []
         words += [*options(part, "problems"), "--out", str(output)]
         work = Work.of_texts(self._count(part.problems, CalibrationSource.limit), roles, self.recipe)
-        fields = {**self._model_fields(*roles), **self._problem_fields(part.problems)}
+        fields = merged_fields(self._model_fields(*roles), self._problem_fields(part.problems))
         self._add(
             Stage("calibration", "calibrate", tuple(words), output, asdict(part), work=work, **fields),
             "calibration",
@@ -186,8 +187,7 @@ class _Builder(StageList):
 
     def _distil(self, name: str, part: parts.DistilPart, seed: int) -> None:
         labels, label_fields = self._labels()
-        words = ["s2t_eval", "distil", *self._loading(), "--teacher", self._model("teacher")]
-        words += option("teacher_dtype", self.recipe.models.teacher_dtype)
+        words = ["s2t_eval", "distil", *self._loading(), *self._training_teacher()]
         words += ["--labels", str(labels), *options(part)]
         texts = least(part.limit, self._label_count()) or 0
         fields = merged_fields(self._model_fields(*BOTH), label_fields)
@@ -198,9 +198,7 @@ class _Builder(StageList):
         labels, label_fields = self._labels()
         roles = BOTH if part.references == "teacher" else BOTH[:1]
         words = ["s2t_eval", "rlkd", *self._loading(), "--labels", str(labels), *options(part, "references")]
-        if len(roles) > 1:
-            words += ["--teacher", self._model("teacher")]
-            words += option("teacher_dtype", self.recipe.models.teacher_dtype)
+        words += self._training_teacher() if len(roles) > 1 else []
         fields = merged_fields(self._model_fields(*roles), label_fields, self._label_problem_fields())
         texts, group = least(part.limit, self._label_count()) or 0, part.group_size or RlkdSettings.group_size
         work = Work.of_rewarded(texts, part.epochs or RlkdLoopSettings.epochs, group, roles, self.recipe)
@@ -236,7 +234,7 @@ class _Builder(StageList):
         # The continuations of a text's mismatches are about four times as long as the text.
         roles = ("student", *("teacher",) * 5)
         work = Work.of_texts(self._count(part.problems), roles, self.recipe)
-        fields = {**self._model_fields(*BOTH), **self._problem_fields(part.problems)}
+        fields = merged_fields(self._model_fields(*BOTH), self._problem_fields(part.problems))
         settings = [asdict(part.problems), asdict(part.labels)]
         self._add(Stage(f"{name}.labels", "r2r label", tuple(words), output, settings, work=work, **fields))
 
@@ -288,6 +286,11 @@ class _Builder(StageList):
         selector = self.made[part.selector, seed]
         arguments = {"pretrained": "${student}", "selector": str(selector.place), **part.arguments}
         model_args = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, seed))
+        if model_args.startswith("{"):
+            raise RecipeError(
+                f"{stage}: a scan reads its arguments as name=value pairs, and {model_args} cannot be "
+                "written so; use values without commas, brackets and quotes"
+            )
         limit = least(part.limit, self.recipe.limits.problems)
         words = ["s2t_eval", "scan", "--model", part.model, "--model_args", model_args]
         words += [*option("tau", part.tau), "--tasks", part.task, "--out", str(output), "--"]
@@ -343,7 +346,7 @@ class _Builder(StageList):
 
         lm_eval passes its own device to a backend beside the arguments; stock hf refuses to have it twice.
         """
-        device = arguments.get("device", self.recipe.models.device)
+        device = {**row_loading(self.recipe.models, arguments), **arguments}["device"]
         arguments["device"] = None
         return option("device", device)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.reproduce.parts import Problems, RouterTrainingPart, Training
-from s2t_eval.reproduce.read import RecipeError, replaced_references
-from s2t_eval.reproduce.schema import Recipe
+from s2t_eval.reproduce.read import replaced_references
+from s2t_eval.reproduce.schema import Models, Recipe
+
+NOT_IN_PAIRS = frozenset(",{[\"'")
+"""Characters that lm_eval does not take as they are in name=value pairs."""
 
 
 def options(part: object, *left_out: str) -> list[str]:
@@ -79,22 +83,42 @@ def model_arguments(recipe: Recipe, arguments: Mapping[str, Any], place_of: Call
         recipe: whose models they are of.
         arguments: with references to artifacts.
         place_of: where an artifact lies.
-
-    Raises:
-        RecipeError: a value with a comma.
     """
-    models = recipe.models
-    loading_arguments: dict[str, Any] = {"dtype": models.dtype, "device": models.device}
-    loading_arguments["trust_remote_code"] = True if models.trust else None
-    loading_arguments["teacher_dtype"] = models.teacher_dtype if "teacher" in arguments else None
-    placed = replaced_references({**loading_arguments, **arguments}, place_of)
-    words = [f"{name}={value}" for name, value in placed.items() if value is not None]
-    with_comma = [word for word in words if "," in word]
-    if with_comma:
-        raise RecipeError(
-            f"{with_comma[0]!r}: lm_eval reads a comma as the end of an argument; use another name"
-        )
-    return ",".join(words)
+    loading_arguments = row_loading(recipe.models, arguments)
+    return argument_text(replaced_references({**loading_arguments, **arguments}, place_of))
+
+
+def row_loading(models: Models, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """How a recipe loads the models of a row, for `--model_args`; None where it does not say.
+
+    A row that decodes the recipe's teacher alone loads it as the rows do that select with it.
+
+    Args:
+        models: of the recipe.
+        arguments: of the row, with references to artifacts.
+    """
+    loading: dict[str, Any] = {"dtype": models.dtype, "device": models.device}
+    loading["trust_remote_code"] = True if models.trust else None
+    if arguments.get("pretrained") == "${teacher}":
+        loading |= models.teacher_loading
+    if arguments.get("teacher") == "${teacher}":
+        loading |= {f"teacher_{name}": value for name, value in models.teacher_loading.items()}
+    elif "teacher" in arguments:
+        loading["teacher_dtype"] = models.teacher_dtype
+    return loading
+
+
+def argument_text(arguments: Mapping[str, Any]) -> str:
+    """Arguments as `--model_args` and `--teacher_args` read them; those that are None are left out.
+
+    Returns:
+        name=value pairs joined by commas, or one JSON object where that form could not hold a value.
+    """
+    values = {name: value for name, value in arguments.items() if value is not None}
+    is_nested = any(isinstance(value, Mapping | list | tuple) for value in values.values())
+    if is_nested or any(NOT_IN_PAIRS & set(str(value)) for value in values.values()):
+        return json.dumps(values, ensure_ascii=False)
+    return ",".join(f"{name}={value}" for name, value in values.items())
 
 
 def least(*counts: int | None) -> int | None:

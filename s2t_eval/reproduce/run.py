@@ -19,7 +19,7 @@ from s2t_eval.reproduce.missing import missing_inputs
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import end_marked, require_none_running
 from s2t_eval.reproduce.read import RecipeError, read_recipe
-from s2t_eval.reproduce.schema import Recipe
+from s2t_eval.reproduce.schema import Models, Recipe
 from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.stage_runner import Note, StageRunner
 from s2t_eval.reproduce.stages import EVALUATE, Stage
@@ -59,6 +59,7 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     _require_stages(settings.keep, stages)
     models = read.recipe.models
     _require_device(models.device)
+    _require_teacher_loading(models)
     _require_arguments(stages)
     state = State(out, settings.keep)
     estimator = Estimator(measured_rate(models.dtype, models.device), finished_stages(stages, state))
@@ -89,6 +90,18 @@ def _require_device(device: str | None) -> None:
             f"models.device: expected a device of this machine, got {device!r} ({reason}); leave it out to "
             "take a GPU where there is one"
         ) from error
+
+
+def _require_teacher_loading(models: Models) -> None:
+    """Raise `RecipeError` for arguments with which no teacher can be loaded: not when labels begin."""
+    from s2t_eval.model_wrappers.splitting import require_teacher_names
+    from s2t_eval.model_wrappers.teacher import require_teacher_options
+
+    try:
+        require_teacher_names("models.teacher_args", models.teacher_args)
+        require_teacher_options(models.teacher_loading, {})
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def _require_arguments(stages: Sequence[Stage]) -> None:

@@ -38,6 +38,9 @@ class Models:
         student_revision, teacher_revision: of the hub; such a model is first downloaded into the output.
         dtype: of the student, `auto` or a torch dtype.
         teacher_dtype: None takes the student's.
+        teacher_args: stock `hf`'s arguments with which every step and row loads the teacher, such as
+            `load_in_4bit` or `quantization_config`, without `teacher_` in front. A row's own arguments take
+            precedence.
         device: None takes a GPU where there is one.
         trust: whether code that comes with a checkpoint may be run.
     """
@@ -48,12 +51,24 @@ class Models:
     teacher_revision: str | None = None
     dtype: str = "auto"
     teacher_dtype: str | None = None
+    teacher_args: dict[str, Any] = field(default_factory=dict)
     device: str | None = None
     trust: bool = False
 
     def __post_init__(self) -> None:
         if self.teacher is None and self.teacher_revision is not None:
             raise ValueError("teacher_revision: there is no teacher it could be of; leave it out")
+        if self.teacher is None and self.teacher_args:
+            raise ValueError("teacher_args: there is no teacher that they could load; leave them out")
+        for name in ("dtype", "revision"):
+            if name in self.teacher_args:
+                raise ValueError(f"teacher_args.{name}: models.teacher_{name} is the place for it")
+
+    @property
+    def teacher_loading(self) -> dict[str, Any]:
+        """`teacher_dtype` and `teacher_args`: the arguments with which stock `hf` would load the teacher."""
+        dtype = {} if self.teacher_dtype is None else {"dtype": self.teacher_dtype}
+        return {**dtype, **self.teacher_args}
 
 
 @dataclass(frozen=True, kw_only=True)

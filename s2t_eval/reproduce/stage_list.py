@@ -10,7 +10,7 @@ from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.method_table import PLACE_ARGUMENTS
 from s2t_eval.pipelines.settings import Source
 from s2t_eval.reproduce import parts
-from s2t_eval.reproduce.commands import least, loading, option
+from s2t_eval.reproduce.commands import argument_text, least, loading, option
 from s2t_eval.reproduce.identity import model_place
 from s2t_eval.reproduce.read import RecipeError, references
 from s2t_eval.reproduce.schema import Recipe
@@ -83,8 +83,14 @@ class StageList:
 
     def _teacher(self) -> list[str]:
         """How the commands that measure and label load the teacher."""
-        dtype = self.recipe.models.teacher_dtype
-        return ["--teacher", self._model("teacher"), *option("teacher_args", dtype and f"dtype={dtype}")]
+        text = argument_text(self.recipe.models.teacher_loading)
+        return ["--teacher", self._model("teacher"), *option("teacher_args", text or None)]
+
+    def _training_teacher(self) -> list[str]:
+        """How the commands that train on its texts or distributions load the teacher."""
+        models = self.recipe.models
+        words = ["--teacher", self._model("teacher"), *option("teacher_dtype", models.teacher_dtype)]
+        return [*words, *option("teacher_args", argument_text(models.teacher_args) or None)]
 
     def _loading(self) -> list[str]:
         return loading(self.recipe, self._model("student"))
@@ -95,7 +101,11 @@ class StageList:
         seed = self.recipe.seeds[0]
         made = [artifact for role in roles if (artifact := self._find_artifact(role, seed)) is not None]
         models_by_role = {r: (str(getattr(models, r)), getattr(models, f"{r}_revision")) for r in roles}
-        return {"needs": dict(made), "models": models_by_role}
+        fields = {"needs": dict(made), "models": models_by_role}
+        if "teacher" not in roles:
+            return fields
+        places = [value for name, value in models.teacher_args.items() if name in PLACE_ARGUMENTS]
+        return merged_fields(fields, self._file_fields(*places)) if places else fields
 
     def _problem_fields(self, problems: parts.Problems) -> dict[str, Any]:
         """Fields of a stage that reads these problems."""

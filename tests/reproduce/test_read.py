@@ -80,6 +80,9 @@ def test_the_paper_recipe_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None
         ("labels={problems: {task: a}, selector_tau: 0.1}", "labels.selector_tau: there is no selector that"),
         ("calibration={problems: {task: a}, max_step: 9}", "calibration.max_step: a calibration without"),
         ("calibration={problems: {task: a}, step_score: [digits]}", "calibration.step_score.0: expected one"),
+        ("models.teacher_args={dtype: float16}", "teacher_args.dtype: models.teacher_dtype is the place for"),
+        ("models.teacher_args={revision: x}", "teacher_args.revision: models.teacher_revision is the place"),
+        ("models={student: x, teacher_args: {peft: y}}", "teacher_args: there is no teacher that they could"),
         ("models.student=${NO_SUCH_VARIABLE}", "models.student: ${NO_SUCH_VARIABLE} is neither"),
         ("methods.s2t.arguments.teacher=${techer}", "did you mean 'teacher'?"),
         (

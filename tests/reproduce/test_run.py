@@ -547,3 +547,39 @@ def test_arguments_of_a_method_are_checked_before_anything_runs(
         reproduce(Settings(str(tmp_path / "recipe.yaml"), out=tmp_path / "out", plan=plan))
     assert str(caught.value).startswith(f"s2t_arith/mine: {message}")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("teacher_args", "message"),
+    [
+        (
+            "load_in_4bits: true",
+            "models.teacher_args: unknown argument 'load_in_4bits'; did you mean 'load_in",
+        ),
+        ("bnb_4bit_quant_type: nf4", "teacher_bnb_4bit_quant_type: it belongs to teacher_load_in_4bit=True"),
+        (
+            "device_map: auto",
+            "teacher_device_map: the model is only spread over devices with teach",
+        ),
+    ],
+)
+def test_a_teacher_s_arguments_are_checked_before_anything_runs(
+    teacher_args: str, message: str, tmp_path: Path
+) -> None:
+    recipe = str(tmp_path / "recipe.yaml")
+    (tmp_path / "recipe.yaml").write_text(RECIPE % ("s2t", 'teacher: "${teacher}", threshold: 1'))
+    change = f"models.teacher_args={{{teacher_args}}}"
+    with pytest.raises(RecipeError) as caught:
+        reproduce(Settings(recipe, out=tmp_path / "out", set=(change,)))
+    assert str(caught.value).startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_plan_of_a_recipe_with_a_quantized_teacher(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE % ("s2t", 'teacher: "${teacher}", threshold: 1'))
+    changes = ("models.teacher_args={load_in_4bit: true}", "calibration={problems: {task: s2t_arith}}")
+    lines: list[str] = []
+    settings = Settings(str(tmp_path / "recipe.yaml"), out=tmp_path / "out", set=changes, plan=True)
+    reproduce(settings, lines.append)
+    shown = "\n".join(lines)
+    assert "calibration" in shown and "s2t_arith/mine" in shown
