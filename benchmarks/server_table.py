@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.figure_table import target_text
 from benchmarks.markdown_table import markdown_table
 from benchmarks.ratios import Machine
 from benchmarks.remote import TO_ENGINE, TO_STUDENT
@@ -44,10 +45,8 @@ def client_table(content: Mapping[str, Any]) -> str:
     """The client's own costs, against a server that computes nothing."""
     rows = []
     for ratio in content["ratios"]:
-        missed = "" if ratio["is_met"] else ": **missed**"
-        target = f"{ratio['target'].replace('<=', 'at most')}{missed}" if ratio["target"] else "–"
         cpu = f"; in processor time {spread(ratio['cpu'])}" if ratio["cpu"] else ""
-        rows.append([ratio["name"], f"{spread(ratio['values'])}{cpu}", target])
+        rows.append([ratio["name"], f"{spread(ratio['values'])}{cpu}", target_text(ratio)])
     return f"{_caption(content)}\n\n{markdown_table(('figure', 'measured', 'target'), rows)}"
 
 

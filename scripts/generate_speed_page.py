@@ -6,19 +6,21 @@ python -m scripts.generate_speed_page --check    # exits with 1 where one is sta
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.figure_table import figure_table
 from benchmarks.server_table import server_tables
 from benchmarks.speed_table import speed_table
 from scripts.marked_parts import REPOSITORY, replaced_part, write_or_check
 
 
 class Tables(NamedTuple):
-    """The tables of a page."""
+    """The tables that a page has of one folder."""
 
     page: Path
     folder: str
@@ -38,15 +40,31 @@ class Tables(NamedTuple):
 
 
 END = "<!-- End of the tables. -->"
-PAGES = (
-    Tables(REPOSITORY / "docs/results/speed.md", "results/speed", speed_table),
+SPEED = REPOSITORY / "docs/results/speed.md"
+PARTS = (
+    Tables(SPEED, "results/speed", speed_table),
+    Tables(SPEED, "results/speed/gpu", figure_table),
     Tables(REPOSITORY / "docs/guides/servers.md", "results/speed/servers", server_tables),
 )
+PAGES = tuple(dict.fromkeys(part.page for part in PARTS))
+
+
+def written(path: Path, page: str) -> str:
+    """A page with all of its tables made anew.
+
+    Args:
+        path: where the page lies.
+        page: its text.
+    """
+    for part in PARTS:
+        page = part.written(page) if part.page == path else page
+    return page
 
 
 def main() -> None:
     """Write or check the pages."""
-    write_or_check({tables.page: tables.written for tables in PAGES}, "generate_speed_page", sys.argv[1:])
+    pages = {path: functools.partial(written, path) for path in PAGES}
+    write_or_check(pages, "generate_speed_page", sys.argv[1:])
 
 
 if __name__ == "__main__":
