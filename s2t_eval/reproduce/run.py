@@ -57,9 +57,9 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     require_reusable_folder(out, "one of `s2t-eval reproduce`", [LOCK, "state/*"])
     stages = build_stages(read, out)
     _require_stages(settings.keep, stages)
+    _require_teacher_loading(read.recipe.models)
     models = read.recipe.models
     _require_device(models.device)
-    _require_teacher_loading(models)
     _require_arguments(stages)
     state = State(out, settings.keep)
     estimator = Estimator(measured_rate(models.dtype, models.device), finished_stages(stages, state))
@@ -79,6 +79,18 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     return Reproduced(out, read.recipe)
 
 
+def _require_teacher_loading(models: Models) -> None:
+    """Raise `RecipeError` for arguments with which no teacher can be loaded: not when labels begin."""
+    from s2t_eval.model_wrappers.splitting import require_teacher_names
+    from s2t_eval.model_wrappers.teacher import require_teacher_options
+
+    try:
+        require_teacher_names("models.teacher_args", models.teacher_args)
+        require_teacher_options(models.teacher_loading, {})
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
 def _require_device(device: str | None) -> None:
     import torch
 
@@ -90,18 +102,6 @@ def _require_device(device: str | None) -> None:
             f"models.device: expected a device of this machine, got {device!r} ({reason}); leave it out to "
             "take a GPU where there is one"
         ) from error
-
-
-def _require_teacher_loading(models: Models) -> None:
-    """Raise `RecipeError` for arguments with which no teacher can be loaded: not when labels begin."""
-    from s2t_eval.model_wrappers.splitting import require_teacher_names
-    from s2t_eval.model_wrappers.teacher import require_teacher_options
-
-    try:
-        require_teacher_names("models.teacher_args", models.teacher_args)
-        require_teacher_options(models.teacher_loading, {})
-    except ValueError as error:
-        raise RecipeError(str(error)) from error
 
 
 def _require_arguments(stages: Sequence[Stage]) -> None:
