@@ -11,10 +11,18 @@ class UnsupportedModelError(ValueError):
     """The engine does not support the model; the message names the unsupported part."""
 
 
-def check_supported(config: Any, name: str) -> None:
-    """Raise `UnsupportedModelError` for recurrent, hybrid, chunked or cache-sharing layers."""
+def check_supported(config: Any, name: str, is_stateful: bool = False) -> None:
+    """Raise `UnsupportedModelError` for recurrent, hybrid, chunked or cache-sharing layers.
+
+    Args:
+        config: of the text model.
+        name: the model's name in messages.
+        is_stateful: whether transformers says of the model that it has a state beside keys and values.
+    """
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     recurrent = [key for key in ("ssm_cfg", "state_size", "mamba_d_state") if hasattr(config, key)]
+    if is_stateful and not recurrent:
+        recurrent = ["a recurrent state"]
     shared = getattr(config, "num_kv_shared_layers", 0) or 0
     if layers - KNOWN_LAYERS or recurrent or shared:
         unsupported = sorted(layers - KNOWN_LAYERS) or recurrent or [f"num_kv_shared_layers={shared}"]
