@@ -22,7 +22,12 @@ from s2t_eval.engine.pass_results import Counters
 from s2t_eval.engine.prefix_cache import PrefixCache
 from s2t_eval.engine.step_graphs import StepGraphs, can_record, should_record
 from s2t_eval.engine.step_positions import StepPositions
-from s2t_eval.engine.support import UnsupportedModelError, check_supported, require_length
+from s2t_eval.engine.support import (
+    UnsupportedModelError,
+    check_supported,
+    has_dynamic_rope,
+    require_length,
+)
 from s2t_eval.engine.transfer import to_device
 from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.models.cpu_linear import Packed as PackedWeights
@@ -171,6 +176,8 @@ class CachedModel:
                 )
         if self._use_graphs and not can_record(self.body, self.config.num_hidden_layers):
             self._without_graphs("its layers are not of Llama's form, are offloaded or on several devices")
+        elif self._use_graphs and has_dynamic_rope(self.config):
+            self._without_graphs("its RoPE (dynamic) waits for the device in each pass")
 
     def _without_graphs(self, reason: str) -> None:
         """Compute decode steps as they are, with a warning where they were to be replayed."""

@@ -61,6 +61,11 @@ def require_length(config: Any, name: str, length: int, extra_slots: int) -> Non
         )
 
 
+def has_dynamic_rope(config: Any) -> bool:
+    """Whether the host reads positions from the device in each pass, to choose the rotation's frequencies."""
+    return any("dynamic" in rope_type for rope_type, _ in _ropes_of_the_longest(config))
+
+
 def _ropes_of_the_longest(config: Any) -> list[tuple[str, int]]:
     """Type and original context of each RoPE of a model whose frequencies depend on the longest text."""
     parameters = getattr(config, "rope_parameters", None) or {}

@@ -76,13 +76,13 @@ class TeacherSteps:
     def logits_at(self, ids: Tensor) -> Tensor:
         """Of ids [steps, m]."""
         logits = self.runner.head_at(self.hidden, ids.to(self.runner.device))
-        self.finite &= logits.amax(-1).isfinite()
+        self.finite &= logits.amax(-1).isfinite().to(self.finite.device)  # the head may be on another one
         return logits
 
     def logits_of(self, steps: abc.Sequence[int]) -> Tensor:
         """Of the whole vocabulary at some of the steps."""
         logits = self.runner.head(self.hidden[steps])
-        self.finite[steps] &= logits.amax(-1).isfinite()
+        self.finite[steps] &= logits.amax(-1).isfinite().to(self.finite.device)
         return logits
 
 

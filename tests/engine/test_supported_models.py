@@ -142,6 +142,20 @@ def test_a_rotation_that_depends_on_the_longest_text_is_refused_beyond_the_origi
         list(decoder.run([too_long, short]))
 
 
+@pytest.mark.parametrize(("rope_type", "warnings"), [("longrope", 0), ("dynamic", 1)])
+def test_a_rotation_that_waits_for_the_device_is_not_recorded(
+    rope_type: str, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """transformers compares the largest position on the host, which is no part of a CUDA graph: recording
+    ended the run. Here steps are only rounded up."""
+    runner = ModelRunner(model_with_rope(rope_type), "roped", step_graphs=True)
+    runner.allocate(1, ORIGINAL)
+    messages = [record.getMessage() for record in caplog.records]
+    reason = "roped: its decode steps are not replayed as CUDA graphs: its RoPE (dynamic) waits for"
+    assert [reason in message for message in messages] == [True] * warnings
+    assert runner._use_graphs is (rope_type != "dynamic")
+
+
 def test_every_layer_type_s_rotation_is_looked_at() -> None:
     """Gemma 3 has parameters for each type of layer."""
     plain = {"rope_type": "default", "rope_theta": 10_000.0}
