@@ -66,11 +66,12 @@ class Generator(Protocol):
 class EngineLM(HarnessRequests):
     """A backend: subclasses define their method, their arguments and their policy.
 
-    Log-likelihoods are stock `hf`'s of the plain student, whatever the method. Differences from stock in
-    generation: a penalty in the checkpoint's generation config is not applied (no method gets one), requests
-    keep their own stop strings and limits, answers also end at tokens that end a turn by their name
-    (`stop_ids`), a request that samples takes neither top_p nor top_k from the generation config, and the
-    text of a request does not depend on its place in a batch.
+    Log-likelihoods are stock `hf`'s of the plain student, whatever the method, unless an adapter is part
+    of the weights that write (`scoring_student`). Differences from stock in generation: a penalty in
+    the checkpoint's generation config is not applied (no method gets one), requests keep their own stop
+    strings and limits, answers also end at tokens that end a turn by their name (`stop_ids`), a request
+    that samples takes neither top_p nor top_k from the generation config, and the text of a request does
+    not depend on its place in a batch.
 
     Raises:
         ValueError: unknown or unusable arguments.
@@ -89,7 +90,7 @@ class EngineLM(HarnessRequests):
         self.records = RunRecords(self.METHOD, self.telemetry, trace, self.rank)
         self._texts = TextCache()
         self._num_builds = num_builds()
-        self._plain_likelihoods: set[str] = set()
+        self._scored_tasks: set[str] = set()
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Self:
@@ -196,7 +197,7 @@ class EngineLM(HarnessRequests):
             self._num_builds = num_builds()
             self.telemetry = Telemetry()
             self.records.begin(self.telemetry)
-            self._plain_likelihoods = set()
+            self._scored_tasks = set()
 
     def _aggregated_texts(
         self, instances: dict[int, Instance], pending: Sequence[Request], disable_tqdm: bool
@@ -279,18 +280,24 @@ class EngineLM(HarnessRequests):
         self._require_weights(requests)
         method = BY_MODEL.get(self.METHOD)
         if method is None or not method.is_plain:
-            if not self._plain_likelihoods:
+            if not self._scored_tasks:
                 logger.warning(
-                    "log-likelihoods are scores of the plain student: --model %s changes generated texts "
-                    "alone (logged once; the results name the tasks in plain_likelihoods)",
+                    "log-likelihoods are scores of the %s student alone, whatever else --model %s does in "
+                    "generated texts (logged once)",
+                    self.scoring_student,
                     self.METHOD,
                 )
-            self._plain_likelihoods |= {str(instance.task_name) for instance in requests}
+            self._scored_tasks |= {str(instance.task_name) for instance in requests}
         self._is_scoring = True
         try:
             yield
         finally:
             self._is_scoring = False
+
+    @property
+    def scoring_student(self) -> str:
+        """Whose log-likelihoods are computed: the "plain" student's, or one "adapted" by the method."""
+        return "plain"
 
     def _require_weights(self, requests: list[Instance]) -> None:
         if self.is_student_served:
@@ -348,6 +355,7 @@ class EngineLM(HarnessRequests):
 
     def get_model_info(self) -> dict[str, Any]:
         """Stock's entry for the results file, with ours under `s2t_eval`."""
+        plain_scores = self._scored_tasks if self.scoring_student == "plain" else None
         entry = {
             "version": s2t_eval.__version__,
             **provenance(self.model, self.teacher),
@@ -355,7 +363,7 @@ class EngineLM(HarnessRequests):
             "pretrained": self.student_name,
             **self.describe(),
             **({"system_turn": "in the first user turn"} if self.is_system_turn_moved else {}),
-            **({"plain_likelihoods": sorted(self._plain_likelihoods)} if self._plain_likelihoods else {}),
+            **({"plain_likelihoods": sorted(plain_scores)} if plain_scores else {}),
             "batch_size": self.rows,
             **self.records.report(self._devices),
         }

@@ -77,6 +77,11 @@ class S2TLocal(SelectionLM):
         return self.local.proposer or self.PROPOSER
 
     @property
+    def scoring_student(self) -> str:
+        """With `proposer=tuned` the student has the adapter, in its weights by default."""
+        return "adapted" if self.proposer == "tuned" else "plain"
+
+    @property
     def local(self) -> LocalArguments:
         """The arguments of `s2t_local`."""
         return cast(LocalArguments, self.arguments)

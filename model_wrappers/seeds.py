@@ -10,8 +10,8 @@ from lm_eval.defaults import DEFAULT_OTHER_SEED
 
 from s2t_eval.model_wrappers.registration import is_harness_command, is_option
 
-TORCH_SEED = torch.default_generator.initial_seed()
-"""torch's default seed."""
+TORCH_SEED = torch.Generator().initial_seed()
+"""torch's default seed: that of a new generator, because the default one may be seeded already."""
 
 
 def harness_seed() -> dict[str, int]:

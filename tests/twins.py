@@ -21,7 +21,7 @@ from transformers import (
 from s2t_eval.engine import Decoder, ModelRunner, Request, Result
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.readout import Readout
-from s2t_eval.selection.step import Step
+from s2t_eval.selection.step import Step, TextPositions
 
 VOCAB = 120
 WINDOW = 8
@@ -131,7 +131,8 @@ def slow_decode(
             teacher_at = None
             if teacher is not None:  # read by the triggers of both models alone
                 teacher_at = lambda at, ids=tuple(ids): logits_after(teacher, ids)[at]  # noqa: E731
-            step = Step(logits[None], teacher_at, lambda: torch.zeros(1))
+            positions = TextPositions(torch.tensor(ids[-1:]), torch.tensor([len(output)]))
+            step = Step(logits[None], teacher_at, lambda: torch.zeros(1), positions=lambda at=positions: at)
             fires = policy.trigger.divergence(step)[0] > policy.trigger_threshold
             token = int(logits.argmax())
             if fires and len(output) >= policy.warmup_tokens:

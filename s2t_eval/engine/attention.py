@@ -140,10 +140,7 @@ def slot_attention(
     Grouped query heads are folded into the query axis, so keys and values are never repeated.
     """
     if slots is None:
-        raise ValueError(
-            f"{type(module).__name__} does not pass keyword arguments on to its attention: "
-            "this model cannot be decoded by the slot engine; use --model hf"
-        )
+        raise ValueError(f"{type(module).__name__} does not get the keyword arguments of the pass")
     layer_idx = module.layer_idx
     assert isinstance(layer_idx, int)
     cache = slots.cache

@@ -22,7 +22,12 @@ from s2t_eval.engine.pass_results import Counters
 from s2t_eval.engine.prefix_cache import PrefixCache
 from s2t_eval.engine.step_graphs import StepGraphs, can_record, should_record
 from s2t_eval.engine.step_positions import StepPositions
-from s2t_eval.engine.support import UnsupportedModelError, check_supported, require_length
+from s2t_eval.engine.support import (
+    UnsupportedModelError,
+    check_supported,
+    has_dynamic_rope,
+    require_length,
+)
 from s2t_eval.engine.transfer import to_device
 from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.models.cpu_linear import Packed as PackedWeights
@@ -33,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 CHECKED_TOKENS = 8
 """Length of the text on which a model is compared with its own forward pass."""
+FOREIGN_ERRORS = (TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError)
+"""What a model's own code raises in the first pass of the engine where it expects other inputs."""
 
 
 class CachedModel:
@@ -83,7 +90,7 @@ class CachedModel:
         self.config = base.config.get_text_config(decoder=True)
         self.device = input_device(base)
         if self.device.type != "meta":  # a model on servers has no weights here, and no pass is run
-            check_supported(self.config, name)
+            check_supported(self.config, name, getattr(base, "_is_stateful", False))
         self.body: nn.Module = base.get_decoder()
         self._lm_head = LMHead(base, text_vocab)
         self.counters = Counters()
@@ -169,6 +176,8 @@ class CachedModel:
                 )
         if self._use_graphs and not can_record(self.body, self.config.num_hidden_layers):
             self._without_graphs("its layers are not of Llama's form, are offloaded or on several devices")
+        elif self._use_graphs and has_dynamic_rope(self.config):
+            self._without_graphs("its RoPE (dynamic) waits for the device in each pass")
 
     def _without_graphs(self, reason: str) -> None:
         """Compute decode steps as they are, with a warning where they were to be replayed."""
@@ -280,8 +289,7 @@ class CachedModel:
             expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
         self.cache, self.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1)
         try:
-            packed = pack_uncached([0], [text], [0], CHECKED_TOKENS)
-            logits = self.head(self.forward(packed)[-1:])[0]
+            logits = self._checked_logits(text)
         finally:
             self.release()
             self.counters = Counters()
@@ -295,3 +303,22 @@ class CachedModel:
                 "scalings that the engine does not implement; use --model hf for it"
             )
         self._is_checked = True
+
+    def _checked_logits(self, text: list[int]) -> Tensor:
+        """The logits behind a text, [text_vocab], of a second pass that has half of it in the cache alone.
+
+        In one pass a model with an attention or a state of its own computes a text as it always does. Later
+        it would see neither a row's prompt nor where one text of a pass ends and the next begins.
+        """
+        hidden = torch.empty(0)
+        try:
+            for start, end in ((0, len(text) // 2), (len(text) // 2, len(text))):
+                hidden = self.forward(pack_uncached([0], [text[:end]], [start], CHECKED_TOKENS))
+        except FOREIGN_ERRORS as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UnsupportedModelError(
+                f"{self.name}: {type(self.base).__name__} cannot be decoded by the slot engine: its layers "
+                f"expect other inputs than transformers' attention interface has ({reason}); use --model hf "
+                "for it"
+            ) from error
+        return self.head(hidden[-1:])[0]

@@ -144,10 +144,15 @@ class SelectionStepper:
                 seq.usage.forwards += 1
         if self.lockstep:
             assert self.teacher is not None
-            self._teacher_hidden = self.teacher.append(last)
+            self._teacher_hidden = self.teacher.append(last, self._ids_on(self.teacher.device))
             for seq in seqs:
                 seq.usage.teacher_calls += 1
                 seq.usage.teacher_tokens += 1
+
+    def _ids_on(self, device: torch.device) -> Tensor | None:
+        """The tokens that `emit` appended, if they are on this device already."""
+        ids = self._next_ids
+        return ids if ids is not None and ids.device == device else None
 
     # ---------------------------------------------------------------- decide
 
@@ -210,11 +215,13 @@ class SelectionStepper:
 
     def _uniform(self, seqs: abc.Sequence[Sequence]) -> Tensor:
         numbers = [seq.trigger_numbers.random() for seq in seqs]
-        return torch.tensor(numbers, device=self.student.device)
+        return to_device(torch.tensor(numbers), self.student.device)
 
     def _positions(self, seqs: abc.Sequence[Sequence]) -> TextPositions:
         ids, counts = [seq.ids[-1] for seq in seqs], [len(seq.output) for seq in seqs]
-        return TextPositions(*(torch.tensor(column, device=self.student.device) for column in (ids, counts)))
+        return TextPositions(
+            *(to_device(torch.tensor(column), self.student.device) for column in (ids, counts))
+        )
 
     # ---------------------------------------------------------------- select
 
@@ -264,9 +271,10 @@ class SelectionStepper:
         """Branch in place and commit one lane: its hidden state already gives the next token's logits."""
         num, k = len(seqs), self.policy.top_k
         fired, candidates = decision.fired, decision.candidates
-        first = torch.tensor(decision.default, device=candidates.device)
-        first[fired] = candidates[:, 0]
-        hidden = self.student.branch(first, fired, candidates)
+        planned = candidates.cpu()  # the host plans the pass: it reads them once and sends them with the rest
+        first = torch.tensor(decision.default)
+        first[fired] = planned[:, 0]
+        hidden = self.student.branch(first, fired, planned)
         others = hidden[num:].view(len(fired), k - 1, hidden.shape[-1])
         lanes = torch.cat([hidden[fired][:, None], others], dim=1)
         selection = selector.select(candidates, Evidence(decision.log_probs, hidden=lanes))

@@ -11,10 +11,18 @@ class UnsupportedModelError(ValueError):
     """The engine does not support the model; the message names the unsupported part."""
 
 
-def check_supported(config: Any, name: str) -> None:
-    """Raise `UnsupportedModelError` for recurrent, hybrid, chunked or cache-sharing layers."""
+def check_supported(config: Any, name: str, is_stateful: bool = False) -> None:
+    """Raise `UnsupportedModelError` for recurrent, hybrid, chunked or cache-sharing layers.
+
+    Args:
+        config: of the text model.
+        name: the model's name in messages.
+        is_stateful: whether transformers says of the model that it has a state beside keys and values.
+    """
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     recurrent = [key for key in ("ssm_cfg", "state_size", "mamba_d_state") if hasattr(config, key)]
+    if is_stateful and not recurrent:
+        recurrent = ["a recurrent state"]
     shared = getattr(config, "num_kv_shared_layers", 0) or 0
     if layers - KNOWN_LAYERS or recurrent or shared:
         unsupported = sorted(layers - KNOWN_LAYERS) or recurrent or [f"num_kv_shared_layers={shared}"]
@@ -51,6 +59,11 @@ def require_length(config: Any, name: str, length: int, extra_slots: int) -> Non
             f"longest text of a pass, which the slot engine does not support; got texts of up to {length} "
             f"tokens and {extra_slots} further slots; {shorter}use --model hf for it"
         )
+
+
+def has_dynamic_rope(config: Any) -> bool:
+    """Whether the host reads positions from the device in each pass, to choose the rotation's frequencies."""
+    return any("dynamic" in rope_type for rope_type, _ in _ropes_of_the_longest(config))
 
 
 def _ropes_of_the_longest(config: Any) -> list[tuple[str, int]]:

@@ -33,6 +33,7 @@ from s2t_eval.engine.stepper import (
     sampled_tokens,
 )
 from s2t_eval.engine.stop import StopRule
+from s2t_eval.engine.transfer import to_device
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.selectors import LocalSelector
 from s2t_eval.selection.step import Step, TextPositions
@@ -75,13 +76,13 @@ class TeacherSteps:
     def logits_at(self, ids: Tensor) -> Tensor:
         """Of ids [steps, m]."""
         logits = self.runner.head_at(self.hidden, ids.to(self.runner.device))
-        self.finite &= logits.amax(-1).isfinite()
+        self.finite &= logits.amax(-1).isfinite().to(self.finite.device)  # the head may be on another one
         return logits
 
     def logits_of(self, steps: abc.Sequence[int]) -> Tensor:
         """Of the whole vocabulary at some of the steps."""
         logits = self.runner.head(self.hidden[steps])
-        self.finite[steps] &= logits.amax(-1).isfinite()
+        self.finite[steps] &= logits.amax(-1).isfinite().to(self.finite.device)
         return logits
 
 
@@ -116,6 +117,8 @@ class VerifyingStepper:
         self._num_kept = max(NUM_KEPT, policy.top_k, self.observers.keep_top)
         self._hidden = torch.empty(0)
         self._chunks: list[Chunk] = []
+        # The last draft of every row, where it is on the student's device already.
+        self._next_ids: Tensor | None = None
         self._advance_seconds: float | None = None
 
     @property
@@ -142,11 +145,14 @@ class VerifyingStepper:
         if self._advance_seconds is not None:
             self.schedule.drafted(len(seqs), self._advance_seconds + time.perf_counter() - began)
         rows = self.schedule.due(self._chunks)
-        return self._verify(seqs, rows) if rows else []
+        if not rows:
+            return []
+        self._next_ids = None
+        return self._verify(seqs, rows)
 
     def keep(self, order: list[int]) -> None:
         """Reorder the states as the rows were."""
-        self._hidden = self._hidden[order]
+        self._hidden = self._hidden[to_device(torch.tensor(order, dtype=torch.long), self._hidden.device)]
         self._chunks = [self._chunks[row] for row in order]
 
     def advance(self, seqs: abc.Sequence[Sequence]) -> None:
@@ -156,7 +162,7 @@ class VerifyingStepper:
             chunk.drafts[-1].token if chunk.drafts else seq.ids[-1]
             for seq, chunk in zip(seqs, self._chunks, strict=True)
         ]
-        self._hidden = self.student.append(last)
+        self._hidden = self.student.append(last, self._next_ids)
         for seq in seqs:
             seq.usage.forwards += 1
         self._advance_seconds = time.perf_counter() - began
@@ -185,6 +191,7 @@ class VerifyingStepper:
         finite = self._finite(seqs, highest)
         greedy = [int(token) for token in first]
         tokens = sampled_tokens(seqs, step.logits, greedy)
+        self._next_ids = top.indices[:, 0] if tokens == greedy else None
         observed = self._observed_locally(step)
         labels = label_columns(step, self.observers.keep_top) if self.observers.keep_top else None
         return [
@@ -218,7 +225,9 @@ class VerifyingStepper:
         pairs = list(zip(seqs, self._chunks, strict=True))
         ids = [chunk.drafts[-1].token if chunk.drafts else seq.ids[-1] for seq, chunk in pairs]
         counts = [len(seq.output) + len(chunk.drafts) for seq, chunk in pairs]
-        return TextPositions(*(torch.tensor(column, device=self.student.device) for column in (ids, counts)))
+        return TextPositions(
+            *(to_device(torch.tensor(column), self.student.device) for column in (ids, counts))
+        )
 
     def _observed_locally(self, step: Step) -> dict[int, list[float]]:
         """Divergences of the observed triggers that need no teacher, [batch] each, by their place."""
@@ -366,8 +375,10 @@ def can_verify(policy: Policy, observed: abc.Sequence[Trigger]) -> bool:
     """Whether chunks are worth anything under a policy, and leave its texts as lockstep makes them.
 
     They serve a teacher that reads every token, for the policy's trigger or for an observed one beside plain
-    greedy decoding. A local selector scores in the student's own rows, and a random trigger would draw
-    numbers at discarded steps.
+    greedy decoding. A random trigger would draw numbers at discarded steps. A local selector runs in lockstep
+    under a trigger of the teacher, a combination for comparison alone: the student's own branches need the
+    text up to the step that fires, and a scorer with rows of its own would have to read the candidates of
+    every fired step of a chunk, which is not built.
     """
     trigger = policy.trigger
     if isinstance(policy.selector, LocalSelector) or any(other.name == "random" for other in observed):

@@ -153,12 +153,13 @@ class Run:
         if self.method.votes:
             parts.pop("samples", None)
             title = f"Maj@{self.settings.samples or 8}"
-        of_student = ["log-likelihoods of the plain student"] if self.is_of_plain_student else []
+        student = "adapted" if self.settings.proposer == "tuned" else "plain"
+        of_student = [f"log-likelihoods of the {student} student"] if self.is_of_student_alone else []
         return ", ".join([title, *parts.values(), *of_student])
 
     @property
-    def is_of_plain_student(self) -> bool:
-        """Whether a task has log-likelihoods, which are the plain student's, of a method for texts."""
+    def is_of_student_alone(self) -> bool:
+        """Whether a task has log-likelihoods, which are a student's, of a method for texts."""
         configs = (part_of(self.results["configs"], task) for task in self.tasks)
         kinds = {config.get("output_type", GENERATED) for config in configs}
         return not self.method.is_plain and kinds != {GENERATED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -33,7 +34,7 @@ def draft(entropy: float | None, is_cut: bool = False) -> Draft:
 
 
 class Machine:
-    """Rows that draft for ever; an unsure step (2 nats) is cut far more often than a sure one.
+    """Rows that are always at work; an unsure step (2 nats) is cut far more often than a sure one.
 
     Args:
         schedule: under test.
@@ -43,7 +44,8 @@ class Machine:
         cuts: rates of cuts of sure and unsure steps.
         unsure: share of unsure steps.
         can_fire: whether any step can be cut at all.
-        seed: of the steps' entropies and cuts.
+        texts: bounds of the texts' lengths in tokens; a row begins its next one at once. None: without end.
+        seed: of the steps' entropies and cuts, and of the lengths.
     """
 
     def __init__(
@@ -55,21 +57,28 @@ class Machine:
         cuts: tuple[float, float] = (0.001, 0.3),
         unsure: float = 0.03,
         can_fire: bool = True,
+        texts: tuple[int, int] | None = None,
         seed: int = 0,
     ) -> None:
         self.schedule, self.student, self.teacher = schedule, student, teacher
         self.cuts, self.unsure, self.can_fire = cuts, unsure, can_fire
         self.chunks = [Chunk() for _ in range(rows)]
         self.numbers = random.Random(seed)
+        self.texts = texts
+        self.left = [self._text_length() for _ in range(rows)]
         self.seconds, self.tokens = 0.0, 0
         self.lengths: list[float] = []
 
+    def _text_length(self) -> float:
+        return self.numbers.randint(*self.texts) if self.texts else math.inf
+
     def round(self) -> None:
-        for chunk in self.chunks:
+        for chunk, left in zip(self.chunks, self.left, strict=True):
             is_unsure = self.numbers.random() < self.unsure
             is_cut = self.numbers.random() < self.cuts[is_unsure]
             entropy = 2.0 if is_unsure else 0.01
             chunk.drafts.append(draft(entropy, is_cut) if self.can_fire else draft(None))
+            chunk.is_closed = len(chunk.drafts) == left
         took = self.student(len(self.chunks))
         self.seconds += took
         self.schedule.drafted(len(self.chunks), took)
@@ -85,6 +94,7 @@ class Machine:
             drafts = self.chunks[row].drafts
             cut = next((i for i, one in enumerate(drafts) if one.token), None)
             outcomes.append(Outcome(drafts, len(drafts) if cut is None else cut + 1, cut is not None))
+            self.left[row] = self.left[row] - outcomes[-1].committed or self._text_length()
             self.chunks[row] = Chunk()
         self.seconds += took
         self.tokens += sum(outcome.committed for outcome in outcomes)
@@ -92,13 +102,19 @@ class Machine:
         self.schedule.verified(size, took, outcomes)
 
 
-def rate(schedule: ChunkSchedule, rows: int, student: Cost, teacher: Cost, rounds: int = 0) -> float:
+def rate(
+    schedule: ChunkSchedule,
+    rows: int,
+    student: Cost,
+    teacher: Cost,
+    texts: tuple[int, int] | None = None,
+) -> float:
     """Tokens a second after a beginning of some hundred tokens."""
-    machine = Machine(schedule, rows, student, teacher)
+    machine = Machine(schedule, rows, student, teacher, texts=texts)
     for _ in range(100):
         machine.round()
     tokens, seconds = machine.tokens, machine.seconds
-    for _ in range(rounds or 2400 // rows + 200):
+    for _ in range(2400 // rows + 200):
         machine.round()
     return (machine.tokens - tokens) / (machine.seconds - seconds)
 
@@ -140,6 +156,43 @@ def test_adapted_chunks_are_as_good_as_the_best_length(rows: int, student: Cost,
     """Better at one row, where the entropy tells when to stop."""
     best = max(rate(Together(length), rows, student, teacher) for length in (1, 2, 4, 8, 16, 32, 64))
     assert rate(AdaptiveChunks(), rows, student, teacher) > (1.0 if rows == 1 else 0.96) * best
+
+
+@pytest.mark.parametrize("texts", [(30, 90), (150, 450)])
+@pytest.mark.parametrize(
+    ("rows", "student", "teacher"),
+    [
+        (8, roofline(1.0, 0.05), roofline(3.0, 0.15)),
+        (32, flat(1.0, 0.001), flat(2.5, 0.003)),
+        (64, flat(1.0, 0.001), flat(2.5, 0.003)),
+    ],
+)
+def test_a_text_s_end_is_a_reason_to_verify_all_rows(
+    rows: int, student: Cost, teacher: Cost, texts: tuple[int, int]
+) -> None:
+    """A pass for the ended rows alone costs what any pass costs at all, and the others need theirs too."""
+    together = rate(AdaptiveChunks(), rows, student, teacher, texts)
+    assert together > rate(EndedAlone(), rows, student, teacher, texts)
+    for length in (4, 16):  # each row on its own schedule, packed into one pass with those that are ready
+        assert together > rate(FixedChunks(length), rows, student, teacher, texts)
+
+
+class EndedAlone(AdaptiveChunks):
+    """Verifies no row but those that cannot draft on, until a pass over all rows is worth it."""
+
+    def due(self, chunks: Sequence[Chunk]) -> list[int]:
+        self.is_whole = self._is_long_enough(chunks)
+        return [row for row, chunk in enumerate(chunks) if self.is_whole or chunk.must_verify]
+
+    def verified(self, tokens: int, seconds: float, outcomes: Sequence[Outcome]) -> None:
+        """The rate is that of whole passes: all tokens and times since the one before."""
+        if self.is_whole:
+            return super().verified(tokens, seconds, outcomes)
+        for outcome in outcomes:
+            self._cuts.add(outcome)
+            self._tokens += outcome.committed
+        self._teacher.add(tokens, seconds)
+        self._seconds += self._teacher.seconds(tokens)
 
 
 def test_costs_are_learned_within_the_first_text() -> None:

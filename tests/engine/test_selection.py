@@ -18,7 +18,9 @@ from s2t_eval.selection.triggers import (
     ConstantTrigger,
     EntropyTrigger,
     KlTrigger,
+    LineEntropyTrigger,
     MarginTrigger,
+    PositionTrigger,
     RandomTrigger,
     Trigger,
 )
@@ -34,6 +36,7 @@ from tests.twins import (
     slow_decode,
     takeover_pick,
     teacher_pick,
+    tiny_model,
 )
 
 ALWAYS = ConstantTrigger("always")
@@ -179,6 +182,30 @@ def test_a_local_trigger_asks_the_teacher_only_where_it_fires(
         # each token of the text is computed once, some beginnings are not even that
         assert result.usage.teacher_tokens <= len(request.prompt_ids) + last
     assert any(result.usage.triggers < result.usage.tokens for result in results)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "threshold"),
+    [
+        (LineEntropyTrigger(torch.arange(VOCAB) % 3 == 0), 0.0),  # every line's first token
+        (PositionTrigger(), 1 / 9.5),  # the first nine tokens
+    ],
+    ids=["line_entropy", "position"],
+)
+def test_triggers_of_the_position_are_their_slow_twins(trigger: Trigger, threshold: float) -> None:
+    """One by one, with rows that are refilled, and all at once: each row has a position of its own.
+
+    Their values were compared with their definitions, and no text that they steer with any other.
+    """
+    student, teacher = tiny_model("qwen2", seed=0), tiny_model("qwen2", seed=1, hidden_size=48)
+    policy = presets.takeover(trigger, threshold, warmup_tokens=1)
+    expected = slow_decode(student, policy, requests(6), takeover_pick(teacher))
+    for rows in (1, 3, 6):
+        results = decode(student, policy, requests(6), teacher, rows=rows)
+        assert outputs(results) == expected
+    fired = [step.t for result in results for step in result.steps]
+    assert max(fired) >= 8 and len(fired) < sum(result.usage.tokens for result in results)
+    assert sum(result.usage.flips for result in results) > 0
 
 
 def test_lockstep_and_catching_up_pick_the_same(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

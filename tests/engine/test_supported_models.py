@@ -7,7 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     Gemma3TextConfig,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
@@ -16,6 +20,8 @@ from transformers import (
     MambaForCausalLM,
     PreTrainedModel,
     Qwen3NextConfig,
+    RwkvConfig,
+    RwkvForCausalLM,
     T5Config,
 )
 
@@ -35,6 +41,13 @@ def test_recurrent_models() -> None:
         ModelRunner(model, "snake")
 
 
+def test_models_with_a_state_of_their_own() -> None:
+    """RWKV's configuration names no state, and its layers ignore our cache: texts were garbage."""
+    model = RwkvForCausalLM(RwkvConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2))
+    with pytest.raises(UnsupportedModelError, match=r"^tall: rwkv has a recurrent state; the"):
+        ModelRunner(model, "tall")
+
+
 def test_hybrid_models() -> None:
     config = Qwen3NextConfig(num_hidden_layers=4)
     with pytest.raises(UnsupportedModelError, match="mixed: qwen3_next has linear_attention"):
@@ -51,6 +64,29 @@ def test_a_scaling_that_the_engine_does_not_know() -> None:
     model = GraniteForCausalLM(GraniteConfig(**SHAPE, **HEADS, logits_scaling=3.0)).eval()
     with pytest.raises(UnsupportedModelError, match="GraniteForCausalLM gives other logits"):
         list(Decoder(ModelRunner(model, "granite"), greedy()).run([Request((1, 2), 3)]))
+
+
+def test_attention_of_a_model_s_own() -> None:
+    """GPT-Neo's has a causal mask of its own and keeps nothing in our cache. The check read its text in one
+    pass, which such a model computes as always; later no row saw its prompt."""
+    torch.manual_seed(0)
+    config = GPTNeoConfig(
+        vocab_size=64, hidden_size=32, num_layers=2, attention_types=[[["global"], 2]], num_heads=2
+    )
+    model = GPTNeoForCausalLM(config).eval()
+    with pytest.raises(UnsupportedModelError, match=r"^neo: GPTNeoForCausalLM gives other logits"):
+        list(Decoder(ModelRunner(model, "neo"), greedy()).run([Request((1, 2), 3)]))
+
+
+def test_models_that_fail_in_the_engine_s_pass() -> None:
+    """BLOOM makes its position biases from the mask, and ended in a traceback of transformers."""
+    torch.manual_seed(0)
+    model = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=2)).eval()
+    message = (
+        r"^bloom: BloomForCausalLM cannot be decoded by the slot engine: .*\(too many values .*; use --model"
+    )
+    with pytest.raises(UnsupportedModelError, match=message):
+        list(Decoder(ModelRunner(model, "bloom"), greedy()).run([Request((1, 2), 3)]))
 
 
 def test_the_model_s_own_attention_is_back_after_a_pass() -> None:
@@ -104,6 +140,20 @@ def test_a_rotation_that_depends_on_the_longest_text_is_refused_beyond_the_origi
     message = rf"^roped: beyond its original context of 48 tokens its RoPE \({rope_type}\) depends on .*"
     with pytest.raises(UnsupportedModelError, match=message + f"give max_length={ORIGINAL - extra} or less"):
         list(decoder.run([too_long, short]))
+
+
+@pytest.mark.parametrize(("rope_type", "warnings"), [("longrope", 0), ("dynamic", 1)])
+def test_a_rotation_that_waits_for_the_device_is_not_recorded(
+    rope_type: str, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """transformers compares the largest position on the host, which is no part of a CUDA graph: recording
+    ended the run. Here steps are only rounded up."""
+    runner = ModelRunner(model_with_rope(rope_type), "roped", step_graphs=True)
+    runner.allocate(1, ORIGINAL)
+    messages = [record.getMessage() for record in caplog.records]
+    reason = "roped: its decode steps are not replayed as CUDA graphs: its RoPE (dynamic) waits for"
+    assert [reason in message for message in messages] == [True] * warnings
+    assert runner._use_graphs is (rope_type != "dynamic")
 
 
 def test_every_layer_type_s_rotation_is_looked_at() -> None:

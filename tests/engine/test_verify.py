@@ -203,16 +203,32 @@ def test_chunks_are_lockstep_in_every_family(
     assert sum(result.usage.flips for result in expected) > 0
 
 
-@pytest.mark.parametrize(("direction", "support"), [(DIRECTIONS[0], 0), (DIRECTIONS[1], 64)])
-@pytest.mark.parametrize("rows", [1, 8, 32])
+@pytest.mark.parametrize(
+    ("direction", "support", "rows"),
+    [
+        (DIRECTIONS[0], 0, 1),
+        (DIRECTIONS[1], 64, 1),
+        (DIRECTIONS[0], 0, 8),
+        pytest.param(DIRECTIONS[1], 64, 8, marks=pytest.mark.slow),
+        pytest.param(DIRECTIONS[0], 0, 32, marks=pytest.mark.slow),
+        (DIRECTIONS[1], 64, 32),
+    ],
+)
 def test_triggers_and_batches(
     pair: tuple[PreTrainedModel, PreTrainedModel], direction: str, support: int, rows: int
 ) -> None:
+    """More texts than rows, so that rows are refilled. Six texts once stood for 8 rows and for 32: a decoder
+    has no more rows than texts."""
     trigger = KlTrigger(direction, support)  # type: ignore[arg-type]
     policy = presets.s2t(trigger, threshold(*pair, trigger, 0.2), warmup_tokens=3)
-    expected = decode(pair[0], policy, requests(), pair[1], rows=rows)
+    asked = requests(rows + 5)
+    expected = decode(pair[0], policy, asked, pair[1], rows=rows)
     for verify in (5, "auto"):
-        assert_same(decode(pair[0], policy, requests(), pair[1], rows=rows, verify=verify), expected)
+        decoder = verifying_decoder(*pair, policy, verify, rows)
+        widths: set[int] = set()
+        found = list(decoder.run(asked, lambda state, widths=widths: widths.add(len(state.active))))
+        assert_same(sorted(found, key=lambda result: result.index), expected)
+        assert max(widths) == rows
     assert sum(result.usage.flips for result in expected) > 0
 
 
@@ -366,10 +382,15 @@ def test_sampled_texts_are_those_of_lockstep(pair: tuple[PreTrainedModel, PreTra
 
 
 def verifying_decoder(
-    student: PreTrainedModel, teacher: PreTrainedModel, policy: Policy, verify: Verify, **options: object
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    policy: Policy,
+    verify: Verify,
+    rows: int = 4,
+    **options: object,
 ) -> Decoder:
     runners = ModelRunner(student, "student"), ModelRunner(teacher, "teacher")
-    return Decoder(runners[0], policy, runners[1], 4, verify=verify, **options)  # type: ignore[arg-type]
+    return Decoder(runners[0], policy, runners[1], rows, verify=verify, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -389,6 +410,44 @@ def test_chunks_serve_a_teacher_that_reads_every_token(
     for verify in (8, "auto"):
         assert type(verifying_decoder(*pair, policy, verify, observe=observe).stepper) is expected
     assert type(verifying_decoder(*pair, policy, 1, observe=observe).stepper) is SelectionStepper
+
+
+# ---------------------------------------------------------------- tokens that are on the device already
+
+
+class Noting(ModelRunner):
+    """A model that notes at which of its steps the tokens were on the device already."""
+
+    def __init__(self, model: PreTrainedModel, name: str) -> None:
+        super().__init__(model, name)
+        self.on_device: list[bool] = []
+
+    def append(self, tokens: Sequence[int], ids: Tensor | None = None) -> Tensor:
+        if ids is not None:
+            assert ids.tolist() == list(tokens)
+        self.on_device.append(ids is not None)
+        return super().append(tokens, ids)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_tokens_are_sent_only_where_another_was_picked(
+    pair: tuple[PreTrainedModel, PreTrainedModel], rate: float
+) -> None:
+    """A draft and the student's token in lockstep were read by the host and sent back to the device."""
+    policy = presets.s2t(KlTrigger(), threshold(*pair, KlTrigger(), rate) if rate else 1e9)
+    [result] = expected = decode(pair[0], policy, [Request(prompts(4)[1], 25)], pair[1])
+    fired = {step.t for step in result.steps}
+    assert bool(fired) == bool(rate)
+    for verify in (1, 4):
+        student, teacher = Noting(pair[0], "student"), Noting(pair[1], "teacher")
+        found = list(Decoder(student, policy, teacher, verify=verify).run([result.request]))
+        assert_same(found, expected)
+        if verify == 1:  # no step is made behind the last token
+            assert student.on_device == teacher.on_device == [t not in fired for t in range(24)]
+        elif not fired:
+            assert student.on_device == [t % 4 != 3 for t in range(24)]
+        else:
+            assert set(student.on_device) == {True, False}
 
 
 # ---------------------------------------------------------------- errors

@@ -279,11 +279,46 @@ def test_log_likelihoods_are_stock_s_before_and_after_a_generation() -> None:
     assert (ours_lm.loglikelihood(scored), ours_lm.loglikelihood_rolling(rolling)) == expected
 
 
-@pytest.mark.parametrize("name", ["greedy", "s2t", "maj8"])
+@pytest.mark.parametrize("name", ["greedy", "s2t", "maj8", "pps_local"])
 def test_multiple_choice_gives_stock_s_numbers(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """Without a word reports showed the plain student's score as "Maj@8 75.0"."""
+    config = choice_task()
+    found = evaluate(name, OWN_ARGUMENTS.get(name, {}), tasks=[config])
+    expected = evaluate("hf", tasks=[config])
+    for key in ("acc,none", "acc_norm,none"):
+        assert found["results"]["choice"][key] == expected["results"]["choice"][key]
+    for mine, theirs in zip(found["samples"]["choice"], expected["samples"]["choice"], strict=True):
+        assert mine["resps"] == theirs["resps"]
+    assert ours(found).get("plain_likelihoods") == (None if name == "greedy" else ["choice"])
+    warned = [r for r in caplog.records if "scores of the plain student alone" in r.getMessage()]
+    assert len(warned) == (name != "greedy")
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_multiple_choice_of_an_adapted_student_is_named_so(
+    merge: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`s2t_local` scored with its adapter, and the results and reports named the plain student."""
+    config = choice_task()
+    found = evaluate("s2t_local", {"merge": merge, **OWN_ARGUMENTS["pps_local"]}, tasks=[config])
+    plain = evaluate("greedy", tasks=[config])
+    pairs = zip(found["samples"]["choice"], plain["samples"]["choice"], strict=True)
+    assert all(mine["resps"] != theirs["resps"] for mine, theirs in pairs)
+    assert "plain_likelihoods" not in ours(found)
+    warned = [r.getMessage() for r in caplog.records if "log-likelihoods are scores of" in r.getMessage()]
+    assert len(warned) == 1 and "of the adapted student alone" in warned[0]
+
+
+OWN_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "s2t": {"teacher": TEACHER, "threshold": 0.5},
+    "pps_local": {"selector": "embedded/selector"},
+}
+
+
+def choice_task() -> dict[str, Any]:
+    """A task whose answers are chosen by log-likelihood."""
     docs = [{**doc, "choices": [doc["answer"], "7", "31"], "label": 0} for doc in arith_docs(6)]
-    config = inline_task(
+    return inline_task(
         "choice",
         docs,
         output_type="multiple_choice",
@@ -293,15 +328,6 @@ def test_multiple_choice_gives_stock_s_numbers(name: str, caplog: pytest.LogCapt
         generation_kwargs=None,
         metric_list=[{"metric": "acc"}, {"metric": "acc_norm"}],
     )
-    more = {"teacher": TEACHER, "threshold": 0.5} if name == "s2t" else {}
-    found, expected = evaluate(name, more, tasks=[config]), evaluate("hf", tasks=[config])
-    for key in ("acc,none", "acc_norm,none"):
-        assert found["results"]["choice"][key] == expected["results"]["choice"][key]
-    for mine, theirs in zip(found["samples"]["choice"], expected["samples"]["choice"], strict=True):
-        assert mine["resps"] == theirs["resps"]
-    assert ours(found).get("plain_likelihoods") == (None if name == "greedy" else ["choice"])
-    warned = [r for r in caplog.records if "scores of the plain student: --model" in r.getMessage()]
-    assert len(warned) == (name != "greedy")
 
 
 def test_a_teacher_s_context_does_not_cut_what_the_student_scores() -> None:

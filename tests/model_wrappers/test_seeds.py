@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+from s2t_eval.model_wrappers import seeds
 from s2t_eval.model_wrappers.seeds import harness_seed
 
 
@@ -37,3 +39,20 @@ def test_a_seed_that_is_given_is_used(
     monkeypatch.setattr(sys, "argv", command.split())
     torch.manual_seed(seed)
     assert harness_seed() == expected
+
+
+@pytest.mark.parametrize("seed", [7, 1234])
+def test_a_seed_that_was_set_before_the_backend_is_imported_is_used(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The harness seeds torch and only then imports the backend, which took that seed for torch's default:
+    every `--seed` drew the texts of `--seed 0`, and three seeds of maj8 had one result."""
+    monkeypatch.setattr(sys, "argv", ["lm_eval", "--seed", str(seed)])
+    torch.manual_seed(seed)
+    assert runpy.run_path(seeds.__file__)["harness_seed"]() == {"seed": seed}
+
+
+def test_without_any_seed_there_is_none() -> None:
+    """The harness's `--seed None`, and a model that is made without the harness."""
+    torch.default_generator.manual_seed(torch.Generator().initial_seed())
+    assert runpy.run_path(seeds.__file__)["harness_seed"]() == {}

@@ -81,12 +81,17 @@ def test_names_of_results_files(path: str, name: str, stamp: str | None) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "more"), [("maj8", ", log-likelihoods of the plain student"), ("greedy", "")]
+    ("name", "more"),
+    [
+        ("maj8", ", log-likelihoods of the plain student"),
+        ("pps_local_tau5", ", log-likelihoods of the plain student"),
+        ("s2t_local", ", log-likelihoods of the adapted student"),
+        ("greedy", ""),
+    ],
 )
-def test_log_likelihoods_of_a_method_for_texts_are_the_plain_student_s(
-    name: str, more: str, tmp_path: Path
-) -> None:
-    """Reports showed the plain student's score of a multiple-choice task as "Maj@8 75.0"."""
+def test_log_likelihoods_of_a_method_for_texts_are_a_student_s(name: str, more: str, tmp_path: Path) -> None:
+    """Reports showed the plain student's score of a multiple-choice task as "Maj@8 75.0", and the adapted
+    student's as the plain one's."""
 
     def choose(content: dict[str, Any]) -> None:
         content["configs"]["s2t_arith"]["output_type"] = "multiple_choice"
