@@ -171,8 +171,8 @@ class Pool:
             seconds = 0.0 if untried else time.monotonic() - started
             self._require_retryable(server, failed, attempts, seconds)
             has_failed_often = failures % ATTEMPTS_PER_SERVER == 0 or server.failures >= ATTEMPTS_PER_SERVER
-            if has_failed_often or failed.has_hung:
-                self.move(pin, server, failed)
+            if (has_failed_often or failed.has_hung) and not self.move(pin, server, failed):
+                untried.clear()
             await asyncio.sleep(self._wait(failed, failures))
 
     def _passing(self, server: Server) -> AbstractAsyncContextManager[None]:
@@ -210,7 +210,7 @@ class Pool:
             server: the one that failed.
             failed: its failure.
             attempts: answers of servers that were not as expected.
-            seconds: since the first attempt; 0 as long as a server has not been tried.
+            seconds: since the first attempt; 0 as long as a server is untried that may answer.
         """
         if attempts >= MAX_ATTEMPTS:
             raise ServerError(f"{self.role} server {server.url}: {failed} ({attempts} attempts)") from failed
@@ -222,19 +222,31 @@ class Pool:
                 "not repeated"
             ) from failed
 
-    def move(self, pin: Pin, server: Server, failed: FailedAttemptError) -> None:
+    def move(self, pin: Pin, server: Server, failed: FailedAttemptError) -> bool:
         """Pin the document to the server with the fewest failures, another than the one that failed.
 
-        Several requests of a document fail together: the first of them moves it, and it stays there.
+        Several requests of a document fail together: the first of them moves it, and it stays there. Where
+        the server has hung and all others are down, it stays too, except one document every `RETRY_S` seconds
+        as a test of the others.
+
+        Returns:
+            False if it stays because all others are down.
         """
         others = [other for other in self.servers if other is not server]
         if not others or pin.server is not server:
-            return
+            return True
+        now = time.monotonic()
         best = min(others, key=lambda other: other.failures)
-        if failed.has_hung and best.failures >= server.failures + ATTEMPTS_PER_SERVER:
-            return
+        is_down = best.failures >= server.failures + ATTEMPTS_PER_SERVER
+        if failed.has_hung and is_down and now - best.tried_at < RETRY_S:
+            others_down = "the other servers do not answer either"
+            logger.warning(
+                "%s server %s: %s; %s, so a text stays", self.role, server.url, failed, others_down
+            )
+            return False
         logger.warning("%s server %s: %s; a text moves to %s", self.role, pin.server.url, failed, best.url)
-        pin.server = best
+        pin.server, best.tried_at = best, now
+        return True
 
     def _wait(self, failed: FailedAttemptError, failures: int) -> float:
         """Seconds until the next attempt; different for each document, so that not all return at once."""
