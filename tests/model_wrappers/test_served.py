@@ -18,13 +18,15 @@ from transformers import Qwen3NextConfig
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint, model_fingerprint
 from s2t_eval.cli import main
 from s2t_eval.embedded import embedded_path
+from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.served_identity import unloaded_fingerprint, unloaded_model
+from s2t_eval.model_wrappers.specreason import SpecReason
 from s2t_eval.models.loading import load_model
 from s2t_eval.models.vocabulary import VocabularyMismatchError
 from s2t_eval.remote.settings import ServerError, ServersUnavailableError
-from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
+from tests.harness_helpers import STUDENT, TEACHER, evaluate, generation, ours, read_trace, texts
 from tests.remote.fake_server import RECORDED, FakeServer, serving
 
 VOCAB = 443
@@ -230,6 +232,33 @@ def test_another_name_without_weights_is_a_warning(
     expected = f"student server {second.url}: it serves {root}, and pretrained={STUDENT}; the weights are not"
     assert len(lines) == (not is_named)
     assert all(line.startswith(expected) for line in lines)
+
+
+@pytest.mark.parametrize("backend", [Greedy, SpecReason])
+def test_prompts_that_exceed_the_servers_length_are_refused(
+    urls: dict[str, str], backend: type[EngineLM]
+) -> None:
+    """Their beginning was cut off, with the system turn and the first examples, in every command."""
+    arguments = dict(urls) if backend is SpecReason else {"student_url": urls["student_url"]}
+    if backend is SpecReason:
+        arguments |= {"teacher": TEACHER, "score": "logprob"}
+    requests = [generation("1 + 2 = 3\n" * 60, max_gen_toks=200), generation("1 + 1 =")]
+    model = backend(STUDENT, **arguments)
+    with pytest.raises(ValueError, match=r"and 200 new ones exceed the servers' 51\d; raise their --max"):
+        model.generate_until(requests)
+    assert model.telemetry.truncated_prompts == 0
+    cut = backend(STUDENT, **arguments, max_length=256)
+    assert len(cut.generate_until(requests)) == 2
+    assert cut.telemetry.truncated_prompts == 1
+
+
+def test_the_dtype_of_a_server_is_recorded_as_the_user_states_it(urls: dict[str, str]) -> None:
+    """Servers do not report theirs: `--use_cache` gave a bfloat16 server's texts to a run in float32."""
+    stated = [None, "auto", "bfloat16", "float32", torch.float32]
+    url = urls["student_url"]
+    models = [Greedy(STUDENT, student_url=url, **({"dtype": dtype} if dtype else {})) for dtype in stated]
+    entries = [model.identity()["dtype"] for model in models]
+    assert entries == ["of the server"] * 2 + ["bfloat16, as stated"] + ["float32, as stated"] * 2
 
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])
