@@ -140,7 +140,7 @@ def stated_dtype(model_args: Mapping[str, Any]) -> str:
     """The dtype of a student on servers, which do not report theirs, for the records.
 
     Args:
-        model_args: as the user gave them. A dtype among them is not compared with anything; it tells runs apart.
+        model_args: as the user gave them. A dtype among them is compared with nothing; it tells runs apart.
     """
     dtype = model_args.get("dtype")
     return "of the server" if dtype in (None, "auto") else f"{str(dtype).removeprefix('torch.')}, as stated"
