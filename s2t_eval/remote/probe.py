@@ -23,7 +23,7 @@ from s2t_eval.remote.protocol import (
     read_usage,
     rows_body,
 )
-from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError
+from s2t_eval.remote.settings import NO_KEY, RemoteSettings, ServerError, ServersUnavailableError
 
 PROMPT_TOKENS = 130
 """Length of the probe's prompt: more than one block of the prefix cache, whose largest have 128 tokens."""
@@ -186,6 +186,10 @@ class _Probe:
 
     async def _server(self) -> Server:
         models = await self._send("GET", "/v1/models")
+        if models.status in (401, 403):
+            raise ServerError(
+                f"{self.role} server {self.url}: it requires a key (HTTP {models.status}); {NO_KEY}"
+            )
         try:
             model, *others = models.answer["data"]
             name, max_length = str(model["id"]), int(model["max_model_len"])

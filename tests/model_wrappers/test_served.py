@@ -13,7 +13,7 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from safetensors.torch import load_file, save_file
-from transformers import Qwen3NextConfig
+from transformers import Qwen2_5_VLConfig, Qwen3NextConfig
 
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint, model_fingerprint
 from s2t_eval.cli import main
@@ -23,7 +23,7 @@ from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.served_identity import unloaded_fingerprint, unloaded_model
 from s2t_eval.model_wrappers.specreason import SpecReason
-from s2t_eval.models.loading import load_model
+from s2t_eval.models.loading import ModelLoadError, load_model
 from s2t_eval.models.vocabulary import VocabularyMismatchError
 from s2t_eval.remote.settings import ServerError, ServersUnavailableError
 from tests.harness_helpers import STUDENT, TEACHER, evaluate, generation, ours, read_trace, texts
@@ -147,6 +147,37 @@ def test_a_served_student_may_have_layers_that_the_engine_has_not(
             len(texts(evaluate("greedy", {"pretrained": str(folder), "student_url": student.url}, limit=2)))
             == 2
         )
+
+
+def of_an_unknown_class(folder: Path, weights: Path | None) -> str:
+    """A model that servers serve and transformers does not know as a causal one, with weights or without."""
+    shutil.copytree(embedded_path(TEACHER), folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    Qwen2_5_VLConfig().save_pretrained(folder)
+    if weights is not None:
+        shutil.copy(next(weights.glob("*.safetensors")), folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("is_here", [False, True])
+def test_a_teacher_of_a_class_that_transformers_does_not_know(
+    is_here: bool, urls: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ended in a traceback of transformers, although nothing of it is loaded here."""
+    folder = of_an_unknown_class(tmp_path / "teacher", Path(embedded_path(TEACHER)) if is_here else None)
+    with caplog.at_level(logging.WARNING):
+        model = SelectToThink(STUDENT, teacher=folder, threshold=1.0, **urls)
+    assert model.teacher_fingerprint is None
+    lines = [line for line in caplog.messages if "cannot be read here" in line]
+    assert len(lines) == is_here and all("Unrecognized configuration class" in line for line in lines)
+    assert not any("\n" in line for line in lines)
+
+
+def test_a_student_of_a_class_that_transformers_does_not_know_is_refused_in_one_line(
+    urls: dict[str, str], tmp_path: Path
+) -> None:
+    folder = of_an_unknown_class(tmp_path / "student", None)
+    with pytest.raises(ModelLoadError, match=r"^pretrained=.*Unrecognized configuration class [^\n]*$"):
+        Greedy(folder, student_url=urls["student_url"])
 
 
 def serve(role: str, root: str | Path) -> FakeServer:

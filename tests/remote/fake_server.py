@@ -47,6 +47,7 @@ class FakeServer:
         dies_after: number of generate requests after which it is dead.
         root: what it loaded its model from.
         has_logits: whether it returns logits in the place of log-probabilities.
+        has_key: whether it answers to nobody without a key, but for generate requests, as vLLM does.
         slow_s: seconds before an answer with the fault `slow`.
     """
 
@@ -58,6 +59,7 @@ class FakeServer:
     dies_after: int | None = None
     root: str = RECORDED["models"]["data"][0]["root"]
     has_logits: bool = False
+    has_key: bool = False
     slow_s: float = 3.0
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -69,6 +71,8 @@ class FakeServer:
         return [value + 20 for value in values] if self.has_logits else values
 
     async def models(self, request: web.Request) -> web.Response:
+        if self.has_key:
+            return web.json_response({"error": "Unauthorized"}, status=401)
         [model] = RECORDED["models"]["data"]
         return web.json_response({**RECORDED["models"], "data": [{**model, "root": self.root}]})
 

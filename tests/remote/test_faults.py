@@ -491,6 +491,14 @@ def test_connect_refuses_a_server_that_returns_logits(student: FakeServer) -> No
         connect([student.url], [], SETTINGS)
 
 
+def test_a_server_with_a_key_is_named_as_such(student: FakeServer) -> None:
+    """The message doubted that it was a vLLM server."""
+    student.has_key = True
+    message = r"student server http\S+: it requires a key \(HTTP 401\); .* without --api-key and VLLM_API_KEY"
+    with serving(student), pytest.raises(ServerError, match=message):
+        connect([student.url], [], SETTINGS)
+
+
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(
         ServersUnavailableError, match=r"student server http://127\.0\.0\.1:9 does not answer"
@@ -525,6 +533,14 @@ def test_addresses() -> None:
     for text in ("a:1", "http://a:1+", "http://a:1+http://a:1/", "http://"):
         with pytest.raises(ValueError, match="student_url: e"):
             server_urls("student_url", text)
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@a:1", "https://b:1+http://secret@a:1", "secret@a:1"])
+def test_addresses_with_a_password_are_refused_without_repeating_it(url: str) -> None:
+    """The client signed in, and the password stood in every warning, in the results and in scan.json."""
+    with pytest.raises(ValueError, match="student_url: an address with a user name or password") as caught:
+        server_urls("student_url", url)
+    assert "@a:1: this client sends no key" in str(caught.value) and "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["chunk", "concurrency", "timeout_s", "patience_s"])
