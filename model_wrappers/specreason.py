@@ -93,8 +93,11 @@ class SpecReasonArguments(PairArguments):
 
     @property
     def needs_rows(self) -> bool:
-        """Whether the teacher's servers are to score a step's tokens in one request."""
-        return self.score == "logprob"
+        """Whether it matters if the teacher's servers score a step's tokens in one request: always.
+
+        Those that cannot have to write and score in turn where texts are sampled, whatever the score.
+        """
+        return True
 
     @property
     def form(self) -> StepForm:

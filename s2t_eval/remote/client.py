@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import orjson
 
-from s2t_eval.remote.gates import DRAFT, Gate, Kind
+from s2t_eval.remote.gates import Gate, kind_of
 from s2t_eval.remote.protocol import GENERATE, AnswerError
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError
 
@@ -102,8 +102,7 @@ class Pool:
         session: of the HTTP client.
         settings: timeouts and patience.
         salt: keeps the prefix cache of this run apart from others.
-        gates: by a server's URL, where its requests of another kind must not be open beside these.
-        kind: of these requests, for the gates.
+        gates: by a server's URL, where its requests of two kinds must not be open together.
     """
 
     role: str
@@ -112,7 +111,6 @@ class Pool:
     settings: RemoteSettings
     salt: str
     gates: Mapping[str, Gate] = field(default_factory=dict)
-    kind: Kind = DRAFT
     requests: int = 0
     """requests answered"""
     _jitter: random.Random = field(default_factory=random.Random)
@@ -152,7 +150,7 @@ class Pool:
             server = pin.server
             untried.discard(server.url)
             try:
-                async with self._passing(server):
+                async with self._passing(server, body):
                     answer = await self._attempt(
                         server, body | {"model": server.model, "cache_salt": self.salt}
                     )
@@ -175,9 +173,9 @@ class Pool:
                 untried.clear()
             await asyncio.sleep(self._wait(failed, failures))
 
-    def _passing(self, server: Server) -> AbstractAsyncContextManager[None]:
+    def _passing(self, server: Server, body: Mapping[str, Any]) -> AbstractAsyncContextManager[None]:
         gate = self.gates.get(server.url)
-        return nullcontext() if gate is None else gate.passing(self.kind)
+        return nullcontext() if gate is None else gate.passing(kind_of(body))
 
     async def _attempt(self, server: Server, body: dict[str, Any]) -> Any:
         try:

@@ -93,13 +93,15 @@ def connect(
         teacher_urls: may be empty.
         settings: timeouts.
         needs_rows: whether to find out if the teachers score chunks in one request.
-        needs_shared_batches: whether to find out if the students draft and score in one batch.
+        needs_shared_batches: whether to find out if the students draft and score in one batch; where a
+            server has both roles, it is always found out.
 
     Raises:
         ServerError: servers that lack what a run needs, one line each, or that serve different models.
         ServersUnavailableError: a server that does not answer.
     """
-    tried = {"student": needs_shared_batches, "teacher": needs_rows}
+    has_both_roles = not set(student_urls).isdisjoint(teacher_urls)
+    tried = {"student": needs_shared_batches or has_both_roles, "teacher": needs_rows}
     with_rows = [role for role, is_tried in tried.items() if is_tried]
     reports = examine(student_urls, teacher_urls, settings, with_rows)
     faults = [fault for report in reports for fault in report.faults]
