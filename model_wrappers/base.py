@@ -35,7 +35,7 @@ from s2t_eval.model_wrappers.response_cache import (
     software,
 )
 from s2t_eval.model_wrappers.seeds import harness_seed
-from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
+from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, stated_dtype
 from s2t_eval.model_wrappers.stock_arguments import flags_without_arguments
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.teacher import load_teacher
@@ -308,13 +308,16 @@ class EngineLM(HarnessRequests):
 
     @property
     def max_length(self) -> int:
-        """Context in tokens: the student's; while texts are generated at most what all others have."""
+        """Context in tokens: the student's; while texts are generated at most what all others have.
+
+        The length that servers were started with is no part of it: what exceeds that is refused, not cut.
+        """
         own = int(super().max_length)
         return own if self._is_scoring else min([own, *self._other_contexts()])
 
     def _other_contexts(self) -> list[int]:
-        """Contexts in tokens of what reads the generated texts besides the student: servers, a teacher."""
-        return [] if self.served is None else [self.served.fleet.max_length]
+        """Contexts in tokens of the models that read the generated texts besides the student."""
+        return []
 
     @functools.cached_property
     def _devices(self) -> frozenset[torch.device]:
@@ -345,7 +348,7 @@ class EngineLM(HarnessRequests):
         return {
             "policy": self.policy().describe(),
             "student": self.student_fingerprint,
-            "dtype": str(self.model.dtype) if not self.is_student_served else "of the server",
+            "dtype": str(self.model.dtype) if not self.is_student_served else stated_dtype(self.model_args),
             **({"servers": self.served.describe()} if self.served is not None else {}),
             "add_bos_token": self.add_bos_token,
             "think_end_token": self.think_end_token,

@@ -21,7 +21,7 @@ from s2t_eval.model_wrappers.served_identity import require_served, unloaded_fin
 from s2t_eval.model_wrappers.splitting import ModelArguments, split_arguments
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock
 from s2t_eval.model_wrappers.teacher import device_of_teacher, require_teacher_options, teacher_options
-from s2t_eval.models.loading import default_device
+from s2t_eval.models.loading import default_device, loading
 from s2t_eval.models.vocabulary import stop_ids, text_vocabulary
 
 
@@ -120,7 +120,8 @@ class LoadedStudent(CheckedModel, SharedWork):
     def _create_model(self, pretrained: str, *args: Any, **kwargs: Any) -> None:
         """The model; one without weights where they are on servers."""
         if self.is_student_served:
-            unloaded: Any = unloaded_model(self.config, bool(kwargs.get("trust_remote_code")))
+            with loading("pretrained", pretrained):
+                unloaded: Any = unloaded_model(self.config, bool(kwargs.get("trust_remote_code")))
             with suppress(OSError):  # a checkpoint without the file, as transformers loads it
                 revision = str(kwargs.get("revision") or "main")
                 unloaded.generation_config = GenerationConfig.from_pretrained(pretrained, revision=revision)

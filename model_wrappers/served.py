@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 
 from s2t_eval.embedded import resolve_model
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments, ServerArguments
-from s2t_eval.model_wrappers.served_identity import require_served, unloaded_fingerprint, unloaded_model
+from s2t_eval.model_wrappers.served_identity import named_fingerprint, require_served
 from s2t_eval.models.loading import UNREADABLE, loading
 from s2t_eval.models.vocabulary import require_same_vocabulary
 from s2t_eval.remote.build import Fleet, LocalModels
@@ -116,11 +116,9 @@ class Served:
             ServerError: a server that loaded a folder of this machine with other weights.
         """
         root = name or self.fleet.teachers[0].root
-        path = resolve_model(root)
         try:
             with loading("teacher", root):
-                tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust)
-                config = AutoConfig.from_pretrained(path, trust_remote_code=trust)
+                tokenizer = AutoTokenizer.from_pretrained(resolve_model(root), trust_remote_code=trust)
         except UNREADABLE:
             if name is not None:
                 raise
@@ -131,9 +129,19 @@ class Served:
             )
             return ServedTeacher(None, None)
         require_same_vocabulary(student_tokenizer, tokenizer)
-        fingerprint = unloaded_fingerprint(root, unloaded_model(config, trust))
+        fingerprint = named_fingerprint(root, trust)
         require_served("teacher", self.fleet.teachers, "teacher", root, fingerprint, trust)
         return ServedTeacher(tokenizer, fingerprint)
+
+
+def stated_dtype(model_args: Mapping[str, Any]) -> str:
+    """The dtype of a student on servers, which do not report theirs, for the records.
+
+    Args:
+        model_args: as the user gave them. A dtype among them is compared with nothing; it tells runs apart.
+    """
+    dtype = model_args.get("dtype")
+    return "of the server" if dtype in (None, "auto") else f"{str(dtype).removeprefix('torch.')}, as stated"
 
 
 def _require_plain(model_args: Mapping[str, Any]) -> None:

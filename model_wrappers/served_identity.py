@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint
 from s2t_eval.embedded import resolve_model
-from s2t_eval.models.loading import UNREADABLE
+from s2t_eval.models.loading import UNREADABLE, first_line
 from s2t_eval.remote.client import Server
 from s2t_eval.remote.settings import ServerError
 
@@ -73,13 +73,29 @@ def _own_name(name: str) -> str:
 
 def folder_fingerprint(folder: str, trust: bool) -> str | None:
     """The fingerprint of a folder's checkpoint; None where it is not on this machine or cannot be read."""
-    if not Path(folder).is_dir():
+    return named_fingerprint(folder, trust) if Path(folder).is_dir() else None
+
+
+def named_fingerprint(name: str, trust: bool) -> str | None:
+    """The fingerprint of a checkpoint that servers serve; None where it is not on this machine.
+
+    Servers may serve models that transformers does not know as causal ones, such as those that also read
+    images: there it is None after a warning.
+
+    Args:
+        name: hub name, folder or `embedded/...`.
+        trust: run the checkpoint's own code.
+    """
+    files = _safetensors(name)
+    if not files:
         return None
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
-        return unloaded_fingerprint(folder, unloaded_model(config, trust))
+        config = AutoConfig.from_pretrained(resolve_model(name), trust_remote_code=trust)
+        return checkpoint_fingerprint(unloaded_model(config, trust), files)
     except UNREADABLE as error:
-        logger.warning("%s, which a server serves, cannot be read here to be compared: %s", folder, error)
+        logger.warning(
+            "%s, which a server serves, cannot be read here to be compared: %s", name, first_line(error)
+        )
         return None
 
 
@@ -100,6 +116,12 @@ def unloaded_fingerprint(name: str, model: PreTrainedModel, revision: str | None
         model: of its shape, without weights.
         revision: of the hub; None takes its main branch.
     """
+    files = _safetensors(name, revision)
+    return checkpoint_fingerprint(model, files) if files else None
+
+
+def _safetensors(name: str, revision: str | None = None) -> list[Path]:
+    """The files of a checkpoint's weights on this machine; empty where they are not here."""
     path = resolve_model(name)
     if not Path(path).is_dir():
         try:
@@ -107,5 +129,5 @@ def unloaded_fingerprint(name: str, model: PreTrainedModel, revision: str | None
                 path, revision=revision, local_files_only=True, allow_patterns=["*.safetensors"]
             )
         except (LocalEntryNotFoundError, HFValidationError):
-            return None
-    return checkpoint_fingerprint(model, sorted(Path(path).glob("*.safetensors")))
+            return []
+    return sorted(Path(path).glob("*.safetensors"))

@@ -93,8 +93,11 @@ class SpecReasonArguments(PairArguments):
 
     @property
     def needs_rows(self) -> bool:
-        """Whether the teacher's servers are to score a step's tokens in one request."""
-        return self.score == "logprob"
+        """Whether it matters if the teacher's servers score a step's tokens in one request: always.
+
+        Those that cannot have to write and score in turn where texts are sampled, whatever the score.
+        """
+        return True
 
     @property
     def form(self) -> StepForm:
@@ -138,14 +141,10 @@ class SpecReason(AskingLM):
     def _other_contexts(self) -> list[int]:
         """As of every method, and the teacher's less the question of the score."""
         contexts = super()._other_contexts()
-        if self.teacher is None and not self.is_teacher_served:
+        teacher = None if self.teacher is None else context_of(self.teacher.config)
+        if teacher is None:
             return contexts
-        question_length = len(self._make_score(self.has_chat_template).question)
-        if self.teacher is None:
-            assert self.served is not None
-            return [*contexts, self.served.fleet.longest_before(question_length)]
-        teacher = context_of(self.teacher.config)
-        return contexts if teacher is None else [*contexts, teacher - question_length]
+        return [*contexts, teacher - len(self._make_score(self.has_chat_template).question)]
 
     def policy(self) -> Policy:
         """A policy without trigger or selector: SpecReason selects no candidates."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from s2t_eval.artifacts.content import content_hash
@@ -14,12 +14,15 @@ from s2t_eval.artifacts.typed_json import conform, read_object
 from s2t_eval.method_table import BACKENDS, PLACE_ARGUMENTS
 from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments
 from s2t_eval.model_wrappers.splitting import RENAMED, TEACHER, TEACHER_ARGS
+from s2t_eval.remote.settings import RemoteSettings
 
 FILE = "scan.json"
 HASHED = (*PLACE_ARGUMENTS, *(TEACHER + name for name in PLACE_ARGUMENTS))
 """Model arguments that may name files or folders: other content under the same name is another scan."""
-OF_MACHINE = ("device", "batch_size", "max_batch_size")
+OF_MACHINE = ("device", "batch_size", "max_batch_size", *(field.name for field in fields(RemoteSettings)))
 """Model arguments that do not change what a point measures."""
+ADDRESSES = ("student_url", "teacher_url")
+"""Model arguments of which a point depends on whether they are given: servers may move."""
 OF_MACHINE_FLAGS = frozenset(
     "--device --batch_size -b --max_batch_size --verbosity -v --use_cache -c --cache_requests".split()
 )
@@ -33,7 +36,7 @@ class ScanArguments:
 
     Args:
         tasks: of lm_eval, separated by commas.
-        model_args: model arguments, without those of the machine.
+        model_args: model arguments, without those of the machine and without addresses of servers.
         content: hash of each file or folder among them.
         lm_eval: flags of lm_eval with their values, without those of the machine.
     """
@@ -52,14 +55,23 @@ def scan_arguments(tasks: str, model_args: Mapping[str, str], lm_eval: Sequence[
         model_args: its `--model_args`, by name.
         lm_eval: the words after `--`.
     """
-    kept = {name: value for name, value in model_args.items() if name not in OF_MACHINE}
+    kept = _measured(model_args)
     hashes = {name: content_hash(Path(kept[name]).expanduser()) for name in HASHED if name in kept}
     return ScanArguments(
         tasks=",".join(task.strip() for task in tasks.split(",")),
-        model_args=dict(sorted(kept.items())),
+        model_args=kept,
         content={name: value for name, value in hashes.items() if value is not None},
         lm_eval={name: value for name, value in _flags(lm_eval).items() if name not in OF_MACHINE_FLAGS},
     )
+
+
+def _measured(model_args: Mapping[str, str]) -> dict[str, str]:
+    """The model arguments that change what a point measures, sorted by name."""
+    return {
+        name: "given" if name in ADDRESSES else value
+        for name, value in sorted(model_args.items())
+        if name not in OF_MACHINE
+    }
 
 
 def control_arguments(models: Sequence[str], model_args: Mapping[str, str]) -> dict[str, str]:
@@ -136,6 +148,7 @@ def require_same_scan(folder: Path, arguments: ScanArguments) -> None:
         kept = conform(read_object(path), ScanArguments, "")
     except (OSError, ValueError) as error:
         raise ValueError(f"--out: {path}: no arguments of a scan ({error}); name another folder") from error
+    kept = replace(kept, model_args=_measured(kept.model_args))  # earlier versions wrote more of them
     differing = _differences(asdict(kept), asdict(arguments))
     if differing:
         raise ValueError(

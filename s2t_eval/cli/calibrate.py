@@ -54,7 +54,7 @@ class Calibrate(ProblemOptions):
         """Write a calibration file and print its thresholds."""
         from s2t_eval.model_wrappers.s2t import SelectToThink
         from s2t_eval.pipelines import calibrate as calibration_run
-        from s2t_eval.pipelines.calibrate_steps import measure_steps, with_acceptance
+        from s2t_eval.pipelines.calibrate_steps import measure_steps, require_measurable, with_acceptance
         from s2t_eval.pipelines.overlap import without_evaluation_problems
         from s2t_eval.pipelines.prompts import source_prompts
 
@@ -71,6 +71,7 @@ class Calibrate(ProblemOptions):
             self.student.pretrained, self.teacher, self.teacher_args, **self.loading, **servers
         )
         prompts = source_prompts(lm, self.source, self.prompting)
+        require_measurable(lm, prompts, self.prompting, self.steps)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
         triggers = calibration_run.calibrate(
             lm, problems, self.prompting, self.tau, self.warmup_tokens, self.router

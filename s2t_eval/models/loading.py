@@ -49,15 +49,15 @@ def loading(role: str, name: object, expected: str = PLAIN_MODEL) -> Iterator[No
     except ImportError as error:
         raise ModelLoadError(
             f"{role}={name}: loading it in this way needs a package that is not installed "
-            f"({_first_line(error)}); install it, or load the model in another way"
+            f"({first_line(error)}); install it, or load the model in another way"
         ) from error
     except UNREADABLE as error:
         raise ModelLoadError(
-            f"{role}={name}: the model cannot be loaded ({_first_line(error)}); expected {expected}"
+            f"{role}={name}: the model cannot be loaded ({first_line(error)}); expected {expected}"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an exception's message; its class where there is none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -12,9 +12,11 @@ from s2t_eval.methods.specreason.acceptance import MeasuredAcceptance, StepForm,
 from s2t_eval.methods.specreason.on_servers import ServedSpecReason
 from s2t_eval.methods.specreason.scores import StepScore, make_score
 from s2t_eval.methods.specreason.stepper import SpecReasonDecoder
+from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError
 from s2t_eval.pipelines.settings import Prompting, StepCalibration
+from s2t_eval.remote.many_texts import require_room
 from s2t_eval.selection.calibration import Calibration
 
 
@@ -37,6 +39,23 @@ def measure_steps(
         form.key: measure_acceptance(own, settings.accept_rate)
         for form, own in zip(forms, values, strict=True)
     }
+
+
+def require_measurable(
+    lm: EngineLM, prompts: PromptSet, prompting: Prompting, settings: StepCalibration
+) -> None:
+    """Refuse before any text is written what `measure_steps` cannot measure.
+
+    Raises:
+        TrainingDataError: a score that the teacher's tokenizer or chat template cannot express.
+        ValueError: a prompt that leaves no room for a score's question on the servers.
+    """
+    if not isinstance(lm, SelectToThink):
+        return
+    for name in settings.step_score:
+        score = _score(lm, prompting, StepForm(name, settings.delimiter, settings.max_step))
+        if lm.served is not None:
+            require_room(prompts.requests, lm.served.fleet.longest_before(len(score.question)))
 
 
 def _score(lm: SelectToThink, prompting: Prompting, form: StepForm) -> StepScore:

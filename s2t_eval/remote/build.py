@@ -11,7 +11,7 @@ import aiohttp
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.remote.client import Pool, Server
 from s2t_eval.remote.drafting import LATER, IsEnd
-from s2t_eval.remote.gates import DRAFT, SCORE, Gate
+from s2t_eval.remote.gates import Gate
 from s2t_eval.remote.local_student import LocalStudent
 from s2t_eval.remote.local_teacher import LocalTeacher
 from s2t_eval.remote.roles import Teacher, Writer
@@ -35,7 +35,7 @@ class Fleet:
         has_rows: whether every teacher scores a chunk in one request.
         adapter: name by which the students serve the adapter of a local selector as a LoRA.
         reserved_rows: ids of the students' output rows that hold the readout of a local selector.
-        has_shared_batches: whether the students can draft and score in one batch; see `gates.py`.
+        has_shared_batches: whether the students' servers can draft and score in one batch; see `gates.py`.
     """
 
     students: tuple[Server, ...]
@@ -105,14 +105,13 @@ class Roles:
     def decoder(self, session: aiohttp.ClientSession, keep_top: bool = False) -> TextDecoder:
         """A decoder over the fleet's pools, with a salt of this run's own; it has to be closed."""
         salt = secrets.token_hex(8)
-        needs_gates = isinstance(self.policy.selector, LocalSelector) and not self.fleet.has_shared_batches
-        gates = {server.url: Gate() for server in self.fleet.students if needs_gates}
+        gates = self.gates()
         # Without rows there is a warning, which only a trigger that needs them deserves.
         needs_rows = isinstance(self.policy.trigger, KlTrigger)
         return TextDecoder(
             self.policy,
             self.student(session, salt, gates),
-            self.teacher(session, salt, needs_rows) if self.policy.needs_teacher else None,
+            self.teacher(session, salt, gates, needs_rows) if self.policy.needs_teacher else None,
             self._chunk,
             self._scorer(session, salt, gates),
             keep_top,
@@ -124,26 +123,46 @@ class Roles:
         is_open = self.local.student is not None and self.policy.trigger.name not in LATER
         return UNBOUNDED_CHUNK if is_open else self.settings.chunk
 
+    def gates(self, does_teacher_write: bool = False) -> dict[str, Gate]:
+        """URL -> gate, of each server that drafts and scores and cannot compute both in one batch.
+
+        Args:
+            does_teacher_write: whether the teacher drafts too, with the most likely tokens of each step.
+        """
+        fleet = self.fleet
+        students, teachers = ({server.url for server in role} for role in (fleet.students, fleet.teachers))
+        mixed: set[str] = set()
+        if not fleet.has_shared_batches:
+            mixed |= students if isinstance(self.policy.selector, LocalSelector) else students & teachers
+        if does_teacher_write and not fleet.has_rows:  # what rows need, both kinds in one batch need too
+            mixed |= teachers
+        return {url: Gate() for url in mixed}
+
     def student(
         self,
         session: aiohttp.ClientSession,
         salt: str,
-        gates: Mapping[str, Gate] | None = None,
+        gates: Mapping[str, Gate],
         is_end: IsEnd | None = None,
     ) -> Writer:
         """The student: its servers, or the model of this process, whose drafts end by `is_end`."""
         if self.local.student is not None:
             return LocalStudent(self.local.student, self.policy, self.local.rows, self.capacity, is_end)
-        pool = Pool("student", self.fleet.students, session, self.settings, salt, gates or {}, DRAFT)
+        pool = Pool("student", self.fleet.students, session, self.settings, salt, gates)
         return RemoteStudent(pool, self.text_vocab)
 
     def teacher(
-        self, session: aiohttp.ClientSession, salt: str, needs_rows: bool, is_end: IsEnd | None = None
+        self,
+        session: aiohttp.ClientSession,
+        salt: str,
+        gates: Mapping[str, Gate],
+        needs_rows: bool,
+        is_end: IsEnd | None = None,
     ) -> Teacher:
         """The teacher: its servers, or the model of this process, whose steps end by `is_end`."""
         if self.local.teacher is not None:
             return LocalTeacher(self.local.teacher, self.local.rows, self.capacity, is_end)
-        pool = Pool("teacher", self.fleet.teachers, session, self.settings, salt)
+        pool = Pool("teacher", self.fleet.teachers, session, self.settings, salt, gates)
         return RemoteTeacher(pool, self.text_vocab, self.fleet.has_rows or not needs_rows)
 
     def _scorer(self, session: aiohttp.ClientSession, salt: str, gates: Mapping[str, Gate]) -> Scorer | None:
@@ -151,8 +170,8 @@ class Roles:
         if not isinstance(selector, LocalSelector):
             return None
         if fleet.adapter is None:
-            pool = Pool("student", fleet.students, session, self.settings, salt, gates, SCORE)
+            pool = Pool("student", fleet.students, session, self.settings, salt, gates)
             return ReservedRowScorer(pool, fleet.reserved_rows, selector.score)
         servers = [replace(server, model=fleet.adapter) for server in fleet.students]
-        pool = Pool("student", servers, session, self.settings, salt, gates, SCORE)
+        pool = Pool("student", servers, session, self.settings, salt, gates)
         return AdapterScorer(pool, selector.score)

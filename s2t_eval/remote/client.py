@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import orjson
 
-from s2t_eval.remote.gates import DRAFT, Gate, Kind
+from s2t_eval.remote.gates import Gate, kind_of
 from s2t_eval.remote.protocol import GENERATE, AnswerError
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError
 
@@ -102,8 +102,7 @@ class Pool:
         session: of the HTTP client.
         settings: timeouts and patience.
         salt: keeps the prefix cache of this run apart from others.
-        gates: by a server's URL, where its requests of another kind must not be open beside these.
-        kind: of these requests, for the gates.
+        gates: by a server's URL, where its requests of two kinds must not be open together.
     """
 
     role: str
@@ -112,7 +111,6 @@ class Pool:
     settings: RemoteSettings
     salt: str
     gates: Mapping[str, Gate] = field(default_factory=dict)
-    kind: Kind = DRAFT
     requests: int = 0
     """requests answered"""
     _jitter: random.Random = field(default_factory=random.Random)
@@ -152,7 +150,7 @@ class Pool:
             server = pin.server
             untried.discard(server.url)
             try:
-                async with self._passing(server):
+                async with self._passing(server, body):
                     answer = await self._attempt(
                         server, body | {"model": server.model, "cache_salt": self.salt}
                     )
@@ -171,13 +169,13 @@ class Pool:
             seconds = 0.0 if untried else time.monotonic() - started
             self._require_retryable(server, failed, attempts, seconds)
             has_failed_often = failures % ATTEMPTS_PER_SERVER == 0 or server.failures >= ATTEMPTS_PER_SERVER
-            if has_failed_often or failed.has_hung:
-                self.move(pin, server, failed)
+            if (has_failed_often or failed.has_hung) and not self.move(pin, server, failed):
+                untried.clear()
             await asyncio.sleep(self._wait(failed, failures))
 
-    def _passing(self, server: Server) -> AbstractAsyncContextManager[None]:
+    def _passing(self, server: Server, body: Mapping[str, Any]) -> AbstractAsyncContextManager[None]:
         gate = self.gates.get(server.url)
-        return nullcontext() if gate is None else gate.passing(self.kind)
+        return nullcontext() if gate is None else gate.passing(kind_of(body))
 
     async def _attempt(self, server: Server, body: dict[str, Any]) -> Any:
         try:
@@ -210,7 +208,7 @@ class Pool:
             server: the one that failed.
             failed: its failure.
             attempts: answers of servers that were not as expected.
-            seconds: since the first attempt; 0 as long as a server has not been tried.
+            seconds: since the first attempt; 0 as long as a server is untried that may answer.
         """
         if attempts >= MAX_ATTEMPTS:
             raise ServerError(f"{self.role} server {server.url}: {failed} ({attempts} attempts)") from failed
@@ -222,19 +220,31 @@ class Pool:
                 "not repeated"
             ) from failed
 
-    def move(self, pin: Pin, server: Server, failed: FailedAttemptError) -> None:
+    def move(self, pin: Pin, server: Server, failed: FailedAttemptError) -> bool:
         """Pin the document to the server with the fewest failures, another than the one that failed.
 
-        Several requests of a document fail together: the first of them moves it, and it stays there.
+        Several requests of a document fail together: the first of them moves it, and it stays there. Where
+        the server has hung and all others are down, it stays too, except one document every `RETRY_S` seconds
+        as a test of the others.
+
+        Returns:
+            False if it stays because all others are down.
         """
         others = [other for other in self.servers if other is not server]
         if not others or pin.server is not server:
-            return
+            return True
+        now = time.monotonic()
         best = min(others, key=lambda other: other.failures)
-        if failed.has_hung and best.failures >= server.failures + ATTEMPTS_PER_SERVER:
-            return
+        is_down = best.failures >= server.failures + ATTEMPTS_PER_SERVER
+        if failed.has_hung and is_down and now - best.tried_at < RETRY_S:
+            others_down = "the other servers do not answer either"
+            logger.warning(
+                "%s server %s: %s; %s, so a text stays", self.role, server.url, failed, others_down
+            )
+            return False
         logger.warning("%s server %s: %s; a text moves to %s", self.role, pin.server.url, failed, best.url)
-        pin.server = best
+        pin.server, best.tried_at = best, now
+        return True
 
     def _wait(self, failed: FailedAttemptError, failures: int) -> float:
         """Seconds until the next attempt; different for each document, so that not all return at once."""

@@ -1,20 +1,26 @@
 """Requests of two kinds that must not be in one batch of a server.
 
 vLLM's first model runner returns nothing but its own token for a request with `logprobs` as soon as another
-one of the same batch names `logprob_token_ids` (`v1/sample/sampler.py` of 0.32.0). A student's server that
-also scores candidates would get both. The second model runner keeps them apart.
+one of the same batch names `logprob_token_ids` (`v1/sample/sampler.py` of 0.32.0). A server gets both where a
+student also scores candidates, where a teacher also writes, or where it serves both roles. The second model
+runner keeps them apart.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal[0, 1]
 DRAFT: Kind = 0
 SCORE: Kind = 1
+
+
+def kind_of(body: Mapping[str, Any]) -> Kind:
+    """The kind of a request, by its body."""
+    return SCORE if "logprob_token_ids" in body["sampling_params"] else DRAFT
 
 
 class Gate:

@@ -83,7 +83,12 @@ def settings_beside(local: LocalModels, settings: RemoteSettings) -> RemoteSetti
 
 def longest_text(requests: abc.Sequence[Request]) -> int:
     """Tokens of the longest text that may be generated, its prompt included; 0 without requests."""
-    return max((len(request.prompt_ids) + request.max_new_tokens for request in requests), default=0)
+    return max(map(_length, requests), default=0)
+
+
+def _length(request: Request) -> int:
+    """Most tokens of a text, its prompt included."""
+    return len(request.prompt_ids) + request.max_new_tokens
 
 
 def require_room(requests: abc.Sequence[Request], longest: int) -> None:
@@ -93,13 +98,14 @@ def require_room(requests: abc.Sequence[Request], longest: int) -> None:
         requests: of a run.
         longest: most tokens of a text on all servers, prompt included.
     """
+    most = max(requests, key=_length, default=None)
+    if most is not None and _length(most) > longest:
+        raise ValueError(
+            f"max_gen_toks: a prompt of {len(most.prompt_ids)} tokens and {most.max_new_tokens} new ones "
+            f"exceed the servers' {longest}; raise their --max-model-len (with max_length={longest} in "
+            "--model_args the beginning of such prompts is cut off)"
+        )
     for request in requests:
-        if len(request.prompt_ids) + request.max_new_tokens > longest:
-            raise ValueError(
-                f"max_gen_toks: a prompt of {len(request.prompt_ids)} tokens and "
-                f"{request.max_new_tokens} new ones exceed the servers' {longest}; "
-                "raise their --max-model-len"
-            )
         sampling = request.sampling
         if sampling is not None and not 0 < sampling.top_k <= SUPPORT:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from s2t_eval.remote.protocol import (
     read_usage,
     rows_body,
 )
-from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError
+from s2t_eval.remote.settings import NO_KEY, RemoteSettings, ServerError, ServersUnavailableError
 
 PROMPT_TOKENS = 130
 """Length of the probe's prompt: more than one block of the prefix cache, whose largest have 128 tokens."""
@@ -30,6 +31,12 @@ TESTED_VERSION = "0.32"
 """Versions of vLLM that the protocol was tested with begin with this."""
 NEVER_TEXT = 2**31
 """A size of the text vocabulary that excludes nothing."""
+NUM_COMPARED = 8
+"""Most likely tokens whose log-probabilities are examined; servers with too few for a run have these too."""
+ROUNDING = 1e-3
+"""How far a log-probability may be above 0, and a sum of probabilities above 1."""
+MOST_ROWS = 2**20
+"""No model has as many rows of its output, so its n most likely tokens are more likely than n / MOST_ROWS."""
 
 
 class Finding(NamedTuple):
@@ -86,13 +93,15 @@ def connect(
         teacher_urls: may be empty.
         settings: timeouts.
         needs_rows: whether to find out if the teachers score chunks in one request.
-        needs_shared_batches: whether to find out if the students draft and score in one batch.
+        needs_shared_batches: whether to find out if the students draft and score in one batch; where a
+            server has both roles, it is always found out.
 
     Raises:
         ServerError: servers that lack what a run needs, one line each, or that serve different models.
         ServersUnavailableError: a server that does not answer.
     """
-    tried = {"student": needs_shared_batches, "teacher": needs_rows}
+    has_both_roles = not set(student_urls).isdisjoint(teacher_urls)
+    tried = {"student": needs_shared_batches or has_both_roles, "teacher": needs_rows}
     with_rows = [role for role, is_tried in tried.items() if is_tried]
     reports = examine(student_urls, teacher_urls, settings, with_rows)
     faults = [fault for report in reports for fault in report.faults]
@@ -179,6 +188,10 @@ class _Probe:
 
     async def _server(self) -> Server:
         models = await self._send("GET", "/v1/models")
+        if models.status in (401, 403):
+            raise ServerError(
+                f"{self.role} server {self.url}: it requires a key (HTTP {models.status}); {NO_KEY}"
+            )
         try:
             model, *others = models.answer["data"]
             name, max_length = str(model["id"]), int(model["max_model_len"])
@@ -219,19 +232,22 @@ class _Probe:
         return Finding("top tokens", False, True, message)
 
     async def _raw(self, server: Server) -> Finding:
-        """Whether log-probabilities are those of the model, not of the distribution that is sampled from."""
-        body = draft_body([1], 1, (), 8)
+        """Whether log-probabilities are those of the model: no logits, and not of what is sampled from."""
+        body = draft_body([1], 1, (), NUM_COMPARED)
         heated = body | {"sampling_params": body["sampling_params"] | {"temperature": 2.0, "seed": 0}}
         values = []
         for one in (body, heated):
             reply = await self._generate(server, one)
             try:
-                [step] = read_draft(reply.answer, 1, NEVER_TEXT, 8).steps
+                [step] = read_draft(reply.answer, 1, NEVER_TEXT, NUM_COMPARED).steps
             except AnswerError as error:
                 return Finding(
                     "raw", False, True, f"its log-probabilities cannot be read ({reply.message or error})"
                 )
             values.append(dict(zip(step.ids, step.log_probs, strict=True)))
+        if not are_log_probabilities(list(values[0].values())):
+            message = "it returns logits instead of log-probabilities; start it with "
+            return Finding("raw", False, True, message + "--logprobs-mode raw_logprobs")
         common = values[0].keys() & values[1].keys()
         is_raw = bool(common) and all(abs(values[0][i] - values[1][i]) < 0.05 for i in common)
         message = (
@@ -295,6 +311,19 @@ class _Probe:
         except json.JSONDecodeError:
             answer = None
         return _Reply(response.status, answer, "" if response.status == 200 else error_message(text))
+
+
+def are_log_probabilities(largest: Sequence[float]) -> bool:
+    """Whether numbers can be log-probabilities of a step's most likely tokens, and not their logits.
+
+    Logits do not change with the temperature either. Most models have some above 0; where all are far below,
+    the tokens would be less likely than those of a uniform distribution.
+
+    Args:
+        largest: the largest numbers of a step.
+    """
+    share = sum(map(math.exp, largest)) if max(largest) <= ROUNDING else math.inf
+    return len(largest) / MOST_ROWS < share <= 1 + ROUNDING
 
 
 def _version(server: Server) -> Finding:

@@ -23,11 +23,21 @@ SUPPORT = 64
 MAX_IDS = 128
 """Most token ids whose log-probabilities one request can name."""
 NO_PROBABILITY = -9999.0
-"""How a server writes a log-probability of minus infinity."""
+"""How a server writes a log-probability of minus infinity, and in some answers one that is no number."""
 
 
 class AnswerError(Exception):
     """An answer without the expected content."""
+
+
+class NotFiniteError(AnswerError):
+    """Log-probabilities that are no numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "log-probabilities that are not finite; the served model's weights may be damaged, or its "
+            "--dtype too narrow (try float32)"
+        )
 
 
 class ServerUsage(NamedTuple):
@@ -134,6 +144,7 @@ def read_draft(answer: Any, limit: int, text_vocab: int, num_top: int) -> Drafte
 
     Raises:
         AnswerError: no token, too many, or steps without their log-probabilities.
+        NotFiniteError: the server's own token has no probability.
     """
     choice = _choice(answer)
     tokens, content = _list(choice, "token_ids"), _content(choice)
@@ -166,6 +177,7 @@ def _step(token: int, entry: Any, text_vocab: int) -> tuple[DraftedStep, int]:
         values[token] = entry.get("logprob")
     num_listed = len(values)
     if not _are_log_probs(values.values()):
+        _require_finite(entry)
         values = {id_: _log_prob(value) for id_, value in values.items()}
         num_listed = sum(value > -math.inf for value in values.values())
     ranked = sorted([(-value, id_) for id_, value in values.items() if id_ < text_vocab])
@@ -174,6 +186,17 @@ def _step(token: int, entry: Any, text_vocab: int) -> tuple[DraftedStep, int]:
         ranked.remove(first)
         ranked.insert(0, first)
     return DraftedStep(token, [id_ for _, id_ in ranked], [-value for value, _ in ranked]), num_listed
+
+
+def _require_finite(entry: Any) -> None:
+    """Raise `NotFiniteError` where the token that the server itself took has no probability.
+
+    Every distribution has a largest one, so the model's output was no number there: the endpoint writes NaN
+    as it writes minus infinity.
+    """
+    value = _mapping(entry).get("logprob")
+    if value is not None and _log_prob(value) == -math.inf:
+        raise NotFiniteError
 
 
 def _top_log_probs(entry: Any) -> dict[int, Any]:
@@ -197,11 +220,13 @@ def read_scores(answer: Any, scored: Sequence[int]) -> Scored:
 
     Raises:
         AnswerError: one of them is missing.
+        NotFiniteError: the server's own token has no probability.
     """
     choice = _choice(answer)
     tokens, content = _list(choice, "token_ids"), _content(choice)
     if len(tokens) != 1 or len(content) != 1:
         raise AnswerError(f"expected 1 token with its step, got {len(tokens)} and {len(content)}")
+    _require_finite(content[0])
     values = {id_: _log_prob(value) for id_, value in _top_log_probs(content[0]).items()}
     missing = [id_ for id_ in scored if id_ not in values]
     if missing:
@@ -214,6 +239,7 @@ def read_rows(answer: Any, scored: Sequence[Sequence[int]]) -> Rows:
 
     Raises:
         AnswerError: an array of another shape, or no token counts.
+        NotFiniteError: one of them is no number.
     """
     encoded = _mapping(answer).get("prompt_token_id_logprobs")
     usage = read_usage(answer)
@@ -232,10 +258,7 @@ def _read_array(encoded: Any, scored: Sequence[Sequence[int]]) -> Tensor:
     log_probs = torch.from_numpy(array.copy())
     # Minus infinity is the logarithm of 0, and fills up the steps with fewer ids.
     if bool((log_probs.isnan() | (log_probs == math.inf)).any()):
-        raise AnswerError(
-            "log-probabilities that are not finite; the served model's weights may be damaged, or its "
-            "--dtype too narrow (try float32)"
-        )
+        raise NotFiniteError
     return log_probs.masked_fill(log_probs <= NO_PROBABILITY, -math.inf)
 
 
@@ -274,6 +297,8 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _log_prob(value: Any) -> float:
-    if not isinstance(value, int | float) or math.isnan(value):
+    if not isinstance(value, int | float):
         raise AnswerError(f"expected a log-probability, got {value!r}")
+    if math.isnan(value):
+        raise NotFiniteError
     return -math.inf if value <= NO_PROBABILITY else float(value)

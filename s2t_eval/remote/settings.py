@@ -11,6 +11,13 @@ class ServerError(ValueError):
     """A server that refuses a request or answers it wrongly; the message names the server and the remedy."""
 
 
+NO_KEY = (
+    "this client sends no key or password; start the server without --api-key and VLLM_API_KEY, and keep its "
+    "port in your own network or forward it with `ssh -L`"
+)
+"""What to do about a server with authentication."""
+
+
 class ServersUnavailableError(ConnectionError):
     """No server of a pool answered for `patience_s` seconds."""
 
@@ -42,10 +49,14 @@ def server_urls(argument: str, text: str) -> tuple[str, ...]:
     """The servers of a pool from one argument: base URLs joined by `+`.
 
     Raises:
-        ValueError: an address that is no http or https URL, or one that occurs twice.
+        ValueError: an address that is no http or https URL, occurs twice, or has a user name or password,
+            which would be written into results and logs.
     """
     urls = tuple(part.strip().rstrip("/") for part in text.split("+"))
     for url in urls:
+        if "@" in url:
+            host = url.rpartition("@")[2]
+            raise ValueError(f"{argument}: an address with a user name or password, ...@{host}: {NO_KEY}")
         if not url.startswith(("http://", "https://")) or url.endswith("//"):
             raise ValueError(f"{argument}: expected URLs such as http://host:8001 joined by +, got {url!r}")
     if len(set(urls)) < len(urls):

@@ -87,6 +87,23 @@ def test_the_same_scan_on_another_machine_is_resumed(arguments: ScanArguments, t
     assert (folder / FILE).read_bytes() == kept
 
 
+MOVED = {"student_url": "http://n3:8001", "teacher_url": "http://n4:8002", "concurrency": "16", "chunk": "8"}
+
+
+@pytest.mark.parametrize("is_of_an_earlier_version", [False, True])
+def test_a_scan_whose_servers_have_moved_is_resumed(is_of_an_earlier_version: bool, tmp_path: Path) -> None:
+    """After every change of nodes or of `concurrency` all finished points were run again."""
+    servers = {"student_url": "http://n1:8001", "teacher_url": "http://n2:8002", "timeout_s": "60"}
+    folder = finished(tmp_path, **servers)
+    if is_of_an_earlier_version:
+        content = json.loads((folder / FILE).read_text())
+        content["model_args"] |= servers
+        (folder / FILE).write_text(json.dumps(content))
+    require_same_scan(folder, given("--limit", "8", **MOVED))
+    with pytest.raises(ValueError, match="points of other arguments: student_url given against none; name"):
+        require_same_scan(folder, given("--limit", "8", teacher_url="http://n4:8002"))
+
+
 def test_a_folder_without_finished_points_takes_new_arguments(tmp_path: Path) -> None:
     """After a command that failed at its first point."""
     require_same_scan(tmp_path, given("--bogus"))

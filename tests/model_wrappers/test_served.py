@@ -13,18 +13,20 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from safetensors.torch import load_file, save_file
-from transformers import Qwen3NextConfig
+from transformers import Qwen2_5_VLConfig, Qwen3NextConfig
 
 from s2t_eval.artifacts.fingerprint import checkpoint_fingerprint, model_fingerprint
 from s2t_eval.cli import main
 from s2t_eval.embedded import embedded_path
+from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.served_identity import unloaded_fingerprint, unloaded_model
-from s2t_eval.models.loading import load_model
+from s2t_eval.model_wrappers.specreason import SpecReason
+from s2t_eval.models.loading import ModelLoadError, load_model
 from s2t_eval.models.vocabulary import VocabularyMismatchError
 from s2t_eval.remote.settings import ServerError, ServersUnavailableError
-from tests.harness_helpers import STUDENT, TEACHER, evaluate, ours, read_trace, texts
+from tests.harness_helpers import STUDENT, TEACHER, evaluate, generation, ours, read_trace, texts
 from tests.remote.fake_server import RECORDED, FakeServer, serving
 
 VOCAB = 443
@@ -147,6 +149,37 @@ def test_a_served_student_may_have_layers_that_the_engine_has_not(
         )
 
 
+def of_an_unknown_class(folder: Path, weights: Path | None) -> str:
+    """A model that servers serve and transformers does not know as a causal one, with weights or without."""
+    shutil.copytree(embedded_path(TEACHER), folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    Qwen2_5_VLConfig().save_pretrained(folder)
+    if weights is not None:
+        shutil.copy(next(weights.glob("*.safetensors")), folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("is_here", [False, True])
+def test_a_teacher_of_a_class_that_transformers_does_not_know(
+    is_here: bool, urls: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ended in a traceback of transformers, although nothing of it is loaded here."""
+    folder = of_an_unknown_class(tmp_path / "teacher", Path(embedded_path(TEACHER)) if is_here else None)
+    with caplog.at_level(logging.WARNING):
+        model = SelectToThink(STUDENT, teacher=folder, threshold=1.0, **urls)
+    assert model.teacher_fingerprint is None
+    lines = [line for line in caplog.messages if "cannot be read here" in line]
+    assert len(lines) == is_here and all("Unrecognized configuration class" in line for line in lines)
+    assert not any("\n" in line for line in lines)
+
+
+def test_a_student_of_a_class_that_transformers_does_not_know_is_refused_in_one_line(
+    urls: dict[str, str], tmp_path: Path
+) -> None:
+    folder = of_an_unknown_class(tmp_path / "student", None)
+    with pytest.raises(ModelLoadError, match=r"^pretrained=.*Unrecognized configuration class [^\n]*$"):
+        Greedy(folder, student_url=urls["student_url"])
+
+
 def serve(role: str, root: str | Path) -> FakeServer:
     return FakeServer(seed=int(role == "teacher"), vocab=VOCAB, root=str(root))
 
@@ -230,6 +263,33 @@ def test_another_name_without_weights_is_a_warning(
     expected = f"student server {second.url}: it serves {root}, and pretrained={STUDENT}; the weights are not"
     assert len(lines) == (not is_named)
     assert all(line.startswith(expected) for line in lines)
+
+
+@pytest.mark.parametrize("backend", [Greedy, SpecReason])
+def test_prompts_that_exceed_the_servers_length_are_refused(
+    urls: dict[str, str], backend: type[EngineLM]
+) -> None:
+    """Their beginning was cut off, with the system turn and the first examples, in every command."""
+    arguments = dict(urls) if backend is SpecReason else {"student_url": urls["student_url"]}
+    if backend is SpecReason:
+        arguments |= {"teacher": TEACHER, "score": "logprob"}
+    requests = [generation("1 + 2 = 3\n" * 60, max_gen_toks=200), generation("1 + 1 =")]
+    model = backend(STUDENT, **arguments)
+    with pytest.raises(ValueError, match=r"and 200 new ones exceed the servers' 51\d; raise their --max"):
+        model.generate_until(requests)
+    assert model.telemetry.truncated_prompts == 0
+    cut = backend(STUDENT, **arguments, max_length=256)
+    assert len(cut.generate_until(requests)) == 2
+    assert cut.telemetry.truncated_prompts == 1
+
+
+def test_the_dtype_of_a_server_is_recorded_as_the_user_states_it(urls: dict[str, str]) -> None:
+    """Servers do not report theirs: `--use_cache` gave a bfloat16 server's texts to a run in float32."""
+    stated = [None, "auto", "bfloat16", "float32", torch.float32]
+    url = urls["student_url"]
+    models = [Greedy(STUDENT, student_url=url, **({"dtype": dtype} if dtype else {})) for dtype in stated]
+    entries = [model.identity()["dtype"] for model in models]
+    assert entries == ["of the server"] * 2 + ["bfloat16, as stated"] + ["float32, as stated"] * 2
 
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])

@@ -109,6 +109,35 @@ def test_thresholds_are_quantiles_of_the_slow_twin(servers: list[FakeServer], tm
             assert threshold == pytest.approx(expected, abs=2e-4), name
 
 
+@pytest.mark.parametrize(
+    ("teacher", "more", "message"),
+    [
+        (None, (), "--teacher MODEL beside --teacher_url, or --step_score logprob"),
+        (TEACHER, ("--max_gen_toks", "480"), "480 new ones exceed the servers'"),
+    ],
+)
+def test_step_scores_that_cannot_be_measured_are_refused_before_any_text(
+    servers: list[FakeServer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    teacher: str | None,
+    more: tuple[str, ...],
+    message: str,
+) -> None:
+    """All texts were written and scored first, and the thresholds of the triggers were lost too."""
+    monkeypatch.setattr(servers[2], "root", "/elsewhere/teacher" if teacher is None else TEACHER)
+    for server in servers:
+        server.requests.clear()
+    with pytest.raises(SystemExit):
+        command(
+            *("calibrate", servers, "--step_score", "digit", *more, "--out", tmp_path / "c.json"),
+            teacher=teacher,
+        )
+    assert message in capsys.readouterr().err
+    assert {body["cache_salt"] for server in servers for body in server.requests} == {"s2t-eval-probe"}
+
+
 def test_without_a_teacher_local_triggers_are_calibrated(servers: list[FakeServer], tmp_path: Path) -> None:
     out = tmp_path / "c.json"
     options = ["--pretrained", STUDENT, "--student_url", servers[0].url, *PROBLEM_OPTIONS, "--out", str(out)]

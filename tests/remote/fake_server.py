@@ -46,6 +46,9 @@ class FakeServer:
         is_dead: whether it cuts every connection.
         dies_after: number of generate requests after which it is dead.
         root: what it loaded its model from.
+        has_logits: whether it returns logits in the place of log-probabilities.
+        has_key: whether it answers to nobody without a key, but for generate requests, as vLLM does.
+        slow_s: seconds before an answer with the fault `slow`.
     """
 
     seed: int = 0
@@ -55,15 +58,21 @@ class FakeServer:
     is_dead: bool = False
     dies_after: int | None = None
     root: str = RECORDED["models"]["data"][0]["root"]
+    has_logits: bool = False
+    has_key: bool = False
+    slow_s: float = 3.0
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0
     """connections that were cut"""
 
     def values(self, ids: list[int]) -> list[float]:
-        return log_probs(self.seed, tuple(ids[-3:]), self.vocab)
+        values = log_probs(self.seed, tuple(ids[-3:]), self.vocab)
+        return [value + 20 for value in values] if self.has_logits else values
 
     async def models(self, request: web.Request) -> web.Response:
+        if self.has_key:
+            return web.json_response({"error": "Unauthorized"}, status=401)
         [model] = RECORDED["models"]["data"]
         return web.json_response({**RECORDED["models"], "data": [{**model, "root": self.root}]})
 
@@ -81,7 +90,7 @@ class FakeServer:
             request.transport.abort()
             return web.Response()
         if fault == "slow":
-            await asyncio.sleep(3)
+            await asyncio.sleep(self.slow_s)
         if fault.isdecimal():
             error = {"message": "told to fail", "type": "x", "param": None, "code": int(fault)}
             return web.json_response({"error": error}, status=int(fault), headers={"Retry-After": "0"})
@@ -147,6 +156,11 @@ def spoil(answer: dict[str, Any], fault: str) -> None:
     elif fault == "damaged weights" and answer["prompt_token_id_logprobs"] is not None:
         array = np.load(io.BytesIO(base64.b64decode(answer["prompt_token_id_logprobs"])))
         answer["prompt_token_id_logprobs"] = encoded(np.full_like(array, np.nan))
+    elif fault == "damaged weights":
+        # Outside of arrays the endpoint writes NaN as it writes minus infinity.
+        for entry in choice["logprobs"]["content"]:
+            for token in (entry, *entry["top_logprobs"]):
+                token["logprob"] = -9999.0
     elif fault == "wrong length":
         choice["token_ids"] = [*choice["token_ids"], 1]
     elif fault == "no log-probabilities":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,8 +12,8 @@ import pytest
 
 from s2t_eval.engine import Finish, Request, Result, Sampling
 from s2t_eval.remote.build import Fleet
-from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, FailedAttemptError, Pool, Server
-from s2t_eval.remote.probe import connect, examine
+from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, FailedAttemptError, Pin, Pool, Server
+from s2t_eval.remote.probe import are_log_probabilities, connect, examine
 from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.remote.settings import RemoteSettings, ServerError, ServersUnavailableError, server_urls
 from s2t_eval.selection.policy import Policy, greedy, s2t, takeover
@@ -252,6 +253,41 @@ def test_a_text_leaves_a_server_that_hangs_for_one_that_was_not_tried() -> None:
     assert len(healthy.requests) > asked
 
 
+def test_a_request_that_hangs_for_ever_ends_the_run_while_the_other_server_is_down(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It was repeated for hours, whatever the patience: the server that was down counted as not tried."""
+    hanging, down = FakeServer(seed=0), FakeServer(seed=0)
+    settings = replace(SETTINGS, timeout_s=0.2, patience_s=0.5)
+    with serving(hanging, down):
+        fleet = connect([hanging.url, down.url], [], SETTINGS)
+        down.is_dead, fleet.students[1].failures = True, 96
+        fleet.students[1].tried_at = time.monotonic()
+        first = len(hanging.requests)
+        hanging.faults, hanging.slow_s = dict.fromkeys(range(first, first + 99), "slow"), 1.0
+        with caplog.at_level(logging.WARNING), pytest.raises(ServersUnavailableError, match=r"for 0\.5 s"):
+            run(fleet, greedy(), settings, REQUESTS[:1])
+    assert len(hanging.requests) - first <= 5, "each waits for the whole timeout"
+    assert "the other servers do not answer either, so a text stays" in caplog.text
+
+
+def test_a_text_at_a_server_that_hangs_tests_the_others_from_time_to_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that had been restarted was never tried again by the last texts of a run."""
+    now = 1000.0
+    monkeypatch.setattr("s2t_eval.remote.client.time.monotonic", lambda: now)
+    servers = [Server(f"http://{name}", "m", 512, "0.32.0") for name in "ab"]
+    pool = Pool("student", servers, None, SETTINGS, "salt")  # type: ignore[arg-type]
+    hung = FailedAttemptError("TimeoutError", is_answered=False, has_hung=True)
+    servers[1].failures, servers[1].tried_at = 96, now - 1
+    pins = [Pin(servers[0]) for _ in range(2)]
+    assert [pool.move(pin, servers[0], hung) for pin in pins] == [False, False]
+    now += RETRY_S
+    assert [pool.move(pin, servers[0], hung) for pin in pins] == [True, False]
+    assert [pin.server.url[-1] for pin in pins] == ["b", "a"]
+
+
 def test_requests_of_one_text_that_fail_together_move_it_once() -> None:
     """Eight candidates moved their text back and forth, and it ended at the server that was down."""
     servers = [Server(f"http://{name}", "m", 512, "0.32.0") for name in "ab"]
@@ -313,15 +349,24 @@ def test_a_fault_that_stays_ends_in_one_message(student: FakeServer) -> None:
             run(fleet, greedy(), SETTINGS, REQUESTS)
 
 
+@pytest.mark.parametrize(
+    ("policy", "role"),
+    [(KL, "teacher"), (MARGIN, "teacher"), (MARGIN, "student"), (greedy(), "student")],
+    ids=["rows", "scores", "drafts", "plain"],
+)
 def test_log_probabilities_that_are_no_numbers_end_in_one_message(
-    student: FakeServer, teacher: FakeServer
+    student: FakeServer, teacher: FakeServer, policy: Policy, role: str
 ) -> None:
-    """A teacher with damaged weights: its NaN became thresholds, labels or steps that never fire."""
+    """A model with damaged weights: its NaN became thresholds, labels or steps that never fire.
+
+    A teacher that scored single steps seemed to give no candidate any probability, so that every pick was the
+    student's own token; a student's answer was blamed on requests of another client.
+    """
     with serving(student, teacher):
         fleet = connect([student.url], [teacher.url], SETTINGS, needs_rows=True)
-        teacher.faults = dict.fromkeys(range(1000), "damaged weights")
-        with pytest.raises(ServerError, match=r"teacher server http.*log-probabilities that are not finite"):
-            run(fleet, KL, SETTINGS, REQUESTS[:1])
+        {"student": student, "teacher": teacher}[role].faults = dict.fromkeys(range(99), "damaged weights")
+        with pytest.raises(ServerError, match=rf"{role} server http.*log-probabilities that are not finite"):
+            run(fleet, policy, SETTINGS, REQUESTS[:1])
 
 
 def test_a_refused_request_is_not_sent_again(student: FakeServer) -> None:
@@ -428,6 +473,32 @@ def test_connect_refuses_too_few_log_probabilities(student: FakeServer) -> None:
         connect([student.url], [], SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "logits", [[31.2, 29.9, 27.1, 12.0], [-33.1, -34.0, -36.5, -41.0], [-0.1, -0.2, -0.3, -0.4]]
+)
+def test_logits_are_no_log_probabilities(logits: list[float]) -> None:
+    """`--logprobs-mode raw_logits` does not change with the temperature, and passed for `raw_logprobs`."""
+    log_total = math.log(sum(map(math.exp, logits)))
+    assert not are_log_probabilities(logits)
+    assert are_log_probabilities([logit - log_total for logit in logits])
+    assert are_log_probabilities([-math.log(300_000)] * 8), "a model that knows nothing"
+
+
+def test_connect_refuses_a_server_that_returns_logits(student: FakeServer) -> None:
+    """Its margins were hugely negative, so that no step ever fired, without a word."""
+    student.has_logits = True
+    with serving(student), pytest.raises(ServerError, match=r"logits .*--logprobs-mode raw_logprobs"):
+        connect([student.url], [], SETTINGS)
+
+
+def test_a_server_with_a_key_is_named_as_such(student: FakeServer) -> None:
+    """The message doubted that it was a vLLM server."""
+    student.has_key = True
+    message = r"student server http\S+: it requires a key \(HTTP 401\); .* without --api-key and VLLM_API_KEY"
+    with serving(student), pytest.raises(ServerError, match=message):
+        connect([student.url], [], SETTINGS)
+
+
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(
         ServersUnavailableError, match=r"student server http://127\.0\.0\.1:9 does not answer"
@@ -462,6 +533,14 @@ def test_addresses() -> None:
     for text in ("a:1", "http://a:1+", "http://a:1+http://a:1/", "http://"):
         with pytest.raises(ValueError, match="student_url: e"):
             server_urls("student_url", text)
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@a:1", "https://b:1+http://secret@a:1", "secret@a:1"])
+def test_addresses_with_a_password_are_refused_without_repeating_it(url: str) -> None:
+    """The client signed in, and the password stood in every warning, in the results and in scan.json."""
+    with pytest.raises(ValueError, match="student_url: an address with a user name or password") as caught:
+        server_urls("student_url", url)
+    assert "@a:1: this client sends no key" in str(caught.value) and "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["chunk", "concurrency", "timeout_s", "patience_s"])

@@ -8,8 +8,13 @@ import random
 
 import pytest
 
-from s2t_eval.remote.gates import DRAFT, SCORE, Gate, Kind
-from s2t_eval.remote.protocol import AnswerError, read_draft
+from s2t_eval.remote.build import Fleet, LocalModels, Roles
+from s2t_eval.remote.client import Server
+from s2t_eval.remote.gates import DRAFT, SCORE, Gate, Kind, kind_of
+from s2t_eval.remote.protocol import AnswerError, draft_body, read_draft, rows_body, score_body
+from s2t_eval.remote.settings import RemoteSettings
+from s2t_eval.selection.policy import s2t
+from s2t_eval.selection.triggers import make_trigger
 from tests.remote.fake_server import RECORDED
 
 
@@ -76,6 +81,32 @@ def test_a_request_that_is_cancelled_while_it_waits_leaves_the_gate_open() -> No
             assert waiting.cancelled()
 
     asyncio.run(run())
+
+
+A, B = (Server(f"http://{name}", "m", 512, "0.32.0") for name in "ab")
+
+
+@pytest.mark.parametrize(
+    ("fleet", "does_teacher_write", "gated"),
+    [
+        (Fleet((A,), (B,)), False, ""),
+        (Fleet((A,), (B,)), True, "b"),
+        (Fleet((A,), (B,), has_rows=True), True, ""),
+        (Fleet((A, B), (B,)), False, "b"),
+        (Fleet((A,), (A,), has_shared_batches=True), False, ""),
+        (Fleet((), (A, B)), True, "ab"),
+    ],
+)
+def test_servers_that_draft_and_score_get_gates(fleet: Fleet, does_teacher_write: bool, gated: str) -> None:
+    """Only a selector's students had some: a teacher that writes, or that is the student too, lost drafts."""
+    policy = s2t(make_trigger("margin"), 0.5, 4)
+    roles = Roles(fleet, LocalModels(), policy, 443, RemoteSettings(), 64)
+    assert set(roles.gates(does_teacher_write)) == {f"http://{name}" for name in gated}
+
+
+def test_the_kind_of_a_request_is_that_of_its_body() -> None:
+    assert kind_of(draft_body([1], 8, [2], 64)) == kind_of(rows_body([1], [2], [[3]], True)) == DRAFT
+    assert kind_of(score_body([1], [2, 3])) == SCORE
 
 
 def test_a_step_without_all_requested_tokens_is_no_answer() -> None:

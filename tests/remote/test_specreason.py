@@ -202,6 +202,21 @@ def test_a_teacher_with_the_first_model_runner_scores_token_by_token(
     assert tokens > 2 * chunks
 
 
+def test_a_teacher_with_the_first_model_runner_writes_and_scores_in_turn(
+    pair: Pair, servers: tuple[ModelServer, ModelServer]
+) -> None:
+    """Sampled steps of one text lost their tokens beside marks of another, and were requested again."""
+    requests = [replace(request, sampling=Sampling(0.9, 0.9, 20)) for request in pair.requests[:3]]
+    score = pair.score("digit")
+    expected = pair.expected(score, 1.01, requests)
+    servers[1].quirks, servers[1].num_spoilt = {FIRST_RUNNER}, 0
+    try:
+        require_equal(expected, pair.results(score, 1.01, requests))
+    finally:
+        servers[1].quirks = set()
+    assert servers[1].num_spoilt == 0
+
+
 # ---------------------------------------------------------------- the backend
 
 

@@ -186,12 +186,14 @@ class ServedSpecReason:
         longest = longest_text(requests) + question
         settings = settings_beside(self.local, self.settings)
         roles = Roles(self.fleet, self.local, SPECREASON, self.text_vocab, settings, longest)
+        # Of a greedy step nothing but its token is needed, which no other request of a batch takes away.
+        draws = any(request.sampling is not None for request in requests)
 
         def decoder(session: aiohttp.ClientSession) -> SpecReasonText:
-            salt = secrets.token_hex(8)
+            salt, gates = secrets.token_hex(8), roles.gates(does_teacher_write=draws)
             return SpecReasonText(
-                roles.student(session, salt, is_end=self.ends.is_end),
-                roles.teacher(session, salt, not self.score.named, self.ends.is_end),
+                roles.student(session, salt, gates, self.ends.is_end),
+                roles.teacher(session, salt, gates, not self.score.named, self.ends.is_end),
                 self.ends,
                 self.score,
                 self.accept,
