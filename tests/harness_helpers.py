@@ -221,16 +221,37 @@ def generate(model: PreTrainedModel, ids: Sequence[int], max_new_tokens: int, **
 # ---------------------------------------------------------------- files and processes
 
 
-def shared_data() -> Path:
-    """The folder of the benchmarks' data; the calling test is skipped if it does not exist.
+def shared_data(*names: str) -> Path:
+    """The folder of the benchmarks' data; the calling test is skipped where it or a folder in it is missing.
 
-    `S2T_DATA`, or `shared/data` beside the checkout.
+    `S2T_DATA`, laid out as docs/guides/offline-data.md describes, or `shared/data` beside the checkout.
+
+    Args:
+        *names: folders of the data sets that the test reads.
     """
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("S2T_DATA", beside))
     if not folder.is_dir():
         pytest.skip(f"the benchmarks' data are not at {folder}; set S2T_DATA to their folder")
+    for name in names:
+        if not (folder / name).is_dir():
+            pytest.skip(f"the benchmarks' data in {folder} have no folder {name}")
     return folder
+
+
+def shared_records(folder: str, file: str = "test.jsonl") -> list[dict[str, Any]]:
+    """The records of a data set's file of JSON lines; the calling test is skipped where there is none.
+
+    Args:
+        folder: folder of the data set below `shared_data`. The file may be in a folder of it, as in a copy of
+            GSM8k from the Hub, which has a folder `main`.
+        file: name of the file.
+    """
+    place = shared_data(folder) / folder
+    paths = sorted(place.rglob(file))
+    if not paths:
+        pytest.skip(f"the benchmarks' data have no {file} in {place}")
+    return [json.loads(line) for line in paths[0].read_text(encoding="utf-8").split("\n") if line]
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:

@@ -380,7 +380,7 @@ def test_a_task_of_development_problems_gives_those(tmp_path: Path) -> None:
 
 
 def test_development_problems_are_calibrated_on_and_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("S2T_DATA", str(shared_data()))
+    monkeypatch.setenv("S2T_DATA", str(shared_data("openai/gsm8k")))
     posed = task_prompts(Greedy(STUDENT), "s2t_gsm8k_dev", 2, Prompting())
     assert without_evaluation_problems(posed, drop=False).questions == posed.questions
     with pytest.raises(OverlapError, match="gsm8k_dev"):
