@@ -34,7 +34,7 @@ from s2t_eval.report.traces import pieces, read_trace
 from s2t_eval.report.write import Options, make_tables
 from s2t_eval.statistics import wilson
 from tests.harness_helpers import tokenizer
-from tests.report_helpers import BASELINES, EMBEDDED, REAL, edited
+from tests.report_helpers import EMBEDDED, REAL, edited
 
 
 @pytest.fixture(scope="module")
@@ -377,17 +377,6 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 # ---------------------------------------------------------------- files
-
-
-@pytest.mark.parametrize(
-    "results", ["gsm8k-qwen", "gsm8k-qwen-200", "gsm8k-qwen-400-599", "paper-qwen-40", "tah-qwen-100"]
-)
-def test_committed_tables_hold_the_committed_results(results: str) -> None:
-    """`make report-check` compares every byte of all; this is its quick part."""
-    text = (BASELINES.parent / "tables" / results / "report.md").read_text()
-    entries = arrange(read_runs([BASELINES / results]))
-    for table in make_tables(entries, Options(times=False)):
-        assert table.markdown().strip() in text
 
 
 def test_latex_compiles(tmp_path: Path) -> None:

@@ -33,9 +33,12 @@ NOT_YET = ("pypi.org/project/s2t-eval", "pip install s2t-eval")
 def tracked(suffix: str) -> list[Path]:
     """Files of the repository that git knows or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", f"*{suffix}"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"git does not start: {error}")
     if done.returncode:
-        pytest.skip("this is no checkout with git")
+        pytest.skip(f"git lists no files here: {done.stderr.strip()}")
     return [REPOSITORY / name for name in done.stdout.splitlines() if (REPOSITORY / name).is_file()]
 
 
@@ -78,6 +81,14 @@ def test_relative_links_lead_somewhere() -> None:
             if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
                 broken.append(f"{path.relative_to(REPOSITORY)}: {target}")
     assert not broken, broken
+
+
+def test_without_git_the_files_of_the_checkout_are_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(pytest.skip.Exception, match=r"git does not start: .*No such file"):
+        tracked(".md")
 
 
 def test_links_are_found_where_they_stand(tmp_path: Path) -> None:
