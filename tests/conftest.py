@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -44,6 +45,15 @@ def pytest_unconfigure() -> None:
 def sandbox() -> Isolation:
     """The sandbox of this machine; tests that use it are skipped where bubblewrap does not work."""
     return require_sandbox()
+
+
+@pytest.fixture(scope="module")
+def small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """lm_eval has one task of its own in the tests of a file; reading its thousands takes seconds."""
+    from tests.harness_helpers import only_built_in_task
+
+    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
+        yield
 
 
 def slow(name: str) -> object:

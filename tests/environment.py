@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import MutableMapping
 
 from s2t_eval.artifacts.software import REPOSITORY_VARIABLES
@@ -14,6 +15,8 @@ UNSET = (
     # git exports them to its hooks and to `rebase -x`; they take precedence over `git -C FOLDER`.
     *REPOSITORY_VARIABLES,
 )
+CHECKOUT = ("S2T_EVAL_NO_HOOK", "PYTHONPATH")
+"""With them an interpreter does not find the installed package as a user's does."""
 LOCAL = "127.0.0.1,localhost"
 """The tests' servers are on this machine, so a proxy must not be used for them."""
 
@@ -26,3 +29,8 @@ def isolate(environ: MutableMapping[str, str]) -> None:
         listed = environ.get(name, "")
         if LOCAL not in listed:
             environ[name] = ",".join(filter(None, (listed, LOCAL)))
+
+
+def as_installed(**more: str) -> dict[str, str]:
+    """The environment for a new interpreter that finds the package where it is installed, with its hook."""
+    return {**{name: value for name, value in os.environ.items() if name not in CHECKOUT}, **more}

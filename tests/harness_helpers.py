@@ -34,6 +34,7 @@ from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.registration import TASK_FOLDER
+from tests.environment import as_installed
 
 STUDENT, TEACHER = "embedded/student", "embedded/teacher"
 LIMIT = 6
@@ -281,12 +282,11 @@ def only_built_in_task(folder: Path) -> Iterator[None]:
 
 def run_command(*command: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command outside the repository."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("S2T_EVAL_NO_HOOK", "PYTHONPATH")}
     offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         list(map(str, command)),
         cwd=folder,
-        env={**kept, **offline, **environment},
+        env=as_installed(**{**offline, **environment}),
         capture_output=True,
         text=True,
         timeout=300,

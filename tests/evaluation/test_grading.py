@@ -100,7 +100,7 @@ def test_gold_answers_of_gsm8k_are_numbers() -> None:
         ("", None),
     ],
 )
-def test_numbers(text: str, value: Fraction | None) -> None:
+def test_a_number_is_read_as_a_fraction(text: str, value: Fraction | None) -> None:
     assert parse_number(text) == value
 
 

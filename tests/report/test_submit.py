@@ -13,11 +13,11 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from s2t_eval.cli import main
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.every_eval_ever import find_validator
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.submission import details, notes, prompt_hash
+from tests.commands import exit_code
 from tests.report_helpers import EMBEDDED, REAL, ROWS, edited
 
 SLM, TINY = REAL / "greedy.json", EMBEDDED / "greedy.json"
@@ -26,11 +26,7 @@ VALIDATOR = os.environ.get("S2T_EVAL_EEE_VALIDATOR") or find_validator()
 
 
 def submit(*arguments: object) -> int:
-    try:
-        main(["submit", *map(str, arguments)])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_code("submit", *arguments)
 
 
 def test_eval_results_are_read_back_by_the_hubs_own_class(tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[list[str]]:
-    """The commands that the documentation shows, as words."""
-    pages = sorted((REPOSITORY / "docs").rglob("*.md"))
+    """The commands that README and documentation show, as words."""
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
     blocks = [block for page in pages for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
