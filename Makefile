@@ -1,4 +1,4 @@
-# Set-up and checks in one command each: `make test` needs Python 3.11, pip and make, nothing else.
+# Set-up and checks in one command each: `make test` needs Python 3.11 with venv, and make.
 #
 #   make test    install into $(VENV) if need be, then the quick tests
 #   make lint    formatter, linter, type checker
@@ -12,18 +12,19 @@
 #   make docs    the documentation, into site/; a warning is an error
 #   make reference  docs/reference from the code
 #
-# The install is repeated only when one of $(INSTALL_INPUTS) changed. VENV, PYTHON, CONSTRAINTS, WORKERS
-# and PYTEST_ARGS can be given: `make test PYTEST_ARGS="-k registration"`.
+# The install is repeated only when one of $(INSTALL_INPUTS) changed. VENV, PYTHON, CONSTRAINTS, EXTRAS, WORKERS
+# and PYTEST_ARGS can be given: `make test PYTEST_ARGS="-k registration"`. Without git the tests of the checkout are skipped.
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3))
 CONSTRAINTS ?= constraints.txt
+EXTRAS ?= docs,test
 WORKERS ?= 2
 VLLM_VENV ?= .venv-vllm
 PYTEST_ARGS ?=
 
 RUN := $(VENV)/bin/python -m
-INSTALL_INPUTS := pyproject.toml constraints.txt s2t_eval/startup.pth
+INSTALL_INPUTS := pyproject.toml constraints.txt s2t_eval/startup.pth s2t_eval/__init__.py
 INSTALLED := $(VENV)/.s2t-eval-installed
 
 # Nothing here needs the network after the install. Neighbouring tests stay in one process, since those of a file
@@ -38,8 +39,8 @@ test slow vllm: export OMP_NUM_THREADS := 1
 install: $(INSTALLED)
 
 $(INSTALLED): $(INSTALL_INPUTS)
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --disable-pip-version-check --no-compile -c $(CONSTRAINTS) -e ".[docs,test]"
+	$(VENV)/bin/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --disable-pip-version-check --no-compile -c $(CONSTRAINTS) -e ".[$(EXTRAS)]"
 	touch $@
 
 test: install

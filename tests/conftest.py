@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -13,7 +14,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from s2t_eval.evaluation.sandbox import Isolation, SandboxUnavailableError, find_isolation
+from s2t_eval.evaluation.sandbox import Isolation
+from tests.environment import isolate
+from tests.sandboxes import require_sandbox
 from tests.shared_artifacts import VARIABLE
 from tests.twins import tiny_model
 
@@ -23,8 +26,10 @@ SESSION: list[str] = []
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(trylast=True)  # pytest's own output keeps the colours that the user wants
 def pytest_configure() -> None:
-    """Make the folder of `made_once`, unless this is a process of a session that has one."""
+    """Isolate the session from the user's shell, and make the folder of `made_once` if none is inherited."""
+    isolate(os.environ)
     if VARIABLE not in os.environ:
         SESSION.append(os.environ.setdefault(VARIABLE, tempfile.mkdtemp(prefix="s2t-eval-tests-")))
 
@@ -38,11 +43,17 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def sandbox() -> Isolation:
-    """The sandbox of this machine; tests that run generated code are skipped if none works."""
-    try:
-        return find_isolation()
-    except SandboxUnavailableError as error:
-        pytest.skip(f"no sandbox works here: {error}")
+    """The sandbox of this machine; tests that use it are skipped where bubblewrap does not work."""
+    return require_sandbox()
+
+
+@pytest.fixture(scope="module")
+def small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """lm_eval has one task of its own in the tests of a file; reading its thousands takes seconds."""
+    from tests.harness_helpers import only_built_in_task
+
+    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
+        yield
 
 
 def slow(name: str) -> object:

@@ -34,6 +34,7 @@ from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.registration import TASK_FOLDER
+from tests.environment import as_installed
 
 STUDENT, TEACHER = "embedded/student", "embedded/teacher"
 LIMIT = 6
@@ -221,16 +222,37 @@ def generate(model: PreTrainedModel, ids: Sequence[int], max_new_tokens: int, **
 # ---------------------------------------------------------------- files and processes
 
 
-def shared_data() -> Path:
-    """The folder of the benchmarks' data; the calling test is skipped if it does not exist.
+def shared_data(*names: str) -> Path:
+    """The folder of the benchmarks' data; the calling test is skipped where it or a folder in it is missing.
 
-    `S2T_DATA`, or `shared/data` beside the checkout.
+    `S2T_DATA`, laid out as docs/guides/offline-data.md describes, or `shared/data` beside the checkout.
+
+    Args:
+        *names: folders of the data sets that the test reads.
     """
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("S2T_DATA", beside))
     if not folder.is_dir():
         pytest.skip(f"the benchmarks' data are not at {folder}; set S2T_DATA to their folder")
+    for name in names:
+        if not (folder / name).is_dir():
+            pytest.skip(f"the benchmarks' data in {folder} have no folder {name}")
     return folder
+
+
+def shared_records(folder: str, file: str = "test.jsonl") -> list[dict[str, Any]]:
+    """The records of a data set's file of JSON lines; the calling test is skipped where there is none.
+
+    Args:
+        folder: folder of the data set below `shared_data`. The file may be in a folder of it, as in a copy of
+            GSM8k from the Hub, which has a folder `main`.
+        file: name of the file.
+    """
+    place = shared_data(folder) / folder
+    paths = sorted(place.rglob(file))
+    if not paths:
+        pytest.skip(f"the benchmarks' data have no {file} in {place}")
+    return [json.loads(line) for line in paths[0].read_text(encoding="utf-8").split("\n") if line]
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
@@ -260,12 +282,11 @@ def only_built_in_task(folder: Path) -> Iterator[None]:
 
 def run_command(*command: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command outside the repository."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("S2T_EVAL_NO_HOOK", "PYTHONPATH")}
     offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         list(map(str, command)),
         cwd=folder,
-        env={**kept, **offline, **environment},
+        env=as_installed(**{**offline, **environment}),
         capture_output=True,
         text=True,
         timeout=300,

@@ -8,12 +8,12 @@ from typing import Any
 import psutil
 
 
-def is_running(marker: str) -> bool:
-    """Whether a process on this machine has the text in its command line."""
-    for process in psutil.process_iter(["cmdline"]):
-        if marker in " ".join(process.info["cmdline"] or ()):
-            return True
-    return False
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, also where its parent has not waited for it."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def children() -> set[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import error_line
 from tests.harness_helpers import STUDENT, TEACHER
 from tests.learning import main
 from tests.shared_artifacts import made_once
@@ -29,11 +30,7 @@ def train_arguments(labels: Path, out: Path, *more: str) -> list[str]:
 
 def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[object]) -> str:
     """The last line of a command that ends with exit code 2, behind what loading models prints."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main(list(map(str, arguments)))
-    assert caught.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1]
+    return error_line(capsys, main, list(map(str, arguments)))
 
 
 def labels() -> Path:

@@ -49,6 +49,11 @@ def edited(path: Path, out: Path, change: Callable[[dict[str, Any]], object]) ->
     return out
 
 
+def other_limit(content: dict[str, Any]) -> None:
+    """As if a run had been made with another limit of new tokens; for `edited`."""
+    content["configs"]["s2t_arith"]["generation_kwargs"]["max_gen_toks"] = 512
+
+
 def scored(folder: Path, **documents: Sequence[int]) -> list[Path]:
     """Copies of runs of EMBEDDED, by their names, in which these documents alone have a score."""
     paths = []

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 SOURCES = ("s2t_eval", "model_wrappers", "tasks")
 """Folders of a checkout whose uncommitted changes make it another code than its commit."""
+
+REPOSITORY_VARIABLES = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_INDEX_FILE"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
+)
+"""Variables that name a repository; git exports them to its hooks, and they take precedence over its `-C`."""
 
 STEPS_AT_ONCE = "S2T_EVAL_STEPS_AT_ONCE"
 """Environment variable: how many commands `s2t-eval reproduce` keeps at work on this machine."""
@@ -36,8 +43,10 @@ def commit_of(root: Path) -> str | None:
 
 def run_git(root: Path, *arguments: str) -> str | None:
     """What git prints in a folder; None where there is no git or where git refuses the folder."""
+    command = ["git", "-C", str(root), *arguments]
+    environment = {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

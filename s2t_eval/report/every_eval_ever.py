@@ -7,8 +7,10 @@ later). It may be installed in an environment of its own, since it is run as a p
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -26,6 +28,17 @@ from s2t_eval.report.submission import PLAIN, Claim, details, notes, require_who
 SCHEMA = "0.2.2"
 
 
+def find_validator(name: str | None = None) -> str | None:
+    """The path of the validator's command; None where there is none.
+
+    Args:
+        name: the command; None (default) for `every_eval_ever`. Programs of this Python's environment, which
+            need not be activated, come before those on the path.
+    """
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    return shutil.which(name or "every_eval_ever", path=os.pathsep.join(filter(None, folders)))
+
+
 def write_every_eval_ever(
     runs: Sequence[Run], folder: Path, claim: Claim, validator: str | None = None
 ) -> list[Path]:
@@ -35,13 +48,13 @@ def write_every_eval_ever(
         runs: of all documents.
         folder: to write to.
         claim: see `Claim`; the model needs a name on the Hub.
-        validator: the command of every-eval-ever; by default the one on the path.
+        validator: the command of every-eval-ever; see `find_validator`.
 
     Raises:
         ResultsError: no validator, or a file that it rejects; nothing is written then.
     """
     require_whole(runs, claim)
-    command = shutil.which(validator or "every_eval_ever")
+    command = find_validator(validator)
     if command is None:
         raise ResultsError(
             f"no validator: {validator or 'every_eval_ever'} is not on the path; pip install "

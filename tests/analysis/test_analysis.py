@@ -23,7 +23,6 @@ from s2t_eval.analysis.steps import MISSED, groups, positions, top
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
 from s2t_eval.analysis.write import of_labels
-from s2t_eval.cli import main
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import load_decode, read_trace
@@ -31,6 +30,7 @@ from s2t_eval.statistics import holm, share_of_gain
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.held_out import split_held_out
 from tests import learning
+from tests.commands import exit_code
 from tests.harness_helpers import STUDENT, TEACHER, logits_after, model
 from tests.report_helpers import EMBEDDED, edited, scored
 
@@ -423,14 +423,6 @@ def test_a_trace_without_fired_steps_has_an_empty_map(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- the commands
-
-
-def exit_code(*arguments: object) -> int:
-    try:
-        main([*map(str, arguments)])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_analyze_end_to_end(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -250,17 +251,23 @@ def test_selector_settings_that_are_no_object(content: str, tmp_path: Path) -> N
     checked_message(caught.value, folder)
 
 
+@dataclass
 class TouchesFileWhenUnpickled:
     """Creates a file when it is unpickled."""
 
-    def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
-        return (Path.touch, (Path("/tmp/s2t-eval-was-unpickled"),))
+    path: Path
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        return (Path.touch, (self.path,))
 
 
 def test_pickled_adapter_is_never_read(tmp_path: Path) -> None:
-    folder = selector_copy(tmp_path / "selector", lambda _: None)
+    folder, touched = selector_copy(tmp_path / "selector", lambda _: None), tmp_path / "unpickled"
+    pickled = pickle.dumps(TouchesFileWhenUnpickled(touched))
+    pickle.loads(pickled)
+    touched.unlink()  # reading it creates the file
     (folder / "adapter_model.safetensors").unlink()
-    (folder / "adapter_model.bin").write_bytes(pickle.dumps(TouchesFileWhenUnpickled()))
+    (folder / "adapter_model.bin").write_bytes(pickled)
     with pytest.raises(SelectorError) as caught:
         PPSLocal(STUDENT, selector=str(folder))
     assert (
@@ -269,7 +276,7 @@ def test_pickled_adapter_is_never_read(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelLoadError, match=r"^peft=.*: its weights are a pickle \(adapter_model\.bin\)"):
         Greedy(STUDENT, peft=str(folder))
-    assert not Path("/tmp/s2t-eval-was-unpickled").exists()
+    assert not touched.exists()
 
 
 @pytest.mark.parametrize(

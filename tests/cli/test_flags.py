@@ -102,7 +102,7 @@ SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", 
         ((*DISTIL, "--full", "--rank", "8"), "--full: it trains all weights and has no rank"),
     ],
 )  # fmt: skip
-def test_flags(
+def test_values_out_of_their_range_or_place_are_refused(
     arguments: tuple[object, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [tmp_path / "out" if argument == "OUT" else argument for argument in arguments]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lm_eval.tasks import TaskManager
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from s2t_eval.embedded import arith, embedded_path
@@ -196,8 +197,7 @@ def test_chat_template_is_the_plain_prompt(tokenizer: PreTrainedTokenizerBase) -
 
 
 def test_task_in_the_stock_harness(splits: Splits) -> None:
-    tasks = pytest.importorskip("lm_eval.tasks")
-    manager = tasks.TaskManager(include_path=str(TASKS), include_defaults=False)
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False)
     task = manager.load(["s2t_arith"])["tasks"]["s2t_arith"]
     test, train = list(task.test_docs()), list(task.training_docs())
     assert [doc["question"] for doc in test] == [p.question for p in splits["test"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from typing import Any
@@ -20,7 +19,7 @@ from tests.evaluation.answer_replies import REPLIES
 from tests.evaluation.answer_second_replies import SECOND_REPLIES
 from tests.evaluation.answer_third_replies import THIRD_REPLIES
 from tests.evaluation.answer_variants import VARIANTS
-from tests.harness_helpers import shared_data
+from tests.harness_helpers import shared_records
 
 RULES = {rule.name: rule for rule in (NUMBER, EXPRESSION, INTEGER, LETTER, QUANTITY)}
 VERDICTS = {True: "right", False: "wrong", None: "timeout"}
@@ -63,8 +62,7 @@ def test_answer_shapes(table: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_answers_from_public_bug_reports(rule: str) -> None:
-    lines = (shared_data() / "answers" / "pairs.jsonl").read_text(encoding="utf-8").split("\n")
-    pairs = [pair for pair in map(json.loads, filter(None, lines)) if pair["kind"] == rule]
+    pairs = [pair for pair in shared_records("answers", "pairs.jsonl") if pair["kind"] == rule]
     expected = [
         (pair["gold"], pair["text"], pair["right"])
         for pair in pairs
@@ -78,16 +76,14 @@ def test_answers_from_public_bug_reports(rule: str) -> None:
 
 
 def test_reference_solutions_of_gsm8k_are_correct() -> None:
-    lines = (shared_data() / "openai/gsm8k/main/test.jsonl").read_text(encoding="utf-8").split("\n")
-    solutions = [json.loads(line)["answer"] for line in lines if line]
+    solutions = [doc["answer"] for doc in shared_records("openai/gsm8k")]
     assert len(solutions) == 1319
     assert not failing("number", [(text.split("#### ")[-1], text, "right") for text in solutions])
 
 
 def test_solutions_of_gsm8k_without_hashes_are_correct() -> None:
     """A chat model ends with a sentence, not with `####`; a few solutions end with another number."""
-    lines = (shared_data() / "openai/gsm8k/main/test.jsonl").read_text(encoding="utf-8").split("\n")
-    solutions = [json.loads(line)["answer"].split("#### ") for line in lines if line]
+    solutions = [doc["answer"].split("#### ") for doc in shared_records("openai/gsm8k")]
     plain = [(gold, re.sub(r"<<.*?>>", "", text).strip(), "right") for text, gold in solutions]
     assert len(plain) == 1319
     assert len(failing("number", plain)) <= 12
@@ -96,8 +92,7 @@ def test_solutions_of_gsm8k_without_hashes_are_correct() -> None:
 
 
 def math500() -> list[dict[str, Any]]:
-    lines = (shared_data() / "HuggingFaceH4/MATH-500/test.jsonl").read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]
+    return shared_records("HuggingFaceH4/MATH-500")
 
 
 def test_reference_solutions_of_math500_are_correct() -> None:

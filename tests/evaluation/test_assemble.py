@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import random
 import textwrap
 import time
@@ -15,7 +14,7 @@ import pytest
 from s2t_eval.evaluation.humaneval import HumanEvalScorer, assemble, score_solutions
 from s2t_eval.evaluation.humaneval import score as score_module
 from tests.evaluation.program_variants import BODY, CHECK, GOOD, PROMPT, VARIANTS, fenced
-from tests.harness_helpers import shared_data
+from tests.harness_helpers import shared_records
 
 DOC = {"prompt": PROMPT, "entry_point": "f", "test": CHECK}
 
@@ -55,11 +54,7 @@ def test_variants_of_reported_answers(every: int) -> None:
 @pytest.mark.usefixtures("sandbox")
 def test_reported_answers() -> None:
     """Answer shapes from public bug reports; the non-terminating one is tested in `test_sandbox`."""
-    path = shared_data() / "answers/pairs.jsonl"
-    if not path.is_file():
-        pytest.skip(f"the reported answers are not at {path}")
-    lines = path.read_text().split("\n")
-    pairs = [pair for line in lines if line and (pair := json.loads(line))["kind"] == "program"]
+    pairs = [pair for pair in shared_records("answers", "pairs.jsonl") if pair["kind"] == "program"]
     pairs = [pair for pair in pairs if pair["note"] != "endless"]
     assert len(pairs) > 70
     actual = verdicts([pair["text"] for pair in pairs], [pair["gold"] for pair in pairs])
@@ -123,8 +118,7 @@ FORMS: dict[str, Callable[[str, str], str]] = {
 @pytest.mark.parametrize("every", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_canonical_solutions_are_extracted_from_every_form(form: str, every: int) -> None:
     """The function equals that of a plain fence, which `test_humaneval` runs in the sandbox."""
-    lines = (shared_data() / "openai/openai_humaneval/test.jsonl").read_text().split("\n")
-    docs = [json.loads(line) for line in lines if line]
+    docs = shared_records("openai/openai_humaneval")
     assert len(docs) == 164
     different = []
     for doc in docs[::every]:

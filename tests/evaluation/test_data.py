@@ -10,9 +10,9 @@ from datasets import Dataset
 
 from s2t_eval.evaluation import benchmark_data
 from s2t_eval.evaluation.benchmark_data import GSM8K, HUMANEVAL, MATH500, OLYMPIADBENCH
-from s2t_eval.evaluation.data import BenchmarkDataError, load
+from s2t_eval.evaluation.data import BenchmarkDataError, Source, load
 from tests.benchmark_folder import write_benchmarks
-from tests.harness_helpers import shared_data
+from tests.harness_helpers import shared_data, shared_records
 
 SIZES = {
     "gsm8k": 1319, "math500": 500, "olympiadbench": 674, "aime25": 30, "minerva_math": 272,
@@ -27,9 +27,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_benchmark_data_load(name: str) -> None:
-    splits = getattr(benchmark_data, name)(data=str(shared_data()), version=1.0)
+def test_benchmark_data_load(name: str, request: pytest.FixtureRequest) -> None:
+    source: Source = getattr(benchmark_data, name.upper())
+    if source is HUMANEVAL:
+        request.getfixturevalue("sandbox")  # its programs are read only where they can be run
+    splits = getattr(benchmark_data, name)(data=str(shared_data(source.folder)), version=1.0)
     assert len(splits["test"]) == SIZES[name]
+
+
+def test_tests_read_the_layout_of_the_guide_and_skip_what_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a folder that has GSM8k only, or no file of reported answers, `make test` ended in failures."""
+    monkeypatch.setenv("S2T_DATA", str(tmp_path))
+    place = tmp_path / "openai" / "gsm8k"
+    for folder in (place, place / "main"):  # as the guide has it, then as the Hub does
+        folder.mkdir(parents=True)
+        (folder / "test.jsonl").write_text('{"question": "1\u2028?"}\n', encoding="utf-8")
+        assert shared_records("openai/gsm8k") == [{"question": "1\u2028?"}]
+        (folder / "test.jsonl").unlink()
+    assert shared_data("openai/gsm8k") == tmp_path
+    with pytest.raises(pytest.skip.Exception, match=r"have no test\.jsonl in .*gsm8k"):
+        shared_records("openai/gsm8k")
+    with pytest.raises(pytest.skip.Exception, match="have no folder answers"):
+        shared_records("answers", "pairs.jsonl")
+    monkeypatch.setenv("S2T_DATA", str(tmp_path / "gone"))
+    with pytest.raises(pytest.skip.Exception, match="set S2T_DATA to their folder"):
+        shared_data()
 
 
 def test_folder_from_environment_or_metadata(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from s2t_eval.evaluation.grading import Grader
 from s2t_eval.evaluation.grading.equivalence.compare import is_equivalent
 from s2t_eval.evaluation.grading.grader import GraderBrokenError
 from tests.evaluation.equivalence_pairs import EQUAL, QUANTITIES, QUANTITIES_APART, UNEQUAL
-from tests.harness_helpers import shared_data
+from tests.harness_helpers import shared_records
 
 
 def _cases(table: dict[str, list[tuple[str, str]]]) -> list[object]:
@@ -68,8 +67,7 @@ NOTATIONS = (
     "folder", ["HuggingFaceH4/MATH-500", "olympiadbench", "minerva_math", "math-ai/aime25"]
 )
 def test_gold_answers_equal_themselves_in_many_notations(folder: str) -> None:
-    lines = (shared_data() / folder / "test.jsonl").read_text().splitlines()
-    for gold in dict.fromkeys(str(json.loads(line)["answer"]) for line in lines):
+    for gold in dict.fromkeys(str(doc["answer"]) for doc in shared_records(folder)):
         if gold.count("$") % 2:
             continue  # one broken record of OlympiadBench
         for rewrite in NOTATIONS:
@@ -80,8 +78,7 @@ def test_gold_answers_equal_themselves_in_many_notations(folder: str) -> None:
 @pytest.mark.parametrize("reach", [1, pytest.param(11, marks=pytest.mark.slow)])
 def test_different_gold_answers_are_different(reach: int) -> None:
     """Every gold answer is compared with its successors, which detects too lenient comparisons."""
-    lines = (shared_data() / "HuggingFaceH4/MATH-500" / "test.jsonl").read_text().splitlines()
-    golds = list(dict.fromkeys(str(json.loads(line)["answer"]) for line in lines))
+    golds = list(dict.fromkeys(str(doc["answer"]) for doc in shared_records("HuggingFaceH4/MATH-500")))
     golds = list({gold.replace(" ", "").removeprefix("x="): gold for gold in golds}.values())
     for index, gold in enumerate(golds):
         for other in golds[index + 1 : index + 1 + reach]:

@@ -31,7 +31,7 @@ from s2t_eval.evaluation.grading.extraction.spans import box_spans
 from s2t_eval.evaluation.grading.extraction.statements import find_statements
 from s2t_eval.evaluation.grading.numbers.parsing import format_number, number_values, parse_number
 from tests.evaluation.grader_pairs import NONE, PAIRS, RIGHT, WRONG
-from tests.harness_helpers import shared_data
+from tests.harness_helpers import shared_records
 
 RULES = {rule.name: rule for rule in (NUMBER, EXPRESSION, INTEGER, LETTER, QUANTITY)}
 ALL = [(rule, *pair) for rule, pairs in PAIRS.items() for pair in pairs]
@@ -66,8 +66,7 @@ def test_verdict_matches_the_hand_written_one(rule: str, gold: str, text: str, v
     ],
 )
 def test_gold_answers_are_extracted_from_boxes_and_equal_themselves(folder: str, rule: object) -> None:
-    lines = (shared_data() / folder / "test.jsonl").read_text().splitlines()
-    for gold in (json.loads(line)["answer"] for line in lines):
+    for gold in (doc["answer"] for doc in shared_records(folder)):
         if gold.count("$") % 2:
             continue  # one broken record of OlympiadBench
         answer = RULES[rule.name].extract(f"So it is $\\boxed{{{gold.strip('$')}}}$.")  # type: ignore[attr-defined]
@@ -75,8 +74,7 @@ def test_gold_answers_are_extracted_from_boxes_and_equal_themselves(folder: str,
 
 
 def test_gold_answers_of_gsm8k_are_numbers() -> None:
-    lines = (shared_data() / "openai/gsm8k/main/test.jsonl").read_text().splitlines()
-    for gold in (json.loads(line)["answer"].split("#### ")[-1] for line in lines):
+    for gold in (doc["answer"].split("#### ")[-1] for doc in shared_records("openai/gsm8k")):
         assert NUMBER.is_equivalent(gold, NUMBER.extract(f"so \\boxed{{{gold}}}") or "")
 
 
@@ -102,7 +100,7 @@ def test_gold_answers_of_gsm8k_are_numbers() -> None:
         ("", None),
     ],
 )
-def test_numbers(text: str, value: Fraction | None) -> None:
+def test_a_number_is_read_as_a_fraction(text: str, value: Fraction | None) -> None:
     assert parse_number(text) == value
 
 

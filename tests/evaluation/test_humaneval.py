@@ -13,7 +13,7 @@ from s2t_eval.evaluation.humaneval import HumanEvalScorer, assemble, score_solut
 from s2t_eval.evaluation.humaneval import score as score_module
 from s2t_eval.evaluation.sandbox import ProgramVerdict
 from tests.evaluation.answer_shapes import ROTATE, ROTATE_CHECK, SHAPES, TWICE, TWICE_CHECK
-from tests.harness_helpers import shared_data
+from tests.harness_helpers import shared_records
 
 NAMES = {TWICE: ("twice", TWICE_CHECK), ROTATE: ("rotate", ROTATE_CHECK)}
 
@@ -41,8 +41,7 @@ def test_answer_without_a_program(answer: str) -> None:
 
 
 def problems() -> list[dict[str, Any]]:
-    lines = (shared_data() / "openai/openai_humaneval/test.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return shared_records("openai/openai_humaneval")
 
 
 @pytest.mark.usefixtures("sandbox")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,10 +11,7 @@ from s2t_eval.evaluation.humaneval import score_solutions
 from s2t_eval.evaluation.sandbox import Isolation, Limits, Program, ProgramVerdict, Session, pool
 from s2t_eval.evaluation.sandbox.isolation import PACKAGE_MOUNT
 
-pytestmark = [
-    pytest.mark.usefixtures("sandbox"),
-    pytest.mark.skipif(importlib.util.find_spec("numpy") is None, reason="numpy is not installed here"),
-]
+pytestmark = pytest.mark.usefixtures("sandbox")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,14 @@ from tests.harness_helpers import (
     generate,
     logits_after,
     model,
-    only_built_in_task,
     ours,
     task_manager,
     texts,
     tiny_folder,
     tokenizer,
 )
+
+pytestmark = pytest.mark.usefixtures("small_task_index")
 
 PROBLEMS = 3
 FORM = StepForm("logprob", "sentence", 512)
@@ -71,12 +71,6 @@ def test_scores_that_are_no_numbers() -> None:
 
 
 # ---------------------------------------------------------------- the command
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
-        yield
 
 
 @pytest.fixture(scope="module")

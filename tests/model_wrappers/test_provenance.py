@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -13,19 +15,30 @@ from tests.harness_helpers import evaluate
 
 
 def git(folder: Path, *arguments: str) -> str:
+    """What git prints in a folder, whatever repository and settings (signed commits, say) the user has."""
     command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    without_settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    environment = {**kept, **without_settings}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def new_checkout(folder: Path) -> Path:
+    (folder / "s2t_eval").mkdir(parents=True)
+    (folder / "s2t_eval" / "a.py").write_text("A = 1\n")
+    (folder / "README.md").write_text(f"{folder.name}\n")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "first")
+    return folder
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    (tmp_path / "s2t_eval").mkdir()
-    (tmp_path / "s2t_eval" / "a.py").write_text("A = 1\n")
-    (tmp_path / "README.md").write_text("one\n")
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "-q", "-m", "first")
-    return tmp_path
+    if shutil.which("git") is None:
+        pytest.skip("there is no git on this machine")
+    return new_checkout(tmp_path / "one")
 
 
 def test_a_checkout_has_its_commit(checkout: Path) -> None:
@@ -37,6 +50,18 @@ def test_a_checkout_has_its_commit(checkout: Path) -> None:
 def test_uncommitted_code_is_not_the_commit(checkout: Path) -> None:
     (checkout / "s2t_eval" / "a.py").write_text("A = 2\n")
     assert commit_of(checkout) == git(checkout, "rev-parse", "HEAD") + "-dirty"
+
+
+def test_a_repository_that_a_hook_names_is_not_the_checkout(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git exports GIT_DIR to its hooks: results got the commit of the repository whose hook started the run,
+    and these tests committed into the developer's own."""
+    commit = git(checkout, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))
+    other = new_checkout(tmp_path / "two")
+    assert commit_of(other) == git(other, "rev-parse", "HEAD") != commit
+    assert git(checkout, "rev-parse", "HEAD") == commit
 
 
 def test_an_installed_wheel_has_no_commit(tmp_path: Path) -> None:

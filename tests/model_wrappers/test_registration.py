@@ -7,7 +7,6 @@ which has the hook as well.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from lm_eval.tasks import TaskManager
 import s2t_eval
 from s2t_eval.model_wrappers import registration
 from s2t_eval.model_wrappers import startup as _startup
+from tests.environment import as_installed
 from tests.harness_helpers import only_built_in_task
 
 PACKAGE = Path(s2t_eval.__file__).resolve().parent
@@ -36,11 +36,10 @@ print(json.dumps({name: str(target) for name, target in model_registry.items()})
 
 def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a new interpreter, away from the repository, and expect it to succeed."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("S2T_EVAL_NO_HOOK", "PYTHONPATH")}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
-        env={**kept, **environment},
+        env=as_installed(**environment),
         capture_output=True,
         text=True,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,23 +39,18 @@ from tests.harness_helpers import (
     inline_task,
     logits_after,
     model,
-    only_built_in_task,
     ours,
     shared_data,
     task_manager,
     tokenizer,
 )
 
+pytestmark = pytest.mark.usefixtures("small_task_index")
+
 PROBLEMS = 4
 TAUS = (0.05, 0.2)
 LOCAL = {"entropy", "entropy64", "margin", "line_entropy", "position"}
 TRIGGERS = {"kl:student_teacher", "kl:teacher_student", *LOCAL}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
-        yield
 
 
 def calibrate(*arguments: str | Path, teacher: bool = True) -> None:
@@ -380,14 +374,14 @@ def test_a_task_of_development_problems_gives_those(tmp_path: Path) -> None:
 
 
 def test_development_problems_are_calibrated_on_and_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("S2T_DATA", str(shared_data()))
+    monkeypatch.setenv("S2T_DATA", str(shared_data("openai/gsm8k")))
     posed = task_prompts(Greedy(STUDENT), "s2t_gsm8k_dev", 2, Prompting())
     assert without_evaluation_problems(posed, drop=False).questions == posed.questions
     with pytest.raises(OverlapError, match="gsm8k_dev"):
         without_evaluation_problems(replace(posed, source="mine"), drop=False)
 
 
-def test_command(tmp_path: Path) -> None:
+def test_the_command_writes_the_thresholds(tmp_path: Path) -> None:
     data = lines_file(tmp_path / "mine.jsonl", {"question": "How many?"})
     done = run_forked(
         "-m", "s2t_eval", "calibrate", "--pretrained", STUDENT, "--data", data, "--max_gen_toks", "8",

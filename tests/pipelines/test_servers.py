@@ -23,19 +23,15 @@ from s2t_eval.remote.protocol import SUPPORT
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.router_training import step_table
-from tests.harness_helpers import STUDENT, TEACHER, only_built_in_task, tokenizer
+from tests.harness_helpers import STUDENT, TEACHER, tokenizer
 from tests.remote.fake_server import FakeServer, log_probs, serving
+
+pytestmark = pytest.mark.usefixtures("small_task_index")
 
 VOCAB = 443
 PROBLEMS = 4
 LIMIT = 24
 PROBLEM_OPTIONS = ("--task", "s2t_arith", "--limit", str(PROBLEMS), "--max_gen_toks", str(LIMIT))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,16 +12,12 @@ from lm_eval.tasks import TaskManager
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError, requests_with_instructions, task_prompts
 from s2t_eval.pipelines.settings import Prompting
-from tests.harness_helpers import STUDENT, arith_docs, inline_task, only_built_in_task, task_manager
+from tests.harness_helpers import STUDENT, arith_docs, inline_task, task_manager
+
+pytestmark = pytest.mark.usefixtures("small_task_index")
 
 DOCS, OTHERS = arith_docs(6)[:4], arith_docs(6)[4:]
 FEW = Prompting(num_fewshot=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
-        yield
 
 
 @pytest.fixture(scope="module")

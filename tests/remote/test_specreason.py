@@ -176,7 +176,7 @@ def test_samples_are_the_engines(pair: Pair, here: str) -> None:
 
 
 @pytest.mark.parametrize("here", ["", "student", "teacher"])
-def test_the_limits(pair: Pair, here: str) -> None:
+def test_thresholds_that_accept_every_draft_or_none(pair: Pair, here: str) -> None:
     """At 0 every draft is accepted; above 1 the teacher writes everything."""
     score = pair.score("logprob")
     for accept in (0.0, 1.01):

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from s2t_eval.cli import main
 from s2t_eval.report.ablation_table import ablation_table
 from s2t_eval.report.baseline import write_baselines
 from s2t_eval.report.blocks import arrange
@@ -25,6 +24,7 @@ from s2t_eval.report.documents import format_documents, parse_documents
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 from s2t_eval.statistics import paired_p
+from tests.commands import exit_code
 from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, ROWS, edited
 
 GREEDY = EMBEDDED / "greedy.json"
@@ -33,14 +33,6 @@ GREEDY = EMBEDDED / "greedy.json"
 def run_of(path: Path) -> Run:
     [run] = read_runs([path])
     return run
-
-
-def exit_code(*arguments: object) -> int:
-    try:
-        main(["compare", *map(str, arguments)])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def flip(number: int, scores: tuple[str, str]) -> Any:
@@ -123,7 +115,7 @@ def test_a_metric_without_a_direction_is_better_where_it_is_larger(
     assert row.delta == pytest.approx(row.new_score - row.base_score) and row.delta < -0.3
     assert row.verdict is Verdict.REGRESSION
     capsys.readouterr()
-    assert exit_code(base, new) == 1
+    assert exit_code("compare", base, new) == 1
     read_runs([tmp_path])
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
     # One of each side of the comparison, and one of both files together.
@@ -145,7 +137,8 @@ def test_documents_that_lost_their_score_fail_the_gate(tmp_path: Path) -> None:
     rows = compare(read_runs([GREEDY]), read_runs([part]))
     assert failures(rows, ["regression", "cost"]) == [gone]
     assert failures(rows, ["change"]) == [changed]
-    assert exit_code(GREEDY, part) == 1 and exit_code(GREEDY, part, "--fail_on", "nothing") == 0
+    assert exit_code("compare", GREEDY, part) == 1
+    assert exit_code("compare", GREEDY, part, "--fail_on", "nothing") == 0
     back = compare(read_runs([part]), read_runs([GREEDY]))  # more scores are a change, and no regression
     assert (failures(back, ["regression"]), failures(back, ["change"])) == ([], [changed])
     assert failures(compare(read_runs([part]), read_runs([part])), ["regression", "change"]) == []
@@ -258,7 +251,7 @@ def test_what_may_not_be_compared(tmp_path: Path, change: Any, message: str) -> 
     new = edited(GREEDY, tmp_path / "new.json", change)
     with pytest.raises(NotComparableError, match=message):
         compare(read_runs([GREEDY]), read_runs([new]))
-    assert exit_code(GREEDY, new) == 2
+    assert exit_code("compare", GREEDY, new) == 2
 
 
 def test_a_task_that_vanished(tmp_path: Path) -> None:
@@ -369,9 +362,9 @@ def test_exit_codes_table_and_json(
     summary.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     worse = edited(GREEDY, tmp_path / "worse.json", flip(20, ("1", "0")))
-    assert exit_code(GREEDY, GREEDY) == 0
-    assert exit_code(GREEDY, worse, "--json", out) == 1
-    assert exit_code(GREEDY, worse, "--fail_on", "nothing") == 0
+    assert exit_code("compare", GREEDY, GREEDY) == 0
+    assert exit_code("compare", GREEDY, worse, "--json", out) == 1
+    assert exit_code("compare", GREEDY, worse, "--fail_on", "nothing") == 0
     text = capsys.readouterr().out
     assert "❌ 1 of 1 comparisons failed" in text
     assert "**failed:** s2t_arith, worse: Greedy: -6.7 points" in text
@@ -383,7 +376,7 @@ def test_exit_codes_table_and_json(
     assert "Scores by lm_eval's metric and filter: s2t_arith exact_match,answer." in text
     assert content["rows"][0]["metric"] == "exact_match,answer"
     assert content["rows"][0]["verdict"] == "regression" and len(content["rows"][0]["lost"]) == 20
-    assert exit_code(GREEDY, tmp_path / "nonesuch") == 2
+    assert exit_code("compare", GREEDY, tmp_path / "nonesuch") == 2
 
 
 def test_costs_are_compared_too(tmp_path: Path) -> None:
@@ -391,9 +384,9 @@ def test_costs_are_compared_too(tmp_path: Path) -> None:
         content["config"]["s2t_eval"]["telemetry"]["forwards_per_token"] = 1.2
 
     dearer = edited(GREEDY, tmp_path / "greedy.json", grow)
-    assert exit_code(GREEDY, dearer) == 0
-    assert exit_code(GREEDY, dearer, "--fail_on", "cost") == 1
-    assert exit_code(GREEDY, dearer, "--fail_on", "cost", "--cost_threshold", 25) == 0
+    assert exit_code("compare", GREEDY, dearer) == 0
+    assert exit_code("compare", GREEDY, dearer, "--fail_on", "cost") == 1
+    assert exit_code("compare", GREEDY, dearer, "--fail_on", "cost", "--cost_threshold", 25) == 0
     rows = compare(read_runs([GREEDY]), read_runs([dearer]))
     assert failures(rows, ["change"]) == [
         "s2t_arith, greedy: Greedy: changed: 0 of 300 texts, forwards_per_token"
@@ -448,8 +441,8 @@ def test_another_text_is_a_change_even_where_the_score_stays(tmp_path: Path) -> 
         lines[7] = " ".join([*parts[:4], "0" * 16, parts[5]])
 
     new = edited(GREEDY, tmp_path / "greedy.json", reply)
-    assert exit_code(GREEDY, new) == 0
-    assert exit_code(GREEDY, new, "--fail_on", "change") == 1
+    assert exit_code("compare", GREEDY, new) == 0
+    assert exit_code("compare", GREEDY, new, "--fail_on", "change") == 1
 
 
 def test_a_baseline_may_hold_the_texts_of_several_processors(tmp_path: Path) -> None:
@@ -481,7 +474,7 @@ def test_the_workflow_for_users_says_what_the_command_takes() -> None:
     baseline = REPOSITORY / env["BASELINE"]
     arguments = [str(baseline) if word in (env["BASELINE"], "results-new") else word for word in command[2:]]
     arguments[arguments.index("--json") + 1 :] = []
-    assert exit_code(*arguments[:-1]) == 0
+    assert exit_code("compare", *arguments[:-1]) == 0
     run = run_of(baseline)
     assert (run.results["config"]["model"], run.task) == (env["MODEL"], env["TASKS"])
     assert run.model == env["MODEL_ARGS"].removeprefix("pretrained=")
@@ -490,6 +483,6 @@ def test_the_workflow_for_users_says_what_the_command_takes() -> None:
 
 
 def test_wrong_flags() -> None:
-    assert exit_code(GREEDY, GREEDY, "--alpha", 2) == 2
-    assert exit_code(GREEDY, GREEDY, "--metric", "exact_match") == 2
-    assert exit_code(GREEDY, GREEDY, "--threshold", -1) == 2
+    assert exit_code("compare", GREEDY, GREEDY, "--alpha", 2) == 2
+    assert exit_code("compare", GREEDY, GREEDY, "--metric", "exact_match") == 2
+    assert exit_code("compare", GREEDY, GREEDY, "--threshold", -1) == 2

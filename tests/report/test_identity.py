@@ -22,7 +22,7 @@ from s2t_eval.report.runs import read_runs
 from s2t_eval.report.seeds_table import seeds_table
 from s2t_eval.report.shape import BACKEND_INFO, OPTIONAL, POLICY
 from s2t_eval.report.write import Options, make_tables
-from tests.report_helpers import EMBEDDED, edited
+from tests.report_helpers import EMBEDDED, edited, other_limit
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -56,10 +56,6 @@ def other_prompts(content: dict[str, Any]) -> None:
     for at, line in enumerate(lines[1:], 1):
         doc_id, doc_hash, _, *others = line.split(" ")
         lines[at] = " ".join([doc_id, doc_hash, "0" * 16, *others])
-
-
-def other_limit(content: dict[str, Any]) -> None:
-    content["configs"]["s2t_arith"]["generation_kwargs"]["max_gen_toks"] = 512
 
 
 DIFFERENT: dict[str, tuple[str, Change]] = {
@@ -217,18 +213,32 @@ NULLABLE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], tuple[str,
 }
 
 
+DEPENDENT = {
+    "teacher_parameters": {"billions_of_work"},
+    **{name: {"method"} for name in ("step_score", "accept", "search")},
+    "texts": {"cut_off"},
+    "tokens": {"tokens", "tokens_per_correct", "billions_of_work"},
+}
+"""Entry -> the columns of the costs that are made from it; without `telemetry` there are none at all."""
+
+
 @pytest.mark.parametrize("name", ["specreason", "tot"])
 def test_every_entry_that_may_be_missing_may_be_null(name: str, tmp_path: Path) -> None:
     source = json.loads((EMBEDDED / f"{name}.json").read_text())
     head, *lines = source["documents"]["s2t_arith"]
     source["documents"]["s2t_arith"] = [head, *lines[:3]]  # quick to read again and again
     path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps(source))
+    whole = costs(arrange(read_runs([path])))
     for place, entries in NULLABLE.values():
         for entry in entries:
             content = copy.deepcopy(source)
             place(content)[entry] = None
             path.write_text(json.dumps(content))
-            assert len(costs(arrange(read_runs([path])))) <= 1
+            left = costs(arrange(read_runs([path])))
+            assert len(left) == (entry != "telemetry")
+            changed = {column for column in left if not left[column].equals(whole[column])}
+            assert changed <= DEPENDENT.get(entry, set()), entry
 
 
 @pytest.mark.parametrize("part", NULLABLE)

@@ -14,7 +14,6 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from s2t_eval.cli import main
 from s2t_eval.method_table import BY_KEY
 from s2t_eval.report.ablation_table import ablation_table
 from s2t_eval.report.benchmarks import BENCHMARKS
@@ -33,8 +32,9 @@ from s2t_eval.report.table import Block, Cell, Table, tex
 from s2t_eval.report.traces import pieces, read_trace
 from s2t_eval.report.write import Options, make_tables
 from s2t_eval.statistics import wilson
+from tests.commands import exit_code
 from tests.harness_helpers import tokenizer
-from tests.report_helpers import BASELINES, EMBEDDED, REAL, edited
+from tests.report_helpers import EMBEDDED, REAL, edited, other_limit
 
 
 @pytest.fixture(scope="module")
@@ -328,10 +328,6 @@ def test_only_the_published_students_have_a_published_size() -> None:
 # ---------------------------------------------------------------- refusals
 
 
-def other_limit(content: dict[str, Any]) -> None:
-    content["configs"]["s2t_arith"]["generation_kwargs"]["max_gen_toks"] = 512
-
-
 def other_version(content: dict[str, Any]) -> None:
     content["versions"]["s2t_arith"] = 3.0
 
@@ -345,14 +341,6 @@ def test_unlike_runs_share_no_column(tmp_path: Path, change: Any, what: str) -> 
         NotComparableError, match=rf"Arith \(embedded\): .*greedy.*odd.*share a column: {what}"
     ):
         arrange(read_runs([EMBEDDED / "greedy.json", odd]))
-
-
-def exit_code(*arguments: object) -> int:
-    try:
-        main(["report", *map(str, arguments)])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -371,7 +359,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
         ((greedy, "--trace", EMBEDDED / "traces" / "s2t_kl_tau5.jsonl"), "give --tokenizer MODEL"),
         ((tmp_path,), "no results in it"),
     ):
-        assert exit_code(*arguments, *out) == 2
+        assert exit_code("report", *arguments, *out) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -379,21 +367,11 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
 # ---------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize(
-    "results", ["gsm8k-qwen", "gsm8k-qwen-200", "gsm8k-qwen-400-599", "paper-qwen-40", "tah-qwen-100"]
-)
-def test_committed_tables_hold_the_committed_results(results: str) -> None:
-    """`make report-check` compares every byte of all; this is its quick part."""
-    text = (BASELINES.parent / "tables" / results / "report.md").read_text()
-    entries = arrange(read_runs([BASELINES / results]))
-    for table in make_tables(entries, Options(times=False)):
-        assert table.markdown().strip() in text
-
-
 def test_latex_compiles(tmp_path: Path) -> None:
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex on this machine (Debian: texlive-latex-recommended)")
-    assert exit_code(EMBEDDED, REAL, "--mixed", "--format", "latex", "--intervals", "--out", tmp_path) == 0
+    arguments = (EMBEDDED, REAL, "--mixed", "--format", "latex", "--intervals", "--out", tmp_path)
+    assert exit_code("report", *arguments) == 0
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]

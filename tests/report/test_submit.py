@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,20 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from s2t_eval.cli import main
 from s2t_eval.report.blocks import arrange
+from s2t_eval.report.every_eval_ever import find_validator
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.submission import details, notes, prompt_hash
+from tests.commands import exit_code
 from tests.report_helpers import EMBEDDED, REAL, ROWS, edited
 
 SLM, TINY = REAL / "greedy.json", EMBEDDED / "greedy.json"
 DATASET = ("--dataset", "s2t_arith=me/arith:arith")
-VALIDATOR = os.environ.get("S2T_EVAL_EEE_VALIDATOR") or shutil.which("every_eval_ever")
+VALIDATOR = os.environ.get("S2T_EVAL_EEE_VALIDATOR") or find_validator()
 
 
 def submit(*arguments: object) -> int:
-    try:
-        main(["submit", *map(str, arguments)])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_code("submit", *arguments)
 
 
 def test_eval_results_are_read_back_by_the_hubs_own_class(tmp_path: Path) -> None:
@@ -98,6 +95,18 @@ def test_every_eval_ever_accepts_what_is_written(tmp_path: Path) -> None:
     assert "embedded/student" in ids and "embedded/student-maj-8" in ids
     for path, record in zip(files, records, strict=True):
         assert path.relative_to(tmp_path / "data").parts[1:3] == tuple(record["model_info"]["id"].split("/"))
+
+
+def test_the_validator_is_found_where_the_environment_is_not_activated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.venv/bin/s2t-eval submit` did not find the command that the extra had installed beside it."""
+    command = tmp_path / "every_eval_ever"
+    command.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    assert find_validator("every_eval_ever_of_nobody") is None
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert find_validator() == str(command)
 
 
 def test_files_that_the_validator_rejects_are_not_kept(

@@ -33,9 +33,12 @@ NOT_YET = ("pypi.org/project/s2t-eval", "pip install s2t-eval")
 def tracked(suffix: str) -> list[Path]:
     """Files of the repository that git knows or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", f"*{suffix}"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"git does not start: {error}")
     if done.returncode:
-        pytest.skip("this is no checkout with git")
+        pytest.skip(f"git lists no files here: {done.stderr.strip()}")
     return [REPOSITORY / name for name in done.stdout.splitlines() if (REPOSITORY / name).is_file()]
 
 
@@ -80,6 +83,14 @@ def test_relative_links_lead_somewhere() -> None:
     assert not broken, broken
 
 
+def test_without_git_the_files_of_the_checkout_are_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(pytest.skip.Exception, match=r"git does not start: .*No such file"):
+        tracked(".md")
+
+
 def test_links_are_found_where_they_stand(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
@@ -106,8 +117,8 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[list[str]]:
-    """The commands that the documentation shows, as words."""
-    pages = sorted((REPOSITORY / "docs").rglob("*.md"))
+    """The commands that README and documentation show, as words."""
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
     blocks = [block for page in pages for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))]

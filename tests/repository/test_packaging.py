@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +17,7 @@ import pytest
 
 from s2t_eval import __version__
 from s2t_eval.model_wrappers import registration
+from tests.environment import as_installed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DIST_INFO = f"s2t_eval-{__version__}.dist-info"
@@ -52,8 +52,9 @@ class Places(NamedTuple):
 
 def python(*arguments: str | Path, executable: Path | str = sys.executable, cwd: Path) -> str:
     """Run an interpreter, expect success and return what it printed."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("S2T_EVAL_NO_HOOK", "PYTHONPATH")}
-    done = subprocess.run([executable, *arguments], cwd=cwd, env=kept, capture_output=True, text=True)
+    done = subprocess.run(
+        [executable, *arguments], cwd=cwd, env=as_installed(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -12,6 +12,7 @@ from s2t_eval.selection.calibration import Calibration, CalibrationError
 from s2t_eval.selection.thresholds import ThresholdError, quantile_thresholds
 from s2t_eval.training import contamination as evaluation
 from s2t_eval.training.question_index import QuestionIndex, records
+from tests.commands import error_line
 from tests.harness_helpers import STUDENT, TEACHER
 from tests.learning import collect_arguments, labels, main, train_arguments
 
@@ -39,9 +40,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit):
-        main(arguments)
-    return capsys.readouterr().err
+    return error_line(capsys, main, arguments)
 
 
 @pytest.mark.usefixtures("benchmark")

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -36,7 +35,6 @@ from tests.harness_helpers import (
     generate,
     generation,
     model,
-    only_built_in_task,
     ours,
     plain_run,
     prompts,
@@ -46,6 +44,8 @@ from tests.harness_helpers import (
 )
 from tests.harness_helpers import texts as written
 
+pytestmark = pytest.mark.usefixtures("small_task_index")
+
 PROBLEMS = 64
 
 
@@ -54,12 +54,6 @@ class InterruptionError(Exception):
 
 
 LOOP = ("--epochs", "1", "--batch-size", "8", "--accumulate", "1", "--lr", "2e-3")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
-        yield
 
 
 @pytest.fixture(scope="module")

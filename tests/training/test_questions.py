@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +17,7 @@ from s2t_eval.training.contamination import (
 from s2t_eval.training.question_index import QuestionIndex, records
 from s2t_eval.training.question_text import normalised
 from scripts.hash_evaluation_questions import SOURCES
-from tests.harness_helpers import shared_data
+from tests.harness_helpers import shared_records
 
 MATH = (
     r"Let $a$ and $b$ be such that \[\frac{a}{2} + b^{2} = 17.\] Find the \textbf{largest} value of $a - b$."
@@ -152,16 +150,10 @@ def test_prompts_of_a_label_set_are_read() -> None:
         require_no_evaluation_prompts([[1], [2]], decode)
 
 
-def lines(path: Path, field: str) -> list[str]:
-    with path.open(encoding="utf-8") as rows:
-        return [json.loads(row)[field] for row in rows]
-
-
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_shipped_questions_are_found_behind_every_edit(name: str) -> None:
     folder, field = SOURCES[name]
-    (path,) = sorted((shared_data() / folder).rglob("test*.jsonl"))
-    questions = lines(path, field)
+    questions = [record[field] for record in shared_records(folder)]
     sample = questions[:: max(1, len(questions) // 60)]
     for edit in EDITS:
         if edit in ("exponent", "upper case", "no dollars"):
@@ -174,8 +166,7 @@ def test_shipped_questions_are_found_behind_every_edit(name: str) -> None:
 def test_the_training_sets_are_not_refused() -> None:
     """MATH's shares 75 questions with MMLU-Pro and OlympiadBench, and six that only look alike are taken
     for MATH500's; problem 3117 is OlympiadBench's with `x^4` for `x^{4}`."""
-    data = shared_data()
-    gsm8k = lines(data / "openai/gsm8k/main/train.jsonl", "question")[:-500:5]
-    assert find_overlap(gsm8k) == {}
-    math = lines(data / "math_train/train.jsonl", "problem")[3000:3500]
-    assert find_overlap(math) == {117: "olympiadbench", 325: "olympiadbench"}
+    gsm8k = [record["question"] for record in shared_records("openai/gsm8k", "train.jsonl")]
+    assert find_overlap(gsm8k[:-500:5]) == {}
+    math = [record["problem"] for record in shared_records("math_train", "train.jsonl")]
+    assert find_overlap(math[3000:3500]) == {117: "olympiadbench", 325: "olympiadbench"}

@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -35,12 +35,12 @@ from s2t_eval.training.rlkd.llm import LlmStructurer
 from s2t_eval.training.rlkd.problems import Text
 from s2t_eval.training.rlkd.structure import RuleStructurer, SolutionStep
 from s2t_eval.training.rlkd.train import TrainingData
+from tests.commands import error_line
 from tests.harness_helpers import (
     STUDENT,
     TEACHER,
     evaluate,
     inline_task,
-    only_built_in_task,
     ours,
     task_manager,
     tiny_folder,
@@ -48,15 +48,11 @@ from tests.harness_helpers import (
 )
 from tests.learning import labels as shared_labels
 
+pytestmark = pytest.mark.usefixtures("small_task_index")
+
 FEW = ("--limit", "4", "--max-held-out", "2", "--no-teacher")
 """For what does not depend on the number of problems."""
 LOOP = ("--batch-size", "4", "--lr", "2e-3", "--evaluations", "2", "--held-out", "0.25")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_task_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with only_built_in_task(tmp_path_factory.mktemp("stock") / "tasks"):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -348,11 +344,9 @@ def test_checkpoints_of_other_settings_are_refused(
 
 def refused(capsys: pytest.CaptureFixture[str], labels: Path, out: Path, *arguments: str, **more: str) -> str:
     """The last line of error output of a run that must end with exit code 2."""
-    with pytest.raises(SystemExit) as caught:
-        rlkd(labels, out, *arguments, **more)
-    assert caught.value.code == 2
+    line = error_line(capsys, rlkd, labels, out, *arguments, **more)
     assert not out.exists()
-    return capsys.readouterr().err.splitlines()[-1]
+    return line
 
 
 def changed(labels: Path, folder: Path, **data: object) -> Path:
