@@ -202,6 +202,23 @@ def test_tokens_of_some_methods_alone_have_columns_where_they_are(tmp_path: Path
     }
 
 
+def test_published_gains_stand_beside_those_of_the_published_student_alone() -> None:
+    """The main table alone had published numbers."""
+    runs = read_runs([REAL])
+    table = ablation_table(arrange(runs, {"qwen-0.5b": "Qwen2.5-0.5B-Instruct"}))
+    assert table is not None
+    gains = {row[0].text: row[3].published for row in table.blocks[0].rows}
+    # 83.2 of S2T and 86.9 of takeover, 44.5 of greedy decoding; a method's first row has its number.
+    first, second, takeover, teacher = gains
+    assert (gains[first], gains[second]) == ("+38.7", None)
+    assert (gains[takeover], gains[teacher]) == ("+42.4", None)
+    assert table.data["published_delta"].notna().sum() == 2
+    assert any("published accuracies" in note for note in table.notes)
+    other = ablation_table(arrange(runs))
+    assert other is not None and other.data["published_delta"].isna().all()
+    assert not any("published" in note for note in other.notes)
+
+
 def seed_runs(folder: Path, name: str, values: dict[int, float]) -> list[Run]:
     """A committed run as if it had been made with other seeds."""
     paths = []
