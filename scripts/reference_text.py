@@ -59,7 +59,7 @@ RESULTS: dict[str, str] = {
     "pretrained": "the student as it was named",
     "policy": "trigger, threshold, selector, number of candidates and tokens without a trigger at the start",
     "student": "fingerprint of the student's weights",
-    "dtype": "of the student",
+    "dtype": "of the student; with `teacher_dtype` and `teacher_device`, each where the teacher's is another",
     "add_bos_token": "as in stock `hf`",
     "think_end_token": "as in stock `hf`",
     "seed": "the run's seed",
