@@ -169,6 +169,13 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
     assert "--no_published" not in stages_of("paper")["report"].command
 
 
+@pytest.mark.parametrize("trust", [False, True])
+def test_the_analysis_of_labels_knows_where_lines_begin(trust: bool) -> None:
+    """The study of triggers had no `line_entropy`, which needs the student's tokenizer."""
+    command = stages_of("qwen-gsm8k", f"models.trust={str(trust).lower()}")["analysis"].command
+    assert "--labels" in command and ("--pretrained" in command) is not trust
+
+
 @pytest.mark.parametrize("name", ["qwen-gsm8k", "qwen-gsm8k-gpu", "embedded-search"])
 def test_a_selector_at_its_router_s_steps_has_the_teacher_s_picks_there_beside_it(name: str) -> None:
     """Its share of the gain was measured at the steps of another selector's router."""
