@@ -22,7 +22,7 @@ from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.method_table import BY_MODEL
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.harness_tasks import delimit_instructions, num_builds, record_built_tasks
-from s2t_eval.model_wrappers.provenance import provenance
+from s2t_eval.model_wrappers.provenance import provenance, teacher_differences
 from s2t_eval.model_wrappers.records import RunRecords
 from s2t_eval.model_wrappers.requests import HarnessRequests, origin_of
 from s2t_eval.model_wrappers.response_cache import (
@@ -359,12 +359,14 @@ class EngineLM(HarnessRequests):
     def get_model_info(self) -> dict[str, Any]:
         """Stock's entry for the results file, with ours under `s2t_eval`."""
         plain_scores = self._scored_tasks if self.scoring_student == "plain" else None
+        described = self.describe()
         entry = {
             "version": s2t_eval.__version__,
             **provenance(self.model, self.teacher),
             "method": self.METHOD,
             "pretrained": self.student_name,
-            **self.describe(),
+            **described,
+            **teacher_differences(self.teacher, described["dtype"], torch.device(self.model.device)),
             **({"system_turn": "in the first user turn"} if self.is_system_turn_moved else {}),
             **({"plain_likelihoods": sorted(plain_scores)} if plain_scores else {}),
             "batch_size": self.rows,

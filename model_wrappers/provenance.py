@@ -42,6 +42,21 @@ def provenance(model: Any, teacher: ModelRunner | None) -> dict[str, Any]:
     }
 
 
+def teacher_differences(teacher: ModelRunner | None, dtype: str, device: torch.device) -> dict[str, str]:
+    """`teacher_dtype` and `teacher_device` of a teacher, each where it is not the student's.
+
+    Args:
+        teacher: None for a method without one.
+        dtype: of the student, "torch.float32"; "of the server" for one on a server.
+        device: of the student.
+    """
+    if teacher is None:
+        return {}
+    own, base = {"teacher_dtype": dtype, "teacher_device": _device_name(device)}, teacher.base
+    values = {"teacher_dtype": str(base.dtype), "teacher_device": _device_name(base.device)}
+    return {name: value for name, value in values.items() if value != own[name]}
+
+
 def _device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 

@@ -57,7 +57,7 @@ class Telemetry:
         Args:
             devices: of the models of this process; see `peak_memory`.
         """
-        counts = asdict(self.usage)
+        counts = self.usage.counts()
         counts.pop("seconds")
         tokens = max(1, self.usage.tokens)
         teacher_selections = self.usage.hits + self.usage.misses

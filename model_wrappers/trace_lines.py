@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import Any
 
 from s2t_eval.engine import FiredStep, Result
@@ -19,7 +18,7 @@ def trace_line(result: Result, policy: Policy) -> dict[str, Any]:
         "output_ids": result.output_ids,
         "finish": result.finish.value,
         "seconds": result.usage.seconds,
-        "usage": asdict(result.usage),
+        "usage": result.usage.counts(),
         "steps": [_step(step) for step in result.steps],
     }
 

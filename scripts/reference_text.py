@@ -59,7 +59,7 @@ RESULTS: dict[str, str] = {
     "pretrained": "the student as it was named",
     "policy": "trigger, threshold, selector, number of candidates and tokens without a trigger at the start",
     "student": "fingerprint of the student's weights",
-    "dtype": "of the student",
+    "dtype": "of the student; with `teacher_dtype` and `teacher_device`, each where the teacher's is another",
     "add_bos_token": "as in stock `hf`",
     "think_end_token": "as in stock `hf`",
     "seed": "the run's seed",
@@ -106,9 +106,12 @@ COUNTS: dict[str, str] = {
     "hits": "fired steps at which the teacher's most likely token was among the candidates",
     "misses": "fired steps at which it was not",
     "teacher_calls": "forward passes of the teacher, summed over texts",
-    "teacher_tokens": "tokens that the teacher computed",
+    "teacher_tokens": "tokens that the teacher computed: its prompts, and what follows them; in `s2t`, "
+    "`takeover` and `r2r` it only reads",
     "teacher_generated": "tokens that the teacher wrote itself (`takeover`, `r2r`, `specreason`)",
-    "teacher_prefilled": "tokens among `teacher_tokens` that it read as prompts and in chunks (`specreason`)",
+    "teacher_prefilled": "tokens among `teacher_tokens` that it read as prompts and in chunks, apart from "
+    "those that it read one by one as it wrote (`specreason`); absent where the teacher of another method "
+    "read something (0 in files of earlier versions)",
     "scorer_calls": "forward passes of a separate scoring model (`pps_local`)",
     "scorer_tokens": "tokens that it computed; where the adapted student scores candidates of its own "
     "(`s2t_local` with a form that looks ahead), those that were not selected",

@@ -15,7 +15,7 @@ from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.controls import control_of
 from s2t_eval.report.costs import num_answers
 from s2t_eval.report.figures import Plot, canvas, colour, interval_arms
-from s2t_eval.report.origin import dtype_of
+from s2t_eval.report.origin import dtype_of, teacher_dtype_of
 from s2t_eval.report.run import Run, Settings
 from s2t_eval.statistics import holm, wilson
 
@@ -62,7 +62,9 @@ def _apart(run: Run) -> tuple[object, ...]:
     settings, info = run.settings, run.backend_info
     hashes = (info.get("student"), info.get("teacher"), info.get("selector"))
     of_proposals = (settings.proposer, settings.proposal_weight, settings.adapter_scale)
-    return (*of_proposals, settings.seed, *hashes, dtype_of(run), info.get("router"))
+    dtype, teacher_dtype = dtype_of(run), teacher_dtype_of(run)
+    dtypes = dtype if teacher_dtype == dtype else f"{dtype}, teacher {teacher_dtype}"
+    return (*of_proposals, settings.seed, *hashes, dtypes, info.get("router"))
 
 
 def _hits(cost: Mapping[str, Any]) -> tuple[float, ...]:

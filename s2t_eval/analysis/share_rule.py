@@ -4,12 +4,12 @@ The rule expects the share (agree - greedy_agree) / (1 - greedy_agree), from agr
 steps that fire, on held-out texts that are not generated again: of the steps at which the teacher's selection
 changes greedy's token, the net share at which the selector makes the same change. The measured share is that
 of right answers: of a run whose selector picks, against the run in which the teacher picks at the same
-trigger and rate.
+trigger and rate, a router's of the same folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,8 @@ KEYS = ["checkpoint", "trigger", "tau", "proposer", "proposal_weight", "adapter_
 AGREEMENT = ["agree", "greedy_agree", "steps", "share", "low", "high"]
 PLACE = ["student", "benchmark", "n"]
 MEASURED = ["gain", "measured", "measured_low", "measured_high"]
+SAME_WEIGHTS = "same_weights"
+"""Optional column: hashes of folders with the same weights and router, which an earlier default was in."""
 KL = "kl:student_teacher"
 
 
@@ -42,8 +44,8 @@ def read_agreement(path: Path) -> pd.DataFrame:
     Returns:
         Columns selector (name), checkpoint (hash of its folder), trigger, tau, proposer, proposal_weight,
         adapter_scale (1 is the trained adapter), agree, greedy_agree, steps, and the expected share with its
-        interval: share, low, high (nan where it is unknown). A `share_rule.csv` also has the columns of
-        `measured_shares`.
+        interval: share, low, high (nan where it is unknown). A folder with a default of `s2t-eval choose` has
+        SAME_WEIGHTS too, and a `share_rule.csv` the columns of `measured_shares`.
 
     Raises:
         ValueError: neither of the two, or a folder without these figures.
@@ -54,7 +56,7 @@ def read_agreement(path: Path) -> pd.DataFrame:
         missing = [name for name in columns if name not in table]
         if missing:
             raise ValueError(f"--agreement {path}: it has no column {', '.join(missing)}")
-        return table[[*columns, *(name for name in (*PLACE, *MEASURED) if name in table)]]
+        return table[[*columns, *(name for name in (*PLACE, *MEASURED, SAME_WEIGHTS) if name in table)]]
     try:
         info = read_object(path / SETTINGS)
         rows = info["training"]["agreement"]
@@ -74,14 +76,17 @@ def read_agreement(path: Path) -> pd.DataFrame:
         proposal_weight=table["proposal_weight"].astype(float).fillna(pd.Series(weights)),
         adapter_scale=1.0,
     )
-    return table[columns]
+    # A default is part of a folder's hash, so that a chosen one has another hash than its router was run by.
+    folders = sorted({run for default in info["defaults"].values() for run in default.get("runs_of", ())})
+    return table[columns].assign(**{SAME_WEIGHTS: " ".join(folders)} if folders else {})
 
 
 def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The runs whose selector has known agreement, beside what the rule expects of them.
 
     A run counts where the same documents were decoded greedily and with the teacher's picks at the same
-    trigger, rate and K, and a document has a score in all three. Rows that were measured before are kept, so
+    trigger, rate and K, and a document has a score in all three. A router's steps are those of the selector's
+    own folder: another selector's router fires elsewhere. Rows that were measured before are kept, so
     that several sets of runs share a figure.
 
     Args:
@@ -96,6 +101,8 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
     is_measured = table["measured"].notna() if "measured" in table else pd.Series(False, index=table.index)
     rows = table[is_measured].to_dict("records")
     table = table.drop(columns=[*PLACE, *MEASURED], errors="ignore")
+    folders = table[SAME_WEIGHTS].fillna("") if SAME_WEIGHTS in table else ""
+    table = table.assign(**{SAME_WEIGHTS: folders})
     for entry in entries:
         settings = entry.run.settings
         if not entry.run.method.selects_locally or settings.tau is None or entry.run.documents is None:
@@ -104,7 +111,10 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         weights = (settings.proposal_weight or 0.0, scale)
         wanted = (settings.checkpoint, settings.trigger, settings.tau, settings.proposer, *weights)
         known = table[(table[KEYS] == list(wanted)).all(axis=1)]
-        kept = gain_share(entry, entries, partial(_is_same_rule, entry)) if len(known) else None
+        kept = None
+        if len(known):
+            routers = {settings.checkpoint, *known.iloc[0][SAME_WEIGHTS].split()}
+            kept = gain_share(entry, entries, partial(_is_same_rule, entry, routers))
         if kept is None:
             continue
         gain = 100 * float((kept.reference - kept.greedy).mean())
@@ -115,8 +125,11 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
     return pd.DataFrame(rows, columns=[*PLACE, "selector", *KEYS, *AGREEMENT, *MEASURED])
 
 
-def _is_same_rule(one: Entry, other: Entry) -> bool:
+def _is_same_rule(one: Entry, routers: Set[str | None], other: Entry) -> bool:
+    """Whether another run has the trigger, rate and K of one, and a router of these folders."""
     left, right = one.run.settings, other.run.settings
+    if left.trigger == "router" and right.checkpoint not in routers:
+        return False
     return (left.trigger, left.tau, left.top_k) == (right.trigger, right.tau, right.top_k)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -23,7 +24,8 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05) -> Plot:
     """ROC of local signals against the top `tau` of steps by KL.
 
     AUROC is optimistic where few steps are positive: `recall` is the share of the top steps at which a signal
-    fires when it fires as often as KL does.
+    fires when it fires as often as KL does. Among steps of equal value, those that fire are drawn at random,
+    and `recall` is the mean: `line_entropy` is 0 wherever no line begins.
 
     Args:
         steps: of `steps.positions`, with a column `router` where the selector has one.
@@ -45,22 +47,26 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05) -> Plot:
             values = steps[name].to_numpy()
             false, true, _ = roc_curve(is_positive, values)
             auroc = float(roc_auc_score(is_positive, values))
-            chosen = np.argsort(-values, kind="stable")[: int(is_positive.sum())]
-            recall = 100 * float(is_positive[chosen].mean())
-            rows.append((name, tau, len(steps), int(is_positive.sum()), auroc, recall))
-            label = f"{name}: AUROC {auroc:.3f}, recall {recall:.0f} %"
+            num_top = int(is_positive.sum())
+            recall = _recall(values, is_positive)
+            rows.append((name, tau, len(steps), num_top, auroc, 100 * recall))
+            label = f"{name}: AUROC {auroc:.3f}, recall {100 * recall:.0f} %"
             ax.plot(false, true, color=shade, label=label)
-            ax.plot(
-                1 - (~is_positive)[np.argsort(-values)[len(chosen) :]].sum() / (~is_positive).sum(),
-                recall / 100,
-                "o",
-                color=shade,
-            )
+            ax.plot((1 - recall) * num_top / (len(steps) - num_top), recall, "o", color=shade)
         ax.set_xlabel("other steps that fire, share")
         ax.set_ylabel(f"top {100 * tau:g} % by KL that fire, share")
         ax.legend(loc="lower right", fontsize=7, title="dot: at the rate of KL", title_fontsize=7)
     data = pd.DataFrame(rows, columns=["signal", "tau", "n", "positives", "auroc", "recall"])
     return Plot("trigger_roc", f"Local triggers against the top {100 * tau:g} % of steps by KL", data, figure)
+
+
+def _recall(values: npt.NDArray[np.floating], is_positive: npt.NDArray[np.bool_]) -> float:
+    """The expected share of the positive steps among as many steps of the largest values, [steps] both."""
+    count = int(is_positive.sum())
+    threshold = np.partition(values, -count)[-count]
+    is_above, is_tied = values > threshold, values == threshold
+    share = (count - is_above.sum()) / is_tied.sum()
+    return float((is_positive[is_above].sum() + share * is_positive[is_tied].sum()) / count)
 
 
 def gain_kept(entries: Sequence[Entry]) -> Plot | None:

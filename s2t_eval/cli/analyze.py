@@ -32,8 +32,9 @@ class Analyze:
             it was not trained on.
         agreement: selector folders of `s2t-eval train`, or earlier `share_rule.csv` files: the share of the
             gain that Agree@1 lets one expect is compared with that of the `--results`.
-        pretrained: the selector's student.
-        dtype: data type of that student's weights, as in transformers.
+        pretrained: the student that wrote the labels. Without `--selector` its tokenizer alone is read, which
+            tells where a line begins, for the ROC of `line_entropy`.
+        dtype: data type of the student's weights beside a selector, as in transformers.
         tau: share of the steps, ranked by KL, that count as top steps.
         k: numbers of candidates K in the error split. Empty: powers of two.
         device: device on which the student rescores the labels and traces.
@@ -70,7 +71,7 @@ class Analyze:
         require_used(metrics, [run.task for run in runs])
         traces = [read_trace(path) for path in self.trace]
         agreement = [read_agreement(path) for path in self.agreement]
-        learned, ends_line, top_k = self._trajectory_scores(labels) if self.selector else ({}, None, 8)
+        learned, top_k = self._trajectory_scores(labels) if self.selector else ({}, 8)
         paths = analyze(
             labels,
             runs,
@@ -80,7 +81,7 @@ class Analyze:
             tau=self.tau,
             ks=list(self.k) or None,
             device=self.device,
-            ends_line=ends_line,
+            ends_line=self._line_ends(labels) if self.pretrained else None,
             top_k=top_k,
             agreement=agreement,
         )
@@ -93,8 +94,10 @@ class Analyze:
             raise ValueError("--k: it is of the error split, which needs --labels; give both, or neither")
         signs = ["analysis.md", "analysis.html"]
         require_reusable_folder(self.out, "one of `s2t-eval analyze`", signs)
-        if (self.selector is None) != (self.pretrained is None) or (self.selector and not self.labels):
+        if self.selector and not (self.pretrained and self.labels):
             raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
+        if self.pretrained and not self.labels:
+            raise ValueError("--pretrained: it is the student of --labels; give both, or neither")
 
     def _label_sets(self) -> dict[str, LabelSet]:
         """Name -> label set."""
@@ -111,14 +114,12 @@ class Analyze:
             sets[name] = LabelSet.load(Path(folder))
         return sets
 
-    def _trajectory_scores(
-        self, labels: dict[str, LabelSet]
-    ) -> tuple[dict[str, TrajectoryScores], npt.NDArray[np.bool_], int]:
-        """The selector's scores on problems that it did not learn from, tokens that end a line, and its K."""
+    def _trajectory_scores(self, labels: dict[str, LabelSet]) -> tuple[dict[str, TrajectoryScores], int]:
+        """The selector's scores on problems that it did not learn from, and its K."""
         from s2t_eval.artifacts.fingerprint import model_fingerprint
         from s2t_eval.methods.selector_folder import load_selector
         from s2t_eval.models.loading import load_model
-        from s2t_eval.models.vocabulary import line_ends, text_vocabulary, vocabulary_hash
+        from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
         from s2t_eval.training.selector.trajectory_scores import held_out_trajectories, score_trajectories
 
         assert self.selector is not None and self.pretrained is not None
@@ -139,6 +140,17 @@ class Analyze:
                 f"--selector: problem {twice[0]} is in two of the label sets, whose texts of it may differ; "
                 "analyse such sets one after the other"
             )
-        text_vocab = text_vocabulary(tokenizer)
-        scores = score_trajectories(selector, student, text_vocab, trajectories)
-        return scores, line_ends(tokenizer, text_vocab).numpy(), selector.info.top_k
+        scores = score_trajectories(selector, student, text_vocabulary(tokenizer), trajectories)
+        return scores, selector.info.top_k
+
+    def _line_ends(self, labels: dict[str, LabelSet]) -> npt.NDArray[np.bool_]:
+        """Whether a token ends a line, [text_vocab], by the tokenizer of the labels."""
+        from s2t_eval.models.loading import load_tokenizer
+        from s2t_eval.models.vocabulary import line_ends, text_vocabulary, vocabulary_hash
+
+        assert self.pretrained is not None
+        tokenizer = load_tokenizer("pretrained", self.pretrained, False)
+        for label_set in labels.values():
+            label_set.require_vocabulary(vocabulary_hash(tokenizer))
+        ends: npt.NDArray[np.bool_] = line_ends(tokenizer, text_vocabulary(tokenizer)).numpy()
+        return ends

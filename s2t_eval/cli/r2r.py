@@ -62,7 +62,7 @@ class R2RLabel(ProblemOptions):
 
 
 def _print_labels(folder: Path, manifest: Manifest) -> None:
-    from s2t_eval.training.r2r.labels import PUBLISHED
+    from s2t_eval.methods.r2r_folder import PUBLISHED_SHARES
 
     steps = manifest.num_identical + manifest.num_neutral + manifest.num_divergent
     print(
@@ -70,7 +70,7 @@ def _print_labels(folder: Path, manifest: Manifest) -> None:
         f"{steps} tokens, {manifest.num_unscored} more without a verdict"
     )
     print("identical / neutral / divergent, %:", " / ".join(f"{share:.1f}" for share in manifest.shares))
-    print("published (32B and 1.5B), %:       ", " / ".join(f"{share:.1f}" for share in PUBLISHED))
+    print("published (32B and 1.5B), %:       ", " / ".join(f"{share:.1f}" for share in PUBLISHED_SHARES))
     if manifest.validation is not None and manifest.validation["mismatches"]:
         figures = manifest.validation
         print(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -101,8 +101,9 @@ class Usage:
     counts those of rejected steps and abandoned branches, `drafted_steps` the steps, `rejected_steps` those
     among them that were not kept when they were scored, and `evaluation_tokens` the tokens that a model read
     in order to score them: questions, and in a tree what they need of the solution. `teacher_generated`
-    counts the tokens that the teacher wrote, and `teacher_prefilled` those among `teacher_tokens` that it
-    read as prompts and in chunks.
+    counts the tokens that the teacher wrote. Where it writes whole steps (SpecReason), `teacher_prefilled`
+    counts those among `teacher_tokens` that it read as prompts and in chunks, apart from those that it read
+    one by one as it wrote.
     """
 
     tokens: int = 0
@@ -126,6 +127,17 @@ class Usage:
     rejected_steps: int = 0
     evaluation_tokens: int = 0
     seconds: float = 0.0
+
+    def counts(self) -> dict[str, int | float]:
+        """Every cost by its name, for results and traces.
+
+        `teacher_prefilled` is left out where a teacher that read something did not count it: 0 would be
+        wrong, since a teacher reads its prompt in one pass under every method.
+        """
+        counts = asdict(self)
+        if self.teacher_tokens and not self.teacher_prefilled:
+            del counts["teacher_prefilled"]
+        return counts
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ from s2t_eval.selection.thresholds import ThresholdTable, require_rates, trigger
 FORMAT = 1
 SETTINGS = "r2r.json"
 WEIGHTS = "router.safetensors"
+PUBLISHED_SHARES = (89.0, 6.0, 5.0)
+"""Identical, neutral and divergent tokens in R2R's paper (32B and 1.5B), percent."""
 
 CARD = """---
 base_model: {{ base_name }}
@@ -48,6 +50,8 @@ model writes the token.
 | labels | {{ labels.num_texts }} texts of {{ labels.data.source }} ({{ labels.data.split }}), rule \
 {{ labels.settings.rule }} |
 | identical / neutral / divergent | {{ "%.1f / %.1f / %.1f"|format(*shares) }} % |
+| the same in R2R's paper (32B and 1.5B) | {{ "%.1f / %.1f / %.1f"|format(*published) }} % |
+| rule against the final answers | {{ validation }} |
 | threshold | {{ "%.4g"|format(threshold) }}, by {{ chosen_by }} |
 | held out: recall at positive rate | {{ recall }} at {{ positive_rate }} \
 (n = {{ held_out.steps|int }} tokens) |
@@ -157,11 +161,20 @@ def save_router(folder: Path, info: RouterInfo, router: DivergenceRouter) -> Non
         weights = {name: value.detach().cpu().contiguous() for name, value in router.state_dict().items()}
         save_file(weights, partial / WEIGHTS)
         write_manifest(partial / SETTINGS, info)
-        counts = [info.labels[f"num_{kind}"] for kind in ("identical", "neutral", "divergent")]
-        shares = [100 * count / sum(counts) for count in counts]
-        held_out = {name: percent_or_undefined(info.held_out[name]) for name in ("recall", "positive_rate")}
-        card = render_card(CARD, {**asdict(info), "shares": shares, **held_out})
-        write_text(partial / "README.md", card)
+        write_text(partial / "README.md", router_card(info))
+
+
+def router_card(info: RouterInfo) -> str:
+    """The model card of a router."""
+    counts = [info.labels[f"num_{kind}"] for kind in ("identical", "neutral", "divergent")]
+    shares = [100 * count / sum(counts) for count in counts]
+    figures, validation = info.labels.get("validation"), "not compared"
+    if figures and figures["mismatches"]:
+        validation = f"agreement {figures['agreement']:.3f}, kappa {figures['kappa']:.3f}"
+        validation += f" (n = {figures['mismatches']:.0f} mismatches)"
+    held_out = {name: percent_or_undefined(info.held_out[name]) for name in ("recall", "positive_rate")}
+    lines = {"shares": shares, "published": PUBLISHED_SHARES, "validation": validation, **held_out}
+    return render_card(CARD, {**asdict(info), **lines})
 
 
 def load_router(name: str | Path, base: str, vocabulary: str, hidden_size: int) -> RouterFolder:

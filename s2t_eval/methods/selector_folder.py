@@ -80,7 +80,8 @@ lm-evaluation-harness:
 | held-out Agree@1 | {{ "%.1f"|format(100 * training.held_out["agree@1"]) }} % (greedy agrees in \
 {{ "%.1f"|format(100 * training.held_out["greedy_agree@1"]) }} %; n = {{ training.held_out.groups }}\
 {% if training.held_out_weight is defined and training.held_out_weight != proposal_weight %}\
-; measured with weight {{ training.held_out_weight }}{% endif %}) |
+; measured with weight {{ training.held_out_weight }}{% endif %}\
+{% if training.reported_problems is not defined %}; of the texts that chose the checkpoint{% endif %}) |
 | held-out Spearman | {{ "%.3f"|format(training.held_out.spearman) }} |
 {%- endif %}
 

@@ -149,6 +149,22 @@ def _require_plain_adapter(role: str, name: str, folder: Path) -> None:
         raise ModelLoadError(f"{role}={name}: expected a plain adapter, got a folder {what}")
 
 
+def load_tokenizer(role: str, name: str, trust_remote_code: bool) -> Any:
+    """A model's tokenizer; its weights are not read.
+
+    Args:
+        role: the argument with its name, for messages.
+        name: hub name, folder or `embedded/...`.
+        trust_remote_code: as in stock `hf`.
+
+    Raises:
+        ModelLoadError: missing or unreadable.
+    """
+    path = resolve_model(name)
+    with loading(role, name):
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+
+
 def load_model(
     role: str, name: str, dtype: Any, device: Any, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, Any]:
@@ -171,8 +187,8 @@ def load_model(
     require_safetensors(role, path)
     if device is None:
         device = default_device()
+    tokenizer = load_tokenizer(role, name, trust_remote_code)
     with loading(role, name):
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
         model = WholeCheckpoints(AutoModelForCausalLM, role, name).from_pretrained(
             path, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -13,6 +13,8 @@ from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import Comparison, compare_pair, p_values_from, paired_scores
 from s2t_eval.report.controls import control_of
 from s2t_eval.report.costs import fired_rates
+from s2t_eval.report.published import published_gains
+from s2t_eval.report.runs import is_of_default_metric
 from s2t_eval.report.table import Block, Cell, Table
 from s2t_eval.statistics import UNDEFINED, Interval, holm, share_of_gain
 
@@ -28,6 +30,11 @@ HEAD = (
     "flips",
 )
 
+PUBLISHED = (
+    "A gain behind the interval, in parentheses, is the difference of published accuracies, on all documents "
+    "and with the setting that was published."
+)
+
 
 class _Row(NamedTuple):
     """A run paired with its control."""
@@ -38,9 +45,13 @@ class _Row(NamedTuple):
     fraction: float
     """of the gap, nan without a teacher's run"""
     interval: Interval
+    published: float | None = None
+    """gain in points, in the first row of its method"""
 
 
-def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> Table | None:
+def ablation_table(
+    entries: Sequence[Entry], *, other_limits: bool = False, with_published: bool = True
+) -> Table | None:
     """Rows paired with their student's greedy run; None where no student has one with documents.
 
     The share of the gap is (accuracy - greedy's) / (the teacher's own - greedy's), with its interval. Runs
@@ -50,6 +61,7 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
     Args:
         entries: runs in their places.
         other_limits: whether limits of new tokens may differ within a block.
+        with_published: whether gains of published accuracies are shown, of published students.
     """
     blocks: list[Block] = []
     frames: list[pd.DataFrame] = []
@@ -71,6 +83,8 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
             unpaired += [f"{e.label} {place}" for e in left_out]
             if not rows:
                 continue
+            if with_published and is_of_default_metric(control.run):
+                rows = _with_published(rows, published_gains(student, benchmark.key))
             every_pair += [row.pair for row in rows]
             records = [_record(*row) for row in rows]
             frames.append(
@@ -92,6 +106,7 @@ def ablation_table(entries: Sequence[Entry], *, other_limits: bool = False) -> T
             "correction over the rows of a block. The share of the gap is the part of the difference between "
             "greedy and the teacher alone, where it was run. Fired and flips are shares of the generated "
             "tokens.",
+            *([PUBLISHED] if any(frame["published_delta"].notna().any() for frame in frames) else []),
             *_left_out("no document has a score in the run and under greedy", unpaired),
             *_left_out("there is not one greedy run that is their student's", without_control),
             *(f"The scores of {task} are means over all documents of its tasks here." for task in groups),
@@ -116,6 +131,16 @@ def _rows(
         for (entry, pair), p in zip(paired, adjusted, strict=True)
     ]
     return rows, left_out
+
+
+def _with_published(rows: Sequence[_Row], gains: Mapping[str, float]) -> list[_Row]:
+    """The rows, the first of each method (of a vote, that of the plain one) with the published gain."""
+    left, placed = dict(gains), []
+    for row in rows:
+        method, label = row.entry.run.method, row.entry.label
+        is_its = not row.entry.is_teacher and (not method.votes or label == method.title)
+        placed.append(row._replace(published=left.pop(method.key, None) if is_its else None))
+    return placed
 
 
 def _left_out(reason: str, labels: Sequence[str]) -> list[str]:
@@ -143,7 +168,12 @@ def _share_of_gap(control: Entry, entry: Entry, teacher: Entry | None) -> tuple[
 
 
 def _record(
-    entry: Entry, pair: Comparison, p_holm: float, fraction: float, interval: Interval
+    entry: Entry,
+    pair: Comparison,
+    p_holm: float,
+    fraction: float,
+    interval: Interval,
+    published: float | None,
 ) -> dict[str, object]:
     return {
         "method": entry.label,
@@ -152,6 +182,7 @@ def _record(
         "delta": 100 * pair.delta,
         "low": 100 * pair.interval.low,
         "high": 100 * pair.interval.high,
+        "published_delta": float("nan") if published is None else published,
         "won": len(pair.won),
         "lost": len(pair.lost),
         "p": pair.p,
@@ -164,12 +195,19 @@ def _record(
     }
 
 
-def _cells(entry: Entry, pair: Comparison, p_holm: float, fraction: float, interval: Interval) -> list[Cell]:
+def _cells(
+    entry: Entry,
+    pair: Comparison,
+    p_holm: float,
+    fraction: float,
+    interval: Interval,
+    published: float | None,
+) -> list[Cell]:
     return [
         Cell(entry.label),
         Cell(str(pair.n)),
         Cell(percent(pair.new_score)),
-        Cell(delta(pair.delta, pair.interval)),
+        Cell(delta(pair.delta, pair.interval), None if published is None else f"{published:+.1f}"),
         Cell(won_lost(pair)),
         Cell(p_value(p_holm)),
         Cell(share(fraction, interval)),

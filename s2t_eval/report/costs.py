@@ -18,6 +18,8 @@ from s2t_eval.report.telemetry import generated_tasks
 NAN = float("nan")
 PER_PROBLEM = ("tokens", "teacher_calls", "teacher_tokens", "scorer_calls", "scorer_tokens")
 """Counts of the telemetry that are divided by the number of problems."""
+OF_SOME = ("teacher_generated", "discarded_tokens", "evaluation_tokens")
+"""The same, of some methods alone; files of early versions lack them."""
 
 
 def costs(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -32,9 +34,9 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
     A file of which a generated task is not among the entries has no row: its telemetry counts that task too.
 
     Columns: student, method, method_key, tasks, problems, accuracy (percent, mean over its tasks),
-    PER_PROBLEM, forwards_per_token, fired and flips (percent of the tokens), cut_off (percent of the texts),
-    tokens_per_correct, billions_of_work (see `work`), and seconds, tokens_per_second and peak_gib. A figure
-    that does not apply or that the file lacks is nan.
+    PER_PROBLEM, OF_SOME, forwards_per_token, fired and flips (percent of the tokens), cut_off (percent of the
+    texts), tokens_per_correct, billions_of_work (see `work`), and seconds, tokens_per_second and peak_gib. A
+    figure that does not apply or that the file lacks is nan.
     """
     rows = []
     parameters = _parameters_by_model(entries)
@@ -57,6 +59,7 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
                 "problems": problems,
                 "accuracy": 100 * sum(entry.run.value for entry in part) / len(part),
                 **{name: cost.get(name, 0) / answers for name in PER_PROBLEM},
+                **{name: cost.get(name, NAN) / answers for name in OF_SOME},
                 "forwards_per_token": cost.get("forwards_per_token", NAN),
                 "fired": 100 * fired,
                 "flips": 100 * flips,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import MISSING
-from s2t_eval.report.costs import costs
+from s2t_eval.report.costs import OF_SOME, costs
 from s2t_eval.report.table import Block, Cell, Table
 
 NUMBERS = {
@@ -18,11 +18,21 @@ NUMBERS = {
     "flips": "flips %",
     "teacher_calls": "teacher calls",
     "teacher_tokens": "teacher tokens",
+    "teacher_generated": "written by teacher",
     "scorer_calls": "scorer calls",
     "scorer_tokens": "scorer tokens",
+    "discarded_tokens": "discarded tokens",
+    "evaluation_tokens": "evaluation tokens",
     "billions_of_work": "parameters × tokens, billions",
 }
 TIMES = {"seconds": "seconds", "tokens_per_second": "tokens/s", "peak_gib": "peak GiB"}
+EXPLAINED = {
+    "teacher_generated": "Teacher tokens are all that the teacher computed, prompts included; those that it "
+    "wrote are among the generated ones.",
+    "discarded_tokens": "Discarded tokens were drafted or branched in vain, and are not among the generated "
+    "ones.",
+    "evaluation_tokens": "Evaluation tokens were read in order to score steps.",
+}
 PLACES = {"forwards_per_token": 3, "fired": 2, "flips": 2, "seconds": 2, "peak_gib": 2}
 """Decimal places, where they are not 1."""
 
@@ -38,7 +48,9 @@ def efficiency_table(entries: Sequence[Entry], *, times: bool = True) -> Table |
     if data.empty:
         return None
     times = times and bool(data["seconds"].notna().any())
-    columns = {**NUMBERS, **(TIMES if times else {})}
+    shown = [name for name in OF_SOME if data[name].fillna(0).any()]
+    columns = {name: title for name, title in NUMBERS.items() if name not in OF_SOME or name in shown}
+    columns |= TIMES if times else {}
     data = data[[column for column in data.columns if column not in TIMES or times]]
     blocks = []
     for (student, tasks), part in data.groupby(["student", "tasks"], sort=False):
@@ -54,6 +66,8 @@ def efficiency_table(entries: Sequence[Entry], *, times: bool = True) -> Table |
         "ended at the limit of new tokens. Parameters × tokens is summed over student, teacher and scorer, "
         "for all tokens computed, prompts included."
     ]
+    if shown:
+        notes.append(" ".join([*(EXPLAINED[name] for name in shown), "A dash is none, or not counted."]))
     repeated = dict.fromkeys(e.benchmark.title for e in entries if max(e.run.repeats, default=1) > 1)
     if repeated:
         notes.append(f"Each problem of {', '.join(repeated)} was repeated: the figures are of one response.")
@@ -67,7 +81,7 @@ def efficiency_table(entries: Sequence[Entry], *, times: bool = True) -> Table |
 
 
 def _text(name: str, value: float) -> str:
-    if value != value:
+    if value != value or (name in OF_SOME and not value):
         return MISSING
     if name == "billions_of_work":
         return f"{value:,.4g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from s2t_eval.method_table import STOCK
 from s2t_eval.report.blocks import Entry
@@ -18,6 +18,8 @@ MAX_NAMES = 3
 
 def require_one_origin(entries: Sequence[Entry]) -> None:
     """Raise `NotComparableError`, in one line, unless all runs are of one commit, one dtype and one limit.
+
+    The dtypes of students and of teachers are compared apart.
 
     Two runs without a recorded commit cannot be shown to be of one commit, so they count as two. Runs of
     lm_eval's own hf backend decode with none of our code and have no commit of it: they are left out of that
@@ -39,8 +41,9 @@ def origin_note(entries: Sequence[Entry]) -> str:
     limits = [f"{title} {', '.join(_by_limit(part))}" for title, part in _by_benchmark(entries).items()]
     mixed = " and ".join(f"one {name}" for name in _mixed(entries))
     warning = f"These runs are not known to share {mixed}; differences may come from that. " if mixed else ""
+    dtype, device = _with_teachers(runs, dtypes, "dtype"), _with_teachers(runs, devices, "device")
     return (
-        f"{warning}Commit: {', '.join(commits)}. Dtype: {', '.join(dtypes)}. Device: {', '.join(devices)}. "
+        f"{warning}Commit: {', '.join(commits)}. Dtype: {dtype}. Device: {device}. "
         f"Limit of new tokens: {'; '.join(limits)}."
     )
 
@@ -74,6 +77,12 @@ def dtype_of(run: Run) -> str:
     return str(dtype).removeprefix("torch.") if dtype else UNKNOWN
 
 
+def teacher_dtype_of(run: Run) -> str:
+    """The dtype of the teacher, which is recorded where it is not the student's."""
+    dtype = run.backend_info.get("teacher_dtype")
+    return str(dtype).removeprefix("torch.") if dtype else dtype_of(run)
+
+
 def device_of(run: Run) -> str:
     """The device that the backend recorded; the harness's own entry is an argument, not the device."""
     return str(run.backend_info.get("device") or UNKNOWN)
@@ -94,11 +103,25 @@ def _mixed(entries: Sequence[Entry]) -> dict[str, dict[str, list[Run]]]:
     dtypes = _by_value(runs, dtype_of)
     if len(dtypes) > 1:
         mixed["dtype"] = dtypes
+    teachers = _by_value(
+        [run for run in runs if run.backend_info.get("teacher_parameters")], teacher_dtype_of
+    )
+    if len(teachers) > 1:
+        mixed["teacher dtype"] = teachers
     for title, part in _by_benchmark(entries).items():
         limits = _by_limit(part)
         if len(limits) > 1:
             mixed[f"{title} limit"] = limits
     return mixed
+
+
+def _with_teachers(runs: Sequence[Run], values: Iterable[str], name: str) -> str:
+    """The values of the students, and those of teachers that have another."""
+    others = {run.backend_info.get(f"teacher_{name}") for run in runs} - {None}
+    teachers = (
+        f"; of teachers {', '.join(sorted(str(o).removeprefix('torch.') for o in others))}" if others else ""
+    )
+    return ", ".join(values) + teachers
 
 
 def _by_benchmark(entries: Sequence[Entry]) -> dict[str, list[Run]]:

@@ -19,6 +19,20 @@ def published() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "published.csv", keep_default_na=True)
 
 
+def published_gains(student: str, benchmark: str) -> dict[str, float]:
+    """Method -> its published points over greedy decoding, of a published student; else nothing.
+
+    Args:
+        student: see `published_size`.
+        benchmark: its key.
+    """
+    data = published()
+    data = data[(data["size"] == published_size(student)) & (data["benchmark"] == benchmark)]
+    values = data.set_index("method")["value"].dropna().to_dict()
+    greedy = values.pop("greedy", None)
+    return {} if greedy is None else {str(method): value - greedy for method, value in values.items()}
+
+
 def sources() -> dict[str, dict[str, Any]]:
     """Source key -> title, where, setting."""
     content: dict[str, dict[str, Any]] = json.loads((FOLDER / "sources.json").read_text())

@@ -33,6 +33,8 @@ BACKEND_INFO: dict[str, Any] = {
     "dtype": str,
     "version": str,
     "teacher_parameters": int,
+    "teacher_dtype": str,
+    "teacher_device": str,
     "steps_at_once": int,
     "tau": float,
     "seed": int,

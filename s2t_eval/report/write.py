@@ -115,7 +115,7 @@ def make_tables(entries: Sequence[Entry], options: Options) -> list[Table]:
     tables = (
         main_table(entries, intervals=options.intervals, with_published=options.with_published),
         seeds_table(entries),
-        ablation_table(entries, other_limits=options.mixed),
+        ablation_table(entries, other_limits=options.mixed, with_published=options.with_published),
         efficiency_table(entries, times=options.times),
     )
     columns = sorted(((entry.benchmark, entry.run) for entry in entries), key=lambda of: column_order(of[0]))

@@ -380,6 +380,10 @@ class _Builder(StageList):
         if self.recipe.labels is not None:
             labels, label_fields = self._labels()
             words += ["--labels", str(labels)]
+            if (
+                not self.recipe.models.trust
+            ):  # `analyze` reads the tokenizer, and runs no code of a checkpoint
+                words += ["--pretrained", self._place_of("student", self.recipe.seeds[0])]
             fields = merged_fields(fields, label_fields)
         words += ["--results", *places, *traces]
         seed = self.recipe.seeds[0]

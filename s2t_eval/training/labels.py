@@ -208,12 +208,16 @@ class LabelSet:
             fingerprint: fingerprint of the student.
             vocabulary: hash of its tokenizer's text entries.
         """
-        for field_name, saved, current in (
-            ("student", self.manifest.student, fingerprint),
-            ("tokenizer", self.manifest.vocabulary, vocabulary),
-        ):
-            fix = "run `s2t-eval collect` with this student"
-            KIND.require_same("labels", field_name, saved, current, fix, self.manifest.student_name)
+        self._require_same("student", self.manifest.student, fingerprint)
+        self.require_vocabulary(vocabulary)
+
+    def require_vocabulary(self, vocabulary: str) -> None:
+        """Raise `LabelError` unless the texts are of a tokenizer with this hash of its text entries."""
+        self._require_same("tokenizer", self.manifest.vocabulary, vocabulary)
+
+    def _require_same(self, field_name: str, saved: str, current: str) -> None:
+        fix = "run `s2t-eval collect` with this student"
+        KIND.require_same("labels", field_name, saved, current, fix, self.manifest.student_name)
 
     def split(self, held_out: float) -> tuple[list[Trajectory], list[Trajectory]]:
         """Training and held-out trajectories; those of one question are always on the same side.

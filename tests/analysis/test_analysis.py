@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,6 +149,8 @@ def test_the_training_free_triggers_are_lines_of_the_study(labelled: list[Labell
     assert data.loc["line_entropy", "auroc"] == 0.5
     # Of steps 0 to 3, those of the earliest positions, 1 and 3 are top steps.
     assert data.loc["position", "recall"] == 50
+    # Any four of the ten equal steps may fire; the first four of the file have two of the four top steps.
+    assert data.loc["line_entropy", "recall"] == 40
     mixed = pd.concat([positions([with_both], "B"), positions([one], "C")])
     assert "entropy64" not in set(trigger_roc(mixed, tau=0.4).data["signal"])  # one set has none
 
@@ -507,9 +510,32 @@ def test_texts_of_one_gain_are_drawn(num_texts: int) -> None:
     assert plot.data["share_low"].isna().all() == (num_texts == 1)
 
 
+def test_the_students_tokenizer_draws_the_lines_of_training_free_triggers(tmp_path: Path) -> None:
+    """`line_entropy` was drawn beside a trained selector alone, and `--pretrained` without one refused."""
+    arguments = ("--labels", learning.labels(), "--pretrained", STUDENT)
+    assert exit_code("analyze", *arguments, "--out", tmp_path / "out") == 0
+    roc = pd.read_csv(tmp_path / "out" / "trigger_roc.csv")
+    assert list(roc["signal"]) == ["entropy", "entropy64", "margin", "line_entropy", "position"]
+    assert set(roc["n"]) == {sum(len(row.output_ids) for row in LabelSet.load(learning.labels()))}
+
+
 def test_a_selector_needs_its_student_and_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code("analyze", "--selector", "embedded/selector", "--out", tmp_path / "out") == 2
-    assert "--selector: expected it together with --pretrained" in capsys.readouterr().err
+    for given, line in (
+        (("--selector", "embedded/selector"), "--selector: expected it together with --pretrained"),
+        (("--pretrained", STUDENT), "--pretrained: it is the student of --labels; give both, or neither"),
+    ):
+        assert exit_code("analyze", *given, "--out", tmp_path / "out") == 2
+        assert line in capsys.readouterr().err
+
+
+def test_labels_of_another_tokenizer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = tmp_path / "labels"
+    shutil.copytree(learning.labels(), labels)
+    manifest = json.loads((labels / "manifest.json").read_text())
+    (labels / "manifest.json").write_text(json.dumps({**manifest, "vocabulary": "0" * 16}))
+    arguments = ("--labels", labels, "--pretrained", STUDENT, "--out", tmp_path / "out")
+    assert exit_code("analyze", *arguments) == 2
+    assert "--labels: it was made for another tokenizer (expected 0000000000000000" in capsys.readouterr().err
 
 
 def test_analyze_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,22 @@ def test_runs_are_measured_against_the_teacher_s_picks_at_the_same_steps() -> No
     assert not len(measured_shares(entries, []))
 
 
+def test_another_selector_s_router_is_no_reference(tmp_path: Path) -> None:
+    """All routers are named alike: a selector was measured against steps at which another's router fires."""
+    folder, other = agreement()["checkpoint"].item(), "0" * 16
+
+    def of_other(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["router"] = other
+
+    reference = edited(EMBEDDED / "s2t_router_tau5.json", tmp_path / "s2t.json", of_other)
+    runs = [EMBEDDED / "greedy.json", EMBEDDED / "pps_local_tau5.json", reference]
+    entries = arrange(read_runs(runs))
+    assert not len(measured_shares(entries, [agreement()]))
+    # A default that was chosen by runs of that folder changes the hash, but not the router.
+    chosen = agreement(same_weights=f"{other} {folder}")
+    assert measured_shares(entries, [chosen])["tau"].tolist() == [0.05]
+
+
 def test_runs_without_a_common_scored_document_are_not_measured(tmp_path: Path) -> None:
     one = scored(tmp_path / "one", greedy=[0, 1], s2t_router_tau5=[0], pps_local_tau5=[0])
     none = scored(tmp_path / "none", greedy=[0, 1], s2t_router_tau5=[0], pps_local_tau5=[1])

@@ -81,8 +81,14 @@ def test_results_name_commit_device_and_packages(tmp_path: Path, monkeypatch: py
     assert entry["teacher_parameters"] is None
 
 
-def test_results_name_the_size_of_the_teacher() -> None:
-    """The work of a method with a teacher was unknown unless the teacher had been run alone as well."""
+def test_results_name_the_size_of_the_teacher_and_its_own_dtype() -> None:
+    """The work of a method with a teacher was unknown unless the teacher had been run alone as well.
+
+    Nothing told a run with a teacher in another dtype from one without.
+    """
     pair = {"pretrained": "embedded/student", "teacher": "embedded/teacher", "trigger": "never"}
     alone = evaluate("greedy", {"pretrained": "embedded/teacher"}, limit=2)["config"]["model_num_parameters"]
-    assert evaluate("s2t", pair, limit=2)["config"]["s2t_eval"]["teacher_parameters"] == alone
+    for more, expected in (({}, None), ({"teacher_dtype": "bfloat16"}, "torch.bfloat16")):
+        entry = evaluate("s2t", pair | more, limit=2)["config"]["s2t_eval"]
+        assert (entry["teacher_parameters"], entry.get("teacher_dtype")) == (alone, expected)
+        assert "teacher_device" not in entry

@@ -53,6 +53,8 @@ def test_a_threshold_above_one_is_greedy_and_one_below_zero_is_the_teacher() -> 
     assert texts(always) == texts(teacher)
     assert counts(never)["teacher_calls"] == counts(never)["teacher_tokens"] == 0
     assert counts(always)["teacher_generated"] == counts(always)["tokens"]
+    # It read the prompts in chunks, and said 0.
+    assert "teacher_prefilled" in counts(never) and "teacher_prefilled" not in counts(always)
     assert texts(evaluate("r2r", pair(trigger="never"))) == texts(greedy)
     assert texts(evaluate("r2r", pair(trigger="always"))) == texts(teacher)
 

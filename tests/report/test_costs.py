@@ -255,6 +255,19 @@ def test_a_run_of_unknown_size_leaves_the_size_of_its_model_known(tmp_path: Path
     assert rows["billions_of_work"].isna().sum() == 1
 
 
+@pytest.mark.parametrize(
+    ("read", "prefilled", "expected"), [(0, 0, 0), (10, 8, 8), (10, 0, None)], ids=["none", "both", "read"]
+)
+def test_tokens_that_a_teacher_read_are_counted_or_left_out(
+    read: int, prefilled: int, expected: int | None
+) -> None:
+    """SpecReason alone counts those read in chunks; results of the others said that nothing was."""
+    usage = Usage(tokens=2, teacher_tokens=read, teacher_prefilled=prefilled)
+    report = Telemetry(usage=usage).report()
+    assert report.get("teacher_prefilled") == expected
+    assert report["teacher_tokens"] == read and "seconds" in usage.counts()
+
+
 def test_processes_together() -> None:
     """Counts are summed; they worked at the same time, each in its own memory."""
     parts = []

@@ -68,6 +68,26 @@ def test_runs_of_one_commit_are_accepted_and_named() -> None:
     assert note.endswith("Dtype: float32. Device: cpu. Limit of new tokens: Arith (embedded) 96.")
 
 
+def test_the_teacher_s_dtype_and_device_are_a_run_s_own(tmp_path: Path) -> None:
+    """Of two runs that differ in the teacher's dtype one was left out, as the older run of equal settings."""
+    other = {"teacher_dtype": "torch.bfloat16", "teacher_device": "cuda:1 (GPU)"}
+    s2t = EMBEDDED / "s2t_kl_tau5.json"
+    odd = edited(s2t, tmp_path / "odd.json", lambda c: info(c).update(other))
+    both = read_runs([GREEDY, s2t, odd])
+    assert len({run.identity for run in both}) == 3
+    with pytest.raises(
+        NotComparableError, match=r"different teacher dtypes: bfloat16 \(odd\), float32 \(s2t_k"
+    ):
+        require_one_origin(arrange(both))
+    alone = arrange(read_runs([GREEDY, odd]))  # greedy decoding has no teacher
+    require_one_origin(alone)
+    assert "Dtype: float32; of teachers bfloat16. Device: cpu; of teachers cuda:1 (GPU). " in origin_note(
+        alone
+    )
+    moved = edited(s2t, tmp_path / "moved.json", lambda c: info(c).update(teacher_device="cuda:1 (GPU)"))
+    assert read_runs([moved])[0].identity == read_runs([s2t])[0].identity
+
+
 def test_two_unknown_commits_are_not_one() -> None:
     with pytest.raises(NotComparableError, match=r"unknown \(greedy, s2t_tau1, s2t_tau5 and 2 more\)"):
         require_one_origin(arrange(read_runs([BASELINES / "gsm8k-qwen"])))

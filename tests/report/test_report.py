@@ -174,6 +174,51 @@ def test_ablation_and_efficiency() -> None:
     assert "seconds" not in efficiency_table(entries, times=False).head  # type: ignore[union-attr]
 
 
+def test_tokens_of_some_methods_alone_have_columns_where_they_are(tmp_path: Path) -> None:
+    """R2R's and SpecReason's own tokens stood in no table, nor did rejected drafts."""
+
+    def questions(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["telemetry"]["evaluation_tokens"] = 600
+
+    files = [EMBEDDED / f"{name}.json" for name in ("greedy", "r2r_tau5", "tot")]
+    few = efficiency_table(arrange(read_runs(files)))
+    scored = edited(EMBEDDED / "specreason.json", tmp_path / "specreason.json", questions)
+    table = efficiency_table(arrange(read_runs([*files, scored])))
+    plain = efficiency_table(arrange(read_runs([EMBEDDED / "greedy.json", EMBEDDED / "s2t_kl_tau5.json"])))
+    assert table is not None and few is not None and plain is not None
+    own = ["written by teacher", "discarded tokens", "evaluation tokens"]
+    assert [title for title in table.head if title in own] == own
+    assert [title for title in few.head if title in own] == own[:2]
+    assert not set(own) & set(plain.head) and not any("dash" in note for note in plain.notes)
+    shown = {
+        row[0].text.split(",")[0]: [c.text for title, c in zip(table.head, row, strict=True) if title in own]
+        for row in table.blocks[0].rows
+    }
+    assert shown == {
+        "Greedy": ["–", "–", "–"],
+        "R2R": ["1.6", "–", "–"],
+        "SpecReason": ["8.1", "8.1", "2.0"],
+        "Tree of Thoughts": ["–", "162.5", "–"],
+    }
+
+
+def test_published_gains_stand_beside_those_of_the_published_student_alone() -> None:
+    """The main table alone had published numbers."""
+    runs = read_runs([REAL])
+    table = ablation_table(arrange(runs, {"qwen-0.5b": "Qwen2.5-0.5B-Instruct"}))
+    assert table is not None
+    gains = {row[0].text: row[3].published for row in table.blocks[0].rows}
+    # 83.2 of S2T and 86.9 of takeover, 44.5 of greedy decoding; a method's first row has its number.
+    first, second, takeover, teacher = gains
+    assert (gains[first], gains[second]) == ("+38.7", None)
+    assert (gains[takeover], gains[teacher]) == ("+42.4", None)
+    assert table.data["published_delta"].notna().sum() == 2
+    assert any("published accuracies" in note for note in table.notes)
+    other = ablation_table(arrange(runs))
+    assert other is not None and other.data["published_delta"].isna().all()
+    assert not any("published" in note for note in other.notes)
+
+
 def seed_runs(folder: Path, name: str, values: dict[int, float]) -> list[Run]:
     """A committed run as if it had been made with other seeds."""
     paths = []

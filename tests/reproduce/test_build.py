@@ -37,7 +37,7 @@ from s2t_eval.reproduce.parts import (
     SelectorPart,
 )
 from s2t_eval.reproduce.read import RecipeError, read_recipe, shipped
-from s2t_eval.reproduce.schema import Recipe, TaskPart
+from s2t_eval.reproduce.schema import MethodPart, Recipe, TaskPart
 from s2t_eval.reproduce.stages import EVALUATE, Stage, evaluations
 from s2t_eval.reproduce.work import parameters
 from tests.benchmark_folder import write_benchmarks
@@ -160,7 +160,8 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
     runs = {name.partition("/")[2] for name, stage in stages.items() if stage.kind == EVALUATE}
     assert runs == {
         *("greedy", "maj1", "maj2", "maj4", "maj8", "distil", "tah", "s2t_tau1", "s2t_tau5", "takeover_tau5"),
-        *("s2t_router_tau5", "pps_local", "s2t_local_tau1", "s2t_local_tau5", "teacher"),
+        *("s2t_router_tau5", "pps_local", "pps_local_tau5", "s2t_local_tau1", "s2t_local_tau5", "teacher"),
+        *("s2t_paper_router_tau1", "s2t_paper_router_tau5"),
     }
     command = stages["s2t_gsm8k/greedy"].command
     documents = json.loads(command[command.index("--samples") + 1])
@@ -170,6 +171,27 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
     )
     assert "--no_published" in stages["report"].command  # the published student is another model
     assert "--no_published" not in stages_of("paper")["report"].command
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_the_analysis_of_labels_knows_where_lines_begin(trust: bool) -> None:
+    """The study of triggers had no `line_entropy`, which needs the student's tokenizer."""
+    command = stages_of("qwen-gsm8k", f"models.trust={str(trust).lower()}")["analysis"].command
+    assert "--labels" in command and ("--pretrained" in command) is not trust
+
+
+@pytest.mark.parametrize("name", ["qwen-gsm8k", "qwen-gsm8k-gpu", "embedded-search"])
+def test_a_selector_at_its_router_s_steps_has_the_teacher_s_picks_there_beside_it(name: str) -> None:
+    """Its share of the gain was measured at the steps of another selector's router."""
+    rows = read_recipe(name).recipe.methods.values()
+
+    def steps(row: MethodPart) -> tuple[object, ...]:
+        folder = row.arguments.get("router") or row.arguments["selector"]
+        return folder, row.arguments["tau"]
+
+    at_router = [row for row in rows if row.arguments.get("trigger") == "router"]
+    local = {steps(row) for row in at_router if row.model in ("s2t_local", "pps_local")}
+    assert local and local <= {steps(row) for row in at_router if row.model == "s2t"}
 
 
 def test_the_compared_systems_follow_what_they_need() -> None:

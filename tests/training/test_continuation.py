@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from s2t_eval.analysis.share_rule import read_agreement
 from s2t_eval.artifacts.manifest import write_manifest
+from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.selector_folder import Selector, SelectorError, load_selector, read_info, selector_card
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.selector.continuation import (
@@ -131,6 +132,20 @@ def test_where_a_folder_does_not_list_its_questions_a_warning_names_the_source(
     assert not caplog.records
 
 
+def test_texts_that_chose_a_selector_of_an_earlier_version_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without halves all held-out texts chose the checkpoint; they were analysed without a word."""
+    found = loaded(selector("direct"))
+    training = {k: v for k, v in found.info.training.items() if k != "reported_problems"}
+    old = replace(found, info=replace(found.info, training=training))
+    label_set = LabelSet.load(labels())
+    for one, count, is_named in ((found, 3, False), (old, 6, True)):
+        caplog.clear()
+        assert len(held_out_trajectories(one, label_set)) == count
+        assert ("all 6 texts that it was not trained on chose its checkpoint" in caplog.text) is is_named
+
+
 def test_questions_of_the_selector_that_was_started_from_are_seen() -> None:
     train, held_out = LabelSet.load(labels()).split(0.25)
     halves = split_held_out(held_out)
@@ -210,6 +225,10 @@ def test_figures_name_the_weight_that_they_were_measured_with(tmp_path: Path) ->
     assert "measured with weight" not in selector_card(trained)
     chosen = replace(trained, proposal_weight=trained.proposal_weight + 0.5)
     assert f"measured with weight {trained.proposal_weight}" in selector_card(chosen)
+    optimistic = "of the texts that chose the checkpoint"
+    shipped = embedded_path("embedded/selector")
+    assert optimistic not in selector_card(trained)
+    assert optimistic in (shipped / "README.md").read_text() == selector_card(read_info(shipped))
     shutil.copytree(selector("direct"), tmp_path / "chosen")
     write_manifest(tmp_path / "chosen" / "selector.json", chosen)
     table = read_agreement(tmp_path / "chosen")

@@ -18,7 +18,7 @@ from s2t_eval.artifacts.figures import without_nan
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.r2r_error import R2RError
-from s2t_eval.methods.r2r_folder import RouterFolder, RouterInfo, load_router
+from s2t_eval.methods.r2r_folder import RouterFolder, RouterInfo, load_router, router_card
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.selection.divergence_router import DivergenceRouter
 from s2t_eval.selection.router_size import RouterSize
@@ -143,7 +143,6 @@ def test_a_trained_folder_is_read_as_written_and_learnt_something() -> None:
     assert set(info.held_out["signals"]) == {"router", "entropy", "margin"}
     assert set(info.held_out) >= {"recall", "positive_rate", "steps", "divergent", "by_rate"}
     assert not found.router.training
-    assert "identical / neutral / divergent" in (router() / "README.md").read_text()
     everything = R2RLabels.load(labels())
     assert info.labels == everything.manifest.described()
 
@@ -180,6 +179,19 @@ def test_the_shipped_router_is_small_and_of_the_shipped_pair() -> None:
     assert found.info.labels["validation"]["kappa"] > 0.5
     signals = found.info.held_out["signals"]
     assert signals["router"]["recall@0.1"] > signals["entropy"]["recall@0.1"]
+    assert (folder / "README.md").read_text() == router_card(found.info)
+
+
+def test_the_card_has_the_published_shares_and_the_check_by_answers() -> None:
+    """Both were in the terminal alone, so a published router came without them."""
+    info = load(embedded_path("embedded/r2r")).info
+    card = router_card(info)
+    assert "| identical / neutral / divergent | 93.6 / 3.8 / 2.6 % |" in card
+    assert "| the same in R2R's paper (32B and 1.5B) | 89.0 / 6.0 / 5.0 % |" in card
+    assert "| rule against the final answers | agreement 0.992, kappa 0.984 (n = 1288 mismatches) |" in card
+    for validation in (None, {"mismatches": 0.0, "agreement": float("nan"), "kappa": float("nan")}):
+        unchecked = replace(info, labels={**info.labels, "validation": validation})
+        assert "| rule against the final answers | not compared |" in router_card(unchecked)
 
 
 # ---------------------------------------------------------------- what is refused

@@ -24,8 +24,6 @@ from s2t_eval.training.split import split_by_question
 FORMAT = 1
 MANIFEST = "manifest.json"
 SHARD_TEXTS = 64
-PUBLISHED = (89.0, 6.0, 5.0)
-"""Identical, neutral and divergent tokens of the paper's data, percent."""
 
 
 @dataclass(frozen=True)

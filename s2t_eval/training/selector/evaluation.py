@@ -19,8 +19,9 @@ class Evaluation:
     """Measures a selector on the texts by which its checkpoint is chosen.
 
     `agree@1` and Spearman's correlation are measured at the top steps with the proposal weight that gains
-    most there (`proposal_weight`), `gain` at every step with the one that gains most at every step: the
-    weight of a finished selector is chosen in the same way.
+    most there (`proposal_weight`), `gain` at every step with the one that gains most at every step. With
+    labels of every step, the weight of a finished selector is the one that gains most together with its
+    trigger and rate, so that it may differ from both.
 
     Args:
         model: the selector that is trained.

@@ -42,9 +42,9 @@ class TrajectoryScores(NamedTuple):
 def held_out_trajectories(selector: Selector, labels: LabelSet) -> list[Trajectory]:
     """The trajectories of a label set that this selector was neither trained on nor chosen by.
 
-    Selectors made before held-out texts had halves were chosen by all of them, and get all. Where a folder
-    does not list its questions, problems of another set from the same source may be among them, and a
-    warning says so.
+    Selectors made before held-out texts had halves were chosen by all of them, and get all, with a warning.
+    Where a folder does not list its questions, problems of another set from the same source may be among
+    them, and a warning says so.
 
     Raises:
         LabelError: no trajectory is left.
@@ -53,6 +53,13 @@ def held_out_trajectories(selector: Selector, labels: LabelSet) -> list[Trajecto
     if has_same_problems(selector.info.labels, asdict(labels.manifest)):
         _, held_out = labels.split(training["settings"]["settings"]["held_out"])
         halves = halves_of_training(training, held_out)
+        if not halves.reported:
+            logger.warning(
+                "selector=%s: all %d texts that it was not trained on chose its checkpoint, so figures on "
+                "them are optimistic; train it anew for a half that chooses nothing",
+                selector.folder,
+                len(halves.choosing),
+            )
         return halves.reported or halves.choosing
     unseen = unseen_texts(training, list(labels))
     if unseen is None:
