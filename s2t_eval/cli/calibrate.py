@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from s2t_eval.artifacts.files import remove
 from s2t_eval.artifacts.output_paths import require_writable_file
 from s2t_eval.cli.command import flat, require_flags
 from s2t_eval.cli.server_options import ServerOptions
@@ -23,7 +24,8 @@ RATES = Range("rates between 0 and 1", 0, 1, without=(0, 1))
 class Calibrate(ProblemOptions):
     """Measure thresholds that fire at a wanted rate, on training problems.
 
-    On servers only the triggers are measured that servers can compute.
+    On servers only the triggers are measured that servers can compute. What was measured on each text is kept
+    in OUT.unfinished until the file is written, so that the same command resumes an interrupted run.
 
     Args:
         teacher: the larger model. None: only local triggers are calibrated.
@@ -72,13 +74,17 @@ class Calibrate(ProblemOptions):
         )
         prompts = source_prompts(lm, self.source, self.prompting)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
+        work = calibration_run.open_work(self.out, lm, problems, self.steps, self.router)
         triggers = calibration_run.calibrate(
-            lm, problems, self.prompting, self.tau, self.warmup_tokens, self.router
+            lm, problems, self.prompting, self.tau, self.warmup_tokens, work, self.router
         )
         acceptance = (
-            measure_steps(lm, problems, self.prompting, self.steps) if isinstance(lm, SelectToThink) else {}
+            measure_steps(lm, problems, self.prompting, self.steps, work)
+            if isinstance(lm, SelectToThink)
+            else {}
         )
         with_acceptance(triggers, acceptance).save(self.out)
+        remove(work.folder)
         print(f"{self.out}: {triggers.num_steps} steps of {triggers.num_texts} problems, thresholds")
         for trigger, rates in triggers.thresholds.items():
             print(f"  {trigger:20}", *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()), sep="  ")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from s2t_eval.artifacts.figures import figures_text
+from s2t_eval.artifacts.files import remove
 from s2t_eval.artifacts.output_paths import require_new_folder, require_reusable_folder
 from s2t_eval.cli.command import HIDDEN, changed_fields, flat
 from s2t_eval.cli.source import ProblemOptions, StudentOptions
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class TahLabel(ProblemOptions):
     """Find the hard tokens of reference texts.
 
-    The texts are the solutions of the problems of --task or --data, or the texts of --texts.
+    The texts are the solutions of the problems of --task or --data, or the texts of --texts. Labels are kept
+    in OUT.unfinished until the folder is written, so that the same command resumes an interrupted run.
 
     Args:
         texts: label folder of `s2t-eval collect` whose texts are labelled, such as those of a teacher.
@@ -55,8 +57,10 @@ class TahLabel(ProblemOptions):
             texts = tah_labels.reference_solutions(lm, prompts, self.prompting, self.drop_overlap)
             data = {"source": prompts.source, "split": prompts.split, "skip": self.source.skip}
             prompt = asdict(self.prompting)
-        labels = tah_labels.label_texts(lm, texts, data, prompt)
+        work = tah_labels.open_work(self.out, lm, texts)
+        labels = tah_labels.label_texts(lm, texts, data, prompt, work)
         labels.save(self.out)
+        remove(work.folder)
         manifest = labels.manifest
         hard = f"{manifest.num_hard} of them hard ({manifest.num_hard / manifest.num_steps:.1%})"
         print(f"{self.out}: {len(labels)} texts, {manifest.num_steps} tokens, {hard}")

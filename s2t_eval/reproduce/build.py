@@ -36,7 +36,7 @@ from s2t_eval.reproduce.work import Work
 from s2t_eval.training.r2r.settings import RouterLoopSettings
 from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
 from s2t_eval.training.settings import LoopSettings
-from s2t_eval.training.work_folder import work_folder
+from s2t_eval.training.work_folder import unfinished_folder, work_folder
 
 SOLUTION = "solution"
 """The teacher's context in `s2t-eval collect` that is no file: each problem's own solution."""
@@ -125,6 +125,7 @@ class _Builder(StageList):
         words += [*options(part, "problems"), "--out", str(output)]
         work = Work.of_texts(self._count(part.problems, CalibrationSource.limit), roles, self.recipe)
         fields = {**self._model_fields(*roles), **self._problem_fields(part.problems)}
+        fields["scratch"] = (unfinished_folder(output),)
         self._add(
             Stage("calibration", "calibrate", tuple(words), output, asdict(part), work=work, **fields),
             "calibration",
@@ -211,6 +212,7 @@ class _Builder(StageList):
         words = ["s2t_eval", "tah", "label", *self._loading(), *posing(self.recipe, part.problems)]
         work = Work.of_training(self._count(part.problems), 1, BOTH[:1], self.recipe)
         fields = {**self._model_fields("student"), **self._problem_fields(part.problems)}
+        fields["scratch"] = (unfinished_folder(output),)
         command, settings = (*words, "--out", str(output)), asdict(part.problems)
         self._add(Stage(f"{name}.labels", "tah label", command, output, settings, work=work, **fields))
 

@@ -36,6 +36,7 @@ from s2t_eval.reproduce.read import RecipeError, read_recipe, shipped
 from s2t_eval.reproduce.schema import Recipe, TaskPart
 from s2t_eval.reproduce.stages import EVALUATE, Stage, evaluations
 from s2t_eval.reproduce.work import parameters
+from s2t_eval.training.work_folder import unfinished_folder
 from tests.benchmark_folder import write_benchmarks
 from tests.reproduce.test_read import write
 
@@ -192,6 +193,12 @@ def test_the_compared_systems_follow_what_they_need() -> None:
     assert "max_gen_toks=512" in words[words.index("--gen_kwargs") + 1]
     vote = stages["s2t_gsm8k/maj8"].work.parameter_tokens
     assert stages["s2t_gsm8k/tot"].work.parameter_tokens == vote  # its budget is a vote's
+
+
+def test_what_a_calibration_or_labelling_keeps_is_removed_when_it_is_done_or_set_aside() -> None:
+    stages = stages_of("paper")
+    for name in ("calibration", "looped.labels"):
+        assert stages[name].scratch == (unfinished_folder(stages[name].output),)
 
 
 def test_a_router_needs_a_teacher() -> None:

@@ -39,6 +39,7 @@ from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import Decision, State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, Finished, Work, duration
+from s2t_eval.training.work_folder import unfinished_folder
 
 PATIENCE = 60.0
 """Seconds until a test gives up on something that has to happen."""
@@ -138,6 +139,17 @@ def test_another_version_of_the_package_runs_everything_again_but_what_is_kept(
     assert State(out).decide(one, State(out).inputs(one, {})).why == "changed since: s2t-eval itself"
     kept = State(out, keep=["work"])
     assert not kept.decide(one, kept.inputs(one, {})).runs
+
+
+def test_an_interrupted_step_is_not_kept_through_another_version(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went on with the new code in the work of the old, and its record named the new commit alone."""
+    state, one = State(out, keep=["work"]), stage(out)
+    state.begin(one, state.inputs(one, {}), resumes=False)
+    assert state.decide(one, state.inputs(one, {})).resumes
+    monkeypatch.setattr("s2t_eval.reproduce.state.package_identity", lambda: {"commit": "another"})
+    assert state.decide(one, state.inputs(one, {})) == Decision(True, "changed since: s2t-eval itself")
 
 
 def test_an_output_that_is_gone_or_was_touched_is_made_again(out: Path) -> None:
@@ -294,8 +306,22 @@ def test_half_written_tables_are_removed(out: Path, kind: str) -> None:
     state.begin(one, state.inputs(one, {}), resumes=False)
     one.output.mkdir()
     (one.output / "report.md").write_text("half")
-    assert run(state, one).resumes
+    assert run(state, one).why == "it was interrupted, and begins anew"
     assert not (one.output / "report.md").exists()
+
+
+@pytest.mark.parametrize("kind", ["calibrate", "tah label"])
+def test_work_of_other_settings_is_removed_with_its_record(out: Path, kind: str) -> None:
+    """What a calibration has measured lies beside its file, and its command refuses that of others."""
+    unfinished = unfinished_folder(out / "work")
+    state, one = State(out), replace(stage(out), kind=kind, scratch=(unfinished,))
+    state.begin(one, state.inputs(one, {}), resumes=False)
+    unfinished.mkdir()
+    state.begin(one, state.inputs(one, {}), resumes=True)
+    assert unfinished.exists()
+    other = replace(one, part="changed")
+    state.begin(other, state.inputs(other, {}), resumes=False)
+    assert not unfinished.exists()
 
 
 def test_a_collection_that_had_hardly_begun_begins_again(out: Path) -> None:

@@ -1,0 +1,80 @@
+"""What a command has made of each text so far, kept beside its output until that is written.
+
+`calibrate` and `tah label` write their output at their end. Interrupted before it, they resume from here:
+what was made of a text is a file of its own. A resumed text may differ by rounding, because other texts are
+beside it, as in a resumed evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from s2t_eval.artifacts.fingerprint import data_hash
+from s2t_eval.engine import Request, Result
+from s2t_eval.engine.progress import GenerationProgress
+from s2t_eval.model_wrappers.base import EngineLM, Generator
+from s2t_eval.model_wrappers.response_cache import plain, request_key
+from s2t_eval.training.label_collection import CollectionFolder
+from s2t_eval.training.work_folder import unfinished_folder
+
+
+def unfinished_work(
+    out: Path, lm: EngineLM, texts: Sequence[object], settings: Mapping[str, Any], kinds: Sequence[str]
+) -> CollectionFolder:
+    """The unfinished work of an output, empty where there is none.
+
+    Args:
+        out: the output.
+        lm: the models; whatever may change their texts is part of the work's identity, this package's code
+            included.
+        texts: JSON values that identify the texts, in their order.
+        settings: what else the work depends on.
+        kinds: kinds of files; there is one file of each kind for each text.
+
+    Raises:
+        LabelError: there is unfinished work of other settings.
+    """
+    identity = {**lm.identity(), **settings, "texts": data_hash(texts)}
+    as_read = json.loads(json.dumps(identity, default=plain))
+    return CollectionFolder(unfinished_folder(out), as_read, kinds)
+
+
+def request_keys(requests: Sequence[Request]) -> list[str]:
+    """What identifies the texts of these requests."""
+    return [request_key(request) for request in requests]
+
+
+def run_missing(
+    generator: Generator,
+    requests: Sequence[Request],
+    work: CollectionFolder,
+    kind: str,
+    title: str,
+    columns_of: Callable[[Result], dict[str, Tensor]],
+) -> None:
+    """Generate the texts that have no file of a kind yet, and save each as soon as it has ended.
+
+    Args:
+        generator: generates the texts.
+        requests: all texts, in order.
+        work: where the files are saved.
+        kind: kind of the files.
+        title: before the progress bar.
+        columns_of: the tensors of a text's file.
+    """
+    missing = work.missing(kind, len(requests))
+    with GenerationProgress(len(requests), title) as progress:
+        progress.update(len(requests) - len(missing))
+        for result in generator.run([requests[i] for i in missing], progress.on_round):
+            work.save(kind, missing[result.index], columns_of(result))
+            progress.update()
+
+
+def saved_columns(work: CollectionFolder, kind: str, count: int) -> Iterator[dict[str, Tensor]]:
+    """The tensors of each text's file of a kind, in order."""
+    return (work.load(kind, i) for i in range(count))
