@@ -72,6 +72,20 @@ def test_the_paper_recipe_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None
         ("tasks.0.documents=9-3", "tasks.0: expected at most one of limit, documents and limit_of_each"),
         ("seeds=[1, 1]", "seeds: expected different ones, got [1, 1]"),
         ("selectors={mine: {form: direct}}", "labels: mine is trained on them; name some"),
+        # These four ended a reproduction at its first evaluation, or at the choice behind a whole scan.
+        ("tasks.0.task=s2t_gsm8kk", "tasks.0.task: there is no task 's2t_gsm8kk'; did you mean 's2t_gsm8k'?"),
+        (
+            "labels={problems: {task: s2t_gsm8k_def}}",
+            "labels.problems.task: there is no task 's2t_gsm8k_def'",
+        ),
+        (
+            "choices={one: {selector: mine, task: s2t_arit_dev, tau: [0.1, 1]}}",
+            "choices.one.task: there is no task 's2t_arit_dev'; did you mean 's2t_arith_dev'?",
+        ),
+        (
+            "choices={one: {selector: mine, task: s2t_gsm8k, tau: [0.1, 1]}}",
+            "choices.one.task: settings are chosen on development problems alone",
+        ),
         # These five were found when their stage began, hours later.
         ("tah={a: {problems: {task: a}, depths: {max_depth: 0}}}", "tah.a.depths.max_depth: expected"),
         ("tah={a: {problems: {task: a}, decider: {layers: [1, 1]}}}", "layers: expected each layer once"),

@@ -510,6 +510,41 @@ def test_the_plan_says_what_is_done_and_why_the_others_run(out: Path) -> None:
     assert plan_text("mine.yaml", "small", out, everything, estimator).endswith("Everything is done.")
 
 
+def test_the_plan_subtracts_what_is_done_and_divides_by_jobs(out: Path) -> None:
+    """Labels that were killed after eight of nine hours were planned with nine, six jobs with all."""
+    hours = 3600.0
+    stages = [replace(stage(out, name), work=Work(fixed=9 * hours, starts=0)) for name in ("a", "b", "c")]
+    state, estimator = State(out), Estimator(1.0)
+    record = state.begin(stages[0], state.inputs(stages[0], {}), resumes=False)
+    state.write(replace(record, seconds=8 * hours))
+    steps = make_plan(stages, state, estimator)
+    assert [step.seconds for step in steps] == [hours, 9 * hours, 9 * hours]
+    ends = [plan_text("", "", out, steps, estimator, jobs).splitlines()[-1] for jobs in (1, 2, 6)]
+    assert ends[0].startswith("0 done, 3 to run: about 19 h on this machine (")
+    assert "about 9 h 30 min on this machine, 2 steps at once" in ends[1]
+    assert "about 9 h on this machine, 6 steps at once" in ends[2]  # no less than the longest step
+    table = replace(stages[0], kind="report")  # its command begins at its beginning
+    [step] = make_plan([replace(table, name="a")], state, estimator)
+    assert step.seconds == 9 * hours
+
+
+def test_finished_texts_of_a_cache_are_no_measure_of_the_rest(out: Path) -> None:
+    """With 900 of 1,000 texts from the cache after 20 s, `about 2 s left` stood there for an hour."""
+    command = RunningCommand("work", stage(out, count=0).command, out / "logs" / "log.txt", out)
+    until(command.has_ended)
+
+    def shown(bar: str, seconds: float) -> Progress:
+        command.log.write_text(" " * command.log_begin + bar)
+        command.began = time.monotonic() - seconds
+        return command.progress()
+
+    assert shown("greedy:   0%|", 10.0).rest is None
+    assert shown("greedy:  90%|", 20.0).rest is None
+    assert shown("greedy:  92%|", 420.0).rest == pytest.approx(1600.0, rel=0.01)
+    assert shown("Scoring:   4%|", 500.0).rest is None  # another bar
+    assert shown("Scoring:  54%|", 600.0).rest == pytest.approx(92.0, rel=0.01)
+
+
 def test_estimates_follow_what_finished_steps_took() -> None:
     work = Work(parameter_tokens=1e6)
     prior = Estimator(1e5)
