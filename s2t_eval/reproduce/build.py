@@ -9,7 +9,8 @@ from typing import Any
 
 from s2t_eval.method_table import STOCK
 from s2t_eval.pipelines.settings import CalibrationSource
-from s2t_eval.report.published import published_size
+from s2t_eval.report.benchmarks import benchmark_of
+from s2t_eval.report.published import published
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import (
     asking,
@@ -21,6 +22,7 @@ from s2t_eval.reproduce.commands import (
     precision,
 )
 from s2t_eval.reproduce.documents import selected_documents
+from s2t_eval.reproduce.identity import GROUPS
 from s2t_eval.reproduce.read import ReadRecipe, RecipeError, references
 from s2t_eval.reproduce.stage_list import BOTH, StageList
 from s2t_eval.reproduce.stages import (
@@ -361,9 +363,8 @@ class _Builder(StageList):
         traces = option("trace", tuple(map(str, trace_files)))
         output, title = self.out / "report", self.recipe.title
         words = ["s2t_eval", "report", *places, "--title", title, "--intervals", *traces]
-        # Beside another student's runs the published numbers would mislead.
-        is_published = published_size(self.recipe.models.student) is not None
-        words += [*([] if is_published else ["--no_published"]), "--out", str(output)]
+        has_published = any(_is_published(task) for stage in runs for task in stage.tasks)
+        words += [*([] if has_published else ["--no_published"]), "--out", str(output)]
         self._add(Stage("report", "report", tuple(words), output, title, needs))
         if self.recipe.analysis and (self.recipe.labels is not None or traces):
             self._analyze(places, traces, needs)
@@ -387,3 +388,8 @@ class _Builder(StageList):
         fields = merged_fields(fields, {"needs": {made.stage: made.place for made in selectors}})
         words += ["--out", str(output)]
         self._add(Stage("analysis", "analyze", tuple(words), output, None, **fields))
+
+
+def _is_published(task: str) -> bool:
+    """Whether there are published numbers on a task's benchmark, or on one of a group's."""
+    return task in GROUPS or benchmark_of(task).key in set(published()["benchmark"])

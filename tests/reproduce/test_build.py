@@ -165,8 +165,23 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
     assert (
         "s2t_gsm8k_dev" in stages["calibration"].command and "s2t_gsm8k_dev" in stages["chosen.scan"].command
     )
-    assert "--no_published" in stages["report"].command  # the published student is another model
-    assert "--no_published" not in stages_of("paper")["report"].command
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "has_published"),
+    [
+        ("qwen-gsm8k", (), True),  # of another student: in blocks of their own
+        ("paper", (), True),
+        ("embedded", (), False),  # on no benchmark of theirs
+        ("embedded", ("tasks=[{task: s2t_math}]",), True),
+    ],
+)
+def test_published_numbers_are_in_the_report_of_their_benchmarks(
+    name: str, changes: tuple[str, ...], has_published: bool
+) -> None:
+    """Five of six recipes ended without any, because their students are other ones."""
+    command = stages_of(name, *changes)["report"].command
+    assert ("--no_published" not in command) == has_published
 
 
 def test_the_compared_systems_follow_what_they_need() -> None:
