@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from s2t_eval.reproduce.read import RecipeError, read_recipe, references, replaced_references, shipped
+from s2t_eval.reproduce.read import (
+    RecipeError,
+    find,
+    read_recipe,
+    references,
+    replaced_references,
+    shipped,
+)
 from s2t_eval.reproduce.schema import document_ids
 
 SMALL = """
@@ -54,6 +62,21 @@ def test_the_paper_recipe_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None
     ]
     assert recipe.labels is not None and recipe.labels.problems is not None
     assert recipe.labels.problems.data == "data/math_train/train.jsonl"
+
+
+def test_the_title_of_the_papers_recipe_holds_for_both_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command of its own head, the report of the 1.5B student was headed 0.5B."""
+    monkeypatch.setenv("S2T_DATA", "data")
+    assert "0.5B" not in read_recipe("paper", ["models.student=Qwen/Qwen2.5-1.5B-Instruct"]).recipe.title
+
+
+def test_the_second_round_in_the_comment_is_one() -> None:
+    lines = find("qwen-gsm8k").read_text().splitlines()
+    comment = [line.removeprefix("# ") for line in lines[lines.index("# rounds:") :][:6]]
+    rounds, second = yaml.safe_load("\n".join(comment[:2])), yaml.safe_load("\n".join(comment[3:]))
+    changes = [f"rounds={rounds['rounds']}", f"selectors.second={second['second']}"]
+    recipe = read_recipe("qwen-gsm8k", [*changes, "choices.chosen.selector=second"]).recipe
+    assert recipe.selectors["second"].labels == "own_texts" and recipe.rounds["own_texts"].tau == 0.05
 
 
 @pytest.mark.parametrize(
