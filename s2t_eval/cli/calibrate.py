@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from s2t_eval.artifacts.files import remove
 from s2t_eval.artifacts.output_paths import require_writable_file
 from s2t_eval.cli.command import flat, require_flags
 from s2t_eval.cli.server_options import ServerOptions
@@ -59,6 +58,7 @@ class Calibrate(ProblemOptions):
         from s2t_eval.pipelines.calibrate_steps import measure_steps, with_acceptance
         from s2t_eval.pipelines.overlap import without_evaluation_problems
         from s2t_eval.pipelines.prompts import source_prompts
+        from s2t_eval.pipelines.unfinished import unfinished_calibration
 
         self.require_problems()
         require_flags(self, tau=RATES, warmup_tokens=AT_LEAST_0)
@@ -74,7 +74,7 @@ class Calibrate(ProblemOptions):
         )
         prompts = source_prompts(lm, self.source, self.prompting)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
-        work = calibration_run.open_work(self.out, lm, problems, self.steps, self.router)
+        work = unfinished_calibration(self.out, lm, problems, self.steps, self.router)
         triggers = calibration_run.calibrate(
             lm, problems, self.prompting, self.tau, self.warmup_tokens, work, self.router
         )
@@ -84,7 +84,7 @@ class Calibrate(ProblemOptions):
             else {}
         )
         with_acceptance(triggers, acceptance).save(self.out)
-        remove(work.folder)
+        work.clear()
         print(f"{self.out}: {triggers.num_steps} steps of {triggers.num_texts} problems, thresholds")
         for trigger, rates in triggers.thresholds.items():
             print(f"  {trigger:20}", *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()), sep="  ")

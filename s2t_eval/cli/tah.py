@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from s2t_eval.artifacts.figures import figures_text
-from s2t_eval.artifacts.files import remove
 from s2t_eval.artifacts.output_paths import require_new_folder, require_reusable_folder
 from s2t_eval.cli.command import HIDDEN, changed_fields, flat
 from s2t_eval.cli.source import ProblemOptions, StudentOptions
@@ -60,7 +59,7 @@ class TahLabel(ProblemOptions):
         work = tah_labels.open_work(self.out, lm, texts)
         labels = tah_labels.label_texts(lm, texts, data, prompt, work)
         labels.save(self.out)
-        remove(work.folder)
+        work.clear()
         manifest = labels.manifest
         hard = f"{manifest.num_hard} of them hard ({manifest.num_hard / manifest.num_steps:.1%})"
         print(f"{self.out}: {len(labels)} texts, {manifest.num_steps} tokens, {hard}")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from s2t_eval.artifacts.content import content_hash
 from s2t_eval.engine import Request, Result
 from s2t_eval.methods.r2r_folder import load_router
 from s2t_eval.model_wrappers.base import EngineLM
@@ -18,11 +16,10 @@ from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.splitting import TEACHER
 from s2t_eval.model_wrappers.teacher import read_teacher_args
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
-from s2t_eval.pipelines.calibrate_steps import SCORES
 from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError, recorded_prompting
-from s2t_eval.pipelines.servers import SERVED_TEXTS, divergences_on_servers, teacher_identity
-from s2t_eval.pipelines.settings import Prompting, StepCalibration
-from s2t_eval.pipelines.unfinished import request_keys, run_missing, saved_columns, unfinished_work
+from s2t_eval.pipelines.servers import divergences_on_servers, teacher_identity
+from s2t_eval.pipelines.settings import Prompting
+from s2t_eval.pipelines.unfinished import DIVERGENCES, run_missing, saved_columns
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
 from s2t_eval.selection.triggers import (
@@ -35,9 +32,6 @@ from s2t_eval.selection.triggers import (
     Trigger,
 )
 from s2t_eval.training.label_collection import CollectionFolder
-
-DIVERGENCES = "divergences"
-"""Kind of the files that hold the divergences of a text at every step."""
 
 
 def calibrate(
@@ -60,7 +54,7 @@ def calibrate(
         prompting: how the problems were prompted; it is saved with the thresholds.
         taus: rates at which each trigger is to fire.
         warmup_tokens: number of steps at the start of each text that never fire and are left out.
-        work: of the problems, longest prompt first; see `open_work`.
+        work: of the problems, longest prompt first; see `unfinished_calibration`.
         router: folder of an R2R router that is calibrated too.
 
     Raises:
@@ -91,36 +85,6 @@ def calibrate(
         student=lm.student_fingerprint,
         teacher=teacher_identity(lm) if isinstance(lm, SelectToThink) else None,
     )
-
-
-def open_work(
-    out: Path,
-    lm: EngineLM,
-    prompts: PromptSet,
-    steps: StepCalibration | None = None,
-    router: str | None = None,
-) -> CollectionFolder:
-    """What an interrupted calibration has measured; rates and warm-up tokens are applied afterwards.
-
-    Args:
-        out: the calibration file.
-        lm: the models.
-        prompts: training problems.
-        steps: what of SpecReason is calibrated; None: nothing.
-        router: folder of an R2R router that is calibrated too.
-
-    Raises:
-        LabelError: an interrupted calibration of other problems, models or settings.
-    """
-    steps = StepCalibration() if steps is None else steps
-    settings = {
-        "step_score": steps.step_score,
-        "delimiter": steps.delimiter,
-        "max_step": steps.max_step,
-        "router": [router, content_hash(Path(router)) if router is not None else None],
-    }
-    kinds = (DIVERGENCES, SERVED_TEXTS, SCORES, *steps.step_score)
-    return unfinished_work(out, lm, request_keys(prompts.longest_first), settings, kinds)
 
 
 def _divergences(

@@ -18,12 +18,9 @@ from s2t_eval.methods.specreason.stepper import SpecReasonDecoder
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError
 from s2t_eval.pipelines.settings import Prompting, StepCalibration
-from s2t_eval.pipelines.unfinished import run_missing, saved_columns
+from s2t_eval.pipelines.unfinished import SCORES, run_missing, saved_columns
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.training.label_collection import CollectionFolder
-
-SCORES = "scores"
-"""Kind of the files that hold the scores of a text's drafts; on servers each score has a kind of its own."""
 
 
 def measure_steps(
@@ -40,7 +37,7 @@ def measure_steps(
         prompts: training problems.
         prompting: how the problems were prompted.
         settings: what is measured.
-        work: of an interrupted run, whose texts are not drafted again; see `calibrate.open_work`.
+        work: of an interrupted run, whose texts are not drafted again; see `unfinished_calibration`.
 
     Raises:
         LabelError: a file of an interrupted run that cannot be read.

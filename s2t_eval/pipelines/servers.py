@@ -14,7 +14,7 @@ from s2t_eval.engine import Request, Result
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
-from s2t_eval.pipelines.unfinished import run_missing, saved_columns
+from s2t_eval.pipelines.unfinished import SERVED_TEXTS, run_missing, saved_columns
 from s2t_eval.remote.labelling import RemoteScorer, ScoredText, TextScores
 from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.selection.policy import greedy
@@ -31,9 +31,6 @@ from s2t_eval.selection.triggers import (
 from s2t_eval.training.label_collection import CollectionFolder
 
 logger = logging.getLogger(__name__)
-
-SERVED_TEXTS = "texts"
-"""Kind of the files that hold a text from servers, with its most likely tokens at every step."""
 
 
 def greedy_texts(lm: EngineLM) -> RemoteScheduler:

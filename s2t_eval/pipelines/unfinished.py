@@ -14,13 +14,23 @@ from typing import Any
 
 from torch import Tensor
 
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.engine import Request, Result
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.model_wrappers.base import EngineLM, Generator
 from s2t_eval.model_wrappers.response_cache import plain, request_key
+from s2t_eval.pipelines.prompts import PromptSet
+from s2t_eval.pipelines.settings import StepCalibration
 from s2t_eval.training.label_collection import CollectionFolder
 from s2t_eval.training.work_folder import unfinished_folder
+
+DIVERGENCES = "divergences"
+"""Kind of the files that hold the divergences of a text at every step."""
+SERVED_TEXTS = "texts"
+"""Kind of the files that hold a text from servers, with its most likely tokens at every step."""
+SCORES = "scores"
+"""Kind of the files that hold the scores of a text's drafts; on servers each score has a kind of its own."""
 
 
 def unfinished_work(
@@ -44,9 +54,30 @@ def unfinished_work(
     return CollectionFolder(unfinished_folder(out), as_read, kinds)
 
 
-def request_keys(requests: Sequence[Request]) -> list[str]:
-    """What identifies the texts of these requests."""
-    return [request_key(request) for request in requests]
+def unfinished_calibration(
+    out: Path, lm: EngineLM, prompts: PromptSet, steps: StepCalibration, router: str | None = None
+) -> CollectionFolder:
+    """What an interrupted calibration has measured; rates and warm-up tokens are applied afterwards.
+
+    Args:
+        out: the calibration file.
+        lm: the models.
+        prompts: training problems.
+        steps: what of SpecReason is calibrated.
+        router: folder of an R2R router that is calibrated too.
+
+    Raises:
+        LabelError: an interrupted calibration of other problems, models or settings.
+    """
+    settings = {
+        "step_score": steps.step_score,
+        "delimiter": steps.delimiter,
+        "max_step": steps.max_step,
+        "router": [router, content_hash(Path(router)) if router is not None else None],
+    }
+    texts = [request_key(request) for request in prompts.longest_first]
+    kinds = (DIVERGENCES, SERVED_TEXTS, SCORES, *steps.step_score)
+    return unfinished_work(out, lm, texts, settings, kinds)
 
 
 def run_missing(

@@ -122,14 +122,23 @@ class _Builder(StageList):
     def _calibrate(self, part: parts.CalibrationPart) -> None:
         roles = BOTH if self.recipe.models.teacher is not None else BOTH[:1]
         output = self.out / "calibration.json"
+        scratch = (unfinished_folder(output),)
         words = ["s2t_eval", "calibrate", *self._loading(), *posing(self.recipe, part.problems)]
         words += self._teacher() if len(roles) > 1 else []
         words += [*options(part, "problems"), "--out", str(output)]
         work = Work.of_texts(self._count(part.problems, CalibrationSource.limit), roles, self.recipe)
         fields = {**self._model_fields(*roles), **self._problem_fields(part.problems)}
-        fields["scratch"] = (unfinished_folder(output),)
         self._add(
-            Stage("calibration", "calibrate", tuple(words), output, asdict(part), work=work, **fields),
+            Stage(
+                "calibration",
+                "calibrate",
+                tuple(words),
+                output,
+                asdict(part),
+                scratch=scratch,
+                work=work,
+                **fields,
+            ),
             "calibration",
         )
 

@@ -40,27 +40,6 @@ def test_uncommitted_code_is_not_the_commit(checkout: Path) -> None:
     assert commit_of(checkout) == git(checkout, "rev-parse", "HEAD") + "-dirty"
 
 
-def test_one_word_for_equal_code_alone(checkout: Path) -> None:
-    """Every change of a commit was the same `-dirty`, and every installed package the same version."""
-    for folder in ("model_wrappers", "tasks"):
-        (checkout / folder).mkdir()
-        (checkout / folder / "a.py").write_text("A = 1\n")
-    package, words = checkout / "s2t_eval", []
-    for content in ("A = 2\n", "A = 3\n", "A = 2\n"):
-        (package / "__init__.py").write_text(content)
-        words.append(code_word(package))
-    assert words[0] == words[2] != words[1] and all(word.startswith("files-") for word in words)
-    git(checkout, "add", ".")
-    git(checkout, "commit", "-q", "-m", "second")
-    head = git(checkout, "rev-parse", "HEAD")
-    assert code_word(package) == head
-    words = []
-    for content in ("A = 4\n", "A = 5\n"):
-        (package / "__init__.py").write_text(content)
-        words.append(code_word(package))
-    assert words[0] != words[1] and all(word.startswith(f"{head}-dirty-") for word in words)
-
-
 def test_an_installed_wheel_has_no_commit(tmp_path: Path) -> None:
     assert commit_of(tmp_path) is None
     (tmp_path / ".git").write_text("gitdir: nowhere\n")
@@ -84,3 +63,24 @@ def test_results_name_the_size_of_the_teacher() -> None:
     pair = {"pretrained": "embedded/student", "teacher": "embedded/teacher", "trigger": "never"}
     alone = evaluate("greedy", {"pretrained": "embedded/teacher"}, limit=2)["config"]["model_num_parameters"]
     assert evaluate("s2t", pair, limit=2)["config"]["s2t_eval"]["teacher_parameters"] == alone
+
+
+def test_one_word_for_equal_code_alone(checkout: Path) -> None:
+    """Every change of a commit was the same `-dirty`, and every installed package the same version."""
+    for folder in ("model_wrappers", "tasks"):
+        (checkout / folder).mkdir()
+        (checkout / folder / "a.py").write_text("A = 1\n")
+    package, words = checkout / "s2t_eval", []
+    for content in ("A = 2\n", "A = 3\n", "A = 2\n"):
+        (package / "__init__.py").write_text(content)
+        words.append(code_word(package))
+    assert words[0] == words[2] != words[1] and all(word.startswith("files-") for word in words)
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "second")
+    head = git(checkout, "rev-parse", "HEAD")
+    assert code_word(package) == head
+    words = []
+    for content in ("A = 4\n", "A = 5\n"):
+        (package / "__init__.py").write_text(content)
+        words.append(code_word(package))
+    assert words[0] != words[1] and all(word.startswith(f"{head}-dirty-") for word in words)

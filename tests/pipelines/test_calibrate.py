@@ -19,7 +19,6 @@ from s2t_eval import cli
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.pipelines.calibrate import DIVERGENCES
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
     TrainingDataError,
@@ -201,7 +200,7 @@ def test_an_interrupted_calibration_goes_on_with_the_texts_that_it_lacks(
     """It kept nothing until its end: interrupted at the last of 500 problems, it began at the first."""
     out, taus = tmp_path / "again.json", ["--tau", *map(str, TAUS)]
     arguments = ["--task", "s2t_arith", "--limit", PROBLEMS, "--out", out, *taus]
-    save, texts = CollectionFolder.save, tmp_path / "again.json.unfinished" / "work" / DIVERGENCES
+    save, texts = CollectionFolder.save, tmp_path / "again.json.unfinished" / "work" / "divergences"
 
     def save_three(self: CollectionFolder, kind: str, index: int, tensors: dict[str, Tensor]) -> None:
         if len(list(texts.iterdir())) == 3:
