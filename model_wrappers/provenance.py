@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import s2t_eval
+from s2t_eval.artifacts.code import present_code
 from s2t_eval.artifacts.software import STEPS_AT_ONCE, commit_of, installed_version
 from s2t_eval.engine import ModelRunner
 
@@ -28,13 +29,14 @@ def provenance(model: Any, teacher: ModelRunner | None) -> dict[str, Any]:
         teacher: None for a method without one.
 
     Returns:
-        commit: see `commit_of`; device: for example "cpu" or "cuda:0 (NVIDIA H100 80GB HBM3)"; packages:
-        distribution -> version, those that are installed; teacher_parameters: their number, or None;
-        steps_at_once: how many commands shared the machine (1: this one alone), as far as s2t-eval started
-        them. Seconds of a run that shared it are not its own.
+        commit: see `commit_of`; code: see `code_word`; device: for example "cpu" or "cuda:0 (NVIDIA H100
+        80GB HBM3)"; packages: distribution -> version, those that are installed; teacher_parameters: their
+        number, or None; steps_at_once: how many commands shared the machine (1: this one alone), as far as
+        s2t-eval started them. Seconds of a run that shared it are not its own.
     """
     return {
         "commit": commit_of(Path(s2t_eval.__file__).resolve().parents[1]),
+        "code": present_code(),
         "device": _device_name(torch.device(model.device)),
         "packages": _package_versions(),
         "teacher_parameters": sum(p.numel() for p in teacher.base.parameters()) if teacher else None,

@@ -24,6 +24,7 @@ from lm_eval.api.model import LM, CachingLM
 from lm_eval.models.huggingface import HFLM
 
 import s2t_eval
+from s2t_eval.artifacts.code import present_code
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.engine import Finish, FiredStep, Request, Result, Usage
 from s2t_eval.model_wrappers.splitting import TEACHER
@@ -82,7 +83,7 @@ class TextCache:
         """The text of an equal request, as the result with this index."""
         if self._store is None:
             return None
-        entry = self._store.get(_key(request))
+        entry = self._store.get(TEXT_KEY + request_key(request))
         if entry is None:
             return None
         result = Result(
@@ -101,7 +102,7 @@ class TextCache:
         if self._store is None:
             return
         result = timed.result
-        self._store[_key(result.request)] = {
+        self._store[TEXT_KEY + request_key(result.request)] = {
             "output_ids": result.output_ids,
             "finish": result.finish.value,
             "steps": [tuple(step) for step in result.steps],
@@ -112,13 +113,13 @@ class TextCache:
         }
 
 
-def _key(request: Request) -> str:
+def request_key(request: Request) -> str:
     """A hash over every field that is part of the request's identity, so that a new one is included."""
     # The prompt, by far the longest field, is left out of asdict, which would copy it.
     values = asdict(replace(request, prompt_ids=(0,), origin=None))
     values = {item.name: values[item.name] for item in fields(request) if item.compare}
     text = json.dumps({**values, "prompt_ids": request.prompt_ids}, default=sorted, sort_keys=True)
-    return TEXT_KEY + hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # ---------------------------------------------------------------- identity of a run
@@ -142,9 +143,10 @@ def argument_values(own: object, model_args: Mapping[str, Any]) -> dict[str, Any
 
 
 def software() -> dict[str, str]:
-    """Versions that may change a text."""
+    """Versions and code that may change a text."""
     return {
         "s2t_eval": s2t_eval.__version__,
+        "code": present_code(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
@@ -155,19 +157,20 @@ def loaded_as(role: str, model: Any) -> dict[str, str]:
     configs = [model.config, *getattr(model, "peft_config", {}).values()]
     values = [{k: v for k, v in config.to_dict().items() if k not in NAMES_ONLY} for config in configs]
     return {
-        f"{role}_config": data_hash([json.loads(json.dumps(values, sort_keys=True, default=_plain))]),
+        f"{role}_config": data_hash([json.loads(json.dumps(values, sort_keys=True, default=plain))]),
         f"{role}_dtype": str(model.dtype),
         f"{role}_device": model.device.type,
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value that is not JSON, as one that is and that does not depend on an order."""
     return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
 
 
 def require_same_run(store: MutableMapping[str, Any], name: object, identity: dict[str, Any]) -> None:
     """Write the run's identity into an empty cache; raise `CacheMismatchError` for another run's cache."""
-    signature = json.dumps(identity, sort_keys=True, default=_plain)
+    signature = json.dumps(identity, sort_keys=True, default=plain)
     saved = store.get(CACHE_KEY)
     if saved is None and len(store) == 0:
         store[CACHE_KEY] = signature

@@ -52,7 +52,9 @@ and is refused where another model is used. Weights are safetensors; nothing is 
 RESULTS: dict[str, str] = {
     "version": "version of s2t-eval",
     "commit": "commit of the checkout, with -dirty for changed code; null for an installed package",
+    "code": "the code in one word: the commit, with a hash of the code where no commit has it",
     "device": "device of the student",
+    "steps_at_once": "commands of `s2t-eval reproduce` that shared the machine",
     "packages": "versions of the packages that may change a text or a score",
     "teacher_parameters": "number of the teacher's parameters; null without one",
     "method": "the `--model` name of the method",

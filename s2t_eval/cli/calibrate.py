@@ -23,7 +23,8 @@ RATES = Range("rates between 0 and 1", 0, 1, without=(0, 1))
 class Calibrate(ProblemOptions):
     """Measure thresholds that fire at a wanted rate, on training problems.
 
-    On servers only the triggers are measured that servers can compute.
+    On servers only the triggers are measured that servers can compute. What was measured on each text is kept
+    in OUT.unfinished until the file is written, so that the same command resumes an interrupted run.
 
     Args:
         teacher: the larger model. None: only local triggers are calibrated.
@@ -57,6 +58,7 @@ class Calibrate(ProblemOptions):
         from s2t_eval.pipelines.calibrate_steps import measure_steps, require_measurable, with_acceptance
         from s2t_eval.pipelines.overlap import without_evaluation_problems
         from s2t_eval.pipelines.prompts import source_prompts
+        from s2t_eval.pipelines.unfinished import unfinished_calibration
 
         self.require_problems()
         require_flags(self, tau=RATES, warmup_tokens=AT_LEAST_0)
@@ -73,13 +75,17 @@ class Calibrate(ProblemOptions):
         prompts = source_prompts(lm, self.source, self.prompting)
         require_measurable(lm, prompts, self.prompting, self.steps)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
+        work = unfinished_calibration(self.out, lm, problems, self.steps, self.router)
         triggers = calibration_run.calibrate(
-            lm, problems, self.prompting, self.tau, self.warmup_tokens, self.router
+            lm, problems, self.prompting, self.tau, self.warmup_tokens, work, self.router
         )
         acceptance = (
-            measure_steps(lm, problems, self.prompting, self.steps) if isinstance(lm, SelectToThink) else {}
+            measure_steps(lm, problems, self.prompting, self.steps, work)
+            if isinstance(lm, SelectToThink)
+            else {}
         )
         with_acceptance(triggers, acceptance).save(self.out)
+        work.clear()
         print(f"{self.out}: {triggers.num_steps} steps of {triggers.num_texts} problems, thresholds")
         for trigger, rates in triggers.thresholds.items():
             print(f"  {trigger:20}", *(f"tau {tau}: {value:.4g}" for tau, value in rates.items()), sep="  ")

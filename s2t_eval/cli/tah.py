@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class TahLabel(ProblemOptions):
     """Find the hard tokens of reference texts.
 
-    The texts are the solutions of the problems of --task or --data, or the texts of --texts.
+    The texts are the solutions of the problems of --task or --data, or the texts of --texts. Labels are kept
+    in OUT.unfinished until the folder is written, so that the same command resumes an interrupted run.
 
     Args:
         texts: label folder of `s2t-eval collect` whose texts are labelled, such as those of a teacher.
@@ -55,8 +56,10 @@ class TahLabel(ProblemOptions):
             texts = tah_labels.reference_solutions(lm, prompts, self.prompting, self.drop_overlap)
             data = {"source": prompts.source, "split": prompts.split, "skip": self.source.skip}
             prompt = asdict(self.prompting)
-        labels = tah_labels.label_texts(lm, texts, data, prompt)
+        work = tah_labels.open_work(self.out, lm, texts)
+        labels = tah_labels.label_texts(lm, texts, data, prompt, work)
         labels.save(self.out)
+        work.clear()
         manifest = labels.manifest
         hard = f"{manifest.num_hard} of them hard ({manifest.num_hard / manifest.num_steps:.1%})"
         print(f"{self.out}: {len(labels)} texts, {manifest.num_steps} tokens, {hard}")

@@ -63,7 +63,8 @@ At the steps at which its trigger fires, this adapter scores the student's {{ to
 and the best of them is written; no teacher is needed. Use it with s2t-eval, an extension of
 lm-evaluation-harness:
 
-    lm_eval --model s2t_local --model_args pretrained={{ base_name }},selector=THIS --tasks gsm8k
+    lm_eval --model {{ "pps_local" if form == "direct" else "s2t_local" }} \
+--model_args pretrained={{ base_name }},selector=THIS --tasks gsm8k
 
 | | |
 |---|---|
@@ -71,8 +72,13 @@ lm-evaluation-harness:
 | trained on | {{ labels.data.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}) |
 | labelled by | {{ labels.teacher_name }} |
 {% for proposer, setting in defaults.items() -%}
+{% if form == "direct" and proposer == "tuned" -%}
+| `s2t_local` (proposer tuned) | greedy decoding of the adapted model, whose own most likely token always \
+has the highest score: no selection |
+{% else -%}
 | default of `{{ "s2t_local" if proposer == "tuned" else "pps_local" }}` (proposer {{ proposer }}) | trigger \
 {{ setting.trigger }}, tau {{ setting.tau }}: {{ setting.chosen }} |
+{% endif -%}
 {% endfor -%}
 | weight of the proposal (proposer base) | {{ proposal_weight }} |
 | scale of the adapter (proposer tuned) | {{ adapter_scale }} |

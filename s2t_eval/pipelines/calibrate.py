@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from s2t_eval.engine import Request
-from s2t_eval.engine.progress import GenerationProgress
+import torch
+from torch import Tensor
+
+from s2t_eval.engine import Request, Result
 from s2t_eval.methods.r2r_folder import load_router
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
@@ -17,6 +19,7 @@ from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError, recorded_prompting
 from s2t_eval.pipelines.servers import divergences_on_servers, teacher_identity
 from s2t_eval.pipelines.settings import Prompting
+from s2t_eval.pipelines.unfinished import DIVERGENCES, run_missing, saved_columns
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
 from s2t_eval.selection.triggers import (
@@ -28,6 +31,7 @@ from s2t_eval.selection.triggers import (
     TopEntropyTrigger,
     Trigger,
 )
+from s2t_eval.training.label_collection import CollectionFolder
 
 
 def calibrate(
@@ -36,11 +40,13 @@ def calibrate(
     prompting: Prompting,
     taus: Sequence[float],
     warmup_tokens: int,
+    work: CollectionFolder,
     router: str | None = None,
 ) -> Calibration:
     """Decode the problems greedily, and take quantiles of each trigger's divergence over all steps.
 
-    On servers the triggers are those that servers can compute; see `divergences_on_servers`.
+    Texts of an interrupted run are not decoded again. On servers the triggers are those that servers can
+    compute; see `divergences_on_servers`.
 
     Args:
         lm: the student, with its teacher if the KL triggers are to be calibrated.
@@ -48,20 +54,21 @@ def calibrate(
         prompting: how the problems were prompted; it is saved with the thresholds.
         taus: rates at which each trigger is to fire.
         warmup_tokens: number of steps at the start of each text that never fire and are left out.
+        work: of the problems, longest prompt first; see `unfinished_calibration`.
         router: folder of an R2R router that is calibrated too.
 
     Raises:
+        LabelError: a file of an interrupted run that cannot be read.
         R2RError: a router of another student.
         ServerError: a server refuses a request or answers it wrongly.
         ServersUnavailableError: no server answers.
         TrainingDataError: no text is longer than `warmup_tokens`.
     """
-    # Longest prompts first, as in evaluation, where this order puts prompts with a shared prefix together.
-    requests = sorted(prompts.requests, key=lambda request: request.longest_first)
+    requests = prompts.longest_first
     if lm.served is None:
-        values = _divergences(lm, requests, warmup_tokens, router)
+        values = _divergences(lm, requests, warmup_tokens, router, work)
     else:
-        values = divergences_on_servers(lm, requests, warmup_tokens)
+        values = divergences_on_servers(lm, requests, warmup_tokens, work)
     num_steps = len(next(iter(values.values())))
     if not num_steps:
         raise TrainingDataError(
@@ -81,7 +88,7 @@ def calibrate(
 
 
 def _divergences(
-    lm: EngineLM, requests: Sequence[Request], warmup_tokens: int, router: str | None
+    lm: EngineLM, requests: Sequence[Request], warmup_tokens: int, router: str | None, work: CollectionFolder
 ) -> dict[str, list[float]]:
     """The divergences of greedy texts at every step after the warm-up, by the trigger's key."""
     lines = LineEntropyTrigger(line_ends(lm.tokenizer, lm.student.text_vocab))
@@ -92,12 +99,17 @@ def _divergences(
         local.append(load_router(router, *identity).trigger(embed, lm.device))
     kl: list[Trigger] = [KlTrigger("student_teacher"), KlTrigger("teacher_student")]
     observed = local + kl if isinstance(lm, SelectToThink) else local
-    values: dict[str, list[float]] = {trigger_key(trigger): [] for trigger in observed}
-    with GenerationProgress(len(requests), "Calibrating") as progress:
-        for result in lm.decoder(observed).run(requests, progress.on_round):
-            for divergences, observed_values in zip(values.values(), result.observed, strict=True):
-                divergences.extend(observed_values[warmup_tokens:])
-            progress.update()
+    keys = [trigger_key(trigger) for trigger in observed]
+
+    def columns_of(result: Result) -> dict[str, Tensor]:
+        columns = (torch.tensor(values, dtype=torch.float64) for values in result.observed)
+        return dict(zip(keys, columns, strict=True))
+
+    run_missing(lm.decoder(observed), requests, work, DIVERGENCES, "Calibrating", columns_of)
+    values: dict[str, list[float]] = {key: [] for key in keys}
+    for columns in saved_columns(work, DIVERGENCES, len(requests)):
+        for key in keys:
+            values[key].extend(columns[key][warmup_tokens:].tolist())
     return values
 
 

@@ -71,6 +71,11 @@ class PromptSet:
         """The id of each problem: SOURCE/SPLIT/INDEX."""
         return [f"{self.source}/{self.split}/{index}" for index in self.indices]
 
+    @property
+    def longest_first(self) -> list[Request]:
+        """The requests as evaluation orders them: prompts with a shared prefix are together."""
+        return sorted(self.requests, key=lambda request: request.longest_first)
+
     def described(self, skip: int, num_kept: int) -> dict[str, Any]:
         """The manifest's entry of the problems that labels are made of.
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from s2t_eval.engine import Request, Result
-from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
+from s2t_eval.pipelines.unfinished import SERVED_TEXTS, run_missing, saved_columns
 from s2t_eval.remote.labelling import RemoteScorer, ScoredText, TextScores
 from s2t_eval.remote.scheduler import RemoteScheduler
 from s2t_eval.selection.policy import greedy
@@ -31,6 +28,7 @@ from s2t_eval.selection.triggers import (
     margin,
     top_entropy,
 )
+from s2t_eval.training.label_collection import CollectionFolder
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ def teacher_identity(lm: SelectToThink) -> str:
 
 
 def divergences_on_servers(
-    lm: EngineLM, requests: Sequence[Request], warmup_tokens: int
+    lm: EngineLM, requests: Sequence[Request], warmup_tokens: int, work: CollectionFolder
 ) -> dict[str, list[float]]:
     """The divergences of greedy texts at every step, by the trigger's key in a calibration.
 
@@ -77,57 +75,38 @@ def divergences_on_servers(
         lm: the student on servers, with its teacher if there is one.
         requests: the problems.
         warmup_tokens: number of steps at the start of each text that are left out.
+        work: texts of an interrupted run, which are not generated again; the teacher scores all of them.
     """
-    columns: list[dict[str, Tensor]] = []
-    with TemporaryDirectory(prefix="s2t-eval-") as folder:
-        saved = _SavedTexts(Path(folder))
-        with GenerationProgress(len(requests), "Calibrating") as progress:
-            for result in greedy_texts(lm).run(requests, progress.on_round):
-                columns.append(_local_divergences(result))
-                if isinstance(lm, SelectToThink):
-                    saved.add(result)
-                progress.update()
-        if isinstance(lm, SelectToThink):
-            scored = teacher_scorer(lm).run(saved.texts, with_argmax=False)
-            for scores in tqdm(scored, desc="Scoring", total=len(saved.texts)):
-                columns[scores.index] |= _kl_divergences(scores)
+    run_missing(greedy_texts(lm), requests, work, SERVED_TEXTS, "Calibrating", _text_columns)
+    columns = [_local_divergences(text) for text in saved_columns(work, SERVED_TEXTS, len(requests))]
+    if isinstance(lm, SelectToThink):
+        # Texts with 64 tokens at every step, of which a thousand need half a gigabyte, are read one by one.
+        texts = [partial(_read_text, work, i, request.prompt_ids) for i, request in enumerate(requests)]
+        scored = teacher_scorer(lm).run(texts, with_argmax=False)
+        for scores in tqdm(scored, desc="Scoring", total=len(texts)):
+            columns[scores.index] |= _kl_divergences(scores)
     return {
         key: [value for column in columns for value in column[key][warmup_tokens:].tolist()]
         for key in columns[0]
     }
 
 
-class _SavedTexts:
-    """Texts with 64 tokens at every step, of which a thousand need half a gigabyte: they are kept in files.
-
-    Args:
-        folder: an empty one.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.texts: list[Callable[[], ScoredText]] = []
-        """functions that read the texts, in the order in which they were added"""
-
-    def add(self, result: Result) -> None:
-        """Save a text."""
-        assert result.top_ids is not None and result.top_log_probs is not None
-        path = self.folder / f"{len(self.texts):06d}.safetensors"
-        save_file({"top_ids": result.top_ids, "top_log_probs": result.top_log_probs}, path)
-        self.texts.append(partial(_read_text, path, result.request.prompt_ids, tuple(result.output_ids)))
+def _text_columns(result: Result) -> dict[str, Tensor]:
+    assert result.top_ids is not None and result.top_log_probs is not None
+    output_ids = torch.tensor(result.output_ids, dtype=torch.int32)
+    return {"output_ids": output_ids, "top_ids": result.top_ids, "top_log_probs": result.top_log_probs}
 
 
-def _read_text(path: Path, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> ScoredText:
-    tensors = load_file(path)
-    return ScoredText(prompt_ids, output_ids, tensors["top_ids"], tensors["top_log_probs"])
+def _read_text(work: CollectionFolder, index: int, prompt_ids: Sequence[int]) -> ScoredText:
+    text = work.load(SERVED_TEXTS, index)
+    return ScoredText(prompt_ids, tuple(text["output_ids"].tolist()), text["top_ids"], text["top_log_probs"])
 
 
-def _local_divergences(result: Result) -> dict[str, Tensor]:
-    assert result.top_log_probs is not None
-    steps = torch.arange(len(result.output_ids))
+def _local_divergences(text: dict[str, Tensor]) -> dict[str, Tensor]:
+    steps = torch.arange(len(text["output_ids"]))
     return {
-        trigger_key(TopEntropyTrigger()): top_entropy(result.top_log_probs),
-        trigger_key(MarginTrigger()): margin(result.top_log_probs),
+        trigger_key(TopEntropyTrigger()): top_entropy(text["top_log_probs"]),
+        trigger_key(MarginTrigger()): margin(text["top_log_probs"]),
         trigger_key(PositionTrigger()): 1 / (1 + steps.float()),
     }
 

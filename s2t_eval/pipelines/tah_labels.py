@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from s2t_eval.artifacts.fingerprint import data_hash
@@ -17,13 +18,36 @@ from s2t_eval.pipelines.collect_labels import SOLUTION_FIELDS
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError, first_text, require_training_problems
 from s2t_eval.pipelines.settings import Prompting
+from s2t_eval.pipelines.unfinished import saved_columns, unfinished_work
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
+from s2t_eval.training.label_collection import CollectionFolder, unfinished
 from s2t_eval.training.labels import KIND, LabelSet
-from s2t_eval.training.tah.labels import LabelledText, TahLabels, TahManifest, label_hard_tokens
+from s2t_eval.training.tah.labels import BATCH_SIZE, LabelledText, TahLabels, TahManifest, label_hard_tokens
+
+HARD = "hard"
+"""Kind of the files that hold the labels of a text."""
+
+
+def open_work(out: Path, lm: EngineLM, texts: Sequence[LabelledText]) -> CollectionFolder:
+    """What an interrupted labelling of these texts has made.
+
+    Args:
+        out: the label folder.
+        lm: the student.
+        texts: texts without labels.
+
+    Raises:
+        LabelError: an interrupted labelling of other texts or another student.
+    """
+    return unfinished_work(out, lm, [asdict(text) for text in texts], {}, (HARD,))
 
 
 def label_texts(
-    lm: EngineLM, texts: Sequence[LabelledText], data: dict[str, Any], prompt: dict[str, Any]
+    lm: EngineLM,
+    texts: Sequence[LabelledText],
+    data: dict[str, Any],
+    prompt: dict[str, Any],
+    work: CollectionFolder,
 ) -> TahLabels:
     """Label texts under teacher forcing: a token is hard if it is not the student's argmax.
 
@@ -32,16 +56,27 @@ def label_texts(
         texts: texts without labels.
         data: source of the texts, for the manifest.
         prompt: how their prompts were made, for the manifest.
+        work: labels of an interrupted run, which are not made again; see `open_work`.
+
+    Raises:
+        LabelError: a file of an interrupted run that cannot be read.
     """
-    labelled = []
+    batches = [range(i, min(i + BATCH_SIZE, len(texts))) for i in range(0, len(texts), BATCH_SIZE)]
     with tqdm(total=len(texts), desc="Labelling") as bar:
+        # Whole batches: the rounding of a text depends on the texts beside it.
+        missing = [i for batch in unfinished(batches, HARD, work, bar.update) for i in batch]
         num_tokens = 0
-        for text in label_hard_tokens(lm.student, texts):
-            labelled.append(text)
+        labels = label_hard_tokens(lm.student, [texts[i] for i in missing], BATCH_SIZE)
+        for i, text in zip(missing, labels, strict=True):
+            work.save(HARD, i, {"hard": torch.tensor(text.hard)})
             num_tokens += len(text.output_ids)
             rate = num_tokens / max(bar.format_dict["elapsed"], 1e-3)
             bar.set_postfix_str(f"{num_tokens:,} tokens ({rate:,.0f}/s)", refresh=False)
             bar.update()
+    saved = saved_columns(work, HARD, len(texts))
+    labelled = [
+        replace(text, hard=columns["hard"].tolist()) for text, columns in zip(texts, saved, strict=True)
+    ]
     manifest = TahManifest(
         labeller=lm.student_fingerprint,
         labeller_name=Path(lm.student_name).name,

@@ -21,9 +21,10 @@ def require_one_origin(entries: Sequence[Entry]) -> None:
 
     The dtypes of students and of teachers are compared apart.
 
-    Two runs without a recorded commit cannot be shown to be of one commit, so they count as two. Runs of
-    lm_eval's own hf backend decode with none of our code and have no commit of it: they are left out of that
-    comparison. A limit belongs to a benchmark: the limits of two benchmarks may differ.
+    Two runs whose record names no one code (none, a changed commit without a hash, or a version alone)
+    cannot be shown to be of one, so they count as two. Runs of lm_eval's own hf backend decode with none of
+    our code and have no commit of it: they are left out of that comparison. A limit belongs to a benchmark:
+    the limits of two benchmarks may differ.
     """
     mixed = [f"{KINDS.get(name, name + 's')}: {_named(values)}" for name, values in _mixed(entries).items()]
     if mixed:
@@ -49,14 +50,26 @@ def origin_note(entries: Sequence[Entry]) -> str:
 
 
 def commit_of(run: Run) -> str:
-    """The commit of s2t-eval that made a run, its version for an installed wheel, or UNKNOWN."""
+    """The code of s2t-eval that made a run: its commit, with a hash of the code where no commit has it.
+
+    Earlier versions recorded no hash: a changed commit, or the version of an installed package, says no more
+    than that. UNKNOWN where a run records nothing.
+    """
     info = run.backend_info
-    if "commit" not in info:
-        return UNKNOWN
-    if info["commit"] is None:
-        return f"version {info.get('version', UNKNOWN)}, installed"
-    commit, _, dirty = str(info["commit"]).partition("-")
-    return f"{commit[:10]}-{dirty}" if dirty else commit[:10]
+    version = f"version {info.get('version', UNKNOWN)}"
+    word = info.get("code") or info.get("commit")
+    if word is None:
+        return f"{version}, installed" if "commit" in info else UNKNOWN
+    first, *changes = str(word).split("-")
+    name = f"{version}, files" if first == "files" else first[:10]
+    return "-".join([name, *(part[:8] for part in changes)])
+
+
+def is_one_code(run: Run) -> bool:
+    """Whether what a run records of its code is of one code alone: a commit, or a hash."""
+    info = run.backend_info
+    commit = info.get("commit")
+    return info.get("code") is not None or (commit is not None and "-" not in commit)
 
 
 def is_stock(run: Run) -> bool:
@@ -96,9 +109,10 @@ def limit_of(run: Run) -> str:
 def _mixed(entries: Sequence[Entry]) -> dict[str, dict[str, list[Run]]]:
     """commit, dtype or limit -> its values with their runs, for those that have more than one value."""
     runs = [entry.run for entry in entries]
-    commits = _by_value([run for run in runs if not is_stock(run)], commit_of)
+    own = [run for run in runs if not is_stock(run)]
+    commits = _by_value(own, commit_of)
     mixed = {}
-    if len(commits) > 1 or len({run.source for run in commits.get(UNKNOWN, [])}) > 1:
+    if len(commits) > 1 or len({run.source for run in own if not is_one_code(run)}) > 1:
         mixed["commit"] = commits
     dtypes = _by_value(runs, dtype_of)
     if len(dtypes) > 1:

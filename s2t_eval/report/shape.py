@@ -29,6 +29,7 @@ BACKEND_INFO: dict[str, Any] = {
     "policy": dict[str, Any],
     "sampling": dict[str, Any],
     "commit": str,
+    "code": str,
     "device": str,
     "dtype": str,
     "version": str,

@@ -9,7 +9,8 @@ from typing import Any
 
 from s2t_eval.method_table import STOCK
 from s2t_eval.pipelines.settings import CalibrationSource
-from s2t_eval.report.published import published_size
+from s2t_eval.report.benchmarks import benchmark_of
+from s2t_eval.report.published import published
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import (
     asking,
@@ -22,6 +23,7 @@ from s2t_eval.reproduce.commands import (
     row_loading,
 )
 from s2t_eval.reproduce.documents import selected_documents
+from s2t_eval.reproduce.identity import GROUPS
 from s2t_eval.reproduce.read import ReadRecipe, RecipeError, references
 from s2t_eval.reproduce.stage_list import BOTH, StageList
 from s2t_eval.reproduce.stages import (
@@ -37,7 +39,7 @@ from s2t_eval.reproduce.work import Work
 from s2t_eval.training.r2r.settings import RouterLoopSettings
 from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
 from s2t_eval.training.settings import LoopSettings
-from s2t_eval.training.work_folder import work_folder
+from s2t_eval.training.work_folder import unfinished_folder, work_folder
 
 SOLUTION = "solution"
 """The teacher's context in `s2t-eval collect` that is no file: each problem's own solution."""
@@ -121,13 +123,23 @@ class _Builder(StageList):
     def _calibrate(self, part: parts.CalibrationPart) -> None:
         roles = BOTH if self.recipe.models.teacher is not None else BOTH[:1]
         output = self.out / "calibration.json"
+        scratch = (unfinished_folder(output),)
         words = ["s2t_eval", "calibrate", *self._loading(), *posing(self.recipe, part.problems)]
         words += self._teacher() if len(roles) > 1 else []
         words += [*options(part, "problems"), "--out", str(output)]
         work = Work.of_texts(self._count(part.problems, CalibrationSource.limit), roles, self.recipe)
         fields = merged_fields(self._model_fields(*roles), self._problem_fields(part.problems))
         self._add(
-            Stage("calibration", "calibrate", tuple(words), output, asdict(part), work=work, **fields),
+            Stage(
+                "calibration",
+                "calibrate",
+                tuple(words),
+                output,
+                asdict(part),
+                scratch=scratch,
+                work=work,
+                **fields,
+            ),
             "calibration",
         )
 
@@ -209,6 +221,7 @@ class _Builder(StageList):
         words = ["s2t_eval", "tah", "label", *self._loading(), *posing(self.recipe, part.problems)]
         work = Work.of_training(self._count(part.problems), 1, BOTH[:1], self.recipe)
         fields = {**self._model_fields("student"), **self._problem_fields(part.problems)}
+        fields["scratch"] = (unfinished_folder(output),)
         command, settings = (*words, "--out", str(output)), asdict(part.problems)
         self._add(Stage(f"{name}.labels", "tah label", command, output, settings, work=work, **fields))
 
@@ -362,9 +375,8 @@ class _Builder(StageList):
         traces = option("trace", tuple(map(str, trace_files)))
         output, title = self.out / "report", self.recipe.title
         words = ["s2t_eval", "report", *places, "--title", title, "--intervals", *traces]
-        # Beside another student's runs the published numbers would mislead.
-        is_published = published_size(self.recipe.models.student) is not None
-        words += [*([] if is_published else ["--no_published"]), "--out", str(output)]
+        has_published = any(_is_published(task) for stage in runs for task in stage.tasks)
+        words += [*([] if has_published else ["--no_published"]), "--out", str(output)]
         self._add(Stage("report", "report", tuple(words), output, title, needs))
         if self.recipe.analysis and (self.recipe.labels is not None or traces):
             self._analyze(places, traces, needs)
@@ -392,3 +404,8 @@ class _Builder(StageList):
         fields = merged_fields(fields, {"needs": {made.stage: made.place for made in selectors}})
         words += ["--out", str(output)]
         self._add(Stage("analysis", "analyze", tuple(words), output, None, **fields))
+
+
+def _is_published(task: str) -> bool:
+    """Whether there are published numbers on a task's benchmark, or on one of a group's."""
+    return task in GROUPS or benchmark_of(task).key in set(published()["benchmark"])

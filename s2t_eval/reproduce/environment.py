@@ -21,7 +21,20 @@ def environment() -> dict[str, Any]:
         "package": package_identity(),
         "python": platform.python_version(),
         "packages": {name: installed_version(name) for name in PACKAGES},
-        "machine": {"system": platform.system(), "machine": platform.machine(), "processor": processor()},
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The system, the processor, the threads that torch takes, and the GPUs that a process sees."""
+    import torch
+
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import s2t_eval
+from s2t_eval.artifacts.code import PACKAGE, code_identity
 from s2t_eval.artifacts.content import content_hash
-from s2t_eval.artifacts.software import SOURCES, run_git
 from s2t_eval.embedded import resolve_model
 from s2t_eval.evaluation import benchmark_data
 from s2t_eval.evaluation.data import Source
-from s2t_eval.reproduce.read import PACKAGE
 
-NO_CODE = (".pyc", ".pyo", ".safetensors", ".swp")
 DATA_FOLDERS = {
     name.lower(): source.folder for name, source in vars(benchmark_data).items() if isinstance(source, Source)
 }
@@ -83,27 +80,3 @@ def package_identity() -> dict[str, str | None]:
     whose code differs from the commit.
     """
     return {"version": s2t_eval.__version__, **code_identity(PACKAGE)}
-
-
-def code_identity(package: Path) -> dict[str, str | None]:
-    """The commit of a package's files, and a hash of them where no commit has them.
-
-    A checkout is recognised by its files: git may be missing, or refuse the folder of another user.
-
-    Args:
-        package: the folder `s2t_eval`, of a checkout or installed.
-    """
-    root = package.parent
-    is_checkout = all((root / name).is_dir() for name in SOURCES) and not (package / "tasks").exists()
-    tracked = is_checkout and run_git(root, "ls-files", "--error-unmatch", "s2t_eval/__init__.py") is not None
-    commit = run_git(root, "rev-parse", "HEAD") if tracked else None
-    is_changed = commit is None or run_git(root, "status", "--porcelain", "--", *SOURCES) != ""
-    folders = [root / name for name in SOURCES] if is_checkout else [package]
-    return {"commit": commit, "changes": _code_hash(root, folders) if is_changed else None}
-
-
-def _code_hash(root: Path, folders: Sequence[Path]) -> str:
-    """A hash of every file but caches and weights, which are those of the models that a stage loads."""
-    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
-    code = [path for path in files if "__pycache__" not in path.parts and path.suffix not in NO_CODE]
-    return text_hash([(path.relative_to(root).as_posix(), content_hash(path)) for path in sorted(code)])

@@ -10,7 +10,7 @@ from typing import Any
 
 from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
-from s2t_eval.reproduce.environment import environment, processor
+from s2t_eval.reproduce.environment import environment
 from s2t_eval.reproduce.identity import data_identity, model_hash
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage
@@ -55,18 +55,16 @@ def _made_with(stages: Sequence[Stage], state: State) -> dict[str, Any]:
 
 
 def _device(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
-    """The device of the models: as recorded in the results, else as this process would choose."""
+    """The device of the evaluated models: as recorded in the results, else as this process would choose.
+
+    Steps that train and label record none: `machine` has the GPUs that they saw.
+    """
     import torch
 
     recorded = sorted({str(device) for run in _own_entries(stages) if (device := run.get("device"))})
     chosen = read.recipe.models.device or ("cuda" if torch.cuda.is_available() else "cpu")
     used = recorded or [chosen]
-    is_gpu = any(name.startswith("cuda") for name in used)
-    return {
-        "used": used if len(used) > 1 else used[0],
-        "name": torch.cuda.get_device_name(0) if is_gpu and torch.cuda.is_available() else processor(),
-        "threads": torch.get_num_threads(),
-    }
+    return {"used": used if len(used) > 1 else used[0]}
 
 
 def _own_entries(stages: Sequence[Stage], with_adapter: bool = True) -> list[dict[str, Any]]:
@@ -108,17 +106,28 @@ def _models(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
             "name": name,
             "revision": revision,
             "files": files,
-            "fingerprints": _fingerprints(role, entries),
+            "fingerprints": _fingerprints(_place(role, name, stages), entries),
         }
     return models_by_role
 
 
-def _fingerprints(role: str, entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Fingerprints of a model in the results; several where its weights changed in between."""
-    teachers = {str(entry["teacher"]) for entry in entries if entry.get("teacher")}
-    if role == "teacher":
-        return sorted(teachers)
-    return sorted({str(entry["student"]) for entry in entries if entry.get("student")} - teachers)
+def _place(role: str, name: str, stages: Sequence[Stage]) -> str:
+    """What a model is called on the command lines: its name, its folder, or that of its download."""
+    downloads = [stage.output for stage in stages if stage.name == f"download.{role}"]
+    folder = Path(name).expanduser()
+    return str(downloads[0] if downloads else folder.absolute() if folder.exists() else name)
+
+
+def _fingerprints(place: str, entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Fingerprints of a model in the results; several where its weights changed in between.
+
+    Args:
+        place: what the model is called on the command lines.
+        entries: what our backends wrote about themselves.
+    """
+    named = [(entry.get("pretrained"), entry.get("student")) for entry in entries]
+    named += [(entry.get("teacher_name"), entry.get("teacher")) for entry in entries]
+    return sorted({str(fingerprint) for name, fingerprint in named if fingerprint and name == place})
 
 
 def _data(stages: Sequence[Stage]) -> dict[str, Any]:

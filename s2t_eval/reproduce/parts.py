@@ -14,6 +14,8 @@ from s2t_eval.method_table import StepScoreName
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
 from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, Range, require_ranges
+from s2t_eval.report.benchmarks import DEV
+from s2t_eval.reproduce.names import require_task
 from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.training.distil.settings import DistilSettings
 from s2t_eval.training.r2r.settings import (
@@ -124,6 +126,7 @@ class Problems:
             raise ValueError(
                 "system_instruction: it is of data; a task has its own, or the recipe's prompt's"
             )
+        require_task("task", self.task)
         require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
 
 
@@ -314,7 +317,7 @@ class ChoicePart:
 
     Args:
         selector: name of a selector of the recipe; the choice is a copy of it.
-        task: of development problems.
+        task: of development problems; its name ends in `_dev`.
         tau: rates to compare; 1 is every step.
         limit: problems; None takes all.
         model: the backend; `s2t_local` chooses for the proposer `tuned`.
@@ -330,6 +333,12 @@ class ChoicePart:
 
     def __post_init__(self) -> None:
         require_ranges(self, limit=AT_LEAST_1)
+        require_task("task", self.task)
+        if not self.task.endswith(DEV):
+            raise ValueError(
+                "task: settings are chosen on development problems alone, of a task whose name ends in "
+                f"{DEV} (s2t_gsm8k{DEV}, s2t_arith{DEV}, or one of your own), got {self.task!r}"
+            )
         if len(self.tau) < 2:
             raise ValueError(f"tau: expected at least two rates to choose from, got {list(self.tau)}")
         for tau in self.tau:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from s2t_eval.artifacts.content import content_hash
 from s2t_eval.reproduce.stages import Stage
-from s2t_eval.reproduce.state import State
+from s2t_eval.reproduce.state import BEGINS_ANEW, State
 from s2t_eval.reproduce.work import Estimator, Finished, duration
 
 NAME_WIDTH, WHY_WIDTH = 34, 52
@@ -21,12 +21,14 @@ class PlannedStage:
     Args:
         stage: the stage.
         why: it will run; empty where it is done.
-        seconds: it will take; None where it is done.
+        seconds: it will still take; None where it is done.
+        spent: seconds that interrupted attempts took whose work it resumes.
     """
 
     stage: Stage
     why: str
     seconds: float | None
+    spent: float = 0.0
 
     @property
     def is_done(self) -> bool:
@@ -49,7 +51,10 @@ def make_plan(stages: Sequence[Stage], state: State, estimator: Estimator) -> li
             why = decision.why if decision.runs else ""
         if decision.runs or upstream:
             waiting.add(stage.name)
-            steps.append(PlannedStage(stage, why, estimator.seconds(stage.kind, stage.work)))
+            resumes = decision.resumes and stage.kind not in BEGINS_ANEW
+            spent = record.seconds if resumes and record is not None else 0.0
+            rest = estimator.rest(stage.kind, stage.work, spent)
+            steps.append(PlannedStage(stage, why, rest, spent))
         else:
             steps.append(PlannedStage(stage, "", None))
         made[stage.name] = content_hash(stage.output) if stage.output.exists() else None
@@ -66,8 +71,18 @@ def finished_stages(stages: Sequence[Stage], state: State) -> list[Finished]:
     ]
 
 
-def plan_text(source: str, title: str, out: Path, steps: Sequence[PlannedStage], estimator: Estimator) -> str:
-    """The plan for people."""
+def plan_text(
+    source: str, title: str, out: Path, steps: Sequence[PlannedStage], estimator: Estimator, jobs: int = 1
+) -> str:
+    """The plan for people.
+
+    Args:
+        source, title: of the recipe.
+        out: the output folder.
+        steps: what `make_plan` returned.
+        estimator: of their seconds.
+        jobs: steps at work at once, which share the rest evenly as far as the longest one allows.
+    """
     lines = [f"{source}: {title}", f"{len(steps)} steps into {out}", ""]
     for number, step in enumerate(steps, 1):
         state = "done" if step.seconds is None else f"runs: {step.why}"
@@ -78,8 +93,14 @@ def plan_text(source: str, title: str, out: Path, steps: Sequence[PlannedStage],
     if not rest:
         lines.append("Everything is done.")
     else:
-        total = sum(step.seconds or 0.0 for step in rest)
         basis = estimator.basis(step.stage.kind for step in rest)
-        time = f"about {duration(total)} on this machine ({basis})"
+        at_once = f", {jobs} steps at once" if jobs > 1 else ""
+        total = shared_seconds([step.seconds or 0.0 for step in rest], jobs)
+        time = f"about {duration(total)} on this machine{at_once} ({basis})"
         lines.append(f"{len(steps) - len(rest)} done, {len(rest)} to run: {time}.")
     return "\n".join(lines)
+
+
+def shared_seconds(seconds: Sequence[float], jobs: int) -> float:
+    """Seconds until stages of these durations are done, `jobs` at once."""
+    return max(sum(seconds) / jobs, *seconds, 0.0)

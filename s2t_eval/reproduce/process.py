@@ -38,16 +38,21 @@ class Progress(NamedTuple):
         seconds: since it was started.
         phase: what its progress bar is of; empty where it shows none.
         share: of that bar, from 0 to 1.
+        first_seconds, first_share: of this bar when it was first seen above 0. What was finished in front of
+            that, such as texts from a response cache, is no measure of the rest.
     """
 
     seconds: float
     phase: str
     share: float
+    first_seconds: float = 0.0
+    first_share: float = 0.0
 
     @property
     def rest(self) -> float | None:
         """Seconds until the bar is full; None while it is too early for an estimate."""
-        return self.seconds * (1 - self.share) / self.share if self.share >= 0.02 else None
+        done = self.share - self.first_share
+        return (self.seconds - self.first_seconds) * (1 - self.share) / done if done >= 0.02 else None
 
 
 class RunningCommand:
@@ -66,6 +71,7 @@ class RunningCommand:
         log.parent.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-m", *command]
         self.began = time.monotonic()
+        self.first: Progress | None = None
         with log.open("ab") as file:
             file.write(f"$ {shlex.join(words)}\n".encode())
             file.flush()
@@ -94,6 +100,8 @@ class RunningCommand:
         """
         code = self.process.poll()
         if code is None:
+            if self.first is None:
+                self.progress()  # from here on the rate is measured
             return False
         self.note.unlink(missing_ok=True)
         if code:
@@ -105,7 +113,11 @@ class RunningCommand:
 
     def progress(self) -> Progress:
         """How far it is."""
-        return _progress(self.log, self.log_begin, time.monotonic() - self.began)
+        now = _progress(self.log, self.log_begin, time.monotonic() - self.began)
+        if now.share and (self.first is None or self.first.phase != now.phase):
+            self.first = now
+        first = self.first if self.first is not None and self.first.phase == now.phase else now
+        return now._replace(first_seconds=first.seconds, first_share=first.share)
 
     def stop(self) -> None:
         """End it and what it started: first as Ctrl-C would, in the end by force."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import types
@@ -15,6 +14,7 @@ import yaml
 
 from s2t_eval.artifacts.errors import single_line_message
 from s2t_eval.artifacts.typed_json import conform
+from s2t_eval.reproduce.names import suggestion
 from s2t_eval.reproduce.schema import RESERVED, SECTIONS, Recipe
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -84,7 +84,7 @@ def find(name: str) -> Path:
     for folder in SHIPPED:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    raise RecipeError(f"{name}: no shipped recipe has this name{_suggestion(name, shipped())}")
+    raise RecipeError(f"{name}: no shipped recipe has this name{suggestion(name, shipped())}")
 
 
 def shipped() -> list[str]:
@@ -198,7 +198,7 @@ def _require_known(value: Any, hint: Any, place: str) -> None:
         for key, inner in value.items():
             if key not in hints:
                 where = f"{place}: " if place else ""
-                raise RecipeError(f"{where}unknown key {key!r}{_suggestion(str(key), hints)}")
+                raise RecipeError(f"{where}unknown key {key!r}{suggestion(str(key), hints)}")
             _require_known(inner, hints[key], f"{place}.{key}".lstrip("."))
     elif get_origin(hint) in (Union, types.UnionType):
         for kind in kinds:
@@ -228,17 +228,10 @@ def _expanded(value: Any, place: str, names: Iterable[str]) -> Any:
             return os.environ[name]
         raise RecipeError(
             f"{place}: ${{{name}}} is neither an artifact of the recipe nor an environment variable"
-            f"{_suggestion(name, [*names, 'HOME'])}; set the variable, or give --set {place}=VALUE"
+            f"{suggestion(name, [*names, 'HOME'])}; set the variable, or give --set {place}=VALUE"
         )
 
     return REFERENCE.sub(replace, value)
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown name: the nearest known one, or all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"
 
 
 def references(value: Any) -> list[str]:

@@ -65,7 +65,7 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     estimator = Estimator(measured_rate(models.dtype, models.device), finished_stages(stages, state))
     if settings.plan:
         steps = make_plan(stages, state, estimator)
-        note(plan_text(read.source, read.recipe.title, out, steps, estimator))
+        note(plan_text(read.source, read.recipe.title, out, steps, estimator, settings.jobs))
         if (hint := dtype_hint(models.dtype, models.device)) is not None:
             note(hint)
         for stage in stages:

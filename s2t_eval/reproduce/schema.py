@@ -9,6 +9,7 @@ from typing import Any
 
 from s2t_eval.method_table import BACKENDS, STOCK
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, SEED, require_ranges
+from s2t_eval.reproduce.names import require_task
 from s2t_eval.reproduce.parts import (
     CalibrationPart,
     ChoicePart,
@@ -149,6 +150,7 @@ class TaskPart:
     limit_of_each: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_task("task", self.task)
         require_ranges(self, limit=AT_LEAST_1)
         named = [self.limit is not None, self.documents is not None, bool(self.limit_of_each)]
         if sum(named) > 1:

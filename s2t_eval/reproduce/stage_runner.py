@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from s2t_eval.reproduce.lock import LOCK, write_lock
 from s2t_eval.reproduce.missing import require_inputs
-from s2t_eval.reproduce.plan import make_plan
+from s2t_eval.reproduce.plan import make_plan, shared_seconds
 from s2t_eval.reproduce.process import POLL_SECONDS, Progress, RunningCommand, StageFailedError, end_marked
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage, record_name
@@ -71,13 +71,13 @@ class StageRunner:
         self.made: dict[str, str | None] = {}
         self.failures: list[StageFailedError] = []
         self.next_name = "the first step"
-        self.expected: frozenset[str] = frozenset()
+        self.spent: dict[str, float] = {}
         self.has_changed = False  # whether a step was begun or found whole: else the lock stays as it is
 
-    def _expected(self) -> frozenset[str]:
-        """Names of the stages that will run, as far as that is known before the first one."""
+    def _spent(self) -> dict[str, float]:
+        """Stages that will run, as far as that is known before the first one, with what is spent on each."""
         steps = make_plan(self.stages, self.state, self.estimator)
-        return frozenset(step.stage.name for step in steps if not step.is_done)
+        return {step.stage.name: step.spent for step in steps if not step.is_done}
 
     def run(self) -> None:
         """Run all of them.
@@ -88,7 +88,7 @@ class StageRunner:
             InterruptedRunError: Ctrl-C, or a request to end; the commands at work have been ended.
         """
         require_inputs(self.stages, self.state)
-        self.expected = self._expected()  # here: a stage that has begun has another record
+        self.spent = self._spent()  # here: a stage that has begun has another record
         try:
             while self._has_begun_one() or self.at_work:
                 self._wait()
@@ -128,7 +128,8 @@ class StageRunner:
         if decision.runs or decision.is_whole:
             self.has_changed = True
         if decision.runs:
-            self.note(f"{head}: {decision.why}; about {duration(self._estimated_seconds(stage))}")
+            rest = self._rest(stage, self.spent.get(stage.name, 0.0) if decision.resumes else 0.0)
+            self.note(f"{head}: {decision.why}; about {duration(rest)}")
             record = self.state.begin(stage, inputs, decision.resumes)
             log = self.state.out / "logs" / f"{record_name(stage.name)}.log"
             command = RunningCommand(stage.name, stage.command, log, self.state.out, self.jobs)
@@ -175,7 +176,7 @@ class StageRunner:
         work.noted = time.monotonic()
         progress = work.command.progress()
         self.state.write(replace(work.record, seconds=work.record.seconds + progress.seconds))
-        self.note(f"{self._head(work.number, work.stage)}: {self._progress_text(work.stage, progress)}")
+        self.note(f"{self._head(work.number, work.stage)}: {self._progress_text(work, progress)}")
 
     def _stop_all(self) -> None:
         """End every command at work, all at the same time: each may take a while to keep what it has."""
@@ -188,9 +189,10 @@ class StageRunner:
     def _head(self, number: int, stage: Stage) -> str:
         return f"[{number}/{len(self.stages)}] {stage.name}"
 
-    def _progress_text(self, stage: Stage, progress: Progress) -> str:
+    def _progress_text(self, work: _AtWork, progress: Progress) -> str:
+        stage = work.stage
         phase = f"{progress.phase} {progress.share:.0%}, " if progress.phase else ""
-        own_seconds = max(0.0, self._estimated_seconds(stage) - progress.seconds)
+        own_seconds = self._rest(stage, work.record.seconds + progress.seconds)
         if progress.rest is not None:  # other phases may follow, unless a stage has one alone
             has_one_phase = stage.kind == EVALUATE
             own_seconds = progress.rest if has_one_phase else max(own_seconds, progress.rest)
@@ -212,15 +214,15 @@ class StageRunner:
         """
         seconds = dict(known)
         for work in self.at_work.values():
-            so_far = work.command.progress().seconds
-            seconds.setdefault(work.stage.name, max(0.0, self._estimated_seconds(work.stage) - so_far))
+            so_far = work.record.seconds + work.command.progress().seconds
+            seconds.setdefault(work.stage.name, self._rest(work.stage, so_far))
         for _, stage in self.waiting:
-            if stage.name in self.expected:
-                seconds[stage.name] = self._estimated_seconds(stage)
-        return max(sum(seconds.values()) / self.jobs, *seconds.values(), 0.0)
+            if stage.name in self.spent:
+                seconds[stage.name] = self._rest(stage, self.spent[stage.name])
+        return shared_seconds(list(seconds.values()), self.jobs)
 
-    def _estimated_seconds(self, stage: Stage) -> float:
-        return self.estimator.seconds(stage.kind, stage.work)
+    def _rest(self, stage: Stage, spent: float) -> float:
+        return self.estimator.rest(stage.kind, stage.work, spent)
 
     def _lock(self) -> None:
         write_lock(self.read, self.stages, self.state)

@@ -29,6 +29,8 @@ WHOLE_IF_THERE = ("calibrate", "train", "distil", "rlkd", "tah label", "tah stag
 """Kinds whose commands write their output under another name and rename it: there, it is whole."""
 GOES_ON = ("collect", "scan", "tah stage 2", "download", "r2r label")
 """Kinds whose commands resume the work in their output; others' unfinished outputs are removed."""
+BEGINS_ANEW = ("report", "keep", "analyze", "choose")
+"""Kinds whose commands keep nothing until their end, which is seconds away."""
 PACKAGE = "package"
 DATA_OF = "the data of "
 NO_HASH = str(None)
@@ -87,7 +89,7 @@ class State:
 
     Args:
         out: the folder.
-        keep: stages that stay done where only the package has changed since.
+        keep: finished stages that stay done where only the package has changed since.
     """
 
     def __init__(self, out: Path, keep: Collection[str] = ()) -> None:
@@ -145,13 +147,14 @@ class State:
         differing = [
             name for name in {**record.inputs, **inputs} if record.inputs.get(name) != inputs.get(name)
         ]
-        if differing == [PACKAGE] and stage.name in self.keep:
+        if differing == [PACKAGE] and stage.name in self.keep and record.status == "done":
             differing = []
         if differing:
             return Decision(True, _changed_reason(differing))
         if record.status == "begun":
             is_whole = self._is_whole(stage)
-            return Decision(not is_whole, "it was interrupted, and goes on", not is_whole, is_whole)
+            how = "begins anew" if stage.kind in BEGINS_ANEW else "goes on"
+            return Decision(not is_whole, f"it was interrupted, and {how}", not is_whole, is_whole)
         if content_hash(stage.output) != record.output:
             missing = "is missing" if not stage.output.exists() else "was changed by something else"
             return Decision(True, f"its output {missing}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -10,17 +11,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from s2t_eval.method_table import BY_KEY
 from s2t_eval.report.cells import MISSING, accuracy, p_value, percent_sign, won_lost
 from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import compare_pair
+from s2t_eval.report.costs import cut_off, fired_rates, tokens_per_correct
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import evaluations
 
 LEFT = ("method",)
-COLUMNS = ("method", "correct", "95 %", "won / lost", "p (McNemar)", "fired", "flipped", "tokens",
-           "forwards / token", "teacher tokens", "tokens/s")  # fmt: skip
+COLUMNS = ("method", "correct", "95 %", "won / lost", "p (McNemar)", "fired", "flipped", "cut off", "tokens",
+           "tokens / correct", "forwards / token", "scorer tokens", "teacher tokens", "tokens/s")  # fmt: skip
 UNLIMITED = 1000
 """Columns of a console on which every table has the width that it needs."""
 
@@ -48,7 +51,7 @@ def summary(recipe: Recipe, out: Path) -> list[Table]:
         for name, run, method in runs:
             label = recipe.methods[method].label or method
             seed = name.removeprefix(method).replace("-seed", ", seed ")
-            table.add_row(*map(Text, (label + seed, *_cells(run, control))))
+            table.add_row(*map(Text, (label + seed + _added_name(run, label), *_cells(run, control))))
         tables.append(table)
     return tables
 
@@ -72,6 +75,13 @@ def _read(folder: Path) -> Run:
     return run
 
 
+def _added_name(run: Run, label: str) -> str:
+    """The method's own name where `--model` has another: s2t_local with the form `direct` selects nothing."""
+    title = run.method.title
+    has_another = run.method is BY_KEY["topk_distilled"] and title.lower() not in label.lower()
+    return f" ({title})" if has_another else ""
+
+
 def _cells(run: Run, control: Run | None) -> Iterable[str]:
     score, cost = accuracy(run), run.cost
     paired = [MISSING, MISSING]
@@ -80,9 +90,16 @@ def _cells(run: Run, control: Run | None) -> Iterable[str]:
             pair = compare_pair(control, run)
             paired = [won_lost(pair), p_value(pair.p)]
     yield from (percent_sign(score.value), score.interval_text, *paired)
-    yield percent_sign(cost["realised_rate"]) if "realised_rate" in cost else MISSING
-    yield percent_sign(cost["flip_rate"]) if "flip_rate" in cost else MISSING
-    yield f"{cost['tokens']:,}" if "tokens" in cost else MISSING
+    for share in (*fired_rates(run), cut_off([run])):
+        yield MISSING if math.isnan(share) else percent_sign(share)
+    yield _count(cost.get("tokens"))
+    yield _count(tokens_per_correct([run]))
     yield f"{cost['forwards_per_token']:.2f}" if "forwards_per_token" in cost else MISSING
-    yield f"{cost['teacher_tokens']:,}" if "teacher_tokens" in cost else MISSING
-    yield f"{cost['tokens_per_second']:,.0f}" if cost.get("tokens_per_second") else MISSING
+    yield _count(cost.get("scorer_tokens"))
+    yield _count(cost.get("teacher_tokens"))
+    yield _count(cost.get("tokens_per_second") or None)
+
+
+def _count(number: float | None) -> str:
+    """A whole number; a dash where it is unknown, or is none, as the tokens of no correct answer are."""
+    return f"{number:,.0f}" if number is not None and math.isfinite(number) else MISSING

@@ -138,6 +138,11 @@ class Estimator:
         """How long a stage will take."""
         return work.seconds(self.rate) * self._factor(kind)
 
+    def rest(self, kind: str, work: Work, spent: float) -> float:
+        """How long a stage will still take, of which so many seconds are done: at least a process's start."""
+        whole = self.seconds(kind, work)
+        return max(whole - spent, min(whole, START_SECONDS))
+
     def basis(self, kinds: Iterable[str]) -> str:
         """The basis of the estimates of these kinds, in words."""
         known = {kind for kind, _, _ in self.finished}

@@ -109,8 +109,10 @@ class CollectionFolder:
             raise LabelError(f"labels: {path} cannot be read ({error}); remove it and run again") from error
 
     def clear(self) -> None:
-        """Remove the working files once the label set is written."""
+        """Remove the working files once what is made of them is written, and their folder if it is empty."""
         shutil.rmtree(self.work)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def _path(self, kind: str, index: int) -> Path:
         return self.work / kind / f"{index:06d}.safetensors"

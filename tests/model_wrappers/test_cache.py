@@ -28,6 +28,8 @@ from s2t_eval.model_wrappers.response_cache import (
     TextCache,
     TimedResult,
     argument_values,
+    require_same_run,
+    software,
 )
 from s2t_eval.model_wrappers.splitting import LOADING_ARGS
 from s2t_eval.model_wrappers.tah import TahArguments
@@ -270,6 +272,17 @@ def test_another_version_of_the_software(cache: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("s2t_eval.__version__", "9.9")
     with pytest.raises(CacheMismatchError, match=r"another run: s2t_eval [\w.+]+ \(now 9\.9\);"):
         evaluate("greedy", limit=1, use_cache=cache)
+
+
+def test_texts_of_another_commit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version alone was compared, which every commit has: after `git pull` a run that had been broken off
+    was half by the old code, and its results named the new commit."""
+    store: dict[str, Any] = {}
+    require_same_run(store, "mine.db", software())
+    require_same_run(store, "mine.db", software())
+    monkeypatch.setattr("s2t_eval.model_wrappers.response_cache.present_code", lambda: "files-1")
+    with pytest.raises(CacheMismatchError, match=r"another run: code [\w-]+ \(now files-1\);"):
+        require_same_run(store, "mine.db", software())
 
 
 def test_sampled_repeats_are_cached_each_on_its_own(cache: str) -> None:

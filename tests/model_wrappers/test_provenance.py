@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from s2t_eval.artifacts.code import code_word, present_code
 from s2t_eval.artifacts.software import commit_of
 from tests.harness_helpers import evaluate
 
@@ -76,6 +77,7 @@ def test_results_name_commit_device_and_packages(tmp_path: Path, monkeypatch: py
     results = evaluate("greedy", {"pretrained": "embedded/student"}, limit=2)
     entry = results["config"]["s2t_eval"]
     assert entry["commit"] == commit_of(Path(__file__).resolve().parents[2])
+    assert entry["code"] == present_code()
     assert entry["device"] == "cpu"
     assert entry["packages"]["torch"] == version("torch")
     assert entry["teacher_parameters"] is None
@@ -92,3 +94,24 @@ def test_results_name_the_size_of_the_teacher_and_its_own_dtype() -> None:
         entry = evaluate("s2t", pair | more, limit=2)["config"]["s2t_eval"]
         assert (entry["teacher_parameters"], entry.get("teacher_dtype")) == (alone, expected)
         assert "teacher_device" not in entry
+
+
+def test_one_word_for_equal_code_alone(checkout: Path) -> None:
+    """Every change of a commit was the same `-dirty`, and every installed package the same version."""
+    for folder in ("model_wrappers", "tasks"):
+        (checkout / folder).mkdir()
+        (checkout / folder / "a.py").write_text("A = 1\n")
+    package, words = checkout / "s2t_eval", []
+    for content in ("A = 2\n", "A = 3\n", "A = 2\n"):
+        (package / "__init__.py").write_text(content)
+        words.append(code_word(package))
+    assert words[0] == words[2] != words[1] and all(word.startswith("files-") for word in words)
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "second")
+    head = git(checkout, "rev-parse", "HEAD")
+    assert code_word(package) == head
+    words = []
+    for content in ("A = 4\n", "A = 5\n"):
+        (package / "__init__.py").write_text(content)
+        words.append(code_word(package))
+    assert words[0] != words[1] and all(word.startswith(f"{head}-dirty-") for word in words)

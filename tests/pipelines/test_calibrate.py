@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lm_eval.tasks import TaskManager
+from torch import Tensor
 
 from s2t_eval import cli
 from s2t_eval.embedded.arith import make_split
@@ -28,6 +29,7 @@ from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.selection.thresholds import quantile_thresholds
 from s2t_eval.training.contamination import OverlapError
+from s2t_eval.training.label_collection import CollectionFolder
 from tests.forked import run_forked
 from tests.harness_helpers import (
     STUDENT,
@@ -186,6 +188,42 @@ def test_same_run_writes_the_same_file(made: Path, tmp_path: Path) -> None:
         assert repeated.thresholds[name] == pytest.approx(rates, abs=1e-4)
 
 
+def test_an_interrupted_calibration_goes_on_with_the_texts_that_it_lacks(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kept nothing until its end: interrupted at the last of 500 problems, it began at the first."""
+    out, taus = tmp_path / "again.json", ["--tau", *map(str, TAUS)]
+    arguments = ["--task", "s2t_arith", "--limit", PROBLEMS, "--out", out, *taus]
+    save, texts = CollectionFolder.save, tmp_path / "again.json.unfinished" / "work" / "divergences"
+
+    def save_three(self: CollectionFolder, kind: str, index: int, tensors: dict[str, Tensor]) -> None:
+        if len(list(texts.iterdir())) == 3:
+            raise KeyboardInterrupt
+        save(self, kind, index, tensors)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CollectionFolder, "save", save_three)
+        with pytest.raises(SystemExit, match=r"^130$"):
+            calibrate(*arguments)
+    assert not out.exists()
+    kept = {path.name for path in texts.iterdir()}
+    assert len(kept) == 3
+    generated: list[int] = []
+
+    def save_and_note(self: CollectionFolder, kind: str, index: int, tensors: dict[str, Tensor]) -> None:
+        generated.append(index)
+        save(self, kind, index, tensors)
+
+    monkeypatch.setattr(CollectionFolder, "save", save_and_note)
+    calibrate(*arguments)
+    assert len(generated) == 1 and f"{generated[0]:06d}.safetensors" not in kept
+    first, resumed = Calibration.load(made), Calibration.load(out)
+    assert (resumed.data, resumed.num_steps) == (first.data, first.num_steps)
+    for name, rates in first.thresholds.items():
+        assert resumed.thresholds[name] == pytest.approx(rates, abs=1e-4)
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_printed_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.json"
     calibrate("--task", "s2t_arith", "--limit", "1", "--out", out, "--tau", "0.1", teacher=False)
@@ -289,7 +327,8 @@ def test_arguments(
 ) -> None:
     out = tmp_path / "out.json"
     refused(capsys, message, *arguments, "--out", out)
-    assert list(tmp_path.iterdir()) == []
+    # Texts are kept: with fewer warm-up tokens they need not be written again.
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".unfinished"] == []
 
 
 def test_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

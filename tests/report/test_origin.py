@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ MIXTURES: dict[str, tuple[Change, str]] = {
     ),
     "dirty": (lambda c: info(c).update(commit=f"{'f' * 40}-dirty"), r"f{10}-dirty \(odd\)"),
     "wheel": (lambda c: info(c).update(commit=None), r"version 0\.1\.0, installed \(odd\)"),
+    "changed code": (
+        lambda c: info(c).update(code=f"{'f' * 40}-dirty-{'a' * 16}"),
+        r"f{10}-dirty-a{8} \(odd\)",
+    ),
+    "installed code": (
+        lambda c: info(c).update(commit=None, code=f"files-{'b' * 16}"),
+        r"version 0\.1\.0, files-b{8} \(odd\)",
+    ),
     "unknown": (lambda c: info(c).pop("commit"), r"unknown \(odd\)"),
     "dtype": (
         lambda c: info(c).update(dtype="torch.bfloat16"),
@@ -92,6 +101,37 @@ def test_two_unknown_commits_are_not_one() -> None:
     with pytest.raises(NotComparableError, match=r"unknown \(greedy, s2t_tau1, s2t_tau5 and 2 more\)"):
         require_one_origin(arrange(read_runs([BASELINES / "gsm8k-qwen"])))
     require_one_origin(arrange(read_runs([BASELINES / "paper-qwen-40"])))  # one file is of one commit
+
+
+TWO_TREES: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
+    "changed, without a hash": ({"commit": f"{'f' * 40}-dirty"},) * 2 + (False,),
+    "installed, without a hash": ({"commit": None},) * 2 + (False,),
+    "changed in two ways": (
+        {"code": f"{'f' * 40}-dirty-{'a' * 16}"}, {"code": f"{'f' * 40}-dirty-{'b' * 16}"}, False
+    ),
+    "two installed versions": (
+        {"commit": None, "code": f"files-{'a' * 16}"}, {"commit": None, "code": f"files-{'b' * 16}"}, False
+    ),
+    "changed alike": ({"commit": f"{'f' * 40}-dirty", "code": f"{'f' * 40}-dirty-{'a' * 16}"},) * 2 + (True,),
+    "installed alike": ({"commit": None, "code": f"files-{'a' * 16}"},) * 2 + (True,),
+    "one commit, before and since the code was recorded": (
+        {"commit": "f" * 40}, {"commit": "f" * 40, "code": "f" * 40}, True
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWO_TREES)
+def test_two_versions_that_a_commit_does_not_tell_apart_are_two(name: str, tmp_path: Path) -> None:
+    """Two changed trees on one commit, and two installed packages of one version, were one in a table."""
+    one, other, is_same = TWO_TREES[name]
+    runs = read_runs(
+        [
+            edited(path, tmp_path / f"{path.stem}.json", lambda c, entry=entry: info(c).update(entry))
+            for path, entry in ((GREEDY, one), (VOTE, other))
+        ]
+    )
+    with nullcontext() if is_same else pytest.raises(NotComparableError, match="or unknown commits: "):
+        require_one_origin(arrange(runs))
 
 
 def stock(content: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ from s2t_eval.reproduce.read import RecipeError, read_recipe, shipped
 from s2t_eval.reproduce.schema import MethodPart, Recipe, TaskPart
 from s2t_eval.reproduce.stages import EVALUATE, Stage, evaluations
 from s2t_eval.reproduce.work import parameters
+from s2t_eval.training.work_folder import unfinished_folder
 from tests.benchmark_folder import write_benchmarks
 from tests.reproduce.test_read import write
 
@@ -169,8 +170,23 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
     assert (
         "s2t_gsm8k_dev" in stages["calibration"].command and "s2t_gsm8k_dev" in stages["chosen.scan"].command
     )
-    assert "--no_published" in stages["report"].command  # the published student is another model
-    assert "--no_published" not in stages_of("paper")["report"].command
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "has_published"),
+    [
+        ("qwen-gsm8k", (), True),  # of another student: in blocks of their own
+        ("paper", (), True),
+        ("embedded", (), False),  # on no benchmark of theirs
+        ("embedded", ("tasks=[{task: s2t_math}]",), True),
+    ],
+)
+def test_published_numbers_are_in_the_report_of_their_benchmarks(
+    name: str, changes: tuple[str, ...], has_published: bool
+) -> None:
+    """Five of six recipes ended without any, because their students are other ones."""
+    command = stages_of(name, *changes)["report"].command
+    assert ("--no_published" not in command) == has_published
 
 
 @pytest.mark.parametrize("trust", [False, True])
@@ -218,6 +234,12 @@ def test_the_compared_systems_follow_what_they_need() -> None:
     assert "max_gen_toks=512" in words[words.index("--gen_kwargs") + 1]
     vote = stages["s2t_gsm8k/maj8"].work.parameter_tokens
     assert stages["s2t_gsm8k/tot"].work.parameter_tokens == vote  # its budget is a vote's
+
+
+def test_what_a_calibration_or_labelling_keeps_is_removed_when_it_is_done_or_set_aside() -> None:
+    stages = stages_of("paper")
+    for name in ("calibration", "looped.labels"):
+        assert stages[name].scratch == (unfinished_folder(stages[name].output),)
 
 
 def test_a_router_needs_a_teacher() -> None:

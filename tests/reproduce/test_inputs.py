@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from s2t_eval.artifacts.code import code_identity
 from s2t_eval.method_table import BACKENDS, PLACE_ARGUMENTS
 from s2t_eval.model_wrappers.splitting import STOCK_ARGS
 from s2t_eval.reproduce.build import build_stages
-from s2t_eval.reproduce.identity import code_identity, data_identity
+from s2t_eval.reproduce.identity import data_identity
 from s2t_eval.reproduce.missing import require_inputs
 from s2t_eval.reproduce.read import read_recipe
 from s2t_eval.reproduce.stage_runner import StageRunner

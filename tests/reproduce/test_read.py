@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from s2t_eval.reproduce.read import RecipeError, read_recipe, references, replaced_references, shipped
+from s2t_eval.reproduce.read import (
+    RecipeError,
+    find,
+    read_recipe,
+    references,
+    replaced_references,
+    shipped,
+)
 from s2t_eval.reproduce.schema import document_ids
 
 SMALL = """
@@ -56,6 +64,21 @@ def test_the_paper_recipe_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None
     assert recipe.labels.problems.data == "data/math_train/train.jsonl"
 
 
+def test_the_title_of_the_papers_recipe_holds_for_both_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command of its own head, the report of the 1.5B student was headed 0.5B."""
+    monkeypatch.setenv("S2T_DATA", "data")
+    assert "0.5B" not in read_recipe("paper", ["models.student=Qwen/Qwen2.5-1.5B-Instruct"]).recipe.title
+
+
+def test_the_second_round_in_the_comment_is_one() -> None:
+    lines = find("qwen-gsm8k").read_text().splitlines()
+    comment = [line.removeprefix("# ") for line in lines[lines.index("# rounds:") :][:6]]
+    rounds, second = yaml.safe_load("\n".join(comment[:2])), yaml.safe_load("\n".join(comment[3:]))
+    changes = [f"rounds={rounds['rounds']}", f"selectors.second={second['second']}"]
+    recipe = read_recipe("qwen-gsm8k", [*changes, "choices.chosen.selector=second"]).recipe
+    assert recipe.selectors["second"].labels == "own_texts" and recipe.rounds["own_texts"].tau == 0.05
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -72,6 +95,20 @@ def test_the_paper_recipe_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None
         ("tasks.0.documents=9-3", "tasks.0: expected at most one of limit, documents and limit_of_each"),
         ("seeds=[1, 1]", "seeds: expected different ones, got [1, 1]"),
         ("selectors={mine: {form: direct}}", "labels: mine is trained on them; name some"),
+        # These four ended a reproduction at its first evaluation, or at the choice behind a whole scan.
+        ("tasks.0.task=s2t_gsm8kk", "tasks.0.task: there is no task 's2t_gsm8kk'; did you mean 's2t_gsm8k'?"),
+        (
+            "labels={problems: {task: s2t_gsm8k_def}}",
+            "labels.problems.task: there is no task 's2t_gsm8k_def'",
+        ),
+        (
+            "choices={one: {selector: mine, task: s2t_arit_dev, tau: [0.1, 1]}}",
+            "choices.one.task: there is no task 's2t_arit_dev'; did you mean 's2t_arith_dev'?",
+        ),
+        (
+            "choices={one: {selector: mine, task: s2t_gsm8k, tau: [0.1, 1]}}",
+            "choices.one.task: settings are chosen on development problems alone",
+        ),
         # These five were found when their stage began, hours later.
         ("tah={a: {problems: {task: a}, depths: {max_depth: 0}}}", "tah.a.depths.max_depth: expected"),
         ("tah={a: {problems: {task: a}, decider: {layers: [1, 1]}}}", "layers: expected each layer once"),

@@ -39,6 +39,7 @@ from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import Decision, State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, Finished, Work, duration
+from s2t_eval.training.work_folder import unfinished_folder
 
 PATIENCE = 60.0
 """Seconds until a test gives up on something that has to happen."""
@@ -138,6 +139,17 @@ def test_another_version_of_the_package_runs_everything_again_but_what_is_kept(
     assert State(out).decide(one, State(out).inputs(one, {})).why == "changed since: s2t-eval itself"
     kept = State(out, keep=["work"])
     assert not kept.decide(one, kept.inputs(one, {})).runs
+
+
+def test_an_interrupted_step_is_not_kept_through_another_version(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went on with the new code in the work of the old, and its record named the new commit alone."""
+    state, one = State(out, keep=["work"]), stage(out)
+    state.begin(one, state.inputs(one, {}), resumes=False)
+    assert state.decide(one, state.inputs(one, {})).resumes
+    monkeypatch.setattr("s2t_eval.reproduce.state.package_identity", lambda: {"commit": "another"})
+    assert state.decide(one, state.inputs(one, {})) == Decision(True, "changed since: s2t-eval itself")
 
 
 def test_an_output_that_is_gone_or_was_touched_is_made_again(out: Path) -> None:
@@ -294,8 +306,22 @@ def test_half_written_tables_are_removed(out: Path, kind: str) -> None:
     state.begin(one, state.inputs(one, {}), resumes=False)
     one.output.mkdir()
     (one.output / "report.md").write_text("half")
-    assert run(state, one).resumes
+    assert run(state, one).why == "it was interrupted, and begins anew"
     assert not (one.output / "report.md").exists()
+
+
+@pytest.mark.parametrize("kind", ["calibrate", "tah label"])
+def test_work_of_other_settings_is_removed_with_its_record(out: Path, kind: str) -> None:
+    """What a calibration has measured lies beside its file, and its command refuses that of others."""
+    unfinished = unfinished_folder(out / "work")
+    state, one = State(out), replace(stage(out), kind=kind, scratch=(unfinished,))
+    state.begin(one, state.inputs(one, {}), resumes=False)
+    unfinished.mkdir()
+    state.begin(one, state.inputs(one, {}), resumes=True)
+    assert unfinished.exists()
+    other = replace(one, part="changed")
+    state.begin(other, state.inputs(other, {}), resumes=False)
+    assert not unfinished.exists()
 
 
 def test_a_collection_that_had_hardly_begun_begins_again(out: Path) -> None:
@@ -482,6 +508,41 @@ def test_the_plan_says_what_is_done_and_why_the_others_run(out: Path) -> None:
     assert not (out / "third").exists()  # a plan runs nothing
     everything = make_plan(stages[:2], state, estimator)
     assert plan_text("mine.yaml", "small", out, everything, estimator).endswith("Everything is done.")
+
+
+def test_the_plan_subtracts_what_is_done_and_divides_by_jobs(out: Path) -> None:
+    """Labels that were killed after eight of nine hours were planned with nine, six jobs with all."""
+    hours = 3600.0
+    stages = [replace(stage(out, name), work=Work(fixed=9 * hours, starts=0)) for name in ("a", "b", "c")]
+    state, estimator = State(out), Estimator(1.0)
+    record = state.begin(stages[0], state.inputs(stages[0], {}), resumes=False)
+    state.write(replace(record, seconds=8 * hours))
+    steps = make_plan(stages, state, estimator)
+    assert [step.seconds for step in steps] == [hours, 9 * hours, 9 * hours]
+    ends = [plan_text("", "", out, steps, estimator, jobs).splitlines()[-1] for jobs in (1, 2, 6)]
+    assert ends[0].startswith("0 done, 3 to run: about 19 h on this machine (")
+    assert "about 9 h 30 min on this machine, 2 steps at once" in ends[1]
+    assert "about 9 h on this machine, 6 steps at once" in ends[2]  # no less than the longest step
+    table = replace(stages[0], kind="report")  # its command begins at its beginning
+    [step] = make_plan([replace(table, name="a")], state, estimator)
+    assert step.seconds == 9 * hours
+
+
+def test_finished_texts_of_a_cache_are_no_measure_of_the_rest(out: Path) -> None:
+    """With 900 of 1,000 texts from the cache after 20 s, `about 2 s left` stood there for an hour."""
+    command = RunningCommand("work", stage(out, count=0).command, out / "logs" / "log.txt", out)
+    until(command.has_ended)
+
+    def shown(bar: str, seconds: float) -> Progress:
+        command.log.write_text(" " * command.log_begin + bar)
+        command.began = time.monotonic() - seconds
+        return command.progress()
+
+    assert shown("greedy:   0%|", 10.0).rest is None
+    assert shown("greedy:  90%|", 20.0).rest is None
+    assert shown("greedy:  92%|", 420.0).rest == pytest.approx(1600.0, rel=0.01)
+    assert shown("Scoring:   4%|", 500.0).rest is None  # another bar
+    assert shown("Scoring:  54%|", 600.0).rest == pytest.approx(92.0, rel=0.01)
 
 
 def test_estimates_follow_what_finished_steps_took() -> None:

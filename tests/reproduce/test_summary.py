@@ -10,7 +10,7 @@ from rich.table import Table
 from s2t_eval.reproduce.read import read_recipe
 from s2t_eval.reproduce.run import reproduce
 from s2t_eval.reproduce.settings import Settings
-from s2t_eval.reproduce.summary import print_summary, print_whole
+from s2t_eval.reproduce.summary import print_summary, print_whole, summary
 from tests.report_helpers import EMBEDDED
 from tests.reproduce.test_read import write
 
@@ -47,6 +47,36 @@ def test_brackets_of_titles_and_labels_are_printed(
     print_summary(read_recipe(write(tmp_path, RECIPE)).recipe, tmp_path / "out")
     printed = capsys.readouterr().out
     assert "My pair [bf16], n = 300" in printed and "greedy [/no_think]" in printed
+
+
+COSTS = """
+title: costs
+models: {student: embedded/student}
+methods:
+  greedy: {model: greedy}
+  pps_local: {model: pps_local, label: mine}
+  s2t_local: {model: s2t_local, label: mine}
+  tot: {model: tot}
+tasks: [{task: s2t_arith}]
+"""
+
+
+def test_a_scorer_is_not_free_and_greedy_decoding_is_no_selection(tmp_path: Path) -> None:
+    """`pps_local` stood there with the costs of greedy decoding, a tree with a sixth of its tokens, and a
+    distilled student decoded greedily as s2t_local that fires at no step."""
+    recipe = read_recipe(write(tmp_path, COSTS)).recipe
+    for name in recipe.methods:
+        place = tmp_path / "out" / "runs" / "s2t_arith" / name
+        place.mkdir(parents=True)
+        (place / f"{name}.json").write_text((EMBEDDED / f"{name}.json").read_text())
+    [table] = summary(recipe, tmp_path / "out")
+    cells = [[str(cell) for cell in column.cells] for column in table.columns]
+    columns = {str(column.header): own for column, own in zip(table.columns, cells, strict=True)}
+    assert columns["method"] == ["greedy", "mine", "mine (Top-K distilled, greedy)", "tot"]
+    assert columns["scorer tokens"] == ["0", "18,972", "0", "0"]
+    assert columns["fired"] == ["–", "19.7 %", "–", "–"]
+    assert columns["tokens / correct"][3] == "513"  # 58,950 tokens for 115 answers
+    assert columns["cut off"] == ["0.0 %"] * 4
 
 
 def test_the_recipe_is_the_one_that_was_read_at_the_beginning(tmp_path: Path) -> None:

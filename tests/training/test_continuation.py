@@ -217,6 +217,18 @@ def test_completion_refuses_what_it_would_ignore(tmp_path: Path, capsys: pytest.
     assert "--held_out: --complete trains no adapter and takes the settings" in capsys.readouterr().err
 
 
+def test_a_card_calls_greedy_decoding_no_selection() -> None:
+    """With the form `direct` its command was `--model s2t_local`, by default with the trigger always: that is
+    a distilled student, decoded greedily."""
+    info = read_info(embedded_path("embedded/selector"))
+    card = selector_card(info)
+    assert "lm_eval --model pps_local --model_args" in card and "default of `s2t_local`" not in card
+    assert "| `s2t_local` (proposer tuned) | greedy decoding of the adapted model" in card
+    other = selector_card(replace(info, form="lookahead"))
+    assert "lm_eval --model s2t_local --model_args" in other and "greedy decoding of" not in other
+    assert other.count("\n| default of `") == 2
+
+
 def test_figures_name_the_weight_that_they_were_measured_with(tmp_path: Path) -> None:
     """After `choose` had set another weight, Agree@1 of the old one stood beside it as if it were its own."""
     trained = read_info(selector("direct"))

@@ -28,6 +28,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 TEXTS = "labels.parquet"
 HEAD_CHUNK = 256
+BATCH_SIZE = 8
+"""Texts of one prefill."""
 SCHEMA = pa.schema(
     [
         ("problem_id", pa.string()),
@@ -161,7 +163,7 @@ class TahLabels:
 
 @torch.inference_mode()
 def label_hard_tokens(
-    model: ModelRunner, texts: Sequence[LabelledText], batch_size: int = 8
+    model: ModelRunner, texts: Sequence[LabelledText], batch_size: int = BATCH_SIZE
 ) -> Iterator[LabelledText]:
     """The texts with labels of hard tokens, from one prefill each.
 
