@@ -19,8 +19,8 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError
 from s2t_eval.pipelines.settings import Prompting, StepCalibration
-from s2t_eval.remote.many_texts import require_room
 from s2t_eval.pipelines.unfinished import SCORES, run_missing, saved_columns
+from s2t_eval.remote.many_texts import require_room
 from s2t_eval.selection.calibration import Calibration
 from s2t_eval.training.label_collection import CollectionFolder
 
