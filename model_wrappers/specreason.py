@@ -29,6 +29,7 @@ from s2t_eval.model_wrappers.teacher import require_teacher
 from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
 from s2t_eval.remote.build import LocalModels
 from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.thresholds import ThresholdLookup
 from s2t_eval.selection.triggers import Trigger
 
 DEFAULT_ACCEPT = 0.7
@@ -95,6 +96,11 @@ class SpecReasonArguments(PairArguments):
     def needs_rows(self) -> bool:
         """Whether the teacher's servers are to score a step's tokens in one request."""
         return self.score == "logprob"
+
+    @property
+    def lookup(self) -> ThresholdLookup:
+        """What is looked up of a calibration."""
+        return self.form.lookup(self.calibration, self.accept_rate)
 
     @property
     def form(self) -> StepForm:

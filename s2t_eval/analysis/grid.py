@@ -26,7 +26,10 @@ class Point:
 def points(
     models: Sequence[str], top_ks: Sequence[int], taus: Sequence[float], arguments: str, control: str
 ) -> Iterator[Point]:
-    """Greedy as the control, then every method, K and tau.
+    """Every method, K and tau, then greedy as the control.
+
+    What only a loaded model shows, such as a selector without the wanted router, ends the first point of a
+    method; behind the control it would be found after a whole run.
 
     Args:
         models: `--model` names that fire.
@@ -34,9 +37,9 @@ def points(
         arguments: model arguments of all points (teacher, calibration, trigger …).
         control: model arguments of greedy.
     """
-    yield Point("greedy", control, "greedy")
     for model, top_k, tau in itertools.product(models, top_ks, taus):
         yield Point(model, f"{arguments},top_k={top_k},tau={tau}", f"{model}_k{top_k}_tau{100 * tau:g}")
+    yield Point("greedy", control, "greedy")
 
 
 def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Iterator[tuple[Point, bool]]:

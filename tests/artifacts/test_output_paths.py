@@ -93,7 +93,10 @@ def test_calibrate_overwrites_only_calibration_files(
     assert "cannot write to /proc/c.json" in refused(capsys, *arguments, "/proc/c.json")
     shutil.copy(EMBEDDED / "calibration.json", tmp_path / "known.json")
     missing = ("calibrate", "--pretrained", "/no/folder", "--device", "cpu", "--task", "s2t_arith", "--out")
-    assert "pretrained=/no/folder" in refused(capsys, *missing, tmp_path / "known.json")
+    known = tmp_path / "known.json"
+    assert "holds thresholds that would be lost (accept:logprob:" in refused(capsys, *missing, known)
+    steps = ("--step_score", "logprob", "--delimiter", "sentence", "--accept_rate", 0.6, 0.7, 0.8, 0.9)
+    assert "pretrained=/no/folder" in refused(capsys, *missing, known, "--teacher", TEACHER, *steps)
 
 
 def test_compare_checks_output_files_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
