@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from s2t_eval import cli
 from s2t_eval.cli.application import CommandLine
+from s2t_eval.cli.calibrate import Calibrate
 from s2t_eval.cli.options import options_of
 from s2t_eval.method_table import BACKENDS
 from s2t_eval.model_wrappers.arguments import SamplingArguments
@@ -69,6 +70,13 @@ def test_every_stage_is_a_command_that_exists_and_follows_what_it_needs(name: st
             assert CommandLine(cli.COMMANDS).parse(stage.command[1:]) is not None
     kinds = [stage.kind for stage in stages.values()]
     assert kinds[kinds.index("report") - 1] == EVALUATE  # the table comes before all that may fail
+
+
+def test_a_text_that_begins_with_a_hyphen_reaches_its_option() -> None:
+    """`prompt.system_instruction: "- Solve it"` ended in the first step: "expected a text, got none"."""
+    stage = stages_of("embedded", "prompt.system_instruction='- Solve it'")["calibration"]
+    command = CommandLine(cli.COMMANDS).parse(stage.command[1:])
+    assert isinstance(command, Calibrate) and command.prompting.system_instruction == "- Solve it"
 
 
 def test_settings_of_training_are_options_of_its_commands() -> None:
