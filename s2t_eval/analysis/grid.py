@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2t_eval.artifacts.child_process import module_environment
+from s2t_eval.artifacts.child_process import run_shown
 from s2t_eval.report.runs import read_runs
 
 
@@ -45,7 +44,8 @@ def points(
 def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Iterator[tuple[Point, bool]]:
     """Run the points without complete results; yields each point and whether it was run now.
 
-    What an interrupted run left in a point's folder is removed before the point is run.
+    The name of the point that runs, and what the run prints to stderr, are shown there while it works. What
+    an interrupted run left in a point's folder is removed before the point is run.
 
     Args:
         grid: the points.
@@ -64,13 +64,17 @@ def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Ite
             shutil.rmtree(place)
         command = [sys.executable, "-m", "s2t_eval", "run", "--model", point.model]
         command += ["--model_args", point.arguments, "--output_path", str(place), "--log_samples", *lm_eval]
-        process = subprocess.run(command, capture_output=True, text=True, env=module_environment())
-        if process.returncode or not is_done(place):
-            ending = "\n".join(f"{process.stdout}\n{process.stderr}".strip().splitlines()[-12:])
-            raise RuntimeError(
-                f"{point.name} failed (exit {process.returncode}): {' '.join(command)}\n{ending}"
-            )
+        _show(f"{point.name}: running\n")
+        ended = run_shown(command, _show)
+        if ended.code or not is_done(place):
+            ending = "\n".join(f"{ended.stdout}\n{ended.stderr}".strip().splitlines()[-12:])
+            raise RuntimeError(f"{point.name} failed (exit {ended.code}): {' '.join(command)}\n{ending}")
         yield point, True
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def is_done(place: Path) -> bool:

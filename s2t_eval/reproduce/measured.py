@@ -11,10 +11,10 @@ from s2t_eval.pipelines.settings import StepCalibration
 from s2t_eval.reproduce.parts import CalibrationPart
 from s2t_eval.reproduce.read import RecipeError
 from s2t_eval.reproduce.schema import Recipe
-from s2t_eval.reproduce.stages import EVALUATE, Stage
+from s2t_eval.reproduce.stages import EVALUATE, SCAN, Stage
 from s2t_eval.selection.thresholds import ThresholdLookup, has_rate
 
-CALIBRATE, SCAN, R2R_TRAIN = "calibrate", "scan", "r2r train"
+CALIBRATE, R2R_TRAIN = "calibrate", "r2r train"
 SELECTOR_KINDS = ("train", "choose")
 
 

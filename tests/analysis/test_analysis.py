@@ -542,7 +542,9 @@ def test_a_grid_names_its_points() -> None:
     assert grid[-1] == Point("greedy", "pretrained=a", "greedy")
 
 
-def test_what_was_cut_off_is_no_part_of_a_point_that_is_run_again(tmp_path: Path) -> None:
+def test_what_was_cut_off_is_no_part_of_a_point_that_is_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A scan that was killed while it wrote samples could never be resumed: their last line stayed half."""
     place = tmp_path / "greedy" / "pair"
     place.mkdir(parents=True)
@@ -551,6 +553,9 @@ def test_what_was_cut_off_is_no_part_of_a_point_that_is_run_again(tmp_path: Path
     with pytest.raises(RuntimeError, match=r"^greedy failed \(exit 2\)"):
         list(run_grid([Point("greedy", "", "greedy")], tmp_path, ["--bogus"]))
     assert not (tmp_path / "greedy").exists()
+    # A scan was silent for as long as a point took, while it loaded models and when it hung.
+    shown = capsys.readouterr().err
+    assert shown.startswith("greedy: running\n") and "--bogus" in shown
 
 
 @pytest.mark.slow
