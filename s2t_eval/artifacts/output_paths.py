@@ -101,6 +101,29 @@ def require_reusable_folder(
     place.require_writable(place.nearest_existing_parent())
 
 
+def require_unfinished_labels(path: Path, command: str) -> None:
+    """Raise `ValueError` unless the folder is new, empty, or holds labels that a command has not finished.
+
+    Args:
+        path: the folder to write to, that of `--out`.
+        command: which writes it, for the message.
+    """
+    require_no_labels(path)
+    description = f"an unfinished one of `{command}`"
+    require_reusable_folder(path, description, ["work/settings.json"], parents=False)
+
+
+def require_no_labels(path: Path, error: type[ValueError] = ValueError) -> None:
+    """Raise `error` where a folder holds a finished label set.
+
+    Args:
+        path: the folder, that of `--out`.
+        error: class of the error.
+    """
+    if (path / "manifest.json").exists():
+        raise error(f"{OUT} {path}: it holds a finished label set; name another folder")
+
+
 def _has_match(folder: Path, pattern: str) -> bool:
     return next(folder.glob(pattern), None) is not None
 

@@ -82,6 +82,19 @@ def test_invalid_output_folder_is_rejected(
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("command", [("collect",), ("r2r", "label")])
+def test_a_finished_label_set_is_refused_before_models_are_loaded(
+    command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a teacher of 32 billion parameters the refusal took minutes."""
+    (tmp_path / "manifest.json").write_text("{}")
+    models = ("--pretrained", "/no/folder", "--teacher", "/no/folder", "--device", "cpu")
+    line = refused(capsys, *command, *models, "--task", "s2t_arith", "--out", tmp_path)
+    assert line == (
+        f"s2t-eval {' '.join(command)}: --out {tmp_path}: it holds a finished label set; name another folder"
+    )
+
+
 def test_calibrate_overwrites_only_calibration_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
