@@ -24,6 +24,7 @@ from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
 from s2t_eval.analysis.write import of_labels
 from s2t_eval.cli import main
+from s2t_eval.cli.analyze import named_folders
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import load_decode, read_trace
@@ -532,6 +533,22 @@ def test_analyze_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
         assert exit_code("analyze", *arguments, *out) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_folders_of_labels_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--labels runs/lr=1e-4` was read as NAME runs/lr and FOLDER 1e-4, and no name helped."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs/lr=1e-4").mkdir(parents=True)
+    folders = named_folders(["runs/lr=1e-4", "x=runs/lr=1e-4", "y=labels", "plain", "=gone"])
+    assert folders == {
+        "lr=1e-4": Path("runs/lr=1e-4"),
+        "x": Path("runs/lr=1e-4"),
+        "y": Path("labels"),
+        "plain": Path("plain"),
+        "gone": Path("gone"),
+    }
+    with pytest.raises(ValueError, match=r"^--labels: two sets are named 'labels'; give each one a name"):
+        named_folders(["a/labels", "b/labels"])
 
 
 def test_a_grid_names_its_points() -> None:

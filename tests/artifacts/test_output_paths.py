@@ -127,6 +127,8 @@ def test_report_reuses_its_own_output_folder(tmp_path: Path, capsys: pytest.Capt
     out = tmp_path / "new" / "report"
     for formats in ("csv", "md", "csv"):
         main(["report", str(RESULTS), "--format", formats, "--out", str(out)])
+    # A page of an earlier call kept its old numbers beside the new tables, and nothing said so.
+    assert f"note: {out} also holds report.md, which this call did not write" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     main(["report", str(RESULTS), "--format", "md", "--out", str(tmp_path / "empty")])
     main(["analyze", "--results", str(RESULTS), "--out", str(tmp_path / "analysis")])
