@@ -56,7 +56,7 @@ def run_shown(command: Sequence[str], show: Callable[[str], object]) -> Ended:
     ):
         assert process.stderr is not None
         try:
-            while piece := process.stderr.read1(1 << 16):
+            while piece := os.read(process.stderr.fileno(), 1 << 16):
                 text = decoder.decode(piece)
                 show(text)
                 kept = (kept + text)[-KEPT_CHARACTERS:]
