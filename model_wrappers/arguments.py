@@ -16,6 +16,7 @@ from s2t_eval.model_wrappers.argument_checks import (
 from s2t_eval.ranges import SEED, SHARE, Range
 from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.thresholds import ThresholdLookup
 from s2t_eval.selection.triggers import KlDirection
 
 SERVED_METHODS = (
@@ -61,6 +62,11 @@ class CommonArguments:
             raise ValueError(f"compile: expected never, auto or always, got {self.compile!r}")
         if self.trace is not None and not (isinstance(self.trace, str) and self.trace):
             raise ValueError(f"trace: expected the name of a file to write, got {self.trace!r}")
+
+    @property
+    def lookup(self) -> ThresholdLookup | None:
+        """The threshold that a calibration, router or selector has to have; None: the method has none."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -273,6 +279,14 @@ class SelectionArguments(CommonArguments):
                 f"tau={self.tau} needs calibration=FILE: the threshold that fires at this rate "
                 "is measured on training problems, with `s2t-eval calibrate`"
             )
+
+    @property
+    def lookup(self) -> ThresholdLookup:
+        """What is looked up of a calibration, else of a router, else of a selector."""
+        needs_threshold = self.tau not in (None, 1) and self.trigger not in ("random", "always", "never")
+        key = f"kl:{self.kl_direction}" if self.trigger == "kl" else self.trigger
+        rate, folder = self.tau if needs_threshold else None, self.router or self.selector
+        return ThresholdLookup(self.calibration, folder, self.warmup_tokens, "tau", rate, key)
 
     @property
     def _has_routers_threshold(self) -> bool:

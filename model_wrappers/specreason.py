@@ -29,6 +29,7 @@ from s2t_eval.model_wrappers.teacher import require_teacher
 from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
 from s2t_eval.remote.build import LocalModels
 from s2t_eval.selection.policy import Policy
+from s2t_eval.selection.thresholds import ThresholdLookup
 from s2t_eval.selection.triggers import Trigger
 
 DEFAULT_ACCEPT = 0.7
@@ -98,6 +99,11 @@ class SpecReasonArguments(PairArguments):
         Those that cannot have to write and score in turn where texts are sampled, whatever the score.
         """
         return True
+
+    @property
+    def lookup(self) -> ThresholdLookup:
+        """What is looked up of a calibration."""
+        return self.form.lookup(self.calibration, self.accept_rate)
 
     @property
     def form(self) -> StepForm:

@@ -48,6 +48,7 @@ def calibrate() -> None:
     assert part is not None
     command = [sys.executable, "-m", "s2t_eval", "calibrate", "--pretrained", models.student]
     command += [*option("teacher", models.teacher), *options(part.problems), *options(part, "problems")]
+    CALIBRATION.unlink(missing_ok=True)  # of another pair it would not be replaced
     subprocess.run([*command, "--out", str(CALIBRATION)], check=True)
 
 

@@ -159,7 +159,7 @@ def test_each_field_has_a_range(kind: type, wrong: dict[str, tuple[Any, ...]]) -
         ),
         (LoopSettings, {"schedule": "constant", "lr_warmup_fraction": 1.0, "seed": 2**63 - 1}),
         (TrainSettings, {"num_candidates": 2, "top_k": 2, "low_kl_fraction": 1.0, "held_out": 0.001}),
-        (SelectorSettings, {"beta": 0.0, "dropout": 0.0, "bins": 2, "temperature": 0.01}),
+        (SelectorSettings, {"form": "residual", "beta": 0.0, "dropout": 0.0, "bins": 2, "temperature": 0.01}),
         (LoopedSettings, {"max_depth": 8, "top_n": 5000}),
         (DistilSettings, {"method": "jsd", "beta": 0.5}),
         (DistilSettings, {"method": "seqkd", "until": ("\n\n",), "rows": 1}),

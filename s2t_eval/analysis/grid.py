@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2t_eval.artifacts.child_process import module_environment
+from s2t_eval.artifacts.child_process import run_shown
 from s2t_eval.report.runs import read_runs
 
 
@@ -26,7 +25,10 @@ class Point:
 def points(
     models: Sequence[str], top_ks: Sequence[int], taus: Sequence[float], arguments: str, control: str
 ) -> Iterator[Point]:
-    """Greedy as the control, then every method, K and tau.
+    """Every method, K and tau, then greedy as the control.
+
+    What only a loaded model shows, such as a selector without the wanted router, ends the first point of a
+    method; behind the control it would be found after a whole run.
 
     Args:
         models: `--model` names that fire.
@@ -34,15 +36,16 @@ def points(
         arguments: model arguments of all points (teacher, calibration, trigger …).
         control: model arguments of greedy.
     """
-    yield Point("greedy", control, "greedy")
     for model, top_k, tau in itertools.product(models, top_ks, taus):
         yield Point(model, f"{arguments},top_k={top_k},tau={tau}", f"{model}_k{top_k}_tau{100 * tau:g}")
+    yield Point("greedy", control, "greedy")
 
 
 def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Iterator[tuple[Point, bool]]:
     """Run the points without complete results; yields each point and whether it was run now.
 
-    What an interrupted run left in a point's folder is removed before the point is run.
+    The name of the point that runs, and what the run prints to stderr, are shown there while it works. What
+    an interrupted run left in a point's folder is removed before the point is run.
 
     Args:
         grid: the points.
@@ -61,13 +64,17 @@ def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Ite
             shutil.rmtree(place)
         command = [sys.executable, "-m", "s2t_eval", "run", "--model", point.model]
         command += ["--model_args", point.arguments, "--output_path", str(place), "--log_samples", *lm_eval]
-        process = subprocess.run(command, capture_output=True, text=True, env=module_environment())
-        if process.returncode or not is_done(place):
-            ending = "\n".join(f"{process.stdout}\n{process.stderr}".strip().splitlines()[-12:])
-            raise RuntimeError(
-                f"{point.name} failed (exit {process.returncode}): {' '.join(command)}\n{ending}"
-            )
+        _show(f"{point.name}: running\n")
+        ended = run_shown(command, _show)
+        if ended.code or not is_done(place):
+            ending = "\n".join(f"{ended.stdout}\n{ended.stderr}".strip().splitlines()[-12:])
+            raise RuntimeError(f"{point.name} failed (exit {ended.code}): {' '.join(command)}\n{ending}")
         yield point, True
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def is_done(place: Path) -> bool:

@@ -1,11 +1,18 @@
-"""The environment of Python processes of this package."""
+"""Python processes of this package: their environment, and what they print while they work."""
 
 from __future__ import annotations
 
+import codecs
 import os
+import subprocess
 import sysconfig
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+KEPT_CHARACTERS = 10_000
+"""The end of what a process prints to stderr: a traceback fits in it."""
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of the package: one of installed packages, or a checkout."""
 
@@ -22,3 +29,40 @@ def module_environment() -> dict[str, str]:
         paths.append(str(ROOT))
     path = {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
     return {**os.environ, **path, "PYTHONSAFEPATH": "1"}
+
+
+class Ended(NamedTuple):
+    """A process that has ended."""
+
+    code: int
+    """its exit code"""
+    stdout: str
+    stderr: str
+    """the end of it"""
+
+
+def run_shown(command: Sequence[str], show: Callable[[str], object]) -> Ended:
+    """Run a command, and show its stderr, where progress bars are, while it works.
+
+    Args:
+        command: the program and its arguments; it runs in the environment of `module_environment`.
+        show: called with each piece of stderr as it comes.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    kept = ""
+    with (
+        tempfile.TemporaryFile() as stdout,
+        subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, env=module_environment()) as process,
+    ):
+        assert process.stderr is not None
+        try:
+            while piece := os.read(process.stderr.fileno(), 1 << 16):
+                text = decoder.decode(piece)
+                show(text)
+                kept = (kept + text)[-KEPT_CHARACTERS:]
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        stdout.seek(0)
+        return Ended(code, stdout.read().decode(errors="replace"), kept)

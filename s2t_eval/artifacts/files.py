@@ -63,7 +63,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise
         reason = getattr(error, "strerror", None) or str(error)
         raise WriteError(
-            f"cannot write {named}: {reason}; make room (or name another place) and run again"
+            f"cannot write {named}: {reason}; make room and run the same command again"
         ) from error
     except BaseException:
         remove(partial)

@@ -6,6 +6,8 @@ read-only file system.
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,11 +37,42 @@ def require_new_folder(path: Path) -> None:
         path: the folder to be written, that of `--out`.
     """
     place = _OutputPath(OUT, path)
+    if not path.name:
+        raise ValueError(
+            f"{OUT}: {path} has no name of its own; name a folder to make, such as {path / 'out'}"
+        )
     place.require_no_file()
-    if place.kind() == "folder" and not place.is_empty():
+    exists = place.kind() == "folder"
+    if exists and not place.is_empty():
         raise ValueError(f"{OUT}: {path} exists; name another folder")
     place.require_parent()
     place.require_writable(path.parent)
+    if exists:
+        require_replaceable(path)
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise `ValueError` unless a folder can be replaced as a whole, as results are; a mount point cannot.
+
+    Nothing is moved: the folder is renamed to one that is not empty, which fails for that reason alone where
+    nothing else speaks against it. `Path.is_mount` is False for a folder of the same file system that is
+    mounted there, as containers do.
+
+    Args:
+        path: a folder, that of `--out`, whose parent folder is writable.
+    """
+    folder = Path(os.path.realpath(path))
+    with tempfile.TemporaryDirectory(dir=folder.parent) as other:
+        (Path(other) / "file").touch()
+        try:
+            os.rename(folder, other)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return
+            raise ValueError(
+                f"{OUT}: {path} cannot be replaced by the result ({error.strerror}), as a mount point "
+                f"cannot; name a folder in it, such as {path / 'out'}"
+            ) from error
 
 
 def require_reusable_folder(
@@ -66,6 +99,29 @@ def require_reusable_folder(
     if not parents:
         place.require_parent()
     place.require_writable(place.nearest_existing_parent())
+
+
+def require_unfinished_labels(path: Path, command: str) -> None:
+    """Raise `ValueError` unless the folder is new, empty, or holds labels that a command has not finished.
+
+    Args:
+        path: the folder to write to, that of `--out`.
+        command: which writes it, for the message.
+    """
+    require_no_labels(path)
+    description = f"an unfinished one of `{command}`"
+    require_reusable_folder(path, description, ["work/settings.json"], parents=False)
+
+
+def require_no_labels(path: Path, error: type[ValueError] = ValueError) -> None:
+    """Raise `error` where a folder holds a finished label set.
+
+    Args:
+        path: the folder, that of `--out`.
+        error: class of the error.
+    """
+    if (path / "manifest.json").exists():
+        raise error(f"{OUT} {path}: it holds a finished label set; name another folder")
 
 
 def _has_match(folder: Path, pattern: str) -> bool:

@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command of `s2t-eval`; see `execute` for its errors."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"] and arguments[1:] not in (["--help"], ["-h"]):
-        run_harness.run(arguments[1:])  # lm_eval reads its arguments itself
+        with silent_when_closed():
+            run_harness.run(arguments[1:])  # lm_eval reads its arguments itself
         return
     line = CommandLine(COMMANDS)
     with silent_when_closed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -103,16 +104,7 @@ class Analyze:
         """Name -> label set."""
         from s2t_eval.training.labels import LabelSet
 
-        pairs = [text.rpartition("=") for text in self.labels]
-        sets: dict[str, LabelSet] = {}
-        for given, _, folder in pairs:
-            name = given or Path(folder).name
-            if name in sets:
-                raise ValueError(
-                    f"--labels: two sets are named {name!r}; give each one a name, as NAME=FOLDER"
-                )
-            sets[name] = LabelSet.load(Path(folder))
-        return sets
+        return {name: LabelSet.load(folder) for name, folder in named_folders(self.labels).items()}
 
     def _trajectory_scores(self, labels: dict[str, LabelSet]) -> tuple[dict[str, TrajectoryScores], int]:
         """The selector's scores on problems that it did not learn from, and its K."""
@@ -154,3 +146,23 @@ class Analyze:
             label_set.require_vocabulary(vocabulary_hash(tokenizer))
         ends: npt.NDArray[np.bool_] = line_ends(tokenizer, text_vocabulary(tokenizer)).numpy()
         return ends
+
+
+def named_folders(texts: Sequence[str]) -> dict[str, Path]:
+    """Name -> folder, of texts FOLDER or NAME=FOLDER; a folder without a name has its own.
+
+    A folder may have = in its name, as those of a sweep have: a text that is a folder is no pair.
+
+    Raises:
+        ValueError: two folders of one name.
+    """
+    folders: dict[str, Path] = {}
+    for text in texts:
+        name, equals, rest = text.partition("=")
+        is_pair = bool(equals) and not Path(text).is_dir()
+        folder = Path(rest if is_pair else text)
+        name = name if is_pair and name else folder.name
+        if name in folders:
+            raise ValueError(f"--labels: two sets are named {name!r}; give each one a name, as NAME=FOLDER")
+        folders[name] = folder
+    return folders

@@ -9,7 +9,7 @@ from dataclasses import is_dataclass
 from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from cyclopts import App, Argument, CycloptsError, Group, Parameter
+from cyclopts import App, Argument, ArgumentCollection, CoercionError, CycloptsError, Group, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel, InlineText
 from rich.text import Text
 
@@ -66,6 +66,7 @@ class CommandLine:
                 negative=(),
                 show_default=shown_default,
             ),
+            config=require_whole_numbers,
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
@@ -177,6 +178,27 @@ def resolve_annotations(settings: Any) -> None:
         kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
         if is_dataclass(kind):
             resolve_annotations(kind)
+
+
+def require_whole_numbers(app: App, commands: tuple[str, ...], options: ArgumentCollection) -> None:
+    """Raise `CoercionError` for a fraction where a whole number is expected.
+
+    cyclopts rounds it: `--limit 0.6`, which lm_eval takes for a share of the documents, was 1 problem.
+
+    Args:
+        app: the parser.
+        commands: of the command line; both are what cyclopts passes before it converts the values.
+        options: of the command, with their values as texts.
+    """
+    for option in options:
+        for token in option.tokens if _is_whole(option.hint) else ():
+            if re.fullmatch(r"[+-]?\d+(\.0*)?", token.value) is None:
+                raise CoercionError(token=token, argument=option, target_type=int)
+
+
+def _is_whole(hint: Any) -> bool:
+    """Whether the values of an option are whole numbers: one, several, or one that may be left out."""
+    return hint is int or (get_origin(hint) is not Literal and int in get_args(hint))
 
 
 def help_text(command: type[Command]) -> str:

@@ -15,6 +15,7 @@ from s2t_eval.ranges import AT_LEAST_0, Range
 
 if TYPE_CHECKING:
     from s2t_eval.methods.specreason.acceptance import MeasuredAcceptance
+    from s2t_eval.selection.calibration import Calibration
 
 RATES = Range("rates between 0 and 1", 0, 1, without=(0, 1))
 
@@ -56,25 +57,32 @@ class Calibrate(ProblemOptions):
         from s2t_eval.model_wrappers.s2t import SelectToThink
         from s2t_eval.pipelines import calibrate as calibration_run
         from s2t_eval.pipelines.calibrate_steps import measure_steps, require_measurable, with_acceptance
+        from s2t_eval.pipelines.kept_thresholds import require_same_subject
         from s2t_eval.pipelines.overlap import without_evaluation_problems
-        from s2t_eval.pipelines.prompts import source_prompts
+        from s2t_eval.pipelines.prompts import recorded_prompting, source_prompts
         from s2t_eval.pipelines.unfinished import unfinished_calibration
 
         self.require_problems()
         require_flags(self, tau=RATES, warmup_tokens=AT_LEAST_0)
         require_writable_file("--out", self.out)
-        _require_no_other_file(self.out)
+        existing = _existing(self.out)
         self._require_teacher_for_steps()
         self.servers.require_both(self.teacher)
         servers = self.servers.arguments()
         if servers and self.router is not None:
             raise ValueError("--router: it reads hidden states, which servers do not return; calibrate here")
+        if existing is not None:
+            self._require_thresholds_kept(existing, bool(servers))
         lm = calibration_run.load_lm(
             self.student.pretrained, self.teacher, self.teacher_args, **self.loading, **servers
         )
         prompts = source_prompts(lm, self.source, self.prompting)
         require_measurable(lm, prompts, self.prompting, self.steps)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
+        if existing is not None:
+            teacher = calibration_run.teacher_of(lm)
+            prompt = recorded_prompting(self.prompting, problems.requests[0])
+            require_same_subject(self.out, existing, lm.student_fingerprint, teacher, prompt)
         work = unfinished_calibration(self.out, lm, problems, self.steps, self.router)
         triggers = calibration_run.calibrate(
             lm, problems, self.prompting, self.tau, self.warmup_tokens, work, self.router
@@ -92,6 +100,20 @@ class Calibrate(ProblemOptions):
         for key, measured in acceptance.items():
             _print_acceptance(key, measured)
 
+    def _require_thresholds_kept(self, existing: Calibration, uses_servers: bool) -> None:
+        """Raise `ValueError` for options with which thresholds of the file in its place would be lost."""
+        from s2t_eval.methods.specreason.acceptance import StepForm
+        from s2t_eval.pipelines.calibrate import measured_keys
+        from s2t_eval.pipelines.kept_thresholds import require_thresholds_kept
+
+        has_teacher = self.teacher is not None or self.servers.teacher_url is not None
+        keys = measured_keys(has_teacher, uses_servers, self.router)
+        measured = dict.fromkeys(keys, self.tau)
+        for score in self.steps.step_score:
+            key = StepForm(score, self.steps.delimiter, self.steps.max_step).key
+            measured[key] = self.steps.accept_rate
+        require_thresholds_kept(self.out, existing, measured, self.warmup_tokens)
+
     def _require_teacher_for_steps(self) -> None:
         if self.steps.step_score and self.teacher is None and self.servers.teacher_url is None:
             raise ValueError(
@@ -107,13 +129,13 @@ def _print_acceptance(key: str, measured: MeasuredAcceptance) -> None:
         print(f"    accept_rate {rate}: {threshold:.4g}, accepts {share:.1f} %")
 
 
-def _require_no_other_file(path: Path) -> None:
-    """Raise `ValueError` for a file that is no calibration: it would be lost."""
+def _existing(path: Path) -> Calibration | None:
+    """The calibration in a file; `ValueError` for a file that is none: it would be lost."""
     from s2t_eval.selection.calibration import Calibration, CalibrationError
 
     if not path.exists():
-        return
+        return None
     try:
-        Calibration.load(path)
+        return Calibration.load(path)
     except CalibrationError as error:
         raise ValueError(f"--out: {path} exists and is no calibration file; name another file") from error

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from cyclopts import Parameter
 
-from s2t_eval.artifacts.output_paths import require_reusable_folder
+from s2t_eval.artifacts.output_paths import require_unfinished_labels
 from s2t_eval.cli.command import HIDDEN, flat
 from s2t_eval.cli.server_options import ServerOptions
 from s2t_eval.cli.source import ProblemOptions
@@ -50,8 +50,7 @@ class Collect(ProblemOptions):
         servers = self.servers.arguments()
         if self.teacher is None and self.servers.teacher_url is None:
             raise ValueError("expected --teacher MODEL, the larger model that labels, or --teacher_url URL")
-        signs = ["manifest.json", "work/settings.json"]
-        require_reusable_folder(self.out, "an unfinished one of `s2t-eval collect`", signs, parents=False)
+        require_unfinished_labels(self.out, "s2t-eval collect")
         settings = replace(self.collection, drop_overlap=self.drop_overlap)
         if servers and settings.selector is not None:
             raise ValueError(

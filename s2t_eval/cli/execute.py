@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from s2t_eval.artifacts.errors import full_message
 from s2t_eval.cli.application import PROGRAM, CommandLine, CycloptsError
@@ -34,15 +35,24 @@ def execute(line: CommandLine, arguments: Sequence[str]) -> None:
         message = with_dashes(full_message(error), line.names_of_options(arguments))
         _refuse(f"{line.name_of(arguments)}: {message}", error)
     except KeyboardInterrupt as error:
-        print(f"{line.name_of(arguments)}: interrupted", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from error
+        end_interrupted(line.name_of(arguments), error)
+
+
+def end_interrupted(name: str, error: KeyboardInterrupt) -> NoReturn:
+    """End a command that Ctrl-C has interrupted, in one line with its name."""
+    print(f"{name}: interrupted", file=sys.stderr)
+    raise SystemExit(INTERRUPTED) from error
 
 
 @contextmanager
 def silent_when_closed() -> Iterator[None]:
     """End a command without a word where the reader of its output has closed it, as `head` does."""
     try:
-        yield
+        try:
+            yield
+        except SystemExit:  # as lm_eval's help ends
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
     except BrokenPipeError as error:
         # What is still buffered has no reader; Python would complain about it as the interpreter ends.

@@ -21,6 +21,7 @@ VERSIONS = {"torch": "torch", "transformers": "transformers", "lm_eval": "lm-eva
 """Module -> its distribution. Without one of them nothing runs."""
 EXTRAS = {
     "gguf": ("gguf",),
+    "quantization": ("bitsandbytes",),
     "every-eval-ever": ("every-eval-ever",),
     "docs": ("mkdocs", "mkdocs-material"),
     "test": ("pytest", "playwright"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -24,6 +25,10 @@ KINDS: dict[Any, str] = {
     str: "a text",
     bool: "the flag",
 }
+
+
+OPTION = re.compile(r"--?[a-zA-Z][\w-]*(=.*)?", re.DOTALL)
+"""What reads as an option; a text that only begins with a hyphen does not."""
 
 
 def describe(error: CycloptsError) -> str:
@@ -84,12 +89,22 @@ def _missing(error: MissingArgumentError) -> str:
         ]
         if unknown:
             return _unknown_option(unknown[0], names)
+    name = error.keyword or _name(error)
     was_named = bool(error.keyword or error.argument.tokens)
     reason = "" if was_named else "; it is required"
-    return f"{error.keyword or _name(error)}: expected {_expected(error.argument.hint)}, got none{reason}"
+    words = list(error.root_input_tokens or ())
+    following = words[words.index(name) + 1 :] if name in words else []
+    if following and following[0].startswith("-") and OPTION.fullmatch(following[0]) is None:
+        reason = f"; a value that begins with - is written {name}={shlex.quote(following[0])}"
+    return f"{name}: expected {_expected(error.argument.hint)}, got none{reason}"
 
 
 def _unknown_option(option: str, names: Sequence[str]) -> str:
+    if OPTION.fullmatch(option) is None:
+        return (
+            f"{option!r}: expected an option of this command; a text that begins with - stands behind --, as "
+            f"in -- {shlex.quote(option)}"
+        )
     option = option.split("=")[0]
     nearest = difflib.get_close_matches(
         option.replace("-", "_"), [n.replace("-", "_") for n in names], 1, 0.7

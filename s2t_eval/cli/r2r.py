@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from s2t_eval.artifacts.output_paths import require_new_folder, require_reusable_folder
+from s2t_eval.artifacts.output_paths import require_new_folder, require_unfinished_labels
 from s2t_eval.cli.command import flat, require_flags
 from s2t_eval.cli.source import ProblemOptions, StudentOptions
 from s2t_eval.ranges import AT_LEAST_1
@@ -50,9 +50,7 @@ class R2RLabel(ProblemOptions):
         """Label, and print the shares of identical, neutral and divergent tokens."""
         self.require_problems()
         require_flags(self, num_logits=AT_LEAST_1)
-        marker_files = ["manifest.json", "work/settings.json"]
-        description = "an unfinished one of `s2t-eval r2r label`"
-        require_reusable_folder(self.out, description, marker_files, parents=False)
+        require_unfinished_labels(self.out, "s2t-eval r2r label")
         from s2t_eval.pipelines.collect_labels import load_pair
         from s2t_eval.pipelines.r2r_labels import Labelling, label
 

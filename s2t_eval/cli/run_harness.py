@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
 from s2t_eval.artifacts.errors import is_user_error, single_line_message
+from s2t_eval.cli.application import PROGRAM
+from s2t_eval.cli.execute import end_interrupted
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,24 @@ class Run:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run lm_eval with these arguments; an error of ours ends in one line and exit code 2."""
-    from s2t_eval.model_wrappers.registration import register
+    """Run lm_eval with these arguments; errors of ours and Ctrl-C end in one line."""
+    with errors_in_one_line():
+        from s2t_eval.model_wrappers.registration import register
 
-    register()
-    sys.argv = ["lm_eval", *arguments]
-    try:
+        register()
+        sys.argv = ["lm_eval", *arguments]
         runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End lm_eval in one line: with exit code 2 for an error of this package, with 130 for Ctrl-C."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt as error:
+        end_interrupted(f"{PROGRAM} run", error)
     except (ValueError, OSError) as error:
         if not is_user_error(error):
             raise

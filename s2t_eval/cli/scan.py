@@ -80,20 +80,20 @@ class Scan:
             raise ValueError(str(error)) from error
 
     def _require_points(self, named: Mapping[str, str]) -> None:
-        """Raise `ValueError` for arguments that the points would refuse: before greedy, the control, has run.
+        """Raise `ValueError` for arguments that the points would refuse, and rates without a threshold.
 
         Args:
             named: the model arguments by name.
         """
         from s2t_eval.analysis.grid import points
+        from s2t_eval.model_wrappers.measured_thresholds import require_threshold
         from s2t_eval.model_wrappers.usable_arguments import require_usable_arguments
-        from s2t_eval.selection.calibration import Calibration
 
         own = [word for word in self.lm_eval if word.split("=")[0] in OWN_FLAGS]
         if own:
             raise ValueError(f"{own[0]}: the scan gives it to every point itself; leave it out behind --")
         for point in points(self.model, self.top_k, self.tau, self.model_args, ""):
             if point.model in self.model:
-                require_usable_arguments(point.model, point.arguments)
-        if "calibration" in named:
-            Calibration.load(Path(named["calibration"]))
+                lookup = require_usable_arguments(point.model, point.arguments).lookup
+                if lookup is not None:
+                    require_threshold(lookup)

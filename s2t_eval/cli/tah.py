@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from s2t_eval.artifacts.figures import figures_text
-from s2t_eval.artifacts.output_paths import require_new_folder, require_reusable_folder
+from s2t_eval.artifacts.output_paths import (
+    require_new_folder,
+    require_replaceable,
+    require_reusable_folder,
+)
 from s2t_eval.cli.command import HIDDEN, changed_fields, flat
 from s2t_eval.cli.source import ProblemOptions, StudentOptions
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
@@ -145,6 +149,8 @@ class TahTrain:
         if self.stage == 2:
             signs = "one of `s2t-eval tah train --stage 1`"
             require_reusable_folder(self.out, signs, ["tah.json"], parents=False)
+            if self.out.is_dir():
+                require_replaceable(self.out)
         elif (self.out / "tah.json").exists():
             raise ValueError(f"--out: {self.out} exists; name another folder, or train its --stage 2")
         else:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.engine import Request, Result
-from s2t_eval.methods.r2r_folder import load_router
+from s2t_eval.methods.r2r_folder import find_router, load_router
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
@@ -21,7 +22,7 @@ from s2t_eval.pipelines.servers import divergences_on_servers, teacher_identity
 from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.pipelines.unfinished import DIVERGENCES, run_missing, saved_columns
 from s2t_eval.selection.calibration import Calibration
-from s2t_eval.selection.thresholds import measure_thresholds, trigger_key
+from s2t_eval.selection.thresholds import OF_R2R, measure_thresholds, trigger_key
 from s2t_eval.selection.triggers import (
     EntropyTrigger,
     KlTrigger,
@@ -32,6 +33,10 @@ from s2t_eval.selection.triggers import (
     Trigger,
 )
 from s2t_eval.training.label_collection import CollectionFolder
+
+KL_TRIGGERS = (KlTrigger("student_teacher"), KlTrigger("teacher_student"))
+SERVED_TRIGGERS = ("entropy64", "margin", "position")
+"""Local triggers that servers can compute (`divergences_on_servers`)."""
 
 
 def calibrate(
@@ -83,22 +88,50 @@ def calibrate(
         data={"source": prompts.source, "split": prompts.split, "hash": prompts.hash},
         prompt=recorded_prompting(prompting, requests[0]),
         student=lm.student_fingerprint,
-        teacher=teacher_identity(lm) if isinstance(lm, SelectToThink) else None,
+        teacher=teacher_of(lm),
     )
+
+
+def teacher_of(lm: EngineLM) -> str | None:
+    """Fingerprint of the teacher whose KL is measured; None where there is none."""
+    return teacher_identity(lm) if isinstance(lm, SelectToThink) else None
+
+
+def measured_keys(has_teacher: bool, uses_servers: bool = False, router: str | None = None) -> list[str]:
+    """Keys of the thresholds that `calibrate` measures.
+
+    Args:
+        has_teacher: whether there is a teacher, whose KL is measured too.
+        uses_servers: whether a model is on servers, which cannot compute all triggers.
+        router: folder of an R2R router that is calibrated too.
+
+    Raises:
+        R2RError: there is no such router.
+    """
+    local = _local_triggers(torch.empty(0, dtype=torch.bool))
+    keys = [trigger_key(trigger) for trigger in local]
+    if uses_servers:
+        keys = [key for key in keys if key in SERVED_TRIGGERS]
+    if router is not None:
+        keys.append(f"{OF_R2R}{folder_hash(find_router(router))}")
+    return [*keys, *(trigger_key(trigger) for trigger in KL_TRIGGERS if has_teacher)]
+
+
+def _local_triggers(ends_line: Tensor) -> list[Trigger]:
+    lines = LineEntropyTrigger(ends_line)
+    return [EntropyTrigger(), TopEntropyTrigger(), MarginTrigger(), lines, PositionTrigger()]
 
 
 def _divergences(
     lm: EngineLM, requests: Sequence[Request], warmup_tokens: int, router: str | None, work: CollectionFolder
 ) -> dict[str, list[float]]:
     """The divergences of greedy texts at every step after the warm-up, by the trigger's key."""
-    lines = LineEntropyTrigger(line_ends(lm.tokenizer, lm.student.text_vocab))
-    local: list[Trigger] = [EntropyTrigger(), TopEntropyTrigger(), MarginTrigger(), lines, PositionTrigger()]
+    local = _local_triggers(line_ends(lm.tokenizer, lm.student.text_vocab))
     if router is not None:
         identity = (lm.student_fingerprint, vocabulary_hash(lm.tokenizer), int(lm.student.config.hidden_size))
         embed: Any = lm.student.base.get_input_embeddings()
         local.append(load_router(router, *identity).trigger(embed, lm.device))
-    kl: list[Trigger] = [KlTrigger("student_teacher"), KlTrigger("teacher_student")]
-    observed = local + kl if isinstance(lm, SelectToThink) else local
+    observed = [*local, *KL_TRIGGERS] if isinstance(lm, SelectToThink) else local
     keys = [trigger_key(trigger) for trigger in observed]
 
     def columns_of(result: Result) -> dict[str, Tensor]:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
 from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.report.documents import format_documents
+from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.kept_texts import SUFFIX, texts_of, write_texts
 from s2t_eval.report.run import Run
+from s2t_eval.report.runs import read_runs
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[\w.@+ -]+/)+([\w.@+-]+)")
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -45,6 +51,52 @@ def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
             write_texts(path.with_name(path.stem + SUFFIX), texts)
         written[run.source] = path
     return list(written.values())
+
+
+def require_no_other_run(runs: Sequence[Run], folder: Path) -> None:
+    """Raise `ValueError` where `FOLDER/NAME.json`, as which a run would be kept, holds another one.
+
+    A run of the same thing (`Run.identity`), which renews what was kept, passes.
+
+    Args:
+        runs: to be kept.
+        folder: where `write_baselines` will write them.
+
+    Raises:
+        ResultsError: samples were not kept.
+    """
+    for source in dict.fromkeys(run.source for run in runs):
+        tasks = [run for run in runs if run.source == source]
+        path = folder / f"{tasks[0].name}.json"
+        if not path.exists():
+            continue
+        with TemporaryDirectory(prefix="s2t-eval-") as temporary:
+            # Paths are cut from what is kept, which are a part of the identity.
+            new = Path(temporary) / path.name
+            content = baseline(tasks[0].results, {run.task: _documents(run) for run in tasks})
+            new.write_text(json.dumps(content), encoding="utf-8")
+            if _identities(path) != _identities(new):
+                raise ValueError(
+                    f"--out: {path} holds a run of another model, task or setting than {source}; name "
+                    "another folder, or rename the run's"
+                )
+
+
+def _identities(path: Path) -> set[tuple[object, ...]]:
+    """What the runs of a results file are of; empty for a file of something else."""
+    try:
+        with redirect_stderr(StringIO()):  # the notes on these runs are shown where they are read first
+            return {run.identity for run in read_runs([path])}
+    except ResultsError:
+        return set()
+
+
+def is_kept_run(path: Path) -> bool:
+    """Whether a JSON file is one that `write_baselines` wrote."""
+    try:
+        return "documents" in read_object(path)
+    except (OSError, ValueError):
+        return False
 
 
 def baseline(results: dict[str, Any], documents: dict[str, pd.DataFrame]) -> dict[str, Any]:

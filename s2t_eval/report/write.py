@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,10 @@ from s2t_eval.report.traces import (
 )
 
 FORMATS = ("md", "latex", "csv", "html")
+SUFFIXES = (".md", ".tex", ".csv", ".html", ".svg")
+"""Of the files of reports and analyses."""
+MAX_NAMED = 5
+"""Files of an earlier call that a note names."""
 LATEX_FRAME = """\\documentclass{{article}}
 \\usepackage[utf8]{{inputenc}}
 \\usepackage[margin=2cm,landscape]{{geometry}}
@@ -94,6 +99,9 @@ def report(
 def write_files(folder: Path, texts: Mapping[str, str], plots: Sequence[Plot]) -> list[Path]:
     """Write texts and figures into a folder, which is made if it is missing.
 
+    A note names what an earlier call has left there: a page that this one replaces without writing its other
+    figures, or a page of another format, which still has the old numbers.
+
     Args:
         folder: where to write.
         texts: name of a file -> its content.
@@ -107,7 +115,18 @@ def write_files(folder: Path, texts: Mapping[str, str], plots: Sequence[Plot]) -
         write_text(folder / name, text)
     for plot in plots:
         plot.write(folder)
-    return sorted([*(folder / name for name in texts), *(f for plot in plots for f in plot.files(folder))])
+    files = sorted([*(folder / name for name in texts), *(f for plot in plots for f in plot.files(folder))])
+    written = {path.name for path in files}
+    kinds = [path for path in folder.iterdir() if path.suffix in SUFFIXES]
+    left = sorted(path.name for path in kinds if path.name not in written)
+    if left:
+        shown = ", ".join(left[:MAX_NAMED]) + (f" and {len(left) - MAX_NAMED} more" * (len(left) > MAX_NAMED))
+        print(
+            f"note: {folder} also holds {shown}, which this call did not write and its page does not name; "
+            "remove them, or name another --out for each call",
+            file=sys.stderr,
+        )
+    return files
 
 
 def make_tables(entries: Sequence[Entry], options: Options) -> list[Table]:

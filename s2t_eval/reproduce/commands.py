@@ -27,11 +27,16 @@ def options(part: object, *left_out: str) -> list[str]:
 
 
 def option(name: str, value: object) -> list[str]:
-    """`--name value`, with several values of a tuple; nothing for None and for an empty tuple."""
+    """`--name value`, with several values of a tuple; nothing for None and for an empty tuple.
+
+    A text that begins with a hyphen, which reads as an option, is joined to its name: `--name=- Solve it`.
+    """
     if value is None or value == ():
         return []
     if value is True:
         return [f"--{name}"]
+    if isinstance(value, str) and value.startswith("-"):
+        return [f"--{name}={value}"]
     return [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin, get_type_hints
 
-from s2t_eval.method_table import StepScoreName
+from s2t_eval.method_table import Delimiter, StepScoreName
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
 from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, Range, require_ranges
@@ -145,6 +145,10 @@ class CalibrationPart:
     tau: tuple[float, ...] = (0.01, 0.05, 0.1)
     warmup_tokens: int | None = None
     step_score: tuple[StepScoreName, ...] = ()
+    if TYPE_CHECKING:  # of the settings; declared where a method's thresholds are looked up
+        delimiter: Delimiter | None = None
+        max_step: int | None = None
+        accept_rate: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         require_ranges(self, warmup_tokens=AT_LEAST_0)

@@ -11,10 +11,10 @@ from types import FrameType
 from typing import NamedTuple
 
 from s2t_eval.artifacts.output_paths import require_reusable_folder
-from s2t_eval.method_table import STOCK
 from s2t_eval.ranges import AT_LEAST_1
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.lock import LOCK
+from s2t_eval.reproduce.measured import require_arguments
 from s2t_eval.reproduce.missing import missing_inputs
 from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import end_marked, require_none_running
@@ -22,7 +22,7 @@ from s2t_eval.reproduce.read import RecipeError, read_recipe
 from s2t_eval.reproduce.schema import Models, Recipe
 from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.stage_runner import Note, StageRunner
-from s2t_eval.reproduce.stages import EVALUATE, Stage
+from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, dtype_hint, measured_rate
 
@@ -60,7 +60,7 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     _require_teacher_loading(read.recipe.models)
     models = read.recipe.models
     _require_device(models.device)
-    _require_arguments(stages)
+    require_arguments(read.recipe, stages)
     state = State(out, settings.keep)
     estimator = Estimator(measured_rate(models.dtype, models.device), finished_stages(stages, state))
     if settings.plan:
@@ -102,22 +102,6 @@ def _require_device(device: str | None) -> None:
             f"models.device: expected a device of this machine, got {device!r} ({reason}); leave it out to "
             "take a GPU where there is one"
         ) from error
-
-
-def _require_arguments(stages: Sequence[Stage]) -> None:
-    """Raise `RecipeError` for arguments of a method that its backend refuses: not hours later, at its run."""
-    from s2t_eval.model_wrappers.usable_arguments import require_usable_arguments
-
-    for stage in stages:
-        if stage.kind != EVALUATE:
-            continue
-        model, model_args = (stage.command[stage.command.index(o) + 1] for o in ("--model", "--model_args"))
-        if model == STOCK:
-            continue
-        try:
-            require_usable_arguments(model, model_args)
-        except ValueError as error:
-            raise RecipeError(f"{stage.name}: {error}") from error
 
 
 def _require_stages(names: Sequence[str], stages: Sequence[Stage]) -> None:

@@ -15,7 +15,7 @@ from s2t_eval.reproduce.missing import require_inputs
 from s2t_eval.reproduce.plan import make_plan, shared_seconds
 from s2t_eval.reproduce.process import POLL_SECONDS, Progress, RunningCommand, StageFailedError, end_marked
 from s2t_eval.reproduce.read import ReadRecipe
-from s2t_eval.reproduce.stages import EVALUATE, Stage, record_name
+from s2t_eval.reproduce.stages import EVALUATE, SCAN, Stage, record_name
 from s2t_eval.reproduce.state import Record, State
 from s2t_eval.reproduce.work import Estimator, Finished, duration
 
@@ -193,7 +193,8 @@ class StageRunner:
         stage = work.stage
         phase = f"{progress.phase} {progress.share:.0%}, " if progress.phase else ""
         own_seconds = self._rest(stage, work.record.seconds + progress.seconds)
-        if progress.rest is not None:  # other phases may follow, unless a stage has one alone
+        # Other phases may follow, unless a stage has one alone; the bar of a scan is of one of its runs.
+        if progress.rest is not None and stage.kind != SCAN:
             has_one_phase = stage.kind == EVALUATE
             own_seconds = progress.rest if has_one_phase else max(own_seconds, progress.rest)
         in_all = self._remaining_seconds({stage.name: own_seconds})

@@ -13,7 +13,7 @@ from s2t_eval.reproduce.read import references
 from s2t_eval.reproduce.schema import MethodPart, Recipe
 from s2t_eval.reproduce.work import NO_WORK, Work
 
-EVALUATE = "evaluate"
+EVALUATE, SCAN = "evaluate", "scan"
 RANDOM_MODELS = tuple(model for model, method in BY_MODEL.items() if method.is_random)
 TRACE = ".trace.jsonl"
 

@@ -8,8 +8,9 @@ A threshold is a quantile of the divergences of greedy texts on training problem
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -20,8 +21,46 @@ Rates = dict[str, dict[str, float]]
 """A table as it is saved: trigger key -> rate -> threshold."""
 
 
+ROUTER = "router"
+OF_R2R = "r2r:"
+"""How the keys of R2R's routers begin; the trigger is called `router` as that of a selector's router is."""
+
+
 class ThresholdError(ValueError):
     """A trigger or rate without a threshold, or divergences that have no quantiles."""
+
+
+@dataclass(frozen=True)
+class ThresholdLookup:
+    """What a run looks up before its first text, as far as its arguments show it.
+
+    Args:
+        calibration: file of `s2t-eval calibrate`; None: the thresholds of `folder` are read.
+        folder: name of a router or selector.
+        warmup_tokens: those of the run, which the calibration must have too; None: they do not matter.
+        argument: which one names the rate, `tau` or `accept_rate`.
+        rate: the rate; None: no threshold is looked up.
+        key: of the rate's thresholds, see `trigger_key`; `router` also stands for R2R's routers, whose keys
+            are known only when they are loaded. None: the key of the selector's own default trigger.
+    """
+
+    calibration: str | None
+    folder: str | None
+    warmup_tokens: int | None
+    argument: str
+    rate: float | None
+    key: str | None
+
+    def is_in(self, rates: Rates) -> bool:
+        """Whether a table has the threshold, or nothing is looked up."""
+        return self.rate is None or has_rate(self.candidates(rates), self.rate)
+
+    def candidates(self, rates: Rates) -> list[str]:
+        """The rates that a table has for this key, as texts."""
+        return list(chain.from_iterable(rates[key] for key in rates if self._may_be(key)))
+
+    def _may_be(self, key: str) -> bool:
+        return self.key in (None, key) or (self.key == ROUTER and key.startswith(OF_R2R))
 
 
 @dataclass(frozen=True)
@@ -44,13 +83,31 @@ class ThresholdTable:
         """
         name = trigger_key(trigger)
         for rate, threshold in self.rates.get(name, {}).items():
-            if math.isclose(float(rate), tau):
+            if has_rate([rate], tau):
                 return threshold
+        raise self.lacks(f"trigger {name}", tau)
+
+    def lacks(self, trigger: str, tau: float) -> ThresholdError:
+        """The error where the table has no threshold.
+
+        A calibration is one file: measured again at the new rate alone, it would lose those that it has.
+
+        Args:
+            trigger: what has none, in words.
+            tau: the rate.
+        """
         known = "; ".join(f"{key}: {', '.join(rates)}" for key, rates in self.rates.items()) or "none"
-        raise ThresholdError(
-            f"{self.source}: it has no threshold for trigger {name} at tau={tau} (it has {known}); name one "
-            f"of these, give threshold=NUMBER, or measure it with `s2t-eval calibrate --tau {tau}`"
+        rates = dict.fromkeys([*chain.from_iterable(self.rates.values()), str(tau)])
+        measured = " ".join(sorted(rates, key=float))
+        return ThresholdError(
+            f"{self.source}: it has no threshold for {trigger} at tau={tau} (it has {known}); name one "
+            f"of these, give threshold=NUMBER, or measure it with `s2t-eval calibrate --tau {measured}`"
         )
+
+
+def has_rate(rates: Iterable[str], rate: float) -> bool:
+    """Whether a rate is among those of a table, which are texts."""
+    return any(math.isclose(float(text), rate) for text in rates)
 
 
 def require_rates(rates: Rates) -> None:

@@ -24,13 +24,14 @@ from torch import Tensor
 
 from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.artifacts.manifest import require_same_run
+from s2t_eval.artifacts.output_paths import require_no_labels
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
 from s2t_eval.engine.packing import batches
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, TopEntropyTrigger, Trigger
 from s2t_eval.training.labelling import label_texts
-from s2t_eval.training.labels import MANIFEST, LabelError, Manifest, non_finite_columns, write_labels
+from s2t_eval.training.labels import LabelError, Manifest, non_finite_columns, write_labels
 
 KEEP_TOP = 64
 NUM_CANDIDATES = 16
@@ -74,8 +75,7 @@ class CollectionFolder:
     def __init__(
         self, folder: Path, identity: dict[str, Any], kinds: Sequence[str] = ("rollouts", "labels")
     ) -> None:
-        if (folder / MANIFEST).exists():
-            raise LabelError(f"--out {folder}: it holds a finished label set; name another folder")
+        require_no_labels(folder, LabelError)
         self.folder = folder
         self.work = folder / "work"
         settings = self.work / "settings.json"

@@ -17,6 +17,7 @@ from s2t_eval.ranges import (
     SHARE,
     Range,
     require_ranges,
+    require_unused,
 )
 
 LEARNING_RATE = Range("a rate above 0", 0, without=(0,))
@@ -63,7 +64,7 @@ class LoopSettings:
         log_with: trackers of accelerate that receive the metrics, such as `tensorboard` or `wandb`.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value outside its range, or one that has no effect beside the others.
     """
 
     epochs: int = 2
@@ -101,6 +102,8 @@ class LoopSettings:
         for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if not self.average_last:
+            require_unused(self, ["snapshots"], "average_last=0")
         _require_trackers(self.log_with)
 
     def snapshot_steps(self, total: int) -> list[int]:

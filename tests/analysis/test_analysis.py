@@ -24,6 +24,7 @@ from s2t_eval.analysis.steps import MISSED, groups, positions, top
 from s2t_eval.analysis.sufficiency import hit_rates, smallest_k
 from s2t_eval.analysis.triggers import gain_kept, trigger_roc
 from s2t_eval.analysis.write import of_labels
+from s2t_eval.cli.analyze import named_folders
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import load_decode, read_trace
@@ -552,14 +553,33 @@ def test_analyze_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "out").exists()
 
 
+def test_folders_of_labels_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--labels runs/lr=1e-4` was read as NAME runs/lr and FOLDER 1e-4, and no name helped."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs/lr=1e-4").mkdir(parents=True)
+    folders = named_folders(["runs/lr=1e-4", "x=runs/lr=1e-4", "y=labels", "plain", "=gone"])
+    assert folders == {
+        "lr=1e-4": Path("runs/lr=1e-4"),
+        "x": Path("runs/lr=1e-4"),
+        "y": Path("labels"),
+        "plain": Path("plain"),
+        "gone": Path("gone"),
+    }
+    with pytest.raises(ValueError, match=r"^--labels: two sets are named 'labels'; give each one a name"):
+        named_folders(["a/labels", "b/labels"])
+
+
 def test_a_grid_names_its_points() -> None:
     grid = list(points(["s2t", "takeover"], [4, 8], [0.05], "pretrained=a,teacher=b", "pretrained=a"))
-    assert grid[0] == Point("greedy", "pretrained=a", "greedy")
-    assert grid[1] == Point("s2t", "pretrained=a,teacher=b,top_k=4,tau=0.05", "s2t_k4_tau5")
-    assert [p.name for p in grid[2:]] == ["s2t_k8_tau5", "takeover_k4_tau5", "takeover_k8_tau5"]
+    assert grid[0] == Point("s2t", "pretrained=a,teacher=b,top_k=4,tau=0.05", "s2t_k4_tau5")
+    assert [p.name for p in grid[1:-1]] == ["s2t_k8_tau5", "takeover_k4_tau5", "takeover_k8_tau5"]
+    # Behind the methods: an argument that only a loaded model refuses does not cost a run of greedy.
+    assert grid[-1] == Point("greedy", "pretrained=a", "greedy")
 
 
-def test_what_was_cut_off_is_no_part_of_a_point_that_is_run_again(tmp_path: Path) -> None:
+def test_what_was_cut_off_is_no_part_of_a_point_that_is_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A scan that was killed while it wrote samples could never be resumed: their last line stayed half."""
     place = tmp_path / "greedy" / "pair"
     place.mkdir(parents=True)
@@ -568,6 +588,9 @@ def test_what_was_cut_off_is_no_part_of_a_point_that_is_run_again(tmp_path: Path
     with pytest.raises(RuntimeError, match=r"^greedy failed \(exit 2\)"):
         list(run_grid([Point("greedy", "", "greedy")], tmp_path, ["--bogus"]))
     assert not (tmp_path / "greedy").exists()
+    # A scan was silent for as long as a point took, while it loaded models and when it hung.
+    shown = capsys.readouterr().err
+    assert shown.startswith("greedy: running\n") and "--bogus" in shown
 
 
 @pytest.mark.slow
@@ -578,14 +601,14 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureF
     )
     scan = ("scan", *arguments, "--tasks", "s2t_arith", "--tau", "0.05", "--out", tmp_path, "--")
     assert exit_code(*scan, "--limit", "2", "--bogus") == 2
-    assert "greedy failed (exit 2)" in capsys.readouterr().err
+    assert "s2t_k8_tau5 failed (exit 2)" in capsys.readouterr().err
     assert exit_code(*scan, "--limit", "2") == 0
-    assert capsys.readouterr().out.splitlines() == ["greedy: done", "s2t_k8_tau5: done"]
+    assert capsys.readouterr().out.splitlines() == ["s2t_k8_tau5: done", "greedy: done"]
     [results] = (tmp_path / "s2t_k8_tau5").rglob("results_*.json")
     results.write_text(results.read_text()[:100])  # as if it had been broken off
     assert not is_done(tmp_path / "s2t_k8_tau5")
     assert exit_code(*scan, "--limit", "2") == 0
-    assert capsys.readouterr().out.splitlines() == ["greedy: existed", "s2t_k8_tau5: done"]
+    assert capsys.readouterr().out.splitlines() == ["s2t_k8_tau5: done", "greedy: existed"]
     assert all(not is_new for _, is_new in run_grid([Point("greedy", "", "greedy")], tmp_path, []))
 
 

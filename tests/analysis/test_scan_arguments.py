@@ -182,7 +182,7 @@ def test_a_control_with_shared_arguments_runs(tmp_path: Path, capsys: pytest.Cap
     )
     command = ["scan", "--model_args", model_args, "--tasks", "s2t_arith", "--tau", "0.05"]
     main([*command, "--out", str(tmp_path), "--", "--limit", "2"])
-    assert capsys.readouterr().out.splitlines() == ["greedy: done", "s2t_k8_tau5: done"]
+    assert capsys.readouterr().out.splitlines() == ["s2t_k8_tau5: done", "greedy: done"]
     for name in ("greedy", "s2t_k8_tau5"):
         [path] = (tmp_path / name).rglob("results_*.json")
         assert json.loads(path.read_text())["config"]["s2t_eval"]["max_length"] == 512

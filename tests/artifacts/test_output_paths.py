@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +82,19 @@ def test_invalid_output_folder_is_rejected(
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("command", [("collect",), ("r2r", "label")])
+def test_a_finished_label_set_is_refused_before_models_are_loaded(
+    command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a teacher of 32 billion parameters the refusal took minutes."""
+    (tmp_path / "manifest.json").write_text("{}")
+    models = ("--pretrained", "/no/folder", "--teacher", "/no/folder", "--device", "cpu")
+    line = refused(capsys, *command, *models, "--task", "s2t_arith", "--out", tmp_path)
+    assert line == (
+        f"s2t-eval {' '.join(command)}: --out {tmp_path}: it holds a finished label set; name another folder"
+    )
+
+
 def test_calibrate_overwrites_only_calibration_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,7 +108,10 @@ def test_calibrate_overwrites_only_calibration_files(
     assert "cannot write to /proc/c.json" in refused(capsys, *arguments, "/proc/c.json")
     shutil.copy(EMBEDDED / "calibration.json", tmp_path / "known.json")
     missing = ("calibrate", "--pretrained", "/no/folder", "--device", "cpu", "--task", "s2t_arith", "--out")
-    assert "pretrained=/no/folder" in refused(capsys, *missing, tmp_path / "known.json")
+    known = tmp_path / "known.json"
+    assert "holds thresholds that would be lost (accept:logprob:" in refused(capsys, *missing, known)
+    steps = ("--step_score", "logprob", "--delimiter", "sentence", "--accept_rate", 0.6, 0.7, 0.8, 0.9)
+    assert "pretrained=/no/folder" in refused(capsys, *missing, known, "--teacher", TEACHER, *steps)
 
 
 def test_compare_checks_output_files_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,6 +127,8 @@ def test_report_reuses_its_own_output_folder(tmp_path: Path, capsys: pytest.Capt
     out = tmp_path / "new" / "report"
     for formats in ("csv", "md", "csv"):
         main(["report", str(RESULTS), "--format", formats, "--out", str(out)])
+    # A page of an earlier call kept its old numbers beside the new tables, and nothing said so.
+    assert f"note: {out} also holds report.md, which this call did not write" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     main(["report", str(RESULTS), "--format", "md", "--out", str(tmp_path / "empty")])
     main(["analyze", "--results", str(RESULTS), "--out", str(tmp_path / "analysis")])
@@ -129,6 +149,54 @@ def test_reusable_folder_contains_a_known_file(tmp_path: Path) -> None:
         output_paths.require_reusable_folder(tmp_path / "link", "a scan", [])
     with pytest.raises(ValueError, match=r"^--out: cannot write to .*: File name too long"):
         output_paths.require_new_folder(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("given", [".", ""])
+def test_a_folder_without_a_name_is_refused_before_the_work(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tah label --out "$UNSET"` in an empty folder labelled everything, and ended with `an empty name`."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^--out: \. has no name of its own; name a folder .* as out$"):
+        output_paths.require_new_folder(Path(given))
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_an_empty_folder_is_tried_and_stays_as_it_is(is_link: bool, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "out").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "out")
+    before = (tmp_path / "disk" / "out").stat()
+    output_paths.require_new_folder(tmp_path / "link" if is_link else tmp_path / "disk" / "out")
+    assert (tmp_path / "disk" / "out").stat().st_ino == before.st_ino
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["disk", "link", "out"]
+
+
+MOUNTED = """
+mount --bind "$1" "$1" || exit 77
+exec "$2" -c '
+import sys
+from pathlib import Path
+from s2t_eval.artifacts.output_paths import require_new_folder
+require_new_folder(Path(sys.argv[1]) / "inside")
+require_new_folder(Path(sys.argv[1]))' "$1"
+"""
+
+
+def test_a_mount_point_is_refused_before_the_work(tmp_path: Path) -> None:
+    """`docker run -v $PWD/out:/out ... train --out /out` trained for hours, and could not replace it."""
+    out = tmp_path / "out"
+    out.mkdir()
+    command = ("unshare", "--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh", out, sys.executable)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("this system has no unshare")
+    if done.returncode == 77 or done.stderr.startswith("unshare: "):
+        pytest.skip(f"nothing can be mounted here: {done.stderr}")
+    assert done.stderr.splitlines()[-1] == (
+        f"ValueError: --out: {out} cannot be replaced by the result (Device or resource busy), as a mount "
+        f"point cannot; name a folder in it, such as {out / 'out'}"
+    )
 
 
 def test_trace_path_is_checked_before_the_model_is_loaded(tmp_path: Path) -> None:

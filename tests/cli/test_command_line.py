@@ -124,6 +124,16 @@ def test_a_beta_is_read_by_the_distillation_methods_whose_loss_has_one() -> None
         (("train",), "train: --pretrained: expected a text, got none; it is required"),
         (("compare", "a"), "compare: NEW: expected a path, got none; it is required"),
         (("train", *PAIR, "--lr", "fast"), "train: --lr: expected a number, got 'fast'"),
+        (("train", *PAIR, "--epochs", "1.5"), "train: --epochs: expected a whole number, got '1.5'"),
+        (("train", *PAIR, "--limit", "2.5"), "train: --limit: expected a whole number, got '2.5'"),
+        (("calibrate", "--limit", "0.6"), "calibrate: --limit: expected a whole number, got '0.6'"),
+        (("analyze", "--out", "o", "--k", "8", "1.5"), "analyze: --k: expected a whole number, got '1.5'"),
+        (("try", "-3 + 5 = ?"),
+         "try: '-3 + 5 = ?': expected an option of this command; a text that begins with - stands behind --, "
+         "as in -- '-3 + 5 = ?'"),
+        (("collect", "--pretrained", "s", "--out", "o", "--system_instruction", "- Solve it"),
+         "collect: --system_instruction: expected a text, got none; a value that begins with - is written "
+         "--system_instruction='- Solve it'"),
         (("train", *PAIR, "--lr", "-1"), "train: --lr: expected a rate above 0, got -1.0"),
         (("train", *PAIR, "stray"), "train: expected no further argument, got 'stray'"),
         (("tah", "train", *PAIR, "--stage", "3"),
@@ -137,7 +147,7 @@ def test_errors_name_option_expected_and_actual(
 ) -> None:
     message, _, advice = refused(capsys, *arguments).partition(" (see ")
     assert message == f"s2t-eval {line}"
-    name = " ".join(word for word in arguments[:2] if word in ("tah", "train", "compare"))
+    name = " ".join(word for word in arguments[:2] if word in NAMES or word == "tah")
     assert advice in ("", f"s2t-eval {name} --help)")
 
 

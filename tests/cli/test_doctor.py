@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from importlib.metadata import version
@@ -16,7 +17,7 @@ import torch
 from lm_eval.api import registry
 
 from s2t_eval.cli import doctor, main
-from s2t_eval.cli.machine import CHECKS, check_data, check_hook, check_sandbox, check_version
+from s2t_eval.cli.machine import CHECKS, EXTRAS, check_data, check_hook, check_sandbox, check_version
 from s2t_eval.evaluation.benchmark_data import GSM8K
 from s2t_eval.method_table import BACKENDS
 from s2t_eval.model_wrappers.registration import register
@@ -41,6 +42,13 @@ def _usual_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     register()
     for name in ("S2T_DATA", "S2T_SANDBOX"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_every_extra_is_looked_for() -> None:
+    """`quantization`, which load_in_4bit needs, was not among them."""
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    section = text.partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    assert sorted(EXTRAS) == sorted(set(re.findall(r"^([\w-]+) = \[", section, re.MULTILINE)) - {"dev"})
 
 
 def test_this_machine(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from s2t_eval.cli import main
 from s2t_eval.cli.application import CommandLine
 from s2t_eval.cli.command import CommandEntry
 from s2t_eval.cli.execute import execute
+from s2t_eval.cli.run_harness import errors_in_one_line
 from s2t_eval.models.loading import ModelLoadError
 from tests.harness_helpers import BIN, STUDENT, run_command
 
@@ -164,7 +165,14 @@ def test_no_hook_in_this_process() -> None:
     assert os.environ.get(errors.TRACEBACK_VARIABLE) is None
 
 
-@pytest.mark.parametrize("arguments", [["--completion", "bash"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--completion", "bash"],
+        ["train", "--help"],
+        pytest.param(["run", "--help", "--limit"], marks=pytest.mark.slow),  # lm_eval's own
+    ],
+)
 def test_a_closed_output_ends_a_command_in_silence(arguments: list[str]) -> None:
     """`s2t-eval train --help | head -1` ended in a traceback now and then."""
     code = "import sys; from s2t_eval.cli import main; main(sys.argv[1:])"
@@ -193,3 +201,13 @@ def test_ctrl_c_ends_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         execute(CommandLine([CommandEntry("evaluate", "work", Interrupted)]), ["work"])
     assert caught.value.code == 130
     assert capsys.readouterr().err == "s2t-eval work: interrupted\n"
+
+
+def test_ctrl_c_ends_an_evaluation_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """`s2t-eval run`, the longest of all commands, ended in lm_eval's traceback."""
+    with pytest.raises(SystemExit) as caught, errors_in_one_line():
+        raise KeyboardInterrupt
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "s2t-eval run: interrupted\n"
+    with pytest.raises(BrokenPipeError), errors_in_one_line():  # `silent_when_closed` ends it
+        raise BrokenPipeError

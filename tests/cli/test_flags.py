@@ -33,6 +33,10 @@ CALIBRATE = ("calibrate", *PAIR, "--task", "s2t_arith", "--out", "OUT")
 TAH = ("tah", "train", *PAIR, "--labels", "gone", "--out", "OUT")
 RESULTS = EMBEDDED / "greedy.json"
 COMPARE = ("compare", RESULTS, RESULTS)
+TEACHER_ARGS = f"pretrained={STUDENT},teacher={TEACHER}"
+FILE = f"{TEACHER_ARGS},calibration={EMBEDDED / 'calibration.json'}"
+SELECTOR = f"pretrained={STUDENT},selector=embedded/selector"
+R2R = f"{TEACHER_ARGS},router=embedded/r2r"
 SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", "--out", "OUT")
 
 
@@ -86,6 +90,10 @@ SCAN = ("scan", "--model_args", "pretrained=a", "--tasks", "t", "--tau", "0.1", 
         ((*SCAN, "--model_args", "calibraton=c"), "scan: --model s2t: unknown argument 'calibraton'"),
         ((*SCAN, "--model_args", "pretrained=a,trigger=random"), "scan: --model s2t: it needs teacher=MODEL"),
         ((*SCAN, "--model_args", "calibration=gone.json"), "calibration=gone.json: expected a file of"),
+        ((*SCAN, "--tau", "0.02", "--model_args", FILE), "trigger kl:student_teacher at tau=0.02 (it has"),
+        ((*SCAN, "--tau", "0.05", "--model_args", f"{FILE},warmup_tokens=3"), "warmup_tokens (expected 0, g"),
+        ((*SCAN, "--model", "pps_local", "--tau", "0.03", "--model_args", SELECTOR), "trigger at tau=0.03 ("),
+        ((*SCAN, "--model", "r2r", "--tau", "0.03", "--model_args", R2R), "trigger router at tau=0.03 (it h"),
         ((*SCAN, "--", "--model", "greedy"), "--model: the scan gives it to every point itself; leave"),
         ((*TAH, "--stage", "1", "--width", "8"), "--width: it belongs to stage 2, this is 1"),
         ((*TAH, "--stage", "2", "--rank", "8"), "--rank: it belongs to stage 1, this is 2"),

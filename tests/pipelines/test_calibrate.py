@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from s2t_eval import cli
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
+from s2t_eval.pipelines.calibrate import measured_keys
+from s2t_eval.pipelines.kept_thresholds import require_same_subject, require_thresholds_kept
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
     TrainingDataError,
@@ -75,6 +78,7 @@ def test_file_says_what_it_holds_for(made: Path) -> None:
     content = json.loads(made.read_text())
     assert content["format"] == 1
     assert content["thresholds"].keys() == TRIGGERS
+    assert sorted(content["thresholds"]) == sorted(measured_keys(has_teacher=True))
     assert all(rates.keys() == {"0.05", "0.2"} for rates in content["thresholds"].values())
     assert content["num_texts"] == PROBLEMS
     assert content["data"]["source"] == "s2t_arith"
@@ -83,6 +87,29 @@ def test_file_says_what_it_holds_for(made: Path) -> None:
     lm = SelectToThink(STUDENT, teacher=TEACHER, trigger="never")
     assert content["student"] == lm.student_fingerprint
     assert content["teacher"] == lm.teacher_fingerprint
+
+
+@pytest.mark.parametrize(
+    ("taus", "warmup_tokens", "said"),
+    [
+        ((0.2, 0.05, 0.01), 0, None),
+        ((0.05,), 0, r"would be lost \(entropy: 0\.2; entropy64: 0\.2; .*measure these too"),
+        ((0.05, 0.2), 2, "for warmup_tokens=0 and would be replaced, got 2"),
+    ],
+)
+def test_a_file_keeps_the_thresholds_that_it_has(
+    made: Path, taus: tuple[float, ...], warmup_tokens: int, said: str | None
+) -> None:
+    """`calibrate --tau 0.02 --out c.json`, as a message had advised, replaced the file and all its rates."""
+    existing = Calibration.load(made)
+    measured = dict.fromkeys(TRIGGERS, taus)
+    with nullcontext() if said is None else pytest.raises(ValueError, match=said):
+        require_thresholds_kept(made, existing, measured, warmup_tokens)
+    same = {"student": existing.student, "teacher": existing.teacher, "prompt": existing.prompt}
+    require_same_subject(made, existing, **same)
+    for change in ({"student": "0" * 16}, {"teacher": None}, {"prompt": {"num_fewshot": 3}}):
+        with pytest.raises(ValueError, match=f"measured with another {next(iter(change))} "):
+            require_same_subject(made, existing, **{**same, **change})
 
 
 def slow_divergences() -> dict[str, list[float]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from s2t_eval.cli import main
 from s2t_eval.method_table import method_of
 from s2t_eval.report.baseline import without_paths, write_baselines
 from s2t_eval.report.benchmarks import benchmark_of
@@ -16,6 +17,7 @@ from s2t_eval.report.documents import format_documents, parse_documents, results
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.kept_texts import texts_of
 from s2t_eval.report.runs import read_runs
+from tests.commands import refused
 from tests.harness_helpers import TEACHER
 from tests.report_helpers import EMBEDDED, edited, run_to
 
@@ -267,3 +269,31 @@ def test_two_runs_of_one_name_are_not_written_over_each_other(tmp_path: Path) ->
     twice = [runs[0], *read_runs([edited(EMBEDDED / "teacher.json", tmp_path / "greedy.json", len)])]
     with pytest.raises(ValueError, match="two runs are named 'greedy'"):
         write_baselines(twice, tmp_path)
+
+
+def test_keep_renews_a_run_and_replaces_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`keep runs-0.5b/greedy`, then `keep runs-1.5b/greedy`: the first model's results were gone."""
+    kept = tmp_path / "kept"
+    for _ in range(2):
+        main(["keep", str(EMBEDDED / "greedy.json"), "--out", str(kept)])
+    before = {path: path.read_bytes() for path in kept.iterdir()}
+    capsys.readouterr()
+
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["student"] = "0" * 16
+
+    other = edited(EMBEDDED / "greedy.json", tmp_path / "greedy.json", change)
+    line = refused(capsys, "keep", other, "--out", kept)
+    assert (
+        f"--out: {kept / 'greedy.json'} holds a run of another model, task or setting than {other}; " in line
+    )
+    assert {path: path.read_bytes() for path in kept.iterdir()} == before
+
+
+def test_keep_writes_to_no_folder_of_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every folder with a JSON file, such as a selector's, was taken for one of `keep`."""
+    (tmp_path / "selector.json").write_text("{}")
+    line = refused(capsys, "keep", EMBEDDED / "greedy.json", "--out", tmp_path)
+    assert "holds other files; expected a new or empty folder, or one of `s2t-eval keep`" in line

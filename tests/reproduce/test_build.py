@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 
 from s2t_eval import cli
 from s2t_eval.cli.application import CommandLine
+from s2t_eval.cli.calibrate import Calibrate
 from s2t_eval.cli.options import options_of
 from s2t_eval.method_table import BACKENDS
 from s2t_eval.model_wrappers.arguments import SamplingArguments
@@ -25,6 +27,7 @@ from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
 from s2t_eval.reproduce.build import DEFAULT_SAMPLES, build_stages
 from s2t_eval.reproduce.documents import Documents, selected_documents
 from s2t_eval.reproduce.identity import BUILT_IN, DATA_FOLDERS, GROUPS
+from s2t_eval.reproduce.measured import require_arguments
 from s2t_eval.reproduce.parts import (
     CalibrationPart,
     DeciderPart,
@@ -72,6 +75,13 @@ def test_every_stage_is_a_command_that_exists_and_follows_what_it_needs(name: st
             assert CommandLine(cli.COMMANDS).parse(stage.command[1:]) is not None
     kinds = [stage.kind for stage in stages.values()]
     assert kinds[kinds.index("report") - 1] == EVALUATE  # the table comes before all that may fail
+
+
+def test_a_text_that_begins_with_a_hyphen_reaches_its_option() -> None:
+    """`prompt.system_instruction: "- Solve it"` ended in the first step: "expected a text, got none"."""
+    stage = stages_of("embedded", "prompt.system_instruction='- Solve it'")["calibration"]
+    command = CommandLine(cli.COMMANDS).parse(stage.command[1:])
+    assert isinstance(command, Calibrate) and command.prompting.system_instruction == "- Solve it"
 
 
 def test_settings_of_training_are_options_of_its_commands() -> None:
@@ -577,3 +587,56 @@ def test_a_model_is_counted_in_its_files_or_taken_by_its_name(tmp_path: Path) ->
     (pointer / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n")
     assert parameters(str(whole)) == 11
     assert parameters(str(pointer)) == 0.5e9
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "methods.s2t_kl_tau5.arguments.tau=0.02",
+            r"s2t_arith/s2t_kl_tau5: tau=0\.02: the recipe's .*kl:st",
+        ),
+        ("methods.s2t_entropy_tau5.arguments.tau=1", None),
+        ("methods.s2t_random_tau5.arguments.tau=0.02", None),  # a random trigger needs no threshold
+        ("calibration.tau=[0.01]", r"s2t_kl_tau5: tau=0\.05: .*\(it measures entropy, .* at 0\.01\)"),
+        ("calibration.warmup_tokens=4", r"warmup_tokens=0: the recipe's calibration is measured with 4"),
+        ("methods.specreason_rate80.arguments.accept_rate=0.5", r"accept_rate=0\.5: .* at 0\.6, 0\.7, 0\.8"),
+        ("methods.specreason_rate80.arguments.delimiter=line", r"for accept:logprob:line:512 "),
+        ("calibration.max_step=64", r"for accept:logprob:sentence:512 .*:sentence:64 at"),
+        ("methods.pps_local_tau5.arguments.tau=0.03", r"embedded/selector: .*trigger router at tau=0\.03"),
+        ("methods.r2r_tau5.arguments.tau=0.03", r"embedded/r2r: .* trigger router at tau=0\.03"),
+        ("methods.pps_local_tau5.arguments.selector=${mine}", None),
+        ("selectors.mine.form=lookahead", None),
+    ],
+)
+def test_a_rate_that_nothing_measures_is_refused_before_anything_runs(change: str, said: str | None) -> None:
+    """A method ended at its own run, after all trainings: "it has no threshold at tau=0.02"."""
+    changes = ["labels={problems: {task: s2t_arith}}", "selectors={mine: {form: direct}}", change]
+    read = read_recipe("embedded", changes)
+    with nullcontext() if said is None else pytest.raises(RecipeError, match=said):
+        require_arguments(read.recipe, build_stages(read, Path("/out")))
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("{tau: [0.01, 0.2, 1]}", None),
+        (
+            "{tau: [0.01, 0.3]}",
+            r"best\.scan: tau=0\.3: `s2t-eval train` measures a selector's threshold",
+        ),
+        ("{tau: [0.01, 0.2], arguments: {triger: router}}", r"best\.scan: .*unknown argument 'triger'"),
+    ],
+)
+def test_a_choice_is_checked_as_its_scan_will_run(choice: str, said: str | None) -> None:
+    part = f"choices={{best: {{selector: mine, task: s2t_arith_dev, {choice[1:-1]}}}}}"
+    changes = ["labels={problems: {task: s2t_arith}}", "selectors={mine: {form: direct}}", part]
+    read = read_recipe("embedded", changes)
+    with nullcontext() if said is None else pytest.raises(RecipeError, match=said):
+        require_arguments(read.recipe, build_stages(read, Path("/out")))
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipes_measure_what_their_methods_look_up(name: str) -> None:
+    read = read_recipe(name)
+    require_arguments(read.recipe, build_stages(read, Path("/out")))

@@ -11,7 +11,13 @@ from s2t_eval.artifacts.typed_json import conform
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.selector_folder import SelectorError, SelectorInfo, read_info
 from s2t_eval.selection.calibration import Calibration
-from s2t_eval.selection.thresholds import ThresholdError, ThresholdTable, measure_thresholds, trigger_key
+from s2t_eval.selection.thresholds import (
+    ThresholdError,
+    ThresholdLookup,
+    ThresholdTable,
+    measure_thresholds,
+    trigger_key,
+)
 from s2t_eval.selection.triggers import EntropyTrigger, KlTrigger, MarginTrigger
 
 RATES = {"entropy": {"0.05": 0.7, "0.1": 0.5}, "kl:student_teacher": {"0.1": 1.5}}
@@ -33,18 +39,36 @@ def test_a_threshold_is_found_alike(make: Any) -> None:
     assert table.at(EntropyTrigger(), 0.05) == 0.7
     assert table.at(EntropyTrigger(), 0.1 + 1e-12) == 0.5
     assert table.at(KlTrigger("student_teacher"), 0.1) == 1.5
-    for trigger, tau in (
-        (EntropyTrigger(), 0.2),
-        (MarginTrigger(), 0.1),
-        (KlTrigger("teacher_student"), 0.1),
+    for trigger, tau, measured in (
+        (EntropyTrigger(), 0.02, "0.02 0.05 0.1"),  # the rates that the file has are not lost
+        (MarginTrigger(), 0.1, "0.05 0.1"),
+        (KlTrigger("teacher_student"), 0.1, "0.05 0.1"),
     ):
         with pytest.raises(ThresholdError) as caught:
             table.at(trigger, tau)
         assert str(caught.value) == (
             f"{table.source}: it has no threshold for trigger {trigger_key(trigger)} at tau={tau} (it has "
             "entropy: 0.05, 0.1; kl:student_teacher: 0.1); name one of these, give threshold=NUMBER, or "
-            f"measure it with `s2t-eval calibrate --tau {tau}`"
+            f"measure it with `s2t-eval calibrate --tau {measured}`"
         )
+
+
+@pytest.mark.parametrize(
+    ("key", "rate", "expected"),
+    [
+        ("entropy", 0.05, True),
+        ("entropy", 0.02, False),
+        ("margin", 0.05, False),
+        ("router", 0.2, True),  # R2R's, whose key is known when it is loaded
+        ("router", 0.1, False),
+        (None, 0.2, True),  # a selector's default trigger
+        (None, 0.02, False),
+        ("margin", None, True),
+    ],
+)
+def test_what_is_looked_up_is_in_a_table(key: str | None, rate: float | None, expected: bool) -> None:
+    rates = {**RATES, "r2r:0123": {"0.2": 0.3}}
+    assert ThresholdLookup("c.json", None, 0, "tau", rate, key).is_in(rates) is expected
 
 
 @pytest.mark.parametrize("make", [calibrated, selected])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from s2t_eval.training.selector.losses import LOSSES, cross_entropy, listwise_kl
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.packing import pack
 from s2t_eval.training.selector.settings import SelectorSettings
+from s2t_eval.training.settings import LoopSettings
 from tests.twins import VOCAB, tiny_model
 
 K = 5
@@ -40,7 +41,8 @@ def items(count: int = 3) -> list[Item]:
 def selector(family: str, **settings: object) -> SelectorModel:
     torch.manual_seed(0)
     base = tiny_model(family, seed=0)
-    selector_settings = SelectorSettings(rank=4, alpha=8, bins=6, **settings)  # type: ignore[arg-type]
+    readout = {} if settings.get("form", "direct") == "direct" else {"bins": 6}
+    selector_settings = SelectorSettings(rank=4, alpha=8, **readout, **settings)  # type: ignore[arg-type]
     rows = torch.randn(6, base.config.hidden_size)
     model = SelectorModel(base, selector_settings, VOCAB - 20, readout=rows)
     for name, parameter in model.named_parameters():
@@ -382,9 +384,21 @@ def test_settings_outside_their_range_are_named() -> None:
         ({"anchor": "all"}, "anchor: expected one of text, labels"),
         ({"anchor": "labels", "beta": 0.0}, "anchor: with beta 0 there is no regularizer"),
         ({"reverse": True, "beta": 0.0}, "reverse: with beta 0 there is no regularizer"),
+        # The paper's readout was asked for without its form, and half of the request had no effect.
+        ({"score_as": "expected"}, "score_as: form=direct, .* does not use it, got score_as=expected"),
+        ({"bins": 32}, "bins: form=direct, .* does not use it, got bins=32"),
     ):
         with pytest.raises(ValueError, match=message):
             SelectorSettings(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="snapshots: average_last=0 does not use it, got snapshots=9"):
+        LoopSettings(snapshots=9)
+
+
+def test_settings_of_an_earlier_folder_are_read() -> None:
+    saved = {"form": "direct", "score_as": "expected", "bins": 32, "rank": 4}
+    assert SelectorSettings.of_folder(saved) == SelectorSettings(rank=4)
+    saved["form"] = "lookahead"
+    assert asdict(SelectorSettings.of_folder(saved)).items() >= saved.items()
 
 
 def test_readout_without_a_score_stays_untrained() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from s2t_eval.method_table import Delimiter, StepScoreName
 from s2t_eval.selection.calibration import OF_STEPS, Calibration, CalibrationError
-from s2t_eval.selection.thresholds import ThresholdError
+from s2t_eval.selection.thresholds import ThresholdError, ThresholdLookup, has_rate
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class StepForm:
     def key(self) -> str:
         """Its key among the thresholds of a calibration."""
         return f"{OF_STEPS}{self.score}:{self.delimiter}:{self.max_step}"
+
+    def lookup(self, calibration: str | None, rate: float | None) -> ThresholdLookup:
+        """What a run at a wanted rate of acceptance looks up; warm-up tokens have no effect on it."""
+        return ThresholdLookup(calibration, None, None, "accept_rate", rate, self.key)
 
 
 def acceptance_threshold(scores: Sequence[float], rate: float) -> float:
@@ -104,7 +108,7 @@ def calibrated_accept(calibration: Calibration, form: StepForm, rate: float) -> 
         CalibrationError: there is none for this form of step and rate; the message lists the known ones.
     """
     for known_rate, threshold in calibration.thresholds.get(form.key, {}).items():
-        if math.isclose(float(known_rate), rate):
+        if has_rate([known_rate], rate):
             return threshold
     known = "; ".join(
         f"{key.removeprefix(OF_STEPS)}: {', '.join(rates)}"

@@ -50,7 +50,7 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
         raise SelectorError(f"complete={selector.folder}: it has all for proposer {' and '.join(PROPOSERS)}")
     train, held_out = labels.split(trained["settings"]["held_out"])
     train = train[: trained["settings"].get("limit")]  # folders of earlier versions had no limit
-    model = make_model(student, SelectorSettings(**trained["selector"]), selector)
+    model = make_model(student, SelectorSettings.of_folder(trained["selector"]), selector)
     work = work_folder(out)
     identity = {"complete": selector.hash, "labels": labels.hash, **student.identity}
     halves = halves_of_training(info.training, held_out)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from s2t_eval.method_table import ScoreAs, ScoreForm
 from s2t_eval.models.lora_settings import LoraSettings
-from s2t_eval.ranges import AT_LEAST_1, AT_LEAST_2, NOT_NEGATIVE, PART, POSITIVE, SHARE, require_ranges
+from s2t_eval.ranges import (
+    AT_LEAST_1,
+    AT_LEAST_2,
+    NOT_NEGATIVE,
+    PART,
+    POSITIVE,
+    SHARE,
+    require_ranges,
+    require_unused,
+)
 
 LossName = Literal["ce", "kl", "ranknet"]
 Anchor = Literal["text", "labels"]
 Keep = Literal["agree@1", "gain", "tuned_gain", "last"]
+OF_THE_READOUT = ("score_as", "bins")
+"""Settings without effect under the form `direct`, whose score is the tuned model's own logit."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ class SelectorSettings(LoraSettings):
             of `--steps all`).
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value outside its range, or one that has no effect beside the others.
     """
 
     form: ScoreForm = "direct"
@@ -61,6 +73,20 @@ class SelectorSettings(LoraSettings):
         if not self.beta and (self.reverse or self.anchor != "text"):
             name = "reverse" if self.reverse else "anchor"
             raise ValueError(f"{name}: with beta 0 there is no regularizer; give a beta, or leave {name} out")
+        if not self.looks_ahead:
+            require_unused(self, OF_THE_READOUT, f"form={self.form}, which has no trained readout,")
+
+    @classmethod
+    def of_folder(cls, saved: Mapping[str, Any]) -> SelectorSettings:
+        """The settings in a selector folder, where earlier versions kept those of a readout beside any form.
+
+        Args:
+            saved: its `training.settings.selector`.
+        """
+        settings = dict(saved)
+        if settings.get("form", cls.form) == "direct":
+            settings = {name: value for name, value in saved.items() if name not in OF_THE_READOUT}
+        return cls(**settings)
 
     @property
     def effective_temperature(self) -> float:

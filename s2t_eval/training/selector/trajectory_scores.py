@@ -125,7 +125,7 @@ def score_trajectories(
 
 def load_trained(selector: Selector, student: PreTrainedModel, text_vocab: int) -> SelectorModel:
     """The trained model of a selector folder, in evaluation mode."""
-    settings = SelectorSettings(**selector.info.training["settings"]["selector"])
+    settings = SelectorSettings.of_folder(selector.info.training["settings"]["selector"])
     model = SelectorModel(student, settings, text_vocab, readout=selector.readout.to(student.device))
     selector.load_adapter(model.peft)
     return model.eval()
