@@ -46,14 +46,15 @@ def require_same_subject(
     Args:
         path: of the file.
         existing: its content.
-        student, teacher: fingerprints of the new one's models; no teacher takes nothing from a file that has
-            none either.
+        student, teacher: fingerprints of the new one's models; None: there is no teacher.
         prompt: settings of the new one's prompts.
     """
+    # A file of an earlier version may have fewer settings of its prompts.
+    known = {name: value for name, value in prompt.items() if name in existing.prompt}
     for name, before, now in (
         ("student", existing.student, student),
         ("teacher", existing.teacher, teacher),
-        ("prompt", existing.prompt, dict(prompt)),
+        ("prompt", existing.prompt, known),
     ):
         if before not in (None, now):
             raise ValueError(
