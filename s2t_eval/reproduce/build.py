@@ -392,14 +392,12 @@ class _Builder(StageList):
         if self.recipe.labels is not None:
             labels, label_fields = self._labels()
             words += ["--labels", str(labels)]
-            if (
-                not self.recipe.models.trust
-            ):  # `analyze` reads the tokenizer, and runs no code of a checkpoint
+            if not self.recipe.models.trust:  # it reads the tokenizer, and runs no code of a checkpoint
                 words += ["--pretrained", self._place_of("student", self.recipe.seeds[0])]
             fields = merged_fields(fields, label_fields)
         words += ["--results", *places, *traces]
-        seed = self.recipe.seeds[0]
-        selectors = [self.made[name, seed] for name in (*self.recipe.selectors, *self.recipe.choices)]
+        names = (*self.recipe.selectors, *self.recipe.choices)
+        selectors = [made for (name, _), made in self.made.items() if name in names]
         words += option("agreement", tuple(str(made.place) for made in selectors))
         fields = merged_fields(fields, {"needs": {made.stage: made.place for made in selectors}})
         words += ["--out", str(output)]

@@ -166,6 +166,13 @@ def test_a_round_of_each_seed_is_written_by_the_selector_of_that_seed() -> None:
     assert set(stages["second_round-seed1"].needs) == {"own_texts-seed1", "curve_1600-seed1"}
 
 
+def test_agreement_is_measured_for_the_selectors_of_every_seed() -> None:
+    """Only those of the first seed had a point beside the rule of shares."""
+    command = stages_of("qwen-gsm8k", "seeds=[0, 1]")["analysis"].command
+    for name in ("selector", "selector-seed1", "chosen", "chosen-seed1"):
+        assert any(word.endswith(f"/{name}") for word in command), name
+
+
 def test_the_table_of_the_real_pair_is_whole() -> None:
     stages = stages_of("qwen-gsm8k")
     runs = {name.partition("/")[2] for name, stage in stages.items() if stage.kind == EVALUATE}

@@ -328,10 +328,10 @@ TEACHER = [[0.4, 0.3, 0.2, 0.05]] * 4 + [[0.1, 0.8, 0.05, 0.01], [0.2, 0.2, 0.1,
 
 def test_steps_whose_teacher_token_is_no_candidate_are_dropped() -> None:
     row = labelled(TEACHER, [10, 10, 10, 99, 11, 13])
-    (item,) = make_items([row], 4, kl_threshold=0.5, drop_misses=True)
+    (item,) = make_items([row], 4, kl_threshold=0.5, hit_within=4)
     assert item.steps.tolist() == [4, 5]
-    (fewer,) = make_items([row], 3, kl_threshold=0.5, drop_misses=True)
-    assert fewer.steps.tolist() == [4]  # the fourth candidate is beyond K
+    (fewer,) = make_items([row], 4, kl_threshold=0.5, hit_within=3)
+    assert fewer.steps.tolist() == [4]  # decoding does not reach the fourth candidate
 
 
 def test_anchors_are_the_other_steps_outside_the_top() -> None:

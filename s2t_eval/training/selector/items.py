@@ -71,7 +71,7 @@ def make_items(
     kl_threshold: float,
     low_kl_fraction: float = 0.0,
     *,
-    drop_misses: bool = False,
+    hit_within: int | None = None,
     with_anchors: bool = False,
     seed: int = 0,
 ) -> list[Item]:
@@ -83,7 +83,8 @@ def make_items(
         kl_threshold: a step is used if its KL(p_S || p_L) is above this, nats; minus infinity uses all.
         low_kl_fraction: share of the other labelled steps that is also used (needs labels of
             `--steps all`).
-        drop_misses: leave out the steps at which the teacher's token is not among the K candidates.
+        hit_within: leave out the steps at which the teacher's token is not among so many of the first
+            candidates; None keeps all.
         seed: of the draw of the other labelled steps.
         with_anchors: the labelled steps at or below the KL threshold that are not used become anchors.
 
@@ -98,8 +99,8 @@ def make_items(
             draws = np.random.default_rng((number, seed)).random(len(is_used))
             is_used |= draws < low_kl_fraction
         is_anchor = ~is_top & ~is_used
-        if drop_misses:
-            is_used &= _is_hit(row, num_candidates)
+        if hit_within is not None:
+            is_used &= _is_hit(row, hit_within)
         if not is_used.any():
             continue
         if row.candidates.shape[1] < num_candidates:

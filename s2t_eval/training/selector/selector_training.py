@@ -222,7 +222,7 @@ def _fit(
         settings.num_candidates,
         kl_threshold,
         settings.low_kl_fraction,
-        drop_misses=settings.drop_misses,
+        hit_within=settings.top_k if settings.drop_misses else None,
         seed=loop.seed,
         with_anchors=model.settings.anchor == "labels",
     )

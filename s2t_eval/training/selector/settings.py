@@ -110,7 +110,8 @@ class TrainSettings:
         top_k: number of candidates K in decoding; held-out figures are measured with it.
         low_kl_fraction: share of the steps outside the top tau that are trained on too; needs labels of
             `--steps all`.
-        drop_misses: leave out the steps at which the teacher's token is not among the K candidates.
+        drop_misses: leave out the steps at which the teacher's token is not among the `top_k` candidates of
+            decoding.
         regret: how far steps are weighted by their regret, what can be gained there: log p_L(best) -
             log p_L(greedy). 0 weights all steps alike; 1 weights them by their regret alone, which leaves out
             those where greedy is right.
