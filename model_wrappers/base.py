@@ -22,7 +22,7 @@ from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.method_table import BY_MODEL
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.harness_tasks import delimit_instructions, num_builds, record_built_tasks
-from s2t_eval.model_wrappers.provenance import provenance, teacher_differences
+from s2t_eval.model_wrappers.provenance import provenance, running_code, teacher_differences
 from s2t_eval.model_wrappers.records import RunRecords
 from s2t_eval.model_wrappers.requests import HarnessRequests, origin_of
 from s2t_eval.model_wrappers.response_cache import (
@@ -82,6 +82,7 @@ class EngineLM(HarnessRequests):
     """Whether given texts are scored, not generated."""
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        running_code()  # before any text: the results name the code that the run began with
         super().__init__(pretrained, **kwargs)
         self.teacher: ModelRunner | None = None
         self.teacher_tokenizer: Any = None

@@ -40,7 +40,7 @@ def require_threshold(lookup: ThresholdLookup) -> None:
     if lookup.argument == "tau":
         assert lookup.rate is not None
         trigger = "its default trigger" if lookup.key is None else f"trigger {lookup.key}"
-        raise table.lacks(trigger, lookup.rate)
+        raise table.missing_error(trigger, lookup.rate)
     raise CalibrationError(
         f"calibration={lookup.calibration}: it has no threshold for {lookup.argument}={lookup.rate} of "
         f"{lookup.key}; measure it with `s2t-eval calibrate --step_score`"

@@ -7,6 +7,7 @@ its `device` is the argument of that name, which is `cuda:0` by default on machi
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ from s2t_eval.engine import ModelRunner
 
 PACKAGES = ("torch", "transformers", "lm-eval", "peft", "tokenizers", "math-verify")
 """Distributions whose version may change a text or a score."""
+
+
+@cache
+def running_code() -> dict[str, str | None]:
+    """`commit` and `code` of this process; asked for at its start, since files may change while it runs."""
+    return {"commit": commit_of(Path(s2t_eval.__file__).resolve().parents[1]), "code": present_code()}
 
 
 def provenance(model: Any, teacher: ModelRunner | None) -> dict[str, Any]:
@@ -35,8 +42,7 @@ def provenance(model: Any, teacher: ModelRunner | None) -> dict[str, Any]:
         s2t-eval started them. Seconds of a run that shared it are not its own.
     """
     return {
-        "commit": commit_of(Path(s2t_eval.__file__).resolve().parents[1]),
-        "code": present_code(),
+        **running_code(),
         "device": _device_name(torch.device(model.device)),
         "packages": _package_versions(),
         "teacher_parameters": sum(p.numel() for p in teacher.base.parameters()) if teacher else None,

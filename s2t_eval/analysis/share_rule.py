@@ -30,7 +30,7 @@ AGREEMENT = ["agree", "greedy_agree", "steps", "share", "low", "high"]
 PLACE = ["student", "benchmark", "n"]
 MEASURED = ["gain", "measured", "measured_low", "measured_high"]
 SAME_WEIGHTS = "same_weights"
-"""Optional column: hashes of folders with the same weights and router, which an earlier default was in."""
+"""Optional column: hashes that a selector's folder had before `choose` changed its default."""
 KL = "kl:student_teacher"
 
 
@@ -76,7 +76,7 @@ def read_agreement(path: Path) -> pd.DataFrame:
         proposal_weight=table["proposal_weight"].astype(float).fillna(pd.Series(weights)),
         adapter_scale=1.0,
     )
-    # A default is part of a folder's hash, so that a chosen one has another hash than its router was run by.
+    # A default is part of a folder's hash, so the runs before `choose` name another one.
     folders = sorted({run for default in info["defaults"].values() for run in default.get("runs_of", ())})
     return table[columns].assign(**{SAME_WEIGHTS: " ".join(folders)} if folders else {})
 
@@ -98,11 +98,11 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         gain), measured, measured_low, measured_high (shares, 95 % by paired bootstrap, nan for one document).
     """
     table = pd.concat(agreement, ignore_index=True) if agreement else pd.DataFrame(columns=KEYS)
+    folders = table[SAME_WEIGHTS].fillna("") if SAME_WEIGHTS in table else ""
+    table = table.assign(**{SAME_WEIGHTS: folders})
     is_measured = table["measured"].notna() if "measured" in table else pd.Series(False, index=table.index)
     rows = table[is_measured].to_dict("records")
     table = table.drop(columns=[*PLACE, *MEASURED], errors="ignore")
-    folders = table[SAME_WEIGHTS].fillna("") if SAME_WEIGHTS in table else ""
-    table = table.assign(**{SAME_WEIGHTS: folders})
     for entry in entries:
         settings = entry.run.settings
         if not entry.run.method.selects_locally or settings.tau is None or entry.run.documents is None:
@@ -113,7 +113,7 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         known = table[(table[KEYS] == list(wanted)).all(axis=1)]
         kept = None
         if len(known):
-            routers = {settings.checkpoint, *known.iloc[0][SAME_WEIGHTS].split()}
+            routers = {settings.checkpoint, *" ".join(known[SAME_WEIGHTS]).split()}
             kept = gain_share(entry, entries, partial(_is_same_rule, entry, routers))
         if kept is None:
             continue
@@ -122,7 +122,9 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         measured = {"measured": kept.share, **bounds}
         where = {"student": entry.student, "benchmark": entry.benchmark.title, "n": len(kept.scores)}
         rows.append({**where, **known.iloc[0].to_dict(), "gain": gain, **measured})
-    return pd.DataFrame(rows, columns=[*PLACE, "selector", *KEYS, *AGREEMENT, *MEASURED])
+    columns = [*PLACE, "selector", *KEYS, *AGREEMENT, *MEASURED]
+    has_same = any(row.get(SAME_WEIGHTS) for row in rows)
+    return pd.DataFrame(rows, columns=[*columns, SAME_WEIGHTS] if has_same else columns)
 
 
 def _is_same_rule(one: Entry, routers: Set[str | None], other: Entry) -> bool:

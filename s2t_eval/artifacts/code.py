@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 def present_code() -> str:
     """The code of this process in one word, for results and caches; see `code_word`.
 
-    The result is kept: the code of a process is what it was at its start, also where files change later.
+    The result of the first call is kept: the caller asks when the process starts, and files may change later.
     """
     return code_word(PACKAGE)
 

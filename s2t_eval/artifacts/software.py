@@ -25,8 +25,8 @@ STEPS_AT_ONCE = "S2T_EVAL_STEPS_AT_ONCE"
 def commit_of(root: Path) -> str | None:
     """The commit of a checkout of s2t-eval, 40 hexadecimal digits, or None for an installed wheel.
 
-    "-dirty" is appended where tracked files of `SOURCES` differ from the commit. The result is kept: the code
-    of a process is what it was at its start, also where files change later.
+    "-dirty" is appended where tracked files of `SOURCES` differ from the commit. The result of the
+    first call is kept: the caller asks when the process starts, and files may change later.
 
     Args:
         root: the folder that contains the package.

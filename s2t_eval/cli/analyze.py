@@ -33,8 +33,8 @@ class Analyze:
             it was not trained on.
         agreement: selector folders of `s2t-eval train`, or earlier `share_rule.csv` files: the share of the
             gain that Agree@1 lets one expect is compared with that of the `--results`.
-        pretrained: the student that wrote the labels. Without `--selector` its tokenizer alone is read, which
-            tells where a line begins, for the ROC of `line_entropy`.
+        pretrained: the student that wrote the labels. Without `--selector` only its tokenizer is loaded, to
+            find where lines begin, for the ROC of `line_entropy`.
         dtype: data type of the student's weights beside a selector, as in transformers.
         tau: share of the steps, ranked by KL, that count as top steps.
         k: numbers of candidates K in the error split. Empty: powers of two.

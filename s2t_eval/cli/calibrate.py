@@ -77,8 +77,8 @@ class Calibrate(ProblemOptions):
             self.student.pretrained, self.teacher, self.teacher_args, **self.loading, **servers
         )
         prompts = source_prompts(lm, self.source, self.prompting)
-        require_measurable(lm, prompts, self.prompting, self.steps)
         problems = without_evaluation_problems(prompts, self.drop_overlap)
+        require_measurable(lm, problems, self.prompting, self.steps)
         if existing is not None:
             teacher = calibration_run.teacher_of(lm)
             prompt = recorded_prompting(self.prompting, problems.requests[0])

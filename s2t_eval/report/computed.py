@@ -12,8 +12,8 @@ from s2t_eval.report.documents import short_hash
 from s2t_eval.report.json_files import part_of
 
 RECORDS = frozenset(
-    """version commit device packages teacher_parameters scorer_parameters steps_at_once batch_size telemetry
-    prompt_hashes plain_likelihoods versions teacher_device""".split()
+    """version commit code device packages teacher_parameters scorer_parameters steps_at_once batch_size
+    telemetry prompt_hashes plain_likelihoods versions teacher_device""".split()
 )
 """Entries of `config.s2t_eval` that say how, where and at which cost; `versions` are those of servers. The
 prompts are compared for each task alone; `plain_likelihoods` names tasks of the whole file."""

@@ -52,8 +52,8 @@ def origin_note(entries: Sequence[Entry]) -> str:
 def commit_of(run: Run) -> str:
     """The code of s2t-eval that made a run: its commit, with a hash of the code where no commit has it.
 
-    Earlier versions recorded no hash: a changed commit, or the version of an installed package, says no more
-    than that. UNKNOWN where a run records nothing.
+    Earlier versions recorded no hash: a changed commit, or the version of an installed package, does not
+    identify the code. UNKNOWN where a run records nothing.
     """
     info = run.backend_info
     version = f"version {info.get('version', UNKNOWN)}"

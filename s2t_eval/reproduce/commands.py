@@ -94,9 +94,10 @@ def model_arguments(recipe: Recipe, arguments: Mapping[str, Any], place_of: Call
 
 
 def row_loading(models: Models, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """How a recipe loads the models of a row, for `--model_args`; None where it does not say.
+    """How a recipe loads the models of a row, for `--model_args`; None for what it leaves out.
 
-    A row that decodes the recipe's teacher alone loads it as the rows do that select with it.
+    A row that decodes the recipe's teacher alone loads it as the rows do that select with it. A teacher on a
+    server is not loaded.
 
     Args:
         models: of the recipe.
@@ -106,6 +107,8 @@ def row_loading(models: Models, arguments: Mapping[str, Any]) -> dict[str, Any]:
     loading["trust_remote_code"] = True if models.trust else None
     if arguments.get("pretrained") == "${teacher}":
         loading |= models.teacher_loading
+    if "teacher_url" in arguments:
+        return loading
     if arguments.get("teacher") == "${teacher}":
         loading |= {f"teacher_{name}": value for name, value in models.teacher_loading.items()}
     elif "teacher" in arguments:

@@ -1,4 +1,4 @@
-"""Names in a recipe: those of our tasks, and what is said of an unknown one."""
+"""Names in a recipe: those of our tasks, and the message for an unknown name."""
 
 from __future__ import annotations
 

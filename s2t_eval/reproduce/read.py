@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from s2t_eval.artifacts.code import PACKAGE
 from s2t_eval.artifacts.errors import single_line_message
 from s2t_eval.artifacts.typed_json import conform
 from s2t_eval.reproduce.names import suggestion
 from s2t_eval.reproduce.schema import RESERVED, SECTIONS, Recipe
 
-PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
 """Where recipes lie in an installed wheel, and in a checkout."""
 SUFFIXES = (".yaml", ".yml")

@@ -85,9 +85,9 @@ class ThresholdTable:
         for rate, threshold in self.rates.get(name, {}).items():
             if has_rate([rate], tau):
                 return threshold
-        raise self.lacks(f"trigger {name}", tau)
+        raise self.missing_error(f"trigger {name}", tau)
 
-    def lacks(self, trigger: str, tau: float) -> ThresholdError:
+    def missing_error(self, trigger: str, tau: float) -> ThresholdError:
         """The error where the table has no threshold.
 
         A calibration is one file: measured again at the new rate alone, it would lose those that it has.

@@ -84,7 +84,14 @@ def test_another_selector_s_router_is_no_reference(tmp_path: Path) -> None:
     assert not len(measured_shares(entries, [agreement()]))
     # A default that was chosen by runs of that folder changes the hash, but not the router.
     chosen = agreement(same_weights=f"{other} {folder}")
-    assert measured_shares(entries, [chosen])["tau"].tolist() == [0.05]
+    shares = measured_shares(entries, [chosen])
+    assert shares["tau"].tolist() == [0.05]
+    # A table of before the choice does not hide that, and the new table keeps it.
+    assert measured_shares(entries, [agreement(), chosen])["tau"].tolist() == [0.05]
+    again = shares.drop(
+        columns=["student", "benchmark", "n", "gain", "measured", "measured_low", "measured_high"]
+    )
+    assert measured_shares(entries, [again])["tau"].tolist() == [0.05]
 
 
 def test_runs_without_a_common_scored_document_are_not_measured(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def moved(content: dict[str, Any]) -> None:
 
 
 SAME: dict[str, Change] = {
-    "commit": lambda c: info(c).update(commit="f" * 40, version="9.9"),
+    "commit": lambda c: info(c).update(commit="f" * 40, code="f" * 40, version="9.9"),
     "machine": lambda c: info(c).update(device="cuda:0", packages={}, steps_at_once=2, batch_size=1),
     "costs": lambda c: info(c)["telemetry"].update(seconds=1e3, tokens=1),
     "teacher's size": lambda c: info(c).update(teacher_parameters=10**9),

@@ -362,6 +362,7 @@ def test_every_step_and_row_loads_the_same_teacher(teacher_args: dict[str, objec
         "s2t": {"model": "s2t", "arguments": {"teacher": "${teacher}"}},
         "whole": {"model": "s2t", "arguments": {"teacher": "${teacher}", "teacher_load_in_4bit": None}},
         "other": {"model": "s2t", "arguments": {"teacher": "embedded/student"}},
+        "served": {"model": "s2t", "arguments": {"teacher": "${teacher}", "teacher_url": "http://host:8002"}},
         "teacher": {"model": "greedy", "arguments": {"pretrained": "${teacher}"}},
         "stock": {"model": "hf", "arguments": {"pretrained": "${teacher}"}},
     }
@@ -381,7 +382,7 @@ def test_every_step_and_row_loads_the_same_teacher(teacher_args: dict[str, objec
     assert loading.items() <= arguments_of(stages["s2t_gsm8k/teacher"]).items()
     assert loading.items() <= arguments_of(stages["s2t_gsm8k/stock"]).items()
     assert "teacher_load_in_4bit" not in arguments_of(stages["s2t_gsm8k/whole"])
-    for name in ("s2t_gsm8k/other", "s2t_gsm8k/greedy", "first"):
+    for name in ("s2t_gsm8k/other", "s2t_gsm8k/served", "s2t_gsm8k/greedy", "first"):
         assert (name in plain) == (name in stages)
         assert name not in plain or stages[name].command == plain[name].command
 

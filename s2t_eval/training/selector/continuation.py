@@ -71,10 +71,9 @@ def has_same_writer(trained: SelectorInfo, labels: Manifest) -> bool:
 
 def require_same_form(start: Selector, selector: SelectorSettings) -> None:
     """Raise `SelectorError` unless these settings describe the form and size of `start`."""
-    trained = start.info.training["settings"]["selector"]
+    trained = SelectorSettings.of_folder(start.info.training["settings"]["selector"])
     for name in ("form", "score_as", "bins", "rank", "alpha", "last_layers"):
-        # Selectors of earlier versions adapt all layers.
-        expected, actual = trained.get(name), getattr(selector, name)
+        expected, actual = getattr(trained, name), getattr(selector, name)
         if expected != actual:
             raise SelectorError(
                 f"start={start.folder}: it was trained with {name}={expected}, got {name}={actual}; give the "

@@ -87,7 +87,7 @@ def train_selector(
             seen_texts(all_train, settings.limit, held_out, start)
         ),
     }
-    info = _describe(student, labels, selector, settings, held_out, routings, training)
+    info = _describe(student, labels, model, settings, held_out, routings, training)
     info = with_defaults(info, model, labels, held_out.choosing, settings.top_k, routings, loop.precision)
     info = with_reported_figures(info, model, labels, held_out.reported, routings, loop.precision)
     _save(out, info, model, routings, work)
@@ -171,7 +171,7 @@ def _training_record(
 def _describe(
     student: Student,
     labels: LabelSet,
-    selector: SelectorSettings,
+    model: SelectorModel,
     settings: TrainSettings,
     held_out: HeldOut,
     routings: Mapping[str, Routing],
@@ -183,10 +183,10 @@ def _describe(
         base_name=student.name,
         vocabulary=student.vocabulary,
         hidden_size=student.hidden_size,
-        form=selector.form,
-        score_as=selector.score_as,
-        bins=selector.bins,
-        temperature=selector.effective_temperature,
+        form=model.settings.form,
+        score_as=model.settings.score_as,
+        bins=len(model.readout),  # the readout of a selector that was continued may have others
+        temperature=model.settings.effective_temperature,
         num_candidates=settings.num_candidates,
         top_k=settings.top_k,
         thresholds={proposer: routing.thresholds for proposer, routing in routings.items()},
