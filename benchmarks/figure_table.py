@@ -26,7 +26,7 @@ def figure_table(content: Mapping[str, Any]) -> str:
     if len(captions) != 1:
         raise ValueError(f"expected figures of the same models and dtype, got {sorted(captions)}")
     rows = [
-        [ratio["name"], f"{spread(ratio['values'])}x", str(ratio["n"]), target_text(ratio)]
+        [ratio["name"], spread(ratio["values"]), str(ratio["n"]), target_text(ratio)]
         for figure in figures
         for ratio in figure["ratios"]
     ]

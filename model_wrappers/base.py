@@ -359,7 +359,7 @@ class EngineLM(HarnessRequests):
 
     def get_model_info(self) -> dict[str, Any]:
         """Stock's entry for the results file, with ours under `s2t_eval`."""
-        plain_scores = self._scored_tasks if self.scoring_student == "plain" else None
+        scored = {f"{self.scoring_student}_likelihoods": sorted(self._scored_tasks)}
         described = self.describe()
         entry = {
             "version": s2t_eval.__version__,
@@ -369,7 +369,7 @@ class EngineLM(HarnessRequests):
             **described,
             **teacher_differences(self.teacher, described["dtype"], torch.device(self.model.device)),
             **({"system_turn": "in the first user turn"} if self.is_system_turn_moved else {}),
-            **({"plain_likelihoods": sorted(plain_scores)} if plain_scores else {}),
+            **(scored if self._scored_tasks else {}),
             "batch_size": self.rows,
             **self.records.report(self._devices),
         }

@@ -96,7 +96,7 @@ class SpecReasonArguments(PairArguments):
     def needs_rows(self) -> bool:
         """Whether it matters if the teacher's servers score a step's tokens in one request: always.
 
-        Those that cannot have to write and score in turn where texts are sampled, whatever the score.
+        Servers that cannot do so have to write and score in turn where texts are sampled, whatever the score.
         """
         return True
 

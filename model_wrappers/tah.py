@@ -94,6 +94,11 @@ class ThinkAtHard(EngineLM):
             )
 
     @property
+    def scoring_student(self) -> str:
+        """The adapter is off while a student scores, but a folder may have weights of the student itself."""
+        return "adapted" if self.folder.info.looped.train_base else "plain"
+
+    @property
     def thinking(self) -> TahArguments:
         """The arguments of `tah`."""
         return cast(TahArguments, self.arguments)

@@ -32,7 +32,8 @@ class Method:
         is_random: whether another seed gives another text by default.
         is_plain: whether it is plain decoding of one model, so that log-likelihoods are scores of it too; the
             others change generated texts alone, and log-likelihoods are those of the student that writes: the
-            plain one, or under `s2t_local` the one with the selector's adapter.
+            plain one, or under `s2t_local` the one with the selector's adapter, and under `tah` one with
+            trained weights.
     """
 
     key: str

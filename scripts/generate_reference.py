@@ -30,7 +30,7 @@ from scripts.reference_code import descriptions, find_class
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs/reference"
 BASELINE = REPOSITORY / "results/baselines/embedded"
-RARE_ENTRIES = ("system_turn", "plain_likelihoods", "code", "steps_at_once")
+RARE_ENTRIES = ("system_turn", "plain_likelihoods", "adapted_likelihoods", "code", "steps_at_once")
 """Entries of results that none of the baselines has, some of which are of earlier versions."""
 NOTE = "<!-- Written by `python -m scripts.generate_reference`; edit the code, not this page. -->"
 

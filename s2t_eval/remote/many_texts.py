@@ -102,8 +102,8 @@ def require_room(requests: abc.Sequence[Request], longest: int) -> None:
     if most is not None and _length(most) > longest:
         raise ValueError(
             f"max_gen_toks: a prompt of {len(most.prompt_ids)} tokens and {most.max_new_tokens} new ones "
-            f"exceed the servers' {longest}; raise their --max-model-len (with max_length={longest} in "
-            "--model_args the beginning of such prompts is cut off)"
+            f"exceed the servers' {longest}; raise their --max-model-len (or cut off the beginning "
+            f"of such prompts: max_length={longest} in lm_eval's --model_args)"
         )
     for request in requests:
         sampling = request.sampling

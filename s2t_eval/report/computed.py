@@ -13,10 +13,11 @@ from s2t_eval.report.json_files import part_of
 
 RECORDS = frozenset(
     """version commit code device packages teacher_parameters scorer_parameters steps_at_once batch_size
-    telemetry prompt_hashes plain_likelihoods versions teacher_device""".split()
+    telemetry prompt_hashes plain_likelihoods adapted_likelihoods versions teacher_device""".split()
 )
 """Entries of `config.s2t_eval` that say how, where and at which cost; `versions` are those of servers. The
-prompts are compared for each task alone; `plain_likelihoods` names tasks of the whole file."""
+prompts are compared for each task alone; `plain_likelihoods` and `adapted_likelihoods` name tasks of
+the whole file."""
 RESOLVED = {
     "pretrained": "student",
     "teacher_name": "teacher",

@@ -153,7 +153,8 @@ class Run:
         if self.method.votes:
             parts.pop("samples", None)
             title = f"Maj@{self.settings.samples or 8}"
-        student = "adapted" if self.settings.proposer == "tuned" else "plain"
+        is_adapted = self.settings.proposer == "tuned" or "adapted_likelihoods" in self.backend_info
+        student = "adapted" if is_adapted else "plain"
         of_student = [f"log-likelihoods of the {student} student"] if self.is_of_student_alone else []
         return ", ".join([title, *parts.values(), *of_student])
 

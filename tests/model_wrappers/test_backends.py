@@ -304,7 +304,7 @@ def test_multiple_choice_of_an_adapted_student_is_named_so(
     plain = evaluate("greedy", tasks=[config])
     pairs = zip(found["samples"]["choice"], plain["samples"]["choice"], strict=True)
     assert all(mine["resps"] != theirs["resps"] for mine, theirs in pairs)
-    assert "plain_likelihoods" not in ours(found)
+    assert "plain_likelihoods" not in ours(found) and ours(found)["adapted_likelihoods"] == ["choice"]
     warned = [r.getMessage() for r in caplog.records if "log-likelihoods are scores of" in r.getMessage()]
     assert len(warned) == 1 and "of the adapted student alone" in warned[0]
 

@@ -253,6 +253,10 @@ def test_log_likelihoods_are_the_students(folder: Path) -> None:
     asked = [Instance("loglikelihood", {}, ("Question: 1", " 2 apples"), 0)]
     lm = ThinkAtHard(STUDENT, tah=str(folder), device="cpu")
     assert lm.loglikelihood(asked) == Greedy(STUDENT, device="cpu").loglikelihood(asked)
+    assert lm.scoring_student == "plain"
+    own_weights = replace(lm.folder.info.looped, train_base=True)
+    lm.folder = replace(lm.folder, info=replace(lm.folder.info, looped=own_weights))
+    assert lm.scoring_student == "adapted"
 
 
 def test_the_shipped_folder_thinks_again() -> None:

@@ -88,6 +88,8 @@ def test_names_of_results_files(path: str, name: str, stamp: str | None) -> None
         ("maj8", ", log-likelihoods of the plain student"),
         ("pps_local_tau5", ", log-likelihoods of the plain student"),
         ("s2t_local", ", log-likelihoods of the adapted student"),
+        ("tah", ", log-likelihoods of the plain student"),
+        ("tah with weights of its own", ", log-likelihoods of the adapted student"),
         ("greedy", ""),
     ],
 )
@@ -97,7 +99,10 @@ def test_log_likelihoods_of_a_method_for_texts_are_a_student_s(name: str, more: 
 
     def choose(content: dict[str, Any]) -> None:
         content["configs"]["s2t_arith"]["output_type"] = "multiple_choice"
+        if own_weights:
+            content["config"]["s2t_eval"]["adapted_likelihoods"] = ["s2t_arith"]
 
+    name, _, own_weights = name.partition(" with ")
     paths = [EMBEDDED / f"{name}.json", edited(EMBEDDED / f"{name}.json", tmp_path / "choice.json", choose)]
     texts, choices = (read_runs([path])[0].label for path in paths)
     assert choices == texts + more
