@@ -26,13 +26,12 @@ from typing import Any
 from benchmarks.ratios import this_machine
 from benchmarks.speed_table import STOCK
 from benchmarks.timed_evaluation import Work
-from s2t_eval.artifacts.content import content_hash
+from s2t_eval.artifacts.content import content_hash, text_hash
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.software import commit_of
 from s2t_eval.embedded import resolve_model
 from s2t_eval.models.loading import default_device
 from s2t_eval.reproduce.commands import row_loading
-from s2t_eval.reproduce.identity import text_hash
 from s2t_eval.reproduce.read import read_recipe, references, replaced_references
 from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import evaluations

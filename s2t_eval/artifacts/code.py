@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from s2t_eval.artifacts.content import content_hash
+from s2t_eval.artifacts.content import content_hash, text_hash
 from s2t_eval.artifacts.software import SOURCES, run_git
 
 NO_CODE = (".pyc", ".pyo", ".safetensors", ".swp")
@@ -58,5 +56,4 @@ def _code_hash(root: Path, folders: Sequence[Path]) -> str:
     """A hash of every file but caches and weights, which are those of the models that a stage loads."""
     files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
     code = [path for path in files if "__pycache__" not in path.parts and path.suffix not in NO_CODE]
-    named = [(path.relative_to(root).as_posix(), content_hash(path)) for path in sorted(code)]
-    return hashlib.sha256(json.dumps(named, ensure_ascii=False).encode()).hexdigest()[:16]
+    return text_hash([(path.relative_to(root).as_posix(), content_hash(path)) for path in sorted(code)])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 WHOLE_BYTES = 1 << 26
 """Files up to this size are hashed whole; of larger ones, such as weights, the size and samples are."""
@@ -22,6 +24,12 @@ def content_hash(path: Path) -> str | None:
         for block in _blocks(file):
             digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def text_hash(value: Any) -> str:
+    """16 hex digits of a JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _files(folder: Path) -> list[Path]:

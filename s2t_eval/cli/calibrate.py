@@ -102,16 +102,14 @@ class Calibrate(ProblemOptions):
 
     def _require_thresholds_kept(self, existing: Calibration, uses_servers: bool) -> None:
         """Raise `ValueError` for options with which thresholds of the file in its place would be lost."""
-        from s2t_eval.methods.specreason.acceptance import StepForm
         from s2t_eval.pipelines.calibrate import measured_keys
+        from s2t_eval.pipelines.calibrate_steps import step_forms
         from s2t_eval.pipelines.kept_thresholds import require_thresholds_kept
 
         has_teacher = self.teacher is not None or self.servers.teacher_url is not None
         keys = measured_keys(has_teacher, uses_servers, self.router)
         measured = dict.fromkeys(keys, self.tau)
-        for score in self.steps.step_score:
-            key = StepForm(score, self.steps.delimiter, self.steps.max_step).key
-            measured[key] = self.steps.accept_rate
+        measured |= {form.key: self.steps.accept_rate for form in step_forms(self.steps)}
         require_thresholds_kept(self.out, existing, measured, self.warmup_tokens)
 
     def _require_teacher_for_steps(self) -> None:

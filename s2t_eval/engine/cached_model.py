@@ -33,6 +33,7 @@ from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.models.cpu_linear import Packed as PackedWeights
 from s2t_eval.models.cpu_linear import fast_products, pack, worthwhile
 from s2t_eval.models.lm_head import Best, LMHead, input_device
+from s2t_eval.models.loading import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -315,10 +316,9 @@ class CachedModel:
             for start, end in ((0, len(text) // 2), (len(text) // 2, len(text))):
                 hidden = self.forward(pack_uncached([0], [text[:end]], [start], CHECKED_TOKENS))
         except FOREIGN_ERRORS as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UnsupportedModelError(
                 f"{self.name}: {type(self.base).__name__} cannot be decoded by the slot engine: its layers "
-                f"expect other inputs than transformers' attention interface has ({reason}); use --model hf "
-                "for it"
+                f"expect other inputs than transformers' attention interface has ({first_line(error)}); use "
+                "--model hf for it"
             ) from error
         return self.head(hidden[-1:])[0]

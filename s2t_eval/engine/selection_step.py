@@ -24,6 +24,7 @@ from s2t_eval.engine.stepper import (
     prefill_teacher,
     require_finite,
     sampled_tokens,
+    text_positions,
 )
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.engine.transfer import to_device
@@ -219,9 +220,7 @@ class SelectionStepper:
 
     def _positions(self, seqs: abc.Sequence[Sequence]) -> TextPositions:
         ids, counts = [seq.ids[-1] for seq in seqs], [len(seq.output) for seq in seqs]
-        return TextPositions(
-            *(to_device(torch.tensor(column), self.student.device) for column in (ids, counts))
-        )
+        return text_positions(ids, counts, self.student.device)
 
     # ---------------------------------------------------------------- select
 

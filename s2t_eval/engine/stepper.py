@@ -27,6 +27,8 @@ from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sampling import Sampling, sample
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stop import StopRule
+from s2t_eval.engine.transfer import to_device
+from s2t_eval.selection.step import TextPositions
 
 S = TypeVar("S", bound=Sequence)
 
@@ -171,3 +173,10 @@ def not_finite(runner: ModelRunner, seq: Sequence) -> NonFiniteLogitsError:
 def joined(states: Tensor, new: Tensor) -> Tensor:
     """The states of active rows [n, hidden] and of rows that were just admitted, [n + new, hidden]."""
     return new if len(states) == 0 else torch.cat([states, new.to(states)])
+
+
+def text_positions(
+    last_ids: abc.Sequence[int], num_tokens: abc.Sequence[int], device: torch.device
+) -> TextPositions:
+    """The positions of a step in the texts of the rows, one number a row, on a device."""
+    return TextPositions(*(to_device(torch.tensor(column), device) for column in (last_ids, num_tokens)))

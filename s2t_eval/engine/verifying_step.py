@@ -31,6 +31,7 @@ from s2t_eval.engine.stepper import (
     prefill_student,
     prefill_teacher,
     sampled_tokens,
+    text_positions,
 )
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.engine.transfer import to_device
@@ -225,9 +226,7 @@ class VerifyingStepper:
         pairs = list(zip(seqs, self._chunks, strict=True))
         ids = [chunk.drafts[-1].token if chunk.drafts else seq.ids[-1] for seq, chunk in pairs]
         counts = [len(seq.output) + len(chunk.drafts) for seq, chunk in pairs]
-        return TextPositions(
-            *(to_device(torch.tensor(column), self.student.device) for column in (ids, counts))
-        )
+        return text_positions(ids, counts, self.student.device)
 
     def _observed_locally(self, step: Step) -> dict[int, list[float]]:
         """Divergences of the observed triggers that need no teacher, [batch] each, by their place."""

@@ -25,6 +25,11 @@ from s2t_eval.selection.calibration import Calibration
 from s2t_eval.training.label_collection import CollectionFolder
 
 
+def step_forms(settings: StepCalibration) -> list[StepForm]:
+    """The forms of steps that are measured, one for each score."""
+    return [StepForm(name, settings.delimiter, settings.max_step) for name in settings.step_score]
+
+
 def measure_steps(
     lm: SelectToThink,
     prompts: PromptSet,
@@ -45,7 +50,7 @@ def measure_steps(
         LabelError: a file of an interrupted run that cannot be read.
         TrainingDataError: a score that the teacher's tokenizer or chat template cannot express.
     """
-    forms = [StepForm(name, settings.delimiter, settings.max_step) for name in settings.step_score]
+    forms = step_forms(settings)
     scores = [_score(lm, prompting, form) for form in forms]
     ends = StepEnds(lm.tok_decode, settings.delimiter, settings.max_step)
     if lm.served is None:
@@ -72,8 +77,8 @@ def require_measurable(
     """
     if not isinstance(lm, SelectToThink):
         return
-    for name in settings.step_score:
-        score = _score(lm, prompting, StepForm(name, settings.delimiter, settings.max_step))
+    for form in step_forms(settings):
+        score = _score(lm, prompting, form)
         if lm.served is not None:
             require_room(prompts.requests, lm.served.fleet.longest_before(len(score.question)))
 

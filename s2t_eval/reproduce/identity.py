@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import s2t_eval
 from s2t_eval.artifacts.code import PACKAGE, code_identity
-from s2t_eval.artifacts.content import content_hash
+from s2t_eval.artifacts.content import content_hash, text_hash
 from s2t_eval.embedded import resolve_model
 from s2t_eval.evaluation import benchmark_data
 from s2t_eval.evaluation.data import Source
@@ -28,12 +25,6 @@ GROUPS = {
 """Group -> its tasks and groups; a test compares it with the groups' own files."""
 
 
-def text_hash(value: Any) -> str:
-    """16 hex digits of a JSON value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def model_hash(name: str, revision: str | None = None) -> str:
     """What a model is recognised by: its files, or for one of the hub its name and revision."""
     place = model_place(name)
@@ -46,6 +37,12 @@ def model_place(name: str) -> Path | None:
     """Where a model's files lie on this machine; None for a name of the hub."""
     path = Path(resolve_model(name)).expanduser()
     return path if path.exists() else None
+
+
+def name_on_command_lines(model: str) -> str:
+    """What a recipe's model is called in the commands: its folder where it is one, else its name."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.exists() else model
 
 
 def data_identity(task: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.reproduce.environment import environment
-from s2t_eval.reproduce.identity import data_identity, model_hash
+from s2t_eval.reproduce.identity import data_identity, model_hash, name_on_command_lines
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, Stage
 from s2t_eval.reproduce.state import State
@@ -114,8 +114,7 @@ def _models(read: ReadRecipe, stages: Sequence[Stage]) -> dict[str, Any]:
 def _place(role: str, name: str, stages: Sequence[Stage]) -> str:
     """What a model is called on the command lines: its name, its folder, or that of its download."""
     downloads = [stage.output for stage in stages if stage.name == f"download.{role}"]
-    folder = Path(name).expanduser()
-    return str(downloads[0] if downloads else folder.absolute() if folder.exists() else name)
+    return str(downloads[0]) if downloads else name_on_command_lines(name)
 
 
 def _fingerprints(place: str, entries: Sequence[dict[str, Any]]) -> list[str]:

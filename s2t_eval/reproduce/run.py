@@ -57,8 +57,8 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     require_reusable_folder(out, "one of `s2t-eval reproduce`", [LOCK, "state/*"])
     stages = build_stages(read, out)
     _require_stages(settings.keep, stages)
-    _require_teacher_loading(read.recipe.models)
     models = read.recipe.models
+    _require_teacher_loading(models)
     _require_device(models.device)
     require_arguments(read.recipe, stages)
     state = State(out, settings.keep)

@@ -11,7 +11,7 @@ from s2t_eval.method_table import PLACE_ARGUMENTS
 from s2t_eval.pipelines.settings import Source
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import argument_text, least, loading, option
-from s2t_eval.reproduce.identity import model_place
+from s2t_eval.reproduce.identity import model_place, name_on_command_lines
 from s2t_eval.reproduce.read import RecipeError, references
 from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import Stage, merged_fields, record_name
@@ -75,8 +75,7 @@ class StageList:
         model = getattr(self.recipe.models, name) if name in BOTH else None
         if model is None:
             raise RecipeError(f"${{{name}}} is used, and the recipe names none")
-        path = Path(model).expanduser()
-        return str(path.absolute()) if path.exists() else str(model)
+        return name_on_command_lines(str(model))
 
     def _model(self, role: str) -> str:
         return self._place_of(role, self.recipe.seeds[0])

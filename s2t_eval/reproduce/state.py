@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from s2t_eval.analysis.grid import is_done as has_whole_results
-from s2t_eval.artifacts.content import content_hash
+from s2t_eval.artifacts.content import content_hash, text_hash
 from s2t_eval.artifacts.files import atomic_path, remove, write_text
 from s2t_eval.artifacts.typed_json import conform, read_object
 from s2t_eval.reproduce.environment import environment
-from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity, text_hash
+from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity
 from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage, record_name
 from s2t_eval.reproduce.work import Work
 

@@ -82,9 +82,9 @@ class ThresholdTable:
             ThresholdError: there is none; the message lists the known ones.
         """
         name = trigger_key(trigger)
-        for rate, threshold in self.rates.get(name, {}).items():
-            if has_rate([rate], tau):
-                return threshold
+        threshold = threshold_at(self.rates.get(name, {}), tau)
+        if threshold is not None:
+            return threshold
         raise self.missing_error(f"trigger {name}", tau)
 
     def missing_error(self, trigger: str, tau: float) -> ThresholdError:
@@ -103,6 +103,11 @@ class ThresholdTable:
             f"{self.source}: it has no threshold for {trigger} at tau={tau} (it has {known}); name one "
             f"of these, give threshold=NUMBER, or measure it with `s2t-eval calibrate --tau {measured}`"
         )
+
+
+def threshold_at(thresholds: Mapping[str, float], rate: float) -> float | None:
+    """The threshold of a rate among those of a table, which are texts; None where there is none."""
+    return next((value for text, value in thresholds.items() if has_rate([text], rate)), None)
 
 
 def has_rate(rates: Iterable[str], rate: float) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from s2t_eval.method_table import Delimiter, StepScoreName
 from s2t_eval.selection.calibration import OF_STEPS, Calibration, CalibrationError
-from s2t_eval.selection.thresholds import ThresholdError, ThresholdLookup, has_rate
+from s2t_eval.selection.thresholds import ThresholdError, ThresholdLookup, threshold_at
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ def calibrated_accept(calibration: Calibration, form: StepForm, rate: float) -> 
     Raises:
         CalibrationError: there is none for this form of step and rate; the message lists the known ones.
     """
-    for known_rate, threshold in calibration.thresholds.get(form.key, {}).items():
-        if has_rate([known_rate], rate):
-            return threshold
+    threshold = threshold_at(calibration.thresholds.get(form.key, {}), rate)
+    if threshold is not None:
+        return threshold
     known = "; ".join(
         f"{key.removeprefix(OF_STEPS)}: {', '.join(rates)}"
         for key, rates in calibration.thresholds.items()
