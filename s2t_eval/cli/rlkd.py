@@ -62,10 +62,11 @@ class Rlkd:
                 self.teacher, self.teacher_dtype, self.teacher_args, self.student, tokenizer
             )
             teacher = PromptedTeacher(loaded.teacher, loaded.tokenizer)
-        _show(self.out, train(labels, student, tokenizer, teacher, self.settings, self.loop, self.out))
+        info = train(labels, student, tokenizer, teacher, self.settings, self.loop, self.out)
+        _show(self.out, info, self.settings.keep)
 
 
-def _show(out: Path, info: DistilInfo) -> None:
+def _show(out: Path, info: DistilInfo, keep: str) -> None:
     training = info.training
     before, after, cost = training["before"], training["after"], training["cost"]
     left_out = ", ".join(f"{count} {reason}" for reason, count in training["left_out"].items() if count)
@@ -74,10 +75,10 @@ def _show(out: Path, info: DistilInfo) -> None:
         structure = f"structure reward {before['structure']:.3f} -> {after['structure']:.3f}"
     print(
         f"{out}: {training['problems']} problems{f' (left out: {left_out})' if left_out else ''}, "
-        f"{training['steps']} steps, the best at step {training['best_step']}"
+        f"{training['steps']} steps, kept: step {training['best_step']}"
     )
     print(
-        "held-out problems, which also chose the step: "
+        f"held-out problems{'' if keep == 'last' else ', which also chose the step'}: "
         f"right answers {100 * before['correct']:.1f} -> {100 * after['correct']:.1f} %, {structure} "
         f"(n = {training['held_out_problems']} problems)"
     )

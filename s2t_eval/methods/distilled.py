@@ -65,8 +65,10 @@ answers. Use it with s2t-eval, an extension of lm-evaluation-harness:
 
     lm_eval --model distil --model_args pretrained={{ base_name }},peft=THIS --tasks gsm8k
 
-The held-out problems below also chose the step that was kept.
-{% if not training.best_step %}No step was better than the untrained student, which it leaves as it is.
+{% if training.settings.settings.keep == "last" %}The last step was kept, whatever the held-out problems say.
+{% else %}The held-out problems below also chose the step that was kept.
+{% endif %}{% if not training.best_step %}\
+No step was better than the untrained student, which it leaves as it is.
 {% endif %}
 | held out, {{ training.held_out_problems }} problems, greedy | before | after |
 |---|---|---|

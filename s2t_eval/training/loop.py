@@ -110,6 +110,7 @@ class Loop(Generic[ItemT]):
 
     Raises:
         TrainingError: there are no items, or none has a weight above 0.
+        ValueError: the last evaluation is kept, and `patience` would end training before it.
     """
 
     def __init__(
@@ -130,6 +131,10 @@ class Loop(Generic[ItemT]):
         items = [item for item in items if item.weight > 0]
         if not items:
             raise TrainingError("there is nothing to train on: no item has a step that is used")
+        if metric == "step" and settings.patience:
+            raise ValueError(
+                f"patience: expected 0 beside keep=last, which trains to the end, got {settings.patience}"
+            )
         self.module = module
         self.items = items
         self.collate = collate

@@ -44,7 +44,15 @@ def refusal(folder: Path, *changes: str, text: str = SMALL) -> str:
 
 def test_shipped_recipes_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S2T_DATA", "data")
-    expected = ["embedded", "embedded-search", "paper", "qwen-gsm8k", "qwen-gsm8k-compared", "qwen-gsm8k-gpu"]
+    expected = [
+        "embedded",
+        "embedded-rlkd",
+        "embedded-search",
+        "paper",
+        "qwen-gsm8k",
+        "qwen-gsm8k-compared",
+        "qwen-gsm8k-gpu",
+    ]
     assert shipped() == expected
     for name in shipped():
         recipe = read_recipe(name).recipe

@@ -88,7 +88,9 @@ def examples(count: int = 11) -> list[Example]:
     return [Example(x, x.sum(), f"shard-0, row {i}", 1.0 + i % 3) for i, x in enumerate(xs)]
 
 
-def make(folder: Path, module: nn.Module | None = None, **settings: Any) -> Loop[Example]:
+def make(
+    folder: Path, module: nn.Module | None = None, metric: str = "-loss", **settings: Any
+) -> Loop[Example]:
     module = module or Line()
     training_items = examples()
 
@@ -102,7 +104,7 @@ def make(folder: Path, module: nn.Module | None = None, **settings: Any) -> Loop
         training_items,
         list,
         evaluate,
-        "-loss",
+        metric,
         loop_settings,
         folder,
         {"what": "a line"},
@@ -248,14 +250,18 @@ def test_an_average_that_is_worse_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_the_last_step_can_be_kept_whatever_its_figures(tmp_path: Path) -> None:
-    loop = make(tmp_path / "run", lr=3.0)
-    loop.metric = "step"
+    loop = make(tmp_path / "run", lr=3.0, metric="step")
     trained = loop.run()
     assert trained.best_step == trained.steps == 9
     assert trained.best["loss"] > min(entry["loss"] for entry in trained.history)
-    averaging = make(tmp_path / "average", lr=3.0, average_last=0.5)
-    averaging.metric = "step"
+    averaging = make(tmp_path / "average", lr=3.0, average_last=0.5, metric="step")
     assert averaging.run().averaged == 4
+
+
+def test_patience_beside_the_last_step_is_refused(tmp_path: Path) -> None:
+    """It was counted against the number of steps, which always grows: it never ended a run."""
+    with pytest.raises(ValueError, match="patience: expected 0 beside keep=last"):
+        make(tmp_path / "run", metric="step", patience=2)
 
 
 @pytest.mark.parametrize("at", [4, 8])

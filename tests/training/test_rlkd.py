@@ -215,6 +215,19 @@ def test_equal_rewards_leave_the_weights_as_they_are(labels: Path, tmp_path: Pat
     assert all(not bool(value.any()) for name, value in weights(tmp_path / "out").items() if "lora_B" in name)
 
 
+def test_the_last_weights_are_kept_on_request(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At such a rate the student forgets everything, so the untrained one would have been kept."""
+    info = rlkd(labels, tmp_path / "out", "--keep", "last", "--lr", "0.1", *FEW)
+    before, after = info.training["before"], info.training["after"]
+    assert after["step"] == info.training["best_step"] == info.training["steps"] > 0
+    assert after["reward"] < before["reward"]
+    assert any(bool(value.any()) for name, value in weights(tmp_path / "out").items() if "lora_B" in name)
+    assert "The last step was kept" in (tmp_path / "out" / "README.md").read_text()
+    assert "held-out problems: right answers" in capsys.readouterr().out
+
+
 def test_structure_of_weight_0_is_neither_printed_nor_recorded(
     labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

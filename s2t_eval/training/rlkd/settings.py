@@ -15,6 +15,7 @@ from s2t_eval.training.settings import LoopSettings, Schedule
 StructurerName = Literal["rule", "llm"]
 AlignerName = Literal["rule", "llm"]
 Aggregate = Literal["mean", "sum"]
+Keep = Literal["reward", "last"]
 RANGES = {
     "structure_weight": NOT_NEGATIVE,
     "correctness_weight": NOT_NEGATIVE,
@@ -54,7 +55,10 @@ class RlkdSettings(LoraSettings):
         updates: optimizer steps on the same samples; with 1 the clipping has no effect.
         unscaled: do not divide the rewards of a group by their standard deviation.
         unverified: keep problems for which the teacher's text has a wrong final answer.
-        held_out: share of the questions that are never trained on; the checkpoint is chosen on them.
+        held_out: share of the questions that are never trained on.
+        keep: the weights that are written. `reward`: those with the highest reward on held-out problems, the
+            untrained ones included; `last`: those of the last step, or with `average_last` their average,
+            whatever the held-out problems say (for comparisons).
         rows: number of texts that are generated at once.
         limit: number of problems to train on, of those with a right reference. None: all of them that are
             not held out.
@@ -77,6 +81,7 @@ class RlkdSettings(LoraSettings):
     unscaled: bool = False
     unverified: bool = False
     held_out: float = 0.1
+    keep: Keep = "reward"
     rows: int = 64
     limit: int | None = None
     max_held_out: int | None = None
@@ -88,6 +93,7 @@ class RlkdSettings(LoraSettings):
             ("structurer", StructurerName),
             ("aligner", AlignerName),
             ("aggregate", Aggregate),
+            ("keep", Keep),
         ):
             value = getattr(self, name)
             if value not in get_args(known):

@@ -268,7 +268,7 @@ def _fit(
         data.train,
         training.collate,
         training.evaluate,
-        "reward",
+        "step" if settings.keep == "last" else settings.keep,
         loop,
         folder,
         identity,
