@@ -12,6 +12,8 @@ from s2t_eval.report.run import Run
 UNKNOWN = "unknown"
 KINDS = {"commit": "or unknown commits"}
 """Words of the message that are not the plain plural."""
+AS_STATED = ", as stated"
+"""End of the dtype of a model on a server, which does not report its own: the user's word for it."""
 MAX_NAMES = 3
 """Runs that the message names for each value."""
 
@@ -19,7 +21,8 @@ MAX_NAMES = 3
 def require_one_origin(entries: Sequence[Entry]) -> None:
     """Raise `NotComparableError`, in one line, unless all runs are of one commit, one dtype and one limit.
 
-    The dtypes of students and of teachers are compared apart.
+    The dtypes of students and of teachers are compared apart; a dtype that a user has stated for a server is
+    taken at its word, and the caption says so.
 
     Two runs whose record names no one code (none, a changed commit without a hash, or a version alone)
     cannot be shown to be of one, so they count as two. Runs of lm_eval's own hf backend decode with none of
@@ -114,7 +117,7 @@ def _mixed(entries: Sequence[Entry]) -> dict[str, dict[str, list[Run]]]:
     mixed = {}
     if len(commits) > 1 or len({run.source for run in own if not is_one_code(run)}) > 1:
         mixed["commit"] = commits
-    dtypes = _by_value(runs, dtype_of)
+    dtypes = _by_value(runs, lambda run: dtype_of(run).removesuffix(AS_STATED))
     if len(dtypes) > 1:
         mixed["dtype"] = dtypes
     teachers = _by_value(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from s2t_eval.reproduce.commands import (
 )
 from s2t_eval.reproduce.documents import selected_documents
 from s2t_eval.reproduce.identity import GROUPS
-from s2t_eval.reproduce.read import ReadRecipe, RecipeError, references
+from s2t_eval.reproduce.read import ReadRecipe, RecipeError
 from s2t_eval.reproduce.stage_list import BOTH, StageList
 from s2t_eval.reproduce.stages import (
     EVALUATE,
@@ -125,9 +126,10 @@ class _Builder(StageList):
         output = self.out / "calibration.json"
         scratch = (unfinished_folder(output),)
         words = ["s2t_eval", "calibrate", *self._loading(), *posing(self.recipe, part.problems)]
-        words += self._teacher() if len(roles) > 1 else []
+        words += self._pair() if len(roles) > 1 else []
         words += [*options(part, "problems"), "--out", str(output)]
-        work = Work.of_texts(self._count(part.problems, CalibrationSource.limit), roles, self.recipe)
+        count = self._count(part.problems, CalibrationSource.limit)
+        work = Work.of_texts(count, self._loaded(*roles), self.recipe)
         fields = merged_fields(self._model_fields(*roles), self._problem_fields(part.problems))
         self._add(
             Stage(
@@ -146,14 +148,14 @@ class _Builder(StageList):
     def _collect(self, part: parts.LabelsPart, problems: parts.Problems) -> None:
         output = self.out / "labels"
         words = self._collecting(part, problems, output)
-        work = Work.of_texts(self._count(problems), BOTH, self.recipe)
+        work = Work.of_texts(self._count(problems), self._loaded(*BOTH), self.recipe)
         fields = merged_fields(self._collecting_fields(part, problems), self._file_fields(part.selector))
         self._add(Stage("labels", "collect", words, output, asdict(part), work=work, **fields), "labels")
 
     def _collecting(self, part: parts.LabelsPart, problems: parts.Problems, output: Path) -> tuple[str, ...]:
         """The command that collects labels on these problems."""
         words = ["s2t_eval", "collect", *self._loading(), *posing(self.recipe, problems)]
-        words += [*self._teacher(), *options(part, "problems", "folder")]
+        words += [*self._pair(), *options(part, "problems", "folder")]
         return (*words, "--out", str(output))
 
     def _collecting_fields(self, part: parts.LabelsPart, problems: parts.Problems) -> dict[str, Any]:
@@ -298,7 +300,8 @@ class _Builder(StageList):
     def _scan(self, stage: str, output: Path, part: parts.ChoicePart, seed: int) -> Stage:
         selector = self.made[part.selector, seed]
         arguments = {"pretrained": "${student}", "selector": str(selector.place), **part.arguments}
-        model_args = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, seed))
+        place_of = functools.partial(self._place_of, seed=seed)
+        model_args = model_arguments(self.recipe, part.model, arguments, place_of)
         if model_args.startswith("{"):
             raise RecipeError(
                 f"{stage}: a scan reads its arguments as name=value pairs, and {model_args} cannot be "
@@ -308,7 +311,7 @@ class _Builder(StageList):
         words = ["s2t_eval", "scan", "--model", part.model, "--model_args", model_args]
         words += [*option("tau", part.tau), "--tasks", part.task, "--out", str(output), "--"]
         words += [*asking(self.recipe, part.task), *option("limit", limit)]
-        runs, roles = 1 + len(part.tau), [role for role in BOTH if role in references(arguments)]
+        runs, roles = 1 + len(part.tau), self._loaded_by_row(part.model, arguments)
         work = Work.of_texts(runs * (limit or DEV_PROBLEMS), roles, self.recipe, starts=runs)
         # What is trained here is no file of its own yet: the stage that trains it is named instead.
         fields = self._argument_fields({"pretrained": "${student}", **part.arguments}, seed)
@@ -342,13 +345,14 @@ class _Builder(StageList):
             arguments["trace"] = str(trace)
             scratch += [trace, trace.with_name(trace.name + ".partial")]
         device = self._stock_device(arguments) if run.model == STOCK else []
-        model_args = model_arguments(self.recipe, arguments, lambda name: self._place_of(name, run.seed))
+        place_of = functools.partial(self._place_of, seed=run.seed)
+        model_args = model_arguments(self.recipe, run.model, arguments, place_of)
         documents = selected_documents(part, self.recipe.limits.documents)
         words = ["s2t_eval", "run", "--model", run.model, "--model_args", model_args, "--tasks", run.task]
         words += [*asking(self.recipe, run.task), *documents.options(run.task), *device, "--log_samples"]
         words += ["--use_cache", str(cache), "--output_path", str(output)]
         samples = int(arguments.get("num_samples", DEFAULT_SAMPLES)) if run.model in RANDOM_MODELS else 1
-        roles = [role for role in BOTH if role in references(run.arguments)]
+        roles = self._loaded_by_row(run.model, run.arguments)
         fields = self._argument_fields(run.arguments, run.seed)
         work = Work.of_texts(documents.count(run.task) * samples, roles, self.recipe)
         stage = Stage(f"{run.task}/{run.name}", EVALUATE, tuple(words), output, run.arguments, **fields)

@@ -81,14 +81,19 @@ def precision(recipe: Recipe, part: Training) -> list[str]:
     return ["--precision", "bf16"] if is_narrow else []
 
 
-def model_arguments(recipe: Recipe, arguments: Mapping[str, Any], place_of: Callable[[str], str]) -> str:
-    """Arguments of a model as lm_eval reads them, with the recipe's way of loading.
+def model_arguments(
+    recipe: Recipe, model: str, arguments: Mapping[str, Any], place_of: Callable[[str], str]
+) -> str:
+    """Arguments of a model as lm_eval reads them, with the recipe's way of loading and its servers.
 
     Args:
         recipe: whose models they are of.
+        model: lm_eval's `--model`.
         arguments: with references to artifacts.
         place_of: where an artifact lies.
     """
+    if recipe.servers is not None:
+        arguments = {**arguments, **recipe.servers.of_row(model, arguments)}
     loading_arguments = row_loading(recipe.models, arguments)
     return argument_text(replaced_references({**loading_arguments, **arguments}, place_of))
 
@@ -96,7 +101,7 @@ def model_arguments(recipe: Recipe, arguments: Mapping[str, Any], place_of: Call
 def row_loading(models: Models, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """How a recipe loads the models of a row, for `--model_args`; None for what it leaves out.
 
-    A row that decodes the recipe's teacher alone loads it as the rows do that select with it. A teacher on a
+    A row that decodes the recipe's teacher alone loads it as the rows do that select with it. What is on a
     server is not loaded.
 
     Args:
@@ -105,7 +110,7 @@ def row_loading(models: Models, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     loading: dict[str, Any] = {"dtype": models.dtype, "device": models.device}
     loading["trust_remote_code"] = True if models.trust else None
-    if arguments.get("pretrained") == "${teacher}":
+    if arguments.get("pretrained") == "${teacher}" and "student_url" not in arguments:
         loading |= models.teacher_loading
     if "teacher_url" in arguments:
         return loading

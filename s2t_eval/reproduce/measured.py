@@ -71,7 +71,8 @@ def _require_measured(recipe: Recipe, lookup: ThresholdLookup, makers: Mapping[s
     maker = None if source is None else makers.get(source)
     if maker is not None and maker.kind == CALIBRATE:
         assert recipe.calibration is not None
-        require_calibrated(recipe.calibration, lookup, recipe.models.teacher is not None)
+        has_teacher, uses_servers = recipe.models.teacher is not None, recipe.servers is not None
+        require_calibrated(recipe.calibration, lookup, has_teacher, uses_servers)
     elif maker is not None and maker.kind in SELECTOR_KINDS:
         _require_rate_of("`s2t-eval train` measures a selector's", lookup, SCANNED_TAUS)
     elif maker is not None and maker.kind == R2R_TRAIN:
@@ -80,13 +81,16 @@ def _require_measured(recipe: Recipe, lookup: ThresholdLookup, makers: Mapping[s
         require_threshold(lookup)
 
 
-def require_calibrated(part: CalibrationPart, lookup: ThresholdLookup, has_teacher: bool) -> None:
+def require_calibrated(
+    part: CalibrationPart, lookup: ThresholdLookup, has_teacher: bool, uses_servers: bool = False
+) -> None:
     """Raise `ValueError` unless a recipe's calibration measures the threshold.
 
     Args:
         part: the section `calibration`.
         lookup: of a method that reads it.
         has_teacher: whether the recipe has a teacher, whose KL is measured too.
+        uses_servers: whether it measures on servers, which cannot compute all triggers.
     """
     from s2t_eval.methods.specreason.acceptance import StepForm
     from s2t_eval.pipelines.calibrate import measured_keys
@@ -98,7 +102,7 @@ def require_calibrated(part: CalibrationPart, lookup: ThresholdLookup, has_teach
             "(calibration.warmup_tokens); name the same number in both"
         )
     if lookup.argument == "tau":
-        keys, rates, place = measured_keys(has_teacher), part.tau, "tau"
+        keys, rates, place = measured_keys(has_teacher, uses_servers), part.tau, "tau"
     else:
         delimiter = part.delimiter or StepCalibration.delimiter
         max_step = part.max_step or StepCalibration.max_step

@@ -22,6 +22,7 @@ from s2t_eval.reproduce.parts import (
     TahPart,
     require_choice,
 )
+from s2t_eval.reproduce.servers import Servers
 
 NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 RESERVED = ("student", "teacher", "labels", "calibration")
@@ -183,6 +184,7 @@ class Recipe:
     Args:
         title: of the report.
         models: the pair.
+        servers: where the pair's models are served; None: every step loads its models.
         prompt, limits: of all stages.
         calibration: thresholds, known as `${calibration}`.
         labels: known as `${labels}`.
@@ -201,6 +203,7 @@ class Recipe:
     models: Models
     methods: dict[str, MethodPart]
     tasks: tuple[TaskPart, ...]
+    servers: Servers | None = None
     prompt: Prompt = field(default_factory=Prompt)
     limits: Limits = field(default_factory=Limits)
     calibration: CalibrationPart | None = None
@@ -250,6 +253,8 @@ class Recipe:
         collects = self.labels is not None and self.labels.problems is not None
         if self.models.teacher is None:
             self._require_no_teacher(collects)
+        if self.servers is not None:
+            self._require_served(self.servers)
         for name, choice in self.choices.items():
             if choice.selector not in self.selectors:
                 known = ", ".join(self.selectors) or "none"
@@ -283,6 +288,23 @@ class Recipe:
                     f"models.teacher: rlkd.{name} has its texts as references and needs one; name it, or "
                     "give references: solutions"
                 )
+
+    def _require_served(self, servers: Servers) -> None:
+        """Raise `ValueError` for what the models of these servers cannot do."""
+        if self.models.teacher is None:
+            raise ValueError(
+                "servers: models.teacher is the model that they serve, and there is none; name it"
+            )
+        if self.calibration is not None and servers.student_url is None:
+            raise ValueError(
+                "servers.student_url: the calibration measures models that are both on servers; name the "
+                "student's too"
+            )
+        if self.rounds or (self.labels is not None and self.labels.selector is not None):
+            raise ValueError(
+                "servers: the texts of a selector (rounds, labels.selector) are written by models of one "
+                "process; leave one of both out"
+            )
 
     def _require_rounds(self) -> None:
         """Selectors that start from another, or learn from texts of another, come after it."""

@@ -80,8 +80,28 @@ class StageList:
     def _model(self, role: str) -> str:
         return self._place_of(role, self.recipe.seeds[0])
 
+    def _pair(self) -> list[str]:
+        """The teacher of the commands that measure and label a student's texts, and the servers of both."""
+        servers = self.recipe.servers
+        if servers is None:
+            return self._teacher()
+        words = ["--teacher", self._model("teacher")]
+        return [*words, *(word for name, value in servers.of_both.items() for word in option(name, value))]
+
+    def _loaded(self, *roles: str) -> list[str]:
+        """Those of these models that the commands of `_pair` load themselves."""
+        served = {} if self.recipe.servers is None else self.recipe.servers.of_both
+        return [role for role in roles if f"{role}_url" not in served]
+
+    def _loaded_by_row(self, model: str, arguments: Mapping[str, Any]) -> list[str]:
+        """The recipe's models that a row loads itself: of those that it names, the ones on no server."""
+        named = [role for role in BOTH if role in references(arguments)]
+        servers = self.recipe.servers
+        is_served = servers is not None and bool(servers.of_row(model, arguments))
+        return [role for role in named if not (is_served and role == "teacher")]
+
     def _teacher(self) -> list[str]:
-        """How the commands that measure and label load the teacher."""
+        """How the commands that label the teacher's own texts load it, and without servers all that label."""
         text = argument_text(self.recipe.models.teacher_loading)
         return ["--teacher", self._model("teacher"), *option("teacher_args", text or None)]
 

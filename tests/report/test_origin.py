@@ -97,6 +97,17 @@ def test_the_teacher_s_dtype_and_device_are_a_run_s_own(tmp_path: Path) -> None:
     assert read_runs([moved])[0].identity == read_runs([s2t])[0].identity
 
 
+def test_a_dtype_that_was_stated_for_a_server_is_the_same_dtype(tmp_path: Path) -> None:
+    """A table of a recipe whose teacher alone is decoded by a server was refused."""
+    served = edited(VOTE, tmp_path / "served.json", lambda c: info(c).update(dtype="float32, as stated"))
+    entries = arrange(read_runs([GREEDY, served]))
+    require_one_origin(entries)
+    assert "Dtype: float32, float32, as stated. " in origin_note(entries)
+    unknown = edited(VOTE, tmp_path / "unknown.json", lambda c: info(c).update(dtype="of the server"))
+    with pytest.raises(NotComparableError, match=r"dtypes: float32 \(greedy\), of the server \(unknown\)"):
+        require_one_origin(arrange(read_runs([GREEDY, unknown])))
+
+
 def test_two_unknown_commits_are_not_one() -> None:
     with pytest.raises(NotComparableError, match=r"unknown \(greedy, s2t_tau1, s2t_tau5 and 2 more\)"):
         require_one_origin(arrange(read_runs([BASELINES / "gsm8k-qwen"])))
