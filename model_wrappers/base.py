@@ -16,6 +16,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.utils import simple_parse_args_string
 
 import s2t_eval
+from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Result
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.scheduler import Scheduler
@@ -35,7 +36,7 @@ from s2t_eval.model_wrappers.response_cache import (
     software,
 )
 from s2t_eval.model_wrappers.seeds import harness_seed
-from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, stated_dtype
+from s2t_eval.model_wrappers.served import stated_dtype
 from s2t_eval.model_wrappers.stock_arguments import flags_without_arguments
 from s2t_eval.model_wrappers.stock_tasks import serve_stock_tasks
 from s2t_eval.model_wrappers.teacher import load_teacher
@@ -159,9 +160,13 @@ class EngineLM(HarnessRequests):
         student = None if self.student_fingerprint == UNKNOWN_WEIGHTS else self.student_fingerprint
         teacher = self.teacher_fingerprint if needs_teacher else None
         calibration.require(student, teacher, calibration.warmup if warmup_tokens is None else warmup_tokens)
-        if student is None or (needs_teacher and teacher is None):
+        is_unknown = calibration.student == UNKNOWN_WEIGHTS or student is None
+        if needs_teacher:
+            is_unknown |= calibration.teacher == UNKNOWN_WEIGHTS or teacher is None
+        if is_unknown:
             logger.warning(
-                "calibration=%s: not compared with the servers' models, whose weights are not here", file
+                "calibration=%s: not compared with a model on servers whose weights are not here",
+                file,
             )
         return calibration
 
@@ -364,6 +369,7 @@ class EngineLM(HarnessRequests):
         entry = {
             "version": s2t_eval.__version__,
             **provenance(self.model, self.teacher),
+            **({"device": "a server"} if self.is_student_served else {}),
             "method": self.METHOD,
             "pretrained": self.student_name,
             **described,

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.embedded import resolve_model
 from s2t_eval.methods.distilled import SETTINGS, DistilInfo, read_distilled
 from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments
 from s2t_eval.model_wrappers.base import EngineLM
-from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy

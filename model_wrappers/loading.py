@@ -11,12 +11,13 @@ from transformers import GenerationConfig
 
 from s2t_eval.artifacts.files import require_new_trace
 from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.embedded import resolve_model
 from s2t_eval.engine import ModelRunner
 from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.checked_model import CheckedModel
 from s2t_eval.model_wrappers.processes import SharedWork
-from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS, Served
+from s2t_eval.model_wrappers.served import Served
 from s2t_eval.model_wrappers.served_identity import require_served, unloaded_fingerprint, unloaded_model
 from s2t_eval.model_wrappers.splitting import ModelArguments, split_arguments
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from lm_eval.api.instance import Instance
 
+from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.methods.r2r_folder import RouterFolder, find_router, load_router
 from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
@@ -18,7 +20,6 @@ from s2t_eval.model_wrappers.arguments import (
 )
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
-from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.model_wrappers.teacher import require_teacher
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
@@ -28,6 +29,8 @@ from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import ThresholdTable
 from s2t_eval.selection.triggers import KlDirection, Trigger, make_trigger
+
+logger = logging.getLogger(__name__)
 
 
 class SelectionLM(EngineLM):
@@ -191,7 +194,12 @@ class SelectionLM(EngineLM):
                 f"proposer={self.proposer} the adapted one writes; give threshold=NUMBER, or use a "
                 "trigger without a teacher"
             )
-        if trigger.needs_teacher and self.teacher_fingerprint != info.teacher:
+        known = [
+            name for name in (info.teacher, self.teacher_fingerprint) if name not in (None, UNKNOWN_WEIGHTS)
+        ]
+        if trigger.needs_teacher and len(known) < 2:
+            logger.warning("tau=%s: the selector's teacher is not compared: it is, or was, on a server", tau)
+        elif trigger.needs_teacher and info.teacher != self.teacher_fingerprint:
             raise ValueError(
                 f"tau={tau}: the selector's KL thresholds hold for its teacher ({info.teacher}), this one "
                 f"is {self.teacher_fingerprint}; calibrate with this teacher and name calibration=FILE"

@@ -23,8 +23,6 @@ from s2t_eval.selection.policy import Policy
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_WEIGHTS = "unknown"
-"""Fingerprint of a student on servers whose weights are not on this machine."""
 REFUSED = (
     *("peft", "delta", "gguf_file", "load_in_4bit", "load_in_8bit", "quantization_config"),
     *("autogptq", "gptqmodel"),

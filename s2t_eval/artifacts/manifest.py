@@ -20,6 +20,8 @@ from s2t_eval.artifacts.typed_json import OtherFormatError, SavedT, conform, rea
 if TYPE_CHECKING:
     from peft import PeftModel
 
+UNKNOWN_WEIGHTS = "unknown"
+"""Fingerprint of a model on servers whose weights are not on this machine."""
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 UNORDERED_FIELDS = ("target_modules", "exclude_modules", "modules_to_save", "target_parameters")

@@ -47,6 +47,7 @@ class Rlkd:
         """Train, and print the rewards on held-out problems and the cost."""
         require_new_folder(self.out)
         self.settings.require_teacher(self.teacher is not None)
+        self.settings.require_no_patience(self.loop.patience)
         for name in ("teacher_dtype", "teacher_args"):
             if self.teacher is None and getattr(self, name):
                 raise ValueError(f"--{name}: it belongs to --teacher, which is not given; leave it out")

@@ -55,7 +55,7 @@ class ChunkSchedule(Protocol):
     """Decides which rows are verified in a round. No text depends on it."""
 
     def due(self, chunks: Sequence[Chunk]) -> list[int]:
-        """The rows to verify now, ascending: all that cannot draft on, and others as it sees fit."""
+        """The rows to verify now, ascending: those that can neither draft nor wait, and others at will."""
         ...
 
     def drafted(self, rows: int, seconds: float) -> None:
@@ -76,7 +76,9 @@ class FixedChunks:
     def due(self, chunks: Sequence[Chunk]) -> list[int]:
         """The rows whose chunk is full, or that cannot draft on."""
         return [
-            row for row, chunk in enumerate(chunks) if chunk.must_verify or len(chunk.drafts) >= self.length
+            row
+            for row, chunk in enumerate(chunks)
+            if chunk.must_verify or chunk.has_ended or len(chunk.drafts) >= self.length
         ]
 
     def drafted(self, rows: int, seconds: float) -> None:
@@ -104,7 +106,9 @@ class AdaptiveChunks:
     chunks grow until the student is unsure.
 
     All rows are verified in one pass: a row that is ready early loses nothing, since each of its tokens has
-    to be read once at any time, and what the pass costs at all is paid already.
+    to be read once at any time, and what the pass costs at all is paid already. For the same reason a row
+    whose text would end waits for the others. It gives no token in a further round, so a round is worth less
+    the more rows wait.
     """
 
     def __init__(self) -> None:
@@ -118,7 +122,11 @@ class AdaptiveChunks:
 
     def due(self, chunks: Sequence[Chunk]) -> list[int]:
         """All rows, or none."""
-        is_due = any(chunk.must_verify for chunk in chunks) or self._is_long_enough(chunks)
+        is_due = (
+            any(chunk.must_verify for chunk in chunks)
+            or all(chunk.has_ended for chunk in chunks)
+            or self._is_long_enough(chunks)
+        )
         return list(range(len(chunks))) if is_due else []
 
     def drafted(self, rows: int, seconds: float) -> None:
@@ -148,14 +156,15 @@ class AdaptiveChunks:
             self._planned.append((2 * max(len(outcome.drafts) for outcome in outcomes), 0))
 
     def _is_long_enough(self, chunks: Sequence[Chunk]) -> bool:
-        length = max(len(chunk.drafts) for chunk in chunks)
+        length = max(chunk.rounds for chunk in chunks)
         if length >= MAX_CHUNK:
             return True
         rows, tokens = len(chunks), sum(len(chunk.drafts) for chunk in chunks)
         if self._planned:
             least, size = self._planned[0]
             return length >= least and tokens >= size
-        surviving = sum(self._cuts.survival(chunk.drafts) for chunk in chunks)
+        drafting = [chunk for chunk in chunks if not chunk.has_ended]
+        surviving = sum(self._cuts.survival(chunk.drafts) for chunk in drafting)
         going_on = self._cuts.mean_survival
         step, now = self._student.seconds(rows), self._teacher.seconds(tokens)
         rate = max(self._best_rate(rows), self._tokens / self._seconds)
@@ -163,7 +172,7 @@ class AdaptiveChunks:
             if length + rounds > MAX_CHUNK:
                 break
             gained = surviving * _expected_tokens(rounds, going_on)
-            longer = max(0.0, self._teacher.seconds(tokens + rounds * rows) - now)
+            longer = max(0.0, self._teacher.seconds(tokens + rounds * len(drafting)) - now)
             if gained > ADVANTAGE * rate * (rounds * step + longer):
                 return False
         return True

@@ -47,15 +47,26 @@ class Chunk:
     drafts: list[Draft] = field(default_factory=list)
     first_state: Tensor | None = None
     """the teacher's state at the prompt's end, from which a text's first step is verified"""
+    has_ended: bool = False
+    """the last draft would end the text"""
+    idle: int = 0
+    """tokens that the student has read behind a draft that would end the text, while the row waited"""
+    last: int | None = None
+    """the token that the student reads next; None: the text's last one"""
     is_closed: bool = False
-    """nothing may be drafted behind the last token: it would end the text, or it was sampled"""
+    """the student may read nothing behind the last token: it is the last within the limit, or was sampled"""
     is_broken: bool = False
     """the student's logits behind the last token are not finite"""
 
     @property
     def must_verify(self) -> bool:
-        """Whether the row cannot draft on."""
+        """Whether the row can neither draft on nor wait."""
         return self.is_closed or self.is_broken
+
+    @property
+    def rounds(self) -> int:
+        """Steps of the student since the text was verified last."""
+        return len(self.drafts) + self.idle
 
     @property
     def tokens(self) -> list[int]:

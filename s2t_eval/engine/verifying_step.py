@@ -160,7 +160,7 @@ class VerifyingStepper:
         """The student reads each row's last token, a draft or one that a verification left."""
         began = time.perf_counter()
         last = [
-            chunk.drafts[-1].token if chunk.drafts else seq.ids[-1]
+            seq.ids[-1] if chunk.last is None else chunk.last
             for seq, chunk in zip(seqs, self._chunks, strict=True)
         ]
         self._hidden = self.student.append(last, self._next_ids)
@@ -171,14 +171,21 @@ class VerifyingStepper:
     # ---------------------------------------------------------------- draft
 
     def _draft(self, seqs: abc.Sequence[Sequence]) -> None:
-        """The student's next token of every row, with what the triggers will read of the step."""
+        """The student's next token of every row, with what the triggers will read of the step.
+
+        A row whose text would end only waits: its further tokens are read and discarded.
+        """
         for seq, chunk, draft in zip(seqs, self._chunks, self._next_drafts(seqs), strict=True):
-            if draft is None:
+            if chunk.has_ended:
+                chunk.idle += 1
+            elif draft is None:
                 chunk.is_broken = True
-                continue
-            chunk.drafts.append(draft)
-            is_end = seq.stop.would_finish([*seq.output, *chunk.tokens]) is not None
-            chunk.is_closed = is_end or seq.request.sampling is not None
+            else:
+                chunk.drafts.append(draft)
+                chunk.has_ended = seq.stop.would_finish([*seq.output, *chunk.tokens]) is not None
+            chunk.last = None if draft is None else draft.token
+            is_full = len(seq.output) + chunk.rounds >= seq.request.max_new_tokens
+            chunk.is_closed = is_full or draft is None or seq.request.sampling is not None
 
     def _next_drafts(self, seqs: abc.Sequence[Sequence]) -> list[Draft | None]:
         """The draft of each row; None where the logits are not finite behind drafts that may not stand."""
@@ -352,7 +359,7 @@ class VerifyingStepper:
         else:
             if chunk.is_broken:
                 raise not_finite(self.student, seq)
-        seq.usage.discarded_tokens += len(chunk.drafts) + chunk.is_broken - committed
+        seq.usage.discarded_tokens += chunk.rounds + chunk.is_broken - committed
         return Verification(Outcome(chunk.drafts, committed, is_cut), finish)
 
 

@@ -65,7 +65,9 @@ answers. Use it with s2t-eval, an extension of lm-evaluation-harness:
 
     lm_eval --model distil --model_args pretrained={{ base_name }},peft=THIS --tasks gsm8k
 
-{% if training.settings.settings.keep == "last" %}The last step was kept, whatever the held-out problems say.
+{% if training.settings.settings.keep == "last" %}The weights at the end of the training were kept\
+{% if training.after.averaged %} (the average of {{ training.after.averaged|int }} late steps){% endif %}, \
+whatever the held-out problems say.
 {% else %}The held-out problems below also chose the step that was kept.
 {% endif %}{% if not training.best_step %}\
 No step was better than the untrained student, which it leaves as it is.

@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.engine import Request
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM, SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
-from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.model_wrappers.splitting import TEACHER
 from s2t_eval.model_wrappers.teacher import read_teacher_args
 from s2t_eval.models.vocabulary import vocabulary_hash

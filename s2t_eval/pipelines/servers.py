@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.engine import Request, Result
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.model_wrappers.served import UNKNOWN_WEIGHTS
 from s2t_eval.pipelines.unfinished import SERVED_TEXTS, run_missing, saved_columns
 from s2t_eval.remote.labelling import RemoteScorer, ScoredText, TextScores
 from s2t_eval.remote.scheduler import RemoteScheduler

@@ -23,6 +23,10 @@ from s2t_eval.report.runs import read_runs
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[\w.@+ -]+/)+([\w.@+-]+)")
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+SERVERS = ("student_url", "teacher_url")
+SERVER_ARGUMENT = re.compile(rf"\b({'|'.join(SERVERS)})=[^,\s]+")
+SERVER = "SERVER"
+"""In kept files, for the address of a server, which is a machine of the user's network."""
 LEFT_OUT = ("pretty_env_info", "upper_git_hash", "model_source")
 
 
@@ -100,7 +104,7 @@ def is_kept_run(path: Path) -> bool:
 
 
 def baseline(results: dict[str, Any], documents: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """A results file without paths of the machine, with the documents of each task as lines."""
+    """A results file without paths and addresses of machines, with the documents of each task as lines."""
     lines = {task: format_documents(frame) for task, frame in documents.items()}
     return {**without_paths(results), "documents": lines}
 
@@ -110,9 +114,15 @@ def _documents(run: Run) -> pd.DataFrame:
 
 
 def without_paths(value: Any) -> Any:
-    """The same JSON value, absolute paths cut to their last part, without addresses of functions."""
+    """The same JSON value: absolute paths cut to their last part, no addresses of servers and functions."""
     if isinstance(value, dict):
-        return {key: without_paths(v) for key, v in value.items() if key not in LEFT_OUT}
+        return {
+            key: SERVER if key in SERVERS and v else without_paths(v)
+            for key, v in value.items()
+            if key not in LEFT_OUT
+        }
     if isinstance(value, list):
         return [without_paths(v) for v in value]
-    return ADDRESS.sub("", PATH.sub(r"\1", value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return ADDRESS.sub("", PATH.sub(r"\1", SERVER_ARGUMENT.sub(rf"\1={SERVER}", value)))

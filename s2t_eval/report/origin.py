@@ -21,8 +21,9 @@ MAX_NAMES = 3
 def require_one_origin(entries: Sequence[Entry]) -> None:
     """Raise `NotComparableError`, in one line, unless all runs are of one commit, one dtype and one limit.
 
-    The dtypes of students and of teachers are compared apart; a dtype that a user has stated for a server is
-    taken at its word, and the caption says so.
+    The dtypes of students and of teachers are compared apart. A teacher alone may have been decoded by a
+    server, which does not report its dtype: the user's word counts, and the caption says so. Other runs on
+    servers are compared with runs on servers only, since two engines round differently.
 
     Two runs whose record names no one code (none, a changed commit without a hash, or a version alone)
     cannot be shown to be of one, so they count as two. Runs of lm_eval's own hf backend decode with none of
@@ -46,8 +47,12 @@ def origin_note(entries: Sequence[Entry]) -> str:
     mixed = " and ".join(f"one {name}" for name in _mixed(entries))
     warning = f"These runs are not known to share {mixed}; differences may come from that. " if mixed else ""
     dtype, device = _with_teachers(runs, dtypes, "dtype"), _with_teachers(runs, devices, "device")
+    is_served = any(e.is_teacher and dtype_of(e.run).endswith(AS_STATED) for e in entries)
+    served = (
+        "The teacher alone was decoded by a server, whose dtype is stated by the user. " if is_served else ""
+    )
     return (
-        f"{warning}Commit: {', '.join(commits)}. Dtype: {dtype}. Device: {device}. "
+        f"{warning}{served}Commit: {', '.join(commits)}. Dtype: {dtype}. Device: {device}. "
         f"Limit of new tokens: {'; '.join(limits)}."
     )
 
@@ -117,7 +122,8 @@ def _mixed(entries: Sequence[Entry]) -> dict[str, dict[str, list[Run]]]:
     mixed = {}
     if len(commits) > 1 or len({run.source for run in own if not is_one_code(run)}) > 1:
         mixed["commit"] = commits
-    dtypes = _by_value(runs, lambda run: dtype_of(run).removesuffix(AS_STATED))
+    stated = {id(entry.run) for entry in entries if entry.is_teacher}
+    dtypes = _by_value(runs, lambda r: dtype_of(r).removesuffix(AS_STATED if id(r) in stated else ""))
     if len(dtypes) > 1:
         mixed["dtype"] = dtypes
     teachers = _by_value(

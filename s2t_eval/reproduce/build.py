@@ -25,7 +25,8 @@ from s2t_eval.reproduce.commands import (
 )
 from s2t_eval.reproduce.documents import selected_documents
 from s2t_eval.reproduce.identity import GROUPS
-from s2t_eval.reproduce.read import ReadRecipe, RecipeError
+from s2t_eval.reproduce.read import ReadRecipe, RecipeError, references
+from s2t_eval.reproduce.servers import loaded_names, placeless
 from s2t_eval.reproduce.stage_list import BOTH, StageList
 from s2t_eval.reproduce.stages import (
     EVALUATE,
@@ -126,36 +127,26 @@ class _Builder(StageList):
         output = self.out / "calibration.json"
         scratch = (unfinished_folder(output),)
         words = ["s2t_eval", "calibrate", *self._loading(), *posing(self.recipe, part.problems)]
-        words += self._pair() if len(roles) > 1 else []
+        words += self._served_teacher() if len(roles) > 1 else []
         words += [*options(part, "problems"), "--out", str(output)]
-        count = self._count(part.problems, CalibrationSource.limit)
-        work = Work.of_texts(count, self._loaded(*roles), self.recipe)
+        work = self._labelling_work(self._count(part.problems, CalibrationSource.limit), *roles)
         fields = merged_fields(self._model_fields(*roles), self._problem_fields(part.problems))
+        fields |= {**self._on_servers(*words), "scratch": scratch, "work": work}
         self._add(
-            Stage(
-                "calibration",
-                "calibrate",
-                tuple(words),
-                output,
-                asdict(part),
-                scratch=scratch,
-                work=work,
-                **fields,
-            ),
-            "calibration",
+            Stage("calibration", "calibrate", output=output, part=asdict(part), **fields), "calibration"
         )
 
     def _collect(self, part: parts.LabelsPart, problems: parts.Problems) -> None:
         output = self.out / "labels"
-        words = self._collecting(part, problems, output)
-        work = Work.of_texts(self._count(problems), self._loaded(*BOTH), self.recipe)
         fields = merged_fields(self._collecting_fields(part, problems), self._file_fields(part.selector))
-        self._add(Stage("labels", "collect", words, output, asdict(part), work=work, **fields), "labels")
+        fields |= self._on_servers(*self._collecting(part, problems, output))
+        fields["work"] = self._labelling_work(self._count(problems), *BOTH)
+        self._add(Stage("labels", "collect", output=output, part=asdict(part), **fields), "labels")
 
     def _collecting(self, part: parts.LabelsPart, problems: parts.Problems, output: Path) -> tuple[str, ...]:
         """The command that collects labels on these problems."""
         words = ["s2t_eval", "collect", *self._loading(), *posing(self.recipe, problems)]
-        words += [*self._pair(), *options(part, "problems", "folder")]
+        words += [*self._served_teacher(), *options(part, "problems", "folder")]
         return (*words, "--out", str(output))
 
     def _collecting_fields(self, part: parts.LabelsPart, problems: parts.Problems) -> dict[str, Any]:
@@ -300,8 +291,7 @@ class _Builder(StageList):
     def _scan(self, stage: str, output: Path, part: parts.ChoicePart, seed: int) -> Stage:
         selector = self.made[part.selector, seed]
         arguments = {"pretrained": "${student}", "selector": str(selector.place), **part.arguments}
-        place_of = functools.partial(self._place_of, seed=seed)
-        model_args = model_arguments(self.recipe, part.model, arguments, place_of)
+        model_args = model_arguments(self.recipe, arguments, functools.partial(self._place_of, seed=seed))
         if model_args.startswith("{"):
             raise RecipeError(
                 f"{stage}: a scan reads its arguments as name=value pairs, and {model_args} cannot be "
@@ -311,7 +301,7 @@ class _Builder(StageList):
         words = ["s2t_eval", "scan", "--model", part.model, "--model_args", model_args]
         words += [*option("tau", part.tau), "--tasks", part.task, "--out", str(output), "--"]
         words += [*asking(self.recipe, part.task), *option("limit", limit)]
-        runs, roles = 1 + len(part.tau), self._loaded_by_row(part.model, arguments)
+        runs, roles = 1 + len(part.tau), [role for role in BOTH if role in references(arguments)]
         work = Work.of_texts(runs * (limit or DEV_PROBLEMS), roles, self.recipe, starts=runs)
         # What is trained here is no file of its own yet: the stage that trains it is named instead.
         fields = self._argument_fields({"pretrained": "${student}", **part.arguments}, seed)
@@ -338,7 +328,9 @@ class _Builder(StageList):
         part = next(task for task in self.recipe.tasks if task.task == run.task)
         output = self.out / "runs" / run.task / run.name
         cache = self.out / "cache" / run.task / run.name
-        arguments = dict(run.arguments)
+        servers = self.recipe.servers
+        added = {} if servers is None else servers.row_arguments(run.model, run.arguments)
+        arguments = {**run.arguments, **added}
         scratch = [cache.with_name(f"{run.name}_rank0.db{end}") for end in ("", "-journal")]
         if self.recipe.methods[run.method].trace:
             trace = output.with_name(run.name + TRACE)
@@ -346,17 +338,23 @@ class _Builder(StageList):
             scratch += [trace, trace.with_name(trace.name + ".partial")]
         device = self._stock_device(arguments) if run.model == STOCK else []
         place_of = functools.partial(self._place_of, seed=run.seed)
-        model_args = model_arguments(self.recipe, run.model, arguments, place_of)
+        model_args = model_arguments(self.recipe, arguments, place_of)
+        compared = model_arguments(self.recipe, {**arguments, **placeless(added)}, place_of)
         documents = selected_documents(part, self.recipe.limits.documents)
         words = ["s2t_eval", "run", "--model", run.model, "--model_args", model_args, "--tasks", run.task]
         words += [*asking(self.recipe, run.task), *documents.options(run.task), *device, "--log_samples"]
         words += ["--use_cache", str(cache), "--output_path", str(output)]
         samples = int(arguments.get("num_samples", DEFAULT_SAMPLES)) if run.model in RANDOM_MODELS else 1
-        roles = self._loaded_by_row(run.model, run.arguments)
+        roles = [role for role in BOTH if role in references(loaded_names(arguments))]
+        count = documents.count(run.task) * samples
         fields = self._argument_fields(run.arguments, run.seed)
-        work = Work.of_texts(documents.count(run.task) * samples, roles, self.recipe)
+        fields["work"] = Work.of_texts(
+            count, roles, self.recipe, is_shared=len(loaded_names(arguments)) < len(arguments)
+        )
+        if added:
+            fields["compared"] = tuple(compared if word is model_args else word for word in words)
         stage = Stage(f"{run.task}/{run.name}", EVALUATE, tuple(words), output, run.arguments, **fields)
-        self._add(replace(stage, tasks=(run.task,), scratch=tuple(scratch), work=work))
+        self._add(replace(stage, tasks=(run.task,), scratch=tuple(scratch)))
 
     def _stock_device(self, arguments: dict[str, Any]) -> list[str]:
         """The option of lm_eval that names the device of its own backend, taken out of the arguments.

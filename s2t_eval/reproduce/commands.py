@@ -81,19 +81,14 @@ def precision(recipe: Recipe, part: Training) -> list[str]:
     return ["--precision", "bf16"] if is_narrow else []
 
 
-def model_arguments(
-    recipe: Recipe, model: str, arguments: Mapping[str, Any], place_of: Callable[[str], str]
-) -> str:
-    """Arguments of a model as lm_eval reads them, with the recipe's way of loading and its servers.
+def model_arguments(recipe: Recipe, arguments: Mapping[str, Any], place_of: Callable[[str], str]) -> str:
+    """Arguments of a model as lm_eval reads them, with the recipe's way of loading.
 
     Args:
         recipe: whose models they are of.
-        model: lm_eval's `--model`.
         arguments: with references to artifacts.
         place_of: where an artifact lies.
     """
-    if recipe.servers is not None:
-        arguments = {**arguments, **recipe.servers.of_row(model, arguments)}
     loading_arguments = row_loading(recipe.models, arguments)
     return argument_text(replaced_references({**loading_arguments, **arguments}, place_of))
 
@@ -110,9 +105,11 @@ def row_loading(models: Models, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     loading: dict[str, Any] = {"dtype": models.dtype, "device": models.device}
     loading["trust_remote_code"] = True if models.trust else None
-    if arguments.get("pretrained") == "${teacher}" and "student_url" not in arguments:
-        loading |= models.teacher_loading
-    if "teacher_url" in arguments:
+    if arguments.get("pretrained") == "${teacher}":
+        is_served = arguments.get("student_url") is not None
+        dtype = {} if models.teacher_dtype is None else {"dtype": models.teacher_dtype}
+        loading |= dtype if is_served else models.teacher_loading
+    if arguments.get("teacher_url") is not None:
         return loading
     if arguments.get("teacher") == "${teacher}":
         loading |= {f"teacher_{name}": value for name, value in models.teacher_loading.items()}

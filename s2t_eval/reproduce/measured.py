@@ -103,6 +103,11 @@ def require_calibrated(
         )
     if lookup.argument == "tau":
         keys, rates, place = measured_keys(has_teacher, uses_servers), part.tau, "tau"
+        if lookup.key in set(measured_keys(has_teacher)) - set(keys):
+            raise ValueError(
+                f"trigger: servers do not measure {lookup.key}, got {lookup.argument}={lookup.rate}; name "
+                f"one of {', '.join(keys)}, a threshold, or a calibration that was made without servers"
+            )
     else:
         delimiter = part.delimiter or StepCalibration.delimiter
         max_step = part.max_step or StepCalibration.max_step

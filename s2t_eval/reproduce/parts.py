@@ -259,6 +259,9 @@ class RlkdPart(Training):
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        given = _named_settings(self, {"keep", "patience"})
+        if "keep" in given:
+            RlkdSettings(keep=given["keep"]).require_no_patience(given.get("patience"))
         for name in ("structurer", "aligner"):
             if self.references == "solutions" and getattr(self, name) == "llm":
                 raise ValueError(f"{name}: llm prompts the teacher, which references=solutions leaves out")

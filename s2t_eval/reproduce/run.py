@@ -61,13 +61,12 @@ def reproduce(settings: Settings, note: Note = print) -> Reproduced:
     _require_teacher_loading(models)
     _require_device(models.device)
     require_arguments(read.recipe, stages)
-    servers = read.recipe.servers
-    state = State(out, settings.keep, {} if servers is None else servers.addresses)
+    state = State(out, settings.keep)
     estimator = Estimator(measured_rate(models.dtype, models.device), finished_stages(stages, state))
     if settings.plan:
         steps = make_plan(stages, state, estimator)
         note(plan_text(read.source, read.recipe.title, out, steps, estimator, settings.jobs))
-        if servers is not None:
+        if read.recipe.servers is not None:
             note("The estimates leave out what servers compute.")
         if (hint := dtype_hint(models.dtype, models.device)) is not None:
             note(hint)

@@ -295,6 +295,22 @@ class Recipe:
             raise ValueError(
                 "servers: models.teacher is the model that they serve, and there is none; name it"
             )
+        if self.models.dtype == "auto":
+            raise ValueError(
+                "models.dtype: servers do not report their dtype; name the one that they were started with, "
+                "in which the rows of the student are decoded too"
+            )
+        for name in ("peft", "delta"):
+            if name in self.models.teacher_args:
+                raise ValueError(
+                    f"models.teacher_args.{name}: the served teacher has its own weights; merge the adapter "
+                    "into a checkpoint, serve that and name it"
+                )
+        collects = self.labels is not None and self.labels.problems is not None
+        if servers.student_url is not None and self.calibration is None and not collects:
+            raise ValueError(
+                "servers.student_url: labels and calibration alone use it, and there are none; leave it out"
+            )
         if self.calibration is not None and servers.student_url is None:
             raise ValueError(
                 "servers.student_url: the calibration measures models that are both on servers; name the "

@@ -12,6 +12,7 @@ ONE_MODEL = ("greedy", "maj8", "maj_at_k")
 """`--model` names that decode one model, which may be on a server."""
 WITH_TEACHER = ("s2t", "takeover", "r2r", "specreason")
 """`--model` names whose teacher may be on a server while the student is in their own process."""
+STUDENT_URL, TEACHER_URL = ADDRESSES = ("student_url", "teacher_url")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,47 +39,65 @@ class Servers:
     patience_s: float | None = None
 
     def __post_init__(self) -> None:
-        given = {name: value for name, value in self._settings.items() if value is not None}
-        RemoteSettings(**given)
-        for name in ("teacher_url", "student_url"):
+        RemoteSettings(**self._settings)
+        for name in ADDRESSES:
             if (value := getattr(self, name)) is not None:
                 server_urls(name, value)
 
     @property
-    def addresses(self) -> dict[str, str]:
-        """Each address -> what stands for it where steps are compared: a server may move."""
-        named = {self.teacher_url: "TEACHER_URL"}
-        return named if self.student_url is None else {**named, self.student_url: "STUDENT_URL"}
-
-    @property
-    def of_both(self) -> dict[str, Any]:
-        """Options of a command whose models are both served, as far as they are."""
+    def command_options(self) -> dict[str, Any]:
+        """Options of `s2t-eval calibrate` and `collect`."""
         if self.student_url is None:
-            return {"teacher_url": self.teacher_url, **self._waiting}
-        return {"student_url": self.student_url, "teacher_url": self.teacher_url, **self._settings}
+            return {TEACHER_URL: self.teacher_url, **self._timeouts}
+        return {STUDENT_URL: self.student_url, TEACHER_URL: self.teacher_url, **self._settings}
 
-    def of_row(self, model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """More arguments of a row: the servers of the recipe's teacher, unless it names servers itself.
+    def row_arguments(self, model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments that a row lacks to have the recipe's teacher on its server.
+
+        A row that names the address itself, or `null` to load its model, has nothing added.
 
         Args:
             model: lm_eval's `--model`.
             arguments: of the row, with references to artifacts.
         """
-        if "student_url" in arguments or "teacher_url" in arguments:
-            return {}
-        if model in ONE_MODEL and arguments.get("pretrained") == "${teacher}":
-            return {"student_url": self.teacher_url, **self._settings}
-        if model in WITH_TEACHER and arguments.get("teacher") == "${teacher}":
-            return {"teacher_url": self.teacher_url, **self._waiting}
-        return {}
+        added: dict[str, Any] = {}
+        if (
+            model in ONE_MODEL
+            and arguments.get("pretrained") == "${teacher}"
+            and STUDENT_URL not in arguments
+        ):
+            added = {STUDENT_URL: self.teacher_url, **self._settings}
+        elif (
+            model in WITH_TEACHER
+            and arguments.get("teacher") == "${teacher}"
+            and TEACHER_URL not in arguments
+        ):
+            added = {TEACHER_URL: self.teacher_url, **self._timeouts}
+        return {name: value for name, value in added.items() if name not in arguments}
 
     @property
     def _settings(self) -> dict[str, Any]:
-        return {
-            item.name: getattr(self, item.name) for item in fields(self) if not item.name.endswith("_url")
-        }
+        """Those that the recipe names."""
+        named = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ADDRESSES}
+        return {name: value for name, value in named.items() if value is not None}
 
     @property
-    def _waiting(self) -> dict[str, Any]:
+    def _timeouts(self) -> dict[str, Any]:
         """Where a model is in the same process, its batch decides how many texts are written at once."""
         return {name: value for name, value in self._settings.items() if name != "concurrency"}
+
+
+def placeless(added: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `row_arguments` as they are compared: that a model is served, and not where or how.
+
+    No text depends on the rest, so a step stays done when its server moves or gets more patience.
+    """
+    return {name: "a server" if name in ADDRESSES else None for name in added}
+
+
+def loaded_names(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a row without those that name a model on a server."""
+    served = [
+        name for name, url in (("pretrained", STUDENT_URL), ("teacher", TEACHER_URL)) if arguments.get(url)
+    ]
+    return {name: value for name, value in arguments.items() if name not in served}

@@ -14,7 +14,9 @@ from s2t_eval.reproduce.commands import argument_text, least, loading, option
 from s2t_eval.reproduce.identity import model_place, name_on_command_lines
 from s2t_eval.reproduce.read import RecipeError, references
 from s2t_eval.reproduce.schema import Recipe
+from s2t_eval.reproduce.servers import ADDRESSES
 from s2t_eval.reproduce.stages import Stage, merged_fields, record_name
+from s2t_eval.reproduce.work import Work
 
 DATA_FILES = (".json", ".jsonl")
 BOTH = ("student", "teacher")
@@ -80,30 +82,35 @@ class StageList:
     def _model(self, role: str) -> str:
         return self._place_of(role, self.recipe.seeds[0])
 
-    def _pair(self) -> list[str]:
-        """The teacher of the commands that measure and label a student's texts, and the servers of both."""
-        servers = self.recipe.servers
-        if servers is None:
-            return self._teacher()
-        words = ["--teacher", self._model("teacher")]
-        return [*words, *(word for name, value in servers.of_both.items() for word in option(name, value))]
-
-    def _loaded(self, *roles: str) -> list[str]:
-        """Those of these models that the commands of `_pair` load themselves."""
-        served = {} if self.recipe.servers is None else self.recipe.servers.of_both
-        return [role for role in roles if f"{role}_url" not in served]
-
-    def _loaded_by_row(self, model: str, arguments: Mapping[str, Any]) -> list[str]:
-        """The recipe's models that a row loads itself: of those that it names, the ones on no server."""
-        named = [role for role in BOTH if role in references(arguments)]
-        servers = self.recipe.servers
-        is_served = servers is not None and bool(servers.of_row(model, arguments))
-        return [role for role in named if not (is_served and role == "teacher")]
-
     def _teacher(self) -> list[str]:
-        """How the commands that label the teacher's own texts load it, and without servers all that label."""
+        """Options of a command that loads the teacher to label with it."""
         text = argument_text(self.recipe.models.teacher_loading)
         return ["--teacher", self._model("teacher"), *option("teacher_args", text or None)]
+
+    def _served_teacher(self) -> list[str]:
+        """Options of a command whose teacher is on a server, where the recipe has one; else it is loaded."""
+        return self._teacher() if self.recipe.servers is None else ["--teacher", self._model("teacher")]
+
+    def _on_servers(self, *words: str) -> dict[str, Any]:
+        """Fields of a stage whose command measures or labels the student's texts: it, and what is compared.
+
+        Args:
+            words: of the command, without its servers.
+        """
+        if self.recipe.servers is None:
+            return {"command": words}
+        given = self.recipe.servers.command_options
+        options = [word for name, value in given.items() for word in option(name, value)]
+        return {
+            "command": (*words, *options),
+            "compared": (*words, *(name for name in given if name in ADDRESSES)),
+        }
+
+    def _labelling_work(self, count: int, *roles: str) -> Work:
+        """Work of such a command: of the models that are on no server."""
+        served = {} if self.recipe.servers is None else self.recipe.servers.command_options
+        loaded = [role for role in roles if f"{role}_url" not in served]
+        return Work.of_texts(count, loaded, self.recipe, is_shared=bool(served))
 
     def _training_teacher(self) -> list[str]:
         """How the commands that train on its texts or distributions load the teacher."""

@@ -33,6 +33,8 @@ class Stage:
         tasks: whose benchmark data it reads.
         files: further files and folders that it reads.
         names: what the recipe calls those that need not be on this machine, such as an adapter of the hub.
+        compared: what of the command is compared to find out whether it has to run again; None: all of it.
+            Addresses of servers, and how long they are waited for, are left out.
         copy_of: its output begins as a copy of this one, which the command then changes.
         scratch: what it leaves beside its output: removed when it is done, but for a trace.
         work: how much it has to do, for estimates.
@@ -48,6 +50,7 @@ class Stage:
     tasks: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
+    compared: tuple[str, ...] | None = None
     copy_of: Path | None = None
     scratch: tuple[Path, ...] = ()
     work: Work = NO_WORK

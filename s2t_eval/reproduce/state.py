@@ -90,14 +90,10 @@ class State:
     Args:
         out: the folder.
         keep: finished stages that stay done where only the package has changed since.
-        addresses: of servers -> what stands for each of them: a stage is done wherever its servers are now.
     """
 
-    def __init__(
-        self, out: Path, keep: Collection[str] = (), addresses: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, out: Path, keep: Collection[str] = ()) -> None:
         self.out = out.absolute()
-        self.places = {str(self.out): "OUT", **(addresses or {})}
         self.folder = self.out / "state"
         self.keep = frozenset(keep)
 
@@ -134,7 +130,8 @@ class State:
             stage: the stage.
             made: stage -> hash of its output; a stage that is missing has none yet.
         """
-        command = [self._placeless(word) for word in stage.command]
+        words = stage.command if stage.compared is None else stage.compared
+        command = [word.replace(str(self.out), "OUT") for word in words]
         hashes = {"its command line": text_hash(command), "its settings": text_hash(stage.part)}
         hashes |= {name: str(made.get(name)) for name in stage.needs}
         for role, (name, revision) in stage.models.items():
@@ -142,12 +139,6 @@ class State:
         hashes |= {DATA_OF + task: str(data_identity(task)) for task in stage.tasks}
         hashes |= {str(file): str(content_hash(file)) for file in stage.files}
         return {**hashes, PACKAGE: text_hash(package_identity())}
-
-    def _placeless(self, word: str) -> str:
-        """A word of a command line without the place of the output folder and of servers."""
-        for place, name in sorted(self.places.items(), key=lambda item: -len(item[0])):
-            word = word.replace(place, name)
-        return word
 
     def decide(self, stage: Stage, inputs: Mapping[str, str]) -> Decision:
         """Whether a stage has to run with these inputs."""

@@ -38,17 +38,22 @@ class Work:
         parameter_tokens: tokens times the parameters of the model that reads or writes them.
         starts: processes that are started.
         fixed: seconds that depend on nothing here.
+        is_shared: whether a server does a part of it, which is not counted: the seconds that it takes tell
+            nothing about other stages.
     """
 
     parameter_tokens: float = 0.0
     starts: int = 1
     fixed: float = 0.0
+    is_shared: bool = False
 
     @classmethod
-    def of_texts(cls, texts: int, roles: Sequence[str], recipe: Recipe, starts: int = 1) -> Work:
+    def of_texts(
+        cls, texts: int, roles: Sequence[str], recipe: Recipe, starts: int = 1, is_shared: bool = False
+    ) -> Work:
         """Texts that the student writes, and that every named model processes once."""
         tokens = texts * _tokens(recipe)
-        return cls(tokens * sum(_parameters(recipe, role) for role in roles), starts)
+        return cls(tokens * sum(_parameters(recipe, role) for role in roles), starts, is_shared=is_shared)
 
     @classmethod
     def of_training(cls, texts: int, epochs: int, roles: Sequence[str], recipe: Recipe) -> Work:
@@ -128,11 +133,14 @@ class Estimator:
 
     def __init__(self, rate: float, finished: Iterable[Finished] = ()) -> None:
         self.rate = rate
-        self.finished = list(finished)
+        self.finished: list[Finished] = []
+        for one in finished:
+            self.add(one)
 
     def add(self, finished: Finished) -> None:
-        """Take one more into account."""
-        self.finished.append(finished)
+        """Take one more into account, unless a server did a part of it."""
+        if not finished.work.is_shared:
+            self.finished.append(finished)
 
     def seconds(self, kind: str, work: Work) -> float:
         """How long a stage will take."""

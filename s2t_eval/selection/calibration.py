@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s2t_eval.artifacts.manifest import ManifestKind, manifest_text, write_manifest
+from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS, ManifestKind, manifest_text, write_manifest
 from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
 
 FORMAT = 1
@@ -77,9 +77,13 @@ class Calibration:
         return ThresholdTable("calibration", of_triggers)
 
     def require(self, student: str | None, teacher: str | None, warmup_tokens: int) -> None:
-        """Raise `CalibrationError` unless it was made for these models and this number of warm-up tokens."""
+        """Raise `CalibrationError` unless it was made for these models and this number of warm-up tokens.
+
+        A model that is None, or that was on a server while its weights were not on the machine that
+        calibrated, is not compared.
+        """
         for role, saved, current in (("student", self.student, student), ("teacher", self.teacher, teacher)):
-            if current is not None:
+            if current is not None and saved != UNKNOWN_WEIGHTS:
                 KIND.require_same("calibration", role, saved, current, f"calibrate with this {role}")
         fix = f"give warmup_tokens={self.warmup}"
         KIND.require_same("calibration", "warmup_tokens", self.warmup, warmup_tokens, fix)

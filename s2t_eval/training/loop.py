@@ -132,9 +132,7 @@ class Loop(Generic[ItemT]):
         if not items:
             raise TrainingError("there is nothing to train on: no item has a step that is used")
         if metric == "step" and settings.patience:
-            raise ValueError(
-                f"patience: expected 0 beside keep=last, which trains to the end, got {settings.patience}"
-            )
+            raise ValueError(f"patience: expected 0 with the metric step, got {settings.patience}")
         self.module = module
         self.items = items
         self.collate = collate

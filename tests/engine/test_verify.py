@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.engine import Decoder, ModelRunner, NonFiniteLogitsError, Request, Result, Sampling
-from s2t_eval.engine.chunk_schedule import Verify
+from s2t_eval.engine.chunk_schedule import FixedChunks, Verify
+from s2t_eval.engine.drafts import Chunk
 from s2t_eval.engine.packing import Packed
 from s2t_eval.engine.prefix_cache import MIN_SHARED, PrefixCache, cached_prefix
 from s2t_eval.engine.runner import PASS_TOKENS
@@ -310,6 +311,38 @@ def test_stop_tokens_and_strings_end_a_text_where_lockstep_ends_it(
     for verify, rows in ((3, 4), (50, 1), ("auto", 4)):
         found = decode(pair[0], policy, asked, pair[1], rows=rows, decode=words, verify=verify)
         assert_same(found, expected)
+
+
+class Patient(FixedChunks):
+    """Verifies all rows together once one of them can neither draft nor wait, or all of them wait."""
+
+    def due(self, chunks: Sequence[Chunk]) -> list[int]:
+        is_due = any(chunk.must_verify for chunk in chunks) or all(chunk.has_ended for chunk in chunks)
+        return list(range(len(chunks))) if is_due else []
+
+
+def test_what_is_read_while_an_ended_text_waits_leaves_no_trace(
+    pair: tuple[PreTrainedModel, PreTrainedModel],
+) -> None:
+    """Rows end at different places and wait for the longest, up to their limit of new tokens."""
+    policy = presets.s2t(KlTrigger(), threshold(*pair, KlTrigger(), 0.1))
+    texts = outputs(decode(pair[0], policy, requests(), pair[1]))
+    asked = [
+        replace(request, stop_ids=frozenset({text[3 + i]}))
+        for i, (request, text) in enumerate(zip(requests(), texts, strict=True))
+    ]
+    observe = [KlTrigger(), MarginTrigger()]
+    expected = decode(pair[0], policy, asked, pair[1], observe=observe, keep_top=5, rows=4)
+    decoder = Decoder(
+        ModelRunner(pair[0]), policy, ModelRunner(pair[1]), rows=4, observe=observe, keep_top=5, verify=50
+    )
+    decoder.stepper.schedule = Patient(50)  # type: ignore[union-attr]
+    found = sorted(decoder.run(asked), key=lambda result: result.index)
+    assert_same(found, expected)
+    assert discarded(found) > sum(len(result.output_ids) for result in found) / 2
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.top_ids is not None and theirs.top_ids is not None
+        assert torch.equal(mine.top_ids, theirs.top_ids)
 
 
 def test_a_stop_string_in_a_discarded_thought_is_found_again(

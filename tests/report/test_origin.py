@@ -97,15 +97,29 @@ def test_the_teacher_s_dtype_and_device_are_a_run_s_own(tmp_path: Path) -> None:
     assert read_runs([moved])[0].identity == read_runs([s2t])[0].identity
 
 
-def test_a_dtype_that_was_stated_for_a_server_is_the_same_dtype(tmp_path: Path) -> None:
+def test_the_dtype_of_a_teacher_on_a_server_is_the_user_s_word(tmp_path: Path) -> None:
     """A table of a recipe whose teacher alone is decoded by a server was refused."""
-    served = edited(VOTE, tmp_path / "served.json", lambda c: info(c).update(dtype="float32, as stated"))
-    entries = arrange(read_runs([GREEDY, served]))
+    stated = {"dtype": "float32, as stated"}
+    teacher = EMBEDDED / "teacher.json"
+    served = edited(teacher, tmp_path / "teacher.json", lambda c: info(c).update(stated))
+    s2t = EMBEDDED / "s2t_kl_tau5.json"
+    entries = arrange(read_runs([GREEDY, s2t, served]))
     require_one_origin(entries)
-    assert "Dtype: float32, float32, as stated. " in origin_note(entries)
-    unknown = edited(VOTE, tmp_path / "unknown.json", lambda c: info(c).update(dtype="of the server"))
-    with pytest.raises(NotComparableError, match=r"dtypes: float32 \(greedy\), of the server \(unknown\)"):
-        require_one_origin(arrange(read_runs([GREEDY, unknown])))
+    assert "The teacher alone was decoded by a server, whose dtype is stated" in origin_note(entries)
+    unknown = edited(teacher, tmp_path / "unknown.json", lambda c: info(c).update(dtype="of the server"))
+    with pytest.raises(
+        NotComparableError, match=r"dtypes: float32 \(greedy, s2t_.*of the server \(unknown\)"
+    ):
+        require_one_origin(arrange(read_runs([GREEDY, s2t, unknown])))
+
+
+def test_two_engines_are_not_one_dtype(tmp_path: Path) -> None:
+    """In bfloat16 they write different texts: gains over greedy would be those of the engine too."""
+    served = edited(VOTE, tmp_path / "served.json", lambda c: info(c).update(dtype="float32, as stated"))
+    with pytest.raises(
+        NotComparableError, match=r"dtypes: float32 \(greedy\), float32, as stated \(served\)"
+    ):
+        require_one_origin(arrange(read_runs([GREEDY, served])))
 
 
 def test_two_unknown_commits_are_not_one() -> None:

@@ -131,6 +131,15 @@ def test_paths_and_addresses_are_cut() -> None:
     assert without_paths(value) == {"a": "file model.bin", "f": "<function f>"}
 
 
+def test_addresses_of_servers_are_cut() -> None:
+    """They are machines of a network, and kept files are committed."""
+    pairs = "pretrained=x,teacher_url=http://gpu7.corp.example:8002/v1+http://b:1,tau=0.05"
+    assert without_paths({"model_args": pairs}) == {"model_args": "pretrained=x,teacher_url=SERVER,tau=0.05"}
+    named = {"model_args": {"student_url": "http://gpu7:8001", "teacher_url": None, "tau": 0.05}}
+    kept = {"model_args": {"student_url": "SERVER", "teacher_url": None, "tau": 0.05}}
+    assert without_paths(named) == kept
+
+
 def test_a_score_is_not_how_many_had_an_answer(tmp_path: Path) -> None:
     """s2t_humaneval's figures begin with `extracted`, which was once taken for its score."""
 

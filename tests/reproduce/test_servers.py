@@ -17,6 +17,7 @@ from s2t_eval.reproduce.run import reproduce
 from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import State
+from s2t_eval.reproduce.work import Estimator, Finished, Work
 from tests.harness_helpers import model
 from tests.remote.fake_server import serving
 from tests.remote.model_server import ModelServer
@@ -106,12 +107,19 @@ def test_labels_may_have_their_student_here(tmp_path: Path) -> None:
         ("servers={student_url: http://a}", "servers: it has no 'teacher_url'"),
         ("servers.concurrency=0", "servers.concurrency: expected at least 1, got 0"),
         ("servers.techer_url=x", "servers: unknown key 'techer_url'; did you mean 'teacher_url'?"),
+        ("models.dtype=auto", "models.dtype: servers do not report their dtype; name the one that they were"),
+        ("models.teacher_args={peft: x}", "models.teacher_args.peft: the served teacher has its own weights"),
+        ("calibration=null", "servers.student_url: labels and calibration alone use it, and there are none"),
         ("labels.selector=mine", "servers: the texts of a selector (rounds, labels.selector) are written by"),
         ("models={student: embedded/student}", "servers: models.teacher is the model that they serve"),
     ],
 )
 def test_what_servers_cannot_do_is_refused(change: str, message: str, tmp_path: Path) -> None:
-    changes = [change]
+    changes = (
+        [change, "labels=null", "distilled={}", "methods={a: {model: greedy}}"]
+        if change == "calibration=null"
+        else [change]
+    )
     if change.startswith("models="):
         changes += [
             "distilled={}",
@@ -127,24 +135,54 @@ def test_a_trigger_that_servers_do_not_measure_is_refused_before_anything_runs(t
     """Its threshold would have been missed at the row, behind labels and training."""
     recipe, change = write(tmp_path, RECIPE), "methods.s2t.arguments.trigger=entropy"
     stages = stages_of(recipe, change)
-    with pytest.raises(RecipeError, match=r"s2t_arith/s2t: tau=0.1: the recipe's calibration does not"):
+    with pytest.raises(
+        RecipeError, match=r"s2t_arith/s2t: trigger: servers do not measure entropy, got tau=0.1"
+    ):
         require_arguments(read_recipe(recipe, [change]).recipe, list(stages.values()))
 
 
-def test_steps_stay_done_when_their_servers_move(tmp_path: Path) -> None:
+def test_steps_stay_done_when_their_servers_move_or_get_more_patience(tmp_path: Path) -> None:
     """Labels take hours, and a server has another port after every start."""
-    recipe, made = write(tmp_path, RECIPE), {"calibration": "c", "labels": "l"}
-    moved = ("servers.student_url=http://a:8001/v1+http://d:1", "servers.teacher_url=http://b:80021")
-    inputs = []
-    for changes in ((), moved):
-        read = read_recipe(recipe, changes)
-        assert read.recipe.servers is not None
-        state = State(tmp_path / "out", addresses=read.recipe.servers.addresses)
+    recipe, state = write(tmp_path, RECIPE), State(tmp_path / "out")
+    moved = ("servers={student_url: http://d:1, teacher_url: http://e:2, concurrency: 9, patience_s: 9000}",)
+
+    def inputs(*changes: str) -> list[dict[str, str]]:
         stages = stages_of(recipe, *changes, out=str(tmp_path / "out"))
-        inputs.append([state.inputs(stages[f"{n}"], made) for n in ("labels", "s2t_arith/s2t")])
-    assert inputs[0] == inputs[1]
-    without = stages_of(recipe, "servers=null", out=str(tmp_path / "out"))["labels"]
-    assert State(tmp_path / "out").inputs(without, made) != inputs[0][0]
+        return [
+            state.inputs(stages[name], {})
+            for name in ("calibration", "labels", "s2t_arith/s2t", "s2t_arith/teacher")
+        ]
+
+    assert inputs() == inputs(*moved)
+    for before, after in zip(inputs(), inputs("servers=null"), strict=True):
+        assert before["its command line"] != after["its command line"]
+
+
+def test_a_row_keeps_what_it_says_of_servers(tmp_path: Path) -> None:
+    """Its own settings were replaced by nothing, and a row could not load its model."""
+    rows = {
+        "own": {"pretrained": "${teacher}", "concurrency": 8, "timeout_s": 60},
+        "here": {"pretrained": "${teacher}", "student_url": None},
+    }
+    methods = {name: {"model": "maj8", "arguments": arguments} for name, arguments in rows.items()}
+    both = {"teacher": "${teacher}", "student_url": "http://x:1", "trigger": "kl", "threshold": 1}
+    methods["both"] = {"model": "s2t", "arguments": both}
+    changes = (f"methods={json.dumps(methods)}", "servers.timeout_s=7", "models.teacher_dtype=bfloat16")
+    stages = stages_of(write(tmp_path, RECIPE), *changes)
+    own, here, both = (arguments_of(stages[f"s2t_arith/{name}"]) for name in ("own", "here", "both"))
+    assert own["concurrency"] == 8 and own["timeout_s"] == 60 and own["student_url"] == "http://b:8002"
+    assert own["dtype"] == here["dtype"] == "bfloat16"  # the teacher's
+    assert "student_url" not in here
+    assert both["teacher_url"] == "http://b:8002" and "teacher_dtype" not in both
+    loaded = {name: stages[f"s2t_arith/{name}"].work.parameter_tokens for name in methods}
+    assert loaded["own"] == loaded["both"] == 0 < loaded["here"]
+
+
+def test_what_servers_do_is_no_measure_of_other_steps() -> None:
+    """After labels on servers a training of ten minutes was estimated at three days."""
+    estimator = Estimator(1e9, [Finished("collect", Work(is_shared=True), 7200.0)])
+    assert estimator.seconds("train", Work(6e11)) == pytest.approx(610)
+    assert "matrix product" in estimator.basis(["train"])
 
 
 def require_table_of_servers(folder: Path, student_url: str, teacher_url: str) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.artifacts.typed_json import conform
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.selector_folder import SelectorError, SelectorInfo, read_info
-from s2t_eval.selection.calibration import Calibration
+from s2t_eval.selection.calibration import Calibration, CalibrationError
 from s2t_eval.selection.thresholds import (
     ThresholdError,
     ThresholdLookup,
@@ -31,6 +32,16 @@ def selected(rates: Any) -> ThresholdTable:
     content = json.loads((embedded_path("embedded/selector") / "selector.json").read_text())
     info: SelectorInfo = conform({**content, "thresholds": {"base": rates}}, SelectorInfo, "")
     return info.table("base")
+
+
+def test_models_whose_weights_were_not_there_are_not_compared() -> None:
+    """A calibration made on servers was refused by every row that loaded its student."""
+    served = Calibration(RATES, 3, 1, 0, {}, {}, UNKNOWN_WEIGHTS, UNKNOWN_WEIGHTS)
+    served.require("student", "teacher", 0)
+    local = Calibration(RATES, 3, 1, 0, {}, {}, "student", "teacher")
+    local.require("student", None, 0)
+    with pytest.raises(CalibrationError, match="another student"):
+        local.require("other", "teacher", 0)
 
 
 @pytest.mark.parametrize("make", [calibrated, selected])

@@ -260,7 +260,7 @@ def test_the_last_step_can_be_kept_whatever_its_figures(tmp_path: Path) -> None:
 
 def test_patience_beside_the_last_step_is_refused(tmp_path: Path) -> None:
     """It was counted against the number of steps, which always grows: it never ended a run."""
-    with pytest.raises(ValueError, match="patience: expected 0 beside keep=last"):
+    with pytest.raises(ValueError, match="patience: expected 0 with the metric step"):
         make(tmp_path / "run", metric="step", patience=2)
 
 

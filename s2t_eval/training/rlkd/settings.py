@@ -126,6 +126,13 @@ class RlkdSettings(LoraSettings):
         """The size of the adapter."""
         return LoraSettings(self.rank, self.alpha, self.dropout)
 
+    def require_no_patience(self, patience: int | None) -> None:
+        """Raise `ValueError` where patience would end a training before the weights that are kept."""
+        if self.keep == "last" and patience:
+            raise ValueError(
+                f"patience: expected 0 beside keep=last, which trains to the end, got {patience}"
+            )
+
     def require_teacher(self, is_named: bool) -> None:
         """Raise `ValueError` where the settings need a teacher and none is named."""
         if self.unverified and not is_named:
