@@ -16,7 +16,7 @@ from benchmarks.decoding import ClockedModel, Run, compare, decode, load_student
 from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.workload import TAUS, Settings
 from s2t_eval.engine import Decoder, ModelRunner
-from s2t_eval.methods.selector_folder import AdapterSwitch
+from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout

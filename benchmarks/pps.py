@@ -23,7 +23,7 @@ from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.workload import Settings, load_model, load_tokenizer
 from s2t_eval.engine import Decoder
 from s2t_eval.engine.upper_scorer import make_scorer
-from s2t_eval.methods.selector_folder import AdapterSwitch
+from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.models.lora import first_adapted_layer, with_lora
 from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.models.vocabulary import text_vocabulary

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from s2t_eval.embedded import resolve_model
-from s2t_eval.methods import r2r_folder, selector_folder
+from s2t_eval.methods import r2r_folder, selector_info
 from s2t_eval.selection.calibration import Calibration, CalibrationError
 from s2t_eval.selection.thresholds import OF_R2R, Rates, ThresholdLookup, ThresholdTable
 
@@ -52,8 +52,8 @@ def _rates_of_folder(name: str | None) -> Rates | None:
     folder = None if name is None else Path(resolve_model(name))
     if folder is None:
         return None
-    if (folder / selector_folder.SETTINGS).is_file():
-        tables = selector_folder.read_info(folder).thresholds.values()
+    if (folder / selector_info.SETTINGS).is_file():
+        tables = selector_info.read_info(folder).thresholds.values()
         return {key: rates for table in tables for key, rates in table.items()}
     if (folder / r2r_folder.SETTINGS).is_file():
         info = r2r_folder.KIND.read(f"router={name}", folder / r2r_folder.SETTINGS)

@@ -11,8 +11,9 @@ from lm_eval.api.instance import Instance
 from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.methods.r2r_folder import RouterFolder, find_router, load_router
-from s2t_eval.methods.selector_folder import COMPLETE, Selector, load_selector
-from s2t_eval.methods.selector_folder import SETTINGS as SELECTOR_SETTINGS
+from s2t_eval.methods.selector_folder import Selector, load_selector
+from s2t_eval.methods.selector_info import COMPLETE
+from s2t_eval.methods.selector_info import SETTINGS as SELECTOR_SETTINGS
 from s2t_eval.model_wrappers.arguments import (
     CommonArguments,
     SelectionArguments,

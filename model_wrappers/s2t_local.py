@@ -10,7 +10,9 @@ import torch
 
 from s2t_eval.engine import ModelRunner
 from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
-from s2t_eval.methods.selector_folder import COMPLETE, NO_DEFAULT, AdapterSwitch, Selector, SelectorInfo
+from s2t_eval.methods.selector_adapter import AdapterSwitch
+from s2t_eval.methods.selector_folder import Selector
+from s2t_eval.methods.selector_info import COMPLETE, NO_DEFAULT, SelectorInfo
 from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from s2t_eval.artifacts.manifest import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from s2t_eval.artifacts.typed_json import read_object
-from s2t_eval.methods.selector_folder import RESERVED, Selector, SelectorError
+from s2t_eval.methods.selector_folder import RESERVED, Selector
+from s2t_eval.methods.selector_info import SelectorError
 from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import Server
 from s2t_eval.remote.settings import ServerError

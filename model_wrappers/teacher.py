@@ -28,7 +28,7 @@ class TeacherModel(CheckedModel):
     PEFT = "teacher_peft"
 
 
-class Teacher(NamedTuple):
+class LoadedTeacher(NamedTuple):
     """A loaded teacher."""
 
     runner: ModelRunner
@@ -120,7 +120,7 @@ def load_teacher(
     options: Mapping[str, Any],
     max_length: int | None = None,
     compile: Compile = "auto",
-) -> Teacher:
+) -> LoadedTeacher:
     """Load the teacher and compare its vocabulary with the student's.
 
     Args:
@@ -138,4 +138,4 @@ def load_teacher(
     require_same_vocabulary(student_tokenizer, loaded.tokenizer)
     require_context("teacher", max_length, loaded.model.config)
     runner = ModelRunner(loaded.model, name, text_vocabulary(loaded.tokenizer), compile=compile)
-    return Teacher(runner, model_fingerprint(loaded.model), loaded.tokenizer, loaded.model)
+    return LoadedTeacher(runner, model_fingerprint(loaded.model), loaded.tokenizer, loaded.model)

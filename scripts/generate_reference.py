@@ -93,7 +93,7 @@ ARTIFACTS = {
         "`r2r.json`, `router.safetensors` and a model card, made by `s2t-eval r2r train`",
     ),
 }
-MANIFESTS = {"LabelSet": "Manifest", "R2RLabels": "Manifest"}
+MANIFESTS = {"LabelSet": "LabelManifest", "R2RLabels": "R2RManifest"}
 """Classes whose content another class of the same module describes."""
 
 

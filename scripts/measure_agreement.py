@@ -19,7 +19,8 @@ import pandas as pd
 import torch
 
 from s2t_eval.analysis.share_rule import AGREEMENT, KEYS, KL
-from s2t_eval.methods.selector_folder import Selector, load_selector, scale_adapter
+from s2t_eval.methods.selector_adapter import scale_adapter
+from s2t_eval.methods.selector_folder import Selector, load_selector
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.agreement import ranking_scores
 from s2t_eval.training.selector.reported import agreement_at

@@ -26,7 +26,7 @@ class Choose:
 
     def run(self) -> None:
         """Choose, write, and print the compared runs."""
-        from s2t_eval.methods.selector_folder import write_info
+        from s2t_eval.methods.selector_info import write_info
         from s2t_eval.report.cells import accuracy, percent
         from s2t_eval.report.choose import choose
         from s2t_eval.report.runs import read_runs

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from s2t_eval.artifacts.output_paths import require_new_folder
 from s2t_eval.cli.command import flat
@@ -15,14 +14,7 @@ from s2t_eval.training.settings import LoopSettings
 
 if TYPE_CHECKING:
     from s2t_eval.methods.distilled import DistilInfo
-    from s2t_eval.training.distil.distillation import Teacher
-
-
-class LoadedTeacher(NamedTuple):
-    """A teacher with its tokenizer."""
-
-    teacher: Teacher
-    tokenizer: Any
+    from s2t_eval.training.teacher import TrainingTeacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +56,16 @@ class Distil:
         student, tokenizer = load_student(*self.student.loading)
         labels.require_student(student.fingerprint, student.vocabulary)
         require_no_evaluation_prompts([row.prompt_ids for row in labels], tokenizer.decode)
-        teacher, _ = load_distil_teacher(
+        teacher = load_training_teacher(
             self.teacher, self.teacher_dtype, self.teacher_args, self.student, tokenizer
         )
         info = distil(student, teacher, tokenizer, labels, self.settings, self.loop, self.out)
         _show(self.out, info)
 
 
-def load_distil_teacher(
+def load_training_teacher(
     name: str, dtype: str | None, teacher_args: str, options: StudentOptions, tokenizer: Any
-) -> LoadedTeacher:
+) -> TrainingTeacher:
     """The teacher, whose vocabulary is that of the student's tokenizer.
 
     Args:
@@ -86,20 +78,19 @@ def load_distil_teacher(
     from s2t_eval.model_wrappers.teacher import load_teacher, read_teacher_args, teacher_options
     from s2t_eval.models.loading import default_device
     from s2t_eval.models.vocabulary import stop_ids
-    from s2t_eval.training.distil.distillation import Teacher
     from s2t_eval.training.student import short_name
+    from s2t_eval.training.teacher import TrainingTeacher
 
     shared = {"dtype": dtype or options.dtype, "trust_remote_code": options.trust_remote_code}
     given = teacher_options(read_teacher_args(teacher_args), shared, options.device or default_device())
     loaded = load_teacher(name, tokenizer, given)
-    teacher = Teacher(
+    return TrainingTeacher(
         loaded.model,
         short_name(name),
         loaded.fingerprint,
         stop_ids(loaded.tokenizer, loaded.model.generation_config),
-        functools.partial(loaded.tokenizer.decode, skip_special_tokens=True),
+        loaded.tokenizer,
     )
-    return LoadedTeacher(teacher, loaded.tokenizer)
 
 
 def _show(out: Path, info: DistilInfo) -> None:

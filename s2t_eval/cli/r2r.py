@@ -20,7 +20,7 @@ from s2t_eval.training.r2r.settings import (
 
 if TYPE_CHECKING:
     from s2t_eval.methods.r2r_folder import RouterInfo
-    from s2t_eval.training.r2r.labels import Manifest
+    from s2t_eval.training.r2r.labels import R2RManifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class R2RLabel(ProblemOptions):
         _print_labels(self.out, label(lm, self.source, self.prompting, settings, self.out))
 
 
-def _print_labels(folder: Path, manifest: Manifest) -> None:
+def _print_labels(folder: Path, manifest: R2RManifest) -> None:
     from s2t_eval.methods.r2r_folder import PUBLISHED_SHARES
 
     steps = manifest.num_identical + manifest.num_neutral + manifest.num_divergent

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from s2t_eval.artifacts.output_paths import require_new_folder
 from s2t_eval.cli.command import flat
-from s2t_eval.cli.distil import load_distil_teacher
+from s2t_eval.cli.distil import load_training_teacher
 from s2t_eval.cli.source import StudentOptions
 from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
 
@@ -51,7 +51,7 @@ class Rlkd:
         for name in ("teacher_dtype", "teacher_args"):
             if self.teacher is None and getattr(self, name):
                 raise ValueError(f"--{name}: it belongs to --teacher, which is not given; leave it out")
-        from s2t_eval.pipelines.rlkd import PromptedTeacher, train
+        from s2t_eval.pipelines.rlkd import train
         from s2t_eval.training.labels import LabelSet
         from s2t_eval.training.student import load_student
 
@@ -59,10 +59,9 @@ class Rlkd:
         student, tokenizer = load_student(*self.student.loading)
         teacher = None
         if self.teacher is not None:
-            loaded = load_distil_teacher(
+            teacher = load_training_teacher(
                 self.teacher, self.teacher_dtype, self.teacher_args, self.student, tokenizer
             )
-            teacher = PromptedTeacher(loaded.teacher, loaded.tokenizer)
         info = train(labels, student, tokenizer, teacher, self.settings, self.loop, self.out)
         _show(self.out, info, self.settings.keep)
 

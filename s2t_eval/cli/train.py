@@ -14,7 +14,7 @@ from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
 from s2t_eval.training.settings import LoopSettings
 
 if TYPE_CHECKING:
-    from s2t_eval.methods.selector_folder import SelectorInfo
+    from s2t_eval.methods.selector_info import SelectorInfo
 
 
 @dataclass(frozen=True, kw_only=True)

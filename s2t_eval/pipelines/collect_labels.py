@@ -46,7 +46,7 @@ from s2t_eval.training.label_collection import (
     label_rollouts,
     write_label_set,
 )
-from s2t_eval.training.labels import ENTROPY, Manifest
+from s2t_eval.training.labels import ENTROPY, LabelManifest
 from s2t_eval.training.server_labels import generate_rollouts_on_servers, label_rollouts_on_servers
 
 SOLUTION_FIELDS = ("solution", "rationale", "answer")
@@ -69,7 +69,7 @@ class LabelledPPSLocal(PPSLocal):
 
 def collect_labels(
     lm: SelectionLM, source: Source, prompting: Prompting, settings: CollectionSettings, folder: Path
-) -> Manifest:
+) -> LabelManifest:
     """Write the label set `folder`, or resume an interrupted collection there.
 
     Args:
@@ -170,14 +170,14 @@ def _manifest(
     all_prompts: PromptSet,
     problems: Sequence[LabelledProblem],
     contexts: Sequence[str] | None,
-) -> Manifest:
+) -> LabelManifest:
     """The manifest without its counts and shards; it identifies the collection."""
     data = all_prompts.described(source.skip, len(problems))
     if contexts is not None:
         data["contexts"] = data_hash(contexts)
     if lm.served is not None and lm.served.has_student:
         data[ENTROPY] = trigger_key(TopEntropyTrigger())
-    return Manifest(
+    return LabelManifest(
         student=lm.student_fingerprint,
         teacher=teacher_identity(lm),
         student_name=Path(lm.student_name).name,

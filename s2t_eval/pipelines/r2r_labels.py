@@ -27,7 +27,7 @@ from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.label_collection import CollectionFolder, LabelledProblem
 from s2t_eval.training.r2r import collect
 from s2t_eval.training.r2r.judge import digit_ids
-from s2t_eval.training.r2r.labels import Manifest
+from s2t_eval.training.r2r.labels import R2RManifest
 from s2t_eval.training.r2r.mismatches import Continuer
 from s2t_eval.training.r2r.settings import LabelSettings
 from s2t_eval.training.r2r.verdicts import AnswersOf, Judge
@@ -54,7 +54,7 @@ class Labelling:
 
 def label(
     lm: SelectToThink, source: Source, prompting: Prompting, settings: Labelling, folder: Path
-) -> Manifest:
+) -> R2RManifest:
     """Make the label folder, or resume an interrupted run of the same settings.
 
     Raises:
@@ -102,10 +102,10 @@ def _initial_manifest(
     settings: Labelling,
     all_prompts: PromptSet,
     problems: Sequence[LabelledProblem],
-) -> Manifest:
+) -> R2RManifest:
     """The manifest without counts, with which a resumed run is compared."""
     assert lm.teacher_fingerprint is not None
-    return Manifest(
+    return R2RManifest(
         student=lm.student_fingerprint,
         teacher=lm.teacher_fingerprint,
         student_name=short_name(lm.student_name),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lm_eval.api.task import Task
 
 from s2t_eval.engine import ModelRunner
-from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.engine.stop import Decode
 from s2t_eval.evaluation.generated import GeneratedText
 from s2t_eval.methods.distilled import DistilInfo
@@ -27,10 +26,8 @@ from s2t_eval.pipelines.prompts import (
 )
 from s2t_eval.pipelines.task_filters import Answered, filtered_responses
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
-from s2t_eval.training.distil.distillation import Teacher
 from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
 from s2t_eval.training.labels import LabelSet, Trajectory
-from s2t_eval.training.processes import all_processes
 from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer
@@ -42,31 +39,11 @@ from s2t_eval.training.rlkd.structure import RuleStructurer, Structurer
 from s2t_eval.training.rlkd.train import TrainingData, train_rlkd
 from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
+from s2t_eval.training.teacher import TrainingTeacher
 from s2t_eval.training.work_folder import work_folder
 
 METRIC = "exact_match"
 SOLUTIONS = "the problems' own solutions"
-
-
-@dataclass(frozen=True)
-class PromptedTeacher:
-    """A teacher with its tokenizer, which makes its prompts.
-
-    Args:
-        teacher: writes the references, and divides and compares texts with `llm`.
-        tokenizer: its tokenizer.
-    """
-
-    teacher: Teacher
-    tokenizer: Any = field(repr=False)
-
-    def encode(self, prompt: str) -> list[int]:
-        """Token ids of a prompt, as one turn of the chat template if the tokenizer has one."""
-        if self.tokenizer.chat_template:
-            turns = [{"role": "user", "content": prompt}]
-            prompt = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        ids: list[int] = self.tokenizer.encode(prompt, add_special_tokens=False)
-        return ids
 
 
 class TaskGrade:
@@ -105,7 +82,7 @@ def train(
     labels: LabelSet,
     student: Student,
     tokenizer: Any,
-    teacher: PromptedTeacher | None,
+    teacher: TrainingTeacher | None,
     settings: RlkdSettings,
     loop: LoopSettings,
     out: Path,
@@ -141,7 +118,7 @@ def train(
     identity = {
         "labels": labels.hash,
         **student.identity,
-        **({"teacher": None} if teacher is None else teacher.teacher.identity),
+        **({"teacher": None} if teacher is None else teacher.identity),
         "settings": asdict(settings),
         "until": list(limits.until),
     }
@@ -149,7 +126,7 @@ def train(
     references = _references(labels, source, student, teacher, limits, settings, folder)
     judges, grade = _judges(teacher, settings, limits), TaskGrade(source.task)
     if teacher is not None and "llm" not in (settings.structurer, settings.aligner):
-        teacher.teacher.release()
+        teacher.release()
     train_side, held_out = _prepared_sides(labels, source, references, judges, grade, teacher, settings)
     decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
     data = _training_data(train_side, held_out, labels, limits, decode, teacher)
@@ -163,7 +140,7 @@ def _prepared_sides(
     references: Mapping[str, str],
     judges: Judges,
     grade: TaskGrade,
-    teacher: PromptedTeacher | None,
+    teacher: TrainingTeacher | None,
     settings: RlkdSettings,
 ) -> list[Prepared]:
     """The problems that are trained on and those that are held out, with the steps of their references."""
@@ -187,7 +164,7 @@ def _training_data(
     labels: LabelSet,
     limits: TextLimits,
     decode: Decode,
-    teacher: PromptedTeacher | None,
+    teacher: TrainingTeacher | None,
 ) -> TrainingData:
     """What `train_rlkd` needs to generate texts and to describe where they come from."""
     return TrainingData(
@@ -197,8 +174,8 @@ def _training_data(
         limits,
         decode,
         asdict(labels.manifest),
-        "" if teacher is None else teacher.teacher.fingerprint,
-        SOLUTIONS if teacher is None else teacher.teacher.name,
+        "" if teacher is None else teacher.fingerprint,
+        SOLUTIONS if teacher is None else teacher.name,
     )
 
 
@@ -258,7 +235,7 @@ def _references(
     labels: LabelSet,
     source: TaskProblems,
     student: Student,
-    teacher: PromptedTeacher | None,
+    teacher: TrainingTeacher | None,
     limits: TextLimits,
     settings: RlkdSettings,
     folder: Path,
@@ -269,7 +246,7 @@ def _references(
         RlkdError: a problem has no solution and there is no teacher.
     """
     if teacher is not None:
-        return _teacher_texts(labels, student, teacher.teacher, limits, settings, folder)
+        return _teacher_texts(labels, student, teacher, limits, settings, folder)
     solutions: dict[str, str] = {}
     for row in labels:
         solution = first_text(_document(labels, source, row), SOLUTION_FIELDS)
@@ -285,29 +262,16 @@ def _references(
 def _teacher_texts(
     labels: LabelSet,
     student: Student,
-    teacher: Teacher,
+    teacher: TrainingTeacher,
     limits: TextLimits,
     settings: RlkdSettings,
     folder: Path,
 ) -> dict[str, str]:
-    runner = ModelRunner(teacher.model, teacher.name, student.text_vocab)
     own_limits = TextLimits(limits.max_new_tokens, teacher.stop_ids, limits.until)
-    # The first process generates the texts; the others then read them.
-    with (
-        all_processes().main_process_first(),
-        GenerationProgress(len(labels), "Teacher's texts") as progress,
-    ):
-        texts = generate_teacher_rollouts(
-            runner,
-            list(labels),
-            own_limits.request,
-            folder,
-            {"labels": labels.hash, **teacher.identity, "until": list(limits.until)},
-            settings.rows,
-            teacher.decode,
-            progress.update,
-            progress.on_round,
-        )
+    identity = {"labels": labels.hash, **teacher.identity, "until": list(limits.until)}
+    texts = generate_teacher_rollouts(
+        teacher, student.text_vocab, list(labels), own_limits.request, folder, identity, settings.rows
+    )
     return {problem_id: limits.cut(teacher.decode(ids)) for problem_id, ids in texts.items()}
 
 
@@ -320,20 +284,20 @@ class Judges(NamedTuple):
     """what the prompted model of either costs"""
 
 
-def _judges(teacher: PromptedTeacher | None, settings: RlkdSettings, limits: TextLimits) -> Judges:
+def _judges(teacher: TrainingTeacher | None, settings: RlkdSettings, limits: TextLimits) -> Judges:
     """The structurer and the aligner of the settings."""
     structurer: Structurer = RuleStructurer()
     aligner: Aligner = RuleAligner()
     cost = JudgeCost()
     if teacher is None:
         return Judges(structurer, aligner, cost)
-    runner = ModelRunner(teacher.teacher.model, teacher.teacher.name)
+    runner = ModelRunner(teacher.model, teacher.name)
     if settings.structurer == "llm":
         structurer = LlmStructurer(
             runner,
             teacher.encode,
-            teacher.teacher.decode,
-            teacher.teacher.stop_ids,
+            teacher.decode,
+            teacher.stop_ids,
             2 * limits.max_new_tokens,
             settings.rows,
             cost,

@@ -13,13 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from s2t_eval.artifacts.fingerprint import folder_hash
-from s2t_eval.methods.selector_folder import (
-    Proposer,
-    ProposerDefault,
-    SelectorError,
-    SelectorInfo,
-    read_info,
-)
+from s2t_eval.methods.selector_info import Proposer, ProposerDefault, SelectorError, SelectorInfo, read_info
 from s2t_eval.report.benchmarks import DEV
 from s2t_eval.report.comparable import require_comparable
 from s2t_eval.report.computed import model_arguments

@@ -95,7 +95,7 @@ def placeless(added: Mapping[str, Any]) -> dict[str, Any]:
     return {name: "a server" if name in ADDRESSES else None for name in added}
 
 
-def loaded_names(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def loaded_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a row without those that name a model on a server."""
     served = [
         name for name, url in (("pretrained", STUDENT_URL), ("teacher", TEACHER_URL)) if arguments.get(url)

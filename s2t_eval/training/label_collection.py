@@ -31,7 +31,7 @@ from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, TopEntropyTrigger, Trigger
 from s2t_eval.training.labelling import label_texts
-from s2t_eval.training.labels import LabelError, Manifest, non_finite_columns, write_labels
+from s2t_eval.training.labels import LabelError, LabelManifest, non_finite_columns, write_labels
 
 KEEP_TOP = 64
 NUM_CANDIDATES = 16
@@ -285,8 +285,8 @@ def label_rollouts(
 
 
 def write_label_set(
-    work: CollectionFolder, problems: Sequence[LabelledProblem], manifest: Manifest
-) -> Manifest:
+    work: CollectionFolder, problems: Sequence[LabelledProblem], manifest: LabelManifest
+) -> LabelManifest:
     """Determine the top tau of steps over the whole set, and write shards and manifest.
 
     Args:

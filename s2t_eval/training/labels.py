@@ -25,7 +25,7 @@ FORMAT = 1
 SHARD_ROWS = 128
 MANIFEST = "manifest.json"
 ENTROPY = "entropy"
-"""Key of `Manifest.data` where the column `entropy` has another trigger's divergence, whose name it gives."""
+"""Key of `LabelManifest.data` that names another trigger, where the column `entropy` has its divergence."""
 
 FINITE = ("kl_student_teacher", "kl_teacher_student", "entropy", "entropy64", "margin", "teacher_mass")
 """Columns of a trajectory whose values are finite."""
@@ -106,7 +106,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class LabelManifest:
     """The models, data and settings of a label set, which every later use is compared with.
 
     Args:
@@ -158,7 +158,7 @@ class Manifest:
         return ENTROPY not in self.data
 
 
-KIND = ManifestKind(Manifest, "s2t-eval collect", LabelError, FORMAT, MANIFEST)
+KIND = ManifestKind(LabelManifest, "s2t-eval collect", LabelError, FORMAT, MANIFEST)
 
 
 class LabelSet:
@@ -169,7 +169,7 @@ class LabelSet:
         trajectories: trajectories in the order of their problems.
     """
 
-    def __init__(self, manifest: Manifest, trajectories: Sequence[Trajectory]) -> None:
+    def __init__(self, manifest: LabelManifest, trajectories: Sequence[Trajectory]) -> None:
         self.manifest = manifest
         self.trajectories = list(trajectories)
 
@@ -231,7 +231,7 @@ class LabelSet:
         return split_by_question(self.trajectories, held_out, LabelError)
 
 
-def write_labels(folder: Path, manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Manifest:
+def write_labels(folder: Path, manifest: LabelManifest, rows: Sequence[dict[str, Any]]) -> LabelManifest:
     """Write the shards, then the manifest, which makes the folder a finished label set.
 
     Args:
@@ -254,7 +254,7 @@ def write_labels(folder: Path, manifest: Manifest, rows: Sequence[dict[str, Any]
         with atomic_path(folder / name) as partial:
             pq.write_table(table, partial, compression="zstd")
         shards[name] = len(part)
-    complete = Manifest(**{**asdict(manifest), "shards": shards})
+    complete = LabelManifest(**{**asdict(manifest), "shards": shards})
     write_manifest(folder / MANIFEST, complete)
     return complete
 
@@ -280,7 +280,7 @@ def _to_list(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path) -> LabelManifest:
     unfinished = (folder / "work").is_dir()
     hint = "its collection was interrupted; run the same command again to resume it" if unfinished else ""
     return KIND.read(f"labels={folder}", folder / MANIFEST, hint)

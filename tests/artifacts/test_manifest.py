@@ -13,7 +13,7 @@ from s2t_eval.artifacts.figures import figures_text
 from s2t_eval.artifacts.manifest import ManifestKind, manifest_text, require_same_run, write_manifest
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import KIND as DISTILLED
-from s2t_eval.methods.selector_folder import KIND as SELECTOR
+from s2t_eval.methods.selector_info import KIND as SELECTOR
 from s2t_eval.methods.tah.checkpoint import KIND as TAH
 from s2t_eval.selection.calibration import KIND as CALIBRATION
 from s2t_eval.training.labels import KIND as LABELS

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from s2t_eval.artifacts.typed_json import conform, parse_json
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import DistilledError, read_distilled
-from s2t_eval.methods.selector_folder import SelectorError
+from s2t_eval.methods.selector_info import SelectorError
 from s2t_eval.methods.tah.checkpoint import read_info as read_tah
 from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.model_wrappers.greedy import Greedy

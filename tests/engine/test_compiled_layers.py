@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from s2t_eval.engine import Decoder, ModelRunner, compiled_layers
 from s2t_eval.engine.compiled_layers import can_compile, compiled_layer
 from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
-from s2t_eval.methods.selector_folder import AdapterSwitch
+from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.models.decoder_layers import decoder_layers
 from s2t_eval.models.lora import first_adapted_layer
 from s2t_eval.selection.policy import Policy, greedy, s2t, s2t_local

@@ -14,7 +14,7 @@ from benchmarks import gpu, kernels
 from benchmarks.workload import Settings
 from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.engine.step_positions import StepPositions
-from s2t_eval.methods.selector_folder import AdapterSwitch
+from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.selection import policy
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.scores import ResidualScore

@@ -23,7 +23,7 @@ from s2t_eval.engine.layer_forms import Forms, forms_enabled
 from s2t_eval.engine.layer_split import LayerSplit
 from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
-from s2t_eval.methods.selector_folder import AdapterSwitch
+from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.methods.specreason.stepper import SpecReasonDecoder
 from s2t_eval.methods.tah.decoder import LoopedDecoder
 from s2t_eval.methods.tah.runner import LoopedRunner

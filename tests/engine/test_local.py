@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from s2t_eval.engine import Decoder, ModelRunner, Result
-from s2t_eval.methods.selector_folder import AdapterSwitch
+from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.selection import policy as presets
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.readout import Readout

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.engine.step_graphs import FEWEST_ROWS, LENGTH_STEP, StepGraphs, can_record, should_record
 from s2t_eval.engine.upper_scorer import make_scorer
-from s2t_eval.methods.selector_folder import AdapterSwitch
+from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.models.decoder_layers import decoder_layers
 from s2t_eval.models.lora import first_adapted_layer
 from s2t_eval.selection.policy import greedy, s2t

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from s2t_eval.engine import Decoder, ModelRunner, Request, Result
 from s2t_eval.engine.upper_scorer import UpperScorer, make_scorer
-from s2t_eval.methods.selector_folder import AdapterSwitch
+from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.models.lora import first_adapted_layer, with_lora
 from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.selection import policy as presets

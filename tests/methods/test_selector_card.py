@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from s2t_eval.embedded import embedded_path
-from s2t_eval.methods.selector_folder import read_info, selector_card
+from s2t_eval.methods.selector_info import read_info, selector_card
 
 
 def test_the_shipped_card_is_the_one_that_the_code_writes() -> None:

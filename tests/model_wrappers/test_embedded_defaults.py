@@ -10,7 +10,7 @@ import pytest
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.method_table import FIRING_MODELS
-from s2t_eval.methods.selector_folder import read_info
+from s2t_eval.methods.selector_info import read_info
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.registration import BACKENDS
 from s2t_eval.model_wrappers.usable_arguments import require_usable_arguments

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from s2t_eval.embedded import embedded_path
-from s2t_eval.methods.selector_folder import SelectorError
+from s2t_eval.methods.selector_info import SelectorError
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.selection.calibration import Calibration, CalibrationError

@@ -19,14 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2t_eval.embedded import embedded_path
 from s2t_eval.engine import Decoder, ModelRunner
-from s2t_eval.methods.selector_folder import (
-    PROPOSERS,
-    ProposerDefault,
-    Selector,
-    SelectorError,
-    load_selector,
-    read_info,
-)
+from s2t_eval.methods.selector_folder import Selector, load_selector
+from s2t_eval.methods.selector_info import PROPOSERS, ProposerDefault, SelectorError, read_info
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal

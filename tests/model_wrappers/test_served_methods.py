@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from s2t_eval.cli import main
 from s2t_eval.embedded import embedded_path
-from s2t_eval.methods.selector_folder import read_info, write_info
+from s2t_eval.methods.selector_info import read_info, write_info
 from s2t_eval.model_wrappers.distil import Distil
 from s2t_eval.model_wrappers.maj8 import MajorityVote
 from s2t_eval.model_wrappers.r2r import RoadsToRome

@@ -18,7 +18,7 @@ from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.embedded import embedded_path
 from s2t_eval.model_wrappers.tah import ThinkAtHard
 from s2t_eval.models.vocabulary import vocabulary_hash
-from s2t_eval.training.labels import Manifest, write_labels
+from s2t_eval.training.labels import LabelManifest, write_labels
 from s2t_eval.training.tah.labels import TahLabels
 from tests.harness_helpers import (
     LIMIT,
@@ -104,8 +104,8 @@ def test_labels_of_collected_texts(tmp_path: Path, capsys: pytest.CaptureFixture
 
     def label_set(name: str, student: str, vocabulary: str) -> Path:
         (tmp_path / name).mkdir()
-        manifest = Manifest(student, "t", "big", "big", vocabulary, {"source": "x"}, {}, 0, None, "top", 0.1,
-                            0.0, 3, 0, 0, {}, {})  # fmt: skip
+        manifest = LabelManifest(student, "t", "big", "big", vocabulary, {"source": "x"}, {}, 0, None, "top",
+                                 0.1, 0.0, 3, 0, 0, {}, {})  # fmt: skip
         write_labels(tmp_path / name, manifest, [row])
         return tmp_path / name
 

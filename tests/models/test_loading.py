@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from s2t_eval.embedded import embedded_path
-from s2t_eval.methods.selector_folder import SelectorError, load_selector, read_info
+from s2t_eval.methods.selector_folder import load_selector
+from s2t_eval.methods.selector_info import SelectorError, read_info
 from s2t_eval.model_wrappers.distil import Distil
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s2t_eval.engine import Request
-from s2t_eval.methods.selector_folder import read_info
+from s2t_eval.methods.selector_info import read_info
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
 from s2t_eval.training.label_collection import CollectionFolder, LabelledProblem, generate_rollouts

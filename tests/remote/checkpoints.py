@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from s2t_eval import cli
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.embedded import embedded_path
-from s2t_eval.methods.selector_folder import read_info, write_info
+from s2t_eval.methods.selector_info import read_info, write_info
 from tests.harness_helpers import STUDENT
 
 SELECTOR = "embedded/selector"

@@ -15,7 +15,7 @@ from s2t_eval.cli import main
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.evaluation import benchmark_data
-from s2t_eval.methods.selector_folder import read_info
+from s2t_eval.methods.selector_info import read_info
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.runs import read_runs
 from tests.harness_helpers import evaluate, task_manager

@@ -24,8 +24,9 @@ from s2t_eval.model_wrappers.arguments import SamplingArguments
 from s2t_eval.model_wrappers.splitting import parse_model_args
 from s2t_eval.model_wrappers.teacher import read_teacher_args
 from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
-from s2t_eval.reproduce.build import DEFAULT_SAMPLES, build_stages
+from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.documents import Documents, selected_documents
+from s2t_eval.reproduce.evaluation_stages import DEFAULT_SAMPLES
 from s2t_eval.reproduce.identity import BUILT_IN, DATA_FOLDERS, GROUPS
 from s2t_eval.reproduce.measured import require_arguments
 from s2t_eval.reproduce.parts import (

@@ -10,7 +10,7 @@ import pytest
 from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.artifacts.typed_json import conform
 from s2t_eval.embedded import embedded_path
-from s2t_eval.methods.selector_folder import SelectorError, SelectorInfo, read_info
+from s2t_eval.methods.selector_info import SelectorError, SelectorInfo, read_info
 from s2t_eval.selection.calibration import Calibration, CalibrationError
 from s2t_eval.selection.thresholds import (
     ThresholdError,

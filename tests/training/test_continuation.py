@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from s2t_eval.analysis.share_rule import read_agreement
 from s2t_eval.artifacts.manifest import write_manifest
 from s2t_eval.embedded import embedded_path
-from s2t_eval.methods.selector_folder import Selector, SelectorError, load_selector, read_info, selector_card
+from s2t_eval.methods.selector_folder import Selector, load_selector
+from s2t_eval.methods.selector_info import SelectorError, read_info, selector_card
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.selector.continuation import (
     has_same_router,

@@ -25,7 +25,7 @@ from s2t_eval.methods.distilled import DistilInfo, DistilledError, read_distille
 from s2t_eval.model_wrappers.distil import Distil
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.training.distil import distillation, texts
-from s2t_eval.training.labels import LabelSet, Manifest, write_labels
+from s2t_eval.training.labels import LabelManifest, LabelSet, write_labels
 from s2t_eval.training.loop import TrainingError
 from tests.harness_helpers import (
     BIN,
@@ -93,7 +93,7 @@ def few(labels: Path) -> Path:
     folder.mkdir()
     whole = LabelSet.load(labels)
     rows = [{**vars(row)} for row in whole.trajectories[:12]]
-    write_labels(folder, Manifest(**{**vars(whole.manifest), "shards": {}}), rows)
+    write_labels(folder, LabelManifest(**{**vars(whole.manifest), "shards": {}}), rows)
     return folder
 
 

@@ -28,7 +28,7 @@ from s2t_eval.pipelines import rlkd as pipeline
 from s2t_eval.pipelines.prompts import task_problems, task_prompts
 from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.training.contamination import question_hash
-from s2t_eval.training.labels import LabelSet, Manifest, write_labels
+from s2t_eval.training.labels import LabelManifest, LabelSet, write_labels
 from s2t_eval.training.rlkd import train as training
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmStructurer
@@ -62,7 +62,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = LabelSet.load(shared_labels())
     rows = [{**vars(row)} for row in whole.trajectories[:16]]
     folder.mkdir()
-    write_labels(folder, Manifest(**{**vars(whole.manifest), "shards": {}}), rows)
+    write_labels(folder, LabelManifest(**{**vars(whole.manifest), "shards": {}}), rows)
     return folder
 
 
@@ -424,7 +424,9 @@ def test_records_without_a_field_for_the_question(
     ]
     (tmp_path / "labels").mkdir()
     data = {**whole.manifest.data, "source": "unnamed"}
-    write_labels(tmp_path / "labels", Manifest(**{**vars(whole.manifest), "shards": {}, "data": data}), rows)
+    write_labels(
+        tmp_path / "labels", LabelManifest(**{**vars(whole.manifest), "shards": {}, "data": data}), rows
+    )
     read = prepared(tmp_path / "labels", tmp_path / "out", *FEW)
     assert read.train and {problem.question for problem in read.train} <= set(prompts.questions)
 
@@ -470,7 +472,7 @@ def test_an_evaluation_problem_among_the_labels(
     rows[3]["prompt_ids"] = torch.tensor(tokenizer().encode(question)).int().numpy()
     folder = tmp_path / "labels"
     folder.mkdir()
-    write_labels(folder, Manifest(**{**vars(whole.manifest), "shards": {}}), rows)
+    write_labels(folder, LabelManifest(**{**vars(whole.manifest), "shards": {}}), rows)
     line = refused(capsys, folder, tmp_path / "out", "--no-teacher")
     assert "1 of 16 problems are also evaluation problems of gsm8k" in line
 

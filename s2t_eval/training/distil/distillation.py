@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.fingerprint import data_hash, model_fingerprint
-from s2t_eval.engine import ModelRunner, Request
-from s2t_eval.engine.progress import GenerationProgress
-from s2t_eval.engine.stop import Decode
+from s2t_eval.engine import Request
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
 from s2t_eval.training.distil.methods import Method, make_method
 from s2t_eval.training.distil.model import DistillMetrics, DistilModel
@@ -24,47 +21,19 @@ from s2t_eval.training.distil.texts import Item, collate, make_items
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, Metrics, TrainingResult
 from s2t_eval.training.precision import in_float32
-from s2t_eval.training.processes import all_processes, write_result
+from s2t_eval.training.processes import write_result
 from s2t_eval.training.settings import ADAPTER_LR, LoopSettings
-from s2t_eval.training.student import Student, model_identity
+from s2t_eval.training.student import Student
+from s2t_eval.training.teacher import TrainingTeacher
 from s2t_eval.training.work_folder import work_folder
 
 FULL_LR = 2e-5
 """Default learning rate where all weights are trained: a tenth of an adapter's."""
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """The teacher of a distillation.
-
-    Args:
-        model: shares the student's text vocabulary; the padding of its head may differ.
-        name: its name in saved files.
-        fingerprint: hash of its weights.
-        stop_ids: tokens that end its texts (`seqkd`).
-        decode: token ids to text, for stop strings (`seqkd`).
-    """
-
-    model: PreTrainedModel
-    name: str
-    fingerprint: str
-    stop_ids: frozenset[int]
-    decode: Decode
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """What a resumed run must share with the interrupted one: `model_identity` of the teacher."""
-        return model_identity("teacher", self.fingerprint, self.model)
-
-    def release(self) -> None:
-        """Free the memory of its weights, when nothing computes with them any more."""
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
-            tensor.data = tensor.data.new_empty(0)
-
-
 def distil(
     student: Student,
-    teacher: Teacher,
+    teacher: TrainingTeacher,
     tokenizer: Any,
     labels: LabelSet,
     settings: DistilSettings,
@@ -121,7 +90,7 @@ def distil(
 
 def _fit(
     student: Student,
-    teacher: Teacher,
+    teacher: TrainingTeacher,
     method: Method,
     settings: DistilSettings,
     train: Sequence[Trajectory],
@@ -173,7 +142,7 @@ def _training_record(
 
 def _describe(
     student: Student,
-    teacher: Teacher,
+    teacher: TrainingTeacher,
     model: DistilModel,
     labels: LabelSet,
     settings: DistilSettings,
@@ -230,7 +199,7 @@ def _summed_metrics(model: DistilModel, items: Sequence[Item], batch_size: int) 
 
 def _teacher_outputs(
     student: Student,
-    teacher: Teacher,
+    teacher: TrainingTeacher,
     labels: LabelSet,
     rows: Sequence[Trajectory],
     settings: DistilSettings,
@@ -248,20 +217,6 @@ def _teacher_outputs(
         "until": list(settings.until),
         "problems": data_hash(row.problem_id for row in rows),
     }
-    runner = ModelRunner(teacher.model, teacher.name, student.text_vocab)
-    # The first process generates the texts; the others then read them.
-    with (
-        all_processes().main_process_first(),
-        GenerationProgress(len(rows), "Teacher's texts") as progress,
-    ):
-        return generate_teacher_rollouts(
-            runner,
-            rows,
-            make_request,
-            folder,
-            text_identity,
-            settings.rows,
-            teacher.decode,
-            progress.update,
-            progress.on_round,
-        )
+    return generate_teacher_rollouts(
+        teacher, student.text_vocab, rows, make_request, folder, text_identity, settings.rows
+    )

@@ -12,38 +12,38 @@ from typing import Any
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.manifest import require_same_run
-from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request
-from s2t_eval.engine.stop import Decode
+from s2t_eval.engine import Decoder, ModelRunner, Request
+from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.label_collection import groups_of
 from s2t_eval.training.labels import LabelError, Trajectory
+from s2t_eval.training.processes import all_processes
+from s2t_eval.training.teacher import TrainingTeacher
 
 SETTINGS = "settings.json"
 
 
 def generate_teacher_rollouts(
-    teacher: ModelRunner,
+    teacher: TrainingTeacher,
+    text_vocab: int,
     trajectories: Sequence[Trajectory],
     make_request: Callable[[tuple[int, ...]], Request],
     folder: Path,
     identity: Mapping[str, Any],
     rows: int,
-    decode: Decode,
-    advance: Callable[[int], object],
-    on_round: OnRound | None = None,
 ) -> dict[str, list[int]]:
     """Generate the teacher's texts that are missing in `folder`, and read all of them.
 
+    Of several processes the first generates the texts; the others then read them.
+
     Args:
         teacher: the teacher; its prompts may contain privileged context.
+        text_vocab: leading rows of the student's head that are text.
         trajectories: trajectories of the problems, in the label set's order.
         make_request: the teacher's prompt -> the engine's request, with limits and stops.
         folder: folder of the texts.
         identity: settings of the texts; a folder of others is refused.
         rows: texts that are generated at once.
-        decode: token ids to text, for stop strings.
-        advance: called with the number of texts that were finished since the last call.
-        on_round: the engine's observer, for a progress bar.
 
     Returns:
         Problem id -> the text's tokens, with its stop token.
@@ -51,21 +51,26 @@ def generate_teacher_rollouts(
     Raises:
         LabelError: the folder contains texts of another run, or a file that cannot be read.
     """
-    _require_same(folder, dict(identity))
-    decoder = Decoder(teacher, greedy(), rows=rows, decode=decode)
-    for group in groups_of(len(trajectories), rows):
-        if all(_path(folder, i).exists() for i in group):
-            advance(len(group))
-            continue
-        # Rounding depends on the texts that are decoded together: a group is repeated as a whole, without
-        # what an earlier group left in the cache.
-        teacher.release()
-        requests = [make_request(tuple(trajectories[i].teacher_prompt_ids.tolist())) for i in group]
-        for result in decoder.run(requests, on_round):
-            write_text(_path(folder, group[result.index]), json.dumps(result.output_ids))
-            advance(1)
-    teacher.release()
-    return {row.problem_id: _read(_path(folder, i)) for i, row in enumerate(trajectories)}
+    runner = ModelRunner(teacher.model, teacher.name, text_vocab)
+    with (
+        all_processes().main_process_first(),
+        GenerationProgress(len(trajectories), "Teacher's texts") as progress,
+    ):
+        _require_same(folder, dict(identity))
+        decoder = Decoder(runner, greedy(), rows=rows, decode=teacher.decode)
+        for group in groups_of(len(trajectories), rows):
+            if all(_path(folder, i).exists() for i in group):
+                progress.update(len(group))
+                continue
+            # Rounding depends on the texts that are decoded together: a group is repeated as a whole, without
+            # what an earlier group left in the cache.
+            runner.release()
+            requests = [make_request(tuple(trajectories[i].teacher_prompt_ids.tolist())) for i in group]
+            for result in decoder.run(requests, progress.on_round):
+                write_text(_path(folder, group[result.index]), json.dumps(result.output_ids))
+                progress.update(1)
+        runner.release()
+        return {row.problem_id: _read(_path(folder, i)) for i, row in enumerate(trajectories)}
 
 
 def _path(folder: Path, index: int) -> Path:

@@ -29,7 +29,7 @@ from s2t_eval.training.label_collection import (
     require_finite_outputs,
     unfinished,
 )
-from s2t_eval.training.r2r.labels import LabelledText, Manifest, write_labels
+from s2t_eval.training.r2r.labels import LabelledText, R2RManifest, write_labels
 from s2t_eval.training.r2r.mismatches import Continuer, Mismatch, TeacherText
 from s2t_eval.training.r2r.rules import DIVERGENT, IDENTICAL, UNSCORED
 from s2t_eval.training.r2r.settings import LabelSettings
@@ -220,8 +220,11 @@ def _verdicts_by_problem(
 
 
 def finish(
-    work: CollectionFolder, problems: Sequence[LabelledProblem], finished: Sequence[int], manifest: Manifest
-) -> Manifest:
+    work: CollectionFolder,
+    problems: Sequence[LabelledProblem],
+    finished: Sequence[int],
+    manifest: R2RManifest,
+) -> R2RManifest:
     """Make the label set from the files of all stages.
 
     Args:

@@ -55,7 +55,7 @@ COLUMNS = tuple(item.name for item in fields(LabelledText) if str(item.type) == 
 
 
 @dataclass(frozen=True)
-class Manifest:
+class R2RManifest:
     """What R2R's labels were made of.
 
     Args:
@@ -116,13 +116,13 @@ class Manifest:
         return {name: value for name, value in asdict(self).items() if name not in ("problems", "shards")}
 
 
-KIND = ManifestKind(Manifest, "s2t-eval r2r label", R2RError, FORMAT, MANIFEST)
+KIND = ManifestKind(R2RManifest, "s2t-eval r2r label", R2RError, FORMAT, MANIFEST)
 
 
 class R2RLabels:
     """Labelled texts, in memory."""
 
-    def __init__(self, manifest: Manifest, texts: Sequence[LabelledText]) -> None:
+    def __init__(self, manifest: R2RManifest, texts: Sequence[LabelledText]) -> None:
         self.manifest = manifest
         self.texts = list(texts)
 
@@ -169,7 +169,7 @@ class R2RLabels:
         return split_by_question(self.texts, held_out, R2RError)
 
 
-def write_labels(folder: Path, manifest: Manifest, texts: Sequence[LabelledText]) -> Manifest:
+def write_labels(folder: Path, manifest: R2RManifest, texts: Sequence[LabelledText]) -> R2RManifest:
     """Write the shards, then the manifest that makes them a label set; returns it, counted."""
     (folder / "shards").mkdir(exist_ok=True)
     shards: dict[str, int] = {}
@@ -201,7 +201,7 @@ def write_labels(folder: Path, manifest: Manifest, texts: Sequence[LabelledText]
 
 
 def _labelled_text(
-    folder: Path, manifest: Manifest, number: int, identity: Sequence[str], tensors: Mapping[str, Tensor]
+    folder: Path, manifest: R2RManifest, number: int, identity: Sequence[str], tensors: Mapping[str, Tensor]
 ) -> LabelledText:
     try:
         problem_id, question_hash = identity

@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from s2t_eval.methods.selector_folder import (
-    PROPOSERS,
-    Selector,
-    SelectorError,
-    SelectorInfo,
-    save_selector,
-)
+from s2t_eval.methods.selector_folder import Selector, save_selector
+from s2t_eval.methods.selector_info import PROPOSERS, SelectorError, SelectorInfo
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import make_model, require_same_labels, require_same_writer

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from s2t_eval.methods.selector_folder import Selector, SelectorError, SelectorInfo
+from s2t_eval.methods.selector_folder import Selector
+from s2t_eval.methods.selector_info import SelectorError, SelectorInfo
 from s2t_eval.selection.router import Router
-from s2t_eval.training.labels import LabelSet, Manifest, Trajectory
+from s2t_eval.training.labels import LabelManifest, LabelSet, Trajectory
 from s2t_eval.training.selector.held_out import HeldOut
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.settings import SelectorSettings
@@ -31,7 +32,9 @@ def make_model(student: Student, selector: SelectorSettings, start: Selector | N
     return model
 
 
-def router_of_start(start: Selector | None, labels: Manifest, limit: int | None, seed: int) -> Router | None:
+def router_of_start(
+    start: Selector | None, labels: LabelManifest, limit: int | None, seed: int
+) -> Router | None:
     """The router of proposer `base` of `start`, if this training would make the same one; else None.
 
     Args:
@@ -45,7 +48,7 @@ def router_of_start(start: Selector | None, labels: Manifest, limit: int | None,
     return start.routers.get("base")
 
 
-def has_same_router(trained: SelectorInfo, labels: Manifest, limit: int | None, seed: int) -> bool:
+def has_same_router(trained: SelectorInfo, labels: LabelManifest, limit: int | None, seed: int) -> bool:
     """Whether a training's router of proposer `base` is the one that this training would make.
 
     It does not depend on the adapter. It depends on the seed, on the training texts, of which `limit` takes a
@@ -64,7 +67,7 @@ def has_same_router(trained: SelectorInfo, labels: Manifest, limit: int | None, 
     return "reported_problems" in trained.training and is_same_draw and has_same_writer(trained, labels)
 
 
-def has_same_writer(trained: SelectorInfo, labels: Manifest) -> bool:
+def has_same_writer(trained: SelectorInfo, labels: LabelManifest) -> bool:
     """Whether the texts of a selector's labels were written as those of these labels."""
     return bool(trained.labels.get("rollouts") == labels.rollouts)
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from s2t_eval.artifacts.files import atomic_path, write_text
-from s2t_eval.methods.selector_folder import RESERVED, Selector, SelectorError
+from s2t_eval.methods.selector_folder import RESERVED, Selector
+from s2t_eval.methods.selector_info import SelectorError
 from s2t_eval.models.lm_head import LMHead
 
 

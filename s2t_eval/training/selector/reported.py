@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2t_eval.methods.selector_folder import SelectorInfo
+from s2t_eval.methods.selector_info import SelectorInfo
 from s2t_eval.statistics import paired_bootstrap, share_of_gain
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.selector.agreement import agreement_of, gains, ranking_scores

@@ -16,7 +16,7 @@ import numpy as np
 from peft import PeftModel
 
 from s2t_eval.engine import ModelRunner
-from s2t_eval.methods.selector_folder import AdapterSwitch
+from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.thresholds import Rates, measure_thresholds
 from s2t_eval.training.labels import Trajectory

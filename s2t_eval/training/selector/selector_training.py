@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from s2t_eval.methods.selector_folder import PROPOSERS, Selector, SelectorInfo, save_selector
+from s2t_eval.methods.selector_folder import Selector, save_selector
+from s2t_eval.methods.selector_info import PROPOSERS, SelectorInfo
 from s2t_eval.selection.router import Router
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, TrainingResult

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2t_eval.methods.selector_folder import ProposerDefault, SelectorInfo, scale_adapter
+from s2t_eval.methods.selector_adapter import scale_adapter
+from s2t_eval.methods.selector_info import ProposerDefault, SelectorInfo
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import autocast
 from s2t_eval.training.selector.agreement import PROPOSAL_WEIGHTS, gains, own_logits, score_items
