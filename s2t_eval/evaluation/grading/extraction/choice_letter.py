@@ -228,8 +228,9 @@ def extract_choice_letter(reply: Reply) -> str | None:
     standalone = _standalone_letter(reply)
     if called and not (standalone and OPTION_LINE.match(reply.text)):
         start, letter, _ = called[-1]
-        is_chosen_later = chosen is not None and (chosen[0] > start or len(letter) > 1)
-        return chosen[1] if chosen is not None and is_chosen_later else letter
+        if chosen is not None and (chosen[0] > start or len(letter) > 1):
+            return chosen[1]
+        return letter
     return standalone or (chosen[1] if chosen is not None else _only_affirmed_option(reply.text))
 
 
