@@ -179,6 +179,22 @@ def test_truncated_texts() -> None:
     assert INTEGER.extract(GeneratedText("Hence it is 12", truncated=True)) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("Option A states that the policy is legal. This is true. Option B", None),
+        ("Let's evaluate each option:\n\nA. This option says that the price falls, which is", None),
+        ("So it must be D", None),
+        ("So it must be C.", "C"),
+        ("C. Stratified epithelium\n\nThe esophagus must resist", "C"),
+        ("The answer is (C).\n\nThe gas expands, so option B", "C"),
+    ],
+)
+def test_a_truncated_text_chooses_no_letter_that_it_begins_to_discuss(text: str, letter: str | None) -> None:
+    """The first words about an option, at which the length limit had ended a text, counted as its choice."""
+    assert LETTER.extract(GeneratedText(text, truncated=True)) == letter
+
+
 # ---------------------------------------------------------------- numbers
 
 

@@ -54,9 +54,13 @@ LINE_PREFIXES = (re.compile(r"[ \t]*>(?: |$)"), re.compile(r"[ \t]*\d+[.:|)]?(?:
 """Quotation marks and line numbers, which are removed if every line begins with one."""
 
 
-WRONG_CODE = re.compile(r"\b(?:mistakes?|incorrect|wrong|bugg?y?)\b", re.IGNORECASE)
+WRONG_CODE = re.compile(
+    r"\b(?:mistakes?|incorrect|wrong|bugg?y?)\b|(?:\bnot|n['’]t)\s+(?:\w+\s+)?(?:work|correct|handle)\b",
+    re.IGNORECASE,
+)
 CORRECTED_CODE = re.compile(
-    r"\b(?:correct(?:ed|ion|s)?|fix(?:ed|es|ing)?|without|right|proper)\b", re.IGNORECASE
+    r"(?<!\bnot\s)(?<!n['’]t\s)\b(?:correct(?:ed|ion|s)?|fix(?:ed|es|ing)?|without|right|proper)\b",
+    re.IGNORECASE,
 )
 """Words before code: `A common mistake is to forget the squares:` against `Here is the corrected code:`."""
 

@@ -32,6 +32,7 @@ UNUSUAL_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 ZERO_WIDTH = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 UNUSUAL_NEWLINE = re.compile("[\u0085\u2028\u2029\v]")
 UNUSUAL = re.compile("|".join(pattern.pattern for pattern in (UNUSUAL_SPACE, ZERO_WIDTH, UNUSUAL_NEWLINE)))
+CODE_LINE = re.compile(r"\s*[^\s#]")
 TAB_WIDTH = 4
 
 
@@ -139,11 +140,11 @@ def expand_tabs(text: str) -> str:
 
 
 def dedent(text: str) -> str:
-    """Remove the common indentation of all lines, ignoring lines inside strings."""
-    if re.match(r"\s*^\S", text, re.MULTILINE):
+    """Remove the common indentation of all lines, ignoring comments and lines inside strings."""
+    if re.match(r"\s*^[^\s#]", text, re.MULTILINE):
         return text
     margin = min(
-        (_indentation(line) for line, is_code in _lines(text) if is_code and line.strip()), default=0
+        (_indentation(line) for line, is_code in _lines(text) if is_code and CODE_LINE.match(line)), default=0
     )
     return change_lines(text, lambda line: line[min(margin, _indentation(line)) :]) if margin else text
 

@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from s2t_eval.evaluation.grading.extraction.letter_markup import strip_markup
-from s2t_eval.evaluation.grading.extraction.statements import COUNTERFACTUAL
+from s2t_eval.evaluation.grading.extraction.statements import COUNTERFACTUAL, OPINION_OF_OTHERS
 
 VERB = (
     r"(?:is|are(?:\s+(?:both|all))?|(?:must|has\s+to|should|would|appears\s+to)\s+be"
@@ -22,7 +22,7 @@ CALLED_CORRECT = re.compile(
     |remains(?=\s*(?:[.,;]|$|as\b))
     |is\s+(?:\w+ly\s+|indeed\s+|thus\s+)?the\s+(?P<named>answer)\b(?!\s+(?:if|when|only|unless|to|most|many|some|that|which|students?|people)\b)
     |is\s+the\s+only\s+(?:(?:one|option|choice|answer|statement)\s+)?(?:that|which)\b)
-    |{VERB}\s+(?:(?!partly|partially|technically|factually|generally|superficially|only)\w+ly\s+)?(?:the\s+)?(?:only\s+)?
+    |{VERB}\s+(?:(?!hardly|scarcely|partly|partially|technically|factually|generally|superficially|only)\w+ly\s+)?(?:the\s+)?(?:only\s+)?
     (?:(?:most|more|single|one)\s+)?(?P<quality>correct|right|best|better|closest|nearest|closer|true|appropriate|accurate|intended|suitable|likely)\b
     (?:(?P<answer>\s+(?:answer|option|choice|one)\b)|(?!\s+(?:answer|option|choice|one)\b))
     (?!\s+(?:if|when|only|unless|that|for\s+\w+\s+but|in\s+(?:general|part|some|theory|principle|isolation))\b)""",
@@ -44,23 +44,24 @@ WORD_BEFORE = re.compile(r"([A-Za-z’']+)\s+$")
 NOT_NAMES = re.compile(
     r"""(?:so|thus|hence|therefore|then|only|just|and|or|but|that|because|since|while|whereas|although|though|think|believe|say|conclude|see|know
     |clearly|obviously|also|both|either|finally|overall|actually|as|if|is|are|be|why|means?|guess|conclusion|option|options|choice|choices
-    |answer|answers|letter|letters|statement|statements|to|of|for|with|from|by|than|not|now|hand|here|yet|still|even|maybe|perhaps|however|until|when|where|which|\w+ly|words|fact|sum|course|indeed)$""",
+    |answer|answers|letter|letters|statement|statements|to|of|for|in|with|from|by|than|not|now|hand|here|yet|still|even|maybe|perhaps|however|until|when|where|which|\w+ly|words|fact|sum|course|indeed)$""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Words before a letter; behind another word, a bare letter is part of a name: `hepatitis B`, `point A`."""
-UNIT_BEFORE = re.compile(r"\d\s*$")
-"""A number before a letter, which is its unit: `19.6 J`."""
+QUANTITY_BEFORE = re.compile(r"(?:\d|\b(?:value|magnitude|size|amount|probability)\s+of)\s*$", re.I)
+"""A number before a letter, its unit: `19.6 J`; or the quantity that it denotes: `the value of B`."""
 OPTION_LABEL = re.compile(r"\b(?:option|choice|answer|letter)\s+[(\[]?$", re.I)
 ROMAN_NUMERAL = re.compile(r"(?<![A-Za-z])(?:II|III|IV)(?![A-Za-z])")
 OPTION_DOT = re.compile(r"(?:^|[\s*(])[A-J]\.\s[^.]*$")
 PRECEDING_LETTER = re.compile(
-    r"(?:^|[\s(])((?-i:[A-J]))[)\]]?\s*(?:,|and|or|&|/)\s*(?:(?:option|choice)\s+)?[(\[]?$", re.I
+    r"(?:^|[\s(])((?-i:[A-J]))[)\]]?\s*(?:,\s*(?:and|or)|,|and|or|&|/)\s*(?:(?:option|choice)\s+)?[(\[]?$",
+    re.I,
 )
 NEITHER = re.compile(r"\b(?:neither|none)\b", re.I)
 OPTION_OF_SEVERAL = re.compile(r"\W*(?:\([A-J]\)|[A-J][.:)])\s*(?:both|all)\b", re.I)
 """The start of an option that consists of other options: `D. Both A and B are correct`."""
 ONLY_LETTER = re.compile(
-    r"\b[Oo]nly\s+(?:([A-J])(?=\s+(?:remains|works|fits|matches|satisfies|qualifies|is\s+left)\b)|(?:option|choice|answer)\s+([A-J])|(?:(?:option|choice|answer)\s+)?[(\[]([A-J])[)\]])(?=\s+(?:(?!is\b)[a-z]{2,}s\b|can\b))"
+    r"\b[Oo]nly\s+(?:([A-J])(?=\s+(?:remains|works|makes\s+sense|fits|matches|satisfies|qualifies|is\s+left)\b)|(?:option|choice|answer)\s+([A-J])|(?:(?:option|choice|answer)\s+)?[(\[]([A-J])[)\]])(?=\s+(?:(?!is\b)[a-z]{2,}s\b|can\b))"
 )
 """The only option with the required property: `Only option B satisfies both conditions`."""
 LETTER = (
@@ -71,15 +72,19 @@ EXCEPTED_LETTER = re.compile(
     re.I,
 )
 """The only option that is not rejected: `All options except D can be eliminated`."""
+QUALITY = r"(?:correct|right|best|appropriate|accurate|likely|remaining|suitable)"
 MADE_ANSWER = re.compile(
-    rf"\b(?:makes?|making|leav(?:es|ing))\s+{LETTER}\s+(?:as\s+)?(?:the|our)\s+(?:only\s+)?(?:most\s+)?(?:correct|right|best|appropriate|accurate|likely|remaining|suitable)?\s*(?:answer|choice|option)\b",
-    re.I,
+    rf"\b(?:makes?|making|leav(?:es|ing))\s+{LETTER}\s+(?:as\s+)?(?:(?:the|our)\s+(?:only\s+)?(?:most\s+)?(?:{QUALITY}\s*)?(?:answer|choice|option)"
+    rf"|(?:the\s+)?(?:most\s+)?{QUALITY}(?=\s*(?:[.,;!]|$)))(?!\w)",
+    re.I | re.M,
 )
-"""`making D the correct answer`."""
+"""`making D the correct answer`, `makes (D) correct`."""
 NAMED_ANSWER = re.compile(rf"\b(?:correct|right|best)\s+(?:answer|choice|option),\s+{LETTER},", re.I)
 """`The correct answer, option E, follows`."""
 HYPOTHETICAL = re.compile(
-    r"\b(?:if|whether|suppose|assum\w*|unless|why|(?<!believe\s)(?<!think\s)(?<!conclude\s)(?<!say\s)(?<!see\s)(?<!determine\s)(?<!find\s)(?<!clear\s)(?<!shows\s)that)\b[^.,;:\n]*$",
+    rf"\b(?:if|when|whenever|whether|suppose|assum\w*|unless|why|{OPINION_OF_OTHERS}"
+    r"|(?<!believe\s)(?<!think\s)(?<!conclude\s)(?<!say\s)(?<!see\s)(?<!determine\s)(?<!find\s)(?<!clear\s)(?<!shows\s)(?<!means\s)"
+    r"(?<!follows\s)(?<!indicates\s)(?<!confident\s)(?<!certain\s)(?<!sure\s)(?<!can\sconfirm\s)that)\b[^.,;:\n]*$",
     re.I,
 )
 
@@ -127,7 +132,7 @@ def letters_called_correct(text: str) -> list[CalledLetter]:
 def _letter_before(before: str, has_numerals: bool) -> str | None:
     """The letter that a phrase such as `is correct` refers to."""
     last = LAST_LETTER.search(before)
-    if last is not None and UNIT_BEFORE.search(before[: last.start(2)]):
+    if last is not None and QUANTITY_BEFORE.search(before[: last.start(2)]):
         last = None
     match = last or LABELLED_LETTER.search(before)
     if match is None:

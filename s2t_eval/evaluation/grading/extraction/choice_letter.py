@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 from itertools import chain
 
-from s2t_eval.evaluation.grading.extraction.called_correct import CalledLetter, letters_called_correct
+from s2t_eval.evaluation.grading.extraction.called_correct import (
+    CALLED_CORRECT,
+    CalledLetter,
+    letters_called_correct,
+)
 from s2t_eval.evaluation.grading.extraction.letter_markup import strip_markup
 from s2t_eval.evaluation.grading.extraction.remarks import is_negated, is_remark, strip_filler
 from s2t_eval.evaluation.grading.extraction.reply import Reply
 from s2t_eval.evaluation.grading.extraction.spans import ASIAN, MARKUP_CHARACTERS, Span, nonempty_lines
-from s2t_eval.evaluation.grading.extraction.statements import Statement
+from s2t_eval.evaluation.grading.extraction.statements import COUNTERFACTUAL, OPINION_OF_OTHERS, Statement
 
 MAX_SENTENCE_LENGTH = 2000
 """Characters at the end of the last sentence that are searched; degenerate text has unbounded sentences."""
@@ -68,13 +72,13 @@ SPECIES = re.compile(
     |burnetii|henselae|pertussis|abortus|baumannii|fumigatus|flavus|niger|neoformans|immitis|dermatitidis|capsulatum
     |granulosus|vermicularis|lumbricoides|duodenale|gallus|rerio|discoideum|nidulans|crassa|reinhardtii|glabrata
     |auris|vaginalis|mellifera|aegypti|gambiae|robusta|arabica|afarensis|africanus|floridanus|domestica|taurus
-    |hominis|equina|japonica|gorilla|familiaris|catus|caballus|diff|g\.|e\.|a\.)(?![a-z])""",
+    |hominis|equina|japonica|gorilla|familiaris|catus|caballus|diff|g\.|e\.|a\.|m\.)(?![a-z])""",
     re.VERBOSE,
 )
 """Continuations that make a letter part of a species name (`C. difficile`) or an abbreviation (`e.g.`)."""
 INITIAL = re.compile(r"\s*\.\s*[A-Z]\.")
 RETRACTION = re.compile(
-    r"[\s)\].,*]*(?:is|was|would\s+be|seems)\s+(?:wrong|incorrect|not\b|false|tempting|out\b)|[\s)\].,*]*(?:isn|wasn|can)['’]?t\b",
+    r"[\s)\].,*]*(?:is|was|would\s+be|seems)\s+(?:wrong|incorrect|not\b|false|tempting|out\b)|[\s)\].,*]*(?:(?:isn|wasn|can)['’]?t|can\s?not)\b",
     re.I,
 )
 FURTHER_OPTION = re.compile(r"^\W*[A-J][:.)]\s.*[.;,]\s+\(?[A-J][:)]\s")
@@ -93,13 +97,16 @@ REJECTED_LETTERS = re.compile(
     r"(?:is|are|were|do|does|can|cannot|could|would|have|seem)\b(?!\s+(?:(?:both|all|\w+ly)\s+)*(?:be\s+)?(?:the\s+)?(?:correct|right|true|valid|answers?)\b)"
 )
 """The rest of `A, B and D are wrong`."""
-OPTION_LABEL = re.compile(r"^[\s>#*|_-]*(?:(?:[Oo]ption|[Cc]hoice)\s+)?[(\[]?([A-J])\s?[)\].:|*]", re.M)
+OPTION_LABEL = re.compile(
+    r"^[\s>#*|_-]*(?:\d{1,2}[.)]\s+)?(?:(?:[Oo]ption|[Cc]hoice)\s+)?[(\[]?([A-J])\s?[)\].:|*]", re.M
+)
 OPTION_VERDICT = re.compile(
-    r"^[\s>#*|_-]*(?:(?:option|choice)\s+)?[(\[]?(?-i:([A-J]))[)\].:|*\s–—-]+(?:(?:(?:this|it)\s+(?:\w+\s+)?)?(?:is\s+)?|[^\n]{1,60}?\s[-–—:(]\s?(?=\w+\W*$))"
+    r"^[\s>#*|_-]*(?:\d{1,2}[.)]\s+)?(?:(?:option|choice)\s+)?[(\[]?(?-i:([A-J]))[)\].:|*\s–—-]+(?:(?:(?:this|it)\s+(?:\w+\s+)?)?(?:is\s+)?"
+    r"|[^\n]{1,60}?(?:\s[-–—:(]|:)\W{0,4}(?:(?:this|it)\s+is\s+)?(?=\w+(?:\W*$|[.,;:]|\s+(?:because|since|as)\b)))"
     r"(?:(?P<affirmed>correct|right|true|yes)|incorrect|wrong|false|no)\b",
     re.I | re.M,
 )
-"""A line of a list that judges every option: `- **B**: Correct.`"""
+"""A line of a list that judges every option: `- **B**: Correct.`, `B. Meiosis: Yes, it halves the number.`"""
 OPTION_TEXT_AFTER_COMMA = re.compile(r"\s*,\s*[A-J]\s+(?!(?:and|or)\b)[a-z]")
 OPTION_MENTION = re.compile(
     r"(?:(?:option|choice|answer|letter)\s*[(\[<]?\s*((?-i:[A-J]))(?![\w'’^=+(-])\s*[)\]>]?|[(\[]\s*((?-i:[A-J]))\s*[)\]])",
@@ -114,21 +121,25 @@ CHOICE_PHRASE = re.compile(
         |(?:I|we)(?:['’](?:m|re)|\s+am|\s+are)\s+going\s+(?:with|for)
         |(?:correspond(?:s|ing)?|match(?:es|ing)?|agree(?:s|ing)?|align(?:s|ed|ing)?|consistent)(?:\s+(?:to|with|by|in))?|(?:closest|nearest)\s+to(?!\s+\d)
         |(?P<weak>(?:lead(?:s|ing)?|points|pointing|equal|fit(?:s|ting)?|describ(?:es|ed|ing)|captur(?:es|ed|ing)|given)(?:\s+(?:to|with|by|in|as))?|has\s+to\s+be|must\s+be|select(?:ing)?|choos(?:e|ing)|pick(?:ing)?|mark(?:ing)?)
-        |leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?
+        |leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?|gives?(?:\s+us)?(?=\s+(?:option|choice|answer)\b)
         |left\s+with(?:\s+only)?|by\s+(?:the\s+)?(?:process\s+of\s+)?elimination
         |(?:closest|nearest|best|correct|right|most\s+\w+)(?:\s+(?!not\b)(?:\w+|\d+\.\d+)){0,3}?\s+(?:is|would\s+be|must\s+be)
         |let['’]?s\s+(?:go\s+with|choose|pick|select)
         |(?:statement|exception|claim|item|one|conclusion|description|sentence)(?:\s+(?!not\b)\w+){0,4}?\s+(?:is|would\s+be|must\s+be)(?=[\s:*(\[]*(?:(?:option|choice|statement)\s+)?[(\[]?(?-i:[A-J])\b)
-        |(?:statement|exception|option|choice)(?=\s*:)
+        |(?:statement|exception|option|choice)(?=\s*:|\s+[-–—]\s)
         |is(?=\s+\([A-J]\)\W*$)|(?P<named>is)(?=\s+\((?-i:[A-J])\)\s+(?!(?:which|is|are|or|and)\b)[\w$\\.]+(?![^()]*\([A-J]\)))
         |namely|therefore|thus|hence|so(?!\s+is\b)|^only
     )\b|\bi\.e\.|^(?:(?!\b(?:option|choice)\b).)*[,:(](?=\s*(?:option|choice)\s+[(\[]?[A-J][)\]]?\W*$)|(?:→|[-=]+>|⇒|⟹)(?=\s*(?:\(|option\b|choice\b|answer\b))|(?P<arrow>→|[-=]+>|⇒|⟹)(?=\s*(?-i:[A-J])\W*$))""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Words before a chosen letter. Behind `weak` ones a bare letter is a symbol: `The field is given by E`."""
-BEHIND_PHRASE = re.compile(r"\s*[,:]?\s*(?:is\s+)?(?:the\s+)?(?:(?:correct|right|best)\s+)?", re.I)
+BEHIND_PHRASE = re.compile(
+    r"\s*(?:[,:]|[-–—](?=\s))?\s*(?:is\s+)?(?:the\s+)?(?:(?:value|result)\s+(?:in|of)\s+(?=(?:option|choice)\b)|(?:correct|right|best)\s+)?",
+    re.I,
+)
 BARE_BOX = re.compile(r"(?<![\\\w])f?boxed\s?\{\s*\(?([A-J])\)?\s*\}")
 """A box without its backslash."""
+OPINION = re.compile(rf"\b(?:{OPINION_OF_OTHERS})\b[^.,;:\n]*$", re.I)
 VALUE_WITHOUT_LETTERS = re.compile(r"(?=.*\d)(?!.*(?<![A-Za-z])[A-J](?![A-Za-z]))", re.S)
 """A value before an arrow, in contrast to a reaction: `P = 0.14 hp ⇒ H`, not `2A + B → C`."""
 LABELLED = re.compile(
@@ -184,6 +195,9 @@ OPTION_SUBJECT = re.compile(
     r"[\s,:*_]*(?:(?:option|choice)\s+)?(?:[(\[]\s*[A-J]\s*[)\]]|(?-i:[A-HJ]\b|I(?=\W*$))(?!['’]))", re.I
 )
 """A letter as the subject of a statement: `Option A is too broad` does not state an answer."""
+NUMERALS = re.compile(r"^[\s>#*|_-]*(?:statement\s+)?II\s?[.:)*|]", re.I | re.M)
+"""A line behind which `I. True` and `Statement I: True` are the first of numbered statements."""
+SUBJECT = re.compile(r"[(\[]?[A-J][)\]]?\s+")
 OPTION_LINE = re.compile(r"[\s>#]*(?:\*\*[^*\n]+\*\*|[*_`\"(\[$]*[A-J][)\]$*_`\".]*)[^\S\n]*\n")
 """A first line that consists of an option, before its discussion."""
 LINE_PREFIX = re.compile(
@@ -211,9 +225,12 @@ def extract_choice_letter(reply: Reply) -> str | None:
             return chosen[1]  # `The answer is A or F. Since the volume rises, it is F.`
         return _corrected_letter(reply.text, start, called) or letter
     chosen = _chosen_letter(reply)
-    standalone = _standalone_letter(reply.text)
+    standalone = _standalone_letter(reply)
     if called and not (standalone and OPTION_LINE.match(reply.text)):
-        return chosen[1] if chosen is not None and chosen[0] > called[-1].start else called[-1].letter
+        start, letter, _ = called[-1]
+        if chosen is not None and (chosen[0] > start or len(letter) > 1):
+            return chosen[1]
+        return letter
     return standalone or (chosen[1] if chosen is not None else _only_affirmed_option(reply.text))
 
 
@@ -289,7 +306,9 @@ def _is_answer_letter(line: str, match: re.Match[str], is_boxed: bool) -> bool:
 
 def _is_abbreviation(rest: str) -> bool:
     """Whether the text behind a letter makes it part of a species name or the initial of a name."""
-    return SPECIES.match(rest) is not None or INITIAL.match(rest) is not None
+    initial = INITIAL.match(rest)
+    is_initial = initial is not None and SPECIES.match(rest, initial.end() - 1) is None  # `E. E. coli`
+    return is_initial or SPECIES.match(rest) is not None
 
 
 def _letter_after_value(line: str) -> str | None:
@@ -308,21 +327,27 @@ def _letter_after_value(line: str) -> str | None:
     return letters[0] if len(set(letters)) == 1 else ", ".join(dict.fromkeys(letters))
 
 
-def _standalone_letter(text: str) -> str | None:
-    """The letter that is the first or the last line, if no line consists of a different letter."""
+def _standalone_letter(reply: Reply) -> str | None:
+    """The letter that is the first or the last line, if no line consists of a different letter.
+
+    The last line of a truncated reply may be the first of the options that it goes through.
+    """
     texts = [
-        strip_markup(LINE_PREFIX.sub("", line.content.strip(MARKUP_CHARACTERS + "#>-=→⇒∴•")))
-        for line in nonempty_lines(OTHER_OPTIONS.split(text, maxsplit=1)[0])
+        strip_markup(LINE_PREFIX.sub("", line.content.strip(MARKUP_CHARACTERS + "#>-=→⇒➡∴•")))
+        for line in nonempty_lines(OTHER_OPTIONS.split(reply.text, maxsplit=1)[0])
     ]
     letters = [_letter_of_line(line) for line in texts]
     if not texts or len({letter for letter in letters if letter}) != 1:
         return None
-    return letters[0] or letters[-1]
+    if "I" in letters and NUMERALS.search(reply.text):
+        return None
+    return letters[0] or (None if reply.truncated else letters[-1])
 
 
 def _letter_of_line(line: str) -> str | None:
-    if FURTHER_OPTION.search(line):
-        return None
+    subject = SUBJECT.match(line)
+    if FURTHER_OPTION.search(line) or (subject and CALLED_CORRECT.match(line, subject.end())):
+        return None  # several options, or one that `letters_called_correct` has assessed
     return _leading_letter(strip_filler(line)[0], is_boxed=True)
 
 
@@ -337,10 +362,13 @@ def _only_affirmed_option(text: str) -> str | None:
 def _chosen_letter(reply: Reply) -> tuple[int, str] | None:
     """Position and chosen letter of the last sentence: `So it has to be C`, `matches option (C)`.
 
-    Remarks behind it, and the text of the option that it names, are skipped.
+    Remarks behind it, and the text of the option that it names, are skipped. A sentence that a truncated text
+    breaks off chooses nothing.
     """
     option_text = None
     for index, sentence in reversed(list(enumerate(reply.sentences))):
+        if reply.truncated and sentence.end >= len(reply.text.rstrip()):
+            return None
         text = strip_markup(sentence.content[-MAX_SENTENCE_LENGTH:])
         letter = (
             _letter_behind_phrase(text)
@@ -366,6 +394,9 @@ def _letter_behind_phrase(text: str) -> str | None:
         if (match["weak"] and LABELLED.match(rest) is None) or SYMBOL_WITH_ROLE.match(rest):
             continue
         if match["named"] and REJECTION_OR_OPTION.search(text, 0, match.start()):
+            continue
+        before = text[max(0, match.start() - 120) : match.start()]
+        if OPINION.search(before) or ("would" in match[0] and COUNTERFACTUAL.search(before)):
             continue
         if not is_negated(rest) and (letter := _leading_letter(rest, is_boxed=False)) is not None:
             return letter

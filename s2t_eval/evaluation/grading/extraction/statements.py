@@ -22,13 +22,13 @@ INTRODUCTION = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 CHINESE = re.compile(
-    r"(?P<certain>答案|答え|正确选项|正确的|正解|正答|정답|답)(?P<weak>)(?:应该|应)?(?P<verb>是|为|は|은|选|[:：])[\s*_:：]*"
-    r"|(?P<certain_choice>[故应]选|^选|因此选|所以选)择?(?:项|选项)?[\s*_:：]*",
+    r"(?P<certain>答案|答え|正确的?选项|正确的|正解|正答|정답|답)(?P<weak>)(?:应该|应)?(?P<verb>是|为|は|은|选|[:：])[\s*_:：]*"
+    r"|(?P<certain_choice>(?:[故应]|因此|所以)[,，]?\s?(?:我们)?选|^选)择?(?:项|选项)?[\s*_:：]*",
     re.MULTILINE,
 )
 FOREIGN = re.compile(
     r"\b(?P<certain>option\s+correcte|opci[oó]n\s+correcta|op[cç][aã]o\s+corr?eta|richtige\s+option|réponse|respuesta|resposta|risposta|antwort|ответ|jawaban)\b(?P<weak>)"
-    r"[^.:;!?\n=<>\[\]]{0,40}?(?P<verb>\b(?:est|es|é|è|ist|adalah)\b|[:：]|—)(?:\s+(?:la|el|a|o|le|die)\b)?[\s*_:]*",
+    r"[^.:;!?\n=<>\[\]]{0,40}?(?P<verb>\b(?:est|es|é|è|ist|adalah)\b|[:：]|—)(?:\s+(?-i:la|el|a|o|le|die)\b)?[\s*_:]*",
     re.IGNORECASE,
 )
 HASH_MARKER = re.compile(r"^[^\S\n]*#{4}[^\S\n]*(?=\S)", re.MULTILINE)
@@ -43,18 +43,24 @@ OTHER_THAN_CORRECT = (
     r"|usual|naive|intuitive|\S*-known)"
 )
 INVERTED = re.compile(
-    rf"""(?<![\w\\]){COPULA}\s+(?:\w+ly\s+|thus\s+|indeed\s+|therefore\s+)?(?:the|our|my)\s+(?:(?!{OTHER_THAN_CORRECT}\s)[\w-]+\s+){{0,3}}?
+    rf"""(?<![\w\\]){COPULA}\s+(?:(?!hardly|scarcely)\w+ly\s+|thus\s+|indeed\s+|therefore\s+)?(?:the|our|my)\s+(?:(?!{OTHER_THAN_CORRECT}\s)[\w-]+\s+){{0,3}}?
     (?:answer|choice|option|solution)\b(?!\s*[:=]|\s+(?:is|are|choices)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
+OPINION_OF_OTHERS = (
+    r"(?:many|most|some)\s+(?:people\s+|students\s+)?(?:think|believe|say|assume)"
+    r"|(?:one|some|you|students?|many|people)\s+(?:might|may|could|would)\s+(?:\w+\s+)?(?:think|believe|guess|expect|conclude|argue|say|claim|assume)"
+    r"|(?:mistake|wrong|incorrect|tempting)\s+to\s+(?:think|believe|conclude|argue|say|claim|assume)"
+)
 HYPOTHETICAL = re.compile(
-    r"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine"
-    r"|(?:many|most|some)\s+(?:people\s+|students\s+)?(?:think|believe|say|assume)"
-    r"|(?:one|some|you|students?|many|people)\s+(?:might|may|could|would)\s+(?:\w+\s+)?(?:think|believe|guess|expect|conclude|argue))\b[^.,;:\n]*$",
+    rf"\b(?:if|whether|suppose|assum\w*|unless|say|claim(?:s|ed)?|imagine|{OPINION_OF_OTHERS})\b[^.,;:\n]*$",
     re.I,
 )
 PAST = r"were|was|had|did|sold|bought|gave|got|made|took|paid|came|went|ate|spent|kept|lost|ran|left|\w{2,}ed"
-COUNTERFACTUAL = re.compile(rf"\bif\b[^.;\n]*\b(?:{PAST})\b[^.;\n]*$", re.I)
+COUNTERFACTUAL = re.compile(
+    rf"\bif\b(?!\s+(?:I|we|you|one)\s+(?:had|were)\s+to\s+(?:guess|choose|pick|select|answer)\b)[^.;\n]*\b(?:{PAST})\b[^.;\n]*$",
+    re.I,
+)
 """The start of a sentence about another case: "If she sold 3 more, the answer would be 24"."""
 SENTENCE_OPENING = re.compile(
     r"""[\W_]*(?:(?:so|thus|hence|therefore|then|finally|overall|consequently|and|but|now|wait|actually|sorry|in\s+(?:conclusion|summary|total|short|fact)
