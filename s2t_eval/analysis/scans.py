@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.cells import accuracy
@@ -200,7 +201,18 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
         (percent), delta (points, takeover minus selection), low, high, won, lost, p (`paired_p`), p_holm;
         None without a pair that shares a scored document.
     """
-    rows = []
+    rows = _takeover_rows(entries)
+    if not rows:
+        return None
+    names = "student benchmark trigger tau threshold k n selection takeover delta low high won lost p".split()
+    data = pd.DataFrame(rows, columns=names)
+    data["p_holm"] = holm(data["p"].tolist())
+    return Plot("takeover", "Takeover against selection at equal triggers", data, _takeover_figure(data))
+
+
+def _takeover_rows(entries: Sequence[Entry]) -> list[tuple[object, ...]]:
+    """Each run of takeover paired with each of selection that differs from it in K alone."""
+    rows: list[tuple[object, ...]] = []
     takeovers: dict[tuple[object, ...], Entry] = {}
     for entry in entries:
         if entry.run.method.key == "takeover" and entry.run.documents is not None:
@@ -220,11 +232,11 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
             won_lost = (len(pair.won), len(pair.lost), pair.p)
             where = (entry.student, entry.benchmark.title, *rule, other.run.settings.top_k)
             rows.append((*where, pair.n, *scores, *bounds, *won_lost))
-    if not rows:
-        return None
-    names = "student benchmark trigger tau threshold k n selection takeover delta low high won lost p".split()
-    data = pd.DataFrame(rows, columns=names)
-    data["p_holm"] = holm(data["p"].tolist())
+    return rows
+
+
+def _takeover_figure(data: pd.DataFrame) -> Figure:
+    """The difference of each pair with its interval, a line each."""
     with canvas(6.0, 1.2 + 0.45 * len(data)) as (figure, [ax]):
         for at, row in enumerate(data.itertuples(index=False)):
             arms = interval_arms(row.delta, row.low, row.high)
@@ -240,7 +252,7 @@ def takeover_against_selection(entries: Sequence[Entry]) -> Plot | None:
         ax.axvline(0, color="#888888", linewidth=0.8)
         ax.set_xlabel("takeover minus selection, points (95 %)")
         ax.grid(axis="y", visible=False)
-    return Plot("takeover", "Takeover against selection at equal triggers", data, figure)
+    return figure
 
 
 def _without_k(run: Run) -> tuple[object, ...]:

@@ -48,6 +48,46 @@ class _Row(NamedTuple):
     published: float | None = None
     """gain in points, in the first row of its method"""
 
+    @property
+    def record(self) -> dict[str, object]:
+        """Its columns in the table's data."""
+        pair, (fired, flips) = self.pair, fired_rates(self.entry.run)
+        return {
+            "method": self.entry.label,
+            "n": pair.n,
+            "correct": 100 * pair.new_score,
+            "delta": 100 * pair.delta,
+            "low": 100 * pair.interval.low,
+            "high": 100 * pair.interval.high,
+            "published_delta": float("nan") if self.published is None else self.published,
+            "won": len(pair.won),
+            "lost": len(pair.lost),
+            "p": pair.p,
+            "p_holm": self.p_holm,
+            "share_of_gap": 100 * self.fraction,
+            "share_low": 100 * self.interval.low,
+            "share_high": 100 * self.interval.high,
+            "fired": 100 * fired,
+            "flips": 100 * flips,
+        }
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Its cells under `HEAD`."""
+        pair = self.pair
+        return [
+            Cell(self.entry.label),
+            Cell(str(pair.n)),
+            Cell(percent(pair.new_score)),
+            Cell(
+                delta(pair.delta, pair.interval), None if self.published is None else f"{self.published:+.1f}"
+            ),
+            Cell(won_lost(pair)),
+            Cell(p_value(self.p_holm)),
+            Cell(share(self.fraction, self.interval)),
+            *(Cell(percent_sign(rate)) for rate in fired_rates(self.entry.run)),
+        ]
+
 
 def ablation_table(
     entries: Sequence[Entry], *, other_limits: bool = False, with_published: bool = True
@@ -72,11 +112,8 @@ def ablation_table(
         part = [e for e in entries if (e.student, e.benchmark) == (student, benchmark)]
         part = [e for e in part if e.run.documents is not None]
         place = f"({student}, {benchmark.title})"
-        controls = {id(e): control_of(e, part) for e in part}
-        lacking = [e for e in part if controls[id(e)] is None and not e.is_control]
+        by_control, lacking = _by_control(part)
         without_control += [f"{e.label} {place}" for e in lacking]
-        by_control = [(e, [o for o in part if controls[id(o)] is e]) for e in part if e.is_control]
-        by_control = [(control, others) for control, others in by_control if others]
         teachers = [e for e in part if e.is_teacher]
         for control, others in by_control:
             rows, left_out = _rows(control, others, teachers, other_limits)
@@ -86,13 +123,11 @@ def ablation_table(
             if with_published and is_of_default_metric(control.run):
                 rows = _with_published(rows, published_gains(student, benchmark.key))
             every_pair += [row.pair for row in rows]
-            records = [_record(*row) for row in rows]
-            frames.append(
-                pd.DataFrame([{"student": student, "benchmark": benchmark.title, **r} for r in records])
-            )
+            columns = {"student": student, "benchmark": benchmark.title}
+            frames.append(pd.DataFrame([{**columns, **row.record} for row in rows]))
             name = "greedy" if len(by_control) == 1 else control.label
             heading = f"{student}, {benchmark.title}: {name} {percent(rows[0].pair.base_score)} %"
-            blocks.append(Block(heading, [_cells(*row) for row in rows]))
+            blocks.append(Block(heading, [row.cells for row in rows]))
     if not blocks:
         return None
     groups = sorted({e.run.task for e in entries if len(e.run.tasks) > 1})
@@ -113,6 +148,14 @@ def ablation_table(
         ],
         data=pd.concat(frames, ignore_index=True),
     )
+
+
+def _by_control(entries: Sequence[Entry]) -> tuple[list[tuple[Entry, list[Entry]]], list[Entry]]:
+    """Each control with the entries that are compared with it, and the entries without a control."""
+    controls = {id(e): control_of(e, entries) for e in entries}
+    lacking = [e for e in entries if controls[id(e)] is None and not e.is_control]
+    by_control = [(e, [o for o in entries if controls[id(o)] is e]) for e in entries if e.is_control]
+    return [(control, others) for control, others in by_control if others], lacking
 
 
 def _rows(
@@ -165,51 +208,3 @@ def _share_of_gap(control: Entry, entry: Entry, teacher: Entry | None) -> tuple[
         return float("nan"), UNDEFINED
     base, new, full = paired_scores([control.run, entry.run, teacher.run])
     return share_of_gain(new, full, base)
-
-
-def _record(
-    entry: Entry,
-    pair: Comparison,
-    p_holm: float,
-    fraction: float,
-    interval: Interval,
-    published: float | None,
-) -> dict[str, object]:
-    return {
-        "method": entry.label,
-        "n": pair.n,
-        "correct": 100 * pair.new_score,
-        "delta": 100 * pair.delta,
-        "low": 100 * pair.interval.low,
-        "high": 100 * pair.interval.high,
-        "published_delta": float("nan") if published is None else published,
-        "won": len(pair.won),
-        "lost": len(pair.lost),
-        "p": pair.p,
-        "p_holm": p_holm,
-        "share_of_gap": 100 * fraction,
-        "share_low": 100 * interval.low,
-        "share_high": 100 * interval.high,
-        "fired": 100 * fired_rates(entry.run)[0],
-        "flips": 100 * fired_rates(entry.run)[1],
-    }
-
-
-def _cells(
-    entry: Entry,
-    pair: Comparison,
-    p_holm: float,
-    fraction: float,
-    interval: Interval,
-    published: float | None,
-) -> list[Cell]:
-    return [
-        Cell(entry.label),
-        Cell(str(pair.n)),
-        Cell(percent(pair.new_score)),
-        Cell(delta(pair.delta, pair.interval), None if published is None else f"{published:+.1f}"),
-        Cell(won_lost(pair)),
-        Cell(p_value(p_holm)),
-        Cell(share(fraction, interval)),
-        *(Cell(percent_sign(rate)) for rate in fired_rates(entry.run)),
-    ]

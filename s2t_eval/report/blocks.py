@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from s2t_eval.method_table import METHODS
@@ -95,27 +95,11 @@ def arrange(
     names = names or {}
     blocks_of = _blocks(runs, names)
     columns_by_task = columns_of(run.task for run in runs)
-    students: dict[str, dict[str, None]] = {}  # a teacher -> its students
-    for run in runs:
-        teacher = None if run.method.key in DISTILLED else teacher_of(run)
-        if teacher is not None:
-            students.setdefault(teacher, {})[blocks_of[id(run)]] = None
-    adapted = [run for run in runs if has_adapter(run) and run.method.key != "tuned"]
-    adapted_blocks = {blocks_of[id(run)] for run in adapted}
+    adapted_blocks = {blocks_of[id(run)] for run in runs if _is_adapted(run)}
+    students = _students_by_teacher(runs, blocks_of)
     entries = []
     for run in runs:
-        own = (blocks_of[id(run)], run.label)
-        places = [own]
-        if run.method.key == "tuned":
-            same = [other for other in adapted if _names_of(other) == _names_of(run)]
-            blocks = dict.fromkeys(blocks_of[id(other)] for other in same if is_same_student(run, other))
-            places += [(block, run.label) for block in blocks]
-        taught = students.get(model_key(run), {})
-        if run.method.key == "greedy" and taught:
-            others = [student for student in taught if student != own[0]]
-            is_student = any(r.model == run.model and r.method.key != "greedy" for r in runs)
-            places = [(student, TEACHER_ALONE) for student in others] + ([own] if is_student else [])
-            places = places or [(own[0], TEACHER_ALONE)]
+        places = _places(run, runs, blocks_of, students.get(model_key(run), {}))
         # Names of models and folders may contain line breaks; cells of a table may not.
         entries += [
             Entry(
@@ -135,6 +119,45 @@ def arrange(
             [e.run for e in entries if e.benchmark == benchmark], benchmark.title, other_limits=other_limits
         )
     return sorted(entries, key=lambda e: (e.student, e.order, column_order(e.benchmark)))
+
+
+def _students_by_teacher(runs: Sequence[Run], blocks_of: Mapping[int, str]) -> dict[str, dict[str, None]]:
+    """A teacher -> the blocks of its students, in the order of their runs."""
+    students: dict[str, dict[str, None]] = {}
+    for run in runs:
+        teacher = None if run.method.key in DISTILLED else teacher_of(run)
+        if teacher is not None:
+            students.setdefault(teacher, {})[blocks_of[id(run)]] = None
+    return students
+
+
+def _places(
+    run: Run, runs: Sequence[Run], blocks_of: Mapping[int, str], taught: Collection[str]
+) -> list[tuple[str, str]]:
+    """The blocks in which a run stands, with its label in each.
+
+    Args:
+        run: the run.
+        runs: all of them.
+        blocks_of: id of a run -> its own block.
+        taught: blocks of the students whose teacher is the run's model.
+    """
+    own = (blocks_of[id(run)], run.label)
+    if run.method.key == "tuned":
+        same = [other for other in runs if _is_adapted(other) and _names_of(other) == _names_of(run)]
+        blocks = dict.fromkeys(blocks_of[id(other)] for other in same if is_same_student(run, other))
+        return [own, *((block, run.label) for block in blocks)]
+    if run.method.key != "greedy" or not taught:
+        return [own]
+    places = [(student, TEACHER_ALONE) for student in taught if student != own[0]]
+    is_student = any(other.model == run.model and other.method.key != "greedy" for other in runs)
+    places += [own] if is_student else []
+    return places or [(own[0], TEACHER_ALONE)]
+
+
+def _is_adapted(run: Run) -> bool:
+    """Whether its student is one of its own, because it has an adapter that another method decodes."""
+    return has_adapter(run) and run.method.key != "tuned"
 
 
 def has_adapter(run: Run) -> bool:

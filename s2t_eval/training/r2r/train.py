@@ -7,7 +7,7 @@ chooses the threshold, and recall and positive rate are reported on the third.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -210,20 +210,10 @@ def _router_info(
     threshold: ThresholdSettings,
     settings: dict[str, Any],
 ) -> RouterInfo:
+    """The folder's manifest; `parts`: the items that are trained on, of validation, and held out."""
     validation, test = (_predict(model, items) for items in parts[1:])
     chosen_threshold = choose_threshold(threshold, validation.probabilities, validation.is_divergent)
     thresholds = quantile_thresholds(validation.probabilities.tolist(), TAUS)
-    held_out = {
-        **recall_and_rate(test.probabilities, test.is_divergent, chosen_threshold),
-        "problems": len(parts[2]),
-        "by_rate": {
-            tau: recall_and_rate(test.probabilities, test.is_divergent, at_tau)
-            for tau, at_tau in thresholds.items()
-        },
-        "signals": signals_at_rates(
-            {"router": test.probabilities, **_untrained_signals(parts[2])}, test.is_divergent
-        ),
-    }
     at_validation = recall_and_rate(validation.probabilities, validation.is_divergent, chosen_threshold)
     training = {
         "problems": len(parts[0]),
@@ -248,10 +238,27 @@ def _router_info(
         threshold=chosen_threshold,
         chosen_by=threshold.described,
         thresholds=thresholds,
-        held_out=without_nan(held_out),
+        held_out=without_nan(_held_out_figures(test, parts[2], chosen_threshold, thresholds)),
         labels=manifest.described(),
         training=without_nan(training),
     )
+
+
+def _held_out_figures(
+    test: _Predictions, items: Sequence[RouterItem], threshold: float, thresholds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Recall and rate on held-out problems at the chosen threshold and at each rate, beside other signals."""
+    return {
+        **recall_and_rate(test.probabilities, test.is_divergent, threshold),
+        "problems": len(items),
+        "by_rate": {
+            tau: recall_and_rate(test.probabilities, test.is_divergent, at_tau)
+            for tau, at_tau in thresholds.items()
+        },
+        "signals": signals_at_rates(
+            {"router": test.probabilities, **_untrained_signals(items)}, test.is_divergent
+        ),
+    }
 
 
 def _untrained_signals(items: Sequence[RouterItem]) -> dict[str, Values]:
