@@ -214,6 +214,19 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("2(x+1)", "The answer is 2 (x + 1).", RIGHT),
         ],
     ),
+    "money of other countries": (
+        "number",
+        [
+            ("14.95", "Das Buch kostet 14,95 €.", RIGHT),
+            ("12.5", "Le prix est de 12,50 euros.", RIGHT),
+            ("12.5", "Cuesta €12,50 en total.", RIGHT),
+            ("1250", "Итого: 1 250 рублей.", RIGHT),
+            ("70000", "Sie zahlt 70 000 Euro.", RIGHT),
+            ("1250", "The total is €1,250.", RIGHT),
+            ("12.13", "\\boxed{12,13}", WRONG),
+            ("500", "He has 2 500 dollar bills.", RIGHT),
+        ],
+    ),
 }  # fmt: skip
 
 
