@@ -214,6 +214,55 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("2(x+1)", "The answer is 2 (x + 1).", RIGHT),
         ],
     ),
+    "what was given, in a phrase or a clause behind the result": (
+        "number",
+        [
+            ("15", "She therefore has $15 left over from the original $50.", RIGHT),
+            ("16", "The box weighs 16 pounds after Ken added 2 more pounds of gummy worms.", RIGHT),
+            ("990", "Tina makes $990 for working 10 hours a day for 5 days.", RIGHT),
+            ("7", "He has to wait for 7 more days before he can collect his 30 coins.", RIGHT),
+            ("1200000", "The population will be 1.2 million in 5 years.", RIGHT),
+            ("1.2", "The population will be 1.2 million in 5 years.", WRONG),
+            ("-5", "The temperature dropped to −5°C from 3°C.", RIGHT),
+            ("5", "Each child gets 5 sweets with 2 left over.", RIGHT),
+            ("75", "She still has to read 75 of the book's 250 pages.", RIGHT),
+            ("75", "She needs 250 - 175 = 75 more points to reach 250.", RIGHT),
+            ("42", "Mary pays 42 dollars for 6 books and 4 pens.", RIGHT),
+            ("88", "Tim's score was 88, the average of 84 and 92.", RIGHT),
+            ("11", "Amy is 11 years old, 3 years younger than Ben, who is 14.", RIGHT),
+            ("5", "She starts with 20 apples and ends with 5 left.", RIGHT),
+            ("6", "Of the 20 apples he is left with 6 apples.", RIGHT),
+            ("20", "She had 20 apples before she gave 5 to Tom.", RIGHT),
+            ("3", "The two trains, 300 miles apart, meet after 3 hours.", RIGHT),
+            ("10", "He can finish the 50 pages in 10 days.", RIGHT),
+            ("176", "In 2 tests, the sum of 84 and 92 is 176.", RIGHT),
+            ("5", "The price went up from 45 to 50, so the difference is 5.", RIGHT),
+        ],
+    ),
+    "a result behind several numbers": (
+        "number",
+        [
+            ("10", "He ends up with 4 apples and 6 oranges, i.e. 10 pieces of fruit.", RIGHT),
+            ("8", "Sara read 3 books on Monday and 5 on Tuesday, which is 8 books.", RIGHT),
+            ("28", "Susan has 2 less than 3 times as many as 10, which is 28.", RIGHT),
+            ("-20", "The profit is -$20, that is, a loss of $20.", RIGHT),
+            ("18", "She has 18 eggs, which is 2 more than 16.", RIGHT),
+            ("24", "So $k = 2024$ and the remainder upon division by $1000$ is $24$.", RIGHT),
+            ("36", "9 * 4 = 36, and he works 4 weeks.", RIGHT),
+        ],
+    ),
+    "a check or a remark behind the result": (
+        "number",
+        [
+            ("18", "So she makes $18.\n\nTo double-check: 18 / 2 = 9 eggs, and 9 + 3 + 4 = 16 eggs.", RIGHT),
+            ("18", "So she makes $18.\n\nLet's verify our answer:\nEggs sold: 16 - 7 = 9\nPer week: 18 x 7 = $126", RIGHT),
+            ("24", "The shirt costs $24. Note that without the discount, it would have cost $30.", RIGHT),
+            ("48", "The total is $48.\n\n(If the coupon had been for $5, the total would have been $52.)", RIGHT),
+            ("10", "She has 12 - 1 = 11 pens. Note that one pen is lost, so she has 10 pens.", RIGHT),
+            ("18", "We can verify that the answer is 18.", RIGHT),
+            ("56", "(3 + 4) * 8 = 56", RIGHT),
+        ],
+    ),
     "money of other countries": (
         "number",
         [
@@ -225,6 +274,22 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("1250", "The total is €1,250.", RIGHT),
             ("12.13", "\\boxed{12,13}", WRONG),
             ("500", "He has 2 500 dollar bills.", RIGHT),
+        ],
+    ),
+    "the same measure in two units": (
+        "number",
+        [
+            ("90", "The answer is 90 minutes or 1.5 hours.", RIGHT),
+            ("1.5", "The answer is 90 minutes or 1.5 hours.", WRONG),
+            ("5", "The answer is 5 hours or 6 hours.", WRONG),
+            ("5", "The answer is 5 or 6 hours.", WRONG),
+        ],
+    ),
+    "a quantity with what is given": (
+        "quantity",
+        [
+            ("2", "Hence the angular size is 2 arcseconds, given a distance of 10 pc.", RIGHT),
+            ("10", "Hence the angular size is 2 arcseconds, given a distance of 10 pc.", WRONG),
         ],
     ),
 }  # fmt: skip
