@@ -99,7 +99,7 @@ def listed_equations(phrase: str) -> list[Span]:
 def trailing_formula(phrase: str) -> str | None:
     """The formula without delimiters at the end of a sentence, `The domain is [1,2)`; None for prose."""
     match = re.match(
-        r".*\b(?:(?:is|are|equals?|be|gives?|get|obtain|have|find)\s+(?:at\s+(?:the\s+point\s+)?(?=\())?|at\s+(?:the\s+point\s+)?(?=\())(.+)",
+        r".*\b(?:(?:is|are|equals?|be|gives?|get|obtain|have|find|(?:simplifies|reduces|expands|evaluates|factors)\s+to)\s+(?:at\s+(?:the\s+point\s+)?(?=\())?|at\s+(?:the\s+point\s+)?(?=\())(.+)",
         phrase,
         re.DOTALL,
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 
 from s2t_eval.evaluation.grading.extraction.formulas import (
+    CONCLUSION,
     LIST_SEPARATOR,
     SYMBOL,
     explanation_start,
@@ -50,7 +50,21 @@ NAME = re.compile(
     r"|[A-Za-z]_\{?\w\}?"
 )
 VERB_BEFORE_VALUE = re.compile(r"\s*(?:is|are|equals|must\s+be|will\s+be|would\s+be)\s+(?:equal\s+to\s+)?")
+REASON = re.compile(r"\b(?:is|are|equals?)\s+(?P<value>-?\d[\d./]*),?\s+(?:because|since|as)\s", re.I)
+"""A number whose reason has formulas: `The integer is 17, since $17 \\equiv 2 \\pmod{5}$`."""
 AND = re.compile(r"\s*,?\s*and\s*")
+INEQUALITY = re.compile(r"\s*\\?[A-Za-z]\s*(?:[<>≤≥]|\\[lg]eq?(?![a-z]))")
+OR = re.compile(r"\s*,?\s*or\s*")
+EXCEPTION = re.compile(
+    r"(?<!\bfor )\b(?:all|any|every)\s+(?:real\s+)?(?:numbers?|values?\s+of\s+\$?x\$?),?"
+    r"\s+(?:except|other\s+than|excluding)\s+(?:for\s+|when\s+)?(?P<values>.+)",
+    re.I,
+)
+"""A domain with exceptions: `all real numbers except $x = 2$`."""
+APPROXIMATE_REPETITION = re.compile(
+    r"(?<=[\d)}$πi]),\s+(?:which\s+is\s+)?(?:about|approximately|roughly|around|≈)\s*\$?-?\d[\d.]*\$?\W*$"
+)
+"""The end of a sentence that repeats an exact result: `3*sqrt(13), about 10.82`."""
 COUNTED_NOUN = re.compile(r"[a-z]\s+(?:of|for)\s+$")
 
 
@@ -63,15 +77,22 @@ def answer_in_last_sentence(reply: Reply) -> str | None:
     if emphasised is not None and parse_number(emphasised) is not None:
         return emphasised
     phrase, _ = strip_filler(EMPTY_BOX.sub("", sentence.content[-MAX_LENGTH:]))
-    phrase = _without_part_of_whole(phrase)
+    phrase = APPROXIMATE_REPETITION.sub("", _without_part_of_whole(phrase))
+    if (domain := _domain_with_exceptions(phrase)) is not None:
+        return domain
     spans = math_spans(phrase)
+    reason = REASON.search(phrase, 0, spans[0].start) if spans else None
+    if reason and not CONCLUSION.search(phrase, reason.end()):
+        return reason["value"]
     if (value := _value_after_name(phrase, spans)) is not None:
         return value
     if spans:
         limit = explanation_start(phrase, spans)
         before = _without_counted_symbols(phrase, [span for span in spans if span.start < limit] or spans)
         return (
-            _values_of_one_name(phrase, before)
+            _equation_behind(phrase[before[-1].end : limit])
+            or _alternative_inequalities(phrase, before)
+            or _values_of_one_name(phrase, before)
             or _enumerated_values(phrase, before)
             or display_value(before[-1].content)
             or None
@@ -131,6 +152,32 @@ def _values_of_one_name(phrase: str, spans: list[Span]) -> str | None:
     return ", ".join(span.content for span in group) if len(group) > 1 else None
 
 
+def _domain_with_exceptions(phrase: str) -> str | None:
+    """The set of `all real numbers except $x = -3$ and $x = 3$`; None for any other phrase."""
+    exception = EXCEPTION.search(phrase)
+    if exception is None:
+        return None
+    values = NAMED_VALUE.sub(" ", re.sub(r"\$|\\[()]", "", exception["values"]))
+    values = re.sub(r",?\s+(?:and|or)\s+", ", ", values).strip(" .,")
+    if re.search(r"[=A-Za-z]", re.sub(r"\\[a-z]+", "", values)):
+        return None
+    return f"\\mathbb{{R}} \\setminus \\{{{values}\\}}"
+
+
+def _equation_behind(rest: str) -> str | None:
+    """The result of an equation outside formulas: `$5^3 = 125$ and 125 - 62 = 63`; None without one."""
+    return right_hand_side(rest) if "(" not in rest else None
+
+
+def _alternative_inequalities(phrase: str, spans: list[Span]) -> str | None:
+    """Both inequalities of `$x < 3$ or $x > 5$`; None if the last two formulas are not such a pair."""
+    pair = spans[-2:]
+    if len(pair) < 2 or not all(INEQUALITY.match(span.content) for span in pair):
+        return None
+    is_joined = OR.fullmatch(phrase, pair[0].end, pair[1].start) is not None
+    return ", ".join(span.content for span in pair) if is_joined else None
+
+
 def _enumerated_values(phrase: str, spans: list[Span]) -> str | None:
     """The formulas listed at the end of a sentence, `The roots are $1$ and $-2$`; None without a list."""
     group = [spans[-1]]
@@ -159,17 +206,20 @@ def _two_values(phrase: str, spans: list[Span]) -> str | None:
 
 def _named_values(phrase: str, spans: list[Span]) -> str | None:
     """The equations of `$x = 2$ and $y = -1$` or of a longer list; None if one of them is a condition."""
-    names = [NAMED_VALUE.match(span.content) for span in spans]
-    if len(spans) < 2 or None in names or CONDITION.search(phrase[: spans[0].start]):
+    group: list[Span] = []
+    for span in reversed(spans):
+        if NAMED_VALUE.match(span.content) is None or span.content.count("=") != 1:
+            break
+        if group and not LIST_SEPARATOR.fullmatch(phrase, span.end, group[0].start):
+            break
+        group.insert(0, span)
+    if len(group) < 2 or (len(group) == 2 and not AND.fullmatch(phrase, group[0].end, group[1].start)):
         return None
-    separator = LIST_SEPARATOR if len(spans) > 2 else AND
-    are_listed = all(
-        separator.fullmatch(phrase[span.end : following.start]) for span, following in pairwise(spans)
-    )
-    are_distinct = len({name[1] for name in names if name}) == len(spans)
-    if not are_listed or not are_distinct or any(span.content.count("=") != 1 for span in spans):
+    names = {span.content.split("=")[0].strip() for span in group}
+    start = max((span.end for span in spans if span.end <= group[0].start), default=0)
+    if len(names) < len(group) or CONDITION.search(phrase[start : group[0].start]):
         return None
-    return ", ".join(span.content for span in spans)
+    return ", ".join(span.content for span in group)
 
 
 def _without_counted_symbols(phrase: str, spans: list[Span]) -> list[Span]:

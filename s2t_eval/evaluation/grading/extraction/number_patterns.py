@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from s2t_eval.evaluation.grading.extraction.statements import PAST
 from s2t_eval.evaluation.grading.numbers.parsing import CURRENCY, MULTIPLES
 
 STRIPPED_CHARACTERS = " \t\r\n*_`\"',;:"
@@ -44,15 +45,27 @@ PURPOSE = re.compile(
     (?<!\bmanaged)\s+to\s+(?:walk|run|read|make|get|reach|finish|complete|cover|travel|drive|ride|buy|pay|save|eat|fill|build
     |paint|write|fly|swim|cook|bake|clean|cut|climb|earn|sell|feed|share|produce|type|watch|do|go|have|be)\b
     |\b(?:minutes?|hours?|days?|weeks?|months?|seconds?|years?)\s+to\s+(?!be\b)[a-z]{3,}
-    |,\s+\d+\s+of\s+(?:which|whom|them|these|those)\b|,?\s+(?:having|including|with\s+\d+\s+of)\b|,\s+with\s+(?=\$?\d)""",
+    |,\s+\d+\s+of\s+(?:which|whom|them|these|those)\b|,?\s+(?:having|including|with\s+\d+\s+of)\b|,\s+with\s+(?=\$?\d)
+    |(?<=\d)(?:\s+(?!(?:and|ends?|starts?|begins?)\b)[a-z]+){0,2}\s+with\s+\$?\d+\s+(?:[a-z]+\s+)?(?:left|remaining)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 PART_OF_WHOLE = re.compile(
-    r"(?:(?<=[\w%)])\s+out\s+of\s+(?:(?:a\s+total\s+of|the|all|every|those|these)\s+)?|(?<=\d)\s+of\s+(?:the|all|those|these|her|his|their)\s+)\$?\d[\d,]*(?:\.\d+)?(?![\d/.]*\d)"
+    r"(?:(?<=[\w%)])\s+out\s+of\s+(?:(?:a\s+total\s+of|the|all|every|those|these)\s+)?|(?<=\d)\s+of\s+(?:the|all|those|these|her|his|their)\s+(?:[a-z]+['’]s\s+)?)\$?\d[\d,]*(?:\.\d+)?(?![\d/.]*\d)"
     r"|(?<=[a-z])\s+(?:in|on|over|within|from)\s+(?:the\s+(?:interval|range)\s+)?\$?[\[(]\s*-?\d[\d.]*\s*,\s*-?\d[\d.]*\s*[\])]\$?",
     re.I,
 )
 """The whole that the preceding number refers to: `5 out of 12`, `25 solutions in [0, 100]`."""
+FURTHER_CLAUSE = re.compile(
+    r"\b(?:and|but)\s+(?:the|its|this|that|his|her|their|our)\s+[^.;=]*\b(?:is|are|was|were)\s+[^.;=\d]{0,20}\d",
+    re.I,
+)
+"""A clause behind an equation that states another number: `k = 2024 and the remainder is 24`."""
+PRICE_OF_ITEMS = re.compile(
+    r"(?P<first>\b(?:dollars?|cents?|euros?)\s+for\s+\d+(?:\s+[a-z]+){1,2}?)"
+    r"(?:(?:,|,?\s+and)\s+\d+(?:\s+[a-z]+){1,2}?)+\W*$",
+    re.I,
+)
+"""A price of several items: `42 dollars for 6 books and 4 pens`."""
 COMPOUND_WORD = re.compile(r"-[a-z]{3,}", re.I)
 """The rest of a compound word that begins with a number: `5 12-packs`."""
 RELATIVE_CLAUSE = re.compile(r",\s*which\b|;\s*[a-z]", re.I)
@@ -85,20 +98,29 @@ REFERENCE_TO_GIVEN = re.compile(
     re.I,
 )
 """Text before a number that was given in the problem: `45 miles at the end of the 4 hours`."""
-THAT_IS = re.compile(r"\bi\.e\.,?\s*(?P<value>[-+]?\$?\d[\d.,]*(?:\s[a-z]+)?)\W*$", re.I)
+THAT_IS = re.compile(
+    r"(?:\bi\.e\.,?|\bthat\s+is,|,\s*which\s+is(?:\s+equal\s+to)?)\s*"
+    r"(?P<value>[-+]?\$?\d[\d.,]*(?!\s+(?:percent|times|[a-z]{2,7}er|more|less)\b)(?:\s[a-z]+){0,4})\W*$",
+    re.I,
+)
+"""A result behind several numbers: `4 apples and 6 pears, i.e. 10 pieces of fruit`."""
 AFTER_ACTION = re.compile(
     r"\b(?:after|by|from)\s+\w+ing\s+(?:(?:the|all|her|his|their|those|these|remaining)\s+)*$", re.I
 )
 NO_RESULT = r"(?:(?!\b(?:has|have|had|will|would|gets?|left|remains?|leaves?)\b)[^,;:=])*"
 CIRCUMSTANCE = re.compile(
-    rf"\s+after\s+\w+ing\b{NO_RESULT}$|(?<=\bleft)\s+after\s+[^,;:=]*$"
-    r"|(?<=\d)\s+(?:years\s+old\s+)?in\s+\d+\s+(?:more\s+)?years?\W*$"
+    rf"\s+(?:after|for|from)\s+\w+ing\b{NO_RESULT}$|\s+after\s+(?:[a-z'’]+\s+){{1,3}}?(?:{PAST})\b{NO_RESULT}$"
+    r"|(?<=\bleft)(?:\s+over)?\s+(?:after|from|of)\s+[^,;:=]*$"
+    r"|(?<=[a-z])\s+before\s+(?=[a-z])(?:(?!\b(?:and|but|so|after|now|left|remain\w*)\b)[^,;:=])*$"
+    r"|(?:(?<=\d)|(?<=illion)|(?<=thousand))\s+(?:years\s+old\s+)?in\s+\d+\s+(?:more\s+)?years?\W*$"
     rf"|(?<=[a-z\d])(?<!\band)(?<!\bor)(?<!\bthat)(?<!\bbut)\s+if\s+{NO_RESULT}$"
     r"|(?<=\d)\s+(?:[a-z]+\s+){0,2}?at\s+(?:a\s+(?:rate|speed|cost|price|pace)\s+of\s+)?\$?\d[\d.,]*\s*(?:(?:[a-z]+\s+)?(?:per|an?|each|/)\s*[a-z]+|each|apiece)\W*$"
     r"|(?<=[\d\w])\s+(?:after|with|including)\s+(?:an?|the|its|her|his)\s+\$?\d[\d.,]*\s*(?:%|percent)\s+[a-z]+\W*$"
     r"|(?<=\d)\s+(?:[a-z]+\s+){0,2}?(?:more|less|fewer|[a-z]{2,7}er)\s+(?:[a-z]+\s+){0,2}?than\s+[^,;:=\d]*(?:,\s+who\s+[a-z]+\s+)?\$?\d[\d,.]*(?:\s+[a-z]+){0,2}\W*$"
     r"|(?<=[\d\w]),?\s+(?:down\s+from|compared\s+(?:to|with)|versus|consisting\s+of|made\s+up\s+of)\s+[^;:=]*$"
     r"|(?<=\w),\s+(?:each\s+[a-z]+ing|assuming)\s+[^;:=]*$"
+    r"|(?<=\w),\s+the\s+(?:average|mean|sum|product|difference)\s+(?:of|between)\s+(?:(?!\b(?:is|are)\b)[^;:=])*$"
+    r"|(?<=\w),\s+\$?\d[\d.,]*\s+(?:[a-z]+\s+)?(?:more|less|fewer|[a-z]{2,7}er)\s+(?:[a-z]+\s+)?than\b[^;:=]*$"
     r"|(?<=[a-z])\s+of\s+\d+\s+(?:[a-z]+\s+){1,3}each\W*$"
     r"|(?<=\w)\s+\([^()\d]*\d+[^()\d]*(?:\band\b|\+|,)[^()\d]*\d[^()]*\)\W*$",
     re.I,
@@ -121,6 +143,8 @@ ROUNDED = re.compile(
     re.I,
 )
 """Text before the rounded value, which is the answer: `2.4, which rounds up to 3`."""
+EARLIER_VALUE = re.compile(r"[^\d,;:=]{0,20}\bfrom\s*", re.I)
+"""Text between two values in time, the later one first: `the price drops to 40 from 50`."""
 CHANGE = re.compile(
     r"\b(?:drop|fall|fell|decreas|reduc|lower|increas|rais|rise|rose|grow|grew|go|went|chang|mov)[a-z]*\s+from\s*$",
     re.I,

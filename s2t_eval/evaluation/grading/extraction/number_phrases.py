@@ -18,7 +18,9 @@ from s2t_eval.evaluation.grading.extraction.number_patterns import (
     CONCLUSION,
     CONVERSION,
     DISPLAY_MARKUP,
+    EARLIER_VALUE,
     EQUALS_SIGN,
+    FURTHER_CLAUSE,
     JOINER,
     LABEL,
     LETTER_UNITS,
@@ -29,6 +31,7 @@ from s2t_eval.evaluation.grading.extraction.number_patterns import (
     PART_OF_WHOLE,
     PRECISION,
     PRICE,
+    PRICE_OF_ITEMS,
     PURPOSE,
     RANGE_START,
     RATIO_OR_TIME,
@@ -122,9 +125,11 @@ def last_number(sentence: str) -> NumberReading | None:
         sentence = conclusion["value"]
     sentence = _without_explanation(_without_circumstance(sentence))
     sides = EQUALS_SIGN.split(sentence)
-    if len(sides) > 1 and (reading := _number_in_equation(sides, is_boxed=False)) is not None:
+    is_equation = len(sides) > 1 and not FURTHER_CLAUSE.search(sides[-1])
+    if is_equation and (reading := _number_in_equation(sides, is_boxed=False)) is not None:
         return reading
     text = to_running_text(PRICE.sub(r"\1 dollars ", CLOCK.sub(r"\1", sides[-1])))
+    text = PRICE_OF_ITEMS.sub(r"\g<first>", text)
     numbers = find_numbers(text)
     if not numbers:
         return None
@@ -248,20 +253,18 @@ def _has_second_answer(
     before: str, between: str, rest: str, numbers: list[WrittenNumber], text: str, is_boxed: bool
 ) -> bool:
     """Whether a second number is part of the answer: a range, a list, or a measure in two units."""
-    if RANGE_START.search(before) or JOINER.fullmatch(between):
+    first, second = (
+        unit[1].lower() if (unit := re.match(r"\s*([a-z]+)", rest, re.I)) else ""
+        for rest in (between, text[numbers[1].end :])
+    )
+    are_measures = _unit_family(first) is not None and _unit_family(first) == _unit_family(second)
+    if are_measures and first.rstrip("s") != second.rstrip("s") and re.search(r"\bor\s*$", between):
+        return False  # the same measure in another unit
+    if RANGE_START.search(before) or (JOINER.fullmatch(between) and not PURPOSE.search(between)):
         return True
     if LIST_SEPARATOR.fullmatch(between) and (is_boxed or ";" not in between):
         return not EXPLANATION.match(between.lstrip(" ,;") or " ")
-    first = re.match(r"\s*([a-z]+)", between, re.I)
-    second = re.match(r"\s*([a-z]+)", text[numbers[1].end :], re.I)
-    gap = re.fullmatch(r"\s*[a-z]+\s*(?:,|and)?\s*", between, re.I)
-    return bool(
-        gap
-        and first
-        and second
-        and _unit_family(first[1])
-        and _unit_family(first[1]) == _unit_family(second[1])
-    )
+    return are_measures and re.fullmatch(r"\s*[a-z]+\s*(?:,|and)?\s*", between, re.I) is not None
 
 
 def _unit_family(unit: str) -> int | None:
@@ -324,6 +327,8 @@ def _is_given_in_problem(text: str, numbers: list[WrittenNumber]) -> bool:
     """Whether the last number was given in the problem, or is part of a compound word."""
     between = text[numbers[-2].end : numbers[-1].start]
     is_money = re.match(r"\s*(?:dollars?|cents?)\b", text[numbers[-1].end :], re.I) is not None
+    if EARLIER_VALUE.fullmatch(between) and re.search(r"\bto\s*$", text[: numbers[-2].start]):
+        return True
     return COMPOUND_WORD.match(text, numbers[-1].end) is not None or (
         not is_money
         and VERB.search(between) is None

@@ -45,15 +45,15 @@ CHECK = r"""(?:(?:wait|now|finally|so|ok(?:ay)?|hmm|but|and)[,.…\s]+)*
 READER_ADDRESS = re.compile(
     rf"""[\s*_\#>~-]*(?:
     I\s+(?:hope|am\s+(?:sure|confident|certain))|hope|let\s+me\s+know|feel\s+free|please|thank|is\s+there|if\s+you|note\s*[*_]*:
-    |do\s+you|would\s+you|any\s+(?:other|more)?\s*questions|checks?\b|checking|(?:double[-\s]?)check|verif|to\s+(?:verify|check)
+    |do\s+you|would\s+you|any\s+(?:other|more)?\s*questions|checks?\b|checking|(?:double[-\s]?)check|verif|to\s+(?:verify|confirm|(?:double[-\s]?)?check)\b
     |we\s+(?:can\s+)?(?:verify|check|double)|{CHECK}|q\.?\s?e\.?\s?d|done|as\s+(?:desired|required|claimed|expected|needed)
-    |note\s+that\s+(?:the|this|our)\s+(?:answer|solution|result)|good\s+luck|have\s+a
-    |\\(?:blacksquare|square|qed)|[□■∎]
+    |note\s+that\b(?!.*(?:=|\b(?:so|thus|hence|therefore|leav\w+|only|must)\b))|good\s+luck|have\s+a
+    |\\(?:blacksquare|square|qed)|[□■∎]|\((?-i:[A-Z])[a-z][^()]*$
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
 CHECK_HEADING = re.compile(
-    rf"""[\s*_\#>~-]*(?:{CHECK}[^.\\]{{0,40}}|(?:to\s+)?(?:check|verify)\b[^.\d]{{0,40}}|checking(?:\s+(?:the|our)\s+\w+)?|verification|double[-\s]?check):?[\s*_]*:?[\s*_]*""",
+    rf"""[\s*_\#>~-]*(?:{CHECK}[^.\\]{{0,40}}|(?:to\s+)?(?:(?:double[-\s]?)?check|verify|confirm)\b[^.\d]{{0,40}}|checking(?:\s+(?:the|our)\s+\w+)?|verification|double[-\s]?check):?[\s*_]*:?[\s*_]*""",
     re.IGNORECASE | re.VERBOSE,
 )
 """A heading or an introduction, after which the answer is checked."""
@@ -74,7 +74,7 @@ APPROXIMATION = re.compile(
 )
 NEGATION = re.compile(r"(?:not|neither|never|no\s+longer|unlikely|isn['’]t|nothing)\b", re.I)
 EXPLANATION = re.compile(
-    r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads|implies|solves|simplifies|factors|reduces|becomes|evaluates|shows|is\s+(?:equal\s+to\s+|equivalent\s+to\s+)?\$?\d[\d.,]*\s?(?:%|percent)\W*$))
+    r"""(?:[,;]|\s[-—–]+\s|\s*\()?\s*(?:\b(?:because|since|due\s+to|given\s+that|(?<=,\s)given\s+(?:an?|the|its|our)|as\s+(?=\w+\s)|as\s+(?=[\d$\\])|where(?!\s+(?:(?:the|its)\s+(?:\w+\s+)?value\s+is|it\s+(?:is|equals))\b)|that\s+is(?=,)|which(?!\s+(?:leaves|gives|makes|means|equals|yields|comes|brings|results|adds|totals|gets|costs|leads|implies|solves|simplifies|factors|reduces|becomes|evaluates|shows|is\s+(?:equal\s+to\s+|equivalent\s+to\s+)?\$?\d[\d.,]*\s?(?:%|percent)\W*$))
     |by\s+(?:\w+ing|elimination|the|definition)|thanks\s+to|considering|following\s+from|rather\s+than|instead\s+of|and\s+not
     |but\s+not|not|namely|from\s+which|obtained|attained|achieved|and\s+(?:it|this|equality)\s+(?:is\s+(?:reached|attained|achieved|obtained)|occurs|holds)|when|at\s+which|for\s+the\s+following)\b|\bi\.e\.|\bor\s+(?:approximately|about|roughly|around)\b|(?<=\()(?:or|about|approx\w*)\b|∵|\\because)|\s+[-—–]\s+(?=[A-Za-z]{2,}\s)""",
     re.IGNORECASE | re.VERBOSE,

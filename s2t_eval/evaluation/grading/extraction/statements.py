@@ -69,6 +69,8 @@ SENTENCE_OPENING = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """The text before `answer` in a sentence that states the answer of the problem itself."""
+CHECKED = re.compile(r"\b(?:check|verif|confirm)\w*\s+(?:\w+\s+){0,3}$", re.I)
+"""The text before `answer:` in the heading of a check: "Let's verify our answer:"."""
 CONDITION = re.compile(r"\s+(?:only|if|when|unless|most|many)\b", re.I)
 FINAL_ANSWER = re.compile(r"\bfinal\s+answer", re.I)
 PARAGRAPH_END = re.compile(r"[.!?]?[*_\s]{0,4}(?:\n[^\S\n]*\n|\Z)")
@@ -212,6 +214,8 @@ def _inverted_statements(text: str, sentences: Sequence[Span]) -> list[Statement
 
 def _is_hypothetical(text: str, start: int, verb: str = "") -> bool:
     if HYPOTHETICAL.search(text, max(0, start - 60), start) is not None:
+        return True
+    if verb == ":" and CHECKED.search(text, max(0, start - 60), start) is not None:
         return True
     return verb.startswith("would") and COUNTERFACTUAL.search(text, max(0, start - 120), start) is not None
 

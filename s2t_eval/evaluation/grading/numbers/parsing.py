@@ -53,12 +53,23 @@ DOLLARS_AND_CENTS = re.compile(
 )
 EUROPEAN = re.compile(r"(?<![\w.,])(\d{1,3}(?:\.\d{3})+),(\d{2})(?![\d,]|\.\d)")
 """`1.200,00`, with points between groups of digits and a decimal comma."""
+CURRENCY_BEHIND = (
+    r"(?:[$€£₹¥]|(?:dollars|euros|dólares|francs|francos|reais|pesos|kronor|kroner"
+    r"|(?-i:Euro|EUR|Dollar|zł)|руб\w*)\b)"
+)
+"""A currency behind an amount; `2 500 dollar bills` are two 500-dollar bills."""
 SPACED_MONEY = re.compile(
     rf"(?<![\w.,])(?P<sign>{CURRENCY}\s?)?(?<!\d\s)(?P<digits>\d{{1,3}}(?: \d{{3}})+)(?![\d/]|[.,]\d)"
-    r"(?(sign)|(?=\s?(?:[$€£₹¥]|dollars\b|euros\b)))",
+    rf"(?(sign)|(?=\s?{CURRENCY_BEHIND}))",
     re.I,
 )
 """Money with spaces between groups of digits: `$43 500`, `70 000 dollars`; without currency, two numbers."""
+COMMA_MONEY = re.compile(
+    r"(?<![\w.,])(?P<sign>[€£₹¥]\s?)?(?P<whole>\d+),(?P<cents>\d\d)(?![\w,]|\.\d|\s?\$)"
+    rf"(?(sign)|(?=\s?{CURRENCY_BEHIND}))",
+    re.I,
+)
+"""Money with a decimal comma: `12,50 €`; without currency, two numbers."""
 SHORT_MONEY = re.compile(rf"({CURRENCY}\s?\d[\d,]*(?:\.\d+)?)\s?([kKMB])(?![\w/^])")
 """`$70k`; without the currency sign `k` could be kelvin."""
 FRACTION_WORDS = {"half": "1/2", "third": "1/3", "quarter": "1/4", "quarters": "3/4"}
@@ -107,6 +118,7 @@ def normalise_characters(text: str) -> str:
     text = without_ordinal_endings(text)
     text = EUROPEAN.sub(lambda m: m[1].replace(".", "") + f".{m[2]}", text)
     text = SPACED_MONEY.sub(lambda m: (m["sign"] or "") + m["digits"].replace(" ", ","), text)
+    text = COMMA_MONEY.sub(r"\g<sign>\g<whole>.\g<cents>", text)
     text = SHORT_MONEY.sub(lambda m: f"{m[1]} {ABBREVIATIONS[m[2].lower()]}", text)
     if text.isascii():
         return text
