@@ -63,6 +63,8 @@ def _headline(rows: Sequence[Comparison], problems: Sequence[str]) -> str:
     if problems:
         return f"❌ {len(problems)} of {len(rows)} comparisons failed"
     lower = sum(row.verdict is Verdict.LOWER for row in rows)
+    if regressions := sum(row.verdict is Verdict.REGRESSION for row in rows):
+        return f"{regressions} of {len(rows)} comparisons are regressions, which are no reason to fail here"
     passed = f"✅ no regression in {len(rows)} comparisons"
     return passed + (f", {lower} lower within noise" if lower else "")
 

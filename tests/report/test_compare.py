@@ -366,6 +366,8 @@ def test_exit_codes_table_and_json(
     assert exit_code("compare", GREEDY, worse, "--json", out) == 1
     assert exit_code("compare", GREEDY, worse, "--fail_on", "nothing") == 0
     text = capsys.readouterr().out
+    # it was headed "no regression" above a row with one
+    assert "### 1 of 1 comparisons are regressions, which are no reason to fail here" in text
     assert "❌ 1 of 1 comparisons failed" in text
     assert "**failed:** s2t_arith, worse: Greedy: -6.7 points" in text
     assert "<details>" in text
