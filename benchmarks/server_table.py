@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.figure_table import target_text
+from benchmarks.figure_table import GOAL, target_text
 from benchmarks.markdown_table import markdown_table
 from benchmarks.ratios import Machine
 from benchmarks.remote import TO_ENGINE, TO_STUDENT
@@ -47,7 +47,7 @@ def client_table(content: Mapping[str, Any]) -> str:
     for ratio in content["ratios"]:
         cpu = f"; in processor time {spread(ratio['cpu'])}" if ratio["cpu"] else ""
         rows.append([ratio["name"], f"{spread(ratio['values'])}{cpu}", target_text(ratio)])
-    return f"{_caption(content)}\n\n{markdown_table(('figure', 'measured', 'target'), rows)}"
+    return f"{_caption(content)}\n\n{markdown_table(('figure', 'measured', GOAL), rows)}"
 
 
 def _caption(content: Mapping[str, Any]) -> str:

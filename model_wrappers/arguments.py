@@ -76,7 +76,8 @@ class ServerArguments(CommonArguments):
     Args:
         student_url: base URLs of the servers of the student, joined by `+`. None loads the student here; with
             it `pretrained` names the tokenizer and the configuration only.
-        chunk: tokens that a student's server generates before they are decided; see `RemoteSettings`.
+        chunk: tokens that a student's server generates before they are decided; shorter chunks suit high
+            rates of fired steps.
         concurrency: texts decoded at once on servers.
         timeout_s: seconds after which a request without an answer is sent again.
         patience_s: seconds for which a request is repeated while no server answers it.
@@ -209,8 +210,8 @@ class SelectionArguments(CommonArguments):
     Args:
         teacher: the larger model; a hub name, a folder or `embedded/teacher`.
         top_k: number of candidates.
-        trigger: the divergence that decides which steps fire.
-        threshold: of the trigger: a step fires if its divergence is above this. Give this or `tau`.
+        trigger: what is measured at each step to decide whether it fires.
+        threshold: a step fires if the trigger's value is above this. Give this or `tau`.
         tau: wanted rate of fired steps; its threshold comes from `calibration`, and 1 is every step.
         calibration: JSON file of `s2t-eval calibrate`.
         kl_direction: of trigger "kl": "student_teacher" is KL(p_S || p_L), "teacher_student" KL(p_L || p_S).

@@ -11,7 +11,9 @@ traces are read from the committed baseline of the embedded pair; `reference_tex
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
@@ -141,7 +143,9 @@ def model_arguments() -> list[str]:
     lines = [
         *prose.MODEL_ARGUMENTS.splitlines(),
         "",
-        "Backends: " + ", ".join(f"`{name}`" for name in sorted(BACKENDS)) + ".",
+        "| `--model` | sections with its arguments, besides All backends |",
+        "|---|---|",
+        *(f"| `{name}` | {', '.join(map(link, sections_of(name)))} |" for name in sorted(BACKENDS)),
     ]
     described: dict[str, str] = {}
     for name, title in ARGUMENT_CLASSES.items():
@@ -157,10 +161,28 @@ def model_arguments() -> list[str]:
         lines += ["", f"## {title}", ""]
         parent = ARGUMENT_CLASSES.get(settings.__base__.__name__)
         if parent and settings.__base__ is not find_class("CommonArguments"):
-            lines += [f"Those of {parent}, with these differences:", ""]
+            redefined = ", ".join(f"`{f.name}`" for f in own if f.name in inherited)
+            more = f"with other defaults of {redefined}" if redefined else "with these in addition"
+            if redefined and any(f.name not in inherited for f in own):
+                more += " and these in addition"
+            lines += [f"The arguments of {link(parent)}, {more}:", ""]
         lines += field_table(own, described)
     names = ", ".join(f"`{name}`" for name in sorted(TEACHER_ARGS))
     return [*lines, "", *prose.TEACHER_ARGUMENTS.splitlines(), "", f"{names}."]
+
+
+def sections_of(backend: str) -> list[str]:
+    """The titles of the sections whose arguments a `--model` takes, without that of all backends."""
+    module, name = BACKENDS[backend].split(":")
+    taken = getattr(importlib.import_module(module), name).ARGUMENTS.__mro__
+    own = {name: title for name, title in ARGUMENT_CLASSES.items() if name != "CommonArguments"}
+    return [title for argument, title in own.items() if find_class(argument) in taken]
+
+
+def link(title: str) -> str:
+    """A link to a section of the same page, with the anchor that mkdocs and GitHub make of its title."""
+    anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+    return f"[{title}](#{anchor})"
 
 
 def documented() -> set[type]:

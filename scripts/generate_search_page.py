@@ -61,7 +61,7 @@ def _share_row(row: dict[str, Any]) -> list[str]:
 
 def _share_name(row: dict[str, Any]) -> str:
     if pd.isna(row["low"]):  # committed before agreement was measured at the steps that fire
-        where = "embedded, as shipped" if row["n"] == 300 else "real pair, GSM8k test 0–199"
+        where = "embedded, as shipped, test items" if row["n"] == 300 else "real pair, GSM8k test 0–199"
         return f"{where} (Agree@1 at the top 10 % by KL)"
     if row["selector"] == "selector":
         return f"embedded, adapter scaled by {row['adapter_scale']:g}"

@@ -148,7 +148,8 @@ TRACE: dict[str, str] = {
     "sample": "number of the sample, from 0 (`maj8`)",
     "method": "the `--model` name of the method",
     "trigger": "name of the trigger",
-    "threshold": "a step fires where its divergence is above it; an infinite one is the text `inf` or `-inf`",
+    "threshold": "a step fires where the trigger's value is above it; an infinite one is the text `inf` or "
+    "`-inf`",
     "prompt_ids": "token ids of the prompt",
     "output_ids": "token ids of the answer, a final stop token included",
     "finish": "`stop_id`, `stop_string` or `length`",

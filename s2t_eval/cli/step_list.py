@@ -37,8 +37,8 @@ def fired_steps(steps: Sequence[FiredStep], most: int, token_text: TokenText) ->
 
 def _step(step: FiredStep, name: Callable[[int], str]) -> tuple[RenderableType, RenderableType]:
     style = FLIPPED if step.picked != step.greedy else KEPT
-    divergence = f", divergence {step.divergence:.2f}" if math.isfinite(step.divergence) else ""
-    text = Text(f"token {step.t + 1}{divergence}: ").append(name(step.picked), style)
+    value = f", value {step.divergence:.2f}" if math.isfinite(step.divergence) else ""
+    text = Text(f"token {step.t + 1}{value}: ").append(name(step.picked), style)
     if step.picked != step.greedy:
         text.append(f" in place of {name(step.greedy)}")
     if step.teacher is not None and step.teacher not in step.candidates:

@@ -24,7 +24,8 @@ class Train:
     Args:
         labels: label folder of `s2t-eval collect`.
         out: selector folder to write; an interrupted run is resumed.
-        start: selector folder to start from, of this student, these labels and this size.
+        start: selector folder to start from. Student, form and size have to be the same, and the labels of
+            the same problems; their texts may be others.
         complete: selector folder without a router and a default for one proposer: only these are made.
     """
 

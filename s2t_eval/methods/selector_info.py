@@ -99,13 +99,14 @@ class SelectorInfo:
         base_name: its name, for messages and cards.
         vocabulary: hash of its tokenizer's text entries.
         hidden_size: its width.
-        form: score form, see `scores.py`.
-        score_as: how bins become a score, see `Readout`.
+        form: how a candidate is scored: `direct`, `residual` or `lookahead`.
+        score_as: how the bins of the readout become a score: `expected` or `log_odds`.
         bins: rows of the readout.
         temperature: of the loss.
         num_candidates: K in training.
         top_k: K in decoding, by default.
-        thresholds: proposer -> trigger key -> tau -> threshold, from held-out training problems.
+        thresholds: proposer -> trigger, named as in a calibration -> tau -> threshold, from held-out training
+            problems.
         threshold_steps: steps they were measured on.
         defaults: proposer -> default trigger and rate.
         labels: manifest of the label set.

@@ -27,8 +27,9 @@ class Calibration:
     The field names are the keys of the file (see `policy.PERSISTED_KEYS`).
 
     Args:
-        thresholds: trigger key (see `trigger_key`) -> rate as text -> threshold; and `accept:` with the form
-            of a step (see `StepForm`) -> wanted rate of acceptance as text -> score.
+        thresholds: the trigger's name (of `kl` with its direction, `kl:student_teacher`; of an R2R router
+            with the hash of its folder, `router:HASH`) -> rate as text -> threshold; and for SpecReason
+            `accept:SCORE:DELIMITER:MAX_STEP` -> wanted rate of acceptance as text -> score.
         num_steps: steps of greedy text behind the quantiles.
         num_texts: problems.
         warmup: `warmup_tokens`: steps at the start of a text that were excluded, as in decoding.

@@ -49,7 +49,7 @@ class Trajectory:
 
     Args:
         problem_id: an id that is unique over data sets: source, split and index.
-        question_hash: hash of the normalised question, see `contamination.question_hash`.
+        question_hash: hash of the normalised question, by which questions of benchmarks are found.
         prompt_ids: the student's prompt, [prompt].
         teacher_prompt_ids: the teacher's prompt, which may contain privileged context.
         output_ids: the generated tokens, with the final stop token, [steps].
@@ -116,7 +116,7 @@ class LabelManifest:
         teacher_name: name of the teacher, for messages.
         vocabulary: hash of the tokenizer's text entries.
         data: source, split, hash and number of the problems; of a set that servers made also `entropy`, the
-            trigger whose divergence the column of this name has.
+            trigger whose value the column of this name has.
         prompt: chat template, system instruction, few-shot examples, length limit.
         seed: seed of the rollouts (greedy rollouts do not use it).
         teacher_context: kind of context that only the teacher's prompts contain; None without any.

@@ -94,7 +94,7 @@ def test_steps_stand_under_the_texts(capsys: pytest.CaptureFixture[str]) -> None
     flips = int(costs(out, "s2t")["flips"])
     assert fired > 0
     assert f"\n{fired} fired steps, {flips} flips\n" in out
-    heads = re.findall(r"^token (\d+), divergence [\d.]+: \"", out, re.MULTILINE)
+    heads = re.findall(r"^token (\d+), value [\d.]+: \"", out, re.MULTILINE)
     assert len(heads) == fired
     assert heads == sorted(heads, key=int)
     assert out.count(" in place of ") == flips
@@ -105,7 +105,7 @@ def test_steps_stand_under_the_texts(capsys: pytest.CaptureFixture[str]) -> None
     assert f"\n{fired} further steps (--steps {fired} shows all)\n" in short
 
 
-def test_a_trigger_without_a_divergence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trigger_without_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     given = f"pretrained={STUDENT},teacher={TEACHER},trigger=always,top_k=2"
     out = tried(capsys, PROBLEM.question, "--model", "s2t", "--model_args", given, "--max_gen_toks", 3)
     assert "\n3 fired steps, " in out

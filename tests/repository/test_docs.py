@@ -155,6 +155,14 @@ def test_evaluations_of_the_docs_name_models_and_arguments_that_exist() -> None:
         assert splitting.parse_model_args(given).keys() <= known, given
 
 
+def test_evaluations_of_the_reader_s_own_models_keep_their_results() -> None:
+    """Ten commands for runs of hours kept nothing, so the next page's `report` had no input."""
+    long = [words for words in commands() if words[0] == "lm_eval" and any("STUDENT" in w for w in words)]
+    assert len(long) > 10
+    for words in long:
+        assert "…" in words or {"--log_samples", "--output_path"} <= set(words), words
+
+
 def test_the_readme_fits_one_page() -> None:
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 

@@ -577,6 +577,19 @@ def test_the_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
     assert sections >= Recipe.__dataclass_fields__.keys() - {"title", "analysis"}
 
 
+def test_the_recipe_of_the_quickstart_is_one(tmp_path: Path) -> None:
+    """No page led from a pair of models to a vote, R2R and selection in one table."""
+    page = (TASKS.parent / "docs" / "quickstart.md").read_text()
+    [recipe] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    stages = stages_of(write(tmp_path, recipe))
+    rows = {f"s2t_gsm8k/{name}" for name in ("greedy", "maj8", "s2t", "r2r", "teacher")}
+    assert rows <= set(stages["report"].needs)
+    assert "calibration" in stages["s2t_gsm8k/s2t"].needs
+    assert "router" in stages["s2t_gsm8k/r2r"].needs
+    again = {name.removesuffix("-seed2") for name in stages["report"].needs if name.endswith("-seed2")}
+    assert again == {"s2t_gsm8k/maj8", "s2t_gsm8k/r2r"}  # as the page says: greedy decoding runs once
+
+
 def test_recipes_are_plain_yaml() -> None:
     for path in (TASKS.parent / "recipes").glob("*.yaml"):
         assert isinstance(yaml.safe_load(path.read_text()), dict)

@@ -39,7 +39,7 @@ class LabelSettings:
 
     Args:
         rule: when a mismatch is divergent. `reconverge`: the continuations of both tokens say different
-            things (`is_neutral`). `answer`: both continuations run to the end of the text, and their final
+            things. `answer`: both continuations run to the end of the text, and their final
             answers differ by the task's own equality. `judge`: the teacher reads both sentences and gives 1
             (divergent) more probability than 0. `regret`: the teacher's log-probability of its own token
             exceeds that of the student's by more than `min_regret`; nothing is continued.

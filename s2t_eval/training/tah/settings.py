@@ -20,7 +20,8 @@ class DepthSettings:
     """Stage 1 beside the loop and the looped student.
 
     Args:
-        easy_fraction: share of easy tokens that get further iterations in training too, see `DepthTraining`.
+        easy_fraction: share of easy tokens that take part in the second pass in training too, because a
+            decider will choose some of them; 0 is the paper's.
         held_out: share of the questions that are never trained on, the same in both stages.
         max_eval_texts: largest number of held-out texts in an evaluation.
     """
