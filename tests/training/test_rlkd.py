@@ -163,7 +163,7 @@ def test_a_run_ends_with_an_adapter_for_the_backend_distil(whole_run: Run) -> No
     assert record["steps"] == 2 * -(-record["problems"] // 4)
     assert record["before"]["step"] == 0 and record["before"]["texts"] == record["held_out_problems"]
     assert not out.with_name("out.training").exists()
-    assert re.search(rf"out: {record['problems']} problems.*, {record['steps']} steps, the best", lines[-3])
+    assert re.search(rf"out: {record['problems']} problems.*, {record['steps']} steps, kept: step", lines[-3])
     assert f"(n = {record['held_out_problems']} problems)" in lines[-2]
     assert lines[-1].startswith(f"cost: {2 * 4 * record['problems']} text visits, ")
     card = (out / "README.md").read_text()
