@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import simple_parse_args_string
 
-from s2t_eval.method_table import FIRING_MODELS
+from s2t_eval.method_table import ADDRESSES, FIRING_MODELS
 from s2t_eval.model_wrappers.arguments import SERVED_METHODS, CommonArguments, SelectionArguments
 
 # Stock `hf` passes every unknown argument to from_pretrained, typing errors included. These are the
@@ -120,7 +120,7 @@ def _require_known(
     unknown = [name for name in model_args if name not in known]
     if not unknown:
         return
-    if unknown[0] in ("student_url", "teacher_url"):
+    if unknown[0] in ADDRESSES:
         raise ValueError(
             f"--model {method}: {unknown[0]}: its models run in this process only; on servers run "
             f"{SERVED_METHODS}"

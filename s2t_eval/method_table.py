@@ -236,6 +236,8 @@ def method_of(
     return BY_MODEL[model]
 
 
+ADDRESSES = ("student_url", "teacher_url")
+"""Arguments, and options of commands, that name the servers of a model."""
 PLACE_ARGUMENTS = (
     *("pretrained", "tokenizer", "peft", "delta", "gguf_file", "teacher", "calibration"),
     *("selector", "router", "tah", "oracle", "exported"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from s2t_eval.artifacts.content import content_hash
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.typed_json import conform, read_object
-from s2t_eval.method_table import BACKENDS, PLACE_ARGUMENTS
+from s2t_eval.method_table import ADDRESSES, BACKENDS, PLACE_ARGUMENTS
 from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments
 from s2t_eval.model_wrappers.splitting import RENAMED, TEACHER, TEACHER_ARGS
 from s2t_eval.remote.settings import RemoteSettings
@@ -21,8 +21,6 @@ HASHED = (*PLACE_ARGUMENTS, *(TEACHER + name for name in PLACE_ARGUMENTS))
 """Model arguments that may name files or folders: other content under the same name is another scan."""
 OF_MACHINE = ("device", "batch_size", "max_batch_size", *(field.name for field in fields(RemoteSettings)))
 """Model arguments that do not change what a point measures."""
-ADDRESSES = ("student_url", "teacher_url")
-"""Model arguments of which a point depends on whether they are given: servers may move."""
 OF_MACHINE_FLAGS = frozenset(
     "--device --batch_size -b --max_batch_size --verbosity -v --use_cache -c --cache_requests".split()
 )

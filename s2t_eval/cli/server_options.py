@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from s2t_eval.method_table import ADDRESSES
 from s2t_eval.remote.settings import RemoteSettings, server_urls
-
-ADDRESSES = ("student_url", "teacher_url")
 
 
 @dataclass(frozen=True, kw_only=True)

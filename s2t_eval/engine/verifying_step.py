@@ -159,11 +159,7 @@ class VerifyingStepper:
     def advance(self, seqs: abc.Sequence[Sequence]) -> None:
         """The student reads each row's last token, a draft or one that a verification left."""
         began = time.perf_counter()
-        last = [
-            seq.ids[-1] if chunk.last is None else chunk.last
-            for seq, chunk in zip(seqs, self._chunks, strict=True)
-        ]
-        self._hidden = self.student.append(last, self._next_ids)
+        self._hidden = self.student.append(self._last_ids(seqs), self._next_ids)
         for seq in seqs:
             seq.usage.forwards += 1
         self._advance_seconds = time.perf_counter() - began
@@ -230,10 +226,13 @@ class VerifyingStepper:
 
     def _positions(self, seqs: abc.Sequence[Sequence]) -> TextPositions:
         """The position of each row's next draft: behind its text and its drafts."""
-        pairs = list(zip(seqs, self._chunks, strict=True))
-        ids = [chunk.drafts[-1].token if chunk.drafts else seq.ids[-1] for seq, chunk in pairs]
-        counts = [len(seq.output) + len(chunk.drafts) for seq, chunk in pairs]
-        return text_positions(ids, counts, self.student.device)
+        counts = [len(seq.output) + len(chunk.drafts) for seq, chunk in zip(seqs, self._chunks, strict=True)]
+        return text_positions(self._last_ids(seqs), counts, self.student.device)
+
+    def _last_ids(self, seqs: abc.Sequence[Sequence]) -> list[int]:
+        """The token behind which each row drafts next."""
+        pairs = zip(seqs, self._chunks, strict=True)
+        return [seq.ids[-1] if chunk.last is None else chunk.last for seq, chunk in pairs]
 
     def _observed_locally(self, step: Step) -> dict[int, list[float]]:
         """Divergences of the observed triggers that need no teacher, [batch] each, by their place."""

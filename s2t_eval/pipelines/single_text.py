@@ -12,7 +12,7 @@ from lm_eval.api.instance import Instance
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import Decoder, OnRound, Request, Result
 from s2t_eval.engine.scheduler import Scheduler
-from s2t_eval.method_table import BACKENDS, BY_MODEL, GENERATED
+from s2t_eval.method_table import ADDRESSES, BACKENDS, BY_MODEL, GENERATED
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.embedded_pair import with_embedded_pair
 from s2t_eval.model_wrappers.greedy import Greedy
@@ -85,7 +85,7 @@ def load_backend(model: str, model_args: str) -> Backend:
         raise ValueError(f"--model_args: {error}") from error
     if parsed.get("trace") is not None:
         raise ValueError("--model_args: a single text has no trace, got trace=; leave it out")
-    for name in ("student_url", "teacher_url"):
+    for name in ADDRESSES:
         if parsed.get(name) is not None:
             raise ValueError(
                 f"--model_args: a single text is written by models loaded here, got {name}=; evaluate with "

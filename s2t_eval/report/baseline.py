@@ -15,6 +15,7 @@ import pandas as pd
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.typed_json import read_object
+from s2t_eval.method_table import ADDRESSES
 from s2t_eval.report.documents import format_documents
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.kept_texts import SUFFIX, texts_of, write_texts
@@ -23,8 +24,7 @@ from s2t_eval.report.runs import read_runs
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[\w.@+ -]+/)+([\w.@+-]+)")
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-SERVERS = ("student_url", "teacher_url")
-SERVER_ARGUMENT = re.compile(rf"\b({'|'.join(SERVERS)})=[^,\s]+")
+SERVER_ARGUMENT = re.compile(rf"\b({'|'.join(ADDRESSES)})=[^,\s]+")
 SERVER = "SERVER"
 """In kept files, for the address of a server, which is a machine of the user's network."""
 LEFT_OUT = ("pretty_env_info", "upper_git_hash", "model_source")
@@ -117,7 +117,7 @@ def without_paths(value: Any) -> Any:
     """The same JSON value: absolute paths cut to their last part, no addresses of servers and functions."""
     if isinstance(value, dict):
         return {
-            key: SERVER if key in SERVERS and v else without_paths(v)
+            key: SERVER if key in ADDRESSES and v else without_paths(v)
             for key, v in value.items()
             if key not in LEFT_OUT
         }

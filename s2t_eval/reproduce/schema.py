@@ -233,6 +233,11 @@ class Recipe:
         """Name -> the part that makes it, for everything trained or chosen."""
         return {name: part for section in SECTIONS for name, part in getattr(self, section).items()}
 
+    @property
+    def collects_labels(self) -> bool:
+        """Whether labels are collected, instead of taken from an existing folder."""
+        return self.labels is not None and self.labels.problems is not None
+
     def _require_names(self) -> None:
         section_of_name: dict[str, str] = dict.fromkeys(RESERVED, "every recipe")
         for section in SECTIONS:
@@ -250,9 +255,8 @@ class Recipe:
         needs_labels = [*self.selectors, *self.distilled, *self.rlkd]
         if needs_labels and self.labels is None:
             raise ValueError(f"labels: {needs_labels[0]} is trained on them; name some")
-        collects = self.labels is not None and self.labels.problems is not None
         if self.models.teacher is None:
-            self._require_no_teacher(collects)
+            self._require_no_teacher()
         if self.servers is not None:
             self._require_served(self.servers)
         for name, choice in self.choices.items():
@@ -273,9 +277,9 @@ class Recipe:
                     f"tasks.{i}.methods: {unknown[0]!r} is none; there are {', '.join(self.methods)}"
                 )
 
-    def _require_no_teacher(self, collects: bool) -> None:
+    def _require_no_teacher(self) -> None:
         """Raise `ValueError` where something needs a teacher: its stage would fail after others have run."""
-        if self.distilled or self.routers or collects:
+        if self.distilled or self.routers or self.collects_labels:
             raise ValueError("models.teacher: labels, distillation and routers need one")
         if self.calibration is not None and self.calibration.step_score:
             raise ValueError(
@@ -306,8 +310,7 @@ class Recipe:
                     f"models.teacher_args.{name}: the served teacher has its own weights; merge the adapter "
                     "into a checkpoint, serve that and name it"
                 )
-        collects = self.labels is not None and self.labels.problems is not None
-        if servers.student_url is not None and self.calibration is None and not collects:
+        if servers.student_url is not None and self.calibration is None and not self.collects_labels:
             raise ValueError(
                 "servers.student_url: labels and calibration alone use it, and there are none; leave it out"
             )
@@ -324,7 +327,7 @@ class Recipe:
 
     def _require_rounds(self) -> None:
         """Selectors that start from another, or learn from texts of another, come after it."""
-        if self.rounds and (self.labels is None or self.labels.problems is None):
+        if self.rounds and not self.collects_labels:
             raise ValueError("rounds: they label the problems of `labels` again; name labels.problems")
         above: list[str] = []
         for name, selector in self.selectors.items():

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from s2t_eval.method_table import ADDRESSES
 from s2t_eval.remote.settings import RemoteSettings, server_urls
 
 ONE_MODEL = ("greedy", "maj8", "maj_at_k")
 """`--model` names that decode one model, which may be on a server."""
 WITH_TEACHER = ("s2t", "takeover", "r2r", "specreason")
 """`--model` names whose teacher may be on a server while the student is in their own process."""
-STUDENT_URL, TEACHER_URL = ADDRESSES = ("student_url", "teacher_url")
+STUDENT_URL, TEACHER_URL = ADDRESSES
 
 
 @dataclass(frozen=True, kw_only=True)

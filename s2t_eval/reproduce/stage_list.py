@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from s2t_eval.artifacts.typed_json import read_object
-from s2t_eval.method_table import PLACE_ARGUMENTS
+from s2t_eval.method_table import ADDRESSES, PLACE_ARGUMENTS
 from s2t_eval.pipelines.settings import Source
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import argument_text, least, loading, option
 from s2t_eval.reproduce.identity import model_place, name_on_command_lines
 from s2t_eval.reproduce.read import RecipeError, references
 from s2t_eval.reproduce.schema import Recipe
-from s2t_eval.reproduce.servers import ADDRESSES
 from s2t_eval.reproduce.stages import Stage, merged_fields, record_name
 from s2t_eval.reproduce.work import Work
 

@@ -80,6 +80,11 @@ class TrainingResult:
         return next(entry for entry in self.history if (entry["step"], entry.get("averaged", 0)) == kept)
 
 
+def kept_metric(keep: str) -> str:
+    """The metric of a trainer's setting `keep`, which names a metric or is `last`."""
+    return "step" if keep == "last" else keep
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """A context in which a model computes in the loop's precision, for measurements outside of the loop."""
     if precision == "no":

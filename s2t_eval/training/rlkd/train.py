@@ -17,7 +17,7 @@ from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner, Sampling
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
-from s2t_eval.training.loop import Loop, Metrics, TrainingResult, autocast
+from s2t_eval.training.loop import Loop, Metrics, TrainingResult, autocast, kept_metric
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.rlkd.cost import CostMeter, total_cost
 from s2t_eval.training.rlkd.grpo import advantages
@@ -268,7 +268,7 @@ def _fit(
         data.train,
         training.collate,
         training.evaluate,
-        "step" if settings.keep == "last" else settings.keep,
+        kept_metric(settings.keep),
         loop,
         folder,
         identity,

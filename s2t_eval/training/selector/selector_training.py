@@ -13,7 +13,7 @@ from s2t_eval.methods.selector_folder import Selector, save_selector
 from s2t_eval.methods.selector_info import PROPOSERS, SelectorInfo
 from s2t_eval.selection.router import Router
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
-from s2t_eval.training.loop import Loop, TrainingResult
+from s2t_eval.training.loop import Loop, TrainingResult, kept_metric
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import (
     make_model,
@@ -244,7 +244,7 @@ def _fit(
             "form direct"
         )
     evaluation = Evaluation(model, top_items, all_items, len(choosing), settings.keep == "tuned_gain")
-    metric = "step" if settings.keep == "last" else settings.keep
+    metric = kept_metric(settings.keep)
     return Loop[Item](
         model, items, model.pack, evaluation, metric, loop, folder, identity, no_decay=("readout",)
     ).run()
