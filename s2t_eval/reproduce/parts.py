@@ -189,14 +189,17 @@ class RoundPart:
     Args:
         selector: name of a selector of the recipe.
         trigger, tau: of that selector, while it writes; None: its default.
+        limit: the first so many of the problems; None: all. Selectors trained on fewer start from another,
+            whose held-out problems then stay held out.
     """
 
     selector: str
     trigger: str | None = None
     tau: float | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
-        require_ranges(self, tau=RATE)
+        require_ranges(self, tau=RATE, limit=AT_LEAST_1)
 
 
 @dataclass(frozen=True, kw_only=True)

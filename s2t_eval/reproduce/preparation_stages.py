@@ -73,11 +73,12 @@ def _collect_fields(stages: StageList, part: parts.LabelsPart, problems: parts.P
 
 
 def add_round(stages: StageList, name: str, part: parts.RoundPart, seed: int) -> None:
-    """The labels' problems once more, on texts that a selector writes."""
+    """The labels' problems, or the first of them, once more, on texts that a selector writes."""
     labels = stages.recipe.labels
     assert labels is not None and labels.problems is not None
     writer = stages.made[part.selector, seed]
-    problems, stage_name = labels.problems, stages.seeded_name(name, seed)
+    problems = replace(labels.problems, limit=part.limit or labels.problems.limit)
+    stage_name = stages.seeded_name(name, seed)
     output = stages.out / "rounds" / stage_name
     on_own_texts = replace(
         labels, selector=str(writer.place), selector_trigger=part.trigger, selector_tau=part.tau

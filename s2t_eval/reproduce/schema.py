@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from s2t_eval.method_table import BACKENDS, STOCK
+from s2t_eval.pipelines.settings import Source
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, SEED, require_ranges
 from s2t_eval.reproduce.names import require_task
 from s2t_eval.reproduce.parts import (
@@ -335,10 +336,27 @@ class Recipe:
                 raise ValueError(f"selectors.{name}.start: expected one above it, got {selector.start!r}")
             if selector.labels is not None:
                 self._require_round(f"selectors.{name}.labels", selector.labels, above)
+                self._require_start(f"selectors.{name}.start", selector.labels, selector.start)
             above.append(name)
         for name in self.rounds:
             if all(selector.labels != name for selector in self.selectors.values()):
                 raise ValueError(f"rounds.{name}: no selector is trained on it; name it in one's `labels`")
+
+    def _require_start(self, place: str, name: str, start: str | None) -> None:
+        """Raise `ValueError` where a round of some problems names too many, or there is no split to keep."""
+        limit = self.rounds[name].limit
+        if limit is None:
+            return
+        if start is None:
+            raise ValueError(
+                f"{place}: rounds.{name} has the first {limit} problems alone, and a split of its own would "
+                "hold problems out that the writer of its texts was trained on; name one to start from"
+            )
+        assert self.labels is not None and self.labels.problems is not None
+        if limit > (most := self.labels.problems.limit or Source.limit):
+            raise ValueError(
+                f"rounds.{name}.limit: expected at most the labels' {most} problems, got {limit}"
+            )
 
     def _require_round(self, place: str, name: str, above: Sequence[str]) -> None:
         """Raise `ValueError` unless this is a round whose texts one of the selectors above writes."""

@@ -26,6 +26,7 @@ DEV_PROBLEMS = 500
 def add_selector(stages: StageList, name: str, part: parts.SelectorPart, seed: int) -> None:
     """A selector, trained on the labels or on those of a round."""
     labels = stages.labels() if part.labels is None else stages.made[part.labels, seed]
+    round_limit = None if part.labels is None else stages.recipe.rounds[part.labels].limit
     words = ["s2t_eval", "train", *stages.student_options(), "--labels", str(labels.place)]
     words += options(part, "start", "labels")
     fields = merged_fields(stages.model_fields("student"), labels.fields)
@@ -33,7 +34,7 @@ def add_selector(stages: StageList, name: str, part: parts.SelectorPart, seed: i
         start = stages.made[part.start, seed]
         words += ["--start", str(start.place)]
         fields = merged_fields(fields, start.fields)
-    texts = least(part.limit, stages.num_labelled_texts()) or 0
+    texts = least(least(part.limit, round_limit), stages.num_labelled_texts()) or 0
     work = _training_work(stages, texts, part, BOTH[:1])
     _add_training(stages, name, "train", words, part, seed, fields, work)
 

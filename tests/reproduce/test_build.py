@@ -161,6 +161,12 @@ def test_a_round_labels_the_same_problems_on_the_texts_of_a_selector() -> None:
     assert "--labels /out/labels" in " ".join(stages["curve_1600"].command)
 
 
+def test_a_round_of_half_of_the_problems_labels_the_first_ones() -> None:
+    stages = stages_of("embedded-search", "rounds.own_texts.limit=2000")
+    assert "--limit 4000" in " ".join(stages["labels"].command)
+    assert "--limit 2000" in " ".join(stages["own_texts"].command)
+
+
 def test_a_round_of_each_seed_is_written_by_the_selector_of_that_seed() -> None:
     stages = stages_of("embedded-search", "seeds=[0, 1]")
     assert set(stages["own_texts-seed1"].needs) == {"curve_1600-seed1"}

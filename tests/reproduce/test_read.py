@@ -166,12 +166,22 @@ selectors:
         ("selectors.second.labels=null", "rounds.own: no selector is trained on it"),
         ("labels={folder: there}", "rounds: they label the problems of `labels` again"),
         ("rounds.own.tau=2", "tau: expected"),
+        ("rounds.own.limit=9", "rounds.own.limit: expected at most the labels' 8 problems, got 9"),
         ("selectors={own: {form: direct}}", "selectors.own: the name is taken by rounds"),
     ],
 )
 def test_a_round_follows_the_selector_that_writes_its_texts(tmp_path: Path, change: str, said: str) -> None:
     assert read_recipe(write(tmp_path, SMALL + ROUNDS)).recipe.selectors["second"].labels == "own"
     assert said in refusal(tmp_path, change, text=SMALL + ROUNDS)
+
+
+def test_a_round_of_some_problems_needs_a_selector_whose_split_it_keeps(tmp_path: Path) -> None:
+    """Split anew, the first half of the problems holds some out that the texts' writer was trained on."""
+    changes = ["rounds.own.limit=4", "selectors.second.start=null"]
+    said = "selectors.second.start: rounds.own has the first 4 problems alone"
+    with pytest.raises(RecipeError, match=said):
+        read_recipe(write(tmp_path, SMALL + ROUNDS), changes)
+    assert read_recipe(write(tmp_path, SMALL + ROUNDS), changes[:1]).recipe.rounds["own"].limit == 4
 
 
 def test_yaml_that_would_lose_something_is_refused(tmp_path: Path) -> None:

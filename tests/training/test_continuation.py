@@ -20,12 +20,13 @@ from s2t_eval.methods.selector_info import SelectorError, read_info, selector_ca
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.selector.continuation import (
     has_same_router,
+    require_known_split,
     require_same_writer,
     router_of_start,
     seen_texts,
     warn_of_earlier_choice,
 )
-from s2t_eval.training.selector.held_out import split_held_out
+from s2t_eval.training.selector.held_out import boundaries_of, divided_at, split_held_out
 from s2t_eval.training.selector.trajectory_scores import has_same_problems, held_out_trajectories
 from s2t_eval.training.selector.trigger_scan import with_unmeasured_defaults
 from tests.harness_helpers import STUDENT
@@ -138,7 +139,7 @@ def test_texts_that_chose_a_selector_of_an_earlier_version_are_named(
 ) -> None:
     """Without halves all held-out texts chose the checkpoint; they were analysed without a word."""
     found = loaded(selector("direct"))
-    training = {k: v for k, v in found.info.training.items() if k != "reported_problems"}
+    training = {k: v for k, v in found.info.training.items() if k not in ("reported_problems", "boundaries")}
     old = replace(found, info=replace(found.info, training=training))
     label_set = LabelSet.load(labels())
     for one, count, is_named in ((found, 3, False), (old, 6, True)):
@@ -167,6 +168,56 @@ def test_a_start_that_all_held_out_problems_chose_gets_a_warning(caplog: pytest.
     warn_of_earlier_choice(replace(start, info=replace(start.info, training=training)))
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"start={start.folder}: its checkpoint was chosen by all held-out problems")
+
+
+@pytest.mark.parametrize("count", [24, 20, 14])
+def test_boundaries_hold_the_same_problems_out_of_some_of_them(count: int) -> None:
+    """The slow twin: the sides that each problem had in the split of all."""
+    label_set = LabelSet.load(labels())
+    train, held_out = label_set.split(0.25)
+    halves = split_held_out(held_out)
+    boundaries = boundaries_of(train, halves)
+    some = list(label_set)[:count]
+    again, (choosing, reported) = divided_at(boundaries, some)
+    for side, found in ((train, again), (halves.choosing, choosing), (halves.reported, reported)):
+        expected = {row.problem_id for row in side}
+        assert found and [row for row in some if row.problem_id in expected] == found
+
+
+def test_labels_without_one_of_the_sides_are_refused() -> None:
+    train, held_out = LabelSet.load(labels()).split(0.25)
+    boundaries = boundaries_of(train, split_held_out(held_out))
+    with pytest.raises(LabelError, match="got 18 to train on, 0 to choose by and 0 to report; label more"):
+        divided_at(boundaries, train)
+
+
+def test_a_second_round_on_half_of_the_problems_keeps_the_first_ones_split(tmp_path: Path) -> None:
+    """Its labels were refused, since a split of their own would have held out what was trained on before."""
+    main(collect_arguments(tmp_path / "half", 20, "--steps", "all"))
+    half = train_arguments(tmp_path / "half", tmp_path / "second", "--form", "direct")
+    main([*half, "--start", str(selector("direct")), "--skip_routers"])
+    first, second = loaded(selector("direct")), loaded(tmp_path / "second")
+    of_all, of_half = LabelSet.load(labels()), LabelSet.load(tmp_path / "half")
+    ids = {row.problem_id for row in held_out_trajectories(first, of_all)}
+    reported = held_out_trajectories(second, of_half)
+    assert reported and {row.problem_id for row in reported} <= ids
+    assert second.info.training["boundaries"] == first.info.training["boundaries"]
+    seen = second.info.training["question_fingerprints"]
+    assert seen == first.info.training["question_fingerprints"]  # those that it started from saw them
+    assert {row.problem_id for row in held_out_trajectories(second, of_all)} == ids
+
+
+def test_a_start_without_boundaries_needs_its_own_problems(tmp_path: Path) -> None:
+    """Selectors of earlier versions do not tell how other problems would have been split."""
+    first = loaded(selector("direct"))
+    training = {k: v for k, v in first.info.training.items() if k != "boundaries"}
+    old = replace(first, info=replace(first.info, training=training))
+    of_half = label_set(list(LabelSet.load(labels()))[:20], hash="other")
+    require_known_split(first, of_half, 0.25)
+    with pytest.raises(SelectorError, match=r"trained on other labels or with another --held_out \(data\)"):
+        require_known_split(old, of_half, 0.25)
+    with pytest.raises(SelectorError, match=r"with another --held_out \(held_out\), so problems"):
+        require_known_split(first, of_half, 0.5)
 
 
 def test_another_seed_trains_another_router(tmp_path: Path) -> None:

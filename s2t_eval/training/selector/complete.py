@@ -10,7 +10,7 @@ from s2t_eval.methods.selector_info import PROPOSERS, SelectorError, SelectorInf
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import make_model, require_same_labels, require_same_writer
-from s2t_eval.training.selector.held_out import halves_of_training
+from s2t_eval.training.selector.held_out import split_as_trained
 from s2t_eval.training.selector.reported import with_reported_figures
 from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
 from s2t_eval.training.selector.settings import SelectorSettings
@@ -43,12 +43,11 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     missing = [proposer for proposer in PROPOSERS if proposer not in selector.routers]
     if not missing:
         raise SelectorError(f"complete={selector.folder}: it has all for proposer {' and '.join(PROPOSERS)}")
-    train, held_out = labels.split(trained["settings"]["held_out"])
+    train, halves = split_as_trained(info.training, labels)
     train = train[: trained["settings"].get("limit")]  # folders of earlier versions had no limit
     model = make_model(student, SelectorSettings.of_folder(trained["selector"]), selector)
     work = work_folder(out)
     identity = {"complete": selector.hash, "labels": labels.hash, **student.identity}
-    halves = halves_of_training(info.training, held_out)
     routings: dict[str, Routing] = {
         proposer: make_routing(
             student, model.peft, proposer, train, halves, work / f"router-{proposer}", identity,

@@ -58,13 +58,14 @@ def has_same_router(trained: SelectorInfo, labels: LabelManifest, limit: int | N
 
     Args:
         trained: the manifest of the selector that is started from.
-        labels: manifest of the labels of this training, of the same problems.
+        labels: manifest of the labels of this training.
         limit: number of problems of this training; None: all.
         seed: of this training.
     """
     settings = trained.training["settings"]
     is_same_draw = settings["settings"].get("limit") == limit and settings["loop"]["seed"] == seed
-    return "reported_problems" in trained.training and is_same_draw and has_same_writer(trained, labels)
+    is_same_text = has_same_writer(trained, labels) and trained.labels.get("data") == labels.data
+    return "reported_problems" in trained.training and is_same_draw and is_same_text
 
 
 def has_same_writer(trained: SelectorInfo, labels: LabelManifest) -> bool:
@@ -84,28 +85,50 @@ def require_same_form(start: Selector, selector: SelectorSettings) -> None:
             )
 
 
-def require_same_labels(
-    artifact: str, info: SelectorInfo, labels: LabelSet, held_out: float | None = None
-) -> None:
-    """Raise `SelectorError` unless problems that are held out now were held out before.
+def require_same_labels(artifact: str, info: SelectorInfo, labels: LabelSet) -> None:
+    """Raise `SelectorError` unless these labels are of the problems that a selector was trained on.
 
     Only what identifies the labels is compared: labels that were collected twice differ in the last digits
-    of their measurements, not in their problems. Their texts may differ: a second round trains on texts that
-    the selector wrote.
+    of their measurements, not in their problems. Their texts may differ.
 
     Args:
         artifact: the selector, as messages call it.
         info: the selector's manifest.
         labels: the label set of this run.
-        held_out: held-out share of this run; None takes the selector's own.
     """
-    same_split = held_out is None or info.training["settings"]["settings"]["held_out"] == held_out
-    saved, current = info.labels, asdict(labels.manifest)
-    if any(saved.get(name) != current[name] for name in LABEL_IDENTITY) or not same_split:
+    if differs := _differing(info, labels, LABEL_IDENTITY):
         raise SelectorError(
-            f"{artifact}: it was trained on other labels or with another --held_out, so problems that are "
-            "held out here may have been trained on; use the same, or train from the beginning"
+            f"{artifact}: it was trained on other labels ({differs}), so problems that are held out here "
+            "may have been trained on; give the labels that it was trained on"
         )
+
+
+def require_known_split(start: Selector, labels: LabelSet, held_out: float) -> None:
+    """Raise `SelectorError` unless problems that are held out now were held out before.
+
+    Texts may differ: a second round trains on texts that the selector wrote. So may the problems where the
+    selector's manifest has the boundaries of its split.
+
+    Args:
+        start: the selector that is started from.
+        labels: the label set of this run.
+        held_out: held-out share of this run.
+    """
+    is_same_share = start.info.training["settings"]["settings"]["held_out"] == held_out
+    names = [name for name in LABEL_IDENTITY if name != "data" or "boundaries" not in start.info.training]
+    differs = _differing(start.info, labels, names)
+    if differs or not is_same_share:
+        raise SelectorError(
+            f"start={start.folder}: it was trained on other labels or with another --held_out "
+            f"({differs or 'held_out'}), so problems that are held out here may have been trained on; use "
+            "the same, or train from the beginning"
+        )
+
+
+def _differing(info: SelectorInfo, labels: LabelSet, names: Sequence[str]) -> str:
+    """The names of the fields in which labels are not those that a selector was trained on."""
+    current = asdict(labels.manifest)
+    return ", ".join(name for name in names if info.labels.get(name) != current[name])
 
 
 def require_same_writer(artifact: str, info: SelectorInfo, labels: LabelSet) -> None:

@@ -17,14 +17,20 @@ from s2t_eval.training.loop import Loop, TrainingResult, kept_metric
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import (
     make_model,
+    require_known_split,
     require_same_form,
-    require_same_labels,
     router_of_start,
     seen_texts,
     warn_of_earlier_choice,
 )
 from s2t_eval.training.selector.evaluation import Evaluation
-from s2t_eval.training.selector.held_out import HeldOut, question_fingerprints, split_held_out
+from s2t_eval.training.selector.held_out import (
+    HeldOut,
+    boundaries_of,
+    divided_at,
+    question_fingerprints,
+    split_held_out,
+)
 from s2t_eval.training.selector.items import Item, make_items, with_regret_weights
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.reported import with_reported_figures
@@ -67,12 +73,18 @@ def train_selector(
     loop = loop.with_default_lr()
     labels.require_student(student.fingerprint, student.vocabulary)
     _require_steps_of_low_kl(labels, selector, settings)
-    all_train, all_held_out = labels.split(settings.held_out)
-    train, held_out = all_train[: settings.limit], split_held_out(all_held_out)
     if start is not None:
         require_same_form(start, selector)
-        require_same_labels(f"start={start.folder}", start.info, labels, settings.held_out)
+        require_known_split(start, labels, settings.held_out)
         warn_of_earlier_choice(start)
+    boundaries = None if start is None else start.info.training.get("boundaries")
+    if boundaries is None:
+        all_train, all_held_out = labels.split(settings.held_out)
+        held_out = split_held_out(all_held_out)
+        boundaries = boundaries_of(all_train, held_out)
+    else:
+        all_train, held_out = divided_at(boundaries, labels.trajectories)
+    train = all_train[: settings.limit]
     identity = _identity(student, labels, selector, settings, start)
     work = work_folder(out)
     torch.manual_seed(loop.seed)
@@ -84,8 +96,10 @@ def train_selector(
     training = {
         **_training_record(result, train, held_out, {**identity, "loop": asdict(loop)}),
         "triggers": {proposer: routing.report() for proposer, routing in routings.items()},
+        "boundaries": boundaries,
         "question_fingerprints": question_fingerprints(
-            seen_texts(all_train, settings.limit, held_out, start)
+            seen_texts(all_train, settings.limit, held_out, start),
+            None if start is None else start.info.training.get("question_fingerprints"),
         ),
     }
     info = _describe(student, labels, model, settings, held_out, routings, training)

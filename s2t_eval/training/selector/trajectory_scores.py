@@ -15,7 +15,7 @@ from s2t_eval.engine import ModelRunner
 from s2t_eval.methods.selector_folder import Selector
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.selector.agreement import ranking_scores, score_items
-from s2t_eval.training.selector.held_out import halves_of_training, unseen_texts
+from s2t_eval.training.selector.held_out import split_as_trained, unseen_texts
 from s2t_eval.training.selector.items import make_items
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.router_training import step_table
@@ -51,8 +51,7 @@ def held_out_trajectories(selector: Selector, labels: LabelSet) -> list[Trajecto
     """
     training, trained_on = selector.info.training, selector.info.labels["data"]
     if has_same_problems(selector.info.labels, asdict(labels.manifest)):
-        _, held_out = labels.split(training["settings"]["settings"]["held_out"])
-        halves = halves_of_training(training, held_out)
+        _, halves = split_as_trained(training, labels)
         if not halves.reported:
             logger.warning(
                 "selector=%s: all %d texts that it was not trained on chose its checkpoint, so figures on "
