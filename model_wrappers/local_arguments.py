@@ -9,6 +9,13 @@ from s2t_eval.model_wrappers.argument_checks import require_bool, require_number
 from s2t_eval.model_wrappers.arguments import SelectionArguments, ServerArguments
 
 
+SELECTION_ONLY = (
+    *("trigger", "tau", "threshold", "top_k", "warmup_tokens", "proposal_weight"),
+    *("calibration", "teacher"),
+)
+"""Arguments that act through a selection alone."""
+
+
 @dataclass(frozen=True)
 class LocalArguments(SelectionArguments, ServerArguments):
     """Arguments of `s2t_local` and `pps_local`: those of `s2t`; a teacher is read under trigger `kl` alone.
@@ -63,6 +70,21 @@ class LocalArguments(SelectionArguments, ServerArguments):
     def needs_shared_batches(self) -> bool:
         """Whether the student's servers are to draft and score in one batch, if they can."""
         return True
+
+    def require_no_selection(self, model: str) -> None:
+        """Raise `ValueError` for arguments of a selection that cannot change a token.
+
+        Args:
+            model: the backend's name, for the message.
+        """
+        given = {name: getattr(self, name) for name in SELECTION_ONLY}
+        shown = ", ".join(f"{name}={value}" for name, value in given.items() if value not in (None, 0))
+        if shown:
+            raise ValueError(
+                f"--model {model}: {shown} would have no effect: with a selector of form direct "
+                f"(selector={self.selector}) under proposer=tuned this is greedy decoding of the adapted "
+                "model; leave it out, or let the plain student propose (proposer=base)"
+            )
 
     def _check_without_trigger(self) -> None:
         """Refuse what belongs to a trigger that is not named; the selector's default has its own values."""

@@ -31,13 +31,6 @@ from s2t_eval.selection.scores import make_score
 
 logger = logging.getLogger(__name__)
 
-SELECTION_ONLY = (
-    *("trigger", "tau", "threshold", "top_k", "warmup_tokens", "proposal_weight"),
-    *("calibration", "teacher"),
-)
-"""Arguments that act through a selection alone."""
-
-
 class S2TLocal(SelectionLM):
     """S2T-Local: an adapter and a readout score the candidates at the steps that a local trigger fires.
 
@@ -123,7 +116,7 @@ class S2TLocal(SelectionLM):
     def _load_selector(self, name: str | None) -> Selector | None:
         self.selector = super()._load_selector(name)
         if self.is_topk_distilled:
-            self._refuse_selection()
+            self.local.require_no_selection(self.METHOD)
         elif self.proposer == "tuned" and self.local.calibration:
             raise ValueError(
                 f"calibration={self.local.calibration}: its thresholds are the plain student's, and with "
@@ -182,18 +175,6 @@ class S2TLocal(SelectionLM):
                 "load the student here (leave student_url out)"
             )
         return True
-
-    def _refuse_selection(self) -> None:
-        """Refuse arguments of a selection that cannot change a token."""
-        unused = {name: getattr(self.local, name) for name in SELECTION_ONLY}
-        unused = {name: value for name, value in unused.items() if value not in (None, 0)}
-        if unused:
-            shown = ", ".join(f"{name}={value}" for name, value in unused.items())
-            raise ValueError(
-                f"--model {self.METHOD}: {shown} would have no effect: with a selector of form direct "
-                f"(selector={self.local.selector}) under proposer=tuned this is greedy decoding of the "
-                "adapted model; leave it out, or let the plain student propose (proposer=base)"
-            )
 
     def _attach(self) -> ModelRunner | None:
         """Attach the adapter; returns the model that scores, None where the proposer itself scores."""

@@ -15,12 +15,12 @@ class Rescorer:
 
     Args:
         name: hub name, folder or `embedded/...`.
-        device: of the model.
+        device: of the model; None takes a GPU where there is one.
     """
 
-    def __init__(self, name: str, device: str = "cpu") -> None:
+    def __init__(self, name: str, device: str | None = "cpu") -> None:
         self.model, _ = load_model("pretrained", name, torch.float32, device, False)
-        self.device = device
+        self.device = self.model.device
 
     @torch.inference_mode()
     def __call__(

@@ -115,8 +115,16 @@ def of_results(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame] = ())
     return [plot for plot in plots if plot is not None]
 
 
-def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tuple[list[Plot], str]:
+def of_traces(
+    traces: Sequence[Trace], runs: Sequence[Run], device: str | None, most: int | None = None
+) -> tuple[list[Plot], str]:
     """The rescue map over all traces of a teacher's picks, and the list of flips; empty without such traces.
+
+    Args:
+        traces: of any methods.
+        runs: the runs that wrote them, and greedy of the same students.
+        device: on which the student scores the texts; None takes a GPU where there is one.
+        most: the first so many texts of each task of a trace; None: all.
 
     Raises:
         ResultsError: a trace whose run is not among the results.
@@ -143,7 +151,8 @@ def of_traces(traces: Sequence[Trace], runs: Sequence[Run], device: str) -> tupl
         if run.documents is None:
             raise ResultsError(f"{run.source}: no samples of task {run.task}; run lm_eval with --log_samples")
         scores, decode = scores_by_position(run), load_decode(run.model)
-        frame = picks(trace, scores, control_scores, models[run.model], decode)
+        first = replace(trace, records=trace.records[:most])
+        frame = picks(first, scores, control_scores, models[run.model], decode)
         frames.append(frame.assign(method=run.label))
     if not frames:
         return [], ""
@@ -160,7 +169,8 @@ def analyze(
     learned: Mapping[str, Any] | None = None,
     tau: float = 0.1,
     ks: Sequence[int] | None = None,
-    device: str = "cpu",
+    device: str | None = None,
+    texts: int | None = None,
     ends_line: npt.NDArray[np.bool_] | None = None,
     top_k: int = 8,
     agreement: Sequence[pd.DataFrame] = (),
@@ -173,7 +183,7 @@ def analyze(
     entries = arrange(runs) if runs else []
     plots = of_labels(label_sets, tau, ks, learned or {}, ends_line, top_k) if label_sets else []
     plots += of_results(entries, agreement)
-    more, flips = of_traces(traces, runs, device)
+    more, flips = of_traces(traces, runs, device, texts)
     plots += more
     costs = efficiency_table(entries) if entries else None
     if costs is not None:

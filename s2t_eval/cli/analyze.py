@@ -38,7 +38,8 @@ class Analyze:
         dtype: data type of the student's weights beside a selector, as in transformers.
         tau: share of the steps, ranked by KL, that count as top steps.
         k: numbers of candidates K in the error split. Empty: powers of two.
-        device: device on which the student rescores the labels and traces.
+        device: device on which the student rescores the labels and traces. Default: a GPU where there is one.
+        texts: traced texts of each task that the student rescores, one forward pass each. Default: all.
         metric: TASK=METRIC,FILTER where a task has several metrics.
         out: folder to write; it is made where it does not exist.
     """
@@ -54,7 +55,8 @@ class Analyze:
     dtype: str = "auto"
     tau: float = 0.1
     k: tuple[int, ...] = ()
-    device: str = "cpu"
+    device: str | None = None
+    texts: int | None = None
     metric: tuple[str, ...] = ()
     out: Path
 
@@ -82,6 +84,7 @@ class Analyze:
             tau=self.tau,
             ks=list(self.k) or None,
             device=self.device,
+            texts=self.texts,
             ends_line=self._line_ends(labels) if self.pretrained else None,
             top_k=top_k,
             agreement=agreement,
@@ -90,13 +93,15 @@ class Analyze:
 
     def _require_consistent(self) -> None:
         """Raise `ValueError` for options out of range or without those that they need."""
-        require_flags(self, tau=RATE, k=AT_LEAST_1)
+        require_flags(self, tau=RATE, k=AT_LEAST_1, texts=AT_LEAST_1)
         if self.k and not self.labels:
             raise ValueError("--k: it is of the error split, which needs --labels; give both, or neither")
         signs = ["analysis.md", "analysis.html"]
         require_reusable_folder(self.out, "one of `s2t-eval analyze`", signs)
         if self.selector and not (self.pretrained and self.labels):
             raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
+        if self.texts is not None and not self.trace:
+            raise ValueError("--texts: it is of the texts of --trace; give both, or neither")
         if self.pretrained and not self.labels:
             raise ValueError("--pretrained: it is the student of --labels; give both, or neither")
 

@@ -11,7 +11,7 @@ from typing import Any
 from s2t_eval.method_table import STOCK
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.published import published
-from s2t_eval.reproduce.commands import asking, model_arguments, option, row_loading
+from s2t_eval.reproduce.commands import asking, least, model_arguments, option, row_loading
 from s2t_eval.reproduce.documents import selected_documents
 from s2t_eval.reproduce.identity import GROUPS
 from s2t_eval.reproduce.read import RecipeError, references
@@ -28,6 +28,8 @@ from s2t_eval.reproduce.stages import (
 )
 from s2t_eval.reproduce.work import Work
 
+RESCORED_TEXTS = 100
+"""Texts of each trace that the analysis scores again, one forward pass of the student each."""
 DEFAULT_SAMPLES = 8
 """Of `maj8`, for estimates alone. Its own default comes with torch, which takes seconds; a test compares."""
 
@@ -107,8 +109,10 @@ def add_results(stages: StageList) -> None:
     has_published = any(_is_published(task) for stage in runs for task in stage.tasks)
     words += [*([] if has_published else ["--no_published"]), "--out", str(output)]
     stages.add(Stage("report", "report", tuple(words), output, title, needs))
-    if stages.recipe.analysis and (stages.recipe.labels is not None or traces):
-        _add_analysis(stages, places, traces, needs)
+    if stages.recipe.models.trust:  # its student rescores traced texts, and runs no code of a checkpoint
+        trace_files = []
+    if stages.recipe.analysis and (stages.recipe.labels is not None or trace_files):
+        _add_analysis(stages, places, trace_files, needs)
     for task in dict.fromkeys(task for stage in runs for task in stage.tasks):
         output = stages.out / "kept" / task
         of_task = {stage.name: stage.output for stage in runs if stage.tasks == (task,)}
@@ -117,9 +121,9 @@ def add_results(stages: StageList) -> None:
 
 
 def _add_analysis(
-    stages: StageList, places: Sequence[str], traces: Sequence[str], needs: Mapping[str, Path]
+    stages: StageList, places: Sequence[str], traces: Sequence[Path], needs: Mapping[str, Path]
 ) -> None:
-    """Figures on the labels, the runs and the selectors."""
+    """Figures on the labels, the runs, the traces and the selectors."""
     output, words = stages.out / "analysis", ["s2t_eval", "analyze"]
     fields: dict[str, Any] = {"needs": dict(needs)}
     if stages.recipe.labels is not None:
@@ -128,7 +132,11 @@ def _add_analysis(
         if not stages.recipe.models.trust:  # it reads the tokenizer, and runs no code of a checkpoint
             words += ["--pretrained", stages.place_of("student", stages.recipe.seeds[0])]
         fields = merged_fields(fields, labels.fields)
-    words += ["--results", *places, *traces]
+    words += ["--results", *places, *option("trace", tuple(map(str, traces)))]
+    if traces:
+        words += [*option("texts", RESCORED_TEXTS), *option("device", stages.recipe.models.device)]
+        texts = least(RESCORED_TEXTS, stages.recipe.limits.documents) or RESCORED_TEXTS
+        fields["work"] = Work.of_texts(len(traces) * texts, ("student",), stages.recipe)
     names = (*stages.recipe.selectors, *stages.recipe.choices)
     selectors = [made for (name, _), made in stages.made.items() if name in names]
     words += option("agreement", tuple(str(made.place) for made in selectors))

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
-from s2t_eval.method_table import STOCK
+from s2t_eval.method_table import STOCK, ScoreForm
+from s2t_eval.methods.selector_info import SETTINGS, read_info
 from s2t_eval.pipelines.settings import StepCalibration
 from s2t_eval.reproduce.parts import CalibrationPart
 from s2t_eval.reproduce.read import RecipeError
 from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import EVALUATE, SCAN, Stage
 from s2t_eval.selection.thresholds import ThresholdLookup, has_rate
+from s2t_eval.training.selector.settings import SelectorSettings
 
-CALIBRATE, R2R_TRAIN = "calibrate", "r2r train"
-SELECTOR_KINDS = ("train", "choose")
+CALIBRATE, TRAIN, R2R_TRAIN = "calibrate", "train", "r2r train"
+SELECTOR_KINDS = (TRAIN, "choose")
 
 
 def require_arguments(recipe: Recipe, stages: Sequence[Stage]) -> None:
@@ -29,17 +32,48 @@ def require_arguments(recipe: Recipe, stages: Sequence[Stage]) -> None:
         RecipeError: an argument that a backend lacks or refuses, or a rate or warm-up whose thresholds
             nothing measures; the message begins with the step's name.
     """
-    from s2t_eval.model_wrappers.usable_arguments import require_usable_arguments  # it loads torch
+    from s2t_eval.model_wrappers.usable_arguments import (  # they load torch
+        require_usable_arguments,
+        require_usable_selector,
+    )
 
     makers = {str(stage.output): stage for stage in stages}
     for stage in stages:
         for model, model_args in _runs(stage):
             try:
-                lookup = require_usable_arguments(model, model_args).lookup
-                if lookup is not None:
-                    _require_measured(recipe, lookup, makers)
+                arguments = require_usable_arguments(model, model_args)
+                if arguments.lookup is not None:
+                    _require_measured(recipe, arguments.lookup, makers)
+                selector, router = (getattr(arguments, name, None) for name in ("selector", "router"))
+                routers = _selector_training(router or selector, makers)
+                has_routers = routers is None or not routers["skip_routers"]
+                require_usable_selector(model, arguments, _form(selector, makers), has_routers)
             except ValueError as error:
                 raise RecipeError(f"{stage.name}: {error}") from error
+
+
+def _form(selector: str | None, makers: Mapping[str, Stage]) -> ScoreForm | None:
+    """The form of a selector that the recipe trains, or that lies in a folder already; None: not known."""
+    training = _selector_training(selector, makers)
+    if training is not None:
+        form: ScoreForm = training["form"] or SelectorSettings.form
+        return form
+    if selector is not None and (Path(selector) / SETTINGS).is_file():
+        return read_info(Path(selector)).form
+    return None
+
+
+def _selector_training(folder: str | None, makers: Mapping[str, Stage]) -> dict[str, Any] | None:
+    """The settings with which the recipe trains a selector; None for another folder, or none.
+
+    Args:
+        folder: of a method's argument.
+        makers: output -> the step that makes it.
+    """
+    maker = makers.get(folder or "")
+    if maker is not None and maker.copy_of is not None:
+        maker = makers.get(str(maker.copy_of))
+    return maker.part[0] if maker is not None and maker.kind == TRAIN else None
 
 
 def _runs(stage: Stage) -> Iterator[tuple[str, str]]:

@@ -31,6 +31,12 @@ from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings, TahL
 
 Part = TypeVar("Part")
 FIRES = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
+OF_A_SCAN = {
+    "tau": "give the rates as the choice's own `tau`",
+    "threshold": "leave it out: a default has a rate",
+    "top_k": "give it to the selector (selectors.NAME.top_k)",
+}
+"""Arguments that a scan gives to its points -> what to do instead."""
 OF_THE_RECIPE = ("seed", "log_with")
 """Settings that a recipe has once for all its parts, or not at all."""
 
@@ -349,6 +355,9 @@ class ChoicePart:
                 "task: settings are chosen on development problems alone, of a task whose name ends in "
                 f"{DEV} (s2t_gsm8k{DEV}, s2t_arith{DEV}, or one of your own), got {self.task!r}"
             )
+        for name, instead in OF_A_SCAN.items():
+            if name in self.arguments:
+                raise ValueError(f"arguments.{name}: the scan has it from elsewhere; {instead}")
         if len(self.tau) < 2:
             raise ValueError(f"tau: expected at least two rates to choose from, got {list(self.tau)}")
         for tau in self.tau:

@@ -34,7 +34,7 @@ def add_selector(stages: StageList, name: str, part: parts.SelectorPart, seed: i
         start = stages.made[part.start, seed]
         words += ["--start", str(start.place)]
         fields = merged_fields(fields, start.fields)
-    texts = least(least(part.limit, round_limit), stages.num_labelled_texts()) or 0
+    texts = least(part.limit, round_limit, stages.num_labelled_texts()) or 0
     work = _training_work(stages, texts, part, BOTH[:1])
     _add_training(stages, name, "train", words, part, seed, fields, work)
 
@@ -140,6 +140,7 @@ def _add_scan(stages: StageList, stage_name: str, output: Path, part: parts.Choi
         )
     limit = least(part.limit, stages.recipe.limits.problems)
     words = ["s2t_eval", "scan", "--model", part.model, "--model_args", model_args]
+    words += option("top_k", stages.recipe.selectors[part.selector].top_k)
     words += [*option("tau", part.tau), "--tasks", part.task, "--out", str(output), "--"]
     words += [*asking(stages.recipe, part.task), *option("limit", limit)]
     runs, roles = 1 + len(part.tau), [role for role in BOTH if role in references(arguments)]

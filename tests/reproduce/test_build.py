@@ -19,6 +19,7 @@ from s2t_eval import cli
 from s2t_eval.cli.application import CommandLine
 from s2t_eval.cli.calibrate import Calibrate
 from s2t_eval.cli.options import options_of
+from s2t_eval.embedded import embedded_path
 from s2t_eval.method_table import BACKENDS
 from s2t_eval.model_wrappers.arguments import SamplingArguments
 from s2t_eval.model_wrappers.splitting import parse_model_args
@@ -26,7 +27,7 @@ from s2t_eval.model_wrappers.teacher import read_teacher_args
 from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.documents import Documents, selected_documents
-from s2t_eval.reproduce.evaluation_stages import DEFAULT_SAMPLES
+from s2t_eval.reproduce.evaluation_stages import DEFAULT_SAMPLES, RESCORED_TEXTS
 from s2t_eval.reproduce.identity import BUILT_IN, DATA_FOLDERS, GROUPS
 from s2t_eval.reproduce.measured import require_arguments
 from s2t_eval.reproduce.parts import (
@@ -218,6 +219,17 @@ def test_the_analysis_of_labels_knows_where_lines_begin(trust: bool) -> None:
     """The study of triggers had no `line_entropy`, which needs the student's tokenizer."""
     command = stages_of("qwen-gsm8k", f"models.trust={str(trust).lower()}")["analysis"].command
     assert "--labels" in command and ("--pretrained" in command) is not trust
+    assert ("--trace" in command) is not trust  # the student of a trace is loaded without such code
+
+
+def test_the_analysis_of_traces_is_bounded_and_where_the_models_are() -> None:
+    """It scored 600 texts one by one on the CPU beside a GPU: an hour, of which the plan knew nothing."""
+    stage = stages_of("qwen-gsm8k", "models.device=cuda")["analysis"]
+    words = " ".join(stage.command)
+    assert f" --texts {RESCORED_TEXTS} --device cuda " in words
+    assert stage.work.parameter_tokens > 0
+    shorter = stages_of("qwen-gsm8k", "limits.documents=4")["analysis"].work
+    assert shorter.parameter_tokens == pytest.approx(stage.work.parameter_tokens * 4 / RESCORED_TEXTS)
 
 
 @pytest.mark.parametrize("name", ["qwen-gsm8k", "qwen-gsm8k-gpu", "embedded-search"])
@@ -654,14 +666,66 @@ def test_a_rate_that_nothing_measures_is_refused_before_anything_runs(change: st
             r"best\.scan: tau=0\.3: `s2t-eval train` measures a selector's threshold",
         ),
         ("{tau: [0.01, 0.2], arguments: {triger: router}}", r"best\.scan: .*unknown argument 'triger'"),
+        ("{tau: [0.01, 0.2], arguments: {top_k: 4}}", r"arguments\.top_k: .*selectors\.NAME\.top_k"),
+        ("{tau: [0.01, 0.2], model: s2t_local}", r"best\.scan: .*tau=0\.01 would have no effect: .* direct"),
     ],
 )
 def test_a_choice_is_checked_as_its_scan_will_run(choice: str, said: str | None) -> None:
     part = f"choices={{best: {{selector: mine, task: s2t_arith_dev, {choice[1:-1]}}}}}"
     changes = ["labels={problems: {task: s2t_arith}}", "selectors={mine: {form: direct}}", part]
+    with nullcontext() if said is None else pytest.raises(RecipeError, match=said):
+        read = read_recipe("embedded", changes)
+        require_arguments(read.recipe, build_stages(read, Path("/out")))
+
+
+def test_a_choice_scans_with_the_selector_s_own_number_of_candidates() -> None:
+    """The scan ran with 8, and `choose` refused what it had measured, after all of it."""
+    part = "choices={best: {selector: mine, task: s2t_arith_dev, tau: [0.01, 0.2]}}"
+    changes = ["labels={problems: {task: s2t_arith}}", "selectors={mine: {form: direct, top_k: 4}}", part]
+    stages = {stage.name: stage for stage in build_stages(read_recipe("embedded", changes), Path("/out"))}
+    assert " --top_k 4 --tau 0.01 0.2 " in " ".join(stages["best.scan"].command)
+
+
+LOCAL = "methods.mine={{model: {model}, arguments: {{selector: {selector}, {more}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("selector", "model", "more", "said"),
+    [
+        ("${mine}", "s2t_local", "tau: 0.05", r"mine: .*tau=0\.05 would have no effect"),
+        ("${mine}", "s2t_local", "top_k: 16", r"mine: .*top_k=16 would have no effect"),
+        ("${mine}", "pps_local", "proposer: tuned, trigger: always", r"mine: .*trigger=always would have"),
+        ("${chosen}", "s2t_local", "top_k: 16", r"mine: .*top_k=16 would have no effect"),
+        ("${mine}", "s2t_local", "", None),
+        ("${mine}", "pps_local", "trigger: router, tau: 0.05", None),
+        ("${looking}", "s2t_local", "trigger: always", None),
+        ("${looking}", "s2t_local", "trigger: router, tau: 0.05", r"mine: trigger=router: .*skip_routers"),
+        ("${looking}", "s2t_local", 'trigger: router, tau: 0.05, router: "${other}"', None),
+    ],
+)
+def test_what_a_trained_selector_will_not_have_is_refused_before_it_is_trained(
+    selector: str, model: str, more: str, said: str | None
+) -> None:
+    """The row ended at its own run, after labels and training, where the selector's form was read."""
+    changes = [
+        "labels={problems: {task: s2t_arith}}",
+        "selectors.mine={form: direct}",
+        "selectors.looking={form: lookahead, skip_routers: true}",
+        "selectors.other={form: lookahead}",
+        "choices={chosen: {selector: mine, task: s2t_arith_dev, tau: [0.01, 0.2]}}",
+        LOCAL.format(model=model, selector=f'"{selector}"', more=more),
+    ]
     read = read_recipe("embedded", changes)
     with nullcontext() if said is None else pytest.raises(RecipeError, match=said):
         require_arguments(read.recipe, build_stages(read, Path("/out")))
+
+
+def test_the_form_of_a_selector_that_is_there_is_read_before_anything_runs() -> None:
+    folder = embedded_path("embedded/selector")
+    read = read_recipe("embedded", [LOCAL.format(model="s2t_local", selector=folder, more="tau: 0.05")])
+    stages = build_stages(read, Path("/out"))
+    with pytest.raises(RecipeError, match=r"tau=0\.05 would have no effect"):
+        require_arguments(read.recipe, stages)
 
 
 @pytest.mark.parametrize("name", shipped())

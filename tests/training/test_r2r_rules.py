@@ -16,10 +16,10 @@ from s2t_eval.training.r2r.rules import (
     Sentence,
     edit_distance,
     is_neutral,
-    normalise,
 )
 from s2t_eval.training.r2r.sentences import prefix_lengths, sentence_begin, sentence_ends, sentence_through
 from s2t_eval.training.r2r.settings import LabelSettings
+from s2t_eval.training.written_arithmetic import normalise
 
 # ---------------------------------------------------------------- sentences
 
@@ -169,6 +169,14 @@ def test_reconverge_is_its_slow_twin_on_random_sentences() -> None:
         ("It costs 3.50", "it costs 3.5", True),
         ("12 - 5 = 7", "5 - 12 = 7", False),
         ("12 + 5 = 17 apples", "17 = 12 + 5 apples", False),
+        ("He has 5 - 15 = -10 dollars.", "He has 5 - 15 = 10 dollars.", False),
+        ("So the value of x is -3.", "So the value of x is 3.", False),
+        ("The profit is $20 - $8 = $12.", "The profit is $20 + $8 = $12.", False),
+        ("12 eggs * 3 boxes = 36", "12 eggs + 3 boxes = 36", False),
+        ("It is 15% of the total.", "It is 15 of the total.", False),
+        (r"It is \frac{3}{4} of it", r"It is \frac{4}{3} of it", False),
+        ("Now three apples are left.", "Now two apples are left.", False),
+        ("Now two apples are left.", "Now 2 apples are left.", True),
     ],
 )
 def test_what_is_neutral(teacher: str, student: str, neutral: bool) -> None:

@@ -10,7 +10,6 @@ import torch
 from s2t_eval.embedded.arith import make_split
 from s2t_eval.engine import ModelRunner
 from s2t_eval.training.rlkd.alignment import RuleAligner, StepAgreement
-from s2t_eval.training.rlkd.arithmetic import is_result
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer, parse_steps
 from s2t_eval.training.rlkd.problems import RlkdProblem, Text, prepare
 from s2t_eval.training.rlkd.reward import aggregated, step_rewards, structure_rewards
@@ -55,6 +54,7 @@ def test_each_equation_is_a_step() -> None:
         ("x = 5, and 7 is odd.", []),
         ("4 - 9 = -5", [("4 - 9", "-5")]),
         ("1 + 1 = 2\n2 + 2 = 4", [("1 + 1", "2"), ("2 + 2", "4")]),
+        (r"\( 9 \times \$2 = \$18 \)", [("9 * $2", "18")]),
         ("1 + 1 = 2</think>2 + 2 = 4", [("1 + 1", "2")]),
         ("", []),
     ],
@@ -96,38 +96,30 @@ def test_rule_compares_numbers_and_operators(
     assert agreement == StepAgreement(query or answer, query, answer)
 
 
+def test_the_same_solution_in_latex_has_the_largest_reward() -> None:
+    """Its first line was no step, so every later step was compared with another one: the reward was 0."""
+    reference = (
+        r"\[ 8 \text{ ounces/glass} \times 2 \text{ glasses} = 16 \text{ ounces} \] \[ 16 \times 3 = 48 \]"
+    )
+    [steps] = RuleStructurer().structure([""], [reference])
+    [own] = RuleStructurer().structure([""], ["8 * 2 = 16. Then 16 * 3 = 48."])
+    assert steps is not None and own is not None
+    assert step_rewards(RuleAligner().align(list(zip(own, steps, strict=True)))) == [1.0, 1.0]
+
+
+def test_a_percentage_is_not_the_number_before_its_sign() -> None:
+    [agreement] = RuleAligner().align(
+        [(SolutionStep("", "50 * 20%", "10"), SolutionStep("", "50 * 20", "10"))]
+    )
+    assert not agreement.query and agreement.answer
+
+
 def test_a_second_error_is_not_better_than_right_steps_after_the_first() -> None:
     """After one wrong answer, later rewards were 0 unless a second one was the reference's number: training
     taught wrong arithmetic, and the held-out reward fell at every learning rate."""
     carried_on = reward("12 + 5 = 18. 18 - 4 = 14. 14 * 2 = 28.")
     led_back = reward("12 + 5 = 18. 18 - 4 = 13. 13 * 2 = 26.")
     assert carried_on is not None and led_back is not None and carried_on > led_back
-
-
-@pytest.mark.parametrize(
-    ("equation", "expected"),
-    [
-        ("48/2 = 24", True),
-        ("68 - 32 = 35", False),
-        ("$1,200 + $300 = 1,500", True),
-        ("5 x 2 + 1 = 11", True),
-        ("5 x (2 + 1) = 11", False),
-        ("12 eggs - 3 eggs = 9", True),
-        ("10 / 3 = 3.33", True),
-        ("10 / 3 = 3.32", False),
-        ("10 / 3 = 3", True),
-        ("7 + 1 = 8.4", False),
-        ("50% * 30 = 15", True),
-        ("4 - 9 = -5", True),
-        ("7 / 0 = 7", None),
-        ("(3 + 4 = 7", None),
-        ("How many? = 7", None),
-        ("2 ** 999999 = 1", None),
-    ],
-)
-def test_whether_an_equation_is_true(equation: str, expected: bool | None) -> None:
-    expression, _, answer = equation.rpartition(" = ")
-    assert is_result(answer, expression) is expected
 
 
 # ---------------------------------------------------------------- rewards by hand

@@ -11,18 +11,23 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
+
+from s2t_eval.training.written_arithmetic import (
+    NUMBER,
+    QUOTIENT,
+    canonical,
+    equations,
+    normalise,
+    number,
+    numbers,
+    value_of,
+)
 
 IDENTICAL, NEUTRAL, DIVERGENT, UNSCORED = 0, 1, 2, 3
 """Verdicts on a student's token: it is the teacher's; it is another, and the text keeps its meaning; it is
 another, and the text changes its meaning; the rule gives no verdict."""
 
-SPACING = re.compile(r"\\[,;:! ]|\\q?quad\b|~|\\left|\\right")
-NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
-OPERATOR = {"×": "*", "·": "*", "÷": "/", "−": "-", "\\times": "*", "\\cdot": "*", "\\div": "/"}
-EQUATION = re.compile(
-    rf"({NUMBER.pattern})\s*([-+*/]|\bx\b)\s*({NUMBER.pattern})\s*=\s*[^\w\s]?({NUMBER.pattern})"
-)
 WORD = re.compile(rf"{NUMBER.pattern}|\w+|[^\w\s]")
 
 
@@ -46,9 +51,9 @@ class Sentence:
 def is_neutral(teacher: Sentence, student: Sentence, max_edit: float) -> bool | None:
     """The rule `reconverge`: whether two continuations count as having the same meaning.
 
-    They do if (i) the same numbers and the same equations `a op b = c` occur in both, each as often, and
-    (ii) their words differ by an edit distance of at most `max_edit` of the longer one's, or both sentences
-    are followed by the same token (or both texts end).
+    They do if (i) the same numbers, quotients of two numbers and equations `a op b = c` occur in both, each
+    as often, and (ii) their words differ by an edit distance of at most `max_edit` of the longer one's, or
+    both sentences are followed by the same token (or both texts end).
 
     Returns:
         None where (ii) depends on a next token that is not known yet.
@@ -56,7 +61,7 @@ def is_neutral(teacher: Sentence, student: Sentence, max_edit: float) -> bool | 
     teacher_text, student_text = normalise(teacher.text), normalise(student.text)
     if teacher_text == student_text:
         return True
-    if numbers(teacher_text) != numbers(student_text) or equations(teacher_text) != equations(student_text):
+    if any(count(teacher_text) != count(student_text) for count in (numbers, quotients, calculations)):
         return False
     if is_close(words(teacher_text), words(student_text), max_edit):
         return True
@@ -65,33 +70,20 @@ def is_neutral(teacher: Sentence, student: Sentence, max_edit: float) -> bool | 
     return None if student.next_id is None else teacher.next_id == student.next_id
 
 
-def normalise(text: str) -> str:
-    """A sentence without differences of case, spacing, LaTeX spacing and spelling of operators."""
-    text = SPACING.sub(" ", text.replace("{,}", ","))
-    for spelling, operator in OPERATOR.items():
-        text = text.replace(spelling, operator)
-    return " ".join(text.lower().split())
-
-
 def words(text: str) -> list[str]:
     """Words, numbers and marks of a normalised text; numbers of one value are the same word."""
     tokens = WORD.findall(text)
-    return [str(_value(word)) if NUMBER.fullmatch(word) else word for word in tokens]
+    return [str(number(word)) if NUMBER.fullmatch(word) else word for word in tokens]
 
 
-def numbers(text: str) -> Counter[Decimal]:
-    """The numbers of a normalised text by value, each with how often it occurs."""
-    return Counter(map(_value, NUMBER.findall(text)))
+def quotients(text: str) -> Counter[tuple[Fraction, Fraction]]:
+    """The quotients `a/b` of two numbers in a normalised text, each with how often it occurs."""
+    return Counter((number(a), number(b)) for a, b in QUOTIENT.findall(text))
 
 
-def equations(text: str) -> Counter[tuple[Decimal, str, Decimal, Decimal]]:
-    """The equations `a op b = c` of a normalised text, each with how often it occurs."""
-    matches = EQUATION.findall(text)
-    return Counter((_value(a), op.replace("x", "*"), _value(b), _value(c)) for a, op, b, c in matches)
-
-
-def _value(text: str) -> Decimal:
-    return Decimal(text.replace(",", "")).normalize()
+def calculations(text: str) -> Counter[tuple[str, Fraction | None]]:
+    """The equations of a normalised text without units, each with how often it occurs."""
+    return Counter((canonical(one.expression), value_of(one.result)) for one in equations(text))
 
 
 def is_close(left: Sequence[str], right: Sequence[str], max_edit: float) -> bool:

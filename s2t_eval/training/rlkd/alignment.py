@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from s2t_eval.training.r2r.rules import normalise, numbers
-from s2t_eval.training.rlkd.arithmetic import is_result
-from s2t_eval.training.rlkd.structure import OPERATOR, SolutionStep
+from s2t_eval.training.rlkd.structure import SolutionStep
+from s2t_eval.training.written_arithmetic import OPERATOR, UNIT, is_result, normalise, numbers
 
 RESULT = re.compile(r"#\d+")
 
@@ -77,8 +76,9 @@ def _is_same(left: str, right: str) -> bool:
     counts = numbers(left), numbers(right)
     if not any(counts):
         return left == right
-    return counts[0] == counts[1] and left.startswith("-") == right.startswith("-")
+    return counts[0] == counts[1]
 
 
 def _operators(text: str) -> Counter[str]:
-    return Counter(operator.replace("x", "*") for operator in OPERATOR.findall(normalise(text)))
+    plain = UNIT.sub("", normalise(text))
+    return Counter(operator.replace("x", "*") for operator in OPERATOR.findall(plain))

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import NamedTuple, Protocol
 
-from s2t_eval.training.r2r.rules import NUMBER, normalise
+from s2t_eval.training.written_arithmetic import NUMBER, SIGN, equations, normalise, value_of
 
 END_OF_THOUGHT = "</think>"
 MARKUP = re.compile(r"<<[^<>\n]*>>")
 """GSM8k's marks of an equation, which repeat what stands before them: `48/2 = <<48/2=24>>24`."""
-OPERATOR = re.compile(r"[-+*/]|(?<![a-z])x(?![a-z])")
-_OPERAND = rf"[$(\[]*(?:{NUMBER.pattern})%?(?: (?!x\b)[a-z]+)?[)\]]*"
-EQUATION = re.compile(
-    rf"({_OPERAND}(?:\s*(?:{OPERATOR.pattern})\s*{_OPERAND})+)\s*=\s*[$(]*((?:-\s*)?(?:{NUMBER.pattern}))"
-)
+SIGNED_NUMBER = re.compile(rf"{SIGN}?(?:{NUMBER.pattern})")
 
 
 class SolutionStep(NamedTuple):
@@ -67,19 +62,15 @@ def equation_steps(text: str) -> list[SolutionStep]:
     reasoning, _, _ = text.partition(END_OF_THOUGHT)
     for raw_line in MARKUP.sub("", reasoning).splitlines():
         line, begin = normalise(raw_line), 0
-        for match in EQUATION.finditer(line):
-            meta = " ".join(NUMBER.sub(" ", line[begin : match.start()]).split())
-            query, answer = match[1].strip(), match[2].replace(" ", "")
-            steps.append(SolutionStep(meta, query, answer, _form(query, steps)))
-            begin = match.end()
+        for equation in equations(line):
+            meta = " ".join(NUMBER.sub(" ", line[begin : equation.begin]).split())
+            query = equation.expression
+            steps.append(SolutionStep(meta, query, equation.result, _form(query, steps)))
+            begin = equation.end
     return steps
 
 
 def _form(query: str, earlier: Sequence[SolutionStep]) -> str:
     """The query with the latest step that has a number as its answer in that number's place."""
-    numbered = {_number(step.answer): f"#{k}" for k, step in enumerate(earlier, 1)}
-    return NUMBER.sub(lambda match: numbered.get(_number(match[0]), match[0]), query)
-
-
-def _number(text: str) -> Fraction:
-    return Fraction(text.replace(",", ""))
+    numbered = {value_of(step.answer): f"#{k}" for k, step in enumerate(earlier, 1)}
+    return SIGNED_NUMBER.sub(lambda match: numbered.get(value_of(match[0]), match[0]), query)
