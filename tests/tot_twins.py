@@ -189,6 +189,8 @@ def slow_tot(
         if name == "vote":
             values, sampled = slow_vote(model, request, children)
             spent += sampled
+            if settings.search == "bfs" and level > 1:
+                values = [value * sum(parent.value for parent in parents) for value in values]
         else:
             pairs = [slow_value(model, name, request, child) for child in children]
             values, spent = [value for value, _ in pairs], spent + sum(num for _, num in pairs)

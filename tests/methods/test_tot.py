@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import Request
-from s2t_eval.engine.request import Finish
+from s2t_eval.engine import ModelRunner, Request
+from s2t_eval.engine.request import Finish, Result
 from s2t_eval.engine.stop import StopRule
 from s2t_eval.methods.questions import QuestionError, reply_ids
 from s2t_eval.methods.tot.make_value import ValueSettings, make_value
 from s2t_eval.methods.tot.node import Node
 from s2t_eval.methods.tot.search import BreadthFirst, DepthFirst, TreeSettings
 from s2t_eval.methods.tot.tree import Tree
-from s2t_eval.methods.tot.values import YesNoValue, verdict_value
+from s2t_eval.methods.tot.values import StateValue, YesNoValue, verdict_value
 from s2t_eval.methods.tot.vote import Ballot, VoteValue, voted
 from s2t_eval.model_wrappers.tot import TreeOfThoughts
 from tests.harness_helpers import (
@@ -33,7 +33,17 @@ from tests.harness_helpers import (
     tokenizer,
 )
 from tests.methods.test_specreason import ENDS, spell
-from tests.tot_twins import MOST_SHOWN, QUESTIONS, REPLIES, SEARCH, VALUES, list_ids, run, slow_tot
+from tests.tot_twins import (
+    MOST_SHOWN,
+    NUM_REPLIES,
+    QUESTIONS,
+    REPLIES,
+    SEARCH,
+    VALUES,
+    list_ids,
+    run,
+    slow_tot,
+)
 from tests.twins import generate_greedy, outputs, requests
 
 DEEP = replace(SEARCH, search="dfs", depth=4, min_value=0.2)
@@ -152,6 +162,60 @@ def test_branches_share_what_their_parent_has_computed(student: PreTrainedModel)
     assert usage.prefill_tokens <= 60 + usage.drafted_steps * 17 + levels
     [alone] = run(student, [request], settings, VALUES["loglik"], rows=1)
     assert alone.output_ids == result.output_ids
+
+
+def test_the_last_line_without_a_rival_does_not_win_a_vote() -> None:
+    """It had the share 1 of a ballot of its own, and beat the solution that won the common one."""
+    search = BreadthFirst(2, 10)
+    tree = Tree(0, Request((1,), 100), replace(SEARCH, search="bfs"))
+    tree.search = search
+    assert tree.value_at_stake == 1.0
+    winner = node(2 / 3, 1, 2, finish=Finish.STOP_ID)
+    tree.grow([winner, node(1 / 3, 1, 3)])
+    assert tree.value_at_stake == pytest.approx(1 / 3)
+    tree.grow([node(1.0 * tree.value_at_stake, 1, 3, 4, finish=Finish.STOP_ID)])
+    assert search.best is winner
+
+
+def run_watched(
+    student: PreTrainedModel, settings: TreeSettings, value: StateValue | VoteValue, rows: int
+) -> tuple[Result, list[int]]:
+    """The result of one request, and the number of tokens in each pass of the model for it."""
+    seen: list[int] = []
+    hook = student.get_input_embeddings().register_forward_hook(
+        lambda module, ids, states: seen.append(ids[0].numel())
+    )
+    ModelRunner(student, "student").allocate(1, 8)  # compares a few passes with transformers' own, once
+    num_compared = len(seen)
+    [result] = run(student, [requests(1)[0]], settings, value, rows)
+    hook.remove()
+    return result, seen[2 * num_compared :]
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("family", ["llama"], scope="session")
+def test_costs_are_the_tokens_and_passes_that_the_model_sees(student: PreTrainedModel, name: str) -> None:
+    """Passes that evaluate were not counted, and each line's last token was counted twice."""
+    single = TreeSettings(1, 1, budget=10_000, depth=100, sampling=None)
+    result, seen = run_watched(student, single, VALUES[name], rows=1)
+    usage = result.usage
+    assert usage.forwards == len(seen)
+    if name != "words":  # the last token of a reply is generated, and in no pass
+        generated = usage.tokens + usage.discarded_tokens
+        is_last_read = name == "yes_no" and result.finish is Finish.LENGTH  # the question follows it
+        assert usage.prefill_tokens + usage.evaluation_tokens + generated - 1 + is_last_read == sum(seen)
+        assert usage.drafted_steps > 1
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+def test_costs_of_a_tree_are_at_most_what_the_model_sees(student: PreTrainedModel, name: str) -> None:
+    """Tokens that were generated and in no pass, the last ones of lines that are not continued, count."""
+    result, seen = run_watched(student, SEARCH, VALUES[name], rows=12)
+    usage = result.usage
+    counted = usage.prefill_tokens + usage.evaluation_tokens + usage.tokens + usage.discarded_tokens
+    replies = 2 * usage.drafted_steps * NUM_REPLIES if name in ("words", "vote") else 0
+    assert 0 <= counted - sum(seen) <= usage.drafted_steps + replies
 
 
 def node(value: float, *output: int, finish: Finish | None = None, depth: int = 1) -> Node:

@@ -122,13 +122,14 @@ class TreeDecoder(Scheduler[Sequence]):
         tree_branches = [tree.branches(self._stop_rule, max_line, most_sampled) for tree in trees]
         branches = [branch for own in tree_branches for branch in own]
         known_values: dict[tuple[int, ...], float] = {}
+        read = {id(branch.parent) for branch in branches if branch.parent.is_read}
         for start in range(0, len(branches), rows):
             batch = branches[start : start + rows]
-            self._decode_lines(batch)
+            self._decode_lines(batch, read)
             if not isinstance(self.value, VoteValue):
                 self._evaluate(batch, self.value, known_values)
         if isinstance(self.value, VoteValue):
-            self._vote(tree_branches, self.value, rows)
+            self._vote(trees, tree_branches, self.value, rows)
         for tree, own in zip(trees, tree_branches, strict=True):
             for name in ("forwards", "prefill_tokens", "evaluation_tokens"):
                 total = sum(getattr(branch.usage, name) for branch in own)
@@ -138,9 +139,14 @@ class TreeDecoder(Scheduler[Sequence]):
     def _stop_rule(self, request: Request) -> StopRule:
         return StopRule(request, self.decode, self.answer_of)
 
-    def _decode_lines(self, branches: abc.Sequence[Branch]) -> None:
-        """Decode each branch's line, in the row of its index in the list."""
-        hidden = self._prefill(branches)
+    def _decode_lines(self, branches: abc.Sequence[Branch], read: set[int]) -> None:
+        """Decode each branch's line, in the row of its index in the list.
+
+        Args:
+            branches: of one level.
+            read: identities of the parents whose last token has been computed; those computed here are added.
+        """
+        hidden = self._prefill(branches, read)
         rows = self._append_tokens(branches, list(range(len(branches))), hidden)
         while rows:
             hidden = torch.cat(self.student.extend(rows, [[branches[row].ids[-1]] for row in rows]))
@@ -148,13 +154,19 @@ class TreeDecoder(Scheduler[Sequence]):
                 branches[row].usage.forwards += 1
             rows = self._append_tokens(branches, rows, hidden)
 
-    def _prefill(self, branches: abc.Sequence[Branch]) -> Tensor:
-        """States at the ends of the branches' texts; prefixes that rows share are computed once."""
+    def _prefill(self, branches: abc.Sequence[Branch], read: set[int]) -> Tensor:
+        """States at the ends of the branches' texts; prefixes that rows share are computed once.
+
+        A parent's last token is computed here for the first time, unless it was computed in order to evaluate
+        the parent. That counts as part of generating it; what is computed once more counts as prefilled.
+        """
         texts = [branch.ids for branch in branches]
         hidden, computed = self.student.prefill(range(len(branches)), texts)
         for branch, tokens in zip(branches, computed, strict=True):
             branch.usage.forwards += 1
-            branch.usage.prefill_tokens += tokens
+            is_first = bool(tokens and branch.parent.output) and id(branch.parent) not in read
+            branch.usage.prefill_tokens += tokens - is_first
+            read.add(id(branch.parent))
         return hidden
 
     def _append_tokens(self, branches: abc.Sequence[Branch], rows: list[int], hidden: Tensor) -> list[int]:
@@ -188,18 +200,30 @@ class TreeDecoder(Scheduler[Sequence]):
         if rows:
             texts = [[*branches[row].request.prompt_ids, *branches[row].solution] for row in rows]
             values = value(self.student, rows, texts, [branches[row] for row in rows])
-            for row, one, num_read, num_sampled in zip(rows, *values, strict=True):
+            for row, one, num_read, num_sampled, passes in zip(rows, *values, strict=True):
                 known_values[keys[row]] = one
                 branches[row].usage.evaluation_tokens += num_read
+                branches[row].usage.forwards += passes
                 branches[row].num_sampled = num_sampled
+                branches[row].node.is_read = passes > 0
         for branch, key in zip(branches, keys, strict=True):
             branch.node.value = known_values[key]
 
-    def _vote(self, tree_branches: abc.Sequence[abc.Sequence[Branch]], value: VoteValue, rows: int) -> None:
-        """Values of all branches by a vote over those of each tree."""
+    def _vote(
+        self,
+        trees: abc.Sequence[Tree],
+        tree_branches: abc.Sequence[abc.Sequence[Branch]],
+        value: VoteValue,
+        rows: int,
+    ) -> None:
+        """Values of all branches by a vote over those of each tree.
+
+        They share what their parents have (`Tree.value_at_stake`): shares of different ballots could not be
+        compared with each other.
+        """
         candidates = [_different(own) for own in tree_branches]
-        for [branch] in (own for own in candidates if len(own) == 1):
-            branch.node.value = 1.0
+        for own in candidates:
+            own[0].node.value = 1.0
         voting = [own for own in candidates if len(own) > 1]
         for start in range(0, len(voting), rows):
             batch = voting[start : start + rows]
@@ -207,10 +231,14 @@ class TreeDecoder(Scheduler[Sequence]):
             longest = max(len(value.ballot_ids(ballot)) for ballot in ballots)
             self.student.allocate(rows, longest, value.replies.max_tokens)
             for own, values in zip(batch, value(self.student, ballots), strict=True):
-                for branch, one, num_read, num_sampled in zip(own, *values, strict=True):
+                for branch, one, num_read, num_sampled, passes in zip(own, *values, strict=True):
                     branch.node.value = one
                     branch.usage.evaluation_tokens += num_read
+                    branch.usage.forwards += passes
                     branch.num_sampled = num_sampled
+        for tree, own in zip(trees, candidates, strict=True):
+            for branch in own:
+                branch.node.value *= tree.value_at_stake
 
 
 def _different(branches: abc.Sequence[Branch]) -> list[Branch]:

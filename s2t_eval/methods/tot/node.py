@@ -22,6 +22,7 @@ class Node:
         finish: the reason of its end; None while it is unfinished.
         first: generated tokens that it shares with its parent.
         depth: lines that it consists of.
+        is_read: whether the model has computed its last token, as it does to evaluate it.
     """
 
     output: list[int]
@@ -30,6 +31,7 @@ class Node:
     finish: Finish | None = None
     first: int = 0
     depth: int = 0
+    is_read: bool = False
 
     @property
     def line(self) -> list[int]:
@@ -56,6 +58,7 @@ class Branch(DecodedSequence):
     def __init__(self, index: int, request: Request, stop: StopRule, parent: Node, seed: int) -> None:
         super().__init__(index, request, stop)
         self.token_numbers.seed(seed)
+        self.parent = parent
         self.num_sampled = 0  # tokens that were generated to evaluate it
         self.ids += parent.output
         self.output += parent.output

@@ -85,6 +85,18 @@ class Tree:
         self.level += 1
 
     @property
+    def value_at_stake(self) -> float:
+        """Sum of the values of a breadth-first search's beam, 1 at first; always 1 of a depth-first search.
+
+        It is what a vote over the next level divides. The value of a complete solution was taken out of it,
+        so the end of the only line that is left does not outdo one that had most votes. A depth-first search
+        compares the continuations of one solution alone.
+        """
+        if self.level == 0 or self.settings.search == "dfs":
+            return 1.0
+        return sum(parent.value for parent in self.search.parents)
+
+    @property
     def is_done(self) -> bool:
         """Whether the search has ended, or its budget is spent."""
         return not self.search.parents or self.spent >= self.settings.budget

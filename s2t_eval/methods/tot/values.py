@@ -24,9 +24,11 @@ class Values(NamedTuple):
     values: list[float]
     """of each solution, from 0 to 1"""
     tokens: list[int]
-    """tokens that the model processed for each"""
+    """tokens of questions that the model read for each; those of the solution count as generated"""
     sampled: list[int]
     """tokens that it generated for each"""
+    passes: list[int]
+    """its passes for each"""
 
 
 class Candidate(Protocol):
@@ -107,13 +109,14 @@ class YesNoValue:
         candidates: Sequence[Candidate],
     ) -> Values:
         """Prefills each form of the question behind the texts, and drops it again."""
-        share_sums, tokens = torch.zeros(len(rows)), [0] * len(rows)
+        share_sums, count, num_forms = torch.zeros(len(rows)), len(rows), len(self.questions)
         for question in self.questions:
-            last_states, num_read = _read_behind(runner, rows, texts, question.ids)
+            last_states = _read_behind(runner, rows, texts, question.ids)
             share_sums += _good_share(runner.head(last_states), question).cpu()
-            tokens = [total + num for total, num in zip(tokens, num_read, strict=True)]
             _keep_texts(runner, rows, texts)
-        return Values((share_sums / len(self.questions)).tolist(), tokens, [0] * len(rows))
+        num_read = sum(len(question.ids) for question in self.questions)
+        values = (share_sums / num_forms).tolist()
+        return Values(values, [num_read] * count, [0] * count, [num_forms] * count)
 
 
 @dataclass(frozen=True)
@@ -145,12 +148,13 @@ class WordsValue:
         candidates: Sequence[Candidate],
     ) -> Values:
         """Prefills the question behind the texts, samples replies, and drops both again."""
-        last_states, num_read = _read_behind(runner, rows, texts, self.question)
+        last_states = _read_behind(runner, rows, texts, self.question)
         seeds = [candidate.value_seed for candidate in candidates]
         replies = self.replies(runner, rows, last_states, [verdict_value] * len(rows), seeds)
         _keep_texts(runner, rows, texts)
         values = [sum(value or 0.0 for value in one.verdicts) / len(one.verdicts) for one in replies]
-        return Values(values, num_read, [one.sampled for one in replies])
+        num_read, sampled = [len(self.question)] * len(rows), [one.sampled for one in replies]
+        return Values(values, num_read, sampled, [1 + one.passes for one in replies])
 
 
 def verdict_value(reply: str, is_complete: bool) -> float | None:
@@ -178,16 +182,17 @@ class LikelihoodValue:
     ) -> Values:
         """exp(mean log-probability)."""
         means = torch.tensor([c.log_likelihood / c.num_generated for c in candidates], dtype=torch.float64)
-        return Values(means.exp().tolist(), [0] * len(rows), [0] * len(rows))
+        nothing = [0] * len(rows)
+        return Values(means.exp().tolist(), nothing, nothing, nothing)
 
 
 def _read_behind(
     runner: ModelRunner, rows: Sequence[int], texts: Sequence[list[int]], question: Sequence[int]
-) -> tuple[Tensor, list[int]]:
-    """Prefill a question behind each text: states at its end, [rows, hidden], and tokens processed."""
+) -> Tensor:
+    """Prefill a question behind each text; returns the states at its end, [rows, hidden]."""
     uncached = [[*text, *question][len(runner.tokens[row]) :] for row, text in zip(rows, texts, strict=True)]
     states = runner.extend(rows, uncached)
-    return torch.stack([row_states[-1] for row_states in states]), [len(new) for new in uncached]
+    return torch.stack([row_states[-1] for row_states in states])
 
 
 def _keep_texts(runner: ModelRunner, rows: Sequence[int], texts: Sequence[list[int]]) -> None:

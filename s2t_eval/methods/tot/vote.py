@@ -34,7 +34,8 @@ class Ballot(NamedTuple):
 class VoteValue:
     """The share of sampled votes for each continuation; a vote for none of them adds to no share.
 
-    A single continuation has the value 1 without a vote.
+    A single continuation has the share 1 without a vote. The decoder divides the values of the parents by
+    these shares.
 
     Args:
         encode: text to token ids.
@@ -89,7 +90,8 @@ class VoteValue:
             values = [votes.verdicts.count(number) / len(votes.verdicts) for number in range(1, count + 1)]
             num_read = len(text) - len(ballot.prompt_ids) - ballot.num_shared
             no_cost = [0] * (count - 1)
-            all_values.append(Values(values, [num_read, *no_cost], [votes.sampled, *no_cost]))
+            costs = [num_read, votes.sampled, 1 + votes.passes]
+            all_values.append(Values(values, *([cost, *no_cost] for cost in costs)))
         return all_values
 
 
