@@ -28,7 +28,7 @@ class Calibration:
 
     Args:
         thresholds: the trigger's name (of `kl` with its direction, `kl:student_teacher`; of an R2R router
-            with the hash of its folder, `router:HASH`) -> rate as text -> threshold; and for SpecReason
+            with the hash of its folder, `r2r:HASH`) -> rate as text -> threshold; and for SpecReason
             `accept:SCORE:DELIMITER:MAX_STEP` -> wanted rate of acceptance as text -> score.
         num_steps: steps of greedy text behind the quantiles.
         num_texts: problems.

@@ -7,6 +7,7 @@ A threshold is a quantile of the divergences of greedy texts on training problem
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy as np
 
 from s2t_eval.selection.divergence_router import DivergenceTrigger
 from s2t_eval.selection.triggers import KlTrigger, Trigger
+
+logger = logging.getLogger(__name__)
 
 Rates = dict[str, dict[str, float]]
 """A table as it is saved: trigger key -> rate -> threshold."""
@@ -140,10 +143,26 @@ def trigger_key(trigger: Trigger) -> str:
 def measure_thresholds(divergences: Mapping[str, Sequence[float]], taus: Sequence[float]) -> Rates:
     """The table of some triggers: trigger key -> its divergence at every step.
 
+    A warning names rates at which a trigger does not fire at all, because more steps than that share the
+    largest divergence: a step's position in its text has few values.
+
     Raises:
         ThresholdError: a divergence that is not a finite number.
     """
-    return {name: quantile_thresholds(values, taus) for name, values in divergences.items()}
+    rates = {name: quantile_thresholds(values, taus) for name, values in divergences.items()}
+    for name, values in divergences.items():
+        largest = max(values)
+        silent = [tau for tau, threshold in rates[name].items() if float(tau) and threshold >= largest]
+        if silent:
+            share = sum(value == largest for value in values) / len(values)
+            logger.warning(
+                "trigger %s: it never fires at tau=%s, because %.2g %% of the steps have its largest value; "
+                "name a larger rate",
+                name,
+                " and ".join(silent),
+                100 * share,
+            )
+    return rates
 
 
 def quantile_thresholds(divergences: Sequence[float], taus: Sequence[float]) -> dict[str, float]:

@@ -44,6 +44,17 @@ def test_models_whose_weights_were_not_there_are_not_compared() -> None:
         local.require("other", "teacher", 0)
 
 
+def test_a_rate_at_which_nothing_fires_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """`position` at 1 % was greedy decoding without a word: one step in thirty is a text's first."""
+    values = {"position": [1 / (1 + step % 30) for step in range(300)], "entropy": list(range(300))}
+    rates = measure_thresholds(values, [0.0, 0.01, 0.03, 0.1])
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith(
+        "trigger position: it never fires at tau=0.01 and 0.03, because 3.3 % of the steps"
+    )
+    assert rates["position"]["0.1"] < 1 and rates["entropy"]["0.01"] < 299
+
+
 @pytest.mark.parametrize("make", [calibrated, selected])
 def test_a_threshold_is_found_alike(make: Any) -> None:
     table = make(RATES)
