@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2t_eval.artifacts.child_process import run_shown
+from s2t_eval.artifacts.child_process import Ended, run_shown
+from s2t_eval.artifacts.files import remove
 from s2t_eval.report.runs import read_runs
 
 
@@ -45,31 +46,57 @@ def run_grid(grid: Sequence[Point], folder: Path, lm_eval: Sequence[str]) -> Ite
     """Run the points without complete results; yields each point and whether it was run now.
 
     The name of the point that runs, and what the run prints to stderr, are shown there while it works. What
-    an interrupted run left in a point's folder is removed before the point is run.
+    an interrupted run left in a point's folder is removed before the point is run; the texts that it had
+    finished are in a response cache beside the folder, which is removed when the point is whole.
 
     Args:
         grid: the points.
         folder: contains a folder for each point.
-        lm_eval: further arguments of lm_eval (`--tasks`, `--limit` …).
+        lm_eval: further arguments of lm_eval (`--tasks`, `--limit` …). With `--use_cache` the texts are in
+            that cache, and none is kept here.
 
     Raises:
         RuntimeError: a run that failed, with the end of its output. Finished points are kept.
     """
     for point in grid:
-        place = folder / point.name
+        place, cache = folder / point.name, folder / f"{point.name}.cache"
         if is_done(place):
+            _remove_cache(cache)
             yield point, False
             continue
         if place.exists():  # a new run would write beside the files that were cut off, which are read too
             shutil.rmtree(place)
         command = [sys.executable, "-m", "s2t_eval", "run", "--model", point.model]
-        command += ["--model_args", point.arguments, "--output_path", str(place), "--log_samples", *lm_eval]
-        _show(f"{point.name}: running\n")
-        ended = run_shown(command, _show)
+        command += ["--model_args", point.arguments, "--output_path", str(place), "--log_samples"]
+        command += ["--use_cache", str(cache), *lm_eval]  # the user's own comes last and counts
+        ended = _run(point, command, cache)
         if ended.code or not is_done(place):
             ending = "\n".join(f"{ended.stdout}\n{ended.stderr}".strip().splitlines()[-12:])
             raise RuntimeError(f"{point.name} failed (exit {ended.code}): {' '.join(command)}\n{ending}")
+        _remove_cache(cache)
         yield point, True
+
+
+def _run(point: Point, command: Sequence[str], cache: Path) -> Ended:
+    """Run a point; one whose cached texts are those of other code, weights or arguments begins anew."""
+    has_texts = bool(_cache_files(cache))
+    _show(f"{point.name}: running\n")
+    ended = run_shown(command, _show)
+    if ended.code and has_texts and f"--use_cache: {cache}_rank" in ended.stderr:
+        _show(f"{point.name}: the texts of the interrupted run cannot be used; running it anew\n")
+        _remove_cache(cache)
+        ended = run_shown(command, _show)
+    return ended
+
+
+def _cache_files(cache: Path) -> list[Path]:
+    """The files of a response cache: one for each process, and sqlite's own beside it."""
+    return list(cache.parent.glob(f"{cache.name}_rank*.db*"))
+
+
+def _remove_cache(cache: Path) -> None:
+    for file in _cache_files(cache):
+        remove(file)
 
 
 def _show(text: str) -> None:

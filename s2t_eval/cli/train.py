@@ -91,8 +91,10 @@ def _show(out: Path, info: SelectorInfo) -> None:
     print(f"held out ({problems} problems): {figures_text(info.training['held_out'])}")
     for proposer, report in info.training["triggers"].items():
         for name, figures in report.items():
-            shown = figures_text(figures, ".3f")
-            print(f"  {proposer}, {name}: {shown} (n = {info.threshold_steps})")
+            shown = figures_text({key: value for key, value in figures.items() if key != "steps"}, ".3f")
+            # Folders of earlier versions, which --complete takes reports over from, have no number of steps.
+            n = f" (n = {figures['steps']} steps)" if "steps" in figures else ""
+            print(f"  {proposer}, {name}: {shown}{n}")
     for proposer, default in info.defaults.items():
         print(f"default of {proposer}: trigger {default.trigger}, tau {default.tau}, by {default.chosen}")
     print(f"proposal_weight (base) {info.proposal_weight}, adapter_scale (tuned) {info.adapter_scale}")

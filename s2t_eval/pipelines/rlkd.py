@@ -31,7 +31,8 @@ from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer
-from s2t_eval.training.rlkd.problems import Prepared, RlkdError, RlkdProblem, Text, prepare
+from s2t_eval.training.rlkd.problems import Prepared, RlkdError, RlkdProblem, Text, is_right, prepare
+from s2t_eval.training.rlkd.references import NeededOfSides, NeededReferences
 from s2t_eval.training.rlkd.rewarder import Rewarder
 from s2t_eval.training.rlkd.sampling import TextLimits
 from s2t_eval.training.rlkd.settings import RlkdSettings
@@ -123,20 +124,66 @@ def train(
         "until": list(limits.until),
     }
     folder = work_folder(out) / "teacher_texts"
-    references = _references(labels, source, student, teacher, limits, settings, folder)
-    judges, grade = _judges(teacher, settings, limits), TaskGrade(source.task)
+    problems = LabelledProblems(labels, source)
+    sides = [
+        Side([row.problem_id for row in rows], limit)
+        for rows, limit in zip(
+            labels.split(settings.held_out), (settings.limit, settings.max_held_out), strict=True
+        )
+    ]
+    grade = TaskGrade(source.task)
+    references = _references(problems, sides, student, teacher, limits, settings, grade, folder)
+    judges = _judges(teacher, settings, limits)
     if teacher is not None and "llm" not in (settings.structurer, settings.aligner):
         teacher.release()
-    train_side, held_out = _prepared_sides(labels, source, references, judges, grade, teacher, settings)
+    train_side, held_out = _prepared_sides(problems, sides, references, judges, grade, teacher, settings)
     decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
     data = _training_data(train_side, held_out, labels, limits, decode, teacher)
     rewarder = Rewarder(judges.structurer, judges.aligner, grade, settings, judges.cost)
     return train_rlkd(student, tokenizer, data, rewarder, settings, loop, out, identity)
 
 
+class Side(NamedTuple):
+    """The problems of one side."""
+
+    problem_ids: list[str]
+    limit: int | None
+    """how many of them are used; None: all whose reference can be"""
+
+
+class LabelledProblems:
+    """The problems of a label set with their records in the task.
+
+    Args:
+        labels: the label set.
+        source: the task's problems.
+
+    Raises:
+        RlkdError: the task's problem of some number is another one than when the labels were collected.
+    """
+
+    def __init__(self, labels: LabelSet, source: TaskProblems) -> None:
+        self.labels = labels
+        self.task = source.task
+        self.rows = {row.problem_id: row for row in labels}
+        self.documents = {row.problem_id: _document(labels, source, row) for row in labels}
+
+    def with_reference(self, problem_id: str, reference: str) -> RlkdProblem:
+        """A problem with its reference."""
+        row, document = self.rows[problem_id], self.documents[problem_id]
+        return RlkdProblem(
+            problem_id,
+            question_of(document, self.task),
+            tuple(row.prompt_ids.tolist()),
+            reference,
+            document,
+            row.source,
+        )
+
+
 def _prepared_sides(
-    labels: LabelSet,
-    source: TaskProblems,
+    problems: LabelledProblems,
+    sides: Sequence[Side],
     references: Mapping[str, str],
     judges: Judges,
     grade: TaskGrade,
@@ -145,16 +192,15 @@ def _prepared_sides(
 ) -> list[Prepared]:
     """The problems that are trained on and those that are held out, with the steps of their references."""
     is_verified = teacher is not None and not settings.unverified
-    limits = (settings.limit, settings.max_held_out)
     return [
         prepare(
-            [_problem(labels, source, references, row) for row in rows],
+            (problems.with_reference(name, references[name]) for name in side.problem_ids),
             judges.structurer if settings.structure_weight else None,
             grade,
             is_verified,
-            limit,
+            side.limit,
         )
-        for rows, limit in zip(labels.split(settings.held_out), limits, strict=True)
+        for side in sides
     ]
 
 
@@ -200,21 +246,6 @@ def _stop_strings(task: Task) -> tuple[str, ...]:
     return (until,) if isinstance(until, str) else tuple(until)
 
 
-def _problem(
-    labels: LabelSet, source: TaskProblems, references: Mapping[str, str], row: Trajectory
-) -> RlkdProblem:
-    """A problem of the label set with its record in the task and its reference."""
-    document = _document(labels, source, row)
-    return RlkdProblem(
-        row.problem_id,
-        question_of(document, source.task),
-        tuple(row.prompt_ids.tolist()),
-        references[row.problem_id],
-        document,
-        row.source,
-    )
-
-
 def _document(labels: LabelSet, source: TaskProblems, row: Trajectory) -> dict[str, Any]:
     """The record of a labelled problem.
 
@@ -232,47 +263,66 @@ def _document(labels: LabelSet, source: TaskProblems, row: Trajectory) -> dict[s
 
 
 def _references(
-    labels: LabelSet,
-    source: TaskProblems,
+    problems: LabelledProblems,
+    sides: Sequence[Side],
     student: Student,
     teacher: TrainingTeacher | None,
     limits: TextLimits,
     settings: RlkdSettings,
+    grade: TaskGrade,
     folder: Path,
 ) -> dict[str, str]:
     """Problem id -> its solution, or the greedy text that the teacher writes (once, into `folder`).
+
+    The teacher writes texts in the order of the labels until each side has its limit of right ones.
 
     Raises:
         RlkdError: a problem has no solution and there is no teacher.
     """
     if teacher is not None:
-        return _teacher_texts(labels, student, teacher, limits, settings, folder)
+        return _teacher_texts(problems, sides, student, teacher, limits, settings, grade, folder)
     solutions: dict[str, str] = {}
-    for row in labels:
-        solution = first_text(_document(labels, source, row), SOLUTION_FIELDS)
+    for problem_id, document in problems.documents.items():
+        solution = first_text(document, SOLUTION_FIELDS)
         if solution is None:
             raise RlkdError(
-                f"labels: problem {row.problem_id} has no solution (read from {', '.join(SOLUTION_FIELDS)}); "
+                f"labels: problem {problem_id} has no solution (read from {', '.join(SOLUTION_FIELDS)}); "
                 "name a --teacher, whose texts are then the references"
             )
-        solutions[row.problem_id] = solution
+        solutions[problem_id] = solution
     return solutions
 
 
 def _teacher_texts(
-    labels: LabelSet,
+    problems: LabelledProblems,
+    sides: Sequence[Side],
     student: Student,
     teacher: TrainingTeacher,
     limits: TextLimits,
     settings: RlkdSettings,
+    grade: TaskGrade,
     folder: Path,
 ) -> dict[str, str]:
+    def text(ids: Sequence[int]) -> str:
+        return limits.cut(teacher.decode(ids))
+
+    def is_usable(problem_id: str, ids: Sequence[int]) -> bool:
+        return settings.unverified or is_right(problems.with_reference(problem_id, text(ids)), grade)
+
+    labels = problems.labels
     own_limits = TextLimits(limits.max_new_tokens, teacher.stop_ids, limits.until)
     identity = {"labels": labels.hash, **teacher.identity, "until": list(limits.until)}
     texts = generate_teacher_rollouts(
-        teacher, student.text_vocab, list(labels), own_limits.request, folder, identity, settings.rows
+        teacher,
+        student.text_vocab,
+        list(labels),
+        own_limits.request,
+        folder,
+        identity,
+        settings.rows,
+        NeededOfSides([NeededReferences(*side, is_usable) for side in sides]),
     )
-    return {problem_id: limits.cut(teacher.decode(ids)) for problem_id, ids in texts.items()}
+    return {problem_id: text(ids) for problem_id, ids in texts.items()}
 
 
 class Judges(NamedTuple):

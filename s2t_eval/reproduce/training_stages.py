@@ -21,6 +21,8 @@ from s2t_eval.training.work_folder import work_folder
 
 DEV_PROBLEMS = 500
 """Problems of a development task that a recipe does not limit; for estimates alone."""
+SHARE_RIGHT = 0.5
+"""Of a teacher's texts, of which RLKD takes the right ones as references; for estimates alone."""
 
 
 def add_selector(stages: StageList, name: str, part: parts.SelectorPart, seed: int) -> None:
@@ -58,10 +60,23 @@ def add_rlkd(stages: StageList, name: str, part: parts.RlkdPart, seed: int) -> N
     words += options(part, "references")
     words += stages.training_teacher_options() if len(roles) > 1 else []
     fields = merged_fields(stages.model_fields(*roles), labels.fields, stages.label_problem_fields())
-    texts = least(part.limit, stages.num_labelled_texts()) or 0
+    num_labelled = stages.num_labelled_texts()
+    texts = least(part.limit, num_labelled) or 0
+    references = _num_references(part, num_labelled)
     epochs, group = part.epochs or RlkdLoopSettings.epochs, part.group_size or RlkdSettings.group_size
-    work = Work.of_rewarded(texts, epochs, group, roles, stages.recipe)
+    work = Work.of_rewarded(texts, references, epochs, group, roles, stages.recipe)
     _add_training(stages, name, "rlkd", words, part, seed, fields, work)
+
+
+def _num_references(part: parts.RlkdPart, num_labelled: int) -> int:
+    """Texts that the teacher writes until both sides have their limits of right ones."""
+    given = asdict(part)
+    limit, max_held_out = given["limit"], given["max_held_out"]
+    if limit is None or max_held_out is None:
+        return num_labelled
+    held_out = given["held_out"] or RlkdSettings.held_out
+    right = max(limit / (1 - held_out), max_held_out / held_out)
+    return min(num_labelled, round(right if given["unverified"] else right / SHARE_RIGHT))
 
 
 def add_tah(stages: StageList, name: str, part: parts.TahPart, seed: int) -> None:

@@ -64,12 +64,18 @@ class Work:
 
     @classmethod
     def of_rewarded(
-        cls, problems: int, epochs: int, group: int, roles: Sequence[str], recipe: Recipe
+        cls,
+        problems: int,
+        num_references: int,
+        epochs: int,
+        group: int,
+        roles: Sequence[str],
+        recipe: Recipe,
     ) -> Work:
-        """Groups of texts that the student writes and learns from, beside a text of the other models each."""
-        passes = {role: (1 + TRAINING_PASSES) * group * epochs if role == "student" else 1 for role in roles}
-        tokens = problems * _tokens(recipe)
-        return cls(tokens * sum(passes[role] * _parameters(recipe, role) for role in roles))
+        """Groups of texts that the student writes and learns from, and the other models' references."""
+        learnt = problems * (1 + TRAINING_PASSES) * group * epochs
+        texts = {role: learnt if role == "student" else num_references for role in roles}
+        return cls(_tokens(recipe) * sum(texts[role] * _parameters(recipe, role) for role in roles))
 
     @classmethod
     def of_router(cls, texts: int, epochs: int, recipe: Recipe) -> Work:

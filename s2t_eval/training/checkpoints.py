@@ -1,4 +1,9 @@
-"""Checkpoints of the training loop: folders of safetensors and JSON, written completely or not at all."""
+"""Checkpoints of the training loop: folders of safetensors and JSON, written completely or not at all.
+
+Each has a name of its own, and so have the best parameters that it refers to: wherever a run is killed, the
+last whole checkpoint and its best parameters are there. A folder that is replaced by another one of its name
+is missing for a moment.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +48,20 @@ class Progress:
     averaged: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
+    @property
+    def last(self) -> str:
+        """The name of the last evaluation's parameters."""
+        return _name(self.step, bool(self.history) and "averaged" in self.history[-1])
+
+    @property
+    def best(self) -> str:
+        """The name of the best evaluation's parameters."""
+        return _name(self.best_step, bool(self.averaged))
+
+
+def _name(step: int, is_average: bool) -> str:
+    return f"{step:06d}{'-averaged' if is_average else ''}"
+
 
 class Checkpoints:
     """The last checkpoint of a run, and the parameters of its best evaluation.
@@ -77,7 +96,7 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         weights = self._weights()
         if is_best:
-            with atomic_path(self.folder / BEST) as partial:
+            with atomic_path(self._best_folder(progress)) as partial:
                 partial.mkdir()
                 save_file(weights, partial / PARAMETERS)
         state = {
@@ -89,13 +108,17 @@ class Checkpoints:
             "lr": self.scheduler.state_dict()["_last_lr"],
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
-        with atomic_path(self.folder / f"checkpoint-{progress.step:06d}") as partial:
+        with atomic_path(self.folder / f"checkpoint-{progress.last}") as partial:
             partial.mkdir()
             save_file(weights, partial / PARAMETERS)
             save_file(self._optimizer_tensors(), partial / OPTIMIZER)
             write_text(partial / STATE, json.dumps(state, indent=2))
         for older in self._folders()[:-1]:
             shutil.rmtree(older)
+        if is_best:
+            for other in self.folder.glob(f"{BEST}*"):
+                if other != self._best_folder(progress):
+                    shutil.rmtree(other)
 
     def resume(self) -> Progress | None:
         """Restore all that training changes from the last checkpoint, if there is one.
@@ -142,9 +165,14 @@ class Checkpoints:
         for name, parameter in self.parameters.items():
             parameter.copy_(weights[name])
 
-    def load_best(self) -> None:
+    def load_best(self, progress: Progress) -> None:
         """Set the parameters to those of the best evaluation."""
-        self._load_parameters(self.folder / BEST)
+        folder = self._best_folder(progress)
+        # A run that an earlier version began has one folder without a number.
+        self._load_parameters(folder if folder.is_dir() else self.folder / BEST)
+
+    def _best_folder(self, progress: Progress) -> Path:
+        return self.folder / f"{BEST}-{progress.best}"
 
     def _folders(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("checkpoint-*") if path.suffix == "")

@@ -201,7 +201,7 @@ class Loop(Generic[ItemT]):
                 self.progress = resumed
             stopped_early = self._train()
             self._evaluate_average()
-        self.checkpoints.load_best()
+        self.checkpoints.load_best(self.progress)
         if self.settings.log_with:
             self.accelerator.end_training()
         progress = self.progress

@@ -5,15 +5,19 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
+from sqlitedict import SqliteDict
 
+from s2t_eval.analysis import grid as analysis_grid
 from s2t_eval.analysis.bottleneck import trigger_or_selection
 from s2t_eval.analysis.grid import Point, is_done, points, run_grid
 from s2t_eval.analysis.rescore import Rescorer
@@ -33,7 +37,7 @@ from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.held_out import split_held_out
 from tests import learning
 from tests.commands import exit_code
-from tests.harness_helpers import STUDENT, TEACHER, logits_after, model
+from tests.harness_helpers import STUDENT, TEACHER, counts, evaluate, logits_after, model
 from tests.report_helpers import EMBEDDED, edited, scored
 
 TRACE = EMBEDDED / "traces" / "s2t_kl_tau5.jsonl"
@@ -591,6 +595,73 @@ def test_what_was_cut_off_is_no_part_of_a_point_that_is_run_again(
     # A scan was silent for as long as a point took, while it loaded models and when it hung.
     shown = capsys.readouterr().err
     assert shown.startswith("greedy: running\n") and "--bogus" in shown
+
+
+def num_cached(cache: Path) -> int:
+    """Number of texts in the response cache of a point."""
+    file = cache.with_name(f"{cache.name}_rank0.db")
+    if not file.exists():
+        return 0
+    try:
+        with SqliteDict(str(file), flag="r") as stored:
+            return len(stored) - 1  # without the run that it belongs to
+    except (sqlite3.Error, RuntimeError):  # it is being made
+        return 0
+
+
+def point_results(place: Path) -> dict[str, Any]:
+    """The results of a point."""
+    [file] = place.rglob("results_*.json")
+    results: dict[str, Any] = json.loads(file.read_text())
+    return results
+
+
+def test_an_interrupted_point_goes_on_with_its_texts(tmp_path: Path) -> None:
+    """Each point began anew: hours of texts were lost where a row of a recipe resumes."""
+    grid = [Point("greedy", f"pretrained={STUDENT},device=cpu", "greedy")]
+    words = ["--tasks", "s2t_arith", "--limit", "12", "--batch_size", "1"]
+    cache = tmp_path / "greedy.cache"
+
+    def interrupt(shown: str) -> None:
+        if num_cached(cache) >= 2:
+            raise KeyboardInterrupt
+
+    with patch.object(analysis_grid, "_show", interrupt), pytest.raises(KeyboardInterrupt):
+        list(run_grid(grid, tmp_path, words))
+    assert 2 <= num_cached(cache) < 12 and not is_done(tmp_path / "greedy")
+    finished = num_cached(cache)
+    assert list(run_grid(grid, tmp_path, words)) == [(grid[0], True)]
+    results, whole = point_results(tmp_path / "greedy"), evaluate("greedy", limit=12)
+    assert counts(results)["cached_texts"] == finished and counts(results)["texts"] == 12
+    scores = [one["results"]["s2t_arith"]["exact_match,answer"] for one in (results, whole)]
+    assert scores[0] == scores[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["greedy"]
+    file = tmp_path / "greedy.cache_rank0.db"
+    file.touch()  # the scan was killed before it removed the cache
+    assert list(run_grid(grid, tmp_path, words)) == [(grid[0], False)]
+    assert not file.exists()
+
+
+@pytest.mark.slow
+def test_texts_of_other_arguments_do_not_stop_a_point(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model refuses the cache of an interrupted point whose scan was then given other arguments."""
+    evaluate("greedy", {"max_length": 200}, limit=1, use_cache=str(tmp_path / "greedy.cache"))
+    grid = [Point("greedy", f"pretrained={STUDENT},device=cpu", "greedy")]
+    assert list(run_grid(grid, tmp_path, ["--tasks", "s2t_arith", "--limit", "1"])) == [(grid[0], True)]
+    assert "the texts of the interrupted run cannot be used; running it anew" in capsys.readouterr().err
+    assert counts(point_results(tmp_path / "greedy"))["cached_texts"] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["greedy"]
+
+
+@pytest.mark.slow
+def test_the_users_own_cache_of_a_scan_stands(tmp_path: Path) -> None:
+    grid = [Point("greedy", f"pretrained={STUDENT},device=cpu", "greedy")]
+    words = ["--tasks", "s2t_arith", "--limit", "1", "--use_cache", str(tmp_path / "own")]
+    assert list(run_grid(grid, tmp_path, words)) == [(grid[0], True)]
+    assert num_cached(tmp_path / "own") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["greedy", "own_rank0.db"]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import sys
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from s2t_eval.cli.train import _show
 from s2t_eval.embedded import embedded_path
 from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.methods.selector_folder import Selector, load_selector
@@ -33,7 +35,7 @@ from s2t_eval.selection.triggers import make_trigger
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.agreement import agreement_of, gains, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
-from s2t_eval.training.selector.held_out import halves_of_training, split_held_out
+from s2t_eval.training.selector.held_out import halves_of_training, split_as_trained, split_held_out
 from s2t_eval.training.selector.items import make_items
 from s2t_eval.training.selector.router_training import step_table
 from s2t_eval.training.selector.routing import Routing
@@ -97,6 +99,26 @@ def test_a_selector_folder_says_what_it_is_and_reached() -> None:
     assert not selector().with_name(selector().name + ".training").exists()
     names = {path.suffix for path in selector().iterdir()}
     assert names == {".json", ".safetensors", ".md"}
+
+
+def test_triggers_are_printed_with_the_steps_that_they_were_measured_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The n beside them counted the steps of both held-out halves; the figures are of the reported half."""
+    info = read_info(selector())
+    _, halves = split_as_trained(info.training, LabelSet.load(labels()))
+    num_steps = sum(len(row.output_ids) for row in halves.reported)
+    assert 0 < num_steps < info.threshold_steps
+    capsys.readouterr()  # of a training that this test was the first to need
+    _show(selector(), info)
+    lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"  \w+, \w+@", line)]
+    assert len(lines) == 2 * 3 * 4 and all(line.endswith(f" (n = {num_steps} steps)") for line in lines)
+    assert all(re.search(r"auroc \S+, kl_share \S+, recall \S+ \(n", line) for line in lines)
+    for report in info.training["triggers"].values():
+        for figures in report.values():
+            del figures["steps"]  # as in the folder of an earlier version
+    _show(selector(), info)
+    assert "n =" not in capsys.readouterr().out
 
 
 def test_the_adapter_is_a_plain_peft_adapter() -> None:

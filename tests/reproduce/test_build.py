@@ -489,6 +489,20 @@ def test_rlkd_takes_the_problems_own_solutions_without_a_teacher(tmp_path: Path)
     assert stage.command[stage.command.index("--group_size") + 1] == "8"
 
 
+def test_rlkds_estimate_counts_the_texts_that_the_teacher_writes() -> None:
+    """It counted one for each problem of `limit`, where the teacher wrote one for every labelled problem."""
+
+    def tokens(*changes: str) -> float:
+        return stages_of("qwen-gsm8k-gpu", *changes)["rewarded"].work.parameter_tokens
+
+    limited, unlimited = tokens(), tokens("rlkd.rewarded.max_held_out=null")
+    without = tokens("rlkd.rewarded.references=solutions")
+    assert without < limited < unlimited
+    needed = 2 * max(384 / 0.9, 64 / 0.1)
+    assert (limited - without) / (unlimited - without) == pytest.approx(needed / 6973)
+    assert tokens("rlkd.rewarded.unverified=true") - without == pytest.approx((limited - without) / 2)
+
+
 def test_a_narrow_student_is_trained_in_narrow_precision() -> None:
     assert "--precision" in stages_of("qwen-gsm8k")["selector"].command
     wide = stages_of("qwen-gsm8k", "models.dtype=float32")

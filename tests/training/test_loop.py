@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from s2t_eval.artifacts.files import WriteError
 from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.training import checkpoints as checkpoints_module
+from s2t_eval.training.checkpoints import Progress
 from s2t_eval.training.loop import Loop, TrainingError, TrainingResult
 from s2t_eval.training.settings import LoopSettings
 from tests.engine.test_devices import needs_gpu
@@ -288,6 +292,103 @@ def test_a_run_that_patience_ended_is_not_continued_from_its_average(tmp_path: P
     assert again.run() == expected
     for name, value in weights(first).items():
         assert torch.equal(weights(again)[name], value), name
+
+
+def states_before_renames(folder: Path, out: Path, **options: Any) -> list[tuple[Path, int]]:
+    """What a run that is killed before one of its renames leaves on disk, and the last step it had saved.
+
+    Args:
+        folder: of the run, which goes on to its end.
+        out: where the states are copied to.
+        options: settings of the run.
+    """
+    states: list[tuple[Path, int]] = []
+    saved: list[int] = []
+    loop = make(folder, **options)
+    rename, save = os.replace, loop.checkpoints.save
+
+    def note(source: Path, target: Path) -> None:
+        if saved and not target.name.endswith(".json"):
+            states.append((out / str(len(states)), saved[-1]))
+            shutil.copytree(folder, states[-1][0])
+        rename(source, target)
+
+    def save_and_note(progress: Progress, is_best: bool) -> None:
+        save(progress, is_best)
+        saved.append(progress.step)
+
+    loop.checkpoints.save = save_and_note  # type: ignore[method-assign]
+    with patch.object(os, "replace", note):
+        loop.run()
+    return states
+
+
+@pytest.mark.parametrize("metric", ["-loss", "step"])
+def test_a_run_that_is_killed_while_it_writes_goes_on_from_its_last_checkpoint(
+    metric: str, tmp_path: Path
+) -> None:
+    """The checkpoint of the average replaced that of the last step, which has its number, by two renames.
+
+    A run that was killed between them began at step 0.
+    """
+    options = {"metric": metric, "average_last": 0.7, "snapshots": 3, "lr": 0.2}
+    whole = make(tmp_path / "whole", **options)
+    expected = whole.run()
+    states = states_before_renames(tmp_path / "run", tmp_path / "states", **options)
+    assert len(states) > 6 and states[-1][1] == expected.steps
+    for folder, step in states:
+        resumed = make(folder, **options)
+        progress = resumed.checkpoints.resume()
+        assert progress is not None and progress.step >= step
+        again = make(folder, **options)
+        assert again.run() == expected
+        for name, value in weights(whole).items():
+            assert torch.equal(weights(again)[name], value), (folder.name, name)
+
+
+def test_weights_of_an_evaluation_that_no_checkpoint_has_are_not_kept(tmp_path: Path) -> None:
+    """The best weights were replaced before the checkpoint that names them was written.
+
+    A run was killed between the two. Where the repeated evaluation was not the best one any more, which
+    rounding on a GPU can make of it, the resumed run ended with other weights than those that it reported.
+    """
+    loop = make(tmp_path / "run", evaluations=1)
+    scores = iter([9.0, 5.0, 4.0])
+    loop.evaluate = lambda: {"loss": next(scores)}
+    rename = os.replace
+    kept: dict[str, Tensor] = {}
+
+    def stop(source: Path, target: Path) -> None:
+        if target.name.startswith("checkpoint-000003"):
+            kept.update(weights(loop))
+        if target.name.startswith("checkpoint-000006"):
+            raise Interruption
+        rename(source, target)
+
+    with patch.object(os, "replace", stop), pytest.raises(Interruption):
+        loop.run()
+    resumed = make(tmp_path / "run", evaluations=1)
+    worse = iter([6.0, 7.0])
+    resumed.evaluate = lambda: {"loss": next(worse)}
+    assert resumed.run().best == {**resumed.progress.history[1], "loss": 5.0, "step": 3}
+    for name, value in kept.items():
+        assert torch.equal(weights(resumed)[name], value), name
+    assert len(list((tmp_path / "run").glob("best*"))) <= 2
+
+
+def test_a_run_of_an_earlier_version_is_resumed_with_its_best_weights(tmp_path: Path) -> None:
+    """Its best weights lie in a folder `best`."""
+    loop = make(tmp_path / "run")
+    interrupt(loop, at=7)
+    [best] = (tmp_path / "run").glob("best-*")
+    best.rename(tmp_path / "run" / "best")
+    resumed = make(tmp_path / "run")
+    later = iter(range(1000, 2000))
+    resumed.evaluate = lambda: {"loss": float(next(later))}
+    assert resumed.run().best_step == loop.progress.best_step
+    assert (tmp_path / "run" / "best").is_dir()
+    for name, value in load_file(tmp_path / "run" / "best" / "parameters.safetensors").items():
+        assert torch.equal(weights(resumed)[name], value), name
 
 
 def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:

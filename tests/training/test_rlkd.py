@@ -304,6 +304,38 @@ def test_limits_leave_problems_out_of_each_side(labels: Path, tmp_path: Path) ->
     assert (len(data.train), len(data.held_out)) == (5, 2)
 
 
+@pytest.mark.parametrize(
+    ("rows", "limits", "most"),
+    [
+        pytest.param("1", ("--limit", "3", "--max-held-out", "1"), 15, id="one by one"),
+        pytest.param("2", ("--limit", "2", "--max-held-out", "2"), 15, id="two at once"),
+        pytest.param("1", ("--limit", "2", "--unverified", "--max-held-out", "1"), 8, id="unverified"),
+        pytest.param("1", ("--limit", "50", "--max-held-out", "50"), 16, id="limits above the problems"),
+    ],
+)
+def test_teacher_writes_no_more_texts_than_the_limits_need(
+    rows: str, limits: tuple[str, ...], most: int, labels: Path, tmp_path: Path
+) -> None:
+    """It wrote all labelled problems, with 6,973 of them and a limit of 384 about 15 times what was used.
+
+    The problems and their references are those of the slow twin, which writes all texts first.
+    """
+    arguments = ("--rows", rows, *limits)
+    data = prepared(labels, tmp_path / "out", *arguments)
+    write = pipeline.generate_teacher_rollouts
+
+    def write_all(*given: Any) -> dict[str, list[int]]:
+        return write(*given[:-1])
+
+    with patch.object(pipeline, "generate_teacher_rollouts", write_all):
+        twin = prepared(labels, tmp_path / "twin", *arguments)
+    assert (data.train, data.held_out, data.left_out) == (twin.train, twin.held_out, twin.left_out)
+    texts = [list((tmp_path / f"{name}.training").rglob("0*.json")) for name in ("out", "twin")]
+    assert len(texts[0]) <= most and len(texts[1]) == 16
+    written = {path.name: path.read_text() for path in texts[1]}
+    assert all(path.read_text() == written[path.name] for path in texts[0])
+
+
 # ---------------------------------------------------------------- resume
 
 
@@ -335,6 +367,33 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(labels: Path,
     assert any(bool(v.any()) for n, v in weights(tmp_path / "whole").items() if "lora_B" in n)
     for name, value in weights(tmp_path / "whole").items():
         assert torch.equal(value, weights(tmp_path / "resumed")[name]), name
+
+
+def test_teachers_texts_are_resumed_up_to_the_limits(labels: Path, tmp_path: Path) -> None:
+    """What an interrupted group has finished stays; where that is enough, no text is written."""
+    arguments = ("--rows", "1", "--limit", "3", "--max-held-out", "1")
+    whole = prepared(labels, tmp_path / "whole", *arguments)
+    scope = pipeline.generate_teacher_rollouts.__globals__
+    write, calls = scope["write_text"], 0
+
+    def interrupt(path: Path, text: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:  # the settings and one text have been written
+            raise WriteError(f"cannot write {path}: No space left on device")
+        write(path, text)
+
+    with patch.dict(scope, {"write_text": interrupt}), pytest.raises(SystemExit):
+        rlkd(labels, tmp_path / "out", *arguments)
+    folders = [tmp_path / f"{name}.training" / "teacher_texts" for name in ("out", "whole")]
+    assert len(list(folders[0].glob("0*.json"))) == 1
+    resumed = prepared(labels, tmp_path / "out", *arguments)
+    assert (resumed.train, resumed.held_out) == (whole.train, whole.held_out)
+    texts = [{path.name: path.read_text() for path in folder.glob("0*.json")} for folder in folders]
+    assert texts[0] == texts[1]
+    with patch.object(scope["Decoder"], "run", side_effect=AssertionError("a text is written again")):
+        again = prepared(labels, tmp_path / "out", *arguments)
+    assert (again.train, again.held_out) == (whole.train, whole.held_out)
 
 
 def test_checkpoints_of_other_settings_are_refused(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.manifest import require_same_run
@@ -23,6 +23,62 @@ from s2t_eval.training.teacher import TrainingTeacher
 SETTINGS = "settings.json"
 
 
+class NeededTexts(Protocol):
+    """Which texts are needed, where those of the first problems may be enough."""
+
+    @property
+    def total(self) -> int:
+        """How many things are needed, such as texts or right answers."""
+        ...
+
+    def add(self, problem_id: str, output_ids: Sequence[int]) -> int:
+        """Take a finished text into account; returns how many more of these things there are with it."""
+        ...
+
+
+class _AllTexts:
+    """Every problem's text is needed."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+
+    def add(self, problem_id: str, output_ids: Sequence[int]) -> int:
+        """Each text is one more."""
+        return 1
+
+
+class _FinishedTexts:
+    """The texts so far, and whether they are enough."""
+
+    def __init__(self, needed: NeededTexts, progress: GenerationProgress) -> None:
+        self.texts: dict[str, list[int]] = {}
+        self._needed = needed
+        self._progress = progress
+        self._num_missing = needed.total
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether nothing that is needed is missing."""
+        return self._num_missing <= 0
+
+    def read(self, paths: Mapping[str, Path]) -> None:
+        """Add texts that an interrupted run has written, as far as they are needed.
+
+        Args:
+            paths: problem id -> its file, which may be missing.
+        """
+        for problem_id, path in paths.items():
+            if not self.is_enough and path.exists():
+                self.add(problem_id, _read(path))
+
+    def add(self, problem_id: str, output_ids: list[int]) -> None:
+        """Add a problem's text."""
+        self.texts[problem_id] = output_ids
+        count = self._needed.add(problem_id, output_ids)
+        self._num_missing -= count
+        self._progress.update(count)
+
+
 def generate_teacher_rollouts(
     teacher: TrainingTeacher,
     text_vocab: int,
@@ -31,8 +87,9 @@ def generate_teacher_rollouts(
     folder: Path,
     identity: Mapping[str, Any],
     rows: int,
+    needed: NeededTexts | None = None,
 ) -> dict[str, list[int]]:
-    """Generate the teacher's texts that are missing in `folder`, and read all of them.
+    """Generate the teacher's texts that are missing in `folder`, and read the others.
 
     Of several processes the first generates the texts; the others then read them.
 
@@ -44,33 +101,45 @@ def generate_teacher_rollouts(
         folder: folder of the texts.
         identity: settings of the texts; a folder of others is refused.
         rows: texts that are generated at once.
+        needed: ends the generation as soon as the texts so far are enough; they are those that a generation
+            of all texts would have written. None: all texts are needed.
 
     Returns:
-        Problem id -> the text's tokens, with its stop token.
+        Problem id -> the text's tokens, with its stop token; problems without a text are left out.
 
     Raises:
         LabelError: the folder contains texts of another run, or a file that cannot be read.
     """
     runner = ModelRunner(teacher.model, teacher.name, text_vocab)
+    needed = _AllTexts(len(trajectories)) if needed is None else needed
     with (
         all_processes().main_process_first(),
-        GenerationProgress(len(trajectories), "Teacher's texts") as progress,
+        GenerationProgress(needed.total, "Teacher's texts") as progress,
     ):
         _require_same(folder, dict(identity))
         decoder = Decoder(runner, greedy(), rows=rows, decode=teacher.decode)
+        finished = _FinishedTexts(needed, progress)
         for group in groups_of(len(trajectories), rows):
-            if all(_path(folder, i).exists() for i in group):
-                progress.update(len(group))
+            paths = {trajectories[i].problem_id: _path(folder, i) for i in group}
+            finished.read(paths)
+            if finished.is_enough:
+                break
+            if finished.texts.keys() >= paths.keys():
                 continue
             # Rounding depends on the texts that are decoded together: a group is repeated as a whole, without
             # what an earlier group left in the cache.
             runner.release()
             requests = [make_request(tuple(trajectories[i].teacher_prompt_ids.tolist())) for i in group]
+            names = list(paths)
             for result in decoder.run(requests, progress.on_round):
-                write_text(_path(folder, group[result.index]), json.dumps(result.output_ids))
-                progress.update(1)
+                name = names[result.index]
+                if name not in finished.texts:
+                    write_text(paths[name], json.dumps(result.output_ids))
+                    finished.add(name, result.output_ids)
+                if finished.is_enough:
+                    break
         runner.release()
-        return {row.problem_id: _read(_path(folder, i)) for i, row in enumerate(trajectories)}
+        return finished.texts
 
 
 def _path(folder: Path, index: int) -> Path:

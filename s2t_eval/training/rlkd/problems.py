@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -61,13 +61,19 @@ class Prepared(NamedTuple):
 
     problems: list[RlkdProblem]
     num_wrong: int
-    """problems left out because their reference has a wrong final answer"""
+    """problems left out because their reference has a wrong final answer; with a limit, of the problems up to
+    the last one that is used"""
     num_without_steps: int
     """problems left out because their reference has no step"""
 
 
+def is_right(problem: RlkdProblem, grade: Grade) -> bool:
+    """Whether the reference of a problem has a right final answer, by the task's rule."""
+    return grade(problem, [Text([], problem.reference, False)]) == [1.0]
+
+
 def prepare(
-    problems: Sequence[RlkdProblem],
+    problems: Iterable[RlkdProblem],
     structurer: Structurer | None,
     grade: Grade,
     verified: bool,
@@ -76,18 +82,21 @@ def prepare(
     """Divide the references into steps; problems whose reference cannot be used are left out.
 
     Args:
-        problems: problems without steps.
+        problems: problems without steps; no more of them are read than the limit needs.
         structurer: divides the references. None: steps are not rewarded, so the references stay whole.
         grade: the task's answer rule.
         verified: leave out problems whose reference has a wrong final answer.
         limit: number of problems that are then divided; None: all of them.
     """
-    right = [
-        problem
-        for problem in problems
-        if not verified or grade(problem, [Text([], problem.reference, False)]) == [1.0]
-    ]
-    num_wrong, right = len(problems) - len(right), right[:limit]
+    right: list[RlkdProblem] = []
+    num_wrong = 0
+    for problem in problems:
+        if verified and not is_right(problem, grade):
+            num_wrong += 1
+            continue
+        right.append(problem)
+        if len(right) == limit:
+            break
     if structurer is None:
         return Prepared(right, num_wrong, 0)
     structures = structurer.structure([p.question for p in right], [p.reference for p in right])

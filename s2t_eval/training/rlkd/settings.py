@@ -62,7 +62,8 @@ class RlkdSettings(LoraSettings):
         rows: number of texts that are generated at once.
         limit: number of problems to train on, of those with a right reference. None: all of them that are
             not held out.
-        max_held_out: largest number of held-out problems that an evaluation decodes. None: all of them.
+        max_held_out: largest number of held-out problems that an evaluation decodes. None: all of them. With
+            `limit` as well, the teacher writes no more texts than both need.
 
     Raises:
         ValueError: a value outside its range.

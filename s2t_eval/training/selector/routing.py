@@ -44,9 +44,15 @@ class Routing(NamedTuple):
     """the steps of the held-out texts that figures are reported of; empty where there are no such texts"""
 
     def report(self) -> dict[str, dict[str, float]]:
-        """Recall, KL share and AUROC of each local trigger on the reported steps, else on the others."""
+        """Recall, KL share and AUROC of each local trigger on the reported steps, else on the others.
+
+        Returns:
+            "name@tau" -> recall, kl_share and auroc, with the number of steps that they are of (`steps`).
+        """
         table = self.reported if self.reported.features else self.table
-        return trigger_report(table.divergences(self.router), table.all_kl.numpy())
+        kl = table.all_kl.numpy()
+        report = trigger_report(table.divergences(self.router), kl)
+        return {name: {**figures, "steps": len(kl)} for name, figures in report.items()}
 
 
 def make_routing(
