@@ -9,6 +9,7 @@ trigger and rate, a router's of the same folder.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence, Set
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.figures import Plot, canvas, interval_arms
 from s2t_eval.statistics import spearman
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = "selector.json"
 KEYS = ["checkpoint", "trigger", "tau", "proposer", "proposal_weight", "adapter_scale"]
@@ -115,6 +118,15 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
         if len(known):
             routers = {settings.checkpoint, *" ".join(known[SAME_WEIGHTS]).split()}
             kept = gain_share(entry, entries, partial(_is_same_rule, entry, routers))
+            if kept is None:
+                logger.warning(
+                    "%s: its share of the gain is not measured: it needs a run of the teacher's picks (s2t) "
+                    "with trigger=%s, tau=%s and K %s, and greedy's, on the same documents",
+                    entry.run.label,
+                    settings.trigger,
+                    settings.tau,
+                    settings.top_k,
+                )
         if kept is None:
             continue
         gain = 100 * float((kept.reference - kept.greedy).mean())

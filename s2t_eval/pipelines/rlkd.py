@@ -29,7 +29,7 @@ from s2t_eval.training.contamination import question_hash, require_no_evaluation
 from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
-from s2t_eval.training.rlkd.cost import JudgeCost
+from s2t_eval.training.rlkd.cost import JudgeCost, TeacherCost
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer
 from s2t_eval.training.rlkd.problems import Prepared, RlkdError, RlkdProblem, Text, is_right, prepare
 from s2t_eval.training.rlkd.references import NeededOfSides, NeededReferences
@@ -132,13 +132,13 @@ def train(
         )
     ]
     grade = TaskGrade(source.task)
-    references = _references(problems, sides, student, teacher, limits, settings, grade, folder)
+    references, cost = _references(problems, sides, student, teacher, limits, settings, grade, folder)
     judges = _judges(teacher, settings, limits)
     if teacher is not None and "llm" not in (settings.structurer, settings.aligner):
         teacher.release()
     train_side, held_out = _prepared_sides(problems, sides, references, judges, grade, teacher, settings)
     decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
-    data = _training_data(train_side, held_out, labels, limits, decode, teacher)
+    data = _training_data(train_side, held_out, labels, limits, decode, teacher, cost)
     rewarder = Rewarder(judges.structurer, judges.aligner, grade, settings, judges.cost)
     return train_rlkd(student, tokenizer, data, rewarder, settings, loop, out, identity)
 
@@ -149,6 +149,13 @@ class Side(NamedTuple):
     problem_ids: list[str]
     limit: int | None
     """how many of them are used; None: all whose reference can be"""
+
+
+class Reference(NamedTuple):
+    """The solution that texts on a problem are compared with."""
+
+    text: str
+    is_whole: bool = True
 
 
 class LabelledProblems:
@@ -168,7 +175,7 @@ class LabelledProblems:
         self.rows = {row.problem_id: row for row in labels}
         self.documents = {row.problem_id: _document(labels, source, row) for row in labels}
 
-    def with_reference(self, problem_id: str, reference: str) -> RlkdProblem:
+    def with_reference(self, problem_id: str, reference: str, is_whole: bool = True) -> RlkdProblem:
         """A problem with its reference."""
         row, document = self.rows[problem_id], self.documents[problem_id]
         return RlkdProblem(
@@ -178,13 +185,14 @@ class LabelledProblems:
             reference,
             document,
             row.source,
+            is_whole=is_whole,
         )
 
 
 def _prepared_sides(
     problems: LabelledProblems,
     sides: Sequence[Side],
-    references: Mapping[str, str],
+    references: Mapping[str, Reference],
     judges: Judges,
     grade: TaskGrade,
     teacher: TrainingTeacher | None,
@@ -194,7 +202,7 @@ def _prepared_sides(
     is_verified = teacher is not None and not settings.unverified
     return [
         prepare(
-            (problems.with_reference(name, references[name]) for name in side.problem_ids),
+            (problems.with_reference(name, *references[name]) for name in side.problem_ids),
             judges.structurer if settings.structure_weight else None,
             grade,
             is_verified,
@@ -211,6 +219,7 @@ def _training_data(
     limits: TextLimits,
     decode: Decode,
     teacher: TrainingTeacher | None,
+    cost: TeacherCost,
 ) -> TrainingData:
     """What `train_rlkd` needs to generate texts and to describe where they come from."""
     return TrainingData(
@@ -222,6 +231,7 @@ def _training_data(
         asdict(labels.manifest),
         "" if teacher is None else teacher.fingerprint,
         SOLUTIONS if teacher is None else teacher.name,
+        cost,
     )
 
 
@@ -271,7 +281,7 @@ def _references(
     settings: RlkdSettings,
     grade: TaskGrade,
     folder: Path,
-) -> dict[str, str]:
+) -> tuple[dict[str, Reference], TeacherCost]:
     """Problem id -> its solution, or the greedy text that the teacher writes (once, into `folder`).
 
     The teacher writes texts in the order of the labels until each side has its limit of right ones.
@@ -281,7 +291,7 @@ def _references(
     """
     if teacher is not None:
         return _teacher_texts(problems, sides, student, teacher, limits, settings, grade, folder)
-    solutions: dict[str, str] = {}
+    solutions: dict[str, Reference] = {}
     for problem_id, document in problems.documents.items():
         solution = first_text(document, SOLUTION_FIELDS)
         if solution is None:
@@ -289,8 +299,8 @@ def _references(
                 f"labels: problem {problem_id} has no solution (read from {', '.join(SOLUTION_FIELDS)}); "
                 "name a --teacher, whose texts are then the references"
             )
-        solutions[problem_id] = solution
-    return solutions
+        solutions[problem_id] = Reference(solution)
+    return solutions, TeacherCost()
 
 
 def _teacher_texts(
@@ -302,15 +312,17 @@ def _teacher_texts(
     settings: RlkdSettings,
     grade: TaskGrade,
     folder: Path,
-) -> dict[str, str]:
-    def text(ids: Sequence[int]) -> str:
-        return limits.cut(teacher.decode(ids))
+) -> tuple[dict[str, Reference], TeacherCost]:
+    own_limits = TextLimits(limits.max_new_tokens, teacher.stop_ids, limits.until)
+
+    def reference(ids: Sequence[int]) -> Reference:
+        text = teacher.decode(ids)
+        return Reference(limits.cut(text), own_limits.is_whole(ids, text))
 
     def is_usable(problem_id: str, ids: Sequence[int]) -> bool:
-        return settings.unverified or is_right(problems.with_reference(problem_id, text(ids)), grade)
+        return settings.unverified or is_right(problems.with_reference(problem_id, *reference(ids)), grade)
 
     labels = problems.labels
-    own_limits = TextLimits(limits.max_new_tokens, teacher.stop_ids, limits.until)
     identity = {"labels": labels.hash, **teacher.identity, "until": list(limits.until)}
     texts = generate_teacher_rollouts(
         teacher,
@@ -322,7 +334,11 @@ def _teacher_texts(
         settings.rows,
         NeededOfSides([NeededReferences(*side, is_usable) for side in sides]),
     )
-    return {problem_id: text(ids) for problem_id, ids in texts.items()}
+    prompts = {row.problem_id: row.teacher_prompt_ids for row in labels}
+    cost = TeacherCost(
+        sum(len(ids) for ids in texts.values()), sum(len(prompts[problem_id]) for problem_id in texts)
+    )
+    return {problem_id: reference(ids) for problem_id, ids in texts.items()}, cost
 
 
 class Judges(NamedTuple):
@@ -360,6 +376,6 @@ def _judges(teacher: TrainingTeacher | None, settings: RlkdSettings, limits: Tex
 
 def _left_out(*sides: Prepared) -> dict[str, int]:
     return {
-        "with a wrong reference": sum(side.num_wrong for side in sides),
+        "with a wrong or unfinished reference": sum(side.num_wrong for side in sides),
         "with a reference without steps": sum(side.num_without_steps for side in sides),
     }

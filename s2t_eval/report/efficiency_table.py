@@ -11,7 +11,7 @@ from s2t_eval.report.table import Block, Cell, Table
 
 NUMBERS = {
     "tokens": "tokens",
-    "tokens_per_correct": "tokens / correct answer",
+    "tokens_per_correct": "generated tokens / correct answer",
     "cut_off": "cut off %",
     "forwards_per_token": "forwards / token",
     "fired": "fired %",

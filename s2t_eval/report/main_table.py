@@ -20,7 +20,7 @@ from s2t_eval.statistics import Interval
 
 COLUMNS = ["student", "method", "method_key", "benchmark", "n", "value", "low", "high", "published", "status"]
 NOTHING_MEASURED = (0, np.nan, np.nan, np.nan)
-COST_HEAD = ("cut off", "tokens / correct answer")
+COST_HEAD = ("cut off", "generated tokens / correct answer")
 
 
 def main_table(entries: Sequence[Entry], *, intervals: bool = False, with_published: bool = True) -> Table:

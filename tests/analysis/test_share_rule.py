@@ -71,8 +71,10 @@ def test_runs_are_measured_against_the_teacher_s_picks_at_the_same_steps() -> No
     assert not len(measured_shares(entries, []))
 
 
-def test_another_selector_s_router_is_no_reference(tmp_path: Path) -> None:
-    """All routers are named alike: a selector was measured against steps at which another's router fires."""
+def test_another_selector_s_router_is_no_reference(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All routers are named alike: a selector was measured against steps at which another's router fires.
+
+    Where there is no reference the run was left out without a word."""
     folder, other = agreement()["checkpoint"].item(), "0" * 16
 
     def of_other(content: dict[str, Any]) -> None:
@@ -82,6 +84,8 @@ def test_another_selector_s_router_is_no_reference(tmp_path: Path) -> None:
     runs = [EMBEDDED / "greedy.json", EMBEDDED / "pps_local_tau5.json", reference]
     entries = arrange(read_runs(runs))
     assert not len(measured_shares(entries, [agreement()]))
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "its share of the gain is not measured" in line and "with trigger=router, tau=0.05 and K 8" in line
     # A default that was chosen by runs of that folder changes the hash, but not the router.
     chosen = agreement(same_weights=f"{other} {folder}")
     shares = measured_shares(entries, [chosen])

@@ -128,7 +128,13 @@ def test_two_selectors_of_one_setting_keep_rows_of_their_own(tmp_path: Path) -> 
 
 def test_intervals_on_request(runs: list[Run]) -> None:
     table = main_table(arrange(runs), intervals=True, with_published=False)
-    assert table.head == ["method", "GSM8k", "Arith (embedded)", "cut off", "tokens / correct answer"]
+    assert table.head == [
+        "method",
+        "GSM8k",
+        "Arith (embedded)",
+        "cut off",
+        "generated tokens / correct answer",
+    ]
     assert row_of(table, 1, "Greedy")["GSM8k"].text == "21.9 [14.8–31.1] n=96"
 
 

@@ -192,6 +192,14 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
     command = stages["s2t_gsm8k/greedy"].command
     documents = json.loads(command[command.index("--samples") + 1])
     assert documents == {"s2t_gsm8k": list(range(400, 1000))}
+    transfer = {"greedy", "maj8", "distil", "s2t_tau5", "pps_local", "teacher"}
+    for task, methods in (
+        ("s2t_math500", transfer),
+        ("s2t_humaneval", transfer - {"maj8"}),  # it compares answers, which code does not have
+        ("s2t_mmlu_pro", transfer),
+    ):
+        of_task = [name for name, stage in stages.items() if stage.kind == EVALUATE and task in stage.tasks]
+        assert {name.partition("/")[2] for name in of_task} == methods
     assert (
         "s2t_gsm8k_dev" in stages["calibration"].command and "s2t_gsm8k_dev" in stages["chosen.scan"].command
     )

@@ -32,7 +32,8 @@ from s2t_eval.training.labels import LabelManifest, LabelSet, write_labels
 from s2t_eval.training.rlkd import train as training
 from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmStructurer
-from s2t_eval.training.rlkd.problems import Text
+from s2t_eval.training.rlkd.problems import RlkdProblem, Text, prepare
+from s2t_eval.training.rlkd.sampling import TextLimits
 from s2t_eval.training.rlkd.structure import RuleStructurer, SolutionStep
 from s2t_eval.training.rlkd.train import TrainingData
 from tests.commands import error_line
@@ -159,7 +160,7 @@ def test_a_run_ends_with_an_adapter_for_the_backend_distil(whole_run: Run) -> No
         TEACHER,
     )
     record = info.training
-    assert record["problems"] + record["left_out"]["with a wrong reference"] <= 16
+    assert record["problems"] + record["left_out"]["with a wrong or unfinished reference"] <= 16
     assert record["steps"] == 2 * -(-record["problems"] // 4)
     assert record["before"]["step"] == 0 and record["before"]["texts"] == record["held_out_problems"]
     assert not out.with_name("out.training").exists()
@@ -172,6 +173,23 @@ def test_a_run_ends_with_an_adapter_for_the_backend_distil(whole_run: Run) -> No
     assert entry["distilled"]["method"] == "rlkd"
 
 
+@pytest.mark.parametrize(
+    ("ids", "text", "is_whole"),
+    [
+        ([5, 6, 7], "12 + 5 = 17", True),
+        ([5, 6, 7, 8], "12 + 5 = 17. 17 * 2", False),
+        ([5, 6, 7, 0], "12 + 5 = 17", True),
+        ([5, 6, 7, 8], "12 + 5 = 17\n\n", True),
+    ],
+)
+def test_a_reference_that_is_cut_off_is_none(ids: list[int], text: str, is_whole: bool) -> None:
+    """A text that was cut off behind the right number passed as a right solution with too few steps."""
+    assert TextLimits(4, frozenset({0}), ("\n\n",)).is_whole(ids, text) is is_whole
+    problem = RlkdProblem("p", "q", (1,), text, {}, "row 0", is_whole=is_whole)
+    prepared = prepare([problem], RuleStructurer(), lambda problem, texts: [1.0], True, None)
+    assert (len(prepared.problems), prepared.num_wrong) == (int(is_whole), int(not is_whole))
+
+
 def test_costs_are_those_of_the_whole_run(whole_run: Run) -> None:
     _, info, sampled, _ = whole_run
     cost, history = info.training["cost"], info.training["history"]
@@ -181,6 +199,7 @@ def test_costs_are_those_of_the_whole_run(whole_run: Run) -> None:
     assert cost["updates"] == info.training["steps"]
     assert cost["evaluation_tokens"] == sum(entry["tokens"] * entry["texts"] for entry in history)
     assert cost["prompt_tokens"] > 0
+    assert cost["teacher_generated"] > 0 and cost["teacher_prefilled"] > 0
     parts = [cost[f"seconds_{name}"] for name in ("sampling", "reward", "evaluation")]
     assert 0 < sum(parts) < cost["seconds"]
 
@@ -295,8 +314,8 @@ def test_teachers_texts_are_references_only_where_they_are_right(labels: Path, t
         right = prepared(labels, tmp_path / "right")
     assert sizes == [0]
     texts = [len(data.train) + len(data.held_out) for data in (every, right)]
-    assert texts[0] - texts[1] == right.left_out["with a wrong reference"]
-    assert every.left_out["with a wrong reference"] == 0
+    assert texts[0] - texts[1] == right.left_out["with a wrong or unfinished reference"]
+    assert every.left_out["with a wrong or unfinished reference"] == 0
 
 
 def test_limits_leave_problems_out_of_each_side(labels: Path, tmp_path: Path) -> None:

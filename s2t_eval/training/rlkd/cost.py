@@ -77,6 +77,19 @@ class JudgeCost:
             self.seconds += time.perf_counter() - began
 
 
+@dataclass(frozen=True)
+class TeacherCost:
+    """What the references cost that the teacher wrote, before the training begins.
+
+    Args:
+        teacher_generated: tokens of all texts that it wrote, those that are not used included.
+        teacher_prefilled: tokens of their prompts; a beginning that prompts share counts in each.
+    """
+
+    teacher_generated: int = 0
+    teacher_prefilled: int = 0
+
+
 SECONDS = tuple(item.name for item in fields(Cost) if item.name.startswith("seconds"))
 
 

@@ -25,6 +25,7 @@ class RlkdProblem:
         document: the task's record of the problem, for its answer rule.
         source: shard and row, for messages.
         steps: steps of the reference.
+        is_whole: whether the reference has an end, and was not cut off at the limit of tokens.
     """
 
     problem_id: str
@@ -34,6 +35,7 @@ class RlkdProblem:
     document: Any
     source: str
     steps: list[SolutionStep] = field(default_factory=list)
+    is_whole: bool = True
 
     @property
     def weight(self) -> float:
@@ -61,15 +63,15 @@ class Prepared(NamedTuple):
 
     problems: list[RlkdProblem]
     num_wrong: int
-    """problems left out because their reference has a wrong final answer; with a limit, of the problems up to
-    the last one that is used"""
+    """problems left out because their reference is cut off or has a wrong final answer; with a limit, of the
+    problems up to the last one that is used"""
     num_without_steps: int
     """problems left out because their reference has no step"""
 
 
 def is_right(problem: RlkdProblem, grade: Grade) -> bool:
-    """Whether the reference of a problem has a right final answer, by the task's rule."""
-    return grade(problem, [Text([], problem.reference, False)]) == [1.0]
+    """Whether the reference of a problem is whole and has a right final answer, by the task's rule."""
+    return problem.is_whole and grade(problem, [Text([], problem.reference, False)]) == [1.0]
 
 
 def prepare(
@@ -85,7 +87,7 @@ def prepare(
         problems: problems without steps; no more of them are read than the limit needs.
         structurer: divides the references. None: steps are not rewarded, so the references stay whole.
         grade: the task's answer rule.
-        verified: leave out problems whose reference has a wrong final answer.
+        verified: leave out problems whose reference is cut off or has a wrong final answer.
         limit: number of problems that are then divided; None: all of them.
     """
     right: list[RlkdProblem] = []

@@ -33,6 +33,16 @@ class TextLimits:
         """The engine's request for one text; without `sampling` it is greedy."""
         return Request(prompt_ids, self.max_new_tokens, self.stop_ids, self.until, sampling, seed)
 
+    def is_whole(self, output_ids: Sequence[int], text: str) -> bool:
+        """Whether a text has ended by itself: it is shorter than the limit, or ends with a stop.
+
+        Args:
+            output_ids: its tokens.
+            text: what they say, with a stop string.
+        """
+        is_short = len(output_ids) < self.max_new_tokens
+        return is_short or output_ids[-1] in self.stop_ids or self.cut(text) != text
+
     def cut(self, text: str) -> str:
         """A text up to its first stop string, as the harness reads it."""
         for stop in self.until:
