@@ -177,6 +177,12 @@ def analyze(
 ) -> list[Path]:
     """Write NAME.svg and NAME.csv of each analysis, `analysis.md`, `analysis.html` and `flips.md`.
 
+    Args:
+        label_sets, learned, tau, ks, ends_line, top_k: see `of_labels`.
+        runs, agreement: see `of_results`.
+        traces, device, texts: see `of_traces`, whose `most` is `texts`.
+        folder: to write into.
+
     Raises:
         ValueError: nothing to analyse.
     """
@@ -195,12 +201,12 @@ def analyze(
         )
     tables = [_table(plot) for plot in plots] + ([costs] if costs else [])
     subtitle = ", ".join([*label_sets, *dict.fromkeys(entry.benchmark.title for entry in entries)])
-    texts = {
+    pages = {
         "analysis.md": "\n".join(["# Analysis\n", *(table.markdown() for table in tables)]),
         "analysis.html": page("Analysis", f"{subtitle}.", tables, plots),
         **({"flips.md": flips} if flips else {}),
     }
-    return write_files(folder, texts, plots)
+    return write_files(folder, pages, plots)
 
 
 def _table(plot: Plot) -> Table:

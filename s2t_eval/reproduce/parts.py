@@ -235,6 +235,8 @@ class SelectorPart(Training):
     limit: int | None = None
     labels: str | None = None
     start: str | None = None
+    if TYPE_CHECKING:  # of the settings; declared where the scan of a choice reads it
+        top_k: int | None = None
 
 
 @with_settings(DistilSettings, LoopSettings)

@@ -67,7 +67,7 @@ def divided_at(
     Raises:
         LabelError: one of the three sides would be empty.
     """
-    choosing, reported, trained = [], [], []
+    choosing, reported, trained = list[Trajectory](), list[Trajectory](), list[Trajectory]()
     for text in texts:
         is_reported = text.question_hash >= boundaries["reported"]
         side = (
