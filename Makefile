@@ -91,7 +91,7 @@ baseline: install
 # one commit, dtype and limit, so each comparison has pages of its own. The runs of MIXED were made before results
 # recorded a commit.
 REPORT := $(RUN) s2t_eval report --no-times
-ONE_COMMIT := embedded-rlkd gsm8k-qwen-400-599 gsm8k-qwen-compared gsm8k-qwen-h100 paper-qwen-40
+ONE_COMMIT := embedded-rlkd gsm8k-qwen-400-599 gsm8k-qwen-compared gsm8k-qwen-compared-200 gsm8k-qwen-h100 paper-qwen-40
 MIXED := gsm8k-qwen gsm8k-qwen-200 tah-qwen-100
 report_page = && $(REPORT) results/baselines/$(2) --title "Committed results: $(2)" --out $(1)/$(2)
 report_into = $(REPORT) results/baselines/embedded --title "Committed results" \
