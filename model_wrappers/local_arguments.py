@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from s2t_eval.model_wrappers.argument_checks import require_bool, require_number
 from s2t_eval.model_wrappers.arguments import SelectionArguments, ServerArguments
 
-
 SELECTION_ONLY = (
     *("trigger", "tau", "threshold", "top_k", "warmup_tokens", "proposal_weight"),
     *("calibration", "teacher"),

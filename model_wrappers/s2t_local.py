@@ -31,6 +31,7 @@ from s2t_eval.selection.scores import make_score
 
 logger = logging.getLogger(__name__)
 
+
 class S2TLocal(SelectionLM):
     """S2T-Local: an adapter and a readout score the candidates at the steps that a local trigger fires.
 

@@ -200,6 +200,9 @@ def test_the_table_of_the_real_pair_is_whole() -> None:
     ):
         of_task = [name for name, stage in stages.items() if stage.kind == EVALUATE and task in stage.tasks]
         assert {name.partition("/")[2] for name in of_task} == methods
+    command = stages["s2t_mmlu_pro/greedy"].command
+    documents = json.loads(command[command.index("--samples") + 1])
+    assert len(documents["s2t_mmlu_pro"]) == 140  # ten of each category
     assert (
         "s2t_gsm8k_dev" in stages["calibration"].command and "s2t_gsm8k_dev" in stages["chosen.scan"].command
     )

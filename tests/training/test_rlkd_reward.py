@@ -236,7 +236,7 @@ def test_references_that_are_wrong_or_have_no_step_are_left_out() -> None:
     )
     assert (len(unverified.problems), unverified.num_wrong, unverified.num_without_steps) == (2, 0, 1)
     first = prepare([problem(text) for text in texts[::-1]], RuleStructurer(), grade, verified=True, limit=1)
-    assert (len(first.problems), first.num_wrong, first.num_without_steps) == (0, 1, 1)
+    assert (len(first.problems), first.num_wrong, first.num_without_steps) == (0, 0, 1)
 
 
 def test_without_a_structure_reward_references_need_no_steps() -> None:
