@@ -46,9 +46,10 @@ def require_usable_selector(
     Raises:
         ValueError: arguments of a selection that the form does not make, or a router that is not trained.
     """
-    is_direct = isinstance(arguments, LocalArguments) and form == "direct"
-    if is_direct and (arguments.proposer or getattr(_backend(model), "PROPOSER", None)) == "tuned":
-        arguments.require_no_selection(model)
+    if isinstance(arguments, LocalArguments):
+        proposer = arguments.proposer or getattr(_backend(model), "PROPOSER", None)
+        if form == "direct" and proposer == "tuned":
+            arguments.require_no_selection(model)
     if not has_routers and getattr(arguments, "trigger", None) == "router":
         raise ValueError(
             "trigger=router: the selector is trained with skip_routers and will have none; leave "
