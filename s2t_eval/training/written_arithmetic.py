@@ -41,7 +41,7 @@ EQUALITIES = re.compile(rf"{_EXPRESSION}(?:\s*=\s*{_EXPRESSION}){{1,20}}")
 """Bounded, so that the time of a search grows with the length of a text and not with its square."""
 FIRST_NUMBER = re.compile(rf"{SIGN}?{_OPEN}(?:{NUMBER.pattern})(?:\s?%)?")
 UNIT = re.compile(rf"(?<=[\d%]){_UNIT}")
-TOKEN = re.compile(rf"{NUMBER.pattern}|[-+*/()%]|(?<![a-z])x(?![a-z])")
+TOKEN = re.compile(rf"{NUMBER.pattern}|{OPERATOR.pattern}|[()%]")
 NUMBER_WORDS = {
     word: value
     for value, word in enumerate(
@@ -160,12 +160,22 @@ def _is_calculation(side: str) -> bool:
 
 def canonical(expression: str) -> str:
     """An expression of a normalised text without units, currencies and spaces, with numbers by value."""
-    plain = re.sub(r"[\s$]", "", UNIT.sub("", expression)).replace("[", "(").replace("]", ")")
+    plain = re.sub(r"[\s$]", "", _without_units(expression))
     return NUMBER.sub(lambda match: str(number(match[0])), OPERATOR.sub(_operator, plain))
+
+
+def operators(text: str) -> Counter[str]:
+    """The operators of a normalised text, each with how often it occurs; `x` is `*`."""
+    return Counter(map(_operator, OPERATOR.finditer(UNIT.sub("", text))))
 
 
 def _operator(match: re.Match[str]) -> str:
     return "*" if match[0] == "x" else match[0]
+
+
+def _without_units(expression: str) -> str:
+    """A normalised expression without units, in round brackets alone."""
+    return UNIT.sub("", expression.replace("[", "(").replace("]", ")"))
 
 
 def value_of(expression: str) -> Fraction | None:
@@ -177,8 +187,7 @@ def value_of(expression: str) -> Fraction | None:
         >>> value_of("$1,200 + 3 x 50%")
         Fraction(2403, 2)
     """
-    text = normalise(expression).replace("[", "(").replace("]", ")")
-    text = UNIT.sub("", text)
+    text = _without_units(normalise(expression))
     words = [word.replace(",", "").replace("x", "*").replace("%", "/100") for word in TOKEN.findall(text)]
     try:
         return _value(ast.parse("".join(words), mode="eval").body)

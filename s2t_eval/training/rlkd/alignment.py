@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from s2t_eval.training.rlkd.structure import SolutionStep
-from s2t_eval.training.written_arithmetic import OPERATOR, UNIT, is_result, normalise, numbers
+from s2t_eval.training.written_arithmetic import is_result, normalise, numbers, operators
 
 RESULT = re.compile(r"#\d+")
 
@@ -80,5 +80,4 @@ def _is_same(left: str, right: str) -> bool:
 
 
 def _operators(text: str) -> Counter[str]:
-    plain = UNIT.sub("", normalise(text))
-    return Counter(operator.replace("x", "*") for operator in OPERATOR.findall(plain))
+    return operators(normalise(text))
