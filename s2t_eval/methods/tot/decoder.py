@@ -237,8 +237,9 @@ class TreeDecoder(Scheduler[Sequence]):
                     branch.usage.forwards += passes
                     branch.num_sampled = num_sampled
         for tree, own in zip(trees, candidates, strict=True):
+            at_stake = tree.value_at_stake
             for branch in own:
-                branch.node.value *= tree.value_at_stake
+                branch.node.value *= at_stake
 
 
 def _different(branches: abc.Sequence[Branch]) -> list[Branch]:

@@ -26,12 +26,15 @@ class Replies(Generic[Verdict]):
     Args:
         verdicts: of each reply; None where a reply has none.
         sampled: generated tokens.
-        passes: passes of the model behind the question; a reply's first token needs none.
     """
 
     verdicts: list[Verdict | None]
     sampled: int
-    passes: int
+
+    @property
+    def passes(self) -> int:
+        """Passes of the model behind the question: a reply's first token needs none."""
+        return self.sampled - len(self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,13 @@ class ReplySampler:
             seeds: of the replies to each question; the replies of other rows have no effect on them.
         """
         lengths = [len(runner.tokens[row]) for row in rows]
-        all_replies = [Replies[Verdict]([], 0, 0) for _ in rows]
+        all_replies = [Replies[Verdict]([], 0) for _ in rows]
         for number in range(self.num_different):
             numbers = [random.Random(derive_seed(seed, number)) for seed in seeds]
             replies = self._one_reply_each(runner, rows, states, readings, numbers)
             for i, (row, (verdict, sampled)) in enumerate(zip(rows, replies, strict=True)):
-                so_far = all_replies[i]
-                verdicts, passes = [*so_far.verdicts, verdict], so_far.passes + sampled - 1
-                all_replies[i] = Replies(verdicts, so_far.sampled + sampled, passes)
+                verdicts = [*all_replies[i].verdicts, verdict]
+                all_replies[i] = Replies(verdicts, all_replies[i].sampled + sampled)
                 runner.truncate(row, lengths[i])
         return all_replies
 
