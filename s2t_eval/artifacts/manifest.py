@@ -7,6 +7,7 @@ read and compared here, so that the same problem has the same message for every 
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ UNKNOWN_WEIGHTS = "unknown"
 """Fingerprint of a model on servers whose weights are not on this machine."""
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+SHOWN_VALUES = 4
+"""Differing values that the message on another run shows; the names of all settings are in it."""
 UNORDERED_FIELDS = ("target_modules", "exclude_modules", "modules_to_save", "target_parameters")
 """peft stores these fields as sets, whose order differs between processes; they are sorted when saved."""
 
@@ -194,10 +197,28 @@ def require_same_run(
     """
     differing = [key for key in current if saved.get(key) != current[key]]
     if differing:
+        expected = _innermost({key: current[key] for key in differing})
+        actual = _innermost({key: saved[key] for key in differing if key in saved})
         raise error(
-            f"{folder} holds {content} of another run (its {', '.join(differing)} differ); remove it or name "
-            "another --out"
+            f"{folder} holds {content} of another run (its {', '.join(differing)} differ): expected "
+            f"{_shown(expected, actual)}, got {_shown(actual, expected)}; remove it or name another --out"
         )
+
+
+def _innermost(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """The single values of nested settings, by their names joined with dots."""
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        is_section = isinstance(value, Mapping) and value
+        values |= _innermost(value, f"{place}{name}.") if is_section else {f"{place}{name}": value}
+    return values
+
+
+def _shown(values: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """The first values that the others lack or have differently, long ones shortened; `none` without any."""
+    differing = [name for name in values if name not in others or values[name] != others[name]]
+    shown = [f"{name} {reprlib.repr(values[name])}" for name in differing[:SHOWN_VALUES]]
+    return ", ".join(shown + ["..."] * (len(differing) > SHOWN_VALUES)) or "none"
 
 
 def manifest_text(saved: Any) -> str:

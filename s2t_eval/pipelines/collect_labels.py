@@ -35,10 +35,12 @@ from s2t_eval.pipelines.prompts import (
 )
 from s2t_eval.pipelines.servers import greedy_texts, teacher_identity, teacher_scorer
 from s2t_eval.pipelines.settings import CollectionSettings, Prompting, Source
+from s2t_eval.pipelines.unfinished import unfinished_labels
 from s2t_eval.selection.thresholds import trigger_key
 from s2t_eval.selection.triggers import TopEntropyTrigger
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.label_collection import (
+    KINDS,
     Advance,
     CollectionFolder,
     LabelledProblem,
@@ -83,7 +85,8 @@ def collect_labels(
 
     Raises:
         OverlapError: there are evaluation problems among the training problems.
-        LabelError: the folder holds a finished label set, or an unfinished one of another run.
+        LabelError: the folder holds a finished label set, or an unfinished one of another run: of other
+            models, code, prompts or settings.
         TrainingDataError: the problems or the teacher's context cannot be used.
         ServerError: a server refuses a request or answers it wrongly.
         ServersUnavailableError: no server answers.
@@ -99,7 +102,7 @@ def collect_labels(
     manifest = _manifest(lm, source, prompting, settings, all_prompts, problems, contexts)
     if lm.selector is not None:
         lm.selector.info.require_prompt(manifest.prompt)
-    work = CollectionFolder(folder, {**asdict(manifest), "dtypes": model_dtypes(lm)})
+    work = unfinished_labels(folder, lm, problems, asdict(manifest), KINDS)
     with GenerationProgress(len(problems), "Generating rollouts") as progress:
         _generate(lm, problems, work, progress)
     with tqdm(total=len(problems), desc="Labelling") as bar:
@@ -197,14 +200,6 @@ def _manifest(
         shards={},
         rollouts=_rollouts(lm),
     )
-
-
-def model_dtypes(lm: SelectionLM) -> list[str]:
-    """The dtypes of the models in this process: rounding differs, so an unfinished set keeps to them."""
-    models = [] if lm.is_student_served else [lm.model]
-    if lm.teacher is not None:
-        models.append(lm.teacher.base)
-    return [str(model.dtype) for model in models]
 
 
 def _teacher_name(lm: SelectionLM) -> str:

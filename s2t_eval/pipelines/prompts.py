@@ -19,7 +19,7 @@ from s2t_eval.engine import Request
 from s2t_eval.method_table import GENERATED
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.registration import task_manager_of
-from s2t_eval.pipelines.settings import Prompting, Source
+from s2t_eval.pipelines.settings import Prompting, Source, has_no_examples
 from s2t_eval.pipelines.task_instances import task_instances
 from s2t_eval.report.benchmarks import DEV
 
@@ -150,10 +150,7 @@ def task_prompts(lm: EngineLM, name: str, limit: int, prompting: Prompting, skip
         update = {"max_gen_toks": prompting.max_gen_toks}
         task.set_config(key="generation_kwargs", value=update, update=True)
     if prompting.num_fewshot and task.config.num_fewshot == 0:
-        raise TrainingDataError(
-            f"--num_fewshot {prompting.num_fewshot}: {name} is defined to have no examples, and lm_eval "
-            "evaluates it so whatever --num_fewshot says; leave it out"
-        )
+        raise TrainingDataError(has_no_examples("--num_fewshot", prompting.num_fewshot, name))
     indices = list(range(skip, skip + len(docs)))
     instructions = [prompting.system_instruction] * len(docs)
     instances = task_instances(lm, task, name, docs, indices, prompting, instructions)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from s2t_eval.artifacts.fingerprint import data_hash
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.voting import NoVotableAnswerError, require_votable, votable_answers
 from s2t_eval.models.vocabulary import vocabulary_hash
-from s2t_eval.pipelines.collect_labels import model_dtypes
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
     PromptSet,
@@ -22,11 +22,12 @@ from s2t_eval.pipelines.prompts import (
     source_prompts,
 )
 from s2t_eval.pipelines.settings import Prompting, Source
+from s2t_eval.pipelines.unfinished import unfinished_labels
 from s2t_eval.ranges import AT_LEAST_1, require_ranges
 from s2t_eval.training.contamination import question_hash
-from s2t_eval.training.label_collection import CollectionFolder, LabelledProblem
+from s2t_eval.training.label_collection import LabelledProblem
 from s2t_eval.training.r2r import collect
-from s2t_eval.training.r2r.judge import digit_ids
+from s2t_eval.training.r2r.judge import digit_ids, turns
 from s2t_eval.training.r2r.labels import R2RManifest
 from s2t_eval.training.r2r.mismatches import Continuer
 from s2t_eval.training.r2r.settings import LabelSettings
@@ -59,7 +60,8 @@ def label(
 
     Raises:
         OverlapError: problems that are also evaluation problems.
-        LabelError: the folder contains something else.
+        LabelError: the folder contains something else, or unfinished labels of other models, code, prompts
+            or settings.
         R2RError: a rule that does not fit the problems or the teacher.
     """
     all_prompts = source_prompts(lm, source, prompting)
@@ -71,7 +73,8 @@ def label(
         for name, question, request in zip(prompts.names, prompts.questions, prompts.requests, strict=True)
     ]
     initial_manifest = _initial_manifest(lm, source, prompting, settings, all_prompts, problems)
-    work = CollectionFolder(folder, {**asdict(initial_manifest), "dtypes": model_dtypes(lm)}, collect.KINDS)
+    identity = {**asdict(initial_manifest), "judge": _judge_prompt(labeller)}
+    work = unfinished_labels(folder, lm, problems, identity, collect.KINDS)
     assert lm.teacher is not None
     with GenerationProgress(len(problems), "Teacher's texts") as progress:
         collect.write_texts(
@@ -163,3 +166,8 @@ def _chat_judge(lm: SelectToThink) -> Judge:
         return encode_text("\n\n".join(turn["content"] for turn in turns))
 
     return Judge(encode, digit_ids(encode_text, lm.tokenizer.unk_token_id))
+
+
+def _judge_prompt(labeller: collect.Labeller) -> str | None:
+    """Hash of the judge's prompt without its texts, which has the chat template; None without a judge."""
+    return None if labeller.judge is None else data_hash(labeller.judge.encode(turns("", "", "")))

@@ -30,6 +30,20 @@ class Prompting:
         require_ranges(self, num_fewshot=AT_LEAST_0, max_gen_toks=AT_LEAST_1)
 
 
+def has_no_examples(setting: str, num_fewshot: int, task: str) -> str:
+    """The message for worked examples before the problems of a task that is defined to have none.
+
+    Args:
+        setting: that names their number.
+        num_fewshot: its value, at least 1.
+        task: the task.
+    """
+    return (
+        f"{setting} {num_fewshot}: {task} is defined to have no examples, and lm_eval evaluates it so "
+        "whatever --num_fewshot says; leave it out"
+    )
+
+
 @dataclass(frozen=True)
 class CollectionSettings:
     """What a label set keeps and what its teacher reads.

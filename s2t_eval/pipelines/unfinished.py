@@ -1,8 +1,8 @@
-"""What a command has made of each text so far, kept beside its output until that is written.
+"""What a command has made of each text so far, kept until its output is written.
 
-`calibrate` and `tah label` write their output at their end. Interrupted before it, they resume from here:
-what was made of a text is a file of its own. A resumed text may differ by rounding, because other texts are
-beside it, as in a resumed evaluation.
+`calibrate`, `tah label`, `collect` and `r2r label` write their output at their end. Interrupted before it,
+they resume from here: what was made of a text is a file of its own. Of `calibrate` and `tah label` a resumed
+text may differ by rounding, because other texts are beside it, as in a resumed evaluation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from s2t_eval.model_wrappers.base import EngineLM, Generator
 from s2t_eval.model_wrappers.response_cache import plain, request_key
 from s2t_eval.pipelines.prompts import PromptSet
 from s2t_eval.pipelines.settings import StepCalibration
-from s2t_eval.training.label_collection import CollectionFolder
+from s2t_eval.training.label_collection import CollectionFolder, LabelledProblem
 from s2t_eval.training.work_folder import unfinished_folder
 
 DIVERGENCES = "divergences"
@@ -40,8 +40,7 @@ def unfinished_work(
 
     Args:
         out: the output.
-        lm: the models; whatever may change their texts is part of the work's identity, this package's code
-            included.
+        lm: the models; see `_identity`.
         texts: JSON values that identify the texts, in their order.
         settings: what else the work depends on.
         kinds: kinds of files; there is one file of each kind for each text.
@@ -49,9 +48,41 @@ def unfinished_work(
     Raises:
         LabelError: there is unfinished work of other settings.
     """
+    return CollectionFolder(unfinished_folder(out), _identity(lm, texts, settings), kinds)
+
+
+def unfinished_labels(
+    folder: Path,
+    lm: EngineLM,
+    problems: Sequence[LabelledProblem],
+    settings: Mapping[str, Any],
+    kinds: Sequence[str],
+) -> CollectionFolder:
+    """The unfinished work of a label set, in its own folder; empty where there is none.
+
+    Args:
+        folder: folder of the label set.
+        lm: the models; see `_identity`.
+        problems: all problems, in order; the prompts of student and teacher are part of the identity.
+        settings: what else the labels depend on, such as the manifest of the set without its counts.
+        kinds: kinds of files; there is one file of each kind for each problem.
+
+    Raises:
+        LabelError: the folder holds a finished label set, or unfinished work of other prompts, models, code
+            or settings.
+    """
+    texts = [(request_key(problem.request), problem.teacher_prompt_ids) for problem in problems]
+    return CollectionFolder(folder, _identity(lm, texts, settings), kinds)
+
+
+def _identity(lm: EngineLM, texts: Sequence[object], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What unfinished work belongs to, as it is read from its file.
+
+    Whatever may change a text of the models is part of it, this package's code included.
+    """
     identity = {**lm.identity(), **settings, "texts": data_hash(texts)}
-    as_read = json.loads(json.dumps(identity, default=plain))
-    return CollectionFolder(unfinished_folder(out), as_read, kinds)
+    as_read: dict[str, Any] = json.loads(json.dumps(identity, default=plain))
+    return as_read
 
 
 def unfinished_calibration(

@@ -13,7 +13,6 @@ from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.published import published
 from s2t_eval.reproduce.commands import asking, least, model_arguments, option, row_loading
 from s2t_eval.reproduce.documents import selected_documents
-from s2t_eval.reproduce.identity import GROUPS
 from s2t_eval.reproduce.read import RecipeError, references
 from s2t_eval.reproduce.servers import loaded_arguments, placeless
 from s2t_eval.reproduce.stage_list import BOTH, StageList
@@ -25,6 +24,7 @@ from s2t_eval.reproduce.stages import (
     Stage,
     evaluations,
     merged_fields,
+    trace_of,
 )
 from s2t_eval.reproduce.work import Work
 
@@ -61,7 +61,7 @@ def _add_evaluation(stages: StageList, run: Evaluation) -> None:
     arguments = {**run.arguments, **added}
     scratch = [cache.with_name(f"{run.name}_rank0.db{end}") for end in ("", "-journal")]
     if stages.recipe.methods[run.method].trace:
-        trace = output.with_name(run.name + TRACE)
+        trace = trace_of(output)
         arguments["trace"] = str(trace)
         scratch += [trace, trace.with_name(trace.name + ".partial")]
     device = _stock_device(stages, arguments) if run.model == STOCK else []
@@ -146,5 +146,5 @@ def _add_analysis(
 
 
 def _is_published(task: str) -> bool:
-    """Whether there are published numbers on a task's benchmark, or on one of a group's."""
-    return task in GROUPS or benchmark_of(task).key in set(published()["benchmark"])
+    """Whether there are published numbers on a task's benchmark."""
+    return benchmark_of(task).key in set(published()["benchmark"])

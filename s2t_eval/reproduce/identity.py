@@ -8,7 +8,7 @@ from pathlib import Path
 
 import s2t_eval
 from s2t_eval.artifacts.code import PACKAGE, code_identity
-from s2t_eval.artifacts.content import content_hash, text_hash
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.embedded import resolve_model
 from s2t_eval.evaluation import benchmark_data
 from s2t_eval.evaluation.data import Source
@@ -18,11 +18,6 @@ DATA_FOLDERS = {
 }
 """Task without `s2t_` and `_dev` -> its folder below S2T_DATA; a test compares it with the tasks' own."""
 BUILT_IN = ("arith",)
-GROUPS = {
-    "s2t_math": ("s2t_gsm8k", "s2t_math500", "s2t_olympiadbench", "s2t_aime25"),
-    "s2t_paper": ("s2t_math", "s2t_humaneval", "s2t_mmlu_pro"),
-}
-"""Group -> its tasks and groups; a test compares it with the groups' own files."""
 
 
 def model_hash(name: str, revision: str | None = None) -> str:
@@ -46,27 +41,23 @@ def name_on_command_lines(model: str) -> str:
 
 
 def data_identity(task: str) -> str | None:
-    """Hash of the local data of one of our tasks or groups; None for hub data and built-in problems."""
-    hashes = [content_hash(folder) for folder in data_folders(task)]
-    if len(hashes) > 1:
-        return text_hash(hashes)
-    return hashes[0] if hashes else None
+    """Hash of the local data of one of our tasks; None for hub data and built-in problems."""
+    folder = data_folder(task)
+    return None if folder is None else content_hash(folder)
 
 
-def data_folders(task: str) -> list[Path]:
-    """Where the local data of one of our tasks or groups lie; empty for hub data and built-in problems.
+def data_folder(task: str) -> Path | None:
+    """Where the local data of one of our tasks lie; None for hub data and built-in problems.
 
     A name of ours that is not known, such as a task of the user's own, may read anything below S2T_DATA.
     """
     place = os.environ.get("S2T_DATA")
     if place is None or not task.startswith("s2t_"):
-        return []
-    if task in GROUPS:
-        return [folder for member in GROUPS[task] for folder in data_folders(member)]
+        return None
     name = task.removeprefix("s2t_").removesuffix("_dev")
     if name in BUILT_IN:
-        return []
-    return [Path(place).expanduser() / DATA_FOLDERS.get(name, "")]
+        return None
+    return Path(place).expanduser() / DATA_FOLDERS.get(name, "")
 
 
 @cache

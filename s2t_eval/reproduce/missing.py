@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from s2t_eval.reproduce.identity import data_folders, model_place
+from s2t_eval.reproduce.identity import data_folder, model_place
 from s2t_eval.reproduce.stages import Stage
 from s2t_eval.reproduce.state import DATA_OF, NO_HASH, State, StateError, model_input
 
@@ -56,10 +56,9 @@ def missing_inputs(stage: Stage, state: State) -> Iterator[str]:
         if is_local and is_same_name and not _is_there(model_place(name)):
             yield f"it has read {role} from the folder {name}, which is not there"
     for task in stage.tasks:
-        folders = data_folders(task)
-        is_here = bool(folders) and all(map(_is_there, folders))
-        if record.inputs.get(DATA_OF + task) not in ABSENT and not is_here:
-            where = ", ".join(map(str, folders)) or "S2T_DATA, which is not set"
+        folder = data_folder(task)
+        if record.inputs.get(DATA_OF + task) not in ABSENT and not _is_there(folder):
+            where = folder or "S2T_DATA, which is not set"
             yield f"it has read the data of {task} from a folder, and there is none now: {where}"
 
 

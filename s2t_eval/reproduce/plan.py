@@ -12,6 +12,8 @@ from s2t_eval.reproduce.state import BEGINS_ANEW, State
 from s2t_eval.reproduce.work import Estimator, Finished, duration
 
 NAME_WIDTH, WHY_WIDTH = 34, 52
+PUT_BACK = "put back from earlier/"
+"""What happens to a finished step whose inputs have returned."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class PlannedStage:
 
     Args:
         stage: the stage.
-        why: it will run; empty where it is done.
+        why: it will run; where it is done, what happens to it, empty for nothing.
         seconds: it will still take; None where it is done.
         spent: seconds that interrupted attempts took whose work it resumes.
     """
@@ -44,7 +46,7 @@ def make_plan(stages: Sequence[Stage], state: State, estimator: Estimator) -> li
     for stage in stages:
         upstream = [name for name in stage.needs if name in waiting]
         decision = state.decide(stage, state.inputs(stage, made))
-        record = state.read(stage.name)
+        record = decision.earlier or state.read(stage.name)
         if upstream and record is not None and record.status == "done":
             why = f"after {upstream[0]}, if what that makes differs"
         else:
@@ -56,8 +58,11 @@ def make_plan(stages: Sequence[Stage], state: State, estimator: Estimator) -> li
             rest = estimator.rest(stage.kind, stage.work, spent)
             steps.append(PlannedStage(stage, why, rest, spent))
         else:
-            steps.append(PlannedStage(stage, "", None))
-        made[stage.name] = content_hash(stage.output) if stage.output.exists() else None
+            steps.append(PlannedStage(stage, "" if decision.earlier is None else PUT_BACK, None))
+        if decision.earlier is not None and decision.earlier.status == "done":
+            made[stage.name] = decision.earlier.output
+        else:
+            made[stage.name] = content_hash(stage.output)
     return steps
 
 
@@ -85,7 +90,8 @@ def plan_text(
     """
     lines = [f"{source}: {title}", f"{len(steps)} steps into {out}", ""]
     for number, step in enumerate(steps, 1):
-        state = "done" if step.seconds is None else f"runs: {step.why}"
+        done = f"done, {step.why}" if step.why else "done"
+        state = done if step.seconds is None else f"runs: {step.why}"
         time = "" if step.seconds is None else f"about {duration(step.seconds)}"
         lines.append(f"{number:4}  {step.stage.name:{NAME_WIDTH}} {state:{WHY_WIDTH}} {time}".rstrip())
     rest = [step for step in steps if step.seconds is not None]

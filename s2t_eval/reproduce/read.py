@@ -6,7 +6,7 @@ import os
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -17,6 +17,7 @@ from s2t_eval.artifacts.errors import single_line_message
 from s2t_eval.artifacts.typed_json import conform
 from s2t_eval.reproduce.names import suggestion
 from s2t_eval.reproduce.schema import RESERVED, SECTIONS, Recipe
+from s2t_eval.reproduce.task_groups import without_groups
 
 SHIPPED = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
 """Where recipes lie in an installed wheel, and in a checkout."""
@@ -39,8 +40,9 @@ class ReadRecipe(NamedTuple):
     """A checked recipe, and what it was made of."""
 
     recipe: Recipe
+    """with the tasks of each group in its place"""
     content: dict[str, Any]
-    """plain JSON, with `--set` and environment variables in it; references to artifacts are left"""
+    """plain JSON, with `--set` and environment variables in it; references and groups are left"""
     source: str
     """the file's name, for people"""
 
@@ -67,6 +69,7 @@ def read_recipe(name: str, changes: Sequence[str] = ()) -> ReadRecipe:
         _require_known(content, Recipe, "")
         content = _expanded(content, "", names)
         recipe: Recipe = conform(content, Recipe, "")
+        recipe = replace(recipe, tasks=without_groups(recipe.tasks))
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
     except (ValueError, TypeError) as error:

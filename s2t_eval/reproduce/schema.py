@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from s2t_eval.method_table import BACKENDS, STOCK
-from s2t_eval.pipelines.settings import Source
+from s2t_eval.pipelines.settings import Source, has_no_examples
 from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, SEED, require_ranges
-from s2t_eval.reproduce.names import require_task
+from s2t_eval.reproduce.names import own_tasks, require_task
 from s2t_eval.reproduce.parts import (
     CalibrationPart,
     ChoicePart,
@@ -138,7 +138,7 @@ class TaskPart:
     """A column of the table.
 
     Args:
-        task: of lm_eval.
+        task: of lm_eval; a group of ours stands for its tasks, each with the options here.
         methods: names of the methods that are evaluated on it; empty: all.
         limit: the first so many documents.
         documents: which documents, such as `400-999` or `0-9,20`.
@@ -277,6 +277,10 @@ class Recipe:
                 raise ValueError(
                     f"tasks.{i}.methods: {unknown[0]!r} is none; there are {', '.join(self.methods)}"
                 )
+        if self.prompt.num_fewshot:
+            for name in _task_names([self.tasks, self.calibration, self.labels, self.artifacts]):
+                if name in own_tasks():
+                    raise ValueError(has_no_examples("prompt.num_fewshot", self.prompt.num_fewshot, name))
 
     def _require_no_teacher(self) -> None:
         """Raise `ValueError` where something needs a teacher: its stage would fail after others have run."""
@@ -368,3 +372,19 @@ class Recipe:
                 f"{place}: expected a round of a selector above it, got {name!r}, whose texts "
                 f"{writer!r} writes"
             )
+
+
+def _task_names(value: object) -> Iterator[str]:
+    """The tasks that a part of a recipe, or any part in it, names as its `task`."""
+    inner: list[object] = []
+    if is_dataclass(value):
+        values = {item.name: getattr(value, item.name) for item in fields(value)}
+        if isinstance(task := values.get("task"), str):
+            yield task
+        inner = list(values.values())
+    elif isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, list | tuple):
+        inner = list(value)
+    for part in inner:
+        yield from _task_names(part)

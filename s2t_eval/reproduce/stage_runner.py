@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from s2t_eval.reproduce.lock import LOCK, write_lock
 from s2t_eval.reproduce.missing import require_inputs
-from s2t_eval.reproduce.plan import make_plan, shared_seconds
+from s2t_eval.reproduce.plan import PUT_BACK, make_plan, shared_seconds
 from s2t_eval.reproduce.process import POLL_SECONDS, Progress, RunningCommand, StageFailedError, end_marked
 from s2t_eval.reproduce.read import ReadRecipe
 from s2t_eval.reproduce.stages import EVALUATE, SCAN, Stage, record_name
@@ -125,8 +125,10 @@ class StageRunner:
         decision = self.state.decide(stage, inputs)
         head = self._head(number, stage)
         is_first = not self.has_changed
-        if decision.runs or decision.is_whole:
+        if decision.runs or decision.is_whole or decision.earlier is not None:
             self.has_changed = True
+        if decision.earlier is not None:
+            self.state.put_back(stage, decision.earlier)
         if decision.runs:
             rest = self._rest(stage, self.spent.get(stage.name, 0.0) if decision.resumes else 0.0)
             self.note(f"{head}: {decision.why}; about {duration(rest)}")
@@ -140,7 +142,11 @@ class StageRunner:
         begun_record = self.state.read(stage.name)
         assert begun_record is not None
         record = self.state.finish(stage, begun_record) if decision.is_whole else begun_record
-        self.note(f"{head}: {'was' if decision.is_whole else 'is'} done")
+        is_earlier = decision.earlier is not None
+        done = (
+            f"was done, and is {PUT_BACK}" if is_earlier else "was done" if decision.is_whole else "is done"
+        )
+        self.note(f"{head}: {done}")
         self.made[stage.name] = record.output
 
     def _wait(self) -> None:

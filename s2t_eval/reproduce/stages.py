@@ -16,6 +16,7 @@ from s2t_eval.reproduce.work import NO_WORK, Work
 EVALUATE, SCAN = "evaluate", "scan"
 RANDOM_MODELS = tuple(model for model, method in BY_MODEL.items() if method.is_random)
 TRACE = ".trace.jsonl"
+"""End of the name of a trace, which lies beside the results and is none of them; see `trace_of`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Stage:
     copy_of: Path | None = None
     scratch: tuple[Path, ...] = ()
     work: Work = NO_WORK
+
+
+def trace_of(results: Path) -> Path:
+    """Where an evaluation writes its trace, if it does: beside its results."""
+    return results.with_name(results.name + TRACE)
 
 
 def record_name(stage: str) -> str:

@@ -3,6 +3,9 @@
 A record is written before its stage begins and again when it has ended. A run that was killed anywhere is
 therefore detected: the record of its stage has the status `begun`, and its command resumes the work in the
 output folder if, and only if, its inputs are the same as when it began.
+
+What was made with other inputs is kept in `earlier/`, with its record in `state/earlier/`, and is put back
+when its inputs return.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from s2t_eval.artifacts.files import atomic_path, remove, write_text
 from s2t_eval.artifacts.typed_json import conform, read_object
 from s2t_eval.reproduce.environment import environment
 from s2t_eval.reproduce.identity import data_identity, model_hash, package_identity
-from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage, record_name
+from s2t_eval.reproduce.stages import EVALUATE, TRACE, Stage, record_name, trace_of
 from s2t_eval.reproduce.work import Work
 
 WHOLE_IF_THERE = ("calibrate", "train", "distil", "rlkd", "tah label", "tah stage 1", "r2r train")
@@ -31,6 +34,7 @@ GOES_ON = ("collect", "scan", "tah stage 2", "download", "r2r label")
 """Kinds whose commands resume the work in their output; others' unfinished outputs are removed."""
 BEGINS_ANEW = ("report", "keep", "analyze", "choose")
 """Kinds whose commands keep nothing until their end, which is seconds away."""
+INTERRUPTED, INTERRUPTED_SHORT = "it was interrupted, and goes on", "it was interrupted, and begins anew"
 PACKAGE = "package"
 DATA_OF = "the data of "
 NO_HASH = str(None)
@@ -76,12 +80,15 @@ class Decision:
         why: for people; empty where it is done.
         resumes: whether unfinished work of the same inputs lies there.
         is_whole: whether its output is whole although its record has the status `begun`.
+        earlier: record of what lies in `earlier/` of the same inputs, and has to be put back first; None
+            where there is nothing to put back.
     """
 
     runs: bool
     why: str = ""
     resumes: bool = False
     is_whole: bool = False
+    earlier: Record | None = None
 
 
 class State:
@@ -107,7 +114,9 @@ class State:
         Raises:
             StateError: a record that cannot be read.
         """
-        path = self.path(stage)
+        return self._read(self.path(stage))
+
+    def _read(self, path: Path) -> Record | None:
         try:
             record: Record = conform(read_object(path), Record, "")
         except FileNotFoundError:
@@ -121,7 +130,7 @@ class State:
     def write(self, record: Record) -> None:
         """Write a record, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.path(record.stage), json.dumps(asdict(record), indent=1) + "\n")
+        write_text(self.path(record.stage), _record_text(record))
 
     def inputs(self, stage: Stage, made: Mapping[str, str | None]) -> dict[str, str]:
         """Everything that a stage depends on -> hash.
@@ -141,7 +150,19 @@ class State:
         return {**hashes, PACKAGE: text_hash(package_identity())}
 
     def decide(self, stage: Stage, inputs: Mapping[str, str]) -> Decision:
-        """Whether a stage has to run with these inputs."""
+        """Whether a stage has to run with these inputs, or what an earlier run made of them is put back."""
+        decision = self._decide(stage, inputs)
+        if not decision.runs or (decision.resumes and stage.output.exists()):
+            return decision
+        earlier = self._earlier(stage, inputs)
+        if earlier is None:
+            return decision
+        if earlier.status == "begun":
+            return Decision(True, INTERRUPTED, resumes=True, earlier=earlier)
+        return Decision(False, earlier=earlier)
+
+    def _decide(self, stage: Stage, inputs: Mapping[str, str]) -> Decision:
+        """Whether a stage has to run, by its present record and output."""
         record = self.read(stage.name)
         if record is None:
             return Decision(True, "not run yet")
@@ -154,8 +175,8 @@ class State:
             return Decision(True, _changed_reason(differing))
         if record.status == "begun":
             is_whole = self._is_whole(stage)
-            how = "begins anew" if stage.kind in BEGINS_ANEW else "goes on"
-            return Decision(not is_whole, f"it was interrupted, and {how}", not is_whole, is_whole)
+            why = INTERRUPTED_SHORT if stage.kind in BEGINS_ANEW else INTERRUPTED
+            return Decision(not is_whole, why, not is_whole, is_whole)
         if content_hash(stage.output) != record.output:
             missing = "is missing" if not stage.output.exists() else "was changed by something else"
             return Decision(True, f"its output {missing}")
@@ -188,10 +209,55 @@ class State:
         self._prepare(stage, resumes)
         return record
 
+    def put_back(self, stage: Stage, earlier: Record) -> None:
+        """Exchange what lies in a stage's place for what `earlier/` has of these inputs, with its record.
+
+        Args:
+            stage: the stage.
+            earlier: the record of the decision.
+        """
+        self._set_aside(stage, self.read(stage.name))
+        place = self._earlier_place(stage.name, earlier.inputs)
+        self.write(earlier)  # first, as in `begin`
+        stage.output.parent.mkdir(parents=True, exist_ok=True)
+        if trace_of(place).exists():
+            os.replace(trace_of(place), trace_of(stage.output))
+        os.replace(place, stage.output)
+        self._earlier_record(place).unlink()
+
+    def _earlier(self, stage: Stage, inputs: Mapping[str, str]) -> Record | None:
+        """The record of what `earlier/` has of these inputs; None where there is nothing that can be used.
+
+        Usable is a whole result as it was made, with its trace, and unfinished work that lies in the output.
+        Versions before kept no record, so that it is not known whether a result of theirs is whole.
+        """
+        place = self._earlier_place(stage.name, inputs)
+        record = self._read(self._earlier_record(place))
+        if record is None or record.inputs != inputs or not place.exists():
+            return None
+        if record.status == "begun":
+            return record if stage.kind in GOES_ON and not stage.scratch else None
+        lacks_trace = trace_of(stage.output) in stage.scratch and not trace_of(place).exists()
+        return None if lacks_trace or content_hash(place) != record.output else record
+
+    def _earlier_place(self, stage: str, inputs: Mapping[str, str]) -> Path:
+        """Where what was made with these inputs lies while others hold."""
+        return self.out / "earlier" / f"{record_name(stage)}-{text_hash(inputs)[:8]}"
+
+    def _earlier_record(self, place: Path) -> Path:
+        return self.folder / "earlier" / f"{place.name}.json"
+
     def _set_aside(self, stage: Stage, before: Record | None) -> None:
-        """Move what an earlier run with other inputs made out of the way; its scratch files are removed."""
+        """Move what an earlier run with other inputs made out of the way, a whole result with its trace.
+
+        Other scratch files are removed. A whole result that lies in `earlier/` already is not replaced by
+        anything that is not whole.
+        """
+        is_done = before is not None and before.status == "done"
+        is_whole = before is not None and is_done and content_hash(stage.output) == before.output
         for path in stage.scratch:
-            remove(path)
+            if not (is_whole and path == trace_of(stage.output)):
+                remove(path)
         if not stage.output.exists():
             return
         if before is None:
@@ -199,10 +265,24 @@ class State:
                 f"{stage.output} is there, and no run of this recipe made it; move it away, or name another "
                 "--out"
             )
-        place = self.out / "earlier" / f"{record_name(stage.name)}-{text_hash(before.inputs)[:8]}"
+        place = self._earlier_place(stage.name, before.inputs)
+        record = self._earlier_record(place)
+        if not is_whole and place.exists() and not self._is_unfinished(record):
+            place = place.with_name(f"{place.name}-unfinished")
+            record = self._earlier_record(place)
         remove(place)
         place.parent.mkdir(parents=True, exist_ok=True)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_text(record, _record_text(before))
         os.replace(stage.output, place)
+        remove(trace_of(place))
+        if is_whole and trace_of(stage.output).exists():
+            os.replace(trace_of(stage.output), trace_of(place))
+
+    def _is_unfinished(self, path: Path) -> bool:
+        """Whether a record in `state/earlier/` says that its result is not whole."""
+        record = self._read(path)
+        return record is not None and record.status == "begun"
 
     def _prepare(self, stage: Stage, resumes: bool) -> None:
         stage.output.parent.mkdir(parents=True, exist_ok=True)
@@ -235,6 +315,10 @@ class State:
         done = replace(record, status="done", output=output)
         self.write(done)
         return done
+
+
+def _record_text(record: Record) -> str:
+    return json.dumps(asdict(record), indent=1) + "\n"
 
 
 def model_input(role: str) -> str:

@@ -33,6 +33,8 @@ from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, TopEntrop
 from s2t_eval.training.labelling import label_texts
 from s2t_eval.training.labels import LabelError, LabelManifest, non_finite_columns, write_labels
 
+KINDS = ("rollouts", "labels")
+"""Kinds of the files that hold a problem's rollout and its labels."""
 KEEP_TOP = 64
 NUM_CANDIDATES = 16
 NUM_ROUTER_LOG_PROBS = 8
@@ -72,9 +74,7 @@ class CollectionFolder:
         LabelError: the folder holds a finished label set, or an unfinished one of another run.
     """
 
-    def __init__(
-        self, folder: Path, identity: dict[str, Any], kinds: Sequence[str] = ("rollouts", "labels")
-    ) -> None:
+    def __init__(self, folder: Path, identity: dict[str, Any], kinds: Sequence[str] = KINDS) -> None:
         require_no_labels(folder, LabelError)
         self.folder = folder
         self.work = folder / "work"

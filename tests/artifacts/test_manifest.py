@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,29 @@ def test_an_undefined_figure_is_written_as_json_has_it(tmp_path: Path) -> None:
 def test_resuming_requires_equal_settings() -> None:
     before = {"student": "a", "seed": 1, "later": None}
     require_same_run("out", "checkpoints", before, {"student": "a", "seed": 1}, ValueError)
-    message = r"^out holds checkpoints of another run \(its student, rows differ\); remove it or name"
-    with pytest.raises(ValueError, match=message):
+    message = (
+        "out holds checkpoints of another run (its student, rows differ): expected student 'b', rows 4, got "
+        "student 'a'; remove it or name another --out"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         require_same_run("out", "checkpoints", before, {"student": "b", "seed": 1, "rows": 4}, ValueError)
+
+
+def test_of_nested_settings_the_values_that_differ_are_named() -> None:
+    """`data` and `prompt` were named as differing, and their values had to be looked up in a file."""
+    before = {"data": {"hash": "a" * 16, "skip": 0}, "rollouts": None}
+    now = {"data": {"hash": "b" * 16, "skip": 0}, "rollouts": {"tau": 0.1}}
+    message = (
+        "(its data, rollouts differ): expected data.hash 'bbbbbbbbbbbbbbbb', rollouts.tau 0.1, got data.hash "
+        "'aaaaaaaaaaaaaaaa', rollouts None; remove"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        require_same_run("out", "work", before, now, ValueError)
+
+
+def test_values_that_an_earlier_version_did_not_record_are_none() -> None:
+    with pytest.raises(ValueError, match=r"\(its code differ\): expected code 'new', got none; remove it"):
+        require_same_run("out", "work", {"student": "a"}, {"student": "a", "code": "new"}, ValueError)
+    many = {str(i): i for i in range(5)}
+    with pytest.raises(ValueError, match=r"expected 0 0, 1 1, 2 2, 3 3, \.\.\., got none; remove it"):
+        require_same_run("out", "work", {}, many, ValueError)

@@ -28,7 +28,7 @@ from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
 from s2t_eval.reproduce.build import build_stages
 from s2t_eval.reproduce.documents import Documents, selected_documents
 from s2t_eval.reproduce.evaluation_stages import DEFAULT_SAMPLES, RESCORED_TEXTS
-from s2t_eval.reproduce.identity import BUILT_IN, DATA_FOLDERS, GROUPS
+from s2t_eval.reproduce.identity import BUILT_IN, DATA_FOLDERS
 from s2t_eval.reproduce.measured import require_arguments
 from s2t_eval.reproduce.parts import (
     CalibrationPart,
@@ -44,6 +44,7 @@ from s2t_eval.reproduce.parts import (
 from s2t_eval.reproduce.read import RecipeError, read_recipe, shipped
 from s2t_eval.reproduce.schema import MethodPart, Recipe, TaskPart
 from s2t_eval.reproduce.stages import EVALUATE, Stage, evaluations
+from s2t_eval.reproduce.task_groups import GROUPS
 from s2t_eval.reproduce.work import parameters
 from s2t_eval.training.work_folder import unfinished_folder
 from tests.benchmark_folder import write_benchmarks
@@ -609,6 +610,38 @@ def test_the_folder_of_every_benchmark_is_known() -> None:
     }
     assert groups == GROUPS
     assert names == {*DATA_FOLDERS, *BUILT_IN, *(group.removeprefix("s2t_") for group in GROUPS)}
+
+
+def test_a_group_is_evaluated_task_by_task() -> None:
+    """`--samples` of a group was ignored, so all documents were evaluated; code was not confirmed; and the
+    command ended with "too many values to unpack" at the summary, behind everything else."""
+    part = "{task: s2t_paper, documents: 0-9, methods: [greedy]}"
+    stages = stages_of("embedded", f"tasks=[{part}, {{task: s2t_arith, limit: 4}}]")
+    runs = [stage for stage in stages.values() if stage.kind == EVALUATE and stage.tasks != ("s2t_arith",)]
+    assert [stage.name.partition("/")[0] for stage in runs] == [
+        *("s2t_gsm8k", "s2t_math500", "s2t_olympiadbench", "s2t_aime25", "s2t_humaneval", "s2t_mmlu_pro")
+    ]
+    for stage in runs:
+        [task], words = stage.tasks, stage.command
+        assert stage.name == f"{task}/greedy"
+        assert words[words.index("--tasks") + 1] == task
+        assert json.loads(words[words.index("--samples") + 1]) == {task: list(range(10))}
+        assert ("--confirm_run_unsafe_code" in words) == (task == "s2t_humaneval")
+        assert f"{task}/kept" in stages
+    assert "s2t_arith/teacher" in stages and "s2t_gsm8k/teacher" not in stages
+
+
+def test_what_a_task_of_a_group_lacks_is_refused_as_for_the_task_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field of the documents that one of the group's benchmarks does not have, and a code benchmark."""
+    monkeypatch.setenv("S2T_DATA", str(write_benchmarks(tmp_path)))
+    for task in ("s2t_gsm8k", "s2t_math"):
+        with pytest.raises(ValueError, match="tasks, s2t_gsm8k: documents have no field 'category'"):
+            stages_of("embedded", f"tasks=[{{task: {task}, limit_of_each: {{category: 1}}}}]")
+    for task in ("s2t_humaneval", "s2t_paper"):
+        with pytest.raises(RecipeError, match="no method can be evaluated on s2t_humaneval"):
+            stages_of("embedded", f"tasks=[{{task: {task}, methods: [maj8]}}]")
 
 
 def test_the_recipe_of_the_guide_is_one(tmp_path: Path) -> None:

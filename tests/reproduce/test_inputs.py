@@ -175,12 +175,12 @@ def test_the_solutions_that_rlkd_reads_again_are_an_input(
 
 
 @pytest.mark.parametrize(
-    ("task", "read"), [("s2t_math", True), ("s2t_paper", True), ("s2t_mine", True), ("s2t_arith_dev", False)]
+    ("task", "read"),
+    [("s2t_gsm8k", True), ("s2t_gsm8k_dev", True), ("s2t_mine", True), ("s2t_arith_dev", False)],
 )
-def test_the_data_of_a_group_are_an_input(
+def test_the_data_of_a_task_are_an_input(
     task: str, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A group had no folder of its own: its results stayed `done` when its tasks' problems changed."""
     file = tmp_path / "openai" / "gsm8k" / "test.jsonl"
     file.parent.mkdir(parents=True)
     monkeypatch.setenv("S2T_DATA", str(tmp_path))

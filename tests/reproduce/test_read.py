@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lm_eval.tasks._yaml_loader import load_yaml
 
+from s2t_eval.reproduce.names import TASK_FOLDERS, own_tasks
 from s2t_eval.reproduce.read import (
     RecipeError,
     find,
@@ -16,6 +18,7 @@ from s2t_eval.reproduce.read import (
     shipped,
 )
 from s2t_eval.reproduce.schema import document_ids
+from s2t_eval.reproduce.task_groups import GROUPS
 
 SMALL = """
 title: small
@@ -138,12 +141,51 @@ def test_the_second_round_in_the_comment_is_one() -> None:
             "tasks=[{task: a, methods: [greedy], documents: 0-9}, {task: a, methods: [s2t], documents: 5-9}]",
             "tasks.1.task: a is tasks.0 already, and a column has one choice of documents; join the two",
         ),
+        (
+            "tasks=[{task: s2t_paper, methods: [greedy]}, {task: s2t_gsm8k, methods: [s2t]}]",
+            "tasks.1.task: expected each task once, got s2t_gsm8k in tasks.0 (s2t_paper) and in tasks.1 "
+            "(s2t_gsm8k); leave one of the two out, or name the tasks instead of the group",
+        ),
+        # The evaluation of our tasks went on without the examples with which everything else was refused.
+        (
+            "prompt.num_fewshot=5",
+            "prompt.num_fewshot 5: s2t_arith is defined to have no examples, and lm_eval",
+        ),
         ("tasks.7.limit=3", "--set: tasks.7: expected a number from 0 to 0, got '7'"),
         ("title.more=3", "--set: title is a single value, 'small'; nothing can be put into it"),
     ],
 )
 def test_mistakes_are_named_in_one_line(tmp_path: Path, change: str, said: str) -> None:
     assert said in refusal(tmp_path, change)
+
+
+def test_examples_are_refused_for_all_tasks_of_ours_and_for_no_others(tmp_path: Path) -> None:
+    """lm_eval evaluates ours without examples whatever it is given, and only logs that it does so."""
+    five, gsm8k = "prompt.num_fewshot=5", "tasks=[{task: gsm8k}]"
+    group = "tasks=[{task: s2t_math}]"
+    assert "5: s2t_math is defined to have no examples" in refusal(tmp_path, five, group)
+    for change in (
+        "calibration={problems: {task: s2t_gsm8k_dev}}",
+        "labels={problems: {task: s2t_gsm8k_dev}}",
+        "tah={a: {problems: {task: s2t_gsm8k_dev}}}",
+        "routers={a: {problems: {task: s2t_gsm8k_dev}}}",
+    ):
+        said = refusal(tmp_path, five, gsm8k, change)
+        assert said.startswith("prompt.num_fewshot 5: s2t_gsm8k_dev is defined to have no examples")
+    scan = "choices={b: {selector: a, task: s2t_arith_dev, tau: [0.1, 1]}}"
+    changes = ("labels={folder: here}", "selectors={a: {form: direct}}", scan)
+    assert "s2t_arith_dev is defined to have no examples" in refusal(tmp_path, five, gsm8k, *changes)
+    recipe = read_recipe(write(tmp_path), [five, gsm8k, "calibration={problems: {data: mine.jsonl}}"]).recipe
+    assert recipe.prompt.num_fewshot == 5
+    assert read_recipe(write(tmp_path), ["prompt.num_fewshot=0"]).recipe.prompt.num_fewshot == 0
+
+
+def test_our_tasks_are_defined_to_have_no_examples() -> None:
+    """What recipes refuse by a task's name is in the tasks' own files."""
+    files = [path for folder in TASK_FOLDERS for path in folder.rglob("s2t_*.yaml")]
+    configs = [load_yaml(path, resolve_func=False) for path in files]
+    tasks = {config["task"]: config["num_fewshot"] for config in configs if "group" not in config}
+    assert tasks == dict.fromkeys(set(own_tasks()) - GROUPS.keys(), 0)
 
 
 ROUNDS = """

@@ -36,7 +36,7 @@ from s2t_eval.reproduce.process import (
 from s2t_eval.reproduce.read import RecipeError
 from s2t_eval.reproduce.run import reproduce
 from s2t_eval.reproduce.settings import Settings
-from s2t_eval.reproduce.stages import Stage
+from s2t_eval.reproduce.stages import Stage, trace_of
 from s2t_eval.reproduce.state import Decision, State, StateError, locked
 from s2t_eval.reproduce.work import Estimator, Finished, Work, duration
 from s2t_eval.training.work_folder import unfinished_folder
@@ -77,6 +77,8 @@ def run(state: State, one: Stage, made: dict[str, str | None] | None = None) -> 
     """What `_Run` does with a stage."""
     inputs = state.inputs(one, made or {})
     decision = state.decide(one, inputs)
+    if decision.earlier is not None:
+        state.put_back(one, decision.earlier)
     if decision.runs:
         record = state.begin(one, inputs, decision.resumes)
         command = RunningCommand(one.name, one.command, state.out / "logs" / "log.txt", state.out)
@@ -128,6 +130,123 @@ def test_what_an_earlier_run_made_is_set_aside(out: Path) -> None:
     assert not (out / "work" / "2.txt").exists()
     [earlier] = (out / "earlier").iterdir()
     assert (earlier / "2.txt").read_text() == "done"
+
+
+def test_a_whole_result_is_put_back_when_its_settings_return(out: Path) -> None:
+    """Back at the first settings everything was made again, and what lay in `earlier/` was removed for it."""
+    state, first, second = State(out), stage(out, count=3), stage(out, count=2)
+    run(state, first)
+    record = state.read("work")
+    run(state, second)
+    log = (out / "log.txt").read_text()
+    for one, items in ((first, 3), (second, 2), (first, 3)):
+        decision = run(state, one)
+        assert not decision.runs and decision.earlier is not None
+        assert len(list(one.output.glob("*.txt"))) == items
+        assert run(state, one) == Decision(False)
+        assert len(list((out / "earlier").iterdir())) == 1
+    assert state.read("work") == record
+    assert (out / "log.txt").read_text() == log  # nothing was made again
+
+
+def test_a_whole_result_is_not_lost_to_unfinished_work_of_the_same_settings(out: Path) -> None:
+    """Labels with setting A, B, A interrupted, B: the whole ones of A in `earlier/` were removed.
+
+    The place of whole ones that an earlier version set aside, without a record, is not taken either.
+    """
+    state, first, second = State(out), stage(out, count=3), stage(out, count=2)
+    run(state, first)
+    run(state, second)
+    [whole] = (out / "earlier").iterdir()
+    (out / "state" / "earlier" / f"{whole.name}.json").unlink()
+    inputs = state.inputs(first, {})
+    assert state.decide(first, inputs) == Decision(True, "changed since: its command line")
+    state.begin(first, inputs, resumes=False)
+    first.output.mkdir()
+    (first.output / "0.txt").write_text("half")
+    run(state, second)
+    assert {path.name for path in whole.iterdir()} == {"0.txt", "1.txt", "2.txt", "whole.json"}
+    half = whole.with_name(f"{whole.name}-unfinished")
+    assert [path.name for path in half.iterdir()] == ["0.txt"]
+    assert run(state, first).runs  # nothing says that it is whole
+    run(state, second)
+    assert not run(state, first).runs  # now a record does
+
+
+def test_unfinished_work_in_an_output_goes_on_when_its_settings_return(out: Path) -> None:
+    state, first, second = State(out), stage(out, count=3), stage(out, count=2)
+    inputs = state.inputs(first, {})
+    state.write(replace(state.begin(first, inputs, resumes=False), seconds=70.0))
+    first.output.mkdir()
+    (first.output / "0.txt").write_text("done before")
+    run(state, second)
+    [step] = make_plan([first], state, Estimator(1.0))
+    assert (step.why, step.spent) == ("it was interrupted, and goes on", 70.0)
+    assert run(state, first).resumes
+    assert (first.output / "0.txt").read_text() == "done before"
+    record = state.read("work")
+    assert record is not None and record.status == "done" and (first.output / "2.txt").exists()
+
+
+def test_what_was_changed_in_earlier_is_made_again(out: Path) -> None:
+    state, first = State(out), stage(out, count=3)
+    run(state, first)
+    run(state, stage(out, count=2))
+    [whole] = (out / "earlier").iterdir()
+    (whole / "1.txt").write_text("mine")
+    assert run(state, first).why == "changed since: its command line"
+    assert (first.output / "1.txt").read_text() == "done"
+
+
+def test_a_result_is_put_back_with_its_trace(out: Path) -> None:
+    """A trace lies beside its results, and the analysis reads it there."""
+    trace = trace_of(out / "work")
+    first, second = (stage(out, count=count, scratch=(trace,)) for count in (3, 2))
+    state = State(out)
+    for one in (first, second):
+        run(state, one)
+        trace.write_text(one.command[-1])
+    assert not run(state, first).runs and trace.read_text() == "3"
+    assert not run(state, second).runs and trace.read_text() == "2"
+    [kept] = (out / "earlier").glob("*.trace.jsonl")
+    kept.unlink()
+    assert run(state, first).runs and not trace.exists()
+
+
+@pytest.mark.parametrize("killed_at", ["write", "replace", "unlink"])
+def test_a_kill_while_a_result_is_put_back_loses_none(
+    killed_at: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, first, second = State(out), stage(out, count=3), stage(out, count=2)
+    run(state, first)
+    run(state, second)
+    decision = state.decide(first, state.inputs(first, {}))
+    assert decision.earlier is not None
+    [whole] = (out / "earlier").iterdir()
+    replace_path, unlink = os.replace, Path.unlink
+    record = out / "state" / "earlier" / f"{whole.name}.json"
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def kill_or_replace(source: Any, place: Any) -> None:
+        kill() if source == whole else replace_path(source, place)
+
+    def kill_or_unlink(path: Path, missing_ok: bool = False) -> None:
+        kill() if path == record else unlink(path, missing_ok)
+
+    with monkeypatch.context() as patched:
+        if killed_at == "write":
+            patched.setattr(State, "write", kill)
+        elif killed_at == "replace":
+            patched.setattr(os, "replace", kill_or_replace)
+        else:
+            patched.setattr(Path, "unlink", kill_or_unlink)
+        with pytest.raises(KeyboardInterrupt):
+            state.put_back(first, decision.earlier)
+    for one, items in ((first, 3), (second, 2), (first, 3)):
+        assert not run(state, one).runs
+        assert len(list(one.output.glob("*.txt"))) == items
 
 
 def test_another_version_of_the_package_runs_everything_again_but_what_is_kept(

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from s2t_eval.artifacts.content import content_hash
 from s2t_eval.reproduce.lock import LOCK
-from s2t_eval.reproduce.plan import finished_stages
+from s2t_eval.reproduce.plan import finished_stages, make_plan, plan_text
 from s2t_eval.reproduce.process import StageFailedError
 from s2t_eval.reproduce.read import read_recipe
 from s2t_eval.reproduce.run import reproduce
@@ -99,6 +100,35 @@ def test_what_is_done_is_not_run_again(out: Path) -> None:
     run(out, stages, 2, notes.append)
     assert notes == ["[1/2] a: is done", "[2/2] b: is done"]
     assert len(order(out)) == 4
+
+
+def test_what_was_done_with_these_settings_is_put_back_with_all_that_needs_it(out: Path) -> None:
+    """A look at another setting cost the labels and everything that was trained on them."""
+
+    def stages(part: str) -> list[Stage]:
+        return [replace(stage(out, "a"), part=part), stage(out, "b", needs=("a",))]
+
+    run(out, stages("one"), 1, lambda note: None)
+    (out / "a").write_text("made with one")  # what the program writes does not depend on its settings
+    state = State(out)
+    record = state.read("a")
+    assert record is not None
+    state.write(replace(record, output=content_hash(out / "a")))
+    run(out, stages("one"), 1, lambda note: None)
+    run(out, stages("two"), 1, lambda note: None)
+    before = order(out)
+    plan = make_plan(stages("one"), State(out), Estimator(1.0))
+    assert [step.is_done for step in plan] == [True, True]
+    assert "a                                  done, put back from earlier/" in plan_text(
+        "", "", out, plan, Estimator(1.0)
+    )
+    notes: list[str] = []
+    run(out, stages("one"), 1, notes.append)
+    assert notes == [
+        f"[{i}/2] {name}: was done, and is put back from earlier/" for i, name in ((1, "a"), (2, "b"))
+    ]
+    assert order(out) == before and (out / "a").read_text() == "made with one"
+    assert json.loads((out / LOCK).read_text())["steps"]["a"]["output"] == content_hash(out / "a")
 
 
 def test_the_lock_names_what_the_steps_were_made_with(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

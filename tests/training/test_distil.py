@@ -287,7 +287,7 @@ def test_texts_of_another_run_are_refused(
     with pytest.raises(SystemExit):
         distil(few, tmp_path / "out", "--method", "seqkd")
     differing = "its labels, teacher, teacher_dtype, problems differ"
-    assert f"texts of another run ({differing}); remove it" in capsys.readouterr().err
+    assert f"texts of another run ({differing}): expected labels '" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- resume

@@ -211,9 +211,16 @@ def test_only_the_teacher_sees_the_solution(tmp_path: Path) -> None:
         assert row.teacher_prompt_ids[-5:].tolist() == row.prompt_ids[-5:].tolist()
 
 
-@pytest.mark.parametrize("change", ["data", "dtypes"])
+@pytest.mark.parametrize(
+    ("change", "differing"),
+    [("context", "data, texts"), ("dtype", "student_dtype, teacher_dtype, dtype")],
+)
 def test_an_unfinished_set_keeps_to_its_contexts_and_dtypes(
-    change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    change: str,
+    differing: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Labels made with one context, or in float32, once became one set with those of another resumption."""
     path, questions = tmp_path / "context.jsonl", [p.question for p in make_split("train")[:2]]
@@ -227,11 +234,11 @@ def test_an_unfinished_set_keeps_to_its_contexts_and_dtypes(
         patch.setattr("s2t_eval.pipelines.collect_labels.write_label_set", interrupt)
         with pytest.raises(SystemExit):
             main(arguments)
-    if change == "data":
+    if change == "context":
         write("Mia")
     with pytest.raises(SystemExit):
-        main([*arguments, "--dtype", "bfloat16"] if change == "dtypes" else arguments)
-    assert f"of another run (its {change} differ)" in capsys.readouterr().err
+        main([*arguments, "--dtype", "bfloat16"] if change == "dtype" else arguments)
+    assert f"of another run (its {differing} differ): expected " in capsys.readouterr().err
 
 
 def interrupt(*_: object) -> None:

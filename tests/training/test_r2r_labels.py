@@ -7,15 +7,18 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import ModelRunner, Request
 from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.training.contamination import question_hash
+from s2t_eval.training.r2r import collect
 from s2t_eval.training.r2r.collect import agreement
 from s2t_eval.training.r2r.judge import digit_ids, turns
 from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
@@ -224,13 +227,38 @@ def test_a_killed_run_goes_on_to_the_same_bits(
         R2RLabels.load(out)
     with pytest.raises(SystemExit):  # mixed both into one set
         main([value.replace("float32", "bfloat16") for value in arguments])
-    assert "the unfinished work of another run (its dtypes differ)" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "another run (its student_dtype, teacher_dtype, dtype differ): expected student_dtype" in message
     main(arguments)
     again = R2RLabels.load(out)
     assert again.manifest == found.manifest and not (out / "work").exists()
     for name in found.manifest.shards:
         mine, other = load_file(out / name), load_file(labels() / name)
         assert mine.keys() == other.keys() and all(torch.equal(mine[key], other[key]) for key in mine)
+
+
+@pytest.mark.parametrize(
+    ("options", "differing"), [(("--apply_chat_template",), "texts"), (("--rule", "judge"), "judge")]
+)
+def test_unfinished_work_of_another_chat_template_is_refused(
+    options: tuple[str, ...], differing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Texts of the old template were labelled beside prompts of the new one, in part by another judge.
+
+    The judge's prompts have the template of the tokenizer, whatever the problems' prompts have.
+    """
+    student = Path(shutil.copytree(embedded_path(STUDENT), tmp_path / "student"))
+    arguments = label_arguments(tmp_path / "out", "--validate", "0", *options, count=2)
+    arguments = [str(student) if word == STUDENT else word for word in arguments]
+    with patch.object(collect, "finish", side_effect=KeyboardInterrupt), pytest.raises(SystemExit):
+        main(arguments)
+    template = student / "chat_template.jinja"
+    template.write_text("Solve it. " + template.read_text())
+    line = refusal(capsys, arguments)
+    assert (
+        f"holds the unfinished work of another run (its {differing} differ): expected {differing} '" in line
+    )
+    assert line.endswith("'; remove it or name another --out")
 
 
 def test_work_of_another_run_and_finished_sets_are_refused(
