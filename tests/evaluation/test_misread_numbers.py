@@ -65,6 +65,21 @@ TRUNCATED: dict[str, tuple[str, list[Pair]]] = {
 }  # fmt: skip
 
 MISREAD: dict[str, tuple[str, list[Pair]]] = {
+    "last sentences that passed for remarks to the reader": (
+        "number",
+        [
+            ("40", "He works 40 hours.", RIGHT),
+            ("12", "So she is going to have 12 apples left.", RIGHT),
+            ("40", "They are supposed to pay 40 dollars each.", RIGHT),
+            ("5", "He has 60 dollars.\nSo she works 60 / 12 = 5 days.", RIGHT),
+            ("3", "There are 18 pouches.\nIf you divide 18 by 6 you get 3 packs.", RIGHT),
+            ("12", "Tom has 6 apples.\nWe double that: 6 * 2 = 12 apples.", RIGHT),
+            ("12", "Tom has 12 apples.\nIf you have 2 more questions, just ask.", RIGHT),
+            ("12", "Tom has 12 apples.\nIf you'd like, I can show 2 other ways.", RIGHT),
+            ("12", "Tom has 12 apples.\nWe double-check: 6 + 6 is 2 * 6.", RIGHT),
+            ("12", "Tom has 12 apples.\nThey are correct for all 3 boxes.", RIGHT),
+        ],
+    ),
     "the conclusion from an equation": (
         "number",
         [

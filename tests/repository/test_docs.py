@@ -26,6 +26,7 @@ from scripts.generate_reference import REFERENCE, is_written, pages
 REPOSITORY = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2", re.MULTILINE | re.DOTALL)
+SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
 ELSEWHERE = ("https://", "http://", "mailto:")
 NOT_YET = ("pypi.org/project/s2t-eval", "pip install s2t-eval")
 
@@ -49,8 +50,10 @@ def links(path: Path) -> Iterator[str]:
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors that GitHub and mkdocs make of a page's headings."""
-    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    """The anchors that GitHub and mkdocs make of the headings of a page and of the files that it includes."""
+    text = path.read_text(encoding="utf-8")
+    text = SNIPPET.sub(lambda match: (REPOSITORY / match[1]).read_text(encoding="utf-8"), text)
+    text = FENCE.sub("", text)
     headings = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 

@@ -26,7 +26,7 @@ DESCRIPTION = re.compile(
 )
 """A description of the required answer in a restated problem: "an integer between 0 and 999"."""
 SUBJECT = r"""(?:(?:so|thus|hence|therefore|and|also|clearly|indeed|now|finally|we\s+(?:see|conclude)\s+that)
-    [\s,]+)*(?:the|this|that|our|my|these|it|which|all|both|everything|he|she|they)"""
+    [\s,]+)*(?:the|this|that|our|my|these|it|which|all|both|everything|they(?!\s+are\s+(?:going|supposed|due|meant|given|known|found|shown)\b))"""
 ABOUT_ANSWER = re.compile(
     rf"""[\s*_\#>~-]*(?:
     (?:{SUBJECT})(?:\s+(?:\w+\s+){{0,2}}?(?:answer|solution|result|value|proof|work|reasoning|computation|calculation
@@ -44,9 +44,9 @@ CHECK = r"""(?:(?:wait|now|finally|so|ok(?:ay)?|hmm|but|and)[,.…\s]+)*
 """Start of a sentence that announces a check of the answer."""
 READER_ADDRESS = re.compile(
     rf"""[\s*_\#>~-]*(?:
-    I\s+(?:hope|am\s+(?:sure|confident|certain))|hope|let\s+me\s+know|feel\s+free|please|thank|is\s+there|if\s+you|note\s*[*_]*:
+    I\s+(?:hope|am\s+(?:sure|confident|certain))|hope|let\s+me\s+know|feel\s+free|please|thank|is\s+there|if\s+you(?:['’]d|\s+(?:have|need|want|would|are|still|like))\b|note\s*[*_]*:
     |do\s+you|would\s+you|any\s+(?:other|more)?\s*questions|checks?\b|checking|(?:double[-\s]?)check|verif|to\s+(?:verify|confirm|(?:double[-\s]?)?check)\b
-    |we\s+(?:can\s+)?(?:verify|check|double)|{CHECK}|q\.?\s?e\.?\s?d|done|as\s+(?:desired|required|claimed|expected|needed)
+    |we\s+(?:can\s+)?(?:verify|check|double[-\s]?check)|{CHECK}|q\.?\s?e\.?\s?d|done|as\s+(?:desired|required|claimed|expected|needed)
     |note\s+that\b(?!.*(?:=|\b(?:so|thus|hence|therefore|leav\w+|only|must)\b))|good\s+luck|have\s+a
     |\\(?:blacksquare|square|qed)|[□■∎]|\((?-i:[A-Z])[a-z][^()]*$
     )""",
