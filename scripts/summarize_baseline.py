@@ -6,25 +6,26 @@
 Each folder is one run made with `--log_samples --output_path FOLDER`; its name becomes the row's name.
 The output folder receives the harness's results, with a line for each document (hashes and score) in place of
 the samples and with paths cut to their last part, and `table.md`: accuracy with its 95 % Wilson interval, and
-paired with the control the documents won and lost, the p of the exact McNemar test, and the 95 % interval of
-the difference from a seeded paired bootstrap. Without `--task` and `--control` the table has every task of
-every run, unpaired.
+paired with the control the documents won and lost, the p of the test that its heading names, without a
+correction over the rows, and the 95 % interval of the difference from a seeded paired bootstrap. Without
+`--task` and `--control` the table has every task of every run, unpaired.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from s2t_eval.report.baseline import write_baselines
 from s2t_eval.report.cells import MISSING, accuracy, delta, p_value, percent_sign, won_lost
-from s2t_eval.report.compare import compare_pair
+from s2t_eval.report.compare import Comparison, compare_pair, p_heading
 from s2t_eval.report.costs import cut_off
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 
 HEADER = """\
-| run | n | correct | 95 % | Δ to control (95 %) | won / lost | p (McNemar) | cut off | fired steps | \
+| run | n | correct | 95 % | Δ to control (95 %) | won / lost | {p} | cut off | fired steps | \
 flips | teacher tokens | scorer tokens | forwards / token |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
@@ -48,12 +49,18 @@ def benchmark_row(run: Run) -> str:
     )
 
 
-def row(run: Run, control: Run) -> str:
-    """One line of the Markdown table."""
+def paired_table(runs: Sequence[Run], control: Run) -> str:
+    """The Markdown table of runs of one task, paired with one of them."""
+    pairs = [None if run is control else compare_pair(control, run) for run in runs]
+    heading = p_heading([pair for pair in pairs if pair is not None])
+    return "\n".join([HEADER.format(p=heading), *map(row, runs, pairs)])
+
+
+def row(run: Run, pair: Comparison | None) -> str:
+    """One line of the Markdown table; the control has no pair."""
     score, cost = accuracy(run), run.cost
     paired = " | ".join([MISSING] * 3)
-    if run is not control:
-        pair = compare_pair(control, run)
+    if pair is not None:
         paired = " | ".join([delta(pair.delta, pair.interval), won_lost(pair), p_value(pair.p)])
     rate = percent_sign(cost["realised_rate"], 2)
     return (
@@ -83,7 +90,7 @@ def main() -> None:
             control = next((run for run in runs if run.name == parsed.control), None)
             if control is None:
                 raise ValueError(f"--control: no run of {parsed.task} is named {parsed.control!r}")
-            table = "\n".join([HEADER, *(row(run, control) for run in runs)])
+            table = paired_table(runs, control)
         parsed.out.mkdir(parents=True, exist_ok=True)
         write_baselines(runs, parsed.out)
     except ValueError as error:

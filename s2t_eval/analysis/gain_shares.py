@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from s2t_eval.report.blocks import Entry
+from s2t_eval.report.blocks import Entry, is_of_teacher, teacher_of
 from s2t_eval.report.compare import paired_scores
 from s2t_eval.report.controls import control_of
+from s2t_eval.report.origin import UNKNOWN, dtype_of, teacher_dtype_of
+from s2t_eval.report.run import Run
 from s2t_eval.statistics import Interval, Scores, share_of_gain
 
 
@@ -37,20 +39,31 @@ def gain_share(
         entry: the run, with documents.
         entries: those to choose from.
         is_reference: whether a run of method `s2t` is the one whose gain counts; the first one with the
-            run's own control does.
+            run's own control and, wherever both name one, its teacher and dtypes does.
 
     Returns:
-        None without a control or a reference, or without a document that has a score in all three.
+        None without a control or a reference, or without a document that has a score in all three; and for a
+        run without a teacher where the references are of several.
     """
     column = entry.beside(entries)
     base = control_of(entry, column)
     if base is None:
         return None
     full = [e for e in column if e.run.method.key == "s2t" and is_reference(e)]
-    full = [e for e in full if control_of(e, column) is base]
-    if not full:
+    full = [e for e in full if control_of(e, column) is base and _is_of_same_models(entry.run, e.run)]
+    teachers = {(teacher_of(e.run), teacher_dtype_of(e.run)) for e in full}
+    if not full or (teacher_of(entry.run) is None and len(teachers) > 1):
         return None
     scores, reference, greedy = paired_scores([entry.run, full[0].run, base.run])
     if not len(scores):
         return None
     return GainShare(scores, reference, greedy, *share_of_gain(scores, reference, greedy))
+
+
+def _is_of_same_models(run: Run, other: Run) -> bool:
+    """Whether two runs have one dtype and one teacher in one dtype, wherever both name one."""
+    teacher = teacher_of(other)
+    dtypes = [{dtype_of(one) for one in (run, other)}]
+    if None not in (teacher_of(run), teacher):
+        dtypes.append({teacher_dtype_of(one) for one in (run, other)})
+    return is_of_teacher(run, teacher) and all(len(of_model - {UNKNOWN}) < 2 for of_model in dtypes)

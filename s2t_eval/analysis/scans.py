@@ -24,7 +24,7 @@ ACCURACY = ("accuracy", "low", "high")
 HIT_RATE = ("hit_rate", "hit_low", "hit_high")
 """Columns of the figure in a panel, with its interval."""
 APART = (
-    *("proposer", "proposal_weight", "adapter_scale", "seed"),
+    *("proposer", "proposal_weight", "adapter_scale", "warmup", "seed"),
     *("student_hash", "teacher_hash", "selector_hash", "dtype", "router_hash"),
 )
 """Columns in which runs of equal methods, triggers, K and tau may differ: they are on lines of their own."""
@@ -62,10 +62,10 @@ def _apart(run: Run) -> tuple[object, ...]:
     """The values of APART."""
     settings, info = run.settings, run.backend_info
     hashes = (info.get("student"), info.get("teacher"), info.get("selector"))
-    of_proposals = (settings.proposer, settings.proposal_weight, settings.adapter_scale)
+    of_steps = (settings.proposer, settings.proposal_weight, settings.adapter_scale, settings.warmup)
     dtype, teacher_dtype = dtype_of(run), teacher_dtype_of(run)
     dtypes = dtype if teacher_dtype == dtype else f"{dtype}, teacher {teacher_dtype}"
-    return (*of_proposals, settings.seed, *hashes, dtypes, info.get("router"))
+    return (*of_steps, settings.seed, *hashes, dtypes, info.get("router"))
 
 
 def _hits(cost: Mapping[str, Any]) -> tuple[float, ...]:

@@ -88,9 +88,9 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
     """The runs whose selector has known agreement, beside what the rule expects of them.
 
     A run counts where the same documents were decoded greedily and with the teacher's picks at the same
-    trigger, rate and K, and a document has a score in all three. A router's steps are those of the selector's
-    own folder: another selector's router fires elsewhere. Rows that were measured before are kept, so
-    that several sets of runs share a figure.
+    trigger, rate, K, warm-up and dtype, by one teacher, and a document has a score in all three. A router's
+    steps are those of the selector's own folder: another selector's router fires elsewhere. Rows that were
+    measured before are kept, so that several sets of runs share a figure.
 
     Args:
         entries: the runs.
@@ -121,7 +121,8 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
             if kept is None:
                 logger.warning(
                     "%s: its share of the gain is not measured: it needs a run of the teacher's picks (s2t) "
-                    "with trigger=%s, tau=%s and K %s, and greedy's, on the same documents",
+                    "with trigger=%s, tau=%s and K %s, of one teacher and with the run's warm-up and dtype, "
+                    "and greedy's, on the same documents",
                     entry.run.label,
                     settings.trigger,
                     settings.tau,
@@ -140,11 +141,12 @@ def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame])
 
 
 def _is_same_rule(one: Entry, routers: Set[str | None], other: Entry) -> bool:
-    """Whether another run has the trigger, rate and K of one, and a router of these folders."""
+    """Whether another run has the trigger, rate, K and warm-up of one, and a router of these folders."""
     left, right = one.run.settings, other.run.settings
     if left.trigger == "router" and right.checkpoint not in routers:
         return False
-    return (left.trigger, left.tau, left.top_k) == (right.trigger, right.tau, right.top_k)
+    rules = [(s.trigger, s.tau, s.top_k, s.warmup) for s in (left, right)]
+    return rules[0] == rules[1]
 
 
 def share_rule(data: pd.DataFrame) -> Plot | None:

@@ -72,6 +72,9 @@ def _recall(values: npt.NDArray[np.floating], is_positive: npt.NDArray[np.bool_]
 def gain_kept(entries: Sequence[Entry]) -> Plot | None:
     """The share of the KL trigger's gain that other triggers keep at the same tau, with the teacher's picks.
 
+    The KL trigger is that of KL_DIRECTION, with the same teacher, dtype, K and warm-up; the other direction
+    is another trigger.
+
     Returns:
         Columns student, benchmark, trigger, tau, k, n, gain (points over greedy), share, low, high
         (percent, paired bootstrap); None without such a pair of runs. A pair has a document with a score in
@@ -114,6 +117,7 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
 
 
 def _has_kl_trigger_of(entry: Entry, other: Entry) -> bool:
-    """Whether another run has the trigger `kl` at the rate and K of this one."""
+    """Whether another run has the trigger `kl` at the rate, K and warm-up of this one."""
     own, settings = entry.run.settings, other.run.settings
-    return settings.trigger == "kl" and (settings.tau, settings.top_k) == (own.tau, own.top_k)
+    is_same = (settings.tau, settings.top_k, settings.warmup) == (own.tau, own.top_k, own.warmup)
+    return settings.trigger == "kl" and is_same

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from s2t_eval.report.blocks import Entry, model_key, teacher_of
+from s2t_eval.report.blocks import Entry, is_of_teacher, model_key, teacher_of
 from s2t_eval.report.cells import delta, p_value, percent, percent_sign, share, won_lost
 from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import Comparison, compare_pair, p_values_from, paired_scores
@@ -197,10 +197,9 @@ def _teacher_of(entry: Entry, teachers: Sequence[Entry]) -> Entry | None:
     """
     if entry.is_teacher:
         return None
-    wanted = teacher_of(entry.run)
-    if wanted is None:
-        return teachers[0] if len(teachers) == 1 else None
-    return next((one for one in teachers if model_key(one.run) == wanted), None)
+    own = [one for one in teachers if is_of_teacher(entry.run, model_key(one.run))]
+    is_known = teacher_of(entry.run) is not None or len(own) == 1
+    return own[0] if own and is_known else None
 
 
 def _share_of_gap(control: Entry, entry: Entry, teacher: Entry | None) -> tuple[float, Interval]:

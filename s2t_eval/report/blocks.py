@@ -69,6 +69,7 @@ class Entry:
             settings.tau or 0.0,
             settings.threshold or 0.0,
             settings.top_k or 0,
+            settings.warmup,
             settings.samples or 0,
             settings.seed,
         )
@@ -97,9 +98,10 @@ def arrange(
     columns_by_task = columns_of(run.task for run in runs)
     adapted_blocks = {blocks_of[id(run)] for run in runs if _is_adapted(run)}
     students = _students_by_teacher(runs, blocks_of)
+    labels = _labels(runs, blocks_of)
     entries = []
     for run in runs:
-        places = _places(run, runs, blocks_of, students.get(model_key(run), {}))
+        places = _places(run, runs, blocks_of, labels[id(run)], students.get(model_key(run), {}))
         # Names of models and folders may contain line breaks; cells of a table may not.
         entries += [
             Entry(
@@ -131,8 +133,22 @@ def _students_by_teacher(runs: Sequence[Run], blocks_of: Mapping[int, str]) -> d
     return students
 
 
+def _labels(runs: Sequence[Run], blocks_of: Mapping[int, str]) -> dict[int, str]:
+    """`id` of a run -> its label, without the warm-up where all that fire in its block have the same one."""
+    warmups: dict[str, set[int]] = {}
+    for run in runs:
+        if run.settings.trigger is not None:
+            warmups.setdefault(blocks_of[id(run)], set()).add(run.settings.warmup)
+    labels = {}
+    for run in runs:
+        is_shown = len(warmups.get(blocks_of[id(run)], ())) > 1
+        settings = run.settings if is_shown else replace(run.settings, warmup=0)
+        labels[id(run)] = replace(run, settings=settings).label
+    return labels
+
+
 def _places(
-    run: Run, runs: Sequence[Run], blocks_of: Mapping[int, str], taught: Collection[str]
+    run: Run, runs: Sequence[Run], blocks_of: Mapping[int, str], label: str, taught: Collection[str]
 ) -> list[tuple[str, str]]:
     """The blocks in which a run stands, with its label in each.
 
@@ -140,13 +156,14 @@ def _places(
         run: the run.
         runs: all of them.
         blocks_of: id of a run -> its own block.
+        label: of the run.
         taught: blocks of the students whose teacher is the run's model.
     """
-    own = (blocks_of[id(run)], run.label)
+    own = (blocks_of[id(run)], label)
     if run.method.key == "tuned":
         same = [other for other in runs if _is_adapted(other) and _names_of(other) == _names_of(run)]
         blocks = dict.fromkeys(blocks_of[id(other)] for other in same if is_same_student(run, other))
-        return [own, *((block, run.label) for block in blocks)]
+        return [own, *((block, label) for block in blocks)]
     if run.method.key != "greedy" or not taught:
         return [own]
     places = [(student, TEACHER_ALONE) for student in taught if student != own[0]]
@@ -195,6 +212,12 @@ def teacher_of(run: Run) -> str | None:
             if key not in NO_HASH:
                 return str(key)
     return None
+
+
+def is_of_teacher(run: Run, teacher: str | None) -> bool:
+    """Whether the teacher of a run is this one, a `model_key`, wherever both are known."""
+    own = teacher_of(run)
+    return None in (own, teacher) or own == teacher
 
 
 def _names_of(run: Run) -> tuple[str, str]:

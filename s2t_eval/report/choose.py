@@ -85,7 +85,7 @@ def _require_usable(run: Run, info: SelectorInfo) -> None:
             f"{run.source}: it is of task {run.task}; settings are chosen on development problems alone "
             f"(s2t_gsm8k{DEV}, s2t_arith{DEV}, or a task of your own whose name ends in {DEV})"
         )
-    if settings.trigger == "kl" or (settings.trigger != "always" and settings.tau is None):
+    if settings.trigger_name == "kl" or (settings.trigger != "always" and settings.tau is None):
         raise SelectorError(
             f"{run.source}: {run.label} cannot become a default: it takes a trigger that needs no teacher "
             "and a rate (tau=), or trigger=always"

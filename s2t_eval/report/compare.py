@@ -41,6 +41,10 @@ TIMED_COSTS = ("forwards_per_token", "teacher_calls", "teacher_tokens")
 VERIFYING = ("s2t", "takeover")
 """Backends with an argument `verify`."""
 
+PERMUTATION_TEST = ("permutation", "a sign-flip permutation test")
+MCNEMAR_TEST = ("McNemar", "the exact McNemar test")
+"""Short and full names of the tests of `paired_p`."""
+
 
 class Verdict(Enum):
     """The outcome of one comparison."""
@@ -259,11 +263,23 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
 
 def p_values_from(pairs: Sequence[Comparison]) -> str:
     """The tests that the p-values of these comparisons, at least one, are from."""
-    exact, permutation = "the exact McNemar test", "a sign-flip permutation test"
-    kinds = {pair.is_graded for pair in pairs}
-    if len(kinds) > 1:
-        return f"{exact}, or {permutation} where scores lie between right and wrong"
-    return permutation if True in kinds else exact
+    names = [name for _, name in _tests(pairs)]
+    return ", or ".join(names) + (" where scores lie between right and wrong" if len(names) > 1 else "")
+
+
+def p_heading(pairs: Sequence[Comparison]) -> str:
+    """The heading of a column of the p-values of these comparisons, which names their tests in short.
+
+    The values are those of `Comparison.p`, without a correction over the rows.
+    """
+    tests = " or ".join(short for short, _ in _tests(pairs))
+    return f"p ({tests}, uncorrected)" if tests else "p (uncorrected)"
+
+
+def _tests(pairs: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """The names of the tests that these comparisons used."""
+    kinds = sorted({pair.is_graded for pair in pairs})
+    return [PERMUTATION_TEST if is_graded else MCNEMAR_TEST for is_graded in kinds]
 
 
 def _costs(base: Run, new: Run) -> dict[str, tuple[float, float]]:

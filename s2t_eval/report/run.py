@@ -14,15 +14,19 @@ from s2t_eval.report.computed import computed, model_arguments
 from s2t_eval.report.json_files import ResultsError, part_of
 from s2t_eval.statistics import Scores
 
+KL_DIRECTION = "student_teacher"
+"""The direction of the trigger `kl` that its name leaves out."""
+
 
 @dataclass(frozen=True)
 class Settings:
     """The settings that distinguish two runs of one method. None: the method has no such setting."""
 
-    trigger: str | None = None
+    trigger: str | None = None  # `kl` of another direction than KL_DIRECTION has it behind a colon
     tau: float | None = None
     threshold: float | None = None
     top_k: int | None = None
+    warmup: int = 0  # steps at the start of a text that never fire
     selector: str | None = None
     checkpoint: str | None = None  # hash of the folder that a learned selector or router came from
     proposer: str | None = None
@@ -33,6 +37,11 @@ class Settings:
     weight: str | None = None  # of the votes
     variant: str | None = None  # of a method without trigger and samples
 
+    @property
+    def trigger_name(self) -> str | None:
+        """The trigger without a direction."""
+        return None if self.trigger is None else self.trigger.partition(":")[0]
+
     def parts(self) -> dict[str, str]:
         """Each setting as text, without those that do not apply."""
         rate = f"tau {100 * self.tau:g} %" if self.tau is not None else None
@@ -42,6 +51,7 @@ class Settings:
             "trigger": self.trigger,
             "rate": rate,
             "k": f"K {self.top_k}" if self.top_k is not None else None,
+            "warmup": f"warm-up {self.warmup}" if self.warmup else None,
             "samples": f"{self.samples} samples" if self.samples is not None else None,
             "weight": f"weight {self.weight}" if self.weight is not None else None,
             "variant": self.variant,
@@ -194,7 +204,7 @@ def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
     backend_info = part_of(config, "s2t_eval")
     # A tree search at temperature 0 has the sampling null.
     policy, sampling = part_of(backend_info, "policy"), part_of(backend_info, "sampling")
-    trigger = part_of(policy, "trigger").get("name")
+    trigger = _trigger(policy)
     # Earlier results describe this greedy decoding with the trigger `always` and a selector.
     is_distilled = method is BY_KEY["topk_distilled"]
     fires = trigger not in (None, "never") and not is_distilled
@@ -204,6 +214,7 @@ def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
         tau=backend_info.get("tau") if fires else None,
         threshold=float(threshold) if fires and threshold is not None else None,
         top_k=policy.get("top_k") if fires else None,
+        warmup=int(policy.get("warmup") or 0) if fires else 0,
         selector=None if is_distilled else policy.get("selector"),
         checkpoint=backend_info.get("router") or backend_info.get("selector"),
         proposer=backend_info.get("proposer"),
@@ -214,6 +225,13 @@ def settings_of_config(config: dict[str, Any], method: Method) -> Settings:
         variant=_variant(backend_info),
         seed=int(backend_info.get("seed") or 0),
     )
+
+
+def _trigger(policy: dict[str, Any]) -> str | None:
+    """The name of a policy's trigger, as in `Settings`."""
+    described = part_of(policy, "trigger")
+    name, direction = described.get("name"), described.get("direction") or KL_DIRECTION
+    return name if name is None or direction == KL_DIRECTION else f"{name}:{direction}"
 
 
 def _variant(backend_info: dict[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from s2t_eval.report.blocks import Entry
+from s2t_eval.report.blocks import Entry, teacher_of
 from s2t_eval.report.cells import percent
 from s2t_eval.report.origin import dtype_of
 from s2t_eval.report.run import Run
@@ -58,10 +58,12 @@ def seeds_table(entries: Sequence[Entry]) -> Table | None:
 def _decoding(run: Run) -> str:
     """The settings of decoding that have no place in the label, as text.
 
-    Hashes and thresholds are not among them: each seed trains models of its own, and calibrates them.
+    Thresholds and hashes of students and selectors are not among them: each seed trains models of its own,
+    and calibrates them. No seed trains the teacher.
     """
     info = run.backend_info
-    content = [{name: info.get(name) for name in OF_DECODING}, dtype_of(run), run.limits]
+    of_decoding = {name: info.get(name) for name in OF_DECODING}
+    content = [of_decoding, teacher_of(run), dtype_of(run), run.limits]
     return json.dumps(content, sort_keys=True)
 
 

@@ -60,6 +60,7 @@ POLICY: dict[str, Any] = {
     "trigger": dict[str, Any],
     "top_k": int,
     "threshold": float | Literal["inf", "-inf"],
+    "warmup": int,
     "proposal_weight": float,
 }
 

@@ -100,6 +100,7 @@ def details(run: Run) -> dict[str, str]:
         "K": settings.top_k,
         "tau": settings.tau,
         "trigger": settings.trigger,
+        "warmup": settings.warmup or None,
         "threshold": info.get("threshold") if settings.threshold is None else settings.threshold,
         "selector": settings.selector,
         "selector_checkpoint": settings.checkpoint,

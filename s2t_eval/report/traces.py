@@ -58,7 +58,9 @@ def run_of_trace(trace: Trace, runs: Sequence[Run]) -> Run | None:
     candidates = [run for run in runs if (run.method.key, run.task) == (trace.method, first["task"])]
     if first.get("trigger") not in (None, "never"):
         wanted = (first["trigger"], float(first["threshold"]))
-        candidates = [run for run in candidates if (run.settings.trigger, run.settings.threshold) == wanted]
+        candidates = [
+            run for run in candidates if (run.settings.trigger_name, run.settings.threshold) == wanted
+        ]
     named = [(run, _trace_of(run)) for run in candidates]
     for is_same in (
         lambda path: path.absolute() == trace.path.absolute(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from s2t_eval.method_table import BY_KEY
 from s2t_eval.report.cells import MISSING, accuracy, p_value, percent_sign, won_lost
 from s2t_eval.report.comparable import NoSharedScoreError
-from s2t_eval.report.compare import compare_pair
+from s2t_eval.report.compare import Comparison, compare_pair, p_heading
 from s2t_eval.report.costs import cut_off, fired_rates, tokens_per_correct
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
@@ -22,8 +22,10 @@ from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import evaluations
 
 LEFT = ("method",)
-COLUMNS = ("method", "correct", "95 %", "won / lost", "p (McNemar)", "fired", "flipped", "cut off", "tokens",
-           "tokens / correct", "forwards / token", "scorer tokens", "teacher tokens", "tokens/s")  # fmt: skip
+BEFORE_P = ("method", "correct", "95 %", "won / lost")
+AFTER_P = ("fired", "flipped", "cut off", "tokens", "tokens / correct", "forwards / token", "scorer tokens",
+           "teacher tokens", "tokens/s")  # fmt: skip
+"""Columns on both sides of that of p, whose heading depends on the scores."""
 UNLIMITED = 1000
 """Columns of a console on which every table has the width that it needs."""
 
@@ -47,19 +49,27 @@ def summary(recipe: Recipe, out: Path) -> list[Table]:
         rows = [run for run in evaluations(recipe) if run.task == task]
         runs = [(run.name, _read(out / "runs" / task / run.name), run.method) for run in rows]
         control = next((run for _, run, method in runs if is_control(recipe, method)), None)
-        table = summary_table(f"{task}, {recipe.title}, n = {runs[0][1].n}")
-        for name, run, method in runs:
+        pairs = [_pair(run, control) for _, run, _ in runs]
+        known = [pair for pair in pairs if pair is not None]
+        table = summary_table(f"{task}, {recipe.title}, n = {runs[0][1].n}", known)
+        for (name, run, method), pair in zip(runs, pairs, strict=True):
             label = recipe.methods[method].label or method
             seed = name.removeprefix(method).replace("-seed", ", seed ")
-            table.add_row(*map(Text, (label + seed + _added_name(run, label), *_cells(run, control))))
+            table.add_row(*map(Text, (label + seed + _added_name(run, label), *_cells(run, pair))))
         tables.append(table)
     return tables
 
 
-def summary_table(title: str) -> Table:
-    """An empty table. Its title is text, as its cells have to be: rich takes `[…]` in a string for markup."""
+def summary_table(title: str, pairs: Sequence[Comparison]) -> Table:
+    """An empty table. Its title is text, as its cells have to be: rich takes `[…]` in a string for markup.
+
+    Args:
+        title: of the table.
+        pairs: the comparisons whose p the rows have; their heading is broken into short lines.
+    """
     table = Table(title=Text(title))
-    for name in COLUMNS:
+    p = p_heading(pairs).replace(", ", ",\n").replace(" or ", " or\n")
+    for name in (*BEFORE_P, p, *AFTER_P):
         table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
     return table
 
@@ -82,13 +92,17 @@ def _added_name(run: Run, label: str) -> str:
     return f" ({title})" if has_another else ""
 
 
-def _cells(run: Run, control: Run | None) -> Iterable[str]:
-    score, cost = accuracy(run), run.cost
-    paired = [MISSING, MISSING]
+def _pair(run: Run, control: Run | None) -> Comparison | None:
+    """A run against the control; None for the control itself, and without a document scored in both."""
     if control is not None and run is not control:
         with suppress(NoSharedScoreError):
-            pair = compare_pair(control, run)
-            paired = [won_lost(pair), p_value(pair.p)]
+            return compare_pair(control, run)
+    return None
+
+
+def _cells(run: Run, pair: Comparison | None) -> Iterable[str]:
+    score, cost = accuracy(run), run.cost
+    paired = [MISSING, MISSING] if pair is None else [won_lost(pair), p_value(pair.p)]
     yield from (percent_sign(score.value), score.interval_text, *paired)
     for share in (*fired_rates(run), cut_off([run])):
         yield MISSING if math.isnan(share) else percent_sign(share)

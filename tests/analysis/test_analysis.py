@@ -205,6 +205,40 @@ def test_gain_kept_from_the_committed_results() -> None:
     assert gain_kept(arrange(read_runs([EMBEDDED / "greedy.json"]))) is None
 
 
+@pytest.mark.parametrize(
+    ("entries", "policy"),
+    [
+        ({"teacher": "b" * 16}, {}),
+        ({"teacher_dtype": "torch.bfloat16"}, {}),
+        ({"dtype": "torch.bfloat16"}, {}),
+        ({}, {"trigger": {"name": "kl", "direction": "teacher_student"}}),
+        ({}, {"warmup": 7}),
+    ],
+    ids=["teacher", "dtype of the teacher", "dtype", "direction", "warm-up"],
+)
+def test_the_gain_is_of_the_kl_trigger_with_the_run_s_own_models(
+    entries: dict[str, Any], policy: dict[str, Any], tmp_path: Path
+) -> None:
+    """The first KL run was the reference: with two teachers 260 % of another teacher's gain was kept."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"] |= {"tau": 0.05, **entries}
+        content["config"]["s2t_eval"]["policy"] |= {"threshold": 0.5, **policy}
+
+    def share_of_entropy(*paths: Path) -> list[float]:
+        plot = gain_kept(arrange(read_runs([*paths, *names])))
+        return [] if plot is None else plot.data.query("trigger == 'entropy'")["share"].tolist()
+
+    names = [EMBEDDED / f"{name}.json" for name in ("greedy", "s2t_entropy_tau5")]
+    other = edited(EMBEDDED / "s2t_kl_tau1.json", tmp_path / "other.json", change)
+    own = EMBEDDED / "s2t_kl_tau5.json"
+    first = next(e for e in arrange(read_runs([own, other])) if e.run.settings.tau == 0.05)
+    assert policy or first.run.name == "other"  # the one that was taken
+    [alone] = share_of_entropy(own)
+    assert share_of_entropy(other, own) == [alone]
+    assert share_of_entropy(other) == []
+
+
 def test_takeover_against_selection_pairs_equal_triggers() -> None:
     plot = takeover_against_selection(committed())
     assert plot is not None
@@ -293,6 +327,38 @@ def test_a_line_holds_runs_that_differ_in_the_scanned_setting_alone(
     assert tau_scan(entries_of(first[0], second[1])) is None
     scanned = [changed(tmp_path, name, "k4", top_k=4), changed(tmp_path, name, "k8", **entries)]
     assert k_scan(entries_of(*scanned)) is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "ends"),
+    [
+        (
+            {"trigger": {"name": "kl", "direction": "teacher_student"}},
+            ["kl, K 8", "kl:teacher_student, K 8"],
+        ),
+        ({"warmup": 7}, ["kl, K 8, warmup 0", "kl, K 8, warmup 7"]),
+    ],
+    ids=["direction", "warm-up"],
+)
+def test_directions_and_warm_ups_have_lines_of_their_own(
+    policy: dict[str, Any], ends: list[str], tmp_path: Path
+) -> None:
+    """Both directions of KL were one line, and so were runs that may fire from the start and later ones."""
+
+    def with_policy(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["policy"] |= policy
+
+    first = [changed(tmp_path, "s2t_kl_tau5", f"a{i}", tau=tau) for i, tau in enumerate((0.05, 0.1))]
+    second = [edited(path, tmp_path / f"b_{path.name}", with_policy) for path in first]
+    plot = tau_scan(arrange(read_runs([*first, *second])))
+    assert plot is not None
+    legend = plot.figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [f"S2T (teacher), {end}" for end in ends]
+    assert tau_scan(arrange(read_runs([first[0], second[1]]))) is None
+    takeover = EMBEDDED / "takeover_kl_tau5.json"
+    assert takeover_against_selection(arrange(read_runs([takeover, first[0]]))) is not None
+    assert takeover_against_selection(arrange(read_runs([takeover, second[0]]))) is None
 
 
 def test_takeover_is_compared_once_with_the_selection_of_each_k(tmp_path: Path) -> None:

@@ -98,6 +98,30 @@ def test_another_selector_s_router_is_no_reference(tmp_path: Path, caplog: pytes
     assert measured_shares(entries, [again])["tau"].tolist() == [0.05]
 
 
+def test_the_gain_of_one_of_two_teachers_is_no_reference(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A selector's run names no teacher: it was measured against the first, whichever that was."""
+
+    def of_other(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["teacher"] = "b" * 16
+
+    def later(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["policy"]["warmup"] = 7
+
+    reference = EMBEDDED / "s2t_router_tau5.json"
+    runs = [EMBEDDED / "greedy.json", EMBEDDED / "pps_local_tau5.json"]
+    other = edited(reference, tmp_path / "other.json", of_other)
+    for one in (reference, other):
+        assert len(measured_shares(arrange(read_runs([*runs, one])), [agreement()])) == 1
+    assert not caplog.records
+    assert not len(measured_shares(arrange(read_runs([*runs, reference, other])), [agreement()]))
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "trigger=router, tau=0.05 and K 8, of one teacher and with the run's warm-up and dtype" in line
+    late = edited(reference, tmp_path / "late.json", later)
+    assert not len(measured_shares(arrange(read_runs([*runs, late])), [agreement()]))
+
+
 def test_runs_without_a_common_scored_document_are_not_measured(tmp_path: Path) -> None:
     one = scored(tmp_path / "one", greedy=[0, 1], s2t_router_tau5=[0], pps_local_tau5=[0])
     none = scored(tmp_path / "none", greedy=[0, 1], s2t_router_tau5=[0], pps_local_tau5=[1])

@@ -285,3 +285,9 @@ def test_a_trace_belongs_to_the_run_that_wrote_it(tmp_path: Path) -> None:
     assert found(Path("moved/trace.jsonl"), 1.0) is runs[0]
     assert found(Path("moved/trace.jsonl"), 2.0) is None  # either of two could have written it
     assert found(Path("other.jsonl"), 3.0) is None
+
+    def of_other_direction(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["policy"]["trigger"]["direction"] = "teacher_student"
+
+    runs.append(read_runs([edited(traced("d", 4.0), tmp_path / "d.json", of_other_direction)])[0])
+    assert found(tmp_path / "d" / "trace.jsonl", 4.0) is runs[3]  # a trace names the trigger alone

@@ -117,6 +117,12 @@ def test_the_most_right_answers_become_the_default(
     [
         (lambda c: c["config"]["s2t_eval"].update(selector="0" * 16), "got 1 (and 1 of other selectors)"),
         (lambda c: c["config"]["s2t_eval"].update(tau=None), "cannot become a default"),
+        (
+            lambda c: c["config"]["s2t_eval"]["policy"].update(
+                trigger={"name": "kl", "direction": "teacher_student"}
+            ),
+            "it takes a trigger that needs no teacher",
+        ),
         (lambda c: c["config"]["s2t_eval"]["policy"].update(top_k=4), "ran with K 4, the selector's is 8"),
         (lambda c: c["configs"][DEV_TASK]["generation_kwargs"].update(max_gen_toks=7), "decoding limits"),
         (lambda c: c["config"]["model_args"].update(calibration="c.json"), "it ran with calibration, which"),

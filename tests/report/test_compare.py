@@ -18,7 +18,7 @@ from s2t_eval.report.ablation_table import ablation_table
 from s2t_eval.report.baseline import write_baselines
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError, require_comparable
-from s2t_eval.report.compare import Rules, Verdict, compare, failures, match
+from s2t_eval.report.compare import Rules, Verdict, compare, failures, match, p_heading
 from s2t_eval.report.compare_text import markdown
 from s2t_eval.report.documents import format_documents, parse_documents
 from s2t_eval.report.run import Run
@@ -188,6 +188,13 @@ def test_the_test_of_graded_scores_is_named(tmp_path: Path) -> None:
         ([exact, graded], f"{mcnemar}, or {permutation} where scores lie between right and wrong"),
     ):
         assert f"(from {named}, with Holm's correction over the rows)" in markdown(rows, [], Rules())
+    headings = [p_heading(rows) for rows in ([graded], [exact], [exact, graded], [])]
+    assert headings == [
+        "p (permutation, uncorrected)",
+        "p (McNemar, uncorrected)",
+        "p (McNemar or permutation, uncorrected)",
+        "p (uncorrected)",
+    ]
     for runs, named in (
         ([base, new], permutation),
         ([run_of(GREEDY), run_of(EMBEDDED / "s2t_kl_tau5.json")], mcnemar),

@@ -21,6 +21,7 @@ from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.seeds_table import seeds_table
 from s2t_eval.report.shape import BACKEND_INFO, OPTIONAL, POLICY
+from s2t_eval.report.submission import details
 from s2t_eval.report.write import Options, make_tables
 from tests.report_helpers import EMBEDDED, edited, other_limit
 
@@ -174,6 +175,76 @@ def test_settings_without_a_column_are_no_seeds_of_each_other(tmp_path: Path) ->
     assert seeds_table(arrange(two_runs(tmp_path, "maj8", change))) is None
     seeds = two_runs(tmp_path / "seeds", "maj8", lambda content: info(content).update(seed=1))
     assert seeds_table(arrange(seeds)) is not None
+
+
+def test_runs_with_two_teachers_are_no_seeds_of_each_other(tmp_path: Path) -> None:
+    """No seed trains the teacher: seed 0 with one and seed 1 with another had a mean and a deviation."""
+    seeds = two_runs(tmp_path / "seeds", "s2t_random_tau5", lambda c: info(c).update(seed=1))
+    assert seeds_table(arrange(seeds)) is not None
+    teachers = two_runs(
+        tmp_path / "teachers", "s2t_random_tau5", lambda c: info(c).update(seed=1, teacher="b" * 16)
+    )
+    assert seeds_table(arrange(teachers)) is None
+    students = two_runs(  # a seed trains a student, and what selects
+        tmp_path / "students",
+        "pps_local_tau5",
+        lambda c: info(c).update(seed=1, student="b" * 16, selector="b" * 16),
+    )
+    assert seeds_table(arrange(students, {"embedded/student": "student"})) is not None
+
+
+def with_direction(content: dict[str, Any]) -> None:
+    info(content)["policy"]["trigger"]["direction"] = "teacher_student"
+
+
+def with_warmup(content: dict[str, Any]) -> None:
+    info(content)["policy"]["warmup"] = 7
+
+
+@pytest.mark.parametrize(
+    ("change", "label", "detail"),
+    [
+        (
+            with_direction,
+            "S2T (teacher), kl:teacher_student, tau 5 %, K 8",
+            ("trigger", "kl:teacher_student"),
+        ),
+        (with_warmup, "S2T (teacher), kl, tau 5 %, K 8, warm-up 7", ("warmup", "7")),
+    ],
+    ids=["direction", "warm-up"],
+)
+def test_directions_and_warm_ups_are_settings(
+    change: Change, label: str, detail: tuple[str, str], tmp_path: Path
+) -> None:
+    """Rows of both had one label with the names of their folders, and were compared with each other."""
+    base = two_runs(tmp_path / "base", "s2t_kl_tau5", change)
+    assert [run.label for run in base] == [label, "S2T (teacher), kl, tau 5 %, K 8"]
+    assert sorted(entry.label for entry in arrange(base)) == sorted(run.label for run in base)
+
+    def calibrated_anew(content: dict[str, Any]) -> None:
+        info(content)["calibration"] = "0" * 16
+        info(content)["policy"]["threshold"] = 2.5
+
+    new = [edited(run.source, tmp_path / f"again_{run.name}.json", calibrated_anew) for run in base]
+    rows = compare(base, read_runs(new))
+    assert [(row.base, row.new) for row in rows] == [
+        (f"{run.name}: {run.label}", f"again_{run.name}: {run.label}") for run in base
+    ]
+    with pytest.raises(NotComparableError, match=r"has no counterpart"):
+        compare(base, read_runs(new[:1]))
+    assert [detail in details(run).items() for run in base] == [True, False]
+
+
+def test_a_warm_up_that_all_rows_share_is_not_in_their_labels(tmp_path: Path) -> None:
+    """The label of a row holds what tells it from others; greedy decoding has no step that fires."""
+    late = edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / "late.json", with_warmup)
+    labels = [entry.label for entry in arrange(read_runs([EMBEDDED / "greedy.json", late]))]
+    assert labels == ["Greedy", "S2T (teacher), kl, tau 5 %, K 8"]
+    beside = arrange(read_runs([late, EMBEDDED / "s2t_kl_tau1.json"]))
+    assert [entry.label for entry in beside] == [
+        "S2T (teacher), kl, tau 1 %, K 8",
+        "S2T (teacher), kl, tau 5 %, K 8, warm-up 7",
+    ]
 
 
 def test_each_of_two_thresholds_is_compared_with_its_own(tmp_path: Path) -> None:

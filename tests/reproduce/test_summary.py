@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.table import Table
 
+from s2t_eval.report.runs import read_runs
 from s2t_eval.reproduce.read import read_recipe
 from s2t_eval.reproduce.run import reproduce
 from s2t_eval.reproduce.settings import Settings
 from s2t_eval.reproduce.summary import print_summary, print_whole, summary
-from tests.report_helpers import EMBEDDED
+from scripts.summarize_baseline import paired_table
+from tests.report_helpers import EMBEDDED, edited
 from tests.reproduce.test_read import write
 
 RECIPE = """
@@ -77,6 +80,46 @@ def test_a_scorer_is_not_free_and_greedy_decoding_is_no_selection(tmp_path: Path
     assert columns["fired"] == ["–", "19.7 %", "–", "–"]
     assert columns["tokens / correct"][3] == "513"  # 58,950 tokens for 115 answers
     assert columns["cut off"] == ["0.0 %"] * 4
+
+
+def with_a_half(content: dict[str, Any]) -> None:
+    """As if one of two responses to the first document had been right."""
+    lines = content["documents"]["s2t_arith"]
+    lines[1] = " ".join([*lines[1].split(" ")[:-1], "0.5"])
+
+
+@pytest.mark.parametrize(
+    ("methods", "halved", "heading"),
+    [
+        (("greedy", "pps_local"), (), "p (McNemar,\nuncorrected)"),
+        (("greedy", "pps_local"), ("pps_local",), "p (permutation,\nuncorrected)"),
+        (("greedy", "pps_local", "tot"), ("tot",), "p (McNemar or\npermutation,\nuncorrected)"),
+        (("greedy",), (), "p (uncorrected)"),
+    ],
+)
+def test_p_is_headed_by_its_test(
+    methods: tuple[str, ...],
+    halved: tuple[str, ...],
+    heading: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every p was called McNemar's, also of means of responses, and nothing said that it is not corrected."""
+    rows = "\n".join(f"  {name}: {{model: {name}}}" for name in methods)
+    text = f"models: {{student: embedded/student}}\nmethods:\n{rows}\ntasks: [{{task: s2t_arith}}]\n"
+    runs = []
+    for name in methods:
+        place = tmp_path / "out" / "runs" / "s2t_arith" / name / f"{name}.json"
+        runs.append(edited(EMBEDDED / f"{name}.json", place, with_a_half if name in halved else len))
+    recipe = read_recipe(write(tmp_path, f"title: p\n{text}")).recipe
+    [table] = summary(recipe, tmp_path / "out")
+    assert heading in [str(column.header) for column in table.columns]
+    print_whole(table)
+    printed = capsys.readouterr().out
+    assert all(line in printed for line in heading.split("\n")) and "…" not in printed
+    in_one_line = heading.replace("\n", " ")
+    [control, *_] = read = read_runs(runs)
+    assert f"| won / lost | {in_one_line} | cut off |" in paired_table(read, control)
 
 
 def test_the_recipe_is_the_one_that_was_read_at_the_beginning(tmp_path: Path) -> None:
