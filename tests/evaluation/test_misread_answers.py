@@ -47,6 +47,35 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("28", "\\boxed{28}\n\nWait, I made a mistake. The correct total is 9 x 3 = 27.", WRONG),
         ],
     ),
+    **{
+        f"a verdict on something else withdraws no answer, rule {rule}": (
+            rule,
+            [
+                ("18", "The total is \\boxed{18}. If we forget the eggs she eats, we get 21. This is incorrect since 3 are eaten.", RIGHT),
+                ("18", "\\boxed{18}\n\nNote that 16 * 2 = 32 dollars. This is wrong, because she does not sell 7 eggs.", RIGHT),
+                ("18", "\\boxed{18}\n\nIf she ate none, the answer is 32. That's wrong: she eats 3 eggs.", RIGHT),
+                ("18", "The answer is 18.\n\nOthers add 3 first. That is incorrect, since 16 - 3 = 13.", RIGHT),
+                ("18", "The answer is 18.\n\n(C) 16 eggs - This is wrong, she sells 9.", RIGHT),
+                ("27", "The answer is 28. That is wrong: it is 27.", RIGHT),
+                ("27", "The total is \\boxed{28} apples. But this is incorrect. The sum is 9 x 3 = 27.", RIGHT),
+                ("27", "**Answer:**\n\n28\n\nThat's not right. 9 x 3 = 27.", RIGHT),
+                ("27", "The answer is 28. I added 3 bags of 9. Wait, that is wrong: 9 x 3 = 27.", RIGHT),
+                ("28", "The answer is 28. That is wrong: it is 27.", WRONG),
+            ],
+        )
+        for rule in ("number", "expression")
+    },
+    "a verdict on another option withdraws no letter": (
+        "letter",
+        [
+            ("B", "\\boxed{B}\n\nC. budding - This is incorrect.\nD. fission - This is incorrect.", RIGHT),
+            ("B", "The correct answer is B. meiosis.\n\nA. mitosis - This is incorrect.\nC. budding - This is wrong.", RIGHT),
+            ("B", "The answer is B.\nC - This is incorrect.", RIGHT),
+            ("B", "The answer is (B).\n\n- **Option C**: budding. This is wrong.\n- **Option D**: fission. This is wrong.", RIGHT),
+            ("C", "The answer is B. That is wrong: it is C.", RIGHT),
+            ("C", "The answer is B. meiosis. That is wrong: it is C.", RIGHT),
+        ],
+    ),
     "ordinary words behind a letter do not withdraw it": (
         "letter",
         [
@@ -275,6 +304,20 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ("C", "1. A: False\n2. B: False\n3. C: True\n4. D: False", RIGHT),
             ("B", "**A. Mitosis** - This is incorrect because the cells are identical.\n\n**B. Meiosis** - This is correct because it halves the number.\n\n**C. Fission** - This is incorrect because it occurs in bacteria.", RIGHT),
             ("C", "A. Mitosis: No.\nB. Fission: No.\nC. Meiosis: Yes, this yields gametes.\nD. Budding: No.", RIGHT),
+            ("B", "A. mitosis: Incorrect.\nB. meiosis: This is the right option.\nC. budding: Incorrect.", RIGHT),
+            ("B", "A. mitosis: Incorrect.\nB. meiosis: This is the correct choice because it halves the number.\nC. budding: Incorrect.", RIGHT),
+            ("B", "(A) mitosis: incorrect\n(B) meiosis: the correct answer\n(C) budding: incorrect", RIGHT),
+            ("B", "A. mitosis - This is incorrect.\nB. meiosis - This is the correct answer.\nC. budding - This is incorrect.\nD. fission - This is incorrect.", RIGHT),
+            ("B", "A. mitosis. This is wrong.\nB. meiosis. This is the best one.\nC. budding. This is not the correct answer.", RIGHT),
+            ("B", "- A: no\n- B: yes, this is the correct answer\n- C: no", RIGHT),
+            ("D", "D. 12 m/s - This is wrong.", NONE),
+            ("D", "D. 12 m/s: not correct", NONE),
+            ("D", "D. 12 m/s - This is the correct answer.", RIGHT),
+            ("A", "A. Wrong, not wrong", RIGHT),
+            ("B", "B. Incorrect", RIGHT),
+            ("D", "D. No change", RIGHT),
+            ("B", "A. The left ventricle\nB. The right ventricle\nC. The left atrium", NONE),
+            ("B", "A. Good practices\nB. Best practices\nC. Bad practices", NONE),
             ("A", "A. Mitosis: Yes.\nB. Fission: Yes.\nC. Meiosis: No.", NONE),
             ("A", "A. Tests: true positives.\nB. Tests: false positives.\nC. Tests: false negatives.", NONE),
         ],

@@ -51,6 +51,14 @@ TRUNCATED: dict[str, tuple[str, list[Pair]]] = {
             ("6", "```python\nbales = 6\n\n# Step 1: Calculate the distance", WRONG),
         ],
     ),
+    "a formula broken off by the length limit": (
+        "number",
+        [
+            ("3", "We need the day.\n\n\\[\n\\frac{2 \\log_2 30}{3} > 3", RIGHT),
+            ("10", "So the area is 10π", RIGHT),
+            ("10", "So the area is $10\\pi$. We now", WRONG),
+        ],
+    ),
     "a repeated expression broken off by the length limit": (
         "expression",
         [
@@ -122,6 +130,77 @@ MISREAD: dict[str, tuple[str, list[Pair]]] = {
             ],
         )
         for rule in ("number", "integer")
+    },
+    **{
+        f"a formula that is not a number, rule {rule}": (
+            rule,
+            [
+                *((gold, text.replace("<>", formula), WRONG) for gold, formula in (("10", "$10\\pi$"), ("10", "$3\\sqrt{10}$"), ("2", "$10\\sqrt{2}$"), ("10", "$10i$"), ("10", "$10-x$"), ("10", "$10 - a$"), ("10", "$x > 10$"), ("10", "$\\pm 10$"), ("3", "$n = 10k + 3$"), ("10", "$10k+3$"), ("1", "$10(k+1)$"), ("10", "10π"), ("10", "±10"), ("10", "\\(10\\pi\\) square units"), ("10", "10π square units"), ("10", "\\boxed{n = 10k+3}"), ("10", "$n = \\boxed{10k+3}$"), ("10", "\\boxed{10k - 3}")) for text in ("The answer is <>.", "Therefore, the area is <>.", "So the area is **<>**.")),
+                ("3", "The answer is 5.\n\nIt follows from $2x + 3$.", WRONG),
+                ("5", "The answer is 5.\n\nIt follows from $2x + 3$.", RIGHT),
+                ("10", "The answer is 5. Sorry, I made an error: the answer is $10\\pi$.", WRONG),
+            ],
+        )
+        for rule in ("number", "integer")
+    },
+    **{
+        f"a number in a formula, rule {rule}": (
+            rule,
+            [
+                *(("10", text.replace("<>", formula), RIGHT) for formula in ("$x = 10$", "$10$", "$10 \\text{ dollars}$", "$10\\ \\mathrm{cm}$", "$10\\text{ cm}^2$", "$10\\,m/s$", "$10 \\text{ kg}\\cdot\\text{m}$", "$10\\%$", "$10^\\circ$", "$10^\\circ C$", "$\\$10$", "$\\approx 10$", "$\\frac{20}{2}$", "$2 \\cdot 5 = 10$", "$10 \\pmod{12}$", "\\(x = 10\\)", "10 m", "10 cm", "$10", "10%", "50/5", "$2x = 20 \\implies x = 10$", "$A = \\pi r^2 \\approx 10$") for text in ("The answer is <>.", "Therefore, the value is <>.")),
+                ("18", "Therefore, she sells 18 eggs, since $x > 10$.", RIGHT),
+                ("18", "The answer is 18, because $n = 10k + 8$.", RIGHT),
+                ("18", "The answer is $2x$, where $x = 9$, so she makes 18 dollars.", RIGHT),
+                ("18", "=> 18", RIGHT),
+                ("50", "The answer is 50p.", RIGHT),
+                ("7", "They meet at 7 p.m.", RIGHT),
+            ],
+        )
+        for rule in ("number", "integer")
+    },
+    "values of several names, each in its box": (
+        "expression",
+        [
+            ("(2,3)", "$x=\\boxed{2}$ and $y=\\boxed{3}$", RIGHT),
+            ("(2,3)", "\\[x = \\boxed{2}, \\quad y = \\boxed{3}\\]", RIGHT),
+            ("(2,3)", "$y = \\boxed{3}$, $x = \\boxed{2}$", RIGHT),
+            ("(3,3)", "$x=\\boxed{3}$ and $y=\\boxed{3}$", RIGHT),
+            ("(2,3)", "$\\boxed{x = 2}$ and $y=\\boxed{3}$", RIGHT),
+            ("(2,3)", "$y=\\boxed{2}$ and $x=\\boxed{3}$", WRONG),
+            ("x = 2, y = 3", "$x=\\boxed{2}$ and $y=\\boxed{3}$", RIGHT),
+            ("x = 2, y = 3", "$y=\\boxed{2}$ and $x=\\boxed{3}$", WRONG),
+            ("2, 3", "$x=\\boxed{2}$ or $x=\\boxed{3}$", RIGHT),
+            ("2, 3", "$x_1=\\boxed{2}$, $x_2=\\boxed{3}$", RIGHT),
+            ("2, 3", "$\\boxed{2} \\quad \\text{and} \\quad \\boxed{3}$", RIGHT),
+            ("3", "\\[x = \\boxed{2}, \\quad y = \\boxed{3}\\]", WRONG),
+            ("(2,3)", "$(\\boxed{2}, \\boxed{3})$", RIGHT),
+            ("(2,2)", "$\\left(\\boxed{2}, \\boxed{2}\\right)$", RIGHT),
+            ("(3,2)", "($\\boxed{2}$, $\\boxed{3}$)", WRONG),
+            ("[2,3)", "$[\\boxed{2}, \\boxed{3})$", RIGHT),
+            ("2, 3", "\\(\\boxed{2}, \\boxed{3}\\)", RIGHT),
+            ("2, 3", "The roots (\\boxed{2} and \\boxed{3}) are real.", RIGHT),
+        ],
+    ),
+    "several boxed values are no number": (
+        "number",
+        [
+            *((gold, text, WRONG) for gold in ("2", "3") for text in ("$x=\\boxed{2}$ and $y=\\boxed{3}$", "$x=\\boxed{2 \\text{ dollars}}$ and $y=\\boxed{3 \\text{ dollars}}$", "$x_{1} = \\boxed{2}$, $x_{2} = \\boxed{3}$", "$(\\boxed{2}, \\boxed{3})$", "\\[x = \\boxed{2}, \\quad y = \\boxed{3}\\]")),
+            ("3", "$x=\\boxed{3}$. Since $y = x$, the number is $y = \\boxed{3}$", RIGHT),
+        ],
+    ),
+    **{
+        f"a list below a heading that names the answer, rule {rule}": (
+            rule,
+            [
+                ("18", "To find the answer\n- 16 eggs are laid a day\n- 7 are eaten\nSo she makes 9 * 2 = 18 dollars.", RIGHT),
+                ("18", "Let's work out the answer\n\n- 16 eggs per day\n- 7 are eaten\n- 9 * 2 = 18 dollars", RIGHT),
+                ("18", "Here is the result\n\n- 16 eggs per day\n- 9 * 2 = 18 dollars", RIGHT),
+                ("18", "Answer - 18", RIGHT),
+                ("18", "**Answer** — 18 dollars\n\nShe uses 7 eggs.", RIGHT),
+                ("16", "To find the answer\n- 16 eggs are laid a day\n- 7 are eaten\nSo she makes 9 * 2 = 18 dollars.", WRONG),
+            ],
+        )
+        for rule in ("number", "expression")
     },
     "a list of equations": (
         "expression",

@@ -33,6 +33,17 @@ IMPLICIT_PRODUCT = re.compile(
     r"|[\d)}]\s*(?=\()|\\pi\s*(?=\()|\)\s*(?=\d)"
 )
 """Implicit products of numbers, which the grammar would add: it reads (2)(3) as 5."""
+SYMBOL = r"(?:\\text\{[a-zA-Z]+\}|\\(?!text|frac|sqrt|cdot|times|pm|div|left|right)[a-zA-Z]+|[a-zA-Z])"
+DIVIDED_FUNCTION = re.compile(
+    r"(?P<function>\\(?:(?P<trigonometric>sin|cos|tan|cot|sec|csc)|sinh|cosh|tanh|ln|log)"
+    r"(?:\s*[_^]\s*\{[^{}]*\}){0,2})(?![a-zA-Z])\s*"
+    rf"(?P<argument>(?:\d+(?:\.\d+)?(?:\s*{SYMBOL})?|{SYMBOL}|\\sqrt\{{[^{{}}]*\}}|\\frac\{{[^{{}}]*\}}\{{[^{{}}]*\}})"
+    r"(?:\s*\^\s*\{[^{}]*\})?)(?=\s*/)"
+)
+"""A function of an argument without brackets that is divided, `\\ln 3/\\ln 2`, which the grammar reads as
+`\\ln(3/\\ln 2)`."""
+ANGLE = re.compile(r"(?:\d+\s*)?\\pi")
+"""A multiple of π; `\\cos\\pi/3` is the cosine of π/3, since nobody would write cos π for -1."""
 GROUPED_DIGITS = re.compile(r"(?<![\d.,(\[])\d{1,3}(?:,\s?\d{3})+(?![\d,)\]])")
 
 
@@ -77,6 +88,7 @@ def _prepare_for_grammar(text: str, bare_derivatives: bool) -> str:
     text = re.sub(r"(\d+(?:\.\d+)?|\\?[a-zA-Z]+|\([^()]*\))\s*\^\s*\\circ", rf"({angle})", text)
     text = encode_symbols(re.sub(r"\\lg(?![a-zA-Z])", r"\\log_{10}", text), bare_derivatives)
     text = re.sub(r"\\(exp|sin|cos|tan|ln|log|arcsin|arccos|arctan)\s*\{([^{}]*)\}", r"\\\1(\2)", text)
+    text = DIVIDED_FUNCTION.sub(_bracket_argument, text)
     text = IMPLICIT_PRODUCT.sub(lambda m: m[0] if m["argument"] else m[0] + r"\cdot ", text)
     text = re.sub(r"(?<=\d)\s*(?=\\(?:frac|binom)\{)", r"\\cdot ", text)
     return text.replace("$", "").replace("%", "")
@@ -85,6 +97,13 @@ def _prepare_for_grammar(text: str, bare_derivatives: bool) -> str:
 def _depth(text: str) -> int:
     depths = itertools.accumulate((char in "([{") - (char in ")]}") for char in text)
     return max(depths, key=abs, default=0)
+
+
+def _bracket_argument(match: re.Match[str]) -> str:
+    """Bracket the argument of a divided function: `\\ln 3/\\ln 2` is `\\ln(3)/\\ln 2`."""
+    if match["trigonometric"] and ANGLE.fullmatch(match["argument"]):
+        return match[0]
+    return f"{match['function']}({match['argument']})"
 
 
 def _expand_mixed_number(match: re.Match[str]) -> str:

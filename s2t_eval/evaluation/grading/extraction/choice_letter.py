@@ -100,13 +100,19 @@ REJECTED_LETTERS = re.compile(
 OPTION_LABEL = re.compile(
     r"^[\s>#*|_-]*(?:\d{1,2}[.)]\s+)?(?:(?:[Oo]ption|[Cc]hoice)\s+)?[(\[]?([A-J])\s?[)\].:|*]", re.M
 )
+VERDICT_END = r"(?:\W*$|[.,;:]|\s+(?:because|since|as)\b)"
+NAMED_CHOICE = r"(?:answer|choice|option|one)"
 OPTION_VERDICT = re.compile(
-    r"^[\s>#*|_-]*(?:\d{1,2}[.)]\s+)?(?:(?:option|choice)\s+)?[(\[]?(?-i:([A-J]))[)\].:|*\s–—-]+(?:(?:(?:this|it)\s+(?:\w+\s+)?)?(?:is\s+)?"
-    r"|[^\n]{1,60}?(?:\s[-–—:(]|:)\W{0,4}(?:(?:this|it)\s+is\s+)?(?=\w+(?:\W*$|[.,;:]|\s+(?:because|since|as)\b)))"
-    r"(?:(?P<affirmed>correct|right|true|yes)|incorrect|wrong|false|no)\b",
+    r"^[\s>#*|_-]*(?:\d{1,2}[.)]\s+)?(?:(?:option|choice)\s+)?[(\[]?(?-i:([A-J]))[)\].:|*\s–—-]+"
+    r"(?:(?:(?P<subject>this|it)\s+(?:\w+\s+)?)?(?:is\s+)?"
+    r"|(?P<described>[^\n]{1,60}?(?:\s[-–—:(]|:|\.(?=\s+(?:this|it)\s))\W{0,4})(?:(?:this|it)\s+(?:\w+\s+)?is\s+)?)"
+    rf"(?:(?P<affirmed>(?:the\s+)?(?:correct|right|best)\s+{NAMED_CHOICE}|the\s+(?:correct|right|best)(?={VERDICT_END})|correct|right|true|yes)"
+    rf"|(?P<rejected>(?:(?:an?|the)\s+)?(?:incorrect|wrong)(?:\s+{NAMED_CHOICE})?|not\s+(?:the\s+)?(?:correct|right|best)(?:\s+{NAMED_CHOICE})?|(?<=\bis\s)false)"
+    rf"|false|no)\b(?(described)(?={VERDICT_END}))",
     re.I | re.M,
 )
-"""A line of a list that judges every option: `- **B**: Correct.`, `B. Meiosis: Yes, it halves the number.`"""
+"""A line of a list that judges every option: `- **B**: Correct.`, `B. Meiosis: this is the right answer.`"""
+VERDICT_ENDS = re.compile(VERDICT_END)
 OPTION_TEXT_AFTER_COMMA = re.compile(r"\s*,\s*[A-J]\s+(?!(?:and|or)\b)[a-z]")
 OPTION_MENTION = re.compile(
     r"(?:(?:option|choice|answer|letter)\s*[(\[<]?\s*((?-i:[A-J]))(?![\w'’^=+(-])\s*[)\]>]?|[(\[]\s*((?-i:[A-J]))\s*[)\]])",
@@ -348,7 +354,23 @@ def _letter_of_line(line: str) -> str | None:
     subject = SUBJECT.match(line)
     if FURTHER_OPTION.search(line) or (subject and CALLED_CORRECT.match(line, subject.end())):
         return None  # several options, or one that `letters_called_correct` has assessed
+    if _is_rejected_option(line):
+        return None
     return _leading_letter(strip_filler(line)[0], is_boxed=True)
+
+
+def _is_rejected_option(line: str) -> bool:
+    """Whether a line judges its option to be wrong: `D. 12 m/s - This is wrong.`
+
+    Without the text of the option or a subject, `A. Wrong` may be the option itself.
+    """
+    verdict = OPTION_VERDICT.match(line)
+    return (
+        verdict is not None
+        and verdict["rejected"] is not None
+        and (verdict["described"] or verdict["subject"]) is not None
+        and VERDICT_ENDS.match(line, verdict.end()) is not None
+    )
 
 
 def _only_affirmed_option(text: str) -> str | None:

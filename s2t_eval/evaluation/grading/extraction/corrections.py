@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import islice
 
-from s2t_eval.evaluation.grading.extraction.spans import find_sentences
+from s2t_eval.evaluation.grading.extraction.spans import Span, find_sentences
 
 WITHDRAWAL = re.compile(
     r"""(?:^|\n|[.!?…,;)\]}*]\s{1,9}|\s[-–—]\s?|…\s?)[\s*_>\#($]{0,9}(?:(?:but|oh|ah|well|hmm{1,9}|no)[,.…!]{0,9}\s{1,9}){0,4}
     (?P<words>(?:wait|hold\s+on|hmm+|oops|actually)(?=\s*[,.!:;…–—-]|\s+(?:I|we|that|this|it|there|let|no)\b)
     |no,|(?:I['’]m\s+|I\s+am\s+)?sorry\b|(?:my\s+)?apologies\b|I\s+apologi[sz]e\b|correction\b|on\s+second\s+thoughts?\b
     |I\s+(?:was\s+wrong|made|forgot|misread|mis(?:calculated|counted)|overlooked)\b
-    |(?:this|that)(?:\s+is|['’]s)\s+(?:wrong|incorrect|not\s+right)\b)""",
+    |(?P<verdict>(?:this|that)(?:\s+is|['’]s)\s+(?:wrong|incorrect|not\s+right)\b))""",
     re.I | re.X,
 )
-"""Words at the start of a sentence, or behind a comma or a dash, by which a reply interrupts itself."""
+"""Words at the start of a sentence, or behind a comma or a dash, by which a reply interrupts itself. A
+`verdict` judges what stands before it, which may be something else than the answer."""
+OPTION_LINE = re.compile(
+    r"^[\s>#*|_-]*(?:\d{1,2}[.)]\s+)?(?:(?:option|choice)\s+)?[(\[]?(?-i:[A-J])(?:\s?[)\].:|*]|\s+[-–—]\s)",
+    re.I,
+)
+"""The label of an option at the start of a line."""
+OPTION_LETTER = re.compile(r"(?:^|[\s*(])[A-J]$")
+"""The end of a sentence behind which the text of its option follows: `The answer is B. Meiosis.`"""
 ERROR = re.compile(
     r"""\b(?:wrong|incorrect|mistake|mistaken|error|misread|mis(?:calculated|counted|took)|re-?(?:count|calculate|compute|do)
     |forgot|overlooked|should\s+(?:be|have)|not\s+(?:right|correct|true|quite)|correction|I\s+meant?|no,
@@ -38,19 +48,32 @@ CONFIRMATION = re.compile(
 MAX_WITHDRAWALS, MAX_LENGTH = 16, 2000
 
 
-def correction_start(text: str, start: int) -> int | None:
+def correction_start(
+    text: str, start: int, answer_end: int | None = None, sentences: Sequence[Span] | None = None
+) -> int | None:
     """Return the position behind the words that withdraw an answer; None if it stands.
 
     Args:
         text: the reply.
         start: position of the last stated or boxed answer, behind which the correction is searched.
+        answer_end: position at which the answer ends that a mere "This is wrong" may withdraw, if it directly
+            follows the sentence of this answer; None (default) for `start`.
+        sentences: the reply's sentences; None (default) to compute them.
 
     Example:
         >>> text = "The answer is 28. Wait, that is wrong: it is 27."
         >>> text[correction_start(text, 0):]
         ', that is wrong: it is 27.'
+        >>> correction_start("The answer is 28. Some add 3. That is wrong: it is 31.", 0) is None
+        True
     """
+    answer_end = start + 1 if answer_end is None else answer_end
+    sentences = find_sentences(text) if sentences is None else sentences
     for withdrawal in islice(WITHDRAWAL.finditer(text, start), MAX_WITHDRAWALS):
+        if withdrawal["verdict"] and not _judges_answer(
+            text, withdrawal.start("words"), answer_end, sentences
+        ):
+            continue
         rest = text[withdrawal.start("words") : withdrawal.start("words") + MAX_LENGTH]
         sentences = find_sentences(rest)[:2]
         end = sentences[-1].end if sentences else 0
@@ -58,3 +81,13 @@ def correction_start(text: str, start: int) -> int | None:
         if is_error and CONFIRMATION.search(rest) is None:
             return withdrawal.end()
     return None
+
+
+def _judges_answer(text: str, verdict: int, answer_end: int, sentences: Sequence[Span]) -> bool:
+    """Whether "This is wrong" at a position judges the answer, not a sentence behind it or another option."""
+    if OPTION_LINE.match(text[text.rfind("\n", 0, verdict) + 1 : verdict]):
+        return False
+    starts = [sentence.start for sentence in sentences]
+    answer, judged = (bisect_right(starts, position) - 1 for position in (answer_end - 1, verdict))
+    is_option = answer >= 0 and OPTION_LETTER.search(sentences[answer].content) is not None
+    return judged - answer <= 1 + is_option

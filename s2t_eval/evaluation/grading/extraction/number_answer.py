@@ -6,6 +6,7 @@ import re
 
 from s2t_eval.evaluation.grading.extraction.introductions import LIST_MARKER, STEP
 from s2t_eval.evaluation.grading.extraction.math_answer import PLACEHOLDER
+from s2t_eval.evaluation.grading.extraction.number_formulas import formula_instead_of_number
 from s2t_eval.evaluation.grading.extraction.number_patterns import REPETITION
 from s2t_eval.evaluation.grading.extraction.number_phrases import (
     MAX_LENGTH,
@@ -45,8 +46,8 @@ MAX_NUMBERINGS = 4
 def extract_last_number(reply: Reply) -> str | None:
     """Return the last boxed number, otherwise the last stated one, otherwise the last number of the reply.
 
-    Where a box holds something else, the last number of the reply is not read: the content of the box is
-    the (incorrect) answer.
+    Where a box holds something else, or a formula that is not a number stands where the number of a phrase
+    or sentence would, no other number is read: this content is the (incorrect) answer.
 
     Example:
         >>> extract_last_number(Reply("He pays 2 * 9 = 18 dollars."))
@@ -60,7 +61,8 @@ def extract_integer(reply: Reply) -> str | None:
     answer = _explicit_number(reply) or _boxed_formula(reply)
     if answer is not None or reply.truncated or not reply.answer_sentences:
         return answer
-    reading = last_number(_sentence_text(reply, reply.answer_sentences[-1]))
+    sentence = _sentence_text(reply, reply.answer_sentences[-1])
+    reading = _formula_reading(sentence) or last_number(sentence)
     return reading.answer if reading else _number_in_words(reply)
 
 
@@ -99,6 +101,8 @@ def _number_in_statement(statement: Statement, is_last: bool) -> NumberReading |
     if is_assessment(phrase) or "\\boxed" in phrase:
         return None
     reading = read_number(_leading_formula(phrase), is_boxed=False)
+    if reading is None and (formula := _formula_reading(phrase)) is not None and formula.is_first:
+        reading = formula
     if reading is not None and (
         is_last or (statement.is_certain and (not statement.is_heading or not re.search(r"\d[^=]*=", phrase)))
     ):
@@ -129,7 +133,8 @@ def _last_number(reply: Reply) -> str | None:
             return emphasised.answer
         reading = read_number(text, is_boxed=False)
         if reading is None or not reading.is_whole:
-            reading = _number_at_end(text)
+            is_broken_off = bool(reply.truncated) and sentence.end >= len(reply.text.rstrip())
+            reading = _number_at_end(text, is_broken_off)
         if reading is not None:
             return reading.answer
     return None
@@ -178,14 +183,29 @@ def _number_in_words(reply: Reply) -> str | None:
     return format_number(value)
 
 
-def _number_at_end(sentence: str) -> NumberReading | None:
-    """The number at the end of a sentence, inside or outside a formula."""
+def _number_at_end(sentence: str, is_broken_off: bool = False) -> NumberReading | None:
+    """The number at the end of a sentence, inside or outside a formula.
+
+    Args:
+        sentence: the sentence, or a phrase of it.
+        is_broken_off: whether a truncated text ends within it, so that its last formula is not known to be
+            whole: the number before the break counts; default False.
+    """
     spans = math_spans(sentence)
     if spans and not has_number(sentence[spans[-1].end :]):
         reading = read_number(display_value(spans[-1].content), is_boxed=True)
         if reading is not None and reading.is_number and len(spans) == 1:
             return reading
-    return last_number(sentence)
+    formula = None if is_broken_off else _formula_reading(sentence)
+    return formula or last_number(sentence)
+
+
+def _formula_reading(text: str) -> NumberReading | None:
+    """The formula in whose place no other number is read, as with a box: `the area is $10\\pi$`."""
+    formula = formula_instead_of_number(text)
+    if formula is None:
+        return None
+    return NumberReading(formula, False, False, is_first=text.lstrip("$\\([*_ ").startswith(formula))
 
 
 def _leading_formula(phrase: str) -> str:

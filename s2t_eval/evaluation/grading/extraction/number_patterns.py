@@ -39,6 +39,11 @@ PRICE = re.compile(
 """A price; a dollar sign before `2\\frac{1}{2}` opens a formula."""
 NEXT_NAME = re.compile(r"\d\W*(?:\\text\W*)?(?:or|and|[,;])\W*\\?[A-Za-z]\w{0,3}\W*$")
 """The start of a second equation: `x = 18 \\text{ or } x = 20`."""
+NEXT_NAME_IN_BOX = re.compile(rf"{NEXT_NAME.pattern}|[,;]\W*\\?[A-Za-z]\w{{0,3}}\W*$")
+FORMULA_BETWEEN = re.compile(r"\s*\(?\s*[A-Za-z]\s*(?:[-+*/^×÷]\s*\(?\s*\d|(?=[-+]))")
+"""A symbol with an operator behind a number and before the next one: `10k + 3`, `10(k + 1)`, `2n - 1`."""
+DIFFERENCE = re.compile(r"\s*-\s*[A-Za-z]\s*")
+"""The rest of `10 - x`, which is no unit."""
 PURPOSE = re.compile(
     r"""(?<=[a-z])(?<!\bneed)(?<!\bneeds)(?<!\bneeded)(?<!\bhas)(?<!\bhad)(?<!\bhave)(?<!\bhaving)(?<!\bable)(?<!\bgoing)
     (?<!\bwant)(?<!\bwants)(?<!\bwanted)(?<!\bought)(?<!\bgets)(?<!\bplans)(?<!\bdecides)(?<!\bdecided)(?<!\brequired)(?<!\bmanages)

@@ -17,15 +17,18 @@ from s2t_eval.evaluation.grading.extraction.number_patterns import (
     COMPOUND_WORD,
     CONCLUSION,
     CONVERSION,
+    DIFFERENCE,
     DISPLAY_MARKUP,
     EARLIER_VALUE,
     EQUALS_SIGN,
+    FORMULA_BETWEEN,
     FURTHER_CLAUSE,
     JOINER,
     LABEL,
     LETTER_UNITS,
     LIST_SEPARATOR,
     NEXT_NAME,
+    NEXT_NAME_IN_BOX,
     ONLY_DURATION,
     OPERATOR,
     PART_OF_WHOLE,
@@ -168,7 +171,8 @@ def _strip_styling(phrase: str) -> str:
 
 def _number_in_equation(sides: list[str], is_boxed: bool) -> NumberReading | None:
     """The number of an equation: the last side, otherwise the first: `18 = 9 \\times 2`, `5 = x`."""
-    if any(NEXT_NAME.search(side) for side in sides[1:-1]):
+    next_name = NEXT_NAME_IN_BOX if is_boxed else NEXT_NAME
+    if any(next_name.search(side) for side in sides[1:-1]):
         return NumberReading("=".join(sides)[:100], False, True)
     last = read_number(sides[-1], is_boxed) if sides[-1].strip() else None
     first = read_number(sides[0], is_boxed) if sides[0].strip() else None
@@ -226,6 +230,8 @@ def _leading_number(phrase: str, is_boxed: bool) -> NumberReading | None:
             else None
         )
     between = text[first.end : numbers[1].start]
+    if FORMULA_BETWEEN.match(text, first.end, numbers[1].end):
+        return None
     if text[numbers[1].start] == "+":
         return NumberReading(phrase[:100], False, True)  # a sum of different items: `8 black + 4 white`
     if re.match(r"\s*[-+*/^×÷=]", between) and not JOINER.fullmatch(between):
@@ -284,7 +290,9 @@ def _is_unit(text: str, is_boxed: bool) -> bool:
     if is_boxed and re.fullmatch(r"\s*[abkx]\s*", text):
         return False
     words = re.findall(r"\\?[A-Za-z]+", text)
-    if any(word.startswith("\\") for word in words) or re.search(r"[\^=+<>\\]", text):
+    if any(word.startswith("\\") for word in words) or re.search(r"[\^=+<>\\π√±∞≤≥≠]", text):
+        return False
+    if DIFFERENCE.fullmatch(text):
         return False
     if words and words[0].lower() in NOT_UNITS - {"to", "by", "and", "or"} and text[:1].strip(" "):
         return False

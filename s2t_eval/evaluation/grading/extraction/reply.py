@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -93,10 +94,19 @@ SINGLE_BACKSLASH = re.compile(r"(?<!\\)\\(?:\\\\)*(?!\\)")
 BORDER_OF_SCRIPTS = re.compile(rf"(?<={ASIAN})(?=[\w$\\(-])(?!{ASIAN})|(?<=[A-Za-z\d$)])(?={ASIAN})")
 """Where Asian text meets an answer without a space: `每天赚18美元`, `정답은 C입니다`."""
 MAX_CUTS, MAX_BOXES = 8, 200
+WIDE_SPACE = r"(?:\s?\\q?quad(?![a-zA-Z])\s?)?"
 BOX_JOINER = re.compile(
-    r"[\s$.]{0,9}(?:\\[)\]]\s?)?(?:[,;&]|and|or|\\(?:text|mbox)\{\s?(?:and|or)\s?\}|,\s?(?:and|or))\s?(?:\\[(\[]|\$)?\s?(?:\w{1,9}(?:_\{?\w\}?)?\s?=)?\s?(?:\\[(\[]|\$)?\s?"
+    rf"[\s$.]{{0,9}}{WIDE_SPACE}(?:\\[)\]]\s?)?"
+    r"(?:[,;&]|and|or|\\(?:text|mbox)\{\s?(?:and|or)\s?\}|,\s?(?:and|or)|(?<=quad)|(?<=quad\s))"
+    rf"{WIDE_SPACE}\s?(?:\\[(\[]|\$)?\s?(?:\w{{1,9}}(?:_\{{?\w\}}?)?\s?=)?\s?(?:\\[(\[]|\$)?\s?"
 )
 """Text between two boxes that form one answer: `$x = \\boxed{2}$ or $x = \\boxed{3}$`."""
+NAME = r"(?P<name>\\?[A-Za-z]\w{0,3}(?:_\{\w\})?)\s{0,3}=(?!=)"
+NAME_BEFORE_BOX = re.compile(rf"(?:^|(?<=[\s$,;&({{\[])){NAME}\s{{0,3}}(?:\\[(\[]|\$)?\s{{0,3}}$")
+NAME_IN_BOX = re.compile(NAME)
+OPENING_BRACKET = re.compile(r"(?P<bracket>(?<!\\)[(\[]|\\\{)\s{0,3}\$?\s{0,3}$")
+CLOSING_BRACKET = re.compile(r"\s{0,3}\$?\s{0,3}(?:\\right\s?)?(?P<bracket>[)\]]|\\\})")
+MAX_NAME_LENGTH = 30
 
 
 class Reply:
@@ -114,18 +124,13 @@ class Reply:
     @cached_property
     def boxes(self) -> list[Span]:
         """The boxes in order; boxes that form one answer together are merged, separated by commas."""
-        boxes: list[Span] = []
+        groups: list[list[Span]] = []
         for box in box_spans(self.text)[-MAX_BOXES:]:
-            if boxes and _is_joined(self.text, boxes[-1], box):
-                previous = boxes.pop()
-                content = (
-                    previous.content
-                    if previous.content == box.content or _is_same_number(self.text, previous, box)
-                    else f"{previous.content}, {box.content}"
-                )
-                box = Span(previous.start, box.end, content)
-            boxes.append(box)
-        return boxes
+            if groups and _is_joined(self.text, groups[-1][-1], box):
+                groups[-1].append(box)
+            else:
+                groups.append([box])
+        return [_merged(self.text, group) for group in groups]
 
     @cached_property
     def sentences(self) -> list[Span]:
@@ -222,9 +227,18 @@ def extract_answer(text: str, extract: Callable[[Reply], str | None]) -> str | N
 
 def _extract_corrected(reply: Reply, extract: Callable[[Reply], str | None]) -> str | None:
     """The answer behind the words that withdraw the last stated one, otherwise that of the whole reply."""
-    starts = [box.start for box in reply.boxes[-1:]]
-    starts += [statement.start for statement in reply.statements if statement.is_certain][-1:]
-    start = correction_start(reply.text, max(starts)) if starts else None
+    boxes, statements = reply.boxes[-1:], [part for part in reply.statements if part.is_certain][-1:]
+    answers = [*boxes, *statements]
+    start = None
+    if answers:
+        # `If she forgot them, the answer would be 21` replaces no box, so its refutation withdraws none.
+        decisive = [*boxes, *(part for part in statements if part.opens_sentence or not boxes)]
+        start = correction_start(
+            reply.text,
+            max(part.start for part in answers),
+            max(part.end for part in decisive),
+            reply.sentences,
+        )
     corrected = None if start is None else extract(Reply(reply.text[start:], reply.truncated))
     return extract(reply) if corrected is None else corrected
 
@@ -268,6 +282,51 @@ def _attached_exponent(match: re.Match[str]) -> str:
 def _derives(sentence: str) -> bool:
     """Whether a sentence computes a number or concludes with one."""
     return re.search(r"\d", sentence) is not None and ("=" in sentence or concludes(sentence))
+
+
+def _merged(text: str, boxes: list[Span]) -> Span:
+    """The boxes of one answer as one: a list of values, of equations if their names differ, or a tuple."""
+    start, end = boxes[0].start, boxes[-1].end
+    equations = [_equation(text, box) for box in boxes]
+    names = [name for name, _ in equations]
+    if None not in names and len(set(names)) > 1:
+        return Span(start, end, ", ".join(equation for _, equation in equations))
+    merged = boxes[0]
+    for box in boxes[1:]:
+        is_repeated = merged.content == box.content or _is_same_number(text, merged, box)
+        content = merged.content if is_repeated else f"{merged.content}, {box.content}"
+        merged = Span(start, box.end, content)
+    brackets = _brackets_around(text, boxes)
+    if brackets is not None:
+        content = ", ".join(box.content for box in boxes)
+        return Span(start, end, f"{brackets[0]}{content}{brackets[1]}")
+    return merged
+
+
+def _equation(text: str, box: Span) -> tuple[str | None, str]:
+    """The name of the value in a box, before or within it, and the equation of both; None without a name."""
+    if (inner := NAME_IN_BOX.match(box.content)) is not None:
+        return _plain_name(inner), box.content
+    before = NAME_BEFORE_BOX.search(text[max(0, box.start - MAX_NAME_LENGTH) : box.start])
+    if before is None:
+        return None, box.content
+    return _plain_name(before), f"{_plain_name(before)} = {box.content}"
+
+
+def _plain_name(match: re.Match[str]) -> str:
+    return re.sub(r"[{}]", "", match["name"])
+
+
+def _brackets_around(text: str, boxes: list[Span]) -> tuple[str, str] | None:
+    """The brackets around boxes that are separated by commas, `(\\boxed{2}, \\boxed{3})`; None without."""
+    begin = OPENING_BRACKET.search(text[max(0, boxes[0].start - MAX_NAME_LENGTH) : boxes[0].start])
+    end = CLOSING_BRACKET.match(text, boxes[-1].end)
+    if len(boxes) < 2 or begin is None or end is None:
+        return None
+    pairs = itertools.pairwise(boxes)
+    if any(re.search(r"\b(?:and|or)\b", text[first.end : second.start]) for first, second in pairs):
+        return None
+    return begin["bracket"], end["bracket"]
 
 
 def _is_same_number(text: str, previous: Span, second: Span) -> bool:

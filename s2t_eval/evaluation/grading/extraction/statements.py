@@ -17,7 +17,7 @@ COPULA = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)
 INTRODUCTION = re.compile(
     rf"""\b(?:(?P<certain>answers?|ans(?:\.(?=\s?[:=]))?)|(?P<weak>results?|solutions?|(?<!each\s)(?<!every\s)(?:option|choice)|conclusion(?=[*_\s]*[:：])))(?:\b|(?<=\.))
     (?!\s+(?:choices|options|key)\b)(?P<between>(?:[^.:;!?\n=：→<>\[\]]|(?<=\d)\.(?=\d)){{0,80}}?)
-    (?P<verb>(?<![\w\\]){COPULA}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=\b[Aa]ns)\.(?=\s)|(?<=\bANS)\.(?=\s)|(?<=[rst*])\s+[-—–](?=\s))
+    (?P<verb>(?<![\w\\]){COPULA}(?![\w'’])|[:：=→➜]|[-=]+>|\\(?:to|rightarrow|implies)(?![a-z])|(?<=\b[Aa]ns)\.(?=\s)|(?<=\bANS)\.(?=\s)|(?<=[rst*])[^\S\n]+[-—–](?=\s))
     [\s*_:]*""",
     re.IGNORECASE | re.VERBOSE,
 )
