@@ -97,7 +97,10 @@ def test_the_readme_s_figures_of_the_real_pair_are_the_committed_ones() -> None:
     shown = [[cell.strip() for cell in line.strip("|").split("|")[1:]] for line in block.splitlines()]
     rows = [row for _, row in figures("gsm8k-qwen-h100").iterrows()]
     share = ["–" if pd.isna(row["fired"]) else f"{row['fired']:.1f} % of the steps" for row in rows]
-    expected = [[said, f"{row['value']:.1f} %", interval(row)] for said, row in zip(share, rows, strict=True)]
+    expected = [
+        [said, f"{row['value']:.1f} %", interval(row), f"{row['billions_of_work']:,.0f}"]
+        for said, row in zip(share, rows, strict=True)
+    ]
     assert shown == expected
     assert {f"correct (n = {row['n']})" for row in rows} == set(re.findall(r"correct \(n = \d+\)", README))
 
