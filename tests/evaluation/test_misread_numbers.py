@@ -73,6 +73,14 @@ TRUNCATED: dict[str, tuple[str, list[Pair]]] = {
 }  # fmt: skip
 
 MISREAD: dict[str, tuple[str, list[Pair]]] = {
+    "a verdict on another sentence behind a pause that corrected nothing": (
+        "number",
+        [
+            ("28", "The answer is 28. Actually, I made sure to count. Some would add 3 and get 31. This is wrong since 3 are eaten.", RIGHT),
+            ("28", "The answer is 28. Wait, is it? Yes. If we add 3, we get 31. This is wrong: 3 are eaten.", RIGHT),
+            ("31", "The answer is 28. Wait, is it? Yes. Hmm, I made a mistake: it is 31.", RIGHT),
+        ],
+    ),
     "last sentences that passed for remarks to the reader": (
         "number",
         [

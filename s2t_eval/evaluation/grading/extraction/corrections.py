@@ -75,8 +75,8 @@ def correction_start(
         ):
             continue
         rest = text[withdrawal.start("words") : withdrawal.start("words") + MAX_LENGTH]
-        sentences = find_sentences(rest)[:2]
-        end = sentences[-1].end if sentences else 0
+        first_sentences = find_sentences(rest)[:2]
+        end = first_sentences[-1].end if first_sentences else 0
         is_error = ERROR.search(rest, 0, end) or ("=" in rest and SECOND_READING.search(rest, 0, end))
         if is_error and CONFIRMATION.search(rest) is None:
             return withdrawal.end()

@@ -228,15 +228,14 @@ def extract_answer(text: str, extract: Callable[[Reply], str | None]) -> str | N
 def _extract_corrected(reply: Reply, extract: Callable[[Reply], str | None]) -> str | None:
     """The answer behind the words that withdraw the last stated one, otherwise that of the whole reply."""
     boxes, statements = reply.boxes[-1:], [part for part in reply.statements if part.is_certain][-1:]
-    answers = [*boxes, *statements]
     start = None
-    if answers:
+    if boxes or statements:
         # `If she forgot them, the answer would be 21` replaces no box, so its refutation withdraws none.
-        decisive = [*boxes, *(part for part in statements if part.opens_sentence or not boxes)]
+        decisive = [part.end for part in statements if part.opens_sentence or not boxes]
         start = correction_start(
             reply.text,
-            max(part.start for part in answers),
-            max(part.end for part in decisive),
+            max([*(box.start for box in boxes), *(part.start for part in statements)]),
+            max([*(box.end for box in boxes), *decisive]),
             reply.sentences,
         )
     corrected = None if start is None else extract(Reply(reply.text[start:], reply.truncated))
