@@ -14,6 +14,7 @@ from s2t_eval.training.written_arithmetic import (
     is_result,
     normalise,
     numbers,
+    result_value,
     value_of,
 )
 
@@ -47,6 +48,18 @@ from s2t_eval.training.written_arithmetic import (
         ("(12 - 4) / 2 = 8 / 2 = 4", [("(12-4)/2", "4")]),
         ("x = 10 / 2 = 5", [("10/2", "5")]),
         ("3 + 4 = 7 apples. Then 7 * 2 = 14", [("3+4", "7"), ("7*2", "14")]),
+        # results that are fractions
+        ("1/2 + 1/4 = 3/4", [("1/2+1/4", "3/4")]),
+        ("1/2 + 1/4 = -3/4 cups (of oil)", [("1/2+1/4", "-3/4")]),
+        (r"\frac{1}{2} + \frac{1}{4} = \frac{3}{4}", [("1/2+1/4", "3/4")]),
+        (r"5 / 2 = \boxed{\frac{5 \text{ cups}}{2}}", [("5/2", "5/2")]),
+        (r"\frac{10}{4} = 2\frac{1}{2}", [("10/4", "(2+1/2)")]),
+        ("1/2 + 1/4 = 3/4 = 0.75", [("1/2+1/4", "0.75")]),
+        ("1/4 + 1/4 = 1/2 = 0.5", [("1/4+1/4", "0.5")]),
+        ("1/4 + 1/4 = 1/2 * 48 = 24", [("1/4+1/4", "1/2"), ("1/2*48", "24")]),
+        ("5 + 3 = 8 / 2 = 4", [("5+3", "8"), ("8/2", "4")]),
+        ("50 / 3 = 16.67 / 2 = 8.33", [("50/3", "16.67"), ("1667/100/2", "8.33")]),
+        ("1 + 1 = 2/1. Then 5 - 9 = - 4", [("1+1", "2/1"), ("5-9", "-4")]),
         # no equations
         ("17 = 12 + 5", []),
         ("5! = 120", []),
@@ -134,6 +147,11 @@ def test_texts_that_repeat_themselves_are_read(text: str) -> None:
         ("7 + 1 = 8.4", False),
         ("50% * 30 = 15", True),
         ("4 - 9 = -5", True),
+        ("60 / 50% = 120", True),
+        ("20/25% = 80", True),
+        ("1/2 + 1/4 = 3/4", True),
+        ("1/2 + 1/4 = 3/8", False),
+        ("3/4 = 1/1", False),
         ("7 / 0 = 7", None),
         ("(3 + 4 = 7", None),
         ("How many? = 7", None),
@@ -143,3 +161,45 @@ def test_texts_that_repeat_themselves_are_read(text: str) -> None:
 def test_whether_an_equation_is_true(equation: str, expected: bool | None) -> None:
     expression, _, answer = equation.rpartition(" = ")
     assert is_result(answer, expression) is expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("60 / 50%", 120),
+        ("20/25%", 80),
+        ("60 / (20 + 30)%", 120),
+        ("-50% * 4", -2),
+        (r"\frac{3}{4} \div \frac{1}{2}", "3/2"),
+        (r"6 / \left( \frac{1}{2} \right)", 12),
+        (r"$6 \div \$\frac{1}{2}$", 12),
+        (r"\frac{\frac{1}{2}}{\frac{1}{4}}", 2),
+        (r"\frac{1}{2}\% \times 400", 2),
+        ("2 x 007", 14),
+        ("00.5 * 100", 50),
+        ("0 + 000", 0),
+    ],
+)
+def test_a_percentage_or_fraction_divides_as_a_whole(expression: str, value: int | str) -> None:
+    """`60 / 50%` was 60/50/100, three quarters over a half three eighths, and `007` had no value."""
+    assert value_of(expression) == Fraction(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3/4", "3/4"),
+        ("$0.75", "3/4"),
+        ("75%", "3/4"),
+        (r"\frac{3}{4} cups", "3/4"),
+        (r"2\frac{1}{2}", "5/2"),
+        ("-6/4", "-3/2"),
+        ("3 and 4", None),
+        ("1 2/4", None),
+        ("3 + 4", None),
+        ("many", None),
+        ("7/0", None),
+    ],
+)
+def test_the_value_of_a_result(text: str, value: str | None) -> None:
+    assert result_value(text) == (None if value is None else Fraction(value))
