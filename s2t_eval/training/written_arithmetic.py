@@ -14,6 +14,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
+from s2t_eval.training.number_words import numbers_in_words
+
 SPACING = re.compile(r"\\[,;:! ()\[\]]|\\q?quad\b|~|\\left|\\right")
 OPERATORS = {"×": "*", "·": "*", "÷": "/", "−": "-", "\\times": "*", "\\cdot": "*", "\\div": "/"}
 BOLD = re.compile(r"(?<![\w)*])\*\*(?=\S)(.+?)(?<=\S)\*\*(?!\w)")
@@ -48,15 +50,6 @@ LEADING_QUOTIENT = re.compile(rf"\s*{SIGN}?{_OPEN}{_QUOTIENT}")
 DIVISOR = re.compile(rf"(?:{NUMBER.pattern})(?:\s?%)?[)\]]*")
 DIVIDES = ("/", "÷", "\\div")
 TOKEN = re.compile(rf"{NUMBER.pattern}|{OPERATOR.pattern}|[()%]")
-NUMBER_WORDS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen seventeen eighteen nineteen twenty".split()
-    )
-    if value != 1  # it is a pronoun too
-} | {"twice": 2, "double": 2, "triple": 3}
-NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(NUMBER_WORDS)})\b")
 OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -98,13 +91,13 @@ def _fraction(match: re.Match[str]) -> str:
 def numbers(text: str) -> Counter[Fraction]:
     """The numbers of a normalised text by value, each with how often it occurs.
 
-    A sign and a percent sign belong to the value. Numbers up to twenty may be words, but for "one".
+    A sign and a percent sign belong to the value. Numbers may be words, but for "one" alone.
 
     Example:
-        >>> sorted(numbers("two of -3, and 50%"))
-        [Fraction(-3, 1), Fraction(1, 2), Fraction(2, 1)]
+        >>> sorted(numbers("two of -3, and 50%, and thirty-five"))
+        [Fraction(-3, 1), Fraction(1, 2), Fraction(2, 1), Fraction(35, 1)]
     """
-    counts = Counter(Fraction(NUMBER_WORDS[word]) for word in NUMBER_WORD.findall(text))
+    counts = Counter(numbers_in_words(text))
     counts.update(signed_value(match) for match in SIGNED.finditer(text))
     return counts
 

@@ -203,3 +203,36 @@ def test_a_percentage_or_fraction_divides_as_a_whole(expression: str, value: int
 )
 def test_the_value_of_a_result(text: str, value: str | None) -> None:
     assert result_value(text) == (None if value is None else Fraction(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("thirty apples, forty-two pears", [30, 42]),
+        ("two hundred and five, one thousand three hundred", [205, 1300]),
+        ("two and three, twenty and five", [2, 3, 5, 20]),
+        ("five six twenty five", [5, 6, 25]),
+        ("half of them, a third, two thirds, three quarters", ["1/3", "1/2", "2/3", "3/4"]),
+        ("one third and two thirds", ["1/3", "2/3"]),
+        ("three and a half, two and three quarters", ["11/4", "7/2"]),
+        ("a dozen, two dozen, half a dozen", [6, 12, 24]),
+        ("twice, double and triple", [2, 2, 3]),
+        ("he paid twenty a third time", ["1/3", 20]),
+        ("no one of this one, none, often, dozens", []),
+        ("one hundred of the twenty-one", [21, 100]),
+    ],
+)
+def test_numbers_in_words(text: str, values: list[int | str]) -> None:
+    """Only words up to twenty were numbers, each for itself: `two hundred` was 2."""
+    assert sorted(numbers(text).elements()) == [Fraction(value) for value in values]
+
+
+def test_every_number_up_to_a_thousand_is_read_in_words() -> None:
+    ones = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+    ones = ["", *ones.split(), "seventeen", "eighteen", "nineteen"]
+    tens = ["", "", *"twenty thirty forty fifty sixty seventy eighty ninety".split()]
+    for value in range(2, 1000):
+        hundreds, rest = divmod(value, 100)
+        small = ones[rest] if rest < 20 else "-".join(filter(None, (tens[rest // 10], ones[rest % 10])))
+        spelled = " and ".join(filter(None, (f"{ones[hundreds]} hundred" if hundreds else "", small)))
+        assert list(numbers(f"so {spelled} are left")) == [value], spelled
