@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from s2t_eval.training.r2r.judge import digit_ids, turns
 from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
 from s2t_eval.training.r2r.mismatches import Continuer, Mismatch, TeacherText
 from s2t_eval.training.r2r.rules import DIVERGENT, IDENTICAL, NEUTRAL, UNSCORED
-from s2t_eval.training.r2r.verdicts import Judge, both_sides, by_judge
+from s2t_eval.training.r2r.verdicts import Judge, both_sides, by_answer, by_judge
 from tests.forked import start_forked
 from tests.harness_helpers import STUDENT, TEACHER, generate, logits_after, model, tokenizer
 from tests.learning import main
@@ -144,6 +145,33 @@ def test_validation_by_answers_is_its_definition(found: R2RLabels, tmp_path: Pat
         other += written_by_teacher(prompt + other, 96)
         same = decode(other).split("The answer is")[-1] == decode(output).split("The answer is")[-1]
         assert int(text.verdicts[t]) == (NEUTRAL if same else DIVERGENT)
+
+
+def first_text(max_new_tokens: int = 96, **settings: Any) -> tuple[Request, list[int]]:
+    """A request and the teacher's greedy text."""
+    prompt = tokenizer()(format_prompt(make_split("train")[0].question))["input_ids"]
+    stop_ids = frozenset({tokenizer().eos_token_id})
+    return Request(tuple(prompt), max_new_tokens, stop_ids, **settings), written_by_teacher(prompt, 96)
+
+
+def answers_of(number: int, texts: Sequence[Sequence[int]]) -> list[str | None]:
+    """What follows "The answer is"."""
+    parts = [decode(list(ids)).split("The answer is ") for ids in texts]
+    return [part[1] if len(part) > 1 else None for part in parts]
+
+
+def test_a_text_that_ends_without_an_answer_has_another_one_than_the_teacher_s() -> None:
+    """The docstring said that a text without an answer has no verdict: this holds for the teacher's."""
+    request, output = first_text()
+    student = [*output[:3], tokenizer().eos_token_id, *output[4:]]
+    continuer = Continuer(ModelRunner(model(TEACHER)), 2, decode)
+    whole, without_answer = (
+        TeacherText(0, request, ids, student[: len(ids)]) for ids in (output, output[:9])
+    )
+    assert by_answer(continuer, [Mismatch(whole, 3)], answers_of) == [DIVERGENT]
+    assert by_answer(continuer, [Mismatch(without_answer, 3)], answers_of) == [UNSCORED]
+    short = TeacherText(0, first_text(6)[0], output, [*output[:3], output[5], *output[4:]])
+    assert by_answer(continuer, [Mismatch(short, 3)], answers_of) == [UNSCORED]
 
 
 def test_regret_is_its_definition(tmp_path: Path) -> None:
