@@ -111,11 +111,10 @@ def by_answer(continuer: Continuer, mismatches: Sequence[Mismatch], answers_of: 
     """
     labels = []
     for mismatch, result in zip(mismatches, continuer.to_end_of_text(mismatches), strict=True):
-        shared_ids = mismatch.text.output_ids[: mismatch.t]
         if result is not None and result.finish is Finish.LENGTH:
             labels.append(UNSCORED)
             continue
-        student_ids = shared_ids if result is None else [*shared_ids, mismatch.student_id, *result.output_ids]
+        student_ids = [*mismatch.student_output_ids, *([] if result is None else result.output_ids)]
         teacher_answer, student_answer = answers_of(
             mismatch.text.number, [mismatch.text.output_ids, student_ids]
         )
