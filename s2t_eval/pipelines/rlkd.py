@@ -26,7 +26,7 @@ from s2t_eval.pipelines.prompts import (
 )
 from s2t_eval.pipelines.task_filters import Answered, filtered_responses
 from s2t_eval.training.contamination import question_hash, require_no_evaluation_prompts
-from s2t_eval.training.distil.teacher_rollouts import generate_teacher_rollouts
+from s2t_eval.training.distil.teacher_rollouts import RolloutCost, generate_teacher_rollouts
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
 from s2t_eval.training.rlkd.cost import JudgeCost, TeacherCost
@@ -324,6 +324,7 @@ def _teacher_texts(
 
     labels = problems.labels
     identity = {"labels": labels.hash, **teacher.identity, "until": list(limits.until)}
+    cost = RolloutCost()
     texts = generate_teacher_rollouts(
         teacher,
         student.text_vocab,
@@ -333,12 +334,10 @@ def _teacher_texts(
         identity,
         settings.rows,
         NeededOfSides([NeededReferences(*side, is_usable) for side in sides]),
+        cost=cost,
     )
-    prompts = {row.problem_id: row.teacher_prompt_ids for row in labels}
-    cost = TeacherCost(
-        sum(len(ids) for ids in texts.values()), sum(len(prompts[problem_id]) for problem_id in texts)
-    )
-    return {problem_id: reference(ids) for problem_id, ids in texts.items()}, cost
+    references = {problem_id: reference(ids) for problem_id, ids in texts.items()}
+    return references, TeacherCost(cost.generated, cost.prefilled)
 
 
 class Judges(NamedTuple):

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
+from s2t_eval.training.number_words import numbers_in_words
+
 SPACING = re.compile(r"\\[,;:! ()\[\]]|\\q?quad\b|~|\\left|\\right")
 OPERATORS = {"×": "*", "·": "*", "÷": "/", "−": "-", "\\times": "*", "\\cdot": "*", "\\div": "/"}
 BOLD = re.compile(r"(?<![\w)*])\*\*(?=\S)(.+?)(?<=\S)\*\*(?!\w)")
@@ -41,16 +43,13 @@ EQUALITIES = re.compile(rf"{_EXPRESSION}(?:\s*=\s*{_EXPRESSION}){{1,20}}")
 """Bounded, so that the time of a search grows with the length of a text and not with its square."""
 FIRST_NUMBER = re.compile(rf"{SIGN}?{_OPEN}(?:{NUMBER.pattern})(?:\s?%)?")
 UNIT = re.compile(rf"(?<=[\d%]){_UNIT}")
+_QUOTIENT = rf"(?:{NUMBER.pattern})/-?(?:{NUMBER.pattern})"
+FRACTION_RESULT = re.compile(rf"-?(?:{_QUOTIENT}|\((?:{NUMBER.pattern})\+{_QUOTIENT}\))%?")
+"""A quotient of two numbers or a mixed number, without spaces, units and other brackets."""
+LEADING_QUOTIENT = re.compile(rf"\s*{SIGN}?{_OPEN}{_QUOTIENT}")
+DIVISOR = re.compile(rf"(?:{NUMBER.pattern})(?:\s?%)?[)\]]*")
+DIVIDES = ("/", "÷", "\\div")
 TOKEN = re.compile(rf"{NUMBER.pattern}|{OPERATOR.pattern}|[()%]")
-NUMBER_WORDS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen seventeen eighteen nineteen twenty".split()
-    )
-    if value != 1  # it is a pronoun too
-} | {"twice": 2, "double": 2, "triple": 3}
-NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(NUMBER_WORDS)})\b")
 OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -79,20 +78,26 @@ def normalise(text: str) -> str:
 
 
 def _fraction(match: re.Match[str]) -> str:
+    """A LaTeX fraction as a quotient, in brackets where it is a divisor or a percentage."""
     sides = (side.strip() for side in match.groups())
-    return "/".join(side if NUMBER.fullmatch(side) else f"({side})" for side in sides)
+    quotient = "/".join(side if NUMBER.fullmatch(side) else f"({side})" for side in sides)
+    before = match.string[max(0, match.start() - 20) : match.start()].rstrip(" $~{,:;!\\")
+    is_whole = before.endswith(DIVIDES) or match.string[match.end() : match.end() + 4].lstrip().startswith(
+        "%"
+    )
+    return f"({quotient})" if is_whole else quotient
 
 
 def numbers(text: str) -> Counter[Fraction]:
     """The numbers of a normalised text by value, each with how often it occurs.
 
-    A sign and a percent sign belong to the value. Numbers up to twenty may be words, but for "one".
+    A sign and a percent sign belong to the value. Numbers may be words, but for "one" alone.
 
     Example:
-        >>> sorted(numbers("two of -3, and 50%"))
-        [Fraction(-3, 1), Fraction(1, 2), Fraction(2, 1)]
+        >>> sorted(numbers("two of -3, and 50%, and thirty-five"))
+        [Fraction(-3, 1), Fraction(1, 2), Fraction(2, 1), Fraction(35, 1)]
     """
-    counts = Counter(Fraction(NUMBER_WORDS[word]) for word in NUMBER_WORD.findall(text))
+    counts = Counter(numbers_in_words(text))
     counts.update(signed_value(match) for match in SIGNED.finditer(text))
     return counts
 
@@ -114,7 +119,7 @@ class Equation(NamedTuple):
     expression: str
     """its left side, of at least two numbers"""
     result: str
-    """the number that it is said to be, with its sign and percent sign"""
+    """the number or quotient of two numbers that it is said to be, with its sign and percent sign"""
     begin: int
     """where the expression begins"""
     end: int
@@ -125,8 +130,10 @@ def equations(text: str) -> list[Equation]:
     """The equations of a normalised text, in their order.
 
     In a run of equalities each calculation has the next number as its result. Where the next side is itself
-    a calculation, its first number is the result if it is right (`5 + 3 = 8 - 2 = 6`); otherwise that side
-    is the same calculation once more, and is no equation of its own (`4 * 2 * 2 = 8 * 2 = 16`).
+    a calculation, the number or quotient at its beginning is the result if it is right (`5 + 3 = 8 - 2 = 6`);
+    otherwise that side is the same calculation once more, and is no equation of its own
+    (`4 * 2 * 2 = 8 * 2 = 16`). A quotient of two numbers is a result where nothing follows it
+    (`1/2 + 1/4 = 3/4`), and otherwise the same calculation once more (`1/2 + 1/4 = 3/4 = 0.75`).
     """
     found = []
     for run in EQUALITIES.finditer(text):
@@ -137,20 +144,65 @@ def equations(text: str) -> list[Equation]:
             place += 1
             if not _is_calculation(expression):
                 continue
-            while place < len(sides) - 1 and not _begins_with_result(sides[place][0], expression):
+            while place < len(sides) - 1 and _result_within(sides[place], expression) is None:
                 place += 1
-            result = FIRST_NUMBER.search(run[0], sides[place].start())
+            is_last = place == len(sides) - 1
+            result = _last_result(sides[place]) if is_last else _result_within(sides[place], expression)
             if result is not None:
-                stated = re.sub(r"[$(\[\s]", "", result[0])
-                begin, end = (run.start() + at for at in (side.start(), result.end()))
-                found.append(Equation(expression, stated, begin, end))
+                begin, end = (run.start() + at for at in (side.start(), result.end))
+                found.append(Equation(expression, result.text, begin, end))
     return found
 
 
-def _begins_with_result(side: str, expression: str) -> bool:
-    """Whether a side of an equality gives the result of an expression: it is a number, or begins with it."""
-    first = FIRST_NUMBER.search(side)
-    return first is not None and (not _is_calculation(side) or is_result(first[0], expression) is True)
+class _Result(NamedTuple):
+    """What a side of a run of equalities gives as the result of an expression."""
+
+    text: str
+    end: int
+    """where it ends in the run"""
+
+
+def _last_result(side: re.Match[str]) -> _Result | None:
+    """The result in the last side of a run: its quotient of two numbers, or its first number."""
+    fraction = _plain_fraction(side[0])
+    if fraction is None:
+        return _first_number(side)
+    *_, last = DIVISOR.finditer(side.string, *side.span())
+    return _Result(fraction, last.end())
+
+
+def _result_within(side: re.Match[str], expression: str) -> _Result | None:
+    """The result in a side that others follow; None if the side is the same calculation once more."""
+    first = _first_number(side)
+    if first is None or not _is_calculation(side[0]):
+        return first
+    quotient = LEADING_QUOTIENT.match(side.string, *side.span())
+    if quotient is not None:
+        text = _bare(quotient[0])
+        value = value_of(text)
+        if value is not None and value == value_of(expression):
+            return None if _plain_fraction(side[0]) else _Result(text, quotient.end())
+    return first if is_result(first.text, expression) else None
+
+
+def _first_number(side: re.Match[str]) -> _Result | None:
+    first = FIRST_NUMBER.search(side.string, *side.span())
+    return None if first is None else _Result(_bare(first[0]), first.end())
+
+
+def _plain_fraction(text: str) -> str | None:
+    """A quotient of two numbers, or a mixed number, without spaces and units; None for any other text."""
+    plain = _compact(text)
+    if len(NUMBER.findall(plain)) < len(NUMBER.findall(text)):
+        return None  # numbers that only words or spaces separate
+    for spelling in (plain, re.sub("[()]", "", plain)):
+        if FRACTION_RESULT.fullmatch(spelling):
+            return spelling
+    return None
+
+
+def _bare(number_text: str) -> str:
+    return re.sub(r"[$(\[\s]", "", number_text)
 
 
 def _is_calculation(side: str) -> bool:
@@ -160,8 +212,12 @@ def _is_calculation(side: str) -> bool:
 
 def canonical(expression: str) -> str:
     """An expression of a normalised text without units, currencies and spaces, with numbers by value."""
-    plain = re.sub(r"[\s$]", "", _without_units(expression))
-    return NUMBER.sub(lambda match: str(number(match[0])), OPERATOR.sub(_operator, plain))
+    return NUMBER.sub(lambda match: str(number(match[0])), OPERATOR.sub(_operator, _compact(expression)))
+
+
+def _compact(expression: str) -> str:
+    """A normalised expression without units, currencies and spaces."""
+    return re.sub(r"[\s$]", "", _without_units(expression))
 
 
 def operators(text: str) -> Counter[str]:
@@ -181,22 +237,46 @@ def _without_units(expression: str) -> str:
 def value_of(expression: str) -> Fraction | None:
     """The value of sums and products of numbers; None for any other text, and for a division by 0.
 
-    Words, currencies and brackets are skipped, `x` is `*`, and a percent sign divides by 100.
+    Words and currencies are skipped, and `x` is `*`. Before any other operation, a percent sign divides the
+    number or bracket before it by 100.
 
     Example:
         >>> value_of("$1,200 + 3 x 50%")
         Fraction(2403, 2)
     """
     text = _without_units(normalise(expression))
-    words = [word.replace(",", "").replace("x", "*").replace("%", "/100") for word in TOKEN.findall(text)]
     try:
-        return _value(ast.parse("".join(words), mode="eval").body)
+        return _value(ast.parse("".join(map(_python, TOKEN.findall(text))), mode="eval").body)
     except (SyntaxError, ZeroDivisionError):  # no expression, such as one bracket alone, or no value
         return None
 
 
+def _python(token: str) -> str:
+    """A token in Python; a percent sign is an attribute, since those bind before all operators."""
+    if token[0].isdigit():
+        return token.replace(",", "").lstrip("0") or "0"
+    return {"x": "*", "%": " .percent"}.get(token, token)
+
+
+def result_value(text: str) -> Fraction | None:
+    """The value of a text that is one number or one quotient of two numbers; None for any other text.
+
+    Example:
+        >>> result_value("$3/4"), result_value("0.75"), result_value("3 and 4")
+        (Fraction(3, 4), Fraction(3, 4), None)
+    """
+    plain = normalise(text)
+    fraction = _plain_fraction(plain)
+    if fraction is not None:
+        return value_of(fraction)
+    match = None if _is_calculation(plain) else SIGNED.fullmatch(_compact(plain))
+    return None if match is None else signed_value(match)
+
+
 def is_result(answer: str, expression: str) -> bool | None:
     """Whether a number is the value of an expression, rounded to the digits that the number has.
+
+    A quotient of two numbers is not rounded.
 
     Returns:
         None where either has no value.
@@ -204,6 +284,8 @@ def is_result(answer: str, expression: str) -> bool | None:
     value, stated = value_of(expression), value_of(answer)
     if value is None or stated is None:
         return None
+    if _is_calculation(normalise(answer)):
+        return value == stated
     _, _, digits = answer.rstrip("% ").partition(".")
     half_unit = Fraction(1, 2 * 10 ** len(digits.strip())) / (100 if answer.rstrip().endswith("%") else 1)
     return value == stated or (value.denominator > 1 and abs(value - stated) <= half_unit)
@@ -212,6 +294,8 @@ def is_result(answer: str, expression: str) -> bool | None:
 def _value(node: ast.expr) -> Fraction:
     if isinstance(node, ast.Constant):
         return Fraction(str(node.value))
+    if isinstance(node, ast.Attribute):  # the percent sign
+        return _value(node.value) / 100
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         value = _value(node.operand)
         return -value if isinstance(node.op, ast.USub) else value

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+<<<<<<< HEAD
 from unittest.mock import patch
+=======
+from typing import Any
+>>>>>>> arith
 
 import pytest
 import torch
@@ -16,7 +21,9 @@ from safetensors.torch import load_file
 from s2t_eval.embedded import embedded_path
 from s2t_eval.embedded.arith import format_prompt, make_split
 from s2t_eval.engine import ModelRunner, Request
+from s2t_eval.engine.stop import StopRule
 from s2t_eval.methods.r2r_error import R2RError
+from s2t_eval.model_wrappers.thoughts import Thoughts
 from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.r2r import collect
 from s2t_eval.training.r2r.collect import agreement
@@ -24,7 +31,7 @@ from s2t_eval.training.r2r.judge import digit_ids, turns
 from s2t_eval.training.r2r.labels import LabelledText, R2RLabels
 from s2t_eval.training.r2r.mismatches import Continuer, Mismatch, TeacherText
 from s2t_eval.training.r2r.rules import DIVERGENT, IDENTICAL, NEUTRAL, UNSCORED
-from s2t_eval.training.r2r.verdicts import Judge, both_sides, by_judge
+from s2t_eval.training.r2r.verdicts import Judge, both_sides, by_answer, by_judge
 from tests.forked import start_forked
 from tests.harness_helpers import STUDENT, TEACHER, generate, logits_after, model, tokenizer
 from tests.learning import main
@@ -147,6 +154,78 @@ def test_validation_by_answers_is_its_definition(found: R2RLabels, tmp_path: Pat
         other += written_by_teacher(prompt + other, 96)
         same = decode(other).split("The answer is")[-1] == decode(output).split("The answer is")[-1]
         assert int(text.verdicts[t]) == (NEUTRAL if same else DIVERGENT)
+
+
+def first_text(max_new_tokens: int = 96, **settings: Any) -> tuple[Request, list[int]]:
+    """A request and the teacher's greedy text."""
+    prompt = tokenizer()(format_prompt(make_split("train")[0].question))["input_ids"]
+    stop_ids = frozenset({tokenizer().eos_token_id})
+    return Request(tuple(prompt), max_new_tokens, stop_ids, **settings), written_by_teacher(prompt, 96)
+
+
+def answers_of(number: int, texts: Sequence[Sequence[int]]) -> list[str | None]:
+    """What follows "The answer is"."""
+    parts = [decode(list(ids)).split("The answer is ") for ids in texts]
+    return [part[1] if len(part) > 1 else None for part in parts]
+
+
+def test_a_text_that_ends_without_an_answer_has_another_one_than_the_teacher_s() -> None:
+    """The docstring said that a text without an answer has no verdict: this holds for the teacher's."""
+    request, output = first_text()
+    student = [*output[:3], tokenizer().eos_token_id, *output[4:]]
+    continuer = Continuer(ModelRunner(model(TEACHER)), 2, decode)
+    whole, without_answer = (
+        TeacherText(0, request, ids, student[: len(ids)]) for ids in (output, output[:9])
+    )
+    assert by_answer(continuer, [Mismatch(whole, 3)], answers_of) == [DIVERGENT]
+    assert by_answer(continuer, [Mismatch(without_answer, 3)], answers_of) == [UNSCORED]
+    short = TeacherText(0, first_text(6)[0], output, [*output[:3], output[5], *output[4:]])
+    assert by_answer(continuer, [Mismatch(short, 3)], answers_of) == [UNSCORED]
+
+
+@functools.cache
+def thoughts() -> Thoughts:
+    """As if a sentence was a thought."""
+    return Thoughts(tokenizer(), decode, end=".")
+
+
+def stopped(request: Request, output: list[int]) -> list[int]:
+    """A text up to its end by the engine's rule, token by token."""
+    rule = StopRule(request, decode, thoughts().answer_of)
+    return output[: next(n for n in range(1, len(output) + 1) if rule.finish(output[:n]))]
+
+
+def test_a_stop_string_ends_a_continuation_whose_prefix_has_closed_the_thought() -> None:
+    """Every continuation began in the thought that its text began in, so stop strings had no effect."""
+    request, whole = first_text(stop_strings=("=",), in_thought=True)
+    output = stopped(request, whole)
+    shown = [decode([i]) for i in output]
+    assert (shown.count("."), shown.count(" =")) == (1, 2)
+    full_stop = shown.index(".")
+    text = TeacherText(0, request, output, [output[1]] * len(output))
+    mismatches = [Mismatch(text, t) for t in (2, full_stop - 2, full_stop + 1, full_stop + 2)]
+    continuer = Continuer(ModelRunner(model(TEACHER)), 2, decode, thoughts().answer_of)
+    for mismatch, result in zip(mismatches, continuer.to_end_of_text(mismatches), strict=True):
+        prefix = list(mismatch.prefix_ids)
+        limit = request.max_new_tokens - mismatch.t - 1
+        written = [*mismatch.student_output_ids, *written_by_teacher(prefix, limit)]
+        assert result is not None
+        assert [*mismatch.student_output_ids, *result.output_ids] == stopped(request, written), mismatch.t
+
+
+def test_a_token_that_completes_a_stop_string_is_not_continued() -> None:
+    """The teacher wrote a whole text behind it, which the grading then cut off."""
+    request, output = first_text(stop_strings=("Next",), in_thought=True)
+    shown = [decode([i]) for i in output]
+    full_stop, stop_id = shown.index("."), tokenizer()(" Next")["input_ids"][0]
+    text = TeacherText(0, request, output, [stop_id] * len(output))
+    continuer = Continuer(ModelRunner(model(TEACHER)), 2, decode, thoughts().answer_of)
+    inside, outside = Mismatch(text, 3), Mismatch(text, full_stop + 2)
+    assert continuer.to_end_of_text([outside]) == continuer.to_end_of_sentence([outside], 48) == [None]
+    assert continuer.cost.generated == 0
+    assert by_answer(continuer, [outside], answers_of) == [DIVERGENT]
+    [continued] = continuer.to_end_of_text([inside])  # the thought is still open
+    assert continued is not None and continued.output_ids
 
 
 def test_regret_is_its_definition(tmp_path: Path) -> None:

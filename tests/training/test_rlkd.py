@@ -22,15 +22,17 @@ from transformers import AutoModelForCausalLM
 from s2t_eval import cli
 from s2t_eval.artifacts.files import WriteError
 from s2t_eval.embedded import embedded_path
+from s2t_eval.engine.selection_step import SelectionStepper
 from s2t_eval.methods.distilled import DistilInfo, read_distilled
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.pipelines import rlkd as pipeline
 from s2t_eval.pipelines.prompts import task_problems, task_prompts
 from s2t_eval.pipelines.settings import Prompting
 from s2t_eval.training.contamination import question_hash
+from s2t_eval.training.distil.teacher_rollouts import RolloutCost
 from s2t_eval.training.labels import LabelManifest, LabelSet, write_labels
 from s2t_eval.training.rlkd import train as training
-from s2t_eval.training.rlkd.cost import JudgeCost
+from s2t_eval.training.rlkd.cost import JudgeCost, TeacherCost
 from s2t_eval.training.rlkd.llm import LlmStructurer
 from s2t_eval.training.rlkd.problems import RlkdProblem, Text, prepare
 from s2t_eval.training.rlkd.sampling import TextLimits
@@ -343,8 +345,8 @@ def test_teacher_writes_no_more_texts_than_the_limits_need(
     data = prepared(labels, tmp_path / "out", *arguments)
     write = pipeline.generate_teacher_rollouts
 
-    def write_all(*given: Any) -> dict[str, list[int]]:
-        return write(*given[:-1])
+    def write_all(*given: Any, cost: RolloutCost) -> dict[str, list[int]]:
+        return write(*given[:-1], cost=cost)
 
     with patch.object(pipeline, "generate_teacher_rollouts", write_all):
         twin = prepared(labels, tmp_path / "twin", *arguments)
@@ -353,6 +355,29 @@ def test_teacher_writes_no_more_texts_than_the_limits_need(
     assert len(texts[0]) <= most and len(texts[1]) == 16
     written = {path.name: path.read_text() for path in texts[1]}
     assert all(path.read_text() == written[path.name] for path in texts[0])
+
+
+def test_abandoned_texts_of_the_teacher_count(labels: Path, tmp_path: Path) -> None:
+    """With eight texts at once and a limit of two, 30 tokens were counted of 150 that were generated."""
+    tokens: dict[int, tuple[int, int]] = {}
+    emit = SelectionStepper.emit
+
+    def note(self: Any, active: Any) -> Any:
+        finished = emit(self, active)
+        tokens.update((id(seq), (len(seq.output), len(seq.request.prompt_ids))) for seq in active)
+        kept.extend(active)
+        return finished
+
+    kept: list[Any] = []  # so that no identity is used twice
+    arguments = ("--rows", "8", "--limit", "1", "--max-held-out", "1", "--unverified")
+    with patch.object(SelectionStepper, "emit", note):
+        data = prepared(labels, tmp_path / "out", *arguments)
+    expected = TeacherCost(*(sum(column) for column in zip(*tokens.values(), strict=True)))
+    assert data.teacher_cost == expected
+    texts = [json.loads(path.read_text()) for path in (tmp_path / "out.training").rglob("0*.json")]
+    assert sum(map(len, texts)) < expected.teacher_generated
+    again = prepared(labels, tmp_path / "out", *arguments)
+    assert again.teacher_cost == expected
 
 
 # ---------------------------------------------------------------- resume
@@ -408,6 +433,8 @@ def test_teachers_texts_are_resumed_up_to_the_limits(labels: Path, tmp_path: Pat
     assert len(list(folders[0].glob("0*.json"))) == 1
     resumed = prepared(labels, tmp_path / "out", *arguments)
     assert (resumed.train, resumed.held_out) == (whole.train, whole.held_out)
+    # the interrupted group was written again
+    assert resumed.teacher_cost.teacher_generated > whole.teacher_cost.teacher_generated
     texts = [{path.name: path.read_text() for path in folder.glob("0*.json")} for folder in folders]
     assert texts[0] == texts[1]
     with patch.object(scope["Decoder"], "run", side_effect=AssertionError("a text is written again")):

@@ -107,6 +107,33 @@ def test_the_same_solution_in_latex_has_the_largest_reward() -> None:
     assert step_rewards(RuleAligner().align(list(zip(own, steps, strict=True)))) == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("reference", ["1/2 + 1/4 = 3/4", r"\(\frac{1}{2} + \frac{1}{4} = \frac{3}{4}\)"])
+def test_a_result_that_is_a_fraction_is_compared_by_its_value(reference: str) -> None:
+    """Only its numerator was kept: `= 3/8` had the whole reward, and the right `= 0.75` half of it."""
+    for right in ("3/4", "0.75", "75%", "6/8", r"\frac{3}{4}", "3/4 = 0.75"):
+        assert reward(f"1/2 + 1/4 = {right}", reference) == 1.0, right
+    for wrong in ("3/8", "3", r"\frac{3}{8}", "4/3", "3/4 = 0.7"):
+        assert reward(f"1/2 + 1/4 = {wrong}", reference) == 0.5, wrong
+
+
+def test_a_query_names_the_earlier_answer_and_not_a_part_of_another_number() -> None:
+    """The 50 of `50%` passed for an earlier answer 50, and the 3 of 3/4 for 3/4."""
+    forms = [step.form for step in equation_steps("20 + 30 = 50. 50 * 50% = 25. 50/25 = 2.")]
+    assert forms == ["20 + 30", "#1 * 50%", "#1/#2"]
+    forms = [
+        step.form for step in equation_steps("1/2 + 1/4 = 3/4. 3/4 * 100 = 75. 0.75 * 4 = 3. 75% of 12 = 9.")
+    ]
+    assert forms == ["1/2 + 1/4", "#1 * 100", "#1 * 4", "#1 * 12"]
+    forms = [step.form for step in equation_steps("20 + 4 = 24. 48/2 = 24. 6 + 24 = 30.")]
+    assert forms == ["20 + 4", "48/2", "6 + #2"]
+
+
+def test_after_a_wrong_fraction_later_steps_count() -> None:
+    carried_on = reward("1/2 + 1/4 = 3/8. 3/8 * 100 = 37.5", "1/2 + 1/4 = 3/4. 3/4 * 100 = 75")
+    recalculated = reward("1/2 + 1/4 = 3/8. 3/5 * 100 = 60", "1/2 + 1/4 = 3/4. 3/4 * 100 = 75")
+    assert (carried_on, recalculated) == (0.75, 0.25)
+
+
 def test_a_percentage_is_not_the_number_before_its_sign() -> None:
     [agreement] = RuleAligner().align(
         [(SolutionStep("", "50 * 20%", "10"), SolutionStep("", "50 * 20", "10"))]

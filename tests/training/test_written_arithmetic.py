@@ -14,6 +14,7 @@ from s2t_eval.training.written_arithmetic import (
     is_result,
     normalise,
     numbers,
+    result_value,
     value_of,
 )
 
@@ -47,6 +48,18 @@ from s2t_eval.training.written_arithmetic import (
         ("(12 - 4) / 2 = 8 / 2 = 4", [("(12-4)/2", "4")]),
         ("x = 10 / 2 = 5", [("10/2", "5")]),
         ("3 + 4 = 7 apples. Then 7 * 2 = 14", [("3+4", "7"), ("7*2", "14")]),
+        # results that are fractions
+        ("1/2 + 1/4 = 3/4", [("1/2+1/4", "3/4")]),
+        ("1/2 + 1/4 = -3/4 cups (of oil)", [("1/2+1/4", "-3/4")]),
+        (r"\frac{1}{2} + \frac{1}{4} = \frac{3}{4}", [("1/2+1/4", "3/4")]),
+        (r"5 / 2 = \boxed{\frac{5 \text{ cups}}{2}}", [("5/2", "5/2")]),
+        (r"\frac{10}{4} = 2\frac{1}{2}", [("10/4", "(2+1/2)")]),
+        ("1/2 + 1/4 = 3/4 = 0.75", [("1/2+1/4", "0.75")]),
+        ("1/4 + 1/4 = 1/2 = 0.5", [("1/4+1/4", "0.5")]),
+        ("1/4 + 1/4 = 1/2 * 48 = 24", [("1/4+1/4", "1/2"), ("1/2*48", "24")]),
+        ("5 + 3 = 8 / 2 = 4", [("5+3", "8"), ("8/2", "4")]),
+        ("50 / 3 = 16.67 / 2 = 8.33", [("50/3", "16.67"), ("1667/100/2", "8.33")]),
+        ("1 + 1 = 2/1. Then 5 - 9 = - 4", [("1+1", "2/1"), ("5-9", "-4")]),
         # no equations
         ("17 = 12 + 5", []),
         ("5! = 120", []),
@@ -134,6 +147,11 @@ def test_texts_that_repeat_themselves_are_read(text: str) -> None:
         ("7 + 1 = 8.4", False),
         ("50% * 30 = 15", True),
         ("4 - 9 = -5", True),
+        ("60 / 50% = 120", True),
+        ("20/25% = 80", True),
+        ("1/2 + 1/4 = 3/4", True),
+        ("1/2 + 1/4 = 3/8", False),
+        ("3/4 = 1/1", False),
         ("7 / 0 = 7", None),
         ("(3 + 4 = 7", None),
         ("How many? = 7", None),
@@ -143,3 +161,78 @@ def test_texts_that_repeat_themselves_are_read(text: str) -> None:
 def test_whether_an_equation_is_true(equation: str, expected: bool | None) -> None:
     expression, _, answer = equation.rpartition(" = ")
     assert is_result(answer, expression) is expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("60 / 50%", 120),
+        ("20/25%", 80),
+        ("60 / (20 + 30)%", 120),
+        ("-50% * 4", -2),
+        (r"\frac{3}{4} \div \frac{1}{2}", "3/2"),
+        (r"6 / \left( \frac{1}{2} \right)", 12),
+        (r"$6 \div \$\frac{1}{2}$", 12),
+        (r"\frac{\frac{1}{2}}{\frac{1}{4}}", 2),
+        (r"\frac{1}{2}\% \times 400", 2),
+        ("2 x 007", 14),
+        ("00.5 * 100", 50),
+        ("0 + 000", 0),
+    ],
+)
+def test_a_percentage_or_fraction_divides_as_a_whole(expression: str, value: int | str) -> None:
+    """`60 / 50%` was 60/50/100, three quarters over a half three eighths, and `007` had no value."""
+    assert value_of(expression) == Fraction(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3/4", "3/4"),
+        ("$0.75", "3/4"),
+        ("75%", "3/4"),
+        (r"\frac{3}{4} cups", "3/4"),
+        (r"2\frac{1}{2}", "5/2"),
+        ("-6/4", "-3/2"),
+        ("3 and 4", None),
+        ("1 2/4", None),
+        ("3 + 4", None),
+        ("many", None),
+        ("7/0", None),
+    ],
+)
+def test_the_value_of_a_result(text: str, value: str | None) -> None:
+    assert result_value(text) == (None if value is None else Fraction(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("thirty apples, forty-two pears", [30, 42]),
+        ("two hundred and five, one thousand three hundred", [205, 1300]),
+        ("two and three, twenty and five", [2, 3, 5, 20]),
+        ("five six twenty five", [5, 6, 25]),
+        ("half of them, a third, two thirds, three quarters", ["1/3", "1/2", "2/3", "3/4"]),
+        ("one third and two thirds", ["1/3", "2/3"]),
+        ("three and a half, two and three quarters", ["11/4", "7/2"]),
+        ("a dozen, two dozen, half a dozen", [6, 12, 24]),
+        ("twice, double and triple", [2, 2, 3]),
+        ("he paid twenty a third time", ["1/3", 20]),
+        ("no one of this one, none, often, dozens", []),
+        ("one hundred of the twenty-one", [21, 100]),
+    ],
+)
+def test_numbers_in_words(text: str, values: list[int | str]) -> None:
+    """Only words up to twenty were numbers, each for itself: `two hundred` was 2."""
+    assert sorted(numbers(text).elements()) == [Fraction(value) for value in values]
+
+
+def test_every_number_up_to_a_thousand_is_read_in_words() -> None:
+    ones = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+    ones = ["", *ones.split(), "seventeen", "eighteen", "nineteen"]
+    tens = ["", "", *"twenty thirty forty fifty sixty seventy eighty ninety".split()]
+    for value in range(2, 1000):
+        hundreds, rest = divmod(value, 100)
+        small = ones[rest] if rest < 20 else "-".join(filter(None, (tens[rest // 10], ones[rest % 10])))
+        spelled = " and ".join(filter(None, (f"{ones[hundreds]} hundred" if hundreds else "", small)))
+        assert list(numbers(f"so {spelled} are left")) == [value], spelled

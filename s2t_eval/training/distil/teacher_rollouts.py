@@ -6,13 +6,15 @@ A run that is resumed writes the texts of an uninterrupted one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.manifest import require_same_run
-from s2t_eval.engine import Decoder, ModelRunner, Request
+from s2t_eval.engine import Decoder, ModelRunner, OnRound, Request, Round
 from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.label_collection import groups_of
@@ -21,6 +23,51 @@ from s2t_eval.training.processes import all_processes
 from s2t_eval.training.teacher import TrainingTeacher
 
 SETTINGS = "settings.json"
+COST = "cost.json"
+
+
+@dataclass
+class RolloutCost:
+    """What the texts of a folder have cost, those included that were abandoned or written again.
+
+    Not counted is a group of texts whose process was killed, and did not end with an error.
+
+    Args:
+        generated: generated tokens.
+        prefilled: tokens of the prompts; a beginning that prompts share counts in each.
+    """
+
+    generated: int = 0
+    prefilled: int = 0
+
+    def read(self, folder: Path) -> None:
+        """Take over what earlier runs have counted in this folder."""
+        path = folder / COST
+        if path.exists():
+            saved = _read(path)
+            self.generated, self.prefilled = saved["generated"], saved["prefilled"]
+
+    @contextmanager
+    def counted(self, folder: Path, on_round: OnRound | None) -> Iterator[OnRound]:
+        """Add the tokens of a decoding that the yielded observer follows, and write the sums.
+
+        Args:
+            folder: folder of the texts.
+            on_round: another observer, which is called too.
+        """
+        sequences: dict[int, Any] = {}  # by identity: after an error of memory a request has a second one
+
+        def observe(state: Round) -> None:
+            sequences.update((id(seq), seq) for seq in state.active)
+            if on_round is not None:
+                on_round(state)
+
+        try:
+            yield observe
+        finally:
+            self.generated += sum(len(seq.output) for seq in sequences.values())
+            self.prefilled += sum(len(seq.request.prompt_ids) for seq in sequences.values())
+            write_text(folder / COST, json.dumps(asdict(self)))
 
 
 class NeededTexts(Protocol):
@@ -69,7 +116,8 @@ class _FinishedTexts:
         """
         for problem_id, path in paths.items():
             if not self.is_enough and path.exists():
-                self.add(problem_id, _read(path))
+                output_ids: list[int] = _read(path)
+                self.add(problem_id, output_ids)
 
     def add(self, problem_id: str, output_ids: list[int]) -> None:
         """Add a problem's text."""
@@ -88,6 +136,7 @@ def generate_teacher_rollouts(
     identity: Mapping[str, Any],
     rows: int,
     needed: NeededTexts | None = None,
+    cost: RolloutCost | None = None,
 ) -> dict[str, list[int]]:
     """Generate the teacher's texts that are missing in `folder`, and read the others.
 
@@ -103,6 +152,7 @@ def generate_teacher_rollouts(
         rows: texts that are generated at once.
         needed: ends the generation as soon as the texts so far are enough; they are those that a generation
             of all texts would have written. None: all texts are needed.
+        cost: is set to what the texts have cost, earlier runs included. None: nothing is counted.
 
     Returns:
         Problem id -> the text's tokens, with its stop token; problems without a text are left out.
@@ -117,6 +167,8 @@ def generate_teacher_rollouts(
         GenerationProgress(needed.total, "Teacher's texts") as progress,
     ):
         _require_same(folder, dict(identity))
+        if cost is not None:
+            cost.read(folder)
         decoder = Decoder(runner, greedy(), rows=rows, decode=teacher.decode)
         finished = _FinishedTexts(needed, progress)
         for group in groups_of(len(trajectories), rows):
@@ -131,13 +183,17 @@ def generate_teacher_rollouts(
             runner.release()
             requests = [make_request(tuple(trajectories[i].teacher_prompt_ids.tolist())) for i in group]
             names = list(paths)
-            for result in decoder.run(requests, progress.on_round):
-                name = names[result.index]
-                if name not in finished.texts:
-                    write_text(paths[name], json.dumps(result.output_ids))
-                    finished.add(name, result.output_ids)
-                if finished.is_enough:
-                    break
+            counting: AbstractContextManager[OnRound | None] = (
+                nullcontext(progress.on_round) if cost is None else cost.counted(folder, progress.on_round)
+            )
+            with counting as on_round:
+                for result in decoder.run(requests, on_round):
+                    name = names[result.index]
+                    if name not in finished.texts:
+                        write_text(paths[name], json.dumps(result.output_ids))
+                        finished.add(name, result.output_ids)
+                    if finished.is_enough:
+                        break
         runner.release()
         return finished.texts
 
@@ -146,12 +202,11 @@ def _path(folder: Path, index: int) -> Path:
     return folder / f"{index:06d}.json"
 
 
-def _read(path: Path) -> list[int]:
+def _read(path: Path) -> Any:
     try:
-        ids: list[int] = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise LabelError(f"{path} cannot be read ({error}); remove it and run again") from error
-    return ids
 
 
 def _require_same(folder: Path, identity: dict[str, Any]) -> None:

@@ -8,12 +8,12 @@ from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from s2t_eval.engine import Decoder, Finish, ModelRunner, OnRound, Request, Result
-from s2t_eval.engine.stop import AnswerOf
+from s2t_eval.engine.stop import AnswerOf, StopRule
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.r2r.rules import Sentence
 from s2t_eval.training.r2r.sentences import STOPS, Continued, Decode, sentence_begin, sentence_through
@@ -53,19 +53,19 @@ class Mismatch(NamedTuple):
     t: int
 
     @property
+    def student_output_ids(self) -> list[int]:
+        """The text before the step and the student's token."""
+        return [*self.text.output_ids[: self.t], self.student_id]
+
+    @property
     def prefix_ids(self) -> tuple[int, ...]:
         """Prompt, text before the step and the student's token."""
-        return (*self.text.request.prompt_ids, *self.text.output_ids[: self.t], self.student_id)
+        return (*self.text.request.prompt_ids, *self.student_output_ids)
 
     @property
     def student_id(self) -> int:
         """The student's token."""
         return self.text.student_ids[self.t]
-
-    @property
-    def ends_text(self) -> bool:
-        """Whether the student's token ends the text."""
-        return self.student_id in self.text.request.stop_ids
 
 
 @dataclass
@@ -120,13 +120,29 @@ class Continuer:
     def to_end_of_text(self, mismatches: Sequence[Mismatch]) -> list[Result | None]:
         """The same up to the end of the text, within the text's own limit."""
         limits = [max(1, mismatch.text.request.max_new_tokens - mismatch.t - 1) for mismatch in mismatches]
-        return self._continuations(mismatches, [{"max_new_tokens": limit} for limit in limits])
+        overrides = [
+            {"max_new_tokens": limit, "in_thought": self._is_in_thought(mismatch)}
+            for mismatch, limit in zip(mismatches, limits, strict=True)
+        ]
+        return self._continuations(mismatches, overrides)
+
+    def _ends_text(self, mismatch: Mismatch) -> bool:
+        """Whether the student's token ends the text, as a stop token or by completing a stop string."""
+        rule = StopRule(mismatch.text.request, self.decode, self.answer_of)
+        return rule.would_finish(mismatch.student_output_ids) in (Finish.STOP_ID, Finish.STOP_STRING)
+
+    def _is_in_thought(self, mismatch: Mismatch) -> bool | None:
+        """Whether a thought is open behind the student's token; None where thoughts are not distinguished."""
+        in_thought = mismatch.text.request.in_thought
+        if self.answer_of is None or in_thought is None:
+            return in_thought
+        return self.answer_of(mismatch.student_output_ids, in_thought) is None
 
     def _continuations(
-        self, mismatches: Sequence[Mismatch], overrides: Sequence[dict[str, object]]
+        self, mismatches: Sequence[Mismatch], overrides: Sequence[Mapping[str, object]]
     ) -> list[Result | None]:
         order = sorted(range(len(mismatches)), key=lambda i: (mismatches[i].text.number, -mismatches[i].t))
-        order = [i for i in order if not mismatches[i].ends_text]
+        order = [i for i in order if not self._ends_text(mismatches[i])]
         requests = [
             replace(mismatches[i].text.request, prompt_ids=mismatches[i].prefix_ids, **overrides[i])  # type: ignore[arg-type]
             for i in order

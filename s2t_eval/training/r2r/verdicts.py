@@ -103,14 +103,18 @@ def by_reconvergence(
 
 
 def by_answer(continuer: Continuer, mismatches: Sequence[Mismatch], answers_of: AnswersOf) -> list[int]:
-    """The rule `answer`; a continuation without an end, or a text without an answer, is unscored."""
+    """The rule `answer`.
+
+    A mismatch is unscored where the continuation does not end within its limit, or where the teacher's own
+    text has no answer, so that there is nothing to compare with. Where the student's token leads to a text
+    that ends without an answer, the answers differ, and the token is divergent.
+    """
     labels = []
     for mismatch, result in zip(mismatches, continuer.to_end_of_text(mismatches), strict=True):
-        shared_ids = mismatch.text.output_ids[: mismatch.t]
         if result is not None and result.finish is Finish.LENGTH:
             labels.append(UNSCORED)
             continue
-        student_ids = shared_ids if result is None else [*shared_ids, mismatch.student_id, *result.output_ids]
+        student_ids = [*mismatch.student_output_ids, *([] if result is None else result.output_ids)]
         teacher_answer, student_answer = answers_of(
             mismatch.text.number, [mismatch.text.output_ids, student_ids]
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from s2t_eval.training.rlkd.structure import SolutionStep
-from s2t_eval.training.written_arithmetic import is_result, normalise, numbers, operators
+from s2t_eval.training.written_arithmetic import is_result, normalise, numbers, operators, result_value
 
 RESULT = re.compile(r"#\d+")
 
@@ -33,7 +33,8 @@ class Aligner(Protocol):
 
 
 class RuleAligner:
-    """Queries agree if they have the same numbers and operators, answers if they have equal numbers.
+    """Queries agree if they have the same numbers and operators, answers if they have equal numbers
+    (`3/4` is 0.75).
 
     After a wrong answer a text goes on with that number. Its later queries then still agree with the
     reference's if they have the same operators and numbers but for answers of earlier steps, which stand in
@@ -51,7 +52,7 @@ class RuleAligner:
             is_same_query = _is_same_query(student.query, reference.query)
             is_carried_on = not is_same_query and _is_same_form(student.form, reference.form)
             is_true = is_result(student.answer, student.query) if is_carried_on else None
-            answer = _is_same(student.answer, reference.answer) if is_true is None else is_true
+            answer = _is_same_answer(student.answer, reference.answer) if is_true is None else is_true
             query = is_same_query or is_carried_on
             agreements.append(StepAgreement(query or answer, query, answer))
         return agreements
@@ -77,6 +78,12 @@ def _is_same(left: str, right: str) -> bool:
     if not any(counts):
         return left == right
     return counts[0] == counts[1]
+
+
+def _is_same_answer(left: str, right: str) -> bool:
+    """As `_is_same`, but that a quotient of two numbers is one number: `3/4` is 0.75."""
+    values = result_value(left), result_value(right)
+    return _is_same(left, right) if None in values else values[0] == values[1]
 
 
 def _operators(text: str) -> Counter[str]:

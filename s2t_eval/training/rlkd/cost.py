@@ -82,7 +82,9 @@ class TeacherCost:
     """What the references cost that the teacher wrote, before the training begins.
 
     Args:
-        teacher_generated: tokens of all texts that it wrote, those that are not used included.
+        teacher_generated: tokens of all texts that it wrote, those included that are not used, that were
+            abandoned when the others were enough, or that were written again after an interruption (unless
+            the process was killed).
         teacher_prefilled: tokens of their prompts; a beginning that prompts share counts in each.
     """
 

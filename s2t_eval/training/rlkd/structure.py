@@ -14,7 +14,8 @@ from s2t_eval.training.written_arithmetic import NUMBER, SIGN, equations, normal
 END_OF_THOUGHT = "</think>"
 MARKUP = re.compile(r"<<[^<>\n]*>>")
 """GSM8k's marks of an equation, which repeat what stands before them: `48/2 = <<48/2=24>>24`."""
-SIGNED_NUMBER = re.compile(rf"{SIGN}?(?:{NUMBER.pattern})")
+TERM = re.compile(rf"{SIGN}?(?:{NUMBER.pattern})(?P<divisor>/(?:{NUMBER.pattern}))?(?:\s?%)?")
+"""A number or a quotient of two numbers, with its sign and percent sign."""
 
 
 class SolutionStep(NamedTuple):
@@ -71,6 +72,17 @@ def equation_steps(text: str) -> list[SolutionStep]:
 
 
 def _form(query: str, earlier: Sequence[SolutionStep]) -> str:
-    """The query with the latest step that has a number as its answer in that number's place."""
+    """The query with the latest step that has a number as its answer in that number's place.
+
+    A quotient of two numbers is one number where it is no whole one: `3/4` may be an answer, `48/2` is a
+    calculation.
+    """
     numbered = {value_of(step.answer): f"#{k}" for k, step in enumerate(earlier, 1)}
-    return SIGNED_NUMBER.sub(lambda match: numbered.get(value_of(match[0]), match[0]), query)
+
+    def replaced(match: re.Match[str]) -> str:
+        value = value_of(match[0])
+        if match["divisor"] is None or (value in numbered and value is not None and value.denominator > 1):
+            return numbered.get(value, match[0])
+        return "/".join(numbered.get(value_of(part), part) for part in match[0].split("/"))
+
+    return TERM.sub(replaced, query)
