@@ -125,7 +125,7 @@ def slow_value(model: PreTrainedModel, name: str, request: Request, solution: So
 
 
 def slow_vote(model: PreTrainedModel, request: Request, solutions: list[Solution]) -> tuple[list[float], int]:
-    """Values of all solutions of a level, and the tokens sampled for them."""
+    """Shares of the votes for all solutions of a level, and the tokens sampled for them."""
     if len(solutions) == 1:
         return [1.0], 0
     parents = [solution.parent for solution in solutions]
@@ -140,8 +140,12 @@ def slow_vote(model: PreTrainedModel, request: Request, solutions: list[Solution
     question = [*beginning, *list_ids("\n\n".join(listed)), *QUESTIONS[1].ids]
     replies = slow_replies(model, question, seed)
     found = [re.search(r"\d", say(reply)) for reply in replies]
-    votes = [int(match[0]) for match in found if match]
-    return [votes.count(i + 1) / NUM_REPLIES for i in range(len(solutions))], sum(map(len, replies))
+    numbers = [int(match[0]) for match in found if match]
+    votes = [number for number in numbers if number in range(1, len(solutions) + 1)]
+    num_sampled = sum(len(reply) for reply in replies)
+    if not votes:
+        return [1 / len(solutions) for _ in solutions], num_sampled
+    return [votes.count(i + 1) / NUM_REPLIES for i in range(len(solutions))], num_sampled
 
 
 def slow_children(
@@ -177,6 +181,7 @@ def slow_tot(
     is_cut_off = partial(_is_cut_off, StopRule(request, spell))
     frontier, complete, abandoned = [Solution([], [], 0)], list[Solution](), list[Solution]()
     spent = level = 0
+    stake = 1.0  # what the votes over the next level divide
     while frontier and spent < settings.budget:
         if settings.search == "bfs" and (len(complete) >= settings.beam or level >= settings.depth):
             break
@@ -189,8 +194,7 @@ def slow_tot(
         if name == "vote":
             values, sampled = slow_vote(model, request, children)
             spent += sampled
-            if settings.search == "bfs" and level > 1:
-                values = [value * sum(parent.value for parent in parents) for value in values]
+            values = [stake * value for value in values]
         else:
             pairs = [slow_value(model, name, request, child) for child in children]
             values, spent = [value for value, _ in pairs], spent + sum(num for _, num in pairs)
@@ -201,6 +205,10 @@ def slow_tot(
             kept = [child for child in by_value if not is_cut_off(child)][: settings.beam - len(complete)]
             complete += [child for child in kept if is_complete(child)]
             frontier = [child for child in kept if not is_complete(child)]
+            left = sum(child.value for child in frontier)
+            if name == "vote" and any(child.value >= left for child in complete):
+                break  # not even all votes of all later levels beat that solution
+            stake = left if left > 0 else 1.0
             continue
         at_end = [c for c in children if is_cut_off(c) or (c.depth >= settings.depth and not is_complete(c))]
         left_out = [c for c in children if c.value < settings.min_value or c in at_end]
