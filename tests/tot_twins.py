@@ -41,7 +41,7 @@ STOP = 97
 
 def say(ids: Sequence[int]) -> str:
     """A reply's text: most tokens are no verdict, some are a word, some are one with a number."""
-    words = ["certain", "doubtful", "hopeless", "1", "2", "3", "4", "5", "6", "\n"]
+    words = ["certain", "doubtful", "hopeless", "1", "2", "3", "4", "5", "6", "\n", "not"]
     return " ".join(words[token % 20] if token % 20 < len(words) else "x" for token in ids)
 
 
@@ -98,12 +98,22 @@ def slow_replies(model: PreTrainedModel, question: list[int], seed: int) -> list
         numbers = random.Random(derive_seed(seed, number))
         reply: list[int] = []
         while len(reply) < MAX_REPLY and STOP not in reply and "\n" not in say(reply).lstrip():
-            if re.search(r"certain|doubtful|hopeless" if question[-1] == 11 else r"\d", say(reply)):
+            if slow_verdict(reply) is not None if question[-1] == 11 else re.search(r"\d", say(reply)):
                 break
             logits = logits_after(model, [*question, *reply])
             reply.append(int(sample(logits[None], REPLY_SAMPLING, [numbers.random()])[0]))
         replies.append(reply)
     return replies
+
+
+def slow_verdict(reply: list[int]) -> float | None:
+    """The value of the first verdict, unless a `not` is before it."""
+    for word in say(reply).split():
+        if word == "not":
+            return None
+        if word in VERDICTS:
+            return VERDICTS[word]
+    return None
 
 
 def slow_value(model: PreTrainedModel, name: str, request: Request, solution: Solution) -> tuple[float, int]:
@@ -114,8 +124,7 @@ def slow_value(model: PreTrainedModel, name: str, request: Request, solution: So
     if name == "words":
         seed = derive_seed(request.seed, "value", *output)
         replies = slow_replies(model, [*prompt, *output, *QUESTIONS[0].ids], seed)
-        found = [re.search("certain|doubtful|hopeless", say(reply)) for reply in replies]
-        return sum(VERDICTS[match[0]] for match in found if match) / NUM_REPLIES, sum(map(len, replies))
+        return sum(slow_verdict(reply) or 0.0 for reply in replies) / NUM_REPLIES, sum(map(len, replies))
     shares = []
     for question in QUESTIONS:
         p = logits_after(model, [*prompt, *output, *question.ids]).softmax(-1)

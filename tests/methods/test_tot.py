@@ -353,9 +353,22 @@ def test_the_two_forms_of_the_question_agree_on_what_is_good() -> None:
         ("It is HOPELESS", 0.00005),
         ("uncertain", None),
         ("maybe", None),
+        ("Not certain.", None),
+        ("I am not hopeless", None),
+        ("It isn't at all certain", None),
+        ("That can’t be certain", None),
+        ("never certain", None),
+        ("far from hopeless", None),
+        ("Hardly CERTAIN", None),
+        ("neither certain nor doubtful", None),
+        ("not certain, doubtful", 0.05),
+        ("not certain but doubtful", 0.05),
+        ("Nothing is wrong. certain", 1.0),
+        ("It does not fail; certain", 1.0),
     ],
 )
 def test_the_value_of_a_verdict(reply: str, value: float | None) -> None:
+    """`Not certain.` had the value of `certain`, the highest one."""
     assert verdict_value(reply, is_complete=True) == value
 
 
