@@ -27,7 +27,7 @@ from s2t_eval.methods.tot.values import (
     YesNoValue,
 )
 from s2t_eval.methods.tot.vote import VoteValue
-from tests.methods.test_specreason import ENDS, spell
+from tests.methods.test_specreason import ENDS, slow_content, spell
 from tests.twins import logits_after
 
 QUESTIONS = (Question((7, 9, 11), (1, 2, 31), (3, 4, 32)), Question((13, 17), (3, 33), (1, 2, 34)))
@@ -121,13 +121,14 @@ def slow_value(model: PreTrainedModel, name: str, request: Request, solution: So
     prompt, output = list(request.prompt_ids), solution.output
     if name == "loglik":
         return float(torch.tensor(log_likelihood(model, prompt, output) / len(output)).exp()), 0
+    solved = slow_content([], output, request)
     if name == "words":
         seed = derive_seed(request.seed, "value", *output)
-        replies = slow_replies(model, [*prompt, *output, *QUESTIONS[0].ids], seed)
+        replies = slow_replies(model, [*prompt, *solved, *QUESTIONS[0].ids], seed)
         return sum(slow_verdict(reply) or 0.0 for reply in replies) / NUM_REPLIES, sum(map(len, replies))
     shares = []
     for question in QUESTIONS:
-        p = logits_after(model, [*prompt, *output, *question.ids]).softmax(-1)
+        p = logits_after(model, [*prompt, *solved, *question.ids]).softmax(-1)
         good, bad = float(p[list(question.good)].sum()), float(p[list(question.bad)].sum())
         shares.append(good / (good + bad))
     return sum(shares) / len(shares), 0
@@ -143,7 +144,9 @@ def slow_vote(model: PreTrainedModel, request: Request, solutions: list[Solution
         shared += 1
     listed = ["\n\nFrom here the solution can go on in one of these ways."]
     for number, solution in enumerate(solutions, 1):
-        listed.append(f"{number}.\n{spell(solution.output[shared:][-MOST_SHOWN:]).strip()}")
+        listed.append(
+            f"{number}.\n{spell(slow_content([], solution.output, request)[shared:][-MOST_SHOWN:]).strip()}"
+        )
     beginning = [*request.prompt_ids, *parents[0][:shared]]
     seed = derive_seed(request.seed, "vote", *(t for s in solutions for t in s.output))
     question = [*beginning, *list_ids("\n\n".join(listed)), *QUESTIONS[1].ids]

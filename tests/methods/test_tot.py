@@ -72,6 +72,21 @@ def test_it_is_its_slow_twin(student: PreTrainedModel, name: str, search: str) -
         assert result.usage.tokens + result.usage.discarded_tokens == spent
 
 
+@pytest.mark.parametrize("name", ["yes_no", "words", "vote"])
+@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+def test_a_solution_is_evaluated_without_the_stop_string_that_ends_it(
+    student: PreTrainedModel, name: str
+) -> None:
+    """The question whether the solution is right so far followed the `Question:` of the next problem."""
+    asked = [replace(request, seed=i) for i, request in enumerate(requests(2, stop_strings=("x\nx",)))]
+    results = run(student, asked, SEARCH, VALUES[name])
+    assert any(result.finish is Finish.STOP_STRING for result in results)
+    for request, result in zip(asked, results, strict=True):
+        output, spent = slow_tot(student, request, SEARCH, name)
+        assert result.output_ids == output
+        assert result.usage.tokens + result.usage.discarded_tokens == spent
+
+
 # ---------------------------------------------------------------- limits and costs
 
 

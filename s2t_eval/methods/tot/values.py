@@ -196,6 +196,7 @@ def _read_behind(
     runner: ModelRunner, rows: Sequence[int], texts: Sequence[list[int]], question: Sequence[int]
 ) -> Tensor:
     """Prefill a question behind each text; returns the states at its end, [rows, hidden]."""
+    _keep_texts(runner, rows, texts)  # a row may have tokens of a stop string already
     uncached = [[*text, *question][len(runner.tokens[row]) :] for row, text in zip(rows, texts, strict=True)]
     states = runner.extend(rows, uncached)
     return torch.stack([row_states[-1] for row_states in states])
