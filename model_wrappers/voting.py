@@ -6,7 +6,7 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from lm_eval.api.task import Task
@@ -16,6 +16,9 @@ from s2t_eval.model_wrappers.harness_tasks import built_task
 
 STOCK_RULES = {"lm_eval.tasks.minerva_math.utils": EXPRESSION}
 """Stock modules with a `process_results` of their own, whose answers a rule of ours extracts."""
+
+MOST_PLACES = 100
+"""Digits in front of a number's point, or zeros behind it, up to which it is compared by value."""
 
 
 class NoVotableAnswerError(ValueError):
@@ -152,6 +155,11 @@ def normalise(answer: str, options: dict[str, Any]) -> str:
     number = answer.removesuffix(".").replace(",", "").replace("$", "")
     try:
         value = Decimal(number)
-    except InvalidOperation:
+    except ArithmeticError:
         return answer
-    return format(value.normalize() + 0, "f") if value.is_finite() else answer
+    if not value.is_finite() or abs(value.adjusted()) > MOST_PLACES:
+        return answer
+    if not value:
+        return "0"  # of either sign
+    written = format(value, "f")  # unlike `normalize`, which rounds to 28 digits
+    return written.rstrip("0").rstrip(".") if "." in written else written

@@ -27,7 +27,7 @@ from s2t_eval.methods.tot.values import (
     YesNoValue,
 )
 from s2t_eval.methods.tot.vote import VoteValue
-from tests.methods.test_specreason import ENDS, spell
+from tests.methods.test_specreason import ENDS, slow_content, spell
 from tests.twins import logits_after
 
 QUESTIONS = (Question((7, 9, 11), (1, 2, 31), (3, 4, 32)), Question((13, 17), (3, 33), (1, 2, 34)))
@@ -41,7 +41,7 @@ STOP = 97
 
 def say(ids: Sequence[int]) -> str:
     """A reply's text: most tokens are no verdict, some are a word, some are one with a number."""
-    words = ["certain", "doubtful", "hopeless", "1", "2", "3", "4", "5", "6", "\n"]
+    words = ["certain", "doubtful", "hopeless", "1", "2", "3", "4", "5", "6", "\n", "not"]
     return " ".join(words[token % 20] if token % 20 < len(words) else "x" for token in ids)
 
 
@@ -98,7 +98,7 @@ def slow_replies(model: PreTrainedModel, question: list[int], seed: int) -> list
         numbers = random.Random(derive_seed(seed, number))
         reply: list[int] = []
         while len(reply) < MAX_REPLY and STOP not in reply and "\n" not in say(reply).lstrip():
-            if re.search(r"certain|doubtful|hopeless" if question[-1] == 11 else r"\d", say(reply)):
+            if slow_verdict(reply) is not None if question[-1] == 11 else re.search(r"\d", say(reply)):
                 break
             logits = logits_after(model, [*question, *reply])
             reply.append(int(sample(logits[None], REPLY_SAMPLING, [numbers.random()])[0]))
@@ -106,26 +106,36 @@ def slow_replies(model: PreTrainedModel, question: list[int], seed: int) -> list
     return replies
 
 
+def slow_verdict(reply: list[int]) -> float | None:
+    """The value of the first verdict, unless a `not` is before it."""
+    for word in say(reply).split():
+        if word == "not":
+            return None
+        if word in VERDICTS:
+            return VERDICTS[word]
+    return None
+
+
 def slow_value(model: PreTrainedModel, name: str, request: Request, solution: Solution) -> tuple[float, int]:
     """Value of one solution, and the tokens sampled for it."""
     prompt, output = list(request.prompt_ids), solution.output
     if name == "loglik":
         return float(torch.tensor(log_likelihood(model, prompt, output) / len(output)).exp()), 0
+    solved = slow_content([], output, request)
     if name == "words":
         seed = derive_seed(request.seed, "value", *output)
-        replies = slow_replies(model, [*prompt, *output, *QUESTIONS[0].ids], seed)
-        found = [re.search("certain|doubtful|hopeless", say(reply)) for reply in replies]
-        return sum(VERDICTS[match[0]] for match in found if match) / NUM_REPLIES, sum(map(len, replies))
+        replies = slow_replies(model, [*prompt, *solved, *QUESTIONS[0].ids], seed)
+        return sum(slow_verdict(reply) or 0.0 for reply in replies) / NUM_REPLIES, sum(map(len, replies))
     shares = []
     for question in QUESTIONS:
-        p = logits_after(model, [*prompt, *output, *question.ids]).softmax(-1)
+        p = logits_after(model, [*prompt, *solved, *question.ids]).softmax(-1)
         good, bad = float(p[list(question.good)].sum()), float(p[list(question.bad)].sum())
         shares.append(good / (good + bad))
     return sum(shares) / len(shares), 0
 
 
 def slow_vote(model: PreTrainedModel, request: Request, solutions: list[Solution]) -> tuple[list[float], int]:
-    """Values of all solutions of a level, and the tokens sampled for them."""
+    """Shares of the votes for all solutions of a level, and the tokens sampled for them."""
     if len(solutions) == 1:
         return [1.0], 0
     parents = [solution.parent for solution in solutions]
@@ -134,14 +144,20 @@ def slow_vote(model: PreTrainedModel, request: Request, solutions: list[Solution
         shared += 1
     listed = ["\n\nFrom here the solution can go on in one of these ways."]
     for number, solution in enumerate(solutions, 1):
-        listed.append(f"{number}.\n{spell(solution.output[shared:][-MOST_SHOWN:]).strip()}")
+        listed.append(
+            f"{number}.\n{spell(slow_content([], solution.output, request)[shared:][-MOST_SHOWN:]).strip()}"
+        )
     beginning = [*request.prompt_ids, *parents[0][:shared]]
     seed = derive_seed(request.seed, "vote", *(t for s in solutions for t in s.output))
     question = [*beginning, *list_ids("\n\n".join(listed)), *QUESTIONS[1].ids]
     replies = slow_replies(model, question, seed)
     found = [re.search(r"\d", say(reply)) for reply in replies]
-    votes = [int(match[0]) for match in found if match]
-    return [votes.count(i + 1) / NUM_REPLIES for i in range(len(solutions))], sum(map(len, replies))
+    numbers = [int(match[0]) for match in found if match]
+    votes = [number for number in numbers if number in range(1, len(solutions) + 1)]
+    num_sampled = sum(len(reply) for reply in replies)
+    if not votes:
+        return [1 / len(solutions) for _ in solutions], num_sampled
+    return [votes.count(i + 1) / NUM_REPLIES for i in range(len(solutions))], num_sampled
 
 
 def slow_children(
@@ -177,6 +193,7 @@ def slow_tot(
     is_cut_off = partial(_is_cut_off, StopRule(request, spell))
     frontier, complete, abandoned = [Solution([], [], 0)], list[Solution](), list[Solution]()
     spent = level = 0
+    stake = 1.0  # what the votes over the next level divide
     while frontier and spent < settings.budget:
         if settings.search == "bfs" and (len(complete) >= settings.beam or level >= settings.depth):
             break
@@ -189,8 +206,7 @@ def slow_tot(
         if name == "vote":
             values, sampled = slow_vote(model, request, children)
             spent += sampled
-            if settings.search == "bfs" and level > 1:
-                values = [value * sum(parent.value for parent in parents) for value in values]
+            values = [stake * value for value in values]
         else:
             pairs = [slow_value(model, name, request, child) for child in children]
             values, spent = [value for value, _ in pairs], spent + sum(num for _, num in pairs)
@@ -201,6 +217,10 @@ def slow_tot(
             kept = [child for child in by_value if not is_cut_off(child)][: settings.beam - len(complete)]
             complete += [child for child in kept if is_complete(child)]
             frontier = [child for child in kept if not is_complete(child)]
+            left = sum(child.value for child in frontier)
+            if name == "vote" and any(child.value >= left for child in complete):
+                break  # not even all votes of all later levels beat that solution
+            stake = left if left > 0 else 1.0
             continue
         at_end = [c for c in children if is_cut_off(c) or (c.depth >= settings.depth and not is_complete(c))]
         left_out = [c for c in children if c.value < settings.min_value or c in at_end]

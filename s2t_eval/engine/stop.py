@@ -60,6 +60,25 @@ class StopRule:
         self._num_thought = num_thought
         return finish
 
+    def before_end(self, output_ids: Sequence[int]) -> Sequence[int]:
+        """The tokens in front of the stop token or stop string with which an answer ends; else all of them.
+
+        A token in which both text and stop string lie is kept; white space in front of the string is not.
+        """
+        finish = self.would_finish(output_ids)
+        if finish is Finish.STOP_ID:
+            return output_ids[:-1]
+        if finish is not Finish.STOP_STRING:
+            return output_ids
+        assert self._decode is not None
+        first = max(len(output_ids) - self._window, self._num_thought)
+        tail = self._decode(output_ids[first:])
+        length = len(tail[: max(tail.rfind(stop) for stop in self._strings)].rstrip())
+        end = len(output_ids)
+        while end > first and len(self._decode(output_ids[first : end - 1])) >= length:
+            end -= 1
+        return output_ids[:end]
+
     def _is_outside_thoughts(self, output_ids: Sequence[int]) -> bool:
         """Whether a stop string that matched the last tokens is part of the answer."""
         in_thought = self._request.in_thought

@@ -201,3 +201,8 @@ def test_a_score_needs_a_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         cli.main(["calibrate", *given, "--step_score", "digit"])
     assert "--step_score digit: it is the teacher's score; give --teacher MODEL" in capsys.readouterr().err
+
+
+def test_no_draft_with_content_is_an_error() -> None:
+    with pytest.raises(ThresholdError, match="no draft has content"):
+        acceptance_threshold([], 0.8)

@@ -57,7 +57,7 @@ def run(
 
 
 def slow_score(
-    teacher: PreTrainedModel, name: str, text: list[int], step: list[int], stop_ids: frozenset[int]
+    teacher: PreTrainedModel, name: str, text: list[int], step: list[int], content: list[int]
 ) -> float:
     if name == "logprob":
         log_probs = [
@@ -65,10 +65,7 @@ def slow_score(
             for i, token in enumerate(step)
         ]
         return math.exp(sum(log_probs) / len(log_probs))
-    text_before = [*text, *step]
-    if step[-1] in stop_ids:
-        text_before.pop()
-    probabilities = logits_after(teacher, [*text_before, *QUESTION]).softmax(-1)
+    probabilities = logits_after(teacher, [*text, *content, *QUESTION]).softmax(-1)
     if name == "digit":
         best = int(probabilities.argmax())
         return next((mark / 9 for mark, ids in enumerate(MARKS) if best in ids), 0.0)
@@ -76,14 +73,25 @@ def slow_score(
     return float((masses / masses.sum() * torch.arange(10)).sum()) / 9
 
 
+def slow_content(output: list[int], step: list[int], request: Request) -> list[int]:
+    """A step without the stop token or stop string that ends the text; a character is a token here."""
+    if step[-1] in request.stop_ids:
+        return step[:-1]
+    text = spell([*output, *step])
+    for stop in request.stop_strings:
+        if stop in text:
+            return step[: max(0, len(text[: text.index(stop)].rstrip()) - len(output))]
+    return step
+
+
 def slow_specreason(
     student: PreTrainedModel, teacher: PreTrainedModel, request: Request, name: str, accept: float
-) -> tuple[list[int], list[float], int]:
-    """One text, every token computed from the whole text; with its drafts' scores and the rejected steps."""
+) -> tuple[list[int], list[float], int, int]:
+    """One text, every token computed from the whole text; with its scores, and drafted and rejected steps."""
     stop = StopRule(request, spell)
     output: list[int] = []
     scores: list[float] = []
-    rejected = 0
+    drafted = rejected = 0
 
     def step_of(model: PreTrainedModel) -> list[int]:
         step: list[int] = []
@@ -93,12 +101,15 @@ def slow_specreason(
 
     while not (output and stop.would_finish(output)):
         step = step_of(student)
-        scores.append(slow_score(teacher, name, [*request.prompt_ids, *output], step, request.stop_ids))
-        if scores[-1] < accept:
+        drafted += 1
+        content = slow_content(output, step, request)
+        if name == "logprob" or "x" in spell(content):
+            scores.append(slow_score(teacher, name, [*request.prompt_ids, *output], step, content))
+        if (scores[-1] if scores else 0) < accept:
             rejected += 1
             step = step_of(teacher)
         output += step
-    return output, scores, rejected
+    return output, scores, drafted, rejected
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -107,12 +118,45 @@ def test_it_is_its_slow_twin(student: PreTrainedModel, teacher: PreTrainedModel,
     asked = requests(6, stop_ids=frozenset({3}))
     results = run(student, teacher, asked, SCORES[name], MIDDLE[name])
     for request, result in zip(asked, results, strict=True):
-        expected, scores, rejected = slow_specreason(student, teacher, request, name, MIDDLE[name])
+        expected, scores, drafted, rejected = slow_specreason(student, teacher, request, name, MIDDLE[name])
         assert result.output_ids == expected
         assert result.observed[0] == pytest.approx(scores, abs=1e-5)
-        assert (result.usage.drafted_steps, result.usage.rejected_steps) == (len(scores), rejected)
+        assert (result.usage.drafted_steps, result.usage.rejected_steps) == (drafted, rejected)
     assert sum(result.usage.rejected_steps for result in results) > 0
     assert sum(r.usage.rejected_steps for r in results) < sum(r.usage.drafted_steps for r in results)
+
+
+@pytest.mark.parametrize("stop", ["\nx", "xx\n"])
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+def test_an_end_is_no_step_of_reasoning(
+    student: PreTrainedModel, teacher: PreTrainedModel, name: str, stop: str
+) -> None:
+    """The teacher gave a mark to `Question:` as a step, and to the step before an end for a second time."""
+    asked = requests(6, stop_strings=(stop,))
+    results = run(student, teacher, asked, SCORES[name], MIDDLE[name])
+    num_unscored = 0
+    for request, result in zip(asked, results, strict=True):
+        expected, scores, drafted, rejected = slow_specreason(student, teacher, request, name, MIDDLE[name])
+        assert result.output_ids == expected
+        assert result.observed[0] == pytest.approx(scores, abs=1e-5)
+        assert (result.usage.drafted_steps, result.usage.rejected_steps) == (drafted, rejected)
+        num_unscored += drafted - len(scores)
+        assert result.usage.evaluation_tokens == len(SCORES[name].question) * len(scores)
+    assert any(result.finish is Finish.STOP_STRING for result in results)
+    assert (num_unscored > 0) == (name != "logprob")
+
+
+@pytest.mark.parametrize("family", ["llama"], scope="session")
+def test_above_the_highest_score_the_teacher_decides_where_a_text_ends(
+    student: PreTrainedModel, teacher: PreTrainedModel
+) -> None:
+    """Drafts that only end a text would otherwise be accepted at every threshold."""
+    asked = requests(6, stop_strings=("\nx",))
+    written = [generate_greedy(teacher, request) for request in requests(6)]
+    for text, result in zip(written, run(student, teacher, asked, SCORES["expected"], 1.1), strict=True):
+        assert text[: len(result.output_ids)] == result.output_ids
+        assert result.usage.rejected_steps == result.usage.drafted_steps
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -125,16 +169,17 @@ def test_a_question_follows_the_text_and_no_stop_token(
     asked = [replace(r, stop_ids=frozenset(text[4:])) for r, text in zip(requests(6), texts, strict=True)]
     for request, result in zip(asked, run(student, teacher, asked, SCORES[name], 0), strict=True):
         assert result.finish is Finish.STOP_ID
-        _, scores, _ = slow_specreason(student, teacher, request, name, 0)
+        _, scores, _, _ = slow_specreason(student, teacher, request, name, 0)
         assert result.observed[0] == pytest.approx(scores, abs=1e-5)
 
 
+@pytest.mark.parametrize("stops", [(), ("\nx",), ("xx\n",)])
 @pytest.mark.parametrize("family", ["qwen2"], scope="session")
 def test_further_scores_are_those_of_runs_of_their_own(
-    student: PreTrainedModel, teacher: PreTrainedModel
+    student: PreTrainedModel, teacher: PreTrainedModel, stops: tuple[str, ...]
 ) -> None:
     """A calibration of three scores wrote the same greedy texts three times."""
-    asked = requests(4)
+    asked = requests(4, stop_strings=stops)
     models = ModelRunner(student, "student"), ModelRunner(teacher, "teacher")
     first, *others = SCORES.values()
     decoder = SpecReasonDecoder(*models, ENDS, first, 0.0, 3, spell, also=others)
@@ -198,7 +243,7 @@ def test_what_the_teacher_reads_and_writes_is_counted_apart(
         assert usage.forwards <= drafted + 1
 
 
-@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+@pytest.mark.parametrize("family", ["llama", "gemma3"], scope="session")
 def test_greedy_decoding_of_the_same_pair_differs(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     """Without this the limits could agree because the models do."""
     asked = requests(4)
@@ -206,6 +251,25 @@ def test_greedy_decoding_of_the_same_pair_differs(student: PreTrainedModel, teac
 
 
 # ---------------------------------------------------------------- steps and questions
+
+
+@pytest.mark.parametrize(
+    ("pieces", "num_kept"),
+    [
+        (["x = 4", ".", "<end>"], 2),
+        (["x = 4", ".", "\n", "\n", "Quest", "ion:"], 2),
+        (["x = 4", ".\nQuest", "ion:"], 2),  # a token with both
+        (["Quest", "ion:"], 0),
+        (["x = 4", "."], 2),
+    ],
+)
+def test_what_is_in_front_of_an_end(pieces: list[str], num_kept: int) -> None:
+    def decode(ids: Sequence[int]) -> str:
+        return "".join(pieces[i] for i in ids)
+
+    ends = frozenset(i for i, piece in enumerate(pieces) if piece == "<end>")
+    rule = StopRule(Request((1,), 99, ends, ("Question:",)), decode)
+    assert list(rule.before_end(range(len(pieces)))) == list(range(num_kept))
 
 
 @pytest.mark.parametrize(

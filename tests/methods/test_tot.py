@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from transformers import PreTrainedModel
@@ -18,7 +19,7 @@ from s2t_eval.methods.tot.make_value import ValueSettings, make_value
 from s2t_eval.methods.tot.node import Node
 from s2t_eval.methods.tot.search import BreadthFirst, DepthFirst, TreeSettings
 from s2t_eval.methods.tot.tree import Tree
-from s2t_eval.methods.tot.values import StateValue, YesNoValue, verdict_value
+from s2t_eval.methods.tot.values import StateValue, Values, YesNoValue, verdict_value
 from s2t_eval.methods.tot.vote import Ballot, VoteValue, voted
 from s2t_eval.model_wrappers.tot import TreeOfThoughts
 from tests.harness_helpers import (
@@ -49,6 +50,8 @@ from tests.twins import generate_greedy, outputs, requests
 DEEP = replace(SEARCH, search="dfs", depth=4, min_value=0.2)
 """A depth-first search in which solutions are abandoned, by their value and at the greatest depth."""
 SEARCHES = {"bfs": SEARCH, "dfs": DEEP}
+SEEDS = {"bfs": 1, "dfs": 3}
+"""Of a first level in which no vote is for any of the lines."""
 QUICK = {("yes_no", "bfs"), ("loglik", "dfs"), ("words", "bfs"), ("vote", "dfs")}
 """Each value and each search; `make slow` runs the other combinations."""
 COMBINATIONS = [
@@ -65,6 +68,21 @@ def test_it_is_its_slow_twin(student: PreTrainedModel, name: str, search: str) -
     settings = SEARCHES[search]
     for request, result in zip(asked, run(student, asked, settings, VALUES[name]), strict=True):
         output, spent = slow_tot(student, request, settings, name)
+        assert result.output_ids == output
+        assert result.usage.tokens + result.usage.discarded_tokens == spent
+
+
+@pytest.mark.parametrize("name", ["yes_no", "words", "vote"])
+@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+def test_a_solution_is_evaluated_without_the_stop_string_that_ends_it(
+    student: PreTrainedModel, name: str
+) -> None:
+    """The question whether the solution is right so far followed the `Question:` of the next problem."""
+    asked = [replace(request, seed=i) for i, request in enumerate(requests(2, stop_strings=("x\nx",)))]
+    results = run(student, asked, SEARCH, VALUES[name])
+    assert any(result.finish is Finish.STOP_STRING for result in results)
+    for request, result in zip(asked, results, strict=True):
+        output, spent = slow_tot(student, request, SEARCH, name)
         assert result.output_ids == output
         assert result.usage.tokens + result.usage.discarded_tokens == spent
 
@@ -175,6 +193,50 @@ def test_the_last_line_without_a_rival_does_not_win_a_vote() -> None:
     assert tree.value_at_stake == pytest.approx(1 / 3)
     tree.grow([node(1.0 * tree.value_at_stake, 1, 3, 4, finish=Finish.STOP_ID)])
     assert search.best is winner
+
+
+def test_a_vote_that_is_decided_ends_the_search() -> None:
+    """The rest of it was paid for although no line could have more votes than the complete solution."""
+    tree = Tree(0, Request((1,), 100), replace(SEARCH, search="bfs"), is_vote=True)
+    tree.grow([node(1 / 3, 1, 2, finish=Finish.STOP_ID), node(2 / 3, 1, 3)])
+    assert not tree.is_done
+    tree.grow([node(1 / 3, 1, 3, 4), node(1 / 3, 1, 3, 5)])
+    assert tree.is_done and tree.search.best.output == [1, 2]
+    evaluated = Tree(0, Request((1,), 100), replace(SEARCH, search="bfs"))
+    evaluated.grow([node(0.9, 1, 2, finish=Finish.STOP_ID), node(0.0, 1, 3)])
+    assert not evaluated.is_done  # a value of its own may be higher later
+
+
+def test_a_line_that_was_cut_off_with_all_votes_leaves_the_others_a_vote() -> None:
+    tree = Tree(0, Request((1,), 100), replace(SEARCH, search="bfs"), is_vote=True)
+    tree.grow([node(1.0, 1, 2, finish=Finish.LENGTH), node(0.0, 1, 3)])
+    assert not tree.is_done and tree.value_at_stake == 1.0
+
+
+class WatchedVote(VoteValue):
+    """Keeps the shares of each ballot."""
+
+    ballots: ClassVar[list[list[float]]] = []
+
+    def __call__(self, runner: ModelRunner, ballots: Sequence[Ballot]) -> list[Values]:
+        all_values = super().__call__(runner, ballots)
+        self.ballots.extend(values.values for values in all_values)
+        return all_values
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+def test_a_search_recovers_from_a_level_without_a_valid_vote(student: PreTrainedModel, search: str) -> None:
+    """Every later line had the value 0 whatever its votes, which were paid for, and a depth-first search
+    with a smallest value abandoned all lines at once."""
+    vote = WatchedVote(list_ids, spell, QUESTIONS[1].ids, REPLIES, 6, MOST_SHOWN)
+    settings, request = SEARCHES[search], replace(requests(1)[0], seed=SEEDS[search])
+    vote.ballots.clear()
+    [result] = run(student, [request], settings, vote)
+    first, *later = vote.ballots
+    assert first == [1 / len(first)] * len(first)
+    assert any(len(set(shares)) > 1 for shares in later)
+    assert result.output_ids == slow_tot(student, request, settings, "vote")[0]
 
 
 def run_watched(
@@ -306,9 +368,22 @@ def test_the_two_forms_of_the_question_agree_on_what_is_good() -> None:
         ("It is HOPELESS", 0.00005),
         ("uncertain", None),
         ("maybe", None),
+        ("Not certain.", None),
+        ("I am not hopeless", None),
+        ("It isn't at all certain", None),
+        ("That can’t be certain", None),
+        ("never certain", None),
+        ("far from hopeless", None),
+        ("Hardly CERTAIN", None),
+        ("neither certain nor doubtful", None),
+        ("not certain, doubtful", 0.05),
+        ("not certain but doubtful", 0.05),
+        ("Nothing is wrong. certain", 1.0),
+        ("It does not fail; certain", 1.0),
     ],
 )
 def test_the_value_of_a_verdict(reply: str, value: float | None) -> None:
+    """`Not certain.` had the value of `certain`, the highest one."""
     assert verdict_value(reply, is_complete=True) == value
 
 

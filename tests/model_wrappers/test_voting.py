@@ -133,6 +133,20 @@ def test_normal_form(written: str, expected: str) -> None:
     assert normalise(written, {}) == expected
 
 
+@pytest.mark.parametrize(
+    "written", ["1e1000000", "-1e1000000", "1e100000", "1e-100000", "1e99999999999999999999"]
+)
+def test_a_number_of_very_many_digits_is_its_text(written: str) -> None:
+    """One sample with such an answer ended the run, or had a vote of 100,001 digits."""
+    assert normalise(written, {}) == written
+
+
+def test_long_numbers_are_not_rounded() -> None:
+    """Two answers that differed in the 29th digit were one vote."""
+    first, second = "1" * 29 + "2", "1" * 29 + "3"
+    assert normalise(first, {}) == first and normalise(f"{second}.0", {}) == second
+
+
 def test_numbers_that_are_not_equal() -> None:
     forms = [normalise(written, {}) for written in ("3", "-3", "0.3", "30", "3/1", "33")]
     assert len(set(forms)) == len(forms)

@@ -8,11 +8,8 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-<<<<<<< HEAD
-from unittest.mock import patch
-=======
 from typing import Any
->>>>>>> arith
+from unittest.mock import patch
 
 import pytest
 import torch

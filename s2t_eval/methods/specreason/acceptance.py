@@ -48,12 +48,17 @@ def acceptance_threshold(scores: Sequence[float], rate: float) -> float:
     equal (marks are): the share is then larger than the wanted one.
 
     Args:
-        scores: of drafts, at least one.
+        scores: of drafts with content.
         rate: the wanted share, above 0 and below 1.
 
     Raises:
-        ThresholdError: a score that is not a finite number.
+        ThresholdError: no score at all, or one that is not a finite number.
     """
+    if not scores:
+        raise ThresholdError(
+            "calibration: no draft has content that the teacher could score; the student ends "
+            "every text at once"
+        )
     if not all(map(math.isfinite, scores)):
         raise ThresholdError(
             "calibration: the teacher's scores are not all finite numbers; its weights are damaged, or its "
@@ -93,7 +98,7 @@ def measure_acceptance(scores: Sequence[float], rates: Sequence[float]) -> Measu
     """Thresholds for these rates.
 
     Args:
-        scores: of all drafts, at least one.
+        scores: of all drafts with content.
         rates: wanted shares of accepted drafts.
     """
     thresholds = {str(rate): acceptance_threshold(scores, rate) for rate in rates}

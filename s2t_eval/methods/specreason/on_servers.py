@@ -19,7 +19,7 @@ from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.reasoning_steps import StepEnds
-from s2t_eval.methods.specreason.scores import StepScore, before_question
+from s2t_eval.methods.specreason.scores import StepScore, content_of, score_without_content
 from s2t_eval.methods.specreason.stepper import SPECREASON
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
 from s2t_eval.remote.many_texts import decode_texts, longest_text, require_room, settings_beside
@@ -85,7 +85,6 @@ class SpecReasonText:
             draft = await self._write(student, seq, generated)
             seq.usage.drafted_steps += 1
             score = await self._scored(teacher.pin, seq, draft.tokens)
-            seq.observed[0].append(score)
             if score >= self.accept:
                 finish, generated = _append(seq, draft.tokens), draft.rest
             else:
@@ -123,11 +122,14 @@ class SpecReasonText:
                 return WrittenStep(tokens, rest)
 
     async def _scored(self, pin: Any, seq: Sequence, step: list[int]) -> float:
-        """The teacher's score of a drafted step."""
+        """The teacher's score of a drafted step, which is observed where the step has content."""
         question, named = self.score.question, self.score.named
         tokens_before = seq.usage.teacher_tokens
         if named:
-            ids = [*seq.ids, *before_question(step, question, seq.request.stop_ids), *question]
+            content = content_of(step, seq, self.ends.decode)
+            if not content:
+                return score_without_content(seq)
+            ids = [*seq.ids, *content, *question]
             score = self.score.of_log_probs(*await self.teacher.step(pin, seq, ids, named))
         else:
             drafted = [DraftedStep(token, [token], [0.0]) for token in step]
@@ -135,6 +137,7 @@ class SpecReasonText:
             score = self.score.of_log_probs([one.log_probs[0] for one in scored], None)
         seq.usage.evaluation_tokens += len(question)
         seq.usage.teacher_prefilled += seq.usage.teacher_tokens - tokens_before
+        seq.observed[0].append(score)
         return score
 
 

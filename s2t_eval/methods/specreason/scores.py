@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from s2t_eval.engine.runner import ModelRunner
+from s2t_eval.engine.sequence import Sequence as DecodedSequence
+from s2t_eval.engine.stop import Decode
 from s2t_eval.method_table import StepScoreName
 from s2t_eval.methods.questions import question_ids, reply_ids
 
@@ -29,8 +31,8 @@ class StepStates(NamedTuple):
     """its states from which the step's tokens are predicted, [tokens, hidden]"""
     tokens: list[int]
     """the step's tokens"""
-    after: Tensor
-    """its state behind the step and the question, [hidden]"""
+    after: Tensor | None
+    """its state behind the step and the question, [hidden]; None where the step has no content"""
 
 
 class StepScore(Protocol):
@@ -77,6 +79,7 @@ class MarkScore:
 
     def __call__(self, teacher: ModelRunner, step: StepStates) -> float:
         """The score."""
+        assert step.after is not None
         logits = teacher.head(step.after[None])[0]
         if not bool(logits.max().isfinite()):
             return float("nan")
@@ -120,12 +123,24 @@ class LikelihoodScore:
         return float(torch.tensor(log_probs).mean().exp())
 
 
-def before_question(step: Sequence[int], question: Sequence[int], stop_ids: frozenset[int]) -> Sequence[int]:
-    """The tokens of a step that the teacher reads.
+def content_of(step: Sequence[int], seq: DecodedSequence, decode: Decode) -> list[int]:
+    """The tokens of a drafted step in front of the end of its text; none where they are only white space.
 
-    A question cannot follow a stop token, with which the text and the template's turn have ended.
+    A question about the step can follow these alone: with a stop token the template's turn has ended too, and
+    a stop string is no reasoning.
     """
-    return step[:-1] if question and step[-1] in stop_ids else step
+    content = list(seq.stop.before_end([*seq.output, *step])[len(seq.output) :])
+    return content if decode(content).strip() else []
+
+
+def score_without_content(seq: DecodedSequence) -> float:
+    """The score of a draft that only ends the text: that of the draft before it, 0 where there is none.
+
+    It has no reasoning that could have a mark, and what the teacher would read is the step before. So an end
+    behind an accepted step is accepted, and behind a step of the teacher, which is not scored, the teacher
+    decides whether the text ends. It is not among the observed scores.
+    """
+    return seq.observed[0][-1] if seq.observed[0] else 0.0
 
 
 def make_score(

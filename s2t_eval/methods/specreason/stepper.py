@@ -31,7 +31,7 @@ from s2t_eval.engine.stepper import (
 )
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.methods.reasoning_steps import StepEnds
-from s2t_eval.methods.specreason.scores import StepScore, StepStates, before_question
+from s2t_eval.methods.specreason.scores import StepScore, StepStates, content_of, score_without_content
 from s2t_eval.selection.policy import Policy
 
 SPECREASON = Policy("specreason")
@@ -162,30 +162,32 @@ class SpecReasonStepper:
     def _score_drafts(self, seqs: abc.Sequence[StepwiseSequence], rows: list[int]) -> Finished:
         """Score the drafts of these rows in one ragged pass; accept or reject each."""
         question = list(self.score.question)
+        contents = [self._content(seqs[row]) for row in rows]
         texts = [
-            [*seq.ids, *before_question(seq.step, question, seq.request.stop_ids), *question]
-            for seq in (seqs[row] for row in rows)
+            [*seqs[row].ids, *content, *(question if content else [])]
+            for row, content in zip(rows, contents, strict=True)
         ]
         cached_lengths = [len(self.teacher.tokens[row]) for row in rows]
         finished = []
-        for row, cached_length, states in zip(
-            rows, cached_lengths, _extend_to(self.teacher, rows, texts), strict=True
+        all_states = _extend_to(self.teacher, rows, texts)
+        end_states = self._end_states(seqs, rows, contents)
+        for row, cached_length, content, states, ended in zip(
+            rows, cached_lengths, contents, all_states, end_states, strict=True
         ):
             seq = seqs[row]
-            seq.usage.teacher_calls += 1
-            seq.usage.teacher_tokens += len(states)
-            seq.usage.teacher_prefilled += len(states)
-            seq.usage.evaluation_tokens += len(question)
+            num_read = len(states) + len(ended)
+            seq.usage.teacher_calls += num_read > 0
+            seq.usage.teacher_tokens += num_read
+            seq.usage.teacher_prefilled += num_read
+            seq.usage.evaluation_tokens += len(question) if content else 0
             boundary = len(seq.ids) - 1 - cached_length
             before = seq.teacher_state[None] if boundary < 0 else states[boundary : boundary + 1]
-            num_text_states = len(states) - len(question)
-            draft_states = torch.cat([before, states[boundary + 1 : num_text_states]])
-            read = StepStates(draft_states[: len(seq.step)], seq.step, states[-1])
-            for scores, one in zip(seq.observed, (self.score, *self.also), strict=True):
-                scores.append(one(self.teacher, read))
-                if math.isnan(scores[-1]):
-                    raise not_finite(self.teacher, seq)
-            if seq.observed[0][-1] >= self.accept:
+            first = boundary + 1
+            read = states[first : first + len(content)] if content else before[:0]
+            draft_states = torch.cat([before, read, ended])
+            after = states[-1] if content else None
+            self._observe(seq, StepStates(draft_states[: len(seq.step)], seq.step, after))
+            if (seq.observed[0][-1] if content else score_without_content(seq)) >= self.accept:
                 finish = self._accept_draft(seq, draft_states[-1])  # of an ended text, the state is not used
                 if finish is not None:
                     finished.append((row, finish))
@@ -193,6 +195,42 @@ class SpecReasonStepper:
                 self._reject_draft(seq, row, draft_states[0])
             self.teacher.truncate(row, len(seq.ids))
         return finished
+
+    def _content(self, seq: StepwiseSequence) -> list[int]:
+        """The tokens of a draft that the teacher reads; a score without a question reads the end as well."""
+        return content_of(seq.step, seq, self.ends.decode) if self.score.question else seq.step
+
+    def _end_states(
+        self, seqs: abc.Sequence[StepwiseSequence], rows: list[int], contents: abc.Sequence[list[int]]
+    ) -> list[Tensor]:
+        """The states of the tokens between each draft's content and its last token, for further scores.
+
+        They follow the draft, not the question. Where no further score reads a draft's own tokens, none are
+        computed.
+        """
+        texts = []
+        for row, content in zip(rows, contents, strict=True):
+            seq = seqs[row]
+            rest = seq.step[len(content) : -1] if any(not one.question for one in self.also) else []
+            if rest:
+                self.teacher.truncate(row, len(seq.ids) + len(content))
+            texts.append([*seq.ids, *content, *rest] if rest else self.teacher.tokens[row])
+        states = _extend_to(self.teacher, rows, texts)
+        empty = [seqs[row].teacher_state[None][:0] for row in rows]
+        return [own if len(own) else none for own, none in zip(states, empty, strict=True)]
+
+    def _observe(self, seq: StepwiseSequence, states: StepStates) -> None:
+        """Record the scores of a draft: of one without content, those that ask no question about it.
+
+        Raises:
+            NonFiniteLogitsError: the teacher's logits are NaN or infinite.
+        """
+        for scores, one in zip(seq.observed, (self.score, *self.also), strict=True):
+            if one.question and states.after is None:
+                continue
+            scores.append(one(self.teacher, states))
+            if math.isnan(scores[-1]):
+                raise not_finite(self.teacher, seq)
 
     def _accept_draft(self, seq: StepwiseSequence, teacher_state: Tensor) -> Finish | None:
         """The draft becomes text; only its last token can end the text."""

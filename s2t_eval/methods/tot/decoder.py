@@ -90,7 +90,7 @@ class TreeDecoder(Scheduler[Sequence]):
         rows, active = min(self.rows, per_tree * len(queue)), list[Tree]()
         while queue or active:
             while queue and (not active or (len(active) + 1) * per_tree <= rows):
-                active.append(Tree(*queue.popleft(), self.settings))
+                active.append(Tree(*queue.popleft(), self.settings, isinstance(self.value, VoteValue)))
             try:
                 self.student.allocate(rows, longest, self.value.extra_slots + 1)
                 self._expand_level(active, rows)

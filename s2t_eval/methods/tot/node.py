@@ -71,8 +71,8 @@ class Branch(DecodedSequence):
 
     @property
     def solution(self) -> list[int]:
-        """The generated tokens without a final stop token, behind which a question could not follow."""
-        return self.output[:-1] if self.node.finish is Finish.STOP_ID else self.output
+        """The generated tokens without a final stop token or stop string: it is no line of the solution."""
+        return list(self.stop.before_end(self.output))
 
     @property
     def num_generated(self) -> int:

@@ -21,6 +21,7 @@ class Tree:
         index: of the request in the list that is decoded.
         request: prompt, limits and seed; its own sampling is not used.
         settings: the shape of the search.
+        is_vote: whether the values of a level are shares of what their parents have (`value_at_stake`).
         search: the order of the search, with its solutions.
         spent: generated tokens of all branches and of their sampled evaluations.
         level: expansions that are complete; of a breadth-first search, its levels.
@@ -29,6 +30,7 @@ class Tree:
     index: int
     request: Request
     settings: TreeSettings
+    is_vote: bool = False
     search: Search = field(init=False)
     spent: int = 0
     level: int = 0
@@ -89,17 +91,31 @@ class Tree:
         """Sum of the values of a breadth-first search's beam, 1 at first; always 1 of a depth-first search.
 
         It is what a vote over the next level divides. The value of a complete solution was taken out of it,
-        so the end of the only line that is left does not outdo one that had most votes. A depth-first search
-        compares the continuations of one solution alone.
+        so the end of the only line that is left does not outdo one that had most votes. Where a line that was
+        cut off has had all votes, it is 1 again: the others are compared with each other alone. A depth-first
+        search compares the continuations of one solution alone.
         """
         if self.level == 0 or self.settings.search == "dfs":
             return 1.0
+        return self._beam_value or 1.0
+
+    @property
+    def _beam_value(self) -> float:
+        """Sum of the values of the solutions that are continued next."""
         return sum(parent.value for parent in self.search.parents)
 
     @property
+    def _is_decided(self) -> bool:
+        """Whether a vote cannot give a solution that is continued more than the best complete one has."""
+        if not self.is_vote or self.settings.search == "dfs":
+            return False
+        best = self.search.best
+        return best.is_complete and best.value >= self._beam_value
+
+    @property
     def is_done(self) -> bool:
-        """Whether the search has ended, or its budget is spent."""
-        return not self.search.parents or self.spent >= self.settings.budget
+        """Whether the search has ended or is decided, or its budget is spent."""
+        return not self.search.parents or self._is_decided or self.spent >= self.settings.budget
 
     def result(self) -> Result:
         """The answer of the search, with its costs."""

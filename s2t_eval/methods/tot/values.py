@@ -16,6 +16,10 @@ from s2t_eval.methods.tot.replies import ReplySampler
 VERDICTS = {"certain": 1.0, "doubtful": 0.05, "hopeless": 0.00005}
 """Value of each verdict. The paper's three have the values 20, 1 and 0.001; only their ratios matter."""
 VERDICT = re.compile(rf"\b({'|'.join(VERDICTS)})\b", re.IGNORECASE)
+NEGATED = re.compile(
+    r"(\b(not|cannot|never|neither|hardly|far from)|n['’]t)\b((?!\bbut\b)[^.,;:!?\n])*$", re.IGNORECASE
+)
+"""A beginning whose last clause contains a negation."""
 
 
 class Values(NamedTuple):
@@ -123,6 +127,8 @@ class YesNoValue:
 class WordsValue:
     """The mean value of sampled verdicts `certain`, `doubtful` and `hopeless`; a reply without one counts 0.
 
+    A verdict behind a negation (`not certain`) is none: the reply goes on to the next one or its end.
+
     Args:
         question: tokens of the question.
         replies: samples the replies.
@@ -158,9 +164,9 @@ class WordsValue:
 
 
 def verdict_value(reply: str, is_complete: bool) -> float | None:
-    """The value of the first verdict in a reply; None where there is none."""
-    match = VERDICT.search(reply)
-    return None if match is None else VERDICTS[match[1].lower()]
+    """The value of the first verdict in a reply that is not behind a negation; None where there is none."""
+    verdicts = (match for match in VERDICT.finditer(reply) if not NEGATED.search(reply[: match.start()]))
+    return next((VERDICTS[match[1].lower()] for match in verdicts), None)
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,7 @@ def _read_behind(
     runner: ModelRunner, rows: Sequence[int], texts: Sequence[list[int]], question: Sequence[int]
 ) -> Tensor:
     """Prefill a question behind each text; returns the states at its end, [rows, hidden]."""
+    _keep_texts(runner, rows, texts)  # a row may have tokens of a stop string already
     uncached = [[*text, *question][len(runner.tokens[row]) :] for row, text in zip(rows, texts, strict=True)]
     states = runner.extend(rows, uncached)
     return torch.stack([row_states[-1] for row_states in states])

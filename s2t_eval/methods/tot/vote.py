@@ -34,7 +34,8 @@ class Ballot(NamedTuple):
 class VoteValue:
     """The share of sampled votes for each continuation; a vote for none of them adds to no share.
 
-    A single continuation has the share 1 without a vote. The decoder divides the values of the parents by
+    Where no vote is for any of them all have the same share, because nothing is known about them. A single
+    continuation has the share 1 without a vote. The decoder divides the values of the parents by
     these shares.
 
     Args:
@@ -87,12 +88,18 @@ class VoteValue:
         all_values = []
         for ballot, text, votes in zip(ballots, texts, replies, strict=True):
             count = len(ballot.solutions)
-            values = [votes.verdicts.count(number) / len(votes.verdicts) for number in range(1, count + 1)]
+            values = _shares(votes.verdicts, count)
             num_read = len(text) - len(ballot.prompt_ids) - ballot.num_shared
             no_cost = [0] * (count - 1)
             costs = [num_read, votes.sampled, 1 + votes.passes]
             all_values.append(Values(values, *([cost, *no_cost] for cost in costs)))
         return all_values
+
+
+def _shares(verdicts: Sequence[int | None], count: int) -> list[float]:
+    """Share of the votes for each of `count` continuations; equal ones where none of them has a vote."""
+    shares = [verdicts.count(number) / len(verdicts) for number in range(1, count + 1)]
+    return shares if any(shares) else [1 / count] * count
 
 
 def voted(count: int, reply: str, is_complete: bool) -> int | None:
