@@ -313,6 +313,16 @@ class SelectionArguments(CommonArguments):
                         f"trigger={trigger} does not depend on {name}, got {name}={getattr(self, name)}; "
                         "leave it out, or name another trigger"
                     )
+        if trigger == "never" and self.warmup_tokens != SelectionArguments.warmup_tokens:
+            raise ValueError(
+                f"warmup_tokens: under trigger=never no step fires anyway, got {self.warmup_tokens}; leave "
+                "it out"
+            )
+        if self.calibration is not None and trigger in ("always", "never"):
+            raise ValueError(
+                f"calibration={self.calibration}: trigger={trigger} has no threshold, so it is not used; "
+                "leave it out"
+            )
         if self.router is not None and trigger not in ("router", "always", "never"):
             raise ValueError(f"router={self.router}: trigger={trigger} does not read it; take trigger=router")
         if self._decider(trigger) != "kl" and self.kl_direction != SelectionArguments.kl_direction:

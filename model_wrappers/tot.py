@@ -50,7 +50,7 @@ class TreeArguments(CommonArguments):
         value: `yes_no`, the probability of the reply that the solution is right so far; `loglik`, the
             geometric mean of the probabilities of its tokens; `words`, sampled verdicts on the solution;
             `vote`, sampled votes for one of a level's continuations.
-        replies: sampled replies to a question, of `words` and `vote`.
+        replies: sampled replies to a question, of `words` and `vote`; one at temperature 0.
         max_reply: most tokens of such a reply.
         temperature: of the continuations and replies; 0 takes the most likely tokens.
         top_p: smallest set of most likely tokens whose mass reaches this.
@@ -98,6 +98,8 @@ class TreeArguments(CommonArguments):
         sampled = () if self.value in ("words", "vote") else ("replies", "max_reply")
         require_unused(self, unused, f"search={self.search}")
         require_unused(self, sampled, f"value={self.value}")
+        if self.temperature == 0:
+            require_unused(self, ("top_p", "sample_top_k", "replies"), "temperature=0 (nothing is sampled)")
 
     @property
     def sampling(self) -> Sampling | None:
