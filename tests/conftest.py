@@ -65,6 +65,8 @@ def family(request: pytest.FixtureRequest) -> str:
     """Model families: grouped queries with and without biases, sliding windows, logit soft caps.
 
     Tests that name no family of their own run with the two that differ most; `make slow` runs the others.
+    A test that names families does so with `indirect=True`: otherwise pytest may hand it the models of the
+    family before, because it sees no change of this fixture.
     """
     name: str = request.param
     return name

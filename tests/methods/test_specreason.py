@@ -113,7 +113,7 @@ def slow_specreason(
 
 
 @pytest.mark.parametrize("name", SCORES)
-@pytest.mark.parametrize("family", ["qwen2", "gemma3"], scope="session")
+@pytest.mark.parametrize("family", ["qwen2", "gemma3"], indirect=True)
 def test_it_is_its_slow_twin(student: PreTrainedModel, teacher: PreTrainedModel, name: str) -> None:
     asked = requests(6, stop_ids=frozenset({3}))
     results = run(student, teacher, asked, SCORES[name], MIDDLE[name])
@@ -128,7 +128,7 @@ def test_it_is_its_slow_twin(student: PreTrainedModel, teacher: PreTrainedModel,
 
 @pytest.mark.parametrize("stop", ["\nx", "xx\n"])
 @pytest.mark.parametrize("name", SCORES)
-@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+@pytest.mark.parametrize("family", ["gemma3"], indirect=True)
 def test_an_end_is_no_step_of_reasoning(
     student: PreTrainedModel, teacher: PreTrainedModel, name: str, stop: str
 ) -> None:
@@ -147,7 +147,7 @@ def test_an_end_is_no_step_of_reasoning(
     assert (num_unscored > 0) == (name != "logprob")
 
 
-@pytest.mark.parametrize("family", ["llama"], scope="session")
+@pytest.mark.parametrize("family", ["llama"], indirect=True)
 def test_above_the_highest_score_the_teacher_decides_where_a_text_ends(
     student: PreTrainedModel, teacher: PreTrainedModel
 ) -> None:
@@ -160,7 +160,7 @@ def test_above_the_highest_score_the_teacher_decides_where_a_text_ends(
 
 
 @pytest.mark.parametrize("name", SCORES)
-@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+@pytest.mark.parametrize("family", ["qwen2"], indirect=True)
 def test_a_question_follows_the_text_and_no_stop_token(
     student: PreTrainedModel, teacher: PreTrainedModel, name: str
 ) -> None:
@@ -174,7 +174,7 @@ def test_a_question_follows_the_text_and_no_stop_token(
 
 
 @pytest.mark.parametrize("stops", [(), ("\nx",), ("xx\n",)])
-@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+@pytest.mark.parametrize("family", ["qwen2"], indirect=True)
 def test_further_scores_are_those_of_runs_of_their_own(
     student: PreTrainedModel, teacher: PreTrainedModel, stops: tuple[str, ...]
 ) -> None:
@@ -191,7 +191,7 @@ def test_further_scores_are_those_of_runs_of_their_own(
 
 
 @pytest.mark.parametrize("name", SCORES)
-@pytest.mark.parametrize("family", ["llama", "gemma3"], scope="session")
+@pytest.mark.parametrize("family", ["llama", "gemma3"], indirect=True)
 def test_the_lowest_threshold_is_greedy_and_none_above_the_highest(
     student: PreTrainedModel, teacher: PreTrainedModel, name: str
 ) -> None:
@@ -209,7 +209,7 @@ def test_the_lowest_threshold_is_greedy_and_none_above_the_highest(
 
 @pytest.mark.parametrize("name", ["digit", "logprob"])
 @pytest.mark.parametrize("sampling", [None, Sampling(0.8, 0.9, 10)])
-@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+@pytest.mark.parametrize("family", ["gemma3"], indirect=True)
 def test_batch_size_and_refilling_change_no_text(
     student: PreTrainedModel, teacher: PreTrainedModel, name: str, sampling: Sampling | None
 ) -> None:
@@ -222,7 +222,7 @@ def test_batch_size_and_refilling_change_no_text(
             assert getattr(a.usage, cost) == getattr(b.usage, cost), cost
 
 
-@pytest.mark.parametrize("family", ["llama"], scope="session")
+@pytest.mark.parametrize("family", ["llama"], indirect=True)
 def test_what_the_teacher_reads_and_writes_is_counted_apart(
     student: PreTrainedModel, teacher: PreTrainedModel
 ) -> None:
@@ -243,7 +243,7 @@ def test_what_the_teacher_reads_and_writes_is_counted_apart(
         assert usage.forwards <= drafted + 1
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3"], scope="session")
+@pytest.mark.parametrize("family", ["llama", "gemma3"], indirect=True)
 def test_greedy_decoding_of_the_same_pair_differs(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     """Without this the limits could agree because the models do."""
     asked = requests(4)

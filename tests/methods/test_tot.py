@@ -62,7 +62,7 @@ COMBINATIONS = [
 
 
 @pytest.mark.parametrize(("name", "search"), COMBINATIONS)
-@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+@pytest.mark.parametrize("family", ["gemma3"], indirect=True)
 def test_it_is_its_slow_twin(student: PreTrainedModel, name: str, search: str) -> None:
     asked = [replace(request, seed=i) for i, request in enumerate(requests(2))]
     settings = SEARCHES[search]
@@ -73,7 +73,7 @@ def test_it_is_its_slow_twin(student: PreTrainedModel, name: str, search: str) -
 
 
 @pytest.mark.parametrize("name", ["yes_no", "words", "vote"])
-@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+@pytest.mark.parametrize("family", ["gemma3"], indirect=True)
 def test_a_solution_is_evaluated_without_the_stop_string_that_ends_it(
     student: PreTrainedModel, name: str
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_solution_is_evaluated_without_the_stop_string_that_ends_it(
 
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("name", VALUES)
-@pytest.mark.parametrize("family", ["llama"], scope="session")
+@pytest.mark.parametrize("family", ["llama"], indirect=True)
 def test_one_branch_at_temperature_zero_is_greedy(student: PreTrainedModel, name: str, search: str) -> None:
     asked = requests(5)
     single = TreeSettings(1, 1, budget=10_000, depth=100, sampling=None, search=search)  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def test_one_branch_at_temperature_zero_is_greedy(student: PreTrainedModel, name
         assert all(result.usage.discarded_tokens == 0 for result in results)
 
 
-@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+@pytest.mark.parametrize("family", ["qwen2"], indirect=True)
 def test_equal_branches_are_one(student: PreTrainedModel) -> None:
     """At temperature 0 all branches agree: the text is greedy's, and each is paid for but valued once."""
     asked = requests(3)
@@ -117,7 +117,7 @@ def test_equal_branches_are_one(student: PreTrainedModel) -> None:
 
 
 @pytest.mark.parametrize(("name", "search"), COMBINATIONS)
-@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+@pytest.mark.parametrize("family", ["gemma3"], indirect=True)
 def test_batch_size_and_refilling_change_no_text(student: PreTrainedModel, name: str, search: str) -> None:
     """One row decodes the branches of a level one after the other, in the row of the one before."""
     asked = [replace(request, seed=i) for i, request in enumerate(requests(4))]
@@ -131,7 +131,7 @@ def test_batch_size_and_refilling_change_no_text(student: PreTrainedModel, name:
 
 @pytest.mark.parametrize("name", ["words", "vote"])
 @pytest.mark.parametrize("search", SEARCHES)
-@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+@pytest.mark.parametrize("family", ["qwen2"], indirect=True)
 def test_rows_that_had_other_texts_before_change_no_text(
     student: PreTrainedModel, name: str, search: str
 ) -> None:
@@ -169,7 +169,7 @@ def test_the_budget_is_exceeded_by_at_most_a_line_and_its_replies(
     assert budget <= tree.spent < budget + ENDS.max_tokens + most_sampled(1)
 
 
-@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+@pytest.mark.parametrize("family", ["qwen2"], indirect=True)
 def test_branches_share_what_their_parent_has_computed(student: PreTrainedModel) -> None:
     """A prompt is computed once for all branches; of a parent's line only a short piece is computed again."""
     request = Request(tuple(range(1, 61)), 30)
@@ -225,7 +225,7 @@ class WatchedVote(VoteValue):
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-@pytest.mark.parametrize("family", ["gemma3"], scope="session")
+@pytest.mark.parametrize("family", ["gemma3"], indirect=True)
 def test_a_search_recovers_from_a_level_without_a_valid_vote(student: PreTrainedModel, search: str) -> None:
     """Every later line had the value 0 whatever its votes, which were paid for, and a depth-first search
     with a smallest value abandoned all lines at once."""
@@ -255,7 +255,7 @@ def run_watched(
 
 
 @pytest.mark.parametrize("name", VALUES)
-@pytest.mark.parametrize("family", ["llama"], scope="session")
+@pytest.mark.parametrize("family", ["llama"], indirect=True)
 def test_costs_are_the_tokens_and_passes_that_the_model_sees(student: PreTrainedModel, name: str) -> None:
     """Passes that evaluate were not counted, and each line's last token was counted twice."""
     single = TreeSettings(1, 1, budget=10_000, depth=100, sampling=None)
@@ -270,7 +270,7 @@ def test_costs_are_the_tokens_and_passes_that_the_model_sees(student: PreTrained
 
 
 @pytest.mark.parametrize("name", VALUES)
-@pytest.mark.parametrize("family", ["qwen2"], scope="session")
+@pytest.mark.parametrize("family", ["qwen2"], indirect=True)
 def test_costs_of_a_tree_are_at_most_what_the_model_sees(student: PreTrainedModel, name: str) -> None:
     """Tokens that were generated and in no pass, the last ones of lines that are not continued, count."""
     result, seen = run_watched(student, SEARCH, VALUES[name], rows=12)
