@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from s2t_eval.evaluation import benchmark_data
 from s2t_eval.reproduce.commands import least
+from s2t_eval.reproduce.read import RecipeError
 from s2t_eval.reproduce.schema import TaskPart, document_ids
 
 SIZES = {
@@ -22,7 +23,8 @@ SIZES = {
     "s2t_arith": 300,
     "s2t_arith_dev": 300,
 }
-"""Documents of a whole task; only estimates of time are made from them."""
+"""Documents of a whole task: for estimates of time, and to refuse a document that a task lacks before any
+step runs. Another task's documents are checked by lm_eval, when its row begins."""
 UNKNOWN_SIZE = 1000
 
 
@@ -53,20 +55,33 @@ def selected_documents(part: TaskPart, most: int | None) -> Documents:
         most: largest number of documents; the first ones are taken.
 
     Raises:
-        ValueError: `limit_of_each` of a task whose documents cannot be read, or of an unknown field.
+        RecipeError: `limit_of_each` of a task whose documents cannot be read, or of an unknown field; or a
+            document that one of s2t-eval's own tasks does not have.
     """
     if part.documents is not None:
-        return Documents(tuple(document_ids(part.documents))[:most])
+        ids = tuple(document_ids(part.documents))
+        _require_documents(part.task, ids)
+        return Documents(ids[:most])
     if part.limit_of_each:
         return Documents(_first_ids_of_each(part)[:most])
     return Documents(limit=least(part.limit, most))
+
+
+def _require_documents(task: str, ids: tuple[int, ...]) -> None:
+    size = SIZES.get(task)
+    absent = [i for i in ids if size is not None and i >= size]
+    if absent:
+        raise RecipeError(
+            f"tasks, {task}: expected documents from 0 to {size - 1}, got {absent[0]}"
+            + (f" and {len(absent) - 1} more above it" if len(absent) > 1 else "")
+        )
 
 
 def _first_ids_of_each(part: TaskPart) -> tuple[int, ...]:
     name = part.task.removeprefix("s2t_")
     load = getattr(benchmark_data, name, None)
     if not part.task.startswith("s2t_") or not callable(load):
-        raise ValueError(
+        raise RecipeError(
             f"tasks, {part.task}: limit_of_each is for s2t-eval's own tasks (s2t_*) alone; use documents"
         )
     ids = []
@@ -75,7 +90,7 @@ def _first_ids_of_each(part: TaskPart) -> tuple[int, ...]:
         for field, count in part.limit_of_each.items():
             if field not in document:
                 known = ", ".join(document)
-                raise ValueError(f"tasks, {part.task}: documents have no field {field!r}; there are {known}")
+                raise RecipeError(f"tasks, {part.task}: documents have no field {field!r}; there are {known}")
             counts[field, document[field]] += 1
             if counts[field, document[field]] <= count:
                 ids.append(i)

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
+from s2t_eval.embedded.arith import SPLIT_SIZES
 from s2t_eval.evaluation import benchmark_data
-from s2t_eval.evaluation.benchmark_data import GSM8K, HUMANEVAL, MATH500, OLYMPIADBENCH
+from s2t_eval.evaluation.benchmark_data import DEV_PROBLEMS, GSM8K, HUMANEVAL, MATH500, OLYMPIADBENCH
 from s2t_eval.evaluation.data import BenchmarkDataError, Source, load
+from s2t_eval.reproduce import documents
 from tests.benchmark_folder import write_benchmarks
 from tests.harness_helpers import shared_data, shared_records
 
@@ -24,6 +26,15 @@ SIZES = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("S2T_DATA", str(tmp_path))
     return write_benchmarks(tmp_path)
+
+
+def test_recipes_know_the_size_of_every_task() -> None:
+    own = {
+        "s2t_gsm8k_dev": DEV_PROBLEMS,
+        "s2t_arith": SPLIT_SIZES["test"],
+        "s2t_arith_dev": SPLIT_SIZES["dev"],
+    }
+    assert {f"s2t_{name}": size for name, size in SIZES.items()} | own == documents.SIZES
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -590,6 +590,16 @@ def test_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         selected_documents(TaskPart(task="s2t_mmlu_pro", limit_of_each={"subject": 1}), None)
 
 
+def test_documents_that_a_task_lacks_are_refused_before_any_step(tmp_path: Path) -> None:
+    """`documents: 400-599` of MATH500, which has 500, ended the run when the row began, hours later."""
+    assert selected_documents(TaskPart(task="s2t_math500", documents="498-499"), None).ids == (498, 499)
+    assert selected_documents(TaskPart(task="another", documents="5000"), None).ids == (5000,)
+    recipe = write(tmp_path)
+    message = "tasks, s2t_math500: expected documents from 0 to 499, got 500 and 99 more above it"
+    with pytest.raises(RecipeError, match=message):
+        stages_of(recipe, "tasks=[{task: s2t_math500, documents: 400-599}]")
+
+
 def test_the_folder_of_every_benchmark_is_known() -> None:
     """A changed data file runs what read it again; a task that is missing here would not."""
     named = {}
