@@ -30,12 +30,26 @@ from s2t_eval.statistics import (
 COSTS = (
     "tokens",
     "forwards_per_token",
+    "prefill_tokens",
     "teacher_calls",
     "teacher_tokens",
+    "teacher_generated",
+    "teacher_prefilled",
     "scorer_calls",
     "scorer_tokens",
+    "discarded_tokens",
+    "rejected_steps",
+    "evaluation_tokens",
 )
-TIMED_COSTS = ("forwards_per_token", "teacher_calls", "teacher_tokens")
+"""Counts of the telemetry, and the passes a token."""
+TIMED_COSTS = (
+    "forwards_per_token",
+    "prefill_tokens",
+    "teacher_calls",
+    "teacher_tokens",
+    "teacher_prefilled",
+    "discarded_tokens",
+)
 """Those that depend on how fast the machine is, where the lengths of a teacher's chunks do (`is_timed`)."""
 
 VERIFYING = ("s2t", "takeover")

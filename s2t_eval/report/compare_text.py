@@ -45,10 +45,10 @@ def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) 
     timed = dict.fromkeys(md(row.new) for row in rows if row.timed_costs)
     if timed:
         lines.append(
-            "\nForward passes and the teacher's calls and tokens are shown, and no reason to fail, where the "
-            "teacher's chunks have lengths that depend on the machine's speed (verify=auto, the default of "
-            f"s2t and takeover under a trigger of the teacher): {', '.join(timed)}. With verify=NUMBER in "
-            "both runs they are compared."
+            "\nForward passes, prefilled and discarded tokens and the teacher's calls and tokens are no "
+            "reason to fail where the teacher's chunks have lengths that depend on the machine's speed "
+            "(verify=auto, the default of s2t and takeover under a trigger of the teacher): "
+            f"{', '.join(timed)}. With verify=NUMBER in both runs they are compared."
         )
     others = dict.fromkeys(f"{md(row.new)}: {md(row.other_tasks)}" for row in rows if row.other_tasks)
     if others:

@@ -403,6 +403,33 @@ def test_costs_are_compared_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("greedy", "prefill_tokens"),
+        ("specreason", "teacher_generated"),
+        ("specreason", "teacher_prefilled"),
+        ("specreason", "discarded_tokens"),
+        ("specreason", "rejected_steps"),
+        ("specreason", "evaluation_tokens"),
+    ],
+)
+@pytest.mark.parametrize("change", [-1, 1])
+def test_every_count_of_a_deterministic_run_is_compared(
+    file: str, name: str, change: int, tmp_path: Path
+) -> None:
+    """The counts of `tot` were mended, and the committed ones stayed wrong: the regression compared six of
+    the counts, none of those that only some methods have."""
+    committed = EMBEDDED / f"{file}.json"
+
+    def miscount(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["telemetry"][name] += change
+
+    changed = edited(committed, tmp_path / "changed.json", miscount)
+    reasons = failures(compare(read_runs([committed]), read_runs([changed])), ["change"])
+    assert len(reasons) == 1 and reasons[0].endswith(f"changed: 0 of 300 texts, {name}")
+
+
+@pytest.mark.parametrize(
     ("verify", "model", "trigger", "is_compared"),
     [
         (None, "s2t", "kl", False),
