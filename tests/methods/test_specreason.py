@@ -40,6 +40,7 @@ def spell(ids: Sequence[int]) -> str:
 
 
 ENDS = StepEnds(spell, "line", 6)
+PARAGRAPHS = StepEnds(lambda ids: spell(ids).replace("\n", "\n\n"), "paragraph", 6)
 
 
 def run(
@@ -49,9 +50,10 @@ def run(
     score: StepScore,
     accept: float,
     rows: int = 4,
+    ends: StepEnds = ENDS,
 ) -> list[Result]:
     models = ModelRunner(student, "student"), ModelRunner(teacher, "teacher")
-    decoder = SpecReasonDecoder(*models, ENDS, score, accept, rows, spell)
+    decoder = SpecReasonDecoder(*models, ends, score, accept, rows, spell)
     results = {result.index: result for result in decoder.run(asked)}
     return [results[i] for i in range(len(asked))]
 
@@ -85,7 +87,12 @@ def slow_content(output: list[int], step: list[int], request: Request) -> list[i
 
 
 def slow_specreason(
-    student: PreTrainedModel, teacher: PreTrainedModel, request: Request, name: str, accept: float
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    request: Request,
+    name: str,
+    accept: float,
+    ends: StepEnds = ENDS,
 ) -> tuple[list[int], list[float], int, int]:
     """One text, every token computed from the whole text; with its scores, and drafted and rejected steps."""
     stop = StopRule(request, spell)
@@ -95,7 +102,7 @@ def slow_specreason(
 
     def step_of(model: PreTrainedModel) -> list[int]:
         step: list[int] = []
-        while not (step and (ENDS.is_end(step) or stop.would_finish([*output, *step]))):
+        while not (step and (ends.is_end(step) or stop.would_finish([*output, *step]))):
             step.append(int(logits_after(model, [*request.prompt_ids, *output, *step]).argmax()))
         return step
 
@@ -112,13 +119,23 @@ def slow_specreason(
     return output, scores, drafted, rejected
 
 
-@pytest.mark.parametrize("name", SCORES)
-@pytest.mark.parametrize("family", ["qwen2", "gemma3"], indirect=True)
-def test_it_is_its_slow_twin(student: PreTrainedModel, teacher: PreTrainedModel, name: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "name", "ends"),
+    [
+        *((family, name, ENDS) for family in ("qwen2", "gemma3") for name in SCORES),
+        ("qwen2", "logprob", PARAGRAPHS),
+    ],
+    indirect=["family"],
+)
+def test_it_is_its_slow_twin(
+    student: PreTrainedModel, teacher: PreTrainedModel, name: str, ends: StepEnds
+) -> None:
     asked = requests(6, stop_ids=frozenset({3}))
-    results = run(student, teacher, asked, SCORES[name], MIDDLE[name])
+    results = run(student, teacher, asked, SCORES[name], MIDDLE[name], ends=ends)
     for request, result in zip(asked, results, strict=True):
-        expected, scores, drafted, rejected = slow_specreason(student, teacher, request, name, MIDDLE[name])
+        expected, scores, drafted, rejected = slow_specreason(
+            student, teacher, request, name, MIDDLE[name], ends
+        )
         assert result.output_ids == expected
         assert result.observed[0] == pytest.approx(scores, abs=1e-5)
         assert (result.usage.drafted_steps, result.usage.rejected_steps) == (drafted, rejected)

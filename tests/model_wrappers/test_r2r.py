@@ -61,7 +61,7 @@ def test_a_threshold_above_one_is_greedy_and_one_below_zero_is_the_teacher() -> 
 
 @torch.no_grad()
 def test_texts_and_costs_are_their_slow_twin(tmp_path: Path) -> None:
-    """Every step from the whole text; the teacher's lag is what the student wrote since its last call."""
+    """Every step from the whole text; at each call the teacher reads what was written since its last."""
     trace = tmp_path / "trace.jsonl"
     threshold = load(router()).info.thresholds["0.2"]
     results = evaluate("r2r", pair(threshold=threshold, trace=str(trace)), limit=4)
@@ -76,13 +76,14 @@ def test_texts_and_costs_are_their_slow_twin(tmp_path: Path) -> None:
             token = int(logits.argmax())
             if value > threshold:
                 fired.append((t, pytest.approx(value, abs=1e-4)))
-                read += len(ids) - max(0, read)
+                read = len(ids)
                 token = int(logits_after(model(TEACHER), ids).argmax())
                 generated += 1
             ids.append(token)
         assert line["output_ids"] == ids[len(line["prompt_ids"]) :]
         assert [(step["t"], step["divergence"]) for step in line["steps"]] == fired
         assert line["usage"]["teacher_generated"] == line["usage"]["teacher_calls"] == generated
+        assert line["usage"]["teacher_tokens"] == read
     assert counts(results)["triggers"] == counts(results)["teacher_generated"] > 4
 
 

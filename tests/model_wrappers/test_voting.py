@@ -84,6 +84,21 @@ def test_weights_are_the_samples_own_confidence(tmp_path: Path) -> None:
     assert line["vote"] == asdict(expected)
 
 
+def test_confidence_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    """One by one, and in four rows that are refilled as texts end."""
+    asked = {"num_samples": 3, "weight": "confidence"}
+    by_rows = {}
+    for rows in (1, 4):
+        trace = tmp_path / f"{rows}.jsonl"
+        evaluate("maj8", {**asked, "trace": str(trace)}, limit=4, batch_size=rows)
+        by_rows[rows] = {(line["doc_id"], line["sample"]): line for line in read_trace(trace)}
+    assert len(by_rows[1]) == 12 and by_rows[4].keys() == by_rows[1].keys()
+    for key, line in by_rows[1].items():
+        assert line["output_ids"] == by_rows[4][key]["output_ids"]
+        assert line["confidence"] == pytest.approx(by_rows[4][key]["confidence"], rel=1e-5)
+        assert line["vote"]["winner"] == by_rows[4][key]["vote"]["winner"]
+
+
 def test_a_cached_vote_keeps_its_weights(tmp_path: Path) -> None:
     """Confidence has to survive in the cache: the votes of a repeated run would count nothing."""
     asked = {"num_samples": 3, "weight": "confidence"}
