@@ -43,7 +43,7 @@ class TreeArguments(CommonArguments):
         budget: most generated tokens of a text, of all branches and sampled replies together; exceeded by at
             most one line and the replies about it. The default is eight texts of 255 tokens; the cost of
             `maj8` is eight times the mean length of the model's own greedy texts on training problems.
-        depth: most lines of a solution.
+        depth: most lines of a solution. None: as many as the budget and the limit of new tokens allow.
         max_line: most tokens of a line.
         min_value: a continuation whose value is below this is abandoned; of `dfs` alone.
         delimiter: a level ends with a `line`, a `paragraph` (a blank line) or a `sentence`.
@@ -61,7 +61,7 @@ class TreeArguments(CommonArguments):
     beam: int = TreeSettings.beam
     branch: int = TreeSettings.branch
     budget: int = TreeSettings.budget
-    depth: int = TreeSettings.depth
+    depth: int | None = TreeSettings.depth
     max_line: int = 64
     min_value: float = TreeSettings.min_value
     delimiter: str = "line"
@@ -74,8 +74,10 @@ class TreeArguments(CommonArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("beam", "branch", "budget", "depth", "max_line", "replies", "max_reply"):
+        for name in ("beam", "branch", "budget", "max_line", "replies", "max_reply"):
             require_int(name, getattr(self, name), 1)
+        if self.depth is not None:
+            require_int("depth", self.depth, 1)
         if self.budget < self.max_line:
             raise ValueError(
                 f"budget: expected at least max_line={self.max_line} tokens, got {self.budget}; give a "

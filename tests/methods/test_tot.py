@@ -437,6 +437,16 @@ def test_the_backend_one_by_one_and_its_budget() -> None:
     assert texts(other) != texts(together)
 
 
+def test_no_number_of_lines_cuts_a_text_by_default() -> None:
+    """The default was 24 lines: 73 of 200 solutions of GSM8k ended there; greedy has no such limit."""
+    single = {**EMBEDDED, "beam": 1, "branch": 1, "temperature": 0, "max_line": 1}  # a token a line
+    greedy_texts = texts(evaluate("greedy", {}, limit=3))
+    assert texts(evaluate("tot", single, limit=3)) == greedy_texts
+    cut_off = texts(evaluate("tot", {**single, "depth": 24}, limit=3))
+    assert all(text.startswith(part) for text, part in zip(greedy_texts, cut_off, strict=True))
+    assert cut_off != greedy_texts
+
+
 @pytest.mark.parametrize("more", [{"value": "vote"}, {"search": "dfs", "min_value": 0.5}])
 def test_the_backend_with_other_searches_and_values(more: dict[str, Any]) -> None:
     """With fewer rows than a level has; within the budget, and what is read is counted apart."""

@@ -23,7 +23,7 @@ class TreeSettings:
         branch: continuations of each (k).
         budget: most generated tokens of all branches of a request together, sampled evaluations included;
             the default is eight texts of 255 tokens.
-        depth: most lines of a solution.
+        depth: most lines of a solution; None: as many as budget and limit of tokens allow.
         sampling: how the continuations are drawn; None takes the most likely tokens.
         search: `bfs` or `dfs`.
         min_value: a continuation below this value is abandoned; only of `dfs` (v_th of the paper).
@@ -32,7 +32,7 @@ class TreeSettings:
     beam: int = 2
     branch: int = 4
     budget: int = 2040
-    depth: int = 24
+    depth: int | None = None
     sampling: Sampling | None = field(default_factory=lambda: Sampling(0.7, 0.8, 20))
     search: SearchName = "bfs"
     min_value: float = 0.0
@@ -81,7 +81,7 @@ class BreadthFirst:
 
     Args:
         beam: solutions that are kept.
-        depth: most levels.
+        depth: most levels; None: no limit.
         unfinished: the solutions that are continued, the best first.
         complete: complete solutions, in the order of their levels.
         cut_off: solutions that were cut off at the limit of tokens.
@@ -89,7 +89,7 @@ class BreadthFirst:
     """
 
     beam: int
-    depth: int
+    depth: int | None
     unfinished: list[Node] = field(default_factory=lambda: [Node([])])
     complete: list[Node] = field(default_factory=list)
     cut_off: list[Node] = field(default_factory=list)
@@ -98,8 +98,8 @@ class BreadthFirst:
     @property
     def parents(self) -> Sequence[Node]:
         """The beam, unless the search has ended."""
-        has_ended = len(self.complete) >= self.beam or self.level >= self.depth
-        return [] if has_ended else self.unfinished
+        is_deepest = self.depth is not None and self.level >= self.depth
+        return [] if is_deepest or len(self.complete) >= self.beam else self.unfinished
 
     def add(self, children: Sequence[Node]) -> int:
         """Keep the best continuations; the complete ones among them leave the beam."""
@@ -127,13 +127,13 @@ class DepthFirst:
     or at the limit of tokens.
 
     Args:
-        depth: most lines of a solution.
+        depth: most lines of a solution; None: no limit.
         min_value: smallest value of a solution that is continued.
         stack: solutions that may be continued; the last one is next.
         abandoned: solutions that are not continued, complete ones included.
     """
 
-    depth: int
+    depth: int | None
     min_value: float
     stack: list[Node] = field(default_factory=lambda: [Node([])])
     abandoned: list[Node] = field(default_factory=list)
@@ -153,7 +153,8 @@ class DepthFirst:
 
     def _is_for_stack(self, node: Node) -> bool:
         """Whether it is complete or can be continued."""
-        return node.is_complete or (node.finish is None and node.depth < self.depth)
+        is_deepest = self.depth is not None and node.depth >= self.depth
+        return node.is_complete or (node.finish is None and not is_deepest)
 
     @property
     def best(self) -> Node:
